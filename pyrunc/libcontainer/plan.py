@@ -1,0 +1,89 @@
+"""The launch plan: what `compile` makes of a config.json, what `launch` carries out and `pyrunc plan` prints."""
+
+from __future__ import annotations
+
+from .stepkinds import INIT, KINDS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    Arg = str | int | tuple[str, ...] | None
+
+# The phases in the order in which they happen. Each step belongs to one.
+PHASES = ("prepare", "clone", "namespaces", "rootfs", "process", "ready", "start")
+
+
+class Step:
+    """One step of a plan.
+
+    args: one value a field of the kind, in its order (str, int, tuple of str, or None for an empty `fd`).
+    pointer: JSON pointer (RFC 6901) of the config field that caused the step; "" where none did.
+    level: 0 for a step that always runs. A step of level n runs only where the step of level n - 1 before it
+        failed with one of its `on_errno`: these are the plan's declared alternatives.
+    """
+
+    __slots__ = ("args", "kind", "level", "on_errno", "phase", "pointer")
+
+    def __init__(
+        self,
+        phase: str,
+        kind: str,
+        args: tuple[Arg, ...] = (),
+        pointer: str = "",
+        level: int = 0,
+        on_errno: tuple[int, ...] = (),
+    ) -> None:
+        self.phase = phase
+        self.kind = kind
+        self.args = args
+        self.pointer = pointer
+        self.level = level
+        self.on_errno = on_errno
+
+    @property
+    def actor(self) -> str:
+        """Who carries the step out: `runtime` or `init`."""
+        return KINDS[self.kind].actor
+
+    def arg(self, name: str) -> Arg:
+        """The value of the field called `name`; KeyError where the kind has no such field."""
+        for (field, _), value in zip(KINDS[self.kind].fields, self.args, strict=True):
+            if field == name:
+                return value
+        raise KeyError(name)
+
+
+class LaunchPlan:
+    """A compiled container launch.
+
+    prepare: the runtime's steps up to and including the clone.
+    init: the init's steps in order.
+    served: the runtime's steps that answer init, by the `what` of each `request`, by "send_console" and "ready".
+    terminal: whether the process gets a pty.
+    """
+
+    __slots__ = ("init", "prepare", "served", "terminal")
+
+    def __init__(
+        self,
+        prepare: tuple[Step, ...],
+        init: tuple[Step, ...],
+        served: dict[str, tuple[Step, ...]],
+        terminal: bool = False,
+    ) -> None:
+        self.prepare = prepare
+        self.init = init
+        self.served = served
+        self.terminal = terminal
+
+    def steps(self) -> Iterator[Step]:
+        """Every step in the order in which it happens: served steps stand behind the request they answer."""
+        yield from self.prepare
+        for step in self.init:
+            assert KINDS[step.kind].actor == INIT
+            yield step
+            if step.kind == "request":
+                yield from self.served.get(str(step.args[0]), ())
+            elif step.kind in ("send_console", "ready"):
+                yield from self.served.get(step.kind, ())

@@ -1,0 +1,145 @@
+"""The step kinds: the one table that the compiler, the encoder, the C init and `pyrunc plan` share.
+
+A launch plan is a list of steps, and each step is of one of the kinds below. The table says for each kind
+who carries it out (`runtime`, the Python parent, or `init`, the C program that becomes the container's
+process), which kernel call does the work, and the fields in the order in which they travel. `generate/steps.py`
+makes `csrc/steps.gen.h` from the `init` kinds; the position of a kind among them is its number on the wire.
+
+Field types:
+
+- `u32`, `u64`: unsigned decimal; `i64`: signed decimal
+- `str`: text without NUL; `strv`: a list of such texts
+- `fd`: the name of a slot that the runtime fills before the clone (`"sync"`, `"source:3"`), or None
+"""
+
+from __future__ import annotations
+
+RUNTIME = "runtime"
+INIT = "init"
+
+
+class Kind:
+    """One kind of step: its name, actor, kernel call, fields as (name, type) pairs, and what it does."""
+
+    __slots__ = ("actor", "call", "doc", "fields", "name")
+
+    def __init__(
+        self, name: str, actor: str, call: str, fields: tuple[tuple[str, str], ...], doc: str
+    ) -> None:
+        self.name = name
+        self.actor = actor
+        self.call = call
+        self.fields = fields
+        self.doc = doc
+
+
+def _fields(text: str) -> tuple[tuple[str, str], ...]:
+    """Read `"path:str mode:u32"` as field pairs."""
+    pairs = []
+    for word in text.split():
+        name, _, kind = word.partition(":")
+        pairs.append((name, kind))
+    return tuple(pairs)
+
+
+_RUNTIME_KINDS = (
+    # prepare: effects on the host, each in the ledger before it is made
+    ("state_dir", "mkdir", "path:str", "make the container's state directory; its existence claims the id"),
+    ("cgroup_create", "mkdir", "path:str", "make the container's cgroup and the missing ones above it"),
+    ("cgroup_devices", "bpf", "path:str rules:strv", "attach the device rules to the cgroup as an eBPF program"),
+    ("start_socket", "bind", "path:str", "listen on the socket by which `start` reaches the waiting init"),
+    ("console_socket", "connect", "path:str", "connect to the socket that receives the pty's master"),
+    ("open_source", "open_tree", "slot:str path:str recursive:u32",
+     "open a bind mount's source on the host, which the container's user namespace may not reach"),
+    ("open_namespace", "open", "slot:str type:str path:str", "open a namespace to join and check its type"),
+    ("clone", "clone3", "flags:u64 cgroup:str join:strv",
+     "clone the init straight into its new namespaces and its cgroup; joined namespaces are entered first"),
+    # served at a request of init
+    ("write_map", "write", "file:str lines:strv", "write a user namespace's uid_map or gid_map"),
+    ("write_setgroups", "write", "value:str", "allow or deny setgroups in the user namespace (CVE-2014-8989)"),
+    ("prlimit", "prlimit", "resource:u32 soft:u64 hard:u64", "set a resource limit of the init from outside"),
+    ("write_oom_score_adj", "write", "value:i64", "set the init's oom_score_adj from outside"),
+    ("runtime_hook", "posix_spawn", "hook:str index:u32 path:str args:strv env:strv timeout:i64",
+     "run a hook in the runtime's namespaces, the container's state on its stdin"),
+    ("receive_console", "recvmsg", "relay:u32", "take the pty's master from init; pass it on or relay it"),
+    ("save_state", "rename", "path:str", "write state.json: the container is created"),
+    ("write_pid_file", "rename", "path:str", "write the pid file"),
+)
+
+_INIT_KINDS = (
+    # the two sides meet
+    ("request", "sendmsg", "what:str", "ask the runtime for its part and wait for the answer"),
+    ("ready", "sendmsg", "", "say that only the start is missing, and wait until the runtime has recorded it"),
+    ("await_start", "accept4", "listener:fd", "wait for `start`; with no listener the runtime's answer was the start"),
+    # namespaces
+    ("become_root", "setresuid", "", "become uid 0 and gid 0 of the new user namespace"),
+    ("unshare", "unshare", "flags:u64", "leave namespaces that can't be made by the clone itself"),
+    ("time_offset", "write", "clock:str secs:i64 nanosecs:u32", "set a clock's offset in the new time namespace"),
+    ("enter_time", "setns", "", "enter the new time namespace"),
+    ("undumpable", "prctl", "", "no ptrace and no /proc/PID access for the container's other processes (CVE-2016-9962)"),
+    ("session_keyring", "keyctl", "name:str", "join a new session keyring"),
+    ("hostname", "sethostname", "name:str", "set the host name"),
+    ("domainname", "setdomainname", "name:str", "set the NIS domain name"),
+    ("loopback_up", "ioctl", "", "bring the loopback device of the new network namespace up"),
+    ("sysctl", "write", "path:str value:str", "write a file under /proc/sys, through a verified procfs descriptor"),
+    # rootfs
+    ("propagation", "mount_setattr", "flag:u64 recursive:u32", "set the propagation of the mount at /"),
+    ("parent_private", "mount_setattr", "path:str",
+     "make the mount that holds the rootfs private, so that the mounts to come stay in here"),
+    ("rootfs", "open_tree+move_mount", "path:str source:fd",
+     "bind the rootfs on itself and keep its descriptor: all later paths are resolved inside it"),
+    ("mount", "fsopen+fsmount+move_mount",
+     "fstype:str source:str target:str options:strv attr_set:u64 rattr_set:u64 rattr_clr:u64 "
+     "propagation:u64 copyup:u32 keep:u32",
+     "make a file system and mount it on a directory inside the rootfs"),
+    ("bind", "open_tree+move_mount",
+     "source:str source_fd:fd target:str recursive:u32 attr_set:u64 attr_clr:u64 rattr_set:u64 rattr_clr:u64 "
+     "propagation:u64 keep:u32",
+     "bind a file or directory of the host inside the rootfs"),
+    ("bind_cgroup", "open_tree+move_mount", "source:str target:str attr_set:u64",
+     "bind the container's part of the cgroup tree, where a new cgroup2 mount is refused"),
+    ("remount", "mount_setattr",
+     "target:str attr_set:u64 attr_clr:u64 rattr_set:u64 rattr_clr:u64 propagation:u64",
+     "change the attributes of what is mounted at a target"),
+    ("seal_mount", "mount_setattr", "keep:u32 attr_set:u64", "make a kept mount read-only, now that its content is there"),
+    ("mknod", "mknodat", "path:str mode:u32 major:u32 minor:u32 uid:u32 gid:u32", "make a device node"),
+    ("bind_device", "open_tree+move_mount", "source:str path:str", "bind the host's device, where mknod is not permitted"),
+    ("symlink", "symlinkat", "target:str path:str", "make a symbolic link inside the rootfs"),
+    ("console", "open+ioctl(TIOCGPTPEER)", "ptmx:str width:u32 height:u32 mount:u32",
+     "open a pty of the container's devpts, bind its slave on /dev/console, keep it for stdio"),
+    ("send_console", "sendmsg", "", "send the pty's master to the runtime"),
+    ("make_cwd", "mkdirat", "path:str", "make the working directory where it is missing"),
+    ("mask_path", "open_tree+move_mount", "path:str", "hide a file behind /dev/null, a directory behind an empty tmpfs"),
+    ("readonly_path", "mount_setattr", "path:str", "bind a path on itself, read-only"),
+    ("readonly_rootfs", "mount_setattr", "", "make the rootfs read-only"),
+    ("container_hook", "clone+execve",
+     "hook:str index:u32 path:str args:strv env:strv timeout:i64 state_head:str state_tail:str",
+     "run a hook in the container's namespaces; the state on its stdin is head, pid, tail"),
+    ("pivot_root", "pivot_root", "", "make the rootfs the root and let go of the old one"),
+    ("move_root", "mount(MS_MOVE)+chroot", "", "make the rootfs the root without pivot_root (--no-pivot)"),
+    ("chroot", "chroot", "path:str", "change the root only: the container has no mount namespace of its own"),
+    ("root_propagation", "mount_setattr", "flag:u64 recursive:u32", "set linux.rootfsPropagation on the new root"),
+    # process
+    ("terminal_stdio", "dup3+ioctl(TIOCSCTTY)", "", "a new session with the pty as its controlling terminal and stdio"),
+    ("new_session", "setsid", "", "a new session without a terminal"),
+    ("stdio_owner", "fchown", "uid:u32", "give the standard streams to the process's user"),
+    ("rlimit", "setrlimit", "resource:u32 soft:u64 hard:u64", "set a resource limit"),
+    ("oom_score_adj", "write", "value:i64", "set oom_score_adj"),
+    ("no_new_privileges", "prctl", "", "set no_new_privs"),
+    ("keep_fds", "close_range", "first:u32", "mark every descriptor from this one on close-on-exec (CVE-2024-21626)"),
+    ("bounding", "prctl", "keep:u64", "drop all other capabilities from the bounding set"),
+    ("user", "setgroups+setresgid+setresuid", "uid:u32 gid:u32 groups:strv set_groups:u32",
+     "become the process's user, keeping capabilities until they are set"),
+    ("chdir", "chdir", "path:str", "enter the working directory and check that it is inside the root (CVE-2024-21626)"),
+    ("capabilities", "capset", "effective:u64 permitted:u64 inheritable:u64", "set the capability sets"),
+    ("ambient", "prctl", "caps:u64", "raise the ambient capabilities"),
+    ("umask", "umask", "mask:u32", "set the file mode creation mask"),
+    ("home", "setenv", "uid:u32", "set HOME from the container's /etc/passwd"),
+    ("find_executable", "faccessat2", "name:str path:str", "find the program in PATH, so that create can say it is missing"),
+    ("execute", "execve", "args:strv env:strv", "become the container's process"),
+)
+
+RUNTIME_KINDS: tuple[Kind, ...] = tuple(Kind(n, RUNTIME, c, _fields(f), d) for n, c, f, d in _RUNTIME_KINDS)
+INIT_KINDS: tuple[Kind, ...] = tuple(Kind(n, INIT, c, _fields(f), d) for n, c, f, d in _INIT_KINDS)
+KINDS: dict[str, Kind] = {kind.name: kind for kind in RUNTIME_KINDS + INIT_KINDS}
+NUMBERS: dict[str, int] = {kind.name: number for number, kind in enumerate(INIT_KINDS)}

@@ -1,0 +1,79 @@
+"""Errors: what every failure carries, and how it is put on one line.
+
+Engines show only the last line of stderr (or the last JSON log object of level error), so that line holds the
+whole cause. The exception chain keeps the rest for `--debug`.
+"""
+
+from __future__ import annotations
+
+import posix
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class PyruncError(Exception):
+    """A failure that is to be explained to the user.
+
+    message: what could not be done, in lower case, without a full stop, runc's wording where engines match it.
+    step: the name of the plan's step that failed; "" outside a plan.
+    pointer: JSON pointer (RFC 6901) of the config field that is the cause; "" where there is none.
+    errno: the kernel's errno; 0 where there is none. Its text is added to the line, as Go prints it.
+    hint: the cure, one clause; "" where none is known.
+    exit_code: what the command exits with.
+    """
+
+    __slots__ = ("errno", "exit_code", "hint", "message", "pointer", "step")
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        step: str = "",
+        pointer: str = "",
+        errno: int = 0,
+        hint: str = "",
+        exit_code: int = 1,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.step = step
+        self.pointer = pointer
+        self.errno = errno
+        self.hint = hint
+        self.exit_code = exit_code
+
+    def line(self) -> str:
+        """The whole failure on one line: `message: errno text (step …, at /pointer; hint)`."""
+        text = self.message
+        if self.errno:
+            text += ": " + errno_text(self.errno)
+        notes = []
+        if self.step:
+            notes.append("step " + self.step)
+        if self.pointer:
+            notes.append("at " + self.pointer)
+        if notes and self.hint:
+            return f"{text} ({', '.join(notes)}; {self.hint})"
+        if notes or self.hint:
+            return f"{text} ({', '.join(notes) or self.hint})"
+        return text
+
+    def __str__(self) -> str:
+        return self.line()
+
+
+def errno_text(number: int) -> str:
+    """The kernel's reason in lower case, as Go programs print it (`no such file or directory`)."""
+    return posix.strerror(number).lower()
+
+
+def pointer(*parts: str | int) -> str:
+    """A JSON pointer from its parts: `pointer("mounts", 3, "type")` is `/mounts/3/type` (RFC 6901, section 3)."""
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
+
+
+def join(parts: Iterable[str]) -> str:
+    """Parts of one line of text, newlines and tabs flattened, empty ones left out."""
+    return " ".join(" ".join(part.split()) for part in parts if part)
