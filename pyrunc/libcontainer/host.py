@@ -1,0 +1,175 @@
+"""HostFacts: what the compiler and the runtime must know of the host.
+
+`gather` is on the hot path of create and run. It needs no privilege, so `pyrunc plan` uses it too.
+"""
+
+from __future__ import annotations
+
+import errno
+import posix
+
+from ..report import PyruncError
+from .sysfiles import read_file
+
+# cgroup.kill and mount_setattr's MOUNT_ATTR_NOSYMFOLLOW came with 5.14: the youngest things that pyrunc relies on.
+MINIMUM_KERNEL = (5, 14)
+MACHINES = ("x86_64", "aarch64")
+
+# Where the cgroup2 hierarchy is looked for, in this order, before the mount table is read:
+# alone, or beside the version 1 hierarchies as systemd's hybrid mode mounts it.
+_CGROUP_MOUNTS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
+
+
+class HostFacts:
+    """Facts of the host at one moment; plain data, so that a test can make up any host.
+
+    euid, egid: the runtime's effective ids.
+    kernel: its version as (major, minor).
+    machine: `x86_64` or `aarch64`, uname's word.
+    in_userns: the runtime itself runs in a user namespace other than the initial one.
+    cgroup_mount: where the cgroup2 hierarchy is mounted; "" where it is not.
+    cgroup_pure: cgroup_mount is /sys/fs/cgroup itself.
+    cgroup_self: the runtime's own cgroup in that hierarchy, "/…"; "" where there is none.
+    controllers: the controllers that the hierarchy's root offers, in the kernel's order.
+    cap_last_cap: the number of the last capability that the kernel knows.
+    """
+
+    __slots__ = (
+        "cap_last_cap",
+        "cgroup_mount",
+        "cgroup_pure",
+        "cgroup_self",
+        "controllers",
+        "egid",
+        "euid",
+        "in_userns",
+        "kernel",
+        "machine",
+    )
+
+    def __init__(
+        self,
+        *,
+        euid: int = 0,
+        egid: int = 0,
+        kernel: tuple[int, int] = MINIMUM_KERNEL,
+        machine: str = "x86_64",
+        in_userns: bool = False,
+        cgroup_mount: str = "/sys/fs/cgroup",
+        cgroup_pure: bool = True,
+        cgroup_self: str = "/",
+        controllers: tuple[str, ...] = (),
+        cap_last_cap: int = 40,
+    ) -> None:
+        self.euid = euid
+        self.egid = egid
+        self.kernel = kernel
+        self.machine = machine
+        self.in_userns = in_userns
+        self.cgroup_mount = cgroup_mount
+        self.cgroup_pure = cgroup_pure
+        self.cgroup_self = cgroup_self
+        self.controllers = controllers
+        self.cap_last_cap = cap_last_cap
+
+
+def gather() -> HostFacts:
+    """The facts of this host. Raises PyruncError on a kernel or a machine that pyrunc does not support."""
+    uname = posix.uname()
+    kernel = kernel_version(uname.release)
+    if kernel < MINIMUM_KERNEL:
+        raise PyruncError(
+            f"Linux {uname.release} is too old: pyrunc needs {MINIMUM_KERNEL[0]}.{MINIMUM_KERNEL[1]} or later"
+        )
+    if uname.machine not in MACHINES:
+        raise PyruncError(f"the machine {uname.machine} is not supported: pyrunc runs on {' and '.join(MACHINES)}")
+    mount, controllers = _find_cgroup2()
+    return HostFacts(
+        euid=posix.geteuid(),
+        egid=posix.getegid(),
+        kernel=kernel,
+        machine=uname.machine,
+        in_userns=in_userns(_proc_file("/proc/self/uid_map")),
+        cgroup_mount=mount,
+        cgroup_pure=mount == _CGROUP_MOUNTS[0],
+        cgroup_self=own_cgroup(_proc_file("/proc/self/cgroup")) if mount else "",
+        controllers=controllers,
+        cap_last_cap=int(_proc_file("/proc/sys/kernel/cap_last_cap")),
+    )
+
+
+def kernel_version(release: str) -> tuple[int, int]:
+    """(major, minor) of uname's release text, as in `6.1.0-18-amd64`. Raises PyruncError where it has none."""
+    major, _, rest = release.partition(".")
+    end = 0
+    while end < len(rest) and rest[end].isdigit():
+        end += 1
+    if not (major.isdigit() and end):
+        raise PyruncError(f'the kernel\'s release "{release}" does not begin with a version')
+    return int(major), int(rest[:end])
+
+
+def in_userns(uid_map: str) -> bool:
+    """Whether this /proc/self/uid_map is not of the initial user namespace, where every id is mapped to itself
+    (user_namespaces(7))."""
+    return uid_map.split() != ["0", "0", "4294967295"]
+
+
+def own_cgroup(proc_cgroup: str) -> str:
+    """The version 2 path in a /proc/PID/cgroup file (cgroups(7): the line `0::/…`); "" where it has no such line."""
+    for line in proc_cgroup.split("\n"):
+        if line.startswith("0::"):
+            return line[3:].removesuffix(" (deleted)")
+    return ""
+
+
+def cgroup2_mounts(mountinfo: str) -> list[str]:
+    """The mount points of type cgroup2 in a /proc/PID/mountinfo file (proc(5)), in its order."""
+    points = []
+    for line in mountinfo.split("\n"):
+        before, dash, after = line.partition(" - ")
+        if dash and after.startswith("cgroup2 "):
+            points.append(_unescape(before.split(" ")[4]))
+    return points
+
+
+def _unescape(text: str) -> str:
+    """Undo the octal escapes of the mount table (space, tab, newline, backslash)."""
+    for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+        text = text.replace(code, character)
+    return text
+
+
+def _find_cgroup2() -> tuple[str, tuple[str, ...]]:
+    """Where cgroup2 is mounted and the controllers of its root; ("", ()) where it is not mounted.
+
+    Every directory of cgroup2, and of no other file system, has a file cgroup.controllers, so one open
+    answers both questions. The mount table, which may be long, is read only on an unusual host.
+    """
+    for mount in _CGROUP_MOUNTS:
+        controllers = _controllers(mount)
+        if controllers is not None:
+            return mount, controllers
+    for mount in cgroup2_mounts(_proc_file("/proc/self/mountinfo")):
+        controllers = _controllers(mount)
+        if controllers is not None:
+            return mount, controllers
+    return "", ()
+
+
+def _controllers(mount: str) -> tuple[str, ...] | None:
+    """The content of `mount`/cgroup.controllers; None where there is no such file that may be read."""
+    try:
+        return tuple(read_file(mount + "/cgroup.controllers").split())
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EACCES):
+            return None
+        raise PyruncError(f"reading {mount}/cgroup.controllers", errno=error.errno or 0) from error
+
+
+def _proc_file(path: str) -> str:
+    """A file that every kernel with /proc has."""
+    try:
+        return read_file(path)
+    except OSError as error:
+        raise PyruncError(f"reading {path}", errno=error.errno or 0, hint="is /proc mounted?") from error

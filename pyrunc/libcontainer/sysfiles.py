@@ -1,0 +1,47 @@
+"""Whole small files of the kernel's file systems (proc, sys, cgroup), read and written in one go."""
+
+from __future__ import annotations
+
+import errno
+import posix
+
+_CHUNK = 1 << 16
+
+
+def read_fd(fd: int) -> str:
+    """All that is left to read from `fd`, as text; bytes that are not UTF-8 are kept by surrogateescape.
+
+    Raises OSError.
+    """
+    parts = []
+    while chunk := posix.read(fd, _CHUNK):
+        parts.append(chunk)
+    return b"".join(parts).decode("utf-8", "surrogateescape")
+
+
+def write_fd(fd: int, text: str) -> None:
+    """Write `text` in a single write, as control files demand: each write is a request of its own.
+
+    Raises OSError; EIO where the kernel took only a part.
+    """
+    data = text.encode("utf-8", "surrogateescape")
+    if posix.write(fd, data) != len(data):
+        raise OSError(errno.EIO, "short write")
+
+
+def read_file(path: str) -> str:
+    """The content of the file at `path`. Raises OSError."""
+    fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+    try:
+        return read_fd(fd)
+    finally:
+        posix.close(fd)
+
+
+def write_file(path: str, text: str) -> None:
+    """Write `text` to the existing file at `path` in a single write. Raises OSError."""
+    fd = posix.open(path, posix.O_WRONLY | posix.O_CLOEXEC)
+    try:
+        write_fd(fd, text)
+    finally:
+        posix.close(fd)

@@ -1,0 +1,110 @@
+"""host: the facts and the texts they are read from."""
+
+from __future__ import annotations
+
+import os
+import platform
+from types import SimpleNamespace
+
+import pytest
+
+from pyrunc.libcontainer import host
+from pyrunc.report import PyruncError
+
+MOUNTINFO = """\
+22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
+30 22 0:26 / /sys/fs/cgroup ro,nosuid shared:9 - tmpfs tmpfs ro,mode=755
+31 30 0:27 / /mnt/with\\040space rw shared:10 - cgroup2 cgroup2 rw
+32 30 0:28 / /sys/fs/cgroup/cpu rw shared:11 - cgroup cgroup rw,cpu
+33 30 0:27 / /mnt/again rw - cgroup2 none rw
+"""
+
+
+@pytest.mark.parametrize(
+    ("release", "version"),
+    [("6.1.0-18-amd64", (6, 1)), ("5.14", (5, 14)), ("5.4.0", (5, 4)), ("10.20rc1", (10, 20)), ("6.18+", (6, 18))],
+)
+def test_kernel_version(release: str, version: tuple[int, int]) -> None:
+    assert host.kernel_version(release) == version
+
+
+@pytest.mark.parametrize("release", ["", "linux", "6", "6.", "x.y", "6.x"])
+def test_kernel_version_refuses(release: str) -> None:
+    with pytest.raises(PyruncError, match="version"):
+        host.kernel_version(release)
+
+
+def _with_uname(monkeypatch: pytest.MonkeyPatch, release: str, machine: str) -> None:
+    fake = SimpleNamespace(release=release, machine=machine)
+    monkeypatch.setattr(host, "posix", SimpleNamespace(uname=lambda: fake, geteuid=os.geteuid, getegid=os.getegid))
+
+
+def test_an_old_kernel_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    _with_uname(monkeypatch, "5.13.19", "x86_64")
+    with pytest.raises(PyruncError) as caught:
+        host.gather()
+    assert caught.value.line() == "Linux 5.13.19 is too old: pyrunc needs 5.14 or later"
+
+
+def test_another_machine_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    _with_uname(monkeypatch, "6.1.0", "riscv64")
+    with pytest.raises(PyruncError, match="riscv64 is not supported"):
+        host.gather()
+
+
+def test_own_cgroup() -> None:
+    assert host.own_cgroup("9:cpu:/x\n1:name=systemd:/y\n0::/user.slice/a:b\n") == "/user.slice/a:b"
+    assert host.own_cgroup("0::/gone (deleted)\n") == "/gone"
+    assert host.own_cgroup("1:cpu:/x\n") == ""
+
+
+def test_in_userns() -> None:
+    assert not host.in_userns("         0          0 4294967295\n")
+    assert host.in_userns("         0       1000          1\n")
+    assert host.in_userns("0 1000 1\n1 100000 65536\n")
+
+
+def test_cgroup2_mounts_come_from_the_mount_table_unescaped() -> None:
+    assert host.cgroup2_mounts(MOUNTINFO) == ["/mnt/with space", "/mnt/again"]
+
+
+def test_the_mount_table_is_read_only_when_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    files = {"/proc/self/mountinfo": MOUNTINFO, "/mnt/again/cgroup.controllers": "cpu memory\n"}
+
+    def read_file(path: str) -> str:
+        read.append(path)
+        if path in files:
+            return files[path]
+        raise FileNotFoundError(2, "no such file")
+
+    monkeypatch.setattr(host, "read_file", read_file)
+    assert host._find_cgroup2() == ("/mnt/again", ("cpu", "memory"))
+    files["/sys/fs/cgroup/unified/cgroup.controllers"] = "\n"
+    read.clear()
+    assert host._find_cgroup2() == ("/sys/fs/cgroup/unified", ())
+    assert "/proc/self/mountinfo" not in read
+    files.clear()
+    files["/proc/self/mountinfo"] = ""
+    assert host._find_cgroup2() == ("", ())
+
+
+def test_an_unreadable_hierarchy_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_file(path: str) -> str:
+        raise OSError(5, "input/output error")
+
+    monkeypatch.setattr(host, "read_file", read_file)
+    with pytest.raises(PyruncError, match=r"/sys/fs/cgroup/cgroup\.controllers: input/output error"):
+        host._find_cgroup2()
+
+
+def test_gather_here() -> None:
+    facts = host.gather()
+    assert (facts.euid, facts.egid) == (os.geteuid(), os.getegid())
+    assert facts.machine == platform.machine()
+    assert facts.kernel >= (5, 14)
+    assert facts.cap_last_cap >= 40
+    if facts.cgroup_mount:
+        assert os.path.exists(facts.cgroup_mount + "/cgroup.procs")
+        assert facts.cgroup_self.startswith("/")
+    assert facts.cgroup_pure == (facts.cgroup_mount == "/sys/fs/cgroup")
