@@ -1,0 +1,576 @@
+/* The parent's system calls: cloning the init, descriptors over sockets, terminals. Bound by cffi as pyrunc._core. */
+#define _GNU_SOURCE
+#include "native.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <linux/sched.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/statfs.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "init_image.gen.h"
+
+#ifndef MFD_EXEC
+#define MFD_EXEC 0x0010U
+#endif
+#ifndef CLOSE_RANGE_CLOEXEC
+#define CLOSE_RANGE_CLOEXEC (1U << 2)
+#endif
+#ifndef OPEN_TREE_CLOEXEC
+#define OPEN_TREE_CLOEXEC O_CLOEXEC
+#endif
+
+enum { STACK_SIZE = 32768, MAX_ARGS = 16, MAX_JOINS = 16, MAX_FDS = 64 };
+
+static void close_fd(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+}
+#define CLEANUP_FD __attribute__((cleanup(close_fd)))
+
+static int result(long value)
+{
+    return value < 0 ? -errno : (int)value;
+}
+
+/* ---- cloning ----------------------------------------------------------------------------------------------- */
+
+/* What the parent, the intermediate child and the init share until the exec. */
+struct shared {
+    struct pyrunc_clone *spawn; /* read by the children; the results go to the fields below */
+    char *argv[MAX_ARGS + 1];
+    int error;
+    int failed_call;
+    int failed_index;
+    int pid;
+    int pidfd;
+    _Alignas(16) char join_stack[STACK_SIZE];
+    _Alignas(16) char init_stack[STACK_SIZE];
+};
+
+static int fail(struct shared *shared, int call, int index)
+{
+    shared->error = errno;
+    shared->failed_call = call;
+    shared->failed_index = index;
+    return 127;
+}
+
+/* clone3 with a stack of its own: the child calls child(shared) there and exits with its value. In assembly, since
+ * the child must not return through a frame that the parent, which shares the memory, returns through later. */
+static long clone_on_stack(struct clone_args *args, int (*child)(struct shared *), struct shared *shared)
+{
+    long value;
+#if defined(__x86_64__)
+    register struct shared *argument __asm__("r12") = shared;
+    register int (*function)(struct shared *) __asm__("r13") = child;
+    __asm__ volatile("syscall\n\t"
+                     "test %%rax, %%rax\n\t"
+                     "jnz 1f\n\t"
+                     "xor %%ebp, %%ebp\n\t"
+                     "mov %%r12, %%rdi\n\t"
+                     "call *%%r13\n\t"
+                     "mov %%eax, %%edi\n\t"
+                     "mov %[exit], %%eax\n\t"
+                     "syscall\n\t"
+                     "hlt\n"
+                     "1:"
+                     : "=a"(value)
+                     : "a"((long)SYS_clone3), "D"(args), "S"(sizeof *args), "r"(argument), "r"(function),
+                       [exit] "i"(SYS_exit)
+                     : "rcx", "r11", "memory", "cc");
+#elif defined(__aarch64__)
+    register long x0 __asm__("x0") = (long)args;
+    register long x1 __asm__("x1") = (long)sizeof *args;
+    register long x8 __asm__("x8") = SYS_clone3;
+    register struct shared *argument __asm__("x19") = shared;
+    register int (*function)(struct shared *) __asm__("x20") = child;
+    __asm__ volatile("svc #0\n\t"
+                     "cbnz x0, 1f\n\t"
+                     "mov x29, xzr\n\t"
+                     "mov x0, x19\n\t"
+                     "blr x20\n\t"
+                     "mov x8, %[exit]\n\t"
+                     "svc #0\n\t"
+                     "brk #0\n"
+                     "1:"
+                     : "+r"(x0)
+                     : "r"(x1), "r"(x8), "r"(argument), "r"(function), [exit] "i"(SYS_exit)
+                     : "memory", "cc");
+    value = x0;
+#else
+#error "pyrunc runs on x86-64 and arm64"
+#endif
+    if (value < 0 && value > -4096) {
+        errno = (int)-value;
+        return -1;
+    }
+    return value;
+}
+
+/* The init between clone and exec: only its own descriptor table is touched. Signals stay blocked, so that no handler
+ * of the parent runs in the shared memory; the init's program sets the mask and the dispositions. */
+static int init_child(struct shared *shared)
+{
+    const struct pyrunc_clone *spawn = shared->spawn;
+
+    /* CVE-2024-21626: nothing of the caller's descriptors reaches the container unless it was asked for. */
+    if (syscall(SYS_close_range, 3U + (unsigned int)spawn->preserve_fds, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
+        return fail(shared, PYRUNC_CLOSE_RANGE, 0);
+    for (int i = 0; i < spawn->inherit_count; i++)
+        if (fcntl(spawn->inherit_fds[i], F_SETFD, 0) < 0)
+            return fail(shared, PYRUNC_FCNTL, i);
+
+    char *const environment[] = {NULL};
+    syscall(SYS_execveat, spawn->image_fd, "", shared->argv, environment, AT_EMPTY_PATH);
+    return fail(shared, PYRUNC_EXECVEAT, 0);
+}
+
+static int clone_the_init(struct shared *shared, uint64_t extra_flags, uint64_t exit_signal)
+{
+    const struct pyrunc_clone *spawn = shared->spawn;
+    int pidfd = -1;
+    struct clone_args args = {
+        .flags = CLONE_VM | CLONE_VFORK | CLONE_PIDFD | spawn->flags | extra_flags,
+        .pidfd = (uintptr_t)&pidfd,
+        .exit_signal = exit_signal,
+        .stack = (uintptr_t)shared->init_stack,
+        .stack_size = STACK_SIZE,
+    };
+    if (spawn->cgroup_fd >= 0) {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = (uint64_t)spawn->cgroup_fd;
+    }
+    long pid = clone_on_stack(&args, init_child, shared);
+    if (pid < 0)
+        return fail(shared, PYRUNC_CLONE3, 0);
+    shared->pid = (int)pid;
+    shared->pidfd = pidfd;
+    return 0;
+}
+
+static bool enter(struct shared *shared, int index)
+{
+    const struct pyrunc_clone *spawn = shared->spawn;
+    if (setns(spawn->join_fds[index], spawn->join_types[index]) == 0)
+        return true;
+    fail(shared, PYRUNC_SETNS, index);
+    return false;
+}
+
+/* Joins the namespaces, and then clones the init as a child of the parent. The user namespace comes after all that
+ * its privileges may not reach, and before all that only its privileges reach. The mount namespace comes last. */
+static int join_child(struct shared *shared)
+{
+    const struct pyrunc_clone *spawn = shared->spawn;
+    bool again[MAX_JOINS] = {false};
+
+    for (int i = 0; i < spawn->join_count; i++) {
+        if (spawn->join_types[i] == CLONE_NEWUSER || spawn->join_types[i] == CLONE_NEWNS)
+            continue;
+        if (!enter(shared, i)) {
+            if (shared->error != EPERM)
+                return 127;
+            again[i] = true;
+        }
+    }
+    for (int i = 0; i < spawn->join_count; i++)
+        if (spawn->join_types[i] == CLONE_NEWUSER && !enter(shared, i))
+            return 127;
+    for (int i = 0; i < spawn->join_count; i++)
+        if (again[i] && !enter(shared, i))
+            return 127;
+    for (int i = 0; i < spawn->join_count; i++)
+        if (spawn->join_types[i] == CLONE_NEWNS && !enter(shared, i))
+            return 127;
+
+    /* What failed above and was made good does not count. With CLONE_PARENT the exit signal is this child's own. */
+    shared->error = 0;
+    return clone_the_init(shared, CLONE_PARENT, 0);
+}
+
+static int run_join_child(struct shared *shared, bool share_memory)
+{
+    struct clone_args args = {
+        /* CLONE_FILES: the init's pidfd lands in the parent's table. */
+        .flags = CLONE_VFORK | CLONE_FILES | (share_memory ? CLONE_VM : 0),
+        .exit_signal = SIGCHLD,
+        .stack = (uintptr_t)shared->join_stack,
+        .stack_size = STACK_SIZE,
+    };
+    long pid = clone_on_stack(&args, join_child, shared);
+    if (pid < 0)
+        return fail(shared, PYRUNC_CLONE3, 0);
+    while (waitpid((pid_t)pid, NULL, 0) < 0)
+        if (errno != EINTR)
+            return fail(shared, PYRUNC_CLONE3, 0);
+    return 0;
+}
+
+int pyrunc_clone_init(struct pyrunc_clone *spawn)
+{
+    if (spawn->arg_count > MAX_ARGS || spawn->join_count > MAX_JOINS)
+        return -E2BIG;
+
+    /* setns into a time namespace wants a process that shares its memory with none (EUSERS). */
+    bool share_memory = true;
+    for (int i = 0; i < spawn->join_count; i++)
+        if (spawn->join_types[i] == CLONE_NEWTIME)
+            share_memory = false;
+
+    struct shared *shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE,
+                                 MAP_ANONYMOUS | (share_memory ? MAP_PRIVATE : MAP_SHARED), -1, 0);
+    if (shared == MAP_FAILED)
+        return -errno;
+    shared->spawn = spawn;
+    shared->pid = shared->pidfd = -1;
+    const char *arg = spawn->args;
+    for (int i = 0; i < spawn->arg_count; i++, arg += strlen(arg) + 1)
+        shared->argv[i] = (char *)arg;
+
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    if (spawn->join_count > 0)
+        run_join_child(shared, share_memory);
+    else
+        clone_the_init(shared, 0, SIGCHLD);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+
+    int error = shared->error;
+    spawn->pid = shared->pid;
+    spawn->pidfd = shared->pidfd;
+    spawn->failed_call = shared->failed_call;
+    spawn->failed_index = shared->failed_index;
+    munmap(shared, sizeof *shared);
+    if (error == 0 && spawn->pid < 0)
+        error = ESRCH; /* the intermediate child was killed */
+    if (error != 0 && spawn->pid > 0) {
+        close(spawn->pidfd);
+        while (waitpid(spawn->pid, NULL, 0) < 0 && errno == EINTR)
+            ;
+    }
+    return -error;
+}
+
+static int write_all(int fd, const char *data, size_t length)
+{
+    while (length > 0) {
+        ssize_t count = write(fd, data, length);
+        if (count < 0) {
+            if (errno == EINTR)
+                continue;
+            return -errno;
+        }
+        data += count;
+        length -= (size_t)count;
+    }
+    return 0;
+}
+
+/* CVE-2019-5736: the init's program is a copy in memory that nobody can write to, never a file of the host. */
+int pyrunc_init_image(void)
+{
+    unsigned int flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+    CLEANUP_FD int fd = (int)syscall(SYS_memfd_create, "pyrunc-init", flags | MFD_EXEC);
+    if (fd < 0 && errno == EINVAL) /* before Linux 6.3 every memfd is executable */
+        fd = (int)syscall(SYS_memfd_create, "pyrunc-init", flags);
+    if (fd < 0)
+        return -errno;
+    int error = write_all(fd, (const char *)init_image, sizeof init_image);
+    if (error < 0)
+        return error;
+    if (fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0)
+        return -errno;
+    int sealed = fd;
+    fd = -1;
+    return sealed;
+}
+
+int pyrunc_memfd(const char *name, const char *data, size_t length, size_t size)
+{
+    CLEANUP_FD int fd = memfd_create(name, MFD_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    int error = write_all(fd, data, length);
+    if (error < 0)
+        return error;
+    if (size > length && ftruncate(fd, (off_t)size) < 0)
+        return -errno;
+    if (lseek(fd, 0, SEEK_SET) < 0)
+        return -errno;
+    int made = fd;
+    fd = -1;
+    return made;
+}
+
+/* Opens /dev/null where a standard stream is closed, so that no descriptor of ours becomes one. Gives the number of
+ * the first preserved descriptor that is not open, or 0. */
+int pyrunc_prepare_fds(int preserve_fds)
+{
+    for (int fd = 0; fd < 3; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) < 0) /* the lowest free number: fd itself */
+            return -errno;
+    for (int fd = 3; fd < 3 + preserve_fds; fd++)
+        if (fcntl(fd, F_GETFD) < 0)
+            return fd;
+    return 0;
+}
+
+/* ---- files and processes ----------------------------------------------------------------------------------- */
+
+int pyrunc_openat2(int dirfd, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve)
+{
+    struct open_how how = {.flags = flags | O_CLOEXEC, .mode = mode, .resolve = resolve};
+    return result(syscall(SYS_openat2, dirfd, path, &how, sizeof how));
+}
+
+int pyrunc_open_tree(int dirfd, const char *path, unsigned int flags)
+{
+    return result(syscall(SYS_open_tree, dirfd, path, flags | OPEN_TREE_CLOEXEC));
+}
+
+int pyrunc_setns(int fd, int nstype)
+{
+    return result(setns(fd, nstype));
+}
+
+int64_t pyrunc_fs_magic(int fd)
+{
+    struct statfs buffer;
+    if (fstatfs(fd, &buffer) < 0)
+        return -errno;
+    return (int64_t)(uint32_t)buffer.f_type;
+}
+
+int pyrunc_flock(int fd, int exclusive, int wait)
+{
+    int value;
+    do
+        value = flock(fd, (exclusive ? LOCK_EX : LOCK_SH) | (wait ? 0 : LOCK_NB));
+    while (value < 0 && errno == EINTR);
+    return result(value);
+}
+
+int pyrunc_prlimit(int pid, int resource, uint64_t soft, uint64_t hard)
+{
+    const struct rlimit limit = {.rlim_cur = soft, .rlim_max = hard};
+    return result(prlimit(pid, (enum __rlimit_resource)resource, &limit, NULL));
+}
+
+int pyrunc_bpf(int command, void *attributes, unsigned int size)
+{
+    return result(syscall(SYS_bpf, command, attributes, size));
+}
+
+/* ---- sockets ----------------------------------------------------------------------------------------------- */
+
+int pyrunc_socketpair(int pair[2])
+{
+    return result(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair));
+}
+
+/* The address of a socket at a path of any length: what does not fit is reached through its directory's descriptor. */
+static int socket_address(const char *path, struct sockaddr_un *address, int *directory)
+{
+    *address = (struct sockaddr_un){.sun_family = AF_UNIX};
+    size_t length = strlen(path);
+    if (length < sizeof address->sun_path) {
+        memcpy(address->sun_path, path, length + 1);
+        return 0;
+    }
+    const char *slash = strrchr(path, '/');
+    if (slash == NULL || slash - path >= 4096)
+        return -ENAMETOOLONG;
+    char parent[4096];
+    memcpy(parent, path, (size_t)(slash - path));
+    parent[slash - path] = '\0';
+    *directory = open(parent[0] == '\0' ? "/" : parent, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (*directory < 0)
+        return -errno;
+    int count = snprintf(address->sun_path, sizeof address->sun_path, "/proc/self/fd/%d/%s", *directory, slash + 1);
+    if (count < 0 || (size_t)count >= sizeof address->sun_path)
+        return -ENAMETOOLONG;
+    return 0;
+}
+
+int pyrunc_listen(const char *path)
+{
+    struct sockaddr_un address;
+    CLEANUP_FD int directory = -1;
+    int error = socket_address(path, &address, &directory);
+    if (error < 0)
+        return error;
+    CLEANUP_FD int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) < 0 || listen(fd, 8) < 0)
+        return -errno;
+    int listener = fd;
+    fd = -1;
+    return listener;
+}
+
+int pyrunc_connect(const char *path, int stream)
+{
+    struct sockaddr_un address;
+    CLEANUP_FD int directory = -1;
+    int error = socket_address(path, &address, &directory);
+    if (error < 0)
+        return error;
+    CLEANUP_FD int fd = socket(AF_UNIX, (stream ? SOCK_STREAM : SOCK_SEQPACKET) | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    while (connect(fd, (struct sockaddr *)&address, sizeof address) < 0)
+        if (errno != EINTR)
+            return -errno;
+    int connected = fd;
+    fd = -1;
+    return connected;
+}
+
+union rights {
+    char space[CMSG_SPACE(sizeof(int) * MAX_FDS)];
+    struct cmsghdr align;
+};
+
+int pyrunc_send(int fd, const char *data, size_t length, const int *fds, int fd_count)
+{
+    if (fd_count > MAX_FDS)
+        return -E2BIG;
+    struct iovec part = {.iov_base = (char *)data, .iov_len = length};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+    union rights rights;
+    if (fd_count > 0) {
+        memset(&rights, 0, sizeof rights);
+        message.msg_control = rights.space;
+        message.msg_controllen = CMSG_SPACE(sizeof(int) * (size_t)fd_count);
+        struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+        header->cmsg_level = SOL_SOCKET;
+        header->cmsg_type = SCM_RIGHTS;
+        header->cmsg_len = CMSG_LEN(sizeof(int) * (size_t)fd_count);
+        memcpy(CMSG_DATA(header), fds, sizeof(int) * (size_t)fd_count);
+    }
+    ssize_t count;
+    do
+        count = sendmsg(fd, &message, MSG_NOSIGNAL);
+    while (count < 0 && errno == EINTR);
+    return result(count);
+}
+
+/* Receives one message. More descriptors than max_fds, or a message longer than size: all are closed, EMSGSIZE. */
+int pyrunc_recv(int fd, char *data, size_t size, int *fds, int max_fds, int *fd_count)
+{
+    struct iovec part = {.iov_base = data, .iov_len = size};
+    union rights rights;
+    struct msghdr message = {
+        .msg_iov = &part,
+        .msg_iovlen = 1,
+        .msg_control = rights.space,
+        .msg_controllen = sizeof rights.space,
+    };
+    ssize_t count = recvmsg(fd, &message, MSG_CMSG_CLOEXEC); /* EINTR is for Python: it runs the handlers */
+    if (count < 0)
+        return -errno;
+    bool fits = (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) == 0;
+    *fd_count = 0;
+    for (struct cmsghdr *header = CMSG_FIRSTHDR(&message); header != NULL; header = CMSG_NXTHDR(&message, header)) {
+        if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS)
+            continue;
+        int received = (int)((header->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+        for (int i = 0; i < received; i++) {
+            int passed;
+            memcpy(&passed, CMSG_DATA(header) + sizeof(int) * (size_t)i, sizeof passed);
+            if (*fd_count < max_fds)
+                fds[(*fd_count)++] = passed;
+            else {
+                close(passed);
+                fits = false;
+            }
+        }
+    }
+    if (fits)
+        return (int)count;
+    while (*fd_count > 0)
+        close(fds[--*fd_count]);
+    return -EMSGSIZE;
+}
+
+/* Waits until one of the descriptors can be read or has hung up; ready gets 1 for each of these. */
+int pyrunc_poll(const int *fds, int count, int timeout_ms, char *ready)
+{
+    struct pollfd entries[MAX_FDS];
+    if (count > MAX_FDS)
+        return -E2BIG;
+    for (int i = 0; i < count; i++)
+        entries[i] = (struct pollfd){.fd = fds[i], .events = POLLIN};
+    int value = poll(entries, (nfds_t)count, timeout_ms); /* EINTR is for Python: it runs the handlers */
+    if (value < 0)
+        return -errno;
+    for (int i = 0; i < count; i++)
+        ready[i] = entries[i].revents != 0;
+    return value;
+}
+
+/* A descriptor of the signals in mask (bit N - 1 is signal N), which the caller has blocked. */
+int pyrunc_signalfd(uint64_t mask)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    for (int number = 1; number <= 64; number++)
+        if (mask & (UINT64_C(1) << (number - 1)))
+            sigaddset(&set, number); /* libc keeps two of them to itself and refuses these */
+    return result(signalfd(-1, &set, SFD_CLOEXEC));
+}
+
+/* ---- terminals --------------------------------------------------------------------------------------------- */
+
+size_t pyrunc_tty_size(void)
+{
+    return sizeof(struct termios);
+}
+
+int pyrunc_tty_raw(int fd, char *saved, size_t size)
+{
+    struct termios settings;
+    if (size != sizeof settings)
+        return -EINVAL;
+    if (tcgetattr(fd, &settings) < 0)
+        return -errno;
+    memcpy(saved, &settings, sizeof settings);
+    cfmakeraw(&settings);
+    return result(tcsetattr(fd, TCSANOW, &settings));
+}
+
+int pyrunc_tty_restore(int fd, const char *saved, size_t size)
+{
+    struct termios settings;
+    if (size != sizeof settings)
+        return -EINVAL;
+    memcpy(&settings, saved, sizeof settings);
+    return result(tcsetattr(fd, TCSANOW, &settings));
+}
+
+int pyrunc_copy_winsize(int from, int to)
+{
+    struct winsize size;
+    if (ioctl(from, TIOCGWINSZ, &size) < 0)
+        return -errno;
+    return result(ioctl(to, TIOCSWINSZ, &size));
+}

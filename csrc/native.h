@@ -1,0 +1,62 @@
+/* The parent's system calls that Python has no binding of. Every function gives -errno on failure. */
+#ifndef PYRUNC_NATIVE_H
+#define PYRUNC_NATIVE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* What to clone. The first block is filled by the caller, the second by pyrunc_clone_init. */
+struct pyrunc_clone {
+    uint64_t flags;        /* CLONE_NEW*: the new namespaces */
+    int cgroup_fd;         /* the directory of the cgroup to be born in, or -1 */
+    int image_fd;          /* the program: a sealed memfd */
+    int preserve_fds;      /* descriptors from 3 on that the container keeps */
+    int join_count;        /* namespaces to join: descriptors and their CLONE_NEW* types */
+    const int *join_fds;
+    const int *join_types;
+    int inherit_count;     /* descriptors that the init keeps open across its exec */
+    const int *inherit_fds;
+    const char *args;      /* argv, NUL-terminated strings one after the other */
+    int arg_count;
+
+    int pid;               /* the init, in the caller's pid namespace */
+    int pidfd;
+    int failed_call;       /* enum pyrunc_call: what gave the error */
+    int failed_index;      /* for setns and fcntl: which of the descriptors */
+};
+
+enum pyrunc_call {
+    PYRUNC_CLONE3 = 1,
+    PYRUNC_SETNS,
+    PYRUNC_CLOSE_RANGE,
+    PYRUNC_FCNTL,
+    PYRUNC_EXECVEAT,
+};
+
+int pyrunc_clone_init(struct pyrunc_clone *spawn);
+int pyrunc_init_image(void);
+int pyrunc_memfd(const char *name, const char *data, size_t length, size_t size);
+int pyrunc_prepare_fds(int preserve_fds);
+
+int pyrunc_openat2(int dirfd, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve);
+int pyrunc_open_tree(int dirfd, const char *path, unsigned int flags);
+int pyrunc_setns(int fd, int nstype);
+int64_t pyrunc_fs_magic(int fd);
+int pyrunc_flock(int fd, int exclusive, int wait);
+int pyrunc_prlimit(int pid, int resource, uint64_t soft, uint64_t hard);
+int pyrunc_bpf(int command, void *attributes, unsigned int size);
+
+int pyrunc_socketpair(int pair[2]);
+int pyrunc_listen(const char *path);
+int pyrunc_connect(const char *path, int stream);
+int pyrunc_send(int fd, const char *data, size_t length, const int *fds, int fd_count);
+int pyrunc_recv(int fd, char *data, size_t size, int *fds, int max_fds, int *fd_count);
+int pyrunc_poll(const int *fds, int count, int timeout_ms, char *ready);
+int pyrunc_signalfd(uint64_t mask);
+
+int pyrunc_tty_raw(int fd, char *saved, size_t size);
+int pyrunc_tty_restore(int fd, const char *saved, size_t size);
+int pyrunc_copy_winsize(int from, int to);
+size_t pyrunc_tty_size(void);
+
+#endif

@@ -1,0 +1,49 @@
+"""The cffi builder of `pyrunc._core`: csrc/native.c with the init's program as a byte array in it.
+
+`setup.py` names `ffibuilder` (cffi_modules) and calls `write_image` when the init has been built.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from cffi import FFI
+
+ROOT = Path(__file__).resolve().parent.parent
+CSRC = ROOT / "csrc"
+INIT = CSRC / "build" / "init"
+IMAGE_HEADER = CSRC / "init_image.gen.h"
+
+
+def declarations(header: str) -> str:
+    """The part of native.h that cffi's parser reads: no preprocessor lines, no comments."""
+    text = re.sub(r"/\*.*?\*/", "", header, flags=re.DOTALL)
+    return "\n".join(line for line in text.splitlines() if not line.startswith("#"))
+
+
+def write_image(init: Path, target: Path) -> None:
+    """Write the program `init` as the C array `init_image`; the file is left alone where nothing changes."""
+    data = init.read_bytes()
+    lines = [",".join(map(str, data[at : at + 24])) for at in range(0, len(data), 24)]
+    text = f"static const unsigned char init_image[{len(data)}] = {{\n" + ",\n".join(lines) + "\n};\n"
+    if not target.exists() or target.read_text() != text:
+        target.write_text(text)
+
+
+def make_builder() -> FFI:
+    """The FFI object that describes `pyrunc._core`."""
+    builder = FFI()
+    builder.cdef(declarations((CSRC / "native.h").read_text()))
+    builder.set_source(
+        "pyrunc._core",
+        '#include "native.h"',
+        sources=["csrc/native.c"],
+        include_dirs=["csrc"],
+        depends=["csrc/native.h", "csrc/init_image.gen.h"],
+        extra_compile_args=["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter"],
+    )
+    return builder
+
+
+ffibuilder = make_builder()

@@ -1,0 +1,6 @@
+"""The cffi module (csrc/native.c), for the type checker: cffi checks the types of its calls at run time."""
+
+from typing import Any
+
+ffi: Any
+lib: Any

@@ -1,0 +1,231 @@
+"""The parent's system calls that Python's builtins lack: typed wrappers of csrc/native.c.
+
+Every function raises OSError(errno, text) on failure. Descriptors that are made here are close-on-exec, and belong
+to the caller.
+"""
+
+from __future__ import annotations
+
+import posix
+
+from ._core import ffi as _ffi
+from ._core import lib as _lib
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+# clone(2), setns(2): the namespace types
+CLONE_NEWTIME = 0x00000080
+CLONE_NEWNS = 0x00020000
+CLONE_NEWCGROUP = 0x02000000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+
+# open_tree(2)
+OPEN_TREE_CLONE = 1
+AT_EMPTY_PATH = 0x1000
+AT_RECURSIVE = 0x8000
+AT_FDCWD = -100
+
+# openat2(2)
+RESOLVE_NO_XDEV = 0x01
+RESOLVE_NO_MAGICLINKS = 0x02
+RESOLVE_NO_SYMLINKS = 0x04
+RESOLVE_BENEATH = 0x08
+RESOLVE_IN_ROOT = 0x10
+
+# statfs(2): f_type
+NSFS_MAGIC = 0x6E736673
+PROC_SUPER_MAGIC = 0x9FA0
+CGROUP2_SUPER_MAGIC = 0x63677270
+
+_CALLS = ("", "clone3", "setns", "close_range", "fcntl", "execveat")
+
+
+def _check(value: int) -> int:
+    """A C function's result; OSError where it is a negative errno."""
+    if value < 0:
+        raise OSError(-value, posix.strerror(-value))
+    return value
+
+
+class CloneError(OSError):
+    """A clone of the init that failed: `call` is the system call, `index` which of the joined or kept descriptors."""
+
+    call: str
+    index: int
+
+
+def clone_init(
+    flags: int,
+    cgroup_fd: int,
+    joins: Sequence[tuple[int, int]],
+    image_fd: int,
+    inherit: Sequence[int],
+    args: Sequence[str],
+    preserve_fds: int,
+) -> tuple[int, int]:
+    """Clone the init and execute its program; gives (pid, pidfd) once the program runs.
+
+    flags: CLONE_NEW* of the new namespaces, without CLONE_NEWTIME and CLONE_NEWCGROUP (the init unshares these).
+    cgroup_fd: directory of the cgroup to be born in, or -1.
+    joins: (descriptor, CLONE_NEW* type) of namespaces that are entered first.
+    image_fd: the program (`init_image`). inherit: descriptors that stay open in the init; all others from
+    3 + preserve_fds on are closed by the exec. args: the argv, 16 at most. The environment is empty.
+    All signals are blocked in the new process, and signals that are ignored here are ignored there.
+    Raises CloneError. clone(2), setns(2), execveat(2).
+    """
+    spawn = _ffi.new("struct pyrunc_clone *")
+    join_fds = _ffi.new("int[]", [fd for fd, _ in joins])
+    join_types = _ffi.new("int[]", [kind for _, kind in joins])
+    inherit_fds = _ffi.new("int[]", inherit)
+    argv = _ffi.new("char[]", b"".join([arg.encode() + b"\0" for arg in args]))
+    spawn.flags = flags
+    spawn.cgroup_fd = cgroup_fd
+    spawn.image_fd = image_fd
+    spawn.preserve_fds = preserve_fds
+    spawn.join_count = len(joins)
+    spawn.join_fds = join_fds
+    spawn.join_types = join_types
+    spawn.inherit_count = len(inherit)
+    spawn.inherit_fds = inherit_fds
+    spawn.args = argv
+    spawn.arg_count = len(args)
+    value = _lib.pyrunc_clone_init(spawn)
+    if value < 0:
+        error = CloneError(-value, posix.strerror(-value))
+        error.call = _CALLS[spawn.failed_call]
+        error.index = spawn.failed_index
+        raise error
+    return spawn.pid, spawn.pidfd
+
+
+def init_image() -> int:
+    """The init's program in a sealed memfd (CVE-2019-5736). memfd_create(2)."""
+    return _check(_lib.pyrunc_init_image())
+
+
+def memfd(name: str, data: bytes, size: int = 0) -> int:
+    """A memfd that holds `data`, then zeros up to `size` bytes; its position is 0. memfd_create(2)."""
+    return _check(_lib.pyrunc_memfd(name.encode(), data, len(data), size))
+
+
+def prepare_fds(preserve_fds: int) -> int:
+    """Open /dev/null where a standard stream is closed; the first of the preserved descriptors that is not open, or 0.
+
+    To be called before any descriptor is made.
+    """
+    return _check(_lib.pyrunc_prepare_fds(preserve_fds))
+
+
+def openat2(dirfd: int, path: str, flags: int, mode: int = 0, resolve: int = 0) -> int:
+    """Open a path with resolution rules (RESOLVE_*). openat2(2)."""
+    return _check(_lib.pyrunc_openat2(dirfd, path.encode(), flags, mode, resolve))
+
+
+def open_tree(dirfd: int, path: str, flags: int) -> int:
+    """A descriptor of a mount, or with OPEN_TREE_CLONE of a detached copy of it. open_tree(2)."""
+    return _check(_lib.pyrunc_open_tree(dirfd, path.encode(), flags))
+
+
+def setns(fd: int, nstype: int) -> None:
+    """Enter a namespace; `nstype` is its CLONE_NEW* type or 0. setns(2)."""
+    _check(_lib.pyrunc_setns(fd, nstype))
+
+
+def fs_magic(fd: int) -> int:
+    """The type of the file system that a descriptor is on (`f_type` of fstatfs(2))."""
+    return _check(_lib.pyrunc_fs_magic(fd))
+
+
+def flock(fd: int, exclusive: bool, wait: bool) -> None:
+    """Lock an open file; BlockingIOError where it is locked and `wait` is false. flock(2)."""
+    _check(_lib.pyrunc_flock(fd, exclusive, wait))
+
+
+def prlimit(pid: int, resource: int, soft: int, hard: int) -> None:
+    """Set a resource limit of a process; 2**64 - 1 is no limit. prlimit(2)."""
+    _check(_lib.pyrunc_prlimit(pid, resource, soft, hard))
+
+
+def bpf(command: int, attributes: bytearray) -> int:
+    """bpf(2): the kernel may write to `attributes`; gives a descriptor or a number by the command."""
+    buffer = _ffi.from_buffer(attributes, require_writable=True)
+    return _check(_lib.pyrunc_bpf(command, buffer, len(attributes)))
+
+
+def socketpair() -> tuple[int, int]:
+    """Two connected SOCK_SEQPACKET sockets. socketpair(2)."""
+    pair = _ffi.new("int[2]")
+    _check(_lib.pyrunc_socketpair(pair))
+    return pair[0], pair[1]
+
+
+def listen(path: str) -> int:
+    """A SOCK_SEQPACKET socket that listens at a path of any length. unix(7)."""
+    return _check(_lib.pyrunc_listen(path.encode()))
+
+
+def connect(path: str, stream: bool = False) -> int:
+    """A socket connected to a path of any length, SOCK_STREAM if `stream`, else SOCK_SEQPACKET. unix(7)."""
+    return _check(_lib.pyrunc_connect(path.encode(), stream))
+
+
+def send(fd: int, data: bytes, fds: Sequence[int] = ()) -> int:
+    """Send data (never raising SIGPIPE) and descriptors (SCM_RIGHTS); the number of bytes sent. sendmsg(2)."""
+    return _check(_lib.pyrunc_send(fd, data, len(data), fds, len(fds)))
+
+
+def recv(fd: int, size: int, maxfds: int = 0) -> tuple[bytes, list[int]]:
+    """Receive a message of at most `size` bytes with at most `maxfds` descriptors; b"" at the end of file.
+
+    Raises EMSGSIZE, all descriptors closed, where it is more. recvmsg(2).
+    """
+    data = _ffi.new("char[]", size)
+    fds = _ffi.new("int[]", maxfds)
+    count = _ffi.new("int *")
+    while True:
+        value = _lib.pyrunc_recv(fd, data, size, fds, maxfds, count)
+        if value != -4:  # EINTR: Python has run its handler, which did not raise (PEP 475)
+            length = _check(value)
+            return bytes(_ffi.buffer(data, length)), [fds[i] for i in range(count[0])]
+
+
+def poll(fds: Sequence[int], timeout_ms: int = -1) -> list[int]:
+    """Those of `fds` that can be read or have hung up, none when the time is over or a signal came. poll(2)."""
+    ready = _ffi.new("char[]", len(fds))
+    value = _lib.pyrunc_poll(fds, len(fds), timeout_ms, ready)
+    if value == -4:  # EINTR
+        return []
+    _check(value)
+    return [fd for fd, flag in zip(fds, ready, strict=True) if flag != b"\0"]
+
+
+def signalfd(signals: Iterable[int]) -> int:
+    """A descriptor that reads as the blocked signals named: 128 bytes each, the number first (u32). signalfd(2)."""
+    mask = 0
+    for number in signals:
+        mask |= 1 << (number - 1)
+    return _check(_lib.pyrunc_signalfd(mask))
+
+
+def tty_raw(fd: int) -> bytes:
+    """Put a terminal in raw mode; gives its settings for `tty_restore`. termios(3)."""
+    size = _lib.pyrunc_tty_size()
+    saved = _ffi.new("char[]", size)
+    _check(_lib.pyrunc_tty_raw(fd, saved, size))
+    return bytes(_ffi.buffer(saved, size))
+
+
+def tty_restore(fd: int, saved: bytes) -> None:
+    """Give a terminal the settings that `tty_raw` gave. termios(3)."""
+    _check(_lib.pyrunc_tty_restore(fd, saved, len(saved)))
+
+
+def copy_winsize(source: int, target: int) -> None:
+    """Give a pty the window size of another terminal. ioctl_tty(2)."""
+    _check(_lib.pyrunc_copy_winsize(source, target))
