@@ -1,0 +1,308 @@
+"""The container's cgroup: a directory of the cgroup2 hierarchy, and the control files in it.
+
+Facts: the kernel's Documentation/admin-guide/cgroup-v2.rst; where a container's cgroup lies follows runc's
+cgroupfs driver, so that engines find it.
+"""
+
+from __future__ import annotations
+
+import errno
+import posix
+import time
+
+from ...report import PyruncError, errno_text
+from ..sysfiles import read_file, write_file
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..host import HostFacts
+
+# How long the kernel may take to freeze a cgroup's processes, or to let go of those that were killed.
+PATIENCE_SECONDS = 10.0
+_FIRST_WAIT_SECONDS = 0.0005
+_LONGEST_WAIT_SECONDS = 0.02
+
+# Others may remove an empty cgroup above ours between our looking and our mkdir.
+_CREATE_ATTEMPTS = 10
+
+# A cgroup that another process removes meanwhile: ENOENT when opened, ENODEV when read.
+_GONE = (errno.ENOENT, errno.ENODEV)
+
+
+def path_for(spec_path: str, container_id: str, facts: HostFacts) -> str:
+    """The absolute directory of the container's cgroup.
+
+    spec_path: linux.cgroupsPath, "" where the config has none. An absolute one counts from the hierarchy's root,
+    a relative one from the parent of the runtime's own cgroup (which has no processes of its own and so may hand
+    out controllers); with none it is the container's id, there. `..` never leads out of the hierarchy.
+    Raises PyruncError where there is no cgroup2 hierarchy. config-linux.md, "Cgroups Path".
+    """
+    if not facts.cgroup_mount:
+        raise PyruncError(
+            "no cgroup v2 hierarchy is mounted",
+            pointer="/linux/cgroupsPath" if spec_path else "",
+            hint="mount -t cgroup2 none /sys/fs/cgroup, or run with --cgroup-manager disabled",
+        )
+    inner = clean(spec_path or container_id)
+    if not spec_path.startswith("/"):
+        parent = facts.cgroup_self.rpartition("/")[0]
+        inner = clean(parent + inner)
+    return facts.cgroup_mount + inner if inner != "/" else facts.cgroup_mount
+
+
+def clean(path: str) -> str:
+    """`path` as an absolute path without empty, `.` and `..` components; `..` at the root stays there."""
+    parts: list[str] = []
+    for part in path.split("/"):
+        if part == "..":
+            del parts[-1:]
+        elif part not in ("", "."):
+            parts.append(part)
+    return "/" + "/".join(parts)
+
+
+def create(path: str, record: Callable[[str], None]) -> None:
+    """Make the cgroup at `path` and what is missing above it, mode 0755.
+
+    record(directory): called before each mkdir, from the top down, with the directory that is about to be made.
+    Raises PyruncError, `container's cgroup is not empty` where it has processes already, and where it is frozen.
+    """
+    missing = _missing(path)
+    if not missing:
+        _refuse_in_use(path)
+        return
+    for attempt in range(_CREATE_ATTEMPTS):
+        try:
+            for directory in missing:
+                record(directory)
+                _mkdir(directory)
+            return
+        except OSError as error:
+            if error.errno == errno.ENOENT and attempt + 1 < _CREATE_ATTEMPTS:
+                missing = _missing(path)
+                continue
+            raise PyruncError(
+                f"creating cgroup {path}",
+                step="cgroup_create",
+                errno=error.errno or 0,
+                hint="the runtime may not write to the cgroup above it" if error.errno == errno.EACCES else "",
+            ) from error
+
+
+def _missing(path: str) -> list[str]:
+    """The directories that `path` lacks, the topmost first."""
+    missing: list[str] = []
+    while path and not _exists(path):
+        missing.append(path)
+        path = path.rpartition("/")[0]
+    missing.reverse()
+    return missing
+
+
+def _exists(path: str) -> bool:
+    try:
+        posix.stat(path)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise PyruncError(f"looking for cgroup {path}", step="cgroup_create", errno=error.errno or 0) from error
+    return True
+
+
+def _mkdir(path: str) -> None:
+    """mkdir, where it is no failure that another runtime has just made the same directory."""
+    try:
+        posix.mkdir(path, 0o755)
+    except FileExistsError:
+        pass
+
+
+def _refuse_in_use(path: str) -> None:
+    """Raise PyruncError where the existing cgroup at `path` has processes or is frozen."""
+    count = len(procs(path))
+    if count:
+        raise PyruncError(
+            f"container's cgroup is not empty: {count} process(es) found",
+            step="cgroup_create",
+            pointer="/linux/cgroupsPath",
+            hint=f"{path} is in use",
+        )
+    if _read_or_gone(path + "/cgroup.freeze").strip() == "1":
+        raise PyruncError(
+            "container's cgroup unexpectedly frozen",
+            step="cgroup_create",
+            pointer="/linux/cgroupsPath",
+            hint=f"thaw it: echo 0 > {path}/cgroup.freeze",
+        )
+
+
+def is_empty(path: str) -> bool:
+    """Whether no live process is in the cgroup and those below it; a cgroup that does not exist is empty.
+
+    Raises PyruncError.
+    """
+    populated = _event(path, "populated")
+    if populated is not None:
+        return not populated
+    return not procs(path)  # the hierarchy's root has no cgroup.events
+
+
+def procs(path: str) -> list[int]:
+    """The process ids in the cgroup and all below it, as the caller's PID namespace numbers them.
+
+    Processes outside of that namespace are left out; a cgroup that does not exist has none. Raises PyruncError.
+    """
+    pids: list[int] = []
+    for directory in _tree(path):
+        try:
+            text = _read_or_gone(directory + "/cgroup.procs")
+        except PyruncError as error:
+            if error.errno != errno.EOPNOTSUPP:
+                raise
+            # a threaded cgroup lists its processes only in the domain cgroup above, which may be outside of `path`
+            text = _read_or_gone(directory + "/cgroup.threads")
+        pids.extend([int(line) for line in text.split() if line != "0"])
+    return pids
+
+
+def kill(path: str) -> None:
+    """SIGKILL every process in the cgroup and below it, also those that fork meanwhile, and frozen ones.
+
+    Nothing happens where the cgroup does not exist. Raises PyruncError.
+    """
+    _write_or_gone(path + "/cgroup.kill", "1")
+
+
+def freeze(path: str) -> None:
+    """Stop every process in the cgroup and below it, and wait until all are stopped.
+
+    Raises PyruncError, with the cgroup thawed again, when they are not within PATIENCE_SECONDS.
+    """
+    _write(path + "/cgroup.freeze", "1")
+    try:
+        _wait_for(path, "frozen", True)
+    except PyruncError:
+        _write(path + "/cgroup.freeze", "0")
+        raise
+
+
+def thaw(path: str) -> None:
+    """Let the processes of a frozen cgroup run on; returns when they do. Raises PyruncError."""
+    _write(path + "/cgroup.freeze", "0")
+    _wait_for(path, "frozen", False)
+
+
+def is_frozen(path: str) -> bool:
+    """Whether every process of the cgroup is stopped by the freezer; False where it does not exist.
+
+    Raises PyruncError.
+    """
+    return bool(_event(path, "frozen"))
+
+
+def remove(path: str) -> None:
+    """Remove the cgroup and those that the container made below it; nothing happens where it does not exist.
+
+    Waits up to PATIENCE_SECONDS for killed processes to leave. Raises PyruncError, with EBUSY where live ones stay.
+    """
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    wait = _FIRST_WAIT_SECONDS
+    while True:
+        try:
+            posix.rmdir(path)  # the usual case in one call
+            return
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if error.errno != errno.EBUSY or time.monotonic() > deadline:
+                raise PyruncError(
+                    f"removing cgroup {path}",
+                    errno=error.errno or 0,
+                    hint="processes are still in it" if error.errno == errno.EBUSY else "",
+                ) from error
+        _remove_children(path)
+        time.sleep(wait)
+        wait = min(wait * 2, _LONGEST_WAIT_SECONDS)
+
+
+def remove_if_unused(path: str) -> None:
+    """Remove a cgroup above the container's that was made for it, unless it has come into use by others since.
+
+    Raises PyruncError.
+    """
+    try:
+        posix.rmdir(path)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.EBUSY):
+            raise PyruncError(f"removing cgroup {path}", errno=error.errno or 0) from error
+
+
+def _remove_children(path: str) -> None:
+    """Remove what can be removed below `path`, the deepest first; the caller tries again what is still busy."""
+    directories = _tree(path)
+    for directory in reversed(directories[1:]):
+        remove_if_unused(directory)
+
+
+def _tree(path: str) -> list[str]:
+    """`path` and all cgroups below it, each before its children. Without recursion: a container may nest deeply."""
+    found = [path]
+    for directory in found:
+        try:
+            with posix.scandir(directory) as entries:
+                found.extend([entry.path for entry in entries if entry.is_dir(follow_symlinks=False)])
+        except OSError as error:
+            if error.errno not in _GONE:
+                raise PyruncError(f"listing cgroup {directory}", errno=error.errno or 0) from error
+    return found
+
+
+def _wait_for(path: str, event: str, value: bool) -> None:
+    """Wait until cgroup.events says `event` is `value`; PyruncError after PATIENCE_SECONDS."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    wait = _FIRST_WAIT_SECONDS
+    while _event(path, event) is (not value):  # None, where the cgroup is gone, ends the wait
+        if time.monotonic() > deadline:
+            raise PyruncError(
+                f"cgroup {path} did not become {event if value else 'un' + event}: {errno_text(errno.ETIMEDOUT)}",
+                hint="a process in it is stuck in the kernel",
+            )
+        time.sleep(wait)
+        wait = min(wait * 2, _LONGEST_WAIT_SECONDS)
+
+
+def _event(path: str, name: str) -> bool | None:
+    """The flag `name` of cgroup.events; None where the cgroup is gone or the file has no such flag."""
+    words = _read_or_gone(path + "/cgroup.events").split()
+    for key, value in zip(words[::2], words[1::2], strict=False):
+        if key == name:
+            return value == "1"
+    return None
+
+
+def _read_or_gone(path: str) -> str:
+    """The control file's content, "" where its cgroup is gone."""
+    try:
+        return read_file(path)
+    except OSError as error:
+        if error.errno in _GONE:
+            return ""
+        raise PyruncError(f"reading {path}", errno=error.errno or 0) from error
+
+
+def _write(path: str, text: str) -> None:
+    try:
+        write_file(path, text)
+    except OSError as error:
+        raise PyruncError(f"writing {path}", errno=error.errno or 0) from error
+
+
+def _write_or_gone(path: str, text: str) -> None:
+    """Write the control file; nothing happens where its cgroup is gone."""
+    try:
+        _write(path, text)
+    except PyruncError as error:
+        if error.errno not in _GONE:
+            raise
