@@ -1,0 +1,181 @@
+"""The undo ledger: each effect outside the container is written down before it is made, and undone in reverse.
+
+The file `ledger` in the state directory holds one JSON object a line: `{"effect": KIND, …}`. A failed create undoes
+it at once; `delete` undoes it; and what a killed create left is undone by the next command that names the container.
+Undoing is idempotent, since an effect that was written down may not have been made, or may be undone already.
+"""
+
+from __future__ import annotations
+
+import _signal
+import errno
+import posix
+
+from .. import jsonio, log
+from ..report import PyruncError
+from . import state
+from .sysfiles import read_file
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+    Entry = dict[str, Any]
+
+LEDGER_FILE = "ledger"
+_SIGKILL = 9
+
+
+class Ledger:
+    """The open ledger of a launch. The file and its entries last until the state directory is removed."""
+
+    __slots__ = ("_fd", "entries", "path")
+
+    def __init__(self, path: str) -> None:
+        """Start the ledger of the state directory at `path`. Raises OSError."""
+        self.path = path
+        self.entries: list[Entry] = []
+        flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_APPEND | posix.O_CLOEXEC
+        self._fd = posix.open(path + "/" + LEDGER_FILE, flags, 0o600)
+
+    def record(self, effect: str, **facts: Any) -> None:
+        """Write down an effect that is about to be made. Raises OSError."""
+        entry = {"effect": effect, **facts}
+        posix.write(self._fd, (jsonio.dumps(entry) + "\n").encode("utf-8", "surrogateescape"))
+        self.entries.append(entry)
+
+    def undo(self) -> None:
+        """Undo everything, the state directory with it, as if never attempted."""
+        undo(self.entries)
+        state.remove(self.path)
+
+    def close(self) -> None:
+        """Close the file, which stays."""
+        posix.close(self._fd)
+
+
+def read(path: str) -> list[Entry]:
+    """The entries of a state directory; none where it has no ledger.
+
+    A line that was cut off by a kill is left out: its effect had not been made yet.
+    """
+    try:
+        text = read_file(path + "/" + LEDGER_FILE)
+    except FileNotFoundError:
+        return []
+    complete, _, _ = text.rpartition("\n")
+    entries = []
+    for line in complete.split("\n"):
+        if line:
+            try:
+                entries.append(jsonio.loads(line))
+            except ValueError as error:
+                raise PyruncError(f"the ledger in {path} is damaged: {error}") from error
+    return entries
+
+
+def undo(entries: Iterable[Entry], deleting: bool = False) -> None:
+    """Undo the effects, the last one first. All are tried; PyruncError for the first that could not be undone.
+
+    deleting: the container was created, so what belongs to its caller (the pid file) stays.
+    """
+    failure: PyruncError | None = None
+    for entry in reversed(list(entries)):
+        if deleting and entry["effect"] in _OF_CALLER:
+            continue
+        try:
+            _UNDO[entry["effect"]](entry)
+        except OSError as error:
+            caused = PyruncError(f"undoing {entry['effect']} {entry.get('path', '')}", errno=error.errno or 0)
+            caused.__cause__ = error
+            if failure is None:
+                failure = caused
+            else:
+                log.warning(caused.line())
+    if failure is not None:
+        raise failure
+
+
+def sweep(path: str) -> bool:
+    """Undo what a dead create left of the state directory at `path`; False where there is nothing to sweep.
+
+    A directory with a state.json is a container, and one whose lock is held is a create at work.
+    """
+    try:
+        fd = state.lock(path, wait=False)
+    except (BlockingIOError, FileNotFoundError, NotADirectoryError):
+        return False
+    try:
+        if state.exists(path + "/" + state.STATE_FILE):
+            return False
+        undo(read(path))
+        state.remove(path)
+        return True
+    finally:
+        posix.close(fd)
+
+
+def _undo_state_dir(entry: Entry) -> None:
+    """Nothing here: the directory, which holds the ledger itself, goes last."""
+
+
+def _undo_cgroup(entry: Entry) -> None:
+    from .cgroup import files
+
+    path = entry["path"]
+    if state.exists(path):
+        files.kill(path)
+        files.remove(path)
+
+
+def _undo_cgroup_parent(entry: Entry) -> None:
+    try:
+        posix.rmdir(entry["path"])
+    except OSError as error:
+        # Not ours alone any more: another container or process is in it.
+        if error.errno not in (errno.ENOENT, errno.EBUSY, errno.ENOTEMPTY):
+            raise
+
+
+def _undo_process(entry: Entry) -> None:
+    kill_process(entry["pid"], entry["startTime"])
+
+
+def _undo_pid_file(entry: Entry) -> None:
+    try:
+        posix.unlink(entry["path"])
+    except FileNotFoundError:
+        return
+
+
+def kill_process(pid: int, start_time: int, signal: int = _SIGKILL) -> bool:
+    """Send a signal to the process with this pid and start time; False where it is gone. Raises OSError.
+
+    The pidfd is opened before the start time is read, so that the signal can't reach a process that got the pid
+    later.
+    """
+    try:
+        pidfd = posix.pidfd_open(pid)
+    except ProcessLookupError:
+        return False
+    try:
+        found = state.process(pid)
+        if found is None or found.start_time != start_time or not found.alive:
+            return False
+        _signal.pidfd_send_signal(pidfd, signal)
+        return True
+    except ProcessLookupError:
+        return False
+    finally:
+        posix.close(pidfd)
+
+
+_UNDO: dict[str, Callable[[Entry], None]] = {
+    "state_dir": _undo_state_dir,
+    "cgroup": _undo_cgroup,
+    "cgroup_parent": _undo_cgroup_parent,
+    "process": _undo_process,
+    "pid_file": _undo_pid_file,
+}
+_OF_CALLER = ("pid_file",)
