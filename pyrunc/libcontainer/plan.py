@@ -61,9 +61,10 @@ class LaunchPlan:
     init: the init's steps in order.
     served: the runtime's steps that answer init, by the `what` of each `request`, by "send_console" and "ready".
     terminal: whether the process gets a pty.
+    warnings: what the configuration asks for and does not get, where the specification wants a warning only.
     """
 
-    __slots__ = ("init", "prepare", "served", "terminal")
+    __slots__ = ("init", "prepare", "served", "terminal", "warnings")
 
     def __init__(
         self,
@@ -71,11 +72,13 @@ class LaunchPlan:
         init: tuple[Step, ...],
         served: dict[str, tuple[Step, ...]],
         terminal: bool = False,
+        warnings: tuple[str, ...] = (),
     ) -> None:
         self.prepare = prepare
         self.init = init
         self.served = served
         self.terminal = terminal
+        self.warnings = warnings
 
     def steps(self) -> Iterator[Step]:
         """Every step in the order in which it happens: served steps stand behind the request they answer."""
