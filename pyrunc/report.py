@@ -77,3 +77,26 @@ def pointer(*parts: str | int) -> str:
 def join(parts: Iterable[str]) -> str:
     """Parts of one line of text, newlines and tabs flattened, empty ones left out."""
     return " ".join(" ".join(part.split()) for part in parts if part)
+
+
+def from_os_error(error: OSError) -> PyruncError:
+    """An OSError that nobody explained, as the kernel's reason behind the file it is about."""
+    if not error.errno:
+        return PyruncError(str(error))
+    names = [name for name in (error.filename, error.filename2) if name is not None]
+    text = " ".join([name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name) for name in names])
+    return PyruncError(text or "system call failed", errno=error.errno)
+
+
+def prefixed(prefix: str, error: PyruncError | OSError) -> PyruncError:
+    """The same failure with what was being done in front of its message."""
+    if isinstance(error, OSError):
+        error = from_os_error(error)
+    return PyruncError(
+        f"{prefix}: {error.message}",
+        step=error.step,
+        pointer=error.pointer,
+        errno=error.errno,
+        hint=error.hint,
+        exit_code=error.exit_code,
+    )

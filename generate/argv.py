@@ -1,0 +1,115 @@
+"""Make pyrunc/_generated/argv.py, the hot reader's table, from the click commands; and build.py beside it.
+
+Run at build time: `python generate/argv.py`. build.py holds the version (from pyproject.toml) and the commit.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import click
+
+ROOT = Path(__file__).resolve().parent.parent
+GENERATED = ROOT / "pyrunc" / "_generated"
+
+# The commands that the hot reader takes: those whose start-up time counts.
+HOT = ("create", "start", "state", "kill", "delete", "run", "list")
+
+BOOL, TEXT, NUMBER = 0, 1, 2
+
+
+def flags(command: click.Command) -> dict[str, tuple[str, int]]:
+    """A command's options by each name without dashes: (parameter, how it takes its value)."""
+    from pyrunc.cli.words import GoNumber
+
+    table = {}
+    for param in command.params:
+        if isinstance(param, click.Option):
+            kind = BOOL if param.is_flag else NUMBER if isinstance(param.type, GoNumber) else TEXT
+            for spelling in param.opts:
+                table[spelling.lstrip("-")] = (str(param.name), kind)
+    return table
+
+
+def defaults(command: click.Command) -> dict[str, Any]:
+    """The value that click gives to each parameter that is not on the command line and need not be."""
+    context = click.Context(command)
+    return {
+        str(param.name): param.get_default(context)
+        for param in command.params
+        if isinstance(param, click.Option) or not param.required
+    }
+
+
+def arguments(command: click.Command) -> tuple[tuple[str, bool], ...]:
+    """A command's arguments in order: (parameter, whether it takes all that are left)."""
+    return tuple((str(param.name), param.nargs == -1) for param in command.params if isinstance(param, click.Argument))
+
+
+def table() -> str:
+    """The text of pyrunc/_generated/argv.py."""
+    from pyrunc.cli import program
+    from pyrunc.cli.words import LOCAL, GoCommand
+
+    rows = []
+    for name in HOT:
+        command = program.commands[name]
+        assert isinstance(command, GoCommand)
+        least = sum(param.required for param in command.params if isinstance(param, click.Argument))
+        row = (flags(command), defaults(command), arguments(command), least, command.stop)
+        rows.append(f"    {name!r}: {row!r},\n")
+    own = flags(program)
+    shared = {name: entry for name, entry in own.items() if entry[0] not in LOCAL}
+    return (
+        '"""Made by generate/argv.py from the click commands: do not edit."""\n\n'
+        f"GLOBAL_FLAGS = {own!r}\n"
+        f"SHARED_FLAGS = {shared!r}\n"
+        f"GLOBAL_DEFAULTS = {defaults(program)!r}\n"
+        "# command: (flags, defaults, arguments, how many are required, how many end the options)\n"
+        "COMMANDS = {\n" + "".join(rows) + "}\n"
+    )
+
+
+def build_facts() -> str:
+    """The text of pyrunc/_generated/build.py."""
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        version = tomllib.load(file)["project"]["version"]
+    return (
+        '"""Made by generate/argv.py: what this build is of."""\n\n'
+        f"VERSION = {version!r}\n"
+        f"COMMIT = {commit()!r}\n"
+    )
+
+
+def commit() -> str:
+    """The commit of the tree, `-dirty` behind it where tracked files differ; "unknown" outside git."""
+    # Without .git here, git would answer for a repository that happens to surround the sources.
+    if not (ROOT / ".git").exists():
+        return "unknown"
+    try:
+        answer = subprocess.run(
+            ["git", "-c", f"safe.directory={ROOT}", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            cwd=ROOT, capture_output=True, text=True, check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return answer.stdout.strip()
+
+
+def main() -> None:
+    """Write both modules where their text has changed."""
+    sys.path.insert(0, str(ROOT))
+    GENERATED.mkdir(parents=True, exist_ok=True)
+    for name, text in (("argv.py", table()), ("build.py", build_facts())):
+        path = GENERATED / name
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)
+    (GENERATED / "__init__.py").touch()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""The command line as click knows it: the one definition of every command, option and argument.
+
+The hot reader's table is made from it (generate/argv.py). Nothing is decided here: what was read is handed on.
+"""
+
+from __future__ import annotations
+
+import click
+
+from .. import commands, log
+from ..report import PyruncError
+from ..settings import CGROUP_MANAGERS, settle
+from . import bundle, host, lifecycle
+from .words import GoGroup, Read
+
+
+def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> bool:
+    if wanted:
+        ctx.exit(commands.print_version(str(ctx.info_name)))
+    return wanted
+
+
+OPTIONS: list[click.Parameter] = [
+    click.Option(["--debug"], is_flag=True, help="log at level debug"),
+    click.Option(["--log"], default="", metavar="FILE", help="append the log to a file (default: stderr)"),
+    click.Option(["--log-format"], default="text", metavar="FORMAT", help="text or json (default: text)"),
+    click.Option(["--log-level"], default="info", metavar="LEVEL", help="error, warning, info (the default) or debug"),
+    click.Option(
+        ["--root"],
+        default=None,
+        metavar="DIR",
+        help="directory of the containers' states (default: /run/pyrunc; $XDG_RUNTIME_DIR/pyrunc when not root)",
+    ),
+    click.Option(["--systemd-cgroup"], is_flag=True, help="the same as --cgroup-manager systemd"),
+    click.Option(
+        ["--cgroup-manager"],
+        default="",
+        metavar="MANAGER",
+        help=", ".join(CGROUP_MANAGERS) + " (default: cgroupfs; systemd is not supported yet)",
+    ),
+    click.Option(
+        ["--rootless"],
+        default="auto",
+        metavar="VALUE",
+        help="ignore cgroup permission errors: true, false or auto (the default)",
+    ),
+    click.Option(
+        ["--version", "-v"],
+        is_flag=True,
+        is_eager=True,
+        callback=_print_version,
+        help="print the version, the commit and the version of the specification",
+    ),
+]
+
+program = GoGroup(
+    "pyrunc",
+    params=OPTIONS,
+    commands=[*lifecycle.COMMANDS, *bundle.COMMANDS, *host.COMMANDS],
+    context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 120},
+    help="""An OCI container runtime: it runs containers from bundles, and says what it does.
+
+    A bundle is a directory with a config.json and a root filesystem. `pyrunc spec` writes a config.json to start
+    from, `pyrunc plan` shows what a start of the bundle in the working directory would do.
+    """,
+)
+
+
+def read(name: str, words: list[str]) -> Read | int:
+    """Read the words after the program's name.
+
+    Returns what pyrunc.hotargv.parse returns, or the exit code where help or the version was asked for and printed.
+    Raises click.UsageError for words that make no sense.
+    """
+    result: Read | int = program.main(words, prog_name=name, standalone_mode=False)
+    return result
+
+
+def main(name: str, words: list[str]) -> int:
+    """Run one command line, click reading it; returns the exit code."""
+    try:
+        result = read(name, words)
+    except click.UsageError as error:
+        return _explain(error)
+    if isinstance(result, int):
+        return result
+    options, command, params = result
+    return commands.perform(name, options, command, params)
+
+
+def _explain(error: click.UsageError) -> int:
+    """A mistake in the words: the help on stdout, the reason in the log, as runc does; returns the exit code."""
+    context = error.ctx
+    try:
+        if context is not None and context.parent is not None:
+            # The program's own options have been read by now, so that the reason goes where they say.
+            settle(str(context.find_root().info_name), context.find_root().params)
+    except (PyruncError, OSError) as failure:
+        return commands.report(failure)
+    if isinstance(error, click.NoSuchCommand):
+        log.error(f"No help topic for '{error.command_name}'")
+        return 3
+    message = error.format_message()
+    counted = message.endswith("argument(s)")
+    separator = ":" if context is not None and context.parent is not None else "."
+    click.echo("Incorrect Usage." if counted else f"Incorrect Usage{separator} {message}")
+    if context is not None:
+        click.echo("\n" + context.get_help() + "\n")
+    log.error(message)
+    return 1

@@ -1,0 +1,61 @@
+"""The commands that look at a bundle and start nothing: spec, validate, plan."""
+
+from __future__ import annotations
+
+import click
+
+from .words import GoCommand
+
+
+def _bundle() -> click.Option:
+    return click.Option(
+        ["--bundle", "-b"], default="", metavar="DIR", help="the bundle (default: the working directory)"
+    )
+
+
+COMMANDS: list[click.Command] = [
+    GoCommand(
+        "spec",
+        params=[
+            _bundle(),
+            click.Option(["--rootless"], is_flag=True, help="write one for a container of this user, who is not root"),
+        ],
+        help="""Write a config.json to start from.
+
+        It runs `sh` on the terminal, in the bundle's directory rootfs. An existing config.json is left alone.
+        """,
+    ),
+    GoCommand(
+        "validate",
+        params=[
+            click.Argument(["path"], required=False, default="", metavar="[BUNDLE]"),
+            _bundle(),
+            click.Option(["--config", "-f"], default="config.json", metavar="FILE", help="the configuration's file"),
+            click.Option(["--format"], default="text", metavar="FORMAT", help="text or json (default: text)"),
+        ],
+        help="""Check a bundle's config.json and print every problem in it.
+
+        The exit code is 1 where there is any.
+        """,
+    ),
+    GoCommand(
+        "plan",
+        params=[
+            click.Argument(["id"], required=False, default="container", metavar="[CONTAINER-ID]"),
+            _bundle(),
+            click.Option(["--config", "-f"], default="config.json", metavar="FILE", help="the configuration's file"),
+            click.Option(
+                ["--format"], default="table", metavar="FORMAT", help="table, json or tree (default: table)"
+            ),
+            click.Option(["--diff"], default="", metavar="BUNDLE", help="show what changes from this bundle to another"),
+            click.Option(
+                ["--timeline"], default="", metavar="FILE", help="draw a timeline that create or run has written"
+            ),
+        ],
+        help="""Show what `create` and `start` would do, step by step, without doing it.
+
+        Each step has its phase, who carries it out, the kernel's call, its arguments, and the place in config.json
+        that causes it. No privilege is needed.
+        """,
+    ),
+]

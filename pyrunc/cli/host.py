@@ -1,0 +1,35 @@
+"""The commands about the runtime itself: features, help."""
+
+from __future__ import annotations
+
+import click
+
+from .words import GoCommand
+
+
+class _Help(GoCommand):
+    """`help [COMMAND]`, as runc has it."""
+
+    def invoke(self, ctx: click.Context) -> int:
+        """Print the program's help or a command's; returns the exit code. Raises click.NoSuchCommand."""
+        root = ctx.find_root()
+        name = ctx.params["command"]
+        if not name:
+            click.echo(root.get_help())
+            return 0
+        program = root.command
+        command = program.get_command(root, name) if isinstance(program, click.Group) else None
+        if command is None:
+            raise click.NoSuchCommand(name, ctx=ctx)
+        click.echo(command.get_help(click.Context(command, info_name=name, parent=root)))
+        return 0
+
+
+COMMANDS: list[click.Command] = [
+    GoCommand("features", params=[], help="Print as JSON what this runtime supports (runtime-spec, features)."),
+    _Help(
+        "help",
+        params=[click.Argument(["command"], required=False, default="", metavar="[COMMAND]")],
+        help="Show the commands, or the help of one.",
+    ),
+]

@@ -1,0 +1,114 @@
+"""The commands of a container's life: create, run, start, state, kill, delete, list."""
+
+from __future__ import annotations
+
+import click
+
+from .words import GoCommand, GoNumber
+
+_ID = "CONTAINER-ID"
+
+
+def _launch() -> list[click.Parameter]:
+    """What create and run have in common."""
+    return [
+        click.Argument(["id"], metavar=_ID),
+        click.Option(["--bundle", "-b"], default="", metavar="DIR", help="the bundle (default: the working directory)"),
+        click.Option(
+            ["--config", "-f"],
+            default="config.json",
+            metavar="FILE",
+            help="the configuration, in the bundle or absolute (default: config.json)",
+        ),
+        click.Option(
+            ["--console-socket"],
+            default="",
+            metavar="SOCKET",
+            help="path of an AF_UNIX socket that receives the descriptor of the terminal's master",
+        ),
+        click.Option(["--pid-file"], default="", metavar="FILE", help="write the container's process id to a file"),
+        click.Option(
+            ["--no-pivot"],
+            is_flag=True,
+            help="do not use pivot_root (for a root filesystem on a ramdisk)",
+        ),
+        click.Option(["--no-new-keyring"], is_flag=True, help="keep the caller's session keyring"),
+        click.Option(["--no-subreaper"], is_flag=True, help="do not become the reaper of orphaned processes"),
+        click.Option(
+            ["--preserve-fds"],
+            type=GoNumber(),
+            default=0,
+            metavar="N",
+            help="pass N more descriptors to the process, behind stdio and $LISTEN_FDS (default: 0)",
+        ),
+        click.Option(
+            ["--timeline"],
+            default="",
+            metavar="FILE",
+            help="write when each step began and ended, as Chrome trace-event JSON",
+        ),
+    ]
+
+
+COMMANDS: list[click.Command] = [
+    GoCommand(
+        "create",
+        params=_launch(),
+        help="""Create a container from a bundle.
+
+        Everything is made and set up but the process itself, which waits for `start`.
+        """,
+    ),
+    GoCommand(
+        "run",
+        params=[
+            *_launch(),
+            click.Option(["--detach", "-d"], is_flag=True, help="return when the process runs"),
+            click.Option(["--keep"], is_flag=True, help="do not delete the container when the process has ended"),
+        ],
+        help="""Create and start a container.
+
+        In the foreground signals are forwarded to the process, its exit code becomes this command's (128 + n after
+        signal n), and the container is deleted afterwards.
+        """,
+    ),
+    GoCommand(
+        "start",
+        params=[click.Argument(["id"], metavar=_ID)],
+        help="Start the process of a created container.",
+    ),
+    GoCommand(
+        "state",
+        params=[click.Argument(["id"], metavar=_ID)],
+        help="Print the state of a container as JSON.",
+    ),
+    GoCommand(
+        "kill",
+        params=[
+            click.Argument(["id"], metavar=_ID),
+            click.Argument(["signal"], required=False, default="TERM", metavar="[SIGNAL]"),
+            click.Option(["--all", "-a"], is_flag=True, help="send it to every process of the container"),
+        ],
+        stop=1,
+        help="""Send a signal to the process of a container.
+
+        SIGNAL is a name (TERM, SIGTERM, RTMIN+1) or a number; TERM when it is absent.
+        """,
+    ),
+    GoCommand(
+        "delete",
+        params=[
+            click.Argument(["ids"], nargs=-1, required=True, metavar=f"{_ID}..."),
+            click.Option(["--force", "-f"], is_flag=True, help="kill what still runs; an unknown id is no error"),
+        ],
+        help="Delete containers that are stopped or were never started, and all that they hold on the host.",
+    ),
+    GoCommand(
+        "list",
+        params=[
+            click.Option(["--format", "-f"], default="table", metavar="FORMAT", help="table or json (default: table)"),
+            click.Option(["--quiet", "-q"], is_flag=True, help="print the ids alone"),
+        ],
+        help="List the containers under the root directory.",
+    ),
+]

@@ -1,0 +1,74 @@
+"""What the commands do, apart from how their words are parsed.
+
+`pyrunc.hotargv` and the click commands of `pyrunc.cli` are two readers of one command line; both end here, and here
+failures become messages and exit codes.
+"""
+
+from __future__ import annotations
+
+from .. import log, output
+from ..report import PyruncError, from_os_error, join
+from ..settings import SPEC_VERSION, settle
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from ..settings import Settings
+
+COLD = ("spec", "validate", "plan", "features")
+
+
+def perform(name: str, options: dict[str, Any], command: str, params: dict[str, Any]) -> int:
+    """Judge the program's options, carry the command out; returns the exit code, also for a failure.
+
+    name: what the program was called by. options, command, params: as pyrunc.hotargv.parse returns them.
+    """
+    return guarded(lambda: execute(command, settle(name, options), params))
+
+
+def execute(command: str, settings: Settings, params: dict[str, Any]) -> int:
+    """Carry a command out with its own options; returns the exit code.
+
+    Only the module that holds the command is imported. Raises PyruncError and OSError for what fails.
+    """
+    if command in COLD:
+        from . import bundle
+
+        return bundle.HANDLERS[command](settings, **params)
+    from . import lifecycle
+
+    return lifecycle.HANDLERS[command](settings, **params)
+
+
+def print_version(name: str) -> int:
+    """`--version`: engines read the first line and the specification's."""
+    from .._generated.build import COMMIT, VERSION
+
+    output.write(1, f"{name} version {VERSION}\ncommit: {COMMIT}\nspec: {SPEC_VERSION}\n")
+    return 0
+
+
+def guarded(work: Callable[[], int]) -> int:
+    """The exit code of `work`, or the failure's: its whole cause goes to the log on one line."""
+    try:
+        return work()
+    except BrokenPipeError:
+        # The reader of our output has gone: that is its choice, and no failure of ours to explain.
+        return 1
+    except (PyruncError, OSError) as error:
+        return report(error)
+
+
+def report(error: PyruncError | OSError) -> int:
+    """Log a failure, and at level debug how it came about; returns the exit code."""
+    if log.debugging():
+        from traceback import format_exception
+
+        for block in format_exception(error):
+            for line in block.splitlines():
+                log.debug(line)
+    explained = from_os_error(error) if isinstance(error, OSError) else error
+    log.error(join([explained.line()]))
+    return explained.exit_code

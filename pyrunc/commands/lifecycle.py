@@ -1,0 +1,196 @@
+"""The commands of a container's life: create, run, start, state, kill, delete, list. Hot."""
+
+from __future__ import annotations
+
+import _signal
+import posix
+
+from .. import jsonio, log, output
+from ..libcontainer import container
+from ..libcontainer.options import LaunchOptions
+from ..report import PyruncError, from_os_error, prefixed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from ..settings import Settings
+
+STDOUT = 1
+RTMIN, RTMAX = 34, 64
+
+
+def create(settings: Settings, **params: Any) -> int:
+    """`create ID`: make the container and leave its init waiting for `start`."""
+    try:
+        container.create(launch_options(settings, "create", params))
+    except (PyruncError, OSError) as error:
+        raise prefixed(f"{settings.name} create failed", error) from error
+    return 0
+
+
+def run(settings: Settings, **params: Any) -> int:
+    """`run ID`: create, start and, unless detached, wait; the exit code is the process's."""
+    try:
+        return container.run(launch_options(settings, "run", params))
+    except (PyruncError, OSError) as error:
+        raise prefixed(f"{settings.name} run failed", error) from error
+
+
+def start(settings: Settings, id: str) -> int:
+    """`start ID`: let the waiting init execute the process."""
+    container.start(settings.root, check_id(id))
+    return 0
+
+
+def state(settings: Settings, id: str) -> int:
+    """`state ID`: print the container's state as indented JSON, without a newline, as runc does."""
+    output.write(STDOUT, output.indented(container.state(settings.root, check_id(id))))
+    return 0
+
+
+def kill(settings: Settings, id: str, signal: str, all: bool) -> int:
+    """`kill ID [SIGNAL]`: send a signal to the container's process, or with `--all` to all of them."""
+    container.kill(settings.root, check_id(id), parse_signal(signal), all)
+    return 0
+
+
+def delete(settings: Settings, ids: tuple[str, ...], force: bool) -> int:
+    """`delete ID…`: each of them is tried; all failures but the last are logged, the last one is raised."""
+    failures: list[PyruncError] = []
+    for id in ids:
+        try:
+            container.delete(settings.root, check_id(id), force)
+        except PyruncError as error:
+            failures.append(error)
+        except OSError as error:
+            failures.append(from_os_error(error))
+    for failure in failures[:-1]:
+        log.error(failure.line())
+    if failures:
+        raise failures[-1]
+    return 0
+
+
+def list_containers(settings: Settings, quiet: bool, format: str) -> int:
+    """`list`: the containers under the root as a table, as JSON, or their ids alone."""
+    if format not in ("table", "json"):
+        raise PyruncError("invalid format option", hint="table and json are known")
+    if settings.root_given:
+        # A root that was named and is missing is a mistake; the default one may not have been made yet.
+        posix.stat(settings.root)
+    states = container.list_states(settings.root)
+    if quiet:
+        text = "".join([item["id"] + "\n" for item in states])
+    elif format == "json":
+        # Go prints an empty list that was never made as null, and scripts have seen nothing else.
+        text = (jsonio.dumps(states) if states else "null") + "\n"
+    else:
+        rows: list[tuple[str, ...]] = [("ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER")]
+        rows += [
+            (item["id"], str(item["pid"]), item["status"], item["bundle"], item["created"], item["owner"])
+            for item in states
+        ]
+        text = output.table(rows)
+    output.write(STDOUT, text)
+    return 0
+
+
+def launch_options(settings: Settings, command: str, params: dict[str, Any]) -> LaunchOptions:
+    """The options of a launch, paths made absolute. The working directory becomes the bundle, as runc's does.
+
+    Raises PyruncError for an id or a number that is not allowed, and for a bundle that can't be entered.
+    """
+    refuse_systemd(settings)
+    pid_file, timeline, socket = (
+        output.absolute(params[name]) if params[name] else "" for name in ("pid_file", "timeline", "console_socket")
+    )
+    if params["preserve_fds"] < 0:
+        raise PyruncError(f"--preserve-fds must not be negative, not {params['preserve_fds']}")
+    if params["bundle"]:
+        try:
+            posix.chdir(params["bundle"])
+        except OSError as error:
+            raise PyruncError("chdir " + params["bundle"], errno=error.errno or 0) from error
+    return LaunchOptions(
+        id=check_id(params["id"]),
+        root=settings.root,
+        bundle=posix.getcwd(),
+        config=params["config"],
+        no_pivot=params["no_pivot"],
+        no_new_keyring=params["no_new_keyring"],
+        preserve_fds=params["preserve_fds"],
+        console_socket=socket,
+        pid_file=pid_file,
+        detach=params.get("detach", False),
+        keep=params.get("keep", False),
+        no_subreaper=params["no_subreaper"],
+        command=command,
+        cgroup_manager=settings.cgroup_manager,
+        rootless=settings.rootless,
+        timeline=timeline,
+    )
+
+
+def refuse_systemd(settings: Settings) -> None:
+    """Raise PyruncError where the systemd cgroup manager was asked for: it would not be what the caller gets."""
+    if settings.cgroup_manager == "systemd":
+        raise PyruncError(
+            "the systemd cgroup manager is not supported yet", hint="leave --systemd-cgroup out, or use cgroupfs"
+        )
+
+
+def check_id(id: str) -> str:
+    """The id, when it is one: letters, digits and `_+-.`, no `.` or `..`, and short enough for a directory's name.
+
+    Raises PyruncError in runc's words.
+    """
+    if not id:
+        raise PyruncError("container id cannot be empty")
+    if not id.isascii() or not id.translate(_ID_SIGNS).isalnum() or id in (".", "..") or len(id) > 255:
+        raise PyruncError("invalid container ID format", hint="letters, digits, _, +, - and ., at most 255 of them")
+    return id
+
+
+# The signs that an id may have besides letters and digits, as letters.
+_ID_SIGNS = {ord(sign): "x" for sign in "_+-."}
+
+
+def parse_signal(text: str) -> int:
+    """The number of a signal named as 15, TERM, SIGTERM, rtmin+3 or SIGRTMAX-2; an empty name is SIGTERM.
+
+    Any number passes: the kernel judges it. Raises PyruncError in runc's words for an unknown name.
+    """
+    digits = text.lstrip("+-")
+    if digits.isascii() and digits.isdigit() and len(text) - len(digits) <= 1:
+        return int(text)
+    name = (text or "TERM").upper().removeprefix("SIG")
+    number = _realtime(name)
+    if number == 0 and name.isalnum():
+        number = int(getattr(_signal, "SIG" + name, 0))
+    if number == 0:
+        raise PyruncError(f'unknown signal "{text}"')
+    return number
+
+
+def _realtime(name: str) -> int:
+    """The number of RTMIN, RTMIN+n, RTMAX or RTMAX-n; 0 for other names."""
+    for base, first, sign in (("RTMIN", RTMIN, "+"), ("RTMAX", RTMAX, "-")):
+        if name == base:
+            return first
+        steps = name.removeprefix(base + sign)
+        if steps != name and steps.isascii() and steps.isdigit() and int(steps) <= RTMAX - RTMIN:
+            return first + int(sign + steps)
+    return 0
+
+
+HANDLERS: dict[str, Callable[..., int]] = {
+    "create": create,
+    "run": run,
+    "start": start,
+    "state": state,
+    "kill": kill,
+    "delete": delete,
+    "list": list_containers,
+}

@@ -1,0 +1,1 @@
+"""The library behind the commands: specification, plan, launch, state and cgroups."""

@@ -1,0 +1,130 @@
+"""The log: what engines read with `--log FILE --log-format json`, in runc's format.
+
+Text is logfmt as logrus prints it (`time="…" level=error msg="…"`), coloured and short on a terminal; json is one
+object a line with level, msg and time (RFC 3339). Without `--log` both go to stderr. Lines are appended.
+"""
+
+from __future__ import annotations
+
+import posix
+import time
+from _json import encode_basestring
+
+from . import output
+from .report import join
+
+# logrus' levels, the most serious first; a message is logged where its level is at most the log's own.
+LEVELS = {"panic": 0, "fatal": 1, "error": 2, "warning": 3, "warn": 3, "info": 4, "debug": 5, "trace": 6}
+STDERR = 2
+
+_COLOURS = {"error": 31, "warning": 33, "info": 36, "debug": 37}
+_BARE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._/@^+")
+_ESCAPES = {
+    '"': '\\"', "\\": "\\\\", "\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v",
+}
+
+
+class _Sink:
+    """Where the log goes and how it looks: one for the process."""
+
+    __slots__ = ("fd", "json", "level")
+
+    def __init__(self) -> None:
+        self.fd = STDERR
+        self.json = False
+        self.level = LEVELS["info"]
+
+
+_sink = _Sink()
+
+
+def configure(path: str, log_format: str, level: str) -> None:
+    """Direct the log to the file at `path` ("" is stderr), in `text` or `json`, up to a level of LEVELS.
+
+    The file is made with mode 0644 where it is missing and written with O_SYNC, as runc's. Raises OSError.
+    """
+    fd = STDERR
+    if path:
+        fd = posix.open(path, posix.O_CREAT | posix.O_WRONLY | posix.O_APPEND | posix.O_SYNC | posix.O_CLOEXEC, 0o644)
+    if _sink.fd != STDERR:
+        posix.close(_sink.fd)
+    _sink.fd = fd
+    _sink.json = log_format == "json"
+    _sink.level = LEVELS[level]
+
+
+def debugging() -> bool:
+    """Whether debug messages are wanted, so that nobody builds them in vain."""
+    return _sink.level >= LEVELS["debug"]
+
+
+def debug(message: str) -> None:
+    """Log at level debug."""
+    _log("debug", message)
+
+
+def info(message: str) -> None:
+    """Log at level info."""
+    _log("info", message)
+
+
+def warning(message: str) -> None:
+    """Log at level warning."""
+    _log("warning", message)
+
+
+def error(message: str) -> None:
+    """Log at level error; with a log file the message stands on stderr as well, alone on its line."""
+    _log("error", message)
+    if _sink.fd != STDERR:
+        _write(STDERR, join([message]) + "\n")
+
+
+def _log(level: str, message: str) -> None:
+    if LEVELS[level] > _sink.level:
+        return
+    if _sink.json:
+        fields = (("level", level), ("msg", message), ("time", _now()))
+        line = "{" + ",".join([f'"{name}":{encode_basestring(value)}' for name, value in fields]) + "}\n"
+    elif _sink.fd == STDERR and posix.isatty(STDERR):
+        line = f"\x1b[{_COLOURS[level]}m{level[:4].upper()}\x1b[0m[0000] {join([message])}\n"
+    else:
+        line = f"time={_quoted(_now())} level={level} msg={_quoted(message)}\n"
+    _write(_sink.fd, line)
+
+
+def _write(fd: int, line: str) -> None:
+    """One write a line, so that lines of several processes do not mix; undecodable bytes become question marks."""
+    try:
+        output.write(fd, line.encode("utf-8", "replace").decode())
+    except OSError:
+        # A closed stderr or a full disk must not change what the command does and exits with; logrus goes on too.
+        return
+
+
+def _now() -> str:
+    """The local time as RFC 3339 has it, in whole seconds."""
+    now = time.localtime()
+    minutes = now.tm_gmtoff // 60
+    zone = "Z" if minutes == 0 else f"{'+' if minutes > 0 else '-'}{abs(minutes) // 60:02}:{abs(minutes) % 60:02}"
+    return (
+        f"{now.tm_year:04}-{now.tm_mon:02}-{now.tm_mday:02}T{now.tm_hour:02}:{now.tm_min:02}:{now.tm_sec:02}{zone}"
+    )
+
+
+def _quoted(text: str) -> str:
+    """The text as logrus has it in logfmt: bare where every character is harmless, else quoted as Go's %q does."""
+    if _BARE.issuperset(text):
+        return text
+    return '"' + "".join([_escaped(char) for char in text]) + '"'
+
+
+def _escaped(char: str) -> str:
+    if char in _ESCAPES:
+        return _ESCAPES[char]
+    if char.isprintable():
+        return char
+    code = ord(char)
+    if code < 0x80:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

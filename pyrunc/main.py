@@ -1,0 +1,43 @@
+"""The entry: the hot reader first, click for what it does not know."""
+
+from __future__ import annotations
+
+import posix
+import sys
+
+from . import commands, hotargv
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+
+def main(argv: list[str]) -> int:
+    """Run one command line, argv[0] being the name that messages use; returns the exit code."""
+    name = program_name(argv)
+    parsed = hotargv.parse(argv[1:])
+    if parsed is None:
+        from .cli import main as click_main
+
+        return click_main(name, argv[1:])
+    options, command, params = parsed
+    if command == "version":
+        return commands.guarded(lambda: commands.print_version(name))
+    return commands.perform(name, options, command, params)
+
+
+def entry() -> NoReturn:
+    """The process's own command line, without the interpreter's tear-down, which costs as much as a `state`."""
+    code = main(sys.argv)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            code = code or 1
+    posix._exit(code)
+
+
+def program_name(argv: list[str]) -> str:
+    """What the program was called by, without its directory; `python -m pyrunc` is called pyrunc."""
+    name = argv[0].rpartition("/")[2] if argv else ""
+    return "pyrunc" if name in ("", "__main__.py", "-c", "-m") else name

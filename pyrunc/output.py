@@ -1,0 +1,59 @@
+"""Standard output and paths without the io and os modules: what the hot commands print with."""
+
+from __future__ import annotations
+
+import posix
+
+from . import jsonio
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def write(fd: int, text: str) -> None:
+    """Write all of `text` as UTF-8 to a descriptor; bytes that came in undecodable go out as they were.
+
+    Raises OSError (BrokenPipeError where the reader is gone).
+    """
+    data = memoryview(text.encode("utf-8", "surrogateescape"))
+    while data:
+        data = data[posix.write(fd, data) :]
+
+
+def indented(value: Any, unit: str = "  ") -> str:
+    """JSON with one member a line, as Go's json.MarshalIndent lays it out; no newline at the end."""
+    return _indented(value, unit, "\n")
+
+
+def _indented(value: Any, unit: str, newline: str) -> str:
+    inner = newline + unit
+    if isinstance(value, dict) and value:
+        members = [jsonio.dumps(key) + ": " + _indented(member, unit, inner) for key, member in value.items()]
+        return "{" + inner + ("," + inner).join(members) + newline + "}"
+    if isinstance(value, list | tuple) and value:
+        return "[" + inner + ("," + inner).join([_indented(item, unit, inner) for item in value]) + newline + "]"
+    return jsonio.dumps(value)
+
+
+def table(rows: list[tuple[str, ...]]) -> str:
+    """Rows as columns padded with spaces: at least 12 wide and 3 apart, the last one bare, as `runc list` prints."""
+    widths = [max(12, max(len(cell) for cell in column) + 3) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        padded = [cell + " " * (width - len(cell)) for cell, width in zip(row[:-1], widths, strict=False)]
+        lines.append("".join(padded) + row[-1] + "\n")
+    return "".join(lines)
+
+
+def absolute(path: str) -> str:
+    """The path made absolute from the working directory and cleaned by words alone, as Go's filepath.Abs does."""
+    if not path.startswith("/"):
+        path = posix.getcwd() + "/" + path
+    parts: list[str] = []
+    for part in path.split("/"):
+        if part == "..":
+            del parts[-1:]
+        elif part not in ("", "."):
+            parts.append(part)
+    return "/" + "/".join(parts)
