@@ -21,6 +21,10 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from pyrunc.libcontainer import schemawords as words  # noqa: E402
+
 SCHEMAS = ("config", "state", "features")
 # The validators that others call: name of the function and what it validates.
 ENTRY_POINTS = {
@@ -159,8 +163,8 @@ class Generator:
         """The name of the function for a schema, made at the first call."""
         if location not in self.names:
             # #/$defs/mount/properties/options -> _mount_options
-            words = [w for w in location.split("/")[1:] if w not in ("$defs", "properties")]
-            name = base = "_" + "_".join(words)
+            parts = [w for w in location.split("/")[1:] if w not in ("$defs", "properties")]
+            name = base = "_" + "_".join(parts)
             number = 2
             while name in self.taken:
                 name = f"{base}_{number}"
@@ -184,13 +188,13 @@ class Generator:
         lines = []
         required = node.get("required", ())
         if "type" in node:
-            lines += ["    if type(v) is not dict:", self._refuse("        ", '""', "must be an object")]
+            lines += ["    if type(v) is not dict:", self._refuse("        ", '""', words.must_be({"type": "object"}))]
         for member in required:
-            lines += [f"    if {quote(member)} not in v:", self._refuse("        ", quote("/" + member), "is missing")]
+            lines += [f"    if {quote(member)} not in v:", self._refuse("        ", quote("/" + member), words.MISSING)]
         for member, needs in node.get("dependentRequired", {}).items():
             for need in needs:
                 lines += [f"    if {quote(member)} in v and {quote(need)} not in v:",
-                          self._refuse("        ", quote("/" + need), f"is missing beside {member}")]
+                          self._refuse("        ", quote("/" + need), words.missing_beside(member))]
         for member in node.get("properties", {}):
             indent = "    "
             if member not in required:
@@ -201,8 +205,7 @@ class Generator:
             lines += self._map(location, node)
         if "anyOf" in node:
             tests = [f"{self._function(f'{location}/anyOf/{i}')}(v) is not None" for i in range(len(node["anyOf"]))]
-            words = " or ".join(branch["required"][0] for branch in node["anyOf"])
-            lines += [f"    if {' and '.join(tests)}:", self._refuse("        ", '""', f"needs {words}")]
+            lines += [f"    if {' and '.join(tests)}:", self._refuse("        ", '""', words.needs_one(node["anyOf"]))]
         if "if" in node:
             lines += [f"    if {self._function(location + '/if')}(v) is None:",
                       f"        r = {self._function(location + '/then')}(v)",
@@ -216,16 +219,16 @@ class Generator:
         return [
             "    for k, x in v.items():",
             f"        if {self._scalar_test(names, 'k', names_at)}:",
-            self._refuse("            ", "_escape(k)", f"has a name that must be {allowed(names)}"),
+            self._refuse("            ", "_escape(k)", words.bad_name(names)),
             *self._value(location + "/additionalProperties", "x", "        ", "_escape(k)"),
         ]
 
     def _array(self, location: str, node: dict[str, Any]) -> list[str]:
-        lines = ["    if type(v) is not list:", self._refuse("        ", '""', "must be an array")]
+        lines = ["    if type(v) is not list:", self._refuse("        ", '""', words.must_be({"type": "array"}))]
         if "minItems" in node:
             if node["minItems"] != 1:
                 raise UnknownSchemaError(f"{location}: minItems {node['minItems']}")
-            lines += ["    if not v:", self._refuse("        ", '""', "must have at least one entry")]
+            lines += ["    if not v:", self._refuse("        ", '""', words.NOT_EMPTY)]
         return [*lines, "    for i, x in enumerate(v):", *self._value(location + "/items", "x", "        ", 'f"/{i}"')]
 
     def _value(self, location: str, value: str, indent: str, pointer: str) -> list[str]:
@@ -235,10 +238,10 @@ class Generator:
             check_keywords(location, node)
             lines = [] if value == "x" else [f"{indent}x = {value}"]
             return [*lines, f"{indent}if {self._scalar_test(node, 'x', location)}:",
-                    self._refuse(indent + "    ", pointer, f"must be {allowed(node)}")]
+                    self._refuse(indent + "    ", pointer, words.must_be(node))]
         if not set(node) - ANNOTATIONS and node["type"] == "object":
             return [f"{indent}if type({value}) is not dict:",
-                    self._refuse(indent + "    ", pointer, "must be an object")]
+                    self._refuse(indent + "    ", pointer, words.must_be({"type": "object"}))]
         function = self._function(location)
         join = f'{pointer[:-1]}{{r[0]}}"' if pointer.startswith('f"') else f"{pointer} + r[0]"
         return [f"{indent}r = {function}({value})", f"{indent}if r is not None:", f"{indent}    return {join}, r[1]"]
@@ -268,17 +271,6 @@ def check_keywords(location: str, node: dict[str, Any]) -> None:
     unknown = set(node) - KEYWORDS[kind] - ANNOTATIONS
     if unknown:
         raise UnknownSchemaError(f"{location}: {', '.join(sorted(unknown))} beside type {kind}")
-
-
-def allowed(node: dict[str, Any]) -> str:
-    """What a scalar schema allows, in words."""
-    if "enum" in node:
-        return "one of " + ", ".join(quote(word) for word in node["enum"])
-    if "description" in node:
-        return str(node["description"])
-    if "minimum" in node:
-        return f"an integer from {node['minimum']} to {node['maximum']}"
-    return {"string": "text", "boolean": "true or false"}[node["type"]]
 
 
 def quote(text: str) -> str:
