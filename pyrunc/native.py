@@ -7,6 +7,7 @@ to the caller.
 from __future__ import annotations
 
 import posix
+import sys
 
 from ._core import ffi as _ffi
 from ._core import lib as _lib
@@ -152,8 +153,14 @@ def prlimit(pid: int, resource: int, soft: int, hard: int) -> None:
     _check(_lib.pyrunc_prlimit(pid, resource, soft, hard))
 
 
-def bpf(command: int, attributes: bytearray) -> int:
-    """bpf(2): the kernel may write to `attributes`; gives a descriptor or a number by the command."""
+def bpf(command: int, attributes: bytearray, buffers: Sequence[tuple[int, bytes | bytearray]] = ()) -> int:
+    """bpf(2): the kernel may write to `attributes`; gives a descriptor or a number by the command.
+
+    buffers: (offset, buffer) pairs: the buffer's address is put at that offset of the attributes, as 64 bits.
+    """
+    pointed = [_ffi.from_buffer(buffer) for _, buffer in buffers]
+    for (offset, _), pointer in zip(buffers, pointed, strict=True):
+        attributes[offset : offset + 8] = int(_ffi.cast("uintptr_t", pointer)).to_bytes(8, sys.byteorder)
     buffer = _ffi.from_buffer(attributes, require_writable=True)
     return _check(_lib.pyrunc_bpf(command, buffer, len(attributes)))
 
@@ -197,12 +204,23 @@ def recv(fd: int, size: int, maxfds: int = 0) -> tuple[bytes, list[int]]:
 
 def poll(fds: Sequence[int], timeout_ms: int = -1) -> list[int]:
     """Those of `fds` that can be read or have hung up, none when the time is over or a signal came. poll(2)."""
+    return poll_both(fds, (), timeout_ms)[0]
+
+
+def poll_both(readers: Sequence[int], writers: Sequence[int], timeout_ms: int = -1) -> tuple[list[int], list[int]]:
+    """Those that can be read and those that can be written; both with what has hung up. poll(2)."""
+    fds = [*readers, *writers]
     ready = _ffi.new("char[]", len(fds))
-    value = _lib.pyrunc_poll(fds, len(fds), timeout_ms, ready)
-    if value == -4:  # EINTR
-        return []
+    value = _lib.pyrunc_poll(fds, len(fds), len(readers), timeout_ms, ready)
+    if value == -4:  # EINTR: Python runs its handlers, and the caller looks again
+        return [], []
     _check(value)
-    return [fd for fd, flag in zip(fds, ready, strict=True) if flag != b"\0"]
+    flags = [flag != b"\0" for flag in ready]
+    split = len(readers)
+    return (
+        [fd for fd, flag in zip(readers, flags[:split], strict=True) if flag],
+        [fd for fd, flag in zip(writers, flags[split:], strict=True) if flag],
+    )
 
 
 def signalfd(signals: Iterable[int]) -> int:

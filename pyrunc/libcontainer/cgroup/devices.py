@@ -1,0 +1,320 @@
+"""linux.resources.devices: device rules, assembled into an eBPF program that the kernel runs at each access.
+
+A rule is a text of five words, as plans carry it: `TYPE MAJOR MINOR ACCESS allow|deny`, where TYPE is `a` (any), `b`
+or `c`, a number may be `*`, and ACCESS is made of `r`, `w` and `m` (`c 1 3 rwm allow`).
+
+Rules apply in their order (config-linux.md, "Allowed Device list"): for each kind of access that a program asks for,
+the last rule that covers the device and this access decides; without one it is denied. Access is granted where all
+that is asked for is allowed. A rule without type and numbers, and with all of `rwm`, so makes every rule before it
+void. Where runc accepts a list of `b` and `c` rules, the outcome is runc's; holes in a wildcard rule, which runc
+refuses, work.
+
+Facts: linux/bpf.h (struct bpf_cgroup_dev_ctx), the kernel's Documentation/bpf/standardization/instruction-set.rst,
+bpf(2).
+"""
+
+from __future__ import annotations
+
+import errno
+import posix
+import sys
+
+from ...report import PyruncError, join, pointer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+    from typing import Any
+
+    # (type, major or -1, minor or -1, access mask, allowed)
+    Rule = tuple[str, int, int, int, bool]
+    # (offset in the attributes, what the address there points to)
+    Buffer = tuple[int, bytes | bytearray]
+
+ANY = -1
+_MAX_NUMBER = 0xFFFFFFFF
+
+# BPF_DEVCG_DEV_* and BPF_DEVCG_ACC_*
+_TYPES = {"b": 1, "c": 2}
+_ACCESS = {"m": 1, "r": 2, "w": 4}
+_ALL_ACCESS = 7
+
+# The kernel's dev_t: 12 bits of major number, 20 of minor. Larger numbers are legal in rules and match no device.
+_MINOR_BITS = 20
+_LAST_MAJOR = 0xFFF
+_LAST_MINOR = 0xFFFFF
+
+# What runc allows every container, after its own rules: making any node (which gives no access to it), the default
+# devices, ptys and /dev/net/tun. A default device that linux.devices defines anew has no rule (path, rule).
+_DEFAULTS = (
+    ("", "c * * m allow"),
+    ("", "b * * m allow"),
+    ("/dev/null", "c 1 3 rwm allow"),
+    ("/dev/random", "c 1 8 rwm allow"),
+    ("/dev/full", "c 1 7 rwm allow"),
+    ("/dev/tty", "c 5 0 rwm allow"),
+    ("/dev/zero", "c 1 5 rwm allow"),
+    ("/dev/urandom", "c 1 9 rwm allow"),
+    ("", "c 136 * rwm allow"),
+    ("", "c 5 2 rwm allow"),
+    ("", "c 10 200 rwm allow"),
+)
+
+# Instructions: operation codes, and the registers that hold the program's question.
+_LOAD_U32 = 0x61
+_MOVE = 0xB4
+_MOVE_REGISTER = 0xBC
+_AND = 0x54
+_OR_REGISTER = 0x4C
+_SHIFT_LEFT = 0x64
+_SHIFT_RIGHT = 0x74
+_JUMP = 0x05
+_JUMP_EQUAL = 0x16
+_JUMP_ANY_BIT = 0x46
+_EXIT = 0x95
+_RESULT, _CONTEXT, _TYPE, _WANTED, _MAJOR, _MINOR, _DEVICE = 0, 1, 2, 3, 4, 5, 6
+_INSTRUCTION_BYTES = 8
+_LONGEST_JUMP = 0x7FFF
+
+_PROG_LOAD = 5
+_PROG_ATTACH = 8
+_PROG_TYPE_CGROUP_DEVICE = 15
+_ATTACH_CGROUP_DEVICE = 6
+_ALLOW_MULTI = 2
+_LOG_BYTES = 1 << 16
+_LOG_SHOWN = 500
+# The program calls no helper, so any license will do for the kernel.
+_LICENSE = b"Apache\0"
+_NAME = b"pyrunc_devices"
+
+
+def format_rule(kind: str, major: int, minor: int, access: str, allow: bool) -> str:
+    """A rule as text. kind: `a`, `b` or `c`; major, minor: ANY (-1) for all."""
+    numbers = " ".join(["*" if number == ANY else str(number) for number in (major, minor)])
+    return f"{kind} {numbers} {access} {'allow' if allow else 'deny'}"
+
+
+def parse_rule(text: str) -> Rule:
+    """A rule from its text: (type, major, minor, access mask, allowed). Raises PyruncError."""
+    words = text.split(" ")
+    if len(words) == 5:
+        kind, major, minor, access, verdict = words
+        mask = 0
+        for letter in access:
+            mask |= _ACCESS.get(letter, 0)
+        known = kind == "a" or kind in _TYPES
+        if known and access and not access.strip("rwm") and verdict in ("allow", "deny"):
+            return kind, _number(major, text), _number(minor, text), mask, verdict == "allow"
+    raise PyruncError(f'"{text}" is not a device rule', step="cgroup_devices", pointer="/linux/resources/devices")
+
+
+def _number(word: str, rule: str) -> int:
+    if word == "*":
+        return ANY
+    if word.isascii() and word.isdigit() and int(word) <= _MAX_NUMBER:
+        return int(word)
+    raise PyruncError(
+        f'"{word}" is not a device number in the rule "{rule}"',
+        step="cgroup_devices",
+        pointer="/linux/resources/devices",
+    )
+
+
+def rules_for(devices: Sequence[dict[str, Any]], device_paths: Collection[str] = ()) -> tuple[str, ...]:
+    """The rules of a container: those of linux.resources.devices, then the defaults.
+
+    devices: the entries of linux.resources.devices. device_paths: the paths of linux.devices.
+    Raises PyruncError with the pointer of an entry that can't be a rule.
+    """
+    rules = [_rule_of(entry, index) for index, entry in enumerate(devices)]
+    rules.extend([rule for path, rule in _DEFAULTS if not path or path not in device_paths])
+    return tuple(rules)
+
+
+def _rule_of(entry: dict[str, Any], index: int) -> str:
+    access = entry.get("access", "")
+    if not access:
+        raise PyruncError(
+            f"device access at {index} field cannot be empty",
+            pointer=pointer("linux", "resources", "devices", index, "access"),
+            hint='a composition of "r", "w" and "m"',
+        )
+    rule = format_rule(
+        entry.get("type", "a"), entry.get("major", ANY), entry.get("minor", ANY), access, bool(entry.get("allow"))
+    )
+    try:
+        parse_rule(rule)
+    except PyruncError as error:
+        raise PyruncError(error.message, pointer=pointer("linux", "resources", "devices", index)) from error
+    return rule
+
+
+def assemble(rules: Iterable[str]) -> bytes:
+    """The program for the rules in their order: instructions of 8 bytes. Pure. Raises PyruncError.
+
+    The rules are first made a table a type, which says of each device named what is allowed. The program looks the
+    device up, one comparison an entry, and jumps to the end that answers for that access. With nothing to remember
+    from entry to entry, the verifier's work grows as the number of rules.
+    """
+    tables = {kind: {(ANY, ANY): 0} for kind in _TYPES}
+    for text in rules:
+        rule_kind, major, minor, access, allow = parse_rule(text)
+        for kind, table in tables.items():
+            if rule_kind in ("a", kind):
+                _apply(table, major, minor, access, allow)
+    lookups = {kind: _lookup(table) for kind, table in tables.items()}
+    code = [
+        _instruction(_LOAD_U32, _TYPE, _CONTEXT, offset=0),
+        _instruction(_MOVE_REGISTER, _WANTED, _TYPE),
+        _instruction(_AND, _TYPE, value=0xFFFF),
+        _instruction(_SHIFT_RIGHT, _WANTED, value=16),
+        _instruction(_LOAD_U32, _MAJOR, _CONTEXT, offset=4),
+        _instruction(_LOAD_U32, _MINOR, _CONTEXT, offset=8),
+        _instruction(_MOVE_REGISTER, _DEVICE, _MAJOR),
+        _instruction(_SHIFT_LEFT, _DEVICE, value=_MINOR_BITS),
+        _instruction(_OR_REGISTER, _DEVICE, _MINOR),
+        _instruction(_JUMP_EQUAL, _TYPE, offset=len(lookups["c"]), value=_TYPES["b"]),
+    ]
+    lookup = lookups["c"] + lookups["b"]
+    ends: dict[int, int] = {}  # where the end for an allowed access begins, counted from the lookup's first instruction
+    answers: list[bytes] = []
+    for _, _, _, allowed in lookup:
+        if allowed not in ends:
+            ends[allowed] = len(lookup) + len(answers)
+            answers += _answer(allowed)
+    if len(lookup) + len(answers) > _LONGEST_JUMP:
+        raise PyruncError("too many device rules", step="cgroup_devices", pointer="/linux/resources/devices")
+    for index, (operation, register, value, allowed) in enumerate(lookup):
+        code.append(_instruction(operation, register, offset=ends[allowed] - index - 1, value=value))
+    return b"".join(code + answers)
+
+
+def _apply(table: dict[tuple[int, int], int], major: int, minor: int, access: int, allow: bool) -> None:
+    """Apply a rule to a type's table: (major or ANY, minor or ANY) to the access that is allowed.
+
+    Where both (major, ANY) and (ANY, minor) are in the table, (major, minor) is as well, so that one entry, the most
+    special one, answers for a device.
+    """
+    if (major, minor) not in table:
+        table[major, minor] = _inherited(table, major, minor)
+        for other_major, other_minor in list(table) if ANY in (major, minor) else ():
+            if major == other_minor == ANY != other_major:
+                table.setdefault((other_major, minor), table[other_major, ANY])
+            elif minor == other_major == ANY != other_minor:
+                table.setdefault((major, other_minor), table[ANY, other_minor])
+    covered = [(major, minor)]
+    if ANY in (major, minor):
+        covered = [entry for entry in table if major in (ANY, entry[0]) and minor in (ANY, entry[1])]
+    for entry in covered:
+        table[entry] = table[entry] | access if allow else table[entry] & ~access
+
+
+def _inherited(table: dict[tuple[int, int], int], major: int, minor: int) -> int:
+    """What the table says so far of a device, or of a number, that gets an entry of its own."""
+    if (major, ANY) in table and minor != ANY:
+        return table[major, ANY]
+    if (ANY, minor) in table and major != ANY:
+        return table[ANY, minor]
+    return table[ANY, ANY]
+
+
+def _lookup(table: dict[tuple[int, int], int]) -> list[tuple[int, int, int, int]]:
+    """A table's jumps in their order, the most special first: (operation, register, value, allowed access)."""
+    devices, majors, minors = [], [], []
+    for (major, minor), allowed in table.items():
+        if (major, minor) == (ANY, ANY) or major > _LAST_MAJOR or minor > _LAST_MINOR:
+            continue
+        if minor == ANY:
+            majors.append((_JUMP_EQUAL, _MAJOR, major, allowed))
+        elif major == ANY:
+            minors.append((_JUMP_EQUAL, _MINOR, minor, allowed))
+        else:
+            devices.append((_JUMP_EQUAL, _DEVICE, major << _MINOR_BITS | minor, allowed))
+    return [*devices, *majors, *minors, (_JUMP, 0, 0, table[ANY, ANY])]
+
+
+def _answer(allowed: int) -> list[bytes]:
+    """The program's end for a device of which `allowed` is allowed: 1 where this covers all that is wanted, else 0."""
+    if allowed in (0, _ALL_ACCESS):
+        return [_instruction(_MOVE, _RESULT, value=int(allowed != 0)), _instruction(_EXIT)]
+    return [
+        _instruction(_MOVE, _RESULT, value=0),
+        _instruction(_JUMP_ANY_BIT, _WANTED, offset=1, value=_ALL_ACCESS & ~allowed),
+        _instruction(_MOVE, _RESULT, value=1),
+        _instruction(_EXIT),
+    ]
+
+
+def _instruction(operation: int, target: int = 0, source: int = 0, offset: int = 0, value: int = 0) -> bytes:
+    """One instruction: operation, registers (target in the low half), signed 16-bit offset, 32-bit value."""
+    return bytes((operation, source << 4 | target)) + offset.to_bytes(2, "little") + value.to_bytes(4, "little")
+
+
+def attach(cgroup_fd: int, program: bytes) -> None:
+    """Load an assembled program and attach it to the cgroup; the programs of the cgroups above apply as well.
+
+    cgroup_fd: the cgroup's directory, open for reading. Raises PyruncError, with the verifier's text where the kernel
+    refuses the program.
+    """
+    from ... import native  # here, so that compiling a plan needs no C core
+
+    program_fd = _load(program)
+    try:
+        native.bpf(_PROG_ATTACH, _words(cgroup_fd, program_fd, _ATTACH_CGROUP_DEVICE, _ALLOW_MULTI))
+    except OSError as error:
+        raise _failure("attaching the device rules to the cgroup", error) from error
+    finally:
+        posix.close(program_fd)
+
+
+def _load(program: bytes) -> int:
+    """The program's descriptor. The verifier is asked for its reasons only when it has refused."""
+    from ... import native
+
+    try:
+        return native.bpf(_PROG_LOAD, *_load_attributes(program))
+    except OSError as error:
+        reasons = "" if error.errno == errno.EPERM else _verifier_log(program)
+        raise _failure(join(("loading the device rules", reasons and f"({reasons})")), error) from error
+
+
+def _load_attributes(program: bytes, log: bytearray | None = None) -> tuple[bytearray, list[Buffer]]:
+    """union bpf_attr for BPF_PROG_LOAD, and the buffers whose addresses belong into it."""
+    attributes = _words(_PROG_TYPE_CGROUP_DEVICE, len(program) // _INSTRUCTION_BYTES)
+    attributes += bytes(16)  # insns, license
+    attributes += _words(1, len(log)) if log else bytes(8)  # log_level, log_size
+    attributes += bytes(16)  # log_buf; kern_version, prog_flags
+    attributes += _NAME.ljust(16, b"\0")
+    buffers: list[Buffer] = [(8, program), (16, _LICENSE)]
+    if log:
+        buffers.append((32, log))
+    return attributes, buffers
+
+
+def _verifier_log(program: bytes) -> str:
+    """Load a refused program again for the end of the verifier's text, which holds its reason; "" where it has none."""
+    from ... import native
+
+    log = bytearray(_LOG_BYTES)
+    try:
+        posix.close(native.bpf(_PROG_LOAD, *_load_attributes(program, log)))
+    except OSError:
+        pass  # the same refusal again: the caller raises the first
+    return log.partition(b"\0")[0].decode("utf-8", "replace").strip()[-_LOG_SHOWN:]
+
+
+def _failure(what: str, error: OSError) -> PyruncError:
+    return PyruncError(
+        what,
+        step="cgroup_devices",
+        pointer="/linux/resources/devices",
+        errno=error.errno or 0,
+        hint="it takes CAP_BPF and CAP_NET_ADMIN, or CAP_SYS_ADMIN, outside of user namespaces"
+        if error.errno == errno.EPERM
+        else "",
+    )
+
+
+def _words(*values: int) -> bytearray:
+    """Numbers as u32 in the machine's order."""
+    return bytearray(b"".join([value.to_bytes(4, sys.byteorder) for value in values]))
