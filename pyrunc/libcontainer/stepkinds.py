@@ -119,6 +119,7 @@ _INIT_KINDS = (
     ("move_root", "mount(MS_MOVE)+chroot", "", "make the rootfs the root without pivot_root (--no-pivot)"),
     ("chroot", "chroot", "path:str", "change the root only: the container has no mount namespace of its own"),
     ("root_propagation", "mount_setattr", "flag:u64 recursive:u32", "set linux.rootfsPropagation on the new root"),
+    ("reopen_null", "open+dup2", "", "replace the host's /dev/null in the standard streams by the container's own"),
     # process
     ("terminal_stdio", "dup3+ioctl(TIOCSCTTY)", "", "a new session with the pty as its controlling terminal and stdio"),
     ("new_session", "setsid", "", "a new session without a terminal"),
