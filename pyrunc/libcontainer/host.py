@@ -31,7 +31,10 @@ class HostFacts:
     cgroup_pure: cgroup_mount is /sys/fs/cgroup itself.
     cgroup_self: the runtime's own cgroup in that hierarchy, "/…"; "" where there is none.
     controllers: the controllers that the hierarchy's root offers, in the kernel's order.
+    cgroup_writable: the runtime may make cgroups beside its own.
     cap_last_cap: the number of the last capability that the kernel knows.
+    setgroups: the runtime's user namespace allows setgroups(2).
+    kcore: /proc/kcore is there.
     """
 
     __slots__ = (
@@ -39,12 +42,15 @@ class HostFacts:
         "cgroup_mount",
         "cgroup_pure",
         "cgroup_self",
+        "cgroup_writable",
         "controllers",
         "egid",
         "euid",
         "in_userns",
+        "kcore",
         "kernel",
         "machine",
+        "setgroups",
     )
 
     def __init__(
@@ -58,8 +64,11 @@ class HostFacts:
         cgroup_mount: str = "/sys/fs/cgroup",
         cgroup_pure: bool = True,
         cgroup_self: str = "/",
+        cgroup_writable: bool = True,
         controllers: tuple[str, ...] = (),
         cap_last_cap: int = 40,
+        setgroups: bool = True,
+        kcore: bool = True,
     ) -> None:
         self.euid = euid
         self.egid = egid
@@ -69,8 +78,11 @@ class HostFacts:
         self.cgroup_mount = cgroup_mount
         self.cgroup_pure = cgroup_pure
         self.cgroup_self = cgroup_self
+        self.cgroup_writable = cgroup_writable
         self.controllers = controllers
         self.cap_last_cap = cap_last_cap
+        self.setgroups = setgroups
+        self.kcore = kcore
 
 
 def gather() -> HostFacts:
@@ -84,6 +96,7 @@ def gather() -> HostFacts:
     if uname.machine not in MACHINES:
         raise PyruncError(f"the machine {uname.machine} is not supported: pyrunc runs on {' and '.join(MACHINES)}")
     mount, controllers = _find_cgroup2()
+    cgroup_self = own_cgroup(_proc_file("/proc/self/cgroup")) if mount else ""
     return HostFacts(
         euid=posix.geteuid(),
         egid=posix.getegid(),
@@ -92,9 +105,12 @@ def gather() -> HostFacts:
         in_userns=in_userns(_proc_file("/proc/self/uid_map")),
         cgroup_mount=mount,
         cgroup_pure=mount == _CGROUP_MOUNTS[0],
-        cgroup_self=own_cgroup(_proc_file("/proc/self/cgroup")) if mount else "",
+        cgroup_self=cgroup_self,
+        cgroup_writable=bool(mount) and posix.access(mount + cgroup_self.rpartition("/")[0], posix.W_OK),
         controllers=controllers,
         cap_last_cap=int(_proc_file("/proc/sys/kernel/cap_last_cap")),
+        setgroups=_proc_file("/proc/self/setgroups").strip() != "deny",
+        kcore=posix.access("/proc/kcore", posix.F_OK),
     )
 
 

@@ -1,0 +1,120 @@
+"""Context: what the parts of the compiler share while they make one plan."""
+
+from __future__ import annotations
+
+from ..cgroup.files import clean
+from ..plan import LaunchPlan, Step
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ..host import HostFacts
+    from ..options import LaunchOptions
+    from ..plan import Arg
+
+
+class Namespace:
+    """One entry of linux.namespaces: its type, the path to join ("" to make a new one), its JSON pointer."""
+
+    __slots__ = ("path", "pointer", "type")
+
+    def __init__(self, type: str, path: str, pointer: str) -> None:
+        self.type = type
+        self.path = path
+        self.pointer = pointer
+
+
+class Context:
+    """The inputs of a compilation and the steps that were made so far.
+
+    phase: the phase that `add` puts steps into.
+    linux, process: the spec's objects of these names.
+    namespaces: linux.namespaces by type; `new(type)` and `has(type)` ask it.
+    userns: the container's process is in another user namespace than the runtime.
+    rootfs: absolute path of the root file system.
+    cgroup: absolute directory of the container's cgroup; "" where it gets none.
+    """
+
+    __slots__ = (
+        "cgroup",
+        "facts",
+        "init",
+        "linux",
+        "namespaces",
+        "options",
+        "phase",
+        "prepare",
+        "process",
+        "rootfs",
+        "served",
+        "spec",
+        "userns",
+        "warnings",
+    )
+
+    def __init__(self, spec: dict[str, Any], options: LaunchOptions, facts: HostFacts) -> None:
+        self.spec = spec
+        self.options = options
+        self.facts = facts
+        self.linux: dict[str, Any] = spec.get("linux") or {}
+        self.process: dict[str, Any] = spec["process"]
+        self.namespaces = _namespaces(self.linux)
+        self.userns = "user" in self.namespaces
+        self.rootfs = clean(self.from_bundle(spec["root"]["path"]))
+        self.cgroup = ""
+        self.phase = "namespaces"
+        self.prepare: list[Step] = []
+        self.init: list[Step] = []
+        self.served: dict[str, list[Step]] = {}
+        self.warnings: list[str] = []
+
+    def new(self, type: str) -> bool:
+        """Whether the container gets a new namespace of this type."""
+        namespace = self.namespaces.get(type)
+        return namespace is not None and not namespace.path
+
+    def has(self, type: str) -> bool:
+        """Whether the container has a namespace of this type that is not the runtime's, new or joined."""
+        return type in self.namespaces
+
+    def from_bundle(self, path: str) -> str:
+        """A host path of the configuration, made absolute: relative ones count from the bundle."""
+        return path if path.startswith("/") else self.options.bundle.rstrip("/") + "/" + path
+
+    def before(self, kind: str, *args: Arg, pointer: str = "") -> None:
+        """A step of the runtime before the clone, and the clone itself."""
+        self.prepare.append(Step("clone" if kind == "clone" else "prepare", kind, args, pointer))
+
+    def add(
+        self, kind: str, *args: Arg, pointer: str = "", level: int = 0, on_errno: tuple[int, ...] = ()
+    ) -> None:
+        """A step of the init, in the current phase."""
+        self.init.append(Step(self.phase, kind, args, pointer, level, on_errno))
+
+    def serve(self, what: str, kind: str, *args: Arg, pointer: str = "") -> None:
+        """A step of the runtime in answer to init's request `what`."""
+        self.served.setdefault(what, []).append(Step(self.phase, kind, args, pointer))
+
+    def request(self, what: str, pointer: str = "") -> None:
+        """Init's request, where the runtime has something to do for it."""
+        if what in self.served:
+            self.add("request", what, pointer=pointer)
+
+    def plan(self) -> LaunchPlan:
+        """The finished plan."""
+        return LaunchPlan(
+            tuple(self.prepare),
+            tuple(self.init),
+            {what: tuple(steps) for what, steps in self.served.items()},
+            bool(self.process.get("terminal")),
+            tuple(self.warnings),
+        )
+
+
+def _namespaces(linux: dict[str, Any]) -> dict[str, Namespace]:
+    """linux.namespaces by type, in listed order."""
+    found: dict[str, Namespace] = {}
+    for index, entry in enumerate(linux.get("namespaces") or ()):
+        found[entry["type"]] = Namespace(entry["type"], entry.get("path") or "", f"/linux/namespaces/{index}")
+    return found

@@ -1,0 +1,78 @@
+"""Device nodes and the links in /dev (config-linux.md, "Devices", "Default Devices"; runtime-linux.md)."""
+
+from __future__ import annotations
+
+import errno
+
+from ..cgroup.files import clean
+from .constants import S_IFBLK, S_IFCHR, S_IFIFO
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .context import Context
+
+# Every container has these. (path, major, minor)
+_DEFAULT_DEVICES = (
+    ("/dev/null", 1, 3),
+    ("/dev/zero", 1, 5),
+    ("/dev/full", 1, 7),
+    ("/dev/random", 1, 8),
+    ("/dev/urandom", 1, 9),
+    ("/dev/tty", 5, 0),
+)
+_LINKS = (
+    ("/proc/self/fd", "/dev/fd"),
+    ("/proc/self/fd/0", "/dev/stdin"),
+    ("/proc/self/fd/1", "/dev/stdout"),
+    ("/proc/self/fd/2", "/dev/stderr"),
+)
+_TYPES = {"c": S_IFCHR, "u": S_IFCHR, "b": S_IFBLK, "p": S_IFIFO}
+_PERMISSIONS = 0o7777
+
+
+def compile_devices(context: Context) -> None:
+    """The default devices, linux.devices, and the links. An entry for a default device's path takes its place."""
+    devices = context.linux.get("devices") or ()
+    own = {device["path"] for device in devices}
+    for path, major, minor in _DEFAULT_DEVICES:
+        if path not in own:
+            _node(context, path, S_IFCHR | 0o666, major, minor, 0, 0, "")
+    for index, device in enumerate(devices):
+        # /dev/ptmx is a link to the container's own ptmx, whatever the configuration says
+        if clean(device["path"]) != "/dev/ptmx":
+            _device(context, device, f"/linux/devices/{index}")
+    for target, path in _LINKS:
+        context.add("symlink", target, path)
+    if context.facts.kcore:
+        context.add("symlink", "/proc/kcore", "/dev/core")
+    context.add("symlink", "pts/ptmx", "/dev/ptmx")
+
+
+def _device(context: Context, device: dict[str, Any], pointer: str) -> None:
+    mode = device.get("fileMode")
+    _node(
+        context,
+        device["path"],
+        _TYPES[device["type"]] | (0o666 if mode is None else mode & _PERMISSIONS),
+        device.get("major") or 0,
+        device.get("minor") or 0,
+        device.get("uid") or 0,
+        device.get("gid") or 0,
+        pointer,
+    )
+
+
+def _node(
+    context: Context, path: str, mode: int, major: int, minor: int, uid: int, gid: int, pointer: str
+) -> None:
+    """One node. In a user namespace only a FIFO can be made: the host's node of that path is bound instead, which is
+    also the alternative where the runtime itself may not make nodes."""
+    if mode & S_IFIFO and not mode & (S_IFCHR | S_IFBLK):
+        context.add("mknod", path, mode, major, minor, uid, gid, pointer=pointer)
+    elif context.userns or context.facts.in_userns:
+        context.add("bind_device", path, path, pointer=pointer)
+    else:
+        context.add("mknod", path, mode, major, minor, uid, gid, pointer=pointer, on_errno=(errno.EPERM,))
+        context.add("bind_device", path, path, pointer=pointer, level=1)

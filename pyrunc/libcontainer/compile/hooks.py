@@ -1,0 +1,74 @@
+"""Hooks: which are steps of the plan, and the state that the container's own hooks read on their stdin."""
+
+from __future__ import annotations
+
+from ...jsonio import dumps
+from ...settings import SPEC_VERSION
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .context import Context
+
+# The runtime namespace's hooks before pivot_root, in the order in which the specification has them called
+# (config.md, "Summary"). poststart and poststop come after the plan's end.
+_RUNTIME_HOOKS = ("prestart", "createRuntime")
+
+
+def runtime_hooks(context: Context) -> None:
+    """The prestart and createRuntime hooks: init asks, the runtime runs them."""
+    at = ""
+    for name in _RUNTIME_HOOKS:
+        for index, hook in enumerate(_hooks(context, name)):
+            env = tuple(hook.get("env") or ())
+            pointer = f"/hooks/{name}/{index}"
+            at = at or f"/hooks/{name}"
+            context.serve("create_runtime", "runtime_hook", name, index, *_command(hook, env), pointer=pointer)
+    context.request("create_runtime", pointer=at)
+
+
+def container_hooks(context: Context, name: str, status: str) -> None:
+    """The hooks called `name` (createContainer, startContainer), which see the state with this status."""
+    hooks = _hooks(context, name)
+    if not hooks:
+        return
+    head, tail = state_around_pid(context, status)
+    for index, hook in enumerate(hooks):
+        env = hook.get("env")
+        if not env and name == "startContainer":
+            # No rule of the specification: runc has always done so, and hooks count on it.
+            env = context.process.get("env")
+        context.add(
+            "container_hook",
+            name,
+            index,
+            *_command(hook, tuple(env or ())),
+            head,
+            tail,
+            pointer=f"/hooks/{name}/{index}",
+        )
+
+
+def _hooks(context: Context, name: str) -> list[dict[str, Any]]:
+    return (context.spec.get("hooks") or {}).get(name) or []
+
+
+def _command(hook: dict[str, Any], env: tuple[str, ...]) -> tuple[str, tuple[str, ...], tuple[str, ...], int]:
+    """path, args, env and timeout (seconds, 0 for none) of a hook. Without args, argv[0] is the path."""
+    return hook["path"], tuple(hook.get("args") or (hook["path"],)), env, hook.get("timeout") or 0
+
+
+def state_around_pid(context: Context, status: str) -> tuple[str, str]:
+    """The container's state as JSON, in two pieces between which the process id belongs.
+
+    The pid is the one that the container sees (runtime.md, "State"), so only init can fill it in.
+    """
+    head = (
+        f'{{"ociVersion":{dumps(SPEC_VERSION)},"id":{dumps(context.options.id)},"status":{dumps(status)},"pid":'
+    )
+    tail = f',"bundle":{dumps(context.options.bundle)}'
+    annotations = context.spec.get("annotations")
+    if annotations:
+        tail += f',"annotations":{dumps(annotations)}'
+    return head, tail + "}"

@@ -1,0 +1,257 @@
+"""Mount options: the words of config.md's table, as arguments of fsconfig, fsmount and mount_setattr."""
+
+from __future__ import annotations
+
+from .constants import (
+    MOUNT_ATTR_ATIME,
+    MOUNT_ATTR_NOATIME,
+    MOUNT_ATTR_NODEV,
+    MOUNT_ATTR_NODIRATIME,
+    MOUNT_ATTR_NOEXEC,
+    MOUNT_ATTR_NOSUID,
+    MOUNT_ATTR_NOSYMFOLLOW,
+    MOUNT_ATTR_RDONLY,
+    MOUNT_ATTR_STRICTATIME,
+    PROPAGATION,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+# What a word does with its value.
+_SET = 0  # MOUNT_ATTR_* on the mount
+_CLEAR = 1
+_ATIME = 2  # one of the access-time settings
+_NO_ATIME = 3
+_DIRATIME = 4  # 1 for nodiratime, 0 for diratime
+_RECURSIVE_SET = 5  # MOUNT_ATTR_* on the whole tree
+_RECURSIVE_CLEAR = 6
+_PROPAGATION = 7  # MS_*
+_BIND = 8  # 1 for bind, 2 for rbind
+_REMOUNT = 9
+_COPY_UP = 10
+_NO_CALL = 11  # a flag that no call of the new mount API takes
+_NOTHING = 12
+
+_ATTRIBUTES = (
+    ("ro", "rw", MOUNT_ATTR_RDONLY),
+    ("nosuid", "suid", MOUNT_ATTR_NOSUID),
+    ("nodev", "dev", MOUNT_ATTR_NODEV),
+    ("noexec", "exec", MOUNT_ATTR_NOEXEC),
+    ("nosymfollow", "symfollow", MOUNT_ATTR_NOSYMFOLLOW),
+)
+_ATIMES = (
+    ("noatime", "atime", MOUNT_ATTR_NOATIME),
+    ("relatime", "norelatime", 0),
+    ("strictatime", "nostrictatime", MOUNT_ATTR_STRICTATIME),
+)
+
+
+def _words() -> dict[str, tuple[int, int]]:
+    words: dict[str, tuple[int, int]] = {}
+    for word, opposite, attribute in _ATTRIBUTES:
+        words[word] = (_SET, attribute)
+        words[opposite] = (_CLEAR, attribute)
+    for word, opposite, attribute in _ATIMES:
+        words[word] = (_ATIME, attribute)
+        words[opposite] = (_NO_ATIME, attribute)
+    words["nodiratime"] = (_DIRATIME, 1)
+    words["diratime"] = (_DIRATIME, 0)
+    for word, opposite, attribute in (*_ATTRIBUTES, *_ATIMES, ("nodiratime", "diratime", MOUNT_ATTR_NODIRATIME)):
+        words["r" + word] = (_RECURSIVE_SET, attribute)
+        words["r" + opposite] = (_RECURSIVE_CLEAR, attribute)
+    for word, flag in PROPAGATION.items():
+        words[word] = (_PROPAGATION, flag)
+    words["bind"] = (_BIND, 1)
+    words["rbind"] = (_BIND, 2)
+    words["remount"] = (_REMOUNT, 0)
+    words["tmpcopyup"] = (_COPY_UP, 0)
+    words["defaults"] = (_NOTHING, 0)
+    # Without loss: the kernel keeps i_version for each file system that has one, and says nothing in its log about
+    # a failed fsconfig.
+    for word in ("silent", "loud", "iversion", "noiversion"):
+        words[word] = (_NO_CALL, 0)
+    return words
+
+
+_WORDS = _words()
+_UNKNOWN = (-1, 0)
+
+# Flags of the file system, which fsconfig takes by these words: each word, and what it speaks of.
+_SUPERBLOCK = {
+    "sync": "sync",
+    "async": "sync",
+    "dirsync": "dirsync",
+    "mand": "mand",
+    "nomand": "mand",
+    "lazytime": "lazytime",
+    "nolazytime": "lazytime",
+}
+
+# The options that `features` lists.
+KNOWN_OPTIONS: tuple[str, ...] = tuple(sorted((*_WORDS, *_SUPERBLOCK)))
+
+# What may be locked in the mount namespace of a user namespace (mount_namespaces(7)), access times apart.
+_LOCKABLE = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
+
+
+class MountOptions:
+    """The options of one mount; later words override earlier ones.
+
+    attr_set, attr_clr: MOUNT_ATTR_* of the mount itself that words set, and that words clear.
+    rattr_set, rattr_clr: the same for the whole tree.
+    superblock: the last word about each flag of the file system, by that flag (`{"sync": "async"}`).
+    propagation: MS_* in order; the kernel combines them (a slave that is made shared is both).
+    data: words that only the file system can know, as (position in the list, word).
+    bind: 0, 1 for bind, 2 for rbind. remount, copy_up: whether these words are there.
+    touched: whether any word is a flag at all: mount(2) then clears the flags that are not named.
+    """
+
+    __slots__ = (
+        "_atime",
+        "_nodiratime",
+        "attr_clr",
+        "attr_set",
+        "bind",
+        "copy_up",
+        "data",
+        "propagation",
+        "rattr_clr",
+        "rattr_set",
+        "remount",
+        "superblock",
+        "touched",
+    )
+
+    def __init__(self) -> None:
+        self.attr_set = 0
+        self.attr_clr = 0
+        self.rattr_set = 0
+        self.rattr_clr = 0
+        self.superblock: dict[str, str] = {}
+        self.propagation: list[int] = []
+        self.data: list[tuple[int, str]] = []
+        self.bind = 0
+        self.remount = False
+        self.copy_up = False
+        self.touched = False
+        self._atime = -1
+        self._nodiratime = 0
+
+    def implied_clr(self, locked: bool) -> int:
+        """What mount(2) clears besides the named flags where a bind mount gets any.
+
+        locked: leave out what the kernel may have locked; nosymfollow never is.
+        """
+        if not self.touched:
+            return 0
+        return (MOUNT_ATTR_NOSYMFOLLOW | (0 if locked else _LOCKABLE)) & ~self.attr_set
+
+    def _flag(self, kind: int, value: int) -> None:
+        """A word about the mount itself."""
+        if kind == _SET:
+            self.attr_set |= value
+            self.attr_clr &= ~value
+        elif kind == _CLEAR:
+            self.attr_set &= ~value
+            self.attr_clr |= value
+        elif kind == _ATIME:
+            self._atime = value
+        elif kind == _NO_ATIME:
+            if self._atime == value:
+                self._atime = -1
+        else:
+            self._nodiratime = value
+
+    def _recursive(self, kind: int, value: int) -> None:
+        """A word about the whole tree. The access-time settings are one field of which the kernel wants all bits
+        cleared where one is set (mount_setattr(2))."""
+        atime = value & ~MOUNT_ATTR_ATIME == 0
+        if kind == _RECURSIVE_SET:
+            self.rattr_set = self.rattr_set & ~(MOUNT_ATTR_ATIME if atime else 0) | value
+            self.rattr_clr &= ~value
+        else:
+            self.rattr_set &= ~value
+            self.rattr_clr |= value
+        if atime:
+            self.rattr_clr |= MOUNT_ATTR_ATIME
+
+    def _other(self, kind: int, value: int) -> None:
+        if kind == _PROPAGATION:
+            self.propagation.append(value)
+        elif kind == _BIND:
+            self.bind = value
+        elif kind == _REMOUNT:
+            self.remount = True
+        elif kind == _COPY_UP:
+            self.copy_up = True
+        elif kind == _NO_CALL:
+            self.touched = True
+
+    def _finish(self) -> None:
+        """Put the access-time words into attr_set and attr_clr.
+
+        As mount(2) has it: a word that sets something replaces the whole setting, nodiratime alone meaning relatime
+        too; words that only clear leave a bind mount's setting as it is.
+        """
+        if self._atime >= 0 or self._nodiratime:
+            self.attr_clr |= MOUNT_ATTR_ATIME
+            self.attr_set |= max(self._atime, 0)
+            if self._nodiratime:
+                self.attr_set |= MOUNT_ATTR_NODIRATIME
+            else:
+                self.attr_clr |= MOUNT_ATTR_NODIRATIME
+
+
+def parse(options: Iterable[str]) -> MountOptions:
+    """The words of a mount's `options`. Unknown ones land in `data`; nothing is refused here.
+
+    config.md, "Linux mount options"; mount(2), mount_setattr(2).
+    """
+    result = MountOptions()
+    for index, word in enumerate(options):
+        kind, value = _WORDS.get(word, _UNKNOWN)
+        if kind >= _RECURSIVE_SET:
+            if kind <= _RECURSIVE_CLEAR:
+                result._recursive(kind, value)
+            else:
+                result._other(kind, value)
+        elif kind >= 0:
+            result._flag(kind, value)
+            result.touched = True
+        elif word in _SUPERBLOCK:
+            result.superblock[_SUPERBLOCK[word]] = word
+            result.touched = True
+        else:
+            result.data.append((index, word))
+    result._finish()
+    return result
+
+
+def nearest(word: str) -> str:
+    """The known option that is most like `word`; "" where none is near."""
+    best = ""
+    best_distance = max(1, len(word) // 3) + 1
+    for known in KNOWN_OPTIONS:
+        if abs(len(known) - len(word)) < best_distance:
+            distance = _distance(word, known)
+            if distance < best_distance:
+                best, best_distance = known, distance
+    return best
+
+
+def _distance(one: str, other: str) -> int:
+    """How many letters must be put in, taken out, exchanged or swapped with the next one to get from one to the
+    other (optimal string alignment)."""
+    before: list[int] = []
+    previous = list(range(len(other) + 1))
+    for i, letter in enumerate(one, 1):
+        row = [i]
+        for j, target in enumerate(other, 1):
+            cost = min(previous[j] + 1, row[j - 1] + 1, previous[j - 1] + (letter != target))
+            if i > 1 and j > 1 and letter == other[j - 2] and one[i - 2] == target:
+                cost = min(cost, before[j - 2] + 1)
+            row.append(cost)
+        before, previous = previous, row
+    return previous[-1]

@@ -1,0 +1,352 @@
+"""The configuration's mounts, in listed order."""
+
+from __future__ import annotations
+
+import errno
+
+from ...report import PyruncError
+from ..cgroup.files import clean
+from . import cgroup, mountoptions
+from .constants import (
+    MOUNT_ATTR_NODEV,
+    MOUNT_ATTR_NOEXEC,
+    MOUNT_ATTR_NOSUID,
+    MOUNT_ATTR_RDONLY,
+    MS_REC,
+    MS_SHARED,
+    MS_SLAVE,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .context import Context
+    from .mountoptions import MountOptions
+
+# File systems without a device, whose `ro` is a matter of the mount alone. All others get it as an option too, since
+# a read-only device or archive refuses a writable superblock.
+_NO_DEVICE = ("proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup2", "ramfs", "debugfs", "tracefs", "bpf")
+
+# What lxcfs and the like may cover below /proc; anything else there could hide or forge what the runtime and the
+# kernel say by /proc (CVE-2019-16884, CVE-2019-19921). The list is runc's.
+_PROC_FILES = (
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/meminfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/uptime",
+    "/proc/loadavg",
+    "/proc/slabinfo",
+    "/proc/sys/kernel/ns_last_pid",
+    "/proc/sys/crypto/fips_enabled",
+)
+
+
+class Mount:
+    """One entry of `mounts` with its options parsed. target: its destination, absolute; pointer: its JSON pointer."""
+
+    __slots__ = ("index", "is_bind", "options", "pointer", "source", "target", "type")
+
+    def __init__(self, index: int, entry: dict[str, Any]) -> None:
+        self.index = index
+        self.pointer = f"/mounts/{index}"
+        self.type: str = entry.get("type") or ""
+        self.source: str = entry.get("source") or ""
+        # A relative destination counts from "/" (config.md, "Mounts").
+        destination: str = entry["destination"]
+        self.target = destination if destination.startswith("/") else "/" + destination
+        self.options = mountoptions.parse(entry.get("options") or ())
+        self.is_bind = bool(self.options.bind) or self.type == "bind"
+        if self.type == "cgroup":
+            self.type = "cgroup2"
+
+
+class Kept:
+    """A mount that is made read-only later: the number by which init keeps it, and the mount's JSON pointer."""
+
+    __slots__ = ("number", "pointer")
+
+    def __init__(self, number: int, pointer: str) -> None:
+        self.number = number
+        self.pointer = pointer
+
+
+def parse_mounts(context: Context) -> list[Mount]:
+    """The spec's mounts, checked.
+
+    Raises PyruncError with the pointer of what can't be mounted: over the rootfs or inside /proc, options that the
+    kind of mount can't have.
+    """
+    mounts = []
+    for index, entry in enumerate(context.spec.get("mounts") or ()):
+        mount = Mount(index, entry)
+        _check_target(mount)
+        if mount.is_bind:
+            _check_bind(mount, context)
+        else:
+            _check_file_system(mount, context)
+        mounts.append(mount)
+    return mounts
+
+
+def binds_dev(mounts: list[Mount]) -> bool:
+    """Whether the configuration brings a /dev of its own: then it is left as it is, as by runc."""
+    return any(mount.is_bind and clean(mount.target) == "/dev" for mount in mounts)
+
+
+def open_sources(context: Context, mounts: list[Mount]) -> None:
+    """Open the sources of bind mounts on the host, for init to use those that its user namespace can't reach.
+
+    Only a privileged runtime can, and only then there is a difference: a rootless one is the same user as init.
+    """
+    if not context.userns or context.facts.euid != 0:
+        return
+    for mount in mounts:
+        if mount.is_bind and not mount.options.remount:
+            context.before(
+                "open_source",
+                f"source:{mount.index}",
+                context.from_bundle(mount.source),
+                int(mount.options.bind == 2),
+                pointer=mount.pointer + "/source",
+            )
+
+
+def compile_mounts(context: Context, mounts: list[Mount]) -> list[Kept]:
+    """The steps of the mounts; gives the ones that are to be made read-only later."""
+    kept: list[Kept] = []
+    for mount in mounts:
+        if mount.options.remount:
+            _remount(context, mount)
+        elif mount.is_bind:
+            _bind(context, mount)
+        elif mount.type == "cgroup2":
+            _cgroup(context, mount)
+        else:
+            _file_system(context, mount, kept)
+    return kept
+
+
+def _check_target(mount: Mount) -> None:
+    target = clean(mount.target)
+    at = mount.pointer + "/destination"
+    if target == "/":
+        raise PyruncError(
+            f'mountpoint "{mount.target}" is on the top of rootfs',
+            pointer=at,
+            hint="name the directory as root.path instead",
+        )
+    if target == "/proc" and not mount.is_bind and mount.type != "proc" and not mount.options.remount:
+        raise PyruncError(f'"{mount.target}" cannot be mounted because it is not of type proc', pointer=at)
+    if target.startswith("/proc/") and target not in _PROC_FILES:
+        raise PyruncError(f'"{mount.target}" cannot be mounted because it is inside /proc', pointer=at)
+
+
+def _refuse_option(mount: Mount, message: str) -> PyruncError:
+    """The error for the first option that the mount can't have, with the nearest legal word."""
+    index, word = mount.options.data[0]
+    near = mountoptions.nearest(word)
+    return PyruncError(
+        f'{message}: "{word}"',
+        pointer=f"{mount.pointer}/options/{index}",
+        hint=f'did you mean "{near}"?' if near else "",
+    )
+
+
+def _check_bind(mount: Mount, context: Context) -> None:
+    options = mount.options
+    if options.data:
+        raise _refuse_option(mount, "bind mounts cannot have any filesystem-specific options applied")
+    if not mount.source and not options.remount:
+        raise PyruncError("bind mount has no source", pointer=mount.pointer + "/source")
+    for word in options.superblock.values():
+        context.warnings.append(f"{mount.pointer}/options: {word} has no effect on a bind mount")
+    _check_copy_up(mount)
+
+
+def _check_copy_up(mount: Mount) -> None:
+    if mount.options.copy_up and (mount.is_bind or mount.type != "tmpfs"):
+        raise PyruncError("only a tmpfs can have tmpcopyup", pointer=mount.pointer + "/options")
+
+
+def _check_file_system(mount: Mount, context: Context) -> None:
+    options = mount.options
+    _check_copy_up(mount)
+    if options.remount:
+        if options.data or options.superblock:
+            raise PyruncError(
+                "remount changes the flags of the mount only, not the options of its file system",
+                pointer=mount.pointer + "/options",
+            )
+    elif context.facts.euid != 0 and context.new("user"):
+        for index, word in options.data:
+            _check_owner(mount, index, word, context)
+
+
+def _check_owner(mount: Mount, index: int, word: str, context: Context) -> None:
+    """A rootless container's uid= and gid= must be ids that its user namespace has; the kernel's EINVAL says less."""
+    kind, _, value = word.partition("=")
+    if kind not in ("uid", "gid") or not value.isdigit():
+        return
+    for entry in context.linux[kind + "Mappings"]:
+        if entry["containerID"] <= int(value) < entry["containerID"] + entry["size"]:
+            return
+    raise PyruncError(
+        f"cannot specify {word} mount option for rootless container: {kind} {value} is not in the {kind} mappings",
+        pointer=f"{mount.pointer}/options/{index}",
+    )
+
+
+def _remount(context: Context, mount: Mount) -> None:
+    options = mount.options
+    first, more = _propagation(options)
+    context.add(
+        "remount",
+        mount.target,
+        options.attr_set,
+        options.attr_clr,
+        options.rattr_set,
+        options.rattr_clr,
+        first,
+        pointer=mount.pointer,
+    )
+    _more_propagation(context, mount, more)
+
+
+def _propagation(options: MountOptions) -> tuple[int, list[int]]:
+    """The first propagation type (0 for none) and the others, which take a call each."""
+    return (options.propagation[0], options.propagation[1:]) if options.propagation else (0, [])
+
+
+def _more_propagation(context: Context, mount: Mount, more: list[int]) -> None:
+    for flag in more:
+        context.add("remount", mount.target, 0, 0, 0, 0, flag, pointer=mount.pointer + "/options")
+
+
+def _bind(context: Context, mount: Mount) -> None:
+    """A bind mount, with the alternatives that runc tries too.
+
+    Where the runtime itself is in a user namespace, flags of the source may be locked: the flags that nobody named
+    then stay. In a container's user namespace all of the host's are locked, so there is nothing to try first, but
+    the source may be out of reach: then the runtime's descriptor serves. It is the second choice, because what is
+    mounted by it has no locked flags.
+    """
+    options = mount.options
+    first, more = _propagation(options)
+    source = context.from_bundle(mount.source)
+    by_descriptor = context.userns and context.facts.euid == 0
+    if by_descriptor and (not first & MS_REC or first & MS_SHARED):
+        # What the runtime opened is still a peer of the host's mounts: nothing mounted in it may get there.
+        first, more = MS_SLAVE | MS_REC, options.propagation
+
+    def add(slot: str | None, locked: bool, level: int, on_errno: tuple[int, ...]) -> None:
+        context.add(
+            "bind",
+            source,
+            slot,
+            mount.target,
+            int(options.bind == 2),
+            options.attr_set,
+            options.attr_clr | options.implied_clr(locked),
+            options.rattr_set,
+            options.rattr_clr,
+            first,
+            0,
+            pointer=mount.pointer,
+            level=level,
+            on_errno=on_errno,
+        )
+
+    if by_descriptor:
+        add(None, True, 0, (errno.EACCES,))
+        add(f"source:{mount.index}", True, 1, ())
+    elif context.userns:
+        add(None, True, 0, ())
+    elif context.facts.in_userns and options.touched:
+        add(None, False, 0, (errno.EPERM,))
+        add(None, True, 1, ())
+    else:
+        add(None, False, 0, ())
+    _more_propagation(context, mount, more)
+
+
+def _data(mount: Mount) -> tuple[str, ...]:
+    """The options for fsconfig: flags of the file system, then its own options.
+
+    mount(2) takes one comma-separated string, so an option may hold several; a value in quotes or with escaped
+    commas (SELinux contexts, overlay's lowerdir) is left whole.
+    """
+    options = mount.options
+    words = list(options.superblock.values())
+    if options.attr_set & MOUNT_ATTR_RDONLY and mount.type not in _NO_DEVICE:
+        words.append("ro")
+    for _, word in options.data:
+        if "," in word and '"' not in word and "\\" not in word:
+            words.extend([part for part in word.split(",") if part])
+        elif word:
+            words.append(word)
+    return tuple(words)
+
+
+def _mount(context: Context, mount: Mount, attr_set: int, keep: int, on_errno: tuple[int, ...]) -> list[int]:
+    """The step `mount`; gives the propagation types that are left for later."""
+    options = mount.options
+    first, more = _propagation(options)
+    context.add(
+        "mount",
+        mount.type,
+        mount.source or mount.type,
+        mount.target,
+        _data(mount),
+        attr_set,
+        options.rattr_set,
+        options.rattr_clr,
+        first,
+        int(options.copy_up),
+        keep,
+        pointer=mount.pointer,
+        on_errno=on_errno,
+    )
+    return more
+
+
+def _file_system(context: Context, mount: Mount, kept: list[Kept]) -> None:
+    attr_set = mount.options.attr_set
+    keep = 0
+    on_errno: tuple[int, ...] = ()
+    if attr_set & MOUNT_ATTR_RDONLY and (mount.type == "tmpfs" or clean(mount.target) == "/dev"):
+        # Later mounts and the devices need their targets made in it, so it becomes read-only last, as by runc.
+        keep = len(kept) + 1
+        kept.append(Kept(keep, mount.pointer))
+        attr_set &= ~MOUNT_ATTR_RDONLY
+    if mount.type == "sysfs" and (context.userns or context.facts.in_userns):
+        on_errno = (errno.EPERM,)
+    more = _mount(context, mount, attr_set, keep, on_errno)
+    if on_errno:
+        _bind_sysfs(context, mount)
+    _more_propagation(context, mount, more)
+
+
+def _bind_sysfs(context: Context, mount: Mount) -> None:
+    """The host's /sys, for a user namespace that does not own its network namespace and so may not mount sysfs.
+
+    As a whole, since mounts below it are locked, and read-only, since it shows the host's devices.
+    """
+    flags = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
+    first, _ = _propagation(mount.options)
+    context.add("bind", "/sys", None, mount.target, 1, 0, 0, flags, 0, first, 0, pointer=mount.pointer, level=1)
+
+
+def _cgroup(context: Context, mount: Mount) -> None:
+    """cgroup2, or where the kernel refuses it (a user namespace that does not own the cgroup namespace, or a
+    hierarchy that version 1 occupies) the host's mount of what it would show."""
+    source = cgroup.bind_source(context)
+    on_errno = (errno.EPERM, errno.EBUSY) if source else ()
+    more = _mount(context, mount, mount.options.attr_set, 0, on_errno)
+    if source:
+        context.add(
+            "bind_cgroup", source, mount.target, mount.options.attr_set, pointer=mount.pointer, level=1
+        )
+    _more_propagation(context, mount, more)

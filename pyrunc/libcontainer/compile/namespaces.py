@@ -1,0 +1,136 @@
+"""The namespaces phase: user namespace maps, the namespaces that init itself enters, what belongs to them."""
+
+from __future__ import annotations
+
+from ...report import pointer
+from .constants import CLONE_FLAGS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .context import Context
+
+# Made by the init after the clone: a new cgroup namespace's root is the cgroup that the process is in when it is
+# made, and a time namespace takes its offsets only while nobody is in it yet (time_namespaces(7)).
+_NOT_BY_CLONE = ("cgroup", "time")
+
+
+def clone_flags(context: Context) -> int:
+    """CLONE_NEW* of the namespaces that clone3 makes."""
+    flags = 0
+    for namespace in context.namespaces.values():
+        if not namespace.path and namespace.type not in _NOT_BY_CLONE:
+            flags |= CLONE_FLAGS[namespace.type]
+    return flags
+
+
+def open_joined(context: Context) -> tuple[str, ...]:
+    """Open each namespace with a path; gives the `type=slot` list for the clone, in listed order."""
+    join = []
+    for namespace in context.namespaces.values():
+        if namespace.path:
+            slot = "namespace:" + namespace.type
+            context.before("open_namespace", slot, namespace.type, namespace.path, pointer=namespace.pointer + "/path")
+            join.append(f"{namespace.type}={slot}")
+    return tuple(join)
+
+
+def compile_namespaces(context: Context) -> None:
+    """The steps from the clone to the rootfs phase."""
+    if context.userns:
+        _user_namespace(context)
+    if context.new("cgroup"):
+        context.add("unshare", CLONE_FLAGS["cgroup"], pointer=context.namespaces["cgroup"].pointer)
+    if context.new("time"):
+        _time_namespace(context)
+    if not context.options.no_new_keyring:
+        context.add("session_keyring", "_ses." + context.options.id)
+    # After everything for which the runtime or the kernel looks at /proc/PID of the init.
+    context.add("undumpable")
+    if context.new("network"):
+        context.add("loopback_up", pointer=context.namespaces["network"].pointer)
+    for name in ("hostname", "domainname"):
+        if context.spec.get(name):
+            context.add(name, context.spec[name], pointer="/" + name)
+
+
+def _user_namespace(context: Context) -> None:
+    """Have the maps of a new user namespace written, and become its root."""
+    namespace = context.namespaces["user"]
+    if not namespace.path:
+        _serve_maps(context)
+    if context.process.get("oomScoreAdj") is not None:
+        # From outside: inside of the user namespace it could not be lowered. Early, while init is still dumpable
+        # and its files in /proc belong to its user.
+        what = "oom_score_adj" if namespace.path else "maps"
+        context.serve(what, "write_oom_score_adj", context.process["oomScoreAdj"], pointer="/process/oomScoreAdj")
+        if namespace.path:
+            context.request(what, pointer="/process/oomScoreAdj")
+    context.request("maps", pointer=namespace.pointer)
+    context.add("become_root", pointer=namespace.pointer)
+
+
+def _serve_maps(context: Context) -> None:
+    if not setgroups_allowed(context):
+        # Before the gid map: the kernel lets an unprivileged process write it only so, because dropping a
+        # supplementary group could open what is forbidden to that group (CVE-2014-8989).
+        context.serve("maps", "write_setgroups", "deny", pointer="/linux/gidMappings")
+    for kind in ("uid", "gid"):
+        lines = tuple([_map_line(entry) for entry in context.linux[kind + "Mappings"]])
+        context.serve("maps", "write_map", kind + "_map", lines, pointer=f"/linux/{kind}Mappings")
+
+
+def _map_line(entry: dict[str, Any]) -> str:
+    """One line of a uid_map or gid_map (user_namespaces(7))."""
+    return f"{entry['containerID']} {entry['hostID']} {entry['size']}"
+
+
+def setgroups_allowed(context: Context) -> bool:
+    """Whether the container's process may call setgroups: not with the single-id map that an unprivileged runtime
+    may write itself (CVE-2014-8989), nor where the runtime's own user namespace denies it."""
+    if not context.facts.setgroups:
+        return False
+    if context.facts.euid == 0 or not context.new("user"):
+        return True
+    maps = context.linux["gidMappings"]
+    return len(maps) > 1 or maps[0]["size"] > 1
+
+
+def _time_namespace(context: Context) -> None:
+    at = context.namespaces["time"].pointer
+    context.add("unshare", CLONE_FLAGS["time"], pointer=at)
+    for clock, offset in (context.linux.get("timeOffsets") or {}).items():
+        context.add(
+            "time_offset",
+            clock,
+            offset.get("secs", 0),
+            offset.get("nanosecs", 0),
+            pointer=pointer("linux", "timeOffsets", clock),
+        )
+    context.add("enter_time", pointer=at)
+
+
+def compile_sysctl(context: Context) -> None:
+    """linux.sysctl, as listed.
+
+    Not before the runtime's hooks: these may bring the network devices that `net.ipv4.conf.NAME` speaks of.
+    """
+    for key, value in (context.linux.get("sysctl") or {}).items():
+        context.add("sysctl", sysctl_path(key), value, pointer=pointer("linux", "sysctl", key))
+
+
+def sysctl_path(key: str) -> str:
+    """The path under /proc/sys of a sysctl: sysctl.d(5)'s two notations.
+
+    Where the first separator is a slash, the key is the path. Where it is a dot, dots part the names and a slash
+    stands for a dot in a name: `net.ipv4.conf.eth0/100.rp_filter` is net/ipv4/conf/eth0.100/rp_filter.
+    """
+    dot = key.find(".")
+    slash = key.find("/")
+    if dot < 0 or 0 <= slash < dot:
+        return key
+    return key.translate(_SWAP)
+
+
+_SWAP = {ord("."): "/", ord("/"): "."}

@@ -1,0 +1,131 @@
+"""The phases process, ready and start: from the container's root to the user's program."""
+
+from __future__ import annotations
+
+import errno
+
+from ...report import PyruncError
+from . import hooks
+from .capabilities import capability_sets
+from .constants import RLIMITS
+from .namespaces import setgroups_allowed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .context import Context
+
+# Where the configuration names none.
+_UMASK = 0o022
+_FIRST_FD = 3
+
+
+def compile_process(context: Context) -> None:
+    """What the process is made into, in the order in which the rights for it last."""
+    context.phase = "process"
+    process = context.process
+    user = process.get("user") or {}
+    uid = user.get("uid", 0)
+    if process.get("terminal"):
+        context.add("terminal_stdio", pointer="/process/terminal")
+    else:
+        context.add("new_session")
+    context.add("stdio_owner", uid, pointer="/process/user/uid")
+    _limits(context)
+    if process.get("noNewPrivileges"):
+        context.add("no_new_privileges", pointer="/process/noNewPrivileges")
+    sets = capability_sets(context)
+    if sets is not None:
+        context.add("bounding", sets.bounding, pointer="/process/capabilities/bounding")
+    _user(context)
+    if sets is not None:
+        context.add(
+            "capabilities", sets.effective, sets.permitted, sets.inheritable, pointer="/process/capabilities"
+        )
+        context.add("ambient", sets.ambient, pointer="/process/capabilities/ambient")
+    umask = user.get("umask")
+    context.add(
+        "umask", _UMASK if umask is None else umask, pointer="" if umask is None else "/process/user/umask"
+    )
+    env, has_home = environment(process.get("env") or ())
+    if not has_home:
+        context.add("home", uid, pointer="/process/env")
+    args = tuple(process["args"])
+    context.add("find_executable", args[0], _path_of(env), pointer="/process/args/0")
+    context.add("keep_fds", _FIRST_FD + context.options.preserve_fds)
+    _start(context, args, env)
+
+
+def _limits(context: Context) -> None:
+    """Resource limits and oom_score_adj: by the init itself, or from outside where a user namespace takes away the
+    right to raise them. Late, since a limit could keep init from its own work."""
+    process = context.process
+    for index, limit in enumerate(process.get("rlimits") or ()):
+        pointer = f"/process/rlimits/{index}"
+        number = RLIMITS[limit["type"]]
+        if context.userns:
+            context.serve("limits", "prlimit", number, limit["soft"], limit["hard"], pointer=pointer)
+        else:
+            context.add("rlimit", number, limit["soft"], limit["hard"], pointer=pointer)
+    context.request("limits", pointer="/process/rlimits")
+    if process.get("oomScoreAdj") is not None and not context.userns:
+        context.add("oom_score_adj", process["oomScoreAdj"], pointer="/process/oomScoreAdj")
+
+
+def _user(context: Context) -> None:
+    """Change the user, and the working directory before or, where only the user may enter it, after."""
+    process = context.process
+    user = process.get("user") or {}
+    uid, gid = user.get("uid", 0), user.get("gid", 0)
+    groups = tuple([str(group) for group in user.get("additionalGids") or ()])
+    allowed = setgroups_allowed(context)
+    if groups and not allowed:
+        context.warnings.append("/process/user/additionalGids: not set, the user namespace denies setgroups")
+        groups = ()
+    retry = bool(uid or gid or groups)
+    context.add(
+        "chdir", process["cwd"], pointer="/process/cwd", on_errno=(errno.EACCES, errno.EPERM) if retry else ()
+    )
+    context.add("user", uid, gid, groups, int(allowed), pointer="/process/user")
+    if retry:
+        context.add("chdir", process["cwd"], pointer="/process/cwd", level=1)
+
+
+def environment(env: list[str] | tuple[str, ...]) -> tuple[tuple[str, ...], bool]:
+    """process.env as the program gets it, and whether it has a HOME.
+
+    Of several entries with one name the last counts and stays in its place; an empty HOME is left out, to be set
+    from the container's /etc/passwd. Raises PyruncError for an entry without a name or without `=`.
+    """
+    last: dict[str, int] = {}
+    for index, entry in enumerate(env):
+        name, equals, value = entry.partition("=")
+        if not name or not equals:
+            reason = "name cannot be empty" if equals else "missing '='"
+            raise PyruncError(f"invalid environment variable: {reason}", pointer=f"/process/env/{index}")
+        if name == "HOME" and not value:
+            last.pop(name, None)
+        else:
+            last[name] = index
+    return tuple([env[index] for index in sorted(last.values())]), "HOME" in last
+
+
+def _path_of(env: tuple[str, ...]) -> str:
+    """The value of PATH in the environment, "" without one."""
+    for entry in env:
+        if entry.startswith("PATH="):
+            return entry[5:]
+    return ""
+
+
+def _start(context: Context, args: tuple[str, ...], env: tuple[str, ...]) -> None:
+    """Say that all is ready, wait for the start, run the startContainer hooks and become the program."""
+    options = context.options
+    context.phase = "ready"
+    context.add("ready")
+    context.serve("ready", "save_state", options.state_dir + "/state.json")
+    if options.pid_file:
+        context.serve("ready", "write_pid_file", options.pid_file)
+    context.phase = "start"
+    context.add("await_start", "start" if options.command == "create" else None)
+    hooks.container_hooks(context, "startContainer", "created")
+    context.add("execute", args, env, pointer="/process/args")

@@ -1,0 +1,146 @@
+"""The rootfs phase: from the host's root to the container's.
+
+The order is runc's as far as a container or a hook can tell. Three things are done before pivot_root that runc does
+after it, which is safe because every path is resolved inside the rootfs by its descriptor: the terminal is made, paths
+are masked, and mounts and rootfs become read-only. Before the pivot the host's /dev/null and procfs are at hand,
+which nothing in an image can have replaced (CVE-2025-31133).
+"""
+
+from __future__ import annotations
+
+from ...report import PyruncError
+from . import devices, hooks, mounts
+from .constants import (
+    MOUNT_ATTR_RDONLY,
+    MS_PRIVATE,
+    MS_REC,
+    MS_SHARED,
+    MS_SLAVE,
+    MS_UNBINDABLE,
+    PROPAGATION,
+)
+from .namespaces import compile_sysctl
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .context import Context
+    from .mounts import Kept
+
+_PROPAGATION_POINTER = "/linux/rootfsPropagation"
+
+
+def compile_rootfs(context: Context) -> None:
+    """The steps that make the container's file system its root."""
+    context.phase = "rootfs"
+    if not context.has("mount"):
+        _without_mount_namespace(context)
+        return
+    parsed = mounts.parse_mounts(context)
+    mounts.open_sources(context, parsed)
+    _root_mount(context)
+    kept = mounts.compile_mounts(context, parsed)
+    if not mounts.binds_dev(parsed):
+        devices.compile_devices(context)
+    _console(context, mount=True)
+    _make_cwd(context)
+    _hooks(context)
+    compile_sysctl(context)
+    _restrict(context, kept)
+    _enter(context)
+
+
+def _without_mount_namespace(context: Context) -> None:
+    """chroot into the rootfs as it is: what would have to be mounted for it would be mounted on the host."""
+    _hooks(context)
+    compile_sysctl(context)
+    context.add("chroot", context.rootfs, pointer="/root/path")
+    _console(context, mount=False)
+    _make_cwd(context)
+
+
+def _root_mount(context: Context) -> None:
+    """Choose what mounts and unmounts the container and the host see of each other, and mount the rootfs on itself."""
+    word = context.linux.get("rootfsPropagation") or ""
+    pointer = _PROPAGATION_POINTER if word else ""
+    flag = PROPAGATION[word] if word else MS_SLAVE | MS_REC
+    if context.options.no_pivot and flag & MS_PRIVATE:
+        raise PyruncError("rootfsPropagation of [r]private is not safe without pivot_root", pointer=pointer)
+    if flag & MS_SLAVE:
+        # The whole tree also for plain "slave": a mount below the root that stays shared would carry what the
+        # container mounts in it to the host.
+        context.add("propagation", MS_SLAVE, 1, pointer=pointer)
+    elif flag & MS_UNBINDABLE:
+        # The rootfs must be bound first. It becomes unbindable when it is the root.
+        context.add("propagation", MS_PRIVATE, 1, pointer=pointer)
+    else:
+        context.add("propagation", flag & ~MS_REC, int(bool(flag & MS_REC)), pointer=pointer)
+    if not (word and flag & MS_SLAVE):
+        # A rootfs that was asked to be a slave is bound from a slave and so gets the host's mounts. Otherwise what
+        # holds it must not be shared: pivot_root refuses that, and the bind would reach the host.
+        context.add("parent_private", context.rootfs, pointer="/root/path")
+    context.add("rootfs", context.rootfs, None, pointer="/root/path")
+
+
+def _console(context: Context, mount: bool) -> None:
+    """The pty, made from the container's own devpts, and its master's way to the runtime.
+
+    Raises PyruncError in runc's words where terminal and console socket don't go together.
+    """
+    options = context.options
+    terminal = bool(context.process.get("terminal"))
+    detached = options.detach or options.command == "create"
+    if terminal and detached and not options.console_socket:
+        raise PyruncError(
+            "cannot allocate tty if pyrunc will detach without setting console socket",
+            pointer="/process/terminal",
+            hint="pass --console-socket, or set terminal to false",
+        )
+    if options.console_socket and not (terminal and detached):
+        raise PyruncError(
+            "cannot use console socket if pyrunc will not detach or allocate tty", pointer="/process/terminal"
+        )
+    if not terminal:
+        return
+    size = context.process.get("consoleSize") or {}
+    context.add(
+        "console",
+        "/dev/pts/ptmx",
+        size.get("width", 0),
+        size.get("height", 0),
+        int(mount),
+        pointer="/process/terminal",
+    )
+    context.add("send_console", pointer="/process/terminal")
+    context.serve("send_console", "receive_console", int(not options.console_socket), pointer="/process/terminal")
+
+
+def _make_cwd(context: Context) -> None:
+    context.add("make_cwd", context.process["cwd"], pointer="/process/cwd")
+
+
+def _hooks(context: Context) -> None:
+    hooks.runtime_hooks(context)
+    hooks.container_hooks(context, "createContainer", "creating")
+
+
+def _restrict(context: Context, kept: list[Kept]) -> None:
+    """Read-only and masked paths, after the hooks, which may mount and write as they like."""
+    for index, path in enumerate(context.linux.get("readonlyPaths") or ()):
+        context.add("readonly_path", path, pointer=f"/linux/readonlyPaths/{index}")
+    for index, path in enumerate(context.linux.get("maskedPaths") or ()):
+        context.add("mask_path", path, pointer=f"/linux/maskedPaths/{index}")
+    for mount in kept:
+        context.add("seal_mount", mount.number, MOUNT_ATTR_RDONLY, pointer=mount.pointer)
+    if context.spec["root"].get("readonly"):
+        context.add("readonly_rootfs", pointer="/root/readonly")
+
+
+def _enter(context: Context) -> None:
+    if context.options.no_pivot:
+        context.add("move_root", pointer="/root/path")
+    else:
+        context.add("pivot_root", pointer="/root/path")
+    flag = PROPAGATION.get(context.linux.get("rootfsPropagation") or "", 0)
+    if flag & (MS_SHARED | MS_UNBINDABLE):
+        # Only now, since before it would be the host's mount that is changed. Private and slave it is already.
+        context.add("root_propagation", flag & ~MS_REC, int(bool(flag & MS_REC)), pointer=_PROPAGATION_POINTER)
