@@ -512,14 +512,15 @@ int pyrunc_recv(int fd, char *data, size_t size, int *fds, int max_fds, int *fd_
     return -EMSGSIZE;
 }
 
-/* Waits until one of the descriptors can be read or has hung up; ready gets 1 for each of these. */
-int pyrunc_poll(const int *fds, int count, int timeout_ms, char *ready)
+/* Waits until one of the first `readers` descriptors can be read, one of the others written, or one has hung up; ready
+ * gets 1 for each of these. */
+int pyrunc_poll(const int *fds, int count, int readers, int timeout_ms, char *ready)
 {
     struct pollfd entries[MAX_FDS];
     if (count > MAX_FDS)
         return -E2BIG;
     for (int i = 0; i < count; i++)
-        entries[i] = (struct pollfd){.fd = fds[i], .events = POLLIN};
+        entries[i] = (struct pollfd){.fd = fds[i], .events = i < readers ? POLLIN : POLLOUT};
     int value = poll(entries, (nfds_t)count, timeout_ms); /* EINTR is for Python: it runs the handlers */
     if (value < 0)
         return -errno;

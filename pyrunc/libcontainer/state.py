@@ -11,6 +11,7 @@ import time
 
 from .. import jsonio, native
 from ..report import PyruncError
+from ..settings import SPEC_VERSION
 from .sysfiles import read_fd, read_file
 
 TYPE_CHECKING = False
@@ -51,11 +52,13 @@ class Record:
     owner: uid of who created it. cgroup: the cgroup's directory, "" for none.
     ownPids: whether the container has a pid namespace of its own.
     hooks: the poststart and poststop hooks as the config has them.
+    startSteps: the init's steps after the start as [number, kind, arguments (of lists only the first item), pointer],
+        for `start` to name the one that fails.
     """
 
     __slots__ = (
         "annotations", "bundle", "cgroup", "created", "hooks", "id", "ociVersion", "ownPids", "owner", "pid",
-        "rootfs", "startTime",
+        "rootfs", "startSteps", "startTime",
     )  # fmt: skip
 
     annotations: dict[str, str]
@@ -69,6 +72,7 @@ class Record:
     owner: int
     pid: int
     rootfs: str
+    startSteps: list[list[Any]]
     startTime: int
 
     def __init__(self, values: dict[str, Any]) -> None:
@@ -82,7 +86,7 @@ class Record:
 
     def hook_state(self, status: str) -> str:
         """The state as hooks read it on stdin: JSON with the specification's fields (runtime.md, State)."""
-        fields: dict[str, Any] = {"ociVersion": self.ociVersion, "id": self.id, "status": status}
+        fields: dict[str, Any] = {"ociVersion": SPEC_VERSION, "id": self.id, "status": status}
         if status != "stopped":
             fields["pid"] = self.pid
         fields["bundle"] = self.bundle
@@ -125,6 +129,7 @@ def new_record(spec: dict[str, Any], *, id: str, bundle: str, cgroup: str) -> Re
             "owner": posix.geteuid(),
             "pid": 0,
             "rootfs": rootfs if rootfs.startswith("/") else bundle.rstrip("/") + "/" + rootfs,
+            "startSteps": [],
             "startTime": 0,
         }
     )

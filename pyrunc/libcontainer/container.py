@@ -1,0 +1,348 @@
+"""The life-cycle: create, run, start, state, kill, delete, list (the specification's runtime.md, in runc's words)."""
+
+from __future__ import annotations
+
+import _signal
+import errno
+import posix
+
+from .. import log, native
+from ..report import PyruncError
+from . import ledger, lifecyclehooks
+from . import state as store
+from .state import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .launch import Launched
+    from .options import LaunchOptions
+
+_MESSAGE_SIZE = 16384
+_SIGKILL = 9
+# How long a killed process may take to end before `delete` gives up.
+_DEATH_MS = 10_000
+
+
+def create(options: LaunchOptions, fault: tuple[int, int] = (-1, 0)) -> None:
+    """Create the container and leave its init waiting for `start`. Raises PyruncError, everything undone."""
+    from .launch import abandon
+
+    launched = _launch(_load_spec(options), options, fault)
+    try:
+        launched.answer()
+        launched.write_timeline()
+    except BaseException:
+        abandon(launched)
+        raise
+
+
+def run(options: LaunchOptions, fault: tuple[int, int] = (-1, 0)) -> int:
+    """Create and start the container, and unless detached wait for its end and delete it.
+
+    Gives the exit code: the process's, 128 + n where signal n ended it, 0 where detached. Raises PyruncError,
+    everything undone, for what fails up to the poststart hooks.
+    """
+    from .launch import abandon
+
+    spec = _load_spec(options)
+    relay = None
+    if spec["process"].get("terminal") and not options.detach:
+        from .console import Relay
+
+        relay = Relay()
+    launched = _launch(spec, options, fault)
+    try:
+        if relay is not None:
+            relay.attach(launched.master)
+        launched.answer()
+        while launched.receive() is not None:
+            continue
+        launched.close_sync()
+        launched.write_timeline()
+        lifecyclehooks.poststart(launched.record)
+        if options.detach:
+            return 0
+    except BaseException:
+        if relay is not None:
+            relay.restore()
+        abandon(launched)
+        raise
+    from .foreground import wait
+
+    posix.close(launched.lock)  # from here on others may delete it
+    code = wait(launched, relay)
+    if not options.keep:
+        delete(options.root, options.id, force=True)
+    return code
+
+
+def _load_spec(options: LaunchOptions) -> dict[str, Any]:
+    from . import spec
+
+    missing = native.prepare_fds(options.preserve_fds)
+    if missing:
+        raise PyruncError(
+            f"unable to stat preserved-fd {missing - 3} (of {options.preserve_fds})",
+            errno=errno.ENOENT,
+            hint="--preserve-fds counts the open descriptors from 3 on",
+        )
+    return spec.load(options.bundle, options.config)
+
+
+def _launch(spec: dict[str, Any], options: LaunchOptions, fault: tuple[int, int]) -> Launched:
+    from .compile import compile_launch
+    from .host import gather
+    from .launch import launch
+
+    facts = gather()
+    return launch(compile_launch(spec, options, facts), spec, options, facts, fault)
+
+
+def start(root: str, id: str) -> None:
+    """Let the waiting init execute the process, and run the poststart hooks.
+
+    Raises PyruncError: the container is in no state to be started, or its startContainer hooks, its program (it is
+    stopped then) or a poststart hook (it is killed) failed.
+    """
+    path = store.directory(root, id)
+    record = _locked(path)[1]
+    status = store.status(path, record)
+    if status == "stopped":
+        raise PyruncError("cannot start a container that has stopped")
+    if status == "running":
+        raise PyruncError("cannot start an already running container")
+    if status != "created":
+        raise PyruncError(f"cannot start a container in the {status} state")
+    pidfd = _open_process(record)
+    sync = native.connect(path + "/" + store.START_SOCKET)
+    native.send(sync, b"S")
+    try:
+        data = native.recv(sync, _MESSAGE_SIZE)[0]
+    except ConnectionResetError:
+        data = b""
+    posix.unlink(path + "/" + store.START_SOCKET)
+    if data:
+        if pidfd >= 0:
+            native.poll([pidfd], _DEATH_MS)  # so that the next command finds it stopped
+        raise _start_failure(record, data)
+    try:
+        lifecyclehooks.poststart(record)
+    except PyruncError:
+        _kill_and_wait(record)
+        raise
+
+
+def _start_failure(record: Record, data: bytes) -> PyruncError:
+    """The error in the init's message, which numbers a step of the plan that `create` made."""
+    from . import failures, wire
+    from .plan import Step
+
+    message = wire.decode_message(data)
+    for number, kind, args, pointer in record.startSteps:
+        if number == message.step:
+            return failures.of_init(Step("start", kind, tuple(args), pointer), message.error, message.detail)
+    return PyruncError(failures.INIT + message.detail, errno=message.error)
+
+
+def state(root: str, id: str) -> dict[str, Any]:
+    """The container's state with runc's fields, in runc's order. Raises PyruncError where there is none."""
+    path = store.directory(root, id)
+    return _describe(path, "")
+
+
+def _describe(path: str, owner: str) -> dict[str, Any]:
+    record = store.load(path)
+    if record is not None:
+        return record.describe(store.status(path, record), owner)
+    if not ledger.sweep(path):
+        # A create is at work, and its ledger begins with what it knows.
+        entries = ledger.read(path)
+        if entries:
+            return Record(entries[0]).describe("creating", owner)
+    raise _missing()
+
+
+def list_states(root: str) -> list[dict[str, Any]]:
+    """The states of all containers under the root, by id; a damaged one is warned of and left out."""
+    try:
+        names = sorted(posix.listdir(root))
+    except FileNotFoundError:
+        return []
+    states = []
+    owners: dict[int, str] = {}
+    for name in names:
+        try:
+            path = store.directory(root, name)
+            uid = posix.stat(path).st_uid
+            if uid not in owners:
+                owners[uid] = store.owner_name(uid)
+            states.append(_describe(path, owners[uid]))
+        except FileNotFoundError:
+            continue
+        except PyruncError as error:
+            if error.message != _missing().message:
+                log.warning(f"load container {name}: {error.line()}")
+    return states
+
+
+def kill(root: str, id: str, signal: int, all: bool) -> None:
+    """Send a signal to the container's process, or with `all` to every process of its cgroup.
+
+    SIGKILL goes to all of them also where the container has no pid namespace of its own, whose end would end them.
+    Raises PyruncError, `container not running` where the process has ended; with `all` that is no error.
+    """
+    record = _existing(store.directory(root, id))
+    if record.cgroup and (all or (signal == _SIGKILL and not record.ownPids)):
+        running = _running(record)
+        if signal == _SIGKILL:
+            from .cgroup import files
+
+            files.kill(record.cgroup)
+        else:
+            _signal_all(record.cgroup, signal)
+        if running or all:
+            return
+        raise PyruncError("container not running")
+    try:
+        sent = ledger.kill_process(record.pid, record.startTime, signal)
+    except OSError as error:
+        raise PyruncError("unable to signal init", errno=error.errno or 0) from error
+    if not sent and not all:
+        raise PyruncError("container not running")
+
+
+def _signal_all(cgroup: str, signal: int) -> None:
+    from .cgroup import files
+
+    pidfds = {}
+    for pid in files.procs(cgroup):
+        try:
+            pidfds[pid] = posix.pidfd_open(pid)
+        except ProcessLookupError:
+            continue
+    # A pid that is in the cgroup still, now that its descriptor is open, is one of the container's.
+    there = set(files.procs(cgroup))
+    for pid, pidfd in pidfds.items():
+        try:
+            if pid in there:
+                _signal.pidfd_send_signal(pidfd, signal)
+        except ProcessLookupError:
+            continue
+        except OSError as error:
+            raise PyruncError(f"unable to signal process {pid}", errno=error.errno or 0) from error
+        finally:
+            posix.close(pidfd)
+
+
+def delete(root: str, id: str, force: bool) -> None:
+    """Remove what is left of a container that has stopped or was never started, and run the poststop hooks.
+
+    force: kill it where it runs; an id that there is not is no error. Raises PyruncError.
+    """
+    path = store.directory(root, id)
+    try:
+        if force:
+            # Before the lock: a `start` that waits for the container holds it.
+            found = store.load(path)
+            if found is not None:
+                _kill_all(found)
+        lock, record = _locked(path)
+    except PyruncError as error:
+        if force and error.message == _missing().message:
+            return
+        raise
+    status = store.status(path, record)
+    if status != "stopped":
+        if not force and status != "created":
+            raise PyruncError(f"cannot delete container {id} that is not stopped: {status}")
+        _kill_and_wait(record)
+    destroy(path, record)
+    posix.close(lock)
+
+
+def destroy(path: str, record: Record) -> None:
+    """Undo what the stopped container's creation made, and run the poststop hooks, whose failures are warnings.
+
+    The caller has the lock. Raises PyruncError.
+    """
+    if record.cgroup:
+        from .cgroup import files
+
+        if not record.ownPids:
+            files.kill(record.cgroup)
+        files.remove(record.cgroup)
+    ledger.undo(ledger.read(path), deleting=True)
+    store.remove(path)
+    lifecyclehooks.poststop(record)
+
+
+def _missing() -> PyruncError:
+    return PyruncError("container does not exist")
+
+
+def _existing(path: str) -> Record:
+    """The record of a created container. What a dead create left is swept. Raises PyruncError where there is none."""
+    record = store.load(path)
+    if record is None:
+        ledger.sweep(path)
+        raise _missing()
+    return record
+
+
+def _locked(path: str) -> tuple[int, Record]:
+    """The lock of a container and its record. Waits for a create at work. Raises PyruncError where there is none."""
+    try:
+        lock = store.lock(path)
+    except (FileNotFoundError, NotADirectoryError):
+        raise _missing() from None
+    record = store.load(path)
+    if record is None:
+        posix.close(lock)
+        ledger.sweep(path)
+        raise _missing()
+    return lock, record
+
+
+def _running(record: Record) -> bool:
+    found = store.process(record.pid)
+    return found is not None and found.start_time == record.startTime and found.alive
+
+
+def _open_process(record: Record) -> int:
+    """A pidfd of the container's process; -1 where it has ended."""
+    try:
+        pidfd = posix.pidfd_open(record.pid)
+    except ProcessLookupError:
+        return -1
+    # The start time is read when the pidfd is open: it is this process's, or the pid was another's all along.
+    if _running(record):
+        return pidfd
+    posix.close(pidfd)
+    return -1
+
+
+def _kill_all(record: Record) -> None:
+    """SIGKILL the container's process and what shares its cgroup."""
+    if record.cgroup:
+        from .cgroup import files
+
+        files.kill(record.cgroup)
+    try:
+        ledger.kill_process(record.pid, record.startTime)
+    except OSError as error:
+        raise PyruncError("unable to signal init", errno=error.errno or 0) from error
+
+
+def _kill_and_wait(record: Record) -> None:
+    """Kill the container and wait until its process has ended. Raises PyruncError where it does not."""
+    pidfd = _open_process(record)
+    if pidfd < 0:
+        return
+    try:
+        _kill_all(record)
+        if not native.poll([pidfd], _DEATH_MS):
+            raise PyruncError("container init still running", hint="its process is stuck in the kernel")
+    finally:
+        posix.close(pidfd)

@@ -1,0 +1,267 @@
+"""Carries a LaunchPlan out: the runtime's steps, the clone, and the answers to the init's requests.
+
+`launch` ends when the init is ready, which is when the container is created. What fails before is undone through the
+ledger, as if never attempted: the init is killed, the cgroup, the pid file and the state directory are removed.
+"""
+
+from __future__ import annotations
+
+import _signal
+import posix
+
+from .. import log, native
+from ..report import PyruncError
+from . import lifecyclehooks, state, wire
+from .ledger import Ledger
+from .runtimesteps import HANDLERS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any, NoReturn
+
+    from .host import HostFacts
+    from .options import LaunchOptions
+    from .plan import LaunchPlan, Step
+    from .timeline import Timeline
+
+_MESSAGE_SIZE = 16384
+_INTERRUPTING = (_signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM)
+
+
+class Interrupted(PyruncError):
+    """A signal ended the command; its effects are undone like after any failure."""
+
+    __slots__ = ()
+
+
+class Launched:
+    """A launch at work, and then the container that it made. The runtime's step handlers fill it.
+
+    record: what state.json holds. ledger: None until the state directory is made. lock: the state directory.
+    slots: descriptors for the plan's `fd` fields. pid, pidfd: the init; pid is 0 until it is cloned.
+    sync: the socket that it talks on; -1 before and after. cgroup_fd: its cgroup, or -1.
+    console_socket: where the pty's master goes, or -1. master: the pty's master where it is to be relayed, or -1.
+    plan_fd, times_at: the plan's memfd and where in it the init stores its times.
+    """
+
+    __slots__ = (
+        "cgroup_fd", "console_socket", "facts", "fault", "ledger", "lock", "master", "options", "pid",
+        "pidfd", "plan", "plan_fd", "record", "slots", "sync", "timeline", "times_at",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        plan: LaunchPlan,
+        record: state.Record,
+        options: LaunchOptions,
+        facts: HostFacts,
+        fault: tuple[int, int] = (-1, 0),
+    ) -> None:
+        self.plan = plan
+        self.record = record
+        self.options = options
+        self.facts = facts
+        self.fault = fault
+        self.ledger: Ledger | None = None
+        self.lock = -1
+        self.slots: dict[str, int] = {}
+        self.cgroup_fd = -1
+        self.console_socket = -1
+        self.master = -1
+        self.pid = 0
+        self.pidfd = -1
+        self.sync = -1
+        self.plan_fd = -1
+        self.times_at = 0
+        self.timeline: Timeline | None = None
+
+    @property
+    def written(self) -> Ledger:
+        """The ledger; every step with an effect comes after the one that makes the state directory."""
+        assert self.ledger is not None
+        return self.ledger
+
+    def receive(self) -> wire.Message | None:
+        """The init's next message; None at the end of file, which is its exec or its death.
+
+        A pty's master that comes with the message is kept in `master`. Raises PyruncError for an ERROR message.
+        """
+        try:
+            data, fds = native.recv(self.sync, _MESSAGE_SIZE, 1)
+        except ConnectionResetError:
+            return None
+        if fds:
+            self.master = fds[0]
+        if not data:
+            return None
+        message = wire.decode_message(data)
+        if message.type == wire.ERROR:
+            from . import failures
+
+            raise failures.of_init(self.plan.init[message.step], message.error, message.detail)
+        return message
+
+    def answer(self) -> None:
+        """Let the init go on. Raises OSError."""
+        native.send(self.sync, b"A")
+
+    def close_sync(self) -> None:
+        """Leave the conversation."""
+        if self.sync >= 0:
+            posix.close(self.sync)
+            self.sync = -1
+
+    def kill(self) -> None:
+        """Kill the init and reap it; nothing happens where there is none (any more)."""
+        if self.pidfd < 0:
+            return
+        try:
+            _signal.pidfd_send_signal(self.pidfd, _signal.SIGKILL)
+        except ProcessLookupError:
+            pass  # it has ended, and only waits to be reaped
+        self.wait()
+
+    def wait(self) -> posix.waitid_result:
+        """Wait for the init's end and reap it."""
+        result = posix.waitid(posix.P_PIDFD, self.pidfd, posix.WEXITED)
+        assert result is not None
+        posix.close(self.pidfd)
+        self.pidfd = -1
+        return result
+
+    def undo(self) -> None:
+        """Make it as if the launch had never been attempted. Raises PyruncError for what could not be undone."""
+        self.close_sync()
+        self.kill()
+        if self.ledger is not None:
+            self.ledger.undo()
+            self.ledger.close()
+            self.ledger = None
+
+    def write_timeline(self) -> None:
+        """Write the timeline's file, if one was asked for. Raises OSError."""
+        if self.timeline is not None:
+            if self.plan_fd >= 0:
+                self.timeline.add_init(self.plan, self.plan_fd, self.times_at)
+            self.timeline.write()
+
+
+def launch(
+    plan: LaunchPlan,
+    spec: dict[str, Any],
+    options: LaunchOptions,
+    facts: HostFacts,
+    fault: tuple[int, int] = (-1, 0),
+) -> Launched:
+    """Carry out the plan up to the init's READY, which is not answered yet: the container is created.
+
+    The caller answers (with `run` that is the start) and then has the conversation, if it goes on, and the lock.
+    fault: (step, kind) to be raised by an init that was built for tests (docs/architecture.md, The wire).
+    Raises PyruncError, everything undone.
+    """
+    cgroup = next((str(step.args[0]) for step in plan.prepare if step.kind == "cgroup_create"), "")
+    record = state.new_record(spec, id=options.id, bundle=options.bundle, cgroup=cgroup)
+    launched = Launched(plan, record, options, facts, fault)
+    if options.timeline:
+        from .timeline import Timeline
+
+        launched.timeline = Timeline(options.timeline)
+    with_interrupts()
+    try:
+        for warning in plan.warnings:
+            log.warning(warning)
+        carry_out(launched, plan.prepare)
+        serve(launched)
+    except BaseException:
+        abandon(launched)
+        raise
+    return launched
+
+
+def with_interrupts() -> None:
+    """Let the signals that end a command raise Interrupted, so that it is undone; ignored ones stay ignored.
+
+    SIGCHLD must not be ignored, as a caller may have left it: children would be reaped before they are waited for.
+    """
+    _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
+    for number in _INTERRUPTING:
+        if _signal.getsignal(number) != _signal.SIG_IGN:
+            _signal.signal(number, _interrupt)
+
+
+def _interrupt(number: int, frame: object) -> NoReturn:
+    for other in _INTERRUPTING:  # what follows is the undoing, which is not to be ended
+        _signal.signal(other, _signal.SIG_IGN)
+    raise Interrupted(f"interrupted by signal {number}", exit_code=128 + number)
+
+
+def abandon(launched: Launched) -> None:
+    """Undo a failed launch; what fails in that is logged, so that the first cause is what the command reports."""
+    for number in _INTERRUPTING:
+        _signal.signal(number, _signal.SIG_IGN)
+    try:
+        launched.write_timeline()
+    except OSError as failure:
+        log.warning(f"writing the timeline: {failure}")
+    try:
+        launched.undo()
+    except (PyruncError, OSError) as failure:
+        log.warning(f"undoing the failed launch of {launched.options.id}: {failure}")
+    if launched.pid:
+        lifecyclehooks.poststop(launched.record)
+
+
+def carry_out(launched: Launched, steps: Iterable[Step], prefix: str = "") -> None:
+    """Carry out the runtime's steps in order. Raises PyruncError that names the step, with `prefix` before its text."""
+    timeline = launched.timeline
+    for step in steps:
+        try:
+            if timeline is None:
+                HANDLERS[step.kind](launched, *step.args)
+            else:
+                _timed(timeline, launched, step)
+        except Interrupted:
+            raise
+        except (PyruncError, OSError) as error:
+            from . import failures
+
+            if step.kind == "clone":
+                prefix = failures.START
+            raise failures.of_runtime(step, error, prefix) from error
+
+
+def _timed(timeline: Timeline, launched: Launched, step: Step) -> None:
+    from .timeline import now
+
+    start = now()
+    try:
+        HANDLERS[step.kind](launched, *step.args)
+    finally:
+        timeline.add(step, start, now())
+
+
+def serve(launched: Launched) -> None:
+    """Answer the init's requests until it is ready. Raises PyruncError, also where the init dies."""
+    served = launched.plan.served
+    while True:
+        message = launched.receive()
+        if message is None:
+            raise death(launched)
+        ready = message.type == wire.READY
+        steps = served.get("ready" if ready else message.detail)
+        if steps:
+            from .failures import INIT
+
+            carry_out(launched, steps, INIT)
+        if ready:
+            return
+        launched.answer()
+
+
+def death(launched: Launched) -> PyruncError:
+    """The error of an init that ended without a message; it is reaped."""
+    from . import failures
+
+    result = launched.wait()
+    return failures.of_death(result.si_code, result.si_status)

@@ -1,0 +1,225 @@
+"""The runtime's steps: one function a step kind, with the kind's fields as its arguments (stepkinds.py).
+
+Each writes its effect to the ledger before it makes it. Raises PyruncError or OSError; `launch` adds the step.
+"""
+
+from __future__ import annotations
+
+import errno
+import posix
+
+from .. import native
+from ..report import PyruncError
+from . import ledger, state, wire
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from .launch import Launched
+    from .plan import Step
+
+_NSFS_LINK = {
+    "cgroup": "cgroup",
+    "ipc": "ipc",
+    "mount": "mnt",
+    "network": "net",
+    "pid": "pid",
+    "time": "time",
+    "user": "user",
+    "uts": "uts",
+}
+_NS_FLAGS = {
+    "cgroup": native.CLONE_NEWCGROUP,
+    "ipc": native.CLONE_NEWIPC,
+    "mount": native.CLONE_NEWNS,
+    "network": native.CLONE_NEWNET,
+    "pid": native.CLONE_NEWPID,
+    "time": native.CLONE_NEWTIME,
+    "user": native.CLONE_NEWUSER,
+    "uts": native.CLONE_NEWUTS,
+}
+
+
+def _state_dir(launched: Launched, path: str) -> None:
+    """Claim the id by the directory. Leftovers of a create that died are swept first."""
+    state.make_root(launched.options.root)
+    while launched.lock < 0:
+        try:
+            posix.mkdir(path, 0o711)
+        except FileExistsError:
+            if not ledger.sweep(path):
+                raise PyruncError("container with given ID already exists") from None
+            continue
+        try:
+            launched.lock = state.lock(path)
+        except FileNotFoundError:
+            continue  # swept by another in between: it was not locked yet
+    launched.ledger = ledger.Ledger(path)
+    launched.ledger.record("state_dir", **launched.record.values())
+
+
+def _cgroup_create(launched: Launched, path: str) -> None:
+    from .cgroup import files
+
+    written = launched.written
+    files.create(path, lambda made: written.record("cgroup" if made == path else "cgroup_parent", path=made))
+    launched.cgroup_fd = state.open_directory(path)
+
+
+def _cgroup_devices(launched: Launched, path: str, rules: tuple[str, ...]) -> None:
+    from .cgroup import devices
+
+    devices.attach(launched.cgroup_fd, devices.assemble(rules))
+
+
+def _start_socket(launched: Launched, path: str) -> None:
+    listener = native.listen(path)
+    steps = launched.plan.init
+    for number, step in enumerate(steps):
+        if step.kind == "await_start":
+            launched.slots[str(step.arg("listener"))] = listener
+            launched.record.startSteps = [_outline(at, steps[at]) for at in range(number, len(steps))]
+
+
+def _outline(number: int, step: Step) -> list[Any]:
+    return [number, step.kind, [arg[:1] if isinstance(arg, tuple) else arg for arg in step.args], step.pointer]
+
+
+def _console_socket(launched: Launched, path: str) -> None:
+    from . import console
+
+    launched.console_socket = console.connect(path)
+
+
+def _open_source(launched: Launched, slot: str, path: str, recursive: int) -> None:
+    flags = native.OPEN_TREE_CLONE | (native.AT_RECURSIVE if recursive else 0)
+    launched.slots[slot] = native.open_tree(native.AT_FDCWD, path, flags)
+
+
+def _open_namespace(launched: Launched, slot: str, kind: str, path: str) -> None:
+    fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+    launched.slots[slot] = fd
+    link = posix.readlink(f"/proc/self/fd/{fd}")
+    if native.fs_magic(fd) != native.NSFS_MAGIC or not link.startswith(_NSFS_LINK[kind] + ":["):
+        raise PyruncError(f"{path} is not a namespace of type {kind}")
+
+
+def _clone(launched: Launched, flags: int, cgroup: str, join: tuple[str, ...]) -> None:
+    plan, slots = launched.plan, launched.slots
+    launched.sync, theirs = native.socketpair()
+    timed = launched.timeline is not None
+    blob = wire.encode(plan, slots, timeline=timed, fault=launched.fault)
+    launched.times_at = (len(blob) + 7) & ~7
+    launched.plan_fd = native.memfd("pyrunc-plan", blob, launched.times_at + 16 * len(plan.init) if timed else 0)
+    image = native.init_image()
+    joins = []
+    for pair in join:
+        kind, _, slot = pair.partition("=")
+        joins.append((slots.pop(slot), _NS_FLAGS[kind]))
+    if cgroup and launched.cgroup_fd < 0:
+        launched.cgroup_fd = state.open_directory(cgroup)
+    try:
+        launched.pid, launched.pidfd = native.clone_init(
+            flags,
+            launched.cgroup_fd if cgroup else -1,
+            joins,
+            image,
+            [theirs, launched.plan_fd, *slots.values()],
+            [state.INIT_NAME, str(theirs), str(launched.plan_fd)],
+            launched.options.preserve_fds,
+        )
+    except native.CloneError as error:
+        raise PyruncError(_clone_failure(error, join), errno=error.errno or 0) from error
+    # The conversation ends for us when the init's side is closed, so ours of it must be.
+    for fd in (theirs, image, *slots.values(), *(fd for fd, _ in joins)):
+        posix.close(fd)
+    slots.clear()
+    process = state.process(launched.pid)
+    if process is None:
+        raise PyruncError("the init is gone", errno=errno.ESRCH)
+    launched.record.pid = launched.pid
+    launched.record.startTime = process.start_time
+    if not cgroup:
+        # With a cgroup, undoing kills what is in it.
+        launched.written.record("process", pid=launched.pid, startTime=process.start_time)
+
+
+def _clone_failure(error: native.CloneError, join: tuple[str, ...]) -> str:
+    if error.call == "setns":
+        return f"joining the {join[error.index].partition('=')[0]} namespace: {error.call}"
+    return error.call
+
+
+def _write_map(launched: Launched, file: str, lines: tuple[str, ...]) -> None:
+    from . import userns
+
+    userns.write_map(launched.pid, file, lines)
+
+
+def _write_setgroups(launched: Launched, value: str) -> None:
+    from . import userns
+
+    userns.write_setgroups(launched.pid, value)
+
+
+def _prlimit(launched: Launched, resource: int, soft: int, hard: int) -> None:
+    native.prlimit(launched.pid, resource, soft, hard)
+
+
+def _write_oom_score_adj(launched: Launched, value: int) -> None:
+    from .sysfiles import write_file
+
+    write_file(f"/proc/{launched.pid}/oom_score_adj", str(value))
+
+
+def _runtime_hook(
+    launched: Launched, hook: str, index: int, path: str, args: tuple[str, ...], env: tuple[str, ...], timeout: int
+) -> None:
+    from . import hooks
+
+    config = {"path": path, "args": list(args), "env": list(env), "timeout": timeout}
+    hooks.run_hook(config, hook, index, launched.record.hook_state("creating"))
+
+
+def _receive_console(launched: Launched, relay: int) -> None:
+    if launched.master < 0:
+        raise PyruncError("the init sent no pty")
+    if relay:
+        return
+    from . import console
+
+    console.hand_over(launched.console_socket, launched.master)
+    for fd in (launched.master, launched.console_socket):
+        posix.close(fd)
+    launched.master = launched.console_socket = -1
+
+
+def _save_state(launched: Launched, path: str) -> None:
+    state.save(launched.lock, launched.record)
+
+
+def _write_pid_file(launched: Launched, path: str) -> None:
+    launched.written.record("pid_file", path=path)
+    state.replace(path, str(launched.pid), 0o666)
+
+
+HANDLERS: dict[str, Callable[..., None]] = {
+    "state_dir": _state_dir,
+    "cgroup_create": _cgroup_create,
+    "cgroup_devices": _cgroup_devices,
+    "start_socket": _start_socket,
+    "console_socket": _console_socket,
+    "open_source": _open_source,
+    "open_namespace": _open_namespace,
+    "clone": _clone,
+    "write_map": _write_map,
+    "write_setgroups": _write_setgroups,
+    "prlimit": _prlimit,
+    "write_oom_score_adj": _write_oom_score_adj,
+    "runtime_hook": _runtime_hook,
+    "receive_console": _receive_console,
+    "save_state": _save_state,
+    "write_pid_file": _write_pid_file,
+}
