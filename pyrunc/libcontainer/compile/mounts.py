@@ -28,20 +28,9 @@ if TYPE_CHECKING:
 # a read-only device or archive refuses a writable superblock.
 _NO_DEVICE = ("proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup2", "ramfs", "debugfs", "tracefs", "bpf")
 
-# What lxcfs and the like may cover below /proc; anything else there could hide or forge what the runtime and the
-# kernel say by /proc (CVE-2019-16884, CVE-2019-19921). The list is runc's.
-_PROC_FILES = (
-    "/proc/cpuinfo",
-    "/proc/diskstats",
-    "/proc/meminfo",
-    "/proc/stat",
-    "/proc/swaps",
-    "/proc/uptime",
-    "/proc/loadavg",
-    "/proc/slabinfo",
-    "/proc/sys/kernel/ns_last_pid",
-    "/proc/sys/crypto/fips_enabled",
-)
+# No register: the mount is not kept for a later step. There are 64 registers.
+_NOT_KEPT = 0xFFFFFFFF
+_REGISTERS = 64
 
 
 class Mount:
@@ -63,26 +52,14 @@ class Mount:
             self.type = "cgroup2"
 
 
-class Kept:
-    """A mount that is made read-only later: the number by which init keeps it, and the mount's JSON pointer."""
-
-    __slots__ = ("number", "pointer")
-
-    def __init__(self, number: int, pointer: str) -> None:
-        self.number = number
-        self.pointer = pointer
-
-
 def parse_mounts(context: Context) -> list[Mount]:
     """The spec's mounts, checked.
 
-    Raises PyruncError with the pointer of what can't be mounted: over the rootfs or inside /proc, options that the
-    kind of mount can't have.
+    Raises PyruncError with the pointer of an option that the kind of mount can't have.
     """
     mounts = []
     for index, entry in enumerate(context.spec.get("mounts") or ()):
         mount = Mount(index, entry)
-        _check_target(mount)
         if mount.is_bind:
             _check_bind(mount, context)
         else:
@@ -114,9 +91,9 @@ def open_sources(context: Context, mounts: list[Mount]) -> None:
             )
 
 
-def compile_mounts(context: Context, mounts: list[Mount]) -> list[Kept]:
-    """The steps of the mounts; gives the ones that are to be made read-only later."""
-    kept: list[Kept] = []
+def compile_mounts(context: Context, mounts: list[Mount]) -> list[Mount]:
+    """The steps of the mounts; gives those that are to be made read-only later, in the order of their registers."""
+    kept: list[Mount] = []
     for mount in mounts:
         if mount.options.remount:
             _remount(context, mount)
@@ -127,21 +104,6 @@ def compile_mounts(context: Context, mounts: list[Mount]) -> list[Kept]:
         else:
             _file_system(context, mount, kept)
     return kept
-
-
-def _check_target(mount: Mount) -> None:
-    target = clean(mount.target)
-    at = mount.pointer + "/destination"
-    if target == "/":
-        raise PyruncError(
-            f'mountpoint "{mount.target}" is on the top of rootfs',
-            pointer=at,
-            hint="name the directory as root.path instead",
-        )
-    if target == "/proc" and not mount.is_bind and mount.type != "proc" and not mount.options.remount:
-        raise PyruncError(f'"{mount.target}" cannot be mounted because it is not of type proc', pointer=at)
-    if target.startswith("/proc/") and target not in _PROC_FILES:
-        raise PyruncError(f'"{mount.target}" cannot be mounted because it is inside /proc', pointer=at)
 
 
 def _refuse_option(mount: Mount, message: str) -> PyruncError:
@@ -253,7 +215,7 @@ def _bind(context: Context, mount: Mount) -> None:
             options.rattr_set,
             options.rattr_clr,
             first,
-            0,
+            _NOT_KEPT,
             pointer=mount.pointer,
             level=level,
             on_errno=on_errno,
@@ -312,14 +274,16 @@ def _mount(context: Context, mount: Mount, attr_set: int, keep: int, on_errno: t
     return more
 
 
-def _file_system(context: Context, mount: Mount, kept: list[Kept]) -> None:
+def _file_system(context: Context, mount: Mount, kept: list[Mount]) -> None:
     attr_set = mount.options.attr_set
-    keep = 0
+    keep = _NOT_KEPT
     on_errno: tuple[int, ...] = ()
     if attr_set & MOUNT_ATTR_RDONLY and (mount.type == "tmpfs" or clean(mount.target) == "/dev"):
         # Later mounts and the devices need their targets made in it, so it becomes read-only last, as by runc.
-        keep = len(kept) + 1
-        kept.append(Kept(keep, mount.pointer))
+        keep = len(kept)
+        if keep == _REGISTERS:
+            raise PyruncError(f"more than {_REGISTERS} read-only tmpfs mounts", pointer=mount.pointer)
+        kept.append(mount)
         attr_set &= ~MOUNT_ATTR_RDONLY
     if mount.type == "sysfs" and (context.userns or context.facts.in_userns):
         on_errno = (errno.EPERM,)
@@ -336,7 +300,9 @@ def _bind_sysfs(context: Context, mount: Mount) -> None:
     """
     flags = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
     first, _ = _propagation(mount.options)
-    context.add("bind", "/sys", None, mount.target, 1, 0, 0, flags, 0, first, 0, pointer=mount.pointer, level=1)
+    context.add(
+        "bind", "/sys", None, mount.target, 1, 0, 0, flags, 0, first, _NOT_KEPT, pointer=mount.pointer, level=1
+    )
 
 
 def _cgroup(context: Context, mount: Mount) -> None:
@@ -344,7 +310,7 @@ def _cgroup(context: Context, mount: Mount) -> None:
     hierarchy that version 1 occupies) the host's mount of what it would show."""
     source = cgroup.bind_source(context)
     on_errno = (errno.EPERM, errno.EBUSY) if source else ()
-    more = _mount(context, mount, mount.options.attr_set, 0, on_errno)
+    more = _mount(context, mount, mount.options.attr_set, _NOT_KEPT, on_errno)
     if source:
         context.add(
             "bind_cgroup", source, mount.target, mount.options.attr_set, pointer=mount.pointer, level=1

@@ -1,9 +1,9 @@
 """The rootfs phase: from the host's root to the container's.
 
 The order is runc's as far as a container or a hook can tell. Three things are done before pivot_root that runc does
-after it, which is safe because every path is resolved inside the rootfs by its descriptor: the terminal is made, paths
-are masked, and mounts and rootfs become read-only. Before the pivot the host's /dev/null and procfs are at hand,
-which nothing in an image can have replaced (CVE-2025-31133).
+after it: the terminal is made, paths are masked, and mounts and rootfs become read-only. Init resolves every path
+inside the rootfs by a descriptor of it, so it makes no difference to them, and an init that stops or fails on the way
+has never been inside a root that is not finished.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .namespaces import compile_sysctl
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .context import Context
-    from .mounts import Kept
+    from .mounts import Mount
 
 _PROPAGATION_POINTER = "/linux/rootfsPropagation"
 
@@ -39,7 +39,8 @@ def compile_rootfs(context: Context) -> None:
     mounts.open_sources(context, parsed)
     _root_mount(context)
     kept = mounts.compile_mounts(context, parsed)
-    if not mounts.binds_dev(parsed):
+    own_dev = not mounts.binds_dev(parsed)
+    if own_dev:
         devices.compile_devices(context)
     _console(context, mount=True)
     _make_cwd(context)
@@ -47,6 +48,8 @@ def compile_rootfs(context: Context) -> None:
     compile_sysctl(context)
     _restrict(context, kept)
     _enter(context)
+    if own_dev and not context.process.get("terminal"):
+        context.add("reopen_null")
 
 
 def _without_mount_namespace(context: Context) -> None:
@@ -123,14 +126,14 @@ def _hooks(context: Context) -> None:
     hooks.container_hooks(context, "createContainer", "creating")
 
 
-def _restrict(context: Context, kept: list[Kept]) -> None:
+def _restrict(context: Context, kept: list[Mount]) -> None:
     """Read-only and masked paths, after the hooks, which may mount and write as they like."""
     for index, path in enumerate(context.linux.get("readonlyPaths") or ()):
         context.add("readonly_path", path, pointer=f"/linux/readonlyPaths/{index}")
     for index, path in enumerate(context.linux.get("maskedPaths") or ()):
         context.add("mask_path", path, pointer=f"/linux/maskedPaths/{index}")
-    for mount in kept:
-        context.add("seal_mount", mount.number, MOUNT_ATTR_RDONLY, pointer=mount.pointer)
+    for register, mount in enumerate(kept):
+        context.add("seal_mount", register, MOUNT_ATTR_RDONLY, pointer=mount.pointer)
     if context.spec["root"].get("readonly"):
         context.add("readonly_rootfs", pointer="/root/readonly")
 
