@@ -1,0 +1,116 @@
+"""Load a bundle's config.json: read, parse, validate, check. Hot: jsonschema is imported only to explain a refusal."""
+
+from __future__ import annotations
+
+import errno
+import posix
+
+from .. import jsonio, log
+from .._generated import validators
+from ..report import PyruncError
+from .checks import ERROR, check, sentence
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from .checks import Problem
+    from .spectypes import Spec
+
+_CHUNK = 1 << 18
+
+
+def load(bundle: str, config: str = "config.json") -> Spec:
+    """The validated configuration of a bundle; warnings go to the log.
+
+    bundle: path of the bundle directory. config: path of the file, relative to the bundle.
+    Members whose value is null are taken as absent, as Go's decoder takes them, and do not stand in the result.
+    Raises PyruncError: the file can't be read or is no JSON, its schema or a check refuses it, or it asks for
+    something that pyrunc does not support yet.
+    """
+    value = parse(bundle, config)
+    validate(value)
+    spec: Spec = value
+    return spec
+
+
+def parse(bundle: str, config: str = "config.json") -> Any:
+    """The JSON value of a bundle's configuration, without members that are null. Raises PyruncError."""
+    text = _read(bundle, config)
+    try:
+        value = jsonio.loads(text)
+    except ValueError as error:
+        raise PyruncError(f"{config}: {error}") from error
+    return without_nulls(value) if "null" in text else value
+
+
+def validate(value: Any) -> None:
+    """Refuse a configuration that is invalid, contradictory or not supported yet; log what is only a warning.
+
+    value: as `parse` gives it. Raises PyruncError with the pointer, the value, what is allowed and the nearest word.
+    """
+    _by_schema(value, validators.config)
+    for problem in check(value):
+        if problem.severity == ERROR:
+            raise PyruncError(problem.message, pointer=problem.pointer, hint=problem.hint())
+        log.warning(f"{problem.pointer}: {problem.message}")
+
+
+def validate_process(value: Any) -> None:
+    """Refuse an object that is no valid `process`, as `exec --process` reads it. Raises PyruncError."""
+    _by_schema(value, validators.process, "process")
+
+
+def without_nulls(value: Any) -> Any:
+    """A JSON value without the object members that are null; nulls in arrays stay, and are refused by the schema."""
+    if type(value) is dict:
+        return {name: without_nulls(member) for name, member in value.items() if member is not None}
+    if type(value) is list:
+        return [without_nulls(item) for item in value]
+    return value
+
+
+def _read(bundle: str, config: str) -> str:
+    path = config if config.startswith("/") else bundle.rstrip("/") + "/" + config
+    try:
+        fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+    except OSError as error:
+        if error.errno == errno.ENOENT:
+            # Wording of runc.
+            raise PyruncError(f"JSON specification file {config} not found") from error
+        raise PyruncError(f"open {config}", errno=error.errno or 0) from error
+    try:
+        chunks = []
+        while chunk := posix.read(fd, _CHUNK):
+            chunks.append(chunk)
+    except OSError as error:
+        raise PyruncError(f"read {config}", errno=error.errno or 0) from error
+    finally:
+        posix.close(fd)
+    data = b"".join(chunks)
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise PyruncError(f"{config}: line {line}: byte 0x{data[error.start]:02x} is not UTF-8") from error
+
+
+def _by_schema(value: Any, validator: Callable[[Any], tuple[str, str] | None], definition: str = "") -> None:
+    refusal = validator(value)
+    if refusal is None:
+        return
+    problem = _explained(value, refusal[0], definition)
+    if problem is not None:
+        raise PyruncError(problem.message, pointer=problem.pointer, hint=problem.hint())
+    raise PyruncError(sentence(value, *refusal), pointer=refusal[0])
+
+
+def _explained(value: Any, pointer: str, definition: str) -> Problem | None:
+    """The problem at a pointer with the nearest legal word; None where jsonschema is not at hand."""
+    try:
+        from . import explain
+    except ImportError:
+        return None
+    found = [problem for problem in explain.problems(value, definition) if problem.pointer == pointer]
+    return found[0] if found else None
