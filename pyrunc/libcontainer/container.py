@@ -140,10 +140,11 @@ def _start_failure(record: Record, data: bytes) -> PyruncError:
     from .plan import Step
 
     message = wire.decode_message(data)
+    failed = None
     for number, kind, args, pointer in record.startSteps:
         if number == message.step:
-            return failures.of_init(Step("start", kind, tuple(args), pointer), message.error, message.detail)
-    return PyruncError(failures.INIT + message.detail, errno=message.error)
+            failed = Step("start", kind, tuple(args), pointer)
+    return failures.of_init(failed, message.error, message.detail)
 
 
 def state(root: str, id: str) -> dict[str, Any]:

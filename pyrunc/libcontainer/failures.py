@@ -37,11 +37,13 @@ _HINTS = {
 }
 
 
-def of_init(step: Step, error: int, detail: str) -> PyruncError:
-    """A step that the init reports as failed.
+def of_init(step: Step | None, error: int, detail: str) -> PyruncError:
+    """A step that the init reports as failed; None where none had begun.
 
     error: its errno, or 0 where the detail tells all. detail: the call and its path, or the reason.
     """
+    if step is None:
+        return PyruncError(INIT + detail, errno=error)
     if step.kind in _MOUNTS:
         detail = f'error mounting "{step.arg("source")}" to rootfs at "{step.arg("target")}": {detail}'
     elif step.kind == "container_hook":

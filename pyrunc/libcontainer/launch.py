@@ -99,7 +99,9 @@ class Launched:
         if message.type == wire.ERROR:
             from . import failures
 
-            raise failures.of_init(self.plan.init[message.step], message.error, message.detail)
+            steps = self.plan.init
+            step = steps[message.step] if 0 <= message.step < len(steps) else None
+            raise failures.of_init(step, message.error, message.detail)
         return message
 
     def answer(self) -> None:
