@@ -51,7 +51,7 @@ def loads(text: str) -> Any:
         raise ValueError("line 1, column 1: nested too deeply") from error
     except (StopIteration, SystemError, ValueError) as error:
         # Where json.decoder is not imported yet, the C scanner of 3.11 raises no exception, which is a SystemError.
-        raise _located(text) from error
+        raise _located(text, error) from error
     if text[end:].lstrip(_SPACE):
         raise _at(text, len(text) - len(text[end:].lstrip(_SPACE)), "unexpected text behind the value")
     if "\\ud" in text or "\\uD" in text:
@@ -73,19 +73,26 @@ def _at(text: str, position: int, what: str) -> ValueError:
     return ValueError(f"line {line}, column {column}: {what}")
 
 
-def _located(text: str) -> ValueError:
-    """Why a text is refused, found out by the json package: only a failure pays for its import."""
+def _located(text: str, error: Exception) -> ValueError:
+    """Why a text is refused, found out by the json package: only a failure pays for its import.
+
+    The launcher has no json package: its own scanner says what is wrong and where (csrc/json.c).
+    """
     try:
         from json import JSONDecodeError, JSONDecoder
     except ImportError:
-        return ValueError("not a JSON document")
+        return _at(text, error.args[1], _worded(error.args[0])) if len(error.args) == 2 else ValueError(str(error))
     try:
         JSONDecoder(parse_constant=_refuse_constant).decode(text)
-    except JSONDecodeError as error:
-        return _at(text, error.pos, error.msg[:1].lower() + error.msg[1:].removesuffix(" at"))
-    except ValueError as error:
-        return ValueError(str(error))
+    except JSONDecodeError as refusal:
+        return _at(text, refusal.pos, _worded(refusal.msg))
+    except ValueError as refusal:
+        return ValueError(str(refusal))
     return ValueError("not a JSON document")
+
+
+def _worded(message: str) -> str:
+    return message[:1].lower() + message[1:].removesuffix(" at")
 
 
 def _refuse_surrogates(text: str, value: Any) -> None:

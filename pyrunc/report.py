@@ -100,3 +100,19 @@ def prefixed(prefix: str, error: PyruncError | OSError) -> PyruncError:
         hint=error.hint,
         exit_code=error.exit_code,
     )
+
+
+def history(error: BaseException) -> list[str]:
+    """How a failure came about: each error of the chain, the first cause first, and the lines it came through.
+
+    What the traceback module prints, without that module, which the launcher has not.
+    """
+    before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    lines = history(before) if before is not None else []
+    lines.append(f"{type(error).__name__}: {error}")
+    step = error.__traceback__
+    while step is not None:
+        code = step.tb_frame.f_code
+        lines.append(f"  {code.co_filename}:{step.tb_lineno} in {code.co_name}")
+        step = step.tb_next
+    return lines

@@ -7,7 +7,7 @@ failures become messages and exit codes.
 from __future__ import annotations
 
 from .. import log, output
-from ..report import PyruncError, from_os_error, join
+from ..report import PyruncError, from_os_error, history, join
 from ..settings import SPEC_VERSION, settle
 
 TYPE_CHECKING = False
@@ -64,11 +64,8 @@ def guarded(work: Callable[[], int]) -> int:
 def report(error: PyruncError | OSError) -> int:
     """Log a failure, and at level debug how it came about; returns the exit code."""
     if log.debugging():
-        from traceback import format_exception
-
-        for block in format_exception(error):
-            for line in block.splitlines():
-                log.debug(line)
+        for line in history(error):
+            log.debug(line)
     explained = from_os_error(error) if isinstance(error, OSError) else error
     log.error(join([explained.line()]))
     return explained.exit_code
