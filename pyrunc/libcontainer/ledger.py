@@ -8,11 +8,10 @@ Undoing is idempotent, since an effect that was written down may not have been m
 from __future__ import annotations
 
 import _signal
-import errno
 import posix
 
 from .. import jsonio, log
-from ..report import PyruncError
+from ..report import PyruncError, prefixed
 from . import state
 from .sysfiles import read_file
 
@@ -86,13 +85,13 @@ def undo(entries: Iterable[Entry], deleting: bool = False) -> None:
             continue
         try:
             _UNDO[entry["effect"]](entry)
-        except OSError as error:
-            caused = PyruncError(f"undoing {entry['effect']} {entry.get('path', '')}", errno=error.errno or 0)
-            caused.__cause__ = error
+        except (OSError, PyruncError) as error:
+            what = f"undoing {entry['effect']} {entry.get('path', '')}"
             if failure is None:
-                failure = caused
+                failure = prefixed(what, error)
+                failure.__cause__ = error
             else:
-                log.warning(caused.line())
+                log.warning(prefixed(what, error).line())
     if failure is not None:
         raise failure
 
@@ -130,12 +129,9 @@ def _undo_cgroup(entry: Entry) -> None:
 
 
 def _undo_cgroup_parent(entry: Entry) -> None:
-    try:
-        posix.rmdir(entry["path"])
-    except OSError as error:
-        # Not ours alone any more: another container or process is in it.
-        if error.errno not in (errno.ENOENT, errno.EBUSY, errno.ENOTEMPTY):
-            raise
+    from .cgroup import files
+
+    files.remove_if_unused(entry["path"])
 
 
 def _undo_process(entry: Entry) -> None:
