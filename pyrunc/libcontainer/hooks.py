@@ -1,0 +1,196 @@
+"""Hooks that run in the runtime's namespaces: prestart, createRuntime, poststart and poststop.
+
+Source: the runtime specification, config.md, "POSIX-platform Hooks". The wording of failures is runc's, which engines
+show and scripts match. createContainer and startContainer hooks are the init's (the step `container_hook`).
+"""
+
+from __future__ import annotations
+
+import _signal
+import posix
+import time
+
+from .. import native
+from ..report import PyruncError, errno_text, join, pointer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+# What a failed hook wrote goes into the error: the last bytes of each stream.
+_OUTPUT_KEPT = 8192
+_READ_BYTES = 1 << 16
+# Reads that empty a pipe of any usual size, after the hook has ended; its children may go on writing for ever.
+_LAST_READS = 16
+_LONGEST_POLL_MS = 0x7FFFFFFF
+# Python ignores these two, and an ignored signal stays ignored through an exec.
+_DEFAULT_SIGNALS = (_signal.SIGPIPE, _signal.SIGXFSZ)
+
+
+class _Output:
+    """One output stream of a hook: the reading end of its pipe, and the end of what was read."""
+
+    __slots__ = ("fd", "kept")
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self.kept = b""
+
+    def read(self) -> bool:
+        """Read once what is there; False at the end of the stream and where nothing is there."""
+        try:
+            chunk = posix.read(self.fd, _READ_BYTES)
+        except BlockingIOError:
+            return False
+        self.kept = (self.kept + chunk)[-_OUTPUT_KEPT:]
+        return bool(chunk)
+
+    def text(self) -> str:
+        """What was kept, on one line."""
+        return join((self.kept.decode("utf-8", "replace"),))
+
+
+def run_hook(hook: dict[str, Any], name: str, index: int, state_json: str) -> None:
+    """Run one hook to its end: the state on its stdin, no other descriptor of the runtime's, its output kept aside.
+
+    hook: `path`, `args` (args[0] is argv[0]; without args argv[0] is the path), `env` (exactly these; where the config
+    has none the hook gets the runtime's, as runc does) and `timeout` (seconds; 0 or absent: none).
+    name: the kind of hook, as in the config; index: its place in the list of that kind.
+    Raises PyruncError `error running NAME hook #INDEX: …` where it can't be run, exits with another status than 0, is
+    killed by a signal, or runs past its timeout, in which case it has been killed.
+    """
+    try:
+        reason = _run(hook, state_json.encode("utf-8", "surrogateescape"))
+    except OSError as error:
+        raise _failure(name, index, f"fork/exec {hook['path']}: {errno_text(error.errno or 0)}") from error
+    except ValueError as error:  # a NUL, or what is no NAME=value in env
+        raise _failure(name, index, str(error)) from error
+    if reason:
+        raise _failure(name, index, reason)
+
+
+def run_hooks(hooks: Sequence[dict[str, Any]], name: str, state_json: str) -> None:
+    """Run the hooks of one kind in their order; the first failure ends it. Raises PyruncError as `run_hook` does."""
+    for index, hook in enumerate(hooks):
+        run_hook(hook, name, index, state_json)
+
+
+def _failure(name: str, index: int, reason: str) -> PyruncError:
+    return PyruncError(f"error running {name} hook #{index}: {reason}", pointer=pointer("hooks", name, index))
+
+
+def _run(hook: dict[str, Any], state: bytes) -> str:
+    """Run the hook; why it failed, or "". Raises OSError where it could not be started, ValueError for bad strings."""
+    fds: list[int] = []
+    try:
+        stdin = _stdin(state)
+        fds.append(stdin)
+        outputs = []
+        ends = []
+        for _ in ("stdout", "stderr"):
+            reader, writer = posix.pipe2(posix.O_CLOEXEC)
+            fds += (reader, writer)
+            posix.set_blocking(reader, False)
+            outputs.append(_Output(reader))
+            ends.append(writer)
+        pid = _spawn(hook, stdin, *ends)
+        for fd in (stdin, *ends):
+            posix.close(fd)
+            fds.remove(fd)
+        status = _wait(pid, outputs, float(hook.get("timeout") or 0))
+    finally:
+        for fd in fds:
+            posix.close(fd)
+    if status is None:
+        return f"hook ran past specified timeout of {hook['timeout']:.1f}s"
+    if status == 0:
+        return ""
+    return f"{status_text(status)}, stdout: {outputs[0].text()}, stderr: {outputs[1].text()}"
+
+
+def _stdin(state: bytes) -> int:
+    """A descriptor to read the state from: a pipe that holds all of it already, so that nobody has to go on writing.
+
+    A state that is larger than a pipe (by its annotations) comes in a memory file.
+    """
+    reader, writer = posix.pipe2(posix.O_CLOEXEC)
+    posix.set_blocking(writer, False)
+    try:
+        if posix.write(writer, state) == len(state):
+            return reader
+    finally:
+        posix.close(writer)
+    posix.close(reader)
+    return native.memfd("pyrunc-state", state)
+
+
+def _spawn(hook: dict[str, Any], stdin: int, stdout: int, stderr: int) -> int:
+    """Start the hook with these standard streams; its pid. Raises OSError, and ValueError for bad strings."""
+    path = _bytes(hook["path"])
+    env = hook.get("env")
+    return posix.posix_spawn(
+        path,
+        [_bytes(arg) for arg in hook.get("args") or ()] or [path],
+        posix.environ if env is None else _environment(env),
+        file_actions=[
+            (posix.POSIX_SPAWN_DUP2, stdin, 0),
+            (posix.POSIX_SPAWN_DUP2, stdout, 1),
+            (posix.POSIX_SPAWN_DUP2, stderr, 2),
+        ],
+        setsigmask=(),
+        setsigdef=_DEFAULT_SIGNALS,
+    )
+
+
+def _environment(env: Sequence[str]) -> dict[bytes, bytes]:
+    """`NAME=value` texts as a mapping; of two with one name the later counts. Raises ValueError."""
+    variables = {}
+    for text in env:
+        key, equals, value = text.partition("=")
+        if not (key and equals):
+            raise ValueError(f'"{text}" in env is not NAME=value')
+        variables[_bytes(key)] = _bytes(value)
+    return variables
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _wait(pid: int, outputs: Sequence[_Output], timeout: float) -> int | None:
+    """Read the hook's output until it ends; its wait status, or None where it was killed for running past `timeout`
+    (seconds; 0: none). It has been reaped in any case."""
+    deadline = time.monotonic() + timeout
+    running = True
+    pidfd = posix.pidfd_open(pid)
+    try:
+        open_outputs = list(outputs)
+        while True:
+            left = int((deadline - time.monotonic()) * 1000) + 1 if timeout else -1
+            if timeout and left <= 0:
+                return None
+            ready = native.poll([pidfd, *(output.fd for output in open_outputs)], min(left, _LONGEST_POLL_MS))
+            if pidfd in ready:
+                running = False
+                status = posix.waitpid(pid, 0)[1]
+                for output in outputs:
+                    for _ in range(_LAST_READS):
+                        if not output.read():
+                            break
+                return status
+            open_outputs = [output for output in open_outputs if output.fd not in ready or output.read()]
+    finally:
+        posix.close(pidfd)
+        if running:  # out of time, or interrupted: nothing of it stays
+            posix.kill(pid, _signal.SIGKILL)
+            posix.waitpid(pid, 0)
+
+
+def status_text(status: int) -> str:
+    """A wait status as Go prints it: `exit status 1`, `signal: killed`, `signal: aborted (core dumped)`."""
+    if posix.WIFEXITED(status):
+        return f"exit status {posix.WEXITSTATUS(status)}"
+    number = posix.WTERMSIG(status)
+    text = "signal: " + (_signal.strsignal(number) or f"signal {number}").lower()
+    return text + " (core dumped)" if posix.WCOREDUMP(status) else text

@@ -1,0 +1,51 @@
+"""The init's user namespace: its id maps and its setgroups switch, written by the runtime (user_namespaces(7))."""
+
+from __future__ import annotations
+
+import errno
+
+from ..report import PyruncError
+from . import procfs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_POINTERS = {"uid_map": "/linux/uidMappings", "gid_map": "/linux/gidMappings"}
+_CAPABILITIES = {"uid_map": "CAP_SETUID", "gid_map": "CAP_SETGID"}
+
+
+def write_map(pid: int, file: str, lines: Sequence[str]) -> None:
+    """Write a map, all lines at once, as the kernel takes it only once.
+
+    pid: the init, as the runtime's PID namespace numbers it. file: `uid_map` or `gid_map`.
+    lines: `CONTAINER_ID HOST_ID SIZE` each. Raises PyruncError with the pointer of the mappings.
+    """
+    try:
+        procfs.write(pid, file, "".join([line + "\n" for line in lines]))
+    except OSError as error:
+        raise PyruncError(
+            f"writing /proc/{pid}/{file}", pointer=_POINTERS[file], errno=error.errno or 0, hint=_hint(file, error)
+        ) from error
+
+
+def _hint(file: str, error: OSError) -> str:
+    if error.errno == errno.EPERM:
+        return f"without {_CAPABILITIES[file]} only one id, the caller's own, can be mapped"
+    if error.errno == errno.EINVAL:
+        return "the ranges must not overlap, and host ids must be mapped in the runtime's own user namespace"
+    return ""
+
+
+def write_setgroups(pid: int, value: str) -> None:
+    """Say whether the namespace's processes may call setgroups; before the gid map is written.
+
+    value: `allow` or `deny`. A process that can drop a group may gain what the group is denied, so an unprivileged
+    map of a single gid needs `deny` (CVE-2014-8989). Raises PyruncError.
+    """
+    try:
+        procfs.write(pid, "setgroups", value)
+    except OSError as error:
+        raise PyruncError(
+            f"writing {value} to /proc/{pid}/setgroups", pointer="/linux/gidMappings", errno=error.errno or 0
+        ) from error

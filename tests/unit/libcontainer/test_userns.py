@@ -1,0 +1,85 @@
+"""userns: maps as single writes, and failures that say what is to be changed."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from pyrunc.libcontainer import procfs, userns
+from pyrunc.report import PyruncError
+
+CLONE_NEWUSER = 0x10000000
+
+
+@pytest.fixture
+def child() -> Iterator[int]:
+    """A process in a user namespace of its own, with no map yet."""
+    ready_reader, ready_writer = os.pipe()
+    end_reader, end_writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(end_writer)
+        failed = ctypes.CDLL(None).unshare(CLONE_NEWUSER)
+        os.write(ready_writer, b"1" if failed else b"0")
+        os.read(end_reader, 1)
+        os._exit(0)
+    os.close(ready_writer)
+    os.close(end_reader)
+    try:
+        if os.read(ready_reader, 1) != b"0":
+            pytest.skip("user namespaces are not permitted here")
+        yield pid
+    finally:
+        os.close(end_writer)
+        os.close(ready_reader)
+        os.waitpid(pid, 0)
+
+
+def _proc(pid: int, name: str) -> list[str]:
+    with open(f"/proc/{pid}/{name}") as file:
+        return file.read().split()
+
+
+def test_one_id_without_privileges(child: int) -> None:
+    userns.write_setgroups(child, "deny")
+    userns.write_map(child, "uid_map", [f"0 {os.geteuid()} 1"])
+    userns.write_map(child, "gid_map", [f"0 {os.getegid()} 1"])
+    assert _proc(child, "uid_map") == ["0", str(os.geteuid()), "1"]
+    assert _proc(child, "gid_map") == ["0", str(os.getegid()), "1"]
+    assert _proc(child, "setgroups") == ["deny"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_several_ranges_are_one_write(child: int) -> None:
+    userns.write_map(child, "uid_map", ["0 100000 1000", "1000 0 1", "1001 101001 64535"])
+    assert _proc(child, "uid_map") == ["0", "100000", "1000", "1000", "0", "1", "1001", "101001", "64535"]
+    with pytest.raises(PyruncError) as caught:  # a map is written once only
+        userns.write_map(child, "uid_map", ["0 0 1"])
+    assert caught.value.errno == errno.EPERM
+    assert caught.value.pointer == "/linux/uidMappings"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_overlapping_ranges_are_explained(child: int) -> None:
+    with pytest.raises(PyruncError, match=r"invalid argument .*must not overlap") as caught:
+        userns.write_map(child, "gid_map", ["0 0 10", "5 100 10"])
+    assert caught.value.pointer == "/linux/gidMappings"
+
+
+def test_setgroups_is_settled_before_the_map(child: int) -> None:
+    userns.write_setgroups(child, "deny")
+    with pytest.raises(PyruncError, match="writing allow to /proc/"):
+        userns.write_setgroups(child, "allow")
+
+
+def test_a_missing_right_has_a_hint(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(pid: int, name: str, text: str) -> None:
+        raise PermissionError(errno.EPERM, "operation not permitted")
+
+    monkeypatch.setattr(procfs, "write", refuse)
+    with pytest.raises(PyruncError, match="CAP_SETGID only one id"):
+        userns.write_map(7, "gid_map", ["0 0 1"])
