@@ -81,6 +81,8 @@ def _located(text: str, error: Exception) -> ValueError:
     try:
         from json import JSONDecodeError, JSONDecoder
     except ImportError:
+        if isinstance(error, StopIteration):
+            return _at(text, error.value, "expecting value")
         return _at(text, error.args[1], _worded(error.args[0])) if len(error.args) == 2 else ValueError(str(error))
     try:
         JSONDecoder(parse_constant=_refuse_constant).decode(text)

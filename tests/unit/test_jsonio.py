@@ -1,0 +1,110 @@
+"""jsonio: JSON without the json package, read and written as that package does."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pyrunc import jsonio
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=10)
+
+
+@given(VALUES)
+def test_writes_as_json_does_and_reads_it_back(value):
+    text = jsonio.dumps(value)
+    assert text == json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    assert jsonio.loads(text) == value
+    assert jsonio.loads(json.dumps(value, indent=2)) == value
+
+
+@given(st.text('{}[]",:0123456789.eE+-truefalsn\\ud8 \n', max_size=12))
+def test_accepts_what_json_accepts(text):
+    try:
+        expected = json.loads(text, parse_constant=lambda word: json.loads(""))
+        json.dumps(expected, ensure_ascii=False).encode()
+    except ValueError:
+        with pytest.raises(ValueError):
+            jsonio.loads(text)
+    else:
+        assert jsonio.loads(text) == expected
+
+
+def test_text_is_kept_as_it_is():
+    assert jsonio.dumps({"é": ["☃", '"\\\n\x01']}) == '{"é":["☃","\\"\\\\\\n\\u0001"]}'
+
+
+def test_tuples_are_arrays():
+    assert jsonio.dumps(("a", 1)) == '["a",1]'
+
+
+def test_refuses_what_json_can_not_say():
+    with pytest.raises(TypeError, match="set has no form in JSON"):
+        jsonio.dumps({"a": {1}})
+
+
+def test_last_of_two_members_wins():
+    assert jsonio.loads('{"a": 1, "b": 2, "a": 3}') == {"a": 3, "b": 2}
+
+
+def test_white_space_around_is_ignored():
+    assert jsonio.loads(" \t\r\n[1]\n\n") == [1]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "line 1, column 1: expecting value"),
+        ('{\n  "a": 1,\n}', "line 3, column 1: expecting property name enclosed in double quotes"),
+        ('{"a" 1}', "line 1, column 6: expecting ':' delimiter"),
+        ('["\n"]', "line 1, column 3: invalid control character"),
+        ("[1]\n ]", "line 2, column 2: unexpected text behind the value"),
+        ("[NaN]", "NaN is no JSON value"),
+        ("[-Infinity]", "-Infinity is no JSON value"),
+        ('[1,\n "\\ud83d"]', "line 2, column 3: \\ud83d is half of a surrogate pair"),
+        ("[" * 100000, "line 1, column 1: nested too deeply"),
+    ],
+)
+def test_says_where_and_what(text, message):
+    with pytest.raises(ValueError) as caught:
+        jsonio.loads(text)
+    assert str(caught.value) == message
+
+
+def test_whole_surrogate_pair_is_text():
+    assert jsonio.loads('"\\ud83d\\ude00"') == "\U0001f600"
+
+
+def hot(code: str) -> str:
+    """What a fresh interpreter without site prints for a piece of code."""
+    path = [entry for entry in sys.path if entry]
+    command = [sys.executable, "-I", "-S", "-c", f"import sys; sys.path[:0] = {path!r}\n" + code]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def test_json_is_imported_for_failures_only():
+    code = (
+        "from pyrunc import jsonio\n"
+        "jsonio.loads('[1]'); jsonio.dumps([1])\n"
+        "print('json' in sys.modules, 're' in sys.modules)\n"
+        "try: jsonio.loads('[1,')\n"
+        "except ValueError as error: print(error)\n"
+        "print('json' in sys.modules)\n"
+    )
+    assert hot(code) == "False False\nline 1, column 4: expecting value\nTrue\n"
+
+
+def test_failure_without_the_json_package_is_still_told():
+    code = (
+        "sys.modules['json'] = None\n"
+        "from pyrunc import jsonio\n"
+        "try: jsonio.loads('[1,')\n"
+        "except ValueError as error: print(error)\n"
+    )
+    assert hot(code) == "line 1, column 4: expecting value\n"
