@@ -66,11 +66,19 @@ def table() -> str:
     shared = {name: entry for name, entry in own.items() if entry[0] not in LOCAL}
     return (
         '"""Made by generate/argv.py from the click commands: do not edit."""\n\n'
-        f"GLOBAL_FLAGS = {own!r}\n"
-        f"SHARED_FLAGS = {shared!r}\n"
-        f"GLOBAL_DEFAULTS = {defaults(program)!r}\n"
+        "from __future__ import annotations\n\n"
+        "TYPE_CHECKING = False\n"
+        "if TYPE_CHECKING:\n"
+        "    Flags = dict[str, tuple[str, int]]\n"
+        "    Defaults = dict[str, bool | int | str | None]\n\n"
+        "# option: (parameter, how it takes its value)\n"
+        f"GLOBAL_FLAGS: Flags = {own!r}\n"
+        f"SHARED_FLAGS: Flags = {shared!r}\n"
+        f"GLOBAL_DEFAULTS: Defaults = {defaults(program)!r}\n"
         "# command: (flags, defaults, arguments, how many are required, how many end the options)\n"
-        "COMMANDS = {\n" + "".join(rows) + "}\n"
+        "COMMANDS: dict[str, tuple[Flags, Defaults, tuple[tuple[str, bool], ...], int, int]] = {\n"
+        + "".join(rows)
+        + "}\n"
     )
 
 

@@ -8,15 +8,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
-if not __package__:
-    # Started by path: the directory that holds the package is not on the module path then.
-    sys.path.insert(0, __file__.rpartition("/pyrunc/")[0] or "..")
-
-from pyrunc.main import entry
-
 
 def run() -> NoReturn:
-    """What the installed `pyrunc` script calls."""
+    """The process's own command line; the installed `pyrunc` script calls it too."""
+    if not __package__:
+        # Started by path: the directory that holds the package is not on the module path then.
+        sys.path.insert(0, __file__.rpartition("/pyrunc/")[0] or "..")
+    from pyrunc.main import entry
+
     entry()
 
 

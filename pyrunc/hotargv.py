@@ -69,11 +69,10 @@ def _scan(words: list[str], readers: Readers, stop: int) -> list[str]:
                 return arguments + words[at:]
             continue
         name, equals, value = word[2 if word[1] == "-" else 1 :].partition("=")
-        for flags, params in readers:
-            if name in flags:
-                break
-        else:
+        takers = [reader for reader in readers if name in reader[0]]
+        if not takers:
             raise _Unknown
+        flags, params = takers[0]
         param, kind = flags[name]
         if kind == BOOL:
             params[param] = _bool(value) if equals else True

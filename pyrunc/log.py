@@ -27,10 +27,10 @@ _ESCAPES = {
 class _Sink:
     """Where the log goes and how it looks: one for the process."""
 
-    __slots__ = ("fd", "json", "level")
+    __slots__ = ("json", "level", "path")
 
     def __init__(self) -> None:
-        self.fd = STDERR
+        self.path = ""
         self.json = False
         self.level = LEVELS["info"]
 
@@ -41,16 +41,20 @@ _sink = _Sink()
 def configure(path: str, log_format: str, level: str) -> None:
     """Direct the log to the file at `path` ("" is stderr), in `text` or `json`, up to a level of LEVELS.
 
-    The file is made with mode 0644 where it is missing and written with O_SYNC, as runc's. Raises OSError.
+    The file is made with mode 0644 where it is missing. Raises OSError where it can't be written.
     """
-    fd = STDERR
     if path:
-        fd = posix.open(path, posix.O_CREAT | posix.O_WRONLY | posix.O_APPEND | posix.O_SYNC | posix.O_CLOEXEC, 0o644)
-    if _sink.fd != STDERR:
-        posix.close(_sink.fd)
-    _sink.fd = fd
+        path = output.absolute(path)
+        posix.close(_open(path))
+    _sink.path = path
     _sink.json = log_format == "json"
     _sink.level = LEVELS[level]
+
+
+def _open(path: str) -> int:
+    """The file for one line, written with O_SYNC as runc's. No descriptor of it is kept: it could take the number of
+    one that `--preserve-fds` counts, or of a closed standard stream, and reach the container (CVE-2024-21626)."""
+    return posix.open(path, posix.O_CREAT | posix.O_WRONLY | posix.O_APPEND | posix.O_SYNC | posix.O_CLOEXEC, 0o644)
 
 
 def debugging() -> bool:
@@ -76,8 +80,8 @@ def warning(message: str) -> None:
 def error(message: str) -> None:
     """Log at level error; with a log file the message stands on stderr as well, alone on its line."""
     _log("error", message)
-    if _sink.fd != STDERR:
-        _write(STDERR, join([message]) + "\n")
+    if _sink.path:
+        _write("", join([message]) + "\n")
 
 
 def _log(level: str, message: str) -> None:
@@ -86,17 +90,25 @@ def _log(level: str, message: str) -> None:
     if _sink.json:
         fields = (("level", level), ("msg", message), ("time", _now()))
         line = "{" + ",".join([f'"{name}":{encode_basestring(value)}' for name, value in fields]) + "}\n"
-    elif _sink.fd == STDERR and posix.isatty(STDERR):
+    elif not _sink.path and posix.isatty(STDERR):
         line = f"\x1b[{_COLOURS[level]}m{level[:4].upper()}\x1b[0m[0000] {join([message])}\n"
     else:
         line = f"time={_quoted(_now())} level={level} msg={_quoted(message)}\n"
-    _write(_sink.fd, line)
+    _write(_sink.path, line)
 
 
-def _write(fd: int, line: str) -> None:
+def _write(path: str, line: str) -> None:
     """One write a line, so that lines of several processes do not mix; undecodable bytes become question marks."""
+    data = line.encode("utf-8", "replace")
     try:
-        output.write(fd, line.encode("utf-8", "replace").decode())
+        if not path:
+            posix.write(STDERR, data)
+            return
+        fd = _open(path)
+        try:
+            posix.write(fd, data)
+        finally:
+            posix.close(fd)
     except OSError:
         # A closed stderr or a full disk must not change what the command does and exits with; logrus goes on too.
         return

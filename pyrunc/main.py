@@ -29,9 +29,11 @@ def main(argv: list[str]) -> int:
 def entry() -> NoReturn:
     """The process's own command line, without the interpreter's tear-down, which costs as much as a `state`."""
     code = main(sys.argv)
-    for stream in (sys.stdout, sys.stderr):
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name, None)
         try:
-            stream.flush()
+            if stream is not None:
+                stream.flush()
         except OSError:
             code = code or 1
     posix._exit(code)

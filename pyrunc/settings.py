@@ -36,6 +36,13 @@ class Settings:
         self.cgroup_manager = cgroup_manager
         self.rootless = rootless
 
+    def refuse_systemd(self) -> None:
+        """Raise PyruncError where systemd was asked to manage the cgroup: it is not what the caller would get."""
+        if self.cgroup_manager == "systemd":
+            raise PyruncError(
+                "the systemd cgroup manager is not supported yet", hint="leave --systemd-cgroup out, or use cgroupfs"
+            )
+
 
 def settle(name: str, options: dict[str, Any]) -> Settings:
     """Judge the global options as the parsers deliver them, and direct the log.
@@ -92,16 +99,10 @@ def _is_host_root() -> bool:
     """Whether this is uid 0 outside every user namespace, or one that calls itself root (`USER=root`)."""
     if posix.geteuid() != 0:
         return False
-    return posix.environ.get(b"USER") == b"root" or not in_user_namespace()
+    from .libcontainer.host import in_userns
+    from .libcontainer.sysfiles import read_file
 
-
-def in_user_namespace() -> bool:
-    """Whether this process is in another user namespace than the initial one, which maps every uid to itself."""
-    fd = posix.open("/proc/self/uid_map", posix.O_RDONLY | posix.O_CLOEXEC)
-    try:
-        return posix.read(fd, 4096).split() != [b"0", b"0", b"4294967295"]
-    finally:
-        posix.close(fd)
+    return posix.environ.get(b"USER") == b"root" or not in_userns(read_file("/proc/self/uid_map"))
 
 
 def _bool_or_auto(text: str) -> bool | None:

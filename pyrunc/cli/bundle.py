@@ -35,7 +35,7 @@ COMMANDS: list[click.Command] = [
         ],
         help="""Check a bundle's config.json and print every problem in it.
 
-        The exit code is 1 where there is any.
+        The exit code is 1 where one of them is more than a warning.
         """,
     ),
     GoCommand(
@@ -44,10 +44,8 @@ COMMANDS: list[click.Command] = [
             click.Argument(["id"], required=False, default="container", metavar="[CONTAINER-ID]"),
             _bundle(),
             click.Option(["--config", "-f"], default="config.json", metavar="FILE", help="the configuration's file"),
-            click.Option(
-                ["--format"], default="table", metavar="FORMAT", help="table, json or tree (default: table)"
-            ),
-            click.Option(["--diff"], default="", metavar="BUNDLE", help="show what changes from this bundle to another"),
+            click.Option(["--format"], default="table", metavar="FORMAT", help="table, json or tree (default: table)"),
+            click.Option(["--diff"], default="", metavar="BUNDLE", help="show what another bundle does otherwise"),
             click.Option(
                 ["--timeline"], default="", metavar="FILE", help="draw a timeline that create or run has written"
             ),

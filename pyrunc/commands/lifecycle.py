@@ -40,19 +40,19 @@ def run(settings: Settings, **params: Any) -> int:
 
 def start(settings: Settings, id: str) -> int:
     """`start ID`: let the waiting init execute the process."""
-    container.start(settings.root, check_id(id))
+    container.start(settings.root, id)
     return 0
 
 
 def state(settings: Settings, id: str) -> int:
     """`state ID`: print the container's state as indented JSON, without a newline, as runc does."""
-    output.write(STDOUT, output.indented(container.state(settings.root, check_id(id))))
+    output.write(STDOUT, output.indented(container.state(settings.root, id)))
     return 0
 
 
 def kill(settings: Settings, id: str, signal: str, all: bool) -> int:
     """`kill ID [SIGNAL]`: send a signal to the container's process, or with `--all` to all of them."""
-    container.kill(settings.root, check_id(id), parse_signal(signal), all)
+    container.kill(settings.root, id, parse_signal(signal), all)
     return 0
 
 
@@ -61,7 +61,7 @@ def delete(settings: Settings, ids: tuple[str, ...], force: bool) -> int:
     failures: list[PyruncError] = []
     for id in ids:
         try:
-            container.delete(settings.root, check_id(id), force)
+            container.delete(settings.root, id, force)
         except PyruncError as error:
             failures.append(error)
         except OSError as error:
@@ -100,9 +100,9 @@ def list_containers(settings: Settings, quiet: bool, format: str) -> int:
 def launch_options(settings: Settings, command: str, params: dict[str, Any]) -> LaunchOptions:
     """The options of a launch, paths made absolute. The working directory becomes the bundle, as runc's does.
 
-    Raises PyruncError for an id or a number that is not allowed, and for a bundle that can't be entered.
+    Raises PyruncError for a number that is not allowed and for a bundle that can't be entered.
     """
-    refuse_systemd(settings)
+    settings.refuse_systemd()
     pid_file, timeline, socket = (
         output.absolute(params[name]) if params[name] else "" for name in ("pid_file", "timeline", "console_socket")
     )
@@ -114,7 +114,7 @@ def launch_options(settings: Settings, command: str, params: dict[str, Any]) -> 
         except OSError as error:
             raise PyruncError("chdir " + params["bundle"], errno=error.errno or 0) from error
     return LaunchOptions(
-        id=check_id(params["id"]),
+        id=params["id"],
         root=settings.root,
         bundle=posix.getcwd(),
         config=params["config"],
@@ -131,30 +131,6 @@ def launch_options(settings: Settings, command: str, params: dict[str, Any]) -> 
         rootless=settings.rootless,
         timeline=timeline,
     )
-
-
-def refuse_systemd(settings: Settings) -> None:
-    """Raise PyruncError where the systemd cgroup manager was asked for: it would not be what the caller gets."""
-    if settings.cgroup_manager == "systemd":
-        raise PyruncError(
-            "the systemd cgroup manager is not supported yet", hint="leave --systemd-cgroup out, or use cgroupfs"
-        )
-
-
-def check_id(id: str) -> str:
-    """The id, when it is one: letters, digits and `_+-.`, no `.` or `..`, and short enough for a directory's name.
-
-    Raises PyruncError in runc's words.
-    """
-    if not id:
-        raise PyruncError("container id cannot be empty")
-    if not id.isascii() or not id.translate(_ID_SIGNS).isalnum() or id in (".", "..") or len(id) > 255:
-        raise PyruncError("invalid container ID format", hint="letters, digits, _, +, - and ., at most 255 of them")
-    return id
-
-
-# The signs that an id may have besides letters and digits, as letters.
-_ID_SIGNS = {ord(sign): "x" for sign in "_+-."}
 
 
 def parse_signal(text: str) -> int:

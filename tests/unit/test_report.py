@@ -71,5 +71,6 @@ def test_the_history_names_every_cause_and_where_it_was_raised() -> None:
     except PyruncError as error:
         lines = history(error)
     assert lines[0] == "FileNotFoundError: [Errno 2] x: '/f'"
-    assert lines[2].startswith("  " + __file__) and lines[2].endswith(" in fail")
+    assert lines[2].startswith("  " + __file__)
+    assert lines[2].endswith(" in fail")
     assert lines[3] == "PyruncError: no start"

@@ -1,0 +1,110 @@
+"""The commands that look and do not touch: spec (which writes one file), validate, plan, features. Cold."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import output
+from ..report import PyruncError
+
+if TYPE_CHECKING:
+    from ..libcontainer.host import HostFacts
+    from ..libcontainer.plan import LaunchPlan
+    from ..settings import Settings
+
+CONFIG = "config.json"
+PLAN_FORMATS = ("table", "json", "tree")
+STDOUT = 1
+
+
+def spec(settings: Settings, bundle: str, rootless: bool) -> int:
+    """`spec`: write a config.json to start from. Raises PyruncError where there is one already."""
+    from ..libcontainer import example
+
+    value = example.rootless_example() if rootless else example.example()
+    path = Path(bundle, CONFIG)
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(output.indented(value, "\t"))
+    except FileExistsError as error:
+        raise PyruncError(f"File {CONFIG} exists. Remove it first") from error
+    return 0
+
+
+def validate(settings: Settings, path: str, bundle: str, config: str, format: str) -> int:
+    """`validate`: print every problem of a bundle's configuration; returns 1 where one is more than a warning."""
+    from ..libcontainer import explain
+    from ..libcontainer.checks import ERROR
+
+    if format not in ("text", "json"):
+        raise PyruncError("invalid format option", hint="text and json are known")
+    if path and bundle:
+        raise PyruncError("the bundle is named twice", hint="either --bundle or an argument")
+    file = Path(path or bundle, config)
+    problems = explain.validate_bundle(path or bundle or ".", config)
+    if format == "json":
+        text = output.indented({"file": str(file), "problems": [problem.to_dict() for problem in problems]}) + "\n"
+    else:
+        text = "".join([f"{problem.line()}\n" for problem in problems]) or f"{file}: no problem found\n"
+    output.write(STDOUT, text)
+    return 1 if any(problem.severity == ERROR for problem in problems) else 0
+
+
+def plan(settings: Settings, id: str, bundle: str, config: str, format: str, diff: str, timeline: str) -> int:
+    """`plan`: show the steps of a launch, what differs from another bundle's, or a timeline that was written."""
+    from ..libcontainer import host, show
+
+    if format not in PLAN_FORMATS:
+        raise PyruncError("invalid format option", hint=", ".join(PLAN_FORMATS) + " are known")
+    if timeline:
+        output.write(STDOUT, show.bars(_read_json(timeline)))
+        return 0
+    facts = host.gather()
+    this = compiled(settings, id, bundle, config, facts)
+    if diff:
+        text = show.diff(this, compiled(settings, id, diff, config, facts))
+    else:
+        text = {"table": show.table, "json": show.as_json, "tree": show.tree}[format](this)
+    output.write(STDOUT, text if text.endswith("\n") or not text else text + "\n")
+    return 0
+
+
+def compiled(settings: Settings, id: str, bundle: str, config: str, facts: HostFacts) -> LaunchPlan:
+    """The plan of a bundle for this host. Raises PyruncError."""
+    from ..libcontainer import spec as specification
+    from ..libcontainer.compile import compile_launch
+    from ..libcontainer.options import LaunchOptions
+    from ..libcontainer.state import check_id
+
+    settings.refuse_systemd()
+    options = LaunchOptions(
+        id=check_id(id),
+        root=settings.root,
+        bundle=os.path.realpath(bundle),
+        config=config,
+        cgroup_manager=settings.cgroup_manager,
+        rootless=settings.rootless,
+    )
+    return compile_launch(specification.load(options.bundle, config), options, facts)
+
+
+def features(settings: Settings) -> int:
+    """`features`: print what this runtime supports."""
+    from ..libcontainer.features import features as structure
+
+    output.write(STDOUT, output.indented(structure(), "    ") + "\n")
+    return 0
+
+
+def _read_json(path: str) -> Any:
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise PyruncError(f"{path} is no timeline: {error}") from error
+
+
+HANDLERS: dict[str, Callable[..., int]] = {"spec": spec, "validate": validate, "plan": plan, "features": features}

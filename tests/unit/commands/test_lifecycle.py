@@ -1,0 +1,185 @@
+"""The hot commands, with the library behind them replaced."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pyrunc import commands
+from pyrunc._generated.argv import COMMANDS
+from pyrunc.commands import lifecycle
+from pyrunc.libcontainer import container
+from pyrunc.report import PyruncError
+from pyrunc.settings import Settings
+
+STATE = {
+    "ociVersion": "1.3.0", "id": "c1", "pid": 7, "status": "running", "bundle": "/b", "rootfs": "/b/rootfs",
+    "created": "2026-01-02T03:04:05.123456789Z", "annotations": {"a": "b"}, "owner": "root",
+}  # fmt: skip
+
+
+def settings(**changes: Any) -> Settings:
+    values: dict[str, Any] = {
+        "name": "runc", "root": "/r", "root_given": False, "cgroup_manager": "cgroupfs", "rootless": None,
+    }  # fmt: skip
+    return Settings(**{**values, **changes})
+
+
+def params(command: str, **changes: Any) -> dict[str, Any]:
+    return {**COMMANDS[command][1], "id": "c1", **changes}
+
+
+def test_create_hands_its_options_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "b").mkdir()
+    seen = []
+    monkeypatch.setattr(container, "create", seen.append)
+    given = params(
+        "create",
+        bundle="b",
+        pid_file="pid",
+        timeline="t",
+        console_socket="s",
+        preserve_fds=2,
+        no_pivot=True,
+        config="c",
+    )
+    assert lifecycle.create(settings(rootless=True), **given) == 0
+    options = seen[0]
+    here = os.path.realpath(tmp_path)
+    assert (options.id, options.root, options.bundle, options.config) == ("c1", "/r", f"{here}/b", "c")
+    assert (options.pid_file, options.timeline, options.console_socket) == (f"{here}/pid", f"{here}/t", f"{here}/s")
+    assert (options.preserve_fds, options.no_pivot, options.no_new_keyring, options.rootless) == (2, True, False, True)
+    assert (options.command, options.cgroup_manager, options.detach) == ("create", "cgroupfs", False)
+    assert os.getcwd() == f"{here}/b"
+
+
+def test_run_has_flags_of_its_own_and_the_processs_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def run(options: Any) -> int:
+        seen.append(options)
+        return 42
+
+    monkeypatch.setattr(container, "run", run)
+    assert lifecycle.run(settings(), **params("run", detach=True, keep=True, no_subreaper=True)) == 42
+    options = seen[0]
+    assert (options.command, options.detach, options.keep, options.no_subreaper) == ("run", True, True, True)
+
+
+@pytest.mark.parametrize(("command", "work"), [("create", lifecycle.create), ("run", lifecycle.run)])
+def test_a_failure_says_what_failed_in_the_name_of_the_binary(
+    command: str, work: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Any) -> int:
+        raise PyruncError("broken", pointer="/root", hint="mend it")
+
+    monkeypatch.setattr(container, command, fail)
+    with pytest.raises(PyruncError) as caught:
+        work(settings(), **params(command))
+    assert caught.value.line() == f"runc {command} failed: broken (at /root; mend it)"
+
+
+def test_a_missing_bundle_is_named_as_runc_names_it(tmp_path: Path) -> None:
+    with pytest.raises(PyruncError) as caught:
+        lifecycle.create(settings(), **params("create", bundle=f"{tmp_path}/no"))
+    assert caught.value.line() == f"runc create failed: chdir {tmp_path}/no: no such file or directory"
+
+
+def test_what_a_launch_refuses() -> None:
+    with pytest.raises(PyruncError, match="must not be negative, not -1"):
+        lifecycle.create(settings(), **params("create", preserve_fds=-1))
+    with pytest.raises(PyruncError, match="systemd cgroup manager is not supported yet"):
+        lifecycle.run(settings(cgroup_manager="systemd"), **params("run"))
+
+
+def test_state_prints_indented_json_without_a_newline(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(container, "state", lambda root, id: {**STATE, "id": f"{root} {id}"})
+    assert lifecycle.state(settings(), id="c1") == 0
+    assert capfd.readouterr().out == json.dumps({**STATE, "id": "/r c1"}, indent=2)
+
+
+def test_start_and_kill(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr(container, "start", lambda *args: seen.append(args))
+    monkeypatch.setattr(container, "kill", lambda *args: seen.append(args))
+    assert commands.execute("start", settings(), {"id": "c1"}) == 0
+    assert commands.execute("kill", settings(), {"id": "c1", "signal": "KILL", "all": True}) == 0
+    assert seen == [("/r", "c1"), ("/r", "c1", 9, True)]
+
+
+def test_delete_tries_every_id(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    seen = []
+
+    def delete(root: str, id: str, force: bool) -> None:
+        seen.append((root, id, force))
+        if id == "bad":
+            raise PyruncError("container does not exist")
+        if id == "worse":
+            raise PermissionError(errno.EPERM, "x", "/f")
+
+    monkeypatch.setattr(container, "delete", delete)
+    with pytest.raises(PyruncError, match="/f: operation not permitted"):
+        lifecycle.delete(settings(), ids=("bad", "good", "worse", "last"), force=True)
+    assert seen == [("/r", id, True) for id in ("bad", "good", "worse", "last")]
+    assert "container does not exist" in capfd.readouterr().err
+    assert lifecycle.delete(settings(), ids=("good",), force=False) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (
+            {"quiet": False, "format": "table"},
+            "ID          PID         STATUS      BUNDLE      CREATED                          OWNER\n"
+            "c1          7           running     /b          2026-01-02T03:04:05.123456789Z   root\n",
+        ),
+        ({"quiet": True, "format": "table"}, "c1\n"),
+        ({"quiet": False, "format": "json"}, json.dumps([STATE], separators=(",", ":")) + "\n"),
+    ],
+)
+def test_list(
+    options: dict[str, Any], text: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(container, "list_states", lambda root: [STATE])
+    assert lifecycle.list_containers(settings(), **options) == 0
+    assert capfd.readouterr().out == text
+
+
+def test_list_of_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    root = f"{tmp_path}/no"
+    assert lifecycle.list_containers(settings(root=root), quiet=False, format="json") == 0
+    assert lifecycle.list_containers(settings(root=root), quiet=False, format="table") == 0
+    assert capfd.readouterr().out == "null\nID          PID         STATUS      BUNDLE      CREATED     OWNER\n"
+    with pytest.raises(FileNotFoundError):
+        lifecycle.list_containers(settings(root=root, root_given=True), quiet=False, format="json")
+    with pytest.raises(PyruncError, match="invalid format option"):
+        lifecycle.list_containers(settings(root=root), quiet=True, format="yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("TERM", 15), ("SIGTERM", 15), ("sigterm", 15), ("15", 15), ("", 15), ("0", 0), ("-9", -9), ("+9", 9),
+        ("KILL", 9), ("99", 99), ("RTMIN", 34), ("SIGRTMIN+3", 37), ("rtmin+30", 64), ("RTMAX-1", 63), ("SIGRTMAX", 64),
+        ("CHLD", 17), ("STKFLT", 16), ("IO", 29), ("SYS", 31), ("IOT", 6),
+    ],
+)  # fmt: skip
+def test_signals(text: str, number: int) -> None:
+    assert lifecycle.parse_signal(text) == number
+
+
+@pytest.mark.parametrize(
+    "text", ["FOO", "SIG", "SIGSIGTERM", "_DFL", "_BLOCK", "RTMIN-1", "RTMIN+31", "RTMIN+", "1.5", "--9"]
+)
+def test_unknown_signals_are_named_in_runcs_words(text: str) -> None:
+    with pytest.raises(PyruncError) as caught:
+        lifecycle.parse_signal(text)
+    assert caught.value.line() == f'unknown signal "{text}"'

@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import os
+
+from pyrunc.libcontainer import example
+from pyrunc.libcontainer.checks import check
+from pyrunc.libcontainer.explain import problems
+
+
+def test_both_examples_are_valid() -> None:
+    for spec in (example.example(), example.rootless_example()):
+        assert [problem.line() for problem in problems(spec) + check(spec)] == []
+
+
+def test_each_call_makes_a_new_one() -> None:
+    example.example()["process"]["capabilities"]["bounding"].append("CAP_BPF")
+    assert "CAP_BPF" not in example.example()["process"]["capabilities"]["bounding"]
+
+
+def test_the_rootless_one_needs_no_privilege() -> None:
+    spec = example.rootless_example()
+    assert [item["type"] for item in spec["linux"]["namespaces"]] == ["pid", "ipc", "uts", "mount", "cgroup", "user"]
+    assert spec["linux"]["uidMappings"] == [{"containerID": 0, "hostID": os.geteuid(), "size": 1}]
+    assert spec["linux"]["gidMappings"] == [{"containerID": 0, "hostID": os.getegid(), "size": 1}]
+    assert "resources" not in spec["linux"]
+    mounts = {mount["destination"]: mount for mount in spec["mounts"]}
+    assert mounts["/sys"]["options"] == ["rbind", "nosuid", "noexec", "nodev", "ro"]
+    assert "gid=5" not in mounts["/dev/pts"]["options"]
+    assert "gid=5" in str(example.example())

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jsonschema
+
+from pyrunc.libcontainer import features
+from pyrunc.libcontainer.example import example
+from pyrunc.libcontainer.explain import problems
+
+SCHEMA = Path(__file__).resolve().parents[3] / "spec-schemas" / "features.json"
+
+
+def test_the_structure_is_the_specifications() -> None:
+    schema = json.loads(next(SCHEMA.parent.glob("features*.json")).read_text())
+    jsonschema.Draft202012Validator(schema).validate(features.features())
+
+
+def test_what_is_listed_is_accepted() -> None:
+    structure = features.features()
+    for version in (structure["ociVersionMin"], structure["ociVersionMax"]):
+        assert problems({**example(), "ociVersion": version}) == []
+    hooks = {name: [{"path": "/bin/true"}] for name in structure["hooks"]}
+    assert problems({**example(), "hooks": hooks}) == []
+    linux = {**example()["linux"], "namespaces": [{"type": name} for name in structure["linux"]["namespaces"]]}
+    assert problems({**example(), "linux": linux}) == []
+
+
+def test_the_options_that_the_specification_asks_for_are_listed() -> None:
+    options = features.features()["mountOptions"]
+    assert options == sorted(set(options))
+    for word in ("bind", "rbind", "ro", "rro", "rnosuid", "nosymfollow", "tmpcopyup", "shared", "runbindable"):
+        assert word in options
