@@ -12,13 +12,12 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 GENERATED = ROOT / "pyrunc" / "_generated"
-SCHEMAS = ROOT / "spec-schemas"
 
 sys.path.insert(0, str(ROOT))
 
@@ -47,13 +46,9 @@ def generate() -> None:
 
     subprocess.run(["make", "-C", str(ROOT / "csrc"), "init", f"PYTHON={sys.executable}"], check=True)
     write_image(INIT, IMAGE_HEADER)
+    # validators.py writes the schemas too, as Python literals: they are what the package has of spec-schemas.
     for script in ("validators", "argv"):
         subprocess.run([sys.executable, str(ROOT / "generate" / f"{script}.py")], check=True, cwd=ROOT)
-    schemas = GENERATED / "schemas"
-    schemas.mkdir(parents=True, exist_ok=True)
-    (GENERATED / "__init__.py").touch()
-    for schema in SCHEMAS.glob("*.json"):
-        shutil.copyfile(schema, schemas / schema.name)
 
 
 class BuildModules(build_py):
@@ -61,9 +56,6 @@ class BuildModules(build_py):
 
     def run(self) -> None:
         generate()
-        # Only now are the generated modules there to be found.
-        self.distribution.packages = packages()
-        self.packages = self.distribution.packages
         super().run()
 
 
@@ -77,17 +69,15 @@ class BuildCore(build_ext):
 
 
 def packages() -> list[str]:
-    """pyrunc and the packages in it."""
-    from setuptools import find_namespace_packages
-
-    found = find_namespace_packages(str(ROOT), include=["pyrunc", "pyrunc.*"])
-    return sorted({name for name in found if "__pycache__" not in name} | {"pyrunc._generated"})
+    """pyrunc and the packages in it; that of the generated modules is made, so that it can be named."""
+    GENERATED.mkdir(exist_ok=True)
+    (GENERATED / "__init__.py").touch()
+    return find_packages(str(ROOT), include=["pyrunc", "pyrunc.*"])
 
 
 check_tools()
 setup(
     packages=packages(),
-    package_data={"pyrunc._generated": ["schemas/*.json"]},
     cffi_modules=["generate/native_build.py:ffibuilder"],
     cmdclass={"build_py": BuildModules, "build_ext": BuildCore},
 )

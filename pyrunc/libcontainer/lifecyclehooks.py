@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 def poststart(record: Record) -> None:
     """Run the poststart hooks. Raises PyruncError for the first that fails; the caller stops the container."""
-    for index, hook in enumerate(record.hooks.get("poststart", ())):
+    if "poststart" in record.hooks:
         from . import hooks
 
-        hooks.run_hook(hook, "poststart", index, record.hook_state("running"))
+        hooks.run_hooks(record.hooks["poststart"], "poststart", record.hook_state("running"))
 
 
 def poststop(record: Record) -> None:
