@@ -1,6 +1,13 @@
 from __future__ import annotations
 
+import json
 import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
 
 from pyrunc.libcontainer import example
 from pyrunc.libcontainer.checks import check
@@ -27,3 +34,22 @@ def test_the_rootless_one_needs_no_privilege() -> None:
     assert mounts["/sys"]["options"] == ["rbind", "nosuid", "noexec", "nodev", "ro"]
     assert "gid=5" not in mounts["/dev/pts"]["options"]
     assert "gid=5" in str(example.example())
+
+
+@pytest.mark.skipif(not shutil.which("runc"), reason="needs runc")
+@pytest.mark.parametrize("rootless", [False, True])
+def test_as_runc_writes_it(tmp_path: Path, rootless: bool) -> None:
+    """What differs is told here: the names, the cgroup namespace (runc leaves it out on hybrid hosts), and ambient
+    capabilities, which runc wrote until 1.1.8."""
+    subprocess.run(["runc", "spec", "--bundle", str(tmp_path), *(["--rootless"] if rootless else [])], check=True)
+    theirs = json.loads((tmp_path / "config.json").read_text())
+    ours = example.rootless_example() if rootless else example.example()
+    for spec in (theirs, ours):
+        spec["process"]["capabilities"].pop("ambient", None)
+        del spec["ociVersion"], spec["hostname"]
+        spec["linux"]["namespaces"] = _without_cgroup(spec["linux"]["namespaces"])
+    assert ours == theirs
+
+
+def _without_cgroup(namespaces: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [item for item in namespaces if item["type"] != "cgroup"]

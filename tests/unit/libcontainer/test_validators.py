@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from full_config import full_config
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pyrunc._generated import schemas, validators
 from pyrunc.libcontainer import explain
+from tests.support.full_config import full_config
 
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "generate"))
