@@ -1,0 +1,53 @@
+/* pyrunc._core for the launcher: the part of cffi's interface that pyrunc/native.py uses.
+ *
+ * cffi's own backend comes as a shared object only, which a static program can't load, and loading it costs a third
+ * of the launcher's start. generate/bindings.py writes the functions and the structures of native.h in these terms.
+ */
+#ifndef PYRUNC_FFI_H
+#define PYRUNC_FFI_H
+
+#include <Python.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum ffi_kind { FFI_CHAR, FFI_INT, FFI_U64, FFI_POINTER, FFI_STRUCT };
+
+struct ffi_field {
+    const char *name;
+    enum ffi_kind kind;
+    size_t offset;
+};
+
+struct ffi_struct {
+    const char *name; /* "struct x" */
+    size_t size;
+    const struct ffi_field *fields;
+    size_t field_count;
+};
+
+/* Written by generate/bindings.py. */
+extern const struct ffi_struct ffi_structs[];
+extern const size_t ffi_struct_count;
+extern PyMethodDef ffi_functions[];
+
+/* The address that an argument stands for, and what must be freed after the call. */
+struct ffi_address {
+    void *address;
+    void *allocated;
+};
+void ffi_release(struct ffi_address *address);
+#define FFI_ADDRESS __attribute__((cleanup(ffi_release))) struct ffi_address
+
+/* An argument as the C function takes it; on failure an exception is set. */
+int64_t ffi_signed(PyObject *value, int64_t least, int64_t greatest);
+uint64_t ffi_unsigned(PyObject *value, uint64_t greatest);
+struct ffi_address ffi_text(PyObject *value);    /* char *, void *: bytes or what ffi.new and ffi.from_buffer gave */
+struct ffi_address ffi_numbers(PyObject *value); /* int *: a list or tuple of numbers too */
+struct ffi_address ffi_structure(PyObject *value, const char *name);
+
+/* Whether a call has the right number of arguments; an exception is set if not. */
+int ffi_counts(Py_ssize_t given, Py_ssize_t wanted);
+
+PyObject *PyInit__core(void);
+
+#endif

@@ -1,0 +1,226 @@
+/* The launcher's `__import__`.
+ *
+ * importlib finds a frozen module by asking each of its finders and makes a spec, a loader state and a lock for it;
+ * that costs more than reading and running most of our modules does. A launcher has one table of all that can be
+ * imported, so this is a binary search in it. No path is ever looked at: a hostile module in the working directory,
+ * in PYTHONPATH or in a site-packages directory can't be found.
+ */
+#include "importer.h"
+
+#include <marshal.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void (*hand_over_to_ordinary_build)(void);
+
+static int compare_names(const void *name, const void *entry)
+{
+    return strcmp(name, ((const struct frozen_module *)entry)->name);
+}
+
+static const struct frozen_module *find(const char *name)
+{
+    return bsearch(name, frozen_modules, frozen_module_count, sizeof frozen_modules[0], compare_names);
+}
+
+/* A C module: either made by its init function, or made here of the definition that it returns (PEP 489). */
+static PyObject *make_extension(const struct frozen_module *entry)
+{
+    PyObject *made = entry->init();
+    if (made == NULL || !PyObject_TypeCheck(made, &PyModuleDef_Type))
+        return made;
+    /* PEP 489 wants a spec, and reads its name only; any object with attributes will do. */
+    PyObject *spec = PyModule_New(entry->name);
+    if (spec == NULL || PyModule_AddStringConstant(spec, "name", entry->name) < 0) {
+        Py_XDECREF(spec);
+        return NULL;
+    }
+    PyModuleDef *definition = (PyModuleDef *)made;
+    PyObject *module = PyModule_FromDefAndSpec(definition, spec);
+    Py_DECREF(spec);
+    if (module != NULL && PyModule_ExecDef(module, definition) < 0)
+        Py_CLEAR(module);
+    return module;
+}
+
+/* Give a module the attributes that `from . import x` in it, and in its children, needs. */
+static int set_package(PyObject *module, const struct frozen_module *entry)
+{
+    const char *dot = strrchr(entry->name, '.');
+    size_t length = entry->kind == FROZEN_PACKAGE ? strlen(entry->name) : dot ? (size_t)(dot - entry->name) : 0;
+    PyObject *package = PyUnicode_FromStringAndSize(entry->name, (Py_ssize_t)length);
+    int failed = package == NULL || PyObject_SetAttrString(module, "__package__", package) < 0;
+    Py_XDECREF(package);
+    if (failed || entry->kind != FROZEN_PACKAGE)
+        return -failed;
+    PyObject *path = PyList_New(0);
+    failed = path == NULL || PyObject_SetAttrString(module, "__path__", path) < 0;
+    Py_XDECREF(path);
+    return -failed;
+}
+
+/* Run a frozen module. It is in sys.modules while it runs, so that modules can import each other in a circle. */
+static PyObject *run_frozen(const struct frozen_module *entry, PyObject *name)
+{
+    PyObject *modules = PyImport_GetModuleDict();
+    PyObject *module = PyModule_NewObject(name);
+    if (module == NULL || set_package(module, entry) < 0 || PyDict_SetItem(modules, name, module) < 0) {
+        Py_XDECREF(module);
+        return NULL;
+    }
+    PyObject *code = PyMarshal_ReadObjectFromString((const char *)entry->code, entry->size);
+    PyObject *globals = PyModule_GetDict(module);
+    PyObject *done = code == NULL ? NULL : PyEval_EvalCode(code, globals, globals);
+    Py_XDECREF(code);
+    if (done == NULL) {
+        PyObject *type, *value, *traceback;
+        PyErr_Fetch(&type, &value, &traceback);
+        if (PyDict_DelItem(modules, name) < 0)
+            PyErr_Clear();
+        PyErr_Restore(type, value, traceback);
+        Py_CLEAR(module);
+    }
+    Py_XDECREF(done);
+    return module;
+}
+
+static PyObject *import_absolute(PyObject *name);
+
+/* Make the module `name`, whose parent is imported first and gets it as an attribute. */
+static PyObject *load(PyObject *name)
+{
+    const char *text = PyUnicode_AsUTF8(name);
+    if (text == NULL)
+        return NULL;
+    const struct frozen_module *entry = find(text);
+    if (entry == NULL) {
+        PyErr_Format(PyExc_ModuleNotFoundError, "the launcher has no module %R", name);
+        return NULL;
+    }
+    if (entry->kind == FROZEN_COLD)
+        hand_over_to_ordinary_build();
+    PyObject *parent = NULL;
+    const char *dot = strrchr(text, '.');
+    if (dot != NULL) {
+        PyObject *parent_name = PyUnicode_FromStringAndSize(text, dot - text);
+        parent = parent_name == NULL ? NULL : import_absolute(parent_name);
+        Py_XDECREF(parent_name);
+        if (parent == NULL)
+            return NULL;
+    }
+    PyObject *module;
+    if (entry->kind == FROZEN_EXTENSION) {
+        module = make_extension(entry);
+        if (module != NULL && PyDict_SetItem(PyImport_GetModuleDict(), name, module) < 0)
+            Py_CLEAR(module);
+    } else {
+        module = run_frozen(entry, name);
+    }
+    if (module != NULL && parent != NULL && PyObject_SetAttrString(parent, dot + 1, module) < 0)
+        Py_CLEAR(module);
+    Py_XDECREF(parent);
+    return module;
+}
+
+static PyObject *import_absolute(PyObject *name)
+{
+    PyObject *module = PyImport_GetModule(name);
+    if (module != NULL || PyErr_Occurred())
+        return module;
+    return load(name);
+}
+
+/* The absolute name of `from ..name import` in the module with these globals (PEP 328). */
+static PyObject *resolve(PyObject *name, PyObject *globals, int level)
+{
+    PyObject *package = globals == NULL ? NULL : PyDict_GetItemString(globals, "__package__");
+    if (package == NULL || !PyUnicode_Check(package)) {
+        PyErr_SetString(PyExc_ImportError, "relative import outside a package");
+        return NULL;
+    }
+    Py_ssize_t end = PyUnicode_GET_LENGTH(package);
+    for (int up = 1; up < level; up++) {
+        end = PyUnicode_FindChar(package, '.', 0, end, -1);
+        if (end < 0) {
+            PyErr_SetString(PyExc_ImportError, "relative import beyond the top package");
+            return NULL;
+        }
+    }
+    PyObject *base = PyUnicode_Substring(package, 0, end);
+    if (base == NULL || PyUnicode_GET_LENGTH(name) == 0)
+        return base;
+    PyObject *absolute = PyUnicode_FromFormat("%U.%U", base, name);
+    Py_DECREF(base);
+    return absolute;
+}
+
+/* `from package import item`: import the items that are modules and not yet imported. */
+static int import_items(PyObject *module, PyObject *module_name, PyObject *items)
+{
+    if (!PyObject_HasAttrString(module, "__path__"))
+        return 0;
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(items); i++) {
+        PyObject *item = PyTuple_GET_ITEM(items, i);
+        if (PyObject_HasAttr(module, item))
+            continue;
+        PyObject *name = PyUnicode_FromFormat("%U.%U", module_name, item);
+        const char *text = name == NULL ? NULL : PyUnicode_AsUTF8(name);
+        PyObject *child = text == NULL ? NULL : find(text) == NULL ? Py_NewRef(Py_None) : import_absolute(name);
+        Py_XDECREF(name);
+        if (child == NULL)
+            return -1;
+        Py_DECREF(child);
+    }
+    return 0;
+}
+
+/* builtins.__import__(name, globals, locals, fromlist, level), as the import statement calls it. */
+static PyObject *import_statement(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    (void)self;
+    if (count != 5 || !PyUnicode_Check(args[0])) {
+        PyErr_SetString(PyExc_TypeError, "__import__ takes a name, globals, locals, fromlist and level");
+        return NULL;
+    }
+    PyObject *globals = args[1], *items = args[3];
+    int level = (int)PyLong_AsLong(args[4]);
+    if (level < 0 || PyErr_Occurred()) {
+        if (!PyErr_Occurred())
+            PyErr_SetString(PyExc_ValueError, "level must not be negative");
+        return NULL;
+    }
+    PyObject *name = level > 0 ? resolve(args[0], globals, level) : Py_NewRef(args[0]);
+    PyObject *module = name == NULL ? NULL : import_absolute(name);
+    if (module != NULL && PyTuple_Check(items) && PyTuple_GET_SIZE(items) > 0) {
+        if (import_items(module, name, items) < 0)
+            Py_CLEAR(module);
+    } else if (module != NULL) { /* `import a.b` binds a */
+        Py_ssize_t dot = PyUnicode_FindChar(name, '.', 0, PyUnicode_GET_LENGTH(name), 1);
+        if (dot >= 0) {
+            PyObject *top = PyUnicode_Substring(name, 0, dot);
+            Py_SETREF(module, top == NULL ? NULL : import_absolute(top));
+            Py_XDECREF(top);
+        }
+    }
+    Py_XDECREF(name);
+    return module;
+}
+
+int importer_install(void (*hand_over)(void))
+{
+    static PyMethodDef method = {"__import__", (PyCFunction)(void (*)(void))import_statement, METH_FASTCALL, NULL};
+    hand_over_to_ordinary_build = hand_over;
+    PyObject *builtins = PyEval_GetBuiltins(); /* borrowed */
+    PyObject *function = PyCFunction_New(&method, NULL);
+    int result = builtins == NULL || function == NULL ? -1 : PyDict_SetItemString(builtins, method.ml_name, function);
+    Py_XDECREF(function);
+    return result;
+}
+
+PyObject *importer_import(const char *name)
+{
+    PyObject *text = PyUnicode_InternFromString(name);
+    PyObject *module = text == NULL ? NULL : import_absolute(text);
+    Py_XDECREF(text);
+    return module;
+}

@@ -1,0 +1,33 @@
+/* The launcher's import statement: a look-up in the table of frozen modules, without importlib. */
+#ifndef PYRUNC_IMPORTER_H
+#define PYRUNC_IMPORTER_H
+
+#include <Python.h>
+
+enum frozen_kind {
+    FROZEN_MODULE,
+    FROZEN_PACKAGE,
+    FROZEN_EXTENSION, /* made by `init` */
+    FROZEN_COLD,      /* only the ordinary build has it: importing it hands the command over */
+};
+
+struct frozen_module {
+    const char *name;
+    enum frozen_kind kind;
+    const unsigned char *code; /* marshalled */
+    int size;
+    PyObject *(*init)(void);
+};
+
+/* Sorted by name; written by generate/freeze.py. */
+extern const struct frozen_module frozen_modules[];
+extern const size_t frozen_module_count;
+
+/* Make `import` look in the table, and nowhere else. hand_over is called for a module that is FROZEN_COLD; it does not
+ * return. -1 with an exception set on failure. */
+int importer_install(void (*hand_over)(void));
+
+/* Import a module of the table by its absolute name: a new reference, or NULL with an exception set. */
+PyObject *importer_import(const char *name);
+
+#endif

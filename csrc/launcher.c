@@ -1,0 +1,180 @@
+/* The installed `pyrunc`: CPython embedded, with pyrunc's hot modules frozen in.
+ *
+ * Only the core of the interpreter is initialised: no importlib, no codecs, no sys.path, no site, no standard streams,
+ * and nothing is read from the environment or from a file. What the hot modules can't do is done by the ordinary
+ * build: cold modules are marked in the table of frozen modules, and importing one hands the whole command over by
+ * execv to the interpreter in the installation's private directory, with click, jsonschema and the rest.
+ */
+#define _GNU_SOURCE
+#include "importer.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#ifndef PYRUNC_STDLIB
+int _PySignal_Init(int install_signal_handlers); /* in no public header */
+#endif
+
+/* Where `make install` puts the ordinary build, from the directory of this program. */
+#define PRIVATE_DIRECTORY "../lib/pyrunc"
+
+/* What the ordinary build runs: argv is -c, the directory of its modules, and then our own argv. */
+#define ENTRY                                                   \
+    "import sys; sys.path.insert(0, sys.argv[1]); del sys.argv[:2]\n" \
+    "from pyrunc.main import entry; entry()"
+
+static char **command_line;
+static int command_line_length;
+
+static _Noreturn void give_up(const char *path)
+{
+    dprintf(STDERR_FILENO, "pyrunc: can't start the ordinary build: %s: %s\n", path, strerror(errno));
+    _exit(1);
+}
+
+/* Replace this process by the ordinary build. Isolated (-I), without site (-S): of all places to import from it has
+ * the standard library and our own directory only. The directory is found from this program's own file, so the
+ * installation can be moved as a whole; argv[0] and $PATH are the caller's words and prove nothing. */
+static void hand_over(void)
+{
+    char directory[PATH_MAX], python[PATH_MAX], modules[PATH_MAX];
+    ssize_t length = readlink("/proc/self/exe", directory, sizeof directory);
+    if (length < 0)
+        give_up("/proc/self/exe");
+    while (length > 0 && directory[length - 1] != '/')
+        length--;
+    int lengths[] = {
+        snprintf(python, sizeof python, "%.*s" PRIVATE_DIRECTORY "/bin/python3", (int)length, directory),
+        snprintf(modules, sizeof modules, "%.*s" PRIVATE_DIRECTORY "/modules", (int)length, directory),
+    };
+    if (lengths[0] >= (int)sizeof python || lengths[1] >= (int)sizeof modules) {
+        errno = ENAMETOOLONG;
+        give_up(python);
+    }
+    char *fixed[] = {python, "-I", "-S", "-X", "utf8", "-c", ENTRY, modules};
+    size_t count = sizeof fixed / sizeof fixed[0];
+    char **args = malloc((count + (size_t)command_line_length + 1) * sizeof *args);
+    if (args == NULL)
+        give_up(python);
+    memcpy(args, fixed, sizeof fixed);
+    memcpy(args + count, command_line, ((size_t)command_line_length + 1) * sizeof *args); /* with its NULL */
+    execv(python, args);
+    give_up(python);
+}
+
+/* Start the interpreter's core, for Python's own idea of UTF-8 whatever the locale is. Where libpython is shared the
+ * whole interpreter is started: a part of the core's start is hidden there, and so is done by no one else. */
+static PyStatus start(void)
+{
+    PyPreConfig before;
+    PyPreConfig_InitIsolatedConfig(&before);
+    before.utf8_mode = 1;
+    PyStatus status = Py_PreInitialize(&before);
+    if (PyStatus_Exception(status))
+        return status;
+    PyConfig config;
+    PyConfig_InitIsolatedConfig(&config);
+    config.site_import = 0;
+    config.write_bytecode = 0;
+    config.module_search_paths_set = 1;
+#ifdef PYRUNC_STDLIB
+    config.install_signal_handlers = 1;
+    status = PyWideStringList_Append(&config.module_search_paths, PYRUNC_STDLIB);
+    if (PyStatus_Exception(status))
+        return status;
+#else
+    config._init_main = 0;         /* no paths, codecs, streams */
+    config._install_importlib = 0; /* importer.c takes its place */
+#endif
+    status = Py_InitializeFromConfig(&config);
+    PyConfig_Clear(&config);
+    return status;
+}
+
+static PyObject *list_of_words(int count, char **words)
+{
+    PyObject *list = PyList_New(count);
+    for (int i = 0; list != NULL && i < count; i++) {
+        PyObject *word = PyUnicode_DecodeFSDefault(words[i]);
+        if (word == NULL)
+            Py_CLEAR(list);
+        else
+            PyList_SET_ITEM(list, i, word);
+    }
+    return list;
+}
+
+/* pyrunc.main.main(argv); its exit code, or -1 with an exception set. */
+static int run(int argc, char **argv)
+{
+    if (importer_install(hand_over) < 0)
+        return -1;
+#ifndef PYRUNC_STDLIB
+    /* As the whole interpreter does: without this _signal can't be imported, and a reader that has gone is an OSError
+     * to explain, not a silent death. _PySignal_Init(1) would do it all, but import _signal for every command. */
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
+    if (_PySignal_Init(0) < 0)
+        return -1;
+#endif
+    PyObject *module = importer_import("pyrunc.main");
+    PyObject *words = module == NULL ? NULL : list_of_words(argc, argv);
+    PyObject *code = words == NULL ? NULL : PyObject_CallMethod(module, "main", "O", words);
+    return code == NULL ? -1 : (int)PyLong_AsLong(code);
+}
+
+/* An attribute at the end of a path of attributes, or NULL; no exception is left. */
+static PyObject *attribute(PyObject *object, const char *const *path)
+{
+    Py_INCREF(object);
+    for (; object != NULL && *path != NULL; path++)
+        Py_SETREF(object, PyObject_GetAttrString(object, *path));
+    PyErr_Clear();
+    return object;
+}
+
+/* An exception that main() did not turn into a message is a defect of ours: say where it is. There is no sys.stderr
+ * in the core, so PyErr_Print would stay silent. */
+static void print_exception(void)
+{
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_NormalizeException(&type, &value, &traceback);
+    while (traceback != NULL && traceback != Py_None) {
+        PyObject *file = attribute(traceback, (const char *[]){"tb_frame", "f_code", "co_filename", NULL});
+        PyObject *line = attribute(traceback, (const char *[]){"tb_lineno", NULL});
+        if (file != NULL && line != NULL)
+            dprintf(STDERR_FILENO, "  %s:%ld\n", PyUnicode_AsUTF8(file), PyLong_AsLong(line));
+        traceback = attribute(traceback, (const char *[]){"tb_next", NULL});
+    }
+    PyObject *text = value == NULL ? NULL : PyObject_Str(value);
+    const char *utf8 = text == NULL ? NULL : PyUnicode_AsUTF8(text);
+    dprintf(STDERR_FILENO, "pyrunc: internal error: %s: %s\n", ((PyTypeObject *)type)->tp_name, utf8 ? utf8 : "");
+}
+
+int main(int argc, char **argv)
+{
+    command_line = argv;
+    command_line_length = argc;
+    PyStatus status = start();
+    if (PyStatus_Exception(status)) {
+        dprintf(STDERR_FILENO, "pyrunc: can't start: %s\n", status.err_msg);
+        return 1;
+    }
+    PyGC_Disable(); /* a command ends before its cycles are worth a collection */
+    int code = run(argc, argv);
+    if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
+        signal(SIGINT, SIG_DFL); /* the caller is to see what ended us, as with any program */
+        raise(SIGINT);
+    }
+    if (PyErr_Occurred()) {
+        print_exception();
+        code = 1;
+    }
+    _exit(code); /* nothing is buffered; tearing the interpreter down would be wasted time */
+}

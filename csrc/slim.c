@@ -1,0 +1,34 @@
+/* A slimmer libpython, for a static link with CPython 3.11.
+ *
+ * These are the definitions that libpython3.11.a has in config.o, frozen.o and deepfreeze.o; as they are found here
+ * first, those members are not linked. The interpreter starts without C modules but its own two (the launcher's table of
+ * modules names those that we use) and without the standard library's frozen modules: preparing these, which is done at every start
+ * whether they are used or not, is a third of the start.
+ */
+#include <Python.h>
+
+#if PY_VERSION_HEX < 0x030B0000 || PY_VERSION_HEX >= 0x030C0000
+#error "these are the tables of CPython 3.11; link with the shared library for another version"
+#endif
+
+struct _inittab _PyImport_Inittab[] = {{"builtins", NULL}, {"sys", NULL}, {NULL, NULL}};
+
+struct _module_alias;
+static const struct _frozen none[] = {{0}};
+const struct _frozen *_PyImport_FrozenBootstrap = none;
+const struct _frozen *_PyImport_FrozenStdlib = none;
+const struct _frozen *_PyImport_FrozenTest = none;
+const struct _frozen *PyImport_FrozenModules = NULL;
+const struct _module_alias *_PyImport_FrozenAliases = (const struct _module_alias *)none;
+
+int _Py_Deepfreeze_Init(void);
+void _Py_Deepfreeze_Fini(void);
+
+int _Py_Deepfreeze_Init(void)
+{
+    return 0;
+}
+
+void _Py_Deepfreeze_Fini(void)
+{
+}

@@ -1,0 +1,202 @@
+"""Freeze pyrunc's hot modules: write the launcher's table of modules (csrc/importer.h) as C.
+
+Starting at pyrunc.main, every import statement is followed, those in functions too, and each module that is reached
+is compiled and marshalled. What is reached must be ours or one of EXTENSIONS; anything else is an error that names the
+line, so a hot module can't come to need what the launcher has not. COLD modules end the walk: importing one hands the
+command over to the ordinary build, so it must happen before the command has had an effect.
+
+Run it with the interpreter whose library is linked, since marshalled code is read by the same version only, and with
+`-X no_debug_ranges`, since nobody reads the columns of an expression in the launcher.
+
+Usage: freeze.py OUTPUT
+"""
+
+from __future__ import annotations
+
+import ast
+import marshal
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+ENTRY = "pyrunc.main"
+
+# The C modules of the launcher: the function that makes each one.
+EXTENSIONS = {
+    "_json": "PyInit__json",  # csrc/json.c
+    "_prctl": "PyInit__prctl",  # csrc/prctl.c
+    "_signal": "PyInit__signal",
+    "errno": "PyInit_errno",
+    "posix": "PyInit_posix",
+    "pyrunc._core": "PyInit__core",  # csrc/ffi.c
+    "time": "PyInit_time",
+}
+
+# What needs no entry: the interpreter has imported it before anything else.
+GIVEN = {"builtins", "sys"}
+
+# What only the ordinary build has: click, jsonschema, the commands of people.
+COLD = {"pyrunc.cli", "pyrunc.commands.bundle", "pyrunc.libcontainer.explain"}
+
+
+class FreezeError(Exception):
+    """A hot module can't be frozen; the text names the file and the line."""
+
+
+class Stripper(ast.NodeTransformer):
+    """Takes out what only type checkers read: annotations, the blocks under TYPE_CHECKING, `from __future__`."""
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST | None:
+        """Drop `from __future__ import annotations`, which is an import at run time too."""
+        return None if node.module == "__future__" else node
+
+    def visit_If(self, node: ast.If) -> ast.AST | None:
+        """Drop `if TYPE_CHECKING:`."""
+        if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            return None
+        return self.generic_visit(node)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        """Drop the annotation of the result."""
+        node.returns = None
+        return self.generic_visit(node)
+
+    def visit_arg(self, node: ast.arg) -> ast.AST:
+        """Drop a parameter's annotation."""
+        node.annotation = None
+        return node
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
+        """`x: int = 1` is `x = 1`, and `x: int` nothing."""
+        if node.value is None:
+            return ast.copy_location(ast.Pass(), node)
+        assign = ast.Assign(targets=[node.target], value=node.value)
+        return self.generic_visit(ast.copy_location(assign, node))
+
+
+def source_of(name: str, root: Path = ROOT) -> Path | None:
+    """The file of one of our modules, or None where there is none of that name."""
+    base = root.joinpath(*name.split("."))
+    for path in (base.with_name(base.name + ".py"), base / "__init__.py"):
+        if path.is_file():
+            return path
+    return None
+
+
+def survives_absence(node: ast.AST) -> bool:
+    """Whether this is `try: import x … except ImportError`: the module can do without x."""
+    return (
+        isinstance(node, ast.Try)
+        and isinstance(node.body[0], ast.Import | ast.ImportFrom)
+        and any(isinstance(h.type, ast.Name) and h.type.id == "ImportError" for h in node.handlers)
+    )
+
+
+def imports_of(tree: ast.Module, name: str, is_package: bool, root: Path = ROOT) -> list[tuple[int, str]]:
+    """The absolute names that a module imports, with their lines; of `from package import x` also x if it is a module.
+
+    The packages above a module are imported with it, so they are named too. What the module can do without is left out.
+    """
+    found: list[tuple[int, str]] = []
+    guarded = {id(node) for attempt in ast.walk(tree) if survives_absence(attempt) for node in ast.walk(attempt)}
+    for node in ast.walk(tree):
+        if id(node) in guarded:
+            continue
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            above = name.split(".")[: len(name.split(".")) - node.level + is_package] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            children = [f"{base}.{alias.name}" for alias in node.names]
+            names = [base, *(child for child in children if child in EXTENSIONS or source_of(child, root))]
+        else:
+            continue
+        for full in names:
+            parts = full.split(".")
+            found.extend((node.lineno, ".".join(parts[:end])) for end in range(1, len(parts) + 1))
+    return found
+
+
+def reach(entry: str = ENTRY, root: Path = ROOT) -> dict[str, tuple[ast.Module, bool] | None]:
+    """All modules that the launcher needs, by name: the stripped tree and whether it is a package.
+
+    None stands for a COLD module and for an extension. Raises FreezeError for an import that can't be had.
+    """
+    modules: dict[str, tuple[ast.Module, bool] | None] = {}
+    waiting = [(entry, "the entry")]
+    while waiting:
+        name, importer = waiting.pop()
+        if name in modules or name in GIVEN:
+            continue
+        if name in EXTENSIONS or name in COLD:
+            modules[name] = None
+            continue
+        path = source_of(name, root)
+        if path is None or name.partition(".")[0] != entry.partition(".")[0]:
+            raise FreezeError(f"{importer}: the launcher has no module {name}")
+        tree = ast.fix_missing_locations(Stripper().visit(ast.parse(path.read_text(), str(path))))
+        is_package = path.name == "__init__.py"
+        modules[name] = (tree, is_package)
+        relative = path.relative_to(root)
+        waiting += [(full, f"{relative}:{line}") for line, full in imports_of(tree, name, is_package, root)]
+        above = name.rpartition(".")[0]
+        if above:
+            waiting.append((above, str(relative)))
+    return modules
+
+
+def marshalled(name: str, tree: ast.Module, is_package: bool) -> bytes:
+    """A module's code as bytes, without docstrings; tracebacks name its file from the repository's root."""
+    path = name.replace(".", "/") + ("/__init__.py" if is_package else ".py")
+    code: Any = compile(tree, path, "exec", optimize=2, dont_inherit=True)
+    return marshal.dumps(code)
+
+
+def table(modules: dict[str, tuple[ast.Module, bool] | None]) -> str:
+    """The C source of the table."""
+    arrays, rows = [], []
+    for number, (name, module) in enumerate(sorted(modules.items())):
+        if module is None and name in COLD:
+            rows.append(f'    {{"{name}", FROZEN_COLD, NULL, 0, NULL}},')
+        elif module is None:
+            arrays.append(f"PyObject *{EXTENSIONS[name]}(void);")
+            rows.append(f'    {{"{name}", FROZEN_EXTENSION, NULL, 0, {EXTENSIONS[name]}}},')
+        else:
+            tree, is_package = module
+            code = marshalled(name, tree, is_package)
+            lines = [",".join(map(str, code[at : at + 32])) for at in range(0, len(code), 32)]
+            arrays.append(f"static const unsigned char code_{number}[] = {{\n" + ",\n".join(lines) + "\n};")
+            kind = "FROZEN_PACKAGE" if is_package else "FROZEN_MODULE"
+            rows.append(f'    {{"{name}", {kind}, code_{number}, {len(code)}, NULL}},')
+    return "\n".join(
+        [
+            f"/* Made by generate/freeze.py with Python {sys.version.split()[0]}. */",
+            '#include "importer.h"',
+            "",
+            f"#if PY_MAJOR_VERSION != {sys.version_info.major} || PY_MINOR_VERSION != {sys.version_info.minor}",
+            "#error frozen by another Python than the one that is linked",
+            "#endif",
+            "",
+            *arrays,
+            "",
+            "const struct frozen_module frozen_modules[] = {",
+            *rows,
+            "};",
+            "const size_t frozen_module_count = sizeof frozen_modules / sizeof frozen_modules[0];",
+            "",
+        ]
+    )
+
+
+def main(argv: list[str]) -> None:
+    """Write the table to the file that is named."""
+    try:
+        text = table(reach())
+    except FreezeError as error:
+        raise SystemExit(f"freeze: {error}") from error
+    Path(argv[1]).write_text(text)
+
+
+if __name__ == "__main__":
+    main(sys.argv)
