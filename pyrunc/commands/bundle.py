@@ -86,6 +86,7 @@ def compiled(settings: Settings, id: str, bundle: str, config: str, facts: HostF
         root=settings.root,
         bundle=os.path.realpath(bundle),
         config=config,
+        command="run",
         cgroup_manager=settings.cgroup_manager,
         rootless=settings.rootless,
     )

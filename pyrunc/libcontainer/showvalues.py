@@ -1,0 +1,157 @@
+"""The values in a plan's steps, in the words that people use for them: flags, modes, capabilities, limits."""
+
+from __future__ import annotations
+
+import errno
+import stat
+
+from .capabilities import NAMES
+from .compile.constants import CLONE_FLAGS, PROPAGATION, RLIMITS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .plan import Arg, Step
+
+_NAMESPACE_WORDS = {"mount": "NS", "network": "NET"}
+_CLONE_NAMES = {bit: "CLONE_NEW" + _NAMESPACE_WORDS.get(name, name.upper()) for name, bit in CLONE_FLAGS.items()}
+_ATTRIBUTE_NAMES = {
+    0x01: "MOUNT_ATTR_RDONLY",
+    0x02: "MOUNT_ATTR_NOSUID",
+    0x04: "MOUNT_ATTR_NODEV",
+    0x08: "MOUNT_ATTR_NOEXEC",
+    0x70: "MOUNT_ATTR__ATIME",
+    0x10: "MOUNT_ATTR_NOATIME",
+    0x20: "MOUNT_ATTR_STRICTATIME",
+    0x80: "MOUNT_ATTR_NODIRATIME",
+    0x200000: "MOUNT_ATTR_NOSYMFOLLOW",
+}
+_MS_REC = 1 << 14
+_PROPAGATION_NAMES = {bit: "MS_" + name.upper() for name, bit in PROPAGATION.items() if not bit & _MS_REC}
+_PROPAGATION_NAMES[_MS_REC] = "MS_REC"
+_RLIMIT_NAMES = {number: name for name, number in RLIMITS.items()}
+_UNLIMITED = (1 << 64) - 1
+_NOT_KEPT = 0xFFFFFFFF
+_ALL_CAPABILITIES = (1 << len(NAMES)) - 1
+
+
+def flags(value: int, names: dict[int, str]) -> str:
+    """A bit set as names joined by `|`; bits without a name as one hexadecimal number."""
+    words = []
+    for bits, name in names.items():
+        if value & bits == bits:
+            words.append(name)
+            value &= ~bits
+    if value or not words:
+        words.append(hex(value) if value else "0")
+    return "|".join(words)
+
+
+def capabilities(value: int) -> str:
+    """A capability set as names joined by `,`, `none` and `all` for these."""
+    if not value:
+        return "none"
+    if value == _ALL_CAPABILITIES:
+        return "all"
+    known = [name for number, name in enumerate(NAMES) if value >> number & 1]
+    rest = value & ~_ALL_CAPABILITIES
+    return ",".join([*known, hex(rest)] if rest else known)
+
+
+def errnos(numbers: tuple[int, ...]) -> str:
+    """Error numbers by name: `EPERM or EBUSY`."""
+    return " or ".join([errno.errorcode.get(number, str(number)) for number in numbers])
+
+
+def _mode(value: int) -> str:
+    """A device's mode: its type as in `ls -l`, and the permissions in octal."""
+    return f"{stat.filemode(value)[0]} {stat.S_IMODE(value):04o}"
+
+
+def _octal(value: int) -> str:
+    return f"{value:04o}"
+
+
+def _limit(value: int) -> str:
+    return "unlimited" if value == _UNLIMITED else str(value)
+
+
+def _resource(value: int) -> str:
+    return _RLIMIT_NAMES.get(value, str(value))
+
+
+def _clone(value: int) -> str:
+    return flags(value, _CLONE_NAMES)
+
+
+def _attributes(value: int) -> str:
+    return flags(value, _ATTRIBUTE_NAMES)
+
+
+def _propagation(value: int) -> str:
+    return flags(value, _PROPAGATION_NAMES)
+
+
+# How a field is written, by (kind, field), or by the field alone where it means the same everywhere.
+_FORMATS: dict[tuple[str, str], Callable[[int], str]] = {
+    ("clone", "flags"): _clone,
+    ("unshare", "flags"): _clone,
+    ("mknod", "mode"): _mode,
+    ("umask", "mask"): _octal,
+    ("", "attr_set"): _attributes,
+    ("", "attr_clr"): _attributes,
+    ("", "rattr_set"): _attributes,
+    ("", "rattr_clr"): _attributes,
+    ("", "propagation"): _propagation,
+    ("propagation", "flag"): _propagation,
+    ("root_propagation", "flag"): _propagation,
+    ("", "resource"): _resource,
+    ("", "soft"): _limit,
+    ("", "hard"): _limit,
+    ("bounding", "keep"): capabilities,
+    ("", "effective"): capabilities,
+    ("", "permitted"): capabilities,
+    ("", "inheritable"): capabilities,
+    ("", "caps"): capabilities,
+}
+# Fields of which 0 says nothing, so that it is left out.
+_ZERO_IS_NOTHING = frozenset((
+    "attr_set", "attr_clr", "rattr_set", "rattr_clr", "propagation", "copyup", "recursive", "timeout", "width",
+    "height", "flags",
+))  # fmt: skip
+
+
+def _is_nothing(kind: str, field: str, value: Arg) -> bool:
+    if value is None or value in ((), ""):
+        return True
+    if field == "keep" and kind != "bounding":
+        return value == _NOT_KEPT
+    return value == 0 and field in _ZERO_IS_NOTHING
+
+
+def arguments(step: Step) -> list[tuple[str, str]]:
+    """The step's fields that say something, as (name, value in words), in the kind's order."""
+    from .stepkinds import KINDS
+
+    shown = []
+    for (field, _), value in zip(KINDS[step.kind].fields, step.args, strict=True):
+        if _is_nothing(step.kind, field, value):
+            continue
+        form = _FORMATS.get((step.kind, field)) or _FORMATS.get(("", field))
+        if isinstance(value, tuple):
+            text = " ".join([_quoted(word) for word in value])
+        elif isinstance(value, int):
+            text = form(value) if form else str(value)
+        else:
+            text = _quoted(str(value))
+        shown.append((field, text))
+    return shown
+
+
+def _quoted(word: str) -> str:
+    """A word as it is, or in quotes where it has spaces or is empty."""
+    if word and word.isprintable() and not any(sign in word for sign in " \"'"):
+        return word
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t")
+    return f'"{escaped}"'
