@@ -1,0 +1,170 @@
+/* The init's start, its loop over the plan, and its end.
+ *
+ * Run as `pyrunc:[init] SYNC PLAN` with two descriptor numbers: the socket to the runtime and the memfd with the plan
+ * (docs/architecture.md tells both). */
+#define STEPS_DISPATCH
+#include "init.h"
+
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+
+#include "kernel.h"
+
+#define NAME "pyrunc:[init]"
+
+enum {
+    NO_STEP = -1, /* the number that an error bears where no step has begun */
+    SIGNALS = 64,
+};
+
+/* Ends the init with what its step recorded. */
+_Noreturn static void give_up(const struct init *init, uint32_t step, int error)
+{
+    send_message(init, MESSAGE_ERROR, step, error == FAILED ? 0 : error, init->detail, init->detail_length, -1);
+    _exit(1);
+}
+
+/* Signals as a new process has them: an ignored signal or a mask of the caller would reach the container's program. */
+static void reset_signals(void)
+{
+    const uint64_t mask = 0;
+    for (int signal = 1; signal <= SIGNALS; signal++)
+        if (signal != SIGKILL && signal != SIGSTOP)
+            sys_signal(signal, SIG_DFL);
+    syscall(SYS_rt_sigprocmask, SIG_SETMASK, &mask, NULL, KERNEL_SIGSET_SIZE);
+}
+
+static int close_on_exec(int fd, void *data)
+{
+    (void)data;
+    return fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 ? errno : 0;
+}
+
+static int refuse_plan(struct init *init, int error, const char *why)
+{
+    return fail(init, error, "the launch plan is refused: ", why);
+}
+
+/* Maps and decodes the plan. The descriptor is closed; the mapping stays. */
+static int load_plan(struct init *init, struct plan *plan, int fd, uint64_t (**times)[2])
+{
+    CLOSING int file = fd;
+    struct stat st;
+    if (fstat(file, &st) < 0)
+        return refuse_plan(init, errno, "fstat");
+    if (st.st_size <= 0 || st.st_size > MAX_PLAN_SIZE)
+        return refuse_plan(init, EFBIG, "its size");
+    size_t size = (size_t)st.st_size;
+    const char *data = mmap(NULL, size, PROT_READ, MAP_PRIVATE, file, 0);
+    if (data == MAP_FAILED)
+        return refuse_plan(init, errno, "mmap");
+
+    int result = plan_header(plan, data, size);
+    if (result < 0)
+        return refuse_plan(init, -result, "its header");
+    void *arena = mmap(NULL, plan_arena_size(plan) + 1, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (arena == MAP_FAILED)
+        return refuse_plan(init, errno, "mmap");
+    result = plan_decode(plan, arena);
+    if (result < 0) {
+        char buffer[DECIMAL_SIZE];
+        return fail(init, -result, "the launch plan is refused at byte ", decimal(buffer, (int64_t)plan->at));
+    }
+
+    if (plan->timeline) {
+        char *shared = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+        if (shared == MAP_FAILED)
+            return refuse_plan(init, errno, "mmap of the timeline");
+        *times = (uint64_t(*)[2])(void *)(shared + ((plan->at + 7) & ~(size_t)7));
+    }
+#ifndef PYRUNC_FAULTS
+    if (plan->fault_step >= 0 || plan->fault != FAULT_NONE)
+        return refuse_plan(init, EINVAL, "this init injects no faults");
+#endif
+    /* the runtime's clone handed them over without the flag */
+    result = plan_each_fd(plan, close_on_exec, NULL);
+    return result == 0 ? 0 : refuse_plan(init, result, "one of its descriptors");
+}
+
+static int run_step(struct init *init, const struct step *step)
+{
+#ifdef PYRUNC_FAULTS
+    if (init->plan->fault_step == (int)init->current) {
+        if (init->plan->fault == FAULT_STOP)
+            kill(getpid(), SIGSTOP);
+        if (init->plan->fault == FAULT_FAIL)
+            return fail(init, EIO, "injected fault");
+    }
+#endif
+    return dispatch(init, (enum step_kind)step->kind, &step->fields);
+}
+
+static bool is_expected(const struct step *step, int error)
+{
+    for (uint32_t i = 0; i < step->errno_count; i++)
+        if (step->errnos[i] == error)
+            return true;
+    return false;
+}
+
+/* Carries the plan out. A step of level n > 0 runs only where the step of level n - 1 before it failed with one of the
+ * errnos that it names; any other failure ends the init. */
+static void run_plan(struct init *init, uint64_t (*times)[2])
+{
+    bool failed[MAX_LEVEL + 1] = {false};
+    for (uint32_t i = 0; i < init->plan->step_count; i++) {
+        const struct step *step = &init->plan->steps[i];
+        for (int level = step->level; level <= MAX_LEVEL; level++)
+            failed[level] = false;
+        if (step->level > 0 && !failed[step->level - 1])
+            continue;
+        init->current = i;
+        if (times != NULL)
+            times[i][0] = (uint64_t)sys_monotonic();
+        int error = -run_step(init, step);
+        if (times != NULL)
+            times[i][1] = (uint64_t)sys_monotonic();
+        if (error == 0)
+            continue;
+        if (!is_expected(step, error))
+            give_up(init, i, error);
+        failed[step->level] = true;
+    }
+}
+
+static int parse_fd(const char *text)
+{
+    uint64_t fd;
+    return parse_decimal(text, INT_MAX, &fd) ? (int)fd : -1;
+}
+
+int main(int argc, char **argv)
+{
+    static struct init init;
+    static struct plan plan;
+    uint64_t(*times)[2] = NULL;
+
+    init.sync = argc == 3 ? parse_fd(argv[1]) : -1;
+    if (init.sync < 0 || close_on_exec(init.sync, NULL) != 0)
+        return 1; /* not run by pyrunc; there is nobody to tell */
+    init.proc = init.root = init.null = init.mask = init.master = init.slave = -1;
+    for (int i = 0; i < REGISTERS; i++)
+        init.kept[i] = -1;
+    init.plan = &plan;
+
+    reset_signals();
+    prctl(PR_SET_NAME, NAME, 0, 0, 0);
+    /* until the container is ready it dies with the runtime that makes it */
+    prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+    init.umask = umask(0);
+    proc_open(&init);
+
+    int result = load_plan(&init, &plan, parse_fd(argv[2]), &times);
+    if (result < 0)
+        give_up(&init, (uint32_t)NO_STEP, -result);
+    run_plan(&init, times);
+    fail(&init, FAILED, "the launch plan ends without a program to execute");
+    give_up(&init, plan.step_count, FAILED);
+}

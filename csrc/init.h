@@ -1,0 +1,103 @@
+/* The init: a small interpreter of launch plans that becomes the container's process.
+ *
+ * It is one static program without allocation and without stdio. A step's function returns 0 or what fail() returned;
+ * functions that return a descriptor return it, or the same negative number. */
+#ifndef PYRUNC_INIT_H
+#define PYRUNC_INIT_H
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "decode.h"
+
+enum {
+    REGISTERS = 64,
+    DETAIL_SIZE = 4096,
+    DECIMAL_SIZE = 24, /* the longest 64-bit number with sign and NUL */
+    FAILED = MAX_ERRNO + 1, /* a failure that the detail tells in full: no errno is sent */
+};
+
+struct init {
+    const struct plan *plan;
+    uint32_t current; /* the step being carried out */
+    int sync;
+    int proc; /* the host's procfs, or -1 */
+    int root; /* the rootfs; -1 until it is known or asked for */
+    const char *root_path; /* where the runtime sees it; NULL without a `rootfs` step */
+    int null; /* the container's /dev/null, verified; -1 until a path is masked */
+    int mask; /* the empty tmpfs that masks directories; -1 until one is */
+    int master; /* the pty */
+    int slave;
+    int kept[REGISTERS]; /* mounts for seal_mount; -1 where empty; the first is never used */
+    mode_t umask; /* for hooks and the program: the init's own is 0 */
+    char *home; /* HOME=… for the program, or NULL */
+    char program[PATH_MAX]; /* what find_executable found, or "" */
+    char line[PATH_MAX]; /* holds `home` */
+    char detail[DETAIL_SIZE]; /* why the step failed */
+    size_t detail_length;
+};
+
+/* text.c: errors and text */
+/* Records why the step fails, the texts put together; error is an errno, or FAILED. Returns -error. */
+int fail_with(struct init *init, int error, ...) __attribute__((sentinel));
+#define fail(init, error, ...) fail_with((init), (error), __VA_ARGS__, (const char *)NULL)
+char *decimal(char buffer[static DECIMAL_SIZE], int64_t value);
+/* Puts the texts together in `buffer`; false where they don't fit. */
+bool join_with(char *buffer, size_t size, ...) __attribute__((sentinel));
+#define join(buffer, size, ...) join_with((buffer), (size), __VA_ARGS__, (const char *)NULL)
+bool starts_with(const char *text, const char *prefix);
+/* Whether a path is `directory` or below it, by their text; neither has a trailing slash but "/". */
+bool is_below(const char *path, const char *directory);
+
+/* Closes a descriptor and forgets it; errno stays. */
+void close_fd(int *fd);
+#define CLOSING __attribute__((cleanup(close_fd)))
+/* Hands a CLOSING descriptor to the caller. */
+int take_fd(int *fd);
+
+/* paths.c: inside the rootfs */
+enum make { MAKE_DIRECTORY, MAKE_FILE };
+enum links { FOLLOW_LINKS, REFUSE_LINKS };
+int root_fd(struct init *init);
+int open_in_root(struct init *init, const char *path, uint64_t flags);
+int make_in_root(struct init *init, const char *path, enum make make, enum links links);
+int open_parent(struct init *init, const char *path, char name[static NAME_MAX + 1]);
+
+/* proc.c: the host's procfs */
+void proc_open(struct init *init);
+int proc_open_file(struct init *init, const char *path, int flags);
+int proc_open_self(struct init *init, const char *name, int flags);
+bool is_procfs(int fd);
+int proc_write(struct init *init, int fd, const char *path, const char *value);
+
+/* mounts.c: what the mounting steps have in common */
+struct attributes {
+    uint64_t set;
+    uint64_t clear;
+    bool recursive;
+};
+int set_attributes(struct init *init, int mount, struct attributes attributes, const char *path);
+int set_propagation(struct init *init, int mount, uint64_t propagation, const char *path);
+int clone_tree(struct init *init, int fd, bool recursive, const char *path);
+int attach(struct init *init, int mount, int target, const char *path);
+int guard_proc(struct init *init, int target, const char *path, bool mounts_procfs);
+int make_filesystem(struct init *init, const char *fstype, const char *source, const char *first_option,
+                    const struct strv *options, uint64_t attributes);
+
+/* steps_devices.c */
+int open_null(struct init *init, uint64_t flags, const char *what);
+int bind_file(struct init *init, int source, const char *path);
+
+/* copyup.c */
+int copy_up(struct init *init, int from, int to, const char *path);
+
+/* protocol.c */
+enum message { MESSAGE_REQUEST = 1, MESSAGE_READY = 2, MESSAGE_ERROR = 3 };
+void send_message(const struct init *init, enum message type, uint32_t step, int error, const char *detail,
+                  size_t length, int fd);
+void await_answer(const struct init *init);
+
+#endif

@@ -1,0 +1,196 @@
+/* Paths inside the rootfs. The image is hostile: a path of the container is resolved by the kernel as if the rootfs
+ * were the root (RESOLVE_IN_ROOT), once, and what was found is used by its descriptor from then on. A symlink that
+ * changes afterwards changes nothing (CVE-2021-30465, CVE-2023-27561, CVE-2024-45310). */
+#include "init.h"
+
+#include <string.h>
+#include <sys/stat.h>
+
+#include "kernel.h"
+
+enum {
+    MAX_DEPTH = 128, /* directories deep, of a path that has to be made */
+    MAX_LINKS = 40, /* followed in one path, as the kernel does */
+    MAX_RETRIES = 128, /* of a look-up that a rename or a mount elsewhere disturbed */
+    DIRECTORY_MODE = 0755,
+    FILE_MODE = 0644,
+};
+
+int root_fd(struct init *init)
+{
+    if (init->root < 0)
+        init->root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (init->root < 0)
+        return fail(init, errno, "open /");
+    return init->root;
+}
+
+static int resolve(struct init *init, const char *path, uint64_t flags, uint64_t resolve_flags)
+{
+    int root = root_fd(init);
+    if (root < 0)
+        return root;
+    struct open_how how = {
+        .flags = flags | O_CLOEXEC,
+        .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | resolve_flags,
+    };
+    int fd;
+    int retries = MAX_RETRIES;
+    /* EAGAIN: the kernel can't tell whether a `..` stayed inside, since something was renamed meanwhile */
+    do {
+        fd = sys_openat2(root, path, &how);
+    } while (fd < 0 && (errno == EINTR || errno == EAGAIN) && --retries > 0);
+    return fd >= 0 ? fd : fail(init, errno, "open ", path);
+}
+
+/* Opens what is at a path of the container. */
+int open_in_root(struct init *init, const char *path, uint64_t flags)
+{
+    return resolve(init, path, flags, 0);
+}
+
+/* A walk along a path by descriptors, which makes what is missing. The directories passed are kept, so that `..` goes
+ * back to where the walk came from, never to where a directory has been moved meanwhile. */
+struct walk {
+    const char *path; /* for errors */
+    int fds[MAX_DEPTH]; /* the first is the rootfs */
+    int depth;
+    int links;
+    char rest[PATH_MAX];
+};
+
+static void walk_back(struct walk *walk, int depth)
+{
+    while (walk->depth > depth)
+        close_fd(&walk->fds[walk->depth--]);
+}
+
+static void walk_end(struct walk *walk)
+{
+    walk_back(walk, 0);
+}
+
+/* Cuts the next component off: 1, 0 at the end of the path, or a negative errno. `last` tells whether it is the last. */
+static int next_component(struct walk *walk, char name[static NAME_MAX + 1], bool *last)
+{
+    char *start = walk->rest + strspn(walk->rest, "/");
+    size_t length = strcspn(start, "/");
+    if (length > NAME_MAX)
+        return -ENAMETOOLONG;
+    memcpy(name, start, length);
+    name[length] = '\0';
+    char *behind = start + length + strspn(start + length, "/");
+    *last = *behind == '\0';
+    memmove(walk->rest, behind, strlen(behind) + 1);
+    return length > 0;
+}
+
+/* Puts a symlink's text in front of the rest of the path; an absolute one starts at the rootfs again. */
+static int follow_link(struct walk *walk, int link)
+{
+    char text[PATH_MAX];
+    char rest[PATH_MAX];
+    if (++walk->links > MAX_LINKS)
+        return -ELOOP;
+    ssize_t length = readlinkat(link, "", text, sizeof(text) - 1);
+    if (length < 0)
+        return -errno;
+    text[length] = '\0';
+    memcpy(rest, walk->rest, sizeof(rest));
+    if (!join(walk->rest, sizeof(walk->rest), text, "/", rest))
+        return -ENAMETOOLONG;
+    if (text[0] == '/')
+        walk_back(walk, 0);
+    return 0;
+}
+
+/* Opens a component, and makes it where it is missing. */
+static int open_component(int directory, const char *name, enum make make)
+{
+    int fd = openat(directory, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    if (fd >= 0 || errno != ENOENT)
+        return fd >= 0 ? fd : -errno;
+    if (make == MAKE_FILE) {
+        fd = openat(directory, name, O_RDONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, FILE_MODE);
+        return fd >= 0 ? fd : -errno;
+    }
+    if (mkdirat(directory, name, DIRECTORY_MODE) < 0 && errno != EEXIST)
+        return -errno;
+    fd = openat(directory, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    return fd >= 0 ? fd : -errno;
+}
+
+static int walk_to_end(struct walk *walk, enum make make, enum links links)
+{
+    char name[NAME_MAX + 1];
+    bool last;
+    int more;
+    while ((more = next_component(walk, name, &last)) > 0) {
+        if (strcmp(name, ".") == 0)
+            continue;
+        if (strcmp(name, "..") == 0) {
+            walk_back(walk, walk->depth > 0 ? walk->depth - 1 : 0);
+            continue;
+        }
+        CLOSING int fd = open_component(walk->fds[walk->depth], name, last ? make : MAKE_DIRECTORY);
+        struct stat st;
+        if (fd < 0)
+            return fd;
+        if (fstat(fd, &st) < 0)
+            return -errno;
+        if (S_ISLNK(st.st_mode)) {
+            int result = links == REFUSE_LINKS ? -ELOOP : follow_link(walk, fd);
+            if (result < 0)
+                return result;
+            continue;
+        }
+        if (last && make == MAKE_FILE)
+            return take_fd(&fd);
+        if (!S_ISDIR(st.st_mode))
+            return -ENOTDIR;
+        if (walk->depth + 1 == MAX_DEPTH)
+            return -ENAMETOOLONG;
+        walk->fds[++walk->depth] = take_fd(&fd);
+    }
+    if (more < 0)
+        return more;
+    int fd = fcntl(walk->fds[walk->depth], F_DUPFD_CLOEXEC, 0);
+    return fd >= 0 ? fd : -errno;
+}
+
+/* Opens (O_PATH) what is at a path of the container. What is missing is made: directories, and a file at the end for
+ * MAKE_FILE; where a symlink dangles, what it points to inside the rootfs. */
+int make_in_root(struct init *init, const char *path, enum make make, enum links links)
+{
+    uint64_t flags = O_PATH | (make == MAKE_DIRECTORY ? O_DIRECTORY : 0);
+    int fd = resolve(init, path, flags, links == REFUSE_LINKS ? RESOLVE_NO_SYMLINKS : 0);
+    if (fd != -ENOENT)
+        return fd;
+    struct walk walk __attribute__((cleanup(walk_end))) = {.path = path, .fds = {init->root}};
+    if (!join(walk.rest, sizeof(walk.rest), path))
+        return fail(init, ENAMETOOLONG, "make ", path);
+    fd = walk_to_end(&walk, make, links);
+    return fd >= 0 ? fd : fail(init, -fd, "make ", path);
+}
+
+/* Opens the directory that a path's last component belongs in, made where it is missing, and copies that component to
+ * `name`. The component itself isn't followed: what is made there stands in the verified directory (CVE-2026-41579). */
+int open_parent(struct init *init, const char *path, char name[static NAME_MAX + 1])
+{
+    char parent[PATH_MAX];
+    size_t end = strlen(path);
+    while (end > 0 && path[end - 1] == '/')
+        end--;
+    size_t start = end;
+    while (start > 0 && path[start - 1] != '/')
+        start--;
+    if (end - start > NAME_MAX || start >= sizeof(parent))
+        return fail(init, ENAMETOOLONG, path);
+    memcpy(name, path + start, end - start);
+    name[end - start] = '\0';
+    if (name[0] == '\0' || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+        return fail(init, EINVAL, path);
+    memcpy(parent, path, start);
+    parent[start] = '\0';
+    return make_in_root(init, start > 0 ? parent : "/", MAKE_DIRECTORY, FOLLOW_LINKS);
+}

@@ -1,0 +1,128 @@
+/* Where init and the runtime meet: messages over the sync socket, and the wait for `start`. */
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include "init.h"
+#include "kernel.h"
+
+struct message_header {
+    uint32_t type;
+    uint32_t step;
+    int32_t error;
+    uint32_t length;
+};
+
+/* Sends one message, with a descriptor where fd is not -1. There is nobody to tell that this failed: the wait for the
+ * answer, or the end of the process, will show it. */
+void send_message(const struct init *init, enum message type, uint32_t step, int error, const char *detail,
+                  size_t length, int fd)
+{
+    struct message_header header = {.type = type, .step = step, .error = error, .length = (uint32_t)length};
+    struct iovec parts[] = {{&header, sizeof(header)}, {(void *)detail, length}};
+    union {
+        struct cmsghdr header;
+        char space[CMSG_SPACE(sizeof(int))];
+    } control = {0};
+    struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
+    if (fd >= 0) {
+        message.msg_control = control.space;
+        message.msg_controllen = sizeof(control.space);
+        struct cmsghdr *rights = CMSG_FIRSTHDR(&message);
+        rights->cmsg_level = SOL_SOCKET;
+        rights->cmsg_type = SCM_RIGHTS;
+        rights->cmsg_len = CMSG_LEN(sizeof(int));
+        memcpy(CMSG_DATA(rights), &fd, sizeof(int));
+    }
+    while (sendmsg(init->sync, &message, MSG_NOSIGNAL) < 0 && errno == EINTR)
+        ;
+}
+
+/* Reads one byte, or returns -1 where the other side is gone. */
+static int read_byte(int fd)
+{
+    char byte;
+    ssize_t count;
+    do {
+        count = recv(fd, &byte, 1, 0);
+    } while (count < 0 && errno == EINTR);
+    return count == 1 ? byte : -1;
+}
+
+/* Waits for the runtime's `A`. Without a runtime there is no container: the init ends. */
+void await_answer(const struct init *init)
+{
+    if (read_byte(init->sync) != 'A')
+        _exit(1);
+}
+
+int step_request(struct init *init, const struct step_request *step)
+{
+    send_message(init, MESSAGE_REQUEST, init->current, 0, step->what, strlen(step->what), -1);
+    await_answer(init);
+    return 0;
+}
+
+int step_ready(struct init *init, const struct step_ready *step)
+{
+    (void)step;
+    /* from here on the container outlives the command that made it */
+    if (prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0) < 0)
+        return fail(init, errno, "prctl(PR_SET_PDEATHSIG)");
+    send_message(init, MESSAGE_READY, init->current, 0, "", 0, -1);
+    await_answer(init);
+    return 0;
+}
+
+int step_send_console(struct init *init, const struct step_send_console *step)
+{
+    static const char what[] = "send_console";
+    (void)step;
+    if (init->master < 0)
+        return fail(init, FAILED, "there is no pty to send");
+    send_message(init, MESSAGE_REQUEST, init->current, 0, what, sizeof(what) - 1, init->master);
+    await_answer(init);
+    close_fd(&init->master);
+    return 0;
+}
+
+static int close_other(int fd, void *listener)
+{
+    if (fd != *(int *)listener)
+        close(fd);
+    return 0;
+}
+
+/* Closes everything of ours but the listener: a waiting container holds nothing of the host that can be closed. */
+static void let_go(struct init *init, int listener)
+{
+    close_fd(&init->sync);
+    close_fd(&init->proc);
+    close_fd(&init->root);
+    close_fd(&init->null);
+    close_fd(&init->mask);
+    close_fd(&init->master);
+    close_fd(&init->slave);
+    for (int i = 0; i < REGISTERS; i++)
+        close_fd(&init->kept[i]);
+    plan_each_fd(init->plan, close_other, &listener);
+}
+
+int step_await_start(struct init *init, const struct step_await_start *step)
+{
+    if (step->listener < 0)
+        return 0;
+    let_go(init, step->listener);
+    for (;;) {
+        CLOSING int connection = accept4(step->listener, NULL, NULL, SOCK_CLOEXEC);
+        if (connection < 0 && errno != EINTR && errno != ECONNABORTED)
+            return fail(init, errno, "accept");
+        /* a `start` that was killed before it said so is no start */
+        if (connection < 0 || read_byte(connection) != 'S')
+            continue;
+        init->sync = take_fd(&connection);
+        close(step->listener);
+        return 0;
+    }
+}

@@ -1,0 +1,123 @@
+/* Device nodes and links. Each is made in a directory that is open, and its name isn't followed, so that an image
+ * whose /dev is a symlink gets no further than its own rootfs (CVE-2026-41579). */
+#include "init.h"
+
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#include "kernel.h"
+
+static bool is_null(const struct stat *st)
+{
+    return S_ISCHR(st->st_mode) && st->st_rdev == makedev(1, 3);
+}
+
+int step_mknod(struct init *init, const struct step_mknod *step)
+{
+    char name[NAME_MAX + 1];
+    CLOSING int parent = open_parent(init, step->path, name);
+    if (parent < 0)
+        return parent;
+    dev_t device = makedev(step->major, step->minor);
+    bool made = mknodat(parent, name, step->mode, device) == 0;
+    if (!made && errno != EEXIST)
+        return fail(init, errno, "mknod ", step->path);
+
+    CLOSING int node = openat(parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    struct stat st;
+    if (node < 0 || fstat(node, &st) < 0)
+        return fail(init, errno, "open ", step->path);
+    if (((st.st_mode ^ step->mode) & S_IFMT) != 0 || (!S_ISFIFO(st.st_mode) && st.st_rdev != device))
+        return fail(init, EEXIST, "mknod ", step->path, ": something else is there");
+    /* the mode is exact already: the init's umask is 0 */
+    if (made && fchownat(node, "", step->uid, step->gid, AT_EMPTY_PATH) < 0)
+        return fail(init, errno, "chown ", step->path);
+    return 0;
+}
+
+/* Opens what a mount shall cover in a directory: a file by its name, made empty where it is missing. */
+static int open_leaf(struct init *init, int parent, const char *name, const char *path)
+{
+    CLOSING int fd = openat(parent, name, O_RDONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0);
+    if (fd < 0 && errno == EEXIST)
+        fd = openat(parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    struct stat st;
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return fail(init, errno, "open ", path);
+    if (S_ISLNK(st.st_mode))
+        return fail(init, ELOOP, "open ", path);
+    return take_fd(&fd);
+}
+
+/* Binds what `source` has open on a file of the container. */
+int bind_file(struct init *init, int source, const char *path)
+{
+    char name[NAME_MAX + 1];
+    CLOSING int parent = open_parent(init, path, name);
+    if (parent < 0)
+        return parent;
+    CLOSING int target = open_leaf(init, parent, name, path);
+    if (target < 0)
+        return target;
+    CLOSING int tree = clone_tree(init, source, false, path);
+    return tree < 0 ? tree : attach(init, tree, target, path);
+}
+
+int step_bind_device(struct init *init, const struct step_bind_device *step)
+{
+    CLOSING int source = open(step->source, O_PATH | O_CLOEXEC);
+    struct stat st;
+    if (source < 0 || fstat(source, &st) < 0)
+        return fail(init, errno, "open ", step->source);
+    if (!S_ISCHR(st.st_mode) && !S_ISBLK(st.st_mode) && !S_ISFIFO(st.st_mode))
+        return fail(init, FAILED, step->source, " is not a device");
+    return bind_file(init, source, step->path);
+}
+
+int step_symlink(struct init *init, const struct step_symlink *step)
+{
+    char name[NAME_MAX + 1];
+    CLOSING int parent = open_parent(init, step->path, name);
+    if (parent < 0)
+        return parent;
+    /* the image's own ptmx would open the host's ptys */
+    if (strcmp(step->path, "/dev/ptmx") == 0 && unlinkat(parent, name, 0) < 0 && errno != ENOENT)
+        return fail(init, errno, "unlink ", step->path);
+    /* what the image has under that name, it may keep */
+    if (symlinkat(step->target, parent, name) < 0 && errno != EEXIST)
+        return fail(init, errno, "symlink ", step->path);
+    return 0;
+}
+
+/* Opens the container's /dev/null and checks that it is the null device: an image could put something else there that
+ * would then be bound, writable, over what is to be hidden (CVE-2025-31133). `what` starts the error. */
+int open_null(struct init *init, uint64_t flags, const char *what)
+{
+    CLOSING int fd = open_in_root(init, "/dev/null", flags);
+    if (fd < 0)
+        return fail(init, -fd, what, ": /dev/null");
+    struct stat st;
+    if (fstat(fd, &st) < 0)
+        return fail(init, errno, what, ": /dev/null");
+    if (!is_null(&st))
+        return fail(init, FAILED, what, ": container's /dev/null is invalid");
+    return take_fd(&fd);
+}
+
+int step_reopen_null(struct init *init, const struct step_reopen_null *step)
+{
+    (void)step;
+    CLOSING int null = -1;
+    for (int fd = 0; fd <= 2; fd++) {
+        struct stat st;
+        if (fstat(fd, &st) < 0 || !is_null(&st))
+            continue;
+        /* O_NONBLOCK: should something else be there, opening it mustn't hang */
+        if (null < 0 && (null = open_null(init, O_RDWR | O_NOCTTY | O_NONBLOCK, "can't reopen /dev/null")) < 0)
+            return null;
+        if (fcntl(null, F_SETFL, 0) < 0 || dup2(null, fd) < 0)
+            return fail(init, errno, "can't reopen /dev/null");
+    }
+    return 0;
+}

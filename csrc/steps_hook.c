@@ -1,0 +1,238 @@
+/* Hooks that run in the container's namespaces: createContainer and startContainer. */
+#include "init.h"
+
+#include <poll.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "kernel.h"
+
+enum {
+    CAPTURED = 1024, /* bytes kept of each output; the rest is read and dropped */
+    MILLISECONDS = 1000,
+    NANOSECONDS = 1000000, /* in a millisecond */
+};
+
+/* One of the hook's outputs. */
+struct capture {
+    int fd;
+    size_t length;
+    char text[CAPTURED + 1];
+};
+
+/* The state for the hook's stdin: three texts that are written as the pipe takes them. */
+struct state {
+    int fd;
+    const char *parts[3];
+    size_t part;
+};
+
+struct hook {
+    pid_t pid;
+    int pidfd;
+    struct state input;
+    struct capture output;
+    struct capture errors;
+};
+
+static void end_hook(struct hook *hook)
+{
+    close_fd(&hook->pidfd);
+    close_fd(&hook->input.fd);
+    close_fd(&hook->output.fd);
+    close_fd(&hook->errors.fd);
+}
+
+/* Puts descriptors on 0, 1 and 2; they are above 2 themselves. */
+static bool set_stdio(int input, int output, int errors)
+{
+    return dup2(input, 0) >= 0 && dup2(output, 1) >= 0 && dup2(errors, 2) >= 0;
+}
+
+/* A pipe whose ends are above the standard streams. */
+static int make_pipe(int ends[2])
+{
+    int low[2];
+    if (pipe2(low, O_CLOEXEC) < 0)
+        return -errno;
+    for (int i = 0; i < 2; i++)
+        ends[i] = fcntl(low[i], F_DUPFD_CLOEXEC, 3);
+    int result = ends[0] < 0 || ends[1] < 0 ? -errno : 0;
+    close_fd(&low[0]);
+    close_fd(&low[1]);
+    return result;
+}
+
+/* In the child: becomes the hook, or tells by `status` why not. */
+_Noreturn static void become_hook(const struct init *init, const struct step_container_hook *step, int input,
+                                  int output, int errors, int status)
+{
+    char *only_path[] = {(char *)step->path, NULL};
+    sys_signal(SIGPIPE, SIG_DFL);
+    prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0); /* no hook outlives an init that is given up */
+    umask(init->umask);
+    if (set_stdio(input, output, errors) && sys_close_range(3, ~0u, CLOSE_RANGE_CLOEXEC) == 0)
+        execve(step->path, step->args.count > 0 ? step->args.items : only_path, step->env.items);
+    int error = errno;
+    while (write(status, &error, sizeof(error)) < 0 && errno == EINTR)
+        ;
+    _exit(127);
+}
+
+/* Starts the hook. Returns once it is executed. */
+static int start_hook(struct init *init, const struct step_container_hook *step, struct hook *hook)
+{
+    int pipes[4][2] = {{-1, -1}, {-1, -1}, {-1, -1}, {-1, -1}}; /* stdin, stdout, stderr, the execve's errno */
+    int result = 0;
+    for (int i = 0; i < 4 && result == 0; i++)
+        result = make_pipe(pipes[i]);
+    pid_t pid = result == 0 ? sys_fork() : -1;
+    if (pid == 0)
+        become_hook(init, step, pipes[0][0], pipes[1][1], pipes[2][1], pipes[3][1]);
+    if (result == 0 && pid < 0)
+        result = -errno;
+    hook->pid = pid;
+    hook->input.fd = take_fd(&pipes[0][1]);
+    hook->output.fd = take_fd(&pipes[1][0]);
+    hook->errors.fd = take_fd(&pipes[2][0]);
+    CLOSING int status = take_fd(&pipes[3][0]);
+    for (int i = 0; i < 4; i++) {
+        close_fd(&pipes[i][0]);
+        close_fd(&pipes[i][1]);
+    }
+    if (result < 0)
+        return fail(init, -result, "fork/exec ", step->path);
+
+    int error = 0;
+    ssize_t count;
+    while ((count = read(status, &error, sizeof(error))) < 0 && errno == EINTR)
+        ;
+    if (count == (ssize_t)sizeof(error)) {
+        waitpid(pid, NULL, 0);
+        return fail(init, error, "fork/exec ", step->path);
+    }
+    hook->pidfd = sys_pidfd_open(pid);
+    if (hook->pidfd < 0 || fcntl(hook->input.fd, F_SETFL, O_NONBLOCK) < 0 ||
+        fcntl(hook->output.fd, F_SETFL, O_NONBLOCK) < 0 || fcntl(hook->errors.fd, F_SETFL, O_NONBLOCK) < 0) {
+        error = errno;
+        kill(pid, SIGKILL);
+        waitpid(pid, NULL, 0);
+        return fail(init, error, "watch ", step->path);
+    }
+    return 0;
+}
+
+/* Writes what the pipe takes. A hook need not read its stdin. */
+static void feed(struct state *state)
+{
+    while (state->part < 3) {
+        const char **part = &state->parts[state->part];
+        ssize_t count = **part == '\0' ? 0 : write(state->fd, *part, strlen(*part));
+        if (count < 0 && (errno == EAGAIN || errno == EINTR))
+            return;
+        if (count < 0)
+            break;
+        *part += count;
+        if (**part == '\0')
+            state->part++;
+    }
+    close_fd(&state->fd);
+}
+
+/* Reads what there is. */
+static void drain(struct capture *capture)
+{
+    char buffer[CAPTURED];
+    ssize_t count;
+    while (capture->fd >= 0 && (count = read(capture->fd, buffer, sizeof(buffer))) != 0) {
+        if (count < 0 && errno == EINTR)
+            continue;
+        if (count < 0)
+            return; /* EAGAIN: nothing more now */
+        size_t room = CAPTURED - capture->length;
+        size_t kept = (size_t)count < room ? (size_t)count : room;
+        memcpy(capture->text + capture->length, buffer, kept);
+        capture->length += kept;
+    }
+    close_fd(&capture->fd);
+}
+
+static int64_t milliseconds(void)
+{
+    return sys_monotonic() / NANOSECONDS;
+}
+
+/* Serves the hook's streams until it ends; what it left running in the background isn't waited for. Returns whether
+ * it ended in time; `timeout` is in seconds, and not positive for none. */
+static bool serve_hook(struct hook *hook, int64_t timeout)
+{
+    int64_t deadline = timeout > 0 && timeout < INT_MAX ? milliseconds() + timeout * MILLISECONDS : INT64_MAX;
+    for (;;) {
+        struct pollfd fds[] = {
+            {.fd = hook->pidfd, .events = POLLIN},
+            {.fd = hook->input.fd, .events = POLLOUT},
+            {.fd = hook->output.fd, .events = POLLIN},
+            {.fd = hook->errors.fd, .events = POLLIN},
+        };
+        int64_t left = deadline == INT64_MAX ? -1 : deadline - milliseconds();
+        if (deadline != INT64_MAX && left <= 0)
+            return false;
+        if (poll(fds, 4, (int)(left < INT_MAX ? left : INT_MAX)) < 0)
+            continue;
+        if (fds[1].revents != 0)
+            feed(&hook->input);
+        drain(&hook->output);
+        drain(&hook->errors);
+        if (fds[0].revents != 0)
+            return true;
+    }
+}
+
+/* `REASON, stdout: …, stderr: …` */
+static int fail_hook(struct init *init, struct hook *hook, const char *reason, const char *number, const char *unit)
+{
+    drain(&hook->output);
+    drain(&hook->errors);
+    return fail(init, FAILED, reason, number, unit, ", stdout: ", hook->output.text, ", stderr: ", hook->errors.text);
+}
+
+static int run_hook(struct init *init, const struct step_container_hook *step, struct hook *hook)
+{
+    char number[DECIMAL_SIZE];
+    int result = start_hook(init, step, hook);
+    if (result < 0)
+        return result;
+    bool in_time = serve_hook(hook, step->timeout);
+    if (!in_time)
+        kill(hook->pid, SIGKILL);
+    int status;
+    pid_t pid;
+    while ((pid = waitpid(hook->pid, &status, 0)) < 0 && errno == EINTR)
+        ;
+    if (pid < 0)
+        return fail(init, errno, "wait for ", step->path);
+    if (!in_time)
+        return fail_hook(init, hook, "timed out after ", decimal(number, step->timeout), "s");
+    if (WIFSIGNALED(status))
+        return fail_hook(init, hook, "killed by signal ", decimal(number, WTERMSIG(status)), "");
+    if (WEXITSTATUS(status) != 0)
+        return fail_hook(init, hook, "exit status ", decimal(number, WEXITSTATUS(status)), "");
+    return 0;
+}
+
+int step_container_hook(struct init *init, const struct step_container_hook *step)
+{
+    char pid[DECIMAL_SIZE];
+    struct hook hook __attribute__((cleanup(end_hook))) = {
+        .pidfd = -1,
+        .input = {.fd = -1, .parts = {step->state_head, decimal(pid, getpid()), step->state_tail}},
+        .output.fd = -1,
+        .errors.fd = -1,
+    };
+    sys_signal(SIGPIPE, SIG_IGN);
+    int result = run_hook(init, step, &hook);
+    sys_signal(SIGPIPE, SIG_DFL);
+    return result;
+}

@@ -1,0 +1,141 @@
+/* The steps that make the process what the configuration asks for: limits, user, capabilities. */
+#include "init.h"
+
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include "kernel.h"
+
+enum {
+    MAX_GROUPS = 65536, /* NGROUPS_MAX of the kernel */
+    CAPABILITIES = 64, /* bits of a set */
+};
+
+int step_rlimit(struct init *init, const struct step_rlimit *step)
+{
+    const uint64_t limit[2] = {step->soft, step->hard};
+    if (syscall(SYS_prlimit64, 0, step->resource, limit, NULL) < 0) {
+        char number[DECIMAL_SIZE];
+        return fail(init, errno, "setrlimit ", decimal(number, step->resource));
+    }
+    return 0;
+}
+
+int step_oom_score_adj(struct init *init, const struct step_oom_score_adj *step)
+{
+    static const char name[] = "oom_score_adj";
+    char value[DECIMAL_SIZE];
+    return proc_write(init, proc_open_self(init, name, O_WRONLY), name, decimal(value, step->value));
+}
+
+int step_no_new_privileges(struct init *init, const struct step_no_new_privileges *step)
+{
+    (void)step;
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? fail(init, errno, "prctl(PR_SET_NO_NEW_PRIVS)") : 0;
+}
+
+/* No descriptor of the host may reach the program (CVE-2024-21626). */
+int step_keep_fds(struct init *init, const struct step_keep_fds *step)
+{
+    if (sys_close_range(step->first, ~0u, CLOSE_RANGE_CLOEXEC) < 0)
+        return fail(init, errno, "close_range");
+    return 0;
+}
+
+int step_bounding(struct init *init, const struct step_bounding *step)
+{
+    for (int capability = 0; capability < CAPABILITIES; capability++) {
+        int has = prctl(PR_CAPBSET_READ, capability, 0, 0, 0);
+        if (has < 0)
+            break; /* the kernel knows no more */
+        if (has == 0 || (step->keep >> capability & 1) != 0)
+            continue;
+        if (prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) < 0) {
+            char number[DECIMAL_SIZE];
+            return fail(init, errno, "prctl(PR_CAPBSET_DROP) ", decimal(number, capability));
+        }
+    }
+    return 0;
+}
+
+static int set_groups(struct init *init, const struct strv *names)
+{
+    static gid_t groups[MAX_GROUPS];
+    if (names->count > MAX_GROUPS)
+        return fail(init, EINVAL, "setgroups: too many groups");
+    for (uint32_t i = 0; i < names->count; i++) {
+        uint64_t gid;
+        if (!parse_decimal(names->items[i], UINT32_MAX, &gid))
+            return fail(init, EINVAL, "setgroups ", names->items[i]);
+        groups[i] = (gid_t)gid;
+    }
+    return sys_setgroups(names->count, groups) < 0 ? fail(init, errno, "setgroups") : 0;
+}
+
+int step_user(struct init *init, const struct step_user *step)
+{
+    char number[DECIMAL_SIZE];
+    /* the capabilities have to last until they are set */
+    if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
+        return fail(init, errno, "prctl(PR_SET_KEEPCAPS)");
+    int result = step->set_groups ? set_groups(init, &step->groups) : 0;
+    if (result < 0)
+        return result;
+    if (sys_setresgid(step->gid) < 0)
+        return fail(init, errno, "setresgid ", decimal(number, step->gid));
+    if (sys_setresuid(step->uid) < 0)
+        return fail(init, errno, "setresuid ", decimal(number, step->uid));
+    if (prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) < 0)
+        return fail(init, errno, "prctl(PR_SET_KEEPCAPS)");
+    return 0;
+}
+
+/* Enters the working directory. One that was reached by way of a descriptor of the host lies outside of the root,
+ * which the kernel tells by a name that doesn't begin with a slash (CVE-2024-21626); the C library's getcwd hides it. */
+int step_chdir(struct init *init, const struct step_chdir *step)
+{
+    char directory[PATH_MAX];
+    if (chdir(step->path) < 0)
+        return fail(init, errno, "chdir to cwd (\"", step->path, "\") set in config.json failed");
+    long length = syscall(SYS_getcwd, directory, sizeof(directory));
+    if (length < 0 && errno != ENOENT)
+        return fail(init, errno, "getcwd");
+    if (length < 0 || directory[0] != '/')
+        return fail(init, FAILED, "the working directory \"", step->path, "\" is outside of the container's root");
+    return 0;
+}
+
+/* Exactly the sets of the configuration, an absent one empty (CVE-2022-29162). */
+int step_capabilities(struct init *init, const struct step_capabilities *step)
+{
+    const struct cap_header header = {.version = CAPABILITY_VERSION_3};
+    const struct cap_data data[2] = {
+        {(uint32_t)step->effective, (uint32_t)step->permitted, (uint32_t)step->inheritable},
+        {(uint32_t)(step->effective >> 32), (uint32_t)(step->permitted >> 32), (uint32_t)(step->inheritable >> 32)},
+    };
+    return syscall(SYS_capset, &header, data) < 0 ? fail(init, errno, "capset") : 0;
+}
+
+int step_ambient(struct init *init, const struct step_ambient *step)
+{
+    if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0)
+        return fail(init, errno, "prctl(PR_CAP_AMBIENT_CLEAR_ALL)");
+    for (int capability = 0; capability < CAPABILITIES; capability++) {
+        if ((step->caps >> capability & 1) == 0)
+            continue;
+        if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0) < 0) {
+            char number[DECIMAL_SIZE];
+            return fail(init, errno, "can't raise ambient capability ", decimal(number, capability));
+        }
+    }
+    return 0;
+}
+
+int step_umask(struct init *init, const struct step_umask *step)
+{
+    init->umask = step->mask & 0777;
+    umask(init->umask);
+    return 0;
+}

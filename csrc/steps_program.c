@@ -1,0 +1,128 @@
+/* The steps that find the program and become it. */
+#include "init.h"
+
+#include <string.h>
+#include <sys/stat.h>
+
+#include "kernel.h"
+
+/* The home directory in a line of /etc/passwd (passwd(5)) whose third field is the uid; else NULL. Cuts the line. */
+static const char *home_in_line(char *line, uint32_t uid)
+{
+    char *fields[7];
+    for (int i = 0; i < 7; i++) {
+        fields[i] = strsep(&line, ":");
+        if (fields[i] == NULL)
+            return NULL;
+    }
+    uint64_t number;
+    if (!parse_decimal(fields[2], UINT32_MAX, &number) || number != uid || fields[5][0] == '\0')
+        return NULL;
+    return fields[5];
+}
+
+/* Reads /etc/passwd line by line until `uid` is found. Lines that are longer than the buffer are skipped. */
+static bool find_home(int file, uint32_t uid, char *home, size_t size)
+{
+    char buffer[PATH_MAX];
+    size_t length = 0;
+    bool skipping = false;
+    for (;;) {
+        ssize_t count = read(file, buffer + length, sizeof(buffer) - 1 - length);
+        if (count < 0 && errno == EINTR)
+            continue;
+        if (count <= 0 && length == 0)
+            return false;
+        if (count <= 0)
+            buffer[length] = '\n'; /* the last line may lack it */
+        length += count > 0 ? (size_t)count : 1;
+        char *line = buffer;
+        for (char *end; (end = memchr(line, '\n', length - (size_t)(line - buffer))) != NULL; line = end + 1) {
+            *end = '\0';
+            const char *found = skipping ? NULL : home_in_line(line, uid);
+            skipping = false;
+            if (found != NULL)
+                return join(home, size, "HOME=", found);
+        }
+        length -= (size_t)(line - buffer);
+        memmove(buffer, line, length);
+        if (length == sizeof(buffer) - 1) {
+            skipping = true;
+            length = 0;
+        }
+        if (count <= 0)
+            return false;
+    }
+}
+
+/* O_NONBLOCK, and a regular file only: an image whose /etc/passwd is a FIFO doesn't stop us. */
+int step_home(struct init *init, const struct step_home *step)
+{
+    CLOSING int file = open("/etc/passwd", O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    struct stat st;
+    bool found = file >= 0 && fstat(file, &st) == 0 && S_ISREG(st.st_mode) &&
+                 find_home(file, step->uid, init->line, sizeof(init->line));
+    if (!found)
+        join(init->line, sizeof(init->line), "HOME=/");
+    init->home = init->line;
+    return 0;
+}
+
+/* 0 where the path is a file that the process may execute; else an errno. */
+static int check_executable(const char *path)
+{
+    struct stat st;
+    if (stat(path, &st) < 0)
+        return errno;
+    if (S_ISDIR(st.st_mode))
+        return EISDIR;
+    return syscall(SYS_faccessat2, AT_FDCWD, path, X_OK, AT_EACCESS) < 0 ? errno : 0;
+}
+
+/* Looks for a name without a slash in the directories of PATH; an empty one is the working directory. */
+static int search_path(struct init *init, const char *name, const char *path)
+{
+    for (const char *start = path; *path != '\0'; start += strcspn(start, ":") + 1) {
+        size_t length = strcspn(start, ":");
+        if (length + strlen(name) + 3 <= sizeof(init->program)) {
+            memcpy(init->program, start, length);
+            const char *dot = length == 0 ? "." : "";
+            join(init->program + length, sizeof(init->program) - length, dot, "/", name);
+            int error = check_executable(init->program);
+            if (error == 0 && init->program[0] != '/')
+                return fail(init, FAILED, "exec: \"", name,
+                            "\": cannot run executable found relative to current directory");
+            if (error == 0)
+                return 0;
+        }
+        if (start[length] == '\0')
+            break;
+    }
+    init->program[0] = '\0';
+    return fail(init, FAILED, "exec: \"", name, "\": executable file not found in $PATH");
+}
+
+int step_find_executable(struct init *init, const struct step_find_executable *step)
+{
+    if (strchr(step->name, '/') == NULL)
+        return search_path(init, step->name, step->path);
+    if (!join(init->program, sizeof(init->program), step->name))
+        return fail(init, ENAMETOOLONG, "exec: \"", step->name, "\"");
+    int error = check_executable(step->name);
+    if (error == ENOENT || error == ENOTDIR)
+        return fail(init, error, "exec: \"", step->name, "\": stat ", step->name);
+    return error == 0 ? 0 : fail(init, error, "exec: \"", step->name, "\"");
+}
+
+int step_execute(struct init *init, const struct step_execute *step)
+{
+    if (step->args.count == 0)
+        return fail(init, EINVAL, "exec: no arguments");
+    const char *program = init->program[0] != '\0' ? init->program : step->args.items[0];
+    char **env = step->env.items;
+    if (init->home != NULL)
+        env[step->env.count] = init->home; /* the decoder left a slot free, and a NULL behind it */
+    umask(init->umask);
+    execve(program, step->args.items, env);
+    return fail(init, errno, "exec ", program);
+}

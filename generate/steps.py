@@ -1,0 +1,83 @@
+"""Make csrc/steps.gen.h from the table of step kinds: python3 generate/steps.py [OUTPUT].
+
+The header holds, for the kinds that the init carries out: an enum of their numbers on the wire, a struct of each
+kind's fields, the declaration of its function, and, where the including file asks by a macro, the table by which
+decode.c reads the fields (STEPS_FIELDS) and the dispatcher by which init.c calls the functions (STEPS_DISPATCH).
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from pyrunc.libcontainer.stepkinds import INIT_KINDS, Kind  # noqa: E402
+
+# C type of a field, by its type in the table
+C_TYPES = {
+    "u32": "uint32_t ",
+    "u64": "uint64_t ",
+    "i64": "int64_t ",
+    "str": "const char *",
+    "strv": "struct strv ",
+    "fd": "int ",
+}
+
+
+def _struct(kind: Kind) -> str:
+    members = "".join(f"    {C_TYPES[type_]}{name};\n" for name, type_ in kind.fields)
+    # ISO C has no empty struct
+    return f"/* {kind.doc} */\nstruct step_{kind.name} {{\n{members or '    char unused;' + chr(10)}}};\n"
+
+
+def _fields(kind: Kind) -> str:
+    rows = "".join(
+        f"    {{FIELD_{type_.upper()}, offsetof(struct step_{kind.name}, {name})}},\n" for name, type_ in kind.fields
+    )
+    return f"static const struct field fields_{kind.name}[] = {{\n{rows}}};\n"
+
+
+def header(kinds: tuple[Kind, ...]) -> str:
+    """The text of steps.gen.h."""
+    enum = "".join(f"    STEP_{kind.name.upper()},\n" for kind in kinds)
+    declarations = "".join(f"int step_{k.name}(struct init *init, const struct step_{k.name} *step);\n" for k in kinds)
+    members = "".join(f"    struct step_{kind.name} {kind.name};\n" for kind in kinds)
+    rows = "".join(
+        f"    [STEP_{k.name.upper()}] = "
+        + (f"{{fields_{k.name}, {len(k.fields)}}},\n" if k.fields else "{NULL, 0},\n")
+        for k in kinds
+    )
+    cases = "".join(
+        f"    case STEP_{k.name.upper()}:\n        return step_{k.name}(init, &fields->{k.name});\n" for k in kinds
+    )
+    return "\n".join([
+        "/* Made by generate/steps.py from pyrunc/libcontainer/stepkinds.py: don't edit. */",
+        "#ifndef PYRUNC_STEPS_GEN_H\n#define PYRUNC_STEPS_GEN_H\n",
+        f"enum step_kind {{\n{enum}    STEP_KINDS\n}};\n",
+        *(_struct(kind) for kind in kinds),
+        f"union step_fields {{\n{members}}};\n",
+        declarations,
+        "#ifdef STEPS_FIELDS",
+        *(_fields(kind) for kind in kinds if kind.fields),
+        "static const struct {\n    const struct field *fields;\n    uint32_t count;\n"
+        f"}} kinds[STEP_KINDS] = {{\n{rows}}};",
+        "#endif\n",
+        "#ifdef STEPS_DISPATCH",
+        "static int dispatch(struct init *init, enum step_kind kind, const union step_fields *fields)\n{\n"
+        f"    switch (kind) {{\n{cases}    case STEP_KINDS:\n        break;\n    }}\n    return -EINVAL;\n}}",
+        "#endif\n",
+        "#endif\n",
+    ])
+
+
+def main(argv: list[str]) -> int:
+    """Write the header to the path given, or to csrc/steps.gen.h."""
+    output = Path(argv[1]) if len(argv) > 1 else ROOT / "csrc" / "steps.gen.h"
+    output.write_text(header(INIT_KINDS), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))
