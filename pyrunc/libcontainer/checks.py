@@ -167,7 +167,9 @@ def label(at: str) -> str:
     name = ""
     while len(parts) > 1 and parts[-1].isdigit():
         name = f"[{parts.pop()}]" + name
-    return parts[-1].replace("~1", "/").replace("~0", "~") + name or "config"
+    if len(parts) == 1:
+        return "config" + name
+    return (parts[-1].replace("~1", "/").replace("~0", "~") or '""') + name
 
 
 def sentence(value: Any, pointer: str, what: str) -> str:

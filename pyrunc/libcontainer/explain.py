@@ -120,7 +120,9 @@ def _problem(
 
 def _misspelt(member: str, instance: dict[str, Any], schema: dict[str, Any]) -> str:
     """The unknown member that stands where a required one is missing; "" where none is like it."""
-    return nearest(member, [name for name in instance if name not in schema.get("properties", {})])
+    if "properties" not in schema:
+        return ""
+    return nearest(member, [name for name in instance if name not in schema["properties"]])
 
 
 def _order(value: Any, at: str) -> tuple[int, ...]:
