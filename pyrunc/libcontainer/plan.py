@@ -19,8 +19,8 @@ class Step:
 
     args: one value a field of the kind, in its order (str, int, tuple of str, or None for an empty `fd`).
     pointer: JSON pointer (RFC 6901) of the config field that caused the step; "" where none did.
-    level: 0 for a step that always runs. A step of level n runs only where the step of level n - 1 before it
-        failed with one of its `on_errno`: these are the plan's declared alternatives.
+    level: 0 for a step that always runs. A step of level n runs only where a step of level n - 1 before it failed
+        with one of its `on_errno`, and makes up for it: these are the plan's declared alternatives.
     """
 
     __slots__ = ("args", "kind", "level", "on_errno", "phase", "pointer")
