@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 # a read-only device or archive refuses a writable superblock.
 _NO_DEVICE = ("proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup2", "ramfs", "debugfs", "tracefs", "bpf")
 
-# No register: the mount is not kept for a later step. There are 64 registers.
-_NOT_KEPT = 0xFFFFFFFF
-_REGISTERS = 64
+# Register 0 is none: the mount is not kept for a later step. The others are 1 to 63 (csrc/init.h).
+_NOT_KEPT = 0
+_REGISTERS = 63
 
 
 class Mount:
@@ -280,8 +280,8 @@ def _file_system(context: Context, mount: Mount, kept: list[Mount]) -> None:
     on_errno: tuple[int, ...] = ()
     if attr_set & MOUNT_ATTR_RDONLY and (mount.type == "tmpfs" or clean(mount.target) == "/dev"):
         # Later mounts and the devices need their targets made in it, so it becomes read-only last, as by runc.
-        keep = len(kept)
-        if keep == _REGISTERS:
+        keep = len(kept) + 1
+        if keep > _REGISTERS:
             raise PyruncError(f"more than {_REGISTERS} read-only tmpfs mounts", pointer=mount.pointer)
         kept.append(mount)
         attr_set &= ~MOUNT_ATTR_RDONLY

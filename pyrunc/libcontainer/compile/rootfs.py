@@ -132,7 +132,7 @@ def _restrict(context: Context, kept: list[Mount]) -> None:
         context.add("readonly_path", path, pointer=f"/linux/readonlyPaths/{index}")
     for index, path in enumerate(context.linux.get("maskedPaths") or ()):
         context.add("mask_path", path, pointer=f"/linux/maskedPaths/{index}")
-    for register, mount in enumerate(kept):
+    for register, mount in enumerate(kept, 1):
         context.add("seal_mount", register, MOUNT_ATTR_RDONLY, pointer=mount.pointer)
     if context.spec["root"].get("readonly"):
         context.add("readonly_rootfs", pointer="/root/readonly")
