@@ -92,7 +92,8 @@ def host_mount(runtime: Runtime) -> Iterator[Callable[..., Path]]:
         path = runtime.work / name
         path.mkdir(exist_ok=True, parents=True)
         subprocess.run(["mount", *(args or ("-t", "tmpfs", "tmpfs")), str(path)], check=True)
-        made.append(path)
+        if "remount" not in " ".join(args):
+            made.append(path)
         return path
 
     yield mount
