@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from .launch import Launched
     from .options import LaunchOptions
 
-_MESSAGE_SIZE = 16384
 _SIGKILL = 9
 # How long a killed process may take to end before `delete` gives up.
 _DEATH_MS = 10_000
@@ -106,6 +105,8 @@ def start(root: str, id: str) -> None:
     Raises PyruncError: the container is in no state to be started, or its startContainer hooks, its program (it is
     stopped then) or a poststart hook (it is killed) failed.
     """
+    from . import wire
+
     path = store.directory(root, id)
     record = _locked(path)[1]
     status = store.status(path, record)
@@ -117,9 +118,9 @@ def start(root: str, id: str) -> None:
         raise PyruncError(f"cannot start a container in the {status} state")
     pidfd = _open_process(record)
     sync = native.connect(path + "/" + store.START_SOCKET)
-    native.send(sync, b"S")
+    native.send(sync, wire.START)
     try:
-        data = native.recv(sync, _MESSAGE_SIZE)[0]
+        data = native.recv(sync, wire.MESSAGE_SIZE)[0]
     except ConnectionResetError:
         data = b""
     posix.unlink(path + "/" + store.START_SOCKET)

@@ -5,13 +5,11 @@ from __future__ import annotations
 import errno
 
 from ..report import PyruncError
+from .launch import INIT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .plan import Step
-
-START = "unable to start container process: "
-INIT = START + "error during container init: "
 
 _MOUNTS = ("mount", "bind", "bind_cgroup")
 _SIGNALLED = 2  # CLD_KILLED is 2, CLD_DUMPED 3 (waitid(2))

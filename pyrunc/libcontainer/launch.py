@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from .plan import LaunchPlan, Step
     from .timeline import Timeline
 
-_MESSAGE_SIZE = 16384
+# runc's words around what fails once the clone has begun, and once the init is at work.
+START = "unable to start container process: "
+INIT = START + "error during container init: "
+
 _INTERRUPTING = (_signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM)
 
 
@@ -88,7 +91,7 @@ class Launched:
         A pty's master that comes with the message is kept in `master`. Raises PyruncError for an ERROR message.
         """
         try:
-            data, fds = native.recv(self.sync, _MESSAGE_SIZE, 1)
+            data, fds = native.recv(self.sync, wire.MESSAGE_SIZE, 1)
         except ConnectionResetError:
             return None
         if fds:
@@ -106,7 +109,7 @@ class Launched:
 
     def answer(self) -> None:
         """Let the init go on. Raises OSError."""
-        native.send(self.sync, b"A")
+        native.send(self.sync, wire.GO_ON)
 
     def close_sync(self) -> None:
         """Leave the conversation."""
@@ -229,7 +232,7 @@ def carry_out(launched: Launched, steps: Iterable[Step], prefix: str = "") -> No
             from . import failures
 
             if step.kind == "clone":
-                prefix = failures.START
+                prefix = START
             raise failures.of_runtime(step, error, prefix) from error
 
 
@@ -253,8 +256,6 @@ def serve(launched: Launched) -> None:
         ready = message.type == wire.READY
         steps = served.get("ready" if ready else message.detail)
         if steps:
-            from .failures import INIT
-
             carry_out(launched, steps, INIT)
         if ready:
             return

@@ -12,6 +12,7 @@ import time
 
 from .. import jsonio
 from .state import replace
+from .wire import decode_times
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,9 +56,9 @@ class Timeline:
         Raises OSError.
         """
         count = len(plan.init)
-        times = memoryview(posix.pread(memfd, count * 16, offset)).cast("Q")
+        times = decode_times(posix.pread(memfd, count * 16, offset), count)
         shift = 0
-        for step, start, end in zip(plan.init, times[::2], times[1::2], strict=True):
+        for step, (start, end) in zip(plan.init, times, strict=True):
             before = shift
             if step.kind == "enter_time":
                 # From here on the init's clock is the one of its time namespace.
