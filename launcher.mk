@@ -50,3 +50,51 @@ $(LAUNCHER_BUILD)/bindings.gen.c: generate/bindings.py csrc/native.h | $(LAUNCHE
 
 $(LAUNCHER_BUILD):
 	mkdir -p $@
+
+# ---- installation: the launcher, and the ordinary build in a directory of its own --------------------------------
+
+PREFIX ?= /usr/local
+PACKAGE_VERSION = $(shell $(LAUNCHER_PYTHON) -IS -c 'import tomllib; print(tomllib.load(open("pyproject.toml", "rb"))["project"]["version"])')
+MACHINE := $(shell uname -m)
+LAUNCHER_TREE = $(LAUNCHER_PYTHON) -IS packaging/tree.py --launcher $(LAUNCHER) --modules $(LAUNCHER_BUILD)/modules
+
+# pyrunc and its dependencies, built for the interpreter that will import them.
+$(LAUNCHER_BUILD)/modules: $(LAUNCHER_MODULES) pyproject.toml setup.py $(wildcard csrc/*.[ch] generate/*.py spec-schemas/*)
+	rm -rf $@ $(LAUNCHER_BUILD)/venv
+	$(LAUNCHER_PYTHON) -m venv $(LAUNCHER_BUILD)/venv
+	$(LAUNCHER_BUILD)/venv/bin/python -m pip install -q --no-compile --target $@ .
+	touch $@
+
+.PHONY: install
+install: $(LAUNCHER) $(LAUNCHER_BUILD)/modules
+	$(LAUNCHER_TREE) $(or $(DESTDIR),/) $(PREFIX)
+
+# The bundled interpreter needs nothing but the C library, and finds the libraries of its extensions beside it.
+$(LAUNCHER_BUILD)/python3: $(LAUNCHER_ARCHIVE)
+	$(CC) -no-pie -o $@ $(dir $<)python.o -Wl,--whole-archive $< -Wl,--no-whole-archive -rdynamic \
+	    -Wl,--disable-new-dtags,-rpath,'$$ORIGIN/../lib' -Wl,-Bstatic -lexpat -lz -Wl,-Bdynamic -lm
+
+DIST := build/dist
+DIST_NAME = pyrunc-$(PACKAGE_VERSION)-$(MACHINE)
+
+.PHONY: dist dist-tar dist-deb
+dist: dist-tar dist-deb
+
+# For any Linux with this C library or a later one: unpack it anywhere, run bin/pyrunc.
+dist-tar: $(LAUNCHER) $(LAUNCHER_BUILD)/modules $(LAUNCHER_BUILD)/python3
+	rm -rf $(DIST)/$(DIST_NAME)
+	$(LAUNCHER_TREE) --bundle $(LAUNCHER_BUILD)/python3 $(DIST) /$(DIST_NAME)
+	cp README.md $(DIST)/$(DIST_NAME)/
+	tar -C $(DIST) --sort=name --owner=0 --group=0 --numeric-owner -czf $(DIST)/$(DIST_NAME).tar.gz $(DIST_NAME)
+
+# For Debian: the ordinary build runs on the distribution's Python.
+dist-deb: $(LAUNCHER) $(LAUNCHER_BUILD)/modules
+	rm -rf $(DIST)/deb
+	$(LAUNCHER_TREE) $(DIST)/deb /usr
+	mkdir -p $(DIST)/deb/DEBIAN
+	printf '%s\n' 'Package: pyrunc' 'Version: $(PACKAGE_VERSION)' 'Architecture: $(shell dpkg --print-architecture)' \
+	    'Maintainer: the pyrunc developers <pyrunc@localhost>' \
+	    'Depends: libc6, libcap2, python$(LAUNCHER_VERSION)' 'Section: admin' 'Priority: optional' \
+	    'Description: OCI low-level container runtime' ' Starts containers by the OCI runtime specification, in place of runc.' \
+	    > $(DIST)/deb/DEBIAN/control
+	dpkg-deb --root-owner-group --build $(DIST)/deb $(DIST)/$(DIST_NAME).deb

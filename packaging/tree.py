@@ -1,0 +1,111 @@
+"""Lay out an installation: the launcher, and the ordinary build that it hands cold commands to.
+
+    PREFIX/bin/pyrunc                 the launcher
+    PREFIX/lib/pyrunc/bin/python3     the interpreter of the ordinary build
+    PREFIX/lib/pyrunc/modules/        pyrunc and what it depends on: all that this interpreter can import besides the
+                                      standard library
+    PREFIX/lib/pyrunc/lib/            only with --bundle: the standard library and the shared libraries it needs
+
+The launcher finds these from its own place, so the tree can be moved. Without --bundle the interpreter is a symbolic
+link to the host's.
+
+Usage: tree.py [--bundle PYTHON] --launcher FILE --modules DIRECTORY ROOT PREFIX
+"""
+
+from __future__ import annotations
+
+import argparse
+import compileall
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+# Parts of the standard library that nothing of the ordinary build reaches, and which are half of it.
+UNUSED = (
+    "config-*", "__pycache__", "ensurepip", "idlelib", "lib2to3", "pydoc_data", "test", "tkinter", "turtledemo", "venv",
+    "dist-packages", "site-packages", "sitecustomize.py", "usercustomize.py", "EXTERNALLY-MANAGED",
+)  # fmt: skip
+
+# The C library is the host's; these are its parts (and the kernel's own, linux-vdso).
+C_LIBRARY = re.compile(r"^(ld-linux|libc|libm|libdl|libpthread|librt|libutil|libresolv|linux-vdso)\b")
+
+# What extension modules may need besides: small libraries, copied. Extensions that need others are left out.
+COPIED_LIBRARIES = re.compile(r"^(libffi|libcap|libseccomp|libgcc_s)\b")
+
+
+def libraries(path: Path) -> dict[str, Path]:
+    """The shared libraries that a file needs besides the C library: their names and where they are."""
+    output = subprocess.run(["ldd", path], capture_output=True, text=True, check=True).stdout
+    found = {name: Path(place) for name, place in re.findall(r"^\s*(\S+) => (\S+)", output, re.MULTILINE)}
+    return {name: place for name, place in found.items() if not C_LIBRARY.match(name)}
+
+
+def bundle_interpreter(python: Path, home: Path) -> None:
+    """Copy an interpreter, the standard library and the shared libraries that these need."""
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    (home / "bin").mkdir(parents=True)
+    shutil.copy2(python, home / "bin" / "python3")
+    standard = home / "lib" / version
+    shutil.copytree(sysconfig.get_path("stdlib"), standard, ignore=shutil.ignore_patterns(*UNUSED))
+    for extension in (standard / "lib-dynload").glob("*.so"):
+        if not all(COPIED_LIBRARIES.match(name) for name in libraries(extension)):
+            extension.unlink()
+    compile_tree(standard, home / "lib" / version)
+
+
+def copy_libraries(home: Path) -> None:
+    """Put the libraries that extension modules need where the bundled interpreter looks for them."""
+    for extension in home.rglob("*.so"):
+        for name, place in libraries(extension).items():
+            if not COPIED_LIBRARIES.match(name):
+                raise SystemExit(f"{extension} needs {name}, which is not bundled")
+            if home not in place.parents:
+                shutil.copy2(place, home / "lib" / name)
+
+
+def compile_tree(directory: Path, shown: Path) -> None:
+    """Compile all modules; tracebacks name them under `shown`. What can't be compiled here is not of this version."""
+    compileall.compile_dir(
+        directory, quiet=2, stripdir=str(directory), prependdir=str(shown), maxlevels=20,
+        invalidation_mode=compileall.py_compile.PycInvalidationMode.UNCHECKED_HASH,
+    )  # fmt: skip
+
+
+def lay_out(root: Path, prefix: Path, launcher: Path, modules: Path, bundled: Path | None) -> None:
+    """Make the tree under root; what an earlier installation left in its private directory goes first."""
+    top = root / prefix.relative_to("/")
+    home = top / "lib" / "pyrunc"
+    shutil.rmtree(home, ignore_errors=True)
+    if bundled is not None:
+        bundle_interpreter(bundled, home)
+    else:
+        (home / "bin").mkdir(parents=True)
+        (home / "bin" / "python3").symlink_to(Path(sys.executable).resolve())
+    shutil.copytree(modules, home / "modules", ignore=shutil.ignore_patterns("__pycache__", "bin"))
+    compile_tree(home / "modules", prefix / "lib" / "pyrunc" / "modules")
+    if bundled is not None:
+        copy_libraries(home)
+    (top / "bin").mkdir(parents=True, exist_ok=True)
+    target = top / "bin" / "pyrunc"
+    target.unlink(missing_ok=True)  # a running launcher's file can't be written to
+    shutil.copyfile(launcher, target)
+    target.chmod(0o755)
+
+
+def main() -> None:
+    """Read the command line and lay the tree out."""
+    parser = argparse.ArgumentParser(description="Lay out an installation of pyrunc.")
+    parser.add_argument("--bundle", type=Path, help="the interpreter to copy, with its standard library")
+    parser.add_argument("--launcher", type=Path, required=True)
+    parser.add_argument("--modules", type=Path, required=True)
+    parser.add_argument("root", type=Path)
+    parser.add_argument("prefix", type=Path)
+    args = parser.parse_args()
+    lay_out(args.root, args.prefix, args.launcher, args.modules, args.bundle)
+
+
+if __name__ == "__main__":
+    main()
