@@ -50,7 +50,7 @@ COMMANDS: list[click.Command] = [
                 ["--timeline"], default="", metavar="FILE", help="draw a timeline that create or run has written"
             ),
         ],
-        help="""Show what `create` and `start` would do, step by step, without doing it.
+        help="""Show what `run` would do, step by step, without doing it.
 
         Each step has its phase, who carries it out, the kernel's call, its arguments, and the place in config.json
         that causes it. No privilege is needed.

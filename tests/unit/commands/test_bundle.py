@@ -1,0 +1,141 @@
+"""The commands that look at a bundle."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pyrunc import commands, main
+from pyrunc.libcontainer import example
+from pyrunc.report import PyruncError
+from pyrunc.settings import Settings
+
+SETTINGS = Settings(name="pyrunc", root="/r", root_given=False, cgroup_manager="cgroupfs", rootless=None)
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    (tmp_path / "rootfs").mkdir()
+    assert commands.execute("spec", SETTINGS, {"bundle": str(tmp_path), "rootless": False}) == 0
+    return tmp_path
+
+
+def change(bundle: Path, **members: Any) -> None:
+    path = bundle / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **members}))
+
+
+def pyrunc(*words: str) -> int:
+    return main.main(["pyrunc", *words])
+
+
+def test_spec_writes_the_example_with_tabs(bundle: Path) -> None:
+    text = (bundle / "config.json").read_text()
+    assert json.loads(text) == example.example()
+    assert text.startswith('{\n\t"ociVersion": "1.3.0",\n\t"process": {\n\t\t"terminal": true,')
+
+
+def test_spec_leaves_an_existing_file_alone(bundle: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (bundle / "config.json").write_text("mine")
+    assert pyrunc("spec", "--bundle", str(bundle)) == 1
+    assert 'msg="File config.json exists. Remove it first"' in capfd.readouterr().err
+    assert (bundle / "config.json").read_text() == "mine"
+
+
+def test_spec_rootless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert pyrunc("spec", "--rootless") == 0
+    assert json.loads((tmp_path / "config.json").read_text()) == example.rootless_example()
+
+
+def test_validate_a_good_bundle(bundle: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for words in ([str(bundle)], ["-b", str(bundle)]):
+        assert pyrunc("validate", *words) == 0
+        assert capfd.readouterr().out == f"{bundle}/config.json: no problem found\n"
+
+
+def test_validate_prints_every_problem(bundle: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    change(bundle, hostname=7, mounts=[{"destination": 1}], oddity=1)
+    assert pyrunc("validate", str(bundle)) == 1
+    lines = capfd.readouterr().out.splitlines()
+    assert any(line.startswith("error: /hostname: ") for line in lines)
+    assert any(line.startswith("error: /mounts/0/destination: ") for line in lines)
+    assert any(line.startswith("warning: /oddity: ") for line in lines)
+
+
+def test_validate_as_json(bundle: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    change(bundle, oddity=1)
+    assert pyrunc("validate", "--format=json", str(bundle)) == 0
+    value = json.loads(capfd.readouterr().out)
+    assert value["file"] == f"{bundle}/config.json"
+    assert [(problem["severity"], problem["pointer"]) for problem in value["problems"]] == [("warning", "/oddity")]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["validate", "--format", "xml"], "invalid format option"),
+        (["validate", "a", "--bundle", "b"], "the bundle is named twice"),
+        (["plan", "--format", "xml"], "invalid format option"),
+        (["plan", "--timeline", "/dev/null"], "/dev/null is no timeline"),
+        (["--systemd-cgroup", "plan"], "not supported yet"),
+        (["plan", "--bundle", "/nowhere"], "JSON specification file config.json not found"),
+        (["plan", "a/b"], "invalid container ID format"),
+    ],
+)
+def test_what_is_refused(words: list[str], message: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert pyrunc(*words) == 1
+    assert message in capfd.readouterr().err
+
+
+def test_plan_in_every_format(bundle: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for words in ([], ["--format", "tree"]):
+        assert pyrunc("plan", "-b", str(bundle), *words, "c1") == 0
+        text = capfd.readouterr().out
+        assert "pivot_root" in text
+        assert "/r" not in text.split()
+    assert pyrunc("plan", "-b", str(bundle), "--format=json", "c1") == 0
+    assert "pivot_root" in json.dumps(json.loads(capfd.readouterr().out))
+
+
+def test_plan_does_nothing(bundle: Path, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    assert pyrunc("--root", str(root), "plan", "-b", str(bundle), "c1") == 0
+    assert not root.exists()
+
+
+def test_plan_diff_shows_what_changes(
+    bundle: Path, tmp_path_factory: pytest.TempPathFactory, capfd: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path_factory.mktemp("other")
+    (other / "rootfs").mkdir()
+    (other / "config.json").write_text(json.dumps({**example.example(), "hostname": "another"}))
+    assert pyrunc("plan", "-b", str(bundle), "--diff", str(other)) == 0
+    text = capfd.readouterr().out
+    assert "another" in text
+    assert "mask_path" not in text
+
+
+def test_plan_draws_a_timeline(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    event = {"name": "pivot_root", "cat": "rootfs", "ph": "X", "ts": 5.0, "dur": 2.5, "pid": 1, "tid": 2, "args": {}}
+    (tmp_path / "trace").write_text(json.dumps({"traceEvents": [event]}))
+    assert pyrunc("plan", "--timeline", str(tmp_path / "trace")) == 0
+    assert "pivot_root" in capfd.readouterr().out
+
+
+def test_features_is_json(capfd: pytest.CaptureFixture[str]) -> None:
+    assert pyrunc("features") == 0
+    text = capfd.readouterr().out
+    assert json.loads(text)["ociVersionMax"] == "1.3.0"
+    assert text.startswith('{\n    "ociVersionMin"')
+
+
+def test_the_systemd_manager_is_refused_where_a_plan_would_need_it() -> None:
+    asked = Settings(name="pyrunc", root="/r", root_given=False, cgroup_manager="systemd", rootless=None)
+    with pytest.raises(PyruncError, match="not supported yet"):
+        commands.execute("plan", asked, {
+            "id": "c", "bundle": "/", "config": "config.json", "format": "table", "diff": "", "timeline": "",
+        })  # fmt: skip

@@ -1,0 +1,54 @@
+"""The linter and the type checker have nothing to say, and the rules that they don't know hold."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PLACES = ["pyrunc", "generate", "tests", "setup.py"]
+
+
+@pytest.mark.parametrize("words", [["ruff", "check", *PLACES], ["mypy"]], ids=["ruff", "mypy"])
+def test_the_tool_has_nothing_to_say(words: list[str]) -> None:
+    done = subprocess.run([sys.executable, "-m", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_module_has_its_tests() -> None:
+    tests = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
+    # Declarations, wiring and the click commands, which test_hotargv.py and test_commands.py go through.
+    without = {"__init__.py", "__main__.py", "spectypes.py"}
+    missing = [
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "pyrunc").rglob("*.py")
+        if path.name not in without
+        and not {"_generated", "cli", "compile"} & set(path.parts)
+        and f"test_{path.name}" not in tests
+    ]
+    assert missing == []
+
+
+def test_nothing_is_left_to_do_later() -> None:
+    places = [path for name in ("pyrunc", "csrc", "generate") for path in (ROOT / name).rglob("*.[pch]*")]
+    marks = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
+    found = [str(path) for path in places if path.suffix in (".py", ".c", ".h") and marks.search(path.read_text())]
+    assert found == []
+
+
+def test_hot_modules_use_neither_open_nor_print() -> None:
+    # A core-only interpreter has neither (docs/architecture.md).
+    from tests.unit.test_hot_imports import modules
+
+    found = []
+    for name in modules():
+        path = ROOT.joinpath(*name.split(".")).with_suffix(".py")
+        if not path.exists():
+            path = path.with_suffix("") / "__init__.py"
+        if re.search(r"(?<![\w.])(open|print|input)\(", re.sub(r'"""[\s\S]*?"""', "", path.read_text())):
+            found.append(name)
+    assert found == []
