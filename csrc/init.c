@@ -109,17 +109,19 @@ static bool is_expected(const struct step *step, int error)
     return false;
 }
 
-/* Carries the plan out. A step of level n > 0 runs only where the step of level n - 1 before it failed with one of the
- * errnos that it names; any other failure ends the init. */
+/* Carries the plan out. A step of level n > 0 runs only where a step of level n - 1 before it failed with one of the
+ * errnos that it names, and makes up for that failure; other steps may stand between the two. Any other failure ends
+ * the init. */
 static void run_plan(struct init *init, uint64_t (*times)[2])
 {
     bool failed[MAX_LEVEL + 1] = {false};
     for (uint32_t i = 0; i < init->plan->step_count; i++) {
         const struct step *step = &init->plan->steps[i];
-        for (int level = step->level; level <= MAX_LEVEL; level++)
-            failed[level] = false;
-        if (step->level > 0 && !failed[step->level - 1])
-            continue;
+        if (step->level > 0) {
+            if (!failed[step->level - 1])
+                continue;
+            failed[step->level - 1] = false;
+        }
         init->current = i;
         if (times != NULL)
             times[i][0] = (uint64_t)sys_monotonic();
