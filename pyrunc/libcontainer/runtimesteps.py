@@ -111,7 +111,7 @@ def _clone(launched: Launched, flags: int, cgroup: str, join: tuple[str, ...]) -
     launched.sync, theirs = native.socketpair()
     timed = launched.timeline is not None
     blob = wire.encode(plan, slots, timeline=timed, fault=launched.fault)
-    launched.times_at = (len(blob) + 7) & ~7
+    launched.times_at = wire.times_offset(len(blob))
     launched.plan_fd = native.memfd("pyrunc-plan", blob, launched.times_at + 16 * len(plan.init) if timed else 0)
     image = native.init_image()
     joins = []
@@ -169,17 +169,23 @@ def _prlimit(launched: Launched, resource: int, soft: int, hard: int) -> None:
 
 
 def _write_oom_score_adj(launched: Launched, value: int) -> None:
-    from .sysfiles import write_file
+    from . import procfs
 
-    write_file(f"/proc/{launched.pid}/oom_score_adj", str(value))
+    procfs.write(launched.pid, "oom_score_adj", str(value))
 
 
 def _runtime_hook(
-    launched: Launched, hook: str, index: int, path: str, args: tuple[str, ...], env: tuple[str, ...], timeout: int
+    launched: Launched,
+    hook: str,
+    index: int,
+    path: str,
+    args: tuple[str, ...],
+    env: tuple[str, ...] | None,
+    timeout: int,
 ) -> None:
     from . import hooks
 
-    config = {"path": path, "args": list(args), "env": list(env), "timeout": timeout}
+    config = {"path": path, "args": args, "env": env, "timeout": timeout}
     hooks.run_hook(config, hook, index, launched.record.hook_state("creating"))
 
 

@@ -21,7 +21,8 @@ def runtime_hooks(context: Context) -> None:
     at = ""
     for name in _RUNTIME_HOOKS:
         for index, hook in enumerate(_hooks(context, name)):
-            env = tuple(hook.get("env") or ())
+            env = hook.get("env")
+            env = None if env is None else tuple(env)  # None: the runtime's own, as with runc
             pointer = f"/hooks/{name}/{index}"
             at = at or f"/hooks/{name}"
             context.serve("create_runtime", "runtime_hook", name, index, *_command(hook, env), pointer=pointer)
@@ -54,7 +55,9 @@ def _hooks(context: Context, name: str) -> list[dict[str, Any]]:
     return (context.spec.get("hooks") or {}).get(name) or []
 
 
-def _command(hook: dict[str, Any], env: tuple[str, ...]) -> tuple[str, tuple[str, ...], tuple[str, ...], int]:
+def _command(
+    hook: dict[str, Any], env: tuple[str, ...] | None
+) -> tuple[str, tuple[str, ...], tuple[str, ...] | None, int]:
     """path, args, env and timeout (seconds, 0 for none) of a hook. Without args, argv[0] is the path."""
     return hook["path"], tuple(hook.get("args") or (hook["path"],)), env, hook.get("timeout") or 0
 
