@@ -323,14 +323,14 @@ int pyrunc_memfd(const char *name, const char *data, size_t length, size_t size)
 }
 
 /* Opens /dev/null where a standard stream is closed, so that no descriptor of ours becomes one. Gives the number of
- * the first preserved descriptor that is not open, or 0. */
+ * the first preserved descriptor that the caller did not leave open, or 0: what is close-on-exec is ours. */
 int pyrunc_prepare_fds(int preserve_fds)
 {
     for (int fd = 0; fd < 3; fd++)
         if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) < 0) /* the lowest free number: fd itself */
             return -errno;
     for (int fd = 3; fd < 3 + preserve_fds; fd++)
-        if (fcntl(fd, F_GETFD) < 0)
+        if (fcntl(fd, F_GETFD) != 0)
             return fd;
     return 0;
 }

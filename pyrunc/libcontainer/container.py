@@ -28,7 +28,7 @@ def create(options: LaunchOptions, fault: tuple[int, int] = (-1, 0)) -> None:
     """Create the container and leave its init waiting for `start`. Raises PyruncError, everything undone."""
     from .launch import abandon
 
-    launched = _launch(_load_spec(options), options, fault)
+    launched = _launch(_prepare(options), options, fault)
     try:
         launched.answer()
         launched.write_timeline()
@@ -43,9 +43,10 @@ def run(options: LaunchOptions, fault: tuple[int, int] = (-1, 0)) -> int:
     Gives the exit code: the process's, 128 + n where signal n ended it, 0 where detached. Raises PyruncError,
     everything undone, for what fails up to the poststart hooks.
     """
+    from .foreground import take_signals, wait
     from .launch import abandon
 
-    spec = _load_spec(options)
+    spec = _prepare(options)
     relay = None
     if spec["process"].get("terminal") and not options.detach:
         from .console import Relay
@@ -55,6 +56,7 @@ def run(options: LaunchOptions, fault: tuple[int, int] = (-1, 0)) -> int:
     try:
         if relay is not None:
             relay.attach(launched.master)
+        signals = -1 if options.detach else take_signals(launched)
         launched.answer()
         while launched.receive() is not None:
             continue
@@ -68,18 +70,20 @@ def run(options: LaunchOptions, fault: tuple[int, int] = (-1, 0)) -> int:
             relay.restore()
         abandon(launched)
         raise
-    from .foreground import wait
-
     posix.close(launched.lock)  # from here on others may delete it
-    code = wait(launched, relay)
+    code = wait(launched, relay, signals)
     if not options.keep:
         delete(options.root, options.id, force=True)
     return code
 
 
-def _load_spec(options: LaunchOptions) -> dict[str, Any]:
+def _prepare(options: LaunchOptions) -> dict[str, Any]:
+    """Judge what the command was started with, and load the configuration. Before any descriptor is made."""
     from . import spec
 
+    store.check_id(options.id)
+    listening = listen_fds()
+    options.preserve_fds += listening
     missing = native.prepare_fds(options.preserve_fds)
     if missing:
         raise PyruncError(
@@ -87,7 +91,18 @@ def _load_spec(options: LaunchOptions) -> dict[str, Any]:
             errno=errno.ENOENT,
             hint="--preserve-fds counts the open descriptors from 3 on",
         )
-    return spec.load(options.bundle, options.config)
+    loaded: dict[str, Any] = spec.load(options.bundle, options.config)
+    if listening:
+        loaded["process"]["env"] = [*loaded["process"].get("env", ()), f"LISTEN_FDS={listening}", "LISTEN_PID=1"]
+    return loaded
+
+
+def listen_fds() -> int:
+    """How many descriptors from 3 on were passed to this process for its service to listen on (sd_listen_fds(3))."""
+    pid, count = posix.environ.get(b"LISTEN_PID", b""), posix.environ.get(b"LISTEN_FDS", b"")
+    if not count.isdigit() or pid != str(posix.getpid()).encode():
+        return 0
+    return int(count)
 
 
 def _launch(spec: dict[str, Any], options: LaunchOptions, fault: tuple[int, int]) -> Launched:

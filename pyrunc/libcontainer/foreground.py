@@ -16,11 +16,10 @@ _PR_SET_CHILD_SUBREAPER = 36
 _SIGINFO_SIZE = 128  # struct signalfd_siginfo begins with the signal's number (signalfd(2))
 
 
-def wait(launched: Launched, relay: Relay | None) -> int:
-    """Wait until the container's process ends: its exit status, or 128 + n where signal n ended it.
+def take_signals(launched: Launched) -> int:
+    """Get ready for `wait` before the process starts; gives the descriptor from which the signals are read.
 
-    All signals that can be are passed on to it, but SIGCHLD, at which children are reaped (those of the container
-    too, where this process is their subreaper), and SIGWINCH where a terminal is relayed. Raises OSError.
+    From then on all signals wait to be passed on, and this process is the subreaper. Raises OSError.
     """
     if not launched.options.no_subreaper and not launched.record.ownPids:
         # With a pid namespace of its own, the container's orphans never come up to here.
@@ -29,8 +28,16 @@ def wait(launched: Launched, relay: Relay | None) -> int:
         prctl(_PR_SET_CHILD_SUBREAPER, 1)
     numbers = _signal.valid_signals() - {_signal.SIGKILL, _signal.SIGSTOP}
     _signal.pthread_sigmask(_signal.SIG_BLOCK, numbers)
-    signals = native.signalfd(numbers)
-    code = _reap(launched.pid)  # its SIGCHLD may have come before
+    return native.signalfd(numbers)
+
+
+def wait(launched: Launched, relay: Relay | None, signals: int) -> int:
+    """Wait until the container's process ends: its exit status, or 128 + n where signal n ended it.
+
+    Every signal is passed on to it, but SIGCHLD, at which children are reaped (those of the container too, where
+    this process is their subreaper), and SIGWINCH where a terminal is relayed. Raises OSError.
+    """
+    code = -1
     while code < 0:
         if relay is None or relay.wait(signals):
             code = _handle(launched, relay, signals)

@@ -234,7 +234,8 @@ def test_memfd_holds_the_data_and_zeros_behind_it() -> None:
 def test_prepare_fds_opens_closed_standard_streams_and_finds_gaps() -> None:
     code = (
         "import os; from pyrunc import native; os.close(0); os.close(2); os.closerange(3, 64);"
-        "os.dup2(1, 3); os.dup2(1, 4); print(native.prepare_fds(2), native.prepare_fds(4),"
+        "os.dup2(1, 3); os.dup2(1, 4); os.dup2(1, 5, inheritable=False); os.dup2(1, 6);"
+        "print(native.prepare_fds(2), native.prepare_fds(4),"
         "os.readlink('/proc/self/fd/0'), os.readlink('/proc/self/fd/2'))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
