@@ -32,7 +32,6 @@ _PROPAGATION_NAMES = {bit: "MS_" + name.upper() for name, bit in PROPAGATION.ite
 _PROPAGATION_NAMES[_MS_REC] = "MS_REC"
 _RLIMIT_NAMES = {number: name for name, number in RLIMITS.items()}
 _UNLIMITED = (1 << 64) - 1
-_NOT_KEPT = 0xFFFFFFFF
 _ALL_CAPABILITIES = (1 << len(NAMES)) - 1
 
 
@@ -118,16 +117,14 @@ _FORMATS: dict[tuple[str, str], Callable[[int], str]] = {
 # Fields of which 0 says nothing, so that it is left out.
 _ZERO_IS_NOTHING = frozenset((
     "attr_set", "attr_clr", "rattr_set", "rattr_clr", "propagation", "copyup", "recursive", "timeout", "width",
-    "height", "flags",
+    "height", "flags", "keep",
 ))  # fmt: skip
 
 
 def _is_nothing(kind: str, field: str, value: Arg) -> bool:
     if value is None or value in ((), ""):
         return True
-    if field == "keep" and kind != "bounding":
-        return value == _NOT_KEPT
-    return value == 0 and field in _ZERO_IS_NOTHING
+    return value == 0 and field in _ZERO_IS_NOTHING and kind != "bounding"
 
 
 def arguments(step: Step) -> list[tuple[str, str]]:

@@ -1,0 +1,232 @@
+"""Launch plans for the tests: a small valid configuration to compile, and the cases of the golden plans.
+
+`python3 -m tests.support.plans` writes tests/unit/golden/ anew; look at the difference before committing it.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pyrunc.libcontainer import show
+from pyrunc.libcontainer.compile import compile_launch
+from pyrunc.libcontainer.example import example, rootless_example
+from pyrunc.libcontainer.host import HostFacts
+from pyrunc.libcontainer.options import LaunchOptions
+from pyrunc.libcontainer.plan import LaunchPlan, Step
+
+GOLDEN = Path(__file__).resolve().parent.parent / "unit" / "golden"
+
+Spec = dict[str, Any]
+
+_ALL_TYPES = ("pid", "network", "mount", "ipc", "uts", "user", "cgroup", "time")
+_MAPPING = [{"containerID": 0, "hostID": 100000, "size": 65536}]
+
+
+def minimal(**changes: Any) -> Spec:
+    """The least that a container with a mount namespace needs. changes: members of the spec to replace."""
+    spec: Spec = {
+        "ociVersion": "1.3.0",
+        "root": {"path": "rootfs"},
+        "process": {"args": ["true"], "cwd": "/", "env": ["PATH=/bin", "HOME=/"], "user": {"uid": 0, "gid": 0}},
+        "linux": {"namespaces": [{"type": "mount"}]},
+    }
+    spec.update(copy.deepcopy(changes))
+    return spec
+
+
+def with_process(**changes: Any) -> Spec:
+    """`minimal`, with these members of `process`."""
+    spec = minimal()
+    spec["process"].update(changes)
+    return spec
+
+
+def with_linux(*types: str, **changes: Any) -> Spec:
+    """`minimal`, with new namespaces of these types besides the mount namespace, and these members of `linux`."""
+    spec = minimal()
+    spec["linux"]["namespaces"].extend([{"type": type} for type in types])
+    spec["linux"].update(changes)
+    if "user" in types:
+        spec["linux"].setdefault("uidMappings", copy.deepcopy(_MAPPING))
+        spec["linux"].setdefault("gidMappings", copy.deepcopy(_MAPPING))
+    return spec
+
+
+def compiled(spec: Spec, facts: HostFacts | None = None, **options: Any) -> LaunchPlan:
+    """The spec's plan; options: LaunchOptions'."""
+    settings = {"id": "box", "bundle": "/bundle", "command": "run", **options}
+    return compile_launch(spec, LaunchOptions(**settings), facts or HostFacts())
+
+
+def find(plan: LaunchPlan, *kinds: str) -> list[Step]:
+    """The plan's steps of these kinds, in its order."""
+    return [step for step in plan.steps() if step.kind in kinds]
+
+
+def kinds(plan: LaunchPlan) -> list[str]:
+    """The kinds of the plan's steps, in its order."""
+    return [step.kind for step in plan.steps()]
+
+
+def values(step: Step, *fields: str) -> tuple[Any, ...]:
+    """The values of a step's fields of these names."""
+    return tuple(step.arg(field) for field in fields)
+
+
+def _default() -> LaunchPlan:
+    return compiled(example())
+
+
+def _create() -> LaunchPlan:
+    spec = example()
+    spec["process"]["consoleSize"] = {"width": 80, "height": 25}
+    spec["linux"]["cgroupsPath"] = "/pods/box"
+    return compiled(spec, command="create", console_socket="/run/console.sock", pid_file="/run/box.pid", preserve_fds=2)
+
+
+def _rootless() -> LaunchPlan:
+    spec = rootless_example()
+    for kind in ("uid", "gid"):
+        spec["linux"][kind + "Mappings"] = [{"containerID": 0, "hostID": 1000, "size": 1}]
+    spec["process"]["user"] = {"uid": 0, "gid": 0, "additionalGids": [27]}
+    spec["process"]["oomScoreAdj"] = 100
+    return compiled(spec, HostFacts(euid=1000, egid=1000, cgroup_self="/user.slice/shell", cgroup_writable=False))
+
+
+def _joined() -> LaunchPlan:
+    spec = with_linux()
+    spec["linux"]["namespaces"] = [{"type": type, "path": f"/proc/7/ns/{type}"} for type in _ALL_TYPES]
+    spec["process"]["oomScoreAdj"] = -5
+    spec["process"]["rlimits"] = [{"type": "RLIMIT_NPROC", "soft": 10, "hard": 20}]
+    return compiled(spec, command="create")
+
+
+def _hooks() -> LaunchPlan:
+    spec = minimal(annotations={"org.example.quote": 'say "hi"'})
+    names = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
+    spec["hooks"] = {name: [{"path": f"/hooks/{name}"}] for name in names}
+    spec["hooks"]["createRuntime"].append(
+        {"path": "/hooks/second", "args": ["second", "two words"], "env": ["A=b"], "timeout": 5}
+    )
+    spec["hooks"]["createContainer"].append({"path": "/hooks/third", "args": ["third"], "env": ["C=d"], "timeout": 7})
+    return compiled(spec)
+
+
+def _mounts() -> LaunchPlan:
+    spec = minimal()
+    rows = (
+        ("/proc", "proc", "proc", "nosuid hidepid=2"),
+        ("/dev", "tmpfs", "tmpfs", "ro nosuid mode=755"),
+        ("/tmp", "tmpfs", "tmpfs", "ro rw sync async tmpcopyup size=1m,nr_inodes=9"),
+        ("/run", "tmpfs", "", "ro lazytime noatime strictatime rprivate"),
+        ("/sys", "sysfs", "sysfs", "ro"),
+        ("/sys/fs/cgroup", "cgroup", "cgroup", "ro nosuid"),
+        ("data", "bind", "data", ""),
+        ("/plain", "none", "/srv", "bind"),
+        ("/all", "none", "/srv", "rbind ro nosuid rro rnoatime rslave shared"),
+        ("/exec", "none", "/srv", "rbind exec sync"),
+        ("/disk", "ext4", "/dev/sdb1", "ro dirsync errors=continue"),
+        ("/layers", "overlay", "overlay", "lowerdir=/a\\,b:/c,upperdir=/d"),
+        ("/all", "none", "", "remount nodev relatime"),
+    )
+    spec["mounts"] = [
+        {"destination": target, "type": type, "source": source, "options": options.split()}
+        for target, type, source, options in rows
+    ]
+    return compiled(spec)
+
+
+def _chroot() -> LaunchPlan:
+    spec = with_process(terminal=True, cwd="/work")
+    spec["linux"]["namespaces"] = [{"type": "pid"}]
+    return compiled(spec)
+
+
+def _userns() -> LaunchPlan:
+    spec = with_linux(*(type for type in _ALL_TYPES if type != "mount"))
+    spec["linux"]["timeOffsets"] = {"monotonic": {"secs": 60, "nanosecs": 5}, "boottime": {"secs": -1}}
+    spec["linux"]["sysctl"] = {"net.ipv4.ip_forward": "1", "net/ipv4/conf/all/rp_filter": "0"}
+    spec["linux"]["devices"] = [
+        {"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229},
+        {"path": "/dev/pipe", "type": "p", "fileMode": 0o600, "uid": 1, "gid": 2},
+    ]
+    spec["mounts"] = [
+        {"destination": "/sys", "type": "sysfs", "options": ["nosuid"]},
+        {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup"},
+        {"destination": "/data", "source": "/srv/data", "options": ["rbind", "ro", "rprivate"]},
+        {"destination": "/peer", "source": "/srv/peer", "options": ["bind", "shared"]},
+    ]
+    spec["process"]["oomScoreAdj"] = -999
+    spec["process"]["rlimits"] = [{"type": "RLIMIT_NOFILE", "soft": 1024, "hard": (1 << 64) - 1}]
+    spec.update(hostname="box", domainname="example")
+    return compiled(spec)
+
+
+def _nested() -> LaunchPlan:
+    spec = with_linux("pid", rootfsPropagation="rshared")
+    spec["mounts"] = [
+        {"destination": "/data", "source": "/srv/data", "options": ["rbind", "nosuid"]},
+        {"destination": "/sys", "type": "sysfs"},
+        {"destination": "/sys/fs/cgroup", "type": "cgroup2"},
+    ]
+    facts = HostFacts(in_userns=True, setgroups=False, cgroup_writable=False, kcore=False)
+    return compiled(spec, facts, no_pivot=True, no_new_keyring=True)
+
+
+def _process() -> LaunchPlan:
+    spec = with_process(
+        user={"uid": 1000, "gid": 1001, "umask": 0o77, "additionalGids": [5, 27]},
+        cwd="/home/user",
+        env=["A=1", "PATH=/bin:/usr/bin", "HOME=", "A=2"],
+        args=["sh", "-c", "exit 3"],
+        oomScoreAdj=10,
+        noNewPrivileges=True,
+        rlimits=[{"type": "RLIMIT_CORE", "soft": 0, "hard": 0}],
+        capabilities={
+            "bounding": ["CAP_KILL", "CAP_CHOWN", "CAP_BPF", "CAP_NONSENSE"],
+            "permitted": ["CAP_KILL", "CAP_CHOWN"],
+            "effective": ["CAP_KILL"],
+            "inheritable": ["CAP_KILL", "CAP_SYSLOG"],
+            "ambient": ["CAP_KILL", "CAP_CHOWN"],
+        },
+    )
+    spec["linux"]["maskedPaths"] = ["/proc/kcore"]
+    spec["linux"]["readonlyPaths"] = ["/proc/sys"]
+    return compiled(spec, HostFacts(cap_last_cap=37), command="create")
+
+
+CASES: dict[str, Callable[[], LaunchPlan]] = {
+    "default": _default,
+    "create-terminal": _create,
+    "rootless": _rootless,
+    "joined-namespaces": _joined,
+    "hooks": _hooks,
+    "mounts": _mounts,
+    "no-mount-namespace": _chroot,
+    "user-namespace": _userns,
+    "nested": _nested,
+    "process": _process,
+}
+
+
+def golden_files() -> dict[str, str]:
+    """Each golden file's name and the text that it should have: every case as a tree, and the default as JSON too."""
+    texts = {f"{name}.txt": show.tree(case()) for name, case in CASES.items()}
+    texts["default.json"] = show.as_json(CASES["default"]())
+    return texts
+
+
+def main() -> None:
+    """Write the golden files anew."""
+    for old in GOLDEN.iterdir():
+        old.unlink()
+    for name, text in golden_files().items():
+        (GOLDEN / name).write_text(text, encoding="utf-8")
+        print(f"wrote {GOLDEN / name}")
+
+
+if __name__ == "__main__":
+    main()
