@@ -1,0 +1,56 @@
+# make demo   shows what pyrunc does      make test   runs everything that this machine can run
+# Both set themselves up in .venv, and install the Debian packages that are missing where they may (as root).
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+# What a build is made of; the commit is baked in, so a new one is a change too.
+SOURCES := pyproject.toml setup.py $(wildcard csrc/*.[ch] csrc/Makefile generate/*.py spec-schemas/*.json) \
+	$(shell find pyrunc -name '*.py' -not -path 'pyrunc/_generated/*') $(wildcard .git/logs/HEAD)
+
+.PHONY: help build install-dev test lint fuzz demo bench clean
+help:
+	@echo 'make demo    build pyrunc and show what it does (root)'
+	@echo 'make test    everything that this machine can run; PYTEST="-k name" for less'
+	@echo 'make lint    ruff and mypy'
+	@echo 'make bench   compare with runc and crun, and write the table of docs/performance.md (root)'
+	@echo 'make build   build for the sources in place, as .venv/bin/pyrunc'
+	@echo 'make clean   remove what was built'
+
+build install-dev: $(VENV)/.built
+
+# Python packages: what the build, pyrunc and its development want.
+$(VENV)/.installed: pyproject.toml scripts/packages.sh scripts/requirements.py
+	@PYTHON='$(PYTHON)' scripts/packages.sh build
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python scripts/requirements.py > $(VENV)/requirements.txt
+	$(BIN)/python -m pip install -q --disable-pip-version-check -r $(VENV)/requirements.txt
+	@touch $@
+
+$(VENV)/.built: $(VENV)/.installed $(SOURCES)
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@touch $@
+
+test: $(VENV)/.built
+	@PYTHON='$(PYTHON)' scripts/packages.sh test
+	@$(BIN)/python -m pytest $(PYTEST)
+
+lint: $(VENV)/.built
+	$(BIN)/python -m ruff check pyrunc generate tests scripts setup.py
+	$(BIN)/python -m mypy
+
+demo: $(VENV)/.built
+	@PYTHON='$(PYTHON)' scripts/packages.sh demo
+	@scripts/demo.sh $(BIN)/pyrunc
+
+bench: $(VENV)/.built
+	@PYTHON='$(PYTHON)' scripts/packages.sh bench
+	@$(BIN)/python tests/bench/bench.py --write docs/performance.md
+
+clean:
+	$(MAKE) -C csrc clean
+	rm -rf $(VENV) build dist pyrunc.egg-info pyrunc/_generated pyrunc/_core.* tests/bench/out
+	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
+
+include launcher.mk

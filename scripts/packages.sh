@@ -1,0 +1,75 @@
+#!/bin/sh
+# Make sure that the system has what a purpose needs: build, demo, test or bench.
+# What is missing is installed by apt-get where that can be done; else the packages are named, by their Debian names.
+set -eu
+
+PYTHON=${PYTHON:-python3}
+
+# What each purpose needs: a command that succeeds where the thing is there, and the Debian package that has it.
+needs() {
+    cat <<END
+command -v gcc|gcc
+echo '#include <stdlib.h>' | gcc -E -|libc6-dev
+command -v musl-gcc|musl-tools
+echo '#include <linux/openat2.h>' | gcc -E -|linux-libc-dev
+echo '#include <sys/capability.h>' | gcc -E -|libcap-dev
+$PYTHON -c 'import venv, ensurepip'|python3-venv
+$PYTHON -c 'import sysconfig, os; os.stat(sysconfig.get_path("include") + "/Python.h")'|python3-dev
+END
+    [ "$1" = build ] || echo "busybox --list-full && ! ldd /bin/busybox|busybox-static"
+    [ "$1" != bench ] || printf '%s\n' 'command -v runc|runc' 'command -v crun|crun'
+    [ "$1" != test ] || printf '%s\n' 'command -v git|git' 'command -v ip|iproute2'
+}
+
+# What is good to have: without it some tests are skipped.
+wants() {
+    [ "$1" != test ] || cat <<END
+command -v clang|clang
+can_fuzz|libclang-rt-dev
+END
+}
+
+can_fuzz() {
+    program=$(mktemp)
+    echo 'int LLVMFuzzerTestOneInput(void) { return 0; }' | clang -x c - -fsanitize=fuzzer,address -o "$program"
+    code=$?
+    rm -f "$program"
+    return $code
+}
+
+missing() {
+    "$@" | while IFS= read -r line; do
+        (eval "${line%|*}") >/dev/null 2>&1 || printf '%s ' "${line##*|}"
+    done
+}
+
+install() {
+    [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || return 1
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get install -qq -y --no-install-recommends "$@" >/dev/null 2>&1 && return
+    # The lists of a fresh machine are empty, or too old.
+    apt-get update -qq >/dev/null 2>&1 || true
+    apt-get install -qq -y --no-install-recommends "$@" >/dev/null
+}
+
+"$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || {
+    echo "pyrunc: $PYTHON is missing or older than 3.11 (Debian package: python3; or make PYTHON=…)" >&2
+    exit 1
+}
+purpose=$1
+names=$(missing needs "$purpose")
+if [ -n "$names" ]; then
+    echo "pyrunc: installing $names"
+    # shellcheck disable=SC2086 # a list of names
+    install $names || true
+    names=$(missing needs "$purpose")
+    if [ -n "$names" ]; then
+        echo "pyrunc: can't $purpose without: $names(as root: apt-get install $names)" >&2
+        exit 1
+    fi
+fi
+names=$(missing wants "$purpose")
+if [ -n "$names" ]; then
+    # shellcheck disable=SC2086
+    install $names || echo "pyrunc: some tests are skipped without: $names"
+fi
