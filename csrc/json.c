@@ -138,7 +138,7 @@ static Py_UCS4 scan_escape(struct scan *scan)
     if (name != NULL)
         return (unsigned char)characters[name - names];
     if (c != 'u') {
-        refuse("Invalid \\escape: ", start - 1);
+        refuse("Invalid \\escape", start - 1);
         return END;
     }
     Py_UCS4 value = scan_hex(scan);

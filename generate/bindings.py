@@ -92,11 +92,18 @@ def field_row(struct: str, kind: str, name: str) -> str:
 def source(header: str) -> str:
     """The C source for a header's text."""
     header = re.sub(r"/\*.*?\*/", "", header, flags=re.DOTALL)
-    parts = ["/* Made by generate/bindings.py from native.h. */", '#include "ffi.h"', '#include "native.h"', "#include <limits.h>"]
+    parts = [
+        "/* Made by generate/bindings.py from native.h. */",
+        '#include "ffi.h"',
+        '#include "native.h"',
+        "#include <limits.h>",
+    ]
     rows, methods = [], []
     for name, fields in structs(header):
         table = name.replace("struct ", "fields_")
-        parts.append("\n".join([f"static const struct ffi_field {table}[] = {{", *(field_row(name, *f) for f in fields), "};"]))
+        parts.append(
+            "\n".join([f"static const struct ffi_field {table}[] = {{", *(field_row(name, *f) for f in fields), "};"])
+        )
         rows.append(f'    {{"{name}", sizeof({name}), {table}, {len(fields)}}},')
     for result, name, parameters in functions(header):
         parts.append(wrapper(result, name, parameters))

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import compileall
+import py_compile
 import re
 import shutil
 import subprocess
@@ -70,7 +71,7 @@ def compile_tree(directory: Path, shown: Path) -> None:
     """Compile all modules; tracebacks name them under `shown`. What can't be compiled here is not of this version."""
     compileall.compile_dir(
         directory, quiet=2, stripdir=str(directory), prependdir=str(shown), maxlevels=20,
-        invalidation_mode=compileall.py_compile.PycInvalidationMode.UNCHECKED_HASH,
+        invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
     )  # fmt: skip
 
 

@@ -1,0 +1,340 @@
+"""The launcher's parts: what is frozen, the binding of native.h, and its C modules in the place of the ordinary ones.
+
+The C modules are built as shared objects here, and the unit tests of the Python modules over them are run on them.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import marshal
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Callable
+from importlib.machinery import ExtensionFileLoader
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from generate import bindings, freeze
+
+ROOT = Path(__file__).resolve().parents[2]
+CSRC = ROOT / "csrc"
+
+
+# ---- what is frozen --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    """A package `pyrunc` of our own, to freeze."""
+    (tmp_path / "pyrunc" / "sub").mkdir(parents=True)
+    for name in ("__init__.py", "sub/__init__.py", "sub/leaf.py"):
+        (tmp_path / "pyrunc" / name).write_text("")
+    return tmp_path
+
+
+def frozen(package: Path, source: str) -> set[str]:
+    (package / "pyrunc" / "main.py").write_text(source)
+    return set(freeze.reach(root=package))
+
+
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        ("import posix, sys", {"posix"}),
+        ("from .sub import leaf", {"pyrunc.sub", "pyrunc.sub.leaf"}),
+        ("from . import sub", {"pyrunc.sub"}),
+        ("import pyrunc.sub.leaf", {"pyrunc.sub", "pyrunc.sub.leaf"}),
+        ("from .sub.leaf import thing", {"pyrunc.sub", "pyrunc.sub.leaf"}),
+        ("def f():\n    from .sub import leaf", {"pyrunc.sub", "pyrunc.sub.leaf"}),
+        ("if TYPE_CHECKING:\n    import typing", set()),
+        ("from __future__ import annotations", set()),
+        ("try:\n    import json\nexcept ImportError:\n    pass", set()),
+        ("from .cli import main", {"pyrunc.cli"}),
+    ],
+)
+def test_what_is_imported_is_frozen(package: Path, source: str, names: set[str]) -> None:
+    assert frozen(package, source) == {"pyrunc", "pyrunc.main"} | names
+
+
+@pytest.mark.parametrize("source", ["import re", "\n\nfrom .absent import x", "def f():\n    import json"])
+def test_an_import_that_the_launcher_has_not_is_named_with_its_line(package: Path, source: str) -> None:
+    line = source[: source.index("import")].count("\n") + 1
+    with pytest.raises(freeze.FreezeError, match=rf"pyrunc/main\.py:{line}: the launcher has no module"):
+        frozen(package, source)
+
+
+def test_annotations_and_docstrings_are_not_frozen(package: Path) -> None:
+    source = [
+        '"""Docs."""',
+        "x: Missing",
+        "y: Missing = 1",
+        "class C:",
+        "    z: Missing",
+        "def f(a: Missing, *, b: Missing = 2) -> Missing: return a + b",
+    ]
+    (package / "pyrunc" / "main.py").write_text("\n".join(source))
+    module = freeze.reach(root=package)["pyrunc.main"]
+    assert module is not None
+    space: dict[str, Any] = {"__name__": "pyrunc.main"}
+    exec(marshal.loads(freeze.marshalled("pyrunc.main", *module)), space)
+    assert space["f"](1) == 3
+    assert space["f"].__annotations__ == {}
+    assert space["y"] == 1
+    assert space.get("__doc__") is None
+
+
+def test_the_table_is_sorted_as_the_search_in_it_needs(package: Path) -> None:
+    (package / "pyrunc" / "main.py").write_text("import time, posix\nfrom .sub import leaf\nfrom . import cli\n")
+    modules = freeze.reach(root=package)
+    rows = [line.split('"')[1] for line in freeze.table(modules).splitlines() if line.startswith('    {"')]
+    assert rows == sorted(rows, key=str.encode)
+    assert set(rows) == set(modules)
+
+
+def test_pyrunc_itself_can_be_frozen() -> None:
+    reached = freeze.reach()
+    assert {"pyrunc.main", "pyrunc.libcontainer.launch", "pyrunc.cli"} <= set(reached)
+    assert not any(name.startswith("pyrunc.cli.") for name in reached)
+
+
+# ---- the binding of native.h -----------------------------------------------------------------------------------------
+
+
+def test_declarations_are_read() -> None:
+    header = """
+/* struct no { int x; }; */
+struct pair {
+    int a;
+    const char *text;
+    uint64_t wide;
+};
+int64_t f(struct pair *p, const int *n, int m[2]);
+int g(void);
+"""
+    assert bindings.structs(header) == [("struct pair", [("int", "a"), ("char *", "text"), ("uint64_t", "wide")])]
+    assert bindings.functions(header) == [("int64_t", "f", ["struct pair *", "int *", "int *"]), ("int", "g", [])]
+
+
+def test_a_type_without_a_conversion_is_an_error() -> None:
+    with pytest.raises(ValueError, match="no conversion for double"):
+        bindings.source("int f(double x);\n")
+
+
+def test_every_function_of_the_header_is_bound() -> None:
+    header = (CSRC / "native.h").read_text()
+    declared = {line.partition("(")[0].split()[-1] for line in header.splitlines() if line.endswith(");")}
+    bound = {line.split('"')[1] for line in bindings.source(header).splitlines() if "METH_FASTCALL" in line}
+    assert bound == declared
+    assert "pyrunc_clone_init" in bound
+
+
+# ---- the C modules ---------------------------------------------------------------------------------------------------
+
+
+def load(name: str, path: Path) -> ModuleType:
+    loader = ExtensionFileLoader(name, str(path))
+    spec = importlib.util.spec_from_loader(name, loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def objects(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the launcher's C modules as shared objects: _json.so, _core.so and _prctl.so."""
+    directory = tmp_path_factory.mktemp("launcher")
+    (directory / "bindings.gen.c").write_text(bindings.source((CSRC / "native.h").read_text()))
+    sources = {
+        "_json": [CSRC / "json.c"],
+        "_core": [CSRC / "ffi.c", directory / "bindings.gen.c", CSRC / "native.c"],
+        "_prctl": [CSRC / "prctl.c"],
+    }
+    include = [f"-I{sysconfig.get_path('include')}", f"-I{CSRC}"]
+    for name, files in sources.items():
+        command = ["gcc", "-std=gnu11", "-O1", "-shared", "-fPIC", *include, *files, "-o", directory / f"{name}.so"]
+        subprocess.run(command, check=True)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def c_json(objects: Path) -> ModuleType:
+    return load("_json", objects / "_json.so")
+
+
+# Puts the launcher's modules in the place of the ordinary ones, hides json from pyrunc.jsonio as the launcher does, and
+# runs the tests that are named.
+STAND_IN = """
+import builtins, importlib.util, json, sys
+from importlib.machinery import ExtensionFileLoader
+directory, root = sys.argv[1:3]
+sys.path.insert(0, root)
+
+def load(name, loader=None):
+    spec = importlib.util.spec_from_loader(name, loader) if loader else importlib.util.find_spec(name)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    module.__builtins__ = {**vars(builtins), "__import__": import_without_json}
+    spec.loader.exec_module(module)
+    return module
+
+def import_without_json(name, *rest):
+    if name == "json":
+        raise ImportError(name)
+    return __import__(name, *rest)
+
+import pyrunc
+for name in ("_json", "pyrunc._core", "_prctl"):
+    load(name, ExtensionFileLoader(name, f"{directory}/{name.rpartition('.')[2]}.so"))
+pyrunc.jsonio = load("pyrunc.jsonio")
+import pytest
+from pyrunc import native
+assert "_cffi_backend" not in sys.modules
+raise SystemExit(pytest.main(["-q", "-p", "no:cacheprovider", f"--rootdir={root}", *sys.argv[3:]]))
+"""
+
+
+@pytest.mark.parametrize(
+    "tests",
+    ["tests/unit/test_native.py", "tests/unit/test_jsonio.py", "tests/unit/test_log.py"],
+)
+def test_the_modules_stand_in_for_the_ordinary_ones(objects: Path, tests: str) -> None:
+    command = [sys.executable, "-c", STAND_IN, objects, ROOT, tests]
+    result = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert " passed" in result.stdout
+
+
+class Context:
+    strict = True
+    object_hook = None
+    object_pairs_hook = None
+    parse_float = float
+    parse_int = int
+
+    @staticmethod
+    def parse_constant(word: str) -> None:
+        raise ValueError(f"{word} is no JSON value")
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=12,
+)
+PIECES = st.sampled_from(
+    [*'{}[]",:\\ \n\t-+.eE0123456789x', *"é☃\x01", *'true fals null 1.5 -0 "a" "a":1 \\u12 \\ud83d \\ude00 \\n'.split()]
+)
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> str:
+    """The text of a value with a piece of it taken out or put in."""
+    text = json.dumps(draw(VALUES), ensure_ascii=draw(st.booleans()), indent=draw(st.sampled_from([None, 1])))
+    start = draw(st.integers(0, len(text)))
+    end = draw(st.integers(start, min(len(text), start + 3)))
+    return text[:start] + draw(PIECES | st.just("")) + text[end:]
+
+
+def outcome(read: Callable[[], Any]) -> str:
+    """The value and its end as text (in which 1 is not 1.0), or the error and its place."""
+    try:
+        return repr(read())
+    except json.JSONDecodeError as error:
+        return f"{error.msg} at {error.pos}"
+    except ValueError as error:
+        return "{} at {}".format(*error.args)
+
+
+@given(st.lists(PIECES, max_size=12).map("".join) | damaged())
+def test_the_scanner_agrees_with_json_on_values_errors_and_their_places(c_json: ModuleType, text: str) -> None:
+    scan = c_json.make_scanner(Context)
+    decoder = json.JSONDecoder()
+    start = len(text) - len(text.lstrip(" \t\n\r"))
+    assert outcome(lambda: scan(text, start)) == outcome(lambda: decoder.raw_decode(text, start))
+
+
+@given(VALUES)
+def test_the_encoder_writes_what_json_writes(c_json: ModuleType, value: Any) -> None:
+    encode = c_json.make_encoder(None, None, None, None, ":", ",", False, False, False)
+    assert "".join(encode(value, 0)) == json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+@given(st.text())
+def test_a_string_is_written_as_json_writes_it(c_json: ModuleType, text: str) -> None:
+    assert c_json.encode_basestring(text) == json.dumps(text, ensure_ascii=False)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000])
+def test_deep_nesting_is_refused(c_json: ModuleType, text: str) -> None:
+    with pytest.raises(RecursionError):
+        c_json.make_scanner(Context)(text, 0)
+
+
+def test_what_has_no_form_in_json_is_refused(c_json: ModuleType) -> None:
+    def refuse(value: object) -> None:
+        raise TypeError(f"no {type(value).__name__}")
+
+    encode = c_json.make_encoder(None, refuse, None, None, ":", ",", False, False, False)
+    with pytest.raises(TypeError, match="no set"):
+        encode([{1}], 0)
+    with pytest.raises(TypeError, match="keys must be str, not int"):
+        encode({1: 2}, 0)
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        encode(float("inf"), 0)
+    circle: list[Any] = []
+    circle.append(circle)
+    with pytest.raises(RecursionError):
+        encode(circle, 0)
+
+
+@pytest.fixture(scope="session")
+def core(objects: Path) -> ModuleType:
+    return load("pyrunc._core", objects / "_core.so")
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        ("lib.pyrunc_setns(1)", TypeError),
+        ("lib.pyrunc_setns('1', 0)", TypeError),
+        ("lib.pyrunc_setns(1 << 40, 0)", OverflowError),
+        ("lib.pyrunc_signalfd(-1)", OverflowError),
+        ("lib.pyrunc_listen('text')", TypeError),
+        ("lib.pyrunc_clone_init(ffi.new('int[2]'))", TypeError),
+        ("lib.pyrunc_poll(3, 1, 1, 0, ffi.new('char[]', 1))", TypeError),
+        ("lib.pyrunc_poll(['x'], 1, 1, 0, ffi.new('char[]', 1))", TypeError),
+        ("lib.pyrunc_socketpair(ffi.new('char[]', 8))", TypeError),
+        ("ffi.new('double[2]')", TypeError),
+        ("ffi.new('struct unknown *')", TypeError),
+        ("ffi.new('int[]')", TypeError),
+        ("ffi.new('int[]', -1)", ValueError),
+        ("ffi.new('int[]', ['x'])", TypeError),
+        ("ffi.new('int[]', b'text')", TypeError),
+        ("ffi.new('int[2]')[2]", IndexError),
+        ("ffi.new('struct pyrunc_clone *').unknown", AttributeError),
+        ("ffi.new('struct pyrunc_clone *').args", TypeError),
+        ("setattr(ffi.new('struct pyrunc_clone *'), 'pid', 1 << 40)", OverflowError),
+        ("setattr(ffi.new('struct pyrunc_clone *'), 'args', b'text')", TypeError),
+        ("ffi.from_buffer(b'text', require_writable=True)", BufferError),
+        ("ffi.cast('int', ffi.new('int *'))", TypeError),
+    ],
+)
+def test_a_wrong_use_of_the_binding_raises(core: ModuleType, call: str, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        eval(call, {"ffi": core.ffi, "lib": core.lib, "setattr": setattr})
+
+
+def test_memory_is_shared_with_a_buffer(core: ModuleType) -> None:
+    data = bytearray(b"abc")
+    view = core.ffi.from_buffer(data)
+    data[0] = ord("x")
+    assert (len(view), view[0], bytes(core.ffi.buffer(view, 2))) == (3, b"x", b"xb")
+    assert list(core.ffi.new("int[]", [1, -2])) == [1, -2]
+    assert list(core.ffi.new("char[]", b"a")) == [b"a", b"\0"]
