@@ -94,10 +94,10 @@ static int close_other(int fd, void *listener)
     return 0;
 }
 
-/* Closes everything of ours but the listener: a waiting container holds nothing of the host that can be closed. */
+/* Closes everything of ours but the listener: a waiting container holds nothing of the host that can be closed. The
+ * sync socket is the last: its end tells the runtime that the init waits. */
 static void let_go(struct init *init, int listener)
 {
-    close_fd(&init->sync);
     close_fd(&init->proc);
     close_fd(&init->root);
     close_fd(&init->null);
@@ -107,6 +107,7 @@ static void let_go(struct init *init, int listener)
     for (int i = 0; i < REGISTERS; i++)
         close_fd(&init->kept[i]);
     plan_each_fd(init->plan, close_other, &listener);
+    close_fd(&init->sync);
 }
 
 int step_await_start(struct init *init, const struct step_await_start *step)

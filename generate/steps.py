@@ -7,6 +7,7 @@ decode.c reads the fields (STEPS_FIELDS) and the dispatcher by which init.c call
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -75,7 +76,9 @@ def header(kinds: tuple[Kind, ...]) -> str:
 def main(argv: list[str]) -> int:
     """Write the header to the path given, or to csrc/steps.gen.h."""
     output = Path(argv[1]) if len(argv) > 1 else ROOT / "csrc" / "steps.gen.h"
-    output.write_text(header(INIT_KINDS), encoding="utf-8")
+    draft = output.with_suffix(f".{os.getpid()}")
+    draft.write_text(header(INIT_KINDS), encoding="utf-8")
+    draft.replace(output)  # whole at once, for a compiler that runs at the same time
     return 0
 
 
