@@ -123,6 +123,10 @@ static void run_plan(struct init *init, uint64_t (*times)[2])
             failed[step->level - 1] = false;
         }
         init->current = i;
+        if (i == init->plan->step_count - 1 && memchr(failed, true, sizeof(failed)) != NULL) {
+            fail(init, FAILED, "a step before it failed, and no alternative made up for that");
+            give_up(init, i, FAILED);
+        }
         if (times != NULL)
             times[i][0] = (uint64_t)sys_monotonic();
         int error = -run_step(init, step);

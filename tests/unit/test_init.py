@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from pyrunc.libcontainer import wire
-from tests.support.host import wait_for
 from tests.support.init import Launch, Outcome, build, plan_of, run, shell, step
 
 VARIANTS = ("init", "init-asan")
@@ -115,6 +114,17 @@ def test_an_alternative_of_a_skipped_step_is_skipped(init: Path) -> None:
 def test_a_failure_that_is_not_named_ends_the_init(init: Path) -> None:
     missing = step("chdir", path="/no/such", on_errno=(errno.EPERM,))
     refused(run(init, missing, step("chdir", level=1, path="/"), shell("true")), errno.ENOENT, "/no/such")
+
+
+def test_an_alternative_may_come_later(init: Path) -> None:
+    missing = step("chdir", path="/no/such", on_errno=(errno.ENOENT,))
+    steps = (missing, step("umask", mask=0o22), step("umask", mask=0o27), step("chdir", level=1, path="/bin"))
+    assert ran(run(init, *steps, shell("pwd -P"))) == os.path.realpath("/bin") + "\n"
+
+
+def test_a_failure_without_an_alternative_keeps_the_program_from_running(init: Path) -> None:
+    missing = step("chdir", path="/no/such", on_errno=(errno.ENOENT,))
+    refused(run(init, missing, step("umask", mask=0), shell("true")), 0, "no alternative made up for that")
 
 
 def test_the_timeline_has_start_and_end_of_each_step_that_ran(init: Path) -> None:
@@ -490,4 +500,3 @@ def test_the_program_has_its_home(init: Path) -> None:
     show = step("execute", args=("/usr/bin/env",), env=("A=b",))
     assert ran(run(init, step("home", uid=0), show)) == f"A=b\nHOME={home}\n"
     assert ran(run(init, step("home", uid=3999999999), show)) == "A=b\nHOME=/\n"
-    assert wait_for is not None
