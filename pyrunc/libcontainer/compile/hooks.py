@@ -37,7 +37,7 @@ def container_hooks(context: Context, name: str, status: str) -> None:
     head, tail = state_around_pid(context, status)
     for index, hook in enumerate(hooks):
         env = hook.get("env")
-        if not env and name == "startContainer":
+        if env is None and name == "startContainer":
             # No rule of the specification: runc has always done so, and hooks count on it.
             env = context.process.get("env")
         context.add(

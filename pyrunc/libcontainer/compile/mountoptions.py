@@ -227,31 +227,3 @@ def parse(options: Iterable[str]) -> MountOptions:
             result.data.append((index, word))
     result._finish()
     return result
-
-
-def nearest(word: str) -> str:
-    """The known option that is most like `word`; "" where none is near."""
-    best = ""
-    best_distance = max(1, len(word) // 3) + 1
-    for known in KNOWN_OPTIONS:
-        if abs(len(known) - len(word)) < best_distance:
-            distance = _distance(word, known)
-            if distance < best_distance:
-                best, best_distance = known, distance
-    return best
-
-
-def _distance(one: str, other: str) -> int:
-    """How many letters must be put in, taken out, exchanged or swapped with the next one to get from one to the
-    other (optimal string alignment)."""
-    before: list[int] = []
-    previous = list(range(len(other) + 1))
-    for i, letter in enumerate(one, 1):
-        row = [i]
-        for j, target in enumerate(other, 1):
-            cost = min(previous[j] + 1, row[j - 1] + 1, previous[j - 1] + (letter != target))
-            if i > 1 and j > 1 and letter == other[j - 2] and one[i - 2] == target:
-                cost = min(cost, before[j - 2] + 1)
-            row.append(cost)
-        before, previous = previous, row
-    return previous[-1]

@@ -109,12 +109,21 @@ def compile_mounts(context: Context, mounts: list[Mount]) -> list[Mount]:
 def _refuse_option(mount: Mount, message: str) -> PyruncError:
     """The error for the first option that the mount can't have, with the nearest legal word."""
     index, word = mount.options.data[0]
-    near = mountoptions.nearest(word)
+    near = _nearest(word)
     return PyruncError(
         f'{message}: "{word}"',
         pointer=f"{mount.pointer}/options/{index}",
         hint=f'did you mean "{near}"?' if near else "",
     )
+
+
+def _nearest(word: str) -> str:
+    """The option that was probably meant; "" where none is near, or where jsonschema, which explains, is not at hand."""
+    try:
+        from ..explain import nearest
+    except ImportError:
+        return ""
+    return nearest(word, mountoptions.KNOWN_OPTIONS)
 
 
 def _check_bind(mount: Mount, context: Context) -> None:

@@ -1,0 +1,149 @@
+"""The words of config.md's table of mount options."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pyrunc.libcontainer.compile.constants import MOUNT_ATTR_ATIME, MS_PRIVATE, MS_REC, MS_SHARED, MS_SLAVE
+from pyrunc.libcontainer.compile.mountoptions import KNOWN_OPTIONS, parse
+
+RDONLY, NOSUID, NODEV, NOEXEC, NOATIME, STRICTATIME, NODIRATIME = 1, 2, 4, 8, 0x10, 0x20, 0x80
+NOSYMFOLLOW = 0x200000
+
+# config.md, "Linux mount options", idmap and ridmap apart.
+TABLE = """
+    async atime bind defaults dev diratime dirsync exec iversion lazytime loud mand noatime nodev nodiratime noexec
+    noiversion nolazytime nomand norelatime nostrictatime nosuid nosymfollow private ratime rbind rdev rdiratime
+    relatime remount rexec rnoatime rnodiratime rnoexec rnorelatime rnostrictatime rnosuid rnosymfollow ro rprivate
+    rrelatime rro rrw rshared rslave rstrictatime rsuid rsymfollow runbindable rw shared silent slave strictatime suid
+    symfollow sync tmpcopyup unbindable rnodev
+"""
+
+
+def test_the_table_is_known_and_nothing_else() -> None:
+    assert sorted(KNOWN_OPTIONS) == sorted(TABLE.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "attr_set", "attr_clr"),
+    [
+        ("ro nosuid nodev noexec nosymfollow", RDONLY | NOSUID | NODEV | NOEXEC | NOSYMFOLLOW, 0),
+        ("rw suid dev exec symfollow", 0, RDONLY | NOSUID | NODEV | NOEXEC | NOSYMFOLLOW),
+        ("ro rw", 0, RDONLY),
+        ("rw ro", RDONLY, 0),
+        ("nosuid suid nosuid", NOSUID, 0),
+        ("defaults silent loud iversion noiversion", 0, 0),
+    ],
+)
+def test_attributes(words: str, attr_set: int, attr_clr: int) -> None:
+    options = parse(words.split())
+    assert (options.attr_set, options.attr_clr) == (attr_set, attr_clr)
+
+
+# The last word about the access time replaces the whole setting; words that only clear leave it.
+@pytest.mark.parametrize(
+    ("words", "attr_set", "attr_clr"),
+    [
+        ("noatime", NOATIME, MOUNT_ATTR_ATIME | NODIRATIME),
+        ("relatime", 0, MOUNT_ATTR_ATIME | NODIRATIME),
+        ("strictatime", STRICTATIME, MOUNT_ATTR_ATIME | NODIRATIME),
+        ("nodiratime", NODIRATIME, MOUNT_ATTR_ATIME),
+        ("nodiratime strictatime", STRICTATIME | NODIRATIME, MOUNT_ATTR_ATIME),
+        ("noatime strictatime", STRICTATIME, MOUNT_ATTR_ATIME | NODIRATIME),
+        ("strictatime noatime", NOATIME, MOUNT_ATTR_ATIME | NODIRATIME),
+        ("noatime atime", 0, 0),
+        ("strictatime nostrictatime", 0, 0),
+        ("relatime norelatime", 0, 0),
+        ("noatime norelatime", NOATIME, MOUNT_ATTR_ATIME | NODIRATIME),
+        ("nodiratime diratime", 0, 0),
+        ("atime norelatime nostrictatime diratime", 0, 0),
+    ],
+)
+def test_access_times(words: str, attr_set: int, attr_clr: int) -> None:
+    options = parse(words.split())
+    assert (options.attr_set, options.attr_clr) == (attr_set, attr_clr)
+
+
+@pytest.mark.parametrize(
+    ("words", "rattr_set", "rattr_clr"),
+    [
+        ("rro rnosuid", RDONLY | NOSUID, 0),
+        ("rrw rsuid rdev rexec rsymfollow", 0, RDONLY | NOSUID | NODEV | NOEXEC | NOSYMFOLLOW),
+        ("rnodev rnoexec rnosymfollow", NODEV | NOEXEC | NOSYMFOLLOW, 0),
+        ("rro rrw", 0, RDONLY),
+        ("rrw rro", RDONLY, 0),
+        ("rnoatime", NOATIME, MOUNT_ATTR_ATIME),
+        ("ratime", 0, MOUNT_ATTR_ATIME),
+        ("rnoatime ratime", 0, MOUNT_ATTR_ATIME),
+        ("rnoatime rstrictatime", STRICTATIME, MOUNT_ATTR_ATIME),
+        ("rstrictatime rrelatime", 0, MOUNT_ATTR_ATIME),
+        ("rnorelatime", 0, MOUNT_ATTR_ATIME),
+        ("rnostrictatime", 0, MOUNT_ATTR_ATIME),
+        ("rnodiratime", NODIRATIME, 0),
+        ("rnodiratime rdiratime", 0, NODIRATIME),
+        ("ro noatime", 0, 0),
+    ],
+)
+def test_recursive_attributes(words: str, rattr_set: int, rattr_clr: int) -> None:
+    options = parse(words.split())
+    # what is set is also cleared only in the field of the access times, as mount_setattr(2) wants it
+    assert (options.rattr_set, options.rattr_clr & ~(rattr_set & MOUNT_ATTR_ATIME)) == (
+        rattr_set,
+        rattr_clr & ~(rattr_set & MOUNT_ATTR_ATIME),
+    )
+    assert not options.touched or "ro" in words.split()
+
+
+@given(st.lists(st.sampled_from(KNOWN_OPTIONS), max_size=12))
+def test_the_kernel_takes_every_combination(words: list[str]) -> None:
+    """mount_setattr(2), EINVAL: one access-time setting at most, with the whole field cleared; nothing both set and
+    cleared outside of it."""
+    options = parse(words)
+    for attr_set, attr_clr in ((options.attr_set, options.attr_clr), (options.rattr_set, options.rattr_clr)):
+        assert attr_set & MOUNT_ATTR_ATIME in (0, NOATIME, STRICTATIME)
+        assert attr_clr & MOUNT_ATTR_ATIME in (0, MOUNT_ATTR_ATIME)
+        if attr_set & MOUNT_ATTR_ATIME:
+            assert attr_clr & MOUNT_ATTR_ATIME
+        assert not attr_set & attr_clr & ~MOUNT_ATTR_ATIME
+    assert not options.data
+
+
+def test_superblock_flags_by_their_last_word() -> None:
+    options = parse("sync dirsync mand lazytime nomand async".split())
+    assert options.superblock == {"sync": "async", "dirsync": "dirsync", "mand": "nomand", "lazytime": "lazytime"}
+    assert options.attr_set == options.attr_clr == 0
+
+
+def test_propagation_in_order() -> None:
+    assert parse("rslave shared rprivate".split()).propagation == [MS_SLAVE | MS_REC, MS_SHARED, MS_PRIVATE | MS_REC]
+
+
+def test_other_words() -> None:
+    options = parse("bind rbind remount tmpcopyup".split())
+    assert (options.bind, options.remount, options.copy_up) == (2, True, True)
+    assert parse(["rbind", "bind"]).bind == 1
+    plain = parse(())
+    assert (plain.bind, plain.remount, plain.copy_up) == (0, False, False)
+
+
+def test_unknown_words_are_data_with_their_place() -> None:
+    assert parse(["ro", "size=1m", "nosuid", "", "idmap", "RO"]).data == [
+        (1, "size=1m"),
+        (3, ""),
+        (4, "idmap"),
+        (5, "RO"),
+    ]
+
+
+@pytest.mark.parametrize("words", ["", "bind", "rbind rprivate", "rbind rro", "remount", "defaults", "tmpcopyup"])
+def test_words_that_clear_nothing_else(words: str) -> None:
+    assert parse(words.split()).implied_clr(False) == 0
+
+
+@pytest.mark.parametrize("word", ["ro", "rw", "nosuid", "noatime", "diratime", "sync", "silent", "noiversion"])
+def test_a_flag_clears_the_flags_that_are_not_named(word: str) -> None:
+    cleared = RDONLY | NOSUID | NODEV | NOEXEC | NOSYMFOLLOW
+    assert parse([word]).implied_clr(False) == cleared & ~parse([word]).attr_set
+    assert parse([word]).implied_clr(True) == NOSYMFOLLOW

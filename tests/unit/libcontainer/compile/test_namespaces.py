@@ -1,0 +1,147 @@
+"""The namespaces phase."""
+
+from __future__ import annotations
+
+import pytest
+
+from pyrunc.libcontainer.compile.namespaces import sysctl_path
+from pyrunc.libcontainer.host import HostFacts
+from tests.support.plans import compiled, find, kinds, minimal, values, with_linux
+
+CLONE_NEWNS = 0x20000
+ROOTLESS = HostFacts(euid=1000)
+ONE_ID = [{"containerID": 0, "hostID": 1000, "size": 1}]
+
+
+def test_clone_makes_all_but_cgroup_and_time() -> None:
+    plan = compiled(with_linux("pid", "network", "ipc", "uts", "user", "cgroup", "time"))
+    flags, join = values(find(plan, "clone")[0], "flags", "join")
+    assert flags == 0x20000000 | 0x40000000 | 0x08000000 | 0x04000000 | 0x10000000 | CLONE_NEWNS
+    assert join == ()
+    assert [values(step, "flags") for step in find(plan, "unshare")] == [(0x02000000,), (0x80,)]
+
+
+def test_joined_namespaces_are_opened_by_the_runtime_and_not_made() -> None:
+    spec = minimal()
+    spec["linux"]["namespaces"] += [{"type": "network", "path": "/n"}, {"type": "cgroup", "path": "/c"}]
+    plan = compiled(spec)
+    assert [values(step, "slot", "type", "path") for step in find(plan, "open_namespace")] == [
+        ("namespace:network", "network", "/n"),
+        ("namespace:cgroup", "cgroup", "/c"),
+    ]
+    assert values(find(plan, "clone")[0], "flags", "join") == (
+        CLONE_NEWNS,
+        ("network=namespace:network", "cgroup=namespace:cgroup"),
+    )
+    assert not find(plan, "unshare", "loopback_up")
+
+
+def test_only_a_new_network_namespace_gets_its_loopback() -> None:
+    assert find(compiled(with_linux("network")), "loopback_up")
+    assert not find(compiled(minimal()), "loopback_up")
+
+
+def test_maps_are_written_by_the_runtime_before_init_becomes_root() -> None:
+    plan = compiled(with_linux("user", uidMappings=[*ONE_ID, {"containerID": 1, "hostID": 5, "size": 7}]))
+    assert kinds(plan)[kinds(plan).index("clone") + 1 :][:4] == ["request", "write_map", "write_map", "become_root"]
+    assert [values(step, "file", "lines") for step in find(plan, "write_map")] == [
+        ("uid_map", ("0 1000 1", "1 5 7")),
+        ("gid_map", ("0 100000 65536",)),
+    ]
+
+
+def test_an_unprivileged_single_gid_map_denies_setgroups_first() -> None:
+    """CVE-2014-8989: leaving a group could open what is forbidden to it."""
+    plan = compiled(with_linux("user", uidMappings=ONE_ID, gidMappings=ONE_ID), ROOTLESS)
+    order = kinds(plan)
+    assert values(find(plan, "write_setgroups")[0], "value") == ("deny",)
+    assert order.index("write_setgroups") < order.index("write_map")
+    assert values(find(plan, "user")[0], "set_groups") == (0,)
+
+
+@pytest.mark.parametrize(
+    ("facts", "gids"),
+    [
+        (HostFacts(), ONE_ID),
+        (ROOTLESS, [{"containerID": 0, "hostID": 1000, "size": 2}]),
+        (ROOTLESS, [*ONE_ID, {"containerID": 1, "hostID": 100000, "size": 1}]),
+    ],
+)
+def test_other_maps_leave_setgroups_allowed(facts: HostFacts, gids: list[dict[str, int]]) -> None:
+    plan = compiled(with_linux("user", gidMappings=gids), facts)
+    assert not find(plan, "write_setgroups")
+    assert values(find(plan, "user")[0], "set_groups") == (1,)
+
+
+def test_a_joined_user_namespace_has_its_maps_already() -> None:
+    spec = minimal()
+    spec["linux"]["namespaces"].append({"type": "user", "path": "/u"})
+    plan = compiled(spec)
+    assert not find(plan, "write_map", "request")
+    assert find(plan, "become_root")
+
+
+@pytest.mark.parametrize(("path", "request_name"), [("", "maps"), ("/u", "oom_score_adj")])
+def test_oom_score_adj_comes_from_outside_of_a_user_namespace(path: str, request_name: str) -> None:
+    spec = with_linux("user")
+    spec["linux"]["namespaces"][-1]["path"] = path
+    spec["process"]["oomScoreAdj"] = 0
+    plan = compiled(spec)
+    assert [step.kind for step in plan.served[request_name]][-1] == "write_oom_score_adj"
+    assert not find(plan, "oom_score_adj")
+    # /proc/PID of a process that is not dumpable belongs to root
+    assert kinds(plan).index("write_oom_score_adj") < kinds(plan).index("undumpable")
+
+
+def test_time_offsets_are_set_before_the_namespace_is_entered() -> None:
+    spec = with_linux("time", timeOffsets={"boottime": {"secs": -3}, "monotonic": {"nanosecs": 4}})
+    plan = compiled(spec)
+    assert [step.kind for step in find(plan, "unshare", "time_offset", "enter_time")] == [
+        "unshare",
+        "time_offset",
+        "time_offset",
+        "enter_time",
+    ]
+    assert [step.args for step in find(plan, "time_offset")] == [("boottime", -3, 0), ("monotonic", 0, 4)]
+    assert find(plan, "time_offset")[1].pointer == "/linux/timeOffsets/monotonic"
+
+
+def test_session_keyring_is_named_after_the_container() -> None:
+    assert values(find(compiled(minimal(), id="web"), "session_keyring")[0], "name") == ("_ses.web",)
+    assert not find(compiled(minimal(), no_new_keyring=True), "session_keyring")
+
+
+def test_names() -> None:
+    spec = with_linux("uts")
+    spec.update(hostname="h", domainname="d")
+    plan = compiled(spec)
+    assert values(find(plan, "hostname")[0], "name") == ("h",)
+    assert values(find(plan, "domainname")[0], "name") == ("d",)
+    spec.update(hostname="", domainname="")
+    assert not find(compiled(spec), "hostname", "domainname")
+
+
+def test_sysctls_in_listed_order_after_the_hooks_of_the_runtime() -> None:
+    """A hook may bring the device that net.ipv4.conf.NAME is about."""
+    spec = with_linux("network", sysctl={"net.ipv4.conf.eth0.forwarding": "1", "net.core.somaxconn": "9"})
+    spec["hooks"] = {"prestart": [{"path": "/bring-eth0"}]}
+    plan = compiled(spec)
+    assert [step.args for step in find(plan, "sysctl")] == [
+        ("net/ipv4/conf/eth0/forwarding", "1"),
+        ("net/core/somaxconn", "9"),
+    ]
+    assert kinds(plan).index("runtime_hook") < kinds(plan).index("sysctl") < kinds(plan).index("pivot_root")
+
+
+@pytest.mark.parametrize(
+    ("key", "path"),
+    [
+        ("net.ipv4.ip_forward", "net/ipv4/ip_forward"),
+        ("net/ipv4/ip_forward", "net/ipv4/ip_forward"),
+        ("net.ipv4.conf.eth0/100.rp_filter", "net/ipv4/conf/eth0.100/rp_filter"),
+        ("net/ipv4/conf/eth0.100/rp_filter", "net/ipv4/conf/eth0.100/rp_filter"),
+        ("single", "single"),
+    ],
+)
+def test_sysctl_path(key: str, path: str) -> None:
+    assert sysctl_path(key) == path
