@@ -5,32 +5,39 @@
 #   make dist                        build/dist/: a tar that needs nothing of the host but a kernel, and a .deb
 
 # The interpreter whose library is linked, and which runs the ordinary build of an installation.
-LAUNCHER_PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
+LAUNCHER_PYTHON ?= $(firstword $(wildcard /usr/bin/python3) $(PYTHON))
 
 LAUNCHER_BUILD := build/launcher
 LAUNCHER := $(LAUNCHER_BUILD)/pyrunc
-LAUNCHER_VAR = $(shell $(LAUNCHER_PYTHON) -IS -c 'import sysconfig; print(sysconfig.get_config_var("$(1)"))')
-LAUNCHER_VERSION := $(call LAUNCHER_VAR,VERSION)
-LAUNCHER_STDLIB := $(shell $(LAUNCHER_PYTHON) -IS -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')
-LAUNCHER_ARCHIVE := $(call LAUNCHER_VAR,LIBPL)/libpython$(LAUNCHER_VERSION).a
 
-# Static where there is a library to link; else shared, which starts the whole interpreter and takes twice the time.
+# Version, header and standard library directories, directory and file of the static library, directory of the shared
+# one, and the system's libraries that a static link needs.
+LAUNCHER_FACTS := $(shell $(LAUNCHER_PYTHON) -IS -c 'import sysconfig as s; v = s.get_config_var; \
+    print(v("VERSION"), v("INCLUDEPY"), s.get_path("stdlib"), v("LIBPL"), v("LIBDIR"), v("LIBS"), v("SYSLIBS"))')
+LAUNCHER_VERSION := $(word 1,$(LAUNCHER_FACTS))
+LAUNCHER_LIBPL := $(word 4,$(LAUNCHER_FACTS))
+LAUNCHER_ARCHIVE := $(LAUNCHER_LIBPL)/libpython$(LAUNCHER_VERSION).a
+
+# Static where there is a library to link; else shared, which starts the whole interpreter, in three times the time.
 LAUNCHER_LINK ?= $(if $(wildcard $(LAUNCHER_ARCHIVE)),static,shared)
 
-LAUNCHER_CFLAGS := -std=gnu11 -O2 -Wall -Wextra -Werror -I$(call LAUNCHER_VAR,INCLUDEPY) -Icsrc
+LAUNCHER_CFLAGS := -std=gnu11 -O2 -Wall -Wextra -Werror -I$(word 2,$(LAUNCHER_FACTS)) -Icsrc
 LAUNCHER_SOURCES := launcher.c importer.c ffi.c json.c native.c prctl.c
 ifeq ($(LAUNCHER_LINK),static)
 LAUNCHER_SOURCES += $(if $(filter 3.11,$(LAUNCHER_VERSION)),slim.c)
-LAUNCHER_LIBS := -static -no-pie $(LAUNCHER_ARCHIVE) $(call LAUNCHER_VAR,LIBS) $(call LAUNCHER_VAR,SYSLIBS)
+LAUNCHER_LIBS := -static -no-pie $(LAUNCHER_ARCHIVE) $(wordlist 6,99,$(LAUNCHER_FACTS))
 else
-LAUNCHER_CFLAGS += -DPYRUNC_STDLIB='L"$(LAUNCHER_STDLIB)"'
-LAUNCHER_LIBS := -L$(call LAUNCHER_VAR,LIBDIR) -Wl,-rpath,$(call LAUNCHER_VAR,LIBDIR) -lpython$(LAUNCHER_VERSION)
+LAUNCHER_CFLAGS += -DPYRUNC_STDLIB='L"$(word 3,$(LAUNCHER_FACTS))"'
+LAUNCHER_LIBS := $(foreach d,$(word 5,$(LAUNCHER_FACTS)),-L$d -Wl,-rpath,$d) -lpython$(LAUNCHER_VERSION)
 endif
 LAUNCHER_OBJECTS := $(patsubst %.c,$(LAUNCHER_BUILD)/%.o,$(LAUNCHER_SOURCES) frozen.gen.c bindings.gen.c)
 LAUNCHER_MODULES := $(shell find pyrunc -name '*.py')
 
+# A second make, since what is missing of the system decides how the launcher is linked.
 .PHONY: launcher
-launcher: $(LAUNCHER)
+launcher:
+	@PYTHON='$(LAUNCHER_PYTHON)' scripts/packages.sh build
+	@$(MAKE) --no-print-directory $(LAUNCHER)
 
 # A static glibc warns of functions that would load shared objects (getpwnam …); none of them is reached.
 $(LAUNCHER): $(LAUNCHER_OBJECTS)
@@ -38,6 +45,9 @@ $(LAUNCHER): $(LAUNCHER_OBJECTS)
 
 $(LAUNCHER_BUILD)/%.o: csrc/%.c $(wildcard csrc/*.h) launcher.mk | $(LAUNCHER_BUILD)
 	$(CC) $(LAUNCHER_CFLAGS) -c -o $@ $<
+
+# The build in place makes pyrunc/_generated and the init's image.
+$(LAUNCHER_BUILD)/native.o $(LAUNCHER_BUILD)/frozen.gen.c: $(VENV)/.built
 
 $(LAUNCHER_BUILD)/%.gen.o: $(LAUNCHER_BUILD)/%.gen.c csrc/importer.h csrc/ffi.h
 	$(CC) $(LAUNCHER_CFLAGS) -c -o $@ $<
@@ -66,19 +76,21 @@ $(LAUNCHER_BUILD)/modules: $(LAUNCHER_MODULES) pyproject.toml setup.py $(wildcar
 	touch $@
 
 .PHONY: install
-install: $(LAUNCHER) $(LAUNCHER_BUILD)/modules
+install: launcher
+	@$(MAKE) --no-print-directory $(LAUNCHER_BUILD)/modules
 	$(LAUNCHER_TREE) $(or $(DESTDIR),/) $(PREFIX)
 
 # The bundled interpreter needs nothing but the C library, and finds the libraries of its extensions beside it.
 $(LAUNCHER_BUILD)/python3: $(LAUNCHER_ARCHIVE)
-	$(CC) -no-pie -o $@ $(dir $<)python.o -Wl,--whole-archive $< -Wl,--no-whole-archive -rdynamic \
+	$(CC) -no-pie -o $@ $(LAUNCHER_LIBPL)/python.o -Wl,--whole-archive $< -Wl,--no-whole-archive -rdynamic \
 	    -Wl,--disable-new-dtags,-rpath,'$$ORIGIN/../lib' -Wl,-Bstatic -lexpat -lz -Wl,-Bdynamic -lm
 
 DIST := build/dist
 DIST_NAME = pyrunc-$(PACKAGE_VERSION)-$(MACHINE)
 
 .PHONY: dist dist-tar dist-deb
-dist: dist-tar dist-deb
+dist: launcher
+	@$(MAKE) --no-print-directory dist-tar dist-deb
 
 # For any Linux with this C library or a later one: unpack it anywhere, run bin/pyrunc.
 dist-tar: $(LAUNCHER) $(LAUNCHER_BUILD)/modules $(LAUNCHER_BUILD)/python3

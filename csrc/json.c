@@ -113,10 +113,12 @@ static bool take(struct scan *scan, const char *word)
     return true;
 }
 
-/* The four digits of \uXXXX; END where they are none. */
+/* The four digits of \uXXXX; END where they are none, or where nothing can follow them. */
 static Py_UCS4 scan_hex(struct scan *scan)
 {
     Py_UCS4 value = 0;
+    if (scan->at + 4 >= scan->length)
+        return END;
     for (int i = 0; i < 4; i++, scan->at++) {
         Py_UCS4 c = peek(scan);
         int digit = c < 128 && Py_ISXDIGIT(c) ? (c <= '9' ? (int)c - '0' : (int)(c | 0x20) - 'a' + 10) : -1;
@@ -147,7 +149,7 @@ static Py_UCS4 scan_escape(struct scan *scan)
         return END;
     }
     Py_ssize_t behind = scan->at;
-    if (Py_UNICODE_IS_HIGH_SURROGATE(value) && take(scan, "\\u")) {
+    if (Py_UNICODE_IS_HIGH_SURROGATE(value) && behind + 6 < scan->length && take(scan, "\\u")) {
         Py_UCS4 low = scan_hex(scan);
         if (low == END) {
             refuse("Invalid \\uXXXX escape", behind + 1);
