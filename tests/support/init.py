@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -40,11 +41,9 @@ def plan_of(steps: tuple[Step, ...] | list[Step]) -> LaunchPlan:
 
 
 def build(target: str) -> Path:
-    """Build a target of csrc/Makefile and give its path; `pytest.skip` is the caller's affair."""
-    import sys
-
+    """Build a program of csrc/Makefile and give its path."""
     done = subprocess.run(
-        ["make", "-C", str(CSRC), target, f"PYTHON={sys.executable}"], capture_output=True, text=True, check=False
+        ["make", "-C", str(CSRC), f"build/{target}", f"PYTHON={sys.executable}"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return CSRC / "build" / target
