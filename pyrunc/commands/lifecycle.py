@@ -79,7 +79,10 @@ def list_containers(settings: Settings, quiet: bool, format: str) -> int:
         raise PyruncError("invalid format option", hint="table and json are known")
     if settings.root_given:
         # A root that was named and is missing is a mistake; the default one may not have been made yet.
-        posix.stat(settings.root)
+        try:
+            posix.stat(settings.root)
+        except OSError as error:
+            raise PyruncError("open " + settings.root, errno=error.errno or 0) from error
     states = container.list_states(settings.root)
     if quiet:
         text = "".join([item["id"] + "\n" for item in states])
