@@ -10,6 +10,8 @@ from ..report import PyruncError
 
 _TRACKS = {1: "runtime", 2: "init"}
 _SMALLEST_BAR = 10
+# The columns of the milliseconds with the blanks around them, and one that a bar may have beyond the end.
+_NUMBERS = 15
 # Parts of a column, in eighths.
 _BLOCKS = " ▏▎▍▌▋▊▉"
 _FULL = "█"
@@ -27,7 +29,7 @@ def bars(trace: dict[str, Any], width: int = 0) -> str:
     end = max(event["ts"] + event["dur"] for event in events)
     names = [_label(event) for event in events]
     name_width = max(len(name) for name in names)
-    space = max(_SMALLEST_BAR, (width or _columns()) - name_width - 12)
+    space = max(_SMALLEST_BAR, (width or _columns()) - name_width - _NUMBERS)
     scale = space / (end - begin) if end > begin else 0.0
     lines = [
         f"{name.ljust(name_width)} {_milliseconds(event['dur'])}  "

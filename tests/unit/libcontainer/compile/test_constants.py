@@ -22,8 +22,16 @@ def test_every_number_has_one_rlimit() -> None:
 
 @pytest.mark.parametrize(
     ("type", "name"),
-    [("time", "TIME"), ("mount", "NS"), ("cgroup", "CGROUP"), ("uts", "UTS"), ("ipc", "IPC"), ("user", "USER")]
-    + [("pid", "PID"), ("network", "NET")],
+    [
+        ("time", "TIME"),
+        ("mount", "NS"),
+        ("cgroup", "CGROUP"),
+        ("uts", "UTS"),
+        ("ipc", "IPC"),
+        ("user", "USER"),
+        ("pid", "PID"),
+        ("network", "NET"),
+    ],
 )
 def test_clone_flags(type: str, name: str) -> None:
     assert constants.CLONE_FLAGS[type] == getattr(native, "CLONE_NEW" + name)

@@ -30,7 +30,8 @@ def test_a_joined_user_namespace_counts_as_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("bundle", "path", "expected"), [("/b", "x", "/b/x"), ("/", "x", "/x"), ("/b", "/x", "/x"), ("/b/", "x/y", "/b/x/y")]
+    ("bundle", "path", "expected"),
+    [("/b", "x", "/b/x"), ("/", "x", "/x"), ("/b", "/x", "/x"), ("/b/", "x/y", "/b/x/y")],
 )
 def test_paths_count_from_the_bundle(bundle: str, path: str, expected: str) -> None:
     assert context(bundle).from_bundle(path) == expected
