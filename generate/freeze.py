@@ -96,13 +96,12 @@ def survives_absence(node: ast.AST) -> bool:
 def imports_of(tree: ast.Module, name: str, is_package: bool, root: Path = ROOT) -> list[tuple[int, str]]:
     """The absolute names that a module imports, with their lines; of `from package import x` also x if it is a module.
 
-    The packages above a module are imported with it, so they are named too. What the module can do without is left out.
+    The packages above a module are imported with it, so they are named too. What the module can
+    do without is left out, if it is not COLD: the launcher would do without it, and speak otherwise.
     """
     found: list[tuple[int, str]] = []
     guarded = {id(node) for attempt in ast.walk(tree) if survives_absence(attempt) for node in ast.walk(attempt)}
     for node in ast.walk(tree):
-        if id(node) in guarded:
-            continue
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -113,6 +112,8 @@ def imports_of(tree: ast.Module, name: str, is_package: bool, root: Path = ROOT)
         else:
             continue
         for full in names:
+            if id(node) in guarded and full not in COLD:
+                continue
             parts = full.split(".")
             found.extend((node.lineno, ".".join(parts[:end])) for end in range(1, len(parts) + 1))
     return found

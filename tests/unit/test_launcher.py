@@ -34,8 +34,9 @@ CSRC = ROOT / "csrc"
 def package(tmp_path: Path) -> Path:
     """A package `pyrunc` of our own, to freeze."""
     (tmp_path / "pyrunc" / "sub").mkdir(parents=True)
-    for name in ("__init__.py", "sub/__init__.py", "sub/leaf.py"):
-        (tmp_path / "pyrunc" / name).write_text("")
+    (tmp_path / "pyrunc" / "libcontainer").mkdir()
+    for name in ("__init__", "sub/__init__", "sub/leaf", "libcontainer/__init__", "libcontainer/explain"):
+        (tmp_path / "pyrunc" / f"{name}.py").write_text("")
     return tmp_path
 
 
@@ -57,6 +58,10 @@ def frozen(package: Path, source: str) -> set[str]:
         ("from __future__ import annotations", set()),
         ("try:\n    import json\nexcept ImportError:\n    pass", set()),
         ("from .cli import main", {"pyrunc.cli"}),
+        (
+            "try:\n    from .libcontainer import explain\nexcept ImportError:\n    pass",
+            {"pyrunc.libcontainer", "pyrunc.libcontainer.explain"},
+        ),
     ],
 )
 def test_what_is_imported_is_frozen(package: Path, source: str, names: set[str]) -> None:
