@@ -34,7 +34,8 @@ INFINITY = (1 << 64) - 1
         ("prlimit", (99, 0, 1), "resource=99 soft=0 hard=1"),
         ("bounding", (0,), "keep=none"),
         ("bounding", ((1 << 41) - 1,), "keep=all"),
-        ("capabilities", (1, 1 << 21, 1 << 50), "effective=CAP_CHOWN permitted=CAP_SYS_ADMIN inheritable=0x4000000000000"),
+        ("capabilities", (1, 1 << 21, 1 << 50),
+         "effective=CAP_CHOWN permitted=CAP_SYS_ADMIN inheritable=0x4000000000000"),
         ("seal_mount", (1, 1), "keep=1 attr_set=MOUNT_ATTR_RDONLY"),
         ("execute", (("sh", "-c", 'echo "a b"'), ("A=",)), 'args=sh -c "echo \\"a b\\"" env=A='),
         ("container_hook", ("h", 0, "/h", ("/h",), (), 0, "{", "}"), "hook=h index=0 path=/h args=/h state_head={"

@@ -8,7 +8,7 @@ import pytest
 
 from pyrunc.libcontainer.host import HostFacts
 from pyrunc.libcontainer.plan import LaunchPlan
-from tests.support.plans import compiled, find, kinds, minimal, values, with_process
+from tests.support.plans import compiled, find, kinds, minimal, with_process
 
 CHOWN, KILL, SYSLOG, BPF = 1 << 0, 1 << 5, 1 << 34, 1 << 39
 ALL = ["CAP_CHOWN", "CAP_KILL", "CAP_SYSLOG"]
@@ -29,9 +29,12 @@ def sets_of(plan: LaunchPlan) -> dict[str, Any]:
 
 def test_the_sets_as_configured() -> None:
     plan = with_sets(
-        bounding=ALL, permitted=["CAP_KILL", "CAP_CHOWN"], effective=["CAP_KILL"], inheritable=["CAP_CHOWN", "CAP_SYSLOG"],
+        bounding=ALL,
+        permitted=["CAP_KILL", "CAP_CHOWN"],
+        effective=["CAP_KILL"],
+        inheritable=["CAP_CHOWN", "CAP_SYSLOG"],
         ambient=["CAP_CHOWN"],
-    )  # fmt: skip
+    )
     assert sets_of(plan) == {
         "bounding": CHOWN | KILL | SYSLOG,
         "permitted": CHOWN | KILL,

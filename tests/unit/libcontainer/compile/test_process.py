@@ -128,7 +128,9 @@ def test_environment(env: list[str], expected: tuple[str, ...], has_home: bool) 
     assert environment(env) == (expected, has_home)
 
 
-@pytest.mark.parametrize(("entry", "reason"), [("A", "missing '='"), ("", "missing '='"), ("=x", "name cannot be empty")])
+@pytest.mark.parametrize(
+    ("entry", "reason"), [("A", "missing '='"), ("", "missing '='"), ("=x", "name cannot be empty")]
+)
 def test_environment_refuses(entry: str, reason: str) -> None:
     with pytest.raises(PyruncError) as caught:
         environment(["A=1", entry])
