@@ -8,7 +8,14 @@ from pyrunc.libcontainer import wire
 from pyrunc.libcontainer.plan import LaunchPlan, Step
 from pyrunc.libcontainer.stepkinds import INIT_KINDS, Kind
 
-VALUES = {"u32": 7, "u64": 1 << 40, "i64": -5, "str": "/a", "strv": ("a", "b"), "fd": "slot"}
+VALUES: dict[str, str | int | tuple[str, ...]] = {
+    "u32": 7,
+    "u64": 1 << 40,
+    "i64": -5,
+    "str": "/a",
+    "strv": ("a", "b"),
+    "fd": "slot",
+}
 
 
 def _step(kind: Kind, level: int = 0) -> Step:

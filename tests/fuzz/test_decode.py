@@ -50,11 +50,7 @@ def test_no_bytes_lead_the_decoder_astray(target: Path, tmp_path: Path) -> None:
     (tmp_path / "seeds").mkdir()
     (tmp_path / "new").mkdir()
     seeds.write(tmp_path / "seeds")
-    done = subprocess.run(
-        [str(target), f"-max_total_time={SECONDS}", "-timeout=10", f"-artifact_prefix={tmp_path}/", str(tmp_path / "new"),
-         str(tmp_path / "seeds")],
-        capture_output=True,
-        text=True,
-        check=False,
-    )  # fmt: skip
+    limits = (f"-max_total_time={SECONDS}", "-timeout=10", f"-artifact_prefix={tmp_path}/")
+    corpora = (str(tmp_path / "new"), str(tmp_path / "seeds"))
+    done = subprocess.run([str(target), *limits, *corpora], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]

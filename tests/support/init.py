@@ -43,7 +43,10 @@ def plan_of(steps: tuple[Step, ...] | list[Step]) -> LaunchPlan:
 def build(target: str) -> Path:
     """Build a program of csrc/Makefile and give its path."""
     done = subprocess.run(
-        ["make", "-C", str(CSRC), f"build/{target}", f"PYTHON={sys.executable}"], capture_output=True, text=True, check=False
+        ["make", "-C", str(CSRC), f"build/{target}", f"PYTHON={sys.executable}"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return CSRC / "build" / target
