@@ -118,7 +118,7 @@ def _refuse_option(mount: Mount, message: str) -> PyruncError:
 
 
 def _nearest(word: str) -> str:
-    """The option that was probably meant; "" where none is near, or jsonschema, which explains, not at hand."""
+    """The option that was probably meant; "" where none is near, or jsonschema is not at hand."""
     try:
         from ..explain import nearest
     except ImportError:
