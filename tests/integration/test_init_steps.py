@@ -674,7 +674,8 @@ def terminal(init: Path, rootfs: Path, script: str, *before: Step) -> tuple[Outc
 
 def test_the_terminal(init: Path, rootfs: Path) -> None:
     script = "tty; stty size; stty -a | grep -o -e '-onlcr'; stat -c %F /dev/console; echo x >/dev/console; : </dev/tty"
-    outcome, text = terminal(init, rootfs, script)
+    tty = step("mknod", path="/dev/tty", mode=MKNOD, major=5, minor=0)
+    outcome, text = terminal(init, rootfs, script, tty)
     assert (outcome.error, outcome.code) == (None, 0), outcome
     assert text == "/dev/pts/0\n17 91\n-onlcr\ncharacter special file\nx\n"
 
