@@ -39,7 +39,7 @@ def _launch() -> list[click.Parameter]:
             type=GoNumber(),
             default=0,
             metavar="N",
-            help="pass N more descriptors to the process, behind stdio and $LISTEN_FDS (default: 0)",
+            help="pass descriptors 3 to N + 2 on to the process (default: 0)",
         ),
         click.Option(
             ["--timeline"],

@@ -11,7 +11,8 @@ def test_defaults_are_those_of_a_plain_create() -> None:
     options = LaunchOptions(id="web")
     assert (options.root, options.command, options.cgroup_manager) == ("/run/pyrunc", "create", "cgroupfs")
     assert options.rootless is None
-    assert not (options.no_pivot or options.no_new_keyring or options.detach or options.keep or options.no_subreaper)
+    flags = (options.no_pivot, options.no_new_keyring, options.detach, options.keep, options.no_subreaper)
+    assert not any(flags)
 
 
 @pytest.mark.parametrize(("root", "expected"), [("/r", "/r/web"), ("/r/", "/r/web"), ("/", "/web")])
