@@ -137,16 +137,19 @@ class MountOptions:
         self.copy_up = False
         self.touched = False
         self._atime = -1
-        self._nodiratime = 0
+        self._nodiratime = -1
 
     def implied_clr(self, locked: bool) -> int:
-        """What mount(2) clears besides the named flags where a bind mount gets any.
+        """What mount(2) clears besides the named flags where a bind mount gets any; and diratime's opposite.
 
         locked: leave out what the kernel may have locked; nosymfollow never is.
         """
         if not self.touched:
             return 0
-        return (MOUNT_ATTR_NOSYMFOLLOW | (0 if locked else _LOCKABLE)) & ~self.attr_set
+        cleared = MOUNT_ATTR_NOSYMFOLLOW
+        if not locked:
+            cleared |= _LOCKABLE | (MOUNT_ATTR_NODIRATIME if self._nodiratime == 0 else 0)
+        return cleared & ~self.attr_set
 
     def _flag(self, kind: int, value: int) -> None:
         """A word about the mount itself."""
@@ -195,10 +198,10 @@ class MountOptions:
         As mount(2) has it: a word that sets something replaces the whole setting, nodiratime alone meaning relatime
         too; words that only clear leave a bind mount's setting as it is.
         """
-        if self._atime >= 0 or self._nodiratime:
+        if self._atime >= 0 or self._nodiratime == 1:
             self.attr_clr |= MOUNT_ATTR_ATIME
             self.attr_set |= max(self._atime, 0)
-            if self._nodiratime:
+            if self._nodiratime == 1:
                 self.attr_set |= MOUNT_ATTR_NODIRATIME
             else:
                 self.attr_clr |= MOUNT_ATTR_NODIRATIME

@@ -142,7 +142,13 @@ def test_words_that_clear_nothing_else(words: str) -> None:
     assert parse(words.split()).implied_clr(False) == 0
 
 
-@pytest.mark.parametrize("word", ["ro", "rw", "nosuid", "noatime", "diratime", "sync", "silent", "noiversion"])
+def test_diratime_clears_nodiratime_where_that_can_t_be_locked() -> None:
+    assert parse(["diratime"]).implied_clr(False) & NODIRATIME
+    assert not parse(["diratime"]).implied_clr(True) & NODIRATIME
+    assert not parse(["diratime", "nodiratime"]).implied_clr(False) & NODIRATIME
+
+
+@pytest.mark.parametrize("word", ["ro", "rw", "nosuid", "noatime", "atime", "sync", "silent", "noiversion"])
 def test_a_flag_clears_the_flags_that_are_not_named(word: str) -> None:
     cleared = RDONLY | NOSUID | NODEV | NOEXEC | NOSYMFOLLOW
     assert parse([word]).implied_clr(False) == cleared & ~parse([word]).attr_set
