@@ -99,14 +99,16 @@ def undo(entries: Iterable[Entry], deleting: bool = False) -> None:
 def sweep(path: str) -> bool:
     """Undo what a dead create left of the state directory at `path`; False where there is nothing to sweep.
 
-    A directory with a state.json is a container, and one whose lock is held is a create at work.
+    A directory with a state.json is a container, and one whose lock is held is a create at work. One that holds other
+    things but no ledger is none of ours: `--root` may name any directory, and `list` looks at all that is in it.
     """
     try:
         fd = state.lock(path, wait=False)
     except (BlockingIOError, FileNotFoundError, NotADirectoryError):
         return False
     try:
-        if state.exists(path + "/" + state.STATE_FILE):
+        names = posix.listdir(path)
+        if state.STATE_FILE in names or (names and LEDGER_FILE not in names):
             return False
         undo(read(path))
         state.remove(path)

@@ -138,6 +138,15 @@ class TestSweep:
         assert undone == []
         os.close(state.lock(directory, wait=False))
 
+    def test_spares_a_directory_that_is_none_of_ours(self, directory: str) -> None:
+        Path(directory, "precious").touch()
+        assert not ledger.sweep(directory)
+        assert os.listdir(directory) == ["precious"]
+
+    def test_of_a_create_that_died_before_its_ledger(self, directory: str) -> None:
+        assert ledger.sweep(directory)
+        assert not os.path.exists(directory)
+
     def test_keeps_the_directory_while_something_is_left(self, directory: str, undone: list[str]) -> None:
         ledger.Ledger(directory).record("fail", path="x")
         with pytest.raises(PyruncError):
