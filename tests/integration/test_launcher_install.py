@@ -1,0 +1,179 @@
+"""The installed launcher: `make install` in a directory, and modules planted wherever Python usually looks for them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PREFIX = "/opt/pyrunc"
+
+# Modules that both builds or one of them would load: if one of these is taken from elsewhere, it leaves a mark.
+PLANTED = (
+    "posix", "time", "_json", "json", "os", "io", "re", "encodings", "codecs", "site", "sitecustomize", "usercustomize",
+    "click", "jsonschema", "cffi", "_cffi_backend", "attr", "referencing", "pyrunc", "traceback", "typing",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `make install PREFIX=/opt/pyrunc DESTDIR=…` makes, moved: PREFIX without the directories above it."""
+    for tool in ("gcc", "make", "musl-gcc"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"needs {tool}")
+    destination = tmp_path_factory.mktemp("install")
+    result = subprocess.run(
+        ["make", "-C", ROOT, "install", f"PREFIX={PREFIX}", f"DESTDIR={destination}"],
+        check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stdout + result.stderr
+    return destination / PREFIX.lstrip("/")
+
+
+@pytest.fixture(scope="session")
+def launcher(tree: Path) -> Path:
+    return tree / "bin" / "pyrunc"
+
+
+def run(
+    program: Path | str, *args: str, env: dict[str, str] | None = None, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a command with a small environment."""
+    base = {"PATH": os.environ.get("PATH", "/usr/bin:/bin")}
+    return subprocess.run(
+        [program, *args], check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL,
+        env={**base, **(env or {})}, cwd=cwd,
+    )  # fmt: skip
+
+
+def ordinary(*args: str) -> subprocess.CompletedProcess[str]:
+    """The ordinary build, from the sources."""
+    return run(sys.executable, "-m", "pyrunc", *args, env={"PYTHONPATH": str(ROOT)})
+
+
+HOT = ("--version", "list", "state no-such-container")
+COLD = ("--help", "create --help", "features", "no-such-command", "validate /nowhere", "state")
+
+
+@pytest.mark.parametrize("words", HOT + COLD)
+def test_both_builds_say_the_same(launcher: Path, tmp_path: Path, words: str) -> None:
+    log = ("--root", str(tmp_path), "--log", "/dev/null") if words[0] != "-" else ()
+    here, there = run(launcher, *log, *words.split()), ordinary(*log, *words.split())
+    assert (here.returncode, without_commit(here.stdout), here.stderr) == (
+        there.returncode, without_commit(there.stdout), there.stderr
+    )  # fmt: skip
+
+
+def without_commit(text: str) -> str:
+    """What is printed, without the commit of `--version`: the two may have been built at different ones."""
+    return re.sub(r"^commit: .*\n", "", text, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("words", HOT)
+def test_hot_commands_are_the_launchers_own(launcher: Path, tmp_path: Path, words: str) -> None:
+    """A copy of the launcher without the ordinary build beside it can do them."""
+    alone = tmp_path / "bin" / "pyrunc"
+    alone.parent.mkdir()
+    shutil.copy(launcher, alone)
+    log = ("--root", str(tmp_path), "--log", "/dev/null") if words[0] != "-" else ()
+    here, there = run(alone, *log, *words.split()), run(launcher, *log, *words.split())
+    assert (here.returncode, here.stdout, here.stderr) == (there.returncode, there.stdout, there.stderr)
+    cold = run(alone, "--help")
+    assert cold.returncode == 1
+    assert cold.stderr == (
+        f"pyrunc: can't start the ordinary build: {tmp_path}/bin/../lib/pyrunc/bin/python3: No such file or directory\n"
+    )
+
+
+def test_messages_use_the_name_it_was_called_by(launcher: Path, tmp_path: Path) -> None:
+    link = tmp_path / "runc"
+    link.symlink_to(launcher)
+    assert run(link, "--version").stdout.startswith("runc version ")
+    assert run(link, "--help").stdout.startswith("Usage: runc ")
+
+
+@pytest.fixture
+def planted(tmp_path: Path) -> tuple[Path, dict[str, str], Path]:
+    """A directory to work in and an environment, both full of hostile modules, and the file that these would make."""
+    mark = tmp_path / "LOADED"
+    code = f"import builtins\nbuiltins.open({str(mark)!r}, 'a').write(__name__)\n"
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    cwd, path, home = tmp_path / "cwd", tmp_path / "path", tmp_path / "home"
+    user = home / ".local" / "lib" / version / "site-packages"
+    for directory in (cwd, path, user, home / "lib" / version):
+        directory.mkdir(parents=True)
+        for name in PLANTED:
+            (directory / f"{name}.py").write_text(code)
+        (directory / "hostile.pth").write_text(f"import builtins; builtins.open({str(mark)!r}, 'a')\n")
+    environment = {
+        "PYTHONPATH": str(path),
+        "PYTHONHOME": str(home),
+        "PYTHONUSERBASE": str(home / ".local"),
+        "PYTHONSTARTUP": str(path / "posix.py"),
+        "PYTHONPLATLIBDIR": "lib",
+        "PYTHONINSPECT": "1",
+        "HOME": str(home),
+    }
+    return cwd, environment, mark
+
+
+@pytest.mark.parametrize("words", HOT + COLD)
+def test_no_module_is_loaded_from_elsewhere(
+    launcher: Path, planted: tuple[Path, dict[str, str], Path], tmp_path: Path, words: str
+) -> None:
+    cwd, environment, mark = planted
+    log = ("--root", str(tmp_path / "root"), "--log", "/dev/null") if words[0] != "-" else ()
+    with_them = run(launcher, *log, *words.split(), env=environment, cwd=cwd)
+    without = run(launcher, *log, *words.split())
+    assert not mark.exists(), mark.read_text() + " was loaded"
+    assert (with_them.returncode, with_them.stdout, with_them.stderr) == (
+        without.returncode, without.stdout, without.stderr
+    )  # fmt: skip
+
+
+def test_the_planted_modules_would_be_loaded_by_an_unguarded_python(planted: tuple[Path, dict[str, str], Path]) -> None:
+    cwd, environment, mark = planted
+    del environment["PYTHONHOME"], environment["PYTHONINSPECT"]
+    (cwd.parent / "path" / "encodings.py").unlink()
+    run(sys.executable, "-c", "import click", env=environment, cwd=cwd)
+    assert mark.exists()
+
+
+def test_the_modules_of_the_installation_are_the_only_ones(tree: Path) -> None:
+    python = tree / "lib" / "pyrunc" / "bin" / "python3"
+    code = "import sys, json; print(json.dumps(sys.path))"
+    paths = json.loads(run(python, "-I", "-S", "-c", code).stdout)
+    assert not [path for path in paths if "site-packages" in path or "dist-packages" in path]
+    names = {path.name for path in (tree / "lib" / "pyrunc" / "modules").iterdir()}
+    assert {"pyrunc", "click", "jsonschema", "_cffi_backend"} <= {name.partition(".")[0] for name in names}
+    assert not list((tree / "lib" / "pyrunc" / "modules").glob("*.pth"))
+
+
+def test_a_refused_configuration_is_explained_by_jsonschema(launcher: Path, tmp_path: Path) -> None:
+    """The launcher's validator refuses it, and the ordinary build, which has jsonschema, says why."""
+    config = {"ociVersion": "1.0.2", "root": {"path": "rootfs", "readonlyy": True, "readonly": "yes"}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    words = ("--root", str(tmp_path / "root"), "--log", str(tmp_path / "log"), "--log-format", "json")
+    create = (*words, "create", "--bundle", str(tmp_path), "refused")
+    here = run(launcher, *create)
+    there = ordinary(*create)
+    assert (here.returncode, here.stderr) == (there.returncode, there.stderr)
+    assert "/root/readonly" in here.stderr
+    assert not (tmp_path / "root" / "refused").exists()
+
+
+def test_no_file_of_python_is_opened_by_a_hot_command(launcher: Path, tmp_path: Path) -> None:
+    if shutil.which("strace") is None:
+        pytest.skip("needs strace")
+    trace = tmp_path / "trace"
+    run("strace", "-f", "-e", "trace=file", "-o", str(trace), str(launcher), "--root", "/no-root", "list")
+    files = [line.split('"')[1] for line in trace.read_text().splitlines() if '"' in line]
+    assert files[0] == str(launcher)
+    assert not [file for file in files[1:] if "python" in file or file.endswith((".py", ".pyc", ".so"))]
