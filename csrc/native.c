@@ -556,6 +556,17 @@ int pyrunc_tty_raw(int fd, char *saved, size_t size)
         return -errno;
     memcpy(saved, &settings, sizeof settings);
     cfmakeraw(&settings);
+    // Output is still processed: the pty behind it adds no carriage returns (see pyrunc_tty_no_onlcr).
+    settings.c_oflag |= OPOST;
+    return result(tcsetattr(fd, TCSANOW, &settings));
+}
+
+int pyrunc_tty_no_onlcr(int fd)
+{
+    struct termios settings;
+    if (tcgetattr(fd, &settings) < 0)
+        return -errno;
+    settings.c_oflag &= ~(tcflag_t)ONLCR;
     return result(tcsetattr(fd, TCSANOW, &settings));
 }
 

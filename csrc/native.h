@@ -55,6 +55,7 @@ int pyrunc_poll(const int *fds, int count, int readers, int timeout_ms, char *re
 int pyrunc_signalfd(uint64_t mask);
 
 int pyrunc_tty_raw(int fd, char *saved, size_t size);
+int pyrunc_tty_no_onlcr(int fd);
 int pyrunc_tty_restore(int fd, const char *saved, size_t size);
 int pyrunc_copy_winsize(int from, int to);
 size_t pyrunc_tty_size(void);

@@ -6,7 +6,6 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
-#include <termios.h>
 
 #include "kernel.h"
 
@@ -30,21 +29,6 @@ static int open_ptmx(struct init *init, const char *path)
     return master >= 0 ? master : fail(init, errno, "open ", path);
 }
 
-/* The size of the window, and no carriage returns added to the program's output: who relays it expects it as it is. */
-static int set_up_terminal(struct init *init, int slave, uint32_t width, uint32_t height)
-{
-    struct termios settings;
-    if (tcgetattr(slave, &settings) < 0)
-        return fail(init, errno, "tcgetattr");
-    settings.c_oflag &= ~(tcflag_t)ONLCR;
-    if (tcsetattr(slave, TCSANOW, &settings) < 0)
-        return fail(init, errno, "tcsetattr");
-    struct winsize size = {.ws_row = (unsigned short)height, .ws_col = (unsigned short)width};
-    if ((width != 0 || height != 0) && ioctl(slave, TIOCSWINSZ, &size) < 0)
-        return fail(init, errno, "ioctl(TIOCSWINSZ)");
-    return 0;
-}
-
 int step_console(struct init *init, const struct step_console *step)
 {
     CLOSING int master = open_ptmx(init, step->ptmx);
@@ -56,9 +40,10 @@ int step_console(struct init *init, const struct step_console *step)
     CLOSING int slave = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
     if (slave < 0)
         return fail(init, errno, "ioctl(TIOCGPTPEER)");
-    int result = set_up_terminal(init, slave, step->width, step->height);
-    if (result < 0)
-        return result;
+    struct winsize size = {.ws_row = (unsigned short)step->height, .ws_col = (unsigned short)step->width};
+    if ((step->width != 0 || step->height != 0) && ioctl(slave, TIOCSWINSZ, &size) < 0)
+        return fail(init, errno, "ioctl(TIOCSWINSZ)");
+    int result;
     if (step->mount && (result = bind_file(init, slave, "/dev/console")) < 0)
         return result;
     init->master = take_fd(&master);

@@ -232,11 +232,16 @@ def signalfd(signals: Iterable[int]) -> int:
 
 
 def tty_raw(fd: int) -> bytes:
-    """Put a terminal in raw mode; gives its settings for `tty_restore`. termios(3)."""
+    """Put a terminal in raw mode but for its output; gives its settings for `tty_restore`. termios(3)."""
     size = _lib.pyrunc_tty_size()
     saved = _ffi.new("char[]", size)
     _check(_lib.pyrunc_tty_raw(fd, saved, size))
     return bytes(_ffi.buffer(saved, size))
+
+
+def tty_no_onlcr(fd: int) -> None:
+    """Let a pty add no carriage returns to what is written to it. termios(3)."""
+    _check(_lib.pyrunc_tty_no_onlcr(fd))
 
 
 def tty_restore(fd: int, saved: bytes) -> None:

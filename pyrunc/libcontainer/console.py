@@ -50,8 +50,13 @@ class Relay:
         self.master = -1
 
     def attach(self, master: int) -> None:
-        """Begin: the pty gets the terminal's size, the terminal raw mode. Raises OSError."""
+        """Begin: the pty gets the terminal's size, the terminal raw mode. Raises OSError.
+
+        The user's terminal adds the carriage returns, so the pty may not; as runc has it. Who receives the master by
+        a console socket gets it as it is: Docker's client counts on the pty's carriage returns.
+        """
         self.master = master
+        native.tty_no_onlcr(master)
         posix.set_blocking(master, False)
         self.resize()
         self._saved = native.tty_raw(self._terminal)

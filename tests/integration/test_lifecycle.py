@@ -264,7 +264,15 @@ def _read(path: Path) -> str:
     return path.read_text() if path.exists() else ""
 
 
+@pytest.mark.own("1.1 has it the other way round; 1.5 does this")
+def test_list_of_a_root_that_is_not_there(runtime: Runtime) -> None:
+    result = runtime("list")
+    assert result.code == 1
+    assert "no such file or directory" in result.last_line
+
+
 def test_list_is_empty_at_first(runtime: Runtime) -> None:
+    runtime.root.mkdir()
     result = runtime("list")
     assert result.code == 0
     assert result.out.split() == ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"]

@@ -1,0 +1,359 @@
+"""Terminals: the console socket, and a pty that `run` relays in the foreground."""
+
+from __future__ import annotations
+
+import array
+import fcntl
+import os
+import select
+import signal
+import socket
+import struct
+import termios
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import host
+from tests.support.bundle import Bundle
+from tests.support.runtime import Container, Runtime
+
+
+class ConsoleSocket:
+    """A listening socket as an engine has it: it receives one descriptor, the pty's master."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.listener.bind(str(path))
+        self.listener.listen(1)
+        self.listener.settimeout(20)
+        self.name = b""
+
+    def receive(self) -> int:
+        """The master, non-blocking."""
+        connection, _ = self.listener.accept()
+        with connection:
+            connection.settimeout(20)
+            self.name, ancillary, _, _ = connection.recvmsg(4096, socket.CMSG_SPACE(4))
+        numbers = array.array("i")
+        for level, type, data in ancillary:
+            if (level, type) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                numbers.frombytes(data)
+        assert len(numbers) == 1, "one descriptor is sent"
+        os.set_blocking(numbers[0], False)
+        return numbers[0]
+
+
+@pytest.fixture
+def console(runtime: Runtime) -> Iterator[ConsoleSocket]:
+    """A console socket."""
+    value = ConsoleSocket(runtime.work / "console.sock")
+    yield value
+    value.listener.close()
+
+
+def read_until(master: int, done: Callable[[bytes], bool], seconds: float = 15) -> bytes:
+    """What comes out of a pty until `done` says it is enough, or the other side has closed it."""
+    text = b""
+    end = time.monotonic() + seconds
+    while not done(text):
+        assert time.monotonic() < end, f"the terminal only said {text!r}"
+        if select.select([master], [], [], 0.2)[0]:
+            try:
+                data = os.read(master, 65536)
+            except BlockingIOError:
+                continue
+            except OSError:  # EIO: no slave is open any more
+                return text
+            if not data:
+                return text
+            text += data
+    return text
+
+
+def lines(text: bytes) -> list[str]:
+    """The lines of a terminal's output."""
+    return text.decode().splitlines()
+
+
+def until_closed(_: bytes) -> bool:
+    """Read to the end."""
+    return False
+
+
+def with_terminal(runtime: Runtime, bundle: Bundle, console: ConsoleSocket, script: str) -> tuple[Container, int]:
+    """A created container with a terminal, and its master."""
+    bundle.process["terminal"] = True
+    container = runtime.container(bundle.sh(script), "--console-socket", str(console.path))
+    return container, console.receive()
+
+
+@pytest.mark.purev2
+def test_console_socket_receives_the_master(runtime: Runtime, bundle: Bundle, console: ConsoleSocket) -> None:
+    script = "tty; for fd in 0 1 2; do readlink /proc/self/fd/$fd; done; stat -c '%F' /dev/console"
+    container, master = with_terminal(runtime, bundle, console, script)
+    container.start()
+    text = read_until(master, until_closed)
+    os.close(master)
+    assert lines(text) == ["/dev/pts/0"] * 4 + ["character special file"]
+    assert container.output == ""
+
+
+def test_what_is_typed_reaches_the_container(runtime: Runtime, bundle: Bundle, console: ConsoleSocket) -> None:
+    container, master = with_terminal(runtime, bundle, console, "read line; echo got $line")
+    container.start()
+    os.write(master, b"some words\n")
+    text = read_until(master, lambda text: b"got" in text and text.endswith(b"\n"))
+    assert lines(text) == ["some words", "got some words"]
+    os.close(master)
+    container.wait()
+
+
+def test_terminal_is_the_controlling_one(runtime: Runtime, bundle: Bundle, console: ConsoleSocket) -> None:
+    script = "trap 'echo interrupted; exit 0' INT; echo ready; while :; do sleep 0.02; done"
+    container, master = with_terminal(runtime, bundle, console, script)
+    container.start()
+    read_until(master, lambda text: b"ready" in text)
+    os.write(master, b"\x03")
+    assert b"interrupted" in read_until(master, until_closed)
+    os.close(master)
+    container.wait()
+
+
+def test_console_is_the_same_terminal(runtime: Runtime, bundle: Bundle, console: ConsoleSocket) -> None:
+    container, master = with_terminal(runtime, bundle, console, "echo by console > /dev/console; cat /proc/self/mountinfo")
+    container.start()
+    text = read_until(master, until_closed).decode()
+    os.close(master)
+    assert text.startswith("by console\r\n")
+    mount = host.mount_at(text, "/dev/console")
+    assert mount.fstype == "devpts"
+    assert mount.root == "/0"
+
+
+@pytest.mark.parametrize(("height", "width"), [(40, 100), (7, 13)])
+def test_console_size(
+    runtime: Runtime, bundle: Bundle, console: ConsoleSocket, height: int, width: int
+) -> None:
+    bundle.process["consoleSize"] = {"height": height, "width": width}
+    container, master = with_terminal(runtime, bundle, console, "stty size")
+    size = fcntl.ioctl(master, termios.TIOCGWINSZ, bytes(8))
+    assert struct.unpack("HHHH", size)[:2] == (height, width)
+    container.start()
+    assert read_until(master, until_closed) == f"{height} {width}\r\n".encode()
+    os.close(master)
+
+
+def test_onlcr_is_left_to_who_has_the_console_socket(
+    runtime: Runtime, bundle: Bundle, console: ConsoleSocket
+) -> None:
+    """Docker's client puts its terminal in raw mode and relies on the carriage returns of the container's."""
+    container, master = with_terminal(runtime, bundle, console, "stty -a; echo end")
+    assert termios.tcgetattr(master)[1] & termios.ONLCR
+    container.start()
+    text = read_until(master, until_closed)
+    assert b" onlcr" in text
+    assert text.endswith(b"\r\nend\r\n")
+    os.close(master)
+
+
+def test_terminal_belongs_to_the_user(runtime: Runtime, bundle: Bundle, console: ConsoleSocket) -> None:
+    bundle.process["user"] = {"uid": 1000, "gid": 1000}
+    del bundle.process["capabilities"]
+    container, master = with_terminal(
+        runtime, bundle, console, "stat -c '%u %g %a' /dev/pts/0; echo opened > /dev/pts/0"
+    )
+    container.start()
+    # devpts gives the group of its option gid=5, and mode=620.
+    assert read_until(master, until_closed) == b"1000 5 620\r\nopened\r\n"
+    os.close(master)
+
+
+def test_console_socket_without_a_terminal_is_refused(
+    runtime: Runtime, bundle: Bundle, console: ConsoleSocket
+) -> None:
+    result = runtime.refuse(bundle, "--console-socket", str(console.path))
+    assert "console socket" in result.last_line
+
+
+def test_terminal_without_a_console_socket_is_refused(runtime: Runtime, bundle: Bundle) -> None:
+    bundle.process["terminal"] = True
+    result = runtime.refuse(bundle)
+    assert "console socket" in result.last_line or "console-socket" in result.last_line
+
+
+def test_console_socket_that_nobody_listens_on(runtime: Runtime, bundle: Bundle) -> None:
+    bundle.process["terminal"] = True
+    result = runtime.refuse(bundle, "--console-socket", str(runtime.work / "nobody.sock"))
+    assert "no such file or directory" in result.last_line
+
+
+def test_console_size_is_ignored_without_a_terminal(runtime: Runtime, bundle: Bundle) -> None:
+    bundle.process["consoleSize"] = {"height": 10, "width": 20}
+    assert runtime.run(bundle.args("echo", "ran")).out == "ran\n"
+
+
+def test_long_path_of_a_console_socket(runtime: Runtime, bundle: Bundle) -> None:
+    """A path longer than the 107 bytes of sockaddr_un: engines' state directories have such."""
+    if not runtime.is_own:
+        pytest.skip("not of runc: it fails with such a path")
+    folder = runtime.work / ("long" * 20) / ("path" * 20)
+    folder.mkdir(parents=True)
+    here = os.open(folder, os.O_RDONLY)
+    console = ConsoleSocket(Path(f"/proc/self/fd/{here}/console.sock"))
+    console.path = folder / "console.sock"
+    container, master = with_terminal(runtime, bundle, console, "tty")
+    container.start()
+    assert read_until(master, until_closed) == b"/dev/pts/0\r\n"
+    for number in (master, here):
+        os.close(number)
+    console.listener.close()
+
+
+class Session:
+    """A session with a terminal of its own, in which a command runs, as a user's shell starts it."""
+
+    def __init__(self, argv: list[str], environment: dict[str, str], size: tuple[int, int] = (24, 80)) -> None:
+        self.master, slave = os.openpty()
+        self.set_size(*size)
+        self.before = termios.tcgetattr(slave)
+        self.slave = slave
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                os.setsid()
+                fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+                for number in range(3):
+                    os.dup2(slave, number)
+                os.closerange(3, 256)
+                os.execvpe(argv[0], argv, environment)
+            finally:
+                os._exit(99)
+        os.set_blocking(self.master, False)
+
+    def set_size(self, height: int, width: int) -> None:
+        """Give the terminal a size."""
+        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
+
+    def finish(self) -> int:
+        """The exit code; afterwards the terminal's settings are in `after`."""
+        end = time.monotonic() + 20
+        while True:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                break
+            assert time.monotonic() < end, "the command does not end"
+            time.sleep(0.01)
+        self.after = termios.tcgetattr(self.slave)
+        os.close(self.slave)
+        os.close(self.master)
+        return os.waitstatus_to_exitcode(status)
+
+
+def foreground(runtime: Runtime, bundle: Bundle, script: str, **more: tuple[int, int]) -> Session:
+    """`run` on a terminal of its own."""
+    bundle.process["terminal"] = True
+    bundle.sh(script).write()
+    return Session(runtime.argv("run", "--bundle", bundle.path, runtime.new_id()), runtime.environment(), **more)
+
+
+@pytest.mark.purev2
+def test_foreground_relays_the_user_s_terminal(runtime: Runtime, bundle: Bundle) -> None:
+    session = foreground(runtime, bundle, "echo question; read answer; echo answer was $answer; exit 5")
+    read_until(session.master, lambda text: b"question" in text)
+    # The user's terminal is raw: the container's own one turns the key into what its program reads.
+    os.write(session.master, b"42\r")
+    text = read_until(session.master, lambda text: b"answer was 42" in text)
+    assert b"answer was 42" in text
+    assert session.finish() == 5
+    assert session.after == session.before
+    runtime.assert_nothing_left()
+
+
+def test_foreground_adds_carriage_returns_once(runtime: Runtime, bundle: Bundle) -> None:
+    """The container's terminal adds none (ONLCR is off before the process starts); the user's own one still does."""
+    session = foreground(runtime, bundle, "stty -a | grep -o '.onlcr'; printf 'a\\nb\\r\\nend'")
+    text = read_until(session.master, lambda text: text.endswith(b"end"))
+    assert text == b"-onlcr\r\na\r\nb\r\r\nend"
+    assert session.finish() == 0
+
+
+def test_foreground_gives_the_size_and_its_changes(runtime: Runtime, bundle: Bundle) -> None:
+    script = "trap 'stty size' WINCH; stty size; echo ready; while :; do sleep 0.02; done"
+    session = foreground(runtime, bundle, script, size=(30, 90))
+    assert b"30 90" in read_until(session.master, lambda text: b"ready" in text)
+    session.set_size(50, 132)
+    assert b"50 132" in read_until(session.master, lambda text: b"50 132" in text)
+    os.kill(session.pid, signal.SIGTERM)
+    id = runtime.ids[-1]
+    assert runtime("kill", id, "KILL").code == 0
+    assert session.finish() == 137
+    assert session.after == session.before
+
+
+def test_interrupt_key_goes_to_the_container(runtime: Runtime, bundle: Bundle) -> None:
+    script = "trap 'echo interrupted; exit 3' INT; echo ready; while :; do sleep 0.02; done"
+    session = foreground(runtime, bundle, script)
+    read_until(session.master, lambda text: b"ready" in text)
+    os.write(session.master, b"\x03")
+    read_until(session.master, lambda text: b"interrupted" in text)
+    assert session.finish() == 3
+
+
+def test_a_lot_of_output_arrives_whole(runtime: Runtime, bundle: Bundle) -> None:
+    session = foreground(runtime, bundle, "seq 1 20000; echo done")
+    text = read_until(session.master, lambda text: b"done" in text[-20:])
+    lines = text.replace(b"\r", b"").split(b"\n")
+    assert [int(line) for line in lines[:20000]] == list(range(1, 20001))
+    assert session.finish() == 0
+
+
+def test_terminal_is_restored_when_the_start_fails(runtime: Runtime, bundle: Bundle) -> None:
+    bundle.process["terminal"] = True
+    bundle.args("no-such-program").write()
+    session = Session(runtime.argv("run", "--bundle", bundle.path, runtime.new_id()), runtime.environment())
+    text = read_until(session.master, lambda text: b"not found" in text)
+    assert b"executable file not found in $PATH" in text
+    assert session.finish() != 0
+    assert session.after == session.before
+    runtime.assert_nothing_left()
+
+
+def test_foreground_falls_back_to_dev_tty(runtime: Runtime, bundle: Bundle) -> None:
+    """Standard streams are files, but there is a controlling terminal: `run` finds it as /dev/tty."""
+    bundle.process["terminal"] = True
+    bundle.sh("tty; stty size").write()
+    command = runtime.argv("run", "--bundle", bundle.path, runtime.new_id())
+    out = runtime.work / "redirected"
+    shell = ["sh", "-c", f'exec "$@" < /dev/null > {out} 2>&1', "sh", *command]
+    session = Session(shell, runtime.environment(), size=(33, 77))
+    if session.finish() != 0:
+        pytest.fail(out.read_text())
+    assert "/dev/pts/0" in out.read_text()
+
+
+def test_foreground_without_any_terminal_is_refused(runtime: Runtime, bundle: Bundle) -> None:
+    bundle.process["terminal"] = True
+    result = runtime.run(bundle.args("true"), ok=False, prefix=["setsid", "--wait"])
+    assert result.code != 0
+    assert result.last_line
+    runtime.assert_nothing_left()
+
+
+def test_detached_with_a_console_socket(runtime: Runtime, bundle: Bundle, console: ConsoleSocket) -> None:
+    bundle.process["terminal"] = True
+    runtime.run(bundle.sh("tty"), "--detach", "--console-socket", str(console.path))
+    master = console.receive()
+    assert read_until(master, until_closed) == b"/dev/pts/0\r\n"
+    os.close(master)
+
+
+@pytest.mark.own("it needs a devpts mount")
+def test_terminal_without_devpts_is_told(runtime: Runtime, bundle: Bundle, console: ConsoleSocket) -> None:
+    bundle.process["terminal"] = True
+    bundle.mounts.pop()
+    result = runtime.refuse(bundle, "--console-socket", str(console.path))
+    assert result.last_line
