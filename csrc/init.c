@@ -92,8 +92,11 @@ static int run_step(struct init *init, const struct step *step)
 {
 #ifdef PYRUNC_FAULTS
     if (init->plan->fault_step == (int)init->current) {
-        if (init->plan->fault == FAULT_STOP)
+        if (init->plan->fault == FAULT_STOP) {
             kill(getpid(), SIGSTOP);
+            while (getpid() == 1) /* the first process of a pid namespace can't stop itself */
+                pause();
+        }
         if (init->plan->fault == FAULT_FAIL)
             return fail(init, EIO, "injected fault");
     }
