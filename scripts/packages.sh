@@ -45,6 +45,7 @@ missing() {
 
 install() {
     [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || return 1
+    echo "pyrunc: installing $*"
     export DEBIAN_FRONTEND=noninteractive
     apt-get install -qq -y --no-install-recommends "$@" >/dev/null 2>&1 && return
     # The lists of a fresh machine are empty, or too old.
@@ -59,12 +60,11 @@ install() {
 purpose=$1
 names=$(missing needs "$purpose")
 if [ -n "$names" ]; then
-    echo "pyrunc: installing $names"
     # shellcheck disable=SC2086 # a list of names
     install $names || true
     names=$(missing needs "$purpose")
     if [ -n "$names" ]; then
-        echo "pyrunc: can't $purpose without: $names(as root: apt-get install $names)" >&2
+        echo "pyrunc: can't $purpose without: ${names% } (as root: apt-get install ${names% })" >&2
         exit 1
     fi
 fi
