@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <linux/openat2.h>
 #include <linux/sched.h>
 #include <poll.h>
@@ -15,6 +16,7 @@
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -126,6 +128,34 @@ static long clone_on_stack(struct clone_args *args, int (*child)(struct shared *
     return value;
 }
 
+static bool enters_user_namespace(const struct pyrunc_clone *spawn)
+{
+    for (int i = 0; i < spawn->join_count; i++)
+        if (spawn->join_types[i] == CLONE_NEWUSER)
+            return true;
+    return (spawn->flags & CLONE_NEWUSER) != 0;
+}
+
+/* Makes the capabilities in the user namespace outlast the exec. Its root they are not for yet, since no id is mapped
+ * before the init runs, and of another user's only the ambient ones do (capabilities(7)). The init's become_root
+ * empties the sets again that are filled here. */
+static int keep_capabilities(void)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+    if (syscall(SYS_capget, &header, data) < 0)
+        return -1;
+    for (int i = 0; i < _LINUX_CAPABILITY_U32S_3; i++)
+        data[i].inheritable = data[i].permitted;
+    if (syscall(SYS_capset, &header, data) < 0)
+        return -1;
+    for (int bit = 0; bit < 32 * _LINUX_CAPABILITY_U32S_3; bit++)
+        if ((data[bit / 32].permitted >> bit % 32 & 1) != 0 &&
+            prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, bit, 0, 0) < 0)
+            return -1;
+    return 0;
+}
+
 /* The init between clone and exec: only its own descriptor table is touched. Signals stay blocked, so that no handler
  * of the parent runs in the shared memory; the init's program sets the mask and the dispositions. */
 static int init_child(struct shared *shared)
@@ -138,6 +168,9 @@ static int init_child(struct shared *shared)
     for (int i = 0; i < spawn->inherit_count; i++)
         if (fcntl(spawn->inherit_fds[i], F_SETFD, 0) < 0)
             return fail(shared, PYRUNC_FCNTL, i);
+
+    if (enters_user_namespace(spawn) && keep_capabilities() < 0)
+        return fail(shared, PYRUNC_CAPSET, 0);
 
     char *const environment[] = {NULL};
     syscall(SYS_execveat, spawn->image_fd, "", shared->argv, environment, AT_EMPTY_PATH);

@@ -31,6 +31,7 @@ enum pyrunc_call {
     PYRUNC_CLOSE_RANGE,
     PYRUNC_FCNTL,
     PYRUNC_EXECVEAT,
+    PYRUNC_CAPSET,
 };
 
 int pyrunc_clone_init(struct pyrunc_clone *spawn);

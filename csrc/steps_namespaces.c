@@ -11,6 +11,20 @@
 
 #include "kernel.h"
 
+/* Empties the ambient and the inheritable set, by which the capabilities came through the exec (native.c). No hook and
+ * no program is to inherit them (CVE-2022-29162). */
+static int drop_inheritable(struct init *init)
+{
+    const struct cap_header header = {.version = CAPABILITY_VERSION_3};
+    struct cap_data data[2];
+    if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0)
+        return fail(init, errno, "prctl(PR_CAP_AMBIENT_CLEAR_ALL)");
+    if (syscall(SYS_capget, &header, data) < 0)
+        return fail(init, errno, "capget");
+    data[0].inheritable = data[1].inheritable = 0;
+    return syscall(SYS_capset, &header, data) < 0 ? fail(init, errno, "capset") : 0;
+}
+
 int step_become_root(struct init *init, const struct step_become_root *step)
 {
     (void)step;
@@ -18,6 +32,9 @@ int step_become_root(struct init *init, const struct step_become_root *step)
         return fail(init, errno, "setresgid");
     if (sys_setresuid(0) < 0)
         return fail(init, errno, "setresuid");
+    int result = drop_inheritable(init);
+    if (result < 0)
+        return result;
     /* a change of user clears it */
     if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
         return fail(init, errno, "prctl(PR_SET_PDEATHSIG)");

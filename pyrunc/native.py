@@ -44,7 +44,7 @@ NSFS_MAGIC = 0x6E736673
 PROC_SUPER_MAGIC = 0x9FA0
 CGROUP2_SUPER_MAGIC = 0x63677270
 
-_CALLS = ("", "clone3", "setns", "close_range", "fcntl", "execveat")
+_CALLS = ("", "clone3", "setns", "close_range", "fcntl", "execveat", "capset")
 
 
 def _check(value: int) -> int:
