@@ -24,7 +24,9 @@ LAUNCHER_LINK ?= $(if $(wildcard $(LAUNCHER_ARCHIVE)),static,shared)
 LAUNCHER_CFLAGS := -std=gnu11 -O2 -Wall -Wextra -Werror -I$(word 2,$(LAUNCHER_FACTS)) -Icsrc
 LAUNCHER_SOURCES := launcher.c importer.c ffi.c json.c native.c prctl.c
 ifeq ($(LAUNCHER_LINK),static)
+# What depends on the version's own structures: csrc/slim.c and generate/deepfreeze.py.
 LAUNCHER_SOURCES += $(if $(filter 3.11,$(LAUNCHER_VERSION)),slim.c)
+LAUNCHER_FREEZE := $(if $(filter 3.11,$(LAUNCHER_VERSION)),--deep)
 LAUNCHER_LIBS := -static -no-pie $(LAUNCHER_ARCHIVE) $(wordlist 6,99,$(LAUNCHER_FACTS))
 else
 LAUNCHER_CFLAGS += -DPYRUNC_STDLIB='L"$(word 3,$(LAUNCHER_FACTS))"'
@@ -52,8 +54,8 @@ $(LAUNCHER_BUILD)/native.o $(LAUNCHER_BUILD)/frozen.gen.c: $(VENV)/.built
 $(LAUNCHER_BUILD)/%.gen.o: $(LAUNCHER_BUILD)/%.gen.c csrc/importer.h csrc/ffi.h
 	$(CC) $(LAUNCHER_CFLAGS) -c -o $@ $<
 
-$(LAUNCHER_BUILD)/frozen.gen.c: generate/freeze.py $(LAUNCHER_MODULES) | $(LAUNCHER_BUILD)
-	$(LAUNCHER_PYTHON) -IS -X no_debug_ranges $< $@
+$(LAUNCHER_BUILD)/frozen.gen.c: generate/freeze.py generate/deepfreeze.py $(LAUNCHER_MODULES) | $(LAUNCHER_BUILD)
+	$(LAUNCHER_PYTHON) -IS -X no_debug_ranges $< $@ $(LAUNCHER_FREEZE)
 
 $(LAUNCHER_BUILD)/bindings.gen.c: generate/bindings.py csrc/native.h | $(LAUNCHER_BUILD)
 	$(LAUNCHER_PYTHON) -IS $< $@

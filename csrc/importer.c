@@ -68,7 +68,8 @@ static PyObject *run_frozen(const struct frozen_module *entry, PyObject *name)
         Py_XDECREF(module);
         return NULL;
     }
-    PyObject *code = PyMarshal_ReadObjectFromString((const char *)entry->code, entry->size);
+    PyObject *code = entry->code != NULL ? Py_NewRef(entry->code)
+                                         : PyMarshal_ReadObjectFromString((const char *)entry->marshalled, entry->size);
     PyObject *globals = PyModule_GetDict(module);
     PyObject *done = code == NULL ? NULL : PyEval_EvalCode(code, globals, globals);
     Py_XDECREF(code);

@@ -14,7 +14,8 @@ enum frozen_kind {
 struct frozen_module {
     const char *name;
     enum frozen_kind kind;
-    const unsigned char *code; /* marshalled */
+    PyObject *code;                  /* of a module or package: either this */
+    const unsigned char *marshalled; /* or these */
     int size;
     PyObject *(*init)(void);
 };

@@ -1,14 +1,15 @@
 """Freeze pyrunc's hot modules: write the launcher's table of modules (csrc/importer.h) as C.
 
 Starting at pyrunc.main, every import statement is followed, those in functions too, and each module that is reached
-is compiled and marshalled. What is reached must be ours or one of EXTENSIONS; anything else is an error that names the
-line, so a hot module can't come to need what the launcher has not. COLD modules end the walk: importing one hands the
-command over to the ordinary build, so it must happen before the command has had an effect.
+is compiled, and written as C data (--deep, for CPython 3.11 only) or marshalled. What is reached must be ours or one
+of EXTENSIONS; anything else is an error that names the line, so a hot module can't come to need what the launcher has
+not. COLD modules end the walk: importing one hands the command over to the ordinary build, so it must happen before
+the command has had an effect.
 
-Run it with the interpreter whose library is linked, since marshalled code is read by the same version only, and with
+Run it with the interpreter whose library is linked, since code is read by the same version only, and with
 `-X no_debug_ranges`, since nobody reads the columns of an expression in the launcher.
 
-Usage: freeze.py OUTPUT
+Usage: freeze.py OUTPUT [--deep]
 """
 
 from __future__ import annotations
@@ -17,9 +18,13 @@ import ast
 import marshal
 import sys
 from pathlib import Path
-from typing import Any
+from types import CodeType
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from generate.deepfreeze import PRELUDE, Unsupported, Writer  # noqa: E402
+
 ENTRY = "pyrunc.main"
 
 # The C modules of the launcher: the function that makes each one.
@@ -147,29 +152,36 @@ def reach(entry: str = ENTRY, root: Path = ROOT) -> dict[str, tuple[ast.Module, 
     return modules
 
 
-def marshalled(name: str, tree: ast.Module, is_package: bool) -> bytes:
-    """A module's code as bytes, without docstrings; tracebacks name its file from the repository's root."""
+def compiled(name: str, tree: ast.Module, is_package: bool) -> CodeType:
+    """A module's code, without docstrings; tracebacks name its file from the repository's root."""
     path = name.replace(".", "/") + ("/__init__.py" if is_package else ".py")
-    code: Any = compile(tree, path, "exec", optimize=2, dont_inherit=True)
-    return marshal.dumps(code)
+    code: CodeType = compile(tree, path, "exec", optimize=2, dont_inherit=True)
+    return code
 
 
-def table(modules: dict[str, tuple[ast.Module, bool] | None]) -> str:
-    """The C source of the table."""
-    arrays, rows = [], []
+def table(modules: dict[str, tuple[ast.Module, bool] | None], deep: bool) -> str:
+    """The C source of the table. deep: code as C data, where deepfreeze.py knows how; else marshalled."""
+    writer = Writer()
+    declarations, rows = [], []
     for number, (name, module) in enumerate(sorted(modules.items())):
         if module is None and name in COLD:
-            rows.append(f'    {{"{name}", FROZEN_COLD, NULL, 0, NULL}},')
+            rows.append(f'{{.name = "{name}", .kind = FROZEN_COLD}}')
         elif module is None:
-            arrays.append(f"PyObject *{EXTENSIONS[name]}(void);")
-            rows.append(f'    {{"{name}", FROZEN_EXTENSION, NULL, 0, {EXTENSIONS[name]}}},')
+            declarations.append(f"PyObject *{EXTENSIONS[name]}(void);")
+            rows.append(f'{{.name = "{name}", .kind = FROZEN_EXTENSION, .init = {EXTENSIONS[name]}}}')
         else:
-            tree, is_package = module
-            code = marshalled(name, tree, is_package)
-            lines = [",".join(map(str, code[at : at + 32])) for at in range(0, len(code), 32)]
-            arrays.append(f"static const unsigned char code_{number}[] = {{\n" + ",\n".join(lines) + "\n};")
-            kind = "FROZEN_PACKAGE" if is_package else "FROZEN_MODULE"
-            rows.append(f'    {{"{name}", {kind}, code_{number}, {len(code)}, NULL}},')
+            kind = "FROZEN_PACKAGE" if module[1] else "FROZEN_MODULE"
+            row = f'.name = "{name}", .kind = {kind}'
+            code = compiled(name, *module)
+            try:
+                rows.append(f"{{{row}, .code = {writer.reference(code)}}}" if deep else "")
+            except Unsupported:
+                rows.append("")
+            if not rows[-1]:
+                data = marshal.dumps(code)
+                lines = [",".join(map(str, data[at : at + 32])) for at in range(0, len(data), 32)]
+                declarations.append(f"static const unsigned char code_{number}[] = {{\n" + ",\n".join(lines) + "\n};")
+                rows[-1] = f"{{{row}, .marshalled = code_{number}, .size = sizeof code_{number}}}"
     return "\n".join(
         [
             f"/* Made by generate/freeze.py with Python {sys.version.split()[0]}. */",
@@ -178,11 +190,11 @@ def table(modules: dict[str, tuple[ast.Module, bool] | None]) -> str:
             f"#if PY_MAJOR_VERSION != {sys.version_info.major} || PY_MINOR_VERSION != {sys.version_info.minor}",
             "#error frozen by another Python than the one that is linked",
             "#endif",
-            "",
-            *arrays,
+            *([PRELUDE, *writer.lines] if deep else []),
+            *declarations,
             "",
             "const struct frozen_module frozen_modules[] = {",
-            *rows,
+            *(f"    {row}," for row in rows),
             "};",
             "const size_t frozen_module_count = sizeof frozen_modules / sizeof frozen_modules[0];",
             "",
@@ -193,7 +205,7 @@ def table(modules: dict[str, tuple[ast.Module, bool] | None]) -> str:
 def main(argv: list[str]) -> None:
     """Write the table to the file that is named."""
     try:
-        text = table(reach())
+        text = table(reach(), "--deep" in argv)
     except FreezeError as error:
         raise SystemExit(f"freeze: {error}") from error
     Path(argv[1]).write_text(text)
