@@ -11,6 +11,7 @@
 enum {
     MAX_GROUPS = 65536, /* NGROUPS_MAX of the kernel */
     CAPABILITIES = 64, /* bits of a set */
+    SET_GROUPS_IF_ALLOWED = 2,
 };
 
 int step_rlimit(struct init *init, const struct step_rlimit *step)
@@ -74,13 +75,28 @@ static int set_groups(struct init *init, const struct strv *names)
     return sys_setgroups(names->count, groups) < 0 ? fail(init, errno, "setgroups") : 0;
 }
 
+/* Whether the user namespace denies setgroups (user_namespaces(7)). */
+static int groups_are_denied(struct init *init)
+{
+    char word[sizeof("allow\n")] = "";
+    CLOSING int file = proc_open_self(init, "setgroups", O_RDONLY);
+    if (file < 0)
+        return file;
+    if (read(file, word, sizeof(word) - 1) < 0)
+        return fail(init, errno, "read /proc/self/setgroups");
+    return starts_with(word, "deny");
+}
+
 int step_user(struct init *init, const struct step_user *step)
 {
     char number[DECIMAL_SIZE];
+    int denied = step->set_groups == SET_GROUPS_IF_ALLOWED ? groups_are_denied(init) : step->set_groups == 0;
+    if (denied < 0)
+        return denied;
     /* the capabilities have to last until they are set */
     if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
         return fail(init, errno, "prctl(PR_SET_KEEPCAPS)");
-    int result = step->set_groups ? set_groups(init, &step->groups) : 0;
+    int result = denied ? 0 : set_groups(init, &step->groups);
     if (result < 0)
         return result;
     if (sys_setresgid(step->gid) < 0)

@@ -134,7 +134,7 @@ _INIT_KINDS = (
     ("keep_fds", "close_range", "first:u32", "mark every descriptor from this one on close-on-exec (CVE-2024-21626)"),
     ("bounding", "prctl", "keep:u64", "drop all other capabilities from the bounding set"),
     ("user", "setgroups+setresgid+setresuid", "uid:u32 gid:u32 groups:strv set_groups:u32",
-     "become the process's user, keeping capabilities until they are set"),
+     "become the process's user, keeping capabilities until they are set; set_groups: 0 no, 1 yes, 2 where allowed"),
     ("chdir", "chdir", "path:str", "enter the working directory and check that it is inside the root (CVE-2024-21626)"),
     ("capabilities", "capset", "effective:u64 permitted:u64 inheritable:u64", "set the capability sets"),
     ("ambient", "prctl", "caps:u64", "raise the ambient capabilities"),

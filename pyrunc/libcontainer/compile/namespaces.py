@@ -72,7 +72,7 @@ def _user_namespace(context: Context) -> None:
 
 
 def _serve_maps(context: Context) -> None:
-    if not setgroups_allowed(context):
+    if setgroups_allowed(context) == DENIED:
         # Before the gid map: the kernel lets an unprivileged process write it only so, because dropping a
         # supplementary group could open what is forbidden to that group (CVE-2014-8989).
         context.serve("maps", "write_setgroups", "deny", pointer="/linux/gidMappings")
@@ -86,15 +86,23 @@ def _map_line(entry: dict[str, Any]) -> str:
     return f"{entry['containerID']} {entry['hostID']} {entry['size']}"
 
 
-def setgroups_allowed(context: Context) -> bool:
-    """Whether the container's process may call setgroups: not with the single-id map that an unprivileged runtime
-    may write itself (CVE-2014-8989), nor where the runtime's own user namespace denies it."""
+DENIED = 0
+ALLOWED = 1
+UNKNOWN = 2
+
+
+def setgroups_allowed(context: Context) -> int:
+    """Whether the container's process may call setgroups: ALLOWED; DENIED with the single-id map that an unprivileged
+    runtime may write itself (CVE-2014-8989), and where the runtime's own user namespace denies it; UNKNOWN in a
+    user namespace that is joined, which init will ask."""
     if not context.facts.setgroups:
-        return False
-    if context.facts.euid == 0 or not context.new("user"):
-        return True
+        return DENIED
+    if not context.userns:
+        return ALLOWED
+    if not context.new("user"):
+        return UNKNOWN
     maps = context.linux["gidMappings"]
-    return len(maps) > 1 or maps[0]["size"] > 1
+    return ALLOWED if context.facts.euid == 0 or len(maps) > 1 or maps[0]["size"] > 1 else DENIED
 
 
 def _time_namespace(context: Context) -> None:

@@ -8,7 +8,7 @@ from ...report import PyruncError
 from . import hooks
 from .capabilities import capability_sets
 from .constants import RLIMITS
-from .namespaces import setgroups_allowed
+from .namespaces import DENIED, setgroups_allowed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -78,14 +78,14 @@ def _user(context: Context) -> None:
     uid, gid = user.get("uid", 0), user.get("gid", 0)
     groups = tuple([str(group) for group in user.get("additionalGids") or ()])
     allowed = setgroups_allowed(context)
-    if groups and not allowed:
+    if groups and allowed == DENIED:
         context.warnings.append("/process/user/additionalGids: not set, the user namespace denies setgroups")
         groups = ()
     retry = bool(uid or gid or groups)
     context.add(
         "chdir", process["cwd"], pointer="/process/cwd", on_errno=(errno.EACCES, errno.EPERM) if retry else ()
     )
-    context.add("user", uid, gid, groups, int(allowed), pointer="/process/user")
+    context.add("user", uid, gid, groups, allowed, pointer="/process/user")
     if retry:
         context.add("chdir", process["cwd"], pointer="/process/cwd", level=1)
 

@@ -79,6 +79,8 @@ def test_a_joined_user_namespace_has_its_maps_already() -> None:
     plan = compiled(spec)
     assert not find(plan, "write_map", "request")
     assert find(plan, "become_root")
+    # whether it denies setgroups, only init can find out
+    assert values(find(plan, "user")[0], "set_groups") == (2,)
 
 
 @pytest.mark.parametrize(("path", "request_name"), [("", "maps"), ("/u", "oom_score_adj")])
