@@ -27,28 +27,38 @@ class CapabilitySets:
 def capability_sets(context: Context) -> CapabilitySets | None:
     """The sets of process.capabilities, those that are absent empty (CVE-2022-29162); None where there is none.
 
-    What the kernel does not know or would refuse whatever the runtime's own rights is left out, since a runtime should
-    warn and not fail for what can't be granted (config.md, "Linux Process"): capset(2) wants effective capabilities
-    to be permitted and inheritable ones to be in the bounding set; PR_CAP_AMBIENT_RAISE wants ambient ones to be both
-    permitted and inheritable. The checks of the spec have warned of that; what this kernel lacks is warned of here.
+    What the kernel does not know or would refuse whatever the runtime's own rights is left out with a warning, since a
+    runtime should not fail for what can't be granted (config.md, "Linux Process"): capset(2) wants effective
+    capabilities to be permitted and inheritable ones to be in the bounding set; PR_CAP_AMBIENT_RAISE wants ambient ones
+    to be both permitted and inheritable.
     """
     config = context.process.get("capabilities")
     if config is None:
         return None
     sets = CapabilitySets()
-    unknown: list[str] = []
+    unknown: set[str] = set()
     known_bits = (2 << context.facts.cap_last_cap) - 1
     for name in CapabilitySets.__slots__:
         bits = 0
         for word in config.get(name) or ():
             bit = _BITS.get(word, 0) & known_bits
-            if not bit and word in _BITS and word not in unknown:
-                unknown.append(word)
+            if not bit:
+                unknown.add(word)
             bits |= bit
         setattr(sets, name, bits)
     if unknown:
         context.warnings.append(f"ignoring unknown or unavailable capabilities: [{' '.join(sorted(unknown))}]")
-    sets.inheritable &= sets.bounding
-    sets.effective &= sets.permitted
-    sets.ambient &= sets.permitted & sets.inheritable
+    sets.inheritable = _within(context, "inheritable", sets.inheritable, sets.bounding, "in the bounding set")
+    sets.effective = _within(context, "effective", sets.effective, sets.permitted, "permitted")
+    sets.ambient = _within(
+        context, "ambient", sets.ambient, sets.permitted & sets.inheritable, "permitted and inheritable"
+    )
     return sets
+
+
+def _within(context: Context, name: str, bits: int, allowed: int, what: str) -> int:
+    """The bits that are allowed; the others are warned of, in runc's words where it has some."""
+    for number, capability in enumerate(NAMES):
+        if (bits & ~allowed) >> number & 1:
+            context.warnings.append(f"can't raise {name} capability {capability}: it is not {what}")
+    return bits & allowed

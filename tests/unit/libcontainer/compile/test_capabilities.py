@@ -87,7 +87,16 @@ def test_the_last_capability_of_the_kernel_is_one() -> None:
 
 
 def test_unknown_names_are_left_out() -> None:
-    """The checks of the spec have warned of them."""
     plan = with_sets(bounding=["CAP_NONSENSE", "CAP_KILL"])
     assert sets_of(plan)["bounding"] == KILL
-    assert plan.warnings == ()
+    assert plan.warnings == ("ignoring unknown or unavailable capabilities: [CAP_NONSENSE]",)
+
+
+def test_what_can_t_be_granted_is_warned_of() -> None:
+    plan = with_sets(bounding=["CAP_KILL"], effective=["CAP_KILL"], inheritable=["CAP_CHOWN"], ambient=["CAP_KILL"])
+    assert sets_of(plan)["effective"] == 0
+    assert plan.warnings == (
+        "can't raise inheritable capability CAP_CHOWN: it is not in the bounding set",
+        "can't raise effective capability CAP_KILL: it is not permitted",
+        "can't raise ambient capability CAP_KILL: it is not permitted and inheritable",
+    )
