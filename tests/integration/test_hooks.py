@@ -1,0 +1,302 @@
+"""The six hook kinds: order, arguments, environment, namespaces, the state on stdin, timeouts, and what a failure does."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import host
+from tests.support.bundle import Bundle
+from tests.support.runtime import Runtime
+
+CREATE_HOOKS = ["prestart", "createRuntime", "createContainer"]
+RUNTIME_HOOKS = ["prestart", "createRuntime", "poststart", "poststop"]
+KINDS = [*CREATE_HOOKS, "startContainer", "poststart", "poststop"]
+STATUS = {
+    "prestart": "creating", "createRuntime": "creating", "createContainer": "creating", "startContainer": "created",
+    "poststart": "running", "poststop": "stopped",
+}  # fmt: skip
+
+POSTSTART = pytest.mark.own("1.1 runs poststart hooks when it creates")
+WORDS = pytest.mark.own("1.1 does not name the kind")
+
+
+@pytest.fixture
+def record(runtime: Runtime, bundle: Bundle) -> Path:
+    """A directory that is at the same path on the host and in the container: hooks of both sides write there."""
+    path = runtime.work / "record"
+    path.mkdir()
+    bundle.mount(str(path), "bind", str(path), "bind")
+    return path
+
+
+def shell_hook(bundle: Bundle, kind: str, script: str, **more: Any) -> None:
+    """A hook of a shell script; startContainer and poststart alike, the shell is found on both sides."""
+    bundle.hook(kind, "/bin/sh", "sh", "-c", script, **more)
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """The state that a hook has written down."""
+    value: dict[str, Any] = json.loads(path.read_text())
+    return value
+
+
+@POSTSTART
+@pytest.mark.purev2
+def test_order(runtime: Runtime, bundle: Bundle, record: Path) -> None:
+    log = record / "log"
+    for kind in KINDS:
+        for number in (1, 2):
+            shell_hook(bundle, kind, f"echo {kind}{number} >> {log}")
+    bundle.sh(f"echo process >> {log}; while :; do sleep 0.02; done")
+    container = runtime.container(bundle)
+    created = [f"{kind}{number}" for kind in CREATE_HOOKS for number in (1, 2)]
+    assert log.read_text().split() == created
+    container.start()
+    words = host.wait_for("the process", lambda: "process" in log.read_text() and log.read_text().split())
+    assert words[: len(created) + 2] == [*created, "startContainer1", "startContainer2"]
+    assert sorted(words[len(created) + 2 :]) == ["poststart1", "poststart2", "process"]
+    assert words.index("poststart1") < words.index("poststart2")
+    container.delete("--force")
+    assert log.read_text().split()[-2:] == ["poststop1", "poststop2"]
+    assert len(log.read_text().split()) == 13
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=POSTSTART if kind == "poststart" else ()) for kind in KINDS]
+)
+def test_state_on_stdin(runtime: Runtime, bundle: Bundle, record: Path, kind: str) -> None:
+    bundle.config["annotations"] = {"org.example": 'quote " and \\ and ü'}
+    shell_hook(bundle, kind, f"cat > {record}/state")
+    container = runtime.started(bundle.args("sleep", "1000"))
+    container.delete("--force")
+    state = read_state(record / "state")
+    assert state["ociVersion"]
+    assert state["id"] == container.id
+    assert state["status"] == STATUS[kind]
+    assert state["bundle"] == str(bundle.path)
+    assert state["annotations"] == {"org.example": 'quote " and \\ and ü'}
+    if kind == "poststop":
+        assert state.get("pid", 0) == 0
+    elif kind in ("createContainer", "startContainer") and runtime.is_own:
+        # runtime.md, State: the pid as seen by the container. runc 1.1 gives the host's one.
+        assert state["pid"] == 1
+    elif kind not in ("createContainer", "startContainer"):
+        assert state["pid"] == container.pid
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_args_and_env(runtime: Runtime, bundle: Bundle, record: Path, kind: str) -> None:
+    script = f'cat > /dev/null; printf "%s|" "$0" "$@" > {record}/args; env > {record}/env'
+    bundle.hook(kind, "/bin/sh", "sh", "-c", script, "zero", "one two", "", env=["A=1", "PATH=/bin:/usr/bin", "E="])
+    runtime.started(bundle.args("sleep", "1000")).delete("--force")
+    assert (record / "args").read_text() == "zero|one two||"
+    found = set((record / "env").read_text().split()) - {"PWD=/", "SHLVL=0", "_=/usr/bin/env"}
+    assert {"A=1", "PATH=/bin:/usr/bin", "E="} <= found
+    assert not any(word.startswith(("PYTHON", "HOME=")) for word in found)
+
+
+@pytest.mark.parametrize("kind", RUNTIME_HOOKS)
+def test_hook_without_args_has_its_path(runtime: Runtime, bundle: Bundle, record: Path, kind: str) -> None:
+    script = bundle.script("hook", f'echo "$0 $#" > {record}/args')
+    bundle.hook(kind, script)
+    runtime.started(bundle.args("sleep", "1000")).delete("--force")
+    assert (record / "args").read_text() == f"{script} 0\n"
+
+
+@pytest.mark.purev2
+@pytest.mark.parametrize("kind", KINDS)
+def test_namespaces(runtime: Runtime, bundle: Bundle, record: Path, kind: str) -> None:
+    bundle.namespace("network")
+    shell_hook(
+        bundle,
+        kind,
+        f"for n in mnt pid net uts ipc; do readlink /proc/self/ns/$n; done > {record}/ns; readlink /proc/self/root >> {record}/ns",
+    )
+    container = runtime.started(bundle.args("sleep", "1000"))
+    names = [host.namespace("self" if kind in RUNTIME_HOOKS else container.pid, n) for n in ("mnt", "net", "uts", "ipc")]
+    container.delete("--force")
+    lines = (record / "ns").read_text().split()
+    assert [lines[0], *lines[2:5]] == names
+    assert lines[5] == "/"
+
+
+def test_create_container_hook_sees_the_host_s_tree_and_the_container_s_mounts(
+    runtime: Runtime, bundle: Bundle, record: Path
+) -> None:
+    """It runs in the container's namespaces before pivot_root: its path is the host's."""
+    script = bundle.script("hook", f"cat /proc/self/mountinfo > {record}/mounts; hostname > {record}/name")
+    bundle.config["hostname"] = "the-container"
+    bundle.mount("/mnt", "tmpfs", "only-in-the-container")
+    bundle.hook("createContainer", script)
+    container = runtime.container(bundle)
+    mounts = (record / "mounts").read_text()
+    assert host.mount_at(mounts, f"{bundle.rootfs}/mnt").source == "only-in-the-container"
+    assert host.mount_at(mounts, "/")
+    assert "only-in-the-container" not in Path("/proc/self/mountinfo").read_text()
+    assert host.is_alive(container.pid)
+
+
+def test_create_container_hook_may_mount_for_the_container(
+    runtime: Runtime, bundle: Bundle, record: Path
+) -> None:
+    shell_hook(bundle, "createContainer", f"mount -t tmpfs by-hook {bundle.rootfs}/mnt")
+    assert "by-hook" in runtime.inside(bundle, "cat /proc/self/mountinfo")
+    runtime.assert_nothing_left()
+
+
+def test_start_container_hook_runs_in_the_container(
+    runtime: Runtime, bundle: Bundle, record: Path
+) -> None:
+    """Its path is the container's, after pivot_root and before the process."""
+    program = bundle.rootfs / "bin/hook"
+    program.write_text(f"#!/bin/sh\nls / > {record}/ls; id -u > {record}/uid\n")
+    program.chmod(0o755)
+    bundle.hook("startContainer", "/bin/hook")
+    container = runtime.container(bundle.args("sleep", "1000"))
+    assert not (record / "ls").exists()
+    container.start()
+    assert "srv" in (record / "ls").read_text().split()
+    assert "boot" not in (record / "ls").read_text().split()
+
+
+def test_prestart_hook_can_set_up_the_network(runtime: Runtime, bundle: Bundle, record: Path) -> None:
+    """As CNI and docker do: the namespaces are there before the hook, by the pid of the state."""
+    bundle.namespace("network")
+    script = bundle.script(
+        "hook", "pid=$(sed 's/.*\"pid\": *\\([0-9]*\\).*/\\1/'); nsenter -t $pid -n ip link add dummy7 type dummy || "
+        f"nsenter -t $pid -n readlink /proc/self/ns/net > {record}/net"
+    )  # fmt: skip
+    bundle.hook("prestart", script)
+    out = runtime.inside(bundle, "ls /proc/sys/net/ipv4/conf; readlink /proc/self/ns/net")
+    if (record / "net").exists():
+        assert (record / "net").read_text() in out
+    else:
+        assert "dummy7" in out
+
+
+@WORDS
+@pytest.mark.parametrize("kind", CREATE_HOOKS)
+def test_failing_hook_of_create(runtime: Runtime, bundle: Bundle, record: Path, kind: str) -> None:
+    shell_hook(bundle, kind, f"echo first >> {record}/log; echo the reason >&2; exit 3")
+    shell_hook(bundle, kind, f"echo second >> {record}/log")
+    shell_hook(bundle, "poststop", f"echo poststop >> {record}/log")
+    result = runtime.refuse(bundle)
+    # COMPAT: `error running HOOK hook #N: …`
+    assert f"error running {kind} hook #0" in result.last_line
+    assert "exit status 3" in result.last_line
+    assert "the reason" in result.last_line
+    words = (record / "log").read_text().split()
+    assert words[0] == "first"
+    assert "second" not in words
+    # runtime.md, Lifecycle: a failure continues at step 12, and 13 is the poststop hooks.
+    assert words == ["first", "poststop"]
+
+
+@pytest.mark.own("start does not tell it")
+def test_failing_start_container_hook(runtime: Runtime, bundle: Bundle, record: Path) -> None:
+    shell_hook(bundle, "startContainer", "exit 4")
+    container = runtime.container(bundle.sh(f"touch {record}/ran"))
+    result = runtime("start", container.id)
+    assert result.code != 0
+    assert "error running startContainer hook #0" in result.last_line
+    assert "exit status 4" in result.last_line
+    container.wait()
+    assert not (record / "ran").exists()
+
+
+@POSTSTART
+def test_failing_poststart_hook(runtime: Runtime, bundle: Bundle, record: Path) -> None:
+    shell_hook(bundle, "poststart", "exit 5")
+    container = runtime.container(bundle.args("sleep", "1000"))
+    result = runtime("start", container.id)
+    assert result.code != 0
+    assert "error running poststart hook #0" in result.last_line
+    container.wait()
+
+
+@WORDS
+def test_failing_poststop_hook_is_a_warning(runtime: Runtime, bundle: Bundle, record: Path) -> None:
+    shell_hook(bundle, "poststop", f"echo first >> {record}/log; exit 6")
+    shell_hook(bundle, "poststop", f"echo second >> {record}/log")
+    container = runtime.container(bundle)
+    result = container.delete()
+    assert "poststop" in result.err
+    assert (record / "log").read_text().split() == ["first", "second"]
+    runtime.assert_nothing_left()
+
+
+@WORDS
+@pytest.mark.parametrize("kind", CREATE_HOOKS)
+def test_timeout(runtime: Runtime, bundle: Bundle, record: Path, kind: str) -> None:
+    shell_hook(bundle, kind, "exec sleep 1000", timeout=1)
+    result = runtime.refuse(bundle)
+    assert f"{kind} hook #0" in result.last_line
+    assert "1s" in result.last_line or "time" in result.last_line
+    runtime.assert_nothing_left()
+
+
+def test_hook_that_ends_in_time(runtime: Runtime, bundle: Bundle, record: Path) -> None:
+    shell_hook(bundle, "prestart", "sleep 0.1", timeout=30)
+    runtime.container(bundle)
+
+
+@pytest.mark.parametrize("kind", CREATE_HOOKS)
+def test_missing_hook(runtime: Runtime, bundle: Bundle, kind: str) -> None:
+    bundle.hook(kind, "/no/such/hook")
+    result = runtime.refuse(bundle)
+    assert "/no/such/hook" in result.last_line
+    assert "no such file or directory" in result.last_line
+
+
+def test_relative_hook_path_is_refused(runtime: Runtime, bundle: Bundle) -> None:
+    bundle.hook("prestart", "hook.sh")
+    runtime.refuse(bundle)
+
+
+def test_hook_that_does_not_read_the_state(runtime: Runtime, bundle: Bundle, record: Path) -> None:
+    """A state that is larger than a pipe, and a hook that closes its stdin."""
+    bundle.config["annotations"] = {f"key{number}": "x" * 1000 for number in range(200)}
+    for kind in ("prestart", "createContainer", "startContainer", "poststop"):
+        shell_hook(bundle, kind, f"exec <&-; echo {kind} >> {record}/log")
+    runtime.run(bundle.args("true"))
+    assert (record / "log").read_text().split() == ["prestart", "createContainer", "startContainer", "poststop"]
+
+
+def test_large_state_arrives_whole(runtime: Runtime, bundle: Bundle, record: Path) -> None:
+    bundle.config["annotations"] = {f"key{number}": "x" * 1000 for number in range(200)}
+    for kind in ("prestart", "createContainer", "startContainer"):
+        shell_hook(bundle, kind, f"sleep 0.1; cat > {record}/{kind}")
+    runtime.run(bundle.args("true"))
+    for kind in ("prestart", "createContainer", "startContainer"):
+        assert len(read_state(record / kind)["annotations"]) == 200
+
+
+def test_output_of_hooks_is_not_the_container_s(runtime: Runtime, bundle: Bundle) -> None:
+    for kind in KINDS:
+        shell_hook(bundle, kind, "echo noise; echo noise >&2")
+    result = runtime.run(bundle.args("echo", "signal"))
+    assert result.out == "signal\n"
+
+
+@pytest.mark.own("container hooks have some of its own")
+def test_foreign_descriptors_do_not_reach_hooks(runtime: Runtime, bundle: Bundle, record: Path) -> None:
+    for kind in KINDS:
+        shell_hook(bundle, kind, f"ls /proc/self/fd > {record}/{kind}")
+    runtime.started(bundle.args("sleep", "1000")).delete("--force")
+    for kind in KINDS:
+        numbers = (record / kind).read_text().split()
+        assert set(numbers) <= {"0", "1", "2", "3"}, f"{kind}: {numbers}"
+
+
+@POSTSTART
+def test_hooks_with_run(runtime: Runtime, bundle: Bundle, record: Path) -> None:
+    for kind in KINDS:
+        shell_hook(bundle, kind, f"echo {kind} >> {record}/log")
+    runtime.run(bundle.sh("sleep 0.2"))
+    assert (record / "log").read_text().split() == KINDS
+    assert os.path.exists(record)
