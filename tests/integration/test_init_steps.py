@@ -121,6 +121,15 @@ def test_without_pivot_the_hosts_procfs_is_out_of_reach(init: Path, rootfs: Path
     assert "bin" in out.split()
 
 
+def test_without_pivot_no_procfs_is_left_that_would_allow_another(init: Path, rootfs: Path) -> None:
+    """A user namespace may mount a procfs only where a whole one is in its mount namespace: the container's own has
+    masks, and the host's must not be there."""
+    attempt = "busybox unshare -r -m -p -f mount -t proc proc /mnt 2>/dev/null && echo mounted || echo refused"
+    steps = list(enter(rootfs, PROC, *DEV, step("mask_path", path="/proc/uptime")))
+    steps[next(i for i, item in enumerate(steps) if item.kind == "pivot_root")] = step("move_root")
+    assert ran(run(init, *steps, shell(attempt), namespaces=NAMESPACES)) == "refused\n"
+
+
 def test_what_the_container_mounts_does_not_reach_the_host(init: Path, rootfs: Path) -> None:
     before = Path("/proc/self/mountinfo").read_text()
     ran(inside(init, rootfs, PROC, mount("tmpfs", "/mnt"), script="mount -t tmpfs none /srv"))
@@ -164,8 +173,18 @@ def test_a_symlink_leads_a_mount_nowhere_but_inside(init: Path, rootfs: Path, ho
 
 def test_links_that_go_in_circles(init: Path, rootfs: Path) -> None:
     (rootfs / "a").symlink_to("b")
-    (rootfs / "b").symlink_to("a/x")
-    refused(inside(init, rootfs, mount("tmpfs", "/a/mnt")), errno.ELOOP, "/a/mnt")
+    (rootfs / "b").symlink_to("a")
+    # what has to be made first keeps the kernel from seeing the circle
+    for target in ("/a/mnt", "/new/../a/mnt"):
+        refused(inside(init, rootfs, mount("tmpfs", target)), errno.ELOOP, target)
+
+
+def test_an_absolute_link_in_a_directory_begins_at_the_root(init: Path, rootfs: Path) -> None:
+    (rootfs / "sub").mkdir()
+    (rootfs / "sub/link").symlink_to("/other")
+    ran(inside(init, rootfs, mount("tmpfs", "/sub/link/new")))
+    assert (rootfs / "other/new").is_dir()
+    assert os.listdir(rootfs / "sub") == ["link"]
 
 
 def test_a_dangling_link_at_the_end_is_made_inside(init: Path, rootfs: Path, host_file: Path) -> None:
@@ -264,6 +283,19 @@ def test_copy_up(init: Path, rootfs: Path) -> None:
         ran(inside(init, rootfs, PROC, mount("tmpfs", "/mnt", copyup=1, attr_set=RDONLY), script=check))
         == "1\nro,relatime\n"
     )
+
+
+def test_copy_up_keeps_file_capabilities(init: Path, rootfs: Path) -> None:
+    net_bind = 1 << 10
+    shutil.copy(rootfs / "bin/busybox", rootfs / "mnt/busybox")
+    os.setxattr(rootfs / "mnt/busybox", "security.capability", struct.pack("<5I", 0x02000001, net_bind, 0, 0, 0))
+    steps = (
+        *enter(rootfs, PROC, mount("tmpfs", "/mnt", copyup=1)),
+        step("user", uid=1000, gid=1000, set_groups=1),
+        step("capabilities"),
+        step("execute", args=("/mnt/busybox", "grep", "CapPrm", "/proc/self/status")),
+    )
+    assert int(ran(run(init, *steps, namespaces=NAMESPACES)).split()[1], 16) == net_bind
 
 
 def test_copy_up_tells_when_it_does_not_fit(init: Path, rootfs: Path) -> None:
@@ -562,6 +594,13 @@ def test_inheritable_and_ambient_are_as_configured_not_as_the_callers(init: Path
     steps = (step("capabilities", effective=1, permitted=1, inheritable=0), step("ambient"))
     got = status(ran(run(init, *enter(rootfs, PROC), *steps, shell(STATUS), namespaces=NAMESPACES)))
     assert (int(got["CapInh"][0], 16), int(got["CapAmb"][0], 16)) == (0, 0)
+
+
+def test_ambient_capabilities_of_before_are_cleared(init: Path, rootfs: Path) -> None:
+    some = step("capabilities", effective=3, permitted=3, inheritable=3)
+    steps = (some, step("ambient", caps=3), step("ambient", caps=2))
+    got = status(ran(run(init, *enter(rootfs, PROC), *steps, shell(STATUS), namespaces=NAMESPACES)))
+    assert int(got["CapAmb"][0], 16) == 2
 
 
 def test_an_ambient_capability_that_is_not_inheritable(init: Path, rootfs: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from pyrunc.libcontainer import wire
 from pyrunc.libcontainer.plan import Step
+from tests.support.host import wait_for
 from tests.support.init import Launch, Outcome, build, plan_of, run, shell, step
 
 VARIANTS = ("init", "init-asan")
@@ -71,13 +72,18 @@ BLOB = wire.encode(plan_of([step("umask", mask=7), shell("exit 0")]), {})
         b"pyrunc-plan-2" + BLOB[13:],
         BLOB.replace(b"plan-1\x002\0", b"plan-1\x003\0"),
         BLOB.replace(b"plan-1\x002\0", b"plan-1\x00999999999\0"),
+        BLOB.replace(b"plan-1\x002\x006\0", b"plan-1\x002\x007\0"),
+        BLOB.replace(b"plan-1\x002\x006\0", b"plan-1\x002\x005\0"),
         BLOB.replace(b"\x007\0", b"\x004294967296\0"),
         BLOB.replace(b"\x007\0", b"\x00-1\0"),
         BLOB.replace(b"\x007\0", b"\0\0"),
         wire.encode(plan_of([shell("exit 0")]), {}, fault=(0, wire.FAULT_FAIL)),
         b"",
     ],
-    ids="cut cut-more longer magic more-steps many-steps too-large negative empty-number fault empty".split(),
+    ids=(
+        "cut cut-more longer magic more-steps many-steps more-pointers fewer-pointers too-large negative empty-number "
+        "fault empty"
+    ).split(),
 )
 def test_a_plan_that_is_not_whole_is_refused_before_any_step(init: Path, blob: bytes) -> None:
     launch = Launch(init, blob)
@@ -196,18 +202,23 @@ def test_before_ready_the_init_dies_with_its_parent(init: Path) -> None:
 class Waiting:
     """A created container: an init that waits on its listener."""
 
-    def __init__(self, init: Path, directory: Path, *steps: Step) -> None:
+    def __init__(self, init: Path, directory: Path, *steps: Step, orphan: bool = False) -> None:
         self.path = str(directory / "start.sock")
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.listener.bind(self.path)
         self.listener.listen(8)
         plan = plan_of([*steps, step("ready"), step("await_start", listener="start"), shell("echo started")])
         slots = {"start": self.listener.fileno()}
-        self.launch = Launch(init, wire.encode(plan, slots), fds=(self.listener.fileno(),))
+        self.launch = Launch(
+            init, wire.encode(plan, slots), namespaces=("--fork",) if orphan else (), fds=(self.listener.fileno(),)
+        )
         message = self.launch.message()
         assert message is not None
         assert message.type == wire.READY, message.detail
         self.launch.answer()
+        if orphan:
+            self.launch.process.kill()  # unshare, the init's parent
+            self.launch.process.wait()
         assert self.launch.message() is None  # the sync socket is closed: the init waits
         self.pid = self.launch.process.pid
 
@@ -224,7 +235,7 @@ class Waiting:
 
 @pytest.fixture
 def waiting(init: Path, tmp_path: Path) -> Iterator[Waiting]:
-    value = Waiting(init, tmp_path)
+    value = Waiting(init, tmp_path, step("make_cwd", path="/tmp"))  # which opens the root
     yield value
     value.close()
 
@@ -240,6 +251,17 @@ def test_start_is_one_byte_and_end_of_file_tells_that_the_program_runs(waiting: 
         connection.send(wire.START)
         assert connection.recv(100) == b""
     assert ran(waiting.launch.finish(Outcome())) == "started\n"
+
+
+def test_after_ready_the_init_outlives_its_parent(init: Path, tmp_path: Path) -> None:
+    waiting = Waiting(init, tmp_path, orphan=True)
+    try:
+        with waiting.connect() as connection:
+            connection.send(wire.START)
+            assert connection.recv(100) == b""
+        wait_for("the program's output", lambda: os.fstat(waiting.launch.out.fileno()).st_size)
+    finally:
+        waiting.close()
 
 
 def test_a_connection_that_says_nothing_starts_nothing(waiting: Waiting) -> None:
@@ -365,6 +387,17 @@ def test_the_inits_own_descriptors_do_not_reach_the_program(init: Path) -> None:
     assert out.split() == ["0", "1", "2", "3"]  # 3 is ls's own
 
 
+def test_a_descriptor_of_the_plan_does_not_reach_the_program(init: Path) -> None:
+    fd = os.open("/", os.O_RDONLY)
+    try:
+        there = step("chdir", path="/", on_errno=(errno.ENOENT,))
+        skipped = step("bind", level=1, source_fd="source:0")
+        show = step("execute", args=("/bin/ls", "/proc/self/fd"))
+        assert str(fd) not in ran(run(init, there, skipped, show, slots={"source:0": fd})).split()
+    finally:
+        os.close(fd)
+
+
 def test_chdir_names_what_is_missing(init: Path) -> None:
     refused(run(init, step("chdir", path="/no/such")), errno.ENOENT, 'chdir to cwd ("/no/such")')
 
@@ -454,6 +487,17 @@ def test_a_hook_gets_the_state_its_arguments_and_exactly_its_environment(init: P
     assert state == f'{{"id":"x","pid":{pid},"bundle":"/b"}}'
     assert line == f"{tool} one"
     assert sorted(env) == ["A=b", "PATH=/bin:/usr/bin"]
+
+
+def test_a_hook_has_the_umask_of_the_caller_or_of_the_step(init: Path, tmp_path: Path) -> None:
+    before = os.umask(0o27)
+    try:
+        first = hook("/bin/sh", "sh", "-c", f": >{tmp_path}/first")
+        second = hook("/bin/sh", "sh", "-c", f": >{tmp_path}/second")
+        ran(run(init, first, step("umask", mask=0o72), second, shell("true")))
+    finally:
+        os.umask(before)
+    assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("first", "second")] == [0o640, 0o604]
 
 
 def test_a_hook_without_environment_has_none(init: Path, tmp_path: Path) -> None:
