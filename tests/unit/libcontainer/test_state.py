@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,7 @@ import pytest
 
 from pyrunc.libcontainer import state
 from pyrunc.report import PyruncError
-
-
-def spec(**more: Any) -> dict[str, Any]:
-    return {"ociVersion": "1.2.0", "root": {"path": "rootfs"}, "process": {"args": ["sh"]}, **more}
-
-
-def record(pid: int = 0, start_time: int = 0, cgroup: str = "") -> state.Record:
-    made = state.new_record(spec(), id="box", bundle="/bundle", cgroup=cgroup)
-    made.pid, made.startTime = pid, start_time
-    return made
+from tests.support.records import record, record_of, spec
 
 
 @pytest.mark.parametrize("id", ["a", "A9_b+c-d.e", "...", "-", "x" * 255])
@@ -97,7 +89,7 @@ def test_hook_state_has_the_specifications_fields() -> None:
 
 def test_now_is_rfc_3339_in_utc_with_nanoseconds(monkeypatch: pytest.MonkeyPatch) -> None:
     for nanoseconds, text in ((0, "Z"), (120, ".00000012Z"), (500_000_000, ".5Z")):
-        monkeypatch.setattr(state.time, "time_ns", lambda extra=nanoseconds: 1_700_000_000 * 10**9 + extra)
+        monkeypatch.setattr(time, "time_ns", lambda extra=nanoseconds: 1_700_000_000 * 10**9 + extra)
         assert state.now() == "2023-11-14T22:13:20" + text
 
 
@@ -132,17 +124,12 @@ class TestStatus:
         child.kill()
         child.wait()
 
-    def of(self, pid: int) -> state.Record:
-        found = state.process(pid)
-        assert found is not None
-        return record(pid, found.start_time)
-
     def test_running(self, child: Any, tmp_path: Path) -> None:
-        assert state.status(str(tmp_path), self.of(child.pid)) == "running"
+        assert state.status(str(tmp_path), record_of(child.pid)) == "running"
 
     def test_a_stale_socket_makes_no_created_container(self, child: Any, tmp_path: Path) -> None:
         (tmp_path / "start.sock").touch()
-        assert state.status(str(tmp_path), self.of(child.pid)) == "running"
+        assert state.status(str(tmp_path), record_of(child.pid)) == "running"
 
     def test_created_is_an_init_with_a_socket(self, tmp_path: Path) -> None:
         one, two = socket.socketpair()
@@ -155,7 +142,7 @@ class TestStatus:
             os._exit(0)
         two.close()
         one.recv(1)
-        made = self.of(child)
+        made = record_of(child)
         try:
             assert state.status(str(tmp_path), made) == "running"
             (tmp_path / "start.sock").touch()
@@ -165,14 +152,14 @@ class TestStatus:
             os.waitpid(child, 0)
 
     def test_paused_is_a_frozen_cgroup(self, child: Any, tmp_path: Path) -> None:
-        made = self.of(child.pid)
+        made = record_of(child.pid)
         made.cgroup = str(tmp_path)
         for events, status in (("populated 1\nfrozen 1\n", "paused"), ("populated 1\nfrozen 0\n", "running")):
             (tmp_path / "cgroup.events").write_text(events)
             assert state.status(str(tmp_path), made) == status
 
     def test_stopped_when_gone_a_zombie_or_another_process(self, child: Any, tmp_path: Path) -> None:
-        made = self.of(child.pid)
+        made = record_of(child.pid)
         made.startTime -= 1
         assert state.status(str(tmp_path), made) == "stopped"
         made.startTime += 1

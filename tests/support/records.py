@@ -1,0 +1,26 @@
+"""Specs and records of containers that are not there, for unit tests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyrunc.libcontainer import state
+
+
+def spec(**more: Any) -> dict[str, Any]:
+    """The least that a record is made of."""
+    return {"ociVersion": "1.2.0", "root": {"path": "rootfs"}, "process": {"args": ["sh"]}, **more}
+
+
+def record(pid: int = 0, start_time: int = 0, cgroup: str = "") -> state.Record:
+    """The record of a container `box` of the bundle /bundle."""
+    made = state.new_record(spec(), id="box", bundle="/bundle", cgroup=cgroup)
+    made.pid, made.startTime = pid, start_time
+    return made
+
+
+def record_of(pid: int) -> state.Record:
+    """The record of a container whose process is one that runs."""
+    found = state.process(pid)
+    assert found is not None
+    return record(pid, found.start_time)

@@ -1,0 +1,58 @@
+"""What a failed step is reported as: runc's words first, then the step, the pointer and a cure."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from pyrunc.libcontainer import failures
+from pyrunc.libcontainer.launch import INIT, START
+from pyrunc.libcontainer.plan import Step
+from pyrunc.report import PyruncError
+
+MOUNT = Step("rootfs", "mount", ("proc", "proc", "/proc", (), 0, 0, 0, 0, 0, 0), "/mounts/0")
+HOOK = Step("start", "container_hook", ("startContainer", 1, "/h", (), (), 0, "", ""), "/hooks/startContainer/1")
+EXECUTE = Step("start", "execute", (("/run.sh",), ()), "/process/args")
+
+
+def test_runc_s_words() -> None:
+    assert INIT == "unable to start container process: error during container init: "
+    line = failures.of_init(EXECUTE, errno.ENOENT, "exec /run.sh").line()
+    assert line.startswith(INIT + "exec /run.sh: no such file or directory (step execute, at /process/args; ")
+    line = failures.of_init(MOUNT, errno.EPERM, "fsmount").line()
+    assert line.startswith(INIT + 'error mounting "proc" to rootfs at "/proc": fsmount: operation not permitted')
+    line = failures.of_init(HOOK, 0, "exit status 1").line()
+    assert line.startswith(INIT + "error running startContainer hook #1: exit status 1 (step container_hook")
+
+
+def test_an_error_before_the_first_step() -> None:
+    assert failures.of_init(None, errno.EINVAL, "the plan").line() == INIT + "the plan: invalid argument"
+
+
+def test_a_step_of_the_runtime_keeps_what_its_error_knows() -> None:
+    step = Step("prepare", "open_source", ("source:0", "/data", 1), "/mounts/3")
+    error = failures.of_runtime(step, OSError(errno.ENOENT, "x"), START)
+    assert error.line() == (
+        START + "open_source /data: no such file or directory "
+        "(step open_source, at /mounts/3; does the mount's source exist?)"
+    )
+    known = PyruncError("said", pointer="/a", errno=errno.EBUSY, hint="do that")
+    error = failures.of_runtime(step, known, "")
+    assert (error.message, error.pointer, error.errno, error.hint) == ("said", "/a", errno.EBUSY, "do that")
+    assert error.step == "open_source"
+    assert failures.of_runtime(Step("prepare", "cgroup_x", ()), known, "").pointer == "/a"
+
+
+def test_a_step_without_a_path_is_named_by_its_kind() -> None:
+    clone = Step("clone", "clone", (0, "", ()), "/linux/namespaces")
+    error = failures.of_runtime(clone, OSError(errno.ENOSPC, "x"), START)
+    assert error.message == START + "clone"
+    assert "/proc/sys/user" in error.hint
+
+
+@pytest.mark.parametrize(("code", "status", "text"), [(1, 5, "status 5"), (2, 9, "signal 9"), (3, 11, "signal 11")])
+def test_an_init_that_died(code: int, status: int, text: str) -> None:
+    error = failures.of_death(code, status)
+    assert text in error.line()
+    assert ("memory" in error.hint) == (status == 9)

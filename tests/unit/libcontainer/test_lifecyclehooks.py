@@ -1,0 +1,45 @@
+"""poststart hooks end a start that they fail; poststop hooks are all run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pyrunc import log
+from pyrunc.libcontainer import lifecyclehooks
+from pyrunc.report import PyruncError
+from tests.support.records import record
+
+
+def shell(script: str) -> dict[str, Any]:
+    return {"path": "/bin/sh", "args": ["sh", "-c", script]}
+
+
+def test_poststart_hooks_get_the_state_and_the_first_failure_ends_it(tmp_path: Path) -> None:
+    made = record(17)
+    made.hooks = {"poststart": [shell(f"cat > {tmp_path}/state"), shell("exit 3"), shell(f"> {tmp_path}/never")]}
+    with pytest.raises(PyruncError, match="error running poststart hook #1: exit status 3"):
+        lifecyclehooks.poststart(made)
+    assert json.loads((tmp_path / "state").read_text())["status"] == "running"
+    assert not (tmp_path / "never").exists()
+
+
+def test_poststop_hooks_go_on_after_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    warnings: list[str] = []
+    monkeypatch.setattr(log, "warning", warnings.append)
+    made = record(17)
+    made.hooks = {"poststop": [shell("exit 3"), shell(f"cat > {tmp_path}/state")]}
+    lifecyclehooks.poststop(made)
+    assert len(warnings) == 1
+    assert "error running poststop hook #0: exit status 3" in warnings[0]
+    state = json.loads((tmp_path / "state").read_text())
+    assert state["status"] == "stopped"
+    assert "pid" not in state
+
+
+def test_without_hooks_nothing_happens() -> None:
+    lifecyclehooks.poststart(record())
+    lifecyclehooks.poststop(record())
