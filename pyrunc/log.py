@@ -7,7 +7,6 @@ object a line with level, msg and time (RFC 3339). Without `--log` both go to st
 from __future__ import annotations
 
 import posix
-import time
 from _json import encode_basestring
 
 from . import output
@@ -116,6 +115,8 @@ def _write(path: str, line: str) -> None:
 
 def _now() -> str:
     """The local time as RFC 3339 has it, in whole seconds."""
+    import time  # here, since it reads /etc/localtime, and most commands log nothing
+
     now = time.localtime()
     minutes = now.tm_gmtoff // 60
     zone = "Z" if minutes == 0 else f"{'+' if minutes > 0 else '-'}{abs(minutes) // 60:02}:{abs(minutes) % 60:02}"

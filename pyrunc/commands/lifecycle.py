@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _signal
 import posix
 
 from .. import jsonio, log, output
@@ -147,6 +146,8 @@ def parse_signal(text: str) -> int:
     name = (text or "TERM").upper().removeprefix("SIG")
     number = _realtime(name)
     if number == 0 and name.isalnum():
+        import _signal
+
         number = int(getattr(_signal, "SIG" + name, 0))
     if number == 0:
         raise PyruncError(f'unknown signal "{text}"')

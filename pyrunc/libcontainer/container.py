@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _signal
 import errno
 import posix
 
@@ -231,6 +230,8 @@ def kill(root: str, id: str, signal: int, all: bool) -> None:
 
 
 def _signal_all(cgroup: str, signal: int) -> None:
+    import _signal
+
     from .cgroup import files
 
     pidfds = {}

@@ -7,7 +7,6 @@ Undoing is idempotent, since an effect that was written down may not have been m
 
 from __future__ import annotations
 
-import _signal
 import posix
 
 from .. import jsonio, log
@@ -153,6 +152,8 @@ def kill_process(pid: int, start_time: int, signal: int = _SIGKILL) -> bool:
     The pidfd is opened before the start time is read, so that the signal can't reach a process that got the pid
     later.
     """
+    import _signal  # here, as in all that state and list need: it looks at the handlers of all signals
+
     try:
         pidfd = posix.pidfd_open(pid)
     except ProcessLookupError:

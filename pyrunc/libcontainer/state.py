@@ -7,7 +7,6 @@ is created; a directory without one belongs to a `create` that is at work or has
 from __future__ import annotations
 
 import posix
-import time
 
 from .. import jsonio, native
 from ..report import PyruncError
@@ -154,6 +153,8 @@ def directory(root: str, id: str) -> str:
 
 def now() -> str:
     """The time as RFC 3339 in UTC with nanoseconds, trailing zeros left out, as Go prints it."""
+    import time  # here, since it reads /etc/localtime, and only a create asks for the time
+
     seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
     utc = time.gmtime(seconds)
     fraction = f".{nanoseconds:09}".rstrip("0").rstrip(".")
