@@ -108,8 +108,11 @@ class Launched:
         return message
 
     def answer(self) -> None:
-        """Let the init go on. Raises OSError."""
-        native.send(self.sync, wire.GO_ON)
+        """Let the init go on. Raises PyruncError where it has died."""
+        try:
+            native.send(self.sync, wire.GO_ON)
+        except (BrokenPipeError, ConnectionResetError) as error:
+            raise death(self) from error
 
     def close_sync(self) -> None:
         """Leave the conversation."""
@@ -176,6 +179,9 @@ def launch(
     try:
         for warning in plan.warnings:
             log.warning(warning)
+        if log.debugging():
+            for step in plan.steps():
+                log.debug(f"plan of {options.id}: {step.actor}: {step.kind} {step.pointer}".rstrip())
         carry_out(launched, plan.prepare)
         serve(launched)
     except BaseException:

@@ -1,0 +1,89 @@
+"""No descriptor of the runtime or its caller is in the container, nor in the waiting init (CVE-2024-21626)."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.support.bundle import Bundle
+from tests.support.runtime import Runtime
+
+INIT_MAY_HAVE = re.compile(r"socket:\[\d+\]|anon_inode:.*|/|/proc|/proc/\d+.*|pipe:\[\d+\]|/dev/pts/\d+|/dev/ptmx|/memfd:.*")
+
+
+def descriptors(pid: int) -> dict[int, str]:
+    """A process's open descriptors and what they are."""
+    folder = Path(f"/proc/{pid}/fd")
+    return {int(name): os.readlink(folder / name) for name in os.listdir(folder)}
+
+
+@pytest.mark.purev2
+def test_container_has_three_descriptors(runtime: Runtime, bundle: Bundle) -> None:
+    container = runtime.started(bundle.args("sleep", "1000"))
+    assert sorted(descriptors(container.pid)) == [0, 1, 2]
+
+
+@pytest.mark.purev2
+@pytest.mark.own("its init is Go's and holds more")
+def test_waiting_init_has_nothing_foreign(runtime: Runtime, bundle: Bundle) -> None:
+    """COMPAT, Descriptors. The caller has a directory of the host open, and so has pyrunc while it works."""
+    bundle.write()
+    prefix = ["/bin/sh", "-c", 'exec 7</etc 8</etc/passwd; exec "$@"', "sh"]
+    id = runtime.new_id()
+    result = runtime("create", "--bundle", bundle.path, id, prefix=prefix)
+    assert result.code == 0, result
+    found = descriptors(runtime.state(id)["pid"])
+    for number in (0, 1, 2):
+        found.pop(number)
+    for name in found.values():
+        assert INIT_MAY_HAVE.fullmatch(name), found
+        assert "/etc" not in name
+
+
+@pytest.mark.own("its init is Go's")
+def test_descriptors_of_the_waiting_init_are_close_on_exec(runtime: Runtime, bundle: Bundle) -> None:
+    container = runtime.container(bundle)
+    for number in descriptors(container.pid):
+        if number > 2:
+            info = Path(f"/proc/{container.pid}/fdinfo/{number}").read_text()
+            flags = int(next(line.split()[1] for line in info.splitlines() if line.startswith("flags:")), 8)
+            assert flags & os.O_CLOEXEC, f"{number} is {os.readlink(f'/proc/{container.pid}/fd/{number}')}"
+
+
+def test_standard_streams_are_the_caller_s(runtime: Runtime, bundle: Bundle) -> None:
+    container = runtime.container(bundle)
+    found = descriptors(container.pid)
+    assert found[1] == str(container.out)
+    assert found[2] == str(container.out.with_suffix(".err"))
+
+
+def test_closed_standard_streams(runtime: Runtime, bundle: Bundle) -> None:
+    """A caller with closed streams: nothing of the runtime takes their numbers in the container."""
+    bundle.sh("ls -l /proc/self/fd > /tmp/fds").write()
+    prefix = ["/bin/sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh"]
+    result = runtime("run", "--bundle", bundle.path, runtime.new_id(), prefix=prefix)
+    assert result.code == 0
+    listing = (bundle.rootfs / "tmp/fds").read_text()
+    for line in listing.splitlines():
+        if " -> " in line:
+            target = line.rpartition(" -> ")[2]
+            assert not target.startswith(("socket", "anon_inode", "/memfd", str(runtime.work))) or target.endswith("/tmp/fds")
+
+
+@pytest.mark.own("it is Go's, not this small")
+def test_waiting_init_is_small(runtime: Runtime, bundle: Bundle) -> None:
+    """At most 100 KB PSS."""
+    container = runtime.container(bundle)
+    rollup = Path(f"/proc/{container.pid}/smaps_rollup").read_text()
+    pss = int(next(line.split()[1] for line in rollup.splitlines() if line.startswith("Pss:")))
+    assert pss <= 100
+
+
+@pytest.mark.own("it is called runc:[2:INIT]")
+def test_waiting_init_s_name(runtime: Runtime, bundle: Bundle) -> None:
+    container = runtime.container(bundle)
+    assert Path(f"/proc/{container.pid}/comm").read_text() == "pyrunc:[init]\n"
+    assert b"\0" not in Path(f"/proc/{container.pid}/environ").read_bytes().strip(b"\0")

@@ -1,0 +1,154 @@
+"""Fields that the specification defines and that come later are refused with their JSON pointer, before anything is
+made; and what is invalid, contradictory or of no effect is told as exactly."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import pytest
+
+from tests.support.bundle import Bundle
+from tests.support.runtime import Runtime
+
+pytestmark = pytest.mark.own("it supports the fields, or words it otherwise")
+
+# pointer, value
+LATER: list[tuple[str, Any]] = [
+    ("/linux/seccomp", {"defaultAction": "SCMP_ACT_ALLOW"}),
+    ("/linux/resources/memory", {"limit": 100000000}),
+    ("/linux/resources/cpu", {"shares": 512}),
+    ("/linux/resources/pids", {"limit": 100}),
+    ("/linux/resources/blockIO", {"weight": 100}),
+    ("/linux/resources/hugepageLimits", [{"pageSize": "2MB", "limit": 0}]),
+    ("/linux/resources/rdma", {"mlx5_1": {"hcaHandles": 1}}),
+    ("/linux/resources/unified", {"pids.max": "10"}),
+    ("/linux/intelRdt", {"closID": "x"}),
+    ("/linux/mountLabel", "system_u:object_r:svirt_sandbox_file_t:s0"),
+    ("/linux/personality", {"domain": "LINUX32"}),
+    ("/linux/memoryPolicy", {"mode": "MPOL_BIND", "nodes": "0"}),
+    ("/linux/netDevices", {"eth0": {}}),
+    ("/process/apparmorProfile", "some-profile"),
+    ("/process/selinuxLabel", "system_u:system_r:svirt_lxc_net_t:s0"),
+    ("/process/ioPriority", {"class": "IOPRIO_CLASS_BE", "priority": 1}),
+    ("/process/scheduler", {"policy": "SCHED_BATCH"}),
+    ("/process/execCPUAffinity", {"initial": "0"}),
+]
+
+
+def put(config: dict[str, Any], pointer: str, value: Any) -> None:
+    """Set the field at a pointer, with the objects above it."""
+    *above, name = pointer[1:].split("/")
+    for part in above:
+        config = config.setdefault(part, {})
+    config[name] = value
+
+
+@pytest.mark.parametrize(("pointer", "value"), LATER, ids=[case[0] for case in LATER])
+def test_field_that_comes_later(runtime: Runtime, bundle: Bundle, pointer: str, value: Any) -> None:
+    put(bundle.config, pointer, value)
+    assert pointer in runtime.refuse(bundle).last_line
+
+
+def test_id_mapped_mounts(runtime: Runtime, bundle: Bundle) -> None:
+    mapping = [{"containerID": 0, "hostID": 1000, "size": 1}]
+    bundle.mount("/mnt", "bind", str(runtime.work), "rbind")
+    bundle.mounts[-1].update(uidMappings=mapping, gidMappings=mapping)
+    assert "/mounts/3" in runtime.refuse(bundle).last_line
+
+
+# pointer at fault, and the pieces that the message must have
+INVALID: list[tuple[str, Any, tuple[str, ...]]] = [
+    ("/process/terminal", "yes", ("true or false", '"yes"')),
+    ("/process/user/uid", -1, ("-1",)),
+    ("/process/user/uid", "root", ('"root"',)),
+    ("/process/args", "sh", ("array",)),
+    ("/process/rlimits/0/type", "RLIMIT_NOFLE", ("RLIMIT_NOFILE",)),
+    ("/linux/namespaces/0/type", "netwrok", ("network",)),
+    ("/linux/rootfsPropagation", "rsharde", ("rshared",)),
+    ("/mounts/0/destination", 7, ("text",)),
+    ("/root", [], ("object",)),
+    ("/hooks/prestart/0/timeout", 0, ("0",)),
+    ("/ociVersion", "one", ()),
+]
+
+
+@pytest.mark.parametrize(("pointer", "value", "pieces"), INVALID, ids=[f"{case[0]}={case[1]}" for case in INVALID])
+def test_invalid_value(
+    runtime: Runtime, bundle: Bundle, pointer: str, value: Any, pieces: tuple[str, ...]
+) -> None:
+    bundle.process["rlimits"] = [{"type": "RLIMIT_NOFILE", "soft": 10, "hard": 10}]
+    bundle.config["hooks"] = {"prestart": [{"path": "/bin/true", "timeout": 1}]}
+    config: Any = bundle.config
+    *above, name = pointer[1:].split("/")
+    for part in above:
+        config = config[int(part)] if isinstance(config, list) else config[part]
+    config[name] = value
+    line = runtime.refuse(bundle).last_line.replace("\\", "")
+    assert pointer in line
+    for piece in pieces:
+        assert piece in line
+
+
+@pytest.mark.parametrize("pointer", ["/ociVersion", "/root", "/root/path", "/process/cwd", "/process/user/uid"])
+def test_missing_value(runtime: Runtime, bundle: Bundle, pointer: str) -> None:
+    config = bundle.config
+    *above, name = pointer[1:].split("/")
+    for part in above:
+        config = config[part]
+    del config[name]
+    line = runtime.refuse(bundle).last_line
+    assert name in line
+
+
+def test_every_problem_is_listed_by_validate(runtime: Runtime, bundle: Bundle) -> None:
+    """`pyrunc validate` prints all of them; `create` stops at the first."""
+    bundle.process["terminal"] = "yes"
+    bundle.linux["namespaces"].append({"type": "netwrok"})
+    bundle.process["cwd"] = "relative"
+    bundle.write()
+    result = runtime("validate", bundle.path, with_root=False)
+    assert result.code == 1
+    for pointer in ("/process/terminal", "/linux/namespaces/4/type", "/process/cwd"):
+        assert pointer in result.out + result.err
+    result = runtime("validate", "--format", "json", bundle.path, with_root=False)
+    assert result.code == 1
+    found = json.dumps(json.loads(result.out))
+    for pointer in ("/process/terminal", "/linux/namespaces/4/type", "/process/cwd"):
+        assert pointer in found
+
+
+def test_valid_bundle_is_valid(runtime: Runtime, bundle: Bundle) -> None:
+    bundle.write()
+    result = runtime("validate", bundle.path, with_root=False)
+    assert result.code == 0, result
+
+
+def test_resources_devices_and_empty_objects_are_supported(runtime: Runtime, bundle: Bundle) -> None:
+    bundle.linux["resources"] = {"devices": [{"allow": False, "access": "rwm"}]}
+    base = copy.deepcopy(bundle.config)
+    assert runtime.run(bundle.args("echo", "ran")).out == "ran\n"
+    bundle.config = base
+    bundle.linux["resources"] = {}
+    assert runtime.run(bundle.args("echo", "ran")).out == "ran\n"
+
+
+def test_default_config_runs(runtime: Runtime, bundle: Bundle) -> None:
+    """What `spec` writes is what everybody starts from."""
+    result = runtime("spec", "--bundle", bundle.path, with_root=False)
+    assert result.code == 0, result
+    bundle.config = json.loads((bundle.path / "config.json").read_text())
+    bundle.process["terminal"] = False
+    out = runtime.inside(bundle, "echo $PATH; hostname; cat /proc/self/mountinfo; touch /x 2>&1; true")
+    assert out.startswith("/usr/local/sbin:")
+    assert "Read-only file system" in out
+    for point in ("/proc", "/dev", "/dev/pts", "/dev/shm", "/dev/mqueue", "/sys"):
+        assert f" {point} " in out
+
+
+def test_spec_does_not_overwrite(runtime: Runtime, bundle: Bundle) -> None:
+    bundle.write()
+    before = (bundle.path / "config.json").read_text()
+    assert runtime("spec", "--bundle", bundle.path, with_root=False).code == 1
+    assert (bundle.path / "config.json").read_text() == before
