@@ -16,6 +16,7 @@ help:
 	@echo 'make lint    ruff and mypy'
 	@echo 'make bench   compare with runc and crun, and write the table of docs/performance.md (root)'
 	@echo 'make build   build for the sources in place, as .venv/bin/pyrunc'
+	@echo 'make launcher, make install PREFIX=, make dist    the installed command (docs/launcher.md)'
 	@echo 'make clean   remove what was built'
 
 build install-dev: $(VENV)/.built

@@ -70,11 +70,12 @@ PACKAGE_VERSION = $(shell $(LAUNCHER_PYTHON) -IS -c 'import tomllib; print(tomll
 MACHINE := $(shell uname -m)
 LAUNCHER_TREE = $(LAUNCHER_PYTHON) -IS packaging/tree.py --launcher $(LAUNCHER) --modules $(LAUNCHER_BUILD)/modules
 
-# pyrunc and its dependencies, built for the interpreter that will import them.
+# pyrunc and its dependencies, built for and by the interpreter that will import them: a wheel in pip's cache may come
+# from another one, with the directory of that one's libraries in it.
 $(LAUNCHER_BUILD)/modules: $(LAUNCHER_MODULES) pyproject.toml setup.py $(wildcard csrc/*.[ch] generate/*.py spec-schemas/*)
 	rm -rf $@ $(LAUNCHER_BUILD)/venv
 	$(LAUNCHER_PYTHON) -m venv $(LAUNCHER_BUILD)/venv
-	$(LAUNCHER_BUILD)/venv/bin/python -m pip install -q --no-compile --target $@ .
+	$(LAUNCHER_BUILD)/venv/bin/python -m pip install -q --no-cache-dir --no-compile --target $@ .
 	touch $@
 
 .PHONY: install

@@ -1,0 +1,99 @@
+"""`make dist`: the tar works where there is a C library and nothing else, the .deb holds an installation for Debian."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+DIST = ROOT / "build" / "dist"
+
+# The parts of glibc: all that the host of a tar must have.
+C_LIBRARY = re.compile(r"/(ld-linux|libc|libm|libdl|libpthread|librt|libutil)[-.]")
+
+
+@pytest.fixture(scope="session")
+def dist() -> Path:
+    for tool in ("gcc", "make", "musl-gcc", "dpkg-deb"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"needs {tool}")
+    result = subprocess.run(
+        ["make", "-C", ROOT, "dist"], check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return DIST
+
+
+@pytest.fixture(scope="session")
+def bare_host(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root directory with the unpacked tar in /opt/pyrunc, the C library, and no other file."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, for chroot")
+    root = tmp_path_factory.mktemp("host")
+    (archive,) = dist.glob("*.tar.gz")
+    with tarfile.open(archive) as tar:
+        tar.extractall(root, filter="tar")
+    (unpacked,) = root.iterdir()
+    (root / "opt").mkdir()
+    unpacked.rename(root / "opt" / "pyrunc")
+    (root / "proc").mkdir()
+    for file in (root / "opt" / "pyrunc").rglob("*"):
+        if file.name == "python3" or file.suffix == ".so":
+            needed = subprocess.run(["ldd", file], check=True, capture_output=True, text=True).stdout
+            for library in re.findall(r"(/\S+) \(0x", needed):
+                if C_LIBRARY.search(library) and not (root / library.lstrip("/")).exists():
+                    (root / library.lstrip("/")).parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copy(library, root / library.lstrip("/"))
+    return root
+
+
+def run_in(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a command with another root directory, which gets a /proc in a mount namespace of its own."""
+    script = 'mount -t proc proc "$0/proc" && exec chroot "$0" "$@"'
+    return subprocess.run(
+        ["unshare", "-m", "--propagation", "private", "sh", "-c", script, root, *words],
+        check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "output"),
+    [
+        ("--version", 0, "pyrunc version "),
+        ("list", 0, "ID "),
+        ("--help", 0, "Usage: pyrunc "),
+        ("features", 0, '"ociVersionMin"'),
+        ("validate /nowhere", 1, "config.json not found"),
+    ],
+)
+def test_the_tar_needs_only_a_c_library(bare_host: Path, words: str, code: int, output: str) -> None:
+    result = run_in(bare_host, "/opt/pyrunc/bin/pyrunc", *words.split())
+    assert result.returncode == code, result.stderr
+    assert output in result.stdout + result.stderr
+
+
+def test_every_package_of_the_tar_can_be_imported(bare_host: Path) -> None:
+    """Extension modules too: their libraries are beside the interpreter, or the C library's."""
+    modules = "/opt/pyrunc/lib/pyrunc/modules"
+    code = f"import sys; sys.path.insert(0, {modules!r}); import cffi, click, ctypes, jsonschema, prctl"
+    result = run_in(bare_host, "/opt/pyrunc/lib/pyrunc/bin/python3", "-I", "-S", "-c", code)
+    assert result.returncode == 0, result.stderr
+
+
+def test_the_deb_holds_an_installation(dist: Path, tmp_path: Path) -> None:
+    (package,) = dist.glob("*.deb")
+    fields = subprocess.run(["dpkg-deb", "-f", package], check=True, capture_output=True, text=True).stdout
+    assert "Package: pyrunc\n" in fields
+    assert re.search(r"^Depends: .*\bpython3\.\d+", fields, re.MULTILINE)
+    subprocess.run(["dpkg-deb", "-x", package, tmp_path], check=True)
+    owners = subprocess.run(["dpkg-deb", "-c", package], check=True, capture_output=True, text=True).stdout
+    assert {line.split()[1] for line in owners.splitlines()} == {"root/root"}
+    for words in (["--version"], ["--help"]):
+        result = subprocess.run([tmp_path / "usr/bin/pyrunc", *words], check=True, capture_output=True, text=True)
+        assert "pyrunc" in result.stdout
