@@ -119,34 +119,50 @@ def start(root: str, id: str) -> None:
     Raises PyruncError: the container is in no state to be started, or its startContainer hooks, its program (it is
     stopped then) or a poststart hook (it is killed) failed.
     """
+    path = store.directory(root, id)
+    lock, record = _locked(path)
+    try:
+        status = store.status(path, record)
+        if status == "stopped":
+            raise PyruncError("cannot start a container that has stopped")
+        if status == "running":
+            raise PyruncError("cannot start an already running container")
+        if status != "created":
+            raise PyruncError(f"cannot start a container in the {status} state")
+        _say_start(path, record)
+        try:
+            lifecyclehooks.poststart(record)
+        except PyruncError:
+            _kill_and_wait(record)
+            raise
+    finally:
+        posix.close(lock)
+
+
+def _say_start(path: str, record: Record) -> None:
+    """Tell the waiting init to go on, and wait until it has executed the program. Raises PyruncError if it fails."""
     from . import wire
 
-    path = store.directory(root, id)
-    record = _locked(path)[1]
-    status = store.status(path, record)
-    if status == "stopped":
-        raise PyruncError("cannot start a container that has stopped")
-    if status == "running":
-        raise PyruncError("cannot start an already running container")
-    if status != "created":
-        raise PyruncError(f"cannot start a container in the {status} state")
     pidfd = _open_process(record)
-    sync = native.connect(path + "/" + store.START_SOCKET)
-    native.send(sync, wire.START)
     try:
-        data = native.recv(sync, wire.MESSAGE_SIZE)[0]
-    except ConnectionResetError:
-        data = b""
-    posix.unlink(path + "/" + store.START_SOCKET)
-    if data:
+        sync = native.connect(path + "/" + store.START_SOCKET)
+    except ConnectionRefusedError as error:
+        raise PyruncError("cannot start a container that has stopped") from error
+    try:
+        native.send(sync, wire.START)
+        try:
+            data = native.recv(sync, wire.MESSAGE_SIZE)[0]
+        except ConnectionResetError:
+            data = b""
+        posix.unlink(path + "/" + store.START_SOCKET)
+        if data:
+            if pidfd >= 0:
+                native.poll([pidfd], _DEATH_MS)  # so that the next command finds it stopped
+            raise _start_failure(record, data)
+    finally:
+        posix.close(sync)
         if pidfd >= 0:
-            native.poll([pidfd], _DEATH_MS)  # so that the next command finds it stopped
-        raise _start_failure(record, data)
-    try:
-        lifecyclehooks.poststart(record)
-    except PyruncError:
-        _kill_and_wait(record)
-        raise
+            posix.close(pidfd)
 
 
 def _start_failure(record: Record, data: bytes) -> PyruncError:
@@ -271,13 +287,15 @@ def delete(root: str, id: str, force: bool) -> None:
         if force and error.message == _missing().message:
             return
         raise
-    status = store.status(path, record)
-    if status != "stopped":
-        if not force and status != "created":
-            raise PyruncError(f"cannot delete container {id} that is not stopped: {status}")
-        _kill_and_wait(record)
-    destroy(path, record)
-    posix.close(lock)
+    try:
+        status = store.status(path, record)
+        if status != "stopped":
+            if not force and status != "created":
+                raise PyruncError(f"cannot delete container {id} that is not stopped: {status}")
+            _kill_and_wait(record)
+        destroy(path, record)
+    finally:
+        posix.close(lock)
 
 
 def destroy(path: str, record: Record) -> None:

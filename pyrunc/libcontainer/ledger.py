@@ -60,7 +60,7 @@ def read(path: str) -> list[Entry]:
     """
     try:
         text = read_file(path + "/" + LEDGER_FILE)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     complete, _, _ = text.rpartition("\n")
     entries = []

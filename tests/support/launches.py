@@ -1,0 +1,46 @@
+"""Launches whose init is a thread of the test: it speaks the wire's other side."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from pyrunc import native
+from pyrunc.libcontainer.host import HostFacts
+from pyrunc.libcontainer.launch import Launched
+from pyrunc.libcontainer.options import LaunchOptions
+from pyrunc.libcontainer.plan import LaunchPlan, Step
+
+from .records import record
+
+
+def launched(tmp_path: Path, *init: Step, served: dict[str, tuple[Step, ...]] | None = None) -> Launched:
+    """A launch in `tmp_path`, of a plan with these steps of the init."""
+    options = LaunchOptions(id="box", root=str(tmp_path / "root"), bundle=str(tmp_path))
+    return Launched(LaunchPlan((), init, served or {}), record(), options, HostFacts())
+
+
+def message(kind: int, detail: str = "", step: int = 0, error: int = 0) -> bytes:
+    """A message of the init."""
+    data = detail.encode()
+    head = [number.to_bytes(4, "little") for number in (kind, step)]
+    return b"".join([*head, error.to_bytes(4, "little", signed=True), len(data).to_bytes(4, "little"), data])
+
+
+class Init:
+    """The other side of a launch's sync socket: `talk(socket)` runs in a thread, and then the socket is closed."""
+
+    def __init__(self, launch: Launched, talk: Callable[[int], None]) -> None:
+        launch.sync, theirs = native.socketpair()
+
+        def run() -> None:
+            talk(theirs)
+            os.close(theirs)
+
+        self.thread = threading.Thread(target=run)
+        self.thread.start()
+
+    def join(self) -> None:
+        self.thread.join()

@@ -1,0 +1,347 @@
+"""The life-cycle on state directories whose containers are plain processes; real ones are tests/integration's."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pyrunc import log
+from pyrunc.libcontainer import container, ledger, state, wire
+from pyrunc.libcontainer.options import LaunchOptions
+from pyrunc.report import PyruncError
+from tests.support.launches import message
+from tests.support.records import record, record_of
+
+
+class Box:
+    """A container in the state directory ROOT/box whose process is `sleep` under another command name."""
+
+    def __init__(self, root: Path, name: str = "sleep") -> None:
+        self.root = str(root)
+        self.path = root / "box"
+        self.path.mkdir()
+        program = self.path / name
+        program.symlink_to("/bin/sleep")
+        self.process = subprocess.Popen(["sleep", "60"], executable=program)
+        while (found := state.process(self.process.pid)) is None or found.name != name:
+            continue
+        self.record = record_of(self.process.pid)
+        ledger.Ledger(str(self.path)).close()
+        self.save()
+
+    def save(self) -> None:
+        fd = state.open_directory(str(self.path))
+        state.save(fd, self.record)
+        os.close(fd)
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Iterator[Box]:
+    made = Box(tmp_path)
+    yield made
+    made.end()
+
+
+def status(box: Box) -> str:
+    return str(container.state(box.root, "box")["status"])
+
+
+def missing(call: Any, *args: Any) -> None:
+    with pytest.raises(PyruncError, match=r"^container does not exist$"):
+        call(*args)
+
+
+def test_what_does_not_exist(tmp_path: Path) -> None:
+    root = str(tmp_path)
+    missing(container.state, root, "box")
+    missing(container.start, root, "box")
+    missing(container.kill, root, "box", 15, False)
+    missing(container.kill, root, "box", 15, True)
+    missing(container.delete, root, "box", False)
+    container.delete(root, "box", True)
+    assert container.list_states(root) == []
+    assert container.list_states(root + "/none") == []
+
+
+def test_ids_do_not_lead_out_of_the_root(box: Box) -> None:
+    inside = str(box.path / "inside")
+    for call in (
+        lambda: container.state(inside, "../../box"),
+        lambda: container.start(inside, ".."),
+        lambda: container.kill(inside, "../box", 9, False),
+        lambda: container.delete(inside, "../../box", True),
+        lambda: container.create(LaunchOptions(id="../box", root=inside)),
+    ):
+        with pytest.raises(PyruncError, match="invalid container ID format"):
+            call()
+    assert status(box) == "running"
+
+
+def test_state_follows_the_process(box: Box) -> None:
+    assert container.state(box.root, "box") == box.record.describe("running")
+    box.end()
+    assert container.state(box.root, "box") == box.record.describe("stopped")
+
+
+class TestCreating:
+    """A state directory without state.json."""
+
+    @pytest.fixture
+    def path(self, tmp_path: Path) -> str:
+        path = tmp_path / "box"
+        path.mkdir()
+        book = ledger.Ledger(str(path))
+        book.record("state_dir", **record().values())
+        book.close()
+        return str(path)
+
+    def test_is_told_while_its_creator_is_at_work(self, tmp_path: Path, path: str) -> None:
+        lock = state.lock(path)
+        assert container.state(str(tmp_path), "box")["status"] == "creating"
+        assert [item["status"] for item in container.list_states(str(tmp_path))] == ["creating"]
+        missing(container.kill, str(tmp_path), "box", 15, False)
+        os.close(lock)
+
+    @pytest.mark.parametrize("call", ["state", "list", "kill", "start", "delete", "force"])
+    def test_is_swept_when_its_creator_is_gone(self, tmp_path: Path, path: str, call: str) -> None:
+        root = str(tmp_path)
+        if call == "state":
+            missing(container.state, root, "box")
+        elif call == "list":
+            assert container.list_states(root) == []
+        elif call == "kill":
+            missing(container.kill, root, "box", 15, False)
+        elif call == "start":
+            missing(container.start, root, "box")
+        elif call == "delete":
+            missing(container.delete, root, "box", False)
+        else:
+            container.delete(root, "box", True)
+        assert not os.path.exists(path)
+
+
+def test_list_leaves_out_what_is_damaged_and_no_container(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    warnings: list[str] = []
+    monkeypatch.setattr(log, "warning", warnings.append)
+    root = Path(box.root)
+    (root / "damaged").mkdir()
+    (root / "damaged" / "state.json").write_text("{")
+    (root / "file").touch()
+    (root / "others").mkdir()
+    (root / "others" / "precious").touch()
+    states = container.list_states(box.root)
+    assert [(item["id"], item["owner"]) for item in states] == [("box", state.owner_name(os.getuid()))]
+    assert len(warnings) == 1
+    assert "damaged" in warnings[0]
+    assert (root / "others" / "precious").exists()
+
+
+class TestKill:
+    def test_sends_the_signal(self, box: Box) -> None:
+        container.kill(box.root, "box", 0, False)
+        container.kill(box.root, "box", signal.SIGUSR1, False)
+        assert box.process.wait() == -signal.SIGUSR1
+
+    def test_of_what_has_stopped(self, box: Box) -> None:
+        box.end()
+        with pytest.raises(PyruncError, match=r"^container not running$"):
+            container.kill(box.root, "box", 9, False)
+        container.kill(box.root, "box", 9, True)
+
+    def test_spares_a_process_that_got_the_pid_later(self, box: Box) -> None:
+        box.record.startTime -= 1
+        box.save()
+        with pytest.raises(PyruncError, match="container not running"):
+            container.kill(box.root, "box", 9, False)
+        assert box.process.poll() is None
+
+    def test_with_a_number_that_is_no_signal(self, box: Box) -> None:
+        with pytest.raises(PyruncError, match="unable to signal init: invalid argument"):
+            container.kill(box.root, "box", 4711, False)
+
+    @pytest.mark.parametrize(("own_pids", "number", "all", "by_cgroup"), [
+        (True, 9, False, False), (True, 9, True, True), (False, 9, False, True), (False, 15, False, False),
+    ])  # fmt: skip
+    def test_sigkill_goes_to_the_cgroup_where_no_pid_namespace_ends(
+        self, box: Box, monkeypatch: pytest.MonkeyPatch, own_pids: bool, number: int, all: bool, by_cgroup: bool
+    ) -> None:
+        from pyrunc.libcontainer.cgroup import files
+
+        killed: list[str] = []
+        monkeypatch.setattr(files, "kill", killed.append)
+        box.record.cgroup, box.record.ownPids = str(box.path), own_pids
+        box.save()
+        container.kill(box.root, "box", number, all)
+        assert bool(killed) == by_cgroup
+        if not by_cgroup:
+            assert box.process.wait() == -number
+
+    def test_all_signals_every_process_of_the_cgroup(self, box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+        from pyrunc.libcontainer.cgroup import files
+
+        other = subprocess.Popen(["sleep", "60"])
+        left = subprocess.Popen(["sleep", "60"])
+        try:
+            # The second look no longer finds `left`: its pid may be another's by now.
+            looks = iter([[box.process.pid, other.pid, left.pid, 2**22 + 1], [box.process.pid, other.pid]])
+            monkeypatch.setattr(files, "procs", lambda path: next(looks))
+            box.record.cgroup = str(box.path)
+            box.save()
+            container.kill(box.root, "box", 15, True)
+            assert (box.process.wait(), other.wait()) == (-15, -15)
+            assert left.poll() is None
+        finally:
+            for process in (other, left):
+                process.kill()
+                process.wait()
+
+
+class TestStart:
+    @pytest.fixture
+    def created(self, tmp_path: Path) -> Iterator[Box]:
+        made = Box(tmp_path, "pyrunc:[init]")
+        made.record.startSteps = [[7, "execute", [["/run.sh"], []], "/process/args"]]
+        made.save()
+        yield made
+        made.end()
+
+    def listen(self, box: Box, reply: bytes) -> tuple[threading.Thread, list[bytes]]:
+        """An init's listener that takes one start and answers it."""
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        listener.bind(str(box.path / "start.sock"))
+        listener.listen()
+        got: list[bytes] = []
+
+        def run() -> None:
+            connection, _ = listener.accept()
+            got.append(connection.recv(10))
+            if reply:
+                connection.send(reply)
+                box.process.kill()
+            connection.close()
+            listener.close()
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        return thread, got
+
+    def test_says_so_and_removes_the_socket(self, created: Box) -> None:
+        thread, got = self.listen(created, b"")
+        assert status(created) == "created"
+        container.start(created.root, "box")
+        thread.join()
+        assert got == [b"S"]
+        assert status(created) == "running"
+        assert not (created.path / "start.sock").exists()
+        with pytest.raises(PyruncError, match=r"^cannot start an already running container$"):
+            container.start(created.root, "box")
+
+    def test_names_the_step_that_failed(self, created: Box) -> None:
+        thread, _ = self.listen(created, message(wire.ERROR, "exec /run.sh", 7, 2))
+        with pytest.raises(PyruncError, match=r"exec /run\.sh: no such file or directory \(step execute, at /process/"):
+            container.start(created.root, "box")
+        thread.join()
+        assert status(created) == "stopped"
+        with pytest.raises(PyruncError, match=r"^cannot start a container that has stopped$"):
+            container.start(created.root, "box")
+
+    def test_of_an_init_that_dies_just_then(self, created: Box) -> None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+            listener.bind(str(created.path / "start.sock"))
+        assert status(created) == "created"
+        with pytest.raises(PyruncError, match=r"^cannot start a container that has stopped$"):
+            container.start(created.root, "box")
+
+    def test_a_poststart_hook_that_fails_ends_the_container(self, created: Box) -> None:
+        created.record.hooks = {"poststart": [{"path": "/bin/false"}]}
+        created.save()
+        thread, _ = self.listen(created, b"")
+        with pytest.raises(PyruncError, match="error running poststart hook #0"):
+            container.start(created.root, "box")
+        thread.join()
+        assert created.process.wait() == -9
+
+    def test_of_a_paused_container(self, created: Box) -> None:
+        created.record.cgroup = str(created.path)
+        created.save()
+        (created.path / "cgroup.events").write_text("frozen 1\n")
+        with pytest.raises(PyruncError, match="cannot start a container in the paused state"):
+            container.start(created.root, "box")
+
+
+class TestDelete:
+    def test_refuses_what_runs(self, box: Box) -> None:
+        with pytest.raises(PyruncError, match=r"^cannot delete container box that is not stopped: running$"):
+            container.delete(box.root, "box", False)
+        assert status(box) == "running"
+
+    def test_removes_what_has_stopped_but_the_caller_s_files(self, box: Box, tmp_path: Path) -> None:
+        box.end()
+        (tmp_path / "pid").touch()
+        (box.path / "ledger").write_text(f'{{"effect":"pid_file","path":"{tmp_path}/pid"}}\n')
+        container.delete(box.root, "box", False)
+        assert sorted(os.listdir(tmp_path)) == ["pid"]
+
+    def test_force_kills_and_waits(self, box: Box) -> None:
+        container.delete(box.root, "box", True)
+        assert not box.path.exists()
+        found = state.process(box.process.pid)
+        assert found is None or not found.alive
+
+    def test_a_created_container_needs_no_force(self, tmp_path: Path) -> None:
+        box = Box(tmp_path, "pyrunc:[init]")
+        (box.path / "start.sock").touch()
+        container.delete(box.root, "box", False)
+        assert not box.path.exists()
+        assert box.process.wait() == -9
+
+    def test_poststop_hooks_run_when_all_is_gone(self, box: Box, tmp_path: Path) -> None:
+        box.end()
+        script = f"ls {box.root} > {tmp_path}/out; cat >> {tmp_path}/out"
+        box.record.hooks = {"poststop": [{"path": "/bin/sh", "args": ["sh", "-c", script]}]}
+        box.save()
+        container.delete(box.root, "box", False)
+        told = (tmp_path / "out").read_text()
+        assert "box\n" not in told
+        assert '"status":"stopped"' in told
+
+    def test_force_does_not_wait_for_a_start_that_hangs(self, box: Box) -> None:
+        """The `start` has the lock until the process that it waits for ends; so that is killed first."""
+        lock = state.lock(str(box.path))
+
+        def start() -> None:
+            box.process.wait()
+            os.close(lock)
+
+        thread = threading.Thread(target=start)
+        thread.start()
+        container.delete(box.root, "box", True)
+        thread.join()
+        assert not box.path.exists()
+
+
+@pytest.mark.parametrize(
+    ("fds", "pid", "count"), [("2", "own", 2), ("2", "1", 0), ("2", None, 0), ("x", "own", 0), (None, "own", 0)]
+)
+def test_listen_fds_are_those_meant_for_this_process(
+    monkeypatch: pytest.MonkeyPatch, fds: str | None, pid: str | None, count: int
+) -> None:
+    environment = {}
+    if fds is not None:
+        environment[b"LISTEN_FDS"] = fds.encode()
+    if pid is not None:
+        environment[b"LISTEN_PID"] = str(os.getpid()).encode() if pid == "own" else pid.encode()
+    monkeypatch.setattr(container.posix, "environ", environment)
+    assert container.listen_fds() == count
