@@ -8,12 +8,11 @@ the command has had an effect.
 
 Run it with the interpreter whose library is linked, since code is read by the same version only, and with
 `-X no_debug_ranges`, since nobody reads the columns of an expression in the launcher.
-
-Usage: freeze.py OUTPUT [--deep]
 """
 
 from __future__ import annotations
 
+import argparse
 import ast
 import marshal
 import sys
@@ -202,14 +201,21 @@ def table(modules: dict[str, tuple[ast.Module, bool] | None], deep: bool) -> str
     )
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     """Write the table to the file that is named."""
+    parser = argparse.ArgumentParser(description="Freeze pyrunc's hot modules for the launcher.")
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--deep", action="store_true", help="write code as C data (CPython 3.11)")
+    parser.add_argument("--root", type=Path, default=ROOT, help="the directory that holds the package")
+    args = parser.parse_args()
+    if args.deep and sys.version_info[:2] != (3, 11):
+        raise SystemExit("freeze: --deep is for CPython 3.11 only")
     try:
-        text = table(reach(), "--deep" in argv)
+        text = table(reach(root=args.root), args.deep)
     except FreezeError as error:
         raise SystemExit(f"freeze: {error}") from error
-    Path(argv[1]).write_text(text)
+    args.output.write_text(text)
 
 
 if __name__ == "__main__":
-    main(sys.argv)
+    main()

@@ -1,0 +1,221 @@
+"""The launcher with modules of a test frozen into it: its import statement, its exit, its errors."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# A package `pyrunc` whose main does what argv[1] says. `posix.write` is all that the core has to speak with.
+MODULES = {
+    "__init__": "",
+    "report": """
+import posix
+
+def say(*words):
+    posix.write(1, (" ".join(map(str, words)) + "\\n").encode("utf-8", "surrogateescape"))
+""",
+    "main": """
+import posix, sys
+from .report import say
+
+def imports():
+    import pyrunc.sub.leaf
+    from . import sub
+    from .sub import leaf, VALUE
+    from .sub.leaf import name as n
+    from .sub.deep.below import up
+    say(pyrunc.sub is sub, sub.leaf is leaf, pyrunc.sub.leaf.name == n, VALUE, up is leaf)
+    say(leaf.__name__, leaf.__package__, sub.__package__, hasattr(leaf, "__path__"), sub.__path__)
+    import sys as s, time, errno, _signal, _json
+    say(s is sys, time.monotonic() > 0, errno.ENOENT, int(_signal.SIGTERM), _json.encode_basestring("x"))
+
+def circle():
+    from .sub import one
+    say(one.two.one is one)
+
+def absent():
+    for statement in range(3):
+        try:
+            if statement == 0:
+                from .sub import nothing
+            elif statement == 1:
+                from .sub.leaf import nothing
+            else:
+                __import__("os", {}, {}, (), 0)
+        except ImportError as error:
+            say(type(error).__name__)
+
+def broken():
+    for _ in range(2):
+        try:
+            from .sub import broken
+        except ZeroDivisionError:
+            say("pyrunc.sub.broken" in sys.modules)
+
+def beyond():
+    try:
+        __import__("x", {"__package__": "pyrunc"}, {}, ("y",), 2)
+    except ImportError as error:
+        say(error)
+    for wrong in ((), (1, None, None, (), 0), ("x", None, None, (), -1)):
+        try:
+            __import__(*wrong)
+        except (TypeError, ValueError) as error:
+            say(type(error).__name__)
+
+def words(*rest):
+    say(*rest)
+
+def core():
+    import builtins
+    say(hasattr(builtins, "open"), hasattr(sys, "argv"), hasattr(sys, "stdout"), "_frozen_importlib" in sys.modules)
+
+def fail():
+    raise ValueError("of the test")
+
+def interrupted():
+    import _signal
+    posix.kill(posix.getpid(), _signal.SIGINT)
+    while True:
+        posix.sched_yield()
+
+def pipe():
+    read, write = posix.pipe()
+    posix.close(read)
+    try:
+        posix.write(write, b"x")
+    except BrokenPipeError:
+        say("BrokenPipeError")
+
+def cold():
+    say("before")
+    from .cli import main
+
+def code():
+    return 42
+
+def main(argv):
+    return globals()[argv[1]](*argv[2:]) or 0
+""",
+    "sub/__init__": "VALUE = 7\n",
+    "sub/leaf": "name = 'leaf'\n",
+    "sub/one": "from . import two\n",
+    "sub/two": "from . import one\n",
+    "sub/broken": "1 / 0\n",
+    "sub/deep/__init__": "",
+    "sub/deep/below": "from .. import leaf as up\n",
+}
+
+
+@pytest.fixture(scope="session", params=["C data", "marshalled", "shared"])
+def program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The launcher with MODULES in it: linked statically with its code as C data or marshalled, or with a shared
+    libpython."""
+    for tool in ("gcc", "make", "musl-gcc"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"needs {tool}")
+    directory = tmp_path_factory.mktemp("frozen")
+    for name, text in MODULES.items():
+        path = directory / "pyrunc" / f"{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    build = directory / "build"
+    words = [f"LAUNCHER_BUILD={build}", f"LAUNCHER_FREEZE=--root {directory}"]
+    if request.param == "C data":
+        words[1] += " --deep"
+    if request.param == "shared":
+        words.append("LAUNCHER_LINK=shared")
+    result = subprocess.run(
+        ["make", "-C", ROOT, *words, build / "pyrunc"],
+        check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    if "--deep is for CPython 3.11 only" in result.stderr:
+        pytest.skip("C data is for CPython 3.11 only")
+    assert result.returncode == 0, result.stdout + result.stderr
+    return build / "pyrunc"
+
+
+def run(program: Path, *words: str | bytes) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run([program, *words], check=False, capture_output=True, stdin=subprocess.DEVNULL)
+
+
+def lines(program: Path, *words: str | bytes) -> list[str]:
+    """What a function of main prints; it must not fail."""
+    result = run(program, *words)
+    assert (result.returncode, result.stderr) == (0, b"")
+    return result.stdout.decode(errors="surrogateescape").splitlines()
+
+
+def test_every_form_of_import(program: Path) -> None:
+    assert lines(program, "imports") == [
+        "True True True 7 True",
+        "pyrunc.sub.leaf pyrunc.sub pyrunc.sub False []",
+        'True True 2 15 "x"',
+    ]
+
+
+def test_modules_may_import_each_other(program: Path) -> None:
+    assert lines(program, "circle") == ["True"]
+
+
+def test_what_is_not_in_the_table_is_an_import_error(program: Path) -> None:
+    assert lines(program, "absent") == ["ImportError", "ImportError", "ModuleNotFoundError"]
+
+
+def test_a_module_that_fails_is_not_left_in_sys_modules(program: Path) -> None:
+    assert lines(program, "broken") == ["False", "False"]
+
+
+def test_wrong_calls_of_the_import_function(program: Path) -> None:
+    assert lines(program, "beyond") == [
+        "relative import beyond the top package",
+        "TypeError",
+        "TypeError",
+        "ValueError",
+    ]
+
+
+def test_the_words_arrive_as_they_are(program: Path) -> None:
+    assert lines(program, "words", "é", b"\xff\xfe", "", "a b") == ["é \udcff\udcfe  a b"]
+
+
+def test_only_the_core_is_there(program: Path, request: pytest.FixtureRequest) -> None:
+    if "shared" in request.node.name:
+        pytest.skip("a shared libpython is started whole")
+    assert lines(program, "core") == ["False False False False"]
+
+
+def test_a_broken_pipe_is_an_exception(program: Path) -> None:
+    assert lines(program, "pipe") == ["BrokenPipeError"]
+
+
+def test_the_exit_code_is_what_main_returns(program: Path) -> None:
+    assert run(program, "code").returncode == 42
+
+
+def test_an_exception_is_printed_with_its_lines(program: Path) -> None:
+    result = run(program, "fail")
+    line = MODULES["main"].splitlines().index("def fail():") + 2
+    *frames, last = result.stderr.decode().splitlines()
+    assert frames[-1] == f"  pyrunc/main.py:{line}"
+    assert last == "pyrunc: internal error: ValueError: of the test"
+    assert result.returncode == 1
+
+
+def test_an_interrupt_ends_it_as_a_signal_does(program: Path) -> None:
+    result = run(program, "interrupted")
+    assert result.returncode == -signal.SIGINT
+    assert result.stderr == b""
+
+
+def test_a_cold_import_does_not_come_back(program: Path) -> None:
+    result = run(program, "cold")
+    assert result.stdout == b"before\n"
+    assert result.returncode == 1
+    assert b"can't start the ordinary build: " in result.stderr
