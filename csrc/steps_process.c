@@ -1,6 +1,7 @@
 /* The steps that make the process what the configuration asks for: limits, user, capabilities. */
 #include "init.h"
 
+#include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -105,6 +106,9 @@ int step_user(struct init *init, const struct step_user *step)
         return fail(init, errno, "setresuid ", decimal(number, step->uid));
     if (prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) < 0)
         return fail(init, errno, "prctl(PR_SET_KEEPCAPS)");
+    /* a change of user clears it */
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
+        return fail(init, errno, "prctl(PR_SET_PDEATHSIG)");
     return 0;
 }
 

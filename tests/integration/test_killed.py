@@ -1,0 +1,294 @@
+"""`create` killed or failing at every step of its plan, the runtime's and the init's: nothing stays on the host.
+
+The faults are put in by tests/support/harness.py, and into the init by its build with -DPYRUNC_FAULTS.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import host
+from tests.support.bundle import Bundle
+from tests.support.init import build
+from tests.support.runtime import Runtime
+
+pytestmark = pytest.mark.own("the harness is pyrunc's")
+
+# What a process that is in pause() shows in /proc/PID/syscall: pause on x86-64; ppoll on arm64, which has no pause.
+PAUSE = {"x86_64": "34", "aarch64": "73"}
+ENDED = -1
+
+
+@pytest.fixture(scope="module")
+def faulty_init() -> Path:
+    """The init that stops or fails where it is told to."""
+    return build("init-faults")
+
+
+def command(runtime: Runtime, faults: list[str], *arguments: str) -> list[str]:
+    """The harness's command line."""
+    return [sys.executable, "-m", "tests.support.harness", *faults, "--", "--root", str(runtime.root), *arguments]
+
+
+def call(runtime: Runtime, faults: list[str], *arguments: str) -> tuple[int, str]:
+    """Run the harness to its end: exit code (negative for a signal) and stderr."""
+    err = runtime.work / "harness.err"
+    with open(err, "wb") as stream:
+        done = subprocess.run(
+            command(runtime, faults, *arguments),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=stream,
+            env=runtime.environment(),
+            check=False,
+            timeout=60,
+        )
+    return done.returncode, err.read_text()
+
+
+def pyrunc(runtime: Runtime, *arguments: str) -> tuple[int, str]:
+    """The command without faults."""
+    return call(runtime, [], *arguments)
+
+
+def everything(runtime: Runtime, bundle: Bundle) -> Bundle:
+    """A config that has a step of nearly every kind."""
+    source = runtime.work / "source"
+    source.mkdir()
+    bundle.namespace("network").namespace("cgroup").namespace("time")
+    bundle.config.update(hostname="killed", domainname="killed")
+    bundle.config["root"]["readonly"] = True
+    bundle.process.update(
+        cwd="/var/new", oomScoreAdj=10, user={"uid": 1000, "gid": 1000, "additionalGids": [5], "umask": 0o27}
+    )
+    bundle.process["rlimits"] = [{"type": "RLIMIT_NOFILE", "soft": 64, "hard": 64}]
+    bundle.mount("/mnt", "bind", str(source), "rbind", "ro", "rslave")
+    bundle.mount("/srv", "tmpfs", "tmpfs", "tmpcopyup", "ro")
+    bundle.mount("/dev/mqueue", "mqueue", "mqueue")
+    bundle.mount("/sys", "sysfs", "sysfs", "ro")
+    bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup", "ro")
+    bundle.linux.update(
+        cgroupsPath=f"/{runtime.token}/above/own",
+        timeOffsets={"boottime": {"secs": 10, "nanosecs": 0}},
+        sysctl={"net.ipv4.ip_forward": "1"},
+        maskedPaths=["/etc/passwd"],
+        readonlyPaths=["/proc/sys"],
+        rootfsPropagation="private",
+        resources={"devices": [{"allow": False, "access": "rwm"}]},
+        devices=[{"path": "/dev/x", "type": "c", "major": 1, "minor": 3, "fileMode": 0o666, "uid": 0, "gid": 0}],
+    )
+    for kind in ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"):
+        bundle.hook(kind, "/bin/true")
+    bundle.write()
+    return bundle
+
+
+def in_user_namespace(runtime: Runtime, bundle: Bundle) -> Bundle:
+    """The steps that only a user namespace has."""
+    source = runtime.work / "source"
+    source.mkdir()
+    bundle.user_namespace()
+    bundle.namespace("network")
+    bundle.mount("/mnt", "bind", str(source), "bind", "ro")
+    bundle.write()
+    return bundle
+
+
+@pytest.fixture(params=[everything, in_user_namespace], ids=["everything", "user-namespace"])
+def rich(request: pytest.FixtureRequest, runtime: Runtime, bundle: Bundle) -> Bundle:
+    """A bundle with many steps."""
+    result: Bundle = request.param(runtime, bundle)
+    return result
+
+
+@pytest.fixture
+def console(runtime: Runtime) -> Iterator[list[str]]:
+    """The flag that gives a console socket; the master that it receives is left alone."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(runtime.work / "console"))
+    listener.listen(100)
+    yield ["--console-socket", str(runtime.work / "console")]
+    listener.close()
+
+
+def plan_of(runtime: Runtime, bundle: Bundle) -> tuple[list[str], list[str]]:
+    """The kinds of the runtime's steps and of the init's, in order."""
+    done = subprocess.run(
+        command(runtime, [], "plan", "--bundle", str(bundle.path), "--format", "json", "some-id"),
+        capture_output=True,
+        text=True,
+        env=runtime.environment(),
+        check=True,
+    )
+    steps = json.loads(done.stdout)["steps"]
+    kinds: dict[str, list[str]] = {"runtime": [], "init": []}
+    for step in steps:
+        kinds[step["actor"]].append(step["kind"])
+    return kinds["runtime"], kinds["init"]
+
+
+def numbers(bundle: Bundle, kinds: list[str]) -> range:
+    """The init's steps up to `ready`: all of them, and a third of them for the second bundle, which differs little."""
+    return range(0, kinds.index("ready") + 1, 3 if "uidMappings" in bundle.linux else 1)
+
+
+def gone_by_themselves(runtime: Runtime, who: str = "init") -> None:
+    """No process of the container is left, though nobody cleaned up."""
+    host.wait_for(f"the {who} to end by itself", lambda: not host.processes_of(runtime.token))
+
+
+def sweep(runtime: Runtime, bundle: Bundle, id: str, round: int) -> None:
+    """The next command that names the id: `delete --force`, or now and then a new `create`."""
+    if round % 4 == 3:
+        assert pyrunc(runtime, "create", "--bundle", str(bundle.path), id)[0] == 0
+    code, err = pyrunc(runtime, "delete", "--force", id)
+    assert (code, err) == (0, "")
+    runtime.assert_nothing_left()
+
+
+@pytest.mark.parametrize("fault", ["--before-step", "--after-record"])
+def test_runtime_killed_at_every_step(
+    runtime: Runtime, rich: Bundle, console: list[str], fault: str
+) -> None:
+    """SIGKILL before each step of the runtime, and after each entry of its ledger, whose effect is not made then."""
+    if "timeOffsets" in rich.linux:
+        rich.process["terminal"] = True
+        rich.write()
+    else:
+        console = []
+    id = runtime.new_id()
+    pid_file = runtime.work / "pid"
+    arguments = ["create", "--bundle", str(rich.path), "--pid-file", str(pid_file), *console, id]
+    recorded: list[bool] = []
+    for number in range(100):
+        code, err = call(runtime, [fault, str(number)], *arguments)
+        if code == 0:
+            break
+        assert code == -signal.SIGKILL, err
+        gone_by_themselves(runtime)
+        # Nobody is at work on it any more: it is not being created. Where its state was saved, its process has ended.
+        code, err = pyrunc(runtime, "state", id)
+        assert code == 0 or "container does not exist" in err
+        assert code == 1 or runtime.state(id)["status"] == "stopped"
+        recorded.append(code == 0)
+        if rich.process["terminal"] or code == 0:
+            code, err = pyrunc(runtime, "delete", "--force", id)
+            assert (code, err) == (0, "")
+            runtime.assert_nothing_left()
+        else:
+            sweep(runtime, rich, id, number)
+        assert not pid_file.exists()
+    assert code == 0
+    assert sorted(recorded) == recorded, "saving the state is what makes it a container"
+    assert number >= (8 if fault == "--before-step" else 3), "the faults were not reached"
+    assert pyrunc(runtime, "delete", "--force", id)[0] == 0
+    runtime.assert_nothing_left()
+
+
+def test_runtime_killed_while_init_is_at_every_step(runtime: Runtime, rich: Bundle, faulty_init: Path) -> None:
+    """The init stands before step N when its runtime is killed: it ends at once, wherever it is."""
+    kinds = plan_of(runtime, rich)[1]
+    id = runtime.new_id()
+    for number in numbers(rich, kinds):
+        fault = ["--image", str(faulty_init), "--init-fault", str(number), "1"]
+        with open(runtime.work / "harness.err", "wb") as err:
+            process = subprocess.Popen(
+                command(runtime, fault, "create", "--bundle", str(rich.path), id),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=err,
+                env=runtime.environment(),
+            )
+        try:
+            init = host.wait_for("the init", lambda: _standing_init(process))
+        finally:
+            process.kill()
+            process.wait()
+        if init == ENDED:  # an alternative that was not needed: there was nothing to stop at
+            assert pyrunc(runtime, "delete", "--force", id)[0] == 0
+            continue
+        gone_by_themselves(runtime, f"init before step {number}, {kinds[number]}")
+        sweep(runtime, rich, id, number)
+
+
+def _standing_init(runtime: subprocess.Popen[bytes]) -> int:
+    """The init's pid once it stands before its step, 0 while it is on its way, ENDED where the runtime has ended well."""
+    if runtime.poll() is not None:
+        assert runtime.returncode == 0
+        return ENDED
+    children = Path(f"/proc/{runtime.pid}/task/{runtime.pid}/children").read_text().split()
+    for pid in children:
+        try:
+            if Path(f"/proc/{pid}/comm").read_text() != "pyrunc:[init]\n":
+                continue
+            stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+            call_number = Path(f"/proc/{pid}/syscall").read_text().split()[0]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if stat == "T" or call_number == PAUSE[platform.machine()]:
+            return int(pid)
+    return 0
+
+
+def test_init_failing_at_every_step(runtime: Runtime, rich: Bundle, faulty_init: Path) -> None:
+    """Each step of the init fails with EIO: `create` tells the step and leaves nothing."""
+    kinds = plan_of(runtime, rich)[1]
+    told: list[bool] = []
+    id = runtime.new_id()
+    for number in numbers(rich, kinds):
+        fault = ["--image", str(faulty_init), "--init-fault", str(number), "2"]
+        code, err = call(runtime, fault, "create", "--bundle", str(rich.path), id)
+        told.append(code != 0)
+        if code == 0:  # an alternative that was not needed
+            assert pyrunc(runtime, "delete", "--force", id)[0] == 0
+            continue
+        assert "input/output error" in err.splitlines()[-1], f"{kinds[number]}: {err}"
+        assert f"step {kinds[number]}" in err.splitlines()[-1], err
+        runtime.assert_nothing_left()
+    assert sum(told) > len(told) / 2
+
+
+def test_init_failing_after_start(runtime: Runtime, rich: Bundle, faulty_init: Path) -> None:
+    """The steps behind `ready`: `start` tells the failure, the container is stopped and can be deleted."""
+    kinds = plan_of(runtime, rich)[1]
+    id = runtime.new_id()
+    for number in range(kinds.index("await_start") + 1, len(kinds)):
+        fault = ["--image", str(faulty_init), "--init-fault", str(number), "2"]
+        code, err = call(runtime, fault, "create", "--bundle", str(rich.path), id)
+        assert code == 0, err
+        code, err = pyrunc(runtime, "start", id)
+        assert code != 0
+        assert "input/output error" in err, f"{kinds[number]}: {err}"
+        gone_by_themselves(runtime)
+        code, err = pyrunc(runtime, "delete", id)
+        assert (code, err) == (0, ""), err
+        runtime.assert_nothing_left()
+
+
+def test_concurrent_create_and_delete(runtime: Runtime, bundle: Bundle) -> None:
+    """Commands on one id, many at once: each ends, and nothing stays."""
+    bundle.write()
+    id = runtime.new_id()
+    processes = []
+    for _ in range(5):
+        for arguments in (["create", "--bundle", str(bundle.path), id], ["delete", "--force", id], ["start", id]):
+            with open(os.devnull, "r+b") as null:
+                processes.append(
+                    subprocess.Popen(
+                        runtime.argv(*arguments), stdin=null, stdout=null, stderr=null, env=runtime.environment()
+                    )
+                )
+    for process in processes:
+        assert process.wait(60) >= 0
+    assert runtime("delete", "--force", id).code == 0
+    runtime.assert_nothing_left()

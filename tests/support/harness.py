@@ -1,0 +1,97 @@
+"""The pyrunc command with a fault built in: `python -m tests.support.harness FAULT… -- ARGUMENTS OF PYRUNC`.
+
+Faults:
+
+- `--before-step N`: SIGKILL before the Nth step of the runtime (from 0)
+- `--after-record N`: SIGKILL after the Nth effect was written to the ledger, before it is made
+- `--image FILE`: another build of the init
+- `--init-fault STEP KIND`: the init stops (1) or fails (2) before the STEP of its plan; needs an init-faults image
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from pyrunc import main, native
+from pyrunc.libcontainer import container, ledger, runtimesteps
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _kill_before_step(number: int) -> None:
+    """Count the runtime's steps as they are begun, and die at the one that is asked for."""
+    begun = [0]
+
+    def wrapped(handler: Callable[..., None]) -> Callable[..., None]:
+        def step(*args: Any) -> None:
+            if begun[0] == number:
+                _die()
+            begun[0] += 1
+            handler(*args)
+
+        return step
+
+    for kind, handler in runtimesteps.HANDLERS.items():
+        runtimesteps.HANDLERS[kind] = wrapped(handler)
+
+
+def _kill_after_record(number: int) -> None:
+    """Count what is written to the ledger, and die after the entry that is asked for."""
+    written = [0]
+    original = ledger.Ledger.record
+
+    def record(self: ledger.Ledger, *args: Any, **fields: Any) -> None:
+        original(self, *args, **fields)
+        if written[0] == number:
+            _die()
+        written[0] += 1
+
+    ledger.Ledger.record = record  # type: ignore[method-assign]
+
+
+def _use_image(path: str) -> None:
+    """Give the parent another program for the init, in a memfd as its own one is."""
+
+    def image() -> int:
+        with open(path, "rb") as file:
+            return native.memfd("pyrunc-init", file.read())
+
+    native.init_image = image
+
+
+def _use_fault(fault: tuple[int, int]) -> None:
+    """Let `create` and `run` put a fault into the init's plan."""
+    for name in ("create", "run"):
+        original = getattr(container, name)
+        setattr(container, name, lambda options, original=original: original(options, fault))
+
+
+def run(arguments: list[str]) -> int:
+    """Install the faults and run the command; its exit code."""
+    at = arguments.index("--")
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--before-step", type=int)
+    parser.add_argument("--after-record", type=int)
+    parser.add_argument("--image")
+    parser.add_argument("--init-fault", type=int, nargs=2)
+    faults = parser.parse_args(arguments[:at])
+    if faults.before_step is not None:
+        _kill_before_step(faults.before_step)
+    if faults.after_record is not None:
+        _kill_after_record(faults.after_record)
+    if faults.image:
+        _use_image(faults.image)
+    if faults.init_fault:
+        _use_fault((faults.init_fault[0], faults.init_fault[1]))
+    return main.main(["pyrunc", *arguments[at + 1 :]])
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1:]))
