@@ -13,6 +13,7 @@ SOURCES := pyproject.toml setup.py $(wildcard csrc/*.[ch] csrc/Makefile generate
 help:
 	@echo 'make demo    build pyrunc and show what it does (root)'
 	@echo 'make test    everything that this machine can run; PYTEST="-k name" for less'
+	@echo 'make test-guest    tests/guest in a Debian guest with every limit (root); GUEST=qemu for all controllers'
 	@echo 'make lint    ruff and mypy'
 	@echo 'make bench   compare with runc and crun, and write the table of docs/performance.md (root)'
 	@echo 'make build   build for the sources in place, as .venv/bin/pyrunc'
@@ -55,3 +56,4 @@ clean:
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
 include launcher.mk
+include guest.mk

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Make sure that the system has what a purpose needs: build, demo, test or bench.
+# Make sure that the system has what a purpose needs: build, demo, test, bench, guest-uml or guest-qemu.
 # What is missing is installed by apt-get where that can be done; else the packages are named, by their Debian names.
 set -eu
 
@@ -19,6 +19,19 @@ END
     [ "$1" = build ] || echo "busybox --list-full && ! ldd /bin/busybox|busybox-static"
     [ "$1" != bench ] || printf '%s\n' 'command -v runc|runc' 'command -v crun|crun'
     [ "$1" != test ] || printf '%s\n' 'command -v git|git' 'command -v ip|iproute2'
+    case $1 in
+        guest-*) guest_needs "$1" ;;
+    esac
+}
+
+guest_needs() {
+    printf '%s\n' 'command -v git|git' 'command -v mmdebstrap|mmdebstrap' 'command -v mke2fs|e2fsprogs'
+    case $1 in
+        guest-uml) echo 'command -v linux.uml|user-mode-linux' ;;
+        guest-qemu)
+            printf '%s\n' 'command -v qemu-system-x86_64|qemu-system-x86' 'command -v cpio|cpio' 'command -v depmod|kmod'
+            ;;
+    esac
 }
 
 # What is good to have: without it some tests are skipped.

@@ -1,0 +1,70 @@
+"""What is brought into the guest beside its image: the Python packages, and the project's tree, built."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+from cache import REPOSITORY, GuestError, cached, command, disk
+
+# The guest's python3 is Debian's, and so this one must be: what is compiled here runs there.
+PYTHON = "/usr/bin/python3"
+
+# What developers want and no test in the guest does.
+NOT_WANTED = ("mypy", "ruff")
+
+# pip and setuptools learn of their settings, pyrunc of none.
+BUILD_ENVIRONMENT = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+
+
+def site() -> Path:
+    """The directory with `site.ext4`, the Python packages as a disk, and `venv`, the virtual environment of them."""
+    lines = command(PYTHON, REPOSITORY / "scripts/requirements.py", what="reading pyproject.toml").splitlines()
+    wanted = [line for line in lines if not line.startswith(NOT_WANTED)]
+
+    def make(target: Path) -> None:
+        venv = target / "venv"
+        command(PYTHON, "-m", "venv", venv, what="making a virtual environment", env=BUILD_ENVIRONMENT)
+        command(
+            venv / "bin/python", "-m", "pip", "install", "-q", "--disable-pip-version-check", *wanted,
+            what="installing Python packages", env=BUILD_ENVIRONMENT,
+        )  # fmt: skip
+        disk(next(venv.glob("lib/python3*/site-packages")), target / "site.ext4")
+
+    return cached("site", [sys.version, os.uname().machine, *wanted], make)
+
+
+def tree_disk(work: Path, venv: Path, arguments: list[str]) -> Path:
+    """Make the disk that has the tree as it is now, built, and pytest's arguments. `work` is this run's directory."""
+    tree = work / "payload/tree"
+    names = command(
+        "git", "-c", f"safe.directory={REPOSITORY}", "-C", REPOSITORY, "ls-files", "-z", "-co", "--exclude-standard",
+        what="listing the project's files",
+    ).split("\0")  # fmt: skip
+    for name in filter(None, names):
+        target = tree / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            shutil.copy2(REPOSITORY / name, target, follow_symlinks=False)
+        except FileNotFoundError:
+            continue  # removed, and git not told yet
+    # cached() keeps a venv under another name than it was made with: only its python is used, never its scripts.
+    command(
+        venv / "bin/python", "setup.py", "-q", "build_ext", "--inplace",
+        what="building pyrunc for the guest", cwd=tree, env=BUILD_ENVIRONMENT,
+    )  # fmt: skip
+    command(venv / "bin/python", "-m", "compileall", "-q", tree / "pyrunc", what="compiling pyrunc's modules")
+    (work / "payload/arguments").write_text(shlex.join(arguments) + "\n")
+    target = work / "tree.ext4"
+    disk(work / "payload", target)
+    shutil.rmtree(work / "payload")
+    return target
+
+
+def check_python() -> None:
+    """GuestError where this is not the interpreter that the guest has too."""
+    if Path(sys.executable).resolve() != Path(PYTHON).resolve():
+        raise GuestError(f"to be run by {PYTHON}, which is the guest's too, not by {sys.executable}")

@@ -1,0 +1,136 @@
+"""Boot the guest, run pytest on the project's tree in it, and pass on what it prints and its exit code.
+
+`run.py uml|qemu PYTEST_ARGUMENT…`. GUEST_SECONDS: how long the guest may take. Exit code 124 where that is not enough,
+125 where the guest ends before its tests, else pytest's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import selectors
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import FrameType
+
+from cache import GuestError
+from image import image
+from machines import MACHINES
+from payload import check_python, site, tree_disk
+
+SECONDS = {"uml": 900, "qemu": 2400}
+
+# A hang shows where, long before the guest's time is over. In seconds.
+HANG = {"uml": 120, "qemu": 600}
+
+TIMED_OUT = 124
+NO_RESULT = 125
+
+LAST_LINE = re.compile(rb"^pyrunc-guest: exit (\d+)\r?$")
+
+
+def follow(channel: int, seconds: float) -> int:
+    """Print what comes from the guest until it tells pytest's exit code, and return that."""
+    end = time.monotonic() + seconds
+    rest = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(channel, selectors.EVENT_READ)
+        while True:
+            if not selector.select(max(0, end - time.monotonic())):
+                return TIMED_OUT
+            data = os.read(channel, 65536)
+            if not data:
+                sys.stdout.buffer.write(rest)
+                return NO_RESULT
+            *lines, rest = (rest + data).split(b"\n")
+            for line in lines:
+                if found := LAST_LINE.match(line):
+                    return int(found[1])
+                sys.stdout.buffer.write(line.rstrip(b"\r") + b"\n")
+            sys.stdout.flush()
+
+
+def end(guard: subprocess.Popen[bytes]) -> None:
+    """Kill the guest and wait until none of its processes is left."""
+    # The first process of the pid namespace: the kernel lets it go when all the others are gone.
+    for pid in Path(f"/proc/{guard.pid}/task/{guard.pid}/children").read_text().split():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(pid), signal.SIGKILL)
+    try:
+        guard.wait(10)
+    except subprocess.TimeoutExpired:
+        guard.kill()
+        guard.wait()
+
+
+def boot(machine: str, work: Path, arguments: list[str]) -> int:
+    """Boot it, and end it when its tests have ended."""
+    packages = site()
+    options = [f"-ofaulthandler_timeout={HANG[machine]}", f"--color={'yes' if sys.stdout.isatty() else 'no'}"]
+    disk = tree_disk(work, packages / "venv", [*options, *arguments])
+    reader, writer = os.pipe()
+    args, environment = MACHINES[machine](work, image(), packages / "site.ext4", disk, writer)
+    # A pid namespace of its own: however this ends, all of the guest's processes end with it.
+    guard = ["setpriv", "--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--net"]
+    with open(work / "console", "wb") as console:
+        guest = subprocess.Popen(
+            [*guard, *args],
+            stdin=subprocess.DEVNULL,
+            stdout=console,
+            stderr=console,
+            pass_fds=(writer,),
+            cwd=work,
+            env={"PATH": os.environ.get("PATH", os.defpath), **environment},
+            start_new_session=True,
+        )
+    os.close(writer)
+    seconds = float(os.environ.get("GUEST_SECONDS") or SECONDS[machine])
+    try:
+        code = follow(reader, seconds)
+    finally:
+        end(guest)
+        os.close(reader)
+    if code in (TIMED_OUT, NO_RESULT):
+        for name in ("console", "serial"):
+            if (work / name).exists():
+                sys.stderr.write("".join((work / name).read_text(errors="replace").splitlines(True)[-40:]))
+        what = f"has not finished in {seconds:.0f} s" if code == TIMED_OUT else "ended before its tests"
+        print(f"pyrunc-guest: the guest ({machine}) {what}; its console's last lines are above", file=sys.stderr)
+    return code
+
+
+def main() -> int:
+    """Run what sys.argv asks for."""
+    machine, *arguments = sys.argv[1:]
+    if machine not in MACHINES:
+        raise GuestError(f"no guest {machine!r}: there are {', '.join(MACHINES)}")
+    if os.geteuid() != 0:
+        raise GuestError("root is needed to make the guest's image")
+    if os.uname().machine != "x86_64":
+        raise GuestError(f"there is a guest for x86_64 only, not for {os.uname().machine}")
+    check_python()
+    work = Path(tempfile.mkdtemp(prefix="pyrunc-guest-"))
+    try:
+        return boot(machine, work, arguments)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def leave(number: int, frame: FrameType | None) -> None:
+    """A signal ends the guest too."""
+    raise SystemExit(128 + number)
+
+
+if __name__ == "__main__":
+    for name in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(name, leave)
+    try:
+        sys.exit(main())
+    except GuestError as error:
+        sys.exit(f"pyrunc-guest: {error}")

@@ -1,0 +1,45 @@
+"""The guest's tests: systemd is up, cgroup2 is alone and has its controllers. `make test-guest` runs them.
+
+They have the fixtures of the integration tests: `runtime`, `bundle`, `host_mount`.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.integration.conftest import (
+    bundle,
+    host_mount,
+    private_mounts,
+    rootfs_template,
+    runtime,
+    session_directory,
+)
+
+__all__ = ["bundle", "host_mount", "private_mounts", "rootfs_template", "runtime", "session_directory"]
+
+HERE = Path(__file__).resolve().parent
+
+# Which machine this is: "uml", "qemu", or "" where it is no guest.
+GUEST = os.environ.get("PYRUNC_GUEST", "")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "qemu(why): needs what User-Mode Linux lacks: make test-guest GUEST=qemu")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if not GUEST:
+        pytest.skip("of the guest: make test-guest")
+    marker = item.get_closest_marker("qemu")
+    if marker is not None and GUEST != "qemu":
+        pytest.skip(f"make test-guest GUEST=qemu: {marker.args[0]}")
+
+
+@pytest.fixture(scope="session")
+def guest() -> str:
+    """Which machine this is: "uml" or "qemu"."""
+    return GUEST
