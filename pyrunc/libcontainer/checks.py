@@ -37,14 +37,6 @@ UNSUPPORTED = (
     ("mounts", "*", "uidMappings"),
     ("mounts", "*", "gidMappings"),
     ("linux", "netDevices"),
-    ("linux", "resources", "memory"),
-    ("linux", "resources", "cpu"),
-    ("linux", "resources", "pids"),
-    ("linux", "resources", "blockIO"),
-    ("linux", "resources", "hugepageLimits"),
-    ("linux", "resources", "network"),
-    ("linux", "resources", "rdma"),
-    ("linux", "resources", "unified"),
     ("linux", "intelRdt"),
     ("linux", "memoryPolicy"),
     ("linux", "seccomp"),
@@ -431,6 +423,14 @@ def _devices(look: _Look) -> None:
             look.error(at, f"{shorten(device['path'])} is listed twice, as different devices")
 
 
+def _resources(look: _Look) -> None:
+    """What the compiler says of limits too: fields of cgroup v1, and contradictions."""
+    from .cgroup.resources import refusals
+
+    for at, message, _ in refusals(look.linux.get("resources") or {}):
+        look.error(at, message)
+
+
 def _unsupported(look: _Look) -> None:
     for path in UNSUPPORTED:
         _find_unsupported(look, look.spec, path, 0, "")
@@ -442,10 +442,6 @@ def _find_unsupported(look: _Look, value: Any, path: tuple[str, ...], depth: int
         if value in ("", [], {}) and path not in _MEANT_EMPTY:
             return
         name = ".".join([part for part in path if part != "*"])
-        if path[1] == "resources" and type(value) is dict:
-            member = next(iter(value))
-            name += "." + member
-            at += pointer(member)
         look.error(at, f"{name} is not supported yet")
     elif path[depth] == "*":
         for index, item in enumerate(value if type(value) is list else ()):
@@ -474,4 +470,5 @@ CHECKS: tuple[tuple[Callable[[_Look], None], tuple[str, ...]], ...] = (
 )
 LINTS: tuple[tuple[Callable[[_Look], None], tuple[str, ...]], ...] = (
     (_capabilities, ("/process/capabilities",)),
+    (_resources, ("/linux/resources",)),
 )

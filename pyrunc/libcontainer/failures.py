@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 
 from ..report import PyruncError
-from .launch import INIT
+from .cgroup.limits import oom_kills
+from .launch import INIT, START
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 _MOUNTS = ("mount", "bind", "bind_cgroup")
 _SIGNALLED = 2  # CLD_KILLED is 2, CLD_DUMPED 3 (waitid(2))
 _SIGKILL = 9
+_OOM = "container init was OOM-killed (memory limit too low?)"  # wording of runc
 
 # The cure by step kind and errno.
 _HINTS = {
@@ -30,16 +32,45 @@ _HINTS = {
     ("open_source", errno.ENOENT): "does the mount's source exist?",
     ("mount", errno.ENODEV): "the kernel knows no such file system",
     ("clone", errno.EPERM): "new namespaces without privileges need a user namespace among them",
-    ("clone", errno.ENOSPC): "a limit in /proc/sys/user is reached",
+    ("clone", errno.ENOSPC): "a limit in /proc/sys/user is reached, or no CPU of the cgroup's cpuset is there",
     ("clone", errno.EAGAIN): "a limit of processes is reached (pids.max, RLIMIT_NPROC)",
+    ("clone", errno.EBUSY): "the cgroup hands out controllers to those below it, so it may have no processes itself",
+    ("clone", errno.EOPNOTSUPP): "the cgroup is below one in threaded mode, and may have no processes",
+    ("cgroup_limit", errno.EINVAL): "the kernel does not take this value",
+    ("cgroup_limit", errno.ERANGE): "the kernel does not take this value",
+    ("cgroup_limit", errno.EBUSY): "more than this is in use",
+    ("cgroup_limit", errno.EACCES): "the cgroup is not delegated to the runtime's user",
+    ("cgroup_limit", errno.EPERM): "the cgroup is not delegated to the runtime's user",
+    ("cgroup_limit", errno.ENODEV): "there is no such device",
+    ("cgroup_limit", errno.EOPNOTSUPP): "the device or the kernel does not support it",
 }
 
+# The cure for a refused write to a control file, by the begin of the file's name and errno; the first that fits.
+_LIMIT_HINTS = (
+    ("cpu.max.burst", errno.EINVAL, "a burst is at most the quota"),
+    ("cpu.max", errno.EINVAL, "a quota is at least 1000 microseconds, a period 1000 to 1000000"),
+    ("cpuset.", errno.EINVAL, "it names a CPU or memory node that this machine can't have"),
+    ("cpuset.", errno.ERANGE, "it names a CPU or memory node that this machine can't have"),
+    ("io.bfq.weight", errno.EOPNOTSUPP, "the device's I/O scheduler is not bfq"),
+    ("io.weight", errno.EOPNOTSUPP, "the device's I/O scheduler is not bfq, and io.cost is not enabled for it"),
+    ("io.weight", errno.ENOENT, "the kernel has neither BFQ nor io.cost, so I/O has no weights"),
+    ("io.", errno.ENODEV, "there is no disk with this number; a partition is limited as part of its disk"),
+    ("hugetlb.", errno.ENOENT, "the kernel has no huge pages of this size; see /sys/kernel/mm/hugepages"),
+    ("memory.swap.max", errno.ENOENT, "the kernel does not account swap"),
+    ("rdma.max", errno.ENODEV, "there is no RDMA device of this name; see /sys/class/infiniband"),
+    ("rdma.max", errno.EINVAL, "there is no RDMA device of this name; see /sys/class/infiniband"),
+    ("", errno.ENOENT, "the kernel has no such control file"),
+)
 
-def of_init(step: Step | None, error: int, detail: str) -> PyruncError:
+
+def of_init(step: Step | None, error: int, detail: str, cgroup: str = "") -> PyruncError:
     """A step that the init reports as failed; None where none had begun.
 
     error: its errno, or 0 where the detail tells all. detail: the call and its path, or the reason.
+    cgroup: the container's, where the OOM killer may have been at work.
     """
+    if cgroup and oom_kills(cgroup):
+        detail = f"{_OOM}: {detail}"
     if step is None:
         return PyruncError(INIT + detail, errno=error)
     if step.kind in _MOUNTS:
@@ -57,7 +88,7 @@ def of_runtime(step: Step, error: PyruncError | OSError, prefix: str) -> PyruncE
     if isinstance(error, PyruncError):
         text, hint = error.message, error.hint
     else:
-        text, hint = _subject(step), ""
+        text, hint = _subject(step), _limit_hint(step, number)
     return PyruncError(
         prefix + text,
         step=step.kind,
@@ -69,6 +100,8 @@ def of_runtime(step: Step, error: PyruncError | OSError, prefix: str) -> PyruncE
 
 def _subject(step: Step) -> str:
     """What the step was about: its first path, else its kind."""
+    if step.kind == "cgroup_limit":
+        return f'writing "{step.arg("value")}" to {step.arg("file")}'
     for name in ("path", "file"):
         try:
             return f"{step.kind} {step.arg(name)}"
@@ -77,9 +110,19 @@ def _subject(step: Step) -> str:
     return step.kind
 
 
-def of_death(code: int, status: int) -> PyruncError:
-    """An init that ended without a message. code, status: as waitid(2) gives them."""
+def _limit_hint(step: Step, number: int) -> str:
+    if step.kind == "cgroup_limit":
+        for begin, error, hint in _LIMIT_HINTS:
+            if error == number and str(step.arg("file")).startswith(begin):
+                return hint
+    return ""
+
+
+def of_death(code: int, status: int, cgroup: str = "") -> PyruncError:
+    """An init that ended without a message. code, status: as waitid(2) gives them. cgroup: the container's, or ""."""
     if code >= _SIGNALLED:
+        if cgroup and oom_kills(cgroup):
+            return PyruncError(START + _OOM, pointer="/linux/resources/memory", hint="see memory.events of " + cgroup)
         hint = "the memory of its cgroup or of the host may have run out" if status == _SIGKILL else ""
         return PyruncError(f"{INIT}the init was killed by signal {status}", hint=hint)
     return PyruncError(f"{INIT}the init exited with status {status}")

@@ -104,7 +104,7 @@ class Launched:
 
             steps = self.plan.init
             step = steps[message.step] if 0 <= message.step < len(steps) else None
-            raise failures.of_init(step, message.error, message.detail)
+            raise failures.of_init(step, message.error, message.detail, self.record.cgroup)
         return message
 
     def answer(self) -> None:
@@ -224,9 +224,17 @@ def abandon(launched: Launched) -> None:
 
 
 def carry_out(launched: Launched, steps: Iterable[Step], prefix: str = "") -> None:
-    """Carry out the runtime's steps in order. Raises PyruncError that names the step, with `prefix` before its text."""
+    """Carry out the runtime's steps in order. Raises PyruncError that names the step, with `prefix` before its text.
+
+    A step of a higher level is carried out only where the one that it stands in for has failed as it was expected.
+    """
     timeline = launched.timeline
+    open_failures: set[int] = set()  # the levels at which a step has failed and is not made up for yet
     for step in steps:
+        if step.level:
+            if step.level - 1 not in open_failures:
+                continue
+            open_failures.remove(step.level - 1)
         try:
             if timeline is None:
                 HANDLERS[step.kind](launched, *step.args)
@@ -235,6 +243,9 @@ def carry_out(launched: Launched, steps: Iterable[Step], prefix: str = "") -> No
         except Interrupted:
             raise
         except (PyruncError, OSError) as error:
+            if error.errno in step.on_errno:
+                open_failures.add(step.level)
+                continue
             from . import failures
 
             if step.kind == "clone":
@@ -273,4 +284,4 @@ def death(launched: Launched) -> PyruncError:
     from . import failures
 
     result = launched.wait()
-    return failures.of_death(result.si_code, result.si_status)
+    return failures.of_death(result.si_code, result.si_status, launched.record.cgroup)

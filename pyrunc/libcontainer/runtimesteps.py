@@ -68,6 +68,36 @@ def _cgroup_create(launched: Launched, path: str) -> None:
     launched.cgroup_fd = state.open_directory(path)
 
 
+def _cgroup_controllers(launched: Launched, path: str, needed: tuple[str, ...], wanted: tuple[str, ...]) -> None:
+    from .cgroup import controllers
+    from .cgroup.resources import controller_of
+
+    pointers = dict.fromkeys(needed, "")
+    for step in launched.plan.prepare:
+        if step.kind == "cgroup_limit":
+            controller = controller_of(str(step.args[0]))
+            pointers[controller] = pointers.get(controller) or step.pointer
+    controllers.enable(path, launched.facts.cgroup_mount, {name: pointers[name] for name in needed}, wanted)
+
+
+def _cgroup_check_memory(launched: Launched, limit: int, swap: int) -> None:
+    from .cgroup import limits
+
+    limits.check_memory(launched.cgroup_fd, limit, swap)
+
+
+def _cgroup_limit(launched: Launched, file: str, value: str, optional: int) -> None:
+    from .cgroup import limits
+
+    limits.write(launched.cgroup_fd, file, value, bool(optional))
+
+
+def _cgroup_owner(launched: Launched, path: str, uid: int) -> None:
+    from .cgroup import owner
+
+    owner.give(launched.cgroup_fd, uid)
+
+
 def _cgroup_devices(launched: Launched, path: str, rules: tuple[str, ...]) -> None:
     from .cgroup import devices
 
@@ -214,6 +244,10 @@ def _write_pid_file(launched: Launched, path: str) -> None:
 HANDLERS: dict[str, Callable[..., None]] = {
     "state_dir": _state_dir,
     "cgroup_create": _cgroup_create,
+    "cgroup_controllers": _cgroup_controllers,
+    "cgroup_check_memory": _cgroup_check_memory,
+    "cgroup_limit": _cgroup_limit,
+    "cgroup_owner": _cgroup_owner,
     "cgroup_devices": _cgroup_devices,
     "start_socket": _start_socket,
     "console_socket": _console_socket,

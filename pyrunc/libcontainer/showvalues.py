@@ -117,7 +117,7 @@ _FORMATS: dict[tuple[str, str], Callable[[int], str]] = {
 # Fields of which 0 says nothing, so that it is left out.
 _ZERO_IS_NOTHING = frozenset((
     "attr_set", "attr_clr", "rattr_set", "rattr_clr", "propagation", "copyup", "recursive", "timeout", "width",
-    "height", "flags", "keep",
+    "height", "flags", "keep", "optional",
 ))  # fmt: skip
 
 

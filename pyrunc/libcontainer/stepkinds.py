@@ -46,6 +46,15 @@ _RUNTIME_KINDS = (
     # prepare: effects on the host, each in the ledger before it is made
     ("state_dir", "mkdir", "path:str", "make the container's state directory; its existence claims the id"),
     ("cgroup_create", "mkdir", "path:str", "make the container's cgroup and the missing ones above it"),
+    ("cgroup_controllers", "write", "path:str needed:strv wanted:strv",
+     "enable the controllers in cgroup.subtree_control from the hierarchy's root down to the cgroup; those that are "
+     "needed must be there, the others are for statistics"),
+    ("cgroup_check_memory", "read", "limit:i64 swap:i64",
+     "see that less memory is in use than the limits will allow (memory.current)"),
+    ("cgroup_limit", "write", "file:str value:str optional:u32",
+     "write a control file of the cgroup; optional: a kernel without it has nothing to limit"),
+    ("cgroup_owner", "fchownat", "path:str uid:u32",
+     "give the cgroup, and the files in it by which cgroups below it are managed, to the container's user"),
     ("cgroup_devices", "bpf", "path:str rules:strv", "attach the device rules to the cgroup as an eBPF program"),
     ("start_socket", "bind", "path:str", "listen on the socket by which `start` reaches the waiting init"),
     ("console_socket", "connect", "path:str", "connect to the socket that receives the pty's master"),

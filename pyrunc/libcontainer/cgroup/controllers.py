@@ -1,0 +1,116 @@
+"""Controllers: enabled from the hierarchy's root down to a container's cgroup.
+
+A cgroup has a controller's files only where every cgroup above it hands the controller out, by its
+cgroup.subtree_control (Documentation/admin-guide/cgroup-v2.rst, "Controlling Controllers"). What is enabled here stays
+enabled after the container: others may have come to rely on it, and taking it back would drop their limits.
+"""
+
+from __future__ import annotations
+
+import errno
+
+from ...report import PyruncError
+from ..sysfiles import read_file, write_file
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+_STEP = "cgroup_controllers"
+# What the kernel means by its errors here.
+_HINTS = {
+    errno.ENOENT: "the cgroup above does not hand it out",
+    errno.EBUSY: "it has processes of its own, and only a cgroup without may hand out controllers: "
+    "move them into a cgroup below it",
+    errno.EOPNOTSUPP: "it is in threaded mode, in which only cpu, cpuset, perf_event and pids work",
+    errno.EINVAL: "for cpu: a realtime process is in a cgroup other than the root",
+    errno.EACCES: "the cgroup is not delegated to the runtime's user",
+    errno.EPERM: "the cgroup is not delegated to the runtime's user",
+    errno.EROFS: "the cgroup file system is mounted read-only",
+}
+
+
+def enable(path: str, mount: str, needed: dict[str, str], wanted: Sequence[str]) -> None:
+    """Make the controllers available in the cgroup at `path`, which is beneath `mount`.
+
+    needed: those without which the container must not start, each with the pointer of a field that needs it.
+    wanted: all that the hierarchy has; those among them that can't be enabled are left out.
+    Raises PyruncError that names the controller and the cgroup in its way.
+    """
+    refused: dict[str, PyruncError] = {}
+    missing = _without(wanted, _read(path, "cgroup.controllers"))
+    if missing:
+        for directory in _above(path, mount):
+            _hand_out(directory, missing, refused)
+        missing = _without(needed, _read(path, "cgroup.controllers"))
+    for controller in missing:
+        error = refused.get(controller) or PyruncError(f'controller "{controller}" is not available in {path}')
+        error.step = _STEP
+        error.pointer = needed[controller]
+        raise error
+
+
+def _without(names: Iterable[str], others: Sequence[str]) -> list[str]:
+    return [name for name in names if name not in others]
+
+
+def _above(path: str, mount: str) -> list[str]:
+    """The cgroups above `path`, from the mount's on down."""
+    inner = path[len(mount) :].strip("/")
+    directories = []
+    directory = mount
+    for part in inner.split("/"):
+        directories.append(directory)
+        directory += "/" + part
+    return directories if inner else []
+
+
+def _hand_out(directory: str, names: list[str], refused: dict[str, PyruncError]) -> None:
+    """Enable the controllers for the cgroups below `directory`; the first error of each goes to `refused`."""
+    missing = _without(names, _read(directory, "cgroup.subtree_control"))
+    if not missing:
+        return
+    number = _obstacle(directory)
+    if number:
+        for name in missing:
+            refused.setdefault(name, _refusal(name, directory, number))
+        return
+    try:
+        write_file(directory + "/cgroup.subtree_control", " ".join(["+" + name for name in missing]))
+    except OSError:
+        # All or none: which of them it was shows one by one.
+        for name in missing:
+            try:
+                write_file(directory + "/cgroup.subtree_control", "+" + name)
+            except OSError as error:
+                refused.setdefault(name, _refusal(name, directory, error.errno or 0))
+
+
+def _refusal(controller: str, directory: str, number: int) -> PyruncError:
+    return PyruncError(
+        f'enabling controller "{controller}" in {directory}', errno=number, hint=_HINTS.get(number, "")
+    )
+
+
+def _obstacle(directory: str) -> int:
+    """The errno with which the kernel refuses a memory controller here, or 0; the root, which has no type, is free.
+
+    It would permit cpu or pids, and make of a cgroup with processes a threaded domain by it: its children of the
+    usual kind, the container's cgroup among them, could not have processes any more.
+    """
+    try:
+        if read_file(directory + "/cgroup.type").strip() != "domain":
+            return errno.EOPNOTSUPP
+        return errno.EBUSY if read_file(directory + "/cgroup.procs") else 0
+    except FileNotFoundError:
+        return 0
+    except OSError as error:
+        raise PyruncError(f"reading cgroup {directory}", step=_STEP, errno=error.errno or 0) from error
+
+
+def _read(directory: str, file: str) -> list[str]:
+    """The controllers that a file lists."""
+    try:
+        return read_file(f"{directory}/{file}").split()
+    except OSError as error:
+        raise PyruncError(f"reading {directory}/{file}", step=_STEP, errno=error.errno or 0) from error

@@ -1,0 +1,62 @@
+"""The container's limits: the control files of its cgroup, by the cgroup's descriptor.
+
+resources.py says what is written; Documentation/admin-guide/cgroup-v2.rst of the kernel what it means.
+"""
+
+from __future__ import annotations
+
+import posix
+
+from ...report import PyruncError
+from ..sysfiles import read_fd, write_fd
+
+
+def write(cgroup_fd: int, file: str, value: str, optional: bool = False) -> None:
+    """Write a control file in a single write. Raises OSError, but for an optional file that is not there."""
+    try:
+        fd = posix.open(file, posix.O_WRONLY | posix.O_CLOEXEC, dir_fd=cgroup_fd)
+    except FileNotFoundError:
+        if optional:
+            return
+        raise
+    try:
+        write_fd(fd, value)
+    finally:
+        posix.close(fd)
+
+
+def check_memory(cgroup_fd: int, limit: int, swap: int) -> None:
+    """Refuse limits that are not above the memory in use, as cgroup v1 does; v2 would kill processes instead.
+
+    limit, swap: bytes, of memory and of memory+swap; 0 and -1 are none. A cgroup without memory.current has nothing
+    to compare with. Raises PyruncError in runc's words, OSError. config-linux.md, checkBeforeUpdate.
+    """
+    try:
+        fd = posix.open("memory.current", posix.O_RDONLY | posix.O_CLOEXEC, dir_fd=cgroup_fd)
+    except FileNotFoundError:
+        return
+    try:
+        usage = int(read_fd(fd))
+    finally:
+        posix.close(fd)
+    for name, field, value in (("memory+swap", "swap", swap), ("memory", "limit", limit)):
+        if 0 < value <= usage:
+            raise PyruncError(
+                f"rejecting {name} limit {value} <= usage {usage}",
+                pointer="/linux/resources/memory/" + field,
+                hint="memory.checkBeforeUpdate asks for this",
+            )
+
+
+def oom_kills(cgroup: str) -> int:
+    """How many processes of the cgroup at this path, and of those below it, the OOM killer has ended.
+
+    0 where it can't be told: without the memory controller, or where the cgroup is gone.
+    """
+    from ..sysfiles import read_file
+
+    try:
+        words = read_file(cgroup + "/memory.events").split()
+    except OSError:
+        return 0
+    return sum([int(value) for key, value in zip(words[::2], words[1::2], strict=False) if key == "oom_kill"])
