@@ -176,6 +176,24 @@ def _nested() -> LaunchPlan:
     return compiled(spec, facts, no_pivot=True, no_new_keyring=True)
 
 
+def _limits() -> LaunchPlan:
+    spec = with_linux("cgroup", cgroupsPath="/pods/box")
+    spec["mounts"] = [{"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup"}]
+    spec["process"]["user"] = {"uid": 1000, "gid": 1000}
+    rate = {"major": 8, "minor": 0, "rate": 1000000}
+    spec["linux"]["resources"] = {
+        "memory": {"limit": 1 << 29, "swap": 1 << 29, "reservation": 1 << 28, "kernel": -1, "checkBeforeUpdate": True},
+        "cpu": {"shares": 512, "quota": 50000, "period": 100000, "burst": 10000, "cpus": "0-1", "mems": "0"},
+        "pids": {"limit": 100},
+        "blockIO": {"weight": 500, "throttleReadBpsDevice": [rate], "throttleWriteIOPSDevice": [rate]},
+        "hugepageLimits": [{"pageSize": "2MB", "limit": 0}],
+        "rdma": {"mlx5_1": {"hcaHandles": 3}},
+        "unified": {"memory.high": "500M", "cgroup.max.depth": "3"},
+    }
+    controllers = ("cpuset", "cpu", "io", "memory", "hugetlb", "pids", "rdma", "misc")
+    return compiled(spec, HostFacts(controllers=controllers))
+
+
 def _process() -> LaunchPlan:
     spec = with_process(
         user={"uid": 1000, "gid": 1001, "umask": 0o77, "additionalGids": [5, 27]},
@@ -208,6 +226,7 @@ CASES: dict[str, Callable[[], LaunchPlan]] = {
     "no-mount-namespace": _chroot,
     "user-namespace": _userns,
     "nested": _nested,
+    "limits": _limits,
     "process": _process,
 }
 

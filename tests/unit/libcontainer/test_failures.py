@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from pathlib import Path
 
 import pytest
 
@@ -56,3 +57,49 @@ def test_an_init_that_died(code: int, status: int, text: str) -> None:
     error = failures.of_death(code, status)
     assert text in error.line()
     assert ("memory" in error.hint) == (status == 9)
+
+
+def limit(file: str, value: str) -> Step:
+    return Step("prepare", "cgroup_limit", (file, value, 0), "/linux/resources/x")
+
+
+def test_a_refused_limit_is_told_with_its_value_and_a_cure() -> None:
+    error = failures.of_runtime(limit("cpu.max", "5 100"), OSError(errno.EINVAL, "x"), "")
+    assert error.line() == (
+        'writing "5 100" to cpu.max: invalid argument (step cgroup_limit, at /linux/resources/x; '
+        "a quota is at least 1000 microseconds, a period 1000 to 1000000)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("file", "number", "hint"),
+    [
+        ("cpu.max.burst", errno.EINVAL, "at most the quota"),
+        ("cpuset.mems", errno.ERANGE, "memory node"),
+        ("io.max", errno.ENODEV, "no disk"),
+        ("io.weight", errno.ENOENT, "neither BFQ nor io.cost"),
+        ("io.weight", errno.EOPNOTSUPP, "io.cost is not enabled"),
+        ("hugetlb.4MB.max", errno.ENOENT, "/sys/kernel/mm/hugepages"),
+        ("memory.swap.max", errno.ENOENT, "swap"),
+        ("rdma.max", errno.EINVAL, "RDMA device"),
+        ("misc.other", errno.ENOENT, "no such control file"),
+        ("misc.max", errno.EINVAL, "does not take"),
+        ("memory.max", errno.EACCES, "not delegated"),
+    ],
+)
+def test_the_cure_depends_on_the_file(file: str, number: int, hint: str) -> None:
+    assert hint in failures.of_runtime(limit(file, "1"), OSError(number, "x"), "").hint
+
+
+def test_an_oom_kill_is_told(tmp_path: Path) -> None:
+    (tmp_path / "memory.events").write_text("oom 1\noom_kill 1\n")
+    error = failures.of_death(2, 9, str(tmp_path))
+    assert error.message == START + "container init was OOM-killed (memory limit too low?)"
+    assert error.pointer == "/linux/resources/memory"
+    error = failures.of_init(HOOK, 0, "signal 9", str(tmp_path))
+    assert error.message.endswith(
+        "error running startContainer hook #1: container init was OOM-killed (memory limit too low?): signal 9"
+    )
+    (tmp_path / "memory.events").write_text("oom 1\noom_kill 0\n")
+    assert "signal 9" in failures.of_death(2, 9, str(tmp_path)).message
+    assert "OOM" not in failures.of_init(HOOK, 0, "signal 9", str(tmp_path)).message

@@ -98,6 +98,38 @@ def test_a_step_that_fails_while_served_is_the_init_s_failure(tmp_path: Path, do
     made.close_sync()
 
 
+def tried(resource: int, level: int = 0, *on_errno: int) -> Step:
+    return Step("prepare", "prlimit", (resource, 1, 2), f"/limits/{resource}", level, on_errno)
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        ([tried(1, 0, errno.EPERM), tried(2, 1), tried(3)], [1, 3]),
+        ([tried(99, 0, errno.EPERM), tried(2, 1), tried(3)], [99, 2, 3]),
+        ([tried(99, 0, errno.EPERM), tried(3), tried(2, 1)], [99, 3, 2]),
+        ([tried(99, 0, errno.EPERM), tried(2, 1), tried(1, 0, errno.EPERM), tried(4, 1)], [99, 2, 1]),
+        ([tried(99, 0, errno.EPERM), tried(99, 1, errno.EPERM), tried(5, 2)], [99, 99, 5]),
+        ([tried(1, 0, errno.EPERM), tried(99, 1, errno.EPERM), tried(5, 2)], [1]),
+    ],
+)
+def test_an_alternative_stands_in_for_what_failed(
+    tmp_path: Path, done: list[Any], steps: list[Step], expected: list[int]
+) -> None:
+    launch.carry_out(launched(tmp_path), steps)
+    assert [args[0] for args in done] == expected
+
+
+@pytest.mark.parametrize(
+    "steps", [[tried(99, 0, errno.ENOENT), tried(2, 1)], [tried(99, 0, errno.EPERM), tried(99, 1)]]
+)
+def test_a_failure_that_is_not_expected_ends_the_launch(tmp_path: Path, done: list[Any], steps: list[Step]) -> None:
+    with pytest.raises(PyruncError) as caught:
+        launch.carry_out(launched(tmp_path), steps)
+    assert caught.value.errno == errno.EPERM
+    assert 2 not in [args[0] for args in done]
+
+
 def test_an_init_that_dies_is_told_from_its_status(tmp_path: Path) -> None:
     made = launched(tmp_path, READY)
     init = Init(made, lambda sync: None)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+from typing import Any
+
 import pytest
 
 from pyrunc.libcontainer.host import HostFacts
 from pyrunc.report import PyruncError
-from tests.support.plans import compiled, find, minimal, values, with_linux
+from tests.support.plans import compiled, find, kinds, minimal, values, with_linux
 
 CGROUP_MOUNT = [{"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["ro"]}]
 
@@ -104,3 +107,105 @@ def test_without_a_hierarchy_nothing_stands_in() -> None:
     plan = compiled(spec, HostFacts(cgroup_mount="", cgroup_self=""), cgroup_manager="disabled")
     assert [step.kind for step in find(plan, "mount", "bind_cgroup")] == ["mount"]
     assert find(plan, "mount")[0].on_errno == ()
+
+
+ALL = ("cpu", "io", "memory", "pids")
+
+
+def limited(**resources: Any) -> dict[str, Any]:
+    return with_linux(resources=resources)
+
+
+def test_each_write_is_a_step_between_the_cgroup_and_the_clone() -> None:
+    facts = HostFacts(controllers=ALL)
+    memory = {"limit": 9, "checkBeforeUpdate": True}
+    plan = compiled(limited(pids={"limit": 5}, cpu={"quota": 5000}, memory=memory), facts)
+    steps = [step for step in plan.prepare if step.kind.startswith("cgroup_")]
+    assert [(step.kind, step.args[:2]) for step in steps[:-1]] == [
+        ("cgroup_create", ("/sys/fs/cgroup/box",)),
+        ("cgroup_controllers", ("/sys/fs/cgroup/box", ("pids", "memory", "cpu"))),
+        ("cgroup_check_memory", (9, 0)),
+        ("cgroup_limit", ("pids.max", "5")),
+        ("cgroup_limit", ("memory.max", "9")),
+        ("cgroup_limit", ("cpu.max", "5000 100000")),
+    ]
+    assert steps[-1].kind == "cgroup_devices"
+    assert steps[1].arg("wanted") == ALL
+    assert [step.pointer for step in steps[3:6]] == [
+        "/linux/resources/pids/limit",
+        "/linux/resources/memory/limit",
+        "/linux/resources/cpu/quota",
+    ]
+    assert plan.prepare[-1].kind == "clone"
+
+
+def test_alternatives_and_optional_files_are_in_the_plan() -> None:
+    facts = HostFacts(controllers=ALL)
+    plan = compiled(limited(blockIO={"weight": 10}, memory={"limit": -1}), facts)
+    assert [(*step.args, step.level, step.on_errno) for step in find(plan, "cgroup_limit")] == [
+        ("memory.swap.max", "max", 1, 0, ()),
+        ("memory.max", "max", 0, 0, ()),
+        ("io.bfq.weight", "10", 0, 0, (errno.ENOENT,)),
+        ("io.weight", "1", 0, 1, ()),
+    ]
+
+
+def test_without_limits_the_plan_is_as_if_there_were_no_resources() -> None:
+    nothing = kinds(compiled(minimal()))
+    assert kinds(compiled(limited(devices=[], memory={}, hugepageLimits=[]))) == nothing
+    assert kinds(compiled(limited(cpu={"shares": 0}, pids={}, blockIO={"weight": 0}))) == nothing
+
+
+def test_a_limit_without_its_controller_is_refused_before_anything_is_made() -> None:
+    with pytest.raises(PyruncError, match='controller "memory" not available') as caught:
+        compiled(limited(memory={"limit": 5}), HostFacts(cgroup_pure=False, controllers=("hugetlb",)))
+    assert caught.value.pointer == "/linux/resources/memory/limit"
+
+
+def test_ignored_kernel_memory_is_a_warning() -> None:
+    plan = compiled(limited(memory={"kernel": 5}))
+    assert plan.warnings == ("Kernel memory settings are ignored and will be removed",)
+
+
+def test_limits_without_a_cgroup_are_refused() -> None:
+    facts = HostFacts(controllers=ALL)
+    with pytest.raises(PyruncError, match="the cgroup manager is disabled") as caught:
+        compiled(limited(pids={"limit": 5}), facts, cgroup_manager="disabled")
+    assert caught.value.pointer == "/linux/resources/pids/limit"
+    rootless = HostFacts(euid=1000, cgroup_writable=False, controllers=ALL)
+    with pytest.raises(PyruncError, match="rootless needs no limits"):
+        compiled(with_linux("user", resources={"pids": {"limit": 5}}), rootless)
+    assert compiled(limited(pids={}, cpu={"shares": 0}), facts, cgroup_manager="disabled")
+
+
+def owner_of(spec: dict[str, Any], facts: HostFacts | None = None, **mount: Any) -> int | None:
+    spec["mounts"] = [{**CGROUP_MOUNT[0], "options": [], **mount}]
+    steps = find(compiled(spec, facts), "cgroup_owner")
+    return steps[0].args[1] if steps else None  # type: ignore[return-value]
+
+
+def test_the_container_s_user_owns_a_cgroup_that_it_can_write_to() -> None:
+    """config-linux.md, "Cgroup ownership"."""
+    assert owner_of(with_linux("cgroup", "user")) == 100000
+    spec = with_linux("cgroup", "user")
+    spec["process"]["user"]["uid"] = 7
+    assert owner_of(spec) == 100007
+    spec = with_linux("cgroup")
+    spec["process"]["user"]["uid"] = 7
+    assert owner_of(spec, destination="/sys/fs//cgroup/") == 7
+
+
+def test_the_cgroup_keeps_its_owner_otherwise() -> None:
+    assert owner_of(with_linux("user")) is None
+    assert owner_of(with_linux("cgroup")) is None  # root's already
+    assert owner_of(with_linux("cgroup", "user"), options=["nosuid", "ro"]) is None
+    assert owner_of(with_linux("cgroup", "user"), source="cgroup2") is None
+    assert owner_of(with_linux("cgroup", "user"), destination="/cgroup") is None
+    assert owner_of(with_linux("cgroup", "user"), HostFacts(euid=1000)) is None
+    spec = with_linux("cgroup")
+    spec["process"]["user"]["uid"] = 7
+    spec["linux"]["namespaces"].append({"type": "user", "path": "/proc/7/ns/user"})
+    assert owner_of(spec) is None
+    spec = with_linux("user")
+    spec["linux"]["namespaces"].append({"type": "cgroup", "path": "/proc/7/ns/cgroup"})
+    assert owner_of(spec) is None

@@ -85,8 +85,13 @@ def test_every_slot_is_filled_before_the_clone(plan: LaunchPlan) -> None:
 
 @plans
 def test_every_declared_failure_has_one_alternative(plan: LaunchPlan) -> None:
+    for steps in (plan.prepare, plan.init):
+        _has_alternatives(steps)
+
+
+def _has_alternatives(steps: tuple[Step, ...]) -> None:
     open_failures: dict[int, Step] = {}
-    for step in plan.init:
+    for step in steps:
         if step.level:
             assert open_failures.pop(step.level - 1, None) is not None, f"{step.kind} is the alternative to nothing"
         if step.on_errno:

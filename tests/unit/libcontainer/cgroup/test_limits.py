@@ -1,0 +1,63 @@
+"""limits: writes and reads by the cgroup's descriptor, in a directory that stands in for a cgroup."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pyrunc.libcontainer.cgroup import limits
+from pyrunc.report import PyruncError
+
+
+@pytest.fixture
+def cgroup(tmp_path: Path) -> Iterator[int]:
+    fd = os.open(tmp_path, os.O_PATH)
+    yield fd
+    os.close(fd)
+
+
+def test_a_file_is_written_where_the_cgroup_is(cgroup: int, tmp_path: Path) -> None:
+    (tmp_path / "pids.max").touch()
+    limits.write(cgroup, "pids.max", "max")
+    assert (tmp_path / "pids.max").read_text() == "max"
+
+
+def test_only_an_optional_file_may_be_missing(cgroup: int, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        limits.write(cgroup, "memory.swap.max", "5")
+    limits.write(cgroup, "memory.swap.max", "0", optional=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("limit", "swap", "message", "field"),
+    [
+        (100, 0, "rejecting memory limit 100 <= usage 4096", "limit"),
+        (4096, 0, "rejecting memory limit 4096 <= usage 4096", "limit"),
+        (4000, 4096, "rejecting memory+swap limit 4096 <= usage 4096", "swap"),
+    ],
+)
+def test_limits_below_the_usage_are_rejected_in_runc_s_words(
+    cgroup: int, tmp_path: Path, limit: int, swap: int, message: str, field: str
+) -> None:
+    (tmp_path / "memory.current").write_text("4096\n")
+    with pytest.raises(PyruncError) as caught:
+        limits.check_memory(cgroup, limit, swap)
+    assert caught.value.message == message
+    assert caught.value.pointer == "/linux/resources/memory/" + field
+
+
+def test_limits_above_the_usage_and_none_are_not(cgroup: int, tmp_path: Path) -> None:
+    limits.check_memory(cgroup, 1, 1)  # nothing to compare with
+    (tmp_path / "memory.current").write_text("4096\n")
+    for limit, swap in ((4097, 4097), (-1, -1), (0, 0), (4097, 0)):
+        limits.check_memory(cgroup, limit, swap)
+
+
+def test_oom_kills(tmp_path: Path) -> None:
+    assert limits.oom_kills(str(tmp_path)) == 0
+    (tmp_path / "memory.events").write_text("low 0\nhigh 0\nmax 8\noom 3\noom_kill 2\noom_group_kill 1\n")
+    assert limits.oom_kills(str(tmp_path)) == 2
