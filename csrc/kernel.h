@@ -113,6 +113,24 @@ struct cap_data {
     uint32_t inheritable;
 };
 
+/* sched_setattr(2), in the size that has room for the utilization clamps */
+struct kernel_sched_attr {
+    uint32_t size;
+    uint32_t policy;
+    uint64_t flags;
+    int32_t nice;
+    uint32_t priority;
+    uint64_t runtime;
+    uint64_t deadline;
+    uint64_t period;
+    uint32_t util_min;
+    uint32_t util_max;
+};
+_Static_assert(sizeof(struct kernel_sched_attr) == 56, "struct sched_attr");
+
+/* ioprio_set(2) */
+enum { IOPRIO_WHO_PGRP = 2, IOPRIO_CLASS_SHIFT = 13 };
+
 /* keyctl(2) */
 enum { KEYCTL_JOIN_SESSION_KEYRING = 1, KEYCTL_SETPERM = 5, KEYCTL_DESCRIBE = 6 };
 #define KEY_USR_SEARCH 0x00080000u

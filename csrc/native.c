@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/ioprio.h>
 #include <linux/openat2.h>
 #include <linux/sched.h>
 #include <poll.h>
@@ -407,6 +408,17 @@ int pyrunc_prlimit(int pid, int resource, uint64_t soft, uint64_t hard)
 {
     const struct rlimit limit = {.rlim_cur = soft, .rlim_max = hard};
     return result(prlimit(pid, (enum __rlimit_resource)resource, &limit, NULL));
+}
+
+/* attributes: struct sched_attr, whose first field is its size. */
+int pyrunc_sched_setattr(int pid, const void *attributes)
+{
+    return result(syscall(SYS_sched_setattr, pid, attributes, 0));
+}
+
+int pyrunc_ioprio_set(int group, int level, int priority)
+{
+    return result(syscall(SYS_ioprio_set, IOPRIO_WHO_PGRP, group, IOPRIO_PRIO_VALUE(level, priority)));
 }
 
 int pyrunc_bpf(int command, void *attributes, unsigned int size)

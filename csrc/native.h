@@ -45,6 +45,8 @@ int pyrunc_setns(int fd, int nstype);
 int64_t pyrunc_fs_magic(int fd);
 int pyrunc_flock(int fd, int exclusive, int wait);
 int pyrunc_prlimit(int pid, int resource, uint64_t soft, uint64_t hard);
+int pyrunc_sched_setattr(int pid, const void *attributes);
+int pyrunc_ioprio_set(int group, int level, int priority);
 int pyrunc_bpf(int command, void *attributes, unsigned int size);
 
 int pyrunc_socketpair(int pair[2]);

@@ -44,6 +44,9 @@ NSFS_MAGIC = 0x6E736673
 PROC_SUPER_MAGIC = 0x9FA0
 CGROUP2_SUPER_MAGIC = 0x63677270
 
+# struct sched_attr with the utilization clamps, as sched_setattr(2) has it since Linux 5.3
+_SCHED_ATTR_SIZE = 56
+
 _CALLS = ("", "clone3", "setns", "close_range", "fcntl", "execveat", "capset")
 
 
@@ -151,6 +154,21 @@ def flock(fd: int, exclusive: bool, wait: bool) -> None:
 def prlimit(pid: int, resource: int, soft: int, hard: int) -> None:
     """Set a resource limit of a process; 2**64 - 1 is no limit. prlimit(2)."""
     _check(_lib.pyrunc_prlimit(pid, resource, soft, hard))
+
+
+def sched_setattr(
+    pid: int, policy: int, flags: int, nice: int, priority: int, runtime: int, deadline: int, period: int
+) -> None:
+    """Set a process's scheduling policy (SCHED_*), SCHED_FLAG_* and parameters; times in ns. sched_setattr(2)."""
+    sizes = (4, 4, 8, 4, 4, 8, 8, 8)
+    fields = (_SCHED_ATTR_SIZE, policy, flags, nice, priority, runtime, deadline, period)
+    parts = [value.to_bytes(size, sys.byteorder, signed=value < 0) for size, value in zip(sizes, fields, strict=True)]
+    _check(_lib.pyrunc_sched_setattr(pid, b"".join(parts).ljust(_SCHED_ATTR_SIZE, b"\0")))
+
+
+def ioprio_set(group: int, level: int, priority: int) -> None:
+    """Set the I/O class (IOPRIO_CLASS_*) and the priority in it of a process group. ioprio_set(2)."""
+    _check(_lib.pyrunc_ioprio_set(group, level, priority))
 
 
 def bpf(command: int, attributes: bytearray, buffers: Sequence[tuple[int, bytes | bytearray]] = ()) -> int:

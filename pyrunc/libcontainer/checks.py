@@ -31,17 +31,12 @@ SPEC_MINOR = 3
 UNSUPPORTED = (
     ("process", "apparmorProfile"),
     ("process", "selinuxLabel"),
-    ("process", "scheduler"),
-    ("process", "ioPriority"),
-    ("process", "execCPUAffinity"),
     ("mounts", "*", "uidMappings"),
     ("mounts", "*", "gidMappings"),
     ("linux", "netDevices"),
     ("linux", "intelRdt"),
-    ("linux", "memoryPolicy"),
     ("linux", "seccomp"),
     ("linux", "mountLabel"),
-    ("linux", "personality"),
 )
 UNSUPPORTED_MOUNT_OPTIONS = ("idmap", "ridmap")
 # Fields that say something even when they are empty: an empty intelRdt makes a class of service of its own.
@@ -61,6 +56,7 @@ _UTS_NAME_BYTES = 64  # __NEW_UTS_LEN of linux/utsname.h
 _MAP_LINES = 340  # user_namespaces(7)
 _LAST_ID = 0xFFFFFFFF  # is -1, which is no id
 _WINDOW = 65535  # struct winsize has 16 bits for each side
+_MEMORY_POLICY = "/linux/memoryPolicy"
 _NS_FILES = {"network": "net", "ipc": "ipc", "uts": "uts", "user": "user"}
 
 
@@ -166,7 +162,10 @@ def label(at: str) -> str:
 
 def sentence(value: Any, pointer: str, what: str) -> str:
     """One clause about a place in a value: its name, what is wrong there, and what stands there."""
-    text = f"{label(pointer)} {what}"
+    name = label(pointer)
+    if pointer.startswith(_MEMORY_POLICY + "/"):
+        name = f"invalid memory policy {name}:"  # wording of runc
+    text = f"{name} {what}"
     if not what.startswith("must be"):
         return text
     for part in pointer.split("/")[1:]:
@@ -431,6 +430,18 @@ def _resources(look: _Look) -> None:
         look.error(at, message)
 
 
+def _rare(parent: str, field: str) -> tuple[Callable[[_Look], None], tuple[str, ...]]:
+    """The row of CHECKS for a field whose check is in fieldchecks.py, which is imported only where the field is."""
+
+    def function(look: _Look) -> None:
+        if field in (look.process if parent == "process" else look.linux):
+            from .fieldchecks import FIELD_CHECKS
+
+            FIELD_CHECKS[field](look)
+
+    return function, (f"/{parent}/{field}",)
+
+
 def _unsupported(look: _Look) -> None:
     for path in UNSUPPORTED:
         _find_unsupported(look, look.spec, path, 0, "")
@@ -466,6 +477,10 @@ CHECKS: tuple[tuple[Callable[[_Look], None], tuple[str, ...]], ...] = (
     (_sysctl, (_NAMESPACES, "/linux/sysctl")),
     (_mounts, ("/mounts",)),
     (_devices, ("/linux/devices",)),
+    _rare("process", "scheduler"),
+    _rare("process", "execCPUAffinity"),
+    _rare("linux", "memoryPolicy"),
+    _rare("linux", "personality"),
     (_unsupported, ()),
 )
 LINTS: tuple[tuple[Callable[[_Look], None], tuple[str, ...]], ...] = (

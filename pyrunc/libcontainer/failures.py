@@ -17,6 +17,10 @@ _SIGNALLED = 2  # CLD_KILLED is 2, CLD_DUMPED 3 (waitid(2))
 _SIGKILL = 9
 _OOM = "container init was OOM-killed (memory limit too low?)"  # wording of runc
 
+_SCHEDULER = "it takes CAP_SYS_NICE or RLIMIT_RTPRIO and RLIMIT_NICE, and SCHED_DEADLINE takes all of the host's CPUs"
+_SCHEDULER_KNOWN = "this kernel does not know the policy (Linux has no SCHED_ISO), or not with these values"
+_IO_PRIORITY = "IOPRIO_CLASS_RT takes CAP_SYS_NICE"
+
 # The cure by step kind and errno.
 _HINTS = {
     ("execute", errno.ENOENT): "is the program, or the interpreter that it names, in the rootfs?",
@@ -28,6 +32,16 @@ _HINTS = {
     ("prlimit", errno.EPERM): "the hard limit is above the runtime's own, and it lacks CAP_SYS_RESOURCE",
     ("oom_score_adj", errno.EACCES): "it is below the runtime's own, and it lacks CAP_SYS_RESOURCE",
     ("write_oom_score_adj", errno.EACCES): "it is below the runtime's own, and it lacks CAP_SYS_RESOURCE",
+    ("scheduler", errno.EPERM): _SCHEDULER,
+    ("set_scheduler", errno.EPERM): _SCHEDULER,
+    ("scheduler", errno.EINVAL): _SCHEDULER_KNOWN,
+    ("set_scheduler", errno.EINVAL): _SCHEDULER_KNOWN,
+    ("scheduler", errno.EOPNOTSUPP): "this kernel has no utilization clamping",
+    ("set_scheduler", errno.EOPNOTSUPP): "this kernel has no utilization clamping",
+    ("io_priority", errno.EPERM): _IO_PRIORITY,
+    ("set_io_priority", errno.EPERM): _IO_PRIORITY,
+    ("memory_policy", errno.EINVAL): "the nodes must have memory, and be in the container's cpuset.mems",
+    ("memory_policy", errno.ENOSYS): "this kernel has no NUMA",
     ("bind", errno.ENOENT): "does the mount's source exist?",
     ("open_source", errno.ENOENT): "does the mount's source exist?",
     ("mount", errno.ENODEV): "the kernel knows no such file system",

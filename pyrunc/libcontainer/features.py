@@ -8,6 +8,7 @@ from ..settings import SPEC_VERSION
 from .capabilities import NAMES
 from .compile.constants import CLONE_FLAGS
 from .compile.mountoptions import KNOWN_OPTIONS
+from .compile.scheduling import MEMORY_FLAGS, MEMORY_MODES
 
 OLDEST_SPEC_VERSION = "1.0.0"
 
@@ -28,6 +29,7 @@ def features() -> dict[str, Any]:
             "seccomp": {"enabled": False},
             "apparmor": {"enabled": False},
             "selinux": {"enabled": False},
+            "memoryPolicy": {"modes": sorted(MEMORY_MODES), "flags": sorted(MEMORY_FLAGS)},
             "intelRdt": {"enabled": False},
             "mountExtensions": {"idmap": {"enabled": False}},
             "netDevices": {"enabled": False},

@@ -198,6 +198,23 @@ def _prlimit(launched: Launched, resource: int, soft: int, hard: int) -> None:
     native.prlimit(launched.pid, resource, soft, hard)
 
 
+def _set_scheduler(
+    launched: Launched,
+    policy: int,
+    flags: int,
+    nice: int,
+    priority: int,
+    runtime: int,
+    deadline: int,
+    period: int,
+) -> None:
+    native.sched_setattr(launched.pid, policy, flags, nice, priority, runtime, deadline, period)
+
+
+def _set_io_priority(launched: Launched, level: int, priority: int) -> None:
+    native.ioprio_set(launched.pid, level, priority)
+
+
 def _write_oom_score_adj(launched: Launched, value: int) -> None:
     from . import procfs
 
@@ -257,6 +274,8 @@ HANDLERS: dict[str, Callable[..., None]] = {
     "write_map": _write_map,
     "write_setgroups": _write_setgroups,
     "prlimit": _prlimit,
+    "set_scheduler": _set_scheduler,
+    "set_io_priority": _set_io_priority,
     "write_oom_score_adj": _write_oom_score_adj,
     "runtime_hook": _runtime_hook,
     "receive_console": _receive_console,

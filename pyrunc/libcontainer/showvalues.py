@@ -6,6 +6,7 @@ import errno
 import stat
 
 from .capabilities import NAMES
+from .compile import scheduling
 from .compile.constants import CLONE_FLAGS, PROPAGATION, RLIMITS
 
 TYPE_CHECKING = False
@@ -92,6 +93,34 @@ def _propagation(value: int) -> str:
     return flags(value, _PROPAGATION_NAMES)
 
 
+def _names(values: dict[str, int]) -> dict[int, str]:
+    return {number: name for name, number in values.items()}
+
+
+def _policy(value: int) -> str:
+    return _names(scheduling.POLICIES).get(value, str(value))
+
+
+def _scheduler_flags(value: int) -> str:
+    return flags(value, _names(scheduling.SCHED_FLAGS))
+
+
+def _io_class(value: int) -> str:
+    return _names(scheduling.IO_CLASSES).get(value, str(value))
+
+
+def _personality(value: int) -> str:
+    return _names(scheduling.PERSONALITIES).get(value, hex(value))
+
+
+def _memory_mode(value: int) -> str:
+    return _names(scheduling.MEMORY_MODES).get(value, str(value))
+
+
+def _memory_flags(value: int) -> str:
+    return flags(value, _names(scheduling.MEMORY_FLAGS))
+
+
 # How a field is written, by (kind, field), or by the field alone where it means the same everywhere.
 _FORMATS: dict[tuple[str, str], Callable[[int], str]] = {
     ("clone", "flags"): _clone,
@@ -106,6 +135,14 @@ _FORMATS: dict[tuple[str, str], Callable[[int], str]] = {
     ("propagation", "flag"): _propagation,
     ("root_propagation", "flag"): _propagation,
     ("", "resource"): _resource,
+    ("scheduler", "policy"): _policy,
+    ("scheduler", "flags"): _scheduler_flags,
+    ("set_scheduler", "policy"): _policy,
+    ("set_scheduler", "flags"): _scheduler_flags,
+    ("", "class"): _io_class,
+    ("personality", "domain"): _personality,
+    ("memory_policy", "mode"): _memory_mode,
+    ("memory_policy", "flags"): _memory_flags,
     ("", "soft"): _limit,
     ("", "hard"): _limit,
     ("bounding", "keep"): capabilities,
@@ -117,7 +154,7 @@ _FORMATS: dict[tuple[str, str], Callable[[int], str]] = {
 # Fields of which 0 says nothing, so that it is left out.
 _ZERO_IS_NOTHING = frozenset((
     "attr_set", "attr_clr", "rattr_set", "rattr_clr", "propagation", "copyup", "recursive", "timeout", "width",
-    "height", "flags", "keep", "optional",
+    "height", "flags", "keep", "optional", "runtime", "deadline", "period",
 ))  # fmt: skip
 
 

@@ -49,6 +49,7 @@ class Record:
     rootfs: absolute path of the root file system. created: RFC 3339 in UTC with nanoseconds.
     pid, startTime: the container's process and its start time in clock ticks; 0 while it is being created.
     owner: uid of who created it. cgroup: the cgroup's directory, "" for none.
+    execCPUAffinity: process.execCPUAffinity of the config, which is for the processes of `exec`; {} for none.
     ownPids: whether the container has a pid namespace of its own.
     hooks: the poststart and poststop hooks as the config has them.
     startSteps: the init's steps after the start as [number, kind, arguments (of lists only the first item), pointer],
@@ -56,14 +57,15 @@ class Record:
     """
 
     __slots__ = (
-        "annotations", "bundle", "cgroup", "created", "hooks", "id", "ociVersion", "ownPids", "owner", "pid",
-        "rootfs", "startSteps", "startTime",
+        "annotations", "bundle", "cgroup", "created", "execCPUAffinity", "hooks", "id", "ociVersion", "ownPids",
+        "owner", "pid", "rootfs", "startSteps", "startTime",
     )  # fmt: skip
 
     annotations: dict[str, str]
     bundle: str
     cgroup: str
     created: str
+    execCPUAffinity: dict[str, str]
     hooks: dict[str, list[dict[str, Any]]]
     id: str
     ociVersion: str
@@ -121,6 +123,7 @@ def new_record(spec: dict[str, Any], *, id: str, bundle: str, cgroup: str) -> Re
             "bundle": bundle,
             "cgroup": cgroup,
             "created": now(),
+            "execCPUAffinity": spec["process"].get("execCPUAffinity", {}),
             "hooks": {name: hooks[name] for name in ("poststart", "poststop") if hooks.get(name)},
             "id": id,
             "ociVersion": spec["ociVersion"],

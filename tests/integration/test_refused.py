@@ -26,14 +26,9 @@ LATER: list[tuple[str, Any]] = [
     ("/linux/resources/unified", {"pids.max": "10"}),
     ("/linux/intelRdt", {"closID": "x"}),
     ("/linux/mountLabel", "system_u:object_r:svirt_sandbox_file_t:s0"),
-    ("/linux/personality", {"domain": "LINUX32"}),
-    ("/linux/memoryPolicy", {"mode": "MPOL_BIND", "nodes": "0"}),
     ("/linux/netDevices", {"eth0": {}}),
     ("/process/apparmorProfile", "some-profile"),
     ("/process/selinuxLabel", "system_u:system_r:svirt_lxc_net_t:s0"),
-    ("/process/ioPriority", {"class": "IOPRIO_CLASS_BE", "priority": 1}),
-    ("/process/scheduler", {"policy": "SCHED_BATCH"}),
-    ("/process/execCPUAffinity", {"initial": "0"}),
 ]
 
 

@@ -216,6 +216,26 @@ def _process() -> LaunchPlan:
     return compiled(spec, HostFacts(cap_last_cap=37), command="create")
 
 
+def scheduled(*types: str) -> Spec:
+    """A spec with every field of compile/scheduling.py, and new namespaces of these types."""
+    spec = with_linux(
+        *types,
+        personality={"domain": "LINUX32"},
+        memoryPolicy={"mode": "MPOL_BIND", "nodes": "0-1,3", "flags": ["MPOL_F_STATIC_NODES"]},
+    )
+    spec["process"]["scheduler"] = {
+        "policy": "SCHED_DEADLINE",
+        "nice": -5,
+        "flags": ["SCHED_FLAG_RESET_ON_FORK", "SCHED_FLAG_RECLAIM"],
+        "runtime": 1000000,
+        "deadline": 2000000,
+        "period": 3000000,
+    }
+    spec["process"]["ioPriority"] = {"class": "IOPRIO_CLASS_RT", "priority": 0}
+    spec["process"]["execCPUAffinity"] = {"initial": "0", "final": "1"}
+    return spec
+
+
 CASES: dict[str, Callable[[], LaunchPlan]] = {
     "default": _default,
     "create-terminal": _create,
@@ -228,6 +248,8 @@ CASES: dict[str, Callable[[], LaunchPlan]] = {
     "nested": _nested,
     "limits": _limits,
     "process": _process,
+    "scheduling": lambda: compiled(scheduled()),
+    "scheduling-user-namespace": lambda: compiled(scheduled("user")),
 }
 
 

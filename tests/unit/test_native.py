@@ -314,6 +314,24 @@ def test_prlimit_sets_another_process_limit() -> None:
         sleeper.wait()
 
 
+def test_scheduling_of_another_process() -> None:
+    sleeper = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    try:
+        native.sched_setattr(sleeper.pid, os.SCHED_BATCH, 0, 5, 0, 0, 0, 0)
+        assert os.sched_getscheduler(sleeper.pid) == os.SCHED_BATCH
+        assert os.getpriority(os.PRIO_PROCESS, sleeper.pid) == 5
+        native.ioprio_set(sleeper.pid, 3, 0)
+        with pytest.raises(OSError) as caught:
+            native.sched_setattr(sleeper.pid, os.SCHED_FIFO, 0, 0, 100, 0, 0, 0)
+        assert caught.value.errno == errno.EINVAL
+        with pytest.raises(OSError) as caught:
+            native.ioprio_set(sleeper.pid, 4, 0)
+        assert caught.value.errno == errno.EINVAL
+    finally:
+        sleeper.kill()
+        sleeper.wait()
+
+
 def test_bpf_raises_for_a_command_that_is_none() -> None:
     with pytest.raises(OSError) as caught:
         native.bpf(100_000, bytearray(8))

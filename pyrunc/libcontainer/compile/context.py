@@ -97,9 +97,9 @@ class Context:
         self.served.setdefault(what, []).append(Step(self.phase, kind, args, pointer))
 
     def request(self, what: str, pointer: str = "") -> None:
-        """Init's request, where the runtime has something to do for it."""
+        """Init's request, where the runtime has something to do for it; without a pointer it has its first step's."""
         if what in self.served:
-            self.add("request", what, pointer=pointer)
+            self.add("request", what, pointer=pointer or self.served[what][0].pointer)
 
     def plan(self) -> LaunchPlan:
         """The finished plan."""

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 _UMASK = 0o022
 _FIRST_FD = 3
 
+# The fields of process and linux that compile/scheduling.py is for.
+_SCHEDULING = frozenset(("scheduler", "ioPriority", "memoryPolicy", "personality"))
+
 
 def compile_process(context: Context) -> None:
     """What the process is made into, in the order in which the rights for it last."""
@@ -56,8 +59,8 @@ def compile_process(context: Context) -> None:
 
 
 def _limits(context: Context) -> None:
-    """Resource limits and oom_score_adj: by the init itself, or from outside where a user namespace takes away the
-    right to raise them. Late, since a limit could keep init from its own work."""
+    """Resource limits, scheduling and oom_score_adj: by the init itself, or from outside where a user namespace takes
+    away the right to raise them. Late, since a limit could keep init from its own work."""
     process = context.process
     for index, limit in enumerate(process.get("rlimits") or ()):
         pointer = f"/process/rlimits/{index}"
@@ -66,7 +69,11 @@ def _limits(context: Context) -> None:
             context.serve("limits", "prlimit", number, limit["soft"], limit["hard"], pointer=pointer)
         else:
             context.add("rlimit", number, limit["soft"], limit["hard"], pointer=pointer)
-    context.request("limits", pointer="/process/rlimits")
+    if not _SCHEDULING.isdisjoint(process) or not _SCHEDULING.isdisjoint(context.linux):
+        from . import scheduling
+
+        scheduling.compile_scheduling(context)
+    context.request("limits", pointer="/process/rlimits" if process.get("rlimits") else "")
     if process.get("oomScoreAdj") is not None and not context.userns:
         context.add("oom_score_adj", process["oomScoreAdj"], pointer="/process/oomScoreAdj")
 

@@ -27,6 +27,13 @@ def test_what_is_listed_is_accepted() -> None:
     assert problems({**example(), "linux": linux}) == []
 
 
+def test_every_memory_policy_that_is_listed_is_accepted() -> None:
+    listed = features.features()["linux"]["memoryPolicy"]
+    for mode in listed["modes"]:
+        linux = {**example()["linux"], "memoryPolicy": {"mode": mode, "flags": listed["flags"]}}
+        assert problems({**example(), "linux": linux}) == []
+
+
 def test_the_options_that_the_specification_asks_for_are_listed() -> None:
     options = features.features()["mountOptions"]
     assert options == sorted(set(options))

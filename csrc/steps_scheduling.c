@@ -1,0 +1,53 @@
+/* The steps that tell the kernel how to schedule the process: its CPU time, its I/O, the memory nodes it takes pages
+ * from; and as what machine it is to show itself. */
+#include "init.h"
+
+#include "kernel.h"
+
+enum {
+    NODES = 1024, /* MAX_NUMNODES of the kernel at its largest */
+    BITS = 8 * sizeof(unsigned long),
+};
+
+int step_scheduler(struct init *init, const struct step_scheduler *step)
+{
+    const struct kernel_sched_attr attr = {
+        .size = sizeof(attr),
+        .policy = step->policy,
+        .flags = step->flags,
+        .nice = (int32_t)step->nice,
+        .priority = step->priority,
+        .runtime = step->runtime,
+        .deadline = step->deadline,
+        .period = step->period,
+    };
+    return syscall(SYS_sched_setattr, 0, &attr, 0) < 0 ? fail(init, errno, "error setting scheduler") : 0;
+}
+
+/* For the whole process group, which is the init alone: it leads the session that it has made. */
+int step_io_priority(struct init *init, const struct step_io_priority *step)
+{
+    uint32_t value = step->class << IOPRIO_CLASS_SHIFT | step->priority;
+    return syscall(SYS_ioprio_set, IOPRIO_WHO_PGRP, 0, value) < 0 ? fail(init, errno, "failed to set io priority") : 0;
+}
+
+int step_memory_policy(struct init *init, const struct step_memory_policy *step)
+{
+    unsigned long mask[NODES / BITS] = {0};
+    for (uint32_t i = 0; i < step->nodes.count; i++) {
+        uint64_t node;
+        if (!parse_decimal(step->nodes.items[i], NODES - 1, &node))
+            return fail(init, EINVAL, "set_mempolicy: node ", step->nodes.items[i]);
+        mask[node / BITS] |= 1ul << node % BITS;
+    }
+    /* the kernel takes one off the number of bits */
+    bool any = step->nodes.count > 0;
+    if (syscall(SYS_set_mempolicy, step->mode | step->flags, any ? mask : NULL, any ? NODES + 1 : 0) < 0)
+        return fail(init, errno, "set_mempolicy");
+    return 0;
+}
+
+int step_personality(struct init *init, const struct step_personality *step)
+{
+    return syscall(SYS_personality, step->domain) < 0 ? fail(init, errno, "personality") : 0;
+}

@@ -1,0 +1,92 @@
+"""The checks of fields that few configurations have: imported where one is there (checks.py lists their places).
+
+FIELD_CHECKS has a function for each field, which gets the `_Look` of checks.py.
+"""
+
+from __future__ import annotations
+
+from .checks import shorten
+from .compile.scheduling import indices
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .checks import _Look as Look
+
+_REAL_TIME = ("SCHED_FIFO", "SCHED_RR")
+_DEADLINE = ("runtime", "deadline", "period")
+
+# set_mempolicy(2): the modes that want no nodes, and those that want at least one.
+_WITHOUT_NODES = ("MPOL_DEFAULT", "MPOL_LOCAL")
+_WITH_NODES = ("MPOL_BIND", "MPOL_INTERLEAVE", "MPOL_WEIGHTED_INTERLEAVE", "MPOL_PREFERRED_MANY")
+_LAST_NODE = 1023
+
+
+def _scheduler(look: Look) -> None:
+    """What sched_setattr(2) would refuse with a mere EINVAL. The first two are worded as by runc."""
+    scheduler = look.process["scheduler"]
+    at = "/process/scheduler"
+    policy = scheduler["policy"]
+    priority = scheduler.get("priority", 0)
+    if policy not in _REAL_TIME and priority:
+        look.error(at + "/priority", "scheduler.priority can only be specified for SCHED_FIFO or SCHED_RR policy")
+    if policy in _REAL_TIME and not 1 <= priority <= 99:
+        look.error(at + "/priority", f"{policy} takes a priority of 1 to 99, not {priority}")
+    times = [scheduler.get(name, 0) for name in _DEADLINE]
+    if policy != "SCHED_DEADLINE":
+        for name, value in zip(_DEADLINE, times, strict=True):
+            if value:
+                look.error(
+                    f"{at}/{name}", "scheduler runtime/deadline/period can only be specified for SCHED_DEADLINE policy"
+                )
+        return
+    runtime, deadline, period = times
+    if not 0 < runtime <= deadline <= (period or deadline):
+        look.error(at, f"SCHED_DEADLINE takes 0 < runtime <= deadline <= period, not {runtime}, {deadline}, {period}")
+
+
+def _cpu_affinity(look: Look) -> None:
+    for name, value in look.process["execCPUAffinity"].items():
+        if name in ("initial", "final"):
+            _list(look, f"/process/execCPUAffinity/{name}", value, f"bad CPUAffinity.{name.capitalize()}")
+
+
+def _list(look: Look, at: str, value: str, what: str) -> list[int]:
+    """The numbers of a list; none where it is told that it is no list."""
+    try:
+        return indices(value)
+    except ValueError as error:
+        look.error(at, f"{what} {shorten(value)}: {error}")
+        return []
+
+
+def _memory_policy(look: Look) -> None:
+    """set_mempolicy(2), in runc's words."""
+    policy = look.linux["memoryPolicy"]
+    at = "/linux/memoryPolicy/nodes"
+    mode = policy["mode"]
+    before = len(look.found)
+    nodes = _list(look, at, policy.get("nodes", ""), "invalid memory policy nodes")
+    if len(look.found) > before:
+        return
+    if nodes and nodes[-1] > _LAST_NODE:
+        look.error(at, f"invalid memory policy nodes: {nodes[-1]} is above {_LAST_NODE}, the kernel's last")
+    elif mode in _WITHOUT_NODES and nodes:
+        look.error(at, f"invalid memory policy: {mode} mode requires 0 nodes but got {len(nodes)}")
+    elif mode in _WITH_NODES and not nodes:
+        look.error(at, f"invalid memory policy: {mode} mode requires at least one node but got 0")
+
+
+def _personality(look: Look) -> None:
+    for index, word in enumerate(look.linux["personality"].get("flags", ())):
+        # The specification has no value yet, so each one is an invalid value (config.md, "Valid values").
+        look.error(f"/linux/personality/flags/{index}", f"personality flag {shorten(word)} is not supported")
+
+
+FIELD_CHECKS: dict[str, Callable[[Look], None]] = {
+    "scheduler": _scheduler,
+    "execCPUAffinity": _cpu_affinity,
+    "memoryPolicy": _memory_policy,
+    "personality": _personality,
+}
