@@ -69,7 +69,7 @@ _LIMIT_HINTS = (
     ("io.weight", errno.EOPNOTSUPP, "the device's I/O scheduler is not bfq, and io.cost is not enabled for it"),
     ("io.weight", errno.ENOENT, "the kernel has neither BFQ nor io.cost, so I/O has no weights"),
     ("io.", errno.ENODEV, "there is no disk with this number; a partition is limited as part of its disk"),
-    ("hugetlb.", errno.ENOENT, "the kernel has no huge pages of this size; see /sys/kernel/mm/hugepages"),
+    ("hugetlb.", errno.ENOENT, "the kernel has no such file; /sys/kernel/mm/hugepages tells its sizes of huge pages"),
     ("memory.swap.max", errno.ENOENT, "the kernel does not account swap"),
     ("rdma.max", errno.ENODEV, "there is no RDMA device of this name; see /sys/class/infiniband"),
     ("rdma.max", errno.EINVAL, "there is no RDMA device of this name; see /sys/class/infiniband"),
