@@ -18,7 +18,13 @@ from .._generated import schemas
 from ..report import PyruncError, errno_text, pointer
 from . import schemawords
 from .checks import ERROR, WARNING, Problem, check, sentence, shorten
-from .spec import parse
+from .compile import compile_launch
+from .host import HostFacts
+from .options import LaunchOptions
+from .spec import parse, without_nulls
+
+# The controllers of cgroup v2 (Documentation/admin-guide/cgroup-v2.rst).
+CONTROLLERS = ("cpuset", "cpu", "io", "memory", "hugetlb", "pids", "rdma", "misc")
 
 
 def _is_integer(checker: object, value: object) -> bool:
@@ -56,6 +62,8 @@ def unknown_properties(value: Any) -> list[Problem]:
 def validate_bundle(bundle: str, config: str = "config.json") -> list[Problem]:
     """Every problem of a bundle: its config.json by schema and checks, unknown members, its rootfs on the disk.
 
+    What has no error so far is compiled too, for a host that lacks nothing, since some words only the compiler judges.
+
     A file that can't be read, or is no JSON, is the one problem then.
     """
     try:
@@ -67,10 +75,33 @@ def validate_bundle(bundle: str, config: str = "config.json") -> list[Problem]:
         found += check(value, [problem.pointer for problem in found], lint=True)
         found += unknown_properties(value)
         found += _on_disk(bundle, value)
+        if not any(problem.severity == ERROR for problem in found):
+            found += _not_compiled(bundle, value)
     for problem in found:
         if problem.words and not problem.nearest:
             problem.nearest = nearest(problem.value, problem.words)
     return sorted(found, key=lambda problem: _order(value, problem.pointer))
+
+
+def _not_compiled(bundle: str, value: dict[str, Any]) -> Iterator[Problem]:
+    """What the compiler refuses: each mount that it does, and the first of other things.
+
+    A refused mount is replaced by one that is all right, so that the next ones are judged at their own index.
+    """
+    spec = without_nulls(value)
+    options = LaunchOptions(id="validate", bundle=bundle, command="run")
+    facts = HostFacts(cgroup_mount="/sys/fs/cgroup", cgroup_pure=True, controllers=CONTROLLERS)
+    while True:
+        try:
+            compile_launch(spec, options, facts)
+        except PyruncError as error:
+            yield Problem(ERROR, error.pointer, error.message + (f"; {error.hint}" if error.hint else ""))
+            parts = error.pointer.split("/")
+            if parts[1:2] != ["mounts"]:
+                return
+            spec["mounts"][int(parts[2])] = {"destination": "/", "type": "tmpfs", "source": "tmpfs"}
+        else:
+            return
 
 
 def nearest(word: str, words: Iterable[str]) -> str:

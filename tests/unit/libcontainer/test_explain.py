@@ -179,3 +179,18 @@ def test_configuration_that_is_no_object(tmp_path, text):
     (tmp_path / "config.json").write_text(text)
     [problem] = explain.validate_bundle(str(tmp_path))
     assert problem.message == f"config must be an object, not {text}"
+
+
+def test_what_only_the_compiler_refuses(tmp_path):
+    value = runnable_config()
+    count = len(value["mounts"])
+    value["mounts"] += [
+        {"destination": "/a", "source": "/tmp", "type": "bind", "options": ["rbind", "nosiud"]},
+        {"destination": "/b", "type": "bind", "options": ["bind"]},
+    ]
+    problems = explain.validate_bundle(bundle_with(tmp_path, value))
+    assert [(problem.severity, problem.pointer) for problem in problems] == [
+        (ERROR, f"/mounts/{count}/options/1"),
+        (ERROR, f"/mounts/{count + 1}/source"),
+    ]
+    assert "nosuid" in problems[0].message
