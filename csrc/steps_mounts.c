@@ -3,6 +3,7 @@
 
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 
 #include "kernel.h"
 
@@ -145,6 +146,16 @@ int step_remount(struct init *init, const struct step_remount *step)
     if ((result = set_attributes(init, mount, below, step->target)) < 0)
         return result;
     return set_propagation(init, mount, step->propagation, step->target);
+}
+
+int step_file_label(struct init *init, const struct step_file_label *step)
+{
+    CLOSING int file = open_in_root(init, step->path, O_RDONLY | O_DIRECTORY | O_NONBLOCK);
+    if (file < 0)
+        return file;
+    if (fsetxattr(file, "security.selinux", step->label, strlen(step->label), 0) < 0)
+        return fail(init, errno, "set label ", step->label, " of ", step->path);
+    return 0;
 }
 
 int step_seal_mount(struct init *init, const struct step_seal_mount *step)

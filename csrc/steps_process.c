@@ -32,6 +32,14 @@ int step_oom_score_adj(struct init *init, const struct step_oom_score_adj *step)
     return proc_write(init, proc_open_self(init, name, O_WRONLY), name, decimal(value, step->value));
 }
 
+int step_security_label(struct init *init, const struct step_security_label *step)
+{
+    char name[NAME_MAX + 1];
+    if (!join(name, sizeof(name), "attr/", step->attribute))
+        return fail(init, ENAMETOOLONG, step->attribute);
+    return proc_write(init, proc_open_self(init, name, O_WRONLY), name, step->label);
+}
+
 int step_no_new_privileges(struct init *init, const struct step_no_new_privileges *step)
 {
     (void)step;

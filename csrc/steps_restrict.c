@@ -5,14 +5,31 @@
 
 #include "kernel.h"
 
-/* An empty read-only tmpfs, detached. One is made; the others are copies of its mount. */
-static int make_mask(struct init *init)
+/* An empty read-only tmpfs, detached; `context` is an SELinux option or NULL. */
+static int make_empty(struct init *init, const char *context)
 {
     static char *const texts[] = {"nr_blocks=1", "nr_inodes=1", "ro", NULL};
     const struct strv options = {(char **)texts, 3};
-    if (init->mask >= 0)
-        return clone_tree(init, init->mask, false, "mask");
-    return make_filesystem(init, "tmpfs", "tmpfs", NULL, &options, MOUNT_ATTR_RDONLY);
+    return make_filesystem(init, "tmpfs", "tmpfs", context, &options, MOUNT_ATTR_RDONLY);
+}
+
+/* The mount that hides a directory. One is made; the others are copies of its mount. */
+static int make_mask(struct init *init)
+{
+    return init->mask >= 0 ? clone_tree(init, init->mask, false, "mask") : make_empty(init, NULL);
+}
+
+int step_mask_label(struct init *init, const struct step_mask_label *step)
+{
+    char option[PATH_MAX];
+    if (!join(option, sizeof(option), "context=", step->label))
+        return fail(init, ENAMETOOLONG, step->label);
+    int mount = make_empty(init, option);
+    if (mount < 0)
+        return mount;
+    close_fd(&init->mask);
+    init->mask = mount;
+    return 0;
 }
 
 int step_mask_path(struct init *init, const struct step_mask_path *step)

@@ -29,14 +29,11 @@ SPEC_MINOR = 3
 # Fields of the specification that pyrunc does not carry out yet: they are refused where they say anything. The
 # parts of a path; "*" stands for each entry of an array. A field that gets supported leaves this table.
 UNSUPPORTED = (
-    ("process", "apparmorProfile"),
-    ("process", "selinuxLabel"),
     ("mounts", "*", "uidMappings"),
     ("mounts", "*", "gidMappings"),
     ("linux", "netDevices"),
     ("linux", "intelRdt"),
     ("linux", "seccomp"),
-    ("linux", "mountLabel"),
 )
 UNSUPPORTED_MOUNT_OPTIONS = ("idmap", "ridmap")
 # Fields that say something even when they are empty: an empty intelRdt makes a class of service of its own.

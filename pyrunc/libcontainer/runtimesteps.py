@@ -60,6 +60,12 @@ def _state_dir(launched: Launched, path: str) -> None:
     launched.ledger.record("state_dir", **launched.record.values())
 
 
+def _require_lsm(launched: Launched, name: str) -> None:
+    from . import lsm
+
+    lsm.require(name)
+
+
 def _cgroup_create(launched: Launched, path: str) -> None:
     from .cgroup import files
 
@@ -260,6 +266,7 @@ def _write_pid_file(launched: Launched, path: str) -> None:
 
 HANDLERS: dict[str, Callable[..., None]] = {
     "state_dir": _state_dir,
+    "require_lsm": _require_lsm,
     "cgroup_create": _cgroup_create,
     "cgroup_controllers": _cgroup_controllers,
     "cgroup_check_memory": _cgroup_check_memory,

@@ -45,6 +45,7 @@ def _fields(text: str) -> tuple[tuple[str, str], ...]:
 _RUNTIME_KINDS = (
     # prepare: effects on the host, each in the ledger before it is made
     ("state_dir", "mkdir", "path:str", "make the container's state directory; its existence claims the id"),
+    ("require_lsm", "read", "name:str", "make sure that the security module is at work on this host"),
     ("cgroup_create", "mkdir", "path:str", "make the container's cgroup and the missing ones above it"),
     ("cgroup_controllers", "write", "path:str needed:strv wanted:strv",
      "enable the controllers in cgroup.subtree_control from the hierarchy's root down to the cgroup; those that are "
@@ -115,6 +116,7 @@ _INIT_KINDS = (
     ("remount", "mount_setattr",
      "target:str attr_set:u64 attr_clr:u64 rattr_set:u64 rattr_clr:u64 propagation:u64",
      "change the attributes of what is mounted at a target"),
+    ("file_label", "fsetxattr", "path:str label:str", "give a directory inside the rootfs an SELinux label"),
     ("seal_mount", "mount_setattr", "keep:u32 attr_set:u64",
      "make a kept mount read-only, now that its content is there"),
     ("mknod", "mknodat", "path:str mode:u32 major:u32 minor:u32 uid:u32 gid:u32", "make a device node"),
@@ -125,6 +127,8 @@ _INIT_KINDS = (
      "open a pty of the container's devpts, bind its slave on /dev/console, keep it for stdio"),
     ("send_console", "sendmsg", "", "send the pty's master to the runtime"),
     ("make_cwd", "mkdirat", "path:str", "make the working directory where it is missing"),
+    ("mask_label", "fsopen+fsmount", "label:str",
+     "make the empty tmpfs that hides directories, with an SELinux label"),
     ("mask_path", "open_tree+move_mount", "path:str",
      "hide a file behind /dev/null, a directory behind an empty tmpfs"),
     ("readonly_path", "mount_setattr", "path:str", "bind a path on itself, read-only"),
@@ -149,6 +153,8 @@ _INIT_KINDS = (
     ("io_priority", "ioprio_set", "class:u32 priority:u32", "set the I/O priority of the process group"),
     ("personality", "personality", "domain:u32", "set the execution domain, by which uname tells the machine"),
     ("memory_policy", "set_mempolicy", "mode:u32 flags:u32 nodes:strv", "set from which NUMA nodes memory comes"),
+    ("security_label", "write", "attribute:str label:str",
+     "tell the security module the label that the next exec, or new key, is to have"),
     ("no_new_privileges", "prctl", "", "set no_new_privs"),
     ("keep_fds", "close_range", "first:u32", "mark every descriptor from this one on close-on-exec (CVE-2024-21626)"),
     ("bounding", "prctl", "keep:u64", "drop all other capabilities from the bounding set"),

@@ -25,10 +25,7 @@ LATER: list[tuple[str, Any]] = [
     ("/linux/resources/rdma", {"mlx5_1": {"hcaHandles": 1}}),
     ("/linux/resources/unified", {"pids.max": "10"}),
     ("/linux/intelRdt", {"closID": "x"}),
-    ("/linux/mountLabel", "system_u:object_r:svirt_sandbox_file_t:s0"),
     ("/linux/netDevices", {"eth0": {}}),
-    ("/process/apparmorProfile", "some-profile"),
-    ("/process/selinuxLabel", "system_u:system_r:svirt_lxc_net_t:s0"),
 ]
 
 

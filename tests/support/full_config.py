@@ -15,9 +15,7 @@ def full_config() -> dict[str, Any]:
 def runnable_config() -> dict[str, Any]:
     """A fresh, smaller one that has nothing that pyrunc does not support yet, and no contradiction."""
     spec = full_config()
-    for name in ("apparmorProfile", "selinuxLabel"):
-        del spec["process"][name]
-    for name in ("netDevices", "intelRdt", "seccomp", "mountLabel"):
+    for name in ("netDevices", "intelRdt", "seccomp"):
         del spec["linux"][name]
     spec["linux"]["resources"] = {"devices": spec["linux"]["resources"]["devices"]}
     for mount in spec["mounts"]:

@@ -236,6 +236,16 @@ def scheduled(*types: str) -> Spec:
     return spec
 
 
+def _labels() -> LaunchPlan:
+    spec = with_linux(mountLabel="system_u:object_r:container_file_t:s0:c1,c2", maskedPaths=["/proc/acpi"])
+    spec["process"].update(apparmorProfile="profile", selinuxLabel="system_u:system_r:container_t:s0:c1,c2")
+    spec["mounts"] = [
+        {"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue"},
+        {"destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": ["mode=1777"]},
+    ]
+    return compiled(spec)
+
+
 CASES: dict[str, Callable[[], LaunchPlan]] = {
     "default": _default,
     "create-terminal": _create,
@@ -248,6 +258,7 @@ CASES: dict[str, Callable[[], LaunchPlan]] = {
     "nested": _nested,
     "limits": _limits,
     "process": _process,
+    "labels": _labels,
     "scheduling": lambda: compiled(scheduled()),
     "scheduling-user-namespace": lambda: compiled(scheduled("user")),
 }

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["compile_launch"]
 
+_LABELS = frozenset(("apparmorProfile", "selinuxLabel"))
+
 
 def compile_launch(spec: dict[str, Any], options: LaunchOptions, facts: HostFacts) -> LaunchPlan:
     """The plan that launches the container of a validated spec (spec.load).
@@ -39,6 +41,10 @@ def compile_launch(spec: dict[str, Any], options: LaunchOptions, facts: HostFact
             hint="pyrunc spec --rootless makes such a configuration",
         )
     context.before("state_dir", options.state_dir)
+    if not _LABELS.isdisjoint(context.process) or "mountLabel" in context.linux:
+        from .labels import require_modules
+
+        require_modules(context)
     compile_cgroup(context)
     join = open_joined(context)
     if options.console_socket:

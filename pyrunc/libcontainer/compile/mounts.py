@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 # a read-only device or archive refuses a writable superblock.
 _NO_DEVICE = ("proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup2", "ramfs", "debugfs", "tracefs", "bpf")
 
+# The options of SELinux, whose values may have commas.
+_CONTEXTS = ("context", "fscontext", "defcontext", "rootcontext")
+
 # Register 0 is none: the mount is not kept for a later step. The others are 1 to 63 (csrc/init.h).
 _NOT_KEPT = 0
 _REGISTERS = 63
@@ -243,8 +246,16 @@ def _bind(context: Context, mount: Mount) -> None:
     _more_propagation(context, mount, more)
 
 
-def _data(mount: Mount) -> tuple[str, ...]:
-    """The options for fsconfig: flags of the file system, then its own options.
+def _unquoted(word: str) -> str:
+    """An SELinux context as fsconfig takes it: only mount(2) wants one that has commas in quotes."""
+    name, _, value = word.partition("=")
+    if name in _CONTEXTS and len(value) > 1 and value[0] == value[-1] == '"':
+        return f"{name}={value[1:-1]}"
+    return word
+
+
+def _data(mount: Mount, label: str) -> tuple[str, ...]:
+    """The options for fsconfig: flags of the file system, then its own options. label: linux.mountLabel.
 
     mount(2) takes one comma-separated string, so an option may hold several; a value in quotes or with escaped
     commas (SELinux contexts, overlay's lowerdir) is left whole.
@@ -257,7 +268,11 @@ def _data(mount: Mount) -> tuple[str, ...]:
         if "," in word and '"' not in word and "\\" not in word:
             words.extend([part for part in word.split(",") if part])
         elif word:
-            words.append(word)
+            words.append(_unquoted(word))
+    if label:
+        from . import labels
+
+        words.extend(labels.mount_option(label, mount.type, words))
     return tuple(words)
 
 
@@ -270,7 +285,7 @@ def _mount(context: Context, mount: Mount, attr_set: int, keep: int, on_errno: t
         mount.type,
         mount.source or mount.type,
         mount.target,
-        _data(mount),
+        _data(mount, context.linux.get("mountLabel") or ""),
         attr_set,
         options.rattr_set,
         options.rattr_clr,
@@ -299,6 +314,10 @@ def _file_system(context: Context, mount: Mount, kept: list[Mount]) -> None:
     more = _mount(context, mount, attr_set, keep, on_errno)
     if on_errno:
         _bind_sysfs(context, mount)
+    if mount.type == "mqueue" and context.linux.get("mountLabel"):
+        from . import labels
+
+        labels.label_queues(context, mount.target)
     _more_propagation(context, mount, more)
 
 

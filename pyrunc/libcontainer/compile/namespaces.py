@@ -45,7 +45,7 @@ def compile_namespaces(context: Context) -> None:
     if context.new("time"):
         _time_namespace(context)
     if not context.options.no_new_keyring:
-        context.add("session_keyring", "_ses." + context.options.id)
+        _keyring(context)
     # After everything for which the runtime or the kernel looks at /proc/PID of the init.
     context.add("undumpable")
     if context.new("network"):
@@ -53,6 +53,17 @@ def compile_namespaces(context: Context) -> None:
     for name in ("hostname", "domainname"):
         if context.spec.get(name):
             context.add(name, context.spec[name], pointer="/" + name)
+
+
+def _keyring(context: Context) -> None:
+    if not context.process.get("selinuxLabel"):
+        context.add("session_keyring", "_ses." + context.options.id)
+        return
+    from .labels import label_keys
+
+    label_keys(context, True)
+    context.add("session_keyring", "_ses." + context.options.id)
+    label_keys(context, False)
 
 
 def _user_namespace(context: Context) -> None:

@@ -34,6 +34,10 @@ def compile_process(context: Context) -> None:
         context.add("new_session")
     context.add("stdio_owner", uid, pointer="/process/user/uid")
     _limits(context)
+    if process.get("apparmorProfile") or process.get("selinuxLabel"):
+        from .labels import label_process
+
+        label_process(context)
     if process.get("noNewPrivileges"):
         context.add("no_new_privileges", pointer="/process/noNewPrivileges")
     sets = capability_sets(context)

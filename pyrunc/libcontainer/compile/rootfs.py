@@ -130,6 +130,10 @@ def _restrict(context: Context, kept: list[Mount]) -> None:
     """Read-only and masked paths, after the hooks, which may mount and write as they like."""
     for index, path in enumerate(context.linux.get("readonlyPaths") or ()):
         context.add("readonly_path", path, pointer=f"/linux/readonlyPaths/{index}")
+    if context.linux.get("mountLabel"):
+        from . import labels
+
+        labels.label_masks(context)
     for index, path in enumerate(context.linux.get("maskedPaths") or ()):
         context.add("mask_path", path, pointer=f"/linux/maskedPaths/{index}")
     for register, mount in enumerate(kept, 1):

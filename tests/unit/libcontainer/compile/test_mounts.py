@@ -86,7 +86,7 @@ def test_the_source_of_a_file_system_is_its_type_where_there_is_none() -> None:
         ("ext4", ["ro", "noload"], ("ro", "noload"), RDONLY),
         ("ext4", ["ro", "rw"], (), 0),
         ("proc", ["ro", "hidepid=2"], ("hidepid=2",), RDONLY),
-        ("tmpfs", ['context="a:b:s0:c1,c2"'], ('context="a:b:s0:c1,c2"',), 0),
+        ("tmpfs", ['context="a:b:s0:c1,c2"'], ("context=a:b:s0:c1,c2",), 0),
         ("overlay", ["lowerdir=/a\\,b,upperdir=/c"], ("lowerdir=/a\\,b,upperdir=/c",), 0),
         ("overlay", ["lowerdir=/a:/b,upperdir=/c"], ("lowerdir=/a:/b", "upperdir=/c"), 0),
     ],
