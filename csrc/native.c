@@ -426,6 +426,11 @@ int pyrunc_bpf(int command, void *attributes, unsigned int size)
     return result(syscall(SYS_bpf, command, attributes, size));
 }
 
+int pyrunc_pidfd_getfd(int pidfd, int fd)
+{
+    return result(syscall(SYS_pidfd_getfd, pidfd, fd, 0));
+}
+
 /* ---- sockets ----------------------------------------------------------------------------------------------- */
 
 int pyrunc_socketpair(int pair[2])
@@ -433,14 +438,18 @@ int pyrunc_socketpair(int pair[2])
     return result(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair));
 }
 
-/* The address of a socket at a path of any length: what does not fit is reached through its directory's descriptor. */
+/* The address of a socket at a path of any length: what does not fit is reached through its directory's descriptor. A
+ * path that begins with @ is an abstract name, as in Go. Returns the address's length. */
 static int socket_address(const char *path, struct sockaddr_un *address, int *directory)
 {
     *address = (struct sockaddr_un){.sun_family = AF_UNIX};
     size_t length = strlen(path);
     if (length < sizeof address->sun_path) {
         memcpy(address->sun_path, path, length + 1);
-        return 0;
+        if (path[0] != '@')
+            return sizeof *address;
+        address->sun_path[0] = '\0';
+        return (int)(offsetof(struct sockaddr_un, sun_path) + length);
     }
     const char *slash = strrchr(path, '/');
     if (slash == NULL || slash - path >= 4096)
@@ -454,18 +463,18 @@ static int socket_address(const char *path, struct sockaddr_un *address, int *di
     int count = snprintf(address->sun_path, sizeof address->sun_path, "/proc/self/fd/%d/%s", *directory, slash + 1);
     if (count < 0 || (size_t)count >= sizeof address->sun_path)
         return -ENAMETOOLONG;
-    return 0;
+    return sizeof *address;
 }
 
 int pyrunc_listen(const char *path)
 {
     struct sockaddr_un address;
     CLEANUP_FD int directory = -1;
-    int error = socket_address(path, &address, &directory);
-    if (error < 0)
-        return error;
+    int length = socket_address(path, &address, &directory);
+    if (length < 0)
+        return length;
     CLEANUP_FD int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-    if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) < 0 || listen(fd, 8) < 0)
+    if (fd < 0 || bind(fd, (struct sockaddr *)&address, (socklen_t)length) < 0 || listen(fd, 8) < 0)
         return -errno;
     int listener = fd;
     fd = -1;
@@ -476,13 +485,13 @@ int pyrunc_connect(const char *path, int stream)
 {
     struct sockaddr_un address;
     CLEANUP_FD int directory = -1;
-    int error = socket_address(path, &address, &directory);
-    if (error < 0)
-        return error;
+    int length = socket_address(path, &address, &directory);
+    if (length < 0)
+        return length;
     CLEANUP_FD int fd = socket(AF_UNIX, (stream ? SOCK_STREAM : SOCK_SEQPACKET) | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -errno;
-    while (connect(fd, (struct sockaddr *)&address, sizeof address) < 0)
+    while (connect(fd, (struct sockaddr *)&address, (socklen_t)length) < 0)
         if (errno != EINTR)
             return -errno;
     int connected = fd;

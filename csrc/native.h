@@ -48,6 +48,7 @@ int pyrunc_prlimit(int pid, int resource, uint64_t soft, uint64_t hard);
 int pyrunc_sched_setattr(int pid, const void *attributes);
 int pyrunc_ioprio_set(int group, int level, int priority);
 int pyrunc_bpf(int command, void *attributes, unsigned int size);
+int pyrunc_pidfd_getfd(int pidfd, int fd);
 
 int pyrunc_socketpair(int pair[2]);
 int pyrunc_listen(const char *path);

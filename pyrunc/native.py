@@ -184,6 +184,11 @@ def bpf(command: int, attributes: bytearray, buffers: Sequence[tuple[int, bytes 
     return _check(_lib.pyrunc_bpf(command, buffer, len(attributes)))
 
 
+def pidfd_getfd(pidfd: int, fd: int) -> int:
+    """A copy of another process's descriptor. pidfd_getfd(2)."""
+    return _check(_lib.pyrunc_pidfd_getfd(pidfd, fd))
+
+
 def socketpair() -> tuple[int, int]:
     """Two connected SOCK_SEQPACKET sockets. socketpair(2)."""
     pair = _ffi.new("int[2]")
@@ -192,12 +197,13 @@ def socketpair() -> tuple[int, int]:
 
 
 def listen(path: str) -> int:
-    """A SOCK_SEQPACKET socket that listens at a path of any length. unix(7)."""
+    """A SOCK_SEQPACKET socket that listens at a path of any length, or at an abstract name (@NAME). unix(7)."""
     return _check(_lib.pyrunc_listen(path.encode()))
 
 
 def connect(path: str, stream: bool = False) -> int:
-    """A socket connected to a path of any length, SOCK_STREAM if `stream`, else SOCK_SEQPACKET. unix(7)."""
+    """A socket connected to a path of any length, or to an abstract name (@NAME); SOCK_STREAM if `stream`, else
+    SOCK_SEQPACKET. unix(7)."""
     return _check(_lib.pyrunc_connect(path.encode(), stream))
 
 

@@ -468,3 +468,30 @@ def test_window_sizes_are_copied() -> None:
     for pair in pairs:
         for fd in pair:
             os.close(fd)
+
+
+def test_an_abstract_name_begins_with_an_at_sign() -> None:
+    name = f"pyrunc-test-{os.getpid()}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind("\0" + name)
+        listener.listen()
+        os.close(native.connect("@" + name, stream=True))
+    with pytest.raises(ConnectionRefusedError):
+        native.connect("@" + name, stream=True)
+    ours = native.listen("@" + name)
+    os.close(native.connect("@" + name))
+    os.close(ours)
+
+
+def test_pidfd_getfd_copies_a_descriptor() -> None:
+    pidfd = os.pidfd_open(os.getpid())
+    reader, writer = os.pipe()
+    copy = native.pidfd_getfd(pidfd, reader)
+    assert os.path.samestat(os.fstat(copy), os.fstat(reader))
+    assert not os.get_inheritable(copy)
+    for fd in (reader, writer, copy):
+        os.close(fd)
+    with pytest.raises(OSError) as raised:
+        native.pidfd_getfd(pidfd, reader)
+    assert raised.value.errno == errno.EBADF
+    os.close(pidfd)
