@@ -26,9 +26,10 @@ _ESCAPES = {
 class _Sink:
     """Where the log goes and how it looks: one for the process."""
 
-    __slots__ = ("json", "level", "path")
+    __slots__ = ("held", "json", "level", "path")
 
     def __init__(self) -> None:
+        self.held: list[str] | None = None
         self.path = ""
         self.json = False
         self.level = LEVELS["info"]
@@ -45,6 +46,7 @@ def configure(path: str, log_format: str, level: str) -> None:
     if path:
         path = output.absolute(path)
         posix.close(_open(path))
+    _sink.held = None
     _sink.path = path
     _sink.json = log_format == "json"
     _sink.level = LEVELS[level]
@@ -73,11 +75,28 @@ def info(message: str) -> None:
 
 def warning(message: str) -> None:
     """Log at level warning."""
+    if _sink.held is not None:
+        _sink.held.append(message)
+        return
     _log("warning", message)
+
+
+def hold() -> None:
+    """Keep warnings back until `release` or an error: the launcher may still hand the command over to the ordinary
+    build, which will say the same."""
+    _sink.held = []
+
+
+def release() -> None:
+    """Log the warnings that were kept back, and let those to come through."""
+    held, _sink.held = _sink.held, None
+    for message in held or ():
+        _log("warning", message)
 
 
 def error(message: str) -> None:
     """Log at level error; with a log file the message stands on stderr as well, alone on its line."""
+    release()
     _log("error", message)
     if _sink.path:
         _write("", join([message]) + "\n")

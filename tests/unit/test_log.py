@@ -137,3 +137,25 @@ def test_the_zone(zone: str, end: str, monkeypatch: pytest.MonkeyPatch, capfd: p
         monkeypatch.undo()
         time.tzset()
     assert re.search(rf'time="[^"]*\d{re.escape(end)}"', capfd.readouterr().err)
+
+
+def test_warnings_are_kept_back_until_released(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    log.configure(str(path), "json", "info")
+    log.hold()
+    log.warning("first")
+    log.warning("second")
+    assert path.read_text() == ""
+    log.release()
+    log.warning("third")
+    log.release()
+    assert [json.loads(line)["msg"] for line in path.read_text().splitlines()] == ["first", "second", "third"]
+
+
+def test_an_error_comes_behind_the_warnings_that_were_kept_back(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    log.configure(str(path), "json", "info")
+    log.hold()
+    log.warning("before")
+    log.error("after")
+    assert [json.loads(line)["msg"] for line in path.read_text().splitlines()] == ["before", "after"]
