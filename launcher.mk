@@ -109,7 +109,7 @@ dist-deb: $(LAUNCHER) $(LAUNCHER_BUILD)/modules
 	mkdir -p $(DIST)/deb/DEBIAN
 	printf '%s\n' 'Package: pyrunc' 'Version: $(PACKAGE_VERSION)' 'Architecture: $(shell dpkg --print-architecture)' \
 	    'Maintainer: the pyrunc developers <pyrunc@localhost>' \
-	    'Depends: libc6, libcap2, python$(LAUNCHER_VERSION)' 'Section: admin' 'Priority: optional' \
+	    'Depends: libc6, libcap2, libseccomp2, python$(LAUNCHER_VERSION)' 'Section: admin' 'Priority: optional' \
 	    'Description: OCI low-level container runtime' ' Starts containers by the OCI runtime specification, in place of runc.' \
 	    > $(DIST)/deb/DEBIAN/control
 	dpkg-deb --root-owner-group --build $(DIST)/deb $(DIST)/$(DIST_NAME).deb

@@ -1,7 +1,7 @@
-"""The build: the init, what is generated, and the cffi module. Everything else is in pyproject.toml.
+"""The build: the init, what is generated, and the cffi modules. Everything else is in pyproject.toml.
 
 A build runs, in this order: `make -C csrc init` (the static init, by musl-gcc), generate/*.py (validators, argv
-table), and the compiler for `pyrunc._core`, which holds the init's program.
+table), and the compiler for `pyrunc._core`, which holds the init's program, and `pyrunc._seccomp`.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ HEADERS = (
     ("/usr/include/sys/capability.h", "the libcap headers (for python-prctl)", "libcap-dev"),
     (sysconfig.get_path("include") + "/Python.h", "the Python headers", "python3-dev"),
     ("/usr/include/linux/openat2.h", "the kernel's headers", "linux-libc-dev"),
+    ("/usr/include/seccomp.h", "the libseccomp headers", "libseccomp-dev"),
 )
 
 
@@ -78,6 +79,6 @@ def packages() -> list[str]:
 check_tools()
 setup(
     packages=packages(),
-    cffi_modules=["generate/native_build.py:ffibuilder"],
+    cffi_modules=["generate/native_build.py:ffibuilder", "generate/seccomp_build.py:ffibuilder"],
     cmdclass={"build_py": BuildModules, "build_ext": BuildCore},
 )

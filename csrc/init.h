@@ -32,7 +32,11 @@ struct init {
     int master; /* the pty */
     int slave;
     int kept[REGISTERS]; /* mounts for seal_mount; -1 where empty; the first is never used */
-    mode_t umask; /* for hooks and the program: the init's own is 0 */
+    const void *filter; /* of map_seccomp; NULL without */
+    uint16_t filter_length; /* in instructions */
+    int listener; /* of the filter, or -1 */
+    mode_t umask; /* for hooks and the program: the init's own is 0 until it is set */
+    bool umask_is_set;
     char *home; /* HOME=… for the program, or NULL */
     char program[PATH_MAX]; /* what find_executable found, or "" */
     char line[PATH_MAX]; /* holds `home` */
@@ -95,7 +99,7 @@ int bind_file(struct init *init, int source, const char *path);
 int copy_up(struct init *init, int from, int to, const char *path);
 
 /* protocol.c */
-enum message { MESSAGE_REQUEST = 1, MESSAGE_READY = 2, MESSAGE_ERROR = 3 };
+enum message { MESSAGE_REQUEST = 1, MESSAGE_READY = 2, MESSAGE_ERROR = 3, MESSAGE_LISTENER = 4 };
 void send_message(const struct init *init, enum message type, uint32_t step, int error, const char *detail,
                   size_t length, int fd);
 void await_answer(const struct init *init);

@@ -131,6 +131,20 @@ _Static_assert(sizeof(struct kernel_sched_attr) == 56, "struct sched_attr");
 /* ioprio_set(2) */
 enum { IOPRIO_WHO_PGRP = 2, IOPRIO_CLASS_SHIFT = 13 };
 
+/* seccomp(2): struct sock_filter and struct sock_fprog of linux/filter.h */
+#define SECCOMP_SET_MODE_FILTER 1
+enum { MAX_BPF_INSTRUCTIONS = 4096 };
+struct bpf_instruction {
+    uint16_t code;
+    uint8_t jump_true;
+    uint8_t jump_false;
+    uint32_t operand;
+};
+struct bpf_program {
+    uint16_t length; /* instructions */
+    const struct bpf_instruction *filter;
+};
+
 /* keyctl(2) */
 enum { KEYCTL_JOIN_SESSION_KEYRING = 1, KEYCTL_SETPERM = 5, KEYCTL_DESCRIBE = 6 };
 #define KEY_USR_SEARCH 0x00080000u

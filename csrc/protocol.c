@@ -104,6 +104,7 @@ static void let_go(struct init *init, int listener)
     close_fd(&init->mask);
     close_fd(&init->master);
     close_fd(&init->slave);
+    close_fd(&init->listener); /* the agent's is to be the only one: when it ends, calls are to fail and not to wait */
     for (int i = 0; i < REGISTERS; i++)
         close_fd(&init->kept[i]);
     plan_each_fd(init->plan, close_other, &listener);

@@ -165,5 +165,6 @@ int step_umask(struct init *init, const struct step_umask *step)
 {
     init->umask = step->mask & 0777;
     umask(init->umask);
+    init->umask_is_set = true;
     return 0;
 }

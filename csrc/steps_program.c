@@ -122,7 +122,8 @@ int step_execute(struct init *init, const struct step_execute *step)
     char **env = step->env.items;
     if (init->home != NULL)
         env[step->env.count] = init->home; /* the decoder left a slot free, and a NULL behind it */
-    umask(init->umask);
+    if (!init->umask_is_set) /* a seccomp filter may have no call more than it must */
+        umask(init->umask);
     execve(program, step->args.items, env);
     return fail(init, errno, "exec ", program);
 }

@@ -40,8 +40,8 @@ EXTENSIONS = {
 # What needs no entry: the interpreter has imported it before anything else.
 GIVEN = {"builtins", "sys"}
 
-# What only the ordinary build has: click, jsonschema, the commands of people.
-COLD = {"pyrunc.cli", "pyrunc.commands.bundle", "pyrunc.libcontainer.explain"}
+# What only the ordinary build has: click, jsonschema, the commands of people, libseccomp.
+COLD = {"pyrunc.cli", "pyrunc.commands.bundle", "pyrunc.libcontainer.explain", "pyrunc.libcontainer.seccomp.compiler"}
 
 
 class FreezeError(Exception):

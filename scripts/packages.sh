@@ -13,6 +13,7 @@ echo '#include <stdlib.h>' | gcc -E -|libc6-dev
 command -v musl-gcc|musl-tools
 echo '#include <linux/openat2.h>' | gcc -E -|linux-libc-dev
 echo '#include <sys/capability.h>' | gcc -E -|libcap-dev
+echo '#include <seccomp.h>' | gcc -E -|libseccomp-dev
 $PYTHON -c 'import venv, ensurepip'|python3-venv
 $PYTHON -c 'import sysconfig, os; os.stat(sysconfig.get_path("include") + "/Python.h")'|python3-dev
 END

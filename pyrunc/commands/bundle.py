@@ -78,6 +78,7 @@ def compiled(settings: Settings, id: str, bundle: str, config: str, facts: HostF
     from ..libcontainer import spec as specification
     from ..libcontainer.compile import compile_launch
     from ..libcontainer.options import LaunchOptions
+    from ..libcontainer.seccomp import compiler
     from ..libcontainer.state import check_id
 
     settings.refuse_systemd()
@@ -90,7 +91,10 @@ def compiled(settings: Settings, id: str, bundle: str, config: str, facts: HostF
         cgroup_manager=settings.cgroup_manager,
         rootless=settings.rootless,
     )
-    return compile_launch(specification.load(options.bundle, config), options, facts)
+    spec = specification.load(options.bundle, config)
+    plan = compile_launch(spec, options, facts)
+    compiler.measure(plan, (spec.get("linux") or {}).get("seccomp"))
+    return plan
 
 
 def features(settings: Settings) -> int:

@@ -33,7 +33,6 @@ UNSUPPORTED = (
     ("mounts", "*", "gidMappings"),
     ("linux", "netDevices"),
     ("linux", "intelRdt"),
-    ("linux", "seccomp"),
 )
 UNSUPPORTED_MOUNT_OPTIONS = ("idmap", "ridmap")
 # Fields that say something even when they are empty: an empty intelRdt makes a class of service of its own.
@@ -478,6 +477,7 @@ CHECKS: tuple[tuple[Callable[[_Look], None], tuple[str, ...]], ...] = (
     _rare("process", "execCPUAffinity"),
     _rare("linux", "memoryPolicy"),
     _rare("linux", "personality"),
+    _rare("linux", "seccomp"),
     (_unsupported, ()),
 )
 LINTS: tuple[tuple[Callable[[_Look], None], tuple[str, ...]], ...] = (

@@ -90,6 +90,7 @@ def _prepare(options: LaunchOptions) -> dict[str, Any]:
             errno=errno.ENOENT,
             hint="--preserve-fds counts the open descriptors from 3 on",
         )
+    log.hold()
     loaded: dict[str, Any] = spec.load(options.bundle, options.config)
     if listening:
         loaded["process"]["env"] = [*loaded["process"].get("env", ()), f"LISTEN_FDS={listening}", "LISTEN_PID=1"]
@@ -199,7 +200,7 @@ def _describe(path: str, owner: str) -> dict[str, Any]:
 def list_states(root: str) -> list[dict[str, Any]]:
     """The states of all containers under the root, by id; a damaged one is warned of and left out."""
     try:
-        names = sorted(posix.listdir(root))
+        names = sorted([name for name in posix.listdir(root) if not name.startswith(store.PRIVATE)])
     except FileNotFoundError:
         return []
     states = []

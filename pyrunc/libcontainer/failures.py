@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from _signal import strsignal
 
 from ..report import PyruncError
 from .cgroup.limits import oom_kills
@@ -25,6 +26,10 @@ _IO_PRIORITY = "IOPRIO_CLASS_RT takes CAP_SYS_NICE"
 _HINTS = {
     ("execute", errno.ENOENT): "is the program, or the interpreter that it names, in the rootfs?",
     ("execute", errno.EACCES): "is the file executable?",
+    ("seccomp", errno.EACCES): "without process.noNewPrivileges it needs CAP_SYS_ADMIN",
+    ("seccomp", errno.EBUSY): "the runtime itself runs under a filter with a listener, and the kernel allows one only",
+    ("seccomp", errno.EINVAL): "does the kernel know all of linux.seccomp.flags?",
+    ("send_listener", errno.EPERM): "the runtime lacks CAP_SYS_PTRACE",
     ("execute", errno.ENOEXEC): "is it built for this machine, and if a script, does it begin with #!?",
     ("chdir", errno.EACCES): "process.user may not enter process.cwd",
     ("sysctl", errno.ENOENT): "this kernel has no such sysctl in the container's namespaces",
@@ -86,6 +91,8 @@ def of_init(step: Step | None, error: int, detail: str, cgroup: str = "") -> Pyr
     error: its errno, or 0 where the detail tells all. detail: the call and its path, or the reason.
     cgroup: the container's, where the OOM killer may have been at work.
     """
+    if step is not None and step.kind == "container_hook":
+        detail = _signal_named(detail)
     if cgroup and oom_kills(cgroup):
         detail = f"{_OOM}: {detail}"
     if step is None:
@@ -97,6 +104,15 @@ def of_init(step: Step | None, error: int, detail: str, cgroup: str = "") -> Pyr
     return PyruncError(
         INIT + detail, step=step.kind, pointer=step.pointer, errno=error, hint=_HINTS.get((step.kind, error), "")
     )
+
+
+def _signal_named(detail: str) -> str:
+    """`killed by signal 31, …` as Go says it: `signal: bad system call, …`."""
+    start, comma, rest = detail.partition(",")
+    number = start.removeprefix("killed by signal ")
+    if number == start:
+        return detail
+    return f"signal: {(strsignal(int(number)) or number).lower()}{comma}{rest}"
 
 
 def of_runtime(step: Step, error: PyruncError | OSError, prefix: str) -> PyruncError:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..report import PyruncError
 from ..settings import SPEC_VERSION
 from .capabilities import NAMES
 from .compile.constants import CLONE_FLAGS
 from .compile.mountoptions import KNOWN_OPTIONS
 from .compile.scheduling import MEMORY_FLAGS, MEMORY_MODES
+from .seccomp import compiler
+from .seccomp.words import ACTIONS, FLAGS, OPERATORS
 
 OLDEST_SPEC_VERSION = "1.0.0"
 
@@ -26,7 +29,7 @@ def features() -> dict[str, Any]:
             "namespaces": sorted(CLONE_FLAGS),
             "capabilities": list(NAMES),
             "cgroup": {"v1": False, "v2": True, "systemd": False, "systemdUser": False, "rdma": False},
-            "seccomp": {"enabled": False},
+            "seccomp": _seccomp(),
             "apparmor": {"enabled": True},
             "selinux": {"enabled": True},
             "memoryPolicy": {"modes": sorted(MEMORY_MODES), "flags": sorted(MEMORY_FLAGS)},
@@ -34,9 +37,33 @@ def features() -> dict[str, Any]:
             "mountExtensions": {"idmap": {"enabled": False}},
             "netDevices": {"enabled": False},
         },
-        "annotations": {"org.pyrunc.version": _version()},
+        "annotations": _annotations(),
         "potentiallyUnsafeConfigAnnotations": [],
     }
+
+
+def _seccomp() -> dict[str, Any]:
+    try:
+        architectures, flags = compiler.known_architectures(), compiler.supported_flags()
+    except PyruncError:
+        return {"enabled": False}
+    return {
+        "enabled": True,
+        "actions": sorted(ACTIONS),
+        "operators": sorted(OPERATORS),
+        "archs": architectures,
+        "knownFlags": list(FLAGS),
+        "supportedFlags": flags,
+    }
+
+
+def _annotations() -> dict[str, str]:
+    """Versions, by the names that readers of runc's know: libseccomp's is the same for all runtimes."""
+    annotations = {"org.pyrunc.version": _version()}
+    libseccomp = compiler.version()
+    if libseccomp:
+        annotations["io.github.seccomp.libseccomp.version"] = libseccomp
+    return annotations
 
 
 def _version() -> str:

@@ -84,9 +84,16 @@ def _personality(look: Look) -> None:
         look.error(f"/linux/personality/flags/{index}", f"personality flag {shorten(word)} is not supported")
 
 
+def _seccomp(look: Look) -> None:
+    from .seccomp.checks import check_seccomp
+
+    check_seccomp(look.linux["seccomp"], look.error)
+
+
 FIELD_CHECKS: dict[str, Callable[[Look], None]] = {
     "scheduler": _scheduler,
     "execCPUAffinity": _cpu_affinity,
     "memoryPolicy": _memory_policy,
     "personality": _personality,
+    "seccomp": _seccomp,
 }

@@ -41,16 +41,18 @@ class Interrupted(PyruncError):
 class Launched:
     """A launch at work, and then the container that it made. The runtime's step handlers fill it.
 
-    record: what state.json holds. ledger: None until the state directory is made. lock: the state directory.
+    record: what state.json holds. seccomp: the configuration's linux.seccomp, {} for none.
+    ledger: None until the state directory is made. lock: the state directory.
     slots: descriptors for the plan's `fd` fields. pid, pidfd: the init; pid is 0 until it is cloned.
     sync: the socket that it talks on; -1 before and after. cgroup_fd: its cgroup, or -1.
+    listener: the seccomp listener's number in the init, once the init has told it; else -1.
     console_socket: where the pty's master goes, or -1. master: the pty's master where it is to be relayed, or -1.
     plan_fd, times_at: the plan's memfd and where in it the init stores its times.
     """
 
     __slots__ = (
-        "cgroup_fd", "console_socket", "facts", "fault", "ledger", "lock", "master", "options", "pid",
-        "pidfd", "plan", "plan_fd", "record", "slots", "sync", "timeline", "times_at",
+        "cgroup_fd", "console_socket", "facts", "fault", "ledger", "listener", "lock", "master", "options",
+        "pid", "pidfd", "plan", "plan_fd", "record", "seccomp", "slots", "sync", "timeline", "times_at",
     )  # fmt: skip
 
     def __init__(
@@ -68,10 +70,12 @@ class Launched:
         self.fault = fault
         self.ledger: Ledger | None = None
         self.lock = -1
+        self.seccomp: dict[str, Any] = {}
         self.slots: dict[str, int] = {}
         self.cgroup_fd = -1
         self.console_socket = -1
         self.master = -1
+        self.listener = -1
         self.pid = 0
         self.pidfd = -1
         self.sync = -1
@@ -171,6 +175,7 @@ def launch(
     cgroup = next((str(step.args[0]) for step in plan.prepare if step.kind == "cgroup_create"), "")
     record = state.new_record(spec, id=options.id, bundle=options.bundle, cgroup=cgroup)
     launched = Launched(plan, record, options, facts, fault)
+    launched.seccomp = spec.get("linux", {}).get("seccomp", {})
     if options.timeline:
         from .timeline import Timeline
 
@@ -270,6 +275,11 @@ def serve(launched: Launched) -> None:
         message = launched.receive()
         if message is None:
             raise death(launched)
+        if message.type == wire.LISTENER:
+            # No answer: the init is on its way into the filter, behind which nobody may be able to hear one.
+            launched.listener = int(message.detail)
+            carry_out(launched, served["seccomp"], INIT)
+            continue
         ready = message.type == wire.READY
         steps = served.get("ready" if ready else message.detail)
         if steps:

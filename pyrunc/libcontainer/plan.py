@@ -59,7 +59,8 @@ class LaunchPlan:
 
     prepare: the runtime's steps up to and including the clone.
     init: the init's steps in order.
-    served: the runtime's steps that answer init, by the `what` of each `request`, by "send_console" and "ready".
+    served: the runtime's steps that answer init, by the `what` of each `request`, by "send_console", "ready" and
+        "seccomp" (whose listener the runtime takes without a word to the init).
     terminal: whether the process gets a pty.
     warnings: what the configuration asks for and does not get, where the specification wants a warning only.
     """
@@ -88,5 +89,5 @@ class LaunchPlan:
             yield step
             if step.kind == "request":
                 yield from self.served.get(str(step.args[0]), ())
-            elif step.kind in ("send_console", "ready"):
+            elif step.kind in ("send_console", "ready", "seccomp"):
                 yield from self.served.get(step.kind, ())

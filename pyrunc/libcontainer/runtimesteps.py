@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import posix
 
-from .. import native
+from .. import log, native
 from ..report import PyruncError
 from . import ledger, state, wire
 
@@ -42,8 +42,28 @@ _NS_FLAGS = {
 }
 
 
+def _compile_seccomp(
+    launched: Launched, slot: str, default_action: str, syscalls: int, instructions: int
+) -> None:
+    from .seccomp import cache
+
+    profile = launched.seccomp
+    root, kernel = launched.options.root, launched.facts.kernel
+    program = cache.lookup(root, profile, kernel)
+    if program is None:
+        from .seccomp import compiler
+
+        program = compiler.compile_cached(root, profile, kernel)
+    launched.slots[slot] = native.memfd("pyrunc-seccomp", program)
+    if log.debugging():
+        for step in launched.plan.init:
+            if step.kind == "seccomp":
+                log.debug(f"seccomp filter flags: {step.arg('flags')}")
+
+
 def _state_dir(launched: Launched, path: str) -> None:
     """Claim the id by the directory. Leftovers of a create that died are swept first."""
+    log.release()
     state.make_root(launched.options.root)
     while launched.lock < 0:
         try:
@@ -242,6 +262,18 @@ def _runtime_hook(
     hooks.run_hook(config, hook, index, launched.record.hook_state("creating"))
 
 
+def _send_listener(launched: Launched, path: str, metadata: str) -> None:
+    from .seccomp import agent
+
+    listener = agent.take(launched.sync, launched.pidfd, launched.listener)
+    if listener < 0:
+        return
+    try:
+        agent.send(path, listener, launched.record, metadata)
+    finally:
+        posix.close(listener)
+
+
 def _receive_console(launched: Launched, relay: int) -> None:
     if launched.master < 0:
         raise PyruncError("the init sent no pty")
@@ -265,6 +297,7 @@ def _write_pid_file(launched: Launched, path: str) -> None:
 
 
 HANDLERS: dict[str, Callable[..., None]] = {
+    "compile_seccomp": _compile_seccomp,
     "state_dir": _state_dir,
     "require_lsm": _require_lsm,
     "cgroup_create": _cgroup_create,
@@ -285,6 +318,7 @@ HANDLERS: dict[str, Callable[..., None]] = {
     "set_io_priority": _set_io_priority,
     "write_oom_score_adj": _write_oom_score_adj,
     "runtime_hook": _runtime_hook,
+    "send_listener": _send_listener,
     "receive_console": _receive_console,
     "save_state": _save_state,
     "write_pid_file": _write_pid_file,

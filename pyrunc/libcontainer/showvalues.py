@@ -8,6 +8,7 @@ import stat
 from .capabilities import NAMES
 from .compile import scheduling
 from .compile.constants import CLONE_FLAGS, PROPAGATION, RLIMITS
+from .seccomp.words import FLAGS, NEW_LISTENER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ _ATTRIBUTE_NAMES = {
     0x80: "MOUNT_ATTR_NODIRATIME",
     0x200000: "MOUNT_ATTR_NOSYMFOLLOW",
 }
+_SECCOMP_NAMES = {bit: name for name, bit in FLAGS.items() if bit}
+_SECCOMP_NAMES[NEW_LISTENER] = "SECCOMP_FILTER_FLAG_NEW_LISTENER"
 _MS_REC = 1 << 14
 _PROPAGATION_NAMES = {bit: "MS_" + name.upper() for name, bit in PROPAGATION.items() if not bit & _MS_REC}
 _PROPAGATION_NAMES[_MS_REC] = "MS_REC"
@@ -89,6 +92,10 @@ def _attributes(value: int) -> str:
     return flags(value, _ATTRIBUTE_NAMES)
 
 
+def _seccomp(value: int) -> str:
+    return flags(value, _SECCOMP_NAMES)
+
+
 def _propagation(value: int) -> str:
     return flags(value, _PROPAGATION_NAMES)
 
@@ -125,6 +132,7 @@ def _memory_flags(value: int) -> str:
 _FORMATS: dict[tuple[str, str], Callable[[int], str]] = {
     ("clone", "flags"): _clone,
     ("unshare", "flags"): _clone,
+    ("seccomp", "flags"): _seccomp,
     ("mknod", "mode"): _mode,
     ("umask", "mask"): _octal,
     ("", "attr_set"): _attributes,
@@ -154,7 +162,7 @@ _FORMATS: dict[tuple[str, str], Callable[[int], str]] = {
 # Fields of which 0 says nothing, so that it is left out.
 _ZERO_IS_NOTHING = frozenset((
     "attr_set", "attr_clr", "rattr_set", "rattr_clr", "propagation", "copyup", "recursive", "timeout", "width",
-    "height", "flags", "keep", "optional", "runtime", "deadline", "period",
+    "height", "flags", "keep", "optional", "runtime", "deadline", "period", "instructions", "notify",
 ))  # fmt: skip
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 STATE_FILE = "state.json"
 START_SOCKET = "start.sock"
 INIT_NAME = "pyrunc:[init]"
+# What in the state root is no container begins with this sign, which no id has.
+PRIVATE = ":"
 
 # The signs that an id may have besides letters and digits, as letters.
 _ID_SIGNS = {ord(sign): "x" for sign in "_+-."}

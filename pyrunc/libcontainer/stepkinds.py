@@ -43,6 +43,9 @@ def _fields(text: str) -> tuple[tuple[str, str], ...]:
 
 
 _RUNTIME_KINDS = (
+    # before any effect
+    ("compile_seccomp", "seccomp_export_bpf", "slot:str default_action:str syscalls:u32 instructions:u32",
+     "take the seccomp filter from the cache, or compile it by libseccomp"),
     # prepare: effects on the host, each in the ledger before it is made
     ("state_dir", "mkdir", "path:str", "make the container's state directory; its existence claims the id"),
     ("require_lsm", "read", "name:str", "make sure that the security module is at work on this host"),
@@ -75,6 +78,8 @@ _RUNTIME_KINDS = (
     ("set_io_priority", "ioprio_set", "class:u32 priority:u32", "set the I/O priority of the init's process group"),
     ("runtime_hook", "posix_spawn", "hook:str index:u32 path:str args:strv env:strv timeout:i64",
      "run a hook in the runtime's namespaces, the container's state on its stdin"),
+    ("send_listener", "pidfd_getfd+sendmsg", "path:str metadata:str",
+     "take the seccomp listener out of the init and send it to the agent, with the container's state"),
     ("receive_console", "recvmsg", "relay:u32", "take the pty's master from init; pass it on or relay it"),
     ("save_state", "rename", "path:str", "write state.json: the container is created"),
     ("write_pid_file", "rename", "path:str", "write the pid file"),
@@ -167,6 +172,9 @@ _INIT_KINDS = (
     ("home", "setenv", "uid:u32", "set HOME from the container's /etc/passwd"),
     ("find_executable", "faccessat2", "name:str path:str",
      "find the program in PATH, so that create can say it is missing"),
+    ("map_seccomp", "mmap", "filter:fd", "map the seccomp filter, so that its descriptor can go"),
+    ("seccomp", "seccomp", "flags:u32 notify:u32",
+     "load the seccomp filter; with notify the runtime takes its listener"),
     ("execute", "execve", "args:strv env:strv", "become the container's process"),
 )
 

@@ -20,6 +20,8 @@ MAGIC = "pyrunc-plan-1"
 REQUEST = 1
 READY = 2
 ERROR = 3
+LISTENER = 4
+_TYPES = (REQUEST, READY, ERROR, LISTENER)
 
 # answers: go on to init, and what `start` says
 GO_ON = b"A"
@@ -52,8 +54,8 @@ _RANGES = {
 class Message:
     """What init sent.
 
-    type: REQUEST, READY or ERROR; step: index in the plan's init steps, or NO_STEP; error: an errno or 0;
-    detail: what is requested, or the path or reason of the failure.
+    type: REQUEST, READY, ERROR or LISTENER; step: index in the plan's init steps, or NO_STEP; error: an errno or 0;
+    detail: what is requested, the path or reason of the failure, or the listener's number.
     """
 
     __slots__ = ("detail", "error", "step", "type")
@@ -146,7 +148,7 @@ def decode_message(data: bytes) -> Message:
     order = sys.byteorder
     length = int.from_bytes(data[12:16], order)
     kind = int.from_bytes(data[0:4], order)
-    if len(data) < HEADER_SIZE or len(data) != HEADER_SIZE + length or kind not in (REQUEST, READY, ERROR):
+    if len(data) < HEADER_SIZE or len(data) != HEADER_SIZE + length or kind not in _TYPES:
         raise PyruncError(f"a malformed message of {len(data)} bytes came from the container's init")
     return Message(
         kind,

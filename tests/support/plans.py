@@ -246,6 +246,31 @@ def _labels() -> LaunchPlan:
     return compiled(spec)
 
 
+def _seccomp() -> LaunchPlan:
+    spec = with_process(
+        user={"uid": 1000, "gid": 1000},
+        capabilities={"bounding": ["CAP_KILL"], "permitted": ["CAP_KILL"], "effective": ["CAP_KILL"]},
+    )
+    spec["linux"]["seccomp"] = {
+        "defaultAction": "SCMP_ACT_ERRNO",
+        "syscalls": [{"names": ["read", "write", "execve"], "action": "SCMP_ACT_ALLOW"}],
+    }
+    spec["hooks"] = {"startContainer": [{"path": "/hooks/start"}]}
+    return compiled(spec, command="create")
+
+
+def _notify() -> LaunchPlan:
+    spec = with_process(noNewPrivileges=True)
+    spec["linux"]["seccomp"] = {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "flags": ["SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"],
+        "listenerPath": "/run/agent.sock",
+        "listenerMetadata": "say so",
+        "syscalls": [{"names": ["mount"], "action": "SCMP_ACT_NOTIFY"}],
+    }
+    return compiled(spec, HostFacts(kernel=(5, 19)))
+
+
 CASES: dict[str, Callable[[], LaunchPlan]] = {
     "default": _default,
     "create-terminal": _create,
@@ -261,6 +286,8 @@ CASES: dict[str, Callable[[], LaunchPlan]] = {
     "labels": _labels,
     "scheduling": lambda: compiled(scheduled()),
     "scheduling-user-namespace": lambda: compiled(scheduled("user")),
+    "seccomp": _seccomp,
+    "seccomp-notify": _notify,
 }
 
 

@@ -19,7 +19,8 @@ PACKAGE = Path(pyrunc.__file__).parent
 COLD = {
     "pyrunc.cli", "pyrunc.commands.bundle", "pyrunc.libcontainer.example", "pyrunc.libcontainer.explain",
     "pyrunc.libcontainer.features", "pyrunc.libcontainer.show", "pyrunc.libcontainer.showtimeline",
-    "pyrunc.libcontainer.showvalues", "pyrunc.libcontainer.spectypes", "pyrunc._generated.schemas",
+    "pyrunc.libcontainer.showvalues", "pyrunc.libcontainer.seccomp.compiler", "pyrunc.libcontainer.seccomp.enosys",
+    "pyrunc.libcontainer.spectypes", "pyrunc._generated.schemas",
 }  # fmt: skip
 
 

@@ -29,7 +29,8 @@ _LABELS = frozenset(("apparmorProfile", "selinuxLabel"))
 def compile_launch(spec: dict[str, Any], options: LaunchOptions, facts: HostFacts) -> LaunchPlan:
     """The plan that launches the container of a validated spec (spec.load).
 
-    Slots that the runtime fills before the clone: `namespace:TYPE`, `source:N` (N is the mount's index), `start`.
+    Slots that the runtime fills before the clone: `namespace:TYPE`, `source:N` (N is the mount's index), `start`,
+    `seccomp`.
     Requests that it answers: `maps`, `oom_score_adj`, `create_runtime`, `limits`.
     Raises PyruncError with the JSON pointer of what can't be carried out.
     """
@@ -40,6 +41,10 @@ def compile_launch(spec: dict[str, Any], options: LaunchOptions, facts: HostFact
             pointer="/linux/namespaces",
             hint="pyrunc spec --rootless makes such a configuration",
         )
+    if context.linux.get("seccomp"):
+        from .seccomp import compile_profile
+
+        compile_profile(context)
     context.before("state_dir", options.state_dir)
     if not _LABELS.isdisjoint(context.process) or "mountLabel" in context.linux:
         from .labels import require_modules

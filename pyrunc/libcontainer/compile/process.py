@@ -13,6 +13,7 @@ from .namespaces import DENIED, setgroups_allowed
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .context import Context
+    from .seccomp import Filter
 
 # Where the configuration names none.
 _UMASK = 0o022
@@ -41,14 +42,22 @@ def compile_process(context: Context) -> None:
     if process.get("noNewPrivileges"):
         context.add("no_new_privileges", pointer="/process/noNewPrivileges")
     sets = capability_sets(context)
+    filter = None
+    held = 0
+    if context.linux.get("seccomp"):
+        from .seccomp import Filter
+
+        filter = Filter(context, sets)
+        held = filter.held
     if sets is not None:
         context.add("bounding", sets.bounding, pointer="/process/capabilities/bounding")
     _user(context)
     if sets is not None:
-        context.add(
-            "capabilities", sets.effective, sets.permitted, sets.inheritable, pointer="/process/capabilities"
-        )
+        effective, permitted = sets.effective | held, sets.permitted | held
+        context.add("capabilities", effective, permitted, sets.inheritable, pointer="/process/capabilities")
         context.add("ambient", sets.ambient, pointer="/process/capabilities/ambient")
+    elif held:
+        context.add("capabilities", held, held, 0, pointer="/linux/seccomp")
     umask = user.get("umask")
     context.add(
         "umask", _UMASK if umask is None else umask, pointer="" if umask is None else "/process/user/umask"
@@ -59,7 +68,12 @@ def compile_process(context: Context) -> None:
     args = tuple(process["args"])
     context.add("find_executable", args[0], _path_of(env), pointer="/process/args/0")
     context.add("keep_fds", _FIRST_FD + context.options.preserve_fds)
-    _start(context, args, env)
+    if filter is not None:
+        filter.map()
+    if filter is not None and filter.notifies:
+        filter.load()
+        filter = None
+    _start(context, args, env, filter)
 
 
 def _limits(context: Context) -> None:
@@ -128,8 +142,9 @@ def _path_of(env: tuple[str, ...]) -> str:
     return ""
 
 
-def _start(context: Context, args: tuple[str, ...], env: tuple[str, ...]) -> None:
-    """Say that all is ready, wait for the start, run the startContainer hooks and become the program."""
+def _start(context: Context, args: tuple[str, ...], env: tuple[str, ...], filter: Filter | None) -> None:
+    """Say that all is ready, wait for the start, load the seccomp filter that is not loaded yet, run the
+    startContainer hooks and become the program."""
     options = context.options
     context.phase = "ready"
     context.add("ready")
@@ -138,5 +153,7 @@ def _start(context: Context, args: tuple[str, ...], env: tuple[str, ...]) -> Non
         context.serve("ready", "write_pid_file", options.pid_file)
     context.phase = "start"
     context.add("await_start", "start" if options.command == "create" else None)
+    if filter is not None:
+        filter.load()
     hooks.container_hooks(context, "startContainer", "created")
     context.add("execute", args, env, pointer="/process/args")

@@ -133,7 +133,8 @@ def test_bundle_with_every_sort_of_problem(tmp_path):
     value["process"]["capabilities"]["bounding"].append("CAP_SYS_ADMN")
     value["process"]["cwd"] = "relative"
     value["linux"]["namespaces"].append({"type": "pid"})
-    value["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW"}
+    value["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_NOTIFY"}
+    value["linux"]["intelRdt"] = {}
     value["linux"]["maskedPath"] = []
     problems = explain.validate_bundle(bundle_with(tmp_path, value, rootfs=False))
     assert [(problem.severity, problem.pointer, problem.nearest) for problem in problems] == [
@@ -141,7 +142,8 @@ def test_bundle_with_every_sort_of_problem(tmp_path):
         (WARNING, "/process/capabilities/bounding/2", "CAP_SYS_ADMIN"),
         (ERROR, "/root/path", ""),
         (ERROR, "/linux/namespaces/8", ""),
-        (ERROR, "/linux/seccomp", ""),
+        (ERROR, "/linux/seccomp/defaultAction", ""),
+        (ERROR, "/linux/intelRdt", ""),
         (WARNING, "/linux/maskedPath", "maskedPaths"),
     ]
 

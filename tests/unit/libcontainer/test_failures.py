@@ -103,3 +103,8 @@ def test_an_oom_kill_is_told(tmp_path: Path) -> None:
     (tmp_path / "memory.events").write_text("oom 1\noom_kill 0\n")
     assert "signal 9" in failures.of_death(2, 9, str(tmp_path)).message
     assert "OOM" not in failures.of_init(HOOK, 0, "signal 9", str(tmp_path)).message
+
+
+def test_a_hook_that_a_signal_ended_in_go_s_words() -> None:
+    line = failures.of_init(HOOK, 0, "killed by signal 31, stdout: , stderr: ").line()
+    assert "error running startContainer hook #1: signal: bad system call, stdout: , stderr: " in line

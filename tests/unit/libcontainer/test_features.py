@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import jsonschema
+import pytest
 
 from pyrunc.libcontainer import features
 from pyrunc.libcontainer.example import example
@@ -39,3 +41,27 @@ def test_the_options_that_the_specification_asks_for_are_listed() -> None:
     assert options == sorted(set(options))
     for word in ("bind", "rbind", "ro", "rro", "rnosuid", "nosymfollow", "tmpcopyup", "shared", "runbindable"):
         assert word in options
+
+
+def test_seccomp_is_what_is_built_in_and_what_the_kernel_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    structure = features.features()
+    seccomp = structure["linux"]["seccomp"]
+    assert seccomp["enabled"] is True
+    assert {"SCMP_ACT_NOTIFY", "SCMP_ACT_KILL_PROCESS"} <= set(seccomp["actions"])
+    assert "SCMP_CMP_MASKED_EQ" in seccomp["operators"]
+    assert set(seccomp["supportedFlags"]) <= set(seccomp["knownFlags"])
+    assert structure["annotations"]["io.github.seccomp.libseccomp.version"].startswith("2.")
+    profile = {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "architectures": seccomp["archs"],
+        "flags": [name for name in seccomp["knownFlags"] if "KILLABLE" not in name],
+        "syscalls": [{"names": ["mkdir"], "action": name} for name in seccomp["actions"] if "NOTIFY" not in name],
+    }
+    config = example()
+    config["linux"]["seccomp"] = profile
+    assert problems(config) == []
+    monkeypatch.setitem(sys.modules, "pyrunc._seccomp", None)
+    monkeypatch.delattr("pyrunc._seccomp", raising=False)
+    structure = features.features()
+    assert structure["linux"]["seccomp"] == {"enabled": False}
+    assert "io.github.seccomp.libseccomp.version" not in structure["annotations"]

@@ -96,8 +96,8 @@ def test_a_detail_of_foreign_bytes_is_shown_as_far_as_it_goes() -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"", message(1, 0, 0, b"")[:-1], message(1, 0, 0, b"ab", 3), message(0, 0, 0, b""), message(4, 0, 0, b"")],
-    ids=["empty", "short", "length", "type-0", "type-4"],
+    [b"", message(1, 0, 0, b"")[:-1], message(1, 0, 0, b"ab", 3), message(0, 0, 0, b""), message(5, 0, 0, b"")],
+    ids=["empty", "short", "length", "type-0", "type-5"],
 )
 def test_malformed_messages(data: bytes) -> None:
     with pytest.raises(PyruncError, match="malformed"):

@@ -1,0 +1,96 @@
+"""linux.seccomp: where in the plan the filter is compiled, mapped and loaded.
+
+Whatever the init does once the filter is loaded, the filter judges, so nearly everything is done before. Then the
+filter is loaded after the wait for the start, and a profile need not allow what pyrunc's own init calls. There are two
+exceptions. With SCMP_ACT_NOTIFY the agent gets its descriptor when the container is created, so the filter comes before
+`ready`. And without no_new_privs the kernel wants CAP_SYS_ADMIN (seccomp(2)), which is kept until then and dropped
+behind it: `capset` is the one call that a profile has to allow for us besides `execve`, as with runc.
+"""
+
+from __future__ import annotations
+
+from ...report import PyruncError
+from ..capabilities import NAMES
+from ..seccomp.words import FLAGS, NEW_LISTENER, NOTIFY, WAIT_KILLABLE_RECV
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .capabilities import CapabilitySets
+    from .context import Context
+
+_POINTER = "/linux/seccomp"
+_SLOT = "seccomp"
+_SYS_ADMIN = 1 << NAMES.index("CAP_SYS_ADMIN")
+# seccomp(2): WAIT_KILLABLE_RECV came with 5.19, all others before the oldest kernel that pyrunc runs on.
+_WAIT_KILLABLE_KERNEL = (5, 19)
+
+
+def compile_profile(context: Context) -> None:
+    """The runtime's step that gets the filter, compiled or from the cache. It goes before all that has an effect: in
+    the launcher it may hand the command over to the ordinary build, which then begins anew."""
+    profile = context.linux.get("seccomp")
+    if profile:
+        names = {name for rule in profile.get("syscalls") or () for name in rule["names"]}
+        context.before("compile_seccomp", _SLOT, profile["defaultAction"], len(names), 0, pointer=_POINTER)
+
+
+class Filter:
+    """The steps that load the filter of a configuration that has one.
+
+    notifies: the filter has a listener, so that it is loaded before `ready`; else after the wait for the start.
+    held: the capabilities that have to last until then although the configuration does not give them.
+    """
+
+    __slots__ = ("_context", "_sets", "held", "notifies")
+
+    def __init__(self, context: Context, sets: CapabilitySets | None) -> None:
+        profile = context.linux["seccomp"]
+        self._context = context
+        self._sets = sets
+        self.notifies = any([rule["action"] == NOTIFY for rule in profile.get("syscalls") or ()])
+        self.held = 0
+        if not context.process.get("noNewPrivileges"):
+            # Without `capabilities` in the configuration, root has them all and another user has none in effect.
+            has = 0 if (context.process.get("user") or {}).get("uid", 0) else _SYS_ADMIN
+            if sets is not None:
+                has = sets.effective & sets.permitted
+            self.held = _SYS_ADMIN & ~has
+
+    def map(self) -> None:
+        """Map the filter, whose descriptor a waiting container is not to hold."""
+        self._context.add("map_seccomp", _SLOT, pointer=_POINTER)
+
+    def load(self) -> None:
+        """Load the filter, and drop what was held for it."""
+        context, sets = self._context, self._sets
+        context.add("seccomp", self._flags(), int(self.notifies), pointer=_POINTER)
+        if self.notifies:
+            profile = context.linux["seccomp"]
+            metadata = profile.get("listenerMetadata") or ""
+            context.serve(
+                "seccomp", "send_listener", profile["listenerPath"], metadata, pointer=_POINTER + "/listenerPath"
+            )
+        if not self.held:
+            return
+        if sets is None:
+            context.add("capabilities", 0, 0, 0, pointer=_POINTER)
+        else:
+            context.add(
+                "capabilities", sets.effective, sets.permitted, sets.inheritable, pointer="/process/capabilities"
+            )
+
+    def _flags(self) -> int:
+        """seccomp(2)'s flags: those of the configuration, or SPEC_ALLOW where it names none at all, as with runc."""
+        words = self._context.linux["seccomp"].get("flags")
+        if words is None:
+            words = ("SECCOMP_FILTER_FLAG_SPEC_ALLOW",)
+        flags = NEW_LISTENER if self.notifies else 0
+        for index, word in enumerate(words):
+            if word == WAIT_KILLABLE_RECV and self._context.facts.kernel < _WAIT_KILLABLE_KERNEL:
+                raise PyruncError(
+                    f"seccomp flag {word} is not supported by this kernel",
+                    pointer=f"{_POINTER}/flags/{index}",
+                    hint="Linux 5.19 has it",
+                )
+            flags |= FLAGS[word]
+        return flags

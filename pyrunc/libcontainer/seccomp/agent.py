@@ -1,0 +1,68 @@
+"""The listener of SCMP_ACT_NOTIFY: taken out of the init and sent to the agent (config-linux.md, Seccomp). Hot.
+
+The init can't send it: from the moment on at which it exists, each of its system calls may wait for the agent. So the
+init tells the number that the listener will have before it loads the filter, and the runtime takes a copy.
+"""
+
+from __future__ import annotations
+
+import errno
+import posix
+
+from ... import jsonio, native
+from ...report import PyruncError
+from ...settings import SPEC_VERSION
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..state import Record
+
+# How long to wait between two looks, in milliseconds. Loading a filter takes a fraction of one.
+_PAUSE = 1
+
+
+def take(sync: int, pidfd: int, number: int) -> int:
+    """A copy of the listener that the init gets at descriptor `number`; -1 where the init failed to get it, which its
+    next message tells. sync: the socket to the init. Raises OSError. pidfd_getfd(2)."""
+    told = False
+    while True:
+        try:
+            return native.pidfd_getfd(pidfd, number)
+        except OSError as error:
+            if error.errno == errno.ESRCH:
+                return -1
+            if error.errno != errno.EBADF:
+                raise
+        if told:
+            return -1
+        # A message may be the failure, or come from behind the filter: then the listener is there at a second look.
+        told = bool(native.poll([sync, pidfd], _PAUSE))
+
+
+def send(path: str, listener: int, record: Record, metadata: str) -> None:
+    """Send the container process state with the listener to the agent at `path`, an abstract name if it begins with @.
+
+    One connection for one state. Raises PyruncError in runc's words.
+    """
+    state = jsonio.loads(record.hook_state("creating"))
+    message = {"ociVersion": SPEC_VERSION, "fds": ["seccompFd"], "pid": record.pid}
+    if metadata:
+        message["metadata"] = metadata
+    message["state"] = state
+    try:
+        connection = native.connect(path, stream=True)
+    except OSError as error:
+        raise PyruncError(
+            f"failed to connect with seccomp agent specified in the seccomp profile: {path}",
+            errno=error.errno or 0,
+            hint="does the agent listen there?",
+        ) from error
+    try:
+        data = jsonio.dumps(message).encode("utf-8", "surrogateescape")
+        sent = native.send(connection, data, [listener])
+        while sent < len(data):  # descriptors go with the first part only
+            sent += native.send(connection, data[sent:])
+    except OSError as error:
+        raise PyruncError(f"cannot send seccomp fd to {path}", errno=error.errno or 0) from error
+    finally:
+        posix.close(connection)

@@ -1,0 +1,139 @@
+"""Compiled seccomp filters, kept between commands: a cached start reads one file, and loads no libseccomp. Hot.
+
+They lie in a directory of the state root that only its owner may read or write. A file is named by a hash of what its
+filter was made from, and says all of that itself, so that a chance of the hash costs time and nothing else: the lines
+are FORMAT, the file of libseccomp, what tells that file from a later one, the key, and the filter as hexadecimal.
+"""
+
+from __future__ import annotations
+
+import posix
+
+from ... import log
+from ..._generated.build import COMMIT, VERSION
+from .. import state
+from ..sysfiles import read_fd
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+FORMAT = "pyrunc-seccomp-1"
+DIRECTORY = state.PRIVATE + "seccomp"
+# A host has a profile or two for all of its containers; more files than this are not worth their memory on /run.
+MOST_FILES = 64
+
+# What of the profile the filter is made from; flags and listener are given with it, not in it.
+_MEMBERS = ("defaultAction", "defaultErrnoRet", "architectures", "syscalls")
+_HASH_PRIME = (1 << 61) - 1
+_OTHERS = 0o077
+_TYPE = 0o170000
+_REGULAR = 0o100000
+
+
+class UnsafeError(OSError):
+    """The cache, or a file in it, is not its user's alone."""
+
+
+def key(profile: Mapping[str, Any], kernel: tuple[int, int]) -> str:
+    """What a filter is made from, as one line: the profile, pyrunc, and the kernel, which libseccomp asks for what it
+    can do."""
+    parts = [FORMAT, VERSION, COMMIT, posix.uname().machine, kernel, *[profile.get(name) for name in _MEMBERS]]
+    return repr(parts)
+
+
+def lookup(root: str, profile: Mapping[str, Any], kernel: tuple[int, int]) -> bytes | None:
+    """The filter of a profile (compiler.compile_filter); None where it is not in the cache of the state root.
+
+    A cache that others than its user could have written to is not read, with a warning.
+    """
+    wanted = key(profile, kernel)
+    try:
+        text = _read(root, _name(wanted))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        log.warning(f"the cache of seccomp filters in {root}/{DIRECTORY} is not used: {error.strerror}")
+        return None
+    lines = text.split("\n")
+    if len(lines) != 6 or lines[0] != FORMAT or lines[3] != wanted or lines[2] != identity(lines[1]):
+        return None
+    return bytes.fromhex(lines[4])
+
+
+def store(root: str, profile: Mapping[str, Any], kernel: tuple[int, int], program: bytes, library: str) -> None:
+    """Put a filter into the cache of the state root, which is made where it is missing.
+
+    library: the file that libseccomp was loaded from. What fails is logged: a start does without a cache.
+    """
+    content = key(profile, kernel)
+    text = "\n".join([FORMAT, library, identity(library), content, program.hex(), ""])
+    try:
+        state.make_root(root)
+        try:
+            posix.mkdir(root + "/" + DIRECTORY, 0o700)
+        except FileExistsError:
+            pass
+        directory = _open(root)
+        try:
+            _make_room(directory)
+            state.replace(_name(content), text, 0o600, dir_fd=directory)
+        finally:
+            posix.close(directory)
+    except OSError as error:
+        log.debug(f"the seccomp filter is not cached: {error}")
+
+
+def identity(path: str) -> str:
+    """What tells a file from the one that an upgrade puts in its place; "" where there is none."""
+    try:
+        found = posix.stat(path)
+    except OSError:
+        return ""
+    return f"{found.st_dev}:{found.st_ino}:{found.st_size}:{found.st_mtime_ns}"
+
+
+def _name(content: str) -> str:
+    """A file's name: the text as a number, modulo a prime."""
+    return f"{int.from_bytes(content.encode(), 'little') % _HASH_PRIME:016x}"
+
+
+def _open(root: str) -> int:
+    directory = posix.open(
+        root + "/" + DIRECTORY, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
+    )
+    return _checked(directory)
+
+
+def _read(root: str, name: str) -> str:
+    directory = _open(root)
+    try:
+        # A FIFO in the file's place must not stop us.
+        flags = posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_CLOEXEC
+        fd = _checked(posix.open(name, flags, dir_fd=directory), _REGULAR)
+    finally:
+        posix.close(directory)
+    try:
+        return read_fd(fd)
+    finally:
+        posix.close(fd)
+
+
+def _checked(fd: int, kind: int = 0) -> int:
+    """The descriptor, where its file is of this type, ours, and nobody else's to read or write. Raises UnsafeError."""
+    found = posix.fstat(fd)
+    if found.st_uid != posix.geteuid() or found.st_mode & _OTHERS or (kind and found.st_mode & _TYPE != kind):
+        posix.close(fd)
+        raise UnsafeError(0, "others may have written to it")
+    return fd
+
+
+def _make_room(directory: int) -> None:
+    """Remove the oldest files where there are too many."""
+    names = posix.listdir(directory)
+    if len(names) < MOST_FILES:
+        return
+    times = [(posix.stat(name, dir_fd=directory, follow_symlinks=False).st_mtime_ns, name) for name in names]
+    for _, name in sorted(times)[: len(names) - MOST_FILES + 1]:
+        posix.unlink(name, dir_fd=directory)

@@ -1,0 +1,49 @@
+"""What a schema can't say of linux.seccomp; runc's words where runc refuses it too."""
+
+from __future__ import annotations
+
+from .words import NOTIFY, NUMBERED, WAIT_KILLABLE_RECV
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+_PLACE = "/linux/seccomp"
+
+
+def check_seccomp(profile: Mapping[str, Any], error: Callable[[str, str], None]) -> None:
+    """Report each contradiction in a profile that the schema accepts as `error(pointer, message)`."""
+    if profile["defaultAction"] == NOTIFY:
+        error(_PLACE + "/defaultAction", "SCMP_ACT_NOTIFY cannot be used as default action")
+    _number(profile, "defaultAction", "defaultErrnoRet", _PLACE, error)
+    notifies = False
+    for index, rule in enumerate(profile.get("syscalls") or ()):
+        at = f"{_PLACE}/syscalls/{index}"
+        _number(rule, "action", "errnoRet", at, error)
+        if rule["action"] == NOTIFY:
+            notifies = True
+            if "write" in rule["names"]:
+                # With runc the init has to write before the agent can answer. A profile shall not depend on pyrunc.
+                place = rule["names"].index("write")
+                error(f"{at}/names/{place}", "SCMP_ACT_NOTIFY cannot be used for the write syscall")
+    if notifies and not profile.get("listenerPath"):
+        error(_PLACE + "/listenerPath", "seccomp listenerPath is not set")
+    flags = profile.get("flags") or ()
+    if not notifies and WAIT_KILLABLE_RECV in flags:
+        at = f"{_PLACE}/flags/{flags.index(WAIT_KILLABLE_RECV)}"
+        error(at, f"{WAIT_KILLABLE_RECV} says nothing without SCMP_ACT_NOTIFY, and the kernel refuses it")
+
+
+def _number(
+    holder: Mapping[str, Any], action: str, name: str, at: str, error: Callable[[str, str], None]
+) -> None:
+    """The specification wants an errno refused with an action that takes none."""
+    number = holder.get(name)
+    if number is None:
+        return
+    most = NUMBERED.get(holder[action])
+    if most is None:
+        error(f"{at}/{name}", f"{name} is set, but {holder[action]} takes none: {' and '.join(NUMBERED)} do")
+    elif number > most:
+        error(f"{at}/{name}", f"{name} must be at most {most} with {holder[action]}, not {number}")

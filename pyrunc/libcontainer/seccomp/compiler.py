@@ -1,0 +1,217 @@
+"""linux.seccomp as a program for the kernel, by libseccomp (seccomp_init(3) and the other pages of its manual).
+
+Cold: the launcher hands a command that comes here over to the ordinary build, so it must not have had an effect yet.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ...report import PyruncError, pointer
+from . import cache
+from .enosys import Instruction, stub
+from .words import ACTIONS, ARCHITECTURES, FLAGS, NEW_LISTENER, NUMBERED, OPERATORS, WAIT_KILLABLE_RECV
+
+if TYPE_CHECKING:
+    from ..plan import LaunchPlan
+
+INSTRUCTION_SIZE = 8
+# BPF_MAXINSNS of linux/bpf_common.h
+MOST_INSTRUCTIONS = 4096
+
+_UNKNOWN = -1  # __NR_SCMP_ERROR
+_ATTR_CTL_OPTIMIZE = 8  # SCMP_FLTATR_CTL_OPTIMIZE: 2 is a binary tree
+_BINARY_TREE = 2
+# From so many names on a binary tree is asked for, as runc does it; libseccomp 2.5 fails at one without any rule.
+_MANY_NAMES = 32
+# With these by default the profile lists what is refused, and a system call that it doesn't know is none of its
+# business; a tracer answers for itself.
+_PERMISSIVE = ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_TRACE")
+
+
+def compile_filter(profile: Mapping[str, Any]) -> bytes:
+    """The filter of a valid linux.seccomp: an array of struct sock_filter, 8 bytes an instruction.
+
+    Rules are added as runc adds them: what says the default action, and system calls that this machine's libseccomp
+    doesn't know, are passed over; conditions of which two are about one argument are rules of their own.
+    Raises PyruncError with the pointer of what libseccomp refuses, and where libseccomp is not there.
+    """
+    library = _library()
+    default = _action(profile["defaultAction"], profile.get("defaultErrnoRet"))
+    tokens = _tokens(library, profile.get("architectures") or ())
+    context = library.lib.seccomp_init(default)
+    if context == library.ffi.NULL:
+        raise PyruncError("error creating filter", pointer="/linux/seccomp/defaultAction")
+    try:
+        for index, token in enumerate(tokens):
+            result = library.lib.seccomp_arch_add(context, token)
+            if result not in (0, -errno.EEXIST):
+                raise _refused("error adding architecture to seccomp filter", result, "architectures", index)
+        if sum([len(rule["names"]) for rule in profile.get("syscalls") or ()]) > _MANY_NAMES:
+            library.lib.seccomp_attr_set(context, _ATTR_CTL_OPTIMIZE, _BINARY_TREE)
+        for index, rule in enumerate(profile.get("syscalls") or ()):
+            _add_rule(library, context, default, rule, index)
+        program = _exported(library, context)
+    finally:
+        library.lib.seccomp_release(context)
+    program = _packed(_stub(library, profile, tokens)) + program
+    count = len(program) // INSTRUCTION_SIZE
+    if count > MOST_INSTRUCTIONS:
+        raise PyruncError(
+            f"the seccomp filter has {count} instructions: the kernel takes at most {MOST_INSTRUCTIONS}",
+            pointer="/linux/seccomp/syscalls",
+        )
+    return program
+
+
+def compile_cached(root: str, profile: Mapping[str, Any], kernel: tuple[int, int]) -> bytes:
+    """`compile_filter`, and the filter is put into the cache of the state root. Raises PyruncError."""
+    program = compile_filter(profile)
+    cache.store(root, profile, kernel, program, library_file())
+    return program
+
+
+def measure(plan: LaunchPlan, profile: Mapping[str, Any] | None) -> None:
+    """Tell the plan how many instructions its filter has, for `pyrunc plan`. Raises PyruncError."""
+    for step in plan.prepare:
+        if step.kind == "compile_seccomp" and profile:
+            step.args = (*step.args[:-1], len(compile_filter(profile)) // INSTRUCTION_SIZE)
+
+
+def library_file() -> str:
+    """The file that libseccomp was loaded from. Raises PyruncError."""
+    library = _library()
+    name = library.lib.library_file()
+    if name == library.ffi.NULL:
+        raise PyruncError("the file of libseccomp can't be told")
+    return os.fsdecode(library.ffi.string(name))
+
+
+def version() -> str:
+    """The version of libseccomp, as in "2.5.4"; "" where there is none."""
+    try:
+        found = _library().lib.seccomp_version()
+    except PyruncError:
+        return ""
+    return f"{found.major}.{found.minor}.{found.micro}"
+
+
+def known_architectures() -> list[str]:
+    """The architectures of the specification that libseccomp knows. Raises PyruncError."""
+    library = _library()
+    return [name for name in ARCHITECTURES if _token(library, name)]
+
+
+def supported_flags() -> list[str]:
+    """The flags of FLAGS that this kernel takes. Raises PyruncError."""
+    library = _library()
+    bits = {name: bit | (NEW_LISTENER if name == WAIT_KILLABLE_RECV else 0) for name, bit in FLAGS.items()}
+    return [name for name, bit in bits.items() if library.lib.flags_error(bit) == errno.EFAULT]
+
+
+def _library() -> Any:
+    """`pyrunc._seccomp`. Raises PyruncError where it was not built or libseccomp is gone."""
+    try:
+        from ... import _seccomp
+    except ImportError as error:
+        raise PyruncError(
+            f"seccomp: config provided but seccomp not supported: {error}",
+            pointer="/linux/seccomp",
+            hint="pyrunc needs libseccomp (Debian package: libseccomp2; libseccomp-dev to build it)",
+        ) from error
+    return _seccomp
+
+
+def _token(library: Any, name: str) -> int:
+    """libseccomp's number of an architecture; 0 where it doesn't know it."""
+    return int(library.lib.seccomp_arch_resolve_name(name.removeprefix("SCMP_ARCH_").lower().encode()))
+
+
+def _tokens(library: Any, names: list[str] | tuple[str, ...]) -> list[int]:
+    tokens = []
+    for index, name in enumerate(names):
+        token = _token(library, name)
+        if not token:
+            # Wording of runc.
+            raise PyruncError(
+                f"string {name} is not a valid arch for seccomp",
+                pointer=f"/linux/seccomp/architectures/{index}",
+                hint=f"libseccomp {version()} does not know it",
+            )
+        tokens.append(token)
+    return tokens
+
+
+def _action(name: str, number: int | None) -> int:
+    """The kernel's number of an action with its errno, EPERM where none is given."""
+    if name not in NUMBERED:
+        return ACTIONS[name]
+    return ACTIONS[name] | (errno.EPERM if number is None else number)
+
+
+def _refused(what: str, result: int, *place: str | int) -> PyruncError:
+    return PyruncError(what, errno=-result, pointer=pointer("linux", "seccomp", *place))
+
+
+def _add_rule(library: Any, context: Any, default: int, rule: Mapping[str, Any], index: int) -> None:
+    action = _action(rule["action"], rule.get("errnoRet"))
+    if action == default:
+        return
+    conditions = [
+        {
+            "arg": arg["index"],
+            "op": OPERATORS[arg["op"]],
+            "datum_a": arg["value"],
+            "datum_b": arg.get("valueTwo", 0),
+        }
+        for arg in rule.get("args") or ()
+    ]
+    indexes = [condition["arg"] for condition in conditions]
+    if len(set(indexes)) < len(indexes):
+        groups = [[condition] for condition in conditions]
+    else:
+        groups = [conditions]
+    for place, name in enumerate(rule["names"]):
+        number = library.lib.seccomp_syscall_resolve_name(name.encode())
+        if number == _UNKNOWN:
+            continue
+        for group in groups:
+            array = library.ffi.new("struct scmp_arg_cmp[]", group)
+            result = library.lib.seccomp_rule_add_array(context, action, number, len(group), array)
+            if result:
+                what = f"error adding seccomp filter rule for syscall {name}"
+                raise _refused(what, result, "syscalls", index, "names", place)
+
+
+def _exported(library: Any, context: Any) -> bytes:
+    fd = os.memfd_create("seccomp")
+    try:
+        result = library.lib.seccomp_export_bpf(context, fd)
+        if result:
+            raise _refused("error exporting BPF", result)
+        return os.pread(fd, os.fstat(fd).st_size, 0)
+    finally:
+        os.close(fd)
+
+
+def _stub(library: Any, profile: Mapping[str, Any], tokens: list[int]) -> list[Instruction]:
+    """What goes before the filter. The machine's own architecture is one of the profile's whether it says so or not."""
+    if profile["defaultAction"] in _PERMISSIVE:
+        return []
+    names = {name for rule in profile.get("syscalls") or () for name in rule["names"]}
+    last = {}
+    for token in dict.fromkeys([library.lib.seccomp_arch_native(), *tokens]):
+        numbers = [library.lib.seccomp_syscall_resolve_name_arch(token, name.encode()) for name in names]
+        # The numbers of what another architecture has and this one has not are negative.
+        number = max(numbers, default=0)
+        if number > 0:
+            last[token] = number
+    return stub(last)
+
+
+def _packed(program: list[Instruction]) -> bytes:
+    return b"".join([struct.pack("=HBBI", *instruction) for instruction in program])

@@ -1,0 +1,103 @@
+"""A seccomp agent: it takes listeners at a socket and answers what containers' processes ask (seccomp_unotify(2))."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import select
+import socket
+import struct
+import threading
+from collections.abc import Callable
+from typing import Any
+
+# struct seccomp_notif: id, pid, flags, then struct seccomp_data: nr, arch, instruction_pointer, args[6]
+NOTIFICATION = struct.Struct("=QII iIQ6Q")
+# struct seccomp_notif_resp: id, val, error, flags
+RESPONSE = struct.Struct("=QqiI")
+# _IOWR('!', 0, struct seccomp_notif), _IOWR('!', 1, struct seccomp_notif_resp)
+RECEIVE = 0xC0502100
+SEND = 0xC0182101
+CONTINUE = 1  # SECCOMP_USER_NOTIF_FLAG_CONTINUE
+
+# An answer: the value to return, or a negative errno, or None for the call to be made.
+Answer = int | None
+
+
+class Agent:
+    """An agent at an address, whose threads answer every call by `answer(number, args)`.
+
+    states: the container process states that came, as JSON values; fds: how many descriptors came with each; rest: what
+    came behind the first message of each connection. calls: the numbers of the calls that were asked about.
+    """
+
+    def __init__(self, address: str, answer: Callable[[int, tuple[int, ...]], Answer]) -> None:
+        self.answer = answer
+        self.states: list[dict[str, Any]] = []
+        self.fds: list[int] = []
+        self.calls: list[int] = []
+        self.failure = ""
+        self._end, self._ended = os.pipe()
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.bind(address)
+        self._socket.listen()
+        self._threads = [threading.Thread(target=self._serve)]
+        self._threads[0].start()
+
+    def close(self) -> None:
+        """End; calls that wait for an answer, and those to come, fail with ENOSYS."""
+        os.close(self._ended)
+        for thread in self._threads:
+            thread.join()
+        os.close(self._end)
+        self._socket.close()
+        assert not self.failure, self.failure
+
+    def _readable(self, fd: int) -> bool:
+        """Wait for `fd`; false where the agent is to end."""
+        return self._end not in select.select([fd, self._end], [], [])[0]
+
+    def _serve(self) -> None:
+        while self._readable(self._socket.fileno()):
+            connection, _ = self._socket.accept()
+            with connection:
+                data, fds, _, _ = socket.recv_fds(connection, 1 << 16, 4)
+                while part := connection.recv(1 << 16):
+                    data += part
+            self.states.append(json.loads(data))
+            self.fds.append(len(fds))
+            thread = threading.Thread(target=self._listen, args=(fds[0],))
+            self._threads.append(thread)
+            thread.start()
+
+    def _listen(self, listener: int) -> None:
+        poll = select.poll()
+        poll.register(listener, select.POLLIN)
+        poll.register(self._end, select.POLLIN)
+        try:
+            while True:
+                ready = dict(poll.poll())
+                if self._end in ready or not ready[listener] & select.POLLIN:
+                    return
+                self._answer_one(listener)
+        except Exception as error:
+            self.failure = repr(error)
+        finally:
+            os.close(listener)
+
+    def _answer_one(self, listener: int) -> None:
+        buffer = bytearray(NOTIFICATION.size)
+        try:
+            fcntl.ioctl(listener, RECEIVE, buffer)
+            id, _, _, number, _, _, *args = NOTIFICATION.unpack(buffer)
+            self.calls.append(number)
+            value = self.answer(number, tuple(args))
+            answer = RESPONSE.pack(id, 0, 0, CONTINUE) if value is None else RESPONSE.pack(
+                id, max(value, 0), min(value, 0), 0
+            )
+            fcntl.ioctl(listener, SEND, answer)
+        except OSError as error:
+            if error.errno != errno.ENOENT:  # whoever asked has ended
+                raise
