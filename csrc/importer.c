@@ -43,28 +43,12 @@ static PyObject *make_extension(const struct frozen_module *entry)
     return module;
 }
 
-/* Give a module the attributes that `from . import x` in it, and in its children, needs. */
-static int set_package(PyObject *module, const struct frozen_module *entry)
-{
-    const char *dot = strrchr(entry->name, '.');
-    size_t length = entry->kind == FROZEN_PACKAGE ? strlen(entry->name) : dot ? (size_t)(dot - entry->name) : 0;
-    PyObject *package = PyUnicode_FromStringAndSize(entry->name, (Py_ssize_t)length);
-    int failed = package == NULL || PyObject_SetAttrString(module, "__package__", package) < 0;
-    Py_XDECREF(package);
-    if (failed || entry->kind != FROZEN_PACKAGE)
-        return -failed;
-    PyObject *path = PyList_New(0);
-    failed = path == NULL || PyObject_SetAttrString(module, "__path__", path) < 0;
-    Py_XDECREF(path);
-    return -failed;
-}
-
 /* Run a frozen module. It is in sys.modules while it runs, so that modules can import each other in a circle. */
 static PyObject *run_frozen(const struct frozen_module *entry, PyObject *name)
 {
     PyObject *modules = PyImport_GetModuleDict();
     PyObject *module = PyModule_NewObject(name);
-    if (module == NULL || set_package(module, entry) < 0 || PyDict_SetItem(modules, name, module) < 0) {
+    if (module == NULL || PyDict_SetItem(modules, name, module) < 0) {
         Py_XDECREF(module);
         return NULL;
     }
@@ -123,47 +107,25 @@ static PyObject *load(PyObject *name)
     return module;
 }
 
+/* Not PyImport_GetModule, which asks the module for a spec that it has not; that is an exception made in vain. */
 static PyObject *import_absolute(PyObject *name)
 {
-    PyObject *module = PyImport_GetModule(name);
+    PyObject *module = PyDict_GetItemWithError(PyImport_GetModuleDict(), name);
     if (module != NULL || PyErr_Occurred())
-        return module;
+        return Py_XNewRef(module);
     return load(name);
-}
-
-/* The absolute name of `from ..name import` in the module with these globals (PEP 328). */
-static PyObject *resolve(PyObject *name, PyObject *globals, int level)
-{
-    PyObject *package = globals == NULL ? NULL : PyDict_GetItemString(globals, "__package__");
-    if (package == NULL || !PyUnicode_Check(package)) {
-        PyErr_SetString(PyExc_ImportError, "relative import outside a package");
-        return NULL;
-    }
-    Py_ssize_t end = PyUnicode_GET_LENGTH(package);
-    for (int up = 1; up < level; up++) {
-        end = PyUnicode_FindChar(package, '.', 0, end, -1);
-        if (end < 0) {
-            PyErr_SetString(PyExc_ImportError, "relative import beyond the top package");
-            return NULL;
-        }
-    }
-    PyObject *base = PyUnicode_Substring(package, 0, end);
-    if (base == NULL || PyUnicode_GET_LENGTH(name) == 0)
-        return base;
-    PyObject *absolute = PyUnicode_FromFormat("%U.%U", base, name);
-    Py_DECREF(base);
-    return absolute;
 }
 
 /* `from package import item`: import the items that are modules and not yet imported. */
 static int import_items(PyObject *module, PyObject *module_name, PyObject *items)
 {
-    if (!PyObject_HasAttrString(module, "__path__"))
-        return 0;
+    PyObject *attributes = PyModule_GetDict(module);
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(items); i++) {
         PyObject *item = PyTuple_GET_ITEM(items, i);
-        if (PyObject_HasAttr(module, item))
+        if (PyDict_GetItemWithError(attributes, item) != NULL)
             continue;
+        if (PyErr_Occurred())
+            return -1;
         PyObject *name = PyUnicode_FromFormat("%U.%U", module_name, item);
         const char *text = name == NULL ? NULL : PyUnicode_AsUTF8(name);
         PyObject *child = text == NULL ? NULL : find(text) == NULL ? Py_NewRef(Py_None) : import_absolute(name);
@@ -175,7 +137,8 @@ static int import_items(PyObject *module, PyObject *module_name, PyObject *items
     return 0;
 }
 
-/* builtins.__import__(name, globals, locals, fromlist, level), as the import statement calls it. */
+/* builtins.__import__(name, globals, locals, fromlist, level), as the import statement calls it. The level is 0:
+ * generate/freeze.py has made every name absolute. */
 static PyObject *import_statement(PyObject *self, PyObject *const *args, Py_ssize_t count)
 {
     (void)self;
@@ -183,15 +146,14 @@ static PyObject *import_statement(PyObject *self, PyObject *const *args, Py_ssiz
         PyErr_SetString(PyExc_TypeError, "__import__ takes a name, globals, locals, fromlist and level");
         return NULL;
     }
-    PyObject *globals = args[1], *items = args[3];
-    int level = (int)PyLong_AsLong(args[4]);
-    if (level < 0 || PyErr_Occurred()) {
+    PyObject *name = args[0], *items = args[3];
+    long level = PyLong_AsLong(args[4]);
+    if (level != 0) {
         if (!PyErr_Occurred())
-            PyErr_SetString(PyExc_ValueError, "level must not be negative");
+            PyErr_SetString(PyExc_ValueError, "the launcher imports by absolute names only");
         return NULL;
     }
-    PyObject *name = level > 0 ? resolve(args[0], globals, level) : Py_NewRef(args[0]);
-    PyObject *module = name == NULL ? NULL : import_absolute(name);
+    PyObject *module = import_absolute(name);
     if (module != NULL && PyTuple_Check(items) && PyTuple_GET_SIZE(items) > 0) {
         if (import_items(module, name, items) < 0)
             Py_CLEAR(module);
@@ -203,7 +165,6 @@ static PyObject *import_statement(PyObject *self, PyObject *const *args, Py_ssiz
             Py_XDECREF(top);
         }
     }
-    Py_XDECREF(name);
     return module;
 }
 

@@ -5,8 +5,7 @@
 #include <Python.h>
 
 enum frozen_kind {
-    FROZEN_MODULE,
-    FROZEN_PACKAGE,
+    FROZEN_MODULE, /* or a package */
     FROZEN_EXTENSION, /* made by `init` */
     FROZEN_COLD,      /* only the ordinary build has it: importing it hands the command over */
 };
@@ -14,7 +13,7 @@ enum frozen_kind {
 struct frozen_module {
     const char *name;
     enum frozen_kind kind;
-    PyObject *code;                  /* of a module or package: either this */
+    PyObject *code;                  /* of a module: either this */
     const unsigned char *marshalled; /* or these */
     int size;
     PyObject *(*init)(void);

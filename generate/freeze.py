@@ -97,6 +97,19 @@ def survives_absence(node: ast.AST) -> bool:
     )
 
 
+def absolute(node: ast.ImportFrom, name: str, is_package: bool) -> str:
+    """The absolute name of the module that `from … import` in the module `name` is about (PEP 328)."""
+    above = name.split(".")[: len(name.split(".")) - node.level + is_package] if node.level else []
+    return ".".join([*above, *([node.module] if node.module else [])])
+
+
+def make_absolute(tree: ast.Module, name: str, is_package: bool) -> None:
+    """Write every relative import by its absolute name, so that the launcher need not work it out."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            node.module, node.level = absolute(node, name, is_package), 0
+
+
 def imports_of(tree: ast.Module, name: str, is_package: bool, root: Path = ROOT) -> list[tuple[int, str]]:
     """The absolute names that a module imports, with their lines; of `from package import x` also x if it is a module.
 
@@ -109,8 +122,7 @@ def imports_of(tree: ast.Module, name: str, is_package: bool, root: Path = ROOT)
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            above = name.split(".")[: len(name.split(".")) - node.level + is_package] if node.level else []
-            base = ".".join([*above, *([node.module] if node.module else [])])
+            base = absolute(node, name, is_package)
             children = [f"{base}.{alias.name}" for alias in node.names]
             names = [base, *(child for child in children if child in EXTENSIONS or source_of(child, root))]
         else:
@@ -145,6 +157,7 @@ def reach(entry: str = ENTRY, root: Path = ROOT) -> dict[str, tuple[ast.Module, 
         modules[name] = (tree, is_package)
         relative = path.relative_to(root)
         waiting += [(full, f"{relative}:{line}") for line, full in imports_of(tree, name, is_package, root)]
+        make_absolute(tree, name, is_package)
         above = name.rpartition(".")[0]
         if above:
             waiting.append((above, str(relative)))
@@ -169,8 +182,7 @@ def table(modules: dict[str, tuple[ast.Module, bool] | None], deep: bool) -> str
             declarations.append(f"PyObject *{EXTENSIONS[name]}(void);")
             rows.append(f'{{.name = "{name}", .kind = FROZEN_EXTENSION, .init = {EXTENSIONS[name]}}}')
         else:
-            kind = "FROZEN_PACKAGE" if module[1] else "FROZEN_MODULE"
-            row = f'.name = "{name}", .kind = {kind}'
+            row = f'.name = "{name}", .kind = FROZEN_MODULE'
             code = compiled(name, *module)
             try:
                 rows.append(f"{{{row}, .code = {writer.reference(code)}}}" if deep else "")
