@@ -50,6 +50,7 @@ def generate() -> None:
     # validators.py writes the schemas too, as Python literals: they are what the package has of spec-schemas.
     for script in ("validators", "argv"):
         subprocess.run([sys.executable, str(ROOT / "generate" / f"{script}.py")], check=True, cwd=ROOT)
+    subprocess.run([sys.executable, str(ROOT / "generate/steps.py"), str(GENERATED / "steps.py")], check=True)
 
 
 class BuildModules(build_py):

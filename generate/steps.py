@@ -1,4 +1,5 @@
-"""Make csrc/steps.gen.h from the table of step kinds: python3 generate/steps.py [OUTPUT].
+"""Make csrc/steps.gen.h from the table of step kinds: python3 generate/steps.py [OUTPUT]; with a name that ends in
+.py, the module pyrunc/_generated/steps.py: what carrying out a plan needs of the table, as constants.
 
 The header holds, for the kinds that the init carries out: an enum of their numbers on the wire, a struct of each
 kind's fields, the declaration of its function, and, where the including file asks by a macro, the table by which
@@ -14,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from pyrunc.libcontainer.stepkinds import INIT_KINDS, Kind  # noqa: E402
+from pyrunc.libcontainer.stepkinds import INIT_KINDS, KINDS, NUMBERS, Kind  # noqa: E402
 
 # C type of a field, by its type in the table
 C_TYPES = {
@@ -74,11 +75,23 @@ def header(kinds: tuple[Kind, ...]) -> str:
     )
 
 
+def module() -> str:
+    """The text of pyrunc/_generated/steps.py. Each value is a constant, so that importing it makes nothing."""
+    numbers = "".join(f"    {name!r}: {number},\n" for name, number in NUMBERS.items())
+    fields = "".join(f"    {kind.name!r}: {kind.fields!r},\n" for kind in KINDS.values())
+    return (
+        '"""Made by generate/steps.py from pyrunc/libcontainer/stepkinds.py: don\'t edit."""\n\n'
+        f"# The init's kinds: their numbers on the wire.\nNUMBERS: dict[str, int] = {{\n{numbers}}}\n\n"
+        "# The fields of every kind: name and type.\n"
+        f"FIELDS: dict[str, tuple[tuple[str, str], ...]] = {{\n{fields}}}\n"
+    )
+
+
 def main(argv: list[str]) -> int:
-    """Write the header to the path given, or to csrc/steps.gen.h."""
+    """Write the header or the module to the path given, or the header to csrc/steps.gen.h."""
     output = Path(argv[1]) if len(argv) > 1 else ROOT / "csrc" / "steps.gen.h"
     draft = output.with_suffix(f".{os.getpid()}")
-    draft.write_text(header(INIT_KINDS), encoding="utf-8")
+    draft.write_text(module() if output.suffix == ".py" else header(INIT_KINDS), encoding="utf-8")
     draft.replace(output)  # whole at once, for a compiler that runs at the same time
     return 0
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .stepkinds import INIT, KINDS
+from .._generated.steps import FIELDS, NUMBERS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,11 +44,11 @@ class Step:
     @property
     def actor(self) -> str:
         """Who carries the step out: `runtime` or `init`."""
-        return KINDS[self.kind].actor
+        return "init" if self.kind in NUMBERS else "runtime"
 
     def arg(self, name: str) -> Arg:
         """The value of the field called `name`; KeyError where the kind has no such field."""
-        for (field, _), value in zip(KINDS[self.kind].fields, self.args, strict=True):
+        for (field, _), value in zip(FIELDS[self.kind], self.args, strict=True):
             if field == name:
                 return value
         raise KeyError(name)
@@ -85,7 +85,7 @@ class LaunchPlan:
         """Every step in the order in which it happens: served steps stand behind the request they answer."""
         yield from self.prepare
         for step in self.init:
-            assert KINDS[step.kind].actor == INIT
+            assert step.kind in NUMBERS
             yield step
             if step.kind == "request":
                 yield from self.served.get(str(step.args[0]), ())

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import sys
 
+from .._generated.steps import FIELDS, NUMBERS
 from ..report import PyruncError
-from .stepkinds import KINDS, NUMBERS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def encode(
         body += map(str, step.on_errno)
         if step.level > MAX_LEVEL or len(step.on_errno) > MAX_ERRNOS:
             raise PyruncError("too many alternatives", step=step.kind, pointer=step.pointer)
-        for (name, type_), value in zip(KINDS[step.kind].fields, step.args, strict=True):
+        for (name, type_), value in zip(FIELDS[step.kind], step.args, strict=True):
             if type_ == "strv" and isinstance(value, tuple):
                 pointers += len(value) + 1
                 body.append(str(len(value)))

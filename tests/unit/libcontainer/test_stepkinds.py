@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pyrunc._generated import steps
 from pyrunc.libcontainer.stepkinds import INIT, INIT_KINDS, KINDS, NUMBERS, RUNTIME, RUNTIME_KINDS, Kind
 
 TYPES = {"u32", "u64", "i64", "str", "strv", "fd"}
@@ -41,3 +42,8 @@ def test_numbers_are_positions_among_the_init_s_kinds() -> None:
 
 def test_only_the_init_has_descriptor_fields() -> None:
     assert not [kind.name for kind in RUNTIME_KINDS if "fd" in {type for _, type in kind.fields}]
+
+
+def test_the_generated_constants_are_the_table() -> None:
+    assert steps.NUMBERS == NUMBERS
+    assert {name: kind.fields for name, kind in KINDS.items()} == steps.FIELDS
