@@ -44,6 +44,7 @@ NSFS_MAGIC = 0x6E736673
 PROC_SUPER_MAGIC = 0x9FA0
 CGROUP2_SUPER_MAGIC = 0x63677270
 SELINUX_MAGIC = 0xF97CFF8C
+RDTGROUP_SUPER_MAGIC = 0x07655821
 
 # struct sched_attr with the utilization clamps, as sched_setattr(2) has it since Linux 5.3
 _SCHED_ATTR_SIZE = 56

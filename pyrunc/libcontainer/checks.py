@@ -32,11 +32,8 @@ UNSUPPORTED = (
     ("mounts", "*", "uidMappings"),
     ("mounts", "*", "gidMappings"),
     ("linux", "netDevices"),
-    ("linux", "intelRdt"),
 )
 UNSUPPORTED_MOUNT_OPTIONS = ("idmap", "ridmap")
-# Fields that say something even when they are empty: an empty intelRdt makes a class of service of its own.
-_MEANT_EMPTY = (("linux", "intelRdt"),)
 
 # The sysctls of an ipc namespace (ipc_namespaces(7), kernel: ipc/ipc_sysctl.c); /proc/sys/fs/mqueue is its too.
 _IPC_SYSCTLS = frozenset((
@@ -446,7 +443,7 @@ def _unsupported(look: _Look) -> None:
 def _find_unsupported(look: _Look, value: Any, path: tuple[str, ...], depth: int, at: str) -> None:
     """Walk down one path of UNSUPPORTED. What is empty says nothing."""
     if depth == len(path):
-        if value in ("", [], {}) and path not in _MEANT_EMPTY:
+        if value in ("", [], {}):
             return
         name = ".".join([part for part in path if part != "*"])
         look.error(at, f"{name} is not supported yet")
@@ -475,6 +472,7 @@ CHECKS: tuple[tuple[Callable[[_Look], None], tuple[str, ...]], ...] = (
     (_devices, ("/linux/devices",)),
     _rare("process", "scheduler"),
     _rare("process", "execCPUAffinity"),
+    _rare("linux", "intelRdt"),
     _rare("linux", "memoryPolicy"),
     _rare("linux", "personality"),
     _rare("linux", "seccomp"),

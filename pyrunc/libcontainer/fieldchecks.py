@@ -22,6 +22,9 @@ _WITHOUT_NODES = ("MPOL_DEFAULT", "MPOL_LOCAL")
 _WITH_NODES = ("MPOL_BIND", "MPOL_INTERLEAVE", "MPOL_WEIGHTED_INTERLEAVE", "MPOL_PREFERRED_MANY")
 _LAST_NODE = 1023
 
+# What resctrl has besides classes of service.
+_RESCTRL_NAMES = (".", "..", "info", "mon_groups", "mon_data")
+
 
 def _scheduler(look: Look) -> None:
     """What sched_setattr(2) would refuse with a mere EINVAL. The first two are worded as by runc."""
@@ -90,9 +93,17 @@ def _seccomp(look: Look) -> None:
     check_seccomp(look.linux["seccomp"], look.error)
 
 
+def _intel_rdt(look: Look) -> None:
+    """The name of the class of service is one directory of resctrl (wording of runc), and none of its own."""
+    name = look.linux["intelRdt"].get("closID", "")
+    if name in _RESCTRL_NAMES or (name != "/" and "/" in name):
+        look.error("/linux/intelRdt/closID", f"invalid intelRdt.ClosID {shorten(name)}")
+
+
 FIELD_CHECKS: dict[str, Callable[[Look], None]] = {
     "scheduler": _scheduler,
     "execCPUAffinity": _cpu_affinity,
+    "intelRdt": _intel_rdt,
     "memoryPolicy": _memory_policy,
     "personality": _personality,
     "seccomp": _seccomp,

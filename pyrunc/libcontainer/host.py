@@ -139,12 +139,12 @@ def own_cgroup(proc_cgroup: str) -> str:
     return ""
 
 
-def cgroup2_mounts(mountinfo: str) -> list[str]:
-    """The mount points of type cgroup2 in a /proc/PID/mountinfo file (proc(5)), in its order."""
+def mount_points(mountinfo: str, fstype: str) -> list[str]:
+    """The mount points of a file system type in a /proc/PID/mountinfo file (proc(5)), in its order."""
     points = []
     for line in mountinfo.split("\n"):
         before, dash, after = line.partition(" - ")
-        if dash and after.startswith("cgroup2 "):
+        if dash and after.startswith(fstype + " "):
             points.append(_unescape(before.split(" ")[4]))
     return points
 
@@ -166,7 +166,7 @@ def _find_cgroup2() -> tuple[str, tuple[str, ...]]:
         controllers = _controllers(mount)
         if controllers is not None:
             return mount, controllers
-    for mount in cgroup2_mounts(_proc_file("/proc/self/mountinfo")):
+    for mount in mount_points(_proc_file("/proc/self/mountinfo"), "cgroup2"):
         controllers = _controllers(mount)
         if controllers is not None:
             return mount, controllers

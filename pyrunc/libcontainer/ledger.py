@@ -76,7 +76,8 @@ def read(path: str) -> list[Entry]:
 def undo(entries: Iterable[Entry], deleting: bool = False) -> None:
     """Undo the effects, the last one first. All are tried; PyruncError for the first that could not be undone.
 
-    deleting: the container was created, so what belongs to its caller (the pid file) stays.
+    deleting: the container was created, so what belongs to its caller stays: the pid file, and the class of service
+        that a closID names.
     """
     failure: PyruncError | None = None
     for entry in reversed(list(entries)):
@@ -135,6 +136,19 @@ def _undo_cgroup_parent(entry: Entry) -> None:
     files.remove_if_unused(entry["path"])
 
 
+def _undo_resctrl_group(entry: Entry) -> None:
+    from . import resctrl
+
+    resctrl.remove(entry["path"])
+
+
+def _undo_resctrl_clos(entry: Entry) -> None:
+    """A class of service that others may have come into meanwhile."""
+    from . import resctrl
+
+    resctrl.remove_unused(entry["path"])
+
+
 def _undo_process(entry: Entry) -> None:
     kill_process(entry["pid"], entry["startTime"])
 
@@ -174,7 +188,9 @@ _UNDO: dict[str, Callable[[Entry], None]] = {
     "state_dir": _undo_state_dir,
     "cgroup": _undo_cgroup,
     "cgroup_parent": _undo_cgroup_parent,
+    "resctrl_group": _undo_resctrl_group,
+    "resctrl_clos": _undo_resctrl_clos,
     "process": _undo_process,
     "pid_file": _undo_pid_file,
 }
-_OF_CALLER = ("pid_file",)
+_OF_CALLER = ("pid_file", "resctrl_clos")

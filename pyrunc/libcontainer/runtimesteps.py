@@ -130,6 +130,24 @@ def _cgroup_devices(launched: Launched, path: str, rules: tuple[str, ...]) -> No
     devices.attach(launched.cgroup_fd, devices.assemble(rules))
 
 
+def _resctrl_group(launched: Launched, clos: str, make: int, schemata: tuple[str, ...]) -> None:
+    from . import resctrl
+
+    resctrl.prepare(clos, make, schemata, lambda effect, path: launched.written.record(effect, path=path))
+
+
+def _resctrl_monitor(launched: Launched, clos: str, group: str) -> None:
+    from . import resctrl
+
+    resctrl.monitor(clos, group, lambda effect, path: launched.written.record(effect, path=path))
+
+
+def _resctrl_assign(launched: Launched, clos: str, group: str) -> None:
+    from . import resctrl
+
+    resctrl.assign(clos, group, launched.pid)
+
+
 def _start_socket(launched: Launched, path: str) -> None:
     listener = native.listen(path)
     steps = launched.plan.init
@@ -306,6 +324,9 @@ HANDLERS: dict[str, Callable[..., None]] = {
     "cgroup_limit": _cgroup_limit,
     "cgroup_owner": _cgroup_owner,
     "cgroup_devices": _cgroup_devices,
+    "resctrl_group": _resctrl_group,
+    "resctrl_monitor": _resctrl_monitor,
+    "resctrl_assign": _resctrl_assign,
     "start_socket": _start_socket,
     "console_socket": _console_socket,
     "open_source": _open_source,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import stat
 
+from . import resctrl
 from .capabilities import NAMES
 from .compile import scheduling
 from .compile.constants import CLONE_FLAGS, PROPAGATION, RLIMITS
@@ -35,6 +36,7 @@ _MS_REC = 1 << 14
 _PROPAGATION_NAMES = {bit: "MS_" + name.upper() for name, bit in PROPAGATION.items() if not bit & _MS_REC}
 _PROPAGATION_NAMES[_MS_REC] = "MS_REC"
 _RLIMIT_NAMES = {number: name for name, number in RLIMITS.items()}
+_MAKING = {resctrl.FIND: "find", resctrl.OWN: "own", resctrl.SHARED: "shared"}
 _UNLIMITED = (1 << 64) - 1
 _ALL_CAPABILITIES = (1 << len(NAMES)) - 1
 
@@ -128,6 +130,10 @@ def _memory_flags(value: int) -> str:
     return flags(value, _names(scheduling.MEMORY_FLAGS))
 
 
+def _making(value: int) -> str:
+    return _MAKING.get(value, str(value))
+
+
 # How a field is written, by (kind, field), or by the field alone where it means the same everywhere.
 _FORMATS: dict[tuple[str, str], Callable[[int], str]] = {
     ("clone", "flags"): _clone,
@@ -142,6 +148,7 @@ _FORMATS: dict[tuple[str, str], Callable[[int], str]] = {
     ("", "propagation"): _propagation,
     ("propagation", "flag"): _propagation,
     ("root_propagation", "flag"): _propagation,
+    ("resctrl_group", "make"): _making,
     ("", "resource"): _resource,
     ("scheduler", "policy"): _policy,
     ("scheduler", "flags"): _scheduler_flags,

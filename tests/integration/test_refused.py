@@ -24,7 +24,6 @@ LATER: list[tuple[str, Any]] = [
     ("/linux/resources/hugepageLimits", [{"pageSize": "2MB", "limit": 0}]),
     ("/linux/resources/rdma", {"mlx5_1": {"hcaHandles": 1}}),
     ("/linux/resources/unified", {"pids.max": "10"}),
-    ("/linux/intelRdt", {"closID": "x"}),
     ("/linux/netDevices", {"eth0": {}}),
 ]
 

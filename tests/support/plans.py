@@ -271,6 +271,20 @@ def _notify() -> LaunchPlan:
     return compiled(spec, HostFacts(kernel=(5, 19)))
 
 
+def _rdt() -> LaunchPlan:
+    return compiled(
+        with_linux(
+            intelRdt={
+                "closID": "guaranteed",
+                "schemata": ["L2:0=f"],
+                "memBwSchema": "MB:0=20;1=70",
+                "l3CacheSchema": "L3:0=7f0;1=1f",
+                "enableMonitoring": True,
+            }
+        )
+    )
+
+
 CASES: dict[str, Callable[[], LaunchPlan]] = {
     "default": _default,
     "create-terminal": _create,
@@ -284,6 +298,7 @@ CASES: dict[str, Callable[[], LaunchPlan]] = {
     "limits": _limits,
     "process": _process,
     "labels": _labels,
+    "intel-rdt": _rdt,
     "scheduling": lambda: compiled(scheduled()),
     "scheduling-user-namespace": lambda: compiled(scheduled("user")),
     "seccomp": _seccomp,

@@ -51,6 +51,10 @@ def compile_launch(spec: dict[str, Any], options: LaunchOptions, facts: HostFact
 
         require_modules(context)
     compile_cgroup(context)
+    if "intelRdt" in context.linux:
+        from .rdt import compile_rdt
+
+        compile_rdt(context)
     join = open_joined(context)
     if options.console_socket:
         context.before("console_socket", options.console_socket, pointer="/process/terminal")

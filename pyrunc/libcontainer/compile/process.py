@@ -91,6 +91,10 @@ def _limits(context: Context) -> None:
         from . import scheduling
 
         scheduling.compile_scheduling(context)
+    if "intelRdt" in context.linux:
+        from . import rdt
+
+        rdt.assign(context)
     context.request("limits", pointer="/process/rlimits" if process.get("rlimits") else "")
     if process.get("oomScoreAdj") is not None and not context.userns:
         context.add("oom_score_adj", process["oomScoreAdj"], pointer="/process/oomScoreAdj")

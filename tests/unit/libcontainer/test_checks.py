@@ -296,13 +296,13 @@ def test_device_listed_twice():
 
 def test_unsupported_fields_are_refused_at_their_pointers():
     expected = {
-        "/mounts/1/uidMappings", "/mounts/1/gidMappings", "/linux/netDevices", "/linux/intelRdt",
+        "/mounts/1/uidMappings", "/mounts/1/gidMappings", "/linux/netDevices",
     }  # fmt: skip
     problems = check(full_config())
     assert {problem.pointer for problem in problems} == expected
     assert all(problem.message.endswith(" is not supported yet") for problem in problems)
     messages = {problem.pointer: problem.message for problem in problems}
-    assert messages["/linux/intelRdt"] == "linux.intelRdt is not supported yet"
+    assert messages["/linux/netDevices"] == "linux.netDevices is not supported yet"
     assert messages["/mounts/1/uidMappings"] == "mounts.uidMappings is not supported yet"
 
 
@@ -312,10 +312,6 @@ def test_empty_fields_ask_for_nothing():
     spec["linux"].update({"mountLabel": "", "netDevices": {}})
     spec["linux"]["resources"].update({"memory": {}, "cpu": {}, "hugepageLimits": [], "unified": {}})
     assert found(spec) == []
-
-
-def test_empty_intel_rdt_asks_for_something():
-    assert found(spec_with("linux.intelRdt", {})) == [(ERROR, "/linux/intelRdt")]
 
 
 def test_checks_leave_out_what_the_schema_refused():

@@ -120,3 +120,13 @@ def test_a_personality_has_no_flags() -> None:
     assert problems("linux", "personality", {"domain": "LINUX", "flags": ["ADDR_NO_RANDOMIZE"]}) == [
         ("/flags/0", 'personality flag "ADDR_NO_RANDOMIZE" is not supported')
     ]
+
+
+@pytest.mark.parametrize("name", ["", "/", "gold", "a.b"])
+def test_class_of_service(name: str) -> None:
+    assert problems("linux", "intelRdt", {"closID": name}) == []
+
+
+@pytest.mark.parametrize("name", [".", "..", "a/b", "/a", "info", "mon_groups", "mon_data"])
+def test_what_is_no_name_of_a_class_of_service(name: str) -> None:
+    assert problems("linux", "intelRdt", {"closID": name}) == [("/closID", f'invalid intelRdt.ClosID "{name}"')]

@@ -64,8 +64,8 @@ def test_in_userns() -> None:
     assert host.in_userns("0 1000 1\n1 100000 65536\n")
 
 
-def test_cgroup2_mounts_come_from_the_mount_table_unescaped() -> None:
-    assert host.cgroup2_mounts(MOUNTINFO) == ["/mnt/with space", "/mnt/again"]
+def test_mount_points_come_from_the_mount_table_unescaped() -> None:
+    assert host.mount_points(MOUNTINFO, "cgroup2") == ["/mnt/with space", "/mnt/again"]
 
 
 def test_the_mount_table_is_read_only_when_needed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -119,8 +119,8 @@ def test_refusal_by_a_check(tmp_path):
 
 def test_refusal_of_what_is_not_supported(tmp_path):
     value = runnable_config()
-    value["linux"]["intelRdt"] = full_config()["linux"]["intelRdt"]
-    assert refusal(tmp_path, value).line() == "linux.intelRdt is not supported yet (at /linux/intelRdt)"
+    value["linux"]["netDevices"] = full_config()["linux"]["netDevices"]
+    assert refusal(tmp_path, value).line() == "linux.netDevices is not supported yet (at /linux/netDevices)"
 
 
 def test_refusal_is_one_line(tmp_path):

@@ -1,0 +1,43 @@
+"""linux.intelRdt: the container's class of service. Imported where a configuration has it."""
+
+from __future__ import annotations
+
+from ..resctrl import FIND, OWN, SHARED
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .context import Context
+
+_POINTER = "/linux/intelRdt"
+
+
+def compile_rdt(context: Context) -> None:
+    """Make the class of service and the monitoring group.
+
+    The rules are those of config-linux.md, "IntelRdt".
+    """
+    rdt = context.linux["intelRdt"]
+    name = rdt.get("closID") or ""
+    schemata = tuple(
+        [line for line in (rdt.get("l3CacheSchema"), rdt.get("memBwSchema"), *(rdt.get("schemata") or ())) if line]
+    )
+    if not name:
+        make = OWN
+    else:
+        make = SHARED if schemata else FIND
+    clos, group = _names(context)
+    context.before("resctrl_group", clos, make, schemata, pointer=_POINTER)
+    if group:
+        context.before("resctrl_monitor", clos, group, pointer=_POINTER + "/enableMonitoring")
+
+
+def assign(context: Context) -> None:
+    """Have the init put into the groups; what it becomes and starts then is in them too."""
+    context.serve("limits", "resctrl_assign", *_names(context), pointer=_POINTER)
+
+
+def _names(context: Context) -> tuple[str, str]:
+    """The class of service, and the monitoring group or ""."""
+    rdt = context.linux["intelRdt"]
+    id = context.options.id
+    return rdt.get("closID") or id, id if rdt.get("enableMonitoring") else ""
