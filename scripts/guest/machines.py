@@ -42,7 +42,7 @@ def uml(work: Path, image: Path, site: Path, tree: Path, channel: int) -> tuple[
         str(UML), f"mem={UML_MEMORY >> 20}M", f"uml_dir={work}", "umid=guest",
         f"ubd0={work}/root.cow,{image}", f"ubd1r={site}", f"ubd2r={modules}", f"ubd3={tree}",
         "con=null", "con0=null,fd:1", "ssl=null", f"ssl0=null,fd:{channel}",
-        "root=/dev/ubda", "rw", INIT, "pyrunc.guest=uml", "pyrunc.channel=ttyS0",
+        "root=/dev/ubda", "rw", "TERM=dumb", INIT, "pyrunc.guest=uml", "pyrunc.channel=ttyS0",
         "pyrunc.disks=/dev/ubdb,/dev/ubdc,/dev/ubdd",
     ]  # fmt: skip
     return args, {"TMPDIR": _memory_directory(work)}
@@ -68,7 +68,7 @@ def qemu(work: Path, image: Path, site: Path, tree: Path, channel: int) -> tuple
     args += ["-smp", "2", "-m", "2048", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
     args += ["-kernel", str(kernel / "vmlinuz"), "-initrd", str(kernel / "initrd"), "-append"]
     args += [
-        "console=ttyS0 loglevel=4 rw pyrunc.guest=qemu pyrunc.channel=ttyS1 "
+        "console=ttyS0 loglevel=4 rw TERM=dumb pyrunc.guest=qemu pyrunc.channel=ttyS1 "
         "pyrunc.disks=/dev/vdb,/dev/vdc,/dev/vdd panic=-1"
     ]
     args += ["-serial", f"file:{work}/serial", "-chardev", f"file,id=channel,path=/dev/fd/{channel}"]

@@ -32,18 +32,28 @@ HANG = {"uml": 120, "qemu": 600}
 TIMED_OUT = 124
 NO_RESULT = 125
 
+# How much of the console is shown where there is no result, in lines.
+SHOWN = 40
+
 LAST_LINE = re.compile(rb"^pyrunc-guest: exit (\d+)\r?$")
 
+# A guest that has said so says no more, and may not end either.
+PANIC = b"Kernel panic - not syncing"
 
-def follow(channel: int, seconds: float) -> int:
+
+def follow(channel: int, consoles: list[Path], seconds: float) -> int:
     """Print what comes from the guest until it tells pytest's exit code, and return that."""
     end = time.monotonic() + seconds
     rest = b""
     with selectors.DefaultSelector() as selector:
         selector.register(channel, selectors.EVENT_READ)
         while True:
-            if not selector.select(max(0, end - time.monotonic())):
+            if time.monotonic() > end:
                 return TIMED_OUT
+            if not selector.select(1):
+                if any(PANIC in path.read_bytes() for path in consoles if path.exists()):
+                    return NO_RESULT
+                continue
             data = os.read(channel, 65536)
             if not data:
                 sys.stdout.buffer.write(rest)
@@ -69,6 +79,14 @@ def end(guard: subprocess.Popen[bytes]) -> None:
         guard.wait()
 
 
+def tail(console: bytes) -> str:
+    """What is worth seeing of a console: its end, or the lines around a panic."""
+    where = console.find(PANIC)
+    before = (console if where < 0 else console[:where]).decode(errors="replace").splitlines()[-SHOWN:]
+    after = "" if where < 0 else console[where:].decode(errors="replace")
+    return "\n".join([*before, *after.splitlines()[:SHOWN]]) + "\n"
+
+
 def boot(machine: str, work: Path, arguments: list[str]) -> int:
     """Boot it, and end it when its tests have ended."""
     packages = site()
@@ -78,7 +96,8 @@ def boot(machine: str, work: Path, arguments: list[str]) -> int:
     args, environment = MACHINES[machine](work, image(), packages / "site.ext4", disk, writer)
     # A pid namespace of its own: however this ends, all of the guest's processes end with it.
     guard = ["setpriv", "--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--net"]
-    with open(work / "console", "wb") as console:
+    consoles = [work / "console", work / "serial"]
+    with open(consoles[0], "wb") as console:
         guest = subprocess.Popen(
             [*guard, *args],
             stdin=subprocess.DEVNULL,
@@ -92,16 +111,15 @@ def boot(machine: str, work: Path, arguments: list[str]) -> int:
     os.close(writer)
     seconds = float(os.environ.get("GUEST_SECONDS") or SECONDS[machine])
     try:
-        code = follow(reader, seconds)
+        code = follow(reader, consoles, seconds)
     finally:
         end(guest)
         os.close(reader)
     if code in (TIMED_OUT, NO_RESULT):
-        for name in ("console", "serial"):
-            if (work / name).exists():
-                sys.stderr.write("".join((work / name).read_text(errors="replace").splitlines(True)[-40:]))
-        what = f"has not finished in {seconds:.0f} s" if code == TIMED_OUT else "ended before its tests"
-        print(f"pyrunc-guest: the guest ({machine}) {what}; its console's last lines are above", file=sys.stderr)
+        for path in filter(Path.exists, consoles):
+            sys.stderr.write(tail(path.read_bytes()))
+        what = f"has not finished in {seconds:.0f} s" if code == TIMED_OUT else "ended before its tests did"
+        print(f"pyrunc-guest: the guest ({machine}) {what}; its console is above", file=sys.stderr)
     return code
 
 
