@@ -9,13 +9,13 @@ BIN := $(VENV)/bin
 SOURCES := pyproject.toml setup.py $(wildcard csrc/*.[ch] csrc/Makefile generate/*.py spec-schemas/*.json) \
 	$(shell find pyrunc -name '*.py' -not -path 'pyrunc/_generated/*') $(wildcard .git/logs/HEAD)
 
-.PHONY: help build install-dev test lint fuzz demo bench clean
+.PHONY: help build install-dev test lint fuzz demo clean
 help:
 	@echo 'make demo    build pyrunc and show what it does (root)'
 	@echo 'make test    everything that this machine can run; PYTEST="-k name" for less'
 	@echo 'make test-guest    tests/guest in a Debian guest with every limit (root); GUEST=qemu for all controllers'
 	@echo 'make lint    ruff and mypy'
-	@echo 'make bench   compare with runc and crun, and write the table of docs/performance.md (root)'
+	@echo 'make bench   compare the launcher with runc and crun, and write docs/performance.md (root, 6 minutes)'
 	@echo 'make build   build for the sources in place, as .venv/bin/pyrunc'
 	@echo 'make launcher, make install PREFIX=, make dist    the installed command (docs/launcher.md)'
 	@echo 'make clean   remove what was built'
@@ -46,10 +46,6 @@ demo: $(VENV)/.built
 	@PYTHON='$(PYTHON)' scripts/packages.sh demo
 	@scripts/demo.sh $(BIN)/pyrunc
 
-bench: $(VENV)/.built
-	@PYTHON='$(PYTHON)' scripts/packages.sh bench
-	@$(BIN)/python tests/bench/bench.py --write docs/performance.md
-
 clean:
 	$(MAKE) -C csrc clean
 	rm -rf $(VENV) build dist pyrunc.egg-info pyrunc/_generated pyrunc/_core.* tests/bench/out
@@ -57,3 +53,4 @@ clean:
 
 include launcher.mk
 include guest.mk
+include bench.mk

@@ -1,132 +1,227 @@
-"""`make bench`: pyrunc beside runc and crun, each command in turn within one run, in a pure cgroup2 namespace.
+"""`make bench`: the installed launcher beside the wheel, runc and crun, in a pure cgroup2 namespace.
 
-The runtimes take turns in every round, so that what disturbs the machine disturbs all of them. Needs root.
+The runtimes take turns within every round, so that what disturbs the machine disturbs all of them, and each measured
+start follows a start that is not measured, the same for all. Needs root. Nothing is asserted about a time.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import platform
 import shlex
 import shutil
-import statistics
-import subprocess
+import signal
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from tests import purev2
+from tests.bench import bundles, phases, table
+from tests.bench.bundles import Bundles
+from tests.bench.runtimes import Failed, Runtime, adopt_orphans, available_memory, build_spawn, pss, sweep
+from tests.bench.table import Measure, Samples
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(REPOSITORY))
-
-import _cffi_backend  # noqa: E402
-
-from pyrunc.libcontainer.example import example  # noqa: E402
-from tests import purev2  # noqa: E402
-
-SPAWN_SOURCE = Path(__file__).with_name("spawn.c")
-BUSYBOX = "/bin/busybox"
-BEGIN, END = "<!-- bench -->", "<!-- /bench -->"
-
-TIMES = ("--version", "run", "create", "state", "start", "kill", "delete")
-PEAK, WAITING = "peak RSS of run", "PSS of the waiting container"
-
-# One measure's values for each runtime: milliseconds, or KiB.
-Values = dict[str, dict[str, list[float]]]
+RESULTS = REPOSITORY / "tests/bench/out/results.json"
+SMALL, LARGE = "small set", "large set"
+WHEEL = "wheel"
+CLIENTS, CREATES = 8, 100
+# Growth stops before the machine has less memory left than this (KiB).
+RESERVE = 2 << 20
+# How the time is shared out; removing what was made takes the rest.
+SHARES = {SMALL: 0.15, LARGE: 0.15, "timeline": 0.03, "clients": 0.15, "growth": 0.42, "list": 0.05}
 
 
-class Runtime:
-    """A runtime's command and its state root."""
+class Bench:
+    """One run: the runtimes, where they work, and what was measured."""
 
-    def __init__(self, name: str, command: list[str], work: Path, spawn: Path) -> None:
-        self.name = name
-        self.command = command
-        self.spawn = spawn
-        self.output = work / f"{name}.out"
-        self.root = work / name
-        self.root.mkdir()
+    def __init__(self, commands: dict[str, list[str]], work: Path, options: argparse.Namespace) -> None:
+        self.options = options
+        self.work = work
+        self.prefix = f"pyrunc-bench-{os.getpid()}-"
+        self.runtimes = [Runtime(name, command, work) for name, command in commands.items()]
+        self.names = [runtime.name for runtime in self.runtimes]
+        # Each start follows one of this runtime, which nothing is measured of.
+        self.before = Runtime("before", commands.get("crun") or self.runtimes[-1].command, work)
+        self.sets = {SMALL: Samples(), LARGE: Samples()}
+        self.rounds: dict[str, int] = {}
+        self.phases: dict[str, list[phases.Phase]] = {}
+        self.latencies: dict[str, list[float]] = {}
+        self.note = ""
 
-    def __call__(self, *words: str) -> tuple[float, int]:
-        """Run a command; (milliseconds, peak RSS in KiB). Raises SystemExit with its output where it fails."""
-        line = [str(self.spawn), str(self.output), *self.command, "--root", str(self.root), *words]
-        done = subprocess.run(line, stdout=subprocess.PIPE, text=True, check=True)
-        nanoseconds, peak, code = (int(word) for word in done.stdout.split())
-        if code != 0:
-            raise SystemExit(f"{shlex.join(line[2:])} exited {code}:\n{self.output.read_text()}")
-        return nanoseconds / 1e6, peak
+    def measure(self) -> None:
+        """Everything, in order. Raises Failed where a runtime fails."""
+        self.bundles = {SMALL: bundles.small(self.work), LARGE: bundles.large(self.work)}
+        for name in self.sets:
+            self.timed(name, self.options.rounds, self.lives(name))
+        self.timed("timeline", self.options.rounds, self.timelines())
+        self.timed("clients", self.options.batches, self.batches())
+        self.timed("growth", self.options.containers, self.growth())
+        self.timed("list", self.options.rounds, self.lists())
+        self.sweep()
 
-    def version(self) -> str:
-        """The first line of its `--version`."""
-        self("--version")
-        return self.output.read_text().splitlines()[0]
+    def timed(self, name: str, most: int, rounds: Iterator[None]) -> None:
+        """Take at most that many rounds, and no new one after the phase's share of the time; always one."""
+        begin = time.monotonic()
+        deadline = begin + SHARES[name] * self.options.seconds
+        done = 0
+        for _ in rounds:
+            done += 1
+            if done >= most or time.monotonic() > deadline:
+                break
+        self.rounds[name] = done
+        print(f"{name}: {done} rounds in {time.monotonic() - begin:.0f} s", file=sys.stderr, flush=True)
+
+    def in_turn(self, runtimes: list[Runtime]) -> Iterator[list[Runtime]]:
+        """The runtimes in every order, over and over, so that each follows each of the others as often."""
+        return itertools.cycle([list(order) for order in itertools.permutations(runtimes)])
+
+    def sweep(self) -> None:
+        """Remove all that any of the runtimes made."""
+        sweep(self.prefix, [runtime.root for runtime in (*self.runtimes, self.before)])
+
+    def disturb(self) -> None:
+        """The start before a measured one."""
+        self.before("run", "--bundle", str(self.bundles[SMALL].short), self.prefix + "before")
+
+    def lives(self, name: str) -> Iterator[None]:
+        """Rounds of single commands: a `run`, and a container's life in one command after the other."""
+        for number, order in enumerate(self.in_turn(self.runtimes)):
+            for runtime in order:
+                # The first round warms the caches.
+                self.life(runtime, self.bundles[name], self.sets[name] if number else Samples())
+            if number:
+                yield
+
+    def life(self, runtime: Runtime, bundle: Bundles, samples: Samples) -> None:
+        """One round of one runtime."""
+
+        def note(measure: Measure, value: float) -> float:
+            samples.add(measure, runtime.name, value)
+            return value
+
+        id = self.prefix + runtime.name
+        self.disturb()
+        run = runtime("run", "--bundle", str(bundle.short), id)
+        note(table.RUN, run.milliseconds)
+        note(table.PEAK, run.peak)
+        note(table.VERSION, runtime("--version").milliseconds)
+        self.disturb()
+        create = note(table.CREATE, runtime("create", "--bundle", str(bundle.long), id).milliseconds)
+        note(table.STATE, runtime("state", id).milliseconds)
+        pid = json.loads(runtime.output.read_text())["pid"]
+        note(table.WAITING, pss(pid))
+        start = note(table.START, runtime("start", id).milliseconds)
+        note(table.KILL, runtime("kill", id, "KILL").milliseconds)
+        # The container is this process's child since its runtime ended.
+        os.waitpid(pid, 0)
+        delete = note(table.DELETE, runtime("delete", id).milliseconds)
+        note(table.LIFE, create + start + delete)
+
+    def batches(self) -> Iterator[None]:
+        """Rounds of 100 creates by 8 clients at once."""
+        for order in self.in_turn(self.runtimes):
+            for runtime in order:
+                self.disturb()
+                words = "create", "--bundle", str(self.bundles[SMALL].long), self.prefix + "%"
+                milliseconds = runtime(*words, clients=CLIENTS, count=CREATES).milliseconds
+                self.sets[SMALL].add(table.CLIENTS, runtime.name, CREATES / milliseconds * 1000)
+                self.sweep()
+                # The kernel takes their namespaces down in the background.
+                time.sleep(0.5)
+            yield
+
+    def growth(self) -> Iterator[None]:
+        """Rounds of one more container of every runtime; they stay. The wheel runs what the launcher runs."""
+        runtimes = [runtime for runtime in self.runtimes if runtime.name != WHEEL]
+        for number, order in enumerate(self.in_turn(runtimes)):
+            if available_memory() < RESERVE:
+                self.note = f" The machine bears no more than {number} containers of each: its memory is used up."
+                return
+            for runtime in order:
+                words = "create", "--bundle", str(self.bundles[SMALL].long), f"{self.prefix}{runtime.name}-{number}"
+                try:
+                    milliseconds = runtime(*words).milliseconds
+                except Failed as error:
+                    if not number:
+                        raise
+                    print(error, file=sys.stderr)
+                    self.note = f" {runtime.name} could not make more than {number} containers."
+                    return
+                self.latencies.setdefault(runtime.name, []).append(milliseconds)
+            yield
+
+    def lists(self) -> Iterator[None]:
+        """Rounds of `list` of the containers that growth has left; the wheel lists the launcher's."""
+        roots = {runtime.name: runtime.root for runtime in self.runtimes}
+        for number, order in enumerate(self.in_turn(self.runtimes)):
+            for runtime in order:
+                root = roots[table.SUBJECT if runtime.name == WHEEL else runtime.name]
+                milliseconds = runtime("list", root=root).milliseconds
+                if number:
+                    self.sets[SMALL].add(table.LIST, runtime.name, milliseconds)
+            if number:
+                yield
+
+    def timelines(self) -> Iterator[None]:
+        """Rounds of a `run` of the launcher that writes its timeline, of each set."""
+        runtime = self.runtimes[0]
+        file = self.work / "timeline.json"
+        runs: dict[str, list[list[phases.Phase]]] = {name: [] for name in self.sets}
+        while True:
+            for name, bundle in self.bundles.items():
+                self.disturb()
+                words = "run", "--timeline", str(file), "--bundle", str(bundle.short), self.prefix + "timeline"
+                run = runtime(*words)
+                runs[name].append(phases.phases(json.loads(file.read_text()), run.begin, run.end))
+                self.phases[name] = phases.medians(runs[name])
+            yield
+
+    def text(self, versions: str) -> str:
+        """The table, with all that belongs to it."""
+        made = self.rounds["growth"]
+        if made < self.options.containers and not self.note:
+            self.note = f" There was no time for {self.options.containers}."
+        small, large = self.sets[SMALL], self.sets[LARGE]
+        not_met = [
+            f"- {name}: {line}"
+            for name, samples, measures in ((SMALL, small, table.SMALL), (LARGE, large, table.LARGE))
+            for line in table.missed(samples, measures)
+        ]
+        counts = ", ".join(f"{name} {count}" for name, count in self.rounds.items())
+        return "\n".join(
+            [
+                f"{machine()}; {versions}. Rounds: {counts}.",
+                f"`list` shows {made} created containers of the runtime.{self.note}\n",
+                f"**Small set**\n\n{table.table(small, table.SMALL, self.names)}",
+                "**Large set**: 20 mounts, 14 capabilities, a user namespace\n",
+                table.table(large, table.LARGE, self.names),
+                "Missed goals:\n\n" + "\n".join(not_met) + "\n" if not_met else "All goals are met.\n",
+                f"Where the time of `pyrunc run /bin/true` goes:\n\n{phases.table(self.phases)}",
+                table.growth(self.latencies),
+            ]
+        )
 
 
-def measure(runtime: Runtime, bundles: tuple[Path, Path], id: str, values: Values) -> None:
-    """One round of a runtime: a whole `run`, and a container's life in single commands."""
-
-    def note(measure: str, value: float) -> None:
-        values.setdefault(measure, {}).setdefault(runtime.name, []).append(value)
-
-    note("--version", runtime("--version")[0])
-    short, long = bundles
-    milliseconds, peak = runtime("run", "--bundle", str(short), id)
-    note("run", milliseconds)
-    note(PEAK, peak)
-    note("create", runtime("create", "--bundle", str(long), id)[0])
-    note("state", runtime("state", id)[0])
-    pid = json.loads(runtime.output.read_text())["pid"]
-    note(WAITING, pss(pid))
-    note("start", runtime("start", id)[0])
-    note("kill", runtime("kill", id, "KILL")[0])
-    while alive(pid):
-        time.sleep(0.001)
-    note("delete", runtime("delete", id)[0])
+def machine() -> str:
+    """What the figures were taken on."""
+    return f"{os.cpu_count()} cores, {platform.machine()}, Linux {platform.release()}"
 
 
-def pss(pid: int) -> int:
-    """The proportional set size of a process in KiB (proc(5), smaps_rollup)."""
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1])
-    raise SystemExit(f"process {pid} has no memory")
-
-
-def alive(pid: int) -> bool:
-    """Whether a process is there and no zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def make_bundle(path: Path, *args: str) -> Path:
-    """A bundle of busybox. Its config is `spec`'s, without a terminal and without device rules.
-
-    crun sets its RLIMIT_MEMLOCK to load such rules, which not every machine that measures permits.
-    """
-    (path / "rootfs/bin").mkdir(parents=True)
-    shutil.copy(BUSYBOX, path / "rootfs/bin/busybox")
-    for name in ("true", "sleep"):
-        (path / "rootfs/bin" / name).symlink_to("busybox")
-    config = example()
-    config["ociVersion"] = "1.0.2"
-    config["process"]["terminal"] = False
-    config["process"]["args"] = list(args)
-    del config["linux"]["resources"]
-    (path / "config.json").write_text(json.dumps(config))
-    return path
-
-
-def commands(python: str, also: list[str]) -> dict[str, list[str]]:
-    """The runtimes to compare: pyrunc as its modules stand here, what is installed, and what was named."""
-    paths = [str(REPOSITORY), str(Path(_cffi_backend.__file__).parent)]
-    start = f"import sys; sys.path[:0] = {paths!r}; from pyrunc.main import entry; entry()"
-    found = {"pyrunc": [python, "-I", "-S", "-c", start]}
-    for word in also:
-        name, _, command = word.partition("=")
-        found[name] = shlex.split(command)
+def commands(options: argparse.Namespace) -> dict[str, list[str]]:
+    """The runtimes to compare, the one that is judged first. Raises SystemExit where there is nothing to measure."""
+    if not os.access(options.pyrunc, os.X_OK):
+        raise SystemExit(f"bench: no launcher at {options.pyrunc} (make bench builds it)")
+    found = {table.SUBJECT: [str(options.pyrunc.resolve())]}
+    if options.wheel:
+        found[WHEEL] = shlex.split(options.wheel)
     for name in ("runc", "crun"):
         program = shutil.which(name)
         if program:
@@ -134,71 +229,75 @@ def commands(python: str, also: list[str]) -> dict[str, list[str]]:
     return found
 
 
-def table(values: Values, names: list[str]) -> str:
-    """The results in Markdown: minimum, median and maximum, and pyrunc's median against the others'."""
-    others = [name for name in names if name != "pyrunc"]
-    head = ["", *(f"{name} min / med / max" for name in names), *(f"pyrunc : {name}" for name in others)]
-    lines = ["| " + " | ".join(head) + " |", "|---" + "|---:" * (len(head) - 1) + "|"]
-    for measure in (*TIMES, PEAK, WAITING):
-        unit = "ms" if measure in TIMES else "KiB"
-        digits = 1 if measure in TIMES else 0
-        cells = [f"{measure} ({unit})"]
-        medians = {}
-        for name in names:
-            got = values[measure][name]
-            medians[name] = statistics.median(got)
-            cells.append(f"{min(got):.{digits}f} / **{medians[name]:.{digits}f}** / {max(got):.{digits}f}")
-        cells += [f"{medians['pyrunc'] / medians[name]:.2f}" for name in others]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+def write(options: argparse.Namespace, bench: Bench, text: str) -> None:
+    """Put the results where the options want them: all values, the document's table, the plots."""
+    RESULTS.parent.mkdir(exist_ok=True)
+    everything: dict[str, Any] = {name: samples.values for name, samples in bench.sets.items()}
+    everything |= {"latencies": bench.latencies, "phases": bench.phases}
+    RESULTS.write_text(json.dumps(everything))
+    if options.write:
+        options.write.write_text(table.between_marks(options.write.read_text(), text))
+    if options.plots:
+        from tests.bench import plots
+
+        plots.startup(options.plots / "startup.png", bench.phases)
+        plots.latency(options.plots / "latency.png", bench.latencies)
 
 
-def machine(python: str) -> str:
-    """What the figures were taken on, in one sentence."""
-    version = subprocess.run([python, "--version"], capture_output=True, text=True, check=True).stdout.strip()
-    return f"{os.cpu_count()} cores, {platform.machine()}, Linux {platform.release()}, {version}"
+def stop(number: int, _: FrameType | None) -> None:
+    """End with what `finally` has to do."""
+    raise SystemExit(128 + number)
 
 
-def write(path: Path, text: str) -> None:
-    """Put the text between the marks of a document. Raises SystemExit where it has none."""
-    document = path.read_text()
-    head, begin, rest = document.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not begin or not end:
-        raise SystemExit(f"{path} has no {BEGIN} … {END}")
-    path.write_text(f"{head}{begin}\n{text}{end}{tail}")
+def clean(bench: Bench) -> None:
+    """Remove everything, whatever else the terminal says meanwhile."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    bench.sweep()
+
+
+def arguments(argv: list[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pyrunc", type=Path, default=REPOSITORY / "build/bench/usr/bin/pyrunc", help="the launcher")
+    parser.add_argument("--wheel", metavar="COMMAND", help="the wheel's command")
+    parser.add_argument("--rounds", type=int, default=40, help="at most")
+    parser.add_argument("--batches", type=int, default=5, help="of 100 creates, at most")
+    parser.add_argument("--containers", type=int, default=1000, help="of each runtime, at most")
+    parser.add_argument("--seconds", type=float, default=280, help="for all measuring")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="the document whose table is replaced")
+    parser.add_argument("--plots", type=Path, metavar="DIRECTORY", help="where the plots go (needs matplotlib)")
+    return parser.parse_args(argv)
 
 
 def main() -> None:
-    """Measure, print the table, and write it where that was asked for."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=30)
-    parser.add_argument("--python", default=os.path.realpath(sys.executable), help="the interpreter that runs pyrunc")
-    parser.add_argument("--also", action="append", default=[], metavar="NAME=COMMAND", help="one more runtime")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="the document whose table is replaced")
-    options = parser.parse_args()
+    """Measure, print the table, and write what was asked for."""
+    options = arguments(sys.argv[1:])
     if os.geteuid() != 0:
-        raise SystemExit("pyrunc: the bench starts containers: run it as root")
+        raise SystemExit("bench: it starts containers: run it as root")
+    if options.plots:
+        import matplotlib  # noqa: F401 (what is missing is better known before than after)
+    found = commands(options)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, stop)
     purev2.enter()
-    values: Values = {}
+    adopt_orphans()
     with tempfile.TemporaryDirectory(prefix="pyrunc-bench-") as name:
         work = Path(name)
-        spawn = work / "spawn"
-        subprocess.run(["musl-gcc", "-static", "-O2", "-o", str(spawn), str(SPAWN_SOURCE)], check=True)
-        bundles = make_bundle(work / "short", "true"), make_bundle(work / "long", "sleep", "1000")
-        runtimes = [Runtime(*item, work, spawn) for item in commands(options.python, options.also).items()]
-        versions = "; ".join(runtime.version() for runtime in runtimes)
-        for number in range(-2, options.rounds):
-            turn = number % len(runtimes)
-            for runtime in runtimes[turn:] + runtimes[:turn]:
-                # The first two rounds warm the caches.
-                measure(runtime, bundles, f"bench-{os.getpid()}-{runtime.name}", values if number >= 0 else {})
-    text = f"{machine(options.python)}; {versions}; {options.rounds} rounds.\n\n" + table(
-        values, [runtime.name for runtime in runtimes]
-    )
+        # The large set's ids have to get in.
+        work.chmod(0o711)
+        build_spawn(work)
+        bench = Bench(found, work, options)
+        try:
+            versions = "; ".join(runtime.version() for runtime in bench.runtimes if runtime.name != WHEEL)
+            bench.measure()
+        except Failed as error:
+            raise SystemExit(f"bench: {error}") from None
+        finally:
+            clean(bench)
+        text = bench.text(versions)
     print(text)
-    if options.write:
-        write(options.write, text)
+    write(options, bench, text)
 
 
 if __name__ == "__main__":

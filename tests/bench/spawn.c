@@ -1,14 +1,22 @@
-/* spawn OUT COMMAND…: runs a command to its end with stdin from /dev/null and stdout and stderr to the file OUT, and
- * prints how long it took (ns, CLOCK_MONOTONIC), its peak resident set (KiB) and its exit code.
+/* spawn OUT CLIENTS COUNT COMMAND…: runs a command COUNT times, CLIENTS at a time, each to its end, with stdin from
+ * /dev/null and stdout and stderr to the file OUT. An argument's % is the run's number, from 0 on.
+ *
+ * Prints when the first was started and the last had ended (ns, CLOCK_MONOTONIC), the largest peak resident set (KiB)
+ * and the first exit code that is not 0.
  *
  * It is small and static because the kernel counts what the caller had resident when it called execve as the
  * command's own peak. */
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+enum { ARGS = 64, LENGTH = 4096 };
 
 static long long now(void)
 {
@@ -17,27 +25,71 @@ static long long now(void)
     return ts.tv_sec * 1000000000LL + ts.tv_nsec;
 }
 
+/* argv with the number in place of each argument's first %; false where that is too long. */
+static int fill(char *words[ARGS], char text[LENGTH], int argc, char **argv, long number)
+{
+    size_t used = 0;
+    if (argc >= ARGS)
+        return 0;
+    for (int i = 0; i < argc; i++) {
+        const char *mark = strchr(argv[i], '%');
+        words[i] = argv[i];
+        if (!mark)
+            continue;
+        words[i] = text + used;
+        int length = snprintf(text + used, LENGTH - used, "%.*s%ld%s", (int)(mark - argv[i]), argv[i], number, mark + 1);
+        used += (size_t)length + 1;
+        if (length < 0 || used > LENGTH)
+            return 0;
+    }
+    words[argc] = NULL;
+    return 1;
+}
+
 int main(int argc, char **argv)
 {
-    if (argc < 3)
+    if (argc < 5)
         return 2;
+    long clients = atol(argv[2]), count = atol(argv[3]);
     int result = dup(1);
     int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    int out = open(argv[1], O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    int out = open(argv[1], O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0644);
     if (result < 0 || null < 0 || out < 0 || dup2(null, 0) < 0 || dup2(out, 1) < 0 || dup2(out, 2) < 0 ||
         fcntl(result, F_SETFD, FD_CLOEXEC) < 0)
         return 3;
+    static char text[LENGTH];
+    char *words[ARGS];
+    long started = 0, running = 0, peak = 0;
+    int code = 0;
     long long start = now();
-    pid_t pid = vfork();
-    if (pid == 0) {
-        execv(argv[2], argv + 2);
-        _exit(127);
+    while (running > 0 || (started < count && code == 0)) {
+        if (running < clients && started < count && code == 0) {
+            if (!fill(words, text, argc - 4, argv + 4, started))
+                return 4;
+            pid_t pid = vfork();
+            if (pid == 0) {
+                execv(words[0], words);
+                _exit(127);
+            }
+            if (pid < 0)
+                return 5;
+            started++;
+            running++;
+            continue;
+        }
+        int status;
+        struct rusage usage;
+        if (wait4(-1, &status, 0, &usage) < 0) {
+            if (errno == EINTR)
+                continue;
+            return 6;
+        }
+        running--;
+        if (usage.ru_maxrss > peak)
+            peak = usage.ru_maxrss;
+        if (code == 0)
+            code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
     }
-    int status;
-    struct rusage usage;
-    if (pid < 0 || wait4(pid, &status, 0, &usage) != pid)
-        return 4;
-    long long end = now();
-    dprintf(result, "%lld %ld %d\n", end - start, usage.ru_maxrss, WIFEXITED(status) ? WEXITSTATUS(status) : -1);
+    dprintf(result, "%lld %lld %ld %d\n", start, now(), peak, code);
     return 0;
 }

@@ -1,0 +1,28 @@
+# The bench: the installed launcher beside the wheel, runc and crun (docs/performance.md). Included by the Makefile.
+#
+#   make bench                                            as root, at most 6 minutes
+#   make bench BENCH="--rounds 5 --containers 50"         less
+
+BENCH_BUILD := build/bench
+
+# What only the bench wants.
+$(VENV)/.bench: $(VENV)/.installed
+	$(BIN)/python scripts/requirements.py bench > $(VENV)/bench.txt
+	$(BIN)/python -m pip install -q --disable-pip-version-check -r $(VENV)/bench.txt
+	@touch $@
+
+# The wheel as pip installs it: an environment of its own with the same modules, and the script that starts them.
+$(BENCH_BUILD)/wheel: bench.mk
+	rm -rf $@
+	$(LAUNCHER_PYTHON) -m venv --without-pip $@
+	echo '$(CURDIR)/$(BENCH_BUILD)/usr/lib/pyrunc/modules' > $@/lib/python$(LAUNCHER_VERSION)/site-packages/pyrunc.pth
+	printf '%s\n' 'import sys' 'from pyrunc.__main__ import run' 'sys.exit(run())' > $@/bin/pyrunc
+
+.PHONY: bench
+bench: $(VENV)/.built $(VENV)/.bench
+	@PYTHON='$(PYTHON)' scripts/packages.sh bench
+	@$(MAKE) --no-print-directory install DESTDIR=$(CURDIR)/$(BENCH_BUILD) PREFIX=/usr
+	@$(MAKE) --no-print-directory $(BENCH_BUILD)/wheel
+	@$(BIN)/python -m tests.bench.bench --pyrunc $(BENCH_BUILD)/usr/bin/pyrunc \
+	    --wheel '$(BENCH_BUILD)/wheel/bin/python $(BENCH_BUILD)/wheel/bin/pyrunc' \
+	    --write docs/performance.md --plots docs $(BENCH)

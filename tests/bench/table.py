@@ -1,0 +1,161 @@
+"""The table of `make bench`: what is measured, the goals, whether they are met, and all of it in Markdown.
+
+Pure: samples come in, text goes out.
+"""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+# The runtime that is judged.
+SUBJECT = "pyrunc"
+
+BEGIN, END = "<!-- bench -->", "<!-- /bench -->"
+
+
+class Goal(NamedTuple):
+    """The subject's median against another runtime's: at most `factor` times it, or at least that where `least`."""
+
+    factor: float
+    against: str
+    least: bool = False
+
+    def __str__(self) -> str:
+        return f"{'≥' if self.least else '≤'} {self.factor:g} × {self.against}"
+
+
+class Measure(NamedTuple):
+    """One row: its name, its unit, its goals, and how many digits are shown after the point."""
+
+    name: str
+    unit: str
+    goals: tuple[Goal, ...] = ()
+    digits: int = 1
+
+
+VERSION = Measure("--version", "ms", (Goal(1.0, "runc"),))
+KILL = Measure("kill", "ms", (Goal(1.0, "runc"),))
+STATE = Measure("state", "ms", (Goal(0.8, "runc"),))
+RUN = Measure("run /bin/true", "ms", (Goal(0.4, "runc"), Goal(1.0, "crun")))
+LIFE = Measure("create + start + delete", "ms", (Goal(0.5, "runc"),))
+CREATE = Measure("create", "ms")
+START = Measure("start", "ms")
+DELETE = Measure("delete", "ms")
+PEAK = Measure("peak RSS of run", "KiB", (Goal(0.7, "runc"),), 0)
+WAITING = Measure("PSS of a waiting container", "KiB", (Goal(0.02, "runc"), Goal(0.2, "crun")), 0)
+CLIENTS = Measure("100 creates by 8 clients", "containers/s", (Goal(2.0, "runc", least=True),), 0)
+LIST = Measure("list", "ms", (Goal(1.0, "runc"),))
+
+# The rows of each set of containers, in the order of the table.
+SMALL = (VERSION, KILL, STATE, RUN, LIFE, CREATE, START, DELETE, PEAK, WAITING, CLIENTS, LIST)
+LARGE = (KILL, STATE, RUN, LIFE, CREATE, START, DELETE, PEAK, WAITING)
+
+
+class Samples:
+    """All values of a set: by measure, then by runtime."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, dict[str, list[float]]] = {}
+
+    def add(self, measure: Measure, runtime: str, value: float) -> None:
+        """Take one value down, in the measure's unit."""
+        self.values.setdefault(measure.name, {}).setdefault(runtime, []).append(value)
+
+    def get(self, measure: Measure, runtime: str) -> list[float]:
+        """The values so far, in the order in which they came."""
+        return self.values.get(measure.name, {}).get(runtime, [])
+
+    def median(self, measure: Measure, runtime: str) -> float | None:
+        """The median, or None where nothing was measured."""
+        values = self.get(measure, runtime)
+        return statistics.median(values) if values else None
+
+
+def ratio(samples: Samples, measure: Measure, against: str) -> float | None:
+    """The subject's median in units of another runtime's; None where one of them is not there."""
+    own, other = samples.median(measure, SUBJECT), samples.median(measure, against)
+    return own / other if own is not None and other else None
+
+
+def judge(goal: Goal, value: float | None) -> bool | None:
+    """Whether a ratio meets a goal; None where there is no ratio."""
+    if value is None:
+        return None
+    return value >= goal.factor if goal.least else value <= goal.factor
+
+
+def verdict(samples: Samples, measure: Measure) -> str:
+    """A row's goals, each with what came of it."""
+    words = {True: "met", False: "**missed**", None: "not measured"}
+    return ", ".join(f"{goal}: {words[judge(goal, ratio(samples, measure, goal.against))]}" for goal in measure.goals)
+
+
+def missed(samples: Samples, measures: Iterable[Measure]) -> list[str]:
+    """The goals that were measured and not met, as sentences."""
+    found = []
+    for measure in measures:
+        for goal in measure.goals:
+            value = ratio(samples, measure, goal.against)
+            if judge(goal, value) is False:
+                found.append(f"{measure.name}: {value:.3g} × {goal.against} (goal {goal})")
+    return found
+
+
+def cell(values: Sequence[float], digits: int) -> str:
+    """Minimum, median and maximum; a dash for none."""
+    if not values:
+        return "–"
+    return f"{min(values):.{digits}f} / **{statistics.median(values):.{digits}f}** / {max(values):.{digits}f}"
+
+
+def table(samples: Samples, measures: Iterable[Measure], runtimes: Sequence[str]) -> str:
+    """The rows in Markdown: each runtime's minimum, median and maximum, the ratios of the medians, and the goals."""
+    others = [name for name in runtimes if name in ("runc", "crun")]
+    head = ["min / **median** / max", *runtimes, *(f"{SUBJECT} : {name}" for name in others), "goal"]
+    lines = ["| " + " | ".join(head) + " |", "|---" + "|---:" * (len(head) - 2) + "|---|"]
+    for measure in measures:
+        cells = [f"{measure.name} ({measure.unit})"]
+        cells += [cell(samples.get(measure, name), measure.digits) for name in runtimes]
+        for name in others:
+            value = ratio(samples, measure, name)
+            cells.append("–" if value is None else f"{value:.3f}" if value < 0.1 else f"{value:.2f}")
+        cells.append(verdict(samples, measure))
+        lines.append("| " + " | ".join(cells).rstrip() + " |")
+    return "\n".join(lines) + "\n"
+
+
+def growth(latencies: dict[str, list[float]], groups: int = 5) -> str:
+    """The medians of `create`'s latency (ms) in equal parts of the containers that lived, in Markdown.
+
+    latencies: by runtime, the value at index n taken with n containers of that runtime alive.
+    """
+    count = min(map(len, latencies.values()), default=0)
+    groups = min(groups, count)
+    if not groups:
+        return ""
+    edges = [count * number // groups for number in range(groups + 1)]
+    head = ["create (ms) with … alive", *(f"{a} to {b - 1}" for a, b in itertools.pairwise(edges))]
+    lines = ["| " + " | ".join([*head, "last : first"]) + " |", "|---" + "|---:" * (groups + 1) + "|"]
+    for name, values in latencies.items():
+        medians = [statistics.median(values[a:b]) for a, b in itertools.pairwise(edges)]
+        cells = [name, *(f"{value:.1f}" for value in medians), f"{medians[-1] / medians[0]:.2f}"]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def running_median(values: Sequence[float], width: int) -> list[float]:
+    """For each value the median of at most `width` values around it (less at the ends)."""
+    half = width // 2
+    return [statistics.median(values[max(0, n - half) : n + half + 1]) for n in range(len(values))]
+
+
+def between_marks(document: str, text: str) -> str:
+    """The document with the text between its marks. Raises ValueError where it has none."""
+    head, begin, rest = document.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"no {BEGIN} … {END}")
+    return f"{head}{begin}\n{text}{end}{tail}"
