@@ -30,6 +30,7 @@ int _PySignal_Init(int install_signal_handlers); /* in no public header */
 
 static char **command_line;
 static int command_line_length;
+static char working_directory[PATH_MAX]; /* where we were started, or "" where that has no name */
 
 static _Noreturn void give_up(const char *path)
 {
@@ -56,6 +57,9 @@ static void hand_over(void)
         errno = ENAMETOOLONG;
         give_up(python);
     }
+    /* The paths of the command line count from here; the command may have entered its bundle since. */
+    if (working_directory[0] != '\0' && chdir(working_directory) < 0)
+        give_up(working_directory);
     char *fixed[] = {python, "-I", "-S", "-X", "utf8", "-c", ENTRY, modules};
     size_t count = sizeof fixed / sizeof fixed[0];
     char **args = malloc((count + (size_t)command_line_length + 1) * sizeof *args);
@@ -161,6 +165,8 @@ int main(int argc, char **argv)
 {
     command_line = argv;
     command_line_length = argc;
+    if (getcwd(working_directory, sizeof working_directory) == NULL)
+        working_directory[0] = '\0';
     PyStatus status = start();
     if (PyStatus_Exception(status)) {
         dprintf(STDERR_FILENO, "pyrunc: can't start: %s\n", status.err_msg);

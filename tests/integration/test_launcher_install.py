@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -97,6 +98,47 @@ def test_messages_use_the_name_it_was_called_by(launcher: Path, tmp_path: Path) 
     link.symlink_to(launcher)
     assert run(link, "--version").stdout.startswith("runc version ")
     assert run(link, "--help").stdout.startswith("Usage: runc ")
+
+
+def bundle_of(folder: Path, **changes: Any) -> Path:
+    """A bundle of busybox, with these members of `linux` and `process` changed, for `run -b NAME` from beside it."""
+    if not Path("/bin/busybox").exists() or os.geteuid() != 0:
+        pytest.skip("needs root, and busybox-static")
+    bundle = folder / "bundle"
+    (bundle / "rootfs/bin").mkdir(parents=True)
+    shutil.copy("/bin/busybox", bundle / "rootfs/bin")
+    config = {
+        "ociVersion": "1.2.0",
+        "root": {"path": "rootfs"},
+        "process": {"cwd": "/", "args": ["/bin/busybox", "echo", "ran"], "user": {"uid": 0, "gid": 0}},
+        "linux": {"namespaces": [{"type": "mount"}, {"type": "pid"}], **changes.pop("linux", {})},
+    }
+    config["process"].update(changes)
+    (bundle / "config.json").write_text(json.dumps(config))
+    return bundle
+
+
+def test_a_command_that_is_handed_over_begins_where_it_was_started(launcher: Path, tmp_path: Path) -> None:
+    """A relative bundle is found again although the command had entered it."""
+    bundle_of(tmp_path, linux={"namespaces": [{"type": "netwrok"}]})
+    result = run(launcher, "--root", str(tmp_path / "root"), "run", "--bundle", "bundle", "box", cwd=tmp_path)
+    assert 'did you mean "network"?' in result.stderr  # what only the ordinary build can say
+
+
+def test_the_first_filter_is_compiled_by_the_ordinary_build(launcher: Path, tmp_path: Path) -> None:
+    """Without it there is no libseccomp; from the cache the launcher starts containers alone. Warnings come once."""
+    profile = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_ERRNO"}]}
+    bundle_of(tmp_path, linux={"seccomp": profile}, capabilities={"bounding": ["CAP_NONE"]})
+    alone = tmp_path / "bin" / "pyrunc"
+    alone.parent.mkdir()
+    shutil.copy(launcher, alone)
+    words = ("--root", str(tmp_path / "root"), "run", "--bundle", "bundle", f"box-{tmp_path.name}")
+    assert "can't start the ordinary build" in run(alone, *words, cwd=tmp_path).stderr
+    assert not (tmp_path / "root").exists()
+    for program in (launcher, alone):
+        result = run(program, *words, cwd=tmp_path)
+        assert (result.returncode, result.stdout) == (0, "ran\n"), result.stderr
+        assert result.stderr.count("CAP_NONE") == 1, result.stderr
 
 
 @pytest.fixture
