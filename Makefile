@@ -9,10 +9,11 @@ BIN := $(VENV)/bin
 SOURCES := pyproject.toml setup.py $(wildcard csrc/*.[ch] csrc/Makefile generate/*.py spec-schemas/*.json) \
 	$(shell find pyrunc -name '*.py' -not -path 'pyrunc/_generated/*') $(wildcard .git/logs/HEAD)
 
-.PHONY: help build install-dev test lint fuzz demo clean
+.PHONY: help build install-dev test test-launcher lint fuzz demo clean
 help:
 	@echo 'make demo    build pyrunc and show what it does (root)'
 	@echo 'make test    everything that this machine can run; PYTEST="-k name" for less'
+	@echo 'make test-launcher   the integration tests again, with the launcher as it is installed (root)'
 	@echo 'make test-guest    tests/guest in a Debian guest with every limit (root); GUEST=qemu for all controllers'
 	@echo 'make lint    ruff and mypy'
 	@echo 'make bench   compare the launcher with runc and crun, and write docs/performance.md (root, 6 minutes)'
@@ -37,6 +38,13 @@ $(VENV)/.built: $(VENV)/.installed $(SOURCES)
 test: $(VENV)/.built
 	@PYTHON='$(PYTHON)' scripts/packages.sh test
 	@$(BIN)/python -m pytest $(PYTEST)
+
+# The ordinary build and the launcher are to behave the same. Left out is what drives neither of them.
+test-launcher: $(VENV)/.built
+	@PYTHON='$(PYTHON)' scripts/packages.sh test
+	@$(MAKE) --no-print-directory install PREFIX=/usr DESTDIR=$(CURDIR)/build/launcher/root
+	@PYRUNC_TEST_RUNTIME=$(CURDIR)/build/launcher/root/usr/bin/pyrunc $(BIN)/python -m pytest tests/integration \
+	    --ignore-glob='*/test_launcher_*' --ignore=tests/integration/test_init_steps.py $(PYTEST)
 
 lint: $(VENV)/.built
 	$(BIN)/python -m ruff check pyrunc generate tests scripts setup.py
