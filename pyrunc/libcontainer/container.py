@@ -69,11 +69,33 @@ def run(options: LaunchOptions, fault: tuple[int, int] = (-1, 0)) -> int:
             relay.restore()
         abandon(launched)
         raise
-    posix.close(launched.lock)  # from here on others may delete it
+    # From here on others may delete it, and make another of its name: what is opened now is this one's.
+    directory = store.open_directory(launched.written.path)
+    posix.close(launched.lock)
     code = wait(launched, relay, signals)
     if not options.keep:
-        delete(options.root, options.id, force=True)
+        _delete_ended(launched, directory)
     return code
+
+
+def _delete_ended(launched: Launched, directory: int) -> None:
+    """`delete` of a container whose process this command has reaped, so that all of it is known.
+
+    directory: its state directory, not locked. Raises PyruncError.
+    """
+    record, written = launched.record, launched.written
+    try:
+        store.relock(directory, written.path)
+    except FileNotFoundError:
+        return  # deleted by another
+    try:
+        if record.cgroup:
+            from .cgroup import files
+
+            files.kill(record.cgroup)
+        destroy(written.path, record, written.entries)
+    finally:
+        posix.close(directory)
 
 
 def _prepare(options: LaunchOptions) -> dict[str, Any]:
@@ -294,15 +316,15 @@ def delete(root: str, id: str, force: bool) -> None:
             if not force and status != "created":
                 raise PyruncError(f"cannot delete container {id} that is not stopped: {status}")
             _kill_and_wait(record)
-        destroy(path, record)
+        destroy(path, record, ledger.read(path))
     finally:
         posix.close(lock)
 
 
-def destroy(path: str, record: Record) -> None:
+def destroy(path: str, record: Record, entries: list[ledger.Entry]) -> None:
     """Undo what the stopped container's creation made, and run the poststop hooks, whose failures are warnings.
 
-    The caller has the lock. Raises PyruncError.
+    entries: its ledger. The caller has the lock. Raises PyruncError.
     """
     if record.cgroup:
         from .cgroup import files
@@ -310,7 +332,7 @@ def destroy(path: str, record: Record) -> None:
         if not record.ownPids:
             files.kill(record.cgroup)
         files.remove(record.cgroup)
-    ledger.undo(ledger.read(path), deleting=True)
+    ledger.undo(entries, deleting=True)
     store.remove(path)
     lifecyclehooks.poststop(record)
 

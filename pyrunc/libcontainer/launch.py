@@ -43,6 +43,7 @@ class Launched:
 
     record: what state.json holds. seccomp: the configuration's linux.seccomp, {} for none.
     ledger: None until the state directory is made. lock: the state directory.
+    draft: the name of the written state.json until the container is created; "" before.
     slots: descriptors for the plan's `fd` fields. pid, pidfd: the init; pid is 0 until it is cloned.
     sync: the socket that it talks on; -1 before and after. cgroup_fd: its cgroup, or -1.
     listener: the seccomp listener's number in the init, once the init has told it; else -1.
@@ -51,7 +52,7 @@ class Launched:
     """
 
     __slots__ = (
-        "cgroup_fd", "console_socket", "facts", "fault", "ledger", "listener", "lock", "master", "options",
+        "cgroup_fd", "console_socket", "draft", "facts", "fault", "ledger", "listener", "lock", "master", "options",
         "pid", "pidfd", "plan", "plan_fd", "record", "seccomp", "slots", "sync", "timeline", "times_at",
     )  # fmt: skip
 
@@ -70,6 +71,7 @@ class Launched:
         self.fault = fault
         self.ledger: Ledger | None = None
         self.lock = -1
+        self.draft = ""
         self.seccomp: dict[str, Any] = {}
         self.slots: dict[str, int] = {}
         self.cgroup_fd = -1
@@ -188,6 +190,8 @@ def launch(
             for step in plan.steps():
                 log.debug(f"plan of {options.id}: {step.actor}: {step.kind} {step.pointer}".rstrip())
         carry_out(launched, plan.prepare)
+        # The init is at work from here on, and does not wait for this.
+        launched.draft = state.draft(launched.lock, record)
         serve(launched)
     except BaseException:
         abandon(launched)

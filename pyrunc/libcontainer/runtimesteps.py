@@ -306,7 +306,7 @@ def _receive_console(launched: Launched, relay: int) -> None:
 
 
 def _save_state(launched: Launched, path: str) -> None:
-    state.save(launched.lock, launched.record)
+    state.save(launched.lock, launched.record, launched.draft)
 
 
 def _write_pid_file(launched: Launched, path: str) -> None:

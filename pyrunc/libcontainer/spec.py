@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .checks import Problem
     from .spectypes import Spec
 
-_CHUNK = 1 << 18
+_CHUNK = 1 << 16
 
 
 def load(bundle: str, config: str = "config.json") -> Spec:

@@ -192,27 +192,45 @@ def load(path: str) -> Record | None:
         raise PyruncError(f"the container's state in {path}/{STATE_FILE} is damaged: {error}") from error
 
 
-def save(dirfd: int, record: Record) -> None:
-    """Write state.json in an open state directory, whole or not at all. Raises OSError."""
-    replace(STATE_FILE, jsonio.dumps(record.values()), 0o600, dir_fd=dirfd)
+def draft(dirfd: int, record: Record) -> str:
+    """Write what is to be state.json under another name in an open state directory; gives that name. Raises OSError."""
+    return _draft(STATE_FILE, jsonio.dumps(record.values()), 0o600, dirfd)
+
+
+def save(dirfd: int, record: Record, drafted: str = "") -> None:
+    """Write state.json in an open state directory, whole or not at all. Raises OSError.
+
+    drafted: the name under which `draft` has written it already; "" where it has not.
+    """
+    name = drafted or draft(dirfd, record)
+    posix.rename(name, STATE_FILE, src_dir_fd=dirfd, dst_dir_fd=dirfd)
 
 
 def replace(path: str, text: str, mode: int, dir_fd: int | None = None) -> None:
     """Write a file under another name beside its place and rename it. Raises OSError, the other file removed."""
-    folder, slash, name = path.rpartition("/")
-    draft = f"{folder}{slash}.{name}.{posix.getpid()}"
-    fd = posix.open(draft, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, mode, dir_fd=dir_fd)
+    name = _draft(path, text, mode, dir_fd)
     try:
-        try:
-            data = memoryview(text.encode("utf-8", "surrogateescape"))
-            while data:
-                data = data[posix.write(fd, data) :]
-        finally:
-            posix.close(fd)
-        posix.rename(draft, path, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+        posix.rename(name, path, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
     except OSError:
-        posix.unlink(draft, dir_fd=dir_fd)
+        posix.unlink(name, dir_fd=dir_fd)
         raise
+
+
+def _draft(path: str, text: str, mode: int, dir_fd: int | None) -> str:
+    """Write a new file beside `path`; gives its path. Raises OSError, the file removed."""
+    folder, slash, name = path.rpartition("/")
+    made = f"{folder}{slash}.{name}.{posix.getpid()}"
+    fd = posix.open(made, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, mode, dir_fd=dir_fd)
+    try:
+        data = memoryview(text.encode("utf-8", "surrogateescape"))
+        while data:
+            data = data[posix.write(fd, data) :]
+    except OSError:
+        posix.unlink(made, dir_fd=dir_fd)
+        raise
+    finally:
+        posix.close(fd)
+    return made
 
 
 def status(path: str, record: Record) -> str:
@@ -259,6 +277,12 @@ def lock(path: str, wait: bool = True) -> int:
     Raises FileNotFoundError where it is not there (any more), BlockingIOError where it is locked and `wait` is false.
     """
     fd = open_directory(path)
+    relock(fd, path, wait)
+    return fd
+
+
+def relock(fd: int, path: str, wait: bool = True) -> None:
+    """Lock a state directory that is open. Raises as `lock`, the descriptor closed."""
     try:
         native.flock(fd, True, wait)
         # Whoever had the lock before may have removed the directory, and another may have been made in its place.
@@ -268,7 +292,6 @@ def lock(path: str, wait: bool = True) -> int:
     except BaseException:
         posix.close(fd)
         raise
-    return fd
 
 
 def make_root(root: str) -> None:

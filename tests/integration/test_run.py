@@ -88,6 +88,19 @@ def test_keep(runtime: Runtime, bundle: Bundle) -> None:
     runtime.assert_nothing_left()
 
 
+def test_another_container_that_took_its_name_is_not_deleted(runtime: Runtime, bundle: Bundle) -> None:
+    id = runtime.new_id()
+    bundle.args("sleep", "1000").write()
+    process = runtime.background("run", "--bundle", bundle.path, id)
+    host.wait_for("the container to run", lambda: '"running"' in runtime("state", id).out)
+    process.send_signal(signal.SIGSTOP)
+    assert runtime("delete", "--force", id).code == 0
+    assert runtime("create", "--bundle", bundle.path, id).code == 0
+    process.send_signal(signal.SIGCONT)
+    assert process.wait(30) == 128 + signal.SIGKILL
+    assert runtime.state(id)["status"] == "created"
+
+
 def test_pid_file(runtime: Runtime, bundle: Bundle) -> None:
     id = runtime.new_id()
     pid_file = runtime.work / "pid"
