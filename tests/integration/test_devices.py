@@ -32,8 +32,12 @@ def test_default_devices_and_links(runtime: Runtime, bundle: Bundle) -> None:
         )
     ]  # fmt: skip
     assert lines[6:11] == [
-        "fd /proc/self/fd", "stdin /proc/self/fd/0", "stdout /proc/self/fd/1", "stderr /proc/self/fd/2", "ptmx pts/ptmx",
-    ]  # fmt: skip
+        "fd /proc/self/fd",
+        "stdin /proc/self/fd/0",
+        "stdout /proc/self/fd/1",
+        "stderr /proc/self/fd/2",
+        "ptmx pts/ptmx",
+    ]
     assert sorted(lines[11:]) == sorted(
         ["fd", "full", "null", "ptmx", "pts", "random", "stderr", "stdin", "stdout", "tty", "urandom", "zero"]
     )
@@ -173,7 +177,8 @@ def test_any_node_may_be_made_but_not_opened(runtime: Runtime, bundle: Bundle) -
     needs_cgroup2()
     bundle.linux["resources"] = {"devices": [DENY_ALL]}
     out = runtime.inside(
-        bundle, "mknod /tmp/mem c 1 1 && mknod /tmp/loop b 7 0 && echo made; cat /tmp/mem 2>&1; cat /tmp/loop 2>&1; true"
+        bundle,
+        "mknod /tmp/mem c 1 1 && mknod /tmp/loop b 7 0 && echo made; cat /tmp/mem 2>&1; cat /tmp/loop 2>&1; true",
     )
     assert out.startswith("made\n")
     assert out.count("Operation not permitted") == 2

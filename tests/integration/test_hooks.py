@@ -1,4 +1,4 @@
-"""The six hook kinds: order, arguments, environment, namespaces, the state on stdin, timeouts, and what a failure does."""
+"""The six hook kinds: order, arguments, environment, namespaces, the state on stdin, timeouts, effects of a failure."""
 
 from __future__ import annotations
 
@@ -57,7 +57,8 @@ def test_order(runtime: Runtime, bundle: Bundle, record: Path) -> None:
     created = [f"{kind}{number}" for kind in CREATE_HOOKS for number in (1, 2)]
     assert log.read_text().split() == created
     container.start()
-    words = host.wait_for("the process", lambda: "process" in log.read_text() and log.read_text().split())
+    host.wait_for("the process", lambda: "process" in log.read_text())
+    words = log.read_text().split()
     assert words[: len(created) + 2] == [*created, "startContainer1", "startContainer2"]
     assert sorted(words[len(created) + 2 :]) == ["poststart1", "poststart2", "process"]
     assert words.index("poststart1") < words.index("poststart2")
@@ -115,10 +116,11 @@ def test_namespaces(runtime: Runtime, bundle: Bundle, record: Path, kind: str) -
     shell_hook(
         bundle,
         kind,
-        f"for n in mnt pid net uts ipc; do readlink /proc/self/ns/$n; done > {record}/ns; readlink /proc/self/root >> {record}/ns",
+        f"for n in ns/mnt ns/pid ns/net ns/uts ns/ipc root; do readlink /proc/self/$n; done > {record}/ns",
     )
     container = runtime.started(bundle.args("sleep", "1000"))
-    names = [host.namespace("self" if kind in RUNTIME_HOOKS else container.pid, n) for n in ("mnt", "net", "uts", "ipc")]
+    owner = "self" if kind in RUNTIME_HOOKS else container.pid
+    names = [host.namespace(owner, name) for name in ("mnt", "net", "uts", "ipc")]
     container.delete("--force")
     lines = (record / "ns").read_text().split()
     assert [lines[0], *lines[2:5]] == names

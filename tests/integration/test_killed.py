@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -210,7 +211,7 @@ def test_runtime_killed_while_init_is_at_every_step(runtime: Runtime, rich: Bund
                 env=runtime.environment(),
             )
         try:
-            init = host.wait_for("the init", lambda: _standing_init(process))
+            init = host.wait_for("the init", partial(_standing_init, process))
         finally:
             process.kill()
             process.wait()
@@ -222,7 +223,7 @@ def test_runtime_killed_while_init_is_at_every_step(runtime: Runtime, rich: Bund
 
 
 def _standing_init(runtime: subprocess.Popen[bytes]) -> int:
-    """The init's pid once it stands before its step, 0 while it is on its way, ENDED where the runtime has ended well."""
+    """The init's pid once it stands before its step; 0 while it is on its way; ENDED where the runtime has ended."""
     if runtime.poll() is not None:
         assert runtime.returncode == 0
         return ENDED

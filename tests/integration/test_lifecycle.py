@@ -400,7 +400,8 @@ def test_missing_config_and_bundle(runtime: Runtime, bundle: Bundle) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("create",), ("start",), ("state",), ("kill",), ("delete",), ("run",), ("state", "a", "b"), ("nonsense",)]
+    "arguments",
+    [("create",), ("start",), ("state",), ("kill",), ("delete",), ("run",), ("state", "a", "b"), ("nonsense",)],
 )
 def test_wrong_arguments(runtime: Runtime, arguments: tuple[str, ...]) -> None:
     result = runtime(*arguments)

@@ -72,11 +72,14 @@ def test_log_that_can_t_be_written(runtime: Runtime) -> None:
     assert "no such file or directory" in result.err
 
 
-@pytest.mark.parametrize("flags", [("--debug",), pytest.param(("--log-level", "debug"), marks=pytest.mark.own("no such flag in 1.1"))])
+@pytest.mark.parametrize(
+    "flags", [("--debug",), pytest.param(("--log-level", "debug"), marks=pytest.mark.own("no such flag in 1.1"))]
+)
 def test_debug(runtime: Runtime, bundle: Bundle, flags: tuple[str, ...]) -> None:
     log = runtime.work / "log.json"
     bundle.write()
-    result = runtime(*flags, "--log", str(log), "--log-format", "json", "run", "--bundle", bundle.path, runtime.new_id())
+    flags += ("--log", str(log), "--log-format", "json")
+    result = runtime(*flags, "run", "--bundle", bundle.path, runtime.new_id())
     assert result.code == 0, result
     assert any(item["level"] == "debug" for item in objects(log.read_text()))
 

@@ -346,7 +346,10 @@ def test_tmpcopyup(runtime: Runtime, bundle: Bundle) -> None:
     (source / "link").symlink_to("dir/inner")
     (source / "file").chmod(0o4711)
     bundle.mount("/srv", "tmpfs", "tmpfs", "tmpcopyup")
-    script = "cat /srv/file /srv/link; stat -c '%a %n' /srv/file /srv/dir /srv/dir/inner; readlink /srv/link; echo new > /srv/new"
+    script = (
+        "cat /srv/file /srv/link; stat -c '%a %n' /srv/file /srv/dir /srv/dir/inner; readlink /srv/link; "
+        "echo new > /srv/new"
+    )
     out = runtime.inside(bundle, f"{script}; {MOUNTINFO}")
     assert host.mount_at(out, "/srv").fstype == "tmpfs"
     assert out.startswith(

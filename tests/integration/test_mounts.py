@@ -78,7 +78,8 @@ def test_cgroup_mount_shows_the_container_s_own_part(runtime: Runtime, bundle: B
     bundle.mount("/sys", "sysfs", "sysfs", "nosuid", "noexec", "nodev", "ro")
     bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup", "nosuid", "noexec", "nodev", "relatime", "ro")
     out = runtime.inside(
-        bundle, f"{MOUNTINFO}; cat /sys/fs/cgroup/cgroup.procs; cat /proc/self/cgroup; mkdir /sys/fs/cgroup/x 2>&1; true"
+        bundle,
+        f"{MOUNTINFO}; cat /sys/fs/cgroup/cgroup.procs; cat /proc/self/cgroup; mkdir /sys/fs/cgroup/x 2>&1; true",
     )
     mount = host.mount_at(out, "/sys/fs/cgroup")
     assert mount.fstype == "cgroup2"

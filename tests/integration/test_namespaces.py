@@ -67,7 +67,7 @@ def test_without_a_mount_namespace(runtime: Runtime, bundle: Bundle) -> None:
 def holder() -> Iterator[subprocess.Popen[bytes]]:
     """A process with new namespaces of the kinds that can be joined."""
     process = subprocess.Popen(
-        ["unshare", "--uts", "--ipc", "--net", "--cgroup", "--mount", "--pid", "--fork", "--kill-child", "sleep", "1000"]
+        ["unshare", *"--uts --ipc --net --cgroup --mount --pid --fork --kill-child sleep 1000".split()]
     )
     host.wait_for("its namespaces", lambda: host.namespace(process.pid, "uts") != host.namespace("self", "uts"))
     host.wait_for("its child", lambda: _children(process.pid))
@@ -181,7 +181,9 @@ def test_user_namespace(runtime: Runtime, bundle: Bundle, host_id: int) -> None:
     bundle.namespace("network")
     bundle.mount("/sys", "sysfs", "sysfs", "ro", "nosuid", "nodev", "noexec")
     container = runtime.container(
-        bundle.sh("cat /proc/self/uid_map /proc/self/gid_map; id -u; id -g; stat -c '%u %g' /; touch /new; ls /sys/class/net")
+        bundle.sh(
+            "cat /proc/self/uid_map /proc/self/gid_map; id -u; id -g; stat -c '%u %g' /; touch /new; ls /sys/class/net"
+        )
     )
     assert host.namespace(container.pid, "user") != host.namespace("self", "user")
     assert host.process_status(container.pid, "Uid").split() == [str(host_id)] * 4
@@ -212,7 +214,8 @@ def test_devices_in_a_user_namespace(runtime: Runtime, bundle: Bundle) -> None:
     """mknod is not permitted there: the host's devices are bound."""
     bundle.user_namespace()
     out = runtime.inside(
-        bundle, "stat -c '%F %t:%T' /dev/null /dev/zero /dev/full; head -c 3 /dev/zero | od -An -tx1; echo x > /dev/null"
+        bundle,
+        "stat -c '%F %t:%T' /dev/null /dev/zero /dev/full; head -c 3 /dev/zero | od -An -tx1; echo x > /dev/null",
     )
     assert out.splitlines()[:3] == [f"character special file 1:{minor}" for minor in (3, 5, 7)]
     assert out.split()[-3:] == ["00", "00", "00"]
@@ -283,7 +286,7 @@ class TestTime:
         assert "-10" in runtime.inside(bundle, "cat /proc/self/timens_offsets")
 
     def test_joined_by_path(self, runtime: Runtime, bundle: Bundle) -> None:
-        holder = subprocess.Popen(["unshare", "--time", "--boottime", "1000", "--fork", "--kill-child", "sleep", "1000"])
+        holder = subprocess.Popen(["unshare", *"--time --boottime 1000 --fork --kill-child sleep 1000".split()])
         try:
             child = host.wait_for("its child", lambda: _children(holder.pid))[0]
             bundle.namespace("time", f"/proc/{child}/ns/time")

@@ -310,12 +310,10 @@ def test_names_need_a_uts_namespace(runtime: Runtime, bundle: Bundle, field: str
 
 
 def test_process_without_args_is_refused(runtime: Runtime, bundle: Bundle) -> None:
-    for value in ([], None):
-        if value is None:
-            del bundle.process["args"]
-        else:
-            bundle.process["args"] = value
-        runtime.refuse(bundle)
+    bundle.process["args"] = []
+    runtime.refuse(bundle)
+    del bundle.process["args"]
+    runtime.refuse(bundle)
 
 
 @pytest.mark.own("it panics on null")

@@ -124,7 +124,8 @@ def test_terminal_is_the_controlling_one(runtime: Runtime, bundle: Bundle, conso
 
 
 def test_console_is_the_same_terminal(runtime: Runtime, bundle: Bundle, console: ConsoleSocket) -> None:
-    container, master = with_terminal(runtime, bundle, console, "echo by console > /dev/console; cat /proc/self/mountinfo")
+    script = "echo by console > /dev/console; cat /proc/self/mountinfo"
+    container, master = with_terminal(runtime, bundle, console, script)
     container.start()
     text = read_until(master, until_closed).decode()
     os.close(master)

@@ -14,8 +14,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from . import host
-from .bundle import Bundle
+from tests.support import host
+from tests.support.bundle import Bundle
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

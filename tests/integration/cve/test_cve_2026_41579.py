@@ -24,9 +24,13 @@ def test_symlinked_dev(runtime: Runtime, bundle: Bundle, kind: str, mounted: boo
     victim = runtime.work / "victim"
     victim.mkdir()
     (bundle.rootfs / "dev").rmdir()
-    (bundle.rootfs / "dev").symlink_to(
-        {"absolute": str(victim), "climbing": CLIMBING + str(victim).lstrip("/"), "inside": "/srv", "dangling": "/no/dev"}[kind]
-    )
+    links = {
+        "absolute": str(victim),
+        "climbing": CLIMBING + str(victim).lstrip("/"),
+        "inside": "/srv",
+        "dangling": "/no/dev",
+    }
+    (bundle.rootfs / "dev").symlink_to(links[kind])
     bundle.mounts[1:] = bundle.mounts[1:2] if mounted else []
     bundle.linux["devices"] = [
         {"path": "/dev/made", "type": "c", "major": 1, "minor": 3, "fileMode": 0o666, "uid": 0, "gid": 0}
