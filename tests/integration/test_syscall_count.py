@@ -1,0 +1,114 @@
+"""How many system calls `create` and `run` of the bench's bundle make, against syscall_count.json.
+
+A count that changes is to be looked at: is the call one that the plan needs? PYRUNC_UPDATE_GOLDEN=1 writes the file.
+The init's calls are those of any build. The runtime's are counted where the launcher is built and up to date, or is what is tested:
+an ordinary interpreter's start would drown them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests import purev2
+from tests.bench import bundles
+from tests.support.runtime import REPOSITORY, Runtime
+
+GOLDEN = Path(__file__).with_name("syscall_count.json")
+LAUNCHER = REPOSITORY / "build/launcher/pyrunc"
+
+# The C library's own: memory, threads, start.
+OF_LIBRARY = set(
+    "arch_prctl brk execve futex getrandom gettid madvise mmap mprotect mremap munmap readlink rseq set_robust_list "
+    "set_tid_address sysinfo".split()
+)
+# One call by whichever name the C library makes it.
+SAME = {"access": "faccessat", "faccessat2": "faccessat", "newfstatat": "fstat", "open": "openat", "stat": "fstat"}
+# As many as the machine has capabilities; as many as the bundle's path has components; as long as it takes.
+VARIES = re.compile(r"prctl\(PR_CAPBSET_|mount_setattr\(.*= -1 EINVAL|clock_nanosleep\(|restart_syscall\(")
+CALL = re.compile(r"(\d+) +(\w+)\(")
+
+
+def counts(log: str) -> tuple[Counter[str], Counter[str]]:
+    """The calls of the first process, and those of the init up to its execve, by name."""
+    found: dict[str, Counter[str]] = {}
+    done: set[str] = set()
+    for line in log.splitlines():
+        match = CALL.match(line)
+        if match is None or match[1] in done:
+            continue
+        pid, name = match.groups()
+        if name == "exit_group" or (name == "execve" and found.get(pid)):
+            done.add(pid)
+        elif name not in OF_LIBRARY and VARIES.search(line) is None:
+            found.setdefault(pid, Counter())[SAME.get(name, name)] += 1
+    runtime, init = found.values()
+    return runtime, init
+
+
+def is_built() -> bool:
+    """Whether there is a launcher that is not older than what it is made of."""
+    if not LAUNCHER.exists():
+        return False
+    sources = [*REPOSITORY.glob("pyrunc/**/*.py"), *REPOSITORY.glob("csrc/*.[ch]")]
+    return LAUNCHER.stat().st_mtime >= max(path.stat().st_mtime for path in sources)
+
+
+def trace(runtime: Runtime, command: str) -> tuple[dict[str, int], dict[str, int]]:
+    """Run a command for a new container under strace, and kill the one that `create` leaves."""
+    own = os.environ.get("PYRUNC_TEST_RUNTIME")
+    launcher = runtime.command if own else [str(LAUNCHER)] if is_built() else []
+    runtime.root.mkdir()
+    short, long = bundles.small(runtime.work)
+    bundle = long if command == "create" else short
+    log = runtime.work / "strace"
+    log.touch()
+    id = runtime.new_id()
+    line = ["strace", "-f", "-qq", "-e", "signal=none", "-o", str(log), *(launcher or runtime.command)]
+    line += ["--root", str(runtime.root), command, "--bundle", str(bundle), id]
+
+    def traced() -> None:
+        with open(runtime.work / "out", "wb") as out:
+            process = subprocess.Popen(
+                line, stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=runtime.work, env=runtime.environment()
+            )
+        if command == "create":
+            until = time.monotonic() + 30
+            while process.poll() is None and "accept4(" not in log.read_text():
+                assert time.monotonic() < until, log.read_text()
+                time.sleep(0.02)
+            # The init has its last answer, so nothing of the create is cut short; strace ends with the init.
+            assert runtime("kill", id, "KILL").code == 0
+        assert process.wait(30) == 0 or command == "create", (runtime.work / "out").read_text()
+        if command == "create":
+            assert runtime("delete", "--force", id).code == 0
+
+    purev2.run(traced)
+    of_runtime, of_init = counts(log.read_text())
+    return (dict(sorted(of_runtime.items())) if launcher else {}), dict(sorted(of_init.items()))
+
+
+@pytest.mark.own("the counts are pyrunc's")
+@pytest.mark.parametrize("command", ["create", "run"])
+def test_no_more_system_calls_than_before(runtime: Runtime, command: str) -> None:
+    if shutil.which("strace") is None:
+        pytest.skip("needs strace, which counts the calls")
+    if platform.machine() != "x86_64":
+        pytest.skip("the counts were taken on x86-64, whose calls have other names elsewhere")
+    of_runtime, of_init = trace(runtime, command)
+    golden = json.loads(GOLDEN.read_text())
+    if os.environ.get("PYRUNC_UPDATE_GOLDEN"):
+        golden[command] = {"runtime": of_runtime or golden[command]["runtime"], "init": of_init}
+        GOLDEN.write_text(json.dumps(golden, indent=2) + "\n")
+    assert of_init == golden[command]["init"]
+    if of_runtime:
+        assert of_runtime == golden[command]["runtime"]
