@@ -1,8 +1,8 @@
 """How many system calls `create` and `run` of the bench's bundle make, against syscall_count.json.
 
 A count that changes is to be looked at: is the call one that the plan needs? PYRUNC_UPDATE_GOLDEN=1 writes the file.
-The init's calls are those of any build. The runtime's are counted where the launcher is built and up to date, or is what is tested:
-an ordinary interpreter's start would drown them.
+The init's calls are those of any build. The runtime's are counted where the launcher is built and up to date, or is
+what is tested: an ordinary interpreter's start would drown them.
 """
 
 from __future__ import annotations
