@@ -245,7 +245,7 @@ def write(options: argparse.Namespace, bench: Bench, text: str) -> None:
 
 
 def stop(number: int, _: FrameType | None) -> None:
-    """End with what `finally` has to do."""
+    """End, by way of what `finally` has to do."""
     raise SystemExit(128 + number)
 
 
@@ -278,7 +278,7 @@ def main() -> None:
     if options.plots:
         import matplotlib  # noqa: F401 (what is missing is better known before than after)
     found = commands(options)
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, stop)
     purev2.enter()
     adopt_orphans()
