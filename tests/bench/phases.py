@@ -61,7 +61,8 @@ def medians(runs: Sequence[list[Phase]]) -> list[Phase]:
 
 def table(sets: dict[str, list[Phase]]) -> str:
     """How long each phase took (ms), in Markdown: a row for each phase, a column for each set."""
-    keys = dict.fromkeys((phase.name, phase.track) for some in sets.values() for phase in some)
+    longest_first = sorted(sets.values(), key=len, reverse=True)
+    keys = dict.fromkeys((phase.name, phase.track) for some in longest_first for phase in some)
     lines = ["| phase (ms) | by | " + " | ".join(sets) + " |", "|---|---" + "|---:" * len(sets) + "|"]
     for name, track in keys:
         cells = [name, track]

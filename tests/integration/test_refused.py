@@ -1,30 +1,35 @@
-"""Fields that the specification defines and that come later are refused with their JSON pointer, before anything is
-made; and what is invalid, contradictory or of no effect is told as exactly."""
+"""What is refused before anything is made, each with its JSON pointer: what is not supported yet, limits without their
+controller, and what is invalid."""
 
 from __future__ import annotations
 
 import copy
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support import host
 from tests.support.bundle import Bundle
 from tests.support.runtime import Runtime
 
-pytestmark = pytest.mark.own("it supports the fields, or words it otherwise")
+pytestmark = pytest.mark.own("it words it otherwise")
 
 # pointer, value
 LATER: list[tuple[str, Any]] = [
-    ("/linux/seccomp", {"defaultAction": "SCMP_ACT_ALLOW"}),
-    ("/linux/resources/memory", {"limit": 100000000}),
-    ("/linux/resources/cpu", {"shares": 512}),
-    ("/linux/resources/pids", {"limit": 100}),
-    ("/linux/resources/blockIO", {"weight": 100}),
-    ("/linux/resources/hugepageLimits", [{"pageSize": "2MB", "limit": 0}]),
-    ("/linux/resources/rdma", {"mlx5_1": {"hcaHandles": 1}}),
-    ("/linux/resources/unified", {"pids.max": "10"}),
     ("/linux/netDevices", {"eth0": {}}),
+]
+
+# the controller that it needs, pointer, value
+LIMITS: list[tuple[str, str, Any]] = [
+    ("memory", "/linux/resources/memory", {"limit": 100000000}),
+    ("cpu", "/linux/resources/cpu", {"shares": 512}),
+    ("pids", "/linux/resources/pids", {"limit": 100}),
+    ("io", "/linux/resources/blockIO", {"weight": 100}),
+    ("hugetlb", "/linux/resources/hugepageLimits", [{"pageSize": "2MB", "limit": 0}]),
+    ("rdma", "/linux/resources/rdma", {"mlx5_1": {"hcaHandles": 1}}),
+    ("pids", "/linux/resources/unified", {"pids.max": "10"}),
 ]
 
 
@@ -40,6 +45,19 @@ def put(config: dict[str, Any], pointer: str, value: Any) -> None:
 def test_field_that_comes_later(runtime: Runtime, bundle: Bundle, pointer: str, value: Any) -> None:
     put(bundle.config, pointer, value)
     assert pointer in runtime.refuse(bundle).last_line
+
+
+@pytest.mark.parametrize(("controller", "pointer", "value"), LIMITS, ids=[case[1] for case in LIMITS])
+def test_limit_without_its_controller(
+    runtime: Runtime, bundle: Bundle, controller: str, pointer: str, value: Any
+) -> None:
+    """Never ignored: an error that names the field and the controller, before anything is made."""
+    if controller in Path(host.cgroup2_mount(), "cgroup.controllers").read_text().split():
+        pytest.skip(f"needs a cgroup2 hierarchy without the controller {controller}")
+    put(bundle.config, pointer, value)
+    line = runtime.refuse(bundle).last_line
+    assert pointer in line
+    assert controller in line
 
 
 def test_id_mapped_mounts(runtime: Runtime, bundle: Bundle) -> None:
