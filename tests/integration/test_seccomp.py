@@ -194,6 +194,7 @@ def test_names_that_the_machine_does_not_know_are_passed_over(runtime: Runtime, 
     assert make(runtime, calls, profile, MKDIR) == [str(-errno.EPERM)]
 
 
+@pytest.mark.own("1.1 knows no WAIT_KILLABLE_RECV nor TSYNC, and sets nothing where no flag is named")
 @pytest.mark.parametrize(
     ("flags", "number"),
     [
@@ -221,6 +222,7 @@ def test_flags(runtime: Runtime, bundle: Bundle, flags: list[str] | None, number
 TIGHT = "arch_prctl brk execve exit_group getpid mmap mprotect munmap set_tid_address write".split()
 
 
+@pytest.mark.own("its init loads the filter before the wait for the start")
 @both
 @pytest.mark.parametrize("command", ["run", "create"])
 def test_a_profile_need_not_allow_what_the_init_calls(
@@ -249,6 +251,7 @@ def test_calls_that_the_init_makes_before_may_be_refused(
     assert runtime.inside(bundle, "echo here") == "here\n"
 
 
+@pytest.mark.own("1.1 says 'error running hook #0'")
 def test_start_container_hooks_run_under_the_filter(runtime: Runtime, bundle: Bundle) -> None:
     bundle.linux["seccomp"] = allowing("SCMP_ACT_KILL", "mkdir", "mkdirat")
     bundle.process["rlimits"] = [{"type": "RLIMIT_CORE", "soft": 0, "hard": 0}]
@@ -294,6 +297,7 @@ def cache_files(runtime: Runtime) -> list[Path]:
     return sorted((runtime.root / ":seccomp").iterdir())
 
 
+@pytest.mark.own("it has no cache")
 def test_a_filter_is_compiled_once(runtime: Runtime, calls: Bundle) -> None:
     profile = allowing("SCMP_ACT_ERRNO", "mkdir")
     assert make(runtime, calls, profile, MKDIR) == [str(-errno.EPERM)]
@@ -312,6 +316,7 @@ def test_a_filter_is_compiled_once(runtime: Runtime, calls: Bundle) -> None:
     assert len(cache_files(runtime)) == 2
 
 
+@pytest.mark.own("it has no cache")
 @pytest.mark.parametrize("tamper", ["directory-mode", "file-mode", "file-owner", "symlink", "damage"])
 def test_a_cache_that_others_could_write_to_is_not_read(runtime: Runtime, calls: Bundle, tamper: str) -> None:
     profile = allowing("SCMP_ACT_ERRNO", "mkdir")
@@ -334,6 +339,7 @@ def test_a_cache_that_others_could_write_to_is_not_read(runtime: Runtime, calls:
     file.parent.chmod(0o700)
 
 
+@pytest.mark.own("it has no cache")
 def test_the_cache_is_no_container(runtime: Runtime, bundle: Bundle) -> None:
     bundle.linux["seccomp"] = allowing("SCMP_ACT_ERRNO", "mkdir")
     runtime.inside(bundle, "true")
@@ -343,6 +349,7 @@ def test_the_cache_is_no_container(runtime: Runtime, bundle: Bundle) -> None:
     assert "invalid container ID format" in runtime("state", ":seccomp").err
 
 
+@pytest.mark.own("it names no place in config.json")
 def test_an_error_is_found_before_anything_is_made(runtime: Runtime, bundle: Bundle) -> None:
     bundle.linux["seccomp"] = {
         "defaultAction": "SCMP_ACT_ALLOW",
@@ -352,7 +359,7 @@ def test_an_error_is_found_before_anything_is_made(runtime: Runtime, bundle: Bun
         ],
     }
     result = runtime.refuse(bundle)
-    assert "error adding seccomp filter rule for syscall ftruncate: file exists" in result.last_line
+    assert "error adding seccomp rule for syscall ftruncate: file exists" in result.last_line
     assert "/linux/seccomp/syscalls/1/names/0" in result.last_line
 
 
@@ -361,6 +368,7 @@ def test_an_architecture_that_libseccomp_does_not_know(runtime: Runtime, bundle:
     assert "error adding architecture to seccomp filter" in runtime.refuse(bundle).last_line
 
 
+@pytest.mark.own("it has no plan")
 def test_plan_tells_of_the_filter(runtime: Runtime, bundle: Bundle) -> None:
     bundle.linux["seccomp"] = default_profile()
     bundle.write()

@@ -20,7 +20,10 @@ from tests.support.seccomp import allowing, rule
 
 MKDIR, EXECVE = 83, 59
 
-pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="the calls are numbered as on x86-64")
+pytestmark = [
+    pytest.mark.skipif(platform.machine() != "x86_64", reason="the calls are numbered as on x86-64"),
+    pytest.mark.own("1.1 keeps the connection to the agent open, and names no place in config.json"),
+]
 both = pytest.mark.parametrize("no_new_privileges", [False, True], ids=["privileged", "no-new-privileges"])
 
 # All that the init may call when the filter is loaded, and what a shell does, but write.
@@ -224,7 +227,7 @@ def test_no_agent(
     bundle.linux["seccomp"] = notifying(path, "mkdir")
     reason = "no such file or directory" if path[0] == "/" else "connection refused"
     assert (
-        f"failed to connect with seccomp agent specified in the seccomp profile: {path}: {reason}"
+        f"failed to connect with seccomp agent specified in the seccomp profile: dial unix {path}: connect: {reason}"
         in runtime.refuse(bundle).last_line
     )
 

@@ -53,7 +53,7 @@ def send(path: str, listener: int, record: Record, metadata: str) -> None:
         connection = native.connect(path, stream=True)
     except OSError as error:
         raise PyruncError(
-            f"failed to connect with seccomp agent specified in the seccomp profile: {path}",
+            f"failed to connect with seccomp agent specified in the seccomp profile: dial unix {path}: connect",
             errno=error.errno or 0,
             hint="does the agent listen there?",
         ) from error

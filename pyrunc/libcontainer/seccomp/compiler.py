@@ -183,7 +183,7 @@ def _add_rule(library: Any, context: Any, default: int, rule: Mapping[str, Any],
             array = library.ffi.new("struct scmp_arg_cmp[]", group)
             result = library.lib.seccomp_rule_add_array(context, action, number, len(group), array)
             if result:
-                what = f"error adding seccomp filter rule for syscall {name}"
+                what = f"error adding seccomp {'' if group else 'filter '}rule for syscall {name}"
                 raise _refused(what, result, "syscalls", index, "names", place)
 
 

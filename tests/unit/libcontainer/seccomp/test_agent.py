@@ -135,7 +135,7 @@ def test_send_without_an_agent(tmp_path: Path) -> None:
     with pytest.raises(PyruncError) as raised:
         agent.send(path, 0, record(), "")
     assert raised.value.line() == (
-        f"failed to connect with seccomp agent specified in the seccomp profile: {path}: "
+        f"failed to connect with seccomp agent specified in the seccomp profile: dial unix {path}: connect: "
         "no such file or directory (does the agent listen there?)"
     )
 

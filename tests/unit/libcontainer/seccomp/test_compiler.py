@@ -137,7 +137,7 @@ def test_what_libseccomp_refuses() -> None:
     profile = allowing("SCMP_ACT_ERRNO", "ftruncate", args=[argument(0, "EQ", 1)])
     profile["syscalls"].append(rule("SCMP_ACT_TRAP", "mkdir", "ftruncate", args=[argument(0, "EQ", 1)]))
     error = refusal(profile)
-    assert error.message == "error adding seccomp filter rule for syscall ftruncate"
+    assert error.message == "error adding seccomp rule for syscall ftruncate"
     assert (error.pointer, error.errno) == ("/linux/seccomp/syscalls/1/names/1", errno.EEXIST)
     error = refusal({**allowing("SCMP_ACT_ERRNO", "mkdir"), "architectures": ["SCMP_ARCH_X86", "SCMP_ARCH_MIPS"]})
     assert (error.pointer, error.errno) == ("/linux/seccomp/architectures/1", errno.EDOM)
