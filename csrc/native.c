@@ -6,6 +6,8 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/ioprio.h>
+#include <linux/netlink.h>
+#include <linux/nsfs.h>
 #include <linux/openat2.h>
 #include <linux/sched.h>
 #include <poll.h>
@@ -395,6 +397,11 @@ int64_t pyrunc_fs_magic(int fd)
     return (int64_t)(uint32_t)buffer.f_type;
 }
 
+int pyrunc_namespace_type(int fd)
+{
+    return result(ioctl(fd, NS_GET_NSTYPE));
+}
+
 int pyrunc_flock(int fd, int exclusive, int wait)
 {
     int value;
@@ -497,6 +504,31 @@ int pyrunc_connect(const char *path, int stream)
     int connected = fd;
     fd = -1;
     return connected;
+}
+
+/* A socket of rtnetlink for a network namespace, or for our own with -1. A socket belongs to the namespace that it is
+ * made in, so we go there and come back. Errors come with the kernel's words, and without the request's body. */
+int pyrunc_netlink(int namespace)
+{
+    CLEANUP_FD int own = -1;
+    const int on = 1;
+    if (namespace >= 0) {
+        own = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+        if (own < 0 || setns(namespace, CLONE_NEWNET) < 0)
+            return -errno;
+    }
+    CLEANUP_FD int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+    int error = fd < 0 ? -errno : 0;
+    if (namespace >= 0 && setns(own, CLONE_NEWNET) < 0)
+        error = -errno;
+    if (error < 0)
+        return error;
+    if (setsockopt(fd, SOL_NETLINK, NETLINK_EXT_ACK, &on, sizeof on) < 0 ||
+        setsockopt(fd, SOL_NETLINK, NETLINK_CAP_ACK, &on, sizeof on) < 0)
+        return -errno;
+    int made = fd;
+    fd = -1;
+    return made;
 }
 
 union rights {

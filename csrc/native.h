@@ -43,6 +43,7 @@ int pyrunc_openat2(int dirfd, const char *path, uint64_t flags, uint64_t mode, u
 int pyrunc_open_tree(int dirfd, const char *path, unsigned int flags);
 int pyrunc_setns(int fd, int nstype);
 int64_t pyrunc_fs_magic(int fd);
+int pyrunc_namespace_type(int fd);
 int pyrunc_flock(int fd, int exclusive, int wait);
 int pyrunc_prlimit(int pid, int resource, uint64_t soft, uint64_t hard);
 int pyrunc_sched_setattr(int pid, const void *attributes);
@@ -52,6 +53,7 @@ int pyrunc_pidfd_getfd(int pidfd, int fd);
 
 int pyrunc_socketpair(int pair[2]);
 int pyrunc_listen(const char *path);
+int pyrunc_netlink(int namespace);
 int pyrunc_connect(const char *path, int stream);
 int pyrunc_send(int fd, const char *data, size_t length, const int *fds, int fd_count);
 int pyrunc_recv(int fd, char *data, size_t size, int *fds, int max_fds, int *fd_count);

@@ -148,6 +148,11 @@ def fs_magic(fd: int) -> int:
     return _check(_lib.pyrunc_fs_magic(fd))
 
 
+def namespace_type(fd: int) -> int:
+    """The CLONE_NEW* type of the namespace that a file of nsfs stands for. ioctl_ns(2)."""
+    return _check(_lib.pyrunc_namespace_type(fd))
+
+
 def flock(fd: int, exclusive: bool, wait: bool) -> None:
     """Lock an open file; BlockingIOError where it is locked and `wait` is false. flock(2)."""
     _check(_lib.pyrunc_flock(fd, exclusive, wait))
@@ -200,6 +205,11 @@ def socketpair() -> tuple[int, int]:
 def listen(path: str) -> int:
     """A SOCK_SEQPACKET socket that listens at a path of any length, or at an abstract name (@NAME). unix(7)."""
     return _check(_lib.pyrunc_listen(path.encode()))
+
+
+def netlink(namespace: int = -1) -> int:
+    """A socket of rtnetlink in the network namespace of a descriptor, or in our own. netlink(7)."""
+    return _check(_lib.pyrunc_netlink(namespace))
 
 
 def connect(path: str, stream: bool = False) -> int:

@@ -31,7 +31,6 @@ SPEC_MINOR = 3
 UNSUPPORTED = (
     ("mounts", "*", "uidMappings"),
     ("mounts", "*", "gidMappings"),
-    ("linux", "netDevices"),
 )
 UNSUPPORTED_MOUNT_OPTIONS = ("idmap", "ridmap")
 
@@ -423,8 +422,11 @@ def _resources(look: _Look) -> None:
         look.error(at, message)
 
 
-def _rare(parent: str, field: str) -> tuple[Callable[[_Look], None], tuple[str, ...]]:
-    """The row of CHECKS for a field whose check is in fieldchecks.py, which is imported only where the field is."""
+def _rare(parent: str, field: str, *more: str) -> tuple[Callable[[_Look], None], tuple[str, ...]]:
+    """The row of CHECKS for a field whose check is in fieldchecks.py, which is imported only where the field is.
+
+    more: pointers of what it reads besides the field.
+    """
 
     def function(look: _Look) -> None:
         if field in (look.process if parent == "process" else look.linux):
@@ -432,7 +434,7 @@ def _rare(parent: str, field: str) -> tuple[Callable[[_Look], None], tuple[str, 
 
             FIELD_CHECKS[field](look)
 
-    return function, (f"/{parent}/{field}",)
+    return function, (f"/{parent}/{field}", *more)
 
 
 def _unsupported(look: _Look) -> None:
@@ -474,6 +476,7 @@ CHECKS: tuple[tuple[Callable[[_Look], None], tuple[str, ...]], ...] = (
     _rare("process", "execCPUAffinity"),
     _rare("linux", "intelRdt"),
     _rare("linux", "memoryPolicy"),
+    _rare("linux", "netDevices", _NAMESPACES),
     _rare("linux", "personality"),
     _rare("linux", "seccomp"),
     (_unsupported, ()),

@@ -51,6 +51,7 @@ _HINTS = {
     ("security_label", errno.EINVAL): "does the policy that is loaded know the label?",
     ("security_label", errno.EACCES): "the policy does not let the runtime's own domain or profile change to this one",
     ("propagation", errno.EINVAL): "the root is no mount point, as in a chroot: bind it on itself, and chroot there",
+    ("net_device", errno.EINVAL): "the kernel does not let this kind of device change its network namespace",
     ("bind", errno.ENOENT): "does the mount's source exist?",
     ("open_source", errno.ENOENT): "does the mount's source exist?",
     ("mount", errno.ENODEV): "the kernel knows no such file system",

@@ -5,6 +5,7 @@ FIELD_CHECKS has a function for each field, which gets the `_Look` of checks.py.
 
 from __future__ import annotations
 
+from ..report import pointer
 from .checks import shorten
 from .compile.scheduling import indices
 
@@ -21,6 +22,8 @@ _DEADLINE = ("runtime", "deadline", "period")
 _WITHOUT_NODES = ("MPOL_DEFAULT", "MPOL_LOCAL")
 _WITH_NODES = ("MPOL_BIND", "MPOL_INTERLEAVE", "MPOL_WEIGHTED_INTERLEAVE", "MPOL_PREFERRED_MANY")
 _LAST_NODE = 1023
+
+_IF_NAME_BYTES = 15  # IFNAMSIZ without the NUL
 
 # What resctrl has besides classes of service.
 _RESCTRL_NAMES = (".", "..", "info", "mon_groups", "mon_data")
@@ -100,11 +103,36 @@ def _intel_rdt(look: Look) -> None:
         look.error("/linux/intelRdt/closID", f"invalid intelRdt.ClosID {shorten(name)}")
 
 
+def _net_devices(look: Look) -> None:
+    """Names as the kernel takes them (dev_valid_name, net/core/dev.c), and a namespace to move the devices to."""
+    devices = look.linux["netDevices"]
+    if devices and "network" not in look.namespaces:
+        # Wording of runc.
+        look.error("/linux/netDevices", "unable to move network devices without a NET namespace")
+    first: dict[str, str] = {}
+    for name, device in devices.items():
+        at = pointer("linux", "netDevices", name)
+        new_name = device.get("name") or name
+        if not _is_device_name(name) or "%" in name:
+            look.error(at, f"invalid network device name {shorten(name)}")
+        elif not _is_device_name(new_name) or new_name.count("%") != new_name.count("%d") or new_name.count("%") > 1:
+            look.error(at + "/name", f"invalid network device name {shorten(new_name)}")
+        elif "%" not in new_name and first.setdefault(new_name, at) != at:
+            look.error(at, f"{shorten(new_name)} is the name of {first[new_name]} in the container too")
+
+
+def _is_device_name(name: str) -> bool:
+    if not name or name in (".", "..") or len(name.encode("utf-8", "surrogateescape")) > _IF_NAME_BYTES:
+        return False
+    return not any(sign in "/:" or sign.isspace() for sign in name)
+
+
 FIELD_CHECKS: dict[str, Callable[[Look], None]] = {
     "scheduler": _scheduler,
     "execCPUAffinity": _cpu_affinity,
     "intelRdt": _intel_rdt,
     "memoryPolicy": _memory_policy,
+    "netDevices": _net_devices,
     "personality": _personality,
     "seccomp": _seccomp,
 }

@@ -48,12 +48,14 @@ class Launched:
     sync: the socket that it talks on; -1 before and after. cgroup_fd: its cgroup, or -1.
     listener: the seccomp listener's number in the init, once the init has told it; else -1.
     console_socket: where the pty's master goes, or -1. master: the pty's master where it is to be relayed, or -1.
+    network: the container's network namespace while devices are moved into it, or -1: it must not end before they are
+        moved back.
     plan_fd, times_at: the plan's memfd and where in it the init stores its times.
     """
 
     __slots__ = (
-        "cgroup_fd", "console_socket", "draft", "facts", "fault", "ledger", "listener", "lock", "master", "options",
-        "pid", "pidfd", "plan", "plan_fd", "record", "seccomp", "slots", "sync", "timeline", "times_at",
+        "cgroup_fd", "console_socket", "draft", "facts", "fault", "ledger", "listener", "lock", "master", "network",
+        "options", "pid", "pidfd", "plan", "plan_fd", "record", "seccomp", "slots", "sync", "timeline", "times_at",
     )  # fmt: skip
 
     def __init__(
@@ -78,6 +80,7 @@ class Launched:
         self.console_socket = -1
         self.master = -1
         self.listener = -1
+        self.network = -1
         self.pid = 0
         self.pidfd = -1
         self.sync = -1
@@ -126,6 +129,12 @@ class Launched:
             posix.close(self.sync)
             self.sync = -1
 
+    def close_network(self) -> None:
+        """Let go of the network namespace, which then lives as long as the container."""
+        if self.network >= 0:
+            posix.close(self.network)
+            self.network = -1
+
     def kill(self) -> None:
         """Kill the init and reap it; nothing happens where there is none (any more)."""
         if self.pidfd < 0:
@@ -146,6 +155,11 @@ class Launched:
 
     def undo(self) -> None:
         """Make it as if the launch had never been attempted. Raises PyruncError for what could not be undone."""
+        if self.network >= 0:
+            from . import netdevices
+
+            netdevices.give_all_back(reversed(self.written.entries), self.network)
+            self.close_network()
         self.close_sync()
         self.kill()
         if self.ledger is not None:
@@ -193,6 +207,7 @@ def launch(
         # The init is at work from here on, and does not wait for this.
         launched.draft = state.draft(launched.lock, record)
         serve(launched)
+        launched.close_network()
     except BaseException:
         abandon(launched)
         raise

@@ -76,8 +76,8 @@ def read(path: str) -> list[Entry]:
 def undo(entries: Iterable[Entry], deleting: bool = False) -> None:
     """Undo the effects, the last one first. All are tried; PyruncError for the first that could not be undone.
 
-    deleting: the container was created, so what belongs to its caller stays: the pid file, and the class of service
-        that a closID names.
+    deleting: the container was created, so what belongs to its caller stays: the pid file, the class of service
+        that a closID names, and the network devices, which go with their namespace (config-linux.md).
     """
     failure: PyruncError | None = None
     for entry in reversed(list(entries)):
@@ -149,6 +149,12 @@ def _undo_resctrl_clos(entry: Entry) -> None:
     resctrl.remove_unused(entry["path"])
 
 
+def _undo_net_device(entry: Entry) -> None:
+    from . import netdevices
+
+    netdevices.undo(entry)
+
+
 def _undo_process(entry: Entry) -> None:
     kill_process(entry["pid"], entry["startTime"])
 
@@ -188,9 +194,10 @@ _UNDO: dict[str, Callable[[Entry], None]] = {
     "state_dir": _undo_state_dir,
     "cgroup": _undo_cgroup,
     "cgroup_parent": _undo_cgroup_parent,
+    "net_device": _undo_net_device,
     "resctrl_group": _undo_resctrl_group,
     "resctrl_clos": _undo_resctrl_clos,
     "process": _undo_process,
     "pid_file": _undo_pid_file,
 }
-_OF_CALLER = ("pid_file", "resctrl_clos")
+_OF_CALLER = ("pid_file", "resctrl_clos", "net_device")

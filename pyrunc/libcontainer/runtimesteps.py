@@ -20,16 +20,6 @@ if TYPE_CHECKING:
     from .launch import Launched
     from .plan import Step
 
-_NSFS_LINK = {
-    "cgroup": "cgroup",
-    "ipc": "ipc",
-    "mount": "mnt",
-    "network": "net",
-    "pid": "pid",
-    "time": "time",
-    "user": "user",
-    "uts": "uts",
-}
 _NS_FLAGS = {
     "cgroup": native.CLONE_NEWCGROUP,
     "ipc": native.CLONE_NEWIPC,
@@ -148,6 +138,16 @@ def _resctrl_assign(launched: Launched, clos: str, group: str) -> None:
     resctrl.assign(clos, group, launched.pid)
 
 
+def _net_device(launched: Launched, name: str, new_name: str, path: str) -> None:
+    from . import netdevices
+
+    if launched.network < 0:
+        launched.network = posix.open(f"/proc/{launched.pid}/ns/net", posix.O_RDONLY | posix.O_CLOEXEC)
+    facts = {"path": path, "pid": launched.pid, "startTime": launched.record.startTime}
+    record = launched.written.record
+    netdevices.move(launched.network, name, new_name, lambda effect, **more: record(effect, **facts, **more))
+
+
 def _start_socket(launched: Launched, path: str) -> None:
     listener = native.listen(path)
     steps = launched.plan.init
@@ -175,8 +175,8 @@ def _open_source(launched: Launched, slot: str, path: str, recursive: int) -> No
 def _open_namespace(launched: Launched, slot: str, kind: str, path: str) -> None:
     fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     launched.slots[slot] = fd
-    link = posix.readlink(f"/proc/self/fd/{fd}")
-    if native.fs_magic(fd) != native.NSFS_MAGIC or not link.startswith(_NSFS_LINK[kind] + ":["):
+    # The kernel is asked, not the name: where a namespace is kept by a bind mount, its file has the mount's name.
+    if native.fs_magic(fd) != native.NSFS_MAGIC or native.namespace_type(fd) != _NS_FLAGS[kind]:
         raise PyruncError(f"{path} is not a namespace of type {kind}")
 
 
@@ -324,6 +324,7 @@ HANDLERS: dict[str, Callable[..., None]] = {
     "cgroup_limit": _cgroup_limit,
     "cgroup_owner": _cgroup_owner,
     "cgroup_devices": _cgroup_devices,
+    "net_device": _net_device,
     "resctrl_group": _resctrl_group,
     "resctrl_monitor": _resctrl_monitor,
     "resctrl_assign": _resctrl_assign,

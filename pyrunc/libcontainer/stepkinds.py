@@ -79,6 +79,8 @@ _RUNTIME_KINDS = (
      "policy:u32 flags:u64 nice:i64 priority:u32 runtime:u64 deadline:u64 period:u64",
      "set the init's scheduling policy from outside"),
     ("set_io_priority", "ioprio_set", "class:u32 priority:u32", "set the I/O priority of the init's process group"),
+    ("net_device", "sendmsg(RTM_NEWLINK)", "name:str new_name:str path:str",
+     "move a network device into the container's network namespace, with its addresses, and set it up"),
     ("resctrl_assign", "write", "clos:str group:str",
      "put the init into its class of service and its monitoring group"),
     ("runtime_hook", "posix_spawn", "hook:str index:u32 path:str args:strv env:strv timeout:i64",

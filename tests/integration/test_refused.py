@@ -16,11 +16,6 @@ from tests.support.runtime import Runtime
 
 pytestmark = pytest.mark.own("it words it otherwise")
 
-# pointer, value
-LATER: list[tuple[str, Any]] = [
-    ("/linux/netDevices", {"eth0": {}}),
-]
-
 # the controller that it needs, pointer, value
 LIMITS: list[tuple[str, str, Any]] = [
     ("memory", "/linux/resources/memory", {"limit": 100000000}),
@@ -39,12 +34,6 @@ def put(config: dict[str, Any], pointer: str, value: Any) -> None:
     for part in above:
         config = config.setdefault(part, {})
     config[name] = value
-
-
-@pytest.mark.parametrize(("pointer", "value"), LATER, ids=[case[0] for case in LATER])
-def test_field_that_comes_later(runtime: Runtime, bundle: Bundle, pointer: str, value: Any) -> None:
-    put(bundle.config, pointer, value)
-    assert pointer in runtime.refuse(bundle).last_line
 
 
 @pytest.mark.parametrize(("controller", "pointer", "value"), LIMITS, ids=[case[1] for case in LIMITS])

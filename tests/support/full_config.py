@@ -15,7 +15,6 @@ def full_config() -> dict[str, Any]:
 def runnable_config() -> dict[str, Any]:
     """A fresh, smaller one that has nothing that pyrunc does not support yet, and no contradiction."""
     spec = full_config()
-    del spec["linux"]["netDevices"]
     spec["linux"]["resources"] = {"devices": spec["linux"]["resources"]["devices"]}
     for mount in spec["mounts"]:
         mount.pop("uidMappings", None)

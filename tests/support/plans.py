@@ -285,6 +285,10 @@ def _rdt() -> LaunchPlan:
     )
 
 
+def _net_devices() -> LaunchPlan:
+    return compiled(with_linux("network", "user", netDevices={"eth0": {"name": "container0"}, "wlan0": {}}))
+
+
 CASES: dict[str, Callable[[], LaunchPlan]] = {
     "default": _default,
     "create-terminal": _create,
@@ -298,6 +302,7 @@ CASES: dict[str, Callable[[], LaunchPlan]] = {
     "limits": _limits,
     "process": _process,
     "labels": _labels,
+    "net-devices": _net_devices,
     "intel-rdt": _rdt,
     "scheduling": lambda: compiled(scheduled()),
     "scheduling-user-namespace": lambda: compiled(scheduled("user")),

@@ -314,6 +314,17 @@ def test_prlimit_sets_another_process_limit() -> None:
         sleeper.wait()
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"), [("net", native.CLONE_NEWNET), ("mnt", native.CLONE_NEWNS), ("user", native.CLONE_NEWUSER)]
+)
+def test_namespace_type(name: str, kind: int) -> None:
+    with open(f"/proc/self/ns/{name}") as file:
+        assert native.namespace_type(file.fileno()) == kind
+    with open("/dev/null") as file, pytest.raises(OSError) as caught:
+        native.namespace_type(file.fileno())
+    assert caught.value.errno == errno.ENOTTY
+
+
 def test_scheduling_of_another_process() -> None:
     sleeper = subprocess.Popen(["sleep", "60"], start_new_session=True)
     try:

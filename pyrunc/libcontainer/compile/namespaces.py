@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...report import pointer
+from ...report import PyruncError, pointer
 from .constants import CLONE_FLAGS
 
 TYPE_CHECKING = False
@@ -46,6 +46,8 @@ def compile_namespaces(context: Context) -> None:
         _time_namespace(context)
     if not context.options.no_new_keyring:
         _keyring(context)
+    if context.linux.get("netDevices"):
+        _net_devices(context)
     # After everything for which the runtime or the kernel looks at /proc/PID of the init.
     context.add("undumpable")
     if context.new("network"):
@@ -53,6 +55,25 @@ def compile_namespaces(context: Context) -> None:
     for name in ("hostname", "domainname"):
         if context.spec.get(name):
             context.add(name, context.spec[name], pointer="/" + name)
+
+
+def _net_devices(context: Context) -> None:
+    """Have the devices moved before any hook, which may want to find them.
+
+    Raises PyruncError for an unprivileged runtime, in runc's words.
+    """
+    if context.facts.euid != 0:
+        raise PyruncError("network devices are not supported for rootless containers", pointer="/linux/netDevices")
+    for name, device in context.linux["netDevices"].items():
+        context.serve(
+            "net_devices",
+            "net_device",
+            name,
+            device.get("name") or name,
+            context.namespaces["network"].path,
+            pointer=pointer("linux", "netDevices", name),
+        )
+    context.request("net_devices", pointer="/linux/netDevices")
 
 
 def _keyring(context: Context) -> None:

@@ -134,7 +134,7 @@ def test_bundle_with_every_sort_of_problem(tmp_path):
     value["process"]["cwd"] = "relative"
     value["linux"]["namespaces"].append({"type": "pid"})
     value["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_NOTIFY"}
-    value["linux"]["netDevices"] = {"eth0": {}}
+    value["linux"]["netDevices"] = {"eth:0": {}}
     value["linux"]["maskedPath"] = []
     problems = explain.validate_bundle(bundle_with(tmp_path, value, rootfs=False))
     assert [(problem.severity, problem.pointer, problem.nearest) for problem in problems] == [
@@ -142,8 +142,8 @@ def test_bundle_with_every_sort_of_problem(tmp_path):
         (WARNING, "/process/capabilities/bounding/2", "CAP_SYS_ADMIN"),
         (ERROR, "/root/path", ""),
         (ERROR, "/linux/namespaces/8", ""),
+        (ERROR, "/linux/netDevices/eth:0", ""),
         (ERROR, "/linux/seccomp/defaultAction", ""),
-        (ERROR, "/linux/netDevices", ""),
         (WARNING, "/linux/maskedPath", "maskedPaths"),
     ]
 

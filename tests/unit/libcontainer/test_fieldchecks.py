@@ -130,3 +130,44 @@ def test_class_of_service(name: str) -> None:
 @pytest.mark.parametrize("name", [".", "..", "a/b", "/a", "info", "mon_groups", "mon_data"])
 def test_what_is_no_name_of_a_class_of_service(name: str) -> None:
     assert problems("linux", "intelRdt", {"closID": name}) == [("/closID", f'invalid intelRdt.ClosID "{name}"')]
+
+
+@pytest.mark.parametrize(
+    "devices",
+    [
+        {},
+        {"eth0": {}},
+        {"eth0": {"name": "container0"}, "eth1": {"name": "eth0"}},
+        {"a": {"name": "net%d"}, "b": {"name": "net%d"}},
+        {"fifteen-bytes--": {"name": "%d"}},
+    ],
+)
+def test_good_net_devices(devices: dict[str, Any]) -> None:
+    assert problems("linux", "netDevices", devices) == []
+
+
+@pytest.mark.parametrize(
+    ("devices", "place"),
+    [
+        ({"sixteen--bytes--": {}}, "/sixteen--bytes--"),
+        ({"..": {}}, "/.."),
+        ({"a/b": {}}, "/a~1b"),
+        ({"a:b": {}}, "/a:b"),
+        ({"a b": {}}, "/a b"),
+        ({"eth%d": {}}, "/eth%d"),
+        ({"eth0": {"name": "a\tb"}}, "/eth0/name"),
+        ({"eth0": {"name": "%s"}}, "/eth0/name"),
+        ({"eth0": {"name": "%d%d"}}, "/eth0/name"),
+        ({"eth0": {"name": "x"}, "eth1": {"name": "x"}}, "/eth1"),
+        ({"eth0": {"name": "eth1"}, "eth1": {}}, "/eth1"),
+    ],
+)
+def test_bad_net_devices(devices: dict[str, Any], place: str) -> None:
+    assert [at for at, _ in problems("linux", "netDevices", devices)] == [place]
+
+
+def test_net_devices_need_a_namespace() -> None:
+    spec = runnable_config()
+    spec["linux"]["namespaces"] = [entry for entry in spec["linux"]["namespaces"] if entry["type"] != "network"]
+    spec["linux"].pop("sysctl")
+    assert [problem.message for problem in check(spec)] == ["unable to move network devices without a NET namespace"]

@@ -13,7 +13,7 @@ import pytest
 
 from pyrunc.libcontainer import spec
 from pyrunc.report import PyruncError
-from tests.support.full_config import full_config, runnable_config
+from tests.support.full_config import runnable_config
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -115,12 +115,6 @@ def test_refusal_by_a_check(tmp_path):
     value = runnable_config()
     value["linux"]["namespaces"].append({"type": "pid"})
     assert refusal(tmp_path, value).line() == 'malformed spec file: duplicated ns "pid" (at /linux/namespaces/8)'
-
-
-def test_refusal_of_what_is_not_supported(tmp_path):
-    value = runnable_config()
-    value["linux"]["netDevices"] = full_config()["linux"]["netDevices"]
-    assert refusal(tmp_path, value).line() == "linux.netDevices is not supported yet (at /linux/netDevices)"
 
 
 def test_refusal_is_one_line(tmp_path):

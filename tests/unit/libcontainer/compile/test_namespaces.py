@@ -6,6 +6,7 @@ import pytest
 
 from pyrunc.libcontainer.compile.namespaces import sysctl_path
 from pyrunc.libcontainer.host import HostFacts
+from pyrunc.report import PyruncError
 from tests.support.plans import compiled, find, kinds, minimal, values, with_linux
 
 CLONE_NEWNS = 0x20000
@@ -147,3 +148,32 @@ def test_sysctls_in_listed_order_after_the_hooks_of_the_runtime() -> None:
 )
 def test_sysctl_path(key: str, path: str) -> None:
     assert sysctl_path(key) == path
+
+
+def test_net_devices_are_moved_before_the_hooks() -> None:
+    spec = with_linux("network", netDevices={"eth0": {"name": "a"}, "e/1": {}})
+    spec["hooks"] = {"createRuntime": [{"path": "/hook"}]}
+    plan = compiled(spec)
+    moves = find(plan, "net_device")
+    assert [(*step.args, step.pointer) for step in moves] == [
+        ("eth0", "a", "", "/linux/netDevices/eth0"),
+        ("e/1", "e/1", "", "/linux/netDevices/e~11"),
+    ]
+    order = [step.args[0] if step.kind == "request" else step.kind for step in plan.init]
+    assert order.index("net_devices") < order.index("undumpable") < order.index("create_runtime")
+
+
+def test_net_devices_of_a_joined_namespace_can_be_found_by_its_path() -> None:
+    spec = with_linux(netDevices={"eth0": {}})
+    spec["linux"]["namespaces"].append({"type": "network", "path": "/run/netns/x"})
+    assert values(find(compiled(spec), "net_device")[0], "path") == ("/run/netns/x",)
+
+
+def test_net_devices_take_root() -> None:
+    spec = with_linux("network", "user", netDevices={"eth0": {}})
+    with pytest.raises(PyruncError, match="not supported for rootless containers"):
+        compiled(spec, HostFacts(euid=1000))
+
+
+def test_no_net_devices_no_request() -> None:
+    assert not find(compiled(with_linux("network", netDevices={})), "net_device", "request")
