@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 #include "decode.h"
@@ -92,6 +93,7 @@ int make_filesystem(struct init *init, const char *fstype, const char *source, c
                     const struct strv *options, uint64_t attributes);
 
 /* steps_devices.c */
+bool is_null(const struct stat *st);
 int open_null(struct init *init, uint64_t flags, const char *what);
 int bind_file(struct init *init, int source, const char *path);
 

@@ -78,14 +78,14 @@ int step_new_session(struct init *init, const struct step_new_session *step)
 
 int step_stdio_owner(struct init *init, const struct step_stdio_owner *step)
 {
-    struct stat null = {0};
-    bool has_null = stat("/dev/null", &null) == 0 && S_ISCHR(null.st_mode);
     for (int fd = 0; fd <= 2; fd++) {
         struct stat st;
         if (fstat(fd, &st) < 0 || st.st_uid == step->uid)
             continue;
-        if (has_null && S_ISCHR(st.st_mode) && st.st_rdev == null.st_rdev)
-            continue; /* everybody's */
+        /* Everybody's, and the host's own where it was inherited: told by its number, since the container may have no
+         * /dev/null to compare it with. */
+        if (is_null(&st))
+            continue;
         /* EINVAL and EPERM: its group or its owner isn't mapped in our user namespace; EROFS: a read-only /dev. The
          * stream stays usable, only not to be opened again. */
         if (fchown(fd, step->uid, (gid_t)-1) < 0 && errno != EINVAL && errno != EPERM && errno != EROFS)

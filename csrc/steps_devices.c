@@ -8,7 +8,8 @@
 
 #include "kernel.h"
 
-static bool is_null(const struct stat *st)
+/* Whether something is the null device, by whatever name. */
+bool is_null(const struct stat *st)
 {
     return S_ISCHR(st->st_mode) && st->st_rdev == makedev(1, 3);
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,18 @@ def test_user_and_groups(runtime: Runtime, bundle: Bundle) -> None:
     assert host.status_field(out, "Uid").split() == ["1000"] * 4
     assert host.status_field(out, "Gid").split() == ["1001"] * 4
     assert host.status_field(out, "Groups").split() == ["5", "2000", "70000"]
+
+
+def test_the_host_s_null_device_keeps_its_owner(runtime: Runtime, bundle: Bundle, tmp_path: Path) -> None:
+    """Also where the container, with an empty /dev of its own, has none to compare it with."""
+    null = tmp_path / "null"
+    os.mknod(null, stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    (tmp_path / "dev").mkdir()
+    bundle.mounts[:] = [{"destination": "/dev", "type": "bind", "source": str(tmp_path / "dev"), "options": ["rbind"]}]
+    bundle.process["user"] = {"uid": 1000, "gid": 1000}
+    with null.open("rb") as stdin:
+        assert runtime.run(bundle.args("id", "-u"), stdin=stdin.fileno()).out == "1000\n"
+    assert null.stat().st_uid == os.geteuid()
 
 
 def test_the_caller_s_groups_are_dropped(runtime: Runtime, bundle: Bundle) -> None:
