@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/ioprio.h>
+#include <linux/mount.h>
 #include <linux/netlink.h>
 #include <linux/nsfs.h>
 #include <linux/openat2.h>
@@ -382,6 +383,27 @@ int pyrunc_openat2(int dirfd, const char *path, uint64_t flags, uint64_t mode, u
 int pyrunc_open_tree(int dirfd, const char *path, unsigned int flags)
 {
     return result(syscall(SYS_open_tree, dirfd, path, flags | OPEN_TREE_CLOEXEC));
+}
+
+int pyrunc_idmap_mount(int fd, int namespace, int recursive)
+{
+    const struct mount_attr attr = {.attr_set = MOUNT_ATTR_IDMAP, .userns_fd = (uint64_t)namespace};
+    unsigned int flags = AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0U);
+    return result(syscall(SYS_mount_setattr, fd, "", flags, &attr, sizeof attr));
+}
+
+/* A child that does nothing in a new user namespace: somebody has to be in it while its id maps are written. */
+int pyrunc_fork_user_namespace(void)
+{
+    const pid_t parent = getpid();
+    const struct clone_args args = {.flags = CLONE_NEWUSER, .exit_signal = SIGCHLD};
+    long pid = syscall(SYS_clone3, &args, sizeof args);
+    if (pid != 0)
+        return result(pid);
+    prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+    while (getppid() == parent)
+        pause();
+    _exit(1);
 }
 
 int pyrunc_setns(int fd, int nstype)

@@ -138,6 +138,16 @@ def open_tree(dirfd: int, path: str, flags: int) -> int:
     return _check(_lib.pyrunc_open_tree(dirfd, path.encode(), flags))
 
 
+def idmap_mount(fd: int, namespace: int, recursive: bool) -> None:
+    """Map the ids of a detached mount by a user namespace, and of those below it. mount_setattr(2)."""
+    _check(_lib.pyrunc_idmap_mount(fd, namespace, recursive))
+
+
+def fork_user_namespace() -> int:
+    """A child in a new user namespace, which waits to be killed; gives its pid. clone(2)."""
+    return _check(_lib.pyrunc_fork_user_namespace())
+
+
 def setns(fd: int, nstype: int) -> None:
     """Enter a namespace; `nstype` is its CLONE_NEW* type or 0. setns(2)."""
     _check(_lib.pyrunc_setns(fd, nstype))

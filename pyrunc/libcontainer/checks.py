@@ -1,4 +1,4 @@
-"""What a schema can't say of a config.json: contradictions, and fields that pyrunc does not support yet.
+"""What a schema can't say of a config.json: contradictions, and values that the kernel would refuse.
 
 Each check is a small function that takes a `_Look` at a spec of valid shape and reports what it finds. CHECKS lists
 them with the places that they read, so that `pyrunc validate` can leave out those whose places the schema refused.
@@ -25,14 +25,6 @@ WARNING = "warning"
 
 SPEC_MAJOR = 1
 SPEC_MINOR = 3
-
-# Fields of the specification that pyrunc does not carry out yet: they are refused where they say anything. The
-# parts of a path; "*" stands for each entry of an array. A field that gets supported leaves this table.
-UNSUPPORTED = (
-    ("mounts", "*", "uidMappings"),
-    ("mounts", "*", "gidMappings"),
-)
-UNSUPPORTED_MOUNT_OPTIONS = ("idmap", "ridmap")
 
 # The sysctls of an ipc namespace (ipc_namespaces(7), kernel: ipc/ipc_sysctl.c); /proc/sys/fs/mqueue is its too.
 _IPC_SYSCTLS = frozenset((
@@ -283,11 +275,11 @@ def _mappings(look: _Look) -> None:
                 at, "user namespaces enabled, but no namespace path to join nor mappings to apply specified"
             )
         else:
-            _ranges(look, entries, at)
+            check_ranges(look, entries, at)
             _mapped(look, kind, entries, at)
 
 
-def _ranges(look: _Look, entries: Sequence[dict[str, int]], at: str) -> None:
+def check_ranges(look: _Look, entries: Sequence[dict[str, int]], at: str) -> None:
     """Each id may be mapped once, in both directions (user_namespaces(7))."""
     if len(entries) > _MAP_LINES:
         look.error(at, f"{len(entries)} mappings: the kernel takes at most {_MAP_LINES}")
@@ -396,9 +388,10 @@ def _mounts(look: _Look) -> None:
             look.warning(at + "/destination", "relative destination path is deprecated, using it as relative to /")
         if not mount.get("type") and not any(word in options for word in ("bind", "rbind", "remount")):
             look.error(at, f"{shorten(mount['destination'])} has no type and is no bind mount")
-        for place, word in enumerate(options):
-            if word in UNSUPPORTED_MOUNT_OPTIONS:
-                look.error(f"{at}/options/{place}", f"mount option {word} is not supported yet")
+        if "uidMappings" in mount or "idmap" in options or "ridmap" in options:
+            from .fieldchecks import id_mapped_mount
+
+            id_mapped_mount(look, mount, at)
 
 
 def _devices(look: _Look) -> None:
@@ -437,25 +430,6 @@ def _rare(parent: str, field: str, *more: str) -> tuple[Callable[[_Look], None],
     return function, (f"/{parent}/{field}", *more)
 
 
-def _unsupported(look: _Look) -> None:
-    for path in UNSUPPORTED:
-        _find_unsupported(look, look.spec, path, 0, "")
-
-
-def _find_unsupported(look: _Look, value: Any, path: tuple[str, ...], depth: int, at: str) -> None:
-    """Walk down one path of UNSUPPORTED. What is empty says nothing."""
-    if depth == len(path):
-        if value in ("", [], {}):
-            return
-        name = ".".join([part for part in path if part != "*"])
-        look.error(at, f"{name} is not supported yet")
-    elif path[depth] == "*":
-        for index, item in enumerate(value if type(value) is list else ()):
-            _find_unsupported(look, item, path, depth + 1, f"{at}/{index}")
-    elif type(value) is dict and path[depth] in value:
-        _find_unsupported(look, value[path[depth]], path, depth + 1, f"{at}/{path[depth]}")
-
-
 _NAMESPACES = "/linux/namespaces"
 
 # Each check with the pointers of what it reads.
@@ -479,7 +453,6 @@ CHECKS: tuple[tuple[Callable[[_Look], None], tuple[str, ...]], ...] = (
     _rare("linux", "netDevices", _NAMESPACES),
     _rare("linux", "personality"),
     _rare("linux", "seccomp"),
-    (_unsupported, ()),
 )
 LINTS: tuple[tuple[Callable[[_Look], None], tuple[str, ...]], ...] = (
     (_capabilities, ("/process/capabilities",)),

@@ -1,17 +1,18 @@
 """The checks of fields that few configurations have: imported where one is there (checks.py lists their places).
 
-FIELD_CHECKS has a function for each field, which gets the `_Look` of checks.py.
+FIELD_CHECKS has a function for each field of process and linux, which gets the `_Look` of checks.py.
 """
 
 from __future__ import annotations
 
 from ..report import pointer
-from .checks import shorten
+from .checks import check_ranges, shorten
 from .compile.scheduling import indices
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from .checks import _Look as Look
 
@@ -125,6 +126,26 @@ def _is_device_name(name: str) -> bool:
     if not name or name in (".", "..") or len(name.encode("utf-8", "surrogateescape")) > _IF_NAME_BYTES:
         return False
     return not any(sign in "/:" or sign.isspace() for sign in name)
+
+
+def id_mapped_mount(look: Look, mount: dict[str, Any], at: str) -> None:
+    """What an id-mapped mount needs; worded as by runc. It has mappings, or the option idmap or ridmap."""
+    options = mount.get("options", ())
+    if mount.get("type") != "bind" and "bind" not in options and "rbind" not in options:
+        look.error(at, "id-mapped mounts are only supported for bind-mounts")
+    elif "remount" in options:
+        look.error(at + "/options", "the ids of a mount can't be mapped by a remount")
+    if "uidMappings" not in mount:
+        if "user" not in look.namespaces:
+            look.error(
+                at, "id-mapped mounts must have both uid and gid mappings specified, or the container a user namespace"
+            )
+        return
+    for name in ("uidMappings", "gidMappings"):
+        if not mount[name]:
+            look.error(f"{at}/{name}", "id-mapped mounts must have both uid and gid mappings specified")
+        else:
+            check_ranges(look, mount[name], f"{at}/{name}")
 
 
 FIELD_CHECKS: dict[str, Callable[[Look], None]] = {

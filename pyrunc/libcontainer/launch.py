@@ -45,6 +45,7 @@ class Launched:
     ledger: None until the state directory is made. lock: the state directory.
     draft: the name of the written state.json until the container is created; "" before.
     slots: descriptors for the plan's `fd` fields. pid, pidfd: the init; pid is 0 until it is cloned.
+    idmaps: user namespaces whose id maps are those of mounts, until the clone.
     sync: the socket that it talks on; -1 before and after. cgroup_fd: its cgroup, or -1.
     listener: the seccomp listener's number in the init, once the init has told it; else -1.
     console_socket: where the pty's master goes, or -1. master: the pty's master where it is to be relayed, or -1.
@@ -54,8 +55,9 @@ class Launched:
     """
 
     __slots__ = (
-        "cgroup_fd", "console_socket", "draft", "facts", "fault", "ledger", "listener", "lock", "master", "network",
-        "options", "pid", "pidfd", "plan", "plan_fd", "record", "seccomp", "slots", "sync", "timeline", "times_at",
+        "cgroup_fd", "console_socket", "draft", "facts", "fault", "idmaps", "ledger", "listener", "lock", "master",
+        "network", "options", "pid", "pidfd", "plan", "plan_fd", "record", "seccomp", "slots", "sync",
+        "timeline", "times_at",
     )  # fmt: skip
 
     def __init__(
@@ -76,6 +78,7 @@ class Launched:
         self.draft = ""
         self.seccomp: dict[str, Any] = {}
         self.slots: dict[str, int] = {}
+        self.idmaps: dict[str, int] = {}
         self.cgroup_fd = -1
         self.console_socket = -1
         self.master = -1

@@ -172,6 +172,23 @@ def _open_source(launched: Launched, slot: str, path: str, recursive: int) -> No
     launched.slots[slot] = native.open_tree(native.AT_FDCWD, path, flags)
 
 
+def _make_idmap(launched: Launched, idmap: str, uids: tuple[str, ...], gids: tuple[str, ...]) -> None:
+    from . import userns
+
+    launched.idmaps[idmap] = userns.make(uids, gids)
+
+
+def _open_mapped_source(
+    launched: Launched, slot: str, path: str, recursive: int, idmap: str, below: int
+) -> None:
+    _open_source(launched, slot, path, recursive)
+    namespace = launched.idmaps[idmap] if idmap in launched.idmaps else launched.slots[idmap]
+    try:
+        native.idmap_mount(launched.slots[slot], namespace, bool(below))
+    except OSError as error:
+        raise PyruncError(f"mount_setattr(MOUNT_ATTR_IDMAP) {path}", errno=error.errno or 0) from error
+
+
 def _open_namespace(launched: Launched, slot: str, kind: str, path: str) -> None:
     fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     launched.slots[slot] = fd
@@ -207,9 +224,10 @@ def _clone(launched: Launched, flags: int, cgroup: str, join: tuple[str, ...]) -
     except native.CloneError as error:
         raise PyruncError(_clone_failure(error, join), errno=error.errno or 0) from error
     # The conversation ends for us when the init's side is closed, so ours of it must be.
-    for fd in (theirs, image, *slots.values(), *(fd for fd, _ in joins)):
+    for fd in (theirs, image, *slots.values(), *launched.idmaps.values(), *(fd for fd, _ in joins)):
         posix.close(fd)
     slots.clear()
+    launched.idmaps.clear()
     process = state.process(launched.pid)
     if process is None:
         raise PyruncError("the init is gone", errno=errno.ESRCH)
@@ -331,6 +349,8 @@ HANDLERS: dict[str, Callable[..., None]] = {
     "start_socket": _start_socket,
     "console_socket": _console_socket,
     "open_source": _open_source,
+    "make_idmap": _make_idmap,
+    "open_mapped_source": _open_mapped_source,
     "open_namespace": _open_namespace,
     "clone": _clone,
     "write_map": _write_map,

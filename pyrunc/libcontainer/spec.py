@@ -26,8 +26,7 @@ def load(bundle: str, config: str = "config.json") -> Spec:
 
     bundle: path of the bundle directory. config: path of the file, relative to the bundle.
     Members whose value is null are taken as absent, as Go's decoder takes them, and do not stand in the result.
-    Raises PyruncError: the file can't be read or is no JSON, its schema or a check refuses it, or it asks for
-    something that pyrunc does not support yet.
+    Raises PyruncError: the file can't be read or is no JSON, or its schema or a check refuses it.
     """
     value = parse(bundle, config)
     validate(value)
@@ -46,7 +45,7 @@ def parse(bundle: str, config: str = "config.json") -> Any:
 
 
 def validate(value: Any) -> None:
-    """Refuse a configuration that is invalid, contradictory or not supported yet; log what is only a warning.
+    """Refuse a configuration that is invalid, or contradictory; log what is only a warning.
 
     value: as `parse` gives it. Raises PyruncError with the pointer, the value, what is allowed and the nearest word.
     """

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import _signal
 import errno
+import posix
 
+from .. import native
 from ..report import PyruncError
 from . import procfs
 
@@ -49,3 +52,23 @@ def write_setgroups(pid: int, value: str) -> None:
         raise PyruncError(
             f"writing {value} to /proc/{pid}/setgroups", pointer="/linux/gidMappings", errno=error.errno or 0
         ) from error
+
+
+def make(uids: Sequence[str], gids: Sequence[str]) -> int:
+    """A descriptor of a new user namespace with these maps and no process: an id map for mounts (mount_setattr(2)).
+
+    uids, gids: `CONTAINER_ID HOST_ID SIZE` each. Raises PyruncError or OSError.
+    """
+    pid = native.fork_user_namespace()
+    try:
+        for file, lines in (("uid_map", uids), ("gid_map", gids)):
+            try:
+                procfs.write(pid, file, "".join([line + "\n" for line in lines]))
+            except OSError as error:
+                raise PyruncError(
+                    f"writing the {file} of an id-mapped mount", errno=error.errno or 0, hint=_hint(file, error)
+                ) from error
+        return posix.open(f"/proc/{pid}/ns/user", posix.O_RDONLY | posix.O_CLOEXEC)
+    finally:
+        posix.kill(pid, _signal.SIGKILL)
+        posix.waitpid(pid, 0)

@@ -49,13 +49,6 @@ def test_limit_without_its_controller(
     assert controller in line
 
 
-def test_id_mapped_mounts(runtime: Runtime, bundle: Bundle) -> None:
-    mapping = [{"containerID": 0, "hostID": 1000, "size": 1}]
-    bundle.mount("/mnt", "bind", str(runtime.work), "rbind")
-    bundle.mounts[-1].update(uidMappings=mapping, gidMappings=mapping)
-    assert "/mounts/3" in runtime.refuse(bundle).last_line
-
-
 # pointer at fault, and the pieces that the message must have
 INVALID: list[tuple[str, Any, tuple[str, ...]]] = [
     ("/process/terminal", "yes", ("true or false", '"yes"')),

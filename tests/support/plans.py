@@ -289,6 +289,17 @@ def _net_devices() -> LaunchPlan:
     return compiled(with_linux("network", "user", netDevices={"eth0": {"name": "container0"}, "wlan0": {}}))
 
 
+def _idmaps() -> LaunchPlan:
+    spec = with_linux("user")
+    own = {name: [{"containerID": 0, "hostID": 1000, "size": 1}] for name in ("uidMappings", "gidMappings")}
+    spec["mounts"] = [
+        {"destination": "/own", "type": "bind", "source": "/srv/own", "options": ["bind"], **own},
+        {"destination": "/tree", "source": "/srv/tree", "options": ["rbind", "ridmap", "ro"]},
+        {"destination": "/plain", "source": "/srv/plain", "options": ["rbind"]},
+    ]
+    return compiled(spec)
+
+
 CASES: dict[str, Callable[[], LaunchPlan]] = {
     "default": _default,
     "create-terminal": _create,
@@ -302,6 +313,7 @@ CASES: dict[str, Callable[[], LaunchPlan]] = {
     "limits": _limits,
     "process": _process,
     "labels": _labels,
+    "id-mapped-mounts": _idmaps,
     "net-devices": _net_devices,
     "intel-rdt": _rdt,
     "scheduling": lambda: compiled(scheduled()),

@@ -33,6 +33,7 @@ _REMOUNT = 9
 _COPY_UP = 10
 _NO_CALL = 11  # a flag that no call of the new mount API takes
 _NOTHING = 12
+_ID_MAP = 13  # 1 for idmap, 2 for ridmap
 
 _ATTRIBUTES = (
     ("ro", "rw", MOUNT_ATTR_RDONLY),
@@ -66,6 +67,8 @@ def _words() -> dict[str, tuple[int, int]]:
     words["bind"] = (_BIND, 1)
     words["rbind"] = (_BIND, 2)
     words["remount"] = (_REMOUNT, 0)
+    words["idmap"] = (_ID_MAP, 1)
+    words["ridmap"] = (_ID_MAP, 2)
     words["tmpcopyup"] = (_COPY_UP, 0)
     words["defaults"] = (_NOTHING, 0)
     # Without loss: the kernel keeps i_version for each file system that has one, and says nothing in its log about
@@ -104,7 +107,8 @@ class MountOptions:
     superblock: the last word about each flag of the file system, by that flag (`{"sync": "async"}`).
     propagation: MS_* in order; the kernel combines them (a slave that is made shared is both).
     data: words that only the file system can know, as (position in the list, word).
-    bind: 0, 1 for bind, 2 for rbind. remount, copy_up: whether these words are there.
+    bind: 0, 1 for bind, 2 for rbind. id_map: 0, 1 for idmap, 2 for ridmap.
+    remount, copy_up: whether these words are there.
     touched: whether any word is a flag at all: mount(2) then clears the flags that are not named.
     """
 
@@ -116,6 +120,7 @@ class MountOptions:
         "bind",
         "copy_up",
         "data",
+        "id_map",
         "propagation",
         "rattr_clr",
         "rattr_set",
@@ -133,6 +138,7 @@ class MountOptions:
         self.propagation: list[int] = []
         self.data: list[tuple[int, str]] = []
         self.bind = 0
+        self.id_map = 0
         self.remount = False
         self.copy_up = False
         self.touched = False
@@ -191,6 +197,8 @@ class MountOptions:
             self.copy_up = True
         elif kind == _NO_CALL:
             self.touched = True
+        elif kind == _ID_MAP:
+            self.id_map = value
 
     def _finish(self) -> None:
         """Put the access-time words into attr_set and attr_clr.

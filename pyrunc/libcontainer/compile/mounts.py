@@ -39,7 +39,7 @@ _REGISTERS = 63
 class Mount:
     """One entry of `mounts` with its options parsed. target: its destination, absolute; pointer: its JSON pointer."""
 
-    __slots__ = ("index", "is_bind", "options", "pointer", "source", "target", "type")
+    __slots__ = ("id_map", "index", "is_bind", "options", "pointer", "source", "target", "type")
 
     def __init__(self, index: int, entry: dict[str, Any]) -> None:
         self.index = index
@@ -51,6 +51,8 @@ class Mount:
         self.target = destination if destination.startswith("/") else "/" + destination
         self.options = mountoptions.parse(entry.get("options") or ())
         self.is_bind = bool(self.options.bind) or self.type == "bind"
+        # 0, 1 for the mount itself, 2 for all below it too
+        self.id_map = self.options.id_map or int("uidMappings" in entry)
         if self.type == "cgroup":
             self.type = "cgroup2"
 
@@ -81,10 +83,14 @@ def open_sources(context: Context, mounts: list[Mount]) -> None:
 
     Only a privileged runtime can, and only then there is a difference: a rootless one is the same user as init.
     """
+    if any(mount.id_map for mount in mounts):
+        from . import idmaps
+
+        idmaps.open_sources(context, mounts)
     if not context.userns or context.facts.euid != 0:
         return
     for mount in mounts:
-        if mount.is_bind and not mount.options.remount:
+        if mount.is_bind and not mount.options.remount and not mount.id_map:
             context.before(
                 "open_source",
                 f"source:{mount.index}",
@@ -200,7 +206,7 @@ def _more_propagation(context: Context, mount: Mount, more: list[int]) -> None:
 
 
 def _bind(context: Context, mount: Mount) -> None:
-    """A bind mount, with the alternatives that runc tries too.
+    """A bind mount, with the alternatives that runc tries too; an id-mapped one only as the runtime has prepared it.
 
     Where the runtime itself is in a user namespace, flags of the source may be locked: the flags that nobody named
     then stay. In a container's user namespace all of the host's are locked, so there is nothing to try first, but
@@ -210,7 +216,7 @@ def _bind(context: Context, mount: Mount) -> None:
     options = mount.options
     first, more = _propagation(options)
     source = context.from_bundle(mount.source)
-    by_descriptor = context.userns and context.facts.euid == 0
+    by_descriptor = bool(mount.id_map) or (context.userns and context.facts.euid == 0)
     if by_descriptor and (not first & MS_REC or first & MS_SHARED):
         # What the runtime opened is still a peer of the host's mounts: nothing mounted in it may get there.
         first, more = MS_SLAVE | MS_REC, options.propagation
@@ -233,7 +239,9 @@ def _bind(context: Context, mount: Mount) -> None:
             on_errno=on_errno,
         )
 
-    if by_descriptor:
+    if mount.id_map:
+        add(f"source:{mount.index}", context.userns, 0, ())
+    elif by_descriptor:
         add(None, True, 0, (errno.EACCES,))
         add(f"source:{mount.index}", True, 1, ())
     elif context.userns:

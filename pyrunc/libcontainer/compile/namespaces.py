@@ -109,13 +109,13 @@ def _serve_maps(context: Context) -> None:
         # supplementary group could open what is forbidden to that group (CVE-2014-8989).
         context.serve("maps", "write_setgroups", "deny", pointer="/linux/gidMappings")
     for kind in ("uid", "gid"):
-        lines = tuple([_map_line(entry) for entry in context.linux[kind + "Mappings"]])
+        lines = map_lines(context.linux[kind + "Mappings"])
         context.serve("maps", "write_map", kind + "_map", lines, pointer=f"/linux/{kind}Mappings")
 
 
-def _map_line(entry: dict[str, Any]) -> str:
-    """One line of a uid_map or gid_map (user_namespaces(7))."""
-    return f"{entry['containerID']} {entry['hostID']} {entry['size']}"
+def map_lines(entries: list[dict[str, Any]]) -> tuple[str, ...]:
+    """The lines of a uid_map or gid_map (user_namespaces(7))."""
+    return tuple([f"{entry['containerID']} {entry['hostID']} {entry['size']}" for entry in entries])
 
 
 DENIED = 0

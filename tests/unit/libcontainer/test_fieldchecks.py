@@ -171,3 +171,35 @@ def test_net_devices_need_a_namespace() -> None:
     spec["linux"]["namespaces"] = [entry for entry in spec["linux"]["namespaces"] if entry["type"] != "network"]
     spec["linux"].pop("sysctl")
     assert [problem.message for problem in check(spec)] == ["unable to move network devices without a NET namespace"]
+
+
+_MAPS = [{"containerID": 0, "hostID": 5, "size": 2}]
+
+
+def mount_problems(*options: str, userns: bool = True, type: str = "none", **more: Any) -> list[tuple[str, str]]:
+    """Pointer below the mount, and message, of each problem of one mount."""
+    spec = runnable_config()
+    spec["mounts"] = [{"destination": "/m", "type": type, "source": "/s", "options": list(options), **more}]
+    if not userns:
+        spec["linux"]["namespaces"] = [entry for entry in spec["linux"]["namespaces"] if entry["type"] != "user"]
+        for name in ("uidMappings", "gidMappings"):
+            spec["linux"].pop(name)
+    return [(problem.pointer.removeprefix("/mounts/0"), problem.message) for problem in check(spec)]
+
+
+def test_good_id_mapped_mounts() -> None:
+    assert mount_problems("bind", "idmap") == []
+    assert mount_problems("rbind", "ridmap") == []
+    assert mount_problems(type="bind", uidMappings=_MAPS, gidMappings=_MAPS) == []
+    assert mount_problems("rbind", userns=False, uidMappings=_MAPS, gidMappings=_MAPS) == []
+
+
+def test_bad_id_mapped_mounts() -> None:
+    assert mount_problems("idmap", type="tmpfs") == [("", "id-mapped mounts are only supported for bind-mounts")]
+    [(place, message)] = mount_problems("bind", "idmap", userns=False)
+    assert place == ""
+    assert message.startswith("id-mapped mounts must have both uid and gid mappings specified")
+    assert [at for at, _ in mount_problems("bind", "remount", "idmap")] == ["/options"]
+    assert [at for at, _ in mount_problems("bind", uidMappings=[], gidMappings=_MAPS)] == ["/uidMappings"]
+    twice = [*_MAPS, {"containerID": 1, "hostID": 50, "size": 1}]
+    assert [at for at, _ in mount_problems("bind", uidMappings=_MAPS, gidMappings=twice)] == ["/gidMappings/1"]

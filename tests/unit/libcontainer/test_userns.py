@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from pyrunc import native
 from pyrunc.libcontainer import procfs, userns
 from pyrunc.report import PyruncError
 
@@ -83,3 +84,31 @@ def test_a_missing_right_has_a_hint(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(procfs, "write", refuse)
     with pytest.raises(PyruncError, match="CAP_SETGID only one id"):
         userns.write_map(7, "gid_map", ["0 0 1"])
+
+
+ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+
+
+def _children() -> str:
+    with open(f"/proc/self/task/{os.getpid()}/children") as file:
+        return file.read()
+
+
+@ROOT_ONLY
+def test_a_namespace_without_a_process() -> None:
+    before = _children()
+    fd = userns.make(["0 100000 5", "7 9 1"], ["0 1 1"])
+    try:
+        assert native.namespace_type(fd) == native.CLONE_NEWUSER
+        assert _children() == before
+    finally:
+        os.close(fd)
+
+
+@ROOT_ONLY
+def test_a_map_that_the_kernel_refuses_leaves_no_process() -> None:
+    before = _children()
+    with pytest.raises(PyruncError, match=r"writing the gid_map of an id-mapped mount: invalid argument") as raised:
+        userns.make(["0 100000 5"], ["0 0 5", "1 9 1"])
+    assert raised.value.pointer == "", "the step knows the mount"
+    assert _children() == before

@@ -73,7 +73,7 @@ def test_every_request_is_answered_and_every_answer_asked_for(plan: LaunchPlan) 
 
 @plans
 def test_every_slot_is_filled_before_the_clone(plan: LaunchPlan) -> None:
-    fillers = ("open_source", "open_namespace", "compile_seccomp")
+    fillers = ("open_source", "open_mapped_source", "open_namespace", "compile_seccomp")
     filled = {str(step.arg("slot")) for step in plan.prepare if step.kind in fillers}
     filled |= {"start" for step in plan.prepare if step.kind == "start_socket"}
     used = set()

@@ -12,13 +12,13 @@ from pyrunc.libcontainer.compile.mountoptions import KNOWN_OPTIONS, parse
 RDONLY, NOSUID, NODEV, NOEXEC, NOATIME, STRICTATIME, NODIRATIME = 1, 2, 4, 8, 0x10, 0x20, 0x80
 NOSYMFOLLOW = 0x200000
 
-# config.md, "Linux mount options", idmap and ridmap apart.
+# config.md, "Linux mount options".
 TABLE = """
     async atime bind defaults dev diratime dirsync exec iversion lazytime loud mand noatime nodev nodiratime noexec
     noiversion nolazytime nomand norelatime nostrictatime nosuid nosymfollow private ratime rbind rdev rdiratime
     relatime remount rexec rnoatime rnodiratime rnoexec rnorelatime rnostrictatime rnosuid rnosymfollow ro rprivate
     rrelatime rro rrw rshared rslave rstrictatime rsuid rsymfollow runbindable rw shared silent slave strictatime suid
-    symfollow sync tmpcopyup unbindable rnodev
+    symfollow sync tmpcopyup unbindable rnodev idmap ridmap
 """
 
 
@@ -129,10 +129,10 @@ def test_other_words() -> None:
 
 
 def test_unknown_words_are_data_with_their_place() -> None:
-    assert parse(["ro", "size=1m", "nosuid", "", "idmap", "RO"]).data == [
+    assert parse(["ro", "size=1m", "nosuid", "", "IDMAP", "RO"]).data == [
         (1, "size=1m"),
         (3, ""),
-        (4, "idmap"),
+        (4, "IDMAP"),
         (5, "RO"),
     ]
 
@@ -153,3 +153,10 @@ def test_a_flag_clears_the_flags_that_are_not_named(word: str) -> None:
     cleared = RDONLY | NOSUID | NODEV | NOEXEC | NOSYMFOLLOW
     assert parse([word]).implied_clr(False) == cleared & ~parse([word]).attr_set
     assert parse([word]).implied_clr(True) == NOSYMFOLLOW
+
+
+@pytest.mark.parametrize(("words", "id_map"), [("bind", 0), ("bind idmap", 1), ("ridmap", 2), ("ridmap idmap", 1)])
+def test_id_maps(words: str, id_map: int) -> None:
+    options = parse(words.split())
+    assert options.id_map == id_map
+    assert not options.touched
