@@ -25,7 +25,7 @@ from typing import Any
 from tests import purev2
 from tests.bench import bundles, phases, table
 from tests.bench.bundles import Bundles
-from tests.bench.runtimes import Failed, Runtime, adopt_orphans, available_memory, build_spawn, pss, sweep
+from tests.bench.runtimes import Failed, Runtime, adopt_orphans, available_memory, build_spawn, make_null, pss, sweep
 from tests.bench.table import Measure, Samples
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -287,6 +287,7 @@ def main() -> None:
         # The large set's ids have to get in.
         work.chmod(0o711)
         build_spawn(work)
+        make_null(work)
         bench = Bench(found, work, options)
         try:
             versions = "; ".join(runtime.version() for runtime in bench.runtimes if runtime.name != WHEEL)

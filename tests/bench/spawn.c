@@ -1,5 +1,5 @@
-/* spawn OUT CLIENTS COUNT COMMAND…: runs a command COUNT times, CLIENTS at a time, each to its end, with stdin from
- * /dev/null and stdout and stderr to the file OUT. An argument's % is the run's number, from 0 on.
+/* spawn OUT CLIENTS COUNT COMMAND…: runs a command COUNT times, CLIENTS at a time, each to its end, with stdin as it
+ * is and stdout and stderr to the file OUT. An argument's % is the run's number, from 0 on.
  *
  * Prints when the first was started and the last had ended (ns, CLOCK_MONOTONIC), the largest peak resident set (KiB)
  * and the first exit code that is not 0.
@@ -52,10 +52,8 @@ int main(int argc, char **argv)
         return 2;
     long clients = atol(argv[2]), count = atol(argv[3]);
     int result = dup(1);
-    int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
     int out = open(argv[1], O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0644);
-    if (result < 0 || null < 0 || out < 0 || dup2(null, 0) < 0 || dup2(out, 1) < 0 || dup2(out, 2) < 0 ||
-        fcntl(result, F_SETFD, FD_CLOEXEC) < 0)
+    if (result < 0 || out < 0 || dup2(out, 1) < 0 || dup2(out, 2) < 0 || fcntl(result, F_SETFD, FD_CLOEXEC) < 0)
         return 3;
     static char text[LENGTH];
     char *words[ARGS];
