@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _SIGKILL = 9
 # How long a killed process may take to end before `delete` gives up.
 _DEATH_MS = 10_000
+# How often, a millisecond apart, it is looked whether an init has become its program.
+_LOOKS = 50
 
 
 def create(options: LaunchOptions, fault: tuple[int, int] = (-1, 0)) -> None:
@@ -182,6 +184,10 @@ def _say_start(path: str, record: Record) -> None:
             if pidfd >= 0:
                 native.poll([pidfd], _DEATH_MS)  # so that the next command finds it stopped
             raise _start_failure(record, data)
+        if pidfd >= 0 and not _executed(record, pidfd):
+            from . import failures
+
+            raise failures.of_lost(record.cgroup)
     finally:
         posix.close(sync)
         if pidfd >= 0:
@@ -198,7 +204,23 @@ def _start_failure(record: Record, data: bytes) -> PyruncError:
     for number, kind, args, pointer in record.startSteps:
         if number == message.step:
             failed = Step("start", kind, tuple(args), pointer)
-    return failures.of_init(failed, message.error, message.detail)
+    return failures.of_init(failed, message.error, message.detail, record.cgroup)
+
+
+def _executed(record: Record, pidfd: int) -> bool:
+    """Whether the init, which has left the conversation, has become its program; False where it was killed before.
+
+    Both close its descriptors a moment before they can be told apart. One that its parent has reaped passes for one
+    that ran: who waits for it knows more.
+    """
+    for _ in range(_LOOKS):
+        found = store.process(record.pid)
+        if found is None or found.start_time != record.startTime or found.name != store.INIT_NAME:
+            return True
+        if not found.alive:
+            return False
+        native.poll([pidfd], 1)
+    return True
 
 
 def state(root: str, id: str) -> dict[str, Any]:

@@ -162,8 +162,18 @@ def of_death(code: int, status: int, cgroup: str = "") -> PyruncError:
     """An init that ended without a message. code, status: as waitid(2) gives them. cgroup: the container's, or ""."""
     if code >= _SIGNALLED:
         if cgroup and oom_kills(cgroup):
-            return PyruncError(START + _OOM, pointer="/linux/resources/memory", hint="see memory.events of " + cgroup)
+            return _of_oom(cgroup)
         hint = "the memory of its cgroup or of the host may have run out" if status == _SIGKILL else ""
         return PyruncError(f"{INIT}the init was killed by signal {status}", hint=hint)
     return PyruncError(f"{INIT}the init exited with status {status}")
 
+
+def of_lost(cgroup: str) -> PyruncError:
+    """An init that ended between `start` and its program; its parent knows how. cgroup: the container's, or ""."""
+    if cgroup and oom_kills(cgroup):
+        return _of_oom(cgroup)
+    return PyruncError(INIT + "the init was killed before it executed the program")
+
+
+def _of_oom(cgroup: str) -> PyruncError:
+    return PyruncError(START + _OOM, pointer="/linux/resources/memory", hint="see memory.events of " + cgroup)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -217,8 +218,8 @@ class TestStart:
         yield made
         made.end()
 
-    def listen(self, box: Box, reply: bytes) -> tuple[threading.Thread, list[bytes]]:
-        """An init's listener that takes one start and answers it."""
+    def listen(self, box: Box, reply: bytes, dies: bool = False) -> tuple[threading.Thread, list[bytes]]:
+        """An init's listener that takes one start and answers it. dies: the init ends, and is not reaped."""
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         listener.bind(str(box.path / "start.sock"))
         listener.listen()
@@ -230,6 +231,9 @@ class TestStart:
             if reply:
                 connection.send(reply)
                 box.process.kill()
+            if dies:
+                box.process.kill()
+                os.waitid(os.P_PID, box.process.pid, os.WEXITED | os.WNOWAIT)
             connection.close()
             listener.close()
 
@@ -256,6 +260,26 @@ class TestStart:
         assert status(created) == "stopped"
         with pytest.raises(PyruncError, match=r"^cannot start a container that has stopped$"):
             container.start(created.root, "box")
+
+    def test_tells_of_the_oom_killer_in_a_step_s_failure(self, created: Box) -> None:
+        (created.path / "memory.events").write_text("oom 1\noom_kill 1\n")
+        created.record.cgroup = str(created.path)
+        created.save()
+        thread, _ = self.listen(created, message(wire.ERROR, "exec /run.sh", 7, errno.ENOMEM))
+        with pytest.raises(PyruncError, match=r"container init was OOM-killed \(memory limit too low\?\): exec /run"):
+            container.start(created.root, "box")
+        thread.join()
+
+    @pytest.mark.parametrize("oom", [False, True])
+    def test_tells_of_an_init_that_is_killed_before_its_program(self, created: Box, oom: bool) -> None:
+        """The socket is closed without a word, as by an execve; the process's name is the init's still."""
+        (created.path / "memory.events").write_text(f"oom_kill {int(oom)}\n")
+        created.record.cgroup = str(created.path)
+        created.save()
+        thread, _ = self.listen(created, b"", dies=True)
+        with pytest.raises(PyruncError, match="OOM-killed" if oom else "the init was killed before it executed the"):
+            container.start(created.root, "box")
+        thread.join()
 
     def test_of_an_init_that_dies_just_then(self, created: Box) -> None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:

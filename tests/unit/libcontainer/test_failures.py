@@ -108,3 +108,11 @@ def test_an_oom_kill_is_told(tmp_path: Path) -> None:
 def test_a_hook_that_a_signal_ended_in_go_s_words() -> None:
     line = failures.of_init(HOOK, 0, "killed by signal 31, stdout: , stderr: ").line()
     assert "error running startContainer hook #1: signal: bad system call, stdout: , stderr: " in line
+
+
+def test_an_init_that_is_lost_while_starting(tmp_path: Path) -> None:
+    assert failures.of_lost("").message == INIT + "the init was killed before it executed the program"
+    (tmp_path / "memory.events").write_text("oom 1\noom_kill 1\n")
+    error = failures.of_lost(str(tmp_path))
+    assert error.message == START + "container init was OOM-killed (memory limit too low?)"
+    assert error.pointer == "/linux/resources/memory"
