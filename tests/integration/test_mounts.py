@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pyrunc.libcontainer.host import kernel_version
 from tests.support import host
 from tests.support.bundle import Bundle
 from tests.support.runtime import Runtime
@@ -427,3 +428,19 @@ def test_odd_names(runtime: Runtime, bundle: Bundle, name: str) -> None:
     (source / "file").write_text("odd\n")
     bundle.mount(f"/mnt/{name}", "bind", str(source), "bind")
     assert runtime.inside(bundle, "cat /mnt/*/file") == "odd\n"
+
+
+def test_an_overlay_of_more_layers_than_one_option_holds(runtime: Runtime, bundle: Bundle) -> None:
+    layers = []
+    for number in range(40):
+        layer = runtime.work / f"layer:{number}"
+        layer.mkdir()
+        (layer / f"file-{number}").touch()
+        layers.append(str(layer).replace(":", "\\:"))
+    lowerdir = "lowerdir=" + ":".join(layers)
+    assert len(lowerdir) > 255
+    bundle.mount("/mnt", "overlay", "overlay", lowerdir)
+    if kernel_version(os.uname().release) < (6, 8):
+        assert "longer than the 255 bytes" in runtime.refuse(bundle).last_line
+    else:
+        assert runtime.inside(bundle, "ls /mnt | wc -l") == "40\n"

@@ -262,8 +262,8 @@ def _unquoted(word: str) -> str:
     return word
 
 
-def _data(mount: Mount, label: str) -> tuple[str, ...]:
-    """The options for fsconfig: flags of the file system, then its own options. label: linux.mountLabel.
+def _data(context: Context, mount: Mount) -> tuple[str, ...]:
+    """The options for fsconfig: flags of the file system, then its own options.
 
     mount(2) takes one comma-separated string, so an option may hold several; a value in quotes or with escaped
     commas (SELinux contexts, overlay's lowerdir) is left whole.
@@ -277,6 +277,11 @@ def _data(mount: Mount, label: str) -> tuple[str, ...]:
             words.extend([part for part in word.split(",") if part])
         elif word:
             words.append(_unquoted(word))
+    if mount.type == "overlay":
+        from . import overlay
+
+        words = overlay.split_layers(words, context.facts.kernel)
+    label = context.linux.get("mountLabel")
     if label:
         from . import labels
 
@@ -293,7 +298,7 @@ def _mount(context: Context, mount: Mount, attr_set: int, keep: int, on_errno: t
         mount.type,
         mount.source or mount.type,
         mount.target,
-        _data(mount, context.linux.get("mountLabel") or ""),
+        _data(context, mount),
         attr_set,
         options.rattr_set,
         options.rattr_clr,
