@@ -42,6 +42,17 @@ def test_relative_path_is_below_the_runtime_s_own(runtime: Runtime, bundle: Bund
     assert host.cgroup_of(container.pid) in (f"{own}/{runtime.token}/relative", f"/{runtime.token}/relative")
 
 
+@pytest.mark.parametrize("path", ["/{}/deep/one", "{}/relative"])
+def test_the_same_path_is_the_same_place(runtime: Runtime, bundle: Bundle, path: str) -> None:
+    """Also for a `create` in another working directory."""
+    bundle.linux["cgroupsPath"] = path.format(runtime.token)
+    first = runtime.container(bundle)
+    found = host.cgroup_of(first.pid)
+    first.delete()
+    second = runtime.container(bundle, cwd=bundle.path)
+    assert host.cgroup_of(second.pid) == found
+
+
 def test_default_path_is_named_after_the_container(runtime: Runtime, bundle: Bundle) -> None:
     container = runtime.container(bundle)
     assert host.cgroup_of(container.pid).endswith("/" + container.id)

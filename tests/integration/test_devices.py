@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from typing import Any
 
 import pytest
@@ -94,6 +95,37 @@ def test_a_listed_device_replaces_a_default_one(runtime: Runtime, bundle: Bundle
 def test_devices_that_are_refused(runtime: Runtime, bundle: Bundle, device: dict[str, Any]) -> None:
     bundle.linux["devices"] = [device]
     assert "/linux/devices/0" in runtime.refuse(bundle).last_line
+
+
+@pytest.mark.parametrize("there", ["file", "directory", "fifo", "number"])
+@pytest.mark.own("1.1 takes a node of another number for the right one")
+def test_another_file_at_the_path_of_a_device(runtime: Runtime, bundle: Bundle, there: str) -> None:
+    path = bundle.rootfs / "srv/device"
+    if there == "file":
+        path.touch()
+    elif there == "directory":
+        path.mkdir()
+    elif there == "fifo":
+        os.mkfifo(path)
+    else:
+        os.mknod(path, 0o666 | stat.S_IFCHR, os.makedev(1, 5))
+    bundle.linux["devices"] = [{"path": "/srv/device", "type": "c", "major": 1, "minor": 3}]
+    before = path.lstat()
+    assert "/linux/devices/0" in runtime.refuse(bundle).last_line
+    assert (path.lstat().st_mode, path.lstat().st_rdev) == (before.st_mode, before.st_rdev)
+
+
+def test_the_same_node_at_the_path_of_a_device(runtime: Runtime, bundle: Bundle) -> None:
+    os.mknod(bundle.rootfs / "srv/device", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+    bundle.linux["devices"] = [{"path": "/srv/device", "type": "c", "major": 1, "minor": 3}]
+    assert runtime.inside(bundle, "stat -c %t:%T /srv/device") == "1:3\n"
+
+
+@pytest.mark.own("it makes them in any case")
+def test_links_without_a_proc_to_lead_to(runtime: Runtime, bundle: Bundle) -> None:
+    """runtime-linux.md, Dev symbolic links: where their source exists when the mounts are made."""
+    bundle.mounts[:] = [mount for mount in bundle.mounts if mount["destination"] != "/proc"]
+    assert runtime.inside(bundle, "cd /dev; ls -d null zero; readlink fd stdin stdout stderr; true") == "null\nzero\n"
 
 
 def test_device_path_that_leads_out_of_the_rootfs(runtime: Runtime, bundle: Bundle) -> None:

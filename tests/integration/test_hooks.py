@@ -181,6 +181,53 @@ def test_prestart_hook_can_set_up_the_network(runtime: Runtime, bundle: Bundle, 
         assert "dummy7" in out
 
 
+PID = "pid=$(sed 's/.*\"pid\": *\\([0-9]*\\).*/\\1/')"
+
+
+@pytest.mark.parametrize("kind", ["prestart", "createRuntime"])
+def test_the_mounts_are_made_and_the_root_is_not_yet_changed(
+    runtime: Runtime, bundle: Bundle, record: Path, kind: str
+) -> None:
+    """config.md, Prestart and CreateRuntime Hooks: after the environment is made, before pivot_root."""
+    bundle.mount("/mnt", "tmpfs", "of-the-config")
+    shell_hook(bundle, kind, f"{PID}; cat /proc/$pid/mountinfo > {record}/mounts")
+    out = runtime.inside(bundle, "cat /proc/self/mountinfo")
+    then = (record / "mounts").read_text()
+    assert host.mount_at(then, f"{bundle.rootfs}/mnt").source == "of-the-config"
+    assert host.mount_at(then, "/").root != host.mount_at(out, "/").root
+    assert host.mount_at(out, "/mnt").source == "of-the-config"
+
+
+@POSTSTART
+def test_poststart_hooks_find_the_program_and_start_waits_for_them(
+    runtime: Runtime, bundle: Bundle, record: Path
+) -> None:
+    shell_hook(bundle, "poststart", f"{PID}; tr '\\0' ' ' < /proc/$pid/cmdline > {record}/line; sleep 0.2")
+    shell_hook(bundle, "poststart", f"echo last >> {record}/line")
+    runtime.started(bundle.args("sleep", "1000"))
+    assert (record / "line").read_text() == "sleep 1000 last\n"
+
+
+def test_poststop_hooks_find_nothing_of_the_container_and_delete_waits_for_them(
+    runtime: Runtime, bundle: Bundle, record: Path
+) -> None:
+    container = runtime.container(bundle.args("sleep", "1000"))
+    container.kill()
+    container.wait()
+    places = [f"{runtime.root}/{container.id}/state.json"]
+    if host.cgroup2_mount() and runtime.is_own:
+        places += host.cgroups_of(runtime.token)
+        assert len(places) == 2
+    container.delete()
+    for place in places:
+        shell_hook(bundle, "poststop", f"test -e {place}; echo $? >> {record}/found")
+    shell_hook(bundle, "poststop", f"sleep 0.2; echo last >> {record}/found")
+    runtime.run(bundle.args("true"), "--keep", id=container.id)
+    assert not (record / "found").exists()
+    container.delete()
+    assert (record / "found").read_text().split() == ["1"] * len(places) + ["last"]
+
+
 @WORDS
 @pytest.mark.parametrize("kind", CREATE_HOOKS)
 def test_failing_hook_of_create(runtime: Runtime, bundle: Bundle, record: Path, kind: str) -> None:

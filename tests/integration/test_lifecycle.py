@@ -9,12 +9,14 @@ import signal
 import subprocess
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from tests.support import host
 from tests.support.bundle import Bundle
 from tests.support.runtime import Runtime
 
+STATE_SCHEMA = Path(__file__).resolve().parents[2] / "spec-schemas/state.schema.json"
 TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z")
 
 
@@ -141,6 +143,56 @@ def test_start_of_a_running_container(runtime: Runtime, bundle: Bundle) -> None:
     result = runtime("start", container.id)
     assert result.code == 1
     assert "cannot start an already running container" in result.last_line
+
+
+def test_what_is_refused_of_a_running_container_leaves_it_alone(runtime: Runtime, bundle: Bundle) -> None:
+    """runtime.md, Start and Delete: no effect on the container."""
+    bundle.mount("/mnt", "tmpfs", "tmpfs").sh("echo once >> /tmp/log; while :; do sleep 0.02; done")
+    container = runtime.started(bundle)
+    log = bundle.rootfs / "tmp/log"
+    host.wait_for("the program", log.exists)
+    before = container.state(), Path(f"/proc/{container.pid}/mountinfo").read_text(), host.cgroups_of(runtime.token)
+    assert runtime("start", container.id).code == 1
+    assert runtime("delete", container.id).code == 1
+    after = container.state(), Path(f"/proc/{container.pid}/mountinfo").read_text(), host.cgroups_of(runtime.token)
+    assert after == before
+    assert log.read_text() == "once\n"
+
+
+def test_what_is_refused_of_a_stopped_container_leaves_it_alone(runtime: Runtime, bundle: Bundle) -> None:
+    """runtime.md, Start and Kill: no effect on the container."""
+    container = runtime.container(bundle.sh("echo once >> /tmp/log"))
+    container.finish()
+    before = container.state()
+    assert runtime("start", container.id).code == 1
+    assert runtime("kill", container.id, "KILL").code == 1
+    assert container.state() == before
+    assert (bundle.rootfs / "tmp/log").read_text() == "once\n"
+
+
+def test_without_a_process_there_is_nothing_to_start(runtime: Runtime, bundle: Bundle) -> None:
+    """The specification refuses it when it is started; runc, and so pyrunc, when it is created."""
+    del bundle.config["process"]
+    assert "process" in runtime.refuse(bundle).last_line
+
+
+@pytest.mark.own("its state has no schema of ours")
+def test_every_state_is_as_the_schema_wants_it(runtime: Runtime, bundle: Bundle) -> None:
+    """spec-schemas/state.schema.json, which is stricter than the specification's."""
+    validator = jsonschema.Draft202012Validator(json.loads(STATE_SCHEMA.read_text()))
+    record = runtime.work / "creating"
+    bundle.config["annotations"] = {"org.example.key": "value"}
+    bundle.hook("createRuntime", "/bin/sh", "sh", "-c", f"cat > {record}")
+    container = runtime.container(bundle.sh("sleep 1000"))
+    states = [json.loads(record.read_text()), container.state()]
+    container.start()
+    states.append(container.state())
+    container.kill()
+    container.wait()
+    states.append(container.state())
+    assert [state["status"] for state in states] == ["creating", "created", "running", "stopped"]
+    for state in states:
+        validator.validate(state)
 
 
 def test_start_of_a_stopped_container(runtime: Runtime, bundle: Bundle) -> None:

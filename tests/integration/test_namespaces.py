@@ -99,6 +99,13 @@ def test_pid_namespace_joined_by_path(
     assert int(out.split()[2]) > 1
 
 
+def test_mount_namespace_joined_by_path(
+    runtime: Runtime, bundle: Bundle, holder: subprocess.Popen[bytes]
+) -> None:
+    bundle.namespace("mount", f"/proc/{holder.pid}/ns/mnt")
+    assert inside(runtime, bundle)["mnt"] == host.namespace(holder.pid, "mnt")
+
+
 def test_container_joins_another_one(runtime: Runtime, bundle: Bundle) -> None:
     """A pod: the second container shares the first one's namespaces."""
     first = runtime.started(bundle.args("sleep", "1000"))

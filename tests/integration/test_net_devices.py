@@ -156,6 +156,23 @@ def test_the_device_stays_in_a_namespace_that_was_joined(
     assert exists(device.name)
 
 
+def test_what_becomes_of_it_in_the_container_is_not_the_runtime_s_business(
+    runtime: Runtime, networked: Bundle, device: Device, namespace: str
+) -> None:
+    """config-linux.md, Namespace Lifecycle: whatever the runtime is asked later, the device stays as others left it."""
+    networked.namespace("network", f"/run/netns/{namespace}")
+    container = runtime.started(networked)
+    ip("-n", namespace, "link", "set", device.name, "down", "mtu", "1234", "name", "mine0")
+    container.state()
+    container.kill()
+    container.wait()
+    container.state()
+    container.delete()
+    [link] = ip("-n", namespace, "link", "show", "dev", "mine0")
+    assert (link["mtu"], "UP" in link["flags"]) == (1234, False)
+    assert not exists(device.name)
+
+
 def test_several(runtime: Runtime, networked: Bundle, device: Device) -> None:
     second = Device(device.name[:-1] + "2")
     try:

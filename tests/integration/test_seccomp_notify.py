@@ -164,6 +164,7 @@ def test_a_state_that_is_larger_than_a_socket_takes_at_once(
     bundle.linux["seccomp"] = notifying(address, "mkdir", listenerMetadata="m" * (1 << 20))
     runtime.inside(bundle, "true")
     assert len(agent.states[0]["metadata"]) == 1 << 20
+    assert (agent.fds, agent.late_fds) == ([1], 0)
 
 
 def test_an_agent_that_ends_leaves_enosys(

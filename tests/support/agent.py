@@ -29,14 +29,16 @@ Answer = int | None
 class Agent:
     """An agent at an address, whose threads answer every call by `answer(number, args)`.
 
-    states: the container process states that came, as JSON values; fds: how many descriptors came with each; rest: what
-    came behind the first message of each connection. calls: the numbers of the calls that were asked about.
+    states: the container process states that came, as JSON values, each with all that its connection brought until it
+    was closed; fds: how many descriptors came with the first part of each; late_fds: how many came behind it, in all.
+    calls: the numbers of the calls that were asked about.
     """
 
     def __init__(self, address: str, answer: Callable[[int, tuple[int, ...]], Answer]) -> None:
         self.answer = answer
         self.states: list[dict[str, Any]] = []
         self.fds: list[int] = []
+        self.late_fds = 0
         self.calls: list[int] = []
         self.failure = ""
         self._end, self._ended = os.pipe()
@@ -64,7 +66,11 @@ class Agent:
             connection, _ = self._socket.accept()
             with connection:
                 data, fds, _, _ = socket.recv_fds(connection, 1 << 16, 4)
-                while part := connection.recv(1 << 16):
+                while True:
+                    part, late, _, _ = socket.recv_fds(connection, 1 << 16, 4)
+                    self.late_fds += len(late)
+                    if not part:
+                        break
                     data += part
             self.states.append(json.loads(data))
             self.fds.append(len(fds))

@@ -29,6 +29,8 @@ def check_seccomp(profile: Mapping[str, Any], error: Callable[[str, str], None])
                 error(f"{at}/names/{place}", "SCMP_ACT_NOTIFY cannot be used for the write syscall")
     if notifies and not profile.get("listenerPath"):
         error(_PLACE + "/listenerPath", "seccomp listenerPath is not set")
+    if profile.get("listenerMetadata") and not profile.get("listenerPath"):
+        error(_PLACE + "/listenerMetadata", "listenerMetadata is set, but there is no listenerPath to send it to")
     flags = profile.get("flags") or ()
     if not notifies and WAIT_KILLABLE_RECV in flags:
         at = f"{_PLACE}/flags/{flags.index(WAIT_KILLABLE_RECV)}"

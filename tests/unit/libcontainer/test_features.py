@@ -3,13 +3,19 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
 
 from pyrunc.libcontainer import features
+from pyrunc.libcontainer.checks import check
+from pyrunc.libcontainer.compile.mountoptions import parse
 from pyrunc.libcontainer.example import example
 from pyrunc.libcontainer.explain import problems
+from pyrunc.libcontainer.host import HostFacts
+from pyrunc.libcontainer.spec import validate
+from tests.support.plans import compiled, kinds
 
 SCHEMA = Path(__file__).resolve().parents[3] / "spec-schemas" / "features.json"
 
@@ -19,10 +25,84 @@ def test_the_structure_is_the_specifications() -> None:
     jsonschema.Draft202012Validator(schema).validate(features.features())
 
 
+def test_nothing_is_null() -> None:
+    """Null would mean that nothing is known of a feature."""
+
+    def values(value: Any) -> list[Any]:
+        members = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        return [value, *(inner for member in members for inner in values(member))]
+
+    assert None not in values(features.features())
+
+
+def test_the_versions_are_accepted_and_in_their_order() -> None:
+    structure = features.features()
+    oldest, newest = structure["ociVersionMin"], structure["ociVersionMax"]
+    for version in (oldest, newest):
+        validate({**example(), "ociVersion": version})
+    assert [int(part) for part in oldest.split(".")] <= [int(part) for part in newest.split(".")]
+
+
+def test_annotations_are_texts_by_name() -> None:
+    annotations = features.features()["annotations"]
+    assert all(key and isinstance(value, str) for key, value in annotations.items())
+
+
+def test_every_mount_option_is_recognised() -> None:
+    """And none of them goes to the file system."""
+    for word in features.features()["mountOptions"]:
+        assert parse([word]).data == [], word
+
+
+def test_every_capability_is_recognised() -> None:
+    config = example()
+    names = features.features()["linux"]["capabilities"]
+    sets = ("bounding", "effective", "permitted", "inheritable", "ambient")
+    config["process"]["capabilities"] = {name: [*names, "CAP_MADE_UP"] for name in sets}
+    assert {problem.value for problem in check(config, lint=True)} == {"CAP_MADE_UP"}
+
+
+# A claim of the structure, and the field that it is about with a value that makes use of it.
+CLAIMS: list[tuple[str, str, Any]] = [
+    ("apparmor/enabled", "process/apparmorProfile", "profile"),
+    ("selinux/enabled", "process/selinuxLabel", "system_u:system_r:svirt_lxc_net_t:s0"),
+    ("cgroup/v2", "linux/resources/unified", {"cgroup.max.depth": "3"}),
+    ("cgroup/rdma", "linux/resources/rdma", {"mlx5_1": {"hcaHandles": 3, "hcaObjects": 10000}}),
+    ("intelRdt/enabled", "linux/intelRdt", {"closID": "group", "l3CacheSchema": "L3:0=f"}),
+    ("intelRdt/schemata", "linux/intelRdt", {"schemata": ["L2:0=f"]}),
+    ("intelRdt/monitoring", "linux/intelRdt", {"enableMonitoring": True}),
+    ("netDevices/enabled", "linux/netDevices", {"eth0": {"name": "eth1"}}),
+    ("mountExtensions/idmap/enabled", "mounts/0", {
+        "destination": "/mnt", "source": "/srv", "options": ["rbind", "ridmap"],
+        **{key: [{"containerID": 0, "hostID": 1000, "size": 1}] for key in ("uidMappings", "gidMappings")},
+    }),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("claim", "field", "value"), CLAIMS, ids=[claim for claim, _, _ in CLAIMS])
+def test_what_is_claimed_is_compiled(claim: str, field: str, value: Any) -> None:
+    """Each claim is true, and so its field makes a plan that is another one."""
+    claimed: Any = features.features()["linux"]
+    for name in claim.split("/"):
+        claimed = claimed[name]
+    assert claimed is True
+    facts = HostFacts(controllers=("rdma",))
+    config: Any = example()
+    before = kinds(compiled(config, facts))
+    *above, name = field.split("/")
+    holder = config
+    for part in above:
+        holder = holder.setdefault(part, {})
+    if isinstance(holder, list):
+        holder.append(value)
+    else:
+        holder[name] = value
+    validate(config)
+    assert kinds(compiled(config, facts)) != before
+
+
 def test_what_is_listed_is_accepted() -> None:
     structure = features.features()
-    for version in (structure["ociVersionMin"], structure["ociVersionMax"]):
-        assert problems({**example(), "ociVersion": version}) == []
     hooks = {name: [{"path": "/bin/true"}] for name in structure["hooks"]}
     assert problems({**example(), "hooks": hooks}) == []
     linux = {**example()["linux"], "namespaces": [{"type": name} for name in structure["linux"]["namespaces"]]}

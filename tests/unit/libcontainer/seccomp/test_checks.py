@@ -43,6 +43,11 @@ def test_good_profiles(profile: dict[str, Any]) -> None:
         (allowing("SCMP_ACT_NOTIFY", "mkdir"), "listenerPath", "seccomp listenerPath is not set"),
         ({**NOTIFYING, "listenerPath": ""}, "listenerPath", "seccomp listenerPath is not set"),
         (
+            {"defaultAction": "SCMP_ACT_ALLOW", "listenerMetadata": "x"},
+            "listenerMetadata",
+            "listenerMetadata is set, but there is no listenerPath to send it to",
+        ),
+        (
             {"defaultAction": "SCMP_ACT_ALLOW", "defaultErrnoRet": 1},
             "defaultErrnoRet",
             "defaultErrnoRet is set, but SCMP_ACT_ALLOW takes none: SCMP_ACT_ERRNO and SCMP_ACT_TRACE do",
