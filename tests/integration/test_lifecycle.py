@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import stat
 import subprocess
 from pathlib import Path
 
@@ -46,6 +47,29 @@ def test_create_runs_nothing_of_the_image(runtime: Runtime, bundle: Bundle) -> N
     assert os.readlink(f"/proc/{container.pid}/root") == "/"
     container.finish()
     assert (bundle.rootfs / "tmp/ran").exists()
+
+
+def test_what_create_makes_is_there_before_the_start(runtime: Runtime, bundle: Bundle) -> None:
+    """runtime.md, Create: everything but the process, as the host sees it in the waiting container."""
+    bundle.config["hostname"] = "waiting"
+    bundle.linux["sysctl"] = {"kernel.msgmax": "4321"}
+    bundle.linux["devices"] = [{"path": "/dev/mine", "type": "c", "major": 1, "minor": 7}]
+    bundle.linux["maskedPaths"] = ["/srv/file"]
+    bundle.mount("/mnt", "tmpfs", "of-the-config", "nosuid")
+    container = runtime.container(bundle)
+    here = Path(f"/proc/{container.pid}")
+    mounts = (here / "mountinfo").read_text()
+    assert host.mount_at(mounts, "/mnt").source == "of-the-config"
+    assert host.mount_at(mounts, "/srv/file")
+    assert stat.S_ISCHR((here / "root/dev/mine").stat().st_mode)
+    names = subprocess.run(
+        ["nsenter", f"--uts=/proc/{container.pid}/ns/uts", f"--ipc=/proc/{container.pid}/ns/ipc"]
+        + ["sh", "-c", "hostname; cat /proc/sys/kernel/msgmax"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert names.stdout.split() == ["waiting", "4321"]
+    if host.cgroup2_mount() and runtime.is_own:
+        assert host.cgroup_of(container.pid).endswith(container.id)
 
 
 def test_changes_of_the_config_after_create_have_no_effect(runtime: Runtime, bundle: Bundle) -> None:
