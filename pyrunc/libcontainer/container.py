@@ -141,8 +141,8 @@ def _launch(spec: dict[str, Any], options: LaunchOptions, fault: tuple[int, int]
 def start(root: str, id: str) -> None:
     """Let the waiting init execute the process, and run the poststart hooks.
 
-    Raises PyruncError: the container is in no state to be started, or its startContainer hooks, its program (it is
-    stopped then) or a poststart hook (it is killed) failed.
+    Raises PyruncError: the container is in no state to be started, its program could not be executed (it is stopped
+    then), or a startContainer or poststart hook failed: it is deleted then, as by `delete` (runtime.md, Lifecycle).
     """
     path = store.directory(root, id)
     lock, record = _locked(path)
@@ -154,14 +154,24 @@ def start(root: str, id: str) -> None:
             raise PyruncError("cannot start an already running container")
         if status != "created":
             raise PyruncError(f"cannot start a container in the {status} state")
-        _say_start(path, record)
         try:
+            _say_start(path, record)
             lifecyclehooks.poststart(record)
-        except PyruncError:
-            _kill_and_wait(record)
+        except PyruncError as error:
+            if error.pointer.startswith("/hooks/"):
+                _end(path, record)
             raise
     finally:
         posix.close(lock)
+
+
+def _end(path: str, record: Record) -> None:
+    """Delete a container whose start a hook has failed. What fails in that is logged: the hook is the first cause."""
+    try:
+        _kill_and_wait(record)
+        destroy(path, record, ledger.read(path))
+    except (PyruncError, OSError) as failure:
+        log.warning(f"deleting {record.id} after its failed start: {failure}")
 
 
 def _say_start(path: str, record: Record) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support import host
 from tests.support.bundle import Bundle
-from tests.support.runtime import Runtime
+from tests.support.runtime import Container, Runtime
 
 CREATE_HOOKS = ["prestart", "createRuntime", "createContainer"]
 RUNTIME_HOOKS = ["prestart", "createRuntime", "poststart", "poststop"]
@@ -246,26 +246,50 @@ def test_failing_hook_of_create(runtime: Runtime, bundle: Bundle, record: Path, 
     assert words == ["first", "poststop"]
 
 
+def assert_ended(runtime: Runtime, container: Container, record: Path) -> None:
+    """runtime.md, Lifecycle: after the failure come the container's destruction and the poststop hooks."""
+    assert not host.is_alive(container.pid)
+    assert "container does not exist" in runtime("state", container.id).last_line
+    runtime.assert_nothing_left()
+    assert (record / "log").read_text() == "poststop\n"
+
+
+@pytest.mark.parametrize("flags", [(), ("--detach",)])
+@pytest.mark.parametrize("kind", ["startContainer", "poststart"])
+@pytest.mark.own("it runs no poststop hooks then")
+def test_failing_hook_of_run(
+    runtime: Runtime, bundle: Bundle, record: Path, kind: str, flags: tuple[str, ...]
+) -> None:
+    shell_hook(bundle, kind, "exit 5")
+    shell_hook(bundle, "poststop", f"echo poststop >> {record}/log")
+    result = runtime.run(bundle.args("sleep", "1000"), *flags, ok=False)
+    assert f"error running {kind} hook #0" in result.last_line
+    runtime.assert_nothing_left()
+    assert (record / "log").read_text() == "poststop\n"
+
+
 @pytest.mark.own("start does not tell it")
 def test_failing_start_container_hook(runtime: Runtime, bundle: Bundle, record: Path) -> None:
     shell_hook(bundle, "startContainer", "exit 4")
+    shell_hook(bundle, "poststop", f"echo poststop >> {record}/log")
     container = runtime.container(bundle.sh(f"touch {record}/ran"))
     result = runtime("start", container.id)
     assert result.code != 0
     assert "error running startContainer hook #0" in result.last_line
     assert "exit status 4" in result.last_line
-    container.wait()
     assert not (record / "ran").exists()
+    assert_ended(runtime, container, record)
 
 
-@POSTSTART
+@pytest.mark.own("1.1 runs poststart hooks when it creates, and leaves the container")
 def test_failing_poststart_hook(runtime: Runtime, bundle: Bundle, record: Path) -> None:
     shell_hook(bundle, "poststart", "exit 5")
+    shell_hook(bundle, "poststop", f"echo poststop >> {record}/log")
     container = runtime.container(bundle.args("sleep", "1000"))
     result = runtime("start", container.id)
     assert result.code != 0
     assert "error running poststart hook #0" in result.last_line
-    container.wait()
+    assert_ended(runtime, container, record)
 
 
 @WORDS

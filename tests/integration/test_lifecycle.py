@@ -62,11 +62,8 @@ def test_what_create_makes_is_there_before_the_start(runtime: Runtime, bundle: B
     assert host.mount_at(mounts, "/mnt").source == "of-the-config"
     assert host.mount_at(mounts, "/srv/file")
     assert stat.S_ISCHR((here / "root/dev/mine").stat().st_mode)
-    names = subprocess.run(
-        ["nsenter", f"--uts=/proc/{container.pid}/ns/uts", f"--ipc=/proc/{container.pid}/ns/ipc"]
-        + ["sh", "-c", "hostname; cat /proc/sys/kernel/msgmax"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+    command = f"nsenter --uts={here}/ns/uts --ipc={here}/ns/ipc cat /proc/sys/kernel/hostname /proc/sys/kernel/msgmax"
+    names = subprocess.run(command.split(), capture_output=True, text=True, check=True)
     assert names.stdout.split() == ["waiting", "4321"]
     if host.cgroup2_mount() and runtime.is_own:
         assert host.cgroup_of(container.pid).endswith(container.id)

@@ -296,6 +296,22 @@ class TestStart:
             container.start(created.root, "box")
         thread.join()
         assert created.process.wait() == -9
+        assert not created.path.exists()
+
+    def test_a_hook_s_failure_is_told_where_not_all_can_be_deleted(
+        self, created: Box, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        def stuck(path: str) -> None:
+            raise PyruncError("stuck")
+
+        created.record.hooks = {"poststart": [{"path": "/bin/false"}]}
+        created.save()
+        monkeypatch.setattr(container.store, "remove", stuck)
+        thread, _ = self.listen(created, b"")
+        with pytest.raises(PyruncError, match="error running poststart hook #0"):
+            container.start(created.root, "box")
+        thread.join()
+        assert "deleting box after its failed start: stuck" in capfd.readouterr().err
 
     def test_of_a_paused_container(self, created: Box) -> None:
         created.record.cgroup = str(created.path)
