@@ -24,6 +24,7 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
@@ -160,6 +161,19 @@ static int keep_capabilities(void)
     return 0;
 }
 
+/* Lets go of the right to read any file, until the exec gives it back: a program that its process may not read is not
+ * dumpable from its first moment on (execve(2)), and the image of a hidden init has no permission to be read. */
+static int drop_read_override(void)
+{
+    const uint32_t any_file = 1U << CAP_DAC_OVERRIDE | 1U << CAP_DAC_READ_SEARCH;
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+    if (syscall(SYS_capget, &header, data) < 0)
+        return -1;
+    data[0].effective &= ~any_file;
+    return (int)syscall(SYS_capset, &header, data);
+}
+
 /* The init between clone and exec: only its own descriptor table is touched. Signals stay blocked, so that no handler
  * of the parent runs in the shared memory; the init's program sets the mask and the dispositions. */
 static int init_child(struct shared *shared)
@@ -175,10 +189,20 @@ static int init_child(struct shared *shared)
 
     if (enters_user_namespace(spawn) && keep_capabilities() < 0)
         return fail(shared, PYRUNC_CAPSET, 0);
+    if (spawn->hidden && drop_read_override() < 0)
+        return fail(shared, PYRUNC_CAPSET, 0);
 
     char *const environment[] = {NULL};
     syscall(SYS_execveat, spawn->image_fd, "", shared->argv, environment, AT_EMPTY_PATH);
     return fail(shared, PYRUNC_EXECVEAT, 0);
+}
+
+static void into_cgroup(struct clone_args *args, const struct pyrunc_clone *spawn)
+{
+    if (spawn->cgroup_fd < 0)
+        return;
+    args->flags |= CLONE_INTO_CGROUP;
+    args->cgroup = (uint64_t)spawn->cgroup_fd;
 }
 
 static int clone_the_init(struct shared *shared, uint64_t extra_flags, uint64_t exit_signal)
@@ -192,10 +216,8 @@ static int clone_the_init(struct shared *shared, uint64_t extra_flags, uint64_t 
         .stack = (uintptr_t)shared->init_stack,
         .stack_size = STACK_SIZE,
     };
-    if (spawn->cgroup_fd >= 0) {
-        args.flags |= CLONE_INTO_CGROUP;
-        args.cgroup = (uint64_t)spawn->cgroup_fd;
-    }
+    if (spawn->join_count == 0)
+        into_cgroup(&args, spawn);
     long pid = clone_on_stack(&args, init_child, shared);
     if (pid < 0)
         return fail(shared, PYRUNC_CLONE3, 0);
@@ -253,6 +275,9 @@ static int run_join_child(struct shared *shared, bool share_memory)
         .stack = (uintptr_t)shared->join_stack,
         .stack_size = STACK_SIZE,
     };
+    /* It is the cgroup of this child that the init is born in: once the cgroup namespace is joined, our own cgroup lies
+     * outside of it, and where the hierarchy is mounted with nsdelegate nobody may come in from there (cgroups(7)). */
+    into_cgroup(&args, shared->spawn);
     long pid = clone_on_stack(&args, join_child, shared);
     if (pid < 0)
         return fail(shared, PYRUNC_CLONE3, 0);
@@ -282,6 +307,15 @@ int pyrunc_clone_init(struct pyrunc_clone *spawn)
     const char *arg = spawn->args;
     for (int i = 0; i < spawn->arg_count; i++, arg += strlen(arg) + 1)
         shared->argv[i] = (char *)arg;
+
+    /* CVE-2016-9962: until its exec the init shares our memory and has our program as its own. No process of the pid
+     * namespace that it is born into may come to these by /proc/PID. */
+    if (spawn->hidden && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0) {
+        int error = errno;
+        spawn->failed_call = PYRUNC_PRCTL;
+        munmap(shared, sizeof *shared);
+        return -error;
+    }
 
     sigset_t all, before;
     sigfillset(&all);
@@ -323,8 +357,9 @@ static int write_all(int fd, const char *data, size_t length)
     return 0;
 }
 
-/* CVE-2019-5736: the init's program is a copy in memory that nobody can write to, never a file of the host. */
-int pyrunc_init_image(void)
+/* CVE-2019-5736: the init's program is a copy in memory that nobody can write to, never a file of the host. The image of
+ * a hidden init can't be read by its owner either (see drop_read_override). */
+int pyrunc_init_image(int hidden)
 {
     unsigned int flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
     CLEANUP_FD int fd = (int)syscall(SYS_memfd_create, "pyrunc-init", flags | MFD_EXEC);
@@ -335,6 +370,8 @@ int pyrunc_init_image(void)
     int error = write_all(fd, (const char *)init_image, sizeof init_image);
     if (error < 0)
         return error;
+    if (hidden && fchmod(fd, S_IXUSR | S_IXGRP | S_IXOTH) < 0)
+        return -errno;
     if (fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0)
         return -errno;
     int sealed = fd;

@@ -12,8 +12,13 @@
 /* Opens the ptmx in the directory that is the root of a devpts, without following or crossing anything. */
 static int open_ptmx(struct init *init, const char *path)
 {
-    char name[NAME_MAX + 1];
-    CLOSING int directory = open_parent(init, path, name);
+    char parent[PATH_MAX];
+    const char *name = strrchr(path, '/');
+    if (name == NULL || (size_t)(name - path) >= sizeof(parent))
+        return fail(init, EINVAL, path);
+    memcpy(parent, path, (size_t)(name - path));
+    parent[name++ - path] = '\0';
+    CLOSING int directory = open_in_root(init, parent, O_PATH | O_DIRECTORY);
     if (directory < 0)
         return directory;
     struct statfs fs;

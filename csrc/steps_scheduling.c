@@ -6,8 +6,21 @@
 
 enum {
     NODES = 1024, /* MAX_NUMNODES of the kernel at its largest */
+    CPUS = 65536, /* what the specification's lists of CPUs can name at most */
     BITS = 8 * sizeof(unsigned long),
 };
+
+/* Sets the bits that the texts number, each below `limit`; gives the text that is none, or NULL. */
+static const char *set_bits(unsigned long *mask, const struct strv *numbers, uint64_t limit)
+{
+    for (uint32_t i = 0; i < numbers->count; i++) {
+        uint64_t bit;
+        if (!parse_decimal(numbers->items[i], limit - 1, &bit))
+            return numbers->items[i];
+        mask[bit / BITS] |= 1ul << bit % BITS;
+    }
+    return NULL;
+}
 
 int step_scheduler(struct init *init, const struct step_scheduler *step)
 {
@@ -34,12 +47,9 @@ int step_io_priority(struct init *init, const struct step_io_priority *step)
 int step_memory_policy(struct init *init, const struct step_memory_policy *step)
 {
     unsigned long mask[NODES / BITS] = {0};
-    for (uint32_t i = 0; i < step->nodes.count; i++) {
-        uint64_t node;
-        if (!parse_decimal(step->nodes.items[i], NODES - 1, &node))
-            return fail(init, EINVAL, "set_mempolicy: node ", step->nodes.items[i]);
-        mask[node / BITS] |= 1ul << node % BITS;
-    }
+    const char *wrong = set_bits(mask, &step->nodes, NODES);
+    if (wrong != NULL)
+        return fail(init, EINVAL, "set_mempolicy: node ", wrong);
     /* the kernel takes one off the number of bits */
     bool any = step->nodes.count > 0;
     if (syscall(SYS_set_mempolicy, step->mode | step->flags, any ? mask : NULL, any ? NODES + 1 : 0) < 0)
@@ -50,4 +60,15 @@ int step_memory_policy(struct init *init, const struct step_memory_policy *step)
 int step_personality(struct init *init, const struct step_personality *step)
 {
     return syscall(SYS_personality, step->domain) < 0 ? fail(init, errno, "personality") : 0;
+}
+
+int step_cpu_affinity(struct init *init, const struct step_cpu_affinity *step)
+{
+    static unsigned long mask[CPUS / BITS];
+    const char *wrong = set_bits(mask, &step->cpus, CPUS);
+    if (wrong != NULL)
+        return fail(init, EINVAL, "sched_setaffinity: CPU ", wrong);
+    for (uint32_t i = 0; step->cpus.count == 0 && i < CPUS / BITS; i++)
+        mask[i] = ~0ul;
+    return syscall(SYS_sched_setaffinity, 0, sizeof(mask), mask) < 0 ? fail(init, errno, "sched_setaffinity") : 0;
 }

@@ -17,9 +17,9 @@ ROOT = Path(__file__).resolve().parent.parent
 GENERATED = ROOT / "pyrunc" / "_generated"
 
 # The commands that the hot reader takes: those whose start-up time counts.
-HOT = ("create", "start", "state", "kill", "delete", "run", "list")
+HOT = ("create", "start", "state", "kill", "delete", "run", "exec", "list")
 
-BOOL, TEXT, NUMBER = 0, 1, 2
+BOOL, TEXT, NUMBER, TEXTS, NUMBERS = range(5)
 
 
 def flags(command: click.Command) -> dict[str, tuple[str, int]]:
@@ -30,6 +30,8 @@ def flags(command: click.Command) -> dict[str, tuple[str, int]]:
     for param in command.params:
         if isinstance(param, click.Option):
             kind = BOOL if param.is_flag else NUMBER if isinstance(param.type, GoNumber) else TEXT
+            if param.multiple:
+                kind = NUMBERS if kind == NUMBER else TEXTS
             for spelling in param.opts:
                 table[spelling.lstrip("-")] = (str(param.name), kind)
     return table
@@ -41,7 +43,7 @@ def defaults(command: click.Command) -> dict[str, Any]:
     return {
         str(param.name): param.get_default(context)
         for param in command.params
-        if isinstance(param, click.Option) or not param.required
+        if isinstance(param, click.Option) or not (param.required or param.nargs == -1)
     }
 
 
@@ -70,7 +72,7 @@ def table() -> str:
         "TYPE_CHECKING = False\n"
         "if TYPE_CHECKING:\n"
         "    Flags = dict[str, tuple[str, int]]\n"
-        "    Defaults = dict[str, bool | int | str | None]\n\n"
+        "    Defaults = dict[str, bool | int | str | tuple[()] | None]\n\n"
         "# option: (parameter, how it takes its value)\n"
         f"GLOBAL_FLAGS: Flags = {own!r}\n"
         f"SHARED_FLAGS: Flags = {shared!r}\n"

@@ -5,6 +5,7 @@ reader does not know (help, cold commands, mistakes) it leaves to click, which r
 error itself. Both readers follow Go's flag syntax, as runc's users write it:
 
 - `-name` and `--name` are the same, for long and short names alike; a value is the next word or follows `=`
+- of an option that stands several times the last one counts, or all of them where it takes a list
 - a bool takes a value only after `=`
 - `--` ends the options; a lone `-` is an argument
 - options may stand behind arguments, except in commands that pass words on (kill)
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     Readers = tuple[tuple[dict[str, tuple[str, int]], Params], ...]
 
 # How a flag takes its value; the table's second column.
-BOOL, TEXT, NUMBER = 0, 1, 2
+BOOL, TEXT, NUMBER, TEXTS, NUMBERS = 0, 1, 2, 3, 4
 
 
 class _Unknown(Exception):
@@ -82,7 +83,10 @@ def _scan(words: list[str], readers: Readers, stop: int) -> list[str]:
                 raise _Unknown
             value = words[at]
             at += 1
-        params[param] = _number(value) if kind == NUMBER else value
+        if kind in (TEXTS, NUMBERS):
+            params[param] += (_number(value) if kind == NUMBERS else value,)
+        else:
+            params[param] = _number(value) if kind == NUMBER else value
     return arguments
 
 

@@ -49,7 +49,7 @@ RDTGROUP_SUPER_MAGIC = 0x07655821
 # struct sched_attr with the utilization clamps, as sched_setattr(2) has it since Linux 5.3
 _SCHED_ATTR_SIZE = 56
 
-_CALLS = ("", "clone3", "setns", "close_range", "fcntl", "execveat", "capset")
+_CALLS = ("", "clone3", "setns", "close_range", "fcntl", "execveat", "capset", "prctl")
 
 
 def _check(value: int) -> int:
@@ -74,6 +74,7 @@ def clone_init(
     inherit: Sequence[int],
     args: Sequence[str],
     preserve_fds: int,
+    hidden: bool = False,
 ) -> tuple[int, int]:
     """Clone the init and execute its program; gives (pid, pidfd) once the program runs.
 
@@ -82,6 +83,8 @@ def clone_init(
     joins: (descriptor, CLONE_NEW* type) of namespaces that are entered first.
     image_fd: the program (`init_image`). inherit: descriptors that stay open in the init; all others from
     3 + preserve_fds on are closed by the exec. args: the argv, 16 at most. The environment is empty.
+    hidden: others of the joined pid namespace see nothing of the init by /proc/PID, and nothing of us, who become
+    undumpable; the image must be hidden too (CVE-2016-9962).
     All signals are blocked in the new process, and signals that are ignored here are ignored there.
     Raises CloneError. clone(2), setns(2), execveat(2).
     """
@@ -94,6 +97,7 @@ def clone_init(
     spawn.cgroup_fd = cgroup_fd
     spawn.image_fd = image_fd
     spawn.preserve_fds = preserve_fds
+    spawn.hidden = hidden
     spawn.join_count = len(joins)
     spawn.join_fds = join_fds
     spawn.join_types = join_types
@@ -110,9 +114,10 @@ def clone_init(
     return spawn.pid, spawn.pidfd
 
 
-def init_image() -> int:
-    """The init's program in a sealed memfd (CVE-2019-5736). memfd_create(2)."""
-    return _check(_lib.pyrunc_init_image())
+def init_image(hidden: bool = False) -> int:
+    """The init's program in a sealed memfd (CVE-2019-5736); a hidden one can be executed and not read, so that it is
+    not dumpable (CVE-2016-9962). memfd_create(2)."""
+    return _check(_lib.pyrunc_init_image(hidden))
 
 
 def memfd(name: str, data: bytes, size: int = 0) -> int:

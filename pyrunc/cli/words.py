@@ -15,6 +15,9 @@ from ..settings import parse_bool
 # Options of the program that have no meaning behind a command.
 LOCAL = ("version", "help")
 
+# Under this name click's context has the flags that were put off, for which click has no spelling.
+_OFF = "pyrunc.off"
+
 # The program's options, the command, and the command's own options and arguments.
 Read = tuple[dict[str, Any], str, dict[str, Any]]
 
@@ -72,7 +75,7 @@ class GoGroup(click.Group):
 def hand_over(ctx: click.Context, /, **params: Any) -> Read:
     """The callback of every command: what was read, as pyrunc.hotargv.parse returns it."""
     options = {name: value for name, value in ctx.find_root().params.items() if name not in LOCAL}
-    return options, str(ctx.command.name), params
+    return options, str(ctx.command.name), {**params, **dict.fromkeys(params.keys() & ctx.meta[_OFF], False)}
 
 
 def rewrite(ctx: click.Context, words: Sequence[str], stop: int) -> tuple[list[str], list[str]]:
@@ -85,7 +88,8 @@ def rewrite(ctx: click.Context, words: Sequence[str], stop: int) -> tuple[list[s
     if ctx.parent is not None:
         program = ctx.find_root()
         shared = {name: option for name, option in _options(program, program.command).items() if name not in LOCAL}
-    found: dict[str, str | bool] = {}
+    found: dict[str, list[str | bool]] = {}
+    off = ctx.meta.setdefault(_OFF, set())
     arguments: list[str] = []
     rest = list(words)
     while rest:
@@ -101,10 +105,11 @@ def rewrite(ctx: click.Context, words: Sequence[str], stop: int) -> tuple[list[s
             continue
         option, value = _take(ctx, word, rest, own, shared)
         if option in own.values():
-            found[option.opts[0]] = value
+            found[option.opts[0]] = [*found.get(option.opts[0], ()), value] if option.multiple else [value]
+            (off.add if value is False else off.discard)(option.name)
         elif option.name is not None:
             ctx.find_root().params[option.name] = value
-    return [_spell(name, value) for name, value in found.items() if value is not False], arguments
+    return [_spell(name, value) for name, values in found.items() for value in values if value is not False], arguments
 
 
 def _options(ctx: click.Context, command: click.Command) -> dict[str, click.Option]:

@@ -37,6 +37,10 @@ def execute(command: str, settings: Settings, params: dict[str, Any]) -> int:
         from . import bundle
 
         return bundle.HANDLERS[command](settings, **params)
+    if command == "exec":
+        from . import exec
+
+        return exec.execute(settings, **params)
     from . import lifecycle
 
     return lifecycle.HANDLERS[command](settings, **params)

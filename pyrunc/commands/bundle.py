@@ -76,7 +76,7 @@ def plan(settings: Settings, id: str, bundle: str, config: str, format: str, dif
 def compiled(settings: Settings, id: str, bundle: str, config: str, facts: HostFacts) -> LaunchPlan:
     """The plan of a `run` of a bundle on this host. Raises PyruncError."""
     from ..libcontainer import spec as specification
-    from ..libcontainer.compile import compile_launch
+    from ..libcontainer.compile.launch import compile_launch
     from ..libcontainer.options import LaunchOptions
     from ..libcontainer.seccomp import compiler
     from ..libcontainer.state import check_id

@@ -127,6 +127,15 @@ def check(spec: Spec, refused: Iterable[str] = (), lint: bool = False) -> list[P
     return look.found
 
 
+def check_process(process: dict[str, Any], linux: dict[str, Any]) -> list[Problem]:
+    """What is wrong with a process that is to be started in a container with this `linux`; its shape is valid."""
+    look = _Look({"process": process, "linux": linux})
+    for function, places in CHECKS:
+        if any([place.startswith("/process/") for place in places]):
+            function(look)
+    return look.found
+
+
 def shorten(value: object) -> str:
     """A value as JSON, cut where it is long, for a message."""
     text = jsonio.dumps(value)

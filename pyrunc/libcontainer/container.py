@@ -117,7 +117,7 @@ def _prepare(options: LaunchOptions) -> dict[str, Any]:
     log.hold()
     loaded: dict[str, Any] = spec.load(options.bundle, options.config)
     if listening:
-        loaded["process"]["env"] = [*loaded["process"].get("env", ()), f"LISTEN_FDS={listening}", "LISTEN_PID=1"]
+        options.extra_env = (f"LISTEN_FDS={listening}", "LISTEN_PID=1")
     return loaded
 
 
@@ -130,7 +130,7 @@ def listen_fds() -> int:
 
 
 def _launch(spec: dict[str, Any], options: LaunchOptions, fault: tuple[int, int]) -> Launched:
-    from .compile import compile_launch
+    from .compile.launch import compile_launch
     from .host import gather
     from .launch import launch
 
@@ -178,7 +178,7 @@ def _say_start(path: str, record: Record) -> None:
     """Tell the waiting init to go on, and wait until it has executed the program. Raises PyruncError if it fails."""
     from . import wire
 
-    pidfd = _open_process(record)
+    pidfd = store.open_process(record.pid, record.startTime)
     try:
         sync = native.connect(path + "/" + store.START_SOCKET)
     except ConnectionRefusedError as error:
@@ -280,7 +280,7 @@ def kill(root: str, id: str, signal: int, all: bool) -> None:
     SIGKILL goes to all of them also where the container has no pid namespace of its own, whose end would end them.
     Raises PyruncError, `container not running` where the process has ended; with `all` that is no error.
     """
-    record = _existing(store.directory(root, id))
+    record = existing(store.directory(root, id))
     if record.cgroup and (all or (signal == _SIGKILL and not record.ownPids)):
         running = _running(record)
         if signal == _SIGKILL:
@@ -373,7 +373,7 @@ def _missing() -> PyruncError:
     return PyruncError("container does not exist")
 
 
-def _existing(path: str) -> Record:
+def existing(path: str) -> Record:
     """The record of a created container. What a dead create left is swept. Raises PyruncError where there is none."""
     record = store.load(path)
     if record is None:
@@ -401,19 +401,6 @@ def _running(record: Record) -> bool:
     return found is not None and found.start_time == record.startTime and found.alive
 
 
-def _open_process(record: Record) -> int:
-    """A pidfd of the container's process; -1 where it has ended."""
-    try:
-        pidfd = posix.pidfd_open(record.pid)
-    except ProcessLookupError:
-        return -1
-    # The start time is read when the pidfd is open: it is this process's, or the pid was another's all along.
-    if _running(record):
-        return pidfd
-    posix.close(pidfd)
-    return -1
-
-
 def _kill_all(record: Record) -> None:
     """SIGKILL the container's process and what shares its cgroup."""
     if record.cgroup:
@@ -428,7 +415,7 @@ def _kill_all(record: Record) -> None:
 
 def _kill_and_wait(record: Record) -> None:
     """Kill the container and wait until its process has ended. Raises PyruncError where it does not."""
-    pidfd = _open_process(record)
+    pidfd = store.open_process(record.pid, record.startTime)
     if pidfd < 0:
         return
     try:

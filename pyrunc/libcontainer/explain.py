@@ -18,7 +18,7 @@ from .._generated import schemas
 from ..report import PyruncError, errno_text, pointer
 from . import schemawords
 from .checks import ERROR, WARNING, Problem, check, sentence, shorten
-from .compile import compile_launch
+from .compile.launch import compile_launch
 from .host import HostFacts
 from .options import LaunchOptions
 from .spec import parse, without_nulls

@@ -63,6 +63,7 @@ _HINTS = {
     ("clone", errno.EAGAIN): "a limit of processes is reached (pids.max, RLIMIT_NPROC)",
     ("clone", errno.E2BIG): "memory limit too low? The init's own first page does not fit",
     ("clone", errno.ENOMEM): "memory limit too low?",
+    ("clone", errno.ESRCH): "the container has stopped meanwhile",
     ("clone", errno.EBUSY): "the cgroup hands out controllers to those below it, so it may have no processes itself",
     ("clone", errno.EOPNOTSUPP): "the cgroup is below one in threaded mode, and may have no processes",
     ("cgroup_limit", errno.EINVAL): "the kernel does not take this value",
@@ -92,24 +93,24 @@ _LIMIT_HINTS = (
 )
 
 
-def of_init(step: Step | None, error: int, detail: str, cgroup: str = "") -> PyruncError:
+def of_init(step: Step | None, error: int, detail: str, cgroup: str = "", words: str = INIT) -> PyruncError:
     """A step that the init reports as failed; None where none had begun.
 
     error: its errno, or 0 where the detail tells all. detail: the call and its path, or the reason.
-    cgroup: the container's, where the OOM killer may have been at work.
+    cgroup: the container's, where the OOM killer may have been at work. words: what the message begins with.
     """
     if step is not None and step.kind == "container_hook":
         detail = _signal_named(detail)
     if cgroup and oom_kills(cgroup):
         detail = f"{_OOM}: {detail}"
     if step is None:
-        return PyruncError(INIT + detail, errno=error)
+        return PyruncError(words + detail, errno=error)
     if step.kind in _MOUNTS:
         detail = f'error mounting "{step.arg("source")}" to rootfs at "{step.arg("target")}": {detail}'
     elif step.kind == "container_hook":
         detail = f"error running {step.arg('hook')} hook #{step.arg('index')}: {detail}"
     return PyruncError(
-        INIT + detail, step=step.kind, pointer=step.pointer, errno=error, hint=_HINTS.get((step.kind, error), "")
+        words + detail, step=step.kind, pointer=step.pointer, errno=error, hint=_HINTS.get((step.kind, error), "")
     )
 
 
@@ -158,14 +159,15 @@ def _limit_hint(step: Step, number: int) -> str:
     return ""
 
 
-def of_death(code: int, status: int, cgroup: str = "") -> PyruncError:
-    """An init that ended without a message. code, status: as waitid(2) gives them. cgroup: the container's, or ""."""
+def of_death(code: int, status: int, cgroup: str = "", words: str = INIT) -> PyruncError:
+    """An init that ended without a message. code, status: as waitid(2) gives them. cgroup: the container's, or "".
+    words: what the message begins with."""
     if code >= _SIGNALLED:
         if cgroup and oom_kills(cgroup):
             return _of_oom(cgroup)
         hint = "the memory of its cgroup or of the host may have run out" if status == _SIGKILL else ""
-        return PyruncError(f"{INIT}the init was killed by signal {status}", hint=hint)
-    return PyruncError(f"{INIT}the init exited with status {status}")
+        return PyruncError(f"{words}the init was killed by signal {status}", hint=hint)
+    return PyruncError(f"{words}the init exited with status {status}")
 
 
 def of_lost(cgroup: str) -> PyruncError:

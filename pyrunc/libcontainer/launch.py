@@ -11,7 +11,7 @@ import posix
 
 from .. import log, native
 from ..report import PyruncError
-from . import lifecyclehooks, state, wire
+from . import execconfig, lifecyclehooks, state, wire
 from .ledger import Ledger
 from .runtimesteps import HANDLERS
 
@@ -92,6 +92,16 @@ class Launched:
         self.timeline: Timeline | None = None
 
     @property
+    def words(self) -> str:
+        """runc's words before what fails once the init is at work."""
+        return INIT
+
+    @property
+    def agent_state(self) -> str:
+        """The container's state for a seccomp agent, as JSON."""
+        return self.record.hook_state("creating")
+
+    @property
     def written(self) -> Ledger:
         """The ledger; every step with an effect comes after the one that makes the state directory."""
         assert self.ledger is not None
@@ -116,7 +126,7 @@ class Launched:
 
             steps = self.plan.init
             step = steps[message.step] if 0 <= message.step < len(steps) else None
-            raise failures.of_init(step, message.error, message.detail, self.record.cgroup)
+            raise failures.of_init(step, message.error, message.detail, self.record.cgroup, self.words)
         return message
 
     def answer(self) -> None:
@@ -208,6 +218,7 @@ def launch(
                 log.debug(f"plan of {options.id}: {step.actor}: {step.kind} {step.pointer}".rstrip())
         carry_out(launched, plan.prepare)
         # The init is at work from here on, and does not wait for this.
+        execconfig.save(launched.lock, spec, options)
         launched.draft = state.draft(launched.lock, record)
         serve(launched)
         launched.close_network()
@@ -235,7 +246,14 @@ def _interrupt(number: int, frame: object) -> NoReturn:
 
 
 def abandon(launched: Launched) -> None:
-    """Undo a failed launch; what fails in that is logged, so that the first cause is what the command reports."""
+    """Undo a failed launch, and run the poststop hooks where there was a container already."""
+    give_up(launched)
+    if launched.pid:
+        lifecyclehooks.poststop(launched.record)
+
+
+def give_up(launched: Launched) -> None:
+    """Undo what failed; what fails in that is logged, so that the first cause is what the command reports."""
     for number in _INTERRUPTING:
         _signal.signal(number, _signal.SIG_IGN)
     try:
@@ -245,9 +263,7 @@ def abandon(launched: Launched) -> None:
     try:
         launched.undo()
     except (PyruncError, OSError) as failure:
-        log.warning(f"undoing the failed launch of {launched.options.id}: {failure}")
-    if launched.pid:
-        lifecyclehooks.poststop(launched.record)
+        log.warning(f"undoing the failed {launched.options.command} of {launched.options.id}: {failure}")
 
 
 def carry_out(launched: Launched, steps: Iterable[Step], prefix: str = "") -> None:
@@ -300,12 +316,12 @@ def serve(launched: Launched) -> None:
         if message.type == wire.LISTENER:
             # No answer: the init is on its way into the filter, behind which nobody may be able to hear one.
             launched.listener = int(message.detail)
-            carry_out(launched, served["seccomp"], INIT)
+            carry_out(launched, served["seccomp"], launched.words)
             continue
         ready = message.type == wire.READY
         steps = served.get("ready" if ready else message.detail)
         if steps:
-            carry_out(launched, steps, INIT)
+            carry_out(launched, steps, launched.words)
         if ready:
             return
         launched.answer()
@@ -316,4 +332,4 @@ def death(launched: Launched) -> PyruncError:
     from . import failures
 
     result = launched.wait()
-    return failures.of_death(result.si_code, result.si_status, launched.record.cgroup)
+    return failures.of_death(result.si_code, result.si_status, launched.record.cgroup, launched.words)

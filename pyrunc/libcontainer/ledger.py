@@ -53,6 +53,27 @@ class Ledger:
         posix.close(self._fd)
 
 
+class Unwritten(Ledger):
+    """The effects of a command that no other one could undo: they are kept in memory, for its own failure."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        self.path = ""
+        self.entries = []
+
+    def record(self, effect: str, **facts: Any) -> None:
+        """Take down an effect that is about to be made."""
+        self.entries.append({"effect": effect, **facts})
+
+    def undo(self) -> None:
+        """Undo everything."""
+        undo(self.entries)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
 def read(path: str) -> list[Entry]:
     """The entries of a state directory; none where it has no ledger.
 

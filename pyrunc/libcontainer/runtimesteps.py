@@ -11,6 +11,8 @@ import posix
 from .. import log, native
 from ..report import PyruncError
 from . import ledger, state, wire
+from .host import own_cgroup
+from .sysfiles import read_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -197,34 +199,72 @@ def _open_namespace(launched: Launched, slot: str, kind: str, path: str) -> None
         raise PyruncError(f"{path} is not a namespace of type {kind}")
 
 
+def _open_process(launched: Launched, slot: str, pid: int, start_time: int) -> None:
+    log.release()
+    pidfd = state.open_process(pid, start_time)
+    if pidfd < 0:
+        raise stopped()
+    launched.slots[slot] = pidfd
+
+
+def stopped() -> PyruncError:
+    """That there is no process to join, in runc's words."""
+    return PyruncError("cannot exec in a stopped container", hint="container not running")
+
+
+def _initial_cpu_affinity(launched: Launched, cpus: tuple[str, ...]) -> None:
+    posix.sched_setaffinity(0, [int(cpu) for cpu in cpus])
+
+
+def _open_cgroup(launched: Launched, cgroup: str) -> int:
+    """A descriptor of the directory to be cloned into, or -1. `/proc/PID/cgroup` stands for the cgroup of a process."""
+    if not cgroup:
+        return -1
+    try:
+        if cgroup.startswith("/proc/"):
+            cgroup = launched.facts.cgroup_mount + own_cgroup(read_file(cgroup))
+        return state.open_directory(cgroup)
+    except OSError as error:
+        raise PyruncError(f"can't open cgroup {cgroup}", errno=error.errno or 0) from error
+
+
 def _clone(launched: Launched, flags: int, cgroup: str, join: tuple[str, ...]) -> None:
     plan, slots = launched.plan, launched.slots
+    if launched.cgroup_fd < 0:
+        launched.cgroup_fd = _open_cgroup(launched, cgroup)
     launched.sync, theirs = native.socketpair()
     timed = launched.timeline is not None
     blob = wire.encode(plan, slots, timeline=timed, fault=launched.fault)
     launched.times_at = wire.times_offset(len(blob))
     launched.plan_fd = native.memfd("pyrunc-plan", blob, launched.times_at + 16 * len(plan.init) if timed else 0)
-    image = native.init_image()
     joins = []
     for pair in join:
         kind, _, slot = pair.partition("=")
-        joins.append((slots.pop(slot), _NS_FLAGS[kind]))
-    if cgroup and launched.cgroup_fd < 0:
-        launched.cgroup_fd = state.open_directory(cgroup)
+        joins.append((slots[slot], _NS_FLAGS[kind]))
+    joined = {fd for fd, _ in joins}
+    # Where others are in the pid namespace already, and no id map has to be written by /proc/PID of the init.
+    hidden = not flags & native.CLONE_NEWUSER and any([kind == native.CLONE_NEWPID for _, kind in joins])
+    image = native.init_image(hidden)
     try:
         launched.pid, launched.pidfd = native.clone_init(
             flags,
-            launched.cgroup_fd if cgroup else -1,
+            launched.cgroup_fd,
             joins,
             image,
-            [theirs, launched.plan_fd, *slots.values()],
+            [theirs, launched.plan_fd, *[fd for fd in slots.values() if fd not in joined]],
             [state.INIT_NAME, str(theirs), str(launched.plan_fd)],
             launched.options.preserve_fds,
+            hidden,
         )
     except native.CloneError as error:
+        # Another cgroup may be tried.
+        for fd in (launched.sync, theirs, image, launched.plan_fd, launched.cgroup_fd):
+            if fd >= 0:
+                posix.close(fd)
+        launched.sync = launched.plan_fd = launched.cgroup_fd = -1
         raise PyruncError(_clone_failure(error, join), errno=error.errno or 0) from error
     # The conversation ends for us when the init's side is closed, so ours of it must be.
-    for fd in (theirs, image, *slots.values(), *launched.idmaps.values(), *(fd for fd, _ in joins)):
+    for fd in (theirs, image, *{*slots.values()}, *launched.idmaps.values()):
         posix.close(fd)
     slots.clear()
     launched.idmaps.clear()
@@ -305,7 +345,7 @@ def _send_listener(launched: Launched, path: str, metadata: str) -> None:
     if listener < 0:
         return
     try:
-        agent.send(path, listener, launched.record, metadata)
+        agent.send(path, listener, launched.pid, launched.agent_state, metadata)
     finally:
         posix.close(listener)
 
@@ -321,6 +361,15 @@ def _receive_console(launched: Launched, relay: int) -> None:
     for fd in (launched.master, launched.console_socket):
         posix.close(fd)
     launched.master = launched.console_socket = -1
+
+
+def _send_pidfd(launched: Launched, path: str) -> None:
+    """The message beside the descriptor tells whose it is, in runc's words."""
+    socket = native.connect(path, stream=True)
+    try:
+        native.send(socket, b"setns" if launched.options.command == "exec" else b"standard", [launched.pidfd])
+    finally:
+        posix.close(socket)
 
 
 def _save_state(launched: Launched, path: str) -> None:
@@ -348,6 +397,8 @@ HANDLERS: dict[str, Callable[..., None]] = {
     "resctrl_assign": _resctrl_assign,
     "start_socket": _start_socket,
     "console_socket": _console_socket,
+    "open_process": _open_process,
+    "initial_cpu_affinity": _initial_cpu_affinity,
     "open_source": _open_source,
     "make_idmap": _make_idmap,
     "open_mapped_source": _open_mapped_source,
@@ -362,6 +413,7 @@ HANDLERS: dict[str, Callable[..., None]] = {
     "runtime_hook": _runtime_hook,
     "send_listener": _send_listener,
     "receive_console": _receive_console,
+    "send_pidfd": _send_pidfd,
     "save_state": _save_state,
     "write_pid_file": _write_pid_file,
 }

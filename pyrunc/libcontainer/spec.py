@@ -56,8 +56,21 @@ def validate(value: Any) -> None:
         log.warning(f"{problem.pointer}: {problem.message}")
 
 
+def load_process(path: str) -> Any:
+    """The `process` that `exec --process` reads from the file at an absolute path, valid by its schema.
+
+    Raises PyruncError with a pointer into the process, as if it stood in a config.json.
+    """
+    value = parse("/", path)
+    try:
+        validate_process(value)
+    except PyruncError as error:
+        raise PyruncError(error.message, pointer="/process" + error.pointer, hint=error.hint) from error
+    return value
+
+
 def validate_process(value: Any) -> None:
-    """Refuse an object that is no valid `process`, as `exec --process` reads it. Raises PyruncError."""
+    """Refuse an object that is no valid `process`. Raises PyruncError with a pointer into that object."""
     _by_schema(value, validators.process, "process")
 
 

@@ -51,7 +51,6 @@ class Record:
     rootfs: absolute path of the root file system. created: RFC 3339 in UTC with nanoseconds.
     pid, startTime: the container's process and its start time in clock ticks; 0 while it is being created.
     owner: uid of who created it. cgroup: the cgroup's directory, "" for none.
-    execCPUAffinity: process.execCPUAffinity of the config, which is for the processes of `exec`; {} for none.
     ownPids: whether the container has a pid namespace of its own.
     hooks: the poststart and poststop hooks as the config has them.
     startSteps: the init's steps after the start as [number, kind, arguments (of lists only the first item), pointer],
@@ -59,7 +58,7 @@ class Record:
     """
 
     __slots__ = (
-        "annotations", "bundle", "cgroup", "created", "execCPUAffinity", "hooks", "id", "ociVersion", "ownPids",
+        "annotations", "bundle", "cgroup", "created", "hooks", "id", "ociVersion", "ownPids",
         "owner", "pid", "rootfs", "startSteps", "startTime",
     )  # fmt: skip
 
@@ -67,7 +66,6 @@ class Record:
     bundle: str
     cgroup: str
     created: str
-    execCPUAffinity: dict[str, str]
     hooks: dict[str, list[dict[str, Any]]]
     id: str
     ociVersion: str
@@ -125,7 +123,6 @@ def new_record(spec: dict[str, Any], *, id: str, bundle: str, cgroup: str) -> Re
             "bundle": bundle,
             "cgroup": cgroup,
             "created": now(),
-            "execCPUAffinity": spec["process"].get("execCPUAffinity", {}),
             "hooks": {name: hooks[name] for name in ("poststart", "poststop") if hooks.get(name)},
             "id": id,
             "ociVersion": spec["ociVersion"],
@@ -179,6 +176,20 @@ def process(pid: int) -> Process | None:
     name, _, rest = text[text.index("(") + 1 :].rpartition(")")
     fields = rest.split()
     return Process(name, fields[0], int(fields[19]))
+
+
+def open_process(pid: int, start_time: int) -> int:
+    """A pidfd of the process with this pid and start time; -1 where it has ended. Raises OSError."""
+    try:
+        pidfd = posix.pidfd_open(pid)
+    except ProcessLookupError:
+        return -1
+    # The start time is read when the pidfd is open: it is this process's, or the pid was another's all along.
+    found = process(pid)
+    if found is not None and found.start_time == start_time and found.alive:
+        return pidfd
+    posix.close(pidfd)
+    return -1
 
 
 def load(path: str) -> Record | None:

@@ -59,9 +59,12 @@ def _kill_after_record(number: int) -> None:
 def _use_image(path: str) -> None:
     """Give the parent another program for the init, in a memfd as its own one is."""
 
-    def image() -> int:
+    def image(hidden: bool = False) -> int:
         with open(path, "rb") as file:
-            return native.memfd("pyrunc-init", file.read())
+            fd = native.memfd("pyrunc-init", file.read())
+        if hidden:
+            os.fchmod(fd, 0o111)
+        return fd
 
     native.init_image = image
 

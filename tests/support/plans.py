@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from pyrunc.libcontainer import show
-from pyrunc.libcontainer.compile import compile_launch
+from pyrunc.libcontainer.compile.exec import Target, compile_exec
+from pyrunc.libcontainer.compile.launch import compile_launch
 from pyrunc.libcontainer.example import example, rootless_example
 from pyrunc.libcontainer.host import HostFacts
-from pyrunc.libcontainer.options import LaunchOptions
+from pyrunc.libcontainer.options import ExecOptions, LaunchOptions
 from pyrunc.libcontainer.plan import LaunchPlan, Step
 
 GOLDEN = Path(__file__).resolve().parent.parent / "unit" / "golden"
@@ -59,6 +60,18 @@ def compiled(spec: Spec, facts: HostFacts | None = None, **options: Any) -> Laun
     """The spec's plan; options: LaunchOptions'."""
     settings = {"id": "box", "bundle": "/bundle", "command": "run", **options}
     return compile_launch(spec, LaunchOptions(**settings), facts or HostFacts())
+
+
+TARGET = Target(4321, 987654, "/sys/fs/cgroup/box")
+
+
+def compiled_exec(
+    spec: Spec, facts: HostFacts | None = None, target: Target = TARGET, **options: Any
+) -> LaunchPlan:
+    """The plan that starts the spec's process in a container that was created from it; options: ExecOptions'."""
+    settings = ExecOptions(**{"id": "box", "args": ("true",), **options})
+    settings.bundle = "/bundle"
+    return compile_exec(spec, target, settings, facts or HostFacts())
 
 
 def find(plan: LaunchPlan, *kinds: str) -> list[Step]:
@@ -300,6 +313,37 @@ def _idmaps() -> LaunchPlan:
     return compiled(spec)
 
 
+def _exec() -> LaunchPlan:
+    spec = example()
+    spec["process"].update(terminal=True, oomScoreAdj=10)
+    return compiled_exec(spec, detach=True, console_socket="/c.sock", pid_file="/pid", pidfd_socket="/p.sock")
+
+
+def _exec_userns() -> LaunchPlan:
+    spec = scheduled(*_ALL_TYPES[:2], "user")
+    spec["process"].update(
+        oomScoreAdj=-5,
+        rlimits=[{"type": "RLIMIT_NPROC", "soft": 10, "hard": 20}],
+        user={"uid": 5, "gid": 6, "additionalGids": [7]},
+        selinuxLabel="u:r:t",
+        apparmorProfile="profile",
+    )
+    spec["linux"]["intelRdt"] = {"enableMonitoring": True}
+    spec["linux"]["seccomp"] = {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "listenerPath": "/run/agent.sock",
+        "syscalls": [{"names": ["mount"], "action": "SCMP_ACT_NOTIFY"}],
+    }
+    return compiled_exec(spec, target=Target(4321, 987654, "/sys/fs/cgroup/box/sub", only_there=True))
+
+
+def _exec_chroot() -> LaunchPlan:
+    spec = minimal()
+    spec["linux"]["namespaces"] = [{"type": "pid", "path": "/proc/7/ns/pid"}]
+    spec["process"]["execCPUAffinity"] = {"initial": "0"}
+    return compiled_exec(spec, target=Target(4321, 987654))
+
+
 CASES: dict[str, Callable[[], LaunchPlan]] = {
     "default": _default,
     "create-terminal": _create,
@@ -320,6 +364,9 @@ CASES: dict[str, Callable[[], LaunchPlan]] = {
     "scheduling-user-namespace": lambda: compiled(scheduled("user")),
     "seccomp": _seccomp,
     "seccomp-notify": _notify,
+    "exec": _exec,
+    "exec-user-namespace": _exec_userns,
+    "exec-no-mount-namespace": _exec_chroot,
 }
 
 

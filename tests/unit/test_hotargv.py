@@ -17,9 +17,18 @@ WORDS = {
     "state": ["c1"],
     "kill": ["c1"],
     "delete": ["c1"],
+    "exec": ["c1", "ls", "-l"],
     "list": [],
 }
 VALUES = {hotargv.TEXT: ["x", "", "--", "-", "a=b", "-v"], hotargv.NUMBER: ["0", "3", "250"]}
+VALUES |= {hotargv.TEXTS: VALUES[hotargv.TEXT], hotargv.NUMBERS: VALUES[hotargv.NUMBER]}
+# What a value of a kind is to the command.
+MEANT = {
+    hotargv.TEXT: str,
+    hotargv.NUMBER: int,
+    hotargv.TEXTS: lambda value: (value,),
+    hotargv.NUMBERS: lambda value: (int(value),),
+}
 TRUE = ["", "=true", "=1", "=t", "=T", "=TRUE", "=True"]
 FALSE = ["=false", "=0", "=f", "=F", "=FALSE", "=False"]
 
@@ -40,7 +49,7 @@ def spellings(flags: dict[str, tuple[str, int]]) -> list[tuple[str, object, list
                 found += [(param, False, [f"{dashes}{name}{end}"]) for end in FALSE]
                 continue
             for value in VALUES[kind]:
-                meant: object = int(value) if kind == hotargv.NUMBER else value
+                meant: object = MEANT[kind](value)
                 found.append((param, meant, [f"{dashes}{name}={value}"]))
                 found.append((param, meant, [f"{dashes}{name}", value]))
     return found
@@ -86,12 +95,27 @@ def test_every_global_option_before_and_behind_the_command(command: str) -> None
         ["list", "-q", "-q=false"],
         ["create", "-b", "one", "--bundle=two", "c1"],
         ["--", "state", "c1"],
+        ["exec", "-e", "A=1", "--env", "B=2,3", "-g", "4", "--additional-gids=5", "c1", "sh", "-e", "X"],
+        ["exec", "--pid-file", "/p", "--process", "/j", "--detach", "c1"],
+        ["exec", "--process", "/j", "--console-socket", "/s", "--detach", "--pid-file", "/p", "c1"],
+        ["exec", "--no-new-privs=false", "c1", "true"],
+        ["exec", "--no-new-privs=false", "--no-new-privs", "c1", "true"],
+        ["exec", "--no-new-privs", "--no-new-privs=0", "c1", "true"],
+        ["exec", "c1", "--", "--tty"],
+        ["exec", "-t", "--", "c1", "-t"],
     ],
 )
 def test_orders_that_engines_use(line: list[str]) -> None:
     hot = hotargv.parse(line)
     assert hot is not None
     assert hot == click_read(line)
+
+
+def test_exec_takes_everything_behind_the_id_as_the_program() -> None:
+    hot = hotargv.parse(["exec", "-t", "c1", "--tty", "--", "-d"])
+    assert hot is not None
+    assert (hot[2]["id"], hot[2]["args"]) == ("c1", ("--tty", "--", "-d"))
+    assert (hot[2]["tty"], hot[2]["detach"], hot[2]["no_new_privs"]) == (True, False, None)
 
 
 def test_kill_takes_a_dashed_word_behind_the_id_as_the_signal() -> None:
@@ -129,6 +153,8 @@ MISTAKES = [
     (["create", "--preserve-fds=", "a"], 'invalid value "" for flag -preserve-fds: parse error'),
     (["create", "---x", "a"], "bad flag syntax: ---x"),
     (["create", "-=x", "a"], "bad flag syntax: -=x"),
+    (["exec"], 'pyrunc: "exec" requires a minimum of 1 argument(s)'),
+    (["exec", "-g", "x", "a", "b"], 'invalid value "x" for flag -additional-gids: parse error'),
     (["nope"], "No such command 'nope'."),
     (["-", "list"], "No such command '-'."),
 ]
@@ -161,6 +187,7 @@ def test_go_numbers_that_only_click_reads(text: str, number: int) -> None:
 VOCABULARY = sorted(
     set(table.COMMANDS)
     | {"--" + name for name in ("root", "debug", "bundle", "all", "force", "quiet", "preserve-fds", "log=x", "version")}
+    | {"--env", "-g", "-no-new-privs=f", "-no-new-privs"}
     | {"-b", "-f", "-q", "-d", "-a", "-b=x", "-debug=false", "-no-subreaper", "--", "-", "", "a", "7", "x=y", "-nope"}
 )
 

@@ -69,6 +69,11 @@ class Context:
         self.served: dict[str, list[Step]] = {}
         self.warnings: list[str] = []
 
+    @property
+    def is_exec(self) -> bool:
+        """Whether this is the plan of a further process of a container that is there."""
+        return self.options.command == "exec"
+
     def new(self, type: str) -> bool:
         """Whether the container gets a new namespace of this type."""
         namespace = self.namespaces.get(type)
@@ -82,9 +87,12 @@ class Context:
         """A host path of the configuration, made absolute: relative ones count from the bundle."""
         return path if path.startswith("/") else self.options.bundle.rstrip("/") + "/" + path
 
-    def before(self, kind: str, *args: Arg, pointer: str = "") -> None:
+    def before(
+        self, kind: str, *args: Arg, pointer: str = "", level: int = 0, on_errno: tuple[int, ...] = ()
+    ) -> None:
         """A step of the runtime before the clone, and the clone itself."""
-        self.prepare.append(Step("clone" if kind == "clone" else "prepare", kind, args, pointer))
+        phase = "clone" if kind == "clone" else "prepare"
+        self.prepare.append(Step(phase, kind, args, pointer, level, on_errno))
 
     def add(
         self, kind: str, *args: Arg, pointer: str = "", level: int = 0, on_errno: tuple[int, ...] = ()

@@ -45,7 +45,7 @@ def compile_namespaces(context: Context) -> None:
     if context.new("time"):
         _time_namespace(context)
     if not context.options.no_new_keyring:
-        _keyring(context)
+        compile_keyring(context)
     if context.linux.get("netDevices"):
         _net_devices(context)
     # After everything for which the runtime or the kernel looks at /proc/PID of the init.
@@ -76,7 +76,8 @@ def _net_devices(context: Context) -> None:
     context.request("net_devices", pointer="/linux/netDevices")
 
 
-def _keyring(context: Context) -> None:
+def compile_keyring(context: Context) -> None:
+    """Leave the caller's session keyring for the container's own, which has its id in its name, as runc's has."""
     if not context.process.get("selinuxLabel"):
         context.add("session_keyring", "_ses." + context.options.id)
         return
@@ -129,8 +130,8 @@ def setgroups_allowed(context: Context) -> int:
     user namespace that is joined, which init will ask."""
     if not context.facts.setgroups:
         return DENIED
-    if not context.userns:
-        return ALLOWED
+    if not context.userns or context.is_exec:
+        return ALLOWED  # the facts of an `exec` are those of the container's user namespace
     if not context.new("user"):
         return UNKNOWN
     maps = context.linux["gidMappings"]

@@ -62,7 +62,7 @@ def compile_process(context: Context) -> None:
     context.add(
         "umask", _UMASK if umask is None else umask, pointer="" if umask is None else "/process/user/umask"
     )
-    env, has_home = environment(process.get("env") or ())
+    env, has_home = environment([*(process.get("env") or ()), *context.options.extra_env])
     if not has_home:
         context.add("home", uid, pointer="/process/env")
     args = tuple(process["args"])
@@ -95,9 +95,12 @@ def _limits(context: Context) -> None:
         from . import rdt
 
         rdt.assign(context)
+    score = process.get("oomScoreAdj")
+    if score is not None and context.is_exec:  # its init has no procfs but the container's, if there is one
+        context.serve("limits", "write_oom_score_adj", score, pointer="/process/oomScoreAdj")
     context.request("limits", pointer="/process/rlimits" if process.get("rlimits") else "")
-    if process.get("oomScoreAdj") is not None and not context.userns:
-        context.add("oom_score_adj", process["oomScoreAdj"], pointer="/process/oomScoreAdj")
+    if score is not None and not context.is_exec and not context.userns:
+        context.add("oom_score_adj", score, pointer="/process/oomScoreAdj")
 
 
 def _user(context: Context) -> None:
@@ -119,7 +122,7 @@ def _user(context: Context) -> None:
         context.add("chdir", process["cwd"], pointer="/process/cwd", level=1)
 
 
-def environment(env: list[str] | tuple[str, ...]) -> tuple[tuple[str, ...], bool]:
+def environment(env: list[str]) -> tuple[tuple[str, ...], bool]:
     """process.env as the program gets it, and whether it has a HOME.
 
     Of several entries with one name the last counts and stays in its place; an empty HOME is left out, to be set
@@ -148,16 +151,21 @@ def _path_of(env: tuple[str, ...]) -> str:
 
 def _start(context: Context, args: tuple[str, ...], env: tuple[str, ...], filter: Filter | None) -> None:
     """Say that all is ready, wait for the start, load the seccomp filter that is not loaded yet, run the
-    startContainer hooks and become the program."""
+    startContainer hooks and become the program. A process of `exec` has no state, no hooks and nothing to wait for."""
     options = context.options
     context.phase = "ready"
     context.add("ready")
-    context.serve("ready", "save_state", options.state_dir + "/state.json")
+    if not context.is_exec:
+        context.serve("ready", "save_state", options.state_dir + "/state.json")
+    if options.pidfd_socket:
+        context.serve("ready", "send_pidfd", options.pidfd_socket)
     if options.pid_file:
         context.serve("ready", "write_pid_file", options.pid_file)
     context.phase = "start"
-    context.add("await_start", "start" if options.command == "create" else None)
+    if not context.is_exec:
+        context.add("await_start", "start" if options.command == "create" else None)
     if filter is not None:
         filter.load()
-    hooks.container_hooks(context, "startContainer", "created")
+    if not context.is_exec:
+        hooks.container_hooks(context, "startContainer", "created")
     context.add("execute", args, env, pointer="/process/args")

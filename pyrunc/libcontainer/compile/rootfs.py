@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from ...report import PyruncError
 from . import devices, hooks, mounts
+from .console import compile_console
 from .constants import (
     MOUNT_ATTR_RDONLY,
     MS_PRIVATE,
@@ -42,7 +43,7 @@ def compile_rootfs(context: Context) -> None:
     own_dev = not mounts.binds_dev(parsed)
     if own_dev:
         devices.compile_devices(context)
-    _console(context, mount=True)
+    compile_console(context, mount=True)
     _make_cwd(context)
     _hooks(context)
     compile_sysctl(context)
@@ -57,7 +58,7 @@ def _without_mount_namespace(context: Context) -> None:
     _hooks(context)
     compile_sysctl(context)
     context.add("chroot", context.rootfs, pointer="/root/path")
-    _console(context, mount=False)
+    compile_console(context, mount=False)
     _make_cwd(context)
 
 
@@ -82,39 +83,6 @@ def _root_mount(context: Context) -> None:
         # holds it must not be shared: pivot_root refuses that, and the bind would reach the host.
         context.add("parent_private", context.rootfs, pointer="/root/path")
     context.add("rootfs", context.rootfs, None, pointer="/root/path")
-
-
-def _console(context: Context, mount: bool) -> None:
-    """The pty, made from the container's own devpts, and its master's way to the runtime.
-
-    Raises PyruncError in runc's words where terminal and console socket don't go together.
-    """
-    options = context.options
-    terminal = bool(context.process.get("terminal"))
-    detached = options.detach or options.command == "create"
-    if terminal and detached and not options.console_socket:
-        raise PyruncError(
-            "cannot allocate tty if pyrunc will detach without setting console socket",
-            pointer="/process/terminal",
-            hint="pass --console-socket, or set terminal to false",
-        )
-    if options.console_socket and not (terminal and detached):
-        raise PyruncError(
-            "cannot use console socket if pyrunc will not detach or allocate tty", pointer="/process/terminal"
-        )
-    if not terminal:
-        return
-    size = context.process.get("consoleSize") or {}
-    context.add(
-        "console",
-        "/dev/pts/ptmx",
-        size.get("width", 0),
-        size.get("height", 0),
-        int(mount),
-        pointer="/process/terminal",
-    )
-    context.add("send_console", pointer="/process/terminal")
-    context.serve("send_console", "receive_console", int(not options.console_socket), pointer="/process/terminal")
 
 
 def _make_cwd(context: Context) -> None:

@@ -15,7 +15,7 @@ from ...settings import SPEC_VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..state import Record
+    from typing import Any
 
 # How long to wait between two looks, in milliseconds. Loading a filter takes a fraction of one.
 _PAUSE = 1
@@ -39,16 +39,16 @@ def take(sync: int, pidfd: int, number: int) -> int:
         told = bool(native.poll([sync, pidfd], _PAUSE))
 
 
-def send(path: str, listener: int, record: Record, metadata: str) -> None:
+def send(path: str, listener: int, pid: int, state: str, metadata: str) -> None:
     """Send the container process state with the listener to the agent at `path`, an abstract name if it begins with @.
 
-    One connection for one state. Raises PyruncError in runc's words.
+    pid: the process that the filter is on. state: the container's, as JSON. One connection for one state. Raises
+    PyruncError in runc's words.
     """
-    state = jsonio.loads(record.hook_state("creating"))
-    message = {"ociVersion": SPEC_VERSION, "fds": ["seccompFd"], "pid": record.pid}
+    message: dict[str, Any] = {"ociVersion": SPEC_VERSION, "fds": ["seccompFd"], "pid": pid}
     if metadata:
         message["metadata"] = metadata
-    message["state"] = state
+    message["state"] = jsonio.loads(state)
     try:
         connection = native.connect(path, stream=True)
     except OSError as error:

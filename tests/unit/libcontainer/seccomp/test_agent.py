@@ -113,7 +113,7 @@ def test_send(tmp_path: Path, metadata: str) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
         server.bind(path)
         server.listen()
-        agent.send(path, writer, record(42), metadata)
+        agent.send(path, writer, 42, record(42).hook_state("creating"), metadata)
         state, fds = received(server)
     assert len(fds) == 1
     assert os.path.samestat(os.fstat(fds[0]), os.fstat(writer))
@@ -133,7 +133,7 @@ def test_send(tmp_path: Path, metadata: str) -> None:
 def test_send_without_an_agent(tmp_path: Path) -> None:
     path = str(tmp_path / "agent.sock")
     with pytest.raises(PyruncError) as raised:
-        agent.send(path, 0, record(), "")
+        agent.send(path, 0, 42, record().hook_state("creating"), "")
     assert raised.value.line() == (
         f"failed to connect with seccomp agent specified in the seccomp profile: dial unix {path}: connect: "
         "no such file or directory (does the agent listen there?)"
@@ -154,4 +154,4 @@ def test_send_to_an_agent_that_hangs_up(tmp_path: Path, monkeypatch: pytest.Monk
 
         monkeypatch.setattr(native, "connect", connect)
         with pytest.raises(PyruncError, match="cannot send seccomp fd to"):
-            agent.send(path, 0, record(), "")
+            agent.send(path, 0, 42, record().hook_state("creating"), "")

@@ -1,0 +1,43 @@
+"""process.terminal: the pty, made from the container's own devpts, and its master's way to the runtime."""
+
+from __future__ import annotations
+
+from ...report import PyruncError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .context import Context
+
+
+def compile_console(context: Context, mount: bool) -> None:
+    """The steps that make the pty and send its master; none where there is to be no terminal.
+
+    mount: bind its slave on /dev/console. Raises PyruncError in runc's words where terminal and console socket don't
+    go together.
+    """
+    options = context.options
+    terminal = bool(context.process.get("terminal"))
+    detached = options.detach or options.command == "create"
+    if terminal and detached and not options.console_socket:
+        raise PyruncError(
+            "cannot allocate tty if pyrunc will detach without setting console socket",
+            pointer="/process/terminal",
+            hint="pass --console-socket, or set terminal to false",
+        )
+    if options.console_socket and not (terminal and detached):
+        raise PyruncError(
+            "cannot use console socket if pyrunc will not detach or allocate tty", pointer="/process/terminal"
+        )
+    if not terminal:
+        return
+    size = context.process.get("consoleSize") or {}
+    context.add(
+        "console",
+        "/dev/pts/ptmx",
+        size.get("width", 0),
+        size.get("height", 0),
+        int(mount),
+        pointer="/process/terminal",
+    )
+    context.add("send_console", pointer="/process/terminal")
+    context.serve("send_console", "receive_console", int(not options.console_socket), pointer="/process/terminal")

@@ -1,0 +1,111 @@
+"""The plan of `exec`: join the container's namespaces by the pidfd of its process, then the steps of any process.
+
+There is no rootfs phase: the mount namespace that is joined has the container's root. Nothing is made on the host that
+would have to be undone but a pid file.
+"""
+
+from __future__ import annotations
+
+import errno
+
+from .console import compile_console
+from .context import Context, Namespace
+from .namespaces import compile_keyring
+from .process import compile_process
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ..host import HostFacts
+    from ..options import LaunchOptions
+    from ..plan import LaunchPlan
+
+# The slot of the pidfd.
+_TARGET = "container"
+
+
+class Target:
+    """The container's process: its pid and its start time, by which it is known, and its cgroup's directory.
+
+    cgroup: "" where the new process joins none. only_there: the cgroup was asked for by its name, so that no other one
+    will do where the kernel does not let the process in.
+    """
+
+    __slots__ = ("cgroup", "only_there", "pid", "start_time")
+
+    def __init__(self, pid: int, start_time: int, cgroup: str = "", only_there: bool = False) -> None:
+        self.pid = pid
+        self.start_time = start_time
+        self.cgroup = cgroup
+        self.only_there = only_there
+
+
+def compile_exec(spec: dict[str, Any], target: Target, options: LaunchOptions, facts: HostFacts) -> LaunchPlan:
+    """The plan that starts `spec["process"]` in the container that was created from the rest of the spec.
+
+    facts.setgroups is that of the container's user namespace.
+    Slots that the runtime fills before the clone: `container`, the pidfd of its process, and `seccomp`.
+    Requests that it answers: `limits`. Raises PyruncError with the JSON pointer of what can't be carried out.
+    """
+    context = Context(spec, options, facts)
+    for namespace in context.namespaces.values():
+        context.namespaces[namespace.type] = Namespace(namespace.type, _TARGET, namespace.pointer)
+    if context.linux.get("seccomp"):
+        from .seccomp import compile_profile
+
+        compile_profile(context)
+    context.before("open_process", _TARGET, target.pid, target.start_time)
+    if context.process.get("apparmorProfile") or context.process.get("selinuxLabel"):
+        from .labels import require_modules
+
+        require_modules(context)
+    if options.console_socket:
+        context.before("console_socket", options.console_socket, pointer="/process/terminal")
+    affinity = context.process.get("execCPUAffinity") or {}
+    if affinity.get("initial"):
+        context.before(
+            "initial_cpu_affinity", _cpus(affinity["initial"]), pointer="/process/execCPUAffinity/initial"
+        )
+    _clone(context, target)
+    _enter(context)
+    if affinity.get("final"):
+        context.add("cpu_affinity", _cpus(affinity["final"]), pointer="/process/execCPUAffinity/final")
+    elif not affinity.get("initial"):
+        # What the caller happens to be bound to is not for the container.
+        context.add("cpu_affinity", ())
+    compile_process(context)
+    return context.plan()
+
+
+def _clone(context: Context, target: Target) -> None:
+    """Clone into the container's cgroup. Into that of its process instead where it is gone, or may have no processes
+    itself, since it hands controllers out: the process has then moved to one below (or elsewhere), as runc has it."""
+    join = tuple([f"{type}={_TARGET}" for type in context.namespaces])
+    at = "/linux/namespaces"
+    if not target.cgroup or target.only_there:
+        context.before("clone", 0, target.cgroup, join, pointer=at)
+        return
+    context.before("clone", 0, target.cgroup, join, pointer=at, on_errno=(errno.EBUSY, errno.ENOENT))
+    context.before("clone", 0, f"/proc/{target.pid}/cgroup", join, pointer=at, level=1)
+
+
+def _enter(context: Context) -> None:
+    """From the joined namespaces to where the process's own steps begin."""
+    # The container's processes see the init from the clone on (CVE-2016-9962); the clone itself has hidden it.
+    context.add("undumpable")
+    if context.userns:
+        context.add("become_root", pointer=context.namespaces["user"].pointer)
+    if not context.options.no_new_keyring:
+        compile_keyring(context)
+    context.phase = "rootfs"
+    if not context.has("mount"):
+        context.add("chroot", context.rootfs, pointer="/root/path")
+    compile_console(context, mount=False)
+    context.phase = "process"
+
+
+def _cpus(text: str) -> tuple[str, ...]:
+    from .scheduling import indices
+
+    return tuple([str(number) for number in indices(text)])

@@ -1,0 +1,61 @@
+"""The plan of a container's launch, for `create` and `run`."""
+
+from __future__ import annotations
+
+from ...report import PyruncError
+from .cgroup import compile_cgroup
+from .context import Context
+from .namespaces import clone_flags, compile_namespaces, open_joined
+from .process import compile_process
+from .rootfs import compile_rootfs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ..host import HostFacts
+    from ..options import LaunchOptions
+    from ..plan import LaunchPlan
+
+_LABELS = frozenset(("apparmorProfile", "selinuxLabel"))
+
+
+def compile_launch(spec: dict[str, Any], options: LaunchOptions, facts: HostFacts) -> LaunchPlan:
+    """The plan that launches the container of a validated spec (spec.load).
+
+    Slots that the runtime fills before the clone: `namespace:TYPE`, `source:N` (N is the mount's index), `start`,
+    `seccomp`.
+    Requests that it answers: `maps`, `oom_score_adj`, `create_runtime`, `limits`.
+    Raises PyruncError with the JSON pointer of what can't be carried out.
+    """
+    context = Context(spec, options, facts)
+    if facts.euid != 0 and not context.userns:
+        raise PyruncError(
+            "rootless container requires user namespaces",
+            pointer="/linux/namespaces",
+            hint="pyrunc spec --rootless makes such a configuration",
+        )
+    if context.linux.get("seccomp"):
+        from .seccomp import compile_profile
+
+        compile_profile(context)
+    context.before("state_dir", options.state_dir)
+    if not _LABELS.isdisjoint(context.process) or "mountLabel" in context.linux:
+        from .labels import require_modules
+
+        require_modules(context)
+    compile_cgroup(context)
+    if "intelRdt" in context.linux:
+        from .rdt import compile_rdt
+
+        compile_rdt(context)
+    join = open_joined(context)
+    if options.console_socket:
+        context.before("console_socket", options.console_socket, pointer="/process/terminal")
+    compile_namespaces(context)
+    compile_rootfs(context)
+    compile_process(context)
+    if options.command == "create":
+        context.before("start_socket", options.state_dir + "/start.sock")
+    context.before("clone", clone_flags(context), context.cgroup, join, pointer="/linux/namespaces")
+    return context.plan()

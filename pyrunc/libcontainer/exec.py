@@ -1,0 +1,185 @@
+"""`exec`: a further process in a container that is there.
+
+Nothing of it is recorded in the container's state: the process belongs to whoever asked for it. What fails before it
+runs leaves nothing: its init is killed, and the pid file removed.
+"""
+
+from __future__ import annotations
+
+import errno
+import posix
+
+from .. import log, native
+from ..report import PyruncError
+from . import state as store
+from .foreground import take_signals, wait
+from .launch import START, Launched, carry_out, give_up, serve, with_interrupts
+from .ledger import Unwritten
+from .runtimesteps import stopped
+from .state import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .compile.exec import Target
+    from .console import Relay
+    from .host import HostFacts
+    from .options import ExecOptions
+    from .plan import LaunchPlan
+
+
+class Joining(Launched):
+    """The launch of a further process. `record` stands for that process; `container` is the container's."""
+
+    __slots__ = ("container",)
+
+    def __init__(
+        self,
+        plan: LaunchPlan,
+        container: Record,
+        options: ExecOptions,
+        facts: HostFacts,
+        fault: tuple[int, int] = (-1, 0),
+    ) -> None:
+        # Without the cgroup: who was killed in it before is no cause of what happens now.
+        super().__init__(plan, Record({**container.values(), "cgroup": ""}), options, facts, fault)
+        self.container = container
+        self.ledger = Unwritten()
+
+    @property
+    def words(self) -> str:
+        """runc's words before what fails once the init is at work."""
+        return START
+
+    @property
+    def agent_state(self) -> str:
+        """The container's state for a seccomp agent, as JSON."""
+        return self.container.hook_state("running")
+
+
+def execute(options: ExecOptions, fault: tuple[int, int] = (-1, 0)) -> int:
+    """Start the process in the container and unless detached wait for its end.
+
+    Gives the exit code: the process's, 128 + n where signal n ended it, 0 where detached. Raises PyruncError where the
+    process could not be started, and nothing of it is left.
+    """
+    path = store.directory(options.root, options.id)
+    missing = native.prepare_fds(options.preserve_fds)
+    if missing:
+        raise PyruncError(
+            f"unable to stat preserved-fd {missing - 3} (of {options.preserve_fds})",
+            errno=errno.ENOENT,
+            hint="--preserve-fds counts the open descriptors from 3 on",
+        )
+    log.hold()
+    container = _container(path, options)
+    joining = _compile(path, container, options, fault)
+    relay = None
+    if joining.plan.terminal and not options.detach:
+        from .console import Relay
+
+        relay = Relay()
+    return _run(joining, relay)
+
+
+def _container(path: str, options: ExecOptions) -> Record:
+    """The record of a container that a process can be started in. Raises PyruncError in runc's words."""
+    from .container import existing
+
+    record = existing(path)
+    status = store.status(path, record)
+    if status == "stopped":
+        raise stopped()
+    if status == "paused" and not options.ignore_paused:
+        raise PyruncError("cannot exec in a paused container", hint="use --ignore-paused to override")
+    return record
+
+
+def _compile(path: str, container: Record, options: ExecOptions, fault: tuple[int, int]) -> Joining:
+    from . import execconfig
+    from .compile.exec import compile_exec
+    from .execprocess import process_of
+    from .host import gather
+
+    kept = execconfig.load(path)
+    options.bundle = container.bundle
+    options.no_new_keyring = kept["noNewKeyring"]
+    spec = {**kept, "process": process_of(kept, options)}
+    facts = gather()
+    if any([namespace["type"] == "user" for namespace in kept["linux"].get("namespaces", ())]):
+        facts.setgroups = _setgroups(container.pid)
+    joining = Joining(compile_exec(spec, _target(container, options), options, facts), container, options, facts, fault)
+    joining.seccomp = kept["linux"].get("seccomp", {})
+    if options.timeline:
+        from .timeline import Timeline
+
+        joining.timeline = Timeline(options.timeline)
+    return joining
+
+
+def _setgroups(pid: int) -> bool:
+    """Whether the user namespace of a process allows setgroups(2) (user_namespaces(7))."""
+    from .sysfiles import read_file
+
+    try:
+        return read_file(f"/proc/{pid}/setgroups").strip() != "deny"
+    except (FileNotFoundError, ProcessLookupError):
+        raise stopped() from None
+
+
+def _target(container: Record, options: ExecOptions) -> Target:
+    from .compile.exec import Target
+
+    cgroup = container.cgroup
+    if options.cgroup and cgroup:
+        cgroup = _sub_cgroup(cgroup, options.cgroup)
+    return Target(container.pid, container.startTime, cgroup, bool(options.cgroup))
+
+
+def _sub_cgroup(cgroup: str, asked: tuple[str, ...]) -> str:
+    """The directory that `--cgroup` names below the container's. Raises PyruncError."""
+    path = asked[0]
+    if len(asked) > 1 or ":" in path:
+        raise PyruncError(
+            f"invalid --cgroup argument: {asked[-1]}", hint="one path; controllers in front of it are of cgroup v1"
+        )
+    names = [name for name in path.split("/") if name not in ("", ".")]
+    if ".." in names:
+        raise PyruncError(f"bad sub cgroup path: {path}")  # wording of runc
+    return "/".join([cgroup, *names])
+
+
+def _run(joining: Joining, relay: Relay | None) -> int:
+    """Carry the plan out and see the process to its end."""
+    options = joining.options
+    with_interrupts()
+    try:
+        for warning in joining.plan.warnings:
+            log.warning(warning)
+        if log.debugging():
+            for step in joining.plan.steps():
+                log.debug(f"plan of exec in {options.id}: {step.actor}: {step.kind} {step.pointer}".rstrip())
+        carry_out(joining, joining.plan.prepare)
+        serve(joining)
+        if relay is not None:
+            relay.attach(joining.master)
+        signals = -1 if options.detach else take_signals(joining)
+        joining.answer()
+        while joining.receive() is not None:
+            continue
+        joining.close_sync()
+        joining.write_timeline()
+    except BaseException as error:
+        if relay is not None:
+            relay.restore()
+        give_up(joining)
+        if isinstance(error, (PyruncError, OSError)) and not _is_running(joining.container):
+            raise stopped() from error  # meanwhile, which then is the cause of it all
+        raise
+    return 0 if options.detach else wait(joining, relay, signals)
+
+
+def _is_running(container: Record) -> bool:
+    pidfd = store.open_process(container.pid, container.startTime)
+    if pidfd >= 0:
+        posix.close(pidfd)
+    return pidfd >= 0
