@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
-import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support import host
-from tests.support.bundle import CAPABILITIES, Bundle
+from tests.support.bundle import Bundle
 from tests.support.runtime import Container, Result, Runtime
-from tests.support.seccomp import allowing
 
 SLEEP = ("sleep", "1000")
 
@@ -57,7 +53,8 @@ def test_it_is_in_the_container(box: Container, bundle: Bundle) -> None:
 
 @pytest.mark.purev2
 @pytest.mark.parametrize(
-    ("script", "code"), [("true", 0), ("exit 42", 42), ("kill -TERM $$", 143), ("kill -KILL $$", 137), ("exit 255", 255)]
+    ("script", "code"),
+    [("true", 0), ("exit 42", 42), ("kill -TERM $$", 143), ("kill -KILL $$", 137), ("exit 255", 255)],
 )
 def test_the_exit_code_is_the_process_s(box: Container, script: str, code: int) -> None:
     assert exec_in(box, "::", "sh", "-c", script).code == code
