@@ -262,8 +262,8 @@ def test_init_failing_at_every_step(runtime: Runtime, rich: Bundle, faulty_init:
 
 
 def test_init_failing_after_start(runtime: Runtime, rich: Bundle, faulty_init: Path) -> None:
-    """The steps behind `ready`: `start` tells the failure, the container is stopped and can be deleted. A hook's failure
-    has it deleted (runtime.md, Lifecycle)."""
+    """The steps behind `ready`: `start` tells the failure, the container is stopped and can be deleted. A hook's
+    failure has it deleted (runtime.md, Lifecycle)."""
     kinds = plan_of(runtime, rich)[1]
     id = runtime.new_id()
     for number in range(kinds.index("await_start") + 1, len(kinds)):
