@@ -20,6 +20,21 @@ MACHINES = ("x86_64", "aarch64")
 _CGROUP_MOUNTS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
 
 
+class SystemdFacts:
+    """The systemd that is to make the container's cgroup.
+
+    user: whether it is the user's own, and not the system's. version: its number, such as 252.
+    cgroup: its own cgroup, "/…" in the cgroup2 hierarchy; "" for the root.
+    """
+
+    __slots__ = ("cgroup", "user", "version")
+
+    def __init__(self, *, user: bool = False, version: int = 252, cgroup: str = "") -> None:
+        self.user = user
+        self.version = version
+        self.cgroup = cgroup
+
+
 class HostFacts:
     """Facts of the host at one moment; plain data, so that a test can make up any host.
 
@@ -35,6 +50,7 @@ class HostFacts:
     cap_last_cap: the number of the last capability that the kernel knows.
     setgroups: the runtime's user namespace allows setgroups(2).
     kcore: /proc/kcore is there.
+    systemd: None unless it is to make the container's cgroup.
     """
 
     __slots__ = (
@@ -51,6 +67,7 @@ class HostFacts:
         "kernel",
         "machine",
         "setgroups",
+        "systemd",
     )
 
     def __init__(
@@ -69,6 +86,7 @@ class HostFacts:
         cap_last_cap: int = 40,
         setgroups: bool = True,
         kcore: bool = True,
+        systemd: SystemdFacts | None = None,
     ) -> None:
         self.euid = euid
         self.egid = egid
@@ -83,6 +101,7 @@ class HostFacts:
         self.cap_last_cap = cap_last_cap
         self.setgroups = setgroups
         self.kcore = kcore
+        self.systemd = systemd
 
 
 def gather() -> HostFacts:
