@@ -1,0 +1,223 @@
+"""systemd's manager: which one, what it is, and a scope in it started and stopped. Cold.
+
+Facts: org.freedesktop.systemd1(5), systemd.scope(5); the words are runc's where it has some.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from jeepney import DBusAddress
+
+from ... import log
+from ...report import PyruncError
+from ..host import HostFacts, SystemdFacts
+from .bus import BusError, Connection, system_sockets, user_sockets
+
+_NAME = "org.freedesktop.systemd1"
+_PATH = "/org/freedesktop/systemd1"
+_MANAGER = DBusAddress(_PATH, _NAME, "org.freedesktop.systemd1.Manager")
+_PROPERTIES = DBusAddress(_PATH, _NAME, "org.freedesktop.DBus.Properties")
+_BUS = DBusAddress("/org/freedesktop/DBus", "org.freedesktop.DBus", "org.freedesktop.DBus")
+
+UNIT_EXISTS = "org.freedesktop.systemd1.UnitExists"
+_NO_SUCH_UNIT = "org.freedesktop.systemd1.NoSuchUnit"
+_DENIED = ("org.freedesktop.DBus.Error.AccessDenied", "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired")
+_ABSENT = ("org.freedesktop.DBus.Error.ServiceUnknown", "org.freedesktop.DBus.Error.NameHasNoOwner")
+
+# How long systemd may take to do away with a unit that it could not start, which it has been slow with already.
+_DISCARD_SECONDS = 5.0
+
+# Where systemd is the init of the host, and only there, this directory is (sd_booted(3)).
+_BOOTED = "/run/systemd/system"
+_NO_BUS = (errno.ENOENT, errno.ECONNREFUSED, errno.ENOTDIR)
+
+
+class StartFailed(Exception):
+    """A scope that was not started: `text` says why, `hint` what may help."""
+
+    def __init__(self, text: str, hint: str = "") -> None:
+        super().__init__(text)
+        self.text = text
+        self.hint = hint
+
+
+def gather(rootless: bool | None, facts: HostFacts) -> SystemdFacts:
+    """What the compiler must know of the systemd that is to make the cgroup.
+
+    rootless: what `--rootless` says. Raises PyruncError where it can't be reached.
+    """
+    with Manager(is_user(rootless, facts)) as manager:
+        return SystemdFacts(
+            user=manager.user,
+            version=version(str(manager.get("Version"))),
+            cgroup=str(manager.get("ControlGroup")).rstrip("/"),
+        )
+
+
+def is_user(rootless: bool | None, facts: HostFacts) -> bool:
+    """Whether it is the user's own systemd: for who is not root, and as `--rootless` says.
+
+    The root of a user namespace may have either, a systemd that runs in that namespace or the one of the user
+    outside, who then owns the session's bus. Raises PyruncError.
+    """
+    if rootless is not None:
+        return rootless
+    if facts.euid != 0 or not facts.in_userns:
+        return facts.euid != 0
+    paths = user_sockets()
+    if not paths:
+        return False
+    with _connect(paths, True) as connection:
+        (owner,) = connection.call(_BUS, "GetConnectionUnixUser", "s", (_NAME,))
+    return bool(owner != 0)
+
+
+def version(text: str) -> int:
+    """The number in systemd's Version, such as `252.30-1~deb12u2` or `v245`; 0 where it has none."""
+    digits = ""
+    for sign in text.removeprefix("v"):
+        if not sign.isdigit():
+            break
+        digits += sign
+    return int(digits or "0")
+
+
+class Manager:
+    """A connection to systemd's manager, the system's or, with `user`, the user's. A context manager."""
+
+    def __init__(self, user: bool) -> None:
+        """Raises PyruncError where it can't be reached."""
+        self.user = user
+        self._bus = _connect(user_sockets() if user else system_sockets(), user)
+
+    def __enter__(self) -> Manager:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bus.close()
+
+    def get(self, name: str) -> Any:
+        """A property of the manager. Raises PyruncError."""
+        try:
+            ((_, value),) = self._bus.call(_PROPERTIES, "Get", "ss", (_MANAGER.interface, name))
+        except BusError as error:
+            hint = ""
+            if error.name in _ABSENT:
+                hint = "the user has no systemd: loginctl enable-linger" if self.user else "no systemd is on this bus"
+            raise PyruncError(f"asking systemd for its {name}: {error.message}", hint=hint) from error
+        return value
+
+    def start_scope(self, unit: str, properties: Sequence[tuple[str, tuple[str, Any]]]) -> None:
+        """Start a transient scope and wait until it is there.
+
+        properties: (name, (D-Bus signature, value)), in systemd's order of reading. A failed unit that another
+        container has left under this name is reset. Raises StartFailed, and PyruncError where no answer comes.
+        A unit that systemd has agreed to make is done away with then; whether it makes one that it has not answered
+        for, nobody knows, but such a scope ends with its process.
+        """
+        self._bus.listen(_MANAGER, "JobRemoved")
+        try:
+            self._call("Subscribe")
+            job = self._start(unit, list(properties))
+        except BusError as error:
+            raise self._refused(error) from error
+        try:
+            result = self._result(job)
+        except BaseException:
+            self._discard(unit)
+            raise
+        if result != "done":
+            self._discard(unit)
+            raise StartFailed(f"got `{result}`", f"journalctl {'--user ' if self.user else ''}-u {unit} may say why")
+
+    def _start(self, unit: str, properties: list[tuple[str, tuple[str, Any]]]) -> str:
+        for again in (False, True):
+            try:
+                (job,) = self._call("StartTransientUnit", "ssa(sv)a(sa(sv))", unit, "replace", properties, [])
+                return str(job)
+            except BusError as error:
+                if error.name != UNIT_EXISTS or again:
+                    raise
+            # One that has failed stays until it is reset; a live one does not mind.
+            self.reset(unit)
+        raise AssertionError("the second attempt has returned or raised")
+
+    def _refused(self, error: BusError) -> StartFailed:
+        if error.name == UNIT_EXISTS:
+            return StartFailed(error.message, "another container has this cgroupsPath, or systemctl stop it")
+        if error.name in _DENIED:
+            hint = "only root may start units of the system's systemd; without root it is the user's: --rootless true"
+            return StartFailed(error.message, "the user's systemd does not permit it" if self.user else hint)
+        return StartFailed(error.message)
+
+    def stop(self, unit: str) -> None:
+        """Stop a unit, wait until it is stopped and have it forgotten; one that is not there is none to stop.
+
+        Raises PyruncError where systemd refuses, or does not answer.
+        """
+        self._bus.listen(_MANAGER, "JobRemoved")
+        try:
+            self._call("Subscribe")
+            (job,) = self._call("StopUnit", "ss", unit, "replace")
+            result = self._result(job)
+            if result != "done":
+                log.warning(f"error removing unit `{unit}`: got `{result}`")
+        except BusError as error:
+            if error.name != _NO_SUCH_UNIT:
+                raise PyruncError(f'unable to stop unit "{unit}": {error.message}') from error
+        self.reset(unit)
+
+    def reset(self, unit: str) -> None:
+        """Have a failed unit forgotten; nothing happens where there is none. Raises PyruncError for no answer."""
+        try:
+            self._call("ResetFailedUnit", "s", unit)
+        except BusError as error:
+            log.debug(f"resetting unit {unit}: {error.message}")
+
+    def _result(self, job: str) -> str:
+        """How a job ended: `done`, or another word of JobRemoved's."""
+        values = self._bus.wait("JobRemoved", lambda values: bool(values[1] == job))
+        return str(values[3])
+
+    def _discard(self, unit: str) -> None:
+        """Stop what is left of a start that failed. That it was no success is reported by the caller."""
+        for method, signature, body in (("StopUnit", "ss", (unit, "replace")), ("ResetFailedUnit", "s", (unit,))):
+            try:
+                self._bus.call(_MANAGER, method, signature, body, _DISCARD_SECONDS)
+            except (BusError, PyruncError) as error:
+                log.debug(f"{method} {unit}: {error}")
+
+    def _call(self, method: str, signature: str = "", *body: Any) -> tuple[Any, ...]:
+        return self._bus.call(_MANAGER, method, signature, body)
+
+
+def _connect(paths: list[str], user: bool) -> Connection:
+    """A connection by the first socket at which somebody listens. Raises PyruncError."""
+    if not paths:
+        raise PyruncError(
+            "failed to connect to dbus: neither DBUS_SESSION_BUS_ADDRESS nor XDG_RUNTIME_DIR names the user's bus",
+            hint="install dbus-user-session and log in again, or loginctl enable-linger",
+        )
+    failure: OSError | None = None
+    for path in paths:
+        try:
+            return Connection(path)
+        except OSError as error:
+            failure = failure or error
+        except BusError as error:
+            raise PyruncError(f"failed to connect to dbus at {path}: {error.message}") from error
+    assert failure is not None
+    if not user and failure.errno in _NO_BUS and not os.path.isdir(_BOOTED):
+        raise PyruncError(
+            "systemd not running on this host, cannot use systemd cgroups manager",
+            hint="leave --systemd-cgroup out, or use --cgroup-manager cgroupfs",
+        ) from failure
+    raise PyruncError(
+        f"failed to connect to dbus at {paths[0].replace(chr(0), '@')}",
+        errno=failure.errno or 0,
+        hint="systemctl start dbus.socket" if not user else "systemctl --user start dbus.socket",
+    ) from failure

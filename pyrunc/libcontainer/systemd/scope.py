@@ -1,0 +1,71 @@
+"""The container's scope: started with the init in it, and undone. Cold.
+
+The unit goes into the ledger when systemd has made it, not before: until then a unit of its name is another's, and
+must not be stopped. What a runtime that is killed in between leaves is a scope with nothing but the init in it, which
+ends when its runtime does, and the scope with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ...report import PyruncError, pointer
+from .. import state
+from ..host import own_cgroup
+from ..sysfiles import read_file
+from .manager import Manager, StartFailed
+from .properties import PREFIX, file_of, typed
+
+if TYPE_CHECKING:
+    from ..launch import Launched
+    from ..ledger import Entry
+
+_STARTING = "unable to apply cgroup configuration: unable to start unit"  # wording of runc
+
+
+def start(launched: Launched, unit: str, path: str, user: bool, properties: Sequence[str]) -> None:
+    """Have systemd make the unit, with the init in it, and open its cgroup, which is at `path`.
+
+    properties: as properties.py writes them. Raises PyruncError and OSError.
+    """
+    values = typed(properties)
+    values.insert(0, ("PIDs", ("au", [launched.pid])))
+    with Manager(user) as manager:
+        try:
+            manager.start_scope(unit, values)
+        except StartFailed as error:
+            raise PyruncError(
+                f'{_STARTING} "{unit}": {error.text}', pointer=_cause(launched, error.text, values), hint=error.hint
+            ) from error
+    launched.written.record("systemd_unit", unit=unit, user=user, path=path)
+    inside = own_cgroup(read_file(f"/proc/{launched.pid}/cgroup"))
+    if launched.facts.cgroup_mount + inside != path:
+        raise PyruncError(
+            f"systemd has put the container into the cgroup {inside}, and not into {path}",
+            hint="an annotation for Slice? The slice is named by linux.cgroupsPath",
+        )
+    launched.cgroup_fd = state.open_directory(path)
+
+
+def undo(entry: Entry) -> None:
+    """Stop the unit of a ledger's entry with all that is in it, and see that its cgroup goes. Raises PyruncError."""
+    from ..cgroup import files
+
+    files.kill(entry["path"])
+    with Manager(entry["user"]) as manager:
+        manager.stop(entry["unit"])
+    files.remove(entry["path"])
+
+
+def _cause(launched: Launched, text: str, values: Sequence[tuple[str, object]]) -> str:
+    """The pointer of what asked for the property that systemd's error text names; "" where it names none."""
+    words = text.replace(",", " ").replace(":", " ").split()
+    name = next((name for name, _ in values if name in words), "")
+    for other in (name, name.removesuffix("USec") + "Sec"):
+        if PREFIX + other in launched.record.annotations:
+            return pointer("annotations", PREFIX + other)
+    files = file_of(name) if name else ()
+    return next((s.pointer for s in launched.plan.steps() if s.kind == "cgroup_limit" and s.args[0] in files), "")
+
+

@@ -1,0 +1,173 @@
+"""A systemd that is none: its side of D-Bus on a socket of the test, so far as pyrunc speaks it.
+
+It answers as a bus does, makes a real cgroup for a unit and puts the processes into it, and can be made to answer
+nothing or an error. It runs in a thread; `calls` is what was asked of it.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from pathlib import Path
+from typing import Any
+
+from jeepney import (
+    DBusAddress,
+    HeaderFields,
+    Message,
+    MessageType,
+    Parser,
+    new_error,
+    new_method_return,
+    new_signal,
+)
+
+from tests.support import host
+
+NAME = "org.freedesktop.systemd1"
+MANAGER = DBusAddress("/org/freedesktop/systemd1", NAME, NAME + ".Manager")
+EXISTS = NAME + ".UnitExists"
+DENIED = "org.freedesktop.DBus.Error.AccessDenied"
+
+
+class FakeSystemd:
+    """Listens at `path`, which is to be given as a bus address, `address`.
+
+    cgroup: its ControlGroup. root: the directory of the hierarchy in which it makes cgroups, None for none.
+    units: the properties of the units that there are, by name. failed: those that have failed.
+    silent: methods that get no answer. dropped: methods at which the connection is cut. refused: methods that get an
+    error, (name, text). result: what jobs come to. owner: the uid that the bus tells of systemd.
+    """
+
+    def __init__(self, path: Path, cgroup: str = "", root: Path | None = None) -> None:
+        self.path = path
+        self.cgroup = cgroup
+        self.root = root
+        self.version = "252.30-1~deb12u2"
+        self.owner = 0
+        self.units: dict[str, dict[str, Any]] = {}
+        self.failed: set[str] = set()
+        self.silent: set[str] = set()
+        self.dropped: set[str] = set()
+        self.refused: dict[str, tuple[str, str]] = {}
+        self.result = "done"
+        self.rejects = False
+        self.calls: list[tuple[str, tuple[Any, ...]]] = []
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(path))
+        self._listener.listen()
+        self._serial = 0
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def address(self) -> str:
+        """The D-Bus address."""
+        return f"unix:path={self.path}"
+
+    @property
+    def methods(self) -> list[str]:
+        """The methods that were called, but for those that every command begins with."""
+        return [name for name, _ in self.calls if name not in ("Hello", "AddMatch", "Subscribe", "Get")]
+
+    def close(self) -> None:
+        """Stop all units and listen no more."""
+        self._listener.close()
+        for unit in list(self.units):
+            self._end(unit)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection:
+            data = b""
+            while b"BEGIN\r\n" not in data:
+                data += connection.recv(4096)
+            if self.rejects:
+                connection.sendall(b"REJECTED EXTERNAL\r\n")
+                return
+            connection.sendall(b"DATA\r\nOK 0123456789abcdef\r\n")
+            parser = Parser()
+            while True:
+                received = connection.recv(4096)
+                if not received:
+                    return
+                for message in parser.feed(received):
+                    if message.header.fields[HeaderFields.member] in self.dropped:
+                        return
+                    self._answer(connection, message)
+
+    def _send(self, connection: socket.socket, message: Message) -> None:
+        self._serial += 1
+        connection.sendall(message.serialise(serial=self._serial))
+
+    def _answer(self, connection: socket.socket, message: Message) -> None:
+        method = message.header.fields[HeaderFields.member]
+        assert message.header.message_type is MessageType.method_call
+        self.calls.append((method, message.body))
+        if method in self.silent:
+            return
+        error = self.refused.get(method)
+        if error is None and method == "StartTransientUnit" and message.body[0] in self.units:
+            error = EXISTS, f"Unit {message.body[0]} already exists."
+        if error is None and method == "StopUnit" and message.body[0] not in self.units:
+            error = NAME + ".NoSuchUnit", f"Unit {message.body[0]} not loaded."
+        if error is not None:
+            self._send(connection, new_error(message, error[0], "s", (error[1],)))
+            return
+        signature, body = self._values(method, message.body)
+        if signature == "o":
+            # As with the real one the job may be over before the answer is there.
+            values = (7, body[0], message.body[0], self.result)
+            self._send(connection, new_signal(MANAGER, "JobRemoved", "uoss", (6, "/job/6", "other.scope", "failed")))
+            self._send(connection, new_signal(MANAGER, "JobRemoved", "uoss", values))
+        self._send(connection, new_method_return(message, signature, body))
+
+    def _values(self, method: str, body: tuple[Any, ...]) -> tuple[str | None, tuple[Any, ...]]:
+        if method == "Hello":
+            return "s", (":1.7",)
+        if method == "GetConnectionUnixUser":
+            return "u", (self.owner,)
+        if method == "Get":
+            return "v", (("s", {"Version": self.version, "ControlGroup": self.cgroup}[body[1]]),)
+        if method == "StartTransientUnit":
+            self._begin(body[0], dict(body[2]))
+            return "o", ("/job/7",)
+        if method == "StopUnit":
+            self._end(body[0])
+            return "o", ("/job/7",)
+        if method == "ResetFailedUnit" and body[0] in self.failed:
+            self.failed.remove(body[0])
+            self._end(body[0])
+        return None, ()
+
+    def _begin(self, unit: str, properties: dict[str, Any]) -> None:
+        self.units[unit] = properties
+        directory = self.directory(unit)
+        if directory is not None and self.result == "done":
+            directory.mkdir(parents=True)
+            for pid in properties["PIDs"][1]:
+                (directory / "cgroup.procs").write_text(str(pid))
+
+    def directory(self, unit: str) -> Path | None:
+        """Where a unit's cgroup is; slices in slices are not made up here."""
+        if self.root is None:
+            return None
+        return self.root / self.cgroup[1:] / self.units[unit]["Slice"][1] / unit
+
+    def _end(self, unit: str) -> None:
+        directory = self.directory(unit)
+        del self.units[unit]
+        if directory is None or not directory.exists():
+            return
+        (directory / "cgroup.kill").write_text("1")
+        host.wait_for("the unit's processes to end", lambda: "populated 0" in (directory / "cgroup.events").read_text())
+        while directory not in (self.root, Path("/")):
+            os.rmdir(directory)
+            directory = directory.parent
