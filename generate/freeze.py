@@ -40,12 +40,22 @@ EXTENSIONS = {
 # What needs no entry: the interpreter has imported it before anything else.
 GIVEN = {"builtins", "sys"}
 
-# What only the ordinary build has: click, jsonschema, the commands of people, libseccomp.
-COLD = {"pyrunc.cli", "pyrunc.commands.bundle", "pyrunc.libcontainer.explain", "pyrunc.libcontainer.seccomp.compiler"}
+# What only the ordinary build has, packages with all that is in them: click, jsonschema, the commands of people,
+# libseccomp, D-Bus.
+COLD = {
+    "pyrunc.cli", "pyrunc.commands.bundle", "pyrunc.libcontainer.compile.systemd", "pyrunc.libcontainer.explain",
+    "pyrunc.libcontainer.seccomp.compiler", "pyrunc.libcontainer.systemd",
+}  # fmt: skip
 
 
 class FreezeError(Exception):
     """A hot module can't be frozen; the text names the file and the line."""
+
+
+def is_cold(name: str) -> bool:
+    """Whether a module is one of COLD, or in a package that is."""
+    parts = name.split(".")
+    return any(".".join(parts[:end]) in COLD for end in range(1, len(parts) + 1))
 
 
 class Stripper(ast.NodeTransformer):
@@ -128,7 +138,7 @@ def imports_of(tree: ast.Module, name: str, is_package: bool, root: Path = ROOT)
         else:
             continue
         for full in names:
-            if id(node) in guarded and full not in COLD:
+            if id(node) in guarded and not is_cold(full):
                 continue
             parts = full.split(".")
             found.extend((node.lineno, ".".join(parts[:end])) for end in range(1, len(parts) + 1))
@@ -146,7 +156,7 @@ def reach(entry: str = ENTRY, root: Path = ROOT) -> dict[str, tuple[ast.Module, 
         name, importer = waiting.pop()
         if name in modules or name in GIVEN:
             continue
-        if name in EXTENSIONS or name in COLD:
+        if name in EXTENSIONS or is_cold(name):
             modules[name] = None
             continue
         path = source_of(name, root)
@@ -176,7 +186,7 @@ def table(modules: dict[str, tuple[ast.Module, bool] | None], deep: bool) -> str
     writer = Writer()
     declarations, rows = [], []
     for number, (name, module) in enumerate(sorted(modules.items())):
-        if module is None and name in COLD:
+        if module is None and is_cold(name):
             rows.append(f'{{.name = "{name}", .kind = FROZEN_COLD}}')
         elif module is None:
             declarations.append(f"PyObject *{EXTENSIONS[name]}(void);")

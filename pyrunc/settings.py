@@ -36,13 +36,6 @@ class Settings:
         self.cgroup_manager = cgroup_manager
         self.rootless = rootless
 
-    def refuse_systemd(self) -> None:
-        """Raise PyruncError where systemd was asked to manage the cgroup: it is not what the caller would get."""
-        if self.cgroup_manager == "systemd":
-            raise PyruncError(
-                "the systemd cgroup manager is not supported yet", hint="leave --systemd-cgroup out, or use cgroupfs"
-            )
-
 
 def settle(name: str, options: dict[str, Any]) -> Settings:
     """Judge the global options as the parsers deliver them, and direct the log.

@@ -36,7 +36,7 @@ OPTIONS: list[click.Parameter] = [
         ["--cgroup-manager"],
         default="",
         metavar="MANAGER",
-        help=", ".join(CGROUP_MANAGERS) + " (default: cgroupfs; systemd is not supported yet)",
+        help=", ".join(CGROUP_MANAGERS) + " (default: cgroupfs)",
     ),
     click.Option(
         ["--rootless"],

@@ -81,7 +81,6 @@ def compiled(settings: Settings, id: str, bundle: str, config: str, facts: HostF
     from ..libcontainer.seccomp import compiler
     from ..libcontainer.state import check_id
 
-    settings.refuse_systemd()
     options = LaunchOptions(
         id=check_id(id),
         root=settings.root,
@@ -92,6 +91,10 @@ def compiled(settings: Settings, id: str, bundle: str, config: str, facts: HostF
         rootless=settings.rootless,
     )
     spec = specification.load(options.bundle, config)
+    if options.cgroup_manager == "systemd":
+        from ..libcontainer.systemd import manager
+
+        facts.systemd = manager.gather(options.rootless, facts)
     plan = compile_launch(spec, options, facts)
     compiler.measure(plan, (spec.get("linux") or {}).get("seccomp"))
     return plan

@@ -135,6 +135,10 @@ def _launch(spec: dict[str, Any], options: LaunchOptions, fault: tuple[int, int]
     from .launch import launch
 
     facts = gather()
+    if options.cgroup_manager == "systemd":
+        from .systemd import manager
+
+        facts.systemd = manager.gather(options.rootless, facts)
     return launch(compile_launch(spec, options, facts), spec, options, facts, fault)
 
 
@@ -336,6 +340,7 @@ def delete(root: str, id: str, force: bool) -> None:
             # Before the lock: a `start` that waits for the container holds it.
             found = store.load(path)
             if found is not None:
+                _need_systemd(found)
                 _kill_all(found)
         lock, record = _locked(path)
     except PyruncError as error:
@@ -343,6 +348,7 @@ def delete(root: str, id: str, force: bool) -> None:
             return
         raise
     try:
+        _need_systemd(record)
         status = store.status(path, record)
         if status != "stopped":
             if not force and status != "created":
@@ -363,10 +369,18 @@ def destroy(path: str, record: Record, entries: list[ledger.Entry]) -> None:
 
         if not record.ownPids:
             files.kill(record.cgroup)
-        files.remove(record.cgroup)
+        if not record.systemd:  # which removes it with the unit
+            files.remove(record.cgroup)
     ledger.undo(entries, deleting=True)
     store.remove(path)
     lifecyclehooks.poststop(record)
+
+
+def _need_systemd(record: Record) -> None:
+    """Make sure of what it takes to delete a unit. Before the first effect: the launcher, which has it not, hands the
+    command over to the ordinary build here."""
+    if record.systemd:
+        from . import systemd  # noqa: F401
 
 
 def _missing() -> PyruncError:

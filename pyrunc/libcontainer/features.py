@@ -28,7 +28,7 @@ def features() -> dict[str, Any]:
         "linux": {
             "namespaces": sorted(CLONE_FLAGS),
             "capabilities": list(NAMES),
-            "cgroup": {"v1": False, "v2": True, "systemd": False, "systemdUser": False, "rdma": True},
+            "cgroup": {"v1": False, "v2": True, "systemd": True, "systemdUser": True, "rdma": True},
             "seccomp": _seccomp(),
             "apparmor": {"enabled": True},
             "selinux": {"enabled": True},

@@ -201,8 +201,8 @@ def launch(
     fault: (step, kind) to be raised by an init that was built for tests (docs/architecture.md, The wire).
     Raises PyruncError, everything undone.
     """
-    cgroup = next((str(step.args[0]) for step in plan.prepare if step.kind == "cgroup_create"), "")
-    record = state.new_record(spec, id=options.id, bundle=options.bundle, cgroup=cgroup)
+    cgroup, systemd = _cgroup(plan)
+    record = state.new_record(spec, id=options.id, bundle=options.bundle, cgroup=cgroup, systemd=systemd)
     launched = Launched(plan, record, options, facts, fault)
     launched.seccomp = spec.get("linux", {}).get("seccomp", {})
     if options.timeline:
@@ -226,6 +226,17 @@ def launch(
         abandon(launched)
         raise
     return launched
+
+
+def _cgroup(plan: LaunchPlan) -> tuple[str, dict[str, Any]]:
+    """The cgroup that the plan makes and, where systemd is to make it, the unit, as the record has them."""
+    for step in plan.prepare:
+        if step.kind == "cgroup_create":
+            return str(step.args[0]), {}
+    for step in plan.served.get("cgroup", ()):
+        if step.kind == "systemd_scope":
+            return str(step.arg("path")), {"unit": step.arg("unit"), "user": step.arg("manager") == "user"}
+    return "", {}
 
 
 def with_interrupts() -> None:
@@ -321,7 +332,8 @@ def serve(launched: Launched) -> None:
         ready = message.type == wire.READY
         steps = served.get("ready" if ready else message.detail)
         if steps:
-            carry_out(launched, steps, launched.words)
+            # What the other cgroup manager does before the clone is no part of the init's work.
+            carry_out(launched, steps, START if message.detail == "cgroup" else launched.words)
         if ready:
             return
         launched.answer()

@@ -101,7 +101,10 @@ def undo(entries: Iterable[Entry], deleting: bool = False) -> None:
         that a closID names, and the network devices, which go with their namespace (config-linux.md).
     """
     failure: PyruncError | None = None
-    for entry in reversed(list(entries)):
+    entries = list(entries)
+    if any(entry["effect"] == "systemd_unit" for entry in entries):
+        from . import systemd  # noqa: F401 - the launcher, which has it not, hands over here: nothing is undone yet
+    for entry in reversed(entries):
         if deleting and entry["effect"] in _OF_CALLER:
             continue
         try:
@@ -149,6 +152,12 @@ def _undo_cgroup(entry: Entry) -> None:
     if state.exists(path):
         files.kill(path)
         files.remove(path)
+
+
+def _undo_systemd_unit(entry: Entry) -> None:
+    from .systemd import scope
+
+    scope.undo(entry)
 
 
 def _undo_cgroup_parent(entry: Entry) -> None:
@@ -215,6 +224,7 @@ _UNDO: dict[str, Callable[[Entry], None]] = {
     "state_dir": _undo_state_dir,
     "cgroup": _undo_cgroup,
     "cgroup_parent": _undo_cgroup_parent,
+    "systemd_unit": _undo_systemd_unit,
     "net_device": _undo_net_device,
     "resctrl_group": _undo_resctrl_group,
     "resctrl_clos": _undo_resctrl_clos,

@@ -86,12 +86,18 @@ def _cgroup_create(launched: Launched, path: str) -> None:
     launched.cgroup_fd = state.open_directory(path)
 
 
+def _systemd_scope(launched: Launched, unit: str, path: str, manager: str, properties: tuple[str, ...]) -> None:
+    from .systemd import scope
+
+    scope.start(launched, unit, path, manager == "user", properties)
+
+
 def _cgroup_controllers(launched: Launched, path: str, needed: tuple[str, ...], wanted: tuple[str, ...]) -> None:
     from .cgroup import controllers
     from .cgroup.resources import controller_of
 
     pointers = dict.fromkeys(needed, "")
-    for step in launched.plan.prepare:
+    for step in launched.plan.steps():
         if step.kind == "cgroup_limit":
             controller = controller_of(str(step.args[0]))
             pointers[controller] = pointers.get(controller) or step.pointer
@@ -386,6 +392,7 @@ HANDLERS: dict[str, Callable[..., None]] = {
     "state_dir": _state_dir,
     "require_lsm": _require_lsm,
     "cgroup_create": _cgroup_create,
+    "systemd_scope": _systemd_scope,
     "cgroup_controllers": _cgroup_controllers,
     "cgroup_check_memory": _cgroup_check_memory,
     "cgroup_limit": _cgroup_limit,

@@ -51,6 +51,7 @@ class Record:
     rootfs: absolute path of the root file system. created: RFC 3339 in UTC with nanoseconds.
     pid, startTime: the container's process and its start time in clock ticks; 0 while it is being created.
     owner: uid of who created it. cgroup: the cgroup's directory, "" for none.
+    systemd: where systemd made the cgroup, the `unit` and whether the `user`'s systemd did; else {}.
     ownPids: whether the container has a pid namespace of its own.
     hooks: the poststart and poststop hooks as the config has them.
     startSteps: the init's steps after the start as [number, kind, arguments (of lists only the first item), pointer],
@@ -59,7 +60,7 @@ class Record:
 
     __slots__ = (
         "annotations", "bundle", "cgroup", "created", "hooks", "id", "ociVersion", "ownPids",
-        "owner", "pid", "rootfs", "startSteps", "startTime",
+        "owner", "pid", "rootfs", "startSteps", "startTime", "systemd",
     )  # fmt: skip
 
     annotations: dict[str, str]
@@ -75,6 +76,7 @@ class Record:
     rootfs: str
     startSteps: list[list[Any]]
     startTime: int
+    systemd: dict[str, Any]
 
     def __init__(self, values: dict[str, Any]) -> None:
         """Take every field from `values`; KeyError where one is missing."""
@@ -112,7 +114,9 @@ class Record:
         return fields
 
 
-def new_record(spec: dict[str, Any], *, id: str, bundle: str, cgroup: str) -> Record:
+def new_record(
+    spec: dict[str, Any], *, id: str, bundle: str, cgroup: str, systemd: dict[str, Any] | None = None
+) -> Record:
     """The record of a container that is to be created from a config.json in `bundle`."""
     hooks = spec.get("hooks", {})
     rootfs = spec["root"]["path"]
@@ -132,6 +136,7 @@ def new_record(spec: dict[str, Any], *, id: str, bundle: str, cgroup: str) -> Re
             "rootfs": rootfs if rootfs.startswith("/") else bundle.rstrip("/") + "/" + rootfs,
             "startSteps": [],
             "startTime": 0,
+            "systemd": systemd or {},
         }
     )
 

@@ -50,6 +50,8 @@ _RUNTIME_KINDS = (
     ("state_dir", "mkdir", "path:str", "make the container's state directory; its existence claims the id"),
     ("require_lsm", "read", "name:str", "make sure that the security module is at work on this host"),
     ("cgroup_create", "mkdir", "path:str", "make the container's cgroup and the missing ones above it"),
+    ("systemd_scope", "StartTransientUnit", "unit:str path:str manager:str properties:strv",
+     "have systemd make a scope with the init in it, and wait until it is there"),
     ("cgroup_controllers", "write", "path:str needed:strv wanted:strv",
      "enable the controllers in cgroup.subtree_control from the hierarchy's root down to the cgroup; those that are "
      "needed must be there, the others are for statistics"),

@@ -152,16 +152,6 @@ def test_disabled_manager_makes_no_cgroup(runtime: Runtime, bundle: Bundle) -> N
     assert host.cgroup_of(runtime.state(id)["pid"]) == host.cgroup_of("self")
 
 
-@pytest.mark.parametrize("flags", [("--systemd-cgroup",), ("--cgroup-manager", "systemd")])
-def test_systemd_manager_is_refused_clearly(runtime: Runtime, bundle: Bundle, flags: tuple[str, ...]) -> None:
-    bundle.linux["cgroupsPath"] = "system.slice:pyrunc:" + runtime.token
-    bundle.write()
-    result = runtime(*flags, "create", "--bundle", bundle.path, runtime.new_id())
-    assert result.code == 1
-    assert "systemd" in result.last_line
-    runtime.assert_nothing_left()
-
-
 def test_systemd_s_path_needs_its_manager(runtime: Runtime, bundle: Bundle) -> None:
     bundle.linux["cgroupsPath"] = f"system.slice:pyrunc:{runtime.token}"
     bundle.write()

@@ -14,7 +14,7 @@ from pyrunc.libcontainer import show
 from pyrunc.libcontainer.compile.exec import Target, compile_exec
 from pyrunc.libcontainer.compile.launch import compile_launch
 from pyrunc.libcontainer.example import example, rootless_example
-from pyrunc.libcontainer.host import HostFacts
+from pyrunc.libcontainer.host import HostFacts, SystemdFacts
 from pyrunc.libcontainer.options import ExecOptions, LaunchOptions
 from pyrunc.libcontainer.plan import LaunchPlan, Step
 
@@ -207,6 +207,28 @@ def _limits() -> LaunchPlan:
     return compiled(spec, HostFacts(controllers=controllers))
 
 
+def _systemd() -> LaunchPlan:
+    spec = with_linux("cgroup", cgroupsPath="pods-a.slice:engine:box")
+    spec["mounts"] = [{"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup"}]
+    spec["process"]["user"] = {"uid": 1000, "gid": 1000}
+    spec["annotations"] = {"org.systemd.property.TimeoutStopSec": "90", "org.example": "x"}
+    spec["linux"]["resources"] = {
+        "memory": {"limit": 1 << 29, "checkBeforeUpdate": True},
+        "cpu": {"quota": 33333, "period": 50000, "burst": 10000, "cpus": "0-1"},
+        "blockIO": {"weight": 500, "throttleReadBpsDevice": [{"major": 8, "minor": 0, "rate": 1000000}]},
+        "unified": {"cgroup.max.depth": "3"},
+    }
+    facts = HostFacts(controllers=("cpuset", "cpu", "io", "memory"), systemd=SystemdFacts())
+    return compiled(spec, facts, cgroup_manager="systemd", command="create")
+
+
+def _systemd_rootless() -> LaunchPlan:
+    spec = with_linux("user", resources={"pids": {"limit": 5}})
+    own = SystemdFacts(user=True, cgroup="/user.slice/user-1000.slice/user@1000.service")
+    facts = HostFacts(euid=1000, egid=1000, controllers=("pids",), systemd=own)
+    return compiled(spec, facts, cgroup_manager="systemd")
+
+
 def _process() -> LaunchPlan:
     spec = with_process(
         user={"uid": 1000, "gid": 1001, "umask": 0o77, "additionalGids": [5, 27]},
@@ -355,6 +377,8 @@ CASES: dict[str, Callable[[], LaunchPlan]] = {
     "user-namespace": _userns,
     "nested": _nested,
     "limits": _limits,
+    "systemd": _systemd,
+    "systemd-rootless": _systemd_rootless,
     "process": _process,
     "labels": _labels,
     "id-mapped-mounts": _idmaps,

@@ -56,13 +56,15 @@ class Runtime:
         self.token = work.name
         self.root = work / "root"
         self.template = template
+        # What the environment of every command has besides.
+        self.variables: dict[str, str] = {}
         self.ids: list[str] = []
         self._count = 0
 
     def environment(self, extra: dict[str, str] | None = None) -> dict[str, str]:
         """The environment of a command: small and the same everywhere."""
         base = {"PATH": os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), "PYTHONPATH": str(REPOSITORY)}
-        return {**base, **(extra or {})}
+        return {**base, **self.variables, **(extra or {})}
 
     def argv(self, *args: str | Path) -> list[str]:
         """The command with its state root and arguments."""

@@ -20,7 +20,8 @@ COLD = {
     "pyrunc.cli", "pyrunc.commands.bundle", "pyrunc.libcontainer.example", "pyrunc.libcontainer.explain",
     "pyrunc.libcontainer.features", "pyrunc.libcontainer.show", "pyrunc.libcontainer.showtimeline",
     "pyrunc.libcontainer.showvalues", "pyrunc.libcontainer.seccomp.compiler", "pyrunc.libcontainer.seccomp.enosys",
-    "pyrunc.libcontainer.spectypes", "pyrunc._generated.schemas",
+    "pyrunc.libcontainer.spectypes", "pyrunc.libcontainer.systemd", "pyrunc.libcontainer.compile.systemd",
+    "pyrunc._generated.schemas",
 }  # fmt: skip
 
 

@@ -85,12 +85,6 @@ def test_the_cgroup_manager(options: dict[str, Any], manager: str) -> None:
     assert settle(**options).cgroup_manager == manager
 
 
-def test_systemd_is_refused_by_what_would_need_it() -> None:
-    with pytest.raises(PyruncError, match="not supported yet"):
-        settle(cgroup_manager="systemd").refuse_systemd()
-    settle().refuse_systemd()
-
-
 @pytest.mark.parametrize(("text", "value"), [("auto", None), ("", None), ("AUTO", None), ("true", True), ("0", False)])
 def test_rootless(text: str, value: bool | None) -> None:
     assert settle(rootless=text).rootless is value

@@ -5,12 +5,13 @@ from __future__ import annotations
 from ...report import PyruncError
 from ..cgroup.devices import rules_for
 from ..cgroup.files import clean, path_for
-from ..plan import Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from typing import Any
 
+    from ..cgroup.resources import Limits, Write
     from .context import Context
 
 RESOURCES = "/linux/resources"
@@ -20,61 +21,72 @@ def compile_cgroup(context: Context) -> None:
     """Make the container's cgroup, set its limits, give it to its owner and attach its device rules.
 
     A rootless container whose config names no cgroup gets none where the runtime may not make one, as with runc.
-    Raises PyruncError for the systemd manager and where there is no cgroup2 hierarchy.
+    Raises PyruncError, where there is no cgroup2 hierarchy too.
     """
     manager = context.options.cgroup_manager
     if manager == "systemd":
-        raise PyruncError(
-            "the systemd cgroup manager is not yet supported",
-            hint="use --cgroup-manager cgroupfs, or disabled",
-        )
+        from .systemd import compile_scope
+
+        compile_scope(context)
+        return
     spec_path = context.linux.get("cgroupsPath") or ""
     resources = context.linux.get("resources") or {}
-    limited = any(value for name, value in resources.items() if name != "devices")
     if manager == "disabled" or (_rootless(context) and not spec_path and not context.facts.cgroup_writable):
-        if limited:
+        if is_limited(resources):
             _refuse_limits(context, resources)
         return
     context.cgroup = path_for(spec_path, context.options.id, context.facts)
-    at = "/linux/cgroupsPath" if spec_path else ""
-    context.before("cgroup_create", context.cgroup, pointer=at)
-    if limited:
-        _limits(context, resources)
-    uid = _owner(context)
-    if uid != context.facts.euid:
-        context.before("cgroup_owner", context.cgroup, uid, pointer="/process/user/uid")
-    # Device programs need CAP_SYS_ADMIN in the initial user namespace. Who lacks it can't make device nodes either.
-    if context.facts.euid == 0 and not context.facts.in_userns:
-        rules = resources.get("devices") or ()
-        paths = [device["path"] for device in context.linux.get("devices") or ()]
-        at = "/linux/resources/devices" if rules else ""
-        context.before("cgroup_devices", context.cgroup, rules_for(rules, paths), pointer=at)
+    context.before("cgroup_create", context.cgroup, pointer="/linux/cgroupsPath" if spec_path else "")
+    if is_limited(resources):
+        from ..cgroup.resources import limits
+
+        made = limits(resources, context.facts)
+        compile_limits(context, context.before, made, made.writes, context.facts.controllers)
+    compile_rules(context, context.before)
 
 
-def _limits(context: Context, resources: dict[str, Any]) -> None:
+def is_limited(resources: dict[str, Any]) -> bool:
+    """Whether `resources` has more than device rules."""
+    return any(value for name, value in resources.items() if name != "devices")
+
+
+def compile_limits(
+    context: Context, put: Callable[..., None], made: Limits, writes: Sequence[Write], wanted: tuple[str, ...]
+) -> None:
     """The writes that limit the container, each a step, and the controllers that they need. Nothing where the
-    resources ask for nothing."""
-    from ..cgroup.resources import limits
+    resources ask for nothing.
 
-    made = limits(resources, context.facts)
+    put: Context.before, or like it. writes: made.writes, or what has become of them. wanted: the controllers to be
+    enabled where that is possible, besides those that are needed.
+    """
     context.warnings.extend(made.warnings)
     if made.controllers:
-        context.before(
-            "cgroup_controllers", context.cgroup, made.controllers, context.facts.controllers, pointer=RESOURCES
-        )
+        put("cgroup_controllers", context.cgroup, made.controllers, wanted, pointer=RESOURCES)
     if made.memory_check:
-        context.before("cgroup_check_memory", *made.memory_check, pointer=RESOURCES + "/memory/checkBeforeUpdate")
-    for write in made.writes:
-        context.prepare.append(
-            Step(
-                "prepare",
-                "cgroup_limit",
-                (write.file, write.value, int(write.optional)),
-                write.pointer,
-                write.level,
-                write.on_errno,
-            )
+        put("cgroup_check_memory", *made.memory_check, pointer=RESOURCES + "/memory/checkBeforeUpdate")
+    for write in writes:
+        put(
+            "cgroup_limit",
+            write.file,
+            write.value,
+            int(write.optional),
+            pointer=write.pointer,
+            level=write.level,
+            on_errno=write.on_errno,
         )
+
+
+def compile_rules(context: Context, put: Callable[..., None]) -> None:
+    """Give the cgroup to its owner and attach the device rules. put: Context.before, or like it."""
+    uid = _owner(context)
+    if uid != context.facts.euid:
+        put("cgroup_owner", context.cgroup, uid, pointer="/process/user/uid")
+    # Device programs need CAP_SYS_ADMIN in the initial user namespace. Who lacks it can't make device nodes either.
+    if context.facts.euid == 0 and not context.facts.in_userns:
+        rules = (context.linux.get("resources") or {}).get("devices") or ()
+        paths = [device["path"] for device in context.linux.get("devices") or ()]
+        at = "/linux/resources/devices" if rules else ""
+        put("cgroup_devices", context.cgroup, rules_for(rules, paths), pointer=at)
 
 
 def _refuse_limits(context: Context, resources: dict[str, Any]) -> None:

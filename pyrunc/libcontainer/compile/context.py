@@ -100,9 +100,11 @@ class Context:
         """A step of the init, in the current phase."""
         self.init.append(Step(self.phase, kind, args, pointer, level, on_errno))
 
-    def serve(self, what: str, kind: str, *args: Arg, pointer: str = "") -> None:
+    def serve(
+        self, what: str, kind: str, *args: Arg, pointer: str = "", level: int = 0, on_errno: tuple[int, ...] = ()
+    ) -> None:
         """A step of the runtime in answer to init's request `what`."""
-        self.served.setdefault(what, []).append(Step(self.phase, kind, args, pointer))
+        self.served.setdefault(what, []).append(Step(self.phase, kind, args, pointer, level, on_errno))
 
     def request(self, what: str, pointer: str = "") -> None:
         """Init's request, where the runtime has something to do for it; without a pointer it has its first step's."""

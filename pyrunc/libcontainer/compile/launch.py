@@ -57,5 +57,7 @@ def compile_launch(spec: dict[str, Any], options: LaunchOptions, facts: HostFact
     compile_process(context)
     if options.command == "create":
         context.before("start_socket", options.state_dir + "/start.sock")
-    context.before("clone", clone_flags(context), context.cgroup, join, pointer="/linux/namespaces")
+    # systemd has no cgroup for the container before there is a process to put into it (compile/systemd.py).
+    cgroup = "" if options.cgroup_manager == "systemd" else context.cgroup
+    context.before("clone", clone_flags(context), cgroup, join, pointer="/linux/namespaces")
     return context.plan()

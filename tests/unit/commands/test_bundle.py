@@ -10,8 +10,9 @@ import pytest
 
 from pyrunc import commands, main
 from pyrunc.libcontainer import example
-from pyrunc.report import PyruncError
 from pyrunc.settings import Settings
+from tests.support.plans import minimal
+from tests.support.systemd import FakeSystemd
 
 SETTINGS = Settings(name="pyrunc", root="/r", root_given=False, cgroup_manager="cgroupfs", rootless=None)
 
@@ -81,7 +82,6 @@ def test_validate_as_json(bundle: Path, capfd: pytest.CaptureFixture[str]) -> No
         (["validate", "a", "--bundle", "b"], "the bundle is named twice"),
         (["plan", "--format", "xml"], "invalid format option"),
         (["plan", "--timeline", "/dev/null"], "/dev/null is no timeline"),
-        (["--systemd-cgroup", "plan"], "not supported yet"),
         (["plan", "--bundle", "/nowhere"], "JSON specification file config.json not found"),
         (["plan", "a/b"], "invalid container ID format"),
     ],
@@ -133,9 +133,17 @@ def test_features_is_json(capfd: pytest.CaptureFixture[str]) -> None:
     assert text.startswith('{\n    "ociVersionMin"')
 
 
-def test_the_systemd_manager_is_refused_where_a_plan_would_need_it() -> None:
-    asked = Settings(name="pyrunc", root="/r", root_given=False, cgroup_manager="systemd", rootless=None)
-    with pytest.raises(PyruncError, match="not supported yet"):
-        commands.execute("plan", asked, {
-            "id": "c", "bundle": "/", "config": "config.json", "format": "table", "diff": "", "timeline": "",
-        })  # fmt: skip
+def test_a_plan_with_systemd_asks_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    fake = FakeSystemd(tmp_path / "bus")
+    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", fake.address)
+    monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", fake.address)
+    (tmp_path / "config.json").write_text(json.dumps(minimal(linux={"cgroupsPath": "a.slice:p:x"})))
+    assert pyrunc("--systemd-cgroup", "--rootless", "false", "plan", "--bundle", str(tmp_path), "--format", "json") == 0
+    steps = json.loads(capfd.readouterr().out)["steps"]
+    (scope,) = [step for step in steps if step["kind"] == "systemd_scope"]
+    assert scope["call"] == "StartTransientUnit"
+    assert (scope["args"]["unit"], scope["args"]["manager"]) == ("p-x.scope", "system")
+    assert fake.methods == []
+    fake.close()

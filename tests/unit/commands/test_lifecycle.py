@@ -94,8 +94,6 @@ def test_a_missing_bundle_is_named_as_runc_names_it(tmp_path: Path) -> None:
 def test_what_a_launch_refuses() -> None:
     with pytest.raises(PyruncError, match="must not be negative, not -1"):
         lifecycle.create(settings(), **params("create", preserve_fds=-1))
-    with pytest.raises(PyruncError, match="systemd cgroup manager is not supported yet"):
-        lifecycle.run(settings(cgroup_manager="systemd"), **params("run"))
 
 
 def test_state_prints_indented_json_without_a_newline(

@@ -112,6 +112,16 @@ def test_a_process_is_killed_only_with_its_start_time() -> None:
         child.wait()
 
 
+def test_a_unit_is_systemd_s_to_undo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pyrunc.libcontainer.systemd import scope
+
+    entry = {"effect": "systemd_unit", "unit": "x.scope", "user": False, "path": str(tmp_path / "none")}
+    undone: list[ledger.Entry] = []
+    monkeypatch.setattr(scope, "undo", undone.append)
+    ledger.undo([entry], deleting=True)
+    assert undone == [entry]
+
+
 class TestSweep:
     def test_of_a_dead_create(self, directory: str, undone: list[str]) -> None:
         book = ledger.Ledger(directory)

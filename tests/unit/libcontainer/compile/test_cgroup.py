@@ -45,12 +45,6 @@ def test_the_disabled_manager_makes_none() -> None:
     assert values(find(plan, "clone")[0], "cgroup") == ("",)
 
 
-def test_the_systemd_manager_is_refused_clearly() -> None:
-    with pytest.raises(PyruncError, match="not yet supported") as caught:
-        compiled(minimal(), cgroup_manager="systemd")
-    assert "cgroupfs" in caught.value.hint
-
-
 @pytest.mark.parametrize(
     ("facts", "rootless", "path", "made"),
     [

@@ -1,0 +1,52 @@
+"""The container's cgroup as a transient scope of systemd. Cold.
+
+A scope begins with a process in it, and who may put one there is systemd: a user can't move a process out of his
+session. So the init is cloned without a cgroup, and asks for it before it does anything else; the runtime's steps
+that the other manager carries out before the clone are its answer.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from ...report import PyruncError
+from ..cgroup.resources import limits
+from ..systemd import properties
+from ..systemd.unit import AT, expand, unit_for
+from .cgroup import RESOURCES, compile_limits, compile_rules, is_limited
+from .context import Context
+
+REQUEST = "cgroup"
+
+
+def compile_scope(context: Context) -> None:
+    """The init's request for its scope, and what the runtime does for it.
+
+    Raises PyruncError for a cgroupsPath, an annotation or limits that can't be carried out.
+    """
+    facts, systemd = context.facts, context.facts.systemd
+    assert systemd is not None, "the launch has asked systemd"
+    spec_path = context.linux.get("cgroupsPath") or ""
+    unit = unit_for(spec_path, context.options.id, systemd.user)
+    if not facts.cgroup_mount:
+        raise PyruncError("no cgroup v2 hierarchy is mounted", pointer=AT, hint="boot with cgroup v2")
+    context.cgroup = facts.cgroup_mount + systemd.cgroup + expand(unit.slice) + "/" + unit.name
+    wanted = [*properties.scope_properties(unit), *properties.annotated(context.spec.get("annotations") or {})]
+    resources = context.linux.get("resources") or {}
+    made = limits(resources, facts, RESOURCES) if is_limited(resources) else None
+    writes = properties.rounded(made.writes) if made else []
+    wanted += properties.limit_properties(writes, systemd)
+    put = partial(context.serve, REQUEST)
+    put(
+        "systemd_scope",
+        unit.name,
+        context.cgroup,
+        "user" if systemd.user else "system",
+        tuple(wanted),
+        pointer=AT if spec_path else "",
+    )
+    if made:
+        # What systemd delegates is enabled already; of the rest what is needed.
+        compile_limits(context, put, made, writes, made.controllers)
+    compile_rules(context, put)
+    context.request(REQUEST)
