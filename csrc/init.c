@@ -10,6 +10,7 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 
+#include "join.h"
 #include "kernel.h"
 
 #define NAME "pyrunc:[init]"
@@ -158,6 +159,7 @@ int main(int argc, char **argv)
     init.sync = argc == 3 ? parse_fd(argv[1]) : -1;
     if (init.sync < 0 || close_on_exec(init.sync, NULL) != 0)
         return 1; /* not run by pyrunc; there is nobody to tell */
+    join_namespaces();
     init.proc = init.root = init.null = init.mask = init.master = init.slave = init.listener = -1;
     for (int i = 0; i < REGISTERS; i++)
         init.kept[i] = -1;

@@ -24,7 +24,6 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
@@ -33,6 +32,7 @@
 #include <unistd.h>
 
 #include "init_image.gen.h"
+#include "join.h"
 
 #ifndef MFD_EXEC
 #define MFD_EXEC 0x0010U
@@ -44,7 +44,7 @@
 #define OPEN_TREE_CLOEXEC O_CLOEXEC
 #endif
 
-enum { STACK_SIZE = 32768, MAX_ARGS = 16, MAX_JOINS = 16, MAX_FDS = 64 };
+enum { STACK_SIZE = 32768, MAX_ARGS = 16, MAX_FDS = 64 };
 
 static void close_fd(int *fd)
 {
@@ -60,17 +60,18 @@ static int result(long value)
 
 /* ---- cloning ----------------------------------------------------------------------------------------------- */
 
-/* What the parent, the intermediate child and the init share until the exec. */
+/* What the parent and the child share until the exec. */
 struct shared {
-    struct pyrunc_clone *spawn; /* read by the children; the results go to the fields below */
+    struct pyrunc_clone *spawn; /* read by the child; the results go to the fields below */
     char *argv[MAX_ARGS + 1];
+    int report; /* where the stage that joins namespaces reports to; -1 without */
+    char join[512]; /* the environment variable that asks for that stage */
     int error;
     int failed_call;
     int failed_index;
     int pid;
     int pidfd;
-    _Alignas(16) char join_stack[STACK_SIZE];
-    _Alignas(16) char init_stack[STACK_SIZE];
+    _Alignas(16) char stack[STACK_SIZE];
 };
 
 static int fail(struct shared *shared, int call, int index)
@@ -133,14 +134,6 @@ static long clone_on_stack(struct clone_args *args, int (*child)(struct shared *
     return value;
 }
 
-static bool enters_user_namespace(const struct pyrunc_clone *spawn)
-{
-    for (int i = 0; i < spawn->join_count; i++)
-        if (spawn->join_types[i] == CLONE_NEWUSER)
-            return true;
-    return (spawn->flags & CLONE_NEWUSER) != 0;
-}
-
 /* Makes the capabilities in the user namespace outlast the exec. Its root they are not for yet, since no id is mapped
  * before the init runs, and of another user's only the ambient ones do (capabilities(7)). The init's become_root
  * empties the sets again that are filled here. */
@@ -161,19 +154,6 @@ static int keep_capabilities(void)
     return 0;
 }
 
-/* Lets go of the right to read any file, until the exec gives it back: a program that its process may not read is not
- * dumpable from its first moment on (execve(2)), and the image of a hidden init has no permission to be read. */
-static int drop_read_override(void)
-{
-    const uint32_t any_file = 1U << CAP_DAC_OVERRIDE | 1U << CAP_DAC_READ_SEARCH;
-    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-    struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
-    if (syscall(SYS_capget, &header, data) < 0)
-        return -1;
-    data[0].effective &= ~any_file;
-    return (int)syscall(SYS_capset, &header, data);
-}
-
 /* The init between clone and exec: only its own descriptor table is touched. Signals stay blocked, so that no handler
  * of the parent runs in the shared memory; the init's program sets the mask and the dispositions. */
 static int init_child(struct shared *shared)
@@ -187,37 +167,35 @@ static int init_child(struct shared *shared)
         if (fcntl(spawn->inherit_fds[i], F_SETFD, 0) < 0)
             return fail(shared, PYRUNC_FCNTL, i);
 
-    if (enters_user_namespace(spawn) && keep_capabilities() < 0)
-        return fail(shared, PYRUNC_CAPSET, 0);
-    if (spawn->hidden && drop_read_override() < 0)
+    for (int i = 0; i < spawn->join_count; i++)
+        if (fcntl(spawn->join_fds[i], F_SETFD, 0) < 0)
+            return fail(shared, PYRUNC_FCNTL, i);
+    if (shared->report >= 0 && fcntl(shared->report, F_SETFD, 0) < 0)
+        return fail(shared, PYRUNC_FCNTL, 0);
+
+    if (spawn->join_count == 0 && (spawn->flags & CLONE_NEWUSER) != 0 && keep_capabilities() < 0)
         return fail(shared, PYRUNC_CAPSET, 0);
 
-    char *const environment[] = {NULL};
+    char *const environment[] = {spawn->join_count > 0 ? shared->join : NULL, NULL};
     syscall(SYS_execveat, spawn->image_fd, "", shared->argv, environment, AT_EMPTY_PATH);
     return fail(shared, PYRUNC_EXECVEAT, 0);
 }
 
-static void into_cgroup(struct clone_args *args, const struct pyrunc_clone *spawn)
-{
-    if (spawn->cgroup_fd < 0)
-        return;
-    args->flags |= CLONE_INTO_CGROUP;
-    args->cgroup = (uint64_t)spawn->cgroup_fd;
-}
-
-static int clone_the_init(struct shared *shared, uint64_t extra_flags, uint64_t exit_signal)
+static int clone_into_cgroup(struct shared *shared, uint64_t flags)
 {
     const struct pyrunc_clone *spawn = shared->spawn;
     int pidfd = -1;
     struct clone_args args = {
-        .flags = CLONE_VM | CLONE_VFORK | CLONE_PIDFD | spawn->flags | extra_flags,
+        .flags = CLONE_VM | CLONE_VFORK | CLONE_PIDFD | flags,
         .pidfd = (uintptr_t)&pidfd,
-        .exit_signal = exit_signal,
-        .stack = (uintptr_t)shared->init_stack,
+        .exit_signal = SIGCHLD,
+        .stack = (uintptr_t)shared->stack,
         .stack_size = STACK_SIZE,
     };
-    if (spawn->join_count == 0)
-        into_cgroup(&args, spawn);
+    if (spawn->cgroup_fd >= 0) {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = (uint64_t)spawn->cgroup_fd;
+    }
     long pid = clone_on_stack(&args, init_child, shared);
     if (pid < 0)
         return fail(shared, PYRUNC_CLONE3, 0);
@@ -226,65 +204,60 @@ static int clone_the_init(struct shared *shared, uint64_t extra_flags, uint64_t 
     return 0;
 }
 
-static bool enter(struct shared *shared, int index)
+static void reap(int pid)
 {
-    const struct pyrunc_clone *spawn = shared->spawn;
-    if (setns(spawn->join_fds[index], spawn->join_types[index]) == 0)
-        return true;
-    fail(shared, PYRUNC_SETNS, index);
-    return false;
+    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+        ;
 }
 
-/* Joins the namespaces, and then clones the init as a child of the parent. The user namespace comes after all that
- * its privileges may not reach, and before all that only its privileges reach. The mount namespace comes last. */
-static int join_child(struct shared *shared)
+/* Writes the environment variable of the stage that joins; false where it has no room. */
+static bool tell_joins(struct shared *shared)
 {
     const struct pyrunc_clone *spawn = shared->spawn;
-    bool again[MAX_JOINS] = {false};
-
-    for (int i = 0; i < spawn->join_count; i++) {
-        if (spawn->join_types[i] == CLONE_NEWUSER || spawn->join_types[i] == CLONE_NEWNS)
-            continue;
-        if (!enter(shared, i)) {
-            if (shared->error != EPERM)
-                return 127;
-            again[i] = true;
-        }
-    }
-    for (int i = 0; i < spawn->join_count; i++)
-        if (spawn->join_types[i] == CLONE_NEWUSER && !enter(shared, i))
-            return 127;
-    for (int i = 0; i < spawn->join_count; i++)
-        if (again[i] && !enter(shared, i))
-            return 127;
-    for (int i = 0; i < spawn->join_count; i++)
-        if (spawn->join_types[i] == CLONE_NEWNS && !enter(shared, i))
-            return 127;
-
-    /* What failed above and was made good does not count. With CLONE_PARENT the exit signal is this child's own. */
-    shared->error = 0;
-    return clone_the_init(shared, CLONE_PARENT, 0);
+    int length = snprintf(shared->join, sizeof shared->join, JOIN_VARIABLE "%d %llu", shared->report,
+                          (unsigned long long)spawn->flags);
+    for (int i = 0; i < spawn->join_count && length < (int)sizeof shared->join; i++)
+        length += snprintf(shared->join + length, sizeof shared->join - (size_t)length, " %d %d", spawn->join_fds[i],
+                           spawn->join_types[i]);
+    return length < (int)sizeof shared->join;
 }
 
-static int run_join_child(struct shared *shared, bool share_memory)
+/* The init joins the namespaces before it is what it is to be: what is cloned here ends when it has made a copy of
+ * itself in there, a child of ours, and has told its pid (join.c). It is the one that is cloned into the cgroup: once
+ * the cgroup namespace is joined, our own cgroup lies outside of it, and where the hierarchy is mounted with nsdelegate
+ * nobody may come in from there (cgroups(7)). */
+static int clone_and_join(struct shared *shared)
 {
-    struct clone_args args = {
-        /* CLONE_FILES: the init's pidfd lands in the parent's table. */
-        .flags = CLONE_VFORK | CLONE_FILES | (share_memory ? CLONE_VM : 0),
-        .exit_signal = SIGCHLD,
-        .stack = (uintptr_t)shared->join_stack,
-        .stack_size = STACK_SIZE,
-    };
-    /* It is the cgroup of this child that the init is born in: once the cgroup namespace is joined, our own cgroup lies
-     * outside of it, and where the hierarchy is mounted with nsdelegate nobody may come in from there (cgroups(7)). */
-    into_cgroup(&args, shared->spawn);
-    long pid = clone_on_stack(&args, join_child, shared);
-    if (pid < 0)
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) < 0)
         return fail(shared, PYRUNC_CLONE3, 0);
-    while (waitpid((pid_t)pid, NULL, 0) < 0)
-        if (errno != EINTR)
-            return fail(shared, PYRUNC_CLONE3, 0);
-    return 0;
+    CLEANUP_FD int reader = ends[0];
+    shared->report = ends[1];
+    if (!tell_joins(shared)) {
+        errno = E2BIG;
+        fail(shared, PYRUNC_CLONE3, 0);
+    }
+    if (shared->error == 0)
+        clone_into_cgroup(shared, 0);
+    close(shared->report);
+    if (shared->pid < 0 || shared->error != 0)
+        return 0; /* pyrunc_clone_init cleans up */
+    struct join_report report;
+    ssize_t count;
+    do
+        count = read(reader, &report, sizeof report);
+    while (count < 0 && errno == EINTR);
+    reap(shared->pid);
+    close(shared->pidfd);
+    shared->pid = shared->pidfd = -1;
+    if (count != (ssize_t)sizeof report)
+        return 0; /* it was killed */
+    errno = report.error;
+    if (report.error != 0)
+        return fail(shared, report.call, report.index);
+    shared->pid = report.pid;
+    shared->pidfd = (int)syscall(SYS_pidfd_open, report.pid, 0); /* close-on-exec, and the child is not reaped yet */
+    return shared->pidfd < 0 ? fail(shared, PYRUNC_CLONE3, 0) : 0;
 }
 
 int pyrunc_clone_init(struct pyrunc_clone *spawn)
@@ -292,38 +265,23 @@ int pyrunc_clone_init(struct pyrunc_clone *spawn)
     if (spawn->arg_count > MAX_ARGS || spawn->join_count > MAX_JOINS)
         return -E2BIG;
 
-    /* setns into a time namespace wants a process that shares its memory with none (EUSERS). */
-    bool share_memory = true;
-    for (int i = 0; i < spawn->join_count; i++)
-        if (spawn->join_types[i] == CLONE_NEWTIME)
-            share_memory = false;
-
-    struct shared *shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE,
-                                 MAP_ANONYMOUS | (share_memory ? MAP_PRIVATE : MAP_SHARED), -1, 0);
+    struct shared *shared =
+        mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_ANONYMOUS | MAP_PRIVATE, -1, 0);
     if (shared == MAP_FAILED)
         return -errno;
     shared->spawn = spawn;
-    shared->pid = shared->pidfd = -1;
+    shared->pid = shared->pidfd = shared->report = -1;
     const char *arg = spawn->args;
     for (int i = 0; i < spawn->arg_count; i++, arg += strlen(arg) + 1)
         shared->argv[i] = (char *)arg;
-
-    /* CVE-2016-9962: until its exec the init shares our memory and has our program as its own. No process of the pid
-     * namespace that it is born into may come to these by /proc/PID. */
-    if (spawn->hidden && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0) {
-        int error = errno;
-        spawn->failed_call = PYRUNC_PRCTL;
-        munmap(shared, sizeof *shared);
-        return -error;
-    }
 
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     if (spawn->join_count > 0)
-        run_join_child(shared, share_memory);
+        clone_and_join(shared);
     else
-        clone_the_init(shared, 0, SIGCHLD);
+        clone_into_cgroup(shared, spawn->flags);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 
     int error = shared->error;
@@ -333,11 +291,10 @@ int pyrunc_clone_init(struct pyrunc_clone *spawn)
     spawn->failed_index = shared->failed_index;
     munmap(shared, sizeof *shared);
     if (error == 0 && spawn->pid < 0)
-        error = ESRCH; /* the intermediate child was killed */
+        error = ESRCH; /* what joins was killed */
     if (error != 0 && spawn->pid > 0) {
         close(spawn->pidfd);
-        while (waitpid(spawn->pid, NULL, 0) < 0 && errno == EINTR)
-            ;
+        reap(spawn->pid);
     }
     return -error;
 }
@@ -357,9 +314,8 @@ static int write_all(int fd, const char *data, size_t length)
     return 0;
 }
 
-/* CVE-2019-5736: the init's program is a copy in memory that nobody can write to, never a file of the host. The image of
- * a hidden init can't be read by its owner either (see drop_read_override). */
-int pyrunc_init_image(int hidden)
+/* CVE-2019-5736: the init's program is a copy in memory that nobody can write to, never a file of the host. */
+int pyrunc_init_image(void)
 {
     unsigned int flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
     CLEANUP_FD int fd = (int)syscall(SYS_memfd_create, "pyrunc-init", flags | MFD_EXEC);
@@ -370,8 +326,6 @@ int pyrunc_init_image(int hidden)
     int error = write_all(fd, (const char *)init_image, sizeof init_image);
     if (error < 0)
         return error;
-    if (hidden && fchmod(fd, S_IXUSR | S_IXGRP | S_IXOTH) < 0)
-        return -errno;
     if (fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0)
         return -errno;
     int sealed = fd;

@@ -11,7 +11,6 @@ struct pyrunc_clone {
     int cgroup_fd;         /* the directory of the cgroup to be born in, or -1 */
     int image_fd;          /* the program: a sealed memfd */
     int preserve_fds;      /* descriptors from 3 on that the container keeps */
-    int hidden;            /* nobody in the pid namespace that is joined may look into the init or into us */
     int join_count;        /* namespaces to join: descriptors and their CLONE_NEW* types */
     const int *join_fds;
     const int *join_types;
@@ -37,7 +36,7 @@ enum pyrunc_call {
 };
 
 int pyrunc_clone_init(struct pyrunc_clone *spawn);
-int pyrunc_init_image(int hidden);
+int pyrunc_init_image(void);
 int pyrunc_memfd(const char *name, const char *data, size_t length, size_t size);
 int pyrunc_prepare_fds(int preserve_fds);
 

@@ -40,7 +40,7 @@ def make_builder() -> FFI:
         '#include "native.h"',
         sources=["csrc/native.c"],
         include_dirs=["csrc"],
-        depends=["csrc/native.h", "csrc/init_image.gen.h"],
+        depends=["csrc/native.h", "csrc/join.h", "csrc/init_image.gen.h"],
         extra_compile_args=["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter"],
     )
     return builder

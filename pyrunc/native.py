@@ -74,17 +74,15 @@ def clone_init(
     inherit: Sequence[int],
     args: Sequence[str],
     preserve_fds: int,
-    hidden: bool = False,
 ) -> tuple[int, int]:
     """Clone the init and execute its program; gives (pid, pidfd) once the program runs.
 
     flags: CLONE_NEW* of the new namespaces, without CLONE_NEWTIME and CLONE_NEWCGROUP (the init unshares these).
     cgroup_fd: directory of the cgroup to be born in, or -1.
     joins: (descriptor, CLONE_NEW* type) of namespaces that are entered first.
-    image_fd: the program (`init_image`). inherit: descriptors that stay open in the init; all others from
-    3 + preserve_fds on are closed by the exec. args: the argv, 16 at most. The environment is empty.
-    hidden: others of the joined pid namespace see nothing of the init by /proc/PID, and nothing of us, who become
-    undumpable; the image must be hidden too (CVE-2016-9962).
+    image_fd: the program (`init_image`); it is what enters the namespaces (csrc/join.c), so that we never are in them.
+    inherit: descriptors that stay open in the init; all others from 3 + preserve_fds on are closed by the exec.
+    args: the argv, 16 at most. The environment is empty.
     All signals are blocked in the new process, and signals that are ignored here are ignored there.
     Raises CloneError. clone(2), setns(2), execveat(2).
     """
@@ -97,7 +95,6 @@ def clone_init(
     spawn.cgroup_fd = cgroup_fd
     spawn.image_fd = image_fd
     spawn.preserve_fds = preserve_fds
-    spawn.hidden = hidden
     spawn.join_count = len(joins)
     spawn.join_fds = join_fds
     spawn.join_types = join_types
@@ -114,10 +111,9 @@ def clone_init(
     return spawn.pid, spawn.pidfd
 
 
-def init_image(hidden: bool = False) -> int:
-    """The init's program in a sealed memfd (CVE-2019-5736); a hidden one can be executed and not read, so that it is
-    not dumpable (CVE-2016-9962). memfd_create(2)."""
-    return _check(_lib.pyrunc_init_image(hidden))
+def init_image() -> int:
+    """The init's program in a sealed memfd (CVE-2019-5736). memfd_create(2)."""
+    return _check(_lib.pyrunc_init_image())
 
 
 def memfd(name: str, data: bytes, size: int = 0) -> int:

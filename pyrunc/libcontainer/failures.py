@@ -36,6 +36,7 @@ _HINTS = {
     ("rlimit", errno.EPERM): "the hard limit is above the runtime's own, and it lacks CAP_SYS_RESOURCE",
     ("prlimit", errno.EPERM): "the hard limit is above the runtime's own, and it lacks CAP_SYS_RESOURCE",
     ("oom_score_adj", errno.EACCES): "it is below the runtime's own, and it lacks CAP_SYS_RESOURCE",
+    ("inherit_oom_score_adj", errno.EACCES): "it is below the runtime's own, and it lacks CAP_SYS_RESOURCE",
     ("write_oom_score_adj", errno.EACCES): "it is below the runtime's own, and it lacks CAP_SYS_RESOURCE",
     ("scheduler", errno.EPERM): _SCHEDULER,
     ("set_scheduler", errno.EPERM): _SCHEDULER,

@@ -48,6 +48,7 @@ class Launched:
     idmaps: user namespaces whose id maps are those of mounts, until the clone.
     sync: the socket that it talks on; -1 before and after. cgroup_fd: its cgroup, or -1.
     listener: the seccomp listener's number in the init, once the init has told it; else -1.
+    own_oom_score_adj: the runtime's, where it has to be restored after the clone; else None.
     console_socket: where the pty's master goes, or -1. master: the pty's master where it is to be relayed, or -1.
     network: the container's network namespace while devices are moved into it, or -1: it must not end before they are
         moved back.
@@ -56,8 +57,8 @@ class Launched:
 
     __slots__ = (
         "cgroup_fd", "console_socket", "draft", "facts", "fault", "idmaps", "ledger", "listener", "lock", "master",
-        "network", "options", "pid", "pidfd", "plan", "plan_fd", "record", "seccomp", "slots", "sync",
-        "timeline", "times_at",
+        "network", "options", "own_oom_score_adj", "pid", "pidfd", "plan", "plan_fd", "record", "seccomp", "slots",
+        "sync", "timeline", "times_at",
     )  # fmt: skip
 
     def __init__(
@@ -84,6 +85,7 @@ class Launched:
         self.master = -1
         self.listener = -1
         self.network = -1
+        self.own_oom_score_adj: int | None = None
         self.pid = 0
         self.pidfd = -1
         self.sync = -1

@@ -222,6 +222,22 @@ def _initial_cpu_affinity(launched: Launched, cpus: tuple[str, ...]) -> None:
     posix.sched_setaffinity(0, [int(cpu) for cpu in cpus])
 
 
+def _inherit_oom_score_adj(launched: Launched, value: int) -> None:
+    from . import procfs
+
+    own = int(read_file("/proc/self/oom_score_adj"))
+    if own != value:
+        procfs.write(posix.getpid(), "oom_score_adj", str(value))
+        launched.own_oom_score_adj = own
+
+
+def _restore_oom_score_adj(launched: Launched) -> None:
+    if launched.own_oom_score_adj is not None:
+        from . import procfs
+
+        procfs.write(posix.getpid(), "oom_score_adj", str(launched.own_oom_score_adj))
+
+
 def _open_cgroup(launched: Launched, cgroup: str) -> int:
     """A descriptor of the directory to be cloned into, or -1. `/proc/PID/cgroup` stands for the cgroup of a process."""
     if not cgroup:
@@ -248,9 +264,7 @@ def _clone(launched: Launched, flags: int, cgroup: str, join: tuple[str, ...]) -
         kind, _, slot = pair.partition("=")
         joins.append((slots[slot], _NS_FLAGS[kind]))
     joined = {fd for fd, _ in joins}
-    # Where others are in the pid namespace already, and no id map has to be written by /proc/PID of the init.
-    hidden = not flags & native.CLONE_NEWUSER and any([kind == native.CLONE_NEWPID for _, kind in joins])
-    image = native.init_image(hidden)
+    image = native.init_image()
     try:
         launched.pid, launched.pidfd = native.clone_init(
             flags,
@@ -260,7 +274,6 @@ def _clone(launched: Launched, flags: int, cgroup: str, join: tuple[str, ...]) -
             [theirs, launched.plan_fd, *[fd for fd in slots.values() if fd not in joined]],
             [state.INIT_NAME, str(theirs), str(launched.plan_fd)],
             launched.options.preserve_fds,
-            hidden,
         )
     except native.CloneError as error:
         # Another cgroup may be tried.
@@ -274,6 +287,7 @@ def _clone(launched: Launched, flags: int, cgroup: str, join: tuple[str, ...]) -
         posix.close(fd)
     slots.clear()
     launched.idmaps.clear()
+    _restore_oom_score_adj(launched)
     process = state.process(launched.pid)
     if process is None:
         raise PyruncError("the init is gone", errno=errno.ESRCH)
@@ -406,6 +420,7 @@ HANDLERS: dict[str, Callable[..., None]] = {
     "console_socket": _console_socket,
     "open_process": _open_process,
     "initial_cpu_affinity": _initial_cpu_affinity,
+    "inherit_oom_score_adj": _inherit_oom_score_adj,
     "open_source": _open_source,
     "make_idmap": _make_idmap,
     "open_mapped_source": _open_mapped_source,

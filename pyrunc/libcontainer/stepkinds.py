@@ -77,6 +77,8 @@ _RUNTIME_KINDS = (
     ("open_process", "pidfd_open", "slot:str pid:u32 start_time:u64",
      "open the container's process, whose namespaces are to be joined; its start time tells that it still is that one"),
     ("initial_cpu_affinity", "sched_setaffinity", "cpus:strv", "run on these CPUs, so that the init begins on them"),
+    ("inherit_oom_score_adj", "write", "value:i64",
+     "have this oom_score_adj until the init, which inherits it, is cloned"),
     ("open_namespace", "open", "slot:str type:str path:str", "open a namespace to join and check its type"),
     ("clone", "clone3", "flags:u64 cgroup:str join:strv",
      "clone the init straight into its new namespaces and its cgroup; joined namespaces are entered first"),

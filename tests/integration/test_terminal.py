@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import array
 import fcntl
 import os
-import select
 import signal
-import socket
 import struct
 import termios
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,32 +15,7 @@ import pytest
 from tests.support import host
 from tests.support.bundle import Bundle
 from tests.support.runtime import Container, Runtime
-
-
-class ConsoleSocket:
-    """A listening socket as an engine has it: it receives one descriptor, the pty's master."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.listener.bind(str(path))
-        self.listener.listen(1)
-        self.listener.settimeout(20)
-        self.name = b""
-
-    def receive(self) -> int:
-        """The master, non-blocking."""
-        connection, _ = self.listener.accept()
-        with connection:
-            connection.settimeout(20)
-            self.name, ancillary, _, _ = connection.recvmsg(4096, socket.CMSG_SPACE(4))
-        numbers = array.array("i")
-        for level, type, data in ancillary:
-            if (level, type) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-                numbers.frombytes(data)
-        assert len(numbers) == 1, "one descriptor is sent"
-        os.set_blocking(numbers[0], False)
-        return numbers[0]
+from tests.support.terminals import ConsoleSocket, Session, lines, read_until
 
 
 @pytest.fixture
@@ -53,30 +24,6 @@ def console(runtime: Runtime) -> Iterator[ConsoleSocket]:
     value = ConsoleSocket(runtime.work / "console.sock")
     yield value
     value.listener.close()
-
-
-def read_until(master: int, done: Callable[[bytes], bool], seconds: float = 15) -> bytes:
-    """What comes out of a pty until `done` says it is enough, or the other side has closed it."""
-    text = b""
-    end = time.monotonic() + seconds
-    while not done(text):
-        assert time.monotonic() < end, f"the terminal only said {text!r}"
-        if select.select([master], [], [], 0.2)[0]:
-            try:
-                data = os.read(master, 65536)
-            except BlockingIOError:
-                continue
-            except OSError:  # EIO: no slave is open any more
-                return text
-            if not data:
-                return text
-            text += data
-    return text
-
-
-def lines(text: bytes) -> list[str]:
-    """The lines of a terminal's output."""
-    return text.decode().splitlines()
 
 
 def until_closed(_: bytes) -> bool:
@@ -212,46 +159,6 @@ def test_long_path_of_a_console_socket(runtime: Runtime, bundle: Bundle) -> None
     for number in (master, here):
         os.close(number)
     console.listener.close()
-
-
-class Session:
-    """A session with a terminal of its own, in which a command runs, as a user's shell starts it."""
-
-    def __init__(self, argv: list[str], environment: dict[str, str], size: tuple[int, int] = (24, 80)) -> None:
-        self.master, slave = os.openpty()
-        self.set_size(*size)
-        self.before = termios.tcgetattr(slave)
-        self.slave = slave
-        self.pid = os.fork()
-        if self.pid == 0:
-            try:
-                os.setsid()
-                fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
-                for number in range(3):
-                    os.dup2(slave, number)
-                os.closerange(3, 256)
-                os.execvpe(argv[0], argv, environment)
-            finally:
-                os._exit(99)
-        os.set_blocking(self.master, False)
-
-    def set_size(self, height: int, width: int) -> None:
-        """Give the terminal a size."""
-        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
-
-    def finish(self) -> int:
-        """The exit code; afterwards the terminal's settings are in `after`."""
-        end = time.monotonic() + 20
-        while True:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                break
-            assert time.monotonic() < end, "the command does not end"
-            time.sleep(0.01)
-        self.after = termios.tcgetattr(self.slave)
-        os.close(self.slave)
-        os.close(self.master)
-        return os.waitstatus_to_exitcode(status)
 
 
 def foreground(runtime: Runtime, bundle: Bundle, script: str, **more: tuple[int, int]) -> Session:

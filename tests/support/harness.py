@@ -59,12 +59,9 @@ def _kill_after_record(number: int) -> None:
 def _use_image(path: str) -> None:
     """Give the parent another program for the init, in a memfd as its own one is."""
 
-    def image(hidden: bool = False) -> int:
+    def image() -> int:
         with open(path, "rb") as file:
-            fd = native.memfd("pyrunc-init", file.read())
-        if hidden:
-            os.fchmod(fd, 0o111)
-        return fd
+            return native.memfd("pyrunc-init", file.read())
 
     native.init_image = image
 

@@ -18,6 +18,7 @@ import pytest
 
 from pyrunc import native
 
+CSRC = Path(__file__).resolve().parents[2] / "csrc"
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 
@@ -28,21 +29,24 @@ def _is_cloexec(fd: int) -> bool:
 def _image(tmp_path: Path, source: str) -> int:
     """A program of our own in the init's place, built from C."""
     path = tmp_path / "program"
-    subprocess.run(["gcc", "-static", "-O1", "-o", path, "-xc", "-"], input=source, text=True, check=True)
+    command = ["gcc", "-static", "-O1", "-D_GNU_SOURCE", f"-I{CSRC}", "-o", path, "-xc", "-"]
+    joining = [CSRC / "join.c", CSRC / "decode.c"]
+    subprocess.run([*command, *joining], input=source, text=True, check=True)
     return native.memfd("program", path.read_bytes())
 
 
 # Tells its argv, environment size, open descriptors and uid over argv[1], and waits for one byte, its exit code.
 _PROGRAM = r"""
-#define _GNU_SOURCE
 #include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 extern char **environ;
+void join_namespaces(void);
 int main(int argc, char **argv)
 {
+    join_namespaces();
     char text[4096] = "";
     int fd = atoi(argv[1]), n = 0;
     for (int i = 0; i < argc; i++) n += sprintf(text + n, "%s ", argv[i]);

@@ -62,6 +62,9 @@ def compile_exec(spec: dict[str, Any], target: Target, options: LaunchOptions, f
         require_modules(context)
     if options.console_socket:
         context.before("console_socket", options.console_socket, pointer="/process/terminal")
+    if context.process.get("oomScoreAdj") is not None:
+        # The init has no procfs but the container's, if that has one, and its own files there may not be ours to write.
+        context.before("inherit_oom_score_adj", context.process["oomScoreAdj"], pointer="/process/oomScoreAdj")
     affinity = context.process.get("execCPUAffinity") or {}
     if affinity.get("initial"):
         context.before(

@@ -95,12 +95,9 @@ def _limits(context: Context) -> None:
         from . import rdt
 
         rdt.assign(context)
-    score = process.get("oomScoreAdj")
-    if score is not None and context.is_exec:  # its init has no procfs but the container's, if there is one
-        context.serve("limits", "write_oom_score_adj", score, pointer="/process/oomScoreAdj")
     context.request("limits", pointer="/process/rlimits" if process.get("rlimits") else "")
-    if score is not None and not context.is_exec and not context.userns:
-        context.add("oom_score_adj", score, pointer="/process/oomScoreAdj")
+    if process.get("oomScoreAdj") is not None and not context.userns and not context.is_exec:
+        context.add("oom_score_adj", process["oomScoreAdj"], pointer="/process/oomScoreAdj")
 
 
 def _user(context: Context) -> None:

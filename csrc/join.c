@@ -1,0 +1,131 @@
+/* Entering the namespaces of others, as `exec` does, and `create` for namespaces with a path.
+ *
+ * A process of the container that may trace others (CAP_SYS_PTRACE) can look at whatever is in its pid namespace,
+ * whether that is dumpable or not. So nothing that has the runtime's memory or its program may ever be in there
+ * (CVE-2016-9962, CVE-2019-5736): the init is executed outside, from its sealed memfd, goes into the namespaces itself,
+ * and what comes to be in the pid namespace is a copy of it that has let go of the descriptors it came by. */
+#include "join.h"
+
+#include <sched.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/prctl.h>
+
+#include "decode.h"
+#include "kernel.h"
+
+extern char **environ;
+
+struct joins {
+    int report;
+    uint64_t flags;
+    int fds[MAX_JOINS];
+    int types[MAX_JOINS];
+    int count;
+};
+
+_Noreturn static void end(const struct joins *joins, const struct join_report *report)
+{
+    ssize_t written = write(joins->report, report, sizeof(*report));
+    _exit(written == (ssize_t)sizeof(*report) ? 0 : 1);
+}
+
+_Noreturn static void end_failed(const struct joins *joins, enum pyrunc_call call, int index)
+{
+    const struct join_report report = {.call = call, .index = index, .error = errno};
+    end(joins, &report);
+}
+
+static bool next_number(char **text, uint64_t limit, uint64_t *value)
+{
+    char *word = strsep(text, " ");
+    return word != NULL && parse_decimal(word, limit, value);
+}
+
+static bool parse(struct joins *joins, char *text)
+{
+    uint64_t number, type;
+    if (!next_number(&text, INT32_MAX, &number) || !next_number(&text, UINT64_MAX, &joins->flags))
+        return false;
+    joins->report = (int)number;
+    for (; text != NULL; joins->count++) {
+        if (joins->count == MAX_JOINS || !next_number(&text, INT32_MAX, &number) ||
+            !next_number(&text, INT32_MAX, &type))
+            return false;
+        joins->fds[joins->count] = (int)number;
+        joins->types[joins->count] = (int)type;
+    }
+    return joins->count > 0;
+}
+
+/* Enters one; false where the rights for it are still to come, with the user namespace. */
+static bool enter(const struct joins *joins, int index, bool may_fail)
+{
+    if (setns(joins->fds[index], joins->types[index]) == 0)
+        return true;
+    if (may_fail && errno == EPERM)
+        return false;
+    end_failed(joins, PYRUNC_SETNS, index);
+}
+
+/* The user namespace comes after all that its privileges may not reach, and before all that only its privileges reach.
+ * The mount namespace comes last. */
+static void enter_all(const struct joins *joins)
+{
+    bool again[MAX_JOINS] = {false};
+    for (int i = 0; i < joins->count; i++)
+        if (joins->types[i] != CLONE_NEWUSER && joins->types[i] != CLONE_NEWNS)
+            again[i] = !enter(joins, i, true);
+    for (int i = 0; i < joins->count; i++)
+        if (joins->types[i] == CLONE_NEWUSER)
+            enter(joins, i, false);
+    for (int i = 0; i < joins->count; i++)
+        if (again[i])
+            enter(joins, i, false);
+    for (int i = 0; i < joins->count; i++)
+        if (joins->types[i] == CLONE_NEWNS)
+            enter(joins, i, false);
+}
+
+static bool joins_type(const struct joins *joins, int type)
+{
+    for (int i = 0; i < joins->count; i++)
+        if (joins->types[i] == type)
+            return true;
+    return false;
+}
+
+/* With CLONE_PARENT it is the runtime's child, and its exit signal is this stage's own. */
+static long clone_sibling(uint64_t flags)
+{
+    const uint64_t args[8] = {flags | CLONE_PARENT}; /* struct clone_args as it was at first (clone3(2)) */
+    return syscall(SYS_clone3, args, sizeof(args));
+}
+
+void join_namespaces(void)
+{
+    char *text = environ[0];
+    struct joins joins = {0};
+    if (text == NULL || strncmp(text, JOIN_VARIABLE, strlen(JOIN_VARIABLE)) != 0)
+        return;
+    environ[0] = NULL;
+    if (!parse(&joins, text + strlen(JOIN_VARIABLE)))
+        _exit(1);
+    prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+    /* The container's other processes may not look into the init (CVE-2016-9962). Where maps have to be written by way
+     * of its /proc/PID, that has to wait for the plan's step. */
+    if (joins_type(&joins, CLONE_NEWPID) && (joins.flags & CLONE_NEWUSER) == 0 && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+        end_failed(&joins, PYRUNC_PRCTL, 0);
+    enter_all(&joins);
+    for (int i = 0; i < joins.count; i++)
+        close(joins.fds[i]); /* `exec` has one for all of them */
+    long pid = clone_sibling(joins.flags);
+    if (pid < 0)
+        end_failed(&joins, PYRUNC_CLONE3, 0);
+    if (pid > 0) {
+        const struct join_report report = {.pid = (int)pid};
+        end(&joins, &report);
+    }
+    close(joins.report);
+}
