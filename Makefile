@@ -9,12 +9,13 @@ BIN := $(VENV)/bin
 SOURCES := pyproject.toml setup.py $(wildcard csrc/*.[ch] csrc/Makefile generate/*.py spec-schemas/*.json) \
 	$(shell find pyrunc -name '*.py' -not -path 'pyrunc/_generated/*') $(wildcard .git/logs/HEAD)
 
-.PHONY: help build install-dev test test-launcher lint fuzz demo clean
+.PHONY: help build install-dev test test-launcher conformance-doc lint fuzz demo clean
 help:
 	@echo 'make demo    build pyrunc and show what it does (root)'
 	@echo 'make test    everything that this machine can run; PYTEST="-k name" for less'
 	@echo 'make test-launcher   the integration tests again, with the launcher as it is installed (root)'
 	@echo 'make test-guest    tests/guest in a Debian guest with every limit (root); GUEST=qemu for all controllers'
+	@echo 'make conformance-doc   run the tests that docs/conformance.md names, and write how they went (root)'
 	@echo 'make lint    ruff and mypy'
 	@echo 'make bench   compare the launcher with runc and crun, and write docs/performance.md (root, 6 minutes)'
 	@echo 'make build   build for the sources in place, as .venv/bin/pyrunc'
@@ -45,6 +46,10 @@ test-launcher: $(VENV)/.built
 	@$(MAKE) --no-print-directory install PREFIX=/usr DESTDIR=$(CURDIR)/build/launcher/root
 	@PYRUNC_TEST_RUNTIME=$(CURDIR)/build/launcher/root/usr/bin/pyrunc $(BIN)/python -m pytest tests/integration \
 	    --ignore-glob='*/test_launcher_*' --ignore=tests/integration/test_init_steps.py $(PYTEST)
+
+# The tests that docs/conformance.md names, and how they went; those of the guest: docs/testing.md.
+conformance-doc: $(VENV)/.built
+	@$(BIN)/python scripts/conformance_doc.py run
 
 lint: $(VENV)/.built
 	$(BIN)/python -m ruff check pyrunc generate tests scripts setup.py

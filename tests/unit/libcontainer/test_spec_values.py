@@ -97,7 +97,10 @@ def test_numbers_of_a_device_that_is_no_fifo(tmp_path: Path, config: dict[str, A
     assert refusal(tmp_path, config).pointer == "/linux/devices/1/minor"
 
 
-@pytest.mark.parametrize(("pointer", "value"), WRONG, ids=[f"{pointer}={value!r}" for pointer, value in WRONG])
+WRONG_IDS = [f"{pointer}={value!r}".replace("\\n", " ") for pointer, value in WRONG]
+
+
+@pytest.mark.parametrize(("pointer", "value"), WRONG, ids=WRONG_IDS)
 def test_value_that_is_refused(tmp_path: Path, config: dict[str, Any], pointer: str, value: Any) -> None:
     above, name = place(config, pointer)
     above[name] = value
