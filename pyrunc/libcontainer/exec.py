@@ -107,7 +107,8 @@ def _compile(path: str, container: Record, options: ExecOptions, fault: tuple[in
     facts = gather()
     if any([namespace["type"] == "user" for namespace in kept["linux"].get("namespaces", ())]):
         facts.setgroups = _setgroups(container.pid)
-    joining = Joining(compile_exec(spec, _target(container, options), options, facts), container, options, facts, fault)
+    plan = compile_exec(spec, _target(container, options, facts), options, facts)
+    joining = Joining(plan, container, options, facts, fault)
     joining.seccomp = kept["linux"].get("seccomp", {})
     if options.timeline:
         from .timeline import Timeline
@@ -126,13 +127,31 @@ def _setgroups(pid: int) -> bool:
         raise stopped() from None
 
 
-def _target(container: Record, options: ExecOptions) -> Target:
+def _target(container: Record, options: ExecOptions, facts: HostFacts) -> Target:
     from .compile.exec import Target
 
     cgroup = container.cgroup
     if options.cgroup and cgroup:
         cgroup = _sub_cgroup(cgroup, options.cgroup)
-    return Target(container.pid, container.startTime, cgroup, bool(options.cgroup))
+    target = Target(container.pid, container.startTime, cgroup, bool(options.cgroup))
+    if container.systemd.get("user") and not _may_move(cgroup, facts):
+        # The launcher, which speaks no D-Bus, hands the command over here, before it has done anything.
+        from . import systemd  # noqa: F401
+
+        target.unit = container.systemd["unit"]
+        target.subcgroup = cgroup[len(container.cgroup) :]
+    return target
+
+
+def _may_move(cgroup: str, facts: HostFacts) -> bool:
+    """Whether the runtime may put a process of its own cgroup into another one: who may write to the files
+    cgroup.procs of the lowest cgroup that is above both (cgroups(7), "Cgroup delegation containment rules")."""
+    common = facts.cgroup_mount
+    for own, other in zip(facts.cgroup_self.split("/")[1:], cgroup[len(common) :].split("/")[1:], strict=False):
+        if own != other:
+            break
+        common += "/" + own
+    return posix.access(common + "/cgroup.procs", posix.W_OK)
 
 
 def _sub_cgroup(cgroup: str, asked: tuple[str, ...]) -> str:

@@ -92,6 +92,12 @@ def _systemd_scope(launched: Launched, unit: str, path: str, manager: str, prope
     scope.start(launched, unit, path, manager == "user", properties)
 
 
+def _systemd_attach(launched: Launched, unit: str, subcgroup: str) -> None:
+    from .systemd import scope
+
+    scope.attach(launched.pid, unit, subcgroup)
+
+
 def _cgroup_controllers(launched: Launched, path: str, needed: tuple[str, ...], wanted: tuple[str, ...]) -> None:
     from .cgroup import controllers
     from .cgroup.resources import controller_of
@@ -407,6 +413,7 @@ HANDLERS: dict[str, Callable[..., None]] = {
     "require_lsm": _require_lsm,
     "cgroup_create": _cgroup_create,
     "systemd_scope": _systemd_scope,
+    "systemd_attach": _systemd_attach,
     "cgroup_controllers": _cgroup_controllers,
     "cgroup_check_memory": _cgroup_check_memory,
     "cgroup_limit": _cgroup_limit,

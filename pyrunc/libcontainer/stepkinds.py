@@ -52,6 +52,8 @@ _RUNTIME_KINDS = (
     ("cgroup_create", "mkdir", "path:str", "make the container's cgroup and the missing ones above it"),
     ("systemd_scope", "StartTransientUnit", "unit:str path:str manager:str properties:strv",
      "have systemd make a scope with the init in it, and wait until it is there"),
+    ("systemd_attach", "AttachProcessesToUnit", "unit:str subcgroup:str",
+     "have the user's systemd put the process into the container's scope, into which the runtime may not clone"),
     ("cgroup_controllers", "write", "path:str needed:strv wanted:strv",
      "enable the controllers in cgroup.subtree_control from the hierarchy's root down to the cgroup; those that are "
      "needed must be there, the others are for statistics"),

@@ -393,7 +393,15 @@ def test_the_user_s_systemd(rootless: Rootless) -> None:
     path = ROOT / host.cgroup_of(state["pid"])[1:]
     assert (path / "memory.max").read_text() == f"{64 * MIB}\n"
     assert (path / "pids.max").read_text() == "9\n"
-    for words in (("start", id), ("kill", id, "KILL")):
+    assert rootless("start", id).code == 0
+    # From out of the unit's reach, so that the user may not move a process there himself.
+    assert host.cgroup_of("self").endswith("pyrunc-guest.service")
+    result = rootless("exec", id, "sh", "-c", "cat /proc/self/cgroup; exit 5")
+    assert (result.code, result.out) == (5, "0::/\n"), result
+    (path / "sub").mkdir()
+    result = rootless("exec", "--cgroup", "sub", id, "cat", "/proc/self/cgroup")
+    assert (result.code, result.out) == (0, "0::/sub\n"), result
+    for words in (("kill", id, "KILL"),):
         assert rootless(*words).code == 0
     host.wait_for("its end", lambda: not host.is_alive(state["pid"]))
     result = rootless("delete", id)

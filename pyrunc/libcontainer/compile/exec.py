@@ -30,15 +30,28 @@ class Target:
 
     cgroup: "" where the new process joins none. only_there: the cgroup was asked for by its name, so that no other one
     will do where the kernel does not let the process in.
+    unit: "", or the unit of the user's systemd that has to put the process into its cgroup, `subcgroup` below that,
+    "/…" or "", since the runtime itself may not.
     """
 
-    __slots__ = ("cgroup", "only_there", "pid", "start_time")
+    __slots__ = ("cgroup", "only_there", "pid", "start_time", "subcgroup", "unit")
 
-    def __init__(self, pid: int, start_time: int, cgroup: str = "", only_there: bool = False) -> None:
+    def __init__(
+        self,
+        pid: int,
+        start_time: int,
+        cgroup: str = "",
+        only_there: bool = False,
+        *,
+        unit: str = "",
+        subcgroup: str = "",
+    ) -> None:
         self.pid = pid
         self.start_time = start_time
         self.cgroup = cgroup
         self.only_there = only_there
+        self.unit = unit
+        self.subcgroup = subcgroup
 
 
 def compile_exec(spec: dict[str, Any], target: Target, options: LaunchOptions, facts: HostFacts) -> LaunchPlan:
@@ -46,7 +59,7 @@ def compile_exec(spec: dict[str, Any], target: Target, options: LaunchOptions, f
 
     facts.setgroups is that of the container's user namespace.
     Slots that the runtime fills before the clone: `container`, the pidfd of its process, and `seccomp`.
-    Requests that it answers: `limits`. Raises PyruncError with the JSON pointer of what can't be carried out.
+    Requests that it answers: `cgroup`, `limits`. Raises PyruncError with the JSON pointer of what can't be carried out.
     """
     context = Context(spec, options, facts)
     for namespace in context.namespaces.values():
@@ -71,6 +84,8 @@ def compile_exec(spec: dict[str, Any], target: Target, options: LaunchOptions, f
             "initial_cpu_affinity", _cpus(affinity["initial"]), pointer="/process/execCPUAffinity/initial"
         )
     _clone(context, target)
+    if target.unit:
+        context.serve("cgroup", "systemd_attach", target.unit, target.subcgroup)
     _enter(context)
     if affinity.get("final"):
         context.add("cpu_affinity", _cpus(affinity["final"]), pointer="/process/execCPUAffinity/final")
@@ -86,8 +101,8 @@ def _clone(context: Context, target: Target) -> None:
     itself, since it hands controllers out: the process has then moved to one below (or elsewhere), as runc has it."""
     join = tuple([f"{type}={_TARGET}" for type in context.namespaces])
     at = "/linux/namespaces"
-    if not target.cgroup or target.only_there:
-        context.before("clone", 0, target.cgroup, join, pointer=at)
+    if target.unit or not target.cgroup or target.only_there:
+        context.before("clone", 0, "" if target.unit else target.cgroup, join, pointer=at)
         return
     context.before("clone", 0, target.cgroup, join, pointer=at, on_errno=(errno.EBUSY, errno.ENOENT))
     context.before("clone", 0, f"/proc/{target.pid}/cgroup", join, pointer=at, level=1)
@@ -97,6 +112,7 @@ def _enter(context: Context) -> None:
     """From the joined namespaces to where the process's own steps begin."""
     # The container's processes see the init from the clone on (CVE-2016-9962); the clone itself has hidden it.
     context.add("undumpable")
+    context.request("cgroup")
     if context.userns:
         context.add("become_root", pointer=context.namespaces["user"].pointer)
     if not context.options.no_new_keyring:

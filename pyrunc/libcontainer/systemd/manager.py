@@ -154,6 +154,16 @@ class Manager:
             return StartFailed(error.message, "the user's systemd does not permit it" if self.user else hint)
         return StartFailed(error.message)
 
+    def attach(self, unit: str, subcgroup: str, pid: int) -> None:
+        """Move a process into a unit's cgroup, or with `subcgroup` (absolute, from there) into one below.
+
+        Raises PyruncError.
+        """
+        try:
+            self._call("AttachProcessesToUnit", "ssau", unit, subcgroup, [pid])
+        except BusError as error:
+            raise PyruncError(f'unable to move the process into unit "{unit}": {error.message}') from error
+
     def stop(self, unit: str) -> None:
         """Stop a unit, wait until it is stopped and have it forgotten; one that is not there is none to stop.
 

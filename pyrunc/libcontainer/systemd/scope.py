@@ -48,6 +48,12 @@ def start(launched: Launched, unit: str, path: str, user: bool, properties: Sequ
     launched.cgroup_fd = state.open_directory(path)
 
 
+def attach(pid: int, unit: str, subcgroup: str) -> None:
+    """Have the user's systemd move a process into his unit, or into a cgroup below, "/…". Raises PyruncError."""
+    with Manager(True) as manager:
+        manager.attach(unit, subcgroup, pid)
+
+
 def undo(entry: Entry) -> None:
     """Stop the unit of a ledger's entry with all that is in it, and see that its cgroup goes. Raises PyruncError."""
     from ..cgroup import files

@@ -52,6 +52,16 @@ def test_no_cgroup_stands_in_for_one_that_was_named_or_for_none(target: Target) 
     assert clone.on_errno == ()
 
 
+def test_where_the_runtime_may_not_clone_the_user_s_systemd_moves_the_process() -> None:
+    target = Target(1, 2, "/cg/x.scope/sub", only_there=True, unit="x.scope", subcgroup="/sub")
+    plan = compiled_exec(with_linux("user"), target=target)
+    [clone] = find(plan, "clone")
+    assert values(clone, "cgroup") == ("",)
+    assert [step.args for step in plan.served["cgroup"]] == [("x.scope", "/sub")]
+    # Nothing of the container's may see the process before it is hidden, nor own it before it is moved.
+    assert [step.kind for step in plan.init[:3]] == ["undumpable", "request", "become_root"]
+
+
 def test_undumpable_comes_before_all_that_the_container_could_look_at() -> None:
     assert compiled_exec(with_linux("user")).init[0].kind == "undumpable"
     assert compiled_exec(with_linux("user")).init[1].kind == "become_root"

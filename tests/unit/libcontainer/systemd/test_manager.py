@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pyrunc.libcontainer.host import HostFacts
-from pyrunc.libcontainer.systemd import bus, manager
+from pyrunc.libcontainer.systemd import bus, manager, scope
 from pyrunc.libcontainer.systemd.manager import Manager, StartFailed, gather, is_user
 from pyrunc.report import PyruncError
 from tests.support.systemd import DENIED, NAME, FakeSystemd
@@ -133,6 +133,14 @@ def test_a_stop_that_fails(fake: FakeSystemd, capfd: pytest.CaptureFixture[str])
     fake.refused["StopUnit"] = (DENIED, "Permission denied")
     with Manager(False) as systemd, pytest.raises(PyruncError, match=r"unable to stop unit .*: Permission denied"):
         systemd.stop("x.scope")
+
+
+def test_a_process_is_moved_into_a_unit(fake: FakeSystemd) -> None:
+    scope.attach(41, "x.scope", "/sub")
+    assert fake.calls[-1] == ("AttachProcessesToUnit", ("x.scope", "/sub", [41]))
+    fake.refused["AttachProcessesToUnit"] = (DENIED, "Permission denied")
+    with pytest.raises(PyruncError, match=r'unable to move the process into unit "x.scope": Permission denied'):
+        scope.attach(41, "x.scope", "")
 
 
 @pytest.mark.parametrize("user", [False, True])
