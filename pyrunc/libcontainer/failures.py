@@ -18,7 +18,10 @@ _SIGNALLED = 2  # CLD_KILLED is 2, CLD_DUMPED 3 (waitid(2))
 _SIGKILL = 9
 _OOM = "container init was OOM-killed (memory limit too low?)"  # wording of runc
 
-_SCHEDULER = "it takes CAP_SYS_NICE or RLIMIT_RTPRIO and RLIMIT_NICE, and SCHED_DEADLINE takes all of the host's CPUs"
+_SCHEDULER = (
+    "it takes CAP_SYS_NICE or RLIMIT_RTPRIO and RLIMIT_NICE, SCHED_DEADLINE takes all of the host's CPUs, "
+    "and with CONFIG_RT_GROUP_SCHED there is no realtime below the root cgroup"
+)
 _SCHEDULER_KNOWN = "this kernel does not know the policy (Linux has no SCHED_ISO), or not with these values"
 _IO_PRIORITY = "IOPRIO_CLASS_RT takes CAP_SYS_NICE"
 
@@ -51,6 +54,7 @@ _HINTS = {
     ("security_label", errno.ENOENT): "is the profile loaded (aa-status)?",
     ("security_label", errno.EINVAL): "does the policy that is loaded know the label?",
     ("security_label", errno.EACCES): "the policy does not let the runtime's own domain or profile change to this one",
+    ("unshare", errno.EINVAL): "this kernel has no namespaces of this type",
     ("propagation", errno.EINVAL): "the root is no mount point, as in a chroot: bind it on itself, and chroot there",
     ("net_device", errno.EINVAL): "the kernel does not let this kind of device change its network namespace",
     ("open_mapped_source", errno.ENOENT): "does the mount's source exist?",

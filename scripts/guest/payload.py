@@ -56,6 +56,10 @@ def tree_disk(work: Path, venv: Path, arguments: list[str]) -> Path:
         venv / "bin/python", "setup.py", "-q", "build_ext", "--inplace",
         what="building pyrunc for the guest", cwd=tree, env=BUILD_ENVIRONMENT,
     )  # fmt: skip
+    command(
+        "make", "-C", tree / "csrc", "build/init-faults", f"PYTHON={venv / 'bin/python'}",
+        what="building the init that the tests let fail", env=BUILD_ENVIRONMENT,
+    )  # fmt: skip
     command(venv / "bin/python", "-m", "compileall", "-q", tree / "pyrunc", what="compiling pyrunc's modules")
     (work / "payload/arguments").write_text(shlex.join(arguments) + "\n")
     target = work / "tree.ext4"

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from pyrunc.libcontainer.host import kernel_version
 from tests.support import host
 from tests.support.bundle import Bundle
 from tests.support.runtime import Runtime
@@ -25,9 +26,23 @@ def maps(*rows: tuple[int, int, int]) -> list[dict[str, int]]:
 
 
 @pytest.fixture
-def source(host_mount: Callable[..., Path]) -> Path:
+def mounted(host_mount: Callable[..., Path], tmp_path: Path) -> Callable[[str], Path]:
+    """A function that mounts a file system that can map ids on a new directory: tmpfs can since Linux 6.3."""
+
+    def mount(name: str) -> Path:
+        if kernel_version(os.uname().release) >= (6, 3):
+            return host_mount(name)
+        backing = tmp_path / name
+        backing.mkdir(parents=True)
+        return host_mount(name, "--bind", str(backing))
+
+    return mount
+
+
+@pytest.fixture
+def source(mounted: Callable[[str], Path]) -> Path:
     """A directory of the host, of a file system that can map ids, with files of the users 0, 1 and 5."""
-    path = host_mount("source")
+    path = mounted("source")
     path.chmod(0o777)
     for uid in (0, 1, 5):
         file = path / f"of{uid}"
@@ -107,9 +122,9 @@ def test_the_maps_of_a_user_namespace_that_is_joined(
 
 
 @pytest.fixture
-def tree(source: Path, host_mount: Callable[..., Path]) -> Path:
+def tree(source: Path, mounted: Callable[[str], Path]) -> Path:
     """The source with another file system on its directory `below`."""
-    host_mount("source/below")
+    mounted("source/below")
     (source / "below/file").touch()
     return source
 

@@ -67,7 +67,10 @@ def everything(runtime: Runtime, bundle: Bundle) -> Bundle:
     """A config that has a step of nearly every kind."""
     source = runtime.work / "source"
     source.mkdir()
-    bundle.namespace("network").namespace("cgroup").namespace("time")
+    bundle.namespace("network").namespace("cgroup")
+    if Path("/proc/self/ns/time").exists():
+        bundle.namespace("time")
+        bundle.linux["timeOffsets"] = {"boottime": {"secs": 10, "nanosecs": 0}}
     bundle.config.update(hostname="killed", domainname="killed")
     bundle.config["root"]["readonly"] = True
     bundle.process.update(
@@ -81,7 +84,6 @@ def everything(runtime: Runtime, bundle: Bundle) -> Bundle:
     bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup", "ro")
     bundle.linux.update(
         cgroupsPath=f"/{runtime.token}/above/own",
-        timeOffsets={"boottime": {"secs": 10, "nanosecs": 0}},
         sysctl={"net.ipv4.ip_forward": "1"},
         maskedPaths=["/etc/passwd"],
         readonlyPaths=["/proc/sys"],

@@ -25,9 +25,9 @@ LINKS = "cd /proc/self/ns; for n in cgroup ipc mnt net pid time user uts; do ech
 
 
 def inside(runtime: Runtime, bundle: Bundle) -> dict[str, str]:
-    """The container's namespaces by their file's name."""
+    """The container's namespaces by their file's name; none of a type that the kernel lacks."""
     lines = runtime.inside(bundle, LINKS).splitlines()
-    return {line.split()[0]: line.split()[1] for line in lines}
+    return {line.split()[0]: line.split()[1] for line in lines if " " in line}
 
 
 @pytest.mark.purev2
@@ -267,6 +267,7 @@ def test_user_namespace_joined_by_path(runtime: Runtime, bundle: Bundle) -> None
 
 
 @pytest.mark.own("time namespaces came with 1.2")
+@pytest.mark.skipif(not Path("/proc/self/ns/time").exists(), reason="this kernel has no time namespaces")
 class TestTime:
     """The time namespace and its offsets (time_namespaces(7))."""
 

@@ -211,7 +211,7 @@ def test_flags(runtime: Runtime, bundle: Bundle, flags: list[str] | None, number
     result = runtime("--debug", "run", "--bundle", bundle.path, runtime.new_id())
     assert "Operation not permitted" in result.err
     assert f'"seccomp filter flags: {number}"' in result.err
-    if not number & 4 and "not affected" not in result.out and "vulnerable" not in result.out:
+    if not number & 4 and not any(word in result.out for word in ("not affected", "vulnerable", "unknown")):
         # Without SPEC_ALLOW the kernel may turn speculation off for who has a filter.
         assert "thread" in result.out or "globally" in result.out
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+import pytest
 
 from pyrunc.libcontainer import wire
 from pyrunc.libcontainer.plan import LaunchPlan, Step
@@ -41,7 +44,11 @@ def plan_of(steps: tuple[Step, ...] | list[Step]) -> LaunchPlan:
 
 
 def build(target: str) -> Path:
-    """Build a program of csrc/Makefile and give its path."""
+    """Build a program of csrc/Makefile and give its path. The guest has no make: what it can run is built already."""
+    if shutil.which("make") is None:
+        if not (CSRC / "build" / target).exists():
+            pytest.skip(f"needs make and a compiler for {target}")
+        return CSRC / "build" / target
     done = subprocess.run(
         ["make", "-C", str(CSRC), f"build/{target}", f"PYTHON={sys.executable}"],
         capture_output=True,
