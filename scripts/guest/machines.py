@@ -74,8 +74,9 @@ def qemu(work: Path, image: Path, site: Path, tree: Path, channel: int) -> tuple
     args += ["-serial", f"file:{work}/serial", "-chardev", f"file,id=channel,path=/dev/fd/{channel}"]
     args += ["-serial", "chardev:channel"]
     for path in (image, site, kernel / "modules.ext4", tree):
-        # Snapshot: what is written goes to a temporary file.
-        args += ["-drive", f"file={path},format=raw,if=virtio,snapshot=on"]
+        # Snapshot: what is written goes to a temporary file, so several guests may have the image, whatever lock
+        # another one (User-Mode Linux too) holds.
+        args += ["-drive", f"file={path},format=raw,if=virtio,snapshot=on,file.locking=off"]
     return args, {"TMPDIR": str(work)}
 
 
