@@ -12,6 +12,7 @@ from .compile.mountoptions import KNOWN_OPTIONS
 from .compile.scheduling import MEMORY_FLAGS, MEMORY_MODES
 from .seccomp import compiler
 from .seccomp.words import ACTIONS, FLAGS, OPERATORS
+from .systemd.properties import PREFIX
 
 OLDEST_SPEC_VERSION = "1.0.0"
 
@@ -38,7 +39,7 @@ def features() -> dict[str, Any]:
             "netDevices": {"enabled": True},
         },
         "annotations": _annotations(),
-        "potentiallyUnsafeConfigAnnotations": [],
+        "potentiallyUnsafeConfigAnnotations": [PREFIX],
     }
 
 

@@ -13,9 +13,9 @@ from pyrunc.libcontainer.checks import check
 from pyrunc.libcontainer.compile.mountoptions import parse
 from pyrunc.libcontainer.example import example
 from pyrunc.libcontainer.explain import problems
-from pyrunc.libcontainer.host import HostFacts
+from pyrunc.libcontainer.host import HostFacts, SystemdFacts
 from pyrunc.libcontainer.spec import validate
-from tests.support.plans import compiled, kinds
+from tests.support.plans import compiled, find, kinds, values
 
 SCHEMA = Path(__file__).resolve().parents[3] / "spec-schemas" / "features.json"
 
@@ -60,6 +60,26 @@ def test_every_capability_is_recognised() -> None:
     sets = ("bounding", "effective", "permitted", "inheritable", "ambient")
     config["process"]["capabilities"] = {name: [*names, "CAP_MADE_UP"] for name in sets}
     assert {problem.value for problem in check(config, lint=True)} == {"CAP_MADE_UP"}
+
+
+@pytest.mark.parametrize(("claim", "user"), [("systemd", False), ("systemdUser", True)])
+def test_the_managers_that_are_claimed_make_a_plan(claim: str, user: bool) -> None:
+    assert features.features()["linux"]["cgroup"][claim] is True
+    facts = HostFacts(systemd=SystemdFacts(user=user), controllers=("cpu", "io", "memory", "pids"))
+    (scope,) = find(compiled(example(), facts, cgroup_manager="systemd"), "systemd_scope")
+    assert values(scope, "manager") == ("user" if user else "system",)
+
+
+def test_the_annotations_that_change_what_is_done_are_listed() -> None:
+    """A name that ends with a dot stands for all that begin with it."""
+    (prefix,) = features.features()["potentiallyUnsafeConfigAnnotations"]
+    facts = HostFacts(systemd=SystemdFacts(), controllers=("cpu", "io", "memory", "pids"))
+    made = [
+        values(find(compiled(config, facts, cgroup_manager="systemd"), "systemd_scope")[0], "properties")
+        for config in (example(), {**example(), "annotations": {prefix + "CollectMode": "'inactive'"}})
+    ]
+    assert prefix[-1] == "."
+    assert made[0] != made[1]
 
 
 # A claim of the structure, and the field that it is about with a value that makes use of it.
