@@ -24,7 +24,7 @@ enum {
 _Noreturn static void give_up(const struct init *init, uint32_t step, int error)
 {
     send_message(init, MESSAGE_ERROR, step, error == FAILED ? 0 : error, init->detail, init->detail_length, -1);
-    _exit(1);
+    sys_exit(1);
 }
 
 /* Signals as a new process has them: an ignored signal or a mask of the caller would reach the container's program. */

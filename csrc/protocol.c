@@ -15,7 +15,8 @@ struct message_header {
 };
 
 /* Sends one message, with a descriptor where fd is not -1. There is nobody to tell that this failed: the wait for the
- * answer, or the end of the process, will show it. */
+ * answer, or the end of the process, will show it. It is tried once: the init handles no signal, so that an EINTR is a
+ * seccomp filter's, and would be for ever. */
 void send_message(const struct init *init, enum message type, uint32_t step, int error, const char *detail,
                   size_t length, int fd)
 {
@@ -35,26 +36,21 @@ void send_message(const struct init *init, enum message type, uint32_t step, int
         rights->cmsg_len = CMSG_LEN(sizeof(int));
         memcpy(CMSG_DATA(rights), &fd, sizeof(int));
     }
-    while (sendmsg(init->sync, &message, MSG_NOSIGNAL) < 0 && errno == EINTR)
-        ;
+    (void)!sendmsg(init->sync, &message, MSG_NOSIGNAL);
 }
 
 /* Reads one byte, or returns -1 where the other side is gone. */
 static int read_byte(int fd)
 {
     char byte;
-    ssize_t count;
-    do {
-        count = recv(fd, &byte, 1, 0);
-    } while (count < 0 && errno == EINTR);
-    return count == 1 ? byte : -1;
+    return recv(fd, &byte, 1, 0) == 1 ? byte : -1;
 }
 
 /* Waits for the runtime's `A`. Without a runtime there is no container: the init ends. */
 void await_answer(const struct init *init)
 {
     if (read_byte(init->sync) != 'A')
-        _exit(1);
+        sys_exit(1);
 }
 
 int step_request(struct init *init, const struct step_request *step)

@@ -76,9 +76,8 @@ _Noreturn static void become_hook(const struct init *init, const struct step_con
     if (set_stdio(input, output, errors) && sys_close_range(3, ~0u, CLOSE_RANGE_CLOEXEC) == 0)
         execve(step->path, step->args.count > 0 ? step->args.items : only_path, step->env.items);
     int error = errno;
-    while (write(status, &error, sizeof(error)) < 0 && errno == EINTR)
-        ;
-    _exit(127);
+    (void)!write(status, &error, sizeof(error)); /* no error here is told better than by the exit status */
+    sys_exit(127);
 }
 
 /* Starts the hook. Returns once it is executed. */

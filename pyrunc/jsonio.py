@@ -103,3 +103,5 @@ def _refuse_surrogates(text: str, value: Any) -> None:
     except UnicodeEncodeError as error:
         escape = f"\\u{ord(error.object[error.start]):04x}"
         raise _at(text, max(text.lower().find(escape), 0), f"{escape} is half of a surrogate pair") from error
+    except ValueError as error:
+        raise ValueError("a number is out of range") from error

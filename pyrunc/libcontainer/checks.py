@@ -101,8 +101,9 @@ class _Look:
         self.namespaces: dict[str, str] = {}
         entries = self.linux.get("namespaces")
         for entry in entries if type(entries) is list else ():
-            if type(entry) is dict:
-                self.namespaces.setdefault(entry.get("type", ""), entry.get("path", ""))
+            # validate looks at what the schema has refused too
+            if type(entry) is dict and type(entry.get("type")) is str:
+                self.namespaces.setdefault(entry["type"], entry.get("path", ""))
         self.found: list[Problem] = []
 
     def error(self, at: str, message: str) -> None:
@@ -138,7 +139,10 @@ def check_process(process: dict[str, Any], linux: dict[str, Any]) -> list[Proble
 
 def shorten(value: object) -> str:
     """A value as JSON, cut where it is long, for a message."""
-    text = jsonio.dumps(value)
+    try:
+        text = jsonio.dumps(value)
+    except ValueError:  # 1e400 has no form in JSON once it is read
+        return "a number out of range"
     return text if len(text) <= 60 else text[:57] + "..."
 
 

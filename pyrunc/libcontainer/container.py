@@ -45,7 +45,7 @@ def run(options: LaunchOptions, fault: tuple[int, int] = (-1, 0)) -> int:
     everything undone, for what fails up to the poststart hooks.
     """
     from .foreground import take_signals, wait
-    from .launch import abandon
+    from .launch import abandon, death
 
     spec = _prepare(options)
     relay = None
@@ -61,6 +61,8 @@ def run(options: LaunchOptions, fault: tuple[int, int] = (-1, 0)) -> int:
         launched.answer()
         while launched.receive() is not None:
             continue
+        if (launched.seccomp or _limits_memory(spec)) and not _executed(launched.record, launched.pidfd):
+            raise death(launched)
         launched.close_sync()
         launched.write_timeline()
         lifecyclehooks.poststart(launched.record)
@@ -78,6 +80,10 @@ def run(options: LaunchOptions, fault: tuple[int, int] = (-1, 0)) -> int:
     if not options.keep:
         _delete_ended(launched, directory)
     return code
+
+
+def _limits_memory(spec: dict[str, Any]) -> bool:
+    return bool(spec.get("linux", {}).get("resources", {}).get("memory"))
 
 
 def _delete_ended(launched: Launched, directory: int) -> None:
@@ -201,7 +207,8 @@ def _say_start(path: str, record: Record) -> None:
         if pidfd >= 0 and not _executed(record, pidfd):
             from . import failures
 
-            raise failures.of_lost(record.cgroup)
+            filtered = any([step[1] == "seccomp" for step in record.startSteps])
+            raise failures.of_lost(record.cgroup, filtered)
     finally:
         posix.close(sync)
         if pidfd >= 0:

@@ -89,7 +89,8 @@ def _not_compiled(bundle: str, value: dict[str, Any]) -> Iterator[Problem]:
     A refused mount is replaced by one that is all right, so that the next ones are judged at their own index.
     """
     spec = without_nulls(value)
-    options = LaunchOptions(id="validate", bundle=bundle, command="run")
+    socket = "socket" if spec["process"].get("terminal") else ""
+    options = LaunchOptions(id="validate", bundle=bundle, command="create", console_socket=socket)
     facts = HostFacts(cgroup_mount="/sys/fs/cgroup", cgroup_pure=True, controllers=CONTROLLERS)
     while True:
         try:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 _MOUNTS = ("mount", "bind", "bind_cgroup")
 _SIGNALLED = 2  # CLD_KILLED is 2, CLD_DUMPED 3 (waitid(2))
 _SIGKILL = 9
+# SIGSYS, and the trap by which the init ends where a filter does not let it exit: SIGILL or, on arm64, SIGTRAP.
+_OF_FILTER = (31, 4, 5)
+_EXECVE = "the profile must allow execve, and what the program's start takes"
 _OOM = "container init was OOM-killed (memory limit too low?)"  # wording of runc
 
 _SCHEDULER = (
@@ -34,6 +37,7 @@ _HINTS = {
     ("seccomp", errno.EINVAL): "does the kernel know all of linux.seccomp.flags?",
     ("send_listener", errno.EPERM): "the runtime lacks CAP_SYS_PTRACE",
     ("execute", errno.ENOEXEC): "is it built for this machine, and if a script, does it begin with #!?",
+    ("reopen_null", errno.ENOENT): "a mount hides the container's own /dev",
     ("chdir", errno.EACCES): "process.user may not enter process.cwd",
     ("sysctl", errno.ENOENT): "this kernel has no such sysctl in the container's namespaces",
     ("rlimit", errno.EPERM): "the hard limit is above the runtime's own, and it lacks CAP_SYS_RESOURCE",
@@ -170,16 +174,21 @@ def of_death(code: int, status: int, cgroup: str = "", words: str = INIT) -> Pyr
     if code >= _SIGNALLED:
         if cgroup and oom_kills(cgroup):
             return _of_oom(cgroup)
+        message = f"{words}the init was killed by signal {status}"
+        if status in _OF_FILTER:
+            return PyruncError(message, pointer="/linux/seccomp", hint=_EXECVE)
         hint = "the memory of its cgroup or of the host may have run out" if status == _SIGKILL else ""
-        return PyruncError(f"{words}the init was killed by signal {status}", hint=hint)
+        return PyruncError(message, hint=hint)
     return PyruncError(f"{words}the init exited with status {status}")
 
 
-def of_lost(cgroup: str) -> PyruncError:
-    """An init that ended between `start` and its program; its parent knows how. cgroup: the container's, or ""."""
+def of_lost(cgroup: str, filtered: bool) -> PyruncError:
+    """An init that ended between `start` and its program; its parent knows how. cgroup: the container's, or "".
+    filtered: there is a seccomp profile."""
     if cgroup and oom_kills(cgroup):
         return _of_oom(cgroup)
-    return PyruncError(INIT + "the init was killed before it executed the program")
+    message = INIT + "the init was killed before it executed the program"
+    return PyruncError(message, pointer="/linux/seccomp", hint=_EXECVE) if filtered else PyruncError(message)
 
 
 def _of_oom(cgroup: str) -> PyruncError:

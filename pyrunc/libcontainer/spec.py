@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from .spectypes import Spec
 
 _CHUNK = 1 << 16
+# How deep objects and arrays may stand in each other. The specification needs 8 levels, but what is not the
+# specification's stands in the file too, and much of what looks at it calls itself.
+_DEEPEST = 100
 
 
 def load(bundle: str, config: str = "config.json") -> Spec:
@@ -41,6 +44,8 @@ def parse(bundle: str, config: str = "config.json") -> Any:
         value = jsonio.loads(text)
     except ValueError as error:
         raise PyruncError(f"{config}: {error}") from error
+    if text.count("{") + text.count("[") > _DEEPEST:
+        _refuse_depth(value, config)
     return without_nulls(value) if "null" in text else value
 
 
@@ -81,6 +86,19 @@ def without_nulls(value: Any) -> Any:
     if type(value) is list:
         return [without_nulls(item) for item in value]
     return value
+
+
+def _refuse_depth(value: Any, config: str) -> None:
+    level = [value]
+    for _ in range(_DEEPEST + 1):
+        level = [
+            inner
+            for outer in level
+            if type(outer) in (dict, list)
+            for inner in (outer.values() if type(outer) is dict else outer)
+        ]
+    if level:
+        raise PyruncError(f"{config}: nested too deeply", hint=f"{_DEEPEST} levels are allowed")
 
 
 def _read(bundle: str, config: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,6 +67,17 @@ def test_the_filter_holds_for_the_program(init: Path, slots: dict[str, int]) -> 
     # getppid can't fail, so that its C library passes on what the filter makes of it.
     assert outcome.error is None, outcome
     assert int(outcome.out) in (-1, -errno.ENOANO)
+
+
+@pytest.mark.parametrize("error", [errno.EPERM, errno.EINTR])
+def test_an_init_that_may_do_nothing_ends(slots: dict[str, int], error: int) -> None:
+    """Neither execve nor the message of its failure nor exit_group: it must not try for ever.
+
+    The sanitized build handles the trap, and would.
+    """
+    outcome = filtered(build("init"), slots, packed([returning(0x00050000 | error)]))
+    assert outcome.code == -signal.SIGILL if os.uname().machine == "x86_64" else outcome.code < 0
+    assert outcome.error is None
 
 
 def test_the_program_shows_one_filter(init: Path, slots: dict[str, int]) -> None:

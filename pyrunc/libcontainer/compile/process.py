@@ -83,6 +83,8 @@ def _limits(context: Context) -> None:
     for index, limit in enumerate(process.get("rlimits") or ()):
         pointer = f"/process/rlimits/{index}"
         number = RLIMITS[limit["type"]]
+        if limit["type"] == "RLIMIT_NOFILE" and context.options.command == "create":
+            _leave_room(context, limit["soft"], pointer)
         if context.userns:
             context.serve("limits", "prlimit", number, limit["soft"], limit["hard"], pointer=pointer)
         else:
@@ -98,6 +100,17 @@ def _limits(context: Context) -> None:
     context.request("limits", pointer="/process/rlimits" if process.get("rlimits") else "")
     if process.get("oomScoreAdj") is not None and not context.userns and not context.is_exec:
         context.add("oom_score_adj", process["oomScoreAdj"], pointer="/process/oomScoreAdj")
+
+
+def _leave_room(context: Context, soft: int, pointer: str) -> None:
+    """A created container waits with the limit that its program is to have, and needs one more file for the start."""
+    least = _FIRST_FD + context.options.preserve_fds + 1
+    if soft < least:
+        raise PyruncError(
+            f"a soft limit of {soft} open files leaves the init none to be started by",
+            pointer=pointer + "/soft",
+            hint=f"at least {least} with create",
+        )
 
 
 def _user(context: Context) -> None:

@@ -50,7 +50,7 @@ def compile_rootfs(context: Context) -> None:
     _restrict(context, kept)
     _enter(context)
     if own_dev and not context.process.get("terminal"):
-        context.add("reopen_null")
+        context.add("reopen_null", pointer="/mounts")
 
 
 def _without_mount_namespace(context: Context) -> None:

@@ -111,8 +111,14 @@ def test_a_hook_that_a_signal_ended_in_go_s_words() -> None:
 
 
 def test_an_init_that_is_lost_while_starting(tmp_path: Path) -> None:
-    assert failures.of_lost("").message == INIT + "the init was killed before it executed the program"
+    assert failures.of_lost("", False).message == INIT + "the init was killed before it executed the program"
     (tmp_path / "memory.events").write_text("oom 1\noom_kill 1\n")
-    error = failures.of_lost(str(tmp_path))
+    assert failures.of_lost("", True).pointer == "/linux/seccomp"
+    error = failures.of_lost(str(tmp_path), True)
     assert error.message == START + "container init was OOM-killed (memory limit too low?)"
     assert error.pointer == "/linux/resources/memory"
+
+
+def test_an_init_that_its_filter_ended() -> None:
+    line = failures.of_death(2, 31).line()
+    assert "killed by signal 31 (at /linux/seccomp; the profile must allow execve" in line

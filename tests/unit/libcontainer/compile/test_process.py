@@ -159,3 +159,15 @@ def test_the_program_is_looked_for_in_the_process_s_path() -> None:
 
 def test_without_a_path_nothing_is_searched() -> None:
     assert values(find(compiled(with_process(env=[])), "find_executable")[0], "path") == ("",)
+
+
+@pytest.mark.parametrize(("command", "preserve", "soft"), [("create", 0, 3), ("create", 2, 5)])
+def test_a_limit_of_files_that_leaves_none_for_the_start(command, preserve, soft):
+    def spec(number):
+        return with_process(rlimits=[{"type": "RLIMIT_NOFILE", "soft": number, "hard": 1024}])
+
+    with pytest.raises(PyruncError) as caught:
+        compiled(spec(soft), command=command, preserve_fds=preserve)
+    assert caught.value.pointer == "/process/rlimits/0/soft"
+    assert compiled(spec(soft + 1), command=command, preserve_fds=preserve)
+    assert compiled(spec(soft), preserve_fds=preserve)
