@@ -56,7 +56,7 @@ def test_every_test_exists() -> None:
             files[file] = functions(path) if path.exists() else set()
         if function not in files[file]:
             missing.append(test)
-    assert missing == [], "renamed? then change tests/conformance/musts too"
+    assert missing == [], "renamed? then also in tests/conformance/musts/*, and `scripts/conformance_doc.py render`"
 
 
 def test_every_test_has_passed() -> None:
