@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pyrunc import main, native
-from pyrunc.libcontainer import container, ledger, runtimesteps
+from pyrunc.libcontainer import container, exec, ledger, runtimesteps
 
 
 def _die() -> None:
@@ -67,10 +67,10 @@ def _use_image(path: str) -> None:
 
 
 def _use_fault(fault: tuple[int, int]) -> None:
-    """Let `create` and `run` put a fault into the init's plan."""
-    for name in ("create", "run"):
-        original = getattr(container, name)
-        setattr(container, name, lambda options, original=original: original(options, fault))
+    """Let `create`, `run` and `exec` put a fault into the init's plan."""
+    for module, name in ((container, "create"), (container, "run"), (exec, "execute")):
+        original = getattr(module, name)
+        setattr(module, name, lambda options, original=original: original(options, fault))
 
 
 def run(arguments: list[str]) -> int:
