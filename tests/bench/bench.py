@@ -119,6 +119,7 @@ class Bench:
         pid = json.loads(runtime.output.read_text())["pid"]
         note(table.WAITING, pss(pid))
         start = note(table.START, runtime("start", id).milliseconds)
+        note(table.EXEC, runtime("exec", id, "/bin/true").milliseconds)
         note(table.KILL, runtime("kill", id, "KILL").milliseconds)
         # The container is this process's child since its runtime ended.
         os.waitpid(pid, 0)

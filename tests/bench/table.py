@@ -40,6 +40,7 @@ VERSION = Measure("--version", "ms", (Goal(1.0, "runc"),))
 KILL = Measure("kill", "ms", (Goal(1.0, "runc"),))
 STATE = Measure("state", "ms", (Goal(0.8, "runc"),))
 RUN = Measure("run /bin/true", "ms", (Goal(0.4, "runc"), Goal(1.0, "crun")))
+EXEC = Measure("exec /bin/true", "ms", (Goal(0.5, "runc"),))
 LIFE = Measure("create + start + delete", "ms", (Goal(0.5, "runc"),))
 CREATE = Measure("create", "ms")
 START = Measure("start", "ms")
@@ -50,8 +51,8 @@ CLIENTS = Measure("100 creates by 8 clients", "containers/s", (Goal(2.0, "runc",
 LIST = Measure("list", "ms", (Goal(1.0, "runc"),))
 
 # The rows of each set of containers, in the order of the table.
-SMALL = (VERSION, KILL, STATE, RUN, LIFE, CREATE, START, DELETE, PEAK, WAITING, CLIENTS, LIST)
-LARGE = (KILL, STATE, RUN, LIFE, CREATE, START, DELETE, PEAK, WAITING)
+SMALL = (VERSION, KILL, STATE, RUN, EXEC, LIFE, CREATE, START, DELETE, PEAK, WAITING, CLIENTS, LIST)
+LARGE = (KILL, STATE, RUN, EXEC, LIFE, CREATE, START, DELETE, PEAK, WAITING)
 
 
 class Samples:

@@ -16,6 +16,7 @@ def test_a_whole_life_imports_nothing_heavy(runtime: Runtime, bundle: Bundle) ->
         ["create", "--bundle", str(bundle.path), id],
         ["state", id],
         ["start", id],
+        ["exec", id, "true"],
         ["list"],
         ["kill", id, "KILL"],
         ["delete", "--force", id],

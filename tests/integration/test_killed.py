@@ -1,4 +1,4 @@
-"""`create` killed or failing at every step of its plan, the runtime's and the init's: nothing stays on the host.
+"""`create` and `exec` killed or failing at every step of their plans: nothing stays on the host.
 
 The faults are put in by tests/support/harness.py, and into the init by its build with -DPYRUNC_FAULTS.
 """
@@ -299,3 +299,84 @@ def test_concurrent_create_and_delete(runtime: Runtime, bundle: Bundle) -> None:
         assert process.wait(60) >= 0
     assert runtime("delete", "--force", id).code == 0
     runtime.assert_nothing_left()
+
+
+def entered(runtime: Runtime, faults: list[str], id: str) -> tuple[int, str]:
+    """An `exec` with a pid file and faults in the container."""
+    return call(runtime, faults, "exec", "--pid-file", str(runtime.work / "pid"), "--user", "5:5", id, "true")
+
+
+@pytest.fixture
+def living(runtime: Runtime, rich: Bundle) -> str:
+    """The id of a running container with many steps for an `exec` too."""
+    rich.config.pop("hooks", None)
+    return runtime.started(rich.args("sleep", "1000")).id
+
+
+def assert_only(runtime: Runtime, id: str, before: list[str]) -> None:
+    """The container is as it was, and nothing else is there."""
+    runtime.assert_nothing_left(before)
+    assert runtime.state(id)["status"] == "running"
+    assert not (runtime.work / "pid").exists()
+
+
+def test_exec_killed_at_every_step(runtime: Runtime, living: str) -> None:
+    """SIGKILL before each step of the runtime: the init ends by itself."""
+    before = runtime.left_over()
+    for number in range(100):
+        code, err = entered(runtime, ["--before-step", str(number)], living)
+        if code == 0:
+            break
+        assert code == -signal.SIGKILL, err
+        assert_only(runtime, living, before)
+    assert code == 0
+    assert number >= 3, "the faults were not reached"
+
+
+def test_exec_killed_while_its_init_is_at_every_step(
+    runtime: Runtime, living: str, faulty_init: Path
+) -> None:
+    """The init stands before step N when its runtime is killed: it ends at once, unless it is behind `ready`."""
+    before = runtime.left_over()
+    ended = 0
+    for number in range(30):
+        fault = ["--image", str(faulty_init), "--init-fault", str(number), "1"]
+        with open(os.devnull, "r+b") as null:
+            process = subprocess.Popen(
+                command(runtime, fault, "exec", living, "true"),
+                stdin=null,
+                stdout=null,
+                stderr=null,
+                env=runtime.environment(),
+            )
+        try:
+            init = host.wait_for("the init", partial(_standing_init, process))
+        finally:
+            process.kill()
+            process.wait()
+        if init == ENDED:  # an alternative that was not needed, or there is no such step any more
+            continue
+        try:
+            host.wait_for("its end", lambda init=init: not host.is_alive(init), 3)
+            ended += 1
+        except AssertionError:
+            os.kill(init, signal.SIGKILL)  # the last steps
+        assert_only(runtime, living, before)
+    assert ended > 10
+
+
+def test_the_init_of_exec_failing_at_every_step(runtime: Runtime, living: str, faulty_init: Path) -> None:
+    """Each step of the init fails with EIO: `exec` exits with 255, tells the step and leaves nothing."""
+    before = runtime.left_over()
+    names = set()
+    for number in range(30):
+        fault = ["--image", str(faulty_init), "--init-fault", str(number), "2"]
+        code, err = entered(runtime, fault, living)
+        if code == 0:  # an alternative that was not needed, or there is no such step any more
+            (runtime.work / "pid").unlink()
+            continue
+        assert code == 255, err
+        assert "input/output error" in err.splitlines()[-1], err
+        names.add(err.splitlines()[-1].rpartition("step ")[2].split(",")[0].split(")")[0].split(";")[0])
+        assert_only(runtime, living, before)
+    assert {"undumpable", "chdir", "user", "find_executable", "ready", "execute"} <= names

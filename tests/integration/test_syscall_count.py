@@ -1,4 +1,4 @@
-"""How many system calls `create` and `run` of the bench's bundle make, against syscall_count.json.
+"""How many system calls `create`, `run` and `exec` of the bench's bundle make, against syscall_count.json.
 
 A count that changes is to be looked at: is the call one that the plan needs? PYRUNC_UPDATE_GOLDEN=1 writes the file.
 The init's calls are those of any build. The runtime's are counted where the launcher is built and up to date, or is
@@ -39,7 +39,8 @@ CALL = re.compile(r"(\d+) +(\w+)\(")
 
 
 def counts(log: str) -> tuple[Counter[str], Counter[str]]:
-    """The calls of the first process, and those of the init up to its execve, by name."""
+    """The calls of the first process, and those of the init up to its execve, by name: of the process that joins the
+    namespaces too, where there is one."""
     found: dict[str, Counter[str]] = {}
     done: set[str] = set()
     for line in log.splitlines():
@@ -51,8 +52,8 @@ def counts(log: str) -> tuple[Counter[str], Counter[str]]:
             done.add(pid)
         elif name not in OF_LIBRARY and VARIES.search(line) is None:
             found.setdefault(pid, Counter())[SAME.get(name, name)] += 1
-    runtime, init = found.values()
-    return runtime, init
+    runtime, *others = found.values()
+    return runtime, sum(others, Counter())
 
 
 def proc_paths() -> list[str]:
@@ -75,14 +76,16 @@ def trace(runtime: Runtime, command: str) -> tuple[dict[str, int], dict[str, int
     launcher = runtime.command if own else [str(LAUNCHER)] if is_built() else []
     runtime.root.mkdir()
     short, long = bundles.small(runtime.work)
-    bundle = long if command == "create" else short
     log = runtime.work / "strace"
     log.touch()
     id = runtime.new_id()
     line = ["strace", "-f", "-qq", "-e", "signal=none", "-o", str(log), *(launcher or runtime.command)]
-    line += ["--root", str(runtime.root), command, "--bundle", str(bundle), id]
+    create = ["--bundle", str(long if command != "run" else short), id]
+    line += ["--root", str(runtime.root), command, *([id, "/bin/true"] if command == "exec" else create)]
 
     def traced() -> None:
+        if command == "exec":
+            assert runtime("run", "--detach", *create).code == 0
         with open(runtime.work / "out", "wb") as out:
             process = subprocess.Popen(
                 line, stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=runtime.work, env=runtime.environment()
@@ -95,7 +98,7 @@ def trace(runtime: Runtime, command: str) -> tuple[dict[str, int], dict[str, int
             # The init has its last answer, so nothing of the create is cut short; strace ends with the init.
             assert runtime("kill", id, "KILL").code == 0
         assert process.wait(30) == 0 or command == "create", (runtime.work / "out").read_text()
-        if command == "create":
+        if command != "run":
             assert runtime("delete", "--force", id).code == 0
 
     purev2.run(traced)
@@ -104,7 +107,7 @@ def trace(runtime: Runtime, command: str) -> tuple[dict[str, int], dict[str, int
 
 
 @pytest.mark.own("the counts are pyrunc's")
-@pytest.mark.parametrize("command", ["create", "run"])
+@pytest.mark.parametrize("command", ["create", "run", "exec"])
 def test_no_more_system_calls_than_before(runtime: Runtime, command: str) -> None:
     if shutil.which("strace") is None:
         pytest.skip("needs strace, which counts the calls")
@@ -118,7 +121,7 @@ def test_no_more_system_calls_than_before(runtime: Runtime, command: str) -> Non
     of_runtime, of_init = trace(runtime, command)
     if os.environ.get("PYRUNC_UPDATE_GOLDEN"):
         golden["paths"] = there
-        golden[command] = {"runtime": of_runtime or golden[command]["runtime"], "init": of_init}
+        golden[command] = {"runtime": of_runtime or golden.get(command, {}).get("runtime", {}), "init": of_init}
         GOLDEN.write_text(json.dumps(golden, indent=2) + "\n")
     assert of_init == golden[command]["init"]
     if of_runtime:
