@@ -16,6 +16,7 @@ help:
 	@echo 'make test-launcher   the integration tests again, with the launcher as it is installed (root)'
 	@echo 'make test-guest    tests/guest in a Debian guest with every limit (root); GUEST=qemu for all controllers'
 	@echo 'make conformance-doc   run the tests that docs/conformance.md names, and write how they went (root)'
+	@echo 'make conformance   the conformance suite of runtime-tools, beside runc (root)'
 	@echo 'make lint    ruff and mypy'
 	@echo 'make bench   compare the launcher with runc and crun, and write docs/performance.md (root, 6 minutes)'
 	@echo 'make build   build for the sources in place, as .venv/bin/pyrunc'
@@ -67,3 +68,4 @@ clean:
 include launcher.mk
 include guest.mk
 include bench.mk
+include conformance.mk

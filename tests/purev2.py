@@ -10,6 +10,7 @@ import os
 import traceback
 from collections.abc import Callable
 
+CLONE_NEWCGROUP = 0x02000000
 _CLONE_NEWNS = 0x00020000
 _MS_REC = 0x4000
 _MS_PRIVATE = 1 << 18
@@ -25,9 +26,10 @@ def _check(result: int, what: str) -> None:
         raise OSError(number, f"{what}: {os.strerror(number)}")
 
 
-def enter() -> None:
-    """Give the calling process a mount namespace with nothing but cgroup2 at /sys/fs/cgroup. Needs CAP_SYS_ADMIN."""
-    _check(_libc.unshare(_CLONE_NEWNS), "unshare")
+def enter(besides: int = 0) -> None:
+    """Give the calling process a mount namespace with nothing but cgroup2 at /sys/fs/cgroup, and other new namespaces
+    besides it, as flags of unshare(2). Needs CAP_SYS_ADMIN."""
+    _check(_libc.unshare(_CLONE_NEWNS | besides), "unshare")
     # Nothing that follows may reach the host's namespace.
     _check(_libc.mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE, None), "making / private")
     with open("/proc/self/mountinfo") as table:
