@@ -115,9 +115,9 @@ def compile_mounts(context: Context, mounts: list[Mount]) -> list[Mount]:
     return kept
 
 
-def _refuse_option(mount: Mount, message: str) -> PyruncError:
-    """The error for the first option that the mount can't have, with the nearest legal word."""
-    index, word = mount.options.data[0]
+def _refuse_option(mount: Mount, option: tuple[int, str], message: str) -> PyruncError:
+    """The error for an option that the mount can't have, with the nearest legal word."""
+    index, word = option
     near = _nearest(word)
     return PyruncError(
         f'{message}: "{word}"',
@@ -137,11 +137,14 @@ def _nearest(word: str) -> str:
 
 def _check_bind(mount: Mount, context: Context) -> None:
     options = mount.options
-    if options.data:
-        raise _refuse_option(mount, "bind mounts cannot have any filesystem-specific options applied")
+    for option in options.data:
+        # A word alone may be a misspelt flag, and what it was to forbid would be allowed. Words with a value are the
+        # file system's: releases of runc before 1.2 took them, and so does the conformance suite.
+        if "=" not in option[1]:
+            raise _refuse_option(mount, option, "bind mounts cannot have any filesystem-specific options applied")
     if not mount.source and not options.remount:
         raise PyruncError("bind mount has no source", pointer=mount.pointer + "/source")
-    for word in options.superblock.values():
+    for word in (*options.superblock.values(), *(word for _, word in options.data)):
         context.warnings.append(f"{mount.pointer}/options: {word} has no effect on a bind mount")
     _check_copy_up(mount)
 

@@ -243,6 +243,14 @@ def test_flags_of_the_file_system_have_no_effect_on_a_bind_mount() -> None:
     )
 
 
+def test_options_with_a_value_have_no_effect_on_a_bind_mount() -> None:
+    plan = plan_of(mount("/m", "bind", "mode=755", "size=1k", source="/srv"))
+    assert plan.warnings == (
+        "/mounts/0/options: mode=755 has no effect on a bind mount",
+        "/mounts/0/options: size=1k has no effect on a bind mount",
+    )
+
+
 @pytest.mark.parametrize(("option", "allowed"), [("gid=5", False), ("gid=0", True), ("uid=1", False), ("gid=x", True)])
 def test_owners_that_a_rootless_container_does_not_have(option: str, allowed: bool) -> None:
     spec = with_linux("user", uidMappings=MAPS, gidMappings=MAPS)
