@@ -43,7 +43,7 @@ int pyrunc_prepare_fds(int preserve_fds);
 int pyrunc_openat2(int dirfd, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve);
 int pyrunc_open_tree(int dirfd, const char *path, unsigned int flags);
 int pyrunc_idmap_mount(int fd, int namespace, int recursive);
-int pyrunc_fork_user_namespace(void);
+int pyrunc_fork_user_namespace(int join);
 int pyrunc_setns(int fd, int nstype);
 int64_t pyrunc_fs_magic(int fd);
 int pyrunc_namespace_type(int fd);

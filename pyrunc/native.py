@@ -144,9 +144,10 @@ def idmap_mount(fd: int, namespace: int, recursive: bool) -> None:
     _check(_lib.pyrunc_idmap_mount(fd, namespace, recursive))
 
 
-def fork_user_namespace() -> int:
-    """A child in a new user namespace, which waits to be killed; gives its pid. clone(2)."""
-    return _check(_lib.pyrunc_fork_user_namespace())
+def fork_user_namespace(join: int = -1) -> int:
+    """A child in a new user namespace, or in the one that `join` has open, which waits to be killed; gives its pid.
+    clone(2), setns(2)."""
+    return _check(_lib.pyrunc_fork_user_namespace(join))
 
 
 def setns(fd: int, nstype: int) -> None:

@@ -28,6 +28,12 @@ _SCHEDULER = (
 _SCHEDULER_KNOWN = "this kernel does not know the policy (Linux has no SCHED_ISO), or not with these values"
 _IO_PRIORITY = "IOPRIO_CLASS_RT takes CAP_SYS_NICE"
 
+_NO_CAPABILITIES = (
+    "the user namespace gives no capabilities: does AppArmor restrict it (sysctl "
+    "kernel.apparmor_restrict_unprivileged_userns)?"
+)
+_LOCKED = "a user namespace can't take nosuid, nodev, noexec and ro from mounts of the host, which are locked"
+
 # The cure by step kind and errno.
 _HINTS = {
     ("execute", errno.ENOENT): "is the program, or the interpreter that it names, in the rootfs?",
@@ -67,7 +73,17 @@ _HINTS = {
     ("bind", errno.ENOENT): "does the mount's source exist?",
     ("open_source", errno.ENOENT): "does the mount's source exist?",
     ("mount", errno.ENODEV): "the kernel knows no such file system",
-    ("clone", errno.EPERM): "new namespaces without privileges need a user namespace among them",
+    ("state_dir", errno.EACCES): "set XDG_RUNTIME_DIR, or name a directory of this user's by --root",
+    ("clone", errno.EPERM): "new namespaces without privileges need a user namespace among them, and that the host "
+    "permits these (sysctl kernel.unprivileged_userns_clone)",
+    ("clone", errno.EACCES): "the cgroup that holds both this command's and the container's is not delegated to this "
+    "user: start the command in a cgroup of its own (systemd-run --user --scope)",
+    ("propagation", errno.EACCES): _NO_CAPABILITIES,
+    ("propagation", errno.EPERM): _NO_CAPABILITIES,
+    ("user", errno.EINVAL): "an id of process.user is not mapped in the container's user namespace",
+    ("bind", errno.EPERM): _LOCKED,
+    ("remount", errno.EPERM): _LOCKED,
+    ("check_maps", errno.EINVAL): "the runtime is in that user namespace itself",
     ("clone", errno.ENOSPC): "a limit in /proc/sys/user is reached, or no CPU of the cgroup's cpuset is there",
     ("clone", errno.EAGAIN): "a limit of processes is reached (pids.max, RLIMIT_NPROC)",
     ("clone", errno.E2BIG): "memory limit too low? The init's own first page does not fit",
@@ -82,6 +98,15 @@ _HINTS = {
     ("cgroup_limit", errno.EPERM): "the cgroup is not delegated to the runtime's user",
     ("cgroup_limit", errno.ENODEV): "there is no such device",
     ("cgroup_limit", errno.EOPNOTSUPP): "the device or the kernel does not support it",
+}
+
+# Why a user namespace may not mount a file system, by its type (mount_too_revealing() and the *_init_fs_context of the
+# kernel's sources).
+_REFUSED = {
+    "proc": "it takes a new pid namespace, and a /proc of the runtime's over which nothing is mounted; or bind it",
+    "sysfs": "it takes a new network namespace, and a /sys of the runtime's over which nothing is mounted; or bind it",
+    "mqueue": "it takes a new ipc namespace",
+    "cgroup2": "it takes a new cgroup namespace",
 }
 
 # The cure for a refused write to a control file, by the begin of the file's name and errno; the first that fits.
@@ -118,9 +143,13 @@ def of_init(step: Step | None, error: int, detail: str, cgroup: str = "", words:
         detail = f'error mounting "{step.arg("source")}" to rootfs at "{step.arg("target")}": {detail}'
     elif step.kind == "container_hook":
         detail = f"error running {step.arg('hook')} hook #{step.arg('index')}: {detail}"
-    return PyruncError(
-        words + detail, step=step.kind, pointer=step.pointer, errno=error, hint=_HINTS.get((step.kind, error), "")
-    )
+    return PyruncError(words + detail, step=step.kind, pointer=step.pointer, errno=error, hint=_hint(step, error))
+
+
+def _hint(step: Step, error: int) -> str:
+    if step.kind == "mount" and error == errno.EPERM:
+        return _REFUSED.get(str(step.arg("fstype")), "")
+    return _HINTS.get((step.kind, error), "")
 
 
 def _signal_named(detail: str) -> str:

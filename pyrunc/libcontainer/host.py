@@ -11,9 +11,19 @@ import posix
 from ..report import PyruncError
 from .sysfiles import read_file
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    IdMap = tuple[tuple[int, int, int], ...]
+
 # cgroup.kill and mount_setattr's MOUNT_ATTR_NOSYMFOLLOW came with 5.14: the youngest things that pyrunc relies on.
 MINIMUM_KERNEL = (5, 14)
 MACHINES = ("x86_64", "aarch64")
+
+# The maps of the initial user namespace.
+_ALL_IDS = ((0, 0, 4294967295),)
+
+# Where distributions put newuidmap and newgidmap, for a PATH that does not say.
+_TOOL_DIRECTORIES = ("/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin", "/run/wrappers/bin")
 
 # Where the cgroup2 hierarchy is looked for, in this order, before the mount table is read:
 # alone, or beside the version 1 hierarchies as systemd's hybrid mode mounts it.
@@ -42,11 +52,14 @@ class HostFacts:
     kernel: its version as (major, minor).
     machine: `x86_64` or `aarch64`, uname's word.
     in_userns: the runtime itself runs in a user namespace other than the initial one.
+    uid_map, gid_map: the maps of the runtime's user namespace as (id in it, id in its parent, size).
+    newuidmap, newgidmap: absolute paths of the programs that map the ids which /etc/subuid and /etc/subgid give to
+        this user; "" where they are missing, and for root, who needs none.
     cgroup_mount: where the cgroup2 hierarchy is mounted; "" where it is not.
     cgroup_pure: cgroup_mount is /sys/fs/cgroup itself.
     cgroup_self: the runtime's own cgroup in that hierarchy, "/…"; "" where there is none.
     controllers: the controllers that the hierarchy's root offers, in the kernel's order.
-    cgroup_writable: the runtime may make cgroups beside its own.
+    cgroup_writable: the runtime may make cgroups beside its own and put processes of its own cgroup into them.
     cap_last_cap: the number of the last capability that the kernel knows.
     setgroups: the runtime's user namespace allows setgroups(2).
     kcore: /proc/kcore is there.
@@ -62,12 +75,16 @@ class HostFacts:
         "controllers",
         "egid",
         "euid",
+        "gid_map",
         "in_userns",
         "kcore",
         "kernel",
         "machine",
+        "newgidmap",
+        "newuidmap",
         "setgroups",
         "systemd",
+        "uid_map",
     )
 
     def __init__(
@@ -78,6 +95,10 @@ class HostFacts:
         kernel: tuple[int, int] = MINIMUM_KERNEL,
         machine: str = "x86_64",
         in_userns: bool = False,
+        uid_map: IdMap = _ALL_IDS,
+        gid_map: IdMap = _ALL_IDS,
+        newuidmap: str = "",
+        newgidmap: str = "",
         cgroup_mount: str = "/sys/fs/cgroup",
         cgroup_pure: bool = True,
         cgroup_self: str = "/",
@@ -93,6 +114,10 @@ class HostFacts:
         self.kernel = kernel
         self.machine = machine
         self.in_userns = in_userns
+        self.uid_map = uid_map
+        self.gid_map = gid_map
+        self.newuidmap = newuidmap
+        self.newgidmap = newgidmap
         self.cgroup_mount = cgroup_mount
         self.cgroup_pure = cgroup_pure
         self.cgroup_self = cgroup_self
@@ -116,16 +141,23 @@ def gather() -> HostFacts:
         raise PyruncError(f"the machine {uname.machine} is not supported: pyrunc runs on {' and '.join(MACHINES)}")
     mount, controllers = _find_cgroup2()
     cgroup_self = own_cgroup(_proc_file("/proc/self/cgroup")) if mount else ""
+    euid = posix.geteuid()
+    uid_map = _proc_file("/proc/self/uid_map")
+    nested = in_userns(uid_map)
     return HostFacts(
-        euid=posix.geteuid(),
+        euid=euid,
         egid=posix.getegid(),
         kernel=kernel,
         machine=uname.machine,
-        in_userns=in_userns(_proc_file("/proc/self/uid_map")),
+        in_userns=nested,
+        uid_map=id_map(uid_map) if nested else _ALL_IDS,
+        gid_map=id_map(_proc_file("/proc/self/gid_map")) if nested else _ALL_IDS,
+        newuidmap=_find_tool("newuidmap") if euid else "",
+        newgidmap=_find_tool("newgidmap") if euid else "",
         cgroup_mount=mount,
         cgroup_pure=mount == _CGROUP_MOUNTS[0],
         cgroup_self=cgroup_self,
-        cgroup_writable=bool(mount) and posix.access(mount + cgroup_self.rpartition("/")[0], posix.W_OK),
+        cgroup_writable=bool(mount) and _is_delegated(mount + cgroup_self.rpartition("/")[0], bool(euid) or nested),
         controllers=controllers,
         cap_last_cap=int(_proc_file("/proc/sys/kernel/cap_last_cap")),
         setgroups=_proc_file("/proc/self/setgroups").strip() != "deny",
@@ -148,6 +180,36 @@ def in_userns(uid_map: str) -> bool:
     """Whether this /proc/self/uid_map is not of the initial user namespace, where every id is mapped to itself
     (user_namespaces(7))."""
     return uid_map.split() != ["0", "0", "4294967295"]
+
+
+def id_map(text: str) -> IdMap:
+    """A /proc/PID/uid_map or gid_map as (id inside, id outside, size), in its order (user_namespaces(7))."""
+    words = [int(word) for word in text.split()]
+    return tuple(zip(words[::3], words[1::3], words[2::3], strict=True))
+
+
+def _find_tool(name: str) -> str:
+    """The program of this name in PATH, or where it usually is; "" where it is in neither.
+
+    Relative entries of PATH are left out: they would lead into a bundle.
+    """
+    path = posix.environ.get(b"PATH", b"").decode("utf-8", "surrogateescape")
+    for directory in (*path.split(":"), *_TOOL_DIRECTORIES):
+        file = f"{directory}/{name}"
+        if directory.startswith("/") and posix.access(file, posix.X_OK):
+            return file
+    return ""
+
+
+def _is_delegated(directory: str, rootless: bool) -> bool:
+    """Whether this process may make cgroups in a cgroup, and move into them from one beside them.
+
+    For all but root the second takes the right to write cgroup.procs of the nearest cgroup above both, which is this
+    one (cgroups(7), "Cgroups delegation").
+    """
+    if not posix.access(directory, posix.W_OK):
+        return False
+    return not rootless or posix.access(directory + "/cgroup.procs", posix.W_OK)
 
 
 def own_cgroup(proc_cgroup: str) -> str:

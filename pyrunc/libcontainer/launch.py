@@ -216,6 +216,8 @@ def launch(
         for warning in plan.warnings:
             log.warning(warning)
         if log.debugging():
+            for note in plan.notes:
+                log.debug(f"plan of {options.id}: {note}")
             for step in plan.steps():
                 log.debug(f"plan of {options.id}: {step.actor}: {step.kind} {step.pointer}".rstrip())
         carry_out(launched, plan.prepare)

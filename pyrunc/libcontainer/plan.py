@@ -63,9 +63,10 @@ class LaunchPlan:
         "seccomp" (whose listener the runtime takes without a word to the init).
     terminal: whether the process gets a pty.
     warnings: what the configuration asks for and does not get, where the specification wants a warning only.
+    notes: what the facts of the host have decided, where no step shows it.
     """
 
-    __slots__ = ("init", "prepare", "served", "terminal", "warnings")
+    __slots__ = ("init", "notes", "prepare", "served", "terminal", "warnings")
 
     def __init__(
         self,
@@ -74,12 +75,14 @@ class LaunchPlan:
         served: dict[str, tuple[Step, ...]],
         terminal: bool = False,
         warnings: tuple[str, ...] = (),
+        notes: tuple[str, ...] = (),
     ) -> None:
         self.prepare = prepare
         self.init = init
         self.served = served
         self.terminal = terminal
         self.warnings = warnings
+        self.notes = notes
 
     def steps(self) -> Iterator[Step]:
         """Every step in the order in which it happens: served steps stand behind the request they answer."""

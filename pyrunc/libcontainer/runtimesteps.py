@@ -256,6 +256,12 @@ def _open_cgroup(launched: Launched, cgroup: str) -> int:
         raise PyruncError(f"can't open cgroup {cgroup}", errno=error.errno or 0) from error
 
 
+def _check_maps(launched: Launched, slot: str, uids: tuple[str, ...], gids: tuple[str, ...]) -> None:
+    from . import userns
+
+    userns.check(launched.slots[slot], uids, gids)
+
+
 def _clone(launched: Launched, flags: int, cgroup: str, join: tuple[str, ...]) -> None:
     plan, slots = launched.plan, launched.slots
     if launched.cgroup_fd < 0:
@@ -314,6 +320,12 @@ def _write_map(launched: Launched, file: str, lines: tuple[str, ...]) -> None:
     from . import userns
 
     userns.write_map(launched.pid, file, lines)
+
+
+def _map_by_tool(launched: Launched, path: str, file: str, lines: tuple[str, ...]) -> None:
+    from . import idtools
+
+    idtools.write_map(path, launched.pid, file, lines)
 
 
 def _write_setgroups(launched: Launched, value: str) -> None:
@@ -432,8 +444,10 @@ HANDLERS: dict[str, Callable[..., None]] = {
     "make_idmap": _make_idmap,
     "open_mapped_source": _open_mapped_source,
     "open_namespace": _open_namespace,
+    "check_maps": _check_maps,
     "clone": _clone,
     "write_map": _write_map,
+    "map_by_tool": _map_by_tool,
     "write_setgroups": _write_setgroups,
     "prlimit": _prlimit,
     "set_scheduler": _set_scheduler,

@@ -1,11 +1,11 @@
 """`pyrunc plan`: a launch plan as a table, as a tree, as JSON, and what differs between two. Cold.
 
-The JSON has these keys, which stay: `terminal`, `warnings` (texts), and `steps`, one object each with
-`number` (from 1, in the order in which things happen), `phase`, `actor` (`runtime` or `init`), `kind`, `call` (the
-kernel's), `does` (a sentence), `args` (the kind's fields by name, as stepkinds.py has them), `pointer` (JSON pointer
-of the cause in config.json, "" for none), `serves` (the request of init that the step answers, or ""), `level` (0, or
-n where the step is an alternative to the one of level n - 1 before it) and `onErrno` (the errors, by name, on which
-the next level is tried).
+The JSON has these keys, which stay: `terminal`, `notes` (what the host has decided) and `warnings` (texts), and
+`steps`, one object each with `number` (from 1, in the order in which things happen), `phase`, `actor` (`runtime` or
+`init`), `kind`, `call` (the kernel's), `does` (a sentence), `args` (the kind's fields by name, as stepkinds.py has
+them), `pointer` (JSON pointer of the cause in config.json, "" for none), `serves` (the request of init that the step
+answers, or ""), `level` (0, or n where the step is an alternative to the one of level n - 1 before it) and `onErrno`
+(the errors, by name, on which the next level is tried).
 """
 
 from __future__ import annotations
@@ -95,8 +95,12 @@ def table(plan: LaunchPlan) -> str:
             for column, (cell, width) in enumerate(zip(line[:-1], widths, strict=True))
         ]
         out.append("  ".join([*cells, line[-1]]).rstrip())
-    out.extend([f"warning: {warning}" for warning in plan.warnings])
+    out.extend(_remarks(plan))
     return "\n".join(out) + "\n"
+
+
+def _remarks(plan: LaunchPlan) -> list[str]:
+    return [f"note: {note}" for note in plan.notes] + [f"warning: {warning}" for warning in plan.warnings]
 
 
 def tree(plan: LaunchPlan) -> str:
@@ -115,14 +119,16 @@ def tree(plan: LaunchPlan) -> str:
         if step.pointer:
             words.append(f"<- {step.pointer}")
         out.append(indent + "  ".join(words))
-    out.extend([f"warning: {warning}" for warning in plan.warnings])
+    out.extend(_remarks(plan))
     return "\n".join(out) + "\n"
 
 
 def as_json(plan: LaunchPlan) -> str:
     """The plan as JSON text, indented; the module's documentation tells the keys."""
     steps = [_object(row) for row in rows(plan)]
-    value = {"terminal": plan.terminal, "warnings": list(plan.warnings), "steps": steps}
+    value = {
+        "terminal": plan.terminal, "notes": list(plan.notes), "warnings": list(plan.warnings), "steps": steps,
+    }  # fmt: skip
     return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 

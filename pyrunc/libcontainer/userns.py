@@ -9,6 +9,7 @@ import posix
 from .. import native
 from ..report import PyruncError
 from . import procfs
+from .sysfiles import read_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
 
 _POINTERS = {"uid_map": "/linux/uidMappings", "gid_map": "/linux/gidMappings"}
 _CAPABILITIES = {"uid_map": "CAP_SETUID", "gid_map": "CAP_SETGID"}
+
+
+NO_TOOL = (
+    "; newuidmap and newgidmap can map more, and are not in PATH (package uidmap of Debian, shadow-utils of Fedora)"
+)
 
 
 def write_map(pid: int, file: str, lines: Sequence[str]) -> None:
@@ -34,7 +40,9 @@ def write_map(pid: int, file: str, lines: Sequence[str]) -> None:
 
 def _hint(file: str, error: OSError) -> str:
     if error.errno == errno.EPERM:
-        return f"without {_CAPABILITIES[file]} only one id, the caller's own, can be mapped"
+        hint = f"without {_CAPABILITIES[file]} only one id, the caller's own, can be mapped"
+        # With them the plan would have had an alternative, which fails with its own words.
+        return hint + NO_TOOL if posix.geteuid() else hint
     if error.errno == errno.EINVAL:
         return "the ranges must not overlap, and host ids must be mapped in the runtime's own user namespace"
     return ""
@@ -52,6 +60,29 @@ def write_setgroups(pid: int, value: str) -> None:
         raise PyruncError(
             f"writing {value} to /proc/{pid}/setgroups", pointer="/linux/gidMappings", errno=error.errno or 0
         ) from error
+
+
+def check(namespace: int, uids: Sequence[str], gids: Sequence[str]) -> None:
+    """See that the user namespace behind a descriptor has these maps, in whatever order.
+
+    uids, gids: `CONTAINER_ID HOST_ID SIZE` each, host ids as the runtime's own namespace numbers them; none is no
+    claim. Raises PyruncError with the pointer of the mappings that are others, OSError where it can't be entered.
+    """
+    pid = native.fork_user_namespace(namespace)
+    try:
+        for file, lines in (("uid_map", uids), ("gid_map", gids)):
+            real = [" ".join(line.split()) for line in read_file(f"/proc/{pid}/{file}").splitlines()]
+            if lines and sorted(real) != sorted(lines):
+                # Wording of runc.
+                raise PyruncError(
+                    "user namespaces enabled, but both namespace path and non-matching mapping specified "
+                    "-- you may only provide one",
+                    pointer=_POINTERS[file],
+                    hint="the namespace has " + ", ".join(real),
+                )
+    finally:
+        posix.kill(pid, _signal.SIGKILL)
+        posix.waitpid(pid, 0)
 
 
 def make(uids: Sequence[str], gids: Sequence[str]) -> int:

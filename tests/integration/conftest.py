@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import host
 from tests.support.bundle import BUSYBOX, Bundle, make_rootfs
+from tests.support.rootless import Delegated, RootlessRuntime, reachable
 from tests.support.runtime import Runtime
 
 CLONE_NEWNS = 0x00020000
@@ -99,3 +101,29 @@ def host_mount(runtime: Runtime) -> Iterator[Callable[..., Path]]:
     yield mount
     for path in reversed(made):
         subprocess.run(["umount", "-l", str(path)], check=True)
+
+
+@pytest.fixture
+def rootless(session_directory: Path, rootfs_template: Path, private_mounts: None) -> Iterator[RootlessRuntime]:
+    """The runtime's command, run by an ordinary user. When the test ends nothing may be left of its containers."""
+    work = Path(tempfile.mkdtemp(prefix="pt", dir=session_directory))
+    work.chmod(0o755)
+    value = RootlessRuntime(work, rootfs_template)
+    reason = reachable(value)
+    if reason:
+        pytest.skip(reason)
+    yield value
+    value.close()
+    shutil.rmtree(work, ignore_errors=True)
+
+
+@pytest.fixture
+def delegated(rootless: RootlessRuntime) -> Iterator[Delegated]:
+    """A cgroup that is delegated to the user; his commands start below it."""
+    if not host.cgroup2_mount():
+        pytest.skip("needs a cgroup2 hierarchy")
+    value = Delegated(rootless)
+    yield value
+    for id in rootless.ids:
+        rootless("delete", "--force", id)
+    value.remove()

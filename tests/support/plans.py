@@ -104,9 +104,33 @@ def _rootless() -> LaunchPlan:
     spec = rootless_example()
     for kind in ("uid", "gid"):
         spec["linux"][kind + "Mappings"] = [{"containerID": 0, "hostID": 1000, "size": 1}]
-    spec["process"]["user"] = {"uid": 0, "gid": 0, "additionalGids": [27]}
     spec["process"]["oomScoreAdj"] = 100
     return compiled(spec, HostFacts(euid=1000, egid=1000, cgroup_self="/user.slice/shell", cgroup_writable=False))
+
+
+def _rootless_subordinate() -> LaunchPlan:
+    """With ids of /etc/subuid and a delegated cgroup."""
+    spec = with_linux("pid", "user", "cgroup", resources={"pids": {"limit": 100}})
+    for kind in ("uid", "gid"):
+        spec["linux"][kind + "Mappings"] = [
+            {"containerID": 0, "hostID": 1000, "size": 1},
+            {"containerID": 1, "hostID": 100000, "size": 65536},
+        ]
+    spec["mounts"] = [
+        {"destination": "/dev/pts", "type": "devpts", "source": "devpts", "options": ["gid=5"]},
+        {"destination": "/sys", "type": "sysfs", "source": "sysfs"},
+        {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup"},
+    ]
+    spec["process"]["user"] = {"uid": 33, "gid": 33, "additionalGids": [27]}
+    facts = HostFacts(
+        euid=1000,
+        egid=1000,
+        newuidmap="/usr/bin/newuidmap",
+        newgidmap="/usr/bin/newgidmap",
+        cgroup_self="/user.slice/app.slice/run.scope",
+        controllers=("cpu", "memory", "pids"),
+    )
+    return compiled(spec, facts)
 
 
 def _joined() -> LaunchPlan:
@@ -185,7 +209,10 @@ def _nested() -> LaunchPlan:
         {"destination": "/sys", "type": "sysfs"},
         {"destination": "/sys/fs/cgroup", "type": "cgroup2"},
     ]
-    facts = HostFacts(in_userns=True, setgroups=False, cgroup_writable=False, kcore=False)
+    own = ((0, 1000, 1),)
+    facts = HostFacts(
+        in_userns=True, uid_map=own, gid_map=own, setgroups=False, cgroup_writable=False, kcore=False
+    )
     return compiled(spec, facts, no_pivot=True, no_new_keyring=True)
 
 
@@ -370,6 +397,7 @@ CASES: dict[str, Callable[[], LaunchPlan]] = {
     "default": _default,
     "create-terminal": _create,
     "rootless": _rootless,
+    "rootless-subordinate-ids": _rootless_subordinate,
     "joined-namespaces": _joined,
     "hooks": _hooks,
     "mounts": _mounts,

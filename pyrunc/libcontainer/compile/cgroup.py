@@ -20,8 +20,8 @@ RESOURCES = "/linux/resources"
 def compile_cgroup(context: Context) -> None:
     """Make the container's cgroup, set its limits, give it to its owner and attach its device rules.
 
-    A rootless container whose config names no cgroup gets none where the runtime may not make one, as with runc.
-    Raises PyruncError, where there is no cgroup2 hierarchy too.
+    A rootless container whose config names no cgroup gets none where the runtime may not make one, as with runc: it
+    stays in the runtime's own. Raises PyruncError, where there is no cgroup2 hierarchy too.
     """
     manager = context.options.cgroup_manager
     if manager == "systemd":
@@ -31,9 +31,10 @@ def compile_cgroup(context: Context) -> None:
         return
     spec_path = context.linux.get("cgroupsPath") or ""
     resources = context.linux.get("resources") or {}
-    if manager == "disabled" or (_rootless(context) and not spec_path and not context.facts.cgroup_writable):
+    if manager == "disabled" or (context.rootless and not spec_path and not context.facts.cgroup_writable):
         if is_limited(resources):
             _refuse_limits(context, resources)
+        _note_none(context)
         return
     context.cgroup = path_for(spec_path, context.options.id, context.facts)
     context.before("cgroup_create", context.cgroup, pointer="/linux/cgroupsPath" if spec_path else "")
@@ -108,6 +109,16 @@ def _refuse_limits(context: Context, resources: dict[str, Any]) -> None:
         )
 
 
+def _note_none(context: Context) -> None:
+    reason = "the cgroup manager is disabled"
+    if context.options.cgroup_manager != "disabled":
+        reason = "this user may not make one beside the runtime's"
+    context.notes.append(f"no cgroup: {reason}")
+    if not context.new("pid"):
+        # Nothing then holds all of its processes together.
+        context.warnings.append("without a cgroup and without a pid namespace not all processes can be killed")
+
+
 def _owner(context: Context) -> int:
     """The user, as the runtime numbers it, that the container's cgroup is to belong to (config-linux.md, "Cgroup
     ownership"): the process's, where it has a cgroup namespace of its own and a cgroup mount to write to.
@@ -134,15 +145,15 @@ def _has_writable_cgroup(context: Context) -> bool:
     return False
 
 
-def _rootless(context: Context) -> bool:
-    """Whether the cgroup is made as far as the runtime's rights go: `--rootless`, or by the runtime's user."""
-    if context.options.rootless is not None:
-        return context.options.rootless
-    return context.facts.euid != 0 or context.facts.in_userns
+def shows_the_hosts(context: Context) -> bool:
+    """Whether a cgroup mount in a rootless container shows cgroups that are the host's, or its user's: without a cgroup
+    namespace all of them, without a cgroup of its own the runtime's. Some of them that user may write to."""
+    return context.rootless and (not context.has("cgroup") or not context.cgroup)
 
 
 def bind_source(context: Context) -> str:
-    """What stands in for a cgroup2 mount that the kernel refuses; "" where there is no hierarchy.
+    """What stands in for a cgroup2 mount that the kernel refuses; "" where there is no hierarchy, or the runtime's own
+    cgroup is above what it can see of it (cgroup_namespaces(7)).
 
     With a cgroup namespace it is the namespace's root, the container's own cgroup; without one the whole
     hierarchy is what a cgroup2 mount would show.
@@ -150,4 +161,6 @@ def bind_source(context: Context) -> str:
     facts = context.facts
     if not facts.cgroup_mount or not context.has("cgroup"):
         return facts.cgroup_mount
+    if not context.cgroup and facts.cgroup_self.startswith("/.."):
+        return ""
     return context.cgroup or facts.cgroup_mount + facts.cgroup_self.rstrip("/")

@@ -32,6 +32,9 @@ class Context:
     linux, process: the spec's objects of these names.
     namespaces: linux.namespaces by type; `new(type)` and `has(type)` ask it.
     userns: the container's process is in another user namespace than the runtime.
+    rootless: what `--rootless` says, else whether the runtime is not the host's root: then the cgroup is made as far as
+        its rights go, as by runc.
+    notes: what the facts of the host have decided, for `pyrunc plan` and the log.
     rootfs: absolute path of the root file system.
     cgroup: absolute directory of the container's cgroup; "" where it gets none.
     """
@@ -42,11 +45,13 @@ class Context:
         "init",
         "linux",
         "namespaces",
+        "notes",
         "options",
         "phase",
         "prepare",
         "process",
         "rootfs",
+        "rootless",
         "served",
         "spec",
         "userns",
@@ -61,6 +66,8 @@ class Context:
         self.process: dict[str, Any] = spec["process"]
         self.namespaces = _namespaces(self.linux)
         self.userns = "user" in self.namespaces
+        judged = facts.euid != 0 or facts.in_userns
+        self.rootless = judged if options.rootless is None else options.rootless
         self.rootfs = clean(self.from_bundle(spec["root"]["path"]))
         self.cgroup = ""
         self.phase = "namespaces"
@@ -68,6 +75,7 @@ class Context:
         self.init: list[Step] = []
         self.served: dict[str, list[Step]] = {}
         self.warnings: list[str] = []
+        self.notes: list[str] = []
 
     @property
     def is_exec(self) -> bool:
@@ -119,6 +127,7 @@ class Context:
             {what: tuple(steps) for what, steps in self.served.items()},
             bool(self.process.get("terminal")),
             tuple(self.warnings),
+            tuple(self.notes),
         )
 
 

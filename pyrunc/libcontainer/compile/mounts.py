@@ -163,22 +163,35 @@ def _check_file_system(mount: Mount, context: Context) -> None:
                 "remount changes the flags of the mount only, not the options of its file system",
                 pointer=mount.pointer + "/options",
             )
-    elif context.facts.euid != 0 and context.new("user"):
+    elif _knows_ids(context):
         for index, word in options.data:
             _check_owner(mount, index, word, context)
 
 
+def _knows_ids(context: Context) -> bool:
+    """Whether an unprivileged runtime knows which ids are mapped where the mounts are made: in a new user namespace, or
+    in its own. What the host's root mounts is left to the kernel, as by runc."""
+    facts = context.facts
+    return (facts.euid != 0 or facts.in_userns) and (context.new("user") or not context.userns)
+
+
 def _check_owner(mount: Mount, index: int, word: str, context: Context) -> None:
-    """A rootless container's uid= and gid= must be ids that its user namespace has; the kernel's EINVAL says less."""
+    """The ids of uid= and gid= must be mapped in the user namespace of the mount; the kernel's EINVAL says less."""
     kind, _, value = word.partition("=")
     if kind not in ("uid", "gid") or not value.isdigit():
         return
-    for entry in context.linux[kind + "Mappings"]:
-        if entry["containerID"] <= int(value) < entry["containerID"] + entry["size"]:
-            return
+    if context.userns:
+        ranges = [(entry["containerID"], entry["size"]) for entry in context.linux[kind + "Mappings"]]
+    else:
+        outer = context.facts.uid_map if kind == "uid" else context.facts.gid_map
+        ranges = [(first, size) for first, _, size in outer]
+    if any(first <= int(value) < first + size for first, size in ranges):
+        return
+    # Wording of runc.
     raise PyruncError(
         f"cannot specify {word} mount option for rootless container: {kind} {value} is not in the {kind} mappings",
         pointer=f"{mount.pointer}/options/{index}",
+        hint=f"map {kind} {value}, or leave {word} out",
     )
 
 
@@ -233,7 +246,7 @@ def _bind(context: Context, mount: Mount) -> None:
             int(options.bind == 2),
             options.attr_set,
             options.attr_clr | options.implied_clr(locked),
-            options.rattr_set,
+            below,
             options.rattr_clr,
             first,
             _NOT_KEPT,
@@ -241,6 +254,8 @@ def _bind(context: Context, mount: Mount) -> None:
             level=level,
             on_errno=on_errno,
         )
+
+    below = options.rattr_set | _sealed(context, mount)
 
     if mount.id_map:
         add(f"source:{mount.index}", context.userns, 0, ())
@@ -255,6 +270,17 @@ def _bind(context: Context, mount: Mount) -> None:
     else:
         add(None, False, 0, ())
     _more_propagation(context, mount, more)
+
+
+def _sealed(context: Context, mount: Mount) -> int:
+    """What a rootless container's bind of /sys, or of what is above the cgroups in it, gets in all mounts below it.
+
+    "ro" is of one mount, so /sys/fs/cgroup below stayed writable, where cgroups of the user are (CVE-2023-25809).
+    """
+    if not context.rootless or mount.options.bind != 2 or not mount.options.attr_set & MOUNT_ATTR_RDONLY:
+        return 0
+    source = clean(context.from_bundle(mount.source))
+    return MOUNT_ATTR_RDONLY if source in ("/sys", "/sys/fs", "/sys/fs/cgroup") else 0
 
 
 def _unquoted(word: str) -> str:
@@ -340,7 +366,8 @@ def _file_system(context: Context, mount: Mount, kept: list[Mount]) -> None:
 def _bind_sysfs(context: Context, mount: Mount) -> None:
     """The host's /sys, for a user namespace that does not own its network namespace and so may not mount sysfs.
 
-    As a whole, since mounts below it are locked, and read-only, since it shows the host's devices.
+    As a whole, since mounts below it are locked, and all of it read-only: it shows the host's devices, and cgroups of
+    the runtime's user are among what is mounted below (CVE-2023-25809).
     """
     flags = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
     first, _ = _propagation(mount.options)
@@ -351,12 +378,22 @@ def _bind_sysfs(context: Context, mount: Mount) -> None:
 
 def _cgroup(context: Context, mount: Mount) -> None:
     """cgroup2, or where the kernel refuses it (a user namespace that does not own the cgroup namespace, or a
-    hierarchy that version 1 occupies) the host's mount of what it would show."""
+    hierarchy that version 1 occupies) the host's mount of what it would show; for a rootless container nothing, where
+    that can't be reached either."""
     source = cgroup.bind_source(context)
-    on_errno = (errno.EPERM, errno.EBUSY) if source else ()
-    more = _mount(context, mount, mount.options.attr_set, _NOT_KEPT, on_errno)
+    on_errno = (errno.EPERM, errno.EBUSY) if source or context.rootless else ()
+    attributes = mount.options.attr_set
+    if cgroup.shows_the_hosts(context) and not attributes & MOUNT_ATTR_RDONLY:
+        # CVE-2023-25809: what is not the container's is not for it to write to.
+        attributes |= MOUNT_ATTR_RDONLY
+        context.warnings.append(f"{mount.pointer}: mounted read-only, since it shows cgroups that are the host's")
+    more = _mount(context, mount, attributes, _NOT_KEPT, on_errno)
     if source:
+        hidden = (errno.ENOENT,) if context.rootless else ()
         context.add(
-            "bind_cgroup", source, mount.target, mount.options.attr_set, pointer=mount.pointer, level=1
+            "bind_cgroup", source, mount.target, attributes, pointer=mount.pointer, level=1, on_errno=hidden
         )
+    if context.rootless:
+        # CVE-2023-25809: the /sys that is bound there would show the host's.
+        context.add("mask_path", mount.target, pointer=mount.pointer, level=2 if source else 1)
     _more_propagation(context, mount, more)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 from ...report import PyruncError, pointer
 from .constants import CLONE_FLAGS
 
@@ -9,6 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from ..host import IdMap
     from .context import Context
 
 # Made by the init after the clone: a new cgroup namespace's root is the cgroup that the process is in when it is
@@ -32,8 +35,17 @@ def open_joined(context: Context) -> tuple[str, ...]:
         if namespace.path:
             slot = "namespace:" + namespace.type
             context.before("open_namespace", slot, namespace.type, namespace.path, pointer=namespace.pointer + "/path")
+            if namespace.type == "user":
+                _check_maps(context, slot)
             join.append(f"{namespace.type}={slot}")
     return tuple(join)
+
+
+def _check_maps(context: Context, slot: str) -> None:
+    """Mappings beside a user namespace to join must be its own: what the compiler made of them would not hold."""
+    uids, gids = (map_lines(context.linux.get(kind + "Mappings") or []) for kind in ("uid", "gid"))
+    if uids or gids:
+        context.before("check_maps", slot, uids, gids, pointer="/linux/uidMappings" if uids else "/linux/gidMappings")
 
 
 def compile_namespaces(context: Context) -> None:
@@ -60,9 +72,9 @@ def compile_namespaces(context: Context) -> None:
 def _net_devices(context: Context) -> None:
     """Have the devices moved before any hook, which may want to find them.
 
-    Raises PyruncError for an unprivileged runtime, in runc's words.
+    Raises PyruncError for a rootless container, in runc's words.
     """
-    if context.facts.euid != 0:
+    if context.facts.euid != 0 or context.rootless:
         raise PyruncError("network devices are not supported for rootless containers", pointer="/linux/netDevices")
     for name, device in context.linux["netDevices"].items():
         context.serve(
@@ -109,9 +121,43 @@ def _serve_maps(context: Context) -> None:
         # Before the gid map: the kernel lets an unprivileged process write it only so, because dropping a
         # supplementary group could open what is forbidden to that group (CVE-2014-8989).
         context.serve("maps", "write_setgroups", "deny", pointer="/linux/gidMappings")
-    for kind in ("uid", "gid"):
-        lines = map_lines(context.linux[kind + "Mappings"])
-        context.serve("maps", "write_map", kind + "_map", lines, pointer=f"/linux/{kind}Mappings")
+    facts = context.facts
+    for kind, outer, tool in (("uid", facts.uid_map, facts.newuidmap), ("gid", facts.gid_map, facts.newgidmap)):
+        entries = context.linux[kind + "Mappings"]
+        at = f"/linux/{kind}Mappings"
+        if facts.in_userns:
+            _check_outer(kind, entries, outer)
+        # The kernel lets CAP_SETUID or CAP_SETGID write any map, and others one of their own id.
+        by_tool = bool(tool) and not _is_own_id(context, kind)
+        lines = map_lines(entries)
+        context.serve(
+            "maps", "write_map", kind + "_map", lines, pointer=at, on_errno=(errno.EPERM,) if by_tool else ()
+        )
+        if by_tool:
+            context.serve("maps", "map_by_tool", tool, kind + "_map", lines, pointer=at, level=1)
+
+
+def _check_outer(kind: str, entries: list[dict[str, Any]], outer: IdMap) -> None:
+    """Host ids are those of the runtime's own user namespace, and each range must lie in one of its ranges.
+
+    Raises PyruncError; the kernel's EPERM would say less (user_namespaces(7)).
+    """
+    for index, entry in enumerate(entries):
+        first, size = entry["hostID"], entry["size"]
+        if not any(start <= first and first + size <= start + count for start, _, count in outer):
+            has = ", ".join([f"{start}-{start + count - 1}" for start, _, count in outer])
+            raise PyruncError(
+                f"host {kind}s {first}-{first + size - 1} are not mapped in the user namespace that the runtime is in",
+                pointer=f"/linux/{kind}Mappings/{index}",
+                hint=f"it has the {kind}s {has}",
+            )
+
+
+def _is_own_id(context: Context, kind: str) -> bool:
+    """Whether the mappings are the one id of the runtime's own, which it may map without privileges."""
+    entries = context.linux[kind + "Mappings"]
+    own = context.facts.euid if kind == "uid" else context.facts.egid
+    return len(entries) == 1 and bool(entries[0]["size"] == 1 and entries[0]["hostID"] == own)
 
 
 def map_lines(entries: list[dict[str, Any]]) -> tuple[str, ...]:
@@ -125,17 +171,16 @@ UNKNOWN = 2
 
 
 def setgroups_allowed(context: Context) -> int:
-    """Whether the container's process may call setgroups: ALLOWED; DENIED with the single-id map that an unprivileged
-    runtime may write itself (CVE-2014-8989), and where the runtime's own user namespace denies it; UNKNOWN in a
-    user namespace that is joined, which init will ask."""
+    """Whether the container's process may call setgroups: ALLOWED, also with what newgidmap maps; DENIED with the
+    single-id map that an unprivileged runtime may write itself (CVE-2014-8989), and where the runtime's own user
+    namespace denies it; UNKNOWN in a user namespace that is joined, which init will ask."""
     if not context.facts.setgroups:
         return DENIED
     if not context.userns or context.is_exec:
         return ALLOWED  # the facts of an `exec` are those of the container's user namespace
     if not context.new("user"):
         return UNKNOWN
-    maps = context.linux["gidMappings"]
-    return ALLOWED if context.facts.euid == 0 or len(maps) > 1 or maps[0]["size"] > 1 else DENIED
+    return ALLOWED if context.facts.euid == 0 or not _is_own_id(context, "gid") else DENIED
 
 
 def _time_namespace(context: Context) -> None:

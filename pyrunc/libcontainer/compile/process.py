@@ -120,7 +120,15 @@ def _user(context: Context) -> None:
     uid, gid = user.get("uid", 0), user.get("gid", 0)
     groups = tuple([str(group) for group in user.get("additionalGids") or ()])
     allowed = setgroups_allowed(context)
+    _check_ids(context, uid, gid)
     if groups and allowed == DENIED:
+        if context.facts.euid != 0:
+            # Wording of runc.
+            raise PyruncError(
+                "cannot set any additional groups in a rootless container",
+                pointer="/process/user/additionalGids",
+                hint="with one gid mapped, setgroups is denied; map gids of /etc/subgid too, or leave the groups out",
+            )
         context.warnings.append("/process/user/additionalGids: not set, the user namespace denies setgroups")
         groups = ()
     retry = bool(uid or gid or groups)
@@ -130,6 +138,18 @@ def _user(context: Context) -> None:
     context.add("user", uid, gid, groups, allowed, pointer="/process/user")
     if retry:
         context.add("chdir", process["cwd"], pointer="/process/cwd", level=1)
+
+
+def _check_ids(context: Context, uid: int, gid: int) -> None:
+    """In the runtime's own user namespace the process can have the ids that are mapped there; those of a new one are
+    checked with the configuration (checks.py). Raises PyruncError in runc's words."""
+    if context.userns or not context.facts.in_userns:
+        return
+    for kind, number, outer in (("uid", uid, context.facts.uid_map), ("gid", gid, context.facts.gid_map)):
+        if not any(first <= number < first + size for first, _, size in outer):
+            raise PyruncError(
+                f"cannot set{kind} to unmapped {kind} {number} in user namespace", pointer=f"/process/user/{kind}"
+            )
 
 
 def environment(env: list[str]) -> tuple[tuple[str, ...], bool]:

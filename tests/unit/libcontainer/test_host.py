@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -62,6 +63,44 @@ def test_in_userns() -> None:
     assert not host.in_userns("         0          0 4294967295\n")
     assert host.in_userns("         0       1000          1\n")
     assert host.in_userns("0 1000 1\n1 100000 65536\n")
+
+
+def test_id_map() -> None:
+    assert host.id_map("         0       1000          1\n         1     100000      65536\n") == (
+        (0, 1000, 1), (1, 100000, 65536),
+    )  # fmt: skip
+    assert host.id_map("") == ()
+
+
+def test_the_mapping_tools_are_found_in_path_or_where_they_usually_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host, "_TOOL_DIRECTORIES", (str(tmp_path / "usual"),))
+    monkeypatch.chdir(tmp_path)
+    for name in ("first", "second", "usual"):
+        tool = tmp_path / name / "newuidmap"
+        tool.parent.mkdir()
+        tool.touch(0o755)
+
+    def found(path: str) -> str:
+        monkeypatch.setattr(host.posix, "environ", {b"PATH": path.encode()})
+        return host._find_tool("newuidmap").removeprefix(f"{tmp_path}/")
+
+    assert found(f"{tmp_path}/none:{tmp_path}/second:{tmp_path}/first") == "second/newuidmap"
+    assert found("") == "usual/newuidmap"
+    assert found("first:") == "usual/newuidmap", "a relative entry"
+    (tmp_path / "usual/newuidmap").chmod(0o644)
+    assert found("") == ""
+
+
+def test_a_delegated_cgroup_takes_its_cgroup_procs_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    writable = {"/c"}
+    monkeypatch.setattr(host, "posix", SimpleNamespace(W_OK=2, access=lambda path, mode: path in writable))
+    assert host._is_delegated("/c", False)
+    assert not host._is_delegated("/c", True)
+    writable.add("/c/cgroup.procs")
+    assert host._is_delegated("/c", True)
+    assert not host._is_delegated("/d", False)
 
 
 def test_mount_points_come_from_the_mount_table_unescaped() -> None:

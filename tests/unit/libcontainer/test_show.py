@@ -22,6 +22,7 @@ PLAN = LaunchPlan(
     ),
     {"maps": (Step("namespaces", "write_map", ("uid_map", ("0 1 2",)), "/linux/uidMappings"),)},
     warnings=("mind this",),
+    notes=("that is so",),
 )
 
 TREE = f"""\
@@ -38,6 +39,7 @@ rootfs
             symlink: (on EACCES or ENOENT) target="a b" path=/x
 start
     execute: args=sh -c {"x" * 200}  <- /process/args
+note: that is so
 warning: mind this
 """
 
@@ -61,7 +63,7 @@ def test_table() -> None:
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_table_s_columns_are_aligned(name: str) -> None:
-    lines = [line for line in show.table(CASES[name]()).splitlines() if not line.startswith("warning: ")]
+    lines = [line for line in show.table(CASES[name]()).splitlines() if not line.startswith(("note: ", "warning: "))]
     starts = [lines[0].index(heading) for heading in ("ACTOR", "STEP", "CALL", "FIELD")]
     for line in lines[1:]:
         for start in starts:
@@ -72,7 +74,8 @@ def test_the_table_s_columns_are_aligned(name: str) -> None:
 
 def test_json_has_the_keys_that_are_documented() -> None:
     value = json.loads(show.as_json(PLAN))
-    assert list(value) == ["terminal", "warnings", "steps"]
+    assert list(value) == ["terminal", "notes", "warnings", "steps"]
+    assert value["notes"] == ["that is so"]
     assert value["warnings"] == ["mind this"]
     assert value["steps"][4] == {
         "number": 5,

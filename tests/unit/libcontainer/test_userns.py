@@ -82,8 +82,11 @@ def test_a_missing_right_has_a_hint(monkeypatch: pytest.MonkeyPatch) -> None:
         raise PermissionError(errno.EPERM, "operation not permitted")
 
     monkeypatch.setattr(procfs, "write", refuse)
-    with pytest.raises(PyruncError, match="CAP_SETGID only one id"):
-        userns.write_map(7, "gid_map", ["0 0 1"])
+    for uid in (0, 1000):
+        monkeypatch.setattr(userns.posix, "geteuid", lambda uid=uid: uid)
+        with pytest.raises(PyruncError, match="CAP_SETGID only one id") as caught:
+            userns.write_map(7, "gid_map", ["0 0 1"])
+        assert ("newgidmap can map more" in caught.value.hint) is bool(uid)
 
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -100,6 +103,45 @@ def test_a_namespace_without_a_process() -> None:
     fd = userns.make(["0 100000 5", "7 9 1"], ["0 1 1"])
     try:
         assert native.namespace_type(fd) == native.CLONE_NEWUSER
+        assert _children() == before
+    finally:
+        os.close(fd)
+
+
+@ROOT_ONLY
+@pytest.mark.parametrize(
+    ("uids", "gids", "pointer"),
+    [
+        (["0 100000 5", "7 9 1"], ["0 1 1"], ""),
+        (["7 9 1", "0 100000 5"], [], ""),
+        (["0 100000 5"], ["0 1 1"], "/linux/uidMappings"),
+        (["0 100000 5", "7 9 1"], ["0 1 2"], "/linux/gidMappings"),
+    ],
+)
+def test_the_maps_of_a_namespace_are_compared(uids: list[str], gids: list[str], pointer: str) -> None:
+    before = _children()
+    fd = userns.make(["0 100000 5", "7 9 1"], ["0 1 1"])
+    try:
+        if pointer:
+            with pytest.raises(PyruncError, match="both namespace path and non-matching mapping specified") as raised:
+                userns.check(fd, uids, gids)
+            assert raised.value.pointer == pointer
+            assert raised.value.hint == "the namespace has " + ("0 100000 5, 7 9 1" if "uid" in pointer else "0 1 1")
+        else:
+            userns.check(fd, uids, gids)
+        assert _children() == before
+    finally:
+        os.close(fd)
+
+
+@ROOT_ONLY
+def test_the_own_namespace_can_t_be_joined() -> None:
+    fd = os.open("/proc/self/ns/user", os.O_RDONLY)
+    before = _children()
+    try:
+        with pytest.raises(OSError) as raised:
+            userns.check(fd, ["0 0 1"], [])
+        assert raised.value.errno == errno.EINVAL
         assert _children() == before
     finally:
         os.close(fd)

@@ -96,6 +96,61 @@ def test_what_is_bound_where_the_kernel_refuses_the_mount(
     assert values(bind, "source", "target", "attr_set") == (source, "/sys/fs/cgroup", 1)
 
 
+@pytest.mark.parametrize(
+    ("types", "facts", "sealed"),
+    [
+        (["user", "cgroup"], HostFacts(euid=1000), False),
+        (["user", "cgroup"], HostFacts(euid=1000, cgroup_writable=False), True),
+        (["user"], HostFacts(euid=1000), True),
+        ([], HostFacts(in_userns=True), True),
+        (["user"], HostFacts(), False),
+    ],
+)
+def test_a_rootless_container_can_t_write_to_the_host_s_cgroups(
+    types: list[str], facts: HostFacts, sealed: bool
+) -> None:
+    """CVE-2023-25809."""
+    spec = with_linux("pid", *types)
+    spec["mounts"] = [{"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["nosuid"]}]
+    plan = compiled(spec, facts)
+    steps = find(plan, "mount", "bind_cgroup")
+    assert [values(step, "attr_set") for step in steps] == [(3 if sealed else 2,)] * 2
+    assert bool(plan.warnings) is sealed
+    spec["mounts"][0]["options"] = ["ro"]
+    plan = compiled(spec, facts)
+    assert [values(step, "attr_set") for step in find(plan, "mount", "bind_cgroup")] == [(1,), (1,)]
+    assert not plan.warnings
+
+
+def test_what_a_rootless_container_can_t_have_of_the_cgroups_is_hidden() -> None:
+    spec = with_linux("user", "cgroup")
+    spec["mounts"] = CGROUP_MOUNT
+    facts = HostFacts(euid=1000, cgroup_writable=False, cgroup_self="/x")
+    steps = find(compiled(spec, facts), "mount", "bind_cgroup", "mask_path")
+    assert [(step.kind, step.level, step.on_errno) for step in steps] == [
+        ("mount", 0, (errno.EPERM, errno.EBUSY)), ("bind_cgroup", 1, (errno.ENOENT,)), ("mask_path", 2, ()),
+    ]  # fmt: skip
+    facts.cgroup_self = "/../x"  # above the root of the runtime's cgroup namespace
+    steps = find(compiled(spec, facts), "mount", "bind_cgroup", "mask_path")
+    assert [(step.kind, step.level) for step in steps] == [("mount", 0), ("mask_path", 1)]
+
+
+def test_the_plan_says_why_there_is_no_cgroup() -> None:
+    facts = HostFacts(euid=1000, cgroup_writable=False)
+    assert compiled(with_linux("user", "pid"), facts).notes == (
+        "no cgroup: this user may not make one beside the runtime's",
+    )
+    plan = compiled(with_linux("pid"), cgroup_manager="disabled")
+    assert plan.notes == ("no cgroup: the cgroup manager is disabled",)
+    assert compiled(with_linux("pid")).notes == ()
+
+
+def test_without_cgroup_and_pid_namespace_there_is_a_warning() -> None:
+    facts = HostFacts(euid=1000, cgroup_writable=False)
+    assert not compiled(with_linux("user", "pid"), facts).warnings
+    assert "can be killed" in compiled(with_linux("user"), facts).warnings[0]
+
+
 def test_without_a_hierarchy_nothing_stands_in() -> None:
     spec = minimal(mounts=CGROUP_MOUNT)
     plan = compiled(spec, HostFacts(cgroup_mount="", cgroup_self=""), cgroup_manager="disabled")

@@ -266,6 +266,32 @@ def test_owners_that_a_rootless_container_does_not_have(option: str, allowed: bo
     assert find(compiled(spec), "mount")
 
 
+def test_owners_that_the_runtime_s_own_user_namespace_does_not_have() -> None:
+    spec = minimal(mounts=[mount("/m", "gid=5", type="devpts")])
+    facts = HostFacts(in_userns=True, uid_map=((0, 1000, 1),), gid_map=((0, 1000, 5),))
+    with pytest.raises(PyruncError, match="gid 5 is not in the gid mappings"):
+        compiled(spec, facts)
+    facts.gid_map = ((0, 1000, 6),)
+    assert find(compiled(spec, facts), "mount")
+
+
+@pytest.mark.parametrize("source", ["/sys", "/sys/", "/sys/fs", "/sys/fs/cgroup"])
+def test_a_rootless_sys_is_read_only_in_all_its_mounts(source: str) -> None:
+    """CVE-2023-25809: "ro" is of one mount, and the user's cgroups are in another below it."""
+    spec = with_linux("user")
+    spec["mounts"] = [mount("/sys", "rbind", "ro", source=source)]
+    assert values(find(compiled(spec, HostFacts(euid=1000)), "bind")[0], "attr_set", "rattr_set") == (1, 1)
+    assert values(find(compiled(spec, rootless=False), "bind")[0], "attr_set", "rattr_set") == (1, 0)
+    spec["mounts"] = [mount("/sys", "rbind", source=source)]
+    assert values(find(compiled(spec, HostFacts(euid=1000)), "bind")[0], "rattr_set") == (0,)
+
+
+def test_only_what_holds_the_cgroups_is() -> None:
+    spec = with_linux("user")
+    spec["mounts"] = [mount("/m", "rbind", "ro", source="/system")]
+    assert values(find(compiled(spec, HostFacts(euid=1000)), "bind")[0], "rattr_set") == (0,)
+
+
 @pytest.mark.parametrize(("destination", "devices"), [("/dev", False), ("/dev/.", False), ("/dev/x", True)])
 def test_a_dev_of_the_configuration_is_left_as_it_is(destination: str, devices: bool) -> None:
     plan = plan_of(mount(destination, "rbind", source="/dev"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 
 from pyrunc.libcontainer.compile.namespaces import sysctl_path
@@ -10,7 +12,7 @@ from pyrunc.report import PyruncError
 from tests.support.plans import compiled, find, kinds, minimal, values, with_linux
 
 CLONE_NEWNS = 0x20000
-ROOTLESS = HostFacts(euid=1000)
+ROOTLESS = HostFacts(euid=1000, egid=1000)
 ONE_ID = [{"containerID": 0, "hostID": 1000, "size": 1}]
 
 
@@ -66,12 +68,70 @@ def test_an_unprivileged_single_gid_map_denies_setgroups_first() -> None:
         (HostFacts(), ONE_ID),
         (ROOTLESS, [{"containerID": 0, "hostID": 1000, "size": 2}]),
         (ROOTLESS, [*ONE_ID, {"containerID": 1, "hostID": 100000, "size": 1}]),
+        (ROOTLESS, [{"containerID": 0, "hostID": 100000, "size": 1}]),
     ],
 )
 def test_other_maps_leave_setgroups_allowed(facts: HostFacts, gids: list[dict[str, int]]) -> None:
     plan = compiled(with_linux("user", gidMappings=gids), facts)
     assert not find(plan, "write_setgroups")
     assert values(find(plan, "user")[0], "set_groups") == (1,)
+
+
+TOOLS = HostFacts(euid=1000, egid=1000, newuidmap="/t/newuidmap", newgidmap="/t/newgidmap")
+MORE_IDS = [*ONE_ID, {"containerID": 1, "hostID": 100000, "size": 5}]
+
+
+def test_more_than_the_own_id_is_mapped_by_the_tools_where_the_kernel_refuses() -> None:
+    plan = compiled(with_linux("user", uidMappings=MORE_IDS, gidMappings=MORE_IDS), TOOLS)
+    steps = plan.served["maps"]
+    lines = ("0 1000 1", "1 100000 5")
+    assert [(step.kind, step.args, step.level, step.on_errno) for step in steps] == [
+        ("write_map", ("uid_map", lines), 0, (errno.EPERM,)),
+        ("map_by_tool", ("/t/newuidmap", "uid_map", lines), 1, ()),
+        ("write_map", ("gid_map", lines), 0, (errno.EPERM,)),
+        ("map_by_tool", ("/t/newgidmap", "gid_map", lines), 1, ()),
+    ]
+    assert steps[1].pointer == "/linux/uidMappings"
+    assert values(find(plan, "user")[0], "set_groups") == (1,)
+
+
+def test_the_own_id_needs_no_tool() -> None:
+    plan = compiled(with_linux("user", uidMappings=ONE_ID, gidMappings=ONE_ID), TOOLS)
+    assert [(step.kind, step.on_errno) for step in plan.served["maps"]] == [
+        ("write_setgroups", ()), ("write_map", ()), ("write_map", ()),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("outer", "pointer"),
+    [
+        (((0, 1000, 1), (1, 100000, 65536)), ""),
+        (((0, 1000, 1), (1, 100000, 4)), "/linux/uidMappings/1"),
+        (((0, 1000, 3), (3, 100000, 65536)), "/linux/uidMappings/1"),  # the kernel wants it in one range
+    ],
+)
+def test_host_ids_are_those_of_the_runtime_s_own_user_namespace(
+    outer: tuple[tuple[int, int, int], ...], pointer: str
+) -> None:
+    maps = [{"containerID": 0, "hostID": 0, "size": 1}, {"containerID": 1, "hostID": 1, "size": 5}]
+    spec = with_linux("user", uidMappings=maps, gidMappings=maps)
+    facts = HostFacts(in_userns=True, uid_map=outer)
+    if not pointer:
+        assert find(compiled(spec, facts), "write_map")
+        return
+    with pytest.raises(PyruncError, match="host uids 1-5 are not mapped") as caught:
+        compiled(spec, facts)
+    assert caught.value.pointer == pointer
+
+
+def test_mappings_beside_a_joined_user_namespace_are_compared() -> None:
+    spec = minimal()
+    spec["linux"]["namespaces"].append({"type": "user", "path": "/u"})
+    assert not find(compiled(spec), "check_maps")
+    spec["linux"]["uidMappings"] = ONE_ID
+    step = find(compiled(spec), "check_maps")[0]
+    assert (step.args, step.pointer) == (("namespace:user", ("0 1000 1",), ()), "/linux/uidMappings")
+    assert kinds(compiled(spec)).index("check_maps") == kinds(compiled(spec)).index("open_namespace") + 1
 
 
 def test_a_joined_user_namespace_has_its_maps_already() -> None:
@@ -171,6 +231,8 @@ def test_net_devices_of_a_joined_namespace_can_be_found_by_its_path() -> None:
 
 def test_net_devices_take_root() -> None:
     spec = with_linux("network", "user", netDevices={"eth0": {}})
+    with pytest.raises(PyruncError, match="not supported for rootless containers"):
+        compiled(spec, rootless=True)
     with pytest.raises(PyruncError, match="not supported for rootless containers"):
         compiled(spec, HostFacts(euid=1000))
 

@@ -63,6 +63,23 @@ def test_groups_are_not_set_where_setgroups_is_denied() -> None:
     assert not compiled(minimal(), HostFacts(in_userns=True, setgroups=False)).warnings
 
 
+def test_a_user_s_runtime_can_t_set_groups_with_one_gid() -> None:
+    spec = with_process(user={"uid": 0, "gid": 0, "additionalGids": [0]})
+    one = [{"containerID": 0, "hostID": 1000, "size": 1}]
+    spec["linux"].update(namespaces=[{"type": "mount"}, {"type": "user"}], uidMappings=one, gidMappings=one)
+    with pytest.raises(PyruncError, match="cannot set any additional groups in a rootless container") as caught:
+        compiled(spec, HostFacts(euid=1000, egid=1000))
+    assert caught.value.pointer == "/process/user/additionalGids"
+
+
+@pytest.mark.parametrize(("user", "field"), [({"uid": 2, "gid": 0}, "uid"), ({"uid": 1, "gid": 1}, "gid")])
+def test_an_id_that_the_runtime_s_own_user_namespace_does_not_have(user: dict[str, int], field: str) -> None:
+    facts = HostFacts(in_userns=True, uid_map=((0, 1000, 2),), gid_map=((0, 1000, 1),))
+    with pytest.raises(PyruncError, match=f"cannot set{field} to unmapped {field} {user[field]} in user") as caught:
+        compiled(with_process(user=user), facts)
+    assert caught.value.pointer == f"/process/user/{field}"
+
+
 @pytest.mark.parametrize(
     ("user", "retried"),
     [

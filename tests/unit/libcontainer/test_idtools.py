@@ -1,0 +1,91 @@
+"""idtools: what is told to newuidmap and newgidmap, and what is told of their refusals."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from pyrunc.libcontainer import idtools
+from pyrunc.report import PyruncError
+
+LINES = ["0 1000 1", "1 100000 65536"]
+
+
+def tool(folder: Path, script: str, mode: int = 0o4755) -> str:
+    path = folder / "newuidmap"
+    path.write_text("#!/bin/sh\n" + script)
+    path.chmod(mode)
+    return str(path)
+
+
+@pytest.fixture
+def files(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The files that are looked at for a cure."""
+    content = {"/proc/self/status": "Name:\tx\nNoNewPrivs:\t0\n", "/etc/subuid": ""}
+
+    def read_file(path: str) -> str:
+        if path not in content:
+            raise FileNotFoundError(errno.ENOENT, "no such file")
+        return content[path]
+
+    monkeypatch.setattr(idtools, "read_file", read_file)
+    monkeypatch.setattr(idtools, "owner_name", lambda uid: "tester")
+    return content
+
+
+def test_the_tool_gets_the_pid_and_the_map_in_words(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    idtools.write_map(tool(tmp_path, f'echo "$0 $*" > {out}; cat >> {out}'), 77, "uid_map", LINES)
+    assert out.read_text() == f"{tmp_path}/newuidmap 77 0 1000 1 1 100000 65536\n"
+
+
+def test_it_leaves_no_descriptor_and_no_process(tmp_path: Path) -> None:
+    before = os.listdir("/proc/self/fd")
+    idtools.write_map(tool(tmp_path, "exit 0"), 77, "uid_map", LINES)
+    assert os.listdir("/proc/self/fd") == before
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def refusal(path: str, file: str = "uid_map") -> PyruncError:
+    with pytest.raises(PyruncError) as caught:
+        idtools.write_map(path, 77, file, LINES)
+    return caught.value
+
+
+def test_what_it_says_is_the_error(tmp_path: Path, files: dict[str, str]) -> None:
+    error = refusal(tool(tmp_path, "echo 'newuidmap: uid range [0-1) ->' >&2; echo not allowed; exit 1"))
+    assert error.message == "newuidmap: uid range [0-1) -> not allowed"
+    assert error.pointer == "/linux/uidMappings"
+    assert refusal(tool(tmp_path, "exit 3"), "gid_map").message == "newuidmap: exit status 3"
+    assert refusal(tool(tmp_path, "kill -9 $$")).message == "newuidmap: signal: killed"
+    assert refusal(str(tmp_path / "gone")).errno == errno.ENOENT
+
+
+@pytest.mark.parametrize(
+    ("subuid", "hint"),
+    [
+        ("", "/etc/subuid has no range for tester: usermod --add-subuids 100000-165535 tester"),
+        ("other:5:10\n", "/etc/subuid has no range for tester: usermod --add-subuids 100000-165535 tester"),
+        ("tester:100000:65536\nbad\ntester:x:1\ntester:7:0\n", "/etc/subuid gives tester only 100000-165535"),
+    ],
+)
+def test_the_cure_is_in_the_user_s_ranges(tmp_path: Path, files: dict[str, str], subuid: str, hint: str) -> None:
+    files["/etc/subuid"] = subuid
+    assert refusal(tool(tmp_path, "exit 1")).hint == hint
+
+
+def test_ranges_are_known_by_the_user_s_number_too(tmp_path: Path, files: dict[str, str]) -> None:
+    files["/etc/subgid"] = f"tester:5:2\n{os.geteuid()}:100:1\n"
+    assert refusal(tool(tmp_path, "exit 1"), "gid_map").hint == "/etc/subgid gives tester only 5-6 and 100-100"
+    del files["/etc/subgid"]
+    assert refusal(tool(tmp_path, "exit 1"), "gid_map").hint == "/etc/subgid: no such file or directory"
+
+
+def test_a_tool_that_gains_no_privileges(tmp_path: Path, files: dict[str, str]) -> None:
+    assert "neither the setuid bit nor file capabilities" in refusal(tool(tmp_path, "exit 1", 0o755)).hint
+    files["/proc/self/status"] = "Name:\tx\nNoNewPrivs:\t1\n"
+    assert "no_new_privs" in refusal(tool(tmp_path, "exit 1")).hint
