@@ -13,6 +13,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from tests.support import host
+
 # struct seccomp_notif: id, pid, flags, then struct seccomp_data: nr, arch, instruction_pointer, args[6]
 NOTIFICATION = struct.Struct("=QII iIQ6Q")
 # struct seccomp_notif_resp: id, val, error, flags
@@ -57,6 +59,11 @@ class Agent:
         self._socket.close()
         assert not self.failure, self.failure
 
+    def first_state(self) -> dict[str, Any]:
+        """The first state that came. It may be sent before the agent has taken it."""
+        host.wait_for("the first state", lambda: self.states)
+        return self.states[0]
+
     def _readable(self, fd: int) -> bool:
         """Wait for `fd`; false where the agent is to end."""
         return self._end not in select.select([fd, self._end], [], [])[0]
@@ -72,8 +79,8 @@ class Agent:
                     if not part:
                         break
                     data += part
-            self.states.append(json.loads(data))
             self.fds.append(len(fds))
+            self.states.append(json.loads(data))
             thread = threading.Thread(target=self._listen, args=(fds[0],))
             self._threads.append(thread)
             thread.start()
