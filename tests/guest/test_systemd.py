@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +20,20 @@ TESTER = 1000
 INFINITY = str((1 << 64) - 1)
 
 
-def systemctl(*args: str, user: bool = False) -> str:
-    """What systemctl prints; as root it asks the user's systemd as that user."""
-    command = ["systemctl", *(["--user", "-M", "tester@"] if user else []), *args]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+def systemctl(*args: str) -> str:
+    """What systemctl prints."""
+    return subprocess.run(["systemctl", *args], capture_output=True, text=True, check=False).stdout
 
 
-def shown(unit: str, *names: str, user: bool = False) -> dict[str, str]:
+def shown(unit: str, *names: str) -> dict[str, str]:
     """Properties of a unit."""
-    text = systemctl("show", "--property", ",".join(names), "--", unit, user=user)
+    text = systemctl("show", "--property", ",".join(names), "--", unit)
     return dict([line.split("=", 1) for line in text.splitlines()])
 
 
-def is_known(unit: str, user: bool = False) -> bool:
+def is_known(unit: str) -> bool:
     """Whether systemd has the unit in its memory."""
-    return unit in systemctl("list-units", "--all", "--plain", "--no-legend", "--", unit, user=user)
+    return unit in systemctl("list-units", "--all", "--plain", "--no-legend", "--", unit)
 
 
 @pytest.fixture
@@ -363,9 +362,17 @@ class Rootless:
         for mount in bundle.mounts:
             mount["options"] = [option for option in mount.get("options", ()) if option != "gid=5"]
 
-    def __call__(self, *args: str | Path) -> Result:
-        prefix = [*HOST_MOUNTS, *AS_TESTER]
+    def __call__(self, *args: str | Path, inside: Sequence[str] = ()) -> Result:
+        prefix = [*HOST_MOUNTS, *AS_TESTER, *inside]
         return self.runtime(*args, prefix=prefix, env={"XDG_RUNTIME_DIR": f"/run/user/{TESTER}", "HOME": "/tmp"})
+
+    def units(self) -> str:
+        """The units of the test in the user's systemd, as systemctl lists them."""
+        command = ["env", f"XDG_RUNTIME_DIR=/run/user/{TESTER}", "systemctl", "--user", "list-units", "--all"]
+        words = ["--plain", "--no-legend", f"*{self.runtime.token}*"]
+        return subprocess.run(
+            [*HOST_MOUNTS, *AS_TESTER, *command, *words], capture_output=True, text=True, check=True
+        ).stdout
 
 
 @pytest.fixture
@@ -376,8 +383,10 @@ def rootless(systemd: Runtime, bundle: Bundle) -> Iterator[Rootless]:
     made = Rootless(systemd, bundle)
     yield made
     for id in systemd.ids:
-        made("delete", "--force", id)
+        result = made("delete", "--force", id)
+        assert result.code == 0, result
     systemd.ids.clear()
+    assert made.units() == ""
 
 
 def test_the_user_s_systemd(rootless: Rootless) -> None:
@@ -393,6 +402,7 @@ def test_the_user_s_systemd(rootless: Rootless) -> None:
     path = ROOT / host.cgroup_of(state["pid"])[1:]
     assert (path / "memory.max").read_text() == f"{64 * MIB}\n"
     assert (path / "pids.max").read_text() == "9\n"
+    assert unit in rootless.units()
     assert rootless("start", id).code == 0
     # From out of the unit's reach, so that the user may not move a process there himself.
     assert host.cgroup_of("self").endswith("pyrunc-guest.service")
@@ -409,6 +419,25 @@ def test_the_user_s_systemd(rootless: Rootless) -> None:
     assert not path.exists()
 
 
+def test_the_root_of_a_user_namespace_has_the_user_s_systemd(rootless: Rootless) -> None:
+    """As under an engine that makes its own namespace. The bus knows this root as the user outside."""
+    runtime, bundle = rootless.runtime, rootless.bundle
+    unit = placed(runtime, bundle)
+    limited(bundle.without_namespace("user").args("sleep", "1000"), pids={"limit": 9})
+    del bundle.linux["uidMappings"], bundle.linux["gidMappings"]
+    bundle.write()
+    id = runtime.new_id()
+    inside = ["unshare", "--user", "--map-root-user", "--mount"]
+    result = rootless("run", "--detach", "--bundle", bundle.path, id, inside=inside)
+    assert result.code == 0, result
+    pid = runtime.state(id)["pid"]
+    assert host.cgroup_of(pid).endswith(f"/user@{TESTER}.service/user.slice/{unit}")
+    assert (ROOT / host.cgroup_of(pid)[1:] / "pids.max").read_text() == "9\n"
+    result = rootless("delete", "--force", id, inside=inside)
+    assert result.code == 0, result
+    assert not host.is_alive(pid)
+
+
 def test_a_controller_that_the_user_has_not_is_named(rootless: Rootless) -> None:
     runtime, bundle = rootless.runtime, rootless.bundle
     placed(runtime, bundle)
@@ -417,6 +446,7 @@ def test_a_controller_that_the_user_has_not_is_named(rootless: Rootless) -> None
     result = rootless("create", "--bundle", bundle.path, runtime.new_id())
     assert result.code == 1
     assert 'enabling controller \\"io\\"' in result.last_line
+    assert rootless.units() == ""
     assert "not delegated" in result.last_line
 
 

@@ -194,7 +194,7 @@ def test_the_modules_of_the_installation_are_the_only_ones(tree: Path) -> None:
     paths = json.loads(run(python, "-I", "-S", "-c", code).stdout)
     assert not [path for path in paths if "site-packages" in path or "dist-packages" in path]
     names = {path.name for path in (tree / "lib" / "pyrunc" / "modules").iterdir()}
-    assert {"pyrunc", "click", "jsonschema", "_cffi_backend"} <= {name.partition(".")[0] for name in names}
+    assert {"pyrunc", "click", "jeepney", "jsonschema", "_cffi_backend"} <= {name.partition(".")[0] for name in names}
     assert not list((tree / "lib" / "pyrunc" / "modules").glob("*.pth"))
 
 
