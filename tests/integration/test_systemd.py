@@ -160,6 +160,29 @@ def test_a_killed_create_is_swept(runtime: Runtime, fake: FakeSystemd, bundle: B
     assert not (runtime.root / id).exists()
 
 
+@pytest.mark.parametrize("signal", [9, 15])
+@pytest.mark.parametrize("call", ["Get", "Subscribe", "StartTransientUnit", "JobRemoved"])
+def test_a_create_that_ends_while_it_waits_for_systemd(
+    runtime: Runtime, fake: FakeSystemd, bundle: Bundle, call: str, signal: int
+) -> None:
+    fake.silent.add(call)
+    bundle.write()
+    id = runtime.new_id()
+    process = runtime.background("create", "--bundle", bundle.path, id)
+    last = "StartTransientUnit" if call == "JobRemoved" else call
+    host.wait_for("the call", lambda: last in [name for name, _ in fake.calls])
+    if call == "JobRemoved":
+        host.wait_for("the unit", lambda: fake.units)
+    process.send_signal(signal)
+    # Before the launch there is nothing to undo, so that a signal may simply end the command.
+    assert process.wait(30) == (-signal if signal == 9 or call == "Get" else 128 + signal)
+    fake.silent.clear()
+    runtime.assert_nothing_left([f"state directory {id}"])
+    assert runtime("state", id).code == 1
+    runtime.assert_nothing_left()
+    assert fake.units == {}
+
+
 def test_a_delete_without_a_bus_can_be_repeated(runtime: Runtime, fake: FakeSystemd, bundle: Bundle) -> None:
     container = runtime.started(bundle.args("true"))
     container.wait()

@@ -6,9 +6,11 @@ nothing or an error. It runs in a thread; `calls` is what was asked of it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +38,9 @@ class FakeSystemd:
 
     cgroup: its ControlGroup. root: the directory of the hierarchy in which it makes cgroups, None for none.
     units: the properties of the units that there are, by name. failed: those that have failed.
-    silent: methods that get no answer. dropped: methods at which the connection is cut. refused: methods that get an
-    error, (name, text). result: what jobs come to. owner: the uid that the bus tells of systemd.
+    silent: methods that get no answer, signals that are not sent. dropped: methods at which the connection is cut.
+    refused: methods that get an error, (name, text). result: what jobs come to. owner: the uid that the bus tells of
+    systemd.
     """
 
     def __init__(self, path: Path, cgroup: str = "", root: Path | None = None) -> None:
@@ -58,6 +61,7 @@ class FakeSystemd:
         self._listener.bind(str(path))
         self._listener.listen()
         self._serial = 0
+        self._lock = threading.Lock()
         threading.Thread(target=self._accept, daemon=True).start()
 
     @property
@@ -85,7 +89,8 @@ class FakeSystemd:
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
-        with connection:
+        # A command that was killed reads no answer.
+        with connection, contextlib.suppress(BrokenPipeError, ConnectionResetError):
             data = b""
             while b"BEGIN\r\n" not in data:
                 data += connection.recv(4096)
@@ -122,7 +127,7 @@ class FakeSystemd:
             self._send(connection, new_error(message, error[0], "s", (error[1],)))
             return
         signature, body = self._values(method, message.body)
-        if signature == "o":
+        if signature == "o" and "JobRemoved" not in self.silent:
             # As with the real one the job may be over before the answer is there.
             values = (7, body[0], message.body[0], self.result)
             self._send(connection, new_signal(MANAGER, "JobRemoved", "uoss", (6, "/job/6", "other.scope", "failed")))
@@ -154,6 +159,16 @@ class FakeSystemd:
             directory.mkdir(parents=True)
             for pid in properties["PIDs"][1]:
                 (directory / "cgroup.procs").write_text(str(pid))
+            threading.Thread(target=self._watch, args=(unit, directory), daemon=True).start()
+
+    def _watch(self, unit: str, directory: Path) -> None:
+        """A scope ends when there is nothing in it any more."""
+        try:
+            while "populated 1" in (directory / "cgroup.events").read_text():
+                time.sleep(0.05)
+        except OSError:
+            return
+        self._end(unit)
 
     def directory(self, unit: str) -> Path | None:
         """Where a unit's cgroup is; slices in slices are not made up here."""
@@ -162,12 +177,16 @@ class FakeSystemd:
         return self.root / self.cgroup[1:] / self.units[unit]["Slice"][1] / unit
 
     def _end(self, unit: str) -> None:
-        directory = self.directory(unit)
-        del self.units[unit]
-        if directory is None or not directory.exists():
-            return
-        (directory / "cgroup.kill").write_text("1")
-        host.wait_for("the unit's processes to end", lambda: "populated 0" in (directory / "cgroup.events").read_text())
-        while directory not in (self.root, Path("/")):
-            os.rmdir(directory)
-            directory = directory.parent
+        with self._lock:
+            if unit not in self.units:
+                return
+            directory = self.directory(unit)
+            del self.units[unit]
+            if directory is None or not directory.exists():
+                return
+            (directory / "cgroup.kill").write_text("1")
+            events = directory / "cgroup.events"
+            host.wait_for("the unit's processes to end", lambda: "populated 0" in events.read_text())
+            while directory not in (self.root, Path("/")):
+                os.rmdir(directory)
+                directory = directory.parent
