@@ -313,6 +313,8 @@ def _clone(launched: Launched, flags: int, cgroup: str, join: tuple[str, ...]) -
 def _clone_failure(error: native.CloneError, join: tuple[str, ...]) -> str:
     if error.call == "setns":
         return f"joining the {join[error.index].partition('=')[0]} namespace: {error.call}"
+    if error.call == "clone3" and error.errno in (errno.EBUSY, errno.EOPNOTSUPP):
+        return f"error adding pid of the init to cgroups: {error.call}"  # wording of runc
     return error.call
 
 

@@ -462,6 +462,15 @@ def test_cpu_affinity(runtime: Runtime, bundle: Bundle) -> None:
         assert inside(container, "--process", path, "::").split()[-1] == str(expected)
 
 
+@pytest.mark.own("1.1 knows no memory policy")
+def test_the_memory_policy_is_the_container_s(runtime: Runtime, bundle: Bundle) -> None:
+    if not os.path.exists("/proc/self/numa_maps"):
+        pytest.skip("this kernel has no NUMA")
+    bundle.linux["memoryPolicy"] = {"mode": "MPOL_PREFERRED", "nodes": "0", "flags": ["MPOL_F_RELATIVE_NODES"]}
+    container = runtime.started(bundle.args(*SLEEP))
+    assert "prefer=relative:0 " in inside(container, "::", "head", "-n", "1", "/proc/self/numa_maps")
+
+
 @pytest.mark.parametrize("no_new_privileges", [False, True])
 def test_the_seccomp_filter_is_on_it_too(runtime: Runtime, bundle: Bundle, no_new_privileges: bool) -> None:
     bundle.process["noNewPrivileges"] = no_new_privileges

@@ -104,7 +104,7 @@ def _clone(context: Context, target: Target) -> None:
     if target.unit or not target.cgroup or target.only_there:
         context.before("clone", 0, "" if target.unit else target.cgroup, join, pointer=at)
         return
-    context.before("clone", 0, target.cgroup, join, pointer=at, on_errno=(errno.EBUSY, errno.ENOENT))
+    context.before("clone", 0, target.cgroup, join, pointer=at, on_errno=(errno.EBUSY, errno.ENODEV, errno.ENOENT))
     context.before("clone", 0, f"/proc/{target.pid}/cgroup", join, pointer=at, level=1)
 
 
