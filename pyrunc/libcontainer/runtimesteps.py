@@ -82,8 +82,24 @@ def _cgroup_create(launched: Launched, path: str) -> None:
     from .cgroup import files
 
     written = launched.written
-    files.create(path, lambda made: written.record("cgroup" if made == path else "cgroup_parent", path=made))
+    made: list[str] = []
+
+    def record(directory: str) -> None:
+        made.append(directory)
+        written.record("cgroup" if directory == path else "cgroup_parent", path=directory)
+
+    files.create(path, record)
     launched.cgroup_fd = state.open_directory(path)
+    if len(made) > 1:
+        _hand_down(launched, path)
+
+
+def _hand_down(launched: Launched, path: str) -> None:
+    """Have new cgroups above the container's hand out all controllers that they can, as with runc, so that a container
+    without limits has its statistics too. A cgroup that was there hands out what its maker wants."""
+    from .cgroup import controllers
+
+    controllers.enable(path, launched.facts.cgroup_mount, {}, launched.facts.controllers)
 
 
 def _systemd_scope(launched: Launched, unit: str, path: str, manager: str, properties: tuple[str, ...]) -> None:

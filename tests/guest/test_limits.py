@@ -353,11 +353,39 @@ def test_controllers_are_handed_down_to_the_container(runtime: Runtime, bundle: 
     assert set((path / "cgroup.controllers").read_text().split()) == offered
 
 
-def test_without_limits_no_controller_is_enabled(runtime: Runtime, bundle: Bundle) -> None:
+def test_without_limits_the_statistics_are_there_where_the_cgroups_above_are_new(
+    runtime: Runtime, bundle: Bundle
+) -> None:
     bundle.linux["cgroupsPath"] = f"/{runtime.token}/a/b"
     bundle.linux["resources"] = {"devices": [{"allow": True, "access": "rwm"}], "pids": {}, "cpu": {"shares": 0}}
-    runtime.container(bundle)
-    assert (ROOT / runtime.token / "cgroup.subtree_control").read_text().split() == []
+    path = cgroup(runtime.container(bundle))
+    assert number(path / "pids.current") == 1
+    assert number(path / "memory.current") > 0
+    assert (path / "pids.max").read_text() == "max\n"
+    assert set((path / "cgroup.controllers").read_text().split()) == set(hostfacts.gather().controllers)
+
+
+def test_without_limits_a_cgroup_that_was_there_is_left_as_it_is(runtime: Runtime, bundle: Bundle) -> None:
+    above = ROOT / runtime.token
+    above.mkdir()
+    try:
+        bundle.linux["cgroupsPath"] = f"/{runtime.token}/a"
+        container = runtime.container(bundle)
+        assert (above / "cgroup.subtree_control").read_text().split() == []
+        container.delete("--force")
+    finally:
+        above.rmdir()
+
+
+def test_without_limits_what_can_t_be_enabled_is_no_failure(runtime: Runtime, bundle: Bundle) -> None:
+    """A cgroup with processes stands above the new ones."""
+    first = runtime.container(bundle)
+    path = cgroup(first)
+    bundle.linux["cgroupsPath"] = f"/{path.relative_to(ROOT)}/new/below"
+    container = runtime.container(bundle)
+    assert (cgroup(container) / "cgroup.controllers").read_text().split() == []
+    assert (path / "cgroup.type").read_text() == "domain\n"
+    container.delete("--force")
 
 
 @pytest.mark.parametrize("resources", [{"pids": {"limit": 7}}, {"memory": {"limit": 64 * MIB}}])

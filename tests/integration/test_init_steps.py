@@ -527,6 +527,7 @@ def test_names_loopback_and_sysctl(init: Path, rootfs: Path) -> None:
     assert "UP" in out.splitlines()[4]
 
 
+@pytest.mark.skipif(not Path("/proc/self/ns/time").exists(), reason="this kernel has no time namespaces")
 def test_time_namespace(init: Path, rootfs: Path) -> None:
     steps = (
         step("unshare", flags=0x80), step("time_offset", clock="boottime", secs=1_000_000, nanosecs=5),

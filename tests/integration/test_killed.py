@@ -200,6 +200,9 @@ def test_runtime_killed_at_every_step(
     runtime.assert_nothing_left()
 
 
+@pytest.mark.skipif(
+    not Path("/proc/self/syscall").exists(), reason="this kernel does not tell where a process waits (/proc/PID/syscall)"
+)
 def test_runtime_killed_while_init_is_at_every_step(runtime: Runtime, rich: Bundle, faulty_init: Path) -> None:
     """The init stands before step N when its runtime is killed: it ends at once, wherever it is."""
     kinds = plan_of(runtime, rich)[1]

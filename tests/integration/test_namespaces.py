@@ -45,7 +45,8 @@ def test_new_and_inherited(runtime: Runtime, bundle: Bundle, type: str) -> None:
 def test_what_is_not_named_is_inherited(runtime: Runtime, bundle: Bundle) -> None:
     bundle.linux["namespaces"] = [{"type": "mount"}]
     found = inside(runtime, bundle)
-    for file in ("cgroup", "ipc", "net", "pid", "time", "user", "uts"):
+    assert {"cgroup", "ipc", "net", "pid", "user", "uts"} < set(found)
+    for file in set(found) - {"mnt"}:
         assert found[file] == host.namespace("self", file)
     assert found["mnt"] != host.namespace("self", "mnt")
 
