@@ -201,7 +201,7 @@ def test_runtime_killed_at_every_step(
 
 
 @pytest.mark.skipif(
-    not Path("/proc/self/syscall").exists(), reason="this kernel does not tell where a process waits (/proc/PID/syscall)"
+    not Path("/proc/self/syscall").exists(), reason="this kernel has no /proc/PID/syscall, to see where a process waits"
 )
 def test_runtime_killed_while_init_is_at_every_step(runtime: Runtime, rich: Bundle, faulty_init: Path) -> None:
     """The init stands before step N when its runtime is killed: it ends at once, wherever it is."""
