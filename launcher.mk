@@ -18,19 +18,28 @@ LAUNCHER_VERSION := $(word 1,$(LAUNCHER_FACTS))
 LAUNCHER_LIBPL := $(word 4,$(LAUNCHER_FACTS))
 LAUNCHER_ARCHIVE := $(LAUNCHER_LIBPL)/libpython$(LAUNCHER_VERSION).a
 
+comma := ,
+
 # Static where there is a library to link; else shared, which starts the whole interpreter, in three times the time.
 LAUNCHER_LINK ?= $(if $(wildcard $(LAUNCHER_ARCHIVE)),static,shared)
+
+# What depends on the version's own structures: csrc/slim.c and csrc/snapshot.c.
+LAUNCHER_SNAPSHOT ?= $(and $(filter static,$(LAUNCHER_LINK)),$(filter 3.11,$(LAUNCHER_VERSION)))
 
 LAUNCHER_CFLAGS := -std=gnu11 -O2 -Wall -Wextra -Werror -I$(word 2,$(LAUNCHER_FACTS)) -Icsrc
 LAUNCHER_SOURCES := launcher.c importer.c ffi.c json.c native.c prctl.c
 ifeq ($(LAUNCHER_LINK),static)
-# What depends on the version's own structures: csrc/slim.c and generate/deepfreeze.py.
 LAUNCHER_SOURCES += $(if $(filter 3.11,$(LAUNCHER_VERSION)),slim.c)
-LAUNCHER_FREEZE := $(if $(filter 3.11,$(LAUNCHER_VERSION)),--deep)
+LAUNCHER_CFLAGS += -fno-pie
 LAUNCHER_LIBS := -static -no-pie $(LAUNCHER_ARCHIVE) $(wordlist 6,99,$(LAUNCHER_FACTS))
 else
 LAUNCHER_CFLAGS += -DPYRUNC_STDLIB='L"$(word 3,$(LAUNCHER_FACTS))"'
 LAUNCHER_LIBS := $(foreach d,$(word 5,$(LAUNCHER_FACTS)),-L$d -Wl,-rpath,$d) -lpython$(LAUNCHER_VERSION)
+endif
+ifneq ($(LAUNCHER_SNAPSHOT),)
+LAUNCHER_SOURCES += snapshot.c
+LAUNCHER_CFLAGS += -DPYRUNC_SNAPSHOT
+LAUNCHER_LDFLAGS := -Wl,-T,csrc/snapshot.ld $(patsubst %,-Wl$(comma)--wrap=%,malloc calloc realloc free)
 endif
 LAUNCHER_OBJECTS := $(patsubst %.c,$(LAUNCHER_BUILD)/%.o,$(LAUNCHER_SOURCES) frozen.gen.c bindings.gen.c)
 LAUNCHER_MODULES := $(shell find pyrunc -name '*.py')
@@ -42,8 +51,16 @@ launcher:
 	@$(MAKE) --no-print-directory $(LAUNCHER)
 
 # A static glibc warns of functions that would load shared objects (getpwnam …); none of them is reached.
-$(LAUNCHER): $(LAUNCHER_OBJECTS)
-	$(CC) -Wl,--no-warnings -Wl,--gc-sections -o $@ $^ $(LAUNCHER_LIBS)
+LAUNCHER_LINKED := $(LAUNCHER)$(if $(LAUNCHER_SNAPSHOT),.linked)
+$(LAUNCHER_LINKED): $(LAUNCHER_OBJECTS) csrc/snapshot.ld
+	$(CC) -Wl,--no-warnings -Wl,--gc-sections $(LAUNCHER_LDFLAGS) -o $@ $(LAUNCHER_OBJECTS) $(LAUNCHER_LIBS)
+
+# With nothing of who builds it: no environment, no terminal, no time zone.
+ifneq ($(LAUNCHER_SNAPSHOT),)
+$(LAUNCHER): $(LAUNCHER_LINKED)
+	env -i TZ=UTC0 $< < /dev/null > $(LAUNCHER).section
+	objcopy --update-section .snapshot=$(LAUNCHER).section $< $@
+endif
 
 $(LAUNCHER_BUILD)/%.o: csrc/%.c $(wildcard csrc/*.h) launcher.mk | $(LAUNCHER_BUILD)
 	$(CC) $(LAUNCHER_CFLAGS) -c -o $@ $<
@@ -54,7 +71,7 @@ $(LAUNCHER_BUILD)/native.o $(LAUNCHER_BUILD)/frozen.gen.c: $(VENV)/.built
 $(LAUNCHER_BUILD)/%.gen.o: $(LAUNCHER_BUILD)/%.gen.c csrc/importer.h csrc/ffi.h
 	$(CC) $(LAUNCHER_CFLAGS) -c -o $@ $<
 
-$(LAUNCHER_BUILD)/frozen.gen.c: generate/freeze.py generate/deepfreeze.py $(LAUNCHER_MODULES) | $(LAUNCHER_BUILD)
+$(LAUNCHER_BUILD)/frozen.gen.c: generate/freeze.py $(LAUNCHER_MODULES) | $(LAUNCHER_BUILD)
 	$(LAUNCHER_PYTHON) -IS -X no_debug_ranges $< $@ $(LAUNCHER_FREEZE)
 
 $(LAUNCHER_BUILD)/bindings.gen.c: generate/bindings.py csrc/native.h | $(LAUNCHER_BUILD)

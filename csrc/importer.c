@@ -52,8 +52,7 @@ static PyObject *run_frozen(const struct frozen_module *entry, PyObject *name)
         Py_XDECREF(module);
         return NULL;
     }
-    PyObject *code = entry->code != NULL ? Py_NewRef(entry->code)
-                                         : PyMarshal_ReadObjectFromString((const char *)entry->marshalled, entry->size);
+    PyObject *code = PyMarshal_ReadObjectFromString((const char *)entry->marshalled, entry->size);
     PyObject *globals = PyModule_GetDict(module);
     PyObject *done = code == NULL ? NULL : PyEval_EvalCode(code, globals, globals);
     Py_XDECREF(code);
@@ -185,4 +184,15 @@ PyObject *importer_import(const char *name)
     PyObject *module = text == NULL ? NULL : import_absolute(text);
     Py_XDECREF(text);
     return module;
+}
+
+int importer_import_all(void)
+{
+    for (size_t i = 0; i < frozen_module_count; i++) {
+        PyObject *module = frozen_modules[i].kind == FROZEN_COLD ? NULL : importer_import(frozen_modules[i].name);
+        Py_XDECREF(module);
+        if (PyErr_Occurred())
+            return -1;
+    }
+    return 0;
 }

@@ -13,8 +13,7 @@ enum frozen_kind {
 struct frozen_module {
     const char *name;
     enum frozen_kind kind;
-    PyObject *code;                  /* of a module: either this */
-    const unsigned char *marshalled; /* or these */
+    const unsigned char *marshalled; /* a module's code */
     int size;
     PyObject *(*init)(void);
 };
@@ -29,5 +28,8 @@ int importer_install(void (*hand_over)(void));
 
 /* Import a module of the table by its absolute name: a new reference, or NULL with an exception set. */
 PyObject *importer_import(const char *name);
+
+/* Import all that is not FROZEN_COLD. -1 with an exception set on failure. */
+int importer_import_all(void);
 
 #endif

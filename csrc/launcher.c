@@ -7,6 +7,7 @@
  */
 #define _GNU_SOURCE
 #include "importer.h"
+#include "snapshot.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -73,7 +74,7 @@ static void hand_over(void)
 
 /* Start the interpreter's core, for Python's own idea of UTF-8 whatever the locale is. Where libpython is shared the
  * whole interpreter is started: a part of the core's start is hidden there, and so is done by no one else. */
-static PyStatus start(void)
+static PyStatus start_core(void)
 {
     PyPreConfig before;
     PyPreConfig_InitIsolatedConfig(&before);
@@ -113,19 +114,42 @@ static PyObject *list_of_words(int count, char **words)
     return list;
 }
 
+/* Start the interpreter, with our import statement. -1 with an exception set on failure. */
+static int start(void)
+{
+    PyStatus status = start_core();
+    if (PyStatus_Exception(status)) {
+        dprintf(STDERR_FILENO, "pyrunc: can't start: %s\n", status.err_msg);
+        _exit(1);
+    }
+    PyGC_Disable(); /* a command ends before its cycles are worth a collection */
+#ifndef PYRUNC_STDLIB
+    if (_PySignal_Init(0) < 0) /* without this _signal can't be imported; with 1 it would be, for every command */
+        return -1;
+#endif
+    return importer_install(hand_over);
+}
+
+/* The interpreter, by its snapshot or from its beginning. -1 with an exception set on failure. */
+static int wake(void)
+{
+#ifdef PYRUNC_SNAPSHOT
+    if (snapshot_is_made())
+        return snapshot_wake();
+    snapshot_prepare();
+    if (start() < 0 || importer_import_all() < 0)
+        return -1;
+    snapshot_write();
+#else
+    return start();
+#endif
+}
+
 /* pyrunc.main.main(argv); its exit code, or -1 with an exception set. */
 static int run(int argc, char **argv)
 {
-    if (importer_install(hand_over) < 0)
+    if (wake() < 0)
         return -1;
-#ifndef PYRUNC_STDLIB
-    /* As the whole interpreter does: without this _signal can't be imported, and a reader that has gone is an OSError
-     * to explain, not a silent death. _PySignal_Init(1) would do it all, but import _signal for every command. */
-    signal(SIGPIPE, SIG_IGN);
-    signal(SIGXFSZ, SIG_IGN);
-    if (_PySignal_Init(0) < 0)
-        return -1;
-#endif
     PyObject *module = importer_import("pyrunc.main");
     PyObject *words = module == NULL ? NULL : list_of_words(argc, argv);
     PyObject *code = words == NULL ? NULL : PyObject_CallMethod(module, "main", "O", words);
@@ -167,12 +191,11 @@ int main(int argc, char **argv)
     command_line_length = argc;
     if (getcwd(working_directory, sizeof working_directory) == NULL)
         working_directory[0] = '\0';
-    PyStatus status = start();
-    if (PyStatus_Exception(status)) {
-        dprintf(STDERR_FILENO, "pyrunc: can't start: %s\n", status.err_msg);
-        return 1;
-    }
-    PyGC_Disable(); /* a command ends before its cycles are worth a collection */
+#ifndef PYRUNC_STDLIB
+    /* As the whole interpreter does: a reader that has gone is an OSError to explain, not a silent death. */
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
+#endif
     int code = run(argc, argv);
     if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
         signal(SIGINT, SIG_DFL); /* the caller is to see what ended us, as with any program */

@@ -669,6 +669,13 @@ int pyrunc_signalfd(uint64_t mask)
     return result(signalfd(-1, &set, SFD_CLOEXEC));
 }
 
+/* Whether a signal is ignored in this process: 1 or 0. */
+int pyrunc_signal_ignored(int number)
+{
+    struct sigaction action;
+    return sigaction(number, NULL, &action) < 0 ? -errno : action.sa_handler == SIG_IGN;
+}
+
 /* ---- terminals --------------------------------------------------------------------------------------------- */
 
 size_t pyrunc_tty_size(void)

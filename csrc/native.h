@@ -62,6 +62,7 @@ int pyrunc_send(int fd, const char *data, size_t length, const int *fds, int fd_
 int pyrunc_recv(int fd, char *data, size_t size, int *fds, int max_fds, int *fd_count);
 int pyrunc_poll(const int *fds, int count, int readers, int timeout_ms, char *ready);
 int pyrunc_signalfd(uint64_t mask);
+int pyrunc_signal_ignored(int number);
 
 int pyrunc_tty_raw(int fd, char *saved, size_t size);
 int pyrunc_tty_no_onlcr(int fd);

@@ -1,10 +1,9 @@
 """Freeze pyrunc's hot modules: write the launcher's table of modules (csrc/importer.h) as C.
 
 Starting at pyrunc.main, every import statement is followed, those in functions too, and each module that is reached
-is compiled, and written as C data (--deep, for CPython 3.11 only) or marshalled. What is reached must be ours or one
-of EXTENSIONS; anything else is an error that names the line, so a hot module can't come to need what the launcher has
-not. COLD modules end the walk: importing one hands the command over to the ordinary build, so it must happen before
-the command has had an effect.
+is compiled and marshalled. What is reached must be ours or one of EXTENSIONS; anything else is an error that names the
+line, so a hot module can't come to need what the launcher has not. COLD modules end the walk: importing one hands the
+command over to the ordinary build, so it must happen before the command has had an effect.
 
 Run it with the interpreter whose library is linked, since code is read by the same version only, and with
 `-X no_debug_ranges`, since nobody reads the columns of an expression in the launcher.
@@ -20,9 +19,6 @@ from pathlib import Path
 from types import CodeType
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from generate.deepfreeze import PRELUDE, Unsupported, Writer  # noqa: E402
 
 ENTRY = "pyrunc.main"
 
@@ -181,9 +177,8 @@ def compiled(name: str, tree: ast.Module, is_package: bool) -> CodeType:
     return code
 
 
-def table(modules: dict[str, tuple[ast.Module, bool] | None], deep: bool) -> str:
-    """The C source of the table. deep: code as C data, where deepfreeze.py knows how; else marshalled."""
-    writer = Writer()
+def table(modules: dict[str, tuple[ast.Module, bool] | None]) -> str:
+    """The C source of the table."""
     declarations, rows = [], []
     for number, (name, module) in enumerate(sorted(modules.items())):
         if module is None and is_cold(name):
@@ -192,17 +187,11 @@ def table(modules: dict[str, tuple[ast.Module, bool] | None], deep: bool) -> str
             declarations.append(f"PyObject *{EXTENSIONS[name]}(void);")
             rows.append(f'{{.name = "{name}", .kind = FROZEN_EXTENSION, .init = {EXTENSIONS[name]}}}')
         else:
-            row = f'.name = "{name}", .kind = FROZEN_MODULE'
-            code = compiled(name, *module)
-            try:
-                rows.append(f"{{{row}, .code = {writer.reference(code)}}}" if deep else "")
-            except Unsupported:
-                rows.append("")
-            if not rows[-1]:
-                data = marshal.dumps(code)
-                lines = [",".join(map(str, data[at : at + 32])) for at in range(0, len(data), 32)]
-                declarations.append(f"static const unsigned char code_{number}[] = {{\n" + ",\n".join(lines) + "\n};")
-                rows[-1] = f"{{{row}, .marshalled = code_{number}, .size = sizeof code_{number}}}"
+            data = marshal.dumps(compiled(name, *module))
+            lines = [",".join(map(str, data[at : at + 32])) for at in range(0, len(data), 32)]
+            declarations.append(f"static const unsigned char code_{number}[] = {{\n" + ",\n".join(lines) + "\n};")
+            code = f".marshalled = code_{number}, .size = sizeof code_{number}"
+            rows.append(f'{{.name = "{name}", .kind = FROZEN_MODULE, {code}}}')
     return "\n".join(
         [
             f"/* Made by generate/freeze.py with Python {sys.version.split()[0]}. */",
@@ -211,7 +200,6 @@ def table(modules: dict[str, tuple[ast.Module, bool] | None], deep: bool) -> str
             f"#if PY_MAJOR_VERSION != {sys.version_info.major} || PY_MINOR_VERSION != {sys.version_info.minor}",
             "#error frozen by another Python than the one that is linked",
             "#endif",
-            *([PRELUDE, *writer.lines] if deep else []),
             *declarations,
             "",
             "const struct frozen_module frozen_modules[] = {",
@@ -227,13 +215,10 @@ def main() -> None:
     """Write the table to the file that is named."""
     parser = argparse.ArgumentParser(description="Freeze pyrunc's hot modules for the launcher.")
     parser.add_argument("output", type=Path)
-    parser.add_argument("--deep", action="store_true", help="write code as C data (CPython 3.11)")
     parser.add_argument("--root", type=Path, default=ROOT, help="the directory that holds the package")
     args = parser.parse_args()
-    if args.deep and sys.version_info[:2] != (3, 11):
-        raise SystemExit("freeze: --deep is for CPython 3.11 only")
     try:
-        text = table(reach(root=args.root), args.deep)
+        text = table(reach(root=args.root))
     except FreezeError as error:
         raise SystemExit(f"freeze: {error}") from error
     args.output.write_text(text)

@@ -279,6 +279,12 @@ def signalfd(signals: Iterable[int]) -> int:
     return _check(_lib.pyrunc_signalfd(mask))
 
 
+def signal_ignored(number: int) -> bool:
+    """Whether this process ignores a signal, by the kernel's word: `_signal` knows what it was told, or found when it
+    was imported, which for the launcher was when it was built. sigaction(2)."""
+    return bool(_check(_lib.pyrunc_signal_ignored(number)))
+
+
 def tty_raw(fd: int) -> bytes:
     """Put a terminal in raw mode but for its output; gives its settings for `tty_restore`. termios(3)."""
     size = _lib.pyrunc_tty_size()

@@ -250,7 +250,7 @@ def with_interrupts() -> None:
     """
     _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
     for number in _INTERRUPTING:
-        if _signal.getsignal(number) != _signal.SIG_IGN:
+        if not native.signal_ignored(number):
             _signal.signal(number, _interrupt)
 
 

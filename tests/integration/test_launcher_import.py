@@ -51,7 +51,14 @@ def absent():
         except ImportError as error:
             say(type(error).__name__)
 
+armed = False
+
 def broken():
+    global armed
+    armed = True
+    from . import sub
+    if sys.modules.pop("pyrunc.sub.broken", None): # it is in the snapshot
+        del sub.broken
     for _ in range(2):
         try:
             from .sub import broken
@@ -71,6 +78,24 @@ def words(*rest):
 def core():
     import builtins
     say(hasattr(builtins, "open"), hasattr(sys, "argv"), hasattr(sys, "stdout"), "_frozen_importlib" in sys.modules)
+
+def environment():
+    for name, value in sorted(posix.environ.items()):
+        say(name.decode(), value.decode())
+
+def hangup():
+    import _signal
+    posix.kill(posix.getpid(), _signal.SIGHUP)
+    say("survived")
+
+def many(count):
+    kept = [(str(number) * 200, [number], {number: number}) for number in range(int(count))]
+    say(len(kept), kept[-1][0] == str(len(kept) - 1) * 200)
+    del kept
+    text = b""
+    while len(text) < 1 << 20:
+        text += b"x" * 4099
+    say(len(text))
 
 def fail():
     raise ValueError("of the test")
@@ -103,16 +128,15 @@ def main(argv):
     "sub/leaf": "name = 'leaf'\n",
     "sub/one": "from . import two\n",
     "sub/two": "from . import one\n",
-    "sub/broken": "1 / 0\n",
+    "sub/broken": "from .. import main\nif main.armed:\n    1 / 0\n",
     "sub/deep/__init__": "",
     "sub/deep/below": "from .. import leaf as up\n",
 }
 
 
-@pytest.fixture(scope="session", params=["C data", "marshalled", "shared"])
+@pytest.fixture(scope="session", params=["snapshot", "static", "shared"])
 def program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The launcher with MODULES in it: linked statically with its code as C data or marshalled, or with a shared
-    libpython."""
+    """The launcher with MODULES in it: with a snapshot, without one, or with a shared libpython."""
     for tool in ("gcc", "make", "musl-gcc"):
         if shutil.which(tool) is None:
             pytest.skip(f"needs {tool}")
@@ -123,17 +147,17 @@ def program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         path.write_text(text)
     build = directory / "build"
     words = [f"LAUNCHER_BUILD={build}", f"LAUNCHER_FREEZE=--root {directory}"]
-    if request.param == "C data":
-        words[1] += " --deep"
+    if request.param == "static":
+        words.append("LAUNCHER_SNAPSHOT=")
     if request.param == "shared":
         words.append("LAUNCHER_LINK=shared")
     result = subprocess.run(
         ["make", "-C", ROOT, *words, build / "pyrunc"],
         check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL,
     )  # fmt: skip
-    if "--deep is for CPython 3.11 only" in result.stderr:
-        pytest.skip("C data is for CPython 3.11 only")
     assert result.returncode == 0, result.stdout + result.stderr
+    if request.param == "snapshot" and not (build / "pyrunc.section").exists():
+        pytest.skip("a snapshot takes a static library of CPython 3.11")
     return build / "pyrunc"
 
 
@@ -184,6 +208,31 @@ def test_only_the_core_is_there(program: Path, request: pytest.FixtureRequest) -
 
 def test_a_broken_pipe_is_an_exception(program: Path) -> None:
     assert lines(program, "pipe") == ["BrokenPipeError"]
+
+
+def test_the_environment_is_that_of_the_process(program: Path) -> None:
+    """The first of two values of a name counts, as for getenv; what has no = is no variable."""
+    environment = {"A": "1", "LISTEN_PID": "=x", "EMPTY": ""}
+    result = subprocess.run(
+        [program, "environment"], check=True, capture_output=True, env=environment, stdin=subprocess.DEVNULL
+    )
+    assert result.stdout.decode().splitlines() == ["A 1", "EMPTY ", "LISTEN_PID =x"]
+    result = subprocess.run([program, "environment"], check=True, capture_output=True, env={}, stdin=subprocess.DEVNULL)
+    assert result.stdout == b""
+
+
+@pytest.mark.parametrize("ignored", [True, False])
+def test_a_signal_that_is_ignored_stays_so(program: Path, ignored: bool) -> None:
+    result = subprocess.run(
+        [program, "hangup"], check=False, capture_output=True, stdin=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL),
+    )  # fmt: skip
+    assert (result.returncode, result.stdout) == ((0, b"survived\n") if ignored else (-signal.SIGHUP, b""))
+
+
+def test_memory_comes_and_goes(program: Path) -> None:
+    """More than the program has at its start, in small objects and large ones that grow."""
+    assert lines(program, "many", "20000") == ["20000 True", str(-(-(1 << 20) // 4099) * 4099)]
 
 
 def test_the_exit_code_is_what_main_returns(program: Path) -> None:

@@ -13,14 +13,14 @@ import sysconfig
 from collections.abc import Callable
 from importlib.machinery import ExtensionFileLoader
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import ModuleType
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from generate import bindings, deepfreeze, freeze
+from generate import bindings, freeze
 
 ROOT = Path(__file__).resolve().parents[2]
 CSRC = ROOT / "csrc"
@@ -94,11 +94,10 @@ def test_annotations_and_docstrings_are_not_frozen(package: Path) -> None:
     assert space.get("__doc__") is None
 
 
-@pytest.mark.parametrize("deep", [False, True])
-def test_the_table_is_sorted_as_the_search_in_it_needs(package: Path, deep: bool) -> None:
+def test_the_table_is_sorted_as_the_search_in_it_needs(package: Path) -> None:
     (package / "pyrunc" / "main.py").write_text("import time, posix\nfrom .sub import leaf\nfrom . import cli\n")
     modules = freeze.reach(root=package)
-    rows = [line.split('"')[1] for line in freeze.table(modules, deep).splitlines() if line.startswith("    {.name")]
+    rows = [line.split('"')[1] for line in freeze.table(modules).splitlines() if line.startswith("    {.name")]
     assert rows == sorted(rows, key=str.encode)
     assert set(rows) == set(modules)
 
@@ -107,93 +106,6 @@ def test_pyrunc_itself_can_be_frozen() -> None:
     reached = freeze.reach()
     assert {"pyrunc.main", "pyrunc.libcontainer.launch", "pyrunc.cli"} <= set(reached)
     assert not any(name.startswith("pyrunc.cli.") for name in reached)
-
-
-VARIED = """
-import sys
-BIG, SMALL, FLOAT, TRUTHS = -(1 << 100), -5, 1e-300, (True, 1, 1.0, 0.0, -0.0, None, ..., ())
-TEXTS = ("", "plain", "quote \\" back \\\\ trigraph ??=", "\\x00\\x7f\\xff", "\\u2603", "\\U0001f600", "\\ud83d")
-BYTES = (b"\\x00\\xff0", b"")
-def outer(a, /, b, *rest, c=3, **more):
-    def inner(x):
-        nonlocal total
-        total += x
-        return [y + a for y in range(x)]
-    total = b
-    return inner(2), total, rest, c, more
-def generate():
-    try:
-        yield from range(3)
-    finally:
-        yield "end"
-class Thing:
-    __slots__ = ("value",)
-    def __init__(self):
-        super().__init__()
-        self.value = __class__.__name__
-def fail():
-    raise ValueError("x")
-"""
-
-
-@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the layout is CPython 3.11's")
-def test_deep_frozen_code_is_the_code(tmp_path: Path) -> None:
-    code = compile(VARIED, "varied.py", "exec", dont_inherit=True)
-    writer = deepfreeze.Writer()
-    reference = writer.reference(code)
-    source = f"""
-        #include <Python.h>
-        {deepfreeze.PRELUDE}{chr(10).join(writer.lines)}
-        PyMODINIT_FUNC PyInit_deep(void)
-        {{
-            static struct PyModuleDef definition = {{PyModuleDef_HEAD_INIT, .m_name = "deep", .m_size = -1}};
-            PyObject *module = PyModule_Create(&definition);
-            PyModule_AddObjectRef(module, "code", {reference});
-            return module;
-        }}
-    """
-    (tmp_path / "deep.c").write_text(source)
-    include = f"-I{sysconfig.get_path('include')}"
-    command = [
-        "gcc",
-        "-std=gnu11",
-        "-Wall",
-        "-Wextra",
-        "-Werror",
-        "-shared",
-        "-fPIC",
-        include,
-        "deep.c",
-        "-o",
-        "deep.so",
-    ]
-    subprocess.run(command, cwd=tmp_path, check=True)
-    deep = load("deep", tmp_path / "deep.so").code
-    assert described(deep) == described(code)
-    space: dict[str, Any] = {"__name__": "varied"}
-    exec(deep, space)
-    for _ in range(100):  # often enough for the interpreter to specialize the code
-        assert space["outer"](1, 2, 3, d=4) == ([1, 2], 4, (3,), 3, {"d": 4})
-        assert list(space["generate"]()) == [0, 1, 2, "end"]
-        assert space["Thing"]().value == "Thing"
-    with pytest.raises(ValueError, match="x") as failure:
-        space["fail"]()
-    assert failure.traceback[-1].lineno == VARIED.splitlines().index("def fail():") + 1
-
-
-def described(code: CodeType) -> list[Any]:
-    """All that a code object says of itself; constants with their types."""
-    names = [name for name in dir(code) if name.startswith("co_") and name != "co_lnotab"]
-    values: list[Any] = [(name, repr(getattr(code, name))) for name in names if name not in ("co_consts", "co_lines")]
-    values = [value for value in values if "built-in method" not in value[1]]
-    values += [described(item) if isinstance(item, CodeType) else repr(item) for item in code.co_consts]
-    return [*values, list(code.co_lines())]
-
-
-def test_what_has_no_static_form_stays_marshalled(package: Path) -> None:
-    (package / "pyrunc" / "main.py").write_text("def f(x):\n    return x in {1, 2}\n")
-    rows = [line for line in freeze.table(freeze.reach(root=package), True).splitlines() if '"pyrunc.main"' in line]
-    assert ".marshalled" in rows[0]
 
 
 # ---- the binding of native.h -----------------------------------------------------------------------------------------

@@ -415,6 +415,17 @@ def test_recv_closes_what_it_was_not_to_get() -> None:
     os.close(two)
 
 
+def test_signal_ignored() -> None:
+    for disposition, ignored in ((signal.SIG_IGN, True), (signal.SIG_DFL, False), (lambda *_: None, False)):
+        before = signal.signal(signal.SIGUSR2, disposition)
+        try:
+            assert native.signal_ignored(signal.SIGUSR2) is ignored
+        finally:
+            signal.signal(signal.SIGUSR2, before)
+    with pytest.raises(OSError, match="Invalid argument"):
+        native.signal_ignored(65)
+
+
 def test_recv_goes_on_after_a_signal_whose_handler_returns() -> None:
     one, two = native.socketpair()
     seen = []

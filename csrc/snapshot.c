@@ -1,0 +1,187 @@
+/* A snapshot of the interpreter in the launcher's file.
+ *
+ * What starts CPython and imports our modules is the same for every command, and takes longer than most commands do.
+ * So it is done once, when the launcher is built: the program is linked with an empty snapshot, runs up to where a
+ * command would begin, and writes out its section .snapshot (snapshot.ld), which is all that CPython and our modules
+ * have in memory. The launcher is that program with these bytes in the section's place. Since it is static and not
+ * position-independent, all its pointers hold.
+ *
+ * A process that begins so is to CPython what the child of a fork is: another process, with one thread, that goes on
+ * where its parent was. Nothing of the C library is in the section; what CPython has from it is made anew in
+ * snapshot_wake, and memory is from here: malloc and its kin are ours (--wrap) until the snapshot is written.
+ *
+ * It is for CPython 3.11, whose variables snapshot_wake knows.
+ */
+#define Py_BUILD_CORE
+#include <Python.h>
+#undef HAVE_STD_ATOMIC /* a C++ check in CPython's own headers */
+#include <internal/pycore_runtime.h>
+
+#include "snapshot.h"
+
+#include <errno.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#if PY_VERSION_HEX < 0x030B0000 || PY_VERSION_HEX >= 0x030C0000
+#error "snapshot_wake is for CPython 3.11"
+#endif
+
+enum { HEAP_SIZE = 4 << 20, ALIGNMENT = 16, PAGE = 4096 };
+
+extern char snapshot_begin[], snapshot_end[]; /* snapshot.ld */
+
+static _Alignas(4096) char heap[HEAP_SIZE] __attribute__((section(".snapshot_heap")));
+static size_t used;
+static enum { NONE, BEING_MADE, MADE } stage;
+
+/* ---- memory ------------------------------------------------------------------------------------------------ */
+
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t count, size_t size);
+void *__real_realloc(void *memory, size_t size);
+void __real_free(void *memory);
+
+static bool is_in_heap(const void *memory)
+{
+    return (uintptr_t)memory - (uintptr_t)heap < sizeof heap;
+}
+
+/* Zeroed memory of the heap; nothing is ever given back to it. */
+static void *take(size_t size, size_t alignment)
+{
+    size_t begin = (used + alignment - 1) & ~(alignment - 1);
+    if (size > sizeof heap - begin) {
+        dprintf(STDERR_FILENO, "pyrunc: the snapshot needs more than %zu bytes\n", sizeof heap);
+        _exit(1);
+    }
+    used = begin + size;
+    return heap + begin;
+}
+
+/* A block has its size in front, which realloc needs. */
+static void *take_block(size_t size)
+{
+    size_t *block = take(ALIGNMENT + size, ALIGNMENT);
+    *block = size;
+    return (char *)block + ALIGNMENT;
+}
+
+void *__wrap_malloc(size_t size)
+{
+    return stage == BEING_MADE ? take_block(size) : __real_malloc(size);
+}
+
+void *__wrap_calloc(size_t count, size_t size)
+{
+    if (stage != BEING_MADE)
+        return __real_calloc(count, size);
+    size_t total;
+    return __builtin_mul_overflow(count, size, &total) ? NULL : take_block(total);
+}
+
+void *__wrap_realloc(void *memory, size_t size)
+{
+    if (!is_in_heap(memory) && (memory != NULL || stage != BEING_MADE))
+        return __real_realloc(memory, size);
+    void *moved = __wrap_malloc(size);
+    if (moved != NULL && memory != NULL) {
+        size_t before = *(size_t *)((char *)memory - ALIGNMENT);
+        memcpy(moved, memory, before < size ? before : size);
+    }
+    return moved;
+}
+
+void __wrap_free(void *memory)
+{
+    if (!is_in_heap(memory))
+        __real_free(memory);
+}
+
+/* The arenas of CPython's allocator of small objects. */
+static void *arena(void *context, size_t size)
+{
+    (void)context;
+    if (stage == BEING_MADE)
+        return take(size, PAGE);
+    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return memory == MAP_FAILED ? NULL : memory;
+}
+
+static void free_arena(void *context, void *memory, size_t size)
+{
+    (void)context;
+    if (!is_in_heap(memory))
+        munmap(memory, size);
+}
+
+/* ---- making it --------------------------------------------------------------------------------------------- */
+
+bool snapshot_is_made(void)
+{
+    return stage == MADE;
+}
+
+void snapshot_prepare(void)
+{
+    stage = BEING_MADE;
+    PyObject_SetArenaAllocator(&(PyObjectArenaAllocator){.alloc = arena, .free = free_arena});
+}
+
+void snapshot_write(void)
+{
+    stage = MADE;
+    for (const char *from = snapshot_begin; from < snapshot_end;) {
+        ssize_t count = write(STDOUT_FILENO, from, (size_t)(snapshot_end - from));
+        if (count < 0) {
+            dprintf(STDERR_FILENO, "pyrunc: writing the snapshot: %s\n", strerror(errno));
+            _exit(1);
+        }
+        from += count;
+    }
+    _exit(0);
+}
+
+/* ---- waking from it ---------------------------------------------------------------------------------------- */
+
+/* posix.environ is a copy of the environment, taken when the module is made. */
+static int take_environment(void)
+{
+    PyObject *posix = PyImport_AddModule("posix"); /* borrowed, like what is in it */
+    PyObject *variables = posix == NULL ? NULL : PyDict_GetItemString(PyModule_GetDict(posix), "environ");
+    if (variables == NULL)
+        return -1;
+    PyDict_Clear(variables);
+    for (char **entry = environ; *entry != NULL; entry++) {
+        const char *equals = strchr(*entry, '=');
+        if (equals == NULL)
+            continue;
+        PyObject *name = PyBytes_FromStringAndSize(*entry, equals - *entry);
+        PyObject *value = PyBytes_FromString(equals + 1);
+        /* Of two of one name the first one counts, as for getenv. */
+        PyObject *kept = name == NULL || value == NULL ? NULL : PyDict_SetDefault(variables, name, value);
+        Py_XDECREF(name);
+        Py_XDECREF(value);
+        if (kept == NULL)
+            return -1;
+    }
+    return 0;
+}
+
+int snapshot_wake(void)
+{
+    PyThreadState *thread = PyThreadState_Get();
+    Py_tss_t *key = &_PyRuntime.gilstate.autoTSSkey; /* pthread_key_create's, of the process that is no more */
+    *key = (Py_tss_t)Py_tss_NEEDS_INIT;
+    if (PyThread_tss_create(key) != 0 || PyThread_tss_set(key, thread) != 0) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    thread->thread_id = PyThread_get_thread_ident();
+    PyOS_AfterFork_Child(); /* locks, the thread's names */
+    return take_environment();
+}
