@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import struct
 import time
 from collections.abc import Callable
 from typing import Any
@@ -85,13 +86,12 @@ class Connection:
         self._signals: list[Message] = []
         self._socket = socket.socket(socket.AF_UNIX)
         try:
-            self._socket.settimeout(DEADLINE_SECONDS)
-            self._socket.connect(path)
+            self._connect()
             self._authenticate()
             self.is_bus = path != SYSTEMD_SOCKET
             if self.is_bus:
                 self.call(_BUS, "Hello")
-        except TimeoutError as error:
+        except (TimeoutError, BlockingIOError) as error:
             self.close()
             raise self._late("a connection", DEADLINE_SECONDS) from error
         except BaseException:
@@ -192,6 +192,16 @@ class Connection:
         if not data:
             raise ConnectionResetError(errno.ECONNRESET, "the other side has closed the connection")
         return data
+
+    def _connect(self) -> None:
+        """Connect, and wait where the bus has more to accept than its queue holds, as when many containers start.
+
+        The kernel waits for that on a blocking socket only, so its own timeout is set (socket(7), SO_SNDTIMEO).
+        """
+        seconds, fraction = divmod(DEADLINE_SECONDS, 1)
+        timeout = struct.pack("ll", int(seconds), int(fraction * 1000000))
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
+        self._socket.connect(self._path)
 
     def _authenticate(self) -> None:
         """Say who we are: EXTERNAL without a uid, which is whom the kernel takes the socket's other end for.

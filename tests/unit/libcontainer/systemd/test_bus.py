@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -80,6 +83,41 @@ def test_nobody_authenticates(tmp_path: Path) -> None:
     listener.listen()
     with listener, pytest.raises(PyruncError, match="no answer"):
         Connection(str(tmp_path / "bus"))
+
+
+@pytest.fixture
+def busy(tmp_path: Path) -> Iterator[socket.socket]:
+    """A listener whose queue is full."""
+    with socket.socket(socket.AF_UNIX) as listener, contextlib.ExitStack() as waiting:
+        listener.bind(str(tmp_path / "bus"))
+        listener.listen(0)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                client = waiting.enter_context(socket.socket(socket.AF_UNIX))
+                client.setblocking(False)
+                client.connect(str(tmp_path / "bus"))
+        yield listener
+
+
+@pytest.mark.usefixtures("short")
+def test_a_full_queue_is_waited_for_until_the_deadline(busy: socket.socket) -> None:
+    with pytest.raises(PyruncError, match="to a connection within"):
+        Connection(busy.getsockname())
+
+
+def test_a_full_queue_that_is_worked_off(busy: socket.socket) -> None:
+    def work() -> None:
+        said = b""
+        while not said:
+            accepted, _ = busy.accept()
+            with accepted, contextlib.suppress(TimeoutError):
+                accepted.settimeout(0.2)
+                said = accepted.recv(100)  # those that fill the queue say nothing
+                accepted.sendall(b"REJECTED EXTERNAL\r\n")
+
+    threading.Timer(0.2, work).start()
+    with pytest.raises(PyruncError, match="for one of its users"):
+        Connection(busy.getsockname())
 
 
 def test_another_s_bus(fake: FakeSystemd) -> None:
