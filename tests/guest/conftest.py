@@ -12,14 +12,19 @@ import pytest
 
 from tests.integration.conftest import (
     bundle,
+    delegated,
     host_mount,
     private_mounts,
     rootfs_template,
+    rootless,
     runtime,
     session_directory,
 )
 
-__all__ = ["bundle", "host_mount", "private_mounts", "rootfs_template", "runtime", "session_directory"]
+__all__ = [
+    "bundle", "delegated", "host_mount", "private_mounts", "rootfs_template", "rootless", "runtime",
+    "session_directory",
+]  # fmt: skip
 
 HERE = Path(__file__).resolve().parent
 

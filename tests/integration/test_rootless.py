@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import stat
 from collections.abc import Callable
@@ -363,7 +364,7 @@ def test_a_cgroup_beside_the_delegated_ones(
     rootless: RootlessRuntime, bundle: Bundle, delegated: Delegated
 ) -> None:
     """The container's is the user's, but the command's own is not below the same one that is."""
-    bundle.linux["cgroupsPath"] = host.cgroup_of("self").rstrip("/") + f"/{delegated.path.name}/box"
+    bundle.linux["cgroupsPath"] = f"/{delegated.path.name}/box"
     delegated.leave()
     line = rootless.refuse(bundle).last_line
     assert "clone3: permission denied" in line
@@ -441,3 +442,41 @@ def test_a_proc_that_is_covered(rootless: RootlessRuntime, bundle: Bundle) -> No
     line = rootless.run(bundle, inside=locked, ok=False).last_line
     assert "over which nothing is mounted" in line
     assert "at /mounts/0" in line
+
+
+# ---- exec
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["one-id", "subordinate-ids"])
+def test_exec(rootless: RootlessRuntime, bundle: Bundle, many: bool) -> None:
+    if many:
+        rootless.subordinate_ids(bundle)
+    container = rootless.started(bundle.args("sleep", "100"))
+    result = rootless("exec", container.id, "sh", "-c", "id -u; readlink /proc/self/ns/user; echo $$ > /dev/null")
+    assert result.code == 0, result
+    assert result.out.splitlines() == ["0", os.readlink(f"/proc/{container.pid}/ns/user")]
+    if many:
+        result = rootless("exec", "--user", "5:6", container.id, "id", "-u")
+        assert result.out == "5\n", result
+
+
+def test_exec_in_a_delegated_cgroup(rootless: RootlessRuntime, bundle: Bundle, delegated: Delegated) -> None:
+    container = rootless.started(bundle.args("sleep", "100"))
+    result = rootless("exec", container.id, "cat", "/proc/self/cgroup")
+    assert f"0::/{delegated.path.name}/{container.id}" in result.out.splitlines(), result
+
+
+def test_all_kinds_of_the_plan_are_shown(rootless: RootlessRuntime, bundle: Bundle) -> None:
+    bundle.mount("/sys", "sysfs", "sysfs").namespace("cgroup").mount("/sys/fs/cgroup", "cgroup", "cgroup")
+    rootless.subordinate_ids(bundle).write()
+    result = rootless("plan", "--bundle", bundle.path, "--format", "tree")
+    assert result.code == 0, result
+    for words in (
+        f"map_by_tool: (on EPERM) path={shutil.which('newuidmap')} file=uid_map",
+        "bind: (on EPERM) source=/sys target=/sys",
+        "bind_cgroup: (on EPERM or EBUSY)",
+        "mask_path: (on ENOENT) path=/sys/fs/cgroup",
+        "bind_device: source=/dev/null",
+        "note: no cgroup",
+    ):
+        assert words in result.out, result.out

@@ -7,7 +7,6 @@ import shutil
 import sys
 from pathlib import Path
 
-from pyrunc.libcontainer.host import own_cgroup
 from tests.support import host
 from tests.support.bundle import Bundle, Config, own
 from tests.support.runtime import REPOSITORY, Result, Runtime
@@ -74,12 +73,11 @@ class RootlessRuntime(Runtime):
 
 
 class Delegated:
-    """A cgroup that is delegated to the user, with one below it in which the runtime's commands start."""
+    """A cgroup at the top of the hierarchy that is delegated to the user, with the controllers that are handed out
+    there, and one below it in which the runtime's commands start."""
 
     def __init__(self, runtime: RootlessRuntime) -> None:
-        with open("/proc/self/cgroup") as file:
-            here = own_cgroup(file.read())
-        self.path = Path(host.cgroup2_mount() + here, runtime.token + "-delegated")
+        self.path = Path(host.cgroup2_mount(), runtime.token + "-delegated")
         self.shell = self.path / "shell"
         for folder in (self.path, self.shell):
             folder.mkdir()

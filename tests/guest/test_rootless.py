@@ -1,0 +1,67 @@
+"""A user's containers in a cgroup that is delegated to him: the limits hold that its controllers can set, and the user
+sets them himself, with no more than the files that are his."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support import host
+from tests.support.bundle import Bundle
+from tests.support.rootless import Delegated, RootlessRuntime
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def bundle(rootless: RootlessRuntime) -> Bundle:
+    return rootless.bundle()
+
+
+def handed_out(delegated: Delegated) -> set[str]:
+    return set((delegated.path / "cgroup.controllers").read_text().split())
+
+
+def test_limits_of_a_delegated_cgroup(rootless: RootlessRuntime, bundle: Bundle, delegated: Delegated) -> None:
+    assert {"memory", "pids"} <= handed_out(delegated), "systemd hands these out"
+    bundle.linux["resources"] = {"memory": {"limit": 64 * MIB}, "pids": {"limit": 20}}
+    container = rootless.started(bundle.args("sleep", "100"))
+    cgroup = delegated.path / container.id
+    assert host.cgroup_of(container.pid) == f"/{delegated.path.name}/{container.id}"
+    assert (cgroup / "memory.max").read_text() == f"{64 * MIB}\n"
+    assert (cgroup / "pids.max").read_text() == "20\n"
+    assert {"memory", "pids"} <= set((delegated.path / "cgroup.subtree_control").read_text().split())
+    container.delete("--force")
+    assert not cgroup.exists()
+
+
+def test_a_fork_bomb_of_a_user(rootless: RootlessRuntime, bundle: Bundle, delegated: Delegated) -> None:
+    bundle.linux["resources"] = {"pids": {"limit": 12}}
+    container = rootless.started(bundle.sh("bomb() { bomb | bomb & }; bomb; while :; do sleep 1; done"))
+    events = delegated.path / container.id / "pids.events"
+    host.wait_for("a fork that fails", lambda: int(events.read_text().split()[1]) > 5)
+    container.delete("--force")
+
+
+def test_the_container_can_t_raise_its_limits(rootless: RootlessRuntime, bundle: Bundle, delegated: Delegated) -> None:
+    """With a cgroup namespace and a mount of its own it sees its cgroup, whose files are its user's."""
+    bundle.linux["resources"] = {"pids": {"limit": 12}}
+    bundle.namespace("cgroup").mount("/sys/fs/cgroup", "cgroup", "cgroup", "ro")
+    out = rootless.inside(bundle, "cd /sys/fs/cgroup; cat pids.max; echo max > pids.max || echo refused; cat pids.max")
+    assert out.split() == ["12", "refused", "12"]
+
+
+def test_what_is_not_handed_out_is_an_error(rootless: RootlessRuntime, bundle: Bundle, delegated: Delegated) -> None:
+    top = Path("/sys/fs/cgroup/cgroup.subtree_control")
+    before = "cpu" in top.read_text().split()
+    top.write_text("-cpu")
+    try:
+        bundle.linux["resources"] = {"cpu": {"shares": 512}}
+        line = rootless.refuse(bundle).last_line
+    finally:
+        if before:
+            top.write_text("+cpu")
+    assert 'controller "cpu"' in line
+    assert "not delegated to the runtime's user" in line
+    assert "at /linux/resources/cpu/shares" in line
