@@ -3,6 +3,7 @@ sets them himself, with no more than the files that are his."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -52,16 +53,22 @@ def test_the_container_can_t_raise_its_limits(rootless: RootlessRuntime, bundle:
     assert out.split() == ["12", "refused", "12"]
 
 
-def test_what_is_not_handed_out_is_an_error(rootless: RootlessRuntime, bundle: Bundle, delegated: Delegated) -> None:
-    top = Path("/sys/fs/cgroup/cgroup.subtree_control")
-    before = "cpu" in top.read_text().split()
-    top.write_text("-cpu")
-    try:
-        bundle.linux["resources"] = {"cpu": {"shares": 512}}
-        line = rootless.refuse(bundle).last_line
-    finally:
-        if before:
-            top.write_text("+cpu")
-    assert 'controller "cpu"' in line
+@pytest.fixture
+def only_pids(rootless: RootlessRuntime) -> Iterator[Delegated]:
+    """A cgroup that is delegated to the user without other controllers than pids."""
+    above = Path("/sys/fs/cgroup", rootless.token + "-above")
+    above.mkdir()
+    (above / "cgroup.subtree_control").write_text("+pids")
+    value = Delegated(rootless, above)
+    yield value
+    value.remove()
+    above.rmdir()
+
+
+def test_what_is_not_handed_out_is_an_error(rootless: RootlessRuntime, bundle: Bundle, only_pids: Delegated) -> None:
+    assert handed_out(only_pids) == {"pids"}
+    bundle.linux["resources"] = {"pids": {"limit": 5}, "memory": {"limit": 64 * MIB}}
+    line = rootless.refuse(bundle).last_line
+    assert "memory" in line
     assert "not delegated to the runtime's user" in line
-    assert "at /linux/resources/cpu/shares" in line
+    assert "at /linux/resources/memory/limit" in line

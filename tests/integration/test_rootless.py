@@ -6,11 +6,17 @@ Facts: user_namespaces(7), cgroups(7), newuidmap(1). Words are runc's where runc
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
+import pty
 import shutil
 import socket
 import stat
+import struct
+import subprocess
+import termios
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +24,7 @@ import pytest
 
 from pyrunc import native
 from tests.support import host
+from tests.support.agent import Agent
 from tests.support.bundle import Bundle
 from tests.support.rootless import ONE_ID, SUBGID, SUBUID, UID, Delegated, RootlessRuntime
 from tests.support.seccomp import allowing
@@ -294,6 +301,35 @@ def test_a_seccomp_filter(rootless: RootlessRuntime, bundle: Bundle) -> None:
     assert "not permitted" in out
 
 
+def test_a_seccomp_agent(rootless: RootlessRuntime, bundle: Bundle) -> None:
+    """Its listener is taken out of the init, which is not dumpable: the user owns the init's user namespace."""
+    address = str(rootless.home / "agent.sock")
+    agent = Agent(address, lambda number, args: -errno.ENOMEDIUM)
+    try:
+        os.chown(address, UID, UID)
+        bundle.linux["seccomp"] = {**allowing("SCMP_ACT_NOTIFY", "mkdir", "mkdirat"), "listenerPath": address}
+        assert "No medium found" in rootless.inside(bundle, "mkdir /x 2>&1; true")
+    finally:
+        agent.close()
+
+
+def test_a_foreground_terminal(rootless: RootlessRuntime, bundle: Bundle) -> None:
+    bundle.process["terminal"] = True
+    bundle.sh("test -t 0 && tty && stty size").write()
+    master, slave = pty.openpty()
+    command = [*rootless.as_user(), *rootless.own_command, "--root", str(rootless.root)]
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", 33, 99, 0, 0))
+    process = subprocess.Popen(
+        [*command, "run", "--bundle", bundle.path, rootless.new_id()],
+        stdin=slave, stdout=slave, stderr=slave, env=rootless.environment(), cwd=rootless.work,
+    )  # fmt: skip
+    assert process.wait(60) == 0
+    os.close(slave)
+    text = os.read(master, 4096).decode()
+    os.close(master)
+    assert text.split() == ["/dev/pts/0", "33", "99"]
+
+
 def test_net_devices_are_refused(rootless: RootlessRuntime, bundle: Bundle) -> None:
     bundle.namespace("network")
     bundle.linux["netDevices"] = {"dummy0": {}}
@@ -333,6 +369,7 @@ def test_rootless_false_wants_a_cgroup(rootless: RootlessRuntime, bundle: Bundle
         assert ("creating cgroup" in result.err) is bool(code)
 
 
+@pytest.mark.purev2
 @pytest.mark.parametrize("path", ["", "named"])
 def test_a_delegated_cgroup(rootless: RootlessRuntime, bundle: Bundle, delegated: Delegated, path: str) -> None:
     if path:

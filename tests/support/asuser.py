@@ -5,8 +5,8 @@ machine lacks for that is in a mount namespace of the command's own, so nothing 
 name and subordinate ids, and a way to the interpreter and the sources, which may lie in root's own directory.
 
 OPTIONS: --uid N; --groups N…, his supplementary ones; --etc DIRECTORY, whose passwd, subuid and subgid stand in for
-those of /etc; --cgroup DIRECTORY, to start in; --reach PATH…, what the user must be able to reach; --pure-cgroup2, for
-nothing but cgroup2 at /sys/fs/cgroup; --no-new-privs.
+those of /etc; --cgroup DIRECTORY, to start in; --reach PATH…, what the user must be able to reach;
+--no-new-privs.
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-
-from tests import purev2
 
 _CLONE_NEWNS = 0x00020000
 _MS_BIND = 0x1000
@@ -72,7 +70,6 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--etc", type=Path)
     parser.add_argument("--cgroup", type=Path)
     parser.add_argument("--reach", type=Path, nargs="*", default=[])
-    parser.add_argument("--pure-cgroup2", action="store_true")
     parser.add_argument("--no-new-privs", action="store_true")
     options = parser.parse_args(arguments[:at])
     _check(_libc.unshare(_CLONE_NEWNS), "unshare")
@@ -84,8 +81,6 @@ def main(arguments: list[str]) -> None:
             _mount(str(options.etc / name), f"/etc/{name}", None, _MS_BIND)
     if options.cgroup:
         (options.cgroup / "cgroup.procs").write_text(str(os.getpid()))
-    if options.pure_cgroup2:
-        purev2.enter()
     os.setgroups(options.groups)
     os.setresgid(options.uid, options.uid, options.uid)
     os.setresuid(options.uid, options.uid, options.uid)

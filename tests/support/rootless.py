@@ -73,11 +73,11 @@ class RootlessRuntime(Runtime):
 
 
 class Delegated:
-    """A cgroup at the top of the hierarchy that is delegated to the user, with the controllers that are handed out
-    there, and one below it in which the runtime's commands start."""
+    """A cgroup that is delegated to the user, with the controllers that the one above hands out, and one below it in
+    which the runtime's commands start. above: the directory to make it in; the hierarchy's root by default."""
 
-    def __init__(self, runtime: RootlessRuntime) -> None:
-        self.path = Path(host.cgroup2_mount(), runtime.token + "-delegated")
+    def __init__(self, runtime: RootlessRuntime, above: Path | None = None) -> None:
+        self.path = (above or Path(host.cgroup2_mount())) / (runtime.token + "-delegated")
         self.shell = self.path / "shell"
         for folder in (self.path, self.shell):
             folder.mkdir()

@@ -12,7 +12,7 @@ import pytest
 from tests.support import host
 from tests.support.rootless import Delegated, RootlessRuntime
 
-pytestmark = pytest.mark.own("Debian's finds no cgroup2 hierarchy beside version 1")
+pytestmark = [pytest.mark.own("Debian's finds no cgroup2 hierarchy beside version 1"), pytest.mark.purev2]
 
 AS_ROOT = ("unshare", "--user", "--map-root-user", "--mount", "--")
 
