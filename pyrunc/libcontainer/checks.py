@@ -41,6 +41,7 @@ _MAP_LINES = 340  # user_namespaces(7)
 _LAST_ID = 0xFFFFFFFF  # is -1, which is no id
 _WINDOW = 65535  # struct winsize has 16 bits for each side
 _MEMORY_POLICY = "/linux/memoryPolicy"
+_ADD_MOUNT = "add a namespace of type mount to linux.namespaces"
 _NS_FILES = {"network": "net", "ipc": "ipc", "uts": "uts", "user": "user"}
 
 
@@ -50,9 +51,10 @@ class Problem:
     severity: ERROR, the configuration is refused; WARNING, it is not carried out to the letter.
     pointer: JSON pointer (RFC 6901) of the field. message: one clause. nearest: the legal word that was probably meant.
     words: the legal words among which nearest is to be looked for, where it is not known yet; value: what was said.
+    cure: what to do about it, one clause, where no word is near; "" where the message says what must be.
     """
 
-    __slots__ = ("message", "nearest", "pointer", "severity", "value", "words")
+    __slots__ = ("cure", "message", "nearest", "pointer", "severity", "value", "words")
 
     def __init__(
         self,
@@ -63,7 +65,9 @@ class Problem:
         nearest: str = "",
         value: str = "",
         words: Sequence[str] = (),
+        cure: str = "",
     ) -> None:
+        self.cure = cure
         self.severity = severity
         self.pointer = pointer
         self.message = message
@@ -72,17 +76,20 @@ class Problem:
         self.words = words
 
     def hint(self) -> str:
-        """The cure, one clause; "" where none is known."""
-        return f'did you mean "{self.nearest}"?' if self.nearest else ""
+        """The cure, one clause; "" where the message is all."""
+        return f'did you mean "{self.nearest}"?' if self.nearest else self.cure
 
     def line(self) -> str:
         """The problem on one line: `severity: pointer: message; hint`."""
         text = f"{self.severity}: {self.pointer or '/'}: {self.message}"
-        return join([f"{text}; {self.hint()}" if self.nearest else text])
+        hint = self.hint()
+        return join([f"{text}; {hint}" if hint else text])
 
     def to_dict(self) -> dict[str, str]:
-        """The problem as JSON has it: severity, pointer, message, and nearest where it is known."""
+        """The problem as JSON has it: severity, pointer, message, and where they are known hint (the cure), nearest."""
         values = {"severity": self.severity, "pointer": self.pointer, "message": self.message}
+        if self.cure:
+            values["hint"] = self.cure
         if self.nearest:
             values["nearest"] = self.nearest
         return values
@@ -106,8 +113,8 @@ class _Look:
                 self.namespaces.setdefault(entry["type"], entry.get("path", ""))
         self.found: list[Problem] = []
 
-    def error(self, at: str, message: str) -> None:
-        self.found.append(Problem(ERROR, at, message))
+    def error(self, at: str, message: str, cure: str) -> None:
+        self.found.append(Problem(ERROR, at, message, cure=cure))
 
     def warning(self, at: str, message: str) -> None:
         self.found.append(Problem(WARNING, at, message))
@@ -183,7 +190,11 @@ def _version(look: _Look) -> None:
     version = look.spec["ociVersion"]
     major, minor, _ = version.split(".", 2)
     if major != str(SPEC_MAJOR):
-        look.error("/ociVersion", f"version {version} of the specification is not supported: only {SPEC_MAJOR}.x is")
+        look.error(
+            "/ociVersion",
+            f"version {version} of the specification is not supported: only {SPEC_MAJOR}.x is",
+            f"write the configuration for {SPEC_MAJOR}.{SPEC_MINOR}, or an earlier {SPEC_MAJOR}.x",
+        )
     elif int(minor[:9]) > SPEC_MINOR:
         look.warning("/ociVersion", f"version {version} of the specification is newer than {SPEC_MAJOR}.{SPEC_MINOR}")
 
@@ -191,9 +202,11 @@ def _version(look: _Look) -> None:
 def _process(look: _Look) -> None:
     # Wording of runc, for both.
     if "process" not in look.spec:
-        look.error("/process", "process property must not be empty")
+        look.error(
+            "/process", "process property must not be empty", "say what is to run: process.args and process.cwd"
+        )
     elif "args" not in look.process:
-        look.error("/process/args", "args must not be empty")
+        look.error("/process/args", "args must not be empty", "the program and its arguments")
 
 
 def _console_size(look: _Look) -> None:
@@ -202,7 +215,11 @@ def _console_size(look: _Look) -> None:
         return
     for side in ("height", "width"):
         if size[side] > _WINDOW:
-            look.error("/process/consoleSize/" + side, f"{side} must be at most {_WINDOW}, not {size[side]}")
+            look.error(
+                "/process/consoleSize/" + side,
+                f"{side} must be at most {_WINDOW}, not {size[side]}",
+                "the kernel has 16 bits for each side",
+            )
 
 
 def _rlimits(look: _Look) -> None:
@@ -210,11 +227,13 @@ def _rlimits(look: _Look) -> None:
     for index, limit in enumerate(look.process.get("rlimits", ())):
         name = limit["type"]
         if name in seen:
-            look.error(f"/process/rlimits/{index}", f"{name} is listed twice")
+            look.error(f"/process/rlimits/{index}", f"{name} is listed twice", "drop one of them")
         seen.add(name)
         if limit["soft"] > limit["hard"]:
             look.error(
-                f"/process/rlimits/{index}", f"{name}: soft limit {limit['soft']} is above hard limit {limit['hard']}"
+                f"/process/rlimits/{index}",
+                f"{name}: soft limit {limit['soft']} is above hard limit {limit['hard']}",
+                "lower the soft limit, or raise the hard one",
             )
 
 
@@ -232,7 +251,8 @@ def _capabilities(look: _Look) -> None:
                 if word not in sets.get(need, ()):
                     # An ambient capability that can't be raised is left out, as runc does it.
                     severity = WARNING if name == "ambient" else ERROR
-                    look.found.append(Problem(severity, at, f"{name} capability {word} is not in the {need} set"))
+                    message = f"{name} capability {word} is not in the {need} set"
+                    look.found.append(Problem(severity, at, message, cure=f"add it to capabilities.{need}"))
 
 
 def _namespaces(look: _Look) -> None:
@@ -240,7 +260,11 @@ def _namespaces(look: _Look) -> None:
     for index, entry in enumerate(look.linux.get("namespaces", ())):
         if entry["type"] in seen:
             # Wording of runc.
-            look.error(f"/linux/namespaces/{index}", f'malformed spec file: duplicated ns "{entry["type"]}"')
+            look.error(
+                f"/linux/namespaces/{index}",
+                f'malformed spec file: duplicated ns "{entry["type"]}"',
+                "keep one entry of each type",
+            )
         seen.add(entry["type"])
 
 
@@ -250,9 +274,17 @@ def _names(look: _Look) -> None:
         if not value:
             continue
         if "uts" not in look.namespaces:
-            look.error("/" + name, f"unable to set {name} without a private UTS namespace")
+            look.error(
+                "/" + name,
+                f"unable to set {name} without a private UTS namespace",
+                "add a namespace of type uts to linux.namespaces",
+            )
         if len(value.encode()) > _UTS_NAME_BYTES:
-            look.error("/" + name, f"{name} is longer than {_UTS_NAME_BYTES} bytes")
+            look.error(
+                "/" + name,
+                f"{name} is longer than {_UTS_NAME_BYTES} bytes",
+                "shorten it; what is beyond goes to /etc/hosts",
+            )
 
 
 def _mount_namespace(look: _Look) -> None:
@@ -261,13 +293,15 @@ def _mount_namespace(look: _Look) -> None:
         return
     for name in ("maskedPaths", "readonlyPaths"):
         if look.linux.get(name):
-            look.error("/linux/" + name, "unable to restrict sys entries without a private MNT namespace")
+            look.error("/linux/" + name, "unable to restrict sys entries without a private MNT namespace", _ADD_MOUNT)
     if look.spec.get("mounts"):
-        look.error("/mounts", "unable to mount without a private MNT namespace")
+        look.error("/mounts", "unable to mount without a private MNT namespace", _ADD_MOUNT)
     if _object(look.spec.get("root")).get("readonly"):
-        look.error("/root/readonly", "unable to make the root read-only without a private MNT namespace")
+        look.error("/root/readonly", "unable to make the root read-only without a private MNT namespace", _ADD_MOUNT)
     if look.linux.get("rootfsPropagation"):
-        look.error("/linux/rootfsPropagation", "unable to set propagation without a private MNT namespace")
+        look.error(
+            "/linux/rootfsPropagation", "unable to set propagation without a private MNT namespace", _ADD_MOUNT
+        )
 
 
 def _mappings(look: _Look) -> None:
@@ -278,14 +312,20 @@ def _mappings(look: _Look) -> None:
         entries = look.linux.get(field)
         if joined is None:
             if entries:
-                look.error(at, "user namespace mappings specified, but user namespace isn't enabled in the config")
+                look.error(
+                    at,
+                    "user namespace mappings specified, but user namespace isn't enabled in the config",
+                    "add a namespace of type user to linux.namespaces, or leave the mappings out",
+                )
         elif joined:
             if entries:
                 # Engines give both; the mappings must be those of the namespace.
                 look.warning(at, "both a user namespace to join and mappings are specified: the namespace's own hold")
         elif not entries:
             look.error(
-                at, "user namespaces enabled, but no namespace path to join nor mappings to apply specified"
+                at,
+                "user namespaces enabled, but no namespace path to join nor mappings to apply specified",
+                "map at least the container's id 0",
             )
         else:
             check_ranges(look, entries, at)
@@ -295,7 +335,11 @@ def _mappings(look: _Look) -> None:
 def check_ranges(look: _Look, entries: Sequence[dict[str, int]], at: str) -> None:
     """Each id may be mapped once, in both directions (user_namespaces(7))."""
     if len(entries) > _MAP_LINES:
-        look.error(at, f"{len(entries)} mappings: the kernel takes at most {_MAP_LINES}")
+        look.error(
+            at,
+            f"{len(entries)} mappings: the kernel takes at most {_MAP_LINES}",
+            "join ranges that follow each other",
+        )
         return
     for side in ("containerID", "hostID"):
         end = 0
@@ -303,12 +347,16 @@ def check_ranges(look: _Look, entries: Sequence[dict[str, int]], at: str) -> Non
         for index in sorted(range(len(entries)), key=lambda index: entries[index][side]):
             first = entries[index][side]
             if first < end:
-                look.error(f"{at}/{index}", f"{side} {first} is mapped by {at}/{above} too")
+                look.error(
+                    f"{at}/{index}", f"{side} {first} is mapped by {at}/{above} too", "ranges must not overlap"
+                )
             if first + entries[index]["size"] > end:
                 end = first + entries[index]["size"]
                 above = index
         if end > _LAST_ID:
-            look.error(f"{at}/{above}", f"{side} and size go beyond the last id, {_LAST_ID - 1}")
+            look.error(
+                f"{at}/{above}", f"{side} and size go beyond the last id, {_LAST_ID - 1}", "make the range smaller"
+            )
 
 
 def _mapped(look: _Look, kind: str, entries: Sequence[dict[str, int]], at: str) -> None:
@@ -318,18 +366,25 @@ def _mapped(look: _Look, kind: str, entries: Sequence[dict[str, int]], at: str) 
         return any(entry["containerID"] <= number < entry["containerID"] + entry["size"] for entry in entries)
 
     if not has(0):
-        look.error(at, f"container {kind} 0 is not mapped")
+        look.error(
+            at, f"container {kind} 0 is not mapped", f"add a mapping with containerID 0 to linux.{kind}Mappings"
+        )
     user = look.process.get("user")
     if not user:
         return
     if user[kind] and not has(user[kind]):
-        look.error("/process/user/" + kind, f"{kind} {user[kind]} is not mapped in the container's user namespace")
+        look.error(
+            "/process/user/" + kind,
+            f"{kind} {user[kind]} is not mapped in the container's user namespace",
+            f"add it to linux.{kind}Mappings, or take another {kind}",
+        )
     if kind == "gid":
         for index, number in enumerate(user.get("additionalGids", ())):
             if not has(number):
                 look.error(
                     f"/process/user/additionalGids/{index}",
                     f"gid {number} is not mapped in the container's user namespace",
+                    "add it to linux.gidMappings, or leave it out",
                 )
 
 
@@ -340,12 +395,15 @@ def _time_offsets(look: _Look) -> None:
     path = look.namespaces.get("time")
     if path is None:
         look.error(
-            "/linux/timeOffsets", "time namespace offsets specified, but time namespace isn't enabled in the config"
+            "/linux/timeOffsets",
+            "time namespace offsets specified, but time namespace isn't enabled in the config",
+            "add a namespace of type time to linux.namespaces",
         )
     elif path:
         look.error(
             "/linux/timeOffsets",
             "time namespace enabled, but both namespace path and time offsets specified -- you may only provide one",
+            "the offsets of a namespace that is joined can't be changed",
         )
 
 
@@ -356,16 +414,32 @@ def _sysctl(look: _Look) -> None:
         path = sysctl_path(name)
         # "net/ipv4/../../kernel/core_pattern" must not pass as one of net's.
         if any(part in ("", ".", "..") for part in path.split("/")):
-            look.error(at, f"sysctl {shorten(name)} is no name of a kernel parameter")
+            look.error(
+                at,
+                f"sysctl {shorten(name)} is no name of a kernel parameter",
+                "names are as sysctl(8) takes them, such as net.ipv4.ip_forward",
+            )
             continue
         if path == "kernel/hostname" and "uts" in look.namespaces:
-            look.error(at, 'sysctl "kernel.hostname" is not allowed as it conflicts with the OCI "hostname" field')
+            look.error(
+                at,
+                'sysctl "kernel.hostname" is not allowed as it conflicts with the OCI "hostname" field',
+                "set hostname instead",
+            )
             continue
         kind = _sysctl_namespace(path)
         if not kind:
-            look.error(at, f"sysctl {shorten(name)} is not in a separate kernel namespace")
+            look.error(
+                at,
+                f"sysctl {shorten(name)} is not in a separate kernel namespace",
+                "set it on the host: it would change all of it",
+            )
         elif kind not in look.namespaces or _is_own(look.namespaces[kind], kind):
-            look.error(at, f"sysctl {shorten(name)} is not allowed in the host's {kind} namespace")
+            look.error(
+                at,
+                f"sysctl {shorten(name)} is not allowed in the host's {kind} namespace",
+                f"give the container a {kind} namespace of its own",
+            )
 
 
 def _sysctl_namespace(path: str) -> str:
@@ -400,7 +474,11 @@ def _mounts(look: _Look) -> None:
         if mount["destination"][0] != "/":
             look.warning(at + "/destination", "relative destination path is deprecated, using it as relative to /")
         if not mount.get("type") and not any(word in options for word in ("bind", "rbind", "remount")):
-            look.error(at, f"{shorten(mount['destination'])} has no type and is no bind mount")
+            look.error(
+                at,
+                f"{shorten(mount['destination'])} has no type and is no bind mount",
+                "set type, or have bind or rbind among the options",
+            )
         if "uidMappings" in mount or "idmap" in options or "ridmap" in options:
             from .fieldchecks import id_mapped_mount
 
@@ -417,15 +495,17 @@ def _devices(look: _Look) -> None:
         if all(device.get(field) == other.get(field) for field in ("type", "major", "minor")):
             look.warning(at, f"{shorten(device['path'])} is listed twice")
         else:
-            look.error(at, f"{shorten(device['path'])} is listed twice, as different devices")
+            look.error(
+                at, f"{shorten(device['path'])} is listed twice, as different devices", "keep the one that is meant"
+            )
 
 
 def _resources(look: _Look) -> None:
     """What the compiler says of limits too: fields of cgroup v1, and contradictions."""
     from .cgroup.resources import refusals
 
-    for at, message, _ in refusals(look.linux.get("resources") or {}):
-        look.error(at, message)
+    for at, message, cure in refusals(look.linux.get("resources") or {}):
+        look.error(at, message, cure)
 
 
 def _rare(parent: str, field: str, *more: str) -> tuple[Callable[[_Look], None], tuple[str, ...]]:

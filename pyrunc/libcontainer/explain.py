@@ -27,6 +27,9 @@ from .spec import parse, without_nulls
 CONTROLLERS = ("cpuset", "cpu", "io", "memory", "hugetlb", "pids", "rdma", "misc")
 
 
+_ROOTFS = "root.path is the directory with the container's files, absolute or relative to the bundle"
+
+
 def _is_integer(checker: object, value: object) -> bool:
     """An integer is written without fraction and exponent: 1.0 is none, as for Go's decoder, and true is none."""
     return type(value) is int
@@ -96,7 +99,7 @@ def _not_compiled(bundle: str, value: dict[str, Any]) -> Iterator[Problem]:
         try:
             compile_launch(spec, options, facts)
         except PyruncError as error:
-            yield Problem(ERROR, error.pointer, error.message + (f"; {error.hint}" if error.hint else ""))
+            yield Problem(ERROR, error.pointer, error.message, cure=error.hint)
             parts = error.pointer.split("/")
             if parts[1:2] != ["mounts"]:
                 return
@@ -145,9 +148,11 @@ def _problem(
     root: Any, at: str, what: str, said: str = "", words: Sequence[str] = (), meant: str = ""
 ) -> Problem:
     message = sentence(root, at, what)
+    cure = schemawords.NEEDED if what.startswith(schemawords.MISSING) else ""
     if meant:
         message += f", {shorten(meant)} is unknown"
-    return Problem(ERROR, at, message, nearest=nearest(said, words) if said and words else "")
+        cure = "rename it to " + at.rpartition("/")[2]
+    return Problem(ERROR, at, message, nearest=nearest(said, words) if said and words else "", cure=cure)
 
 
 def _misspelt(member: str, instance: dict[str, Any], schema: dict[str, Any]) -> str:
@@ -202,7 +207,7 @@ def _on_disk(bundle: str, value: dict[str, Any]) -> Iterator[Problem]:
         directory = stat.S_ISDIR(Path(bundle, path).stat().st_mode)
     except OSError as error:
         reason = errno_text(error.errno or 0)
-        yield Problem(ERROR, "/root/path", f"invalid rootfs: stat {shorten(path)}: {reason}")
+        yield Problem(ERROR, "/root/path", f"invalid rootfs: stat {shorten(path)}: {reason}", cure=_ROOTFS)
     else:
         if not directory:
-            yield Problem(ERROR, "/root/path", f"invalid rootfs: {shorten(path)} is not a directory")
+            yield Problem(ERROR, "/root/path", f"invalid rootfs: {shorten(path)} is not a directory", cure=_ROOTFS)

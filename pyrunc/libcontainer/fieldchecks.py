@@ -37,20 +37,30 @@ def _scheduler(look: Look) -> None:
     policy = scheduler["policy"]
     priority = scheduler.get("priority", 0)
     if policy not in _REAL_TIME and priority:
-        look.error(at + "/priority", "scheduler.priority can only be specified for SCHED_FIFO or SCHED_RR policy")
+        look.error(
+            at + "/priority",
+            "scheduler.priority can only be specified for SCHED_FIFO or SCHED_RR policy",
+            "leave priority out, or take a real-time policy",
+        )
     if policy in _REAL_TIME and not 1 <= priority <= 99:
-        look.error(at + "/priority", f"{policy} takes a priority of 1 to 99, not {priority}")
+        look.error(at + "/priority", f"{policy} takes a priority of 1 to 99, not {priority}", "99 is the highest")
     times = [scheduler.get(name, 0) for name in _DEADLINE]
     if policy != "SCHED_DEADLINE":
         for name, value in zip(_DEADLINE, times, strict=True):
             if value:
                 look.error(
-                    f"{at}/{name}", "scheduler runtime/deadline/period can only be specified for SCHED_DEADLINE policy"
+                    f"{at}/{name}",
+                    "scheduler runtime/deadline/period can only be specified for SCHED_DEADLINE policy",
+                    "leave it out, or take the policy SCHED_DEADLINE",
                 )
         return
     runtime, deadline, period = times
     if not 0 < runtime <= deadline <= (period or deadline):
-        look.error(at, f"SCHED_DEADLINE takes 0 < runtime <= deadline <= period, not {runtime}, {deadline}, {period}")
+        look.error(
+            at,
+            f"SCHED_DEADLINE takes 0 < runtime <= deadline <= period, not {runtime}, {deadline}, {period}",
+            "all three are in nanoseconds",
+        )
 
 
 def _cpu_affinity(look: Look) -> None:
@@ -64,7 +74,7 @@ def _list(look: Look, at: str, value: str, what: str) -> list[int]:
     try:
         return indices(value)
     except ValueError as error:
-        look.error(at, f"{what} {shorten(value)}: {error}")
+        look.error(at, f"{what} {shorten(value)}: {error}", "a list is such as 0-3,7, each range upwards")
         return []
 
 
@@ -78,17 +88,27 @@ def _memory_policy(look: Look) -> None:
     if len(look.found) > before:
         return
     if nodes and nodes[-1] > _LAST_NODE:
-        look.error(at, f"invalid memory policy nodes: {nodes[-1]} is above {_LAST_NODE}, the kernel's last")
+        look.error(
+            at,
+            f"invalid memory policy nodes: {nodes[-1]} is above {_LAST_NODE}, the kernel's last",
+            "nodes of this machine are in /sys/devices/system/node",
+        )
     elif mode in _WITHOUT_NODES and nodes:
-        look.error(at, f"invalid memory policy: {mode} mode requires 0 nodes but got {len(nodes)}")
+        look.error(at, f"invalid memory policy: {mode} mode requires 0 nodes but got {len(nodes)}", "leave nodes out")
     elif mode in _WITH_NODES and not nodes:
-        look.error(at, f"invalid memory policy: {mode} mode requires at least one node but got 0")
+        look.error(
+            at, f"invalid memory policy: {mode} mode requires at least one node but got 0", "name nodes, such as 0-1"
+        )
 
 
 def _personality(look: Look) -> None:
     for index, word in enumerate(look.linux["personality"].get("flags", ())):
         # The specification has no value yet, so each one is an invalid value (config.md, "Valid values").
-        look.error(f"/linux/personality/flags/{index}", f"personality flag {shorten(word)} is not supported")
+        look.error(
+            f"/linux/personality/flags/{index}",
+            f"personality flag {shorten(word)} is not supported",
+            "leave it out: the specification has no flag yet",
+        )
 
 
 def _seccomp(look: Look) -> None:
@@ -101,7 +121,11 @@ def _intel_rdt(look: Look) -> None:
     """The name of the class of service is one directory of resctrl (wording of runc), and none of its own."""
     name = look.linux["intelRdt"].get("closID", "")
     if name in _RESCTRL_NAMES or (name != "/" and "/" in name):
-        look.error("/linux/intelRdt/closID", f"invalid intelRdt.ClosID {shorten(name)}")
+        look.error(
+            "/linux/intelRdt/closID",
+            f"invalid intelRdt.ClosID {shorten(name)}",
+            "one name without slashes, or / for the default class",
+        )
 
 
 def _net_devices(look: Look) -> None:
@@ -109,17 +133,33 @@ def _net_devices(look: Look) -> None:
     devices = look.linux["netDevices"]
     if devices and "network" not in look.namespaces:
         # Wording of runc.
-        look.error("/linux/netDevices", "unable to move network devices without a NET namespace")
+        look.error(
+            "/linux/netDevices",
+            "unable to move network devices without a NET namespace",
+            "add a namespace of type network to linux.namespaces",
+        )
     first: dict[str, str] = {}
     for name, device in devices.items():
         at = pointer("linux", "netDevices", name)
         new_name = device.get("name") or name
         if not _is_device_name(name) or "%" in name:
-            look.error(at, f"invalid network device name {shorten(name)}")
+            look.error(
+                at,
+                f"invalid network device name {shorten(name)}",
+                "a name of the host has at most 15 bytes, without slash, colon and space",
+            )
         elif not _is_device_name(new_name) or new_name.count("%") != new_name.count("%d") or new_name.count("%") > 1:
-            look.error(at + "/name", f"invalid network device name {shorten(new_name)}")
+            look.error(
+                at + "/name",
+                f"invalid network device name {shorten(new_name)}",
+                "a name has at most 15 bytes, without slash, colon and space; %d stands for a number",
+            )
         elif "%" not in new_name and first.setdefault(new_name, at) != at:
-            look.error(at, f"{shorten(new_name)} is the name of {first[new_name]} in the container too")
+            look.error(
+                at,
+                f"{shorten(new_name)} is the name of {first[new_name]} in the container too",
+                "each device needs a name of its own",
+            )
 
 
 def _is_device_name(name: str) -> bool:
@@ -132,18 +172,30 @@ def id_mapped_mount(look: Look, mount: dict[str, Any], at: str) -> None:
     """What an id-mapped mount needs; worded as by runc. It has mappings, or the option idmap or ridmap."""
     options = mount.get("options", ())
     if mount.get("type") != "bind" and "bind" not in options and "rbind" not in options:
-        look.error(at, "id-mapped mounts are only supported for bind-mounts")
+        look.error(
+            at,
+            "id-mapped mounts are only supported for bind-mounts",
+            "leave the mapping out, or make it a bind mount",
+        )
     elif "remount" in options:
-        look.error(at + "/options", "the ids of a mount can't be mapped by a remount")
+        look.error(
+            at + "/options", "the ids of a mount can't be mapped by a remount", "map them where the mount is made"
+        )
     if "uidMappings" not in mount:
         if "user" not in look.namespaces:
             look.error(
-                at, "id-mapped mounts must have both uid and gid mappings specified, or the container a user namespace"
+                at,
+                "id-mapped mounts must have both uid and gid mappings specified, or the container a user namespace",
+                "give the mount uidMappings and gidMappings",
             )
         return
     for name in ("uidMappings", "gidMappings"):
         if not mount[name]:
-            look.error(f"{at}/{name}", "id-mapped mounts must have both uid and gid mappings specified")
+            look.error(
+                f"{at}/{name}",
+                "id-mapped mounts must have both uid and gid mappings specified",
+                "say which ids of the source are which ids in the container",
+            )
         else:
             check_ranges(look, mount[name], f"{at}/{name}")
 

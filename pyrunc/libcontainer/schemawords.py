@@ -11,6 +11,7 @@ _TYPES = {
 }
 
 MISSING = "is missing"
+NEEDED = "the specification requires it"
 NOT_EMPTY = "must have at least one entry"
 
 

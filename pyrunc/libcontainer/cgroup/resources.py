@@ -146,7 +146,8 @@ def refusals(resources: dict[str, Any], at: str = _AT) -> Iterator[Refusal]:
             yield f"{at}/network/{field}", f"network.{field} can't be set with cgroup v2", hint
     for name in resources.get("unified") or {}:
         if name in _OF_RUNTIME:
-            yield at + pointer("unified", name), f'unified resource "{name}" is no limit: it is the runtime\'s', ""
+            message = f'unified resource "{name}" is no limit: it is the runtime\'s'
+            yield at + pointer("unified", name), message, "leave it out"
 
 
 def _refused_memory(memory: dict[str, Any], at: str) -> Iterator[Refusal]:
@@ -174,10 +175,11 @@ def _refused_cpu(cpu: dict[str, Any], at: str) -> Iterator[Refusal]:
             hint = "leave it out; all cgroups share the host's kernel.sched_rt_runtime_us"
             yield f"{at}/{field}", f"cpu.{field} can't be set with cgroup v2", hint
     if cpu.get("idle") == 1 and cpu.get("shares"):
-        yield at + "/idle", "cpu.idle and cpu.shares exclude each other: what is SCHED_IDLE has no weight", ""
+        message = "cpu.idle and cpu.shares exclude each other: what is SCHED_IDLE has no weight"
+        yield at + "/idle", message, "leave one of them out"
     burst, quota = cpu.get("burst", 0), cpu.get("quota", 0)
     if 0 < quota < burst:
-        yield at + "/burst", f"cpu.burst {burst} is above cpu.quota {quota}", ""
+        yield at + "/burst", f"cpu.burst {burst} is above cpu.quota {quota}", "a burst is at most the quota"
 
 
 def _refused_block_io(block: dict[str, Any], at: str) -> Iterator[Refusal]:
@@ -191,7 +193,7 @@ def _refused_block_io(block: dict[str, Any], at: str) -> Iterator[Refusal]:
         weight = entry.get("weight", 0)
         if weight and not _IO_WEIGHT_MIN <= weight <= _IO_WEIGHT_MAX:
             message = f"{name}.weight must be from {_IO_WEIGHT_MIN} to {_IO_WEIGHT_MAX}, or 0 for none, not {weight}"
-            yield place + "/weight", message, ""
+            yield place + "/weight", message, "leave it out for the default"
 
 
 def _no_controller(write: Write, facts: HostFacts, at: str) -> PyruncError:

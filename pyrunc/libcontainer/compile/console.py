@@ -26,7 +26,9 @@ def compile_console(context: Context, mount: bool) -> None:
         )
     if options.console_socket and not (terminal and detached):
         raise PyruncError(
-            "cannot use console socket if pyrunc will not detach or allocate tty", pointer="/process/terminal"
+            "cannot use console socket if pyrunc will not detach or allocate tty",
+            pointer="/process/terminal",
+            hint="leave --console-socket out, or set terminal to true and detach",
         )
     if not terminal:
         return

@@ -27,7 +27,9 @@ def open_sources(context: Context, mounts: list[Mount]) -> None:
         if context.facts.euid != 0:
             # Wording of runc.
             raise PyruncError(
-                "id-mapped mounts are not supported for rootless containers", pointer=f"{mount.pointer}/options"
+                "id-mapped mounts are not supported for rootless containers",
+                pointer=f"{mount.pointer}/options",
+                hint="leave the mapping out, or run as root",
             )
         maps = _maps(context, mount)
         if maps is None:

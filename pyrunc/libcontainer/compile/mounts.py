@@ -122,7 +122,7 @@ def _refuse_option(mount: Mount, option: tuple[int, str], message: str) -> Pyrun
     return PyruncError(
         f'{message}: "{word}"',
         pointer=f"{mount.pointer}/options/{index}",
-        hint=f'did you mean "{near}"?' if near else "",
+        hint=f'did you mean "{near}"?' if near else "an option of the file system is for the mount that makes it",
     )
 
 
@@ -143,7 +143,8 @@ def _check_bind(mount: Mount, context: Context) -> None:
         if "=" not in option[1]:
             raise _refuse_option(mount, option, "bind mounts cannot have any filesystem-specific options applied")
     if not mount.source and not options.remount:
-        raise PyruncError("bind mount has no source", pointer=mount.pointer + "/source")
+        at = mount.pointer + "/source"
+        raise PyruncError("bind mount has no source", pointer=at, hint="name what is to be bound")
     for word in (*options.superblock.values(), *(word for _, word in options.data)):
         context.warnings.append(f"{mount.pointer}/options: {word} has no effect on a bind mount")
     _check_copy_up(mount)
@@ -151,7 +152,9 @@ def _check_bind(mount: Mount, context: Context) -> None:
 
 def _check_copy_up(mount: Mount) -> None:
     if mount.options.copy_up and (mount.is_bind or mount.type != "tmpfs"):
-        raise PyruncError("only a tmpfs can have tmpcopyup", pointer=mount.pointer + "/options")
+        raise PyruncError(
+            "only a tmpfs can have tmpcopyup", pointer=mount.pointer + "/options", hint="leave the option out"
+        )
 
 
 def _check_file_system(mount: Mount, context: Context) -> None:
@@ -162,6 +165,7 @@ def _check_file_system(mount: Mount, context: Context) -> None:
             raise PyruncError(
                 "remount changes the flags of the mount only, not the options of its file system",
                 pointer=mount.pointer + "/options",
+                hint="give them where the file system is mounted",
             )
     elif _knows_ids(context):
         for index, word in options.data:
@@ -348,7 +352,8 @@ def _file_system(context: Context, mount: Mount, kept: list[Mount]) -> None:
         # Later mounts and the devices need their targets made in it, so it becomes read-only last, as by runc.
         keep = len(kept) + 1
         if keep > _REGISTERS:
-            raise PyruncError(f"more than {_REGISTERS} read-only tmpfs mounts", pointer=mount.pointer)
+            message = f"more than {_REGISTERS} read-only tmpfs mounts"
+            raise PyruncError(message, pointer=mount.pointer, hint="leave some of them writable")
         kept.append(mount)
         attr_set &= ~MOUNT_ATTR_RDONLY
     if mount.type == "sysfs" and (context.userns or context.facts.in_userns):

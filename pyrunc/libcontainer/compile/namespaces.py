@@ -75,7 +75,11 @@ def _net_devices(context: Context) -> None:
     Raises PyruncError for a rootless container, in runc's words.
     """
     if context.facts.euid != 0 or context.rootless:
-        raise PyruncError("network devices are not supported for rootless containers", pointer="/linux/netDevices")
+        raise PyruncError(
+            "network devices are not supported for rootless containers",
+            pointer="/linux/netDevices",
+            hint="leave them out, or run as root",
+        )
     for name, device in context.linux["netDevices"].items():
         context.serve(
             "net_devices",

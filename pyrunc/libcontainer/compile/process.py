@@ -163,7 +163,9 @@ def environment(env: list[str]) -> tuple[tuple[str, ...], bool]:
         name, equals, value = entry.partition("=")
         if not name or not equals:
             reason = "name cannot be empty" if equals else "missing '='"
-            raise PyruncError(f"invalid environment variable: {reason}", pointer=f"/process/env/{index}")
+            raise PyruncError(
+                f"invalid environment variable: {reason}", pointer=f"/process/env/{index}", hint="it is NAME=VALUE"
+            )
         if name == "HOME" and not value:
             last.pop(name, None)
         else:

@@ -68,7 +68,11 @@ def _root_mount(context: Context) -> None:
     pointer = _PROPAGATION_POINTER if word else ""
     flag = PROPAGATION[word] if word else MS_SLAVE | MS_REC
     if context.options.no_pivot and flag & MS_PRIVATE:
-        raise PyruncError("rootfsPropagation of [r]private is not safe without pivot_root", pointer=pointer)
+        raise PyruncError(
+            "rootfsPropagation of [r]private is not safe without pivot_root",
+            pointer=pointer,
+            hint="run without --no-pivot, or take slave",
+        )
     if flag & MS_SLAVE:
         # The whole tree also for plain "slave": a mount below the root that stays shared would carry what the
         # container mounts in it to the host.

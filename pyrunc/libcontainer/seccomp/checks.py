@@ -12,10 +12,14 @@ if TYPE_CHECKING:
 _PLACE = "/linux/seccomp"
 
 
-def check_seccomp(profile: Mapping[str, Any], error: Callable[[str, str], None]) -> None:
-    """Report each contradiction in a profile that the schema accepts as `error(pointer, message)`."""
+def check_seccomp(profile: Mapping[str, Any], error: Callable[[str, str, str], None]) -> None:
+    """Report each contradiction in a profile that the schema accepts as `error(pointer, message, cure)`."""
     if profile["defaultAction"] == NOTIFY:
-        error(_PLACE + "/defaultAction", "SCMP_ACT_NOTIFY cannot be used as default action")
+        error(
+            _PLACE + "/defaultAction",
+            "SCMP_ACT_NOTIFY cannot be used as default action",
+            "name the system calls that the agent is to be asked about",
+        )
     _number(profile, "defaultAction", "defaultErrnoRet", _PLACE, error)
     notifies = False
     for index, rule in enumerate(profile.get("syscalls") or ()):
@@ -26,19 +30,30 @@ def check_seccomp(profile: Mapping[str, Any], error: Callable[[str, str], None])
             if "write" in rule["names"]:
                 # With runc the init has to write before the agent can answer. A profile shall not depend on pyrunc.
                 place = rule["names"].index("write")
-                error(f"{at}/names/{place}", "SCMP_ACT_NOTIFY cannot be used for the write syscall")
+                error(
+                    f"{at}/names/{place}",
+                    "SCMP_ACT_NOTIFY cannot be used for the write syscall",
+                    "take write out of the names",
+                )
     if notifies and not profile.get("listenerPath"):
-        error(_PLACE + "/listenerPath", "seccomp listenerPath is not set")
+        error(
+            _PLACE + "/listenerPath", "seccomp listenerPath is not set", "set it to the socket of the seccomp agent"
+        )
     if profile.get("listenerMetadata") and not profile.get("listenerPath"):
-        error(_PLACE + "/listenerMetadata", "listenerMetadata is set, but there is no listenerPath to send it to")
+        message = "listenerMetadata is set, but there is no listenerPath to send it to"
+        error(_PLACE + "/listenerMetadata", message, "set listenerPath too")
     flags = profile.get("flags") or ()
     if not notifies and WAIT_KILLABLE_RECV in flags:
         at = f"{_PLACE}/flags/{flags.index(WAIT_KILLABLE_RECV)}"
-        error(at, f"{WAIT_KILLABLE_RECV} says nothing without SCMP_ACT_NOTIFY, and the kernel refuses it")
+        error(
+            at,
+            f"{WAIT_KILLABLE_RECV} says nothing without SCMP_ACT_NOTIFY, and the kernel refuses it",
+            "leave the flag out",
+        )
 
 
 def _number(
-    holder: Mapping[str, Any], action: str, name: str, at: str, error: Callable[[str, str], None]
+    holder: Mapping[str, Any], action: str, name: str, at: str, error: Callable[[str, str, str], None]
 ) -> None:
     """The specification wants an errno refused with an action that takes none."""
     number = holder.get(name)
@@ -46,6 +61,14 @@ def _number(
         return
     most = NUMBERED.get(holder[action])
     if most is None:
-        error(f"{at}/{name}", f"{name} is set, but {holder[action]} takes none: {' and '.join(NUMBERED)} do")
+        error(
+            f"{at}/{name}",
+            f"{name} is set, but {holder[action]} takes none: {' and '.join(NUMBERED)} do",
+            f"leave {name} out",
+        )
     elif number > most:
-        error(f"{at}/{name}", f"{name} must be at most {most} with {holder[action]}, not {number}")
+        error(
+            f"{at}/{name}",
+            f"{name} must be at most {most} with {holder[action]}, not {number}",
+            "it is what the system call returns, or what a tracer is told",
+        )

@@ -44,7 +44,7 @@ def test_every_problem_in_the_order_of_the_file():
     assert lines(value) == [
         "/process/env/1: env[1] must be NAME=VALUE without NUL characters, not \"no variable\"; ",
         "/process/rlimits/0/soft: soft must be an integer from 0 to 18446744073709551615, not 1.0; ",
-        "/root/path: path is missing; ",
+        "/root/path: path is missing; the specification requires it",
         "/mounts/0/options/1: options[1] must be text without NUL characters, not 3; ",
         "/hooks/poststop/1/timeout: timeout must be an integer from 1 to 9223372036854775807, not 0; ",
         "/annotations/: \"\" has a name that must be text without NUL characters, not empty; ",
@@ -73,7 +73,7 @@ def test_every_missing_member():
 def test_missing_and_misspelt_member():
     value = full_config()
     value["process"]["cdw"] = value["process"].pop("cwd")
-    assert lines(value) == ['/process/cwd: cwd is missing, "cdw" is unknown; ']
+    assert lines(value) == ['/process/cwd: cwd is missing, "cdw" is unknown; rename it to cwd']
 
 
 def test_members_that_belong_together():
@@ -83,10 +83,10 @@ def test_members_that_belong_together():
     value["linux"]["resources"]["blockIO"]["weightDevice"] = [{"major": 8, "minor": 0}]
     del value["linux"]["devices"][0]["minor"]
     assert lines(value) == [
-        "/mounts/1/uidMappings: uidMappings is missing beside gidMappings; ",
-        "/linux/devices/0/minor: minor is missing; ",
+        "/mounts/1/uidMappings: uidMappings is missing beside gidMappings; the specification requires it",
+        "/linux/devices/0/minor: minor is missing; the specification requires it",
         "/linux/resources/blockIO/weightDevice/0: weightDevice[0] needs weight or leafWeight; ",
-        "/linux/seccomp/listenerPath: listenerPath is missing beside listenerMetadata; ",
+        "/linux/seccomp/listenerPath: listenerPath is missing beside listenerMetadata; the specification requires it",
     ]
 
 
@@ -195,4 +195,4 @@ def test_what_only_the_compiler_refuses(tmp_path):
         (ERROR, f"/mounts/{count}/options/1"),
         (ERROR, f"/mounts/{count + 1}/source"),
     ]
-    assert "nosuid" in problems[0].message
+    assert "nosuid" in problems[0].hint()

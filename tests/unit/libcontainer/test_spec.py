@@ -53,7 +53,7 @@ def test_null_means_absent(tmp_path):
 def test_null_for_a_required_member_is_missing(tmp_path):
     value = runnable_config()
     value["process"]["cwd"] = None
-    assert refusal(tmp_path, value).line() == "cwd is missing (at /process/cwd)"
+    assert refusal(tmp_path, value).line() == "cwd is missing (at /process/cwd; the specification requires it)"
 
 
 def test_null_in_an_array_is_refused(tmp_path):
@@ -114,7 +114,9 @@ def test_refusal_names_pointer_value_allowed_and_nearest(tmp_path):
 def test_refusal_by_a_check(tmp_path):
     value = runnable_config()
     value["linux"]["namespaces"].append({"type": "pid"})
-    assert refusal(tmp_path, value).line() == 'malformed spec file: duplicated ns "pid" (at /linux/namespaces/8)'
+    assert refusal(tmp_path, value).line() == (
+        'malformed spec file: duplicated ns "pid" (at /linux/namespaces/8; keep one entry of each type)'
+    )
 
 
 def test_refusal_is_one_line(tmp_path):

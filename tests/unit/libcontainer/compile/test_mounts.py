@@ -226,7 +226,7 @@ def test_without_jsonschema_the_nearest_word_is_left_out(monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, "pyrunc.libcontainer.explain", None)
     with pytest.raises(PyruncError) as caught:
         plan_of(mount("/n", "bind", "nosiud", source="/srv"))
-    assert caught.value.hint == ""
+    assert "nosuid" not in caught.value.hint
 
 
 def test_a_bind_mount_needs_a_source() -> None:
