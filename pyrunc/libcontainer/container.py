@@ -113,18 +113,24 @@ def _prepare(options: LaunchOptions) -> dict[str, Any]:
     store.check_id(options.id)
     listening = listen_fds()
     options.preserve_fds += listening
-    missing = native.prepare_fds(options.preserve_fds)
-    if missing:
-        raise PyruncError(
-            f"unable to stat preserved-fd {missing - 3} (of {options.preserve_fds})",
-            errno=errno.ENOENT,
-            hint="--preserve-fds counts the open descriptors from 3 on",
-        )
+    prepare_fds(options.preserve_fds)
     log.hold()
     loaded: dict[str, Any] = spec.load(options.bundle, options.config)
     if listening:
         options.extra_env = (f"LISTEN_FDS={listening}", "LISTEN_PID=1")
     return loaded
+
+
+def prepare_fds(preserve_fds: int) -> None:
+    """Have the standard streams open, before any descriptor is made. Raises PyruncError where one that is to be
+    preserved is not there."""
+    missing = native.prepare_fds(preserve_fds)
+    if missing:
+        raise PyruncError(
+            f"unable to stat preserved-fd {missing - 3} (of {preserve_fds})",
+            errno=errno.ENOENT,
+            hint="--preserve-fds counts the open descriptors from 3 on",
+        )
 
 
 def listen_fds() -> int:

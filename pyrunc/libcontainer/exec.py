@@ -6,14 +6,14 @@ runs leaves nothing: its init is killed, and the pid file removed.
 
 from __future__ import annotations
 
-import errno
 import posix
 
-from .. import log, native
+from .. import log
 from ..report import PyruncError
 from . import state as store
+from .container import existing, prepare_fds
 from .foreground import take_signals, wait
-from .launch import START, Launched, carry_out, give_up, serve, with_interrupts
+from .launch import START, Launched, announce, carry_out, give_up, serve, with_interrupts
 from .ledger import Unwritten
 from .runtimesteps import stopped
 from .state import Record
@@ -63,13 +63,7 @@ def execute(options: ExecOptions, fault: tuple[int, int] = (-1, 0)) -> int:
     process could not be started, and nothing of it is left.
     """
     path = store.directory(options.root, options.id)
-    missing = native.prepare_fds(options.preserve_fds)
-    if missing:
-        raise PyruncError(
-            f"unable to stat preserved-fd {missing - 3} (of {options.preserve_fds})",
-            errno=errno.ENOENT,
-            hint="--preserve-fds counts the open descriptors from 3 on",
-        )
+    prepare_fds(options.preserve_fds)
     log.hold()
     container = _container(path, options)
     joining = _compile(path, container, options, fault)
@@ -83,8 +77,6 @@ def execute(options: ExecOptions, fault: tuple[int, int] = (-1, 0)) -> int:
 
 def _container(path: str, options: ExecOptions) -> Record:
     """The record of a container that a process can be started in. Raises PyruncError in runc's words."""
-    from .container import existing
-
     record = existing(path)
     status = store.status(path, record)
     if status == "stopped":
@@ -172,11 +164,7 @@ def _run(joining: Joining, relay: Relay | None) -> int:
     options = joining.options
     with_interrupts()
     try:
-        for warning in joining.plan.warnings:
-            log.warning(warning)
-        if log.debugging():
-            for step in joining.plan.steps():
-                log.debug(f"plan of exec in {options.id}: {step.actor}: {step.kind} {step.pointer}".rstrip())
+        announce(joining)
         carry_out(joining, joining.plan.prepare)
         serve(joining)
         if relay is not None:

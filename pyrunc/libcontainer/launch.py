@@ -213,13 +213,7 @@ def launch(
         launched.timeline = Timeline(options.timeline)
     with_interrupts()
     try:
-        for warning in plan.warnings:
-            log.warning(warning)
-        if log.debugging():
-            for note in plan.notes:
-                log.debug(f"plan of {options.id}: {note}")
-            for step in plan.steps():
-                log.debug(f"plan of {options.id}: {step.actor}: {step.kind} {step.pointer}".rstrip())
+        announce(launched)
         carry_out(launched, plan.prepare)
         # The init is at work from here on, and does not wait for this.
         execconfig.save(launched.lock, spec, options)
@@ -241,6 +235,18 @@ def _cgroup(plan: LaunchPlan) -> tuple[str, dict[str, Any]]:
         if step.kind == "systemd_scope":
             return str(step.arg("path")), {"unit": step.arg("unit"), "user": step.arg("manager") == "user"}
     return "", {}
+
+
+def announce(launched: Launched) -> None:
+    """Log the plan's warnings, and at level debug its notes and steps."""
+    plan, id = launched.plan, launched.options.id
+    for warning in plan.warnings:
+        log.warning(warning)
+    if log.debugging():
+        for note in plan.notes:
+            log.debug(f"plan of {id}: {note}")
+        for step in plan.steps():
+            log.debug(f"plan of {id}: {step.actor}: {step.kind} {step.pointer}".rstrip())
 
 
 def with_interrupts() -> None:
