@@ -51,7 +51,7 @@ static bool is_in_heap(const void *memory)
     return (uintptr_t)memory - (uintptr_t)heap < sizeof heap;
 }
 
-/* Zeroed memory of the heap; nothing is ever given back to it. */
+/* Zeroed memory of the heap. */
 static void *take(size_t size, size_t alignment)
 {
     size_t begin = (used + alignment - 1) & ~(alignment - 1);
@@ -63,12 +63,37 @@ static void *take(size_t size, size_t alignment)
     return heap + begin;
 }
 
-/* A block has its size in front, which realloc needs. */
+/* What a block has in front. Small blocks and rare frees: a list is enough, and dense blocks are fewer pages to read. */
+struct block {
+    size_t size; /* of what follows, a multiple of ALIGNMENT */
+    struct block *next;
+};
+_Static_assert(sizeof(struct block) == ALIGNMENT, "what follows a block's head is aligned");
+
+static struct block *unused;
+
+/* Zeroed memory: the first block that was freed and is large enough, of which the rest stays there, or a new one. */
 static void *take_block(size_t size)
 {
-    size_t *block = take(ALIGNMENT + size, ALIGNMENT);
-    *block = size;
-    return (char *)block + ALIGNMENT;
+    if (size > sizeof heap)
+        return NULL;
+    size = (size + (size == 0) + ALIGNMENT - 1) & ~((size_t)ALIGNMENT - 1);
+    struct block **place = &unused;
+    while (*place != NULL && (*place)->size < size)
+        place = &(*place)->next;
+    struct block *block = *place;
+    if (block == NULL) {
+        block = take(sizeof *block + size, ALIGNMENT);
+        block->size = size;
+    } else if (block->size > size + sizeof *block) {
+        struct block *rest = (struct block *)((char *)(block + 1) + size);
+        *rest = (struct block){block->size - size - sizeof *rest, block->next};
+        *place = rest;
+        block->size = size;
+    } else {
+        *place = block->next;
+    }
+    return memset(block + 1, 0, block->size);
 }
 
 void *__wrap_malloc(size_t size)
@@ -84,14 +109,17 @@ void *__wrap_calloc(size_t count, size_t size)
     return __builtin_mul_overflow(count, size, &total) ? NULL : take_block(total);
 }
 
+void __wrap_free(void *memory);
+
 void *__wrap_realloc(void *memory, size_t size)
 {
     if (!is_in_heap(memory) && (memory != NULL || stage != BEING_MADE))
         return __real_realloc(memory, size);
     void *moved = __wrap_malloc(size);
     if (moved != NULL && memory != NULL) {
-        size_t before = *(size_t *)((char *)memory - ALIGNMENT);
+        size_t before = ((struct block *)memory - 1)->size;
         memcpy(moved, memory, before < size ? before : size);
+        __wrap_free(memory);
     }
     return moved;
 }
@@ -100,6 +128,11 @@ void __wrap_free(void *memory)
 {
     if (!is_in_heap(memory))
         __real_free(memory);
+    else if (stage == BEING_MADE) {
+        struct block *block = (struct block *)memory - 1;
+        block->next = unused;
+        unused = block;
+    }
 }
 
 /* The arenas of CPython's allocator of small objects. */
