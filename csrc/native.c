@@ -44,6 +44,9 @@
 #define OPEN_TREE_CLOEXEC O_CLOEXEC
 #endif
 
+/* of umount2(2): <sys/mount.h> can't be had beside <linux/mount.h> */
+enum { DETACH = 2, NO_LINK = 8 };
+
 enum { STACK_SIZE = 32768, MAX_ARGS = 16, MAX_FDS = 64 };
 
 static void close_fd(int *fd)
@@ -374,6 +377,16 @@ int pyrunc_openat2(int dirfd, const char *path, uint64_t flags, uint64_t mode, u
 int pyrunc_open_tree(int dirfd, const char *path, unsigned int flags)
 {
     return result(syscall(SYS_open_tree, dirfd, path, flags | OPEN_TREE_CLOEXEC));
+}
+
+/* Private first: a tree that holds binds of shared mounts would take what is below these from the host with it. */
+int pyrunc_detach_tree(const char *path)
+{
+    const struct mount_attr attr = {.propagation = MS_PRIVATE};
+    unsigned int flags = AT_RECURSIVE | AT_SYMLINK_NOFOLLOW;
+    if (syscall(SYS_mount_setattr, AT_FDCWD, path, flags, &attr, sizeof attr) < 0)
+        return -errno;
+    return result(syscall(SYS_umount2, path, DETACH | NO_LINK));
 }
 
 int pyrunc_idmap_mount(int fd, int namespace, int recursive)

@@ -139,6 +139,11 @@ def open_tree(dirfd: int, path: str, flags: int) -> int:
     return _check(_lib.pyrunc_open_tree(dirfd, path.encode(), flags))
 
 
+def detach_tree(path: str) -> None:
+    """Unmount the topmost mount on a path with all that is below it, also where it is in use. umount2(2)."""
+    _check(_lib.pyrunc_detach_tree(path.encode("utf-8", "surrogateescape")))
+
+
 def idmap_mount(fd: int, namespace: int, recursive: bool) -> None:
     """Map the ids of a detached mount by a user namespace, and of those below it. mount_setattr(2)."""
     _check(_lib.pyrunc_idmap_mount(fd, namespace, recursive))

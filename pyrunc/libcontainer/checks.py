@@ -294,8 +294,8 @@ def _mount_namespace(look: _Look) -> None:
     for name in ("maskedPaths", "readonlyPaths"):
         if look.linux.get(name):
             look.error("/linux/" + name, "unable to restrict sys entries without a private MNT namespace", _ADD_MOUNT)
-    if look.spec.get("mounts"):
-        look.error("/mounts", "unable to mount without a private MNT namespace", _ADD_MOUNT)
+    if look.spec.get("mounts") and "user" in look.namespaces:
+        look.error("/mounts", "unable to mount without a private MNT namespace in a user namespace", _ADD_MOUNT)
     if _object(look.spec.get("root")).get("readonly"):
         look.error("/root/readonly", "unable to make the root read-only without a private MNT namespace", _ADD_MOUNT)
     if look.linux.get("rootfsPropagation"):

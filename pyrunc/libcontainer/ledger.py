@@ -185,6 +185,12 @@ def _undo_net_device(entry: Entry) -> None:
     netdevices.undo(entry)
 
 
+def _undo_host_mounts(entry: Entry) -> None:
+    from . import hostmounts
+
+    hostmounts.remove(entry["path"], entry["before"])
+
+
 def _undo_process(entry: Entry) -> None:
     kill_process(entry["pid"], entry["startTime"])
 
@@ -228,6 +234,7 @@ _UNDO: dict[str, Callable[[Entry], None]] = {
     "net_device": _undo_net_device,
     "resctrl_group": _undo_resctrl_group,
     "resctrl_clos": _undo_resctrl_clos,
+    "host_mounts": _undo_host_mounts,
     "process": _undo_process,
     "pid_file": _undo_pid_file,
 }

@@ -432,6 +432,13 @@ def _save_state(launched: Launched, path: str) -> None:
     state.save(launched.lock, launched.record, launched.draft)
 
 
+def _host_mounts(launched: Launched, rootfs: str) -> None:
+    from . import hostmounts
+
+    path = hostmounts.resolved(rootfs)
+    launched.written.record("host_mounts", path=path, before=hostmounts.count(path))
+
+
 def _write_pid_file(launched: Launched, path: str) -> None:
     launched.written.record("pid_file", path=path)
     state.replace(path, str(launched.pid), 0o666)
@@ -453,6 +460,7 @@ HANDLERS: dict[str, Callable[..., None]] = {
     "resctrl_group": _resctrl_group,
     "resctrl_monitor": _resctrl_monitor,
     "resctrl_assign": _resctrl_assign,
+    "host_mounts": _host_mounts,
     "start_socket": _start_socket,
     "console_socket": _console_socket,
     "open_process": _open_process,

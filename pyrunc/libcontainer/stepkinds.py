@@ -67,6 +67,8 @@ _RUNTIME_KINDS = (
     ("resctrl_group", "mkdir", "clos:str make:u32 schemata:strv",
      "make or find the class of service, and set its shares of caches and memory bandwidth"),
     ("resctrl_monitor", "mkdir", "clos:str group:str", "make the container's monitoring group"),
+    ("host_mounts", "read", "rootfs:str",
+     "see what is mounted on the rootfs, since the container's mounts will be made on the host, above it"),
     ("start_socket", "bind", "path:str", "listen on the socket by which `start` reaches the waiting init"),
     ("console_socket", "connect", "path:str", "connect to the socket that receives the pty's master"),
     ("open_source", "open_tree", "slot:str path:str recursive:u32",

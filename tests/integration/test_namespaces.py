@@ -51,11 +51,30 @@ def test_what_is_not_named_is_inherited(runtime: Runtime, bundle: Bundle) -> Non
     assert found["mnt"] != host.namespace("self", "mnt")
 
 
+@pytest.mark.own("runc leaves the mounts on the host")
+def test_without_a_mount_namespace_the_mounts_are_the_host_s_until_delete(runtime: Runtime, bundle: Bundle) -> None:
+    bundle.without_namespace("mount")
+    bundle.linux["maskedPaths"] = bundle.linux["readonlyPaths"] = []
+    container = runtime.container(bundle.sh("grep -c . /proc/self/mountinfo; echo >/dev/null; ls -d /proc/self/ns"))
+    points = [line.split(" ")[4] for line in host.mounts_of(runtime.token)]
+    assert {str(bundle.rootfs), f"{bundle.rootfs}/proc"} <= set(points)
+    assert host.namespace(container.pid, "mnt") == host.namespace("self", "mnt")
+    assert "/proc/self/ns" in container.finish()
+    container.delete()
+    runtime.assert_nothing_left()
+
+
+@pytest.mark.own("runc leaves the mounts on the host")
+def test_mounts_on_the_host_go_with_a_create_that_fails(runtime: Runtime, bundle: Bundle) -> None:
+    bundle.without_namespace("mount")
+    bundle.linux["maskedPaths"] = bundle.linux["readonlyPaths"] = []
+    runtime.refuse(bundle.args("/nothing/like/that"))
+
+
 @pytest.mark.own("runc wants a mount namespace for masked paths and the like; without any mounts it goes on")
 def test_without_a_mount_namespace(runtime: Runtime, bundle: Bundle) -> None:
-    """A chroot only. Mounts would be the host's, so a config that has some is refused."""
+    """A chroot only."""
     bundle.without_namespace("mount")
-    runtime.refuse(bundle)
     bundle.config["mounts"] = []
     result = runtime.run(bundle.sh("ls /; echo ran"), ok=False)
     if result.code == 0:

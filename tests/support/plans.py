@@ -182,6 +182,17 @@ def _chroot() -> LaunchPlan:
     return compiled(spec)
 
 
+def _host_mounts() -> LaunchPlan:
+    spec = with_process()
+    spec["linux"]["namespaces"] = [{"type": "pid"}]
+    spec["mounts"] = [
+        {"destination": "/proc", "type": "proc"},
+        {"destination": "/dev", "type": "tmpfs", "options": ["ro"]},
+        {"destination": "/srv", "source": "/data", "options": ["rbind"]},
+    ]
+    return compiled(spec)
+
+
 def _userns() -> LaunchPlan:
     spec = with_linux(*(type for type in _ALL_TYPES if type != "mount"))
     spec["linux"]["timeOffsets"] = {"monotonic": {"secs": 60, "nanosecs": 5}, "boottime": {"secs": -1}}
@@ -402,6 +413,7 @@ CASES: dict[str, Callable[[], LaunchPlan]] = {
     "hooks": _hooks,
     "mounts": _mounts,
     "no-mount-namespace": _chroot,
+    "host-mounts": _host_mounts,
     "user-namespace": _userns,
     "nested": _nested,
     "limits": _limits,

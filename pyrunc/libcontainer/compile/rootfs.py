@@ -54,12 +54,29 @@ def compile_rootfs(context: Context) -> None:
 
 
 def _without_mount_namespace(context: Context) -> None:
-    """chroot into the rootfs as it is: what would have to be mounted for it would be mounted on the host."""
+    """chroot into the rootfs; what the configuration mounts is mounted on the host until the container is deleted."""
+    parsed = mounts.parse_mounts(context)
+    own_dev = bool(parsed) and not mounts.binds_dev(parsed)
+    kept = _host_mounts(context, parsed) if parsed else []
+    if own_dev:
+        devices.compile_devices(context)
     _hooks(context)
     compile_sysctl(context)
+    _seal(context, kept)
     context.add("chroot", context.rootfs, pointer="/root/path")
     compile_console(context, mount=False)
     _make_cwd(context)
+    if own_dev and not context.process.get("terminal"):
+        context.add("reopen_null", pointer="/mounts")
+
+
+def _host_mounts(context: Context, parsed: list[Mount]) -> list[Mount]:
+    """The mounts, below one of the rootfs on itself, which is private: no other reaches the rest of the host."""
+    context.before("host_mounts", context.rootfs, pointer="/linux/namespaces")
+    mounts.open_sources(context, parsed)
+    context.add("rootfs", context.rootfs, None, pointer="/root/path")
+    context.add("remount", "/", 0, 0, 0, 0, MS_PRIVATE | MS_REC, pointer="/linux/namespaces")
+    return mounts.compile_mounts(context, parsed)
 
 
 def _root_mount(context: Context) -> None:
@@ -108,10 +125,14 @@ def _restrict(context: Context, kept: list[Mount]) -> None:
         labels.label_masks(context)
     for index, path in enumerate(context.linux.get("maskedPaths") or ()):
         context.add("mask_path", path, pointer=f"/linux/maskedPaths/{index}")
-    for register, mount in enumerate(kept, 1):
-        context.add("seal_mount", register, MOUNT_ATTR_RDONLY, pointer=mount.pointer)
+    _seal(context, kept)
     if context.spec["root"].get("readonly"):
         context.add("readonly_rootfs", pointer="/root/readonly")
+
+
+def _seal(context: Context, kept: list[Mount]) -> None:
+    for register, mount in enumerate(kept, 1):
+        context.add("seal_mount", register, MOUNT_ATTR_RDONLY, pointer=mount.pointer)
 
 
 def _enter(context: Context) -> None:

@@ -144,7 +144,7 @@ def test_names_are_64_bytes_at_most(name):
     assert found(spec_with(name, "é" * 32 + "x")) == [(ERROR, "/" + name)]
 
 
-def test_mounts_need_a_mount_namespace():
+def test_restrictions_need_a_mount_namespace():
     spec = without_namespace("mount")
     assert found(spec) == [
         (ERROR, "/linux/maskedPaths"),
@@ -157,6 +157,12 @@ def test_mounts_need_a_mount_namespace():
     spec["root"]["readonly"] = False
     spec["linux"]["rootfsPropagation"] = ""
     assert found(spec) == []
+
+
+def test_mounts_on_the_host_are_for_those_who_may_make_them():
+    spec = without_namespace("mount")
+    spec["linux"]["namespaces"] = [entry for entry in spec["linux"]["namespaces"] if entry["type"] != "user"]
+    assert "/mounts" not in [pointer for _, pointer in found(spec)]
 
 
 def test_mappings_need_a_user_namespace():

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pyrunc.libcontainer.compile.constants import MS_PRIVATE, MS_SHARED, MS_SLAVE, MS_UNBINDABLE
+from pyrunc.libcontainer.compile.constants import MS_PRIVATE, MS_REC, MS_SHARED, MS_SLAVE, MS_UNBINDABLE
 from pyrunc.report import PyruncError
 from tests.support.plans import compiled, find, kinds, minimal, values, with_linux, with_process
 
@@ -97,6 +97,22 @@ def test_without_a_mount_namespace_there_is_a_chroot_and_no_mount() -> None:
     order = [step.kind for step in plan.steps() if step.phase == "rootfs"]
     assert order == ["request", "runtime_hook", "container_hook", "sysctl", "chroot", "make_cwd"]
     assert values(find(plan, "chroot")[0], "path") == ("/bundle/rootfs",)
+
+
+def test_without_a_mount_namespace_the_mounts_hang_below_the_rootfs_on_itself() -> None:
+    spec = chrooted()
+    spec["mounts"] = [{"destination": "/dev", "type": "tmpfs", "options": ["ro"]}]
+    plan = compiled(spec)
+    assert values(find(plan, "host_mounts")[0], "rootfs") == ("/bundle/rootfs",)
+    assert values(find(plan, "remount")[0], "target", "propagation") == ("/", MS_PRIVATE | MS_REC)
+    order = [kind for kind in kinds(plan) if kind in ("rootfs", "remount", "mount", "mknod", "seal_mount", "chroot")]
+    assert list(dict.fromkeys(order)) == ["rootfs", "remount", "mount", "mknod", "seal_mount", "chroot"]
+
+
+def test_a_container_s_dev_is_not_filled_where_it_has_no_mount_namespace() -> None:
+    spec = chrooted()
+    spec["mounts"] = [{"destination": "/dev", "source": "/dev", "options": ["rbind"]}]
+    assert not find(compiled(spec), "mknod")
 
 
 def test_the_terminal_in_a_chroot_is_not_bound_on_dev_console() -> None:
