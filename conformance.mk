@@ -9,7 +9,7 @@ RUNTIME ?= $(BIN)/pyrunc
 
 CONFORMANCE_BUILD := build/conformance
 
-$(CONFORMANCE_BUILD)/.built: $(VENV)/.installed $(addprefix tests/conformance/,build.sh go.mod go.sum)
+$(CONFORMANCE_BUILD)/.built: $(addprefix tests/conformance/,build.sh go.mod go.sum) | $(VENV)/.installed
 	rm -rf $(CONFORMANCE_BUILD)
 	@tests/conformance/build.sh $(BIN)/python $(CONFORMANCE_BUILD)
 	@touch $@
