@@ -76,6 +76,8 @@ class FakeSystemd:
 
     def close(self) -> None:
         """Stop all units and listen no more."""
+        # Closed alone, it would leave the thread that accepts waiting for ever.
+        self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for unit in list(self.units):
             self._end(unit)
