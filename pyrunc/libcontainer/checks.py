@@ -319,8 +319,8 @@ def _mappings(look: _Look) -> None:
                 )
         elif joined:
             if entries:
-                # Engines give both; the mappings must be those of the namespace.
-                look.warning(at, "both a user namespace to join and mappings are specified: the namespace's own hold")
+                # Engines give both. Whether they agree is seen when the namespace is open (userns.check).
+                look.warning(at, "both a user namespace to join and mappings are specified: they must be its own")
         elif not entries:
             look.error(
                 at,
