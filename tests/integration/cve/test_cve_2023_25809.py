@@ -1,8 +1,8 @@
 """CVE-2023-25809: a rootless container could write to /sys/fs/cgroup, and so to the cgroups that are its user's on the
 host: limit, freeze and move his other processes, and escape its own limits.
 
-Seen to fail: the first test with _sealed of compile/mounts.py giving 0; the second and the third with shows_the_hosts of
-compile/cgroup.py giving False; the second also with attributes of 0 in the step bind_cgroup.
+Seen to fail: the first test with _sealed of compile/mounts.py giving 0; the second and the third with shows_the_hosts
+of compile/cgroup.py giving False; the second also with attributes of 0 in the step bind_cgroup.
 """
 
 from __future__ import annotations
