@@ -34,6 +34,8 @@ _NO_CAPABILITIES = (
 )
 _LOCKED = "a user namespace can't take nosuid, nodev, noexec and ro from mounts of the host, which are locked"
 
+_DESTINATION = "the destination, or what is above it in the rootfs, can't be a mount point"
+
 # The cure by step kind and errno.
 _HINTS = {
     ("execute", errno.ENOENT): "is the program, or the interpreter that it names, in the rootfs?",
@@ -72,6 +74,12 @@ _HINTS = {
     ("open_mapped_source", errno.EPERM): "the ids of the source are mapped already, or a user namespace mounted it",
     ("bind", errno.ENOENT): "does the mount's source exist?",
     ("open_source", errno.ENOENT): "does the mount's source exist?",
+    ("mount", errno.EINVAL): "the file system does not take these options, or not in the container's user namespace",
+    ("mount", errno.ENOTDIR): _DESTINATION,
+    ("bind", errno.ENOTDIR): _DESTINATION,
+    ("mount", errno.EROFS): _DESTINATION,
+    ("bind", errno.EROFS): _DESTINATION,
+    ("net_device", errno.ENODEV): "ip link shows the devices of the runtime's network namespace",
     ("mount", errno.ENODEV): "the kernel knows no such file system",
     ("state_dir", errno.EACCES): "set XDG_RUNTIME_DIR, or name a directory of this user's by --root",
     ("clone", errno.EPERM): "new namespaces without privileges need a user namespace among them, and that the host "
@@ -107,6 +115,25 @@ _REFUSED = {
     "sysfs": "it takes a new network namespace, and a /sys of the runtime's over which nothing is mounted; or bind it",
     "mqueue": "it takes a new ipc namespace",
     "cgroup2": "it takes a new cgroup namespace",
+}
+
+_ROOTFS = "root.path is the directory with the container's files, absolute or relative to the bundle"
+_CWD = "process.cwd is a directory in the container, made where it is missing"
+_HOOK = "the program fails or is not there; its path is one of the host, of startContainer hooks one of the rootfs"
+
+# The cure by step kind, whatever the errno.
+_KIND_HINTS = {
+    "parent_private": _ROOTFS,
+    "rootfs": _ROOTFS,
+    "chroot": _ROOTFS,
+    "find_executable": "process.args[0] is a file in the rootfs, or a name to be found by the PATH of process.env",
+    "make_cwd": _CWD,
+    "chdir": _CWD,
+    "sysctl": "the kernel does not take this value",
+    "time_offset": "no clock may become negative, or leave its range",
+    "runtime_hook": _HOOK,
+    "container_hook": _HOOK,
+    "open_namespace": "the path is that of a namespace of this type, such as /proc/PID/ns/TYPE",
 }
 
 # The cure for a refused write to a control file, by the begin of the file's name and errno; the first that fits.
@@ -149,7 +176,7 @@ def of_init(step: Step | None, error: int, detail: str, cgroup: str = "", words:
 def _hint(step: Step, error: int) -> str:
     if step.kind == "mount" and error == errno.EPERM:
         return _REFUSED.get(str(step.arg("fstype")), "")
-    return _HINTS.get((step.kind, error), "")
+    return _HINTS.get((step.kind, error)) or _KIND_HINTS.get(step.kind, "")
 
 
 def _signal_named(detail: str) -> str:
@@ -173,7 +200,7 @@ def of_runtime(step: Step, error: PyruncError | OSError, prefix: str) -> PyruncE
         step=step.kind,
         pointer=(error.pointer if isinstance(error, PyruncError) else "") or step.pointer,
         errno=number,
-        hint=hint or _HINTS.get((step.kind, number), ""),
+        hint=hint or _hint(step, number),
     )
 
 
