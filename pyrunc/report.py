@@ -75,8 +75,15 @@ def pointer(*parts: str | int) -> str:
 
 
 def join(parts: Iterable[str]) -> str:
-    """Parts of one line of text, newlines and tabs flattened, empty ones left out."""
-    return " ".join(" ".join(part.split()) for part in parts if part)
+    """Parts of one line of text, newlines and tabs flattened, empty ones left out.
+
+    Other control characters are shown as `\\x1b`: what a config.json or a hook says must not steer the terminal of
+    the one who reads the error.
+    """
+    text = " ".join([" ".join(part.split()) for part in parts if part])
+    if text.isprintable():
+        return text
+    return "".join([f"\\x{ord(char):02x}" if char < " " or "\x7f" <= char < "\xa0" else char for char in text])
 
 
 def from_os_error(error: OSError) -> PyruncError:

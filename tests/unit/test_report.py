@@ -37,6 +37,10 @@ def test_joined_parts_are_one_line() -> None:
     assert join(["a\n b", "", "c\td"]) == "a b c d"
 
 
+def test_a_line_does_not_steer_the_terminal() -> None:
+    assert join(["/linux/\x1b]0;x\x07", "\x7f\x9b2J", "ü\udcff"]) == "/linux/\\x1b]0;x\\x07 \\x7f\\x9b2J ü\udcff"
+
+
 @pytest.mark.parametrize(
     ("error", "line"),
     [
