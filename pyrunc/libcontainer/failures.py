@@ -118,7 +118,7 @@ _REFUSED = {
 }
 
 _ROOTFS = "root.path is the directory with the container's files, absolute or relative to the bundle"
-_CWD = "process.cwd is a directory in the container, made where it is missing"
+_CWD = "process.cwd is to be a directory in the container"
 _HOOK = "the program fails or is not there; its path is one of the host, of startContainer hooks one of the rootfs"
 
 # The cure by step kind, whatever the errno.

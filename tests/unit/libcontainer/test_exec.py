@@ -159,5 +159,6 @@ def test_an_init_s_failure_has_runc_s_words() -> None:
 
     step = Step("process", "chdir", ("/x",), "/process/cwd")
     assert failures.of_init(step, 2, "chdir", "", joining().words).line() == (
-        "unable to start container process: chdir: no such file or directory (step chdir, at /process/cwd)"
+        "unable to start container process: chdir: no such file or directory (step chdir, at /process/cwd; "
+        "process.cwd is to be a directory in the container)"
     )
