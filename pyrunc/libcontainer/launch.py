@@ -46,7 +46,8 @@ class Launched:
     draft: the name of the written state.json until the container is created; "" before.
     slots: descriptors for the plan's `fd` fields. pid, pidfd: the init; pid is 0 until it is cloned.
     idmaps: user namespaces whose id maps are those of mounts, until the clone.
-    sync: the socket that it talks on; -1 before and after. cgroup_fd: its cgroup, or -1.
+    sync: the socket that it talks on; -1 before and after. cgroup_fd: its cgroup, or -1; cgroup_made: whether
+        this start has made it.
     listener: the seccomp listener's number in the init, once the init has told it; else -1.
     own_oom_score_adj: the runtime's, where it has to be restored after the clone; else None.
     console_socket: where the pty's master goes, or -1. master: the pty's master where it is to be relayed, or -1.
@@ -56,9 +57,9 @@ class Launched:
     """
 
     __slots__ = (
-        "cgroup_fd", "console_socket", "draft", "facts", "fault", "idmaps", "ledger", "listener", "lock", "master",
-        "network", "options", "own_oom_score_adj", "pid", "pidfd", "plan", "plan_fd", "record", "seccomp", "slots",
-        "sync", "timeline", "times_at",
+        "cgroup_fd", "cgroup_made", "console_socket", "draft", "facts", "fault", "idmaps", "ledger", "listener",
+        "lock", "master", "network", "options", "own_oom_score_adj", "pid", "pidfd", "plan", "plan_fd", "record",
+        "seccomp", "slots", "sync", "timeline", "times_at",
     )  # fmt: skip
 
     def __init__(
@@ -81,6 +82,7 @@ class Launched:
         self.slots: dict[str, int] = {}
         self.idmaps: dict[str, int] = {}
         self.cgroup_fd = -1
+        self.cgroup_made = False
         self.console_socket = -1
         self.master = -1
         self.listener = -1

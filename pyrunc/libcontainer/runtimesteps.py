@@ -90,6 +90,7 @@ def _cgroup_create(launched: Launched, path: str) -> None:
 
     files.create(path, record)
     launched.cgroup_fd = state.open_directory(path)
+    launched.cgroup_made = bool(made)
     if len(made) > 1:
         _hand_down(launched, path)
 
@@ -147,7 +148,11 @@ def _cgroup_owner(launched: Launched, path: str, uid: int) -> None:
 def _cgroup_devices(launched: Launched, path: str, rules: tuple[str, ...]) -> None:
     from .cgroup import devices
 
-    devices.attach(launched.cgroup_fd, devices.assemble(rules))
+    program = devices.assemble(rules)
+    if launched.cgroup_made:
+        devices.attach(launched.cgroup_fd, program)
+    else:
+        devices.replace(launched.cgroup_fd, program)
 
 
 def _resctrl_group(launched: Launched, clos: str, make: int, schemata: tuple[str, ...]) -> None:

@@ -31,7 +31,7 @@ def base() -> Iterator[str]:
 def _attach(cgroup: str, rules: list[str]) -> None:
     fd = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        devices.attach(fd, devices.assemble(rules))
+        devices.replace(fd, devices.assemble(rules))
     finally:
         os.close(fd)
 
@@ -87,6 +87,46 @@ def test_the_default_rules_serve_the_default_devices(base: str) -> None:
         assert _try_in(base, "/dev/kmsg", os.O_RDONLY) == errno.EPERM
 
 
+def test_new_rules_take_the_place_of_the_old_ones(base: str) -> None:
+    """By effect, and without a gap: a process in the cgroup tries all the time, and what both rules deny stays so."""
+    _attach(base, ["a * * rwm deny", "c 1 3 rwm allow"])
+    assert _try_in(base, "/dev/null", os.O_RDONLY) == 0
+    pid = os.fork()
+    if pid == 0:
+        opened = 0
+        with open(base + "/cgroup.procs", "w") as file:
+            file.write("0")
+        while os.getppid() != 1 and not os.path.exists(base + "/end"):
+            try:
+                os.close(os.open("/dev/full", os.O_RDONLY))
+                opened = 1
+            except PermissionError:
+                pass
+        os._exit(opened)
+    for _ in range(200):
+        _attach(base, ["a * * rwm deny", "c 1 5 rwm allow"])
+        _attach(base, ["a * * rwm deny", "c 1 5 r allow"])
+    os.mkdir(base + "/end")
+    try:
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    finally:
+        os.rmdir(base + "/end")
+    assert _try_in(base, "/dev/null", os.O_RDONLY) == errno.EPERM
+    assert _try_in(base, "/dev/zero", os.O_RDONLY) == 0
+    assert _try_in(base, "/dev/zero", os.O_RDWR) == errno.EPERM
+
+
+def test_a_program_of_another_stays(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(devices, "_NAME", b"another")
+        _attach(base, ["a * * rwm allow", "c 1 7 rwm deny"])
+    for _ in range(2):
+        _attach(base, ["a * * rwm allow", "c 1 5 rwm deny"])
+    assert _try_in(base, "/dev/full", os.O_RDONLY) == errno.EPERM
+    assert _try_in(base, "/dev/zero", os.O_RDONLY) == errno.EPERM
+    assert _try_in(base, "/dev/null", os.O_RDONLY) == 0
+
+
 def test_a_childs_program_adds_to_its_parents(base: str) -> None:
     child = base + "/child"
     files.create(child, lambda directory: None)
@@ -131,5 +171,7 @@ def test_what_is_no_cgroup_is_refused() -> None:
     try:
         with pytest.raises(PyruncError, match="attaching the device rules to the cgroup"):
             devices.attach(fd, devices.assemble([]))
+        with pytest.raises(PyruncError, match="looking for the cgroup's device rules"):
+            devices.replace(fd, devices.assemble([]))
     finally:
         os.close(fd)

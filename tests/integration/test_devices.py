@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pyrunc.libcontainer.cgroup import devices
 from tests.support import host
 from tests.support.bundle import Bundle
 from tests.support.runtime import Runtime
@@ -164,6 +166,20 @@ def test_without_rules_devices_can_t_be_opened_either(runtime: Runtime, kmsg: Bu
     """As with runc, nothing is allowed that nobody has allowed."""
     needs_cgroup2()
     assert "Operation not permitted" in runtime.run(kmsg.sh(WRITE_KMSG + "; true")).out
+
+
+def test_the_rules_of_an_earlier_start_in_the_cgroup_do_not_stay(runtime: Runtime, kmsg: Bundle) -> None:
+    needs_cgroup2()
+    path = Path(host.cgroup2_mount()) / runtime.token
+    path.mkdir()
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        devices.attach(fd, devices.assemble(["a * * rwm allow", "c 1 11 rwm deny"]))
+    finally:
+        os.close(fd)
+    kmsg.linux["cgroupsPath"] = f"/{runtime.token}"
+    kmsg.linux["resources"] = {"devices": [DENY_ALL, {"allow": True, **KMSG, "access": "rw"}]}
+    assert "opened" in runtime.run(kmsg.sh(WRITE_KMSG)).out
 
 
 def test_allowed_devices_can_be_opened(runtime: Runtime, kmsg: Bundle) -> None:

@@ -78,9 +78,16 @@ _LONGEST_JUMP = 0x7FFF
 
 _PROG_LOAD = 5
 _PROG_ATTACH = 8
+_PROG_GET_FD_BY_ID = 13
+_OBJ_GET_INFO_BY_FD = 15
+_PROG_QUERY = 16
 _PROG_TYPE_CGROUP_DEVICE = 15
 _ATTACH_CGROUP_DEVICE = 6
 _ALLOW_MULTI = 2
+_REPLACE = 4
+_MOST_PROGRAMS = 64  # BPF_CGROUP_MAX_PROGS of the kernel: as many as one cgroup may have
+_NAME_AT = 64  # of `name` in struct bpf_prog_info
+_NAME_BYTES = 16
 _LOG_BYTES = 1 << 16
 _LOG_SHOWN = 500
 # The program calls no helper, so any license will do for the kernel.
@@ -251,20 +258,62 @@ def _instruction(operation: int, target: int = 0, source: int = 0, offset: int =
 
 
 def attach(cgroup_fd: int, program: bytes) -> None:
-    """Load an assembled program and attach it to the cgroup; the programs of the cgroups above apply as well.
+    """Load an assembled program and attach it to a cgroup that has none of ours; the programs of the cgroups above
+    apply as well.
 
     cgroup_fd: the cgroup's directory, open for reading. Raises PyruncError, with the verifier's text where the kernel
     refuses the program.
     """
+    _attach(cgroup_fd, program, -1)
+
+
+def replace(cgroup_fd: int, program: bytes) -> None:
+    """Put a program in the place of the one that an earlier start has attached to the cgroup, if there is one.
+
+    The kernel exchanges the two in one call, so that at no moment neither applies; what others attached stays.
+    Parameters and errors as for `attach`.
+    """
+    old_fd = -1
+    try:
+        old_fd = _attached(cgroup_fd)
+        _attach(cgroup_fd, program, old_fd)
+    except OSError as error:
+        raise _failure("looking for the cgroup's device rules", error) from error
+    finally:
+        if old_fd >= 0:
+            posix.close(old_fd)
+
+
+def _attach(cgroup_fd: int, program: bytes, old_fd: int) -> None:
+    """Attach a program, in the place of another where old_fd is not -1."""
     from ... import native  # here, so that compiling a plan needs no C core
 
     program_fd = _load(program)
+    what = (cgroup_fd, program_fd, _ATTACH_CGROUP_DEVICE)
+    how = (_ALLOW_MULTI | _REPLACE, old_fd) if old_fd >= 0 else (_ALLOW_MULTI,)
     try:
-        native.bpf(_PROG_ATTACH, _words(cgroup_fd, program_fd, _ATTACH_CGROUP_DEVICE, _ALLOW_MULTI))
+        native.bpf(_PROG_ATTACH, _words(*what, *how))
     except OSError as error:
         raise _failure("attaching the device rules to the cgroup", error) from error
     finally:
         posix.close(program_fd)
+
+
+def _attached(cgroup_fd: int) -> int:
+    """The program of ours that the cgroup itself has: its descriptor, or -1. Raises OSError."""
+    from ... import native
+
+    ids = bytearray(4 * _MOST_PROGRAMS)
+    query = _words(cgroup_fd, _ATTACH_CGROUP_DEVICE, 0, 0) + bytes(8) + _words(_MOST_PROGRAMS, 0)
+    native.bpf(_PROG_QUERY, query, [(16, ids)])
+    for index in range(int.from_bytes(query[24:28], sys.byteorder)):
+        fd = native.bpf(_PROG_GET_FD_BY_ID, _words(int.from_bytes(ids[4 * index : 4 * index + 4], sys.byteorder), 0, 0))
+        info = bytearray(_NAME_AT + _NAME_BYTES)
+        native.bpf(_OBJ_GET_INFO_BY_FD, _words(fd, len(info)) + bytes(8), [(8, info)])
+        if info[_NAME_AT:].rstrip(b"\0") == _NAME:
+            return fd
+        posix.close(fd)
+    return -1
 
 
 def _load(program: bytes) -> int:
