@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from pyrunc.libcontainer import host as hostfacts
+from pyrunc.libcontainer.cgroup import limits as cgrouplimits
+from pyrunc.libcontainer.cgroup.resources import limits as writes_of
 from tests.support import host
 from tests.support.bundle import Bundle
 from tests.support.runtime import Container, Runtime
@@ -46,6 +48,16 @@ def entry(path: Path, key: str) -> int:
 def limited(bundle: Bundle, **resources: Any) -> Bundle:
     bundle.linux["resources"] = resources
     return bundle
+
+
+def update(container: Container, **resources: Any) -> None:
+    """Give a running container other limits, by what writes them at its creation."""
+    fd = os.open(cgroup(container), os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for write in writes_of(resources, hostfacts.gather()).writes:
+            cgrouplimits.write(fd, write.file, write.value)
+    finally:
+        os.close(fd)
 
 
 # pids
@@ -450,3 +462,59 @@ def test_the_container_s_root_can_manage_its_cgroup_but_not_its_limits(runtime: 
     out = runtime.run(bundle, ok=False).out
     assert out.startswith("5\n")
     assert out.count("ermission denied") + out.count("not permitted") == 2, out
+
+
+# updated while it runs
+
+
+def test_pids_max_of_a_running_container(runtime: Runtime, bundle: Bundle) -> None:
+    container = runtime.started(limited(bundle.sh(FORK_BOMB), pids={"limit": 20}))
+    path = cgroup(container)
+    host.wait_for("a fork that fails", lambda: entry(path / "pids.events", "max") > 20)
+    assert number(path / "pids.peak") <= 20
+    update(container, pids={"limit": 30})
+    host.wait_for("more processes", lambda: number(path / "pids.peak") > 20)
+    assert number(path / "pids.peak") <= 30
+    container.delete("--force")
+
+
+def test_cpu_max_of_a_running_container(runtime: Runtime, bundle: Bundle) -> None:
+    container = spin(runtime, bundle, quota=5000, period=100000)
+    stat = cgroup(container) / "cpu.stat"
+    host.wait_for("ten throttled periods", lambda: entry(stat, "nr_throttled") >= 10, 60)
+    update(container, cpu={"quota": 60000, "period": 100000})
+    usage, periods = entry(stat, "usage_usec"), entry(stat, "nr_periods")
+
+    def more_than_before() -> bool:
+        passed = entry(stat, "nr_periods") - periods
+        return passed >= 10 and entry(stat, "usage_usec") - usage > passed * 10000
+
+    host.wait_for("twice the old quota in each period", more_than_before, 60)
+    container.delete("--force")
+
+
+def test_memory_max_of_a_running_container(runtime: Runtime, bundle: Bundle) -> None:
+    # the shell's variable: 32 MiB that are in use
+    bundle.sh("x=$(head -c 33554432 /dev/zero | tr '\\0' x); while :; do sleep 1; done")
+    container = runtime.started(limited(bundle, memory={"limit": 256 * MIB, "swap": 256 * MIB}))
+    path = cgroup(container)
+    host.wait_for("32 MiB in use", lambda: entry(path / "memory.stat", "anon") > 30 * MIB, 60)
+    assert entry(path / "memory.events", "oom_kill") == 0
+    update(container, memory={"limit": 16 * MIB, "swap": 16 * MIB})
+    container.wait()
+    assert entry(path / "memory.events", "oom_kill") > 0
+    container.delete()
+
+
+def test_io_max_of_a_running_container(runtime: Runtime, bundle: Bundle, disk: str) -> None:
+    """8 MiB at 128 KiB/s would take a minute."""
+    major, minor = map(int, disk.split(":"))
+    device = {"major": major, "minor": minor}
+    limited(write_directly(bundle, 8), blockIO={"throttleWriteBpsDevice": [{**device, "rate": MIB // 8}]})
+    start = time.monotonic()
+    container = runtime.started(bundle)
+    time.sleep(2)
+    assert container.status == "running"
+    update(container, blockIO={"throttleWriteBpsDevice": [{**device, "rate": 64 * MIB}]})
+    container.wait()
+    assert time.monotonic() - start < 30
