@@ -114,6 +114,22 @@ static PyObject *list_of_words(int count, char **words)
     return list;
 }
 
+#ifndef PYRUNC_STDLIB
+/* Make the handlers of coding errors, of which "strict" makes the UnicodeDecodeError. The first one who asks for one
+ * has them made, and then the package `encodings` imported, which we have not and whose absence is his failure. -1 with
+ * an exception set where they are still not there. */
+static int make_error_handlers(void)
+{
+    PyObject *handler = PyCodec_LookupError("strict");
+    if (handler == NULL) {
+        PyErr_Clear();
+        handler = PyCodec_LookupError("strict");
+    }
+    Py_XDECREF(handler);
+    return handler == NULL ? -1 : 0;
+}
+#endif
+
 /* Start the interpreter, with our import statement. -1 with an exception set on failure. */
 static int start(void)
 {
@@ -125,6 +141,8 @@ static int start(void)
     PyGC_Disable(); /* a command ends before its cycles are worth a collection */
 #ifndef PYRUNC_STDLIB
     if (_PySignal_Init(0) < 0) /* without this _signal can't be imported; with 1 it would be, for every command */
+        return -1;
+    if (make_error_handlers() < 0)
         return -1;
 #endif
     return importer_install(hand_over);

@@ -51,6 +51,13 @@ def absent():
         except ImportError as error:
             say(type(error).__name__)
 
+def coding():
+    for bad in (b"x\\xff".decode, "x\\udcff".encode):
+        try:
+            bad()
+        except UnicodeError as error:
+            say(type(error).__name__, error.start)
+
 armed = False
 
 def broken():
@@ -182,6 +189,10 @@ def test_every_form_of_import(program: Path) -> None:
 
 def test_modules_may_import_each_other(program: Path) -> None:
     assert lines(program, "circle") == ["True"]
+
+
+def test_coding_errors_are_exceptions_without_a_codec_registry(program: Path) -> None:
+    assert lines(program, "coding") == ["UnicodeDecodeError 1", "UnicodeEncodeError 1"]
 
 
 def test_what_is_not_in_the_table_is_an_import_error(program: Path) -> None:

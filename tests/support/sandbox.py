@@ -190,7 +190,15 @@ class _Ground:
         argv = ["--root", str(self.root), *words]
         with out.open("wb") as err, open(os.devnull, "r+b") as null:
             if self.command:
-                pid = subprocess.Popen([*self.command, *argv], stdin=null, stdout=null, stderr=err).pid
+                # No Popen, which reaps the process itself where it has ended by the time that nobody holds it.
+                streams = ((null.fileno(), 0), (null.fileno(), 1), (err.fileno(), 2))
+                pid = os.posix_spawnp(
+                    self.command[0],
+                    [*self.command, *argv],
+                    os.environ,
+                    file_actions=[(os.POSIX_SPAWN_DUP2, fd, target) for fd, target in streams],
+                    setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],
+                )
             else:
                 pid = os.fork()
             if pid == 0:
