@@ -150,10 +150,7 @@ def test_it_is_in_the_container_s_cgroup(box: Container) -> None:
 
 def _sleeper(box: Container, parent: int) -> int:
     """The process that runs `sleep` below a runtime; 0 where it does not yet."""
-    for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
-        if Path(f"/proc/{child}/comm").read_text() == "sleep\n":
-            return int(child)
-    return 0
+    return next((child for child, (name, _) in host.children(parent).items() if name == "sleep"), 0)
 
 
 def cgroup_directory(container: Container) -> Path:

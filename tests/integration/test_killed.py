@@ -234,17 +234,15 @@ def _standing_init(runtime: subprocess.Popen[bytes]) -> int:
     if runtime.poll() is not None:
         assert runtime.returncode == 0
         return ENDED
-    children = Path(f"/proc/{runtime.pid}/task/{runtime.pid}/children").read_text().split()
-    for pid in children:
+    for pid, (name, state) in host.children(runtime.pid).items():
+        if name != "pyrunc:[init]":
+            continue
         try:
-            if Path(f"/proc/{pid}/comm").read_text() != "pyrunc:[init]\n":
-                continue
-            stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
             call_number = Path(f"/proc/{pid}/syscall").read_text().split()[0]
         except (FileNotFoundError, ProcessLookupError):
             continue
-        if stat == "T" or call_number == PAUSE[platform.machine()]:
-            return int(pid)
+        if state == "T" or call_number == PAUSE[platform.machine()]:
+            return pid
     return 0
 
 

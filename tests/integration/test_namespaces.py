@@ -90,14 +90,10 @@ def holder() -> Iterator[subprocess.Popen[bytes]]:
         ["unshare", *"--uts --ipc --net --cgroup --mount --pid --fork --kill-child sleep 1000".split()]
     )
     host.wait_for("its namespaces", lambda: host.namespace(process.pid, "uts") != host.namespace("self", "uts"))
-    host.wait_for("its child", lambda: _children(process.pid))
+    host.wait_for("its child", lambda: host.children(process.pid))
     yield process
     process.kill()
     process.wait()
-
-
-def _children(pid: int) -> list[str]:
-    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 
 
 @pytest.mark.parametrize("type", ["uts", "ipc", "network", "cgroup"])
@@ -112,7 +108,7 @@ def test_joined_by_path(
 def test_pid_namespace_joined_by_path(
     runtime: Runtime, bundle: Bundle, holder: subprocess.Popen[bytes]
 ) -> None:
-    child = _children(holder.pid)[0]
+    child = next(iter(host.children(holder.pid)))
     bundle.namespace("pid", f"/proc/{child}/ns/pid")
     out = runtime.inside(bundle, "readlink /proc/self/ns/pid; cat /proc/1/comm; echo $$")
     assert out.split()[:2] == [host.namespace(child, "pid"), "sleep"]
@@ -316,7 +312,7 @@ class TestTime:
     def test_joined_by_path(self, runtime: Runtime, bundle: Bundle) -> None:
         holder = subprocess.Popen(["unshare", *"--time --boottime 1000 --fork --kill-child sleep 1000".split()])
         try:
-            child = host.wait_for("its child", lambda: _children(holder.pid))[0]
+            child = next(iter(host.wait_for("its child", lambda: host.children(holder.pid))))
             bundle.namespace("time", f"/proc/{child}/ns/time")
             assert inside(runtime, bundle)["time"] == host.namespace(child, "time")
         finally:

@@ -108,19 +108,20 @@ def test_clone_init_executes_the_image_as_our_child(program: int) -> None:
 def test_clone_init_keeps_the_preserved_descriptors(program: int) -> None:
     # In a process of its own, since the descriptors' numbers count.
     code = """
-import os
+import os, sys
 from pyrunc import native
 for fd in (3, 4, 5):
     os.dup2(1, fd)
 ours, theirs = native.socketpair()
-pid, _ = native.clone_init(0, -1, (), 40, [theirs], ["x", str(theirs)], 2)
+pid, _ = native.clone_init(0, -1, (), int(sys.argv[1]), [theirs], ["x", str(theirs)], 2)
 print(theirs, *native.recv(ours, 4096)[0].decode().split("|")[2].split())
 native.send(ours, b"\\0")
 os.waitpid(pid, 0)
 """
-    os.dup2(program, 40)
-    done = subprocess.run([sys.executable, "-c", code], pass_fds=[40], capture_output=True, text=True, check=True)
-    os.close(40)
+    image = fcntl.fcntl(program, fcntl.F_DUPFD, 40)  # out of the way of 3 to 5
+    command = [sys.executable, "-c", code, str(image)]
+    done = subprocess.run(command, pass_fds=[image], capture_output=True, text=True, check=True)
+    os.close(image)
     theirs, *there = done.stdout.split()
     assert there == ["0", "1", "2", "3", "4", theirs]
 

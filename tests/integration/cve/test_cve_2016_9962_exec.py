@@ -68,10 +68,9 @@ class Standing:
 
     def _find(self) -> int:
         assert self.process.poll() is None
-        for child in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split():
-            stat = Path(f"/proc/{child}/stat").read_text()
-            if "(pyrunc:[init])" in stat and stat.rpartition(")")[2].split()[0] == "T":
-                return int(child)
+        for child, what in host.children(self.process.pid).items():
+            if what == ("pyrunc:[init]", "T"):
+                return child
         return 0
 
     def end(self) -> None:
