@@ -41,6 +41,10 @@ def execute(command: str, settings: Settings, params: dict[str, Any]) -> int:
         from . import exec
 
         return exec.execute(settings, **params)
+    if command in ("ps", "pause", "resume"):
+        from . import processes
+
+        return processes.HANDLERS[command](settings, **params)
     from . import lifecycle
 
     return lifecycle.HANDLERS[command](settings, **params)

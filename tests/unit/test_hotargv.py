@@ -18,6 +18,9 @@ WORDS = {
     "kill": ["c1"],
     "delete": ["c1"],
     "exec": ["c1", "ls", "-l"],
+    "ps": ["c1", "-e"],
+    "pause": ["c1"],
+    "resume": ["c1"],
     "list": [],
 }
 VALUES = {hotargv.TEXT: ["x", "", "--", "-", "a=b", "-v"], hotargv.NUMBER: ["0", "3", "250"]}

@@ -1,0 +1,54 @@
+"""The processes of a running container: which they are, and stopping them all by the cgroup freezer.
+
+Facts: the kernel's Documentation/admin-guide/cgroup-v2.rst, cgroup.procs and cgroup.freeze.
+"""
+
+from __future__ import annotations
+
+from ..report import PyruncError
+from . import container, state
+from .cgroup import files
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .state import Record
+
+
+def pids(root: str, id: str) -> list[int]:
+    """The pids of the container's processes as the caller's pid namespace numbers them, in ascending order.
+
+    A stopped container may have some where it shares its pid namespace. Raises PyruncError where there is no such
+    container, or where it has no cgroup.
+    """
+    record = container.existing(state.directory(root, id))
+    return sorted(files.procs(_cgroup(record, "list the processes of")))
+
+
+def pause(root: str, id: str) -> None:
+    """Freeze the container's cgroup and wait until every process in it is stopped.
+
+    Raises PyruncError, the cgroup thawed again, where that takes too long; `container not running` where the container
+    is neither created nor running.
+    """
+    path = state.directory(root, id)
+    record = container.existing(path)
+    if state.status(path, record) not in ("created", "running"):
+        raise PyruncError("container not running")
+    files.freeze(_cgroup(record, "pause"))
+
+
+def resume(root: str, id: str) -> None:
+    """Thaw the container's cgroup and wait until its processes run. Raises PyruncError, `container not paused` where
+    it is not frozen."""
+    path = state.directory(root, id)
+    record = container.existing(path)
+    if state.status(path, record) != "paused":
+        raise PyruncError("container not paused")
+    files.thaw(_cgroup(record, "resume"))
+
+
+def _cgroup(record: Record, what: str) -> str:
+    """The directory of the container's cgroup. Raises PyruncError where it has none."""
+    if not record.cgroup:
+        raise PyruncError(f"can't {what} a container without a cgroup", hint="it was created without one")
+    return record.cgroup

@@ -1,0 +1,56 @@
+"""Which containers can be paused, resumed and listed, on state directories of the test's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pyrunc.libcontainer import container, processes, state
+from pyrunc.libcontainer.cgroup import files
+from pyrunc.report import PyruncError
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> list[tuple[str, str]]:
+    """What was asked of the cgroup, of a container whose status and cgroup the parameter gives."""
+    made: list[tuple[str, str]] = []
+    status, cgroup = request.param
+    record = state.new_record({"ociVersion": "1", "root": {"path": "r"}}, id="c1", bundle="/b", cgroup=cgroup)
+    monkeypatch.setattr(container, "existing", lambda path: record)
+    monkeypatch.setattr(state, "status", lambda path, record: status)
+    for name in ("freeze", "thaw"):
+        monkeypatch.setattr(files, name, lambda path, name=name: made.append((name, path)))
+    monkeypatch.setattr(files, "procs", lambda path: [9, 2])
+    return made
+
+
+@pytest.mark.parametrize("calls", [("created", "/cg"), ("running", "/cg")], indirect=True)
+def test_what_is_created_or_running_can_be_paused(calls: list[tuple[str, str]], tmp_path: Path) -> None:
+    processes.pause(str(tmp_path), "c1")
+    assert calls == [("freeze", "/cg")]
+    with pytest.raises(PyruncError, match="container not paused"):
+        processes.resume(str(tmp_path), "c1")
+    assert calls == [("freeze", "/cg")]
+    assert processes.pids(str(tmp_path), "c1") == [2, 9]
+
+
+@pytest.mark.parametrize("calls", [("paused", "/cg")], indirect=True)
+def test_what_is_paused_can_be_resumed(calls: list[tuple[str, str]], tmp_path: Path) -> None:
+    processes.resume(str(tmp_path), "c1")
+    assert calls == [("thaw", "/cg")]
+
+
+@pytest.mark.parametrize("calls", [("paused", "/cg"), ("stopped", "/cg")], indirect=True)
+def test_what_does_not_run_cant_be_paused(calls: list[tuple[str, str]], tmp_path: Path) -> None:
+    with pytest.raises(PyruncError, match="container not running"):
+        processes.pause(str(tmp_path), "c1")
+    assert calls == []
+
+
+@pytest.mark.parametrize("calls", [("running", "")], indirect=True)
+def test_a_container_without_a_cgroup(calls: list[tuple[str, str]], tmp_path: Path) -> None:
+    for work in (processes.pause, processes.pids):
+        with pytest.raises(PyruncError, match="without a cgroup"):
+            work(str(tmp_path), "c1")
+    assert calls == []
