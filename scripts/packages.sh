@@ -1,5 +1,6 @@
 #!/bin/sh
-# Make sure that the system has what a purpose needs: build, demo, test, bench, conformance, guest-uml or guest-qemu.
+# Make sure that the system has what a purpose needs: build, demo, test, bench, conformance, guest (any), guest-uml or
+# guest-qemu.
 # What is missing is installed by apt-get where that can be done; else the packages are named, by their Debian names.
 set -eu
 
@@ -22,7 +23,7 @@ END
     [ "$1" != conformance ] || echo 'command -v runc|runc'
     [ "$1" != test ] || printf '%s\n' 'command -v git|git' 'command -v ip|iproute2' 'command -v newuidmap|uidmap'
     case $1 in
-        guest-*) guest_needs "$1" ;;
+        guest*) guest_needs "$1" ;;
     esac
 }
 
@@ -31,7 +32,7 @@ guest_needs() {
     case $1 in
         guest-uml) echo 'command -v linux.uml|user-mode-linux' ;;
         guest-qemu)
-            printf '%s\n' 'command -v qemu-system-x86_64|qemu-system-x86' 'command -v cpio|cpio' 'command -v depmod|kmod'
+            printf '%s\n' 'command -v qemu-system-x86_64|qemu-system-x86' 'command -v depmod|kmod'
             ;;
     esac
 }
@@ -62,10 +63,10 @@ install() {
     [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || return 1
     echo "pyrunc: installing $*"
     export DEBIAN_FRONTEND=noninteractive
-    apt-get install -qq -y --no-install-recommends "$@" >/dev/null 2>&1 && return
+    apt-get -o DPkg::Lock::Timeout=300 install -qq -y --no-install-recommends "$@" >/dev/null 2>&1 && return
     # The lists of a fresh machine are empty, or too old.
     apt-get update -qq >/dev/null 2>&1 || true
-    apt-get install -qq -y --no-install-recommends "$@" >/dev/null
+    apt-get -o DPkg::Lock::Timeout=300 install -qq -y --no-install-recommends "$@" >/dev/null
 }
 
 "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || {

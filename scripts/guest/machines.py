@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cache import GuestError, cached, command, disk
+from initramfs import pack
 
 # The image's first program, and how it learns of its disks and of the terminal that the host reads.
 INIT = "init=/usr/lib/pyrunc-guest/init"
@@ -15,6 +16,13 @@ INIT = "init=/usr/lib/pyrunc-guest/init"
 UML = Path("/usr/bin/linux.uml")
 UML_MODULES = Path("/usr/lib/uml/modules")
 UML_MEMORY = 1 << 30
+
+# What is preloaded into it, and how that is compiled.
+UML_PRELOADED = Path(__file__).resolve().parent / "xstate.c"
+UML_PRELOADED_COMPILER = ("gcc", "-std=c11", "-Wall", "-Wextra", "-Werror", "-O2", "-shared", "-fPIC")
+
+# A pid namespace of its own: however a guest ends, all of its processes end with it.
+GUARD = ("setpriv", "--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--net")
 
 KERNEL = "linux-image-amd64"
 # What a kernel needs to reach the root file system.
@@ -30,22 +38,38 @@ exec /bin/busybox switch_root /root /usr/lib/pyrunc-guest/init
 """
 
 
+def uml_kernel(work: Path) -> tuple[list[str], dict[str, str]]:
+    """User-Mode Linux, the kernel as a program, with a console and nothing else; and its environment.
+
+    `work` is a directory for its files.
+    """
+
+    def make(target: Path) -> None:
+        command(*UML_PRELOADED_COMPILER, "-o", target / "xstate.so", UML_PRELOADED, what=f"compiling {UML_PRELOADED}")
+
+    preloaded = cached("uml-xstate", [UML_PRELOADED.read_bytes(), *UML_PRELOADED_COMPILER], make) / "xstate.so"
+    args = [
+        str(UML), f"mem={UML_MEMORY >> 20}M", f"uml_dir={work}", "umid=guest", "con=null", "con0=null,fd:1",
+        "TERM=dumb",
+    ]  # fmt: skip
+    return args, {"TMPDIR": _memory_directory(work), "LD_PRELOAD": str(preloaded)}
+
+
 def uml(work: Path, image: Path, site: Path, tree: Path, channel: int) -> tuple[list[str], dict[str, str]]:
-    """User-Mode Linux, the kernel as a program: cpu, io, memory and pids controllers, one processor."""
+    """User-Mode Linux: cpu, io, memory and pids controllers, one processor."""
     facts = UML.stat()
 
     def make(target: Path) -> None:
         disk(UML_MODULES, target / "modules.ext4")
 
     modules = cached("uml-modules", [f"{facts.st_size} {facts.st_mtime_ns}"], make) / "modules.ext4"
-    args = [
-        str(UML), f"mem={UML_MEMORY >> 20}M", f"uml_dir={work}", "umid=guest",
+    args, environment = uml_kernel(work)
+    args += [
         f"ubd0={work}/root.cow,{image}", f"ubd1r={site}", f"ubd2r={modules}", f"ubd3={tree}",
-        "con=null", "con0=null,fd:1", "ssl=null", f"ssl0=null,fd:{channel}",
-        "root=/dev/ubda", "rw", "TERM=dumb", INIT, "pyrunc.guest=uml", "pyrunc.channel=ttyS0",
+        "ssl=null", f"ssl0=null,fd:{channel}", "root=/dev/ubda", "rw", INIT, "pyrunc.guest=uml", "pyrunc.channel=ttyS0",
         "pyrunc.disks=/dev/ubdb,/dev/ubdc,/dev/ubdd",
     ]  # fmt: skip
-    return args, {"TMPDIR": _memory_directory(work)}
+    return args, environment
 
 
 def _memory_directory(work: Path) -> str:
@@ -109,21 +133,17 @@ def _kernel() -> Path:
 
 
 def _initrd(target: Path, root: Path, release: str) -> None:
-    """Write an initramfs of busybox and a few modules (the kernel's early-userspace/buffer-format)."""
-    folder = target.with_suffix(".files")
-    for name in ("bin", "dev", "modules", "root"):
-        (folder / name).mkdir(parents=True)
-    shutil.copy("/bin/busybox", folder / "bin/busybox")
+    """Write an initramfs of busybox and a few modules."""
     lines = command(
         "modprobe", "-d", root, "-S", release, "-a", "--show-depends", *INITIAL_MODULES, what="looking for modules"
     ).splitlines()
     paths = dict.fromkeys(line.split()[1] for line in lines if line.startswith("insmod "))
+    files: dict[str, bytes | None] = dict.fromkeys(("bin", "dev", "modules", "root"))
+    files["bin/busybox"] = Path("/bin/busybox").read_bytes()
+    files["init"] = INITIAL_INIT.encode()
     for number, path in enumerate(paths):
-        shutil.copy(path, folder / f"modules/{number:02}-{Path(path).name}")
-    (folder / "init").write_text(INITIAL_INIT)
-    (folder / "init").chmod(0o755)
-    command("sh", "-c", f"find . | cpio -o -H newc --quiet > '{target}'", cwd=folder, what="packing the initramfs")
-    shutil.rmtree(folder)
+        files[f"modules/{number:02}-{Path(path).name}"] = Path(path).read_bytes()
+    target.write_bytes(pack(files))
 
 
 Machine = Callable[[Path, Path, Path, Path, int], tuple[list[str], dict[str, str]]]

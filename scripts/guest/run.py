@@ -1,7 +1,7 @@
 """Boot the guest, run pytest on the project's tree in it, and pass on what it prints and its exit code.
 
-`run.py uml|qemu PYTEST_ARGUMENT…`. GUEST_SECONDS: how long the guest may take. Exit code 124 where that is not enough,
-125 where the guest ends before its tests, else pytest's.
+`run.py auto|uml|qemu PYTEST_ARGUMENT…`. GUEST_SECONDS: how long the guest may take. Exit code 124 where that is not
+enough, 125 where the guest ends before its tests, else pytest's. The last line says which guest ran, and why that one.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from pathlib import Path
 from types import FrameType
 
 from cache import GuestError
+from choice import AUTO, NAMES, choose, install, why_not_uml
 from image import image
-from machines import MACHINES
+from machines import GUARD, MACHINES
 from payload import check_python, site, tree_disk
 
 SECONDS = {"uml": 900, "qemu": 2400}
@@ -94,12 +95,10 @@ def boot(machine: str, work: Path, arguments: list[str]) -> int:
     disk = tree_disk(work, packages / "venv", [*options, *arguments])
     reader, writer = os.pipe()
     args, environment = MACHINES[machine](work, image(), packages / "site.ext4", disk, writer)
-    # A pid namespace of its own: however this ends, all of the guest's processes end with it.
-    guard = ["setpriv", "--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--net"]
     consoles = [work / "console", work / "serial"]
     with open(consoles[0], "wb") as console:
         guest = subprocess.Popen(
-            [*guard, *args],
+            [*GUARD, *args],
             stdin=subprocess.DEVNULL,
             stdout=console,
             stderr=console,
@@ -125,19 +124,27 @@ def boot(machine: str, work: Path, arguments: list[str]) -> int:
 
 def main() -> int:
     """Run what sys.argv asks for."""
-    machine, *arguments = sys.argv[1:]
-    if machine not in MACHINES:
-        raise GuestError(f"no guest {machine!r}: there are {', '.join(MACHINES)}")
+    wanted, *arguments = sys.argv[1:]
+    if wanted not in (AUTO, *MACHINES):
+        raise GuestError(f"no guest {wanted!r}: there are {', '.join(MACHINES)}, and {AUTO}, which chooses one")
     if os.geteuid() != 0:
         raise GuestError("root is needed to make the guest's image")
     if os.uname().machine != "x86_64":
         raise GuestError(f"there is a guest for x86_64 only, not for {os.uname().machine}")
     check_python()
+    machine, reason = choose(wanted, why_not_uml)
+    if wanted == AUTO:
+        print(f"pyrunc-guest: {NAMES[machine]}: {reason}", flush=True)
+    # The probe has User-Mode Linux installed.
+    if (wanted, machine) != (AUTO, "uml") and not install(machine):
+        raise GuestError(f"the packages of {NAMES[machine]} could not be installed")
     work = Path(tempfile.mkdtemp(prefix="pyrunc-guest-"))
     try:
-        return boot(machine, work, arguments)
+        code = boot(machine, work, arguments)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+    print(f"pyrunc-guest: the tests ran in {NAMES[machine]} ({reason})", flush=True)
+    return code
 
 
 def leave(number: int, frame: FrameType | None) -> None:
