@@ -10,7 +10,7 @@ import click
 from .. import commands, log
 from ..report import PyruncError
 from ..settings import CGROUP_MANAGERS, settle
-from . import bundle, exec, host, lifecycle, processes
+from . import bundle, exec, host, lifecycle, processes, update
 from .words import GoGroup, Read
 
 
@@ -56,7 +56,14 @@ OPTIONS: list[click.Parameter] = [
 program = GoGroup(
     "pyrunc",
     params=OPTIONS,
-    commands=[*lifecycle.COMMANDS, *exec.COMMANDS, *processes.COMMANDS, *bundle.COMMANDS, *host.COMMANDS],
+    commands=[
+        *lifecycle.COMMANDS,
+        *exec.COMMANDS,
+        *processes.COMMANDS,
+        *update.COMMANDS,
+        *bundle.COMMANDS,
+        *host.COMMANDS,
+    ],
     context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 120},
     help="""An OCI container runtime: it runs containers from bundles, and says what it does.
 

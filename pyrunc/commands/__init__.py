@@ -45,6 +45,10 @@ def execute(command: str, settings: Settings, params: dict[str, Any]) -> int:
         from . import processes
 
         return processes.HANDLERS[command](settings, **params)
+    if command == "update":
+        from . import update
+
+        return update.HANDLERS[command](settings, **params)
     from . import lifecycle
 
     return lifecycle.HANDLERS[command](settings, **params)

@@ -161,7 +161,7 @@ def start(root: str, id: str) -> None:
     then), or a startContainer or poststart hook failed: it is deleted then, as by `delete` (runtime.md, Lifecycle).
     """
     path = store.directory(root, id)
-    lock, record = _locked(path)
+    lock, record = locked(path)
     try:
         status = store.status(path, record)
         if status == "stopped":
@@ -355,7 +355,7 @@ def delete(root: str, id: str, force: bool) -> None:
             if found is not None:
                 _need_systemd(found)
                 _kill_all(found)
-        lock, record = _locked(path)
+        lock, record = locked(path)
     except PyruncError as error:
         if force and error.message == _missing().message:
             return
@@ -409,7 +409,7 @@ def existing(path: str) -> Record:
     return record
 
 
-def _locked(path: str) -> tuple[int, Record]:
+def locked(path: str) -> tuple[int, Record]:
     """The lock of a container and its record. Waits for a create at work. Raises PyruncError where there is none."""
     try:
         lock = store.lock(path)

@@ -1,4 +1,4 @@
-"""What `exec` needs of the configuration that a container was created from, kept in its state directory.
+"""What `exec` and `update` need of the configuration that a container was created from, kept in its state directory.
 
 The bundle's own config.json may have changed since, or be gone.
 """
@@ -9,6 +9,7 @@ import posix
 
 from .. import jsonio
 from ..report import PyruncError
+from . import state
 from .sysfiles import read_file, write_fd
 
 TYPE_CHECKING = False
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 FILE = "exec.json"
 
 _LINUX = (
-    "gidMappings", "intelRdt", "memoryPolicy", "mountLabel", "namespaces", "personality", "seccomp", "uidMappings",
+    "gidMappings", "intelRdt", "memoryPolicy", "mountLabel", "namespaces", "personality", "resources",
+    "seccomp", "uidMappings",
 )  # fmt: skip
 
 
@@ -28,6 +30,7 @@ def save(dirfd: int, spec: dict[str, Any], options: LaunchOptions) -> None:
     """Write the file in the open state directory of a container that is being created. Raises OSError."""
     linux = spec.get("linux", {})
     kept = {
+        "devicePaths": [device["path"] for device in linux.get("devices") or ()],
         "noNewKeyring": options.no_new_keyring,
         "process": spec["process"],
         "root": spec["root"],
@@ -41,7 +44,8 @@ def save(dirfd: int, spec: dict[str, Any], options: LaunchOptions) -> None:
 
 
 def load(path: str) -> dict[str, Any]:
-    """What the state directory at `path` keeps: `process`, `root` and `linux` as in config.json, and `noNewKeyring`.
+    """What the state directory at `path` keeps: `process`, `root` and `linux` as in config.json, `noNewKeyring`, and
+    `devicePaths`, the paths of linux.devices.
 
     Raises PyruncError where it can't be read or understood.
     """
@@ -52,3 +56,17 @@ def load(path: str) -> dict[str, Any]:
     except ValueError as error:
         raise PyruncError(f"{path}/{FILE} is damaged: {error}") from error
     return kept
+
+
+def replace_linux(dirfd: int, members: dict[str, Any]) -> None:
+    """Give members of the kept `linux` other values, in an open state directory; None takes a member out.
+
+    The file is replaced whole or not at all. Raises OSError, and PyruncError where it is damaged.
+    """
+    kept = load(f"/proc/self/fd/{dirfd}")
+    for name, value in members.items():
+        if value is None:
+            kept["linux"].pop(name, None)
+        else:
+            kept["linux"][name] = value
+    state.replace(FILE, jsonio.dumps(kept), 0o600, dir_fd=dirfd)

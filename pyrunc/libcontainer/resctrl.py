@@ -85,7 +85,12 @@ def prepare(clos: str, make: int, schemata: Sequence[str], record: Callable[[str
         return
     if make == SHARED and not made:
         _compare(mount, path, schemata)
-    _write(mount, path + "/schemata", "".join([line + "\n" for line in schemata]))
+    write_schemata(path + "/schemata", schemata)
+
+
+def write_schemata(path: str, schemata: Sequence[str]) -> None:
+    """Give a class of service other schemata. path: its file `schemata`. Raises PyruncError."""
+    _write(root(), path, "".join([line + "\n" for line in schemata]))
 
 
 def monitor(clos: str, group: str, record: Callable[[str, str], None]) -> None:

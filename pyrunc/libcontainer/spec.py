@@ -79,6 +79,11 @@ def validate_process(value: Any) -> None:
     _by_schema(value, validators.process, "process")
 
 
+def validate_resources(value: Any) -> None:
+    """Refuse an object that is no valid `linux.resources`. Raises PyruncError with a pointer into that object."""
+    _by_schema(value, validators.resources, "resources")
+
+
 def without_nulls(value: Any) -> Any:
     """A JSON value without the object members that are null; nulls in arrays stay, and are refused by the schema."""
     if type(value) is dict:

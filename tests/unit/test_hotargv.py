@@ -19,6 +19,7 @@ WORDS = {
     "delete": ["c1"],
     "exec": ["c1", "ls", "-l"],
     "ps": ["c1", "-e"],
+    "update": ["c1"],
     "pause": ["c1"],
     "resume": ["c1"],
     "list": [],

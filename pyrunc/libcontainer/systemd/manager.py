@@ -23,6 +23,7 @@ _MANAGER = DBusAddress(_PATH, _NAME, "org.freedesktop.systemd1.Manager")
 _PROPERTIES = DBusAddress(_PATH, _NAME, "org.freedesktop.DBus.Properties")
 _BUS = DBusAddress("/org/freedesktop/DBus", "org.freedesktop.DBus", "org.freedesktop.DBus")
 
+_SCOPE = "org.freedesktop.systemd1.Scope"
 UNIT_EXISTS = "org.freedesktop.systemd1.UnitExists"
 _NO_SUCH_UNIT = "org.freedesktop.systemd1.NoSuchUnit"
 _DENIED = ("org.freedesktop.DBus.Error.AccessDenied", "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired")
@@ -163,6 +164,23 @@ class Manager:
             self._call("AttachProcessesToUnit", "ssau", unit, subcgroup, [pid])
         except BusError as error:
             raise PyruncError(f'unable to move the process into unit "{unit}": {error.message}') from error
+
+    def unit_property(self, unit: str, name: str) -> tuple[str, Any]:
+        """The D-Bus signature and the value of a property of a scope. Raises PyruncError."""
+        try:
+            (path,) = self._call("GetUnit", "s", unit)
+            address = DBusAddress(str(path), _NAME, _PROPERTIES.interface)
+            ((signature, value),) = self._bus.call(address, "Get", "ss", (_SCOPE, name))
+        except BusError as error:
+            raise PyruncError(f'asking systemd for {name} of unit "{unit}": {error.message}') from error
+        return str(signature), value
+
+    def set_unit_properties(self, unit: str, properties: Sequence[tuple[str, tuple[str, Any]]]) -> None:
+        """Change properties of a unit until it ends; properties as for `start_scope`. Raises PyruncError."""
+        try:
+            self._call("SetUnitProperties", "sba(sv)", unit, True, list(properties))
+        except BusError as error:
+            raise PyruncError(f'unable to set unit properties of "{unit}": {error.message}') from error
 
     def stop(self, unit: str) -> None:
         """Stop a unit, wait until it is stopped and have it forgotten; one that is not there is none to stop.

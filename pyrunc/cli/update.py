@@ -1,0 +1,55 @@
+"""The command update: limits of a running container."""
+
+from __future__ import annotations
+
+import click
+
+from .words import GoCommand, GoNumber
+
+
+def _text(name: str, metavar: str, help: str, hidden: bool = False) -> click.Option:
+    return click.Option([name], default="", metavar=metavar, help=help, hidden=hidden)
+
+
+COMMANDS: list[click.Command] = [
+    GoCommand(
+        "update",
+        params=[
+            click.Argument(["id"], metavar="CONTAINER-ID"),
+            click.Option(
+                ["--resources", "-r"],
+                default="",
+                metavar="FILE",
+                help="read the limits from a file, or with - from stdin, as JSON like linux.resources of config.json; "
+                "the options below are ignored then",
+            ),
+            click.Option(
+                ["--blkio-weight"], type=GoNumber(), default=0, metavar="N", help="weight of block I/O, 10 to 1000"
+            ),
+            _text("--cpu-period", "USEC", "period of the CPU quota in microseconds"),
+            _text("--cpu-quota", "USEC", "CPU time in each period in microseconds; -1 for no limit"),
+            _text("--cpu-burst", "USEC", "CPU time that may be saved up for later periods, in microseconds"),
+            _text("--cpu-share", "N", "share of the CPU beside other cgroups, 2 to 262144"),
+            _text("--cpu-rt-period", "USEC", "not with cgroup v2: an error that says so"),
+            _text("--cpu-rt-runtime", "USEC", "not with cgroup v2: an error that says so"),
+            _text("--cpu-idle", "N", "1 for SCHED_IDLE, 0 for the usual scheduling"),
+            _text("--cpuset-cpus", "LIST", "CPUs to use, such as 0-2,5"),
+            _text("--cpuset-mems", "LIST", "memory nodes to use"),
+            _text("--kernel-memory", "BYTES", "without effect: the kernel has no such limit any more", hidden=True),
+            _text("--kernel-memory-tcp", "BYTES", "without effect: the kernel has no such limit any more", hidden=True),
+            _text("--memory", "BYTES", "limit of memory, such as 512m; -1 for none"),
+            _text("--memory-reservation", "BYTES", "memory that is reclaimed last"),
+            _text("--memory-swap", "BYTES", "limit of memory and swap together; -1 for none"),
+            click.Option(
+                ["--pids-limit"], type=GoNumber(), default=0, metavar="N", help="limit of processes; -1 for none"
+            ),
+            _text("--l3-cache-schema", "SCHEMA", "share of the L3 cache (Intel RDT), such as L3:0=7f0;1=1f"),
+            _text("--mem-bw-schema", "SCHEMA", "share of memory bandwidth (Intel RDT), such as MB:0=20;1=70"),
+        ],
+        help="""Change the limits of a container.
+
+        What is not named stays as it is. All of it is changed or nothing: where the kernel refuses one limit, those
+        that were changed before get their old values back.
+        """,
+    ),
+]

@@ -1,0 +1,130 @@
+"""The command `update`. Hot."""
+
+from __future__ import annotations
+
+from .. import jsonio, log
+from ..libcontainer import sysfiles
+from ..libcontainer.spec import without_nulls
+from ..libcontainer.update.apply import Target
+from ..report import PyruncError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from ..settings import Settings
+
+STDIN = 0
+
+# option: (member of linux.resources, its field, the least value that it may have)
+_NUMBERS = {
+    "cpu_period": ("cpu", "period", 0),
+    "cpu_quota": ("cpu", "quota", -(2**63)),
+    "cpu_burst": ("cpu", "burst", 0),
+    "cpu_share": ("cpu", "shares", 0),
+    "cpu_rt_period": ("cpu", "realtimePeriod", 0),
+    "cpu_rt_runtime": ("cpu", "realtimeRuntime", -(2**63)),
+    "cpu_idle": ("cpu", "idle", 0),
+}
+_SIZES = {
+    "memory": ("memory", "limit"),
+    "memory_reservation": ("memory", "reservation"),
+    "memory_swap": ("memory", "swap"),
+}
+_TEXTS = {"cpuset_cpus": ("cpu", "cpus"), "cpuset_mems": ("cpu", "mems")}
+_LARGEST = 2**63 - 1
+# Powers of 1024, as Docker reads sizes: k is KiB.
+_UNITS = "kmgtp"
+
+
+def execute(settings: Settings, id: str, resources: str, **options: Any) -> int:
+    """`update ID`: change the limits of a container, by a JSON file or by options.
+
+    Raises PyruncError, every limit as before.
+    """
+    target = Target(settings.root, id)
+    try:
+        if resources:
+            changes = read(resources)
+        else:
+            changes = from_options(options)
+        schemata = tuple([text for text in (options["l3_cache_schema"], options["mem_bw_schema"]) if text])
+        target.change(changes, schemata, by_options=not resources)
+    finally:
+        target.close()
+    return 0
+
+
+HANDLERS: dict[str, Callable[..., int]] = {"update": execute}
+
+
+def read(path: str) -> dict[str, Any]:
+    """The object in a JSON file, or with "-" on stdin. Raises PyruncError."""
+    name = "stdin" if path == "-" else path
+    try:
+        text = sysfiles.read_fd(STDIN) if path == "-" else sysfiles.read_file(path)
+    except OSError as error:
+        raise PyruncError(f"reading the resources from {name}", errno=error.errno or 0) from error
+    try:
+        text.encode()
+        value = jsonio.loads(text)
+    except UnicodeEncodeError as error:
+        raise PyruncError(f"the resources in {name} are not UTF-8") from error
+    except ValueError as error:
+        raise PyruncError(f"the resources in {name}: {error}") from error
+    if type(value) is not dict:
+        raise PyruncError(f"the resources in {name} must be an object, like linux.resources of config.json")
+    found: dict[str, Any] = without_nulls(value)
+    return found
+
+
+def from_options(options: dict[str, Any]) -> dict[str, Any]:
+    """linux.resources as the options name them. Raises PyruncError for a value that is none."""
+    found: dict[str, Any] = {}
+    for option, (member, field, least) in _NUMBERS.items():
+        if options[option]:
+            found.setdefault(member, {})[field] = _number(option, options[option], least)
+    for option, (member, field) in _SIZES.items():
+        if options[option]:
+            found.setdefault(member, {})[field] = size(option, options[option])
+    for option, (member, field) in _TEXTS.items():
+        if options[option]:
+            found.setdefault(member, {})[field] = options[option]
+    if options["blkio_weight"]:
+        found["blockIO"] = {"weight": options["blkio_weight"]}
+    if options["pids_limit"]:
+        found["pids"] = {"limit": options["pids_limit"]}
+    for option in ("kernel_memory", "kernel_memory_tcp"):
+        if options[option]:
+            log.warning(f"Setting --{_flag(option)} is ignored and will be removed")  # wording of runc
+    return found
+
+
+def _flag(option: str) -> str:
+    return option.replace("_", "-")
+
+
+def _number(option: str, text: str, least: int) -> int:
+    digits = text[1:] if text[:1] in ("+", "-") else text
+    if not digits.isascii() or not digits.isdigit() or len(digits) > 20 or not least <= int(text) <= 2 * _LARGEST + 1:
+        raise PyruncError(f'invalid value for {_flag(option)}: "{text}"', hint="a decimal number is wanted")
+    return int(text)
+
+
+def size(option: str, text: str) -> int:
+    """Bytes as Docker writes them: `64m`, `1.5g`, `100KiB`, `-1` for no limit. Raises PyruncError."""
+    if text == "-1":
+        return -1
+    word = text.lower().removesuffix("b").removesuffix("i")
+    unit = word[-1:] if word[-1:] in _UNITS else ""
+    number = word[: len(word) - len(unit)].removesuffix(" ")
+    whole, _, fraction = number.partition(".")
+    digits = whole + fraction
+    if not whole or not digits.isascii() or not digits.isdigit() or len(digits) > 20:
+        raise PyruncError(f'invalid value for {_flag(option)}: "{text}"', hint="bytes, or such as 64m, 1.5g or -1")
+    factor = 1024 ** (_UNITS.index(unit) + 1) if unit else 1
+    value: int = int(digits) * factor // 10 ** len(fraction)
+    if value > _LARGEST:
+        raise PyruncError(f'invalid value for {_flag(option)}: "{text}"', hint=f"at most {_LARGEST} bytes")
+    return value

@@ -1,0 +1,1 @@
+"""`update`: other limits for a running container, all of them or none."""

@@ -1,0 +1,114 @@
+"""The resources of a container and the changes to them, as linux.resources of config.json has both. Pure."""
+
+from __future__ import annotations
+
+from ...report import pointer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Resources = dict[str, Any]
+
+# Lists of entries, and the fields that tell an entry from the others.
+_DEVICE = ("major", "minor")
+_KEYS = {
+    "weightDevice": _DEVICE,
+    "throttleReadBpsDevice": _DEVICE,
+    "throttleWriteBpsDevice": _DEVICE,
+    "throttleReadIOPSDevice": _DEVICE,
+    "throttleWriteIOPSDevice": _DEVICE,
+    "hugepageLimits": ("pageSize",),
+}
+
+# Fields of which 0 or "" asks for nothing: engines name every field, and fill in those that they do not change.
+_UNSET = {
+    "blockIO": ("leafWeight", "weight"),
+    "cpu": ("cpus", "mems", "period", "quota", "realtimePeriod", "realtimeRuntime", "shares"),
+    "memory": ("kernel", "kernelTCP", "limit", "reservation", "swap"),
+    "pids": ("limit",),
+}
+
+# Fields that depend on each other: where one is named, all of them are written.
+_TOGETHER = (("memory", ("limit", "swap")), ("cpu", ("quota", "period", "burst")))
+
+
+def without_unset(changes: Resources) -> Resources:
+    """The changes without what asks for nothing; an unlimited memory takes the limit of swap with it, as with runc."""
+    found: Resources = {}
+    for name, value in changes.items():
+        asked = value
+        if type(value) is dict:
+            unset = _UNSET.get(name, ())
+            asked = {field: item for field, item in value.items() if item or field not in unset}
+        if asked or name == "devices":
+            found[name] = asked
+    memory = found.get("memory") or {}
+    if memory.get("limit") == -1:
+        found["memory"] = {"swap": -1, **memory}
+    return found
+
+
+def merge(old: Resources, changes: Resources) -> Resources:
+    """The resources after the changes; neither object is altered.
+
+    changes: as `without_unset` gives them. Entries of lists replace those of the same device or page size. A change to
+    cpu.shares ends cpu.idle and the other way round, since the kernel has no weight for what is SCHED_IDLE.
+    """
+    merged = dict(old)
+    for name, value in changes.items():
+        if name in _KEYS:
+            merged[name] = _merged_entries(name, old.get(name) or [], value)
+        elif type(value) is dict:
+            before = old.get(name) or {}
+            merged[name] = {**before, **value}
+            for field in value.keys() & _KEYS.keys():
+                merged[name][field] = _merged_entries(field, before.get(field) or [], value[field])
+        else:
+            merged[name] = value
+    cpu, changed = merged.get("cpu") or {}, changes.get("cpu") or {}
+    if changed.get("idle") and "shares" not in changed:
+        cpu.pop("shares", None)
+    if changed.get("shares") and "idle" not in changed and cpu.get("idle"):
+        cpu["idle"] = 0
+    return merged
+
+
+def _merged_entries(name: str, old: list[Resources], new: list[Resources]) -> list[Resources]:
+    entries = {tuple([entry.get(field) for field in _KEYS[name]]): entry for entry in (*old, *new)}
+    return list(entries.values())
+
+
+def named_places(old: Resources, merged: Resources, changes: Resources) -> set[str]:
+    """The JSON pointers, from the resources object, of what the changes ask to be written.
+
+    Those of list entries count as `merged` has them. old: before the changes.
+    """
+    places: set[str] = set()
+    for name, value in changes.items():
+        if name in _KEYS:
+            places |= _entry_places("/" + name, name, merged[name], value)
+        elif type(value) is dict:
+            for field, item in value.items():
+                if field in _KEYS:
+                    places |= _entry_places(f"/{name}/{field}", field, merged[name][field], item)
+                else:
+                    places.add(pointer(name, field))
+    for name, fields in _TOGETHER:
+        together = {pointer(name, field) for field in fields}
+        if places & together:
+            places |= together
+    if (old.get("cpu") or {}).get("idle") != (merged.get("cpu") or {}).get("idle"):
+        places.add("/cpu/idle")
+    return places
+
+
+def _entry_places(at: str, name: str, merged: list[Resources], new: list[Resources]) -> set[str]:
+    keys = [tuple([entry.get(field) for field in _KEYS[name]]) for entry in merged]
+    named = {tuple([entry.get(field) for field in _KEYS[name]]) for entry in new}
+    return {f"{at}/{index}" for index, key in enumerate(keys) if key in named}
+
+
+def is_named(place: str, places: set[str]) -> bool:
+    """Whether a write's pointer is one of `places`, or of a field of one."""
+    return place in places or place.rpartition("/")[0] in places
