@@ -26,17 +26,30 @@ def test_what_exec_needs_comes_back_as_it_was(tmp_path: Path) -> None:
     kept = execconfig.load(str(tmp_path))
     assert kept["noNewKeyring"] is True
     assert (kept["process"], kept["root"]) == (spec["process"], spec["root"])
-    for name in ("namespaces", "seccomp", "personality", "uidMappings", "memoryPolicy", "intelRdt"):
+    for name in ("namespaces", "seccomp", "personality", "uidMappings", "memoryPolicy", "intelRdt", "resources"):
         assert kept["linux"][name] == spec["linux"][name]
     assert "mounts" not in kept
-    assert "resources" not in kept["linux"]
+    assert kept["devicePaths"] == [device["path"] for device in spec["linux"]["devices"]]
+
+
+def test_other_members_of_linux_take_the_place_of_the_old(tmp_path: Path) -> None:
+    save(tmp_path, full_config())
+    before = execconfig.load(str(tmp_path))
+    fd = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+    execconfig.replace_linux(fd, {"resources": {"pids": {"limit": 1}}, "intelRdt": None})
+    os.close(fd)
+    after = execconfig.load(str(tmp_path))
+    assert after["linux"].pop("resources") == {"pids": {"limit": 1}}
+    assert (before["linux"].pop("resources"), before["linux"].pop("intelRdt")) != (None, None)
+    assert after == before
+    assert os.listdir(tmp_path) == [execconfig.FILE]
 
 
 def test_the_file_is_its_owner_s_alone(tmp_path: Path) -> None:
     save(tmp_path, {"process": {"args": ["true"]}, "root": {"path": "r"}})
     assert stat.S_IMODE((tmp_path / execconfig.FILE).stat().st_mode) == 0o600
     assert execconfig.load(str(tmp_path)) == {
-        "noNewKeyring": False, "process": {"args": ["true"]}, "root": {"path": "r"}, "linux": {},
+        "devicePaths": [], "noNewKeyring": False, "process": {"args": ["true"]}, "root": {"path": "r"}, "linux": {},
     }  # fmt: skip
 
 
