@@ -7,7 +7,7 @@ import posix
 
 from .. import log, native
 from ..report import PyruncError
-from . import ledger, lifecyclehooks
+from . import ledger, lifecyclehooks, process
 from . import state as store
 from .state import Record
 
@@ -194,7 +194,7 @@ def _say_start(path: str, record: Record) -> None:
     """Tell the waiting init to go on, and wait until it has executed the program. Raises PyruncError if it fails."""
     from . import wire
 
-    pidfd = store.open_process(record.pid, record.startTime)
+    pidfd = process.open_process(record.pid, record.startTime)
     try:
         sync = native.connect(path + "/" + store.START_SOCKET)
     except ConnectionRefusedError as error:
@@ -241,12 +241,11 @@ def _executed(record: Record, pidfd: int) -> bool:
     that ran: who waits for it knows more.
     """
     for _ in range(_LOOKS):
-        found = store.process(record.pid)
+        found = process.stat(record.pid)
         if found is None or found.start_time != record.startTime or found.name != store.INIT_NAME:
             return True
-        if not found.alive:
+        if native.poll([pidfd], 1):
             return False
-        native.poll([pidfd], 1)
     return True
 
 
@@ -299,7 +298,7 @@ def kill(root: str, id: str, signal: int, all: bool) -> None:
     """
     record = existing(store.directory(root, id))
     if record.cgroup and (all or (signal == _SIGKILL and not record.ownPids)):
-        running = _running(record)
+        running = process.find(record.pid, record.startTime) is not None
         if signal == _SIGKILL:
             from .cgroup import files
 
@@ -310,7 +309,7 @@ def kill(root: str, id: str, signal: int, all: bool) -> None:
             return
         raise PyruncError("container not running")
     try:
-        sent = ledger.kill_process(record.pid, record.startTime, signal)
+        sent = process.send_signal(record.pid, record.startTime, signal)
     except OSError as error:
         raise PyruncError("unable to signal init", errno=error.errno or 0) from error
     if not sent and not all:
@@ -423,11 +422,6 @@ def locked(path: str) -> tuple[int, Record]:
     return lock, record
 
 
-def _running(record: Record) -> bool:
-    found = store.process(record.pid)
-    return found is not None and found.start_time == record.startTime and found.alive
-
-
 def _kill_all(record: Record) -> None:
     """SIGKILL the container's process and what shares its cgroup."""
     if record.cgroup:
@@ -435,14 +429,14 @@ def _kill_all(record: Record) -> None:
 
         files.kill(record.cgroup)
     try:
-        ledger.kill_process(record.pid, record.startTime)
+        process.send_signal(record.pid, record.startTime)
     except OSError as error:
         raise PyruncError("unable to signal init", errno=error.errno or 0) from error
 
 
 def _kill_and_wait(record: Record) -> None:
     """Kill the container and wait until its process has ended. Raises PyruncError where it does not."""
-    pidfd = store.open_process(record.pid, record.startTime)
+    pidfd = process.open_process(record.pid, record.startTime)
     if pidfd < 0:
         return
     try:

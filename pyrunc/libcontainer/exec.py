@@ -10,6 +10,7 @@ import posix
 
 from .. import log
 from ..report import PyruncError
+from . import process
 from . import state as store
 from .container import existing, prepare_fds
 from .foreground import take_signals, wait
@@ -186,7 +187,4 @@ def _run(joining: Joining, relay: Relay | None) -> int:
 
 
 def _is_running(container: Record) -> bool:
-    pidfd = store.open_process(container.pid, container.startTime)
-    if pidfd >= 0:
-        posix.close(pidfd)
-    return pidfd >= 0
+    return process.find(container.pid, container.startTime) is not None

@@ -11,7 +11,7 @@ import posix
 
 from .. import jsonio, log
 from ..report import PyruncError, prefixed
-from . import state
+from . import process, state
 from .sysfiles import read_file
 
 TYPE_CHECKING = False
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     Entry = dict[str, Any]
 
 LEDGER_FILE = "ledger"
-_SIGKILL = 9
 
 
 class Ledger:
@@ -192,7 +191,7 @@ def _undo_host_mounts(entry: Entry) -> None:
 
 
 def _undo_process(entry: Entry) -> None:
-    kill_process(entry["pid"], entry["startTime"])
+    process.send_signal(entry["pid"], entry["startTime"])
 
 
 def _undo_pid_file(entry: Entry) -> None:
@@ -200,30 +199,6 @@ def _undo_pid_file(entry: Entry) -> None:
         posix.unlink(entry["path"])
     except FileNotFoundError:
         return
-
-
-def kill_process(pid: int, start_time: int, signal: int = _SIGKILL) -> bool:
-    """Send a signal to the process with this pid and start time; False where it is gone. Raises OSError.
-
-    The pidfd is opened before the start time is read, so that the signal can't reach a process that got the pid
-    later.
-    """
-    import _signal  # here, as in all that state and list need: it looks at the handlers of all signals
-
-    try:
-        pidfd = posix.pidfd_open(pid)
-    except ProcessLookupError:
-        return False
-    try:
-        found = state.process(pid)
-        if found is None or found.start_time != start_time or not found.alive:
-            return False
-        _signal.pidfd_send_signal(pidfd, signal)
-        return True
-    except ProcessLookupError:
-        return False
-    finally:
-        posix.close(pidfd)
 
 
 _UNDO: dict[str, Callable[[Entry], None]] = {

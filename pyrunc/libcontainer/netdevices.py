@@ -11,7 +11,7 @@ import posix
 
 from .. import log
 from ..report import PyruncError, prefixed
-from . import netlink, state
+from . import netlink, process
 from .netlink import Address, Link, Socket, pack, text, unpack
 
 TYPE_CHECKING = False
@@ -48,9 +48,7 @@ def move(namespace: int, name: str, new_name: str, record: Callable[..., None]) 
         here.close()
 
 
-def _move(
-    here: Socket, there: Socket, namespace: int, name: str, new_name: str, record: Callable[..., None]
-) -> None:
+def _move(here: Socket, there: Socket, namespace: int, name: str, new_name: str, record: Callable[..., None]) -> None:
     link = _named(here.links(), name)
     if link is None:
         # Wording of runc.
@@ -169,8 +167,7 @@ def undo(entry: dict[str, Any]) -> None:
     one that was joined. Where neither is left, the kernel has given the device back, or destroyed a virtual one.
     """
     path = entry["path"]
-    found = state.process(entry["pid"])
-    if found is not None and found.start_time == entry["startTime"] and found.alive:
+    if process.find(entry["pid"], entry["startTime"]) is not None:
         path = f"/proc/{entry['pid']}/ns/net"
     if not path:
         return

@@ -10,7 +10,7 @@ import posix
 
 from .. import log, native
 from ..report import PyruncError
-from . import ledger, state, wire
+from . import ledger, process, state, wire
 from .host import own_cgroup
 from .sysfiles import read_file
 
@@ -34,9 +34,7 @@ _NS_FLAGS = {
 }
 
 
-def _compile_seccomp(
-    launched: Launched, slot: str, default_action: str, syscalls: int, instructions: int
-) -> None:
+def _compile_seccomp(launched: Launched, slot: str, default_action: str, syscalls: int, instructions: int) -> None:
     from .seccomp import cache
 
     profile = launched.seccomp
@@ -213,9 +211,7 @@ def _make_idmap(launched: Launched, idmap: str, uids: tuple[str, ...], gids: tup
     launched.idmaps[idmap] = userns.make(uids, gids)
 
 
-def _open_mapped_source(
-    launched: Launched, slot: str, path: str, recursive: int, idmap: str, below: int
-) -> None:
+def _open_mapped_source(launched: Launched, slot: str, path: str, recursive: int, idmap: str, below: int) -> None:
     _open_source(launched, slot, path, recursive)
     namespace = launched.idmaps[idmap] if idmap in launched.idmaps else launched.slots[idmap]
     try:
@@ -234,7 +230,7 @@ def _open_namespace(launched: Launched, slot: str, kind: str, path: str) -> None
 
 def _open_process(launched: Launched, slot: str, pid: int, start_time: int) -> None:
     log.release()
-    pidfd = state.open_process(pid, start_time)
+    pidfd = process.open_process(pid, start_time)
     if pidfd < 0:
         raise stopped()
     launched.slots[slot] = pidfd
@@ -321,14 +317,14 @@ def _clone(launched: Launched, flags: int, cgroup: str, join: tuple[str, ...]) -
     slots.clear()
     launched.idmaps.clear()
     _restore_oom_score_adj(launched)
-    process = state.process(launched.pid)
-    if process is None:
+    born = process.stat(launched.pid)
+    if born is None:
         raise PyruncError("the init is gone", errno=errno.ESRCH)
     launched.record.pid = launched.pid
-    launched.record.startTime = process.start_time
+    launched.record.startTime = born.start_time
     if not cgroup:
         # With a cgroup, undoing kills what is in it.
-        launched.written.record("process", pid=launched.pid, startTime=process.start_time)
+        launched.written.record("process", pid=launched.pid, startTime=born.start_time)
 
 
 def _clone_failure(error: native.CloneError, join: tuple[str, ...]) -> str:

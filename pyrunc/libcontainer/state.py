@@ -6,11 +6,13 @@ is created; a directory without one belongs to a `create` that is at work or has
 
 from __future__ import annotations
 
+import errno
 import posix
 
 from .. import jsonio, native
 from ..report import PyruncError
 from ..settings import SPEC_VERSION
+from . import process
 from .sysfiles import read_fd, read_file
 
 TYPE_CHECKING = False
@@ -25,23 +27,6 @@ PRIVATE = ":"
 
 # The signs that an id may have besides letters and digits, as letters.
 _ID_SIGNS = {ord(sign): "x" for sign in "_+-."}
-
-
-class Process:
-    """What /proc/PID/stat says of a process (proc(5)): its command name, its state's letter and its start time in
-    clock ticks since boot, which together with the pid names a process for ever."""
-
-    __slots__ = ("name", "start_time", "state")
-
-    def __init__(self, name: str, state: str, start_time: int) -> None:
-        self.name = name
-        self.state = state
-        self.start_time = start_time
-
-    @property
-    def alive(self) -> bool:
-        """Whether it is neither a zombie nor dead."""
-        return self.state not in ("Z", "X", "x")
 
 
 class Record:
@@ -166,35 +151,8 @@ def now() -> str:
     utc = time.gmtime(seconds)
     fraction = f".{nanoseconds:09}".rstrip("0").rstrip(".")
     return (
-        f"{utc.tm_year:04}-{utc.tm_mon:02}-{utc.tm_mday:02}T{utc.tm_hour:02}:{utc.tm_min:02}:{utc.tm_sec:02}"
-        f"{fraction}Z"
+        f"{utc.tm_year:04}-{utc.tm_mon:02}-{utc.tm_mday:02}T{utc.tm_hour:02}:{utc.tm_min:02}:{utc.tm_sec:02}{fraction}Z"
     )
-
-
-def process(pid: int) -> Process | None:
-    """The process with this pid; None where there is none. Raises OSError where /proc can't be read."""
-    try:
-        text = read_file(f"/proc/{pid}/stat")
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    # The name stands in parentheses and may hold any character, a parenthesis too.
-    name, _, rest = text[text.index("(") + 1 :].rpartition(")")
-    fields = rest.split()
-    return Process(name, fields[0], int(fields[19]))
-
-
-def open_process(pid: int, start_time: int) -> int:
-    """A pidfd of the process with this pid and start time; -1 where it has ended. Raises OSError."""
-    try:
-        pidfd = posix.pidfd_open(pid)
-    except ProcessLookupError:
-        return -1
-    # The start time is read when the pidfd is open: it is this process's, or the pid was another's all along.
-    found = process(pid)
-    if found is not None and found.start_time == start_time and found.alive:
-        return pidfd
-    posix.close(pidfd)
-    return -1
 
 
 def load(path: str) -> Record | None:
@@ -254,16 +212,32 @@ def status(path: str, record: Record) -> str:
 
     A process with another start time is another process: the container is stopped. Raises OSError.
     """
-    found = process(record.pid)
-    if found is None or found.start_time != record.startTime or not found.alive:
+    found = process.find(record.pid, record.startTime)
+    if found is None:
         return "stopped"
     if record.cgroup and _frozen(record.cgroup):
         return "paused"
-    # Between `start` and the execve the container is created still, and a socket that a dead `start` left behind
-    # does not make a running container a created one.
-    if found.name == INIT_NAME and exists(path + "/" + START_SOCKET):
+    # A program may take the init's name, and a `start` that was killed leaves the socket: both say only that it is
+    # worth asking whether anybody holds the socket.
+    if found.name == INIT_NAME and _is_held(path + "/" + START_SOCKET):
         return "created"
     return "running"
+
+
+def _is_held(socket: str) -> bool:
+    """Whether a process has this start socket open, which only an init that waits for the start has.
+
+    A socket of another type is refused with EPROTOTYPE by one that is held, and with ECONNREFUSED by the file of one
+    that is not, so nobody hears of the question (unix_find_bsd() of the kernel's sources). Raises OSError.
+    """
+    try:
+        posix.close(native.connect(socket, stream=True))
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ECONNREFUSED):
+            return False
+        if error.errno not in (errno.EPROTOTYPE, errno.EACCES):  # what may not be asked has the name at least
+            raise
+    return True
 
 
 def _frozen(cgroup: str) -> bool:

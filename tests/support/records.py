@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pyrunc.libcontainer import state
+from pyrunc.libcontainer import process, state
 
 
 def spec(**more: Any) -> dict[str, Any]:
@@ -21,6 +21,6 @@ def record(pid: int = 0, start_time: int = 0, cgroup: str = "") -> state.Record:
 
 def record_of(pid: int) -> state.Record:
     """The record of a container whose process is one that runs."""
-    found = state.process(pid)
+    found = process.stat(pid)
     assert found is not None
     return record(pid, found.start_time)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from pyrunc import log
-from pyrunc.libcontainer import container, ledger, state, wire
+from pyrunc.libcontainer import container, ledger, process, state, wire
 from pyrunc.libcontainer.options import LaunchOptions
 from pyrunc.report import PyruncError
 from tests.support.launches import message
@@ -32,7 +32,7 @@ class Box:
         program = self.path / name
         program.symlink_to("/bin/sleep")
         self.process = subprocess.Popen(["sleep", "60"], executable=program)
-        while (found := state.process(self.process.pid)) is None or found.name != name:
+        while (found := process.stat(self.process.pid)) is None or found.name != name:
             continue
         self.record = record_of(self.process.pid)
         ledger.Ledger(str(self.path)).close()
@@ -281,10 +281,10 @@ class TestStart:
             container.start(created.root, "box")
         thread.join()
 
-    def test_of_an_init_that_dies_just_then(self, created: Box) -> None:
+    def test_of_an_init_that_dies_just_then(self, created: Box, monkeypatch: pytest.MonkeyPatch) -> None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
             listener.bind(str(created.path / "start.sock"))
-        assert status(created) == "created"
+        monkeypatch.setattr(state, "status", lambda path, record: "created")
         with pytest.raises(PyruncError, match=r"^cannot start a container that has stopped$"):
             container.start(created.root, "box")
 
@@ -337,13 +337,13 @@ class TestDelete:
     def test_force_kills_and_waits(self, box: Box) -> None:
         container.delete(box.root, "box", True)
         assert not box.path.exists()
-        found = state.process(box.process.pid)
-        assert found is None or not found.alive
+        assert process.find(box.process.pid, box.record.startTime) is None
 
     def test_a_created_container_needs_no_force(self, tmp_path: Path) -> None:
         box = Box(tmp_path, "pyrunc:[init]")
-        (box.path / "start.sock").touch()
-        container.delete(box.root, "box", False)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+            listener.bind(str(box.path / "start.sock"))
+            container.delete(box.root, "box", False)
         assert not box.path.exists()
         assert box.process.wait() == -9
 

