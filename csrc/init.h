@@ -15,7 +15,7 @@
 #include "decode.h"
 
 enum {
-    REGISTERS = 64,
+    REGISTERS = 65,
     DETAIL_SIZE = 4096,
     DECIMAL_SIZE = 24, /* the longest 64-bit number with sign and NUL */
     FAILED = MAX_ERRNO + 1, /* a failure that the detail tells in full: no errno is sent */
@@ -77,6 +77,14 @@ int proc_open_file(struct init *init, const char *path, int flags);
 int proc_open_self(struct init *init, const char *name, int flags);
 bool is_procfs(int fd);
 int proc_write(struct init *init, int fd, const char *path, const char *value);
+
+/* What a `bind` step says of symlinks and of its source (compile/mountoptions.py, mounts.py) */
+enum {
+    SOURCE_NOFOLLOW = 1, /* a source that is a symlink is bound itself */
+    TARGET_NOFOLLOW = 2, /* a target that is a symlink is covered itself */
+    COPY_SYMLINK = 4, /* a source that is a symlink is copied */
+    SOURCE_KEPT = 8, /* the source is the mount in register `keep` */
+};
 
 /* mounts.c: what the mounting steps have in common */
 struct attributes {

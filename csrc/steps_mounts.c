@@ -74,9 +74,6 @@ int step_mount(struct init *init, const struct step_mount *step)
         return result;
     if ((result = set_attributes(init, mount, (struct attributes){.set = late}, step->target)) < 0)
         return result;
-    struct attributes below = {.set = step->rattr_set, .clear = step->rattr_clr, .recursive = true};
-    if ((result = set_attributes(init, mount, below, step->target)) < 0)
-        return result;
     if ((result = attach(init, mount, target, step->target)) < 0)
         return result;
     if ((result = set_propagation(init, mount, step->propagation, step->target)) < 0)
@@ -84,37 +81,132 @@ int step_mount(struct init *init, const struct step_mount *step)
     return keep_mount(init, step->keep, mount);
 }
 
+/* Changes the flags of a tree and then those of the mount at its root, which override them. */
+static int set_tree_attributes(struct init *init, int mount, struct attributes tree, struct attributes own,
+                               const char *path)
+{
+    tree.recursive = true;
+    int result = set_attributes(init, mount, tree, path);
+    return result < 0 ? result : set_attributes(init, mount, own, path);
+}
+
+/* A detached copy of what is at a path of the host, as the mount namespace shows it by now. */
+static int clone_source(struct init *init, const char *path, bool recursive, uint32_t links)
+{
+    unsigned int flags = OPEN_TREE_CLONE | (recursive ? AT_RECURSIVE : 0u);
+    if ((links & (SOURCE_NOFOLLOW | COPY_SYMLINK)) != 0)
+        flags |= AT_SYMLINK_NOFOLLOW;
+    int tree = sys_open_tree(AT_FDCWD, path, flags);
+    return tree >= 0 ? tree : fail(init, errno, "open_tree ", path);
+}
+
+/* The mount that a step binds: a detached copy, or a descriptor that the runtime has opened. `opened` is the one that
+ * the caller has to close. */
+static int open_source(struct init *init, const struct step_bind *step, int *opened)
+{
+    if ((step->links & SOURCE_KEPT) != 0) {
+        if (step->keep >= REGISTERS || init->kept[step->keep] < 0)
+            return fail(init, EINVAL, "no mount is kept there");
+        return *opened = take_fd(&init->kept[step->keep]);
+    }
+    if (step->source_fd >= 0)
+        return step->source_fd; /* not ours to close: an alternative may name it again */
+    return *opened = clone_source(init, step->source, step->recursive != 0, step->links);
+}
+
+/* Opens what is to be covered, made where it is missing. */
+static int open_bind_target(struct init *init, const struct step_bind *step, mode_t source)
+{
+    enum make make = S_ISDIR(source) ? MAKE_DIRECTORY : MAKE_FILE;
+    if ((step->links & TARGET_NOFOLLOW) == 0)
+        return make_in_root(init, step->target, make, FOLLOW_LINKS);
+    char name[NAME_MAX + 1];
+    CLOSING int parent = open_parent(init, step->target, name);
+    if (parent < 0)
+        return parent;
+    int target = openat(parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    if (target >= 0)
+        return target;
+    return errno == ENOENT ? make_in_root(init, step->target, make, REFUSE_LINKS)
+                           : fail(init, errno, "open ", step->target);
+}
+
+/* Makes the symlink that the source is at the target. One that is there already and says the same will do. */
+static int copy_symlink(struct init *init, int source, const struct step_bind *step)
+{
+    char text[PATH_MAX], other[PATH_MAX], name[NAME_MAX + 1];
+    ssize_t length = readlinkat(source, "", text, sizeof(text) - 1);
+    if (length < 0)
+        return fail(init, errno, "readlink ", step->source);
+    text[length] = '\0';
+    CLOSING int parent = open_parent(init, step->target, name);
+    if (parent < 0)
+        return parent;
+    int result = guard_proc(init, parent, step->target, false);
+    if (result < 0)
+        return result;
+    if (symlinkat(text, parent, name) == 0)
+        return 0;
+    if (errno != EEXIST)
+        return fail(init, errno, "symlink ", step->target);
+    length = readlinkat(parent, name, other, sizeof(other) - 1);
+    if (length < 0)
+        return fail(init, EEXIST, "symlink ", step->target, ": what is there is no symlink");
+    other[length] = '\0';
+    if (strcmp(text, other) != 0)
+        return fail(init, EEXIST, "symlink ", step->target, ": it points to ", other);
+    return 0;
+}
+
 int step_bind(struct init *init, const struct step_bind *step)
 {
     CLOSING int opened = -1;
-    int tree = step->source_fd; /* not ours to close: an alternative may name it again */
-    if (tree < 0) {
-        tree = opened = sys_open_tree(AT_FDCWD, step->source, OPEN_TREE_CLONE | (step->recursive ? AT_RECURSIVE : 0u));
-        if (tree < 0)
-            return fail(init, errno, "open_tree ", step->source);
-    }
+    int tree = open_source(init, step, &opened);
+    if (tree < 0)
+        return tree;
     struct stat st;
     if (fstat(tree, &st) < 0)
         return fail(init, errno, "stat ", step->source);
-    CLOSING int target =
-        make_in_root(init, step->target, S_ISDIR(st.st_mode) ? MAKE_DIRECTORY : MAKE_FILE, FOLLOW_LINKS);
+    if (S_ISLNK(st.st_mode) && (step->links & COPY_SYMLINK) != 0)
+        return copy_symlink(init, tree, step);
+    CLOSING int target = open_bind_target(init, step, st.st_mode);
     if (target < 0)
         return target;
     int result = guard_proc(init, target, step->target, is_procfs(tree));
     if (result < 0)
         return result;
 
+    struct attributes below = {.set = step->rattr_set, .clear = step->rattr_clr};
     struct attributes own = {.set = step->attr_set, .clear = step->attr_clr};
-    if ((result = set_attributes(init, tree, own, step->target)) < 0)
-        return result;
-    struct attributes below = {.set = step->rattr_set, .clear = step->rattr_clr, .recursive = true};
-    if ((result = set_attributes(init, tree, below, step->target)) < 0)
+    if ((result = set_tree_attributes(init, tree, below, own, step->target)) < 0)
         return result;
     if ((result = attach(init, tree, target, step->target)) < 0)
         return result;
     if ((result = set_propagation(init, tree, step->propagation, step->target)) < 0)
         return result;
     return keep_mount(init, step->keep, tree);
+}
+
+int step_open_inside(struct init *init, const struct step_open_inside *step)
+{
+    CLOSING int tree = clone_source(init, step->source, step->recursive != 0, step->links);
+    if (tree < 0)
+        return tree;
+    send_message(init, MESSAGE_REQUEST, init->current, 0, step->what, strlen(step->what), tree);
+    await_answer(init);
+    return keep_mount(init, step->keep, tree);
+}
+
+int step_change_flags(struct init *init, const struct step_change_flags *step)
+{
+    if (step->keep >= REGISTERS)
+        return fail(init, EINVAL, "no such register");
+    CLOSING int mount = take_fd(&init->kept[step->keep]);
+    if (mount < 0)
+        return 0; /* a symlink was copied */
+    struct attributes below = {.set = step->rattr_set, .clear = step->rattr_clr};
+    struct attributes own = {.set = step->attr_set, .clear = step->attr_clr};
+    return set_tree_attributes(init, mount, below, own, "bind mount");
 }
 
 int step_bind_cgroup(struct init *init, const struct step_bind_cgroup *step)
@@ -138,12 +230,10 @@ int step_remount(struct init *init, const struct step_remount *step)
     CLOSING int mount = open_in_root(init, step->target, O_PATH);
     if (mount < 0)
         return mount;
+    struct attributes below = {.set = step->rattr_set, .clear = step->rattr_clr};
     struct attributes own = {.set = step->attr_set, .clear = step->attr_clr};
-    int result = set_attributes(init, mount, own, step->target);
+    int result = set_tree_attributes(init, mount, below, own, step->target);
     if (result < 0)
-        return result;
-    struct attributes below = {.set = step->rattr_set, .clear = step->rattr_clr, .recursive = true};
-    if ((result = set_attributes(init, mount, below, step->target)) < 0)
         return result;
     return set_propagation(init, mount, step->propagation, step->target);
 }

@@ -479,7 +479,7 @@ def _mounts(look: _Look) -> None:
                 f"{shorten(mount['destination'])} has no type and is no bind mount",
                 "set type, or have bind or rbind among the options",
             )
-        if "uidMappings" in mount or "idmap" in options or "ridmap" in options:
+        if "uidMappings" in mount or any([word.startswith(("idmap", "ridmap")) for word in options]):
             from .fieldchecks import id_mapped_mount
 
             id_mapped_mount(look, mount, at)

@@ -181,6 +181,10 @@ def id_mapped_mount(look: Look, mount: dict[str, Any], at: str) -> None:
         look.error(
             at + "/options", "the ids of a mount can't be mapped by a remount", "map them where the mount is made"
         )
+    ranges = [index for index, word in enumerate(options) if word.startswith(("idmap=", "ridmap="))]
+    if ranges:
+        _id_map_option(look, mount, f"{at}/options/{ranges[-1]}", len(ranges))
+        return
     if "uidMappings" not in mount:
         if "user" not in look.namespaces:
             look.error(
@@ -198,6 +202,23 @@ def id_mapped_mount(look: Look, mount: dict[str, Any], at: str) -> None:
             )
         else:
             check_ranges(look, mount[name], f"{at}/{name}")
+
+
+def _id_map_option(look: Look, mount: dict[str, Any], at: str, count: int) -> None:
+    """crun's `idmap=uids=…;gids=…`: one mapping a mount, and one that the kernel takes."""
+    from .compile.idmaps import parse_ranges
+
+    if count > 1 or "uidMappings" in mount:
+        look.error(at, "the ids of a mount are mapped twice", "leave all but one of the mappings out")
+        return
+    word = mount["options"][int(at.rpartition("/")[2])]
+    try:
+        both = parse_ranges(word.partition("=")[2], look.linux)
+    except ValueError as error:
+        look.error(at, str(error), "such as idmap=uids=0-100000-65536;gids=0-100000-65536")
+        return
+    for entries in both:
+        check_ranges(look, entries, at)
 
 
 FIELD_CHECKS: dict[str, Callable[[Look], None]] = {

@@ -45,7 +45,8 @@ class Launched:
     ledger: None until the state directory is made. lock: the state directory.
     draft: the name of the written state.json until the container is created; "" before.
     slots: descriptors for the plan's `fd` fields. pid, pidfd: the init; pid is 0 until it is cloned.
-    idmaps: user namespaces whose id maps are those of mounts, until the clone.
+    idmaps: user namespaces whose id maps are those of mounts, until the clone, or until the init's request is served.
+    received: a mount that the init has sent with its request, or -1.
     sync: the socket that it talks on; -1 before and after. cgroup_fd: its cgroup, or -1; cgroup_made: whether
         this start has made it.
     listener: the seccomp listener's number in the init, once the init has told it; else -1.
@@ -58,8 +59,8 @@ class Launched:
 
     __slots__ = (
         "cgroup_fd", "cgroup_made", "console_socket", "draft", "facts", "fault", "idmaps", "ledger", "listener",
-        "lock", "master", "network", "options", "own_oom_score_adj", "pid", "pidfd", "plan", "plan_fd", "record",
-        "seccomp", "slots", "sync", "timeline", "times_at",
+        "lock", "master", "network", "options", "own_oom_score_adj", "pid", "pidfd", "plan", "plan_fd", "received",
+        "record", "seccomp", "slots", "sync", "timeline", "times_at",
     )  # fmt: skip
 
     def __init__(
@@ -85,6 +86,7 @@ class Launched:
         self.cgroup_made = False
         self.console_socket = -1
         self.master = -1
+        self.received = -1
         self.listener = -1
         self.network = -1
         self.own_oom_score_adj: int | None = None
@@ -114,17 +116,21 @@ class Launched:
     def receive(self) -> wire.Message | None:
         """The init's next message; None at the end of file, which is its exec or its death.
 
-        A pty's master that comes with the message is kept in `master`. Raises PyruncError for an ERROR message.
+        A pty's master that comes with the message is kept in `master`, a mount in `received`.
+        Raises PyruncError for an ERROR message.
         """
         try:
             data, fds = native.recv(self.sync, wire.MESSAGE_SIZE, 1)
         except ConnectionResetError:
             return None
-        if fds:
-            self.master = fds[0]
         if not data:
             return None
         message = wire.decode_message(data)
+        if fds:
+            if message.detail == "send_console":
+                self.master = fds[0]
+            else:
+                self.received = fds[0]
         if message.type == wire.ERROR:
             from . import failures
 

@@ -200,8 +200,10 @@ def _console_socket(launched: Launched, path: str) -> None:
     launched.console_socket = console.connect(path)
 
 
-def _open_source(launched: Launched, slot: str, path: str, recursive: int) -> None:
+def _open_source(launched: Launched, slot: str, path: str, recursive: int, nofollow: int) -> None:
     flags = native.OPEN_TREE_CLONE | (native.AT_RECURSIVE if recursive else 0)
+    if nofollow:
+        flags |= native.AT_SYMLINK_NOFOLLOW
     launched.slots[slot] = native.open_tree(native.AT_FDCWD, path, flags)
 
 
@@ -211,13 +213,52 @@ def _make_idmap(launched: Launched, idmap: str, uids: tuple[str, ...], gids: tup
     launched.idmaps[idmap] = userns.make(uids, gids)
 
 
-def _open_mapped_source(launched: Launched, slot: str, path: str, recursive: int, idmap: str, below: int) -> None:
-    _open_source(launched, slot, path, recursive)
+def _open_mapped_source(
+    launched: Launched, slot: str, path: str, recursive: int, nofollow: int, idmap: str, below: int
+) -> None:
+    _open_source(launched, slot, path, recursive, nofollow)
     namespace = launched.idmaps[idmap] if idmap in launched.idmaps else launched.slots[idmap]
+    _map_ids(launched.slots[slot], namespace, below, path)
+
+
+def _map_ids(mount: int, namespace: int, below: int, path: str) -> None:
     try:
-        native.idmap_mount(launched.slots[slot], namespace, bool(below))
+        native.idmap_mount(mount, namespace, bool(below))
     except OSError as error:
         raise PyruncError(f"mount_setattr(MOUNT_ATTR_IDMAP) {path}", errno=error.errno or 0) from error
+
+
+def _map_source(launched: Launched, idmap: str, below: int) -> None:
+    """Map the mount that came with the init's request, by a user namespace that is there for it alone or the
+    container's own."""
+    mount, launched.received = launched.received, -1
+    namespace = launched.idmaps.pop(idmap, -1)
+    try:
+        if namespace < 0:
+            namespace = posix.open(f"/proc/{launched.pid}/ns/user", posix.O_RDONLY | posix.O_CLOEXEC)
+        _map_ids(mount, namespace, below, "a source in the rootfs")
+    finally:
+        for fd in (mount, namespace):
+            if fd >= 0:
+                posix.close(fd)
+
+
+def _warn_locked(launched: Launched, path: str, attr_clr: int) -> None:
+    """Tell which of the flags that were to be cleared the source has. They have the numbers of MOUNT_ATTR_*."""
+    try:
+        has = posix.statvfs(path).f_flag & attr_clr
+    except OSError:
+        has = 0  # the container can reach it, and we can't
+    names = ", ".join([name for name, bit in _LOCKED_NAMES if has & bit])
+    log.warning(
+        f"{path} is mounted {names or 'with the flags that it has'}: "
+        "its mount's flags are locked in the user namespace, which may not change them"
+    )
+
+
+_LOCKED_NAMES = (
+    ("read-only", posix.ST_RDONLY), ("nosuid", posix.ST_NOSUID), ("nodev", posix.ST_NODEV), ("noexec", posix.ST_NOEXEC),
+)  # fmt: skip
 
 
 def _open_namespace(launched: Launched, slot: str, kind: str, path: str) -> None:
@@ -470,6 +511,8 @@ HANDLERS: dict[str, Callable[..., None]] = {
     "open_source": _open_source,
     "make_idmap": _make_idmap,
     "open_mapped_source": _open_mapped_source,
+    "map_source": _map_source,
+    "warn_locked": _warn_locked,
     "open_namespace": _open_namespace,
     "check_maps": _check_maps,
     "clone": _clone,

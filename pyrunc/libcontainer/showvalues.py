@@ -169,7 +169,8 @@ _FORMATS: dict[tuple[str, str], Callable[[int], str]] = {
 # Fields of which 0 says nothing, so that it is left out.
 _ZERO_IS_NOTHING = frozenset((
     "attr_set", "attr_clr", "rattr_set", "rattr_clr", "propagation", "copyup", "recursive", "timeout", "width",
-    "height", "flags", "keep", "optional", "runtime", "deadline", "period", "instructions", "notify",
+    "height", "flags", "keep", "links", "nofollow", "optional", "runtime", "deadline", "period", "instructions",
+    "notify",
 ))  # fmt: skip
 
 

@@ -241,13 +241,35 @@ def test_options_attributes_and_propagation(init: Path, rootfs: Path) -> None:
         PROC,
         mount("tmpfs", "/mnt", "size=64k", "nr_inodes=10", attr_set=RDONLY | NOSUID | NODEV | NOEXEC | NOATIME),
         mount("tmpfs", "/srv", propagation=MS_SHARED),
-        mount("tmpfs", "/tmp", rattr_set=NOEXEC),
     )
     found = mounts(ran(inside(init, rootfs, *steps, script="cat /proc/self/mountinfo")))
     assert found["/mnt"].options == {"ro", "nosuid", "nodev", "noexec", "noatime"}
     assert {"size=64k", "nr_inodes=10"} <= found["/mnt"].super_options
     assert found["/srv"].propagation == {"shared"}
-    assert found["/tmp"].options == {"rw", "noexec", "relatime"}
+
+
+def test_flags_of_a_tree_and_then_of_its_root(init: Path, rootfs: Path) -> None:
+    (rootfs / "srv").mkdir(exist_ok=True)
+    steps = (
+        PROC,
+        mount("tmpfs", "/mnt"),
+        mount("tmpfs", "/mnt/below"),
+        bind(rootfs / "mnt", "/srv", recursive=1, rattr_set=RDONLY | NOEXEC, attr_clr=RDONLY, keep=64),
+        step("change_flags", keep=64, attr_clr=NOEXEC, rattr_set=NOSUID),
+        step("change_flags", keep=64, attr_clr=NOEXEC),
+    )
+    found = mounts(ran(inside(init, rootfs, *steps, script="cat /proc/self/mountinfo")))
+    assert found["/srv"].options == {"rw", "nosuid", "relatime"}
+    assert found["/srv/below"].options == {"ro", "noexec", "nosuid", "relatime"}
+    refused(inside(init, rootfs, step("change_flags", keep=65)), errno.EINVAL, "no such register")
+    refused(inside(init, rootfs, bind("/", "/srv", links=8, keep=64)), errno.EINVAL, "no mount is kept there")
+
+
+def test_a_symlink_is_copied(init: Path, rootfs: Path) -> None:
+    (rootfs.parent / "link").symlink_to("to/there")
+    steps = (bind(rootfs.parent / "link", "/new/link", links=4),) * 2
+    assert ran(inside(init, rootfs, *steps, script="readlink /new/link")) == "to/there\n"
+    refused(inside(init, rootfs, PROC, bind(rootfs.parent / "link", "/proc/link", links=4)), 0, "cannot be mounted")
 
 
 def test_a_tmpfs_has_the_mode_of_what_it_covers_unless_told(init: Path, rootfs: Path) -> None:
@@ -314,7 +336,7 @@ def test_a_kept_mount_is_sealed_later(init: Path, rootfs: Path) -> None:
     assert "ro" in found["/mnt"].options
     assert "rw" in found["/mnt/sub"].options
     refused(inside(init, rootfs, step("seal_mount", keep=5, attr_set=RDONLY)), errno.EINVAL)
-    refused(inside(init, rootfs, mount("tmpfs", "/mnt", keep=64)), errno.EINVAL)
+    refused(inside(init, rootfs, mount("tmpfs", "/mnt", keep=65)), errno.EINVAL)
 
 
 def test_a_mount_on_the_root_becomes_the_root(init: Path, rootfs: Path) -> None:

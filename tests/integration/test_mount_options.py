@@ -372,3 +372,158 @@ def test_tmpcopyup_with_ro(runtime: Runtime, bundle: Bundle) -> None:
 def test_idmap_is_refused_and_named(runtime: Runtime, bundle: Bundle, option: str) -> None:
     bundle.mount("/mnt", "bind", str(runtime.work), "bind", option)
     assert "/mounts/3" in runtime.refuse(bundle).last_line
+
+
+# ---- options that were dropped
+
+
+def _tree(bundle: Bundle, host_mount: HostMount, *options: str) -> Bundle:
+    """The bundle with a mount that has another below it on /mnt."""
+    source = host_mount("source")
+    host_mount("source/below")
+    return bundle.mount("/mnt", "bind", str(source), *options)
+
+
+ORDERS = [
+    ("rbind", "rprivate", "rw", "bind"),
+    ("bind", "rbind"),
+    ("rbind", "bind", "ro"),
+    ("rbind", "rbind"),
+    ("bind", "rbind", "bind"),
+]
+
+
+@pytest.mark.parametrize("options", ORDERS, ids="-".join)
+def test_s1_rbind_brings_the_mounts_below_wherever_it_stands(
+    runtime: Runtime, bundle: Bundle, host_mount: HostMount, options: Words
+) -> None:
+    out = runtime.inside(_tree(bundle, host_mount, *options), MOUNTINFO)
+    assert host.mount_at(out, "/mnt/below").fstype == "tmpfs"
+
+
+# The options, and whether the mount and the one below it are read-only then.
+READ_ONLY = [
+    (("rro", "rw"), False, True),
+    (("rw", "rro"), True, True),
+    (("rrw", "ro"), True, False),
+    (("ro", "rrw"), False, False),
+    (("rro", "rrw"), False, False),
+    (("rro", "nosuid"), True, True),
+]
+
+
+@pytest.mark.own("where a word is about the tree, runc has it count last")
+@pytest.mark.parametrize(("options", "own", "below"), READ_ONLY, ids=str)
+def test_s1_the_later_of_ro_and_rro_counts(
+    runtime: Runtime, bundle: Bundle, host_mount: HostMount, options: Words, own: bool, below: bool
+) -> None:
+    out = runtime.inside(_tree(bundle, host_mount, "rbind", *options), MOUNTINFO)
+    assert ("ro" in host.mount_at(out, "/mnt").options) == own
+    assert ("ro" in host.mount_at(out, "/mnt/below").options) == below
+
+
+@pytest.mark.own("refused, or without effect")
+@pytest.mark.parametrize("options", [("rro",), ("rw", "rro"), ("ro",)], ids="-".join)
+def test_s1_a_tmpfs_becomes_read_only_after_what_is_mounted_in_it(
+    runtime: Runtime, bundle: Bundle, options: Words
+) -> None:
+    bundle.mount("/mnt", "tmpfs", "tmpfs", *options).mount("/mnt/in", "tmpfs", "tmpfs")
+    out = runtime.inside(bundle, MOUNTINFO)
+    assert "ro" in host.mount_at(out, "/mnt").options
+    assert "rw" in host.mount_at(out, "/mnt/in").options
+
+
+REFUSED = [
+    ("bind", "uid=5"),
+    ("bind", "context=x"),
+    ("bind", "idmap=uids=0-1-100"),
+    ("bind", "idmap=uids=0-1-100;gids=0-1"),
+    ("bind", "idmap=uids=@0-1-100;gids=0-1-100"),
+    ("bind", "RO"),
+    ("bind", "nosiud"),
+    ("bind", "copy-symlink", "src-nofollow"),
+]
+
+
+@pytest.mark.own("most are without effect")
+@pytest.mark.parametrize("options", REFUSED, ids="-".join)
+def test_s2_what_a_bind_mount_can_t_do_is_refused(runtime: Runtime, bundle: Bundle, options: Words) -> None:
+    bundle.mount("/mnt", "bind", "/srv", *options)
+    assert f"at /mounts/{len(bundle.mounts) - 1}/options" in runtime.refuse(bundle).last_line
+
+
+OF_FILE_SYSTEMS = [
+    ("tmpfs", "sise=1m"),
+    ("tmpfs", "RO"),
+    ("proc", "hidpid=2"),
+    ("sysfs", "uid=5"),
+    ("mqueue", "size=1m"),
+    ("ramfs", "size=1m"),
+    ("devpts", "nosuch"),
+    ("cgroup", "memory"),
+]
+
+
+@pytest.mark.own("ramfs ignores what it does not know")
+@pytest.mark.parametrize(("type", "option"), OF_FILE_SYSTEMS, ids="-".join)
+def test_s2_what_a_file_system_does_not_know_is_refused(
+    runtime: Runtime, bundle: Bundle, type: str, option: str
+) -> None:
+    bundle.mount("/mnt", type, type, option)
+    assert f"at /mounts/{len(bundle.mounts) - 1}" in runtime.refuse(bundle).last_line
+
+
+@pytest.mark.own("an empty option is refused")
+def test_empty_options_and_doubles_are_no_matter(runtime: Runtime, bundle: Bundle) -> None:
+    bundle.mount("/mnt", "bind", "/srv", "", "ro", "rbind", "ro", "").mount("/srv", "tmpfs", "tmpfs", "", "ro")
+    out = runtime.inside(bundle, MOUNTINFO)
+    assert "ro" in host.mount_at(out, "/mnt").options
+    assert "ro" in host.mount_at(out, "/srv").options
+
+
+# ---- crun's options about symlinks
+
+
+@pytest.mark.own("crun's")
+@pytest.mark.parametrize("user_namespace", [False, True])
+def test_s6_copy_symlink(runtime: Runtime, bundle: Bundle, user_namespace: bool) -> None:
+    """S6: a source that is a symlink is made again in the container; what is none is mounted."""
+    link = runtime.work / "link"
+    link.symlink_to("../some/where")
+    plain = runtime.work / "plain"
+    plain.write_text("plain\n")
+    if user_namespace:
+        bundle.user_namespace()
+    bundle.mount("/new/link", "bind", str(link), "bind", "copy-symlink", "rw")
+    bundle.mount("/new/plain", "bind", str(plain), "bind", "copy-symlink")
+    out = runtime.inside(bundle, "readlink /new/link; cat /new/plain")
+    assert out.splitlines() == ["../some/where", "plain"]
+    # what says the same may be there already, and nothing else
+    assert runtime.inside(bundle, "readlink /new/link") == "../some/where\n"
+    (bundle.rootfs / "new/link").unlink()
+    (bundle.rootfs / "new/link").symlink_to("elsewhere")
+    assert "it points to elsewhere" in runtime.refuse(bundle).last_line
+    (bundle.rootfs / "new/link").unlink()
+    (bundle.rootfs / "new/link").write_text("")
+    assert "no symlink" in runtime.refuse(bundle).last_line
+
+
+@pytest.mark.own("crun's")
+@pytest.mark.parametrize("user_namespace", [False, True])
+def test_s6_src_nofollow_and_dest_nofollow(runtime: Runtime, bundle: Bundle, user_namespace: bool) -> None:
+    link = runtime.work / "link"
+    link.symlink_to("/srv/file")
+    (bundle.rootfs / "at").symlink_to("/etc/passwd")
+    if user_namespace:
+        bundle.user_namespace()
+    bundle.mount("/at", "bind", str(link), "bind", "src-nofollow", "dest-nofollow")
+    bundle.sh("readlink /at; cat /at; grep -c . /etc/passwd; grep ' /at ' /proc/self/mountinfo")
+    lines = runtime.run(bundle).out.splitlines()
+    assert lines[:3] == ["/srv/file", "from the image", "2"]
+    assert len(lines) == 4
+
+
+@pytest.mark.own("crun's")
+def test_s6_dest_nofollow_makes_what_is_missing(runtime: Runtime, bundle: Bundle) -> None:
+    bundle.mount("/made/here", "bind", "/etc/hostname", "bind", "dest-nofollow")
+    assert host.mount_at(runtime.inside(bundle, MOUNTINFO), "/made/here")

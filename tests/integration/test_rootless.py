@@ -239,11 +239,75 @@ def test_flags_of_the_host_s_mounts_stay(
     bundle.mount("/mnt", "bind", str(source), "rbind", "ro")
     mount = host.mount_at(rootless.inside(bundle, "cat /proc/self/mountinfo"), "/mnt")
     assert {"ro", "nosuid", "nodev", "noexec"} <= mount.options
-    bundle.mounts[-1]["options"] = ["rbind", "exec"]
-    line = rootless.refuse(bundle).last_line
-    assert "operation not permitted" in line
-    assert "locked" in line
-    assert "at /mounts/3" in line
+
+
+@pytest.mark.parametrize("nested", [False, True], ids=["container-s", "runtime-s"])
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("rbind", "rw"), ("read-only",)),
+        (("rw", "rbind", "exec", "suid"), ("read-only", "nosuid", "noexec")),
+        (("rbind", "rrw"), ("read-only",)),
+        (("rbind", "noatime"), ()),
+        (("rbind", "dev", "ro"), ("nodev",)),
+    ],
+    ids=" ".join,
+)
+def test_f15_flags_that_are_locked_stay_and_are_told(
+    rootless: RootlessRuntime,
+    bundle: Bundle,
+    host_mount: Callable[..., Path],
+    nested: bool,
+    words: tuple[str, ...],
+    told: tuple[str, ...],
+) -> None:
+    """F15: engines give `rw` for every volume; it is mounted with the flags that the user namespace has locked."""
+    source = host_mount("mounted", "-t", "tmpfs", "-o", "mode=755", "tmpfs")
+    (source / "file").write_text("there\n")
+    host_mount("mounted", "-o", "remount,bind,ro,nosuid,nodev,noexec,relatime")
+    bundle.mount("/mnt", "bind", str(source), *words)
+    if nested:
+        bundle.without_namespace("user")
+        del bundle.linux["uidMappings"], bundle.linux["gidMappings"]
+    inside = AS_ROOT if nested else ()
+    result = rootless.run(bundle.sh("cat /proc/self/mountinfo /mnt/file"), inside=inside)
+    mount = host.mount_at(result.out.replace("there\n", ""), "/mnt")
+    assert {"ro", "nosuid", "nodev", "noexec", "relatime"} <= mount.options
+    assert "there" in result.out
+    assert "flags are locked in the user namespace" in result.err
+    for name in told:
+        assert name in result.err
+    assert ("read-only" in told) == ("mounted read-only" in result.err)
+
+
+@pytest.mark.parametrize("nested", [False, True], ids=["container-s", "runtime-s"])
+def test_f15_flags_that_are_not_there_are_not_told(
+    rootless: RootlessRuntime, bundle: Bundle, host_mount: Callable[..., Path], nested: bool
+) -> None:
+    source = host_mount("mounted", "-t", "tmpfs", "-o", "mode=777", "tmpfs")
+    bundle.mount("/mnt", "bind", str(source), "rbind", "rw", "exec", "suid")
+    if nested:
+        bundle.without_namespace("user")
+        del bundle.linux["uidMappings"], bundle.linux["gidMappings"]
+    result = rootless.run(bundle.sh("cat /proc/self/mountinfo"), inside=AS_ROOT if nested else ())
+    assert "rw" in host.mount_at(result.out, "/mnt").options
+    assert "locked" not in result.err
+
+
+@pytest.mark.parametrize("nested", [False, True], ids=["container-s", "runtime-s"])
+def test_s5_a_directory_with_mounts_below_it_is_bound_with_them(
+    rootless: RootlessRuntime, bundle: Bundle, host_mount: Callable[..., Path], nested: bool
+) -> None:
+    """S5: a plain bind would uncover what the locked mount below covers, which the kernel refuses (EINVAL)."""
+    source = host_mount("mounted", "-t", "tmpfs", "-o", "mode=755", "tmpfs")
+    host_mount("mounted/below", "-t", "tmpfs", "-o", "mode=777", "tmpfs")
+    bundle.mount("/mnt", "bind", str(source), "bind", "ro")
+    if nested:
+        bundle.without_namespace("user")
+        del bundle.linux["uidMappings"], bundle.linux["gidMappings"]
+    out = rootless.run(bundle.sh("cat /proc/self/mountinfo"), inside=AS_ROOT if nested else ()).out
+    assert "ro" in host.mount_at(out, "/mnt").options
+    assert "ro" in host.mount_at(out, "/mnt/below").options
 
 
 # ---- the process

@@ -34,6 +34,12 @@ _COPY_UP = 10
 _NO_CALL = 11  # a flag that no call of the new mount API takes
 _NOTHING = 12
 _ID_MAP = 13  # 1 for idmap, 2 for ridmap
+_LINKS = 14  # COPY_SYMLINK, SOURCE_NOFOLLOW, TARGET_NOFOLLOW
+
+# crun's options about symlinks of a bind mount, as bits; csrc/init.h has the same.
+SOURCE_NOFOLLOW = 1  # the source itself where it is a symlink
+TARGET_NOFOLLOW = 2  # on the target itself where it is a symlink
+COPY_SYMLINK = 4  # a source that is a symlink is copied, not mounted
 
 _ATTRIBUTES = (
     ("ro", "rw", MOUNT_ATTR_RDONLY),
@@ -69,6 +75,9 @@ def _words() -> dict[str, tuple[int, int]]:
     words["remount"] = (_REMOUNT, 0)
     words["idmap"] = (_ID_MAP, 1)
     words["ridmap"] = (_ID_MAP, 2)
+    words["src-nofollow"] = (_LINKS, SOURCE_NOFOLLOW)
+    words["dest-nofollow"] = (_LINKS, TARGET_NOFOLLOW)
+    words["copy-symlink"] = (_LINKS, COPY_SYMLINK)
     words["tmpcopyup"] = (_COPY_UP, 0)
     words["defaults"] = (_NOTHING, 0)
     # Without loss: the kernel keeps i_version for each file system that has one, and says nothing in its log about
@@ -80,6 +89,7 @@ def _words() -> dict[str, tuple[int, int]]:
 
 _WORDS = _words()
 _UNKNOWN = (-1, 0)
+_ID_MAP_WORDS = ("idmap=", "ridmap=")
 
 # Flags of the file system, which fsconfig takes by these words: each word, and what it speaks of.
 _SUPERBLOCK = {
@@ -100,14 +110,17 @@ _LOCKABLE = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATT
 
 
 class MountOptions:
-    """The options of one mount; later words override earlier ones.
+    """The options of one mount. Of words that contradict each other the later one counts.
 
-    attr_set, attr_clr: MOUNT_ATTR_* of the mount itself that words set, and that words clear.
-    rattr_set, rattr_clr: the same for the whole tree.
+    attr_set, attr_clr: MOUNT_ATTR_* of the mount itself that words set, and that words clear; they are to be set after
+        those of the tree, which they override.
+    rattr_set, rattr_clr: the same for the whole tree. A word about the tree overrides earlier ones about the mount.
     superblock: the last word about each flag of the file system, by that flag (`{"sync": "async"}`).
     propagation: MS_* in order; the kernel combines them (a slave that is made shared is both).
-    data: words that only the file system can know, as (position in the list, word).
-    bind: 0, 1 for bind, 2 for rbind. id_map: 0, 1 for idmap, 2 for ridmap.
+    data: words that only the file system can know, as (position in the list, word); empty ones are left out.
+    bind: 0, 1 for bind, 2 for rbind, which includes bind. id_map: 0, 1 for idmap, 2 for ridmap, which includes idmap.
+    id_map_ranges: the texts behind `idmap=` and `ridmap=`, as (position in the list, text) (idmaps.py).
+    links: bits of COPY_SYMLINK, SOURCE_NOFOLLOW, TARGET_NOFOLLOW.
     remount, copy_up: whether these words are there.
     touched: whether any word is a flag at all: mount(2) then clears the flags that are not named.
     """
@@ -121,6 +134,8 @@ class MountOptions:
         "copy_up",
         "data",
         "id_map",
+        "id_map_ranges",
+        "links",
         "propagation",
         "rattr_clr",
         "rattr_set",
@@ -139,6 +154,8 @@ class MountOptions:
         self.data: list[tuple[int, str]] = []
         self.bind = 0
         self.id_map = 0
+        self.id_map_ranges: list[tuple[int, str]] = []
+        self.links = 0
         self.remount = False
         self.copy_up = False
         self.touched = False
@@ -155,7 +172,11 @@ class MountOptions:
         cleared = MOUNT_ATTR_NOSYMFOLLOW
         if not locked:
             cleared |= _LOCKABLE | (MOUNT_ATTR_NODIRATIME if self._nodiratime == 0 else 0)
-        return cleared & ~self.attr_set
+        return cleared & ~(self.attr_set | self.rattr_set)
+
+    def of_new(self) -> int:
+        """The MOUNT_ATTR_* of a new mount, of which the tree is only itself."""
+        return self.attr_set | self.rattr_set & ~self.attr_clr
 
     def _flag(self, kind: int, value: int) -> None:
         """A word about the mount itself."""
@@ -170,6 +191,8 @@ class MountOptions:
         elif kind == _NO_ATIME:
             if self._atime == value:
                 self._atime = -1
+            elif value and self.rattr_set & MOUNT_ATTR_ATIME == value:
+                self._atime = 0  # what a word about the whole tree has set, this one undoes for the mount
         else:
             self._nodiratime = value
 
@@ -177,6 +200,14 @@ class MountOptions:
         """A word about the whole tree. The access-time settings are one field of which the kernel wants all bits
         cleared where one is set (mount_setattr(2))."""
         atime = value & ~MOUNT_ATTR_ATIME == 0
+        # The mount is part of its tree: what was said of it before is overridden.
+        if atime:
+            self._atime = -1
+        elif value == MOUNT_ATTR_NODIRATIME:
+            self._nodiratime = -1
+        else:
+            self.attr_set &= ~value
+            self.attr_clr &= ~value
         if kind == _RECURSIVE_SET:
             self.rattr_set = self.rattr_set & ~(MOUNT_ATTR_ATIME if atime else 0) | value
             self.rattr_clr &= ~value
@@ -190,7 +221,7 @@ class MountOptions:
         if kind == _PROPAGATION:
             self.propagation.append(value)
         elif kind == _BIND:
-            self.bind = value
+            self.bind = max(self.bind, value)
         elif kind == _REMOUNT:
             self.remount = True
         elif kind == _COPY_UP:
@@ -198,7 +229,9 @@ class MountOptions:
         elif kind == _NO_CALL:
             self.touched = True
         elif kind == _ID_MAP:
-            self.id_map = value
+            self.id_map = max(self.id_map, value)
+        elif kind == _LINKS:
+            self.links |= value
 
     def _finish(self) -> None:
         """Put the access-time words into attr_set and attr_clr.
@@ -208,11 +241,14 @@ class MountOptions:
         """
         if self._atime >= 0 or self._nodiratime == 1:
             self.attr_clr |= MOUNT_ATTR_ATIME
-            self.attr_set |= max(self._atime, 0)
-            if self._nodiratime == 1:
+            # nodiratime alone does not undo what a word about the whole tree has set.
+            self.attr_set |= self._atime if self._atime >= 0 else self.rattr_set & MOUNT_ATTR_ATIME
+            if self._nodiratime == 1 or (self._nodiratime < 0 and self.rattr_set & MOUNT_ATTR_NODIRATIME):
                 self.attr_set |= MOUNT_ATTR_NODIRATIME
             else:
                 self.attr_clr |= MOUNT_ATTR_NODIRATIME
+        elif self._nodiratime == 0 and self.rattr_set & MOUNT_ATTR_NODIRATIME:
+            self.attr_clr |= MOUNT_ATTR_NODIRATIME
 
 
 def parse(options: Iterable[str]) -> MountOptions:
@@ -234,7 +270,11 @@ def parse(options: Iterable[str]) -> MountOptions:
         elif word in _SUPERBLOCK:
             result.superblock[_SUPERBLOCK[word]] = word
             result.touched = True
-        else:
+        elif word.startswith(_ID_MAP_WORDS):
+            name, _, text = word.partition("=")
+            result._other(*_WORDS[name])
+            result.id_map_ranges.append((index, text))
+        elif word:
             result.data.append((index, word))
     result._finish()
     return result

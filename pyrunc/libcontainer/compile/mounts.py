@@ -8,14 +8,18 @@ from ...report import PyruncError
 from ..cgroup.files import clean
 from . import cgroup, mountoptions
 from .constants import (
+    MOUNT_ATTR_ATIME,
     MOUNT_ATTR_NODEV,
+    MOUNT_ATTR_NODIRATIME,
     MOUNT_ATTR_NOEXEC,
     MOUNT_ATTR_NOSUID,
+    MOUNT_ATTR_NOSYMFOLLOW,
     MOUNT_ATTR_RDONLY,
     MS_REC,
     MS_SHARED,
     MS_SLAVE,
 )
+from .mountoptions import COPY_SYMLINK, SOURCE_NOFOLLOW
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,9 +35,27 @@ _NO_DEVICE = ("proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup2", "ramfs", 
 # The options of SELinux, whose values may have commas.
 _CONTEXTS = ("context", "fscontext", "defcontext", "rootcontext")
 
-# Register 0 is none: the mount is not kept for a later step. The others are 1 to 63 (csrc/init.h).
+# Options of file systems that the conformance suite of runtime-tools gives bind mounts (validation/mounts). They have
+# no effect there, and are warned of; any other option with a value is refused, as by runc since 1.2.
+_WITHOUT_EFFECT = ("mode", "size")
+
+# The options of file systems that take any option and say nothing of those they do not know (ramfs_parse_param in
+# fs/ramfs/inode.c, debugfs_parse_param, tracefs_parse_param): an option that limits would be dropped by the kernel.
+_KNOWN_TO_SILENT = {
+    "ramfs": ("mode",),
+    "debugfs": ("uid", "gid", "mode", "source"),
+    "tracefs": ("uid", "gid", "mode", "source"),
+}
+
+# Register 0 is none: the mount is not kept for a later step. The others are 1 to 64 (csrc/init.h), of which the last
+# is for what the next steps use up.
 _NOT_KEPT = 0
 _REGISTERS = 63
+_NEXT_STEP = 64
+
+# A bit of `links` in a `bind` step besides those of mountoptions.py (csrc/init.h): the source is what the register
+# `keep` holds.
+_SOURCE_KEPT = 8
 
 
 class Mount:
@@ -52,7 +74,7 @@ class Mount:
         self.options = mountoptions.parse(entry.get("options") or ())
         self.is_bind = bool(self.options.bind) or self.type == "bind"
         # 0, 1 for the mount itself, 2 for all below it too
-        self.id_map = self.options.id_map or int("uidMappings" in entry)
+        self.id_map = max(self.options.id_map, int("uidMappings" in entry))
         if self.type == "cgroup":
             self.type = "cgroup2"
 
@@ -90,14 +112,29 @@ def open_sources(context: Context, mounts: list[Mount]) -> None:
     if not context.userns or context.facts.euid != 0:
         return
     for mount in mounts:
-        if mount.is_bind and not mount.options.remount and not mount.id_map:
+        if (
+            mount.is_bind
+            and not mount.options.remount
+            and not mount.id_map
+            and not in_rootfs(context, mount)
+        ):
             context.before(
                 "open_source",
                 f"source:{mount.index}",
                 context.from_bundle(mount.source),
                 int(mount.options.bind == 2),
+                int(bool(mount.options.links & (SOURCE_NOFOLLOW | COPY_SYMLINK))),
                 pointer=mount.pointer + "/source",
             )
+
+
+def in_rootfs(context: Context, mount: Mount) -> bool:
+    """Whether a bind mount's source lies in the container's rootfs, by its text.
+
+    Such a source is what the mounts before this one have made of it (config.md, "Mounts": in listed order), and the
+    init sees it so, since the rootfs is mounted on itself: the runtime can't open it beforehand.
+    """
+    return (clean(context.from_bundle(mount.source)) + "/").startswith(context.rootfs.rstrip("/") + "/")
 
 
 def compile_mounts(context: Context, mounts: list[Mount]) -> list[Mount]:
@@ -138,16 +175,31 @@ def _nearest(word: str) -> str:
 def _check_bind(mount: Mount, context: Context) -> None:
     options = mount.options
     for option in options.data:
-        # A word alone may be a misspelt flag, and what it was to forbid would be allowed. Words with a value are the
-        # file system's: releases of runc before 1.2 took them, and so does the conformance suite.
-        if "=" not in option[1]:
+        name, equals, _ = option[1].partition("=")
+        if not equals or name not in _WITHOUT_EFFECT:
+            # Wording of runc since 1.2. A word alone may be a misspelt flag: what it was to forbid would be allowed.
             raise _refuse_option(mount, option, "bind mounts cannot have any filesystem-specific options applied")
     if not mount.source and not options.remount:
         at = mount.pointer + "/source"
         raise PyruncError("bind mount has no source", pointer=at, hint="name what is to be bound")
     for word in (*options.superblock.values(), *(word for _, word in options.data)):
         context.warnings.append(f"{mount.pointer}/options: {word} has no effect on a bind mount")
+    if options.links:
+        _check_links(mount)
     _check_copy_up(mount)
+
+
+def _check_links(mount: Mount) -> None:
+    """The options about symlinks are of a bind mount that is made, and copy-symlink excludes the others, as by crun."""
+    options = mount.options
+    problem = hint = ""
+    if not mount.is_bind or options.remount:
+        problem, hint = "copy-symlink, src-nofollow and dest-nofollow are options of bind mounts", "leave them out"
+    elif options.links & COPY_SYMLINK and options.links != COPY_SYMLINK:
+        problem = "copy-symlink excludes src-nofollow and dest-nofollow"
+        hint = "a symlink is either copied or mounted"
+    if problem:
+        raise PyruncError(problem, pointer=mount.pointer + "/options", hint=hint)
 
 
 def _check_copy_up(mount: Mount) -> None:
@@ -160,6 +212,12 @@ def _check_copy_up(mount: Mount) -> None:
 def _check_file_system(mount: Mount, context: Context) -> None:
     options = mount.options
     _check_copy_up(mount)
+    if options.links:
+        _check_links(mount)
+    if mount.type in _KNOWN_TO_SILENT and not options.remount:
+        for option in options.data:
+            if option[1].partition("=")[0] not in _KNOWN_TO_SILENT[mount.type]:
+                raise _refuse_option(mount, option, f"{mount.type} ignores this option")
     if options.remount:
         if options.data or options.superblock:
             raise PyruncError(
@@ -226,54 +284,120 @@ def _more_propagation(context: Context, mount: Mount, more: list[int]) -> None:
 
 
 def _bind(context: Context, mount: Mount) -> None:
-    """A bind mount, with the alternatives that runc tries too; an id-mapped one only as the runtime has prepared it.
+    """A bind mount, with the alternatives that a user namespace makes necessary.
 
-    Where the runtime itself is in a user namespace, flags of the source may be locked: the flags that nobody named
-    then stay. In a container's user namespace all of the host's are locked, so there is nothing to try first, but
-    the source may be out of reach: then the runtime's descriptor serves. It is the second choice, because what is
-    mounted by it has no locked flags.
+    In the container's user namespace, and in the runtime's own, flags of the source may be locked: what clears flags
+    or sets access times is a step of its own there, which may fail. The source may be out of reach of the container's
+    user: then the runtime's descriptor serves. It is the second choice, because what is mounted by it has no locked
+    flags. And without what is mounted below it, it can't be bound where that would uncover what a locked mount covers.
     """
     options = mount.options
     first, more = _propagation(options)
-    source = context.from_bundle(mount.source)
-    by_descriptor = bool(mount.id_map) or (context.userns and context.facts.euid == 0)
+    inside = in_rootfs(context, mount)
+    by_descriptor = bool(mount.id_map) or (context.userns and context.facts.euid == 0 and not inside)
     if by_descriptor and (not first & MS_REC or first & MS_SHARED):
         # What the runtime opened is still a peer of the host's mounts: nothing mounted in it may get there.
         first, more = MS_SLAVE | MS_REC, options.propagation
+    if mount.id_map and inside:
+        _map_inside(context, mount)
+    wanted = _BindFlags(options, _sealed(context, mount))
+    locks = context.userns or context.facts.in_userns
+    late = wanted.refusable() if locks else None
+    keep = _NEXT_STEP if late else _NOT_KEPT
 
-    def add(slot: str | None, locked: bool, level: int, on_errno: tuple[int, ...]) -> None:
+    def add(
+        level: int, on_errno: tuple[int, ...], cleared: int, slot: str | None = None, *, tree: bool = False
+    ) -> None:
+        links = options.links | (_SOURCE_KEPT if mount.id_map and inside else 0)
         context.add(
             "bind",
-            source,
+            context.from_bundle(mount.source),
             slot,
             mount.target,
-            int(options.bind == 2),
-            options.attr_set,
-            options.attr_clr | options.implied_clr(locked),
-            below,
-            options.rattr_clr,
+            int(options.bind == 2 or tree),
+            links,
+            wanted.attr_set,
+            wanted.attr_clr | cleared,
+            wanted.rattr_set | (wanted.attr_set if tree else 0),
+            wanted.rattr_clr,
             first,
-            _NOT_KEPT,
+            _NEXT_STEP if links & _SOURCE_KEPT else keep,
             pointer=mount.pointer,
             level=level,
             on_errno=on_errno,
         )
 
-    below = options.rattr_set | _sealed(context, mount)
-
+    slot = None if inside else f"source:{mount.index}"
+    covers = () if options.bind == 2 else (errno.EINVAL,)
+    locked, unlocked = options.implied_clr(True), options.implied_clr(False)
     if mount.id_map:
-        add(f"source:{mount.index}", context.userns, 0, ())
+        add(0, (), locked if context.userns else unlocked, slot)
     elif by_descriptor:
-        add(None, True, 0, (errno.EACCES,))
-        add(f"source:{mount.index}", True, 1, ())
+        add(0, (errno.EACCES, *covers), locked)
+        add(1, (), locked, slot)
     elif context.userns:
-        add(None, True, 0, ())
-    elif context.facts.in_userns and options.touched:
-        add(None, False, 0, (errno.EPERM,))
-        add(None, True, 1, ())
+        add(0, covers, locked)
+        if covers:
+            add(1, (), locked, tree=True)
+    elif context.facts.in_userns:
+        level = int(unlocked != locked)
+        if level:
+            add(0, (errno.EPERM, *covers), unlocked)
+        add(level, covers, locked)
+        if covers:
+            add(level + 1, (), locked, tree=True)
     else:
-        add(None, False, 0, ())
+        add(0, (), unlocked)
+    if late:
+        _change_flags(context, mount, late)
     _more_propagation(context, mount, more)
+
+
+def _change_flags(context: Context, mount: Mount, late: tuple[int, int, int, int]) -> None:
+    """Change flags that may be locked, or say that they are: the container runs without, since engines name `rw` for
+    every volume. What stays is stricter than what was asked for, never looser."""
+    what = f"locked:{mount.index}"
+    context.add("change_flags", _NEXT_STEP, *late, pointer=mount.pointer + "/options", on_errno=(errno.EPERM,))
+    context.serve(what, "warn_locked", context.from_bundle(mount.source), late[1] | late[3], pointer=mount.pointer)
+    context.add("request", what, pointer=mount.pointer, level=1)
+
+
+def _map_inside(context: Context, mount: Mount) -> None:
+    """Have the runtime map the ids of a source that lies in the container's rootfs: the init opens it when its turn has
+    come, and the runtime gets that descriptor."""
+    from . import idmaps
+
+    what = f"map:{mount.index}"
+    idmaps.serve_map(context, mount, what)
+    source, recursive = context.from_bundle(mount.source), int(mount.options.bind == 2)
+    context.add("open_inside", source, recursive, mount.options.links, what, _NEXT_STEP, pointer=mount.pointer)
+
+
+class _BindFlags:
+    """The MOUNT_ATTR_* of a bind mount: what is set and cleared on itself, and on the whole tree before that."""
+
+    __slots__ = ("attr_clr", "attr_set", "rattr_clr", "rattr_set")
+
+    def __init__(self, options: MountOptions, sealed: int) -> None:
+        self.attr_set = options.attr_set
+        self.attr_clr = options.attr_clr
+        self.rattr_set = options.rattr_set | sealed
+        self.rattr_clr = options.rattr_clr
+
+    def refusable(self) -> tuple[int, int, int, int] | None:
+        """Take out what the kernel refuses where flags are locked (mount_namespaces(7)): the flags that are cleared,
+        nosymfollow apart, and access times.
+
+        Gives it as (attr_set, attr_clr, rattr_set, rattr_clr), None for nothing.
+        """
+        times = MOUNT_ATTR_ATIME | MOUNT_ATTR_NODIRATIME
+        cleared = ~MOUNT_ATTR_NOSYMFOLLOW
+        late = (self.attr_set & times, self.attr_clr & cleared, self.rattr_set & times, self.rattr_clr & cleared)
+        self.attr_set &= ~times
+        self.attr_clr &= ~cleared
+        self.rattr_set &= ~times
+        self.rattr_clr &= ~cleared
+        return late if any(late) else None
 
 
 def _sealed(context: Context, mount: Mount) -> int:
@@ -303,7 +427,7 @@ def _data(context: Context, mount: Mount) -> tuple[str, ...]:
     """
     options = mount.options
     words = list(options.superblock.values())
-    if options.attr_set & MOUNT_ATTR_RDONLY and mount.type not in _NO_DEVICE:
+    if options.of_new() & MOUNT_ATTR_RDONLY and mount.type not in _NO_DEVICE:
         words.append("ro")
     for _, word in options.data:
         if "," in word and '"' not in word and "\\" not in word:
@@ -333,8 +457,6 @@ def _mount(context: Context, mount: Mount, attr_set: int, keep: int, on_errno: t
         mount.target,
         _data(context, mount),
         attr_set,
-        options.rattr_set,
-        options.rattr_clr,
         first,
         int(options.copy_up),
         keep,
@@ -345,7 +467,7 @@ def _mount(context: Context, mount: Mount, attr_set: int, keep: int, on_errno: t
 
 
 def _file_system(context: Context, mount: Mount, kept: list[Mount]) -> None:
-    attr_set = mount.options.attr_set
+    attr_set = mount.options.of_new()
     keep = _NOT_KEPT
     on_errno: tuple[int, ...] = ()
     if attr_set & MOUNT_ATTR_RDONLY and (mount.type == "tmpfs" or clean(mount.target) == "/dev"):
@@ -377,7 +499,7 @@ def _bind_sysfs(context: Context, mount: Mount) -> None:
     flags = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
     first, _ = _propagation(mount.options)
     context.add(
-        "bind", "/sys", None, mount.target, 1, 0, 0, flags, 0, first, _NOT_KEPT, pointer=mount.pointer, level=1
+        "bind", "/sys", None, mount.target, 1, 0, 0, 0, flags, 0, first, _NOT_KEPT, pointer=mount.pointer, level=1
     )
 
 
@@ -387,7 +509,7 @@ def _cgroup(context: Context, mount: Mount) -> None:
     that can't be reached either."""
     source = cgroup.bind_source(context)
     on_errno = (errno.EPERM, errno.EBUSY) if source or context.rootless else ()
-    attributes = mount.options.attr_set
+    attributes = mount.options.of_new()
     if cgroup.shows_the_hosts(context) and not attributes & MOUNT_ATTR_RDONLY:
         # CVE-2023-25809: what is not the container's is not for it to write to.
         attributes |= MOUNT_ATTR_RDONLY

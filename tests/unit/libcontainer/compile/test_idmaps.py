@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from pyrunc.libcontainer.compile.idmaps import parse_ranges
 from pyrunc.libcontainer.host import HostFacts
 from pyrunc.libcontainer.plan import LaunchPlan
 from pyrunc.report import PyruncError
@@ -40,7 +41,7 @@ def test_the_mount_s_own_maps(options: tuple[str, ...], below: int) -> None:
     plan = compiled(spec_of(own_maps(*options)))
     assert sources(plan) == [
         ("make_idmap", "idmap:0", LINES, LINES[:1], "/mounts/0"),
-        ("open_mapped_source", "source:0", "/s", 0, "idmap:0", below, "/mounts/0"),
+        ("open_mapped_source", "source:0", "/s", 0, 0, "idmap:0", below, "/mounts/0"),
     ]
     assert [(step.arg("source_fd"), step.level) for step in find(plan, "bind")] == [("source:0", 0)]
 
@@ -73,7 +74,7 @@ def test_a_user_namespace_that_is_joined() -> None:
     spec = spec_of(mapped("idmap"))
     spec["linux"]["namespaces"].append({"type": "user", "path": "/proc/7/ns/user"})
     plan = compiled(spec)
-    assert sources(plan) == [("open_mapped_source", "source:0", "/s", 0, "namespace:user", 0, "/mounts/0")]
+    assert sources(plan) == [("open_mapped_source", "source:0", "/s", 0, 0, "namespace:user", 0, "/mounts/0")]
     order = [step.kind for step in plan.prepare]
     assert order.index("open_namespace") < order.index("open_mapped_source") < order.index("clone")
 
@@ -103,3 +104,81 @@ def test_it_takes_root() -> None:
     with pytest.raises(PyruncError, match="not supported for rootless containers") as raised:
         compiled(spec_of(own_maps(), types=("user",)), HostFacts(euid=1000))
     assert raised.value.pointer == "/mounts/0/options"
+
+
+@pytest.mark.parametrize("word", ["idmap", "ridmap"])
+def test_s2_crun_s_syntax_of_an_id_map_is_applied(word: str) -> None:
+    """S2: `idmap=uids=…;gids=…` was warned of, and the mount was not mapped."""
+    plan = compiled(spec_of(mapped(f"{word}=uids=0-1-100#200-300-5;gids=7-9-1")))
+    assert sources(plan) == [
+        ("make_idmap", "idmap:0", ("0 1 100", "200 300 5"), ("7 9 1",), "/mounts/0"),
+        ("open_mapped_source", "source:0", "/s", 0, 0, "idmap:0", int(word == "ridmap"), "/mounts/0"),
+    ]
+
+
+def test_s2_a_relative_map_counts_in_the_container_s_user_namespace() -> None:
+    linux = {
+        "uidMappings": [
+            {"containerID": 0, "hostID": 0, "size": 1},
+            {"containerID": 1, "hostID": 2, "size": 1000},
+        ],
+        "gidMappings": [{"containerID": 0, "hostID": 70, "size": 10}],
+    }
+    uids, gids = parse_ranges("uids=@1-3-10;gids=5-6-7", linux)
+    assert uids == [{"containerID": 1, "hostID": 4, "size": 10}]
+    assert gids == [{"containerID": 5, "hostID": 6, "size": 7}]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "uids=0-1-100",
+        "gids=0-1-100",
+        "uids=0-1-100;gids=",
+        "uids=0-1-100;gids=0-1",
+        "uids=0-1-100;gids=0-1-2-3",
+        "uids=0-1-100;gids=0-1-0",
+        "uids=0-1-100;gids=-1-1-1",
+        "uids=0-1-100;gids=x-1-1",
+        "uids=0-1-100;gids=0-4294967295-1",
+        "uids=0-1-100;uids=0-1-100;gids=0-1-1",
+        "uids=0-1-100;gids=0-1-1;pids=1-1-1",
+        "uids=0-1-100,gids=0-1-100",
+        "UIDS=0-1-100;gids=0-1-100",
+        "uids=@0-1-100;gids=0-1-100",
+        "uids=0-1-100;gids=0-1-100;",
+    ],
+)
+def test_s2_what_is_no_id_map_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="mapping"):
+        parse_ranges(text, {})
+    with pytest.raises(PyruncError) as caught:
+        compiled(spec_of(mapped("idmap=" + text)))
+    assert caught.value.pointer == "/mounts/0/options/1"
+
+
+def test_s2_a_relative_map_must_lie_in_one_range() -> None:
+    linux = {"uidMappings": [{"containerID": 0, "hostID": 5, "size": 2}, {"containerID": 2, "hostID": 90, "size": 2}]}
+    assert parse_ranges("uids=@0-0-2#@2-2-2;gids=0-0-1", linux)[0][1]["hostID"] == 90
+    with pytest.raises(ValueError, match="relative mapping"):
+        parse_ranges("uids=@0-0-4;gids=0-0-1", linux)
+
+
+@pytest.mark.parametrize(("own", "inside"), [(True, "idmap:map:0"), (False, "namespace:user")])
+def test_b4_a_source_in_the_rootfs_is_mapped_when_its_turn_has_come(own: bool, inside: str) -> None:
+    """B4: the runtime would open it before the mounts that make it what it is."""
+    mount = own_maps("rbind") if own else mapped("rbind", "ridmap")
+    mount["source"] = "/bundle/./rootfs/x"
+    spec = spec_of(mount)
+    if not own:
+        spec["linux"]["namespaces"].append({"type": "user", "path": "/proc/7/ns/user"})
+    plan = compiled(spec)
+    assert not [step for step in plan.prepare if step.kind in ("make_idmap", "open_source", "open_mapped_source")]
+    served = plan.served["map:0"]
+    assert [step.kind for step in served] == (["make_idmap"] if own else []) + ["map_source"]
+    assert values(served[-1], "idmap", "below") == (inside, 0 if own else 1)
+    opened, bound = find(plan, "open_inside", "bind")
+    assert values(opened, "source", "recursive", "what") == ("/bundle/./rootfs/x", 1, "map:0")
+    assert bound.arg("links") == 8
+    assert bound.arg("keep") == opened.arg("keep")

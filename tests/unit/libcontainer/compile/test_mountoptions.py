@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pyrunc.libcontainer.compile.constants import MOUNT_ATTR_ATIME, MS_PRIVATE, MS_REC, MS_SHARED, MS_SLAVE
-from pyrunc.libcontainer.compile.mountoptions import KNOWN_OPTIONS, parse
+from pyrunc.libcontainer.compile.mountoptions import (
+    COPY_SYMLINK,
+    KNOWN_OPTIONS,
+    SOURCE_NOFOLLOW,
+    TARGET_NOFOLLOW,
+    parse,
+)
 
 RDONLY, NOSUID, NODEV, NOEXEC, NOATIME, STRICTATIME, NODIRATIME = 1, 2, 4, 8, 0x10, 0x20, 0x80
 NOSYMFOLLOW = 0x200000
@@ -22,8 +30,12 @@ TABLE = """
 """
 
 
+# crun's besides (crun(1)).
+CRUNS = "copy-symlink src-nofollow dest-nofollow"
+
+
 def test_the_table_is_known_and_nothing_else() -> None:
-    assert sorted(KNOWN_OPTIONS) == sorted(TABLE.split())
+    assert sorted(KNOWN_OPTIONS) == sorted([*TABLE.split(), *CRUNS.split()])
 
 
 @pytest.mark.parametrize(
@@ -123,7 +135,6 @@ def test_propagation_in_order() -> None:
 def test_other_words() -> None:
     options = parse("bind rbind remount tmpcopyup".split())
     assert (options.bind, options.remount, options.copy_up) == (2, True, True)
-    assert parse(["rbind", "bind"]).bind == 1
     plain = parse(())
     assert (plain.bind, plain.remount, plain.copy_up) == (0, False, False)
 
@@ -131,7 +142,6 @@ def test_other_words() -> None:
 def test_unknown_words_are_data_with_their_place() -> None:
     assert parse(["ro", "size=1m", "nosuid", "", "IDMAP", "RO"]).data == [
         (1, "size=1m"),
-        (3, ""),
         (4, "IDMAP"),
         (5, "RO"),
     ]
@@ -155,8 +165,64 @@ def test_a_flag_clears_the_flags_that_are_not_named(word: str) -> None:
     assert parse([word]).implied_clr(True) == NOSYMFOLLOW
 
 
-@pytest.mark.parametrize(("words", "id_map"), [("bind", 0), ("bind idmap", 1), ("ridmap", 2), ("ridmap idmap", 1)])
+@pytest.mark.parametrize(("words", "id_map"), [("bind", 0), ("bind idmap", 1), ("ridmap", 2), ("ridmap idmap", 2)])
 def test_id_maps(words: str, id_map: int) -> None:
     options = parse(words.split())
     assert options.id_map == id_map
     assert not options.touched
+
+
+@pytest.mark.parametrize("words", list(permutations(["rbind", "rprivate", "rw", "bind"])))
+def test_s1_rbind_is_recursive_wherever_it_stands(words: tuple[str, ...]) -> None:
+    """S1: in `rbind,rprivate,rw,bind` the last word took the submounts away."""
+    assert parse(words).bind == 2
+
+
+@pytest.mark.parametrize("words", list(permutations(["idmap", "ridmap", "idmap=uids=0-1-1;gids=0-1-1"])))
+def test_s1_ridmap_is_recursive_wherever_it_stands(words: tuple[str, ...]) -> None:
+    assert parse(words).id_map == 2
+
+
+# The mount itself and what is below it, after words of which some are about the mount and some about the tree.
+BOTH = [
+    ("ro rrw", 0, 0),
+    ("rrw ro", RDONLY, 0),
+    ("rw rro", RDONLY, RDONLY),
+    ("rro rw", 0, RDONLY),
+    ("rro", RDONLY, RDONLY),
+    ("rro nosuid", RDONLY | NOSUID, RDONLY),
+    ("nosuid rsuid", 0, 0),
+    ("rsuid nosuid", NOSUID, 0),
+    ("rnoatime atime", 0, NOATIME),
+    ("rnoatime relatime", 0, NOATIME),
+    ("rnoatime nodiratime", NOATIME | NODIRATIME, NOATIME),
+    ("rnodiratime noatime", NOATIME | NODIRATIME, NODIRATIME),
+    ("rnodiratime diratime", 0, NODIRATIME),
+    ("noatime rstrictatime", STRICTATIME, STRICTATIME),
+    ("noatime ratime", 0, 0),
+    ("nodiratime rdiratime", 0, 0),
+    ("rnosymfollow symfollow", 0, NOSYMFOLLOW),
+]
+
+
+@pytest.mark.parametrize(("words", "own", "below"), BOTH)
+def test_s1_the_later_word_counts_for_the_mount_itself(words: str, own: int, below: int) -> None:
+    """S1's siblings: `rrw,ro` made the mount writable, `rro,rw` read-only, whatever the order."""
+    options = parse(words.split())
+
+    def change(flags: int, attr_set: int, attr_clr: int) -> int:
+        return flags & ~attr_clr | attr_set
+
+    tree = change(0, options.rattr_set, options.rattr_clr)
+    assert tree == below
+    assert change(tree, options.attr_set, options.attr_clr | options.implied_clr(False)) == own
+    assert options.of_new() == own
+
+
+def test_empty_words_are_no_options() -> None:
+    assert parse(["", "ro", ""]).data == []
+
+
+def test_s6_options_about_symlinks() -> None:
+    assert parse(["src-nofollow", "bind", "dest-nofollow"]).links == SOURCE_NOFOLLOW | TARGET_NOFOLLOW
+    assert parse(["copy-symlink"]).links == COPY_SYMLINK

@@ -98,7 +98,8 @@ def test_options_of_a_file_system(type: str, options: list[str], data: tuple[str
 
 def test_recursive_options_and_propagation() -> None:
     first, second = mounting(plan_of(mount("/m", "rro", "rexec", "rslave", "shared", type="tmpfs")))
-    assert values(first, "rattr_set", "rattr_clr", "propagation") == (RDONLY, NOEXEC, MS_SLAVE | MS_REC)
+    assert values(first, "attr_set", "propagation") == (0, MS_SLAVE | MS_REC)
+    assert [step.args for step in find(plan_of(mount("/m", "rro", type="tmpfs")), "seal_mount")] == [(1, RDONLY)]
     assert (second.kind, second.args) == ("remount", ("/m", 0, 0, 0, 0, MS_SHARED))
 
 
@@ -147,16 +148,115 @@ def test_a_bind_mount_with_a_flag_has_only_the_named_ones() -> None:
 
 def test_locked_flags_stay_where_the_runtime_is_in_a_user_namespace() -> None:
     plan = plan_of(mount("/m", "bind", "ro", "dev", source="/srv"), facts=HostFacts(in_userns=True))
-    first, second = mounting(plan)
+    first, second, whole = mounting(plan)
     assert values(first, "attr_clr") == (NOSUID | NODEV | NOEXEC | MOUNT_ATTR_NOSYMFOLLOW,)
-    assert first.on_errno == (errno.EPERM,)
-    assert values(second, "attr_clr") == (NODEV | MOUNT_ATTR_NOSYMFOLLOW,)
-    assert second.level == 1
+    assert first.on_errno == (errno.EPERM, errno.EINVAL)
+    assert values(second, "attr_clr") == (MOUNT_ATTR_NOSYMFOLLOW,)
+    assert (second.level, second.on_errno) == (1, (errno.EINVAL,))
+    assert values(whole, "recursive", "attr_set", "rattr_set") == (1, RDONLY, RDONLY)
+
+
+@pytest.mark.parametrize(
+    ("facts", "types"),
+    [
+        (HostFacts(in_userns=True), ()),
+        (HostFacts(), ("user",)),
+        (HostFacts(euid=1000), ("user",)),
+    ],
+)
+@pytest.mark.parametrize(
+    ("words", "late"),
+    [
+        (("rbind", "rw"), (0, RDONLY, 0, 0)),
+        (("rbind", "suid", "dev", "exec", "rw"), (0, LOCKABLE, 0, 0)),
+        (("rbind", "rrw"), (0, 0, 0, RDONLY)),
+        (("rbind", "noatime"), (0x10, 0x70 | 0x80, 0, 0)),
+        (("rbind", "ro"), None),
+        (("rbind", "symfollow"), None),
+    ],
+)
+def test_f15_flags_that_may_be_locked_are_changed_by_a_step_that_may_fail(
+    facts: HostFacts, types: tuple[str, ...], words: tuple[str, ...], late: tuple[int, ...] | None
+) -> None:
+    """F15: `rw` on a volume that is read-only in the user namespace is a warning."""
+    plan = plan_of(mount("/m", *words, source="/srv"), facts=facts, types=types)
+    steps = find(plan, "change_flags")
+    assert [step.args[1:] for step in steps] == ([] if late is None else [late])
+    for bind in find(plan, "bind"):
+        assert not bind.arg("attr_clr") & LOCKABLE or bind.on_errno or not steps
+    if late:
+        assert steps[0].on_errno == (errno.EPERM,)
+        said = next(step for step in plan.init if step.kind == "request" and step.level == 1)
+        assert said.args == ("locked:0",)
+        assert [step.args for step in plan.served["locked:0"]] == [("/srv", late[1] | late[3])]
+
+
+def test_f15_on_the_host_nothing_is_locked() -> None:
+    plan = plan_of(mount("/m", "bind", "rw", source="/srv"))
+    assert not find(plan, "change_flags")
+    assert values(mounting(plan)[0], "attr_clr") == (LOCKABLE | MOUNT_ATTR_NOSYMFOLLOW,)
+
+
+@pytest.mark.parametrize("word", ["uid=5", "idmaps=uids=0-1-1;gids=0-1-1", "context=x", "IDMAP", "RO", "nosiud", "r o"])
+def test_s2_an_option_that_a_bind_mount_can_t_have_is_refused(word: str) -> None:
+    with pytest.raises(PyruncError, match="filesystem-specific") as caught:
+        plan_of(mount("/m", "bind", word, source="/srv"))
+    assert caught.value.pointer == "/mounts/0/options/1"
+
+
+@pytest.mark.parametrize("word", ["mode=755", "size=1k"])
+def test_s2_what_the_conformance_suite_gives_bind_mounts_is_warned_of(word: str) -> None:
+    plan = plan_of(mount("/m", "bind", word, "", source="/srv"))
+    assert plan.warnings == (f"/mounts/0/options: {word} has no effect on a bind mount",)
+
+
+@pytest.mark.parametrize(("type", "word"), [("ramfs", "size=1m"), ("tracefs", "nosuch"), ("debugfs", "size=1")])
+def test_s2_a_file_system_that_ignores_options_gets_none_that_it_does_not_know(type: str, word: str) -> None:
+    with pytest.raises(PyruncError, match="ignores this option"):
+        plan_of(mount("/m", word, type=type))
+    assert values(mounting(plan_of(mount("/m", "mode=700", type=type)))[0], "options") == (("mode=700",),)
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"options": ["copy-symlink", "src-nofollow"], "type": "bind"},
+        {"options": ["copy-symlink", "dest-nofollow"], "type": "bind"},
+        {"options": ["src-nofollow"], "type": "tmpfs"},
+        {"options": ["copy-symlink", "remount", "bind"]},
+    ],
+)
+def test_s6_options_about_symlinks_that_can_t_be(members: dict[str, Any]) -> None:
+    with pytest.raises(PyruncError) as caught:
+        plan_of({"destination": "/m", "source": "/srv", **members})
+    assert caught.value.pointer == "/mounts/0/options"
+
+
+@pytest.mark.parametrize(
+    ("word", "bit", "nofollow"), [("src-nofollow", 1, 1), ("dest-nofollow", 2, 0), ("copy-symlink", 4, 1)]
+)
+def test_s6_options_about_symlinks_reach_the_init(word: str, bit: int, nofollow: int) -> None:
+    plan = plan_of(mount("/m", "bind", word, source="/srv"), types=("user",))
+    assert [step.arg("links") for step in find(plan, "bind")] == [bit, bit]
+    assert find(plan, "open_source")[0].arg("nofollow") == nofollow
+
+
+@pytest.mark.parametrize("source", ["/bundle/rootfs/x", "rootfs/x", "/bundle/../bundle/rootfs/./x"])
+def test_b4_a_source_in_the_rootfs_is_the_init_s(source: str) -> None:
+    """B4: what earlier mounts have put there is what is bound."""
+    plan = plan_of(mount("/m", "bind", source=source), types=("user",))
+    assert not find(plan, "open_source")
+    assert [values(step, "source_fd", "links", "recursive") for step in find(plan, "bind")] == [
+        (None, 0, 0),
+        (None, 0, 1),
+    ]
+    outside = plan_of(mount("/m", "bind", source="/bundle/rootfs2/x"), types=("user",))
+    assert find(outside, "open_source")
 
 
 def test_in_a_user_namespace_the_runtime_s_descriptor_is_the_second_choice() -> None:
     plan = plan_of(mount("/m", "rbind", "ro", "rprivate", source="/srv"), types=("user",))
-    assert [step.args for step in find(plan, "open_source")] == [("source:0", "/srv", 1)]
+    assert [step.args for step in find(plan, "open_source")] == [("source:0", "/srv", 1, 0)]
     first, second = mounting(plan)
     assert values(first, "source_fd", "attr_clr") == (None, MOUNT_ATTR_NOSYMFOLLOW)
     assert first.on_errno == (errno.EACCES,)
@@ -182,7 +282,11 @@ def test_a_rootless_runtime_opens_no_sources() -> None:
     plan = compiled(spec, HostFacts(euid=1000))
     assert not find(plan, "open_source")
     assert values(find(plan, "bind")[0], "source_fd") == (None,)
-    assert find(plan, "bind")[0].on_errno == ()
+    # without what is mounted below it, or with it where the kernel permits no other
+    assert [(step.level, step.arg("recursive"), step.on_errno) for step in find(plan, "bind")] == [
+        (0, 0, (errno.EINVAL,)),
+        (1, 1, ()),
+    ]
 
 
 def test_remount_changes_the_named_flags_only() -> None:
