@@ -16,7 +16,7 @@ _SPACE = " \t\n\r"
 
 
 def _refuse_constant(word: str) -> NoReturn:
-    raise ValueError(f"{word} is no JSON value")
+    raise ValueError(word)
 
 
 class _Context:
@@ -42,18 +42,17 @@ _encode = _json.make_encoder(None, _refuse_object, _json.encode_basestring, None
 def loads(text: str) -> Any:
     """The value of a JSON document; white space around it is ignored.
 
-    Raises ValueError whose text says what is wrong, with line and column (both from 1, in characters) in front where
-    the syntax is.
+    Raises ValueError whose text says what is wrong: jsontext.Fault, which knows the place, where the syntax is.
     """
     try:
         value, end = _scan(text, len(text) - len(text.lstrip(_SPACE)))
     except RecursionError as error:
-        raise ValueError("line 1, column 1: nested too deeply") from error
+        raise _at(text, 0, "nested too deeply") from error
     except (StopIteration, SystemError, ValueError) as error:
         # Where json.decoder is not imported yet, the C scanner of 3.11 raises no exception, which is a SystemError.
-        raise _located(text, error) from error
+        raise _located(text) from error
     if text[end:].lstrip(_SPACE):
-        raise _at(text, len(text) - len(text[end:].lstrip(_SPACE)), "unexpected text behind the value")
+        raise _located(text)
     if "\\ud" in text or "\\uD" in text:
         _refuse_surrogates(text, value)
     return value
@@ -68,33 +67,16 @@ def dumps(value: Any) -> str:
 
 
 def _at(text: str, position: int, what: str) -> ValueError:
-    line = text.count("\n", 0, position) + 1
-    column = position - text.rfind("\n", 0, position)
-    return ValueError(f"line {line}, column {column}: {what}")
+    from .jsontext import Fault
+
+    return Fault(text, position, what)
 
 
-def _located(text: str, error: Exception) -> ValueError:
-    """Why a text is refused, found out by the json package: only a failure pays for its import.
+def _located(text: str) -> ValueError:
+    """Why and where a text is refused, in words that do not depend on the version of Python."""
+    from .jsontext import fault
 
-    The launcher has no json package: its own scanner says what is wrong and where (csrc/json.c).
-    """
-    try:
-        from json import JSONDecodeError, JSONDecoder
-    except ImportError:
-        if isinstance(error, StopIteration):
-            return _at(text, error.value, "expecting value")
-        return _at(text, error.args[1], _worded(error.args[0])) if len(error.args) == 2 else ValueError(str(error))
-    try:
-        JSONDecoder(parse_constant=_refuse_constant).decode(text)
-    except JSONDecodeError as refusal:
-        return _at(text, refusal.pos, _worded(refusal.msg))
-    except ValueError as refusal:
-        return ValueError(str(refusal))
-    return ValueError("not a JSON document")
-
-
-def _worded(message: str) -> str:
-    return message[:1].lower() + message[1:].removesuffix(" at")
+    return fault(text) or ValueError("a number has too many digits")
 
 
 def _refuse_surrogates(text: str, value: Any) -> None:

@@ -1,7 +1,8 @@
 """The log: what engines read with `--log FILE --log-format json`, in runc's format.
 
-Text is logfmt as logrus prints it (`time="…" level=error msg="…"`), coloured and short on a terminal; json is one
-object a line with level, msg and time (RFC 3339). Without `--log` both go to stderr. Lines are appended.
+Text is logfmt as logrus prints it (`time="…" level=error msg="…"`), and on a terminal `warning: …`, where a failure is
+three lines (diagnosis.py); json is one object a line with level, msg and time (RFC 3339). Without `--log` both go to
+stderr. Lines are appended.
 """
 
 from __future__ import annotations
@@ -102,6 +103,22 @@ def error(message: str) -> None:
         _write("", join([message]) + "\n")
 
 
+def is_terminal() -> bool:
+    """Whether the log is what a person sees at a terminal."""
+    return not _sink.path and not _sink.json and posix.isatty(STDERR)
+
+
+def coloured() -> bool:
+    """Whether a terminal is to have colours (https://no-color.org)."""
+    return not posix.environ.get(b"NO_COLOR") and posix.environ.get(b"TERM") != b"dumb"
+
+
+def show(text: str) -> None:
+    """Write lines for the terminal as they are, behind the warnings that were kept back."""
+    release()
+    _write("", text)
+
+
 def _log(level: str, message: str) -> None:
     if LEVELS[level] > _sink.level:
         return
@@ -109,7 +126,8 @@ def _log(level: str, message: str) -> None:
         fields = (("level", level), ("msg", message), ("time", _now()))
         line = "{" + ",".join([f'"{name}":{encode_basestring(value)}' for name, value in fields]) + "}\n"
     elif not _sink.path and posix.isatty(STDERR):
-        line = f"\x1b[{_COLOURS[level]}m{level[:4].upper()}\x1b[0m[0000] {join([message])}\n"
+        label = f"\x1b[{_COLOURS[level]}m{level}:\x1b[0m" if coloured() else level + ":"
+        line = f"{label} {join([message])}\n"
     else:
         line = f"time={_quoted(_now())} level={level} msg={_quoted(message)}\n"
     _write(_sink.path, line)

@@ -5,20 +5,30 @@ from __future__ import annotations
 import posix
 
 from . import jsonio
+from .report import PyruncError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 
-def write(fd: int, text: str) -> None:
-    """Write all of `text` as UTF-8 to a descriptor; bytes that came in undecodable go out as they were.
+class ReaderGone(Exception):
+    """Whoever read our standard output has gone (EPIPE)."""
 
-    Raises OSError (BrokenPipeError where the reader is gone).
+
+def write(fd: int, text: str) -> None:
+    """Write all of `text` as UTF-8 to a standard stream; bytes that came in undecodable go out as they were.
+
+    Raises ReaderGone where the reader of a pipe is gone, and PyruncError for what else keeps it from being written.
     """
     data = memoryview(text.encode("utf-8", "surrogateescape"))
-    while data:
-        data = data[posix.write(fd, data) :]
+    try:
+        while data:
+            data = data[posix.write(fd, data) :]
+    except BrokenPipeError as error:
+        raise ReaderGone from error
+    except OSError as error:
+        raise PyruncError("write /dev/std" + ("out" if fd == 1 else "err"), errno=error.errno or 0) from error
 
 
 def indented(value: Any, unit: str = "  ") -> str:

@@ -1,7 +1,7 @@
 """Errors: what every failure carries, and how it is put on one line.
 
 Engines show only the last line of stderr (or the last JSON log object of level error), so that line holds the
-whole cause. The exception chain keeps the rest for `--debug`.
+whole cause. The exception chain keeps the rest for `--debug`. A person at a terminal gets three lines (diagnosis.py).
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import posix
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from .jsontext import Place
 
 
 class PyruncError(Exception):
@@ -22,9 +24,15 @@ class PyruncError(Exception):
     errno: the kernel's errno; 0 where there is none. Its text is added to the line, as Go prints it.
     hint: the cure, one clause; "" where none is known.
     exit_code: what the command exits with.
+    lead: how many characters at the message's begin say what was being done, before the cause itself.
+    document: the JSON file that the pointer points into, as (name to be shown, absolute path); None where unknown.
+    place: where in the document, once `diagnosis.locate` has looked, or where its syntax is wrong; else None.
+    origin: what on the command line is the cause in place of a pointer, such as `--cwd`; "" for none.
     """
 
-    __slots__ = ("errno", "exit_code", "hint", "message", "pointer", "step")
+    __slots__ = (
+        "document", "errno", "exit_code", "hint", "lead", "message", "origin", "place", "pointer", "step",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -35,6 +43,9 @@ class PyruncError(Exception):
         errno: int = 0,
         hint: str = "",
         exit_code: int = 1,
+        lead: int = 0,
+        document: tuple[str, str] | None = None,
+        origin: str = "",
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -43,17 +54,28 @@ class PyruncError(Exception):
         self.errno = errno
         self.hint = hint
         self.exit_code = exit_code
+        self.lead = lead
+        self.document = document
+        self.origin = origin
+        self.place: Place | None = None
+
+    def reason(self, start: int = 0) -> str:
+        """The message from a character on, and the kernel's reason behind it."""
+        text = self.message[start:]
+        return text + ": " + errno_text(self.errno) if self.errno else text
 
     def line(self) -> str:
-        """The whole failure on one line: `message: errno text (step …, at /pointer; hint)`."""
-        text = self.message
-        if self.errno:
-            text += ": " + errno_text(self.errno)
+        """The whole failure on one line: `message: errno text (step …, at /pointer, config.json:47; hint)`."""
+        text = self.reason()
         notes = []
         if self.step:
             notes.append("step " + self.step)
         if self.pointer:
             notes.append("at " + self.pointer)
+            if self.place is not None and self.document is not None:
+                notes.append(f"{self.document[0]}:{self.place.line}")
+        elif self.origin:
+            notes.append("from " + self.origin)
         if notes and self.hint:
             return f"{text} ({', '.join(notes)}; {self.hint})"
         if notes or self.hint:
@@ -99,14 +121,24 @@ def prefixed(prefix: str, error: PyruncError | OSError) -> PyruncError:
     """The same failure with what was being done in front of its message."""
     if isinstance(error, OSError):
         error = from_os_error(error)
-    return PyruncError(
-        f"{prefix}: {error.message}",
+    return reworded(error, f"{prefix}: {error.message}", error.lead + len(prefix) + 2)
+
+
+def reworded(error: PyruncError, message: str, lead: int = 0) -> PyruncError:
+    """The same failure with another message."""
+    other = PyruncError(
+        message,
         step=error.step,
         pointer=error.pointer,
         errno=error.errno,
         hint=error.hint,
         exit_code=error.exit_code,
+        lead=lead,
+        document=error.document,
+        origin=error.origin,
     )
+    other.place = error.place
+    return other
 
 
 def history(error: BaseException) -> list[str]:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import click
 
-from .. import commands, log
+from .. import commands, output
 from ..report import PyruncError
-from ..settings import CGROUP_MANAGERS, settle
+from ..settings import CGROUP_MANAGERS
 from . import bundle, exec, host, lifecycle, processes, update
 from .words import GoGroup, Read
 
@@ -88,30 +88,26 @@ def main(name: str, words: list[str]) -> int:
     try:
         result = read(name, words)
     except click.UsageError as error:
-        return _explain(error)
+        return _explain(name, words, error)
+    except (output.ReaderGone, SystemExit):
+        # The reader of the help has gone, which click answers by SystemExit.
+        return 1
+    except OSError as error:
+        return commands.report(PyruncError("write /dev/stdout", errno=error.errno or 0))
+    except PyruncError as error:
+        return commands.report(error)
     if isinstance(result, int):
         return result
     options, command, params = result
     return commands.perform(name, options, command, params)
 
 
-def _explain(error: click.UsageError) -> int:
-    """A mistake in the words: the help on stdout, the reason in the log, as runc does; returns the exit code."""
-    context = error.ctx
+def _explain(name: str, words: list[str], error: click.UsageError) -> int:
+    """A mistake in the words, in one line of the log; returns the exit code."""
+    from .mistakes import configure_log, mistake
+
     try:
-        if context is not None and context.parent is not None:
-            # The program's own options have been read by now, so that the reason goes where they say.
-            settle(str(context.find_root().info_name), context.find_root().params)
-    except (PyruncError, OSError) as failure:
+        configure_log(program, words, error)
+    except OSError as failure:
         return commands.report(failure)
-    if isinstance(error, click.NoSuchCommand):
-        log.error(f"No help topic for '{error.command_name}'")
-        return 3
-    message = error.format_message()
-    counted = message.endswith("argument(s)")
-    separator = ":" if context is not None and context.parent is not None else "."
-    click.echo("Incorrect Usage." if counted else f"Incorrect Usage{separator} {message}")
-    if context is not None:
-        click.echo("\n" + context.get_help() + "\n")
-    log.error(message)
-    return 1
+    return commands.report(mistake(name, program, words, error))

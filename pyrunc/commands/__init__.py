@@ -63,10 +63,10 @@ def print_version(name: str) -> int:
 
 
 def guarded(work: Callable[[], int]) -> int:
-    """The exit code of `work`, or the failure's: its whole cause goes to the log on one line."""
+    """The exit code of `work`, or the failure's: its whole cause is one line of the log, on a terminal three."""
     try:
         return work()
-    except BrokenPipeError:
+    except output.ReaderGone:
         # The reader of our output has gone: that is its choice, and no failure of ours to explain.
         return 1
     except (PyruncError, OSError) as error:
@@ -79,5 +79,11 @@ def report(error: PyruncError | OSError) -> int:
         for line in history(error):
             log.debug(line)
     explained = from_os_error(error) if isinstance(error, OSError) else error
-    log.error(join([explained.line()]))
+    from .. import diagnosis
+
+    diagnosis.locate(explained)
+    if log.is_terminal():
+        log.show(diagnosis.on_terminal(explained, log.coloured()))
+    else:
+        log.error(join([explained.line()]))
     return explained.exit_code

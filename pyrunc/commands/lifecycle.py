@@ -25,7 +25,7 @@ def create(settings: Settings, **params: Any) -> int:
     try:
         container.create(launch_options(settings, "create", params))
     except (PyruncError, OSError) as error:
-        raise prefixed(f"{settings.name} create failed", error) from error
+        raise _failed(settings, "create", params, error) from error
     return 0
 
 
@@ -34,7 +34,17 @@ def run(settings: Settings, **params: Any) -> int:
     try:
         return container.run(launch_options(settings, "run", params))
     except (PyruncError, OSError) as error:
-        raise prefixed(f"{settings.name} run failed", error) from error
+        raise _failed(settings, "run", params, error) from error
+
+
+def _failed(settings: Settings, command: str, params: dict[str, Any], error: PyruncError | OSError) -> PyruncError:
+    """The failure of a launch, in runc's words, with the file that its pointer points into. The working directory is
+    the bundle."""
+    failure = prefixed(f"{settings.name} {command} failed", error)
+    if failure.document is None and failure.pointer:
+        config = params["config"]
+        failure.document = (config, config if config.startswith("/") else posix.getcwd() + "/" + config)
+    return failure
 
 
 def start(settings: Settings, id: str) -> int:

@@ -19,6 +19,7 @@ from ..report import PyruncError, errno_text, pointer
 from . import schemawords
 from .checks import ERROR, WARNING, Problem, check, sentence, shorten
 from .compile.launch import compile_launch
+from .foreign import refuse_foreign
 from .host import HostFacts
 from .options import LaunchOptions
 from .spec import parse, without_nulls
@@ -71,9 +72,11 @@ def validate_bundle(bundle: str, config: str = "config.json") -> list[Problem]:
     """
     try:
         value = parse(bundle, config)
+        found = problems(value)
+        if found:
+            refuse_foreign(value)
     except PyruncError as error:
-        return [Problem(ERROR, "", error.line())]
-    found = problems(value)
+        return [Problem(ERROR, "", error.reason(), cure=error.hint)]
     if type(value) is dict:
         found += check(value, [problem.pointer for problem in found], lint=True)
         found += unknown_properties(value)

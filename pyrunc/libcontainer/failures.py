@@ -168,12 +168,19 @@ def of_init(step: Step | None, error: int, detail: str, cgroup: str = "", words:
     if cgroup and oom_kills(cgroup):
         detail = f"{_OOM}: {detail}"
     if step is None:
-        return PyruncError(words + detail, errno=error)
+        return PyruncError(words + detail, errno=error, lead=len(words))
     if step.kind in _MOUNTS:
         detail = f'error mounting "{step.arg("source")}" to rootfs at "{step.arg("target")}": {detail}'
     elif step.kind == "container_hook":
         detail = f"error running {step.arg('hook')} hook #{step.arg('index')}: {detail}"
-    return PyruncError(words + detail, step=step.kind, pointer=step.pointer, errno=error, hint=_hint(step, error))
+    return PyruncError(
+        words + detail,
+        step=step.kind,
+        pointer=step.pointer,
+        errno=error,
+        hint=_hint(step, error),
+        lead=len(words),
+    )
 
 
 def _hint(step: Step, error: int) -> str:
@@ -204,6 +211,7 @@ def of_runtime(step: Step, error: PyruncError | OSError, prefix: str) -> PyruncE
         pointer=(error.pointer if isinstance(error, PyruncError) else "") or step.pointer,
         errno=number,
         hint=hint or _hint(step, number),
+        lead=len(prefix) + (error.lead if isinstance(error, PyruncError) else 0),
     )
 
 
@@ -235,10 +243,10 @@ def of_death(code: int, status: int, cgroup: str = "", words: str = INIT) -> Pyr
             return _of_oom(cgroup)
         message = f"{words}the init was killed by signal {status}"
         if status in _OF_FILTER:
-            return PyruncError(message, pointer="/linux/seccomp", hint=_EXECVE)
+            return PyruncError(message, pointer="/linux/seccomp", hint=_EXECVE, lead=len(words))
         hint = "the memory of its cgroup or of the host may have run out" if status == _SIGKILL else ""
-        return PyruncError(message, hint=hint)
-    return PyruncError(f"{words}the init exited with status {status}")
+        return PyruncError(message, hint=hint, lead=len(words))
+    return PyruncError(f"{words}the init exited with status {status}", lead=len(words))
 
 
 def of_lost(cgroup: str, filtered: bool) -> PyruncError:
@@ -247,8 +255,11 @@ def of_lost(cgroup: str, filtered: bool) -> PyruncError:
     if cgroup and oom_kills(cgroup):
         return _of_oom(cgroup)
     message = INIT + "the init was killed before it executed the program"
-    return PyruncError(message, pointer="/linux/seccomp", hint=_EXECVE) if filtered else PyruncError(message)
+    if filtered:
+        return PyruncError(message, pointer="/linux/seccomp", hint=_EXECVE, lead=len(INIT))
+    return PyruncError(message, lead=len(INIT))
 
 
 def _of_oom(cgroup: str) -> PyruncError:
-    return PyruncError(START + _OOM, pointer="/linux/resources/memory", hint="see memory.events of " + cgroup)
+    hint = "see memory.events of " + cgroup
+    return PyruncError(START + _OOM, pointer="/linux/resources/memory", hint=hint, lead=len(START))

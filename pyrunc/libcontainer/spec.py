@@ -32,9 +32,18 @@ def load(bundle: str, config: str = "config.json") -> Spec:
     Raises PyruncError: the file can't be read or is no JSON, or its schema or a check refuses it.
     """
     value = parse(bundle, config)
-    validate(value)
+    try:
+        validate(value)
+    except PyruncError as error:
+        error.document = document(bundle, config)
+        raise
     spec: Spec = value
     return spec
+
+
+def document(bundle: str, config: str) -> tuple[str, str]:
+    """A configuration's file, as errors carry it: the name to be shown, the path."""
+    return config, config if config.startswith("/") else bundle.rstrip("/") + "/" + config
 
 
 def parse(bundle: str, config: str = "config.json") -> Any:
@@ -43,7 +52,7 @@ def parse(bundle: str, config: str = "config.json") -> Any:
     try:
         value = jsonio.loads(text)
     except ValueError as error:
-        raise PyruncError(f"{config}: {error}") from error
+        raise _no_json(error, document(bundle, config)) from error
     if text.count("{") + text.count("[") > _DEEPEST:
         _refuse_depth(value, config)
     return without_nulls(value) if "null" in text else value
@@ -93,6 +102,19 @@ def without_nulls(value: Any) -> Any:
     return value
 
 
+def _no_json(error: ValueError, document: tuple[str, str]) -> PyruncError:
+    """A file that is no JSON: `config.json:3:5: why`."""
+    from ..jsontext import Fault
+
+    if not isinstance(error, Fault):
+        return PyruncError(f"{document[0]}: {error}")
+    place = error.place
+    where = f"{document[0]}:{place.line}:{place.column}: "
+    failure = PyruncError(where + error.what, hint=error.cure, lead=len(where), document=document)
+    failure.place = place
+    return failure
+
+
 def _refuse_depth(value: Any, config: str) -> None:
     level = [value]
     for _ in range(_DEEPEST + 1):
@@ -112,15 +134,17 @@ def _read(bundle: str, config: str) -> str:
         fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     except OSError as error:
         if error.errno == errno.ENOENT:
-            # Wording of runc.
-            raise PyruncError(f"JSON specification file {config} not found") from error
-        raise PyruncError(f"open {config}", errno=error.errno or 0) from error
+            from .foreign import missing_config
+
+            raise missing_config(bundle, config) from error
+        raise PyruncError(f"open {path}", errno=error.errno or 0) from error
     try:
         chunks = []
         while chunk := posix.read(fd, _CHUNK):
             chunks.append(chunk)
     except OSError as error:
-        raise PyruncError(f"read {config}", errno=error.errno or 0) from error
+        hint = "name the bundle's directory by --bundle" if error.errno == errno.EISDIR else ""
+        raise PyruncError(f"read {path}", errno=error.errno or 0, hint=hint) from error
     finally:
         posix.close(fd)
     data = b"".join(chunks)
@@ -128,13 +152,18 @@ def _read(bundle: str, config: str) -> str:
         return data.decode()
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise PyruncError(f"{config}: line {line}: byte 0x{data[error.start]:02x} is not UTF-8") from error
+        hint = "it is UTF-16: save it as UTF-8" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "save it as UTF-8"
+        raise PyruncError(f"{config}:{line}: byte 0x{data[error.start]:02x} is not UTF-8", hint=hint) from error
 
 
 def _by_schema(value: Any, validator: Callable[[Any], tuple[str, str] | None], definition: str = "") -> None:
     refusal = validator(value)
     if refusal is None:
         return
+    if not definition:
+        from .foreign import refuse_foreign
+
+        refuse_foreign(value)
     problem = _explained(value, refusal[0], definition)
     if problem is not None:
         raise PyruncError(problem.message, pointer=problem.pointer, hint=problem.hint())

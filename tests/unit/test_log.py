@@ -88,7 +88,7 @@ def test_a_terminal_gets_short_coloured_lines() -> None:
         os.dup2(saved, 2)
         os.close(saved)
         os.close(slave)
-    assert os.read(master, 1000) == b"\x1b[31mERRO\x1b[0m[0000] broken\r\n"
+    assert os.read(master, 1000) == b"\x1b[31merror:\x1b[0m broken\r\n"
     os.close(master)
 
 

@@ -20,39 +20,82 @@ def _fresh_log() -> object:
     log.configure("", "text", "info")
 
 
-def test_a_mistake_in_a_command_prints_its_help_and_the_reason(capfd: pytest.CaptureFixture[str]) -> None:
-    assert cli.main("runc", ["create", "--nope", "c1"]) == 1
-    printed = capfd.readouterr()
-    assert printed.out.startswith("Incorrect Usage: flag provided but not defined: -nope\n\nUsage: runc create ")
-    assert printed.err.endswith(' level=error msg="flag provided but not defined: -nope"\n')
-
-
-def test_a_mistake_in_the_programs_options(capfd: pytest.CaptureFixture[str]) -> None:
-    assert cli.main("runc", ["--nope", "list"]) == 1
-    assert capfd.readouterr().out.startswith("Incorrect Usage. flag provided but not defined: -nope\n\nUsage: runc [")
-
-
-def test_a_wrong_number_of_arguments_names_the_binary(capfd: pytest.CaptureFixture[str]) -> None:
-    assert cli.main("runc", ["state"]) == 1
-    printed = capfd.readouterr()
-    assert printed.out.startswith("Incorrect Usage.\n\nUsage: runc state ")
-    assert r"runc: \"state\" requires exactly 1 argument(s)" in printed.err
-
-
-@pytest.mark.parametrize("words", [["nope"], ["help", "nope"]])
-def test_an_unknown_command_exits_3(words: list[str], capfd: pytest.CaptureFixture[str]) -> None:
-    assert cli.main("pyrunc", words) == 3
+def said(capfd: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
+    """The exit code and the message of a mistake, which is all that is printed."""
+    code = cli.main("pyrunc", ["--log-format", "json", *words])
     printed = capfd.readouterr()
     assert printed.out == ""
-    assert "No help topic for 'nope'" in printed.err
+    return code, json.loads(printed.err)["msg"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["create", "--nope", "c1"], "flag provided but not defined: -nope; see pyrunc create --help"),
+        (["--nope", "list"], "flag provided but not defined: -nope; see pyrunc --help"),
+        (["run", "--bundel", "b", "x"], "flag provided but not defined: -bundel; did you mean --bundle?; "),
+        (["run", "-it", "x"], "flag provided but not defined: -it; process.terminal in config.json gives the "),
+        (["run", "--rm", "x"], "flag provided but not defined: -rm; run deletes the container when its process has "),
+        (["run", "alpine", "sh"], 'pyrunc: "run" requires exactly 1 argument(s); run takes the id that the container'),
+        (["kill", "-9", "x"], "flag provided but not defined: -9; the signal stands behind the id: kill ID 9; see "),
+        (["kill", "-KILL", "x"], "flag provided but not defined: -KILL; the signal stands behind the id: kill ID KILL"),
+        (["exec", "-td", "x"], "flag provided but not defined: -td; flags of one letter stand alone: -t -d; see "),
+        (["state"], 'pyrunc: "state" requires exactly 1 argument(s); it takes the id of one container, which list'),
+        (["run", "--bundle"], "flag needs an argument: -bundle; see pyrunc run --help"),
+    ],
+)
+def test_n7_a_mistake_is_one_line(words: list[str], message: str, capfd: pytest.CaptureFixture[str]) -> None:
+    code, text = said(capfd, *words)
+    assert code == 1
+    assert text.startswith(message)
+    assert " --help" in text
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [
+        ("stop", "did you mean kill or delete?"),
+        ("rm", "did you mean delete?"),
+        ("lisst", "did you mean list?"),
+        ("inspect", "did you mean state?"),
+        ("pull", "images are an engine's matter: pyrunc runs bundles, pyrunc spec makes a config.json for one"),
+        ("logs", "a runtime keeps no logs: the output of the process is that of create or run"),
+        ("qqq", "see pyrunc --help"),
+    ],
+)
+def test_n7_an_unknown_command(word: str, hint: str, capfd: pytest.CaptureFixture[str]) -> None:
+    for words in ([word], [word, "x"], ["help", word]):
+        assert said(capfd, *words) == (3, f'unknown command "{word}"; {hint}')
+
+
+def test_n7_an_unknown_command_is_in_the_log(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "log"
+    assert cli.main("pyrunc", ["--log", str(path), "--log-format=json", "stop", "x"]) == 3
+    line = json.loads(path.read_text())
+    assert (line["level"], line["msg"]) == ("error", 'unknown command "stop"; did you mean kill or delete?')
+    assert capfd.readouterr().err == line["msg"] + "\n"
+
+
+def test_the_log_is_never_what_a_containers_program_is_given(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    assert cli.main("pyrunc", ["exec", "--nope", "x", "program", "--log", str(path)]) == 1
+    assert cli.main("pyrunc", ["--nope", "exec", "x", "program", "--log", str(path)]) == 1
+    assert not path.exists()
+
+
+def test_a_mistake_before_the_command_goes_to_the_log_too(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    assert cli.main("pyrunc", ["--debug", "--nope", "--log", str(path), "--log-format", "json", "list"]) == 1
+    assert "-nope" in json.loads(path.read_text().splitlines()[-1])["msg"]
 
 
 def test_a_mistake_goes_to_the_log_file_too(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "log"
     assert cli.main("pyrunc", ["--log", str(path), "--log-format", "json", "start"]) == 1
     line = json.loads(path.read_text())
-    assert (line["level"], line["msg"]) == ("error", 'pyrunc: "start" requires exactly 1 argument(s)')
-    assert capfd.readouterr().err == 'pyrunc: "start" requires exactly 1 argument(s)\n'
+    assert line["level"] == "error"
+    assert line["msg"].startswith('pyrunc: "start" requires exactly 1 argument(s); ')
+    assert capfd.readouterr().err == line["msg"] + "\n"
 
 
 def test_a_log_that_cant_be_written_is_the_error(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

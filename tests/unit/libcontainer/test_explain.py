@@ -168,12 +168,12 @@ def test_file_that_is_no_json(tmp_path, text):
     (tmp_path / "config.json").write_text(text)
     problems = explain.validate_bundle(str(tmp_path))
     assert [(problem.severity, problem.pointer) for problem in problems] == [(ERROR, "")]
-    assert problems[0].message.startswith("config.json: ")
+    assert problems[0].message.startswith("config.json:1:")
 
 
 def test_missing_file(tmp_path):
     [problem] = explain.validate_bundle(str(tmp_path), "other.json")
-    assert problem.line() == "error: /: JSON specification file other.json not found"
+    assert problem.line().startswith(f"error: /: JSON specification file other.json not found in {tmp_path}; ")
 
 
 @pytest.mark.parametrize("text", ["null", "[]", "3", '"x"'])

@@ -65,7 +65,9 @@ def test_null_in_an_array_is_refused(tmp_path):
 def test_missing_file_has_runcs_wording(tmp_path):
     with pytest.raises(PyruncError) as caught:
         spec.load(str(tmp_path))
-    assert caught.value.line() == "JSON specification file config.json not found"
+    assert caught.value.line() == (
+        f"JSON specification file config.json not found in {tmp_path} (`pyrunc spec` writes one to start from)"
+    )
 
 
 def test_directory_in_place_of_the_file(tmp_path):
@@ -73,26 +75,29 @@ def test_directory_in_place_of_the_file(tmp_path):
     with pytest.raises(PyruncError) as caught:
         spec.load(str(tmp_path))
     assert caught.value.errno == errno.EISDIR
-    assert caught.value.line() == "read config.json: is a directory"
+    assert caught.value.line().startswith(f"read {tmp_path}/config.json: is a directory (name the bundle's ")
 
 
 def test_file_that_can_not_be_opened(tmp_path):
     (tmp_path / "config.json").symlink_to("config.json")
     with pytest.raises(PyruncError) as caught:
         spec.load(str(tmp_path))
-    assert caught.value.line() == "open config.json: too many levels of symbolic links"
+    assert caught.value.line() == f"open {tmp_path}/config.json: too many levels of symbolic links"
 
 
 def test_broken_json_has_line_and_column(tmp_path):
     error = refusal(tmp_path, '{\n "ociVersion": "1.0.0",\n}')
-    assert error.line() == "config.json: line 3, column 1: expecting property name enclosed in double quotes"
+    assert error.line() == (
+        "config.json:2:23: a comma behind the last member "
+        "(leave it out: JSON has a comma between two members or items only)"
+    )
 
 
 def test_bytes_that_are_no_text(tmp_path):
     (tmp_path / "config.json").write_bytes(b'{\n"hostname": "\xff"}')
     with pytest.raises(PyruncError) as caught:
         spec.load(str(tmp_path))
-    assert caught.value.line() == "config.json: line 2: byte 0xff is not UTF-8"
+    assert caught.value.line() == "config.json:2: byte 0xff is not UTF-8 (save it as UTF-8)"
 
 
 @pytest.mark.parametrize("text", ["null", "[]", '"config"', "3"])

@@ -1,0 +1,98 @@
+"""A failure as a person reads it: which line of config.json is meant, and what a terminal shows. Only failures load it.
+
+A terminal shows three lines: what failed, the cause first; where; the cure. A line of the file that is no JSON
+stands below the second one, with a caret. Elsewhere a failure is one line (report.PyruncError.line).
+"""
+
+from __future__ import annotations
+
+import posix
+
+from .jsontext import places
+from .report import PyruncError, join
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .jsontext import Place
+
+_LONGEST_FILE = 16 << 20
+_LONGEST_EXCERPT = 60
+_RED, _BOLD, _PLAIN = "\x1b[31m", "\x1b[1m", "\x1b[0m"
+
+
+def locate(error: PyruncError) -> None:
+    """Look up the line of the error's pointer in its document, where both are known. A document that can't be read,
+    or has become another one, is passed over: the pointer says the place too."""
+    if error.place is None and error.pointer and error.document is not None:
+        error.place = lines_of(error.document[1], (error.pointer,)).get(error.pointer)
+
+
+def lines_of(path: str, pointers: tuple[str, ...]) -> dict[str, Place]:
+    """Where in a JSON file the values at some pointers stand; {} where that can't be told."""
+    try:
+        fd = posix.open(path, posix.O_RDONLY | posix.O_NONBLOCK | posix.O_NOCTTY | posix.O_CLOEXEC)
+        try:
+            data = b""
+            while (chunk := posix.read(fd, 1 << 16)) and len(data) < _LONGEST_FILE:
+                data += chunk
+        finally:
+            posix.close(fd)
+        return places(data.decode(), pointers)
+    except (OSError, UnicodeDecodeError, ValueError):
+        return {}
+
+
+def on_terminal(error: PyruncError, coloured: bool = False) -> str:
+    """The failure as a terminal shows it, each line with its newline: error, where, cure; what is unknown is left
+    out."""
+    cause = join([error.reason(error.lead)])
+    lines = [_labelled("error", cause, _RED if coloured else "", coloured)]
+    where = _where(error)
+    if where:
+        lines.append(_labelled("where", where, "", coloured))
+        lines += _caret(error)
+    if error.hint:
+        lines.append(_labelled(" cure", join([error.hint]), "", coloured))
+    return "".join([line + "\n" for line in lines])
+
+
+def _labelled(label: str, text: str, colour: str, coloured: bool) -> str:
+    return f"{colour or _BOLD}{label}:{_PLAIN} {text}" if coloured else f"{label}: {text}"
+
+
+def _where(error: PyruncError) -> str:
+    """`config.json:47  /process/cwd  "cwd": "/nowhere"  (step chdir)`."""
+    words = []
+    document, place = error.document, error.place
+    if place is not None and document is not None:
+        words.append(f"{document[0]}:{place.line}" + ("" if error.pointer else f":{place.column}"))
+    if error.pointer:
+        words.append(error.pointer)
+    elif error.origin:
+        words.append("the command line: " + error.origin)
+    if error.pointer and place is not None:
+        words.append(_short(place.text))
+    doing = error.message[: error.lead].partition(" failed: ")[0].removesuffix(": ")
+    notes = [f"step {error.step}"] if error.step else []
+    if words and notes:
+        words.append(f"({notes[0]})")
+    elif notes:
+        words.append(f"{notes[0]}, {doing}" if doing else notes[0])
+    return "  ".join([join([word]) for word in words])
+
+
+def _short(text: str) -> str:
+    text = join([text])
+    return text if len(text) <= _LONGEST_EXCERPT else text[: _LONGEST_EXCERPT - 3] + "..."
+
+
+def _caret(error: PyruncError) -> list[str]:
+    """The line that is no JSON, and a caret below the sign that is wrong."""
+    if error.place is None or error.pointer:
+        return []
+    text, index = error.place.excerpt()
+    shown = "".join([char if char.isprintable() else " " for char in text])
+    if not shown.strip():
+        return []
+    number = str(error.place.line)
+    return [f"{number:>6} | {shown.rstrip()}", " " * 6 + " | " + " " * index + "^"]

@@ -1,0 +1,77 @@
+"""diagnosis: the lines of a failure for a person at a terminal (N6)."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+from pyrunc import diagnosis
+from pyrunc.jsontext import fault
+from pyrunc.report import PyruncError, prefixed
+
+CONFIG = '{\n "process": {\n  "cwd": "/no"\n }\n}\n'
+
+
+def broken(path: Path, text: str = CONFIG) -> PyruncError:
+    (path / "config.json").write_text(text)
+    error = PyruncError("chdir", step="chdir", pointer="/process/cwd", errno=errno.ENOENT, hint="make it")
+    failure = prefixed("pyrunc run failed", error)
+    failure.document = ("config.json", str(path / "config.json"))
+    return failure
+
+
+def test_three_lines_the_cause_first(tmp_path: Path) -> None:
+    error = broken(tmp_path)
+    diagnosis.locate(error)
+    assert diagnosis.on_terminal(error).splitlines() == [
+        "error: chdir: no such file or directory",
+        'where: config.json:3  /process/cwd  "cwd": "/no"  (step chdir)',
+        " cure: make it",
+    ]
+
+
+def test_the_one_line_has_the_place_beside_the_pointer(tmp_path: Path) -> None:
+    error = broken(tmp_path)
+    diagnosis.locate(error)
+    assert error.line() == (
+        "pyrunc run failed: chdir: no such file or directory (step chdir, at /process/cwd, config.json:3; make it)"
+    )
+
+
+def test_a_file_that_is_gone_or_another_is_passed_over(tmp_path: Path) -> None:
+    error = broken(tmp_path, "{")
+    diagnosis.locate(error)
+    assert error.place is None
+    (tmp_path / "config.json").unlink()
+    diagnosis.locate(error)
+    assert error.place is None
+    (tmp_path / "config.json").mkdir()
+    diagnosis.locate(error)
+    assert diagnosis.on_terminal(error).splitlines()[1] == "where: /process/cwd  (step chdir)"
+
+
+def test_wrong_syntax_has_a_caret() -> None:
+    found = fault('{\n  "a": nope\n}')
+    assert found is not None
+    error = PyruncError("config.json:2:8: " + found.what, lead=17, hint=found.cure, document=("config.json", "/c"))
+    error.place = found.place
+    assert diagnosis.on_terminal(error).splitlines() == [
+        "error: nope is no JSON value",
+        "where: config.json:2:8",
+        '     2 |   "a": nope',
+        "       |        ^",
+        " cure: text stands in double quotes",
+    ]
+
+
+def test_what_is_unknown_is_left_out() -> None:
+    assert diagnosis.on_terminal(PyruncError("container does not exist")) == "error: container does not exist\n"
+
+
+def test_the_terminal_is_not_steered() -> None:
+    text = diagnosis.on_terminal(PyruncError("\x1b[2J", hint="\x1b]0;x\x07"))
+    assert "\x1b" not in text
+
+
+def test_colours_are_for_the_labels() -> None:
+    assert diagnosis.on_terminal(PyruncError("broken"), True) == "\x1b[31merror:\x1b[0m broken\n"
