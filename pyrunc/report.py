@@ -65,15 +65,16 @@ class PyruncError(Exception):
         return text + ": " + errno_text(self.errno) if self.errno else text
 
     def line(self) -> str:
-        """The whole failure on one line: `message: errno text (step …, at /pointer, config.json:47; hint)`."""
+        """The whole failure on one line: `message: errno text (step …, config.json:47 at /pointer; hint)`."""
         text = self.reason()
         notes = []
         if self.step:
             notes.append("step " + self.step)
         if self.pointer:
-            notes.append("at " + self.pointer)
+            file = ""
             if self.place is not None and self.document is not None:
-                notes.append(f"{self.document[0]}:{self.place.line}")
+                file = f"{self.document[0]}:{self.place.line} "
+            notes.append(f"{file}at {self.pointer}")
         elif self.origin:
             notes.append("from " + self.origin)
         if notes and self.hint:

@@ -19,8 +19,8 @@ WRONG = 1
 _MEANT = {
     "attach": ("run", "exec"), "check": ("validate",), "container": ("list",), "destroy": ("delete",),
     "info": ("features",), "init": ("spec",), "inspect": ("state",), "lint": ("validate",), "ls": ("list",),
-    "new": ("spec", "create"), "ps": ("list",), "remove": ("delete",), "restart": ("kill", "start"),
-    "rm": ("delete",), "signal": ("kill",), "status": ("state",), "stop": ("kill", "delete"), "top": ("list",),
+    "new": ("spec", "create"), "remove": ("delete",), "restart": ("kill", "start"),
+    "rm": ("delete",), "signal": ("kill",), "status": ("state",), "stop": ("kill", "delete"), "top": ("ps",),
     "trace": ("plan",), "unpause": ("resume",), "verify": ("validate",),
 }  # fmt: skip
 _IMAGES = frozenset(("build", "commit", "images", "image", "import", "load", "pull", "push", "rmi", "save", "tag"))

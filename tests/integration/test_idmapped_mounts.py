@@ -181,13 +181,13 @@ def test_file_system_that_can_not_map_ids(runtime: Runtime, bundle: Bundle) -> N
     given = maps((0, 1000, 100))
     mapped(bundle, Path("/proc"), uidMappings=given, gidMappings=given)
     line = runtime.refuse(bundle).last_line
-    assert "mount_setattr(MOUNT_ATTR_IDMAP) /proc: invalid argument (step open_mapped_source, at /mounts/3; " in line
+    assert "mount_setattr(MOUNT_ATTR_IDMAP) /proc: invalid argument (step open_mapped_source, config.json:" in line
 
 
 def test_missing_source(runtime: Runtime, bundle: Bundle) -> None:
     given = maps((0, 1000, 100))
     mapped(bundle, runtime.work / "none", uidMappings=given, gidMappings=given)
-    assert "no such file or directory (step open_mapped_source, at /mounts/3; " in runtime.refuse(bundle).last_line
+    assert "no such file or directory (step open_mapped_source, config.json:" in runtime.refuse(bundle).last_line
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def test_absent_module(
     line = runtime.refuse(bundle).last_line
     assert f"{module.lower()} " in line
     assert "is disabled or not supported" in line
-    assert f"(step require_lsm, at /{parent}/{field}; " in line
+    assert f" at /{parent}/{field}; " in line
 
 
 @own

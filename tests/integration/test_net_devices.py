@@ -257,7 +257,7 @@ def test_missing_device(runtime: Runtime, networked: Bundle, device: Device) -> 
     networked.linux["netDevices"] = {device.name: {}, "nosuchdev0": {}}
     line = runtime.refuse(networked).last_line
     assert "link not found for interface nosuchdev0 on runtime namespace" in line
-    assert "(step net_device, at /linux/netDevices/nosuchdev0" in line
+    assert "at /linux/netDevices/nosuchdev0" in line
     assert exists(device.name)
 
 
@@ -271,7 +271,7 @@ def test_name_that_is_taken(runtime: Runtime, networked: Bundle, device: Device)
 def test_device_that_can_not_be_moved(runtime: Runtime, networked: Bundle) -> None:
     networked.linux["netDevices"] = {"lo": {"name": "lo1"}}
     line = runtime.refuse(networked).last_line
-    assert "invalid argument (step net_device, at /linux/netDevices/lo; " in line
+    assert "at /linux/netDevices/lo; " in line
 
 
 def test_without_a_network_namespace(runtime: Runtime, networked: Bundle) -> None:

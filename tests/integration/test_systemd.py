@@ -100,7 +100,7 @@ def test_a_failing_write_names_the_field(runtime: Runtime, fake: FakeSystemd, bu
     bundle.linux["resources"] = {"unified": {"cgroup.max.depth": "deep"}}
     line = runtime.refuse(bundle).last_line
     assert "unable to start container process: writing" in line
-    assert "step cgroup_limit, at /linux/resources/unified/cgroup.max.depth" in line
+    assert "at /linux/resources/unified/cgroup.max.depth" in line
     assert fake.units == {}
 
 
@@ -109,7 +109,7 @@ def test_what_systemd_refuses(runtime: Runtime, fake: FakeSystemd, bundle: Bundl
     bundle.config["annotations"] = {"org.systemd.property.CollectMode": "'x'"}
     line = runtime.refuse(bundle).last_line
     assert "unable to start container process: unable to apply cgroup configuration: unable to start unit" in line
-    assert "step systemd_scope, at /annotations/org.systemd.property.CollectMode" in line
+    assert "at /annotations/org.systemd.property.CollectMode" in line
     fake.refused["StartTransientUnit"] = (DENIED, "Permission denied")
     assert "Permission denied (step systemd_scope; only root" in runtime.refuse(bundle).last_line
     assert "StopUnit" not in fake.methods

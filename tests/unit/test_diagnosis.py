@@ -34,7 +34,7 @@ def test_the_one_line_has_the_place_beside_the_pointer(tmp_path: Path) -> None:
     error = broken(tmp_path)
     diagnosis.locate(error)
     assert error.line() == (
-        "pyrunc run failed: chdir: no such file or directory (step chdir, at /process/cwd, config.json:3; make it)"
+        "pyrunc run failed: chdir: no such file or directory (step chdir, config.json:3 at /process/cwd; make it)"
     )
 
 

@@ -15,7 +15,7 @@ from tests.support.plans import minimal
 @pytest.mark.parametrize(
     ("value", "kind"),
     [
-        ({"architecture": "amd64", "config": {"Cmd": ["sh"]}, "rootfs": {"type": "layers"}}, "an image's configuration"),
+        ({"architecture": "amd64", "config": {}, "rootfs": {"type": "layers"}}, "an image's configuration"),
         ({"schemaVersion": 2, "layers": []}, "an image's manifest"),
         ({"schemaVersion": 2, "manifests": []}, "an image's manifest"),
         ([{"Config": "a.json", "Layers": []}], "an image's manifest"),
