@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 GENERATED = ROOT / "pyrunc" / "_generated"
 
 # The commands that the hot reader takes: those whose start-up time counts.
-HOT = ("create", "start", "state", "kill", "delete", "run", "exec", "list", "ps", "pause", "resume", "update")
+HOT = ("create", "start", "state", "kill", "delete", "run", "exec", "list", "ps", "pause", "resume", "update", "events")
 
 BOOL, TEXT, NUMBER, TEXTS, NUMBERS = range(5)
 

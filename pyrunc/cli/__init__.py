@@ -10,7 +10,7 @@ import click
 from .. import commands, output
 from ..report import PyruncError
 from ..settings import CGROUP_MANAGERS
-from . import bundle, exec, host, lifecycle, processes, update
+from . import bundle, events, exec, host, lifecycle, processes, update
 from .words import GoGroup, Read
 
 
@@ -61,6 +61,7 @@ program = GoGroup(
         *exec.COMMANDS,
         *processes.COMMANDS,
         *update.COMMANDS,
+        *events.COMMANDS,
         *bundle.COMMANDS,
         *host.COMMANDS,
     ],

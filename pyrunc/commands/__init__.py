@@ -49,6 +49,10 @@ def execute(command: str, settings: Settings, params: dict[str, Any]) -> int:
         from . import update
 
         return update.HANDLERS[command](settings, **params)
+    if command == "events":
+        from . import events
+
+        return events.HANDLERS[command](settings, **params)
     from . import lifecycle
 
     return lifecycle.HANDLERS[command](settings, **params)

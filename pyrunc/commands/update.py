@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from .. import jsonio, log
+import posix
+
+from .. import jsonio, log, native
 from ..libcontainer import sysfiles
 from ..libcontainer.spec import without_nulls
 from ..libcontainer.update.apply import Target
@@ -63,7 +65,7 @@ def read(path: str) -> dict[str, Any]:
     """The object in a JSON file, or with "-" on stdin. Raises PyruncError."""
     name = "stdin" if path == "-" else path
     try:
-        text = sysfiles.read_fd(STDIN) if path == "-" else sysfiles.read_file(path)
+        text = _read_stdin() if path == "-" else sysfiles.read_file(path)
     except OSError as error:
         raise PyruncError(f"reading the resources from {name}", errno=error.errno or 0) from error
     try:
@@ -77,6 +79,16 @@ def read(path: str) -> dict[str, Any]:
         raise PyruncError(f"the resources in {name} must be an object, like linux.resources of config.json")
     found: dict[str, Any] = without_nulls(value)
     return found
+
+
+def _read_stdin() -> str:
+    """All of stdin, which can be read again afterwards: the launcher hands a command whose resources are refused over
+    to the ordinary build, which starts anew. Raises OSError."""
+    text = sysfiles.read_fd(STDIN)
+    again = native.memfd("pyrunc-stdin", text.encode("utf-8", "surrogateescape"))
+    posix.dup2(again, STDIN)
+    posix.close(again)
+    return text
 
 
 def from_options(options: dict[str, Any]) -> dict[str, Any]:

@@ -47,6 +47,18 @@ def resume(root: str, id: str) -> None:
     files.thaw(_cgroup(record, "resume"))
 
 
+def living_cgroup(root: str, id: str, what: str) -> str:
+    """The directory of the cgroup of a container that has not stopped. what: what is to be done, for the error.
+
+    Raises PyruncError where there is no such container, it has stopped, or has no cgroup.
+    """
+    path = state.directory(root, id)
+    record = container.existing(path)
+    if state.status(path, record) == "stopped":
+        raise PyruncError(f"container with id {id} is not running")  # wording of runc
+    return _cgroup(record, what)
+
+
 def _cgroup(record: Record, what: str) -> str:
     """The directory of the container's cgroup. Raises PyruncError where it has none."""
     if not record.cgroup:

@@ -20,6 +20,7 @@ WORDS = {
     "exec": ["c1", "ls", "-l"],
     "ps": ["c1", "-e"],
     "update": ["c1"],
+    "events": ["c1"],
     "pause": ["c1"],
     "resume": ["c1"],
     "list": [],

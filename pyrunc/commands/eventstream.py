@@ -1,0 +1,80 @@
+"""The stream of `events`: statistics at an interval, and a notice of each kill for want of memory. Cold."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import time
+
+from .. import jsonio, log, output
+from ..libcontainer import container, process, processes, state
+from ..report import PyruncError
+from .events import STDOUT, stats_line
+
+_NANOSECONDS = 1_000_000_000
+
+
+def follow(root: str, id: str, interval: int) -> int:
+    """Print events until the container's process has ended; the exit code.
+
+    interval: nanoseconds. The kernel tells of a change of memory.events by POLLPRI, so nothing is polled in between.
+    Raises PyruncError where the container has ended, or has no cgroup.
+    """
+    cgroup = processes.living_cgroup(root, id, "read the statistics of")
+    record = container.existing(state.directory(root, id))
+    pidfd = process.open_process(record.pid, record.startTime)
+    if pidfd < 0:
+        raise PyruncError("container not running")
+    with contextlib.ExitStack() as stack:
+        stack.callback(os.close, pidfd)
+        poller = select.poll()
+        poller.register(pidfd, select.POLLIN)
+        memory = _open_events(cgroup)
+        if memory >= 0:
+            stack.callback(os.close, memory)
+            poller.register(memory, select.POLLPRI)
+        kills = _oom_kills(memory)
+        due = time.monotonic_ns() + interval
+        while True:
+            wait = max(0, due - time.monotonic_ns())
+            ready = [fd for fd, _ in poller.poll(-(-wait * 1000 // _NANOSECONDS))]
+            # Also at the end: the kill may be what ended the container.
+            kills, before = _oom_kills(memory), kills
+            for _ in range(kills - before):
+                output.write(STDOUT, jsonio.dumps({"type": "oom", "id": id}) + "\n")
+            if pidfd in ready:
+                return 0
+            if time.monotonic_ns() >= due:
+                due += interval
+                _print_stats(id, cgroup)
+
+
+def _print_stats(id: str, cgroup: str) -> None:
+    try:
+        line = stats_line(id, cgroup)
+    except PyruncError as error:
+        log.error(error.line())  # as runc does: the container may be about to end
+        return
+    output.write(STDOUT, line)
+
+
+def _open_events(cgroup: str) -> int:
+    """A descriptor of memory.events; -1 where there is no memory controller."""
+    try:
+        return os.open(cgroup + "/memory.events", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return -1
+
+
+def _oom_kills(fd: int) -> int:
+    """oom_kill of memory.events; 0 without the file, or where the cgroup is gone."""
+    if fd < 0:
+        return 0
+    try:
+        text = os.pread(fd, 4096, 0).decode()
+    except OSError:
+        return 0
+    words = text.split()
+    values = dict(zip(words[::2], words[1::2], strict=False))
+    return int(values.get("oom_kill", 0))
