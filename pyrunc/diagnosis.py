@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _LONGEST_FILE = 16 << 20
 _LONGEST_EXCERPT = 60
+_FEW = 5
 _RED, _BOLD, _PLAIN = "\x1b[31m", "\x1b[1m", "\x1b[0m"
 
 
@@ -40,6 +41,24 @@ def lines_of(path: str, pointers: tuple[str, ...]) -> dict[str, Place]:
         return places(data.decode(), pointers)
     except (OSError, UnicodeDecodeError, ValueError):
         return {}
+
+
+def others(root: str, id: str) -> str:
+    """What to do about an id under which there is no container: the id that was meant, or how they are listed."""
+    try:
+        names = sorted([name for name in posix.listdir(root) if name[0] not in ":."])
+    except FileNotFoundError:
+        return "there is no such directory: containers of another --root are in another one"
+    except OSError:
+        return ""
+    begun = [name for name in names if name.startswith(id)]
+    if len(begun) == 1:
+        return f"an id can't be shortened: did you mean {begun[0]}?"
+    if not names:
+        return "no container is there: those of another --root, or of another user, are in another directory"
+    if len(names) <= _FEW:
+        return "there are: " + ", ".join(names)
+    return "list shows which there are"
 
 
 def on_terminal(error: PyruncError, coloured: bool = False) -> str:

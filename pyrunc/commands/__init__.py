@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from ..settings import Settings
 
+# runc's words, which engines look for.
+MISSING = "container does not exist"
+
 COLD = ("spec", "validate", "plan", "features")
 
 
@@ -25,7 +28,25 @@ def perform(name: str, options: dict[str, Any], command: str, params: dict[str, 
 
     name: what the program was called by. options, command, params: as pyrunc.hotargv.parse returns them.
     """
-    return guarded(lambda: execute(command, settle(name, options), params))
+    return guarded(lambda: _named(command, settle(name, options), params))
+
+
+def _named(command: str, settings: Settings, params: dict[str, Any]) -> int:
+    """`execute`, whose error about a container that there is not names the id and the root."""
+    try:
+        return execute(command, settings, params)
+    except PyruncError as error:
+        name_missing(error, settings.root, params.get("id", ""))
+        raise
+
+
+def name_missing(error: PyruncError, root: str, id: str) -> None:
+    """Have an error that says that there is no such container say which one, where, and which there are."""
+    if id and error.message.endswith(MISSING):
+        from .. import diagnosis
+
+        error.message += f": {id} in {root}"
+        error.hint = error.hint or diagnosis.others(root, id)
 
 
 def execute(command: str, settings: Settings, params: dict[str, Any]) -> int:

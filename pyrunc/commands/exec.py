@@ -17,6 +17,19 @@ if TYPE_CHECKING:
 # What runc exits with where the process could not be started.
 FAILED = 255
 
+# What an option of the command line changes of the container's process: the pointer, the option.
+_ORIGINS = (
+    ("/process/args", "args", "COMMAND"),
+    ("/process/cwd", "cwd", "--cwd"),
+    ("/process/env", "env", "--env"),
+    ("/process/user/additionalGids", "additional_gids", "--additional-gids"),
+    ("/process/user", "user", "--user"),
+    ("/process/capabilities", "cap", "--cap"),
+    ("/process/apparmorProfile", "apparmor", "--apparmor"),
+    ("/process/selinuxLabel", "process_label", "--process-label"),
+    ("/process/terminal", "console_socket", "--console-socket"),
+)
+
 _PATHS = ("console_socket", "pid_file", "pidfd_socket", "process", "timeline")
 
 
@@ -28,8 +41,23 @@ def execute(settings: Settings, **params: Any) -> int:
         raise
     except (PyruncError, OSError) as error:
         failure = prefixed("exec failed", error)
+        _blame(failure, params)
         failure.exit_code = FAILED
         raise failure from error
+
+
+def _blame(failure: PyruncError, params: dict[str, Any]) -> None:
+    """Have a failure name what it comes from: the file of --process, or an option, not the config.json that the
+    container was made of."""
+    if params["process"]:
+        if failure.pointer.startswith("/process/"):
+            failure.pointer = failure.pointer.removeprefix("/process")
+            failure.document = (params["process"], output.absolute(params["process"]))
+        return
+    for pointer, param, words in _ORIGINS:
+        if failure.pointer.startswith(pointer) and params[param] not in ((), "", False, None):
+            failure.origin, failure.pointer = words, ""
+            failure.hint = failure.hint.replace("process.cwd", "--cwd")
 
 
 def exec_options(settings: Settings, params: dict[str, Any]) -> ExecOptions:

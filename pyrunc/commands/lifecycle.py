@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import posix
 
 from .. import jsonio, log, output
 from ..libcontainer import container
 from ..libcontainer.options import LaunchOptions
 from ..report import PyruncError, from_os_error, prefixed
+from . import name_missing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,6 +74,7 @@ def delete(settings: Settings, ids: tuple[str, ...], force: bool) -> int:
         try:
             container.delete(settings.root, id, force)
         except PyruncError as error:
+            name_missing(error, settings.root, id)
             failures.append(error)
         except OSError as error:
             failures.append(from_os_error(error))
@@ -91,8 +94,13 @@ def list_containers(settings: Settings, quiet: bool, format: str) -> int:
         try:
             posix.stat(settings.root)
         except OSError as error:
-            raise PyruncError("open " + settings.root, errno=error.errno or 0) from error
-    states = container.list_states(settings.root)
+            hint = "--root names the directory of the containers' states" if error.errno == errno.ENOENT else ""
+            raise PyruncError("open " + settings.root, errno=error.errno or 0, hint=hint) from error
+    try:
+        states = container.list_states(settings.root)
+    except PermissionError as error:
+        hint = "it belongs to another user: be that user, or name another directory by --root"
+        raise PyruncError(f"can't list the containers in {settings.root}", errno=error.errno or 0, hint=hint) from error
     if quiet:
         text = "".join([item["id"] + "\n" for item in states])
     elif format == "json":

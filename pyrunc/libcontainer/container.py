@@ -209,7 +209,7 @@ def _say_start(path: str, record: Record) -> None:
         if data:
             if pidfd >= 0:
                 native.poll([pidfd], _DEATH_MS)  # so that the next command finds it stopped
-            raise _start_failure(record, data)
+            raise _start_failure(path, record, data)
         if pidfd >= 0 and not _executed(record, pidfd):
             from . import failures
 
@@ -221,9 +221,9 @@ def _say_start(path: str, record: Record) -> None:
             posix.close(pidfd)
 
 
-def _start_failure(record: Record, data: bytes) -> PyruncError:
+def _start_failure(path: str, record: Record, data: bytes) -> PyruncError:
     """The error in the init's message, which numbers a step of the plan that `create` made."""
-    from . import failures, wire
+    from . import failures, scene, wire
     from .plan import Step
 
     message = wire.decode_message(data)
@@ -231,7 +231,9 @@ def _start_failure(record: Record, data: bytes) -> PyruncError:
     for number, kind, args, pointer in record.startSteps:
         if number == message.step:
             failed = Step("start", kind, tuple(args), pointer)
-    return failures.of_init(failed, message.error, message.detail, record.cgroup)
+    return failures.of_init(
+        failed, message.error, message.detail, record.cgroup, scene=scene.of_created(path, record)
+    )
 
 
 def _executed(record: Record, pidfd: int) -> bool:

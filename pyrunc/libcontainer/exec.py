@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .host import HostFacts
     from .options import ExecOptions
     from .plan import LaunchPlan
+    from .scene import Scene
 
 
 class Joining(Launched):
@@ -50,6 +51,12 @@ class Joining(Launched):
     def words(self) -> str:
         """runc's words before what fails once the init is at work."""
         return START
+
+    def scene(self) -> Scene:
+        """Where a step of the init has failed: in the container, whose process shows its files."""
+        from . import scene
+
+        return scene.of_launch(self.plan, self.seccomp, self.container.pid)
 
     @property
     def agent_state(self) -> str:

@@ -7,18 +7,32 @@ from _signal import strsignal
 
 from ..report import PyruncError
 from .cgroup.limits import oom_kills
+from .compile.constants import RLIMITS
 from .launch import INIT, START
+from .scene import found_out, limit_refused, missing_part
+from .seccomp.checks import refuses
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from .plan import Step
+    from .scene import Scene
 
 _MOUNTS = ("mount", "bind", "bind_cgroup")
+# The steps that are the first to use the root file system.
+_ROOT_STEPS = ("parent_private", "rootfs", "chroot")
+# The steps that are for an option of the command: what fails there, and the option.
+_OF_OPTIONS = {
+    "write_pid_file": ("can't write the pid file", "--pid-file"),
+    "send_pidfd": ("can't send the pidfd to", "--pidfd-socket"),
+}
 _SIGNALLED = 2  # CLD_KILLED is 2, CLD_DUMPED 3 (waitid(2))
 _SIGKILL = 9
 # SIGSYS, and the trap by which the init ends where a filter does not let it exit: SIGILL or, on arm64, SIGTRAP.
 _OF_FILTER = (31, 4, 5)
 _EXECVE = "the profile must allow execve, and what the program's start takes"
+_REFUSES = "linux.seccomp refuses execve: its profile must allow it"
 _OOM = "container init was OOM-killed (memory limit too low?)"  # wording of runc
 
 _SCHEDULER = (
@@ -48,8 +62,6 @@ _HINTS = {
     ("reopen_null", errno.ENOENT): "a mount hides the container's own /dev",
     ("chdir", errno.EACCES): "process.user may not enter process.cwd",
     ("sysctl", errno.ENOENT): "this kernel has no such sysctl in the container's namespaces",
-    ("rlimit", errno.EPERM): "the hard limit is above the runtime's own, and it lacks CAP_SYS_RESOURCE",
-    ("prlimit", errno.EPERM): "the hard limit is above the runtime's own, and it lacks CAP_SYS_RESOURCE",
     ("oom_score_adj", errno.EACCES): "it is below the runtime's own, and it lacks CAP_SYS_RESOURCE",
     ("inherit_oom_score_adj", errno.EACCES): "it is below the runtime's own, and it lacks CAP_SYS_RESOURCE",
     ("write_oom_score_adj", errno.EACCES): "it is below the runtime's own, and it lacks CAP_SYS_RESOURCE",
@@ -157,11 +169,14 @@ _LIMIT_HINTS = (
 )
 
 
-def of_init(step: Step | None, error: int, detail: str, cgroup: str = "", words: str = INIT) -> PyruncError:
+def of_init(
+    step: Step | None, error: int, detail: str, cgroup: str = "", words: str = INIT, scene: Scene | None = None
+) -> PyruncError:
     """A step that the init reports as failed; None where none had begun.
 
     error: its errno, or 0 where the detail tells all. detail: the call and its path, or the reason.
     cgroup: the container's, where the OOM killer may have been at work. words: what the message begins with.
+    scene: where it was, for a look at the cause; None where nobody knows.
     """
     if step is not None and step.kind == "container_hook":
         detail = _signal_named(detail)
@@ -169,21 +184,40 @@ def of_init(step: Step | None, error: int, detail: str, cgroup: str = "", words:
         detail = f"{_OOM}: {detail}"
     if step is None:
         return PyruncError(words + detail, errno=error, lead=len(words))
+    pointer = step.pointer
+    found = found_out(step, error, scene) if scene is not None else None
+    if found is not None and found.message and not error:
+        detail = found.message
+    if found is not None and step.kind == "execute" and not found.message:
+        pointer = "/linux/seccomp"
     if step.kind in _MOUNTS:
         detail = f'error mounting "{step.arg("source")}" to rootfs at "{step.arg("target")}": {detail}'
     elif step.kind == "container_hook":
         detail = f"error running {step.arg('hook')} hook #{step.arg('index')}: {detail}"
+    elif step.kind == "rlimit":
+        detail = "setrlimit " + _limit_name(step)
+    elif step.kind in _ROOT_STEPS and error in (errno.ENOENT, errno.ENOTDIR):
+        detail = f"invalid rootfs: stat {step.arg('path')}"  # wording of runc
+    hint = found.cure if found is not None else ""
     return PyruncError(
         words + detail,
         step=step.kind,
-        pointer=step.pointer,
+        pointer=pointer,
         errno=error,
-        hint=_hint(step, error),
+        hint=hint or _hint(step, error),
         lead=len(words),
     )
 
 
+def _limit_name(step: Step) -> str:
+    """RLIMIT_* of a step that sets a resource limit."""
+    number = step.arg("resource")
+    return next((name for name, known in RLIMITS.items() if known == number), str(number))
+
+
 def _hint(step: Step, error: int) -> str:
+    if step.kind in ("rlimit", "prlimit") and error == errno.EPERM:
+        return limit_refused(int(str(step.arg("resource"))), int(str(step.arg("hard"))))
     if step.kind == "mount" and error == errno.EPERM:
         return _REFUSED.get(str(step.arg("fstype")), "")
     return _HINTS.get((step.kind, error)) or _KIND_HINTS.get(step.kind, "")
@@ -201,6 +235,8 @@ def _signal_named(detail: str) -> str:
 def of_runtime(step: Step, error: PyruncError | OSError, prefix: str) -> PyruncError:
     """A step of the runtime that failed; what the error lacks of step, pointer and hint is filled in."""
     number = error.errno or 0
+    if step.kind in _OF_OPTIONS and isinstance(error, OSError):
+        return _of_option(step, number)
     if isinstance(error, PyruncError):
         text, hint = error.message, error.hint
     else:
@@ -215,10 +251,20 @@ def of_runtime(step: Step, error: PyruncError | OSError, prefix: str) -> PyruncE
     )
 
 
+def _of_option(step: Step, number: int) -> PyruncError:
+    """A file that an option names can't be made: no fault of the container's, or of its configuration."""
+    what, option = _OF_OPTIONS[step.kind]
+    path = str(step.arg("path"))
+    hint = missing_part(path.rpartition("/")[0] or "/") if number in (errno.ENOENT, errno.ENOTDIR) else ""
+    return PyruncError(f"{what} {path}", step=step.kind, errno=number, hint=hint, origin=option)
+
+
 def _subject(step: Step) -> str:
     """What the step was about: its first path, else its kind."""
     if step.kind == "cgroup_limit":
         return f'writing "{step.arg("value")}" to {step.arg("file")}'
+    if step.kind == "prlimit":
+        return "setrlimit " + _limit_name(step)
     for name in ("path", "file"):
         try:
             return f"{step.kind} {step.arg(name)}"
@@ -235,18 +281,24 @@ def _limit_hint(step: Step, number: int) -> str:
     return ""
 
 
-def of_death(code: int, status: int, cgroup: str = "", words: str = INIT) -> PyruncError:
+def of_death(
+    code: int, status: int, cgroup: str = "", words: str = INIT, profile: dict[str, Any] | None = None
+) -> PyruncError:
     """An init that ended without a message. code, status: as waitid(2) gives them. cgroup: the container's, or "".
-    words: what the message begins with."""
+    words: what the message begins with. profile: linux.seccomp."""
     if code >= _SIGNALLED:
         if cgroup and oom_kills(cgroup):
             return _of_oom(cgroup)
         message = f"{words}the init was killed by signal {status}"
         if status in _OF_FILTER:
-            return PyruncError(message, pointer="/linux/seccomp", hint=_EXECVE, lead=len(words))
+            hint = _REFUSES if profile and refuses(profile, "execve") else _EXECVE
+            return PyruncError(message, pointer="/linux/seccomp", hint=hint, lead=len(words))
         hint = "the memory of its cgroup or of the host may have run out" if status == _SIGKILL else ""
         return PyruncError(message, hint=hint, lead=len(words))
-    return PyruncError(f"{words}the init exited with status {status}", lead=len(words))
+    message = f"{words}the init exited with status {status}"
+    if profile and refuses(profile, "execve"):
+        return PyruncError(message, pointer="/linux/seccomp", hint=_REFUSES, lead=len(words))
+    return PyruncError(message, lead=len(words))
 
 
 def of_lost(cgroup: str, filtered: bool) -> PyruncError:

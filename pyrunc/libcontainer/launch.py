@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .host import HostFacts
     from .options import LaunchOptions
     from .plan import LaunchPlan, Step
+    from .scene import Scene
     from .timeline import Timeline
 
 # runc's words around what fails once the clone has begun, and once the init is at work.
@@ -107,6 +108,12 @@ class Launched:
         """The container's state for a seccomp agent, as JSON."""
         return self.record.hook_state("creating")
 
+    def scene(self) -> Scene:
+        """Where a step of the init has failed, for a look at the cause."""
+        from . import scene
+
+        return scene.of_launch(self.plan, self.seccomp)
+
     @property
     def written(self) -> Ledger:
         """The ledger; every step with an effect comes after the one that makes the state directory."""
@@ -136,7 +143,9 @@ class Launched:
 
             steps = self.plan.init
             step = steps[message.step] if 0 <= message.step < len(steps) else None
-            raise failures.of_init(step, message.error, message.detail, self.record.cgroup, self.words)
+            raise failures.of_init(
+                step, message.error, message.detail, self.record.cgroup, self.words, self.scene()
+            )
         return message
 
     def answer(self) -> None:
@@ -362,4 +371,6 @@ def death(launched: Launched) -> PyruncError:
     from . import failures
 
     result = launched.wait()
-    return failures.of_death(result.si_code, result.si_status, launched.record.cgroup, launched.words)
+    return failures.of_death(
+        result.si_code, result.si_status, launched.record.cgroup, launched.words, launched.seccomp
+    )

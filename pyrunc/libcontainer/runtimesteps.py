@@ -60,7 +60,7 @@ def _state_dir(launched: Launched, path: str) -> None:
             posix.mkdir(path, 0o711)
         except FileExistsError:
             if not ledger.sweep(path):
-                raise PyruncError("container with given ID already exists") from None
+                raise _exists(launched.options.id, launched.options.root) from None
             continue
         try:
             launched.lock = state.lock(path)
@@ -68,6 +68,13 @@ def _state_dir(launched: Launched, path: str) -> None:
             continue  # swept by another in between: it was not locked yet
     launched.ledger = ledger.Ledger(path)
     launched.ledger.record("state_dir", **launched.record.values())
+
+
+def _exists(id: str, root: str) -> PyruncError:
+    return PyruncError(
+        f"container with given ID already exists: {id} in {root}",  # begins as runc's
+        hint=f"take another id, or delete {id}",
+    )
 
 
 def _require_lsm(launched: Launched, name: str) -> None:

@@ -366,7 +366,7 @@ def test_what_fails_in_the_container(box: Container, words: list[str], message: 
         (["--apparmor", "x", "::", "true"], "apparmor"),
         (["--process-label", "u:r:t:s0", "::", "true"], "selinux"),
         (["--process", "/no/such", "::"], "/no/such not found"),
-        (["--process", "/etc/passwd", "::"], "/etc/passwd: line 1"),
+        (["--process", "/etc/passwd", "::"], "/etc/passwd:1:1: "),
     ],
 )
 def test_what_is_refused(box: Container, words: list[str], message: str) -> None:
@@ -533,9 +533,9 @@ def test_a_terminal_without_devpts_leaves_nothing(runtime: Runtime, bundle: Bund
     bundle.config["mounts"] = [mount for mount in bundle.mounts if not mount["destination"].startswith("/dev")]
     container = runtime.started(bundle.args(*SLEEP))
     session = Session(runtime.argv("exec", "--tty", container.id, "true"), runtime.environment())
-    text = read_until(session.master, lambda text: b"exec failed" in text)
+    text = read_until(session.master, lambda text: b"/dev/pts: no such file" in text)
     assert session.finish() == 255
-    assert b"exec failed" in text
+    assert b"error:" in text
     assert not (bundle.rootfs / "dev/pts").exists()
 
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _PLACE = "/linux/seccomp"
+_LETS_GO_ON = ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_NOTIFY", "SCMP_ACT_TRACE")
 
 
 def check_seccomp(profile: Mapping[str, Any], error: Callable[[str, str, str], None]) -> None:
@@ -72,3 +73,15 @@ def _number(
             f"{name} must be at most {most} with {holder[action]}, not {number}",
             "it is what the system call returns, or what a tracer is told",
         )
+
+
+def refuses(profile: Mapping[str, Any], name: str) -> str:
+    """The action by which a profile keeps a process from a system call whatever its arguments; "" where it lets it go
+    on. The rules of a call that depend on arguments are taken to let it go on."""
+    action = profile["defaultAction"]
+    for rule in profile.get("syscalls") or ():
+        if name in rule["names"]:
+            if rule.get("args"):
+                return ""
+            action = rule["action"]
+    return "" if action in _LETS_GO_ON else str(action)

@@ -156,7 +156,7 @@ def test_list_of_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> N
     assert lifecycle.list_containers(settings(root=root), quiet=False, format="json") == 0
     assert lifecycle.list_containers(settings(root=root), quiet=False, format="table") == 0
     assert capfd.readouterr().out == "null\nID          PID         STATUS      BUNDLE      CREATED     OWNER\n"
-    with pytest.raises(PyruncError, match=f"^open {root}: no such file or directory$"):
+    with pytest.raises(PyruncError, match=f"^open {root}: no such file or directory "):
         lifecycle.list_containers(settings(root=root, root_given=True), quiet=False, format="json")
     with pytest.raises(PyruncError, match="invalid format option"):
         lifecycle.list_containers(settings(root=root), quiet=True, format="yaml")

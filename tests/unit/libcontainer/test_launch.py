@@ -92,7 +92,7 @@ def test_a_step_that_fails_while_served_is_the_init_s_failure(tmp_path: Path, do
     init = Init(made, lambda sync: native.send(sync, message(wire.REQUEST, "limits")))
     with pytest.raises(PyruncError) as caught:
         launch.serve(made)
-    assert caught.value.line().startswith(launch.INIT + "prlimit: operation not permitted (step prlimit, at /process/")
+    assert caught.value.line().startswith(launch.INIT + "setrlimit 99: operation not permitted (step prlimit, ")
     assert done == [(99, 1, 2)]
     init.join()
     made.close_sync()
@@ -183,7 +183,7 @@ def test_a_failed_launch_leaves_nothing_and_keeps_its_first_cause(
     monkeypatch.setattr(log, "warning", warnings.append)
     with pytest.raises(PyruncError) as caught:
         _launch(tmp_path, limit(1), limit(99), limit(2))
-    assert caught.value.message == "prlimit"
+    assert caught.value.message == "setrlimit 99"
     assert isinstance(caught.value.__cause__, PermissionError)
     assert done == [(1, 1, 2), (99, 1, 2)]
     assert os.listdir(tmp_path) == []
