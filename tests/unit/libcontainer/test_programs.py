@@ -18,7 +18,8 @@ def elf(machine: int, interpreter: bytes = b"") -> bytes:
     head += (56).to_bytes(2, "little") + int(bool(interpreter)).to_bytes(2, "little") + b"\0" * 6
     assert len(head) == 64
     size = len(interpreter) + 1
-    header = (3).to_bytes(4, "little") + b"\0" * 4 + (120).to_bytes(8, "little") + b"\0" * 16 + size.to_bytes(8, "little")
+    header = (3).to_bytes(4, "little") + b"\0" * 4 + (120).to_bytes(8, "little") + b"\0" * 16
+    header += size.to_bytes(8, "little")
     return head + header + b"\0" * 16 + interpreter + b"\0"
 
 
