@@ -489,6 +489,16 @@ int pyrunc_bpf(int command, void *attributes, unsigned int size)
     return result(syscall(SYS_bpf, command, attributes, size));
 }
 
+/* The permitted capabilities of this process as a bit set, or a negative errno; the kernel has 41 so far. */
+int64_t pyrunc_capabilities(void)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+    if (syscall(SYS_capget, &header, data) < 0)
+        return -errno;
+    return (int64_t)data[1].permitted << 32 | data[0].permitted;
+}
+
 int pyrunc_pidfd_getfd(int pidfd, int fd)
 {
     return result(syscall(SYS_pidfd_getfd, pidfd, fd, 0));

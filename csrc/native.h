@@ -54,6 +54,7 @@ int pyrunc_sched_setattr(int pid, const void *attributes);
 int pyrunc_ioprio_set(int group, int level, int priority);
 int pyrunc_bpf(int command, void *attributes, unsigned int size);
 int pyrunc_pidfd_getfd(int pidfd, int fd);
+int64_t pyrunc_capabilities(void);
 
 int pyrunc_socketpair(int pair[2]);
 int pyrunc_listen(const char *path);

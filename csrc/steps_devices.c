@@ -69,6 +69,9 @@ int step_bind_device(struct init *init, const struct step_bind_device *step)
 {
     CLOSING int source = open(step->source, O_PATH | O_CLOEXEC);
     struct stat st;
+    if (source < 0 && errno == ENOENT)
+        return fail(init, ENOENT, "the host has no ", step->source, " to bind, and here no device can be made: open ",
+                    step->source);
     if (source < 0 || fstat(source, &st) < 0)
         return fail(init, errno, "open ", step->source);
     if (!S_ISCHR(st.st_mode) && !S_ISBLK(st.st_mode) && !S_ISFIFO(st.st_mode))

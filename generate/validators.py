@@ -76,6 +76,9 @@ if TYPE_CHECKING:
 
     Refusal = tuple[str, str] | None
 
+# Each object with members that its schema does not know, and the names that it knows; for the caller to empty.
+unknown: list[tuple[dict[str, Any], frozenset[str]]] = []
+
 
 def _escape(name: str) -> str:
     """A property's name as a part of a JSON pointer (RFC 6901, section 3)."""
@@ -203,6 +206,10 @@ class Generator:
                 lines.append(f"    if {quote(member)} in v:")
                 indent = "        "
             lines += self._value(f"{location}/properties/{member}", f"v[{quote(member)}]", indent, quote("/" + member))
+        if "properties" in node and "type" in node:
+            literal = "frozenset((" + " ".join(quote(word) + "," for word in node["properties"]) + "))"
+            known = self._constant(literal)
+            lines += [f"    if not v.keys() <= {known}:", f"        unknown.append((v, {known}))"]
         if "propertyNames" in node or "additionalProperties" in node:
             lines += self._map(location, node)
         if "anyOf" in node:

@@ -213,6 +213,11 @@ def pidfd_getfd(pidfd: int, fd: int) -> int:
     return _check(_lib.pyrunc_pidfd_getfd(pidfd, fd))
 
 
+def capabilities() -> int:
+    """The permitted capabilities of this process, as a bit set. capget(2)."""
+    return _check(_lib.pyrunc_capabilities())
+
+
 def socketpair() -> tuple[int, int]:
     """Two connected SOCK_SEQPACKET sockets. socketpair(2)."""
     pair = _ffi.new("int[2]")

@@ -34,7 +34,12 @@ _IPC_SYSCTLS = frozenset((
 ))
 
 # capset(2), prctl(2): of what other sets the members of a set must be members too.
-_SET_NEEDS = {"effective": ("permitted",), "inheritable": ("bounding",), "ambient": ("permitted", "inheritable")}
+_SET_NEEDS = {
+    "effective": ("permitted", "bounding"),
+    "inheritable": ("bounding",),
+    "permitted": ("bounding",),
+    "ambient": ("permitted", "inheritable"),
+}
 
 _UTS_NAME_BYTES = 64  # __NEW_UTS_LEN of linux/utsname.h
 _MAP_LINES = 340  # user_namespaces(7)
@@ -214,7 +219,7 @@ def _console_size(look: _Look) -> None:
     if size is None or not look.process.get("terminal"):
         return
     for side in ("height", "width"):
-        if size[side] > _WINDOW:
+        if size.get(side, 0) > _WINDOW:
             look.error(
                 "/process/consoleSize/" + side,
                 f"{side} must be at most {_WINDOW}, not {size[side]}",
@@ -238,7 +243,7 @@ def _rlimits(look: _Look) -> None:
 
 
 def _capabilities(look: _Look) -> None:
-    """What the compiler says of capabilities too: names that it leaves out, and sets that capset(2) refuses."""
+    """What the compiler says of capabilities too: names that it leaves out, and members that capset(2) refuses."""
     sets = look.process.get("capabilities", {})
     for name in ("bounding", "effective", "inheritable", "permitted", "ambient"):
         for index, word in enumerate(sets.get(name, ())):
@@ -249,10 +254,10 @@ def _capabilities(look: _Look) -> None:
                 continue
             for need in _SET_NEEDS.get(name, ()):
                 if word not in sets.get(need, ()):
-                    # An ambient capability that can't be raised is left out, as runc does it.
-                    severity = WARNING if name == "ambient" else ERROR
-                    message = f"{name} capability {word} is not in the {need} set"
-                    look.found.append(Problem(severity, at, message, cure=f"add it to capabilities.{need}"))
+                    # A runtime should not fail for what can't be granted (config.md, "Linux Process").
+                    message = f"{name} capability {word} is not in the {need} set: it is left out"
+                    look.found.append(Problem(WARNING, at, message, cure=f"add it to capabilities.{need}"))
+                    break
 
 
 def _namespaces(look: _Look) -> None:
@@ -296,8 +301,12 @@ def _mount_namespace(look: _Look) -> None:
             look.error("/linux/" + name, "unable to restrict sys entries without a private MNT namespace", _ADD_MOUNT)
     if look.spec.get("mounts") and "user" in look.namespaces:
         look.error("/mounts", "unable to mount without a private MNT namespace in a user namespace", _ADD_MOUNT)
-    if _object(look.spec.get("root")).get("readonly"):
-        look.error("/root/readonly", "unable to make the root read-only without a private MNT namespace", _ADD_MOUNT)
+    if _object(look.spec.get("root")).get("readonly") and "user" in look.namespaces:
+        look.error(
+            "/root/readonly",
+            "unable to make the root read-only without a private MNT namespace in a user namespace",
+            _ADD_MOUNT,
+        )
     if look.linux.get("rootfsPropagation"):
         look.error(
             "/linux/rootfsPropagation", "unable to set propagation without a private MNT namespace", _ADD_MOUNT
@@ -344,8 +353,8 @@ def check_ranges(look: _Look, entries: Sequence[dict[str, int]], at: str) -> Non
     for side in ("containerID", "hostID"):
         end = 0
         above = -1
-        for index in sorted(range(len(entries)), key=lambda index: entries[index][side]):
-            first = entries[index][side]
+        for index in sorted(range(len(entries)), key=lambda index: entries[index].get(side, 0)):
+            first = entries[index].get(side, 0)
             if first < end:
                 look.error(
                     f"{at}/{index}", f"{side} {first} is mapped by {at}/{above} too", "ranges must not overlap"
@@ -363,7 +372,7 @@ def _mapped(look: _Look, kind: str, entries: Sequence[dict[str, int]], at: str) 
     """The ids that the container needs are mapped: its root, and its process's."""
 
     def has(number: int) -> bool:
-        return any(entry["containerID"] <= number < entry["containerID"] + entry["size"] for entry in entries)
+        return any(0 <= number - entry.get("containerID", 0) < entry["size"] for entry in entries)
 
     if not has(0):
         look.error(
@@ -372,10 +381,11 @@ def _mapped(look: _Look, kind: str, entries: Sequence[dict[str, int]], at: str) 
     user = look.process.get("user")
     if not user:
         return
-    if user[kind] and not has(user[kind]):
+    own = user.get(kind, 0)
+    if own and not has(own):
         look.error(
             "/process/user/" + kind,
-            f"{kind} {user[kind]} is not mapped in the container's user namespace",
+            f"{kind} {own} is not mapped in the container's user namespace",
             f"add it to linux.{kind}Mappings, or take another {kind}",
         )
     if kind == "gid":
@@ -500,6 +510,14 @@ def _devices(look: _Look) -> None:
             )
 
 
+def _taken_as_zero(look: _Look) -> None:
+    """Members that the specification demands, and that runc and so `create` take as 0 where they are missing."""
+    from .zeros import missing
+
+    for at in missing(look.spec):
+        look.warning(at, f"{label(at)} is missing, which the specification demands: it is taken as 0")
+
+
 def _resources(look: _Look) -> None:
     """What the compiler says of limits too: fields of cgroup v1, and contradictions."""
     from .cgroup.resources import refusals
@@ -549,5 +567,6 @@ CHECKS: tuple[tuple[Callable[[_Look], None], tuple[str, ...]], ...] = (
 )
 LINTS: tuple[tuple[Callable[[_Look], None], tuple[str, ...]], ...] = (
     (_capabilities, ("/process/capabilities",)),
+    (_taken_as_zero, ("/process/user", "/process/consoleSize", "/process/ioPriority", "/linux/uidMappings")),
     (_resources, ("/linux/resources",)),
 )

@@ -16,7 +16,7 @@ from jsonschema.validators import extend
 
 from .._generated import schemas
 from ..report import PyruncError, errno_text, pointer
-from . import schemawords
+from . import schemawords, zeros
 from .checks import ERROR, WARNING, Problem, check, sentence, shorten
 from .compile.launch import compile_launch
 from .foreign import refuse_foreign
@@ -95,6 +95,7 @@ def _not_compiled(bundle: str, value: dict[str, Any]) -> Iterator[Problem]:
     A refused mount is replaced by one that is all right, so that the next ones are judged at their own index.
     """
     spec = without_nulls(value)
+    zeros.fill(spec)
     socket = "socket" if spec["process"].get("terminal") else ""
     options = LaunchOptions(id="validate", bundle=bundle, command="create", console_socket=socket)
     facts = HostFacts(cgroup_mount="/sys/fs/cgroup", cgroup_pure=True, controllers=CONTROLLERS)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import posix
 
+from .. import native
 from ..report import PyruncError
 from .sysfiles import read_file
 
@@ -61,6 +62,7 @@ class HostFacts:
     controllers: the controllers that the hierarchy's root offers, in the kernel's order.
     cgroup_writable: the runtime may make cgroups beside its own and put processes of its own cgroup into them.
     cap_last_cap: the number of the last capability that the kernel knows.
+    capabilities: the runtime's permitted ones, as a bit set.
     setgroups: the runtime's user namespace allows setgroups(2).
     kcore: /proc/kcore is there.
     systemd: None unless it is to make the container's cgroup.
@@ -68,6 +70,7 @@ class HostFacts:
 
     __slots__ = (
         "cap_last_cap",
+        "capabilities",
         "cgroup_mount",
         "cgroup_pure",
         "cgroup_self",
@@ -105,6 +108,7 @@ class HostFacts:
         cgroup_writable: bool = True,
         controllers: tuple[str, ...] = (),
         cap_last_cap: int = 40,
+        capabilities: int = (1 << 41) - 1,
         setgroups: bool = True,
         kcore: bool = True,
         systemd: SystemdFacts | None = None,
@@ -124,6 +128,7 @@ class HostFacts:
         self.cgroup_writable = cgroup_writable
         self.controllers = controllers
         self.cap_last_cap = cap_last_cap
+        self.capabilities = capabilities
         self.setgroups = setgroups
         self.kcore = kcore
         self.systemd = systemd
@@ -159,6 +164,7 @@ def gather() -> HostFacts:
         cgroup_self=cgroup_self,
         cgroup_writable=bool(mount) and _is_delegated(mount + cgroup_self.rpartition("/")[0], bool(euid) or nested),
         controllers=controllers,
+        capabilities=native.capabilities(),
         cap_last_cap=int(_proc_file("/proc/sys/kernel/cap_last_cap")),
         setgroups=_proc_file("/proc/self/setgroups").strip() != "deny",
         kcore=posix.access("/proc/kcore", posix.F_OK),

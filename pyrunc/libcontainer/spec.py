@@ -8,7 +8,8 @@ import posix
 from .. import jsonio, log
 from .._generated import validators
 from ..report import PyruncError
-from .checks import ERROR, check, sentence
+from . import zeros
+from .checks import ERROR, check, sentence, shorten
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .checks import Problem
+    from .nearmiss import NearMiss
     from .spectypes import Spec
 
 _CHUNK = 1 << 16
@@ -36,9 +38,27 @@ def load(bundle: str, config: str = "config.json") -> Spec:
         validate(value)
     except PyruncError as error:
         error.document = document(bundle, config)
+        others = _count_others(value, error.pointer)
+        if others:
+            error.hint = f"{error.hint} ({others} more: pyrunc validate {bundle})".lstrip()
         raise
     spec: Spec = value
     return spec
+
+
+def _count_others(value: Any, at: str) -> int:
+    """How many errors a configuration has besides the one at a pointer, as far as they are known without the host."""
+    if type(value) is not dict:
+        return 0
+    refused = []
+    if validators.config(value) is not None:
+        try:
+            from . import explain
+        except ImportError:
+            return 0
+        refused = [problem.pointer for problem in explain.problems(value)]
+    found = [problem.pointer for problem in check(value, refused) if problem.severity == ERROR]
+    return len({*refused, *found} - {at})
 
 
 def document(bundle: str, config: str) -> tuple[str, str]:
@@ -63,11 +83,35 @@ def validate(value: Any) -> None:
 
     value: as `parse` gives it. Raises PyruncError with the pointer, the value, what is allowed and the nearest word.
     """
-    _by_schema(value, validators.config)
-    for problem in check(value):
-        if problem.severity == ERROR:
-            raise PyruncError(problem.message, pointer=problem.pointer, hint=problem.hint())
-        log.warning(f"{problem.pointer}: {problem.message}")
+    validators.unknown.clear()
+    misses: list[NearMiss] = []
+    try:
+        _by_schema(value, validators.config)
+        zeros.fill(value)
+        misses = _near_misses(value)
+        for problem in check(value):
+            if problem.severity == ERROR:
+                raise PyruncError(problem.message, pointer=problem.pointer, hint=problem.hint())
+            log.warning(f"{problem.pointer}: {problem.message}")
+    except PyruncError as error:
+        for miss in misses or _near_misses(value):
+            if (error.pointer + "/").startswith(miss.meant_at + "/"):
+                error.hint = f"{shorten(miss.name)} is unknown: rename it to {miss.meant}"
+        raise
+
+
+def _near_misses(value: Any) -> list[NearMiss]:
+    """Warn of unknown members that are near to one that the specification defines: they are ignored, and what they
+    were to forbid is allowed."""
+    if not validators.unknown:
+        return []
+    from .nearmiss import find
+
+    misses = find(value, validators.unknown)
+    validators.unknown.clear()
+    for miss in misses:
+        log.warning(f'{miss.at}: {shorten(miss.name)} is unknown and ignored; did you mean "{miss.meant}"?')
+    return misses
 
 
 def load_process(path: str) -> Any:
@@ -85,7 +129,10 @@ def load_process(path: str) -> Any:
 
 def validate_process(value: Any) -> None:
     """Refuse an object that is no valid `process`. Raises PyruncError with a pointer into that object."""
+    validators.unknown.clear()
     _by_schema(value, validators.process, "process")
+    zeros.fill_process(value)
+    _near_misses(value)
 
 
 def validate_resources(value: Any) -> None:

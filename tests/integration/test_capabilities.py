@@ -127,3 +127,45 @@ def test_unknown_capability_is_warned_of(runtime: Runtime, bundle: Bundle) -> No
     assert int(host.status_field(result.out, "CapBnd"), 16) == mask(KILL)
     assert "CAP_MADE_UP" in result.err
     assert "warn" in result.err
+
+
+LACKING = ("setpriv", "--bounding-set=-kill", "--")
+
+
+@pytest.mark.own("fails with EPERM")
+@pytest.mark.parametrize("kinds", [("bounding", "permitted", "effective"), tuple(STATUS)], ids=["usual", "all"])
+def test_s4_what_the_runtime_lacks_is_left_out(runtime: Runtime, bundle: Bundle, kinds: tuple[str, ...]) -> None:
+    """S4: a runtime SHOULD NOT fail for what can't be granted, and warns; it never grants more than was asked for."""
+    bundle.process["capabilities"] = {kind: [CHOWN, KILL] for kind in kinds}
+    result = runtime.run(bundle.args("cat", "/proc/self/status"), prefix=LACKING)
+    assert "the runtime itself does not have: [CAP_KILL]" in result.err
+    found = {name: int(host.status_field(result.out, field), 16) for name, field in STATUS.items()}
+    for name in STATUS:
+        assert found[name] == (mask(CHOWN) if name in kinds else 0)
+
+
+@pytest.mark.own("fails with EPERM")
+def test_s4_exec_too(runtime: Runtime, bundle: Bundle) -> None:
+    bundle.process["capabilities"] = {kind: [CHOWN, KILL] for kind in ("bounding", "permitted", "effective")}
+    container = runtime.started(bundle.args("sleep", "100"))
+    result = runtime("exec", container.id, "cat", "/proc/self/status", prefix=LACKING)
+    assert result.code == 0, result
+    assert int(host.status_field(result.out, "CapBnd"), 16) == mask(CHOWN)
+    assert "[CAP_KILL]" in result.err
+
+
+def test_s4_a_user_namespace_has_what_the_runtime_lacks(runtime: Runtime, bundle: Bundle) -> None:
+    bundle.user_namespace()
+    bundle.process["capabilities"] = {kind: [CHOWN, KILL] for kind in ("bounding", "permitted", "effective")}
+    result = runtime.run(bundle.args("cat", "/proc/self/status"), prefix=LACKING)
+    assert int(host.status_field(result.out, "CapEff"), 16) == mask(CHOWN, KILL)
+    assert "CAP_KILL" not in result.err
+
+
+@pytest.mark.own("vanishes without a word")
+def test_s4_what_is_permitted_outside_of_the_bounding_set_is_told(runtime: Runtime, bundle: Bundle) -> None:
+    bundle.process["capabilities"] = {"bounding": [CHOWN], "permitted": [CHOWN, KILL], "effective": [CHOWN, KILL]}
+    result = runtime.run(bundle.args("cat", "/proc/self/status"))
+    assert int(host.status_field(result.out, "CapPrm"), 16) == mask(CHOWN)
+    for name in ("permitted", "effective"):
+        assert f"ignoring {name} capabilities that are not in the bounding set: [CAP_KILL]" in result.err

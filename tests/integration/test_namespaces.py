@@ -64,6 +64,27 @@ def test_without_a_mount_namespace_the_mounts_are_the_host_s_until_delete(runtim
     runtime.assert_nothing_left()
 
 
+@pytest.mark.own("runc refuses it")
+@pytest.mark.parametrize("mounts", [False, True])
+def test_s5_without_a_mount_namespace_the_root_can_be_read_only(
+    runtime: Runtime, bundle: Bundle, mounts: bool
+) -> None:
+    """S5: the rootfs is bound on itself then, and the host's stays writable."""
+    bundle.without_namespace("mount")
+    bundle.config["root"]["readonly"] = True
+    if mounts:
+        bundle.mount("/mnt", "tmpfs", "tmpfs")
+    else:
+        bundle.config["mounts"] = []
+    container = runtime.container(bundle.sh("touch /no 2>/dev/null || echo read-only; touch /mnt/yes && echo mounted"))
+    (bundle.rootfs.parent / "beside").touch()
+    lines = container.finish().splitlines()
+    assert lines == ["read-only", "mounted"][: 1 + mounts]
+    container.delete()
+    runtime.assert_nothing_left()
+    (bundle.rootfs / "after").touch()
+
+
 @pytest.mark.own("runc leaves the mounts on the host")
 def test_mounts_on_the_host_go_with_a_create_that_fails(runtime: Runtime, bundle: Bundle) -> None:
     bundle.without_namespace("mount")

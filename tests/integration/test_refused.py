@@ -82,7 +82,7 @@ def test_invalid_value(
         assert piece in line
 
 
-@pytest.mark.parametrize("pointer", ["/ociVersion", "/root", "/root/path", "/process/cwd", "/process/user/uid"])
+@pytest.mark.parametrize("pointer", ["/ociVersion", "/root", "/root/path", "/process/cwd"])
 def test_missing_value(runtime: Runtime, bundle: Bundle, pointer: str) -> None:
     config = bundle.config
     *above, name = pointer[1:].split("/")
@@ -91,6 +91,43 @@ def test_missing_value(runtime: Runtime, bundle: Bundle, pointer: str) -> None:
     del config[name]
     line = runtime.refuse(bundle).last_line
     assert name in line
+
+
+@pytest.mark.parametrize("missing", [("gid",), ("uid",), ("uid", "gid")], ids="-".join)
+def test_b5_a_user_without_ids_is_0(runtime: Runtime, bundle: Bundle, missing: tuple[str, ...]) -> None:
+    """B5: runc takes what is missing as 0; `validate` warns."""
+    bundle.process["user"] = {name: 7 for name in ("uid", "gid") if name not in missing}
+    bundle.process["ioPriority"] = {"class": "IOPRIO_CLASS_BE"}
+    bundle.user_namespace()
+    for kind in ("uid", "gid"):
+        bundle.linux[kind + "Mappings"] = [{"hostID": 100000, "size": 65536}]
+    expected = [str(bundle.process["user"].get(name, 0)) for name in ("uid", "gid")]
+    assert runtime.inside(bundle, "id -u; id -g").split() == expected
+    found = runtime("validate", bundle.path, with_root=False)
+    assert found.code == 0
+    for at in (*(f"/process/user/{name}" for name in missing), "/process/ioPriority/priority", "/linux/uidMappings/0"):
+        assert at in found.out + found.err
+
+
+def test_n5_a_near_miss_is_told(runtime: Runtime, bundle: Bundle) -> None:
+    """N5: a misspelt member is ignored, as the specification asks, but not without a word."""
+    bundle.config["root"]["readOnly"] = True
+    result = runtime.run(bundle.args("touch", "/file"))
+    assert "/root/readOnly" in result.err
+    assert "readonly" in result.err
+    bundle.config["proces"] = bundle.config.pop("process")
+    bundle.write()
+    result = runtime("run", "--bundle", bundle.path, runtime.new_id())
+    assert result.code == 1
+    assert "proces" in result.last_line
+    assert "rename it to process" in result.last_line
+
+
+def test_n5_the_number_of_other_problems_is_told(runtime: Runtime, bundle: Bundle) -> None:
+    bundle.process["terminal"] = "yes"
+    bundle.linux["namespaces"].append({"type": "netwrok"})
+    bundle.process["cwd"] = "relative"
+    assert f"(2 more: {runtime.name} validate {bundle.path})" in runtime.refuse(bundle).last_line
 
 
 def test_every_problem_is_listed_by_validate(runtime: Runtime, bundle: Bundle) -> None:

@@ -199,9 +199,10 @@ def test_devices_are_the_host_s(rootless: RootlessRuntime, bundle: Bundle) -> No
     assert "mknod " in plan
 
 
-def test_a_device_that_the_host_lacks(rootless: RootlessRuntime, bundle: Bundle) -> None:
+def test_s5_a_device_that_the_host_lacks(rootless: RootlessRuntime, bundle: Bundle) -> None:
     bundle.linux["devices"] = [{"path": "/dev/none", "type": "c", "major": 240, "minor": 7}]
     line = rootless.refuse(bundle).last_line
+    assert "the host has no /dev/none to bind" in line
     assert "open /dev/none: no such file" in line
     assert "at /linux/devices/0" in line
 

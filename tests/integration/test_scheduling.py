@@ -134,6 +134,13 @@ def test_io_priority(runtime: Runtime, either: Bundle, name: str) -> None:
     assert io_priority(container.pid) == (CLASSES[name], 3)
 
 
+@pytest.mark.own("refused")
+@pytest.mark.parametrize("name", CLASSES)
+def test_s5_io_priority_without_a_priority_is_0(runtime: Runtime, either: Bundle, name: str) -> None:
+    container = created(runtime, either, "ioPriority", {"class": name})
+    assert io_priority(container.pid) == (CLASSES[name], 0)
+
+
 def test_without_the_fields_all_is_the_runtime_s(runtime: Runtime, bundle: Bundle) -> None:
     container = runtime.container(bundle.args("sleep", "100"))
     own, found = attributes(0), attributes(container.pid)

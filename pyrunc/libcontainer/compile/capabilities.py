@@ -30,7 +30,8 @@ def capability_sets(context: Context) -> CapabilitySets | None:
     What the kernel does not know or would refuse whatever the runtime's own rights is left out with a warning, since a
     runtime should not fail for what can't be granted (config.md, "Linux Process"): capset(2) wants effective
     capabilities to be permitted and inheritable ones to be in the bounding set; PR_CAP_AMBIENT_RAISE wants ambient ones
-    to be both permitted and inheritable.
+    to be both permitted and inheritable. Nobody can give what he does not have: in the runtime's own user namespace
+    the container gets none that the runtime lacks. What is permitted outside of the bounding set ends with the execve.
     """
     config = context.process.get("capabilities")
     if config is None:
@@ -48,12 +49,32 @@ def capability_sets(context: Context) -> CapabilitySets | None:
         setattr(sets, name, bits)
     if unknown:
         context.warnings.append(f"ignoring unknown or unavailable capabilities: [{' '.join(sorted(unknown))}]")
+    if not context.userns:  # in another user namespace the init has all
+        _without_missing(context, sets)
+    for name in ("permitted", "effective"):
+        outside = getattr(sets, name) & ~sets.bounding
+        if outside:
+            context.warnings.append(f"ignoring {name} capabilities that are not in the bounding set: {_list(outside)}")
     sets.inheritable = _within(context, "inheritable", sets.inheritable, sets.bounding, "in the bounding set")
     sets.effective = _within(context, "effective", sets.effective, sets.permitted, "permitted")
     sets.ambient = _within(
         context, "ambient", sets.ambient, sets.permitted & sets.inheritable, "permitted and inheritable"
     )
     return sets
+
+
+def _without_missing(context: Context, sets: CapabilitySets) -> None:
+    missing = 0
+    for name in CapabilitySets.__slots__:
+        bits = getattr(sets, name)
+        missing |= bits & ~context.facts.capabilities
+        setattr(sets, name, bits & context.facts.capabilities)
+    if missing:
+        context.warnings.append(f"ignoring capabilities that the runtime itself does not have: {_list(missing)}")
+
+
+def _list(bits: int) -> str:
+    return f"[{' '.join([name for name, bit in _BITS.items() if bits & bit])}]"
 
 
 def _within(context: Context, name: str, bits: int, allowed: int, what: str) -> int:

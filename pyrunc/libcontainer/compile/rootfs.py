@@ -54,15 +54,19 @@ def compile_rootfs(context: Context) -> None:
 
 
 def _without_mount_namespace(context: Context) -> None:
-    """chroot into the rootfs; what the configuration mounts is mounted on the host until the container is deleted."""
+    """chroot into the rootfs. What the configuration mounts is mounted on the host until the container is deleted, and
+    so is the rootfs on itself where it is to be read-only."""
     parsed = mounts.parse_mounts(context)
     own_dev = bool(parsed) and not mounts.binds_dev(parsed)
-    kept = _host_mounts(context, parsed) if parsed else []
+    read_only = bool(context.spec["root"].get("readonly"))
+    kept = _host_mounts(context, parsed) if parsed or read_only else []
     if own_dev:
         devices.compile_devices(context)
     _hooks(context)
     compile_sysctl(context)
     _seal(context, kept)
+    if read_only:
+        context.add("readonly_rootfs", pointer="/root/readonly")
     context.add("chroot", context.rootfs, pointer="/root/path")
     compile_console(context, mount=False)
     _make_cwd(context)

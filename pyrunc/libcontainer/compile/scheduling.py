@@ -70,7 +70,7 @@ def compile_scheduling(context: Context) -> None:
             context.add("scheduler", *args, pointer="/process/scheduler")
     priority = context.process.get("ioPriority")
     if priority:
-        args = (IO_CLASSES[priority["class"]], priority["priority"])
+        args = (IO_CLASSES[priority["class"]], priority.get("priority") or 0)
         if context.userns:
             context.serve("limits", "set_io_priority", *args, pointer="/process/ioPriority")
         else:

@@ -104,8 +104,8 @@ def test_capabilities_are_left_to_the_compiler_but_for_a_lint():
     assert found(spec) == []
     assert found(spec, lint=True) == [
         (WARNING, "/process/capabilities/bounding/1"),
-        (ERROR, "/process/capabilities/effective/1"),
-        (ERROR, "/process/capabilities/inheritable/0"),
+        (WARNING, "/process/capabilities/effective/1"),
+        (WARNING, "/process/capabilities/inheritable/0"),
         (WARNING, "/process/capabilities/ambient/0"),
     ]
 

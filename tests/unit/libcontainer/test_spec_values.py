@@ -8,32 +8,36 @@ from typing import Any
 
 import pytest
 
-from pyrunc.libcontainer import spec
+from pyrunc.libcontainer import explain, spec
+from pyrunc.libcontainer.checks import WARNING
 from pyrunc.report import PyruncError
 from tests.support.full_config import full_config
 
 # Every member that the specification calls REQUIRED, where tests/support/full_config.py has it.
 REQUIRED = """
-    /ociVersion /root /root/path /process/cwd /process/args /process/consoleSize/height /process/consoleSize/width
-    /process/rlimits/0/type /process/rlimits/0/soft /process/rlimits/0/hard /process/scheduler/policy
-    /process/ioPriority/class /process/ioPriority/priority /process/user/uid /process/user/gid /mounts/0/destination
+    /ociVersion /root /root/path /process/cwd /process/args /process/rlimits/0/type /process/rlimits/0/soft
+    /process/rlimits/0/hard /process/scheduler/policy /process/ioPriority/class /mounts/0/destination
     /hooks/prestart/0/path /hooks/createRuntime/0/path /hooks/createContainer/0/path /hooks/startContainer/0/path
-    /hooks/poststart/0/path /hooks/poststop/0/path
-    /linux/namespaces/0/type /linux/uidMappings/0/containerID /linux/uidMappings/0/hostID /linux/uidMappings/0/size
-    /linux/gidMappings/0/containerID /linux/gidMappings/0/hostID /linux/gidMappings/0/size
-    /mounts/1/uidMappings/0/containerID /mounts/1/uidMappings/0/hostID /mounts/1/uidMappings/0/size
-    /linux/devices/0/type /linux/devices/0/path /linux/devices/0/major /linux/devices/0/minor
-    /linux/resources/devices/0/allow
+    /hooks/poststart/0/path /hooks/poststop/0/path /linux/namespaces/0/type /linux/uidMappings/0/size
+    /linux/gidMappings/0/size /mounts/1/uidMappings/0/size /linux/devices/0/type /linux/devices/0/path
+    /linux/devices/0/major /linux/devices/0/minor /linux/resources/devices/0/allow
     /linux/resources/blockIO/weightDevice/0/major /linux/resources/blockIO/weightDevice/0/minor
     /linux/resources/blockIO/throttleReadBpsDevice/0/major /linux/resources/blockIO/throttleReadBpsDevice/0/minor
     /linux/resources/blockIO/throttleReadBpsDevice/0/rate /linux/resources/blockIO/throttleWriteBpsDevice/0/rate
     /linux/resources/blockIO/throttleReadIOPSDevice/0/major /linux/resources/blockIO/throttleReadIOPSDevice/0/minor
     /linux/resources/blockIO/throttleReadIOPSDevice/0/rate /linux/resources/blockIO/throttleWriteIOPSDevice/0/rate
     /linux/resources/hugepageLimits/0/pageSize /linux/resources/hugepageLimits/0/limit
-    /linux/resources/network/priorities/0/name /linux/resources/network/priorities/0/priority
-    /linux/memoryPolicy/mode /linux/seccomp/defaultAction /linux/seccomp/syscalls/0/names
-    /linux/seccomp/syscalls/0/action /linux/seccomp/syscalls/0/args/0/index /linux/seccomp/syscalls/0/args/0/value
-    /linux/seccomp/syscalls/0/args/0/op /linux/personality/domain
+    /linux/resources/network/priorities/0/name /linux/resources/network/priorities/0/priority /linux/memoryPolicy/mode
+    /linux/seccomp/defaultAction /linux/seccomp/syscalls/0/names /linux/seccomp/syscalls/0/action
+    /linux/seccomp/syscalls/0/args/0/index /linux/seccomp/syscalls/0/args/0/value /linux/seccomp/syscalls/0/args/0/op
+    /linux/personality/domain
+""".split()
+
+# Those of which runc takes 0 where they are missing, and what comes of it.
+ZERO = """
+    /process/consoleSize/height /process/consoleSize/width /process/ioPriority/priority /process/user/uid
+    /process/user/gid /linux/uidMappings/0/containerID /linux/uidMappings/0/hostID /linux/gidMappings/0/containerID
+    /linux/gidMappings/0/hostID /mounts/1/uidMappings/0/containerID /mounts/1/uidMappings/0/hostID
 """.split()
 
 KINDS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
@@ -80,6 +84,20 @@ def refusal(directory: Path, config: Any) -> PyruncError:
 @pytest.fixture
 def config() -> dict[str, Any]:
     return full_config()
+
+
+@pytest.mark.parametrize("pointer", ZERO)
+def test_b5_member_taken_as_zero(tmp_path: Path, config: dict[str, Any], pointer: str) -> None:
+    """B5: the specification demands these members, and runc takes 0: `create` does too, and `validate` warns."""
+    holder, name = place(config, pointer)
+    del holder[name]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    warned = [problem for problem in explain.validate_bundle(str(tmp_path)) if problem.pointer == pointer]
+    assert [(problem.severity, "taken as 0" in problem.message) for problem in warned] == [(WARNING, True)]
+    loaded: Any = spec.load(str(tmp_path))
+    holder, name = place(loaded, pointer)
+    assert holder.get(name, 0) == 0
+    assert name in holder or name == "priority"
 
 
 @pytest.mark.parametrize("pointer", REQUIRED)

@@ -8,7 +8,7 @@ import pytest
 
 from pyrunc.libcontainer.host import HostFacts
 from pyrunc.libcontainer.plan import LaunchPlan
-from tests.support.plans import compiled, find, kinds, minimal, with_process
+from tests.support.plans import compiled, find, kinds, minimal, with_linux, with_process
 
 CHOWN, KILL, SYSLOG, BPF = 1 << 0, 1 << 5, 1 << 34, 1 << 39
 ALL = ["CAP_CHOWN", "CAP_KILL", "CAP_SYSLOG"]
@@ -84,6 +84,31 @@ def test_what_this_kernel_does_not_have_is_left_out_with_a_warning() -> None:
 
 def test_the_last_capability_of_the_kernel_is_one() -> None:
     assert sets_of(with_sets(HostFacts(cap_last_cap=39), bounding=["CAP_BPF"]))["bounding"] == BPF
+
+
+def test_s4_what_the_runtime_lacks_is_left_out_of_all_sets_with_a_warning() -> None:
+    """S4: capset failed with EPERM. config.md: a runtime SHOULD NOT fail for what can't be granted, and warns."""
+    has = HostFacts(capabilities=((1 << 41) - 1) & ~KILL)
+    plan = with_sets(has, bounding=ALL, permitted=ALL, effective=ALL, inheritable=ALL, ambient=ALL)
+    assert all(not value & KILL for value in sets_of(plan).values())
+    assert sets_of(plan)["bounding"]
+    assert plan.warnings == ("ignoring capabilities that the runtime itself does not have: [CAP_KILL]",)
+
+
+def test_s4_in_a_user_namespace_of_its_own_the_container_can_have_all() -> None:
+    spec = with_linux("user")
+    spec["process"]["capabilities"] = {"bounding": ["CAP_KILL"]}
+    plan = compiled(spec, HostFacts(capabilities=0))
+    assert find(plan, "bounding")[0].args == (KILL,)
+    assert plan.warnings == ()
+
+
+def test_s4_what_is_permitted_outside_of_the_bounding_set_is_warned_of() -> None:
+    plan = with_sets(bounding=["CAP_CHOWN"], permitted=["CAP_CHOWN", "CAP_KILL"], effective=["CAP_KILL"])
+    assert plan.warnings == (
+        "ignoring permitted capabilities that are not in the bounding set: [CAP_KILL]",
+        "ignoring effective capabilities that are not in the bounding set: [CAP_KILL]",
+    )
 
 
 def test_unknown_names_are_left_out() -> None:

@@ -1,0 +1,62 @@
+"""Members that the specification demands and runc does not: what is left out is 0 there, by the rules of Go's decoder.
+
+Scripts written for runc leave them out, so `create` and `run` take them as 0 too, and `pyrunc validate` warns. Members
+of which 0 would limit or name something that nobody meant stay demanded: the limits, sizes and device numbers.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+_IDS = ("uid", "gid")
+_FIRST_IDS = ("containerID", "hostID")
+_SIDES = ("height", "width")
+_MAPPINGS = ("uidMappings", "gidMappings")
+
+
+def fill(spec: dict[str, Any]) -> None:
+    """Put the zeros into a spec of valid shape."""
+    fill_process(spec.get("process") or {})
+    for holder in (spec.get("linux") or {}, *(spec.get("mounts") or ())):
+        for field in _MAPPINGS:
+            for entry in holder.get(field) or ():
+                entry.setdefault("containerID", 0)
+                entry.setdefault("hostID", 0)
+
+
+def fill_process(process: dict[str, Any]) -> None:
+    """Put the zeros into a `process` of valid shape."""
+    if "user" in process:
+        process["user"].setdefault("uid", 0)
+        process["user"].setdefault("gid", 0)
+    if "consoleSize" in process:
+        process["consoleSize"].setdefault("height", 0)
+        process["consoleSize"].setdefault("width", 0)
+
+
+def missing(spec: dict[str, Any]) -> Iterator[str]:
+    """The pointers of the members that `fill` adds, and of ioPriority's priority; the spec may be of any shape."""
+    process = spec.get("process")
+    if type(process) is dict:
+        yield from _missing(process.get("user"), "/process/user", _IDS)
+        yield from _missing(process.get("consoleSize"), "/process/consoleSize", _SIDES)
+        yield from _missing(process.get("ioPriority"), "/process/ioPriority", ("priority",))
+    mounts = spec.get("mounts")
+    holders: list[tuple[str, Any]] = [("/linux", spec.get("linux"))]
+    if type(mounts) is list:
+        holders += [(f"/mounts/{index}", mount) for index, mount in enumerate(mounts)]
+    for at, holder in holders:
+        for field in _MAPPINGS if type(holder) is dict else ():
+            entries = holder.get(field)
+            for index, entry in enumerate(entries if type(entries) is list else ()):
+                yield from _missing(entry, f"{at}/{field}/{index}", _FIRST_IDS)
+
+
+def _missing(holder: Any, at: str, names: tuple[str, ...]) -> Iterator[str]:
+    if type(holder) is dict:
+        for name in names:
+            if holder.get(name) is None:
+                yield f"{at}/{name}"
