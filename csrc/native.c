@@ -24,6 +24,7 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
@@ -467,6 +468,11 @@ int pyrunc_flock(int fd, int exclusive, int wait)
     return result(value);
 }
 
+int pyrunc_unlock(int fd)
+{
+    return result(flock(fd, LOCK_UN));
+}
+
 int pyrunc_prlimit(int pid, int resource, uint64_t soft, uint64_t hard)
 {
     const struct rlimit limit = {.rlim_cur = soft, .rlim_max = hard};
@@ -539,6 +545,8 @@ static int socket_address(const char *path, struct sockaddr_un *address, int *di
     return sizeof *address;
 }
 
+/* The socket's own mode, less the umask, is that of the file which bind makes: so nobody but the owner can connect to it
+ * at any time, whatever umask the caller has. */
 int pyrunc_listen(const char *path)
 {
     struct sockaddr_un address;
@@ -547,7 +555,7 @@ int pyrunc_listen(const char *path)
     if (length < 0)
         return length;
     CLEANUP_FD int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-    if (fd < 0 || bind(fd, (struct sockaddr *)&address, (socklen_t)length) < 0 || listen(fd, 8) < 0)
+    if (fd < 0 || fchmod(fd, 0600) < 0 || bind(fd, (struct sockaddr *)&address, (socklen_t)length) < 0 || listen(fd, 8) < 0)
         return -errno;
     int listener = fd;
     fd = -1;

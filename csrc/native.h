@@ -49,6 +49,7 @@ int pyrunc_setns(int fd, int nstype);
 int64_t pyrunc_fs_magic(int fd);
 int pyrunc_namespace_type(int fd);
 int pyrunc_flock(int fd, int exclusive, int wait);
+int pyrunc_unlock(int fd);
 int pyrunc_prlimit(int pid, int resource, uint64_t soft, uint64_t hard);
 int pyrunc_sched_setattr(int pid, const void *attributes);
 int pyrunc_ioprio_set(int group, int level, int priority);

@@ -176,6 +176,11 @@ def flock(fd: int, exclusive: bool, wait: bool) -> None:
     _check(_lib.pyrunc_flock(fd, exclusive, wait))
 
 
+def unlock(fd: int) -> None:
+    """Give a file's lock up. flock(2)."""
+    _check(_lib.pyrunc_unlock(fd))
+
+
 def prlimit(pid: int, resource: int, soft: int, hard: int) -> None:
     """Set a resource limit of a process; 2**64 - 1 is no limit. prlimit(2)."""
     _check(_lib.pyrunc_prlimit(pid, resource, soft, hard))

@@ -74,6 +74,10 @@ def execute(command: str, settings: Settings, params: dict[str, Any]) -> int:
         from . import events
 
         return events.HANDLERS[command](settings, **params)
+    if command == "gc":
+        from . import garbage
+
+        return garbage.HANDLERS[command](settings, **params)
     from . import lifecycle
 
     return lifecycle.HANDLERS[command](settings, **params)

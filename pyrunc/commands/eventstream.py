@@ -8,7 +8,7 @@ import select
 import time
 
 from .. import jsonio, log, output
-from ..libcontainer import container, process, processes, state
+from ..libcontainer import lookup, process, processes, state
 from ..report import PyruncError
 from .events import STDOUT, stats_line
 
@@ -22,7 +22,7 @@ def follow(root: str, id: str, interval: int) -> int:
     Raises PyruncError where the container has ended, or has no cgroup.
     """
     cgroup = processes.living_cgroup(root, id, "read the statistics of")
-    record = container.existing(state.directory(root, id))
+    record = lookup.existing(state.directory(root, id))
     pidfd = process.open_process(record.pid, record.startTime)
     if pidfd < 0:
         raise PyruncError("container not running")

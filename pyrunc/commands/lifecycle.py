@@ -6,9 +6,9 @@ import errno
 import posix
 
 from .. import jsonio, log, output
-from ..libcontainer import container
+from ..libcontainer import container, deletion
 from ..libcontainer.options import LaunchOptions
-from ..report import PyruncError, from_os_error, prefixed
+from ..report import PyruncError, from_os_error, join, prefixed
 from . import name_missing
 
 TYPE_CHECKING = False
@@ -72,7 +72,7 @@ def delete(settings: Settings, ids: tuple[str, ...], force: bool) -> int:
     failures: list[PyruncError] = []
     for id in ids:
         try:
-            container.delete(settings.root, id, force)
+            deletion.delete(settings.root, id, force)
         except PyruncError as error:
             name_missing(error, settings.root, id)
             failures.append(error)
@@ -108,8 +108,9 @@ def list_containers(settings: Settings, quiet: bool, format: str) -> int:
         text = (jsonio.dumps(states) if states else "null") + "\n"
     else:
         rows: list[tuple[str, ...]] = [("ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER")]
+        # Another user's container may have any text there: it must not steer our terminal.
         rows += [
-            (item["id"], str(item["pid"]), item["status"], item["bundle"], item["created"], item["owner"])
+            tuple([join([str(item[name])]) for name in ("id", "pid", "status", "bundle", "created", "owner")])
             for item in states
         ]
         text = output.table(rows)

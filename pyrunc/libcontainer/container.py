@@ -1,4 +1,4 @@
-"""The life-cycle: create, run, start, state, kill, delete, list (the specification's runtime.md, in runc's words)."""
+"""The life-cycle: create, run, start, state, kill, list (the specification's runtime.md, in runc's words)."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import errno
 import posix
 
 from .. import log, native
-from ..report import PyruncError
+from ..report import PyruncError, from_os_error
 from . import ledger, lifecyclehooks, process
 from . import state as store
+from .deletion import destroy, kill_and_wait, whole
+from .lookup import existing, locked, missing, opened, take_lock
 from .state import Record
+from .statedir import START_SOCKET, StateDir, open_directory, owner_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,8 +22,10 @@ if TYPE_CHECKING:
     from .options import LaunchOptions
 
 _SIGKILL = 9
-# How long a killed process may take to end before `delete` gives up.
+# How long an init that has told its failure may take to end.
 _DEATH_MS = 10_000
+# Where a container's cgroup can lie, as far as another user's word for it is taken.
+_CGROUPS = "/sys/fs/cgroup/"
 # How often, a millisecond apart, it is looked whether an init has become its program.
 _LOOKS = 50
 
@@ -73,12 +78,11 @@ def run(options: LaunchOptions, fault: tuple[int, int] = (-1, 0)) -> int:
             relay.restore()
         abandon(launched)
         raise
-    # From here on others may delete it, and make another of its name: what is opened now is this one's.
-    directory = store.open_directory(launched.written.path)
-    posix.close(launched.lock)
+    # From here on others may delete it, and make another of its name; the open directory stays this one's.
+    launched.written.place.unlock()
     code = wait(launched, relay, signals)
     if not options.keep:
-        _delete_ended(launched, directory)
+        _delete_ended(launched)
     return code
 
 
@@ -86,24 +90,21 @@ def _limits_memory(spec: dict[str, Any]) -> bool:
     return bool(spec.get("linux", {}).get("resources", {}).get("memory"))
 
 
-def _delete_ended(launched: Launched, directory: int) -> None:
-    """`delete` of a container whose process this command has reaped, so that all of it is known.
-
-    directory: its state directory, not locked. Raises PyruncError.
-    """
-    record, written = launched.record, launched.written
+def _delete_ended(launched: Launched) -> None:
+    """`delete` of a container whose process this command has reaped, so that all of it is known. Raises PyruncError."""
+    record, place = launched.record, launched.written.place
     try:
-        store.relock(directory, written.path)
-    except FileNotFoundError:
-        return  # deleted by another
-    try:
+        try:
+            take_lock(place)
+        except FileNotFoundError:
+            return  # deleted by another
         if record.cgroup:
             from .cgroup import files
 
             files.kill(record.cgroup)
-        destroy(written.path, record, written.entries)
+        destroy(place, record, launched.written.entries)
     finally:
-        posix.close(directory)
+        place.close()
 
 
 def _prepare(options: LaunchOptions) -> dict[str, Any]:
@@ -161,7 +162,7 @@ def start(root: str, id: str) -> None:
     then), or a startContainer or poststart hook failed: it is deleted then, as by `delete` (runtime.md, Lifecycle).
     """
     path = store.directory(root, id)
-    lock, record = locked(path)
+    place, record = locked(path)
     try:
         status = store.status(path, record)
         if status == "stopped":
@@ -175,17 +176,17 @@ def start(root: str, id: str) -> None:
             lifecyclehooks.poststart(record)
         except PyruncError as error:
             if error.pointer.startswith("/hooks/"):
-                _end(path, record)
+                _end(place, record)
             raise
     finally:
-        posix.close(lock)
+        place.close()
 
 
-def _end(path: str, record: Record) -> None:
+def _end(place: StateDir, record: Record) -> None:
     """Delete a container whose start a hook has failed. What fails in that is logged: the hook is the first cause."""
     try:
-        _kill_and_wait(record)
-        destroy(path, record, ledger.read(path))
+        kill_and_wait(record)
+        destroy(place, record, whole(place).entries)
     except (PyruncError, OSError) as failure:
         log.warning(f"deleting {record.id} after its failed start: {failure}")
 
@@ -196,7 +197,7 @@ def _say_start(path: str, record: Record) -> None:
 
     pidfd = process.open_process(record.pid, record.startTime)
     try:
-        sync = native.connect(path + "/" + store.START_SOCKET)
+        sync = native.connect(path + "/" + START_SOCKET)
     except ConnectionRefusedError as error:
         raise PyruncError("cannot start a container that has stopped") from error
     try:
@@ -205,7 +206,7 @@ def _say_start(path: str, record: Record) -> None:
             data = native.recv(sync, wire.MESSAGE_SIZE)[0]
         except ConnectionResetError:
             data = b""
-        posix.unlink(path + "/" + store.START_SOCKET)
+        posix.unlink(path + "/" + START_SOCKET)
         if data:
             if pidfd >= 0:
                 native.poll([pidfd], _DEATH_MS)  # so that the next command finds it stopped
@@ -252,44 +253,78 @@ def _executed(record: Record, pidfd: int) -> bool:
 
 
 def state(root: str, id: str) -> dict[str, Any]:
-    """The container's state with runc's fields, in runc's order. Raises PyruncError where there is none."""
-    path = store.directory(root, id)
-    return _describe(path, "")
+    """The container's state with runc's fields, in runc's order. Nothing is changed. Raises PyruncError where there is
+    none."""
+    place = opened(store.directory(root, id))
+    try:
+        described = _describe(place, "")
+        if described is None:
+            raise missing()
+        return described
+    finally:
+        place.close()
 
 
-def _describe(path: str, owner: str) -> dict[str, Any]:
-    record = store.load(path)
-    if record is not None:
-        return record.describe(store.status(path, record), owner)
-    if not ledger.sweep(path):
-        # A create is at work, and its ledger begins with what it knows.
-        entries = ledger.read(path)
-        if entries:
-            return Record(entries[0]).describe("creating", owner)
-    raise _missing()
+def _describe(place: StateDir, owner: str) -> dict[str, Any] | None:
+    """The container's state; None where there is no container. Raises DamagedError and OSError."""
+    record = store.load(place)
+    if record is None:
+        if place.is_locked():
+            # A create is at work, and its ledger begins with what it knows.
+            record = ledger.claim(ledger.read(place), place.id)
+            return record.describe("creating", owner) if record is not None else None
+        record = store.load(place)  # it may have been created just now
+        if record is None:
+            return None
+    if place.distrust and (not record.cgroup.startswith(_CGROUPS) or "/../" in record.cgroup):
+        record.cgroup = ""  # nobody but root can have anything else there
+    return record.describe(store.status(place.path, record), owner)
 
 
 def list_states(root: str) -> list[dict[str, Any]]:
-    """The states of all containers under the root, by id; a damaged one is warned of and left out."""
+    """The states of all containers under the root, by id, other users' too. Nothing is changed.
+
+    What is damaged, and what a killed command left, is warned of and left out.
+    """
     try:
-        names = sorted([name for name in posix.listdir(root) if not name.startswith(store.PRIVATE)])
+        names = sorted([name for name in posix.listdir(root) if store.is_id(name)])
     except FileNotFoundError:
         return []
     states = []
     owners: dict[int, str] = {}
     for name in names:
         try:
-            path = store.directory(root, name)
-            uid = posix.stat(path).st_uid
-            if uid not in owners:
-                owners[uid] = store.owner_name(uid)
-            states.append(_describe(path, owners[uid]))
-        except FileNotFoundError:
-            continue
+            described = _listed(store.directory(root, name), owners)
         except PyruncError as error:
-            if error.message != _missing().message:
-                log.warning(f"load container {name}: {error.line()}")
+            log.warning(f"load container {name}: {error.line()}")
+        except OSError as error:
+            log.warning(f"load container {name}: {from_os_error(error).line()}")
+        else:
+            if described is not None:
+                states.append(described)
     return states
+
+
+def _listed(path: str, owners: dict[int, str]) -> dict[str, Any] | None:
+    """The state of what is at a path; None where that is no container. owners: the names that are known by uid."""
+    place = open_directory(path)
+    if place is None:
+        return None
+    try:
+        if place.owner not in owners:
+            owners[place.owner] = owner_name(place.owner)
+        described = _describe(place, owners[place.owner])
+        if described is None and not place.distrust and _is_left_behind(place):
+            log.warning(f"container {place.id} was left behind by a command that was killed: gc or delete removes it")
+        return described
+    finally:
+        place.close()
+
+
+def _is_left_behind(place: StateDir) -> bool:
+    """Whether a directory without a state.json is what a killed create or delete left. One that is empty may be that of
+    a create which begins just now."""
+    return bool(place.names()) and ledger.is_ours(place, ledger.read(place)) and not place.is_locked()
 
 
 def kill(root: str, id: str, signal: int, all: bool) -> None:
@@ -300,13 +335,13 @@ def kill(root: str, id: str, signal: int, all: bool) -> None:
     """
     record = existing(store.directory(root, id))
     if record.cgroup and (all or (signal == _SIGKILL and not record.ownPids)):
+        from .cgroup import files
+
         running = process.find(record.pid, record.startTime) is not None
         if signal == _SIGKILL:
-            from .cgroup import files
-
             files.kill(record.cgroup)
         else:
-            _signal_all(record.cgroup, signal)
+            files.signal_all(record.cgroup, signal)
         if running or all:
             return
         raise PyruncError("container not running")
@@ -316,134 +351,3 @@ def kill(root: str, id: str, signal: int, all: bool) -> None:
         raise PyruncError("unable to signal init", errno=error.errno or 0) from error
     if not sent and not all:
         raise PyruncError("container not running")
-
-
-def _signal_all(cgroup: str, signal: int) -> None:
-    import _signal
-
-    from .cgroup import files
-
-    pidfds = {}
-    for pid in files.procs(cgroup):
-        try:
-            pidfds[pid] = posix.pidfd_open(pid)
-        except ProcessLookupError:
-            continue
-    # A pid that is in the cgroup still, now that its descriptor is open, is one of the container's.
-    there = set(files.procs(cgroup))
-    for pid, pidfd in pidfds.items():
-        try:
-            if pid in there:
-                _signal.pidfd_send_signal(pidfd, signal)
-        except ProcessLookupError:
-            continue
-        except OSError as error:
-            raise PyruncError(f"unable to signal process {pid}", errno=error.errno or 0) from error
-        finally:
-            posix.close(pidfd)
-
-
-def delete(root: str, id: str, force: bool) -> None:
-    """Remove what is left of a container that has stopped or was never started, and run the poststop hooks.
-
-    force: kill it where it runs; an id that there is not is no error. Raises PyruncError.
-    """
-    path = store.directory(root, id)
-    try:
-        if force:
-            # Before the lock: a `start` that waits for the container holds it.
-            found = store.load(path)
-            if found is not None:
-                _need_systemd(found)
-                _kill_all(found)
-        lock, record = locked(path)
-    except PyruncError as error:
-        if force and error.message == _missing().message:
-            return
-        raise
-    try:
-        _need_systemd(record)
-        status = store.status(path, record)
-        if status != "stopped":
-            if not force and status != "created":
-                raise PyruncError(f"cannot delete container {id} that is not stopped: {status}")
-            _kill_and_wait(record)
-        destroy(path, record, ledger.read(path))
-    finally:
-        posix.close(lock)
-
-
-def destroy(path: str, record: Record, entries: list[ledger.Entry]) -> None:
-    """Undo what the stopped container's creation made, and run the poststop hooks, whose failures are warnings.
-
-    entries: its ledger. The caller has the lock. Raises PyruncError.
-    """
-    if record.cgroup:
-        from .cgroup import files
-
-        if not record.ownPids:
-            files.kill(record.cgroup)
-        if not record.systemd:  # which removes it with the unit
-            files.remove(record.cgroup)
-    ledger.undo(entries, deleting=True)
-    store.remove(path)
-    lifecyclehooks.poststop(record)
-
-
-def _need_systemd(record: Record) -> None:
-    """Make sure of what it takes to delete a unit. Before the first effect: the launcher, which has it not, hands the
-    command over to the ordinary build here."""
-    if record.systemd:
-        from . import systemd  # noqa: F401
-
-
-def _missing() -> PyruncError:
-    return PyruncError("container does not exist")
-
-
-def existing(path: str) -> Record:
-    """The record of a created container. What a dead create left is swept. Raises PyruncError where there is none."""
-    record = store.load(path)
-    if record is None:
-        ledger.sweep(path)
-        raise _missing()
-    return record
-
-
-def locked(path: str) -> tuple[int, Record]:
-    """The lock of a container and its record. Waits for a create at work. Raises PyruncError where there is none."""
-    try:
-        lock = store.lock(path)
-    except (FileNotFoundError, NotADirectoryError):
-        raise _missing() from None
-    record = store.load(path)
-    if record is None:
-        posix.close(lock)
-        ledger.sweep(path)
-        raise _missing()
-    return lock, record
-
-
-def _kill_all(record: Record) -> None:
-    """SIGKILL the container's process and what shares its cgroup."""
-    if record.cgroup:
-        from .cgroup import files
-
-        files.kill(record.cgroup)
-    try:
-        process.send_signal(record.pid, record.startTime)
-    except OSError as error:
-        raise PyruncError("unable to signal init", errno=error.errno or 0) from error
-
-
-def _kill_and_wait(record: Record) -> None:
-    """Kill the container and wait until its process has ended. Raises PyruncError where it does not."""
-    pidfd = process.open_process(record.pid, record.startTime)
-    if pidfd < 0:
-        return
-    try:
-        _kill_all(record)
-        if not native.poll([pidfd], _DEATH_MS):
-            raise PyruncError("container init still running", hint="its process is stuck in the kernel")
-    finally:
-        posix.close(pidfd)

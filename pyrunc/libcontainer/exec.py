@@ -12,10 +12,11 @@ from .. import log
 from ..report import PyruncError
 from . import process
 from . import state as store
-from .container import existing, prepare_fds
+from .container import prepare_fds
 from .foreground import take_signals, wait
 from .launch import START, Launched, announce, carry_out, give_up, serve, with_interrupts
 from .ledger import Unwritten
+from .lookup import existing_in, opened
 from .runtimesteps import stopped
 from .state import Record
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from .options import ExecOptions
     from .plan import LaunchPlan
     from .scene import Scene
+    from .statedir import StateDir
 
 
 class Joining(Launched):
@@ -73,8 +75,12 @@ def execute(options: ExecOptions, fault: tuple[int, int] = (-1, 0)) -> int:
     path = store.directory(options.root, options.id)
     prepare_fds(options.preserve_fds)
     log.hold()
-    container = _container(path, options)
-    joining = _compile(path, container, options, fault)
+    place = opened(path)
+    try:
+        container = _container(place, options)
+        joining = _compile(place, container, options, fault)
+    finally:
+        place.close()
     relay = None
     if joining.plan.terminal and not options.detach:
         from .console import Relay
@@ -83,10 +89,10 @@ def execute(options: ExecOptions, fault: tuple[int, int] = (-1, 0)) -> int:
     return _run(joining, relay)
 
 
-def _container(path: str, options: ExecOptions) -> Record:
+def _container(place: StateDir, options: ExecOptions) -> Record:
     """The record of a container that a process can be started in. Raises PyruncError in runc's words."""
-    record = existing(path)
-    status = store.status(path, record)
+    record = existing_in(place)
+    status = store.status(place.path, record)
     if status == "stopped":
         raise stopped()
     if status == "paused" and not options.ignore_paused:
@@ -94,13 +100,13 @@ def _container(path: str, options: ExecOptions) -> Record:
     return record
 
 
-def _compile(path: str, container: Record, options: ExecOptions, fault: tuple[int, int]) -> Joining:
+def _compile(place: StateDir, container: Record, options: ExecOptions, fault: tuple[int, int]) -> Joining:
     from . import execconfig
     from .compile.exec import compile_exec
     from .execprocess import process_of
     from .host import gather
 
-    kept = execconfig.load(path)
+    kept = execconfig.load(place)
     options.bundle = container.bundle
     options.no_new_keyring = kept["noNewKeyring"]
     spec = {**kept, "process": process_of(kept, options)}

@@ -8,9 +8,11 @@ from __future__ import annotations
 import posix
 
 from .. import jsonio
-from ..report import PyruncError
 from . import state
-from .sysfiles import read_file, write_fd
+from .state import FORMAT, check_format
+from .statedir import EXEC_FILE as FILE
+from .statedir import DamagedError, StateDir
+from .sysfiles import write_fd
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,18 +20,23 @@ if TYPE_CHECKING:
 
     from .options import LaunchOptions
 
-FILE = "exec.json"
-
 _LINUX = (
     "gidMappings", "intelRdt", "memoryPolicy", "mountLabel", "namespaces", "personality", "resources",
     "seccomp", "uidMappings",
 )  # fmt: skip
+# The type of a member of process or linux.
+_TYPES = {
+    "args": list, "capabilities": dict, "cwd": str, "env": list, "gidMappings": list, "intelRdt": dict,
+    "memoryPolicy": dict, "mountLabel": str, "namespaces": list, "personality": dict, "rlimits": list, "seccomp": dict,
+    "uidMappings": list, "user": dict,
+}  # fmt: skip
 
 
 def save(dirfd: int, spec: dict[str, Any], options: LaunchOptions) -> None:
     """Write the file in the open state directory of a container that is being created. Raises OSError."""
     linux = spec.get("linux", {})
     kept = {
+        "version": FORMAT,
         "devicePaths": [device["path"] for device in linux.get("devices") or ()],
         "noNewKeyring": options.no_new_keyring,
         "process": spec["process"],
@@ -43,19 +50,40 @@ def save(dirfd: int, spec: dict[str, Any], options: LaunchOptions) -> None:
         posix.close(fd)
 
 
-def load(path: str) -> dict[str, Any]:
-    """What the state directory at `path` keeps: `process`, `root` and `linux` as in config.json, `noNewKeyring`, and
-    `devicePaths`, the paths of linux.devices.
+def load(place: StateDir) -> dict[str, Any]:
+    """What a state directory keeps: `process`, `root` and `linux` as in config.json, `noNewKeyring`, and `devicePaths`,
+    the paths of linux.devices.
 
-    Raises PyruncError where it can't be read or understood.
+    Raises DamagedError where it can't be read or understood.
     """
     try:
-        kept: dict[str, Any] = jsonio.loads(read_file(path + "/" + FILE))
-    except OSError as error:
-        raise PyruncError(f"reading {path}/{FILE}", errno=error.errno or 0) from error
+        kept: dict[str, Any] = jsonio.loads(place.read(FILE))
+        _judge(kept)
+    except FileNotFoundError as error:
+        raise DamagedError(f"reading {place.path}/{FILE}", errno=error.errno or 0) from error
     except ValueError as error:
-        raise PyruncError(f"{path}/{FILE} is damaged: {error}") from error
+        raise DamagedError(f"{place.path}/{FILE} is damaged: {error}") from error
+    kept.setdefault("noNewKeyring", False)
     return kept
+
+
+def _judge(kept: Any) -> None:
+    """Raise ValueError where a value is not what `save` writes, as far as its parts go."""
+    if type(kept) is not dict:
+        raise ValueError("it is not an object")
+    check_format(kept)
+    for name in ("process", "root", "linux"):
+        if type(kept.get(name)) is not dict:
+            raise ValueError(f"{name} is not an object")
+    if type(kept["root"].get("path")) is not str:
+        raise ValueError("the path of root is missing")
+    for part in ("process", "linux"):
+        for name, value in kept[part].items():
+            if name in _TYPES and type(value) is not _TYPES[name]:
+                raise ValueError(f"{name} of {part} has a wrong value")
+    namespaces = kept["linux"].get("namespaces", ())
+    if any([type(item) is not dict or type(item.get("type")) is not str for item in namespaces]):
+        raise ValueError("namespaces of linux has a wrong value")
 
 
 def replace_linux(dirfd: int, members: dict[str, Any]) -> None:
@@ -63,7 +91,7 @@ def replace_linux(dirfd: int, members: dict[str, Any]) -> None:
 
     The file is replaced whole or not at all. Raises OSError, and PyruncError where it is damaged.
     """
-    kept = load(f"/proc/self/fd/{dirfd}")
+    kept = load(StateDir(f"/proc/self/fd/{dirfd}", dirfd))
     for name, value in members.items():
         if value is None:
             kept["linux"].pop(name, None)

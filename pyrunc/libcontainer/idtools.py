@@ -9,7 +9,7 @@ import _signal
 import posix
 
 from ..report import PyruncError, errno_text, join
-from .state import owner_name
+from .statedir import owner_name
 from .sysfiles import read_fd, read_file
 
 TYPE_CHECKING = False

@@ -6,7 +6,7 @@ Facts: the kernel's Documentation/admin-guide/cgroup-v2.rst, cgroup.procs and cg
 from __future__ import annotations
 
 from ..report import PyruncError
-from . import container, state
+from . import lookup, state
 from .cgroup import files
 
 TYPE_CHECKING = False
@@ -20,7 +20,7 @@ def pids(root: str, id: str) -> list[int]:
     A stopped container may have some where it shares its pid namespace. Raises PyruncError where there is no such
     container, or where it has no cgroup.
     """
-    record = container.existing(state.directory(root, id))
+    record = lookup.existing(state.directory(root, id))
     return sorted(files.procs(_cgroup(record, "list the processes of")))
 
 
@@ -31,7 +31,7 @@ def pause(root: str, id: str) -> None:
     is neither created nor running.
     """
     path = state.directory(root, id)
-    record = container.existing(path)
+    record = lookup.existing(path)
     if state.status(path, record) not in ("created", "running"):
         raise PyruncError("container not running")
     files.freeze(_cgroup(record, "pause"))
@@ -41,7 +41,7 @@ def resume(root: str, id: str) -> None:
     """Thaw the container's cgroup and wait until its processes run. Raises PyruncError, `container not paused` where
     it is not frozen."""
     path = state.directory(root, id)
-    record = container.existing(path)
+    record = lookup.existing(path)
     if state.status(path, record) != "paused":
         raise PyruncError("container not paused")
     files.thaw(_cgroup(record, "resume"))
@@ -53,7 +53,7 @@ def living_cgroup(root: str, id: str, what: str) -> str:
     Raises PyruncError where there is no such container, it has stopped, or has no cgroup.
     """
     path = state.directory(root, id)
-    record = container.existing(path)
+    record = lookup.existing(path)
     if state.status(path, record) == "stopped":
         raise PyruncError(f"container with id {id} is not running")  # wording of runc
     return _cgroup(record, what)

@@ -12,6 +12,7 @@ from .. import log, native
 from ..report import PyruncError
 from . import ledger, process, state, wire
 from .host import own_cgroup
+from .statedir import START_SOCKET
 from .sysfiles import read_file
 
 TYPE_CHECKING = False
@@ -55,26 +56,9 @@ def _state_dir(launched: Launched, path: str) -> None:
     """Claim the id by the directory. Leftovers of a create that died are swept first."""
     log.release()
     state.make_root(launched.options.root)
-    while launched.lock < 0:
-        try:
-            posix.mkdir(path, 0o711)
-        except FileExistsError:
-            if not ledger.sweep(path):
-                raise _exists(launched.options.id, launched.options.root) from None
-            continue
-        try:
-            launched.lock = state.lock(path)
-        except FileNotFoundError:
-            continue  # swept by another in between: it was not locked yet
-    launched.ledger = ledger.Ledger(path)
+    launched.ledger = ledger.claim_id(path)
+    launched.lock = launched.ledger.place.fd
     launched.ledger.record("state_dir", **launched.record.values())
-
-
-def _exists(id: str, root: str) -> PyruncError:
-    return PyruncError(
-        f"container with given ID already exists: {id} in {root}",  # begins as runc's
-        hint=f"take another id, or delete {id}",
-    )
 
 
 def _require_lsm(launched: Launched, name: str) -> None:
@@ -93,10 +77,11 @@ def _cgroup_create(launched: Launched, path: str) -> None:
         made.append(directory)
         written.record("cgroup" if directory == path else "cgroup_parent", path=directory)
 
-    files.create(path, record)
-    launched.cgroup_fd = state.open_directory(path)
-    launched.cgroup_made = bool(made)
-    if len(made) > 1:
+    def withdraw(directory: str) -> None:
+        written.withdraw("cgroup", directory)
+
+    launched.cgroup_fd, launched.cgroup_made = files.claim(path, record, withdraw)
+    if len(made) > 1 and launched.cgroup_made:
         _hand_down(launched, path)
 
 
@@ -189,7 +174,8 @@ def _net_device(launched: Launched, name: str, new_name: str, path: str) -> None
 
 
 def _start_socket(launched: Launched, path: str) -> None:
-    listener = native.listen(path)
+    # By the directory's descriptor: the state root may belong to another user, who can exchange what its names mean.
+    listener = native.listen(f"/proc/self/fd/{launched.lock}/{START_SOCKET}")
     steps = launched.plan.init
     for number, step in enumerate(steps):
         if step.kind == "await_start":
@@ -316,7 +302,9 @@ def _open_cgroup(launched: Launched, cgroup: str) -> int:
     try:
         if cgroup.startswith("/proc/"):
             cgroup = launched.facts.cgroup_mount + own_cgroup(read_file(cgroup))
-        return state.open_directory(cgroup)
+        from .cgroup import files
+
+        return files.open_directory(cgroup)
     except OSError as error:
         raise PyruncError(f"can't open cgroup {cgroup}", errno=error.errno or 0) from error
 
@@ -489,8 +477,9 @@ def _host_mounts(launched: Launched, rootfs: str) -> None:
 
 
 def _write_pid_file(launched: Launched, path: str) -> None:
-    launched.written.record("pid_file", path=path)
-    state.replace(path, str(launched.pid), 0o666)
+    content = str(launched.pid)
+    launched.written.record("pid_file", path=path, content=content, draft=state.draft_of(path))
+    state.replace(path, content, 0o666)
 
 
 HANDLERS: dict[str, Callable[..., None]] = {

@@ -62,9 +62,13 @@ def of_launch(plan: LaunchPlan, profile: dict[str, Any], pid: int = 0) -> Scene:
 def of_created(directory: str, record: Record) -> Scene | None:
     """The scene of a `start`, by what is kept of the configuration and by the bundle's; None where that is gone."""
     from . import execconfig, spec
+    from .statedir import open_directory
 
+    place = open_directory(directory)
+    if place is None:
+        return None
     try:
-        kept = execconfig.load(directory)
+        kept = execconfig.load(place)
         config = spec.parse(record.bundle)
         inside = of_config(record.bundle, record.rootfs, config.get("mounts") or ())
         process = kept["process"]
@@ -75,6 +79,8 @@ def of_created(directory: str, record: Record) -> Scene | None:
         return Scene(inside, process["args"][0], path, process["cwd"], kept["linux"].get("seccomp") or {})
     except Exception:  # whatever has become of the bundle, the failure itself is to be told
         return None
+    finally:
+        place.close()
 
 
 def found_out(step: Step, error: int, scene: Scene) -> Trouble | None:

@@ -1,7 +1,8 @@
-"""The state directory `ROOT/ID`: what is known of a container, its lock, and the status that the kernel tells.
+"""What is known of a container: its record, which is state.json, and the status that the kernel tells.
 
-The directory's existence claims the id and its flock is the container's lock. state.json is there once the container
-is created; a directory without one belongs to a `create` that is at work or has died.
+state.json is there once the container is created; a state directory without one belongs to a `create` that is at work
+or has died. It carries the version of its format. Another minor version is read: what it adds is ignored, what it
+lacks has its default.
 """
 
 from __future__ import annotations
@@ -13,24 +14,30 @@ from .. import jsonio, native
 from ..report import PyruncError
 from ..settings import SPEC_VERSION
 from . import process
-from .sysfiles import read_fd, read_file
+from .statedir import START_SOCKET, STATE_FILE, DamagedError, StateDir
+from .sysfiles import read_fd
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-STATE_FILE = "state.json"
-START_SOCKET = "start.sock"
 INIT_NAME = "pyrunc:[init]"
-# What in the state root is no container begins with this sign, which no id has.
-PRIVATE = ":"
+# The format of state.json, of the ledger and of exec.json. A new minor version only adds members. Files without a
+# version are of 1.0.
+FORMAT = "1.1"
+_FIRST_FORMAT = "1.0"
 
 # The signs that an id may have besides letters and digits, as letters.
 _ID_SIGNS = {ord(sign): "x" for sign in "_+-."}
+_LARGEST_PID = 1 << 31
+_LARGEST_NUMBER = 1 << 64
+_OPEN_FILE = posix.O_RDONLY | posix.O_NONBLOCK | posix.O_NOFOLLOW | posix.O_CLOEXEC
+# A cgroup that is not there, or goes while a file of it is read (ENODEV).
+_NO_CGROUP = (errno.ENOENT, errno.ENODEV, errno.ENOTDIR)
 
 
 class Record:
-    """What state.json holds, and by these names.
+    """What state.json holds, and by these names, beside `version`.
 
     ociVersion, id, bundle, annotations: as the specification's state has them (runtime.md, State).
     rootfs: absolute path of the root file system. created: RFC 3339 in UTC with nanoseconds.
@@ -69,8 +76,8 @@ class Record:
             setattr(self, name, values[name])
 
     def values(self) -> dict[str, Any]:
-        """The fields by name, as state.json holds them."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        """The fields by name, as state.json holds them, and the version of their format."""
+        return {"version": FORMAT, **{name: getattr(self, name) for name in self.__slots__}}
 
     def hook_state(self, status: str) -> str:
         """The state as hooks read it on stdin: JSON with the specification's fields (runtime.md, State)."""
@@ -133,9 +140,16 @@ def check_id(id: str) -> str:
     """
     if not id:
         raise PyruncError("container id cannot be empty")
-    if not id.isascii() or not id.translate(_ID_SIGNS).isalnum() or id in (".", "..") or len(id) > 255:
+    if not is_id(id):
         raise PyruncError("invalid container ID format", hint="letters, digits, _, +, - and ., at most 255 of them")
     return id
+
+
+def is_id(name: str) -> bool:
+    """Whether a name can be a container's id."""
+    return (
+        name.isascii() and name.translate(_ID_SIGNS).isalnum() and name not in (".", "..") and len(name) <= 255
+    )
 
 
 def directory(root: str, id: str) -> str:
@@ -155,15 +169,136 @@ def now() -> str:
     )
 
 
-def load(path: str) -> Record | None:
-    """The record of the state directory at `path`; None where there is no state.json. Raises PyruncError where it
-    can't be read or understood."""
+def judged(values: Any, id: str) -> Record:
+    """The record in what state.json, or the ledger's first entry, of the container `id` holds.
+
+    Members of a newer minor version are ignored, those that an older one lacks have their defaults.
+    Raises ValueError that says what is wrong.
+    """
+    if type(values) is not dict:
+        raise ValueError("it is not an object")
+    check_format(values)
+    fields = {**_defaults(), **values}
+    for name, is_right, what in _FIELDS:
+        if name not in fields:
+            raise ValueError(f"{name} is missing")
+        if not is_right(fields[name]):
+            raise ValueError(f"{name} is not {what}")
+    if fields["id"] != id:
+        raise ValueError(f"it is the state of {fields['id']!r}")
+    return Record(fields)
+
+
+def check_format(values: dict[str, Any]) -> None:
+    """Raise ValueError for a version of the format that this version of pyrunc can't read."""
+    version = values.get("version", _FIRST_FORMAT)
+    major = version.partition(".")[0] if type(version) is str else ""
+    if major != FORMAT.partition(".")[0]:
+        raise ValueError(f"its format is {version}, and this version of pyrunc reads {FORMAT}")
+
+
+def _defaults() -> dict[str, Any]:
+    return {
+        "annotations": {}, "cgroup": "", "created": "", "hooks": {}, "ociVersion": SPEC_VERSION, "owner": 0,
+        "ownPids": False, "rootfs": "", "startSteps": [], "systemd": {},
+    }  # fmt: skip
+
+
+def is_text(value: Any) -> bool:
+    """Whether a value is text that can be handed to the kernel."""
+    return type(value) is str and "\0" not in value
+
+
+def is_path(value: Any) -> bool:
+    """Whether a value is an absolute path."""
+    return is_text(value) and value[:1] == "/"
+
+
+def is_pid(value: Any) -> bool:
+    """Whether a value is a process id, or 0."""
+    return type(value) is int and 0 <= value < _LARGEST_PID
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a number of at most 64 bits."""
+    return type(value) is int and 0 <= value < _LARGEST_NUMBER
+
+
+def is_bool(value: Any) -> bool:
+    """Whether a value is true or false."""
+    return type(value) is bool
+
+
+def _is_place(value: Any) -> bool:
+    return value == "" or is_path(value)
+
+
+def _are_annotations(value: Any) -> bool:
+    return type(value) is dict and all([type(text) is str for text in value.values()])
+
+
+def _are_hooks(value: Any) -> bool:
+    return type(value) is dict and all(
+        [type(hooks) is list and all([_is_hook(hook) for hook in hooks]) for hooks in value.values()]
+    )
+
+
+def _is_hook(value: Any) -> bool:
+    if type(value) is not dict or not is_path(value.get("path")):
+        return False
+    lists = [value[name] for name in ("args", "env") if name in value]
+    timeout = value.get("timeout", 0)
+    return all([type(texts) is list and all([is_text(text) for text in texts]) for texts in lists]) and is_number(
+        timeout
+    )
+
+
+def _are_steps(value: Any) -> bool:
+    return type(value) is list and all(
+        [
+            type(step) is list
+            and [type(part) for part in step] == [int, str, list, str]
+            for step in value
+        ]
+    )
+
+
+def _is_unit(value: Any) -> bool:
+    return value == {} or (type(value) is dict and is_text(value.get("unit")) and type(value.get("user")) is bool)
+
+
+# What each member of state.json has to be.
+_FIELDS = (
+    ("id", is_text, "text"),
+    ("pid", is_pid, "a process id"),
+    ("startTime", is_number, "a number"),
+    ("bundle", is_path, "an absolute path"),
+    ("rootfs", _is_place, "an absolute path"),
+    ("cgroup", _is_place, "an absolute path"),
+    ("created", is_text, "text"),
+    ("ociVersion", is_text, "text"),
+    ("owner", is_number, "a number"),
+    ("ownPids", is_bool, "true or false"),
+    ("annotations", _are_annotations, "an object of texts"),
+    ("hooks", _are_hooks, "lists of hooks"),
+    ("startSteps", _are_steps, "a list of steps"),
+    ("systemd", _is_unit, "a unit of systemd"),
+)
+
+
+def load(place: StateDir) -> Record | None:
+    """The record in a state directory; None where there is no state.json.
+
+    Raises DamagedError where it can't be read or understood.
+    """
     try:
-        return Record(jsonio.loads(read_file(path + "/" + STATE_FILE)))
-    except (FileNotFoundError, NotADirectoryError):
+        return judged(jsonio.loads(place.read(STATE_FILE)), place.id)
+    except FileNotFoundError:
         return None
-    except (KeyError, ValueError) as error:
-        raise PyruncError(f"the container's state in {path}/{STATE_FILE} is damaged: {error}") from error
+    except DamagedError as error:
+        raise DamagedError(f"the container's state is damaged: {error.message}") from error
+    except ValueError as error:
+        raise DamagedError(f"the container's state in {place.path}/{STATE_FILE} is damaged: {error}") from error
 
 
 def draft(dirfd: int, record: Record) -> str:
@@ -190,10 +325,15 @@ def replace(path: str, text: str, mode: int, dir_fd: int | None = None) -> None:
         raise
 
 
+def draft_of(path: str) -> str:
+    """The path at which this process writes a file that is to be at `path`."""
+    folder, slash, name = path.rpartition("/")
+    return f"{folder}{slash}.{name}.{posix.getpid()}"
+
+
 def _draft(path: str, text: str, mode: int, dir_fd: int | None) -> str:
     """Write a new file beside `path`; gives its path. Raises OSError, the file removed."""
-    folder, slash, name = path.rpartition("/")
-    made = f"{folder}{slash}.{name}.{posix.getpid()}"
+    made = draft_of(path)
     fd = posix.open(made, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, mode, dir_fd=dir_fd)
     try:
         data = memoryview(text.encode("utf-8", "surrogateescape"))
@@ -241,10 +381,21 @@ def _is_held(socket: str) -> bool:
 
 
 def _frozen(cgroup: str) -> bool:
+    """Whether the cgroup is frozen; one that goes while it is looked at is not."""
     try:
-        return "frozen 1" in read_file(cgroup + "/cgroup.events")
-    except FileNotFoundError:
-        return False
+        fd = posix.open(cgroup + "/cgroup.events", _OPEN_FILE)
+    except OSError as error:
+        if error.errno in _NO_CGROUP:
+            return False
+        raise
+    try:
+        return "frozen 1" in read_fd(fd)
+    except OSError as error:
+        if error.errno in _NO_CGROUP:
+            return False
+        raise
+    finally:
+        posix.close(fd)
 
 
 def exists(path: str) -> bool:
@@ -256,34 +407,6 @@ def exists(path: str) -> bool:
     return True
 
 
-def open_directory(path: str) -> int:
-    """A descriptor of a directory. Raises OSError."""
-    return posix.open(path, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
-
-
-def lock(path: str, wait: bool = True) -> int:
-    """Lock the state directory at `path`; the lock goes with the descriptor that is returned.
-
-    Raises FileNotFoundError where it is not there (any more), BlockingIOError where it is locked and `wait` is false.
-    """
-    fd = open_directory(path)
-    relock(fd, path, wait)
-    return fd
-
-
-def relock(fd: int, path: str, wait: bool = True) -> None:
-    """Lock a state directory that is open. Raises as `lock`, the descriptor closed."""
-    try:
-        native.flock(fd, True, wait)
-        # Whoever had the lock before may have removed the directory, and another may have been made in its place.
-        there, here = posix.stat(path), posix.fstat(fd)
-        if there.st_ino != here.st_ino or there.st_dev != here.st_dev:
-            raise FileNotFoundError(2, "the state directory was replaced", path)
-    except BaseException:
-        posix.close(fd)
-        raise
-
-
 def make_root(root: str) -> None:
     """Make the directory of the state directories, and those above it, where missing. Raises OSError."""
     try:
@@ -293,37 +416,3 @@ def make_root(root: str) -> None:
     except FileNotFoundError:
         make_root(root.rpartition("/")[0] or "/")
         posix.mkdir(root, 0o700)
-
-
-def owner_name(uid: int) -> str:
-    """The user's name in /etc/passwd; "#UID" where it has none, as runc prints it."""
-    try:
-        fd = posix.open("/etc/passwd", posix.O_RDONLY | posix.O_CLOEXEC)
-    except FileNotFoundError:
-        return f"#{uid}"
-    try:
-        lines = read_fd(fd).split("\n")
-    finally:
-        posix.close(fd)
-    for line in lines:
-        fields = line.split(":")
-        if len(fields) > 2 and fields[2] == str(uid):
-            return fields[0]
-    return f"#{uid}"
-
-
-def remove(path: str) -> None:
-    """Remove a state directory; one that is not there is no error. The ledger goes last but the directory."""
-    try:
-        names = posix.listdir(path)
-    except FileNotFoundError:
-        return
-    for name in sorted(names, reverse=True):
-        try:
-            posix.unlink(path + "/" + name)
-        except FileNotFoundError:
-            continue
-    try:
-        posix.rmdir(path)
-    except FileNotFoundError:
-        return

@@ -233,7 +233,7 @@ def test_failure_of_a_hook_in_a_namespace_that_was_joined(
 def test_killed_create(
     runtime: Runtime, networked: Bundle, device: Device, namespace: str, as_before: Callable[[], None], joined: bool
 ) -> None:
-    """A namespace that lasts gives the device back when the next command sweeps up; a new one dies with the init, and
+    """A namespace that lasts gives the device back by gc; a new one dies with the init, and
     the kernel destroys the virtual device in it."""
     if joined:
         networked.namespace("network", f"/run/netns/{namespace}")
@@ -246,7 +246,9 @@ def test_killed_create(
     process.send_signal(signal.SIGKILL)
     process.wait()
     os.killpg(process.pid, signal.SIGKILL)
-    assert runtime("list").code == 0
+    result = runtime("gc")
+    assert result.code == 0, result
+    assert (f"undone: network device {device.name}" in result.out) == joined
     if joined:
         as_before()
     else:

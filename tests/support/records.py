@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from pyrunc.libcontainer import process, state
+from pyrunc.libcontainer.statedir import StateDir, open_directory
 
 
 def spec(**more: Any) -> dict[str, Any]:
@@ -24,3 +26,18 @@ def record_of(pid: int) -> state.Record:
     found = process.stat(pid)
     assert found is not None
     return record(pid, found.start_time)
+
+
+def opened(path: str | Path) -> StateDir:
+    """The open state directory at a path."""
+    place = open_directory(str(path))
+    assert place is not None
+    return place
+
+
+def saved(path: Path, made: state.Record) -> Path:
+    """Write a container's state.json; gives its path."""
+    place = opened(path)
+    state.save(place.fd, made)
+    place.close()
+    return path / "state.json"

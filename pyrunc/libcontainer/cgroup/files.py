@@ -10,8 +10,9 @@ import errno
 import posix
 import time
 
+from ... import native
 from ...report import PyruncError, errno_text
-from ..sysfiles import read_file, write_file
+from ..sysfiles import read_fd, read_file, write_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +27,11 @@ _LONGEST_WAIT_SECONDS = 0.02
 
 # Others may remove an empty cgroup above ours between our looking and our mkdir.
 _CREATE_ATTEMPTS = 10
+
+# How many processes are signalled at a time: each takes a descriptor, of which there may be few.
+_AT_ONCE = 32
+_SIGKILL = 9
+_OPEN = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC
 
 # A cgroup that another process removes meanwhile: ENOENT when opened, ENODEV when read.
 _GONE = (errno.ENOENT, errno.ENODEV)
@@ -63,22 +69,76 @@ def clean(path: str) -> str:
     return "/" + "/".join(parts)
 
 
+def open_directory(path: str) -> int:
+    """A descriptor of a cgroup's directory. Raises OSError."""
+    return posix.open(path, _OPEN)
+
+
 def create(path: str, record: Callable[[str], None]) -> None:
     """Make the cgroup at `path` and what is missing above it, mode 0755.
 
     record(directory): called before each mkdir, from the top down, with the directory that is about to be made.
     Raises PyruncError, `container's cgroup is not empty` where it has processes already, and where it is frozen.
     """
+    posix.close(claim(path, record, record)[0])
+
+
+def claim(path: str, record: Callable[[str], None], withdraw: Callable[[str], None]) -> tuple[int, bool]:
+    """Make a cgroup as `create` does, for one container: nobody else can claim it before it has processes.
+
+    withdraw(path): called where the cgroup that was about to be made is another's after all.
+    Gives a descriptor of its directory, whose lock is the claim, and whether this call has made it.
+    Raises PyruncError, also where another command has claimed it.
+    """
+    made = _make(path, record, withdraw)
+    fd = -1
+    try:
+        fd = open_directory(path)
+        native.flock(fd, True, False)
+        # A cgroup of ours can have been found empty, claimed and populated by another before we had the lock.
+        if not made or _has_processes(fd):
+            _refuse_in_use(path)
+        return fd, made
+    except BlockingIOError:
+        refusal = PyruncError(
+            "container's cgroup is not empty: another container is being created in it",
+            step="cgroup_create",
+            pointer="/linux/cgroupsPath",
+            hint=f"{path} is in use",
+        )
+    except OSError as error:
+        refusal = PyruncError(f"opening cgroup {path}", step="cgroup_create", errno=error.errno or 0)
+    except PyruncError as error:
+        refusal = error
+    if fd >= 0:
+        posix.close(fd)
+    if made:
+        withdraw(path)
+    raise refusal
+
+
+def _has_processes(fd: int) -> bool:
+    try:
+        return bool(_read_at(fd, "cgroup.procs").strip())
+    except OSError as error:
+        if error.errno != errno.EOPNOTSUPP:  # below a threaded cgroup, into which the clone will fail
+            raise
+        return False
+
+
+def _make(path: str, record: Callable[[str], None], withdraw: Callable[[str], None]) -> bool:
+    """Make the cgroup at `path` and what is missing above it; False where another has made it."""
     missing = _missing(path)
     if not missing:
-        _refuse_in_use(path)
-        return
+        return False
     for attempt in range(_CREATE_ATTEMPTS):
         try:
             for directory in missing:
                 record(directory)
-                _mkdir(directory)
-            return
+                made = _mkdir(directory)
+            if not made:
+                withdraw(path)
+            return made
         except OSError as error:
             if error.errno == errno.ENOENT and attempt + 1 < _CREATE_ATTEMPTS:
                 missing = _missing(path)
@@ -89,6 +149,7 @@ def create(path: str, record: Callable[[str], None]) -> None:
                 errno=error.errno or 0,
                 hint="the runtime may not write to the cgroup above it" if error.errno == errno.EACCES else "",
             ) from error
+    return False
 
 
 def _missing(path: str) -> list[str]:
@@ -111,12 +172,13 @@ def _exists(path: str) -> bool:
     return True
 
 
-def _mkdir(path: str) -> None:
-    """mkdir, where it is no failure that another runtime has just made the same directory."""
+def _mkdir(path: str) -> bool:
+    """mkdir; False where another runtime has just made the same directory."""
     try:
         posix.mkdir(path, 0o755)
     except FileExistsError:
-        pass
+        return False
+    return True
 
 
 def _refuse_in_use(path: str) -> None:
@@ -155,15 +217,21 @@ def procs(path: str) -> list[int]:
     Processes outside of that namespace are left out; a cgroup that does not exist has none. Raises PyruncError.
     """
     pids: list[int] = []
-    for directory in _tree(path):
+
+    def look(fd: int) -> None:
         try:
-            text = _read_or_gone(directory + "/cgroup.procs")
-        except PyruncError as error:
+            text = _read_at(fd, "cgroup.procs")
+        except OSError as error:
             if error.errno != errno.EOPNOTSUPP:
                 raise
             # a threaded cgroup lists its processes only in the domain cgroup above, which may be outside of `path`
-            text = _read_or_gone(directory + "/cgroup.threads")
+            text = _read_at(fd, "cgroup.threads")
         pids.extend([int(line) for line in text.split() if line != "0"])
+
+    try:
+        _walk(path, look)
+    except OSError as error:
+        raise PyruncError(f"reading the processes of cgroup {path}", errno=error.errno or 0) from error
     return pids
 
 
@@ -172,7 +240,69 @@ def kill(path: str) -> None:
 
     Nothing happens where the cgroup does not exist. Raises PyruncError.
     """
-    _write_or_gone(path + "/cgroup.kill", "1")
+    try:
+        _write_or_gone(path + "/cgroup.kill", "1")
+    except PyruncError as error:
+        if error.errno != errno.EOPNOTSUPP:
+            raise
+        _kill_threaded(path)
+
+
+def _kill_threaded(path: str) -> None:
+    """The same for a cgroup that its container has made a threaded one, which has no cgroup.kill (cgroup-v2.rst,
+    "Threads")."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while procs(path) and time.monotonic() < deadline:
+        signal_all(path, _SIGKILL)
+        time.sleep(_LONGEST_WAIT_SECONDS)
+
+
+def signal_all(path: str, number: int) -> None:
+    """Send a signal to every process that is in the cgroup or below it. Raises PyruncError."""
+    pids = procs(path)
+    for at in range(0, len(pids), _AT_ONCE):
+        _signal_some(path, pids[at : at + _AT_ONCE], number)
+
+
+def _signal_some(path: str, pids: list[int], number: int) -> None:
+    import _signal  # here, as in all that state and list need: it looks at the handlers of all signals
+
+    pidfds = {}
+    try:
+        for pid in pids:
+            try:
+                pidfds[pid] = _open_process(pid)
+            except ProcessLookupError:
+                continue
+        # A pid that is in the cgroup still, now that its descriptor is open, is one of the container's.
+        there = set(procs(path))
+        for pid, pidfd in pidfds.items():
+            try:
+                if pid in there:
+                    _signal.pidfd_send_signal(pidfd, number)
+            except ProcessLookupError:
+                continue
+            except OSError as error:
+                raise PyruncError(f"unable to signal process {pid}", errno=error.errno or 0) from error
+    finally:
+        for pidfd in pidfds.values():
+            posix.close(pidfd)
+
+
+def _open_process(pid: int) -> int:
+    """A pidfd of a process, or of that which a thread belongs to. Raises OSError, ProcessLookupError where it is
+    gone."""
+    try:
+        return posix.pidfd_open(pid)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOENT):
+            raise
+    try:
+        status = read_file(f"/proc/{pid}/status")
+    except FileNotFoundError:
+        raise ProcessLookupError(errno.ESRCH, "the thread is gone") from None
+    group = next((line.split()[1] for line in status.split("\n") if line.startswith("Tgid:")), "0")
+    return posix.pidfd_open(int(group))
 
 
 def freeze(path: str) -> None:
@@ -241,22 +371,110 @@ def remove_if_unused(path: str) -> None:
 
 def _remove_children(path: str) -> None:
     """Remove what can be removed below `path`, the deepest first; the caller tries again what is still busy."""
-    directories = _tree(path)
-    for directory in reversed(directories[1:]):
-        remove_if_unused(directory)
 
-
-def _tree(path: str) -> list[str]:
-    """`path` and all cgroups below it, each before its children. Without recursion: a container may nest deeply."""
-    found = [path]
-    for directory in found:
+    def is_busy(fd: int, name: str) -> bool:
         try:
-            with posix.scandir(directory) as entries:
-                found.extend([entry.path for entry in entries if entry.is_dir(follow_symlinks=False)])
+            posix.rmdir(name, dir_fd=fd)
         except OSError as error:
-            if error.errno not in _GONE:
-                raise PyruncError(f"listing cgroup {directory}", errno=error.errno or 0) from error
-    return found
+            if error.errno not in (errno.ENOENT, errno.EBUSY):
+                raise
+            return error.errno == errno.EBUSY
+        return False
+
+    try:
+        _walk(path, lambda fd: None, is_busy, is_busy)
+    except OSError as error:
+        raise PyruncError(f"removing the cgroups below {path}", errno=error.errno or 0) from error
+
+
+def _walk(
+    path: str,
+    look: Callable[[int], None],
+    enter: Callable[[int, str], bool] | None = None,
+    leave: Callable[[int, str], bool] | None = None,
+) -> None:
+    """Go through a cgroup and all below it, each before its children.
+
+    One directory is open at a time, and each is reached from the one above or below it: a container that may write to
+    its cgroups can nest them deeper than a path can be long, or than descriptors go.
+
+    look(fd): called in each cgroup. enter(fd, name): called before the child `name` of the cgroup is gone into; where
+    it gives False, it is left out. leave(fd, name): called when the child has been gone through.
+    Raises OSError. What goes meanwhile is left out.
+    """
+    fd = _open_or_gone(path)
+    if fd < 0:
+        return
+    names: list[str] = []  # how the open one was reached
+    try:
+        _ignore_gone(look, fd)
+        to_do = [_children(fd)]  # the children that are left at each level
+        while True:
+            if to_do[-1]:
+                name = to_do[-1].pop()
+                if enter is not None and not enter(fd, name):
+                    continue
+                child = _open_or_gone(name, fd)
+                if child < 0:
+                    continue
+                posix.close(fd)
+                fd = child
+                names.append(name)
+                _ignore_gone(look, fd)
+                to_do.append(_children(fd))
+            elif names:
+                to_do.pop()
+                above = posix.open("..", _OPEN, dir_fd=fd)
+                posix.close(fd)
+                fd = above
+                name = names.pop()
+                if leave is not None:
+                    leave(fd, name)
+            else:
+                return
+    finally:
+        posix.close(fd)
+
+
+def _open_or_gone(path: str, directory: int | None = None) -> int:
+    """A descriptor of a cgroup's directory, -1 where it is gone. Raises OSError."""
+    try:
+        return posix.open(path, _OPEN | posix.O_NOFOLLOW, dir_fd=directory)
+    except OSError as error:
+        if error.errno not in _GONE:
+            raise
+        return -1
+
+
+def _ignore_gone(look: Callable[[int], None], fd: int) -> None:
+    try:
+        look(fd)
+    except OSError as error:
+        if error.errno not in _GONE:
+            raise
+
+
+def _children(fd: int) -> list[str]:
+    """The names of the cgroups in an open one; none where it is gone. Raises OSError."""
+    try:
+        with posix.scandir(fd) as entries:
+            return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except OSError as error:
+        if error.errno not in _GONE:
+            raise
+        return []
+
+
+def _read_at(fd: int, name: str) -> str:
+    """The content of a control file of an open cgroup, "" where that has none. Raises OSError."""
+    try:
+        file = posix.open(name, posix.O_RDONLY | posix.O_CLOEXEC, dir_fd=fd)
+    except FileNotFoundError:
+        return ""
+    try:
+        return read_fd(file)
+    finally:
+        posix.close(file)
 
 
 def _wait_for(path: str, event: str, value: bool) -> None:

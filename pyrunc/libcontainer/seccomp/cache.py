@@ -2,7 +2,8 @@
 
 They lie in a directory of the state root that only its owner may read or write. A file is named by a hash of what its
 filter was made from, and says all of that itself, so that a chance of the hash costs time and nothing else: the lines
-are FORMAT, the file of libseccomp, what tells that file from a later one, the key, and the filter as hexadecimal.
+are FORMAT, the file of libseccomp, what tells that file from a later one, the key, the filter as hexadecimal, and a
+checksum of all that. A file that is damaged is as good as none, and is written again.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import posix
 
 from ... import log
 from ..._generated.build import COMMIT, VERSION
-from .. import state
+from .. import state, statedir
 from ..sysfiles import read_fd
 
 TYPE_CHECKING = False
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-FORMAT = "pyrunc-seccomp-1"
-DIRECTORY = state.PRIVATE + "seccomp"
+FORMAT = "pyrunc-seccomp-2"
+DIRECTORY = statedir.PRIVATE + "seccomp"
 # A host has a profile or two for all of its containers; more files than this are not worth their memory on /run.
 MOST_FILES = 64
 
@@ -50,16 +51,17 @@ def lookup(root: str, profile: Mapping[str, Any], kernel: tuple[int, int]) -> by
     """
     wanted = key(profile, kernel)
     try:
-        text = _read(root, _name(wanted))
+        text = _read(root, _hash(wanted))
     except FileNotFoundError:
         return None
     except OSError as error:
         log.warning(f"the cache of seccomp filters in {root}/{DIRECTORY} is not used: {error.strerror}")
         return None
-    lines = text.split("\n")
-    if len(lines) != 6 or lines[0] != FORMAT or lines[3] != wanted or lines[2] != identity(lines[1]):
+    content, _, checksum = text.rstrip("\n").rpartition("\n")
+    lines = content.split("\n")
+    if len(lines) != 5 or lines[0] != FORMAT or lines[3] != wanted or _hash(content) != checksum:
         return None
-    return bytes.fromhex(lines[4])
+    return bytes.fromhex(lines[4]) if lines[2] == identity(lines[1]) else None
 
 
 def store(root: str, profile: Mapping[str, Any], kernel: tuple[int, int], program: bytes, library: str) -> None:
@@ -67,8 +69,9 @@ def store(root: str, profile: Mapping[str, Any], kernel: tuple[int, int], progra
 
     library: the file that libseccomp was loaded from. What fails is logged: a start does without a cache.
     """
-    content = key(profile, kernel)
-    text = "\n".join([FORMAT, library, identity(library), content, program.hex(), ""])
+    name = _hash(key(profile, kernel))
+    content = "\n".join([FORMAT, library, identity(library), key(profile, kernel), program.hex()])
+    text = f"{content}\n{_hash(content)}\n"
     try:
         state.make_root(root)
         try:
@@ -78,7 +81,7 @@ def store(root: str, profile: Mapping[str, Any], kernel: tuple[int, int], progra
         directory = _open(root)
         try:
             _make_room(directory)
-            state.replace(_name(content), text, 0o600, dir_fd=directory)
+            state.replace(name, text, 0o600, dir_fd=directory)
         finally:
             posix.close(directory)
     except OSError as error:
@@ -94,9 +97,9 @@ def identity(path: str) -> str:
     return f"{found.st_dev}:{found.st_ino}:{found.st_size}:{found.st_mtime_ns}"
 
 
-def _name(content: str) -> str:
-    """A file's name: the text as a number, modulo a prime."""
-    return f"{int.from_bytes(content.encode(), 'little') % _HASH_PRIME:016x}"
+def _hash(content: str) -> str:
+    """A file's name, and the checksum in it: the text as a number, modulo a prime."""
+    return f"{int.from_bytes(content.encode('utf-8', 'surrogateescape'), 'little') % _HASH_PRIME:016x}"
 
 
 def _open(root: str) -> int:
@@ -123,7 +126,8 @@ def _read(root: str, name: str) -> str:
 def _checked(fd: int, kind: int = 0) -> int:
     """The descriptor, where its file is of this type, ours, and nobody else's to read or write. Raises UnsafeError."""
     found = posix.fstat(fd)
-    if found.st_uid != posix.geteuid() or found.st_mode & _OTHERS or (kind and found.st_mode & _TYPE != kind):
+    wrong = bool(kind) and (found.st_mode & _TYPE != kind or found.st_nlink != 1)
+    if found.st_uid != posix.geteuid() or found.st_mode & _OTHERS or wrong:
         posix.close(fd)
         raise UnsafeError(0, "others may have written to it")
     return fd

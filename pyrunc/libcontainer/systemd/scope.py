@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ...report import PyruncError, pointer
-from .. import state
+from ..cgroup import files
 from ..host import own_cgroup
 from ..sysfiles import read_file
 from .manager import Manager, StartFailed
@@ -45,7 +45,7 @@ def start(launched: Launched, unit: str, path: str, user: bool, properties: Sequ
             f"systemd has put the container into the cgroup {inside}, and not into {path}",
             hint="an annotation for Slice? The slice is named by linux.cgroupsPath",
         )
-    launched.cgroup_fd = state.open_directory(path)
+    launched.cgroup_fd = files.open_directory(path)
 
 
 def attach(pid: int, unit: str, subcgroup: str) -> None:
@@ -56,8 +56,6 @@ def attach(pid: int, unit: str, subcgroup: str) -> None:
 
 def undo(entry: Entry) -> None:
     """Stop the unit of a ledger's entry with all that is in it, and see that its cgroup goes. Raises PyruncError."""
-    from ..cgroup import files
-
     files.kill(entry["path"])
     with Manager(entry["user"]) as manager:
         manager.stop(entry["unit"])

@@ -10,8 +10,8 @@ import posix
 
 from ... import log
 from ...report import PyruncError
-from .. import container, execconfig, resctrl, spec, state
-from ..cgroup import controllers, devices, limits, readback, resources
+from .. import execconfig, lookup, resctrl, spec, state
+from ..cgroup import controllers, devices, files, limits, readback, resources
 from ..launch import with_interrupts as install_interrupt_handlers
 from ..sysfiles import read_file
 from . import journal
@@ -33,18 +33,18 @@ class Target:
     Raises PyruncError where there is none.
     """
 
-    __slots__ = ("_lock", "path", "record")
+    __slots__ = ("_place", "path", "record")
 
     def __init__(self, root: str, id: str) -> None:
         self.path = state.directory(root, id)
-        self._lock, self.record = container.locked(self.path)
+        self._place, self.record = lookup.locked(self.path)
         if self.record.systemd:
             # The launcher hands the command over here, before it has read anything from stdin.
             from .. import systemd  # noqa: F401
 
     def close(self) -> None:
         """Unlock it."""
-        posix.close(self._lock)
+        self._place.close()
 
     def change(self, changes: dict[str, Any], schemata: Sequence[str], *, by_options: bool) -> None:
         """Change the limits, all or none.
@@ -59,15 +59,15 @@ class Target:
             spec.validate_resources(changes)
             if state.status(self.path, self.record) == "stopped":
                 raise PyruncError("container not running")
-            if journal.recover(self._lock, self.record.cgroup):
+            if journal.recover(self._place.fd, self.record.cgroup):
                 log.warning("an update that was killed has been undone")
-            kept = execconfig.load(self.path)
+            kept = execconfig.load(self._place)
             old = kept["linux"].get("resources") or {}
             wanted = without_unset(changes)
             merged = merge(old, wanted)
             if wanted and not self.record.cgroup:
                 raise PyruncError("can't limit a container without a cgroup", hint="it was created without one")
-            _apply(self, self._lock, kept, merged, wanted, gather(), schemata)
+            _apply(self, self._place.fd, kept, merged, wanted, gather(), schemata)
         except PyruncError as error:
             if by_options:
                 error.pointer = ""
@@ -115,7 +115,7 @@ def _apply(
         writes, properties = unit.limit_properties(writes, record.systemd)
         found.unit, found.user = record.systemd["unit"], record.systemd["user"]
         found.properties = unit.previous(found.unit, found.user, properties)
-    cgroup_fd = state.open_directory(record.cgroup) if record.cgroup else -1
+    cgroup_fd = files.open_directory(record.cgroup) if record.cgroup else -1
     try:
         if writes:
             needed = {write.controller: write.pointer for write in reversed(writes) if write.controller}

@@ -11,14 +11,14 @@ import posix
 from ... import jsonio
 from ...report import PyruncError, from_os_error
 from .. import execconfig, state
-from ..cgroup import devices, limits
+from ..cgroup import devices, files, limits
+from ..statedir import UPDATE_FILE as FILE
 from ..sysfiles import read_fd, write_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-FILE = "update"
 _VERSION = 1
 
 
@@ -81,7 +81,7 @@ class Journal:
     def _undo_cgroup(self, cgroup: str) -> list[PyruncError]:
         """Write the control files in reverse, and replace the device rules; gives what failed."""
         try:
-            fd = state.open_directory(cgroup)
+            fd = files.open_directory(cgroup)
         except FileNotFoundError:
             return []  # the container has ended
         # By file: one that is written more than once may refuse all writes but the last.

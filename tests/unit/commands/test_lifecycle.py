@@ -13,7 +13,7 @@ import pytest
 from pyrunc import commands
 from pyrunc._generated.argv import COMMANDS
 from pyrunc.commands import lifecycle
-from pyrunc.libcontainer import container
+from pyrunc.libcontainer import container, deletion
 from pyrunc.report import PyruncError
 from pyrunc.settings import Settings
 
@@ -123,7 +123,7 @@ def test_delete_tries_every_id(monkeypatch: pytest.MonkeyPatch, capfd: pytest.Ca
         if id == "worse":
             raise PermissionError(errno.EPERM, "x", "/f")
 
-    monkeypatch.setattr(container, "delete", delete)
+    monkeypatch.setattr(deletion, "delete", delete)
     with pytest.raises(PyruncError, match="/f: operation not permitted"):
         lifecycle.delete(settings(), ids=("bad", "good", "worse", "last"), force=True)
     assert seen == [("/r", id, True) for id in ("bad", "good", "worse", "last")]

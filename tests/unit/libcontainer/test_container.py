@@ -15,37 +15,12 @@ from typing import Any
 import pytest
 
 from pyrunc import log
-from pyrunc.libcontainer import container, ledger, process, state, wire
+from pyrunc.libcontainer import container, deletion, ledger, state, statedir, wire
 from pyrunc.libcontainer.options import LaunchOptions
 from pyrunc.report import PyruncError
+from tests.support.boxes import Box
 from tests.support.launches import message
-from tests.support.records import record, record_of
-
-
-class Box:
-    """A container in the state directory ROOT/box whose process is `sleep` under another command name."""
-
-    def __init__(self, root: Path, name: str = "sleep") -> None:
-        self.root = str(root)
-        self.path = root / "box"
-        self.path.mkdir()
-        program = self.path / name
-        program.symlink_to("/bin/sleep")
-        self.process = subprocess.Popen(["sleep", "60"], executable=program)
-        while (found := process.stat(self.process.pid)) is None or found.name != name:
-            continue
-        self.record = record_of(self.process.pid)
-        ledger.Ledger(str(self.path)).close()
-        self.save()
-
-    def save(self) -> None:
-        fd = state.open_directory(str(self.path))
-        state.save(fd, self.record)
-        os.close(fd)
-
-    def end(self) -> None:
-        self.process.kill()
-        self.process.wait()
+from tests.support.records import opened, record
 
 
 @pytest.fixture
@@ -70,8 +45,8 @@ def test_what_does_not_exist(tmp_path: Path) -> None:
     missing(container.start, root, "box")
     missing(container.kill, root, "box", 15, False)
     missing(container.kill, root, "box", 15, True)
-    missing(container.delete, root, "box", False)
-    container.delete(root, "box", True)
+    missing(deletion.delete, root, "box", False)
+    deletion.delete(root, "box", True)
     assert container.list_states(root) == []
     assert container.list_states(root + "/none") == []
 
@@ -82,7 +57,7 @@ def test_ids_do_not_lead_out_of_the_root(box: Box) -> None:
         lambda: container.state(inside, "../../box"),
         lambda: container.start(inside, ".."),
         lambda: container.kill(inside, "../box", 9, False),
-        lambda: container.delete(inside, "../../box", True),
+        lambda: deletion.delete(inside, "../../box", True),
         lambda: container.create(LaunchOptions(id="../box", root=inside)),
     ):
         with pytest.raises(PyruncError, match="invalid container ID format"):
@@ -100,53 +75,120 @@ class TestCreating:
     """A state directory without state.json."""
 
     @pytest.fixture
-    def path(self, tmp_path: Path) -> str:
+    def path(self, tmp_path: Path) -> Path:
         path = tmp_path / "box"
         path.mkdir()
-        book = ledger.Ledger(str(path))
+        book = ledger.Ledger(opened(path))
         book.record("state_dir", **record().values())
         book.close()
-        return str(path)
+        return path
 
-    def test_is_told_while_its_creator_is_at_work(self, tmp_path: Path, path: str) -> None:
-        lock = state.lock(path)
+    def test_is_told_while_its_creator_is_at_work(self, tmp_path: Path, path: Path) -> None:
+        creator = opened(path)
+        creator.lock(0)
         assert container.state(str(tmp_path), "box")["status"] == "creating"
         assert [item["status"] for item in container.list_states(str(tmp_path))] == ["creating"]
         missing(container.kill, str(tmp_path), "box", 15, False)
-        os.close(lock)
+        creator.close()
 
-    @pytest.mark.parametrize("call", ["state", "list", "kill", "start", "delete", "force"])
-    def test_is_swept_when_its_creator_is_gone(self, tmp_path: Path, path: str, call: str) -> None:
+    @pytest.mark.parametrize("call", ["state", "list", "kill", "start"])
+    def test_a1_is_left_alone_by_what_only_looks(
+        self, tmp_path: Path, path: Path, call: str, warnings: list[str]
+    ) -> None:
+        """A1: only gc, delete and a create of that id act on a ledger."""
         root = str(tmp_path)
-        if call == "state":
-            missing(container.state, root, "box")
-        elif call == "list":
+        if call == "list":
             assert container.list_states(root) == []
-        elif call == "kill":
-            missing(container.kill, root, "box", 15, False)
-        elif call == "start":
-            missing(container.start, root, "box")
-        elif call == "delete":
-            missing(container.delete, root, "box", False)
+            assert warnings == ["container box was left behind by a command that was killed: gc or delete removes it"]
         else:
-            container.delete(root, "box", True)
-        assert not os.path.exists(path)
+            missing(getattr(container, call), root, "box", *{"kill": (15, False)}.get(call, ()))
+        assert os.listdir(path) == ["ledger"]
+
+    @pytest.mark.parametrize("force", [False, True])
+    def test_is_swept_by_delete(self, tmp_path: Path, path: Path, force: bool) -> None:
+        if force:
+            deletion.delete(str(tmp_path), "box", True)
+        else:
+            missing(deletion.delete, str(tmp_path), "box", False)
+        assert not path.exists()
 
 
-def test_list_leaves_out_what_is_damaged_and_no_container(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
-    warnings: list[str] = []
-    monkeypatch.setattr(log, "warning", warnings.append)
+@pytest.fixture
+def warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    told: list[str] = []
+    monkeypatch.setattr(log, "warning", told.append)
+    return told
+
+
+def test_a6_list_leaves_out_what_is_damaged_and_no_container(box: Box, warnings: list[str]) -> None:
+    """A6, A2: one line of warning for what is damaged; what is none of ours is not looked at twice."""
     root = Path(box.root)
-    (root / "damaged").mkdir()
-    (root / "damaged" / "state.json").write_text("{")
+    for name, text in (("damaged", "{"), ("list", "[]"), ("number", "5"), ("null", "null"), ("empty", "")):
+        (root / name).mkdir()
+        (root / name / "state.json").write_text(text)
+    (root / "fifo").mkdir()
+    os.mkfifo(root / "fifo" / "state.json")
     (root / "file").touch()
+    (root / "link").symlink_to(box.path)
+    (root / "bad name").mkdir()
+    (root / "void").mkdir()
     (root / "others").mkdir()
     (root / "others" / "precious").touch()
+    (root / "books").mkdir()
+    (root / "books" / "ledger").touch()
+    before = sorted(map(str, root.rglob("*")))
     states = container.list_states(box.root)
-    assert [(item["id"], item["owner"]) for item in states] == [("box", state.owner_name(os.getuid()))]
-    assert len(warnings) == 1
-    assert "damaged" in warnings[0]
-    assert (root / "others" / "precious").exists()
+    assert [(item["id"], item["owner"]) for item in states] == [("box", statedir.owner_name(os.getuid()))]
+    assert sorted(line.split()[2] for line in warnings) == ["damaged:", "empty:", "fifo:", "list:", "null:", "number:"]
+    assert all("damaged" in line for line in warnings)
+    assert sorted(map(str, root.rglob("*"))) == before
+
+
+def test_a7_list_goes_on_where_one_container_can_t_be_looked_at(
+    box: Box, warnings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A7: whatever the kernel says of one, the others are listed."""
+
+    def status(path: str, made: state.Record) -> str:
+        raise OSError(errno.EIO, "input/output error", path)
+
+    monkeypatch.setattr(state, "status", status)
+    assert container.list_states(box.root) == []
+    assert "load container box" in warnings[0]
+
+
+class TestForeign:
+    """A1: the state directory of another user."""
+
+    @pytest.fixture(autouse=True)
+    def other(self, box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+        real = os.geteuid()
+        monkeypatch.setattr(os, "geteuid", lambda: real)
+        monkeypatch.setattr("posix.geteuid", lambda: 4_000_000_000)
+
+    def test_a1_is_listed_with_its_owner_and_told(self, box: Box) -> None:
+        assert [item["owner"] for item in container.list_states(box.root)] == [statedir.owner_name(os.getuid())]
+        assert container.state(box.root, "box")["status"] == "running"
+
+    @pytest.mark.parametrize("call", ["start", "kill", "delete", "force"])
+    def test_a1_is_not_acted_upon(self, box: Box, call: str) -> None:
+        acts = {
+            "start": lambda: container.start(box.root, "box"),
+            "kill": lambda: container.kill(box.root, "box", 9, False),
+            "delete": lambda: deletion.delete(box.root, "box", False),
+            "force": lambda: deletion.delete(box.root, "box", True),
+        }
+        with pytest.raises(PyruncError, match="is not trusted: it belongs to"):
+            acts[call]()
+        assert box.process.poll() is None
+        assert box.path.exists()
+
+    def test_a1_its_cgroup_is_looked_at_only_where_cgroups_are(self, box: Box) -> None:
+        (box.path / "cgroup.events").write_text("frozen 1\n")
+        for cgroup in (str(box.path), f"/sys/fs/cgroup/../../..{box.path}"):
+            box.record.cgroup = cgroup
+            box.save()
+            assert container.state(box.root, "box")["status"] == "running"
 
 
 class TestKill:
@@ -301,12 +343,12 @@ class TestStart:
     def test_a_hook_s_failure_is_told_where_not_all_can_be_deleted(
         self, created: Box, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
     ) -> None:
-        def stuck(path: str) -> None:
+        def stuck(place: statedir.StateDir) -> None:
             raise PyruncError("stuck")
 
         created.record.hooks = {"poststart": [{"path": "/bin/false"}]}
         created.save()
-        monkeypatch.setattr(container.store, "remove", stuck)
+        monkeypatch.setattr(statedir.StateDir, "remove", stuck)
         thread, _ = self.listen(created, b"")
         with pytest.raises(PyruncError, match="error running poststart hook #0"):
             container.start(created.root, "box")
@@ -319,57 +361,6 @@ class TestStart:
         (created.path / "cgroup.events").write_text("frozen 1\n")
         with pytest.raises(PyruncError, match="cannot start a container in the paused state"):
             container.start(created.root, "box")
-
-
-class TestDelete:
-    def test_refuses_what_runs(self, box: Box) -> None:
-        with pytest.raises(PyruncError, match=r"^cannot delete container box that is not stopped: running$"):
-            container.delete(box.root, "box", False)
-        assert status(box) == "running"
-
-    def test_removes_what_has_stopped_but_the_caller_s_files(self, box: Box, tmp_path: Path) -> None:
-        box.end()
-        (tmp_path / "pid").touch()
-        (box.path / "ledger").write_text(f'{{"effect":"pid_file","path":"{tmp_path}/pid"}}\n')
-        container.delete(box.root, "box", False)
-        assert sorted(os.listdir(tmp_path)) == ["pid"]
-
-    def test_force_kills_and_waits(self, box: Box) -> None:
-        container.delete(box.root, "box", True)
-        assert not box.path.exists()
-        assert process.find(box.process.pid, box.record.startTime) is None
-
-    def test_a_created_container_needs_no_force(self, tmp_path: Path) -> None:
-        box = Box(tmp_path, "pyrunc:[init]")
-        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
-            listener.bind(str(box.path / "start.sock"))
-            container.delete(box.root, "box", False)
-        assert not box.path.exists()
-        assert box.process.wait() == -9
-
-    def test_poststop_hooks_run_when_all_is_gone(self, box: Box, tmp_path: Path) -> None:
-        box.end()
-        script = f"ls {box.root} > {tmp_path}/out; cat >> {tmp_path}/out"
-        box.record.hooks = {"poststop": [{"path": "/bin/sh", "args": ["sh", "-c", script]}]}
-        box.save()
-        container.delete(box.root, "box", False)
-        told = (tmp_path / "out").read_text()
-        assert "box\n" not in told
-        assert '"status":"stopped"' in told
-
-    def test_force_does_not_wait_for_a_start_that_hangs(self, box: Box) -> None:
-        """The `start` has the lock until the process that it waits for ends; so that is killed first."""
-        lock = state.lock(str(box.path))
-
-        def start() -> None:
-            box.process.wait()
-            os.close(lock)
-
-        thread = threading.Thread(target=start)
-        thread.start()
-        container.delete(box.root, "box", True)
-        thread.join()
-        assert not box.path.exists()
 
 
 @pytest.mark.parametrize(

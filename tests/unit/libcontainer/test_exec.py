@@ -18,7 +18,7 @@ from pyrunc.libcontainer.ledger import Unwritten
 from pyrunc.libcontainer.options import ExecOptions, LaunchOptions
 from pyrunc.libcontainer.plan import LaunchPlan, Step
 from pyrunc.report import PyruncError
-from tests.support.records import record, record_of, spec
+from tests.support.records import record, record_of, saved, spec
 
 
 @pytest.fixture(autouse=True)
@@ -31,8 +31,8 @@ def container(tmp_path: Path, made: state.Record) -> Path:
     """The state directory of a container `box`."""
     path = tmp_path / "box"
     path.mkdir()
-    fd = state.open_directory(str(path))
-    state.save(fd, made)
+    saved(path, made)
+    fd = os.open(path, os.O_RDONLY)
     execconfig.save(fd, spec(process={"args": ["sh"], "cwd": "/"}), LaunchOptions(id="box"))
     os.close(fd)
     return path
@@ -55,9 +55,7 @@ def test_a_process_that_has_ended_or_another_one_with_its_pid(tmp_path: Path) ->
     path = container(tmp_path, record(done.pid, 1))
     assert refused(tmp_path).line() == "cannot exec in a stopped container (container not running)"
     (path / "state.json").unlink()
-    fd = state.open_directory(str(path))
-    state.save(fd, record(os.getpid(), 1))
-    os.close(fd)
+    saved(path, record(os.getpid(), 1))
     assert refused(tmp_path).message == "cannot exec in a stopped container"
 
 

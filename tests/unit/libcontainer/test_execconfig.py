@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from pyrunc.libcontainer import execconfig
 from pyrunc.libcontainer.options import LaunchOptions
 from pyrunc.report import PyruncError
 from tests.support.full_config import full_config
+from tests.support.records import opened
 
 
 def save(path: Path, spec: dict[str, object], **options: bool) -> None:
@@ -20,10 +22,18 @@ def save(path: Path, spec: dict[str, object], **options: bool) -> None:
     os.close(fd)
 
 
+def load(path: Path) -> dict[str, Any]:
+    place = opened(path)
+    try:
+        return execconfig.load(place)
+    finally:
+        place.close()
+
+
 def test_what_exec_needs_comes_back_as_it_was(tmp_path: Path) -> None:
     spec = full_config()
     save(tmp_path, spec, no_new_keyring=True)
-    kept = execconfig.load(str(tmp_path))
+    kept = load(tmp_path)
     assert kept["noNewKeyring"] is True
     assert (kept["process"], kept["root"]) == (spec["process"], spec["root"])
     for name in ("namespaces", "seccomp", "personality", "uidMappings", "memoryPolicy", "intelRdt", "resources"):
@@ -34,11 +44,9 @@ def test_what_exec_needs_comes_back_as_it_was(tmp_path: Path) -> None:
 
 def test_other_members_of_linux_take_the_place_of_the_old(tmp_path: Path) -> None:
     save(tmp_path, full_config())
-    before = execconfig.load(str(tmp_path))
-    fd = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
-    execconfig.replace_linux(fd, {"resources": {"pids": {"limit": 1}}, "intelRdt": None})
-    os.close(fd)
-    after = execconfig.load(str(tmp_path))
+    before = load(tmp_path)
+    execconfig.replace_linux(opened(tmp_path).fd, {"resources": {"pids": {"limit": 1}}, "intelRdt": None})
+    after = load(tmp_path)
     assert after["linux"].pop("resources") == {"pids": {"limit": 1}}
     assert (before["linux"].pop("resources"), before["linux"].pop("intelRdt")) != (None, None)
     assert after == before
@@ -48,14 +56,40 @@ def test_other_members_of_linux_take_the_place_of_the_old(tmp_path: Path) -> Non
 def test_the_file_is_its_owner_s_alone(tmp_path: Path) -> None:
     save(tmp_path, {"process": {"args": ["true"]}, "root": {"path": "r"}})
     assert stat.S_IMODE((tmp_path / execconfig.FILE).stat().st_mode) == 0o600
-    assert execconfig.load(str(tmp_path)) == {
-        "devicePaths": [], "noNewKeyring": False, "process": {"args": ["true"]}, "root": {"path": "r"}, "linux": {},
+    assert load(tmp_path) == {
+        "version": "1.1", "devicePaths": [], "noNewKeyring": False,
+        "process": {"args": ["true"]}, "root": {"path": "r"}, "linux": {},
     }  # fmt: skip
 
 
 def test_a_file_that_is_missing_or_damaged_is_told(tmp_path: Path) -> None:
     with pytest.raises(PyruncError, match=r"exec\.json: no such file or directory"):
-        execconfig.load(str(tmp_path))
-    (tmp_path / execconfig.FILE).write_text("{")
-    with pytest.raises(PyruncError, match=r"exec\.json is damaged: line 1"):
-        execconfig.load(str(tmp_path))
+        load(tmp_path)
+    for text, reason in (
+        ("{", "line 1"), ("[]", "not an object"), ("null", "not an object"),
+        ('{"process":{}}', "root is not an object"),
+        ('{"process":{},"root":{},"linux":{}}', "path of root is missing"),
+        ('{"process":{"args":5},"root":{"path":"r"},"linux":{}}', "args of process"),
+        ('{"process":{},"root":{"path":"r"},"linux":{"namespaces":[5]}}', "namespaces of linux"),
+        ('{"version":"2.0","process":{},"root":{"path":"r"},"linux":{}}', r"its format is 2\.0"),
+    ):
+        (tmp_path / execconfig.FILE).write_text(text)
+        (tmp_path / execconfig.FILE).chmod(0o600)
+        with pytest.raises(PyruncError, match=rf"exec\.json is damaged: .*{reason}"):
+            load(tmp_path)
+
+
+def test_a6_a_file_of_another_minor_version_is_read(tmp_path: Path) -> None:
+    """A6: what a later version adds is ignored, and what an earlier one lacks is made up for."""
+    path = tmp_path / execconfig.FILE
+    path.write_text('{"version":"1.9","new":[],"process":{"new":1},"root":{"path":"r"},"linux":{}}')
+    path.chmod(0o600)
+    assert load(tmp_path)["noNewKeyring"] is False
+
+
+def test_a6_a_link_is_not_followed(tmp_path: Path) -> None:
+    """A6, A1: exec.json that is a link to another file is damaged."""
+    (tmp_path / "other").write_text('{"process":{},"root":{"path":"r"},"linux":{}}')
+    (tmp_path / execconfig.FILE).symlink_to("other")
+    with pytest.raises(PyruncError, match="symbolic link"):
+        load(tmp_path)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pyrunc.libcontainer import container, processes, state
+from pyrunc.libcontainer import lookup, processes, state
 from pyrunc.libcontainer.cgroup import files
 from pyrunc.report import PyruncError
 
@@ -17,7 +17,7 @@ def calls(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> li
     made: list[tuple[str, str]] = []
     status, cgroup = request.param
     record = state.new_record({"ociVersion": "1", "root": {"path": "r"}}, id="c1", bundle="/b", cgroup=cgroup)
-    monkeypatch.setattr(container, "existing", lambda path: record)
+    monkeypatch.setattr(lookup, "existing", lambda path: record)
     monkeypatch.setattr(state, "status", lambda path, record: status)
     for name in ("freeze", "thaw"):
         monkeypatch.setattr(files, name, lambda path, name=name: made.append((name, path)))

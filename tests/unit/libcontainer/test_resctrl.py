@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pyrunc import native
 from pyrunc.libcontainer import ledger, resctrl
 from pyrunc.report import PyruncError
 
@@ -183,7 +184,7 @@ def group(path: Path, tasks: str = "") -> Path:
     return path
 
 
-def test_undo(tmp_path: Path) -> None:
+def test_undo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own, clos, used = group(tmp_path / "own"), group(tmp_path / "clos"), group(tmp_path / "used", "1\n")
     entries = [
         {"effect": "resctrl_group", "path": str(own)},
@@ -191,6 +192,10 @@ def test_undo(tmp_path: Path) -> None:
         {"effect": "resctrl_clos", "path": str(clos)},
         {"effect": "resctrl_clos", "path": str(used)},
     ]
+    with pytest.raises(PyruncError, match="is on another file system"):
+        ledger.undo(entries[:1])  # a ledger can't have it done elsewhere
+    assert own.exists()
+    monkeypatch.setattr(ledger.native, "fs_magic", lambda fd: native.RDTGROUP_SUPER_MAGIC)
     ledger.undo(entries, deleting=True)
     assert not own.exists()
     assert clos.exists()

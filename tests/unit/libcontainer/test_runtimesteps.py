@@ -15,6 +15,7 @@ from pyrunc.libcontainer.plan import Step
 from pyrunc.libcontainer.stepkinds import RUNTIME_KINDS
 from pyrunc.report import PyruncError
 from tests.support.launches import launched
+from tests.support.records import opened
 
 HANDLERS = runtimesteps.HANDLERS
 
@@ -31,11 +32,11 @@ class TestStateDir:
         launch = launched(tmp_path)
         path = launch.options.state_dir
         HANDLERS["state_dir"](launch, path)
-        assert os.stat(path).st_mode & 0o777 == 0o711
-        assert [entry["effect"] for entry in ledger.read(path)] == ["state_dir"]
-        assert state.Record(ledger.read(path)[0]).values() == launch.record.values()
-        with pytest.raises(BlockingIOError):
-            state.lock(path, wait=False)
+        assert os.stat(path).st_mode & 0o7777 == 0o1711
+        entries = ledger.read(opened(path)).entries
+        assert [entry["effect"] for entry in entries] == ["state_dir"]
+        assert state.Record(entries[0]).values() == launch.record.values()
+        assert opened(path).is_locked()
         os.close(launch.lock)
 
     def test_refuses_an_id_that_is_taken(self, tmp_path: Path) -> None:
@@ -55,28 +56,28 @@ class TestStateDir:
         path = dead.options.state_dir
         HANDLERS["state_dir"](dead, path)
         pid_file = tmp_path / "pid"
-        pid_file.touch()
-        dead.written.record("pid_file", path=str(pid_file))
+        pid_file.write_text("4711")
+        dead.written.record("pid_file", path=str(pid_file), content="4711")
         os.close(dead.lock)
         launch = launched(tmp_path)
         HANDLERS["state_dir"](launch, path)
         assert not pid_file.exists()
-        assert len(ledger.read(path)) == 1
+        assert len(ledger.read(opened(path)).entries) == 1
         os.close(launch.lock)
 
     def test_tries_again_where_another_swept_it_before_the_lock(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        real, swept = state.lock, []
+        real, swept = native.flock, []
 
-        def lock(path: str, wait: bool = True) -> int:
+        def lock(fd: int, exclusive: bool, wait: bool) -> None:
             if not swept:
-                swept.append(path)
-                os.rmdir(path)
-            return real(path, wait)
+                swept.append(fd)
+                os.rmdir(launch.options.state_dir)
+            real(fd, exclusive, wait)
 
-        monkeypatch.setattr(state, "lock", lock)
         launch = launched(tmp_path)
+        monkeypatch.setattr(native, "flock", lock)
         HANDLERS["state_dir"](launch, launch.options.state_dir)
         assert swept
         assert launch.lock >= 0
@@ -90,12 +91,14 @@ def test_start_socket_fills_its_slot_and_outlines_what_start_may_fail_at(tmp_pat
         Step("start", "execute", (("sh", "-c", "x"), ("A=1", "SECRET=2")), "/process/args"),
     )
     launch = launched(tmp_path, *steps)
+    launch.lock = os.open(tmp_path, os.O_RDONLY)
     HANDLERS["start_socket"](launch, str(tmp_path / "start.sock"))
     assert list(launch.slots) == ["start"]
     assert launch.record.startSteps == [
         [1, "await_start", ["start"], ""],
         [2, "execute", [("sh",), ("A=1",)], "/process/args"],
     ]
+    os.close(launch.lock)
     os.close(native.connect(str(tmp_path / "start.sock")))
     os.close(launch.slots["start"])
 
@@ -141,7 +144,8 @@ def test_pid_file_is_in_the_ledger_first(tmp_path: Path, monkeypatch: pytest.Mon
         patched.setattr(state, "replace", lambda *args: (_ for _ in ()).throw(OSError(28, "full")))
         with pytest.raises(OSError, match="full"):
             HANDLERS["write_pid_file"](launch, path)
-    assert ledger.read(launch.options.state_dir)[-1] == {"effect": "pid_file", "path": path}
+    entry = ledger.read(opened(launch.options.state_dir)).entries[-1]
+    assert entry == {"effect": "pid_file", "path": path, "content": "4711", "draft": state.draft_of(path)}
     HANDLERS["write_pid_file"](launch, path)
     assert Path(path).read_text() == "4711"
     os.close(launch.lock)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -12,9 +13,11 @@ from typing import Any
 
 import pytest
 
+from pyrunc import jsonio
 from pyrunc.libcontainer import state
+from pyrunc.libcontainer.statedir import DamagedError
 from pyrunc.report import PyruncError
-from tests.support.records import record, record_of, spec
+from tests.support.records import opened, record, record_of, saved, spec
 
 
 @pytest.mark.parametrize("id", ["a", "A9_b+c-d.e", "...", "-", "x" * 255])
@@ -49,24 +52,115 @@ def test_new_record_takes_from_the_spec_what_later_commands_need() -> None:
 
 def test_a_record_outlives_its_process(tmp_path: Path) -> None:
     made = record(17, 4711, "/sys/fs/cgroup/b\u00f6x")
-    dirfd = state.open_directory(str(tmp_path))
-    state.save(dirfd, made)
-    state.save(dirfd, made)
-    os.close(dirfd)
-    assert os.listdir(tmp_path) == ["state.json"]
-    assert (tmp_path / "state.json").stat().st_mode & 0o777 == 0o600
-    loaded = state.load(str(tmp_path))
+    box = tmp_path / "box"
+    box.mkdir()
+    saved(box, made)
+    saved(box, made)
+    assert os.listdir(box) == ["state.json"]
+    assert (box / "state.json").stat().st_mode & 0o777 == 0o600
+    loaded = state.load(opened(box))
     assert loaded is not None
     assert loaded.values() == made.values()
+    assert loaded.values()["version"] == state.FORMAT
+
+
+def load(box: Path, text: str | None = None) -> state.Record | None:
+    """What is read of a state.json with this text."""
+    box.mkdir(exist_ok=True)
+    if text is not None:
+        (box / "state.json").write_text(text)
+        (box / "state.json").chmod(0o600)
+    return state.load(opened(box))
+
+
+def values(**changes: Any) -> dict[str, Any]:
+    """What state.json of the container `box` holds, with these changes."""
+    return {**record(17, 4711, "/sys/fs/cgroup/box").values(), **changes}
 
 
 def test_load_finds_none_and_tells_damage(tmp_path: Path) -> None:
-    assert state.load(str(tmp_path / "none")) is None
-    assert state.load(str(tmp_path)) is None
+    box = tmp_path / "box"
+    assert load(box) is None
     for text in ("{", '{"id": "x"}'):
-        (tmp_path / "state.json").write_text(text)
         with pytest.raises(PyruncError, match="damaged"):
-            state.load(str(tmp_path))
+            load(box, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "line 1, column 1"), ("[]", "not an object"), ("5", "not an object"), ("null", "not an object"),
+        ('"x"', "not an object"), ("true", "not an object"), ("[" * 100_000, "nested too deeply"), ("\udcff", "line 1"),
+    ],
+)  # fmt: skip
+def test_a6_what_is_no_state_is_told(tmp_path: Path, text: str, reason: str) -> None:
+    """A6: whatever JSON, or no JSON at all, stands in state.json."""
+    box = tmp_path / "box"
+    box.mkdir()
+    (box / "state.json").write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(DamagedError, match=f"the container's state in .* is damaged: .*{reason}"):
+        load(box)
+
+
+WRONG: list[Any] = [None, 5, -1, 1.5, True, "text", "/p\0", [], [5], {}, {"a": 5}, {"a": [5]}, 1 << 70]
+RIGHT = {
+    "annotations": [{}], "bundle": [], "cgroup": [], "created": ["text"], "hooks": [{}], "id": [],
+    "ociVersion": ["text"], "ownPids": [True], "owner": [5], "pid": [5], "rootfs": [], "startSteps": [[]],
+    "startTime": [5], "systemd": [{}], "version": [],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(RIGHT))
+def test_a6_a_wrong_value_anywhere_is_told(tmp_path: Path, name: str) -> None:
+    """A6: each member with a value of each wrong type."""
+    for value in WRONG:
+        text = jsonio.dumps(values(**{name: value}))
+        if any(value is right or (value == right and type(value) is type(right)) for right in RIGHT[name]):
+            assert load(tmp_path / "box", text) is not None
+        else:
+            with pytest.raises(DamagedError, match="is damaged"):
+                load(tmp_path / "box", text)
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [
+        {"hooks": {"poststop": [{"path": "relative"}]}}, {"hooks": {"poststop": [{"args": ["x"]}]}},
+        {"hooks": {"poststop": [{"path": "/x", "args": "x"}]}}, {"hooks": {"poststop": [{"path": "/x", "env": [1]}]}},
+        {"hooks": {"poststop": [{"path": "/x", "timeout": "1"}]}}, {"hooks": {"poststop": {}}},
+        {"startSteps": [[1, "execute", [], 5]]}, {"startSteps": [[1, "execute", []]]}, {"startSteps": [{}]},
+        {"systemd": {"unit": "x.scope"}}, {"systemd": {"unit": 5, "user": True}}, {"annotations": {"a": None}},
+    ],
+)  # fmt: skip
+def test_a6_a_wrong_value_deep_inside_is_told(tmp_path: Path, inner: dict[str, Any]) -> None:
+    with pytest.raises(DamagedError, match="is damaged"):
+        load(tmp_path / "box", jsonio.dumps(values(**inner)))
+
+
+def test_a6_states_of_the_neighbouring_versions_are_read(tmp_path: Path) -> None:
+    """A6: the release before has no version; a later minor one has members that this one does not know."""
+    box = tmp_path / "box"
+    first = values()
+    del first["version"]
+    later = {**values(version="1.9"), "checkpoint": {"x": [1]}}
+    least = {name: first[name] for name in ("id", "pid", "startTime", "bundle")}
+    for one in (first, later, least):
+        loaded = load(box, jsonio.dumps(one))
+        assert loaded is not None
+        assert (loaded.pid, loaded.startTime, loaded.bundle) == (17, 4711, "/bundle")
+    assert loaded.values() == {
+        **values(), "annotations": {}, "cgroup": "", "created": "", "ociVersion": state.SPEC_VERSION, "owner": 0,
+        "ownPids": False, "rootfs": "",
+    }  # fmt: skip
+    for version in ("2.0", "0.9", "x", ""):
+        with pytest.raises(DamagedError, match=r"reads 1\.1"):
+            load(box, jsonio.dumps(values(version=version)))
+
+
+def test_a6_the_state_of_another_container_is_not_believed(tmp_path: Path) -> None:
+    """A6, A1: the owner of the state root can rename the directories in it."""
+    with pytest.raises(DamagedError, match="it is the state of 'other'"):
+        load(tmp_path / "box", jsonio.dumps(values(id="other")))
 
 
 def test_describe_has_runcs_fields_in_runcs_order() -> None:
@@ -142,6 +236,28 @@ class TestStatus:
             (tmp_path / "cgroup.events").write_text(events)
             assert state.status(str(tmp_path), made) == status
 
+    @pytest.mark.parametrize("number", [errno.ENODEV, errno.ENOENT])
+    def test_a7_a_cgroup_that_goes_meanwhile_is_not_frozen(
+        self, child: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+    ) -> None:
+        """A7: the cgroup is removed between the open of its file and the read, which says ENODEV."""
+        made = record_of(child.pid)
+        made.cgroup = str(tmp_path)
+        (tmp_path / "cgroup.events").write_text("frozen 1\n")
+
+        def read(fd: int) -> str:
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(state, "read_fd", read)
+        assert state.status(str(tmp_path), made) == "running"
+
+    def test_a1_a_fifo_in_a_cgroup_s_place_does_not_hang(self, child: Any, tmp_path: Path) -> None:
+        """A1: another user's record can name any path."""
+        made = record_of(child.pid)
+        made.cgroup = str(tmp_path)
+        os.mkfifo(tmp_path / "cgroup.events")
+        assert state.status(str(tmp_path), made) == "running"
+
     def test_stopped_when_gone_a_zombie_or_another_process(self, child: Any, tmp_path: Path) -> None:
         made = record_of(child.pid)
         made.startTime -= 1
@@ -152,28 +268,6 @@ class TestStatus:
         assert state.status(str(tmp_path), made) == "stopped"
         child.wait()
         assert state.status(str(tmp_path), made) == "stopped"
-
-
-def test_lock_excludes_and_notices_a_replaced_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "box"
-    path.mkdir()
-    fd = state.lock(str(path))
-    with pytest.raises(BlockingIOError):
-        state.lock(str(path), wait=False)
-    os.close(fd)
-
-    def replace(fd: int, exclusive: bool, wait: bool) -> None:
-        # What another command does while this one waits for the lock.
-        path.rename(tmp_path / "old")
-        path.mkdir()
-
-    monkeypatch.setattr(state.native, "flock", replace)
-    before = len(os.listdir("/proc/self/fd"))
-    with pytest.raises(FileNotFoundError):
-        state.lock(str(path))
-    assert len(os.listdir("/proc/self/fd")) == before
-    with pytest.raises(FileNotFoundError):
-        state.lock(str(tmp_path / "none"))
 
 
 def test_replace_leaves_the_old_file_and_no_draft_on_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,18 +286,3 @@ def test_make_root_makes_what_is_missing(tmp_path: Path) -> None:
     state.make_root(str(root))
     state.make_root(str(root))
     assert root.stat().st_mode & 0o777 == 0o700
-
-
-def test_owner_name() -> None:
-    assert state.owner_name(0) == "root"
-    assert state.owner_name(3_999_999_999) == "#3999999999"
-
-
-def test_remove_takes_everything_and_twice(tmp_path: Path) -> None:
-    path = tmp_path / "box"
-    path.mkdir()
-    for name in ("ledger", "state.json", "start.sock"):
-        (path / name).touch()
-    state.remove(str(path))
-    state.remove(str(path))
-    assert not path.exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -161,3 +162,110 @@ def test_kill_failures_are_told(tmp_path: Path) -> None:
     (tmp_path / "cgroup.kill").mkdir()
     with pytest.raises(PyruncError, match="is a directory"):
         files.kill(str(tmp_path))
+
+
+def deep(path: Path, levels: int, name: str) -> None:
+    """Nest directories deeper than a path can be long."""
+    fd = os.open(path, os.O_RDONLY)
+    for level in range(levels):
+        os.mkdir(name, dir_fd=fd)
+        inner = os.open(name, os.O_RDONLY, dir_fd=fd)
+        with os.fdopen(os.open("cgroup.procs", os.O_WRONLY | os.O_CREAT, dir_fd=inner), "w") as file:
+            file.write(f"{level + 1}\n")
+        os.close(fd)
+        fd = inner
+    os.close(fd)
+
+
+def test_a5_processes_are_found_deeper_than_a_path_is_long(tmp_path: Path) -> None:
+    """A5: 60 cgroups of 200 characters in each other, and siblings beside them."""
+    for name in ("first", "a\nb", "zz"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "cgroup.procs").write_text("1000\n")
+    deep(tmp_path, 60, "x" * 200)
+    before = len(os.listdir("/proc/self/fd"))
+    assert sorted(files.procs(str(tmp_path))) == [*range(1, 61), 1000, 1000, 1000]
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a5_few_descriptors_are_open_at_a_time(tmp_path: Path) -> None:
+    deep(tmp_path, 60, "x" * 200)
+    most = [0]
+    real = os.scandir
+
+    def scandir(fd: int) -> object:
+        most[0] = max(most[0], len(os.listdir("/proc/self/fd")))
+        return real(fd)
+
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(files.posix, "scandir", scandir)
+        files.procs(str(tmp_path))
+    assert most[0] <= before + 2
+
+
+def test_a5_what_goes_meanwhile_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name / "inner").mkdir(parents=True)
+        (tmp_path / name / "cgroup.procs").write_text("7\n")
+    real = os.open
+
+    def vanishing(path: str, *args: int, **more: int) -> int:
+        if path == "a":
+            raise OSError(errno.ENODEV, "gone")
+        return real(path, *args, **more)
+
+    monkeypatch.setattr(files.posix, "open", vanishing)
+    assert files.procs(str(tmp_path)) == [7]
+
+
+class TestClaim:
+    """A7: two creates with one cgroupsPath."""
+
+    def claim(self, path: Path) -> tuple[int, bool, list[str], list[str]]:
+        recorded: list[str] = []
+        withdrawn: list[str] = []
+        fd, made = files.claim(str(path), recorded.append, withdrawn.append)
+        return fd, made, recorded, withdrawn
+
+    def test_a7_the_second_is_refused_before_there_is_a_process(self, tmp_path: Path) -> None:
+        path = tmp_path / "cg"
+        fd, made, recorded, withdrawn = self.claim(path)
+        assert (made, recorded, withdrawn) == (True, [str(path)], [])
+        with pytest.raises(PyruncError, match="container's cgroup is not empty: another container is being created"):
+            self.claim(path)
+        os.close(fd)
+        fd, made, recorded, _ = self.claim(path)
+        assert (made, recorded) == (False, [])
+        os.close(fd)
+
+    def test_a7_the_first_may_lose_its_directory_and_then_withdraws_it(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The other finds it empty, and is faster with the lock, or even with its process."""
+        path = tmp_path / "cg"
+        for step in ("lock", "process"):
+            withdrawn: list[str] = []
+            with monkeypatch.context() as patched:
+                mkdir = os.mkdir
+
+                def faster(name: str, mode: int, step: str = step, mkdir: object = mkdir) -> None:
+                    mkdir(name, mode)  # type: ignore[operator]
+                    if step == "lock":
+                        files.native.flock(os.open(name, os.O_RDONLY), True, False)
+                    else:
+                        Path(name, "cgroup.procs").write_text("12\n")
+
+                patched.setattr(files.posix, "mkdir", faster)
+                with pytest.raises(PyruncError, match="container's cgroup is not empty"):
+                    files.claim(str(path), lambda name: None, withdrawn.append)
+            assert withdrawn == [str(path)]
+            path.rename(tmp_path / step)
+
+    def test_a7_who_finds_it_made_has_not_made_it(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        path = tmp_path / "cg"
+        withdrawn: list[str] = []
+        fd, made = files.claim(str(path), os.mkdir, withdrawn.append)
+        assert not made
+        assert withdrawn == [str(path)]
+        os.close(fd)

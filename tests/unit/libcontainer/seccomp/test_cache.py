@@ -91,7 +91,8 @@ def test_another_libseccomp_is_another(root: Path, file: Path, library: Path) ->
 
 
 def test_a_chance_of_the_hash_is_no_hit(root: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "_name", lambda content: file.name)
+    hashed = cache._hash
+    monkeypatch.setattr(cache, "_hash", lambda content: hashed(content) if "\n" in content else file.name)
     assert cache.lookup(str(root), {**PROFILE, "defaultErrnoRet": 1}, KERNEL) is None
     assert looked_up(root) == PROGRAM
 

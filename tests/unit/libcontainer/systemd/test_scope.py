@@ -16,6 +16,7 @@ from pyrunc.libcontainer.systemd import scope
 from pyrunc.report import PyruncError
 from tests.support import records
 from tests.support.plans import compiled, with_linux
+from tests.support.records import opened
 from tests.support.systemd import NAME, FakeSystemd
 
 ANNOTATIONS = {"org.systemd.property.TimeoutStopSec": "5", "org.systemd.property.CollectMode": "'x'"}
@@ -33,7 +34,7 @@ def launched(tmp_path: Path) -> Launched:
     made.record.annotations = ANNOTATIONS
     made.pid = 41
     (tmp_path / "state").mkdir()
-    made.ledger = Ledger(str(tmp_path / "state"))
+    made.ledger = Ledger(opened(tmp_path / "state"))
     return made
 
 

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from pyrunc.libcontainer import container, host, state
+from pyrunc.libcontainer import host, lookup, state
 from pyrunc.libcontainer.cgroup import controllers
 from pyrunc.libcontainer.host import HostFacts
 from pyrunc.libcontainer.update import apply
 from pyrunc.report import PyruncError
+from tests.support.records import opened
 
 
 class Place:
@@ -25,7 +26,7 @@ class Place:
         directory = self.root / "c1"
         directory.mkdir(parents=True)
         self.saved = directory / "exec.json"
-        self.saved.write_text(json.dumps({"process": {}, "root": {}, "devicePaths": [], "linux": {}}))
+        self.saved.write_text(json.dumps({"process": {}, "root": {"path": "r"}, "devicePaths": [], "linux": {}}))
         self.cgroup.mkdir()
         for name in ("pids.max", "memory.max", "memory.swap.max", "cpu.max"):
             (self.cgroup / name).touch()
@@ -34,7 +35,7 @@ class Place:
         )
         self.status = "running"
         facts = HostFacts(cgroup_mount=str(path), controllers=("cpu", "memory", "pids"))
-        monkeypatch.setattr(container, "locked", lambda path: (os.open(path, os.O_RDONLY), record))
+        monkeypatch.setattr(lookup, "locked", lambda path: (opened(path), record))
         monkeypatch.setattr(state, "status", lambda path, record: self.status)
         monkeypatch.setattr(host, "gather", lambda: facts)
         monkeypatch.setattr(controllers, "enable", lambda path, mount, needed, wanted: self.needed.append(needed))

@@ -21,7 +21,7 @@ class Place:
         self.state.mkdir()
         self.cgroup.mkdir()
         self.saved = self.state / "exec.json"
-        self.saved.write_text(json.dumps({"process": {}, "root": {}, "linux": {"resources": {"new": 1}}}))
+        self.saved.write_text(json.dumps({"process": {}, "root": {"path": "r"}, "linux": {"resources": {"new": 1}}}))
         for name in ("pids.max", "cpu.max"):
             (self.cgroup / name).write_text("9")
         self.fd = os.open(self.state, os.O_RDONLY)

@@ -1,0 +1,34 @@
+"""The command gc. Cold."""
+
+from __future__ import annotations
+
+import posix
+from typing import TYPE_CHECKING
+
+from .. import log, output
+from ..libcontainer import garbage
+from ..report import PyruncError, join
+
+if TYPE_CHECKING:
+    from ..settings import Settings
+
+STDOUT = 1
+
+
+def gc(settings: Settings, dry_run: bool) -> int:
+    """`gc`: undo what killed commands left, a line for each thing; the exit code is 1 where something stays.
+
+    Raises PyruncError for a root that was named and can't be read.
+    """
+    if settings.root_given:
+        try:
+            posix.stat(settings.root)
+        except OSError as error:
+            raise PyruncError("open " + settings.root, errno=error.errno or 0) from error
+    failures = garbage.collect(settings.root, dry_run, lambda line: output.write(STDOUT, join([line]) + "\n"))
+    for failure in failures:
+        log.error(failure.line())
+    return 1 if failures else 0
+
+
+HANDLERS = {"gc": gc}

@@ -1,0 +1,183 @@
+"""`delete`: a container's end, or that of what is left of one, by its state.json or else by its ledger."""
+
+from __future__ import annotations
+
+import posix
+
+from .. import log, native
+from ..report import PyruncError
+from . import ledger, lifecyclehooks, process, state
+from .lookup import missing, take_lock
+from .state import Record
+from .statedir import STATE_FILE, DamagedError, StateDir, open_directory
+
+# How long a killed process may take to end before `delete` gives up.
+_DEATH_MS = 10_000
+
+
+def delete(root: str, id: str, force: bool) -> None:
+    """Remove what is left of a container that has stopped or was never started, and run the poststop hooks.
+
+    force: kill it where it runs, end the command that creates or starts it, and undo what is known of it where its
+    files are damaged; an id that there is not is no error. Raises PyruncError.
+    """
+    path = state.directory(root, id)
+    place = open_directory(path)
+    try:
+        if place is None or not _delete(place, force):
+            raise missing()
+    except PyruncError as error:
+        if not force or error.message != missing().message:
+            raise
+    finally:
+        if place is not None:
+            place.close()
+
+
+def _delete(place: StateDir, force: bool) -> bool:
+    """Delete the container; False where there is none. Raises PyruncError."""
+    if place.distrust and not place.has(STATE_FILE) and not ledger.claim(ledger.read(place), place.id):
+        return False
+    place.require_trust()
+    if force:
+        _kill_known(place)  # before the lock: a `start` that waits for the container has it
+    try:
+        take_lock(place, force)
+    except FileNotFoundError:
+        return False
+    try:
+        record = state.load(place)
+    except DamagedError as error:
+        if not force:
+            raise DamagedError(error.message, hint=f"delete --force {place.id} removes what is known of it") from error
+        _delete_damaged(place, error)
+        return True
+    if record is None:
+        _delete_left_behind(place, force)
+        return False
+    _need_systemd(record)
+    found = state.status(place.path, record)
+    if found != "stopped":
+        if not force and found != "created":
+            raise PyruncError(f"cannot delete container {place.id} that is not stopped: {found}")
+        kill_and_wait(record)
+    contents = ledger.read(place)
+    if force:
+        contents.warn(place)
+    else:
+        contents.require_whole(place)
+    destroy(place, record, contents.entries)
+    return True
+
+
+def _delete_left_behind(place: StateDir, force: bool) -> None:
+    """Undo what a killed create left. What is none of ours stays. Raises PyruncError."""
+    contents = ledger.read(place)
+    if force and contents.faults and ledger.is_ours(place, contents):
+        contents.warn(place)
+        ledger.undo(contents.entries)
+        place.remove()
+        return
+    ledger.sweep_locked(place)
+
+
+def _delete_damaged(place: StateDir, error: DamagedError) -> None:
+    """Delete a container whose state.json says nothing, by its ledger. Raises PyruncError, `error` where the directory
+    is not known to be ours."""
+    contents = ledger.read(place)
+    if not ledger.is_ours(place, contents):
+        raise DamagedError(error.message, hint=f"{place.path} is not known to be made by pyrunc") from error
+    log.warning(error.line())
+    contents.warn(place)
+    record = ledger.claim(contents, place.id)
+    if record is None:
+        if not any([entry["effect"] in ("cgroup", "process", "systemd_unit") for entry in contents.entries]):
+            log.warning(f"the processes of container {place.id}, if there are any, are not known")
+        ledger.undo(contents.entries, deleting=True)
+        place.remove()
+        return
+    _need_systemd(record)
+    _kill_entries(contents)
+    destroy(place, record, contents.entries)
+
+
+def _kill_known(place: StateDir) -> None:
+    """SIGKILL what is known of a container, damaged or not, without its lock. Raises PyruncError."""
+    try:
+        record = state.load(place)
+    except DamagedError:
+        record = None
+    if record is not None:
+        _need_systemd(record)
+        _kill_all(record.pid, record.startTime, record.cgroup)
+
+
+def _kill_entries(contents: ledger.Contents) -> None:
+    """Kill the processes that a ledger names, and wait for their end. Raises PyruncError."""
+    for entry in contents.entries:
+        if entry["effect"] == "process":
+            _end_process(entry["pid"], entry["startTime"], "")
+
+
+def destroy(place: StateDir, record: Record, entries: list[ledger.Entry]) -> None:
+    """Undo what the stopped container's creation made, and run the poststop hooks, whose failures are warnings.
+
+    entries: its ledger. The caller has the lock. Raises PyruncError.
+    """
+    if record.cgroup:
+        from .cgroup import files
+
+        if not record.ownPids:
+            files.kill(record.cgroup)
+        if not record.systemd:  # which removes it with the unit
+            files.remove(record.cgroup)
+    ledger.undo(entries, deleting=True)
+    place.remove()
+    lifecyclehooks.poststop(record)
+
+
+def _need_systemd(record: Record) -> None:
+    """Make sure of what it takes to delete a unit. Before the first effect: the launcher, which has it not, hands the
+    command over to the ordinary build here."""
+    if record.systemd:
+        from . import systemd  # noqa: F401
+
+
+def whole(place: StateDir) -> ledger.Contents:
+    """What the ledger says. Raises DamagedError where not all of it is understood."""
+    contents = ledger.read(place)
+    contents.require_whole(place)
+    return contents
+
+
+def kill_and_wait(record: Record) -> None:
+    """Kill the container and wait until its process has ended. Raises PyruncError where it does not."""
+    _end_process(record.pid, record.startTime, record.cgroup)
+
+
+def _end_process(pid: int, start_time: int, cgroup: str) -> None:
+    """Kill a process and what is in a cgroup, and wait until the process has ended; nothing happens where it has.
+
+    cgroup: "" for none. Raises PyruncError.
+    """
+    pidfd = process.open_process(pid, start_time)
+    if pidfd < 0:
+        return
+    try:
+        _kill_all(pid, start_time, cgroup)
+        if not native.poll([pidfd], _DEATH_MS):
+            raise PyruncError("container init still running", hint="its process is stuck in the kernel")
+    finally:
+        posix.close(pidfd)
+
+
+def _kill_all(pid: int, start_time: int, cgroup: str) -> None:
+    """SIGKILL the container's process and what shares its cgroup."""
+    if cgroup:
+        from .cgroup import files
+
+        files.kill(cgroup)
+    try:
+        process.send_signal(pid, start_time)
+    except OSError as error:
+        raise PyruncError("unable to signal init", errno=error.errno or 0) from error

@@ -1,0 +1,121 @@
+"""`gc`: finishes what killed commands left under the state root, by the ledgers. Cold.
+
+Left is the state directory of a `create` that died, or of a `delete` that died at its end: pyrunc made it, it has no
+state.json, or has lost its ledger to a delete, and no command has its lock. An `update` that died is undone.
+Containers, living or stopped, other users' directories, and what pyrunc did not make, stay untouched otherwise.
+"""
+
+from __future__ import annotations
+
+import posix
+from collections.abc import Callable
+
+from ..report import PyruncError, from_os_error, prefixed
+from . import deletion, ledger, state
+from .statedir import LEDGER_FILE, STATE_FILE, UPDATE_FILE, DamagedError, StateDir, open_directory
+from .update import journal
+
+_CGROUPS = ("cgroup", "cgroup_parent", "systemd_unit")
+
+
+def collect(root: str, dry_run: bool, tell: Callable[[str], None]) -> list[PyruncError]:
+    """Undo what is left under the root.
+
+    tell: called with a line for each thing that is undone, or with dry_run would be.
+    Gives what could not be undone or understood.
+    """
+    try:
+        names = sorted([name for name in posix.listdir(root) if state.is_id(name)])
+    except FileNotFoundError:
+        return []
+    used = _cgroups_in_use(root, names)
+    failures = []
+    for name in names:
+
+        def say(what: str, name: str = name) -> None:
+            tell(f"{name}: {'would undo' if dry_run else 'undone'}: {what}")
+
+        try:
+            _collect(state.directory(root, name), dry_run, used, say)
+        except PyruncError as error:
+            failures.append(prefixed(name, error))
+        except OSError as error:
+            failures.append(prefixed(name, from_os_error(error)))
+    return failures
+
+
+def _cgroups_in_use(root: str, names: list[str]) -> list[str]:
+    """The cgroups of all containers under the root."""
+    found = []
+    for name in names:
+        try:
+            place = open_directory(state.directory(root, name))
+            if place is None:
+                continue
+            try:
+                record = state.load(place)
+            finally:
+                place.close()
+        except (PyruncError, OSError):
+            continue
+        if record is not None and record.cgroup:
+            found.append(record.cgroup)
+    return found
+
+
+def _collect(path: str, dry_run: bool, used: list[str], tell: Callable[[str], None]) -> None:
+    """Undo what is left at a path. Raises PyruncError and OSError."""
+    place = open_directory(path)
+    if place is None:
+        return
+    try:
+        if place.distrust:
+            return
+        try:
+            place.lock(0)
+        except (BlockingIOError, FileNotFoundError):
+            return  # a command is at work on it
+        if place.has(STATE_FILE):
+            _collect_container(place, dry_run, tell)
+            return
+        contents = ledger.read(place)
+        if not ledger.is_ours(place, contents):
+            return
+        contents.require_whole(place)
+        entries = [entry for entry in contents.entries if not _is_used(entry, used)]
+        if dry_run:
+            for entry in reversed(entries):
+                what = ledger.describe(entry)
+                if what:
+                    tell(what)
+        else:
+            ledger.undo(entries, tell=tell)
+            place.remove()
+        tell(f"state directory {path}")
+    finally:
+        place.close()
+
+
+def _collect_container(place: StateDir, dry_run: bool, tell: Callable[[str], None]) -> None:
+    """Undo an update of a container that was killed, and finish its deletion where a delete had removed the ledger
+    already. Raises PyruncError and OSError."""
+    try:
+        record = state.load(place)
+    except DamagedError:
+        return
+    if record is None:
+        return
+    if place.has(UPDATE_FILE):
+        if not dry_run:
+            journal.recover(place.fd, record.cgroup)
+        tell("update of limits")
+    if place.marked and not place.has(LEDGER_FILE) and state.status(place.path, record) == "stopped":
+        if not dry_run:
+            deletion.destroy(place, record, [])
+        tell(f"state directory {place.path}")
+
+
+def _is_used(entry: ledger.Entry, used: list[str]) -> bool:
+    """Whether an entry's cgroup is that of a container, or above it: it has become that one's meanwhile."""
+    path = entry.get("path", "")
+    return entry["effect"] in _CGROUPS and any(cgroup == path or cgroup.startswith(path + "/") for cgroup in used)

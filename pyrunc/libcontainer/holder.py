@@ -1,0 +1,147 @@
+"""The command that has the lock of a state directory: who it is, and how it is ended.
+
+A `create`, `run` or `start` has the lock while its hooks run, and a hook may hang. /proc/locks names the process that
+has a lock (proc_locks(5)). What that process runs are its descendants: hooks with all that they have started, and the
+container's init.
+"""
+
+from __future__ import annotations
+
+import _signal
+import posix
+import time
+
+from .sysfiles import read_file
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .statedir import StateDir
+
+# How long a command may go on by itself; after which its processes are killed; when it is told to end; and when it is
+# left alone.
+_GRACE_SECONDS = 0.3
+_TERMINATE_SECONDS = 2.0
+_PATIENCE_SECONDS = 10.0
+_WAIT = 0.02
+
+_COMMANDS = ("create", "run", "start", "delete", "restore")
+
+
+class Process:
+    """A process of /proc: pid, parent, start_time in clock ticks since boot."""
+
+    __slots__ = ("parent", "pid", "start_time")
+
+    def __init__(self, pid: int, parent: int, start_time: int) -> None:
+        self.pid = pid
+        self.parent = parent
+        self.start_time = start_time
+
+
+def find(place: StateDir) -> int:
+    """The pid of the process that has the lock; 0 where nobody has it, or nobody that this pid namespace shows."""
+    try:
+        lines = read_file("/proc/locks").split("\n")
+    except OSError:
+        return 0
+    for line in lines:
+        # 1: FLOCK  ADVISORY  WRITE 4711 00:2f:12345 0 EOF; a waiting one has -> behind the number
+        words = line.split()
+        if len(words) > 6 and words[1] == "FLOCK" and words[5].rpartition(":")[2] == str(place.inode):
+            pid = int(words[4])
+            if pid > 0:
+                return pid
+    return 0
+
+
+def command(pid: int) -> list[str]:
+    """The words that a process was started with; none where it is gone."""
+    try:
+        return [word for word in read_file(f"/proc/{pid}/cmdline").split("\0") if word]
+    except OSError:
+        return []
+
+
+def describe(place: StateDir) -> str:
+    """Who has the lock, as a clause."""
+    pid = find(place)
+    if not pid:
+        return "another command is at work on it"
+    words = " ".join(command(pid))
+    return f"process {pid} is at work on it" + (f": {words[:200]}" if words else "")
+
+
+def end(place: StateDir) -> None:
+    """End the command that has the lock, in its own orderly way, or come back when it can't be ended.
+
+    The processes that it has started are killed, so that what it waits for ends and it undoes what it has made. One
+    that does not then let go of the lock is sent SIGTERM. Nothing is done to a process that is not known to be a
+    command of this container.
+    """
+    begin = time.monotonic()
+    told = 0
+    while (passed := time.monotonic() - begin) < _PATIENCE_SECONDS and _is_held(place):
+        pid = find(place)
+        words = command(pid)
+        if passed > _GRACE_SECONDS and pid and place.id in words and any([word in words for word in _COMMANDS]):
+            _kill_descendants(pid)
+            if passed > _TERMINATE_SECONDS and told != pid:
+                told = pid
+                _send(processes().get(pid), _signal.SIGTERM)
+        elif passed > _GRACE_SECONDS and pid:
+            return
+        time.sleep(_WAIT)
+
+
+def _is_held(place: StateDir) -> bool:
+    try:
+        place.lock(0)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    place.unlock()
+    return False
+
+
+def processes() -> dict[int, Process]:
+    """All processes that /proc shows, by pid. What ends meanwhile is left out."""
+    found = {}
+    for name in posix.listdir("/proc"):
+        if name.isdigit():
+            try:
+                fields = read_file(f"/proc/{name}/stat").rpartition(")")[2].split()
+                found[int(name)] = Process(int(name), int(fields[1]), int(fields[19]))
+            except (OSError, IndexError):
+                continue
+    return found
+
+
+def _kill_descendants(pid: int) -> None:
+    """SIGKILL what a process has started, and what that has started. Those above are killed first, so that they start
+    no more."""
+    everyone = processes()
+    family = [pid]
+    for one in family:
+        children = [process for process in everyone.values() if process.parent == one]
+        family += [process.pid for process in children]
+        for process in children:
+            _send(process, _signal.SIGKILL)
+
+
+def _send(process: Process | None, number: int) -> None:
+    """Send a signal to a process, unless its pid is another's by now."""
+    if process is None:
+        return
+    try:
+        pidfd = posix.pidfd_open(process.pid)
+    except OSError:
+        return
+    try:
+        again = read_file(f"/proc/{process.pid}/stat").rpartition(")")[2].split()
+        if int(again[19]) == process.start_time:
+            _signal.pidfd_send_signal(pidfd, number)
+    except OSError:
+        return
+    finally:
+        posix.close(pidfd)

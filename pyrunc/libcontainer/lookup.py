@@ -1,0 +1,78 @@
+"""Finding a container by its state directory, to be acted upon: it is there, it is trusted, and it is locked."""
+
+from __future__ import annotations
+
+from ..report import PyruncError
+from . import state
+from .state import Record
+from .statedir import StateDir, open_directory
+
+# How long a command waits for another one that is at work on the container.
+_PATIENCE_SECONDS = 10.0
+
+
+def missing() -> PyruncError:
+    """That there is no such container, in runc's words."""
+    return PyruncError("container does not exist")
+
+
+def existing(path: str) -> Record:
+    """The record of a created container, to be acted upon. Nothing is changed. Raises PyruncError where there is none,
+    and where the directory is not trusted."""
+    place = opened(path)
+    try:
+        return existing_in(place)
+    finally:
+        place.close()
+
+
+def existing_in(place: StateDir) -> Record:
+    """The same for a state directory that is open."""
+    record = state.load(place)
+    if record is None:
+        raise missing()
+    place.require_trust()
+    return record
+
+
+def opened(path: str) -> StateDir:
+    """The open state directory of a container. Raises PyruncError where there is none."""
+    place = open_directory(path)
+    if place is None:
+        raise missing()
+    return place
+
+
+def locked(path: str) -> tuple[StateDir, Record]:
+    """The locked state directory of a container, and its record. Raises PyruncError where there is none."""
+    place = opened(path)
+    try:
+        try:
+            take_lock(place)
+        except FileNotFoundError:
+            raise missing() from None
+        return place, existing_in(place)
+    except BaseException:
+        place.close()
+        raise
+
+
+def take_lock(place: StateDir, force: bool = False) -> None:
+    """Lock a state directory. Waits for another command that is at work there, and with `force` ends it.
+
+    Raises FileNotFoundError where the directory goes meanwhile, PyruncError that names the other command where it does
+    not end.
+    """
+    try:
+        place.lock(0)
+        return
+    except BlockingIOError:
+        pass
+    from . import holder
+
+    if force:
+        holder.end(place)
+    try:
+        place.lock(_PATIENCE_SECONDS)
+    except BlockingIOError as error:
+        raise PyruncError(f"container {place.id} is in use", hint=holder.describe(place)) from error

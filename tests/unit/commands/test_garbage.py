@@ -1,0 +1,36 @@
+"""`gc`: its lines, its exit code, and a root that is not there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pyrunc.commands import garbage
+from pyrunc.report import PyruncError
+from pyrunc.settings import Settings
+
+
+def settings(root: Path, given: bool = True) -> Settings:
+    return Settings(name="pyrunc", root=str(root), root_given=given, cgroup_manager="cgroupfs", rootless=None)
+
+
+def test_a_root_that_was_named_has_to_be_there(tmp_path: Path) -> None:
+    with pytest.raises(PyruncError, match=r"open .*/none: no such file or directory"):
+        garbage.gc(settings(tmp_path / "none"), dry_run=False)
+    assert garbage.gc(settings(tmp_path / "none", given=False), dry_run=False) == 0
+
+
+def test_what_is_undone_is_printed_and_what_is_not_is_the_exit_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def collect(root: str, dry_run: bool, tell: object) -> list[PyruncError]:
+        tell("box: undone: pid file /x\x1b[1m")  # type: ignore[operator]
+        return [] if dry_run else [PyruncError("bad: stuck")]
+
+    monkeypatch.setattr(garbage.garbage, "collect", collect)
+    assert garbage.gc(settings(tmp_path), dry_run=True) == 0
+    assert garbage.gc(settings(tmp_path), dry_run=False) == 1
+    out, err = capfd.readouterr()
+    assert out == "box: undone: pid file /x\\x1b[1m\n" * 2
+    assert "bad: stuck" in err

@@ -1,0 +1,83 @@
+"""The command that has a state directory's lock."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pyrunc.libcontainer import holder
+from pyrunc.libcontainer.statedir import StateDir
+from tests.support import host
+from tests.support.records import opened
+
+# Locks the directory, runs a child that runs another one, and ends when the child has; `stubborn` runs it again.
+SCRIPT = """
+import fcntl, os, subprocess, sys
+fd = os.open(sys.argv[1], os.O_RDONLY)
+fcntl.flock(fd, fcntl.LOCK_EX)
+open(sys.argv[1] + "/ready", "w").close()
+while True:
+    subprocess.run(["sh", "-c", "sleep 1000; true"])
+    if sys.argv[2] != "stubborn":
+        break
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> StateDir:
+    path = tmp_path / "box"
+    path.mkdir()
+    return opened(path)
+
+
+def hold(place: StateDir, *words: str) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen([sys.executable, "-c", SCRIPT, place.path, *words])
+    host.wait_for("the lock", lambda: os.path.exists(place.path + "/ready"))
+    host.wait_for("its child", lambda: host.children(process.pid))
+    return process
+
+
+def test_it_is_found_and_described(place: StateDir) -> None:
+    assert holder.find(place) == 0
+    assert holder.describe(place) == "another command is at work on it"
+    other = opened(place.path)
+    other.lock(0)
+    assert holder.find(place) == os.getpid()
+    assert f"process {os.getpid()} is at work on it: " in holder.describe(place)
+    other.close()
+
+
+@pytest.mark.parametrize("kind", ["create", "stubborn"])
+def test_a10_its_descendants_are_ended_and_then_it(
+    place: StateDir, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """A10: what it waits for is killed, with all that this has started; one that goes on gets SIGTERM."""
+    monkeypatch.setattr(holder, "_TERMINATE_SECONDS", 0.6)
+    process = hold(place, kind, "create", "box")
+    try:
+        child = next(iter(host.children(process.pid)))
+        grandchild = host.wait_for("the grandchild", lambda: next(iter(host.children(child)), 0))
+        holder.end(place)
+        assert process.wait(10) == (-15 if kind == "stubborn" else 0)
+        host.wait_for("the end of all", lambda: not host.is_alive(child) and not host.is_alive(grandchild))
+        place.lock(0)
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("words", [("create", "other"), ("x", "box"), ("x", "y")])
+def test_a10_who_is_no_command_of_this_container_is_spared(place: StateDir, words: tuple[str, str]) -> None:
+    process = hold(place, "once", *words)
+    try:
+        holder.end(place)
+        assert process.poll() is None
+        assert holder.find(place) == process.pid
+    finally:
+        for child in host.children(process.pid):
+            os.kill(child, 9)
+        process.wait()
