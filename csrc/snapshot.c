@@ -31,7 +31,7 @@
 #error "snapshot_wake is for CPython 3.11"
 #endif
 
-enum { HEAP_SIZE = 8 << 20, ALIGNMENT = 16, PAGE = 4096 };
+enum { HEAP_SIZE = 6 << 20, ALIGNMENT = 16, PAGE = 4096 };
 
 extern char snapshot_begin[], snapshot_end[]; /* snapshot.ld */
 
