@@ -2,6 +2,7 @@
 #
 #   make launcher                    build/launcher/pyrunc
 #   make install PREFIX= DESTDIR=    PREFIX/bin/pyrunc, and the ordinary build in PREFIX/lib/pyrunc
+#   make uninstall PREFIX= DESTDIR=  remove both
 #   make dist                        build/dist/: a tar that needs nothing of the host but a kernel, and a .deb
 
 # The interpreter whose library is linked, and which runs the ordinary build of an installation.
@@ -18,23 +19,31 @@ LAUNCHER_VERSION := $(word 1,$(LAUNCHER_FACTS))
 LAUNCHER_LIBPL := $(word 4,$(LAUNCHER_FACTS))
 LAUNCHER_ARCHIVE := $(LAUNCHER_LIBPL)/libpython$(LAUNCHER_VERSION).a
 
+# The shared library. A program's DT_RPATH, unlike its DT_RUNPATH, holds for what its libraries need too (ld.so(8)).
+LAUNCHER_SHARED := -L$(word 5,$(LAUNCHER_FACTS)) -lpython$(LAUNCHER_VERSION) -Wl,--disable-new-dtags
+
 comma := ,
 
-# Static where there is a library to link; else shared, which starts the whole interpreter, in three times the time.
-LAUNCHER_LINK ?= $(if $(wildcard $(LAUNCHER_ARCHIVE)),static,shared)
+# The versions whose core the launcher is known to start alone, without importlib, codecs and streams. Such a start is
+# outside of CPython's stable interface: that of 3.13 is a segmentation fault.
+LAUNCHER_PROVED := 3.11
+
+# Static where the version is proved and there is a library to link; else shared, which starts the whole interpreter, in
+# three times the time.
+LAUNCHER_LINK ?= $(if $(and $(filter $(LAUNCHER_PROVED),$(LAUNCHER_VERSION)),$(wildcard $(LAUNCHER_ARCHIVE))),static,shared)
 
 # What depends on the version's own structures: csrc/slim.c and csrc/snapshot.c.
-LAUNCHER_SNAPSHOT ?= $(and $(filter static,$(LAUNCHER_LINK)),$(filter 3.11,$(LAUNCHER_VERSION)))
+LAUNCHER_SNAPSHOT ?= $(and $(filter static,$(LAUNCHER_LINK)),$(filter $(LAUNCHER_PROVED),$(LAUNCHER_VERSION)))
 
 LAUNCHER_CFLAGS := -std=gnu11 -O2 -Wall -Wextra -Werror -I$(word 2,$(LAUNCHER_FACTS)) -Icsrc
 LAUNCHER_SOURCES := launcher.c importer.c ffi.c json.c native.c prctl.c
 ifeq ($(LAUNCHER_LINK),static)
-LAUNCHER_SOURCES += $(if $(filter 3.11,$(LAUNCHER_VERSION)),slim.c)
+LAUNCHER_SOURCES += $(if $(filter $(LAUNCHER_PROVED),$(LAUNCHER_VERSION)),slim.c)
 LAUNCHER_CFLAGS += -fno-pie
 LAUNCHER_LIBS := -static -no-pie $(LAUNCHER_ARCHIVE) $(wordlist 6,99,$(LAUNCHER_FACTS))
 else
 LAUNCHER_CFLAGS += -DPYRUNC_STDLIB='L"$(word 3,$(LAUNCHER_FACTS))"'
-LAUNCHER_LIBS := $(foreach d,$(word 5,$(LAUNCHER_FACTS)),-L$d -Wl,-rpath,$d) -lpython$(LAUNCHER_VERSION)
+LAUNCHER_LIBS := $(LAUNCHER_SHARED) -Wl,-rpath,'$$ORIGIN/../lib/pyrunc/lib' -Wl,-rpath,$(word 5,$(LAUNCHER_FACTS))
 endif
 ifneq ($(LAUNCHER_SNAPSHOT),)
 LAUNCHER_SOURCES += snapshot.c
@@ -44,11 +53,15 @@ endif
 LAUNCHER_OBJECTS := $(patsubst %.c,$(LAUNCHER_BUILD)/%.o,$(LAUNCHER_SOURCES) frozen.gen.c bindings.gen.c)
 LAUNCHER_MODULES := $(shell find pyrunc -name '*.py')
 
+# What was linked is run once before anybody relies on it.
+LAUNCHER_CHECK = $(LAUNCHER_PYTHON) -IS packaging/check.py
+
 # A second make, since what is missing of the system decides how the launcher is linked.
 .PHONY: launcher
 launcher:
 	@PYTHON='$(LAUNCHER_PYTHON)' scripts/packages.sh build
 	@$(MAKE) --no-print-directory $(LAUNCHER)
+	@$(LAUNCHER_CHECK) $(LAUNCHER)
 
 # A static glibc warns of functions that would load shared objects (getpwnam …); none of them is reached.
 LAUNCHER_LINKED := $(LAUNCHER)$(if $(LAUNCHER_SNAPSHOT),.linked)
@@ -100,10 +113,22 @@ install: launcher
 	@$(MAKE) --no-print-directory $(LAUNCHER_BUILD)/modules
 	$(LAUNCHER_TREE) $(or $(DESTDIR),/) $(PREFIX)
 
-# The bundled interpreter needs nothing but the C library, and finds the libraries of its extensions beside it.
+.PHONY: uninstall
+uninstall:
+	rm -rf $(DESTDIR)$(PREFIX)/lib/pyrunc
+	rm -f $(DESTDIR)$(PREFIX)/bin/pyrunc
+
+# The bundled interpreter needs nothing but the C library, and finds the libraries of its extensions beside it. Where the
+# launcher is linked with the shared libpython, this one is too, and tree.py copies the library.
+LAUNCHER_INTERPRETER := -Wl,--disable-new-dtags,-rpath,'$$ORIGIN/../lib'
+ifeq ($(LAUNCHER_LINK),static)
 $(LAUNCHER_BUILD)/python3: $(LAUNCHER_ARCHIVE)
 	$(CC) -no-pie -o $@ $(LAUNCHER_LIBPL)/python.o -Wl,--whole-archive $< -Wl,--no-whole-archive -rdynamic \
-	    -Wl,--disable-new-dtags,-rpath,'$$ORIGIN/../lib' -Wl,-Bstatic -lexpat -lz -Wl,-Bdynamic -lm
+	    $(LAUNCHER_INTERPRETER) -Wl,-Bstatic -lexpat -lz -Wl,-Bdynamic -lm
+else
+$(LAUNCHER_BUILD)/python3: $(LAUNCHER_LIBPL)/python.o
+	$(CC) -o $@ $< $(LAUNCHER_SHARED) $(LAUNCHER_INTERPRETER)
+endif
 
 DIST := build/dist
 DIST_NAME = pyrunc-$(PACKAGE_VERSION)-$(MACHINE)
@@ -116,17 +141,12 @@ dist: launcher
 dist-tar: $(LAUNCHER) $(LAUNCHER_BUILD)/modules $(LAUNCHER_BUILD)/python3
 	rm -rf $(DIST)/$(DIST_NAME)
 	$(LAUNCHER_TREE) --bundle $(LAUNCHER_BUILD)/python3 $(DIST) /$(DIST_NAME)
-	cp README.md $(DIST)/$(DIST_NAME)/
+	cp README.md LICENSE $(DIST)/$(DIST_NAME)/
 	tar -C $(DIST) --sort=name --owner=0 --group=0 --numeric-owner -czf $(DIST)/$(DIST_NAME).tar.gz $(DIST_NAME)
 
-# For Debian: the ordinary build runs on the distribution's Python.
+# For Debian: the ordinary build runs on the Python of the release that this is built on.
 dist-deb: $(LAUNCHER) $(LAUNCHER_BUILD)/modules
 	rm -rf $(DIST)/deb
 	$(LAUNCHER_TREE) $(DIST)/deb /usr
-	mkdir -p $(DIST)/deb/DEBIAN
-	printf '%s\n' 'Package: pyrunc' 'Version: $(PACKAGE_VERSION)' 'Architecture: $(shell dpkg --print-architecture)' \
-	    'Maintainer: the pyrunc developers <pyrunc@localhost>' \
-	    'Depends: libc6, libcap2, libseccomp2, python$(LAUNCHER_VERSION)' 'Section: admin' 'Priority: optional' \
-	    'Description: OCI low-level container runtime' ' Starts containers by the OCI runtime specification, in place of runc.' \
-	    > $(DIST)/deb/DEBIAN/control
+	$(LAUNCHER_PYTHON) -IS packaging/deb.py --link $(LAUNCHER_LINK) --version $(PACKAGE_VERSION) $(DIST)/deb
 	dpkg-deb --root-owner-group --build $(DIST)/deb $(DIST)/$(DIST_NAME).deb

@@ -33,6 +33,23 @@ static char **command_line;
 static int command_line_length;
 static char working_directory[PATH_MAX]; /* where we were started, or "" where that has no name */
 
+/* The path of something in our private directory, from this program's own file, so the installation can be moved as a
+ * whole; argv[0] and $PATH are the caller's words and prove nothing. -1 with errno where it has none. */
+static int private_path(char path[PATH_MAX], const char *name)
+{
+    char directory[PATH_MAX];
+    ssize_t length = readlink("/proc/self/exe", directory, sizeof directory);
+    if (length < 0)
+        return -1;
+    while (length > 0 && directory[length - 1] != '/')
+        length--;
+    if (snprintf(path, PATH_MAX, "%.*s" PRIVATE_DIRECTORY "/%s", (int)length, directory, name) >= PATH_MAX) {
+        errno = ENAMETOOLONG;
+        return -1;
+    }
+    return 0;
+}
+
 static _Noreturn void give_up(const char *path)
 {
     dprintf(STDERR_FILENO, "pyrunc: can't start the ordinary build: %s: %s\n", path, strerror(errno));
@@ -40,24 +57,12 @@ static _Noreturn void give_up(const char *path)
 }
 
 /* Replace this process by the ordinary build. Isolated (-I), without site (-S): of all places to import from it has
- * the standard library and our own directory only. The directory is found from this program's own file, so the
- * installation can be moved as a whole; argv[0] and $PATH are the caller's words and prove nothing. */
+ * the standard library and our own directory only. */
 static void hand_over(void)
 {
-    char directory[PATH_MAX], python[PATH_MAX], modules[PATH_MAX];
-    ssize_t length = readlink("/proc/self/exe", directory, sizeof directory);
-    if (length < 0)
+    char python[PATH_MAX], modules[PATH_MAX];
+    if (private_path(python, "bin/python3") < 0 || private_path(modules, "modules") < 0)
         give_up("/proc/self/exe");
-    while (length > 0 && directory[length - 1] != '/')
-        length--;
-    int lengths[] = {
-        snprintf(python, sizeof python, "%.*s" PRIVATE_DIRECTORY "/bin/python3", (int)length, directory),
-        snprintf(modules, sizeof modules, "%.*s" PRIVATE_DIRECTORY "/modules", (int)length, directory),
-    };
-    if (lengths[0] >= (int)sizeof python || lengths[1] >= (int)sizeof modules) {
-        errno = ENAMETOOLONG;
-        give_up(python);
-    }
     /* The paths of the command line count from here; the command may have entered its bundle since. */
     if (working_directory[0] != '\0' && chdir(working_directory) < 0)
         give_up(working_directory);
@@ -71,6 +76,26 @@ static void hand_over(void)
     execv(python, args);
     give_up(python);
 }
+
+#ifdef PYRUNC_STDLIB
+#define TEXT_OF(x) #x
+#define TEXT(x) TEXT_OF(x)
+#define BUNDLED_STDLIB "lib/python" TEXT(PY_MAJOR_VERSION) "." TEXT(PY_MINOR_VERSION)
+
+/* Have the standard library that is bundled with this installation searched, or the host's where none is. */
+static PyStatus add_standard_library(PyConfig *config)
+{
+    char bundled[PATH_MAX];
+    if (private_path(bundled, BUNDLED_STDLIB) < 0 || access(bundled, F_OK) < 0)
+        return PyWideStringList_Append(&config->module_search_paths, PYRUNC_STDLIB);
+    wchar_t *wide = Py_DecodeLocale(bundled, NULL);
+    if (wide == NULL)
+        return PyStatus_NoMemory();
+    PyStatus status = PyWideStringList_Append(&config->module_search_paths, wide);
+    PyMem_RawFree(wide);
+    return status;
+}
+#endif
 
 /* Start the interpreter's core, for Python's own idea of UTF-8 whatever the locale is. Where libpython is shared the
  * whole interpreter is started: a part of the core's start is hidden there, and so is done by no one else. */
@@ -89,7 +114,7 @@ static PyStatus start_core(void)
     config.module_search_paths_set = 1;
 #ifdef PYRUNC_STDLIB
     config.install_signal_handlers = 1;
-    status = PyWideStringList_Append(&config.module_search_paths, PYRUNC_STDLIB);
+    status = add_standard_library(&config);
     if (PyStatus_Exception(status))
         return status;
 #else

@@ -7,7 +7,7 @@
     PREFIX/lib/pyrunc/lib/            only with --bundle: the standard library and the shared libraries it needs
 
 The launcher finds these from its own place, so the tree can be moved. Without --bundle the interpreter is a symbolic
-link to the host's.
+link to the host's. The tree is made and run beside its place, and takes an earlier one's place only if it works.
 
 Usage: tree.py [--bundle PYTHON] --launcher FILE --modules DIRECTORY ROOT PREFIX
 """
@@ -22,7 +22,12 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from check import CheckError, check
 
 # Parts of the standard library that nothing of the ordinary build reaches, and which are half of it.
 UNUSED = (
@@ -34,7 +39,10 @@ UNUSED = (
 C_LIBRARY = re.compile(r"^(ld-linux|libc|libm|libdl|libpthread|librt|libutil|libresolv|linux-vdso)\b")
 
 # What extension modules may need besides: small libraries, copied. Extensions that need others are left out.
-COPIED_LIBRARIES = re.compile(r"^(libffi|libcap|libseccomp|libgcc_s)\b")
+COPIED_LIBRARIES = re.compile(r"^(libffi|libcap|libseccomp|libgcc_s|libpython3|libexpat|libz)\b")
+
+# What is left out of the modules: scripts for people, and the tests of pyrunc's dependencies.
+LEFT_OUT = ("__pycache__", "bin", "tests", "benchmarks")
 
 
 def libraries(path: Path) -> dict[str, Path]:
@@ -59,7 +67,7 @@ def bundle_interpreter(python: Path, home: Path) -> None:
 
 def copy_libraries(home: Path) -> None:
     """Put the libraries that extension modules need where the bundled interpreter looks for them."""
-    for extension in home.rglob("*.so"):
+    for extension in [home / "bin" / "python3", *home.rglob("*.so")]:
         for name, place in libraries(extension).items():
             if not COPIED_LIBRARIES.match(name):
                 raise SystemExit(f"{extension} needs {name}, which is not bundled")
@@ -75,25 +83,43 @@ def compile_tree(directory: Path, shown: Path) -> None:
     )  # fmt: skip
 
 
-def lay_out(root: Path, prefix: Path, launcher: Path, modules: Path, bundled: Path | None) -> None:
-    """Make the tree under root; what an earlier installation left in its private directory goes first."""
-    top = root / prefix.relative_to("/")
+def lay_out(top: Path, prefix: Path, launcher: Path, modules: Path, bundled: Path | None) -> None:
+    """Make the tree in `top`, an empty directory; tracebacks name its files under `prefix`."""
     home = top / "lib" / "pyrunc"
-    shutil.rmtree(home, ignore_errors=True)
     if bundled is not None:
         bundle_interpreter(bundled, home)
     else:
         (home / "bin").mkdir(parents=True)
         (home / "bin" / "python3").symlink_to(Path(sys.executable).resolve())
-    shutil.copytree(modules, home / "modules", ignore=shutil.ignore_patterns("__pycache__", "bin"))
+    shutil.copytree(modules, home / "modules", ignore=shutil.ignore_patterns(*LEFT_OUT))
     compile_tree(home / "modules", prefix / "lib" / "pyrunc" / "modules")
     if bundled is not None:
         copy_libraries(home)
-    (top / "bin").mkdir(parents=True, exist_ok=True)
-    target = top / "bin" / "pyrunc"
-    target.unlink(missing_ok=True)  # a running launcher's file can't be written to
-    shutil.copyfile(launcher, target)
-    target.chmod(0o755)
+    (top / "bin").mkdir()
+    shutil.copyfile(launcher, top / "bin" / "pyrunc")
+    (top / "bin" / "pyrunc").chmod(0o755)
+
+
+def move_in(tree: Path, top: Path) -> None:
+    """Put a tree in its place. The launcher comes last, by rename: a running one keeps its file."""
+    old = top / "lib" / "pyrunc"
+    if old.exists():
+        old.rename(tree / "old")
+    for name in ("lib/pyrunc", "bin/pyrunc"):
+        (top / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).rename(top / name)
+
+
+def install(top: Path, prefix: Path, launcher: Path, modules: Path, bundled: Path | None) -> None:
+    """Make the tree, run it, and put it into `top`. CheckError where it does not work; `top` is as it was then."""
+    top.mkdir(parents=True, exist_ok=True)
+    tree = Path(tempfile.mkdtemp(prefix=".pyrunc-", dir=top))
+    try:
+        lay_out(tree, prefix, launcher, modules, bundled)
+        check(tree / "bin" / "pyrunc", installed=True)
+        move_in(tree, top)
+    finally:
+        shutil.rmtree(tree)
 
 
 def main() -> None:
@@ -105,7 +131,10 @@ def main() -> None:
     parser.add_argument("root", type=Path)
     parser.add_argument("prefix", type=Path)
     args = parser.parse_args()
-    lay_out(args.root, args.prefix, args.launcher, args.modules, args.bundle)
+    try:
+        install(args.root / args.prefix.relative_to("/"), args.prefix, args.launcher, args.modules, args.bundle)
+    except CheckError as error:
+        sys.exit(f"pyrunc: not installed, since what was built does not work: {error}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,68 @@
+"""Run a launcher that was just built, before anybody relies on it: `check.py [--installed] PROGRAM`.
+
+A launcher alone does the everyday commands. An installed one also hands over to the ordinary build beside it.
+The exit code is 1 where a command fails or prints nothing of what it should, and stderr says which and how.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+# A command line, with {empty} for an empty directory, and what is in its output. The first imports every module that
+# `main` needs, the second has a directory read and a table printed.
+ALONE = {("--version",): "pyrunc version ", ("--root", "{empty}", "list"): "ID "}
+
+# What the ordinary build does: click's help, and JSON by the extension modules and the generated ones.
+INSTALLED = {("--help",): "Usage: pyrunc ", ("features",): '"ociVersionMin"'}
+
+SECONDS = 60
+
+
+class CheckError(Exception):
+    """A built program does not work; the text says which command shows it."""
+
+
+def check(program: Path, installed: bool) -> None:
+    """Run the program's commands, in an empty environment. CheckError for the first one that fails."""
+    with tempfile.TemporaryDirectory() as empty:
+        for words, wanted in {**ALONE, **(INSTALLED if installed else {})}.items():
+            run(program, [word.format(empty=empty) for word in words], wanted)
+
+
+def run(program: Path, words: list[str], wanted: str) -> None:
+    """Run one command. CheckError where it fails or does not print what is wanted."""
+    shown = " ".join([str(program), *words])
+    try:
+        done = subprocess.run(
+            [program.resolve(), *words], env={}, cwd="/", stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            timeout=SECONDS, check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise CheckError(f"{shown}: {error}") from error
+    if done.returncode < 0:
+        raise CheckError(f"{shown}: ended by {signal.Signals(-done.returncode).name}")
+    if done.returncode:
+        raise CheckError(f"{shown}: exit code {done.returncode}: {done.stderr.strip()}")
+    if wanted not in done.stdout:
+        raise CheckError(f"{shown}: printed {done.stdout[:200]!r}, without {wanted!r}")
+
+
+def main() -> None:
+    """Read the command line and run the checks."""
+    parser = argparse.ArgumentParser(description="Run a launcher that was just built.")
+    parser.add_argument("--installed", action="store_true", help="the ordinary build is beside it")
+    parser.add_argument("program", type=Path)
+    args = parser.parse_args()
+    try:
+        check(args.program, args.installed)
+    except CheckError as error:
+        sys.exit(f"pyrunc: the launcher that was built does not work: {error}")
+
+
+if __name__ == "__main__":
+    main()

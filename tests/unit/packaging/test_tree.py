@@ -1,0 +1,62 @@
+"""An installation is tried beside its place, and then moved into it (N1)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import tree
+from check import CheckError
+
+# A launcher that does what check.py asks, as long as its modules are beside it.
+LAUNCHER = """#!/bin/sh
+home=$(dirname "$0")/../lib/pyrunc
+[ -e "$home/modules/thing/VERSION" ] && [ -x "$home/bin/python3" ] || exit 1
+echo "pyrunc version 1, ID  PID, Usage: pyrunc X, ociVersionMin" | sed 's/ociVersionMin/"&"/'
+"""
+
+
+@pytest.fixture
+def modules(tmp_path: Path) -> Path:
+    """Modules as pip --target puts them."""
+    folder = tmp_path / "modules"
+    for name in ("__init__.py", "VERSION", "tests/test_thing.py", "benchmarks/x.py", "bin/thing"):
+        (folder / "thing" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "thing" / name).write_text("")
+    return folder
+
+
+def install(tmp_path: Path, modules: Path, launcher: str) -> Path:
+    (tmp_path / "launcher").write_text(launcher)
+    top = tmp_path / "root/opt"
+    tree.install(top, Path("/opt"), tmp_path / "launcher", modules, None)
+    return top
+
+
+def test_an_installation_replaces_an_earlier_one(tmp_path: Path, modules: Path) -> None:
+    install(tmp_path, modules, LAUNCHER)
+    (modules / "thing/NEW").touch()
+    top = install(tmp_path, modules, LAUNCHER + "# later\n")
+    assert (top / "bin/pyrunc").read_text().endswith("# later\n")
+    assert (top / "lib/pyrunc/modules/thing/NEW").exists()
+    assert sorted(path.name for path in top.iterdir()) == ["bin", "lib"]
+
+
+@pytest.mark.parametrize("broken", ["kill -SEGV $$\n", "exit 1\n", "true\n"])
+def test_what_does_not_work_is_not_installed(tmp_path: Path, modules: Path, broken: str) -> None:
+    """N1: `make install` exited 0 with a launcher that only crashed. The one of before stays."""
+    top = install(tmp_path, modules, LAUNCHER)
+    (modules / "thing/NEW").touch()
+    with pytest.raises(CheckError):
+        install(tmp_path, modules, "#!/bin/sh\n" + broken)
+    assert (top / "bin/pyrunc").read_text() == LAUNCHER
+    assert not (top / "lib/pyrunc/modules/thing/NEW").exists()
+    assert sorted(path.name for path in top.iterdir()) == ["bin", "lib"]
+
+
+def test_no_tests_of_dependencies_are_installed(tmp_path: Path, modules: Path) -> None:
+    """N10."""
+    top = install(tmp_path, modules, LAUNCHER)
+    names = {path.name for path in (top / "lib/pyrunc/modules").rglob("*")}
+    assert not names & {"tests", "benchmarks", "bin"}
+    assert "thing" in names
