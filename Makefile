@@ -9,11 +9,12 @@ BIN := $(VENV)/bin
 SOURCES := pyproject.toml setup.py $(wildcard csrc/*.[ch] csrc/Makefile generate/*.py spec-schemas/*.json) \
 	$(shell find pyrunc -name '*.py' -not -path 'pyrunc/_generated/*') $(wildcard .git/logs/HEAD)
 
-.PHONY: help build install-dev test test-launcher conformance-doc lint fuzz demo clean
+.PHONY: help build install-dev test test-launcher test-fresh conformance-doc lint demo clean
 help:
 	@echo 'make demo    build pyrunc and show what it does (root)'
 	@echo 'make test    everything that this machine can run; PYTEST="-k name" for less'
 	@echo 'make test-launcher   the integration tests again, with the launcher as it is installed (root)'
+	@echo 'make test-fresh  demo, install and test on fresh Debian 12 and 13 (root); DEBIAN=trixie TESTS=unit for less'
 	@echo 'make test-guest    tests/guest in a Debian guest with every limit (root); GUEST=qemu for all controllers'
 	@echo 'make conformance-doc   run the tests that docs/conformance.md names, and write how they went (root)'
 	@echo 'make conformance   the conformance suite of runtime-tools, beside runc (root)'
@@ -25,35 +26,50 @@ help:
 
 build install-dev: $(VENV)/.built
 
-# Python packages: what the build, pyrunc and its development want.
+PIP_INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check
+
+# Python packages: what the build and pyrunc want.
 $(VENV)/.installed: pyproject.toml scripts/packages.sh scripts/requirements.py
 	@PYTHON='$(PYTHON)' scripts/packages.sh build
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python scripts/requirements.py > $(VENV)/requirements.txt
-	$(BIN)/python -m pip install -q --disable-pip-version-check -r $(VENV)/requirements.txt
+	$(BIN)/python scripts/requirements.py build > $(VENV)/requirements.txt
+	$(PIP_INSTALL) -r $(VENV)/requirements.txt
+	@touch $@
+
+# What its development wants besides.
+$(VENV)/.developer: $(VENV)/.installed
+	$(BIN)/python scripts/requirements.py dev > $(VENV)/dev.txt
+	$(PIP_INSTALL) -r $(VENV)/dev.txt
 	@touch $@
 
 $(VENV)/.built: $(VENV)/.installed $(SOURCES)
-	$(BIN)/python -m pip install -q --disable-pip-version-check --no-build-isolation --no-deps -e .
+	$(PIP_INSTALL) --no-build-isolation --no-deps -e .
 	@touch $@
 
-test: $(VENV)/.built
+test: $(VENV)/.built $(VENV)/.developer
 	@PYTHON='$(PYTHON)' scripts/packages.sh test
 	@$(BIN)/python -m pytest $(PYTEST)
 
 # The ordinary build and the launcher are to behave the same. Left out is what drives neither of them.
-test-launcher: $(VENV)/.built
+test-launcher: $(VENV)/.built $(VENV)/.developer
 	@PYTHON='$(PYTHON)' scripts/packages.sh test
 	@$(MAKE) --no-print-directory install PREFIX=/usr DESTDIR=$(CURDIR)/build/launcher/root
 	@PYRUNC_TEST_RUNTIME=$(CURDIR)/build/launcher/root/usr/bin/pyrunc $(BIN)/python -m pytest tests/integration \
 	    --ignore-glob='*/test_launcher_*' --ignore=tests/integration/test_init_steps.py $(PYTEST)
 
+# What a contributor does on a new machine: scripts/fresh/run.py, for each release after the other.
+DEBIAN ?= bookworm trixie
+TESTS ?= full
+test-fresh:
+	@PYTHON='$(PYTHON)' scripts/packages.sh fresh
+	@set -e; for release in $(DEBIAN); do $(PYTHON) scripts/fresh/run.py $$release $(TESTS) $(PYTEST); done
+
 # The tests that docs/conformance.md names, and how they went; those of the guest: docs/testing.md.
-conformance-doc: $(VENV)/.built
+conformance-doc: $(VENV)/.built $(VENV)/.developer
 	@$(BIN)/python scripts/conformance_doc.py run
 
-lint: $(VENV)/.built
-	$(BIN)/python -m ruff check pyrunc generate tests scripts setup.py
+lint: $(VENV)/.built $(VENV)/.developer
+	$(BIN)/python -m ruff check pyrunc generate packaging tests scripts setup.py
 	$(BIN)/python -m mypy
 
 demo: $(VENV)/.built

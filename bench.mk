@@ -6,7 +6,7 @@
 BENCH_BUILD := build/bench
 
 # What only the bench wants.
-$(VENV)/.bench: $(VENV)/.installed
+$(VENV)/.bench: $(VENV)/.developer
 	$(BIN)/python scripts/requirements.py bench > $(VENV)/bench.txt
 	$(BIN)/python -m pip install -q --disable-pip-version-check -r $(VENV)/bench.txt
 	@touch $@

@@ -27,6 +27,7 @@ MAKE = ("make", "--no-print-directory")
 SUITES: tuple[tuple[str, ...], ...] = (
     (*MAKE, "test"),
     (*MAKE, "test-launcher"),
+    (*MAKE, "test-fresh", "DEBIAN=trixie", "TESTS=unit"),
     (*MAKE, "test-guest"),
     (*MAKE, "conformance"),
 )

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Make sure that the system has what a purpose needs: build, demo, test, bench, conformance, guest (any), guest-uml or
-# guest-qemu.
+# Make sure that the system has what a purpose needs: build, demo, test, bench, conformance, fresh (a new
+# machine), guest (any), guest-uml or guest-qemu.
 # What is missing is installed by apt-get where that can be done; else the packages are named, by their Debian names.
 set -eu
 
@@ -8,6 +8,10 @@ PYTHON=${PYTHON:-python3}
 
 # What each purpose needs: a command that succeeds where the thing is there, and the Debian package that has it.
 needs() {
+    if [ "$1" = fresh ]; then
+        printf '%s\n' 'command -v git|git' 'command -v mmdebstrap|mmdebstrap'
+        return
+    fi
     cat <<END
 command -v gcc|gcc
 echo '#include <stdlib.h>' | gcc -E -|libc6-dev
@@ -40,6 +44,8 @@ guest_needs() {
 # What is good to have: without it some tests are skipped.
 wants() {
     [ "$1" != test ] || cat <<END
+command -v runc|runc
+command -v strace|strace
 command -v clang|clang
 can_fuzz|libclang-rt-dev
 END

@@ -1,6 +1,7 @@
-"""Print what pyproject.toml wants: the build's, pyrunc's own and its developers' packages, one a line.
+"""Print packages that pyproject.toml wants, one a line.
 
-Usage: requirements.py [EXTRA…]    or only what these extras want
+Usage: requirements.py [WHAT…]    `build` is what the build and pyrunc want, any other word an extra of that name;
+                                  without a word it is `build dev`
 """
 
 import sys
@@ -9,10 +10,9 @@ from pathlib import Path
 
 with (Path(__file__).resolve().parent.parent / "pyproject.toml").open("rb") as file:
     project = tomllib.load(file)
-extras = project["project"]["optional-dependencies"]
-wanted = []
-if not sys.argv[1:]:
-    wanted = [*project["build-system"]["requires"], *project["project"]["dependencies"]]
-for name in sys.argv[1:] or ["dev"]:
-    wanted += extras[name]
+known = {
+    "build": project["build-system"]["requires"] + project["project"]["dependencies"],
+    **project["project"]["optional-dependencies"],
+}
+wanted = [line for name in sys.argv[1:] or ["build", "dev"] for line in known[name]]
 print("\n".join(dict.fromkeys(wanted)))

@@ -1,0 +1,84 @@
+"""A fresh Debian as a directory: what mmdebstrap makes of a release, with what a person installs to get a clone.
+
+How this machine reaches the package registries is copied when the directory is made and when it is used: apt's archive
+and settings, pip's, certificates, resolv.conf, and the variables of the environment that name a proxy or certificates.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "guest"))
+
+from cache import CACHE, cached, command
+from image import network_options, release, sources
+
+# The interpreter that each release has, as `3.11`.
+RELEASES = {"bookworm": "3.11", "trixie": "3.13"}
+
+# What there is before `make`: a way to get the clone, make, and Python.
+PACKAGES = ("ca-certificates", "git", "make", "python3")
+
+# Variables by which programs find a proxy, a mirror or certificates.
+NETWORK_VARIABLES = re.compile(
+    r"(?i)(https?|ftp|all|no)_proxy$|PIP_|SSL_CERT_(FILE|DIR)$|(REQUESTS|CURL)_CA_BUNDLE$|GOPROXY$"
+)
+
+# Files of the host that are as they are on the fresh machine.
+COPIED = ("/etc/resolv.conf", "/etc/hosts", "/etc/pip.conf")
+
+# Where Debian has the certificates that an administrator adds, and the one file that is made of all.
+LOCAL_CERTIFICATES = Path("/usr/local/share/ca-certificates")
+
+
+def archive(codename: str) -> list[str]:
+    """sources.list(5) lines of a release, from the archive that the host's apt uses for its own release."""
+    return [re.sub(rf"(?<= ){release()}\b", codename, line) for line in sources(release())]
+
+
+def make(codename: str, target: Path) -> None:
+    """Make target/root with mmdebstrap, in a minute."""
+    root, options, lines = target / "root", target / "apt.conf", target / "sources.list"
+    options.write_text(network_options())
+    lines.write_text("\n".join(archive(codename)) + "\n")
+    command(
+        "mmdebstrap", "--mode=root", "--format=directory", "--variant=minbase", f"--aptopt={options}",
+        "--include=" + ",".join(PACKAGES), codename, root, lines, what=f"making Debian {codename} with mmdebstrap",
+    )  # fmt: skip
+    if LOCAL_CERTIFICATES.is_dir():
+        shutil.copytree(LOCAL_CERTIFICATES, root / str(LOCAL_CERTIFICATES).lstrip("/"), dirs_exist_ok=True)
+        command("chroot", root, "update-ca-certificates", what="adding the host's certificates")
+
+
+def image(codename: str) -> Path:
+    """The directory of a fresh Debian, made now or earlier. It is copied, not used."""
+    parts = [codename, os.uname().machine, Path(__file__).read_text(), *PACKAGES]
+    return cached(f"fresh-{codename}", parts, lambda target: make(codename, target)) / "root"
+
+
+def downloads(name: str) -> Path:
+    """A directory for packages that one run downloads and the next one finds."""
+    path = CACHE / "downloads" / name
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def network() -> dict[str, str]:
+    """The variables of the environment by which the registries are reached; none that names an absent file."""
+    found = {name: value for name, value in os.environ.items() if NETWORK_VARIABLES.match(name)}
+    return {name: value for name, value in found.items() if value[:1] != "/" or os.path.exists(value)}
+
+
+def copy(codename: str, root: Path) -> None:
+    """Make a machine of its own at `root`, an absent path: the image, and the host's way to the network."""
+    command("cp", "-a", "--reflink=auto", image(codename), root, what="copying the image")
+    named = [value for value in network().values() if value.startswith("/")]
+    for name in (*COPIED, *named):
+        target = root / name.lstrip("/")
+        if os.path.exists(name) and (name in COPIED or not target.exists()):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            command("cp", "-rL", "--remove-destination", name, target, what=f"copying {name}")

@@ -1,0 +1,143 @@
+"""Run `make demo`, `make install` and `make test` on a fresh Debian, as a contributor does on a new machine.
+
+`run.py bookworm|trixie unit|full PYTEST_ARGUMENT…`, as root. The machine is a copy of what debian.py makes, entered by
+enter.py, with a clone of the tree as it is now in /root (mode 0700). `unit` runs the unit tests, `full` all of them.
+All is run under nohup: SIGHUP is ignored, and there is no terminal. The exit code is that of the first that fails.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import FrameType
+
+from debian import RELEASES, copy, downloads, network
+from machine import cgroup, remove
+from machine import words as machine_words
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "guest"))
+
+from cache import REPOSITORY, GuestError, command
+
+# Where the clone is, and the log of a run.
+CLONE = "/root/pyrunc"
+LOG = "/root/log"
+
+SCRIPT = """
+set -eu
+say() { printf '\\n== %s\\n' "$*"; }
+say "$(. /etc/os-release; echo "$PRETTY_NAME"), $(python3 --version)"
+say make demo
+make demo
+say make install
+make install
+(cd / && pyrunc --version)
+say make test
+exec make test PYTEST="$PYTEST"
+"""
+
+
+def clone(target: Path) -> None:
+    """Clone the tree, with what differs from its last commit in the working directory."""
+    command("git", "clone", "--quiet", "--no-hardlinks", REPOSITORY, target, what="cloning the tree")
+    listed = command(
+        "git", "-C", REPOSITORY, "ls-files", "-z", "--cached", "--others", "--exclude-standard", what="listing files"
+    )
+    for name in filter(None, listed.split("\0")):
+        source = REPOSITORY / name
+        if not source.is_symlink() and not source.exists():
+            (target / name).unlink(missing_ok=True)
+            continue
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(source, target / name, follow_symlinks=False)
+
+
+def pytest_words(tests: str, given: list[str]) -> list[str]:
+    """What pytest is told: the unit tests, unless all are wanted or the caller chooses himself."""
+    chosen = any(not word.startswith("-") and (REPOSITORY / word.partition("::")[0]).exists() for word in given)
+    return given if tests == "full" or chosen else ["tests/unit", *given]
+
+
+def follow(machine: subprocess.Popen[bytes], log: Path) -> int:
+    """Print the log as it grows until the machine ends. A file, not a pipe, which a container could keep open."""
+    with log.open("rb") as file:
+        while True:
+            code = machine.poll()
+            while data := file.read(65536):
+                sys.stdout.buffer.write(data)
+            sys.stdout.flush()
+            if code is not None:
+                return code
+            time.sleep(0.2)
+
+
+def run(codename: str, script: str, variables: dict[str, str], work: Path) -> int:
+    """Make the machine in `work` and run a shell script in the clone. The script's exit code."""
+    root = work / "root"
+    copy(codename, root)
+    clone(root / CLONE.lstrip("/"))
+    (root / "root").chmod(0o700)
+    log = root / LOG.lstrip("/")
+    log.touch()
+    binds = [
+        (downloads(f"apt-{codename}"), root / "var/cache/apt/archives"), (downloads("pip"), root / "root/.cache/pip"),
+    ]  # fmt: skip
+    for _, place in binds:
+        place.mkdir(parents=True, exist_ok=True)
+    group = cgroup()
+    words = ["setpriv", "--pdeathsig", "KILL"]
+    words += machine_words(root, CLONE, group, ("nohup", "sh", "-c", script), binds)
+    environment = {
+        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "HOME": "/root", "LANG": "C.UTF-8", **network(), **variables,
+    }  # fmt: skip
+    with log.open("wb") as output:
+        machine = subprocess.Popen(
+            words, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, start_new_session=True,
+        )  # fmt: skip
+    try:
+        return follow(machine, log)
+    finally:
+        machine.kill()  # and with it process 1 (unshare --kill-child), and with that all others
+        machine.wait()
+        if group is not None:
+            remove(group)
+
+
+def main() -> int:
+    """Run what sys.argv asks for."""
+    if len(sys.argv) < 3 or sys.argv[1] not in RELEASES or sys.argv[2] not in ("unit", "full"):
+        raise GuestError(f"usage: run.py {'|'.join(RELEASES)} unit|full PYTEST_ARGUMENT…")
+    codename, tests, *given = sys.argv[1:]
+    if os.geteuid() != 0:
+        raise GuestError("root is needed to make a machine")
+    work = Path(tempfile.mkdtemp(prefix=f"pyrunc-fresh-{codename}-"))
+    start = time.monotonic()
+    try:
+        code = run(codename, SCRIPT, {"PYTEST": shlex.join(pytest_words(tests, given))}, work)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    how = "passed" if code == 0 else f"failed with exit code {code}"
+    print(f"pyrunc-fresh: Debian {codename}, {tests}: {how} after {time.monotonic() - start:.0f} s", flush=True)
+    return code
+
+
+def leave(number: int, frame: FrameType | None) -> None:
+    """A signal ends the machine too."""
+    raise SystemExit(128 + number)
+
+
+if __name__ == "__main__":
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, leave)
+    try:
+        sys.exit(main())
+    except GuestError as error:
+        sys.exit(f"pyrunc-fresh: {error}")

@@ -1,0 +1,72 @@
+"""`make test-fresh` (N2): a clone of the tree as it is, what pytest is told, and what is left behind."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+SCRIPT = Path(__file__).resolve().parents[3] / "scripts/fresh/run.py"
+
+
+@pytest.fixture(scope="module")
+def fresh() -> ModuleType:
+    """scripts/fresh/run.py, by another name than that of scripts/guest/run.py."""
+    spec = importlib.util.spec_from_file_location("fresh_run", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def git(folder: Path, *words: str) -> None:
+    names = ("-c", "user.name=x", "-c", "user.email=x@localhost")
+    subprocess.run(["git", "-C", folder, *names, *words], check=True, capture_output=True)
+
+
+def test_the_clone_has_the_tree_as_it_is(fresh: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The last commit, and what was changed, added or removed since; what git ignores stays behind."""
+    tree, clone = tmp_path / "tree", tmp_path / "clone"
+    tree.mkdir()
+    for name, text in ((".gitignore", "*.o\n"), ("same", "1"), ("changed", "1"), ("removed", "1")):
+        (tree / name).write_text(text)
+    git(tree, "init")
+    git(tree, "add", ".")
+    git(tree, "commit", "-m", "x")
+    (tree / "changed").write_text("2")
+    (tree / "removed").unlink()
+    (tree / "new").mkdir()
+    (tree / "new/file").write_text("3")
+    (tree / "link").symlink_to("/nowhere")
+    (tree / "x.o").write_text("4")
+    monkeypatch.setattr(fresh, "REPOSITORY", tree)
+    fresh.clone(clone)
+    texts = {path.name: path.read_text() for path in clone.rglob("*") if path.is_file() and ".git/" not in str(path)}
+    assert texts == {".gitignore": "*.o\n", "same": "1", "changed": "2", "file": "3"}
+    assert (clone / "link").is_symlink()
+    assert (clone / ".git").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("tests", "given", "words"),
+    [
+        ("unit", [], ["tests/unit"]),
+        ("unit", ["-q", "-k", "mounts"], ["tests/unit", "-q", "-k", "mounts"]),
+        ("unit", ["tests/integration/test_run.py::test_x"], ["tests/integration/test_run.py::test_x"]),
+        ("full", ["-x"], ["-x"]),
+    ],
+)
+def test_what_pytest_is_told(fresh: ModuleType, tests: str, given: list[str], words: list[str]) -> None:
+    assert fresh.pytest_words(tests, given) == words
+
+
+@pytest.mark.parametrize("words", [[], ["trixie"], ["sarge", "unit"], ["trixie", "some"]])
+def test_wrong_words_are_told(words: list[str]) -> None:
+    done = subprocess.run([sys.executable, SCRIPT, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "pyrunc-fresh: usage: run.py bookworm|trixie unit|full PYTEST_ARGUMENT…\n"
