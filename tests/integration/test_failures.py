@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -184,7 +184,8 @@ def test_killed_start_leaves_a_container_that_can_be_started(runtime: Runtime, b
     container = runtime.container(bundle.args("sleep", "1000"))
     process = runtime.background("start", container.id)
     host.wait_for("the hook", marker.exists)
-    hook = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True).stdout.split()
+    hook = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    assert hook
     process.kill()
     process.wait()
     for pid in hook:
