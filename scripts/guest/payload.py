@@ -37,8 +37,22 @@ def site() -> Path:
     return cached("site", [sys.version, os.uname().machine, *wanted], make)
 
 
-def tree_disk(work: Path, venv: Path, arguments: list[str]) -> Path:
-    """Make the disk that has the tree as it is now, built, and pytest's arguments. `work` is this run's directory."""
+def installed() -> Path:
+    """The directory below which `make install` puts the launcher, built for the guest's Python."""
+    root = REPOSITORY / "build/launcher/root"
+    environment = {key: value for key, value in BUILD_ENVIRONMENT.items() if not key.startswith("MAKE")}
+    command(
+        "make", "-C", REPOSITORY, "install", "PREFIX=/usr", f"DESTDIR={root}", f"LAUNCHER_PYTHON={PYTHON}",
+        what="installing the launcher for the guest", env=environment,
+    )  # fmt: skip
+    return root
+
+
+def tree_disk(work: Path, venv: Path, arguments: list[str], launcher: bool) -> Path:
+    """Make the disk that has the tree as it is now, built, and pytest's arguments. `work` is this run's directory.
+
+    launcher: bring the installed launcher too, and have the tests drive it in place of the ordinary build.
+    """
     tree = work / "payload/tree"
     names = command(
         "git", "-c", f"safe.directory={REPOSITORY}", "-C", REPOSITORY, "ls-files", "-z", "-co", "--exclude-standard",
@@ -62,6 +76,11 @@ def tree_disk(work: Path, venv: Path, arguments: list[str]) -> Path:
     )  # fmt: skip
     command(venv / "bin/python", "-m", "compileall", "-q", tree / "pyrunc", what="compiling pyrunc's modules")
     (work / "payload/arguments").write_text(shlex.join(arguments) + "\n")
+    environment = ""
+    if launcher:
+        shutil.copytree(installed(), work / "payload/root", symlinks=True)
+        environment = "export PYRUNC_TEST_RUNTIME=/pyrunc/root/usr/bin/pyrunc\n"
+    (work / "payload/environment").write_text(environment)
     target = work / "tree.ext4"
     disk(work / "payload", target)
     shutil.rmtree(work / "payload")
