@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/capability.h>
 #include <linux/ioprio.h>
 #include <linux/mount.h>
@@ -337,9 +338,11 @@ int pyrunc_init_image(void)
     return sealed;
 }
 
+/* Sealed, so that what the init has judged, such as the plan, stays as it was written. What has room behind the data can
+ * still be written to: the init stores its times there, in a launch with a timeline. */
 int pyrunc_memfd(const char *name, const char *data, size_t length, size_t size)
 {
-    CLEANUP_FD int fd = memfd_create(name, MFD_CLOEXEC);
+    CLEANUP_FD int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0)
         return -errno;
     int error = write_all(fd, data, length);
@@ -348,6 +351,8 @@ int pyrunc_memfd(const char *name, const char *data, size_t length, size_t size)
     if (size > length && ftruncate(fd, (off_t)size) < 0)
         return -errno;
     if (lseek(fd, 0, SEEK_SET) < 0)
+        return -errno;
+    if (fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | (size > length ? 0 : F_SEAL_WRITE)) < 0)
         return -errno;
     int made = fd;
     fd = -1;
@@ -361,9 +366,9 @@ int pyrunc_prepare_fds(int preserve_fds)
     for (int fd = 0; fd < 3; fd++)
         if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) < 0) /* the lowest free number: fd itself */
             return -errno;
-    for (int fd = 3; fd < 3 + preserve_fds; fd++)
-        if (fcntl(fd, F_GETFD) != 0)
-            return fd;
+    for (int count = 0; count < preserve_fds && count <= INT_MAX - 3; count++) /* 3 + preserve_fds may not be an int */
+        if (fcntl(3 + count, F_GETFD) != 0)
+            return 3 + count;
     return 0;
 }
 
@@ -477,6 +482,54 @@ int pyrunc_prlimit(int pid, int resource, uint64_t soft, uint64_t hard)
 {
     const struct rlimit limit = {.rlim_cur = soft, .rlim_max = hard};
     return result(prlimit(pid, (enum __rlimit_resource)resource, &limit, NULL));
+}
+
+/* ---- open files: our own limit, and what a program that we start gets of ours ------------------------------------- */
+
+/* What the caller gave us, and what we have made of it; cur is the soft limit. */
+static struct rlimit given, raised;
+static bool is_raised;
+
+/* limits: two u64, the soft limit and the hard one. */
+int pyrunc_open_files(char *limits, size_t size)
+{
+    struct rlimit limit;
+    uint64_t both[2];
+    if (size != sizeof both)
+        return -EINVAL;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return -errno;
+    both[0] = limit.rlim_cur;
+    both[1] = limit.rlim_max;
+    memcpy(limits, both, sizeof both);
+    return 0;
+}
+
+/* Raises our own soft limit, which may not be above the hard one. */
+int pyrunc_raise_open_files(uint64_t soft)
+{
+    if (getrlimit(RLIMIT_NOFILE, &given) < 0)
+        return -errno;
+    raised = (struct rlimit){.rlim_cur = soft, .rlim_max = given.rlim_max};
+    if (setrlimit(RLIMIT_NOFILE, &raised) < 0)
+        return -errno;
+    is_raised = true;
+    return 0;
+}
+
+/* To be called before a program is started that is no container's init: it inherits the standard streams alone, nothing
+ * that the caller left open to us, and the caller's limit of open files. */
+int pyrunc_begin_spawn(void)
+{
+    if (syscall(SYS_close_range, 3U, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
+        return -errno;
+    return is_raised && setrlimit(RLIMIT_NOFILE, &given) < 0 ? -errno : 0;
+}
+
+/* And after that. */
+int pyrunc_end_spawn(void)
+{
+    return is_raised && setrlimit(RLIMIT_NOFILE, &raised) < 0 ? -errno : 0;
 }
 
 /* attributes: struct sched_attr, whose first field is its size. */

@@ -81,6 +81,17 @@ int step_mount(struct init *init, const struct step_mount *step)
     return keep_mount(init, step->keep, mount);
 }
 
+int step_close_sources(struct init *init, const struct step_close_sources *step)
+{
+    (void)step;
+    for (uint32_t i = 0; i < init->plan->step_count; i++) {
+        const struct step *other = &init->plan->steps[i];
+        if (other->kind == STEP_BIND && other->fields.bind.source_fd >= 0)
+            close(other->fields.bind.source_fd);
+    }
+    return 0;
+}
+
 /* Changes the flags of a tree and then those of the mount at its root, which override them. */
 static int set_tree_attributes(struct init *init, int mount, struct attributes tree, struct attributes own,
                                const char *path)

@@ -14,7 +14,8 @@ from ._core import lib as _lib
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import Any
 
 # clone(2), setns(2): the namespace types
 CLONE_NEWTIME = 0x00000080
@@ -49,6 +50,10 @@ RDTGROUP_SUPER_MAGIC = 0x07655821
 
 # struct sched_attr with the utilization clamps, as sched_setattr(2) has it since Linux 5.3
 _SCHED_ATTR_SIZE = 56
+
+# Python ignores these two, and an ignored signal stays ignored through an exec. signal(7)
+_SIGPIPE = 13
+_SIGXFSZ = 25
 
 _CALLS = ("", "clone3", "setns", "close_range", "fcntl", "execveat", "capset", "prctl")
 
@@ -118,7 +123,10 @@ def init_image() -> int:
 
 
 def memfd(name: str, data: bytes, size: int = 0) -> int:
-    """A memfd that holds `data`, then zeros up to `size` bytes; its position is 0. memfd_create(2)."""
+    """A sealed memfd that holds `data`, then zeros up to `size` bytes; its position is 0. memfd_create(2).
+
+    Its size is final, and without such zeros its content too.
+    """
     return _check(_lib.pyrunc_memfd(name.encode(), data, len(data), size))
 
 
@@ -184,6 +192,35 @@ def unlock(fd: int) -> None:
 def prlimit(pid: int, resource: int, soft: int, hard: int) -> None:
     """Set a resource limit of a process; 2**64 - 1 is no limit. prlimit(2)."""
     _check(_lib.pyrunc_prlimit(pid, resource, soft, hard))
+
+
+def open_files() -> tuple[int, int]:
+    """This process's soft and hard limit of open files; 2**64 - 1 is no limit. getrlimit(2)."""
+    limits = _ffi.new("char[]", 16)
+    _check(_lib.pyrunc_open_files(limits, 16))
+    data = bytes(_ffi.buffer(limits, 16))
+    return int.from_bytes(data[:8], sys.byteorder), int.from_bytes(data[8:], sys.byteorder)
+
+
+def raise_open_files(soft: int) -> None:
+    """Raise this process's soft limit of open files; what `spawn` starts has the one from before. setrlimit(2)."""
+    _check(_lib.pyrunc_raise_open_files(soft))
+
+
+def spawn(path: str | bytes, args: list[bytes] | list[str], env: Mapping[bytes, bytes], actions: Sequence[Any]) -> int:
+    """Start a program that is not the init, such as a hook; gives its pid. posix_spawn(3).
+
+    actions: posix.posix_spawn's file_actions, for its standard streams. No other descriptor is inherited, neither of
+    ours nor of our caller's: from now on all are close-on-exec. It has the caller's limit of open files, no blocked
+    signals, and the default for those that Python ignores. Raises OSError, and ValueError for a NUL.
+    """
+    _check(_lib.pyrunc_begin_spawn())
+    try:
+        return posix.posix_spawn(
+            path, args, env, file_actions=actions, setsigmask=(), setsigdef=(_SIGPIPE, _SIGXFSZ)
+        )
+    finally:
+        _check(_lib.pyrunc_end_spawn())
 
 
 def sched_setattr(

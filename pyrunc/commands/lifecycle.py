@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 STDOUT = 1
 RTMIN, RTMAX = 34, 64
+_SIGNAL_DIGITS = 9
 
 
 def create(settings: Settings, **params: Any) -> int:
@@ -163,7 +164,10 @@ def parse_signal(text: str) -> int:
     """
     digits = text.lstrip("+-")
     if digits.isascii() and digits.isdigit() and len(text) - len(digits) <= 1:
-        return int(text)
+        digits = digits.lstrip("0") or "0"
+        if len(digits) > _SIGNAL_DIGITS:  # pidfd_send_signal takes a C int
+            raise PyruncError(f'unknown signal "{text}"')
+        return -int(digits) if text[0] == "-" else int(digits)
     name = (text or "TERM").upper().removeprefix("SIG")
     number = _realtime(name)
     if number == 0 and name.isalnum():
@@ -181,7 +185,7 @@ def _realtime(name: str) -> int:
         if name == base:
             return first
         steps = name.removeprefix(base + sign)
-        if steps != name and steps.isascii() and steps.isdigit() and int(steps) <= RTMAX - RTMIN:
+        if steps != name and steps.isascii() and steps.isdigit() and len(steps) <= 2 and int(steps) <= RTMAX - RTMIN:
             return first + int(sign + steps)
     return 0
 

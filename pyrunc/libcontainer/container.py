@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from .options import LaunchOptions
 
 _SIGKILL = 9
+# More descriptors than a process can have (/proc/sys/fs/nr_open is lower), and a C int.
+_MOST_FDS = 2**31 - 64
+_DIGITS = 10
 # How long an init that has told its failure may take to end.
 _DEATH_MS = 10_000
 # Where a container's cgroup can lie, as far as another user's word for it is taken.
@@ -125,7 +128,7 @@ def _prepare(options: LaunchOptions) -> dict[str, Any]:
 def prepare_fds(preserve_fds: int) -> None:
     """Have the standard streams open, before any descriptor is made. Raises PyruncError where one that is to be
     preserved is not there."""
-    missing = native.prepare_fds(preserve_fds)
+    missing = native.prepare_fds(min(preserve_fds, _MOST_FDS))
     if missing:
         raise PyruncError(
             f"unable to stat preserved-fd {missing - 3} (of {preserve_fds})",
@@ -139,7 +142,8 @@ def listen_fds() -> int:
     pid, count = posix.environ.get(b"LISTEN_PID", b""), posix.environ.get(b"LISTEN_FDS", b"")
     if not count.isdigit() or pid != str(posix.getpid()).encode():
         return 0
-    return int(count)
+    # A number that no process has descriptors for stands for itself and all above it.
+    return min(int(count.lstrip(b"0")[:_DIGITS] or b"0"), _MOST_FDS)
 
 
 def _launch(spec: dict[str, Any], options: LaunchOptions, fault: tuple[int, int]) -> Launched:

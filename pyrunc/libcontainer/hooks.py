@@ -24,8 +24,6 @@ _READ_BYTES = 1 << 16
 # Reads that empty a pipe of any usual size, after the hook has ended; its children may go on writing for ever.
 _LAST_READS = 16
 _LONGEST_POLL_MS = 0x7FFFFFFF
-# Python ignores these two, and an ignored signal stays ignored through an exec.
-_DEFAULT_SIGNALS = (_signal.SIGPIPE, _signal.SIGXFSZ)
 
 
 class _Output:
@@ -129,17 +127,15 @@ def _spawn(hook: dict[str, Any], stdin: int, stdout: int, stderr: int) -> int:
     """Start the hook with these standard streams; its pid. Raises OSError, and ValueError for bad strings."""
     path = _bytes(hook["path"])
     env = hook.get("env")
-    return posix.posix_spawn(
+    return native.spawn(
         path,
         [_bytes(arg) for arg in hook.get("args") or ()] or [path],
         posix.environ if env is None else _environment(env),
-        file_actions=[
+        [
             (posix.POSIX_SPAWN_DUP2, stdin, 0),
             (posix.POSIX_SPAWN_DUP2, stdout, 1),
             (posix.POSIX_SPAWN_DUP2, stderr, 2),
         ],
-        setsigmask=(),
-        setsigdef=_DEFAULT_SIGNALS,
     )
 
 

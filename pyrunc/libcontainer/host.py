@@ -65,6 +65,7 @@ class HostFacts:
     capabilities: the runtime's permitted ones, as a bit set.
     setgroups: the runtime's user namespace allows setgroups(2).
     kcore: /proc/kcore is there.
+    open_files: the runtime's soft and hard limit of open files, 2**64 - 1 for none (getrlimit(2)).
     systemd: None unless it is to make the container's cgroup.
     """
 
@@ -85,6 +86,7 @@ class HostFacts:
         "machine",
         "newgidmap",
         "newuidmap",
+        "open_files",
         "setgroups",
         "systemd",
         "uid_map",
@@ -111,6 +113,7 @@ class HostFacts:
         capabilities: int = (1 << 41) - 1,
         setgroups: bool = True,
         kcore: bool = True,
+        open_files: tuple[int, int] = (1024, 4096),
         systemd: SystemdFacts | None = None,
     ) -> None:
         self.euid = euid
@@ -131,6 +134,7 @@ class HostFacts:
         self.capabilities = capabilities
         self.setgroups = setgroups
         self.kcore = kcore
+        self.open_files = open_files
         self.systemd = systemd
 
 
@@ -168,6 +172,7 @@ def gather() -> HostFacts:
         cap_last_cap=int(_proc_file("/proc/sys/kernel/cap_last_cap")),
         setgroups=_proc_file("/proc/self/setgroups").strip() != "deny",
         kcore=posix.access("/proc/kcore", posix.F_OK),
+        open_files=native.open_files(),
     )
 
 

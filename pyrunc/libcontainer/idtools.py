@@ -5,9 +5,9 @@ Source: newuidmap(1), newgidmap(1), subuid(5). Imported only where a plan comes 
 
 from __future__ import annotations
 
-import _signal
 import posix
 
+from .. import native
 from ..report import PyruncError, errno_text, join
 from .statedir import owner_name
 from .sysfiles import read_fd, read_file
@@ -53,18 +53,15 @@ def _run(words: list[str]) -> tuple[int, str]:
     """Run a program to its end; its wait status and what it wrote, on one line. Raises OSError."""
     reader, writer = posix.pipe2(posix.O_CLOEXEC)
     try:
-        pid = posix.posix_spawn(
+        pid = native.spawn(
             words[0],
             words,
             posix.environ,
-            file_actions=[
+            [
                 (posix.POSIX_SPAWN_OPEN, 0, "/dev/null", posix.O_RDONLY, 0),
                 (posix.POSIX_SPAWN_DUP2, writer, 1),
                 (posix.POSIX_SPAWN_DUP2, writer, 2),
             ],
-            setsigmask=(),
-            # Python ignores these two, and an ignored signal stays ignored through an exec.
-            setsigdef=(_signal.SIGPIPE, _signal.SIGXFSZ),
         )
     except OSError:
         posix.close(reader)

@@ -61,6 +61,10 @@ def _state_dir(launched: Launched, path: str) -> None:
     launched.ledger.record("state_dir", **launched.record.values())
 
 
+def _open_files(launched: Launched, limit: int) -> None:
+    native.raise_open_files(limit)
+
+
 def _require_lsm(launched: Launched, name: str) -> None:
     from . import lsm
 
@@ -485,6 +489,7 @@ def _write_pid_file(launched: Launched, path: str) -> None:
 HANDLERS: dict[str, Callable[..., None]] = {
     "compile_seccomp": _compile_seccomp,
     "state_dir": _state_dir,
+    "open_files": _open_files,
     "require_lsm": _require_lsm,
     "cgroup_create": _cgroup_create,
     "systemd_scope": _systemd_scope,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from typing import Any
 
@@ -72,4 +71,4 @@ def _bar(start: float, length: float) -> str:
 
 def _columns() -> int:
     """The terminal's width, or what COLUMNS says."""
-    return shutil.get_terminal_size((int(os.environ.get("COLUMNS", "100") or 100), 24)).columns
+    return shutil.get_terminal_size((100, 24)).columns

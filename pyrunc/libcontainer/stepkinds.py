@@ -48,6 +48,9 @@ _RUNTIME_KINDS = (
      "take the seccomp filter from the cache, or compile it by libseccomp"),
     # prepare: effects on the host, each in the ledger before it is made
     ("state_dir", "mkdir", "path:str", "make the container's state directory; its existence claims the id"),
+    ("open_files", "setrlimit", "limit:u64",
+     "raise the runtime's own soft limit of open files to what the mounts' sources take; the container gets the "
+     "caller's"),
     ("require_lsm", "read", "name:str", "make sure that the security module is at work on this host"),
     ("cgroup_create", "mkdir", "path:str", "make the container's cgroup and the missing ones above it"),
     ("systemd_scope", "StartTransientUnit", "unit:str path:str manager:str properties:strv",
@@ -151,6 +154,8 @@ _INIT_KINDS = (
      "open a bind mount's source inside the rootfs and have the runtime map the ids of its files"),
     ("change_flags", "mount_setattr", "keep:u32 attr_set:u64 attr_clr:u64 rattr_set:u64 rattr_clr:u64",
      "change flags of a kept mount, which a user namespace may not be permitted to"),
+    ("close_sources", "close", "",
+     "let go of the mounts' sources that the runtime has opened, before the caller's limit of open files is set"),
     ("bind_cgroup", "open_tree+move_mount", "source:str target:str attr_set:u64",
      "bind the container's part of the cgroup tree, where a new cgroup2 mount is refused"),
     ("remount", "mount_setattr",

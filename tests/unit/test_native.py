@@ -237,6 +237,47 @@ def test_memfd_holds_the_data_and_zeros_behind_it() -> None:
         os.close(fd)
 
 
+def test_a11_memfds_are_sealed() -> None:
+    """A11: nobody changes what was written; with room behind it, as the init's times have, its size at least."""
+    whole, with_room = native.memfd("plan", b"abc"), native.memfd("plan", b"abc", 4096)
+    try:
+        for fd in (whole, with_room):
+            with pytest.raises(PermissionError):
+                os.ftruncate(fd, 1)
+            with pytest.raises(PermissionError):
+                os.ftruncate(fd, 8192)
+            with pytest.raises(PermissionError):
+                fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE)
+        with pytest.raises(PermissionError):
+            os.pwrite(whole, b"x", 0)
+        with pytest.raises(PermissionError), open(f"/proc/self/fd/{whole}", "r+b", buffering=0) as again:
+            again.write(b"x")
+        assert os.pwrite(with_room, b"x", 8) == 1
+    finally:
+        os.close(whole)
+        os.close(with_room)
+
+
+def test_a11_spawn_passes_the_standard_streams_and_the_caller_s_limit(tmp_path: Path) -> None:
+    """A11, F7: nothing else that is open, inheritable or not; the soft limit from before it was raised."""
+    code = (
+        "import os, resource; from pyrunc import native\n"
+        "soft, hard = native.open_files(); assert (soft, hard) == (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1])\n"
+        "os.dup2(1, 40); native.raise_open_files(100)\n"
+        "pid = native.spawn('/bin/sh', ['sh', '-c', 'ls /proc/self/fd; ulimit -Sn'], os.environb, [])\n"
+        "assert os.waitpid(pid, 0)[1] == 0; assert native.open_files() == (100, hard)\n"
+    )
+    command = ["/bin/bash", "-c", 'ulimit -Sn 64 && exec "$@"', "bash", sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split() == ["0", "1", "2", "3", "64"]  # 3 is the listing's own
+
+
+def test_a11_preserved_descriptors_are_counted_without_overflow() -> None:
+    for count in (2**31 - 1, 2**31 - 3, 2**31 - 4):
+        assert 3 <= native.prepare_fds(count) < 2**20
+
+
 def test_prepare_fds_opens_closed_standard_streams_and_finds_gaps() -> None:
     code = (
         "import os; from pyrunc import native; os.close(0); os.close(2); os.closerange(3, 64);"

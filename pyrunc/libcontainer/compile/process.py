@@ -9,6 +9,7 @@ from . import hooks
 from .capabilities import capability_sets
 from .constants import RLIMITS
 from .namespaces import DENIED, setgroups_allowed
+from .openfiles import raise_open_files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def compile_process(context: Context) -> None:
     else:
         context.add("new_session")
     context.add("stdio_owner", uid, pointer="/process/user/uid")
+    raise_open_files(context)
     _limits(context)
     if process.get("apparmorProfile") or process.get("selinuxLabel"):
         from .labels import label_process

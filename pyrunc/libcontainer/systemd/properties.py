@@ -214,7 +214,10 @@ def _bytes_of(text: str) -> bytes:
         low, dash, high = part.strip().partition("-")
         if not part.strip():
             continue
-        if not low.isdigit() or (dash and not high.isdigit()) or int(high or low) > _HIGHEST:
+        for digits in (low, high or low):
+            if not (digits.isascii() and digits.isdigit()) or len(digits) > _DIGITS or int(digits) > _HIGHEST:
+                return b""
+        if dash and not high:
             return b""
         for number in range(int(low), int(high or low) + 1):
             mask |= 1 << number
@@ -223,6 +226,7 @@ def _bytes_of(text: str) -> bytes:
 
 # No kernel has more CPUs or memory nodes (CONFIG_NR_CPUS); a longer list would only cost memory.
 _HIGHEST = 8191
+_DIGITS = 9
 
 
 def typed(texts: Iterable[str]) -> list[tuple[str, tuple[str, Any]]]:

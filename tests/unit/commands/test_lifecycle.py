@@ -175,9 +175,12 @@ def test_signals(text: str, number: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["FOO", "SIG", "SIGSIGTERM", "_DFL", "_BLOCK", "RTMIN-1", "RTMIN+31", "RTMIN+", "1.5", "--9"]
-)
+    "text", ["FOO", "SIG", "SIGSIGTERM", "_DFL", "_BLOCK", "RTMIN-1", "RTMIN+31", "RTMIN+", "1.5", "--9",
+        "9" * 10, "99999999999999999999", "-99999999999999999999", "9" * 5000, "RTMIN+" + "1" * 5000, "1e3", "0x9", "٩",
+        " 9", "9 "],
+)  # fmt: skip
 def test_unknown_signals_are_named_in_runcs_words(text: str) -> None:
+    """A11: numbers of any length too."""
     with pytest.raises(PyruncError) as caught:
         lifecycle.parse_signal(text)
     assert caught.value.line() == f'unknown signal "{text}"'
