@@ -32,8 +32,9 @@ COMMANDS: list[click.Command] = [
             _bundle(),
             click.Option(["--config", "-f"], default="config.json", metavar="FILE", help="the configuration's file"),
             click.Option(["--format"], default="text", metavar="FORMAT", help="text or json (default: text)"),
+            click.Option(["--spec-only"], is_flag=True, help="look neither at the root file system nor at this host"),
         ],
-        help="""Check a bundle's config.json and print every problem in it.
+        help="""Check a bundle's config.json and print every problem in it, and what it would fail by on this host.
 
         The exit code is 1 where one of them is more than a warning.
         """,
@@ -53,7 +54,7 @@ COMMANDS: list[click.Command] = [
         help="""Show what `run` would do, step by step, without doing it.
 
         Each step has its phase, who carries it out, the kernel's call, its arguments, and the place in config.json
-        that causes it. No privilege is needed.
+        that causes it. No privilege is needed. A step that would fail on this host is marked, and the exit code is 1.
         """,
     ),
 ]

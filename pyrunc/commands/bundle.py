@@ -12,6 +12,7 @@ from .. import output
 from ..report import PyruncError
 
 if TYPE_CHECKING:
+    from ..libcontainer.checks import Problem
     from ..libcontainer.host import HostFacts
     from ..libcontainer.plan import LaunchPlan
     from ..settings import Settings
@@ -35,8 +36,9 @@ def spec(settings: Settings, bundle: str, rootless: bool) -> int:
     return 0
 
 
-def validate(settings: Settings, path: str, bundle: str, config: str, format: str) -> int:
+def validate(settings: Settings, path: str, bundle: str, config: str, format: str, spec_only: bool) -> int:
     """`validate`: print every problem of a bundle's configuration; returns 1 where one is more than a warning."""
+    from .. import diagnosis
     from ..libcontainer import explain
     from ..libcontainer.checks import ERROR
 
@@ -45,17 +47,29 @@ def validate(settings: Settings, path: str, bundle: str, config: str, format: st
     if path and bundle:
         raise PyruncError("the bundle is named twice", hint="either --bundle or an argument")
     file = Path(path or bundle, config)
-    problems = explain.validate_bundle(path or bundle or ".", config)
+    problems = explain.validate_bundle(path or bundle or ".", config, host=not spec_only)
+    places = diagnosis.lines_of(str(file), tuple(problem.pointer for problem in problems if problem.pointer))
     if format == "json":
-        text = output.indented({"file": str(file), "problems": [problem.to_dict() for problem in problems]}) + "\n"
+        found = []
+        for problem in problems:
+            place = places.get(problem.pointer)
+            found.append({**problem.to_dict(), **({"line": place.line} if place is not None else {})})
+        text = output.indented({"file": str(file), "problems": found}) + "\n"
     else:
-        text = "".join([f"{problem.line()}\n" for problem in problems]) or f"{file}: no problem found\n"
+        lines = []
+        for problem in problems:
+            place = places.get(problem.pointer)
+            lines.append(problem.line(f"{config}:{place.line}" if place is not None else "") + "\n")
+        text = "".join(lines) or f"{file}: no problem found\n"
     output.write(STDOUT, text)
     return 1 if any(problem.severity == ERROR for problem in problems) else 0
 
 
 def plan(settings: Settings, id: str, bundle: str, config: str, format: str, diff: str, timeline: str) -> int:
-    """`plan`: show the steps of a launch, what differs from another bundle's, or a timeline that was written."""
+    """`plan`: show the steps of a launch, what differs from another bundle's, or a timeline that was written.
+
+    Returns 1 where a step would fail on this host, which is said at that step.
+    """
     from ..libcontainer import host, show
 
     if format not in PLAN_FORMATS:
@@ -64,19 +78,25 @@ def plan(settings: Settings, id: str, bundle: str, config: str, format: str, dif
         output.write(STDOUT, show.bars(_read_json(timeline)))
         return 0
     facts = host.gather()
-    this = compiled(settings, id, bundle, config, facts)
+    this, problems = compiled(settings, id, bundle, config, facts)
     if diff:
-        text = show.diff(this, compiled(settings, id, diff, config, facts))
+        text = show.diff(this, compiled(settings, id, diff, config, facts)[0])
+        problems = []
     else:
-        text = {"table": show.table, "json": show.as_json, "tree": show.tree}[format](this)
+        text = {"table": show.table, "json": show.as_json, "tree": show.tree}[format](this, problems)
     output.write(STDOUT, text if text.endswith("\n") or not text else text + "\n")
-    return 0
+    return 1 if problems else 0
 
 
-def compiled(settings: Settings, id: str, bundle: str, config: str, facts: HostFacts) -> LaunchPlan:
-    """The plan of a `run` of a bundle on this host. Raises PyruncError."""
+def compiled(
+    settings: Settings, id: str, bundle: str, config: str, facts: HostFacts
+) -> tuple[LaunchPlan, list[Problem]]:
+    """The plan of a `run` of a bundle on this host, and what of it would fail. Raises PyruncError."""
+    from ..libcontainer import preflight
     from ..libcontainer import spec as specification
+    from ..libcontainer.checks import ERROR
     from ..libcontainer.compile.launch import compile_launch
+    from ..libcontainer.explain import on_disk
     from ..libcontainer.options import LaunchOptions
     from ..libcontainer.seccomp import compiler
     from ..libcontainer.state import check_id
@@ -95,9 +115,14 @@ def compiled(settings: Settings, id: str, bundle: str, config: str, facts: HostF
         from ..libcontainer.systemd import manager
 
         facts.systemd = manager.gather(options.rootless, facts)
-    plan = compile_launch(spec, options, facts)
+    try:
+        plan = compile_launch(spec, options, facts)
+    except PyruncError as error:
+        error.document = specification.document(options.bundle, config)
+        raise
     compiler.measure(plan, (spec.get("linux") or {}).get("seccomp"))
-    return plan
+    problems = [*on_disk(options.bundle, spec), *preflight.problems(spec, options.bundle, facts)]
+    return plan, [problem for problem in problems if problem.severity == ERROR]
 
 
 def features(settings: Settings) -> int:

@@ -84,9 +84,9 @@ class Problem:
         """The cure, one clause; "" where the message is all."""
         return f'did you mean "{self.nearest}"?' if self.nearest else self.cure
 
-    def line(self) -> str:
-        """The problem on one line: `severity: pointer: message; hint`."""
-        text = f"{self.severity}: {self.pointer or '/'}: {self.message}"
+    def line(self, place: str = "") -> str:
+        """The problem on one line: `severity: place: pointer: message; hint`. place: such as config.json:47."""
+        text = f"{self.severity}: {place + ': ' if place else ''}{self.pointer or '/'}: {self.message}"
         hint = self.hint()
         return join([f"{text}; {hint}" if hint else text])
 

@@ -6,6 +6,7 @@ The schemas decide, as on the hot path: the generated validators and jsonschema 
 from __future__ import annotations
 
 import difflib
+import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -63,10 +64,11 @@ def unknown_properties(value: Any) -> list[Problem]:
     return list(_unknown(value, schemas.CONFIG, ""))
 
 
-def validate_bundle(bundle: str, config: str = "config.json") -> list[Problem]:
+def validate_bundle(bundle: str, config: str = "config.json", host: bool = True) -> list[Problem]:
     """Every problem of a bundle: its config.json by schema and checks, unknown members, its rootfs on the disk.
 
-    What has no error so far is compiled too, for a host that lacks nothing, since some words only the compiler judges.
+    What has no error so far is compiled too, for a host that lacks nothing, since some words only the compiler judges;
+    then for this host, whose files and kernel are looked at, unless `host` is false.
 
     A file that can't be read, or is no JSON, is the one problem then.
     """
@@ -80,9 +82,17 @@ def validate_bundle(bundle: str, config: str = "config.json") -> list[Problem]:
     if type(value) is dict:
         found += check(value, [problem.pointer for problem in found], lint=True)
         found += unknown_properties(value)
-        found += _on_disk(bundle, value)
+        if host:
+            found += on_disk(bundle, value)
         if not any(problem.severity == ERROR for problem in found):
             found += _not_compiled(bundle, value)
+        if host and not any(problem.severity == ERROR for problem in found):
+            found += on_host(bundle, value)
+    return finished(value, found)
+
+
+def finished(value: Any, found: list[Problem]) -> list[Problem]:
+    """Problems in the order of the document, each with the word that was probably meant."""
     for problem in found:
         if problem.words and not problem.nearest:
             problem.nearest = nearest(problem.value, problem.words)
@@ -110,6 +120,30 @@ def _not_compiled(bundle: str, value: dict[str, Any]) -> Iterator[Problem]:
             spec["mounts"][int(parts[2])] = {"destination": "/", "type": "tmpfs", "source": "tmpfs"}
         else:
             return
+
+
+def on_host(bundle: str, value: dict[str, Any]) -> list[Problem]:
+    """What a valid configuration would fail by on this host: the first thing that the compiler refuses here, or else
+    what preflight.py finds."""
+    from . import host
+    from .preflight import problems as looked_up
+
+    spec = without_nulls(value)
+    path = os.path.realpath(bundle)
+    try:
+        facts = host.gather()
+    except PyruncError as error:
+        return [Problem(ERROR, "", error.reason(), cure=error.hint)]
+    if facts.euid and not any(entry["type"] == "user" for entry in spec.get("linux", {}).get("namespaces", ())):
+        # It is for root, who is not the one who looks.
+        facts.euid, facts.cgroup_writable = 0, True
+    socket = "socket" if spec["process"].get("terminal") else ""
+    options = LaunchOptions(id="validate", bundle=path, command="create", console_socket=socket)
+    try:
+        compile_launch(spec, options, facts)
+    except PyruncError as error:
+        return [Problem(ERROR, error.pointer, error.reason(), cure=error.hint)]
+    return looked_up(spec, path, facts)
 
 
 def nearest(word: str, words: Iterable[str]) -> str:
@@ -201,7 +235,7 @@ def _unknown(value: Any, schema: dict[str, Any], at: str) -> Iterator[Problem]:
                 yield Problem(WARNING, at + pointer(name), message, value=name, words=tuple(known))
 
 
-def _on_disk(bundle: str, value: dict[str, Any]) -> Iterator[Problem]:
+def on_disk(bundle: str, value: dict[str, Any]) -> Iterator[Problem]:
     """The root file system: a directory must exist at root.path (config.md, Root)."""
     root = value.get("root")
     path = root.get("path") if type(root) is dict else None

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .launch import Launched
     from .plan import Step
 
-_NS_FLAGS = {
+NS_FLAGS = {
     "cgroup": native.CLONE_NEWCGROUP,
     "ipc": native.CLONE_NEWIPC,
     "mount": native.CLONE_NEWNS,
@@ -262,7 +262,7 @@ def _open_namespace(launched: Launched, slot: str, kind: str, path: str) -> None
     fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     launched.slots[slot] = fd
     # The kernel is asked, not the name: where a namespace is kept by a bind mount, its file has the mount's name.
-    if native.fs_magic(fd) != native.NSFS_MAGIC or native.namespace_type(fd) != _NS_FLAGS[kind]:
+    if native.fs_magic(fd) != native.NSFS_MAGIC or native.namespace_type(fd) != NS_FLAGS[kind]:
         raise PyruncError(f"{path} is not a namespace of type {kind}")
 
 
@@ -331,7 +331,7 @@ def _clone(launched: Launched, flags: int, cgroup: str, join: tuple[str, ...]) -
     joins = []
     for pair in join:
         kind, _, slot = pair.partition("=")
-        joins.append((slots[slot], _NS_FLAGS[kind]))
+        joins.append((slots[slot], NS_FLAGS[kind]))
     joined = {fd for fd, _ in joins}
     image = native.init_image()
     try:

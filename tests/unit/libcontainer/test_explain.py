@@ -125,7 +125,7 @@ def test_unknown_properties():
 
 
 def test_bundle_without_a_problem(tmp_path):
-    assert explain.validate_bundle(bundle_with(tmp_path, runnable_config())) == []
+    assert explain.validate_bundle(bundle_with(tmp_path, runnable_config()), host=False) == []
 
 
 def test_bundle_with_every_sort_of_problem(tmp_path):

@@ -74,7 +74,7 @@ def test_the_table_s_columns_are_aligned(name: str) -> None:
 
 def test_json_has_the_keys_that_are_documented() -> None:
     value = json.loads(show.as_json(PLAN))
-    assert list(value) == ["terminal", "notes", "warnings", "steps"]
+    assert list(value) == ["terminal", "notes", "warnings", "steps", "problems"]
     assert value["notes"] == ["that is so"]
     assert value["warnings"] == ["mind this"]
     assert value["steps"][4] == {
