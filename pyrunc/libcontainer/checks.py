@@ -85,8 +85,8 @@ class Problem:
         return f'did you mean "{self.nearest}"?' if self.nearest else self.cure
 
     def line(self, place: str = "") -> str:
-        """The problem on one line: `severity: place: pointer: message; hint`. place: such as config.json:47."""
-        text = f"{self.severity}: {place + ': ' if place else ''}{self.pointer or '/'}: {self.message}"
+        """The problem on one line: `place: severity: pointer: message; hint`. place: such as config.json:47."""
+        text = f"{place + ': ' if place else ''}{self.severity}: {self.pointer or '/'}: {self.message}"
         hint = self.hint()
         return join([f"{text}; {hint}" if hint else text])
 

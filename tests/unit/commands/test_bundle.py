@@ -65,9 +65,9 @@ def test_validate_prints_every_problem(bundle: Path, capfd: pytest.CaptureFixtur
     change(bundle, hostname=7, mounts=[{"destination": 1}], oddity=1)
     assert pyrunc("validate", str(bundle)) == 1
     lines = capfd.readouterr().out.splitlines()
-    assert any(re.match(r"error: config.json:\d+: /hostname: ", line) for line in lines)
-    assert any(re.match(r"error: config.json:\d+: /mounts/0/destination: ", line) for line in lines)
-    assert any(re.match(r"warning: config.json:\d+: /oddity: ", line) for line in lines)
+    assert any(re.match(r"config.json:\d+: error: /hostname: ", line) for line in lines)
+    assert any(re.match(r"config.json:\d+: error: /mounts/0/destination: ", line) for line in lines)
+    assert any(re.match(r"config.json:\d+: warning: /oddity: ", line) for line in lines)
 
 
 def test_validate_as_json(bundle: Path, capfd: pytest.CaptureFixture[str]) -> None:
