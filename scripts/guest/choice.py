@@ -6,12 +6,13 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from cache import REPOSITORY
 from initramfs import pack
-from machines import GUARD, uml_kernel
+from machines import GUARD, PANIC, uml_kernel
 
 NAMES = {"uml": "User-Mode Linux", "qemu": "QEMU"}
 AUTO = "auto"
@@ -62,15 +63,22 @@ def probe(work: Path) -> str | None:
     initrd.write_bytes(pack({"bin": None, "bin/busybox": busybox, "init": PROBE_INIT.encode()}))
     args, environment = uml_kernel(work)
     output = work / "console"
+    with open(output, "wb") as console:
+        kernel = subprocess.Popen(
+            [*GUARD, *args, f"initrd={initrd}"], stdin=subprocess.DEVNULL, stdout=console, stderr=console,
+            cwd=work, env={"PATH": os.environ.get("PATH", os.defpath), **environment}, start_new_session=True,
+        )  # fmt: skip
+    end = time.monotonic() + PROBE_SECONDS
     try:
-        with open(output, "wb") as console:
-            subprocess.run(
-                [*GUARD, *args, f"initrd={initrd}"], stdin=subprocess.DEVNULL, stdout=console, stderr=console,
-                cwd=work, env={"PATH": os.environ.get("PATH", os.defpath), **environment},
-                start_new_session=True, timeout=PROBE_SECONDS, check=False,
-            )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        return f"its probe did not finish in {PROBE_SECONDS} s"
+        # A kernel that panics may not end.
+        while kernel.poll() is None and PANIC not in output.read_bytes():
+            if time.monotonic() > end:
+                return f"its probe did not finish in {PROBE_SECONDS} s"
+            time.sleep(0.1)
+    finally:
+        # setpriv(1) and unshare(1) have the kernel killed with them.
+        kernel.kill()
+        kernel.wait()
     return failure(output.read_text(errors="replace"))
 
 
@@ -79,7 +87,7 @@ def failure(console: str) -> str | None:
     lines = [line.strip() for line in console.splitlines() if line.strip()]
     if RUNS in lines:
         return None
-    panic = next((number for number, line in enumerate(lines) if line.startswith("Kernel panic")), None)
+    panic = next((number for number, line in enumerate(lines) if PANIC.decode() in line), None)
     if panic is None:
         return lines[-1] if lines else "it printed nothing"
     # The panic is that the first process was killed; the line before it tells by what.

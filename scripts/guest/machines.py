@@ -21,6 +21,9 @@ UML_MEMORY = 1 << 30
 UML_PRELOADED = Path(__file__).resolve().parent / "xstate.c"
 UML_PRELOADED_COMPILER = ("gcc", "-std=c11", "-Wall", "-Wextra", "-Werror", "-O2", "-shared", "-fPIC")
 
+# What a kernel prints that runs no more. It may not end then.
+PANIC = b"Kernel panic - not syncing"
+
 # A pid namespace of its own: however a guest ends, all of its processes end with it.
 GUARD = ("setpriv", "--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--net")
 

@@ -22,7 +22,7 @@ from types import FrameType
 from cache import GuestError
 from choice import AUTO, NAMES, choose, install, why_not_uml
 from image import image
-from machines import GUARD, MACHINES
+from machines import GUARD, MACHINES, PANIC
 from payload import check_python, site, tree_disk
 
 SECONDS = {"uml": 900, "qemu": 2400}
@@ -40,9 +40,6 @@ NO_RESULT = 125
 SHOWN = 40
 
 LAST_LINE = re.compile(rb"^pyrunc-guest: exit (\d+)\r?$")
-
-# A guest that has said so says no more, and may not end either.
-PANIC = b"Kernel panic - not syncing"
 
 
 def follow(channel: int, consoles: list[Path], seconds: float) -> int:

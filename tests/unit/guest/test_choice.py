@@ -96,6 +96,12 @@ def test_a_probe_that_fails_says_why(kernel: Path, tmp_path: Path) -> None:
     assert choice.probe(tmp_path) == "ptrace: Operation not permitted"
 
 
+def test_a_kernel_that_panics_and_does_not_end(kernel: Path, tmp_path: Path) -> None:
+    behave(kernel, "echo 'userspace - ptrace set fp regs failed, errno = 14'")
+    behave(kernel, "echo 'Kernel panic - not syncing: Attempted to kill init!'; exec sleep 1000")
+    assert choice.probe(tmp_path) == "userspace - ptrace set fp regs failed, errno = 14"
+
+
 def test_a_probe_that_hangs_is_ended(kernel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choice, "PROBE_SECONDS", 0.2)
     behave(kernel, "exec sleep 1000")
