@@ -36,7 +36,7 @@ LAUNCHER_LINK ?= $(if $(and $(filter $(LAUNCHER_PROVED),$(LAUNCHER_VERSION)),$(w
 LAUNCHER_SNAPSHOT ?= $(and $(filter static,$(LAUNCHER_LINK)),$(filter $(LAUNCHER_PROVED),$(LAUNCHER_VERSION)))
 
 LAUNCHER_CFLAGS := -std=gnu11 -O2 -Wall -Wextra -Werror -I$(word 2,$(LAUNCHER_FACTS)) -Icsrc
-LAUNCHER_SOURCES := launcher.c importer.c ffi.c json.c native.c prctl.c
+LAUNCHER_SOURCES := launcher.c importer.c ffi.c json.c native.c clone.c image.c prctl.c
 ifeq ($(LAUNCHER_LINK),static)
 LAUNCHER_SOURCES += $(if $(filter $(LAUNCHER_PROVED),$(LAUNCHER_VERSION)),slim.c)
 LAUNCHER_CFLAGS += -fno-pie
@@ -79,7 +79,7 @@ $(LAUNCHER_BUILD)/%.o: csrc/%.c $(wildcard csrc/*.h) launcher.mk | $(LAUNCHER_BU
 	$(CC) $(LAUNCHER_CFLAGS) -c -o $@ $<
 
 # The build in place makes pyrunc/_generated and the init's image.
-$(LAUNCHER_BUILD)/native.o $(LAUNCHER_BUILD)/frozen.gen.c: $(VENV)/.built
+$(LAUNCHER_BUILD)/image.o $(LAUNCHER_BUILD)/frozen.gen.c: $(VENV)/.built
 
 $(LAUNCHER_BUILD)/%.gen.o: $(LAUNCHER_BUILD)/%.gen.c csrc/importer.h csrc/ffi.h
 	$(CC) $(LAUNCHER_CFLAGS) -c -o $@ $<

@@ -9,7 +9,7 @@
 struct pyrunc_clone {
     uint64_t flags;        /* CLONE_NEW*: the new namespaces */
     int cgroup_fd;         /* the directory of the cgroup to be born in, or -1 */
-    int image_fd;          /* the program: a sealed memfd */
+    int image_fd;          /* the program, which nobody can write to */
     int preserve_fds;      /* descriptors from 3 on that the container keeps */
     int join_count;        /* namespaces to join: descriptors and their CLONE_NEW* types */
     const int *join_fds;
@@ -33,10 +33,13 @@ enum pyrunc_call {
     PYRUNC_EXECVEAT,
     PYRUNC_CAPSET,
     PYRUNC_PRCTL,
+    PYRUNC_CGROUP_PROCS, /* the write to cgroup.procs of the new cgroup */
+    PYRUNC_KILLED,       /* no call: the child was killed before its first instruction */
 };
 
 int pyrunc_clone_init(struct pyrunc_clone *spawn);
 int pyrunc_init_image(void);
+int pyrunc_init_image_on_tmpfs(void);
 int pyrunc_memfd(const char *name, const char *data, size_t length, size_t size);
 int pyrunc_prepare_fds(int preserve_fds);
 

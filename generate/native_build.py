@@ -38,9 +38,9 @@ def make_builder() -> FFI:
     builder.set_source(
         "pyrunc._core",
         '#include "native.h"',
-        sources=["csrc/native.c"],
+        sources=["csrc/native.c", "csrc/clone.c", "csrc/image.c"],
         include_dirs=["csrc"],
-        depends=["csrc/native.h", "csrc/join.h", "csrc/init_image.gen.h"],
+        depends=["csrc/native.h", "csrc/parent.h", "csrc/join.h", "csrc/init_image.gen.h"],
         extra_compile_args=["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter"],
     )
     return builder

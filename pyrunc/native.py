@@ -6,6 +6,7 @@ to the caller.
 
 from __future__ import annotations
 
+import errno
 import posix
 import sys
 
@@ -55,7 +56,12 @@ _SCHED_ATTR_SIZE = 56
 _SIGPIPE = 13
 _SIGXFSZ = 25
 
-_CALLS = ("", "clone3", "setns", "close_range", "fcntl", "execveat", "capset", "prctl")
+# The `call` of an init that was killed before its first instruction.
+KILLED = "the init was killed by signal 9 when it was cloned"
+
+_CALLS = (
+    "", "clone3", "setns", "close_range", "fcntl", "execveat", "capset", "prctl", "writing cgroup.procs", KILLED,
+)  # fmt: skip
 
 
 def _check(value: int) -> int:
@@ -66,7 +72,8 @@ def _check(value: int) -> int:
 
 
 class CloneError(OSError):
-    """A clone of the init that failed: `call` is the system call, `index` which of the joined or kept descriptors."""
+    """A clone of the init that failed: `call` is the system call, or KILLED, `index` which of the joined or kept
+    descriptors."""
 
     call: str
     index: int
@@ -84,7 +91,8 @@ def clone_init(
     """Clone the init and execute its program; gives (pid, pidfd) once the program runs.
 
     flags: CLONE_NEW* of the new namespaces, without CLONE_NEWTIME and CLONE_NEWCGROUP (the init unshares these).
-    cgroup_fd: directory of the cgroup to be born in, or -1.
+    cgroup_fd: directory of the cgroup to be born in, or -1. Where the kernel kills what is born there (clone.c), the
+        init is born in ours and moves there.
     joins: (descriptor, CLONE_NEW* type) of namespaces that are entered first.
     image_fd: the program (`init_image`); it is what enters the namespaces (csrc/join.c), so that we never are in them.
     inherit: descriptors that stay open in the init; all others from 3 + preserve_fds on are closed by the exec.
@@ -118,8 +126,18 @@ def clone_init(
 
 
 def init_image() -> int:
-    """The init's program in a sealed memfd (CVE-2019-5736). memfd_create(2)."""
-    return _check(_lib.pyrunc_init_image())
+    """The init's program in a file that nobody can write to (CVE-2019-5736): a sealed memfd or, where the sysctl
+    vm.memfd_noexec forbids these (EACCES), a file on a read-only tmpfs that is mounted nowhere.
+
+    Raises OSError: memfd_create's, with the cause of the other's failure in its text. memfd_create(2), fsmount(2).
+    """
+    image: int = _lib.pyrunc_init_image()
+    if image != -errno.EACCES:
+        return _check(image)
+    image = _lib.pyrunc_init_image_on_tmpfs()
+    if image < 0:
+        raise OSError(errno.EACCES, posix.strerror(errno.EACCES)) from OSError(-image, posix.strerror(-image), "tmpfs")
+    return image
 
 
 def memfd(name: str, data: bytes, size: int = 0) -> int:

@@ -28,7 +28,6 @@ _OF_OPTIONS = {
     "send_pidfd": ("can't send the pidfd to", "--pidfd-socket"),
 }
 _SIGNALLED = 2  # CLD_KILLED is 2, CLD_DUMPED 3 (waitid(2))
-_SIGKILL = 9
 # SIGSYS, and the trap by which the init ends where a filter does not let it exit: SIGILL or, on arm64, SIGTRAP.
 _OF_FILTER = (31, 4, 5)
 _EXECVE = "the profile must allow execve, and what the program's start takes"
@@ -42,10 +41,6 @@ _SCHEDULER = (
 _SCHEDULER_KNOWN = "this kernel does not know the policy (Linux has no SCHED_ISO), or not with these values"
 _IO_PRIORITY = "IOPRIO_CLASS_RT takes CAP_SYS_NICE"
 
-_NO_CAPABILITIES = (
-    "the user namespace gives no capabilities: does AppArmor restrict it (sysctl "
-    "kernel.apparmor_restrict_unprivileged_userns)?"
-)
 _LOCKED = "a user namespace can't take nosuid, nodev, noexec and ro from mounts of the host, which are locked"
 
 _DESTINATION = "the destination, or what is above it in the rootfs, can't be a mount point"
@@ -97,23 +92,10 @@ _HINTS = {
     ("net_device", errno.ENODEV): "ip link shows the devices of the runtime's network namespace",
     ("mount", errno.ENODEV): "the kernel knows no such file system",
     ("state_dir", errno.EACCES): "set XDG_RUNTIME_DIR, or name a directory of this user's by --root",
-    ("clone", errno.EPERM): "new namespaces without privileges need a user namespace among them, and that the host "
-    "permits these (sysctl kernel.unprivileged_userns_clone)",
-    ("clone", errno.EACCES): "the cgroup that holds both this command's and the container's is not delegated to this "
-    "user: start the command in a cgroup of its own (systemd-run --user --scope)",
-    ("propagation", errno.EACCES): _NO_CAPABILITIES,
-    ("propagation", errno.EPERM): _NO_CAPABILITIES,
     ("user", errno.EINVAL): "an id of process.user is not mapped in the container's user namespace",
     ("bind", errno.EPERM): _LOCKED,
     ("remount", errno.EPERM): _LOCKED,
     ("check_maps", errno.EINVAL): "the runtime is in that user namespace itself",
-    ("clone", errno.ENOSPC): "a limit in /proc/sys/user is reached, or no CPU of the cgroup's cpuset is there",
-    ("clone", errno.EAGAIN): "a limit of processes is reached (pids.max, RLIMIT_NPROC)",
-    ("clone", errno.E2BIG): "memory limit too low? The init's own first page does not fit",
-    ("clone", errno.ENOMEM): "memory limit too low?",
-    ("clone", errno.ESRCH): "the container has stopped meanwhile",
-    ("clone", errno.EBUSY): "the cgroup hands out controllers to those below it, so it may have no processes itself",
-    ("clone", errno.EOPNOTSUPP): "the cgroup is below one in threaded mode, and may have no processes",
     ("cgroup_limit", errno.EINVAL): "the kernel does not take this value",
     ("cgroup_limit", errno.ERANGE): "the kernel does not take this value",
     ("cgroup_limit", errno.EBUSY): "more than this is in use",
@@ -220,6 +202,10 @@ def _hint(step: Step, error: int) -> str:
         return limit_refused(int(str(step.arg("resource"))), int(str(step.arg("hard"))))
     if step.kind == "mount" and error == errno.EPERM:
         return _REFUSED.get(str(step.arg("fstype")), "")
+    if step.kind == "propagation" and error in (errno.EACCES, errno.EPERM):
+        from .clonefailure import apparmor_restricts
+
+        return apparmor_restricts()
     return _HINTS.get((step.kind, error)) or _KIND_HINTS.get(step.kind, "")
 
 
@@ -293,8 +279,7 @@ def of_death(
         if status in _OF_FILTER:
             hint = _REFUSES if profile and refuses(profile, "execve") else _EXECVE
             return PyruncError(message, pointer="/linux/seccomp", hint=hint, lead=len(words))
-        hint = "the memory of its cgroup or of the host may have run out" if status == _SIGKILL else ""
-        return PyruncError(message, hint=hint, lead=len(words))
+        return PyruncError(message, lead=len(words))
     message = f"{words}the init exited with status {status}"
     if profile and refuses(profile, "execve"):
         return PyruncError(message, pointer="/linux/seccomp", hint=_REFUSES, lead=len(words))

@@ -22,7 +22,7 @@ from .compile.namespaces import sysctl_path
 from .host import HostFacts
 from .inside import FOUND, LOOP, NOT_DIRECTORY, Inside
 from .programs import trouble
-from .runtimesteps import NS_FLAGS
+from .clone import NAMESPACES
 from .seccomp.checks import refuses
 from .seccomp.compiler import unknown_syscalls
 
@@ -235,7 +235,7 @@ def _namespaces(look: Look) -> Iterator[Problem]:
             continue
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
-            is_one = native.fs_magic(fd) == native.NSFS_MAGIC and native.namespace_type(fd) == NS_FLAGS[entry["type"]]
+            is_one = native.fs_magic(fd) == native.NSFS_MAGIC and native.namespace_type(fd) == NAMESPACES[entry["type"]]
         finally:
             os.close(fd)
         if not is_one:

@@ -10,8 +10,7 @@ import posix
 
 from .. import log, native
 from ..report import PyruncError
-from . import ledger, process, state, wire
-from .host import own_cgroup
+from . import clone, ledger, process, state
 from .statedir import START_SOCKET
 from .sysfiles import read_file
 
@@ -22,18 +21,6 @@ if TYPE_CHECKING:
 
     from .launch import Launched
     from .plan import Step
-
-NS_FLAGS = {
-    "cgroup": native.CLONE_NEWCGROUP,
-    "ipc": native.CLONE_NEWIPC,
-    "mount": native.CLONE_NEWNS,
-    "network": native.CLONE_NEWNET,
-    "pid": native.CLONE_NEWPID,
-    "time": native.CLONE_NEWTIME,
-    "user": native.CLONE_NEWUSER,
-    "uts": native.CLONE_NEWUTS,
-}
-
 
 def _compile_seccomp(launched: Launched, slot: str, default_action: str, syscalls: int, instructions: int) -> None:
     from .seccomp import cache
@@ -262,7 +249,7 @@ def _open_namespace(launched: Launched, slot: str, kind: str, path: str) -> None
     fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     launched.slots[slot] = fd
     # The kernel is asked, not the name: where a namespace is kept by a bind mount, its file has the mount's name.
-    if native.fs_magic(fd) != native.NSFS_MAGIC or native.namespace_type(fd) != NS_FLAGS[kind]:
+    if native.fs_magic(fd) != native.NSFS_MAGIC or native.namespace_type(fd) != clone.NAMESPACES[kind]:
         raise PyruncError(f"{path} is not a namespace of type {kind}")
 
 
@@ -299,20 +286,6 @@ def _restore_oom_score_adj(launched: Launched) -> None:
         procfs.write(posix.getpid(), "oom_score_adj", str(launched.own_oom_score_adj))
 
 
-def _open_cgroup(launched: Launched, cgroup: str) -> int:
-    """A descriptor of the directory to be cloned into, or -1. `/proc/PID/cgroup` stands for the cgroup of a process."""
-    if not cgroup:
-        return -1
-    try:
-        if cgroup.startswith("/proc/"):
-            cgroup = launched.facts.cgroup_mount + own_cgroup(read_file(cgroup))
-        from .cgroup import files
-
-        return files.open_directory(cgroup)
-    except OSError as error:
-        raise PyruncError(f"can't open cgroup {cgroup}", errno=error.errno or 0) from error
-
-
 def _check_maps(launched: Launched, slot: str, uids: tuple[str, ...], gids: tuple[str, ...]) -> None:
     from . import userns
 
@@ -320,42 +293,7 @@ def _check_maps(launched: Launched, slot: str, uids: tuple[str, ...], gids: tupl
 
 
 def _clone(launched: Launched, flags: int, cgroup: str, join: tuple[str, ...]) -> None:
-    plan, slots = launched.plan, launched.slots
-    if launched.cgroup_fd < 0:
-        launched.cgroup_fd = _open_cgroup(launched, cgroup)
-    launched.sync, theirs = native.socketpair()
-    timed = launched.timeline is not None
-    blob = wire.encode(plan, slots, timeline=timed, fault=launched.fault)
-    launched.times_at = wire.times_offset(len(blob))
-    launched.plan_fd = native.memfd("pyrunc-plan", blob, launched.times_at + 16 * len(plan.init) if timed else 0)
-    joins = []
-    for pair in join:
-        kind, _, slot = pair.partition("=")
-        joins.append((slots[slot], NS_FLAGS[kind]))
-    joined = {fd for fd, _ in joins}
-    image = native.init_image()
-    try:
-        launched.pid, launched.pidfd = native.clone_init(
-            flags,
-            launched.cgroup_fd,
-            joins,
-            image,
-            [theirs, launched.plan_fd, *[fd for fd in slots.values() if fd not in joined]],
-            [state.INIT_NAME, str(theirs), str(launched.plan_fd)],
-            launched.options.preserve_fds,
-        )
-    except native.CloneError as error:
-        # Another cgroup may be tried.
-        for fd in (launched.sync, theirs, image, launched.plan_fd, launched.cgroup_fd):
-            if fd >= 0:
-                posix.close(fd)
-        launched.sync = launched.plan_fd = launched.cgroup_fd = -1
-        raise PyruncError(_clone_failure(error, join), errno=error.errno or 0) from error
-    # The conversation ends for us when the init's side is closed, so ours of it must be.
-    for fd in (theirs, image, *{*slots.values()}, *launched.idmaps.values()):
-        posix.close(fd)
-    slots.clear()
-    launched.idmaps.clear()
+    clone.clone(launched, flags, cgroup, join)
     _restore_oom_score_adj(launched)
     born = process.stat(launched.pid)
     if born is None:
@@ -365,14 +303,6 @@ def _clone(launched: Launched, flags: int, cgroup: str, join: tuple[str, ...]) -
     if not cgroup:
         # With a cgroup, undoing kills what is in it.
         launched.written.record("process", pid=launched.pid, startTime=born.start_time)
-
-
-def _clone_failure(error: native.CloneError, join: tuple[str, ...]) -> str:
-    if error.call == "setns":
-        return f"joining the {join[error.index].partition('=')[0]} namespace: {error.call}"
-    if error.call == "clone3" and error.errno in (errno.EBUSY, errno.EOPNOTSUPP):
-        return f"error adding pid of the init to cgroups: {error.call}"  # wording of runc
-    return error.call
 
 
 def _write_map(launched: Launched, file: str, lines: tuple[str, ...]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -112,3 +113,36 @@ def test_a_program_with_the_init_s_name_is_not_created(runtime: Runtime) -> None
     assert runtime("start", container.id).code == 1
     assert runtime("delete", container.id).code == 1
     assert container.status == "running"
+
+
+def test_exec_joins_by_a_thread_that_lives(left: Container) -> None:
+    """The namespaces of a process whose first thread has ended can't be had by its pidfd."""
+    done = left.runtime("exec", left.id, "readlink", "/proc/self/ns/pid")
+    assert done.code == 0, done
+    assert done.out.strip() == host.namespace(f"{left.pid}/task/{living_thread(left.pid)}", "pid")
+
+
+def living_thread(pid: int) -> int:
+    return max(int(name) for name in os.listdir(f"/proc/{pid}/task"))
+
+
+def test_exec_while_a_thread_executes_a_program(runtime: Runtime) -> None:
+    container = runtime.started(build(runtime.bundle(), "hop", HOP))
+    for _ in range(10):
+        done = runtime("exec", container.id, "true")
+        assert done.code == 0, done
+
+
+def test_kill_of_what_the_first_process_has_left(runtime: Runtime, bundle: Bundle) -> None:
+    """B2: without a pid namespace of its own, a container's other processes outlive the first."""
+    container = runtime.started(bundle.without_namespace("pid").sh("sleep 1000 & exec true"))
+    host.wait_for("the first process's end", lambda: container.status == "stopped")
+    [other] = json.loads(runtime("ps", "--format", "json", container.id).out)
+    refused = runtime("kill", container.id, "TERM")
+    assert refused.code == 1
+    assert "container not running" in refused.last_line
+    container.kill("KILL")
+    host.wait_for("the other's end", lambda: not host.is_alive(other))
+    refused = runtime("kill", container.id, "KILL")
+    assert refused.code == 1
+    assert "container not running" in refused.last_line

@@ -60,8 +60,10 @@ def _use_image(path: str) -> None:
     """Give the parent another program for the init, in a memfd as its own one is."""
 
     def image() -> int:
+        image = os.memfd_create("pyrunc-init")
         with open(path, "rb") as file:
-            return native.memfd("pyrunc-init", file.read())
+            os.write(image, file.read())
+        return image
 
     native.init_image = image
 

@@ -156,9 +156,10 @@ def objects(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with the launcher's C modules as shared objects: _json.so, _core.so and _prctl.so."""
     directory = tmp_path_factory.mktemp("launcher")
     (directory / "bindings.gen.c").write_text(bindings.source((CSRC / "native.h").read_text()))
+    parent = [CSRC / name for name in ("native.c", "clone.c", "image.c")]
     sources = {
         "_json": [CSRC / "json.c"],
-        "_core": [CSRC / "ffi.c", directory / "bindings.gen.c", CSRC / "native.c"],
+        "_core": [CSRC / "ffi.c", directory / "bindings.gen.c", *parent],
         "_prctl": [CSRC / "prctl.c"],
     }
     include = [f"-I{sysconfig.get_path('include')}", f"-I{CSRC}"]

@@ -33,7 +33,9 @@ def _image(tmp_path: Path, source: str) -> int:
     command = ["gcc", "-static", "-O1", "-D_GNU_SOURCE", f"-I{CSRC}", "-o", path, "-xc", "-"]
     joining = [CSRC / "join.c", CSRC / "decode.c"]
     subprocess.run([*command, *joining], input=source, text=True, check=True)
-    return native.memfd("program", path.read_bytes())
+    image = os.memfd_create("program")
+    os.write(image, path.read_bytes())
+    return image
 
 
 # Tells its argv, environment size, open descriptors and uid over argv[1], and waits for one byte, its exit code.
@@ -226,6 +228,46 @@ def test_init_image_is_sealed_and_executable() -> None:
         assert _is_cloexec(fd)
     finally:
         os.close(fd)
+
+
+# Makes the image as where memfd_create(2) refuses, executes it, and tries to write to it while it does not run.
+_IMAGE_ON_TMPFS = """
+import errno, os, sys
+sys.path.insert(0, sys.argv[1])
+from pyrunc import native
+from pyrunc._core import lib
+class Lib:
+    def __getattr__(self, name):
+        return (lambda: -errno.EACCES) if name == "pyrunc_init_image" else getattr(lib, name)
+native._lib = Lib()
+before = os.listdir("/proc/self/fd"), open("/proc/self/mountinfo").read()
+image = native.init_image()
+print(os.pread(image, 4, 0), oct(os.fstat(image).st_mode), os.get_inheritable(image))
+for change in (lambda: os.open(f"/proc/self/fd/{image}", os.O_RDWR), lambda: os.fchmod(image, 0o777)):
+    try:
+        change()
+    except OSError as error:
+        print(error.errno in (errno.EROFS, errno.EACCES))
+ours, theirs = native.socketpair()
+pid, pidfd = native.clone_init(0, -1, (), image, [theirs], ["init"], 0)
+print(os.waitpid(pid, 0)[1])  # an init without a socket ends with 1
+for fd in (image, ours, theirs, pidfd):
+    os.close(fd)
+print((os.listdir("/proc/self/fd"), open("/proc/self/mountinfo").read()) == before)
+"""
+
+
+@pytest.mark.parametrize("user", [0, 1000])
+def test_init_image_without_memfds_can_t_be_written_either(user: int) -> None:
+    """F4, CVE-2019-5736: root mounts the tmpfs, another user has it mounted in a user namespace."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to be both")
+    words = [sys.executable, "-m", "tests.support.asuser", "--uid", "1000", "--reach"] if user else []
+    if user:
+        words += [os.path.realpath(sys.executable), sys.prefix, str(CSRC.parent), "--"]
+    words += [sys.executable, "-c", _IMAGE_ON_TMPFS, str(CSRC.parent)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=CSRC.parent)
+    assert done.stdout.split("\n")[:-1] == ["b'\\x7fELF' 0o100555 False", "True", "True", "256", "True"], done.stderr
 
 
 def test_memfd_holds_the_data_and_zeros_behind_it() -> None:

@@ -49,14 +49,14 @@ def test_a_step_without_a_path_is_named_by_its_kind() -> None:
     clone = Step("clone", "clone", (0, "", ()), "/linux/namespaces")
     error = failures.of_runtime(clone, OSError(errno.ENOSPC, "x"), START)
     assert error.message == START + "clone"
-    assert "/proc/sys/user" in error.hint
+    assert error.hint == "", "F13: nothing was looked at"
 
 
 @pytest.mark.parametrize(("code", "status", "text"), [(1, 5, "status 5"), (2, 9, "signal 9"), (3, 11, "signal 11")])
 def test_an_init_that_died(code: int, status: int, text: str) -> None:
     error = failures.of_death(code, status)
     assert text in error.line()
-    assert ("memory" in error.hint) == (status == 9)
+    assert error.hint == "", "F3: nothing was looked at"
 
 
 def limit(file: str, value: str) -> Step:

@@ -126,15 +126,6 @@ class TestOpenNamespace:
             HANDLERS["open_namespace"](launched(tmp_path), "namespace:x", "network", "net:[4026531840]")
 
 
-def test_clone_names_the_namespace_that_can_t_be_joined() -> None:
-    error = native.CloneError(1, "x")
-    error.call, error.index = "setns", 1
-    text = runtimesteps._clone_failure(error, ("user=namespace:user", "network=namespace:network"))
-    assert text == "joining the network namespace: setns"
-    error.call = "execveat"
-    assert runtimesteps._clone_failure(error, ()) == "execveat"
-
-
 def test_pid_file_is_in_the_ledger_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     launch = launched(tmp_path)
     HANDLERS["state_dir"](launch, launch.options.state_dir)

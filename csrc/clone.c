@@ -1,0 +1,300 @@
+/* Cloning the init, by which it is born in its namespaces and its cgroup. Bound as a part of pyrunc._core. */
+#define _GNU_SOURCE
+#include "native.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <linux/sched.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "join.h"
+#include "parent.h"
+
+#ifndef CLOSE_RANGE_CLOEXEC
+#define CLOSE_RANGE_CLOEXEC (1U << 2)
+#endif
+
+enum { STACK_SIZE = 32768, MAX_ARGS = 16 };
+
+/* What the parent and the child share until the exec. */
+struct shared {
+    struct pyrunc_clone *spawn; /* read by the child; the results go to the fields below */
+    char *argv[MAX_ARGS + 1];
+    int report; /* where the stage that joins namespaces reports to; -1 without */
+    char join[512]; /* the environment variable that asks for that stage */
+    int procs;         /* the cgroup.procs by which the child moves itself; -1 where it is born in its cgroup */
+    int begun;         /* the child has carried out its first instruction */
+    int error;
+    int failed_call;
+    int failed_index;
+    int pid;
+    int pidfd;
+    _Alignas(16) char stack[STACK_SIZE];
+};
+
+static int fail(struct shared *shared, int call, int index)
+{
+    shared->error = errno;
+    shared->failed_call = call;
+    shared->failed_index = index;
+    return 127;
+}
+
+/* clone3 with a stack of its own: the child calls child(data) there and exits with its value. In assembly, since
+ * the child must not return through a frame that the parent, which shares the memory, returns through later. */
+static long clone_on_stack(struct clone_args *args, int (*child)(void *), void *data)
+{
+    long value;
+#if defined(__x86_64__)
+    register void *argument __asm__("r12") = data;
+    register int (*function)(void *) __asm__("r13") = child;
+    __asm__ volatile("syscall\n\t"
+                     "test %%rax, %%rax\n\t"
+                     "jnz 1f\n\t"
+                     "xor %%ebp, %%ebp\n\t"
+                     "mov %%r12, %%rdi\n\t"
+                     "call *%%r13\n\t"
+                     "mov %%eax, %%edi\n\t"
+                     "mov %[exit], %%eax\n\t"
+                     "syscall\n\t"
+                     "hlt\n"
+                     "1:"
+                     : "=a"(value)
+                     : "a"((long)SYS_clone3), "D"(args), "S"(sizeof *args), "r"(argument), "r"(function),
+                       [exit] "i"(SYS_exit)
+                     : "rcx", "r11", "memory", "cc");
+#elif defined(__aarch64__)
+    register long x0 __asm__("x0") = (long)args;
+    register long x1 __asm__("x1") = (long)sizeof *args;
+    register long x8 __asm__("x8") = SYS_clone3;
+    register void *argument __asm__("x19") = data;
+    register int (*function)(void *) __asm__("x20") = child;
+    __asm__ volatile("svc #0\n\t"
+                     "cbnz x0, 1f\n\t"
+                     "mov x29, xzr\n\t"
+                     "mov x0, x19\n\t"
+                     "blr x20\n\t"
+                     "mov x8, %[exit]\n\t"
+                     "svc #0\n\t"
+                     "brk #0\n"
+                     "1:"
+                     : "+r"(x0)
+                     : "r"(x1), "r"(x8), "r"(argument), "r"(function), [exit] "i"(SYS_exit)
+                     : "memory", "cc");
+    value = x0;
+#else
+#error "pyrunc runs on x86-64 and arm64"
+#endif
+    if (value < 0 && value > -4096) {
+        errno = (int)-value;
+        return -1;
+    }
+    return value;
+}
+
+/* Makes the capabilities in the user namespace outlast the exec. Its root they are not for yet, since no id is mapped
+ * before the init runs, and of another user's only the ambient ones do (capabilities(7)). The init's become_root
+ * empties the sets again that are filled here. */
+static int keep_capabilities(void)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+    if (syscall(SYS_capget, &header, data) < 0)
+        return -1;
+    for (int i = 0; i < _LINUX_CAPABILITY_U32S_3; i++)
+        data[i].inheritable = data[i].permitted;
+    if (syscall(SYS_capset, &header, data) < 0)
+        return -1;
+    for (int bit = 0; bit < 32 * _LINUX_CAPABILITY_U32S_3; bit++)
+        if ((data[bit / 32].permitted >> bit % 32 & 1) != 0 &&
+            prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, bit, 0, 0) < 0)
+            return -1;
+    return 0;
+}
+
+/* The init between clone and exec: only its own descriptor table is touched. Signals stay blocked, so that no handler
+ * of the parent runs in the shared memory; the init's program sets the mask and the dispositions. */
+static int init_child(void *data)
+{
+    struct shared *shared = data;
+    const struct pyrunc_clone *spawn = shared->spawn;
+
+    shared->begun = 1;
+    if (shared->procs >= 0 && write(shared->procs, "0", 1) != 1) /* 0 is who writes (cgroups(7)) */
+        return fail(shared, PYRUNC_CGROUP_PROCS, 0);
+
+    /* CVE-2024-21626: nothing of the caller's descriptors reaches the container unless it was asked for. */
+    if (syscall(SYS_close_range, 3U + (unsigned int)spawn->preserve_fds, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
+        return fail(shared, PYRUNC_CLOSE_RANGE, 0);
+    for (int i = 0; i < spawn->inherit_count; i++)
+        if (fcntl(spawn->inherit_fds[i], F_SETFD, 0) < 0)
+            return fail(shared, PYRUNC_FCNTL, i);
+
+    for (int i = 0; i < spawn->join_count; i++)
+        if (fcntl(spawn->join_fds[i], F_SETFD, 0) < 0)
+            return fail(shared, PYRUNC_FCNTL, i);
+    if (shared->report >= 0 && fcntl(shared->report, F_SETFD, 0) < 0)
+        return fail(shared, PYRUNC_FCNTL, 0);
+
+    if (spawn->join_count == 0 && (spawn->flags & CLONE_NEWUSER) != 0 && keep_capabilities() < 0)
+        return fail(shared, PYRUNC_CAPSET, 0);
+
+    char *const environment[] = {spawn->join_count > 0 ? shared->join : NULL, NULL};
+    syscall(SYS_execveat, spawn->image_fd, "", shared->argv, environment, AT_EMPTY_PATH);
+    return fail(shared, PYRUNC_EXECVEAT, 0);
+}
+
+static void reap(int pid)
+{
+    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+        ;
+}
+
+static void clone_child(struct shared *shared, uint64_t flags)
+{
+    const struct pyrunc_clone *spawn = shared->spawn;
+    int pidfd = -1;
+    struct clone_args args = {
+        .flags = CLONE_VM | CLONE_VFORK | CLONE_PIDFD | flags,
+        .pidfd = (uintptr_t)&pidfd,
+        .exit_signal = SIGCHLD,
+        .stack = (uintptr_t)shared->stack,
+        .stack_size = STACK_SIZE,
+    };
+    if (spawn->cgroup_fd >= 0 && shared->procs < 0) {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = (uint64_t)spawn->cgroup_fd;
+    }
+    long pid = clone_on_stack(&args, init_child, shared);
+    if (pid < 0) {
+        fail(shared, PYRUNC_CLONE3, 0);
+        return;
+    }
+    shared->pid = (int)pid;
+    shared->pidfd = pidfd;
+    if (shared->begun)
+        return;
+    close(pidfd);
+    reap((int)pid);
+    shared->pid = shared->pidfd = -1;
+}
+
+/* Clones the child into its cgroup. The kernel kills it before its first instruction where cgroup.kill was written to
+ * our cgroup another number of times than to the new one: since Linux 6.14 it compares the one counter, read when the
+ * clone begins, with the other (cgroup_css_set_fork() and cgroup_post_fork()). Then the child is born in our own cgroup,
+ * and moves before it does anything else. */
+static void clone_into_cgroup(struct shared *shared, uint64_t flags)
+{
+    clone_child(shared, flags);
+    if (shared->error == 0 && !shared->begun && shared->spawn->cgroup_fd >= 0) {
+        CLEANUP_FD int procs = openat(shared->spawn->cgroup_fd, "cgroup.procs", O_WRONLY | O_CLOEXEC);
+        if (procs < 0) {
+            fail(shared, PYRUNC_CGROUP_PROCS, 0);
+            return;
+        }
+        shared->procs = procs;
+        clone_child(shared, flags);
+    }
+    if (shared->error == 0 && !shared->begun) {
+        errno = ESRCH;
+        fail(shared, PYRUNC_KILLED, 0);
+    }
+}
+
+/* Writes the environment variable of the stage that joins; false where it has no room. */
+static bool tell_joins(struct shared *shared)
+{
+    const struct pyrunc_clone *spawn = shared->spawn;
+    int length = snprintf(shared->join, sizeof shared->join, JOIN_VARIABLE "%d %llu", shared->report,
+                          (unsigned long long)spawn->flags);
+    for (int i = 0; i < spawn->join_count && length < (int)sizeof shared->join; i++)
+        length += snprintf(shared->join + length, sizeof shared->join - (size_t)length, " %d %d", spawn->join_fds[i],
+                           spawn->join_types[i]);
+    return length < (int)sizeof shared->join;
+}
+
+/* The init joins the namespaces before it is what it is to be: what is cloned here ends when it has made a copy of
+ * itself in there, a child of ours, and has told its pid (join.c). It is the one that is cloned into the cgroup: once
+ * the cgroup namespace is joined, our own cgroup lies outside of it, and where the hierarchy is mounted with nsdelegate
+ * nobody may come in from there (cgroups(7)). */
+static int clone_and_join(struct shared *shared)
+{
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return fail(shared, PYRUNC_CLONE3, 0);
+    CLEANUP_FD int reader = ends[0];
+    shared->report = ends[1];
+    if (!tell_joins(shared)) {
+        errno = E2BIG;
+        fail(shared, PYRUNC_CLONE3, 0);
+    }
+    if (shared->error == 0)
+        clone_into_cgroup(shared, 0);
+    close(shared->report);
+    if (shared->pid < 0 || shared->error != 0)
+        return 0; /* pyrunc_clone_init cleans up */
+    struct join_report report;
+    ssize_t count;
+    do
+        count = read(reader, &report, sizeof report);
+    while (count < 0 && errno == EINTR);
+    reap(shared->pid);
+    close(shared->pidfd);
+    shared->pid = shared->pidfd = -1;
+    errno = ESRCH;
+    if (count != (ssize_t)sizeof report)
+        return fail(shared, PYRUNC_KILLED, 0);
+    errno = report.error;
+    if (report.error != 0)
+        return fail(shared, report.call, report.index);
+    shared->pid = report.pid;
+    shared->pidfd = (int)syscall(SYS_pidfd_open, report.pid, 0); /* close-on-exec, and the child is not reaped yet */
+    return shared->pidfd < 0 ? fail(shared, PYRUNC_CLONE3, 0) : 0;
+}
+
+int pyrunc_clone_init(struct pyrunc_clone *spawn)
+{
+    if (spawn->arg_count > MAX_ARGS || spawn->join_count > MAX_JOINS)
+        return -E2BIG;
+
+    struct shared *shared =
+        mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_ANONYMOUS | MAP_PRIVATE, -1, 0);
+    if (shared == MAP_FAILED)
+        return -errno;
+    shared->spawn = spawn;
+    shared->pid = shared->pidfd = shared->report = shared->procs = -1;
+    const char *arg = spawn->args;
+    for (int i = 0; i < spawn->arg_count; i++, arg += strlen(arg) + 1)
+        shared->argv[i] = (char *)arg;
+
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    if (spawn->join_count > 0)
+        clone_and_join(shared);
+    else
+        clone_into_cgroup(shared, spawn->flags);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+
+    int error = shared->error;
+    spawn->pid = shared->pid;
+    spawn->pidfd = shared->pidfd;
+    spawn->failed_call = shared->failed_call;
+    spawn->failed_index = shared->failed_index;
+    munmap(shared, sizeof *shared);
+    if (error != 0 && spawn->pid > 0) {
+        close(spawn->pidfd);
+        reap(spawn->pid);
+    }
+    return -error;
+}
