@@ -135,7 +135,9 @@ int step_domainname(struct init *init, const struct step_domainname *step)
 int step_loopback_up(struct init *init, const struct step_loopback_up *step)
 {
     (void)step;
-    CLOSING int socket_fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    /* Any socket will do, since a request that its family does not know goes to the devices (sock_do_ioctl() of the
+     * kernel's sources): of this family we have one already, others may be missing or refused. */
+    CLOSING int socket_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (socket_fd < 0)
         return fail(init, errno, "socket");
     struct ifreq request = {.ifr_name = "lo"};

@@ -28,6 +28,9 @@ def compile_process(context: Context) -> None:
     """What the process is made into, in the order in which the rights for it last."""
     context.phase = "process"
     process = context.process
+    if not context.is_exec:
+        # What the runtime's caller happens to be bound to is not for the container; `exec` has fields for it.
+        context.add("cpu_affinity", ())
     user = process.get("user") or {}
     uid = user.get("uid", 0)
     if process.get("terminal"):

@@ -57,7 +57,7 @@ def test_the_keyring_s_label_is_of_no_use_without_a_keyring() -> None:
 def test_the_label_is_written_while_the_process_has_all_its_rights() -> None:
     spec = with_process(apparmorProfile="p", selinuxLabel="l", noNewPrivileges=True, capabilities={})
     order = [step.kind for step in compiled(spec).steps() if step.phase == "process"]
-    assert order[2:6] == ["security_label", "security_label", "no_new_privileges", "bounding"]
+    assert order[3:7] == ["security_label", "security_label", "no_new_privileges", "bounding"]
 
 
 def test_the_module_is_asked_for_before_anything_is_made() -> None:

@@ -26,6 +26,7 @@ def test_the_whole_order() -> None:
     )
     order = [step.kind for step in compiled(spec).steps() if step.phase in ("process", "ready", "start")]
     assert order == [
+        "cpu_affinity",
         "new_session",
         "stdio_owner",
         "rlimit",

@@ -67,7 +67,7 @@ def order(spec: Spec) -> list[str]:
 
 def test_they_are_set_while_the_process_has_all_its_rights() -> None:
     found = order({**scheduled(), "process": {**scheduled()["process"], "noNewPrivileges": True}})
-    assert found[2:8] == ["scheduler", "io_priority", "personality", "memory_policy", "no_new_privileges", "chdir"]
+    assert found[3:9] == ["scheduler", "io_priority", "personality", "memory_policy", "no_new_privileges", "chdir"]
 
 
 def test_from_outside_of_a_user_namespace() -> None:
