@@ -59,12 +59,22 @@ static bool is_root(const struct init *init, int fd)
            target.ino == root.ino && target.mnt_id == root.mnt_id;
 }
 
+/* The errno that mount(2) has for a failed move_mount(2): ENOTDIR, where one of the two is a directory and the other is
+ * not. Engines look for its text, and tell their users to check what they mount on what. */
+static int move_errno(int mount, int target, int error)
+{
+    struct stat from, to;
+    if (error != EINVAL || fstat(mount, &from) < 0 || fstat(target, &to) < 0)
+        return error;
+    return S_ISDIR(from.st_mode) == S_ISDIR(to.st_mode) ? error : ENOTDIR;
+}
+
 /* Attaches a detached mount to what `target` has open. A mount on the root itself becomes the root. */
 int attach(struct init *init, int mount, int target, const char *path)
 {
     bool replaces_root = is_root(init, target);
     if (sys_move_mount(mount, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
-        return fail(init, errno, "move_mount ", path);
+        return fail(init, move_errno(mount, target, errno), "move_mount ", path);
     if (!replaces_root)
         return 0;
     int root = fcntl(mount, F_DUPFD_CLOEXEC, 0);

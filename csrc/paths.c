@@ -104,20 +104,31 @@ static int follow_link(struct walk *walk, int link)
     return 0;
 }
 
-/* Opens a component, and makes it where it is missing. */
+/* Opens what `name` is in a directory, and makes it where it is missing: an empty file, or a directory. Another
+ * container on the same rootfs may make or remove the same name meanwhile: then what is there now is looked at again,
+ * and the caller judges what kind it is. Returns a descriptor or a negative errno. */
+int open_or_make(int directory, const char *name, enum make make, mode_t mode)
+{
+    int error = ENOENT;
+    for (int i = 0; i < MAX_RETRIES && (error == ENOENT || error == EEXIST); i++) {
+        int fd = openat(directory, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+        if (fd >= 0 || errno != ENOENT)
+            return fd >= 0 ? fd : -errno;
+        if (make == MAKE_DIRECTORY) {
+            error = mkdirat(directory, name, mode) < 0 ? errno : ENOENT; /* and is opened then */
+            continue;
+        }
+        fd = openat(directory, name, O_RDONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
+        if (fd >= 0)
+            return fd;
+        error = errno;
+    }
+    return -error;
+}
+
 static int open_component(int directory, const char *name, enum make make)
 {
-    int fd = openat(directory, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-    if (fd >= 0 || errno != ENOENT)
-        return fd >= 0 ? fd : -errno;
-    if (make == MAKE_FILE) {
-        fd = openat(directory, name, O_RDONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, FILE_MODE);
-        return fd >= 0 ? fd : -errno;
-    }
-    if (mkdirat(directory, name, DIRECTORY_MODE) < 0 && errno != EEXIST)
-        return -errno;
-    fd = openat(directory, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-    return fd >= 0 ? fd : -errno;
+    return open_or_make(directory, name, make, make == MAKE_DIRECTORY ? DIRECTORY_MODE : FILE_MODE);
 }
 
 static int walk_to_end(struct walk *walk, enum make make, enum links links)

@@ -8,6 +8,8 @@
 
 #include "kernel.h"
 
+enum { MAX_RETRIES = 128 }; /* of what another container on the same /dev disturbed */
+
 /* Whether something is the null device, by whatever name. */
 bool is_null(const struct stat *st)
 {
@@ -21,11 +23,17 @@ int step_mknod(struct init *init, const struct step_mknod *step)
     if (parent < 0)
         return parent;
     dev_t device = makedev(step->major, step->minor);
-    bool made = mknodat(parent, name, step->mode, device) == 0;
-    if (!made && errno != EEXIST)
-        return fail(init, errno, "mknod ", step->path);
-
-    CLOSING int node = openat(parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    CLOSING int node = -1;
+    bool made = false;
+    /* another container on the same /dev may make or remove it between the two calls */
+    for (int i = 0; node < 0 && i < MAX_RETRIES; i++) {
+        made = mknodat(parent, name, step->mode, device) == 0;
+        if (!made && errno != EEXIST)
+            return fail(init, errno, "mknod ", step->path);
+        node = openat(parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+        if (node < 0 && errno != ENOENT)
+            break;
+    }
     struct stat st;
     if (node < 0 || fstat(node, &st) < 0)
         return fail(init, errno, "open ", step->path);
@@ -40,11 +48,11 @@ int step_mknod(struct init *init, const struct step_mknod *step)
 /* Opens what a mount shall cover in a directory: a file by its name, made empty where it is missing. */
 static int open_leaf(struct init *init, int parent, const char *name, const char *path)
 {
-    CLOSING int fd = openat(parent, name, O_RDONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0);
-    if (fd < 0 && errno == EEXIST)
-        fd = openat(parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    CLOSING int fd = open_or_make(parent, name, MAKE_FILE, 0);
     struct stat st;
-    if (fd < 0 || fstat(fd, &st) < 0)
+    if (fd < 0)
+        return fail(init, -fd, "open ", path);
+    if (fstat(fd, &st) < 0)
         return fail(init, errno, "open ", path);
     if (S_ISLNK(st.st_mode))
         return fail(init, ELOOP, "open ", path);
@@ -79,19 +87,36 @@ int step_bind_device(struct init *init, const struct step_bind_device *step)
     return bind_file(init, source, step->path);
 }
 
+static bool is_link_to(int parent, const char *name, const char *target)
+{
+    char text[PATH_MAX];
+    ssize_t length = readlinkat(parent, name, text, sizeof(text) - 1);
+    if (length < 0)
+        return false;
+    text[length] = '\0';
+    return strcmp(text, target) == 0;
+}
+
 int step_symlink(struct init *init, const struct step_symlink *step)
 {
     char name[NAME_MAX + 1];
     CLOSING int parent = open_parent(init, step->path, name);
     if (parent < 0)
         return parent;
-    /* the image's own ptmx would open the host's ptys */
-    if (strcmp(step->path, "/dev/ptmx") == 0 && unlinkat(parent, name, 0) < 0 && errno != ENOENT)
-        return fail(init, errno, "unlink ", step->path);
-    /* what the image has under that name, it may keep */
-    if (symlinkat(step->target, parent, name) < 0 && errno != EEXIST)
-        return fail(init, errno, "symlink ", step->path);
-    return 0;
+    bool replaces = strcmp(step->path, "/dev/ptmx") == 0;
+    for (int i = 0; i < MAX_RETRIES; i++) {
+        /* the image's own ptmx would open the host's ptys */
+        if (replaces && unlinkat(parent, name, 0) < 0 && errno != ENOENT)
+            return fail(init, errno, "unlink ", step->path);
+        if (symlinkat(step->target, parent, name) == 0)
+            return 0;
+        if (errno != EEXIST)
+            return fail(init, errno, "symlink ", step->path);
+        /* what the image has under that name, it may keep; a ptmx only where another container has just made this one */
+        if (!replaces || is_link_to(parent, name, step->target))
+            return 0;
+    }
+    return fail(init, EEXIST, "symlink ", step->path);
 }
 
 /* Opens the container's /dev/null and checks that it is the null device: an image could put something else there that

@@ -1,0 +1,111 @@
+"""F9: containers that start at once on one rootfs, and what an image puts where a container needs something."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.bundle import Bundle
+from tests.support.runtime import Runtime
+
+AT_ONCE = 3
+ROUNDS = 3
+
+
+def at_once(runtime: Runtime, bundles: list[Bundle]) -> list[str]:
+    """Run them at the same time; what each has said."""
+    running, files = [], []
+    for number, bundle in enumerate(bundles):
+        bundle.write()
+        files.append(runtime.work / f"said-{number}")
+        with open(files[-1], "w") as said:
+            command = runtime.argv("run", "--bundle", bundle.path, runtime.new_id())
+            running.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=said))
+    for process in running:
+        process.wait(120)
+    return [path.read_text() for path in files]
+
+
+def sharing(runtime: Runtime) -> list[Bundle]:
+    """Bundles with one rootfs."""
+    bundles = [runtime.bundle(f"bundle-{number}") for number in range(AT_ONCE)]
+    for bundle in bundles[1:]:
+        bundle.rootfs = bundles[0].rootfs
+        bundle.config["root"]["path"] = str(bundles[0].rootfs)
+    return bundles
+
+
+@pytest.mark.parametrize("kind", ["file", "directory"])
+def test_f9_mount_points_that_are_missing(runtime: Runtime, kind: str) -> None:
+    """F9: who comes second takes what the first has made."""
+    source = runtime.work / "source"
+    if kind == "file":
+        source.touch()
+    else:
+        source.mkdir()
+    bundles = sharing(runtime)
+    for bundle in bundles:
+        for number in range(300):
+            bundle.mount(f"/made/{number % 7}/{number}", "bind", str(source), "bind")
+        bundle.args("true")
+    assert at_once(runtime, bundles) == [""] * AT_ONCE
+
+
+def test_f9_devices_and_links(runtime: Runtime) -> None:
+    """F9: without a tmpfs on /dev the devices, /dev/ptmx and the other links are made in the rootfs itself."""
+    bundles = sharing(runtime)
+    dev = bundles[0].rootfs / "dev"
+    for bundle in bundles:
+        bundle.config["mounts"] = [bundle.mounts[0]]
+        bundle.args("readlink", "/dev/ptmx")
+    for _ in range(ROUNDS):
+        for path in dev.iterdir():
+            if path.is_symlink() or not path.is_dir():
+                path.unlink()
+        assert at_once(runtime, bundles) == ["pts/ptmx\n"] * AT_ONCE
+
+
+def test_f9_what_is_there_must_be_of_the_right_kind(runtime: Runtime, bundle: Bundle) -> None:
+    source = runtime.work / "source"
+    source.touch()
+    (bundle.rootfs / "there").mkdir()
+    assert "not a directory" in runtime.refuse(bundle.mount("/there", "bind", str(source), "bind")).last_line
+
+
+@pytest.mark.parametrize("target", ["/dir", "/dir/", "/link"])
+def test_f10_a_file_on_a_directory(runtime: Runtime, bundle: Bundle, target: str) -> None:
+    """F10: move_mount(2) says EINVAL where mount(2) said ENOTDIR, whose words engines look for."""
+    source = runtime.work / "source"
+    source.touch()
+    (bundle.rootfs / "dir").mkdir()
+    (bundle.rootfs / "link").symlink_to("/dir")
+    result = runtime.refuse(bundle.mount(target, "bind", str(source), "bind"))
+    assert "not a directory" in result.last_line
+    assert "invalid argument" not in result.last_line
+
+
+@pytest.mark.parametrize("fstype", ["bind", "tmpfs"])
+def test_f10_a_directory_on_a_file(runtime: Runtime, bundle: Bundle, fstype: str) -> None:
+    options = ["bind"] if fstype == "bind" else []
+    result = runtime.refuse(bundle.mount("/srv/file", fstype, "/" if fstype == "bind" else "tmpfs", *options))
+    assert "not a directory" in result.last_line
+
+
+def test_f10_a_device_on_a_directory(runtime: Runtime, bundle: Bundle) -> None:
+    """F10: a device that is bound, in a user namespace."""
+    bundle.user_namespace()
+    bundle.config["mounts"] = [bundle.mounts[0]]
+    folder = Path(bundle.rootfs / "dev/null")
+    folder.mkdir()
+    os.chown(folder, 100000, 100000)
+    result = runtime.refuse(bundle)
+    assert "not a directory" in result.last_line
+    assert "invalid argument" not in result.last_line
+
+
+def test_f10_an_unknown_file_system(runtime: Runtime, bundle: Bundle) -> None:
+    """F10: the words of mount(2) where the new calls have the same errno."""
+    assert "no such device" in runtime.refuse(bundle.mount("/mnt", "nonsensefs", "none")).last_line
