@@ -120,6 +120,7 @@ int step_await_start(struct init *init, const struct step_await_start *step)
         if (connection < 0 || read_byte(connection) != 'S')
             continue;
         init->sync = take_fd(&connection);
+        init->was_started = true;
         close(step->listener);
         return 0;
     }

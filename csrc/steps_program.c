@@ -1,6 +1,8 @@
 /* The steps that find the program and become it. */
 #include "init.h"
 
+#include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -112,6 +114,43 @@ int step_find_executable(struct init *init, const struct step_find_executable *s
     if (error == ENOENT || error == ENOTDIR)
         return fail(init, error, "exec: \"", step->name, "\": stat ", step->name);
     return error == 0 ? 0 : fail(init, error, "exec: \"", step->name, "\"");
+}
+
+/* The errnos of execve(2) as Go prints them, which runc's users look for. */
+static const char *execve_text(int error)
+{
+    switch (error) {
+    case E2BIG: return "argument list too long";
+    case EACCES: return "permission denied";
+    case EINVAL: return "invalid argument";
+    case EIO: return "input/output error";
+    case EISDIR: return "is a directory";
+    case ELIBBAD: return "accessing a corrupted shared library";
+    case ELOOP: return "too many levels of symbolic links";
+    case EMFILE: return "too many open files";
+    case ENAMETOOLONG: return "file name too long";
+    case ENFILE: return "too many open files in system";
+    case ENOENT: return "no such file or directory";
+    case ENOEXEC: return "exec format error";
+    case ENOMEM: return "cannot allocate memory";
+    case ENOTDIR: return "not a directory";
+    case EPERM: return "operation not permitted";
+    case ETXTBSY: return "text file busy";
+    default: return NULL;
+    }
+}
+
+/* Writes why the program could not be executed to the container's own stderr, and so to its log, where runc's users
+ * look for it: `exec /run.sh: no such file or directory`. Nothing waits for a reader there. */
+void say_not_executed(const struct init *init, int error)
+{
+    char line[PATH_MAX + 256], number[DECIMAL_SIZE];
+    struct pollfd stderr_ready = {.fd = STDERR_FILENO, .events = POLLOUT};
+    const char *text = execve_text(error);
+    bool fits = text != NULL ? join(line, sizeof(line), init->detail, ": ", text, "\n")
+                             : join(line, sizeof(line), init->detail, ": errno ", decimal(number, error), "\n");
+    if (fits && poll(&stderr_ready, 1, 0) == 1 && stderr_ready.revents == POLLOUT)
+        (void)!write(STDERR_FILENO, line, strlen(line));
 }
 
 int step_execute(struct init *init, const struct step_execute *step)

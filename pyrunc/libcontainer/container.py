@@ -205,11 +205,16 @@ def _say_start(path: str, record: Record) -> None:
     except ConnectionRefusedError as error:
         raise PyruncError("cannot start a container that has stopped") from error
     try:
-        native.send(sync, wire.START)
         try:
+            native.send(sync, wire.START)
             data = native.recv(sync, wire.MESSAGE_SIZE)[0]
-        except ConnectionResetError:
-            data = b""
+        except (BrokenPipeError, ConnectionResetError) as error:
+            # The init has ended, our connection unaccepted or our word unread.
+            if pidfd >= 0:
+                native.poll([pidfd], _DEATH_MS)
+            from . import failures
+
+            raise failures.of_lost(record.cgroup, False) from error
         posix.unlink(path + "/" + START_SOCKET)
         if data:
             if pidfd >= 0:
@@ -335,20 +340,19 @@ def kill(root: str, id: str, signal: int, all: bool) -> None:
     """Send a signal to the container's process, or with `all` to every process of its cgroup.
 
     SIGKILL goes to all of them also where the container has no pid namespace of its own, whose end would end them.
-    Raises PyruncError, `container not running` where the process has ended; with `all` that is no error.
+    Raises PyruncError, `container not running` where nothing is there to be sent it; with `all` that is no error.
     """
     record = existing(store.directory(root, id))
     if record.cgroup and (all or (signal == _SIGKILL and not record.ownPids)):
         from .cgroup import files
 
-        running = process.find(record.pid, record.startTime) is not None
+        if not all and process.find(record.pid, record.startTime) is None and files.is_empty(record.cgroup):
+            raise PyruncError("container not running")
         if signal == _SIGKILL:
             files.kill(record.cgroup)
         else:
             files.signal_all(record.cgroup, signal)
-        if running or all:
-            return
-        raise PyruncError("container not running")
+        return
     try:
         sent = process.send_signal(record.pid, record.startTime, signal)
     except OSError as error:

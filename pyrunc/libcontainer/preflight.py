@@ -16,13 +16,13 @@ from .. import native
 from ..report import PyruncError, pointer
 from . import lsm, scene
 from .checks import ERROR, WARNING, Problem, shorten
+from .clone import NAMESPACES
 from .compile import mountoptions
 from .compile.constants import RLIMITS
 from .compile.namespaces import sysctl_path
 from .host import HostFacts
 from .inside import FOUND, LOOP, NOT_DIRECTORY, Inside
 from .programs import trouble
-from .clone import NAMESPACES
 from .seccomp.checks import refuses
 from .seccomp.compiler import unknown_syscalls
 

@@ -72,14 +72,21 @@ def find(pid: int, start_time: int) -> Stat | None:
     return found
 
 
-def open_process(pid: int, start_time: int) -> int:
-    """A pidfd of the process with this pid and start time; -1 where it has ended. Raises OSError."""
+def open_pidfd(pid: int) -> int:
+    """A pidfd of the process with this pid, whichever it is; -1 where there is none. Raises OSError."""
     try:
-        pidfd = posix.pidfd_open(pid)
+        return posix.pidfd_open(pid)
     except OSError as error:
         if error.errno in _NO_PROCESS:
             return -1
         raise
+
+
+def open_process(pid: int, start_time: int) -> int:
+    """A pidfd of the process with this pid and start time; -1 where it has ended. Raises OSError."""
+    pidfd = open_pidfd(pid)
+    if pidfd < 0:
+        return -1
     # The start time is read when the pidfd is open: it is this process's, or the pid was another's all along.
     found = stat(pid)
     if found is None or found.start_time != start_time or (found.letter in _ENDED_THREAD and has_ended(pidfd)):

@@ -233,10 +233,9 @@ def test_f13_a_limit_of_namespaces(runtime: Runtime, bundle: Bundle, kind: str) 
     assert "cpuset" not in result.last_line
 
 
-def connected(runtime: Runtime, id: str) -> bool:
-    """Whether somebody waits at the start socket of a created container."""
-    path = str(runtime.root / id / "start.sock")
-    return sum(line.endswith(path) for line in Path("/proc/net/unix").read_text().splitlines()) > 1
+def waits_for_an_answer(pid: int) -> bool:
+    """Whether a process waits for a message of a socket."""
+    return "skb_wait" in Path(f"/proc/{pid}/wchan").read_text()
 
 
 @pytest.mark.parametrize("waits", [False, True])
@@ -249,7 +248,7 @@ def test_a7_start_tells_of_an_init_that_dies_meanwhile(runtime: Runtime, bundle:
         starting = runtime.background("start", container.id)
         if waits:
             # A stopped init's socket takes the connection and the word; its death ends the conversation.
-            host.wait_for("the connection", functools.partial(connected, runtime, container.id))
+            host.wait_for("the connection", functools.partial(waits_for_an_answer, starting.pid))
         os.kill(container.pid, signal.SIGKILL)
         assert starting.wait(30) == 1
         said = (runtime.work / "background.err").read_text()
