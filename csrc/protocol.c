@@ -83,9 +83,27 @@ int step_send_console(struct init *init, const struct step_send_console *step)
     return 0;
 }
 
-static int close_other(int fd, void *listener)
+/* What the steps behind the wait need: the listener, and the files to which startContainer hooks write. */
+struct needed {
+    const struct init *init;
+    int listener;
+};
+
+static bool is_needed(const struct needed *needed, int fd)
 {
-    if (fd != *(int *)listener)
+    const struct plan *plan = needed->init->plan;
+    for (uint32_t i = needed->init->current; i < plan->step_count; i++) {
+        const struct step *step = &plan->steps[i];
+        if (step->kind == STEP_CONTAINER_HOOK &&
+            (step->fields.container_hook.output == fd || step->fields.container_hook.errors == fd))
+            return true;
+    }
+    return fd == needed->listener;
+}
+
+static int close_other(int fd, void *needed)
+{
+    if (!is_needed(needed, fd))
         close(fd);
     return 0;
 }
@@ -103,7 +121,8 @@ static void let_go(struct init *init, int listener)
     close_fd(&init->listener); /* the agent's is to be the only one: when it ends, calls are to fail and not to wait */
     for (int i = 0; i < REGISTERS; i++)
         close_fd(&init->kept[i]);
-    plan_each_fd(init->plan, close_other, &listener);
+    struct needed needed = {init, listener};
+    plan_each_fd(init->plan, close_other, &needed);
     close_fd(&init->sync);
 }
 

@@ -80,13 +80,24 @@ _Noreturn static void become_hook(const struct init *init, const struct step_con
     sys_exit(127);
 }
 
-/* Starts the hook. Returns once it is executed. */
+/* A stream that goes to a file has no pipe. */
+static bool make_nonblocking(int pipe)
+{
+    return pipe < 0 || fcntl(pipe, F_SETFL, O_NONBLOCK) == 0;
+}
+
+/* Starts the hook, whose output goes to the files of the step or is kept for an error. Returns once it is executed. */
 static int start_hook(struct init *init, const struct step_container_hook *step, struct hook *hook)
 {
     int pipes[4][2] = {{-1, -1}, {-1, -1}, {-1, -1}, {-1, -1}}; /* stdin, stdout, stderr, the execve's errno */
     int result = 0;
-    for (int i = 0; i < 4 && result == 0; i++)
-        result = make_pipe(pipes[i]);
+    const int files[4] = {-1, step->output, step->errors, -1};
+    for (int i = 0; i < 4 && result == 0; i++) {
+        if (files[i] < 0)
+            result = make_pipe(pipes[i]);
+        else if ((pipes[i][1] = fcntl(files[i], F_DUPFD_CLOEXEC, 3)) < 0)
+            result = -errno;
+    }
     pid_t pid = result == 0 ? sys_fork() : -1;
     if (pid == 0)
         become_hook(init, step, pipes[0][0], pipes[1][1], pipes[2][1], pipes[3][1]);
@@ -113,8 +124,8 @@ static int start_hook(struct init *init, const struct step_container_hook *step,
         return fail(init, error, "fork/exec ", step->path);
     }
     hook->pidfd = sys_pidfd_open(pid);
-    if (hook->pidfd < 0 || fcntl(hook->input.fd, F_SETFL, O_NONBLOCK) < 0 ||
-        fcntl(hook->output.fd, F_SETFL, O_NONBLOCK) < 0 || fcntl(hook->errors.fd, F_SETFL, O_NONBLOCK) < 0) {
+    if (hook->pidfd < 0 || !make_nonblocking(hook->input.fd) || !make_nonblocking(hook->output.fd) ||
+        !make_nonblocking(hook->errors.fd)) {
         error = errno;
         kill(pid, SIGKILL);
         waitpid(pid, NULL, 0);

@@ -97,6 +97,7 @@ def compiled(
     from ..libcontainer.checks import ERROR
     from ..libcontainer.compile.launch import compile_launch
     from ..libcontainer.explain import on_disk
+    from ..libcontainer.idtools import fill_mappings
     from ..libcontainer.options import LaunchOptions
     from ..libcontainer.seccomp import compiler
     from ..libcontainer.state import check_id
@@ -110,7 +111,8 @@ def compiled(
         cgroup_manager=settings.cgroup_manager,
         rootless=settings.rootless,
     )
-    spec = specification.load(options.bundle, config)
+    spec: dict[str, Any] = dict(specification.load(options.bundle, config))
+    fill_mappings(spec, facts.euid, facts.egid)
     if options.cgroup_manager == "systemd":
         from ..libcontainer.systemd import manager
 

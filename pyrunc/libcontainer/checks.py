@@ -331,11 +331,8 @@ def _mappings(look: _Look) -> None:
                 # Engines give both. Whether they agree is seen when the namespace is open (userns.check).
                 look.warning(at, "both a user namespace to join and mappings are specified: they must be its own")
         elif not entries:
-            look.error(
-                at,
-                "user namespaces enabled, but no namespace path to join nor mappings to apply specified",
-                "map at least the container's id 0",
-            )
+            which = f"the runtime's own {kind} and those of /etc/sub{kind} are mapped"
+            look.warning(at, f"the user namespace has no {field}: {which}")
         else:
             check_ranges(look, entries, at)
             _mapped(look, kind, entries, at)
@@ -495,6 +492,15 @@ def _mounts(look: _Look) -> None:
             id_mapped_mount(look, mount, at)
 
 
+def _annotations(look: _Look) -> None:
+    """crun's annotations, of which some are refused."""
+    annotations = look.spec.get("annotations") or {}
+    if any([name.startswith(("run.oci.", "module.wasm.")) for name in annotations]):
+        from .annotations import check as check_annotations
+
+        check_annotations(annotations, look.error, look.warning)
+
+
 def _devices(look: _Look) -> None:
     first: dict[str, dict[str, Any]] = {}
     for index, device in enumerate(look.linux.get("devices", ())):
@@ -557,6 +563,7 @@ CHECKS: tuple[tuple[Callable[[_Look], None], tuple[str, ...]], ...] = (
     (_sysctl, (_NAMESPACES, "/linux/sysctl")),
     (_mounts, ("/mounts",)),
     (_devices, ("/linux/devices",)),
+    (_annotations, ("/annotations",)),
     _rare("process", "scheduler"),
     _rare("process", "execCPUAffinity"),
     _rare("linux", "intelRdt"),

@@ -69,7 +69,7 @@ def run(options: LaunchOptions, fault: tuple[int, int] = (-1, 0)) -> int:
         launched.answer()
         while launched.receive() is not None:
             continue
-        if (launched.seccomp or _limits_memory(spec)) and not _executed(launched.record, launched.pidfd):
+        if (launched.is_filtered or _limits_memory(spec)) and not _executed(launched.record, launched.pidfd):
             raise death(launched)
         launched.close_sync()
         launched.write_timeline()
@@ -152,6 +152,13 @@ def _launch(spec: dict[str, Any], options: LaunchOptions, fault: tuple[int, int]
     from .launch import launch
 
     facts = gather()
+    linux = spec.get("linux") or {}
+    if any([entry["type"] == "user" for entry in linux.get("namespaces") or ()]) and not (
+        linux.get("uidMappings") and linux.get("gidMappings")
+    ):
+        from .idtools import fill_mappings
+
+        fill_mappings(spec, facts.euid, facts.egid)
     if options.cgroup_manager == "systemd":
         from .systemd import manager
 

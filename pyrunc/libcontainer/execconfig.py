@@ -43,6 +43,9 @@ def save(dirfd: int, spec: dict[str, Any], options: LaunchOptions) -> None:
         "root": spec["root"],
         "linux": {name: linux[name] for name in _LINUX if name in linux},
     }
+    annotations = {name: value for name, value in spec.get("annotations", {}).items() if name.startswith("run.oci.")}
+    if annotations:
+        kept["annotations"] = annotations
     fd = posix.open(FILE, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o600, dir_fd=dirfd)
     try:
         write_fd(fd, jsonio.dumps(kept))
@@ -51,8 +54,8 @@ def save(dirfd: int, spec: dict[str, Any], options: LaunchOptions) -> None:
 
 
 def load(place: StateDir) -> dict[str, Any]:
-    """What a state directory keeps: `process`, `root` and `linux` as in config.json, `noNewKeyring`, and `devicePaths`,
-    the paths of linux.devices.
+    """What a state directory keeps: `process`, `root` and `linux` as in config.json, `noNewKeyring`, `devicePaths`, the
+    paths of linux.devices, and the `annotations` that pyrunc carries out, where there are any.
 
     Raises DamagedError where it can't be read or understood.
     """
@@ -81,6 +84,9 @@ def _judge(kept: Any) -> None:
         for name, value in kept[part].items():
             if name in _TYPES and type(value) is not _TYPES[name]:
                 raise ValueError(f"{name} of {part} has a wrong value")
+    annotations = kept.get("annotations", {})
+    if type(annotations) is not dict or any([type(value) is not str for value in annotations.values()]):
+        raise ValueError("annotations has a wrong value")
     namespaces = kept["linux"].get("namespaces", ())
     if any([type(item) is not dict or type(item.get("type")) is not str for item in namespaces]):
         raise ValueError("namespaces of linux has a wrong value")

@@ -17,13 +17,14 @@ from jsonschema.validators import extend
 
 from .._generated import schemas
 from ..report import PyruncError, errno_text, pointer
-from . import schemawords, zeros
+from . import schemawords
 from .checks import ERROR, WARNING, Problem, check, sentence, shorten
 from .compile.launch import compile_launch
 from .foreign import refuse_foreign
 from .host import HostFacts
+from .idtools import fill_mappings
 from .options import LaunchOptions
-from .spec import parse, without_nulls
+from .spec import apply_annotations, complete, parse, without_nulls
 
 # The controllers of cgroup v2 (Documentation/admin-guide/cgroup-v2.rst).
 CONTROLLERS = ("cpuset", "cpu", "io", "memory", "hugetlb", "pids", "rdma", "misc")
@@ -80,7 +81,10 @@ def validate_bundle(bundle: str, config: str = "config.json", host: bool = True)
     except PyruncError as error:
         return [Problem(ERROR, "", error.reason(), cure=error.hint)]
     if type(value) is dict:
-        found += check(value, [problem.pointer for problem in found], lint=True)
+        refused = [problem.pointer for problem in found]
+        if not refused:
+            apply_annotations(value)
+        found += check(value, refused, lint=True)
         found += unknown_properties(value)
         if host:
             found += on_disk(bundle, value)
@@ -105,7 +109,8 @@ def _not_compiled(bundle: str, value: dict[str, Any]) -> Iterator[Problem]:
     A refused mount is replaced by one that is all right, so that the next ones are judged at their own index.
     """
     spec = without_nulls(value)
-    zeros.fill(spec)
+    complete(spec)
+    fill_mappings(spec, 0, 0)
     socket = "socket" if spec["process"].get("terminal") else ""
     options = LaunchOptions(id="validate", bundle=bundle, command="create", console_socket=socket)
     facts = HostFacts(cgroup_mount="/sys/fs/cgroup", cgroup_pure=True, controllers=CONTROLLERS)
@@ -135,6 +140,8 @@ def on_host(bundle: str, value: dict[str, Any]) -> list[Problem]:
         facts = host.gather()
     except PyruncError as error:
         return [Problem(ERROR, "", error.reason(), cure=error.hint)]
+    complete(spec)
+    fill_mappings(spec, facts.euid, facts.egid)
     if facts.euid and not any(entry["type"] == "user" for entry in spec.get("linux", {}).get("namespaces", ())):
         # It is for root, who is not the one who looks.
         facts.euid, facts.cgroup_writable = 0, True

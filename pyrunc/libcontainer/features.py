@@ -6,6 +6,7 @@ from typing import Any
 
 from ..report import PyruncError
 from ..settings import SPEC_VERSION
+from .annotations import PREFIX as ANNOTATION_PREFIX
 from .capabilities import NAMES
 from .compile.constants import CLONE_FLAGS
 from .compile.mountoptions import KNOWN_OPTIONS
@@ -39,7 +40,7 @@ def features() -> dict[str, Any]:
             "netDevices": {"enabled": True},
         },
         "annotations": _annotations(),
-        "potentiallyUnsafeConfigAnnotations": [PREFIX],
+        "potentiallyUnsafeConfigAnnotations": [PREFIX, ANNOTATION_PREFIX],
     }
 
 

@@ -15,7 +15,7 @@ from ..report import PyruncError, errno_text, join, pointer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
 # What a failed hook wrote goes into the error: the last bytes of each stream.
@@ -49,17 +49,30 @@ class _Output:
         return join((self.kept.decode("utf-8", "replace"),))
 
 
-def run_hook(hook: dict[str, Any], name: str, index: int, state_json: str) -> None:
+def outputs(annotations: Mapping[str, str]) -> tuple[str, str]:
+    """The files to which crun's annotations send the standard output and error of hooks; "" for none."""
+    return annotations.get("run.oci.hooks.stdout", ""), annotations.get("run.oci.hooks.stderr", "")
+
+
+def open_output(path: str) -> int:
+    """A file to which hooks append, made where it is missing. Raises OSError."""
+    return posix.open(path, posix.O_WRONLY | posix.O_APPEND | posix.O_CREAT | posix.O_NOCTTY | posix.O_CLOEXEC, 0o600)
+
+
+def run_hook(
+    hook: dict[str, Any], name: str, index: int, state_json: str, files: tuple[str, str] = ("", "")
+) -> None:
     """Run one hook to its end: the state on its stdin, no other descriptor of the runtime's, its output kept aside.
 
     hook: `path`, `args` (args[0] is argv[0]; without args argv[0] is the path), `env` (exactly these; where the config
     has none the hook gets the runtime's, as runc does) and `timeout` (seconds; 0 or absent: none).
     name: the kind of hook, as in the config; index: its place in the list of that kind.
+    files: where its standard output and error go; "" to keep the end of them for the error.
     Raises PyruncError `error running NAME hook #INDEX: …` where it can't be run, exits with another status than 0, is
     killed by a signal, or runs past its timeout, in which case it has been killed.
     """
     try:
-        reason = _run(hook, state_json.encode("utf-8", "surrogateescape"))
+        reason = _run(hook, state_json.encode("utf-8", "surrogateescape"), files)
     except OSError as error:
         raise _failure(name, index, f"fork/exec {hook['path']}: {errno_text(error.errno or 0)}") from error
     except ValueError as error:  # a NUL, or what is no NAME=value in env
@@ -68,35 +81,41 @@ def run_hook(hook: dict[str, Any], name: str, index: int, state_json: str) -> No
         raise _failure(name, index, reason)
 
 
-def run_hooks(hooks: Sequence[dict[str, Any]], name: str, state_json: str) -> None:
+def run_hooks(
+    hooks: Sequence[dict[str, Any]], name: str, state_json: str, files: tuple[str, str] = ("", "")
+) -> None:
     """Run the hooks of one kind in their order; the first failure ends it. Raises PyruncError as `run_hook` does."""
     for index, hook in enumerate(hooks):
-        run_hook(hook, name, index, state_json)
+        run_hook(hook, name, index, state_json, files)
 
 
 def _failure(name: str, index: int, reason: str) -> PyruncError:
     return PyruncError(f"error running {name} hook #{index}: {reason}", pointer=pointer("hooks", name, index))
 
 
-def _run(hook: dict[str, Any], state: bytes) -> str:
+def _run(hook: dict[str, Any], state: bytes, files: tuple[str, str]) -> str:
     """Run the hook; why it failed, or "". Raises OSError where it could not be started, ValueError for bad strings."""
     fds: list[int] = []
     try:
         stdin = _stdin(state)
         fds.append(stdin)
-        outputs = []
+        kept = [_Output(-1), _Output(-1)]
         ends = []
-        for _ in ("stdout", "stderr"):
+        for number, file in enumerate(files):
+            if file:
+                ends.append(open_output(file))
+                fds.append(ends[-1])
+                continue
             reader, writer = posix.pipe2(posix.O_CLOEXEC)
             fds += (reader, writer)
             posix.set_blocking(reader, False)
-            outputs.append(_Output(reader))
+            kept[number].fd = reader
             ends.append(writer)
         pid = _spawn(hook, stdin, *ends)
         for fd in (stdin, *ends):
             posix.close(fd)
             fds.remove(fd)
-        status = _wait(pid, outputs, float(hook.get("timeout") or 0))
+        status = _wait(pid, [output for output in kept if output.fd >= 0], float(hook.get("timeout") or 0))
     finally:
         for fd in fds:
             posix.close(fd)
@@ -104,7 +123,7 @@ def _run(hook: dict[str, Any], state: bytes) -> str:
         return f"hook ran past specified timeout of {hook['timeout']:.1f}s"
     if status == 0:
         return ""
-    return f"{status_text(status)}, stdout: {outputs[0].text()}, stderr: {outputs[1].text()}"
+    return f"{status_text(status)}, stdout: {kept[0].text()}, stderr: {kept[1].text()}"
 
 
 def _stdin(state: bytes) -> int:

@@ -1,6 +1,7 @@
 """newuidmap and newgidmap: programs with privileges, which map for a user what /etc/subuid and /etc/subgid give him.
 
-Source: newuidmap(1), newgidmap(1), subuid(5). Imported only where a plan comes to the step map_by_tool.
+Source: newuidmap(1), newgidmap(1), subuid(5). Imported only where a plan comes to the step map_by_tool, and for a user
+namespace without mappings.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from .sysfiles import read_fd, read_file
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
 _POINTERS = {"uid_map": "/linux/uidMappings", "gid_map": "/linux/gidMappings"}
 _SUBORDINATES = {"uid_map": "/etc/subuid", "gid_map": "/etc/subgid"}
@@ -47,6 +49,43 @@ def write_map(tool: str, pid: int, file: str, lines: Sequence[str]) -> None:
         pointer=_POINTERS[file],
         hint=_cure(tool, file),
     )
+
+
+def fill_mappings(spec: dict[str, Any], euid: int, egid: int) -> None:
+    """Give a new user namespace without mappings those that crun gives it: the process's id is the runtime's own, and
+    the others are what /etc/subuid and /etc/subgid give to the runtime's user, from id 0 on.
+
+    euid, egid: the runtime's. A file that can't be read gives nothing.
+    """
+    linux = spec.get("linux") or {}
+    if not any([entry["type"] == "user" and not entry.get("path") for entry in linux.get("namespaces") or ()]):
+        return
+    user = (spec.get("process") or {}).get("user") or {}
+    for kind, own in (("uid", euid), ("gid", egid)):
+        if not linux.get(kind + "Mappings"):
+            first, count = _subordinate(f"/etc/sub{kind}", euid)
+            linux[kind + "Mappings"] = _default_mappings(user.get(kind) or 0, own, first, count)
+
+
+def _default_mappings(inside: int, own: int, first: int, count: int) -> list[dict[str, int]]:
+    """The id `inside` is the runtime's own; below and above it are `count` ids of the host from `first` on."""
+    if not count:
+        return [{"containerID": 0, "hostID": own, "size": 1}]
+    below = min(inside, count)
+    rows = [(0, first, below), (inside, own, 1), (inside + 1, first + below, count - below)]
+    return [{"containerID": row[0], "hostID": row[1], "size": row[2]} for row in rows if row[2]]
+
+
+def _subordinate(file: str, euid: int) -> tuple[int, int]:
+    """The first range that a file as subuid(5) describes it gives to a user: (first id, count); (0, 0) for none."""
+    try:
+        text = read_file(file)
+    except OSError:
+        return 0, 0
+    for found in _ranges(text, (owner_name(euid), str(euid))):
+        first, _, last = found.partition("-")
+        return int(first), int(last) - int(first) + 1
+    return 0, 0
 
 
 def _run(words: list[str]) -> tuple[int, str]:

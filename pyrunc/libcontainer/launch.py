@@ -99,6 +99,11 @@ class Launched:
         self.timeline: Timeline | None = None
 
     @property
+    def is_filtered(self) -> bool:
+        """Whether the program runs under a seccomp filter of the configuration."""
+        return any([step.kind == "seccomp" for step in self.plan.init])
+
+    @property
     def words(self) -> str:
         """runc's words before what fails once the init is at work."""
         return INIT

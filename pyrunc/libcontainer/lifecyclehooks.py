@@ -15,7 +15,8 @@ def poststart(record: Record) -> None:
     if "poststart" in record.hooks:
         from . import hooks
 
-        hooks.run_hooks(record.hooks["poststart"], "poststart", record.hook_state("running"))
+        files = hooks.outputs(record.annotations)
+        hooks.run_hooks(record.hooks["poststart"], "poststart", record.hook_state("running"), files)
 
 
 def poststop(record: Record) -> None:
@@ -24,6 +25,6 @@ def poststop(record: Record) -> None:
         from . import hooks
 
         try:
-            hooks.run_hook(hook, "poststop", index, record.hook_state("stopped"))
+            hooks.run_hook(hook, "poststop", index, record.hook_state("stopped"), hooks.outputs(record.annotations))
         except PyruncError as error:
             log.warning(error.line())

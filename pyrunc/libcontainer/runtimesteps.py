@@ -39,6 +39,18 @@ def _compile_seccomp(launched: Launched, slot: str, default_action: str, syscall
                 log.debug(f"seccomp filter flags: {step.arg('flags')}")
 
 
+def _raw_seccomp(launched: Launched, slot: str, data: str) -> None:
+    from .annotations import decode
+
+    launched.slots[slot] = native.memfd("pyrunc-seccomp", decode(data))
+
+
+def _open_hook_output(launched: Launched, slot: str, path: str) -> None:
+    from .hooks import open_output
+
+    launched.slots[slot] = open_output(path)
+
+
 def _state_dir(launched: Launched, path: str) -> None:
     """Claim the id by the directory. Leftovers of a create that died are swept first."""
     log.release()
@@ -362,7 +374,8 @@ def _runtime_hook(
     from . import hooks
 
     config = {"path": path, "args": args, "env": env, "timeout": timeout}
-    hooks.run_hook(config, hook, index, launched.record.hook_state("creating"))
+    record = launched.record
+    hooks.run_hook(config, hook, index, record.hook_state("creating"), hooks.outputs(record.annotations))
 
 
 def _send_listener(launched: Launched, path: str, metadata: str) -> None:
@@ -418,6 +431,8 @@ def _write_pid_file(launched: Launched, path: str) -> None:
 
 HANDLERS: dict[str, Callable[..., None]] = {
     "compile_seccomp": _compile_seccomp,
+    "raw_seccomp": _raw_seccomp,
+    "open_hook_output": _open_hook_output,
     "state_dir": _state_dir,
     "open_files": _open_files,
     "require_lsm": _require_lsm,

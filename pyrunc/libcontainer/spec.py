@@ -87,7 +87,7 @@ def validate(value: Any) -> None:
     misses: list[NearMiss] = []
     try:
         _by_schema(value, validators.config)
-        zeros.fill(value)
+        complete(value)
         misses = _near_misses(value)
         for problem in check(value):
             if problem.severity == ERROR:
@@ -112,6 +112,21 @@ def _near_misses(value: Any) -> list[NearMiss]:
     for miss in misses:
         log.warning(f'{miss.at}: {shorten(miss.name)} is unknown and ignored; did you mean "{miss.meant}"?')
     return misses
+
+
+def complete(value: dict[str, Any]) -> None:
+    """Put into a configuration of valid shape what it leaves out: zeros, as Go's decoder does, and what annotations
+    say of members."""
+    zeros.fill(value)
+    apply_annotations(value)
+
+
+def apply_annotations(value: dict[str, Any]) -> None:
+    """Put into a configuration of valid shape what annotations say of its members."""
+    if any([name.startswith("run.oci.") for name in value.get("annotations") or ()]):
+        from .annotations import fill
+
+        fill(value)
 
 
 def load_process(path: str) -> Any:

@@ -46,6 +46,9 @@ _RUNTIME_KINDS = (
     # before any effect
     ("compile_seccomp", "seccomp_export_bpf", "slot:str default_action:str syscalls:u32 instructions:u32",
      "take the seccomp filter from the cache, or compile it by libseccomp"),
+    ("raw_seccomp", "memfd_create", "slot:str data:str",
+     "take the seccomp filter from the annotation, as it is"),
+    ("open_hook_output", "open", "slot:str path:str", "open the file to which hooks write"),
     # prepare: effects on the host, each in the ledger before it is made
     ("state_dir", "mkdir", "path:str", "make the container's state directory; its existence claims the id"),
     ("open_files", "setrlimit", "limit:u64",
@@ -179,7 +182,8 @@ _INIT_KINDS = (
     ("readonly_path", "mount_setattr", "path:str", "bind a path on itself, read-only"),
     ("readonly_rootfs", "mount_setattr", "", "make the rootfs read-only"),
     ("container_hook", "clone+execve",
-     "hook:str index:u32 path:str args:strv env:strv timeout:i64 state_head:str state_tail:str",
+     "hook:str index:u32 path:str args:strv env:strv timeout:i64 state_head:str state_tail:str "
+     "output:fd errors:fd",
      "run a hook in the container's namespaces; the state on its stdin is head, pid, tail"),
     ("pivot_root", "pivot_root", "", "make the rootfs the root and let go of the old one"),
     ("move_root", "mount(MS_MOVE)+chroot", "", "make the rootfs the root without pivot_root (--no-pivot)"),

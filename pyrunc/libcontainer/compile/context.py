@@ -91,6 +91,11 @@ class Context:
         """Whether the container has a namespace of this type that is not the runtime's, new or joined."""
         return type in self.namespaces
 
+    def annotated(self, name: str) -> str:
+        """The value of an annotation; "" where it is not there."""
+        value: str = (self.spec.get("annotations") or {}).get(name, "")
+        return value
+
     def from_bundle(self, path: str) -> str:
         """A host path of the configuration, made absolute: relative ones count from the bundle."""
         return path if path.startswith("/") else self.options.bundle.rstrip("/") + "/" + path

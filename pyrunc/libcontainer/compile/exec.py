@@ -64,7 +64,7 @@ def compile_exec(spec: dict[str, Any], target: Target, options: LaunchOptions, f
     context = Context(spec, options, facts)
     for namespace in context.namespaces.values():
         context.namespaces[namespace.type] = Namespace(namespace.type, _TARGET, namespace.pointer)
-    if context.linux.get("seccomp"):
+    if context.linux.get("seccomp") or context.annotated("run.oci.seccomp_bpf_data"):
         from .seccomp import compile_profile
 
         compile_profile(context)

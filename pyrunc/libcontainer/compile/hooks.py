@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ...jsonio import dumps
+from ...report import pointer
 from ...settings import SPEC_VERSION
 
 TYPE_CHECKING = False
@@ -23,9 +24,9 @@ def runtime_hooks(context: Context) -> None:
         for index, hook in enumerate(_hooks(context, name)):
             env = hook.get("env")
             env = None if env is None else tuple(env)  # None: the runtime's own, as with runc
-            pointer = f"/hooks/{name}/{index}"
             at = at or f"/hooks/{name}"
-            context.serve("create_runtime", "runtime_hook", name, index, *_command(hook, env), pointer=pointer)
+            place = f"/hooks/{name}/{index}"
+            context.serve("create_runtime", "runtime_hook", name, index, *_command(hook, env), pointer=place)
     context.request("create_runtime", pointer=at)
 
 
@@ -35,6 +36,7 @@ def container_hooks(context: Context, name: str, status: str) -> None:
     if not hooks:
         return
     head, tail = state_around_pid(context, status)
+    files = [_output(context, stream) for stream in ("stdout", "stderr")]
     for index, hook in enumerate(hooks):
         env = hook.get("env")
         if env is None and name == "startContainer":
@@ -47,8 +49,20 @@ def container_hooks(context: Context, name: str, status: str) -> None:
             *_command(hook, tuple(env or ())),
             head,
             tail,
+            *files,
             pointer=f"/hooks/{name}/{index}",
         )
+
+
+def _output(context: Context, stream: str) -> str | None:
+    """The slot of the file to which an annotation sends a stream of the hooks; None where it goes into errors."""
+    name = "run.oci.hooks." + stream
+    if not context.annotated(name):
+        return None
+    slot = "hooks:" + stream
+    if not any([step.kind == "open_hook_output" and step.args[0] == slot for step in context.prepare]):
+        context.before("open_hook_output", slot, context.annotated(name), pointer=pointer("annotations", name))
+    return slot
 
 
 def _hooks(context: Context, name: str) -> list[dict[str, Any]]:

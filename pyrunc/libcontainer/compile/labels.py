@@ -48,11 +48,15 @@ def label_process(context: Context) -> None:
         context.add("security_label", "exec", label, pointer=_SELINUX_POINTER)
 
 
-def mount_option(label: str, type: str, words: list[str]) -> list[str]:
-    """The option that gives a new file system linux.mountLabel; none where its own options tell a context."""
-    if type in _NO_CONTEXT or any(word.startswith("context=") for word in words):
+def mount_option(label: str, type: str, words: list[str], kind: str = "") -> list[str]:
+    """The option that gives a new file system linux.mountLabel; none where its own options tell a context.
+
+    kind: `context` or another of mount(8)'s options for SELinux, as crun's annotation names it; "" for `context`.
+    """
+    kind = kind or "context"
+    if type in _NO_CONTEXT or any(word.startswith(("context=", kind + "=")) for word in words):
         return []
-    return ["context=" + label]
+    return [f"{kind}={label}"]
 
 
 def label_queues(context: Context, target: str) -> None:

@@ -35,7 +35,7 @@ def compile_launch(spec: dict[str, Any], options: LaunchOptions, facts: HostFact
             pointer="/linux/namespaces",
             hint="pyrunc spec --rootless makes such a configuration",
         )
-    if context.linux.get("seccomp"):
+    if context.linux.get("seccomp") or context.annotated("run.oci.seccomp_bpf_data"):
         from .seccomp import compile_profile
 
         compile_profile(context)

@@ -442,7 +442,8 @@ def _data(context: Context, mount: Mount) -> tuple[str, ...]:
     if label:
         from . import labels
 
-        words.extend(labels.mount_option(label, mount.type, words))
+        kind = context.annotated("run.oci.mount_context_type")
+        words.extend(labels.mount_option(label, mount.type, words, kind))
     return tuple(words)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 
-from ...report import PyruncError
+from ...report import PyruncError, pointer
 from . import hooks
 from .capabilities import capability_sets
 from .constants import RLIMITS
@@ -49,7 +49,7 @@ def compile_process(context: Context) -> None:
     sets = capability_sets(context)
     filter = None
     held = 0
-    if context.linux.get("seccomp"):
+    if context.linux.get("seccomp") or context.annotated("run.oci.seccomp_bpf_data"):
         from .seccomp import Filter
 
         filter = Filter(context, sets)
@@ -125,6 +125,11 @@ def _user(context: Context) -> None:
     uid, gid = user.get("uid", 0), user.get("gid", 0)
     groups = tuple([str(group) for group in user.get("additionalGids") or ()])
     allowed = setgroups_allowed(context)
+    if context.annotated("run.oci.keep_original_groups") not in ("", "0"):
+        if groups:
+            at = pointer("annotations", "run.oci.keep_original_groups")
+            context.warnings.append(f"{at}: process.user.additionalGids are not set, the runtime's own groups stay")
+        groups, allowed = (), DENIED
     _check_ids(context, uid, gid)
     if groups and allowed == DENIED:
         if context.facts.euid != 0:
@@ -196,6 +201,9 @@ def _start(context: Context, args: tuple[str, ...], env: tuple[str, ...], filter
         context.serve("ready", "save_state", options.state_dir + "/state.json")
     if options.pidfd_socket:
         context.serve("ready", "send_pidfd", options.pidfd_socket)
+    receiver = "" if context.is_exec else context.annotated("run.oci.pidfd_receiver")
+    if receiver:
+        context.serve("ready", "send_pidfd", receiver, pointer=pointer("annotations", "run.oci.pidfd_receiver"))
     if options.pid_file:
         context.serve("ready", "write_pid_file", options.pid_file)
     context.phase = "start"

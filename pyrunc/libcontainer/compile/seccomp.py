@@ -9,7 +9,8 @@ behind it: `capset` is the one call that a profile has to allow for us besides `
 
 from __future__ import annotations
 
-from ...report import PyruncError
+from ...report import PyruncError, pointer
+from ..annotations import BPF_DATA
 from ..capabilities import NAMES
 from ..seccomp.words import FLAGS, NEW_LISTENER, NOTIFY, WAIT_KILLABLE_RECV
 
@@ -28,6 +29,10 @@ _WAIT_KILLABLE_KERNEL = (5, 19)
 def compile_profile(context: Context) -> None:
     """The runtime's step that gets the filter, compiled or from the cache. It goes before all that has an effect: in
     the launcher it may hand the command over to the ordinary build, which then begins anew."""
+    raw = context.annotated(BPF_DATA)
+    if raw:
+        context.before("raw_seccomp", _SLOT, raw, pointer=pointer("annotations", BPF_DATA))
+        return
     profile = context.linux.get("seccomp")
     if profile:
         names = {name for rule in profile.get("syscalls") or () for name in rule["names"]}
@@ -41,10 +46,14 @@ class Filter:
     held: the capabilities that have to last until then although the configuration does not give them.
     """
 
-    __slots__ = ("_context", "_sets", "held", "notifies")
+    __slots__ = ("_context", "_profile", "_sets", "held", "notifies")
 
     def __init__(self, context: Context, sets: CapabilitySets | None) -> None:
-        profile = context.linux["seccomp"]
+        profile = context.linux.get("seccomp") or {}
+        if context.annotated(BPF_DATA):
+            # The filter of the annotation stands for the profile's, which is ignored but for its flags, as by crun.
+            profile = {name: profile[name] for name in ("flags",) if name in profile}
+        self._profile = profile
         self._context = context
         self._sets = sets
         self.notifies = any([rule["action"] == NOTIFY for rule in profile.get("syscalls") or ()])
@@ -65,7 +74,7 @@ class Filter:
         context, sets = self._context, self._sets
         context.add("seccomp", self._flags(), int(self.notifies), pointer=_POINTER)
         if self.notifies:
-            profile = context.linux["seccomp"]
+            profile = self._profile
             metadata = profile.get("listenerMetadata") or ""
             context.serve(
                 "seccomp", "send_listener", profile["listenerPath"], metadata, pointer=_POINTER + "/listenerPath"
@@ -81,7 +90,7 @@ class Filter:
 
     def _flags(self) -> int:
         """seccomp(2)'s flags: those of the configuration, or SPEC_ALLOW where it names none at all, as with runc."""
-        words = self._context.linux["seccomp"].get("flags")
+        words = self._profile.get("flags")
         if words is None:
             words = ("SECCOMP_FILTER_FLAG_SPEC_ALLOW",)
         flags = NEW_LISTENER if self.notifies else 0

@@ -41,6 +41,8 @@ def compile_filter(profile: Mapping[str, Any]) -> bytes:
     Raises PyruncError with the pointer of what libseccomp refuses, and where libseccomp is not there.
     """
     library = _library()
+    if profile.get(cache.STRICT):
+        _refuse_unknown(library, profile)
     default = _action(profile["defaultAction"], profile.get("defaultErrnoRet"))
     tokens = _tokens(library, profile.get("architectures") or ())
     context = library.lib.seccomp_init(default)
@@ -185,6 +187,18 @@ def _add_rule(library: Any, context: Any, default: int, rule: Mapping[str, Any],
             if result:
                 what = f"error adding seccomp {'' if group else 'filter '}rule for syscall {name}"
                 raise _refused(what, result, "syscalls", index, "names", place)
+
+
+def _refuse_unknown(library: Any, profile: Mapping[str, Any]) -> None:
+    """Raise PyruncError for a system call that this machine's libseccomp does not know."""
+    for index, rule in enumerate(profile.get("syscalls") or ()):
+        for place, name in enumerate(rule["names"]):
+            if library.lib.seccomp_syscall_resolve_name(name.encode()) == _UNKNOWN:
+                raise PyruncError(
+                    f"libseccomp does not know the system call {name}",
+                    pointer=pointer("linux", "seccomp", "syscalls", index, "names", place),
+                    hint="correct it, or leave the annotation out that has unknown ones refused",
+                )
 
 
 def _exported(library: Any, context: Any) -> bytes:

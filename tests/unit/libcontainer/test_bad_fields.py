@@ -127,7 +127,6 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     ({"linux.namespaces": without("mount")}, "/linux/maskedPaths"),
     ({"linux.namespaces": without("mount"), "linux.maskedPaths": None}, "/linux/readonlyPaths"),
     ({"linux.namespaces": without("user")}, "/linux/uidMappings"),
-    ({"linux.uidMappings": []}, "/linux/uidMappings"),
     ({"linux.gidMappings": [_MAP, _MAP]}, "/linux/gidMappings/1"),
     ({"linux.uidMappings": [{**_MAP, "containerID": 1}]}, "/linux/uidMappings"),
     ({"linux.uidMappings": [{**_MAP, "size": 4294967295}]}, "/linux/uidMappings/0"),

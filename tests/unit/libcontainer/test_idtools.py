@@ -89,3 +89,35 @@ def test_a_tool_that_gains_no_privileges(tmp_path: Path, files: dict[str, str]) 
     assert "neither the setuid bit nor file capabilities" in refusal(tool(tmp_path, "exit 1", 0o755)).hint
     files["/proc/self/status"] = "Name:\tx\nNoNewPrivs:\t1\n"
     assert "no_new_privs" in refusal(tool(tmp_path, "exit 1")).hint
+
+
+@pytest.mark.parametrize(
+    ("inside", "subordinate", "mapped"),
+    [
+        (0, (0, 0), [(0, 1000, 1)]),
+        (5, (0, 0), [(0, 1000, 1)]),
+        (0, (100000, 65536), [(0, 1000, 1), (1, 100000, 65536)]),
+        (5, (100000, 65536), [(0, 100000, 5), (5, 1000, 1), (6, 100005, 65531)]),
+        (70000, (100000, 65536), [(0, 100000, 65536), (70000, 1000, 1)]),
+    ],
+)
+def test_s6_a_user_namespace_without_mappings_gets_crun_s(
+    monkeypatch: pytest.MonkeyPatch, inside: int, subordinate: tuple[int, int], mapped: list[tuple[int, int, int]]
+) -> None:
+    """S6: the process's id is the runtime's own, the others are subordinate ones."""
+    monkeypatch.setattr(idtools, "_subordinate", lambda file, euid: subordinate)
+    spec = {
+        "process": {"user": {"uid": inside, "gid": inside}},
+        "linux": {"namespaces": [{"type": "user"}], "gidMappings": [{"containerID": 0, "hostID": 7, "size": 1}]},
+    }
+    idtools.fill_mappings(spec, 1000, 1000)
+    linux = spec["linux"]
+    assert [tuple(row.values()) for row in linux["uidMappings"]] == mapped
+    assert linux["gidMappings"] == [{"containerID": 0, "hostID": 7, "size": 1}]
+
+
+@pytest.mark.parametrize("namespaces", [[], [{"type": "user", "path": "/p"}], [{"type": "pid"}]])
+def test_other_namespaces_get_no_mappings(namespaces: list[dict[str, str]]) -> None:
+    spec = {"linux": {"namespaces": namespaces}}
+    idtools.fill_mappings(spec, 0, 0)
+    assert "uidMappings" not in spec["linux"]
