@@ -98,7 +98,8 @@ def _mounts(look: Look) -> Iterator[Problem]:
             continue
         target = "/" + mount["destination"]
         if options.bind or mount.get("type") == "bind":
-            yield from _bind(look, mount, at, target)
+            if not _is_made_later(look, mount, options, index):
+                yield from _bind(look, mount, at, target)
             look.inside.mount(target, look.absolute(mount.get("source") or ""))
             continue
         kind = mount.get("type", "").partition(".")[0]
@@ -112,6 +113,18 @@ def _mounts(look: Look) -> Iterator[Problem]:
             yield from _data(mount, at, kind, options.data)
         yield from _destination(look, at, target)
         look.inside.mount(target, None)
+
+
+def _is_made_later(
+    look: Look, mount: dict[str, Any], options: mountoptions.MountOptions, index: int
+) -> bool:
+    """Whether a bind mount's source can't be judged here: it lies in the rootfs, and mounts before it may make it, or
+    it is a symlink that is to be bound or copied itself."""
+    source = look.absolute(mount.get("source") or "")
+    if options.links & (mountoptions.SOURCE_NOFOLLOW | mountoptions.COPY_SYMLINK) and os.path.islink(source):
+        return True
+    rootfs = os.path.normpath(look.inside.rootfs) + "/"
+    return index > 0 and (os.path.normpath(source) + "/").startswith(rootfs)
 
 
 def _bind(look: Look, mount: dict[str, Any], at: str, target: str) -> Iterator[Problem]:

@@ -133,3 +133,18 @@ def test_what_may_not_be_looked_at_is_passed_over(bundle: Path, monkeypatch: pyt
 
     monkeypatch.setattr(os, "stat", refuse)
     assert look(bundle, hooks={"createRuntime": [{"path": "/bin/sh"}]}) == []
+
+
+def test_b4_a_source_that_earlier_mounts_make_is_not_judged(bundle: Path) -> None:
+    source = str(bundle / "rootfs/dir/made")
+    assert look(bundle, mounts=[fs("tmpfs"), bind(source, "/dir2")]) == []
+    assert look(bundle, mounts=[bind(source, "/dir2")]) != []
+
+
+@pytest.mark.parametrize("option", ["copy-symlink", "src-nofollow"])
+def test_s6_a_symlink_that_is_the_source_itself_may_dangle(bundle: Path, option: str) -> None:
+    (bundle / "link").symlink_to("/no/where")
+    mount = bind(str(bundle / "link"), "/new")
+    assert look(bundle, mounts=[mount]) != []
+    mount["options"].append(option)
+    assert look(bundle, mounts=[mount]) == []
