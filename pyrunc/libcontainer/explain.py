@@ -134,7 +134,6 @@ def on_host(bundle: str, value: dict[str, Any]) -> list[Problem]:
     from .preflight import problems as looked_up
 
     spec = without_nulls(value)
-    zeros.fill(spec)
     path = os.path.realpath(bundle)
     try:
         facts = host.gather()
