@@ -8,13 +8,14 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import resource
 import shlex
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
@@ -50,13 +51,16 @@ COUNTED = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a suite went: its command as said to a person, seconds, what is wrong with it, and its tests' counts."""
+    """How a suite went: its command as said to a person, seconds, what is wrong with it, its tests' counts, the lines
+    that name failed tests, and the seconds of processor time of what was waited for, which other work on the machine
+    does not lengthen."""
 
     name: str
     seconds: float
     problem: str | None
     counts: Counter[str]
     failures: tuple[str, ...] = ()
+    cpu: float = 0
 
 
 def count(output: str) -> Counter[str]:
@@ -123,6 +127,12 @@ def run(command: tuple[str, ...], log: Path, seconds: float) -> tuple[int | None
     return code, log.read_text(errors="replace")
 
 
+def cpu() -> float:
+    """The processor time of all children that were waited for, in seconds."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def stop(child: subprocess.Popen[bytes]) -> None:
     """End a suite's process group: first let the tests take away what they made."""
     for number, seconds in ((signal.SIGTERM, 20), (signal.SIGKILL, 5)):
@@ -148,7 +158,8 @@ def report(outcomes: list[Outcome], seconds: float) -> list[str]:
     width = max(len(outcome.name) for outcome in outcomes)
     for outcome in outcomes:
         said = "" if outcome.problem is None else f"  FAILED: {outcome.problem}"
-        lines.append(f"ci: {outcome.name:{width}} {outcome.seconds:5.0f} s  {describe(outcome.counts)}{said}")
+        times = f"{outcome.seconds:5.0f} s (processor: {outcome.cpu:4.0f} s)"
+        lines.append(f"ci: {outcome.name:{width}} {times}  {describe(outcome.counts)}{said}")
     lines.append(f"ci: {seconds / 60:.0f} minutes")
     if failed := [outcome.name for outcome in outcomes if outcome.problem is not None]:
         lines.append(f"ci: failed: {', '.join(failed)}")
@@ -165,8 +176,9 @@ def main(suites: tuple[tuple[str, ...], ...] = SUITES, seconds: float = SECONDS)
         began = time.monotonic()
         left = seconds - (began - start)
         if left > 0:
+            before = cpu()
             code, output = run(command, LOGS / f"{number}.log", left)
-            outcome = judge(name, time.monotonic() - began, code, output)
+            outcome = replace(judge(name, time.monotonic() - began, code, output), cpu=cpu() - before)
         else:
             outcome = Outcome(name, 0, "not run: no time is left", Counter(failed=1))
         print(f"ci: {name}: {outcome.problem or 'passed'}, {outcome.seconds:.0f} s", flush=True)

@@ -124,6 +124,14 @@ def test_a_process_that_is_left_behind_is_not_waited_for(tmp_path: Path) -> None
         os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
 
 
+def test_each_suite_s_time_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert ci.main((shell("echo '1 passed in 0.1s'"), shell("sleep 1; echo '2 passed in 0.1s'"))) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert re.search(r" s \(processor: +\d+ s\)  1 passed, 0 failed, 0 skipped$", lines[-4])
+    assert re.search(r" [1-9]\d* s \(processor: +\d+ s\)  2 passed, 0 failed, 0 skipped$", lines[-3])
+    assert lines[-2] == "ci: 0 minutes"
+
+
 def test_a_suite_has_no_input(capsys: pytest.CaptureFixture[str]) -> None:
     assert ci.main((shell("cat; echo '1 passed in 0.1s'"),)) == 0
 
