@@ -9,7 +9,7 @@ from ..report import PyruncError
 from . import ledger, lifecyclehooks, process, state
 from .lookup import missing, take_lock
 from .state import Record
-from .statedir import STATE_FILE, DamagedError, StateDir, open_directory
+from .statedir import STATE_FILE, DamagedError, RenamedError, StateDir, open_directory
 
 # How long a killed process may take to end before `delete` gives up.
 _DEATH_MS = 10_000
@@ -47,6 +47,8 @@ def _delete(place: StateDir, force: bool) -> bool:
         return False
     try:
         record = state.load(place)
+    except RenamedError:
+        raise
     except DamagedError as error:
         if not force:
             raise DamagedError(error.message, hint=f"delete --force {place.id} removes what is known of it") from error
@@ -97,6 +99,10 @@ def _delete_damaged(place: StateDir, error: DamagedError) -> None:
         place.remove()
         return
     _need_systemd(record)
+    if record.cgroup:
+        from .cgroup import files
+
+        files.kill(record.cgroup)
     _kill_entries(contents)
     destroy(place, record, contents.entries)
 

@@ -113,13 +113,14 @@ class Unwritten(Ledger):
 
 class Contents:
     """What a ledger says. entries: those that this version can undo, in their order. faults: what it can't, each a
-    clause: effects of a later version, lines that are damaged, the file as a whole."""
+    clause: effects of a later version, lines that are damaged, the file as a whole. renamed: it is of another id."""
 
-    __slots__ = ("entries", "faults")
+    __slots__ = ("entries", "faults", "renamed")
 
     def __init__(self, entries: list[Entry], faults: list[str]) -> None:
         self.entries = entries
         self.faults = faults
+        self.renamed = False
 
     def require_whole(self, place: StateDir) -> None:
         """Raise DamagedError where it has faults."""
@@ -148,6 +149,7 @@ def read(place: StateDir) -> Contents:
         return Contents([], [error.message])
     entries = []
     faults = []
+    renamed = False
     complete, _, _ = text.rpartition("\n")
     for number, line in enumerate(complete.split("\n")):
         if line:
@@ -155,7 +157,10 @@ def read(place: StateDir) -> Contents:
                 entries.append(_judged(jsonio.loads(line), number, place.id))
             except ValueError as error:
                 faults.append(f"line {number + 1}: {error}")
-    return Contents(_without_withdrawn(entries), faults)
+                renamed = renamed or isinstance(error, state.OtherIdError)
+    contents = Contents(_without_withdrawn(entries), faults)
+    contents.renamed = renamed
+    return contents
 
 
 def _judged(entry: Any, number: int, id: str) -> Entry:
@@ -255,6 +260,8 @@ def is_ours(place: StateDir, contents: Contents) -> bool:
     Its mode says so since format 1.1. Earlier ones are known by what is in them: a ledger that begins with this id, or
     no files but those that pyrunc makes, two of them or exec.json.
     """
+    if contents.renamed:
+        return False
     if place.marked or claim(contents, place.id) is not None:
         return True
     names = {name for name in place.names() if not name.startswith(f".{STATE_FILE}.")}

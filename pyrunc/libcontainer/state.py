@@ -14,7 +14,7 @@ from .. import jsonio, native
 from ..report import PyruncError
 from ..settings import SPEC_VERSION
 from . import process
-from .statedir import START_SOCKET, STATE_FILE, DamagedError, StateDir
+from .statedir import START_SOCKET, STATE_FILE, DamagedError, RenamedError, StateDir
 from .sysfiles import read_fd
 
 TYPE_CHECKING = False
@@ -169,6 +169,10 @@ def now() -> str:
     )
 
 
+class OtherIdError(ValueError):
+    """A whole record, but of a container with another id: its directory was renamed, or put in another's place."""
+
+
 def judged(values: Any, id: str) -> Record:
     """The record in what state.json, or the ledger's first entry, of the container `id` holds.
 
@@ -185,7 +189,7 @@ def judged(values: Any, id: str) -> Record:
         if not is_right(fields[name]):
             raise ValueError(f"{name} is not {what}")
     if fields["id"] != id:
-        raise ValueError(f"it is the state of {fields['id']!r}")
+        raise OtherIdError(f"it is the state of {fields['id']!r}")
     return Record(fields)
 
 
@@ -297,6 +301,8 @@ def load(place: StateDir) -> Record | None:
         return None
     except DamagedError as error:
         raise DamagedError(f"the container's state is damaged: {error.message}") from error
+    except OtherIdError as error:
+        raise RenamedError(f"the container's state in {place.path}/{STATE_FILE} is damaged: {error}") from error
     except ValueError as error:
         raise DamagedError(f"the container's state in {place.path}/{STATE_FILE} is damaged: {error}") from error
 

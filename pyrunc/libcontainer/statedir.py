@@ -57,6 +57,13 @@ class DamagedError(PyruncError):
     __slots__ = ()
 
 
+class RenamedError(DamagedError):
+    """A file that is whole, but of a container with another id. The owner of the state root can exchange directories:
+    nothing is done by what it says."""
+
+    __slots__ = ()
+
+
 class StateDir:
     """An open state directory.
 

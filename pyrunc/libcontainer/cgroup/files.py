@@ -10,8 +10,8 @@ import errno
 import posix
 import time
 
-from ... import native
 from ...report import PyruncError, errno_text
+from ..statedir import PRIVATE
 from ..sysfiles import read_fd, read_file, write_file
 
 TYPE_CHECKING = False
@@ -31,6 +31,9 @@ _CREATE_ATTEMPTS = 10
 # How many processes are signalled at a time: each takes a descriptor, of which there may be few.
 _AT_ONCE = 32
 _SIGKILL = 9
+# The file of the state root whose locked bytes are the claimed cgroups; a path's byte is its number modulo this prime.
+CLAIMS = PRIVATE + "cgroups"
+_CLAIMS_PRIME = (1 << 31) - 1  # a file can be that large everywhere
 _OPEN = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC
 
 # A cgroup that another process removes meanwhile: ENOENT when opened, ENODEV when read.
@@ -74,60 +77,51 @@ def open_directory(path: str) -> int:
     return posix.open(path, _OPEN)
 
 
-def create(path: str, record: Callable[[str], None]) -> None:
-    """Make the cgroup at `path` and what is missing above it, mode 0755.
+def claim(root: str, path: str) -> int:
+    """Claim a cgroup for a container that is being created: until the descriptor that is returned is closed, or this
+    process ends, nobody else can claim it in the same state root.
 
-    record(directory): called before each mkdir, from the top down, with the directory that is about to be made.
-    Raises PyruncError, `container's cgroup is not empty` where it has processes already, and where it is frozen.
+    A cgroup has no processes until the init is cloned into it, so without this two creates would both find it empty.
+    The claim is a lock on one byte of a file of the state root, and not one on the cgroup, which any user can lock.
+    Raises PyruncError where another command has the claim, OSError.
     """
-    posix.close(claim(path, record, record)[0])
-
-
-def claim(path: str, record: Callable[[str], None], withdraw: Callable[[str], None]) -> tuple[int, bool]:
-    """Make a cgroup as `create` does, for one container: nobody else can claim it before it has processes.
-
-    withdraw(path): called where the cgroup that was about to be made is another's after all.
-    Gives a descriptor of its directory, whose lock is the claim, and whether this call has made it.
-    Raises PyruncError, also where another command has claimed it.
-    """
-    made = _make(path, record, withdraw)
-    fd = -1
+    flags = posix.O_RDWR | posix.O_CREAT | posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_CLOEXEC
+    fd = posix.open(f"{root}/{CLAIMS}", flags, 0o600)
     try:
-        fd = open_directory(path)
-        native.flock(fd, True, False)
-        # A cgroup of ours can have been found empty, claimed and populated by another before we had the lock.
-        if not made or _has_processes(fd):
-            _refuse_in_use(path)
-        return fd, made
-    except BlockingIOError:
-        refusal = PyruncError(
+        number = int.from_bytes(path.encode("utf-8", "surrogateescape"), "little") % _CLAIMS_PRIME
+        posix.lseek(fd, number, 0)  # SEEK_SET
+        posix.lockf(fd, posix.F_TLOCK, 1)
+    except OSError as error:
+        posix.close(fd)
+        if error.errno not in (errno.EACCES, errno.EAGAIN):
+            raise
+        raise PyruncError(
             "container's cgroup is not empty: another container is being created in it",
             step="cgroup_create",
             pointer="/linux/cgroupsPath",
             hint=f"{path} is in use",
-        )
-    except OSError as error:
-        refusal = PyruncError(f"opening cgroup {path}", step="cgroup_create", errno=error.errno or 0)
-    except PyruncError as error:
-        refusal = error
-    if fd >= 0:
-        posix.close(fd)
-    if made:
+        ) from error
+    return fd
+
+
+def create(path: str, record: Callable[[str], None], withdraw: Callable[[str], None] | None = None) -> bool:
+    """Make the cgroup at `path` and what is missing above it, mode 0755; False where it was there.
+
+    record(directory): called before each mkdir, from the top down, with the directory that is about to be made.
+    withdraw(path): called where another runtime has made the cgroup in that moment.
+    Raises PyruncError, `container's cgroup is not empty` where it has processes already, and where it is frozen.
+    """
+    made = _make(path, record)
+    if made is None and withdraw is not None:
         withdraw(path)
-    raise refusal
+    if not made:
+        _refuse_in_use(path)
+    return bool(made)
 
 
-def _has_processes(fd: int) -> bool:
-    try:
-        return bool(_read_at(fd, "cgroup.procs").strip())
-    except OSError as error:
-        if error.errno != errno.EOPNOTSUPP:  # below a threaded cgroup, into which the clone will fail
-            raise
-        return False
-
-
-def _make(path: str, record: Callable[[str], None], withdraw: Callable[[str], None]) -> bool:
-    """Make the cgroup at `path` and what is missing above it; False where another has made it."""
+def _make(path: str, record: Callable[[str], None]) -> bool | None:
+    """Make the cgroup at `path` and what is missing above it; False where it was there, None where another has made it
+    in this moment."""
     missing = _missing(path)
     if not missing:
         return False
@@ -136,9 +130,7 @@ def _make(path: str, record: Callable[[str], None], withdraw: Callable[[str], No
             for directory in missing:
                 record(directory)
                 made = _mkdir(directory)
-            if not made:
-                withdraw(path)
-            return made
+            return made or None
         except OSError as error:
             if error.errno == errno.ENOENT and attempt + 1 < _CREATE_ATTEMPTS:
                 missing = _missing(path)

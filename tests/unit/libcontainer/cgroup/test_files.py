@@ -219,53 +219,28 @@ def test_a5_what_goes_meanwhile_is_left_out(tmp_path: Path, monkeypatch: pytest.
     assert files.procs(str(tmp_path)) == [7]
 
 
-class TestClaim:
-    """A7: two creates with one cgroupsPath."""
+def test_a7_a_cgroup_is_claimed_by_one_create_at_a_time(tmp_path: Path) -> None:
+    """A7: two creates with one cgroupsPath. The lock is the process's, so another process has to ask."""
+    fd = files.claim(str(tmp_path), "/cg/one")
 
-    def claim(self, path: Path) -> tuple[int, bool, list[str], list[str]]:
-        recorded: list[str] = []
-        withdrawn: list[str] = []
-        fd, made = files.claim(str(path), recorded.append, withdrawn.append)
-        return fd, made, recorded, withdrawn
+    def asked(path: str) -> int:
+        child = os.fork()
+        if child == 0:
+            try:
+                files.claim(str(tmp_path), path)
+            except PyruncError as error:
+                os._exit(1 if "container's cgroup is not empty: another container is" in error.message else 2)
+            os._exit(0)
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
-    def test_a7_the_second_is_refused_before_there_is_a_process(self, tmp_path: Path) -> None:
-        path = tmp_path / "cg"
-        fd, made, recorded, withdrawn = self.claim(path)
-        assert (made, recorded, withdrawn) == (True, [str(path)], [])
-        with pytest.raises(PyruncError, match="container's cgroup is not empty: another container is being created"):
-            self.claim(path)
-        os.close(fd)
-        fd, made, recorded, _ = self.claim(path)
-        assert (made, recorded) == (False, [])
-        os.close(fd)
+    assert [asked("/cg/one"), asked("/cg/two")] == [1, 0]
+    os.close(fd)
+    assert asked("/cg/one") == 0
 
-    def test_a7_the_first_may_lose_its_directory_and_then_withdraws_it(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """The other finds it empty, and is faster with the lock, or even with its process."""
-        path = tmp_path / "cg"
-        for step in ("lock", "process"):
-            withdrawn: list[str] = []
-            with monkeypatch.context() as patched:
-                mkdir = os.mkdir
 
-                def faster(name: str, mode: int, step: str = step, mkdir: object = mkdir) -> None:
-                    mkdir(name, mode)  # type: ignore[operator]
-                    if step == "lock":
-                        files.native.flock(os.open(name, os.O_RDONLY), True, False)
-                    else:
-                        Path(name, "cgroup.procs").write_text("12\n")
-
-                patched.setattr(files.posix, "mkdir", faster)
-                with pytest.raises(PyruncError, match="container's cgroup is not empty"):
-                    files.claim(str(path), lambda name: None, withdrawn.append)
-            assert withdrawn == [str(path)]
-            path.rename(tmp_path / step)
-
-    def test_a7_who_finds_it_made_has_not_made_it(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        path = tmp_path / "cg"
-        withdrawn: list[str] = []
-        fd, made = files.claim(str(path), os.mkdir, withdrawn.append)
-        assert not made
-        assert withdrawn == [str(path)]
-        os.close(fd)
+def test_a7_who_finds_it_made_has_not_made_it(tmp_path: Path) -> None:
+    """A7: another runtime makes it in between; undoing must not take it away."""
+    path = tmp_path / "cg"
+    withdrawn: list[str] = []
+    assert not files.create(str(path), os.mkdir, withdrawn.append)
+    assert withdrawn == [str(path)]
