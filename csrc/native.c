@@ -18,6 +18,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
@@ -27,6 +28,7 @@
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <termios.h>
@@ -41,7 +43,7 @@
 /* of umount2(2): <sys/mount.h> can't be had beside <linux/mount.h> */
 enum { DETACH = 2, NO_LINK = 8 };
 
-enum { MAX_FDS = 64 };
+enum { MAX_FDS = 64, MAX_READY = 8 };
 
 static int result(long value)
 {
@@ -304,7 +306,9 @@ int pyrunc_listen(const char *path)
     return listener;
 }
 
-int pyrunc_connect(const char *path, int stream)
+/* With a timeout, a connect that waits for room in the listener's queue and a send that waits for room in the peer's
+ * buffer fail with EAGAIN after timeout_ms. EINTR is for Python: it runs the handlers. */
+int pyrunc_connect(const char *path, int stream, int timeout_ms)
 {
     struct sockaddr_un address;
     CLEANUP_FD int directory = -1;
@@ -314,9 +318,11 @@ int pyrunc_connect(const char *path, int stream)
     CLEANUP_FD int fd = socket(AF_UNIX, (stream ? SOCK_STREAM : SOCK_SEQPACKET) | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -errno;
-    while (connect(fd, (struct sockaddr *)&address, (socklen_t)length) < 0)
-        if (errno != EINTR)
-            return -errno;
+    const struct timeval limit = {.tv_sec = timeout_ms / 1000, .tv_usec = timeout_ms % 1000 * 1000};
+    if (timeout_ms > 0 && setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) < 0)
+        return -errno;
+    if (connect(fd, (struct sockaddr *)&address, (socklen_t)length) < 0)
+        return -errno;
     int connected = fd;
     fd = -1;
     return connected;
@@ -369,11 +375,18 @@ int pyrunc_send(int fd, const char *data, size_t length, const int *fds, int fd_
         header->cmsg_len = CMSG_LEN(sizeof(int) * (size_t)fd_count);
         memcpy(CMSG_DATA(header), fds, sizeof(int) * (size_t)fd_count);
     }
-    ssize_t count;
-    do
-        count = sendmsg(fd, &message, MSG_NOSIGNAL);
-    while (count < 0 && errno == EINTR);
-    return result(count);
+    return result(sendmsg(fd, &message, MSG_NOSIGNAL)); /* EINTR is for Python: it runs the handlers */
+}
+
+/* One send and one recv on a socket that never wait, whatever the flags of its open file description. */
+int pyrunc_send_now(int fd, const char *data, size_t length)
+{
+    return result(send(fd, data, length, MSG_DONTWAIT | MSG_NOSIGNAL));
+}
+
+int pyrunc_recv_now(int fd, char *data, size_t length)
+{
+    return result(recv(fd, data, length, MSG_DONTWAIT));
 }
 
 /* Receives one message. More descriptors than max_fds, or a message longer than size: all are closed, EMSGSIZE. */
@@ -429,6 +442,32 @@ int pyrunc_poll(const int *fds, int count, int readers, int timeout_ms, char *re
     for (int i = 0; i < count; i++)
         ready[i] = entries[i].revents != 0;
     return value;
+}
+
+int pyrunc_epoll(void)
+{
+    return result(epoll_create1(EPOLL_CLOEXEC));
+}
+
+/* Watches fd for events (EPOLL*); 0 ends the watch. */
+int pyrunc_epoll_watch(int epoll, int fd, unsigned int events)
+{
+    struct epoll_event event = {.events = events, .data.fd = fd};
+    if (events == 0)
+        return result(epoll_ctl(epoll, EPOLL_CTL_DEL, fd, NULL));
+    return result(epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event));
+}
+
+/* Waits until a watched descriptor has one of its events; ready gets these descriptors, at most `room`. */
+int pyrunc_epoll_wait(int epoll, int timeout_ms, int *ready, int room)
+{
+    struct epoll_event events[MAX_READY];
+    if (room > MAX_READY)
+        return -E2BIG;
+    int count = epoll_wait(epoll, events, room, timeout_ms); /* EINTR is for Python */
+    for (int i = 0; i < count; i++)
+        ready[i] = events[i].data.fd;
+    return result(count);
 }
 
 /* A descriptor of the signals in mask (bit N - 1 is signal N), which the caller has blocked. */
@@ -488,10 +527,14 @@ int pyrunc_tty_restore(int fd, const char *saved, size_t size)
     return result(tcsetattr(fd, TCSANOW, &settings));
 }
 
+/* A terminal that does not know its size (a serial line, a pty that nobody gave one) has 0 rows and 0 columns: then
+ * the other one keeps its own. */
 int pyrunc_copy_winsize(int from, int to)
 {
     struct winsize size;
     if (ioctl(from, TIOCGWINSZ, &size) < 0)
         return -errno;
+    if (size.ws_row == 0 && size.ws_col == 0)
+        return 0;
     return result(ioctl(to, TIOCSWINSZ, &size));
 }

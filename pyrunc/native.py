@@ -56,6 +56,21 @@ _SCHED_ATTR_SIZE = 56
 _SIGPIPE = 13
 _SIGXFSZ = 25
 
+# A call that a signal has interrupted: Python runs its handlers as soon as C has returned, and the call is made again
+# where none of them raises (PEP 475).
+_EINTR = 4
+
+# How long, in milliseconds, a peer that is not ours may take to accept a connection, or to read what it is sent.
+PATIENCE_MS = 5000
+
+# epoll_ctl(2)
+EPOLLIN = 0x001
+EPOLLOUT = 0x004
+EPOLLET = 0x80000000
+
+# How many descriptors one `epoll_wait` tells of at most (csrc/native.c, MAX_READY).
+_MAX_READY = 8
+
 # The `call` of an init that was killed before its first instruction.
 KILLED = "the init was killed by signal 9 when it was cloned"
 
@@ -295,15 +310,37 @@ def netlink(namespace: int = -1) -> int:
     return _check(_lib.pyrunc_netlink(namespace))
 
 
-def connect(path: str, stream: bool = False) -> int:
+def connect(path: str, stream: bool = False, timeout_ms: int = 0) -> int:
     """A socket connected to a path of any length, or to an abstract name (@NAME); SOCK_STREAM if `stream`, else
-    SOCK_SEQPACKET. unix(7)."""
-    return _check(_lib.pyrunc_connect(path.encode(), stream))
+    SOCK_SEQPACKET.
+
+    With a timeout, BlockingIOError where the listener's queue stays full for so long, and from `send` on the socket
+    where the peer's buffer does. Signal handlers run meanwhile. unix(7), socket(7) SO_SNDTIMEO.
+    """
+    name = path.encode()
+    while True:
+        value = _lib.pyrunc_connect(name, stream, timeout_ms)
+        if value != -_EINTR:
+            return _check(value)
 
 
 def send(fd: int, data: bytes, fds: Sequence[int] = ()) -> int:
     """Send data (never raising SIGPIPE) and descriptors (SCM_RIGHTS); the number of bytes sent. sendmsg(2)."""
-    return _check(_lib.pyrunc_send(fd, data, len(data), fds, len(fds)))
+    while True:
+        value = _lib.pyrunc_send(fd, data, len(data), fds, len(fds))
+        if value != -_EINTR:
+            return _check(value)
+
+
+def send_now(fd: int, data: bytes) -> int:
+    """Send on a socket what fits without waiting; BlockingIOError where nothing does. send(2)."""
+    return _check(_lib.pyrunc_send_now(fd, data, len(data)))
+
+
+def recv_now(fd: int, size: int) -> bytes:
+    """Receive at most `size` bytes without waiting; BlockingIOError where there are none. recv(2)."""
+    data = _ffi.new("char[]", size)
+    return bytes(_ffi.buffer(data, _check(_lib.pyrunc_recv_now(fd, data, size))))
 
 
 def recv(fd: int, size: int, maxfds: int = 0) -> tuple[bytes, list[int]]:
@@ -316,7 +353,7 @@ def recv(fd: int, size: int, maxfds: int = 0) -> tuple[bytes, list[int]]:
     count = _ffi.new("int *")
     while True:
         value = _lib.pyrunc_recv(fd, data, size, fds, maxfds, count)
-        if value != -4:  # EINTR: Python has run its handler, which did not raise (PEP 475)
+        if value != -_EINTR:
             length = _check(value)
             return bytes(_ffi.buffer(data, length)), [fds[i] for i in range(count[0])]
 
@@ -331,7 +368,7 @@ def poll_both(readers: Sequence[int], writers: Sequence[int], timeout_ms: int = 
     fds = [*readers, *writers]
     ready = _ffi.new("char[]", len(fds))
     value = _lib.pyrunc_poll(fds, len(fds), len(readers), timeout_ms, ready)
-    if value == -4:  # EINTR: Python runs its handlers, and the caller looks again
+    if value == -_EINTR:  # the caller looks again
         return [], []
     _check(value)
     flags = [flag != b"\0" for flag in ready]
@@ -340,6 +377,29 @@ def poll_both(readers: Sequence[int], writers: Sequence[int], timeout_ms: int = 
         [fd for fd, flag in zip(readers, flags[:split], strict=True) if flag],
         [fd for fd, flag in zip(writers, flags[split:], strict=True) if flag],
     )
+
+
+def epoll() -> int:
+    """A descriptor to watch others with. epoll_create1(2)."""
+    return _check(_lib.pyrunc_epoll())
+
+
+def epoll_watch(epoll: int, fd: int, events: int) -> None:
+    """Watch a descriptor for events (EPOLL*) from now on, or no longer where `events` is 0.
+
+    PermissionError where it is of a kind that never makes anybody wait, such as a regular file. epoll_ctl(2).
+    """
+    _check(_lib.pyrunc_epoll_watch(epoll, fd, events))
+
+
+def epoll_wait(epoll: int, timeout_ms: int) -> list[int]:
+    """The watched descriptors that have one of their events, an error or a hang-up; none when the time is over or a
+    signal came; -1 waits without end. epoll_wait(2)."""
+    ready = _ffi.new("int[]", _MAX_READY)
+    value = _lib.pyrunc_epoll_wait(epoll, timeout_ms, ready, _MAX_READY)
+    if value == -_EINTR:  # the caller looks again
+        return []
+    return [ready[i] for i in range(_check(value))]
 
 
 def signalfd(signals: Iterable[int]) -> int:
@@ -375,5 +435,5 @@ def tty_restore(fd: int, saved: bytes) -> None:
 
 
 def copy_winsize(source: int, target: int) -> None:
-    """Give a pty the window size of another terminal. ioctl_tty(2)."""
+    """Give a pty the window size of another terminal, unless that knows none (0 by 0). ioctl_tty(2)."""
     _check(_lib.pyrunc_copy_winsize(source, target))

@@ -52,40 +52,48 @@ def run(options: LaunchOptions, fault: tuple[int, int] = (-1, 0)) -> int:
     Gives the exit code: the process's, 128 + n where signal n ended it, 0 where detached. Raises PyruncError,
     everything undone, for what fails up to the poststart hooks.
     """
-    from .foreground import take_signals, wait
+    from .foreground import Foreground
     from .launch import abandon, death
 
     spec = _prepare(options)
     relay = None
     if spec["process"].get("terminal") and not options.detach:
-        from .console import Relay
+        from .relay import Relay
 
         relay = Relay()
     launched = _launch(spec, options, fault)
+    foreground = None
     try:
-        if relay is not None:
-            relay.attach(launched.master)
-        signals = -1 if options.detach else take_signals(launched)
-        launched.answer()
-        while launched.receive() is not None:
-            continue
+        if options.detach:
+            launched.answer()
+            while launched.receive() is not None:
+                continue
+        else:
+            foreground = Foreground(launched, relay)
+            foreground.start()
         if (launched.is_filtered or _limits_memory(spec)) and not _executed(launched.record, launched.pidfd):
             raise death(launched)
         launched.close_sync()
         launched.write_timeline()
-        lifecyclehooks.poststart(launched.record)
-        if options.detach:
+        if foreground is None:
+            lifecyclehooks.poststart(launched.record)
             return 0
+        foreground.poststart()
     except BaseException:
         if relay is not None:
-            relay.restore()
+            relay.close()
         abandon(launched)
         raise
     # From here on others may delete it, and make another of its name; the open directory stays this one's.
     launched.written.place.unlock()
-    code = wait(launched, relay, signals)
-    if not options.keep:
-        _delete_ended(launched)
+    try:
+        code = foreground.wait()
+        if not options.keep:
+            _delete_ended(launched)
+        foreground.close()
+    finally:
+        if relay is not None:
+            relay.close()
     return code
 
 

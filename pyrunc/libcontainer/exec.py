@@ -13,7 +13,7 @@ from ..report import PyruncError
 from . import process
 from . import state as store
 from .container import prepare_fds
-from .foreground import take_signals, wait
+from .foreground import Foreground
 from .launch import START, Launched, announce, carry_out, give_up, serve, with_interrupts
 from .ledger import Unwritten
 from .lookup import existing_in, opened
@@ -23,10 +23,10 @@ from .state import Record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .compile.exec import Target
-    from .console import Relay
     from .host import HostFacts
     from .options import ExecOptions
     from .plan import LaunchPlan
+    from .relay import Relay
     from .scene import Scene
     from .statedir import StateDir
 
@@ -83,7 +83,7 @@ def execute(options: ExecOptions, fault: tuple[int, int] = (-1, 0)) -> int:
         place.close()
     relay = None
     if joining.plan.terminal and not options.detach:
-        from .console import Relay
+        from .relay import Relay
 
         relay = Relay()
     return _run(joining, relay)
@@ -176,27 +176,37 @@ def _sub_cgroup(cgroup: str, asked: tuple[str, ...]) -> str:
 def _run(joining: Joining, relay: Relay | None) -> int:
     """Carry the plan out and see the process to its end."""
     options = joining.options
+    foreground = None
     with_interrupts()
     try:
         announce(joining)
         carry_out(joining, joining.plan.prepare)
         serve(joining)
-        if relay is not None:
-            relay.attach(joining.master)
-        signals = -1 if options.detach else take_signals(joining)
-        joining.answer()
-        while joining.receive() is not None:
-            continue
+        if options.detach:
+            joining.answer()
+            while joining.receive() is not None:
+                continue
+        else:
+            foreground = Foreground(joining, relay)
+            foreground.start()
         joining.close_sync()
         joining.write_timeline()
     except BaseException as error:
         if relay is not None:
-            relay.restore()
+            relay.close()
         give_up(joining)
         if isinstance(error, (PyruncError, OSError)) and not _is_running(joining.container):
             raise stopped() from error  # meanwhile, which then is the cause of it all
         raise
-    return 0 if options.detach else wait(joining, relay, signals)
+    if foreground is None:
+        return 0
+    try:
+        code = foreground.wait()
+        foreground.close()
+    finally:
+        if relay is not None:
+            relay.close()
+    return code
 
 
 def _is_running(container: Record) -> bool:

@@ -1,4 +1,4 @@
-"""`run` in the foreground: signals go on to the container, its end is waited for, the terminal is relayed."""
+"""`run` and `exec` in the foreground: signals are passed on, the end is waited for, a terminal is relayed. Hot."""
 
 from __future__ import annotations
 
@@ -6,59 +6,152 @@ import _signal
 import posix
 
 from .. import native
+from . import lifecyclehooks
+from .launch import INTERRUPTING, Interrupted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .console import Relay
     from .launch import Launched
+    from .relay import Relay
 
 _PR_SET_CHILD_SUBREAPER = 36
-_SIGINFO_SIZE = 128  # struct signalfd_siginfo begins with the signal's number (signalfd(2))
+# struct signalfd_siginfo (signalfd(2)): the number first (u32), then the error and the code, then the sender's pid.
+_SIGINFO_SIZE = 128
+
+# What a write of our own raises, to whom the errno says it all.
+_OF_WRITES = (_signal.SIGPIPE, _signal.SIGXFSZ)
+# Job control of writes and reads is the kernel's: a background job that writes to a terminal with TOSTOP stops.
+_OF_BACKGROUND = {_signal.SIGTTOU, _signal.SIGTTIN}
 
 
-def take_signals(launched: Launched) -> int:
-    """Get ready for `wait` before the process starts; gives the descriptor from which the signals are read.
+class Foreground:
+    """The command from just before its process starts until that has ended, and its output is where it belongs.
 
-    From then on all signals wait to be passed on, and this process is the subreaper. Raises OSError.
+    All signals wait to be read, and this process is the subreaper. Whoever gave the relay closes it after a failure.
     """
-    if not launched.options.no_subreaper and not launched.record.ownPids:
-        # With a pid namespace of its own, the container's orphans never come up to here.
-        from _prctl import prctl
 
-        prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    numbers = _signal.valid_signals() - {_signal.SIGKILL, _signal.SIGSTOP}
-    _signal.pthread_sigmask(_signal.SIG_BLOCK, numbers)
-    return native.signalfd(numbers)
+    __slots__ = ("_held", "_launched", "_relay", "_signals")
 
+    def __init__(self, launched: Launched, relay: Relay | None) -> None:
+        """Take the signals, and get the relay ready. Raises OSError."""
+        self._launched = launched
+        self._relay = relay
+        self._held: list[int] = []  # signals that came before the process was there
+        if not launched.options.no_subreaper and not launched.record.ownPids:
+            # With a pid namespace of its own, the container's orphans never come up to here.
+            from _prctl import prctl
 
-def wait(launched: Launched, relay: Relay | None, signals: int) -> int:
-    """Wait until the container's process ends: its exit status, or 128 + n where signal n ended it.
+            prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        numbers = _signal.valid_signals() - {_signal.SIGKILL, _signal.SIGSTOP}
+        if relay is not None:
+            numbers -= _OF_BACKGROUND
+        _signal.pthread_sigmask(_signal.SIG_BLOCK, numbers)
+        self._signals = native.signalfd(numbers)
+        if relay is not None:
+            relay.attach(launched.master, self._signals)
 
-    Every signal is passed on to it, but SIGCHLD, at which children are reaped (those of the container too, where
-    this process is their subreaper), and SIGWINCH where a terminal is relayed. Raises OSError.
-    """
-    code = -1
-    while code < 0:
-        if relay is None or relay.wait(signals):
-            code = _handle(launched, relay, signals)
-    if relay is not None:
-        relay.finish()
-    return code
+    def start(self) -> None:
+        """Let the init go on, and wait until it has executed the program.
 
+        Raises PyruncError where it fails, and Interrupted for a signal that ends commands; others are passed on later.
+        """
+        launched = self._launched
+        launched.answer()
+        while True:
+            if launched.sync in native.poll([launched.sync, self._signals]):
+                if launched.receive() is None:
+                    return
+                continue
+            number = self._read()
+            if number in INTERRUPTING:
+                raise Interrupted(f"interrupted by signal {number}", exit_code=128 + number)
+            self._held.append(number)
 
-def _handle(launched: Launched, relay: Relay | None, signals: int) -> int:
-    """Take one signal; the exit code where it was the news of the process's end, else -1."""
-    number = int.from_bytes(posix.read(signals, _SIGINFO_SIZE)[:4], "little")
-    if number == _signal.SIGCHLD:
-        return _reap(launched.pid)
-    if number == _signal.SIGWINCH and relay is not None:
-        relay.resize()
+    def poststart(self) -> None:
+        """Run the poststart hooks. Raises PyruncError where one fails, Interrupted for a signal that ends commands."""
+        record = self._launched.record
+        if "poststart" not in record.hooks:
+            return
+        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, INTERRUPTING)  # `launch.with_interrupts` has a handler for them
+        lifecyclehooks.poststart(record)
+        _signal.pthread_sigmask(_signal.SIG_BLOCK, INTERRUPTING)
+
+    def wait(self) -> int:
+        """Wait until the process ends: its exit status, or 128 + n where signal n ended it. Raises OSError.
+
+        Every signal is passed on to it, but SIGCHLD, at which children are reaped (those of the container too, where
+        this process is their subreaper), and SIGWINCH where a terminal is relayed.
+        """
+        relay = self._relay
+        code = -1
+        if relay is not None:
+            # Not before: until the program runs, the interrupt key ends the command.
+            relay.take_terminal()
+        for number in self._held:
+            code = max(code, self._handle(number))
+        while code < 0:
+            if relay is None or relay.wait():
+                code = self._handle(self._read())
+        if relay is not None:
+            relay.drain()
+        return code
+
+    def close(self) -> None:
+        """Give the terminal back, then wait for the user's side to take what is left of the output.
+
+        A stalled reader is waited for until it goes away, or a signal ends that. Raises nothing.
+        """
+        relay = self._relay
+        if relay is None:
+            return
+        relay.restore()
+        try:
+            while relay.flush():
+                number = self._read()
+                if number in INTERRUPTING:
+                    break
+                if number == _signal.SIGTSTP:
+                    _stop()
+        finally:
+            relay.close()
+
+    def _read(self) -> int:
+        """The number of the next signal; SIGCHLD for one that a write of our own has raised."""
+        info = posix.read(self._signals, _SIGINFO_SIZE)
+        number = int.from_bytes(info[:4], "little")
+        sender = int.from_bytes(info[12:16], "little")
+        if number in _OF_WRITES and sender == posix.getpid():
+            return int(_signal.SIGCHLD)  # which never does harm
+        return number
+
+    def _handle(self, number: int) -> int:
+        """Take one signal; the exit code where it was the news of the process's end, else -1."""
+        relay = self._relay
+        if number == _signal.SIGCHLD:
+            return _reap(self._launched.pid)
+        if relay is not None and number == _signal.SIGWINCH:
+            relay.resize()
+            return -1
+        try:
+            _signal.pidfd_send_signal(self._launched.pidfd, number)
+        except ProcessLookupError:
+            pass  # it has ended, and its SIGCHLD is on the way
+        if relay is not None:
+            if number == _signal.SIGTSTP:
+                relay.restore()
+                _stop()
+                relay.take_terminal()
+            elif number == _signal.SIGCONT:
+                relay.take_terminal()
         return -1
-    try:
-        _signal.pidfd_send_signal(launched.pidfd, number)
-    except ProcessLookupError:
-        pass  # it has ended, and its SIGCHLD is on the way
-    return -1
+
+
+def _stop() -> None:
+    """Do what SIGTSTP does to a command that has no handler for it: stop, unless it is ignored or nobody could continue
+    us (an orphaned process group). Returns when we are continued."""
+    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_signal.SIGTSTP,))
+    posix.kill(posix.getpid(), _signal.SIGTSTP)
+    _signal.pthread_sigmask(_signal.SIG_BLOCK, (_signal.SIGTSTP,))
 
 
 def _reap(pid: int) -> int:

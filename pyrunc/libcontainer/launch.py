@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 START = "unable to start container process: "
 INIT = START + "error during container init: "
 
-_INTERRUPTING = (_signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM)
+# The signals that end a command, which undoes what it has done.
+INTERRUPTING = (_signal.SIGHUP, _signal.SIGINT, _signal.SIGQUIT, _signal.SIGTERM)
 
 
 class Interrupted(PyruncError):
@@ -277,13 +278,13 @@ def with_interrupts() -> None:
     SIGCHLD must not be ignored, as a caller may have left it: children would be reaped before they are waited for.
     """
     _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
-    for number in _INTERRUPTING:
+    for number in INTERRUPTING:
         if not native.signal_ignored(number):
             _signal.signal(number, _interrupt)
 
 
 def _interrupt(number: int, frame: object) -> NoReturn:
-    for other in _INTERRUPTING:  # what follows is the undoing, which is not to be ended
+    for other in INTERRUPTING:  # what follows is the undoing, which is not to be ended
         _signal.signal(other, _signal.SIG_IGN)
     raise Interrupted(f"interrupted by signal {number}", exit_code=128 + number)
 
@@ -297,7 +298,7 @@ def abandon(launched: Launched) -> None:
 
 def give_up(launched: Launched) -> None:
     """Undo what failed; what fails in that is logged, so that the first cause is what the command reports."""
-    for number in _INTERRUPTING:
+    for number in INTERRUPTING:
         _signal.signal(number, _signal.SIG_IGN)
     try:
         launched.write_timeline()

@@ -407,7 +407,13 @@ def _receive_console(launched: Launched, relay: int) -> None:
 
 def _send_pidfd(launched: Launched, path: str) -> None:
     """The message beside the descriptor tells whose it is, in runc's words."""
-    socket = native.connect(path, stream=True)
+    try:
+        socket = native.connect(path, stream=True, timeout_ms=native.PATIENCE_MS)
+    except OSError as error:
+        hint = ""
+        if error.errno == errno.EAGAIN:
+            hint = f"its queue is full: its owner has accepted no connection for {native.PATIENCE_MS // 1000} s"
+        raise PyruncError(f"connecting to the pidfd socket {path}", errno=error.errno or 0, hint=hint) from error
     try:
         native.send(socket, b"setns" if launched.options.command == "exec" else b"standard", [launched.pidfd])
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
+import socket
 import struct
 import termios
 from collections.abc import Iterator
@@ -137,6 +138,34 @@ def test_console_socket_that_nobody_listens_on(runtime: Runtime, bundle: Bundle)
     bundle.process["terminal"] = True
     result = runtime.refuse(bundle, "--console-socket", str(runtime.work / "nobody.sock"))
     assert "no such file or directory" in result.last_line
+
+
+@pytest.mark.own("it waits for ever")
+def test_a11_a_console_socket_whose_queue_is_full(runtime: Runtime, bundle: Bundle, console: ConsoleSocket) -> None:
+    bundle.process["terminal"] = True
+    console.listener.listen(0)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as waiting:
+        waiting.connect(str(console.path))
+        result = runtime.refuse(bundle, "--console-socket", str(console.path))
+        assert str(console.path) in result.last_line
+        assert "queue is full" in result.last_line
+
+
+@pytest.mark.own("it waits for ever")
+def test_a11_a_signal_gets_through_while_the_console_socket_s_queue_is_full(
+    runtime: Runtime, bundle: Bundle, console: ConsoleSocket
+) -> None:
+    bundle.process["terminal"] = True
+    bundle.write()
+    console.listener.listen(0)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as waiting:
+        waiting.connect(str(console.path))
+        words = "create", "--bundle", str(bundle.path), "--console-socket", str(console.path), runtime.new_id()
+        process = runtime.background(*words)
+        host.wait_for("the state directory", lambda: list(runtime.root.glob("[!:]*")))
+        process.terminate()
+        assert process.wait(4) == 128 + signal.SIGTERM
+    runtime.assert_nothing_left()
 
 
 def test_console_size_is_ignored_without_a_terminal(runtime: Runtime, bundle: Bundle) -> None:

@@ -65,9 +65,18 @@ def lines(text: bytes) -> list[str]:
 
 
 class Session:
-    """A session with a terminal of its own, in which a command runs, as a user's shell starts it."""
+    """A session with a terminal of its own, in which a command runs, as a user's shell starts it.
 
-    def __init__(self, argv: list[str], environment: dict[str, str], size: tuple[int, int] = (24, 80)) -> None:
+    streams: descriptors that take the terminal's place as standard streams, by their number; -1 closes one.
+    """
+
+    def __init__(
+        self,
+        argv: list[str],
+        environment: dict[str, str],
+        size: tuple[int, int] = (24, 80),
+        streams: dict[int, int] | None = None,
+    ) -> None:
         self.master, slave = os.openpty()
         self.set_size(*size)
         self.before = termios.tcgetattr(slave)
@@ -77,8 +86,11 @@ class Session:
             try:
                 os.setsid()
                 fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+                given = {number: os.dup(fd) for number, fd in (streams or {}).items() if fd >= 0}
                 for number in range(3):
-                    os.dup2(slave, number)
+                    os.dup2(given.get(number, slave), number)
+                    if (streams or {}).get(number) == -1:
+                        os.close(number)
                 os.closerange(3, 256)
                 os.execvpe(argv[0], argv, environment)
             finally:
@@ -89,8 +101,13 @@ class Session:
         """Give the terminal a size."""
         fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
 
+    def is_raw(self) -> bool:
+        """Whether the terminal gives each key to who reads it, and makes none a signal."""
+        flags: int = termios.tcgetattr(self.slave)[3]
+        return not flags & (termios.ICANON | termios.ISIG | termios.ECHO)
+
     def finish(self) -> int:
-        """The exit code; afterwards the terminal's settings are in `after`."""
+        """The exit code, negative for a signal; afterwards the terminal's settings are in `after`."""
         end = time.monotonic() + 20
         while True:
             pid, status = os.waitpid(self.pid, os.WNOHANG)

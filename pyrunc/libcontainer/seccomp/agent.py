@@ -50,12 +50,15 @@ def send(path: str, listener: int, pid: int, state: str, metadata: str) -> None:
         message["metadata"] = metadata
     message["state"] = jsonio.loads(state)
     try:
-        connection = native.connect(path, stream=True)
+        connection = native.connect(path, stream=True, timeout_ms=native.PATIENCE_MS)
     except OSError as error:
+        hint = "does the agent listen there?"
+        if error.errno == errno.EAGAIN:
+            hint = f"its queue is full: it has accepted no connection for {native.PATIENCE_MS // 1000} s"
         raise PyruncError(
             f"failed to connect with seccomp agent specified in the seccomp profile: dial unix {path}: connect",
             errno=error.errno or 0,
-            hint="does the agent listen there?",
+            hint=hint,
         ) from error
     try:
         data = jsonio.dumps(message).encode("utf-8", "surrogateescape")
@@ -63,6 +66,9 @@ def send(path: str, listener: int, pid: int, state: str, metadata: str) -> None:
         while sent < len(data):  # descriptors go with the first part only
             sent += native.send(connection, data[sent:])
     except OSError as error:
-        raise PyruncError(f"cannot send seccomp fd to {path}", errno=error.errno or 0) from error
+        hint = ""
+        if error.errno == errno.EAGAIN:
+            hint = f"the agent has read nothing for {native.PATIENCE_MS // 1000} s"
+        raise PyruncError(f"cannot send seccomp fd to {path}", errno=error.errno or 0, hint=hint) from error
     finally:
         posix.close(connection)

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from pyrunc import native
 from pyrunc.libcontainer import foreground
+from pyrunc.libcontainer.launch import Interrupted
 from pyrunc.libcontainer.options import LaunchOptions
 
 
 class Fake:
     """As much of a launched container as the foreground looks at, its process a child that runs `body`."""
 
+    hooks: dict[str, Any] = {}
+
     def __init__(self, body: Callable[[], Any], own_pids: bool = True) -> None:
         self.options = LaunchOptions(id="x")
         self.record = self
         self.ownPids = own_pids
-        self.signals = foreground.take_signals(self)  # type: ignore[arg-type]
+        self.foreground = foreground.Foreground(self, None)  # type: ignore[arg-type]
         self.pid = os.fork()
         if self.pid == 0:
             signal.pthread_sigmask(signal.SIG_SETMASK, [])
@@ -29,7 +35,7 @@ class Fake:
         self.pidfd = os.pidfd_open(self.pid)
 
     def wait(self) -> int:
-        return foreground.wait(self, None, self.signals)  # type: ignore[arg-type]
+        return self.foreground.wait()
 
 
 def in_child(body: Callable[[], int]) -> int:
@@ -70,7 +76,8 @@ def test_signals_are_passed_on(number: int) -> None:
         def process() -> None:
             signal.signal(number, lambda got, frame: os._exit(got))
             os.write(write, b"x")
-            signal.pause()
+            while True:  # not pause(), which a signal that comes just before it does not end
+                time.sleep(0.01)
 
         fake = Fake(process)
         os.read(read, 1)
@@ -104,6 +111,60 @@ def test_other_children_are_reaped_and_do_not_end_it() -> None:
     assert in_child(body) == 9
 
 
+class Starting(Fake):
+    """A container whose init is still at work: `sync` is our end of the conversation, `init_end` the init's."""
+
+    def __init__(self) -> None:
+        super().__init__(signal.pause)
+        self.sync, self.init_end = native.socketpair()
+
+    def answer(self) -> None:
+        """Nothing to say."""
+
+    def receive(self) -> None:
+        """The program runs."""
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM])
+def test_a_signal_before_the_program_runs_ends_the_start(number: int) -> None:
+    def body() -> int:
+        starting = Starting()
+        os.kill(os.getpid(), number)
+        try:
+            starting.foreground.start()
+        except Interrupted as error:
+            os.kill(starting.pid, signal.SIGKILL)
+            return error.exit_code
+        return 1
+
+    assert in_child(body) == 128 + number
+
+
+def test_other_signals_wait_for_the_program() -> None:
+    def body() -> int:
+        starting = Starting()
+        os.kill(os.getpid(), signal.SIGUSR1)
+        threading.Timer(0.3, lambda: os.close(starting.init_end)).start()
+        starting.foreground.start()
+        return starting.wait()
+
+    assert in_child(body) == 128 + signal.SIGUSR1
+
+
+def test_f1_a_sigpipe_of_our_own_write_is_not_passed_on() -> None:
+    def body() -> int:
+        fake = Fake(lambda: time.sleep(0.3))
+        read, write = os.pipe()
+        os.close(read)
+        try:
+            os.write(write, b"x")
+        except BrokenPipeError:
+            return fake.wait()
+        return 1
+
+    assert in_child(body) == 0
+
+
 @pytest.mark.parametrize(("own_pids", "no_subreaper", "adopted"), [(0, 0, 1), (1, 0, 0), (0, 1, 0)])
 def test_orphans_come_to_us_where_no_pid_namespace_takes_them(own_pids: int, no_subreaper: int, adopted: int) -> None:
     class Launched:
@@ -111,7 +172,7 @@ def test_orphans_come_to_us_where_no_pid_namespace_takes_them(own_pids: int, no_
         record = type("Record", (), {"ownPids": bool(own_pids)})
 
     def body() -> int:
-        foreground.take_signals(Launched())  # type: ignore[arg-type]
+        foreground.Foreground(Launched(), None)  # type: ignore[arg-type]
         read, write = os.pipe()
         middle = os.fork()
         if middle == 0:

@@ -147,11 +147,30 @@ def test_send_to_an_agent_that_hangs_up(tmp_path: Path, monkeypatch: pytest.Monk
         server.listen()
         real = native.connect
 
-        def connect(path: str, stream: bool) -> int:
-            fd = real(path, stream)
+        def connect(path: str, stream: bool, timeout_ms: int) -> int:
+            fd = real(path, stream, timeout_ms)
             server.accept()[0].close()
             return fd
 
         monkeypatch.setattr(native, "connect", connect)
         with pytest.raises(PyruncError, match="cannot send seccomp fd to"):
             agent.send(path, 0, 42, record().hook_state("creating"), "")
+
+
+@pytest.mark.parametrize("accepts", [True, False])
+def test_a11_an_agent_that_hangs_is_not_waited_for_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, accepts: bool
+) -> None:
+    """It accepts and does not read what is more than the socket holds, or it does not even accept."""
+    monkeypatch.setattr(native, "PATIENCE_MS", 1000)
+    path = str(tmp_path / "agent.sock")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
+        server.bind(path)
+        server.listen(1 if accepts else 0)
+        waiting = -1 if accepts else native.connect(path, stream=True)
+        with pytest.raises(PyruncError) as caught:
+            agent.send(path, 0, 42, record().hook_state("creating"), "x" * 2_000_000)
+        assert path in caught.value.message
+        assert ("the agent has read nothing" if accepts else "its queue is full") in caught.value.hint
+        if waiting >= 0:
+            os.close(waiting)
