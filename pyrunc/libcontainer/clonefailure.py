@@ -147,12 +147,12 @@ def _is_first(pid: str) -> bool:
 def _not_permitted(flags: int) -> str:
     if not flags & native.CLONE_NEWUSER:
         return _lacks(_CAP_SYS_ADMIN, "CAP_SYS_ADMIN") if flags & _ALL_NEW else ""
-    if not _capabilities() & _CAP_SYS_ADMIN:
+    if not capabilities() & _CAP_SYS_ADMIN:
         if _sysctl("kernel/unprivileged_userns_clone") == 0:
             return "the sysctl kernel.unprivileged_userns_clone is 0: user namespaces are for root alone"
         if _sysctl("kernel/apparmor_restrict_unprivileged_userns"):
             return apparmor_restricts()
-    if not _root_is_mount_point():
+    if not root_is_mount_point():
         return "the runtime is in a chroot, and the kernel makes no user namespace there"
     return ""
 
@@ -218,7 +218,7 @@ def _too_many_processes(launched: Launched, directory: str) -> str:
         limit, current = _words(place + "/pids.max"), _words(place + "/pids.current")
         if limit and current and limit[0] != "max" and int(current[0]) >= int(limit[0]):
             return f"the limit of {limit[0]} processes in pids.max of {place} is reached"
-    if not _capabilities() & (_CAP_SYS_ADMIN | _CAP_SYS_RESOURCE):
+    if not capabilities() & (_CAP_SYS_ADMIN | _CAP_SYS_RESOURCE):
         for line in read_file("/proc/self/limits").split("\n"):
             words = line.split()
             if words[:2] == ["Max", "processes"] and words[2].isdigit() and _threads() >= int(words[2]):
@@ -262,16 +262,16 @@ def _above(launched: Launched, directory: str) -> Iterator[str]:
         directory = directory.rpartition("/")[0]
 
 
-def _root_is_mount_point() -> bool:
+def root_is_mount_point() -> bool:
     """Whether the process's root is a mount's, as in every place but a chroot (proc_pid_mountinfo(5))."""
     return any([line.split(" ")[4:5] == ["/"] for line in read_file("/proc/self/mountinfo").split("\n")])
 
 
 def _lacks(capability: int, name: str) -> str:
-    return "" if _capabilities() & capability else f"the runtime lacks {name}"
+    return "" if capabilities() & capability else f"the runtime lacks {name}"
 
 
-def _capabilities() -> int:
+def capabilities() -> int:
     """The effective capabilities of this process."""
     for line in read_file("/proc/self/status").split("\n"):
         if line.startswith("CapEff:"):

@@ -41,6 +41,9 @@ _SCHEDULER = (
 _SCHEDULER_KNOWN = "this kernel does not know the policy (Linux has no SCHED_ISO), or not with these values"
 _IO_PRIORITY = "IOPRIO_CLASS_RT takes CAP_SYS_NICE"
 
+_OOM_SCORE = "it is below the runtime's own, and it lacks CAP_SYS_RESOURCE"
+_NO_PTRACE = "the runtime lacks CAP_SYS_PTRACE"
+_CHROOT = "the root is no mount point, as in a chroot: bind it on itself, and chroot there"
 _LOCKED = "a user namespace can't take nosuid, nodev, noexec and ro from mounts of the host, which are locked"
 
 _DESTINATION = "the destination, or what is above it in the rootfs, can't be a mount point"
@@ -52,14 +55,14 @@ _HINTS = {
     ("seccomp", errno.EACCES): "without process.noNewPrivileges it needs CAP_SYS_ADMIN",
     ("seccomp", errno.EBUSY): "the runtime itself runs under a filter with a listener, and the kernel allows one only",
     ("seccomp", errno.EINVAL): "does the kernel know all of linux.seccomp.flags?",
-    ("send_listener", errno.EPERM): "the runtime lacks CAP_SYS_PTRACE",
+    ("send_listener", errno.EPERM): _NO_PTRACE,
     ("execute", errno.ENOEXEC): "is it built for this machine, and if a script, does it begin with #!?",
     ("reopen_null", errno.ENOENT): "a mount hides the container's own /dev",
     ("chdir", errno.EACCES): "process.user may not enter process.cwd",
     ("sysctl", errno.ENOENT): "this kernel has no such sysctl in the container's namespaces",
-    ("oom_score_adj", errno.EACCES): "it is below the runtime's own, and it lacks CAP_SYS_RESOURCE",
-    ("inherit_oom_score_adj", errno.EACCES): "it is below the runtime's own, and it lacks CAP_SYS_RESOURCE",
-    ("write_oom_score_adj", errno.EACCES): "it is below the runtime's own, and it lacks CAP_SYS_RESOURCE",
+    ("oom_score_adj", errno.EACCES): _OOM_SCORE,
+    ("inherit_oom_score_adj", errno.EACCES): _OOM_SCORE,
+    ("write_oom_score_adj", errno.EACCES): _OOM_SCORE,
     ("scheduler", errno.EPERM): _SCHEDULER,
     ("set_scheduler", errno.EPERM): _SCHEDULER,
     ("scheduler", errno.EINVAL): _SCHEDULER_KNOWN,
@@ -74,7 +77,7 @@ _HINTS = {
     ("security_label", errno.EINVAL): "does the policy that is loaded know the label?",
     ("security_label", errno.EACCES): "the policy does not let the runtime's own domain or profile change to this one",
     ("unshare", errno.EINVAL): "this kernel has no namespaces of this type",
-    ("propagation", errno.EINVAL): "the root is no mount point, as in a chroot: bind it on itself, and chroot there",
+    ("propagation", errno.EINVAL): _CHROOT,
     ("net_device", errno.EINVAL): "the kernel does not let this kind of device change its network namespace",
     ("open_mapped_source", errno.ENOENT): "does the mount's source exist?",
     ("open_mapped_source", errno.EINVAL): "the source's file system can't map ids, or not in this kernel",
@@ -104,6 +107,9 @@ _HINTS = {
     ("cgroup_limit", errno.ENODEV): "there is no such device",
     ("cgroup_limit", errno.EOPNOTSUPP): "the device or the kernel does not support it",
 }
+
+# The hints that are true where the runtime lacks a capability, by its number, as an errno has other reasons too.
+_IF_LACKING = {_NO_PTRACE: 19, _IO_PRIORITY: 23, _OOM_SCORE: 24}
 
 # Why a user namespace may not mount a file system, by its type (mount_too_revealing() and the *_init_fs_context of the
 # kernel's sources).
@@ -206,7 +212,16 @@ def _hint(step: Step, error: int) -> str:
         from .clonefailure import apparmor_restricts
 
         return apparmor_restricts()
-    return _HINTS.get((step.kind, error)) or _KIND_HINTS.get(step.kind, "")
+    hint = _HINTS.get((step.kind, error)) or _KIND_HINTS.get(step.kind, "")
+    if hint == _CHROOT:
+        from .clonefailure import root_is_mount_point
+
+        return "" if root_is_mount_point() else hint
+    if hint in _IF_LACKING:
+        from .clonefailure import capabilities
+
+        return "" if capabilities() >> _IF_LACKING[hint] & 1 else hint
+    return hint
 
 
 def _signal_named(detail: str) -> str:

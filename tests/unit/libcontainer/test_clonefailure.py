@@ -57,7 +57,7 @@ ERRNOS = (
 
 @pytest.mark.parametrize("number", ERRNOS)
 def test_nothing_found_is_nothing_said(launch: Launched, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    monkeypatch.setattr(clonefailure, "_capabilities", lambda: ~0)
+    monkeypatch.setattr(clonefailure, "capabilities", lambda: ~0)
     monkeypatch.setattr(posix, "access", lambda *args, **more: True)
     write(launch, cpuset__cpus__effective="0-1\n", pids__max="max\n", pids__current="3\n")
     write(launch, memory__max="max\n", memory__current="0\n", cgroup__subtree_control="\n")
@@ -82,7 +82,7 @@ def test_what_can_t_be_joined_is_named_with_its_path_s_pointer(launch: Launched)
 
 def test_eperm(launch: Launched, monkeypatch: pytest.MonkeyPatch) -> None:
     sysctls: dict[str, int] = {}
-    monkeypatch.setattr(clonefailure, "_capabilities", lambda: 0)
+    monkeypatch.setattr(clonefailure, "capabilities", lambda: 0)
     monkeypatch.setattr(clonefailure, "_sysctl", sysctls.get)
     assert hint(launch, errno.EPERM) == ""
     assert hint(launch, errno.EPERM, native.CLONE_NEWUTS) == "the runtime lacks CAP_SYS_ADMIN"
@@ -90,9 +90,9 @@ def test_eperm(launch: Launched, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "AppArmor" in hint(launch, errno.EPERM)
     sysctls["kernel/unprivileged_userns_clone"] = 0
     assert "kernel.unprivileged_userns_clone is 0" in hint(launch, errno.EPERM)
-    monkeypatch.setattr(clonefailure, "_capabilities", lambda: ~0)
+    monkeypatch.setattr(clonefailure, "capabilities", lambda: ~0)
     assert hint(launch, errno.EPERM) == ""
-    monkeypatch.setattr(clonefailure, "_root_is_mount_point", lambda: False)
+    monkeypatch.setattr(clonefailure, "root_is_mount_point", lambda: False)
     assert "chroot" in hint(launch, errno.EPERM)
 
 
@@ -113,7 +113,7 @@ def test_enospc(launch: Launched, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_eagain(launch: Launched, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clonefailure, "_capabilities", lambda: ~0)
+    monkeypatch.setattr(clonefailure, "capabilities", lambda: ~0)
     write(launch, pids__max="9\n", pids__current="3\n", a_pids__max="5\n", a_pids__current="5\n")
     above = launch.facts.cgroup_mount + "/a"
     assert hint(launch, errno.EAGAIN) == f"the limit of 5 processes in pids.max of {above} is reached"

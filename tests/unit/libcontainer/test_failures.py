@@ -122,3 +122,29 @@ def test_an_init_that_is_lost_while_starting(tmp_path: Path) -> None:
 def test_an_init_that_its_filter_ended() -> None:
     line = failures.of_death(2, 31).line()
     assert "killed by signal 31 (at /linux/seccomp; the profile must allow execve" in line
+
+
+@pytest.mark.parametrize(
+    ("kind", "number", "bit"),
+    [("oom_score_adj", errno.EACCES, 24), ("io_priority", errno.EPERM, 23), ("send_listener", errno.EPERM, 19)],
+)
+def test_a_capability_is_named_where_it_lacks(
+    monkeypatch: pytest.MonkeyPatch, kind: str, number: int, bit: int
+) -> None:
+    """F13: the errno has other reasons too."""
+    from pyrunc.libcontainer import clonefailure
+
+    for held, said in ((0, True), (1 << bit, False)):
+        monkeypatch.setattr(clonefailure, "capabilities", lambda held=held: held)
+        error = failures.of_runtime(Step("process", kind, ()), PyruncError("x", errno=number), "")
+        assert bool(error.hint) == said
+
+
+def test_a_chroot_is_named_in_a_chroot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """F13: EINVAL of another reason."""
+    from pyrunc.libcontainer import clonefailure
+
+    for mounted in (True, False):
+        monkeypatch.setattr(clonefailure, "root_is_mount_point", lambda mounted=mounted: mounted)
+        error = failures.of_init(Step("rootfs", "propagation", (0, 0)), errno.EINVAL, "mount_setattr /")
+        assert ("chroot" in error.hint) != mounted
