@@ -421,4 +421,7 @@ def make_root(root: str) -> None:
         return
     except FileNotFoundError:
         make_root(root.rpartition("/")[0] or "/")
-        posix.mkdir(root, 0o700)
+        try:
+            posix.mkdir(root, 0o700)
+        except FileExistsError:
+            return  # another command has just made it

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import posix
 import signal
 import socket
 import subprocess
@@ -279,6 +280,21 @@ def test_replace_leaves_the_old_file_and_no_draft_on_failure(tmp_path: Path, mon
             state.replace(str(path), "2", 0o644)
     assert path.read_text() == "1"
     assert os.listdir(tmp_path) == ["pid"]
+
+
+def test_make_root_takes_what_another_has_just_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F9: two commands that are the first ones of a root, at the same time."""
+    root = str(tmp_path / "a/root")
+    mkdir = posix.mkdir
+
+    def after_another(path: str, mode: int) -> None:
+        mkdir(path, mode)
+        if path == str(tmp_path / "a"):
+            mkdir(root, mode)
+
+    monkeypatch.setattr(posix, "mkdir", after_another)
+    state.make_root(root)
+    assert Path(root).is_dir()
 
 
 def test_make_root_makes_what_is_missing(tmp_path: Path) -> None:
