@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 SOURCES := pyproject.toml setup.py $(wildcard csrc/*.[ch] csrc/Makefile generate/*.py spec-schemas/*.json) \
 	$(shell find pyrunc -name '*.py' -not -path 'pyrunc/_generated/*') $(wildcard .git/logs/HEAD)
 
-.PHONY: help build install-dev test test-launcher test-fresh conformance-doc lint demo clean
+.PHONY: help build install-dev test test-launcher test-fresh conformance-doc errors-doc lint demo clean
 help:
 	@echo 'make demo    build pyrunc and show what it does (root)'
 	@echo 'make test    everything that this machine can run; PYTEST="-k name" for less'
@@ -17,6 +17,7 @@ help:
 	@echo 'make test-fresh  demo, install and test on fresh Debian 12 and 13 (root); DEBIAN=trixie TESTS=unit for less'
 	@echo 'make test-guest    tests/guest in a Debian guest with every limit (root); GUEST=qemu for all controllers'
 	@echo 'make conformance-doc   run the tests that docs/conformance.md names, and write how they went (root)'
+	@echo 'make errors-doc  write docs/errors.md, what is said of mistakes, anew (root)'
 	@echo 'make conformance   the conformance suite of runtime-tools, beside runc (root)'
 	@echo 'make lint    ruff and mypy'
 	@echo 'make bench   compare the launcher with runc and crun, and write docs/performance.md (root, 6 minutes)'
@@ -67,6 +68,11 @@ test-fresh:
 # The tests that docs/conformance.md names, and how they went; those of the guest: docs/testing.md.
 conformance-doc: $(VENV)/.built $(VENV)/.developer
 	@$(BIN)/python scripts/conformance_doc.py run
+
+# What is said of mistakes; look at the difference before committing it.
+errors-doc: $(VENV)/.built $(VENV)/.developer
+	PYRUNC_ERRORS_DOC=1 $(BIN)/python -m pytest -q tests/integration/test_errors_doc.py -k "what_is_said"
+	git --no-pager diff --stat -- docs/errors.md
 
 lint: $(VENV)/.built $(VENV)/.developer
 	$(BIN)/python -m ruff check pyrunc generate packaging tests scripts setup.py

@@ -24,8 +24,36 @@ _RED, _BOLD, _PLAIN = "\x1b[31m", "\x1b[1m", "\x1b[0m"
 def locate(error: PyruncError) -> None:
     """Look up the line of the error's pointer in its document, where both are known. A document that can't be read,
     or has become another one, is passed over: the pointer says the place too."""
+    if error.message.endswith("not available") and ': controller "' in error.message:
+        error.hint = controller(error.message.rsplit('"', 2)[1]) or error.hint
     if error.place is None and error.pointer and error.document is not None:
         error.place = lines_of(error.document[1], (error.pointer,)).get(error.pointer)
+
+
+def controller(name: str) -> str:
+    """Why cgroup v2 has no controller, as /proc/cgroups and the mounts tell; "" where they do not (cgroups(7))."""
+    from .libcontainer.host import v1_mounts
+    from .libcontainer.sysfiles import read_file
+
+    of_v1 = {"io": "blkio"}.get(name, name)
+    try:
+        lines = [line.split() for line in read_file("/proc/cgroups").split("\n") if line and line[0] != "#"]
+        mounts = v1_mounts(of_v1)
+    except OSError:
+        return ""
+    for found, hierarchy, _, enabled in lines:
+        if found != of_v1:
+            continue
+        if enabled == "0":
+            return f"the kernel has the {name} controller switched off (cgroup_disable)"
+        if hierarchy != "0":
+            at = f" at {mounts[0]}" if mounts else ""
+            return (
+                f"the controller {name} is mounted on cgroup v1{at}, and pyrunc uses cgroup v2: boot with "
+                "systemd.unified_cgroup_hierarchy=1"
+            )
+        return f"the kernel has the {name} controller, and the cgroup v2 hierarchy as it is seen here does not"
+    return f"the kernel has no {name} controller" if lines else ""
 
 
 def lines_of(path: str, pointers: tuple[str, ...]) -> dict[str, Place]:
@@ -90,7 +118,8 @@ def _where(error: PyruncError) -> str:
     elif error.origin:
         words.append("the command line: " + error.origin)
     if error.pointer and place is not None:
-        words.append(_short(place.text))
+        opens = place.text.rstrip().endswith(("{", "["))
+        words.append(_short(place.begins if opens else place.text))
     doing = error.message[: error.lead].partition(" failed: ")[0].removesuffix(": ")
     notes = [f"step {error.step}"] if error.step else []
     if words and notes:

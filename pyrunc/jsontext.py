@@ -35,15 +35,17 @@ class Fault(ValueError):
 
 
 class Place:
-    """A place in a text: line and column, both from 1 and in characters, and the line's own text."""
+    """A place in a text: line and column, both from 1 and in characters, the line's own text, and a little of what
+    begins at the place."""
 
-    __slots__ = ("column", "line", "text")
+    __slots__ = ("begins", "column", "line", "text")
 
     def __init__(self, text: str, position: int) -> None:
         start = text.rfind("\n", 0, position) + 1
         end = text.find("\n", position)
         self.line = text.count("\n", 0, position) + 1
         self.column = position - start + 1
+        self.begins = text[position : position + 2 * _EXCERPT]
         self.text = text[start : end if end >= 0 else len(text)].rstrip("\r")
 
     def excerpt(self) -> tuple[str, int]:

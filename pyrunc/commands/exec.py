@@ -58,6 +58,7 @@ def _blame(failure: PyruncError, params: dict[str, Any]) -> None:
         if failure.pointer.startswith(pointer) and params[param] not in ((), "", False, None):
             failure.origin, failure.pointer = words, ""
             failure.hint = failure.hint.replace("process.cwd", "--cwd")
+            failure.message = failure.message.replace(" set in config.json", " of --cwd")
 
 
 def exec_options(settings: Settings, params: dict[str, Any]) -> ExecOptions:

@@ -136,7 +136,8 @@ def launch_options(settings: Settings, command: str, params: dict[str, Any]) -> 
         try:
             posix.chdir(params["bundle"])
         except OSError as error:
-            raise PyruncError("chdir " + params["bundle"], errno=error.errno or 0) from error
+            hint = "--bundle names the directory with config.json"
+            raise PyruncError("chdir " + params["bundle"], errno=error.errno or 0, hint=hint) from error
     return LaunchOptions(
         id=params["id"],
         root=settings.root,
@@ -166,7 +167,7 @@ def parse_signal(text: str) -> int:
     if digits.isascii() and digits.isdigit() and len(text) - len(digits) <= 1:
         digits = digits.lstrip("0") or "0"
         if len(digits) > _SIGNAL_DIGITS:  # pidfd_send_signal takes a C int
-            raise PyruncError(f'unknown signal "{text}"')
+            raise PyruncError(f'unknown signal "{text}"', hint="a name such as TERM or KILL, or a number")
         return -int(digits) if text[0] == "-" else int(digits)
     name = (text or "TERM").upper().removeprefix("SIG")
     number = _realtime(name)
@@ -175,7 +176,7 @@ def parse_signal(text: str) -> int:
 
         number = int(getattr(_signal, "SIG" + name, 0))
     if number == 0:
-        raise PyruncError(f'unknown signal "{text}"')
+        raise PyruncError(f'unknown signal "{text}"', hint="a name such as TERM or KILL, or a number")
     return number
 
 

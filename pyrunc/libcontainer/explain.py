@@ -16,6 +16,7 @@ from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.validators import extend
 
 from .._generated import schemas
+from ..diagnosis import locate
 from ..report import PyruncError, errno_text, pointer
 from . import schemawords
 from .checks import ERROR, WARNING, Problem, check, sentence, shorten
@@ -149,6 +150,7 @@ def on_host(bundle: str, value: dict[str, Any]) -> list[Problem]:
     try:
         compile_launch(spec, options, facts)
     except PyruncError as error:
+        locate(error)
         return [Problem(ERROR, error.pointer, error.reason(), cure=error.hint)]
     return looked_up(spec, path, facts)
 

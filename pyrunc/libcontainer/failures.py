@@ -8,8 +8,9 @@ from _signal import strsignal
 from ..report import PyruncError
 from .cgroup.limits import oom_kills
 from .compile.constants import RLIMITS
+from .compile.mountoptions import KNOWN_OPTIONS
 from .launch import INIT, START
-from .scene import found_out, limit_refused, missing_part
+from .scene import found_out, limit_refused, may_execute, missing_part, near
 from .seccomp.checks import refuses
 
 TYPE_CHECKING = False
@@ -122,7 +123,8 @@ _REFUSED = {
 
 _ROOTFS = "root.path is the directory with the container's files, absolute or relative to the bundle"
 _CWD = "process.cwd is to be a directory in the container"
-_HOOK = "the program fails or is not there; its path is one of the host, of startContainer hooks one of the rootfs"
+_HOOK = "the hook began and failed: what it says of itself is in the message"
+_NO_HOOK = "the hook's path is one of the host, but that of a startContainer hook one of the rootfs"
 
 # The cure by step kind, whatever the errno.
 _KIND_HINTS = {
@@ -134,8 +136,6 @@ _KIND_HINTS = {
     "chdir": _CWD,
     "sysctl": "the kernel does not take this value",
     "time_offset": "no clock may become negative, or leave its range",
-    "runtime_hook": _HOOK,
-    "container_hook": _HOOK,
     "open_namespace": "the path is that of a namespace of this type, such as /proc/PID/ns/TYPE",
 }
 
@@ -192,7 +192,7 @@ def of_init(
         step=step.kind,
         pointer=pointer,
         errno=error,
-        hint=hint or _hint(step, error),
+        hint=hint or _hint(step, error, detail),
         lead=len(words),
     )
 
@@ -203,9 +203,15 @@ def _limit_name(step: Step) -> str:
     return next((name for name, known in RLIMITS.items() if known == number), str(number))
 
 
-def _hint(step: Step, error: int) -> str:
+def _hint(step: Step, error: int, detail: str = "") -> str:
     if step.kind in ("rlimit", "prlimit") and error == errno.EPERM:
         return limit_refused(int(str(step.arg("resource"))), int(str(step.arg("hard"))))
+    if step.kind in ("runtime_hook", "container_hook"):
+        return _hook_hint(step, error)
+    if step.kind == "mount" and error == errno.EINVAL and "Unknown parameter '" in detail:
+        word = detail.partition("Unknown parameter '")[2].partition("'")[0]
+        meant = near(word, KNOWN_OPTIONS)
+        return f'did you mean "{meant}"?' if meant else f"the file system knows no option {word}"
     if step.kind == "mount" and error == errno.EPERM:
         return _REFUSED.get(str(step.arg("fstype")), "")
     if step.kind == "propagation" and error in (errno.EACCES, errno.EPERM):
@@ -222,6 +228,19 @@ def _hint(step: Step, error: int) -> str:
 
         return "" if capabilities() >> _IF_LACKING[hint] & 1 else hint
     return hint
+
+
+def _hook_hint(step: Step, error: int) -> str:
+    """Why a hook failed: its program can't be executed, or has been."""
+    if step.arg("hook") == "startContainer":
+        return _NO_HOOK if error else _HOOK
+    path = str(step.arg("path"))
+    missing = missing_part(path)
+    if missing:
+        return "the hook's program: " + missing
+    if not may_execute(path):
+        return f"the hook's program {path} is not executable: chmod a+x"
+    return "" if error else _HOOK
 
 
 def _signal_named(detail: str) -> str:

@@ -241,6 +241,16 @@ def mount_points(mountinfo: str, fstype: str) -> list[str]:
     return points
 
 
+def v1_mounts(controller: str) -> list[str]:
+    """Where a controller is mounted on cgroup v1. Raises OSError."""
+    points = []
+    for line in read_file("/proc/self/mountinfo").split("\n"):
+        before, dash, after = line.partition(" - ")
+        if dash and after.startswith("cgroup ") and controller in after.split(" ")[-1].split(","):
+            points.append(_unescape(before.split(" ")[4]))
+    return points
+
+
 def _unescape(text: str) -> str:
     """Undo the octal escapes of the mount table (space, tab, newline, backslash)."""
     for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):

@@ -15,6 +15,7 @@ from .seccomp.checks import refuses
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
     from .plan import LaunchPlan, Step
@@ -156,6 +157,33 @@ def missing_part(path: str) -> str:
         if error.errno == errno.ELOOP:
             return f"{path} is a loop of symbolic links on the host"
     return ""
+
+
+def near(word: str, words: Iterable[str]) -> str:
+    """The first of some words that is one slip of the finger away from a word; "" for none."""
+    for known in words:
+        if len(known) > 2 and abs(len(known) - len(word)) < 2 and _is_near(word, known):
+            return known
+    return ""
+
+
+def _is_near(one: str, other: str) -> bool:
+    """Whether two words differ by one letter more, less or other, or by two letters that have changed places."""
+    at = 0
+    while at < min(len(one), len(other)) and one[at] == other[at]:
+        at += 1
+    rest, target = one[at:], other[at:]
+    swapped = rest[1:2] + rest[:1] + rest[2:]
+    return target in (rest[1:], swapped) or rest[1:] == target[1:] or rest == target[1:]
+
+
+def may_execute(path: str) -> bool:
+    """Whether anybody may execute a file of the host; also where that can't be told."""
+    try:
+        mode = posix.stat(path).st_mode
+    except OSError:
+        return True
+    return mode & _S_IFMT != _S_IFDIR and bool(mode & 0o111)
 
 
 def limit_refused(resource: int, hard: int) -> str:

@@ -38,7 +38,7 @@ def load(bundle: str, config: str = "config.json") -> Spec:
         validate(value)
     except PyruncError as error:
         error.document = document(bundle, config)
-        others = _count_others(value, error.pointer)
+        others = _count_others(value, error.pointer) if error.pointer else 0
         if others:
             error.hint = f"{error.hint} ({others} more: pyrunc validate {bundle})".lstrip()
         raise

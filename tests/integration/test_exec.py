@@ -341,7 +341,7 @@ def test_preserved_descriptors(box: Container) -> None:
         (["::", "/nosuch"], 'exec: "/nosuch": stat /nosuch: no such file or directory'),
         (["::", "/etc"], 'exec: "/etc": is a directory'),
         (["::", "/etc/passwd"], 'exec: "/etc/passwd": permission denied'),
-        (["--cwd", "/no", "::", "true"], 'chdir to cwd ("/no") set in config.json failed: no such file or directory'),
+        (["--cwd", "/no", "::", "true"], 'chdir to cwd ("/no") of --cwd failed: no such file or directory'),
     ],
 )
 def test_what_fails_in_the_container(box: Container, words: list[str], message: str) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 
+import pytest
+
 from pyrunc import diagnosis
 from pyrunc.jsontext import fault
 from pyrunc.report import PyruncError, prefixed
@@ -75,3 +77,38 @@ def test_the_terminal_is_not_steered() -> None:
 
 def test_colours_are_for_the_labels() -> None:
     assert diagnosis.on_terminal(PyruncError("broken"), True) == "\x1b[31merror:\x1b[0m broken\n"
+
+
+CGROUPS = "#subsys_name\thierarchy\tnum_cgroups\tenabled\nmemory\t{}\t5\t{}\nblkio\t7\t1\t1\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "hierarchy", "enabled", "reason"),
+    [
+        ("memory", 5, 1, "the controller memory is mounted on cgroup v1"),
+        ("io", 0, 1, "the controller io is mounted on cgroup v1"),
+        ("memory", 0, 0, "the kernel has the memory controller switched off"),
+        ("memory", 0, 1, "the kernel has the memory controller, and the cgroup v2 hierarchy"),
+        ("misc", 0, 1, "the kernel has no misc controller"),
+    ],
+)
+def test_n6_why_a_controller_is_missing(
+    name: str, hierarchy: int, enabled: int, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pyrunc.libcontainer import host, sysfiles
+
+    monkeypatch.setattr(sysfiles, "read_file", lambda path: CGROUPS.format(hierarchy, enabled))
+    monkeypatch.setattr(host, "v1_mounts", lambda controller: [])
+    assert diagnosis.controller(name).startswith(reason)
+    error = PyruncError(f'memory.limit can\'t be set: controller "{name}" not available', hint="guess")
+    diagnosis.locate(error)
+    assert error.hint.startswith(reason)
+
+
+def test_an_unknown_id_tells_which_there_are(tmp_path: Path) -> None:
+    assert "no container is there" in diagnosis.others(str(tmp_path), "x")
+    for name in (":seccomp", "web-1", "web-2", "db"):
+        (tmp_path / name).mkdir()
+    assert diagnosis.others(str(tmp_path), "d") == "an id can't be shortened: did you mean db?"
+    assert diagnosis.others(str(tmp_path), "web") == "there are: db, web-1, web-2"
+    assert "no such directory" in diagnosis.others(f"{tmp_path}/none", "x")

@@ -88,7 +88,7 @@ def test_a_failure_says_what_failed_in_the_name_of_the_binary(
 def test_a_missing_bundle_is_named_as_runc_names_it(tmp_path: Path) -> None:
     with pytest.raises(PyruncError) as caught:
         lifecycle.create(settings(), **params("create", bundle=f"{tmp_path}/no"))
-    assert caught.value.line() == f"runc create failed: chdir {tmp_path}/no: no such file or directory"
+    assert caught.value.reason() == f"runc create failed: chdir {tmp_path}/no: no such file or directory"
 
 
 def test_what_a_launch_refuses() -> None:
@@ -183,4 +183,4 @@ def test_unknown_signals_are_named_in_runcs_words(text: str) -> None:
     """A11: numbers of any length too."""
     with pytest.raises(PyruncError) as caught:
         lifecycle.parse_signal(text)
-    assert caught.value.line() == f'unknown signal "{text}"'
+    assert caught.value.message == f'unknown signal "{text}"'

@@ -96,3 +96,11 @@ def test_what_a_profile_refuses(default: str, rules: list[tuple[list[str], str]]
     step = Step("start", "execute", (("x",), ()), "/process/args")
     found = scene.found_out(step, errno.EPERM, scene.Scene(None, "x", "", "/", profile))
     assert bool(found) is bool(refused)
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [("nosuidd", "nosuid"), ("nosiud", "nosuid"), ("nsuid", "nosuid"), ("nozuid", "nosuid"), ("nothing", "")],
+)
+def test_near_words(word: str, meant: str) -> None:
+    assert scene.near(word, ("ro", "nosuid", "nodev")) == meant
