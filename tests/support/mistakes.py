@@ -253,7 +253,8 @@ BUNDLES: tuple[Mistake, ...] = (
     Mistake("misspelt seccomp action", seccomp("SCMP_ACT_DENY"), says="defaultAction must be one of"),
     Mistake("network device that is missing",
             lambda b: put("linux.netDevices", {"eth7": {}})(b.namespace("network")), says="eth7"),
-    Mistake("user namespace without mappings", lambda b: b.namespace("user"), says="user namespaces enabled"),
+    Mistake("mappings without a user namespace",
+            put("linux.uidMappings", [{"containerID": 0, "hostID": 1000, "size": 1}]), says="user namespace isn't enabled"),
 )  # fmt: skip
 
 COMMANDS: tuple[Mistake, ...] = (
