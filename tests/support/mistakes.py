@@ -254,7 +254,7 @@ BUNDLES: tuple[Mistake, ...] = (
     Mistake("network device that is missing",
             lambda b: put("linux.netDevices", {"eth7": {}})(b.namespace("network")), says="eth7"),
     Mistake("mappings without a user namespace",
-            put("linux.uidMappings", [{"containerID": 0, "hostID": 1000, "size": 1}]), says="user namespace isn't enabled"),
+            put("linux.uidMappings", [{"containerID": 0, "hostID": 1000, "size": 1}]), says="isn't enabled"),
 )  # fmt: skip
 
 COMMANDS: tuple[Mistake, ...] = (
