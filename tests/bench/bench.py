@@ -23,7 +23,7 @@ from types import FrameType
 from typing import Any
 
 from tests import purev2
-from tests.bench import bundles, phases, table
+from tests.bench import bundles, phases, relay, table
 from tests.bench.bundles import Bundles
 from tests.bench.runtimes import Failed, Runtime, adopt_orphans, available_memory, build_spawn, make_null, pss, sweep
 from tests.bench.table import Measure, Samples
@@ -33,10 +33,12 @@ RESULTS = REPOSITORY / "tests/bench/out/results.json"
 SMALL, LARGE = "small set", "large set"
 WHEEL = "wheel"
 CLIENTS, CREATES = 8, 100
+# How much is written in one round of the relay (MiB).
+RELAYED = 64
 # Growth stops before the machine has less memory left than this (KiB).
 RESERVE = 2 << 20
 # How the time is shared out; removing what was made takes the rest.
-SHARES = {SMALL: 0.15, LARGE: 0.15, "timeline": 0.03, "clients": 0.15, "growth": 0.42, "list": 0.05}
+SHARES = {SMALL: 0.15, LARGE: 0.15, "timeline": 0.03, "clients": 0.15, "relay": 0.06, "growth": 0.36, "list": 0.05}
 
 
 class Bench:
@@ -63,6 +65,7 @@ class Bench:
             self.timed(name, self.options.rounds, self.lives(name))
         self.timed("timeline", self.options.rounds, self.timelines())
         self.timed("clients", self.options.batches, self.batches())
+        self.timed("relay", self.options.rounds, self.relays())
         self.timed("growth", self.options.containers, self.growth())
         self.timed("list", self.options.rounds, self.lists())
         self.sweep()
@@ -157,6 +160,15 @@ class Bench:
                     self.note = f" {runtime.name} could not make more than {number} containers."
                     return
                 self.latencies.setdefault(runtime.name, []).append(milliseconds)
+            yield
+
+    def relays(self) -> Iterator[None]:
+        """Rounds of a foreground `run` with a terminal that much is written to."""
+        path = relay.bundle(self.work, RELAYED)
+        for order in self.in_turn(self.runtimes):
+            for runtime in order:
+                value = relay.throughput(runtime, path, self.prefix + runtime.name, RELAYED)
+                self.sets[SMALL].add(table.RELAY, runtime.name, value)
             yield
 
     def lists(self) -> Iterator[None]:

@@ -48,10 +48,11 @@ DELETE = Measure("delete", "ms")
 PEAK = Measure("peak RSS of run", "KiB", (Goal(0.7, "runc"),), 0)
 WAITING = Measure("PSS of a waiting container", "KiB", (Goal(0.02, "runc"), Goal(0.2, "crun")), 0)
 CLIENTS = Measure("100 creates by 8 clients", "containers/s", (Goal(2.0, "runc", least=True),), 0)
+RELAY = Measure("relay", "MiB/s", (Goal(1.0, "runc", least=True), Goal(1.0, "crun", least=True)), 0)
 LIST = Measure("list", "ms", (Goal(1.0, "runc"),))
 
 # The rows of each set of containers, in the order of the table.
-SMALL = (VERSION, KILL, STATE, RUN, EXEC, LIFE, CREATE, START, DELETE, PEAK, WAITING, CLIENTS, LIST)
+SMALL = (VERSION, KILL, STATE, RUN, EXEC, LIFE, CREATE, START, DELETE, PEAK, WAITING, CLIENTS, RELAY, LIST)
 LARGE = (KILL, STATE, RUN, EXEC, LIFE, CREATE, START, DELETE, PEAK, WAITING)
 
 
