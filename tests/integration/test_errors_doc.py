@@ -17,6 +17,7 @@ import pytest
 
 from tests.support.bundle import BASE, Bundle
 from tests.support.mistakes import BUNDLES, MISTAKES, Mistake, changes
+from tests.support.rootless import RootlessRuntime
 from tests.support.runtime import REPOSITORY, Runtime
 from tests.support.terminals import read_until
 
@@ -199,3 +200,11 @@ def test_n6_a_log_and_a_pipe_get_one_line(runtime: Runtime, bundle: Bundle, tmp_
     said = read_until(master, lambda text: False, 30).decode().splitlines()
     os.close(master)
     assert said == [json.loads(log.read_text().splitlines()[-1])["msg"]]
+
+
+def test_n6_a_list_that_may_not_be_made_tells_whose_the_root_is(rootless: RootlessRuntime) -> None:
+    root = rootless.work / "of-root"
+    root.mkdir(mode=0o700)
+    result = rootless("--root", root, "list", with_root=False)
+    assert result.code == 1
+    assert f"can't list the containers in {root}: permission denied (it belongs to another user" in result.last_line

@@ -48,7 +48,9 @@ def capability_sets(context: Context) -> CapabilitySets | None:
             bits |= bit
         setattr(sets, name, bits)
     if unknown:
-        context.warnings.append(f"ignoring unknown or unavailable capabilities: [{' '.join(sorted(unknown))}]")
+        meant = sorted({"CAP_" + word.upper().removeprefix("CAP_") for word in unknown} & _BITS.keys() - unknown)
+        hint = f"; did you mean {', '.join(meant)}?" if meant else ""
+        context.warnings.append(f"ignoring unknown or unavailable capabilities: [{' '.join(sorted(unknown))}]{hint}")
     if not context.userns:  # in another user namespace the init has all
         _without_missing(context, sets)
     for name in ("permitted", "effective"):

@@ -111,6 +111,14 @@ def test_s4_what_is_permitted_outside_of_the_bounding_set_is_warned_of() -> None
     )
 
 
+def test_n6_a_name_without_cap_is_told_the_right_one() -> None:
+    plan = with_sets(bounding=["NET_ADMIN", "cap_kill", "CAP_NONSENSE"])
+    assert plan.warnings == (
+        "ignoring unknown or unavailable capabilities: [CAP_NONSENSE NET_ADMIN cap_kill]; "
+        "did you mean CAP_KILL, CAP_NET_ADMIN?",
+    )
+
+
 def test_unknown_names_are_left_out() -> None:
     plan = with_sets(bounding=["CAP_NONSENSE", "CAP_KILL"])
     assert sets_of(plan)["bounding"] == KILL
