@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 SPEC_VERSION = "1.3.0"
 
 CGROUP_MANAGERS = ("cgroupfs", "systemd", "disabled")
+_STICKY = 0o1000
 LOG_FORMATS = ("text", "json")
 
 
@@ -81,10 +82,15 @@ def _default_root() -> str:
         return "/run/pyrunc"
     root = runtime_dir + "/pyrunc"
     try:
-        posix.mkdir(root, 0o700)
-    except FileExistsError:
-        pass
-    posix.chmod(root, 0o1700)
+        sticky = posix.stat(root).st_mode & _STICKY
+    except OSError:
+        try:
+            posix.mkdir(root, 0o1700)
+        except OSError:
+            return root  # a command that only looks does without it, and another one will say why
+        sticky = 0
+    if not sticky:
+        posix.chmod(root, 0o1700)
     return root
 
 
