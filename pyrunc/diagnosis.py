@@ -120,12 +120,8 @@ def _where(error: PyruncError) -> str:
     if error.pointer and place is not None:
         opens = place.text.rstrip().endswith(("{", "["))
         words.append(_short(place.begins if opens else place.text))
-    doing = error.message[: error.lead].partition(" failed: ")[0].removesuffix(": ")
-    notes = [f"step {error.step}"] if error.step else []
-    if words and notes:
-        words.append(f"({notes[0]})")
-    elif notes:
-        words.append(f"{notes[0]}, {doing}" if doing else notes[0])
+    if error.step:
+        words.append(f"(step {error.step})" if words else f"step {error.step}")
     return "  ".join([join([word]) for word in words])
 
 

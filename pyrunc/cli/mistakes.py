@@ -116,7 +116,7 @@ def mistake(name: str, program: click.Group, words: list[str], error: click.Usag
 
 def unknown_command(name: str, word: str, commands: list[str]) -> Mistake:
     """A word that is no command, and what is meant by it, as far as that can be told."""
-    near = [command for command in _MEANT.get(word, ()) if command in commands]
+    near = [command for command in (word.casefold(), *_MEANT.get(word, ())) if command in commands]
     near = near or difflib.get_close_matches(word.casefold(), commands, 2, 0.6)
     if word in _RUNCS:
         hint = f"{name} has no {word} yet" + ("; list shows the containers" if word == "ps" else "")
