@@ -23,7 +23,8 @@ enum {
 /* Ends the init with what its step recorded. */
 _Noreturn static void give_up(const struct init *init, uint32_t step, int error)
 {
-    send_message(init, MESSAGE_ERROR, step, error == FAILED ? 0 : error, init->detail, init->detail_length, -1);
+    /* where that fails nobody can be told; our end shows that there was an error */
+    (void)send_message(init, MESSAGE_ERROR, step, error == FAILED ? 0 : error, init->detail, init->detail_length, -1);
     if (init->was_started && step < init->plan->step_count && init->plan->steps[step].kind == STEP_EXECUTE)
         say_not_executed(init, error);
     sys_exit(1);

@@ -112,9 +112,9 @@ int copy_up(struct init *init, int from, int to, const char *path);
 
 /* protocol.c */
 enum message { MESSAGE_REQUEST = 1, MESSAGE_READY = 2, MESSAGE_ERROR = 3, MESSAGE_LISTENER = 4 };
-void send_message(const struct init *init, enum message type, uint32_t step, int error, const char *detail,
-                  size_t length, int fd);
-void await_answer(const struct init *init);
+int send_message(const struct init *init, enum message type, uint32_t step, int error, const char *detail,
+                 size_t length, int fd);
+int ask(struct init *init, enum message type, const char *what, int fd);
 
 /* steps_program.c */
 void say_not_executed(const struct init *init, int error);

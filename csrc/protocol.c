@@ -14,11 +14,10 @@ struct message_header {
     uint32_t length;
 };
 
-/* Sends one message, with a descriptor where fd is not -1. There is nobody to tell that this failed: the wait for the
- * answer, or the end of the process, will show it. It is tried once: the init handles no signal, so that an EINTR is a
- * seccomp filter's, and would be for ever. */
-void send_message(const struct init *init, enum message type, uint32_t step, int error, const char *detail,
-                  size_t length, int fd)
+/* Sends one message, with a descriptor where fd is not -1; -1 with errno where that fails, as for want of memory. It is
+ * tried once: the init handles no signal, so that an EINTR is a seccomp filter's, and would be for ever. */
+int send_message(const struct init *init, enum message type, uint32_t step, int error, const char *detail,
+                 size_t length, int fd)
 {
     struct message_header header = {.type = type, .step = step, .error = error, .length = (uint32_t)length};
     struct iovec parts[] = {{&header, sizeof(header)}, {(void *)detail, length}};
@@ -36,7 +35,7 @@ void send_message(const struct init *init, enum message type, uint32_t step, int
         rights->cmsg_len = CMSG_LEN(sizeof(int));
         memcpy(CMSG_DATA(rights), &fd, sizeof(int));
     }
-    (void)!sendmsg(init->sync, &message, MSG_NOSIGNAL);
+    return sendmsg(init->sync, &message, MSG_NOSIGNAL) < 0 ? -1 : 0;
 }
 
 /* Reads one byte, or returns -1 where the other side is gone. */
@@ -47,17 +46,24 @@ static int read_byte(int fd)
 }
 
 /* Waits for the runtime's `A`. Without a runtime there is no container: the init ends. */
-void await_answer(const struct init *init)
+static void await_answer(const struct init *init)
 {
     if (read_byte(init->sync) != 'A')
         sys_exit(1);
 }
 
-int step_request(struct init *init, const struct step_request *step)
+/* Sends a message and waits for the answer. Where it can't be sent the step fails: each side would wait for the other. */
+int ask(struct init *init, enum message type, const char *what, int fd)
 {
-    send_message(init, MESSAGE_REQUEST, init->current, 0, step->what, strlen(step->what), -1);
+    if (send_message(init, type, init->current, 0, what, strlen(what), fd) < 0)
+        return fail(init, errno, "sendmsg to the runtime");
     await_answer(init);
     return 0;
+}
+
+int step_request(struct init *init, const struct step_request *step)
+{
+    return ask(init, MESSAGE_REQUEST, step->what, -1);
 }
 
 int step_ready(struct init *init, const struct step_ready *step)
@@ -66,21 +72,17 @@ int step_ready(struct init *init, const struct step_ready *step)
     /* from here on the container outlives the command that made it */
     if (prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0) < 0)
         return fail(init, errno, "prctl(PR_SET_PDEATHSIG)");
-    send_message(init, MESSAGE_READY, init->current, 0, "", 0, -1);
-    await_answer(init);
-    return 0;
+    return ask(init, MESSAGE_READY, "", -1);
 }
 
 int step_send_console(struct init *init, const struct step_send_console *step)
 {
-    static const char what[] = "send_console";
     (void)step;
     if (init->master < 0)
         return fail(init, FAILED, "there is no pty to send");
-    send_message(init, MESSAGE_REQUEST, init->current, 0, what, sizeof(what) - 1, init->master);
-    await_answer(init);
+    int result = ask(init, MESSAGE_REQUEST, "send_console", init->master);
     close_fd(&init->master);
-    return 0;
+    return result;
 }
 
 /* What the steps behind the wait need: the listener, and the files to which startContainer hooks write. */

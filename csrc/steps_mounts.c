@@ -203,8 +203,9 @@ int step_open_inside(struct init *init, const struct step_open_inside *step)
     CLOSING int tree = clone_source(init, step->source, step->recursive != 0, step->links);
     if (tree < 0)
         return tree;
-    send_message(init, MESSAGE_REQUEST, init->current, 0, step->what, strlen(step->what), tree);
-    await_answer(init);
+    int result = ask(init, MESSAGE_REQUEST, step->what, tree);
+    if (result < 0)
+        return result;
     return keep_mount(init, step->keep, tree);
 }
 

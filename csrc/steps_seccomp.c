@@ -36,7 +36,8 @@ static int announce_listener(struct init *init)
         return fail(init, errno, "fcntl");
     const char *text = decimal(number, lowest);
     close(lowest); /* before the runtime could take it for the listener */
-    send_message(init, MESSAGE_LISTENER, init->current, 0, text, strlen(text), -1);
+    if (send_message(init, MESSAGE_LISTENER, init->current, 0, text, strlen(text), -1) < 0)
+        return fail(init, errno, "sendmsg to the runtime");
     return 0;
 }
 

@@ -6,6 +6,8 @@ failures become messages and exit codes.
 
 from __future__ import annotations
 
+import errno
+
 from .. import log, output
 from ..report import PyruncError, from_os_error, history, join
 from ..settings import SPEC_VERSION, settle
@@ -100,6 +102,8 @@ def guarded(work: Callable[[], int]) -> int:
         return 1
     except (PyruncError, OSError) as error:
         return report(error)
+    except MemoryError:
+        return report(PyruncError("the command has run out of memory", errno=errno.ENOMEM))
 
 
 def report(error: PyruncError | OSError) -> int:

@@ -42,25 +42,29 @@ def clone(launched: Launched, flags: int, cgroup: str, join: tuple[str, ...]) ->
     if launched.cgroup_fd < 0:
         launched.cgroup_fd = _open_cgroup(launched, cgroup)
     launched.sync, theirs = native.socketpair()
+    launched.handed.append(theirs)
     timed = launched.timeline is not None
     blob = wire.encode(plan, slots, timeline=timed, fault=launched.fault)
     launched.times_at = wire.times_offset(len(blob))
     launched.plan_fd = native.memfd("pyrunc-plan", blob, launched.times_at + 16 * len(plan.init) if timed else 0)
     image = _image()
+    launched.handed.append(image)
     try:
         launched.pid, launched.pidfd = _clone_init(launched, flags, join, image, theirs)
     except native.CloneError as error:
         from . import clonefailure
 
         failure = clonefailure.explain(launched, error, flags, cgroup, join)
-        for fd in (launched.sync, theirs, image, launched.plan_fd, launched.cgroup_fd):
+        for fd in (launched.sync, *launched.handed, launched.plan_fd, launched.cgroup_fd):
             if fd >= 0:
                 posix.close(fd)
+        launched.handed.clear()
         launched.sync = launched.plan_fd = launched.cgroup_fd = -1
         raise failure from error
     # The conversation ends for us when the init's side is closed, so ours of it must be.
-    for fd in (theirs, image, *{*slots.values()}, *launched.idmaps.values()):
+    for fd in (*launched.handed, *{*slots.values()}, *launched.idmaps.values()):
         posix.close(fd)
+    launched.handed.clear()
     slots.clear()
     launched.idmaps.clear()
 

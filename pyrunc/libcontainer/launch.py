@@ -18,7 +18,7 @@ from .runtimesteps import HANDLERS
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import Any, NoReturn
+    from typing import Any
 
     from .host import HostFacts
     from .options import LaunchOptions
@@ -46,6 +46,7 @@ class Launched:
     record: what state.json holds. seccomp: the configuration's linux.seccomp, {} for none.
     ledger: None until the state directory is made. lock: the state directory.
     draft: the name of the written state.json until the container is created; "" before.
+    handed: descriptors that are made for the clone alone: the init's end of `sync`, its program.
     slots: descriptors for the plan's `fd` fields. pid, pidfd: the init; pid is 0 until it is cloned.
     idmaps: user namespaces whose id maps are those of mounts, until the clone, or until the init's request is served.
     received: a mount that the init has sent with its request, or -1.
@@ -60,9 +61,9 @@ class Launched:
     """
 
     __slots__ = (
-        "cgroup_fd", "cgroup_made", "console_socket", "draft", "facts", "fault", "idmaps", "ledger", "listener",
-        "lock", "master", "network", "options", "own_oom_score_adj", "pid", "pidfd", "plan", "plan_fd", "received",
-        "record", "seccomp", "slots", "sync", "timeline", "times_at",
+        "cgroup_fd", "cgroup_made", "console_socket", "draft", "facts", "fault", "handed", "idmaps", "ledger",
+        "listener", "lock", "master", "network", "options", "own_oom_score_adj", "pid", "pidfd", "plan", "plan_fd",
+        "received", "record", "seccomp", "slots", "sync", "timeline", "times_at",
     )  # fmt: skip
 
     def __init__(
@@ -84,6 +85,7 @@ class Launched:
         self.seccomp: dict[str, Any] = {}
         self.slots: dict[str, int] = {}
         self.idmaps: dict[str, int] = {}
+        self.handed: list[int] = []
         self.cgroup_fd = -1
         self.cgroup_made = False
         self.console_socket = -1
@@ -145,6 +147,7 @@ class Launched:
             else:
                 self.received = fds[0]
         if message.type == wire.ERROR:
+            self.make_room()
             from . import failures
 
             steps = self.plan.init
@@ -191,8 +194,26 @@ class Launched:
         self.pidfd = -1
         return result
 
+    def make_room(self) -> None:
+        """Close what a launch that has failed does not need any more, so that its descriptors serve for the explanation
+        and the undoing: those may be what has run out. To be called before a module is imported for either."""
+        for fd in {*self.slots.values(), *self.idmaps.values(), *self.handed}:
+            posix.close(fd)
+        self.slots.clear()
+        self.idmaps.clear()
+        self.handed.clear()
+        for name in ("cgroup_fd", "console_socket"):
+            if getattr(self, name) >= 0:
+                posix.close(getattr(self, name))
+                setattr(self, name, -1)
+        if self.ledger is not None:
+            self.ledger.close()
+
     def undo(self) -> None:
         """Make it as if the launch had never been attempted. Raises PyruncError for what could not be undone."""
+        if self.plan_fd >= 0:
+            posix.close(self.plan_fd)
+            self.plan_fd = -1
         if self.network >= 0:
             from . import netdevices
 
@@ -202,7 +223,6 @@ class Launched:
         self.kill()
         if self.ledger is not None:
             self.ledger.undo()
-            self.ledger.close()
             self.ledger = None
 
     def write_timeline(self) -> None:
@@ -283,7 +303,35 @@ def with_interrupts() -> None:
             _signal.signal(number, _interrupt)
 
 
-def _interrupt(number: int, frame: object) -> NoReturn:
+class _Held:
+    """Whether an interruption waits for `hold_interrupts` to end, and which signal came meanwhile, or 0."""
+
+    __slots__ = ("active", "number")
+
+    def __init__(self) -> None:
+        self.active = False
+        self.number = 0
+
+
+_held = _Held()
+
+
+def hold_interrupts() -> None:
+    """Let signals wait until `release_interrupts`: what is made now, nobody knows of yet who could undo it."""
+    _held.active = True
+
+
+def release_interrupts() -> None:
+    """Raise Interrupted where a signal came since `hold_interrupts`."""
+    _held.active = False
+    if _held.number:
+        _interrupt(_held.number, None)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    if _held.active:
+        _held.number = number
+        return
     for other in INTERRUPTING:  # what follows is the undoing, which is not to be ended
         _signal.signal(other, _signal.SIG_IGN)
     raise Interrupted(f"interrupted by signal {number}", exit_code=128 + number)
@@ -300,6 +348,7 @@ def give_up(launched: Launched) -> None:
     """Undo what failed; what fails in that is logged, so that the first cause is what the command reports."""
     for number in INTERRUPTING:
         _signal.signal(number, _signal.SIG_IGN)
+    launched.make_room()
     try:
         launched.write_timeline()
     except OSError as failure:
@@ -323,16 +372,21 @@ def carry_out(launched: Launched, steps: Iterable[Step], prefix: str = "") -> No
                 continue
             open_failures.remove(step.level - 1)
         try:
+            if step.kind == "state_dir":
+                hold_interrupts()
             if timeline is None:
                 HANDLERS[step.kind](launched, *step.args)
             else:
                 _timed(timeline, launched, step)
+            if step.kind == "state_dir":
+                release_interrupts()
         except Interrupted:
             raise
         except (PyruncError, OSError) as error:
             if error.errno in step.on_errno:
                 open_failures.add(step.level)
                 continue
+            launched.make_room()
             from . import failures
 
             if step.kind == "clone":
@@ -374,6 +428,7 @@ def serve(launched: Launched) -> None:
 
 def death(launched: Launched) -> PyruncError:
     """The error of an init that ended without a message; it is reaped."""
+    launched.make_room()
     from . import failures
 
     result = launched.wait()

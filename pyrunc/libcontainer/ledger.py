@@ -87,8 +87,10 @@ class Ledger:
         self.place.remove()
 
     def close(self) -> None:
-        """Close the file, which stays."""
-        posix.close(self._fd)
+        """Close the file, which stays; nothing can be recorded any more."""
+        if self._fd >= 0:
+            posix.close(self._fd)
+            self._fd = -1
 
 
 class Unwritten(Ledger):

@@ -44,8 +44,6 @@ _LARGEST = 1 << 26
 _OPEN_DIRECTORY = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
 # A FIFO in the file's place must not stop us.
 _OPEN_FILE = posix.O_RDONLY | posix.O_NONBLOCK | posix.O_NOFOLLOW | posix.O_CLOEXEC
-# Where no descriptor is left to list a directory with, the files that pyrunc makes are tried by name.
-_RAN_OUT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 _FIRST_WAIT = 0.001
 _LONGEST_WAIT = 0.02
@@ -213,15 +211,14 @@ class StateDir:
         """Remove the directory with all that is in it. Raises OSError.
 
         What makes it known as a container's goes last: a command that is killed meanwhile leaves what can be deleted
-        again. Directories in it are emptied too, but not what is mounted on one.
+        again. Directories in it are emptied too, but not what is mounted on one. Where it can't be listed, for
+        want of a descriptor, the files that pyrunc makes are tried by name.
         """
         if not self.mode & _STICKY:  # made by an earlier version
             posix.chmod(self.fd, MODE)
         try:
             names: Iterable[str] = posix.listdir(self.fd)
-        except OSError as error:
-            if error.errno not in _RAN_OUT:
-                raise
+        except OSError:
             names = (f".{STATE_FILE}.{posix.getpid()}", *FILES)
         for name in sorted(names, key=_order):
             _unlink(self.fd, name)
