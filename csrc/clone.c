@@ -293,7 +293,9 @@ int pyrunc_clone_init(struct pyrunc_clone *spawn)
     spawn->failed_index = shared->failed_index;
     munmap(shared, sizeof *shared);
     if (error != 0 && spawn->pid > 0) {
-        close(spawn->pidfd);
+        kill(spawn->pid, SIGKILL); /* an init that has joined its namespaces, and would wait for its plan's answers */
+        if (spawn->pidfd >= 0)
+            close(spawn->pidfd);
         reap(spawn->pid);
     }
     return -error;

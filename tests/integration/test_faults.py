@@ -23,6 +23,7 @@ import pyrunc
 from tests.support import faults
 from tests.support.bundle import Bundle
 from tests.support.faults import INIT, KILL, TERM, Outcome, Supervised
+from tests.support.host import wait_for
 from tests.support.runtime import Runtime
 
 pytestmark = [
@@ -202,7 +203,10 @@ def test_f8_a_fault_at_each_call_of_exec(host: Host, bundle: Bundle, name: str) 
     ran.unlink()
     failed = 0
     for at in points(total.calls, name):
-        outcome = host.attempt(fault, at, *words)
+        with host.faulty(fault, at, *words) as outcome:
+            started = fault == KILL or pid_file.exists()
+            if started and outcome.code > 0:
+                wait_for("the process, whose end the command failed to wait for", ran.exists)
         if not outcome.fired:
             continue
         try:
@@ -211,8 +215,8 @@ def test_f8_a_fault_at_each_call_of_exec(host: Host, bundle: Bundle, name: str) 
             else:
                 failed += 1
                 assert fault in (KILL, TERM) or outcome.code == 255
-                if fault == KILL or ran.exists():
-                    pid_file.unlink(missing_ok=True)  # killed, or what failed was the wait for the process's end
+                if started:
+                    pid_file.unlink(missing_ok=True)
             ran.unlink(missing_ok=True)
             host.runtime.assert_nothing_left(before)
             assert not pid_file.exists()
