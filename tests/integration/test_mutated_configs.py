@@ -30,7 +30,7 @@ pytestmark = pytest.mark.own("it crashes, or words it otherwise")
 EXAMPLES = int(os.environ.get("PYRUNC_BAD_CONFIGS", "0"))
 
 # A failure that is no configuration's: the file can't be understood at all.
-NO_CONFIG = re.compile(r"config\.json: |config must be an object")
+NO_CONFIG = re.compile(r"config\.json:[\d:]* |config must be an object")
 AT = re.compile(r"[(, ]at /")
 # What a profile may do to its container's start is not the runtime's to prevent.
 FILTERED = "at /linux/seccomp"

@@ -265,12 +265,6 @@ def test_devices_in_a_user_namespace(runtime: Runtime, bundle: Bundle) -> None:
     assert out.split()[-3:] == ["00", "00", "00"]
 
 
-def test_user_namespace_without_mappings_is_refused(runtime: Runtime, bundle: Bundle) -> None:
-    bundle.namespace("user")
-    result = runtime.refuse(bundle)
-    assert "mapping" in result.last_line.lower()
-
-
 @pytest.mark.own("1.1 ignores them; 1.5 does this")
 def test_mappings_without_a_user_namespace_are_refused(runtime: Runtime, bundle: Bundle) -> None:
     bundle.linux["uidMappings"] = [{"containerID": 0, "hostID": 100000, "size": 1}]
