@@ -1,7 +1,8 @@
 """A systemd that is none: its side of D-Bus on a socket of the test, so far as pyrunc speaks it.
 
 It answers as a bus does, makes a real cgroup for a unit and puts the processes into it, and can be made to answer
-nothing or an error. It runs in a thread; `calls` is what was asked of it.
+nothing or an error, and to deliver what another user of the bus sends. It runs in a thread; `calls` is what was asked
+of it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +31,31 @@ from tests.support import host
 
 NAME = "org.freedesktop.systemd1"
 MANAGER = DBusAddress("/org/freedesktop/systemd1", NAME, NAME + ".Manager")
+DRIVER = "org.freedesktop.DBus"
+BUS = DBusAddress("/org/freedesktop/DBus", DRIVER, DRIVER)
+# The connections of the bus: systemd's, and that of any local user.
+SYSTEMD, STRANGER = ":1.1", ":1.666"
 EXISTS = NAME + ".UnitExists"
 DENIED = "org.freedesktop.DBus.Error.AccessDenied"
+
+
+_FIRST = ("Hello", "AddMatch", "GetNameOwner", "Subscribe", "Get")
+
+# What is delivered as it is, or made of the call that it comes before.
+Bogus = bytes | Callable[[Message], Message]
+
+
+def signal(
+    sender: str, address: DBusAddress, member: str, signature: str | None, values: tuple[Any, ...]
+) -> Callable[[Message], Message]:
+    """A signal for `bogus`."""
+    return lambda call: sent_by(sender, new_signal(address, member, signature, values))
+
+
+def sent_by(sender: str, message: Message) -> Message:
+    """The message with the sender that the bus writes into it."""
+    message.header.fields[HeaderFields.sender] = sender
+    return message
 
 
 class FakeSystemd:
@@ -40,7 +65,8 @@ class FakeSystemd:
     units: the properties of the units that there are, by name. failed: those that have failed.
     silent: methods that get no answer, signals that are not sent. dropped: methods at which the connection is cut.
     refused: methods that get an error, (name, text). result: what jobs come to. owner: the uid that the bus tells of
-    systemd.
+    systemd. sender: systemd's connection; "" where it has none at first. bogus: what is delivered before the answer to
+    a method, by its name.
     """
 
     def __init__(self, path: Path, cgroup: str = "", root: Path | None = None) -> None:
@@ -56,6 +82,8 @@ class FakeSystemd:
         self.refused: dict[str, tuple[str, str]] = {}
         self.result = "done"
         self.rejects = False
+        self.sender = SYSTEMD
+        self.bogus: dict[str, list[Bogus]] = {}
         self.calls: list[tuple[str, tuple[Any, ...]]] = []
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(path))
@@ -72,7 +100,7 @@ class FakeSystemd:
     @property
     def methods(self) -> list[str]:
         """The methods that were called, but for those that every command begins with."""
-        return [name for name, _ in self.calls if name not in ("Hello", "AddMatch", "Subscribe", "Get")]
+        return [name for name, _ in self.calls if name not in _FIRST]
 
     def close(self) -> None:
         """Stop all units and listen no more."""
@@ -118,27 +146,36 @@ class FakeSystemd:
         method = message.header.fields[HeaderFields.member]
         assert message.header.message_type is MessageType.method_call
         self.calls.append((method, message.body))
+        for bogus in self.bogus.get(method, ()):
+            if isinstance(bogus, bytes):
+                connection.sendall(bogus)
+            else:
+                self._send(connection, bogus(message))
         if method in self.silent:
             return
+        sender = DRIVER if message.header.fields.get(HeaderFields.destination) == DRIVER else self.sender
         error = self.refused.get(method)
         if error is None and method == "StartTransientUnit" and message.body[0] in self.units:
             error = EXISTS, f"Unit {message.body[0]} already exists."
         if error is None and method == "StopUnit" and message.body[0] not in self.units:
             error = NAME + ".NoSuchUnit", f"Unit {message.body[0]} not loaded."
         if error is not None:
-            self._send(connection, new_error(message, error[0], "s", (error[1],)))
+            self._send(connection, sent_by(sender, new_error(message, error[0], "s", (error[1],))))
             return
         signature, body = self._values(method, message.body)
         if signature == "o" and "JobRemoved" not in self.silent:
             # As with the real one the job may be over before the answer is there.
             values = (7, body[0], message.body[0], self.result)
-            self._send(connection, new_signal(MANAGER, "JobRemoved", "uoss", (6, "/job/6", "other.scope", "failed")))
-            self._send(connection, new_signal(MANAGER, "JobRemoved", "uoss", values))
-        self._send(connection, new_method_return(message, signature, body))
+            other = (6, "/job/6", "other.scope", "failed")
+            for removed in (other, values):
+                self._send(connection, sent_by(self.sender, new_signal(MANAGER, "JobRemoved", "uoss", removed)))
+        self._send(connection, sent_by(sender, new_method_return(message, signature, body)))
 
     def _values(self, method: str, body: tuple[Any, ...]) -> tuple[str | None, tuple[Any, ...]]:
         if method == "Hello":
             return "s", (":1.7",)
+        if method == "GetNameOwner":
+            return "s", (self.sender,)
         if method == "GetConnectionUnixUser":
             return "u", (self.owner,)
         if method == "Get":

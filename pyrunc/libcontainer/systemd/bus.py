@@ -3,6 +3,10 @@
 The messages are jeepney's; the socket is ours, since its own connections have no deadline for the first call, know
 no way to speak to systemd without a bus, and can't authenticate from a user namespace, where the caller's uid is
 another than the one that the bus sees. Facts: the D-Bus Specification; sd_bus_default(3), systemd's docs/.
+
+Any local user can send any message to any connection of the system's bus. The bus alone writes a message's sender, so
+that is what an answer or a signal is known by: it must be the connection that owns the name which was spoken to. The
+bus tells who that is, and when it changes, as when systemd executes itself again.
 """
 
 from __future__ import annotations
@@ -12,13 +16,17 @@ import os
 import socket
 import struct
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from jeepney import DBusAddress, HeaderFields, MatchRule, Message, MessageType, Parser, new_method_call
+from jeepney import DBusAddress, HeaderFields, MatchRule, MessageType, new_method_call
 from jeepney.bus import get_connectable_addresses
+from jeepney.low_level import Header
 
 from ...report import PyruncError
+from .incoming import Incoming, Malformed
+from .incoming import body as body_of
 
 # How long the bus or systemd may take for one answer, as runc waits for a job.
 DEADLINE_SECONDS = 30.0
@@ -27,9 +35,17 @@ SYSTEM_BUS = "/run/dbus/system_bus_socket"
 # systemd's own socket, for root alone: it is there before the bus is, and where there is none.
 SYSTEMD_SOCKET = "/run/systemd/private"
 
-_BUS = DBusAddress("/org/freedesktop/DBus", "org.freedesktop.DBus", "org.freedesktop.DBus")
+# The bus itself, as the sender of messages.
+_DRIVER = "org.freedesktop.DBus"
+BUS = DBusAddress("/org/freedesktop/DBus", _DRIVER, _DRIVER)
+_NO_OWNER = "org.freedesktop.DBus.Error.NameHasNoOwner"
+_OWNER_CHANGED = "NameOwnerChanged"
 _ANSWERS = (MessageType.method_return, MessageType.error)
-_LONGEST_LINE = 4096
+_CHUNK = 4096
+# How much a peer may say before it has authenticated us, and how many signals are kept during a call: far more than
+# there can be, and no more than memory has room for.
+_LONGEST_GREETING = 1 << 16
+_MOST_SIGNALS = 1 << 16
 
 
 class BusError(Exception):
@@ -82,15 +98,19 @@ class Connection:
     def __init__(self, path: str) -> None:
         self._path = path
         self._serial = 0
-        self._parser = Parser()
-        self._signals: list[Message] = []
+        self._incoming = Incoming()
+        # Which connection owns a name that is spoken to, "" for none.
+        self._owners: dict[str, str] = {}
+        # The signals that are wanted: who sends them, their name and their signature.
+        self._wanted: list[tuple[DBusAddress, str, str]] = []
+        self._signals: deque[tuple[str, tuple[Any, ...]]] = deque(maxlen=_MOST_SIGNALS)
         self._socket = socket.socket(socket.AF_UNIX)
         try:
             self._connect()
             self._authenticate()
             self.is_bus = path != SYSTEMD_SOCKET
             if self.is_bus:
-                self.call(_BUS, "Hello")
+                self.call(BUS, "Hello")
         except (TimeoutError, BlockingIOError) as error:
             self.close()
             raise self._late("a connection", DEADLINE_SECONDS) from error
@@ -115,12 +135,16 @@ class Connection:
         signature: str = "",
         body: tuple[Any, ...] = (),
         seconds: float = 0,
+        returns: str | None = None,
     ) -> tuple[Any, ...]:
         """Call a method; gives the answer's values.
 
-        seconds: how long the answer may take, 0 for DEADLINE_SECONDS. Raises BusError for an error that is answered,
-        PyruncError where no answer comes in time or the connection is lost.
+        seconds: how long the answer may take, 0 for DEADLINE_SECONDS. returns: the signature that the answer must
+        have; None for any. Raises BusError for an error that is answered, PyruncError where no answer comes in time,
+        it is malformed, or the connection is lost.
         """
+        if self.is_bus and address.bus_name != _DRIVER:
+            self._learn_owner(address.bus_name)
         seconds = seconds or DEADLINE_SECONDS
         message = new_method_call(address, method, signature or None, body)
         self._serial += 1
@@ -128,46 +152,117 @@ class Connection:
         try:
             self._socket.settimeout(seconds)
             self._socket.sendall(message.serialise(serial=self._serial))
-            while True:
-                answer = self._receive(deadline)
-                if answer.header.fields.get(HeaderFields.reply_serial) == self._serial:
-                    break
-                if answer.header.message_type is MessageType.signal:
-                    self._signals.append(answer)
+            header, raw = self._receive(deadline)
+            while not self._answers(header, address.bus_name):
+                self._take_signal(header, raw)
+                header, raw = self._receive(deadline)
+            is_error = header.message_type is MessageType.error
+            values = body_of(header, raw, None if is_error else returns)
         except TimeoutError as error:
             raise self._late(method, seconds) from error
         except OSError as error:
             raise PyruncError(f"the D-Bus connection broke at {method}", errno=error.errno or 0) from error
-        values: tuple[Any, ...] = answer.body
-        if answer.header.message_type is MessageType.error:
+        except Malformed as error:
+            raise PyruncError(f"a malformed answer came from {self._path} to {method}") from error
+        if is_error:
             raise BusError(
-                answer.header.fields.get(HeaderFields.error_name, ""),
-                str(values[0]) if values and isinstance(values[0], str) else "",
+                str(header.fields.get(HeaderFields.error_name, "")),
+                values[0] if values and isinstance(values[0], str) else "",
             )
         return values
 
-    def listen(self, address: DBusAddress, member: str) -> None:
-        """Have the signals `member` of an object sent to this connection."""
+    def listen(self, address: DBusAddress, member: str, signature: str) -> None:
+        """Have the signals `member` of an object sent to this connection. signature: what their values are."""
+        self._wanted.append((address, member, signature))
         if self.is_bus:
-            rule = MatchRule(type="signal", interface=address.interface, member=member, path=address.object_path)
-            self.call(_BUS, "AddMatch", "s", (rule.serialise(),))
+            self._learn_owner(address.bus_name)
+            self._match(
+                MatchRule(
+                    type="signal",
+                    sender=address.bus_name,
+                    interface=address.interface,
+                    member=member,
+                    path=address.object_path,
+                )
+            )
 
     def wait(self, member: str, wanted: Callable[[tuple[Any, ...]], bool]) -> tuple[Any, ...]:
-        """The values of the first signal `member` that is wanted, also of one that came already.
+        """The values of the first signal `member` that is wanted, also of one that came already; `listen` has asked
+        for it. Signals of others than whom `listen` named are none.
 
         Raises PyruncError where none comes in time.
         """
         deadline = time.monotonic() + DEADLINE_SECONDS
         try:
             while True:
-                message = self._signals.pop(0) if self._signals else self._receive(deadline)
-                if message.header.fields.get(HeaderFields.member) == member and wanted(message.body):
-                    values: tuple[Any, ...] = message.body
-                    return values
+                while self._signals:
+                    name, values = self._signals.popleft()
+                    if name == member and wanted(values):
+                        return values
+                self._take_signal(*self._receive(deadline))
         except TimeoutError as error:
             raise self._late(f"the signal {member}", DEADLINE_SECONDS) from error
         except OSError as error:
             raise PyruncError(f"the D-Bus connection broke before {member}", errno=error.errno or 0) from error
+
+    def _learn_owner(self, name: str) -> None:
+        """Ask the bus once whose connection has a name, and to tell when that changes."""
+        if name in self._owners:
+            return
+        self._owners[name] = ""
+        rule = MatchRule(
+            type="signal", sender=_DRIVER, interface=_DRIVER, member=_OWNER_CHANGED, path=BUS.object_path
+        )
+        rule.add_arg_condition(0, name)
+        self._match(rule)
+        try:
+            (self._owners[name],) = self.call(BUS, "GetNameOwner", "s", (name,), returns="s")
+        except BusError as error:
+            if error.name != _NO_OWNER:
+                raise
+            # The call may have the bus start it, which will tell then who it is.
+
+    def _match(self, rule: MatchRule) -> None:
+        self.call(BUS, "AddMatch", "s", (rule.serialise(),))
+
+    def _is_from(self, header: Header, name: str) -> bool:
+        """Whether a message was sent by the owner of a name. systemd alone is at the other end of its own socket."""
+        sender = header.fields.get(HeaderFields.sender)
+        return not self.is_bus or sender == _DRIVER == name or (bool(sender) and sender == self._owners.get(name))
+
+    def _answers(self, header: Header, name: str) -> bool:
+        """Whether a message is the answer to the last call, which was to `name`. The bus answers in place of a peer
+        that is not there, or may not be spoken to."""
+        return (
+            header.message_type in _ANSWERS
+            and header.fields.get(HeaderFields.reply_serial) == self._serial
+            and (self._is_from(header, name) or self._is_from(header, _DRIVER))
+        )
+
+    def _take_signal(self, header: Header, raw: bytes) -> None:
+        """Keep a signal that `listen` asked for, and note a name's new owner; other messages are passed over."""
+        if header.message_type is not MessageType.signal:
+            return
+        try:
+            if self._is_signal(header, BUS, _OWNER_CHANGED, "sss"):
+                name, _, owner = body_of(header, raw, "sss")
+                if name in self._owners:
+                    self._owners[name] = owner
+            for address, member, signature in self._wanted:
+                if self._is_signal(header, address, member, signature):
+                    self._signals.append((member, body_of(header, raw, signature)))
+        except Malformed:
+            return
+
+    def _is_signal(self, header: Header, address: DBusAddress, member: str, signature: str) -> bool:
+        fields = header.fields
+        return (
+            fields.get(HeaderFields.member) == member
+            and fields.get(HeaderFields.interface) == address.interface
+            and fields.get(HeaderFields.path) == address.object_path
+            and fields.get(HeaderFields.signature) == signature
+            and self._is_from(header, address.bus_name)
+        )
 
     def _late(self, what: str, seconds: float) -> PyruncError:
         return PyruncError(
@@ -175,13 +270,13 @@ class Connection:
             hint="is systemd stuck (systemctl status, systemctl list-jobs)?",
         )
 
-    def _receive(self, deadline: float) -> Message:
-        """The next message. Raises TimeoutError when the deadline has passed."""
+    def _receive(self, deadline: float) -> tuple[Header, bytes]:
+        """The next message, whoever has sent it. Raises TimeoutError when the deadline has passed."""
         while True:
-            message = self._parser.get_next_message()
+            message = self._incoming.next()
             if message is not None:
                 return message
-            self._parser.add_data(self._read(4096, deadline))
+            self._incoming.add(self._read(_CHUNK, deadline))
 
     def _read(self, size: int, deadline: float) -> bytes:
         left = deadline - time.monotonic()
@@ -214,7 +309,9 @@ class Connection:
         lines: list[bytes] = []
         data = b""
         while not any(line.startswith((b"OK ", b"REJECTED", b"ERROR")) for line in lines):
-            data += self._read(_LONGEST_LINE, deadline)
+            data += self._read(_CHUNK, deadline)
+            if len(data) > _LONGEST_GREETING:
+                raise PyruncError(f"what listens at {self._path} does not speak D-Bus")
             *lines, _ = data.split(b"\r\n")
         if not lines[-1].startswith(b"OK "):
             said = lines[-1].decode("ascii", "replace")

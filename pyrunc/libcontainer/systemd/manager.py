@@ -15,13 +15,15 @@ from jeepney import DBusAddress
 from ... import log
 from ...report import PyruncError
 from ..host import HostFacts, SystemdFacts
-from .bus import BusError, Connection, system_sockets, user_sockets
+from .bus import BUS, BusError, Connection, system_sockets, user_sockets
 
 _NAME = "org.freedesktop.systemd1"
 _PATH = "/org/freedesktop/systemd1"
 _MANAGER = DBusAddress(_PATH, _NAME, "org.freedesktop.systemd1.Manager")
 _PROPERTIES = DBusAddress(_PATH, _NAME, "org.freedesktop.DBus.Properties")
-_BUS = DBusAddress("/org/freedesktop/DBus", "org.freedesktop.DBus", "org.freedesktop.DBus")
+
+# The signal of a job's end: its number, the job, the unit, what came of it.
+_JOB_REMOVED = ("JobRemoved", "uoss")
 
 _SCOPE = "org.freedesktop.systemd1.Scope"
 UNIT_EXISTS = "org.freedesktop.systemd1.UnitExists"
@@ -73,7 +75,10 @@ def is_user(rootless: bool | None, facts: HostFacts) -> bool:
     if not paths:
         return False
     with _connect(paths, True) as connection:
-        (owner,) = connection.call(_BUS, "GetConnectionUnixUser", "s", (_NAME,))
+        try:
+            (owner,) = connection.call(BUS, "GetConnectionUnixUser", "s", (_NAME,), returns="u")
+        except BusError as error:
+            raise PyruncError(f"asking the bus whose systemd it has: {error.message}") from error
     return bool(owner != 0)
 
 
@@ -104,7 +109,9 @@ class Manager:
     def get(self, name: str) -> Any:
         """A property of the manager. Raises PyruncError."""
         try:
-            ((_, value),) = self._bus.call(_PROPERTIES, "Get", "ss", (_MANAGER.interface, name))
+            ((_, value),) = self._bus.call(
+                _PROPERTIES, "Get", "ss", (_MANAGER.interface, name), returns="v"
+            )
         except BusError as error:
             hint = ""
             if error.name in _ABSENT:
@@ -120,7 +127,7 @@ class Manager:
         A unit that systemd has agreed to make is done away with then; whether it makes one that it has not answered
         for, nobody knows, but such a scope ends with its process.
         """
-        self._bus.listen(_MANAGER, "JobRemoved")
+        self._bus.listen(_MANAGER, *_JOB_REMOVED)
         try:
             self._call("Subscribe")
             job = self._start(unit, list(properties))
@@ -138,7 +145,9 @@ class Manager:
     def _start(self, unit: str, properties: list[tuple[str, tuple[str, Any]]]) -> str:
         for again in (False, True):
             try:
-                (job,) = self._call("StartTransientUnit", "ssa(sv)a(sa(sv))", unit, "replace", properties, [])
+                (job,) = self._call(
+                    "StartTransientUnit", "ssa(sv)a(sa(sv))", unit, "replace", properties, [], returns="o"
+                )
                 return str(job)
             except BusError as error:
                 if error.name != UNIT_EXISTS or again:
@@ -168,9 +177,9 @@ class Manager:
     def unit_property(self, unit: str, name: str) -> tuple[str, Any]:
         """The D-Bus signature and the value of a property of a scope. Raises PyruncError."""
         try:
-            (path,) = self._call("GetUnit", "s", unit)
+            (path,) = self._call("GetUnit", "s", unit, returns="o")
             address = DBusAddress(str(path), _NAME, _PROPERTIES.interface)
-            ((signature, value),) = self._bus.call(address, "Get", "ss", (_SCOPE, name))
+            ((signature, value),) = self._bus.call(address, "Get", "ss", (_SCOPE, name), returns="v")
         except BusError as error:
             raise PyruncError(f'asking systemd for {name} of unit "{unit}": {error.message}') from error
         return str(signature), value
@@ -187,10 +196,10 @@ class Manager:
 
         Raises PyruncError where systemd refuses, or does not answer.
         """
-        self._bus.listen(_MANAGER, "JobRemoved")
+        self._bus.listen(_MANAGER, *_JOB_REMOVED)
         try:
             self._call("Subscribe")
-            (job,) = self._call("StopUnit", "ss", unit, "replace")
+            (job,) = self._call("StopUnit", "ss", unit, "replace", returns="o")
             result = self._result(job)
             if result != "done":
                 log.warning(f"error removing unit `{unit}`: got `{result}`")
@@ -219,8 +228,10 @@ class Manager:
             except (BusError, PyruncError) as error:
                 log.debug(f"{method} {unit}: {error}")
 
-    def _call(self, method: str, signature: str = "", *body: Any) -> tuple[Any, ...]:
-        return self._bus.call(_MANAGER, method, signature, body)
+    def _call(
+        self, method: str, signature: str = "", *body: Any, returns: str | None = None
+    ) -> tuple[Any, ...]:
+        return self._bus.call(_MANAGER, method, signature, body, returns=returns)
 
 
 def _connect(paths: list[str], user: bool) -> Connection:

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from jeepney import DBusAddress
+from jeepney import DBusAddress, HeaderFields, Message, new_error, new_method_return, new_signal
 
 from pyrunc.libcontainer.systemd import bus
 from pyrunc.libcontainer.systemd.bus import BusError, Connection
 from pyrunc.report import PyruncError
-from tests.support.systemd import MANAGER, NAME, FakeSystemd
+from tests.support.systemd import BUS, DRIVER, MANAGER, NAME, STRANGER, SYSTEMD, Bogus, FakeSystemd, sent_by, signal
 
 PROPERTIES = DBusAddress("/org/freedesktop/systemd1", NAME, "org.freedesktop.DBus.Properties")
 
@@ -30,14 +30,14 @@ def test_a_call(fake: FakeSystemd) -> None:
     with Connection(str(fake.path)) as connection:
         assert connection.is_bus
         assert connection.call(PROPERTIES, "Get", "ss", ("x", "ControlGroup")) == (("s", ""),)
-    assert [name for name, _ in fake.calls] == ["Hello", "Get"]
+    assert [name for name, _ in fake.calls] == ["Hello", "AddMatch", "GetNameOwner", "Get"]
 
 
 def test_systemd_s_own_socket_has_no_hello(fake: FakeSystemd, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bus, "SYSTEMD_SOCKET", str(fake.path))
     with Connection(str(fake.path)) as connection:
         assert not connection.is_bus
-        connection.listen(MANAGER, "JobRemoved")
+        connection.listen(MANAGER, "JobRemoved", "uoss")
         connection.call(MANAGER, "Subscribe")
     assert [name for name, _ in fake.calls] == ["Subscribe"]
 
@@ -51,11 +51,12 @@ def test_an_error_that_is_answered(fake: FakeSystemd) -> None:
 
 def test_signals_that_come_before_the_answer_are_kept(fake: FakeSystemd) -> None:
     with Connection(str(fake.path)) as connection:
-        connection.listen(MANAGER, "JobRemoved")
+        connection.listen(MANAGER, "JobRemoved", "uoss")
         body = ("a.scope", "replace", [("Slice", ("s", "x.slice"))], [])
         assert connection.call(MANAGER, "StartTransientUnit", "ssa(sv)a(sa(sv))", body) == ("/job/7",)
         assert connection.wait("JobRemoved", lambda values: values[1] == "/job/7") == (7, "/job/7", "a.scope", "done")
-    rule = dict(fake.calls)["AddMatch"][0]
+    rule = [values for name, values in fake.calls if name == "AddMatch"][-1][0]
+    assert f"sender='{NAME}'" in rule
     assert "member='JobRemoved'" in rule
     assert "path='/org/freedesktop/systemd1'" in rule
 
@@ -155,3 +156,133 @@ def test_where_the_buses_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
 def test_an_address_without_a_socket(address: str) -> None:
     with pytest.raises(PyruncError, match="no UNIX socket in the D-Bus address"):
         bus.sockets(address)
+
+
+BODY = ("a.scope", "replace", [("Slice", ("s", "x.slice"))], [])
+DONE = (7, "/job/7", "a.scope", "done")
+FORGED = (7, "/job/7", "a.scope", "failed")
+OTHER_PATH = DBusAddress("/org/other", NAME, MANAGER.interface)
+OTHER_INTERFACE = DBusAddress(MANAGER.object_path, NAME, "org.other")
+
+
+def is_ours(values: tuple[object, ...]) -> bool:
+    return values[1] == "/job/7"
+
+
+def start(connection: Connection) -> tuple[object, ...]:
+    """Start a scope and wait for its job; what the job came to."""
+    connection.listen(MANAGER, "JobRemoved", "uoss")
+    connection.call(MANAGER, "StartTransientUnit", "ssa(sv)a(sa(sv))", BODY, returns="o")
+    return connection.wait("JobRemoved", is_ours)
+
+
+def unix_fds(call: Message) -> Message:
+    """A message with descriptors, which were not agreed upon."""
+    message = sent_by(STRANGER, new_signal(MANAGER, "JobRemoved", "uoss", FORGED))
+    message.header.fields[HeaderFields.unix_fds] = 1
+    return message
+
+
+def unknown_field(call: Message) -> bytes:
+    """A header with a field of a number that nobody knows, which is legal."""
+    data = bytearray(unix_fds(call).serialise(serial=1))
+    at = data.index(bytes([HeaderFields.unix_fds.value, 1]) + b"u\0")
+    data[at] = 77
+    return bytes(data)
+
+
+BOGUS: dict[str, list[Bogus]] = {
+    "a stranger's end of the job": [signal(STRANGER, MANAGER, "JobRemoved", "uoss", FORGED)],
+    "a stranger's, without values": [signal(STRANGER, MANAGER, "JobRemoved", None, ())],
+    "systemd's, without values": [signal(SYSTEMD, MANAGER, "JobRemoved", None, ())],
+    "systemd's, with other values": [signal(SYSTEMD, MANAGER, "JobRemoved", "s", ("/job/7",))],
+    "another object": [signal(SYSTEMD, OTHER_PATH, "JobRemoved", "uoss", FORGED)],
+    "another interface": [signal(SYSTEMD, OTHER_INTERFACE, "JobRemoved", "uoss", FORGED)],
+    "another signal": [signal(SYSTEMD, MANAGER, "JobNew", "uoss", FORGED)],
+    "the bus's name": [signal(NAME, MANAGER, "JobRemoved", "uoss", FORGED)],
+    "a stranger's answer": [lambda call: sent_by(STRANGER, new_method_return(call, "o", ("/job/666",)))],
+    "a stranger's error": [lambda call: sent_by(STRANGER, new_error(call, "org.No", "s", ("no",)))],
+    "a stranger's, who says who systemd is": [
+        signal(STRANGER, BUS, "NameOwnerChanged", "sss", (NAME, SYSTEMD, STRANGER)),
+        signal(STRANGER, MANAGER, "JobRemoved", "uoss", FORGED),
+    ],
+    "descriptors": [unix_fds],
+    "an unknown field": [unknown_field(new_signal(MANAGER, "X"))],
+    "another byte order, too long for anything": [b"B\4\0\1" + (1 << 21).to_bytes(4, "big") + bytes(8 + (1 << 21))],
+    "many": [signal(STRANGER, MANAGER, "JobRemoved", "uoss", FORGED)] * 500,
+}
+
+
+@pytest.mark.parametrize("method", ["StartTransientUnit", "GetNameOwner", "AddMatch"])
+@pytest.mark.parametrize("name", BOGUS)
+def test_a8_what_others_send_is_passed_over(fake: FakeSystemd, name: str, method: str) -> None:
+    """A8: sender, path, interface, member and signature make a signal; serial and sender an answer."""
+    fake.bogus[method] = BOGUS[name]
+    with Connection(str(fake.path)) as connection:
+        assert start(connection) == DONE
+
+
+@pytest.mark.usefixtures("short")
+def test_a8_a_stranger_s_word_is_no_end(fake: FakeSystemd) -> None:
+    """A8: a forged `done` would have create go on before the scope is there."""
+    fake.silent.add("JobRemoved")
+    fake.bogus["StartTransientUnit"] = [signal(STRANGER, MANAGER, "JobRemoved", "uoss", DONE)]
+    with Connection(str(fake.path)) as connection, pytest.raises(PyruncError, match="JobRemoved within"):
+        start(connection)
+
+
+def test_a8_systemd_that_executes_itself_again(fake: FakeSystemd) -> None:
+    """A8: it comes back as another connection, which the bus tells of."""
+    fake.bogus["StartTransientUnit"] = [signal(DRIVER, BUS, "NameOwnerChanged", "sss", (NAME, SYSTEMD, ":1.2"))]
+
+    def come_back(call: Message) -> Message:
+        fake.sender = ":1.2"
+        return signal(DRIVER, BUS, "NameAcquired", "s", ("x",))(call)
+
+    fake.bogus["StartTransientUnit"].append(come_back)
+    with Connection(str(fake.path)) as connection:
+        connection.listen(MANAGER, "JobRemoved", "uoss")
+        assert fake.sender == SYSTEMD
+        assert connection.call(MANAGER, "StartTransientUnit", "ssa(sv)a(sa(sv))", BODY) == ("/job/7",)
+        assert connection.wait("JobRemoved", is_ours) == DONE
+
+
+def test_a8_a_name_without_an_owner(fake: FakeSystemd) -> None:
+    """A8: the bus answers in place of a systemd that it has not."""
+    fake.refused["GetNameOwner"] = (DRIVER + ".Error.NameHasNoOwner", "nobody")
+    fake.sender = DRIVER
+    fake.refused["Get"] = (DRIVER + ".Error.ServiceUnknown", "not here")
+    with Connection(str(fake.path)) as connection, pytest.raises(BusError, match="not here"):
+        connection.call(PROPERTIES, "Get", "ss", ("x", "ControlGroup"))
+
+
+def test_a8_an_answer_of_another_form(fake: FakeSystemd) -> None:
+    """A8: it is an error, and no IndexError or TypeError of whoever takes it apart."""
+    with Connection(str(fake.path)) as connection, pytest.raises(PyruncError, match=r"malformed answer .* to Get"):
+        connection.call(PROPERTIES, "Get", "ss", ("x", "ControlGroup"), returns="ss")
+
+
+@pytest.mark.parametrize("data", [b"HTTP/1.1 400 Bad Request\r\n", b"l\1\0\1" + b"\xff" * 12])
+def test_a8_bytes_that_are_no_dbus(fake: FakeSystemd, data: bytes) -> None:
+    """A8: the conversation ends with an error, and nothing is kept until memory is full."""
+    fake.bogus["Subscribe"] = [data]
+    with Connection(str(fake.path)) as connection, pytest.raises(PyruncError, match="broke at Subscribe") as caught:
+        connection.call(MANAGER, "Subscribe")
+    assert caught.value.errno == errno.EBADMSG
+
+
+def test_a8_a_greeting_without_an_end(tmp_path: Path) -> None:
+    """A8: what a peer says before it has authenticated us is bounded."""
+
+    def talk(listener: socket.socket) -> None:
+        accepted, _ = listener.accept()
+        with accepted, contextlib.suppress(OSError):
+            while True:
+                accepted.sendall(bytes(4096))
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "bus"))
+        listener.listen()
+        threading.Thread(target=talk, args=(listener,), daemon=True).start()
+        with pytest.raises(PyruncError, match="does not speak D-Bus"):
+            Connection(str(tmp_path / "bus"))

@@ -1,0 +1,87 @@
+"""The messages that a D-Bus peer sends: cut out of the stream, bounded, read only as far as they are wanted. Cold.
+
+On a bus any local user can send a message to any connection. So a header that can't be read, a body that nobody asked
+for, and a message that is longer than any answer of systemd's are left out, and none of them fails the conversation.
+Facts: the D-Bus Specification, "Message Format".
+"""
+
+from __future__ import annotations
+
+import errno
+import struct
+from typing import Any
+
+from jeepney import HeaderFields, Message
+from jeepney.low_level import Header
+
+# What the reader keeps of one message; the answers and signals that pyrunc wants have some hundred bytes.
+LONGEST = 1 << 20
+# The longest message that the specification allows, and so a peer that speaks D-Bus sends.
+_LONGEST_LEGAL = 1 << 27
+_FIXED = 16  # the fixed part of a header, with the length of the fields
+_ORDERS = {b"l": "<", b"B": ">"}
+
+# What jeepney raises for bytes that are no message. Asserts are among it.
+_MALFORMED = (ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+
+
+class Malformed(Exception):
+    """A body that is none of its signature."""
+
+
+class Incoming:
+    """The bytes that were received and are not taken yet."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+        self._to_skip = 0
+
+    def add(self, data: bytes) -> None:
+        """Add what was received."""
+        skipped = min(self._to_skip, len(data))
+        self._to_skip -= skipped
+        self._data += data[skipped:]
+
+    def next(self) -> tuple[Header, bytes] | None:
+        """The next message, as its header and all its bytes; None where it is not complete yet.
+
+        What is too long, and what has no header that can be read, is passed over. Raises OSError (EBADMSG) where the
+        bytes are no D-Bus, after which nothing can be found in the stream any more.
+        """
+        while len(self._data) >= _FIXED:
+            size = self._size()
+            if size > LONGEST:
+                self._to_skip = max(0, size - len(self._data))
+                del self._data[:size]
+                continue
+            if len(self._data) < size:
+                return None
+            raw = bytes(self._data[:size])
+            del self._data[:size]
+            try:
+                header, _ = Header.from_buffer(raw)
+            except (*_MALFORMED, struct.error):
+                continue
+            return header, raw
+        return None
+
+    def _size(self) -> int:
+        order = _ORDERS.get(bytes(self._data[:1]))
+        if order is None:
+            raise OSError(errno.EBADMSG, "what came is no D-Bus message")
+        body, fields = struct.unpack(order + "4xI4xI", self._data[:_FIXED])
+        size = (_FIXED + fields + 7 & ~7) + body
+        if size > _LONGEST_LEGAL:
+            raise OSError(errno.EBADMSG, f"a D-Bus message of {size} bytes")
+        return int(size)
+
+
+def body(header: Header, raw: bytes, signature: str | None) -> tuple[Any, ...]:
+    """The values in a message. signature: which they must have; None for any. Raises Malformed."""
+    if signature is not None and header.fields.get(HeaderFields.signature, "") != signature:
+        raise Malformed
+    try:
+        values: tuple[Any, ...] = Message.from_buffer(raw).body
+    except (*_MALFORMED, struct.error) as error:
+        raise Malformed from error
+    return values
