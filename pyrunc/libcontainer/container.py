@@ -86,6 +86,7 @@ def run(options: LaunchOptions, fault: tuple[int, int] = (-1, 0)) -> int:
         raise
     # From here on others may delete it, and make another of its name; the open directory stays this one's.
     launched.written.place.unlock()
+    launched.close_claim()
     try:
         code = foreground.wait()
         if not options.keep:

@@ -57,13 +57,14 @@ class Launched:
     console_socket: where the pty's master goes, or -1. master: the pty's master where it is to be relayed, or -1.
     network: the container's network namespace while devices are moved into it, or -1: it must not end before they are
         moved back.
+    claim: the claim on the container's cgroup, or -1; a command that outlives the creation lets go of it.
     plan_fd, times_at: the plan's memfd and where in it the init stores its times.
     """
 
     __slots__ = (
-        "cgroup_fd", "cgroup_made", "console_socket", "draft", "facts", "fault", "handed", "idmaps", "ledger",
-        "listener", "lock", "master", "network", "options", "own_oom_score_adj", "pid", "pidfd", "plan", "plan_fd",
-        "received", "record", "seccomp", "slots", "sync", "timeline", "times_at",
+        "cgroup_fd", "cgroup_made", "claim", "console_socket", "draft", "facts", "fault", "handed", "idmaps",
+        "ledger", "listener", "lock", "master", "network", "options", "own_oom_score_adj", "pid", "pidfd", "plan",
+        "plan_fd", "received", "record", "seccomp", "slots", "sync", "timeline", "times_at",
     )  # fmt: skip
 
     def __init__(
@@ -88,6 +89,7 @@ class Launched:
         self.handed: list[int] = []
         self.cgroup_fd = -1
         self.cgroup_made = False
+        self.claim = -1
         self.console_socket = -1
         self.master = -1
         self.received = -1
@@ -169,6 +171,12 @@ class Launched:
         if self.sync >= 0:
             posix.close(self.sync)
             self.sync = -1
+
+    def close_claim(self) -> None:
+        """Let go of the claim on the cgroup: the init is in it, so that others find it in use."""
+        if self.claim >= 0:
+            posix.close(self.claim)
+            self.claim = -1
 
     def close_network(self) -> None:
         """Let go of the network namespace, which then lives as long as the container."""

@@ -83,7 +83,7 @@ def _cgroup_create(launched: Launched, path: str) -> None:
     def withdraw(directory: str) -> None:
         written.withdraw("cgroup", directory)
 
-    files.claim(launched.options.root, path)  # until this process ends, when the init is in the cgroup
+    launched.claim = files.claim(launched.options.root, path)
     launched.cgroup_made = files.create(path, record, withdraw)
     launched.cgroup_fd = files.open_directory(path)
     if len(made) > 1 and launched.cgroup_made:
