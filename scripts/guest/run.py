@@ -25,7 +25,7 @@ from image import image
 from machines import GUARD, MACHINES, PANIC
 from payload import check_python, site, tree_disk
 
-SECONDS = {"uml": 900, "qemu": 2400}
+SECONDS = {"uml": 1800, "qemu": 2400}
 
 # Whether the tests drive the installed launcher, not the ordinary build, which takes 0.8 s for each command in QEMU.
 LAUNCHER = {"uml": False, "qemu": True}
@@ -39,13 +39,16 @@ NO_RESULT = 125
 # How much of the console is shown where there is no result, in lines.
 SHOWN = 40
 
-LAST_LINE = re.compile(rb"^pyrunc-guest: exit (\d+)\r?$")
+LAST_WORDS = b"pyrunc-guest: exit "
+LAST_LINE = re.compile(rb"^%b(\d+)\r?$" % LAST_WORDS)
 
 
 def follow(channel: int, consoles: list[Path], seconds: float) -> int:
     """Print what comes from the guest until it tells pytest's exit code, and return that."""
     end = time.monotonic() + seconds
     rest = b""
+    # How much of `rest` is printed.
+    printed = 0
     with selectors.DefaultSelector() as selector:
         selector.register(channel, selectors.EVENT_READ)
         while True:
@@ -57,13 +60,20 @@ def follow(channel: int, consoles: list[Path], seconds: float) -> int:
                 continue
             data = os.read(channel, 65536)
             if not data:
-                sys.stdout.buffer.write(rest)
+                sys.stdout.buffer.write(rest[printed:])
+                sys.stdout.flush()
                 return NO_RESULT
             *lines, rest = (rest + data).split(b"\n")
             for line in lines:
                 if found := LAST_LINE.match(line):
                     return int(found[1])
-                sys.stdout.buffer.write(line.rstrip(b"\r") + b"\n")
+                sys.stdout.buffer.write(line[printed:].rstrip(b"\r") + b"\n")
+                printed = 0
+            # A line of pytest's grows by a letter for each test.
+            if not rest.startswith(LAST_WORDS) and not LAST_WORDS.startswith(rest):
+                shown = rest.rstrip(b"\r")
+                sys.stdout.buffer.write(shown[printed:])
+                printed = max(printed, len(shown))
             sys.stdout.flush()
 
 
