@@ -353,6 +353,28 @@ int pyrunc_netlink(int namespace)
     return made;
 }
 
+/* Receives one datagram of the kernel's (port 0); what another process has sent to the socket is passed over. More than
+ * size: EMSGSIZE. */
+int pyrunc_recv_netlink(int fd, char *data, size_t size)
+{
+    for (;;) {
+        struct sockaddr_nl sender = {.nl_pid = 1};
+        struct iovec part = {.iov_base = data, .iov_len = size};
+        struct msghdr message = {
+            .msg_name = &sender,
+            .msg_namelen = sizeof sender,
+            .msg_iov = &part,
+            .msg_iovlen = 1,
+        };
+        ssize_t count = recvmsg(fd, &message, 0); /* EINTR is for Python: it runs the handlers */
+        if (count < 0)
+            return -errno;
+        if (message.msg_namelen != sizeof sender || sender.nl_family != AF_NETLINK || sender.nl_pid != 0)
+            continue;
+        return message.msg_flags & MSG_TRUNC ? -EMSGSIZE : (int)count;
+    }
+}
+
 union rights {
     char space[CMSG_SPACE(sizeof(int) * MAX_FDS)];
     struct cmsghdr align;

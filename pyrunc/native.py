@@ -324,6 +324,18 @@ def connect(path: str, stream: bool = False, timeout_ms: int = 0) -> int:
             return _check(value)
 
 
+def recv_netlink(fd: int, size: int) -> bytes:
+    """The kernel's next datagram on a netlink socket. What other processes have sent there is passed over.
+
+    Raises EMSGSIZE where it is longer than `size`. netlink(7).
+    """
+    data = _ffi.new("char[]", size)
+    while True:
+        value = _lib.pyrunc_recv_netlink(fd, data, size)
+        if value != -_EINTR:
+            return bytes(_ffi.buffer(data, _check(value)))
+
+
 def send(fd: int, data: bytes, fds: Sequence[int] = ()) -> int:
     """Send data (never raising SIGPIPE) and descriptors (SCM_RIGHTS); the number of bytes sent. sendmsg(2)."""
     while True:

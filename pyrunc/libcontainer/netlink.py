@@ -1,6 +1,7 @@
 """The rtnetlink messages by which network devices and their addresses are read and changed (rtnetlink(7), netlink(7)).
 
-Only what netDevices needs. Numbers travel in the machine's byte order.
+Only what netDevices needs. Numbers travel in the machine's byte order. An answer is the kernel's (its port is 0), has
+the request's sequence number, and is refused where a length in it does not fit.
 """
 
 from __future__ import annotations
@@ -30,9 +31,12 @@ _DUMP = 0x300
 _DUMP_INTERRUPTED = 0x10
 _ACK_TLVS = 0x200
 _EXCLUSIVE = 0x200
+_ERRNO_SIZE = 4
 _CREATE = 0x400
 _ERROR = 2
 _DONE = 3
+# The messages of a table have the request's kind, less this (RTM_GETLINK, RTM_NEWLINK).
+_GET_FROM_NEW = 2
 _ACK_MESSAGE = 1
 
 # linux/if_link.h
@@ -71,16 +75,23 @@ def attribute(kind: int, data: bytes) -> bytes:
 
 
 def attributes(data: bytes) -> Attributes:
-    """The attributes that stand one behind the other; the flags in a kind's upper bits are left out."""
+    """The attributes that stand one behind the other; the flags in a kind's upper bits are left out.
+
+    Raises PyruncError where one is longer than the data.
+    """
     found = {}
     at = 0
     while at + 4 <= len(data):
         length = unpack(data[at : at + 2])
-        if length < 4:
-            break
+        if not 4 <= length <= len(data) - at:
+            raise _malformed()
         found[unpack(data[at + 2 : at + 4]) & 0x3FFF] = data[at + 4 : at + length]
         at += (length + 3) & ~3
     return found
+
+
+def _malformed() -> PyruncError:
+    return PyruncError("rtnetlink: a malformed answer")
 
 
 def text(value: str) -> bytes:
@@ -94,7 +105,9 @@ class Link:
     __slots__ = ("flags", "index", "name")
 
     def __init__(self, data: bytes) -> None:
-        """Read an RTM_NEWLINK message's payload."""
+        """Read an RTM_NEWLINK message's payload. Raises PyruncError."""
+        if len(data) < _LINK_HEADER:
+            raise _malformed()
         self.index = unpack(data[4:8])
         self.flags = unpack(data[8:12])
         name = attributes(data[_LINK_HEADER:]).get(IFLA_IFNAME, b"")
@@ -107,7 +120,9 @@ class Address:
     __slots__ = ("attributes", "family", "flags", "index", "prefix", "scope")
 
     def __init__(self, data: bytes) -> None:
-        """Read an RTM_NEWADDR message's payload."""
+        """Read an RTM_NEWADDR message's payload. Raises PyruncError."""
+        if len(data) < _ADDRESS_HEADER:
+            raise _malformed()
         self.family, self.prefix, flags, self.scope = data[:4]
         self.index = unpack(data[4:8])
         self.attributes = attributes(data[_ADDRESS_HEADER:])
@@ -175,7 +190,7 @@ class Socket:
                     _check(data, flags)
                 elif answer == _DONE:
                     return None if interrupted else found
-                else:
+                elif answer == kind - _GET_FROM_NEW:
                     found.append(data)
 
     def _send(self, kind: int, flags: int, body: bytes) -> None:
@@ -184,14 +199,14 @@ class Socket:
         posix.write(self._fd, head + bytes(4) + body)
 
     def _receive(self) -> list[tuple[int, int, bytes]]:
-        """The next messages to the last request, as (kind, flags, payload)."""
-        data = posix.read(self._fd, _CHUNK)
+        """The kernel's next messages to the last request, as (kind, flags, payload)."""
+        data = native.recv_netlink(self._fd, _CHUNK)
         found = []
         at = 0
         while at + _HEADER <= len(data):
             length = unpack(data[at : at + 4])
-            if length < _HEADER:
-                break
+            if not _HEADER <= length <= len(data) - at:
+                raise _malformed()
             if unpack(data[at + 8 : at + 12]) == self._sequence:
                 kind, flags = unpack(data[at + 4 : at + 6]), unpack(data[at + 6 : at + 8])
                 found.append((kind, flags, data[at + _HEADER : at + length]))
@@ -201,10 +216,12 @@ class Socket:
 
 def _check(data: bytes, flags: int) -> None:
     """Raise PyruncError for an answer that is an error, with the kernel's own words where it has some."""
-    number = -int.from_bytes(data[:4], sys.byteorder, signed=True)
+    if len(data) < _ERRNO_SIZE:
+        raise _malformed()
+    number = -int.from_bytes(data[:_ERRNO_SIZE], sys.byteorder, signed=True)
     if not number:
         return
     # Behind the errno comes the request's header, which is all of it that was asked back (NETLINK_CAP_ACK).
-    reasons = attributes(data[4 + _HEADER :]) if flags & _ACK_TLVS else {}
+    reasons = attributes(data[_ERRNO_SIZE + _HEADER :]) if flags & _ACK_TLVS else {}
     reason = reasons.get(_ACK_MESSAGE, b"").rstrip(b"\0").decode("utf-8", "replace")
     raise PyruncError(f"rtnetlink: {reason}" if reason else "rtnetlink", errno=number)

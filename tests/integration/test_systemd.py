@@ -179,7 +179,8 @@ def test_a_create_that_ends_while_it_waits_for_systemd(
     fake.silent.clear()
     runtime.assert_nothing_left([f"state directory {id}"])
     assert runtime("state", id).code == 1
-    assert runtime("gc").code == 0
+    if call != "Get":  # before the launch there is no state root either
+        assert runtime("gc").code == 0
     runtime.assert_nothing_left()
     assert fake.units == {}
 

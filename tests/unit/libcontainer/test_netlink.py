@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -26,8 +27,26 @@ def test_attributes_come_out_as_they_went_in(parts: dict[int, bytes]) -> None:
 
 
 @given(st.binary(max_size=60))
-def test_no_bytes_break_the_reader(data: bytes) -> None:
-    assert isinstance(netlink.attributes(data), dict)
+def test_a8_no_bytes_break_the_reader(data: bytes) -> None:
+    """A8: what does not fit is an error, and no IndexError or ValueError."""
+    for read in (netlink.attributes, Link, Address, lambda data: netlink._check(data, 0x200)):
+        with contextlib.suppress(PyruncError):
+            read(data)
+
+
+@pytest.mark.parametrize("data", [b"", b"\1\0\0", bytes(7)])
+def test_a8_a_short_answer(data: bytes) -> None:
+    """A8: a payload without its header."""
+    for read in (Link, Address):
+        with pytest.raises(PyruncError, match="malformed answer"):
+            read(data)
+
+
+@pytest.mark.parametrize("data", [struct.pack("=HHI", 9, 1, 0), struct.pack("=HHI", 3, 1, 0)])
+def test_a8_an_attribute_that_does_not_fit(data: bytes) -> None:
+    """A8: it is longer than what there is, or shorter than itself."""
+    with pytest.raises(PyruncError, match="malformed answer"):
+        netlink.attributes(data)
 
 
 def test_the_flags_of_a_kind_are_left_out() -> None:
@@ -121,16 +140,67 @@ def test_a_table_that_never_rests() -> None:
         Talk(*[torn] * 20).links()
 
 
-def test_answers_to_other_requests_are_passed_over() -> None:
-    left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with left, right:
-        talk = Socket.__new__(Socket)
-        talk._fd, talk._sequence = right.fileno(), 7
-        messages = b"".join(struct.pack("=IHHII", 20, kind, 0, seq, 0) + b"data" for kind, seq in ((1, 6), (2, 7)))
-        left.send(messages)
-        assert talk._receive() == [(2, 0, b"data")]
-        left.send(struct.pack("=IHHII", 3, 0, 0, 7, 0))
-        assert talk._receive() == []
+def message(kind: int, sequence: int, payload: bytes, length: int = 0) -> bytes:
+    return struct.pack("=IHHII", length or 16 + len(payload), kind, 0, sequence, 0) + payload
+
+
+@pytest.fixture
+def answered(monkeypatch: pytest.MonkeyPatch) -> tuple[Socket, list[bytes]]:
+    """A conversation whose last request had the number 7, and what comes from the kernel."""
+    talk = Socket.__new__(Socket)
+    talk._fd, talk._sequence = -1, 7
+    datagrams: list[bytes] = []
+    monkeypatch.setattr(native, "recv_netlink", lambda fd, size: datagrams.pop(0))
+    return talk, datagrams
+
+
+def test_a8_answers_to_other_requests_are_passed_over(answered: tuple[Socket, list[bytes]]) -> None:
+    """A8: an answer has the request's sequence number."""
+    talk, datagrams = answered
+    datagrams.append(message(1, 6, b"data") + message(2, 7, b"data"))
+    assert talk._receive() == [(2, 0, b"data")]
+
+
+@pytest.mark.parametrize("length", [3, 15, 25, 1 << 31])
+def test_a8_a_message_that_does_not_fit(answered: tuple[Socket, list[bytes]], length: int) -> None:
+    """A8: a length that is wrong is an error, and not the end of the answer, for which the caller would wait."""
+    talk, datagrams = answered
+    datagrams.append(message(2, 7, bytes(8), length))
+    with pytest.raises(PyruncError, match="malformed answer"):
+        talk._receive()
+
+
+def test_a8_only_rows_of_the_table_are_rows() -> None:
+    """A8: a message of another kind within a table."""
+    other = (20, 0, link_message("address"))
+    assert [link.name for link in Talk([other, (16, 0, link_message("a")), DONE]).links()] == ["a"]
+
+
+@pytest.fixture
+def stranger() -> Iterator[socket.socket]:
+    """Another process's socket of rtnetlink."""
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as value:
+        value.bind((0, 0))
+        yield value
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_a8_another_process_is_not_the_kernel(conversation: Socket, stranger: socket.socket) -> None:
+    """A8: what a process sends to our port is passed over; the kernel's port is 0."""
+    conversation.links()  # the first request gives the socket its port
+    with socket.socket(fileno=os.dup(conversation._fd)) as ours:
+        port = ours.getsockname()[0]
+    acknowledged = message(2, conversation._sequence + 1, bytes(20))
+    stranger.sendto(acknowledged, (port, 0))
+    with pytest.raises(PyruncError, match="rtnetlink"):
+        conversation.set_up(0x7FFFFFFF)
+
+
+def test_a8_a_datagram_that_is_too_long(conversation: Socket) -> None:
+    """A8: a part of an answer is none."""
+    conversation._send(netlink.GETLINK, 0x300, bytes(16))
+    with pytest.raises(OSError, match="Message too long"):
+        native.recv_netlink(conversation._fd, 32)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
