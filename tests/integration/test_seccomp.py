@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from pyrunc.libcontainer.seccomp import cache
 from tests.support import host
 from tests.support.bundle import CAPABILITIES, Bundle
 from tests.support.runtime import REPOSITORY, Runtime
@@ -297,6 +298,15 @@ def cache_files(runtime: Runtime) -> list[Path]:
     return sorted((runtime.root / ":seccomp").iterdir())
 
 
+def exchange(file: Path, old: str, new: str) -> None:
+    """Replace an instruction of a cached filter, and write the checksum that belongs to the new one: what the cache
+    protects from damage, it protects from those who can write to it by the file's owner and mode alone."""
+    content, _, _ = file.read_text().rstrip("\n").rpartition("\n")
+    assert old in content
+    content = content.replace(old, new)
+    file.write_text(f"{content}\n{cache._hash(content)}\n")
+
+
 @pytest.mark.own("it has no cache")
 def test_a_filter_is_compiled_once(runtime: Runtime, calls: Bundle) -> None:
     profile = allowing("SCMP_ACT_ERRNO", "mkdir")
@@ -305,11 +315,7 @@ def test_a_filter_is_compiled_once(runtime: Runtime, calls: Bundle) -> None:
     assert file.stat().st_mode & 0o777 == 0o600
     assert file.parent.stat().st_mode & 0o777 == 0o700
     # The second run takes the filter from there: one that was exchanged shows it.
-    text = file.read_text()
-    program = text.split("\n")[4]
-    other = program.replace("0600000001000500", f"06000000{errno.ENOANO:02x}000500")
-    assert other != program
-    file.write_text(text.replace(program, other))
+    exchange(file, "0600000001000500", f"06000000{errno.ENOANO:02x}000500")
     assert make(runtime, calls, profile, MKDIR) == [str(-errno.ENOANO)]
     assert cache_files(runtime) == [file]
     assert make(runtime, calls, allowing("SCMP_ACT_ERRNO", "mkdir", "chroot"), MKDIR) == [str(-errno.EPERM)]
@@ -317,13 +323,13 @@ def test_a_filter_is_compiled_once(runtime: Runtime, calls: Bundle) -> None:
 
 
 @pytest.mark.own("it has no cache")
-@pytest.mark.parametrize("tamper", ["directory-mode", "file-mode", "file-owner", "symlink", "damage"])
+@pytest.mark.parametrize("tamper", ["directory-mode", "file-mode", "file-owner", "symlink", "damage", "wrong-checksum"])
 def test_a_cache_that_others_could_write_to_is_not_read(runtime: Runtime, calls: Bundle, tamper: str) -> None:
     profile = allowing("SCMP_ACT_ERRNO", "mkdir")
     make(runtime, calls, profile, GETPID)
     [file] = cache_files(runtime)
     # What the file says from now on is that mkdir is allowed.
-    file.write_text(file.read_text().replace("0600000001000500", "060000000000ff7f"))
+    exchange(file, "0600000001000500", "060000000000ff7f")
     assert make(runtime, calls, profile, MKDIR) == [str(-errno.EFAULT)]
     if tamper == "directory-mode":
         file.parent.chmod(0o722)
@@ -333,8 +339,10 @@ def test_a_cache_that_others_could_write_to_is_not_read(runtime: Runtime, calls:
         shutil.chown(file, 1000)
     elif tamper == "symlink":
         file.symlink_to(file.rename(file.with_name("elsewhere")))
-    else:
+    elif tamper == "damage":
         file.write_text(file.read_text()[:-9])
+    else:
+        file.write_text(file.read_text().replace("060000000000ff7f", "060000000000ff70"))
     assert make(runtime, calls, profile, MKDIR) == [str(-errno.EPERM)]
     file.parent.chmod(0o700)
 

@@ -36,6 +36,24 @@ SAME = {"access": "faccessat", "faccessat2": "faccessat", "newfstatat": "fstat",
 # As many as the machine has capabilities; as many as the bundle's path has components; as long as it takes.
 VARIES = re.compile(r"prctl\(PR_CAPBSET_|mount_setattr\(.*= -1 EINVAL|clock_nanosleep\(|restart_syscall\(")
 CALL = re.compile(r"(\d+) +(\w+)\(")
+BEGUN = re.compile(r"(\d+) +(.*)<unfinished \.\.\.>$")
+RESUMED = re.compile(r"(\d+) +<\.\.\. \w+ resumed>(.*)")
+
+
+def whole_calls(log: str) -> list[str]:
+    """The lines of a log, with one line for a call that strace has written in two, since another process's came in
+    between. Without its second line its result would not be known."""
+    lines: list[str] = []
+    begun: dict[str, int] = {}
+    for line in log.splitlines():
+        if match := BEGUN.match(line):
+            begun[match[1]] = len(lines)
+            lines.append(f"{match[1]} {match[2]}")
+        elif (match := RESUMED.match(line)) and match[1] in begun:
+            lines[begun.pop(match[1])] += match[2]
+        else:
+            lines.append(line)
+    return lines
 
 
 def counts(log: str) -> tuple[Counter[str], Counter[str]]:
@@ -43,7 +61,7 @@ def counts(log: str) -> tuple[Counter[str], Counter[str]]:
     namespaces too, where there is one."""
     found: dict[str, Counter[str]] = {}
     done: set[str] = set()
-    for line in log.splitlines():
+    for line in whole_calls(log):
         match = CALL.match(line)
         if match is None or match[1] in done:
             continue
