@@ -179,10 +179,17 @@ class Relay:
                     return
             if not self._readable:
                 return
-            data = self._read_master()
-            if not data:
+            chunks = []
+            room = _CHUNK
+            while room > 0:
+                data = self._read_master()
+                if not data:
+                    break
+                chunks.append(data)
+                room -= len(data)
+            if not chunks:
                 return
-            self._to_user = self._output.write(data)
+            self._to_user = self._output.write(b"".join(chunks))
 
     def _read_master(self) -> bytes:
         """The next chunk of output; b"" where there is none now.
