@@ -12,7 +12,7 @@ SOURCES := pyproject.toml setup.py $(wildcard csrc/*.[ch] csrc/Makefile generate
 .PHONY: help build install-dev test test-launcher test-fresh conformance-doc errors-doc lint demo clean
 help:
 	@echo 'make demo    build pyrunc and show what it does (root)'
-	@echo 'make test    everything that this machine can run; PYTEST="-k name" for less'
+	@echo 'make test    everything that this machine can run; PYTEST="-k name" for less, LONG=1 for more'
 	@echo 'make test-launcher   the integration tests again, with the launcher as it is installed (root)'
 	@echo 'make test-fresh  demo, install and test on fresh Debian 12 and 13 (root); DEBIAN=trixie TESTS=unit for less'
 	@echo 'make test-guest    tests/guest in a Debian guest with every limit (root); GUEST=qemu for all controllers'
@@ -47,15 +47,24 @@ $(VENV)/.built: $(VENV)/.installed $(SOURCES)
 	$(PIP_INSTALL) --no-build-isolation --no-deps -e .
 	@touch $@
 
+# Several tests at a time, a group of tests (tests/conftest.py) by one worker. JOBS=0: one after the other, as --pdb wants.
+JOBS ?= $(shell nproc)
+RUN_TESTS := $(BIN)/python -m pytest -n $(JOBS)
+
+# The form of CI: longer loops, and sweeps that leave nothing out (tests/support/effort.py).
+ifneq ($(LONG),)
+export PYRUNC_TEST_LONG := $(LONG)
+endif
+
 test: $(VENV)/.built $(VENV)/.developer
 	@PYTHON='$(PYTHON)' scripts/packages.sh test
-	@$(BIN)/python -m pytest $(PYTEST)
+	@$(RUN_TESTS) $(PYTEST)
 
 # The ordinary build and the launcher are to behave the same. Left out is what drives neither of them.
 test-launcher: $(VENV)/.built $(VENV)/.developer
 	@PYTHON='$(PYTHON)' scripts/packages.sh test
 	@$(MAKE) --no-print-directory install PREFIX=/usr DESTDIR=$(CURDIR)/build/launcher/root
-	@PYRUNC_TEST_RUNTIME=$(CURDIR)/build/launcher/root/usr/bin/pyrunc $(BIN)/python -m pytest tests/integration \
+	@PYRUNC_TEST_RUNTIME=$(CURDIR)/build/launcher/root/usr/bin/pyrunc $(RUN_TESTS) tests/integration \
 	    --ignore-glob='*/test_launcher_*' --ignore=tests/integration/test_init_steps.py $(PYTEST)
 
 # What a contributor does on a new machine: scripts/fresh/run.py, for each release after the other.

@@ -24,10 +24,10 @@ LOGS = ROOT / "build/ci"
 
 MAKE = ("make", "--no-print-directory")
 
-# What CI runs, in this order. The first is what a contributor runs; the others take longer or need more.
+# What CI runs, in this order. The first is what a contributor runs, in its long form; the others need more.
 SUITES: tuple[tuple[str, ...], ...] = (
-    (*MAKE, "test"),
-    (*MAKE, "test-launcher"),
+    (*MAKE, "test", "LONG=1"),
+    (*MAKE, "test-launcher", "LONG=1"),
     (*MAKE, "test-fresh", "DEBIAN=trixie", "TESTS=unit"),
     (*MAKE, "test-guest"),
     (*MAKE, "conformance"),

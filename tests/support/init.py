@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import socket
@@ -49,12 +50,14 @@ def build(target: str) -> Path:
         if not (CSRC / "build" / target).exists():
             pytest.skip(f"needs make and a compiler for {target}")
         return CSRC / "build" / target
-    done = subprocess.run(
-        ["make", "-C", str(CSRC), f"build/{target}", f"PYTHON={sys.executable}"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    with open(CSRC / "Makefile") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # pytest-xdist's workers build in one directory
+        done = subprocess.run(
+            ["make", "-C", str(CSRC), f"build/{target}", f"PYTHON={sys.executable}"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     assert done.returncode == 0, done.stdout + done.stderr
     return CSRC / "build" / target
 

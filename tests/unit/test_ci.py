@@ -157,7 +157,9 @@ ci.main((("sh", "-c", "echo $$; exec sleep 1000"),))
 def test_the_script_that_ci_calls_runs_these_suites() -> None:
     assert (ROOT / ".ci/run").read_text().rstrip().endswith("\nexec python3 scripts/ci.py")
     names = [" ".join(command[2:]) for command in ci.SUITES]
-    assert names == ["test", "test-launcher", "test-fresh DEBIAN=trixie TESTS=unit", "test-guest", "conformance"]
+    assert names == [
+        "test LONG=1", "test-launcher LONG=1", "test-fresh DEBIAN=trixie TESTS=unit", "test-guest", "conformance",
+    ]  # fmt: skip
     rules = "".join(path.read_text() for path in [ROOT / "Makefile", *ROOT.glob("*.mk")])
     for name in names:
         assert re.search(rf"^{re.escape(name.split(' ')[0])}:", rules, re.MULTILINE), name

@@ -1,11 +1,13 @@
-"""What tests/conftest.py sets right for all tests (N2): `nohup make test` hung, since what was sent SIGHUP ignored it.
+"""What tests/conftest.py sets right for all tests, and how it hands them out (N2).
 
-A background shell, a service that blocks signals and a umask of 077 are of the same kind.
+`nohup make test` hung, since what was sent SIGHUP ignored it. A background shell, a service that blocks signals and a
+umask of 077 are of the same kind.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,8 +20,8 @@ ROOT = Path(__file__).resolve().parents[2]
 # Set it up as pytest does, have SIGHUP sent to us, and show what a child sees.
 CODE = """
 import os, signal, subprocess
-from tests.conftest import pytest_configure
-pytest_configure()
+from tests.conftest import set_right
+set_right()
 os.kill(os.getpid(), signal.SIGHUP)
 print(oct(os.umask(0)))
 print(subprocess.run(["cat", "/proc/self/status"], capture_output=True, text=True).stdout)
@@ -55,3 +57,30 @@ def test_what_tests_start_blocks_no_signal(seen: tuple[str, dict[str, int]]) -> 
 
 def test_what_tests_make_can_be_read_by_others(seen: tuple[str, dict[str, int]]) -> None:
     assert seen[0] == "0o22"
+
+
+def test_tests_that_build_in_one_directory_are_run_by_one_worker() -> None:
+    """A unit test goes with its file; an integration test may be run by any worker."""
+    program = """
+from tests import conftest
+files = ("integration/test_launcher_install.py", "integration/test_launcher_dist.py", "unit/test_log.py")
+print(*(conftest.group(f"tests/{file}::{test}") for file in files for test in ("test_a[a/b::c]", "test_b")))
+print(conftest.group("tests/integration/test_run.py::test_a"))
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [
+        *["building"] * 4, *["tests/unit/test_log.py"] * 2, "tests/integration/test_run.py::test_a"
+    ]  # fmt: skip
+
+
+def test_one_worker_gets_a_whole_group(tmp_path: Path) -> None:
+    """What `group` says is what pytest-xdist does."""
+    pytest.importorskip("xdist")
+    words = ["-n", "2", "-v", "-p", "no:cacheprovider", "tests/unit/test_effort.py", "tests/unit/test_output.py"]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *words], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    ran = set(re.findall(r"^\[(gw\d)\].*PASSED (tests/\S+\.py)::", done.stdout, re.MULTILINE))
+    assert len(ran) == len({file for _, file in ran}) == 2, ran

@@ -19,10 +19,11 @@ import pytest
 
 from tests.support import host
 from tests.support.bundle import Bundle
+from tests.support.effort import times
 from tests.support.race import exchanging
 from tests.support.runtime import Runtime
 
-TIMES = int(os.environ.get("PYRUNC_TEST_RACES") or 500)
+TIMES = times(60, 500, "PYRUNC_TEST_RACES")
 
 # Prints what an attacker wants to see: the host's canary, from where the races may have put it.
 LOOK = (
@@ -72,7 +73,7 @@ def _nested_copyup(bundle: Bundle, number: int) -> int:
 
 @pytest.mark.own("1.1 has the flaws")
 @pytest.mark.parametrize(
-    ("setup", "times"),
+    ("setup", "count"),
     [
         pytest.param(_mounts, TIMES, id="mount"),
         pytest.param(_cwd, TIMES // 10, id="cwd"),
@@ -82,7 +83,7 @@ def _nested_copyup(bundle: Bundle, number: int) -> int:
         pytest.param(_nested_copyup, TIMES // 10, id="nested-copyup"),
     ],
 )
-def test_directory_and_symlink_exchanged(runtime: Runtime, bundle: Bundle, setup: Setup, times: int) -> None:
+def test_directory_and_symlink_exchanged(runtime: Runtime, bundle: Bundle, setup: Setup, count: int) -> None:
     outside = runtime.work / "outside"
     (outside / "there").mkdir(parents=True)
     for folder in (outside, outside / "there"):
@@ -99,7 +100,7 @@ def test_directory_and_symlink_exchanged(runtime: Runtime, bundle: Bundle, setup
     id = runtime.new_id()
     made = 0
     with exchanging(volume / "dir", volume / "link"):
-        for number in range(times):
+        for number in range(count):
             bundle.config["mounts"] = list(common)
             expected = setup(bundle, number)
             result = runtime.run(bundle, ok=False, id=id)
