@@ -20,7 +20,7 @@ from .streams import Stream, in_background
 _CHUNK = 65536
 _FROM_PTY = 8192
 # How many chunks are moved before signals are looked at again.
-_TURNS = 64
+_TURNS = 8
 # A pty holds about 70 KiB. What is read beyond this after the end was written later, by processes that live on.
 _LAST = 1 << 18
 # How often, in milliseconds, it is looked whether the terminal is ours again, and whether the pty has room, which it
