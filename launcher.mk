@@ -35,7 +35,7 @@ LAUNCHER_LINK ?= $(if $(and $(filter $(LAUNCHER_PROVED),$(LAUNCHER_VERSION)),$(w
 # What depends on the version's own structures: csrc/slim.c and csrc/snapshot.c.
 LAUNCHER_SNAPSHOT ?= $(and $(filter static,$(LAUNCHER_LINK)),$(filter $(LAUNCHER_PROVED),$(LAUNCHER_VERSION)))
 
-LAUNCHER_CFLAGS := -std=gnu11 -O2 -Wall -Wextra -Werror -I$(word 2,$(LAUNCHER_FACTS)) -Icsrc
+LAUNCHER_CFLAGS := -std=gnu11 -O2 -fstack-protector-strong -D_FORTIFY_SOURCE=2 -Wall -Wextra -Werror -I$(word 2,$(LAUNCHER_FACTS)) -Icsrc
 LAUNCHER_SOURCES := launcher.c importer.c ffi.c json.c native.c clone.c image.c prctl.c
 ifeq ($(LAUNCHER_LINK),static)
 LAUNCHER_SOURCES += $(if $(filter $(LAUNCHER_PROVED),$(LAUNCHER_VERSION)),slim.c)
@@ -66,7 +66,7 @@ launcher:
 # A static glibc warns of functions that would load shared objects (getpwnam …); none of them is reached.
 LAUNCHER_LINKED := $(LAUNCHER)$(if $(LAUNCHER_SNAPSHOT),.linked)
 $(LAUNCHER_LINKED): $(LAUNCHER_OBJECTS) csrc/snapshot.ld
-	$(CC) -Wl,--no-warnings -Wl,--gc-sections $(LAUNCHER_LDFLAGS) -o $@ $(LAUNCHER_OBJECTS) $(LAUNCHER_LIBS)
+	$(CC) -Wl,--no-warnings -Wl,--gc-sections -Wl,-z,relro,-z,now -Wl,-z,noexecstack $(LAUNCHER_LDFLAGS) -o $@ $(LAUNCHER_OBJECTS) $(LAUNCHER_LIBS)
 
 # With nothing of who builds it: no environment, no terminal, no time zone.
 ifneq ($(LAUNCHER_SNAPSHOT),)

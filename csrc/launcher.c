@@ -29,6 +29,8 @@ int _PySignal_Init(int install_signal_handlers); /* in no public header */
     "import sys; sys.path.insert(0, sys.argv[1]); del sys.argv[:2]\n" \
     "from pyrunc.main import entry; entry()"
 
+enum { SNAPSHOT_HASH_SEED = 3 };
+
 static char **command_line;
 static int command_line_length;
 static char working_directory[PATH_MAX]; /* where we were started, or "" where that has no name */
@@ -112,6 +114,12 @@ static PyStatus start_core(void)
     config.site_import = 0;
     config.write_bytecode = 0;
     config.module_search_paths_set = 1;
+#ifdef PYRUNC_SNAPSHOT
+    /* The seed of str hashes is drawn once in any case, when the snapshot is made: so that two builds are equal, it is
+     * always this one. */
+    config.use_hash_seed = 1;
+    config.hash_seed = SNAPSHOT_HASH_SEED;
+#endif
 #ifdef PYRUNC_STDLIB
     config.install_signal_handlers = 1;
     status = add_standard_library(&config);

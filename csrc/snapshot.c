@@ -168,6 +168,11 @@ void snapshot_prepare(void)
 void snapshot_write(void)
 {
     stage = MADE;
+    /* Whose process and thread this was is of no use to who wakes, who sets them anew: two builds are to be equal. */
+    PyThreadState *thread = PyThreadState_Get();
+    thread->thread_id = 0;
+    thread->native_thread_id = 0;
+    _PyRuntime.main_thread = 0;
     for (const char *from = snapshot_begin; from < snapshot_end;) {
         ssize_t count = write(STDOUT_FILENO, from, (size_t)(snapshot_end - from));
         if (count < 0) {
@@ -215,6 +220,7 @@ int snapshot_wake(void)
         return -1;
     }
     thread->thread_id = PyThread_get_thread_ident();
+    thread->native_thread_id = PyThread_get_thread_native_id();
     PyOS_AfterFork_Child(); /* locks, the thread's names */
     return take_environment();
 }

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import resource
 import subprocess
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
@@ -99,13 +100,12 @@ def test_f7_ordinary_launches_do_not_raise_anything(runtime: Runtime, bundle: Bu
 
 
 @pytest.fixture
-def opened(tmp_path: Path) -> int:
-    """A descriptor of the caller that every program of his would inherit, 40."""
-    fd = os.open("/etc/passwd", os.O_RDONLY)
-    os.dup2(fd, 40)
+def opened() -> Iterator[int]:
+    """A descriptor of the caller that every program of his would inherit, 40 or above."""
+    with open("/etc/passwd", "rb") as file:
+        fd = fcntl.fcntl(file.fileno(), fcntl.F_DUPFD, 40)
+    yield fd
     os.close(fd)
-    yield 40
-    os.close(40)
 
 
 def test_a11_runtime_hooks_inherit_no_descriptor(runtime: Runtime, bundle: Bundle, opened: int) -> None:
@@ -132,11 +132,11 @@ def test_a11_more_preserved_descriptors_than_there_can_be(
     runtime: Runtime, bundle: Bundle, opened: int, count: str
 ) -> None:
     """A11: the sum with the standard streams does not overflow, and no descriptor gets in. Of `exec` too."""
-    bundle.sh("ls /proc/self/fd; cat /proc/self/fd/40").write()
+    bundle.sh(f"ls /proc/self/fd; cat /proc/self/fd/{opened}").write()
     living = runtime.started(runtime.bundle("living").args("sleep", "1000"))
     commands = (
         ("run", "--preserve-fds", count, "--bundle", str(bundle.path), runtime.new_id()),
-        ("exec", "--preserve-fds", count, living.id, "cat", "/proc/self/fd/40"),
+        ("exec", "--preserve-fds", count, living.id, "cat", f"/proc/self/fd/{opened}"),
     )
     for words in commands:
         result = runtime(*words, pass_fds=[opened])

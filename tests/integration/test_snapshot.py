@@ -35,5 +35,41 @@ def test_nothing_is_asked_of_the_machine_while_it_is_made(linked: Path, tmp_path
     assert calls == ["execve", "readlink", "getcwd"]
 
 
+def test_a11_two_builds_of_it_are_equal(linked: Path, tmp_path: Path) -> None:
+    """A11: no seed, address, pid or time of the process that makes it is in it; its source is written the same twice."""
+    sections = []
+    for _ in range(3):
+        with open(tmp_path / "section", "w+b") as section:
+            subprocess.run([linked], stdout=section, stdin=subprocess.DEVNULL, env={"TZ": "UTC0"}, check=True)
+            section.seek(0)
+            sections.append(section.read())
+    assert sections[0] == sections[1] == sections[2]
+    texts = []
+    for name in ("one.c", "two.c"):
+        command = ["/usr/bin/python3", "-IS", "-X", "no_debug_ranges", "generate/freeze.py", str(tmp_path / name)]
+        subprocess.run(command, cwd=REPOSITORY, check=True)
+        texts.append((tmp_path / name).read_bytes())
+    assert texts[0] == texts[1]
+
+
+@pytest.mark.skipif(shutil.which("readelf") is None, reason="needs readelf")
+def test_a11_the_launcher_is_hardened(linked: Path, tmp_path: Path) -> None:
+    """A11: the table of function addresses is read-only once the program runs, no stack is executable, and functions
+    with arrays on their stack check it."""
+    headers = subprocess.run(["readelf", "-lW", linked], capture_output=True, text=True, check=True).stdout
+    segments = headers.split("Section to Segment mapping:")[0]
+    [relro] = [line.split() for line in segments.splitlines() if "GNU_RELRO" in line]
+    begin, end = int(relro[2], 16), int(relro[2], 16) + int(relro[5], 16)
+    sections = subprocess.run(["readelf", "-SW", linked], capture_output=True, text=True, check=True).stdout
+    tables = [line.split("]")[1].split() for line in sections.splitlines() if "] .got" in line]
+    assert tables
+    for name, _, address, _, size, *_ in tables:
+        assert begin <= int(address, 16) <= int(address, 16) + int(size, 16) <= end, name
+    [stack] = [line for line in segments.splitlines() if "GNU_STACK" in line]
+    assert " RWE " not in stack
+    symbols = subprocess.run(["readelf", "-sW", linked], capture_output=True, text=True, check=True).stdout
+    assert "__stack_chk_fail" in symbols
+
+
 def test_who_builds_it_is_not_in_it(linked: Path) -> None:
     assert str(REPOSITORY).encode() not in linked.with_name("pyrunc.section").read_bytes()
