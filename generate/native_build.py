@@ -41,7 +41,9 @@ def make_builder() -> FFI:
         sources=["csrc/native.c", "csrc/clone.c", "csrc/image.c"],
         include_dirs=["csrc"],
         depends=["csrc/native.h", "csrc/parent.h", "csrc/join.h", "csrc/init_image.gen.h"],
-        extra_compile_args=["-std=gnu11", "-O2", "-fstack-protector-strong", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter"],
+        extra_compile_args=[
+            "-std=gnu11", "-O2", "-fstack-protector-strong", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter",
+        ],
     )
     return builder
 

@@ -63,7 +63,9 @@ def make_builder() -> FFI:
         "pyrunc._seccomp",
         SOURCE,
         libraries=["seccomp"],
-        extra_compile_args=["-std=gnu11", "-O2", "-fstack-protector-strong", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter"],
+        extra_compile_args=[
+            "-std=gnu11", "-O2", "-fstack-protector-strong", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter",
+        ],
     )
     return builder
 

@@ -10,7 +10,7 @@ import _signal
 import posix
 
 from .. import log, native
-from ..report import PyruncError
+from ..report import PyruncError, prefixed
 from . import execconfig, lifecyclehooks, state, wire
 from .ledger import Ledger
 from .runtimesteps import HANDLERS
@@ -234,11 +234,12 @@ class Launched:
             self.ledger = None
 
     def write_timeline(self) -> None:
-        """Write the timeline's file, if one was asked for. Raises OSError."""
-        if self.timeline is not None:
+        """Write the timeline's file, if one was asked for, once. Raises OSError."""
+        timeline, self.timeline = self.timeline, None
+        if timeline is not None:
             if self.plan_fd >= 0:
-                self.timeline.add_init(self.plan, self.plan_fd, self.times_at)
-            self.timeline.write()
+                timeline.add_init(self.plan, self.plan_fd, self.times_at)
+            timeline.write()
 
 
 def launch(
@@ -360,11 +361,12 @@ def give_up(launched: Launched) -> None:
     try:
         launched.write_timeline()
     except OSError as failure:
-        log.warning(f"writing the timeline: {failure}")
+        log.warning(prefixed("writing the timeline", failure).line())
     try:
         launched.undo()
     except (PyruncError, OSError) as failure:
-        log.warning(f"undoing the failed {launched.options.command} of {launched.options.id}: {failure}")
+        what = f"undoing the failed {launched.options.command} of {launched.options.id}"
+        log.warning(prefixed(what, failure).line())
 
 
 def carry_out(launched: Launched, steps: Iterable[Step], prefix: str = "") -> None:

@@ -345,8 +345,9 @@ def _draft(path: str, text: str, mode: int, dir_fd: int | None) -> str:
         data = memoryview(text.encode("utf-8", "surrogateescape"))
         while data:
             data = data[posix.write(fd, data) :]
-    except OSError:
+    except OSError as error:
         posix.unlink(made, dir_fd=dir_fd)
+        error.filename = error.filename or path  # a write has none
         raise
     finally:
         posix.close(fd)

@@ -36,7 +36,7 @@ def test_nothing_is_asked_of_the_machine_while_it_is_made(linked: Path, tmp_path
 
 
 def test_a11_two_builds_of_it_are_equal(linked: Path, tmp_path: Path) -> None:
-    """A11: no seed, address, pid or time of the process that makes it is in it; its source is written the same twice."""
+    """A11: no seed, address, pid or time of who makes it is in it; its source is written the same twice."""
     sections = []
     for _ in range(3):
         with open(tmp_path / "section", "w+b") as section:
