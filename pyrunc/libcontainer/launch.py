@@ -393,7 +393,8 @@ def carry_out(launched: Launched, steps: Iterable[Step], prefix: str = "") -> No
         except Interrupted:
             raise
         except (PyruncError, OSError) as error:
-            if error.errno in step.on_errno:
+            # Once the init is born, what fails in the step is not what an alternative to the clone is for.
+            if error.errno in step.on_errno and not (step.kind == "clone" and launched.pid):
                 open_failures.add(step.level)
                 continue
             launched.make_room()
