@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -34,11 +37,18 @@ def place(tmp_path: Path) -> StateDir:
     return opened(path)
 
 
-def hold(place: StateDir, *words: str) -> subprocess.Popen[bytes]:
-    process = subprocess.Popen([sys.executable, "-c", SCRIPT, place.path, *words])
-    host.wait_for("the lock", lambda: os.path.exists(place.path + "/ready"))
-    host.wait_for("its child", lambda: host.children(process.pid))
-    return process
+@contextlib.contextmanager
+def hold(place: StateDir, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that has the lock, with a child; it and all that it has started are killed afterwards."""
+    process = subprocess.Popen([sys.executable, "-c", SCRIPT, place.path, *words], start_new_session=True)
+    try:
+        host.wait_for("the lock", lambda: os.path.exists(place.path + "/ready"))
+        host.wait_for("its child", lambda: host.children(process.pid))
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):  # all of them have ended
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def test_it_is_found_and_described(place: StateDir) -> None:
@@ -57,27 +67,18 @@ def test_a10_its_descendants_are_ended_and_then_it(
 ) -> None:
     """A10: what it waits for is killed, with all that this has started; one that goes on gets SIGTERM."""
     monkeypatch.setattr(holder, "_TERMINATE_SECONDS", 0.6)
-    process = hold(place, kind, "create", "box")
-    try:
+    with hold(place, kind, "create", "box") as process:
         child = next(iter(host.children(process.pid)))
         grandchild = host.wait_for("the grandchild", lambda: next(iter(host.children(child)), 0))
         holder.end(place)
         assert process.wait(10) == (-15 if kind == "stubborn" else 0)
         host.wait_for("the end of all", lambda: not host.is_alive(child) and not host.is_alive(grandchild))
         place.lock(0)
-    finally:
-        process.kill()
-        process.wait()
 
 
 @pytest.mark.parametrize("words", [("create", "other"), ("x", "box"), ("x", "y")])
 def test_a10_who_is_no_command_of_this_container_is_spared(place: StateDir, words: tuple[str, str]) -> None:
-    process = hold(place, "once", *words)
-    try:
+    with hold(place, "once", *words) as process:
         holder.end(place)
         assert process.poll() is None
         assert holder.find(place) == process.pid
-    finally:
-        for child in host.children(process.pid):
-            os.kill(child, 9)
-        process.wait()
