@@ -68,24 +68,66 @@ def validate(settings: Settings, path: str, bundle: str, config: str, format: st
 def plan(settings: Settings, id: str, bundle: str, config: str, format: str, diff: str, timeline: str) -> int:
     """`plan`: show the steps of a launch, what differs from another bundle's, or a timeline that was written.
 
-    Returns 1 where a step would fail on this host, which is said at that step.
+    Returns 1 where a step would fail on this host, which is said at that step. With `diff` it is 1 where the plans
+    differ and 2 where one can't be made, as diff(1) has it.
     """
-    from ..libcontainer import host, show
-
     if format not in PLAN_FORMATS:
         raise PyruncError("invalid format option", hint=", ".join(PLAN_FORMATS) + " are known")
+    if timeline and diff:
+        raise PyruncError("--timeline and --diff exclude each other")
+    if (timeline or diff) and format == "tree":
+        raise PyruncError("invalid format option", hint="with --diff and --timeline table and json are known")
     if timeline:
-        output.write(STDOUT, show.bars(_read_json(timeline)))
-        return 0
-    facts = host.gather()
-    this, problems = compiled(settings, id, bundle, config, facts)
+        return _show_timeline(timeline, format)
     if diff:
-        text = show.diff(this, compiled(settings, id, diff, config, facts)[0])
-        problems = []
+        try:
+            return _show_difference(settings, id, bundle or ".", diff, config, format)
+        except PyruncError as error:
+            error.exit_code = 2
+            raise
+    from ..libcontainer import host, show, showtable
+
+    this, problems = compiled(settings, id, bundle, config, host.gather())
+    if format == "table":
+        text = showtable.table(this, problems, showtable.columns())
     else:
-        text = {"table": show.table, "json": show.as_json, "tree": show.tree}[format](this, problems)
-    output.write(STDOUT, text if text.endswith("\n") or not text else text + "\n")
+        text = {"json": show.as_json, "tree": show.tree}[format](this, problems)
+    output.write(STDOUT, text)
     return 1 if problems else 0
+
+
+def _show_timeline(path: str, format: str) -> int:
+    """Draw the timeline, or print its totals as JSON."""
+    from ..libcontainer import showtimeline
+
+    trace = _read_json(path)
+    output.write(STDOUT, showtimeline.as_json(trace) if format == "json" else showtimeline.bars(trace))
+    return 0
+
+
+def _show_difference(settings: Settings, id: str, old: str, new: str, config: str, format: str) -> int:
+    """Print what differs between the plans of two bundles; returns 1 where they differ. Raises PyruncError."""
+    from ..libcontainer import host, showdiff
+
+    facts = host.gather()
+    files, plans = [], []
+    for bundle in (old, new):
+        file = os.path.join(bundle, config)
+        if not os.path.exists(file):
+            raise PyruncError("JSON specification file " + file + " not found", hint="--bundle and --diff name bundles")
+        try:
+            made = compiled(settings, id, bundle, config, facts)[0]
+        except PyruncError as error:
+            error.message = f"{file}: {error.message}"
+            raise
+        files.append(file)
+        plans.append(showdiff.without_bundle(made, os.path.realpath(bundle)))
+    this, other = plans
+    if format == "json":
+        output.write(STDOUT, showdiff.as_json(this, other, *files))
+    else:
+        output.write(STDOUT, showdiff.diff(this, other))
+    return 1 if showdiff.changes(this, other) else 0
 
 
 def compiled(

@@ -26,6 +26,22 @@ _ALL_TYPES = ("pid", "network", "mount", "ipc", "uts", "user", "cgroup", "time")
 _MAPPING = [{"containerID": 0, "hostID": 100000, "size": 65536}]
 
 
+# Steps of both actors, an answer to a request, alternatives of two levels, a long argument.
+VARIED = LaunchPlan(
+    (Step("prepare", "state_dir", ("/run/x",)), Step("clone", "clone", (0x20000000, "", ()), "/linux/namespaces")),
+    (
+        Step("namespaces", "request", ("maps",), "/linux/namespaces/0"),
+        Step("rootfs", "mknod", ("/dev/null", 0o20666, 1, 3, 0, 0), on_errno=(1,)),
+        Step("rootfs", "bind_device", ("/dev/null", "/dev/null"), level=1, on_errno=(13, 2)),
+        Step("rootfs", "symlink", ("a b", "/x"), level=2),
+        Step("start", "execute", (("sh", "-c", "x" * 200), ()), "/process/args"),
+    ),
+    {"maps": (Step("namespaces", "write_map", ("uid_map", ("0 1 2",)), "/linux/uidMappings"),)},
+    warnings=("mind this",),
+    notes=("that is so",),
+)
+
+
 def minimal(**changes: Any) -> Spec:
     """The least that a container with a mount namespace needs. changes: members of the spec to replace."""
     spec: Spec = {

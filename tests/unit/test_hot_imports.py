@@ -21,8 +21,9 @@ COLD = {
     "pyrunc.commands.pstable", "pyrunc.libcontainer.garbage",
     "pyrunc.libcontainer.example", "pyrunc.libcontainer.explain",
     "pyrunc.libcontainer.features", "pyrunc.libcontainer.preflight",
-    "pyrunc.libcontainer.show", "pyrunc.libcontainer.showtimeline",
-    "pyrunc.libcontainer.showvalues", "pyrunc.libcontainer.seccomp.compiler", "pyrunc.libcontainer.seccomp.enosys",
+    "pyrunc.libcontainer.show", "pyrunc.libcontainer.showdiff", "pyrunc.libcontainer.showrows",
+    "pyrunc.libcontainer.showtable", "pyrunc.libcontainer.showtimeline", "pyrunc.libcontainer.showvalues",
+    "pyrunc.libcontainer.seccomp.compiler", "pyrunc.libcontainer.seccomp.enosys",
     "pyrunc.libcontainer.spectypes", "pyrunc.libcontainer.systemd", "pyrunc.libcontainer.compile.systemd",
     "pyrunc._generated.schemas",
 }  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,8 @@ def test_validate_as_json(bundle: Path, capfd: pytest.CaptureFixture[str]) -> No
         (["validate", "a", "--bundle", "b"], "the bundle is named twice"),
         (["plan", "--format", "xml"], "invalid format option"),
         (["plan", "--timeline", "/dev/null"], "/dev/null is no timeline"),
+        (["plan", "--timeline", "/dev/null", "--diff", "x"], "--timeline and --diff exclude each other"),
+        (["plan", "--timeline", "/dev/null", "--format", "tree"], "invalid format option"),
         (["plan", "--bundle", "/nowhere"], "JSON specification file config.json not found"),
         (["plan", "a/b"], "invalid container ID format"),
     ],
@@ -110,16 +113,59 @@ def test_plan_does_nothing(bundle: Path, tmp_path: Path) -> None:
     assert not root.exists()
 
 
-def test_plan_diff_shows_what_changes(
-    bundle: Path, tmp_path_factory: pytest.TempPathFactory, capfd: pytest.CaptureFixture[str]
-) -> None:
-    other = tmp_path_factory.mktemp("other")
-    (other / "rootfs").mkdir()
-    (other / "config.json").write_text(json.dumps({**example.example(), "hostname": "another"}))
-    assert pyrunc("plan", "-b", str(bundle), "--diff", str(other)) == 0
+@pytest.fixture
+def other(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the bundle."""
+    copy = tmp_path_factory.mktemp("other") / "bundle"
+    shutil.copytree(bundle, copy)
+    return copy
+
+
+def test_n8_plan_diff_shows_what_changes(bundle: Path, other: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    change(other, hostname="another")
+    assert pyrunc("plan", "-b", str(bundle), "--diff", str(other)) == 1
     text = capfd.readouterr().out
     assert "another" in text
     assert "mask_path" not in text
+    assert pyrunc("plan", "-b", str(bundle), "--diff", str(other), "--format", "json") == 1
+    value = json.loads(capfd.readouterr().out)
+    assert (value["from"], value["to"]) == (f"{bundle}/config.json", f"{other}/config.json")
+    assert [change["change"] for change in value["changes"]] == ["changed"]
+
+
+def test_n8_plan_diff_of_a_copy_finds_nothing(bundle: Path, other: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert pyrunc("plan", "-b", str(bundle), "--diff", str(other)) == 0
+    assert capfd.readouterr().out == ""
+    assert pyrunc("plan", "-b", str(bundle), "--diff", str(other), "--format", "json") == 0
+    assert json.loads(capfd.readouterr().out)["differ"] is False
+
+
+@pytest.mark.parametrize("which", ["-b", "--diff"])
+@pytest.mark.parametrize("fault", ["missing", "no JSON", "invalid"])
+def test_n8_plan_diff_says_whose_configuration_is_at_fault(
+    bundle: Path, other: Path, which: str, fault: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    broken = {"-b": bundle, "--diff": other}[which] / "config.json"
+    if fault == "missing":
+        broken.unlink()
+    else:
+        broken.write_text("{" if fault == "no JSON" else "{}")
+    assert pyrunc("plan", "-b", str(bundle), "--diff", str(other)) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert str(broken) in err.splitlines()[-1]
+
+
+def test_n8_the_table_fits_columns(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "72")
+    assert pyrunc("plan", "-b", str(bundle)) == 0
+    text = capfd.readouterr().out
+    assert 60 < max(len(line) for line in text.splitlines()) <= 72
+    monkeypatch.delenv("COLUMNS")
+    assert pyrunc("plan", "-b", str(bundle)) == 0
+    assert "…" not in capfd.readouterr().out
 
 
 def test_plan_draws_a_timeline(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -127,6 +173,8 @@ def test_plan_draws_a_timeline(tmp_path: Path, capfd: pytest.CaptureFixture[str]
     (tmp_path / "trace").write_text(json.dumps({"traceEvents": [event]}))
     assert pyrunc("plan", "--timeline", str(tmp_path / "trace")) == 0
     assert "pivot_root" in capfd.readouterr().out
+    assert pyrunc("plan", "--timeline", str(tmp_path / "trace"), "--format", "json") == 0
+    assert json.loads(capfd.readouterr().out)["whole"]["init"] == 2.5
 
 
 def test_features_is_json(capfd: pytest.CaptureFixture[str]) -> None:

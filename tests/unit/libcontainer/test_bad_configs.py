@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
 from pyrunc import log
-from pyrunc.libcontainer import explain, show, spec, wire
+from pyrunc.libcontainer import explain, show, showtable, spec, wire
 from pyrunc.libcontainer.checks import ERROR
 from pyrunc.libcontainer.compile.launch import compile_launch
 from pyrunc.libcontainer.host import HostFacts
@@ -59,7 +59,7 @@ def plans(value: Any, bundle: Path, facts: HostFacts) -> None:
         socket = "/run/console.sock" if terminal and command == "create" else ""
         options = LaunchOptions(id="box", bundle=str(bundle), command=command, console_socket=socket)
         plan = compile_launch(value, options, facts)
-        assert show.table(plan)
+        assert showtable.table(plan, width=80)
         assert show.as_json(plan)
         assert show.tree(plan)
         slots = {str(arg): 5 for step in plan.steps() for arg in step.args if isinstance(arg, str)}

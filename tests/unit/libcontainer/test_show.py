@@ -1,29 +1,12 @@
-"""A plan as table, tree, JSON and difference."""
+"""A plan as tree and JSON."""
 
 from __future__ import annotations
 
 import json
 
-import pytest
-
 from pyrunc.libcontainer import show
-from pyrunc.libcontainer.plan import LaunchPlan, Step
 from pyrunc.libcontainer.stepkinds import KINDS
-from tests.support.plans import CASES, GOLDEN, compiled, minimal, with_linux, with_process
-
-PLAN = LaunchPlan(
-    (Step("prepare", "state_dir", ("/run/x",)), Step("clone", "clone", (0x20000000, "", ()), "/linux/namespaces")),
-    (
-        Step("namespaces", "request", ("maps",), "/linux/namespaces/0"),
-        Step("rootfs", "mknod", ("/dev/null", 0o20666, 1, 3, 0, 0), on_errno=(1,)),
-        Step("rootfs", "bind_device", ("/dev/null", "/dev/null"), level=1, on_errno=(13, 2)),
-        Step("rootfs", "symlink", ("a b", "/x"), level=2),
-        Step("start", "execute", (("sh", "-c", "x" * 200), ()), "/process/args"),
-    ),
-    {"maps": (Step("namespaces", "write_map", ("uid_map", ("0 1 2",)), "/linux/uidMappings"),)},
-    warnings=("mind this",),
-    notes=("that is so",),
-)
+from tests.support.plans import GOLDEN, VARIED, compiled, with_process
 
 TREE = f"""\
 prepare
@@ -45,35 +28,11 @@ warning: mind this
 
 
 def test_tree() -> None:
-    assert show.tree(PLAN) == TREE
-
-
-def test_table() -> None:
-    lines = show.table(PLAN).splitlines()
-    assert lines[0].split() == ["PHASE", "#", "ACTOR", "STEP", "CALL", "FIELD", "ARGUMENTS"]
-    assert lines[1].split() == ["prepare", "1", "runtime", "state_dir", "mkdir", "-", "path=/run/x"]
-    assert lines[3].split()[:4] == ["namespaces", "3", "init", "request"]
-    assert lines[4].split()[:3] == ["4", "runtime", "write_map"]
-    assert lines[6].split()[1:6] == ["init", "or", "bind_device", "open_tree+move_mount", "-"]
-    assert "(on EPERM) source=/dev/null" in lines[6]
-    assert lines[7].split()[1:5] == ["init", "or", "or", "symlink"]
-    assert lines[8].endswith("x…")
-    assert lines[-1] == "warning: mind this"
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_the_table_s_columns_are_aligned(name: str) -> None:
-    lines = [line for line in show.table(CASES[name]()).splitlines() if not line.startswith(("note: ", "warning: "))]
-    starts = [lines[0].index(heading) for heading in ("ACTOR", "STEP", "CALL", "FIELD")]
-    for line in lines[1:]:
-        for start in starts:
-            assert line[start - 2 : start] == "  "
-            assert line[start] != " "
-        assert len(line) < 240
+    assert show.tree(VARIED) == TREE
 
 
 def test_json_has_the_keys_that_are_documented() -> None:
-    value = json.loads(show.as_json(PLAN))
+    value = json.loads(show.as_json(VARIED))
     assert list(value) == ["terminal", "notes", "warnings", "steps", "problems"]
     assert value["notes"] == ["that is so"]
     assert value["warnings"] == ["mind this"]
@@ -105,40 +64,3 @@ def test_json_numbers_the_steps_in_their_order() -> None:
 def test_an_alternative_after_another_step_says_what_it_is_for() -> None:
     plan = compiled(with_process(user={"uid": 5, "gid": 5}))
     assert "chdir: (on EACCES or EPERM) path=/" in show.tree(plan)
-
-
-def test_no_difference() -> None:
-    assert show.diff(compiled(minimal()), compiled(minimal())) == ""
-
-
-def test_a_change() -> None:
-    old, new = (with_linux("uts") for _ in range(2))
-    old["hostname"], new["hostname"] = "a", "b"
-    assert show.diff(compiled(old), compiled(new)) == (
-        "@@ namespaces @@\n- hostname name=a <- /hostname\n+ hostname name=b <- /hostname\n"
-    )
-
-
-def test_what_is_added_and_removed() -> None:
-    old = minimal(mounts=[{"destination": "/a", "type": "tmpfs"}, {"destination": "/b", "type": "proc"}])
-    new = minimal(mounts=[{"destination": "/c", "type": "tmpfs"}, {"destination": "/b", "type": "proc"}])
-    assert show.diff(compiled(old), compiled(new)).splitlines() == [
-        "@@ rootfs @@",
-        "- mount fstype=tmpfs source=tmpfs target=/a <- /mounts/0",
-        "+ mount fstype=tmpfs source=tmpfs target=/c <- /mounts/0",
-    ]
-
-
-def test_a_step_whose_index_moved_has_not_changed() -> None:
-    old = minimal(mounts=[{"destination": "/b", "type": "proc"}])
-    new = minimal(mounts=[{"destination": "/a", "type": "tmpfs"}, {"destination": "/b", "type": "proc"}])
-    assert show.diff(compiled(old), compiled(new)).splitlines() == [
-        "@@ rootfs @@",
-        "+ mount fstype=tmpfs source=tmpfs target=/a <- /mounts/0",
-    ]
-
-
-def test_an_alternative_that_came_and_one_that_went() -> None:
-    root, user = compiled(minimal()), compiled(with_process(user={"uid": 1, "gid": 0}))
-    assert "+ or chdir (on EACCES or EPERM) path=/ <- /process/cwd" in show.diff(root, user).splitlines()
-    assert "- or chdir (on EACCES or EPERM) path=/ <- /process/cwd" in show.diff(user, root).splitlines()

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
-from pyrunc.libcontainer import show
+from pyrunc.libcontainer import showtimeline
 from pyrunc.report import PyruncError
 
 
-def event(name: str, start: float, length: float, track: int = 1, pointer: str = "") -> dict[str, Any]:
-    return {"ph": "X", "name": name, "ts": start, "dur": length, "tid": track, "args": {"pointer": pointer}}
+def event(
+    name: str, start: float, length: float, track: int = 1, pointer: str = "", phase: str = "prepare"
+) -> dict[str, Any]:
+    return {
+        "ph": "X", "name": name, "ts": start, "dur": length, "tid": track, "cat": phase, "args": {"pointer": pointer},
+    }  # fmt: skip
 
 
 def trace(*events: dict[str, Any]) -> dict[str, Any]:
@@ -20,8 +25,9 @@ def trace(*events: dict[str, Any]) -> dict[str, Any]:
 
 def test_bars_over_time() -> None:
     # 44 columns, less the names' 14 and the numbers' 15, are 15 for 1.5 ms
-    text = show.bars(trace(event("mount", 600, 500, 2), event("clone", 100, 1000), event("chdir", 1600, 0, 2)), 44)
-    assert text.splitlines() == [
+    events = event("mount", 600, 500, 2), event("clone", 100, 1000), event("chdir", 1600, 0, 2)
+    text = showtimeline.bars(trace(*events), 44)
+    assert text.splitlines()[:4] == [
         "runtime  clone    1.000 ms  ██████████",
         "init     mount    0.500 ms       █████",
         "init     chdir    0.000 ms                 ▏",
@@ -29,14 +35,53 @@ def test_bars_over_time() -> None:
     ]
 
 
+def test_n8_totals_by_phase() -> None:
+    events = [
+        event("execute", 2000, 100, 2, phase="start"), event("state_dir", 0, 250),
+        event("clone", 250, 750, 1, "", "clone"),
+        event("mount", 900, 300, 2, phase="rootfs"), event("request", 1200, 500, 2, phase="rootfs"),
+        event("runtime_hook", 1300, 350, 1, phase="rootfs"),
+    ]  # fmt: skip
+    lines = showtimeline.bars(trace(*events), 80).splitlines()
+    at = lines.index("")
+    assert [line.replace(" ms", "").split() for line in lines[at + 1 :]] == [
+        ["PHASE", "SPAN", "RUNTIME", "INIT", "INIT", "WAITS"],
+        ["prepare", "0.250", "0.250", "-", "-"],
+        ["clone", "0.750", "0.750", "-", "-"],
+        ["rootfs", "0.800", "0.350", "0.300", "0.500"],
+        ["start", "0.100", "-", "0.100", "-"],
+        ["whole", "2.100", "1.350", "0.400", "0.500"],
+    ]
+    value = json.loads(showtimeline.as_json(trace(*events)))
+    assert [total["phase"] for total in value["phases"]] == ["prepare", "clone", "rootfs", "start"]
+    assert value["whole"] == {"phase": "whole", "span": 2100, "runtime": 1350, "init": 400, "waiting": 500}
+
+
+@pytest.mark.parametrize("name", ["request", "ready", "await_start"])
+def test_n8_a_wait_is_shown_as_a_wait(name: str) -> None:
+    text = showtimeline.bars(trace(event("a", 0, 100), event(name, 100, 900, 2)), 80).splitlines()
+    assert f"{name} (waits)" in text[1]
+    assert "░░░░" in text[1]
+    assert "█" not in text[1]
+    assert "█" in text[0]
+
+
+def test_n8_equal_steps_are_one_bar_with_their_sum() -> None:
+    events = [event("mask_path", 10.0 * number, 5, 2, f"/linux/maskedPaths/{number}") for number in range(12)]
+    events += [event("mount", 200, 5, 2, "/mounts/0"), event("mount", 210, 5, 2, "/mounts/1")]
+    lines = showtimeline.bars(trace(*events), 80).splitlines()
+    assert lines[0].split()[:4] == ["init", "mask_path", "×12", "0.060"]
+    assert [line.split()[2] for line in lines[1:3]] == ["/mounts/0", "/mounts/1"]
+
+
 def test_parts_of_a_column_are_drawn() -> None:
-    text = show.bars(trace(event("a", 0, 1000), event("b", 0, 550)), 35)
+    text = showtimeline.bars(trace(event("a", 0, 1000), event("b", 0, 550)), 35)
     assert text.splitlines()[0].endswith("█" * 10)
     assert text.splitlines()[1].endswith(" █████▌") or text.splitlines()[1].endswith(" █████▍")
 
 
 def test_the_config_s_place_tells_steps_apart() -> None:
-    text = show.bars(trace(event("mount", 0, 5, 2, "/mounts/0"), event("mount", 5, 5, 2, "/mounts/1")), 80)
+    text = showtimeline.bars(trace(event("mount", 0, 5, 2, "/mounts/0"), event("mount", 5, 5, 2, "/mounts/1")), 80)
     assert [line.split()[:3] for line in text.splitlines()[:2]] == [
         ["init", "mount", "/mounts/0"],
         ["init", "mount", "/mounts/1"],
@@ -45,17 +90,18 @@ def test_the_config_s_place_tells_steps_apart() -> None:
 
 @pytest.mark.parametrize("width", [1, 60, 200])
 def test_no_line_is_wider_than_asked_for(width: int) -> None:
-    text = show.bars(trace(event("a", 0, 700), event("b", 333.3, 1234.5), event("c", 1567.8, 0)), width)
-    assert max(len(line) for line in text.splitlines()) <= max(width, 40)
+    text = showtimeline.bars(trace(event("a", 0, 700), event("b", 333.3, 1234.5), event("c", 1567.8, 0)), width)
+    lines = text.splitlines()
+    assert max(len(line) for line in lines[: lines.index("")]) <= max(width, 42)
 
 
 def test_a_moment_only() -> None:
-    assert "0.000 ms" in show.bars(trace(event("a", 7, 0)), 60)
+    assert "0.000 ms" in showtimeline.bars(trace(event("a", 7, 0)), 60)
 
 
 def test_the_terminal_s_width_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "70")
-    assert 60 < max(len(line) for line in show.bars(trace(event("a", 0, 9))).splitlines()) <= 70
+    assert 60 < max(len(line) for line in showtimeline.bars(trace(event("a", 0, 9))).splitlines()) <= 70
 
 
 @pytest.mark.parametrize(
@@ -63,4 +109,4 @@ def test_the_terminal_s_width_counts(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_what_is_no_timeline(value: Any) -> None:
     with pytest.raises(PyruncError, match="no timeline"):
-        show.bars(value)
+        showtimeline.bars(value)
