@@ -24,10 +24,11 @@ int _PySignal_Init(int install_signal_handlers); /* in no public header */
 /* Where `make install` puts the ordinary build, from the directory of this program. */
 #define PRIVATE_DIRECTORY "../lib/pyrunc"
 
-/* What the ordinary build runs: argv is -c, the directory of its modules, and then our own argv. */
-#define ENTRY                                                   \
-    "import sys; sys.path.insert(0, sys.argv[1]); del sys.argv[:2]\n" \
-    "from pyrunc.main import entry; entry()"
+/* What the ordinary build runs: argv is -c, the directory of its modules, what pyrunc/inputs.py hands over, and then
+ * our own argv. */
+#define ENTRY                                                                         \
+    "import sys; sys.path.insert(0, sys.argv[1]); given = sys.argv[2]; del sys.argv[:3]\n" \
+    "from pyrunc.main import entry; entry(given)"
 
 enum { SNAPSHOT_HASH_SEED = 3 };
 
@@ -58,6 +59,48 @@ static _Noreturn void give_up(const char *path)
     _exit(1);
 }
 
+/* An attribute at the end of a path of attributes, or NULL; no exception is left. */
+static PyObject *attribute(PyObject *object, const char *const *path)
+{
+    Py_INCREF(object);
+    for (; object != NULL && *path != NULL; path++)
+        Py_SETREF(object, PyObject_GetAttrString(object, *path));
+    PyErr_Clear();
+    return object;
+}
+
+/* An exception that main() did not turn into a message is a defect of ours: say where it is. There is no sys.stderr
+ * in the core, so PyErr_Print would stay silent. */
+static void print_exception(void)
+{
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_NormalizeException(&type, &value, &traceback);
+    while (traceback != NULL && traceback != Py_None) {
+        PyObject *file = attribute(traceback, (const char *[]){"tb_frame", "f_code", "co_filename", NULL});
+        PyObject *line = attribute(traceback, (const char *[]){"tb_lineno", NULL});
+        if (file != NULL && line != NULL)
+            dprintf(STDERR_FILENO, "  %s:%ld\n", PyUnicode_AsUTF8(file), PyLong_AsLong(line));
+        traceback = attribute(traceback, (const char *[]){"tb_next", NULL});
+    }
+    PyObject *text = value == NULL ? NULL : PyObject_Str(value);
+    const char *utf8 = text == NULL ? NULL : PyUnicode_AsUTF8(text);
+    dprintf(STDERR_FILENO, "pyrunc: internal error: %s: %s\n", ((PyTypeObject *)type)->tp_name, utf8 ? utf8 : "");
+}
+
+/* The descriptors in which the ordinary build finds the input that was read already (pyrunc.inputs.hand_over). */
+static const char *read_inputs(void)
+{
+    PyObject *module = importer_import("pyrunc.inputs");
+    PyObject *numbers = module == NULL ? NULL : PyObject_CallMethod(module, "hand_over", NULL);
+    const char *text = numbers == NULL ? NULL : PyUnicode_AsUTF8(numbers);
+    if (text == NULL) {
+        print_exception();
+        _exit(1);
+    }
+    return text; /* of an object that lives as long as we do */
+}
+
 /* Replace this process by the ordinary build. Isolated (-I), without site (-S): of all places to import from it has
  * the standard library and our own directory only. */
 static void hand_over(void)
@@ -68,7 +111,7 @@ static void hand_over(void)
     /* The paths of the command line count from here; the command may have entered its bundle since. */
     if (working_directory[0] != '\0' && chdir(working_directory) < 0)
         give_up(working_directory);
-    char *fixed[] = {python, "-I", "-S", "-X", "utf8", "-c", ENTRY, modules};
+    char *fixed[] = {python, "-I", "-S", "-X", "utf8", "-c", ENTRY, modules, (char *)read_inputs()};
     size_t count = sizeof fixed / sizeof fixed[0];
     char **args = malloc((count + (size_t)command_line_length + 1) * sizeof *args);
     if (args == NULL)
@@ -205,35 +248,6 @@ static int run(int argc, char **argv)
     PyObject *words = module == NULL ? NULL : list_of_words(argc, argv);
     PyObject *code = words == NULL ? NULL : PyObject_CallMethod(module, "main", "O", words);
     return code == NULL ? -1 : (int)PyLong_AsLong(code);
-}
-
-/* An attribute at the end of a path of attributes, or NULL; no exception is left. */
-static PyObject *attribute(PyObject *object, const char *const *path)
-{
-    Py_INCREF(object);
-    for (; object != NULL && *path != NULL; path++)
-        Py_SETREF(object, PyObject_GetAttrString(object, *path));
-    PyErr_Clear();
-    return object;
-}
-
-/* An exception that main() did not turn into a message is a defect of ours: say where it is. There is no sys.stderr
- * in the core, so PyErr_Print would stay silent. */
-static void print_exception(void)
-{
-    PyObject *type, *value, *traceback;
-    PyErr_Fetch(&type, &value, &traceback);
-    PyErr_NormalizeException(&type, &value, &traceback);
-    while (traceback != NULL && traceback != Py_None) {
-        PyObject *file = attribute(traceback, (const char *[]){"tb_frame", "f_code", "co_filename", NULL});
-        PyObject *line = attribute(traceback, (const char *[]){"tb_lineno", NULL});
-        if (file != NULL && line != NULL)
-            dprintf(STDERR_FILENO, "  %s:%ld\n", PyUnicode_AsUTF8(file), PyLong_AsLong(line));
-        traceback = attribute(traceback, (const char *[]){"tb_next", NULL});
-    }
-    PyObject *text = value == NULL ? NULL : PyObject_Str(value);
-    const char *utf8 = text == NULL ? NULL : PyUnicode_AsUTF8(text);
-    dprintf(STDERR_FILENO, "pyrunc: internal error: %s: %s\n", ((PyTypeObject *)type)->tp_name, utf8 ? utf8 : "");
 }
 
 int main(int argc, char **argv)

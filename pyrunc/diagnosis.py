@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import posix
 
+from . import inputs
 from .jsontext import places
 from .report import PyruncError, join
 
@@ -59,16 +60,21 @@ def controller(name: str) -> str:
 def lines_of(path: str, pointers: tuple[str, ...]) -> dict[str, Place]:
     """Where in a JSON file the values at some pointers stand; {} where that can't be told."""
     try:
-        fd = posix.open(path, posix.O_RDONLY | posix.O_NONBLOCK | posix.O_NOCTTY | posix.O_CLOEXEC)
-        try:
-            data = b""
-            while (chunk := posix.read(fd, 1 << 16)) and len(data) < _LONGEST_FILE:
-                data += chunk
-        finally:
-            posix.close(fd)
-        return places(data.decode(), pointers)
+        data = inputs.kept(path)
+        return places((_content(path) if data is None else data).decode(), pointers)
     except (OSError, UnicodeDecodeError, ValueError):
         return {}
+
+
+def _content(path: str) -> bytes:
+    fd = posix.open(path, posix.O_RDONLY | posix.O_NONBLOCK | posix.O_NOCTTY | posix.O_CLOEXEC)
+    try:
+        data = b""
+        while (chunk := posix.read(fd, 1 << 16)) and len(data) < _LONGEST_FILE:
+            data += chunk
+        return data
+    finally:
+        posix.close(fd)
 
 
 def others(root: str, id: str) -> str:

@@ -26,8 +26,15 @@ def main(argv: list[str]) -> int:
     return commands.perform(name, options, command, params)
 
 
-def entry() -> NoReturn:
-    """The process's own command line, without the interpreter's tear-down, which costs as much as a `state`."""
+def entry(given: str = "") -> NoReturn:
+    """The process's own command line, without the interpreter's tear-down, which costs as much as a `state`.
+
+    given: what `inputs.hand_over` gave in the launcher, which hands this command over.
+    """
+    if given:
+        from . import inputs
+
+        inputs.take(given)
     code = main(sys.argv)
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name, None)

@@ -26,6 +26,12 @@ def _launch() -> list[click.Parameter]:
             metavar="SOCKET",
             help="path of an AF_UNIX socket that receives the descriptor of the terminal's master",
         ),
+        click.Option(
+            ["--pidfd-socket"],
+            default="",
+            metavar="SOCKET",
+            help="path of an AF_UNIX socket that receives a descriptor of the container's process",
+        ),
         click.Option(["--pid-file"], default="", metavar="FILE", help="write the container's process id to a file"),
         click.Option(
             ["--no-pivot"],

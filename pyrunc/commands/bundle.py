@@ -40,6 +40,7 @@ def validate(settings: Settings, path: str, bundle: str, config: str, format: st
     """`validate`: print every problem of a bundle's configuration; returns 1 where one is more than a warning."""
     from .. import diagnosis
     from ..libcontainer import explain
+    from ..libcontainer import spec as specification
     from ..libcontainer.checks import ERROR
 
     if format not in ("text", "json"):
@@ -47,8 +48,10 @@ def validate(settings: Settings, path: str, bundle: str, config: str, format: st
     if path and bundle:
         raise PyruncError("the bundle is named twice", hint="either --bundle or an argument")
     file = Path(path or bundle, config)
-    problems = explain.validate_bundle(path or bundle or ".", config, host=not spec_only)
-    places = diagnosis.lines_of(str(file), tuple(problem.pointer for problem in problems if problem.pointer))
+    directory = path or bundle or "."
+    problems = explain.validate_bundle(directory, config, host=not spec_only)
+    document = specification.document(directory, config)[1]
+    places = diagnosis.lines_of(document, tuple(problem.pointer for problem in problems if problem.pointer))
     if format == "json":
         found = []
         for problem in problems:

@@ -127,8 +127,9 @@ def launch_options(settings: Settings, command: str, params: dict[str, Any]) -> 
     if settings.cgroup_manager == "systemd":
         # The launcher, which speaks no D-Bus, hands the command over here, before it has done anything.
         from ..libcontainer import systemd  # noqa: F401
-    pid_file, timeline, socket = (
-        output.absolute(params[name]) if params[name] else "" for name in ("pid_file", "timeline", "console_socket")
+    pid_file, timeline, socket, pidfd_socket = (
+        output.absolute(params[name]) if params[name] else ""
+        for name in ("pid_file", "timeline", "console_socket", "pidfd_socket")
     )
     if params["preserve_fds"] < 0:
         raise PyruncError(f"--preserve-fds must not be negative, not {params['preserve_fds']}")
@@ -148,6 +149,7 @@ def launch_options(settings: Settings, command: str, params: dict[str, Any]) -> 
         preserve_fds=params["preserve_fds"],
         console_socket=socket,
         pid_file=pid_file,
+        pidfd_socket=pidfd_socket,
         detach=params.get("detach", False),
         keep=params.get("keep", False),
         no_subreaper=params["no_subreaper"],

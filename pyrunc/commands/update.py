@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import posix
-
-from .. import jsonio, log, native
-from ..libcontainer import sysfiles
+from .. import inputs, jsonio, log, output
 from ..libcontainer.spec import without_nulls
 from ..libcontainer.update.apply import Target
 from ..report import PyruncError
@@ -16,8 +13,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..settings import Settings
-
-STDIN = 0
 
 # option: (member of linux.resources, its field, the least value that it may have)
 _NUMBERS = {
@@ -65,13 +60,12 @@ def read(path: str) -> dict[str, Any]:
     """The object in a JSON file, or with "-" on stdin. Raises PyruncError."""
     name = "stdin" if path == "-" else path
     try:
-        text = _read_stdin() if path == "-" else sysfiles.read_file(path)
+        data = inputs.read(inputs.STDIN if path == "-" else output.absolute(path))
     except OSError as error:
         raise PyruncError(f"reading the resources from {name}", errno=error.errno or 0) from error
     try:
-        text.encode()
-        value = jsonio.loads(text)
-    except UnicodeEncodeError as error:
+        value = jsonio.loads(data.decode())
+    except UnicodeDecodeError as error:
         raise PyruncError(f"the resources in {name} are not UTF-8") from error
     except ValueError as error:
         raise PyruncError(f"the resources in {name}: {error}") from error
@@ -79,16 +73,6 @@ def read(path: str) -> dict[str, Any]:
         raise PyruncError(f"the resources in {name} must be an object, like linux.resources of config.json")
     found: dict[str, Any] = without_nulls(value)
     return found
-
-
-def _read_stdin() -> str:
-    """All of stdin, which can be read again afterwards: the launcher hands a command whose resources are refused over
-    to the ordinary build, which starts anew. Raises OSError."""
-    text = sysfiles.read_fd(STDIN)
-    again = native.memfd("pyrunc-stdin", text.encode("utf-8", "surrogateescape"))
-    posix.dup2(again, STDIN)
-    posix.close(again)
-    return text
 
 
 def from_options(options: dict[str, Any]) -> dict[str, Any]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import errno
-import posix
 
-from .. import jsonio, log
+from .. import inputs, jsonio, log
 from .._generated import validators
 from ..report import PyruncError
 from . import zeros
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from .nearmiss import NearMiss
     from .spectypes import Spec
 
-_CHUNK = 1 << 16
 # How deep objects and arrays may stand in each other. The specification needs 8 levels, but what is not the
 # specification's stands in the file too, and much of what looks at it calls itself.
 _DEEPEST = 100
@@ -191,25 +189,17 @@ def _refuse_depth(value: Any, config: str) -> None:
 
 
 def _read(bundle: str, config: str) -> str:
-    path = config if config.startswith("/") else bundle.rstrip("/") + "/" + config
+    path = document(bundle, config)[1]
     try:
-        fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+        data = inputs.read(path)
     except OSError as error:
         if error.errno == errno.ENOENT:
             from .foreign import missing_config
 
             raise missing_config(bundle, config) from error
-        raise PyruncError(f"open {path}", errno=error.errno or 0) from error
-    try:
-        chunks = []
-        while chunk := posix.read(fd, _CHUNK):
-            chunks.append(chunk)
-    except OSError as error:
         hint = "name the bundle's directory by --bundle" if error.errno == errno.EISDIR else ""
-        raise PyruncError(f"read {path}", errno=error.errno or 0, hint=hint) from error
-    finally:
-        posix.close(fd)
-    data = b"".join(chunks)
+        action = "read" if error.filename is None else "open"
+        raise PyruncError(f"{action} {path}", errno=error.errno or 0, hint=hint) from error
     try:
         return data.decode()
     except UnicodeDecodeError as error:

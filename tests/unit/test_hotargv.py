@@ -91,6 +91,8 @@ def test_every_global_option_before_and_behind_the_command(command: str) -> None
     [
         ["create", "c1", "--bundle", "/b"],
         ["create", "c1", "-no-pivot", "-no-subreaper"],
+        ["create", "c1", "--pidfd-socket", "/s"],
+        ["run", "-pidfd-socket=s", "c1"],
         ["--root", "/r", "state", "--", "-odd"],
         ["state", "-"],
         ["state", ""],

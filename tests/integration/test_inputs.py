@@ -1,0 +1,158 @@
+"""B1: input that can be read only once. With the installed launcher, which hands commands over to the ordinary build
+after it has read their input, these tests show that nothing is read twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.bundle import Bundle
+from tests.support.runtime import Container, Result, Runtime
+from tests.support.seccomp import allowing
+
+KINDS = ("descriptor", "fifo", "stdin", "socket")
+
+
+class Once:
+    """Runs commands with a file that can be read once: `call` puts its path in place of "@"."""
+
+    def __init__(self, kind: str, runtime: Runtime) -> None:
+        self.kind = kind
+        self.runtime = runtime
+
+    def __call__(self, text: str, *words: str | Path) -> Result:
+        if self.kind == "fifo":
+            return self._fifo(text, words)
+        if self.kind == "socket":
+            ours, theirs = socket.socketpair()
+            with ours, theirs:
+                ours.sendall(text.encode())
+                ours.shutdown(socket.SHUT_WR)
+                return self.runtime(*self._named("/dev/stdin", words), stdin=theirs.fileno())
+        reader, writer = os.pipe()
+        try:
+            os.write(writer, text.encode())
+            os.close(writer)
+            if self.kind == "stdin":
+                return self.runtime(*self._named("/dev/stdin", words), stdin=reader)
+            return self.runtime(*self._named(f"/dev/fd/{reader}", words), pass_fds=(reader,))
+        finally:
+            os.close(reader)
+
+    def _fifo(self, text: str, words: tuple[str | Path, ...]) -> Result:
+        path = self.runtime.work / "fifo"
+        if not path.exists():
+            os.mkfifo(path)
+        thread = threading.Thread(target=path.write_text, args=(text,), daemon=True)
+        thread.start()
+        result = self.runtime(*self._named(str(path), words))
+        thread.join(5)
+        assert not thread.is_alive(), "nobody has read the FIFO"
+        return result
+
+    @staticmethod
+    def _named(path: str, words: tuple[str | Path, ...]) -> Iterator[str | Path]:
+        return (path if word == "@" else word for word in words)
+
+
+@pytest.fixture(params=KINDS)
+def once(request: pytest.FixtureRequest, runtime: Runtime) -> Once:
+    if request.param == "socket" and not runtime.is_own:
+        pytest.skip("only pyrunc reads a socket by the name /dev/stdin")
+    return Once(request.param, runtime)
+
+
+def filtered(bundle: Bundle) -> None:
+    """A filter that is in no cache yet."""
+    bundle.linux["seccomp"] = allowing("SCMP_ACT_ERRNO", "mkdir")
+
+
+def plain(bundle: Bundle) -> None:
+    """Nothing that is cold."""
+
+
+@pytest.mark.parametrize("change", [plain, filtered])
+@pytest.mark.parametrize("command", ["run", "create"])
+def test_b1_a_configuration(once: Once, bundle: Bundle, command: str, change: Callable[[Bundle], None]) -> None:
+    bundle.sh("echo ran; mkdir /tmp/made").process["terminal"] = False
+    change(bundle)
+    id = once.runtime.new_id()
+    result = once(json.dumps(bundle.config), command, "--bundle", bundle.path, "--config", "@", id)
+    if command == "run":
+        assert result.out == "ran\n", result
+        assert (bundle.rootfs / "tmp/made").exists() is (change is plain)
+    else:
+        assert result.code == 0, result
+
+
+@pytest.mark.own("the words are pyrunc's")
+def test_b1_a_refused_configuration_is_explained(once: Once, bundle: Bundle) -> None:
+    bundle.process["cwd"] = 5
+    result = once(
+        json.dumps(bundle.config, indent=1), "run", "--bundle", bundle.path, "--config", "@", once.runtime.new_id()
+    )
+    assert result.code == 1
+    assert "at /process/cwd" in result.last_line, result
+    line = json.dumps(bundle.config, indent=1).split("\n").index('  "cwd": 5,') + 1
+    assert f":{line} at" in result.last_line, result
+
+
+@pytest.mark.own("the words are pyrunc's")
+def test_b1_what_is_no_json(once: Once, bundle: Bundle) -> None:
+    result = once('{"ociVersion":\n "1.0.2"', "run", "--bundle", bundle.path, "--config", "@", once.runtime.new_id())
+    assert result.code == 1
+    assert ":2:" in result.last_line, result
+
+
+@pytest.mark.own("only pyrunc has the command")
+@pytest.mark.parametrize("command", ["validate", "plan"])
+def test_b1_commands_that_only_look(once: Once, bundle: Bundle, command: str) -> None:
+    bundle.process["cwd"] = "there"
+    result = once(json.dumps(bundle.config), command, "--bundle", bundle.path, "--config", "@")
+    assert result.code == 1
+    assert "/process/cwd" in result.out + result.err, result
+
+
+PROCESS: dict[str, Any] = {"cwd": "/tmp", "args": ["pwd"], "env": ["PATH=/bin"], "user": {"uid": 0, "gid": 0}}
+
+
+@pytest.fixture
+def box(runtime: Runtime, bundle: Bundle) -> Container:
+    filtered(bundle)
+    return runtime.started(bundle.args("sleep", "1000"))
+
+
+@pytest.mark.parametrize("cold", [False, True])
+def test_b1_a_process(once: Once, box: Container, cold: bool) -> None:
+    if cold:
+        for path in (box.runtime.root / ":seccomp").glob("*"):
+            path.unlink()
+    result = once(json.dumps(PROCESS), "exec", "--process", "@", box.id)
+    assert (result.code, result.out) == (0, "/tmp\n"), result
+
+
+@pytest.mark.own("the words are pyrunc's")
+def test_b1_a_refused_process(once: Once, box: Container) -> None:
+    result = once(json.dumps({**PROCESS, "cwd": 7}), "exec", "--process", "@", box.id)
+    assert result.code == 255
+    assert "/cwd" in result.last_line, result
+    assert "expecting value" not in result.err, result
+
+
+@pytest.mark.own("the words are pyrunc's")
+@pytest.mark.parametrize("name", ["@", "-"])
+def test_b1_resources(once: Once, box: Container, name: str) -> None:
+    if name == "-" and once.kind in ("fifo", "descriptor"):
+        pytest.skip("- is standard input")
+    text = json.dumps({"pids": {"limit": "many"}})
+    result = once(text, "update", "--resources", name, box.id)
+    assert result.code == 1
+    assert "/pids/limit" in result.last_line, result
+    assert once("{}", "update", "--resources", name, box.id).code == 0
