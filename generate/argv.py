@@ -23,12 +23,12 @@ BOOL, TEXT, NUMBER, TEXTS, NUMBERS = range(5)
 
 
 def flags(command: click.Command) -> dict[str, tuple[str, int]]:
-    """A command's options by each name without dashes: (parameter, how it takes its value)."""
-    from pyrunc.cli.words import GoNumber
+    """A command's hot options by each name without dashes: (parameter, how it takes its value)."""
+    from pyrunc.cli.words import ColdOption, GoNumber
 
     table = {}
     for param in command.params:
-        if isinstance(param, click.Option):
+        if isinstance(param, click.Option) and not isinstance(param, ColdOption):
             kind = BOOL if param.is_flag else NUMBER if isinstance(param.type, GoNumber) else TEXT
             if param.multiple:
                 kind = NUMBERS if kind == NUMBER else TEXTS

@@ -40,8 +40,8 @@ GIVEN = {"builtins", "sys"}
 # libseccomp, D-Bus.
 COLD = {
     "pyrunc.cli", "pyrunc.commands.bundle", "pyrunc.commands.eventstream", "pyrunc.commands.garbage",
-    "pyrunc.commands.pstable", "pyrunc.libcontainer.compile.systemd", "pyrunc.libcontainer.explain",
-    "pyrunc.libcontainer.garbage",
+    "pyrunc.commands.matching", "pyrunc.commands.pstable", "pyrunc.libcontainer.compile.systemd",
+    "pyrunc.libcontainer.explain", "pyrunc.libcontainer.garbage",
     "pyrunc.libcontainer.seccomp.compiler", "pyrunc.libcontainer.systemd",
 }  # fmt: skip
 

@@ -50,6 +50,8 @@ def settle(name: str, options: dict[str, Any]) -> Settings:
         raise PyruncError(f'not a valid log level: "{level}"')
     root = _given_root(options["root"])
     log.configure(options["log"], options["log_format"], level)
+    if options["criu"] is not None:
+        log.warning("--criu is without effect: criu is looked for in $PATH")
     manager = options["cgroup_manager"] or ("systemd" if options["systemd_cgroup"] else "cgroupfs")
     if manager not in CGROUP_MANAGERS:
         raise PyruncError(f'invalid cgroup manager "{manager}"', hint="cgroupfs, systemd and disabled are known")

@@ -11,7 +11,7 @@ from .. import commands, output
 from ..report import PyruncError
 from ..settings import CGROUP_MANAGERS
 from . import bundle, events, exec, host, lifecycle, processes, update
-from .words import GoGroup, Read
+from .words import ColdOption, GoGroup, Read
 
 
 def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> bool:
@@ -38,6 +38,7 @@ OPTIONS: list[click.Parameter] = [
         metavar="MANAGER",
         help=", ".join(CGROUP_MANAGERS) + " (default: cgroupfs)",
     ),
+    ColdOption(["--criu"], default=None, metavar="PATH", help="without effect: criu is looked for in $PATH"),
     click.Option(
         ["--rootless"],
         default="auto",

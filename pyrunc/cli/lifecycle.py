@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import click
 
-from .words import GoCommand, GoNumber
+from .words import ColdOption, GoCommand, GoNumber
 
 _ID = "CONTAINER-ID"
+
+
+def _regex() -> ColdOption:
+    return ColdOption(["--regex", "-r"], is_flag=True, help="the id is a regular expression: all that it is found in")
 
 
 def _launch() -> list[click.Parameter]:
@@ -94,11 +98,13 @@ COMMANDS: list[click.Command] = [
             click.Argument(["id"], metavar=_ID),
             click.Argument(["signal"], required=False, default="TERM", metavar="[SIGNAL]"),
             click.Option(["--all", "-a"], is_flag=True, help="send it to every process of the container"),
+            _regex(),
         ],
         stop=1,
         help="""Send a signal to the process of a container.
 
-        SIGNAL is a name (TERM, SIGTERM, RTMIN+1) or a number; TERM when it is absent.
+        SIGNAL is a name (TERM, SIGTERM, RTMIN+1) or a number; TERM when it is absent. With --all it is no error that
+        nothing runs in the container.
         """,
     ),
     GoCommand(
@@ -106,6 +112,7 @@ COMMANDS: list[click.Command] = [
         params=[
             click.Argument(["ids"], nargs=-1, required=True, metavar=f"{_ID}..."),
             click.Option(["--force", "-f"], is_flag=True, help="kill what still runs; an unknown id is no error"),
+            _regex(),
         ],
         help="Delete containers that are stopped or were never started, and all that they hold on the host.",
     ),

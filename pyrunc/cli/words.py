@@ -42,6 +42,11 @@ class GoNumber(click.ParamType[int]):
         return number
 
 
+class ColdOption(click.Option):
+    """An option that the hot reader does not know: words that have it are left to click, and so to the ordinary build,
+    before anything has been done."""
+
+
 class GoCommand(click.Command):
     """A command whose words follow Go's flag syntax.
 

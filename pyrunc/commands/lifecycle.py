@@ -62,14 +62,29 @@ def state(settings: Settings, id: str) -> int:
     return 0
 
 
-def kill(settings: Settings, id: str, signal: str, all: bool) -> int:
-    """`kill ID [SIGNAL]`: send a signal to the container's process, or with `--all` to all of them."""
-    container.kill(settings.root, id, parse_signal(signal), all)
+def kill(settings: Settings, id: str, signal: str, all: bool, regex: bool) -> int:
+    """`kill ID [SIGNAL]`: send a signal to the container's process, or with `--all` to all of them.
+
+    regex: id is a regular expression, and what fails for one container is a warning.
+    """
+    number = parse_signal(signal)
+    if regex:
+        from . import matching
+
+        return matching.each(settings.root, (id,), lambda name: container.kill(settings.root, name, number, all))
+    container.kill(settings.root, id, number, all)
     return 0
 
 
-def delete(settings: Settings, ids: tuple[str, ...], force: bool) -> int:
-    """`delete ID…`: each of them is tried; all failures but the last are logged, the last one is raised."""
+def delete(settings: Settings, ids: tuple[str, ...], force: bool, regex: bool) -> int:
+    """`delete ID…`: each of them is tried; all failures but the last are logged, the last one is raised.
+
+    regex: the ids are regular expressions, and what fails for one container is a warning.
+    """
+    if regex:
+        from . import matching
+
+        return matching.each(settings.root, ids, lambda name: deletion.delete(settings.root, name, force))
     failures: list[PyruncError] = []
     for id in ids:
         try:

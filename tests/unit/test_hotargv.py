@@ -128,7 +128,7 @@ def test_exec_takes_everything_behind_the_id_as_the_program() -> None:
 def test_kill_takes_a_dashed_word_behind_the_id_as_the_signal() -> None:
     hot = hotargv.parse(["kill", "c1", "--all"])
     assert hot is not None
-    assert hot[2] == {"id": "c1", "signal": "--all", "all": False}
+    assert hot[2] == {"id": "c1", "signal": "--all", "all": False, "regex": False}
 
 
 @pytest.mark.parametrize("line", [["--version"], ["-v"], ["--version=true"], ["-v", "list"], ["--root=/x", "-version"]])

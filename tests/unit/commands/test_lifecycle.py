@@ -109,7 +109,8 @@ def test_start_and_kill(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(container, "start", lambda *args: seen.append(args))
     monkeypatch.setattr(container, "kill", lambda *args: seen.append(args))
     assert commands.execute("start", settings(), {"id": "c1"}) == 0
-    assert commands.execute("kill", settings(), {"id": "c1", "signal": "KILL", "all": True}) == 0
+    kill = {"id": "c1", "signal": "KILL", "all": True, "regex": False}
+    assert commands.execute("kill", settings(), kill) == 0
     assert seen == [("/r", "c1"), ("/r", "c1", 9, True)]
 
 
@@ -125,10 +126,10 @@ def test_delete_tries_every_id(monkeypatch: pytest.MonkeyPatch, capfd: pytest.Ca
 
     monkeypatch.setattr(deletion, "delete", delete)
     with pytest.raises(PyruncError, match="/f: operation not permitted"):
-        lifecycle.delete(settings(), ids=("bad", "good", "worse", "last"), force=True)
+        lifecycle.delete(settings(), ids=("bad", "good", "worse", "last"), force=True, regex=False)
     assert seen == [("/r", id, True) for id in ("bad", "good", "worse", "last")]
     assert "container does not exist" in capfd.readouterr().err
-    assert lifecycle.delete(settings(), ids=("good",), force=False) == 0
+    assert lifecycle.delete(settings(), ids=("good",), force=False, regex=False) == 0
 
 
 @pytest.mark.parametrize(
