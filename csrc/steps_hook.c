@@ -65,6 +65,14 @@ static int make_pipe(int ends[2])
     return result;
 }
 
+/* The rootfs by its descriptor, where it is mounted: the runtime's paths may not be open to a user namespace. */
+static bool enter_directory(const struct init *init, const char *path)
+{
+    if (*path == '\0')
+        return true;
+    return (init->root_path != NULL ? fchdir(init->root) : chdir(path)) == 0;
+}
+
 /* In the child: becomes the hook, or tells by `status` why not. */
 _Noreturn static void become_hook(const struct init *init, const struct step_container_hook *step, int input,
                                   int output, int errors, int status)
@@ -73,8 +81,12 @@ _Noreturn static void become_hook(const struct init *init, const struct step_con
     sys_signal(SIGPIPE, SIG_DFL);
     prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0); /* no hook outlives an init that is given up */
     umask(init->umask);
-    if (set_stdio(input, output, errors) && sys_close_range(3, ~0u, CLOSE_RANGE_CLOEXEC) == 0)
-        execve(step->path, step->args.count > 0 ? step->args.items : only_path, step->env.items);
+    char **env = step->env.items;
+    if (step->home != 0 && init->home != NULL)
+        env[step->env.count] = init->home; /* the decoder left a slot free, and a NULL behind it */
+    if (enter_directory(init, step->cwd) && set_stdio(input, output, errors) &&
+        sys_close_range(3, ~0u, CLOSE_RANGE_CLOEXEC) == 0)
+        execve(step->path, step->args.count > 0 ? step->args.items : only_path, env);
     int error = errno;
     (void)!write(status, &error, sizeof(error)); /* no error here is told better than by the exit status */
     sys_exit(127);

@@ -19,17 +19,18 @@ _LARGEST = 64 << 20
 _DESCRIPTORS = ("/dev/fd/", "/proc/self/fd/")
 _S_IFMT, _S_IFREG = 0o170000, 0o100000
 
-# path, or STDIN: what was read from it
+# path, or STDIN: what was read from it by this process, and what by the launcher before it
 _kept: dict[str, bytes] = {}
+_given: dict[str, bytes] = {}
 
 
 def read(path: str) -> bytes:
     """The content of the file at an absolute path, or of standard input for STDIN.
 
-    A path that was read before, by this process or by the launcher before the hand-over, is not opened again.
-    Raises OSError: with `filename` where the file can't be opened, without where it can't be read; EFBIG above 64 MiB.
+    A path that the launcher has read before the hand-over is not opened again. Raises OSError: with `filename` where the
+    file can't be opened, without where it can't be read; EFBIG above 64 MiB.
     """
-    data = _kept.get(path)
+    data = _given.get(path)
     if data is None:
         fd = 0 if path == STDIN else _open(path)
         try:
@@ -37,12 +38,12 @@ def read(path: str) -> bytes:
         finally:
             if path != STDIN:
                 posix.close(fd)
-        _kept[path] = data
+    _kept[path] = data
     return data
 
 
 def kept(path: str) -> bytes | None:
-    """What was read from a path; None where it was not read."""
+    """What was read from a path last; None where it was not read."""
     return _kept.get(path)
 
 
@@ -74,7 +75,7 @@ def take(numbers: str) -> None:
             path, _, data = _read_all(fd).partition(b"\0")
         finally:
             posix.close(fd)
-        _kept[path.decode("utf-8", "surrogateescape")] = data
+        _given[path.decode("utf-8", "surrogateescape")] = data
 
 
 def _open(path: str) -> int:

@@ -183,7 +183,7 @@ _INIT_KINDS = (
     ("readonly_rootfs", "mount_setattr", "", "make the rootfs read-only"),
     ("container_hook", "clone+execve",
      "hook:str index:u32 path:str args:strv env:strv timeout:i64 state_head:str state_tail:str "
-     "output:fd errors:fd",
+     "output:fd errors:fd cwd:str home:u32",
      "run a hook in the container's namespaces; the state on its stdin is head, pid, tail"),
     ("pivot_root", "pivot_root", "", "make the rootfs the root and let go of the old one"),
     ("move_root", "mount(MS_MOVE)+chroot", "", "make the rootfs the root without pivot_root (--no-pivot)"),

@@ -143,6 +143,60 @@ def test_create_container_hook_sees_the_host_s_tree_and_the_container_s_mounts(
     assert host.is_alive(container.pid)
 
 
+@pytest.mark.parametrize("namespaces", [["mount"], ["mount", "user"], []])
+def test_b3_the_working_directory_of_create_container_hooks(
+    runtime: Runtime, bundle: Bundle, namespaces: list[str]
+) -> None:
+    """It is the rootfs, in which hooks of vendors touch ./lib; what is mounted there is seen."""
+    bundle.linux["namespaces"] = [{"type": "pid"}, *({"type": name} for name in namespaces)]
+    if "user" in namespaces:
+        for name in ("uidMappings", "gidMappings"):
+            bundle.linux[name] = [{"containerID": 0, "hostID": 0, "size": 1000}]
+    bundle.config["mounts"] = []
+    if namespaces:
+        bundle.mount("/mnt", "tmpfs", "tmpfs")
+        shell_hook(bundle, "createContainer", "touch ./mnt/on-the-mount")
+    bundle.mounts.insert(0, {"destination": "/proc", "type": "proc", "source": "proc"})
+    shell_hook(bundle, "createContainer", "test ./srv/file -ef rootfs/srv/file || pwd > ./tmp/pwd")
+    out = runtime.inside(bundle, "cat /tmp/pwd; ls /mnt")
+    assert out == f"{bundle.rootfs}\n" + ("on-the-mount\n" if namespaces else "")
+
+
+@pytest.mark.parametrize("kind", RUNTIME_HOOKS)
+def test_b3_the_working_directory_of_the_runtime_s_hooks(
+    runtime: Runtime, bundle: Bundle, record: Path, kind: str
+) -> None:
+    """It is the bundle while a container is made or run, as with runc."""
+    shell_hook(bundle, kind, f"pwd >> {record}/pwd")
+    runtime.run(bundle.args("true"))
+    assert (record / "pwd").read_text() == f"{bundle.path}\n"
+
+
+@pytest.mark.parametrize(
+    ("env", "uid", "expected"),
+    [
+        ([], 0, {"HOME=/root"}),
+        (["A=1"], 1000, {"A=1", "HOME=/home/tester"}),
+        (["A=1", "HOME=/there"], 1000, {"A=1", "HOME=/there"}),
+        (["A=1", "HOME="], 4711, {"A=1", "HOME=/"}),
+    ],
+)
+def test_b3_start_container_hooks_have_the_environment_of_the_process(
+    runtime: Runtime, bundle: Bundle, record: Path, env: list[str], uid: int, expected: set[str]
+) -> None:
+    record.chmod(0o777)
+    bundle.process["env"] = ["PATH=/bin", *env]
+    bundle.process["user"] = {"uid": uid, "gid": 0}
+    bundle.process["cwd"] = "/srv"
+    for name, more in (("inherited", {}), ("none", {"env": []})):
+        shell_hook(bundle, "startContainer", f"/bin/env > {record}/{name}; pwd > {record}/pwd", **more)
+    runtime.run(bundle.args("true"))
+    shells = {"PWD=/srv", "SHLVL=1"}
+    assert {*(record / "inherited").read_text().split()} - shells == {"PATH=/bin", *expected}
+    assert not any(line.startswith("HOME=") for line in (record / "none").read_text().split())
+    assert (record / "pwd").read_text() == "/srv\n"
+
+
 def test_create_container_hook_may_mount_for_the_container(
     runtime: Runtime, bundle: Bundle, record: Path
 ) -> None:

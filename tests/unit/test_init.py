@@ -459,7 +459,9 @@ def test_a_program_in_the_working_directory_is_not_found_by_its_name(init: Path,
 # -- hooks
 
 
-def hook(path: Path | str, *args: str, timeout: int = 0, env: tuple[str, ...] = ()) -> Step:
+def hook(
+    path: Path | str, *args: str, timeout: int = 0, env: tuple[str, ...] = (), cwd: Path | str = "", home: int = 0
+) -> Step:
     return step(
         "container_hook",
         hook="createContainer",
@@ -469,6 +471,8 @@ def hook(path: Path | str, *args: str, timeout: int = 0, env: tuple[str, ...] = 
         timeout=timeout,
         state_head='{"id":"x","pid":',
         state_tail=',"bundle":"/b"}',
+        cwd=str(cwd),
+        home=home,
     )
 
 

@@ -15,16 +15,25 @@ from pyrunc import inputs
 @pytest.fixture(autouse=True)
 def nothing_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inputs, "_kept", {})
+    monkeypatch.setattr(inputs, "_given", {})
 
 
-def test_b1_what_was_read_is_not_read_again() -> None:
+def test_b1_what_was_read_is_kept_for_a_look_at_it() -> None:
     reader, writer = os.pipe()
     os.write(writer, b"once")
     os.close(writer)
     path = f"/dev/fd/{reader}"
     assert inputs.kept(path) is None
-    assert [inputs.read(path), inputs.read(path), inputs.kept(path)] == [b"once"] * 3
+    assert [inputs.read(path), inputs.kept(path)] == [b"once"] * 2
     os.close(reader)
+
+
+def test_a_file_that_has_changed_is_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    for text in ("one", "two"):
+        path.write_text(text)
+        assert inputs.read(str(path)) == text.encode()
+        assert inputs.kept(str(path)) == text.encode()
 
 
 def test_b1_it_is_handed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,7 +48,8 @@ def test_b1_it_is_handed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     os.unlink(odd)
     inputs.take(numbers)
     assert inputs.read(odd) == b"a\0b\xff"
-    assert inputs.kept(str(tmp_path / "empty")) == b""
+    assert inputs.kept(odd) == b"a\0b\xff"
+    assert inputs.read(str(tmp_path / "empty")) == b""
     for number in numbers.split(","):
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.fstat(int(number))

@@ -30,26 +30,32 @@ def runtime_hooks(context: Context) -> None:
     context.request("create_runtime", pointer=at)
 
 
-def container_hooks(context: Context, name: str, status: str) -> None:
-    """The hooks called `name` (createContainer, startContainer), which see the state with this status."""
+def container_hooks(
+    context: Context, name: str, status: str, env: tuple[str, ...] = (), add_home: bool = False
+) -> None:
+    """The hooks called `name` (createContainer, startContainer), which see the state with this status.
+
+    env: the environment of hooks that name none; add_home: the init adds the HOME that it has found for the process.
+    The working directory of createContainer hooks is the rootfs, which is not the root yet: the specification says
+    nothing of it, and hooks that were written for runc count on it.
+    """
     hooks = _hooks(context, name)
     if not hooks:
         return
     head, tail = state_around_pid(context, status)
     files = [_output(context, stream) for stream in ("stdout", "stderr")]
     for index, hook in enumerate(hooks):
-        env = hook.get("env")
-        if env is None and name == "startContainer":
-            # No rule of the specification: runc has always done so, and hooks count on it.
-            env = context.process.get("env")
+        own = hook.get("env")
         context.add(
             "container_hook",
             name,
             index,
-            *_command(hook, tuple(env or ())),
+            *_command(hook, env if own is None else tuple(own)),
             head,
             tail,
             *files,
+            context.rootfs if name == "createContainer" else "",
+            int(add_home and own is None),
             pointer=f"/hooks/{name}/{index}",
         )
 

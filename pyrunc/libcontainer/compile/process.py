@@ -78,7 +78,7 @@ def compile_process(context: Context) -> None:
     if filter is not None and filter.notifies:
         filter.load()
         filter = None
-    _start(context, args, env, filter)
+    _start(context, args, env, has_home, filter)
 
 
 def _limits(context: Context) -> None:
@@ -191,7 +191,9 @@ def _path_of(env: tuple[str, ...]) -> str:
     return ""
 
 
-def _start(context: Context, args: tuple[str, ...], env: tuple[str, ...], filter: Filter | None) -> None:
+def _start(
+    context: Context, args: tuple[str, ...], env: tuple[str, ...], has_home: bool, filter: Filter | None
+) -> None:
     """Say that all is ready, wait for the start, load the seccomp filter that is not loaded yet, run the
     startContainer hooks and become the program. A process of `exec` has no state, no hooks and nothing to wait for."""
     options = context.options
@@ -212,5 +214,6 @@ def _start(context: Context, args: tuple[str, ...], env: tuple[str, ...], filter
     if filter is not None:
         filter.load()
     if not context.is_exec:
-        hooks.container_hooks(context, "startContainer", "created")
+        # Without a rule of the specification: runc's hooks have the process's environment where they name none.
+        hooks.container_hooks(context, "startContainer", "created", env, not has_home)
     context.add("execute", args, env, pointer="/process/args")

@@ -38,7 +38,7 @@ INFINITY = (1 << 64) - 1
          "effective=CAP_CHOWN permitted=CAP_SYS_ADMIN inheritable=0x4000000000000"),
         ("seal_mount", (1, 1), "keep=1 attr_set=MOUNT_ATTR_RDONLY"),
         ("execute", (("sh", "-c", 'echo "a b"'), ("A=",)), 'args=sh -c "echo \\"a b\\"" env=A='),
-        ("container_hook", ("h", 0, "/h", ("/h",), (), 0, "{", "}", None, None),
+        ("container_hook", ("h", 0, "/h", ("/h",), (), 0, "{", "}", None, None, "", 0),
          "hook=h index=0 path=/h args=/h state_head={ state_tail=}"),
         ("await_start", (None,), ""),
         ("user", (0, 0, (), 0), "uid=0 gid=0 set_groups=0"),

@@ -67,6 +67,13 @@ def test_environments_of_hooks_that_name_none() -> None:
     assert envs == [None, (), (), (), ("PATH=/bin", "HOME=/"), ()]
 
 
+def test_b3_working_directory_and_home() -> None:
+    spec = hooks(**{name: [{"path": "/h"}, {"path": "/h", "env": []}] for name in ("createContainer", "startContainer")})
+    spec["process"]["env"] = ["A=1", "HOME=", "A=2"]
+    found = [values(step, "env", "cwd", "home") for step in find(compiled(spec), "container_hook")]
+    assert found == [((), "/bundle/rootfs", 0)] * 2 + [(("A=2",), "", 1), ((), "", 0)]
+
+
 def test_the_state_around_the_pid() -> None:
     spec = hooks(createContainer=[{"path": "/h"}], startContainer=[{"path": "/h"}])
     spec["annotations"] = {"a": 'q"\n', "ü": "é"}
