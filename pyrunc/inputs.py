@@ -27,8 +27,8 @@ _given: dict[str, bytes] = {}
 def read(path: str) -> bytes:
     """The content of the file at an absolute path, or of standard input for STDIN.
 
-    A path that the launcher has read before the hand-over is not opened again. Raises OSError: with `filename` where the
-    file can't be opened, without where it can't be read; EFBIG above 64 MiB.
+    A path that the launcher has read before the hand-over is not opened again.
+    Raises OSError: with `filename` where it can't be opened, without where it can't be read; EFBIG above 64 MiB.
     """
     data = _given.get(path)
     if data is None:

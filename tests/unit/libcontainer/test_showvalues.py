@@ -39,7 +39,7 @@ INFINITY = (1 << 64) - 1
         ("seal_mount", (1, 1), "keep=1 attr_set=MOUNT_ATTR_RDONLY"),
         ("execute", (("sh", "-c", 'echo "a b"'), ("A=",)), 'args=sh -c "echo \\"a b\\"" env=A='),
         ("container_hook", ("h", 0, "/h", ("/h",), (), 0, "{", "}", None, None, "", 0),
-         "hook=h index=0 path=/h args=/h state_head={ state_tail=}"),
+         "hook=h index=0 path=/h args=/h state_head={ state_tail=} home=0"),
         ("await_start", (None,), ""),
         ("user", (0, 0, (), 0), "uid=0 gid=0 set_groups=0"),
         ("hostname", ("tab\there",), 'name="tab\\there"'),

@@ -68,7 +68,8 @@ def test_environments_of_hooks_that_name_none() -> None:
 
 
 def test_b3_working_directory_and_home() -> None:
-    spec = hooks(**{name: [{"path": "/h"}, {"path": "/h", "env": []}] for name in ("createContainer", "startContainer")})
+    names = ("createContainer", "startContainer")
+    spec = hooks(**{name: [{"path": "/h"}, {"path": "/h", "env": []}] for name in names})
     spec["process"]["env"] = ["A=1", "HOME=", "A=2"]
     found = [values(step, "env", "cwd", "home") for step in find(compiled(spec), "container_hook")]
     assert found == [((), "/bundle/rootfs", 0)] * 2 + [(("A=2",), "", 1), ((), "", 0)]
