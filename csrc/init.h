@@ -76,6 +76,7 @@ int open_or_make(int directory, const char *name, enum make make, mode_t mode);
 /* proc.c: the host's procfs */
 void proc_open(struct init *init);
 int proc_open_file(struct init *init, const char *path, int flags);
+int proc_open_sysctl(struct init *init, const char *path, int flags);
 int proc_open_self(struct init *init, const char *name, int flags);
 bool is_procfs(int fd);
 int proc_write(struct init *init, int fd, const char *path, const char *value);

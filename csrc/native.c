@@ -142,6 +142,15 @@ int pyrunc_setns(int fd, int nstype)
     return result(setns(fd, nstype));
 }
 
+/* A procfs of our pid namespace that is mounted nowhere, and so hides nothing, whatever options /proc has. */
+int pyrunc_procfs(void)
+{
+    CLEANUP_FD int context = (int)syscall(SYS_fsopen, "proc", FSOPEN_CLOEXEC);
+    if (context < 0 || syscall(SYS_fsconfig, context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+        return -errno;
+    return result(syscall(SYS_fsmount, context, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC));
+}
+
 int64_t pyrunc_fs_magic(int fd)
 {
     struct statfs buffer;
@@ -247,6 +256,15 @@ int64_t pyrunc_capabilities(void)
     if (syscall(SYS_capget, &header, data) < 0)
         return -errno;
     return (int64_t)data[1].permitted << 32 | data[0].permitted;
+}
+
+/* The number of the last capability that the kernel knows. */
+int pyrunc_last_capability(void)
+{
+    int last = -1;
+    while (prctl(PR_CAPBSET_READ, last + 1, 0, 0, 0) >= 0)
+        last++;
+    return last < 0 ? -errno : last;
 }
 
 int pyrunc_pidfd_getfd(int pidfd, int fd)

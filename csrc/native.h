@@ -49,6 +49,7 @@ int pyrunc_detach_tree(const char *path);
 int pyrunc_idmap_mount(int fd, int namespace, int recursive);
 int pyrunc_fork_user_namespace(int join);
 int pyrunc_setns(int fd, int nstype);
+int pyrunc_procfs(void);
 int64_t pyrunc_fs_magic(int fd);
 int pyrunc_namespace_type(int fd);
 int pyrunc_flock(int fd, int exclusive, int wait);
@@ -63,6 +64,7 @@ int pyrunc_ioprio_set(int group, int level, int priority);
 int pyrunc_bpf(int command, void *attributes, unsigned int size);
 int pyrunc_pidfd_getfd(int pidfd, int fd);
 int64_t pyrunc_capabilities(void);
+int pyrunc_last_capability(void);
 
 int pyrunc_socketpair(int pair[2]);
 int pyrunc_listen(const char *path);

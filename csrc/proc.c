@@ -24,16 +24,46 @@ void proc_open(struct init *init)
         init->proc = take_fd(&fd);
 }
 
+/* Opens a file of a procfs without leaving its mount; -1 and errno where that fails. */
+static int open_below(int procfs, const char *path, int flags)
+{
+    struct open_how how = {
+        .flags = (uint64_t)(unsigned int)flags | O_CLOEXEC,
+        .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV,
+    };
+    return sys_openat2(procfs, path, &how);
+}
+
+/* A procfs of our pid namespace that is mounted nowhere; -1 where that is not permitted. */
+static int own_procfs(void)
+{
+    CLOSING int context = sys_fsopen("proc");
+    if (context < 0 || sys_fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL) < 0)
+        return -1;
+    return sys_fsmount(context, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+}
+
+/* Opens a sysctl. Where /proc has none (mounted with subset=pid) or something is mounted over it (read-only, for a
+ * confined service), a procfs of our own has them: the kernel judges who may write which. Only for what is the same in
+ * every procfs: processes have other numbers in this one. */
+int proc_open_sysctl(struct init *init, const char *path, int flags)
+{
+    CLOSING int fd = init->proc < 0 ? -1 : open_below(init->proc, path, flags);
+    if (fd < 0 && (init->proc < 0 || errno == ENOENT || errno == EXDEV || errno == EROFS)) {
+        CLOSING int procfs = own_procfs();
+        fd = procfs < 0 ? -1 : open_below(procfs, path, flags);
+    }
+    if (fd >= 0 && is_procfs(fd))
+        return take_fd(&fd);
+    return proc_open_file(init, path, flags); /* whose error is the one to tell */
+}
+
 /* Opens a file below the procfs; `path` is relative to it. */
 int proc_open_file(struct init *init, const char *path, int flags)
 {
     if (init->proc < 0)
         return fail(init, FAILED, "/proc/", path, ": the host has no procfs on /proc");
-    struct open_how how = {
-        .flags = (uint64_t)(unsigned int)flags | O_CLOEXEC,
-        .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV,
-    };
-    CLOSING int fd = sys_openat2(init->proc, path, &how);
+    CLOSING int fd = open_below(init->proc, path, flags);
     if (fd < 0)
         return fail(init, errno, "open /proc/", path);
     if (!is_procfs(fd))

@@ -154,5 +154,5 @@ int step_sysctl(struct init *init, const struct step_sysctl *step)
     char path[PATH_MAX];
     if (!join(path, sizeof(path), "sys/", step->path))
         return fail(init, ENAMETOOLONG, step->path);
-    return proc_write(init, proc_open_file(init, path, O_WRONLY), path, step->value);
+    return proc_write(init, proc_open_sysctl(init, path, O_WRONLY), path, step->value);
 }

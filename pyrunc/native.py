@@ -293,6 +293,16 @@ def capabilities() -> int:
     return _check(_lib.pyrunc_capabilities())
 
 
+def procfs() -> int:
+    """A procfs of our pid namespace that is mounted nowhere; it has no hidepid. Needs CAP_SYS_ADMIN. fsopen(2)."""
+    return _check(_lib.pyrunc_procfs())
+
+
+def last_capability() -> int:
+    """The number of the last capability that the kernel knows. prctl(2), PR_CAPBSET_READ."""
+    return _check(_lib.pyrunc_last_capability())
+
+
 def socketpair() -> tuple[int, int]:
     """Two connected SOCK_SEQPACKET sockets. socketpair(2)."""
     pair = _ffi.new("int[2]")

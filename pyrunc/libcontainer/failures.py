@@ -59,6 +59,7 @@ _HINTS = {
     ("send_listener", errno.EPERM): _NO_PTRACE,
     ("execute", errno.ENOEXEC): "is it built for this machine, and if a script, does it begin with #!?",
     ("reopen_null", errno.ENOENT): "a mount hides the container's own /dev",
+    ("session_keyring", errno.EPERM): "--no-new-keyring leaves the container the caller's session keyring",
     ("chdir", errno.EACCES): "process.user may not enter process.cwd",
     ("sysctl", errno.ENOENT): "this kernel has no such sysctl in the container's namespaces",
     ("oom_score_adj", errno.EACCES): _OOM_SCORE,

@@ -28,6 +28,8 @@ _TOOL_DIRECTORIES = ("/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin", "/run/wr
 
 # Where the cgroup2 hierarchy is looked for, in this order, before the mount table is read:
 # alone, or beside the version 1 hierarchies as systemd's hybrid mode mounts it.
+_FIRST_USERNS = 0xEFFFFFFD
+
 _CGROUP_MOUNTS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
 
 
@@ -151,15 +153,14 @@ def gather() -> HostFacts:
     mount, controllers = _find_cgroup2()
     cgroup_self = own_cgroup(_proc_file("/proc/self/cgroup")) if mount else ""
     euid = posix.geteuid()
-    uid_map = _proc_file("/proc/self/uid_map")
-    nested = in_userns(uid_map)
+    nested = in_userns()
     return HostFacts(
         euid=euid,
         egid=posix.getegid(),
         kernel=kernel,
         machine=uname.machine,
         in_userns=nested,
-        uid_map=id_map(uid_map) if nested else _ALL_IDS,
+        uid_map=id_map(_proc_file("/proc/self/uid_map")) if nested else _ALL_IDS,
         gid_map=id_map(_proc_file("/proc/self/gid_map")) if nested else _ALL_IDS,
         newuidmap=_find_tool("newuidmap") if euid else "",
         newgidmap=_find_tool("newgidmap") if euid else "",
@@ -169,7 +170,7 @@ def gather() -> HostFacts:
         cgroup_writable=bool(mount) and _is_delegated(mount + cgroup_self.rpartition("/")[0], bool(euid) or nested),
         controllers=controllers,
         capabilities=native.capabilities(),
-        cap_last_cap=int(_proc_file("/proc/sys/kernel/cap_last_cap")),
+        cap_last_cap=_cap_last_cap(),
         setgroups=_proc_file("/proc/self/setgroups").strip() != "deny",
         kcore=posix.access("/proc/kcore", posix.F_OK),
         open_files=native.open_files(),
@@ -187,10 +188,26 @@ def kernel_version(release: str) -> tuple[int, int]:
     return int(major), int(rest[:end])
 
 
-def in_userns(uid_map: str) -> bool:
-    """Whether this /proc/self/uid_map is not of the initial user namespace, where every id is mapped to itself
-    (user_namespaces(7))."""
-    return uid_map.split() != ["0", "0", "4294967295"]
+def in_userns() -> bool:
+    """Whether this process is in another user namespace than the first (user_namespaces(7)).
+
+    The number of the first one's file is fixed (PROC_USER_INIT_INO in the kernel's linux/proc_ns.h). The maps would not
+    tell: those of a namespace that maps every id to itself, as systemd's PrivateUsers=full, are the first one's too.
+    """
+    try:
+        return posix.stat("/proc/self/ns/user").st_ino != _FIRST_USERNS
+    except FileNotFoundError:
+        return False  # a kernel without user namespaces
+    except OSError as error:
+        raise PyruncError("reading /proc/self/ns/user", errno=error.errno or 0) from error
+
+
+def _cap_last_cap() -> int:
+    """The number of the kernel's last capability, also where /proc shows processes alone (ProcSubset=pid)."""
+    try:
+        return int(read_file("/proc/sys/kernel/cap_last_cap"))
+    except OSError:
+        return native.last_capability()
 
 
 def id_map(text: str) -> IdMap:

@@ -297,6 +297,8 @@ def _modules(look: Look) -> Iterator[Problem]:
 
 
 def _sysctl(look: Look) -> Iterator[Problem]:
+    if not os.path.isdir("/proc/sys"):
+        return  # this /proc shows processes alone (subset=pid), the container's own shows sysctls too
     for name in look.linux.get("sysctl") or {}:
         path = "/proc/sys/" + sysctl_path(name)
         if not os.path.exists(path):

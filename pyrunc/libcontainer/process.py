@@ -12,7 +12,8 @@ import errno
 import posix
 
 from .. import native
-from .sysfiles import read_file
+from ..report import PyruncError
+from .sysfiles import read_fd, read_file
 
 # The state letters of a thread that has ended: only with these the pidfd has to be asked.
 _ENDED_THREAD = ("Z", "X", "x")
@@ -40,15 +41,56 @@ class Stat:
 
 def stat(pid: int, thread: int = 0) -> Stat | None:
     """The stat of a process, or of one of its threads, a zombie's too; None where there is none. Raises OSError where
-    /proc can't be read."""
+    /proc can't be read, PyruncError where it does not show the process to us."""
+    path = f"/proc/{pid}/task/{thread}/stat" if thread else f"/proc/{pid}/stat"
     try:
-        text = read_file(f"/proc/{pid}/task/{thread}/stat" if thread else f"/proc/{pid}/stat")
-    except (FileNotFoundError, ProcessLookupError):
+        text = read_file(path)
+    except ProcessLookupError:
         return None
+    except FileNotFoundError:
+        text = "" if thread else _hidden(pid, path)
+        if not text:
+            return None
     # The name stands in parentheses and may hold any character, a parenthesis too.
     name, _, rest = text[text.index("(") + 1 :].rpartition(")")
     fields = rest.split()
     return Stat(name, fields[0], int(fields[19]))
+
+
+def _hidden(pid: int, path: str) -> str:
+    """Look again for the stat of a process that /proc does not have; "" where there is no such process.
+
+    A /proc with hidepid (proc(5), systemd's ProtectProc=) has no entry for what we may not trace, and no word tells it
+    from a process that has ended. Raises PyruncError where one is there, and no other procfs can be had.
+    """
+    pidfd = open_pidfd(pid)
+    if pidfd < 0:
+        return ""
+    try:
+        return _read_hidden(pid, path.removeprefix("/proc/"))
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    finally:
+        posix.close(pidfd)
+
+
+def _read_hidden(pid: int, path: str) -> str:
+    try:
+        procfs = native.procfs()
+    except OSError as error:
+        raise PyruncError(
+            f"/proc hides the process {pid}",
+            errno=error.errno or 0,
+            hint="it is mounted with hidepid, and another procfs can't be had: CAP_SYS_PTRACE would show it",
+        ) from error
+    try:
+        fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC, dir_fd=procfs)
+        try:
+            return read_fd(fd)
+        finally:
+            posix.close(fd)
+    finally:
+        posix.close(procfs)
 
 
 def has_ended(pidfd: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 from pathlib import Path
@@ -60,9 +61,24 @@ def test_own_cgroup() -> None:
 
 
 def test_in_userns() -> None:
-    assert not host.in_userns("         0          0 4294967295\n")
-    assert host.in_userns("         0       1000          1\n")
-    assert host.in_userns("0 1000 1\n1 100000 65536\n")
+    assert host.in_userns() == (os.readlink("/proc/self/ns/user") != "user:[4026531837]")
+
+
+def test_f5_a_user_namespace_that_maps_every_id_to_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """F5: PrivateUsers=full has the maps of the first user namespace, and not its rights."""
+    monkeypatch.setattr(host, "posix", SimpleNamespace(stat=lambda path: SimpleNamespace(st_ino=4026532000)))
+    assert host.in_userns()
+
+
+def test_f5_the_capabilities_without_proc_sys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """F5: ProcSubset=pid hides /proc/sys."""
+    known = int(Path("/proc/sys/kernel/cap_last_cap").read_text())
+
+    def read_file(path: str) -> str:
+        raise FileNotFoundError(errno.ENOENT, path)
+
+    monkeypatch.setattr(host, "read_file", read_file)
+    assert host._cap_last_cap() == known
 
 
 def test_id_map() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -13,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from pyrunc import native
 from pyrunc.libcontainer import process
+from pyrunc.report import PyruncError
 from tests.support import host
 
 # A process whose first thread ends while another lives on.
@@ -140,3 +143,44 @@ def test_what_never_was() -> None:
     assert process.find(2**22 + 1, 0) is None
     assert process.open_process(2**22 + 1, 0) == -1
     assert process.living_thread(2**22 + 1) == 0
+
+
+@pytest.fixture
+def hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A /proc that shows no process (hidepid)."""
+
+    def read_file(path: str) -> str:
+        raise FileNotFoundError(errno.ENOENT, path)
+
+    monkeypatch.setattr(process, "read_file", read_file)
+
+
+@pytest.mark.usefixtures("hidden")
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_f5_a_process_that_proc_hides_is_found_in_a_procfs_of_our_own() -> None:
+    """F5: it has not ended because /proc does not show it."""
+    found = process.stat(os.getpid())
+    assert found is not None
+    assert found.start_time > 0
+    assert process.find(os.getpid(), found.start_time) is not None
+
+
+@pytest.mark.usefixtures("hidden")
+def test_f5_a_process_that_is_hidden_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    """F5: an error, and never `stopped`: a delete would take the files of a container that runs."""
+
+    def procfs() -> int:
+        raise PermissionError(errno.EPERM, "fsopen")
+
+    monkeypatch.setattr(native, "procfs", procfs)
+    with pytest.raises(PyruncError, match="/proc hides the process") as caught:
+        process.find(os.getpid(), 1)
+    assert "CAP_SYS_PTRACE" in caught.value.hint
+
+
+@pytest.mark.usefixtures("hidden")
+def test_f5_no_process_is_none_in_a_proc_that_hides() -> None:
+    """F5: a pid that is nobody's."""
+    child = subprocess.Popen(["true"])
+    child.wait()
+    assert process.stat(child.pid) is None
