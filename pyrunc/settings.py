@@ -74,15 +74,20 @@ def _given_root(root: str | None) -> str:
     return path
 
 
+def usual_root() -> str:
+    """The root where none is given: /run/pyrunc for the host's root, $XDG_RUNTIME_DIR/pyrunc for others."""
+    runtime_dir = posix.environ.get(b"XDG_RUNTIME_DIR", b"").decode("utf-8", "surrogateescape")
+    return "/run/pyrunc" if not runtime_dir or _is_host_root() else runtime_dir + "/pyrunc"
+
+
 def _default_root() -> str:
-    """/run/pyrunc for the host's root; $XDG_RUNTIME_DIR/pyrunc for others, made with the sticky bit.
+    """The usual root, in $XDG_RUNTIME_DIR made with the sticky bit.
 
     The sticky bit keeps it from being pruned (XDG Base Directory Specification, $XDG_RUNTIME_DIR).
     """
-    runtime_dir = posix.environ.get(b"XDG_RUNTIME_DIR", b"").decode("utf-8", "surrogateescape")
-    if not runtime_dir or _is_host_root():
-        return "/run/pyrunc"
-    root = runtime_dir + "/pyrunc"
+    root = usual_root()
+    if root == "/run/pyrunc":
+        return root
     try:
         sticky = posix.stat(root).st_mode & _STICKY
     except OSError:

@@ -47,6 +47,9 @@ wants() {
 command -v runc|runc
 command -v strace|strace
 command -v clang|clang
+command -v zsh|zsh
+command -v fish|fish
+command -v groff|groff-base
 can_fuzz|libclang-rt-dev
 END
 }

@@ -5,13 +5,15 @@ The hot reader's table is made from it (generate/argv.py). Nothing is decided he
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from .. import commands, output
 from ..report import PyruncError
-from ..settings import CGROUP_MANAGERS
-from . import bundle, events, exec, host, lifecycle, processes, update
-from .words import ColdOption, GoGroup, Read
+from ..settings import CGROUP_MANAGERS, LOG_FORMATS
+from . import bundle, completion, events, exec, host, lifecycle, processes, update
+from .words import ColdOption, GoGroup, Read, choices
 
 
 def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> bool:
@@ -23,8 +25,14 @@ def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> bool
 OPTIONS: list[click.Parameter] = [
     click.Option(["--debug"], is_flag=True, help="log at level debug"),
     click.Option(["--log"], default="", metavar="FILE", help="append the log to a file (default: stderr)"),
-    click.Option(["--log-format"], default="text", metavar="FORMAT", help="text or json (default: text)"),
-    click.Option(["--log-level"], default="info", metavar="LEVEL", help="error, warning, info (the default) or debug"),
+    click.Option(
+        ["--log-format"], default="text", metavar="FORMAT", help="text or json (default: text)",
+        shell_complete=choices(*LOG_FORMATS),
+    ),
+    click.Option(
+        ["--log-level"], default="info", metavar="LEVEL", help="error, warning, info (the default) or debug",
+        shell_complete=choices("error", "warning", "info", "debug"),
+    ),
     click.Option(
         ["--root"],
         default=None,
@@ -37,6 +45,7 @@ OPTIONS: list[click.Parameter] = [
         default="",
         metavar="MANAGER",
         help=", ".join(CGROUP_MANAGERS) + " (default: cgroupfs)",
+        shell_complete=choices(*CGROUP_MANAGERS),
     ),
     ColdOption(["--criu"], default=None, metavar="PATH", help="without effect: criu is looked for in $PATH"),
     click.Option(
@@ -44,6 +53,7 @@ OPTIONS: list[click.Parameter] = [
         default="auto",
         metavar="VALUE",
         help="ignore cgroup permission errors: true, false or auto (the default)",
+        shell_complete=choices("true", "false", "auto"),
     ),
     click.Option(
         ["--version", "-v"],
@@ -74,6 +84,9 @@ program = GoGroup(
     """,
 )
 
+# Click's own completion is left out: no variable of the environment has such a name.
+_NO_VARIABLE = "="
+
 
 def read(name: str, words: list[str]) -> Read | int:
     """Read the words after the program's name.
@@ -81,13 +94,16 @@ def read(name: str, words: list[str]) -> Read | int:
     Returns what pyrunc.hotargv.parse returns, or the exit code where help or the version was asked for and printed.
     Raises click.UsageError for words that make no sense.
     """
-    result: Read | int = program.main(words, prog_name=name, standalone_mode=False)
+    result: Read | int = program.main(words, prog_name=name, standalone_mode=False, complete_var=_NO_VARIABLE)
     return result
 
 
 def main(name: str, words: list[str]) -> int:
     """Run one command line, click reading it; returns the exit code."""
     try:
+        if not words and completion.VARIABLE in os.environ:
+            output.write(1, completion.answer(program, os.environ[completion.VARIABLE]))
+            return 0
         result = read(name, words)
     except click.UsageError as error:
         return _explain(name, words, error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from .words import GoCommand
+from .words import GoCommand, choices
 
 
 def _bundle() -> click.Option:
@@ -31,7 +31,10 @@ COMMANDS: list[click.Command] = [
             click.Argument(["path"], required=False, default="", metavar="[BUNDLE]"),
             _bundle(),
             click.Option(["--config", "-f"], default="config.json", metavar="FILE", help="the configuration's file"),
-            click.Option(["--format"], default="text", metavar="FORMAT", help="text or json (default: text)"),
+            click.Option(
+                ["--format"], default="text", metavar="FORMAT", help="text or json (default: text)",
+                shell_complete=choices("text", "json"),
+            ),
             click.Option(["--spec-only"], is_flag=True, help="look neither at the root file system nor at this host"),
         ],
         help="""Check a bundle's config.json and print every problem in it, and what it would fail by on this host.
@@ -45,7 +48,10 @@ COMMANDS: list[click.Command] = [
             click.Argument(["id"], required=False, default="container", metavar="[CONTAINER-ID]"),
             _bundle(),
             click.Option(["--config", "-f"], default="config.json", metavar="FILE", help="the configuration's file"),
-            click.Option(["--format"], default="table", metavar="FORMAT", help="table, json or tree (default: table)"),
+            click.Option(
+                ["--format"], default="table", metavar="FORMAT", help="table, json or tree (default: table)",
+                shell_complete=choices("table", "json", "tree"),
+            ),
             click.Option(["--diff"], default="", metavar="BUNDLE", help="show what another bundle does otherwise"),
             click.Option(
                 ["--timeline"], default="", metavar="FILE", help="draw a timeline that create or run has written"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from .words import GoCommand, GoNumber
+from ..libcontainer.capabilities import NAMES
+from .words import GoCommand, GoNumber, choices
 
 
 def _many(*names: str, help: str, metavar: str) -> click.Option:
@@ -29,7 +30,7 @@ COMMANDS: list[click.Command] = [
                 metavar="SOCKET",
                 help="path of an AF_UNIX socket that receives a descriptor of the process",
             ),
-            click.Option(["--cwd"], default="", metavar="DIR", help="working directory in the container"),
+            click.Option(["--cwd"], default="", metavar="PATH", help="working directory in the container"),
             _many("--env", "-e", metavar="NAME=VALUE", help="add a variable to the environment"),
             click.Option(["--tty", "-t"], is_flag=True, help="give the process a terminal"),
             click.Option(["--user", "-u"], default="", metavar="UID[:GID]", help="run as this user, by number"),
@@ -47,7 +48,10 @@ COMMANDS: list[click.Command] = [
             click.Option(["--process-label"], default="", metavar="LABEL", help="SELinux label of the process"),
             click.Option(["--apparmor"], default="", metavar="PROFILE", help="AppArmor profile of the process"),
             click.Option(["--no-new-privs"], is_flag=True, default=None, help="set no_new_privs for the process"),
-            _many("--cap", "-c", metavar="CAP", help="add a capability to those of the container"),
+            click.Option(
+                ["--cap", "-c"], multiple=True, default=(), metavar="CAP",
+                help="add a capability to those of the container", shell_complete=choices(*NAMES),
+            ),
             click.Option(
                 ["--preserve-fds"],
                 type=GoNumber(),

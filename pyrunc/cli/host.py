@@ -25,11 +25,17 @@ class _Help(GoCommand):
         return 0
 
 
+def _commands(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    program = ctx.find_root().command
+    names = program.list_commands(ctx) if isinstance(program, click.Group) else []
+    return [name for name in names if name.startswith(incomplete)]
+
+
 COMMANDS: list[click.Command] = [
     GoCommand("features", params=[], help="Print as JSON what this runtime supports (runtime-spec, features)."),
     _Help(
         "help",
-        params=[click.Argument(["command"], required=False, default="", metavar="[COMMAND]")],
+        params=[click.Argument(["command"], required=False, default="", metavar="[COMMAND]", shell_complete=_commands)],
         help="Show the commands, or the help of one.",
     ),
 ]

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import signal
+
 import click
 
-from .words import ColdOption, GoCommand, GoNumber
+from .words import ColdOption, GoCommand, GoNumber, choices
 
 _ID = "CONTAINER-ID"
 
 
 def _regex() -> ColdOption:
     return ColdOption(["--regex", "-r"], is_flag=True, help="the id is a regular expression: all that it is found in")
+
+
+def _signals(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """The signals' names, with SIG or a small letter where one was typed."""
+    names = [member.name.removeprefix("SIG") for member in signal.Signals]
+    begun = incomplete.upper()
+    found = ["SIG" + name for name in names] if begun.startswith("SI") else names
+    found = [name for name in found if name.startswith(begun)]
+    return found if incomplete == begun else [name.lower() for name in found]
 
 
 def _launch() -> list[click.Parameter]:
@@ -96,7 +107,9 @@ COMMANDS: list[click.Command] = [
         "kill",
         params=[
             click.Argument(["id"], metavar=_ID),
-            click.Argument(["signal"], required=False, default="TERM", metavar="[SIGNAL]"),
+            click.Argument(
+                ["signal"], required=False, default="TERM", metavar="[SIGNAL]", shell_complete=_signals
+            ),
             click.Option(["--all", "-a"], is_flag=True, help="send it to every process of the container"),
             _regex(),
         ],
@@ -119,7 +132,10 @@ COMMANDS: list[click.Command] = [
     GoCommand(
         "list",
         params=[
-            click.Option(["--format", "-f"], default="table", metavar="FORMAT", help="table or json (default: table)"),
+            click.Option(
+                ["--format", "-f"], default="table", metavar="FORMAT", help="table or json (default: table)",
+                shell_complete=choices("table", "json"),
+            ),
             click.Option(["--quiet", "-q"], is_flag=True, help="print the ids alone"),
         ],
         help="List the containers under the root directory.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from .words import GoCommand
+from .words import GoCommand, choices
 
 _ID = "CONTAINER-ID"
 
@@ -14,7 +14,10 @@ COMMANDS: list[click.Command] = [
         params=[
             click.Argument(["id"], metavar=_ID),
             click.Argument(["arguments"], nargs=-1, metavar="[PS-OPTION]..."),
-            click.Option(["--format", "-f"], default="table", metavar="FORMAT", help="table or json (default: table)"),
+            click.Option(
+                ["--format", "-f"], default="table", metavar="FORMAT", help="table or json (default: table)",
+                shell_complete=choices("table", "json"),
+            ),
         ],
         stop=1,
         help="""Show the processes of a container.

@@ -5,7 +5,7 @@ See pyrunc/hotargv.py for the rules. The errors are worded as runc's users know 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
@@ -20,6 +20,15 @@ _OFF = "pyrunc.off"
 
 # The program's options, the command, and the command's own options and arguments.
 Read = tuple[dict[str, Any], str, dict[str, Any]]
+
+
+def choices(*words: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """For `shell_complete`: the words that a value may be, of which those are offered that begin as the value does."""
+
+    def matching(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+        return [word for word in words if word.startswith(incomplete)]
+
+    return matching
 
 
 class GoNumber(click.ParamType[int]):
