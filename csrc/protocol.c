@@ -1,4 +1,5 @@
 /* Where init and the runtime meet: messages over the sync socket, and the wait for `start`. */
+#include <poll.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -128,21 +129,80 @@ static void let_go(struct init *init, int listener)
     close_fd(&init->sync);
 }
 
+/* Those who have connected and said nothing yet. One that stays so, or was killed, holds no other up; of more than
+ * there is room for, the oldest is forgotten. */
+enum { PEERS = 8 };
+
+struct peers {
+    int fds[PEERS];
+    int count;
+};
+
+static int take_peer(struct peers *peers, int index)
+{
+    int fd = peers->fds[index];
+    peers->count--;
+    for (int i = index; i < peers->count; i++)
+        peers->fds[i] = peers->fds[i + 1];
+    return fd;
+}
+
+/* Whether the peer's message is the word for the start: one `S` and nothing else. */
+static bool says_start(int fd)
+{
+    char word[2];
+    return recv(fd, word, sizeof(word), 0) == 1 && word[0] == 'S';
+}
+
+/* Waits until a peer has said something, or one has come. Gives the connection that said `S`, or -1 for none yet. */
+static int hear(struct peers *peers, int listener, bool *comes)
+{
+    struct pollfd watched[PEERS + 1] = {{.fd = listener, .events = POLLIN}};
+    for (int i = 0; i < peers->count; i++)
+        watched[i + 1] = (struct pollfd){.fd = peers->fds[i], .events = POLLIN};
+    if (poll(watched, (nfds_t)peers->count + 1, -1) < 0) {
+        if (errno == EINTR)
+            return -1;
+        watched[1].revents = POLLIN; /* a filter of the container's refuses the call: then one is heard at a time */
+    }
+    *comes = watched[0].revents != 0;
+    for (int i = peers->count - 1; i >= 0; i--) {
+        if (watched[i + 1].revents == 0)
+            continue;
+        int fd = take_peer(peers, i);
+        if (says_start(fd))
+            return fd;
+        close(fd);
+    }
+    return -1;
+}
+
 int step_await_start(struct init *init, const struct step_await_start *step)
 {
+    struct peers peers = {.count = 0};
+    int starter = -1;
     if (step->listener < 0)
         return 0;
     let_go(init, step->listener);
-    for (;;) {
+    while (starter < 0) {
+        bool comes = true;
+        if (peers.count > 0)
+            starter = hear(&peers, step->listener, &comes);
+        if (starter >= 0 || !comes)
+            continue;
         CLOSING int connection = accept4(step->listener, NULL, NULL, SOCK_CLOEXEC);
         if (connection < 0 && errno != EINTR && errno != ECONNABORTED)
             return fail(init, errno, "accept");
-        /* a `start` that was killed before it said so is no start */
-        if (connection < 0 || read_byte(connection) != 'S')
+        if (connection < 0)
             continue;
-        init->sync = take_fd(&connection);
-        init->was_started = true;
-        close(step->listener);
-        return 0;
+        if (peers.count == PEERS)
+            close(take_peer(&peers, 0));
+        peers.fds[peers.count++] = take_fd(&connection);
     }
+    while (peers.count > 0)
+        close(take_peer(&peers, 0));
+    init->sync = starter;
+    init->was_started = true;
+    close(step->listener);
+    return 0;
 }

@@ -28,7 +28,7 @@ def table(pids: Sequence[int], arguments: Sequence[str]) -> str:
 
 def select(text: str, pids: Sequence[int]) -> str:
     """The header of a table that ps has printed, and the lines whose PID is one of `pids`. Raises PyruncError."""
-    header, *lines = text.splitlines() or [""]
+    header, *lines = text.removesuffix("\n").split("\n")  # no other character ends a line of ps
     columns = header.split()
     if "PID" not in columns:
         raise PyruncError("couldn't find PID field in ps output", hint="have ps print the column PID, as ps -ef does")

@@ -26,8 +26,8 @@ _LAST_READS = 16
 _LONGEST_POLL_MS = 0x7FFFFFFF
 
 
-class _Output:
-    """One output stream of a hook: the reading end of its pipe, and the end of what was read."""
+class Output:
+    """One output stream of a hook, or of another program: the reading end of its pipe, and the end of what was read."""
 
     __slots__ = ("fd", "kept")
 
@@ -99,7 +99,7 @@ def _run(hook: dict[str, Any], state: bytes, files: tuple[str, str]) -> str:
     try:
         stdin = _stdin(state)
         fds.append(stdin)
-        kept = [_Output(-1), _Output(-1)]
+        kept = [Output(-1), Output(-1)]
         ends = []
         for number, file in enumerate(files):
             if file:
@@ -115,7 +115,7 @@ def _run(hook: dict[str, Any], state: bytes, files: tuple[str, str]) -> str:
         for fd in (stdin, *ends):
             posix.close(fd)
             fds.remove(fd)
-        status = _wait(pid, [output for output in kept if output.fd >= 0], float(hook.get("timeout") or 0))
+        status = wait(pid, [output for output in kept if output.fd >= 0], float(hook.get("timeout") or 0))
     finally:
         for fd in fds:
             posix.close(fd)
@@ -173,9 +173,9 @@ def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
-def _wait(pid: int, outputs: Sequence[_Output], timeout: float) -> int | None:
-    """Read the hook's output until it ends; its wait status, or None where it was killed for running past `timeout`
-    (seconds; 0: none). It has been reaped in any case."""
+def wait(pid: int, outputs: Sequence[Output], timeout: float) -> int | None:
+    """Read a program's output until it ends, whoever holds its pipes longer; its wait status, or None where it was
+    killed for running past `timeout` (seconds; 0: none). It has been reaped in any case."""
     deadline = time.monotonic() + timeout
     running = True
     pidfd = posix.pidfd_open(pid)

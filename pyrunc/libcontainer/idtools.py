@@ -9,9 +9,9 @@ from __future__ import annotations
 import posix
 
 from .. import native
-from ..report import PyruncError, errno_text, join
+from ..report import PyruncError, errno_text
 from .statedir import owner_name
-from .sysfiles import read_fd, read_file
+from .sysfiles import read_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -89,9 +89,12 @@ def _subordinate(file: str, euid: int) -> tuple[int, int]:
 
 
 def _run(words: list[str]) -> tuple[int, str]:
-    """Run a program to its end; its wait status and what it wrote, on one line. Raises OSError."""
+    """Run a program to its end; its wait status and the end of what it wrote, on one line. Raises OSError."""
+    from .hooks import Output, wait
+
     reader, writer = posix.pipe2(posix.O_CLOEXEC)
     try:
+        posix.set_blocking(reader, False)
         pid = native.spawn(
             words[0],
             words,
@@ -102,17 +105,16 @@ def _run(words: list[str]) -> tuple[int, str]:
                 (posix.POSIX_SPAWN_DUP2, writer, 2),
             ],
         )
-    except OSError:
-        posix.close(reader)
-        raise
-    finally:
         posix.close(writer)
-    try:
-        said = read_fd(reader)
+        writer = -1
+        output = Output(reader)
+        status = wait(pid, [output], 0)
     finally:
         posix.close(reader)
-        status = posix.waitpid(pid, 0)[1]
-    return status, join(said.splitlines())
+        if writer >= 0:
+            posix.close(writer)
+    assert status is not None, "without a timeout nothing is killed"
+    return status, output.text()
 
 
 def _cure(tool: str, file: str) -> str:

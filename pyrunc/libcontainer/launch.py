@@ -424,7 +424,7 @@ def serve(launched: Launched) -> None:
             raise death(launched)
         if message.type == wire.LISTENER:
             # No answer: the init is on its way into the filter, behind which nobody may be able to hear one.
-            launched.listener = int(message.detail)
+            launched.listener = wire.listener(message)
             carry_out(launched, served["seccomp"], launched.words)
             continue
         ready = message.type == wire.READY

@@ -43,6 +43,7 @@ MESSAGE_SIZE = HEADER_SIZE + 4096
 MAX_LEVEL = 7
 MAX_ERRNOS = 8
 MAX_SIZE = 16 << 20
+_DIGITS = 9  # of a descriptor's number
 
 _RANGES = {
     "u32": (0, 0xFFFFFFFF),
@@ -156,3 +157,11 @@ def decode_message(data: bytes) -> Message:
         int.from_bytes(data[8:12], order, signed=True),
         data[HEADER_SIZE:].decode("utf-8", "replace"),
     )
+
+
+def listener(message: Message) -> int:
+    """The number of the listener's descriptor in a LISTENER message. Raises PyruncError where it tells none."""
+    digits = message.detail
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= _DIGITS):
+        raise PyruncError("a malformed number of a seccomp listener came from the container's init")
+    return int(digits)

@@ -50,6 +50,19 @@ def test_it_leaves_no_descriptor_and_no_process(tmp_path: Path) -> None:
         os.waitpid(-1, os.WNOHANG)
 
 
+@pytest.mark.parametrize("script", ["head -c 200000000 /dev/zero | tr '\\0' x; echo the end; exit 1",
+                                    "( sleep 30; touch late ) & echo the end; exit 1"])  # fmt: skip
+def test_a8_what_it_says_is_bounded_and_not_waited_for(
+    tmp_path: Path, files: dict[str, str], monkeypatch: pytest.MonkeyPatch, script: str
+) -> None:
+    """A8: the end of the output is kept, and a process that keeps the pipe open holds nobody up."""
+    monkeypatch.chdir(tmp_path)
+    error = refusal(tool(tmp_path, script))
+    assert error.message.endswith("the end")
+    assert len(error.message) < 20000
+    assert not (tmp_path / "late").exists()
+
+
 def refusal(path: str, file: str = "uid_map") -> PyruncError:
     with pytest.raises(PyruncError) as caught:
         idtools.write_map(path, 77, file, LINES)

@@ -108,3 +108,11 @@ def test_times_stand_behind_the_blob_and_are_pairs() -> None:
     assert [wire.times_offset(length) for length in (0, 1, 8, 9)] == [0, 8, 8, 16]
     data = b"".join(number.to_bytes(8, sys.byteorder) for number in (1, 2, 0, 0, 3, 1 << 63)) + b"more"
     assert wire.decode_times(data, 3) == [(1, 2), (0, 0), (3, 1 << 63)]
+
+
+@pytest.mark.parametrize("detail", ["", "-1", "x", "1 ", "\u0663", "9" * 5000])
+def test_a8_the_number_of_a_listener(detail: str) -> None:
+    """A8: what is no number is an error, and no ValueError."""
+    assert wire.listener(wire.Message(wire.LISTENER, 0, 0, "17")) == 17
+    with pytest.raises(PyruncError, match="malformed number"):
+        wire.listener(wire.Message(wire.LISTENER, 0, 0, detail))

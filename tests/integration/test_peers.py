@@ -1,0 +1,135 @@
+"""A8: whoever speaks to the runtime or the init, or is looked at by it, is not believed more than need be."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support import host
+from tests.support.bundle import Bundle
+from tests.support.runtime import Container, Runtime
+
+
+def connect(container: Container) -> socket.socket:
+    """A connection to the waiting init, as `start` makes it."""
+    peer = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    here = os.open(container.runtime.root / container.id, os.O_PATH)
+    peer.connect(f"/proc/self/fd/{here}/start.sock")
+    os.close(here)
+    return peer
+
+
+@pytest.fixture
+def waiting(runtime: Runtime, bundle: Bundle) -> Container:
+    """A created container that says when it is started."""
+    return runtime.container(bundle.sh("echo started; sleep 99"))
+
+
+def starts(container: Container) -> None:
+    """It has not begun yet, and `start` begins it."""
+    assert (container.status, container.output) == ("created", "")
+    container.start()
+    host.wait_for("its output", lambda: container.output == "started\n")
+
+
+@pytest.mark.parametrize("count", [1, 8, 30])
+def test_a8_peers_that_say_nothing_hold_no_start_up(waiting: Container, count: int) -> None:
+    """A8: each is heard, and none is waited for."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(count):
+            stack.enter_context(connect(waiting))
+        starts(waiting)
+
+
+@pytest.mark.parametrize("word", [b"", b"X", b"s", b"SS", b"S\0", b"S" + bytes(4000), b"\xff" * 60000])
+def test_a8_what_is_not_the_word_starts_nothing(waiting: Container, word: bytes) -> None:
+    """A8: one byte S, and nothing else."""
+    with connect(waiting) as peer:
+        peer.send(word)
+        time.sleep(0.1)
+        starts(waiting)
+
+
+def test_a8_descriptors_from_a_peer_are_not_taken(waiting: Container) -> None:
+    """A8: the init has them neither open nor kept for the program."""
+    before = sorted(os.listdir(f"/proc/{waiting.pid}/fd"))
+    with connect(waiting) as peer, open("/dev/null") as file:
+        socket.send_fds(peer, [b"X"], [file.fileno()] * 3)
+        host.wait_for("the peer to be forgotten", lambda: is_closed(peer))
+        assert sorted(os.listdir(f"/proc/{waiting.pid}/fd")) == before
+    starts(waiting)
+
+
+def is_closed(peer: socket.socket) -> bool:
+    peer.settimeout(0.01)
+    try:
+        return peer.recv(10) == b""
+    except TimeoutError:
+        return False
+
+
+@pytest.mark.parametrize("name", [") Z 1 (", "a\nb", "1 (x) R", "\x1cTgid:\t1"])
+def test_a8_what_a_process_calls_itself(runtime: Runtime, bundle: Bundle, name: str) -> None:
+    """A8: names with all that separates fields and lines in files of /proc."""
+    container = runtime.started(bundle.sh(f"printf '{name}' > /proc/self/comm; echo named; while :; do sleep 1; done"))
+    host.wait_for("its output", lambda: container.output == "named\n")
+    assert container.status == "running"
+    assert container.pid in json.loads(runtime("ps", "--format", "json", container.id).out)
+    assert str(container.pid) in runtime("ps", container.id).out
+    assert runtime("exec", container.id, "echo", "x").out == "x\n"
+    container.kill("KILL")
+    container.wait()
+    assert container.status == "stopped"
+
+
+@pytest.mark.parametrize("name", ["a\nb", "cgroup.procs ", "..x", "-1", "\x1b[2J"])
+def test_a8_cgroups_that_the_container_has_made(runtime: Runtime, bundle: Bundle, name: str) -> None:
+    """A8: their names are any; what is told of them does not steer the terminal, and they go with the container."""
+    bundle.namespace("cgroup").mount("/sys/fs/cgroup", "cgroup2", "cgroup", "rw")
+    container = runtime.container(bundle.args("/bin/sh", "-c", 'mkdir "/sys/fs/cgroup/$0"; echo made; sleep 99', name))
+    container.start()
+    host.wait_for("its output", lambda: container.output == "made\n")
+    assert json.loads(runtime("ps", "--format", "json", container.id).out)
+    assert runtime("pause", container.id).code == 0
+    assert runtime("resume", container.id).code == 0
+    assert "\x1b" not in container.delete("--force").err
+
+
+@pytest.mark.parametrize("kind", ["createRuntime", "createContainer"])
+def test_a8_a_hook_that_writes_without_end(runtime: Runtime, bundle: Bundle, kind: str) -> None:
+    """A8: the end of its output is kept, and no more of it."""
+    script = bundle.script("hook", "head -c 300000000 /dev/zero | tr '\\0' x; echo the end; exit 3")
+    if kind == "createContainer":
+        bundle.mount("/bin/hook", "bind", str(script), "bind")
+    bundle.hook(kind, str(script)).write()
+    before = runtime.left_over()
+    command = runtime.background("create", "--bundle", bundle.path, runtime.new_id())
+    most = 0
+    while command.poll() is None:
+        with contextlib.suppress(OSError, IndexError):
+            most = max(most, int(Path(f"/proc/{command.pid}/statm").read_text().split()[1]))
+        time.sleep(0.01)
+    said = (runtime.work / "background.err").read_text()
+    assert command.returncode == 1
+    assert ("the end" in said) == (kind == "createRuntime")  # the init keeps the begin
+    assert len(said) < 30000
+    assert most * os.sysconf("SC_PAGESIZE") < 200_000_000
+    runtime.assert_nothing_left(before)
+
+
+def test_a8_the_table_of_ps_has_lines_of_processes_only(runtime: Runtime, bundle: Bundle, tmp_path: Path) -> None:
+    """A8: a line of ps ends with a newline, and not with what else Python takes for the end of one."""
+    container = runtime.started(bundle.args("sleep", "99"))
+    fake = tmp_path / "ps"
+    line = f"%7d sleep\\342\\200\\250{container.pid} forged\\n"
+    fake.write_text(f"#!/bin/sh\nprintf '  PID CMD\\n{line}' {container.pid}\n")
+    fake.chmod(0o755)
+    said = runtime("ps", container.id, env={"PATH": f"{tmp_path}:{os.environ['PATH']}"}).out
+    assert said == f"  PID CMD\n{container.pid:7} sleep\u2028{container.pid} forged\n"
+
