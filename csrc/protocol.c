@@ -47,10 +47,15 @@ static int read_byte(int fd)
 }
 
 /* Waits for the runtime's `A`. Without a runtime there is no container: the init ends. */
-static void await_answer(const struct init *init)
+static int await_answer(struct init *init)
 {
-    if (read_byte(init->sync) != 'A')
+    char byte;
+    ssize_t count = recv(init->sync, &byte, 1, 0);
+    if (count < 0)
+        return fail(init, errno, "recv from the runtime");
+    if (count == 0 || byte != 'A')
         sys_exit(1);
+    return 0;
 }
 
 /* Sends a message and waits for the answer. Where it can't be sent the step fails: each side would wait for the other. */
@@ -58,8 +63,7 @@ int ask(struct init *init, enum message type, const char *what, int fd)
 {
     if (send_message(init, type, init->current, 0, what, strlen(what), fd) < 0)
         return fail(init, errno, "sendmsg to the runtime");
-    await_answer(init);
-    return 0;
+    return await_answer(init);
 }
 
 int step_request(struct init *init, const struct step_request *step)
