@@ -41,7 +41,7 @@ GIVEN = {"builtins", "sys"}
 COLD = {
     "pyrunc.cli", "pyrunc.commands.bundle", "pyrunc.commands.eventstream", "pyrunc.commands.garbage",
     "pyrunc.commands.matching", "pyrunc.commands.pstable", "pyrunc.libcontainer.compile.systemd",
-    "pyrunc.libcontainer.explain", "pyrunc.libcontainer.garbage",
+    "pyrunc.libcontainer.explain", "pyrunc.libcontainer.garbage", "pyrunc.libcontainer.notify",
     "pyrunc.libcontainer.seccomp.compiler", "pyrunc.libcontainer.systemd",
 }  # fmt: skip
 

@@ -146,6 +146,7 @@ def compiled(
     from ..libcontainer.options import LaunchOptions
     from ..libcontainer.seccomp import compiler
     from ..libcontainer.state import check_id
+    from .lifecycle import notify_socket
 
     options = LaunchOptions(
         id=check_id(id),
@@ -155,6 +156,7 @@ def compiled(
         command="run",
         cgroup_manager=settings.cgroup_manager,
         rootless=settings.rootless,
+        notify_socket=notify_socket(),
     )
     spec: dict[str, Any] = dict(specification.load(options.bundle, config))
     fill_mappings(spec, facts.euid, facts.egid)

@@ -52,7 +52,7 @@ def _failed(settings: Settings, command: str, params: dict[str, Any], error: Pyr
 
 def start(settings: Settings, id: str) -> int:
     """`start ID`: let the waiting init execute the process."""
-    container.start(settings.root, id)
+    container.start(settings.root, id, notify_socket(cold=True))
     return 0
 
 
@@ -146,6 +146,7 @@ def launch_options(settings: Settings, command: str, params: dict[str, Any]) -> 
         output.absolute(params[name]) if params[name] else ""
         for name in ("pid_file", "timeline", "console_socket", "pidfd_socket")
     )
+    notify = notify_socket(cold=command == "run")
     if params["preserve_fds"] < 0:
         raise PyruncError(f"--preserve-fds must not be negative, not {params['preserve_fds']}")
     if params["bundle"]:
@@ -163,6 +164,7 @@ def launch_options(settings: Settings, command: str, params: dict[str, Any]) -> 
         no_new_keyring=params["no_new_keyring"],
         preserve_fds=params["preserve_fds"],
         console_socket=socket,
+        notify_socket=notify,
         pid_file=pid_file,
         pidfd_socket=pidfd_socket,
         detach=params.get("detach", False),
@@ -173,6 +175,22 @@ def launch_options(settings: Settings, command: str, params: dict[str, Any]) -> 
         rootless=settings.rootless,
         timeline=timeline,
     )
+
+
+def notify_socket(cold: bool = False) -> str:
+    """The service manager's socket that NOTIFY_SOCKET names, a path or @NAME; "" for none (sd_notify(3)).
+
+    cold: what relays to it is wanted, which the launcher has not: it hands the command over before anything is done.
+    """
+    name = posix.environ.get(b"NOTIFY_SOCKET", b"").decode("utf-8", "surrogateescape")
+    if not name:
+        return ""
+    if name[0] not in "/@" or len(name) < 2:
+        log.warning(f"NOTIFY_SOCKET {name} is neither a path nor an abstract name: nothing is relayed")
+        return ""
+    if cold:
+        from ..libcontainer import notify  # noqa: F401
+    return name
 
 
 def parse_signal(text: str) -> int:

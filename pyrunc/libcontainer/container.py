@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .launch import Launched
+    from .notify import Notify
     from .options import LaunchOptions
 
 _SIGKILL = 9
@@ -77,8 +78,8 @@ def run(options: LaunchOptions, fault: tuple[int, int] = (-1, 0)) -> int:
         launched.write_timeline()
         if foreground is None:
             lifecyclehooks.poststart(launched.record)
-            return 0
-        foreground.poststart()
+        else:
+            foreground.poststart()
     except BaseException:
         if relay is not None:
             relay.close()
@@ -87,6 +88,12 @@ def run(options: LaunchOptions, fault: tuple[int, int] = (-1, 0)) -> int:
     # From here on others may delete it, and make another of its name; the open directory stays this one's.
     launched.written.place.unlock()
     launched.close_claim()
+    if foreground is None:
+        if launched.notify is not None:
+            launched.notify.begin(launched.pid)
+            launched.notify.wait_ready(launched.pidfd)
+            launched.notify.close()
+        return 0
     try:
         code = foreground.wait()
         if not options.keep:
@@ -130,7 +137,7 @@ def _prepare(options: LaunchOptions) -> dict[str, Any]:
     log.hold()
     loaded: dict[str, Any] = spec.load(options.bundle, options.config)
     if listening:
-        options.extra_env = (f"LISTEN_FDS={listening}", "LISTEN_PID=1")
+        options.extra_env += (f"LISTEN_FDS={listening}", "LISTEN_PID=1")
     return loaded
 
 
@@ -175,9 +182,11 @@ def _launch(spec: dict[str, Any], options: LaunchOptions, fault: tuple[int, int]
     return launch(compile_launch(spec, options, facts), spec, options, facts, fault)
 
 
-def start(root: str, id: str) -> None:
+def start(root: str, id: str, notify_socket: str = "") -> None:
     """Let the waiting init execute the process, and run the poststart hooks.
 
+    notify_socket: the service manager's (NOTIFY_SOCKET), "" for none. Where the container was created with one too,
+        its notifications are relayed, until it has said READY=1 or has ended.
     Raises PyruncError: the container is in no state to be started, its program could not be executed (it is stopped
     then), or a startContainer or poststart hook failed: it is deleted then, as by `delete` (runtime.md, Lifecycle).
     """
@@ -191,6 +200,9 @@ def start(root: str, id: str) -> None:
             raise PyruncError("cannot start an already running container")
         if status != "created":
             raise PyruncError(f"cannot start a container in the {status} state")
+        notify = None
+        if notify_socket:
+            notify = _notify(place, notify_socket)
         try:
             _say_start(path, record)
             lifecyclehooks.poststart(record)
@@ -198,8 +210,36 @@ def start(root: str, id: str) -> None:
             if error.pointer.startswith("/hooks/"):
                 _end(place, record)
             raise
+        if notify is not None:
+            _relay_ready(place, record, notify)
     finally:
         place.close()
+
+
+def _notify(place: StateDir, host: str) -> Notify | None:
+    """The container's socket for notifications; None where it was created without one. Raises PyruncError."""
+    from . import notify
+
+    try:
+        return notify.Notify(place.fd, host)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise PyruncError(f"making the notify socket in {place.path}", errno=error.errno or 0) from error
+
+
+def _relay_ready(place: StateDir, record: Record, notify: Notify) -> None:
+    """Relay until the container is ready or has ended; others may delete it meanwhile."""
+    pidfd = process.open_process(record.pid, record.startTime)
+    place.unlock()
+    try:
+        notify.begin(record.pid)
+        if pidfd >= 0:
+            notify.wait_ready(pidfd)
+    finally:
+        notify.close()
+        if pidfd >= 0:
+            posix.close(pidfd)
 
 
 def _end(place: StateDir, record: Record) -> None:

@@ -12,6 +12,7 @@ from .launch import INTERRUPTING, Interrupted
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .launch import Launched
+    from .notify import Notify
     from .relay import Relay
 
 _PR_SET_CHILD_SUBREAPER = 36
@@ -83,6 +84,12 @@ class Foreground:
         this process is their subreaper), and SIGWINCH where a terminal is relayed.
         """
         relay = self._relay
+        notify = self._launched.notify
+        if notify is not None:
+            # Who started this command is to watch it, not the container's process, whose end it tells by its own.
+            notify.begin(posix.getpid())
+            if relay is not None:
+                relay.also(notify.fd, notify.serve)
         code = -1
         if relay is not None:
             # Not before: until the program runs, the interrupt key ends the command.
@@ -90,11 +97,26 @@ class Foreground:
         for number in self._held:
             code = max(code, self._handle(number))
         while code < 0:
-            if relay is None or relay.wait():
+            if relay is not None:
+                told = relay.wait()
+            elif notify is not None:
+                told = self._signals in self._serve(notify)
+            else:
+                told = True
+            if told:
                 code = self._handle(self._read())
+        if notify is not None:
+            notify.finish()
         if relay is not None:
             relay.drain()
         return code
+
+    def _serve(self, notify: Notify) -> list[int]:
+        """Wait for signals and notifications, and relay these; gives what was readable. Raises OSError."""
+        found = native.poll([self._signals, notify.fd])
+        if notify.fd in found:
+            notify.serve()
+        return found
 
     def close(self) -> None:
         """Give the terminal back, then wait for the user's side to take what is left of the output.

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .host import HostFacts
+    from .notify import Notify
     from .options import LaunchOptions
     from .plan import LaunchPlan, Step
     from .scene import Scene
@@ -58,13 +59,14 @@ class Launched:
     network: the container's network namespace while devices are moved into it, or -1: it must not end before they are
         moved back.
     claim: the claim on the container's cgroup, or -1; a command that outlives the creation lets go of it.
+    notify: the relay of the container's notifications, or None.
     plan_fd, times_at: the plan's memfd and where in it the init stores its times.
     """
 
     __slots__ = (
         "cgroup_fd", "cgroup_made", "claim", "console_socket", "draft", "facts", "fault", "handed", "idmaps",
-        "ledger", "listener", "lock", "master", "network", "options", "own_oom_score_adj", "pid", "pidfd", "plan",
-        "plan_fd", "received", "record", "seccomp", "slots", "sync", "timeline", "times_at",
+        "ledger", "listener", "lock", "master", "network", "notify", "options", "own_oom_score_adj", "pid", "pidfd",
+        "plan", "plan_fd", "received", "record", "seccomp", "slots", "sync", "timeline", "times_at",
     )  # fmt: skip
 
     def __init__(
@@ -95,6 +97,7 @@ class Launched:
         self.received = -1
         self.listener = -1
         self.network = -1
+        self.notify: Notify | None = None
         self.own_oom_score_adj: int | None = None
         self.pid = 0
         self.pidfd = -1
@@ -229,6 +232,9 @@ class Launched:
             self.close_network()
         self.close_sync()
         self.kill()
+        if self.notify is not None:
+            self.notify.close()
+            self.notify = None
         if self.ledger is not None:
             self.ledger.undo()
             self.ledger = None

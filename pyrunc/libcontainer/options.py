@@ -15,6 +15,7 @@ class LaunchOptions:
     extra_env: what the process's environment gets besides the configuration's.
     preserve_fds: how many descriptors from 3 on the process inherits.
     console_socket: path of the socket that receives the pty's master; "" for none.
+    notify_socket: the service manager's socket that NOTIFY_SOCKET names, a path or @NAME; "" for none.
     pid_file: path of the pid file; "" for none.
     pidfd_socket: path of the socket that receives a descriptor of the process; "" for none.
     detach, keep, no_subreaper: `run`'s flags of those names.
@@ -37,6 +38,7 @@ class LaunchOptions:
         "no_new_keyring",
         "no_pivot",
         "no_subreaper",
+        "notify_socket",
         "pid_file",
         "pidfd_socket",
         "preserve_fds",
@@ -56,6 +58,7 @@ class LaunchOptions:
         no_new_keyring: bool = False,
         preserve_fds: int = 0,
         console_socket: str = "",
+        notify_socket: str = "",
         pid_file: str = "",
         pidfd_socket: str = "",
         detach: bool = False,
@@ -74,6 +77,7 @@ class LaunchOptions:
         self.no_new_keyring = no_new_keyring
         self.preserve_fds = preserve_fds
         self.console_socket = console_socket
+        self.notify_socket = notify_socket
         self.pid_file = pid_file
         self.pidfd_socket = pidfd_socket
         self.detach = detach

@@ -16,6 +16,10 @@ from ..report import errno_text
 from .console import STDIN, STDOUT, find_terminal
 from .streams import Stream, in_background
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 # A pty gives at most 4095 bytes at a time, and the user's side whatever it has.
 _CHUNK = 65536
 _FROM_PTY = 8192
@@ -39,8 +43,9 @@ class Relay:
     """
 
     __slots__ = (
-        "_background", "_epoll", "_input", "_input_ready", "_input_watched", "_output", "_output_watched", "_raw",
-        "_readable", "_settings", "_to_container", "_to_user", "_writable", "master", "signals", "terminal",
+        "_background", "_epoll", "_input", "_input_ready", "_input_watched", "_other", "_output", "_output_watched",
+        "_raw", "_readable", "_serve_other", "_settings", "_to_container", "_to_user", "_writable", "master", "signals",
+        "terminal",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -48,6 +53,8 @@ class Relay:
         self.terminal = find_terminal()
         self.master = self.signals = self._epoll = -1
         self._settings = b""  # what the terminal had before it was in raw mode the first time
+        self._other = -1
+        self._serve_other: Callable[[], None] | None = None
         self._raw = False
         self._background = False  # the terminal is another process group's: it is not read, and keeps its settings
         self._to_container = self._to_user = b""  # what waits for room
@@ -74,6 +81,11 @@ class Relay:
         # By its edges: while no process has the slave open, the master is hung up for whoever asks, again and again.
         native.epoll_watch(self._epoll, master, native.EPOLLIN | native.EPOLLOUT | native.EPOLLET)
         self.resize()
+
+    def also(self, fd: int, serve: Callable[[], None]) -> None:
+        """Call `serve`, which neither waits nor raises, whenever `fd` is readable. Raises OSError."""
+        self._other, self._serve_other = fd, serve
+        native.epoll_watch(self._epoll, fd, native.EPOLLIN)
 
     def take_terminal(self) -> None:
         """Put the terminal that is read from into raw mode, if it is ours: at the start and after each SIGCONT.
@@ -127,6 +139,8 @@ class Relay:
                 self._readable = self._writable = True
             elif fd == self._input.fd:
                 self._input_ready = True
+            elif fd == self._other and self._serve_other is not None:
+                self._serve_other()
         if told:
             return True  # before anything is moved
         if self._background:

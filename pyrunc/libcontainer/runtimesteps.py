@@ -60,6 +60,16 @@ def _state_dir(launched: Launched, path: str) -> None:
     launched.ledger.record("state_dir", **launched.record.values())
 
 
+def _notify_socket(launched: Launched, path: str, host: str) -> None:
+    """The directory is removed with the state directory. With create the socket is made by `start`."""
+    posix.mkdir(path, 0o755)
+    posix.chmod(path, 0o755)
+    if launched.options.command == "run":
+        from . import notify
+
+        launched.notify = notify.Notify(launched.lock, host)
+
+
 def _open_files(launched: Launched, limit: int) -> None:
     native.raise_open_files(limit)
 
@@ -442,6 +452,7 @@ HANDLERS: dict[str, Callable[..., None]] = {
     "raw_seccomp": _raw_seccomp,
     "open_hook_output": _open_hook_output,
     "state_dir": _state_dir,
+    "notify_socket": _notify_socket,
     "open_files": _open_files,
     "require_lsm": _require_lsm,
     "cgroup_create": _cgroup_create,

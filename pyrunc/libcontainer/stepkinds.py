@@ -55,6 +55,8 @@ _RUNTIME_KINDS = (
      "raise the runtime's own soft limit of open files to what the mounts' sources take; the container gets the "
      "caller's"),
     ("require_lsm", "read", "name:str", "make sure that the security module is at work on this host"),
+    ("notify_socket", "mkdir+bind", "path:str host:str",
+     "make the directory and, with run, the socket from which notifications go to the service manager's"),
     ("cgroup_create", "mkdir", "path:str", "make the container's cgroup and the missing ones above it"),
     ("systemd_scope", "StartTransientUnit", "unit:str path:str manager:str properties:strv",
      "have systemd make a scope with the init in it, and wait until it is there"),

@@ -20,6 +20,7 @@ COLD = {
     "pyrunc.cli", "pyrunc.commands.bundle", "pyrunc.commands.eventstream", "pyrunc.commands.garbage",
     "pyrunc.commands.matching",
     "pyrunc.commands.pstable", "pyrunc.libcontainer.garbage",
+    "pyrunc.libcontainer.notify",
     "pyrunc.libcontainer.example", "pyrunc.libcontainer.explain",
     "pyrunc.libcontainer.features", "pyrunc.libcontainer.preflight",
     "pyrunc.libcontainer.show", "pyrunc.libcontainer.showdiff", "pyrunc.libcontainer.showrows",

@@ -40,6 +40,10 @@ def compile_launch(spec: dict[str, Any], options: LaunchOptions, facts: HostFact
 
         compile_profile(context)
     context.before("state_dir", options.state_dir)
+    if options.notify_socket:
+        from .notify import compile_notify
+
+        compile_notify(context)
     if not _LABELS.isdisjoint(context.process) or "mountLabel" in context.linux:
         from .labels import require_modules
 

@@ -59,7 +59,8 @@ _SOURCE_KEPT = 8
 
 
 class Mount:
-    """One entry of `mounts` with its options parsed. target: its destination, absolute; pointer: its JSON pointer."""
+    """One entry of `mounts` with its options parsed. target: its destination, absolute; pointer: its JSON pointer, ""
+    for one of the runtime's own."""
 
     __slots__ = ("id_map", "index", "is_bind", "options", "pointer", "source", "target", "type")
 
@@ -124,7 +125,7 @@ def open_sources(context: Context, mounts: list[Mount]) -> None:
                 context.from_bundle(mount.source),
                 int(mount.options.bind == 2),
                 int(bool(mount.options.links & (SOURCE_NOFOLLOW | COPY_SYMLINK))),
-                pointer=mount.pointer + "/source",
+                pointer=mount.pointer and mount.pointer + "/source",
             )
 
 

@@ -67,7 +67,7 @@ def compile_process(context: Context) -> None:
     context.add(
         "umask", _UMASK if umask is None else umask, pointer="" if umask is None else "/process/user/umask"
     )
-    env, has_home = environment([*(process.get("env") or ()), *context.options.extra_env])
+    env, has_home = environment([*(process.get("env") or ()), *context.options.extra_env, *_notify(context)])
     if not has_home:
         context.add("home", uid, pointer="/process/env")
     args = tuple(process["args"])
@@ -181,6 +181,15 @@ def environment(env: list[str]) -> tuple[tuple[str, ...], bool]:
         else:
             last[name] = index
     return tuple([env[index] for index in sorted(last.values())]), "HOME" in last
+
+
+def _notify(context: Context) -> tuple[str, ...]:
+    """The variable that names the container's socket for notifications, if it has one."""
+    if not context.options.notify_socket:
+        return ()
+    from . import notify
+
+    return (notify.VARIABLE,) if notify.relays(context) else ()
 
 
 def _path_of(env: tuple[str, ...]) -> str:

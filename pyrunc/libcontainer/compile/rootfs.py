@@ -37,6 +37,10 @@ def compile_rootfs(context: Context) -> None:
         _without_mount_namespace(context)
         return
     parsed = mounts.parse_mounts(context)
+    if context.options.notify_socket:
+        from . import notify
+
+        parsed.append(notify.mount(context, len(parsed)))
     mounts.open_sources(context, parsed)
     _root_mount(context)
     kept = mounts.compile_mounts(context, parsed)

@@ -111,7 +111,7 @@ def test_start_and_kill(monkeypatch: pytest.MonkeyPatch) -> None:
     assert commands.execute("start", settings(), {"id": "c1"}) == 0
     kill = {"id": "c1", "signal": "KILL", "all": True, "regex": False}
     assert commands.execute("kill", settings(), kill) == 0
-    assert seen == [("/r", "c1"), ("/r", "c1", 9, True)]
+    assert seen == [("/r", "c1", ""), ("/r", "c1", 9, True)]
 
 
 def test_delete_tries_every_id(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:

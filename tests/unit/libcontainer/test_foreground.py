@@ -21,6 +21,7 @@ class Fake:
     """As much of a launched container as the foreground looks at, its process a child that runs `body`."""
 
     hooks: dict[str, Any] = {}
+    notify: Any = None
 
     def __init__(self, body: Callable[[], Any], own_pids: bool = True) -> None:
         self.options = LaunchOptions(id="x")
