@@ -11,7 +11,7 @@ SOURCES := pyproject.toml setup.py $(wildcard csrc/*.[ch] csrc/Makefile generate
 
 .PHONY: help build install-dev test test-launcher test-fresh conformance-doc errors-doc lint demo clean
 help:
-	@echo 'make demo    build pyrunc and show what it does (root)'
+	@echo 'make demo    build pyrunc and show what it does'
 	@echo 'make test    everything that this machine can run; PYTEST="-k name" for less, LONG=1 for more'
 	@echo 'make test-launcher   the integration tests again, with the launcher as it is installed (root)'
 	@echo 'make test-fresh  demo, install and test on fresh Debian 12 and 13 (root); DEBIAN=trixie TESTS=unit for less'
@@ -87,8 +87,11 @@ lint: $(VENV)/.built $(VENV)/.developer
 	$(BIN)/python -m ruff check pyrunc generate packaging tests scripts setup.py
 	$(BIN)/python -m mypy
 
-demo: $(VENV)/.built
+# What forbids it is said before anything is built.
+demo:
+	@scripts/demo.sh --check
 	@PYTHON='$(PYTHON)' scripts/packages.sh demo
+	@$(MAKE) --no-print-directory $(VENV)/.built
 	@scripts/demo.sh $(BIN)/pyrunc
 
 clean:

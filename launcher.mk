@@ -1,8 +1,9 @@
 # The launcher: CPython embedded, pyrunc's hot modules frozen in (docs/launcher.md). Included by the Makefile.
 #
 #   make launcher                    build/launcher/pyrunc
-#   make install PREFIX= DESTDIR=    PREFIX/bin/pyrunc, and the ordinary build in PREFIX/lib/pyrunc
-#   make uninstall PREFIX= DESTDIR=  remove both
+#   make install PREFIX= DESTDIR=    PREFIX/bin/pyrunc, the ordinary build in PREFIX/lib/pyrunc, and in PREFIX/share
+#                                    manual pages and shell completion
+#   make uninstall PREFIX= DESTDIR=  remove all of that
 #   make dist                        build/dist/: a tar that needs nothing of the host but a kernel, and a .deb
 
 # The interpreter whose library is linked, and which runs the ordinary build of an installation.
@@ -99,6 +100,11 @@ PREFIX ?= /usr/local
 PACKAGE_VERSION = $(shell $(LAUNCHER_PYTHON) -IS -c 'import tomllib; print(tomllib.load(open("pyproject.toml", "rb"))["project"]["version"])')
 MACHINE := $(shell uname -m)
 LAUNCHER_TREE = $(LAUNCHER_PYTHON) -IS packaging/tree.py --launcher $(LAUNCHER) --modules $(LAUNCHER_BUILD)/modules
+LAUNCHER_SHARE = $(LAUNCHER_PYTHON) -ISB packaging/share.py --modules $(LAUNCHER_BUILD)/modules --version $(PACKAGE_VERSION)
+
+# What share.py writes, below PREFIX/share.
+SHARED := man/man8/pyrunc.8 man/man8/pyrunc-*.8 bash-completion/completions/pyrunc zsh/site-functions/_pyrunc \
+	fish/vendor_completions.d/pyrunc.fish
 
 # pyrunc and its dependencies, built for and by the interpreter that will import them: a wheel in pip's cache may come
 # from another one, with the directory of that one's libraries in it.
@@ -112,11 +118,12 @@ $(LAUNCHER_BUILD)/modules: $(LAUNCHER_MODULES) pyproject.toml setup.py $(wildcar
 install: launcher
 	@$(MAKE) --no-print-directory $(LAUNCHER_BUILD)/modules
 	$(LAUNCHER_TREE) $(or $(DESTDIR),/) $(PREFIX)
+	$(LAUNCHER_SHARE) $(DESTDIR)$(PREFIX)
 
 .PHONY: uninstall
 uninstall:
 	rm -rf $(DESTDIR)$(PREFIX)/lib/pyrunc
-	rm -f $(DESTDIR)$(PREFIX)/bin/pyrunc
+	rm -f $(DESTDIR)$(PREFIX)/bin/pyrunc $(addprefix $(DESTDIR)$(PREFIX)/share/,$(SHARED))
 
 # The bundled interpreter needs nothing but the C library, and finds the libraries of its extensions beside it. Where the
 # launcher is linked with the shared libpython, this one is too, and tree.py copies the library.
@@ -141,6 +148,7 @@ dist: launcher
 dist-tar: $(LAUNCHER) $(LAUNCHER_BUILD)/modules $(LAUNCHER_BUILD)/python3
 	rm -rf $(DIST)/$(DIST_NAME)
 	$(LAUNCHER_TREE) --bundle $(LAUNCHER_BUILD)/python3 $(DIST) /$(DIST_NAME)
+	$(LAUNCHER_SHARE) $(DIST)/$(DIST_NAME)
 	cp README.md LICENSE $(DIST)/$(DIST_NAME)/
 	tar -C $(DIST) --sort=name --owner=0 --group=0 --numeric-owner -czf $(DIST)/$(DIST_NAME).tar.gz $(DIST_NAME)
 
@@ -148,5 +156,6 @@ dist-tar: $(LAUNCHER) $(LAUNCHER_BUILD)/modules $(LAUNCHER_BUILD)/python3
 dist-deb: $(LAUNCHER) $(LAUNCHER_BUILD)/modules
 	rm -rf $(DIST)/deb
 	$(LAUNCHER_TREE) $(DIST)/deb /usr
+	$(LAUNCHER_SHARE) --debian $(DIST)/deb/usr
 	$(LAUNCHER_PYTHON) -IS packaging/deb.py --link $(LAUNCHER_LINK) --version $(PACKAGE_VERSION) $(DIST)/deb
 	dpkg-deb --root-owner-group --build $(DIST)/deb $(DIST)/$(DIST_NAME).deb

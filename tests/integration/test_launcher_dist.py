@@ -98,6 +98,8 @@ def test_the_deb_holds_an_installation(dist: Path, deb: Path) -> None:
     (package,) = dist.glob("*.deb")
     owners = subprocess.run(["dpkg-deb", "-c", package], check=True, capture_output=True, text=True).stdout
     assert {line.split()[1] for line in owners.splitlines()} == {"root/root"}
+    assert (deb / "usr/share/man/man8/pyrunc-run.8").exists()
+    assert (deb / "usr/share/zsh/vendor-completions/_pyrunc").exists()
     for words in (["--version"], ["--help"]):
         result = subprocess.run([deb / "usr/bin/pyrunc", *words], check=True, capture_output=True, text=True)
         assert "pyrunc" in result.stdout

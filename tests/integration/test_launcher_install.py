@@ -224,3 +224,26 @@ def test_no_file_of_python_is_opened_by_a_hot_command(launcher: Path, tmp_path: 
     files = [line.split('"')[1] for line in trace.read_text().splitlines() if '"' in line]
     assert files[0] == str(launcher)
     assert not [file for file in files[1:] if "python" in file or file.endswith((".py", ".pyc", ".so"))]
+
+
+def test_n8_manual_pages_and_completion_are_installed(tree: Path, launcher: Path) -> None:
+    """And what is installed completes: the launcher hands over to the ordinary build, which prints nothing else."""
+    assert (tree / "share/man/man8/pyrunc.8").exists()
+    assert (tree / "share/man/man8/pyrunc-run.8").exists()
+    for name in ("bash-completion/completions/pyrunc", "zsh/site-functions/_pyrunc"):
+        assert (tree / "share" / name).exists()
+    assert (tree / "share/fish/vendor_completions.d/pyrunc.fish").exists()
+    words = {"_PYRUNC_COMPLETE": "bash_complete", "COMP_WORDS": "pyrunc\nrun\n--bun", "COMP_CWORD": "2"}
+    result = run(launcher, env=words)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "plain,--bundle\n", "")
+
+
+def test_n8_uninstall_removes_all_that_install_makes(tree: Path, tmp_path: Path) -> None:
+    shutil.copytree(tree, tmp_path / "opt/pyrunc", symlinks=True)
+    (tmp_path / "opt/pyrunc/share/man/man8/other.8").touch()
+    subprocess.run(
+        ["make", "-s", "-C", ROOT, "uninstall", f"PREFIX={PREFIX}", f"DESTDIR={tmp_path}"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    left = [path.name for path in tmp_path.rglob("*") if not path.is_dir()]
+    assert left == ["other.8"]
