@@ -39,13 +39,6 @@ int send_message(const struct init *init, enum message type, uint32_t step, int 
     return sendmsg(init->sync, &message, MSG_NOSIGNAL) < 0 ? -1 : 0;
 }
 
-/* Reads one byte, or returns -1 where the other side is gone. */
-static int read_byte(int fd)
-{
-    char byte;
-    return recv(fd, &byte, 1, 0) == 1 ? byte : -1;
-}
-
 /* Waits for the runtime's `A`. Without a runtime there is no container: the init ends. */
 static int await_answer(struct init *init)
 {
