@@ -76,6 +76,17 @@ int pyrunc_open_tree(int dirfd, const char *path, unsigned int flags)
     return result(syscall(SYS_open_tree, dirfd, path, flags | OPEN_TREE_CLOEXEC));
 }
 
+int pyrunc_move_mount(int fd, int dirfd, const char *path)
+{
+    return result(syscall(SYS_move_mount, fd, "", dirfd, path, MOVE_MOUNT_F_EMPTY_PATH));
+}
+
+/* Lazily, and with the copies of it that have come into other mount namespaces. */
+int pyrunc_umount(const char *path)
+{
+    return result(syscall(SYS_umount2, path, DETACH | NO_LINK));
+}
+
 /* Private first: a tree that holds binds of shared mounts would take what is below these from the host with it. */
 int pyrunc_detach_tree(const char *path)
 {

@@ -48,6 +48,7 @@ PROC_SUPER_MAGIC = 0x9FA0
 CGROUP2_SUPER_MAGIC = 0x63677270
 SELINUX_MAGIC = 0xF97CFF8C
 RDTGROUP_SUPER_MAGIC = 0x07655821
+NSFS_MAGIC = 0x6E736673
 
 # struct sched_attr with the utilization clamps, as sched_setattr(2) has it since Linux 5.3
 _SCHED_ATTR_SIZE = 56
@@ -179,6 +180,16 @@ def openat2(dirfd: int, path: str, flags: int, mode: int = 0, resolve: int = 0) 
 def open_tree(dirfd: int, path: str, flags: int) -> int:
     """A descriptor of a mount, or with OPEN_TREE_CLONE of a detached copy of it. open_tree(2)."""
     return _check(_lib.pyrunc_open_tree(dirfd, path.encode(), flags))
+
+
+def move_mount(fd: int, dirfd: int, path: str) -> None:
+    """Attach a detached mount at a path, from a directory's descriptor. move_mount(2)."""
+    _check(_lib.pyrunc_move_mount(fd, dirfd, path.encode("utf-8", "surrogateescape")))
+
+
+def umount(path: str) -> None:
+    """Unmount the topmost mount on a path, which is no link, also where it is in use. umount2(2)."""
+    _check(_lib.pyrunc_umount(path.encode("utf-8", "surrogateescape")))
 
 
 def detach_tree(path: str) -> None:

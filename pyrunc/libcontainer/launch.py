@@ -57,7 +57,7 @@ class Launched:
     own_oom_score_adj: the runtime's, where it has to be restored after the clone; else None.
     console_socket: where the pty's master goes, or -1. master: the pty's master where it is to be relayed, or -1.
     network: the container's network namespace while devices are moved into it, or -1: it must not end before they are
-        moved back.
+        moved back. network_pin: the path at which it is mounted for as long, "" where it is not.
     claim: the claim on the container's cgroup, or -1; a command that outlives the creation lets go of it.
     notify: the relay of the container's notifications, or None.
     plan_fd, times_at: the plan's memfd and where in it the init stores its times.
@@ -65,8 +65,8 @@ class Launched:
 
     __slots__ = (
         "cgroup_fd", "cgroup_made", "claim", "console_socket", "draft", "facts", "fault", "handed", "idmaps",
-        "ledger", "listener", "lock", "master", "network", "notify", "options", "own_oom_score_adj", "pid", "pidfd",
-        "plan", "plan_fd", "received", "record", "seccomp", "slots", "sync", "timeline", "times_at",
+        "ledger", "listener", "lock", "master", "network", "network_pin", "notify", "options", "own_oom_score_adj",
+        "pid", "pidfd", "plan", "plan_fd", "received", "record", "seccomp", "slots", "sync", "timeline", "times_at",
     )  # fmt: skip
 
     def __init__(
@@ -97,6 +97,7 @@ class Launched:
         self.received = -1
         self.listener = -1
         self.network = -1
+        self.network_pin = ""
         self.notify: Notify | None = None
         self.own_oom_score_adj: int | None = None
         self.pid = 0
@@ -182,10 +183,15 @@ class Launched:
             self.claim = -1
 
     def close_network(self) -> None:
-        """Let go of the network namespace, which then lives as long as the container."""
+        """Let go of the network namespace, which then lives as long as the container. Raises OSError."""
         if self.network >= 0:
             posix.close(self.network)
             self.network = -1
+        if self.network_pin:
+            from . import netdevices
+
+            netdevices.unpin(self.network_pin)
+            self.network_pin = ""
 
     def kill(self) -> None:
         """Kill the init and reap it; nothing happens where there is none (any more)."""

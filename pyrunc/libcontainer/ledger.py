@@ -246,8 +246,13 @@ def describe(entry: Entry) -> str:
     if effect == "pid_file":
         return f"pid file {entry['path']}" if _is_pid_file(entry["path"], entry.get("content", "")) else ""
     if effect == "net_device":
-        lasts = process.find(entry["pid"], entry["startTime"]) or bool(entry["path"] and state.exists(entry["path"]))
-        return f"network device {entry['name']}" if lasts else ""
+        from . import netdevices
+
+        return f"network device {entry['name']}" if netdevices.namespace_path(entry) else ""
+    if effect == "network_pin":
+        from . import netdevices
+
+        return f"mount of the network namespace on {entry['path']}" if netdevices.is_pinned(entry["path"]) else ""
     if effect == "host_mounts":
         from . import hostmounts
 
@@ -421,6 +426,12 @@ def _undo_net_device(entry: Entry) -> None:
     netdevices.undo(entry)
 
 
+def _undo_network_pin(entry: Entry) -> None:
+    from . import netdevices
+
+    netdevices.unpin(entry["path"])
+
+
 def _undo_host_mounts(entry: Entry) -> None:
     from . import hostmounts
 
@@ -496,6 +507,7 @@ _MEMBERS: dict[str, tuple[tuple[str, Callable[[Any], bool]], ...]] = {
         ("path", state.is_text),
         *_PROCESS,
     ),
+    "network_pin": _PATH,
     "resctrl_group": _PATH,
     "resctrl_clos": _PATH,
     "host_mounts": (*_PATH, ("before", state.is_number)),
@@ -508,6 +520,7 @@ _UNDO: dict[str, Callable[[Entry], None]] = {
     "cgroup_parent": _undo_cgroup_parent,
     "systemd_unit": _undo_systemd_unit,
     "net_device": _undo_net_device,
+    "network_pin": _undo_network_pin,
     "resctrl_group": _undo_resctrl_group,
     "resctrl_clos": _undo_resctrl_clos,
     "host_mounts": _undo_host_mounts,

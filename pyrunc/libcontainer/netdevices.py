@@ -9,15 +9,18 @@ from __future__ import annotations
 import errno
 import posix
 
-from .. import log
+from .. import log, native
 from ..report import PyruncError, prefixed
-from . import netlink, process
+from . import netlink, process, state
 from .netlink import Address, Link, Socket, pack, text, unpack
+from .statedir import NETWORK_FILE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
+
+    from .statedir import StateDir
 
     # An address as JSON holds it: family, prefix length, attributes as hexadecimal by their number.
     Kept = list[Any]
@@ -162,13 +165,71 @@ def _give_back(entry: dict[str, Any], here: Socket, there: Socket) -> None:
         here.set_up(index)
 
 
-def undo(entry: dict[str, Any]) -> None:
-    """The ledger's undoing, where the runtime that moved the device is gone: by the init's namespace, or by the path of
-    one that was joined. Where neither is left, the kernel has given the device back, or destroyed a virtual one.
-    """
-    path = entry["path"]
+def namespace_path(entry: dict[str, Any]) -> str:
+    """Where the namespace of a ledger's entry can be opened: by the init, by the path of one that was joined, or by its
+    pin; "" where none of them is left. Raises OSError."""
     if process.find(entry["pid"], entry["startTime"]) is not None:
-        path = f"/proc/{entry['pid']}/ns/net"
+        return f"/proc/{entry['pid']}/ns/net"
+    if entry["path"]:
+        return entry["path"] if state.exists(entry["path"]) else ""
+    pin = entry.get("pin")
+    return pin if type(pin) is str and is_pinned(pin) else ""
+
+
+def pin(namespace: int, place: StateDir, record: Callable[..., None]) -> str:
+    """Mount a network namespace on the file `netns` of the state directory, so that it outlives the init: a virtual
+    device is destroyed with its namespace. Gives the file's path, "" where the runtime may not mount.
+
+    record(effect, …) is called before anything is made. Raises OSError.
+    """
+    path = f"{place.path}/{NETWORK_FILE}"
+    record("network_pin", path=path)
+    flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC
+    posix.close(posix.open(NETWORK_FILE, flags, 0o600, dir_fd=place.fd))
+    try:
+        tree = native.open_tree(namespace, "", native.OPEN_TREE_CLONE | native.AT_EMPTY_PATH)
+    except PermissionError:
+        posix.unlink(NETWORK_FILE, dir_fd=place.fd)
+        return ""
+    try:
+        native.move_mount(tree, place.fd, NETWORK_FILE)
+    finally:
+        posix.close(tree)
+    return path
+
+
+def is_pinned(path: str) -> bool:
+    """Whether a namespace is mounted at the path of a pin. Raises OSError."""
+    try:
+        fd = posix.open(path, posix.O_PATH | posix.O_NOFOLLOW | posix.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        return native.fs_magic(fd) == native.NSFS_MAGIC
+    finally:
+        posix.close(fd)
+
+
+def unpin(path: str) -> None:
+    """Take the pin away: the namespace lives as long as the container then. One that is not there is no error.
+
+    Raises OSError.
+    """
+    if is_pinned(path):
+        native.umount(path)
+    try:
+        posix.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
+def undo(entry: dict[str, Any]) -> None:
+    """The ledger's undoing, where the runtime that moved the device is gone.
+
+    Where the namespace is not left, the kernel has given the device back, or destroyed a virtual one.
+    Raises PyruncError, OSError.
+    """
+    path = namespace_path(entry)
     if not path:
         return
     try:

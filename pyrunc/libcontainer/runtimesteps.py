@@ -181,10 +181,14 @@ def _resctrl_assign(launched: Launched, clos: str, group: str) -> None:
 def _net_device(launched: Launched, name: str, new_name: str, path: str) -> None:
     from . import netdevices
 
+    record = launched.written.record
     if launched.network < 0:
         launched.network = posix.open(f"/proc/{launched.pid}/ns/net", posix.O_RDONLY | posix.O_CLOEXEC)
-    facts = {"path": path, "pid": launched.pid, "startTime": launched.record.startTime}
-    record = launched.written.record
+        if not path:
+            launched.network_pin = netdevices.pin(launched.network, launched.written.place, record)
+    facts = {
+        "path": path, "pin": launched.network_pin, "pid": launched.pid, "startTime": launched.record.startTime,
+    }  # fmt: skip
     netdevices.move(launched.network, name, new_name, lambda effect, **more: record(effect, **facts, **more))
 
 

@@ -24,7 +24,8 @@ LEDGER_FILE = "ledger"
 EXEC_FILE = "exec.json"
 START_SOCKET = "start.sock"
 UPDATE_FILE = "update"
-FILES = (STATE_FILE, LEDGER_FILE, EXEC_FILE, START_SOCKET, UPDATE_FILE)
+NETWORK_FILE = "netns"
+FILES = (STATE_FILE, LEDGER_FILE, EXEC_FILE, START_SOCKET, UPDATE_FILE, NETWORK_FILE)
 
 # What in the state root is no container begins with this sign, which no id has.
 PRIVATE = ":"

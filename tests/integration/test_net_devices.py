@@ -233,26 +233,58 @@ def test_failure_of_a_hook_in_a_namespace_that_was_joined(
 def test_killed_create(
     runtime: Runtime, networked: Bundle, device: Device, namespace: str, as_before: Callable[[], None], joined: bool
 ) -> None:
-    """A namespace that lasts gives the device back by gc; a new one dies with the init, and
-    the kernel destroys the virtual device in it."""
+    """A11: gc gives the device back, from a namespace that was joined and from a new one, which has lost its only
+    process: it is mounted in the state directory for as long."""
     if joined:
         networked.namespace("network", f"/run/netns/{namespace}")
     ready = runtime.work / "ready"
     networked.hook("createRuntime", networked.script("wait", f"touch {ready}; sleep 100 & exec sleep 100\n"))
     networked.write()
-    process = runtime.background("create", "--bundle", str(networked.path), runtime.new_id(), start_new_session=True)
+    id = runtime.new_id()
+    process = runtime.background("create", "--bundle", str(networked.path), id, start_new_session=True)
     host.wait_for("the hook", ready.exists)
     assert not exists(device.name)
     process.send_signal(signal.SIGKILL)
     process.wait()
     os.killpg(process.pid, signal.SIGKILL)
+    host.wait_for("the init's end", lambda: not any("init" in line for line in host.processes_of(runtime.token)))
+    dry = runtime("gc", "--dry-run")
+    assert f"would undo: network device {device.name}" in dry.out
     result = runtime("gc")
     assert result.code == 0, result
-    assert (f"undone: network device {device.name}" in result.out) == joined
-    if joined:
-        as_before()
-    else:
-        host.wait_for("the kernel to destroy the pair with the namespace", lambda: not exists(device.peer))
+    assert f"undone: network device {device.name}" in result.out
+    as_before()
+    assert not (runtime.root / id).exists()
+
+
+@pytest.mark.parametrize("command", [["delete", "--force"], ["create"]])
+def test_a_device_comes_back_before_its_id_is_used_again(
+    runtime: Runtime, networked: Bundle, device: Device, as_before: Callable[[], None], command: list[str]
+) -> None:
+    """A11: `delete --force`, and a create of the same id, undo what the killed create has left."""
+    ready = runtime.work / "ready"
+    networked.hook("createRuntime", networked.script("wait", f"touch {ready}; sleep 100 & exec sleep 100\n"))
+    networked.write()
+    id = runtime.new_id()
+    process = runtime.background("create", "--bundle", str(networked.path), id, start_new_session=True)
+    host.wait_for("the hook", ready.exists)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    os.killpg(process.pid, signal.SIGKILL)
+    del networked.config["hooks"], networked.linux["netDevices"]
+    networked.write()
+    words = ["--bundle", str(networked.path)] if command == ["create"] else []
+    assert runtime(*command, *words, id).code == 0
+    as_before()
+
+
+def test_nothing_keeps_the_namespace_of_a_created_container(
+    runtime: Runtime, networked: Bundle, device: Device
+) -> None:
+    container = runtime.container(networked)
+    assert not (runtime.root / container.id / "netns").exists()
+    container.delete("--force")
+    host.wait_for("the kernel to destroy the pair with the namespace", lambda: not exists(device.peer))
 
 
 def test_missing_device(runtime: Runtime, networked: Bundle, device: Device) -> None:
