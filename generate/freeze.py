@@ -39,9 +39,9 @@ GIVEN = {"builtins", "sys"}
 # What only the ordinary build has, packages with all that is in them: click, jsonschema, the commands of people,
 # libseccomp, D-Bus.
 COLD = {
-    "pyrunc.cli", "pyrunc.commands.bundle", "pyrunc.commands.eventstream", "pyrunc.commands.garbage",
-    "pyrunc.commands.matching", "pyrunc.commands.pstable", "pyrunc.libcontainer.compile.systemd",
-    "pyrunc.libcontainer.explain", "pyrunc.libcontainer.garbage", "pyrunc.libcontainer.notify",
+    "pyrunc.cli", "pyrunc.commands.bundle", "pyrunc.commands.doctor", "pyrunc.commands.eventstream",
+    "pyrunc.commands.garbage", "pyrunc.commands.matching", "pyrunc.commands.pstable",
+    "pyrunc.libcontainer.compile.systemd", "pyrunc.libcontainer.explain", "pyrunc.libcontainer.garbage", "pyrunc.libcontainer.notify",
     "pyrunc.libcontainer.seccomp.compiler", "pyrunc.libcontainer.systemd",
 }  # fmt: skip
 

@@ -1,10 +1,10 @@
-"""The commands about the runtime itself: features, help."""
+"""The commands about the runtime and its host: doctor, features, help."""
 
 from __future__ import annotations
 
 import click
 
-from .words import GoCommand
+from .words import GoCommand, choices
 
 
 class _Help(GoCommand):
@@ -32,6 +32,24 @@ def _commands(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
 
 
 COMMANDS: list[click.Command] = [
+    GoCommand(
+        "doctor",
+        params=[
+            click.Argument(["path"], required=False, default="", metavar="[BUNDLE]"),
+            click.Option(["--config", "-f"], default="config.json", metavar="FILE", help="the configuration's file"),
+            click.Option(
+                ["--format"],
+                default="table",
+                metavar="FORMAT",
+                help="table or json (default: table)",
+                shell_complete=choices("table", "json"),
+            ),
+        ],
+        help="""Show what this host offers to containers, and what is to be done about what it lacks.
+
+        With a bundle it is also told what in that would not work here; the exit code is 1 where it would not run.
+        """,
+    ),
     GoCommand("features", params=[], help="Print as JSON what this runtime supports (runtime-spec, features)."),
     _Help(
         "help",

@@ -76,6 +76,10 @@ def execute(command: str, settings: Settings, params: dict[str, Any]) -> int:
         from . import events
 
         return events.HANDLERS[command](settings, **params)
+    if command == "doctor":
+        from . import doctor
+
+        return doctor.HANDLERS[command](settings, **params)
     if command == "gc":
         from . import garbage
 

@@ -63,7 +63,7 @@ def fill_mappings(spec: dict[str, Any], euid: int, egid: int) -> None:
     user = (spec.get("process") or {}).get("user") or {}
     for kind, own in (("uid", euid), ("gid", egid)):
         if not linux.get(kind + "Mappings"):
-            first, count = _subordinate(f"/etc/sub{kind}", euid)
+            first, count = subordinate(f"/etc/sub{kind}", euid)
             linux[kind + "Mappings"] = _default_mappings(user.get(kind) or 0, own, first, count)
 
 
@@ -76,7 +76,7 @@ def _default_mappings(inside: int, own: int, first: int, count: int) -> list[dic
     return [{"containerID": row[0], "hostID": row[1], "size": row[2]} for row in rows if row[2]]
 
 
-def _subordinate(file: str, euid: int) -> tuple[int, int]:
+def subordinate(file: str, euid: int) -> tuple[int, int]:
     """The first range that a file as subuid(5) describes it gives to a user: (first id, count); (0, 0) for none."""
     try:
         text = read_file(file)

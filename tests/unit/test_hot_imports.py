@@ -18,7 +18,7 @@ PACKAGE = Path(pyrunc.__file__).parent
 # The modules that are free to import what they like: those of the cold commands, and those that only a failure needs.
 COLD = {
     "pyrunc.cli", "pyrunc.commands.bundle", "pyrunc.commands.eventstream", "pyrunc.commands.garbage",
-    "pyrunc.commands.matching",
+    "pyrunc.commands.matching", "pyrunc.commands.doctor", "pyrunc.libcontainer.doctor",
     "pyrunc.commands.pstable", "pyrunc.libcontainer.garbage",
     "pyrunc.libcontainer.notify",
     "pyrunc.libcontainer.example", "pyrunc.libcontainer.explain",

@@ -118,7 +118,7 @@ def test_s6_a_user_namespace_without_mappings_gets_crun_s(
     monkeypatch: pytest.MonkeyPatch, inside: int, subordinate: tuple[int, int], mapped: list[tuple[int, int, int]]
 ) -> None:
     """S6: the process's id is the runtime's own, the others are subordinate ones."""
-    monkeypatch.setattr(idtools, "_subordinate", lambda file, euid: subordinate)
+    monkeypatch.setattr(idtools, "subordinate", lambda file, euid: subordinate)
     spec = {
         "process": {"user": {"uid": inside, "gid": inside}},
         "linux": {"namespaces": [{"type": "user"}], "gidMappings": [{"containerID": 0, "hostID": 7, "size": 1}]},

@@ -1,0 +1,57 @@
+"""The command doctor. Cold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .. import output
+from ..libcontainer import explain, host
+from ..libcontainer.checks import ERROR, Problem
+from ..libcontainer.doctor import Finding, examine
+from ..report import PyruncError, join
+
+if TYPE_CHECKING:
+    from ..settings import Settings
+
+STDOUT = 1
+FORMATS = ("table", "json")
+
+
+def doctor(settings: Settings, path: str, config: str, format: str) -> int:
+    """`doctor [BUNDLE]`: print what this host offers, and with a bundle what in it would not work here.
+
+    Returns 1 where the bundle would not run. Raises PyruncError on a kernel or a machine on which nothing runs.
+    """
+    if format not in FORMATS:
+        raise PyruncError("invalid format option", hint="table and json are known")
+    facts = host.gather()
+    problems = explain.validate_bundle(path, config) if path else []
+    found = examine(facts)
+    file = str(Path(path, config)) if path else ""
+    text = _json(found, file, problems) if format == "json" else _text(found, file, problems)
+    output.write(STDOUT, text)
+    return 1 if any(problem.severity == ERROR for problem in problems) else 0
+
+
+def _json(found: list[Finding], file: str, problems: list[Problem]) -> str:
+    value: dict[str, object] = {"host": [finding.to_dict() for finding in found]}
+    if file:
+        value["bundle"] = {"file": file, "problems": [problem.to_dict() for problem in problems]}
+    return output.indented(value) + "\n"
+
+
+def _text(found: list[Finding], file: str, problems: list[Problem]) -> str:
+    rows: list[tuple[str, ...]] = [("AREA", "NAME", "STATE", "DETAIL")]
+    for finding in found:
+        detail = finding.detail + (f"; {finding.cure}" if finding.cure and finding.detail else finding.cure)
+        rows.append(tuple(join([cell]) for cell in (finding.area, finding.name, finding.state, detail)))
+    text = output.table(rows)
+    if file:
+        lines = [problem.line(file) + "\n" for problem in problems]
+        text += "\n" + ("".join(lines) or f"{file}: no problem found\n")
+    return text
+
+
+HANDLERS: dict[str, Callable[..., int]] = {"doctor": doctor}
