@@ -41,8 +41,8 @@ GIVEN = {"builtins", "sys"}
 COLD = {
     "pyrunc.cli", "pyrunc.commands.bundle", "pyrunc.commands.doctor", "pyrunc.commands.eventstream",
     "pyrunc.commands.garbage", "pyrunc.commands.matching", "pyrunc.commands.pstable",
-    "pyrunc.libcontainer.compile.systemd", "pyrunc.libcontainer.explain", "pyrunc.libcontainer.garbage", "pyrunc.libcontainer.notify",
-    "pyrunc.libcontainer.seccomp.compiler", "pyrunc.libcontainer.systemd",
+    "pyrunc.libcontainer.compile.systemd", "pyrunc.libcontainer.explain", "pyrunc.libcontainer.garbage",
+    "pyrunc.libcontainer.notify", "pyrunc.libcontainer.seccomp.compiler", "pyrunc.libcontainer.systemd",
 }  # fmt: skip
 
 
