@@ -1,7 +1,7 @@
 """A fault at every system call of create, run, exec, start and delete, and of the init: what can't be had, and signals.
 
 After each the command has succeeded truly, or says why in one line, and nothing of it is left on the host; a create of
-the same id works. `make test` tries a sample of the calls; PYRUNC_TEST_LONG=1 all of them.
+the same id works. `make test` tries a sample of the calls, LONG=1 a larger one, PYRUNC_TEST_EVERY_CALL=1 all of them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 import pyrunc
-from tests.support import faults
+from tests.support import effort, faults
 from tests.support.bundle import Bundle
 from tests.support.faults import INIT, KILL, TERM, Outcome, Supervised
 from tests.support.host import wait_for
@@ -31,9 +31,9 @@ pytestmark = [
     pytest.mark.skipif(platform.machine() != "x86_64", reason="the numbers of system calls are those of x86-64"),
 ]
 
-LONG = bool(os.environ.get("PYRUNC_TEST_LONG"))
-# How many calls of each kind of fault and command the short form tries.
-SAMPLE = 6
+EVERY_CALL = bool(os.environ.get("PYRUNC_TEST_EVERY_CALL"))
+# How many calls are tried of each kind of fault and command.
+SAMPLE = effort.times(6, 20)
 # The init waits for the answer to its ready, and for the start: it ends where it can't, and the container has stopped.
 AFTER_READY = (f"number 45, of {INIT}", f"number 288, of {INIT}")
 FAULTS = {
@@ -94,8 +94,8 @@ def host(runtime: Runtime) -> Host:
 
 def points(calls: int, fault: str) -> Iterator[int]:
     """The calls to try, from 1 on: all, or a sample that differs from fault to fault."""
-    step = 1 if LONG else max(1, calls // SAMPLE)
-    first = 1 if LONG else 1 + list(FAULTS).index(fault) * step // len(FAULTS)
+    step = 1 if EVERY_CALL else max(1, calls // SAMPLE)
+    first = 1 if EVERY_CALL else 1 + list(FAULTS).index(fault) * step // len(FAULTS)
     return iter(range(first, calls + 1, step))
 
 
