@@ -120,12 +120,17 @@ int step_user(struct init *init, const struct step_user *step)
     return 0;
 }
 
-/* Enters the working directory. One that was reached by way of a descriptor of the host lies outside of the root,
- * which the kernel tells by a name that doesn't begin with a slash (CVE-2024-21626); the C library's getcwd hides it. */
+/* Enters the working directory. Links of /proc to descriptors and processes are not followed (ELOOP), as where `create`
+ * makes the directory. One that lies outside of the root all the same has, for the kernel, a name that doesn't begin
+ * with a slash (CVE-2024-21626); the C library's getcwd hides it. */
 int step_chdir(struct init *init, const struct step_chdir *step)
 {
     char directory[PATH_MAX];
-    if (chdir(step->path) < 0)
+    bool is_root = strcmp(step->path, "/") == 0; /* as in most configurations: no link on the way to it */
+    CLOSING int opened = is_root ? -1 : open_in_root(init, step->path, O_PATH | O_DIRECTORY);
+    if (!is_root && opened < 0)
+        return fail(init, -opened, "chdir to cwd (\"", step->path, "\") set in config.json failed");
+    if ((is_root ? chdir("/") : fchdir(opened)) < 0)
         return fail(init, errno, "chdir to cwd (\"", step->path, "\") set in config.json failed");
     long length = syscall(SYS_getcwd, directory, sizeof(directory));
     if (length < 0 && errno != ENOENT)

@@ -1,6 +1,7 @@
 /* The steps that make the rootfs the root. */
 #include "init.h"
 
+#include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -66,13 +67,24 @@ int step_make_cwd(struct init *init, const struct step_make_cwd *step)
     return directory < 0 ? directory : 0;
 }
 
+/* Makes the root of the mount namespace our root, which setns does (setns(2)). In a chroot it is another mount, which
+ * would stay in the container's mount namespace, above its root: `exec`, and whoever enters the namespace, would begin
+ * there, outside of the container. What may not call setns here can't enter a container either. */
+static void leave_chroot(void)
+{
+    CLOSING int self = sys_pidfd_open(getpid());
+    if (self >= 0)
+        (void)!setns(self, CLONE_NEWNS);
+}
+
 int step_pivot_root(struct init *init, const struct step_pivot_root *step)
 {
     (void)step;
-    CLOSING int old = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
     int root = root_fd(init);
     if (root < 0)
         return root;
+    leave_chroot();
+    CLOSING int old = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (old < 0 || fchdir(root) < 0)
         return fail(init, errno, "chdir to the rootfs");
     /* with the same directory twice the old root comes to lie on the new one: no place for it is needed */
@@ -88,6 +100,14 @@ int step_pivot_root(struct init *init, const struct step_pivot_root *step)
     if (sys_umount2(".", MNT_DETACH) < 0)
         return fail(init, errno, "umount of the old root");
     return chdir("/") < 0 ? fail(init, errno, "chdir /") : 0;
+}
+
+/* The id of the mount that is the root, or 0 where it can't be told. */
+static uint64_t root_mount(void)
+{
+    struct kernel_statx st;
+    CLOSING int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    return root >= 0 && sys_statx(root, &st) == 0 ? st.mnt_id : 0;
 }
 
 /* Cuts the next word of a line off, in place; mountinfo writes blanks in paths as octal numbers (\040). */
@@ -185,6 +205,14 @@ int step_move_root(struct init *init, const struct step_move_root *step)
     int root = root_fd(init);
     if (root < 0)
         return root;
+    uint64_t before = root_mount();
+    leave_chroot();
+    if (root_mount() != before) {
+        /* the plan's `propagation` was for the mounts in the chroot: what is moved to a shared root appears on the host */
+        int result = root_attribute(init, MS_SLAVE, true);
+        if (result < 0)
+            return result;
+    }
     char *info = mmap(NULL, MOUNTINFO_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (info == MAP_FAILED)
         return fail(init, errno, "mmap");

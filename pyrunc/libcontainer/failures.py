@@ -44,7 +44,11 @@ _IO_PRIORITY = "IOPRIO_CLASS_RT takes CAP_SYS_NICE"
 
 _OOM_SCORE = "it is below the runtime's own, and it lacks CAP_SYS_RESOURCE"
 _NO_PTRACE = "the runtime lacks CAP_SYS_PTRACE"
-_CHROOT = "the root is no mount point, as in a chroot: bind it on itself, and chroot there"
+_CHROOT = (
+    "the root is no mount point, as in a chroot: enter it by pivot_root in a mount namespace of its own, or bind it on "
+    "itself first"
+)
+_MAGIC_LINKS = "links of /proc to descriptors and processes are not followed on the way to the working directory"
 _LOCKED = "a user namespace can't take nosuid, nodev, noexec and ro from mounts of the host, which are locked"
 
 _DESTINATION = "the destination, or what is above it in the rootfs, can't be a mount point"
@@ -61,6 +65,8 @@ _HINTS = {
     ("reopen_null", errno.ENOENT): "a mount hides the container's own /dev",
     ("session_keyring", errno.EPERM): "--no-new-keyring leaves the container the caller's session keyring",
     ("chdir", errno.EACCES): "process.user may not enter process.cwd",
+    ("chdir", errno.ELOOP): _MAGIC_LINKS,
+    ("make_cwd", errno.ELOOP): _MAGIC_LINKS,
     ("sysctl", errno.ENOENT): "this kernel has no such sysctl in the container's namespaces",
     ("oom_score_adj", errno.EACCES): _OOM_SCORE,
     ("inherit_oom_score_adj", errno.EACCES): _OOM_SCORE,
