@@ -47,7 +47,7 @@ def stat(pid: int, thread: int = 0) -> Stat | None:
         text = read_file(path)
     except ProcessLookupError:
         return None
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):
         text = "" if thread else _hidden(pid, path)
         if not text:
             return None
@@ -60,8 +60,9 @@ def stat(pid: int, thread: int = 0) -> Stat | None:
 def _hidden(pid: int, path: str) -> str:
     """Look again for the stat of a process that /proc does not have; "" where there is no such process.
 
-    A /proc with hidepid (proc(5), systemd's ProtectProc=) has no entry for what we may not trace, and no word tells it
-    from a process that has ended. Raises PyruncError where one is there, and no other procfs can be had.
+    A /proc with hidepid (proc(5), systemd's ProtectProc=) has no entry for what we may not trace, or one that can't be
+    read (hidepid=1; hidepid=4 for what was seen before), and so a process that is there may look as if it had ended.
+    Raises PyruncError where one is there, and no other procfs can be had.
     """
     pidfd = open_pidfd(pid)
     if pidfd < 0:

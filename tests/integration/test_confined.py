@@ -18,6 +18,7 @@ from tests.support.confined import CONFINEMENTS, ConfinedRuntime
 REFUSED = {"cgroups", "keyring"}
 ALL = [name for name in CONFINEMENTS if name not in REFUSED]
 COMBINED = [
+    "hidepid1+no-ptrace",
     "hidepid4+no-ptrace",
     "hidepid2+users-full",
     "users-root+unix+few-files",
@@ -55,7 +56,21 @@ def bundle_for(runtime: ConfinedRuntime, script: str) -> Bundle:
 @pytest.mark.parametrize("confined", ALL + COMBINED, indirect=True)
 def test_f5_the_life_cycle(confined: ConfinedRuntime) -> None:
     """F5: no incidental tool of the runtime's fails the container."""
-    bundle = bundle_for(confined, "echo started; sleep 99")
+    live(confined, bundle_for(confined, "echo started; sleep 99"))
+
+
+@pytest.mark.parametrize(
+    "confined", ["hidepid4+no-ptrace", "subset", "devices", "no-new-privs", "syscalls", "unix"], indirect=True
+)
+def test_f5_the_life_cycle_with_a_user_namespace(confined: ConfinedRuntime) -> None:
+    """F5: the maps and what is written from outside, by way of /proc/PID."""
+    bundle = bundle_for(confined, "echo started; sleep 99").user_namespace()
+    bundle.process["oomScoreAdj"] = 200
+    live(confined, bundle)
+
+
+def live(confined: ConfinedRuntime, bundle: Bundle) -> None:
+    """Each command that a container meets in its life."""
     container = confined.container(bundle)
     assert container.status == "created"
     container.start()
@@ -110,15 +125,14 @@ def test_f5_what_must_fail_says_so(confined: ConfinedRuntime, said: str, instead
     assert (result.code, result.out) == (0, "here\n"), result
 
 
-@pytest.mark.parametrize("confined", ["hidepid4+no-ptrace+users-full"], indirect=True)
-def test_f5_a_process_that_proc_hides(confined: ConfinedRuntime) -> None:
-    """F5: a process that /proc hides has not ended; where no other procfs can be had, that is the error."""
-    bundle = bundle_for(confined, "sleep 99")
+@pytest.mark.parametrize("confined", ["tunables"], indirect=True)
+def test_f5_a_user_namespace_whose_proc_would_reveal_what_is_covered(confined: ConfinedRuntime) -> None:
+    """F5: the kernel refuses it, as to runc; the error says which /proc is meant."""
+    bundle = bundle_for(confined, "true").user_namespace()
     bundle.write()
     result = confined("create", "--bundle", bundle.path, confined.new_id())
     assert (result.code, len(result.err.splitlines())) == (1, 1), result
-    assert "/proc hides the process" in result.last_line
-    assert "hidepid" in result.last_line
+    assert "a /proc of the runtime's over which nothing is mounted" in result.last_line
 
 
 @pytest.mark.parametrize("confined", ["subset"], indirect=True)

@@ -138,6 +138,11 @@ def unix(work: str) -> None:
     _families(2, 10, 16, 17)
 
 
+def hidepid1(work: str) -> None:
+    """ProtectProc=noaccess"""
+    _proc("hidepid=1")
+
+
 def hidepid2(work: str) -> None:
     """ProtectProc=invisible"""
     _proc("hidepid=2")
@@ -200,7 +205,8 @@ def devices(work: str) -> None:
     _mount("tmpfs", str(aside), "tmpfs", 2, "mode=755")
     for name in ("null", "zero", "full", "random", "urandom", "tty"):
         number = os.stat("/dev/" + name).st_rdev
-        os.mknod(aside / name, 0o666 | stat.S_IFCHR, number)
+        os.mknod(aside / name, stat.S_IFCHR, number)
+        os.chmod(aside / name, 0o666)
     (aside / "pts").mkdir()
     _mount("/dev/pts", str(aside / "pts"), None, _MS_BIND)
     (aside / "ptmx").symlink_to("pts/ptmx")
@@ -255,8 +261,8 @@ def no_ptrace(work: str) -> None:
 CONFINEMENTS: dict[str, Callable[[str], None]] = {
     function.__name__.replace("_", "-"): function
     for function in (
-        hidepid2, hidepid4, subset, devices, tunables, cgroups, read_only, users_full, users_identity, users_root,
-        affinity, few_files, no_ptrace, unix_netlink, unix, syscalls, keyring, write_or_execute, no_new_privs,
+        hidepid1, hidepid2, hidepid4, subset, devices, tunables, cgroups, read_only, users_full, users_identity,
+        users_root, affinity, few_files, no_ptrace, unix_netlink, unix, syscalls, keyring, write_or_execute, no_new_privs,
     )
 }  # fmt: skip
 

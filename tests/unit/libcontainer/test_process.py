@@ -145,12 +145,12 @@ def test_what_never_was() -> None:
     assert process.living_thread(2**22 + 1) == 0
 
 
-@pytest.fixture
-def hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A /proc that shows no process (hidepid)."""
+@pytest.fixture(params=[errno.ENOENT, errno.EPERM])
+def hidden(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A /proc that shows no process (hidepid=2), or lets none be looked at (hidepid=1)."""
 
     def read_file(path: str) -> str:
-        raise FileNotFoundError(errno.ENOENT, path)
+        raise OSError(request.param, path)
 
     monkeypatch.setattr(process, "read_file", read_file)
 
