@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import host
 from tests.support.bundle import BUSYBOX
 from tests.support.runtime import REPOSITORY, Runtime
 
@@ -80,3 +81,35 @@ def test_every_command_of_pyrunc_is_there(runtime: Runtime) -> None:
             [sys.executable, "-m", "pyrunc", name, "--help"], cwd=REPOSITORY, capture_output=True, check=False
         )
         assert done.returncode == 0, name
+
+
+def test_the_steps_of_run_one_by_one(runtime: Runtime, tmp_path: Path) -> None:
+    """Each line, as it stands there, in a bundle that `spec` has written."""
+    if not Path(BUSYBOX).exists():
+        pytest.skip(f"needs {BUSYBOX} (package busybox-static)")
+    lines = re.search(r"^    sed -i .*?^    pyrunc list$", README, re.MULTILINE | re.DOTALL)
+    assert lines is not None
+    (tmp_path / "bin").mkdir()
+    command = tmp_path / "bin/pyrunc"
+    command.write_text(f'#!/bin/sh\nexec {shlex.join(runtime.argv())} "$@"\n')
+    command.chmod(0o755)
+    bundle = runtime.bundle().path
+    (bundle / "config.json").unlink(missing_ok=True)
+    environment = {**runtime.environment(), "PATH": f"{command.parent}:{os.environ['PATH']}"}
+    failed = {}
+    id = runtime.new_id()
+    with (tmp_path / "out").open("w") as out:
+        for line in ["pyrunc spec", *lines.group().splitlines()]:
+            words = ["sh", "-c", re.sub(r"\bsecond\b", id, line.strip())]
+            code = subprocess.run(
+                words, cwd=bundle, env=environment, check=False, stdin=subprocess.DEVNULL, stdout=out, stderr=out
+            ).returncode
+            if code:
+                failed[line.split()[1]] = code
+            if " kill " in line:
+                host.wait_for("the container to end", lambda: runtime.state(id)["status"] == "stopped")
+    text = (tmp_path / "out").read_text()
+    # There may be no controller for a limit.
+    assert set(failed) <= {"update"}, text
+    assert not failed or 'controller \\"pids\\" not available' in text
+    assert '"status": "created"' in text
