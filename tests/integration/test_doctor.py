@@ -8,6 +8,7 @@ import pytest
 
 from tests.support import host
 from tests.support.bundle import Bundle
+from tests.support.rootless import RootlessRuntime
 from tests.support.runtime import Runtime
 
 pytestmark = pytest.mark.own("pyrunc's own command")
@@ -54,3 +55,11 @@ def test_a_namespace_that_a_sysctl_forbids(runtime: Runtime) -> None:
     found = {(item["area"], item["name"]): item for item in json.loads(result.out)["host"]}
     net = found["namespaces", "network"]
     assert (net["state"], net["cure"]) == ("no", "sysctl user.max_net_namespaces=10000")
+
+
+def test_an_ordinary_user_may_ask(rootless: RootlessRuntime) -> None:
+    result = rootless("doctor", "--format", "json")
+    assert result.code == 0, result
+    found = {(item["area"], item["name"]): item for item in json.loads(result.out)["host"]}
+    assert found["id-mapped mounts", "id-mapped mounts"]["state"] == "unknown"
+    assert found["subordinate ids", "/etc/subuid"]["detail"].startswith("65536 ids from 200000 on")

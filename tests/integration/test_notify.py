@@ -16,6 +16,7 @@ import pytest
 
 from tests.support import host
 from tests.support.bundle import Bundle
+from tests.support.rootless import RootlessRuntime
 from tests.support.runtime import Runtime
 
 # The container's side, for busybox has no program that sends datagrams.
@@ -349,3 +350,37 @@ def test_the_plan_shows_it(runtime: Runtime, notifying: Bundle, manager: Manager
     assert "NOTIFY_SOCKET=/run/notify/notify.sock" in text
     del runtime.variables["NOTIFY_SOCKET"]
     assert "notify" not in runtime("plan", "--bundle", notifying.path, "--format", "json").out
+
+
+def test_any_user_of_the_container_may_notify(runtime: Runtime, notifying: Bundle, manager: Manager) -> None:
+    notifying.process["user"] = {"uid": 1234, "gid": 1234}
+    notifying.process["capabilities"] = {}
+    runtime.run(notifying.args("/notify", "READY=1"))
+    assert manager.receive().startswith("READY=1\nMAINPID=")
+
+
+def test_of_an_ordinary_user(rootless: RootlessRuntime, sender: Path) -> None:
+    bundle = rootless.bundle()
+    program = bundle.rootfs / "notify"
+    program.write_bytes(sender.read_bytes())
+    program.chmod(0o755)
+    made = Manager(str(rootless.work / "manager.sock"))
+    os.chmod(rootless.work / "manager.sock", 0o666)
+    rootless.variables["NOTIFY_SOCKET"] = str(rootless.work / "manager.sock")
+    rootless.run(bundle.args("/notify", "READY=1"))
+    assert made.receive().startswith("READY=1\nMAINPID=")
+    made.socket.close()
+
+
+def test_a_killed_command_leaves_what_delete_removes(runtime: Runtime, notifying: Bundle, manager: Manager) -> None:
+    """At the end of each test nothing may be left of its containers."""
+    notifying.args("/notify", "STATUS=x", "sleep").write()
+    for words in (("run", "--detach"), ("run",)):
+        id = runtime.new_id()
+        command = runtime.background(*words, "--bundle", notifying.path, id)
+        assert manager.receive() == "STATUS=x"
+        command.kill()
+        command.wait()
+        assert runtime.state(id)["status"] == "running"
+        assert runtime("delete", "--force", id).code == 0
+        assert not (runtime.root / id).exists()
