@@ -262,7 +262,8 @@ CONFINEMENTS: dict[str, Callable[[str], None]] = {
     function.__name__.replace("_", "-"): function
     for function in (
         hidepid1, hidepid2, hidepid4, subset, devices, tunables, cgroups, read_only, users_full, users_identity,
-        users_root, affinity, few_files, no_ptrace, unix_netlink, unix, syscalls, keyring, write_or_execute, no_new_privs,
+        users_root, affinity, few_files, no_ptrace, unix_netlink, unix, syscalls, keyring, write_or_execute,
+        no_new_privs,
     )
 }  # fmt: skip
 
