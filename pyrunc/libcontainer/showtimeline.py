@@ -10,8 +10,9 @@ from . import showtable
 from .plan import PHASES
 
 _TRACKS = {1: "runtime", 2: "init"}
-# Steps of the init that are an exchange with the runtime, or with `start`: the init sends a line and waits.
-_WAITS = ("request", "ready", "await_start")
+# Steps in which another process does the work: those in which the init asks the runtime or `start`, and the runtime
+# systemd.
+_WAITS = ("request", "ready", "await_start", "send_console", "open_inside", "systemd_scope", "systemd_attach")
 _COLUMN_NAMES = ("span", "runtime", "init", "waiting")
 # The width where there is no terminal.
 _COLUMNS = 100
@@ -28,7 +29,8 @@ _WAITING = "░"
 def bars(trace: dict[str, Any], width: int = 0) -> str:
     """The trace's steps as horizontal bars over time, with their milliseconds, and the totals of each phase.
 
-    A step in which the init only waits, for the runtime or for `start`, has a light bar, and counts as waiting.
+    A step that only waits for another process (the init for the runtime or `start`, the runtime for systemd) has a
+    light bar, and counts as waiting.
     trace: Chrome trace-event JSON as `--timeline` writes it: complete events (`"ph": "X"`), `ts` and `dur` in
     microseconds, `tid` 1 for the runtime and 2 for the init. width: columns in all; 0 for the terminal's.
     Raises PyruncError where it has no such events.
@@ -68,7 +70,7 @@ def _grouped(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def totals(trace: dict[str, Any]) -> list[dict[str, Any]]:
     """The totals of each phase in its order, and of the whole, as objects: `phase` ("whole" for the last), `span`, from
     the phase's first beginning to its last end, and `runtime`, `init` and `waiting`, the time that the steps of each
-    took; in microseconds. Work of the runtime's during a wait of the init's counts in both columns.
+    took; in microseconds. What the runtime does while the init waits for it counts in both columns.
 
     Raises PyruncError where the trace has no complete events.
     """
@@ -98,7 +100,7 @@ def _total(phase: str, events: list[dict[str, Any]]) -> dict[str, Any]:
 def _table(found: list[dict[str, Any]]) -> list[str]:
     """The totals as columns, in milliseconds."""
     names = max(10, *[len(total["phase"]) for total in found])
-    lines = [f"{'PHASE'.ljust(names)}  {'SPAN':>11}  {'RUNTIME':>11}  {'INIT':>11}  {'INIT WAITS':>11}"]
+    lines = [f"{'PHASE'.ljust(names)}  {'SPAN':>11}  {'RUNTIME':>11}  {'INIT':>11}  {'WAITING':>11}"]
     for total in found:
         cells = [_milliseconds(total[column]) if total[column] else f"{'-':>11}" for column in _COLUMN_NAMES]
         lines.append("  ".join([total["phase"].ljust(names), *cells]))

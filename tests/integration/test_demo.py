@@ -39,7 +39,7 @@ def run(words: list[str], runtime: Runtime, folder: Path) -> str:
 def check(text: str) -> None:
     """What the demo shows to every user."""
     assert "Hello from host pyrunc, process 1, user 0" in text
-    for words in ("$ pyrunc run ", "$ pyrunc state", "$ pyrunc plan\n", "INIT WAITS"):
+    for words in ("$ pyrunc run ", "$ pyrunc state", "$ pyrunc plan\n", "WAITING"):
         assert words in text
     # it ends with a broken bundle, what is said of it, and where its plan would fail
     last = text[text.index("# A bundle with mistakes") :]

@@ -45,7 +45,7 @@ def test_n8_totals_by_phase() -> None:
     lines = showtimeline.bars(trace(*events), 80).splitlines()
     at = lines.index("")
     assert [line.replace(" ms", "").split() for line in lines[at + 1 :]] == [
-        ["PHASE", "SPAN", "RUNTIME", "INIT", "INIT", "WAITS"],
+        ["PHASE", "SPAN", "RUNTIME", "INIT", "WAITING"],
         ["prepare", "0.250", "0.250", "-", "-"],
         ["clone", "0.750", "0.750", "-", "-"],
         ["rootfs", "0.800", "0.350", "0.300", "0.500"],
@@ -57,7 +57,7 @@ def test_n8_totals_by_phase() -> None:
     assert value["whole"] == {"phase": "whole", "span": 2100, "runtime": 1350, "init": 400, "waiting": 500}
 
 
-@pytest.mark.parametrize("name", ["request", "ready", "await_start"])
+@pytest.mark.parametrize("name", ["request", "ready", "await_start", "send_console", "systemd_scope"])
 def test_n8_a_wait_is_shown_as_a_wait(name: str) -> None:
     text = showtimeline.bars(trace(event("a", 0, 100), event(name, 100, 900, 2)), 80).splitlines()
     assert f"{name} (waits)" in text[1]
