@@ -80,6 +80,12 @@ _CALLS = (
 )  # fmt: skip
 
 
+def fs_bytes(path: str) -> bytes:
+    """A path, or another word of the command line, as the kernel has it: bytes that are no UTF-8 are surrogates in
+    the text (PEP 383)."""
+    return path.encode("utf-8", "surrogateescape")
+
+
 def _check(value: int) -> int:
     """A C function's result; OSError where it is a negative errno."""
     if value < 0:
@@ -120,7 +126,7 @@ def clone_init(
     join_fds = _ffi.new("int[]", [fd for fd, _ in joins])
     join_types = _ffi.new("int[]", [kind for _, kind in joins])
     inherit_fds = _ffi.new("int[]", inherit)
-    argv = _ffi.new("char[]", b"".join([arg.encode() + b"\0" for arg in args]))
+    argv = _ffi.new("char[]", b"".join([fs_bytes(arg) + b"\0" for arg in args]))
     spawn.flags = flags
     spawn.cgroup_fd = cgroup_fd
     spawn.image_fd = image_fd
@@ -174,27 +180,27 @@ def prepare_fds(preserve_fds: int) -> int:
 
 def openat2(dirfd: int, path: str, flags: int, mode: int = 0, resolve: int = 0) -> int:
     """Open a path with resolution rules (RESOLVE_*). openat2(2)."""
-    return _check(_lib.pyrunc_openat2(dirfd, path.encode(), flags, mode, resolve))
+    return _check(_lib.pyrunc_openat2(dirfd, fs_bytes(path), flags, mode, resolve))
 
 
 def open_tree(dirfd: int, path: str, flags: int) -> int:
     """A descriptor of a mount, or with OPEN_TREE_CLONE of a detached copy of it. open_tree(2)."""
-    return _check(_lib.pyrunc_open_tree(dirfd, path.encode(), flags))
+    return _check(_lib.pyrunc_open_tree(dirfd, fs_bytes(path), flags))
 
 
 def move_mount(fd: int, dirfd: int, path: str) -> None:
     """Attach a detached mount at a path, from a directory's descriptor. move_mount(2)."""
-    _check(_lib.pyrunc_move_mount(fd, dirfd, path.encode("utf-8", "surrogateescape")))
+    _check(_lib.pyrunc_move_mount(fd, dirfd, fs_bytes(path)))
 
 
 def umount(path: str) -> None:
     """Unmount the topmost mount on a path, which is no link, also where it is in use. umount2(2)."""
-    _check(_lib.pyrunc_umount(path.encode("utf-8", "surrogateescape")))
+    _check(_lib.pyrunc_umount(fs_bytes(path)))
 
 
 def detach_tree(path: str) -> None:
     """Unmount the topmost mount on a path with all that is below it, also where it is in use. umount2(2)."""
-    _check(_lib.pyrunc_detach_tree(path.encode("utf-8", "surrogateescape")))
+    _check(_lib.pyrunc_detach_tree(fs_bytes(path)))
 
 
 def idmap_mount(fd: int, namespace: int, recursive: bool) -> None:
@@ -323,7 +329,7 @@ def socketpair() -> tuple[int, int]:
 
 def listen(path: str) -> int:
     """A SOCK_SEQPACKET socket that listens at a path of any length, or at an abstract name (@NAME). unix(7)."""
-    return _check(_lib.pyrunc_listen(path.encode()))
+    return _check(_lib.pyrunc_listen(fs_bytes(path)))
 
 
 def netlink(namespace: int = -1) -> int:
@@ -338,7 +344,7 @@ def connect(path: str, stream: bool = False, timeout_ms: int = 0) -> int:
     With a timeout, BlockingIOError where the listener's queue stays full for so long, and from `send` on the socket
     where the peer's buffer does. Signal handlers run meanwhile. unix(7), socket(7) SO_SNDTIMEO.
     """
-    name = path.encode()
+    name = fs_bytes(path)
     while True:
         value = _lib.pyrunc_connect(name, stream, timeout_ms)
         if value != -_EINTR:

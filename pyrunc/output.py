@@ -17,11 +17,12 @@ class ReaderGone(Exception):
 
 
 def write(fd: int, text: str) -> None:
-    """Write all of `text` as UTF-8 to a standard stream; bytes that came in undecodable go out as they were.
+    """Write all of `text` as UTF-8 to a standard stream. Bytes of paths that are no UTF-8 become U+FFFD, as Go prints
+    them, so that JSON stays JSON.
 
     Raises ReaderGone where the reader of a pipe is gone, and PyruncError for what else keeps it from being written.
     """
-    data = memoryview(text.encode("utf-8", "surrogateescape"))
+    data = memoryview(text.encode("utf-8", "surrogateescape").decode("utf-8", "replace").encode())
     try:
         while data:
             data = data[posix.write(fd, data) :]

@@ -284,7 +284,7 @@ def _names(look: _Look) -> None:
                 f"unable to set {name} without a private UTS namespace",
                 "add a namespace of type uts to linux.namespaces",
             )
-        if len(value.encode()) > _UTS_NAME_BYTES:
+        if len(value.encode("utf-8", "surrogateescape")) > _UTS_NAME_BYTES:
             look.error(
                 "/" + name,
                 f"{name} is longer than {_UTS_NAME_BYTES} bytes",

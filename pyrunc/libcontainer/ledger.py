@@ -470,7 +470,8 @@ def _is_pid_file(path: str, content: str, begun: bool = False) -> bool:
         posix.close(fd)
     if not content:
         return text.isdigit()
-    return content.encode().startswith(text) if begun else text == content.encode()
+    data = content.encode("utf-8", "surrogateescape")
+    return data.startswith(text) if begun else text == data
 
 
 def _are_addresses(value: Any) -> bool:
