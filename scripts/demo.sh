@@ -116,6 +116,6 @@ printf '\n# Every mistake at once, before anything is started:\n'
 do_it validate || true
 printf '\n# The same at the steps of the plan that would fail:\n$ pyrunc plan\n'
 "$pyrunc" plan "$name" >plan || true
-grep -B 3 -A 2 'fails:' plan || true
+grep -B 3 -A 3 'fails:' plan || true
 
 say "README.md says how to install pyrunc, and how engines use it"
