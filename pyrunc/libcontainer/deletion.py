@@ -170,11 +170,27 @@ def _end_process(pid: int, start_time: int, cgroup: str) -> None:
     if pidfd < 0:
         return
     try:
-        _kill_all(pid, start_time, cgroup)
+        if cgroup:
+            from .cgroup import files
+
+            files.kill(cgroup)
+        _kill(pidfd)
         if not native.poll([pidfd], _DEATH_MS):
             raise PyruncError("container init still running", hint="its process is stuck in the kernel")
     finally:
         posix.close(pidfd)
+
+
+def _kill(pidfd: int) -> None:
+    """SIGKILL a process; nothing happens where it has ended. Raises PyruncError."""
+    import _signal  # here: it looks at the handlers of all signals
+
+    try:
+        _signal.pidfd_send_signal(pidfd, _signal.SIGKILL)
+    except ProcessLookupError:
+        return
+    except OSError as error:
+        raise PyruncError("unable to signal init", errno=error.errno or 0) from error
 
 
 def _kill_all(pid: int, start_time: int, cgroup: str) -> None:

@@ -16,7 +16,8 @@ import pytest
 from tests.support import host
 from tests.support.bundle import Bundle
 from tests.support.runtime import Runtime
-from tests.support.systemd import DENIED, NAME, FakeSystemd
+from tests.support.systemd import DENIED, MANAGER, NAME, STRANGER, FakeSystemd
+from tests.support.systemd import signal as signal_of
 
 pytestmark = pytest.mark.own("runc trusts no bus but systemd's")
 
@@ -217,3 +218,16 @@ def test_the_bundle_is_found_from_where_the_command_was_given(
     bundle.sh("echo here").write()
     result = runtime("run", "--bundle", "bundle", runtime.new_id(), cwd=bundle.path.parent)
     assert result.out == "here\n", result
+
+
+def test_a8_what_another_user_of_the_bus_sends(runtime: Runtime, fake: FakeSystemd, bundle: Bundle) -> None:
+    """A8: forged and malformed signals neither fail a create nor end its wait, and a delete's neither."""
+    forged = [
+        signal_of(STRANGER, MANAGER, "JobRemoved", None, ()),
+        signal_of(STRANGER, MANAGER, "JobRemoved", "uoss", (7, "/job/7", "x.scope", "failed")),
+    ]
+    fake.bogus = {"StartTransientUnit": [*forged], "StopUnit": [*forged], "AddMatch": [*forged]}
+    container = runtime.started(bundle.args("sleep", "1000"))
+    assert len(fake.units) == 1
+    container.delete("--force")
+    assert fake.units == {}
