@@ -62,7 +62,7 @@ def mount_at(text: str, point: str) -> Mount:
 
 def mounts_of(token: str) -> list[str]:
     """The mounts in this mount namespace whose line names `token`."""
-    with open("/proc/self/mountinfo") as table:
+    with open("/proc/self/mountinfo", errors="replace") as table:
         return [line for line in table if token in line]
 
 
@@ -75,12 +75,12 @@ def processes_of(token: str) -> list[str]:
         if int(pid) == os.getpid():
             continue
         try:
-            stat = Path(f"/proc/{pid}/stat").read_text()
+            stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
             if stat.rpartition(")")[2].split()[0] in "ZX":
                 continue
             text = Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
             if _namespace(pid, "mnt") != own:
-                text += Path(f"/proc/{pid}/mountinfo").read_text()
+                text += Path(f"/proc/{pid}/mountinfo").read_text(errors="replace")
         except (FileNotFoundError, ProcessLookupError, PermissionError, OSError):
             continue
         if token in text:
@@ -141,7 +141,7 @@ def process_status(pid: int, name: str) -> str:
 def is_alive(pid: int) -> bool:
     """Whether a process is there and not a zombie."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
+        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except (FileNotFoundError, ProcessLookupError):
         return False
     return stat.rpartition(")")[2].split()[0] not in ("Z", "X")
