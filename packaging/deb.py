@@ -49,7 +49,7 @@ def control(version: str, link: str, size: int) -> str:
     return (
         f"Package: pyrunc\nVersion: {version}\nArchitecture: {architecture}\n"
         "Maintainer: the pyrunc developers <pyrunc@localhost>\n"
-        f"Installed-Size: {size}\nDepends: {', '.join(depends)}\nRecommends: uidmap\n"
+        f"Installed-Size: {size}\nDepends: {', '.join(depends)}\nRecommends: procps, uidmap\n"
         "Section: admin\nPriority: optional\n"
         "Description: OCI low-level container runtime\n"
         " Starts containers by the OCI runtime specification, in place of runc.\n"

@@ -11,18 +11,16 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-# The cgroup of the machine's processes. While one is in the cgroup at the top, no controller can be enabled for those
-# below it (cgroups(7)).
-SESSION = "session"
-
 
 def cgroup() -> Path | None:
-    """A new cgroup for a machine, in the host's cgroup2 hierarchy; None where the host has none mounted."""
+    """A new cgroup for a machine's processes, at the top of the host's cgroup2 hierarchy; None where it has none.
+
+    The machine sees the whole hierarchy, as a machine does: only the true root has controllers and processes at once.
+    """
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         if " - cgroup2 " in line:
             path = Path(tempfile.mkdtemp(prefix="pyrunc-fresh-", dir=line.split(" ")[4]))
-            path.chmod(0o755)  # the machine's users see it as /sys/fs/cgroup
-            (path / SESSION).mkdir()
+            path.chmod(0o755)
             return path
     return None
 
@@ -50,13 +48,10 @@ def words(
     the whole machine with him.
     """
     first = "".join(f"mount --bind {shlex.quote(str(a))} {shlex.quote(str(b))}\n" for a, b in binds)
-    second = 'exec unshare --pid --fork --kill-child --ipc --uts "$@"'
     if group is not None:
-        # The root of the cgroup namespace is the cgroup of whoever makes it, who then leaves that.
         first += f"echo $$ > {shlex.quote(str(group))}/cgroup.procs\n"
-        second = f"echo $$ > {shlex.quote(str(group))}/{SESSION}/cgroup.procs\n" + second
+    first += 'exec unshare --pid --fork --kill-child --ipc --uts "$@"'
     return [
-        "unshare", "--mount", "--propagation", "private", "sh", "-euc", first + 'exec unshare --cgroup "$@"', "sh",
-        "sh", "-euc", second, "sh",
+        "unshare", "--mount", "--propagation", "private", "sh", "-euc", first, "sh",
         sys.executable, str(Path(__file__).with_name("enter.py")), str(root), directory, *command,
     ]  # fmt: skip

@@ -1,8 +1,8 @@
 """How many system calls `create`, `run` and `exec` of the bench's bundle make, against syscall_count.json.
 
 A count that changes is to be looked at: is the call one that the plan needs? PYRUNC_UPDATE_GOLDEN=1 writes the file.
-The init's calls are those of any build. The runtime's are counted where the launcher is built and up to date, or is
-what is tested: an ordinary interpreter's start would drown them.
+The init's calls are those of any build. The runtime's are counted where the launcher is built with a snapshot and up to
+date, or is what is tested: an interpreter's start would drown them.
 """
 
 from __future__ import annotations
@@ -81,8 +81,8 @@ def proc_paths() -> list[str]:
 
 
 def is_built() -> bool:
-    """Whether there is a launcher that is not older than what it is made of."""
-    if not LAUNCHER.exists():
+    """Whether there is a launcher with a snapshot that is not older than what it is made of."""
+    if not LAUNCHER.exists() or not LAUNCHER.with_name("pyrunc.section").exists():
         return False
     sources = [*REPOSITORY.glob("pyrunc/**/*.py"), *REPOSITORY.glob("csrc/*.[ch]")]
     return LAUNCHER.stat().st_mtime >= max(path.stat().st_mtime for path in sources)
