@@ -32,7 +32,7 @@ _OF_ENGINES = {
     "compose": "services are an engine's matter; a runtime starts one container of a bundle",
     "cp": "copy to and from the bundle's root file system",
 }
-_RUNCS = ("checkpoint", "events", "pause", "ps", "restore", "resume", "update")
+_RUNCS = ("checkpoint", "restore")
 
 _TERMINAL = "process.terminal in config.json gives the container a terminal"
 _LIMITS = "linux.resources in config.json has the limits"
@@ -119,7 +119,7 @@ def unknown_command(name: str, word: str, commands: list[str]) -> Mistake:
     near = [command for command in (word.casefold(), *_MEANT.get(word, ())) if command in commands]
     near = near or difflib.get_close_matches(word.casefold(), commands, 2, 0.6)
     if word in _RUNCS:
-        hint = f"{name} has no {word} yet" + ("; list shows the containers" if word == "ps" else "")
+        hint = f"{name} has no {word} yet"
     elif word in _OF_ENGINES:
         hint = _OF_ENGINES[word]
     elif word in _IMAGES:

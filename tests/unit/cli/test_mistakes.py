@@ -29,7 +29,6 @@ def test_n7_what_is_meant_by_an_unknown_command(word: str, hint: str) -> None:
 
 def test_n7_a_command_of_runc_that_there_is_not_yet() -> None:
     assert unknown_command("p", "checkpoint", ["run"]).hint == "p has no checkpoint yet"
-    assert unknown_command("p", "ps", ["list"]).hint == "p has no ps yet; list shows the containers"
 
 
 def test_no_hint_names_a_command_that_there_is_not() -> None:
