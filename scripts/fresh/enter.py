@@ -1,8 +1,8 @@
 """Run a command with a directory as the machine's root: `enter.py ROOT WORKING_DIRECTORY COMMAND…`, as root.
 
 It is started in new mount, pid, IPC and UTS namespaces (machine.py), as process 1. The root is entered by pivot_root:
-in a chroot the kernel refuses user namespaces (user_namespaces(7), EPERM). /proc, /sys, /dev, /run and /sys/fs/cgroup are
-the machine's own mounts; the last is the host's cgroup2 hierarchy and no other. The command's environment is the
+in a chroot the kernel refuses user namespaces (user_namespaces(7), EPERM). /proc, /sys, /dev, /run and /sys/fs/cgroup
+are the machine's own mounts; the last is the host's cgroup2 hierarchy and no other. The command's environment is the
 caller's.
 """
 
