@@ -501,7 +501,8 @@ def test_a10_delete_by_force_ends_a_command_whose_hook_hangs(
 ) -> None:
     """A10: the hook with all that it has started, the container, and what the command has made."""
     ready = runtime.work / "ready"
-    script = bundle.script("hang", f"touch {ready}; sleep 987654 & sleep 987654; true\n")
+    seconds = str(987_000_000 + os.getpid())  # by which this test's processes are found, and no other's
+    script = bundle.script("hang", f"touch {ready}; sleep {seconds} & sleep {seconds}; true\n")
     bundle.args("sleep", "1000").hook(kind, script)
     bundle.write()
     id = runtime.new_id()
@@ -516,7 +517,7 @@ def test_a10_delete_by_force_ends_a_command_whose_hook_hangs(
         assert (result.code, result.err) == (0, ""), result
         assert time.monotonic() - begin < 20, "it waited for the hook"
         assert process.wait(20) != 0
-        assert not host.processes_of("987654")
+        assert not host.processes_of(seconds)
         runtime.assert_nothing_left()
     finally:
         process.kill()

@@ -76,7 +76,10 @@ def test_f2_a_full_output_is_not_waited_for(fds: Fds, monkeypatch: Any, kind: st
     stream = Stream(write, output=True)
     rest = stream.write(MUCH)
     assert 0 < len(rest) < len(MUCH)
-    assert stream.write(rest) == rest
+    # A pty takes a little more whenever the kernel has carried on what it took.
+    while (more := stream.write(rest)) != rest:
+        rest = more
+    assert rest
     assert os.get_blocking(write), "the flag is not only ours"
     got = os.read(read, 4096)
     assert set(got) == {ord("x")}
