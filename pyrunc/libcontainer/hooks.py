@@ -23,7 +23,8 @@ _OUTPUT_KEPT = 8192
 _READ_BYTES = 1 << 16
 # Reads that empty a pipe of any usual size, after the hook has ended; its children may go on writing for ever.
 _LAST_READS = 16
-_LONGEST_POLL_MS = 0x7FFFFFFF
+# A signal that comes just before poll(2) does not end it, and its handler, which ends the wait, runs only afterwards.
+_LONGEST_POLL_MS = 1000
 
 
 class Output:
@@ -182,8 +183,8 @@ def wait(pid: int, outputs: Sequence[Output], timeout: float) -> int | None:
     try:
         open_outputs = list(outputs)
         while True:
-            left = int((deadline - time.monotonic()) * 1000) + 1 if timeout else -1
-            if timeout and left <= 0:
+            left = int((deadline - time.monotonic()) * 1000) + 1 if timeout else _LONGEST_POLL_MS
+            if left <= 0:
                 return None
             ready = native.poll([pidfd, *(output.fd for output in open_outputs)], min(left, _LONGEST_POLL_MS))
             if pidfd in ready:

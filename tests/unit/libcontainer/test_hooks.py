@@ -129,6 +129,22 @@ def test_an_interrupted_wait_leaves_no_hook(tmp_path: Path, monkeypatch: pytest.
         os.kill(int((tmp_path / "pid").read_text()), 0)
 
 
+def test_no_single_wait_is_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal that comes between the interpreter's last look and poll(2) is noticed when that returns."""
+    waits: list[int] = []
+    poll = hooks.native.poll
+
+    def counted(fds: list[int], timeout_ms: int) -> list[int]:
+        waits.append(timeout_ms)
+        return poll(fds, min(timeout_ms, 100) if timeout_ms >= 0 else -1)
+
+    monkeypatch.setattr(hooks.native, "poll", counted)
+    for timeout in ({}, {"timeout": 100}):
+        hooks.run_hook(_shell("exec sleep 0.3", **timeout), "poststart", 0, "{}")
+    assert len(waits) > 2
+    assert all(0 <= wait <= 1000 for wait in waits)
+
+
 def test_what_a_hook_leaves_behind_is_not_waited_for(tmp_path: Path) -> None:
     """A daemon that a hook starts keeps its streams; waiting for their end would wait for the daemon."""
     hooks.run_hook(_shell(f"sleep 1000 & echo $! > {tmp_path}/pid"), "poststart", 0, "{}")
