@@ -357,6 +357,24 @@ int pyrunc_connect(const char *path, int stream, int timeout_ms)
     return connected;
 }
 
+/* What a datagram socket hears that connects to a path: -EPROTOTYPE where a process has a socket of another type there,
+ * -ECONNREFUSED where none has one. It waits for nobody, and a socket that is not of datagrams hears nothing of it:
+ * unix_find_bsd() of the kernel compares the types before anything else. */
+int pyrunc_ask_socket(const char *path)
+{
+    struct sockaddr_un address;
+    CLEANUP_FD int directory = -1;
+    int length = socket_address(path, &address, &directory);
+    if (length < 0)
+        return length;
+    CLEANUP_FD int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    if (connect(fd, (struct sockaddr *)&address, (socklen_t)length) < 0)
+        return -errno;
+    return 0;
+}
+
 /* A socket of rtnetlink for a network namespace, or for our own with -1. A socket belongs to the namespace that it is
  * made in, so we go there and come back. Errors come with the kernel's words, and without the request's body. */
 int pyrunc_netlink(int namespace)

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 _SPACE = " \t\n\r"
 _ENDS = frozenset(" \t\n\r,:[]{}\"'/#")
 _WORDS = ("true", "false", "null")
+# A damaged file may be one word of many megabytes.
+_LONGEST_WORD = 1024
 _MEANT = {
     "True": "true", "TRUE": "true", "yes": "true", "on": "true", "False": "false", "FALSE": "false", "no": "false",
     "off": "false", "None": "null", "NULL": "null", "nil": "null", "undefined": "null",
@@ -269,10 +271,11 @@ class _Reader:
                 shown = text[at : at + 6] if escape == "u" else text[at : at + 2]
                 self.fail(at, f"{shown.split(chr(10))[0]} is no escape of JSON", "a backslash itself is \\\\")
 
-    def bare(self) -> str:
-        """The run of signs here up to the next sign of JSON's own."""
+    def bare(self, longest: int = 1 << 62) -> str:
+        """The run of signs here up to the next sign of JSON's own, or its first `longest` signs."""
         end = self.at
-        while end < len(self.text) and self.text[end] not in _ENDS:
+        last = min(len(self.text), end + longest)
+        while end < last and self.text[end] not in _ENDS:
             end += 1
         return self.text[self.at : end]
 
@@ -295,7 +298,7 @@ class _Reader:
 
     def word(self, sign: str) -> None:
         """Read true, false or null; all else that may stand for a value raises Fault."""
-        word = self.bare()
+        word = self.bare(_LONGEST_WORD)
         if word in _WORDS:
             self.at += len(word)
             return

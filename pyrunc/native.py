@@ -337,6 +337,12 @@ def netlink(namespace: int = -1) -> int:
     return _check(_lib.pyrunc_netlink(namespace))
 
 
+def ask_socket(path: str) -> None:
+    """Raise OSError with EPROTOTYPE where a process has a socket that is not of datagrams open at a path, with
+    ECONNREFUSED where no process has one. Waits for nobody, and the socket hears nothing of it."""
+    _check(_lib.pyrunc_ask_socket(fs_bytes(path)))
+
+
 def connect(path: str, stream: bool = False, timeout_ms: int = 0) -> int:
     """A socket connected to a path of any length, or to an abstract name (@NAME); SOCK_STREAM if `stream`, else
     SOCK_SEQPACKET.

@@ -8,6 +8,8 @@ from __future__ import annotations
 import posix
 
 from .. import jsonio
+from .._generated import validators
+from ..settings import SPEC_VERSION
 from . import state
 from .state import FORMAT, check_format
 from .statedir import EXEC_FILE as FILE
@@ -24,12 +26,6 @@ _LINUX = (
     "gidMappings", "intelRdt", "memoryPolicy", "mountLabel", "namespaces", "personality", "resources",
     "seccomp", "uidMappings",
 )  # fmt: skip
-# The type of a member of process or linux.
-_TYPES = {
-    "args": list, "capabilities": dict, "cwd": str, "env": list, "gidMappings": list, "intelRdt": dict,
-    "memoryPolicy": dict, "mountLabel": str, "namespaces": list, "personality": dict, "rlimits": list, "seccomp": dict,
-    "uidMappings": list, "user": dict,
-}  # fmt: skip
 
 
 def save(dirfd: int, spec: dict[str, Any], options: LaunchOptions) -> None:
@@ -80,16 +76,15 @@ def _judge(kept: Any) -> None:
             raise ValueError(f"{name} is not an object")
     if type(kept["root"].get("path")) is not str:
         raise ValueError("the path of root is missing")
-    for part in ("process", "linux"):
-        for name, value in kept[part].items():
-            if name in _TYPES and type(value) is not _TYPES[name]:
-                raise ValueError(f"{name} of {part} has a wrong value")
+    # All that was kept was valid by the schema when the container was created.
+    parts = {name: kept[name] for name in ("process", "root", "linux")}
+    refusal = validators.config({"ociVersion": SPEC_VERSION, **parts})
+    validators.unknown.clear()  # members of a later version are no news here
+    if refusal is not None:
+        raise ValueError(f"{refusal[0][1:].replace('/', '.')} has a wrong value")
     annotations = kept.get("annotations", {})
     if type(annotations) is not dict or any([type(value) is not str for value in annotations.values()]):
         raise ValueError("annotations has a wrong value")
-    namespaces = kept["linux"].get("namespaces", ())
-    if any([type(item) is not dict or type(item.get("type")) is not str for item in namespaces]):
-        raise ValueError("namespaces of linux has a wrong value")
 
 
 def replace_linux(dirfd: int, members: dict[str, Any]) -> None:

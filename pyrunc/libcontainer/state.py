@@ -374,17 +374,18 @@ def status(path: str, record: Record) -> str:
 def _is_held(socket: str) -> bool:
     """Whether a process has this start socket open, which only an init that waits for the start has.
 
-    A socket of another type is refused with EPROTOTYPE by one that is held, and with ECONNREFUSED by the file of one
-    that is not, so nobody hears of the question (unix_find_bsd() of the kernel's sources). Raises OSError.
+    One that is held answers EPROTOTYPE to a datagram socket, the file of one that is not ECONNREFUSED, so nobody hears
+    of the question. A stream socket of another user could keep it waiting by a full queue. Raises OSError.
     """
     try:
-        posix.close(native.connect(socket, stream=True))
+        native.ask_socket(socket)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ECONNREFUSED):
             return False
         if error.errno not in (errno.EPROTOTYPE, errno.EACCES):  # what may not be asked has the name at least
             raise
-    return True
+        return True
+    return False  # a datagram socket, which is no init's
 
 
 def _frozen(cgroup: str) -> bool:

@@ -234,24 +234,42 @@ def _order(name: str) -> int:
 
 
 def _unlink(directory: int, name: str) -> None:
-    """Remove a file, or a directory with all that is in it but mounts; one that is not there is no error."""
+    """Remove a file, or a directory with all that is in it but mounts; one that is not there is no error.
+
+    Directories that lie in another one are moved up first, so that no depth is too deep.
+    """
+    names = [name]
+    count = 0
+    while names:
+        name = names.pop()
+        if not _is_directory(directory, name):
+            continue
+        resolve = native.RESOLVE_BENEATH | native.RESOLVE_NO_XDEV | native.RESOLVE_NO_SYMLINKS
+        inner = native.openat2(directory, name, _OPEN_DIRECTORY, 0, resolve)
+        try:
+            for entry in posix.listdir(inner):
+                if _is_directory(inner, entry):
+                    count += 1
+                    moved = f".removed.{posix.getpid()}.{count}"
+                    posix.rename(entry, moved, src_dir_fd=inner, dst_dir_fd=directory)
+                    names.append(moved)
+        finally:
+            posix.close(inner)
+        posix.rmdir(name, dir_fd=directory)
+
+
+def _is_directory(directory: int, name: str) -> bool:
+    """Whether there is a directory of this name; all else is removed."""
     try:
         posix.unlink(name, dir_fd=directory)
-        return
     except FileNotFoundError:
-        return
+        return False
     except OSError as error:
         # EISDIR, as Linux says it, or EPERM, as POSIX has it.
         if error.errno not in (errno.EISDIR, errno.EPERM):
             raise
-    resolve = native.RESOLVE_BENEATH | native.RESOLVE_NO_XDEV | native.RESOLVE_NO_SYMLINKS
-    inner = native.openat2(directory, name, _OPEN_DIRECTORY, 0, resolve)
-    try:
-        for entry in posix.listdir(inner):
-            _unlink(inner, entry)
-    finally:
-        posix.close(inner)
-    posix.rmdir(name, dir_fd=directory)
+        return True
+    return False
 
 
 def open_directory(path: str) -> StateDir | None:

@@ -144,6 +144,41 @@ def test_a1_another_user_s_container_is_shown_with_its_owner(runtime: Runtime, t
     assert re.search(r"living is not trusted: it belongs to \S+ \(run this command as", result.last_line), result
 
 
+_BUSY_SOCKET = """
+import ctypes, os, socket, sys
+os.setgid({uid}), os.setuid({uid})
+ctypes.CDLL(None).prctl(15, b"pyrunc:[init]")
+listener = socket.socket(socket.AF_UNIX, socket.SOCK_{type})
+listener.bind("{path}")
+os.chmod("{path}", 0o777)
+listener.listen(0)
+waiting = socket.socket(socket.AF_UNIX, socket.SOCK_{type})
+waiting.connect("{path}")
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("type", ["STREAM", "SEQPACKET"])
+def test_a6_another_user_s_socket_does_not_hold_list_up(runtime: Runtime, trap: Trap, type: str) -> None:
+    """A6, A1: `list` asked a start socket by a stream connect, which waits where a stream socket's queue is full."""
+    path = runtime.root / "living"
+    source = _BUSY_SOCKET.format(uid=OTHER, type=type, path=path / "start.sock")
+    path.parent.parent.chmod(0o755)
+    with subprocess.Popen(
+        ["/usr/bin/python3", "-c", source], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd="/"
+    ) as other:
+        assert other.stdin is not None
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"ready\n"
+        record = json.loads((path / "state.json").read_text())
+        record.update(pid=other.pid, startTime=start_time(other.pid), cgroup="")
+        (path / "state.json").write_text(json.dumps(record))
+        shown = json.loads(runtime("list", "--format", "json").out)
+        assert [item["id"] for item in shown] == ["living"]
+        assert runtime.state("living")["status"] == "created"
+
+
 @pytest.mark.parametrize("mode", [0o777, 0o1777, 0o775])
 def test_a1_what_others_may_write_to_is_not_believed(
     runtime: Runtime, victim_process: subprocess.Popen[bytes], mode: int

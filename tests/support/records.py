@@ -11,7 +11,7 @@ from pyrunc.libcontainer.statedir import StateDir, open_directory
 
 def spec(**more: Any) -> dict[str, Any]:
     """The least that a record is made of."""
-    return {"ociVersion": "1.2.0", "root": {"path": "rootfs"}, "process": {"args": ["sh"]}, **more}
+    return {"ociVersion": "1.2.0", "root": {"path": "rootfs"}, "process": {"args": ["sh"], "cwd": "/"}, **more}
 
 
 def record(pid: int = 0, start_time: int = 0, cgroup: str = "") -> state.Record:

@@ -90,3 +90,13 @@ def test_a_long_line_is_cut_around_the_place():
     text, index = place.excerpt()
     assert len(text) == 100
     assert text[index:].startswith('"here"')
+
+
+def test_a6_a_large_damaged_file_is_told_at_once():
+    """A6: a file of zeros took `list` twelve seconds. Only the first signs of a word are looked at."""
+    text = "\0" * (1 << 20)
+    reader = jsontext._Reader(text, set())
+    assert len(reader.bare(jsontext._LONGEST_WORD)) == jsontext._LONGEST_WORD
+    fault = jsontext.fault(text)
+    assert fault is not None
+    assert "the control character 0x00 is no JSON value" in str(fault)

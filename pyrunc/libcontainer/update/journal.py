@@ -13,13 +13,15 @@ from ...report import PyruncError, from_os_error
 from .. import execconfig, state
 from ..cgroup import devices, files, limits
 from ..statedir import UPDATE_FILE as FILE
-from ..sysfiles import read_fd, write_file
+from ..statedir import DamagedError, StateDir
+from ..sysfiles import write_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 _VERSION = 1
+_HALF = "the limits may be half changed: name all of them in another update"
 
 
 class Journal:
@@ -110,13 +112,11 @@ def load(dirfd: int) -> Journal | None:
     Raises PyruncError for a file that is damaged, OSError.
     """
     try:
-        fd = posix.open(FILE, posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_CLOEXEC, dir_fd=dirfd)
+        text = StateDir(f"/proc/self/fd/{dirfd}", dirfd).read(FILE)
     except FileNotFoundError:
         return None
-    try:
-        text = read_fd(fd)
-    finally:
-        posix.close(fd)
+    except DamagedError as error:
+        raise DamagedError(f"the record of an unfinished update is damaged: {error.message}", hint=_HALF) from error
     try:
         fields = jsonio.loads(text)
         found = Journal(dict(fields["linux"]))
@@ -127,8 +127,7 @@ def load(dirfd: int) -> Journal | None:
         found.user = bool(fields["user"])
         found.properties = tuple([str(value) for value in fields["properties"]])
     except (KeyError, TypeError, ValueError) as error:
-        hint = "the limits may be half changed: name all of them in another update"
-        raise PyruncError(f"the record of an unfinished update is damaged: {error}", hint=hint) from error
+        raise DamagedError(f"the record of an unfinished update is damaged: {error}", hint=_HALF) from error
     return found
 
 

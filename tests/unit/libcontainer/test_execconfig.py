@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from pathlib import Path
@@ -54,11 +55,11 @@ def test_other_members_of_linux_take_the_place_of_the_old(tmp_path: Path) -> Non
 
 
 def test_the_file_is_its_owner_s_alone(tmp_path: Path) -> None:
-    save(tmp_path, {"process": {"args": ["true"]}, "root": {"path": "r"}})
+    save(tmp_path, {"process": {"args": ["true"], "cwd": "/"}, "root": {"path": "r"}})
     assert stat.S_IMODE((tmp_path / execconfig.FILE).stat().st_mode) == 0o600
     assert load(tmp_path) == {
         "version": "1.1", "devicePaths": [], "noNewKeyring": False,
-        "process": {"args": ["true"]}, "root": {"path": "r"}, "linux": {},
+        "process": {"args": ["true"], "cwd": "/"}, "root": {"path": "r"}, "linux": {},
     }  # fmt: skip
 
 
@@ -69,8 +70,8 @@ def test_a_file_that_is_missing_or_damaged_is_told(tmp_path: Path) -> None:
         ("{", "line 1"), ("[]", "not an object"), ("null", "not an object"),
         ('{"process":{}}', "root is not an object"),
         ('{"process":{},"root":{},"linux":{}}', "path of root is missing"),
-        ('{"process":{"args":5},"root":{"path":"r"},"linux":{}}', "args of process"),
-        ('{"process":{},"root":{"path":"r"},"linux":{"namespaces":[5]}}', "namespaces of linux"),
+        ('{"process":{"cwd":"/","args":5},"root":{"path":"r"},"linux":{}}', r"process\.args has a wrong value"),
+        ('{"process":{"cwd":"/"},"root":{"path":"r"},"linux":{"namespaces":[5]}}', r"linux\.namespaces\.0 has"),
         ('{"version":"2.0","process":{},"root":{"path":"r"},"linux":{}}', r"its format is 2\.0"),
     ):
         (tmp_path / execconfig.FILE).write_text(text)
@@ -79,10 +80,25 @@ def test_a_file_that_is_missing_or_damaged_is_told(tmp_path: Path) -> None:
             load(tmp_path)
 
 
+@pytest.mark.parametrize("damage", [
+    {"process": {}}, {"process": {"cwd": 5}}, {"process": {"cwd": "/", "env": [5]}}, {"linux": {"resources": 5}},
+    {"process": {"cwd": "/", "rlimits": [{}]}}, {"process": {"cwd": "/", "capabilities": {"bounding": [{}]}}},
+    {"process": {"cwd": "/", "user": {"additionalGids": "12"}}}, {"linux": {"seccomp": {"syscalls": [1]}}},
+    {"linux": {"namespaces": [{"type": []}]}},
+])  # fmt: skip
+def test_a6_a_wrong_value_at_any_depth_is_damage(tmp_path: Path, damage: dict[str, object]) -> None:
+    """A6: `exec` and `update` ended in an internal error where a part of a member was wrong."""
+    path = tmp_path / execconfig.FILE
+    path.write_text(json.dumps({"process": {"cwd": "/"}, "root": {"path": "r"}, "linux": {}, **damage}))
+    path.chmod(0o600)
+    with pytest.raises(PyruncError, match=r"exec\.json is damaged: \S+ has a wrong value"):
+        load(tmp_path)
+
+
 def test_a6_a_file_of_another_minor_version_is_read(tmp_path: Path) -> None:
     """A6: what a later version adds is ignored, and what an earlier one lacks is made up for."""
     path = tmp_path / execconfig.FILE
-    path.write_text('{"version":"1.9","new":[],"process":{"new":1},"root":{"path":"r"},"linux":{}}')
+    path.write_text('{"version":"1.9","new":[],"process":{"cwd":"/","new":1},"root":{"path":"r"},"linux":{}}')
     path.chmod(0o600)
     assert load(tmp_path)["noNewKeyring"] is False
 

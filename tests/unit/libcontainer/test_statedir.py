@@ -217,3 +217,20 @@ class TestRemove:
 def test_owner_name(monkeypatch: pytest.MonkeyPatch) -> None:
     assert statedir.owner_name(0) == "root"
     assert statedir.owner_name(3_999_999_999) == "#3999999999"
+
+
+def test_a5_directories_of_any_depth_are_removed(tmp_path: Path) -> None:
+    """A5: a walk by recursion has a deepest level."""
+    path = tmp_path / "box"
+    path.mkdir(mode=statedir.MODE)
+    inner = os.open(path, os.O_RDONLY)
+    for _ in range(1500):
+        os.mkdir("d", dir_fd=inner)
+        os.mkdir("e", dir_fd=inner)
+        outer, inner = inner, os.open("d", os.O_RDONLY, dir_fd=inner)
+        os.close(outer)
+    os.close(inner)
+    place = opened(path)
+    place.remove()
+    place.close()
+    assert not path.exists()

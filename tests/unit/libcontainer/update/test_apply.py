@@ -26,7 +26,8 @@ class Place:
         directory = self.root / "c1"
         directory.mkdir(parents=True)
         self.saved = directory / "exec.json"
-        self.saved.write_text(json.dumps({"process": {}, "root": {"path": "r"}, "devicePaths": [], "linux": {}}))
+        saved = {"process": {"cwd": "/"}, "root": {"path": "r"}, "devicePaths": [], "linux": {}}
+        self.saved.write_text(json.dumps(saved))
         self.cgroup.mkdir()
         for name in ("pids.max", "memory.max", "memory.swap.max", "cpu.max"):
             (self.cgroup / name).touch()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +22,8 @@ class Place:
         self.state.mkdir()
         self.cgroup.mkdir()
         self.saved = self.state / "exec.json"
-        self.saved.write_text(json.dumps({"process": {}, "root": {"path": "r"}, "linux": {"resources": {"new": 1}}}))
+        saved = {"process": {"cwd": "/"}, "root": {"path": "r"}, "linux": {"resources": {"new": 1}}}
+        self.saved.write_text(json.dumps(saved))
         for name in ("pids.max", "cpu.max"):
             (self.cgroup / name).write_text("9")
         self.fd = os.open(self.state, os.O_RDONLY)
@@ -87,5 +89,25 @@ def test_a_damaged_record_is_an_error_that_says_so(text: str, place: Place) -> N
 def test_a_record_is_not_read_through_a_link(place: Place) -> None:
     (place.state / "elsewhere").write_text("{}")
     (place.state / journal.FILE).symlink_to("elsewhere")
-    with pytest.raises(OSError, match="symbolic links"):
+    with pytest.raises(PyruncError, match="symbolic link"):
+        journal.recover(place.fd, str(place.cgroup))
+
+
+@pytest.mark.parametrize("kind", ["fifo", "directory", "zeros", "large", "shared"])
+def test_a6_a_record_that_is_no_file_of_ours_is_damaged(kind: str, place: Place) -> None:
+    path = place.state / journal.FILE
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "directory":
+        path.mkdir()
+    elif kind == "zeros":
+        try:
+            os.mknod(path, 0o600 | stat.S_IFCHR, os.makedev(1, 5))
+        except PermissionError:
+            pytest.skip("making a device takes root")
+    else:
+        path.write_text("{}")
+        os.truncate(path, 1 << 40 if kind == "large" else 2)
+        path.chmod(0o600 if kind == "large" else 0o666)
+    with pytest.raises(PyruncError, match="unfinished update is damaged"):
         journal.recover(place.fd, str(place.cgroup))
