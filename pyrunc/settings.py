@@ -41,15 +41,19 @@ class Settings:
 def settle(name: str, options: dict[str, Any]) -> Settings:
     """Judge the global options as the parsers deliver them, and direct the log.
 
-    Raises PyruncError for a value that is not allowed and OSError for a log file that can't be opened.
+    Raises PyruncError for a value that is not allowed and for a log file that can't be opened.
     """
     if options["log_format"] not in LOG_FORMATS and options["log_format"] != "":
-        raise PyruncError("invalid log-format: " + options["log_format"])
+        raise PyruncError("invalid log-format: " + options["log_format"], hint="text and json are known")
     level = "debug" if options["debug"] else options["log_level"]
     if level not in log.LEVELS:
-        raise PyruncError(f'not a valid log level: "{level}"')
+        raise PyruncError(f'not a valid log level: "{level}"', hint="error, warning, info and debug are known")
     root = _given_root(options["root"])
-    log.configure(options["log"], options["log_format"], level)
+    try:
+        log.configure(options["log"], options["log_format"], level)
+    except OSError as error:
+        message = f"open {options['log']}"
+        raise PyruncError(message, errno=error.errno or 0, hint="--log names the log's file") from error
     if options["criu"] is not None:
         log.warning("--criu is without effect: criu is looked for in $PATH")
     manager = options["cgroup_manager"] or ("systemd" if options["systemd_cgroup"] else "cgroupfs")

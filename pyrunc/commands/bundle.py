@@ -33,6 +33,9 @@ def spec(settings: Settings, bundle: str, rootless: bool) -> int:
             file.write(output.indented(value, "\t"))
     except FileExistsError as error:
         raise PyruncError(f"File {CONFIG} exists. Remove it first") from error
+    except OSError as error:
+        hint = "" if path.parent.is_dir() else "--bundle names a directory that exists"
+        raise PyruncError(f"open {path}", errno=error.errno or 0, hint=hint) from error
     return 0
 
 
@@ -104,7 +107,11 @@ def _show_timeline(path: str, format: str) -> int:
     from ..libcontainer import showtimeline
 
     trace = _read_json(path)
-    output.write(STDOUT, showtimeline.as_json(trace) if format == "json" else showtimeline.bars(trace))
+    try:
+        text = showtimeline.as_json(trace) if format == "json" else showtimeline.bars(trace)
+    except PyruncError as error:
+        raise PyruncError(f"{path} is no timeline: {error.message}") from error
+    output.write(STDOUT, text)
     return 0
 
 
@@ -187,6 +194,8 @@ def _read_json(path: str) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except ValueError as error:
         raise PyruncError(f"{path} is no timeline: {error}") from error
+    except OSError as error:
+        raise PyruncError(f"open {path}", errno=error.errno or 0) from error
 
 
 HANDLERS: dict[str, Callable[..., int]] = {"spec": spec, "validate": validate, "plan": plan, "features": features}

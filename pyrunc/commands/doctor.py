@@ -6,13 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .. import output
+from .. import diagnosis, output
 from ..libcontainer import explain, host
+from ..libcontainer import spec as specification
 from ..libcontainer.checks import ERROR, Problem
 from ..libcontainer.doctor import Finding, examine
 from ..report import PyruncError, join
 
 if TYPE_CHECKING:
+    from ..jsontext import Place
     from ..settings import Settings
 
 STDOUT = 1
@@ -30,26 +32,40 @@ def doctor(settings: Settings, path: str, config: str, format: str) -> int:
     problems = explain.validate_bundle(path, config) if path else []
     found = examine(facts)
     file = str(Path(path, config)) if path else ""
-    text = _json(found, file, problems) if format == "json" else _text(found, file, problems)
+    places = _places(path, config, problems) if path else {}
+    text = _json(found, file, problems, places) if format == "json" else _text(found, file, problems, places)
     output.write(STDOUT, text)
     return 1 if any(problem.severity == ERROR for problem in problems) else 0
 
 
-def _json(found: list[Finding], file: str, problems: list[Problem]) -> str:
+def _places(path: str, config: str, problems: list[Problem]) -> dict[str, Place]:
+    """Where in the configuration the problems are, by their pointers."""
+    document = specification.document(path, config)[1]
+    return diagnosis.lines_of(document, tuple(problem.pointer for problem in problems if problem.pointer))
+
+
+def _json(found: list[Finding], file: str, problems: list[Problem], places: dict[str, Place]) -> str:
     value: dict[str, object] = {"host": [finding.to_dict() for finding in found]}
     if file:
-        value["bundle"] = {"file": file, "problems": [problem.to_dict() for problem in problems]}
+        shown = [
+            {**problem.to_dict(), **({"line": places[problem.pointer].line} if problem.pointer in places else {})}
+            for problem in problems
+        ]
+        value["bundle"] = {"file": file, "problems": shown}
     return output.indented(value) + "\n"
 
 
-def _text(found: list[Finding], file: str, problems: list[Problem]) -> str:
+def _text(found: list[Finding], file: str, problems: list[Problem], places: dict[str, Place]) -> str:
     rows: list[tuple[str, ...]] = [("AREA", "NAME", "STATE", "DETAIL")]
     for finding in found:
         detail = finding.detail + (f"; {finding.cure}" if finding.cure and finding.detail else finding.cure)
         rows.append(tuple(join([cell]) for cell in (finding.area, finding.name, finding.state, detail)))
     text = output.table(rows)
     if file:
-        lines = [problem.line(file) + "\n" for problem in problems]
+        lines = []
+        for problem in problems:
+            at = f":{places[problem.pointer].line}" if problem.pointer in places else ""
+            lines.append(problem.line(file + at) + "\n")
         text += "\n" + ("".join(lines) or f"{file}: no problem found\n")
     return text
 

@@ -28,6 +28,7 @@ _ORIGINS = (
     ("/process/apparmorProfile", "apparmor", "--apparmor"),
     ("/process/selinuxLabel", "process_label", "--process-label"),
     ("/process/terminal", "console_socket", "--console-socket"),
+    ("/process/terminal", "tty", "--tty"),
 )
 
 _PATHS = ("console_socket", "pid_file", "pidfd_socket", "process", "timeline")
@@ -57,8 +58,16 @@ def _blame(failure: PyruncError, params: dict[str, Any]) -> None:
     for pointer, param, words in _ORIGINS:
         if failure.pointer.startswith(pointer) and params[param] not in ((), "", False, None):
             failure.origin, failure.pointer = words, ""
-            failure.hint = failure.hint.replace("process.cwd", "--cwd")
+            failure.hint = _of_option(failure.hint)
+            if words == "COMMAND" and params["args"][0] == "--":
+                failure.hint = "the program stands behind the id, without -- between them"
             failure.message = failure.message.replace(" set in config.json", " of --cwd")
+
+
+def _of_option(hint: str) -> str:
+    """A cure that names a field of the configuration, with the option that stands for the field."""
+    hint = hint.replace("process.cwd", "--cwd").replace("set process.terminal to false", "leave out --tty")
+    return hint.replace("one entry of process.args", "one argument")
 
 
 def exec_options(settings: Settings, params: dict[str, Any]) -> ExecOptions:

@@ -412,6 +412,7 @@ def kill(root: str, id: str, signal: int, all: bool) -> None:
     try:
         sent = process.send_signal(record.pid, record.startTime, signal)
     except OSError as error:
-        raise PyruncError("unable to signal init", errno=error.errno or 0) from error
+        hint = "signals have the numbers 1 to 64" if signal > 64 else ""
+        raise PyruncError("unable to signal init", errno=error.errno or 0, hint=hint) from error
     if not sent and not all:
         raise PyruncError("container not running")

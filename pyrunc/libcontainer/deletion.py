@@ -61,7 +61,8 @@ def _delete(place: StateDir, force: bool) -> bool:
     found = state.status(place.path, record)
     if found != "stopped":
         if not force and found != "created":
-            raise PyruncError(f"cannot delete container {place.id} that is not stopped: {found}")
+            message = f"cannot delete container {place.id} that is not stopped: {found}"
+            raise PyruncError(message, hint="kill it first, or use delete --force")
         kill_and_wait(record)
     contents = ledger.read(place)
     if force:

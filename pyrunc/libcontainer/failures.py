@@ -10,6 +10,7 @@ from .cgroup.limits import oom_kills
 from .compile.constants import RLIMITS
 from .compile.mountoptions import KNOWN_OPTIONS
 from .launch import INIT, START
+from .nearmiss import SYNONYMS
 from .scene import found_out, limit_refused, may_execute, missing_part, near
 from .seccomp.checks import refuses
 
@@ -131,6 +132,8 @@ _REFUSED = {
 _ROOTFS = "root.path is the directory with the container's files, absolute or relative to the bundle"
 _CWD = "process.cwd is to be a directory in the container"
 _HOOK = "the hook began and failed: what it says of itself is in the message"
+_SILENT_HOOK = "the hook began and failed, and printed nothing"
+_SILENCE = "stdout: , stderr: "
 _NO_HOOK = "the hook's path is one of the host, but that of a startContainer hook one of the rootfs"
 
 # The cure by step kind, whatever the errno.
@@ -214,10 +217,10 @@ def _hint(step: Step, error: int, detail: str = "") -> str:
     if step.kind in ("rlimit", "prlimit") and error == errno.EPERM:
         return limit_refused(int(str(step.arg("resource"))), int(str(step.arg("hard"))))
     if step.kind in ("runtime_hook", "container_hook"):
-        return _hook_hint(step, error)
+        return _hook_hint(step, error, detail)
     if step.kind == "mount" and error == errno.EINVAL and "Unknown parameter '" in detail:
         word = detail.partition("Unknown parameter '")[2].partition("'")[0]
-        meant = near(word, KNOWN_OPTIONS)
+        meant = SYNONYMS.get(word) or near(word, KNOWN_OPTIONS)
         return f'did you mean "{meant}"?' if meant else f"the file system knows no option {word}"
     if step.kind == "mount" and error == errno.EPERM:
         return _REFUSED.get(str(step.arg("fstype")), "")
@@ -237,17 +240,18 @@ def _hint(step: Step, error: int, detail: str = "") -> str:
     return hint
 
 
-def _hook_hint(step: Step, error: int) -> str:
+def _hook_hint(step: Step, error: int, detail: str) -> str:
     """Why a hook failed: its program can't be executed, or has been."""
+    failed = _SILENT_HOOK if detail.endswith(_SILENCE) else _HOOK
     if step.arg("hook") == "startContainer":
-        return _NO_HOOK if error else _HOOK
+        return _NO_HOOK if error else failed
     path = str(step.arg("path"))
     missing = missing_part(path)
     if missing:
         return "the hook's program: " + missing
     if not may_execute(path):
         return f"the hook's program {path} is not executable: chmod a+x"
-    return "" if error else _HOOK
+    return "" if error else failed
 
 
 def _signal_named(detail: str) -> str:
@@ -273,7 +277,7 @@ def of_runtime(step: Step, error: PyruncError | OSError, prefix: str) -> PyruncE
         step=step.kind,
         pointer=(error.pointer if isinstance(error, PyruncError) else "") or step.pointer,
         errno=number,
-        hint=hint or _hint(step, number),
+        hint=hint or _hint(step, number, text),
         lead=len(prefix) + (error.lead if isinstance(error, PyruncError) else 0),
     )
 

@@ -56,6 +56,10 @@ def _walk(value: Any, at: str, holders: dict[int, frozenset[str]], found: list[N
             _walk(item, f"{at}/{index}", holders, found)
 
 
+# Words that people write for a mount option that has another name.
+SYNONYMS = {"readonly": "ro", "read-only": "ro", "readwrite": "rw", "read-write": "rw"}
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """The known name that an unknown one was probably meant to be; "" where none is near. Case, `_` and `-` do not
     count, nor does an `s` at the end."""

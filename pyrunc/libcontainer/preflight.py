@@ -22,6 +22,7 @@ from .compile.constants import RLIMITS
 from .compile.namespaces import sysctl_path
 from .host import HostFacts
 from .inside import FOUND, LOOP, NOT_DIRECTORY, Inside
+from .nearmiss import SYNONYMS
 from .programs import trouble
 from .seccomp.checks import refuses
 from .seccomp.compiler import unknown_syscalls
@@ -96,7 +97,7 @@ def _mounts(look: Look) -> Iterator[Problem]:
         options = mountoptions.parse(mount.get("options") or ())
         if options.remount:
             continue
-        target = "/" + mount["destination"]
+        target = "/" + mount["destination"].lstrip("/")
         if options.bind or mount.get("type") == "bind":
             if not _is_made_later(look, mount, options, index):
                 yield from _bind(look, mount, at, target)
@@ -104,11 +105,9 @@ def _mounts(look: Look) -> Iterator[Problem]:
             continue
         kind = mount.get("type", "").partition(".")[0]
         if known and kind not in known and kind != "cgroup" and not _has_module(kind):
-            yield _error(
-                at + "/type",
-                f"{shorten(mount['destination'])}: the kernel knows no file system {shorten(kind)}",
-                "/proc/filesystems lists those that it knows",
-            )
+            message = f"{shorten(mount['destination'])}: the kernel knows no file system {shorten(kind)}"
+            cure = "/proc/filesystems lists those that it knows"
+            yield Problem(ERROR, at + "/type", message, value=kind, words=tuple(sorted(known)), cure=cure)
         elif kind in _OPTIONS:
             yield from _data(mount, at, kind, options.data)
         yield from _destination(look, at, target)
@@ -176,7 +175,8 @@ def _data(mount: dict[str, Any], at: str, kind: str, data: list[tuple[int, str]]
         if name not in (*_OPTIONS[kind], *_LABELS, "source"):
             message = f"{shorten(mount['destination'])}: {kind} has no option {shorten(word)}"
             words = (*_OPTIONS[kind], *mountoptions.KNOWN_OPTIONS)
-            yield Problem(ERROR, place, message, value=name, words=words, cure="leave it out")
+            meant = SYNONYMS.get(name, name)
+            yield Problem(ERROR, place, message, value=meant, words=words, cure="leave it out")
         elif kind == "tmpfs" and name == "size" and not _is_size(value):
             yield _error(place, f"{shorten(word)}: no size", "a number, with k, m, g or % behind it")
         elif name in ("mode", "ptmxmode") and not (value.isdigit() and set(value) <= set("01234567")):

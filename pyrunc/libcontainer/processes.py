@@ -32,8 +32,9 @@ def pause(root: str, id: str) -> None:
     """
     path = state.directory(root, id)
     record = lookup.existing(path)
-    if state.status(path, record) not in ("created", "running"):
-        raise PyruncError("container not running")
+    found = state.status(path, record)
+    if found not in ("created", "running"):
+        raise PyruncError("container not running", hint="it is paused already" if found == "paused" else "")  # of runc
     files.freeze(_cgroup(record, "pause"))
 
 

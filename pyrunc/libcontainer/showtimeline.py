@@ -120,7 +120,7 @@ def _events(trace: dict[str, Any]) -> list[dict[str, Any]]:
     entries = trace.get("traceEvents") if isinstance(trace, dict) else None
     events = [entry for entry in entries or () if isinstance(entry, dict) and entry.get("ph") == "X"]
     if not events or not all(_is_complete(event) for event in events):
-        raise PyruncError("the file is no timeline: it has no complete events")
+        raise PyruncError("it has no complete events")
     return sorted(events, key=lambda event: float(event["ts"]))
 
 

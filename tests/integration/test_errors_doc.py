@@ -9,6 +9,7 @@ import copy
 import json
 import os
 import re
+import shlex
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,7 +60,7 @@ class Scene:
         self.runtime = runtime
         self.bundle = runtime.bundle()
         self.box = ""
-        words = mistake.words.split()
+        words = shlex.split(mistake.words)
         if any("BO" in word for word in words):
             other = runtime.bundle("box")
             self.box = runtime.started(other.args("sleep", "1000")).id

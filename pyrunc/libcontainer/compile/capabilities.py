@@ -48,7 +48,10 @@ def capability_sets(context: Context) -> CapabilitySets | None:
             bits |= bit
         setattr(sets, name, bits)
     if unknown:
-        meant = sorted({"CAP_" + word.upper().removeprefix("CAP_") for word in unknown} & _BITS.keys() - unknown)
+        from ..nearmiss import nearest
+
+        whole = ["CAP_" + word.upper().removeprefix("CAP_") for word in unknown]
+        meant = sorted({nearest(word, _BITS) for word in whole} - unknown - {""})
         hint = f"; did you mean {', '.join(meant)}?" if meant else ""
         context.warnings.append(f"ignoring unknown or unavailable capabilities: [{' '.join(sorted(unknown))}]{hint}")
     if not context.userns:  # in another user namespace the init has all

@@ -166,6 +166,10 @@ def _refuse_option(mount: Mount, option: tuple[int, str], message: str) -> Pyrun
 
 def _nearest(word: str) -> str:
     """The option that was probably meant; "" where none is near, or jsonschema is not at hand."""
+    from ..nearmiss import SYNONYMS
+
+    if word in SYNONYMS:
+        return SYNONYMS[word]
     try:
         from ..explain import nearest
     except ImportError:

@@ -221,7 +221,7 @@ def test_a6_a_released_version_s_container_is_deleted(box: Box) -> None:
 
 class TestDelete:
     def test_refuses_what_runs(self, box: Box) -> None:
-        with pytest.raises(PyruncError, match=r"^cannot delete container box that is not stopped: running$"):
+        with pytest.raises(PyruncError, match=r"^cannot delete container box that is not stopped: running \(kill it"):
             deletion.delete(box.root, "box", False)
         assert status(box) == "running"
 

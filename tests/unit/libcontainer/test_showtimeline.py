@@ -108,5 +108,5 @@ def test_the_terminal_s_width_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     "value", [{}, {"traceEvents": []}, {"traceEvents": [{"ph": "M"}]}, {"traceEvents": [{"ph": "X", "name": "a"}]}, []]
 )
 def test_what_is_no_timeline(value: Any) -> None:
-    with pytest.raises(PyruncError, match="no timeline"):
+    with pytest.raises(PyruncError, match="no complete events"):
         showtimeline.bars(value)

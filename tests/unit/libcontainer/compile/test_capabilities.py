@@ -133,3 +133,9 @@ def test_what_can_t_be_granted_is_warned_of() -> None:
         "can't raise effective capability CAP_KILL: it is not permitted",
         "can't raise ambient capability CAP_KILL: it is not permitted and inheritable",
     )
+
+
+def test_a_misspelt_name_is_told_the_right_one() -> None:
+    plan = with_sets(bounding=["CAP_NET_ADMN"])
+    (warning,) = plan.warnings
+    assert warning.endswith("did you mean CAP_NET_ADMIN?")
