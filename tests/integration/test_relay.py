@@ -272,7 +272,9 @@ def test_f2_much_input_that_nobody_reads(relayed: Relayed, descriptors: list[int
 
 def test_f2_output_held_by_the_interrupt_of_flow(run: Relayed) -> None:
     """^S holds the container's own terminal; ^Q lets it go on, and a signal gets through meanwhile."""
-    session = run("trap 'echo got > /said' USR1; echo ready; read line; seq 1 3000; echo end; read line; exit 2")
+    # A shell runs its trap in `wait` at once, and in the midst of a program only when that has ended.
+    writer = "seq 1 3000 & wait $!; wait $!"
+    session = run(f"trap 'echo got > /said' USR1; echo ready; read line; {writer}; echo end; read line; exit 2")
     read_until(session.master, lambda text: b"ready" in text)
     host.wait_for("the terminal to be raw", session.is_raw, 15)
     os.write(session.master, b"\x13go\r")
