@@ -85,7 +85,7 @@ def others(root: str, id: str) -> str:
         return "there is no such directory: containers of another --root are in another one"
     except OSError:
         return ""
-    begun = [name for name in names if name.startswith(id)]
+    begun = [name for name in names if name.startswith(id) and name != id]
     if len(begun) == 1:
         return f"an id can't be shortened: did you mean {begun[0]}?"
     if not names:

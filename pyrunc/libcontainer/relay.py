@@ -175,13 +175,16 @@ class Relay:
             self._watch_one(self._output.fd, native.EPOLLOUT if wanted else 0)
 
     def _watch_one(self, fd: int, events: int) -> bool:
-        """False where it is of a kind that makes nobody wait."""
+        """False where it can't be watched: it is of a kind that makes nobody wait (EPERM), or names a file and is open
+        for nothing (EBADF of O_PATH), which the first read or write tells."""
         try:
             native.epoll_watch(self._epoll, fd, events)
-        except PermissionError:
-            return False
         except FileNotFoundError:
             pass  # the end of a watch that never was
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.EBADF):
+                raise
+            return False
         return True
 
     def _from_container(self) -> None:

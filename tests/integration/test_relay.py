@@ -108,6 +108,7 @@ def no_peer(_: Path) -> int:
 OUTPUTS: dict[str, Callable[[Path], int]] = {
     "a full disk": lambda _: os.open("/dev/full", os.O_WRONLY),
     "closed": lambda _: -1,
+    "open as a path only": lambda _: os.open("/dev/null", os.O_PATH),
     "not writable": lambda _: os.open("/dev/null", os.O_RDONLY),
     "a pipe without a reader": no_reader,
     "a socket without a peer": no_peer,
@@ -158,14 +159,15 @@ def test_f1_the_terminal_is_hung_up(relayed: Relayed, runtime: Runtime) -> None:
     runtime.assert_nothing_left(relayed.before)
 
 
-@pytest.mark.parametrize("kind", ["closed", "empty", "not readable", "no writer"])
+@pytest.mark.parametrize("kind", ["closed", "empty", "not readable", "a path only", "no writer"])
 def test_f1_input_that_can_t_be_read(run: Relayed, kind: str) -> None:
     """A container that is not interested in its input does not notice."""
     fd, writer = os.pipe()
     os.close(writer)
     if kind != "no writer":
         os.close(fd)
-        fd = os.open("/dev/null", os.O_WRONLY if kind == "not readable" else os.O_RDONLY)
+        flags = {"not readable": os.O_WRONLY, "a path only": os.O_PATH}
+        fd = os.open("/dev/null", flags.get(kind, os.O_RDONLY))
     session = run("sleep 0.2; tty; exit 4", streams={0: -1 if kind == "closed" else fd})
     assert b"/dev/pts/0" in read_until(session.master, lambda text: b"pts/0\r\n" in text)
     run.ends(session, 4)

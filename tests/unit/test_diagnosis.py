@@ -110,5 +110,7 @@ def test_an_unknown_id_tells_which_there_are(tmp_path: Path) -> None:
     for name in (":seccomp", "web-1", "web-2", "db"):
         (tmp_path / name).mkdir()
     assert diagnosis.others(str(tmp_path), "d") == "an id can't be shortened: did you mean db?"
+    # Another command has just made it.
+    assert diagnosis.others(str(tmp_path), "db") == "there are: db, web-1, web-2"
     assert diagnosis.others(str(tmp_path), "web") == "there are: db, web-1, web-2"
     assert "no such directory" in diagnosis.others(f"{tmp_path}/none", "x")
