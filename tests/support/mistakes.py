@@ -275,6 +275,7 @@ COMMANDS: tuple[Mistake, ...] = (
     Mistake("number that is no signal's", words="kill BOX 99", says="1 to 64"),
     Mistake("exec of a program that is missing", words="exec BOX nginx", says="from COMMAND"),
     Mistake("exec of a command line as one word", words="exec BOX 'echo hello'", says="one argument is one word"),
+    Mistake("exec in the background with a terminal", words="exec --detach --tty BOX sh", says="leave out --tty"),
     Mistake("exec with -- behind the id", words="exec BOX -- ls", says="without -- between them"),
     Mistake("exec in a directory that is missing", words="exec --cwd /srv/app BOX true", says="from --cwd"),
     Mistake("exec with a variable without a value", words="exec -e DEBUG BOX true", says="from --env"),
