@@ -131,6 +131,8 @@ def _cure(tool: str, file: str) -> str:
         ranges = _ranges(read_file(subordinates), (user, str(posix.geteuid())))
     except OSError as error:
         return f"{subordinates}: {errno_text(error.errno or 0)}"
+    if not ranges and user.startswith("#"):
+        return f"{subordinates} has no range for uid {posix.geteuid()}, which has no name in /etc/passwd: add the user"
     if not ranges:
         return f"{subordinates} has no range for {user}: usermod {_ADD[file]} 100000-165535 {user}"
     return f"{subordinates} gives {user} only {' and '.join(ranges)}"

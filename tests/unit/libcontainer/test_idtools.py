@@ -91,6 +91,15 @@ def test_the_cure_is_in_the_user_s_ranges(tmp_path: Path, files: dict[str, str],
     assert refusal(tool(tmp_path, "exit 1")).hint == hint
 
 
+def test_a_user_without_a_name_is_not_told_to_run_usermod(
+    tmp_path: Path, files: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(idtools, "owner_name", lambda uid: f"#{uid}")
+    files["/etc/subuid"] = ""
+    hint = refusal(tool(tmp_path, "exit 1")).hint
+    assert hint == f"/etc/subuid has no range for uid {os.geteuid()}, which has no name in /etc/passwd: add the user"
+
+
 def test_ranges_are_known_by_the_user_s_number_too(tmp_path: Path, files: dict[str, str]) -> None:
     files["/etc/subgid"] = f"tester:5:2\n{os.geteuid()}:100:1\n"
     assert refusal(tool(tmp_path, "exit 1"), "gid_map").hint == "/etc/subgid gives tester only 5-6 and 100-100"
