@@ -122,7 +122,6 @@ def pipe():
         say("BrokenPipeError")
 
 def cold():
-    from . import inputs # the launcher calls it before it hands over
     say("before")
     from . import inputs  # which the launcher asks for what it hands over
     from .cli import main
