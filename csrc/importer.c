@@ -188,8 +188,8 @@ PyObject *importer_import(const char *name)
 
 int importer_import_all(void)
 {
-    for (size_t i = 0; i < frozen_module_count; i++) {
-        PyObject *module = frozen_modules[i].kind == FROZEN_COLD ? NULL : importer_import(frozen_modules[i].name);
+    for (size_t i = 0; i < frozen_held_count; i++) {
+        PyObject *module = importer_import(frozen_modules[frozen_held[i]].name);
         Py_XDECREF(module);
         if (PyErr_Occurred())
             return -1;

@@ -22,6 +22,10 @@ struct frozen_module {
 extern const struct frozen_module frozen_modules[];
 extern const size_t frozen_module_count;
 
+/* The modules that the snapshot holds, in the order in which they are imported: those that most commands need first. */
+extern const unsigned short frozen_held[];
+extern const size_t frozen_held_count;
+
 /* Make `import` look in the table, and nowhere else. hand_over is called for a module that is FROZEN_COLD; it does not
  * return. -1 with an exception set on failure. */
 int importer_install(void (*hand_over)(void));
@@ -29,7 +33,7 @@ int importer_install(void (*hand_over)(void));
 /* Import a module of the table by its absolute name: a new reference, or NULL with an exception set. */
 PyObject *importer_import(const char *name);
 
-/* Import all that is not FROZEN_COLD. -1 with an exception set on failure. */
+/* Import all that the snapshot holds. -1 with an exception set on failure. */
 int importer_import_all(void);
 
 #endif

@@ -46,6 +46,33 @@ COLD = {
 }  # fmt: skip
 
 
+# Modules that the snapshot does not hold: the launcher makes them of their code when a command imports them. They
+# explain a failure, or carry out what few configurations ask for; in the snapshot they make every command larger.
+ON_DEMAND = {
+    "pyrunc.commands.events", "pyrunc.commands.update", "pyrunc.diagnosis", "pyrunc.jsontext",
+    "pyrunc.libcontainer.annotations", "pyrunc.libcontainer.cgroup.owner", "pyrunc.libcontainer.cgroup.readback",
+    "pyrunc.libcontainer.cgroup.stats", "pyrunc.libcontainer.clonefailure", "pyrunc.libcontainer.compile.labels",
+    "pyrunc.libcontainer.compile.notify", "pyrunc.libcontainer.compile.overlay", "pyrunc.libcontainer.compile.rdt",
+    "pyrunc.libcontainer.compile.scheduling", "pyrunc.libcontainer.failures", "pyrunc.libcontainer.fieldchecks",
+    "pyrunc.libcontainer.foreign", "pyrunc.libcontainer.holder", "pyrunc.libcontainer.hostmounts",
+    "pyrunc.libcontainer.idtools", "pyrunc.libcontainer.inside", "pyrunc.libcontainer.lsm",
+    "pyrunc.libcontainer.nearmiss", "pyrunc.libcontainer.netdevices", "pyrunc.libcontainer.netlink",
+    "pyrunc.libcontainer.procfs", "pyrunc.libcontainer.programs", "pyrunc.libcontainer.resctrl",
+    "pyrunc.libcontainer.scene", "pyrunc.libcontainer.timeline", "pyrunc.libcontainer.update",
+    "pyrunc.libcontainer.update.apply", "pyrunc.libcontainer.update.journal", "pyrunc.libcontainer.update.merge",
+}  # fmt: skip
+
+# Modules of the snapshot that a container's usual life does not import. They come behind all others, so that the pages
+# that every command touches hold little of them.
+LAST = (
+    "pyrunc.commands.processes", "pyrunc.libcontainer.cgroup.controllers", "pyrunc.libcontainer.cgroup.limits",
+    "pyrunc.libcontainer.cgroup.resources", "pyrunc.libcontainer.compile.idmaps",
+    "pyrunc.libcontainer.compile.seccomp", "pyrunc.libcontainer.console", "pyrunc.libcontainer.hooks",
+    "pyrunc.libcontainer.processes", "pyrunc.libcontainer.relay", "pyrunc.libcontainer.seccomp",
+    "pyrunc.libcontainer.streams", "pyrunc.libcontainer.userns",
+)  # fmt: skip
+
+
 class FreezeError(Exception):
     """A hot module can't be frozen; the text names the file and the line."""
 
@@ -182,6 +209,9 @@ def compiled(name: str, tree: ast.Module, is_package: bool) -> CodeType:
 def table(modules: dict[str, tuple[ast.Module, bool] | None]) -> str:
     """The C source of the table."""
     declarations, rows = [], []
+    names = sorted(modules)
+    held = [number for number, name in enumerate(names) if not is_cold(name) and name not in ON_DEMAND]
+    held.sort(key=lambda number: (names[number].startswith(LAST), number))
     for number, (name, module) in enumerate(sorted(modules.items())):
         if module is None and is_cold(name):
             rows.append(f'{{.name = "{name}", .kind = FROZEN_COLD}}')
@@ -207,6 +237,8 @@ def table(modules: dict[str, tuple[ast.Module, bool] | None]) -> str:
             "const struct frozen_module frozen_modules[] = {",
             *(f"    {row}," for row in rows),
             "};",
+            f"const unsigned short frozen_held[] = {{{', '.join(map(str, held))}}};",
+            "const size_t frozen_held_count = sizeof frozen_held / sizeof frozen_held[0];",
             "const size_t frozen_module_count = sizeof frozen_modules / sizeof frozen_modules[0];",
             "",
         ]

@@ -343,3 +343,19 @@ def test_memory_is_shared_with_a_buffer(core: ModuleType) -> None:
     assert (len(view), view[0], bytes(core.ffi.buffer(view, 2))) == (3, b"x", b"xb")
     assert list(core.ffi.new("int[]", [1, -2])) == [1, -2]
     assert list(core.ffi.new("char[]", b"a")) == [b"a", b"\0"]
+
+
+def test_the_modules_that_the_snapshot_does_not_hold_are_in_the_table() -> None:
+    modules = freeze.reach()
+    assert {name for name in freeze.ON_DEMAND if modules.get(name) is None} == set()
+    assert [name for name in freeze.LAST if not any(module.startswith(name) for module in modules)] == []
+
+
+def test_the_snapshot_holds_the_rest_in_the_order_of_use() -> None:
+    modules = freeze.reach()
+    names = sorted(modules)
+    line = next(line for line in freeze.table(modules).splitlines() if "frozen_held[] = " in line)
+    held = [names[int(number)] for number in line.partition("{")[2].partition("}")[0].split(", ")]
+    assert set(held) == {name for name in names if not freeze.is_cold(name)} - freeze.ON_DEMAND
+    late = [name.startswith(freeze.LAST) for name in held]
+    assert late == sorted(late)
