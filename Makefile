@@ -19,7 +19,7 @@ help:
 	@echo 'make conformance-doc   run the tests that docs/conformance.md names, and write how they went (root)'
 	@echo 'make errors-doc  write docs/errors.md, what is said of mistakes, anew (root)'
 	@echo 'make conformance   the conformance suite of runtime-tools, beside runc (root)'
-	@echo 'make lint    ruff and mypy'
+	@echo 'make lint    ruff (check and format) and mypy'
 	@echo 'make bench   compare the launcher with runc and crun, and write docs/performance.md (root, 6 minutes)'
 	@echo 'make build   build for the sources in place, as .venv/bin/pyrunc'
 	@echo 'make launcher, make install PREFIX=, make dist    the installed command (docs/launcher.md)'
@@ -85,6 +85,7 @@ errors-doc: $(VENV)/.built $(VENV)/.developer
 
 lint: $(VENV)/.built $(VENV)/.developer
 	$(BIN)/python -m ruff check pyrunc generate packaging tests scripts setup.py
+	$(BIN)/python -m ruff format --check -q pyrunc generate packaging tests scripts setup.py
 	$(BIN)/python -m mypy
 
 # What forbids it is said before anything is built.

@@ -88,11 +88,7 @@ def build_facts() -> str:
     """The text of pyrunc/_generated/build.py."""
     with (ROOT / "pyproject.toml").open("rb") as file:
         version = tomllib.load(file)["project"]["version"]
-    return (
-        '"""Made by generate/argv.py: what this build is of."""\n\n'
-        f"VERSION = {version!r}\n"
-        f"COMMIT = {commit()!r}\n"
-    )
+    return f'"""Made by generate/argv.py: what this build is of."""\n\nVERSION = {version!r}\nCOMMIT = {commit()!r}\n'
 
 
 def commit() -> str:
@@ -103,7 +99,10 @@ def commit() -> str:
     try:
         answer = subprocess.run(
             ["git", "-c", f"safe.directory={ROOT}", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            cwd=ROOT, capture_output=True, text=True, check=True,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
         )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

@@ -42,7 +42,13 @@ def make_builder() -> FFI:
         include_dirs=["csrc"],
         depends=["csrc/native.h", "csrc/parent.h", "csrc/join.h", "csrc/init_image.gen.h"],
         extra_compile_args=[
-            "-std=gnu11", "-O2", "-fstack-protector-strong", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter",
+            "-std=gnu11",
+            "-O2",
+            "-fstack-protector-strong",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-Wno-unused-parameter",
         ],
     )
     return builder

@@ -64,7 +64,13 @@ def make_builder() -> FFI:
         SOURCE,
         libraries=["seccomp"],
         extra_compile_args=[
-            "-std=gnu11", "-O2", "-fstack-protector-strong", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter",
+            "-std=gnu11",
+            "-O2",
+            "-fstack-protector-strong",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-Wno-unused-parameter",
         ],
     )
     return builder

@@ -54,8 +54,16 @@ PATTERNS = {
 
 # What a keyword may stand beside is not checked: each is compiled on its own, as JSON Schema evaluates them.
 KEYWORDS = {
-    "object": {"required", "properties", "propertyNames", "additionalProperties", "dependentRequired", "anyOf", "if",
-               "then"},
+    "object": {
+        "required",
+        "properties",
+        "propertyNames",
+        "additionalProperties",
+        "dependentRequired",
+        "anyOf",
+        "if",
+        "then",
+    },
     "array": {"items", "minItems"},
     "string": {"pattern", "enum"},
     "integer": {"minimum", "maximum"},
@@ -198,8 +206,10 @@ class Generator:
             lines += [f"    if {quote(member)} not in v:", self._refuse("        ", quote("/" + member), words.MISSING)]
         for member, needs in node.get("dependentRequired", {}).items():
             for need in needs:
-                lines += [f"    if {quote(member)} in v and {quote(need)} not in v:",
-                          self._refuse("        ", quote("/" + need), words.missing_beside(member))]
+                lines += [
+                    f"    if {quote(member)} in v and {quote(need)} not in v:",
+                    self._refuse("        ", quote("/" + need), words.missing_beside(member)),
+                ]
         for member in node.get("properties", {}):
             indent = "    "
             if member not in required:
@@ -216,9 +226,12 @@ class Generator:
             tests = [f"{self._function(f'{location}/anyOf/{i}')}(v) is not None" for i in range(len(node["anyOf"]))]
             lines += [f"    if {' and '.join(tests)}:", self._refuse("        ", '""', words.needs_one(node["anyOf"]))]
         if "if" in node:
-            lines += [f"    if {self._function(location + '/if')}(v) is None:",
-                      f"        r = {self._function(location + '/then')}(v)",
-                      "        if r is not None:", "            return r"]
+            lines += [
+                f"    if {self._function(location + '/if')}(v) is None:",
+                f"        r = {self._function(location + '/then')}(v)",
+                "        if r is not None:",
+                "            return r",
+            ]
         return lines
 
     def _map(self, location: str, node: dict[str, Any]) -> list[str]:
@@ -246,11 +259,16 @@ class Generator:
         if node.get("type", "object") not in ("object", "array"):
             check_keywords(location, node)
             lines = [] if value == "x" else [f"{indent}x = {value}"]
-            return [*lines, f"{indent}if {self._scalar_test(node, 'x', location)}:",
-                    self._refuse(indent + "    ", pointer, words.must_be(node))]
+            return [
+                *lines,
+                f"{indent}if {self._scalar_test(node, 'x', location)}:",
+                self._refuse(indent + "    ", pointer, words.must_be(node)),
+            ]
         if not set(node) - ANNOTATIONS and node["type"] == "object":
-            return [f"{indent}if type({value}) is not dict:",
-                    self._refuse(indent + "    ", pointer, words.must_be({"type": "object"}))]
+            return [
+                f"{indent}if type({value}) is not dict:",
+                self._refuse(indent + "    ", pointer, words.must_be({"type": "object"})),
+            ]
         function = self._function(location)
         join = f'{pointer[:-1]}{{r[0]}}"' if pointer.startswith('f"') else f"{pointer} + r[0]"
         return [f"{indent}r = {function}({value})", f"{indent}if r is not None:", f"{indent}    return {join}, r[1]"]

@@ -266,9 +266,7 @@ def spawn(path: str | bytes, args: list[bytes] | list[str], env: Mapping[bytes, 
     """
     _check(_lib.pyrunc_begin_spawn())
     try:
-        return posix.posix_spawn(
-            path, args, env, file_actions=actions, setsigmask=(), setsigdef=(_SIGPIPE, _SIGXFSZ)
-        )
+        return posix.posix_spawn(path, args, env, file_actions=actions, setsigmask=(), setsigdef=(_SIGPIPE, _SIGXFSZ))
     finally:
         _check(_lib.pyrunc_end_spawn())
 

@@ -146,11 +146,7 @@ def render(documents: list[dict[str, Any]], results: Results) -> str:
     grounds = [
         f"- {GROUNDS[ground]}: {results.value[ground]['about']}" for ground in GROUNDS if ground in results.value
     ]
-    parts = [
-        INTRODUCTION.format(
-            specification=SPECIFICATION, summary=_table(rows), grounds="\n".join(grounds)
-        )
-    ]
+    parts = [INTRODUCTION.format(specification=SPECIFICATION, summary=_table(rows), grounds="\n".join(grounds))]
     parts += [_document(document, results) for document in documents]
     return "\n".join(parts)
 

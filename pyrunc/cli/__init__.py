@@ -26,11 +26,17 @@ OPTIONS: list[click.Parameter] = [
     click.Option(["--debug"], is_flag=True, help="log at level debug"),
     click.Option(["--log"], default="", metavar="FILE", help="append the log to a file (default: stderr)"),
     click.Option(
-        ["--log-format"], default="text", metavar="FORMAT", help="text or json (default: text)",
+        ["--log-format"],
+        default="text",
+        metavar="FORMAT",
+        help="text or json (default: text)",
         shell_complete=choices(*LOG_FORMATS),
     ),
     click.Option(
-        ["--log-level"], default="info", metavar="LEVEL", help="error, warning, info (the default) or debug",
+        ["--log-level"],
+        default="info",
+        metavar="LEVEL",
+        help="error, warning, info (the default) or debug",
         shell_complete=choices("error", "warning", "info", "debug"),
     ),
     click.Option(

@@ -32,7 +32,10 @@ COMMANDS: list[click.Command] = [
             _bundle(),
             click.Option(["--config", "-f"], default="config.json", metavar="FILE", help="the configuration's file"),
             click.Option(
-                ["--format"], default="text", metavar="FORMAT", help="text or json (default: text)",
+                ["--format"],
+                default="text",
+                metavar="FORMAT",
+                help="text or json (default: text)",
                 shell_complete=choices("text", "json"),
             ),
             click.Option(["--spec-only"], is_flag=True, help="look neither at the root file system nor at this host"),
@@ -49,7 +52,10 @@ COMMANDS: list[click.Command] = [
             _bundle(),
             click.Option(["--config", "-f"], default="config.json", metavar="FILE", help="the configuration's file"),
             click.Option(
-                ["--format"], default="table", metavar="FORMAT", help="table, json or tree (default: table)",
+                ["--format"],
+                default="table",
+                metavar="FORMAT",
+                help="table, json or tree (default: table)",
                 shell_complete=choices("table", "json", "tree"),
             ),
             click.Option(["--diff"], default="", metavar="BUNDLE", help="show what another bundle does otherwise"),

@@ -49,8 +49,12 @@ COMMANDS: list[click.Command] = [
             click.Option(["--apparmor"], default="", metavar="PROFILE", help="AppArmor profile of the process"),
             click.Option(["--no-new-privs"], is_flag=True, default=None, help="set no_new_privs for the process"),
             click.Option(
-                ["--cap", "-c"], multiple=True, default=(), metavar="CAP",
-                help="add a capability to those of the container", shell_complete=choices(*NAMES),
+                ["--cap", "-c"],
+                multiple=True,
+                default=(),
+                metavar="CAP",
+                help="add a capability to those of the container",
+                shell_complete=choices(*NAMES),
             ),
             click.Option(
                 ["--preserve-fds"],

@@ -107,9 +107,7 @@ COMMANDS: list[click.Command] = [
         "kill",
         params=[
             click.Argument(["id"], metavar=_ID),
-            click.Argument(
-                ["signal"], required=False, default="TERM", metavar="[SIGNAL]", shell_complete=_signals
-            ),
+            click.Argument(["signal"], required=False, default="TERM", metavar="[SIGNAL]", shell_complete=_signals),
             click.Option(["--all", "-a"], is_flag=True, help="send it to every process of the container"),
             _regex(),
         ],
@@ -133,7 +131,10 @@ COMMANDS: list[click.Command] = [
         "list",
         params=[
             click.Option(
-                ["--format", "-f"], default="table", metavar="FORMAT", help="table or json (default: table)",
+                ["--format", "-f"],
+                default="table",
+                metavar="FORMAT",
+                help="table or json (default: table)",
                 shell_complete=choices("table", "json"),
             ),
             click.Option(["--quiet", "-q"], is_flag=True, help="print the ids alone"),

@@ -15,7 +15,10 @@ COMMANDS: list[click.Command] = [
             click.Argument(["id"], metavar=_ID),
             click.Argument(["arguments"], nargs=-1, metavar="[PS-OPTION]..."),
             click.Option(
-                ["--format", "-f"], default="table", metavar="FORMAT", help="table or json (default: table)",
+                ["--format", "-f"],
+                default="table",
+                metavar="FORMAT",
+                help="table or json (default: table)",
                 shell_complete=choices("table", "json"),
             ),
         ],

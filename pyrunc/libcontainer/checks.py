@@ -27,11 +27,22 @@ SPEC_MAJOR = 1
 SPEC_MINOR = 3
 
 # The sysctls of an ipc namespace (ipc_namespaces(7), kernel: ipc/ipc_sysctl.c); /proc/sys/fs/mqueue is its too.
-_IPC_SYSCTLS = frozenset((
-    "kernel/auto_msgmni", "kernel/msg_next_id", "kernel/msgmax", "kernel/msgmnb", "kernel/msgmni", "kernel/sem",
-    "kernel/sem_next_id", "kernel/shm_next_id", "kernel/shm_rmid_forced", "kernel/shmall", "kernel/shmmax",
-    "kernel/shmmni",
-))
+_IPC_SYSCTLS = frozenset(
+    (
+        "kernel/auto_msgmni",
+        "kernel/msg_next_id",
+        "kernel/msgmax",
+        "kernel/msgmnb",
+        "kernel/msgmni",
+        "kernel/sem",
+        "kernel/sem_next_id",
+        "kernel/shm_next_id",
+        "kernel/shm_rmid_forced",
+        "kernel/shmall",
+        "kernel/shmmax",
+        "kernel/shmmni",
+    )
+)
 
 # capset(2), prctl(2): of what other sets the members of a set must be members too.
 _SET_NEEDS = {
@@ -207,9 +218,7 @@ def _version(look: _Look) -> None:
 def _process(look: _Look) -> None:
     # Wording of runc, for both.
     if "process" not in look.spec:
-        look.error(
-            "/process", "process property must not be empty", "say what is to run: process.args and process.cwd"
-        )
+        look.error("/process", "process property must not be empty", "say what is to run: process.args and process.cwd")
     elif "args" not in look.process:
         look.error("/process/args", "args must not be empty", "the program and its arguments")
 
@@ -308,9 +317,7 @@ def _mount_namespace(look: _Look) -> None:
             _ADD_MOUNT,
         )
     if look.linux.get("rootfsPropagation"):
-        look.error(
-            "/linux/rootfsPropagation", "unable to set propagation without a private MNT namespace", _ADD_MOUNT
-        )
+        look.error("/linux/rootfsPropagation", "unable to set propagation without a private MNT namespace", _ADD_MOUNT)
 
 
 def _mappings(look: _Look) -> None:
@@ -353,9 +360,7 @@ def check_ranges(look: _Look, entries: Sequence[dict[str, int]], at: str) -> Non
         for index in sorted(range(len(entries)), key=lambda index: entries[index].get(side, 0)):
             first = entries[index].get(side, 0)
             if first < end:
-                look.error(
-                    f"{at}/{index}", f"{side} {first} is mapped by {at}/{above} too", "ranges must not overlap"
-                )
+                look.error(f"{at}/{index}", f"{side} {first} is mapped by {at}/{above} too", "ranges must not overlap")
             if first + entries[index]["size"] > end:
                 end = first + entries[index]["size"]
                 above = index
@@ -372,9 +377,7 @@ def _mapped(look: _Look, kind: str, entries: Sequence[dict[str, int]], at: str) 
         return any(0 <= number - entry.get("containerID", 0) < entry["size"] for entry in entries)
 
     if not has(0):
-        look.error(
-            at, f"container {kind} 0 is not mapped", f"add a mapping with containerID 0 to linux.{kind}Mappings"
-        )
+        look.error(at, f"container {kind} 0 is not mapped", f"add a mapping with containerID 0 to linux.{kind}Mappings")
     user = look.process.get("user")
     if not user:
         return

@@ -297,9 +297,7 @@ def _start_failure(path: str, record: Record, data: bytes) -> PyruncError:
     for number, kind, args, pointer in record.startSteps:
         if number == message.step:
             failed = Step("start", kind, tuple(args), pointer)
-    return failures.of_init(
-        failed, message.error, message.detail, record.cgroup, scene=scene.of_created(path, record)
-    )
+    return failures.of_init(failed, message.error, message.detail, record.cgroup, scene=scene.of_created(path, record))
 
 
 def _executed(record: Record, pidfd: int) -> bool:

@@ -191,9 +191,7 @@ def _explained(root: Any, error: ValidationError) -> Iterator[Problem]:
         yield _problem(root, at, schemawords.must_be(schema), said, schema.get("enum", ()))
 
 
-def _problem(
-    root: Any, at: str, what: str, said: str = "", words: Sequence[str] = (), meant: str = ""
-) -> Problem:
+def _problem(root: Any, at: str, what: str, said: str = "", words: Sequence[str] = (), meant: str = "") -> Problem:
     message = sentence(root, at, what)
     cure = schemawords.NEEDED if what.startswith(schemawords.MISSING) else ""
     if meant:

@@ -60,9 +60,7 @@ def open_output(path: str) -> int:
     return posix.open(path, posix.O_WRONLY | posix.O_APPEND | posix.O_CREAT | posix.O_NOCTTY | posix.O_CLOEXEC, 0o600)
 
 
-def run_hook(
-    hook: dict[str, Any], name: str, index: int, state_json: str, files: tuple[str, str] = ("", "")
-) -> None:
+def run_hook(hook: dict[str, Any], name: str, index: int, state_json: str, files: tuple[str, str] = ("", "")) -> None:
     """Run one hook to its end: the state on its stdin, no other descriptor of the runtime's, its output kept aside.
 
     hook: `path`, `args` (args[0] is argv[0]; without args argv[0] is the path), `env` (exactly these; where the config
@@ -82,9 +80,7 @@ def run_hook(
         raise _failure(name, index, reason)
 
 
-def run_hooks(
-    hooks: Sequence[dict[str, Any]], name: str, state_json: str, files: tuple[str, str] = ("", "")
-) -> None:
+def run_hooks(hooks: Sequence[dict[str, Any]], name: str, state_json: str, files: tuple[str, str] = ("", "")) -> None:
     """Run the hooks of one kind in their order; the first failure ends it. Raises PyruncError as `run_hook` does."""
     for index, hook in enumerate(hooks):
         run_hook(hook, name, index, state_json, files)

@@ -158,9 +158,7 @@ class Launched:
 
             steps = self.plan.init
             step = steps[message.step] if 0 <= message.step < len(steps) else None
-            raise failures.of_init(
-                step, message.error, message.detail, self.record.cgroup, self.words, self.scene()
-            )
+            raise failures.of_init(step, message.error, message.detail, self.record.cgroup, self.words, self.scene())
         return message
 
     def answer(self) -> None:
@@ -455,6 +453,4 @@ def death(launched: Launched) -> PyruncError:
     from . import failures
 
     result = launched.wait()
-    return failures.of_death(
-        result.si_code, result.si_status, launched.record.cgroup, launched.words, launched.seccomp
-    )
+    return failures.of_death(result.si_code, result.si_status, launched.record.cgroup, launched.words, launched.seccomp)

@@ -189,9 +189,7 @@ def _without_withdrawn(entries: list[Entry]) -> list[Entry]:
     for withdrawn in [entry for entry in entries if entry["effect"] == "withdrawn"]:
         gone = (withdrawn["undoes"], withdrawn["path"])
         entries = [
-            entry
-            for entry in entries
-            if entry is not withdrawn and (entry["effect"], entry.get("path")) != gone
+            entry for entry in entries if entry is not withdrawn and (entry["effect"], entry.get("path")) != gone
         ]
     return entries
 

@@ -114,9 +114,7 @@ def _mounts(look: Look) -> Iterator[Problem]:
         look.inside.mount(target, None)
 
 
-def _is_made_later(
-    look: Look, mount: dict[str, Any], options: mountoptions.MountOptions, index: int
-) -> bool:
+def _is_made_later(look: Look, mount: dict[str, Any], options: mountoptions.MountOptions, index: int) -> bool:
     """Whether a bind mount's source can't be judged here: it lies in the rootfs, and mounts before it may make it, or
     it is a symlink that is to be bound or copied itself."""
     source = look.absolute(mount.get("source") or "")

@@ -16,9 +16,7 @@ from .sysfiles import write_fd
 # The inode number of a procfs root (proc(5), PROC_ROOT_INO in the kernel's sources).
 _ROOT_INODE = 1
 
-_RESOLVE = (
-    native.RESOLVE_BENEATH | native.RESOLVE_NO_XDEV | native.RESOLVE_NO_SYMLINKS | native.RESOLVE_NO_MAGICLINKS
-)
+_RESOLVE = native.RESOLVE_BENEATH | native.RESOLVE_NO_XDEV | native.RESOLVE_NO_SYMLINKS | native.RESOLVE_NO_MAGICLINKS
 
 
 def open_root(path: str = "/proc") -> int:

@@ -209,5 +209,3 @@ def _elf_interpreter(head: bytes, is_64: bool, big: bool) -> str:
         if offset + length <= len(head):
             return head[offset : offset + length].rstrip(b"\0").decode("utf-8", "surrogateescape")
     return ""
-
-

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .launch import Launched
     from .plan import Step
 
+
 def _compile_seccomp(launched: Launched, slot: str, default_action: str, syscalls: int, instructions: int) -> None:
     from .seccomp import cache
 

@@ -228,5 +228,3 @@ def _may_raise() -> bool:
         if line.startswith("CapEff:"):
             return bool(int(line.split()[1], 16) >> 24 & 1)
     return False
-
-

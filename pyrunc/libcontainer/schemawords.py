@@ -7,7 +7,11 @@ if TYPE_CHECKING:
     from typing import Any
 
 _TYPES = {
-    "object": "an object", "array": "an array", "string": "text", "boolean": "true or false", "integer": "an integer",
+    "object": "an object",
+    "array": "an array",
+    "string": "text",
+    "boolean": "true or false",
+    "integer": "an integer",
 }
 
 MISSING = "is missing"

@@ -147,9 +147,7 @@ def check_id(id: str) -> str:
 
 def is_id(name: str) -> bool:
     """Whether a name can be a container's id."""
-    return (
-        name.isascii() and name.translate(_ID_SIGNS).isalnum() and name not in (".", "..") and len(name) <= 255
-    )
+    return name.isascii() and name.translate(_ID_SIGNS).isalnum() and name not in (".", "..") and len(name) <= 255
 
 
 def directory(root: str, id: str) -> str:
@@ -259,11 +257,7 @@ def _is_hook(value: Any) -> bool:
 
 def _are_steps(value: Any) -> bool:
     return type(value) is list and all(
-        [
-            type(step) is list
-            and [type(part) for part in step] == [int, str, list, str]
-            for step in value
-        ]
+        [type(step) is list and [type(part) for part in step] == [int, str, list, str] for step in value]
     )
 
 

@@ -23,9 +23,7 @@ class Kind:
 
     __slots__ = ("actor", "call", "doc", "fields", "name")
 
-    def __init__(
-        self, name: str, actor: str, call: str, fields: tuple[tuple[str, str], ...], doc: str
-    ) -> None:
+    def __init__(self, name: str, actor: str, call: str, fields: tuple[tuple[str, str], ...], doc: str) -> None:
         self.name = name
         self.actor = actor
         self.call = call
@@ -123,7 +121,7 @@ _RUNTIME_KINDS = (
     ("send_pidfd", "connect+sendmsg", "path:str", "send a descriptor of the process to a socket"),
     ("save_state", "rename", "path:str", "write state.json: the container is created"),
     ("write_pid_file", "rename", "path:str", "write the pid file"),
-)
+)  # fmt: skip
 
 _INIT_KINDS = (
     # the two sides meet
@@ -224,7 +222,7 @@ _INIT_KINDS = (
     ("seccomp", "seccomp", "flags:u32 notify:u32",
      "load the seccomp filter; with notify the runtime takes its listener"),
     ("execute", "execve", "args:strv env:strv", "become the container's process"),
-)
+)  # fmt: skip
 
 RUNTIME_KINDS: tuple[Kind, ...] = tuple(Kind(n, RUNTIME, c, _fields(f), d) for n, c, f, d in _RUNTIME_KINDS)
 INIT_KINDS: tuple[Kind, ...] = tuple(Kind(n, INIT, c, _fields(f), d) for n, c, f, d in _INIT_KINDS)

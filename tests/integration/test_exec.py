@@ -175,9 +175,7 @@ def test_a_sub_cgroup(box: Container) -> None:
 
 
 @pytest.mark.own("the container's cgroup is on cgroup v2 here")
-def test_the_cgroup_of_the_container_s_process_stands_in_for_one_that_is_gone(
-    runtime: Runtime, bundle: Bundle
-) -> None:
+def test_the_cgroup_of_the_container_s_process_stands_in_for_one_that_is_gone(runtime: Runtime, bundle: Bundle) -> None:
     container = runtime.started(bundle.args(*SLEEP))
     own = cgroup_directory(container)
     other = own.with_name(own.name + "-moved")

@@ -67,9 +67,7 @@ def test_order(runtime: Runtime, bundle: Bundle, record: Path) -> None:
     assert len(log.read_text().split()) == 13
 
 
-@pytest.mark.parametrize(
-    "kind", [pytest.param(kind, marks=POSTSTART if kind == "poststart" else ()) for kind in KINDS]
-)
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=POSTSTART if kind == "poststart" else ()) for kind in KINDS])
 def test_state_on_stdin(runtime: Runtime, bundle: Bundle, record: Path, kind: str) -> None:
     bundle.config["annotations"] = {"org.example": 'quote " and \\ and ü'}
     shell_hook(bundle, kind, f"cat > {record}/state")
@@ -197,17 +195,13 @@ def test_b3_start_container_hooks_have_the_environment_of_the_process(
     assert (record / "pwd").read_text() == "/srv\n"
 
 
-def test_create_container_hook_may_mount_for_the_container(
-    runtime: Runtime, bundle: Bundle, record: Path
-) -> None:
+def test_create_container_hook_may_mount_for_the_container(runtime: Runtime, bundle: Bundle, record: Path) -> None:
     shell_hook(bundle, "createContainer", f"mount -t tmpfs by-hook {bundle.rootfs}/mnt")
     assert "by-hook" in runtime.inside(bundle, "cat /proc/self/mountinfo")
     runtime.assert_nothing_left()
 
 
-def test_start_container_hook_runs_in_the_container(
-    runtime: Runtime, bundle: Bundle, record: Path
-) -> None:
+def test_start_container_hook_runs_in_the_container(runtime: Runtime, bundle: Bundle, record: Path) -> None:
     """Its path is the container's, after pivot_root and before the process."""
     program = bundle.rootfs / "bin/hook"
     program.write_text(f"#!/bin/sh\nls / > {record}/ls; id -u > {record}/uid\n")
@@ -311,9 +305,7 @@ def assert_ended(runtime: Runtime, container: Container, record: Path) -> None:
 @pytest.mark.parametrize("flags", [(), ("--detach",)])
 @pytest.mark.parametrize("kind", ["startContainer", "poststart"])
 @pytest.mark.own("it runs no poststop hooks then")
-def test_failing_hook_of_run(
-    runtime: Runtime, bundle: Bundle, record: Path, kind: str, flags: tuple[str, ...]
-) -> None:
+def test_failing_hook_of_run(runtime: Runtime, bundle: Bundle, record: Path, kind: str, flags: tuple[str, ...]) -> None:
     shell_hook(bundle, kind, "exit 5")
     shell_hook(bundle, "poststop", f"echo poststop >> {record}/log")
     result = runtime.run(bundle.args("sleep", "1000"), *flags, ok=False)

@@ -129,9 +129,7 @@ def tree(source: Path, mounted: Callable[[str], Path]) -> Path:
     return source
 
 
-@pytest.mark.parametrize(
-    ("options", "below"), [(("rbind", "idmap"), 0), (("rbind", "ridmap"), 1000), (("rbind",), 0)]
-)
+@pytest.mark.parametrize(("options", "below"), [(("rbind", "idmap"), 0), (("rbind", "ridmap"), 1000), (("rbind",), 0)])
 def test_what_is_mounted_below(
     runtime: Runtime, bundle: Bundle, tree: Path, options: tuple[str, ...], below: int
 ) -> None:

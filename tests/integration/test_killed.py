@@ -162,9 +162,7 @@ def sweep(runtime: Runtime, bundle: Bundle, id: str, round: int) -> None:
 
 
 @pytest.mark.parametrize("fault", ["--before-step", "--after-record"])
-def test_runtime_killed_at_every_step(
-    runtime: Runtime, rich: Bundle, console: list[str], fault: str
-) -> None:
+def test_runtime_killed_at_every_step(runtime: Runtime, rich: Bundle, console: list[str], fault: str) -> None:
     """SIGKILL before each step of the runtime, and after each entry of its ledger, whose effect is not made then."""
     if "timeOffsets" in rich.linux:
         rich.process["terminal"] = True
@@ -334,9 +332,7 @@ def test_exec_killed_at_every_step(runtime: Runtime, living: str) -> None:
     assert number >= 3, "the faults were not reached"
 
 
-def test_exec_killed_while_its_init_is_at_every_step(
-    runtime: Runtime, living: str, faulty_init: Path
-) -> None:
+def test_exec_killed_while_its_init_is_at_every_step(runtime: Runtime, living: str, faulty_init: Path) -> None:
     """The init stands before step N when its runtime is killed: it ends at once, unless it is behind `ready`."""
     before = runtime.left_over()
     ended = 0

@@ -38,9 +38,7 @@ def is_at_work(module: str) -> bool:
         ("linux", "mountLabel", LABEL, "SELinux"),
     ],
 )
-def test_absent_module(
-    runtime: Runtime, bundle: Bundle, parent: str, field: str, value: str, module: str
-) -> None:
+def test_absent_module(runtime: Runtime, bundle: Bundle, parent: str, field: str, value: str, module: str) -> None:
     if is_at_work(module):
         pytest.skip(f"{module} is at work here")
     bundle.config[parent][field] = value

@@ -127,7 +127,7 @@ def test_a_command_that_is_handed_over_begins_where_it_was_started(launcher: Pat
     """A relative bundle is found again although the command had entered it."""
     bundle_of(tmp_path, linux={"namespaces": [{"type": "netwrok"}]})
     result = run(launcher, "--root", str(tmp_path / "root"), "run", "--bundle", "bundle", "box", cwd=tmp_path)
-    assert r'did you mean \"network\"?' in result.stderr  # what only the ordinary build can say
+    assert r"did you mean \"network\"?" in result.stderr  # what only the ordinary build can say
 
 
 def test_the_first_filter_is_compiled_by_the_ordinary_build(launcher: Path, tmp_path: Path) -> None:

@@ -93,9 +93,7 @@ WINS = [
 
 
 @pytest.mark.parametrize(("options", "has", "hasn_t"), _cases(WINS))
-def test_the_later_option_wins(
-    runtime: Runtime, bundle: Bundle, options: Words, has: Words, hasn_t: Words
-) -> None:
+def test_the_later_option_wins(runtime: Runtime, bundle: Bundle, options: Words, has: Words, hasn_t: Words) -> None:
     bundle.mount("/mnt", "tmpfs", "tmpfs", *options)
     mount = host.mount_at(runtime.inside(bundle, MOUNTINFO), "/mnt")
     assert set(has) <= mount.options
@@ -352,9 +350,7 @@ def test_tmpcopyup(runtime: Runtime, bundle: Bundle) -> None:
     )
     out = runtime.inside(bundle, f"{script}; {MOUNTINFO}")
     assert host.mount_at(out, "/srv").fstype == "tmpfs"
-    assert out.startswith(
-        "from the image\ninner\n4711 /srv/file\n750 /srv/dir\n640 /srv/dir/inner\ndir/inner\n"
-    )
+    assert out.startswith("from the image\ninner\n4711 /srv/file\n750 /srv/dir\n640 /srv/dir/inner\ndir/inner\n")
     # What the container writes there stays in the tmpfs.
     assert not (source / "new").exists()
     assert "tmpcopyup" not in host.mount_at(out, "/srv").super_options

@@ -190,9 +190,7 @@ def test_mount_over_a_mount(runtime: Runtime, bundle: Bundle) -> None:
 
 @pytest.mark.parametrize("link", ["/etc", "../../../../../../../../etc"])
 @pytest.mark.parametrize("kind", ["tmpfs", "directory", "file"])
-def test_symlinked_targets_stay_inside_the_rootfs(
-    runtime: Runtime, bundle: Bundle, link: str, kind: str
-) -> None:
+def test_symlinked_targets_stay_inside_the_rootfs(runtime: Runtime, bundle: Bundle, link: str, kind: str) -> None:
     """The image says /data is /etc: that is the image's /etc, never the host's."""
     (bundle.rootfs / "data").symlink_to(link)
     (runtime.work / "directory").mkdir()
@@ -276,9 +274,7 @@ def test_readonly_rootfs_with_missing_targets(runtime: Runtime, bundle: Bundle) 
 
 
 @pytest.mark.parametrize("under", ["tmpfs", "rootfs"])
-def test_rootfs_that_is_a_mount(
-    runtime: Runtime, bundle: Bundle, host_mount: HostMount, under: str
-) -> None:
+def test_rootfs_that_is_a_mount(runtime: Runtime, bundle: Bundle, host_mount: HostMount, under: str) -> None:
     if under == "tmpfs":
         tree = host_mount("tree")
     else:
@@ -375,9 +371,7 @@ def test_readonly_path_keeps_the_other_flags(runtime: Runtime, bundle: Bundle) -
         pytest.param("runbindable", {"unbindable"}, marks=NOT_RUNC),
     ],
 )
-def test_rootfs_propagation(
-    runtime: Runtime, bundle: Bundle, value: str, shown: set[str]
-) -> None:
+def test_rootfs_propagation(runtime: Runtime, bundle: Bundle, value: str, shown: set[str]) -> None:
     if value:
         bundle.linux["rootfsPropagation"] = value
     out = runtime.inside(bundle, MOUNTINFO)
@@ -396,9 +390,7 @@ def test_rootfs_propagation_of_an_unknown_kind(runtime: Runtime, bundle: Bundle)
     assert "sideways" in result.last_line or "propagation" in result.last_line.lower()
 
 
-def test_mounts_of_the_container_do_not_reach_the_host(
-    runtime: Runtime, bundle: Bundle, host_mount: HostMount
-) -> None:
+def test_mounts_of_the_container_do_not_reach_the_host(runtime: Runtime, bundle: Bundle, host_mount: HostMount) -> None:
     """The rootfs is on a shared mount, as everything is under systemd."""
     bundle.mount("/mnt", "tmpfs", "inner")
     before = Path("/proc/self/mountinfo").read_text()

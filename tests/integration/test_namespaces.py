@@ -66,9 +66,7 @@ def test_without_a_mount_namespace_the_mounts_are_the_host_s_until_delete(runtim
 
 @pytest.mark.own("runc refuses it")
 @pytest.mark.parametrize("mounts", [False, True])
-def test_s5_without_a_mount_namespace_the_root_can_be_read_only(
-    runtime: Runtime, bundle: Bundle, mounts: bool
-) -> None:
+def test_s5_without_a_mount_namespace_the_root_can_be_read_only(runtime: Runtime, bundle: Bundle, mounts: bool) -> None:
     """S5: the rootfs is bound on itself then, and the host's stays writable."""
     bundle.without_namespace("mount")
     bundle.config["root"]["readonly"] = True
@@ -118,17 +116,13 @@ def holder() -> Iterator[subprocess.Popen[bytes]]:
 
 
 @pytest.mark.parametrize("type", ["uts", "ipc", "network", "cgroup"])
-def test_joined_by_path(
-    runtime: Runtime, bundle: Bundle, holder: subprocess.Popen[bytes], type: str
-) -> None:
+def test_joined_by_path(runtime: Runtime, bundle: Bundle, holder: subprocess.Popen[bytes], type: str) -> None:
     file = FILES[type]
     bundle.namespace(type, f"/proc/{holder.pid}/ns/{file}")
     assert inside(runtime, bundle)[file] == host.namespace(holder.pid, file)
 
 
-def test_pid_namespace_joined_by_path(
-    runtime: Runtime, bundle: Bundle, holder: subprocess.Popen[bytes]
-) -> None:
+def test_pid_namespace_joined_by_path(runtime: Runtime, bundle: Bundle, holder: subprocess.Popen[bytes]) -> None:
     child = next(iter(host.children(holder.pid)))
     bundle.namespace("pid", f"/proc/{child}/ns/pid")
     out = runtime.inside(bundle, "readlink /proc/self/ns/pid; cat /proc/1/comm; echo $$")
@@ -136,9 +130,7 @@ def test_pid_namespace_joined_by_path(
     assert int(out.split()[2]) > 1
 
 
-def test_mount_namespace_joined_by_path(
-    runtime: Runtime, bundle: Bundle, holder: subprocess.Popen[bytes]
-) -> None:
+def test_mount_namespace_joined_by_path(runtime: Runtime, bundle: Bundle, holder: subprocess.Popen[bytes]) -> None:
     bundle.namespace("mount", f"/proc/{holder.pid}/ns/mnt")
     assert inside(runtime, bundle)["mnt"] == host.namespace(holder.pid, "mnt")
 
@@ -155,9 +147,7 @@ def test_container_joins_another_one(runtime: Runtime, bundle: Bundle) -> None:
     assert found["mnt"] != host.namespace(first.pid, "mnt")
 
 
-def test_hostname_in_a_joined_namespace(
-    runtime: Runtime, bundle: Bundle, holder: subprocess.Popen[bytes]
-) -> None:
+def test_hostname_in_a_joined_namespace(runtime: Runtime, bundle: Bundle, holder: subprocess.Popen[bytes]) -> None:
     bundle.namespace("uts", f"/proc/{holder.pid}/ns/uts")
     bundle.config["hostname"] = "joined"
     assert runtime.inside(bundle, "hostname") == "joined\n"

@@ -129,9 +129,7 @@ def test_template_beside_a_device_of_the_name(
     assert names == {"lo", "net0", "net0p", "net1"}
 
 
-def test_addresses_of_a_device_that_is_up(
-    runtime: Runtime, networked: Bundle, device: Device, namespace: str
-) -> None:
+def test_addresses_of_a_device_that_is_up(runtime: Runtime, networked: Bundle, device: Device, namespace: str) -> None:
     """Permanent ones of global scope are kept, those of IPv6 too, which the kernel drops when the device goes down."""
     networked.namespace("network", f"/run/netns/{namespace}")
     ip("link", "set", device.name, "up")

@@ -132,4 +132,3 @@ def test_a8_the_table_of_ps_has_lines_of_processes_only(runtime: Runtime, bundle
     fake.chmod(0o755)
     said = runtime("ps", container.id, env={"PATH": f"{tmp_path}:{os.environ['PATH']}"}).out
     assert said == f"  PID CMD\n{container.pid:7} sleep\u2028{container.pid} forged\n"
-

@@ -66,9 +66,7 @@ INVALID: list[tuple[str, Any, tuple[str, ...]]] = [
 
 
 @pytest.mark.parametrize(("pointer", "value", "pieces"), INVALID, ids=[f"{case[0]}={case[1]}" for case in INVALID])
-def test_invalid_value(
-    runtime: Runtime, bundle: Bundle, pointer: str, value: Any, pieces: tuple[str, ...]
-) -> None:
+def test_invalid_value(runtime: Runtime, bundle: Bundle, pointer: str, value: Any, pieces: tuple[str, ...]) -> None:
     bundle.process["rlimits"] = [{"type": "RLIMIT_NOFILE", "soft": 10, "hard": 10}]
     bundle.config["hooks"] = {"prestart": [{"path": "/bin/true", "timeout": 1}]}
     config: Any = bundle.config

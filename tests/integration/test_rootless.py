@@ -462,9 +462,7 @@ def test_a_limit_whose_controller_is_not_delegated(
     assert list(delegated.path.glob("pt*")) == []
 
 
-def test_a_cgroup_beside_the_delegated_ones(
-    rootless: RootlessRuntime, bundle: Bundle, delegated: Delegated
-) -> None:
+def test_a_cgroup_beside_the_delegated_ones(rootless: RootlessRuntime, bundle: Bundle, delegated: Delegated) -> None:
     """The container's is the user's, but the command's own is not below the same one that is."""
     bundle.linux["cgroupsPath"] = f"/{delegated.path.name}/box"
     delegated.leave()

@@ -148,9 +148,7 @@ def test_a9_a_read_only_root(runtime: Runtime, bundle: Bundle) -> None:
 
 
 @pytest.mark.parametrize("blocks", range(9))
-def test_a9_a_full_root(
-    runtime: Runtime, bundle: Bundle, host_mount: Callable[..., Path], blocks: int
-) -> None:
+def test_a9_a_full_root(runtime: Runtime, bundle: Bundle, host_mount: Callable[..., Path], blocks: int) -> None:
     """A state root on a file system that is full but for some blocks: nothing of a failed create is left there."""
     root = host_mount("small", "-t", "tmpfs", "-o", "size=64k,mode=700", "tmpfs")
     before = runtime.left_over()

@@ -122,9 +122,7 @@ RUNS: list[Prepare] = [plain, mounts, process, namespaces, hooks]
 
 @pytest.mark.parametrize("prepare", RUNS, ids=[function.__name__ for function in RUNS])
 @pytest.mark.parametrize("flags", [(), ("--no-pivot",)], ids=["pivot", "no-pivot"])
-def test_run(
-    runtime: Runtime, bundle: Bundle, sanitized: Path, prepare: Prepare, flags: tuple[str, ...]
-) -> None:
+def test_run(runtime: Runtime, bundle: Bundle, sanitized: Path, prepare: Prepare, flags: tuple[str, ...]) -> None:
     prepare(runtime, bundle)
     bundle.args("/bin/echo", "ran").write()
     code, out, err = run(runtime, sanitized, "run", "--bundle", str(bundle.path), *flags, runtime.new_id())

@@ -93,9 +93,7 @@ def created(runtime: Runtime, bundle: Bundle, field: str, value: Any) -> Contain
     ],
     ids=lambda value: value["policy"] if isinstance(value, dict) else "",
 )
-def test_scheduler(
-    runtime: Runtime, either: Bundle, scheduler: dict[str, Any], expected: tuple[int, int, int]
-) -> None:
+def test_scheduler(runtime: Runtime, either: Bundle, scheduler: dict[str, Any], expected: tuple[int, int, int]) -> None:
     container = created(runtime, either, "scheduler", scheduler)
     container.start()
     found = attributes(container.pid)

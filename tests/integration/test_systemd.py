@@ -87,9 +87,7 @@ def test_device_rules_are_attached_to_the_scope(runtime: Runtime, fake: FakeSyst
 
 
 @pytest.mark.parametrize("user", [False, True])
-def test_an_init_that_fails_leaves_no_unit(
-    runtime: Runtime, fake: FakeSystemd, bundle: Bundle, user: bool
-) -> None:
+def test_an_init_that_fails_leaves_no_unit(runtime: Runtime, fake: FakeSystemd, bundle: Bundle, user: bool) -> None:
     if user:
         bundle.user_namespace().namespace("cgroup")
     runtime.refuse(bundle.args("/no/such/program"))

@@ -84,9 +84,7 @@ def test_console_is_the_same_terminal(runtime: Runtime, bundle: Bundle, console:
 
 
 @pytest.mark.parametrize(("height", "width"), [(40, 100), (7, 13)])
-def test_console_size(
-    runtime: Runtime, bundle: Bundle, console: ConsoleSocket, height: int, width: int
-) -> None:
+def test_console_size(runtime: Runtime, bundle: Bundle, console: ConsoleSocket, height: int, width: int) -> None:
     bundle.process["consoleSize"] = {"height": height, "width": width}
     container, master = with_terminal(runtime, bundle, console, "stty size")
     size = fcntl.ioctl(master, termios.TIOCGWINSZ, bytes(8))
@@ -96,9 +94,7 @@ def test_console_size(
     os.close(master)
 
 
-def test_onlcr_is_left_to_who_has_the_console_socket(
-    runtime: Runtime, bundle: Bundle, console: ConsoleSocket
-) -> None:
+def test_onlcr_is_left_to_who_has_the_console_socket(runtime: Runtime, bundle: Bundle, console: ConsoleSocket) -> None:
     """Docker's client puts its terminal in raw mode and relies on the carriage returns of the container's."""
     container, master = with_terminal(runtime, bundle, console, "stty -a; echo end")
     assert termios.tcgetattr(master)[1] & termios.ONLCR
@@ -121,9 +117,7 @@ def test_terminal_belongs_to_the_user(runtime: Runtime, bundle: Bundle, console:
     os.close(master)
 
 
-def test_console_socket_without_a_terminal_is_refused(
-    runtime: Runtime, bundle: Bundle, console: ConsoleSocket
-) -> None:
+def test_console_socket_without_a_terminal_is_refused(runtime: Runtime, bundle: Bundle, console: ConsoleSocket) -> None:
     result = runtime.refuse(bundle, "--console-socket", str(console.path))
     assert "console socket" in result.last_line
 

@@ -277,7 +277,7 @@ def shown(runtime: Runtime, bundle: Bundle) -> Iterator[tuple[Container, Contain
 def test_a1_looking_works_on_a_read_only_root(runtime: Runtime, shown: tuple[Container, Container]) -> None:
     """A1: each command does the same where nothing can be written, and nothing is changed by any."""
     before = snapshot(runtime.root)
-    script = f"mount --bind {runtime.root} {runtime.root} && mount -o remount,ro,bind {runtime.root} && exec \"$@\""
+    script = f'mount --bind {runtime.root} {runtime.root} && mount -o remount,ro,bind {runtime.root} && exec "$@"'
     for words in looks(*shown):
         free = runtime(*words)
         locked = runtime(*words, prefix=["unshare", "-m", "--propagation", "private", "sh", "-c", script, "sh"])
@@ -385,9 +385,7 @@ def killed_at(runtime: Runtime, call: str, number: int, *words: str | Path) -> R
 
 
 @pytest.mark.parametrize("call", ["unlinkat", "rmdir", "openat"])
-def test_a4_a_delete_that_is_killed_leaves_an_id_that_can_be_used(
-    runtime: Runtime, bundle: Bundle, call: str
-) -> None:
+def test_a4_a_delete_that_is_killed_leaves_an_id_that_can_be_used(runtime: Runtime, bundle: Bundle, call: str) -> None:
     """A4: by delete, by gc or by a create of the id, in turn."""
     if shutil.which("strace") is None:
         pytest.skip("needs strace, which kills")
@@ -488,9 +486,7 @@ def together(runtime: Runtime, *lines: list[str]) -> list[Result]:
     for number, words in enumerate(lines):
         with open(runtime.work / f"together.{number}", "wb") as err, open(os.devnull, "r+b") as null:
             running.append(
-                subprocess.Popen(
-                    runtime.argv(*words), stdin=null, stdout=null, stderr=err, env=runtime.environment()
-                )
+                subprocess.Popen(runtime.argv(*words), stdin=null, stdout=null, stderr=err, env=runtime.environment())
             )
     codes = [process.wait(60) for process in running]
     return [
@@ -583,9 +579,7 @@ def test_a11_the_start_socket_is_its_owner_s_alone(runtime: Runtime, bundle: Bun
     """A11: whatever umask the caller has, nobody else can start the container or hold `start` up."""
     bundle.args("sleep", "1000").write()
     id = runtime.new_id()
-    result = runtime(
-        "create", "--bundle", bundle.path, id, prefix=["sh", "-c", f'umask {umask}; exec "$@"', "sh"]
-    )
+    result = runtime("create", "--bundle", bundle.path, id, prefix=["sh", "-c", f'umask {umask}; exec "$@"', "sh"])
     assert result.code == 0, result
     mode = (runtime.root / id / "start.sock").stat().st_mode & 0o777
     assert mode == 0o600 & ~int(umask, 8)

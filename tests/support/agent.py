@@ -107,8 +107,10 @@ class Agent:
             id, _, _, number, _, _, *args = NOTIFICATION.unpack(buffer)
             self.calls.append(number)
             value = self.answer(number, tuple(args))
-            answer = RESPONSE.pack(id, 0, 0, CONTINUE) if value is None else RESPONSE.pack(
-                id, max(value, 0), min(value, 0), 0
+            answer = (
+                RESPONSE.pack(id, 0, 0, CONTINUE)
+                if value is None
+                else RESPONSE.pack(id, max(value, 0), min(value, 0), 0)
             )
             fcntl.ioctl(listener, SEND, answer)
         except OSError as error:

@@ -111,9 +111,7 @@ def cgroups_of(token: str) -> list[str]:
     root = cgroup2_mount()
     if not root:
         return []
-    return [
-        os.path.join(folder, name) for folder, names, _ in os.walk(root) for name in names if token in name
-    ]
+    return [os.path.join(folder, name) for folder, names, _ in os.walk(root) for name in names if token in name]
 
 
 def cgroup_of(pid: int | str) -> str:

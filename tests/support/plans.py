@@ -81,9 +81,7 @@ def compiled(spec: Spec, facts: HostFacts | None = None, **options: Any) -> Laun
 TARGET = Target(4321, 987654, "/sys/fs/cgroup/box")
 
 
-def compiled_exec(
-    spec: Spec, facts: HostFacts | None = None, target: Target = TARGET, **options: Any
-) -> LaunchPlan:
+def compiled_exec(spec: Spec, facts: HostFacts | None = None, target: Target = TARGET, **options: Any) -> LaunchPlan:
     """The plan that starts the spec's process in a container that was created from it; options: ExecOptions'."""
     settings = ExecOptions(**{"id": "box", "args": ("true",), **options})
     settings.bundle = "/bundle"
@@ -237,9 +235,7 @@ def _nested() -> LaunchPlan:
         {"destination": "/sys/fs/cgroup", "type": "cgroup2"},
     ]
     own = ((0, 1000, 1),)
-    facts = HostFacts(
-        in_userns=True, uid_map=own, gid_map=own, setgroups=False, cgroup_writable=False, kcore=False
-    )
+    facts = HostFacts(in_userns=True, uid_map=own, gid_map=own, setgroups=False, cgroup_writable=False, kcore=False)
     return compiled(spec, facts, no_pivot=True, no_new_keyring=True)
 
 

@@ -10,10 +10,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PLACES = ["pyrunc", "generate", "tests", "setup.py"]
+PLACES = ["pyrunc", "generate", "packaging", "tests", "scripts", "setup.py"]
 
 
-@pytest.mark.parametrize("words", [["ruff", "check", *PLACES], ["mypy"]], ids=["ruff", "mypy"])
+@pytest.mark.parametrize(
+    "words",
+    [["ruff", "check", *PLACES], ["ruff", "format", "--check", *PLACES], ["mypy"]],
+    ids=["ruff", "format", "mypy"],
+)
 def test_the_tool_has_nothing_to_say(words: list[str]) -> None:
     done = subprocess.run([sys.executable, "-m", *words], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -87,9 +87,7 @@ def _hand_out(directory: str, names: list[str], refused: dict[str, PyruncError])
 
 
 def _refusal(controller: str, directory: str, number: int) -> PyruncError:
-    return PyruncError(
-        f'enabling controller "{controller}" in {directory}', errno=number, hint=_HINTS.get(number, "")
-    )
+    return PyruncError(f'enabling controller "{controller}" in {directory}', errno=number, hint=_HINTS.get(number, ""))
 
 
 def _obstacle(directory: str) -> int:

@@ -100,16 +100,12 @@ class Context:
         """A host path of the configuration, made absolute: relative ones count from the bundle."""
         return path if path.startswith("/") else self.options.bundle.rstrip("/") + "/" + path
 
-    def before(
-        self, kind: str, *args: Arg, pointer: str = "", level: int = 0, on_errno: tuple[int, ...] = ()
-    ) -> None:
+    def before(self, kind: str, *args: Arg, pointer: str = "", level: int = 0, on_errno: tuple[int, ...] = ()) -> None:
         """A step of the runtime before the clone, and the clone itself."""
         phase = "clone" if kind == "clone" else "prepare"
         self.prepare.append(Step(phase, kind, args, pointer, level, on_errno))
 
-    def add(
-        self, kind: str, *args: Arg, pointer: str = "", level: int = 0, on_errno: tuple[int, ...] = ()
-    ) -> None:
+    def add(self, kind: str, *args: Arg, pointer: str = "", level: int = 0, on_errno: tuple[int, ...] = ()) -> None:
         """A step of the init, in the current phase."""
         self.init.append(Step(self.phase, kind, args, pointer, level, on_errno))
 

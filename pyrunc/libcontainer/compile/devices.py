@@ -64,9 +64,7 @@ def _device(context: Context, device: dict[str, Any], pointer: str) -> None:
     )
 
 
-def _node(
-    context: Context, path: str, mode: int, major: int, minor: int, uid: int, gid: int, pointer: str
-) -> None:
+def _node(context: Context, path: str, mode: int, major: int, minor: int, uid: int, gid: int, pointer: str) -> None:
     """One node. In a user namespace only a FIFO can be made: the host's node of that path is bound instead, which is
     also the alternative where the runtime itself may not make nodes."""
     if mode & S_IFIFO and not mode & (S_IFCHR | S_IFBLK):

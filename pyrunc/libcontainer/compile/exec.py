@@ -80,9 +80,7 @@ def compile_exec(spec: dict[str, Any], target: Target, options: LaunchOptions, f
         context.before("inherit_oom_score_adj", context.process["oomScoreAdj"], pointer="/process/oomScoreAdj")
     affinity = context.process.get("execCPUAffinity") or {}
     if affinity.get("initial"):
-        context.before(
-            "initial_cpu_affinity", _cpus(affinity["initial"]), pointer="/process/execCPUAffinity/initial"
-        )
+        context.before("initial_cpu_affinity", _cpus(affinity["initial"]), pointer="/process/execCPUAffinity/initial")
     _clone(context, target)
     if target.unit:
         context.serve("cgroup", "systemd_attach", target.unit, target.subcgroup)

@@ -87,9 +87,7 @@ def state_around_pid(context: Context, status: str) -> tuple[str, str]:
 
     The pid is the one that the container sees (runtime.md, "State"), so only init can fill it in.
     """
-    head = (
-        f'{{"ociVersion":{dumps(SPEC_VERSION)},"id":{dumps(context.options.id)},"status":{dumps(status)},"pid":'
-    )
+    head = f'{{"ociVersion":{dumps(SPEC_VERSION)},"id":{dumps(context.options.id)},"status":{dumps(status)},"pid":'
     tail = f',"bundle":{dumps(context.options.bundle)}'
     annotations = context.spec.get("annotations")
     if annotations:

@@ -113,12 +113,7 @@ def open_sources(context: Context, mounts: list[Mount]) -> None:
     if not context.userns or context.facts.euid != 0:
         return
     for mount in mounts:
-        if (
-            mount.is_bind
-            and not mount.options.remount
-            and not mount.id_map
-            and not in_rootfs(context, mount)
-        ):
+        if mount.is_bind and not mount.options.remount and not mount.id_map and not in_rootfs(context, mount):
             context.before(
                 "open_source",
                 f"source:{mount.index}",
@@ -523,9 +518,7 @@ def _cgroup(context: Context, mount: Mount) -> None:
     more = _mount(context, mount, attributes, _NOT_KEPT, on_errno)
     if source:
         hidden = (errno.ENOENT,) if context.rootless else ()
-        context.add(
-            "bind_cgroup", source, mount.target, attributes, pointer=mount.pointer, level=1, on_errno=hidden
-        )
+        context.add("bind_cgroup", source, mount.target, attributes, pointer=mount.pointer, level=1, on_errno=hidden)
     if context.rootless:
         # CVE-2023-25809: the /sys that is bound there would show the host's.
         context.add("mask_path", mount.target, pointer=mount.pointer, level=2 if source else 1)

@@ -134,9 +134,7 @@ def _serve_maps(context: Context) -> None:
         # The kernel lets CAP_SETUID or CAP_SETGID write any map, and others one of their own id.
         by_tool = bool(tool) and not _is_own_id(context, kind)
         lines = map_lines(entries)
-        context.serve(
-            "maps", "write_map", kind + "_map", lines, pointer=at, on_errno=(errno.EPERM,) if by_tool else ()
-        )
+        context.serve("maps", "write_map", kind + "_map", lines, pointer=at, on_errno=(errno.EPERM,) if by_tool else ())
         if by_tool:
             context.serve("maps", "map_by_tool", tool, kind + "_map", lines, pointer=at, level=1)
 

@@ -64,9 +64,7 @@ def compile_process(context: Context) -> None:
     elif held:
         context.add("capabilities", held, held, 0, pointer="/linux/seccomp")
     umask = user.get("umask")
-    context.add(
-        "umask", _UMASK if umask is None else umask, pointer="" if umask is None else "/process/user/umask"
-    )
+    context.add("umask", _UMASK if umask is None else umask, pointer="" if umask is None else "/process/user/umask")
     env, has_home = environment([*(process.get("env") or ()), *context.options.extra_env, *_notify(context)])
     if not has_home:
         context.add("home", uid, pointer="/process/env")
@@ -142,9 +140,7 @@ def _user(context: Context) -> None:
         context.warnings.append("/process/user/additionalGids: not set, the user namespace denies setgroups")
         groups = ()
     retry = bool(uid or gid or groups)
-    context.add(
-        "chdir", process["cwd"], pointer="/process/cwd", on_errno=(errno.EACCES, errno.EPERM) if retry else ()
-    )
+    context.add("chdir", process["cwd"], pointer="/process/cwd", on_errno=(errno.EACCES, errno.EPERM) if retry else ())
     context.add("user", uid, gid, groups, allowed, pointer="/process/user")
     if retry:
         context.add("chdir", process["cwd"], pointer="/process/cwd", level=1)

@@ -37,9 +37,7 @@ def check_seccomp(profile: Mapping[str, Any], error: Callable[[str, str, str], N
                     "take write out of the names",
                 )
     if notifies and not profile.get("listenerPath"):
-        error(
-            _PLACE + "/listenerPath", "seccomp listenerPath is not set", "set it to the socket of the seccomp agent"
-        )
+        error(_PLACE + "/listenerPath", "seccomp listenerPath is not set", "set it to the socket of the seccomp agent")
     if profile.get("listenerMetadata") and not profile.get("listenerPath"):
         message = "listenerMetadata is set, but there is no listenerPath to send it to"
         error(_PLACE + "/listenerMetadata", message, "set listenerPath too")
@@ -53,9 +51,7 @@ def check_seccomp(profile: Mapping[str, Any], error: Callable[[str, str, str], N
         )
 
 
-def _number(
-    holder: Mapping[str, Any], action: str, name: str, at: str, error: Callable[[str, str, str], None]
-) -> None:
+def _number(holder: Mapping[str, Any], action: str, name: str, at: str, error: Callable[[str, str, str], None]) -> None:
     """The specification wants an errno refused with an action that takes none."""
     number = holder.get(name)
     if number is None:

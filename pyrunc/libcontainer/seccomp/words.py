@@ -1,5 +1,4 @@
-"""The words of linux.seccomp with the numbers that they stand for: kernel (linux/seccomp.h) and libseccomp (seccomp.h).
-"""
+"""The words of linux.seccomp with the numbers of the kernel (linux/seccomp.h) and of libseccomp (seccomp.h)."""
 
 from __future__ import annotations
 

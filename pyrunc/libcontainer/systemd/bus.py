@@ -210,9 +210,7 @@ class Connection:
         if name in self._owners:
             return
         self._owners[name] = ""
-        rule = MatchRule(
-            type="signal", sender=_DRIVER, interface=_DRIVER, member=_OWNER_CHANGED, path=BUS.object_path
-        )
+        rule = MatchRule(type="signal", sender=_DRIVER, interface=_DRIVER, member=_OWNER_CHANGED, path=BUS.object_path)
         rule.add_arg_condition(0, name)
         self._match(rule)
         try:

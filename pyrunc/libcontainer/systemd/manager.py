@@ -109,9 +109,7 @@ class Manager:
     def get(self, name: str) -> Any:
         """A property of the manager. Raises PyruncError."""
         try:
-            ((_, value),) = self._bus.call(
-                _PROPERTIES, "Get", "ss", (_MANAGER.interface, name), returns="v"
-            )
+            ((_, value),) = self._bus.call(_PROPERTIES, "Get", "ss", (_MANAGER.interface, name), returns="v")
         except BusError as error:
             hint = ""
             if error.name in _ABSENT:
@@ -228,9 +226,7 @@ class Manager:
             except (BusError, PyruncError) as error:
                 log.debug(f"{method} {unit}: {error}")
 
-    def _call(
-        self, method: str, signature: str = "", *body: Any, returns: str | None = None
-    ) -> tuple[Any, ...]:
+    def _call(self, method: str, signature: str = "", *body: Any, returns: str | None = None) -> tuple[Any, ...]:
         return self._bus.call(_MANAGER, method, signature, body, returns=returns)
 
 

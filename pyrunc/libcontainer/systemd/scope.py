@@ -71,5 +71,3 @@ def _cause(launched: Launched, text: str, values: Sequence[tuple[str, object]]) 
             return pointer("annotations", PREFIX + other)
     files = file_of(name) if name else ()
     return next((s.pointer for s in launched.plan.steps() if s.kind == "cgroup_limit" and s.args[0] in files), "")
-
-

@@ -68,7 +68,5 @@ def expand(slice: str) -> str:
         return ""
     parts = name.split("-")
     if name == slice or "/" in slice or "" in parts:
-        raise PyruncError(
-            f"invalid slice name: {slice}", pointer=AT, hint="such as system.slice or machine-web.slice"
-        )
+        raise PyruncError(f"invalid slice name: {slice}", pointer=AT, hint="such as system.slice or machine-web.slice")
     return "".join([f"/{'-'.join(parts[: count + 1])}.slice" for count in range(len(parts))])

@@ -26,9 +26,7 @@ def limit_properties(writes: Sequence[Write], systemd: dict[str, Any]) -> tuple[
 def previous(unit: str, user: bool, wanted: Sequence[str]) -> tuple[str, ...]:
     """The values that the unit has of the properties in `wanted`, as properties.py writes them. Raises PyruncError."""
     with Manager(user) as manager:
-        return tuple(
-            [f"{name}={_text(*manager.unit_property(unit, name))}" for name, _, _ in _parted(wanted)]
-        )
+        return tuple([f"{name}={_text(*manager.unit_property(unit, name))}" for name, _, _ in _parted(wanted)])
 
 
 def set_properties(unit: str, user: bool, wanted: Sequence[str]) -> None:

@@ -48,9 +48,7 @@ def test_what_is_no_expression_is_told_before_any_work(root: str, pattern: str) 
     assert seen == []
 
 
-def test_a_failure_is_a_warning_and_the_others_have_their_turn(
-    root: str, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_failure_is_a_warning_and_the_others_have_their_turn(root: str, capfd: pytest.CaptureFixture[str]) -> None:
     seen: list[str] = []
 
     def work(name: str) -> None:

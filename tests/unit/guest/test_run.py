@@ -54,9 +54,7 @@ def test_the_exit_code_is_pytest_s(
     assert capfd.readouterr().out == "tests\n1 passed\n"
 
 
-def test_a_line_that_comes_in_pieces_is_printed_once(
-    pipe: tuple[int, int], capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_line_that_comes_in_pieces_is_printed_once(pipe: tuple[int, int], capfd: pytest.CaptureFixture[str]) -> None:
     parts = [b"tests/a.py ", b".", b".", b" [100%]\r", b"\nlast\npyrunc-", b"guest: ", b"exit 1", b"\n"]
     assert follow(pipe, *parts) == 1
     assert capfd.readouterr().out == "tests/a.py .. [100%]\nlast\n"

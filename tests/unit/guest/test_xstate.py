@@ -74,9 +74,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("xstate")
     (folder / "program.c").write_text(PROGRAM)
     subprocess.run(["gcc", "-O1", "-o", folder / "program", folder / "program.c"], check=True)
-    subprocess.run(
-        [*machines.UML_PRELOADED_COMPILER, "-o", folder / "xstate.so", machines.UML_PRELOADED], check=True
-    )
+    subprocess.run([*machines.UML_PRELOADED_COMPILER, "-o", folder / "xstate.so", machines.UML_PRELOADED], check=True)
     return folder / "program"
 
 

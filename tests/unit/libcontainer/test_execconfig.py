@@ -67,7 +67,9 @@ def test_a_file_that_is_missing_or_damaged_is_told(tmp_path: Path) -> None:
     with pytest.raises(PyruncError, match=r"exec\.json: no such file or directory"):
         load(tmp_path)
     for text, reason in (
-        ("{", "line 1"), ("[]", "not an object"), ("null", "not an object"),
+        ("{", "line 1"),
+        ("[]", "not an object"),
+        ("null", "not an object"),
         ('{"process":{}}', "root is not an object"),
         ('{"process":{},"root":{},"linux":{}}', "path of root is missing"),
         ('{"process":{"cwd":"/","args":5},"root":{"path":"r"},"linux":{}}', r"process\.args has a wrong value"),

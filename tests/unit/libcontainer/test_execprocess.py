@@ -143,9 +143,7 @@ def test_a_file_that_is_refused(tmp_path: Path, changes: dict[str, Any], pointer
     assert message in error.message
 
 
-def test_options_that_a_file_leaves_without_effect_are_told(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_options_that_a_file_leaves_without_effect_are_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     made(process=write(tmp_path), env=("A=1",), tty=True)
     told = capfd.readouterr().err
     assert "--env has no effect: --process tells the whole process" in told

@@ -62,9 +62,7 @@ def test_it_is_found_and_described(place: StateDir) -> None:
 
 
 @pytest.mark.parametrize("kind", ["create", "stubborn"])
-def test_a10_its_descendants_are_ended_and_then_it(
-    place: StateDir, monkeypatch: pytest.MonkeyPatch, kind: str
-) -> None:
+def test_a10_its_descendants_are_ended_and_then_it(place: StateDir, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     """A10: what it waits for is killed, with all that this has started; one that goes on gets SIGTERM."""
     monkeypatch.setattr(holder, "_TERMINATE_SECONDS", 0.6)
     with hold(place, kind, "create", "box") as process:

@@ -300,9 +300,7 @@ class TestSweep:
         assert ledger.sweep(directory) == ledger.FOREIGN
         assert undone == []
 
-    def test_a1_spares_another_user_s(
-        self, directory: str, undone: list[str], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a1_spares_another_user_s(self, directory: str, undone: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
         begun(directory).record("note", path="x")
         monkeypatch.setattr(posix, "geteuid", lambda: 4_000_000_000)
         assert ledger.sweep(directory) == ledger.FOREIGN

@@ -92,9 +92,7 @@ def test_n5_what_is_like_nothing_is_ignored_as_the_specification_asks(
     assert capfd.readouterr().err == ""
 
 
-@pytest.mark.parametrize(
-    ("right", "wrong", "at"), [("process", "proces", "/process"), ("root", "roots", "/root")]
-)
+@pytest.mark.parametrize(("right", "wrong", "at"), [("process", "proces", "/process"), ("root", "roots", "/root")])
 def test_n5_the_error_that_follows_names_it(tmp_path: Path, right: str, wrong: str, at: str) -> None:
     """N5: `proces` was told as "process must not be empty"."""
     config = minimal()

@@ -50,9 +50,7 @@ def test_arguments(kind: str, args: tuple[Arg, ...], shown: str) -> None:
     assert " ".join([f"{name}={value}" for name, value in words]) == shown
 
 
-@pytest.mark.parametrize(
-    ("value", "text"), [(0, "0"), (1, "ONE"), (3, "ONE|TWO"), (4, "0x4"), (6, "TWO|0x4")]
-)
+@pytest.mark.parametrize(("value", "text"), [(0, "0"), (1, "ONE"), (3, "ONE|TWO"), (4, "0x4"), (6, "TWO|0x4")])
 def test_flags(value: int, text: str) -> None:
     assert showvalues.flags(value, {1: "ONE", 2: "TWO"}) == text
 

@@ -152,9 +152,7 @@ def test_process_alone():
     process["cwd"] = "relative"
     with pytest.raises(PyruncError) as caught:
         spec.validate_process(process)
-    assert caught.value.line() == (
-        'cwd must be an absolute path without NUL characters, not "relative" (at /cwd)'
-    )
+    assert caught.value.line() == ('cwd must be an absolute path without NUL characters, not "relative" (at /cwd)')
 
 
 def run(code: str, *arguments: str) -> str:

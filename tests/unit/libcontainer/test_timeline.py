@@ -66,9 +66,7 @@ def test_a_new_time_namespace_does_not_shift_the_times(tmp_path: Path) -> None:
     assert monotonic_offset(plan(*steps)) == offset
     assert monotonic_offset(plan(steps[0])) == 0
     line = Timeline(str(tmp_path / "trace"))
-    fd = times(
-        (10_000, 20_000), (30_000, 40_000), (50_000, 60_000 + offset), (70_000 + offset, 80_000 + offset)
-    )
+    fd = times((10_000, 20_000), (30_000, 40_000), (50_000, 60_000 + offset), (70_000 + offset, 80_000 + offset))
     line.add_init(plan(*steps), fd, 8)
     os.close(fd)
     spans = [(event["ts"], event["dur"]) for event in line.events]

@@ -49,8 +49,12 @@ WORDS = st.sampled_from([
 SCALARS = st.none() | st.booleans() | NUMBERS | WORDS | st.integers() | st.text(max_size=4)
 VALUES = st.recursive(
     SCALARS,
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.sampled_from(["path", "type", "name", "major", "weight", "x\0"]) | WORDS, inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["path", "type", "name", "major", "weight", "x\0"]) | WORDS, inner, max_size=3
+        )
+    ),
     max_leaves=4,
 )
 MUTATIONS = st.lists(st.tuples(st.sampled_from(PATHS), st.sampled_from(["set", "delete", "add"]), VALUES, WORDS),

@@ -108,9 +108,7 @@ def test_a_key_is_one_line_whatever_the_profile_says() -> None:
     ("what", "mode"),
     [("directory", 0o720), ("directory", 0o702), ("directory", 0o755), ("file", 0o620), ("file", 0o602)],
 )
-def test_what_others_may_touch_is_not_read(
-    root: Path, file: Path, warnings: list[str], what: str, mode: int
-) -> None:
+def test_what_others_may_touch_is_not_read(root: Path, file: Path, warnings: list[str], what: str, mode: int) -> None:
     (file.parent if what == "directory" else file).chmod(mode)
     assert looked_up(root) is None
     assert "is not used: others may have written to it" in warnings[0]

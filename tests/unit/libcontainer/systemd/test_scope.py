@@ -28,9 +28,7 @@ def launched(tmp_path: Path) -> Launched:
     facts = HostFacts(controllers=("memory", "pids"), systemd=SystemdFacts(), cgroup_mount=str(tmp_path / "cgroup"))
     spec = with_linux(cgroupsPath="a.slice:x:box", resources={"memory": {"limit": 5000}, "pids": {"limit": 5}})
     spec["annotations"] = ANNOTATIONS
-    made = Launched(
-        compiled(spec, facts, cgroup_manager="systemd"), records.record(), LaunchOptions(id="box"), facts
-    )
+    made = Launched(compiled(spec, facts, cgroup_manager="systemd"), records.record(), LaunchOptions(id="box"), facts)
     made.record.annotations = ANNOTATIONS
     made.pid = 41
     (tmp_path / "state").mkdir()
@@ -52,9 +50,7 @@ def test_the_init_s_pid_comes_first(launched: Launched, fake: FakeSystemd, monke
     assert next(iter(fake.units["x-box.scope"].items())) == ("PIDs", ("au", [41]))
     assert launched.cgroup_fd >= 0
     path = launched.facts.cgroup_mount + "/a.slice/x-box.scope"
-    assert launched.written.entries == [
-        {"effect": "systemd_unit", "unit": "x-box.scope", "user": False, "path": path}
-    ]
+    assert launched.written.entries == [{"effect": "systemd_unit", "unit": "x-box.scope", "user": False, "path": path}]
 
 
 def test_a_unit_that_was_not_started_is_not_in_the_ledger(
