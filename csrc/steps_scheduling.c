@@ -6,18 +6,21 @@
 
 enum {
     NODES = 1024, /* MAX_NUMNODES of the kernel at its largest */
-    CPUS = 65536, /* what the specification's lists of CPUs can name at most */
+    CPUS = 8192, /* CONFIG_NR_CPUS of the kernel at its largest */
+    NAMED_CPUS = 65536, /* what the specification's lists of CPUs can name at most */
     BITS = 8 * sizeof(unsigned long),
 };
 
-/* Sets the bits that the texts number, each below `limit`; gives the text that is none, or NULL. */
-static const char *set_bits(unsigned long *mask, const struct strv *numbers, uint64_t limit)
+/* Sets the bits that the texts number, each below `limit`; gives the text that is none, or NULL. Numbers from `bits` on
+ * are left out: no kernel has what they name. */
+static const char *set_bits(unsigned long *mask, uint64_t bits, const struct strv *numbers, uint64_t limit)
 {
     for (uint32_t i = 0; i < numbers->count; i++) {
         uint64_t bit;
         if (!parse_decimal(numbers->items[i], limit - 1, &bit))
             return numbers->items[i];
-        mask[bit / BITS] |= 1ul << bit % BITS;
+        if (bit < bits)
+            mask[bit / BITS] |= 1ul << bit % BITS;
     }
     return NULL;
 }
@@ -47,7 +50,7 @@ int step_io_priority(struct init *init, const struct step_io_priority *step)
 int step_memory_policy(struct init *init, const struct step_memory_policy *step)
 {
     unsigned long mask[NODES / BITS] = {0};
-    const char *wrong = set_bits(mask, &step->nodes, NODES);
+    const char *wrong = set_bits(mask, NODES, &step->nodes, NODES);
     if (wrong != NULL)
         return fail(init, EINVAL, "set_mempolicy: node ", wrong);
     /* the kernel takes one off the number of bits */
@@ -64,8 +67,8 @@ int step_personality(struct init *init, const struct step_personality *step)
 
 int step_cpu_affinity(struct init *init, const struct step_cpu_affinity *step)
 {
-    static unsigned long mask[CPUS / BITS];
-    const char *wrong = set_bits(mask, &step->cpus, CPUS);
+    unsigned long mask[CPUS / BITS] = {0}; /* not static: each page written is one more of a waiting container */
+    const char *wrong = set_bits(mask, CPUS, &step->cpus, NAMED_CPUS);
     if (wrong != NULL)
         return fail(init, EINVAL, "sched_setaffinity: CPU ", wrong);
     bool all = step->cpus.count == 0;
