@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+# What `make` hands on to a `make` that one of its rules runs: its options and that it is not the first.
+MAKE_VARIABLES = ("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS")
+
 # Tests that build in the same directories are one group, which pytest-xdist gives to one worker.
 BUILDING = ("test_launcher_install.py", "test_launcher_dist.py", "test_launcher_import.py", "test_snapshot.py")
 
@@ -44,7 +47,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 def set_right() -> None:
-    """Let what tests start begin with the signals and the umask of a login, and not with those of pytest's caller.
+    """Let what tests start begin with a login's signals, umask and environment, and not with those of pytest's caller.
 
     A shell has what it starts in the background ignore SIGINT and SIGQUIT; nohup ignores SIGHUP, which still does not
     end pytest itself; CI services may block signals, ignore SIGCHLD, or have a umask of 077.
@@ -55,4 +58,6 @@ def set_right() -> None:
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, _ignore)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    for name in MAKE_VARIABLES:
+        os.environ.pop(name, None)
     os.umask(0o022)

@@ -59,6 +59,17 @@ def test_what_tests_make_can_be_read_by_others(seen: tuple[str, dict[str, int]])
     assert seen[0] == "0o22"
 
 
+@pytest.mark.parametrize("name", ["MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS"])
+def test_a_make_that_tests_start_is_the_first(name: str) -> None:
+    """`make test LONG=1` would hand LONG and "Entering directory" on to it."""
+    program = "from tests.conftest import set_right; import os; set_right(); print(sorted(os.environ))"
+    environment = {**os.environ, name: "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    assert repr(name) not in done.stdout
+
+
 def test_tests_that_build_in_one_directory_are_run_by_one_worker() -> None:
     """A unit test goes with its file; an integration test may be run by any worker."""
     program = """
