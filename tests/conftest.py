@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,12 +19,27 @@ BUILDING = ("test_launcher_install.py", "test_launcher_dist.py", "test_launcher_
 BY_FILE = ("tests/unit/", "tests/fuzz/", "tests/integration/test_mutated_configs.py")
 
 
+# The signals that end a command.
+ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
+
+
 def _ignore(number: int, frame: object) -> None:
     """A handler, which execve sets back to the default action, unlike SIG_IGN."""
 
 
 def pytest_configure() -> None:
     set_right()
+
+
+@pytest.fixture(autouse=True)
+def signals_as_before() -> Iterator[None]:
+    """Give the signals that end commands their actions back: what a test calls in this process may have it ignore them,
+    as a launch that is undone does, and what the next test starts would ignore them too."""
+    actions = {number: signal.getsignal(number) for number in ENDING}
+    yield
+    for number, action in actions.items():
+        if signal.getsignal(number) != action:
+            signal.signal(number, action)
 
 
 def group(nodeid: str) -> str:
