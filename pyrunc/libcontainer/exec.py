@@ -14,7 +14,7 @@ from . import process
 from . import state as store
 from .container import prepare_fds
 from .foreground import Foreground
-from .launch import START, Launched, announce, carry_out, give_up, serve, with_interrupts
+from .launch import START, Launched, announce, carry_out, give_up, install_interrupt_handlers, serve
 from .ledger import Unwritten
 from .lookup import existing_in, opened
 from .runtimesteps import stopped
@@ -177,7 +177,7 @@ def _run(joining: Joining, relay: Relay | None) -> int:
     """Carry the plan out and see the process to its end."""
     options = joining.options
     foreground = None
-    with_interrupts()
+    install_interrupt_handlers()
     try:
         announce(joining)
         carry_out(joining, joining.plan.prepare)

@@ -73,7 +73,8 @@ class Foreground:
         record = self._launched.record
         if "poststart" not in record.hooks:
             return
-        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, INTERRUPTING)  # `launch.with_interrupts` has a handler for them
+        # launch.install_interrupt_handlers has given them a handler.
+        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, INTERRUPTING)
         lifecyclehooks.poststart(record)
         _signal.pthread_sigmask(_signal.SIG_BLOCK, INTERRUPTING)
 

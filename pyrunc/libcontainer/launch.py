@@ -273,7 +273,7 @@ def launch(
         from .timeline import Timeline
 
         launched.timeline = Timeline(options.timeline)
-    with_interrupts()
+    install_interrupt_handlers()
     try:
         announce(launched)
         carry_out(launched, plan.prepare)
@@ -311,7 +311,7 @@ def announce(launched: Launched) -> None:
             log.debug(f"plan of {id}: {step.actor}: {step.kind} {step.pointer}".rstrip())
 
 
-def with_interrupts() -> None:
+def install_interrupt_handlers() -> None:
     """Let the signals that end a command raise Interrupted, so that it is undone; ignored ones stay ignored.
 
     SIGCHLD must not be ignored, as a caller may have left it: children would be reaped before they are waited for.

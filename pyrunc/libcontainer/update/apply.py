@@ -12,7 +12,7 @@ from ... import log
 from ...report import PyruncError
 from .. import execconfig, lookup, resctrl, spec, state
 from ..cgroup import controllers, devices, files, limits, readback, resources
-from ..launch import with_interrupts as install_interrupt_handlers
+from ..launch import install_interrupt_handlers
 from ..sysfiles import read_file
 from . import journal
 from .merge import is_named, merge, named_places, without_unset
@@ -30,21 +30,21 @@ if TYPE_CHECKING:
 class Target:
     """The container that is to be updated, locked until `close`.
 
-    Raises PyruncError where there is none.
+    place: its state directory. Raises PyruncError where there is none.
     """
 
-    __slots__ = ("_place", "path", "record")
+    __slots__ = ("path", "place", "record")
 
     def __init__(self, root: str, id: str) -> None:
         self.path = state.directory(root, id)
-        self._place, self.record = lookup.locked(self.path)
+        self.place, self.record = lookup.locked(self.path)
         if self.record.systemd:
             # The launcher hands the command over here, before it has read anything from stdin.
             from .. import systemd  # noqa: F401
 
     def close(self) -> None:
         """Unlock it."""
-        self._place.close()
+        self.place.close()
 
     def change(self, changes: dict[str, Any], schemata: Sequence[str], *, by_options: bool) -> None:
         """Change the limits, all or none.
@@ -59,15 +59,15 @@ class Target:
             spec.validate_resources(changes)
             if state.status(self.path, self.record) == "stopped":
                 raise PyruncError("container not running")
-            if journal.recover(self._place.fd, self.record.cgroup):
+            if journal.recover(self.place.fd, self.record.cgroup):
                 log.warning("an update that was killed has been undone")
-            kept = execconfig.load(self._place)
+            kept = execconfig.load(self.place)
             old = kept["linux"].get("resources") or {}
             wanted = without_unset(changes)
             merged = merge(old, wanted)
             if wanted and not self.record.cgroup:
                 raise PyruncError("can't limit a container without a cgroup", hint="it was created without one")
-            _apply(self, self._place.fd, kept, merged, wanted, gather(), schemata)
+            _apply(self, kept, merged, wanted, gather(), schemata)
         except PyruncError as error:
             if by_options:
                 error.pointer = ""
@@ -76,7 +76,6 @@ class Target:
 
 def _apply(
     target: Target,
-    dirfd: int,
     kept: dict[str, Any],
     merged: dict[str, Any],
     wanted: dict[str, Any],
@@ -85,10 +84,9 @@ def _apply(
 ) -> None:
     """Compile the changes, record the old values, make the changes. Raises PyruncError and OSError, all undone.
 
-    dirfd: the state directory. kept: the saved configuration. merged: the resources after the changes. wanted: the
-    changes.
+    kept: the saved configuration. merged: the resources after the changes. wanted: the changes.
     """
-    linux, record = kept["linux"], target.record
+    linux, record, dirfd = kept["linux"], target.record, target.place.fd
     old = linux.get("resources") or {}
     made = resources.limits(merged, facts, at="")
     for warning in made.warnings:

@@ -217,5 +217,5 @@ def test_an_ignored_signal_stays_ignored(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_an_ignored_sigchld_is_set_right() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    launch.with_interrupts()
+    launch.install_interrupt_handlers()
     assert signal.getsignal(signal.SIGCHLD) == signal.SIG_DFL
