@@ -69,14 +69,14 @@ def test_n3_a_root_that_is_no_mount_point(runtime: Runtime, bundle: Bundle, chro
     """The kernel can't change the propagation of what is no mount. The cure is pivot_root."""
     inner = runtime.work / "inner"
     inner.mkdir()
-    for name in ("usr", "bin", "lib", "lib64", "proc", "sys", "tmp", "root", "work", "dev"):
-        source = Path("/", name)
+    for source in Path("/").iterdir():  # all of them: the checkout and its Python may stand below any
+        target = inner / source.name
         if source.is_symlink():
-            (inner / name).symlink_to(source.readlink())
+            target.symlink_to(source.readlink())
         elif source.is_dir():
-            (inner / name).mkdir()
-            subprocess.run(["mount", "--rbind", source, inner / name], check=True)
-            subprocess.run(["mount", "--make-rprivate", inner / name], check=True)
+            target.mkdir()
+            subprocess.run(["mount", "--rbind", source, target], check=True)
+            subprocess.run(["mount", "--make-rprivate", target], check=True)
     try:
         bundle.args("true").write()
         result = runtime("run", "--bundle", bundle.path, runtime.new_id(), prefix=("chroot", str(inner)))
