@@ -101,31 +101,39 @@ int plan_header(struct plan *plan, const char *data, size_t size)
     return 0;
 }
 
-/* Each list takes count + 1 pointers by the plan's own sum, and one free slot. There are at most as many lists as
- * pointers. */
+/* The steps, and behind them each step's fields and its lists. Each list takes count + 1 pointers by the plan's own sum,
+ * and one free slot. There are at most as many lists as pointers. */
 size_t plan_arena_size(const struct plan *plan)
 {
-    return plan->step_count * sizeof(struct step) + 2 * (size_t)plan->pointer_count * sizeof(char *);
+    return plan->step_count * (sizeof(struct step) + sizeof(union step_fields)) +
+           2 * (size_t)plan->pointer_count * sizeof(char *);
 }
 
 struct arena {
-    char **next;
+    char *next; /* aligned for pointers */
     uint32_t left; /* of the plan's pointers */
 };
+
+/* The next `size` bytes. They are there: plan_arena_size has counted them. */
+static void *take(struct arena *arena, size_t size)
+{
+    void *taken = arena->next;
+    arena->next += (size + sizeof(char *) - 1) & ~(sizeof(char *) - 1);
+    return taken;
+}
 
 static bool decode_strv(struct plan *plan, struct arena *arena, struct strv *strv)
 {
     if (arena->left == 0 || !next_u32(plan, arena->left - 1, &strv->count))
         return false;
-    strv->items = arena->next;
+    strv->items = take(arena, (strv->count + (size_t)2) * sizeof(char *));
+    arena->left -= strv->count + 1;
     for (uint32_t i = 0; i < strv->count; i++) {
         const char *token = next_token(plan);
         if (token == NULL)
             return false;
         strv->items[i] = (char *)token; /* execve's type for argv; nobody writes to it */
     }
-    arena->next += strv->count + 2;
-    arena->left -= strv->count + 1;
     return true;
 }
 
@@ -171,8 +179,10 @@ static bool decode_step(struct plan *plan, struct arena *arena, uint32_t highest
             return false;
         step->errnos[i] = (uint16_t)number;
     }
+    void *fields = take(arena, kinds[kind].size);
+    step->fields = fields;
     for (uint32_t i = 0; i < kinds[kind].count; i++)
-        if (!decode_field(plan, arena, &kinds[kind].fields[i], &step->fields))
+        if (!decode_field(plan, arena, &kinds[kind].fields[i], fields))
             return false;
     return true;
 }
@@ -180,7 +190,7 @@ static bool decode_step(struct plan *plan, struct arena *arena, uint32_t highest
 int plan_decode(struct plan *plan, void *memory)
 {
     plan->steps = memory;
-    struct arena arena = {.next = (char **)(plan->steps + plan->step_count), .left = plan->pointer_count};
+    struct arena arena = {.next = (char *)(plan->steps + plan->step_count), .left = plan->pointer_count};
     uint32_t highest_level = 0; /* an alternative stands behind what it is an alternative to */
     for (uint32_t i = 0; i < plan->step_count; i++) {
         struct step *step = &plan->steps[i];
@@ -204,7 +214,7 @@ int plan_each_fd(const struct plan *plan, int (*visit)(int fd, void *data), void
             const struct field *field = &kinds[step->kind].fields[f];
             if (field->type != FIELD_FD)
                 continue;
-            int fd = *(const int *)((const char *)&step->fields + field->offset);
+            int fd = *(const int *)((const char *)step->fields + field->offset);
             int result = fd < 0 ? 0 : visit(fd, data);
             if (result != 0)
                 return result;

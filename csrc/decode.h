@@ -37,7 +37,7 @@ struct step {
     uint8_t level;
     uint8_t errno_count;
     uint16_t errnos[MAX_ERRNOS]; /* those that let the plan go on */
-    union step_fields fields;
+    const void *fields; /* the structure of its kind */
 };
 
 enum fault { FAULT_NONE, FAULT_STOP, FAULT_FAIL };
@@ -55,7 +55,7 @@ struct plan {
 };
 
 /* Reads the plan's header from `size` bytes at `data`. Returns 0 or a negative errno; the arena that plan_decode needs
- * is then plan_arena_size() bytes. */
+ * is then plan_arena_size() bytes at most: it is filled from its begin, and what is left over is not touched. */
 int plan_header(struct plan *plan, const char *data, size_t size);
 size_t plan_arena_size(const struct plan *plan);
 

@@ -36,7 +36,7 @@ static void read_step(const struct step *step)
         abort();
     for (uint32_t i = 0; i < kinds[step->kind].count; i++) {
         const struct field *field = &kinds[step->kind].fields[i];
-        read_field(field, (const char *)&step->fields + field->offset);
+        read_field(field, (const char *)step->fields + field->offset);
     }
 }
 

@@ -105,7 +105,7 @@ static int run_step(struct init *init, const struct step *step)
             return fail(init, EIO, "injected fault");
     }
 #endif
-    return dispatch(init, (enum step_kind)step->kind, &step->fields);
+    return dispatch(init, (enum step_kind)step->kind, step->fields);
 }
 
 static bool is_expected(const struct step *step, int error)
@@ -167,6 +167,7 @@ int main(int argc, char **argv)
     for (int i = 0; i < REGISTERS; i++)
         init.kept[i] = -1;
     init.plan = &plan;
+    init.detail = kept_texts;
 
     reset_signals();
     prctl(PR_SET_NAME, NAME, 0, 0, 0);

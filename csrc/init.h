@@ -40,16 +40,22 @@ struct init {
     bool umask_is_set;
     bool was_started; /* by `start`, which then has another stderr than the container */
     char *home; /* HOME=… for the program, or NULL */
-    char program[PATH_MAX]; /* what find_executable found, or "" */
-    char line[PATH_MAX]; /* holds `home` */
-    char detail[DETAIL_SIZE]; /* why the step failed */
+    const char *program; /* what find_executable found, or NULL */
+    char *detail; /* why the step failed; in `kept_texts`, behind what is kept there */
     size_t detail_length;
 };
+
+/* One text behind the other, for a waiting init to have few pages: `program` and `home`, and then `detail`. */
+enum { TEXTS_SIZE = 2 * PATH_MAX + DETAIL_SIZE };
+extern char kept_texts[TEXTS_SIZE];
 
 /* text.c: errors and text */
 /* Records why the step fails, the texts put together; error is an errno, or FAILED. Returns -error. */
 int fail_with(struct init *init, int error, ...) __attribute__((sentinel));
 #define fail(init, error, ...) fail_with((init), (error), __VA_ARGS__, (const char *)NULL)
+/* Keeps the text of at most PATH_MAX bytes that was put together at init->detail. Returns it, or NULL where no room would
+ * be left behind it. */
+char *keep_text(struct init *init);
 char *decimal(char buffer[static DECIMAL_SIZE], int64_t value);
 /* Puts the texts together in `buffer`; false where they don't fit. */
 bool join_with(char *buffer, size_t size, ...) __attribute__((sentinel));

@@ -214,7 +214,7 @@ static inline int sys_close_range(unsigned int first, unsigned int last, unsigne
 }
 
 /* The C library's own would reach for other threads, of which there are none, and is ten times as large. */
-static inline int sys_setgroups(size_t count, const gid_t *groups)
+static inline int sys_setgroups(size_t count, const void *groups)
 {
     return (int)syscall(SYS_setgroups, count, groups);
 }

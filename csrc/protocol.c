@@ -94,8 +94,8 @@ static bool is_needed(const struct needed *needed, int fd)
     const struct plan *plan = needed->init->plan;
     for (uint32_t i = needed->init->current; i < plan->step_count; i++) {
         const struct step *step = &plan->steps[i];
-        if (step->kind == STEP_CONTAINER_HOOK &&
-            (step->fields.container_hook.output == fd || step->fields.container_hook.errors == fd))
+        const struct step_container_hook *hook = step->kind == STEP_CONTAINER_HOOK ? step->fields : NULL;
+        if (hook != NULL && (hook->output == fd || hook->errors == fd))
             return true;
     }
     return fd == needed->listener;

@@ -86,8 +86,9 @@ int step_close_sources(struct init *init, const struct step_close_sources *step)
     (void)step;
     for (uint32_t i = 0; i < init->plan->step_count; i++) {
         const struct step *other = &init->plan->steps[i];
-        if (other->kind == STEP_BIND && other->fields.bind.source_fd >= 0)
-            close(other->fields.bind.source_fd);
+        const struct step_bind *bind = other->kind == STEP_BIND ? other->fields : NULL;
+        if (bind != NULL && bind->source_fd >= 0)
+            close(bind->source_fd);
     }
     return 0;
 }

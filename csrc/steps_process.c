@@ -70,16 +70,19 @@ int step_bounding(struct init *init, const struct step_bounding *step)
     return 0;
 }
 
+/* The numbers take the place of the pointers to their texts, which are as large at least, and are read before. */
 static int set_groups(struct init *init, const struct strv *names)
 {
-    static gid_t groups[MAX_GROUPS];
+    _Static_assert(sizeof(gid_t) <= sizeof(char *), "a number has room in a pointer's place");
+    char *groups = (char *)names->items;
     if (names->count > MAX_GROUPS)
         return fail(init, EINVAL, "setgroups: too many groups");
     for (uint32_t i = 0; i < names->count; i++) {
         uint64_t gid;
         if (!parse_decimal(names->items[i], UINT32_MAX, &gid))
             return fail(init, EINVAL, "setgroups ", names->items[i]);
-        groups[i] = (gid_t)gid;
+        const gid_t number = (gid_t)gid;
+        memcpy(groups + i * sizeof(number), &number, sizeof(number));
     }
     return sys_setgroups(names->count, groups) < 0 ? fail(init, errno, "setgroups") : 0;
 }

@@ -63,11 +63,11 @@ int step_home(struct init *init, const struct step_home *step)
     CLOSING int file = open("/etc/passwd", O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     struct stat st;
     bool found = file >= 0 && fstat(file, &st) == 0 && S_ISREG(st.st_mode) &&
-                 find_home(file, step->uid, init->line, sizeof(init->line));
+                 find_home(file, step->uid, init->detail, PATH_MAX);
     if (!found)
-        join(init->line, sizeof(init->line), "HOME=/");
-    init->home = init->line;
-    return 0;
+        join(init->detail, PATH_MAX, "HOME=/");
+    init->home = keep_text(init);
+    return init->home != NULL ? 0 : fail(init, ENOMEM, "home");
 }
 
 /* 0 where the path is a file that the process may execute; else an errno. */
@@ -86,21 +86,23 @@ static int search_path(struct init *init, const char *name, const char *path)
 {
     for (const char *start = path; *path != '\0'; start += strcspn(start, ":") + 1) {
         size_t length = strcspn(start, ":");
-        if (length + strlen(name) + 3 <= sizeof(init->program)) {
-            memcpy(init->program, start, length);
+        if (length + strlen(name) + 3 <= PATH_MAX) {
+            char *program = init->detail;
+            memcpy(program, start, length);
             const char *dot = length == 0 ? "." : "";
-            join(init->program + length, sizeof(init->program) - length, dot, "/", name);
-            int error = check_executable(init->program);
-            if (error == 0 && init->program[0] != '/')
+            join(program + length, PATH_MAX - length, dot, "/", name);
+            int error = check_executable(program);
+            if (error == 0 && program[0] != '/')
                 return fail(init, FAILED, "exec: \"", name,
                             "\": cannot run executable found relative to current directory");
-            if (error == 0)
-                return 0;
+            if (error == 0) {
+                init->program = keep_text(init);
+                return init->program != NULL ? 0 : fail(init, ENOMEM, "exec: \"", name, "\"");
+            }
         }
         if (start[length] == '\0')
             break;
     }
-    init->program[0] = '\0';
     return fail(init, FAILED, "exec: \"", name, "\": executable file not found in $PATH");
 }
 
@@ -108,8 +110,7 @@ int step_find_executable(struct init *init, const struct step_find_executable *s
 {
     if (strchr(step->name, '/') == NULL)
         return search_path(init, step->name, step->path);
-    if (!join(init->program, sizeof(init->program), step->name))
-        return fail(init, ENAMETOOLONG, "exec: \"", step->name, "\"");
+    init->program = step->name;
     int error = check_executable(step->name);
     if (error == ENOENT || error == ENOTDIR)
         return fail(init, error, "exec: \"", step->name, "\": stat ", step->name);
@@ -157,7 +158,7 @@ int step_execute(struct init *init, const struct step_execute *step)
 {
     if (step->args.count == 0)
         return fail(init, EINVAL, "exec: no arguments");
-    const char *program = init->program[0] != '\0' ? init->program : step->args.items[0];
+    const char *program = init->program != NULL ? init->program : step->args.items[0];
     char **env = step->env.items;
     if (init->home != NULL)
         env[step->env.count] = init->home; /* the decoder left a slot free, and a NULL behind it */

@@ -5,6 +5,9 @@
 #include <string.h>
 #include <unistd.h>
 
+/* At the end of the .bss section (Makefile): what stands before it then shares a page with its begin. */
+char kept_texts[TEXTS_SIZE] __attribute__((section(".bss.zz_kept_texts")));
+
 /* Appends as much of the text as fits; the buffer stays terminated. Returns whether all of it fitted. */
 static bool append(char *buffer, size_t size, size_t *length, const char *text)
 {
@@ -32,9 +35,19 @@ int fail_with(struct init *init, int error, ...)
 {
     va_list texts;
     va_start(texts, error);
-    append_all(init->detail, sizeof(init->detail), &init->detail_length, texts);
+    append_all(init->detail, DETAIL_SIZE, &init->detail_length, texts);
     va_end(texts);
     return -error;
+}
+
+char *keep_text(struct init *init)
+{
+    char *kept = init->detail;
+    char *next = kept + strlen(kept) + 1;
+    if (next + DETAIL_SIZE > kept_texts + TEXTS_SIZE)
+        return NULL;
+    init->detail = next;
+    return kept;
 }
 
 bool join_with(char *buffer, size_t size, ...)

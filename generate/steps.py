@@ -47,12 +47,11 @@ def header(kinds: tuple[Kind, ...]) -> str:
     declarations = "".join(f"int step_{k.name}(struct init *init, const struct step_{k.name} *step);\n" for k in kinds)
     members = "".join(f"    struct step_{kind.name} {kind.name};\n" for kind in kinds)
     rows = "".join(
-        f"    [STEP_{k.name.upper()}] = " + (f"{{fields_{k.name}, {len(k.fields)}}},\n" if k.fields else "{NULL, 0},\n")
+        f"    [STEP_{k.name.upper()}] = "
+        + (f"{{fields_{k.name}, {len(k.fields)}, sizeof(struct step_{k.name})}},\n" if k.fields else "{NULL, 0, 0},\n")
         for k in kinds
     )
-    cases = "".join(
-        f"    case STEP_{k.name.upper()}:\n        return step_{k.name}(init, &fields->{k.name});\n" for k in kinds
-    )
+    cases = "".join(f"    case STEP_{k.name.upper()}:\n        return step_{k.name}(init, fields);\n" for k in kinds)
     return "\n".join(
         [
             "/* Made by generate/steps.py from pyrunc/libcontainer/stepkinds.py: don't edit. */",
@@ -63,11 +62,12 @@ def header(kinds: tuple[Kind, ...]) -> str:
             declarations,
             "#ifdef STEPS_FIELDS",
             *(_fields(kind) for kind in kinds if kind.fields),
-            "static const struct {\n    const struct field *fields;\n    uint32_t count;\n"
+            "static const struct {\n    const struct field *fields;\n    uint16_t count;\n"
+            "    uint16_t size; /* of the structure */\n"
             f"}} kinds[STEP_KINDS] = {{\n{rows}}};",
             "#endif\n",
             "#ifdef STEPS_DISPATCH",
-            "static int dispatch(struct init *init, enum step_kind kind, const union step_fields *fields)\n{\n"
+            "static int dispatch(struct init *init, enum step_kind kind, const void *fields)\n{\n"
             f"    switch (kind) {{\n{cases}    case STEP_KINDS:\n        break;\n    }}\n    return -EINVAL;\n}}",
             "#endif\n",
             "#endif\n",

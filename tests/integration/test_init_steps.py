@@ -600,14 +600,14 @@ def test_user_groups_and_capabilities(init: Path, rootfs: Path) -> None:
     net_bind, kill, chown = 1 << 10, 1 << 5, 1
     steps = (
         step("bounding", keep=net_bind | kill | chown),
-        step("user", uid=1000, gid=1001, groups=("7", "4294967294"), set_groups=1),
+        step("user", uid=1000, gid=1001, groups=("9", "4294967294", "8", "7", "5"), set_groups=1),
         step("capabilities", effective=kill, permitted=net_bind | kill, inheritable=net_bind),
         step("ambient", caps=net_bind),
     )
     got = status(ran(run(init, *enter(rootfs, PROC), *steps, shell(STATUS), namespaces=NAMESPACES)))
     assert got["Uid"] == ["1000"] * 4
     assert got["Gid"] == ["1001"] * 4
-    assert got["Groups"] == ["7", "4294967294"]
+    assert got["Groups"] == ["5", "7", "8", "9", "4294967294"]  # the kernel sorts them
     assert {name: int(value[0], 16) for name, value in got.items() if name.startswith("Cap")} == {
         "CapInh": net_bind, "CapPrm": net_bind, "CapEff": net_bind, "CapBnd": net_bind | kill | chown,
         "CapAmb": net_bind,
