@@ -49,7 +49,7 @@ endif
 ifneq ($(LAUNCHER_SNAPSHOT),)
 LAUNCHER_SOURCES += snapshot.c
 LAUNCHER_CFLAGS += -DPYRUNC_SNAPSHOT
-LAUNCHER_LDFLAGS := -Wl,-T,csrc/snapshot.ld $(patsubst %,-Wl$(comma)--wrap=%,malloc calloc realloc free)
+LAUNCHER_LDFLAGS := -Wl,-T,csrc/text.ld -Wl,-T,csrc/snapshot.ld $(patsubst %,-Wl$(comma)--wrap=%,malloc calloc realloc free)
 endif
 LAUNCHER_OBJECTS := $(patsubst %.c,$(LAUNCHER_BUILD)/%.o,$(LAUNCHER_SOURCES) frozen.gen.c bindings.gen.c)
 LAUNCHER_MODULES := $(shell find pyrunc -name '*.py')
@@ -66,7 +66,7 @@ launcher:
 
 # A static glibc warns of functions that would load shared objects (getpwnam …); none of them is reached.
 LAUNCHER_LINKED := $(LAUNCHER)$(if $(LAUNCHER_SNAPSHOT),.linked)
-$(LAUNCHER_LINKED): $(LAUNCHER_OBJECTS) csrc/snapshot.ld
+$(LAUNCHER_LINKED): $(LAUNCHER_OBJECTS) csrc/snapshot.ld csrc/text.ld
 	$(CC) -Wl,--no-warnings -Wl,--gc-sections -Wl,-z,relro,-z,now -Wl,-z,noexecstack $(LAUNCHER_LDFLAGS) -o $@ $(LAUNCHER_OBJECTS) $(LAUNCHER_LIBS)
 
 # With nothing of who builds it: no environment, no terminal, no time zone.
