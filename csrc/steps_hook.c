@@ -10,16 +10,23 @@
 #include "kernel.h"
 
 enum {
-    CAPTURED = 1024, /* bytes kept of each output; the rest is read and dropped */
+    OUTPUT_KEPT = 1024, /* bytes kept of the end of each output; the rest is read and dropped */
+    ERRORS_KEPT = 2048,
+    READ_SIZE = 4096,
+    MOST_READS = 64, /* at one time; 16 empty a pipe of the usual size */
     MILLISECONDS = 1000,
     NANOSECONDS = 1000000, /* in a millisecond */
 };
 
+#define CUT "\xe2\x80\xa6" /* … in UTF-8 */
+
 /* One of the hook's outputs. */
 struct capture {
     int fd;
+    size_t room; /* of the text, at most ERRORS_KEPT */
     size_t length;
-    char text[CAPTURED + 1];
+    bool is_cut; /* more was written than there is room for */
+    char text[ERRORS_KEPT + 1];
 };
 
 /* The state for the hook's stdin: three texts that are written as the pipe takes them. */
@@ -35,6 +42,7 @@ struct hook {
     struct state input;
     struct capture output;
     struct capture errors;
+    int64_t started; /* in milliseconds, as of CLOCK_MONOTONIC */
 };
 
 static void end_hook(struct hook *hook)
@@ -163,22 +171,60 @@ static void feed(struct state *state)
     close_fd(&state->fd);
 }
 
-/* Reads what there is. */
+/* Keeps the end of what was written. */
+static void keep(struct capture *capture, const char *data, size_t count)
+{
+    if (count > capture->room) {
+        data += count - capture->room;
+        count = capture->room;
+        capture->is_cut = true;
+    }
+    size_t stays = capture->room - count;
+    if (capture->length > stays) {
+        memmove(capture->text, capture->text + (capture->length - stays), stays);
+        capture->length = stays;
+        capture->is_cut = true;
+    }
+    memcpy(capture->text + capture->length, data, count);
+    capture->length += count;
+}
+
+/* Reads what there is; not for ever where a process that the hook has left writes faster than this reads. */
 static void drain(struct capture *capture)
 {
-    char buffer[CAPTURED];
-    ssize_t count;
-    while (capture->fd >= 0 && (count = read(capture->fd, buffer, sizeof(buffer))) != 0) {
+    char buffer[READ_SIZE];
+    for (int i = 0; i < MOST_READS && capture->fd >= 0; i++) {
+        ssize_t count = read(capture->fd, buffer, sizeof(buffer));
         if (count < 0 && errno == EINTR)
             continue;
         if (count < 0)
             return; /* EAGAIN: nothing more now */
-        size_t room = CAPTURED - capture->length;
-        size_t kept = (size_t)count < room ? (size_t)count : room;
-        memcpy(capture->text + capture->length, buffer, kept);
-        capture->length += kept;
+        if (count == 0)
+            close_fd(&capture->fd);
+        else
+            keep(capture, buffer, (size_t)count);
     }
-    close_fd(&capture->fd);
+}
+
+/* What was kept, as a text without blanks at its end. Where more was written it begins with a whole line or, where the last line alone is longer
+ * than what is kept, with a whole character of UTF-8. A NUL, which would end the text, becomes a blank. */
+static const char *lines(struct capture *capture)
+{
+    char *text = capture->text;
+    while (capture->length > 0 && strchr(" \t\r\n", text[capture->length - 1]) != NULL)
+        capture->length--;
+    for (size_t i = 0; i < capture->length; i++)
+        if (text[i] == '\0')
+            text[i] = ' ';
+    text[capture->length] = '\0';
+    if (!capture->is_cut)
+        return text;
+    const char *newline = strchr(text, '\n');
+    if (newline != NULL && newline[1 + strspn(newline + 1, " \t\r\n")] != '\0')
+        return newline + 1;
+    while (((unsigned char)*text & 0xc0) == 0x80)
+        text++;
+    return text;
 }
 
 static int64_t milliseconds(void)
@@ -212,17 +258,39 @@ static bool serve_hook(struct hook *hook, int64_t timeout)
     }
 }
 
-/* `REASON, stdout: …, stderr: …` */
-static int fail_hook(struct init *init, struct hook *hook, const char *reason, const char *number, const char *unit)
+/* Seconds with three digits behind the point. */
+static const char *seconds(char buffer[static DECIMAL_SIZE + 4], int64_t time)
+{
+    char whole[DECIMAL_SIZE];
+    char thousandths[DECIMAL_SIZE];
+    const char *digits = decimal(thousandths, MILLISECONDS + time % MILLISECONDS) + 1; /* with its leading zeros */
+    join(buffer, DECIMAL_SIZE + 4, decimal(whole, time / MILLISECONDS), ".", digits);
+    return buffer;
+}
+
+/* `REASON, stdout: …, stderr: …`, of both the end. */
+static int fail_hook(struct init *init, struct hook *hook, const char *reason, const char *number, const char *rest)
 {
     drain(&hook->output);
     drain(&hook->errors);
-    return fail(init, FAILED, reason, number, unit, ", stdout: ", hook->output.text, ", stderr: ", hook->errors.text);
+    return fail(init, FAILED, reason, number, rest, ", stdout: ", hook->output.is_cut ? CUT : "", lines(&hook->output),
+                ", stderr: ", hook->errors.is_cut ? CUT : "", lines(&hook->errors));
+}
+
+/* ` after 0.012 s`, of a hook that has ended. */
+static const char *after(char buffer[static DECIMAL_SIZE + 32], const struct hook *hook, bool dumped)
+{
+    char time[DECIMAL_SIZE + 4];
+    join(buffer, DECIMAL_SIZE + 32, dumped ? " (core dumped)" : "", " after ",
+         seconds(time, milliseconds() - hook->started), " s");
+    return buffer;
 }
 
 static int run_hook(struct init *init, const struct step_container_hook *step, struct hook *hook)
 {
     char number[DECIMAL_SIZE];
+    char rest[DECIMAL_SIZE + 32];
+    hook->started = milliseconds();
     int result = start_hook(init, step, hook);
     if (result < 0)
         return result;
@@ -236,11 +304,12 @@ static int run_hook(struct init *init, const struct step_container_hook *step, s
     if (pid < 0)
         return fail(init, errno, "wait for ", step->path);
     if (!in_time)
-        return fail_hook(init, hook, "timed out after ", decimal(number, step->timeout), "s");
+        return fail_hook(init, hook, "hook ran past specified timeout of ", decimal(number, step->timeout), ".0s");
     if (WIFSIGNALED(status))
-        return fail_hook(init, hook, "killed by signal ", decimal(number, WTERMSIG(status)), "");
+        return fail_hook(init, hook, "killed by signal ", decimal(number, WTERMSIG(status)),
+                         after(rest, hook, WCOREDUMP(status)));
     if (WEXITSTATUS(status) != 0)
-        return fail_hook(init, hook, "exit status ", decimal(number, WEXITSTATUS(status)), "");
+        return fail_hook(init, hook, "exit status ", decimal(number, WEXITSTATUS(status)), after(rest, hook, false));
     return 0;
 }
 
@@ -250,8 +319,8 @@ int step_container_hook(struct init *init, const struct step_container_hook *ste
     struct hook hook __attribute__((cleanup(end_hook))) = {
         .pidfd = -1,
         .input = {.fd = -1, .parts = {step->state_head, decimal(pid, getpid()), step->state_tail}},
-        .output.fd = -1,
-        .errors.fd = -1,
+        .output = {.fd = -1, .room = OUTPUT_KEPT},
+        .errors = {.fd = -1, .room = ERRORS_KEPT},
     };
     sys_signal(SIGPIPE, SIG_IGN);
     int result = run_hook(init, step, &hook);

@@ -40,7 +40,7 @@ GIVEN = {"builtins", "sys"}
 # libseccomp, D-Bus.
 COLD = {
     "pyrunc.cli", "pyrunc.commands.bundle", "pyrunc.commands.doctor", "pyrunc.commands.eventstream",
-    "pyrunc.commands.garbage", "pyrunc.commands.matching", "pyrunc.commands.pstable",
+    "pyrunc.commands.garbage", "pyrunc.commands.hooks", "pyrunc.commands.matching", "pyrunc.commands.pstable",
     "pyrunc.libcontainer.compile.systemd", "pyrunc.libcontainer.explain", "pyrunc.libcontainer.garbage",
     "pyrunc.libcontainer.notify", "pyrunc.libcontainer.seccomp.compiler", "pyrunc.libcontainer.systemd",
 }  # fmt: skip

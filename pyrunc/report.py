@@ -100,13 +100,21 @@ def pointer(*parts: str | int) -> str:
 def join(parts: Iterable[str]) -> str:
     """Parts of one line of text, newlines and tabs flattened, empty ones left out.
 
-    Other control characters are shown as `\\x1b`: what a config.json or a hook says must not steer the terminal of
-    the one who reads the error.
+    Other control characters are shown as `\\x1b`, and those that turn the direction of writing or are not seen as
+    `\\u202e`: what a config.json or a hook says must not steer the terminal of the one who reads the error.
     """
     text = " ".join([" ".join(part.split()) for part in parts if part])
     if text.isprintable():
         return text
-    return "".join([f"\\x{ord(char):02x}" if char < " " or "\x7f" <= char < "\xa0" else char for char in text])
+    return "".join([char if char.isprintable() or "\ud800" <= char <= "\udfff" else _shown(ord(char)) for char in text])
+
+
+def _shown(code: int) -> str:
+    """The number of a character that is not to be printed. Surrogates, which stand for bytes that are no UTF-8, are
+    output's to replace (log.py, output.py)."""
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def from_os_error(error: OSError) -> PyruncError:

@@ -1,10 +1,12 @@
-"""The commands that look at a bundle and start nothing: spec, validate, plan."""
+"""The commands that are about a bundle and start no container of it: spec, validate, plan, hooks."""
 
 from __future__ import annotations
 
 import click
 
-from .words import GoCommand, choices
+from .words import GoCommand, GoNumber, choices
+
+HOOK_KINDS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
 
 
 def _bundle() -> click.Option:
@@ -67,6 +69,35 @@ COMMANDS: list[click.Command] = [
 
         Each step has its phase, who carries it out, the kernel's call, its arguments, and the place in config.json
         that causes it. No privilege is needed. A step that would fail on this host is marked, and the exit code is 1.
+        """,
+    ),
+    GoCommand(
+        "hooks",
+        params=[
+            click.Argument(["action"], metavar="run", shell_complete=choices("run")),
+            click.Argument(["path"], required=False, default="", metavar="[BUNDLE]"),
+            click.Option(["--config", "-f"], default="config.json", metavar="FILE", help="the configuration's file"),
+            click.Option(
+                ["--kind"],
+                default="",
+                metavar="KIND",
+                help="prestart, createRuntime, createContainer, startContainer, poststart or poststop (default: all)",
+                shell_complete=choices(*HOOK_KINDS),
+            ),
+            click.Option(["--index"], type=GoNumber(), default=-1, metavar="N", help="one hook of the kind, from 0 on"),
+            click.Option(
+                ["--format"],
+                default="table",
+                metavar="FORMAT",
+                help="table or json (default: table)",
+                shell_complete=choices("table", "json"),
+            ),
+        ],
+        help="""Try a bundle's hooks, and show how each ended and how long it took.
+
+        For each hook a container is made as far as that hook's turn, with an id that is made up and without a cgroup,
+        and is removed again; its program never runs. Hooks really run: what they change on the host stays. The exit
+        code is 1 where one failed.
         """,
     ),
 ]

@@ -80,6 +80,10 @@ def execute(command: str, settings: Settings, params: dict[str, Any]) -> int:
         from . import doctor
 
         return doctor.HANDLERS[command](settings, **params)
+    if command == "hooks":
+        from . import hooks
+
+        return hooks.HANDLERS[command](settings, **params)
     if command == "gc":
         from . import garbage
 

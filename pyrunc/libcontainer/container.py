@@ -75,11 +75,11 @@ def run(options: LaunchOptions, fault: tuple[int, int] = (-1, 0)) -> int:
         if (launched.is_filtered or _limits_memory(spec)) and not _executed(launched.record, launched.pidfd):
             raise death(launched)
         launched.close_sync()
-        launched.write_timeline()
         if foreground is None:
-            lifecyclehooks.poststart(launched.record)
+            lifecyclehooks.poststart(launched.record, launched.timeline)
         else:
             foreground.poststart()
+        launched.write_timeline()
     except BaseException:
         if relay is not None:
             relay.close()
@@ -121,7 +121,7 @@ def _delete_ended(launched: Launched) -> None:
             from .cgroup import files
 
             files.kill(record.cgroup)
-        destroy(place, record, launched.written.entries)
+        destroy(place, record, launched.written.entries, launched.poststop)
     finally:
         place.close()
 

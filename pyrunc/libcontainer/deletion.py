@@ -11,6 +11,10 @@ from .lookup import missing, take_lock
 from .state import Record
 from .statedir import STATE_FILE, DamagedError, RenamedError, StateDir, open_directory
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 # How long a killed process may take to end before `delete` gives up.
 _DEATH_MS = 10_000
 
@@ -126,10 +130,13 @@ def _kill_entries(contents: ledger.Contents) -> None:
             _end_process(entry["pid"], entry["startTime"], "")
 
 
-def destroy(place: StateDir, record: Record, entries: list[ledger.Entry]) -> None:
+def destroy(
+    place: StateDir, record: Record, entries: list[ledger.Entry], poststop: Callable[[], None] | None = None
+) -> None:
     """Undo what the stopped container's creation made, and run the poststop hooks, whose failures are warnings.
 
-    entries: its ledger. The caller has the lock. Raises PyruncError.
+    entries: its ledger. poststop: runs the hooks where they are to be taken down in a timeline. The caller has the
+    lock. Raises PyruncError.
     """
     if record.cgroup:
         from .cgroup import files
@@ -140,7 +147,10 @@ def destroy(place: StateDir, record: Record, entries: list[ledger.Entry]) -> Non
             files.remove(record.cgroup)
     ledger.undo(entries, deleting=True)
     place.remove()
-    lifecyclehooks.poststop(record)
+    if poststop is not None:
+        poststop()
+    else:
+        lifecyclehooks.poststop(record)
 
 
 def _need_systemd(record: Record) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from _signal import strsignal
 
-from ..report import PyruncError
+from ..report import PyruncError, join
 from .cgroup.limits import oom_kills
 from .compile.constants import RLIMITS
 from .compile.mountoptions import KNOWN_OPTIONS
@@ -133,7 +133,7 @@ _ROOTFS = "root.path is the directory with the container's files, absolute or re
 _CWD = "process.cwd is to be a directory in the container"
 _HOOK = "the hook began and failed: what it says of itself is in the message"
 _SILENT_HOOK = "the hook began and failed, and printed nothing"
-_SILENCE = "stdout: , stderr: "
+_SILENCE = "stdout: , stderr:"
 _NO_HOOK = "the hook's path is one of the host, but that of a startContainer hook one of the rootfs"
 
 # The cure by step kind, whatever the errno.
@@ -177,7 +177,7 @@ def of_init(
     scene: where it was, for a look at the cause; None where nobody knows.
     """
     if step is not None and step.kind == "container_hook":
-        detail = _signal_named(detail)
+        detail = join((signal_named(detail),))  # it has what the hook printed
     if cgroup and oom_kills(cgroup):
         detail = f"{_OOM}: {detail}"
     if step is None:
@@ -242,7 +242,7 @@ def _hint(step: Step, error: int, detail: str = "") -> str:
 
 def _hook_hint(step: Step, error: int, detail: str) -> str:
     """Why a hook failed: its program can't be executed, or has been."""
-    failed = _SILENT_HOOK if detail.endswith(_SILENCE) else _HOOK
+    failed = _SILENT_HOOK if detail.rstrip().endswith(_SILENCE) else _HOOK
     if step.arg("hook") == "startContainer":
         return _NO_HOOK if error else failed
     path = str(step.arg("path"))
@@ -254,13 +254,12 @@ def _hook_hint(step: Step, error: int, detail: str) -> str:
     return "" if error else failed
 
 
-def _signal_named(detail: str) -> str:
-    """`killed by signal 31, …` as Go says it: `signal: bad system call, …`."""
-    start, comma, rest = detail.partition(",")
-    number = start.removeprefix("killed by signal ")
-    if number == start:
+def signal_named(detail: str) -> str:
+    """`killed by signal 31 after 0.010 s, …` as Go says it: `signal: bad system call after 0.010 s, …`."""
+    start, blank, rest = detail.removeprefix("killed by signal ").partition(" ")
+    if not detail.startswith("killed by signal ") or not start.isdigit():
         return detail
-    return f"signal: {(strsignal(int(number)) or number).lower()}{comma}{rest}"
+    return f"signal: {(strsignal(int(start)) or start).lower()}{blank}{rest}"
 
 
 def of_runtime(step: Step, error: PyruncError | OSError, prefix: str) -> PyruncError:

@@ -75,7 +75,7 @@ class Foreground:
             return
         # launch.install_interrupt_handlers has given them a handler.
         _signal.pthread_sigmask(_signal.SIG_UNBLOCK, INTERRUPTING)
-        lifecyclehooks.poststart(record)
+        lifecyclehooks.poststart(record, self._launched.timeline)
         _signal.pthread_sigmask(_signal.SIG_BLOCK, INTERRUPTING)
 
     def wait(self) -> int:

@@ -18,23 +18,40 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-# What a failed hook wrote goes into the error: the last bytes of each stream.
-_OUTPUT_KEPT = 8192
+# What a failed hook wrote goes into the error: the last bytes of each stream. Engines show the line, and
+# Kubernetes cuts its events at 1024 bytes. csrc/steps_hook.c keeps as much of stderr.
+_OUTPUT_KEPT = 2048
 _READ_BYTES = 1 << 16
 # Reads that empty a pipe of any usual size, after the hook has ended; its children may go on writing for ever.
 _LAST_READS = 16
 # A signal that comes just before poll(2) does not end it, and its handler, which ends the wait, runs only afterwards.
 _LONGEST_POLL_MS = 1000
+# The bytes that continue a character of UTF-8.
+_CONTINUATION = bytes(range(0x80, 0xC0))
+# How a hook ended that did what it had to.
+ENDED_WELL = "exit status 0"
+NOT_STARTED = "not started: "
+
+
+class HookError(PyruncError):
+    """A hook that has failed. end: how it ended, as a timeline has it: `exit status 3`, `signal: killed`."""
+
+    __slots__ = ("end",)
+
+    def __init__(self, message: str, pointer: str, end: str) -> None:
+        super().__init__(message, pointer=pointer)
+        self.end = end
 
 
 class Output:
     """One output stream of a hook, or of another program: the reading end of its pipe, and the end of what was read."""
 
-    __slots__ = ("fd", "kept")
+    __slots__ = ("fd", "is_cut", "kept")
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self.kept = b""
+        self.is_cut = False
 
     def read(self) -> bool:
         """Read once what is there; False at the end of the stream and where nothing is there."""
@@ -42,12 +59,19 @@ class Output:
             chunk = posix.read(self.fd, _READ_BYTES)
         except BlockingIOError:
             return False
+        self.is_cut = self.is_cut or len(self.kept) + len(chunk) > _OUTPUT_KEPT
         self.kept = (self.kept + chunk)[-_OUTPUT_KEPT:]
         return bool(chunk)
 
     def text(self) -> str:
-        """What was kept, on one line."""
-        return join((self.kept.decode("utf-8", "replace"),))
+        """What was kept, on one line that steers no terminal. Where more was written, it begins with `…` and with a
+        whole line, or, where the last line alone is longer than what is kept, with a whole character."""
+        kept = self.kept
+        if self.is_cut:
+            _, newline, lines = kept.partition(b"\n")
+            kept = lines if newline and lines.strip() else kept.lstrip(_CONTINUATION)
+        text = join((kept.replace(b"\0", b" ").decode("utf-8", "replace"),))
+        return "…" + text if self.is_cut else text
 
 
 def outputs(annotations: Mapping[str, str]) -> tuple[str, str]:
@@ -67,31 +91,34 @@ def run_hook(hook: dict[str, Any], name: str, index: int, state_json: str, files
     has none the hook gets the runtime's, as runc does) and `timeout` (seconds; 0 or absent: none).
     name: the kind of hook, as in the config; index: its place in the list of that kind.
     files: where its standard output and error go; "" to keep the end of them for the error.
-    Raises PyruncError `error running NAME hook #INDEX: …` where it can't be run, exits with another status than 0, is
+    Raises HookError `error running NAME hook #INDEX: …` where it can't be run, exits with another status than 0, is
     killed by a signal, or runs past its timeout, in which case it has been killed.
     """
     try:
-        reason = _run(hook, state_json.encode("utf-8", "surrogateescape"), files)
+        end, reason = _run(hook, state_json.encode("utf-8", "surrogateescape"), files)
     except OSError as error:
-        raise _failure(name, index, f"fork/exec {hook['path']}: {errno_text(error.errno or 0)}") from error
+        reason = errno_text(error.errno or 0)
+        raise _failure(name, index, f"fork/exec {hook['path']}: {reason}", NOT_STARTED + reason) from error
     except ValueError as error:  # a NUL, or what is no NAME=value in env
-        raise _failure(name, index, str(error)) from error
-    if reason:
-        raise _failure(name, index, reason)
+        raise _failure(name, index, str(error), NOT_STARTED + str(error)) from error
+    if end != ENDED_WELL:
+        raise _failure(name, index, reason, end)
 
 
-def run_hooks(hooks: Sequence[dict[str, Any]], name: str, state_json: str, files: tuple[str, str] = ("", "")) -> None:
-    """Run the hooks of one kind in their order; the first failure ends it. Raises PyruncError as `run_hook` does."""
-    for index, hook in enumerate(hooks):
-        run_hook(hook, name, index, state_json, files)
+def ending(detail: str) -> str:
+    """How a hook of the init's ended: `exit status 3`, where the init says `exit status 3 after 0.012 s, stdout: …`."""
+    return detail.partition(", stdout: ")[0].partition(" after ")[0]
 
 
-def _failure(name: str, index: int, reason: str) -> PyruncError:
-    return PyruncError(f"error running {name} hook #{index}: {reason}", pointer=pointer("hooks", name, index))
+def _failure(name: str, index: int, reason: str, end: str) -> HookError:
+    return HookError(f"error running {name} hook #{index}: {reason}", pointer("hooks", name, index), end)
 
 
-def _run(hook: dict[str, Any], state: bytes, files: tuple[str, str]) -> str:
-    """Run the hook; why it failed, or "". Raises OSError where it could not be started, ValueError for bad strings."""
+def _run(hook: dict[str, Any], state: bytes, files: tuple[str, str]) -> tuple[str, str]:
+    """Run the hook: how it ended, and all that is to be said of that.
+
+    Raises OSError where it could not be started, ValueError for bad strings.
+    """
     fds: list[int] = []
     try:
         stdin = _stdin(state)
@@ -108,6 +135,7 @@ def _run(hook: dict[str, Any], state: bytes, files: tuple[str, str]) -> str:
             posix.set_blocking(reader, False)
             kept[number].fd = reader
             ends.append(writer)
+        begin = time.monotonic()
         pid = _spawn(hook, stdin, *ends)
         for fd in (stdin, *ends):
             posix.close(fd)
@@ -116,11 +144,13 @@ def _run(hook: dict[str, Any], state: bytes, files: tuple[str, str]) -> str:
     finally:
         for fd in fds:
             posix.close(fd)
+    took = time.monotonic() - begin
+    written = f", stdout: {kept[0].text()}, stderr: {kept[1].text()}"
     if status is None:
-        return f"hook ran past specified timeout of {hook['timeout']:.1f}s"
-    if status == 0:
-        return ""
-    return f"{status_text(status)}, stdout: {kept[0].text()}, stderr: {kept[1].text()}"
+        end = f"hook ran past specified timeout of {hook['timeout']:.1f}s"  # runc's words
+        return end, end + written
+    end = status_text(status)
+    return end, f"{end} after {took:.3f} s{written}"
 
 
 def _stdin(state: bytes) -> int:

@@ -156,6 +156,8 @@ class Launched:
             self.make_room()
             from . import failures
 
+            if self.timeline is not None:
+                self.timeline.fail(self.plan, message.step, message.error, failures.signal_named(message.detail))
             steps = self.plan.init
             step = steps[message.step] if 0 <= message.step < len(steps) else None
             raise failures.of_init(step, message.error, message.detail, self.record.cgroup, self.words, self.scene())
@@ -244,12 +246,26 @@ class Launched:
             self.ledger = None
 
     def write_timeline(self) -> None:
-        """Write the timeline's file, if one was asked for, once. Raises OSError."""
+        """Write the timeline's file, if one was asked for, again where hooks have come to it. Raises OSError, once."""
         timeline, self.timeline = self.timeline, None
         if timeline is not None:
-            if self.plan_fd >= 0:
+            if self.plan_fd >= 0 and not timeline.has_init:
                 timeline.add_init(self.plan, self.plan_fd, self.times_at)
             timeline.write()
+            self.timeline = timeline
+
+    def poststop(self) -> None:
+        """Run the poststop hooks, and add them to the timeline. What fails is logged."""
+        lifecyclehooks.poststop(self.record, self.timeline)
+        if self.timeline is not None and "poststop" in self.record.hooks:
+            self.try_timeline()
+
+    def try_timeline(self) -> None:
+        """Write the timeline; where that fails, a warning says so."""
+        try:
+            self.write_timeline()
+        except OSError as failure:
+            log.warning(prefixed("writing the timeline", failure).line())
 
 
 def launch(
@@ -360,7 +376,7 @@ def abandon(launched: Launched) -> None:
     """Undo a failed launch, and run the poststop hooks where there was a container already."""
     give_up(launched)
     if launched.pid:
-        lifecyclehooks.poststop(launched.record)
+        launched.poststop()
 
 
 def give_up(launched: Launched) -> None:
@@ -368,10 +384,7 @@ def give_up(launched: Launched) -> None:
     for number in INTERRUPTING:
         _signal.signal(number, _signal.SIG_IGN)
     launched.make_room()
-    try:
-        launched.write_timeline()
-    except OSError as failure:
-        log.warning(prefixed("writing the timeline", failure).line())
+    launched.try_timeline()
     try:
         launched.undo()
     except (PyruncError, OSError) as failure:
@@ -397,7 +410,7 @@ def carry_out(launched: Launched, steps: Iterable[Step], prefix: str = "") -> No
             if timeline is None:
                 HANDLERS[step.kind](launched, *step.args)
             else:
-                _timed(timeline, launched, step)
+                timeline.carry_out(step, HANDLERS[step.kind], launched, *step.args)
             if step.kind == "state_dir":
                 release_interrupts()
         except Interrupted:
@@ -413,16 +426,6 @@ def carry_out(launched: Launched, steps: Iterable[Step], prefix: str = "") -> No
             if step.kind == "clone":
                 prefix = START
             raise failures.of_runtime(step, error, prefix) from error
-
-
-def _timed(timeline: Timeline, launched: Launched, step: Step) -> None:
-    from .timeline import now
-
-    start = now()
-    try:
-        HANDLERS[step.kind](launched, *step.args)
-    finally:
-        timeline.add(step, start, now())
 
 
 def serve(launched: Launched) -> None:

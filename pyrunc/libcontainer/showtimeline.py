@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ..report import PyruncError
+from ..report import PyruncError, join
 from . import showtable
+from .hooks import ENDED_WELL
 from .plan import PHASES
 
 _TRACKS = {1: "runtime", 2: "init"}
@@ -24,6 +25,9 @@ _NUMBERS = 15
 _BLOCKS = " ▏▎▍▌▋▊▉"
 _FULL = "█"
 _WAITING = "░"
+# The phase of the poststop hooks. They come after the container's life, whose length is not that of a step: their bars
+# have a scale of their own, and the whole ends without them.
+_AFTERWARDS = "stop"
 
 
 def bars(trace: dict[str, Any], width: int = 0) -> str:
@@ -35,21 +39,31 @@ def bars(trace: dict[str, Any], width: int = 0) -> str:
     microseconds, `tid` 1 for the runtime and 2 for the init. width: columns in all; 0 for the terminal's.
     Raises PyruncError where it has no such events.
     """
-    events = _grouped(_events(trace))
-    begin, end = _span(events)
+    launch, afterwards = _parted(_grouped(_events(trace)))
+    events = launch + afterwards
+    begin, end = _span(launch or afterwards)
     names = [_label(event) for event in events]
     columns = width or showtable.columns() or _COLUMNS
     name_width = min(max(len(name) for name in names), max(_SHORTEST_NAME, columns - _NUMBERS - _SMALLEST_BAR))
     names = [name if len(name) <= name_width else name[: name_width - 1] + "…" for name in names]
     space = max(_SMALLEST_BAR, columns - name_width - _NUMBERS)
-    scale = space / (end - begin) if end > begin else 0.0
-    lines = [
-        f"{name.ljust(name_width)} {_milliseconds(event['sum'])}  "
-        + _bar((event["ts"] - begin) * scale, event["dur"] * scale, _waits(event))
-        for name, event in zip(names, events, strict=True)
-    ]
+    lines = []
+    for part in (launch, afterwards):
+        first, last = _span(part) if part else (0.0, 0.0)
+        scale = space / (last - first) if last > first else 0.0
+        lines += [
+            f"{names.pop(0).ljust(name_width)} {_milliseconds(event['sum'])}  "
+            + _bar((event["ts"] - first) * scale, event["dur"] * scale, _waits(event))
+            for event in part
+        ]
     lines.append(f"{'whole'.ljust(name_width)} {_milliseconds(end - begin)}")
     return "\n".join([*lines, "", *_table(totals(trace))]) + "\n"
+
+
+def _parted(events: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The events of the launch, and those that come after the container's life."""
+    later = [event for event in events if event.get("cat") == _AFTERWARDS]
+    return [event for event in events if event.get("cat") != _AFTERWARDS], later
 
 
 def _grouped(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -79,7 +93,8 @@ def totals(trace: dict[str, Any]) -> list[dict[str, Any]]:
     known = [phase for phase in PHASES if phase in found]
     phases = known + sorted(set(found) - set(known))
     result = [_total(phase, [event for event in events if str(event.get("cat", "")) == phase]) for phase in phases]
-    return [*result, _total("whole", events)]
+    launch, afterwards = _parted(events)
+    return [*result, _total("whole", launch or afterwards)]
 
 
 def as_json(trace: dict[str, Any]) -> str:
@@ -131,11 +146,15 @@ def _is_complete(event: dict[str, Any]) -> bool:
 def _label(event: dict[str, Any]) -> str:
     """The actor and the step, with the config's place where it tells steps of one kind apart."""
     text = f"{_TRACKS.get(event.get('tid', 0), '?'):7}  {event['name']}"
-    pointer = (event.get("args") or {}).get("pointer")
+    args = event.get("args") or {}
+    pointer = args.get("pointer")
     text += " (waits)" if _waits(event) else ""
     if event["count"] > 1:
         text += f" ×{event['count']}"
-    return f"{text} {pointer}" if pointer else text
+    text = f"{text} {pointer}" if pointer else text
+    if args.get("end", ENDED_WELL) != ENDED_WELL:
+        text += f": {args['end']}"
+    return join([text]) if not text.isprintable() else text
 
 
 def _milliseconds(microseconds: float) -> str:

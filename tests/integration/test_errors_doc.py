@@ -96,6 +96,7 @@ class Scene:
             if value:
                 text = text.replace(value, name)
         text = re.sub(r"at most \d{4,}", "at most N", text)
+        text = re.sub(r"after \d+\.\d{3} s, stdout", "after N s, stdout", text)
         return re.sub(r"own hard limit is \d+", "own hard limit is N", text)
 
     def one_line(self) -> tuple[int, str]:

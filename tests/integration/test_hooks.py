@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -292,6 +294,55 @@ def test_failing_hook_of_create(runtime: Runtime, bundle: Bundle, record: Path, 
     assert "second" not in words
     # runtime.md, Lifecycle: a failure continues at step 12, and 13 is the poststop hooks.
     assert words == ["first", "poststop"]
+
+
+HOSTILE = {
+    "megabytes": "yes 0123456789 | head -c 3300000 >&2; echo the end >&2; exit 3",
+    "escapes": "printf 'x\\033[2J\\033]0;t\\007\\n\\342\\200\\256y\\000\\377\\n' >&2; exit 3",
+    "closed": "echo before >&2; exec 2>&- >&-; sleep 0.1; exit 3",
+    "held": "sleep 1000 & echo $! > RECORD/pid; echo held >&2; exit 3",
+    "written": "yes >&2 & echo $! > RECORD/pid; sleep 0.2; exit 3",
+    "killed": "echo last words >&2; kill -9 $$",
+    "time": "echo last words >&2; exec sleep 1000",
+}
+TOLD = {
+    "megabytes": "0123456789 0123456789",
+    "escapes": "x\\x1b[2J\\x1b]0;t\\x07 \\u202ey \ufffd",
+    "closed": "before",
+    "held": "held",
+    "written": "y y y",
+    "killed": "last words",
+    "time": "last words",
+}
+
+
+@pytest.mark.own("1.1 does not name the kind, and waits for who holds the pipes")
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("what", HOSTILE)
+def test_what_is_said_of_a_hook_that_fails_badly(
+    runtime: Runtime, bundle: Bundle, record: Path, kind: str, what: str
+) -> None:
+    """containerd #11210: the one line has the kind, the index, the end, the time and the last lines of stderr."""
+    shell_hook(bundle, kind, "true")
+    shell_hook(bundle, kind, HOSTILE[what].replace("RECORD", str(record)), **({"timeout": 1} if what == "time" else {}))
+    result = runtime.run(bundle.args("true"), ok=False)
+    assert result.code == (0 if kind == "poststop" else 1)
+    if what in ("held", "written") and kind != "startContainer":
+        # In a container it has ended with the pid namespace; a createContainer hook is in that too.
+        pid = int((record / "pid").read_text())
+        if kind in RUNTIME_HOOKS:
+            os.kill(pid, signal.SIGKILL)
+    end = {"killed": "signal: killed after ", "time": "hook ran past specified timeout of 1.0s"}.get(
+        what, "exit status 3 after "
+    )
+    line = json.loads(result.last_line.partition("msg=")[2]) if "msg=" in result.last_line else result.last_line
+    assert f"error running {kind} hook #1: {end}" in line
+    assert what == "time" or re.search(r" after \d+\.\d{3} s, stdout: , stderr: ", line)
+    assert TOLD[what] in line
+    assert f"/hooks/{kind}/1" in line
+    assert line.isprintable()
+    assert len(line) < 3000
+    runtime.assert_nothing_left()
 
 
 def assert_ended(runtime: Runtime, container: Container, record: Path) -> None:

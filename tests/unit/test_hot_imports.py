@@ -19,6 +19,7 @@ PACKAGE = Path(pyrunc.__file__).parent
 COLD = {
     "pyrunc.cli", "pyrunc.commands.bundle", "pyrunc.commands.eventstream", "pyrunc.commands.garbage",
     "pyrunc.commands.matching", "pyrunc.commands.doctor", "pyrunc.libcontainer.doctor",
+    "pyrunc.commands.hooks", "pyrunc.libcontainer.hooktrial",
     "pyrunc.commands.pstable", "pyrunc.libcontainer.garbage",
     "pyrunc.libcontainer.notify",
     "pyrunc.libcontainer.example", "pyrunc.libcontainer.explain",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import socket
 from collections.abc import Iterator
@@ -513,20 +514,75 @@ def test_a_hook_without_environment_has_none(init: Path, tmp_path: Path) -> None
     assert out.read_text() == ""
 
 
-def test_a_failed_hook_tells_its_status_and_its_output(init: Path, tmp_path: Path) -> None:
+def hook_failure(init: Path, path: str, timeout: int = 0) -> str:
+    """What the init says of a hook that fails, with T for its time."""
+    outcome = run(init, hook(path, timeout=timeout), shell("true"))
+    assert outcome.error is not None
+    assert (outcome.error.step, outcome.error.error) == (0, 0)
+    return re.sub(r" after \d+\.\d{3} s", " after T s", outcome.error.detail)
+
+
+def test_a_failed_hook_tells_its_status_its_time_and_its_output(init: Path, tmp_path: Path) -> None:
     tool = script(tmp_path / "hook", "echo said; echo complained >&2; exit 3\n")
-    refused(run(init, hook(tool), shell("true")), 0, "exit status 3, stdout: said\n, stderr: complained\n")
+    assert hook_failure(init, tool) == "exit status 3 after T s, stdout: said, stderr: complained"
+
+
+def test_the_time_of_a_failed_hook(init: Path, tmp_path: Path) -> None:
+    outcome = run(init, hook(script(tmp_path / "hook", "sleep 1.05; exit 1\n")), shell("true"))
+    assert outcome.error is not None
+    found = re.match(r"exit status 1 after (\d+\.\d{3}) s, ", outcome.error.detail)
+    assert found
+    assert float(found[1]) >= 1.05
 
 
 def test_a_killed_hook_tells_the_signal(init: Path, tmp_path: Path) -> None:
-    refused(run(init, hook(script(tmp_path / "hook", "kill -9 $$\n")), shell("true")), 0, "killed by signal 9")
+    tool = script(tmp_path / "hook", "echo x; kill -9 $$\n")
+    assert hook_failure(init, tool) == "killed by signal 9 after T s, stdout: x, stderr: "
 
 
 def test_a_hook_that_takes_too_long_is_killed(init: Path, tmp_path: Path) -> None:
     pid = tmp_path / "pid"
-    tool = script(tmp_path / "hook", f"echo $$ >{pid}; exec sleep 1000\n")
-    refused(run(init, hook(tool, timeout=1), shell("true")), 0, "timed out after 1s")
+    tool = script(tmp_path / "hook", f"echo $$ >{pid}; echo waiting >&2; exec sleep 1000\n")
+    text = hook_failure(init, tool, timeout=1)
+    assert text == "hook ran past specified timeout of 1.0s, stdout: , stderr: waiting"
     assert not Path(f"/proc/{pid.read_text().strip()}").exists()
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        (b"e\0r\0r\0\xff\x1b[0m", "e r r \ufffd\x1b[0m"),
+        (b"a" * 3000 + b"\n" + b"b" * 2000 + b"\n", "…" + "b" * 2000),
+        (b"c" * 1000 + b"\n" + b"d" * 3000 + b"\n", "…" + "d" * 2047),
+        ("é".encode() * 2000 + b"x", "…" + "é" * 1023 + "x"),
+        (b"first\n" + b"line\n" * 300_000 + b"last\n", "…" + "line\n" * 408 + "last"),
+        (b"x" * 2048, "x" * 2048),
+    ],
+)
+def test_the_end_of_what_a_hook_wrote_is_told(init: Path, tmp_path: Path, written: bytes, told: str) -> None:
+    (tmp_path / "text").write_bytes(written)
+    tool = script(tmp_path / "hook", f"cat {tmp_path}/text >&2; exit 1\n")
+    assert hook_failure(init, tool).partition(", stderr: ")[2] == told
+
+
+def test_a_hook_that_closes_its_streams_fails_all_the_same(init: Path, tmp_path: Path) -> None:
+    tool = script(tmp_path / "hook", "echo before >&2; exec >&- 2>&-; sleep 0.1; exit 2\n")
+    assert hook_failure(init, tool) == "exit status 2 after T s, stdout: , stderr: before"
+
+
+@pytest.mark.parametrize(("rest", "timeout", "told"), [("exit 1", 0, "exit"), ("exec sleep 1000", 1, "hook ran past")])
+def test_a_process_that_goes_on_writing_is_not_waited_for(
+    init: Path, tmp_path: Path, rest: str, timeout: int, told: str
+) -> None:
+    """What a hook leaves behind may write faster than it is read."""
+    pid = tmp_path / "pid"
+    tool = script(tmp_path / "hook", f"yes >&2 & echo $! >{pid}; sleep 0.2; {rest}\n")
+    try:
+        text = hook_failure(init, tool, timeout)
+    finally:
+        os.kill(int(pid.read_text()), signal.SIGKILL)
+    assert text.startswith(told)
+    assert ", stderr: …y\ny\n" in text
 
 
 def test_a_missing_hook(init: Path) -> None:

@@ -35,6 +35,11 @@ def test_pointers_are_escaped() -> None:
 
 def test_joined_parts_are_one_line() -> None:
     assert join(["a\n b", "", "c\td"]) == "a b c d"
+    assert join(["a\u2028b\x85c"]) == "a b c"
+
+
+def test_characters_that_turn_the_direction_or_are_not_seen_are_shown() -> None:
+    assert join(["\u202eab\u2066\u200b\xad\U000e0001é中"]) == "\\u202eab\\u2066\\u200b\\xad\\U000e0001é中"
 
 
 def test_a_line_does_not_steer_the_terminal() -> None:

@@ -106,8 +106,16 @@ def test_an_oom_kill_is_told(tmp_path: Path) -> None:
 
 
 def test_a_hook_that_a_signal_ended_in_go_s_words() -> None:
-    line = failures.of_init(HOOK, 0, "killed by signal 31, stdout: , stderr: ").line()
-    assert "error running startContainer hook #1: signal: bad system call, stdout: , stderr: " in line
+    line = failures.of_init(HOOK, 0, "killed by signal 31 after 0.010 s, stdout: , stderr: ").line()
+    assert "error running startContainer hook #1: signal: bad system call after 0.010 s, stdout: , stderr:" in line
+    assert "printed nothing" in line
+    assert failures.signal_named("killed by signal 6 (core dumped) after") == "signal: aborted (core dumped) after"
+    assert failures.signal_named("killed by signal x") == "killed by signal x"
+
+
+def test_what_a_hook_of_the_init_prints_steers_no_terminal() -> None:
+    message = failures.of_init(HOOK, 0, "exit status 1 after 0.010 s, stdout: , stderr: a\x1b[31m\n\u202eb\r").message
+    assert message.endswith("stderr: a\\x1b[31m \\u202eb")
 
 
 def test_an_init_that_is_lost_while_starting(tmp_path: Path) -> None:

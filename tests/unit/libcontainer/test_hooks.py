@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,10 @@ def _failure(hook: dict[str, Any], state: str = "{}") -> str:
         hooks.run_hook(hook, "createRuntime", 3, state)
     assert caught.value.pointer == "/hooks/createRuntime/3"
     assert caught.value.message.startswith("error running createRuntime hook #3: ")
-    return caught.value.message.removeprefix("error running createRuntime hook #3: ")
+    assert isinstance(caught.value, hooks.HookError)
+    text = caught.value.message.removeprefix("error running createRuntime hook #3: ")
+    assert hooks.ending(text) == caught.value.end or caught.value.end.startswith(hooks.NOT_STARTED)
+    return re.sub(r" after \d+\.\d{3} s,", " after T s,", text)
 
 
 def test_the_state_is_on_stdin(tmp_path: Path) -> None:
@@ -84,11 +88,11 @@ def test_a_nul_is_refused() -> None:
 
 def test_a_failure_carries_status_and_output() -> None:
     text = _failure(_shell("echo out; echo 'an error' >&2; echo 'of two lines' >&2; exit 7"))
-    assert text == "exit status 7, stdout: out, stderr: an error of two lines"
+    assert text == "exit status 7 after T s, stdout: out, stderr: an error of two lines"
 
 
 def test_a_hook_killed_by_a_signal() -> None:
-    assert _failure(_shell("kill -TERM $$")) == "signal: terminated, stdout: , stderr: "
+    assert _failure(_shell("kill -TERM $$")) == "signal: terminated after T s, stdout: , stderr: "
 
 
 def test_a_missing_program() -> None:
@@ -101,13 +105,74 @@ def test_a_program_that_may_not_be_executed() -> None:
 
 def test_long_output_is_read_and_its_end_kept() -> None:
     text = _failure(_shell("i=0; while [ $i -lt 20000 ]; do echo 0123456789; i=$((i+1)); done; echo last; exit 1"))
+    assert text.startswith("exit status 1 after T s, stdout: …0123456789 0123456789 ")
     assert text.endswith("0123456789 last, stderr: ")
-    assert len(text) < 10000
+    assert 1900 < len(text) < 2200
+
+
+def test_the_time_is_that_of_the_hook() -> None:
+    with pytest.raises(PyruncError) as caught:
+        hooks.run_hook(_shell("sleep 0.3; exit 1"), "poststart", 0, "{}")
+    found = re.search(r"exit status 1 after (\d+\.\d{3}) s, ", caught.value.message)
+    assert found
+    assert float(found[1]) >= 0.3
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        (b"\x1b[31mred\x1b]0;title\a\r\n", "\\x1b[31mred\\x1b]0;title\\x07"),
+        (b"\xff\xfe\x80 \xe2\x82", "\ufffd\ufffd\ufffd \ufffd"),
+        (b"e\0r\0r\0", "e r r"),
+        ("\u202eterces\u2066\u200b".encode(), "\\u202eterces\\u2066\\u200b"),
+        (b"one\n\n\ttwo\x0b\x0cthree\n", "one two three"),
+        (b"no newline", "no newline"),
+    ],
+)
+def test_what_a_hook_prints_steers_no_terminal(tmp_path: Path, written: bytes, shown: str) -> None:
+    (tmp_path / "text").write_bytes(written)
+    assert _failure(_shell('cat "$1" >&2; exit 1', str(tmp_path / "text"))).endswith(f", stderr: {shown}")
+
+
+@pytest.mark.parametrize(
+    ("written", "start"),
+    [
+        (b"a" * 3000 + b"\n" + b"b" * 2000, "…" + "b" * 2000),
+        (b"c" * 1000 + b"\n" + b"d" * 3000 + b"\n", "…" + "d" * 2047),
+        ("é".encode() * 2000 + b"x", "…" + "é" * 1023 + "x"),
+        (b"\n" * 5000, "…"),
+    ],
+)
+def test_of_what_is_too_long_whole_lines_are_kept_or_whole_characters(
+    tmp_path: Path, written: bytes, start: str
+) -> None:
+    (tmp_path / "text").write_bytes(written)
+    assert _failure(_shell('cat "$1" >&2; exit 1', str(tmp_path / "text"))).endswith(f", stderr: {start}")
+
+
+def test_what_a_hook_said_before_its_timeout_is_told() -> None:
+    text = _failure(_shell("echo waiting for the network >&2; exec sleep 1000", timeout=1))
+    assert text.endswith("of 1.0s, stdout: , stderr: waiting for the network")
+
+
+def test_a_hook_that_closes_its_streams_fails_all_the_same() -> None:
+    text = _failure(_shell("echo before >&2; exec >&- 2>&-; sleep 0.1; exit 2"))
+    assert text == "exit status 2 after T s, stdout: , stderr: before"
+
+
+def test_a_process_that_goes_on_writing_is_not_waited_for(tmp_path: Path) -> None:
+    """What a hook leaves behind may write faster than it is read."""
+    hook = _shell(f"yes >&2 & echo $! > {tmp_path}/pid; sleep 0.2; exit 1")
+    try:
+        text = _failure(hook)
+    finally:
+        os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+    assert text.startswith("exit status 1 after T s, stdout: , stderr: …y y y")
 
 
 def test_past_its_timeout_a_hook_is_killed(tmp_path: Path) -> None:
     hook = _shell(f"echo $$ > {tmp_path}/pid; exec sleep 1000", timeout=1)
-    assert _failure(hook) == "hook ran past specified timeout of 1.0s"
+    assert _failure(hook) == "hook ran past specified timeout of 1.0s, stdout: , stderr: "
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "pid").read_text()), 0)
 
@@ -190,16 +255,16 @@ def test_no_descriptor_is_left(tmp_path: Path) -> None:
     assert os.listdir("/proc/self/fd") == before
 
 
-def test_hooks_run_in_order_until_one_fails(tmp_path: Path) -> None:
-    add = f"printf %s $1 >> {tmp_path}/o"
-    commands = [_shell(add, "a"), _shell(add, "b"), _shell("exit 2"), _shell(add, "c")]
-    with pytest.raises(PyruncError, match=r"^error running prestart hook #2: exit status 2, stdout: , stderr: "):
-        hooks.run_hooks(commands, "prestart", "{}")
-    assert (tmp_path / "o").read_text() == "ab"
-
-
 def test_status_text() -> None:
     assert hooks.status_text(1 << 8) == "exit status 1"
     assert hooks.status_text(signal.SIGKILL) == "signal: killed"
     assert hooks.status_text(signal.SIGSEGV | 0x80) == "signal: segmentation fault (core dumped)"
     assert hooks.status_text(63) == "signal: real-time signal 29"
+
+
+def test_the_ending_of_a_hook_of_the_init() -> None:
+    assert hooks.ending("exit status 3 after 0.012 s, stdout:  after , stderr: x") == "exit status 3"
+    assert hooks.ending("signal: killed after 1.000 s, stdout: , stderr: ") == "signal: killed"
+    assert (
+        hooks.ending("hook ran past specified timeout of 1.0s, stdout: ") == "hook ran past specified timeout of 1.0s"
+    )

@@ -10,6 +10,7 @@ import pytest
 
 from pyrunc import log
 from pyrunc.libcontainer import lifecyclehooks
+from pyrunc.libcontainer.timeline import Timeline
 from pyrunc.report import PyruncError
 from tests.support.records import record
 
@@ -43,3 +44,25 @@ def test_poststop_hooks_go_on_after_a_failure(tmp_path: Path, monkeypatch: pytes
 def test_without_hooks_nothing_happens() -> None:
     lifecyclehooks.poststart(record())
     lifecyclehooks.poststop(record())
+
+
+def test_a_timeline_has_each_hook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log, "warning", lambda _: None)
+    made = record(17)
+    made.hooks = {
+        "poststart": [shell("exit 0"), shell("kill -9 $$"), shell("true")], "poststop": [{"path": "/no"}, shell("true")]
+    }  # fmt: skip
+    timeline = Timeline("")
+    with pytest.raises(PyruncError):
+        lifecyclehooks.poststart(made, timeline)
+    lifecyclehooks.poststop(made, timeline)
+    found = [
+        (event["cat"], *[event["args"][name] for name in ("pointer", "hook", "index", "path", "end")])
+        for event in timeline.events
+    ]
+    assert found == [
+        ("start", "/hooks/poststart/0", "poststart", 0, "/bin/sh", "exit status 0"),
+        ("start", "/hooks/poststart/1", "poststart", 1, "/bin/sh", "signal: killed"),
+        ("stop", "/hooks/poststop/0", "poststop", 0, "/no", "not started: no such file or directory"),
+        ("stop", "/hooks/poststop/1", "poststop", 1, "/bin/sh", "exit status 0"),
+    ]

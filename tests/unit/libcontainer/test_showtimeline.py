@@ -35,6 +35,24 @@ def test_bars_over_time() -> None:
     ]
 
 
+def test_poststop_hooks_have_a_scale_of_their_own() -> None:
+    """They come after the container's life, which may have been long."""
+    later = event("runtime_hook", 9_000_000, 500, 1, "/hooks/poststop/0", "stop")
+    later["args"]["end"] = "exit status 3"
+    made = trace(event("clone", 0, 1500), later, event("runtime_hook", 9_000_500, 500, 1, "", "stop"))
+    lines = showtimeline.bars(made, 100).splitlines()
+    name = "runtime  runtime_hook /hooks/poststop/0: exit status 3"
+    assert lines[1].startswith(f"{name}    0.500 ms  █")
+    whole = 100 - len(name) - 15
+    assert lines[0].endswith("  " + "█" * whole)
+    assert lines[2].endswith("  " + " " * (whole // 2) + "█" * (whole // 2)) or whole % 2
+    assert lines[3].endswith("   1.500 ms")
+    phases = json.loads(showtimeline.as_json(made))
+    assert [phase["phase"] for phase in phases["phases"]] == ["prepare", "stop"]
+    assert phases["whole"]["span"] == 1500
+    assert showtimeline.bars(trace(later), 100).splitlines()[1].endswith(" 0.500 ms")
+
+
 def test_n8_totals_by_phase() -> None:
     events = [
         event("execute", 2000, 100, 2, phase="start"), event("state_dir", 0, 250),

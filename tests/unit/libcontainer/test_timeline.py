@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pyrunc import native
+from pyrunc.libcontainer.hooks import HookError
 from pyrunc.libcontainer.plan import LaunchPlan, Step
 from pyrunc.libcontainer.timeline import INIT_TRACK, RUNTIME_TRACK, Timeline, monotonic_offset
 
@@ -71,6 +72,41 @@ def test_a_new_time_namespace_does_not_shift_the_times(tmp_path: Path) -> None:
     os.close(fd)
     spans = [(event["ts"], event["dur"]) for event in line.events]
     assert spans == [(10.0, 10.0), (30.0, 10.0), (50.0, 10.0), (70.0, 10.0)]
+
+
+def hook(name: str, index: int, kind: str = "container_hook") -> Step:
+    """A step of a hook, whose further fields do not matter here."""
+    return Step("rootfs", kind, (name, index, "/bin/hook", (), (), 0), f"/hooks/{name}/{index}")
+
+
+def test_hooks_of_the_init_and_how_they_ended(tmp_path: Path) -> None:
+    line = Timeline(str(tmp_path / "trace"))
+    made = plan(hook("createContainer", 0), hook("createContainer", 1), hook("createContainer", 2))
+    line.fail(made, 1, 0, "exit status 3 after 0.004 s, stdout: , stderr: no")
+    line.fail(made, 2, 2, "fork/exec /bin/hook")
+    line.fail(made, 0xFFFFFFFF, 2, "the plan")
+    fd = times((1_000, 2_000), (3_000, 5_000), (6_000, 7_000))
+    line.add_init(made, fd, 8)
+    os.close(fd)
+    assert [event["args"] for event in line.events] == [
+        {"pointer": f"/hooks/createContainer/{index}", "level": 0, "hook": "createContainer", "index": index,
+         "path": "/bin/hook", "end": end}
+        for index, end in enumerate(["exit status 0", "exit status 3", "not started: no such file or directory"])
+    ]  # fmt: skip
+    assert [event["dur"] for event in line.events] == [1.0, 2.0, 1.0]
+
+
+def test_a_hook_of_the_runtime_s_and_how_it_ended(tmp_path: Path) -> None:
+    def fail(text: str, end: str) -> None:
+        raise HookError(text, "/hooks/prestart/0", end)
+
+    line = Timeline(str(tmp_path / "trace"))
+    done: list[int] = []
+    line.carry_out(hook("prestart", 0, "runtime_hook"), done.append, 5)
+    with pytest.raises(HookError):
+        line.carry_out(hook("prestart", 1, "runtime_hook"), fail, "it failed", "exit status 4")
+    assert done == [5]
+    assert [event["args"]["end"] for event in line.events] == ["exit status 0", "exit status 4"]
 
 
 def test_a_file_that_can_t_be_written_is_an_error(tmp_path: Path) -> None:
