@@ -1,4 +1,4 @@
-/* pyrunc._core for the launcher: the part of cffi's interface that pyrunc/native.py uses.
+/* pyrunc._core for the launcher: the part of cffi's interface that pyrunc/libcontainer/kernel/native.py uses.
  *
  * cffi's own backend comes as a shared object only, which a static program can't load, and loading it costs a third
  * of the launcher's start. generate/bindings.py writes the functions and the structures of native.h in these terms.

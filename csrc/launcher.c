@@ -24,8 +24,8 @@ int _PySignal_Init(int install_signal_handlers); /* in no public header */
 /* Where `make install` puts the ordinary build, from the directory of this program. */
 #define PRIVATE_DIRECTORY "../lib/pyrunc"
 
-/* What the ordinary build runs: argv is -c, the directory of its modules, what pyrunc/inputs.py hands over, and then
- * our own argv. */
+/* What the ordinary build runs: argv is -c, the directory of its modules, what
+ * pyrunc/libcontainer/spec/inputs.py hands over, and then our own argv. */
 #define ENTRY                                                                         \
     "import sys; sys.path.insert(0, sys.argv[1]); given = sys.argv[2]; del sys.argv[:3]\n" \
     "from pyrunc.main import entry; entry(given)"
@@ -88,10 +88,11 @@ static void print_exception(void)
     dprintf(STDERR_FILENO, "pyrunc: internal error: %s: %s\n", ((PyTypeObject *)type)->tp_name, utf8 ? utf8 : "");
 }
 
-/* The descriptors in which the ordinary build finds the input that was read already (pyrunc.inputs.hand_over). */
+/* The descriptors in which the ordinary build finds the input that was read already by
+ * pyrunc.libcontainer.spec.inputs.hand_over. */
 static const char *read_inputs(void)
 {
-    PyObject *module = importer_import("pyrunc.inputs");
+    PyObject *module = importer_import("pyrunc.libcontainer.spec.inputs");
     PyObject *numbers = module == NULL ? NULL : PyObject_CallMethod(module, "hand_over", NULL);
     const char *text = numbers == NULL ? NULL : PyUnicode_AsUTF8(numbers);
     if (text == NULL) {

@@ -24,7 +24,7 @@ BOOL, TEXT, NUMBER, TEXTS, NUMBERS = range(5)
 
 def flags(command: click.Command) -> dict[str, tuple[str, int]]:
     """A command's hot options by each name without dashes: (parameter, how it takes its value)."""
-    from pyrunc.cli.words import ColdOption, GoNumber
+    from pyrunc.cli.goflags import ColdOption, GoNumber
 
     table = {}
     for param in command.params:
@@ -54,8 +54,8 @@ def arguments(command: click.Command) -> tuple[tuple[str, bool], ...]:
 
 def table() -> str:
     """The text of pyrunc/_generated/argv.py."""
-    from pyrunc.cli import program
-    from pyrunc.cli.words import LOCAL, GoCommand
+    from pyrunc.cli.goflags import LOCAL, GoCommand
+    from pyrunc.cli.program import program
 
     rows = []
     for name in HOT:

@@ -39,27 +39,29 @@ GIVEN = {"builtins", "sys"}
 # What only the ordinary build has, packages with all that is in them: click, jsonschema, the commands of people,
 # libseccomp, D-Bus.
 COLD = {
-    "pyrunc.cli", "pyrunc.commands.bundle", "pyrunc.commands.doctor", "pyrunc.commands.eventstream",
+    "pyrunc.cli.program", "pyrunc.commands.bundle", "pyrunc.commands.doctor", "pyrunc.commands.eventstream",
     "pyrunc.commands.garbage", "pyrunc.commands.hooks", "pyrunc.commands.matching", "pyrunc.commands.pstable",
-    "pyrunc.libcontainer.compile.systemd", "pyrunc.libcontainer.explain", "pyrunc.libcontainer.garbage",
-    "pyrunc.libcontainer.notify", "pyrunc.libcontainer.seccomp.compiler", "pyrunc.libcontainer.systemd",
+    "pyrunc.libcontainer.compile.systemd", "pyrunc.libcontainer.diagnosis.explain", "pyrunc.libcontainer.garbage",
+    "pyrunc.libcontainer.launch.notify", "pyrunc.libcontainer.seccomp.compiler", "pyrunc.libcontainer.systemd",
 }  # fmt: skip
 
 
 # Modules that the snapshot does not hold: the launcher makes them of their code when a command imports them. They
 # explain a failure, or carry out what few configurations ask for; in the snapshot they make every command larger.
 ON_DEMAND = {
-    "pyrunc.commands.events", "pyrunc.commands.update", "pyrunc.diagnosis", "pyrunc.jsontext",
-    "pyrunc.libcontainer.annotations", "pyrunc.libcontainer.cgroup.owner", "pyrunc.libcontainer.cgroup.readback",
-    "pyrunc.libcontainer.cgroup.stats", "pyrunc.libcontainer.clonefailure", "pyrunc.libcontainer.compile.labels",
+    "pyrunc.commands.events", "pyrunc.commands.update", "pyrunc.jsontext", "pyrunc.libcontainer.cgroup.owner",
+    "pyrunc.libcontainer.cgroup.readback", "pyrunc.libcontainer.cgroup.stats", "pyrunc.libcontainer.compile.labels",
     "pyrunc.libcontainer.compile.notify", "pyrunc.libcontainer.compile.overlay", "pyrunc.libcontainer.compile.rdt",
-    "pyrunc.libcontainer.compile.scheduling", "pyrunc.libcontainer.failures", "pyrunc.libcontainer.fieldchecks",
-    "pyrunc.libcontainer.foreign", "pyrunc.libcontainer.holder", "pyrunc.libcontainer.hostmounts",
-    "pyrunc.libcontainer.idtools", "pyrunc.libcontainer.inside", "pyrunc.libcontainer.lsm",
-    "pyrunc.libcontainer.nearmiss", "pyrunc.libcontainer.netdevices", "pyrunc.libcontainer.netlink",
-    "pyrunc.libcontainer.procfs", "pyrunc.libcontainer.programs", "pyrunc.libcontainer.resctrl",
-    "pyrunc.libcontainer.scene", "pyrunc.libcontainer.timeline", "pyrunc.libcontainer.update",
-    "pyrunc.libcontainer.update.apply", "pyrunc.libcontainer.update.journal", "pyrunc.libcontainer.update.merge",
+    "pyrunc.libcontainer.compile.scheduling", "pyrunc.libcontainer.diagnosis.terminal", "pyrunc.libcontainer.holder",
+    "pyrunc.libcontainer.kernel.hostmounts", "pyrunc.libcontainer.kernel.lsm", "pyrunc.libcontainer.kernel.netlink",
+    "pyrunc.libcontainer.kernel.procfs", "pyrunc.libcontainer.kernel.resctrl",
+    "pyrunc.libcontainer.launch.clone_errors", "pyrunc.libcontainer.launch.errors",
+    "pyrunc.libcontainer.launch.inside", "pyrunc.libcontainer.launch.netdevices",
+    "pyrunc.libcontainer.launch.newidmap", "pyrunc.libcontainer.launch.programs", "pyrunc.libcontainer.launch.scene",
+    "pyrunc.libcontainer.launch.timeline", "pyrunc.libcontainer.spec.annotations",
+    "pyrunc.libcontainer.spec.field_checks", "pyrunc.libcontainer.spec.foreign", "pyrunc.libcontainer.spec.nearest",
+    "pyrunc.libcontainer.update", "pyrunc.libcontainer.update.apply", "pyrunc.libcontainer.update.journal",
+    "pyrunc.libcontainer.update.merge",
 }  # fmt: skip
 
 # Modules of the snapshot that a container's usual life does not import. They come behind all others, so that the pages
@@ -67,9 +69,9 @@ ON_DEMAND = {
 LAST = (
     "pyrunc.commands.processes", "pyrunc.libcontainer.cgroup.controllers", "pyrunc.libcontainer.cgroup.limits",
     "pyrunc.libcontainer.cgroup.resources", "pyrunc.libcontainer.compile.idmaps",
-    "pyrunc.libcontainer.compile.seccomp", "pyrunc.libcontainer.console", "pyrunc.libcontainer.hooks",
-    "pyrunc.libcontainer.processes", "pyrunc.libcontainer.relay", "pyrunc.libcontainer.seccomp",
-    "pyrunc.libcontainer.streams", "pyrunc.libcontainer.userns",
+    "pyrunc.libcontainer.compile.seccomp", "pyrunc.libcontainer.kernel.userns", "pyrunc.libcontainer.launch.console",
+    "pyrunc.libcontainer.launch.hooks", "pyrunc.libcontainer.launch.relay", "pyrunc.libcontainer.launch.streams",
+    "pyrunc.libcontainer.processes", "pyrunc.libcontainer.seccomp",
 )  # fmt: skip
 
 

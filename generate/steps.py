@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from pyrunc.libcontainer.stepkinds import INIT_KINDS, KINDS, NUMBERS, Kind  # noqa: E402
+from pyrunc.libcontainer.plan.kinds import INIT_KINDS, KINDS, NUMBERS, Kind  # noqa: E402
 
 # C type of a field, by its type in the table
 C_TYPES = {
@@ -54,7 +54,7 @@ def header(kinds: tuple[Kind, ...]) -> str:
     cases = "".join(f"    case STEP_{k.name.upper()}:\n        return step_{k.name}(init, fields);\n" for k in kinds)
     return "\n".join(
         [
-            "/* Made by generate/steps.py from pyrunc/libcontainer/stepkinds.py: don't edit. */",
+            "/* Made by generate/steps.py from pyrunc/libcontainer/plan/kinds.py: don't edit. */",
             "#ifndef PYRUNC_STEPS_GEN_H\n#define PYRUNC_STEPS_GEN_H\n",
             f"enum step_kind {{\n{enum}    STEP_KINDS\n}};\n",
             *(_struct(kind) for kind in kinds),
@@ -80,7 +80,7 @@ def module() -> str:
     numbers = "".join(f"    {name!r}: {number},\n" for name, number in NUMBERS.items())
     fields = "".join(f"    {kind.name!r}: {kind.fields!r},\n" for kind in KINDS.values())
     return (
-        '"""Made by generate/steps.py from pyrunc/libcontainer/stepkinds.py: don\'t edit."""\n\n'
+        '"""Made by generate/steps.py from pyrunc/libcontainer/plan/kinds.py: don\'t edit."""\n\n'
         f"# The init's kinds: their numbers on the wire.\nNUMBERS: dict[str, int] = {{\n{numbers}}}\n\n"
         "# The fields of every kind: name and type.\n"
         f"FIELDS: dict[str, tuple[tuple[str, str], ...]] = {{\n{fields}}}\n"

@@ -23,7 +23,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from pyrunc.libcontainer import schemawords as words  # noqa: E402
+from pyrunc.libcontainer.spec import messages as words  # noqa: E402
 
 SCHEMAS = ("config", "state", "features")
 # The validators that others call: name of the function and what it validates.

@@ -119,7 +119,8 @@ def pages(program: click.Group, version: str) -> dict[str, str]:
 
 def write(top: Path, version: str, debian: bool) -> None:
     """Write all files under TOP/share; pages of commands that are no more are removed."""
-    from pyrunc.cli import completion, program
+    from pyrunc.cli import completion
+    from pyrunc.cli.program import program
 
     manual = top / "share/man/man8"
     for old in [manual / "pyrunc.8", *manual.glob("pyrunc-*.8")]:

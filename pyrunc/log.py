@@ -11,7 +11,7 @@ import posix
 from _json import encode_basestring
 
 from . import output
-from .report import join
+from .errors import join
 
 # logrus' levels, the most serious first; a message is logged where its level is at most the log's own.
 LEVELS = {"panic": 0, "fatal": 1, "error": 2, "warning": 3, "warn": 3, "info": 4, "debug": 5, "trace": 6}

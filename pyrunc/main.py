@@ -5,7 +5,8 @@ from __future__ import annotations
 import posix
 import sys
 
-from . import commands, hotargv
+from . import commands
+from .cli import fast_argv
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,9 +16,9 @@ if TYPE_CHECKING:
 def main(argv: list[str]) -> int:
     """Run one command line, argv[0] being the name that messages use; returns the exit code."""
     name = program_name(argv)
-    parsed = hotargv.parse(argv[1:])
+    parsed = fast_argv.parse(argv[1:])
     if parsed is None:
-        from .cli import main as click_main
+        from .cli.program import main as click_main
 
         return click_main(name, argv[1:])
     options, command, params = parsed
@@ -32,7 +33,7 @@ def entry(given: str = "") -> NoReturn:
     given: what `inputs.hand_over` gave in the launcher, which hands this command over.
     """
     if given:
-        from . import inputs
+        from .libcontainer.spec import inputs
 
         inputs.take(given)
     code = main(sys.argv)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posix
 
 from . import jsonio
-from .report import PyruncError
+from .errors import PyruncError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

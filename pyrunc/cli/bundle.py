@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from .words import GoCommand, GoNumber, choices
+from .goflags import GoCommand, GoNumber, choices
 
 HOOK_KINDS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
 

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 import click
 from click.shell_completion import CompletionItem, split_arg_string
 
-from .. import output, settings
-from .words import LOCAL
+from .. import output
+from ..commands import settings
+from .goflags import LOCAL
 
 if TYPE_CHECKING:
     Options = dict[str, click.Option]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from .words import GoCommand
+from .goflags import GoCommand
 
 COMMANDS: list[click.Command] = [
     GoCommand(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from ..libcontainer.capabilities import NAMES
-from .words import GoCommand, GoNumber, choices
+from ..libcontainer.kernel.capabilities import NAMES
+from .goflags import GoCommand, GoNumber, choices
 
 
 def _many(*names: str, help: str, metavar: str) -> click.Option:

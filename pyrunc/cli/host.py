@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from .words import GoCommand, choices
+from .goflags import GoCommand, choices
 
 
 class _Help(GoCommand):

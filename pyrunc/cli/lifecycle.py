@@ -6,7 +6,7 @@ import signal
 
 import click
 
-from .words import ColdOption, GoCommand, GoNumber, choices
+from .goflags import ColdOption, GoCommand, GoNumber, choices
 
 _ID = "CONTAINER-ID"
 

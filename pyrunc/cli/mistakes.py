@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from .. import log
-from ..report import PyruncError
-from ..settings import parse_bool
+from ..commands.settings import parse_bool
+from ..errors import PyruncError
 
 # What runc exits with for a command that it does not know, and for other mistakes.
 UNKNOWN_COMMAND = 3

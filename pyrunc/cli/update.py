@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from .words import GoCommand, GoNumber
+from .goflags import GoCommand, GoNumber
 
 
 def _text(name: str, metavar: str, help: str, hidden: bool = False) -> click.Option:

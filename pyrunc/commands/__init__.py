@@ -1,7 +1,7 @@
 """What the commands do, apart from how their words are parsed.
 
-`pyrunc.hotargv` and the click commands of `pyrunc.cli` are two readers of one command line; both end here, and here
-failures become messages and exit codes.
+`pyrunc.cli.fast_argv` and the click commands of `pyrunc.cli` are two readers of one command line; both end here,
+and here failures become messages and exit codes.
 """
 
 from __future__ import annotations
@@ -9,15 +9,16 @@ from __future__ import annotations
 import errno
 
 from .. import log, output
-from ..report import PyruncError, from_os_error, history, join
-from ..settings import SPEC_VERSION, settle
+from ..errors import PyruncError, from_os_error, history, join
+from ..libcontainer import SPEC_VERSION
+from .settings import settle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from ..settings import Settings
+    from .settings import Settings
 
 # runc's words, which engines look for.
 MISSING = "container does not exist"
@@ -28,7 +29,7 @@ COLD = ("spec", "validate", "plan", "features")
 def perform(name: str, options: dict[str, Any], command: str, params: dict[str, Any]) -> int:
     """Judge the program's options, carry the command out; returns the exit code, also for a failure.
 
-    name: what the program was called by. options, command, params: as pyrunc.hotargv.parse returns them.
+    name: what the program was called by. options, command, params: as pyrunc.cli.fast_argv.parse returns them.
     """
     return guarded(lambda: _named(command, settle(name, options), params))
 
@@ -45,10 +46,10 @@ def _named(command: str, settings: Settings, params: dict[str, Any]) -> int:
 def name_missing(error: PyruncError, root: str, id: str) -> None:
     """Have an error that says that there is no such container say which one, where, and which there are."""
     if id and error.message.endswith(MISSING):
-        from .. import diagnosis
+        from ..libcontainer.diagnosis import terminal
 
         error.message += f": {id} in {root}"
-        error.hint = error.hint or diagnosis.others(root, id)
+        error.hint = error.hint or terminal.others(root, id)
 
 
 def execute(command: str, settings: Settings, params: dict[str, Any]) -> int:
@@ -120,11 +121,11 @@ def report(error: PyruncError | OSError) -> int:
         for line in history(error):
             log.debug(line)
     explained = from_os_error(error) if isinstance(error, OSError) else error
-    from .. import diagnosis
+    from ..libcontainer.diagnosis import terminal
 
-    diagnosis.locate(explained)
+    terminal.locate(explained)
     if log.is_terminal():
-        log.show(diagnosis.on_terminal(explained, log.coloured()))
+        log.show(terminal.on_terminal(explained, log.coloured()))
     else:
         log.error(join([explained.line()]))
     return explained.exit_code

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import output
-from ..report import PyruncError
+from ..errors import PyruncError
 
 if TYPE_CHECKING:
-    from ..libcontainer.checks import Problem
-    from ..libcontainer.host import HostFacts
-    from ..libcontainer.plan import LaunchPlan
-    from ..settings import Settings
+    from ..libcontainer.plan.host import HostFacts
+    from ..libcontainer.plan.model import LaunchPlan
+    from ..libcontainer.spec.checks import Problem
+    from .settings import Settings
 
 CONFIG = "config.json"
 PLAN_FORMATS = ("table", "json", "tree")
@@ -24,7 +24,7 @@ STDOUT = 1
 
 def spec(settings: Settings, bundle: str, rootless: bool) -> int:
     """`spec`: write a config.json to start from. Raises PyruncError where there is one already."""
-    from ..libcontainer import example
+    from ..libcontainer.spec import example
 
     value = example.rootless_example() if rootless else example.example()
     path = Path(bundle, CONFIG)
@@ -41,10 +41,9 @@ def spec(settings: Settings, bundle: str, rootless: bool) -> int:
 
 def validate(settings: Settings, path: str, bundle: str, config: str, format: str, spec_only: bool) -> int:
     """`validate`: print every problem of a bundle's configuration; returns 1 where one is more than a warning."""
-    from .. import diagnosis
-    from ..libcontainer import explain
-    from ..libcontainer import spec as specification
-    from ..libcontainer.checks import ERROR
+    from ..libcontainer.diagnosis import explain, terminal
+    from ..libcontainer.spec import load as specification
+    from ..libcontainer.spec.checks import ERROR
 
     if format not in ("text", "json"):
         raise PyruncError("invalid format option", hint="text and json are known")
@@ -54,7 +53,7 @@ def validate(settings: Settings, path: str, bundle: str, config: str, format: st
     directory = path or bundle or "."
     problems = explain.validate_bundle(directory, config, host=not spec_only)
     document = specification.document(directory, config)[1]
-    places = diagnosis.lines_of(document, tuple(problem.pointer for problem in problems if problem.pointer))
+    places = terminal.lines_of(document, tuple(problem.pointer for problem in problems if problem.pointer))
     if format == "json":
         found = []
         for problem in problems:
@@ -91,24 +90,26 @@ def plan(settings: Settings, id: str, bundle: str, config: str, format: str, dif
         except PyruncError as error:
             error.exit_code = 2
             raise
-    from ..libcontainer import host, show, showtable
+    from ..libcontainer.plan import host
+    from ..libcontainer.show import plan as show_plan
+    from ..libcontainer.show import table as show_table
 
     this, problems = compiled(settings, id, bundle, config, host.gather())
     if format == "table":
-        text = showtable.table(this, problems, showtable.columns())
+        text = show_table.table(this, problems, show_table.columns())
     else:
-        text = {"json": show.as_json, "tree": show.tree}[format](this, problems)
+        text = {"json": show_plan.as_json, "tree": show_plan.tree}[format](this, problems)
     output.write(STDOUT, text)
     return 1 if problems else 0
 
 
 def _show_timeline(path: str, format: str) -> int:
     """Draw the timeline, or print its totals as JSON."""
-    from ..libcontainer import showtimeline
+    from ..libcontainer.show import timeline as show_timeline
 
     trace = _read_json(path)
     try:
-        text = showtimeline.as_json(trace) if format == "json" else showtimeline.bars(trace)
+        text = show_timeline.as_json(trace) if format == "json" else show_timeline.bars(trace)
     except PyruncError as error:
         raise PyruncError(f"{path} is no timeline: {error.message}") from error
     output.write(STDOUT, text)
@@ -117,7 +118,8 @@ def _show_timeline(path: str, format: str) -> int:
 
 def _show_difference(settings: Settings, id: str, old: str, new: str, config: str, format: str) -> int:
     """Print what differs between the plans of two bundles; returns 1 where they differ. Raises PyruncError."""
-    from ..libcontainer import host, showdiff
+    from ..libcontainer.plan import host
+    from ..libcontainer.show import diff as show_diff
 
     facts = host.gather()
     files, plans = [], []
@@ -131,27 +133,27 @@ def _show_difference(settings: Settings, id: str, old: str, new: str, config: st
             error.message = f"{file}: {error.message}"
             raise
         files.append(file)
-        plans.append(showdiff.without_bundle(made, os.path.realpath(bundle)))
+        plans.append(show_diff.without_bundle(made, os.path.realpath(bundle)))
     this, other = plans
     if format == "json":
-        output.write(STDOUT, showdiff.as_json(this, other, *files))
+        output.write(STDOUT, show_diff.as_json(this, other, *files))
     else:
-        output.write(STDOUT, showdiff.diff(this, other))
-    return 1 if showdiff.changes(this, other) else 0
+        output.write(STDOUT, show_diff.diff(this, other))
+    return 1 if show_diff.changes(this, other) else 0
 
 
 def compiled(
     settings: Settings, id: str, bundle: str, config: str, facts: HostFacts
 ) -> tuple[LaunchPlan, list[Problem]]:
     """The plan of a `run` of a bundle on this host, and what of it would fail. Raises PyruncError."""
-    from ..libcontainer import preflight
-    from ..libcontainer import spec as specification
-    from ..libcontainer.checks import ERROR
     from ..libcontainer.compile.launch import compile_launch
-    from ..libcontainer.explain import on_disk
-    from ..libcontainer.idtools import fill_mappings
-    from ..libcontainer.options import LaunchOptions
+    from ..libcontainer.diagnosis import preflight
+    from ..libcontainer.diagnosis.explain import on_disk
+    from ..libcontainer.launch.newidmap import fill_mappings
+    from ..libcontainer.plan.options import LaunchOptions
     from ..libcontainer.seccomp import compiler
+    from ..libcontainer.spec import load as specification
+    from ..libcontainer.spec.checks import ERROR
     from ..libcontainer.state import check_id
     from .lifecycle import notify_socket
 
@@ -183,7 +185,7 @@ def compiled(
 
 def features(settings: Settings) -> int:
     """`features`: print what this runtime supports."""
-    from ..libcontainer.features import features as structure
+    from ..libcontainer.spec.features import features as structure
 
     output.write(STDOUT, output.indented(structure(), "    ") + "\n")
     return 0

@@ -6,16 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .. import diagnosis, output
-from ..libcontainer import explain, host
-from ..libcontainer import spec as specification
-from ..libcontainer.checks import ERROR, Problem
-from ..libcontainer.doctor import Finding, examine
-from ..report import PyruncError, join
+from .. import output
+from ..errors import PyruncError, join
+from ..libcontainer.diagnosis import explain, terminal
+from ..libcontainer.diagnosis.doctor import Finding, examine
+from ..libcontainer.plan import host
+from ..libcontainer.spec import load as specification
+from ..libcontainer.spec.checks import ERROR, Problem
 
 if TYPE_CHECKING:
     from ..jsontext import Place
-    from ..settings import Settings
+    from .settings import Settings
 
 STDOUT = 1
 FORMATS = ("table", "json")
@@ -41,7 +42,7 @@ def doctor(settings: Settings, path: str, config: str, format: str) -> int:
 def _places(path: str, config: str, problems: list[Problem]) -> dict[str, Place]:
     """Where in the configuration the problems are, by their pointers."""
     document = specification.document(path, config)[1]
-    return diagnosis.lines_of(document, tuple(problem.pointer for problem in problems if problem.pointer))
+    return terminal.lines_of(document, tuple(problem.pointer for problem in problems if problem.pointer))
 
 
 def _json(found: list[Finding], file: str, problems: list[Problem], places: dict[str, Place]) -> str:

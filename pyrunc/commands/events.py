@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from .. import jsonio, output
+from ..errors import PyruncError
 from ..libcontainer import processes
 from ..libcontainer.cgroup import stats
-from ..report import PyruncError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..settings import Settings
+    from .settings import Settings
 
 STDOUT = 1
 

@@ -8,8 +8,8 @@ import select
 import time
 
 from .. import jsonio, log, output
+from ..errors import PyruncError
 from ..libcontainer import lookup, process, processes, state
-from ..report import PyruncError
 from .events import STDOUT, stats_line
 
 _NANOSECONDS = 1_000_000_000

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from .. import output
-from ..libcontainer import exec as further
-from ..libcontainer.launch import Interrupted
-from ..libcontainer.options import ExecOptions
-from ..report import PyruncError, prefixed
+from ..errors import PyruncError, prefixed
+from ..libcontainer.exec import exec as further
+from ..libcontainer.launch.launch import Interrupted
+from ..libcontainer.plan.options import ExecOptions
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ..settings import Settings
+    from .settings import Settings
 
 # What runc exits with where the process could not be started.
 FAILED = 255

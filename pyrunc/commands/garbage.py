@@ -6,11 +6,11 @@ import posix
 from typing import TYPE_CHECKING
 
 from .. import log, output
+from ..errors import PyruncError, join
 from ..libcontainer import garbage
-from ..report import PyruncError, join
 
 if TYPE_CHECKING:
-    from ..settings import Settings
+    from .settings import Settings
 
 STDOUT = 1
 

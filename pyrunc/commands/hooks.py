@@ -7,14 +7,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .. import output
-from ..libcontainer import hooktrial
-from ..libcontainer import spec as specification
-from ..libcontainer.options import LaunchOptions
-from ..report import PyruncError, join, prefixed
+from ..errors import PyruncError, join, prefixed
+from ..libcontainer.diagnosis import hook_trial
+from ..libcontainer.plan.options import LaunchOptions
+from ..libcontainer.spec import load as specification
 from . import report
 
 if TYPE_CHECKING:
-    from ..settings import Settings
+    from .settings import Settings
 
 STDOUT = 1
 FORMATS = ("table", "json")
@@ -47,8 +47,8 @@ def hooks(settings: Settings, action: str, path: str, config: str, kind: str, in
     )
     try:
         spec: dict[str, Any] = dict(specification.load(bundle, config))
-        wanted = hooktrial.chosen(spec, kind, index)
-        found = list(hooktrial.trials(spec, options, wanted))
+        wanted = hook_trial.chosen(spec, kind, index)
+        found = list(hook_trial.trials(spec, options, wanted))
     except PyruncError as error:
         failure = prefixed(f"{settings.name} hooks run failed", error)
         failure.document = failure.document or document
@@ -61,11 +61,11 @@ def hooks(settings: Settings, action: str, path: str, config: str, kind: str, in
     return 1 if failed else 0
 
 
-def _json(found: list[hooktrial.Outcome]) -> str:
+def _json(found: list[hook_trial.Outcome]) -> str:
     return output.indented({"hooks": [outcome.to_dict() for outcome in found]}) + "\n"
 
 
-def _table(found: list[hooktrial.Outcome]) -> str:
+def _table(found: list[hook_trial.Outcome]) -> str:
     if not found:
         return "the configuration has no such hooks\n"
     rows: list[tuple[str, ...]] = [("KIND", "INDEX", "TIME", "END", "PATH")]

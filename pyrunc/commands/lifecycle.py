@@ -6,9 +6,9 @@ import errno
 import posix
 
 from .. import jsonio, log, output
-from ..libcontainer import container, deletion
-from ..libcontainer.options import LaunchOptions
-from ..report import PyruncError, from_os_error, join, prefixed
+from ..errors import PyruncError, from_os_error, join, prefixed
+from ..libcontainer import deletion, lifecycle
+from ..libcontainer.plan.options import LaunchOptions
 from . import name_missing
 
 TYPE_CHECKING = False
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from ..settings import Settings
+    from .settings import Settings
 
 STDOUT = 1
 RTMIN, RTMAX = 34, 64
@@ -26,7 +26,7 @@ _SIGNAL_DIGITS = 9
 def create(settings: Settings, **params: Any) -> int:
     """`create ID`: make the container and leave its init waiting for `start`."""
     try:
-        container.create(launch_options(settings, "create", params))
+        lifecycle.create(launch_options(settings, "create", params))
     except (PyruncError, OSError) as error:
         raise _failed(settings, "create", params, error) from error
     return 0
@@ -35,7 +35,7 @@ def create(settings: Settings, **params: Any) -> int:
 def run(settings: Settings, **params: Any) -> int:
     """`run ID`: create, start and, unless detached, wait; the exit code is the process's."""
     try:
-        return container.run(launch_options(settings, "run", params))
+        return lifecycle.run(launch_options(settings, "run", params))
     except (PyruncError, OSError) as error:
         raise _failed(settings, "run", params, error) from error
 
@@ -52,13 +52,13 @@ def _failed(settings: Settings, command: str, params: dict[str, Any], error: Pyr
 
 def start(settings: Settings, id: str) -> int:
     """`start ID`: let the waiting init execute the process."""
-    container.start(settings.root, id, notify_socket(cold=True))
+    lifecycle.start(settings.root, id, notify_socket(cold=True))
     return 0
 
 
 def state(settings: Settings, id: str) -> int:
     """`state ID`: print the container's state as indented JSON, without a newline, as runc does."""
-    output.write(STDOUT, output.indented(container.state(settings.root, id)))
+    output.write(STDOUT, output.indented(lifecycle.state(settings.root, id)))
     return 0
 
 
@@ -71,8 +71,8 @@ def kill(settings: Settings, id: str, signal: str, all: bool, regex: bool) -> in
     if regex:
         from . import matching
 
-        return matching.each(settings.root, (id,), lambda name: container.kill(settings.root, name, number, all))
-    container.kill(settings.root, id, number, all)
+        return matching.each(settings.root, (id,), lambda name: lifecycle.kill(settings.root, name, number, all))
+    lifecycle.kill(settings.root, id, number, all)
     return 0
 
 
@@ -113,7 +113,7 @@ def list_containers(settings: Settings, quiet: bool, format: str) -> int:
             hint = "--root names the directory of the containers' states" if error.errno == errno.ENOENT else ""
             raise PyruncError("open " + settings.root, errno=error.errno or 0, hint=hint) from error
     try:
-        states = container.list_states(settings.root)
+        states = lifecycle.list_states(settings.root)
     except PermissionError as error:
         hint = "it belongs to another user: be that user, or name another directory by --root"
         raise PyruncError(f"can't list the containers in {settings.root}", errno=error.errno or 0, hint=hint) from error
@@ -189,7 +189,7 @@ def notify_socket(cold: bool = False) -> str:
         log.warning(f"NOTIFY_SOCKET {name} is neither a path nor an abstract name: nothing is relayed")
         return ""
     if cold:
-        from ..libcontainer import notify  # noqa: F401
+        from ..libcontainer.launch import notify  # noqa: F401
     return name
 
 

@@ -9,9 +9,9 @@ import warnings
 from collections.abc import Callable, Sequence
 
 from .. import log
+from ..errors import PyruncError, from_os_error
 from ..libcontainer import state
 from ..libcontainer.lookup import missing
-from ..report import PyruncError, from_os_error
 
 # The classes of POSIX's regular expressions, which Python's have not, for ids, which are ASCII.
 _CLASSES = {

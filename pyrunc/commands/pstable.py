@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Sequence
 
-from ..report import PyruncError
+from ..errors import PyruncError
 
 DEFAULT_ARGUMENTS = ("-ef",)
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from .. import inputs, jsonio, log, output
-from ..libcontainer.spec import without_nulls
+from .. import jsonio, log, output
+from ..errors import PyruncError
+from ..libcontainer.spec import inputs
+from ..libcontainer.spec.load import without_nulls
 from ..libcontainer.update.apply import Target
-from ..report import PyruncError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from ..settings import Settings
+    from .settings import Settings
 
 # option: (member of linux.resources, its field, the least value that it may have)
 _NUMBERS = {

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import posix
 
-from .. import log, native
-from ..report import PyruncError
-from . import ledger, lifecyclehooks, process, state
+from .. import log
+from ..errors import PyruncError
+from . import process, state
+from .kernel import native
+from .launch import ledger, lifecycle_hooks
 from .lookup import missing, take_lock
 from .state import Record
 from .statedir import STATE_FILE, DamagedError, RenamedError, StateDir, open_directory
@@ -150,7 +152,7 @@ def destroy(
     if poststop is not None:
         poststop()
     else:
-        lifecyclehooks.poststop(record)
+        lifecycle_hooks.poststop(record)
 
 
 def _need_systemd(record: Record) -> None:

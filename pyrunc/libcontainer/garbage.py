@@ -10,8 +10,9 @@ from __future__ import annotations
 import posix
 from collections.abc import Callable
 
-from ..report import PyruncError, from_os_error, prefixed
-from . import deletion, ledger, state
+from ..errors import PyruncError, from_os_error, prefixed
+from . import deletion, state
+from .launch import ledger
 from .statedir import LEDGER_FILE, STATE_FILE, UPDATE_FILE, DamagedError, StateDir, open_directory
 from .update import journal
 

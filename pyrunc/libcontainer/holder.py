@@ -11,7 +11,7 @@ import _signal
 import posix
 import time
 
-from .sysfiles import read_file
+from .kernel.fileio import read_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

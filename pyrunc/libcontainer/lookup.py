@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..report import PyruncError
+from ..errors import PyruncError
 from . import state
 from .state import Record
 from .statedir import StateDir, open_directory

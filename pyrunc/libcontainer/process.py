@@ -11,9 +11,9 @@ from __future__ import annotations
 import errno
 import posix
 
-from .. import native
-from ..report import PyruncError
-from .sysfiles import read_fd, read_file
+from ..errors import PyruncError
+from .kernel import native
+from .kernel.fileio import read_fd, read_file
 
 # The state letters of a thread that has ended: only with these the pidfd has to be asked.
 _ENDED_THREAD = ("Z", "X", "x")

@@ -5,7 +5,7 @@ Facts: the kernel's Documentation/admin-guide/cgroup-v2.rst, cgroup.procs and cg
 
 from __future__ import annotations
 
-from ..report import PyruncError
+from ..errors import PyruncError
 from . import lookup, state
 from .cgroup import files
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 import errno
 import posix
 
-from .. import jsonio, native
-from ..report import PyruncError
-from ..settings import SPEC_VERSION
-from . import process
+from .. import jsonio
+from ..errors import PyruncError
+from . import SPEC_VERSION, process
+from .kernel import native
+from .kernel.fileio import read_fd
 from .statedir import START_SOCKET, STATE_FILE, DamagedError, RenamedError, StateDir
-from .sysfiles import read_fd
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

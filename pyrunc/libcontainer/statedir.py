@@ -12,8 +12,8 @@ import errno
 import posix
 import time
 
-from .. import native
-from ..report import PyruncError, errno_text
+from ..errors import PyruncError, errno_text
+from .kernel import native
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -333,7 +333,7 @@ def withdraw(path: str) -> None:
 
 def owner_name(uid: int) -> str:
     """The user's name in /etc/passwd; "#UID" where it has none, as runc prints it."""
-    from .sysfiles import read_file
+    from .kernel.fileio import read_file
 
     try:
         text = read_file("/etc/passwd")

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pyrunc.libcontainer.example import example
+from pyrunc.libcontainer.spec.example import example
 
 BUSYBOX = "/bin/busybox"
 MOUNTS = 20

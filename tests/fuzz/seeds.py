@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pyrunc.libcontainer import wire
-from pyrunc.libcontainer.plan import LaunchPlan, Step
-from pyrunc.libcontainer.stepkinds import INIT_KINDS, Kind
+from pyrunc.libcontainer.plan import wire
+from pyrunc.libcontainer.plan.kinds import INIT_KINDS, Kind
+from pyrunc.libcontainer.plan.model import LaunchPlan, Step
 
 VALUES: dict[str, str | int | tuple[str, ...]] = {
     "u32": 7,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pyrunc.libcontainer import host as hostfacts
+from pyrunc.libcontainer.plan import host as hostfacts
 from tests.support import host
 from tests.support.bundle import Bundle, Config
 from tests.support.runtime import Runtime

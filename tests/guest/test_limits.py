@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from pyrunc.libcontainer import host as hostfacts
 from pyrunc.libcontainer.cgroup import limits as cgrouplimits
 from pyrunc.libcontainer.cgroup.resources import limits as writes_of
+from pyrunc.libcontainer.plan import host as hostfacts
 from tests.support import host
 from tests.support.bundle import Bundle
 from tests.support.runtime import Container, Runtime

@@ -1,6 +1,6 @@
 """Fields that the kernel, the host or its disk refuse: one line with the pointer, the reason and the cure, and nothing
-is left. What a configuration shows by itself is in tests/unit/libcontainer/test_bad_fields.py, limits without their
-controller are in test_refused.py."""
+is left. What a configuration shows by itself is in tests/unit/libcontainer/spec/test_bad_fields.py, limits without
+their controller are in test_refused.py."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from pyrunc.libcontainer import lsm
-from pyrunc.report import PyruncError
+from pyrunc.errors import PyruncError
+from pyrunc.libcontainer.kernel import lsm
 from tests.support.bundle import Bundle
 from tests.support.runtime import Runtime
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from pyrunc.libcontainer import host
+from pyrunc.errors import PyruncError
 from pyrunc.libcontainer.cgroup import devices, files
-from pyrunc.report import PyruncError
+from pyrunc.libcontainer.plan import host
 from tests import purev2
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")

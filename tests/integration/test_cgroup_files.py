@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from pyrunc.libcontainer import host
+from pyrunc.errors import PyruncError
 from pyrunc.libcontainer.cgroup import files
-from pyrunc.report import PyruncError
+from pyrunc.libcontainer.plan import host
 from tests import purev2
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")

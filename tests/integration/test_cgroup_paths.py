@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pyrunc.libcontainer import host
 from pyrunc.libcontainer.cgroup import files
+from pyrunc.libcontainer.plan import host
 from tests import purev2
 from tests.support.bundle import BUSYBOX, Bundle, make_rootfs
 

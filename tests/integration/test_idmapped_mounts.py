@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pyrunc.libcontainer.host import kernel_version
+from pyrunc.libcontainer.plan.host import kernel_version
 from tests.support import host
 from tests.support.bundle import Bundle
 from tests.support.runtime import Runtime

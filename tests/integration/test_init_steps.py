@@ -20,9 +20,9 @@ from pathlib import Path
 
 import pytest
 
-from pyrunc import native
-from pyrunc.libcontainer import wire
-from pyrunc.libcontainer.plan import Step
+from pyrunc.libcontainer.kernel import native
+from pyrunc.libcontainer.plan import wire
+from pyrunc.libcontainer.plan.model import Step
 from tests.support.bundle import copy_rootfs
 from tests.support.host import Mount
 from tests.support.init import NAMESPACES, Launch, Outcome, build, plan_of, run, shell, step

@@ -123,8 +123,8 @@ def pipe():
 
 def cold():
     say("before")
-    from . import inputs  # which the launcher asks for what it hands over
-    from .cli import main
+    from .libcontainer.spec import inputs  # which the launcher asks for what it hands over
+    from .cli.program import main
 
 def code():
     return 42
@@ -132,7 +132,10 @@ def code():
 def main(argv):
     return globals()[argv[1]](*argv[2:]) or 0
 """,
-    "inputs": "def hand_over():\n    return ''\n",
+    "cli/__init__": "",
+    "libcontainer/__init__": "",
+    "libcontainer/spec/__init__": "",
+    "libcontainer/spec/inputs": "def hand_over():\n    return ''\n",
     "sub/__init__": "VALUE = 7\n",
     "sub/leaf": "name = 'leaf'\n",
     "sub/one": "from . import two\n",

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pyrunc.libcontainer import host as hostfacts
+from pyrunc.libcontainer.plan import host as hostfacts
 from tests.support import host
 from tests.support.bundle import Bundle
 from tests.support.runtime import Runtime

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pytest
 
-from pyrunc import native
+from pyrunc.libcontainer.kernel import native
 from tests.support import host
 from tests.support.agent import Agent
 from tests.support.bundle import Bundle

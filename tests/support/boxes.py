@@ -5,7 +5,8 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from pyrunc.libcontainer import ledger, process
+from pyrunc.libcontainer import process
+from pyrunc.libcontainer.launch import ledger
 
 from .records import opened, record_of, saved
 

@@ -17,8 +17,11 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from pyrunc import main, native
-from pyrunc.libcontainer import container, exec, ledger, runtimesteps
+from pyrunc import main
+from pyrunc.libcontainer import lifecycle
+from pyrunc.libcontainer.exec import exec
+from pyrunc.libcontainer.kernel import native
+from pyrunc.libcontainer.launch import handlers, ledger
 
 
 def _die() -> None:
@@ -38,8 +41,8 @@ def _kill_before_step(number: int) -> None:
 
         return step
 
-    for kind, handler in runtimesteps.HANDLERS.items():
-        runtimesteps.HANDLERS[kind] = wrapped(handler)
+    for kind, handler in handlers.HANDLERS.items():
+        handlers.HANDLERS[kind] = wrapped(handler)
 
 
 def _kill_after_record(number: int) -> None:
@@ -70,7 +73,7 @@ def _use_image(path: str) -> None:
 
 def _use_fault(fault: tuple[int, int]) -> None:
     """Let `create`, `run` and `exec` put a fault into the init's plan."""
-    for module, name in ((container, "create"), (container, "run"), (exec, "execute")):
+    for module, name in ((lifecycle, "create"), (lifecycle, "run"), (exec, "execute")):
         original = getattr(module, name)
         setattr(module, name, lambda options, original=original: original(options, fault))
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from pyrunc.libcontainer import wire
-from pyrunc.libcontainer.plan import LaunchPlan, Step
-from pyrunc.libcontainer.stepkinds import KINDS
+from pyrunc.libcontainer.plan import wire
+from pyrunc.libcontainer.plan.kinds import KINDS
+from pyrunc.libcontainer.plan.model import LaunchPlan, Step
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CSRC = REPOSITORY / "csrc"

@@ -7,11 +7,11 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from pyrunc import native
-from pyrunc.libcontainer.host import HostFacts
-from pyrunc.libcontainer.launch import Launched
-from pyrunc.libcontainer.options import LaunchOptions
-from pyrunc.libcontainer.plan import LaunchPlan, Step
+from pyrunc.libcontainer.kernel import native
+from pyrunc.libcontainer.launch.launch import Launched
+from pyrunc.libcontainer.plan.host import HostFacts
+from pyrunc.libcontainer.plan.model import LaunchPlan, Step
+from pyrunc.libcontainer.plan.options import LaunchOptions
 
 from .records import record
 

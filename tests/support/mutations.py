@@ -14,7 +14,7 @@ from random import Random
 from typing import Any
 
 from pyrunc._generated import schemas
-from pyrunc.libcontainer.example import example
+from pyrunc.libcontainer.spec.example import example
 from tests.support.bundle import BASE
 from tests.support.full_config import full_config, runnable_config
 

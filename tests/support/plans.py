@@ -10,13 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pyrunc.libcontainer import show
 from pyrunc.libcontainer.compile.exec import Target, compile_exec
 from pyrunc.libcontainer.compile.launch import compile_launch
-from pyrunc.libcontainer.example import example, rootless_example
-from pyrunc.libcontainer.host import HostFacts, SystemdFacts
-from pyrunc.libcontainer.options import ExecOptions, LaunchOptions
-from pyrunc.libcontainer.plan import LaunchPlan, Step
+from pyrunc.libcontainer.plan.host import HostFacts, SystemdFacts
+from pyrunc.libcontainer.plan.model import LaunchPlan, Step
+from pyrunc.libcontainer.plan.options import ExecOptions, LaunchOptions
+from pyrunc.libcontainer.show import plan as show_plan
+from pyrunc.libcontainer.spec.example import example, rootless_example
 
 GOLDEN = Path(__file__).resolve().parent.parent / "unit" / "golden"
 
@@ -448,8 +448,8 @@ CASES: dict[str, Callable[[], LaunchPlan]] = {
 
 def golden_files() -> dict[str, str]:
     """Each golden file's name and the text that it should have: every case as a tree, and the default as JSON too."""
-    texts = {f"{name}.txt": show.tree(case()) for name, case in CASES.items()}
-    texts["default.json"] = show.as_json(CASES["default"]())
+    texts = {f"{name}.txt": show_plan.tree(case()) for name, case in CASES.items()}
+    texts["default.json"] = show_plan.as_json(CASES["default"]())
     return texts
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import pytest
 
-from pyrunc.cli import program
+from pyrunc.cli.program import program
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs/commands.md").read_text()
 WORDS = {"same", "more", "refused", "missing"}

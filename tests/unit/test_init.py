@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from pyrunc.libcontainer import wire
-from pyrunc.libcontainer.plan import Step
+from pyrunc.libcontainer.plan import wire
+from pyrunc.libcontainer.plan.model import Step
 from tests.support.host import wait_for
 from tests.support.init import Launch, Outcome, build, plan_of, run, shell, step
 

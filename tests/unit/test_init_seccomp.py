@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from pyrunc import native
-from pyrunc.libcontainer import wire
+from pyrunc.libcontainer.kernel import native
+from pyrunc.libcontainer.plan import wire
 from tests.support.init import Launch, Outcome, build, plan_of, run, shell, step
 
 # The address sanitizer reports its leaks by ptrace at the end, and no filter of ours is in its way.

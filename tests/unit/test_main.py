@@ -35,11 +35,11 @@ def test_the_version_names_the_binary_the_commit_and_the_specification(capfd: py
 
 
 def test_both_readers_print_the_same_version(capfd: pytest.CaptureFixture[str]) -> None:
-    from pyrunc import cli
+    from pyrunc.cli import program
 
     main.main(["pyrunc", "--version"])
     hot = capfd.readouterr().out
-    assert cli.main("pyrunc", ["--version"]) == 0
+    assert program.main("pyrunc", ["--version"]) == 0
     assert capfd.readouterr().out == hot
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import errno
 
-from ...report import PyruncError
-from ..sysfiles import read_file, write_file
+from ...errors import PyruncError
+from ..kernel.fileio import read_file, write_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

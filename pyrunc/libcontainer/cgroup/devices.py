@@ -19,7 +19,7 @@ import errno
 import posix
 import sys
 
-from ...report import PyruncError, join, pointer
+from ...errors import PyruncError, join, pointer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -286,7 +286,7 @@ def replace(cgroup_fd: int, program: bytes) -> None:
 
 def _attach(cgroup_fd: int, program: bytes, old_fd: int) -> None:
     """Attach a program, in the place of another where old_fd is not -1."""
-    from ... import native  # here, so that compiling a plan needs no C core
+    from ..kernel import native  # here, so that compiling a plan needs no C core
 
     program_fd = _load(program)
     what = (cgroup_fd, program_fd, _ATTACH_CGROUP_DEVICE)
@@ -301,7 +301,7 @@ def _attach(cgroup_fd: int, program: bytes, old_fd: int) -> None:
 
 def _attached(cgroup_fd: int) -> int:
     """The program of ours that the cgroup itself has: its descriptor, or -1. Raises OSError."""
-    from ... import native
+    from ..kernel import native
 
     ids = bytearray(4 * _MOST_PROGRAMS)
     query = _words(cgroup_fd, _ATTACH_CGROUP_DEVICE, 0, 0) + bytes(8) + _words(_MOST_PROGRAMS, 0)
@@ -318,7 +318,7 @@ def _attached(cgroup_fd: int) -> int:
 
 def _load(program: bytes) -> int:
     """The program's descriptor. The verifier is asked for its reasons only when it has refused."""
-    from ... import native
+    from ..kernel import native
 
     try:
         return native.bpf(_PROG_LOAD, *_load_attributes(program))
@@ -342,7 +342,7 @@ def _load_attributes(program: bytes, log: bytearray | None = None) -> tuple[byte
 
 def _verifier_log(program: bytes) -> str:
     """Load a refused program again for the end of the verifier's text, which holds its reason; "" where it has none."""
-    from ... import native
+    from ..kernel import native
 
     log = bytearray(_LOG_BYTES)
     try:

@@ -10,15 +10,15 @@ import errno
 import posix
 import time
 
-from ...report import PyruncError, errno_text
+from ...errors import PyruncError, errno_text
+from ..kernel.fileio import read_fd, read_file, write_file
 from ..statedir import PRIVATE
-from ..sysfiles import read_fd, read_file, write_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..host import HostFacts
+    from ..plan.host import HostFacts
 
 # How long the kernel may take to freeze a cgroup's processes, or to let go of those that were killed.
 PATIENCE_SECONDS = 10.0

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import posix
 
-from ...report import PyruncError
-from ..sysfiles import read_fd, write_fd
+from ...errors import PyruncError
+from ..kernel.fileio import read_fd, write_fd
 
 
 def write(cgroup_fd: int, file: str, value: str, optional: bool = False) -> None:
@@ -53,7 +53,7 @@ def oom_kills(cgroup: str) -> int:
 
     0 where it can't be told: without the memory controller, or where the cgroup is gone.
     """
-    from ..sysfiles import read_file
+    from ..kernel.fileio import read_file
 
     try:
         words = read_file(cgroup + "/memory.events").split()

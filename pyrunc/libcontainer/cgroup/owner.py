@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posix
 
-from ..sysfiles import read_file
+from ..kernel.fileio import read_file
 
 # The files whose owner may do that (cgroups(7), "Cgroups delegation"). The specification gives the list for a kernel
 # that does not tell. No other file may change hands: with memory.max the container would set its own limits.

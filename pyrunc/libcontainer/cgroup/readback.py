@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import posix
 
-from ..sysfiles import read_fd
+from ..kernel.fileio import read_fd
 
 # What a line says of a device or name that has no line, since it has no limit.
 _NO_LINE = {

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import errno
 
-from ...report import PyruncError, pointer
+from ...errors import PyruncError, pointer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Any
 
-    from ..host import HostFacts
+    from ..plan.host import HostFacts
 
     # pointer, what is wrong, the cure
     Refusal = tuple[str, str, str]

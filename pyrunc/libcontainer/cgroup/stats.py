@@ -11,8 +11,8 @@ from __future__ import annotations
 import errno
 import posix
 
-from ...report import PyruncError
-from ..sysfiles import read_fd
+from ...errors import PyruncError
+from ..kernel.fileio import read_fd
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..capabilities import NAMES
+from ..kernel.capabilities import NAMES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def capability_sets(context: Context) -> CapabilitySets | None:
             bits |= bit
         setattr(sets, name, bits)
     if unknown:
-        from ..nearmiss import nearest
+        from ..spec.nearest import nearest
 
         whole = ["CAP_" + word.upper().removeprefix("CAP_") for word in unknown]
         meant = sorted({nearest(word, _BITS) for word in whole} - unknown - {""})

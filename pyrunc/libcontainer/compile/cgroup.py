@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...report import PyruncError
+from ...errors import PyruncError
 from ..cgroup.devices import rules_for
 from ..cgroup.files import clean, path_for
 

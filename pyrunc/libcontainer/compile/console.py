@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...report import PyruncError
+from ...errors import PyruncError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from ..cgroup.files import clean
-from ..plan import LaunchPlan, Step
+from ..plan.model import LaunchPlan, Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ..host import HostFacts
-    from ..options import LaunchOptions
-    from ..plan import Arg
+    from ..plan.host import HostFacts
+    from ..plan.model import Arg
+    from ..plan.options import LaunchOptions
 
 
 class Namespace:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 from ..cgroup.files import clean
-from .constants import S_IFBLK, S_IFCHR, S_IFIFO
+from ..kernel.constants import S_IFBLK, S_IFCHR, S_IFIFO
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ..host import HostFacts
-    from ..options import LaunchOptions
-    from ..plan import LaunchPlan
+    from ..plan.host import HostFacts
+    from ..plan.model import LaunchPlan
+    from ..plan.options import LaunchOptions
 
 # The slot of the pidfd.
 _TARGET = "container"

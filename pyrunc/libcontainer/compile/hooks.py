@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from ...errors import pointer
 from ...jsonio import dumps
-from ...report import pointer
-from ...settings import SPEC_VERSION
+from .. import SPEC_VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ runtime makes the mount, and the init attaches it.
 
 from __future__ import annotations
 
-from ...report import PyruncError
+from ...errors import PyruncError
 from .mountoptions import COPY_SYMLINK, SOURCE_NOFOLLOW
 from .mounts import in_rootfs
 from .namespaces import map_lines

@@ -6,7 +6,7 @@ the next exec" late, before the process gives its rights away.
 
 from __future__ import annotations
 
-from ..lsm import APPARMOR, SELINUX
+from ..kernel.lsm import APPARMOR, SELINUX
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

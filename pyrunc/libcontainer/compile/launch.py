@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...report import PyruncError
+from ...errors import PyruncError
 from .cgroup import compile_cgroup
 from .context import Context
 from .namespaces import clone_flags, compile_namespaces, open_joined
@@ -13,9 +13,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ..host import HostFacts
-    from ..options import LaunchOptions
-    from ..plan import LaunchPlan
+    from ..plan.host import HostFacts
+    from ..plan.model import LaunchPlan
+    from ..plan.options import LaunchOptions
 
 _LABELS = frozenset(("apparmorProfile", "selinuxLabel"))
 

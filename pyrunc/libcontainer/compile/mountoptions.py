@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .constants import (
+from ..kernel.constants import (
     MOUNT_ATTR_ATIME,
     MOUNT_ATTR_NOATIME,
     MOUNT_ATTR_NODEV,

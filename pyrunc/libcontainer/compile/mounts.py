@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import errno
 
-from ...report import PyruncError
+from ...errors import PyruncError
 from ..cgroup.files import clean
-from . import cgroup, mountoptions
-from .constants import (
+from ..kernel.constants import (
     MOUNT_ATTR_ATIME,
     MOUNT_ATTR_NODEV,
     MOUNT_ATTR_NODIRATIME,
@@ -19,6 +18,7 @@ from .constants import (
     MS_SHARED,
     MS_SLAVE,
 )
+from . import cgroup, mountoptions
 from .mountoptions import COPY_SYMLINK, SOURCE_NOFOLLOW
 
 TYPE_CHECKING = False
@@ -161,12 +161,12 @@ def _refuse_option(mount: Mount, option: tuple[int, str], message: str) -> Pyrun
 
 def _nearest(word: str) -> str:
     """The option that was probably meant; "" where none is near, or jsonschema is not at hand."""
-    from ..nearmiss import SYNONYMS
+    from ..spec.nearest import SYNONYMS
 
     if word in SYNONYMS:
         return SYNONYMS[word]
     try:
-        from ..explain import nearest
+        from ..diagnosis.explain import nearest
     except ImportError:
         return ""
     return nearest(word, mountoptions.KNOWN_OPTIONS)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import errno
 
-from ...report import PyruncError, pointer
-from .constants import CLONE_FLAGS
+from ...errors import PyruncError, pointer
+from ..kernel.constants import CLONE_FLAGS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ..host import IdMap
+    from ..plan.host import IdMap
     from .context import Context
 
 # Made by the init after the clone: a new cgroup namespace's root is the cgroup that the process is in when it is

@@ -5,8 +5,8 @@ A module of its own, since it is about a plan as a whole: the descriptors that t
 
 from __future__ import annotations
 
-from ..plan import Step
-from .constants import RLIMITS
+from ..kernel.constants import RLIMITS
+from ..plan.model import Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import errno
 
-from ...report import PyruncError, pointer
+from ...errors import PyruncError, pointer
+from ..kernel.constants import RLIMITS
 from . import hooks
 from .capabilities import capability_sets
-from .constants import RLIMITS
 from .namespaces import DENIED, setgroups_allowed
 from .openfiles import raise_open_files
 

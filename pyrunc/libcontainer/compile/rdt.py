@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..resctrl import FIND, OWN, SHARED
+from ..kernel.resctrl import FIND, OWN, SHARED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,18 +8,10 @@ has never been inside a root that is not finished.
 
 from __future__ import annotations
 
-from ...report import PyruncError
+from ...errors import PyruncError
+from ..kernel.constants import MOUNT_ATTR_RDONLY, MS_PRIVATE, MS_REC, MS_SHARED, MS_SLAVE, MS_UNBINDABLE, PROPAGATION
 from . import devices, hooks, mounts
 from .console import compile_console
-from .constants import (
-    MOUNT_ATTR_RDONLY,
-    MS_PRIVATE,
-    MS_REC,
-    MS_SHARED,
-    MS_SLAVE,
-    MS_UNBINDABLE,
-    PROPAGATION,
-)
 from .namespaces import compile_sysctl
 
 TYPE_CHECKING = False

@@ -9,10 +9,10 @@ behind it: `capset` is the one call that a profile has to allow for us besides `
 
 from __future__ import annotations
 
-from ...report import PyruncError, pointer
-from ..annotations import BPF_DATA
-from ..capabilities import NAMES
-from ..seccomp.words import FLAGS, NEW_LISTENER, NOTIFY, WAIT_KILLABLE_RECV
+from ...errors import PyruncError, pointer
+from ..kernel.capabilities import NAMES
+from ..seccomp.constants import FLAGS, NEW_LISTENER, NOTIFY, WAIT_KILLABLE_RECV
+from ..spec.annotations import BPF_DATA
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from ...report import PyruncError
+from ...errors import PyruncError
 from ..cgroup.resources import limits
 from ..systemd import properties
 from ..systemd.unit import AT, expand, unit_for

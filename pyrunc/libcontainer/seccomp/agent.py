@@ -9,9 +9,10 @@ from __future__ import annotations
 import errno
 import posix
 
-from ... import jsonio, native
-from ...report import PyruncError
-from ...settings import SPEC_VERSION
+from ... import jsonio
+from ...errors import PyruncError
+from .. import SPEC_VERSION
+from ..kernel import native
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

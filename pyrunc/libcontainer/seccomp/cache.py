@@ -13,7 +13,7 @@ import posix
 from ... import log
 from ..._generated.build import COMMIT, VERSION
 from .. import state, statedir
-from ..sysfiles import read_fd
+from ..kernel.fileio import read_fd
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

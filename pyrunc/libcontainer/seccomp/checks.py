@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .words import NOTIFY, NUMBERED, WAIT_KILLABLE_RECV
+from .constants import NOTIFY, NUMBERED, WAIT_KILLABLE_RECV
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,13 +11,13 @@ import struct
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ...report import PyruncError, pointer
+from ...errors import PyruncError, pointer
 from . import cache
+from .constants import ACTIONS, ARCHITECTURES, FLAGS, NEW_LISTENER, NUMBERED, OPERATORS, WAIT_KILLABLE_RECV
 from .enosys import Instruction, stub
-from .words import ACTIONS, ARCHITECTURES, FLAGS, NEW_LISTENER, NUMBERED, OPERATORS, WAIT_KILLABLE_RECV
 
 if TYPE_CHECKING:
-    from ..plan import LaunchPlan
+    from ..plan.model import LaunchPlan
 
 INSTRUCTION_SIZE = 8
 # BPF_MAXINSNS of linux/bpf_common.h

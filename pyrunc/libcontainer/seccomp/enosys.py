@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Mapping
 
-from .words import ACTIONS
+from .constants import ACTIONS
 
 # One instruction: code, jump if true, jump if false, operand (linux/filter.h: struct sock_filter).
 Instruction = tuple[int, int, int, int]

@@ -24,7 +24,7 @@ from jeepney import DBusAddress, HeaderFields, MatchRule, MessageType, new_metho
 from jeepney.bus import get_connectable_addresses
 from jeepney.low_level import Header
 
-from ...report import PyruncError
+from ...errors import PyruncError
 from .incoming import Incoming, Malformed
 from .incoming import body as body_of
 

@@ -13,8 +13,8 @@ from typing import Any
 from jeepney import DBusAddress
 
 from ... import log
-from ...report import PyruncError
-from ..host import HostFacts, SystemdFacts
+from ...errors import PyruncError
+from ..plan.host import HostFacts, SystemdFacts
 from .bus import BUS, BusError, Connection, system_sockets, user_sockets
 
 _NAME = "org.freedesktop.systemd1"

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ...report import PyruncError, pointer
+from ...errors import PyruncError, pointer
 from ..cgroup.resources import Write
-from ..host import SystemdFacts
+from ..plan.host import SystemdFacts
 from . import gvariant
 from .unit import Unit
 

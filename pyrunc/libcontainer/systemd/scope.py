@@ -10,16 +10,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ...report import PyruncError, pointer
+from ...errors import PyruncError, pointer
 from ..cgroup import files
-from ..host import own_cgroup
-from ..sysfiles import read_file
+from ..kernel.fileio import read_file
+from ..plan.host import own_cgroup
 from .manager import Manager, StartFailed
 from .properties import PREFIX, file_of, typed
 
 if TYPE_CHECKING:
-    from ..launch import Launched
-    from ..ledger import Entry
+    from ..launch.launch import Launched
+    from ..launch.ledger import Entry
 
 _STARTING = "unable to apply cgroup configuration: unable to start unit"  # wording of runc
 

@@ -5,7 +5,7 @@ Rules and words are runc's (docs/systemd.md there), so that engines find their c
 
 from __future__ import annotations
 
-from ...report import PyruncError
+from ...errors import PyruncError
 
 AT = "/linux/cgroupsPath"
 # What a unit's name may have besides letters and digits, as letters (systemd.unit(5)); and how long it may be.

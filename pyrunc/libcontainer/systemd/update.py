@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ...report import PyruncError
+from ...errors import PyruncError
 from ..cgroup.resources import Write
-from ..host import SystemdFacts
+from ..plan.host import SystemdFacts
 from . import gvariant, properties
 from .manager import Manager, version
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 import posix
 
 from ... import log
-from ...report import PyruncError
-from .. import execconfig, lookup, resctrl, spec, state
+from ...errors import PyruncError
+from .. import lookup, saved_config, state
 from ..cgroup import controllers, devices, files, limits, readback, resources
-from ..launch import install_interrupt_handlers
-from ..sysfiles import read_file
+from ..kernel import resctrl
+from ..kernel.fileio import read_file
+from ..launch.launch import install_interrupt_handlers
+from ..spec import load
 from . import journal
 from .merge import is_named, merge, named_places, without_unset
 
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..cgroup.resources import Write
-    from ..host import HostFacts
+    from ..plan.host import HostFacts
     from ..state import Record
 
 
@@ -53,15 +55,15 @@ class Target:
         by_options: the changes are from options, so that an error has no JSON pointer.
         Raises PyruncError, OSError; every limit is as before then.
         """
-        from ..host import gather
+        from ..plan.host import gather
 
         try:
-            spec.validate_resources(changes)
+            load.validate_resources(changes)
             if state.status(self.path, self.record) == "stopped":
                 raise PyruncError("container not running")
             if journal.recover(self.place.fd, self.record.cgroup):
                 log.warning("an update that was killed has been undone")
-            kept = execconfig.load(self.place)
+            kept = saved_config.load(self.place)
             old = kept["linux"].get("resources") or {}
             wanted = without_unset(changes)
             merged = merge(old, wanted)
@@ -134,7 +136,7 @@ def _apply(
                 devices.replace(cgroup_fd, program)
             for path, _ in found.files:
                 resctrl.write_schemata(path, schemata)
-            execconfig.replace_linux(dirfd, changed)
+            saved_config.replace_linux(dirfd, changed)
             journal.remove(dirfd)
         except BaseException:
             _undo(found, dirfd, record)

@@ -9,12 +9,12 @@ from __future__ import annotations
 import posix
 
 from ... import jsonio
-from ...report import PyruncError, from_os_error
-from .. import execconfig, state
+from ...errors import PyruncError, from_os_error
+from .. import saved_config, state
 from ..cgroup import devices, files, limits
+from ..kernel.fileio import write_file
 from ..statedir import UPDATE_FILE as FILE
 from ..statedir import DamagedError, StateDir
-from ..sysfiles import write_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Journal:
             except OSError as error:
                 failures.append(from_os_error(error))
         try:
-            execconfig.replace_linux(dirfd, self.linux)
+            saved_config.replace_linux(dirfd, self.linux)
         except OSError as error:
             failures.append(from_os_error(error))
         except PyruncError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...report import pointer
+from ...errors import pointer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 import pytest
 
-from pyrunc import cli, log
-from pyrunc.cli import bundle, host, lifecycle
+from pyrunc import log
+from pyrunc.cli import bundle, host, lifecycle, program
 
 COMMANDS = [*lifecycle.COMMANDS, *bundle.COMMANDS, *host.COMMANDS]
 
@@ -22,7 +22,7 @@ def _fresh_log() -> object:
 
 def said(capfd: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
     """The exit code and the message of a mistake, which is all that is printed."""
-    code = cli.main("pyrunc", ["--log-format", "json", *words])
+    code = program.main("pyrunc", ["--log-format", "json", *words])
     printed = capfd.readouterr()
     assert printed.out == ""
     return code, json.loads(printed.err)["msg"]
@@ -70,7 +70,7 @@ def test_n7_an_unknown_command(word: str, hint: str, capfd: pytest.CaptureFixtur
 
 def test_n7_an_unknown_command_is_in_the_log(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "log"
-    assert cli.main("pyrunc", ["--log", str(path), "--log-format=json", "stop", "x"]) == 3
+    assert program.main("pyrunc", ["--log", str(path), "--log-format=json", "stop", "x"]) == 3
     line = json.loads(path.read_text())
     assert (line["level"], line["msg"]) == ("error", 'unknown command "stop"; did you mean kill or delete?')
     assert capfd.readouterr().err == line["msg"] + "\n"
@@ -78,20 +78,20 @@ def test_n7_an_unknown_command_is_in_the_log(tmp_path: Path, capfd: pytest.Captu
 
 def test_the_log_is_never_what_a_containers_program_is_given(tmp_path: Path) -> None:
     path = tmp_path / "log"
-    assert cli.main("pyrunc", ["exec", "--nope", "x", "program", "--log", str(path)]) == 1
-    assert cli.main("pyrunc", ["--nope", "exec", "x", "program", "--log", str(path)]) == 1
+    assert program.main("pyrunc", ["exec", "--nope", "x", "program", "--log", str(path)]) == 1
+    assert program.main("pyrunc", ["--nope", "exec", "x", "program", "--log", str(path)]) == 1
     assert not path.exists()
 
 
 def test_a_mistake_before_the_command_goes_to_the_log_too(tmp_path: Path) -> None:
     path = tmp_path / "log"
-    assert cli.main("pyrunc", ["--debug", "--nope", "--log", str(path), "--log-format", "json", "list"]) == 1
+    assert program.main("pyrunc", ["--debug", "--nope", "--log", str(path), "--log-format", "json", "list"]) == 1
     assert "-nope" in json.loads(path.read_text().splitlines()[-1])["msg"]
 
 
 def test_a_mistake_goes_to_the_log_file_too(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "log"
-    assert cli.main("pyrunc", ["--log", str(path), "--log-format", "json", "start"]) == 1
+    assert program.main("pyrunc", ["--log", str(path), "--log-format", "json", "start"]) == 1
     line = json.loads(path.read_text())
     assert line["level"] == "error"
     assert line["msg"].startswith('pyrunc: "start" requires exactly 1 argument(s); ')
@@ -99,7 +99,7 @@ def test_a_mistake_goes_to_the_log_file_too(tmp_path: Path, capfd: pytest.Captur
 
 
 def test_a_log_that_cant_be_written_is_the_error(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert cli.main("pyrunc", ["--log", f"{tmp_path}/no/log", "start"]) == 1
+    assert program.main("pyrunc", ["--log", f"{tmp_path}/no/log", "start"]) == 1
     assert "no such file or directory" in capfd.readouterr().err
 
 
@@ -107,7 +107,7 @@ def test_a_log_that_cant_be_written_is_the_error(tmp_path: Path, capfd: pytest.C
 @pytest.mark.parametrize("how", ["--help", "-h", "-help", "help", "-help=true"])
 def test_every_command_has_its_help(command: click.Command, how: str, capfd: pytest.CaptureFixture[str]) -> None:
     name = str(command.name)
-    assert cli.main("pyrunc", ["help", name] if how == "help" else [name, how]) == 0
+    assert program.main("pyrunc", ["help", name] if how == "help" else [name, how]) == 0
     text = capfd.readouterr().out
     assert text.startswith(f"Usage: pyrunc {name} ")
     for param in command.params:
@@ -118,7 +118,7 @@ def test_every_command_has_its_help(command: click.Command, how: str, capfd: pyt
 
 def test_the_programs_help_lists_the_commands(capfd: pytest.CaptureFixture[str]) -> None:
     for words in ([], ["--help"], ["help"], ["--debug"]):
-        assert cli.main("pyrunc", words) == 0
+        assert program.main("pyrunc", words) == 0
         text = capfd.readouterr().out
         assert all(f"\n  {command.name} " in text for command in COMMANDS)
 

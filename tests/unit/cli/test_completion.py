@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 import pytest
 
-from pyrunc.cli import completion, main, program
+from pyrunc.cli import completion
+from pyrunc.cli.program import main, program
 
 
 def values(*words: str) -> list[str]:
@@ -85,7 +86,7 @@ def test_n8_container_ids(root: str) -> None:
 
 
 def test_n8_the_usual_root_is_looked_at_and_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pyrunc.settings.usual_root", lambda: str(tmp_path / "none"))
+    monkeypatch.setattr("pyrunc.commands.settings.usual_root", lambda: str(tmp_path / "none"))
     assert values("state", "") == []
     assert list(tmp_path.iterdir()) == []
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pyrunc.cli import program
 from pyrunc.cli.mistakes import Mistake, unknown_command
+from pyrunc.cli.program import program
 
 COMMANDS = list(program.commands)
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from pyrunc import commands, main
-from pyrunc.libcontainer import example
-from pyrunc.settings import Settings
+from pyrunc.commands.settings import Settings
+from pyrunc.libcontainer.spec import example
 from tests.support.plans import minimal
 from tests.support.systemd import FakeSystemd
 

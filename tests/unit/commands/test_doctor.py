@@ -1,4 +1,4 @@
-"""commands/doctor.py: the table, the JSON and the exit code. What is found: tests/unit/libcontainer/test_doctor.py."""
+"""commands/doctor.py: the table, the JSON and the exit code. What is found: diagnosis/test_doctor.py."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from pyrunc.commands import doctor
-from pyrunc.libcontainer.doctor import NO, YES, Finding
-from pyrunc.libcontainer.host import HostFacts
-from pyrunc.report import PyruncError
-from pyrunc.settings import Settings
+from pyrunc.commands.settings import Settings
+from pyrunc.errors import PyruncError
+from pyrunc.libcontainer.diagnosis.doctor import NO, YES, Finding
+from pyrunc.libcontainer.plan.host import HostFacts
 from tests.support.plans import minimal
 
 FOUND = [Finding("cgroups", "pids", NO, "not there", "boot anew"), Finding("seccomp", "log", YES, "a\x1b[31m")]

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from pyrunc.commands import events
+from pyrunc.commands.settings import Settings
+from pyrunc.errors import PyruncError
 from pyrunc.libcontainer import processes
-from pyrunc.report import PyruncError
-from pyrunc.settings import Settings
 
 SETTINGS = Settings("pyrunc", "/r", False, "cgroupfs", None)
 

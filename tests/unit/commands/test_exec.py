@@ -11,10 +11,10 @@ import pytest
 from pyrunc import commands
 from pyrunc._generated.argv import COMMANDS
 from pyrunc.commands import exec as command
-from pyrunc.libcontainer import exec as further
-from pyrunc.libcontainer.launch import Interrupted
-from pyrunc.report import PyruncError
-from pyrunc.settings import Settings
+from pyrunc.commands.settings import Settings
+from pyrunc.errors import PyruncError
+from pyrunc.libcontainer.exec import exec as further
+from pyrunc.libcontainer.launch.launch import Interrupted
 
 SETTINGS = Settings("runc", "/r", False, "cgroupfs", None)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from pyrunc.commands import garbage
-from pyrunc.report import PyruncError
-from pyrunc.settings import Settings
+from pyrunc.commands.settings import Settings
+from pyrunc.errors import PyruncError
 
 
 def settings(root: Path, given: bool = True) -> Settings:

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from pyrunc.commands import hooks
-from pyrunc.libcontainer.hooktrial import Outcome
-from pyrunc.report import PyruncError
-from pyrunc.settings import Settings
+from pyrunc.commands.settings import Settings
+from pyrunc.errors import PyruncError
+from pyrunc.libcontainer.diagnosis.hook_trial import Outcome
 from tests.support.plans import minimal
 
 
@@ -42,7 +42,7 @@ def _made_up(monkeypatch: pytest.MonkeyPatch, *outcomes: Outcome) -> list[Any]:
         asked.append((options.id, options.root, options.cgroup_manager, wanted))
         yield from outcomes
 
-    monkeypatch.setattr(hooks.hooktrial, "trials", trials)
+    monkeypatch.setattr(hooks.hook_trial, "trials", trials)
     return asked
 
 

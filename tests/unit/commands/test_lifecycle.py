@@ -13,9 +13,10 @@ import pytest
 from pyrunc import commands
 from pyrunc._generated.argv import COMMANDS
 from pyrunc.commands import lifecycle
-from pyrunc.libcontainer import container, deletion
-from pyrunc.report import PyruncError
-from pyrunc.settings import Settings
+from pyrunc.commands.settings import Settings
+from pyrunc.errors import PyruncError
+from pyrunc.libcontainer import deletion
+from pyrunc.libcontainer import lifecycle as operations
 
 STATE = {
     "ociVersion": "1.3.0", "id": "c1", "pid": 7, "status": "running", "bundle": "/b", "rootfs": "/b/rootfs",
@@ -38,7 +39,7 @@ def test_create_hands_its_options_over(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path)
     (tmp_path / "b").mkdir()
     seen = []
-    monkeypatch.setattr(container, "create", seen.append)
+    monkeypatch.setattr(operations, "create", seen.append)
     given = params(
         "create",
         bundle="b",
@@ -66,7 +67,7 @@ def test_run_has_flags_of_its_own_and_the_processs_exit_code(monkeypatch: pytest
         seen.append(options)
         return 42
 
-    monkeypatch.setattr(container, "run", run)
+    monkeypatch.setattr(operations, "run", run)
     assert lifecycle.run(settings(), **params("run", detach=True, keep=True, no_subreaper=True)) == 42
     options = seen[0]
     assert (options.command, options.detach, options.keep, options.no_subreaper) == ("run", True, True, True)
@@ -79,7 +80,7 @@ def test_a_failure_says_what_failed_in_the_name_of_the_binary(
     def fail(_: Any) -> int:
         raise PyruncError("broken", pointer="/root", hint="mend it")
 
-    monkeypatch.setattr(container, command, fail)
+    monkeypatch.setattr(operations, command, fail)
     with pytest.raises(PyruncError) as caught:
         work(settings(), **params(command))
     assert caught.value.line() == f"runc {command} failed: broken (at /root; mend it)"
@@ -99,15 +100,15 @@ def test_what_a_launch_refuses() -> None:
 def test_state_prints_indented_json_without_a_newline(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(container, "state", lambda root, id: {**STATE, "id": f"{root} {id}"})
+    monkeypatch.setattr(operations, "state", lambda root, id: {**STATE, "id": f"{root} {id}"})
     assert lifecycle.state(settings(), id="c1") == 0
     assert capfd.readouterr().out == json.dumps({**STATE, "id": "/r c1"}, indent=2)
 
 
 def test_start_and_kill(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
-    monkeypatch.setattr(container, "start", lambda *args: seen.append(args))
-    monkeypatch.setattr(container, "kill", lambda *args: seen.append(args))
+    monkeypatch.setattr(operations, "start", lambda *args: seen.append(args))
+    monkeypatch.setattr(operations, "kill", lambda *args: seen.append(args))
     assert commands.execute("start", settings(), {"id": "c1"}) == 0
     kill = {"id": "c1", "signal": "KILL", "all": True, "regex": False}
     assert commands.execute("kill", settings(), kill) == 0
@@ -147,7 +148,7 @@ def test_delete_tries_every_id(monkeypatch: pytest.MonkeyPatch, capfd: pytest.Ca
 def test_list(
     options: dict[str, Any], text: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(container, "list_states", lambda root: [STATE])
+    monkeypatch.setattr(operations, "list_states", lambda root: [STATE])
     assert lifecycle.list_containers(settings(), **options) == 0
     assert capfd.readouterr().out == text
 

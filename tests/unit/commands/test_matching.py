@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pyrunc.commands import matching
-from pyrunc.report import PyruncError
+from pyrunc.errors import PyruncError
 
 NAMES = ("web-1", "web-2", "db", "web+x", "UP9")
 

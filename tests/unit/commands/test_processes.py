@@ -8,9 +8,9 @@ import pytest
 
 from pyrunc import commands
 from pyrunc.commands import processes
+from pyrunc.commands.settings import Settings
+from pyrunc.errors import PyruncError
 from pyrunc.libcontainer import processes as library
-from pyrunc.report import PyruncError
-from pyrunc.settings import Settings
 
 SETTINGS = Settings("pyrunc", "/r", False, "cgroupfs", None)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pyrunc.commands import pstable
-from pyrunc.report import PyruncError
+from pyrunc.errors import PyruncError
 
 TABLE = """UID          PID    PPID CMD
 root           1       0 init 12

@@ -10,7 +10,7 @@ import pytest
 
 from pyrunc._generated.argv import COMMANDS
 from pyrunc.commands import update
-from pyrunc.report import PyruncError
+from pyrunc.errors import PyruncError
 
 
 def options(**changes: Any) -> dict[str, Any]:

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from pyrunc import jsonio, log
-from pyrunc.libcontainer import container, deletion, holder, ledger, lookup, process
-from pyrunc.report import PyruncError
+from pyrunc.errors import PyruncError
+from pyrunc.libcontainer import deletion, holder, lifecycle, lookup, process
+from pyrunc.libcontainer.launch import ledger
 from tests.support.boxes import Box
 from tests.support.records import opened, record
 
@@ -33,7 +34,7 @@ def warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def status(box: Box) -> str:
-    return str(container.state(box.root, "box")["status"])
+    return str(lifecycle.state(box.root, "box")["status"])
 
 
 def damage(path: Path, how: str) -> None:
@@ -188,7 +189,7 @@ class TestLocked:
         monkeypatch.setattr(lookup, "_PATIENCE_SECONDS", 0.05)
         other = opened(box.path)
         other.lock(0)
-        act = partial(deletion.delete, force=False) if call == "delete" else container.start
+        act = partial(deletion.delete, force=False) if call == "delete" else lifecycle.start
         with pytest.raises(PyruncError, match=rf"container box is in use \(process {os.getpid()} is at work on it: "):
             act(box.root, "box")
         other.close()

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pyrunc.libcontainer import execconfig, garbage, ledger, state
-from pyrunc.libcontainer.options import LaunchOptions
+from pyrunc.libcontainer import garbage, saved_config, state
+from pyrunc.libcontainer.launch import ledger
+from pyrunc.libcontainer.plan.options import LaunchOptions
 from pyrunc.libcontainer.update import journal
 from tests.support.boxes import Box
 from tests.support.records import opened, record, record_of, spec
@@ -108,12 +109,12 @@ def test_an_update_that_was_killed_is_undone(tmp_path: Path) -> None:
     box = Box(tmp_path)
     try:
         place = opened(box.path)
-        execconfig.save(place.fd, spec(), LaunchOptions(id="box"))
+        saved_config.save(place.fd, spec(), LaunchOptions(id="box"))
         journal.Journal({"resources": {"pids": {"limit": 3}}}).save(place.fd)
         assert collect(tmp_path, dry_run=True) == (["box: would undo: update of limits"], [])
         assert (box.path / "update").exists()
         assert collect(tmp_path) == (["box: undone: update of limits"], [])
-        assert execconfig.load(place)["linux"]["resources"] == {"pids": {"limit": 3}}
+        assert saved_config.load(place)["linux"]["resources"] == {"pids": {"limit": 3}}
         assert collect(tmp_path) == ([], [])
     finally:
         box.end()

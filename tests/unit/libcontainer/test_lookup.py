@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from pyrunc.errors import PyruncError
 from pyrunc.libcontainer import lookup
-from pyrunc.report import PyruncError
 from tests.support.records import opened, record, saved
 
 

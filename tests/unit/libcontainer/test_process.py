@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from pyrunc import native
+from pyrunc.errors import PyruncError
 from pyrunc.libcontainer import process
-from pyrunc.report import PyruncError
+from pyrunc.libcontainer.kernel import native
 from tests.support import host
 
 # A process whose first thread ends while another lives on.

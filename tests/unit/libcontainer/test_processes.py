@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from pyrunc.errors import PyruncError
 from pyrunc.libcontainer import lookup, processes, state
 from pyrunc.libcontainer.cgroup import files
-from pyrunc.report import PyruncError
 
 
 @pytest.fixture

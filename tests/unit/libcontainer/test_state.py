@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from pyrunc import jsonio
+from pyrunc.errors import PyruncError
 from pyrunc.libcontainer import state
 from pyrunc.libcontainer.statedir import DamagedError
-from pyrunc.report import PyruncError
 from tests.support.records import opened, record, record_of, saved, spec
 
 

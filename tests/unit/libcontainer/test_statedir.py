@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from pyrunc.errors import PyruncError
 from pyrunc.libcontainer import statedir
 from pyrunc.libcontainer.statedir import DamagedError, StateDir
-from pyrunc.report import PyruncError
 from tests.support.records import opened
 
 

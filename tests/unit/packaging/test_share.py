@@ -11,7 +11,8 @@ import click
 import pytest
 import share
 
-from pyrunc.cli import completion, program
+from pyrunc.cli import completion
+from pyrunc.cli.program import program
 
 PAGES = share.pages(program, "1.2")
 

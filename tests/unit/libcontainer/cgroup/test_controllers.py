@@ -7,8 +7,8 @@ import os
 
 import pytest
 
+from pyrunc.errors import PyruncError
 from pyrunc.libcontainer.cgroup import controllers
-from pyrunc.report import PyruncError
 
 MOUNT = "/mnt"
 THREADED = {"cpu", "cpuset", "perf_event", "pids"}

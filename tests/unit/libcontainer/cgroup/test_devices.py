@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pyrunc.errors import PyruncError
 from pyrunc.libcontainer.cgroup import devices
-from pyrunc.report import PyruncError
 
 TYPES = {"b": 1, "c": 2}
 ACCESS = {"m": 1, "r": 2, "w": 4}
@@ -238,7 +238,7 @@ def test_too_many_rules_are_refused() -> None:
 
 
 def test_the_verifiers_reason_is_in_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    native = pytest.importorskip("pyrunc.native")
+    native = pytest.importorskip("pyrunc.libcontainer.kernel.native")
     calls = []
 
     def bpf(command: int, attributes: bytearray, buffers: list[tuple[int, bytes | bytearray]]) -> int:
@@ -261,7 +261,7 @@ def test_the_verifiers_reason_is_in_the_error(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_missing_capability_has_a_hint(monkeypatch: pytest.MonkeyPatch) -> None:
-    native = pytest.importorskip("pyrunc.native")
+    native = pytest.importorskip("pyrunc.libcontainer.kernel.native")
 
     def bpf(command: int, attributes: bytearray, buffers: list[tuple[int, bytes | bytearray]]) -> int:
         raise PermissionError(errno.EPERM, "operation not permitted")

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pyrunc.errors import PyruncError
 from pyrunc.libcontainer.cgroup import files
-from pyrunc.libcontainer.host import HostFacts
-from pyrunc.report import PyruncError
+from pyrunc.libcontainer.plan.host import HostFacts
 
 
 @pytest.mark.parametrize(

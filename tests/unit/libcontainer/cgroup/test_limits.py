@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from pyrunc.errors import PyruncError
 from pyrunc.libcontainer.cgroup import limits
-from pyrunc.report import PyruncError
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from pyrunc.errors import PyruncError
 from pyrunc.libcontainer.cgroup import resources
 from pyrunc.libcontainer.cgroup.resources import Limits, limits, refusals
-from pyrunc.libcontainer.host import HostFacts
-from pyrunc.report import PyruncError
+from pyrunc.libcontainer.plan.host import HostFacts
 
 ALL = HostFacts(controllers=("cpuset", "cpu", "io", "memory", "hugetlb", "pids", "rdma", "misc"))
 HYBRID = HostFacts(cgroup_mount="/sys/fs/cgroup/unified", cgroup_pure=False, controllers=("hugetlb",))

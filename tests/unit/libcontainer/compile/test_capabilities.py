@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from pyrunc.libcontainer.host import HostFacts
-from pyrunc.libcontainer.plan import LaunchPlan
+from pyrunc.libcontainer.plan.host import HostFacts
+from pyrunc.libcontainer.plan.model import LaunchPlan
 from tests.support.plans import compiled, find, kinds, minimal, with_linux, with_process
 
 CHOWN, KILL, SYSLOG, BPF = 1 << 0, 1 << 5, 1 << 34, 1 << 39

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from pyrunc.libcontainer.host import HostFacts
-from pyrunc.report import PyruncError
+from pyrunc.errors import PyruncError
+from pyrunc.libcontainer.plan.host import HostFacts
 from tests.support.plans import compiled, find, kinds, minimal, values, with_linux
 
 CGROUP_MOUNT = [{"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["ro"]}]

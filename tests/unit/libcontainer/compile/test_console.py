@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pyrunc.report import PyruncError
+from pyrunc.errors import PyruncError
 from tests.support.plans import compiled, find, kinds, values, with_process
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pyrunc.libcontainer.compile.context import Context
-from pyrunc.libcontainer.host import HostFacts
-from pyrunc.libcontainer.options import LaunchOptions
+from pyrunc.libcontainer.plan.host import HostFacts
+from pyrunc.libcontainer.plan.options import LaunchOptions
 from tests.support.plans import minimal, with_linux
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from pyrunc.libcontainer.host import HostFacts
-from pyrunc.libcontainer.plan import LaunchPlan
+from pyrunc.libcontainer.plan.host import HostFacts
+from pyrunc.libcontainer.plan.model import LaunchPlan
 from tests.support.plans import compiled, find, kinds, minimal, values, with_linux
 
 DEFAULTS = {

@@ -6,9 +6,9 @@ import errno
 
 import pytest
 
+from pyrunc.errors import PyruncError
 from pyrunc.libcontainer.compile.exec import Target
-from pyrunc.libcontainer.host import HostFacts
-from pyrunc.report import PyruncError
+from pyrunc.libcontainer.plan.host import HostFacts
 from tests.support.plans import compiled_exec, find, kinds, minimal, values, with_linux, with_process
 
 ALL = ("mount", "pid", "network", "ipc", "uts", "user", "cgroup", "time")
@@ -107,7 +107,7 @@ def test_the_container_s_user_namespace_tells_whether_groups_may_be_set() -> Non
 def test_no_new_keyring() -> None:
     assert find(compiled_exec(minimal()), "session_keyring")
     from pyrunc.libcontainer.compile.exec import compile_exec
-    from pyrunc.libcontainer.options import ExecOptions
+    from pyrunc.libcontainer.plan.options import ExecOptions
 
     options = ExecOptions(id="box")
     options.no_new_keyring = True

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pyrunc.libcontainer.plan import PHASES, LaunchPlan, Step
-from pyrunc.libcontainer.stepkinds import KINDS, RUNTIME
+from pyrunc.libcontainer.plan.kinds import KINDS, RUNTIME
+from pyrunc.libcontainer.plan.model import PHASES, LaunchPlan, Step
 from tests.support.plans import CASES, GOLDEN, golden_files
 
 FILES = golden_files()

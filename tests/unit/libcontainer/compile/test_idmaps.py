@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from pyrunc.errors import PyruncError
 from pyrunc.libcontainer.compile.idmaps import parse_ranges
-from pyrunc.libcontainer.host import HostFacts
-from pyrunc.libcontainer.plan import LaunchPlan
-from pyrunc.report import PyruncError
+from pyrunc.libcontainer.plan.host import HostFacts
+from pyrunc.libcontainer.plan.model import LaunchPlan
 from tests.support.plans import Spec, compiled, find, kinds, values, with_linux
 
 MS_SLAVE_REC = 1 << 19 | 1 << 14

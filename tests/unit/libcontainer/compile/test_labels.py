@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pyrunc.libcontainer.plan import LaunchPlan
+from pyrunc.libcontainer.plan.model import LaunchPlan
 from tests.support.plans import Spec, compiled, find, kinds, minimal, values, with_linux, with_process
 
 STEPS = ("require_lsm", "security_label", "file_label", "mask_label")

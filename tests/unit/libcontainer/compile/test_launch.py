@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from pyrunc.libcontainer.host import HostFacts
-from pyrunc.report import PyruncError
+from pyrunc.errors import PyruncError
+from pyrunc.libcontainer.plan.host import HostFacts
 from tests.support.plans import compiled, find, kinds, minimal, values, with_linux, with_process
 
 ROOT = Path(__file__).resolve().parents[4]

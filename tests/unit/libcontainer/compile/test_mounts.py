@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from pyrunc.libcontainer.compile.constants import MOUNT_ATTR_NOSYMFOLLOW, MS_PRIVATE, MS_REC, MS_SHARED, MS_SLAVE
-from pyrunc.libcontainer.host import HostFacts
-from pyrunc.libcontainer.plan import LaunchPlan, Step
-from pyrunc.report import PyruncError
+from pyrunc.errors import PyruncError
+from pyrunc.libcontainer.kernel.constants import MOUNT_ATTR_NOSYMFOLLOW, MS_PRIVATE, MS_REC, MS_SHARED, MS_SLAVE
+from pyrunc.libcontainer.plan.host import HostFacts
+from pyrunc.libcontainer.plan.model import LaunchPlan, Step
 from tests.support.plans import compiled, find, kinds, minimal, values, with_linux
 
 RDONLY, NOSUID, NODEV, NOEXEC = 1, 2, 4, 8
@@ -327,7 +327,7 @@ def test_an_unknown_option_of_a_bind_mount_names_its_place_and_the_nearest_word(
 
 
 def test_without_jsonschema_the_nearest_word_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pyrunc.libcontainer.explain", None)
+    monkeypatch.setitem(sys.modules, "pyrunc.libcontainer.diagnosis.explain", None)
     with pytest.raises(PyruncError) as caught:
         plan_of(mount("/n", "bind", "nosiud", source="/srv"))
     assert "nosuid" not in caught.value.hint

@@ -6,9 +6,9 @@ import errno
 
 import pytest
 
+from pyrunc.errors import PyruncError
 from pyrunc.libcontainer.compile.namespaces import sysctl_path
-from pyrunc.libcontainer.host import HostFacts
-from pyrunc.report import PyruncError
+from pyrunc.libcontainer.plan.host import HostFacts
 from tests.support.plans import compiled, find, kinds, minimal, values, with_linux
 
 CLONE_NEWNS = 0x20000

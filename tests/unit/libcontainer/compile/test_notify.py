@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pyrunc.libcontainer.compile import notify
-from pyrunc.libcontainer.plan import LaunchPlan
+from pyrunc.libcontainer.plan.model import LaunchPlan
 from tests.support.plans import compiled, find, kinds, minimal, values
 
 

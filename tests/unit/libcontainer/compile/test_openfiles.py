@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pyrunc.libcontainer.host import HostFacts
-from pyrunc.libcontainer.plan import LaunchPlan
+from pyrunc.libcontainer.plan.host import HostFacts
+from pyrunc.libcontainer.plan.model import LaunchPlan
 from tests.support.plans import compiled, find, kinds, minimal, values, with_linux
 
 NOFILE = 7

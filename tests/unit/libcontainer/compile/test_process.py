@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pyrunc.errors import PyruncError
 from pyrunc.libcontainer.compile.process import environment
-from pyrunc.libcontainer.host import HostFacts
-from pyrunc.report import PyruncError
+from pyrunc.libcontainer.plan.host import HostFacts
 from tests.support.plans import compiled, find, kinds, minimal, values, with_linux, with_process
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pyrunc.libcontainer.resctrl import FIND, OWN, SHARED
+from pyrunc.libcontainer.kernel.resctrl import FIND, OWN, SHARED
 from tests.support.plans import compiled, find, kinds, minimal, values, with_linux
 
 

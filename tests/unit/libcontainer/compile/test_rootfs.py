@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from pyrunc.libcontainer.compile.constants import MS_PRIVATE, MS_REC, MS_SHARED, MS_SLAVE, MS_UNBINDABLE
-from pyrunc.report import PyruncError
+from pyrunc.errors import PyruncError
+from pyrunc.libcontainer.kernel.constants import MS_PRIVATE, MS_REC, MS_SHARED, MS_SLAVE, MS_UNBINDABLE
 from tests.support.plans import compiled, find, kinds, minimal, values, with_linux, with_process
 
 

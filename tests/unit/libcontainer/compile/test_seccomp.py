@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from pyrunc.libcontainer.host import HostFacts
-from pyrunc.report import PyruncError
+from pyrunc.errors import PyruncError
+from pyrunc.libcontainer.plan.host import HostFacts
 from tests.support.plans import compiled, find, kinds, values, with_process
 from tests.support.seccomp import allowing
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from pyrunc.libcontainer.host import HostFacts, SystemdFacts
-from pyrunc.libcontainer.plan import LaunchPlan
-from pyrunc.report import PyruncError
+from pyrunc.errors import PyruncError
+from pyrunc.libcontainer.plan.host import HostFacts, SystemdFacts
+from pyrunc.libcontainer.plan.model import LaunchPlan
 from tests.support.plans import Spec, compiled, find, minimal, values, with_linux
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from pyrunc import native
+from pyrunc.errors import PyruncError
+from pyrunc.libcontainer.kernel import native
 from pyrunc.libcontainer.seccomp import agent
-from pyrunc.report import PyruncError
 from tests.support.records import record
 
 # Holds stdin's file at descriptor 9 from the second line on that it reads.

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from pyrunc.libcontainer import checks
 from pyrunc.libcontainer.seccomp.checks import check_seccomp
+from pyrunc.libcontainer.spec import checks
 from tests.support.full_config import full_config
 from tests.support.seccomp import allowing, default_profile, rule
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from pyrunc.errors import PyruncError
 from pyrunc.libcontainer.seccomp import cache, compiler
-from pyrunc.libcontainer.seccomp.words import ACTIONS, FLAGS
-from pyrunc.report import PyruncError
+from pyrunc.libcontainer.seccomp.constants import ACTIONS, FLAGS
 from tests.support.plans import compiled, with_linux
 from tests.support.seccomp import (
     ALLOW,

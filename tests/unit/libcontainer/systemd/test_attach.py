@@ -6,9 +6,9 @@ import posix
 
 import pytest
 
-from pyrunc.libcontainer import exec as execution
-from pyrunc.libcontainer.host import HostFacts
-from pyrunc.libcontainer.options import ExecOptions
+from pyrunc.libcontainer.exec import exec as execution
+from pyrunc.libcontainer.plan.host import HostFacts
+from pyrunc.libcontainer.plan.options import ExecOptions
 from tests.support.records import record
 
 MANAGER = "/user.slice/user-1000.slice/user@1000.service"

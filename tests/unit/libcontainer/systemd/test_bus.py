@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from jeepney import DBusAddress, HeaderFields, Message, new_error, new_method_return, new_signal
 
+from pyrunc.errors import PyruncError
 from pyrunc.libcontainer.systemd import bus
 from pyrunc.libcontainer.systemd.bus import BusError, Connection
-from pyrunc.report import PyruncError
 from tests.support.systemd import BUS, DRIVER, MANAGER, NAME, STRANGER, SYSTEMD, Bogus, FakeSystemd, sent_by, signal
 
 PROPERTIES = DBusAddress("/org/freedesktop/systemd1", NAME, "org.freedesktop.DBus.Properties")

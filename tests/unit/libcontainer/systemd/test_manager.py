@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from pyrunc.libcontainer.host import HostFacts
+from pyrunc.errors import PyruncError
+from pyrunc.libcontainer.plan.host import HostFacts
 from pyrunc.libcontainer.systemd import bus, manager, scope
 from pyrunc.libcontainer.systemd.manager import Manager, StartFailed, gather, is_user
-from pyrunc.report import PyruncError
 from tests.support.systemd import DENIED, NAME, FakeSystemd
 
 PROPERTIES = [("Slice", ("s", "a.slice"))]

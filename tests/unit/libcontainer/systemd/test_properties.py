@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from pyrunc.errors import PyruncError
 from pyrunc.libcontainer.cgroup.resources import Write, limits
-from pyrunc.libcontainer.host import HostFacts, SystemdFacts
+from pyrunc.libcontainer.plan.host import HostFacts, SystemdFacts
 from pyrunc.libcontainer.systemd import gvariant, properties
 from pyrunc.libcontainer.systemd.unit import Unit
-from pyrunc.report import PyruncError
 
 FACTS = HostFacts(controllers=("cpuset", "cpu", "io", "memory", "hugetlb", "pids", "rdma"))
 INFINITY = (1 << 64) - 1

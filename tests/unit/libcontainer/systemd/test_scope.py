@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
+from pyrunc.errors import PyruncError
 from pyrunc.libcontainer.cgroup import files
-from pyrunc.libcontainer.host import HostFacts, SystemdFacts
-from pyrunc.libcontainer.launch import Launched
-from pyrunc.libcontainer.ledger import Ledger
-from pyrunc.libcontainer.options import LaunchOptions
+from pyrunc.libcontainer.launch.launch import Launched
+from pyrunc.libcontainer.launch.ledger import Ledger
+from pyrunc.libcontainer.plan.host import HostFacts, SystemdFacts
+from pyrunc.libcontainer.plan.options import LaunchOptions
 from pyrunc.libcontainer.systemd import scope
-from pyrunc.report import PyruncError
 from tests.support import records
 from tests.support.plans import compiled, with_linux
 from tests.support.records import opened

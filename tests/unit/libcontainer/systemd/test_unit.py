@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from pyrunc.errors import PyruncError
 from pyrunc.libcontainer.systemd.unit import expand, unit_for
-from pyrunc.report import PyruncError
 
 
 @pytest.mark.parametrize(

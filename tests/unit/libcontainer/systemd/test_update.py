@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from pyrunc.errors import PyruncError
 from pyrunc.libcontainer.cgroup.resources import Write
 from pyrunc.libcontainer.systemd import manager, update
-from pyrunc.report import PyruncError
 
 
 class Unit:

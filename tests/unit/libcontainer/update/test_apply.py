@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from pyrunc.libcontainer import host, lookup, state
+from pyrunc.errors import PyruncError
+from pyrunc.libcontainer import lookup, state
 from pyrunc.libcontainer.cgroup import controllers
-from pyrunc.libcontainer.host import HostFacts
+from pyrunc.libcontainer.plan import host
+from pyrunc.libcontainer.plan.host import HostFacts
 from pyrunc.libcontainer.update import apply
-from pyrunc.report import PyruncError
 from tests.support.records import opened
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from pyrunc.errors import PyruncError
 from pyrunc.libcontainer.update import journal
-from pyrunc.report import PyruncError
 
 
 class Place:

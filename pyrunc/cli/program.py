@@ -1,0 +1,137 @@
+"""The command line as click knows it: the one definition of every command, option and argument.
+
+The hot reader's table is made from it (generate/argv.py). Nothing is decided here: what was read is handed on.
+"""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from .. import commands, output
+from ..commands.settings import CGROUP_MANAGERS, LOG_FORMATS
+from ..errors import PyruncError
+from . import bundle, completion, events, exec, host, lifecycle, processes, update
+from .goflags import ColdOption, GoGroup, Read, choices
+
+
+def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> bool:
+    if wanted:
+        ctx.exit(commands.print_version(str(ctx.info_name)))
+    return wanted
+
+
+OPTIONS: list[click.Parameter] = [
+    click.Option(["--debug"], is_flag=True, help="log at level debug"),
+    click.Option(["--log"], default="", metavar="FILE", help="append the log to a file (default: stderr)"),
+    click.Option(
+        ["--log-format"],
+        default="text",
+        metavar="FORMAT",
+        help="text or json (default: text)",
+        shell_complete=choices(*LOG_FORMATS),
+    ),
+    click.Option(
+        ["--log-level"],
+        default="info",
+        metavar="LEVEL",
+        help="error, warning, info (the default) or debug",
+        shell_complete=choices("error", "warning", "info", "debug"),
+    ),
+    click.Option(
+        ["--root"],
+        default=None,
+        metavar="DIR",
+        help="directory of the containers' states (default: /run/pyrunc; $XDG_RUNTIME_DIR/pyrunc when not root)",
+    ),
+    click.Option(["--systemd-cgroup"], is_flag=True, help="the same as --cgroup-manager systemd"),
+    click.Option(
+        ["--cgroup-manager"],
+        default="",
+        metavar="MANAGER",
+        help=", ".join(CGROUP_MANAGERS) + " (default: cgroupfs)",
+        shell_complete=choices(*CGROUP_MANAGERS),
+    ),
+    ColdOption(["--criu"], default=None, metavar="PATH", help="without effect: criu is looked for in $PATH"),
+    click.Option(
+        ["--rootless"],
+        default="auto",
+        metavar="VALUE",
+        help="ignore cgroup permission errors: true, false or auto (the default)",
+        shell_complete=choices("true", "false", "auto"),
+    ),
+    click.Option(
+        ["--version", "-v"],
+        is_flag=True,
+        is_eager=True,
+        callback=_print_version,
+        help="print the version, the commit and the version of the specification",
+    ),
+]
+
+program = GoGroup(
+    "pyrunc",
+    params=OPTIONS,
+    commands=[
+        *lifecycle.COMMANDS,
+        *exec.COMMANDS,
+        *processes.COMMANDS,
+        *update.COMMANDS,
+        *events.COMMANDS,
+        *bundle.COMMANDS,
+        *host.COMMANDS,
+    ],
+    context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 120},
+    help="""An OCI container runtime: it runs containers from bundles, and says what it does.
+
+    A bundle is a directory with a config.json and a root filesystem. `pyrunc spec` writes a config.json to start
+    from, `pyrunc plan` shows what a start of the bundle in the working directory would do.
+    """,
+)
+
+# Click's own completion is left out: no variable of the environment has such a name.
+_NO_VARIABLE = "="
+
+
+def read(name: str, words: list[str]) -> Read | int:
+    """Read the words after the program's name.
+
+    Returns what pyrunc.cli.fast_argv.parse returns, or the exit code where help or the version was asked for and
+    printed. Raises click.UsageError for words that make no sense.
+    """
+    result: Read | int = program.main(words, prog_name=name, standalone_mode=False, complete_var=_NO_VARIABLE)
+    return result
+
+
+def main(name: str, words: list[str]) -> int:
+    """Run one command line, click reading it; returns the exit code."""
+    try:
+        if not words and completion.VARIABLE in os.environ:
+            output.write(1, completion.answer(program, os.environ[completion.VARIABLE]))
+            return 0
+        result = read(name, words)
+    except click.UsageError as error:
+        return _explain(name, words, error)
+    except (output.ReaderGone, SystemExit):
+        # The reader of the help has gone, which click answers by SystemExit.
+        return 1
+    except OSError as error:
+        return commands.report(PyruncError("write /dev/stdout", errno=error.errno or 0))
+    except PyruncError as error:
+        return commands.report(error)
+    if isinstance(result, int):
+        return result
+    options, command, params = result
+    return commands.perform(name, options, command, params)
+
+
+def _explain(name: str, words: list[str], error: click.UsageError) -> int:
+    """A mistake in the words, in one line of the log; returns the exit code."""
+    from .mistakes import configure_log, mistake
+
+    try:
+        configure_log(program, words, error)
+    except OSError as failure:
+        return commands.report(failure)
+    return commands.report(mistake(name, program, words, error))

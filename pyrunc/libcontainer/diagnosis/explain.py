@@ -1,0 +1,258 @@
+"""Explain a configuration: every problem, in words, with the nearest legal word. Cold: it imports jsonschema.
+
+The schemas decide, as on the hot path: the generated validators and jsonschema are made of the same files.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from jsonschema import Draft202012Validator, ValidationError
+from jsonschema.validators import extend
+
+from ..._generated import schemas
+from ...errors import PyruncError, errno_text, pointer
+from ..compile.launch import compile_launch
+from ..launch.newidmap import fill_mappings
+from ..plan.host import HostFacts
+from ..plan.options import LaunchOptions
+from ..spec import messages
+from ..spec.checks import ERROR, WARNING, Problem, check, sentence, shorten
+from ..spec.foreign import refuse_foreign
+from ..spec.load import apply_annotations, complete, parse, without_nulls
+from .terminal import locate
+
+# The controllers of cgroup v2 (Documentation/admin-guide/cgroup-v2.rst).
+CONTROLLERS = ("cpuset", "cpu", "io", "memory", "hugetlb", "pids", "rdma", "misc")
+
+
+_ROOTFS = "root.path is the directory with the container's files, absolute or relative to the bundle"
+
+
+def _is_integer(checker: object, value: object) -> bool:
+    """An integer is written without fraction and exponent: 1.0 is none, as for Go's decoder, and true is none."""
+    return type(value) is int
+
+
+SchemaValidator = extend(
+    Draft202012Validator, type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer)
+)
+
+
+def problems(value: Any, definition: str = "") -> list[Problem]:
+    """Every reason for which the config schema refuses a value; empty where it accepts.
+
+    definition: the name of a part of the schema (`process`, `resources`) of which value is one; "" for a whole config.
+    One problem a place: what follows from a wrong type is left out.
+    """
+    schema = schemas.CONFIG
+    if definition:
+        schema = {"$ref": f"#/$defs/{definition}", "$defs": schemas.CONFIG["$defs"]}
+    found: dict[str, Problem] = {}
+    errors = sorted(SchemaValidator(schema).iter_errors(value), key=lambda error: error.validator != "type")
+    for error in errors:
+        for problem in _explained(value, error):
+            found.setdefault(problem.pointer, problem)
+    return sorted(found.values(), key=lambda problem: _order(value, problem.pointer))
+
+
+def unknown_properties(value: Any) -> list[Problem]:
+    """Warnings about the members that the specification does not define: a runtime ignores them (config.md)."""
+    return list(_unknown(value, schemas.CONFIG, ""))
+
+
+def validate_bundle(bundle: str, config: str = "config.json", host: bool = True) -> list[Problem]:
+    """Every problem of a bundle: its config.json by schema and checks, unknown members, its rootfs on the disk.
+
+    What has no error so far is compiled too, for a host that lacks nothing, since some words only the compiler judges;
+    then for this host, whose files and kernel are looked at, unless `host` is false.
+
+    A file that can't be read, or is no JSON, is the one problem then.
+    """
+    try:
+        value = parse(bundle, config)
+        found = problems(value)
+        if found:
+            refuse_foreign(value)
+    except PyruncError as error:
+        return [Problem(ERROR, "", error.reason(), cure=error.hint)]
+    if type(value) is dict:
+        refused = [problem.pointer for problem in found]
+        if not refused:
+            apply_annotations(value)
+        found += check(value, refused, lint=True)
+        found += unknown_properties(value)
+        if host:
+            found += on_disk(bundle, value)
+        if not any(problem.severity == ERROR for problem in found):
+            found += _not_compiled(bundle, value)
+        if host and not any(problem.severity == ERROR for problem in found):
+            found += on_host(bundle, value)
+    return finished(value, found)
+
+
+def finished(value: Any, found: list[Problem]) -> list[Problem]:
+    """Problems in the order of the document, each with the word that was probably meant."""
+    for problem in found:
+        if problem.words and not problem.nearest:
+            problem.nearest = nearest(problem.value, problem.words)
+    return sorted(found, key=lambda problem: _order(value, problem.pointer))
+
+
+def _not_compiled(bundle: str, value: dict[str, Any]) -> Iterator[Problem]:
+    """What the compiler refuses: each mount that it does, and the first of other things.
+
+    A refused mount is replaced by one that is all right, so that the next ones are judged at their own index.
+    """
+    spec = without_nulls(value)
+    complete(spec)
+    fill_mappings(spec, 0, 0)
+    socket = "socket" if spec["process"].get("terminal") else ""
+    options = LaunchOptions(id="validate", bundle=bundle, command="create", console_socket=socket)
+    facts = HostFacts(cgroup_mount="/sys/fs/cgroup", cgroup_pure=True, controllers=CONTROLLERS)
+    while True:
+        try:
+            compile_launch(spec, options, facts)
+        except PyruncError as error:
+            yield Problem(ERROR, error.pointer, error.message, cure=error.hint)
+            parts = error.pointer.split("/")
+            if parts[1:2] != ["mounts"]:
+                return
+            spec["mounts"][int(parts[2])] = {"destination": "/", "type": "tmpfs", "source": "tmpfs"}
+        else:
+            return
+
+
+def on_host(bundle: str, value: dict[str, Any]) -> list[Problem]:
+    """What a valid configuration would fail by on this host: the first thing that the compiler refuses here, or else
+    what preflight.py finds."""
+    from ..plan import host
+    from .preflight import problems as looked_up
+
+    spec = without_nulls(value)
+    path = os.path.realpath(bundle)
+    try:
+        facts = host.gather()
+    except PyruncError as error:
+        return [Problem(ERROR, "", error.reason(), cure=error.hint)]
+    complete(spec)
+    fill_mappings(spec, facts.euid, facts.egid)
+    if facts.euid and not any(entry["type"] == "user" for entry in spec.get("linux", {}).get("namespaces", ())):
+        # It is for root, who is not the one who looks.
+        facts.euid, facts.cgroup_writable = 0, True
+    socket = "socket" if spec["process"].get("terminal") else ""
+    options = LaunchOptions(id="validate", bundle=path, command="create", console_socket=socket)
+    try:
+        compile_launch(spec, options, facts)
+    except PyruncError as error:
+        locate(error)
+        return [Problem(ERROR, error.pointer, error.reason(), cure=error.hint)]
+    return looked_up(spec, path, facts)
+
+
+def nearest(word: str, words: Iterable[str]) -> str:
+    """The legal word that was probably meant; "" where none is near. Case and a missing CAP_ do not count as far."""
+    folded = {name.casefold(): name for name in words}
+    folded.update({name.removeprefix("cap_"): legal for name, legal in list(folded.items())})
+    matches = difflib.get_close_matches(word.casefold(), folded, 1, 0.6)
+    return folded[matches[0]] if matches else ""
+
+
+def _explained(root: Any, error: ValidationError) -> Iterator[Problem]:
+    """The problems that one error of jsonschema stands for."""
+    at = pointer(*error.absolute_path)
+    keyword = error.validator
+    schema: dict[str, Any] = error.schema
+    if "propertyNames" in error.relative_schema_path:
+        name = str(error.instance)
+        at += pointer(name)
+        yield _problem(root, at, messages.bad_name(schema), name, schema.get("enum", ()))
+    elif keyword == "required":
+        for member in error.validator_value:
+            if member not in error.instance:
+                meant = _misspelt(member, error.instance, schema)
+                yield _problem(root, at + pointer(member), messages.MISSING, meant=meant)
+    elif keyword == "dependentRequired":
+        for member, needs in error.validator_value.items():
+            for need in needs:
+                if member in error.instance and need not in error.instance:
+                    yield _problem(root, at + pointer(need), messages.missing_beside(member))
+    elif keyword == "anyOf":
+        yield _problem(root, at, messages.needs_one(error.validator_value))
+    elif keyword == "minItems":
+        yield _problem(root, at, messages.NOT_EMPTY)
+    else:
+        said = error.instance if isinstance(error.instance, str) else ""
+        yield _problem(root, at, messages.must_be(schema), said, schema.get("enum", ()))
+
+
+def _problem(root: Any, at: str, what: str, said: str = "", words: Sequence[str] = (), meant: str = "") -> Problem:
+    message = sentence(root, at, what)
+    cure = messages.NEEDED if what.startswith(messages.MISSING) else ""
+    if meant:
+        message += f", {shorten(meant)} is unknown"
+        cure = "rename it to " + at.rpartition("/")[2]
+    return Problem(ERROR, at, message, nearest=nearest(said, words) if said and words else "", cure=cure)
+
+
+def _misspelt(member: str, instance: dict[str, Any], schema: dict[str, Any]) -> str:
+    """The unknown member that stands where a required one is missing; "" where none is like it."""
+    if "properties" not in schema:
+        return ""
+    return nearest(member, [name for name in instance if name not in schema["properties"]])
+
+
+def _order(value: Any, at: str) -> tuple[int, ...]:
+    """Where a pointer is in the document: problems are told in the order of the file, missing members first."""
+    place = []
+    for part in at.split("/")[1:]:
+        name = part.replace("~1", "/").replace("~0", "~")
+        if type(value) is dict and name in value:
+            place.append(list(value).index(name))
+            value = value[name]
+        elif type(value) is list:
+            place.append(int(name))
+            value = value[int(name)]
+        else:
+            place.append(-1)
+    return tuple(place)
+
+
+def _unknown(value: Any, schema: dict[str, Any], at: str) -> Iterator[Problem]:
+    while "$ref" in schema:
+        schema = schemas.CONFIG["$defs"][schema["$ref"].removeprefix("#/$defs/")]
+    if type(value) is list and "items" in schema:
+        for index, item in enumerate(value):
+            yield from _unknown(item, schema["items"], f"{at}/{index}")
+    elif type(value) is dict and "additionalProperties" in schema:
+        for name, member in value.items():
+            yield from _unknown(member, schema["additionalProperties"], at + pointer(name))
+    elif type(value) is dict and "properties" in schema:
+        known = schema["properties"]
+        for name, member in value.items():
+            if name in known:
+                yield from _unknown(member, known[name], at + pointer(name))
+            else:
+                message = f"the specification defines no property {shorten(name)} here: it is ignored"
+                yield Problem(WARNING, at + pointer(name), message, value=name, words=tuple(known))
+
+
+def on_disk(bundle: str, value: dict[str, Any]) -> Iterator[Problem]:
+    """The root file system: a directory must exist at root.path (config.md, Root)."""
+    root = value.get("root")
+    path = root.get("path") if type(root) is dict else None
+    if type(path) is not str or not path or "\0" in path:
+        return
+    try:
+        directory = stat.S_ISDIR(Path(bundle, path).stat().st_mode)
+    except OSError as error:
+        reason = errno_text(error.errno or 0)
+        yield Problem(ERROR, "/root/path", f"invalid rootfs: stat {shorten(path)}: {reason}", cure=_ROOTFS)
+    else:
+        if not directory:
+            yield Problem(ERROR, "/root/path", f"invalid rootfs: {shorten(path)} is not a directory", cure=_ROOTFS)

@@ -1,0 +1,176 @@
+"""`hooks run`: the hooks of a bundle, each tried in a container that is made for it and never runs its program. Cold.
+
+Each hook is run by the steps by which `run` runs it: at the same moment of a launch, in the same namespaces, with the
+state on its stdin that the specification has for its kind (runtime.md, State). So a hook that has failed keeps no other
+from being tried. What is made up is the container's id, and what is left out of the launch is what others would notice:
+the cgroup with its limits, network devices, the group of resctrl, the terminal.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...errors import PyruncError
+from ..compile.launch import compile_launch
+from ..launch import lifecycle_hooks
+from ..launch.launch import Launched, death, give_up, launch
+from ..launch.newidmap import fill_mappings
+from ..launch.timeline import HOOKS, Timeline
+from ..plan import wire
+from ..plan.host import gather
+from ..plan.model import LaunchPlan, Step
+
+if TYPE_CHECKING:
+    from ..plan.options import LaunchOptions
+
+# In the order in which a start calls them (config.md, POSIX-platform Hooks).
+KINDS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
+# The status that the state has for those of the kinds that are no steps of the plan.
+_STATUS = {"poststart": "running", "poststop": "stopped"}
+# What of `linux` reaches beyond the container.
+_BEYOND = ("cgroupsPath", "intelRdt", "netDevices", "resources")
+# What the init asks for in place of executing the program.
+_TRIED = "hook_tried"
+
+
+class Outcome:
+    """What came of one hook.
+
+    kind, index, path: which it is. seconds: how long it ran. end: how it ended: `exit status 0`, `signal: killed`, or
+    `not started: …`. error: the failure as a start would report it; None where it did what it had to.
+    """
+
+    def __init__(self, event: dict[str, Any], error: PyruncError | None) -> None:
+        """event: the hook's in a timeline."""
+        args = event["args"]
+        self.kind: str = args["hook"]
+        self.index: int = args["index"]
+        self.path: str = args["path"]
+        self.end: str = args["end"]
+        self.seconds: float = event["dur"] / 1_000_000
+        self.error = error
+
+    def to_dict(self) -> dict[str, Any]:
+        """As a JSON object; `error` has the message with the end of what the hook wrote, or is null."""
+        return {
+            "kind": self.kind,
+            "index": self.index,
+            "path": self.path,
+            "seconds": round(self.seconds, 6),
+            "end": self.end,
+            "error": self.error.line() if self.error is not None else None,
+        }
+
+
+def chosen(spec: dict[str, Any], kind: str, index: int) -> list[tuple[str, int]]:
+    """The hooks of a configuration that are meant, by kind and index, in the order of a start.
+
+    kind: "" for all kinds. index: -1 for all of the kind. Raises PyruncError where it has no such hook.
+    """
+    hooks: dict[str, Any] = spec.get("hooks") or {}
+    if kind and kind not in KINDS:
+        raise PyruncError(f'"{kind}" is no kind of hook', hint=", ".join(KINDS) + " are known")
+    if index != -1 and not kind:
+        raise PyruncError("--index counts the hooks of one kind", hint="which kind, says --kind")
+    found = [(name, number) for name in KINDS if kind in ("", name) for number in range(len(hooks.get(name) or ()))]
+    if index == -1:
+        return found
+    if (kind, index) not in found:
+        raise PyruncError(f"there is no {kind} hook #{index}", hint=f"the configuration has {len(found)} of this kind")
+    return [(kind, index)]
+
+
+def trials(spec: dict[str, Any], options: LaunchOptions, hooks: list[tuple[str, int]]) -> Iterator[Outcome]:
+    """Try the hooks of a loaded configuration one after the other. The working directory is to be the bundle.
+
+    options: those of a `run`, with an id that is free and the cgroup manager "disabled".
+    Raises PyruncError where the launch fails before the hook is due, everything undone.
+    """
+    with tempfile.TemporaryDirectory(prefix="pyrunc-hooks-") as directory:
+        options.timeline = os.path.join(directory, "timeline")
+        for kind, index in hooks:
+            yield _trial(spec, options, kind, index)
+
+
+def _trial(spec: dict[str, Any], options: LaunchOptions, kind: str, index: int) -> Outcome:
+    facts = gather()
+    hooks = {} if kind in _STATUS else {kind: spec["hooks"][kind]}
+    linux = {name: value for name, value in (spec.get("linux") or {}).items() if name not in _BEYOND}
+    process = {**spec["process"], "terminal": False}
+    alone = {**spec, "hooks": hooks, "linux": linux, "process": process}
+    fill_mappings(alone, facts.euid, facts.egid)
+    plan = compile_launch(alone, options, facts)
+    _reduce(plan, index)
+    try:
+        launched = launch(plan, alone, options, facts)
+        try:
+            if kind in _STATUS:
+                return _of_life(launched, kind, index, spec["hooks"][kind][index])
+            if kind == "startContainer":
+                _go_on(launched)
+        finally:
+            give_up(launched)
+    except PyruncError as error:
+        event = _event(options.timeline)
+        if event is None:
+            raise
+        return Outcome(event, error)
+    event = _event(options.timeline)
+    assert event is not None
+    return Outcome(event, None)
+
+
+def _reduce(plan: LaunchPlan, index: int) -> None:
+    """Leave one hook in the plan, and a request in place of the program."""
+    plan.served = {
+        what: tuple(step for step in steps if not _is_other(step, index)) for what, steps in plan.served.items()
+    }
+    plan.init = tuple(
+        Step(step.phase, "request", (_TRIED,), step.pointer) if step.kind == "execute" else step
+        for step in plan.init
+        if not _is_other(step, index)
+    )
+
+
+def _is_other(step: Step, index: int) -> bool:
+    return step.kind in HOOKS and step.arg("index") != index
+
+
+def _go_on(launched: Launched) -> None:
+    """Let the init go on from where it is ready to where it would execute the program. Raises PyruncError."""
+    launched.answer()
+    while True:
+        message = launched.receive()
+        if message is None:
+            raise death(launched)
+        if message.type == wire.REQUEST and message.detail == _TRIED:
+            return
+
+
+def _of_life(launched: Launched, kind: str, index: int, hook: dict[str, Any]) -> Outcome:
+    """Try a poststart hook beside the container that is ready, or a poststop hook when it is gone."""
+    failure = None
+    timeline = Timeline("")
+    if kind == "poststop":
+        give_up(launched)
+    try:
+        lifecycle_hooks.run(launched.record, kind, index, hook, _STATUS[kind], timeline)
+    except PyruncError as error:
+        failure = error
+    return Outcome(timeline.events[0], failure)
+
+
+def _event(path: str) -> dict[str, Any] | None:
+    """The hook in the timeline that a launch has written, which is removed; None where it did not come to it."""
+    file = Path(path)
+    if not file.exists():
+        return None
+    events = json.loads(file.read_text(encoding="utf-8"))["traceEvents"]
+    file.unlink()
+    found: list[dict[str, Any]] = [event for event in events if event["name"] in HOOKS]
+    return found[0] if found else None

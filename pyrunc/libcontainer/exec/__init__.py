@@ -1,0 +1,1 @@
+"""`exec`: a further process in a container that is there."""

@@ -1,0 +1,213 @@
+"""`exec`: a further process in a container that is there.
+
+Nothing of it is recorded in the container's state: the process belongs to whoever asked for it. What fails before it
+runs leaves nothing: its init is killed, and the pid file removed.
+"""
+
+from __future__ import annotations
+
+import posix
+
+from ... import log
+from ...errors import PyruncError
+from .. import process
+from .. import state as store
+from ..launch.foreground import Foreground
+from ..launch.handlers import stopped
+from ..launch.launch import START, Launched, announce, carry_out, give_up, install_interrupt_handlers, serve
+from ..launch.ledger import Unwritten
+from ..lifecycle import prepare_fds
+from ..lookup import existing_in, opened
+from ..state import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..compile.exec import Target
+    from ..launch.relay import Relay
+    from ..launch.scene import Scene
+    from ..plan.host import HostFacts
+    from ..plan.model import LaunchPlan
+    from ..plan.options import ExecOptions
+    from ..statedir import StateDir
+
+
+class Joining(Launched):
+    """The launch of a further process. `record` stands for that process; `container` is the container's."""
+
+    __slots__ = ("container",)
+
+    def __init__(
+        self,
+        plan: LaunchPlan,
+        container: Record,
+        options: ExecOptions,
+        facts: HostFacts,
+        fault: tuple[int, int] = (-1, 0),
+    ) -> None:
+        # Without the cgroup: who was killed in it before is no cause of what happens now.
+        super().__init__(plan, Record({**container.values(), "cgroup": ""}), options, facts, fault)
+        self.container = container
+        self.ledger = Unwritten()
+
+    @property
+    def words(self) -> str:
+        """runc's words before what fails once the init is at work."""
+        return START
+
+    def scene(self) -> Scene:
+        """Where a step of the init has failed: in the container, whose process shows its files."""
+        from ..launch import scene
+
+        return scene.of_launch(self.plan, self.seccomp, self.container.pid)
+
+    @property
+    def agent_state(self) -> str:
+        """The container's state for a seccomp agent, as JSON."""
+        return self.container.hook_state("running")
+
+
+def execute(options: ExecOptions, fault: tuple[int, int] = (-1, 0)) -> int:
+    """Start the process in the container and unless detached wait for its end.
+
+    Gives the exit code: the process's, 128 + n where signal n ended it, 0 where detached. Raises PyruncError where the
+    process could not be started, and nothing of it is left.
+    """
+    path = store.directory(options.root, options.id)
+    prepare_fds(options.preserve_fds)
+    log.hold()
+    place = opened(path)
+    try:
+        container = _container(place, options)
+        joining = _compile(place, container, options, fault)
+    finally:
+        place.close()
+    relay = None
+    if joining.plan.terminal and not options.detach:
+        from ..launch.relay import Relay
+
+        relay = Relay()
+    return _run(joining, relay)
+
+
+def _container(place: StateDir, options: ExecOptions) -> Record:
+    """The record of a container that a process can be started in. Raises PyruncError in runc's words."""
+    record = existing_in(place)
+    status = store.status(place.path, record)
+    if status == "stopped":
+        raise stopped()
+    if status == "paused" and not options.ignore_paused:
+        raise PyruncError("cannot exec in a paused container", hint="use --ignore-paused to override")
+    return record
+
+
+def _compile(place: StateDir, container: Record, options: ExecOptions, fault: tuple[int, int]) -> Joining:
+    from .. import saved_config
+    from ..compile.exec import compile_exec
+    from ..plan.host import gather
+    from .process import process_of
+
+    kept = saved_config.load(place)
+    options.bundle = container.bundle
+    options.no_new_keyring = kept["noNewKeyring"]
+    spec = {**kept, "process": process_of(kept, options)}
+    facts = gather()
+    if any([namespace["type"] == "user" for namespace in kept["linux"].get("namespaces", ())]):
+        facts.setgroups = _setgroups(container.pid)
+    plan = compile_exec(spec, _target(container, options, facts), options, facts)
+    joining = Joining(plan, container, options, facts, fault)
+    joining.seccomp = kept["linux"].get("seccomp", {})
+    if options.timeline:
+        from ..launch.timeline import Timeline
+
+        joining.timeline = Timeline(options.timeline)
+    return joining
+
+
+def _setgroups(pid: int) -> bool:
+    """Whether the user namespace of a process allows setgroups(2) (user_namespaces(7))."""
+    from ..kernel.fileio import read_file
+
+    try:
+        return read_file(f"/proc/{pid}/setgroups").strip() != "deny"
+    except (FileNotFoundError, ProcessLookupError):
+        raise stopped() from None
+
+
+def _target(container: Record, options: ExecOptions, facts: HostFacts) -> Target:
+    from ..compile.exec import Target
+
+    cgroup = container.cgroup
+    if options.cgroup and cgroup:
+        cgroup = _sub_cgroup(cgroup, options.cgroup)
+    target = Target(container.pid, container.startTime, cgroup, bool(options.cgroup))
+    if container.systemd.get("user") and not _may_move(cgroup, facts):
+        # The launcher, which speaks no D-Bus, hands the command over here, before it has done anything.
+        from .. import systemd  # noqa: F401
+
+        target.unit = container.systemd["unit"]
+        target.subcgroup = cgroup[len(container.cgroup) :]
+    return target
+
+
+def _may_move(cgroup: str, facts: HostFacts) -> bool:
+    """Whether the runtime may put a process of its own cgroup into another one: who may write to the files
+    cgroup.procs of the lowest cgroup that is above both (cgroups(7), "Cgroup delegation containment rules")."""
+    common = facts.cgroup_mount
+    for own, other in zip(facts.cgroup_self.split("/")[1:], cgroup[len(common) :].split("/")[1:], strict=False):
+        if own != other:
+            break
+        common += "/" + own
+    return posix.access(common + "/cgroup.procs", posix.W_OK)
+
+
+def _sub_cgroup(cgroup: str, asked: tuple[str, ...]) -> str:
+    """The directory that `--cgroup` names below the container's. Raises PyruncError."""
+    path = asked[0]
+    if len(asked) > 1 or ":" in path:
+        raise PyruncError(
+            f"invalid --cgroup argument: {asked[-1]}", hint="one path; controllers in front of it are of cgroup v1"
+        )
+    names = [name for name in path.split("/") if name not in ("", ".")]
+    if ".." in names:
+        raise PyruncError(f"bad sub cgroup path: {path}")  # wording of runc
+    return "/".join([cgroup, *names])
+
+
+def _run(joining: Joining, relay: Relay | None) -> int:
+    """Carry the plan out and see the process to its end."""
+    options = joining.options
+    foreground = None
+    install_interrupt_handlers()
+    try:
+        announce(joining)
+        carry_out(joining, joining.plan.prepare)
+        serve(joining)
+        if options.detach:
+            joining.answer()
+            while joining.receive() is not None:
+                continue
+        else:
+            foreground = Foreground(joining, relay)
+            foreground.start()
+        joining.close_sync()
+        joining.write_timeline()
+    except BaseException as error:
+        if relay is not None:
+            relay.close()
+        give_up(joining)
+        if isinstance(error, (PyruncError, OSError)) and not _is_running(joining.container):
+            raise stopped() from error  # meanwhile, which then is the cause of it all
+        raise
+    if foreground is None:
+        return 0
+    try:
+        code = foreground.wait()
+        foreground.close()
+    finally:
+        if relay is not None:
+            relay.close()
+    return code
+
+
+def _is_running(container: Record) -> bool:
+    return process.find(container.pid, container.startTime) is not None

@@ -1,0 +1,129 @@
+"""The process that `exec` starts: the container's own with what the command line changes, or one from a file."""
+
+from __future__ import annotations
+
+from ... import log
+from ...errors import PyruncError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ..plan.options import ExecOptions
+
+# The last id; the one above it is -1, which for setresuid(2) means "as it is": the runtime's own root.
+_LAST_ID = 0xFFFFFFFE
+_ID_DIGITS = 10
+
+# What a process from a file has of the container's where it says nothing itself, as with runc; `rlimits` also where
+# the list is empty.
+_FALLBACKS = (
+    "apparmorProfile", "capabilities", "execCPUAffinity", "ioPriority", "oomScoreAdj", "rlimits", "scheduler",
+    "selinuxLabel",
+)  # fmt: skip
+
+# The options that a process from a file leaves without a meaning.
+_OF_COMMAND_LINE = (
+    "additional_gids", "apparmor", "cap", "cwd", "env", "no_new_privs", "process_label", "user",
+)  # fmt: skip
+
+
+def process_of(kept: dict[str, Any], options: ExecOptions) -> dict[str, Any]:
+    """The process that the options ask for, valid. kept: as saved_config.load gives it.
+
+    Raises PyruncError with a pointer into the process, as if it stood in a config.json.
+    """
+    own = kept["process"]
+    if options.process:
+        process = _from_file(options.process, own)
+        for name in _OF_COMMAND_LINE:
+            if getattr(options, name) not in ((), "", None):
+                log.warning(f"--{name.replace('_', '-')} has no effect: --process tells the whole process")
+    else:
+        process = _from_command_line(own, options)
+    from ..spec.checks import ERROR, check_process
+
+    for problem in check_process(process, kept["linux"]):
+        if problem.severity == ERROR:
+            raise PyruncError(problem.message, pointer=problem.pointer, hint=problem.hint())
+    return process
+
+
+def _from_file(path: str, own: dict[str, Any]) -> dict[str, Any]:
+    from ..spec import load
+
+    process: dict[str, Any] = load.load_process(path)
+    for name in _FALLBACKS:
+        if name in own and process.get(name) in (None, "", []):
+            process[name] = own[name]
+    umask = own.get("user", {}).get("umask")
+    if umask is not None:
+        process["user"] = {"umask": umask, **process.get("user", {"uid": 0, "gid": 0})}
+    return process
+
+
+def _from_command_line(own: dict[str, Any], options: ExecOptions) -> dict[str, Any]:
+    if not options.args:
+        raise PyruncError("exec args cannot be empty", hint="name a program, or a file with --process")
+    process = {**own, "args": list(options.args), "terminal": options.tty}
+    if options.cwd:
+        if not options.cwd.startswith("/"):
+            raise PyruncError("Cwd must be an absolute path", hint=f"--cwd is {options.cwd}")
+        process["cwd"] = options.cwd
+    if options.env:
+        process["env"] = [*own.get("env", ()), *options.env]
+    if options.apparmor:
+        process["apparmorProfile"] = options.apparmor
+    if options.process_label:
+        process["selinuxLabel"] = options.process_label
+    if options.no_new_privs is not None:
+        process["noNewPrivileges"] = options.no_new_privs
+    if options.cap:
+        process["capabilities"] = _with_capabilities(own.get("capabilities", {}), options.cap)
+    if options.user or options.additional_gids:
+        process["user"] = _user(own.get("user", {}), options)
+    return process
+
+
+def _with_capabilities(own: dict[str, list[str]], more: tuple[str, ...]) -> dict[str, list[str]]:
+    """The container's sets and these. Inheritable ones are never added (CVE-2022-29162); ambient ones have to be
+    inheritable, so they are added only where the container has an inheritable set."""
+    sets = dict(own)
+    names = ["bounding", "effective", "permitted"]
+    if "inheritable" in own:
+        names.append("ambient")
+    for name in names:
+        sets[name] = [*own.get(name, ()), *more]
+    return sets
+
+
+def _user(own: dict[str, Any], options: ExecOptions) -> dict[str, Any]:
+    user = {"uid": 0, "gid": 0, **own}
+    if options.user:
+        uid, gid = parse_user(options.user)
+        user["uid"] = uid
+        if gid is not None:
+            user["gid"] = gid
+    for gid in options.additional_gids:
+        if not 0 <= gid <= _LAST_ID:
+            # Wording of runc.
+            raise PyruncError(f"additional-gids must be a positive number {gid}", hint=f"at most {_LAST_ID}")
+    user["additionalGids"] = [*own.get("additionalGids", ()), *options.additional_gids]
+    return user
+
+
+def parse_user(text: str) -> tuple[int, int | None]:
+    """The ids of `UID` or `UID:GID`; None without a gid. Decimal digits and nothing else (CVE-2026-30892).
+
+    Raises PyruncError for all other texts, names too: who is meant by a name only the container's files could tell.
+    """
+    uid, colon, gid = text.partition(":")
+    return _id("uid", uid, text), _id("gid", gid, text) if colon else None
+
+
+def _id(name: str, digits: str, text: str) -> int:
+    number = int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= _ID_DIGITS else -1
+    if not 0 <= number <= _LAST_ID:
+        # Begins as runc's.
+        raise PyruncError(f'bad {name}: "{digits}" in "{text}"', hint=f"UID or UID:GID, at most {_LAST_ID}")
+    return number

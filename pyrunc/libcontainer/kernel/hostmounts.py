@@ -1,0 +1,37 @@
+"""The mounts of a container without a mount namespace of its own: they are made in the runtime's.
+
+They hang below a bind mount of the rootfs on itself, so that all of them go with that one.
+"""
+
+from __future__ import annotations
+
+import posix
+
+from . import native
+from .fileio import read_file
+
+# What mountinfo writes as an octal number (proc_pid_mountinfo(5)); the backslash first.
+_ESCAPES = (("\\", "\\134"), (" ", "\\040"), ("\t", "\\011"), ("\n", "\\012"))
+
+
+def resolved(path: str) -> str:
+    """The path without symlinks, as mountinfo has it. Raises OSError."""
+    fd = posix.open(path, posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
+    try:
+        return posix.readlink(f"/proc/self/fd/{fd}")
+    finally:
+        posix.close(fd)
+
+
+def count(path: str) -> int:
+    """How many mounts lie on a resolved path, one above the other. Raises OSError."""
+    for character, escape in _ESCAPES:
+        path = path.replace(character, escape)
+    lines = read_file("/proc/self/mountinfo").split("\n")
+    return sum([line.split(" ", 5)[4] == path for line in lines if line])
+
+
+def remove(path: str, before: int) -> None:
+    """Unmount what has been mounted on a resolved path since there were `before` mounts. Raises OSError."""
+    for _ in range(count(path) - before):
+        native.detach_tree(path)

@@ -1,0 +1,482 @@
+"""The parent's system calls that Python's builtins lack: typed wrappers of csrc/native.c.
+
+Every function raises OSError(errno, text) on failure. Descriptors that are made here are close-on-exec, and belong
+to the caller.
+"""
+
+from __future__ import annotations
+
+import errno
+import posix
+import sys
+
+from ..._core import ffi as _ffi
+from ..._core import lib as _lib
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import Any
+
+# clone(2), setns(2): the namespace types
+CLONE_NEWTIME = 0x00000080
+CLONE_NEWNS = 0x00020000
+CLONE_NEWCGROUP = 0x02000000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+
+# open_tree(2)
+OPEN_TREE_CLONE = 1
+AT_SYMLINK_NOFOLLOW = 0x100
+AT_EMPTY_PATH = 0x1000
+AT_RECURSIVE = 0x8000
+AT_FDCWD = -100
+
+# openat2(2)
+RESOLVE_NO_XDEV = 0x01
+RESOLVE_NO_MAGICLINKS = 0x02
+RESOLVE_NO_SYMLINKS = 0x04
+RESOLVE_BENEATH = 0x08
+RESOLVE_IN_ROOT = 0x10
+
+# statfs(2): f_type
+NSFS_MAGIC = 0x6E736673
+PROC_SUPER_MAGIC = 0x9FA0
+CGROUP2_SUPER_MAGIC = 0x63677270
+SELINUX_MAGIC = 0xF97CFF8C
+RDTGROUP_SUPER_MAGIC = 0x07655821
+NSFS_MAGIC = 0x6E736673
+
+# struct sched_attr with the utilization clamps, as sched_setattr(2) has it since Linux 5.3
+_SCHED_ATTR_SIZE = 56
+
+# Python ignores these two, and an ignored signal stays ignored through an exec. signal(7)
+_SIGPIPE = 13
+_SIGXFSZ = 25
+
+# A call that a signal has interrupted: Python runs its handlers as soon as C has returned, and the call is made again
+# where none of them raises (PEP 475).
+_EINTR = 4
+
+# How long, in milliseconds, a peer that is not ours may take to accept a connection, or to read what it is sent.
+PATIENCE_MS = 5000
+
+# epoll_ctl(2)
+EPOLLIN = 0x001
+EPOLLOUT = 0x004
+EPOLLET = 0x80000000
+
+# How many descriptors one `epoll_wait` tells of at most (csrc/native.c, MAX_READY).
+_MAX_READY = 8
+
+# The `call` of an init that was killed before its first instruction.
+KILLED = "the init was killed by signal 9 when it was cloned"
+
+_CALLS = (
+    "", "clone3", "setns", "close_range", "fcntl", "execveat", "capset", "prctl", "writing cgroup.procs", KILLED,
+)  # fmt: skip
+
+
+def fs_bytes(path: str) -> bytes:
+    """A path, or another word of the command line, as the kernel has it: bytes that are no UTF-8 are surrogates in
+    the text (PEP 383)."""
+    return path.encode("utf-8", "surrogateescape")
+
+
+def _check(value: int) -> int:
+    """A C function's result; OSError where it is a negative errno."""
+    if value < 0:
+        raise OSError(-value, posix.strerror(-value))
+    return value
+
+
+class CloneError(OSError):
+    """A clone of the init that failed: `call` is the system call, or KILLED, `index` which of the joined or kept
+    descriptors."""
+
+    call: str
+    index: int
+
+
+def clone_init(
+    flags: int,
+    cgroup_fd: int,
+    joins: Sequence[tuple[int, int]],
+    image_fd: int,
+    inherit: Sequence[int],
+    args: Sequence[str],
+    preserve_fds: int,
+) -> tuple[int, int]:
+    """Clone the init and execute its program; gives (pid, pidfd) once the program runs.
+
+    flags: CLONE_NEW* of the new namespaces, without CLONE_NEWTIME and CLONE_NEWCGROUP (the init unshares these).
+    cgroup_fd: directory of the cgroup to be born in, or -1. Where the kernel kills what is born there (clone.c), the
+        init is born in ours and moves there.
+    joins: (descriptor, CLONE_NEW* type) of namespaces that are entered first.
+    image_fd: the program (`init_image`); it is what enters the namespaces (csrc/join.c), so that we never are in them.
+    inherit: descriptors that stay open in the init; all others from 3 + preserve_fds on are closed by the exec.
+    args: the argv, 16 at most. The environment is empty.
+    All signals are blocked in the new process, and signals that are ignored here are ignored there.
+    Raises CloneError. clone(2), setns(2), execveat(2).
+    """
+    spawn = _ffi.new("struct pyrunc_clone *")
+    join_fds = _ffi.new("int[]", [fd for fd, _ in joins])
+    join_types = _ffi.new("int[]", [kind for _, kind in joins])
+    inherit_fds = _ffi.new("int[]", inherit)
+    argv = _ffi.new("char[]", b"".join([fs_bytes(arg) + b"\0" for arg in args]))
+    spawn.flags = flags
+    spawn.cgroup_fd = cgroup_fd
+    spawn.image_fd = image_fd
+    spawn.preserve_fds = preserve_fds
+    spawn.join_count = len(joins)
+    spawn.join_fds = join_fds
+    spawn.join_types = join_types
+    spawn.inherit_count = len(inherit)
+    spawn.inherit_fds = inherit_fds
+    spawn.args = argv
+    spawn.arg_count = len(args)
+    value = _lib.pyrunc_clone_init(spawn)
+    if value < 0:
+        error = CloneError(-value, posix.strerror(-value))
+        error.call = _CALLS[spawn.failed_call]
+        error.index = spawn.failed_index
+        raise error
+    return spawn.pid, spawn.pidfd
+
+
+def init_image() -> int:
+    """The init's program in a file that nobody can write to (CVE-2019-5736): a sealed memfd or, where the sysctl
+    vm.memfd_noexec forbids these (EACCES), a file on a read-only tmpfs that is mounted nowhere.
+
+    Raises OSError: memfd_create's, with the cause of the other's failure in its text. memfd_create(2), fsmount(2).
+    """
+    image: int = _lib.pyrunc_init_image()
+    if image != -errno.EACCES:
+        return _check(image)
+    image = _lib.pyrunc_init_image_on_tmpfs()
+    if image < 0:
+        raise OSError(errno.EACCES, posix.strerror(errno.EACCES)) from OSError(-image, posix.strerror(-image), "tmpfs")
+    return image
+
+
+def memfd(name: str, data: bytes, size: int = 0) -> int:
+    """A sealed memfd that holds `data`, then zeros up to `size` bytes; its position is 0. memfd_create(2).
+
+    Its size is final, and without such zeros its content too.
+    """
+    return _check(_lib.pyrunc_memfd(name.encode(), data, len(data), size))
+
+
+def prepare_fds(preserve_fds: int) -> int:
+    """Open /dev/null where a standard stream is closed; the first of the preserved descriptors that is not open, or 0.
+
+    To be called before any descriptor is made.
+    """
+    return _check(_lib.pyrunc_prepare_fds(preserve_fds))
+
+
+def openat2(dirfd: int, path: str, flags: int, mode: int = 0, resolve: int = 0) -> int:
+    """Open a path with resolution rules (RESOLVE_*). openat2(2)."""
+    return _check(_lib.pyrunc_openat2(dirfd, fs_bytes(path), flags, mode, resolve))
+
+
+def open_tree(dirfd: int, path: str, flags: int) -> int:
+    """A descriptor of a mount, or with OPEN_TREE_CLONE of a detached copy of it. open_tree(2)."""
+    return _check(_lib.pyrunc_open_tree(dirfd, fs_bytes(path), flags))
+
+
+def move_mount(fd: int, dirfd: int, path: str) -> None:
+    """Attach a detached mount at a path, from a directory's descriptor. move_mount(2)."""
+    _check(_lib.pyrunc_move_mount(fd, dirfd, fs_bytes(path)))
+
+
+def umount(path: str) -> None:
+    """Unmount the topmost mount on a path, which is no link, also where it is in use. umount2(2)."""
+    _check(_lib.pyrunc_umount(fs_bytes(path)))
+
+
+def detach_tree(path: str) -> None:
+    """Unmount the topmost mount on a path with all that is below it, also where it is in use. umount2(2)."""
+    _check(_lib.pyrunc_detach_tree(fs_bytes(path)))
+
+
+def idmap_mount(fd: int, namespace: int, recursive: bool) -> None:
+    """Map the ids of a detached mount by a user namespace, and of those below it. mount_setattr(2)."""
+    _check(_lib.pyrunc_idmap_mount(fd, namespace, recursive))
+
+
+def fork_user_namespace(join: int = -1) -> int:
+    """A child in a new user namespace, or in the one that `join` has open, which waits to be killed; gives its pid.
+    clone(2), setns(2)."""
+    return _check(_lib.pyrunc_fork_user_namespace(join))
+
+
+def setns(fd: int, nstype: int) -> None:
+    """Enter a namespace; `nstype` is its CLONE_NEW* type or 0. setns(2)."""
+    _check(_lib.pyrunc_setns(fd, nstype))
+
+
+def fs_magic(fd: int) -> int:
+    """The type of the file system that a descriptor is on (`f_type` of fstatfs(2))."""
+    return _check(_lib.pyrunc_fs_magic(fd))
+
+
+def namespace_type(fd: int) -> int:
+    """The CLONE_NEW* type of the namespace that a file of nsfs stands for. ioctl_ns(2)."""
+    return _check(_lib.pyrunc_namespace_type(fd))
+
+
+def flock(fd: int, exclusive: bool, wait: bool) -> None:
+    """Lock an open file; BlockingIOError where it is locked and `wait` is false. flock(2)."""
+    _check(_lib.pyrunc_flock(fd, exclusive, wait))
+
+
+def unlock(fd: int) -> None:
+    """Give a file's lock up. flock(2)."""
+    _check(_lib.pyrunc_unlock(fd))
+
+
+def prlimit(pid: int, resource: int, soft: int, hard: int) -> None:
+    """Set a resource limit of a process; 2**64 - 1 is no limit. prlimit(2)."""
+    _check(_lib.pyrunc_prlimit(pid, resource, soft, hard))
+
+
+def open_files() -> tuple[int, int]:
+    """This process's soft and hard limit of open files; 2**64 - 1 is no limit. getrlimit(2)."""
+    limits = _ffi.new("char[]", 16)
+    _check(_lib.pyrunc_open_files(limits, 16))
+    data = bytes(_ffi.buffer(limits, 16))
+    return int.from_bytes(data[:8], sys.byteorder), int.from_bytes(data[8:], sys.byteorder)
+
+
+def raise_open_files(soft: int) -> None:
+    """Raise this process's soft limit of open files; what `spawn` starts has the one from before. setrlimit(2)."""
+    _check(_lib.pyrunc_raise_open_files(soft))
+
+
+def spawn(path: str | bytes, args: list[bytes] | list[str], env: Mapping[bytes, bytes], actions: Sequence[Any]) -> int:
+    """Start a program that is not the init, such as a hook; gives its pid. posix_spawn(3).
+
+    actions: posix.posix_spawn's file_actions, for its standard streams. No other descriptor is inherited, neither of
+    ours nor of our caller's: from now on all are close-on-exec. It has the caller's limit of open files, no blocked
+    signals, and the default for those that Python ignores. Raises OSError, and ValueError for a NUL.
+    """
+    _check(_lib.pyrunc_begin_spawn())
+    try:
+        return posix.posix_spawn(path, args, env, file_actions=actions, setsigmask=(), setsigdef=(_SIGPIPE, _SIGXFSZ))
+    finally:
+        _check(_lib.pyrunc_end_spawn())
+
+
+def sched_setattr(
+    pid: int, policy: int, flags: int, nice: int, priority: int, runtime: int, deadline: int, period: int
+) -> None:
+    """Set a process's scheduling policy (SCHED_*), SCHED_FLAG_* and parameters; times in ns. sched_setattr(2)."""
+    sizes = (4, 4, 8, 4, 4, 8, 8, 8)
+    fields = (_SCHED_ATTR_SIZE, policy, flags, nice, priority, runtime, deadline, period)
+    parts = [value.to_bytes(size, sys.byteorder, signed=value < 0) for size, value in zip(sizes, fields, strict=True)]
+    _check(_lib.pyrunc_sched_setattr(pid, b"".join(parts).ljust(_SCHED_ATTR_SIZE, b"\0")))
+
+
+def ioprio_set(group: int, level: int, priority: int) -> None:
+    """Set the I/O class (IOPRIO_CLASS_*) and the priority in it of a process group. ioprio_set(2)."""
+    _check(_lib.pyrunc_ioprio_set(group, level, priority))
+
+
+def bpf(command: int, attributes: bytearray, buffers: Sequence[tuple[int, bytes | bytearray]] = ()) -> int:
+    """bpf(2): the kernel may write to `attributes`; gives a descriptor or a number by the command.
+
+    buffers: (offset, buffer) pairs: the buffer's address is put at that offset of the attributes, as 64 bits.
+    """
+    pointed = [_ffi.from_buffer(buffer) for _, buffer in buffers]
+    for (offset, _), pointer in zip(buffers, pointed, strict=True):
+        attributes[offset : offset + 8] = int(_ffi.cast("uintptr_t", pointer)).to_bytes(8, sys.byteorder)
+    buffer = _ffi.from_buffer(attributes, require_writable=True)
+    return _check(_lib.pyrunc_bpf(command, buffer, len(attributes)))
+
+
+def pidfd_getfd(pidfd: int, fd: int) -> int:
+    """A copy of another process's descriptor. pidfd_getfd(2)."""
+    return _check(_lib.pyrunc_pidfd_getfd(pidfd, fd))
+
+
+def capabilities() -> int:
+    """The permitted capabilities of this process, as a bit set. capget(2)."""
+    return _check(_lib.pyrunc_capabilities())
+
+
+def procfs() -> int:
+    """A procfs of our pid namespace that is mounted nowhere; it has no hidepid. Needs CAP_SYS_ADMIN. fsopen(2)."""
+    return _check(_lib.pyrunc_procfs())
+
+
+def last_capability() -> int:
+    """The number of the last capability that the kernel knows. prctl(2), PR_CAPBSET_READ."""
+    return _check(_lib.pyrunc_last_capability())
+
+
+def socketpair() -> tuple[int, int]:
+    """Two connected SOCK_SEQPACKET sockets. socketpair(2)."""
+    pair = _ffi.new("int[2]")
+    _check(_lib.pyrunc_socketpair(pair))
+    return pair[0], pair[1]
+
+
+def listen(path: str) -> int:
+    """A SOCK_SEQPACKET socket that listens at a path of any length, or at an abstract name (@NAME). unix(7)."""
+    return _check(_lib.pyrunc_listen(fs_bytes(path)))
+
+
+def netlink(namespace: int = -1) -> int:
+    """A socket of rtnetlink in the network namespace of a descriptor, or in our own. netlink(7)."""
+    return _check(_lib.pyrunc_netlink(namespace))
+
+
+def ask_socket(path: str) -> None:
+    """Raise OSError with EPROTOTYPE where a process has a socket that is not of datagrams open at a path, with
+    ECONNREFUSED where no process has one. Waits for nobody, and the socket hears nothing of it."""
+    _check(_lib.pyrunc_ask_socket(fs_bytes(path)))
+
+
+def connect(path: str, stream: bool = False, timeout_ms: int = 0) -> int:
+    """A socket connected to a path of any length, or to an abstract name (@NAME); SOCK_STREAM if `stream`, else
+    SOCK_SEQPACKET.
+
+    With a timeout, BlockingIOError where the listener's queue stays full for so long, and from `send` on the socket
+    where the peer's buffer does. Signal handlers run meanwhile. unix(7), socket(7) SO_SNDTIMEO.
+    """
+    name = fs_bytes(path)
+    while True:
+        value = _lib.pyrunc_connect(name, stream, timeout_ms)
+        if value != -_EINTR:
+            return _check(value)
+
+
+def recv_netlink(fd: int, size: int) -> bytes:
+    """The kernel's next datagram on a netlink socket. What other processes have sent there is passed over.
+
+    Raises EMSGSIZE where it is longer than `size`. netlink(7).
+    """
+    data = _ffi.new("char[]", size)
+    while True:
+        value = _lib.pyrunc_recv_netlink(fd, data, size)
+        if value != -_EINTR:
+            return bytes(_ffi.buffer(data, _check(value)))
+
+
+def send(fd: int, data: bytes, fds: Sequence[int] = ()) -> int:
+    """Send data (never raising SIGPIPE) and descriptors (SCM_RIGHTS); the number of bytes sent. sendmsg(2)."""
+    while True:
+        value = _lib.pyrunc_send(fd, data, len(data), fds, len(fds))
+        if value != -_EINTR:
+            return _check(value)
+
+
+def send_now(fd: int, data: bytes) -> int:
+    """Send on a socket what fits without waiting; BlockingIOError where nothing does. send(2)."""
+    return _check(_lib.pyrunc_send_now(fd, data, len(data)))
+
+
+def recv_now(fd: int, size: int) -> bytes:
+    """Receive at most `size` bytes without waiting; BlockingIOError where there are none. recv(2)."""
+    data = _ffi.new("char[]", size)
+    return bytes(_ffi.buffer(data, _check(_lib.pyrunc_recv_now(fd, data, size))))
+
+
+def recv(fd: int, size: int, maxfds: int = 0) -> tuple[bytes, list[int]]:
+    """Receive a message of at most `size` bytes with at most `maxfds` descriptors; b"" at the end of file.
+
+    Raises EMSGSIZE, all descriptors closed, where it is more. recvmsg(2).
+    """
+    data = _ffi.new("char[]", size)
+    fds = _ffi.new("int[]", maxfds)
+    count = _ffi.new("int *")
+    while True:
+        value = _lib.pyrunc_recv(fd, data, size, fds, maxfds, count)
+        if value != -_EINTR:
+            length = _check(value)
+            return bytes(_ffi.buffer(data, length)), [fds[i] for i in range(count[0])]
+
+
+def poll(fds: Sequence[int], timeout_ms: int = -1) -> list[int]:
+    """Those of `fds` that can be read or have hung up, none when the time is over or a signal came. poll(2)."""
+    return poll_both(fds, (), timeout_ms)[0]
+
+
+def poll_both(readers: Sequence[int], writers: Sequence[int], timeout_ms: int = -1) -> tuple[list[int], list[int]]:
+    """Those that can be read and those that can be written; both with what has hung up. poll(2)."""
+    fds = [*readers, *writers]
+    ready = _ffi.new("char[]", len(fds))
+    value = _lib.pyrunc_poll(fds, len(fds), len(readers), timeout_ms, ready)
+    if value == -_EINTR:  # the caller looks again
+        return [], []
+    _check(value)
+    flags = [flag != b"\0" for flag in ready]
+    split = len(readers)
+    return (
+        [fd for fd, flag in zip(readers, flags[:split], strict=True) if flag],
+        [fd for fd, flag in zip(writers, flags[split:], strict=True) if flag],
+    )
+
+
+def epoll() -> int:
+    """A descriptor to watch others with. epoll_create1(2)."""
+    return _check(_lib.pyrunc_epoll())
+
+
+def epoll_watch(epoll: int, fd: int, events: int) -> None:
+    """Watch a descriptor for events (EPOLL*) from now on, or no longer where `events` is 0.
+
+    PermissionError where it is of a kind that never makes anybody wait, such as a regular file. epoll_ctl(2).
+    """
+    _check(_lib.pyrunc_epoll_watch(epoll, fd, events))
+
+
+def epoll_wait(epoll: int, timeout_ms: int) -> list[int]:
+    """The watched descriptors that have one of their events, an error or a hang-up; none when the time is over or a
+    signal came; -1 waits without end. epoll_wait(2)."""
+    ready = _ffi.new("int[]", _MAX_READY)
+    value = _lib.pyrunc_epoll_wait(epoll, timeout_ms, ready, _MAX_READY)
+    if value == -_EINTR:  # the caller looks again
+        return []
+    return [ready[i] for i in range(_check(value))]
+
+
+def signalfd(signals: Iterable[int]) -> int:
+    """A descriptor that reads as the blocked signals named: 128 bytes each, the number first (u32). signalfd(2)."""
+    mask = 0
+    for number in signals:
+        mask |= 1 << (number - 1)
+    return _check(_lib.pyrunc_signalfd(mask))
+
+
+def signal_ignored(number: int) -> bool:
+    """Whether this process ignores a signal, by the kernel's word: `_signal` knows what it was told, or found when it
+    was imported, which for the launcher was when it was built. sigaction(2)."""
+    return bool(_check(_lib.pyrunc_signal_ignored(number)))
+
+
+def tty_raw(fd: int) -> bytes:
+    """Put a terminal in raw mode but for its output; gives its settings for `tty_restore`. termios(3)."""
+    size = _lib.pyrunc_tty_size()
+    saved = _ffi.new("char[]", size)
+    _check(_lib.pyrunc_tty_raw(fd, saved, size))
+    return bytes(_ffi.buffer(saved, size))
+
+
+def tty_no_onlcr(fd: int) -> None:
+    """Let a pty add no carriage returns to what is written to it. termios(3)."""
+    _check(_lib.pyrunc_tty_no_onlcr(fd))
+
+
+def tty_restore(fd: int, saved: bytes) -> None:
+    """Give a terminal the settings that `tty_raw` gave. termios(3)."""
+    _check(_lib.pyrunc_tty_restore(fd, saved, len(saved)))
+
+
+def copy_winsize(source: int, target: int) -> None:
+    """Give a pty the window size of another terminal, unless that knows none (0 by 0). ioctl_tty(2)."""
+    _check(_lib.pyrunc_copy_winsize(source, target))

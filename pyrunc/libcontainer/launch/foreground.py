@@ -1,0 +1,191 @@
+"""`run` and `exec` in the foreground: signals are passed on, the end is waited for, a terminal is relayed. Hot."""
+
+from __future__ import annotations
+
+import _signal
+import posix
+
+from ..kernel import native
+from . import lifecycle_hooks
+from .launch import INTERRUPTING, Interrupted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .launch import Launched
+    from .notify import Notify
+    from .relay import Relay
+
+_PR_SET_CHILD_SUBREAPER = 36
+# struct signalfd_siginfo (signalfd(2)): the number first (u32), then the error and the code, then the sender's pid.
+_SIGINFO_SIZE = 128
+
+# What a write of our own raises, to whom the errno says it all.
+_OF_WRITES = (_signal.SIGPIPE, _signal.SIGXFSZ)
+# Job control of writes and reads is the kernel's: a background job that writes to a terminal with TOSTOP stops.
+_OF_BACKGROUND = {_signal.SIGTTOU, _signal.SIGTTIN}
+
+
+class Foreground:
+    """The command from just before its process starts until that has ended, and its output is where it belongs.
+
+    All signals wait to be read, and this process is the subreaper. Whoever gave the relay closes it after a failure.
+    """
+
+    __slots__ = ("_held", "_launched", "_relay", "_signals")
+
+    def __init__(self, launched: Launched, relay: Relay | None) -> None:
+        """Take the signals, and get the relay ready. Raises OSError."""
+        self._launched = launched
+        self._relay = relay
+        self._held: list[int] = []  # signals that came before the process was there
+        if not launched.options.no_subreaper and not launched.record.ownPids:
+            # With a pid namespace of its own, the container's orphans never come up to here.
+            from _prctl import prctl
+
+            prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        numbers = _signal.valid_signals() - {_signal.SIGKILL, _signal.SIGSTOP}
+        if relay is not None:
+            numbers -= _OF_BACKGROUND
+        _signal.pthread_sigmask(_signal.SIG_BLOCK, numbers)
+        self._signals = native.signalfd(numbers)
+        if relay is not None:
+            relay.attach(launched.master, self._signals)
+
+    def start(self) -> None:
+        """Let the init go on, and wait until it has executed the program.
+
+        Raises PyruncError where it fails, and Interrupted for a signal that ends commands; others are passed on later.
+        """
+        launched = self._launched
+        launched.answer()
+        while True:
+            if launched.sync in native.poll([launched.sync, self._signals]):
+                if launched.receive() is None:
+                    return
+                continue
+            number = self._read()
+            if number in INTERRUPTING:
+                raise Interrupted(f"interrupted by signal {number}", exit_code=128 + number)
+            self._held.append(number)
+
+    def poststart(self) -> None:
+        """Run the poststart hooks. Raises PyruncError where one fails, Interrupted for a signal that ends commands."""
+        record = self._launched.record
+        if "poststart" not in record.hooks:
+            return
+        # launch.install_interrupt_handlers has given them a handler.
+        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, INTERRUPTING)
+        lifecycle_hooks.poststart(record, self._launched.timeline)
+        _signal.pthread_sigmask(_signal.SIG_BLOCK, INTERRUPTING)
+
+    def wait(self) -> int:
+        """Wait until the process ends: its exit status, or 128 + n where signal n ended it. Raises OSError.
+
+        Every signal is passed on to it, but SIGCHLD, at which children are reaped (those of the container too, where
+        this process is their subreaper), and SIGWINCH where a terminal is relayed.
+        """
+        relay = self._relay
+        notify = self._launched.notify
+        if notify is not None:
+            # Who started this command is to watch it, not the container's process, whose end it tells by its own.
+            notify.begin(posix.getpid())
+            if relay is not None:
+                relay.also(notify.fd, notify.serve)
+        code = -1
+        if relay is not None:
+            # Not before: until the program runs, the interrupt key ends the command.
+            relay.take_terminal()
+        for number in self._held:
+            code = max(code, self._handle(number))
+        while code < 0:
+            if relay is not None:
+                told = relay.wait()
+            elif notify is not None:
+                told = self._signals in self._serve(notify)
+            else:
+                told = True
+            if told:
+                code = self._handle(self._read())
+        if notify is not None:
+            notify.finish()
+        if relay is not None:
+            relay.drain()
+        return code
+
+    def _serve(self, notify: Notify) -> list[int]:
+        """Wait for signals and notifications, and relay these; gives what was readable. Raises OSError."""
+        found = native.poll([self._signals, notify.fd])
+        if notify.fd in found:
+            notify.serve()
+        return found
+
+    def close(self) -> None:
+        """Give the terminal back, then wait for the user's side to take what is left of the output.
+
+        A stalled reader is waited for until it goes away, or a signal ends that. Raises nothing.
+        """
+        relay = self._relay
+        if relay is None:
+            return
+        relay.restore()
+        try:
+            while relay.flush():
+                number = self._read()
+                if number in INTERRUPTING:
+                    break
+                if number == _signal.SIGTSTP:
+                    _stop()
+        finally:
+            relay.close()
+
+    def _read(self) -> int:
+        """The number of the next signal; SIGCHLD for one that a write of our own has raised."""
+        info = posix.read(self._signals, _SIGINFO_SIZE)
+        number = int.from_bytes(info[:4], "little")
+        sender = int.from_bytes(info[12:16], "little")
+        if number in _OF_WRITES and sender == posix.getpid():
+            return int(_signal.SIGCHLD)  # which never does harm
+        return number
+
+    def _handle(self, number: int) -> int:
+        """Take one signal; the exit code where it was the news of the process's end, else -1."""
+        relay = self._relay
+        if number == _signal.SIGCHLD:
+            return _reap(self._launched.pid)
+        if relay is not None and number == _signal.SIGWINCH:
+            relay.resize()
+            return -1
+        try:
+            _signal.pidfd_send_signal(self._launched.pidfd, number)
+        except ProcessLookupError:
+            pass  # it has ended, and its SIGCHLD is on the way
+        if relay is not None:
+            if number == _signal.SIGTSTP:
+                relay.restore()
+                _stop()
+                relay.take_terminal()
+            elif number == _signal.SIGCONT:
+                relay.take_terminal()
+        return -1
+
+
+def _stop() -> None:
+    """Do what SIGTSTP does to a command that has no handler for it: stop, unless it is ignored or nobody could continue
+    us (an orphaned process group). Returns when we are continued."""
+    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_signal.SIGTSTP,))
+    posix.kill(posix.getpid(), _signal.SIGTSTP)
+    _signal.pthread_sigmask(_signal.SIG_BLOCK, (_signal.SIGTSTP,))
+
+
+def _reap(pid: int) -> int:
+    """Reap every child that has ended; the exit code of the one with this pid, -1 where it is not among them."""
+    code = -1
+    while True:
+        try:
+            result = posix.waitid(posix.P_ALL, 0, posix.WEXITED | posix.WNOHANG)
+        except ChildProcessError:
+            return code
+        if result is None:
+            return code
+        if result.si_pid == pid:
+            code = result.si_status if result.si_code == posix.CLD_EXITED else 128 + result.si_status

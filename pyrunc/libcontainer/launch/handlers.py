@@ -1,0 +1,504 @@
+"""The runtime's steps: one function a step kind, with the kind's fields as its arguments (plan/kinds.py).
+
+Each writes its effect to the ledger before it makes it. Raises PyruncError or OSError; `launch` adds the step.
+"""
+
+from __future__ import annotations
+
+import errno
+import posix
+
+from ... import log
+from ...errors import PyruncError
+from .. import process, state
+from ..kernel import native
+from ..kernel.fileio import read_file
+from ..statedir import START_SOCKET
+from . import init_process, ledger
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from ..plan.model import Step
+    from .launch import Launched
+
+
+def _compile_seccomp(launched: Launched, slot: str, default_action: str, syscalls: int, instructions: int) -> None:
+    from ..seccomp import cache
+
+    profile = launched.seccomp
+    root, kernel = launched.options.root, launched.facts.kernel
+    program = cache.lookup(root, profile, kernel)
+    if program is None:
+        from ..seccomp import compiler
+
+        program = compiler.compile_cached(root, profile, kernel)
+    launched.slots[slot] = native.memfd("pyrunc-seccomp", program)
+    if log.debugging():
+        for step in launched.plan.init:
+            if step.kind == "seccomp":
+                log.debug(f"seccomp filter flags: {step.arg('flags')}")
+
+
+def _raw_seccomp(launched: Launched, slot: str, data: str) -> None:
+    from ..spec.annotations import decode
+
+    launched.slots[slot] = native.memfd("pyrunc-seccomp", decode(data))
+
+
+def _open_hook_output(launched: Launched, slot: str, path: str) -> None:
+    from .hooks import open_output
+
+    launched.slots[slot] = open_output(path)
+
+
+def _state_dir(launched: Launched, path: str) -> None:
+    """Claim the id by the directory. Leftovers of a create that died are swept first."""
+    log.release()
+    state.make_root(launched.options.root)
+    launched.ledger = ledger.claim_id(path)
+    launched.lock = launched.ledger.place.fd
+    launched.ledger.record("state_dir", **launched.record.values())
+
+
+def _notify_socket(launched: Launched, path: str, host: str) -> None:
+    """The directory is removed with the state directory. With create the socket is made by `start`."""
+    posix.mkdir(path, 0o755)
+    posix.chmod(path, 0o755)
+    if launched.options.command == "run":
+        from . import notify
+
+        launched.notify = notify.Notify(launched.lock, host)
+
+
+def _open_files(launched: Launched, limit: int) -> None:
+    native.raise_open_files(limit)
+
+
+def _require_lsm(launched: Launched, name: str) -> None:
+    from ..kernel import lsm
+
+    lsm.require(name)
+
+
+def _cgroup_create(launched: Launched, path: str) -> None:
+    from ..cgroup import files
+
+    written = launched.written
+    made: list[str] = []
+
+    def record(directory: str) -> None:
+        made.append(directory)
+        written.record("cgroup" if directory == path else "cgroup_parent", path=directory)
+
+    def withdraw(directory: str) -> None:
+        written.withdraw("cgroup", directory)
+
+    launched.claim = files.claim(launched.options.root, path)
+    launched.cgroup_made = files.create(path, record, withdraw)
+    launched.cgroup_fd = files.open_directory(path)
+    if len(made) > 1 and launched.cgroup_made:
+        _hand_down(launched, path)
+
+
+def _hand_down(launched: Launched, path: str) -> None:
+    """Have new cgroups above the container's hand out all controllers that they can, as with runc, so that a container
+    without limits has its statistics too. A cgroup that was there hands out what its maker wants."""
+    from ..cgroup import controllers
+
+    controllers.enable(path, launched.facts.cgroup_mount, {}, launched.facts.controllers)
+
+
+def _systemd_scope(launched: Launched, unit: str, path: str, manager: str, properties: tuple[str, ...]) -> None:
+    from ..systemd import scope
+
+    scope.start(launched, unit, path, manager == "user", properties)
+
+
+def _systemd_attach(launched: Launched, unit: str, subcgroup: str) -> None:
+    from ..systemd import scope
+
+    scope.attach(launched.pid, unit, subcgroup)
+
+
+def _cgroup_controllers(launched: Launched, path: str, needed: tuple[str, ...], wanted: tuple[str, ...]) -> None:
+    from ..cgroup import controllers
+    from ..cgroup.resources import controller_of
+
+    pointers = dict.fromkeys(needed, "")
+    for step in launched.plan.steps():
+        if step.kind == "cgroup_limit":
+            controller = controller_of(str(step.args[0]))
+            pointers[controller] = pointers.get(controller) or step.pointer
+    controllers.enable(path, launched.facts.cgroup_mount, {name: pointers[name] for name in needed}, wanted)
+
+
+def _cgroup_check_memory(launched: Launched, limit: int, swap: int) -> None:
+    from ..cgroup import limits
+
+    limits.check_memory(launched.cgroup_fd, limit, swap)
+
+
+def _cgroup_limit(launched: Launched, file: str, value: str, optional: int) -> None:
+    from ..cgroup import limits
+
+    limits.write(launched.cgroup_fd, file, value, bool(optional))
+
+
+def _cgroup_owner(launched: Launched, path: str, uid: int) -> None:
+    from ..cgroup import owner
+
+    owner.give(launched.cgroup_fd, uid)
+
+
+def _cgroup_devices(launched: Launched, path: str, rules: tuple[str, ...]) -> None:
+    from ..cgroup import devices
+
+    program = devices.assemble(rules)
+    if launched.cgroup_made:
+        devices.attach(launched.cgroup_fd, program)
+    else:
+        devices.replace(launched.cgroup_fd, program)
+
+
+def _resctrl_group(launched: Launched, clos: str, make: int, schemata: tuple[str, ...]) -> None:
+    from ..kernel import resctrl
+
+    resctrl.prepare(clos, make, schemata, lambda effect, path: launched.written.record(effect, path=path))
+
+
+def _resctrl_monitor(launched: Launched, clos: str, group: str) -> None:
+    from ..kernel import resctrl
+
+    resctrl.monitor(clos, group, lambda effect, path: launched.written.record(effect, path=path))
+
+
+def _resctrl_assign(launched: Launched, clos: str, group: str) -> None:
+    from ..kernel import resctrl
+
+    resctrl.assign(clos, group, launched.pid)
+
+
+def _net_device(launched: Launched, name: str, new_name: str, path: str) -> None:
+    from . import netdevices
+
+    record = launched.written.record
+    if launched.network < 0:
+        launched.network = posix.open(f"/proc/{launched.pid}/ns/net", posix.O_RDONLY | posix.O_CLOEXEC)
+        if not path:
+            launched.network_pin = netdevices.pin(launched.network, launched.written.place, record)
+    facts = {
+        "path": path, "pin": launched.network_pin, "pid": launched.pid, "startTime": launched.record.startTime,
+    }  # fmt: skip
+    netdevices.move(launched.network, name, new_name, lambda effect, **more: record(effect, **facts, **more))
+
+
+def _start_socket(launched: Launched, path: str) -> None:
+    # By the directory's descriptor: the state root may belong to another user, who can exchange what its names mean.
+    listener = native.listen(f"/proc/self/fd/{launched.lock}/{START_SOCKET}")
+    steps = launched.plan.init
+    for number, step in enumerate(steps):
+        if step.kind == "await_start":
+            launched.slots[str(step.arg("listener"))] = listener
+            launched.record.startSteps = [_outline(at, steps[at]) for at in range(number, len(steps))]
+
+
+def _outline(number: int, step: Step) -> list[Any]:
+    return [number, step.kind, [arg[:1] if isinstance(arg, tuple) else arg for arg in step.args], step.pointer]
+
+
+def _console_socket(launched: Launched, path: str) -> None:
+    from . import console
+
+    launched.console_socket = console.connect(path)
+
+
+def _open_source(launched: Launched, slot: str, path: str, recursive: int, nofollow: int) -> None:
+    flags = native.OPEN_TREE_CLONE | (native.AT_RECURSIVE if recursive else 0)
+    if nofollow:
+        flags |= native.AT_SYMLINK_NOFOLLOW
+    launched.slots[slot] = native.open_tree(native.AT_FDCWD, path, flags)
+
+
+def _make_idmap(launched: Launched, idmap: str, uids: tuple[str, ...], gids: tuple[str, ...]) -> None:
+    from ..kernel import userns
+
+    launched.idmaps[idmap] = userns.make(uids, gids)
+
+
+def _open_mapped_source(
+    launched: Launched, slot: str, path: str, recursive: int, nofollow: int, idmap: str, below: int
+) -> None:
+    _open_source(launched, slot, path, recursive, nofollow)
+    namespace = launched.idmaps[idmap] if idmap in launched.idmaps else launched.slots[idmap]
+    _map_ids(launched.slots[slot], namespace, below, path)
+
+
+def _map_ids(mount: int, namespace: int, below: int, path: str) -> None:
+    try:
+        native.idmap_mount(mount, namespace, bool(below))
+    except OSError as error:
+        raise PyruncError(f"mount_setattr(MOUNT_ATTR_IDMAP) {path}", errno=error.errno or 0) from error
+
+
+def _map_source(launched: Launched, idmap: str, below: int) -> None:
+    """Map the mount that came with the init's request, by a user namespace that is there for it alone or the
+    container's own."""
+    mount, launched.received = launched.received, -1
+    namespace = launched.idmaps.pop(idmap, -1)
+    try:
+        if namespace < 0:
+            namespace = posix.open(f"/proc/{launched.pid}/ns/user", posix.O_RDONLY | posix.O_CLOEXEC)
+        _map_ids(mount, namespace, below, "a source in the rootfs")
+    finally:
+        for fd in (mount, namespace):
+            if fd >= 0:
+                posix.close(fd)
+
+
+def _warn_locked(launched: Launched, path: str, attr_clr: int) -> None:
+    """Tell which of the flags that were to be cleared the source has. They have the numbers of MOUNT_ATTR_*."""
+    try:
+        has = posix.statvfs(path).f_flag & attr_clr
+    except OSError:
+        has = 0  # the container can reach it, and we can't
+    names = ", ".join([name for name, bit in _LOCKED_NAMES if has & bit])
+    log.warning(
+        f"{path} is mounted {names or 'with the flags that it has'}: "
+        "its mount's flags are locked in the user namespace, which may not change them"
+    )
+
+
+_LOCKED_NAMES = (
+    ("read-only", posix.ST_RDONLY), ("nosuid", posix.ST_NOSUID), ("nodev", posix.ST_NODEV), ("noexec", posix.ST_NOEXEC),
+)  # fmt: skip
+
+
+def _open_namespace(launched: Launched, slot: str, kind: str, path: str) -> None:
+    fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+    launched.slots[slot] = fd
+    # The kernel is asked, not the name: where a namespace is kept by a bind mount, its file has the mount's name.
+    if native.fs_magic(fd) != native.NSFS_MAGIC or native.namespace_type(fd) != init_process.NAMESPACES[kind]:
+        raise PyruncError(f"{path} is not a namespace of type {kind}")
+
+
+def _open_process(launched: Launched, slot: str, pid: int, start_time: int) -> None:
+    log.release()
+    pidfd = process.open_process(pid, start_time)
+    if pidfd < 0:
+        raise stopped()
+    launched.slots[slot] = pidfd
+
+
+def stopped() -> PyruncError:
+    """That there is no process to join, in runc's words."""
+    return PyruncError("cannot exec in a stopped container", hint="container not running")
+
+
+def _initial_cpu_affinity(launched: Launched, cpus: tuple[str, ...]) -> None:
+    posix.sched_setaffinity(0, [int(cpu) for cpu in cpus])
+
+
+def _inherit_oom_score_adj(launched: Launched, value: int) -> None:
+    from ..kernel import procfs
+
+    own = int(read_file("/proc/self/oom_score_adj"))
+    if own != value:
+        procfs.write(posix.getpid(), "oom_score_adj", str(value))
+        launched.own_oom_score_adj = own
+
+
+def _restore_oom_score_adj(launched: Launched) -> None:
+    if launched.own_oom_score_adj is not None:
+        from ..kernel import procfs
+
+        procfs.write(posix.getpid(), "oom_score_adj", str(launched.own_oom_score_adj))
+
+
+def _check_maps(launched: Launched, slot: str, uids: tuple[str, ...], gids: tuple[str, ...]) -> None:
+    from ..kernel import userns
+
+    userns.check(launched.slots[slot], uids, gids)
+
+
+def _clone(launched: Launched, flags: int, cgroup: str, join: tuple[str, ...]) -> None:
+    init_process.clone(launched, flags, cgroup, join)
+    _restore_oom_score_adj(launched)
+    born = process.stat(launched.pid)
+    if born is None:
+        raise PyruncError("the init is gone", errno=errno.ESRCH)
+    launched.record.pid = launched.pid
+    launched.record.startTime = born.start_time
+    if not cgroup:
+        # With a cgroup, undoing kills what is in it.
+        launched.written.record("process", pid=launched.pid, startTime=born.start_time)
+
+
+def _write_map(launched: Launched, file: str, lines: tuple[str, ...]) -> None:
+    from ..kernel import userns
+
+    userns.write_map(launched.pid, file, lines)
+
+
+def _map_by_tool(launched: Launched, path: str, file: str, lines: tuple[str, ...]) -> None:
+    from . import newidmap
+
+    newidmap.write_map(path, launched.pid, file, lines)
+
+
+def _write_setgroups(launched: Launched, value: str) -> None:
+    from ..kernel import userns
+
+    userns.write_setgroups(launched.pid, value)
+
+
+def _prlimit(launched: Launched, resource: int, soft: int, hard: int) -> None:
+    native.prlimit(launched.pid, resource, soft, hard)
+
+
+def _set_scheduler(
+    launched: Launched,
+    policy: int,
+    flags: int,
+    nice: int,
+    priority: int,
+    runtime: int,
+    deadline: int,
+    period: int,
+) -> None:
+    native.sched_setattr(launched.pid, policy, flags, nice, priority, runtime, deadline, period)
+
+
+def _set_io_priority(launched: Launched, level: int, priority: int) -> None:
+    native.ioprio_set(launched.pid, level, priority)
+
+
+def _write_oom_score_adj(launched: Launched, value: int) -> None:
+    from ..kernel import procfs
+
+    procfs.write(launched.pid, "oom_score_adj", str(value))
+
+
+def _runtime_hook(
+    launched: Launched,
+    hook: str,
+    index: int,
+    path: str,
+    args: tuple[str, ...],
+    env: tuple[str, ...] | None,
+    timeout: int,
+) -> None:
+    from . import hooks
+
+    config = {"path": path, "args": args, "env": env, "timeout": timeout}
+    record = launched.record
+    hooks.run_hook(config, hook, index, record.hook_state("creating"), hooks.outputs(record.annotations))
+
+
+def _send_listener(launched: Launched, path: str, metadata: str) -> None:
+    from ..seccomp import agent
+
+    listener = agent.take(launched.sync, launched.pidfd, launched.listener)
+    if listener < 0:
+        return
+    try:
+        agent.send(path, listener, launched.pid, launched.agent_state, metadata)
+    finally:
+        posix.close(listener)
+
+
+def _receive_console(launched: Launched, relay: int) -> None:
+    if launched.master < 0:
+        raise PyruncError("the init sent no pty")
+    if relay:
+        return
+    from . import console
+
+    console.hand_over(launched.console_socket, launched.master)
+    for fd in (launched.master, launched.console_socket):
+        posix.close(fd)
+    launched.master = launched.console_socket = -1
+
+
+def _send_pidfd(launched: Launched, path: str) -> None:
+    """The message beside the descriptor tells whose it is, in runc's words."""
+    try:
+        socket = native.connect(path, stream=True, timeout_ms=native.PATIENCE_MS)
+    except OSError as error:
+        hint = ""
+        if error.errno == errno.EAGAIN:
+            hint = f"its queue is full: its owner has accepted no connection for {native.PATIENCE_MS // 1000} s"
+        raise PyruncError(f"connecting to the pidfd socket {path}", errno=error.errno or 0, hint=hint) from error
+    try:
+        native.send(socket, b"setns" if launched.options.command == "exec" else b"standard", [launched.pidfd])
+    finally:
+        posix.close(socket)
+
+
+def _save_state(launched: Launched, path: str) -> None:
+    state.save(launched.lock, launched.record, launched.draft)
+
+
+def _host_mounts(launched: Launched, rootfs: str) -> None:
+    from ..kernel import hostmounts
+
+    path = hostmounts.resolved(rootfs)
+    launched.written.record("host_mounts", path=path, before=hostmounts.count(path))
+
+
+def _write_pid_file(launched: Launched, path: str) -> None:
+    content = str(launched.pid)
+    launched.written.record("pid_file", path=path, content=content, draft=state.draft_of(path))
+    state.replace(path, content, 0o666)
+
+
+HANDLERS: dict[str, Callable[..., None]] = {
+    "compile_seccomp": _compile_seccomp,
+    "raw_seccomp": _raw_seccomp,
+    "open_hook_output": _open_hook_output,
+    "state_dir": _state_dir,
+    "notify_socket": _notify_socket,
+    "open_files": _open_files,
+    "require_lsm": _require_lsm,
+    "cgroup_create": _cgroup_create,
+    "systemd_scope": _systemd_scope,
+    "systemd_attach": _systemd_attach,
+    "cgroup_controllers": _cgroup_controllers,
+    "cgroup_check_memory": _cgroup_check_memory,
+    "cgroup_limit": _cgroup_limit,
+    "cgroup_owner": _cgroup_owner,
+    "cgroup_devices": _cgroup_devices,
+    "net_device": _net_device,
+    "resctrl_group": _resctrl_group,
+    "resctrl_monitor": _resctrl_monitor,
+    "resctrl_assign": _resctrl_assign,
+    "host_mounts": _host_mounts,
+    "start_socket": _start_socket,
+    "console_socket": _console_socket,
+    "open_process": _open_process,
+    "initial_cpu_affinity": _initial_cpu_affinity,
+    "inherit_oom_score_adj": _inherit_oom_score_adj,
+    "open_source": _open_source,
+    "make_idmap": _make_idmap,
+    "open_mapped_source": _open_mapped_source,
+    "map_source": _map_source,
+    "warn_locked": _warn_locked,
+    "open_namespace": _open_namespace,
+    "check_maps": _check_maps,
+    "clone": _clone,
+    "write_map": _write_map,
+    "map_by_tool": _map_by_tool,
+    "write_setgroups": _write_setgroups,
+    "prlimit": _prlimit,
+    "set_scheduler": _set_scheduler,
+    "set_io_priority": _set_io_priority,
+    "write_oom_score_adj": _write_oom_score_adj,
+    "runtime_hook": _runtime_hook,
+    "send_listener": _send_listener,
+    "receive_console": _receive_console,
+    "send_pidfd": _send_pidfd,
+    "save_state": _save_state,
+    "write_pid_file": _write_pid_file,
+}

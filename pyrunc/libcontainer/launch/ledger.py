@@ -1,0 +1,521 @@
+"""The undo ledger: each effect outside the container is written down before it is made, and undone in reverse.
+
+The file `ledger` in the state directory holds one JSON object a line: `{"effect": KIND, …}`. The first one is the
+state directory itself, with the container's record. A failed create undoes it at once; `delete` undoes it; and what a
+killed create left is undone by a `create` or `delete` of that id, or by `gc`. No other command acts on a ledger.
+Undoing is idempotent, since an effect that was written down may not have been made, or may be undone already.
+
+An effect is undone only where it is known to be the one that was written down: a process by its start time, a pid file
+by its content, a cgroup by its file system.
+"""
+
+from __future__ import annotations
+
+import errno
+import posix
+import time
+
+from ... import jsonio, log
+from ...errors import PyruncError, prefixed
+from .. import process, state
+from ..kernel import native
+from ..statedir import EXEC_FILE, FILES, LEDGER_FILE, STATE_FILE, DamagedError, StateDir, make, open_directory, withdraw
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+    from ..state import Record
+
+    Entry = dict[str, Any]
+
+_FIRST = "state_dir"
+# Another command has the lock without a ledger in the directory for a few system calls only.
+_CLAIM_ATTEMPTS = 500
+_CLAIM_WAIT = 0.001
+# How often a lock is tried where there is a ledger: `state` and `list` have it for a moment.
+_LOOKS = 10
+_TYPE = 0o170000
+_REGULAR = 0o100000
+_OPEN_FILE = posix.O_RDONLY | posix.O_NONBLOCK | posix.O_NOFOLLOW | posix.O_CLOEXEC
+_HEX = frozenset("0123456789abcdef")
+# What exec.json of an earlier version holds.
+_KEPT = {"linux", "noNewKeyring", "process", "root"}
+
+
+class Ledger:
+    """The open ledger of a launch. The file and its entries last until the state directory is removed."""
+
+    __slots__ = ("_fd", "entries", "place")
+
+    place: StateDir
+
+    def __init__(self, place: StateDir) -> None:
+        """Start the ledger of a state directory. Raises OSError, FileExistsError where it has one."""
+        self.place = place
+        self.entries: list[Entry] = []
+        flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_APPEND | posix.O_CLOEXEC
+        self._fd = posix.open(LEDGER_FILE, flags, 0o600, dir_fd=place.fd)
+
+    def record(self, effect: str, **facts: Any) -> None:
+        """Write down an effect that is about to be made. Raises OSError."""
+        entry = {"effect": effect, **facts}
+        data = (jsonio.dumps(entry) + "\n").encode("utf-8", "surrogateescape")
+        written = posix.write(self._fd, data)
+        if written != len(data):
+            raise OSError(errno.ENOSPC, posix.strerror(errno.ENOSPC), f"{self.place.path}/{LEDGER_FILE}")
+        self.entries.append(entry)
+
+    def withdraw(self, effect: str, path: str) -> None:
+        """Write down that an effect was not made after all, since another command was faster. Raises OSError."""
+        self.record("withdrawn", undoes=effect, path=path)
+        self.entries = _without_withdrawn(self.entries)
+
+    def undo(self) -> None:
+        """Undo everything, the state directory with it, as if never attempted."""
+        undo(self.entries)
+        self.place.remove()
+
+    def close(self) -> None:
+        """Close the file, which stays; nothing can be recorded any more."""
+        if self._fd >= 0:
+            posix.close(self._fd)
+            self._fd = -1
+
+
+class Unwritten(Ledger):
+    """The effects of a command that no other one could undo: they are kept in memory, for its own failure."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        self.entries = []
+
+    def record(self, effect: str, **facts: Any) -> None:
+        """Take down an effect that is about to be made."""
+        self.entries.append({"effect": effect, **facts})
+
+    def undo(self) -> None:
+        """Undo everything."""
+        undo(self.entries)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class Contents:
+    """What a ledger says. entries: those that this version can undo, in their order. faults: what it can't, each a
+    clause: effects of a later version, lines that are damaged, the file as a whole. renamed: it is of another id."""
+
+    __slots__ = ("entries", "faults", "renamed")
+
+    def __init__(self, entries: list[Entry], faults: list[str]) -> None:
+        self.entries = entries
+        self.faults = faults
+        self.renamed = False
+
+    def require_whole(self, place: StateDir) -> None:
+        """Raise DamagedError where it has faults."""
+        if self.faults:
+            raise DamagedError(
+                f"the ledger in {place.path} is damaged: {self.faults[0]}",
+                hint=f"delete --force {place.id} undoes the rest of it",
+            )
+
+    def warn(self, place: StateDir) -> None:
+        """Log each fault: what is left is the user's to undo."""
+        for fault in self.faults:
+            log.warning(f"the ledger in {place.path}: {fault}; it is left as it is")
+
+
+def read(place: StateDir) -> Contents:
+    """What the ledger of a state directory says; nothing where it has none.
+
+    A line that was cut off by a kill is left out: its effect had not been made yet.
+    """
+    try:
+        text = place.read(LEDGER_FILE)
+    except FileNotFoundError:
+        return Contents([], [])
+    except DamagedError as error:
+        return Contents([], [error.message])
+    entries = []
+    faults = []
+    renamed = False
+    complete, _, _ = text.rpartition("\n")
+    for number, line in enumerate(complete.split("\n")):
+        if line:
+            try:
+                entries.append(_judged(jsonio.loads(line), number, place.id))
+            except ValueError as error:
+                faults.append(f"line {number + 1}: {error}")
+                renamed = renamed or isinstance(error, state.OtherIdError)
+    contents = Contents(_without_withdrawn(entries), faults)
+    contents.renamed = renamed
+    return contents
+
+
+def _judged(entry: Any, number: int, id: str) -> Entry:
+    """The entry, where it is one that this version can undo. Raises ValueError that says why it is not."""
+    if type(entry) is not dict or type(entry.get("effect")) is not str:
+        raise ValueError("it is not an effect")
+    effect = entry["effect"]
+    if effect == _FIRST:
+        if number:
+            raise ValueError("the state directory is not the first effect")
+        state.judged(entry, id)
+    if effect not in _MEMBERS:
+        raise ValueError(f"the effect {effect!r} is not known to this version of pyrunc")
+    for name, is_right in _MEMBERS[effect]:
+        if name not in entry:
+            raise ValueError(f"{name} of {effect} is missing")
+        if not is_right(entry[name]):
+            raise ValueError(f"{name} of {effect} has a wrong value")
+    result: Entry = entry
+    return result
+
+
+def _without_withdrawn(entries: list[Entry]) -> list[Entry]:
+    for withdrawn in [entry for entry in entries if entry["effect"] == "withdrawn"]:
+        gone = (withdrawn["undoes"], withdrawn["path"])
+        entries = [
+            entry for entry in entries if entry is not withdrawn and (entry["effect"], entry.get("path")) != gone
+        ]
+    return entries
+
+
+def claim(contents: Contents, id: str) -> Record | None:
+    """The record that the ledger of `id` begins with, as it was before there was a process; None where it has none."""
+    entries = contents.entries
+    return state.judged(entries[0], id) if entries and entries[0]["effect"] == _FIRST else None
+
+
+def undo(entries: Iterable[Entry], deleting: bool = False, tell: Callable[[str], None] | None = None) -> None:
+    """Undo the effects, the last one first. All are tried; PyruncError for the first that could not be undone.
+
+    deleting: the container was created, so what belongs to its caller stays: the pid file, the class of service
+        that a closID names, and the network devices, which go with their namespace (config-linux.md).
+    tell: called with a clause for each effect that was there and is undone.
+    """
+    failure: PyruncError | None = None
+    entries = list(entries)
+    if any(entry["effect"] == "systemd_unit" for entry in entries):
+        from .. import systemd  # noqa: F401 - the launcher, which has it not, hands over here: nothing is undone yet
+    for entry in reversed(entries):
+        if deleting and entry["effect"] in _OF_CALLER:
+            continue
+        try:
+            what = describe(entry) if tell is not None else ""
+            _UNDO[entry["effect"]](entry)
+            # What others have come into meanwhile stays.
+            if what and tell is not None and (entry["effect"] not in _SHARED or not describe(entry)):
+                tell(what)
+        except (OSError, PyruncError) as error:
+            what = f"undoing {entry['effect']} {entry.get('path', '')}"
+            if failure is None:
+                failure = prefixed(what, error)
+                failure.__cause__ = error
+            else:
+                log.warning(prefixed(what, error).line())
+    if failure is not None:
+        raise failure
+
+
+def describe(entry: Entry) -> str:
+    """What there is to be undone of an effect, as a clause; "" where nothing is. Raises OSError."""
+    effect = entry["effect"]
+    if effect in ("cgroup", "cgroup_parent", "resctrl_group", "resctrl_clos"):
+        what = "cgroup" if effect.startswith("cgroup") else "resctrl group"
+        return f"{what} {entry['path']}" if state.exists(entry["path"]) else ""
+    if effect == "systemd_unit":
+        return f"systemd unit {entry['unit']}" if state.exists(entry["path"]) else ""
+    if effect == "process":
+        return f"process {entry['pid']}" if process.find(entry["pid"], entry["startTime"]) else ""
+    if effect == "pid_file":
+        return f"pid file {entry['path']}" if _is_pid_file(entry["path"], entry.get("content", "")) else ""
+    if effect == "net_device":
+        from . import netdevices
+
+        return f"network device {entry['name']}" if netdevices.namespace_path(entry) else ""
+    if effect == "network_pin":
+        from . import netdevices
+
+        return f"mount of the network namespace on {entry['path']}" if netdevices.is_pinned(entry["path"]) else ""
+    if effect == "host_mounts":
+        from ..kernel import hostmounts
+
+        mounts = hostmounts.count(entry["path"]) - entry["before"]
+        return f"mounts on {entry['path']}" if mounts > 0 else ""
+    return ""
+
+
+def is_ours(place: StateDir, contents: Contents) -> bool:
+    """Whether a state directory that has no readable state.json is known to be made by pyrunc.
+
+    Its mode says so since format 1.1. Earlier ones are known by what is in them: a ledger that begins with this id, or
+    no files but those that pyrunc makes, two of them or exec.json.
+    """
+    if contents.renamed:
+        return False
+    if place.marked or claim(contents, place.id) is not None:
+        return True
+    names = {name for name in place.names() if not name.startswith(f".{STATE_FILE}.")}
+    if not names <= set(FILES):
+        return False
+    if EXEC_FILE in names:
+        try:
+            kept = jsonio.loads(place.read(EXEC_FILE))
+        except (DamagedError, ValueError):
+            kept = None
+        if type(kept) is dict and set(kept) >= _KEPT:
+            return True
+    return len(names) > 1 and STATE_FILE in names
+
+
+# What `sweep` finds at a path: it is free (now), a command is at work there, a container, what is none of ours.
+FREE, BUSY, CONTAINER, FOREIGN = range(4)
+
+
+def sweep(path: str) -> int:
+    """Undo what a dead create, or a delete that was killed at its end, left in the state directory at `path`.
+
+    Gives FREE where the path is free then, else what is there. Raises PyruncError for what could not be undone.
+    """
+    place = open_directory(path)
+    if place is None:
+        return FOREIGN if state.exists(path) else FREE
+    try:
+        if place.distrust:
+            return CONTAINER if place.has(STATE_FILE) else FOREIGN
+        try:
+            place.lock(0)
+        except BlockingIOError:
+            return BUSY
+        except FileNotFoundError:
+            return FREE
+        if place.has(STATE_FILE):
+            return CONTAINER
+        return FREE if sweep_locked(place) else FOREIGN
+    finally:
+        place.close()
+
+
+def claim_id(path: str) -> Ledger:
+    """Make the state directory at `path`, which claims the id, lock it and begin its ledger. What a killed command left
+    there is swept first.
+
+    Raises PyruncError in runc's words where the id is taken, OSError with nothing left.
+    """
+    for attempt in range(_CLAIM_ATTEMPTS):
+        place = make(path)
+        if place is not None:
+            try:
+                return Ledger(place)
+            except FileExistsError:
+                place.close()  # another create has made this one: it was faster
+            except BaseException:
+                withdraw(path)
+                place.close()
+                raise
+        found = sweep(path)
+        if found in (CONTAINER, FOREIGN) or (found == BUSY and attempt >= _LOOKS and _has_ledger(path)):
+            raise _taken(path, found)
+        if found == BUSY:
+            time.sleep(_CLAIM_WAIT)  # another command makes it, looks at it, or sweeps it
+    raise _taken(path, BUSY)
+
+
+def _has_ledger(path: str) -> bool:
+    return state.exists(path + "/" + LEDGER_FILE)
+
+
+def _taken(path: str, found: int) -> PyruncError:
+    root, _, id = path.rpartition("/")
+    return PyruncError(
+        f"container with given ID already exists: {id} in {root}",  # begins as runc's
+        hint=f"{path} was not made by pyrunc: remove it, or take another id"
+        if found == FOREIGN
+        else f"take another id, or delete {id}",
+    )
+
+
+def sweep_locked(place: StateDir, tell: Callable[[str], None] | None = None) -> bool:
+    """The same for a directory that is trusted, locked, and has no state.json; False where it is none of ours.
+
+    Raises PyruncError for what could not be undone, and where the ledger is damaged; the directory stays then.
+    """
+    contents = read(place)
+    if not is_ours(place, contents):
+        return False
+    contents.require_whole(place)
+    undo(contents.entries, tell=tell)
+    place.remove()
+    return True
+
+
+def _undo_nothing(entry: Entry) -> None:
+    """Nothing here: the state directory, which holds the ledger itself, goes last."""
+
+
+def _undo_cgroup(entry: Entry) -> None:
+    from ..cgroup import files
+
+    path = entry["path"]
+    if _is_of(path, native.CGROUP2_SUPER_MAGIC):
+        files.kill(path)
+        files.remove(path)
+
+
+def _is_of(path: str, magic: int) -> bool:
+    """Whether there is a directory at a path; PyruncError where it is not of this file system."""
+    try:
+        fd = posix.open(path, posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        if native.fs_magic(fd) != magic:
+            raise PyruncError(f"{path} is on another file system than what was made")
+    finally:
+        posix.close(fd)
+    return True
+
+
+def _undo_systemd_unit(entry: Entry) -> None:
+    from ..systemd import scope
+
+    scope.undo(entry)
+
+
+def _undo_cgroup_parent(entry: Entry) -> None:
+    from ..cgroup import files
+
+    if _is_of(entry["path"], native.CGROUP2_SUPER_MAGIC):
+        files.remove_if_unused(entry["path"])
+
+
+def _undo_resctrl_group(entry: Entry) -> None:
+    from ..kernel import resctrl
+
+    if _is_of(entry["path"], native.RDTGROUP_SUPER_MAGIC):
+        resctrl.remove(entry["path"])
+
+
+def _undo_resctrl_clos(entry: Entry) -> None:
+    """A class of service that others may have come into meanwhile."""
+    from ..kernel import resctrl
+
+    if _is_of(entry["path"], native.RDTGROUP_SUPER_MAGIC):
+        resctrl.remove_unused(entry["path"])
+
+
+def _undo_net_device(entry: Entry) -> None:
+    from . import netdevices
+
+    netdevices.undo(entry)
+
+
+def _undo_network_pin(entry: Entry) -> None:
+    from . import netdevices
+
+    netdevices.unpin(entry["path"])
+
+
+def _undo_host_mounts(entry: Entry) -> None:
+    from ..kernel import hostmounts
+
+    hostmounts.remove(entry["path"], entry["before"])
+
+
+def _undo_process(entry: Entry) -> None:
+    process.send_signal(entry["pid"], entry["startTime"])
+
+
+def _undo_pid_file(entry: Entry) -> None:
+    content = entry.get("content", "")
+    draft = entry.get("draft", "")
+    if draft and _is_pid_file(draft, content, begun=True):
+        posix.unlink(draft)
+    if _is_pid_file(entry["path"], content):
+        posix.unlink(entry["path"])
+
+
+def _is_pid_file(path: str, content: str, begun: bool = False) -> bool:
+    """Whether the pid file that was written down is at a path: a file of ours with that content.
+
+    content: "" where an earlier version did not write it down: then it is any number. begun: it may not be complete.
+    """
+    try:
+        fd = posix.open(path, _OPEN_FILE)
+    except OSError as error:
+        # No descriptor is left to a create that undoes what it has just made.
+        return error.errno in (errno.EMFILE, errno.ENFILE) and bool(content) and state.exists(path)
+    try:
+        found = posix.fstat(fd)
+        if found.st_mode & _TYPE != _REGULAR or found.st_uid != posix.geteuid():
+            return False
+        text = posix.read(fd, 32)
+    finally:
+        posix.close(fd)
+    if not content:
+        return text.isdigit()
+    data = content.encode("utf-8", "surrogateescape")
+    return data.startswith(text) if begun else text == data
+
+
+def _are_addresses(value: Any) -> bool:
+    return type(value) is list and all(
+        [
+            type(address) is list
+            and [type(part) for part in address] == [int, int, dict]
+            and all([kind.isdigit() and _is_hex(data) for kind, data in address[2].items()])
+            for address in value
+        ]
+    )
+
+
+def _is_hex(value: Any) -> bool:
+    return type(value) is str and len(value) % 2 == 0 and _HEX.issuperset(value)
+
+
+_PATH = (("path", state.is_path),)
+_PROCESS = (("pid", state.is_pid), ("startTime", state.is_number))
+# What each effect's entry must have; it may have more, of a later version.
+_MEMBERS: dict[str, tuple[tuple[str, Callable[[Any], bool]], ...]] = {
+    "state_dir": (),  # judged by state.judged
+    "withdrawn": (("undoes", state.is_text), *_PATH),
+    "cgroup": _PATH,
+    "cgroup_parent": _PATH,
+    "systemd_unit": (("unit", state.is_text), ("user", state.is_bool), *_PATH),
+    "net_device": (
+        ("name", state.is_text),
+        ("newName", state.is_text),
+        ("index", state.is_number),
+        ("newIndex", state.is_number),
+        ("up", state.is_bool),
+        ("addresses", _are_addresses),
+        ("path", state.is_text),
+        *_PROCESS,
+    ),
+    "network_pin": _PATH,
+    "resctrl_group": _PATH,
+    "resctrl_clos": _PATH,
+    "host_mounts": (*_PATH, ("before", state.is_number)),
+    "process": _PROCESS,
+    "pid_file": _PATH,
+}
+_UNDO: dict[str, Callable[[Entry], None]] = {
+    "state_dir": _undo_nothing,
+    "cgroup": _undo_cgroup,
+    "cgroup_parent": _undo_cgroup_parent,
+    "systemd_unit": _undo_systemd_unit,
+    "net_device": _undo_net_device,
+    "network_pin": _undo_network_pin,
+    "resctrl_group": _undo_resctrl_group,
+    "resctrl_clos": _undo_resctrl_clos,
+    "host_mounts": _undo_host_mounts,
+    "process": _undo_process,
+    "pid_file": _undo_pid_file,
+}
+_SHARED = ("cgroup_parent", "resctrl_clos")
+_OF_CALLER = ("pid_file", "resctrl_clos", "net_device")

@@ -1,0 +1,56 @@
+"""The hooks of the container's life after its creation, poststart and poststop (config.md, POSIX-platform Hooks)."""
+
+from __future__ import annotations
+
+from ... import log
+from ...errors import PyruncError, pointer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ..state import Record
+    from .timeline import Timeline
+
+# The phases of the timeline that they are in.
+_PHASES = {"poststart": "start", "poststop": "stop"}
+
+
+def poststart(record: Record, timeline: Timeline | None = None) -> None:
+    """Run the poststart hooks. Raises PyruncError for the first that fails; the caller stops the container.
+
+    timeline: takes down when each began and ended, and how.
+    """
+    for index, hook in enumerate(record.hooks.get("poststart", ())):
+        run(record, "poststart", index, hook, "running", timeline)
+
+
+def poststop(record: Record, timeline: Timeline | None = None) -> None:
+    """Run all poststop hooks; what fails is logged as a warning, since the container is gone all the same.
+
+    timeline: as for `poststart`.
+    """
+    for index, hook in enumerate(record.hooks.get("poststop", ())):
+        try:
+            run(record, "poststop", index, hook, "stopped", timeline)
+        except PyruncError as error:
+            log.warning(error.line())
+
+
+def run(record: Record, name: str, index: int, hook: dict[str, Any], status: str, timeline: Timeline | None) -> None:
+    """Run one hook. name, index: its kind and its place among those; status: the container's, as its state tells it.
+
+    Raises PyruncError as `hooks.run_hook` does.
+    """
+    from . import hooks
+
+    state, files = record.hook_state(status), hooks.outputs(record.annotations)
+    if timeline is None:
+        hooks.run_hook(hook, name, index, state, files)
+        return
+    from ..plan.model import Step
+
+    timeout = hook.get("timeout") or 0
+    command = (hook["path"], tuple(hook.get("args") or (hook["path"],)), None, timeout)
+    step = Step(_PHASES[name], "runtime_hook", (name, index, *command), pointer("hooks", name, index))
+    timeline.carry_out(step, hooks.run_hook, hook, name, index, state, files)

@@ -1,0 +1,299 @@
+"""The relay: bytes between the user's streams and the master of the container's pty. Hot.
+
+It never waits for the user's side and never raises for it, keeps the master open for as long as the process lives, and
+holds at most one chunk in each direction: what has no room stays in the pty, where the container waits for it.
+docs/architecture.md, The relay, tells why it is so.
+"""
+
+from __future__ import annotations
+
+import _signal
+import errno
+import posix
+
+from ... import log
+from ...errors import errno_text
+from ..kernel import native
+from .console import STDIN, STDOUT, find_terminal
+from .streams import Stream, in_background
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# A pty gives at most 4095 bytes at a time, and the user's side whatever it has.
+_CHUNK = 65536
+_FROM_PTY = 8192
+# How many chunks are moved before signals are looked at again.
+_TURNS = 8
+# A pty holds about 70 KiB. What is read beyond this after the end was written later, by processes that live on.
+_LAST = 1 << 18
+# How often, in milliseconds, it is looked whether the terminal is ours again, and whether the pty has room, which it
+# need not say.
+_LOOK_MS = 200
+
+# What a reader says by going away is no news to the user; a full disk is.
+_SILENT = (errno.EPIPE, errno.EIO, errno.ECONNRESET, errno.ENXIO, errno.ENOTCONN, errno.EBADF)
+
+
+class Relay:
+    """The user's terminal and streams on one side, the master of the container's pty on the other.
+
+    terminal: a descriptor of the user's terminal, whose window size the pty has. master: of the container's pty.
+    signals: the descriptor that `wait` tells of. Both are -1 before `attach`.
+    """
+
+    __slots__ = (
+        "_background", "_epoll", "_input", "_input_ready", "_input_watched", "_other", "_output", "_output_watched",
+        "_raw", "_readable", "_serve_other", "_settings", "_to_container", "_to_user", "_writable", "master", "signals",
+        "terminal",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        """Find the user's terminal, which need not be one of the standard streams. Raises PyruncError."""
+        self.terminal = find_terminal()
+        self.master = self.signals = self._epoll = -1
+        self._settings = b""  # what the terminal had before it was in raw mode the first time
+        self._other = -1
+        self._serve_other: Callable[[], None] | None = None
+        self._raw = False
+        self._background = False  # the terminal is another process group's: it is not read, and keeps its settings
+        self._to_container = self._to_user = b""  # what waits for room
+        self._readable = self._writable = False  # whether it is worth trying: the master is watched for edges
+        self._input_ready = False
+        self._input_watched = self._output_watched = False
+
+    def attach(self, master: int, signals: int) -> None:
+        """Get ready, before the process starts: the pty gets the terminal's size. Raises OSError.
+
+        signals: a descriptor of the signals, which are blocked, but for SIGTTIN and SIGTTOU.
+
+        The user's terminal adds the carriage returns, so the pty may not; as runc has it. Who receives the master by
+        a console socket gets it as it is: Docker's client counts on the pty's carriage returns.
+        """
+        self.master = master
+        self.signals = signals
+        native.tty_no_onlcr(master)
+        posix.set_blocking(master, False)
+        self._input = Stream(STDIN, output=False)
+        self._output = Stream(STDOUT, output=True)
+        self._epoll = native.epoll()
+        native.epoll_watch(self._epoll, signals, native.EPOLLIN)
+        # By its edges: while no process has the slave open, the master is hung up for whoever asks, again and again.
+        native.epoll_watch(self._epoll, master, native.EPOLLIN | native.EPOLLOUT | native.EPOLLET)
+        self.resize()
+
+    def also(self, fd: int, serve: Callable[[], None]) -> None:
+        """Call `serve`, which neither waits nor raises, whenever `fd` is readable. Raises OSError."""
+        self._other, self._serve_other = fd, serve
+        native.epoll_watch(self._epoll, fd, native.EPOLLIN)
+
+    def take_terminal(self) -> None:
+        """Put the terminal that is read from into raw mode, if it is ours: at the start and after each SIGCONT.
+
+        Where standard input is no terminal, its keys are not for the container: the interrupt key stays a signal.
+        Raises nothing.
+        """
+        self.resize()
+        if not posix.isatty(STDIN):
+            return
+        self._background = in_background(STDIN)
+        self._raw = False
+        if self._background:
+            return
+        try:
+            settings = native.tty_raw(STDIN)
+        except OSError:
+            return  # it has hung up, and SIGHUP is on its way
+        self._raw = True
+        # After a stop they may be those of the raw mode, where the shell has kept them for its job.
+        self._settings = self._settings or settings
+
+    def restore(self) -> None:
+        """Give the user's terminal its settings back; nothing happens the second time. Raises nothing."""
+        if not self._raw:
+            return
+        self._raw = False
+        # Another process group may be in the foreground, which is no reason to stop now.
+        before = _signal.pthread_sigmask(_signal.SIG_BLOCK, (_signal.SIGTTOU,))
+        try:
+            native.tty_restore(STDIN, self._settings)
+        except OSError:
+            pass  # the terminal is gone
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
+
+    def resize(self) -> None:
+        """Give the pty the terminal's window size (SIGWINCH). Raises nothing."""
+        try:
+            native.copy_winsize(self.terminal, self.master)
+        except OSError:
+            pass  # the terminal is gone
+
+    def wait(self) -> bool:
+        """Move what there is to move, once there is something; whether there are signals to read. Raises OSError."""
+        self._watch()
+        told = False
+        for fd in native.epoll_wait(self._epoll, self._timeout()):
+            if fd == self.signals:
+                told = True
+            elif fd == self.master:
+                self._readable = self._writable = True
+            elif fd == self._input.fd:
+                self._input_ready = True
+            elif fd == self._other and self._serve_other is not None:
+                self._serve_other()
+        if told:
+            return True  # before anything is moved
+        if self._background:
+            self.take_terminal()
+        if self._to_container:
+            self._writable = True
+        self._from_container()
+        self._from_user()
+        return False
+
+    def _timeout(self) -> int:
+        """How long to wait for an event, in milliseconds: not at all while there is something to move."""
+        if self._readable and not self._to_user:
+            return 0
+        if self._input_ready and not self._to_container and self._reads_input():
+            return 0
+        return _LOOK_MS if self._background or self._to_container else -1
+
+    def _reads_input(self) -> bool:
+        return not (self._input.ended or self._background)
+
+    def _watch(self) -> None:
+        """Watch the user's streams for what is wanted of them."""
+        wanted = not self._to_container and self._reads_input()
+        if wanted != self._input_watched:
+            self._input_watched = wanted
+            if not self._watch_one(self._input.fd, native.EPOLLIN if wanted else 0):
+                self._input_ready = True
+        wanted = bool(self._to_user)
+        if wanted != self._output_watched:
+            self._output_watched = wanted
+            self._watch_one(self._output.fd, native.EPOLLOUT if wanted else 0)
+
+    def _watch_one(self, fd: int, events: int) -> bool:
+        """False where it can't be watched: it is of a kind that makes nobody wait (EPERM), or names a file and is open
+        for nothing (EBADF of O_PATH), which the first read or write tells."""
+        try:
+            native.epoll_watch(self._epoll, fd, events)
+        except FileNotFoundError:
+            pass  # the end of a watch that never was
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.EBADF):
+                raise
+            return False
+        return True
+
+    def _from_container(self) -> None:
+        """Move output until there is no more, or no room for it."""
+        for _ in range(_TURNS):
+            if self._to_user:
+                self._to_user = self._output.write(self._to_user)
+                if self._to_user:
+                    return
+            if not self._readable:
+                return
+            chunks = []
+            room = _CHUNK
+            while room > 0:
+                data = self._read_master()
+                if not data:
+                    break
+                chunks.append(data)
+                room -= len(data)
+            if not chunks:
+                return
+            self._to_user = self._output.write(b"".join(chunks))
+
+    def _read_master(self) -> bytes:
+        """The next chunk of output; b"" where there is none now.
+
+        EIO says that no process has the slave open. One that opens /dev/console or /dev/pts/0 later writes again, and
+        an edge tells of it.
+        """
+        try:
+            return posix.read(self.master, _FROM_PTY)
+        except OSError:
+            self._readable = False
+            return b""
+
+    def _from_user(self) -> None:
+        """Move input until there is no more, or no room for it. An end of file is not passed on, as by runc."""
+        for _ in range(_TURNS):
+            if self._to_container and not self._write_master():
+                return
+            if not self._input_ready or not self._reads_input():
+                return
+            # What is watched says itself when there is more.
+            self._to_container = self._input.read(_CHUNK)
+            if not self._to_container:
+                self._input_ready = False
+                return
+
+    def _write_master(self) -> bool:
+        """Whether all waiting input was written."""
+        if not self._writable:
+            return False
+        try:
+            self._to_container = self._to_container[posix.write(self.master, self._to_container) :]
+        except BlockingIOError:
+            self._writable = False
+        except OSError:
+            self._to_container = b""  # nobody has the slave open: it is lost, as what is typed ahead of a hang-up
+        return not self._to_container
+
+    def drain(self) -> None:
+        """After the process's end: take what is left in the pty, and close the master. Raises nothing.
+
+        Processes that it leaves may have the slave open and write on: nobody waits for these, as with runc.
+        """
+        left = _LAST
+        self._readable = True
+        rest = []
+        while left > 0:
+            data = self._read_master()
+            if not data:
+                break
+            left -= len(data)
+            rest.append(data)
+        self._to_user = self._output.write(self._to_user + b"".join(rest))
+        self._to_container = b""
+        self._input.ended = True
+        self._background = False
+        self._watch()
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """Close the master: processes that still have the terminal get SIGHUP."""
+        if self.master >= 0:
+            posix.close(self.master)
+            self.master = -1
+            self._readable = False
+
+    def flush(self) -> bool:
+        """Wait until the user's side takes what is left, or a signal comes; whether signals are to be read first.
+        Nothing is left when it gives False. Raises OSError."""
+        while self._to_user:
+            self._watch()
+            if self.signals in native.epoll_wait(self._epoll, -1):
+                return True
+            self._to_user = self._output.write(self._to_user)
+        return False
+
+    def close(self) -> None:
+        """The end, in every way out: the terminal is restored, what can't be shown is dropped. Raises nothing."""
+        self.restore()
+        self.hang_up()
+        if self._epoll < 0:
+            return
+        self._input.close()
+        self._output.close()
+        posix.close(self._epoll)
+        self._epoll = -1
+        failure = self._output.failure
+        if failure and failure not in _SILENT:
+            log.warning(f"the rest of the container's output is lost: write to standard output: {errno_text(failure)}")

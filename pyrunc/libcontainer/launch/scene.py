@@ -1,0 +1,231 @@
+"""Where a step has failed, and what is found out there afterwards: the cause that the kernel's errno does not tell.
+
+Only failures load it. Nothing here may fail: what can't be found out is left to the hints of errors.py.
+"""
+
+from __future__ import annotations
+
+import errno
+import posix
+
+from ...errors import errno_text
+from ..seccomp.checks import refuses
+from .inside import FOUND, LOOP, NOT_DIRECTORY, Inside, of_config, of_plan
+from .programs import Trouble, trouble
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    from ..plan.model import LaunchPlan, Step
+    from ..state import Record
+
+_S_IFMT, _S_IFDIR = 0o170000, 0o040000
+_NR_OPEN = "/proc/sys/fs/nr_open"
+_NOFILE = 7
+
+
+class Scene:
+    """plan: what was carried out; None where it is gone. inside: the container's files; None where nobody knows them.
+    program: process.args[0]. path: its PATH. cwd: its working directory. profile: linux.seccomp, {} for none."""
+
+    __slots__ = ("cwd", "inside", "path", "plan", "profile", "program")
+
+    def __init__(
+        self,
+        inside: Inside | None,
+        program: str,
+        path: str,
+        cwd: str,
+        profile: dict[str, Any],
+        plan: LaunchPlan | None = None,
+    ) -> None:
+        self.plan = plan
+        self.inside = inside
+        self.program = program
+        self.path = path
+        self.cwd = cwd
+        self.profile = profile
+
+
+def of_launch(plan: LaunchPlan, profile: dict[str, Any], pid: int = 0) -> Scene:
+    """The scene of a launch. pid: that of the container's process, where the plan is one of `exec`."""
+    program, path, cwd = "", "", "/"
+    for step in plan.init:
+        if step.kind == "find_executable":
+            program, path = str(step.arg("name")), str(step.arg("path"))
+        elif step.kind == "chdir":
+            cwd = str(step.arg("path"))
+    return Scene(Inside(f"/proc/{pid}/root") if pid else of_plan(plan), program, path, cwd, profile, plan)
+
+
+def of_created(directory: str, record: Record) -> Scene | None:
+    """The scene of a `start`, by what is kept of the configuration and by the bundle's; None where that is gone."""
+    from .. import saved_config
+    from ..spec import load
+    from ..statedir import open_directory
+
+    place = open_directory(directory)
+    if place is None:
+        return None
+    try:
+        kept = saved_config.load(place)
+        config = load.parse(record.bundle)
+        inside = of_config(record.bundle, record.rootfs, config.get("mounts") or ())
+        process = kept["process"]
+        path = ""
+        for entry in process.get("env") or ():
+            if entry.startswith("PATH="):
+                path = entry[5:]
+        return Scene(inside, process["args"][0], path, process["cwd"], kept["linux"].get("seccomp") or {})
+    except Exception:  # whatever has become of the bundle, the failure itself is to be told
+        return None
+    finally:
+        place.close()
+
+
+def found_out(step: Step, error: int, scene: Scene) -> Trouble | None:
+    """What the scene tells of a failed step of the init; None for nothing. error: its errno."""
+    if step.kind == "execute" and scene.profile and refuses(scene.profile, "execve"):
+        return Trouble("", "linux.seccomp refuses execve: its profile must allow it")
+    if scene.inside is None:
+        return None
+    try:
+        if step.kind in ("find_executable", "execute"):
+            what = trouble(scene.inside, scene.program, scene.path, scene.cwd)
+            if what is None or what.late != (step.kind == "execute"):
+                return None
+            return what if not error or what.message.endswith(errno_text(error)) else None
+        if step.kind in ("chdir", "make_cwd"):
+            return of_directory(scene.inside, str(step.arg("path")))
+        if step.kind == "bind" and scene.plan is not None:
+            before = of_plan(scene.plan, step)
+            return of_bind(str(step.arg("source")), before, str(step.arg("target")), error)
+    except OSError:
+        return None
+    return None
+
+
+def of_directory(inside: Inside, path: str) -> Trouble | None:
+    """Why a path of the container can't be the working directory."""
+    found = inside.find(path)
+    if found.state == LOOP:
+        return Trouble("", f"{found.link} is a loop of symbolic links")
+    if found.state == NOT_DIRECTORY or (found.state == FOUND and not found.is_directory):
+        return Trouble("", f"{path} is a file in the container, not a directory")
+    return None
+
+
+def of_bind(source: str, inside: Inside | None, target: str, error: int = 0) -> Trouble | None:
+    """Why a bind mount's source can't be mounted on its destination."""
+    missing = missing_part(source)
+    if missing:
+        return Trouble("", missing)
+    if inside is None or error not in (0, errno.ENOTDIR, errno.EINVAL):
+        return None
+    found = inside.find(target)
+    if found.state != FOUND:
+        return None
+    is_directory = posix.stat(source).st_mode & _S_IFMT == _S_IFDIR
+    if is_directory and not found.is_directory:
+        return Trouble("", f"{source} is a directory, and {found.path} in the container a file")
+    if not is_directory and found.is_directory:
+        return Trouble("", f"{source} is a file, and {found.path} in the container a directory")
+    return None
+
+
+def missing_part(path: str) -> str:
+    """Which part of a path of the host is not there, in words; "" where it is, or where that can't be told."""
+    try:
+        posix.stat(path)
+    except FileNotFoundError:
+        parts = path.split("/")
+        for end in range(2, len(parts) + 1):
+            part = "/".join(parts[:end])
+            try:
+                posix.stat(part)
+            except FileNotFoundError:
+                try:
+                    return f"{part} is a symbolic link to {posix.readlink(part)}, which is not on the host"
+                except OSError:
+                    return f"{part} is not on the host"
+            except OSError:
+                return ""
+    except NotADirectoryError:
+        return f"a part of {path} is a file, not a directory"
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return f"{path} is a loop of symbolic links on the host"
+    return ""
+
+
+def near(word: str, words: Iterable[str]) -> str:
+    """The first of some words that is one slip of the finger away from a word; "" for none."""
+    for known in words:
+        if len(known) > 2 and abs(len(known) - len(word)) < 2 and _is_near(word, known):
+            return known
+    return ""
+
+
+def _is_near(one: str, other: str) -> bool:
+    """Whether two words differ by one letter more, less or other, or by two letters that have changed places."""
+    at = 0
+    while at < min(len(one), len(other)) and one[at] == other[at]:
+        at += 1
+    rest, target = one[at:], other[at:]
+    swapped = rest[1:2] + rest[:1] + rest[2:]
+    return target in (rest[1:], swapped) or rest[1:] == target[1:] or rest == target[1:]
+
+
+def may_execute(path: str) -> bool:
+    """Whether anybody may execute a file of the host; also where that can't be told."""
+    try:
+        mode = posix.stat(path).st_mode
+    except OSError:
+        return True
+    return mode & _S_IFMT != _S_IFDIR and bool(mode & 0o111)
+
+
+def limit_refused(resource: int, hard: int) -> str:
+    """Why a hard limit can't be set, by what this process may have itself; "" where that does not keep it from that."""
+    from ..kernel.fileio import read_file
+
+    try:
+        if resource == _NOFILE and hard > int(read_file(_NR_OPEN)):
+            return f"the kernel allows at most {read_file(_NR_OPEN).strip()} open files ({_NR_OPEN})"
+        own = own_limit(resource)
+    except (OSError, ValueError, IndexError):
+        return ""
+    if own is None or hard <= own or _may_raise():
+        return ""
+    return f"the runtime's own hard limit is {own}, and it lacks CAP_SYS_RESOURCE"
+
+
+# The lines of /proc/PID/limits in the order of the limits' numbers are these (proc(5), getrlimit(2)).
+_LINES = (
+    "Max cpu time", "Max file size", "Max data size", "Max stack size", "Max core file size", "Max resident set",
+    "Max processes", "Max open files", "Max locked memory", "Max address space", "Max file locks",
+    "Max pending signals", "Max msgqueue size", "Max nice priority", "Max realtime priority", "Max realtime timeout",
+)  # fmt: skip
+
+
+def own_limit(resource: int) -> int | None:
+    """This process's own hard limit; None for none. Raises OSError, ValueError."""
+    from ..kernel.fileio import read_file
+
+    for line in read_file("/proc/self/limits").split("\n"):
+        if line.startswith(_LINES[resource]):
+            hard = line[len(_LINES[resource]) :].split()[1]
+            return None if hard == "unlimited" else int(hard)
+    return None
+
+
+def _may_raise() -> bool:
+    """Whether this process has CAP_SYS_RESOURCE, number 24 (capabilities(7))."""
+    from ..kernel.fileio import read_file
+
+    for line in read_file("/proc/self/status").split("\n"):
+        if line.startswith("CapEff:"):
+            return bool(int(line.split()[1], 16) >> 24 & 1)
+    return False

@@ -1,0 +1,140 @@
+"""The user's standard streams as the relay uses them: nothing here waits for the user's side, or raises for it. Hot.
+
+O_NONBLOCK belongs to an open file description, which a shell and its other programs share, so it is never set on the
+streams that we were given. Instead, by what is behind a descriptor:
+
+- a pipe or a terminal is opened again through /proc/self/fd, with O_NONBLOCK. Where that is not permitted (another user
+  made the pipe or owns the terminal: su, sudo), the controlling terminal is opened as /dev/tty; any other is asked by
+  poll(2) before each read or write, and is given no more than it has room for;
+- a socket gets MSG_DONTWAIT;
+- files and other devices make nobody wait.
+
+A master of a pty is never opened again: that would make another pty.
+"""
+
+from __future__ import annotations
+
+import errno
+import posix
+
+from ..kernel import native
+
+# A pipe that poll(2) calls writable has room for so much (pipe(7), PIPE_BUF); a terminal for one byte.
+_PIPE_ROOM = 4096
+_TERMINAL_ROOM = 1
+
+_S_IFMT, _S_IFIFO, _S_IFSOCK = 0o170000, 0o010000, 0o140000
+_PTMX = posix.makedev(5, 2)
+
+
+class Stream:
+    """One direction of a standard stream.
+
+    given: the descriptor that we were started with. fd: the one to use and to watch, which may be another.
+    failure: the errno for which it was given up; 0 while it is in use, and after an end of file.
+    ended: nothing can be read or written any more.
+    """
+
+    __slots__ = ("_room", "_socket", "ended", "failure", "fd", "given")
+
+    def __init__(self, given: int, output: bool) -> None:
+        """Look at a descriptor. Raises nothing: one that can't be used has ended."""
+        self.given = self.fd = given
+        self.ended = False
+        self.failure = 0
+        self._room = 0
+        self._socket = False
+        try:
+            self._open(output)
+        except OSError as error:
+            self._give_up(error)
+
+    def _open(self, output: bool) -> None:
+        status = posix.fstat(self.given)
+        kind = status.st_mode & _S_IFMT
+        terminal = posix.isatty(self.given)
+        self._socket = kind == _S_IFSOCK
+        if not terminal and kind != _S_IFIFO:
+            return
+        flags = (posix.O_WRONLY if output else posix.O_RDONLY) | posix.O_NONBLOCK | posix.O_CLOEXEC | posix.O_NOCTTY
+        if status.st_rdev != _PTMX:
+            try:
+                self.fd = posix.open(f"/proc/self/fd/{self.given}", flags)
+                return
+            except OSError as error:
+                # ENXIO of a pipe: nobody reads it. EIO of a terminal: it has hung up.
+                if error.errno in (errno.ENXIO, errno.EIO):
+                    raise
+            if terminal and is_controlling(self.given):
+                try:
+                    self.fd = posix.open("/dev/tty", flags)
+                    return
+                except OSError:
+                    pass  # it is asked before each read and write
+        self._room = _TERMINAL_ROOM if terminal else _PIPE_ROOM
+
+    def read(self, size: int) -> bytes:
+        """What there is to read now, at most `size` bytes: b"" where there is nothing, for ever if `ended` is set."""
+        try:
+            if self._socket:
+                data = native.recv_now(self.fd, size)
+            elif self._room and not native.poll([self.fd], 0):
+                return b""
+            else:
+                data = posix.read(self.fd, size)
+        except (BlockingIOError, InterruptedError):
+            return b""
+        except OSError as error:
+            self._give_up(error)
+            return b""
+        if not data:
+            self.ended = True
+        return data
+
+    def write(self, data: bytes) -> bytes:
+        """Write what it takes now; gives the rest, which is b"" once it has ended, since nobody will get it."""
+        while data and not self.ended:
+            part = data[: self._room] if self._room else data
+            try:
+                if self._socket:
+                    count = native.send_now(self.fd, part)
+                elif self._room and not native.poll_both((), [self.fd], 0)[1]:
+                    return data
+                else:
+                    count = posix.write(self.fd, part)
+            except (BlockingIOError, InterruptedError):
+                return data
+            except OSError as error:
+                self._give_up(error)
+                break
+            data = data[count:]
+        return b""
+
+    def close(self) -> None:
+        """Let go of a descriptor of our own."""
+        if self.fd != self.given:
+            posix.close(self.fd)
+            self.fd = self.given
+        self.ended = True
+
+    def _give_up(self, error: OSError) -> None:
+        self.ended = True
+        self.failure = error.errno or errno.EIO
+
+
+def is_controlling(fd: int) -> bool:
+    """Whether a descriptor is of our controlling terminal (tcgetpgrp(3): ENOTTY otherwise)."""
+    try:
+        posix.tcgetpgrp(fd)
+    except OSError:
+        return False
+    return True
+
+
+def in_background(fd: int) -> bool:
+    """Whether a descriptor is of our controlling terminal and another process group is in its foreground: reads from
+    it get SIGTTIN then, and changes of its settings SIGTTOU (termios(3), credentials(7))."""
+    try:
+        return posix.tcgetpgrp(fd) != posix.getpgrp()
+    except OSError:
+        return False

@@ -1,0 +1,132 @@
+"""The timeline: when each step of a launch began and ended, as Chrome trace-event JSON (`--timeline FILE`).
+
+Perfetto and chrome://tracing open the file, and `pyrunc plan --timeline FILE` draws it. The runtime's times are
+taken here, the init's by the init itself, which stores them in the plan's memfd (docs/architecture.md, The wire).
+All are CLOCK_MONOTONIC; the file's are in microseconds, as the format wants.
+"""
+
+from __future__ import annotations
+
+import posix
+import time
+
+from ... import jsonio
+from ...errors import PyruncError, errno_text
+from ..plan.wire import decode_times
+from ..state import replace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from ..plan.model import LaunchPlan, Step
+
+RUNTIME_TRACK = 1
+INIT_TRACK = 2
+_NANOSECONDS = 1_000_000_000
+# The steps that are hooks, whose first fields are the hook's kind, its index and its path.
+HOOKS = ("runtime_hook", "container_hook")
+
+
+class Timeline:
+    """The times of one launch, in the order in which they came."""
+
+    __slots__ = ("events", "failures", "has_init", "path")
+
+    def __init__(self, path: str) -> None:
+        """path: the file to write."""
+        self.path = path
+        self.events: list[dict[str, Any]] = []
+        self.failures: dict[int, str] = {}  # the steps of the init that failed, by number, and how hooks ended
+        self.has_init = False
+
+    def carry_out(self, step: Step, work: Callable[..., object], *args: object) -> None:
+        """Do what a step of the runtime is for, `work(*args)`, and take down when it began and ended.
+
+        Raises what `work` raises.
+        """
+        start = now()
+        failure = ""
+        try:
+            work(*args)
+        except PyruncError as error:
+            failure = getattr(error, "end", error.reason())
+            raise
+        finally:
+            self.add(step, start, now(), failure=failure)
+
+    def add(self, step: Step, start: int, end: int, track: int = RUNTIME_TRACK, failure: str = "") -> None:
+        """Take down one step, its times in nanoseconds. failure: how it ended where it failed."""
+        args: dict[str, Any] = {"pointer": step.pointer, "level": step.level}
+        if step.kind in HOOKS:
+            from .hooks import ENDED_WELL
+
+            kind, index, path = step.args[:3]
+            args |= {"hook": kind, "index": index, "path": path, "end": failure or ENDED_WELL}
+        self.events.append(
+            {
+                "name": step.kind,
+                "cat": step.phase,
+                "ph": "X",
+                "ts": start / 1000,
+                "dur": (end - start) / 1000,
+                "pid": 1,
+                "tid": track,
+                "args": args,
+            }
+        )
+
+    def fail(self, plan: LaunchPlan, number: int, error: int, detail: str) -> None:
+        """Note that a step of the init has failed. error, detail: what the init says of it."""
+        if number < len(plan.init) and plan.init[number].kind in HOOKS:
+            from .hooks import NOT_STARTED, ending
+
+            self.failures[number] = NOT_STARTED + errno_text(error) if error else ending(detail)
+
+    def add_init(self, plan: LaunchPlan, memfd: int, offset: int) -> None:
+        """Take down the init's steps: two u64 each in `memfd` from `offset` on, 0 where a step did not run or end.
+
+        Raises OSError.
+        """
+        count = len(plan.init)
+        times = decode_times(posix.pread(memfd, count * 16, offset), count)
+        shift = 0
+        self.has_init = True
+        for number, (step, (start, end)) in enumerate(zip(plan.init, times, strict=True)):
+            before = shift
+            if step.kind == "enter_time":
+                # From here on the init's clock is the one of its time namespace.
+                shift = monotonic_offset(plan)
+            if end:
+                self.add(step, start - before, end - shift, INIT_TRACK, self.failures.get(number, ""))
+
+    def write(self) -> None:
+        """Write the file, whole or not at all. Raises OSError."""
+        names = ((RUNTIME_TRACK, "runtime"), (INIT_TRACK, "init"))
+        header = [
+            {"name": "thread_name", "ph": "M", "pid": 1, "tid": track, "args": {"name": name}} for track, name in names
+        ]
+        trace = {"displayTimeUnit": "ns", "traceEvents": header + sorted(self.events, key=_start)}
+        replace(self.path, jsonio.dumps(trace) + "\n", 0o644)
+
+
+def _start(event: dict[str, Any]) -> float:
+    start: float = event["ts"]
+    return start
+
+
+def now() -> int:
+    """CLOCK_MONOTONIC in nanoseconds."""
+    return time.monotonic_ns()
+
+
+def monotonic_offset(plan: LaunchPlan) -> int:
+    """By how many nanoseconds the plan's time namespace sets CLOCK_MONOTONIC forward (time_namespaces(7))."""
+    for step in plan.init:
+        if step.kind == "time_offset" and step.arg("clock") == "monotonic":
+            secs, nanosecs = step.arg("secs"), step.arg("nanosecs")
+            assert isinstance(secs, int)
+            assert isinstance(nanosecs, int)
+            return secs * _NANOSECONDS + nanosecs
+    return 0

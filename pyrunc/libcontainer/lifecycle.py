@@ -1,0 +1,422 @@
+"""The life-cycle: create, run, start, state, kill, list (the specification's runtime.md, in runc's words)."""
+
+from __future__ import annotations
+
+import errno
+import posix
+
+from .. import log
+from ..errors import PyruncError, from_os_error
+from . import process
+from . import state as store
+from .deletion import destroy, kill_and_wait, whole
+from .kernel import native
+from .launch import ledger, lifecycle_hooks
+from .lookup import existing, locked, missing, opened, take_lock
+from .state import Record
+from .statedir import START_SOCKET, StateDir, open_directory, owner_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .launch.launch import Launched
+    from .launch.notify import Notify
+    from .plan.options import LaunchOptions
+
+_SIGKILL = 9
+# More descriptors than a process can have (/proc/sys/fs/nr_open is lower), and a C int.
+_MOST_FDS = 2**31 - 64
+_DIGITS = 10
+# How long an init that has told its failure may take to end.
+_DEATH_MS = 10_000
+# Where a container's cgroup can lie, as far as another user's word for it is taken.
+_CGROUPS = "/sys/fs/cgroup/"
+# How often, a millisecond apart, it is looked whether an init has become its program.
+_LOOKS = 50
+
+
+def create(options: LaunchOptions, fault: tuple[int, int] = (-1, 0)) -> None:
+    """Create the container and leave its init waiting for `start`. Raises PyruncError, everything undone."""
+    from .launch.launch import abandon
+
+    launched = _launch(_prepare(options), options, fault)
+    try:
+        launched.answer()
+        launched.write_timeline()
+    except BaseException:
+        abandon(launched)
+        raise
+
+
+def run(options: LaunchOptions, fault: tuple[int, int] = (-1, 0)) -> int:
+    """Create and start the container, and unless detached wait for its end and delete it.
+
+    Gives the exit code: the process's, 128 + n where signal n ended it, 0 where detached. Raises PyruncError,
+    everything undone, for what fails up to the poststart hooks.
+    """
+    from .launch.foreground import Foreground
+    from .launch.launch import abandon, death
+
+    spec = _prepare(options)
+    relay = None
+    if spec["process"].get("terminal") and not options.detach:
+        from .launch.relay import Relay
+
+        relay = Relay()
+    launched = _launch(spec, options, fault)
+    foreground = None
+    try:
+        if options.detach:
+            launched.answer()
+            while launched.receive() is not None:
+                continue
+        else:
+            foreground = Foreground(launched, relay)
+            foreground.start()
+        if (launched.is_filtered or _limits_memory(spec)) and not _executed(launched.record, launched.pidfd):
+            raise death(launched)
+        launched.close_sync()
+        if foreground is None:
+            lifecycle_hooks.poststart(launched.record, launched.timeline)
+        else:
+            foreground.poststart()
+        launched.write_timeline()
+    except BaseException:
+        if relay is not None:
+            relay.close()
+        abandon(launched)
+        raise
+    # From here on others may delete it, and make another of its name; the open directory stays this one's.
+    launched.written.place.unlock()
+    launched.close_claim()
+    if foreground is None:
+        if launched.notify is not None:
+            launched.notify.begin(launched.pid)
+            launched.notify.wait_ready(launched.pidfd)
+            launched.notify.close()
+        return 0
+    try:
+        code = foreground.wait()
+        if not options.keep:
+            _delete_ended(launched)
+        foreground.close()
+    finally:
+        if relay is not None:
+            relay.close()
+    return code
+
+
+def _limits_memory(spec: dict[str, Any]) -> bool:
+    return bool(spec.get("linux", {}).get("resources", {}).get("memory"))
+
+
+def _delete_ended(launched: Launched) -> None:
+    """`delete` of a container whose process this command has reaped, so that all of it is known. Raises PyruncError."""
+    record, place = launched.record, launched.written.place
+    try:
+        try:
+            take_lock(place)
+        except FileNotFoundError:
+            return  # deleted by another
+        if record.cgroup:
+            from .cgroup import files
+
+            files.kill(record.cgroup)
+        destroy(place, record, launched.written.entries, launched.poststop)
+    finally:
+        place.close()
+
+
+def _prepare(options: LaunchOptions) -> dict[str, Any]:
+    """Judge what the command was started with, and load the configuration. Before any descriptor is made."""
+    from .spec import load
+
+    store.check_id(options.id)
+    listening = listen_fds()
+    options.preserve_fds += listening
+    prepare_fds(options.preserve_fds)
+    log.hold()
+    loaded: dict[str, Any] = load.load(options.bundle, options.config)
+    if listening:
+        options.extra_env += (f"LISTEN_FDS={listening}", "LISTEN_PID=1")
+    return loaded
+
+
+def prepare_fds(preserve_fds: int) -> None:
+    """Have the standard streams open, before any descriptor is made. Raises PyruncError where one that is to be
+    preserved is not there."""
+    missing = native.prepare_fds(min(preserve_fds, _MOST_FDS))
+    if missing:
+        raise PyruncError(
+            f"unable to stat preserved-fd {missing - 3} (of {preserve_fds})",
+            errno=errno.ENOENT,
+            hint="--preserve-fds counts the open descriptors from 3 on",
+        )
+
+
+def listen_fds() -> int:
+    """How many descriptors from 3 on were passed to this process for its service to listen on (sd_listen_fds(3))."""
+    pid, count = posix.environ.get(b"LISTEN_PID", b""), posix.environ.get(b"LISTEN_FDS", b"")
+    if not count.isdigit() or pid != str(posix.getpid()).encode():
+        return 0
+    # A number that no process has descriptors for stands for itself and all above it.
+    return min(int(count.lstrip(b"0")[:_DIGITS] or b"0"), _MOST_FDS)
+
+
+def _launch(spec: dict[str, Any], options: LaunchOptions, fault: tuple[int, int]) -> Launched:
+    from .compile.launch import compile_launch
+    from .launch.launch import launch
+    from .plan.host import gather
+
+    facts = gather()
+    linux = spec.get("linux") or {}
+    if any([entry["type"] == "user" for entry in linux.get("namespaces") or ()]) and not (
+        linux.get("uidMappings") and linux.get("gidMappings")
+    ):
+        from .launch.newidmap import fill_mappings
+
+        fill_mappings(spec, facts.euid, facts.egid)
+    if options.cgroup_manager == "systemd":
+        from .systemd import manager
+
+        facts.systemd = manager.gather(options.rootless, facts)
+    return launch(compile_launch(spec, options, facts), spec, options, facts, fault)
+
+
+def start(root: str, id: str, notify_socket: str = "") -> None:
+    """Let the waiting init execute the process, and run the poststart hooks.
+
+    notify_socket: the service manager's (NOTIFY_SOCKET), "" for none. Where the container was created with one too,
+        its notifications are relayed, until it has said READY=1 or has ended.
+    Raises PyruncError: the container is in no state to be started, its program could not be executed (it is stopped
+    then), or a startContainer or poststart hook failed: it is deleted then, as by `delete` (runtime.md, Lifecycle).
+    """
+    path = store.directory(root, id)
+    place, record = locked(path)
+    try:
+        status = store.status(path, record)
+        if status == "stopped":
+            raise PyruncError("cannot start a container that has stopped")
+        if status == "running":
+            raise PyruncError("cannot start an already running container")
+        if status != "created":
+            raise PyruncError(f"cannot start a container in the {status} state")
+        notify = None
+        if notify_socket:
+            notify = _notify(place, notify_socket)
+        try:
+            _say_start(path, record)
+            lifecycle_hooks.poststart(record)
+        except PyruncError as error:
+            if error.pointer.startswith("/hooks/"):
+                _end(place, record)
+            raise
+        if notify is not None:
+            _relay_ready(place, record, notify)
+    finally:
+        place.close()
+
+
+def _notify(place: StateDir, host: str) -> Notify | None:
+    """The container's socket for notifications; None where it was created without one. Raises PyruncError."""
+    from .launch import notify
+
+    try:
+        return notify.Notify(place.fd, host)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise PyruncError(f"making the notify socket in {place.path}", errno=error.errno or 0) from error
+
+
+def _relay_ready(place: StateDir, record: Record, notify: Notify) -> None:
+    """Relay until the container is ready or has ended; others may delete it meanwhile."""
+    pidfd = process.open_process(record.pid, record.startTime)
+    place.unlock()
+    try:
+        notify.begin(record.pid)
+        if pidfd >= 0:
+            notify.wait_ready(pidfd)
+    finally:
+        notify.close()
+        if pidfd >= 0:
+            posix.close(pidfd)
+
+
+def _end(place: StateDir, record: Record) -> None:
+    """Delete a container whose start a hook has failed. What fails in that is logged: the hook is the first cause."""
+    try:
+        kill_and_wait(record)
+        destroy(place, record, whole(place).entries)
+    except (PyruncError, OSError) as failure:
+        log.warning(f"deleting {record.id} after its failed start: {failure}")
+
+
+def _say_start(path: str, record: Record) -> None:
+    """Tell the waiting init to go on, and wait until it has executed the program. Raises PyruncError if it fails."""
+    from .plan import wire
+
+    pidfd = process.open_process(record.pid, record.startTime)
+    try:
+        sync = native.connect(path + "/" + START_SOCKET)
+    except ConnectionRefusedError as error:
+        raise PyruncError("cannot start a container that has stopped") from error
+    try:
+        try:
+            native.send(sync, wire.START)
+            data = native.recv(sync, wire.MESSAGE_SIZE)[0]
+        except (BrokenPipeError, ConnectionResetError) as error:
+            # The init has ended, our connection unaccepted or our word unread.
+            if pidfd >= 0:
+                native.poll([pidfd], _DEATH_MS)
+            from .launch import errors as launch_errors
+
+            raise launch_errors.of_lost(record.cgroup, False) from error
+        posix.unlink(path + "/" + START_SOCKET)
+        if data:
+            if pidfd >= 0:
+                native.poll([pidfd], _DEATH_MS)  # so that the next command finds it stopped
+            raise _start_failure(path, record, data)
+        if pidfd >= 0 and not _executed(record, pidfd):
+            from .launch import errors as launch_errors
+
+            filtered = any([step[1] == "seccomp" for step in record.startSteps])
+            raise launch_errors.of_lost(record.cgroup, filtered)
+    finally:
+        posix.close(sync)
+        if pidfd >= 0:
+            posix.close(pidfd)
+
+
+def _start_failure(path: str, record: Record, data: bytes) -> PyruncError:
+    """The error in the init's message, which numbers a step of the plan that `create` made."""
+    from .launch import errors as launch_errors
+    from .launch import scene
+    from .plan import wire
+    from .plan.model import Step
+
+    message = wire.decode_message(data)
+    failed = None
+    for number, kind, args, pointer in record.startSteps:
+        if number == message.step:
+            failed = Step("start", kind, tuple(args), pointer)
+    return launch_errors.of_init(
+        failed, message.error, message.detail, record.cgroup, scene=scene.of_created(path, record)
+    )
+
+
+def _executed(record: Record, pidfd: int) -> bool:
+    """Whether the init, which has left the conversation, has become its program; False where it was killed before.
+
+    Both close its descriptors a moment before they can be told apart. One that its parent has reaped passes for one
+    that ran: who waits for it knows more.
+    """
+    for _ in range(_LOOKS):
+        found = process.stat(record.pid)
+        if found is None or found.start_time != record.startTime or found.name != store.INIT_NAME:
+            return True
+        if native.poll([pidfd], 1):
+            return False
+    return True
+
+
+def state(root: str, id: str) -> dict[str, Any]:
+    """The container's state with runc's fields, in runc's order. Nothing is changed. Raises PyruncError where there is
+    none."""
+    place = opened(store.directory(root, id))
+    try:
+        described = _describe(place, "")
+        if described is None:
+            raise missing()
+        return described
+    finally:
+        place.close()
+
+
+def _describe(place: StateDir, owner: str) -> dict[str, Any] | None:
+    """The container's state; None where there is no container. Raises DamagedError and OSError."""
+    record = store.load(place)
+    if record is None:
+        if place.is_locked():
+            # A create is at work, and its ledger begins with what it knows.
+            record = ledger.claim(ledger.read(place), place.id)
+            return record.describe("creating", owner) if record is not None else None
+        record = store.load(place)  # it may have been created just now
+        if record is None:
+            return None
+    if place.distrust and (not record.cgroup.startswith(_CGROUPS) or "/../" in record.cgroup):
+        record.cgroup = ""  # nobody but root can have anything else there
+    return record.describe(store.status(place.path, record), owner)
+
+
+def list_states(root: str) -> list[dict[str, Any]]:
+    """The states of all containers under the root, by id, other users' too. Nothing is changed.
+
+    What is damaged, and what a killed command left, is warned of and left out.
+    """
+    try:
+        names = sorted([name for name in posix.listdir(root) if store.is_id(name)])
+    except FileNotFoundError:
+        return []
+    states = []
+    owners: dict[int, str] = {}
+    for name in names:
+        try:
+            described = _listed(store.directory(root, name), owners)
+        except PyruncError as error:
+            log.warning(f"load container {name}: {error.line()}")
+        except OSError as error:
+            log.warning(f"load container {name}: {from_os_error(error).line()}")
+        else:
+            if described is not None:
+                states.append(described)
+    return states
+
+
+def _listed(path: str, owners: dict[int, str]) -> dict[str, Any] | None:
+    """The state of what is at a path; None where that is no container. owners: the names that are known by uid."""
+    place = open_directory(path)
+    if place is None:
+        return None
+    try:
+        if place.owner not in owners:
+            owners[place.owner] = owner_name(place.owner)
+        described = _describe(place, owners[place.owner])
+        if described is None and not place.distrust and _is_left_behind(place):
+            log.warning(f"container {place.id} was left behind by a command that was killed: gc or delete removes it")
+        return described
+    finally:
+        place.close()
+
+
+def _is_left_behind(place: StateDir) -> bool:
+    """Whether a directory without a state.json is what a killed create or delete left. One that is empty may be that of
+    a create which begins just now."""
+    return bool(place.names()) and ledger.is_ours(place, ledger.read(place)) and not place.is_locked()
+
+
+def kill(root: str, id: str, signal: int, all: bool) -> None:
+    """Send a signal to the container's process, or with `all` to every process of its cgroup.
+
+    SIGKILL goes to all of them also where the container has no pid namespace of its own, whose end would end them.
+    Raises PyruncError, `container not running` where nothing is there to be sent it; with `all` that is no error.
+    """
+    record = existing(store.directory(root, id))
+    if record.cgroup and (all or (signal == _SIGKILL and not record.ownPids)):
+        from .cgroup import files
+
+        if not all and process.find(record.pid, record.startTime) is None and files.is_empty(record.cgroup):
+            raise PyruncError("container not running")
+        if signal == _SIGKILL:
+            files.kill(record.cgroup)
+        else:
+            files.signal_all(record.cgroup, signal)
+        return
+    try:
+        sent = process.send_signal(record.pid, record.startTime, signal)
+    except OSError as error:
+        hint = "signals have the numbers 1 to 64" if signal > 64 else ""
+        raise PyruncError("unable to signal init", errno=error.errno or 0, hint=hint) from error
+    if not sent and not all:
+        raise PyruncError("container not running")

@@ -1,0 +1,96 @@
+"""The launch plan: what `compile` makes of a config.json, what `launch` carries out and `pyrunc plan` prints."""
+
+from __future__ import annotations
+
+from ..._generated.steps import FIELDS, NUMBERS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    Arg = str | int | tuple[str, ...] | None
+
+# The phases in the order in which they happen. Each step belongs to one.
+PHASES = ("prepare", "clone", "namespaces", "rootfs", "process", "ready", "start")
+
+
+class Step:
+    """One step of a plan.
+
+    args: one value a field of the kind, in its order (str, int, tuple of str, or None for an empty `fd`).
+    pointer: JSON pointer (RFC 6901) of the config field that caused the step; "" where none did.
+    level: 0 for a step that always runs. A step of level n runs only where a step of level n - 1 before it failed
+        with one of its `on_errno`, and makes up for it: these are the plan's declared alternatives.
+    """
+
+    __slots__ = ("args", "kind", "level", "on_errno", "phase", "pointer")
+
+    def __init__(
+        self,
+        phase: str,
+        kind: str,
+        args: tuple[Arg, ...] = (),
+        pointer: str = "",
+        level: int = 0,
+        on_errno: tuple[int, ...] = (),
+    ) -> None:
+        self.phase = phase
+        self.kind = kind
+        self.args = args
+        self.pointer = pointer
+        self.level = level
+        self.on_errno = on_errno
+
+    @property
+    def actor(self) -> str:
+        """Who carries the step out: `runtime` or `init`."""
+        return "init" if self.kind in NUMBERS else "runtime"
+
+    def arg(self, name: str) -> Arg:
+        """The value of the field called `name`; KeyError where the kind has no such field."""
+        for (field, _), value in zip(FIELDS[self.kind], self.args, strict=True):
+            if field == name:
+                return value
+        raise KeyError(name)
+
+
+class LaunchPlan:
+    """A compiled container launch.
+
+    prepare: the runtime's steps up to and including the clone.
+    init: the init's steps in order.
+    served: the runtime's steps that answer init, by the `what` of each `request`, by "send_console", "ready" and
+        "seccomp" (whose listener the runtime takes without a word to the init).
+    terminal: whether the process gets a pty.
+    warnings: what the configuration asks for and does not get, where the specification wants a warning only.
+    notes: what the facts of the host have decided, where no step shows it.
+    """
+
+    __slots__ = ("init", "notes", "prepare", "served", "terminal", "warnings")
+
+    def __init__(
+        self,
+        prepare: tuple[Step, ...],
+        init: tuple[Step, ...],
+        served: dict[str, tuple[Step, ...]],
+        terminal: bool = False,
+        warnings: tuple[str, ...] = (),
+        notes: tuple[str, ...] = (),
+    ) -> None:
+        self.prepare = prepare
+        self.init = init
+        self.served = served
+        self.terminal = terminal
+        self.warnings = warnings
+        self.notes = notes
+
+    def steps(self) -> Iterator[Step]:
+        """Every step in the order in which it happens: served steps stand behind the request they answer."""
+        yield from self.prepare
+        for step in self.init:
+            assert step.kind in NUMBERS
+            yield step
+            if step.kind == "request":
+                yield from self.served.get(str(step.args[0]), ())
+            elif step.kind in ("send_console", "ready", "seccomp"):
+                yield from self.served.get(step.kind, ())

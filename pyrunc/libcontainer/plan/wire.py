@@ -1,0 +1,167 @@
+"""The wire between the runtime and the init: a plan as bytes, and the init's messages.
+
+docs/architecture.md ("The wire") tells both forms; csrc/decode.c and csrc/protocol.c are the other side.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from ..._generated.steps import FIELDS, NUMBERS
+from ...errors import PyruncError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .model import Arg, LaunchPlan, Step
+
+MAGIC = "pyrunc-plan-1"
+
+# types of message
+REQUEST = 1
+READY = 2
+ERROR = 3
+LISTENER = 4
+_TYPES = (REQUEST, READY, ERROR, LISTENER)
+
+# answers: go on to init, and what `start` says
+GO_ON = b"A"
+START = b"S"
+
+# the step number of an error that belongs to no step: the plan itself was refused
+NO_STEP = 0xFFFFFFFF
+
+# kinds of fault, for an init built with -DPYRUNC_FAULTS
+FAULT_NONE = 0
+FAULT_STOP = 1
+FAULT_FAIL = 2
+
+HEADER_SIZE = 16
+# bytes of the longest message: the header and csrc/init.h's DETAIL_SIZE
+MESSAGE_SIZE = HEADER_SIZE + 4096
+
+# what csrc/decode.c takes
+MAX_LEVEL = 7
+MAX_ERRNOS = 8
+MAX_SIZE = 16 << 20
+_DIGITS = 9  # of a descriptor's number
+
+_RANGES = {
+    "u32": (0, 0xFFFFFFFF),
+    "u64": (0, 0xFFFFFFFFFFFFFFFF),
+    "i64": (-0x8000000000000000, 0x7FFFFFFFFFFFFFFF),
+}
+
+
+class Message:
+    """What init sent.
+
+    type: REQUEST, READY, ERROR or LISTENER; step: index in the plan's init steps, or NO_STEP; error: an errno or 0;
+    detail: what is requested, the path or reason of the failure, or the listener's number.
+    """
+
+    __slots__ = ("detail", "error", "step", "type")
+
+    def __init__(self, type: int, step: int, error: int, detail: str) -> None:
+        self.type = type
+        self.step = step
+        self.error = error
+        self.detail = detail
+
+
+def encode(
+    plan: LaunchPlan,
+    slots: dict[str, int],
+    *,
+    timeline: bool = False,
+    fault: tuple[int, int] = (-1, FAULT_NONE),
+) -> bytes:
+    """The init's steps of a plan as the blob that init reads.
+
+    slots: the descriptor's number of each slot that an `fd` field names. timeline: ask for times; `times_offset` of
+    the blob's length tells where they come. fault: step index and FAULT_ kind.
+    Raises PyruncError, with the step's name and pointer, where a value can't travel: a NUL in a text, a number out
+    of its type's range, a slot that nobody filled; and where the plan is over 16 MiB.
+    """
+    pointers = 0
+    body: list[str] = []
+    for step in plan.init:
+        body += (str(NUMBERS[step.kind]), str(step.level), str(len(step.on_errno)))
+        body += map(str, step.on_errno)
+        if step.level > MAX_LEVEL or len(step.on_errno) > MAX_ERRNOS:
+            raise PyruncError("too many alternatives", step=step.kind, pointer=step.pointer)
+        for (name, type_), value in zip(FIELDS[step.kind], step.args, strict=True):
+            if type_ == "strv" and isinstance(value, tuple):
+                pointers += len(value) + 1
+                body.append(str(len(value)))
+                body += [_text(step, name, item) for item in value]
+            else:
+                body.append(_token(step, name, type_, value, slots))
+    head = [MAGIC, str(len(plan.init)), str(pointers), str(int(timeline)), str(fault[0]), str(fault[1])]
+    tokens = head + body
+    tokens.append("")
+    try:
+        blob = "\0".join(tokens).encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        raise PyruncError(f"a text of the configuration is not Unicode: {error.object[error.start]!r}") from error
+    if len(blob) > MAX_SIZE:
+        raise PyruncError(f"the launch plan has {len(blob)} bytes", hint=f"at most {MAX_SIZE} are allowed")
+    return blob
+
+
+def _token(step: Step, name: str, type_: str, value: Arg, slots: dict[str, int]) -> str:
+    """One field that is a single token."""
+    if type_ == "str" and isinstance(value, str):
+        return _text(step, name, value)
+    if type_ == "fd" and value is None:
+        return "-1"
+    if type_ == "fd" and isinstance(value, str):
+        if value not in slots:
+            raise PyruncError(f"{name}: nothing fills the slot {value}", step=step.kind, pointer=step.pointer)
+        return str(slots[value])
+    if type_ in _RANGES and isinstance(value, int):
+        low, high = _RANGES[type_]
+        if not low <= value <= high:
+            raise PyruncError(f"{name}: {value} is no {type_}", step=step.kind, pointer=step.pointer)
+        return str(int(value))
+    raise PyruncError(f"{name}: {value!r} is no {type_}", step=step.kind, pointer=step.pointer)
+
+
+def _text(step: Step, name: str, value: str) -> str:
+    if "\0" in value:
+        raise PyruncError(f"{name}: a NUL in {value!r}", step=step.kind, pointer=step.pointer)
+    return value
+
+
+def times_offset(length: int) -> int:
+    """Where the times stand in the memfd of a blob of `length` bytes: 16 bytes a step, start and end."""
+    return (length + 7) & ~7
+
+
+def decode_times(data: bytes, steps: int) -> list[tuple[int, int]]:
+    """The times that init stored, from the bytes at `times_offset`: start and end of each step in nanoseconds of
+    CLOCK_MONOTONIC, 0 where it was skipped (or where init did not get to its end)."""
+    numbers = [int.from_bytes(data[at : at + 8], sys.byteorder) for at in range(0, 16 * steps, 8)]
+    return list(zip(numbers[::2], numbers[1::2], strict=True))
+
+
+def decode_message(data: bytes) -> Message:
+    """A message of init. Raises PyruncError where the bytes are none, which no init sends."""
+    order = sys.byteorder
+    length = int.from_bytes(data[12:16], order)
+    kind = int.from_bytes(data[0:4], order)
+    if len(data) < HEADER_SIZE or len(data) != HEADER_SIZE + length or kind not in _TYPES:
+        raise PyruncError(f"a malformed message of {len(data)} bytes came from the container's init")
+    return Message(
+        kind,
+        int.from_bytes(data[4:8], order),
+        int.from_bytes(data[8:12], order, signed=True),
+        data[HEADER_SIZE:].decode("utf-8", "replace"),
+    )
+
+
+def listener(message: Message) -> int:
+    """The number of the listener's descriptor in a LISTENER message. Raises PyruncError where it tells none."""
+    digits = message.detail
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= _DIGITS):
+        raise PyruncError("a malformed number of a seccomp listener came from the container's init")
+    return int(digits)

@@ -1,0 +1,100 @@
+"""What `exec` and `update` need of the configuration that a container was created from, kept in its state directory.
+
+The bundle's own config.json may have changed since, or be gone.
+"""
+
+from __future__ import annotations
+
+import posix
+
+from .. import jsonio
+from .._generated import validators
+from . import SPEC_VERSION, state
+from .kernel.fileio import write_fd
+from .state import FORMAT, check_format
+from .statedir import EXEC_FILE as FILE
+from .statedir import DamagedError, StateDir
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .plan.options import LaunchOptions
+
+_LINUX = (
+    "gidMappings", "intelRdt", "memoryPolicy", "mountLabel", "namespaces", "personality", "resources",
+    "seccomp", "uidMappings",
+)  # fmt: skip
+
+
+def save(dirfd: int, spec: dict[str, Any], options: LaunchOptions) -> None:
+    """Write the file in the open state directory of a container that is being created. Raises OSError."""
+    linux = spec.get("linux", {})
+    kept = {
+        "version": FORMAT,
+        "devicePaths": [device["path"] for device in linux.get("devices") or ()],
+        "noNewKeyring": options.no_new_keyring,
+        "process": spec["process"],
+        "root": spec["root"],
+        "linux": {name: linux[name] for name in _LINUX if name in linux},
+    }
+    annotations = {name: value for name, value in spec.get("annotations", {}).items() if name.startswith("run.oci.")}
+    if annotations:
+        kept["annotations"] = annotations
+    fd = posix.open(FILE, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o600, dir_fd=dirfd)
+    try:
+        write_fd(fd, jsonio.dumps(kept))
+    finally:
+        posix.close(fd)
+
+
+def load(place: StateDir) -> dict[str, Any]:
+    """What a state directory keeps: `process`, `root` and `linux` as in config.json, `noNewKeyring`, `devicePaths`, the
+    paths of linux.devices, and the `annotations` that pyrunc carries out, where there are any.
+
+    Raises DamagedError where it can't be read or understood.
+    """
+    try:
+        kept: dict[str, Any] = jsonio.loads(place.read(FILE))
+        _judge(kept)
+    except FileNotFoundError as error:
+        raise DamagedError(f"reading {place.path}/{FILE}", errno=error.errno or 0) from error
+    except ValueError as error:
+        raise DamagedError(f"{place.path}/{FILE} is damaged: {error}") from error
+    kept.setdefault("noNewKeyring", False)
+    return kept
+
+
+def _judge(kept: Any) -> None:
+    """Raise ValueError where a value is not what `save` writes, as far as its parts go."""
+    if type(kept) is not dict:
+        raise ValueError("it is not an object")
+    check_format(kept)
+    for name in ("process", "root", "linux"):
+        if type(kept.get(name)) is not dict:
+            raise ValueError(f"{name} is not an object")
+    if type(kept["root"].get("path")) is not str:
+        raise ValueError("the path of root is missing")
+    # All that was kept was valid by the schema when the container was created.
+    parts = {name: kept[name] for name in ("process", "root", "linux")}
+    refusal = validators.config({"ociVersion": SPEC_VERSION, **parts})
+    validators.unknown.clear()  # members of a later version are no news here
+    if refusal is not None:
+        raise ValueError(f"{refusal[0][1:].replace('/', '.')} has a wrong value")
+    annotations = kept.get("annotations", {})
+    if type(annotations) is not dict or any([type(value) is not str for value in annotations.values()]):
+        raise ValueError("annotations has a wrong value")
+
+
+def replace_linux(dirfd: int, members: dict[str, Any]) -> None:
+    """Give members of the kept `linux` other values, in an open state directory; None takes a member out.
+
+    The file is replaced whole or not at all. Raises OSError, and PyruncError where it is damaged.
+    """
+    kept = load(StateDir(f"/proc/self/fd/{dirfd}", dirfd))
+    for name, value in members.items():
+        if value is None:
+            kept["linux"].pop(name, None)
+        else:
+            kept["linux"][name] = value
+    state.replace(FILE, jsonio.dumps(kept), 0o600, dir_fd=dirfd)

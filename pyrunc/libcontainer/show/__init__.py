@@ -1,0 +1,1 @@
+"""`pyrunc plan`: a plan for people, as tree, table, difference and timeline. Cold."""

@@ -1,0 +1,78 @@
+"""A plan's steps in their order, and what of them would fail: what table, tree, JSON and difference share. Cold."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .values import arguments, errnos
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ..plan.model import LaunchPlan, Step
+    from ..spec.checks import Problem
+
+FAILS = "  ^ fails:"
+
+
+class Row:
+    """A step in its place: its number from 1, the request that it answers, the errors after which it is tried."""
+
+    __slots__ = ("after", "number", "serves", "step")
+
+    def __init__(self, number: int, step: Step, serves: str, after: str) -> None:
+        self.number = number
+        self.step = step
+        self.serves = serves
+        self.after = after
+
+
+def rows(plan: LaunchPlan) -> list[Row]:
+    """The plan's steps in the order in which they happen."""
+    result: list[Row] = []
+    causes: dict[int, str] = {}
+    for step, serves in _in_order(plan):
+        if step.on_errno:
+            causes[step.level] = errnos(step.on_errno)
+        after = causes[step.level - 1] if step.level else ""
+        result.append(Row(len(result) + 1, step, serves, after))
+    return result
+
+
+def _in_order(plan: LaunchPlan) -> Iterator[tuple[Step, str]]:
+    """Each step and the request that it answers, as LaunchPlan.steps orders them."""
+    answers = {id(step): what for what, steps in plan.served.items() for step in steps}
+    for step in plan.steps():
+        yield step, answers.get(id(step), "")
+
+
+def text(row: Row) -> str:
+    """The arguments in words, with what an alternative is for."""
+    words = [f"{name}={value}" for name, value in arguments(row.step)]
+    if row.after:
+        words.insert(0, f"(on {row.after})")
+    return " ".join(words)
+
+
+def marked(plan: LaunchPlan, problems: Sequence[Problem]) -> dict[int, list[Problem]]:
+    """The problems by the number of the first step that will fail for each: the one whose pointer is the problem's or
+    the nearest above it; 0 where no step has such a pointer."""
+    found: dict[int, list[Problem]] = {}
+    for problem in problems:
+        best, number = "", 0
+        for row in rows(plan):
+            at = row.step.pointer
+            if at and len(at) > len(best) and (problem.pointer + "/").startswith(at + "/"):
+                best, number = at, row.number
+        found.setdefault(number, []).append(problem)
+    return found
+
+
+def mark(problem: Problem) -> str:
+    """The line that stands below a step that will fail."""
+    return f"{FAILS} {problem.line().removeprefix('error: ')}"
+
+
+def remarks(plan: LaunchPlan) -> list[str]:
+    """The plan's notes and warnings, a line each."""
+    return [f"note: {note}" for note in plan.notes] + [f"warning: {warning}" for warning in plan.warnings]

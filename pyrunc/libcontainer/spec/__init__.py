@@ -1,0 +1,1 @@
+"""config.json: read, validated, checked; what is said about it."""

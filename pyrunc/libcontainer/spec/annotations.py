@@ -1,0 +1,131 @@
+"""crun's annotations: what becomes of each (docs/annotations.md has the same table, and a test compares the two).
+
+An annotation that changes ownership, access or limits is carried out or refused, never dropped. Imported only where a
+configuration has one. Engines pass annotations of their users on, so all that are carried out are named in the
+features structure (`potentiallyUnsafeConfigAnnotations`).
+"""
+
+from __future__ import annotations
+
+from ...errors import pointer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+PREFIX = "run.oci."
+WASM = "module.wasm.image/variant"
+
+KEEP_GROUPS = PREFIX + "keep_original_groups"
+CONTEXT_TYPE = PREFIX + "mount_context_type"
+HOOKS_STDOUT = PREFIX + "hooks.stdout"
+HOOKS_STDERR = PREFIX + "hooks.stderr"
+RECEIVER = PREFIX + "seccomp.receiver"
+BPF_DATA = PREFIX + "seccomp_bpf_data"
+FAIL_UNKNOWN = PREFIX + "seccomp_fail_unknown_syscall"
+PIDFD_RECEIVER = PREFIX + "pidfd_receiver"
+SUBGROUP = PREFIX + "systemd.subgroup"
+DELEGATE = PREFIX + "delegate-cgroup"
+
+CONTEXT_TYPES = ("context", "fscontext", "defcontext", "rootcontext")
+
+# Those that are carried out.
+DONE = (KEEP_GROUPS, CONTEXT_TYPE, HOOKS_STDOUT, HOOKS_STDERR, RECEIVER, BPF_DATA, FAIL_UNKNOWN, PIDFD_RECEIVER)
+
+# Those that are refused unless they are empty, each with what to do instead.
+REFUSED = {
+    SUBGROUP: "the container's cgroup is the scope's own, as an empty value has it; leave the annotation out",
+    DELEGATE: "give the container a cgroup namespace and a writable cgroup mount: it manages what is below its cgroup",
+    PREFIX + "handler": "pyrunc executes programs of the host's kernel only: take crun for krun and wasm",
+    WASM: "pyrunc executes programs of the host's kernel only: take crun with its wasm handler",
+    PREFIX + "seccomp.plugins": "have an agent listen at linux.seccomp.listenerPath",
+    PREFIX + "systemd.force_cgroup_v1": "pyrunc has cgroup v2 only",
+    PREFIX + "timens_offset": "use linux.timeOffsets",
+}
+
+# What crun writes itself, into the features structure or for its own commands: nothing to be carried out.
+IGNORED = (PREFIX + "crun.checkpoint.enabled", PREFIX + "crun.commit", PREFIX + "crun.version", PREFIX + "crun.wasm")
+
+_INSTRUCTION = 8  # bytes of a struct sock_filter
+_MOST_INSTRUCTIONS = 4096  # BPF_MAXINSNS
+_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+
+
+def is_one(name: str) -> bool:
+    """Whether an annotation is one of those that this module knows, or would have to."""
+    return name.startswith(PREFIX) or name == WASM
+
+
+def is_set(annotations: Mapping[str, str], name: str) -> bool:
+    """Whether an annotation that says yes or no says yes: it is there, and not `0`."""
+    return annotations.get(name, "0") != "0"
+
+
+def fill(spec: dict[str, Any]) -> None:
+    """Put what annotations say of members of the specification into the spec, where the members do not say it."""
+    annotations = spec["annotations"]
+    profile = (spec.get("linux") or {}).get("seccomp")
+    if not profile:
+        return
+    receiver = annotations.get(RECEIVER)
+    if receiver and not profile.get("listenerPath"):
+        profile["listenerPath"] = receiver
+    if is_set(annotations, FAIL_UNKNOWN):
+        from ..seccomp.cache import STRICT
+
+        profile[STRICT] = True
+
+
+def check(
+    annotations: Mapping[str, str], error: Callable[[str, str, str], None], warning: Callable[[str, str], None]
+) -> None:
+    """Report each annotation that is refused as `error(pointer, message, cure)`, and each of the prefix that nobody
+    knows as `warning(pointer, message)`."""
+    for name, value in annotations.items():
+        at = pointer("annotations", name)
+        if name in REFUSED:
+            if value:
+                error(at, f"the annotation {name} is not supported", REFUSED[name])
+        elif name in DONE:
+            problem, cure = _judge(name, value)
+            if problem:
+                error(at, problem, cure)
+        elif name.startswith(PREFIX) and name not in IGNORED:
+            warning(at, f"the annotation {name} is unknown and ignored")
+
+
+def _judge(name: str, value: str) -> tuple[str, str]:
+    """What is wrong with the value of an annotation that is carried out, and the cure; "" for nothing."""
+    if name == CONTEXT_TYPE and value not in CONTEXT_TYPES:
+        return f'invalid mount context type "{value}"', "one of " + ", ".join(CONTEXT_TYPES)
+    if name in (RECEIVER, PIDFD_RECEIVER, HOOKS_STDOUT, HOOKS_STDERR) and not value.startswith("/"):
+        return f'{name} must be an absolute path, not "{value}"', "write the path from / on"
+    if name == BPF_DATA:
+        try:
+            size = len(decode(value))
+        except ValueError as error:
+            return f"{name} is no base64: {error}", "encode the array of struct sock_filter"
+        if size % _INSTRUCTION or not 0 < size <= _INSTRUCTION * _MOST_INSTRUCTIONS:
+            return (
+                f"{name} has {size} bytes, which is no seccomp filter",
+                f"1 to {_MOST_INSTRUCTIONS} instructions of {_INSTRUCTION} bytes",
+            )
+    return "", ""
+
+
+def decode(text: str) -> bytes:
+    """The bytes that a base64 text stands for (RFC 4648, section 4; blanks and line ends are passed over). Raises
+    ValueError. The launcher has no binascii."""
+    letters = "".join(text.split())
+    body = letters.rstrip("=")
+    if len(letters) % 4 or len(letters) - len(body) > 2:
+        raise ValueError("its length is no multiple of 4")
+    bits = 0
+    for letter in body:
+        value = _ALPHABET.find(letter)
+        if value < 0:
+            raise ValueError(f'"{letter}" is no digit of it')
+        bits = bits << 6 | value
+    spare = len(body) * 6 % 8
+    return (bits >> spare).to_bytes(len(body) * 6 // 8, "big")

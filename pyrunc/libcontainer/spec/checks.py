@@ -1,0 +1,582 @@
+"""What a schema can't say of a config.json: contradictions, and values that the kernel would refuse.
+
+Each check is a small function that takes a `_Look` at a spec of valid shape and reports what it finds. CHECKS lists
+them with the places that they read, so that `pyrunc validate` can leave out those whose places the schema refused.
+"""
+
+from __future__ import annotations
+
+import posix
+
+from ... import jsonio
+from ...errors import join, pointer
+from ..compile.namespaces import sysctl_path
+from ..kernel.capabilities import NAMES as CAPABILITIES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import Any
+
+    from .types import Spec
+
+ERROR = "error"
+WARNING = "warning"
+
+SPEC_MAJOR = 1
+SPEC_MINOR = 3
+
+# The sysctls of an ipc namespace (ipc_namespaces(7), kernel: ipc/ipc_sysctl.c); /proc/sys/fs/mqueue is its too.
+_IPC_SYSCTLS = frozenset(
+    (
+        "kernel/auto_msgmni",
+        "kernel/msg_next_id",
+        "kernel/msgmax",
+        "kernel/msgmnb",
+        "kernel/msgmni",
+        "kernel/sem",
+        "kernel/sem_next_id",
+        "kernel/shm_next_id",
+        "kernel/shm_rmid_forced",
+        "kernel/shmall",
+        "kernel/shmmax",
+        "kernel/shmmni",
+    )
+)
+
+# capset(2), prctl(2): of what other sets the members of a set must be members too.
+_SET_NEEDS = {
+    "effective": ("permitted", "bounding"),
+    "inheritable": ("bounding",),
+    "permitted": ("bounding",),
+    "ambient": ("permitted", "inheritable"),
+}
+
+_UTS_NAME_BYTES = 64  # __NEW_UTS_LEN of linux/utsname.h
+_MAP_LINES = 340  # user_namespaces(7)
+_LAST_ID = 0xFFFFFFFF  # is -1, which is no id
+_WINDOW = 65535  # struct winsize has 16 bits for each side
+_MEMORY_POLICY = "/linux/memoryPolicy"
+_ADD_MOUNT = "add a namespace of type mount to linux.namespaces"
+_NS_FILES = {"network": "net", "ipc": "ipc", "uts": "uts", "user": "user"}
+
+
+class Problem:
+    """One thing that is wrong with a configuration.
+
+    severity: ERROR, the configuration is refused; WARNING, it is not carried out to the letter.
+    pointer: JSON pointer (RFC 6901) of the field. message: one clause. nearest: the legal word that was probably meant.
+    words: the legal words among which nearest is to be looked for, where it is not known yet; value: what was said.
+    cure: what to do about it, one clause, where no word is near; "" where the message says what must be.
+    """
+
+    __slots__ = ("cure", "message", "nearest", "pointer", "severity", "value", "words")
+
+    def __init__(
+        self,
+        severity: str,
+        pointer: str,
+        message: str,
+        *,
+        nearest: str = "",
+        value: str = "",
+        words: Sequence[str] = (),
+        cure: str = "",
+    ) -> None:
+        self.cure = cure
+        self.severity = severity
+        self.pointer = pointer
+        self.message = message
+        self.nearest = nearest
+        self.value = value
+        self.words = words
+
+    def hint(self) -> str:
+        """The cure, one clause; "" where the message is all."""
+        return f'did you mean "{self.nearest}"?' if self.nearest else self.cure
+
+    def line(self, place: str = "") -> str:
+        """The problem on one line: `place: severity: pointer: message; hint`. place: such as config.json:47."""
+        text = f"{place + ': ' if place else ''}{self.severity}: {self.pointer or '/'}: {self.message}"
+        hint = self.hint()
+        return join([f"{text}; {hint}" if hint else text])
+
+    def to_dict(self) -> dict[str, str]:
+        """The problem as JSON has it: severity, pointer, message, and where they are known hint (the cure), nearest."""
+        values = {"severity": self.severity, "pointer": self.pointer, "message": self.message}
+        if self.cure:
+            values["hint"] = self.cure
+        if self.nearest:
+            values["nearest"] = self.nearest
+        return values
+
+
+class _Look:
+    """A spec as the checks read it, and what they found."""
+
+    __slots__ = ("found", "linux", "namespaces", "process", "spec")
+
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+        self.process: dict[str, Any] = _object(spec.get("process"))
+        self.linux: dict[str, Any] = _object(spec.get("linux"))
+        # path by type; "" for a new one
+        self.namespaces: dict[str, str] = {}
+        entries = self.linux.get("namespaces")
+        for entry in entries if type(entries) is list else ():
+            # validate looks at what the schema has refused too
+            if type(entry) is dict and type(entry.get("type")) is str:
+                self.namespaces.setdefault(entry["type"], entry.get("path", ""))
+        self.found: list[Problem] = []
+
+    def error(self, at: str, message: str, cure: str) -> None:
+        self.found.append(Problem(ERROR, at, message, cure=cure))
+
+    def warning(self, at: str, message: str) -> None:
+        self.found.append(Problem(WARNING, at, message))
+
+
+def check(spec: Spec, refused: Iterable[str] = (), lint: bool = False) -> list[Problem]:
+    """What is wrong with a spec that the schema accepts; errors and warnings in the order of CHECKS.
+
+    refused: pointers at which the schema refused the spec; checks that read there are left out.
+    lint: say also what the compiler will find by itself.
+    Apart from a look at the namespaces to join (`linux.sysctl`) this depends on the spec alone.
+    """
+    look = _Look(spec)
+    pointers = tuple(refused)
+    for function, places in CHECKS + LINTS if lint else CHECKS:
+        if not pointers or not any(_touches(at, place) for at in pointers for place in places):
+            function(look)
+    return look.found
+
+
+def check_process(process: dict[str, Any], linux: dict[str, Any]) -> list[Problem]:
+    """What is wrong with a process that is to be started in a container with this `linux`; its shape is valid."""
+    look = _Look({"process": process, "linux": linux})
+    for function, places in CHECKS:
+        if any([place.startswith("/process/") for place in places]):
+            function(look)
+    return look.found
+
+
+def shorten(value: object) -> str:
+    """A value as JSON, cut where it is long, for a message."""
+    try:
+        text = jsonio.dumps(value)
+    except ValueError:  # 1e400 has no form in JSON once it is read
+        return "a number out of range"
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def label(at: str) -> str:
+    """The name by which a message calls the field at a pointer: `type`, `options[2]`, or `config` for the whole."""
+    parts = at.split("/")
+    name = ""
+    while len(parts) > 1 and parts[-1].isdigit():
+        name = f"[{parts.pop()}]" + name
+    if len(parts) == 1:
+        return "config" + name
+    return (parts[-1].replace("~1", "/").replace("~0", "~") or '""') + name
+
+
+def sentence(value: Any, pointer: str, what: str) -> str:
+    """One clause about a place in a value: its name, what is wrong there, and what stands there."""
+    name = label(pointer)
+    if pointer.startswith(_MEMORY_POLICY + "/"):
+        name = f"invalid memory policy {name}:"  # wording of runc
+    text = f"{name} {what}"
+    if not what.startswith("must be"):
+        return text
+    for part in pointer.split("/")[1:]:
+        value = value[int(part)] if type(value) is list else value[part.replace("~1", "/").replace("~0", "~")]
+    return f"{text}, not {shorten(value)}"
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if type(value) is dict else {}
+
+
+def _touches(at: str, place: str) -> bool:
+    """Whether one pointer is the other's or stands above it."""
+    return (at + "/").startswith(place + "/") or (place + "/").startswith(at + "/")
+
+
+def _version(look: _Look) -> None:
+    version = look.spec["ociVersion"]
+    major, minor, _ = version.split(".", 2)
+    if major != str(SPEC_MAJOR):
+        look.error(
+            "/ociVersion",
+            f"version {version} of the specification is not supported: only {SPEC_MAJOR}.x is",
+            f"write the configuration for {SPEC_MAJOR}.{SPEC_MINOR}, or an earlier {SPEC_MAJOR}.x",
+        )
+    elif int(minor[:9]) > SPEC_MINOR:
+        look.warning("/ociVersion", f"version {version} of the specification is newer than {SPEC_MAJOR}.{SPEC_MINOR}")
+
+
+def _process(look: _Look) -> None:
+    # Wording of runc, for both.
+    if "process" not in look.spec:
+        look.error("/process", "process property must not be empty", "say what is to run: process.args and process.cwd")
+    elif "args" not in look.process:
+        look.error("/process/args", "args must not be empty", "the program and its arguments")
+
+
+def _console_size(look: _Look) -> None:
+    size = look.process.get("consoleSize")
+    if size is None or not look.process.get("terminal"):
+        return
+    for side in ("height", "width"):
+        if size.get(side, 0) > _WINDOW:
+            look.error(
+                "/process/consoleSize/" + side,
+                f"{side} must be at most {_WINDOW}, not {size[side]}",
+                "the kernel has 16 bits for each side",
+            )
+
+
+def _rlimits(look: _Look) -> None:
+    seen = set()
+    for index, limit in enumerate(look.process.get("rlimits", ())):
+        name = limit["type"]
+        if name in seen:
+            look.error(f"/process/rlimits/{index}", f"{name} is listed twice", "drop one of them")
+        seen.add(name)
+        if limit["soft"] > limit["hard"]:
+            look.error(
+                f"/process/rlimits/{index}",
+                f"{name}: soft limit {limit['soft']} is above hard limit {limit['hard']}",
+                "lower the soft limit, or raise the hard one",
+            )
+
+
+def _capabilities(look: _Look) -> None:
+    """What the compiler says of capabilities too: names that it leaves out, and members that capset(2) refuses."""
+    sets = look.process.get("capabilities", {})
+    for name in ("bounding", "effective", "inheritable", "permitted", "ambient"):
+        for index, word in enumerate(sets.get(name, ())):
+            at = f"/process/capabilities/{name}/{index}"
+            if word not in CAPABILITIES:
+                message = f"unknown capability {shorten(word)} is ignored"
+                look.found.append(Problem(WARNING, at, message, value=word, words=CAPABILITIES))
+                continue
+            for need in _SET_NEEDS.get(name, ()):
+                if word not in sets.get(need, ()):
+                    # A runtime should not fail for what can't be granted (config.md, "Linux Process").
+                    message = f"{name} capability {word} is not in the {need} set: it is left out"
+                    look.found.append(Problem(WARNING, at, message, cure=f"add it to capabilities.{need}"))
+                    break
+
+
+def _namespaces(look: _Look) -> None:
+    seen = set()
+    for index, entry in enumerate(look.linux.get("namespaces", ())):
+        if entry["type"] in seen:
+            # Wording of runc.
+            look.error(
+                f"/linux/namespaces/{index}",
+                f'malformed spec file: duplicated ns "{entry["type"]}"',
+                "keep one entry of each type",
+            )
+        seen.add(entry["type"])
+
+
+def _names(look: _Look) -> None:
+    for name in ("hostname", "domainname"):
+        value = look.spec.get(name)
+        if not value:
+            continue
+        if "uts" not in look.namespaces:
+            look.error(
+                "/" + name,
+                f"unable to set {name} without a private UTS namespace",
+                "add a namespace of type uts to linux.namespaces",
+            )
+        if len(value.encode("utf-8", "surrogateescape")) > _UTS_NAME_BYTES:
+            look.error(
+                "/" + name,
+                f"{name} is longer than {_UTS_NAME_BYTES} bytes",
+                "shorten it; what is beyond goes to /etc/hosts",
+            )
+
+
+def _mount_namespace(look: _Look) -> None:
+    """What would change the host's mounts where the container has none of its own."""
+    if "mount" in look.namespaces:
+        return
+    for name in ("maskedPaths", "readonlyPaths"):
+        if look.linux.get(name):
+            look.error("/linux/" + name, "unable to restrict sys entries without a private MNT namespace", _ADD_MOUNT)
+    if look.spec.get("mounts") and "user" in look.namespaces:
+        look.error("/mounts", "unable to mount without a private MNT namespace in a user namespace", _ADD_MOUNT)
+    if _object(look.spec.get("root")).get("readonly") and "user" in look.namespaces:
+        look.error(
+            "/root/readonly",
+            "unable to make the root read-only without a private MNT namespace in a user namespace",
+            _ADD_MOUNT,
+        )
+    if look.linux.get("rootfsPropagation"):
+        look.error("/linux/rootfsPropagation", "unable to set propagation without a private MNT namespace", _ADD_MOUNT)
+
+
+def _mappings(look: _Look) -> None:
+    joined = look.namespaces.get("user")
+    for kind in ("uid", "gid"):
+        field = f"{kind}Mappings"
+        at = "/linux/" + field
+        entries = look.linux.get(field)
+        if joined is None:
+            if entries:
+                look.error(
+                    at,
+                    "user namespace mappings specified, but user namespace isn't enabled in the config",
+                    "add a namespace of type user to linux.namespaces, or leave the mappings out",
+                )
+        elif joined:
+            if entries:
+                # Engines give both. Whether they agree is seen when the namespace is open (userns.check).
+                look.warning(at, "both a user namespace to join and mappings are specified: they must be its own")
+        elif not entries:
+            which = f"the runtime's own {kind} and those of /etc/sub{kind} are mapped"
+            look.warning(at, f"the user namespace has no {field}: {which}")
+        else:
+            check_ranges(look, entries, at)
+            _mapped(look, kind, entries, at)
+
+
+def check_ranges(look: _Look, entries: Sequence[dict[str, int]], at: str) -> None:
+    """Each id may be mapped once, in both directions (user_namespaces(7))."""
+    if len(entries) > _MAP_LINES:
+        look.error(
+            at,
+            f"{len(entries)} mappings: the kernel takes at most {_MAP_LINES}",
+            "join ranges that follow each other",
+        )
+        return
+    for side in ("containerID", "hostID"):
+        end = 0
+        above = -1
+        for index in sorted(range(len(entries)), key=lambda index: entries[index].get(side, 0)):
+            first = entries[index].get(side, 0)
+            if first < end:
+                look.error(f"{at}/{index}", f"{side} {first} is mapped by {at}/{above} too", "ranges must not overlap")
+            if first + entries[index]["size"] > end:
+                end = first + entries[index]["size"]
+                above = index
+        if end > _LAST_ID:
+            look.error(
+                f"{at}/{above}", f"{side} and size go beyond the last id, {_LAST_ID - 1}", "make the range smaller"
+            )
+
+
+def _mapped(look: _Look, kind: str, entries: Sequence[dict[str, int]], at: str) -> None:
+    """The ids that the container needs are mapped: its root, and its process's."""
+
+    def has(number: int) -> bool:
+        return any(0 <= number - entry.get("containerID", 0) < entry["size"] for entry in entries)
+
+    if not has(0):
+        look.error(at, f"container {kind} 0 is not mapped", f"add a mapping with containerID 0 to linux.{kind}Mappings")
+    user = look.process.get("user")
+    if not user:
+        return
+    own = user.get(kind, 0)
+    if own and not has(own):
+        look.error(
+            "/process/user/" + kind,
+            f"{kind} {own} is not mapped in the container's user namespace",
+            f"add it to linux.{kind}Mappings, or take another {kind}",
+        )
+    if kind == "gid":
+        for index, number in enumerate(user.get("additionalGids", ())):
+            if not has(number):
+                look.error(
+                    f"/process/user/additionalGids/{index}",
+                    f"gid {number} is not mapped in the container's user namespace",
+                    "add it to linux.gidMappings, or leave it out",
+                )
+
+
+def _time_offsets(look: _Look) -> None:
+    # Wording of runc.
+    if not look.linux.get("timeOffsets"):
+        return
+    path = look.namespaces.get("time")
+    if path is None:
+        look.error(
+            "/linux/timeOffsets",
+            "time namespace offsets specified, but time namespace isn't enabled in the config",
+            "add a namespace of type time to linux.namespaces",
+        )
+    elif path:
+        look.error(
+            "/linux/timeOffsets",
+            "time namespace enabled, but both namespace path and time offsets specified -- you may only provide one",
+            "the offsets of a namespace that is joined can't be changed",
+        )
+
+
+def _sysctl(look: _Look) -> None:
+    """Only what belongs to a namespace of the container: all else would change the host."""
+    for name in look.linux.get("sysctl", ()):
+        at = pointer("linux", "sysctl", name)
+        path = sysctl_path(name)
+        # "net/ipv4/../../kernel/core_pattern" must not pass as one of net's.
+        if any(part in ("", ".", "..") for part in path.split("/")):
+            look.error(
+                at,
+                f"sysctl {shorten(name)} is no name of a kernel parameter",
+                "names are as sysctl(8) takes them, such as net.ipv4.ip_forward",
+            )
+            continue
+        if path == "kernel/hostname" and "uts" in look.namespaces:
+            look.error(
+                at,
+                'sysctl "kernel.hostname" is not allowed as it conflicts with the OCI "hostname" field',
+                "set hostname instead",
+            )
+            continue
+        kind = _sysctl_namespace(path)
+        if not kind:
+            look.error(
+                at,
+                f"sysctl {shorten(name)} is not in a separate kernel namespace",
+                "set it on the host: it would change all of it",
+            )
+        elif kind not in look.namespaces or _is_own(look.namespaces[kind], kind):
+            look.error(
+                at,
+                f"sysctl {shorten(name)} is not allowed in the host's {kind} namespace",
+                f"give the container a {kind} namespace of its own",
+            )
+
+
+def _sysctl_namespace(path: str) -> str:
+    """The type of namespace that a file under /proc/sys belongs to; "" for the host as a whole."""
+    if path in _IPC_SYSCTLS or path.startswith("fs/mqueue/"):
+        return "ipc"
+    if path.startswith("net/"):
+        return "network"
+    if path.startswith("user/"):
+        return "user"
+    if path in ("kernel/domainname", "kernel/hostname"):
+        return "uts"
+    return ""
+
+
+def _is_own(path: str, kind: str) -> bool:
+    """Whether the namespace to join is the runtime's own; one that can't be read is found out when it is joined."""
+    if not path:
+        return False
+    try:
+        joined = posix.stat(path)
+        own = posix.stat("/proc/self/ns/" + _NS_FILES[kind])
+    except OSError:
+        return False
+    return (joined.st_dev, joined.st_ino) == (own.st_dev, own.st_ino)
+
+
+def _mounts(look: _Look) -> None:
+    for index, mount in enumerate(look.spec.get("mounts", ())):
+        at = f"/mounts/{index}"
+        options = mount.get("options", ())
+        if mount["destination"][0] != "/":
+            look.warning(at + "/destination", "relative destination path is deprecated, using it as relative to /")
+        if not mount.get("type") and not any(word in options for word in ("bind", "rbind", "remount")):
+            look.error(
+                at,
+                f"{shorten(mount['destination'])} has no type and is no bind mount",
+                "set type, or have bind or rbind among the options",
+            )
+        if "uidMappings" in mount or any([word.startswith(("idmap", "ridmap")) for word in options]):
+            from .field_checks import id_mapped_mount
+
+            id_mapped_mount(look, mount, at)
+
+
+def _annotations(look: _Look) -> None:
+    """crun's annotations, of which some are refused."""
+    annotations = look.spec.get("annotations") or {}
+    if any([name.startswith(("run.oci.", "module.wasm.")) for name in annotations]):
+        from .annotations import check as check_annotations
+
+        check_annotations(annotations, look.error, look.warning)
+
+
+def _devices(look: _Look) -> None:
+    first: dict[str, dict[str, Any]] = {}
+    for index, device in enumerate(look.linux.get("devices", ())):
+        other = first.setdefault(device["path"], device)
+        if other is device:
+            continue
+        at = f"/linux/devices/{index}/path"
+        if all(device.get(field) == other.get(field) for field in ("type", "major", "minor")):
+            look.warning(at, f"{shorten(device['path'])} is listed twice")
+        else:
+            look.error(
+                at, f"{shorten(device['path'])} is listed twice, as different devices", "keep the one that is meant"
+            )
+
+
+def _taken_as_zero(look: _Look) -> None:
+    """Members that the specification demands, and that runc and so `create` take as 0 where they are missing."""
+    from .zeros import missing
+
+    for at in missing(look.spec):
+        look.warning(at, f"{label(at)} is missing, which the specification demands: it is taken as 0")
+
+
+def _resources(look: _Look) -> None:
+    """What the compiler says of limits too: fields of cgroup v1, and contradictions."""
+    from ..cgroup.resources import refusals
+
+    for at, message, cure in refusals(look.linux.get("resources") or {}):
+        look.error(at, message, cure)
+
+
+def _rare(parent: str, field: str, *more: str) -> tuple[Callable[[_Look], None], tuple[str, ...]]:
+    """The row of CHECKS for a field whose check is in field_checks.py, which is imported only where the field is.
+
+    more: pointers of what it reads besides the field.
+    """
+
+    def function(look: _Look) -> None:
+        if field in (look.process if parent == "process" else look.linux):
+            from .field_checks import FIELD_CHECKS
+
+            FIELD_CHECKS[field](look)
+
+    return function, (f"/{parent}/{field}", *more)
+
+
+_NAMESPACES = "/linux/namespaces"
+
+# Each check with the pointers of what it reads.
+CHECKS: tuple[tuple[Callable[[_Look], None], tuple[str, ...]], ...] = (
+    (_version, ("/ociVersion",)),
+    (_process, ("/process/args",)),
+    (_console_size, ("/process/consoleSize", "/process/terminal")),
+    (_rlimits, ("/process/rlimits",)),
+    (_namespaces, (_NAMESPACES,)),
+    (_names, (_NAMESPACES, "/hostname", "/domainname")),
+    (_mount_namespace, (_NAMESPACES, "/mounts", "/root", "/linux")),
+    (_mappings, (_NAMESPACES, "/linux/uidMappings", "/linux/gidMappings", "/process/user")),
+    (_time_offsets, (_NAMESPACES, "/linux/timeOffsets")),
+    (_sysctl, (_NAMESPACES, "/linux/sysctl")),
+    (_mounts, ("/mounts",)),
+    (_devices, ("/linux/devices",)),
+    (_annotations, ("/annotations",)),
+    _rare("process", "scheduler"),
+    _rare("process", "execCPUAffinity"),
+    _rare("linux", "intelRdt"),
+    _rare("linux", "memoryPolicy"),
+    _rare("linux", "netDevices", _NAMESPACES),
+    _rare("linux", "personality"),
+    _rare("linux", "seccomp"),
+)
+LINTS: tuple[tuple[Callable[[_Look], None], tuple[str, ...]], ...] = (
+    (_capabilities, ("/process/capabilities",)),
+    (_taken_as_zero, ("/process/user", "/process/consoleSize", "/process/ioPriority", "/linux/uidMappings")),
+    (_resources, ("/linux/resources",)),
+)

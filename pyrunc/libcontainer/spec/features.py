@@ -1,0 +1,74 @@
+"""The features structure: what this runtime implements, whatever the host has (runtime-spec, features.md)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...errors import PyruncError
+from .. import SPEC_VERSION
+from ..compile.mountoptions import KNOWN_OPTIONS
+from ..compile.scheduling import MEMORY_FLAGS, MEMORY_MODES
+from ..kernel.capabilities import NAMES
+from ..kernel.constants import CLONE_FLAGS
+from ..seccomp import compiler
+from ..seccomp.constants import ACTIONS, FLAGS, OPERATORS
+from ..systemd.properties import PREFIX
+from .annotations import PREFIX as ANNOTATION_PREFIX
+
+OLDEST_SPEC_VERSION = "1.0.0"
+
+HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
+
+
+def features() -> dict[str, Any]:
+    """The structure for `features` (features.md, features-linux.md)."""
+    return {
+        "ociVersionMin": OLDEST_SPEC_VERSION,
+        "ociVersionMax": SPEC_VERSION,
+        "hooks": list(HOOKS),
+        "mountOptions": sorted(KNOWN_OPTIONS),
+        "linux": {
+            "namespaces": sorted(CLONE_FLAGS),
+            "capabilities": list(NAMES),
+            "cgroup": {"v1": False, "v2": True, "systemd": True, "systemdUser": True, "rdma": True},
+            "seccomp": _seccomp(),
+            "apparmor": {"enabled": True},
+            "selinux": {"enabled": True},
+            "memoryPolicy": {"modes": sorted(MEMORY_MODES), "flags": sorted(MEMORY_FLAGS)},
+            "intelRdt": {"enabled": True, "schemata": True, "monitoring": True},
+            "mountExtensions": {"idmap": {"enabled": True}},
+            "netDevices": {"enabled": True},
+        },
+        "annotations": _annotations(),
+        "potentiallyUnsafeConfigAnnotations": [PREFIX, ANNOTATION_PREFIX],
+    }
+
+
+def _seccomp() -> dict[str, Any]:
+    try:
+        architectures, flags = compiler.known_architectures(), compiler.supported_flags()
+    except PyruncError:
+        return {"enabled": False}
+    return {
+        "enabled": True,
+        "actions": sorted(ACTIONS),
+        "operators": sorted(OPERATORS),
+        "archs": architectures,
+        "knownFlags": list(FLAGS),
+        "supportedFlags": flags,
+    }
+
+
+def _annotations() -> dict[str, str]:
+    """Versions, by the names that readers of runc's know: libseccomp's is the same for all runtimes."""
+    annotations = {"org.pyrunc.version": _version()}
+    libseccomp = compiler.version()
+    if libseccomp:
+        annotations["io.github.seccomp.libseccomp.version"] = libseccomp
+    return annotations
+
+
+def _version() -> str:
+    from ..._generated.build import VERSION
+
+    return VERSION

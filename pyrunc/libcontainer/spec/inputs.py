@@ -1,0 +1,110 @@
+"""Files that the command line names as input: --config, --process, --resources. Each is read once.
+
+A pipe, a FIFO or a socket gives its content once. The launcher may hand a command over to the ordinary build after
+it has read such a file, and an error is located in the file afterwards. So what was read is kept here, under the
+file's path. At a hand-over the launcher calls `hand_over`, and the ordinary build gets the contents by `take`
+(docs/launcher.md, Hot and cold). Hot.
+"""
+
+from __future__ import annotations
+
+import errno
+import posix
+
+STDIN = "-"
+_CHUNK = 1 << 16
+# A configuration of a hundred mounts has 20 KiB; a device such as /dev/zero has no end.
+_LARGEST = 64 << 20
+# Names of this process's own descriptors (proc(5), /proc/pid/fd).
+_DESCRIPTORS = ("/dev/fd/", "/proc/self/fd/")
+_S_IFMT, _S_IFREG = 0o170000, 0o100000
+
+# path, or STDIN: what was read from it by this process, and what by the launcher before it
+_kept: dict[str, bytes] = {}
+_given: dict[str, bytes] = {}
+
+
+def read(path: str) -> bytes:
+    """The content of the file at an absolute path, or of standard input for STDIN.
+
+    A path that the launcher has read before the hand-over is not opened again.
+    Raises OSError: with `filename` where it can't be opened, without where it can't be read; EFBIG above 64 MiB.
+    """
+    data = _given.get(path)
+    if data is None:
+        fd = 0 if path == STDIN else _open(path)
+        try:
+            data = _read_all(fd)
+        finally:
+            if path != STDIN:
+                posix.close(fd)
+    _kept[path] = data
+    return data
+
+
+def kept(path: str) -> bytes | None:
+    """What was read from a path last; None where it was not read."""
+    return _kept.get(path)
+
+
+def hand_over() -> str:
+    """Write the contents to memory files that the ordinary build inherits; their descriptors' numbers, for `take`.
+
+    Raises OSError where a content that can't be read again can't be handed over.
+    """
+    from ..kernel import native
+
+    numbers = []
+    for path, data in _kept.items():
+        try:
+            fd = native.memfd("pyrunc-input", path.encode("utf-8", "surrogateescape") + b"\0" + data)
+            posix.set_inheritable(fd, True)
+        except OSError:
+            if path != STDIN and posix.stat(path).st_mode & _S_IFMT == _S_IFREG:
+                continue  # the ordinary build reads it again
+            raise
+        numbers.append(str(fd))
+    return ",".join(numbers)
+
+
+def take(numbers: str) -> None:
+    """Take over what `hand_over` has written; the descriptors are closed. Raises OSError."""
+    for number in numbers.split(",") if numbers else ():
+        fd = int(number)
+        try:
+            path, _, data = _read_all(fd).partition(b"\0")
+        finally:
+            posix.close(fd)
+        _given[path.decode("utf-8", "surrogateescape")] = data
+
+
+def _open(path: str) -> int:
+    try:
+        return posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+    except OSError as error:
+        number = _own_descriptor(path)
+        if error.errno != errno.ENXIO or number < 0:
+            raise
+        return posix.dup(number)  # a socket can't be opened by its name in /proc, but read; dup closes it on exec
+
+
+def _own_descriptor(path: str) -> int:
+    """The number of the descriptor that a path such as /dev/fd/63 names; -1 for another path."""
+    if path == "/dev/stdin":
+        return 0
+    for prefix in _DESCRIPTORS:
+        digits = path.removeprefix(prefix)
+        if digits != path and digits.isascii() and digits.isdigit() and len(digits) < 10:
+            return int(digits)
+    return -1
+
+
+def _read_all(fd: int) -> bytes:
+    chunks = []
+    size = 0
+    while chunk := posix.read(fd, _CHUNK):
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > _LARGEST:
+            raise OSError(errno.EFBIG, posix.strerror(errno.EFBIG))
+    return b"".join(chunks)

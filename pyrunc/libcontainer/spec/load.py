@@ -1,0 +1,232 @@
+"""Load a bundle's config.json: read, parse, validate, check. Hot: jsonschema is imported only to explain a refusal."""
+
+from __future__ import annotations
+
+import errno
+
+from ... import jsonio, log
+from ..._generated import validators
+from ...errors import PyruncError
+from . import inputs, zeros
+from .checks import ERROR, check, sentence, shorten
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from .checks import Problem
+    from .nearest import NearMiss
+    from .types import Spec
+
+# How deep objects and arrays may stand in each other. The specification needs 8 levels, but what is not the
+# specification's stands in the file too, and much of what looks at it calls itself.
+_DEEPEST = 100
+
+
+def load(bundle: str, config: str = "config.json") -> Spec:
+    """The validated configuration of a bundle; warnings go to the log.
+
+    bundle: path of the bundle directory. config: path of the file, relative to the bundle.
+    Members whose value is null are taken as absent, as Go's decoder takes them, and do not stand in the result.
+    Raises PyruncError: the file can't be read or is no JSON, or its schema or a check refuses it.
+    """
+    value = parse(bundle, config)
+    try:
+        validate(value)
+    except PyruncError as error:
+        error.document = document(bundle, config)
+        others = _count_others(value, error.pointer) if error.pointer else 0
+        if others:
+            error.hint = f"{error.hint} ({others} more: pyrunc validate {bundle})".lstrip()
+        raise
+    spec: Spec = value
+    return spec
+
+
+def _count_others(value: Any, at: str) -> int:
+    """How many errors a configuration has besides the one at a pointer, as far as they are known without the host."""
+    if type(value) is not dict:
+        return 0
+    refused = []
+    if validators.config(value) is not None:
+        try:
+            from ..diagnosis import explain
+        except ImportError:
+            return 0
+        refused = [problem.pointer for problem in explain.problems(value)]
+    found = [problem.pointer for problem in check(value, refused) if problem.severity == ERROR]
+    return len({*refused, *found} - {at})
+
+
+def document(bundle: str, config: str) -> tuple[str, str]:
+    """A configuration's file, as errors carry it: the name to be shown, the path."""
+    return config, config if config.startswith("/") else bundle.rstrip("/") + "/" + config
+
+
+def parse(bundle: str, config: str = "config.json") -> Any:
+    """The JSON value of a bundle's configuration, without members that are null. Raises PyruncError."""
+    text = _read(bundle, config)
+    try:
+        value = jsonio.loads(text)
+    except ValueError as error:
+        raise _no_json(error, document(bundle, config)) from error
+    if text.count("{") + text.count("[") > _DEEPEST:
+        _refuse_depth(value, config)
+    return without_nulls(value) if "null" in text else value
+
+
+def validate(value: Any) -> None:
+    """Refuse a configuration that is invalid, or contradictory; log what is only a warning.
+
+    value: as `parse` gives it. Raises PyruncError with the pointer, the value, what is allowed and the nearest word.
+    """
+    validators.unknown.clear()
+    misses: list[NearMiss] = []
+    try:
+        _by_schema(value, validators.config)
+        complete(value)
+        misses = _near_misses(value)
+        for problem in check(value):
+            if problem.severity == ERROR:
+                raise PyruncError(problem.message, pointer=problem.pointer, hint=problem.hint())
+            log.warning(f"{problem.pointer}: {problem.message}")
+    except PyruncError as error:
+        for miss in misses or _near_misses(value):
+            if (error.pointer + "/").startswith(miss.meant_at + "/"):
+                error.hint = f"{shorten(miss.name)} is unknown: rename it to {miss.meant}"
+        raise
+
+
+def _near_misses(value: Any) -> list[NearMiss]:
+    """Warn of unknown members that are near to one that the specification defines: they are ignored, and what they
+    were to forbid is allowed."""
+    if not validators.unknown:
+        return []
+    from .nearest import find
+
+    misses = find(value, validators.unknown)
+    validators.unknown.clear()
+    for miss in misses:
+        log.warning(f'{miss.at}: {shorten(miss.name)} is unknown and ignored; did you mean "{miss.meant}"?')
+    return misses
+
+
+def complete(value: dict[str, Any]) -> None:
+    """Put into a configuration of valid shape what it leaves out: zeros, as Go's decoder does, and what annotations
+    say of members."""
+    zeros.fill(value)
+    apply_annotations(value)
+
+
+def apply_annotations(value: dict[str, Any]) -> None:
+    """Put into a configuration of valid shape what annotations say of its members."""
+    if any([name.startswith("run.oci.") for name in value.get("annotations") or ()]):
+        from .annotations import fill
+
+        fill(value)
+
+
+def load_process(path: str) -> Any:
+    """The `process` that `exec --process` reads from the file at an absolute path, valid by its schema.
+
+    Raises PyruncError with a pointer into the process, as if it stood in a config.json.
+    """
+    value = parse("/", path)
+    try:
+        validate_process(value)
+    except PyruncError as error:
+        raise PyruncError(error.message, pointer="/process" + error.pointer, hint=error.hint) from error
+    return value
+
+
+def validate_process(value: Any) -> None:
+    """Refuse an object that is no valid `process`. Raises PyruncError with a pointer into that object."""
+    validators.unknown.clear()
+    _by_schema(value, validators.process, "process")
+    zeros.fill_process(value)
+    _near_misses(value)
+
+
+def validate_resources(value: Any) -> None:
+    """Refuse an object that is no valid `linux.resources`. Raises PyruncError with a pointer into that object."""
+    _by_schema(value, validators.resources, "resources")
+
+
+def without_nulls(value: Any) -> Any:
+    """A JSON value without the object members that are null; nulls in arrays stay, and are refused by the schema."""
+    if type(value) is dict:
+        return {name: without_nulls(member) for name, member in value.items() if member is not None}
+    if type(value) is list:
+        return [without_nulls(item) for item in value]
+    return value
+
+
+def _no_json(error: ValueError, document: tuple[str, str]) -> PyruncError:
+    """A file that is no JSON: `config.json:3:5: why`."""
+    from ...jsontext import Fault
+
+    if not isinstance(error, Fault):
+        return PyruncError(f"{document[0]}: {error}")
+    place = error.place
+    where = f"{document[0]}:{place.line}:{place.column}: "
+    failure = PyruncError(where + error.what, hint=error.cure, lead=len(where), document=document)
+    failure.place = place
+    return failure
+
+
+def _refuse_depth(value: Any, config: str) -> None:
+    level = [value]
+    for _ in range(_DEEPEST + 1):
+        level = [
+            inner
+            for outer in level
+            if type(outer) in (dict, list)
+            for inner in (outer.values() if type(outer) is dict else outer)
+        ]
+    if level:
+        raise PyruncError(f"{config}: nested too deeply", hint=f"{_DEEPEST} levels are allowed")
+
+
+def _read(bundle: str, config: str) -> str:
+    path = document(bundle, config)[1]
+    try:
+        data = inputs.read(path)
+    except OSError as error:
+        if error.errno == errno.ENOENT:
+            from .foreign import missing_config
+
+            raise missing_config(bundle, config) from error
+        hint = "name the bundle's directory by --bundle" if error.errno == errno.EISDIR else ""
+        action = "read" if error.filename is None else "open"
+        raise PyruncError(f"{action} {path}", errno=error.errno or 0, hint=hint) from error
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        hint = "it is UTF-16: save it as UTF-8" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "save it as UTF-8"
+        raise PyruncError(f"{config}:{line}: byte 0x{data[error.start]:02x} is not UTF-8", hint=hint) from error
+
+
+def _by_schema(value: Any, validator: Callable[[Any], tuple[str, str] | None], definition: str = "") -> None:
+    refusal = validator(value)
+    if refusal is None:
+        return
+    if not definition:
+        from .foreign import refuse_foreign
+
+        refuse_foreign(value)
+    problem = _explained(value, refusal[0], definition)
+    if problem is not None:
+        raise PyruncError(problem.message, pointer=problem.pointer, hint=problem.hint())
+    raise PyruncError(sentence(value, *refusal), pointer=refusal[0])
+
+
+def _explained(value: Any, pointer: str, definition: str) -> Problem | None:
+    """The problem at a pointer with the nearest legal word; None where jsonschema is not at hand."""
+    try:
+        from ..diagnosis import explain
+    except ImportError:
+        return None
+    found = [problem for problem in explain.problems(value, definition) if problem.pointer == pointer]
+    return found[0] if found else None

@@ -1,0 +1,609 @@
+"""The wrappers of csrc/native.c: what they do, and that every one raises OSError with the errno."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import resource
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import termios
+import threading
+from pathlib import Path
+
+import pytest
+
+from pyrunc.libcontainer.kernel import native
+
+CSRC = Path(__file__).resolve().parents[4] / "csrc"
+ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+
+
+def _is_cloexec(fd: int) -> bool:
+    return bool(fcntl.fcntl(fd, fcntl.F_GETFD) & fcntl.FD_CLOEXEC)
+
+
+def _image(tmp_path: Path, source: str) -> int:
+    """A program of our own in the init's place, built from C."""
+    path = tmp_path / "program"
+    command = ["gcc", "-static", "-O1", "-D_GNU_SOURCE", f"-I{CSRC}", "-o", path, "-xc", "-"]
+    joining = [CSRC / "join.c", CSRC / "decode.c"]
+    subprocess.run([*command, *joining], input=source, text=True, check=True)
+    image = os.memfd_create("program")
+    os.write(image, path.read_bytes())
+    return image
+
+
+# Tells its argv, environment size, open descriptors and uid over argv[1], and waits for one byte, its exit code.
+_PROGRAM = r"""
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+extern char **environ;
+void join_namespaces(void);
+int main(int argc, char **argv)
+{
+    join_namespaces();
+    char text[4096] = "";
+    int fd = atoi(argv[1]), n = 0;
+    for (int i = 0; i < argc; i++) n += sprintf(text + n, "%s ", argv[i]);
+    n += sprintf(text + n, "| %d |", environ[0] != NULL);
+    for (int i = 0; i < 1024; i++) if (dup2(i, i) == i) n += sprintf(text + n, " %d", i);
+    n += sprintf(text + n, " | %d", (int)getpid());
+    if (write(fd, text, n) != n) return 99;
+    char code = 98;
+    if (read(fd, &code, 1) != 1) return 97;
+    return code;
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> int:
+    return _image(tmp_path_factory.mktemp("program"), _PROGRAM)
+
+
+class Child:
+    """One clone of the program: what it told, and its end."""
+
+    def __init__(self, image: int, flags: int = 0, joins: tuple[tuple[int, int], ...] = (), preserve: int = 0) -> None:
+        self.ours, theirs = native.socketpair()
+        self.pid, self.pidfd = native.clone_init(
+            flags, -1, joins, image, [theirs], ["pyrunc:[init]", str(theirs), "last word"], preserve
+        )
+        os.close(theirs)
+        self.theirs = theirs
+        self.told = native.recv(self.ours, 4096)[0].decode().split("|")
+
+    def end(self, code: int) -> int:
+        native.send(self.ours, bytes([code]))
+        result = os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED)
+        os.close(self.ours)
+        os.close(self.pidfd)
+        assert result is not None
+        assert result.si_pid == self.pid
+        return result.si_status
+
+
+def test_clone_init_executes_the_image_as_our_child(program: int) -> None:
+    with open("/dev/null") as leaked:
+        os.set_inheritable(leaked.fileno(), True)
+        child = Child(program)
+        try:
+            assert child.told[0].split() == ["pyrunc:[init]", str(child.theirs), "last", "word"]
+            assert child.told[1].strip() == "0", "the environment is empty"
+            assert [int(fd) for fd in child.told[2].split()] == [0, 1, 2, child.theirs]
+            assert os.readlink(f"/proc/{child.pid}/exe").startswith("/memfd:")
+            stat = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()
+            assert int(stat[1]) == os.getpid()
+            assert _is_cloexec(child.pidfd)
+        finally:
+            assert child.end(42) == 42
+
+
+def test_clone_init_keeps_the_preserved_descriptors(program: int) -> None:
+    # In a process of its own, since the descriptors' numbers count.
+    code = """
+import os, sys
+from pyrunc.libcontainer.kernel import native
+for fd in (3, 4, 5):
+    os.dup2(1, fd)
+ours, theirs = native.socketpair()
+pid, _ = native.clone_init(0, -1, (), int(sys.argv[1]), [theirs], ["x", str(theirs)], 2)
+print(theirs, *native.recv(ours, 4096)[0].decode().split("|")[2].split())
+native.send(ours, b"\\0")
+os.waitpid(pid, 0)
+"""
+    image = fcntl.fcntl(program, fcntl.F_DUPFD, 40)  # out of the way of 3 to 5
+    command = [sys.executable, "-c", code, str(image)]
+    done = subprocess.run(command, pass_fds=[image], capture_output=True, text=True, check=True)
+    os.close(image)
+    theirs, *there = done.stdout.split()
+    assert there == ["0", "1", "2", "3", "4", theirs]
+
+
+def test_clone_init_makes_namespaces(program: int) -> None:
+    flags = native.CLONE_NEWUSER | native.CLONE_NEWPID | native.CLONE_NEWUTS
+    child = Child(program, flags)
+    try:
+        assert child.told[3].strip() == "1", "the first process of its pid namespace"
+        for name in ("user", "pid", "uts"):
+            assert os.readlink(f"/proc/{child.pid}/ns/{name}") != os.readlink(f"/proc/self/ns/{name}")
+        assert os.readlink(f"/proc/{child.pid}/ns/net") == os.readlink("/proc/self/ns/net")
+    finally:
+        assert child.end(0) == 0
+
+
+@ROOT_ONLY
+def test_clone_init_joins_every_type_and_stays_our_child(program: int) -> None:
+    flags = {
+        "user": native.CLONE_NEWUSER,
+        "mnt": native.CLONE_NEWNS,
+        "pid": native.CLONE_NEWPID,
+        "net": native.CLONE_NEWNET,
+        "ipc": native.CLONE_NEWIPC,
+        "uts": native.CLONE_NEWUTS,
+        "cgroup": native.CLONE_NEWCGROUP,
+    }
+    every = 0
+    for flag in flags.values():
+        every |= flag
+    target = Child(program, every)
+    fds = {name: os.open(f"/proc/{target.pid}/ns/{name}", os.O_RDONLY) for name in flags}
+    try:
+        # The mount namespace stands first here and must be entered last all the same.
+        child = Child(program, 0, tuple((fds[name], flags[name]) for name in ("mnt", "user", "net", "pid", "cgroup")))
+        try:
+            for name in ("user", "mnt", "pid", "net", "cgroup"):
+                assert os.readlink(f"/proc/{child.pid}/ns/{name}") == os.readlink(f"/proc/{target.pid}/ns/{name}")
+            assert os.readlink(f"/proc/{child.pid}/ns/uts") == os.readlink("/proc/self/ns/uts")
+            assert child.told[3].strip() == "2"
+            stat = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()
+            assert int(stat[1]) == os.getpid()
+            assert _is_cloexec(child.pidfd)
+        finally:
+            assert child.end(7) == 7
+    finally:
+        assert target.end(0) == 0
+        for fd in fds.values():
+            os.close(fd)
+
+
+@ROOT_ONLY
+def test_clone_init_joins_a_time_namespace(program: int) -> None:
+    # setns refuses a process that shares its memory (EUSERS).
+    sleeper = subprocess.Popen(["unshare", "--time", "--fork", "sleep", "60"])
+    try:
+        while not (children := Path(f"/proc/{sleeper.pid}/task/{sleeper.pid}/children").read_text().split()):
+            os.sched_yield()
+        fd = os.open(f"/proc/{children[0]}/ns/time", os.O_RDONLY)
+        child = Child(program, native.CLONE_NEWUTS, ((fd, native.CLONE_NEWTIME),))
+        try:
+            assert os.readlink(f"/proc/{child.pid}/ns/time") == os.readlink(f"/proc/{children[0]}/ns/time")
+        finally:
+            assert child.end(3) == 3
+            os.close(fd)
+    finally:
+        os.kill(int(children[0]), signal.SIGKILL)
+        sleeper.wait()
+
+
+def test_clone_init_names_the_call_that_failed(program: int) -> None:
+    def failure(joins: tuple[tuple[int, int], ...], image: int, inherit: list[int], flags: int = 0) -> tuple[int, str]:
+        before = sorted(os.listdir("/proc/self/fd"))
+        with pytest.raises(native.CloneError) as caught:
+            native.clone_init(flags, -1, joins, image, inherit, ["x"], 0)
+        assert sorted(os.listdir("/proc/self/fd")) == before
+        with pytest.raises(ChildProcessError):
+            os.waitpid(-1, os.WNOHANG)
+        assert caught.value.strerror
+        return caught.value.errno or 0, caught.value.call
+
+    ours, theirs = native.socketpair()
+    uts = os.open("/proc/self/ns/uts", os.O_RDONLY)
+    assert failure((), ours, [theirs]) == (errno.EACCES, "execveat")
+    assert failure((), program, [theirs, 4095]) == (errno.EBADF, "fcntl")
+    assert failure(((uts, native.CLONE_NEWNET),), program, [theirs]) == (errno.EINVAL, "setns")
+    assert failure((), program, [theirs], native.CLONE_NEWUSER | 0x200) == (errno.EINVAL, "clone3")
+    for fd in (ours, theirs, uts):
+        os.close(fd)
+
+
+def test_init_image_is_sealed_and_executable() -> None:
+    fd = native.init_image()
+    try:
+        assert os.pread(fd, 4, 0) == b"\x7fELF"
+        assert os.fstat(fd).st_mode & 0o111
+        for change in (lambda: os.pwrite(fd, b"x", 0), lambda: os.truncate(fd, 0), lambda: os.truncate(fd, 1 << 22)):
+            with pytest.raises(PermissionError):
+                change()
+        with pytest.raises(PermissionError):
+            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE)
+        assert _is_cloexec(fd)
+    finally:
+        os.close(fd)
+
+
+# Makes the image as where memfd_create(2) refuses, executes it, and tries to write to it while it does not run.
+_IMAGE_ON_TMPFS = """
+import errno, os, sys
+sys.path.insert(0, sys.argv[1])
+from pyrunc.libcontainer.kernel import native
+from pyrunc._core import lib
+class Lib:
+    def __getattr__(self, name):
+        return (lambda: -errno.EACCES) if name == "pyrunc_init_image" else getattr(lib, name)
+native._lib = Lib()
+before = os.listdir("/proc/self/fd"), open("/proc/self/mountinfo").read()
+image = native.init_image()
+print(os.pread(image, 4, 0), oct(os.fstat(image).st_mode), os.get_inheritable(image))
+for change in (lambda: os.open(f"/proc/self/fd/{image}", os.O_RDWR), lambda: os.fchmod(image, 0o777)):
+    try:
+        change()
+    except OSError as error:
+        print(error.errno in (errno.EROFS, errno.EACCES))
+ours, theirs = native.socketpair()
+pid, pidfd = native.clone_init(0, -1, (), image, [theirs], ["init"], 0)
+print(os.waitpid(pid, 0)[1])  # an init without a socket ends with 1
+for fd in (image, ours, theirs, pidfd):
+    os.close(fd)
+print((os.listdir("/proc/self/fd"), open("/proc/self/mountinfo").read()) == before)
+"""
+
+
+@pytest.mark.parametrize("user", [0, 1000])
+def test_init_image_without_memfds_can_t_be_written_either(user: int) -> None:
+    """F4, CVE-2019-5736: root mounts the tmpfs, another user has it mounted in a user namespace."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to be both")
+    words = [sys.executable, "-m", "tests.support.asuser", "--uid", "1000", "--reach"] if user else []
+    if user:
+        words += [os.path.realpath(sys.executable), sys.prefix, str(CSRC.parent), "--"]
+    words += [sys.executable, "-c", _IMAGE_ON_TMPFS, str(CSRC.parent)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=CSRC.parent)
+    assert done.stdout.split("\n")[:-1] == ["b'\\x7fELF' 0o100555 False", "True", "True", "256", "True"], done.stderr
+
+
+def test_memfd_holds_the_data_and_zeros_behind_it() -> None:
+    fd = native.memfd("plan", b"abc", 4096)
+    try:
+        assert os.read(fd, 8192) == b"abc" + bytes(4093)
+        assert os.readlink(f"/proc/self/fd/{fd}").startswith("/memfd:plan")
+    finally:
+        os.close(fd)
+
+
+def test_a11_memfds_are_sealed() -> None:
+    """A11: nobody changes what was written; with room behind it, as the init's times have, its size at least."""
+    whole, with_room = native.memfd("plan", b"abc"), native.memfd("plan", b"abc", 4096)
+    try:
+        for fd in (whole, with_room):
+            with pytest.raises(PermissionError):
+                os.ftruncate(fd, 1)
+            with pytest.raises(PermissionError):
+                os.ftruncate(fd, 8192)
+            with pytest.raises(PermissionError):
+                fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE)
+        with pytest.raises(PermissionError):
+            os.pwrite(whole, b"x", 0)
+        with pytest.raises(PermissionError), open(f"/proc/self/fd/{whole}", "r+b", buffering=0) as again:
+            again.write(b"x")
+        assert os.pwrite(with_room, b"x", 8) == 1
+    finally:
+        os.close(whole)
+        os.close(with_room)
+
+
+def test_a11_spawn_passes_the_standard_streams_and_the_caller_s_limit(tmp_path: Path) -> None:
+    """A11, F7: nothing else that is open, inheritable or not; the soft limit from before it was raised."""
+    code = (
+        "import os, resource; from pyrunc.libcontainer.kernel import native\n"
+        "soft, hard = native.open_files(); assert (soft, hard) == (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1])\n"
+        "os.dup2(1, 40); native.raise_open_files(100)\n"
+        "pid = native.spawn('/bin/sh', ['sh', '-c', 'ls /proc/self/fd; ulimit -Sn'], os.environb, [])\n"
+        "assert os.waitpid(pid, 0)[1] == 0; assert native.open_files() == (100, hard)\n"
+    )
+    command = ["/bin/bash", "-c", 'ulimit -Sn 64 && exec "$@"', "bash", sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split() == ["0", "1", "2", "3", "64"]  # 3 is the listing's own
+
+
+def test_a11_preserved_descriptors_are_counted_without_overflow() -> None:
+    for count in (2**31 - 1, 2**31 - 3, 2**31 - 4):
+        assert 3 <= native.prepare_fds(count) < 2**20
+
+
+def test_prepare_fds_opens_closed_standard_streams_and_finds_gaps() -> None:
+    code = (
+        "import os; from pyrunc.libcontainer.kernel import native; os.close(0); os.close(2); os.closerange(3, 64);"
+        "os.dup2(1, 3); os.dup2(1, 4); os.dup2(1, 5, inheritable=False); os.dup2(1, 6);"
+        "print(native.prepare_fds(2), native.prepare_fds(4),"
+        "os.readlink('/proc/self/fd/0'), os.readlink('/proc/self/fd/2'))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["0", "5", "/dev/null", "/dev/null"]
+
+
+def test_openat2_keeps_to_the_rules(tmp_path: Path) -> None:
+    (tmp_path / "inside").write_text("in")
+    (tmp_path / "link").symlink_to("/../../inside")
+    dirfd = os.open(tmp_path, os.O_PATH)
+    try:
+        fd = native.openat2(dirfd, "link", os.O_RDONLY, 0, native.RESOLVE_IN_ROOT)
+        assert os.read(fd, 10) == b"in"
+        assert _is_cloexec(fd)
+        os.close(fd)
+        with pytest.raises(OSError) as caught:
+            native.openat2(dirfd, "link", os.O_RDONLY, 0, native.RESOLVE_NO_SYMLINKS)
+        assert (caught.value.errno, caught.value.strerror) == (errno.ELOOP, os.strerror(errno.ELOOP))
+    finally:
+        os.close(dirfd)
+
+
+@ROOT_ONLY
+def test_open_tree_clones_a_mount(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    fd = native.open_tree(native.AT_FDCWD, str(tmp_path), native.OPEN_TREE_CLONE | native.AT_RECURSIVE)
+    try:
+        assert os.stat("file", dir_fd=fd).st_size == 1
+        assert _is_cloexec(fd)
+    finally:
+        os.close(fd)
+    with pytest.raises(FileNotFoundError):
+        native.open_tree(native.AT_FDCWD, str(tmp_path / "none"), 0)
+
+
+def test_setns_refuses_what_is_no_namespace(tmp_path: Path) -> None:
+    fd = os.open(tmp_path, os.O_RDONLY)
+    try:
+        with pytest.raises(OSError) as caught:
+            native.setns(fd, native.CLONE_NEWNET)
+        assert caught.value.errno == errno.EINVAL
+    finally:
+        os.close(fd)
+
+
+def test_fs_magic_tells_the_file_system() -> None:
+    for path, magic in (("/proc/self/status", native.PROC_SUPER_MAGIC), ("/proc/self/ns/net", native.NSFS_MAGIC)):
+        fd = os.open(path, os.O_RDONLY)
+        assert native.fs_magic(fd) == magic
+        os.close(fd)
+    with pytest.raises(OSError) as caught:
+        native.fs_magic(-1)
+    assert caught.value.errno == errno.EBADF
+
+
+def test_flock_excludes(tmp_path: Path) -> None:
+    one, two = (os.open(tmp_path, os.O_RDONLY) for _ in range(2))
+    native.flock(one, exclusive=True, wait=True)
+    with pytest.raises(BlockingIOError):
+        native.flock(two, exclusive=False, wait=False)
+    os.close(one)
+    native.flock(two, exclusive=True, wait=False)
+    os.close(two)
+
+
+def test_prlimit_sets_another_process_limit() -> None:
+    sleeper = subprocess.Popen(["sleep", "60"])
+    try:
+        native.prlimit(sleeper.pid, resource.RLIMIT_CORE, 0, 0)
+        assert resource.prlimit(sleeper.pid, resource.RLIMIT_CORE) == (0, 0)
+        with pytest.raises(OSError) as caught:
+            native.prlimit(sleeper.pid, resource.RLIMIT_CORE, 2, 1)
+        assert caught.value.errno == errno.EINVAL
+    finally:
+        sleeper.kill()
+        sleeper.wait()
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("net", native.CLONE_NEWNET), ("mnt", native.CLONE_NEWNS), ("user", native.CLONE_NEWUSER)]
+)
+def test_namespace_type(name: str, kind: int) -> None:
+    with open(f"/proc/self/ns/{name}") as file:
+        assert native.namespace_type(file.fileno()) == kind
+    with open("/dev/null") as file, pytest.raises(OSError) as caught:
+        native.namespace_type(file.fileno())
+    assert caught.value.errno == errno.ENOTTY
+
+
+def test_scheduling_of_another_process() -> None:
+    sleeper = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    try:
+        native.sched_setattr(sleeper.pid, os.SCHED_BATCH, 0, 5, 0, 0, 0, 0)
+        assert os.sched_getscheduler(sleeper.pid) == os.SCHED_BATCH
+        assert os.getpriority(os.PRIO_PROCESS, sleeper.pid) == 5
+        native.ioprio_set(sleeper.pid, 3, 0)
+        with pytest.raises(OSError) as caught:
+            native.sched_setattr(sleeper.pid, os.SCHED_FIFO, 0, 0, 100, 0, 0, 0)
+        assert caught.value.errno == errno.EINVAL
+        with pytest.raises(OSError) as caught:
+            native.ioprio_set(sleeper.pid, 4, 0)
+        assert caught.value.errno == errno.EINVAL
+    finally:
+        sleeper.kill()
+        sleeper.wait()
+
+
+def test_bpf_raises_for_a_command_that_is_none() -> None:
+    with pytest.raises(OSError) as caught:
+        native.bpf(100_000, bytearray(8))
+    assert caught.value.errno in (errno.EINVAL, errno.EPERM)
+
+
+def test_sockets_at_paths_longer_than_the_address(tmp_path: Path) -> None:
+    deep = tmp_path / ("d" * 120)
+    deep.mkdir()
+    path = str(deep / "s")
+    listener = native.listen(path)
+    client = native.connect(path)
+    server, _ = socket.socket(fileno=os.dup(listener)).accept()
+    native.send(client, b"S")
+    assert server.recv(10) == b"S"
+    for fd in (listener, client):
+        assert _is_cloexec(fd)
+        os.close(fd)
+    server.close()
+    with pytest.raises(ConnectionRefusedError):
+        native.connect(path)
+    with pytest.raises(FileNotFoundError):
+        native.connect(str(deep / "none"))
+    with pytest.raises(OSError, match="File name too long"):
+        native.listen("x" * 200)
+
+
+def test_connect_takes_the_socket_type(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(tmp_path / "console"))
+        listener.listen()
+        os.close(native.connect(str(tmp_path / "console"), stream=True))
+        with pytest.raises(OSError, match="Protocol wrong type"):
+            native.connect(str(tmp_path / "console"))
+
+
+def test_send_and_recv_pass_descriptors_and_keep_messages_apart() -> None:
+    one, two = native.socketpair()
+    read, write = os.pipe()
+    native.send(one, b"first", [read, write])
+    native.send(one, b"second")
+    data, fds = native.recv(two, 100, 2)
+    assert data == b"first"
+    assert all(_is_cloexec(fd) for fd in fds)
+    os.write(fds[1], b"through")
+    assert os.read(read, 10) == b"through"
+    assert native.recv(two, 100) == (b"second", [])
+    os.close(one)
+    assert native.recv(two, 100) == (b"", [])
+    with pytest.raises(BrokenPipeError):  # and no SIGPIPE
+        native.send(two, b"x")
+    for fd in (two, read, write, *fds):
+        os.close(fd)
+
+
+def test_recv_closes_what_it_was_not_to_get() -> None:
+    one, two = native.socketpair()
+    before = sorted(os.listdir("/proc/self/fd"))
+    for data, fds, size, most in ((b"x", [0, 1], 10, 1), (b"too long", [0], 3, 1), (b"x", [0], 10, 0)):
+        native.send(one, data, fds)
+        with pytest.raises(OSError) as caught:
+            native.recv(two, size, most)
+        assert caught.value.errno == errno.EMSGSIZE
+        assert sorted(os.listdir("/proc/self/fd")) == before
+    os.close(one)
+    os.close(two)
+
+
+def test_signal_ignored() -> None:
+    for disposition, ignored in ((signal.SIG_IGN, True), (signal.SIG_DFL, False), (lambda *_: None, False)):
+        before = signal.signal(signal.SIGUSR2, disposition)
+        try:
+            assert native.signal_ignored(signal.SIGUSR2) is ignored
+        finally:
+            signal.signal(signal.SIGUSR2, before)
+    with pytest.raises(OSError, match="Invalid argument"):
+        native.signal_ignored(65)
+
+
+def test_recv_goes_on_after_a_signal_whose_handler_returns() -> None:
+    one, two = native.socketpair()
+    seen = []
+
+    def handler(number: int, frame: object) -> None:
+        seen.append(number)
+        native.send(one, b"from the handler")
+
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        assert native.recv(two, 100)[0] == b"from the handler"
+        assert seen == [signal.SIGALRM]
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        os.close(one)
+        os.close(two)
+
+
+def test_poll_tells_what_is_ready() -> None:
+    read, write = os.pipe()
+    other, far = os.pipe()
+    assert native.poll([read, other], 0) == []
+    os.write(write, b"x")
+    os.close(far)
+    assert native.poll([read, other], -1) == [read, other]
+    assert native.poll_both([], [write], 0) == ([], [write])
+    for fd in (read, write, other):
+        os.close(fd)
+
+
+def test_signalfd_reads_blocked_signals() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+    try:
+        fd = native.signalfd([signal.SIGUSR1, signal.SIGUSR2])
+        # To this thread: another one that a test has left has not blocked it.
+        signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
+        assert int.from_bytes(os.read(fd, 128)[:4], "little") == signal.SIGUSR1
+        os.close(fd)
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])
+
+
+def test_terminals_are_made_raw_and_restored() -> None:
+    master, slave = os.openpty()
+    before = termios.tcgetattr(slave)
+    saved = native.tty_raw(slave)
+    assert not termios.tcgetattr(slave)[3] & (termios.ICANON | termios.ECHO)
+    native.tty_restore(slave, saved)
+    assert termios.tcgetattr(slave) == before
+    with open("/dev/null") as null, pytest.raises(OSError) as caught:
+        native.tty_raw(null.fileno())
+    assert caught.value.errno == errno.ENOTTY
+    with pytest.raises(OSError):
+        native.tty_restore(slave, b"too short")
+    os.close(master)
+    os.close(slave)
+
+
+def test_window_sizes_are_copied() -> None:
+    pairs = [os.openpty(), os.openpty()]
+    fcntl.ioctl(pairs[0][1], termios.TIOCSWINSZ, struct.pack("HHHH", 17, 93, 0, 0))
+    native.copy_winsize(pairs[0][0], pairs[1][0])
+    assert os.get_terminal_size(pairs[1][1]) == (93, 17)
+    with pytest.raises(OSError):
+        native.copy_winsize(pairs[0][0], -1)
+    for pair in pairs:
+        for fd in pair:
+            os.close(fd)
+
+
+def test_an_abstract_name_begins_with_an_at_sign() -> None:
+    name = f"pyrunc-test-{os.getpid()}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind("\0" + name)
+        listener.listen()
+        os.close(native.connect("@" + name, stream=True))
+    with pytest.raises(ConnectionRefusedError):
+        native.connect("@" + name, stream=True)
+    ours = native.listen("@" + name)
+    os.close(native.connect("@" + name))
+    os.close(ours)
+
+
+def test_pidfd_getfd_copies_a_descriptor() -> None:
+    pidfd = os.pidfd_open(os.getpid())
+    reader, writer = os.pipe()
+    copy = native.pidfd_getfd(pidfd, reader)
+    assert os.path.samestat(os.fstat(copy), os.fstat(reader))
+    assert not os.get_inheritable(copy)
+    for fd in (reader, writer, copy):
+        os.close(fd)
+    with pytest.raises(OSError) as raised:
+        native.pidfd_getfd(pidfd, reader)
+    assert raised.value.errno == errno.EBADF
+    os.close(pidfd)

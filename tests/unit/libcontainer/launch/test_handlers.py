@@ -1,0 +1,160 @@
+"""The runtime's steps: each has a handler of the right arity, and its effect in the ledger before it is made."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from pyrunc.errors import PyruncError
+from pyrunc.libcontainer import state
+from pyrunc.libcontainer.kernel import native
+from pyrunc.libcontainer.launch import handlers, ledger
+from pyrunc.libcontainer.plan.kinds import RUNTIME_KINDS
+from pyrunc.libcontainer.plan.model import Step
+from tests.support.launches import launched
+from tests.support.records import opened
+
+HANDLERS = handlers.HANDLERS
+
+
+def test_every_kind_has_a_handler_that_takes_its_fields() -> None:
+    assert set(HANDLERS) == {kind.name for kind in RUNTIME_KINDS}
+    for kind in RUNTIME_KINDS:
+        parameters = inspect.signature(HANDLERS[kind.name]).parameters
+        assert len(parameters) == 1 + len(kind.fields), kind.name
+
+
+class TestStateDir:
+    def test_claims_the_id_and_begins_the_ledger(self, tmp_path: Path) -> None:
+        launch = launched(tmp_path)
+        path = launch.options.state_dir
+        HANDLERS["state_dir"](launch, path)
+        assert os.stat(path).st_mode & 0o7777 == 0o1711
+        entries = ledger.read(opened(path)).entries
+        assert [entry["effect"] for entry in entries] == ["state_dir"]
+        assert state.Record(entries[0]).values() == launch.record.values()
+        assert opened(path).is_locked()
+        os.close(launch.lock)
+
+    def test_refuses_an_id_that_is_taken(self, tmp_path: Path) -> None:
+        launch, second = launched(tmp_path), launched(tmp_path)
+        path = launch.options.state_dir
+        HANDLERS["state_dir"](launch, path)
+        for _ in range(2):  # while it is created, and when it has been
+            with pytest.raises(PyruncError, match="container with given ID already exists"):
+                HANDLERS["state_dir"](second, path)
+            state.save(launch.lock, launch.record)
+        os.close(launch.lock)
+        with pytest.raises(PyruncError, match="already exists"):
+            HANDLERS["state_dir"](second, path)
+
+    def test_sweeps_what_a_dead_create_left(self, tmp_path: Path) -> None:
+        dead = launched(tmp_path)
+        path = dead.options.state_dir
+        HANDLERS["state_dir"](dead, path)
+        pid_file = tmp_path / "pid"
+        pid_file.write_text("4711")
+        dead.written.record("pid_file", path=str(pid_file), content="4711")
+        os.close(dead.lock)
+        launch = launched(tmp_path)
+        HANDLERS["state_dir"](launch, path)
+        assert not pid_file.exists()
+        assert len(ledger.read(opened(path)).entries) == 1
+        os.close(launch.lock)
+
+    def test_tries_again_where_another_swept_it_before_the_lock(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        real, swept = native.flock, []
+
+        def lock(fd: int, exclusive: bool, wait: bool) -> None:
+            if not swept:
+                swept.append(fd)
+                os.rmdir(launch.options.state_dir)
+            real(fd, exclusive, wait)
+
+        launch = launched(tmp_path)
+        monkeypatch.setattr(native, "flock", lock)
+        HANDLERS["state_dir"](launch, launch.options.state_dir)
+        assert swept
+        assert launch.lock >= 0
+        os.close(launch.lock)
+
+
+def test_start_socket_fills_its_slot_and_outlines_what_start_may_fail_at(tmp_path: Path) -> None:
+    steps = (
+        Step("ready", "ready"),
+        Step("start", "await_start", ("start",)),
+        Step("start", "execute", (("sh", "-c", "x"), ("A=1", "SECRET=2")), "/process/args"),
+    )
+    launch = launched(tmp_path, *steps)
+    launch.lock = os.open(tmp_path, os.O_RDONLY)
+    HANDLERS["start_socket"](launch, str(tmp_path / "start.sock"))
+    assert list(launch.slots) == ["start"]
+    assert launch.record.startSteps == [
+        [1, "await_start", ["start"], ""],
+        [2, "execute", [("sh",), ("A=1",)], "/process/args"],
+    ]
+    os.close(launch.lock)
+    os.close(native.connect(str(tmp_path / "start.sock")))
+    os.close(launch.slots["start"])
+
+
+class TestOpenNamespace:
+    @pytest.mark.parametrize(
+        ("kind", "name"),
+        [("network", "net"), ("mount", "mnt"), ("pid", "pid_for_children"), ("time", "time"), ("user", "user")],
+    )
+    def test_opens_what_is_of_the_type(self, tmp_path: Path, kind: str, name: str) -> None:
+        launch = launched(tmp_path)
+        HANDLERS["open_namespace"](launch, "namespace:x", kind, f"/proc/self/ns/{name}")
+        assert native.fs_magic(launch.slots["namespace:x"]) == native.NSFS_MAGIC
+        os.close(launch.slots["namespace:x"])
+
+    @pytest.mark.parametrize("path", ["/proc/self/ns/uts", "/proc/self/status", "/dev/null"])
+    def test_refuses_what_is_not(self, tmp_path: Path, path: str) -> None:
+        with pytest.raises(PyruncError, match="is not a namespace of type network"):
+            HANDLERS["open_namespace"](launched(tmp_path), "namespace:x", "network", path)
+
+    def test_refuses_a_file_whose_name_looks_like_one(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "net:[4026531840]").touch()
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(PyruncError, match="is not a namespace"):
+            HANDLERS["open_namespace"](launched(tmp_path), "namespace:x", "network", "net:[4026531840]")
+
+
+def test_pid_file_is_in_the_ledger_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    launch = launched(tmp_path)
+    HANDLERS["state_dir"](launch, launch.options.state_dir)
+    launch.pid = 4711
+    path = str(tmp_path / "pid")
+    with monkeypatch.context() as patched:
+        patched.setattr(state, "replace", lambda *args: (_ for _ in ()).throw(OSError(28, "full")))
+        with pytest.raises(OSError, match="full"):
+            HANDLERS["write_pid_file"](launch, path)
+    entry = ledger.read(opened(launch.options.state_dir)).entries[-1]
+    assert entry == {"effect": "pid_file", "path": path, "content": "4711", "draft": state.draft_of(path)}
+    HANDLERS["write_pid_file"](launch, path)
+    assert Path(path).read_text() == "4711"
+    os.close(launch.lock)
+
+
+def test_receive_console_passes_the_master_on_or_keeps_it(tmp_path: Path) -> None:
+    launch = launched(tmp_path)
+    with pytest.raises(PyruncError, match="no pty"):
+        HANDLERS["receive_console"](launch, 1)
+    launch.master = os.dup(0)
+    HANDLERS["receive_console"](launch, 1)
+    assert launch.master >= 0
+    ours, theirs = socket.socketpair()
+    launch.console_socket = theirs.detach()
+    HANDLERS["receive_console"](launch, 0)
+    assert (launch.master, launch.console_socket) == (-1, -1)
+    fds = socket.recv_fds(ours, 100, 2)[1]
+    assert len(fds) == 1
+    os.close(fds[0])
+    ours.close()

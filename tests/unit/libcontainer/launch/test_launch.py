@@ -1,0 +1,223 @@
+"""The conversation with the init, and the undoing: with an init that is a thread of the test."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pyrunc import log
+from pyrunc.errors import PyruncError
+from pyrunc.libcontainer.kernel import native
+from pyrunc.libcontainer.launch import handlers, launch
+from pyrunc.libcontainer.plan import wire
+from pyrunc.libcontainer.plan.host import HostFacts
+from pyrunc.libcontainer.plan.model import LaunchPlan, Step
+from pyrunc.libcontainer.plan.options import LaunchOptions
+from tests.support.launches import Init, launched, message
+from tests.support.records import spec
+
+READY = Step("ready", "ready")
+
+
+@pytest.fixture(autouse=True)
+def signals() -> Iterator[None]:
+    """The signal handlers as they were, since a launch sets some."""
+    numbers = (signal.SIGCHLD, signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def done(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The arguments with which the handler of `prlimit` was called; resource 99 fails."""
+    calls: list[Any] = []
+
+    def prlimit(launched: launch.Launched, *args: int) -> None:
+        calls.append(args)
+        if args[0] == 99:
+            raise OSError(errno.EPERM, "x")
+
+    monkeypatch.setitem(handlers.HANDLERS, "prlimit", prlimit)
+    return calls
+
+
+def limit(resource: int) -> Step:
+    return Step("process", "prlimit", (resource, 1, 2), f"/process/rlimits/{resource}")
+
+
+def test_serve_answers_each_request_after_its_steps(tmp_path: Path, done: list[Any]) -> None:
+    made = launched(tmp_path, READY, served={"limits": (limit(1), limit(2)), "ready": (limit(3),)})
+    heard = []
+
+    def talk(sync: int) -> None:
+        for what in ("limits", "nothing"):
+            native.send(sync, message(wire.REQUEST, what))
+            heard.append((native.recv(sync, 10)[0], len(done)))
+        native.send(sync, message(wire.READY))
+        heard.append((native.recv(sync, 10)[0], len(done)))
+
+    init = Init(made, talk)
+    launch.serve(made)
+    assert done == [(1, 1, 2), (2, 1, 2), (3, 1, 2)]
+    assert heard == [(b"A", 2), (b"A", 2)], "READY is for the caller to answer"
+    made.answer()
+    init.join()
+    assert heard[-1] == (b"A", 3)
+    assert made.receive() is None
+    made.close_sync()
+
+
+def test_an_error_names_the_step(tmp_path: Path) -> None:
+    step = Step("namespaces", "hostname", ("x",), "/hostname")
+    for number, name in ((1, "hostname"), (wire.NO_STEP, "")):
+        made = launched(tmp_path, READY, step)
+        init = Init(made, lambda sync, at=number: native.send(sync, message(wire.ERROR, "why", at, errno.EPERM)))
+        with pytest.raises(PyruncError) as caught:
+            launch.serve(made)
+        assert caught.value.message == launch.INIT + "why"
+        assert (caught.value.step, caught.value.errno) == (name, errno.EPERM)
+        init.join()
+        made.close_sync()
+
+
+def test_a_step_that_fails_while_served_is_the_init_s_failure(tmp_path: Path, done: list[Any]) -> None:
+    made = launched(tmp_path, READY, served={"limits": (limit(99), limit(1))})
+    init = Init(made, lambda sync: native.send(sync, message(wire.REQUEST, "limits")))
+    with pytest.raises(PyruncError) as caught:
+        launch.serve(made)
+    assert caught.value.line().startswith(launch.INIT + "setrlimit 99: operation not permitted (step prlimit, ")
+    assert done == [(99, 1, 2)]
+    init.join()
+    made.close_sync()
+
+
+def tried(resource: int, level: int = 0, *on_errno: int) -> Step:
+    return Step("prepare", "prlimit", (resource, 1, 2), f"/limits/{resource}", level, on_errno)
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        ([tried(1, 0, errno.EPERM), tried(2, 1), tried(3)], [1, 3]),
+        ([tried(99, 0, errno.EPERM), tried(2, 1), tried(3)], [99, 2, 3]),
+        ([tried(99, 0, errno.EPERM), tried(3), tried(2, 1)], [99, 3, 2]),
+        ([tried(99, 0, errno.EPERM), tried(2, 1), tried(1, 0, errno.EPERM), tried(4, 1)], [99, 2, 1]),
+        ([tried(99, 0, errno.EPERM), tried(99, 1, errno.EPERM), tried(5, 2)], [99, 99, 5]),
+        ([tried(1, 0, errno.EPERM), tried(99, 1, errno.EPERM), tried(5, 2)], [1]),
+    ],
+)
+def test_an_alternative_stands_in_for_what_failed(
+    tmp_path: Path, done: list[Any], steps: list[Step], expected: list[int]
+) -> None:
+    launch.carry_out(launched(tmp_path), steps)
+    assert [args[0] for args in done] == expected
+
+
+@pytest.mark.parametrize(
+    "steps", [[tried(99, 0, errno.ENOENT), tried(2, 1)], [tried(99, 0, errno.EPERM), tried(99, 1)]]
+)
+def test_a_failure_that_is_not_expected_ends_the_launch(tmp_path: Path, done: list[Any], steps: list[Step]) -> None:
+    with pytest.raises(PyruncError) as caught:
+        launch.carry_out(launched(tmp_path), steps)
+    assert caught.value.errno == errno.EPERM
+    assert 2 not in [args[0] for args in done]
+
+
+def test_an_init_that_dies_is_told_from_its_status(tmp_path: Path) -> None:
+    made = launched(tmp_path, READY)
+    init = Init(made, lambda sync: None)
+    child = subprocess.Popen(["sleep", "60"])
+    made.pid, made.pidfd = child.pid, os.pidfd_open(child.pid)
+    child.kill()
+    with pytest.raises(PyruncError, match="killed by signal 9"):
+        launch.serve(made)
+    child.returncode = -9  # reaped already
+    init.join()
+    made.close_sync()
+
+
+def test_an_init_that_died_before_the_answer_is_told_too(tmp_path: Path) -> None:
+    made = launched(tmp_path, READY)
+    init = Init(made, lambda sync: native.send(sync, message(wire.READY)))
+    child = subprocess.Popen(["sh", "-c", "exit 3"])
+    made.pid, made.pidfd = child.pid, os.pidfd_open(child.pid)
+    launch.serve(made)
+    init.join()
+    with pytest.raises(PyruncError, match="exited with status 3"):
+        made.answer()
+    child.returncode = 3
+    made.close_sync()
+
+
+def test_undo_kills_reaps_and_removes(tmp_path: Path) -> None:
+    made = launched(tmp_path)
+    handlers.HANDLERS["state_dir"](made, made.options.state_dir)
+    child = subprocess.Popen(["sleep", "60"])
+    made.pid, made.pidfd = child.pid, os.pidfd_open(child.pid)
+    made.undo()
+    assert not os.path.exists(made.options.state_dir)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(child.pid, os.WNOHANG)
+    child.returncode = -9
+    made.undo()
+    os.close(made.lock)
+
+
+def _launch(tmp_path: Path, *prepare: Step, **more: Any) -> launch.Launched:
+    options = LaunchOptions(id="box", root=str(tmp_path), bundle=str(tmp_path), **more)
+    first = Step("prepare", "state_dir", (options.state_dir,))
+    return launch.launch(LaunchPlan((first, *prepare), (READY,), {}), spec(), options, HostFacts())
+
+
+def test_a_failed_launch_leaves_nothing_and_keeps_its_first_cause(
+    tmp_path: Path, done: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warnings: list[str] = []
+    monkeypatch.setattr(log, "warning", warnings.append)
+    with pytest.raises(PyruncError) as caught:
+        _launch(tmp_path, limit(1), limit(99), limit(2))
+    assert caught.value.message == "setrlimit 99"
+    assert isinstance(caught.value.__cause__, PermissionError)
+    assert done == [(1, 1, 2), (99, 1, 2)]
+    assert os.listdir(tmp_path) == []
+    assert warnings == []
+
+
+def test_a_failed_launch_still_writes_its_timeline(tmp_path: Path, done: list[Any]) -> None:
+    (tmp_path / "root").mkdir()
+    with pytest.raises(PyruncError):
+        _launch(tmp_path / "root", limit(99), timeline=str(tmp_path / "trace"))
+    assert '"name":"prlimit"' in (tmp_path / "trace").read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_undoes_the_launch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals) -> None:
+    monkeypatch.setitem(handlers.HANDLERS, "prlimit", lambda launched, *args: os.kill(os.getpid(), number))
+    with pytest.raises(launch.Interrupted) as caught:
+        _launch(tmp_path, limit(1))
+    assert caught.value.exit_code == 128 + number
+    assert os.listdir(tmp_path) == []
+
+
+def test_an_ignored_signal_stays_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, done: list[Any]) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    monkeypatch.setitem(handlers.HANDLERS, "prlimit", lambda launched, *args: os.kill(os.getpid(), signal.SIGHUP))
+    monkeypatch.setattr(launch, "serve", lambda launched: None)
+    made = _launch(tmp_path, limit(1))
+    made.undo()
+    os.close(made.lock)
+
+
+def test_an_ignored_sigchld_is_set_right() -> None:
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    launch.install_interrupt_handlers()
+    assert signal.getsignal(signal.SIGCHLD) == signal.SIG_DFL

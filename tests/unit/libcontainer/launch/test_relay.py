@@ -1,0 +1,223 @@
+"""The relay between two ptys: a user's terminal and a container's."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import struct
+import termios
+from collections.abc import Iterator
+
+import pytest
+
+from pyrunc import log
+from pyrunc.libcontainer.kernel import native
+from pyrunc.libcontainer.launch import relay as relays
+
+
+class Ends:
+    """A relay between a user's terminal (`user` is where the user sits) and a container's (`inside`)."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.user, self.terminal = os.openpty()
+        master, self.inside = os.openpty()
+        self.signals, self.wake = os.pipe()
+        self.before = termios.tcgetattr(self.terminal)
+        monkeypatch.setattr(relays, "STDIN", self.terminal)
+        monkeypatch.setattr(relays, "STDOUT", self.terminal)
+        monkeypatch.setattr(relays, "find_terminal", lambda: self.terminal)
+        fcntl.ioctl(self.terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+        wait = native.epoll_wait
+        monkeypatch.setattr(native, "epoll_wait", lambda epoll, timeout_ms: wait(epoll, 20 if timeout_ms else 0))
+        self.relay = relays.Relay()
+        self.master = master
+
+    def attach(self) -> None:
+        self.relay.attach(self.master, self.signals)
+        self.relay.take_terminal()
+
+    def turn(self, times: int = 4) -> None:
+        """Let the relay do what it can, without waiting for ever; nothing once it has drained."""
+        for _ in range(times):
+            assert self.relay.master < 0 or not self.relay.wait()
+
+    def read(self, fd: int, count: int) -> bytes:
+        data = b""
+        while len(data) < count:
+            if native.poll([fd], 0):
+                data += os.read(fd, count - len(data))
+            else:
+                self.turn(1)
+        return data
+
+    def close(self) -> None:
+        self.relay.close()
+        for fd in (self.user, self.terminal, self.inside, self.signals, self.wake):
+            if fd >= 0:
+                os.close(fd)
+
+
+@pytest.fixture
+def loose(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ends]:
+    """Ends whose relay is not attached yet."""
+    made = Ends(monkeypatch)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def ends(loose: Ends) -> Ends:
+    loose.attach()
+    return loose
+
+
+def test_it_moves_both_ways(ends: Ends) -> None:
+    os.write(ends.inside, b"from inside\r")
+    assert ends.read(ends.user, 12) == b"from inside\r"
+    native.tty_raw(ends.inside)
+    os.write(ends.user, b"\x03typed")
+    assert ends.read(ends.inside, 6) == b"\x03typed", "the interrupt key is the container's to judge"
+
+
+def test_it_tells_of_signals_first(ends: Ends) -> None:
+    os.write(ends.inside, b"output")
+    os.write(ends.wake, b"x")
+    assert ends.relay.wait()
+    assert not native.poll([ends.user], 0)
+
+
+def test_the_terminal_is_raw_meanwhile_and_restored(ends: Ends) -> None:
+    assert not termios.tcgetattr(ends.terminal)[3] & (termios.ICANON | termios.ECHO | termios.ISIG)
+    ends.relay.restore()
+    assert termios.tcgetattr(ends.terminal) == ends.before
+    ends.relay.restore()
+
+
+def test_settings_that_a_shell_has_kept_from_the_raw_mode_are_not_taken_for_the_user_s(ends: Ends) -> None:
+    ends.relay.take_terminal()
+    ends.relay.take_terminal()
+    ends.relay.restore()
+    assert termios.tcgetattr(ends.terminal) == ends.before
+
+
+def test_carriage_returns_are_added_once(ends: Ends) -> None:
+    os.write(ends.inside, b"a\nb")
+    assert ends.read(ends.user, 4) == b"a\r\nb"
+
+
+def test_the_size_follows_the_terminal(ends: Ends) -> None:
+    assert os.get_terminal_size(ends.inside) == (120, 40)
+    fcntl.ioctl(ends.terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 10, 20, 0, 0))
+    ends.relay.resize()
+    assert os.get_terminal_size(ends.inside) == (20, 10)
+    fcntl.ioctl(ends.terminal, termios.TIOCSWINSZ, bytes(8))
+    ends.relay.resize()
+    assert os.get_terminal_size(ends.inside) == (20, 10), "a terminal that knows no size"
+
+
+def test_input_that_nobody_reads_does_not_hold_up_the_output(loose: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full pty must not block the relay: the process inside may wait for its output to be read first."""
+    ends = loose
+    read, write = os.pipe()
+    fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 1 << 18)
+    monkeypatch.setattr(relays, "STDIN", read)
+    ends.attach()
+    native.tty_raw(ends.inside)
+    sent = bytes(range(256)) * 1024
+    os.write(write, sent)
+    ends.turn()
+    os.write(ends.inside, b"output")
+    assert ends.read(ends.user, 6) == b"output"
+    assert len(ends.relay._to_container) <= relays._CHUNK
+    assert ends.read(ends.inside, len(sent)) == sent
+    os.close(read)
+    os.close(write)
+
+
+def test_output_that_nobody_reads_is_left_in_the_pty(loose: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    ends = loose
+    read, write = os.pipe()
+    monkeypatch.setattr(relays, "STDOUT", write)
+    ends.attach()
+    os.set_blocking(ends.inside, False)
+    sent = 0
+    for _ in range(100):
+        try:
+            sent += os.write(ends.inside, b"x" * 8192)
+        except BlockingIOError:
+            ends.turn(1)
+    assert len(ends.relay._to_user) <= relays._CHUNK
+    assert sent < 8192 * 100, "the writer has to wait"
+    assert ends.read(read, sent) == b"x" * sent
+    os.close(read)
+    os.close(write)
+
+
+def test_a3_the_master_stays_open_and_is_read_again(ends: Ends) -> None:
+    name = os.ttyname(ends.inside)
+    os.write(ends.inside, b"one")
+    os.close(ends.inside)
+    assert ends.read(ends.user, 3) == b"one"
+    ends.turn()
+    assert ends.relay._timeout() == -1, "it waits, and does not ask again and again"
+    ends.inside = os.open(name, os.O_RDWR | os.O_NOCTTY)
+    os.write(ends.inside, b"two")
+    assert ends.read(ends.user, 3) == b"two"
+
+
+def test_drain_brings_out_what_is_left(ends: Ends) -> None:
+    os.write(ends.inside, b"last words")
+    ends.relay.drain()
+    assert ends.relay.master == -1
+    assert not ends.relay.flush()
+    assert ends.read(ends.user, 10) == b"last words"
+
+
+def test_flush_waits_for_the_user_or_a_signal(loose: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    ends = loose
+    read, write = os.pipe()
+    fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 4096)
+    monkeypatch.setattr(relays, "STDOUT", write)
+    ends.attach()
+    os.write(ends.inside, b"x" * 4000)
+    ends.read(read, 4000)
+    os.write(write, b"y" * 4096)
+    os.write(ends.inside, b"z" * 1000)
+    ends.relay.drain()
+    os.write(ends.wake, b"x")
+    assert ends.relay.flush(), "a signal"
+    os.read(ends.signals, 1)
+    assert os.read(read, 4096) == b"y" * 4096
+    assert not ends.relay.flush()
+    assert os.read(read, 4096) == b"z" * 1000
+    os.close(read)
+    os.close(write)
+
+
+def test_input_that_ends_is_not_read_again(loose: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    ends = loose
+    with open("/dev/null") as null:
+        monkeypatch.setattr(relays, "STDIN", null.fileno())
+        ends.attach()
+        ends.turn()
+        assert ends.relay._timeout() == -1
+        os.write(ends.inside, b"still here")
+        assert ends.read(ends.user, 10) == b"still here"
+        assert termios.tcgetattr(ends.terminal) == ends.before, "its keys are not the container's"
+
+
+@pytest.mark.parametrize(("number", "told"), [(errno.ENOSPC, True), (errno.EFBIG, True), (errno.EPIPE, False)])
+def test_f1_output_that_is_lost_is_told_unless_the_reader_went_away(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch, number: int, told: bool
+) -> None:
+    warnings: list[str] = []
+    monkeypatch.setattr(log, "warning", warnings.append)
+    ends.relay._output.failure = number
+    ends.relay.close()
+    assert bool(warnings) == told
+
+
+def test_close_before_attach(loose: Ends) -> None:
+    loose.relay.close()
+    os.close(loose.master)

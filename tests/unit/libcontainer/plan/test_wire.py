@@ -1,0 +1,118 @@
+"""The wire: what the init reads and what it sends."""
+
+from __future__ import annotations
+
+import struct
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pyrunc.errors import PyruncError
+from pyrunc.libcontainer.plan import wire
+from pyrunc.libcontainer.plan.kinds import NUMBERS
+from pyrunc.libcontainer.plan.model import LaunchPlan, Step
+
+
+def plan(*steps: Step) -> LaunchPlan:
+    return LaunchPlan((), steps, {})
+
+
+def tokens(blob: bytes) -> list[str]:
+    assert blob.endswith(b"\0")
+    return blob[:-1].decode().split("\0")
+
+
+def test_a_plan_is_tokens() -> None:
+    steps = (
+        Step("rootfs", "rootfs", ("/r", "source:0"), on_errno=(1, 13)),
+        Step("rootfs", "rootfs", ("/r", None), level=1),
+        Step("start", "execute", (("sh", "-c", "ä"), ())),
+    )
+    assert tokens(wire.encode(plan(*steps), {"source:0": 7}, timeline=True, fault=(2, wire.FAULT_STOP))) == [
+        "pyrunc-plan-1", "3", "5", "1", "2", "1",
+        str(NUMBERS["rootfs"]), "0", "2", "1", "13", "/r", "7",
+        str(NUMBERS["rootfs"]), "1", "0", "/r", "-1",
+        str(NUMBERS["execute"]), "0", "0", "3", "sh", "-c", "ä", "0",
+    ]  # fmt: skip
+
+
+def test_no_timeline_and_no_fault_are_the_default() -> None:
+    assert tokens(wire.encode(plan(), {})) == ["pyrunc-plan-1", "0", "0", "0", "-1", "0"]
+
+
+@pytest.mark.parametrize(
+    ("step", "words"),
+    [
+        (Step("process", "chdir", ("/a\0b",), pointer="/process/cwd"), "path: a NUL"),
+        (Step("start", "execute", (("a", "b\0"), ())), "args: a NUL"),
+        (Step("process", "umask", (-1,)), "mask: -1 is no u32"),
+        (Step("process", "umask", (1 << 32,)), "mask: 4294967296 is no u32"),
+        (Step("process", "oom_score_adj", (1 << 63,)), "is no i64"),
+        (Step("process", "umask", ("7",)), "mask: '7' is no u32"),
+        (Step("start", "execute", ("sh", ())), "args: 'sh' is no strv"),
+        (Step("start", "await_start", ("start",)), "nothing fills the slot start"),
+        (Step("process", "umask", (0,), level=8), "too many alternatives"),
+        (Step("process", "umask", (0,), on_errno=tuple(range(9))), "too many alternatives"),
+        (Step("process", "chdir", ("/\ud800",)), "not Unicode"),
+    ],
+)
+def test_what_cannot_travel_is_refused(step: Step, words: str) -> None:
+    with pytest.raises(PyruncError) as caught:
+        wire.encode(plan(step), {})
+    assert words in caught.value.message
+    if step.pointer:
+        assert (caught.value.step, caught.value.pointer) == (step.kind, step.pointer)
+
+
+def test_a_plan_has_a_largest_size() -> None:
+    with pytest.raises(PyruncError, match="the launch plan has"):
+        wire.encode(plan(Step("process", "chdir", ("x" * wire.MAX_SIZE,))), {})
+
+
+def test_bytes_of_the_command_line_that_are_no_utf8_travel_as_they_are() -> None:
+    assert b"/\xff\0" in wire.encode(plan(Step("process", "chdir", ("/\udcff",))), {})
+
+
+def message(type: int, step: int, error: int, detail: bytes, length: int | None = None) -> bytes:
+    return struct.pack("=IIiI", type, step, error, len(detail) if length is None else length) + detail
+
+
+@given(
+    st.sampled_from((wire.REQUEST, wire.READY, wire.ERROR)),
+    st.integers(0, 0xFFFFFFFF),
+    st.integers(-(1 << 31), (1 << 31) - 1),
+    st.text(max_size=50).map(lambda text: text.encode(errors="ignore")),
+)
+def test_messages(type: int, step: int, error: int, detail: bytes) -> None:
+    got = wire.decode_message(message(type, step, error, detail))
+    assert (got.type, got.step, got.error, got.detail) == (type, step, error, detail.decode())
+
+
+def test_a_detail_of_foreign_bytes_is_shown_as_far_as_it_goes() -> None:
+    assert wire.decode_message(message(3, 0, 2, b"/a\xff")).detail == "/a\ufffd"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", message(1, 0, 0, b"")[:-1], message(1, 0, 0, b"ab", 3), message(0, 0, 0, b""), message(5, 0, 0, b"")],
+    ids=["empty", "short", "length", "type-0", "type-5"],
+)
+def test_malformed_messages(data: bytes) -> None:
+    with pytest.raises(PyruncError, match="malformed"):
+        wire.decode_message(data)
+
+
+def test_times_stand_behind_the_blob_and_are_pairs() -> None:
+    assert [wire.times_offset(length) for length in (0, 1, 8, 9)] == [0, 8, 8, 16]
+    data = b"".join(number.to_bytes(8, sys.byteorder) for number in (1, 2, 0, 0, 3, 1 << 63)) + b"more"
+    assert wire.decode_times(data, 3) == [(1, 2), (0, 0), (3, 1 << 63)]
+
+
+@pytest.mark.parametrize("detail", ["", "-1", "x", "1 ", "\u0663", "9" * 5000])
+def test_a8_the_number_of_a_listener(detail: str) -> None:
+    """A8: what is no number is an error, and no ValueError."""
+    assert wire.listener(wire.Message(wire.LISTENER, 0, 0, "17")) == 17
+    with pytest.raises(PyruncError, match="malformed number"):
+        wire.listener(wire.Message(wire.LISTENER, 0, 0, detail))

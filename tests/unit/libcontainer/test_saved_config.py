@@ -1,0 +1,113 @@
+"""What is kept of a configuration for `exec`."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pyrunc.errors import PyruncError
+from pyrunc.libcontainer import saved_config
+from pyrunc.libcontainer.plan.options import LaunchOptions
+from tests.support.full_config import full_config
+from tests.support.records import opened
+
+
+def save(path: Path, spec: dict[str, object], **options: bool) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    saved_config.save(fd, spec, LaunchOptions(id="box", **options))  # type: ignore[arg-type]
+    os.close(fd)
+
+
+def load(path: Path) -> dict[str, Any]:
+    place = opened(path)
+    try:
+        return saved_config.load(place)
+    finally:
+        place.close()
+
+
+def test_what_exec_needs_comes_back_as_it_was(tmp_path: Path) -> None:
+    spec = full_config()
+    save(tmp_path, spec, no_new_keyring=True)
+    kept = load(tmp_path)
+    assert kept["noNewKeyring"] is True
+    assert (kept["process"], kept["root"]) == (spec["process"], spec["root"])
+    for name in ("namespaces", "seccomp", "personality", "uidMappings", "memoryPolicy", "intelRdt", "resources"):
+        assert kept["linux"][name] == spec["linux"][name]
+    assert "mounts" not in kept
+    assert kept["devicePaths"] == [device["path"] for device in spec["linux"]["devices"]]
+
+
+def test_other_members_of_linux_take_the_place_of_the_old(tmp_path: Path) -> None:
+    save(tmp_path, full_config())
+    before = load(tmp_path)
+    saved_config.replace_linux(opened(tmp_path).fd, {"resources": {"pids": {"limit": 1}}, "intelRdt": None})
+    after = load(tmp_path)
+    assert after["linux"].pop("resources") == {"pids": {"limit": 1}}
+    assert (before["linux"].pop("resources"), before["linux"].pop("intelRdt")) != (None, None)
+    assert after == before
+    assert os.listdir(tmp_path) == [saved_config.FILE]
+
+
+def test_the_file_is_its_owner_s_alone(tmp_path: Path) -> None:
+    save(tmp_path, {"process": {"args": ["true"], "cwd": "/"}, "root": {"path": "r"}})
+    assert stat.S_IMODE((tmp_path / saved_config.FILE).stat().st_mode) == 0o600
+    assert load(tmp_path) == {
+        "version": "1.1", "devicePaths": [], "noNewKeyring": False,
+        "process": {"args": ["true"], "cwd": "/"}, "root": {"path": "r"}, "linux": {},
+    }  # fmt: skip
+
+
+def test_a_file_that_is_missing_or_damaged_is_told(tmp_path: Path) -> None:
+    with pytest.raises(PyruncError, match=r"exec\.json: no such file or directory"):
+        load(tmp_path)
+    for text, reason in (
+        ("{", "line 1"),
+        ("[]", "not an object"),
+        ("null", "not an object"),
+        ('{"process":{}}', "root is not an object"),
+        ('{"process":{},"root":{},"linux":{}}', "path of root is missing"),
+        ('{"process":{"cwd":"/","args":5},"root":{"path":"r"},"linux":{}}', r"process\.args has a wrong value"),
+        ('{"process":{"cwd":"/"},"root":{"path":"r"},"linux":{"namespaces":[5]}}', r"linux\.namespaces\.0 has"),
+        ('{"version":"2.0","process":{},"root":{"path":"r"},"linux":{}}', r"its format is 2\.0"),
+    ):
+        (tmp_path / saved_config.FILE).write_text(text)
+        (tmp_path / saved_config.FILE).chmod(0o600)
+        with pytest.raises(PyruncError, match=rf"exec\.json is damaged: .*{reason}"):
+            load(tmp_path)
+
+
+@pytest.mark.parametrize("damage", [
+    {"process": {}}, {"process": {"cwd": 5}}, {"process": {"cwd": "/", "env": [5]}}, {"linux": {"resources": 5}},
+    {"process": {"cwd": "/", "rlimits": [{}]}}, {"process": {"cwd": "/", "capabilities": {"bounding": [{}]}}},
+    {"process": {"cwd": "/", "user": {"additionalGids": "12"}}}, {"linux": {"seccomp": {"syscalls": [1]}}},
+    {"linux": {"namespaces": [{"type": []}]}},
+])  # fmt: skip
+def test_a6_a_wrong_value_at_any_depth_is_damage(tmp_path: Path, damage: dict[str, object]) -> None:
+    """A6: `exec` and `update` ended in an internal error where a part of a member was wrong."""
+    path = tmp_path / saved_config.FILE
+    path.write_text(json.dumps({"process": {"cwd": "/"}, "root": {"path": "r"}, "linux": {}, **damage}))
+    path.chmod(0o600)
+    with pytest.raises(PyruncError, match=r"exec\.json is damaged: \S+ has a wrong value"):
+        load(tmp_path)
+
+
+def test_a6_a_file_of_another_minor_version_is_read(tmp_path: Path) -> None:
+    """A6: what a later version adds is ignored, and what an earlier one lacks is made up for."""
+    path = tmp_path / saved_config.FILE
+    path.write_text('{"version":"1.9","new":[],"process":{"cwd":"/","new":1},"root":{"path":"r"},"linux":{}}')
+    path.chmod(0o600)
+    assert load(tmp_path)["noNewKeyring"] is False
+
+
+def test_a6_a_link_is_not_followed(tmp_path: Path) -> None:
+    """A6, A1: exec.json that is a link to another file is damaged."""
+    (tmp_path / "other").write_text('{"process":{},"root":{"path":"r"},"linux":{}}')
+    (tmp_path / saved_config.FILE).symlink_to("other")
+    with pytest.raises(PyruncError, match="symbolic link"):
+        load(tmp_path)
