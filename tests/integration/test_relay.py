@@ -332,6 +332,28 @@ def test_a3_no_work_while_nobody_has_the_terminal_open(run: Relayed) -> None:
     run.ends(session, 0)
 
 
+def test_a3_no_work_while_input_waits_and_nobody_has_the_terminal_open(run: Relayed, descriptors: list[int]) -> None:
+    """Input that has no room in the pty is kept for who opens it again."""
+    read, write = os.pipe()
+    descriptors += [read, write]
+    fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 1 << 20)
+    session = run(
+        "stty raw -echo; echo ready; until test -e /go; do sleep 0.02; done; exec >/dev/null 2>&1 </dev/null; "
+        "echo closed > /said; sleep 2; head -c 300000 </dev/pts/0 | wc -c > /said; exit 4",
+        streams={0: read},
+    )
+    read_until(session.master, lambda text: b"ready" in text)
+    os.write(write, b"0123456789" * 50_000)
+    host.wait_for("the relay to stop reading", lambda: pipe_holds(read) < 450_000, 15)
+    (run.bundle.path / "rootfs/go").touch()
+    run.until_said("closed")
+    before = jiffies(session.pid)
+    time.sleep(1)
+    assert jiffies(session.pid) - before < os.sysconf("SC_CLK_TCK") // 5
+    run.until_said("300000")
+    run.ends(session, 4)
+
+
 def jiffies(pid: int) -> int:
     """The processor time that a process has used (proc(5), utime and stime)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

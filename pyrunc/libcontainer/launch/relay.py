@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 # A pty gives at most 4095 bytes at a time, and the user's side whatever it has.
 _CHUNK = 65536
 _FROM_PTY = 8192
-# How many chunks are moved before signals are looked at again.
-_TURNS = 8
+# How many chunks are moved each way before signals are looked at again.
+_TURNS_OUT = 64
+_TURNS_IN = 8
 # A pty holds about 70 KiB. What is read beyond this after the end was written later, by processes that live on.
 _LAST = 1 << 18
 # How often, in milliseconds, it is looked whether the terminal is ours again, and whether the pty has room, which it
@@ -44,9 +45,9 @@ class Relay:
     """
 
     __slots__ = (
-        "_background", "_epoll", "_input", "_input_ready", "_input_watched", "_other", "_output", "_output_watched",
-        "_raw", "_readable", "_serve_other", "_settings", "_to_container", "_to_user", "_writable", "master", "signals",
-        "terminal",
+        "_background", "_epoll", "_hung_up", "_input", "_input_ready", "_input_watched", "_other", "_output",
+        "_output_watched", "_raw", "_readable", "_room_watched", "_serve_other", "_settings", "_to_container",
+        "_to_user", "master", "signals", "terminal",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -59,9 +60,10 @@ class Relay:
         self._raw = False
         self._background = False  # the terminal is another process group's: it is not read, and keeps its settings
         self._to_container = self._to_user = b""  # what waits for room
-        self._readable = self._writable = False  # whether it is worth trying: the master is watched for edges
+        self._readable = False  # whether the master is worth a read: it is watched for edges
+        self._hung_up = False  # whether the last look found that no process has the slave open
         self._input_ready = False
-        self._input_watched = self._output_watched = False
+        self._input_watched = self._output_watched = self._room_watched = False
 
     def attach(self, master: int, signals: int) -> None:
         """Get ready, before the process starts: the pty gets the terminal's size. Raises OSError.
@@ -80,7 +82,9 @@ class Relay:
         self._epoll = native.epoll()
         native.epoll_watch(self._epoll, signals, native.EPOLLIN)
         # By its edges: while no process has the slave open, the master is hung up for whoever asks, again and again.
-        native.epoll_watch(self._epoll, master, native.EPOLLIN | native.EPOLLOUT | native.EPOLLET)
+        # For room only while input waits for it: a pty has room nearly always, so that each edge would be reported,
+        # also those of output that has been read before.
+        native.epoll_watch(self._epoll, master, native.EPOLLIN | native.EPOLLET)
         self.resize()
 
     def also(self, fd: int, serve: Callable[[], None]) -> None:
@@ -137,7 +141,7 @@ class Relay:
             if fd == self.signals:
                 told = True
             elif fd == self.master:
-                self._readable = self._writable = True
+                self._readable = True
             elif fd == self._input.fd:
                 self._input_ready = True
             elif fd == self._other and self._serve_other is not None:
@@ -146,8 +150,6 @@ class Relay:
             return True  # before anything is moved
         if self._background:
             self.take_terminal()
-        if self._to_container:
-            self._writable = True
         self._from_container()
         self._from_user()
         return False
@@ -164,7 +166,7 @@ class Relay:
         return not (self._input.ended or self._background)
 
     def _watch(self) -> None:
-        """Watch the user's streams for what is wanted of them."""
+        """Watch the user's streams and the pty's room for what is wanted of them. Raises OSError."""
         wanted = not self._to_container and self._reads_input()
         if wanted != self._input_watched:
             self._input_watched = wanted
@@ -174,6 +176,14 @@ class Relay:
         if wanted != self._output_watched:
             self._output_watched = wanted
             self._watch_one(self._output.fd, native.EPOLLOUT if wanted else 0)
+        # Each write to a terminal, one that finds no room too, is an edge for who watches room. While the slave is
+        # open, epoll drops it; after a hang-up it would be reported at once, again and again.
+        wanted = bool(self._to_container) and not self._hung_up
+        if wanted != self._room_watched:
+            self._room_watched = wanted
+            native.epoll_watch(self._epoll, self.master, 0)
+            room = native.EPOLLOUT if wanted else 0
+            native.epoll_watch(self._epoll, self.master, native.EPOLLIN | native.EPOLLET | room)
 
     def _watch_one(self, fd: int, events: int) -> bool:
         """False where it can't be watched: it is of a kind that makes nobody wait (EPERM), or names a file and is open
@@ -190,24 +200,15 @@ class Relay:
 
     def _from_container(self) -> None:
         """Move output until there is no more, or no room for it."""
-        for _ in range(_TURNS):
+        for _ in range(_TURNS_OUT):
             if self._to_user:
                 self._to_user = self._output.write(self._to_user)
                 if self._to_user:
                     return
             if not self._readable:
                 return
-            chunks = []
-            room = _CHUNK
-            while room > 0:
-                data = self._read_master()
-                if not data:
-                    break
-                chunks.append(data)
-                room -= len(data)
-            if not chunks:
-                return
-            self._to_user = self._output.write(b"".join(chunks))
+            # Written before the next read: meanwhile the kernel's worker fills the pty again, and that read finds it.
+            self._to_user = self._output.write(self._read_master())
 
     def _read_master(self) -> bytes:
         """The next chunk of output; b"" where there is none now.
@@ -216,14 +217,20 @@ class Relay:
         an edge tells of it.
         """
         try:
-            return posix.read(self.master, _FROM_PTY)
-        except OSError:
+            data = posix.read(self.master, _FROM_PTY)
+        except BlockingIOError:
             self._readable = False
             return b""
+        except OSError:
+            self._readable = False
+            self._hung_up = True
+            return b""
+        self._hung_up = False
+        return data
 
     def _from_user(self) -> None:
         """Move input until there is no more, or no room for it. An end of file is not passed on, as by runc."""
-        for _ in range(_TURNS):
+        for _ in range(_TURNS_IN):
             if self._to_container and not self._write_master():
                 return
             if not self._input_ready or not self._reads_input():
@@ -236,12 +243,11 @@ class Relay:
 
     def _write_master(self) -> bool:
         """Whether all waiting input was written."""
-        if not self._writable:
-            return False
         try:
             self._to_container = self._to_container[posix.write(self.master, self._to_container) :]
+            self._hung_up = False  # someone may read again; if not, the next event tells
         except BlockingIOError:
-            self._writable = False
+            pass  # it has no room
         except OSError:
             self._to_container = b""  # nobody has the slave open: it is lost, as what is typed ahead of a hang-up
         return not self._to_container

@@ -14,6 +14,7 @@ import pytest
 from pyrunc import log
 from pyrunc.libcontainer.kernel import native
 from pyrunc.libcontainer.launch import relay as relays
+from pyrunc.libcontainer.launch.streams import Stream
 
 
 class Ends:
@@ -133,6 +134,122 @@ def test_input_that_nobody_reads_does_not_hold_up_the_output(loose: Ends, monkey
     assert ends.read(ends.inside, len(sent)) == sent
     os.close(read)
     os.close(write)
+
+
+def test_output_is_written_before_more_is_read(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two reads in a row make the relay wait for the kernel's worker, which fills the pty."""
+    calls: list[str] = []
+    chunks = [b"", b"two", b"one"]
+
+    def read(self: relays.Relay) -> bytes:
+        calls.append("read")
+        ends.relay._readable = len(chunks) > 1
+        return chunks.pop()
+
+    def write(self: Stream, data: bytes) -> bytes:
+        calls.append(f"write {data.decode()}")
+        return b""
+
+    monkeypatch.setattr(relays.Relay, "_read_master", read)
+    monkeypatch.setattr(Stream, "write", write)
+    os.write(ends.inside, b"x")
+    ends.turn(1)
+    assert calls[:4] == ["read", "write one", "read", "write two"]
+
+
+def test_a_flood_of_output_holds_up_neither_signals_nor_input(loose: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    ends = loose
+    with open("/dev/null", "wb") as null:
+        monkeypatch.setattr(relays, "STDOUT", null.fileno())
+        ends.attach()
+        native.tty_raw(ends.inside)
+        reads: list[int] = []
+
+        def read(self: relays.Relay) -> bytes:
+            reads.append(0)
+            return b"x" * 4095
+
+        monkeypatch.setattr(relays.Relay, "_read_master", read)
+        os.write(ends.inside, b"x")
+        os.write(ends.user, b"typed")
+        ends.turn(2)
+        assert len(reads) <= 2 * relays._TURNS_OUT
+        assert ends.relay._timeout() == 0, "there is more"
+        assert os.read(ends.inside, 10) == b"typed"
+        os.write(ends.wake, b"x")
+        del reads[:]
+        assert ends.relay.wait()
+        assert not reads
+
+
+def test_no_event_without_news(ends: Ends) -> None:
+    """Output that was read, and room that nothing waits for, wake nobody."""
+    native.tty_raw(ends.inside)
+    ends.turn()
+    for _ in range(3):
+        os.write(ends.inside, b"output")
+        assert ends.read(ends.user, 6) == b"output"
+        os.write(ends.user, b"typed")
+        assert ends.read(ends.inside, 5) == b"typed"
+        assert native.epoll_wait(ends.relay._epoll, 0) == []
+        assert ends.relay._timeout() == -1
+
+
+def fill(ends: Ends) -> None:
+    """Write to the user's side until input waits for room in the pty."""
+    native.tty_raw(ends.inside)
+    os.set_blocking(ends.user, False)
+    full = 0
+    while full < 10:
+        try:
+            os.write(ends.user, b"i" * 4096)
+        except BlockingIOError:
+            full += 1
+        ends.turn(1)
+    assert ends.relay._to_container
+    assert ends.relay._timeout() > 0, "it looks again for room"
+
+
+def test_output_while_input_waits_for_room(ends: Ends) -> None:
+    fill(ends)
+    for word in (b"one", b"two"):
+        os.write(ends.inside, word)
+        assert ends.read(ends.user, 3) == word
+    ends.read(ends.inside, 4096)
+    while ends.relay._to_container or ends.relay._input_ready:
+        ends.turn(1)
+        if native.poll([ends.inside], 0):
+            os.read(ends.inside, 65536)
+    ends.turn(1)
+    assert native.epoll_wait(ends.relay._epoll, 0) == [], "room is no news any more"
+    assert ends.relay._timeout() == -1
+
+
+@pytest.mark.parametrize("word", [b"", b"again"])
+def test_a3_a_hang_up_while_input_waits_for_room(ends: Ends, word: bytes) -> None:
+    """It waits on without work, and who opens the slave next is served both ways, one that only reads too."""
+    name = os.ttyname(ends.inside)
+    fill(ends)
+    os.close(ends.inside)
+    ends.inside = -1
+    ends.turn()
+    for _ in range(3):
+        assert native.epoll_wait(ends.relay._epoll, 0) == []
+        assert ends.relay._timeout() != 0, "it looks for room now and then"
+        ends.turn(1)
+    ends.inside = os.open(name, os.O_RDWR | os.O_NOCTTY)
+    if word:
+        os.write(ends.inside, word)
+        assert ends.read(ends.user, len(word)) == word
+    assert ends.read(ends.inside, 16384) == b"i" * 16384
+
+
+def test_drain_while_input_waits_for_room(ends: Ends) -> None:
+    fill(ends)
+    os.write(ends.inside, b"last words")
+    ends.relay.drain()
+    assert not ends.relay.flush()
+    assert ends.read(ends.user, 10) == b"last words"
 
 
 def test_output_that_nobody_reads_is_left_in_the_pty(loose: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
