@@ -5,9 +5,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-# What a build is made of; the commit is baked in, so a new one is a change too.
-SOURCES := pyproject.toml setup.py $(wildcard csrc/*.[ch] csrc/Makefile generate/*.py spec-schemas/*.json) \
-	$(shell find pyrunc -name '*.py' -not -path 'pyrunc/_generated/*') $(wildcard .git/logs/HEAD)
+# What is compiled. Only a change of these takes a new installation: that one is editable, so Python reads the sources.
+COMPILED := pyproject.toml setup.py pyrunc/libcontainer/plan/kinds.py \
+	$(shell find csrc generate -name '*.[ch]' -not -name '*.gen.h' -o -name Makefile -o -name 'steps.py' -o -name '*_build.py')
+
+# What pyrunc/_generated is made of. The commit is baked in, so a new one is a change too.
+SOURCES := pyproject.toml $(wildcard generate/*.py spec-schemas/*.json .git/logs/HEAD) \
+	$(shell find pyrunc -name '*.py' -not -path 'pyrunc/_generated/*')
 
 .PHONY: help build install-dev test test-launcher test-fresh conformance-doc errors-doc lint demo clean
 help:
@@ -43,8 +47,15 @@ $(VENV)/.developer: $(VENV)/.installed
 	$(PIP_INSTALL) -r $(VENV)/dev.txt
 	@touch $@
 
-$(VENV)/.built: $(VENV)/.installed $(SOURCES)
+$(VENV)/.compiled: $(VENV)/.installed $(COMPILED)
 	$(PIP_INSTALL) --no-build-isolation --no-deps -e .
+	@touch $@
+
+# Half a second, after any change of a module.
+$(VENV)/.built: $(VENV)/.compiled $(SOURCES)
+	@$(BIN)/python generate/validators.py
+	@$(BIN)/python generate/argv.py
+	@$(BIN)/python generate/steps.py pyrunc/_generated/steps.py
 	@touch $@
 
 # Several tests at a time, a group of tests (tests/conftest.py) by one worker. JOBS=0: one after the other, as --pdb wants.
