@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 from importlib.metadata import Distribution, PackageMetadata, PackagePath, distributions
@@ -38,8 +39,13 @@ def glibc() -> str:
     return (os.confstr("CS_GNU_LIBC_VERSION") or "").split()[-1]
 
 
+def debian_version(version: str) -> str:
+    """A version by PEP 440 in Debian's form: 0.2.0.dev0 is 0.2.0~dev0, which is older than 0.2.0 (deb-version(7))."""
+    return re.sub(r"\.?(dev|a|b|rc)(\d+)", r"~\1\2", version, count=1)
+
+
 def control(version: str, link: str, size: int) -> str:
-    """The file DEBIAN/control (deb-control(5)). size: the files', in KiB."""
+    """The file DEBIAN/control (deb-control(5)). version: by PEP 440; size: the files', in KiB."""
     architecture = subprocess.run(
         ["dpkg", "--print-architecture"], check=True, capture_output=True, text=True
     ).stdout.strip()
@@ -47,7 +53,7 @@ def control(version: str, link: str, size: int) -> str:
     if link == "shared":
         depends.append(f"libpython{python()}")
     return (
-        f"Package: pyrunc\nVersion: {version}\nArchitecture: {architecture}\n"
+        f"Package: pyrunc\nVersion: {debian_version(version)}\nArchitecture: {architecture}\n"
         "Maintainer: the pyrunc developers <pyrunc@localhost>\n"
         f"Installed-Size: {size}\nDepends: {', '.join(depends)}\nRecommends: procps, uidmap\n"
         "Section: admin\nPriority: optional\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from pathlib import Path
 
 import deb
@@ -41,6 +42,17 @@ def test_the_copyright_file_names_all_parts(tree: Path) -> None:
 @pytest.mark.parametrize(("link", "linked"), [("static", True), ("shared", False)])
 def test_what_is_linked_into_the_launcher_is_named(tree: Path, link: str, linked: bool) -> None:
     assert ("glibc" in deb.copyright_file(tree, link)) == linked
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [("1.2.3", "1.2.3"), ("0.2.0.dev0", "0.2.0~dev0"), ("1.0rc2", "1.0~rc2"), ("1.0.dev3+g1a2b", "1.0~dev3+g1a2b")],
+)
+def test_a_version_before_a_release_is_older_than_the_release(version: str, expected: str) -> None:
+    assert deb.debian_version(version) == expected
+    if expected != version and shutil.which("dpkg"):
+        release = expected.partition("~")[0]
+        assert subprocess.run(["dpkg", "--compare-versions", expected, "lt", release], check=False).returncode == 0
 
 
 @pytest.mark.parametrize("link", ["static", "shared"])
