@@ -38,6 +38,7 @@ struct init {
     int listener; /* of the filter, or -1 */
     mode_t umask; /* for hooks and the program: the init's own is 0 until it is set */
     bool umask_is_set;
+    bool supervised; /* since send_root: the runtime is told of each effect before it is made, and may end us */
     bool was_started; /* by `start`, which then has another stderr than the container */
     char *home; /* HOME=… for the program, or NULL */
     const char *program; /* what find_executable found, or NULL */
@@ -77,6 +78,7 @@ int root_fd(struct init *init);
 int open_in_root(struct init *init, const char *path, uint64_t flags);
 int make_in_root(struct init *init, const char *path, enum make make, enum links links);
 int open_parent(struct init *init, const char *path, char name[static NAME_MAX + 1]);
+int open_parent_of(struct init *init, const char *path, char name[static NAME_MAX + 1]);
 int open_or_make(int directory, const char *name, enum make make, mode_t mode);
 
 /* proc.c: the host's procfs */
@@ -122,6 +124,7 @@ enum message { MESSAGE_REQUEST = 1, MESSAGE_READY = 2, MESSAGE_ERROR = 3, MESSAG
 int send_message(const struct init *init, enum message type, uint32_t step, int error, const char *detail,
                  size_t length, int fd);
 int ask(struct init *init, enum message type, const char *what, int fd);
+int announce(struct init *init, const char *what, const char *name, int fd);
 
 /* steps_program.c */
 void say_not_executed(const struct init *init, int error);

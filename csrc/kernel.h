@@ -92,7 +92,7 @@ enum { MOVE_MOUNT_F_EMPTY_PATH = 0x04, MOVE_MOUNT_T_EMPTY_PATH = 0x40 };
 enum { FSOPEN_CLOEXEC = 1, FSMOUNT_CLOEXEC = 1 };
 enum { FSCONFIG_SET_FLAG = 0, FSCONFIG_SET_STRING = 1, FSCONFIG_CMD_CREATE = 6 };
 enum { MS_REC = 0x4000, MS_PRIVATE = 1 << 18, MS_SLAVE = 1 << 19 };
-enum { MNT_DETACH = 2 };
+enum { MNT_DETACH = 2, UMOUNT_NOFOLLOW = 8 };
 
 /* file systems' magic numbers, statfs(2) */
 #define PROC_SUPER_MAGIC 0x9fa0

@@ -73,6 +73,9 @@ static int move_errno(int mount, int target, int error)
 int attach(struct init *init, int mount, int target, const char *path)
 {
     bool replaces_root = is_root(init, target);
+    int result = announce(init, "attach", "", mount);
+    if (result < 0)
+        return result;
     if (sys_move_mount(mount, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
         return fail(init, move_errno(mount, target, errno), "move_mount ", path);
     if (!replaces_root)

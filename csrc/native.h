@@ -45,6 +45,7 @@ int pyrunc_prepare_fds(int preserve_fds);
 
 int pyrunc_openat2(int dirfd, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve);
 int pyrunc_open_tree(int dirfd, const char *path, unsigned int flags);
+int pyrunc_mount_id(int fd, char *found, size_t size);
 int pyrunc_move_mount(int fd, int dirfd, const char *path);
 int pyrunc_umount(const char *path);
 int pyrunc_detach_tree(const char *path);

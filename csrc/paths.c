@@ -52,6 +52,7 @@ int open_in_root(struct init *init, const char *path, uint64_t flags)
 /* A walk along a path by descriptors, which makes what is missing. The directories passed are kept, so that `..` goes
  * back to where the walk came from, never to where a directory has been moved meanwhile. */
 struct walk {
+    struct init *init;
     const char *path; /* for errors */
     int fds[MAX_DEPTH]; /* the first is the rootfs */
     int depth;
@@ -126,8 +127,12 @@ int open_or_make(int directory, const char *name, enum make make, mode_t mode)
     return -error;
 }
 
-static int open_component(int directory, const char *name, enum make make)
+static int open_component(struct walk *walk, const char *name, enum make make)
 {
+    int directory = walk->fds[walk->depth];
+    int result = announce(walk->init, "make", name, directory);
+    if (result < 0)
+        return result;
     return open_or_make(directory, name, make, make == MAKE_DIRECTORY ? DIRECTORY_MODE : FILE_MODE);
 }
 
@@ -143,7 +148,7 @@ static int walk_to_end(struct walk *walk, enum make make, enum links links)
             walk_back(walk, walk->depth > 0 ? walk->depth - 1 : 0);
             continue;
         }
-        CLOSING int fd = open_component(walk->fds[walk->depth], name, last ? make : MAKE_DIRECTORY);
+        CLOSING int fd = open_component(walk, name, last ? make : MAKE_DIRECTORY);
         struct stat st;
         if (fd < 0)
             return fd;
@@ -177,11 +182,31 @@ int make_in_root(struct init *init, const char *path, enum make make, enum links
     int fd = resolve(init, path, flags, links == REFUSE_LINKS ? RESOLVE_NO_SYMLINKS : 0);
     if (fd != -ENOENT)
         return fd;
-    struct walk walk __attribute__((cleanup(walk_end))) = {.path = path, .fds = {init->root}};
+    struct walk walk __attribute__((cleanup(walk_end))) = {.init = init, .path = path, .fds = {init->root}};
     if (!join(walk.rest, sizeof(walk.rest), path))
         return fail(init, ENAMETOOLONG, "make ", path);
     fd = walk_to_end(&walk, make, links);
     return fd >= 0 ? fd : fail(init, -fd, "make ", path);
+}
+
+/* Splits a path: the last component goes to `name`, what is before it to `parent`, "/" for nothing. */
+static int split(struct init *init, const char *path, char parent[static PATH_MAX], char name[static NAME_MAX + 1])
+{
+    size_t end = strlen(path);
+    while (end > 0 && path[end - 1] == '/')
+        end--;
+    size_t start = end;
+    while (start > 0 && path[start - 1] != '/')
+        start--;
+    if (end - start > NAME_MAX || start >= PATH_MAX)
+        return fail(init, ENAMETOOLONG, path);
+    memcpy(name, path + start, end - start);
+    name[end - start] = '\0';
+    if (name[0] == '\0' || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+        return fail(init, EINVAL, path);
+    memcpy(parent, start > 0 ? path : "/", start > 0 ? start : 1);
+    parent[start > 0 ? start : 1] = '\0';
+    return 0;
 }
 
 /* Opens the directory that a path's last component belongs in, made where it is missing, and copies that component to
@@ -189,19 +214,14 @@ int make_in_root(struct init *init, const char *path, enum make make, enum links
 int open_parent(struct init *init, const char *path, char name[static NAME_MAX + 1])
 {
     char parent[PATH_MAX];
-    size_t end = strlen(path);
-    while (end > 0 && path[end - 1] == '/')
-        end--;
-    size_t start = end;
-    while (start > 0 && path[start - 1] != '/')
-        start--;
-    if (end - start > NAME_MAX || start >= sizeof(parent))
-        return fail(init, ENAMETOOLONG, path);
-    memcpy(name, path + start, end - start);
-    name[end - start] = '\0';
-    if (name[0] == '\0' || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
-        return fail(init, EINVAL, path);
-    memcpy(parent, path, start);
-    parent[start] = '\0';
-    return make_in_root(init, start > 0 ? parent : "/", MAKE_DIRECTORY, FOLLOW_LINKS);
+    int result = split(init, path, parent, name);
+    return result < 0 ? result : make_in_root(init, parent, MAKE_DIRECTORY, FOLLOW_LINKS);
+}
+
+/* The same for a path on which something is: nothing is made, and no symlink is followed. */
+int open_parent_of(struct init *init, const char *path, char name[static NAME_MAX + 1])
+{
+    char parent[PATH_MAX];
+    int result = split(init, path, parent, name);
+    return result < 0 ? result : resolve(init, parent, O_PATH | O_DIRECTORY, RESOLVE_NO_SYMLINKS);
 }

@@ -59,6 +59,35 @@ int ask(struct init *init, enum message type, const char *what, int fd)
     return await_answer(init);
 }
 
+/* Tells a runtime that supervises us what is about to be made (`what` and, where there is one, `/` and a name) with the
+ * descriptor that it is made with, and waits for its answer. */
+int announce(struct init *init, const char *what, const char *name, int fd)
+{
+    char text[NAME_MAX + 32];
+    if (!init->supervised)
+        return 0;
+    if (!join(text, sizeof(text), what, name[0] != '\0' ? "/" : "", name))
+        return fail(init, ENAMETOOLONG, name);
+    return ask(init, MESSAGE_REQUEST, text, fd);
+}
+
+int step_send_root(struct init *init, const struct step_send_root *step)
+{
+    (void)step;
+    int root = root_fd(init);
+    if (root < 0)
+        return root;
+    init->supervised = true;
+    return announce(init, "root", "", root);
+}
+
+int step_end(struct init *init, const struct step_end *step)
+{
+    (void)init;
+    (void)step;
+    sys_exit(0);
+}
+
 int step_request(struct init *init, const struct step_request *step)
 {
     return ask(init, MESSAGE_REQUEST, step->what, -1);

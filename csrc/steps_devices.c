@@ -25,6 +25,9 @@ int step_mknod(struct init *init, const struct step_mknod *step)
     dev_t device = makedev(step->major, step->minor);
     CLOSING int node = -1;
     bool made = false;
+    int result = announce(init, "make", name, parent);
+    if (result < 0)
+        return result;
     /* another container on the same /dev may make or remove it between the two calls */
     for (int i = 0; node < 0 && i < MAX_RETRIES; i++) {
         made = mknodat(parent, name, step->mode, device) == 0;
@@ -85,6 +88,20 @@ int step_bind_device(struct init *init, const struct step_bind_device *step)
     if (!S_ISCHR(st.st_mode) && !S_ISBLK(st.st_mode) && !S_ISFIFO(st.st_mode))
         return fail(init, FAILED, step->source, " is not a device");
     return bind_file(init, source, step->path);
+}
+
+int step_remove_device(struct init *init, const struct step_remove_device *step)
+{
+    char name[NAME_MAX + 1];
+    struct stat st;
+    CLOSING int parent = open_parent_of(init, step->path, name);
+    if (parent < 0)
+        return parent;
+    if (fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return errno == ENOENT ? 0 : fail(init, errno, "stat ", step->path);
+    if (((st.st_mode ^ step->mode) & S_IFMT) != 0 || st.st_rdev != makedev(step->major, step->minor))
+        return fail(init, EEXIST, "unlink ", step->path, ": something else is there");
+    return unlinkat(parent, name, 0) == 0 || errno == ENOENT ? 0 : fail(init, errno, "unlink ", step->path);
 }
 
 static bool is_link_to(int parent, const char *name, const char *target)

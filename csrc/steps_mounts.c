@@ -192,11 +192,41 @@ int step_bind(struct init *init, const struct step_bind *step)
     struct attributes own = {.set = step->attr_set, .clear = step->attr_clr};
     if ((result = set_tree_attributes(init, tree, below, own, step->target)) < 0)
         return result;
+    /* What the runtime has opened is a peer of the host's mount: no process of the container may meet it so. */
+    if (step->source_fd >= 0 && step->propagation != 0 && (result = set_propagation(init, tree, MS_SLAVE | MS_REC, step->target)) < 0)
+        return result;
     if ((result = attach(init, tree, target, step->target)) < 0)
         return result;
     if ((result = set_propagation(init, tree, step->propagation, step->target)) < 0)
         return result;
     return keep_mount(init, step->keep, tree);
+}
+
+int step_copy_mount(struct init *init, const struct step_copy_mount *step)
+{
+    char name[NAME_MAX + 1];
+    CLOSING int parent = open_parent_of(init, step->path, name);
+    if (parent < 0)
+        return parent;
+    CLOSING int copy = sys_open_tree(parent, name, OPEN_TREE_CLONE | AT_SYMLINK_NOFOLLOW);
+    if (copy < 0)
+        return fail(init, errno, "open_tree ", step->path);
+    return announce(init, "copy", "", copy);
+}
+
+/* A descriptor of the mount would keep it in use: it is named in its parent, which is open. A container can't rename what
+ * is mounted on in its own mount namespace, and with its last part not followed the call stays in there. */
+int step_umount(struct init *init, const struct step_umount *step)
+{
+    char name[NAME_MAX + 1];
+    CLOSING int parent = open_parent_of(init, step->path, name);
+    if (parent < 0)
+        return parent;
+    if (fchdir(parent) < 0)
+        return fail(init, errno, "chdir to the directory of ", step->path);
+    if (sys_umount2(name, UMOUNT_NOFOLLOW | (step->detach != 0 ? MNT_DETACH : 0)) < 0)
+        return fail(init, errno, "umount ", step->path);
+    return 0;
 }
 
 int step_open_inside(struct init *init, const struct step_open_inside *step)

@@ -61,7 +61,8 @@ ON_DEMAND = {
     "pyrunc.libcontainer.launch.timeline", "pyrunc.libcontainer.spec.annotations",
     "pyrunc.libcontainer.spec.field_checks", "pyrunc.libcontainer.spec.foreign", "pyrunc.libcontainer.spec.nearest",
     "pyrunc.libcontainer.update", "pyrunc.libcontainer.update.apply", "pyrunc.libcontainer.update.journal",
-    "pyrunc.libcontainer.update.merge",
+    "pyrunc.libcontainer.update.merge", "pyrunc.libcontainer.update.mounts", "pyrunc.libcontainer.update.session",
+    "pyrunc.libcontainer.update.words", "pyrunc.libcontainer.compile.update",
 }  # fmt: skip
 
 # Modules of the snapshot that a container's usual life does not import. They come behind all others, so that the pages

@@ -28,7 +28,11 @@ VARIABLE = "_PYRUNC_COMPLETE"
 SHELLS = ("bash", "zsh", "fish")
 
 # What the values are that options and arguments call by these names in their help.
-_BY_METAVAR = {"DIR": "dir", "BUNDLE": "dir", "[BUNDLE]": "dir", "FILE": "file", "SOCKET": "file"}
+_BY_METAVAR = {
+    "DIR": "dir", "BUNDLE": "dir", "[BUNDLE]": "dir", "FILE": "file", "SOCKET": "file", "DEVICE": "file",
+}  # fmt: skip
+# How values begin that options call by these names.
+_BEGINNINGS = {"MOUNT": ("type=bind,source=", "type=tmpfs,target=")}
 _ID = "CONTAINER-ID"
 # The id that these take is a new one.
 _MAKERS = ("create", "run", "restore")
@@ -183,6 +187,9 @@ def _values(context: click.Context, param: click.Parameter, incomplete: str) -> 
     found = param.shell_complete(context, incomplete)
     if found:
         return found
+    beginnings = _BEGINNINGS.get(param.metavar or "")
+    if beginnings:
+        return _matching([_item(text) for text in beginnings], incomplete)
     kind = _BY_METAVAR.get(param.metavar or "")
     return [CompletionItem(incomplete, kind)] if kind else []
 

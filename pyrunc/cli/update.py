@@ -1,4 +1,4 @@
-"""The command update: limits of a running container."""
+"""The command update: limits, mounts and devices of a running container."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from .goflags import GoCommand, GoNumber
 
 def _text(name: str, metavar: str, help: str, hidden: bool = False) -> click.Option:
     return click.Option([name], default="", metavar=metavar, help=help, hidden=hidden)
+
+
+def _texts(name: str, metavar: str, help: str) -> click.Option:
+    return click.Option([name], multiple=True, default=(), metavar=metavar, help=help)
 
 
 COMMANDS: list[click.Command] = [
@@ -43,13 +47,28 @@ COMMANDS: list[click.Command] = [
             click.Option(
                 ["--pids-limit"], type=GoNumber(), default=0, metavar="N", help="limit of processes; -1 for none"
             ),
+            _texts(
+                "--mount",
+                "MOUNT",
+                "mount a path of the host in the container: type=bind,source=PATH,target=PATH and options as in "
+                "config.json; or with type=tmpfs a new tmpfs",
+            ),
+            _texts(
+                "--umount", "PATH", "unmount what the configuration or --mount has mounted on a path of the container"
+            ),
+            _texts(
+                "--device",
+                "DEVICE",
+                "give the container a device of the host: PATH, or PATH:PATH-IN-THE-CONTAINER:rwm",
+            ),
+            _texts("--device-rm", "PATH", "take a device from the container"),
             _text("--l3-cache-schema", "SCHEMA", "share of the L3 cache (Intel RDT), such as L3:0=7f0;1=1f"),
             _text("--mem-bw-schema", "SCHEMA", "share of memory bandwidth (Intel RDT), such as MB:0=20;1=70"),
         ],
-        help="""Change the limits of a container.
+        help="""Change the limits of a container, and its mounts and devices while it runs.
 
-        What is not named stays as it is. All of it is changed or nothing: where the kernel refuses one limit, those
-        that were changed before get their old values back.
+        What is not named stays as it is. All of it is changed or nothing: where the kernel refuses one change, those
+        that were made before are undone. --mount, --umount, --device and --device-rm may be given several times.
         """,
     ),
 ]

@@ -31,16 +31,23 @@ _SIZES = {
     "memory_swap": ("memory", "swap"),
 }
 _TEXTS = {"cpuset_cpus": ("cpu", "cpus"), "cpuset_mems": ("cpu", "mems")}
+# The options that are not of limits, in the order that `Asked` has them.
+_FILES = ("mount", "umount", "device", "device_rm")
 _LARGEST = 2**63 - 1
 # Powers of 1024, as Docker reads sizes: k is KiB.
 _UNITS = "kmgtp"
 
 
 def execute(settings: Settings, id: str, resources: str, **options: Any) -> int:
-    """`update ID`: change the limits of a container, by a JSON file or by options.
+    """`update ID`: change the limits of a container, by a JSON file or by options, and its mounts and devices.
 
-    Raises PyruncError, every limit as before.
+    Raises PyruncError, all as before.
     """
+    asked = None
+    if any([options[name] for name in _FILES]):
+        from ..libcontainer.update.words import Asked
+
+        asked = Asked(*[options[name] for name in _FILES], cwd=output.absolute("."))
     target = Target(settings.root, id)
     try:
         if resources:
@@ -48,7 +55,7 @@ def execute(settings: Settings, id: str, resources: str, **options: Any) -> int:
         else:
             changes = from_options(options)
         schemata = tuple([text for text in (options["l3_cache_schema"], options["mem_bw_schema"]) if text])
-        target.change(changes, schemata, by_options=not resources)
+        target.change(changes, schemata, by_options=not resources, asked=asked)
     finally:
         target.close()
     return 0

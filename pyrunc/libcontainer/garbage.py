@@ -107,9 +107,12 @@ def _collect_container(place: StateDir, dry_run: bool, tell: Callable[[str], Non
     if record is None:
         return
     if place.has(UPDATE_FILE):
-        if not dry_run:
-            journal.recover(place.fd, record.cgroup)
-        tell("update of limits")
+        if dry_run:
+            found = journal.load(place.fd)
+            how = journal.FINISHED if found is not None and found.forward else journal.UNDONE
+        else:
+            how = journal.recover(place, record)
+        tell("update of limits" if how == journal.UNDONE else "update of mounts or devices, by finishing it")
     if place.marked and not place.has(LEDGER_FILE) and state.status(place.path, record) == "stopped":
         if not dry_run:
             deletion.destroy(place, record, [])

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .plan.options import LaunchOptions
 
 _LINUX = (
-    "gidMappings", "intelRdt", "memoryPolicy", "mountLabel", "namespaces", "personality", "resources",
+    "devices", "gidMappings", "intelRdt", "memoryPolicy", "mountLabel", "namespaces", "personality", "resources",
     "seccomp", "uidMappings",
 )  # fmt: skip
 
@@ -33,6 +33,7 @@ def save(dirfd: int, spec: dict[str, Any], options: LaunchOptions) -> None:
     kept = {
         "version": FORMAT,
         "devicePaths": [device["path"] for device in linux.get("devices") or ()],
+        "mounts": spec.get("mounts", ()),
         "noNewKeyring": options.no_new_keyring,
         "process": spec["process"],
         "root": spec["root"],
@@ -49,8 +50,9 @@ def save(dirfd: int, spec: dict[str, Any], options: LaunchOptions) -> None:
 
 
 def load(place: StateDir) -> dict[str, Any]:
-    """What a state directory keeps: `process`, `root` and `linux` as in config.json, `noNewKeyring`, `devicePaths`, the
-    paths of linux.devices, and the `annotations` that pyrunc carries out, where there are any.
+    """What a state directory keeps: `process`, `root`, `mounts` and `linux` as in config.json, `noNewKeyring`,
+    `devicePaths`, the paths of linux.devices, and the `annotations` that pyrunc carries out, where there are any.
+    `updated` is what updates have changed (update/mounts.py).
 
     Raises DamagedError where it can't be read or understood.
     """
@@ -75,26 +77,41 @@ def _judge(kept: Any) -> None:
             raise ValueError(f"{name} is not an object")
     if type(kept["root"].get("path")) is not str:
         raise ValueError("the path of root is missing")
-    # All that was kept was valid by the schema when the container was created.
-    parts = {name: kept[name] for name in ("process", "root", "linux")}
+    # All that was kept was valid by the schema when the container was created. Earlier versions kept no mounts.
+    parts = {name: kept[name] for name in ("process", "root", "linux", "mounts") if name in kept}
     refusal = validators.config({"ociVersion": SPEC_VERSION, **parts})
     validators.unknown.clear()  # members of a later version are no news here
     if refusal is not None:
         raise ValueError(f"{refusal[0][1:].replace('/', '.')} has a wrong value")
+    _judge_updated(kept.get("updated", {}))
     annotations = kept.get("annotations", {})
     if type(annotations) is not dict or any([type(value) is not str for value in annotations.values()]):
         raise ValueError("annotations has a wrong value")
 
 
-def replace_linux(dirfd: int, members: dict[str, Any]) -> None:
+def _judge_updated(updated: Any) -> None:
+    """Raise ValueError where `updated` is not what update/mounts.py writes."""
+    if type(updated) is not dict or any([type(entries) is not list for entries in updated.values()]):
+        raise ValueError("updated has a wrong value")
+    for made in updated.get("mounts", ()):
+        if type(made) is not dict or [type(made.get(name)) for name in ("destination", "named", "id", "unique")] != [
+            str, str, int, int,
+        ]:  # fmt: skip
+            raise ValueError("updated.mounts has a wrong value")
+
+
+def replace_linux(dirfd: int, members: dict[str, Any], others: dict[str, Any] | None = None) -> None:
     """Give members of the kept `linux` other values, in an open state directory; None takes a member out.
+
+    others: members beside `linux`, likewise.
 
     The file is replaced whole or not at all. Raises OSError, and PyruncError where it is damaged.
     """
     kept = load(StateDir(f"/proc/self/fd/{dirfd}", dirfd))
-    for name, value in members.items():
-        if value is None:
-            kept["linux"].pop(name, None)
-        else:
-            kept["linux"][name] = value
+    for part, changed in ((kept["linux"], members), (kept, others or {})):
+        for name, value in changed.items():
+            if value is None:
+                part.pop(name, None)
+            else:
+                part[name] = value
     state.replace(FILE, jsonio.dumps(kept), 0o600, dir_fd=dirfd)

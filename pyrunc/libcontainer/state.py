@@ -48,11 +48,13 @@ class Record:
     hooks: the poststart and poststop hooks as the config has them.
     startSteps: the init's steps after the start as [number, kind, arguments (of lists only the first item), pointer],
         for `start` to name the one that fails.
+    updated: the `mounts` and `devices` that `update` has made, as config.json has these, and the paths of those that it
+        has taken away, `unmounted` and `removedDevices`; {} for nothing.
     """
 
     __slots__ = (
         "annotations", "bundle", "cgroup", "created", "hooks", "id", "ociVersion", "ownPids",
-        "owner", "pid", "rootfs", "startSteps", "startTime", "systemd",
+        "owner", "pid", "rootfs", "startSteps", "startTime", "systemd", "updated",
     )  # fmt: skip
 
     annotations: dict[str, str]
@@ -69,6 +71,7 @@ class Record:
     startSteps: list[list[Any]]
     startTime: int
     systemd: dict[str, Any]
+    updated: dict[str, Any]
 
     def __init__(self, values: dict[str, Any]) -> None:
         """Take every field from `values`; KeyError where one is missing."""
@@ -102,6 +105,8 @@ class Record:
         }
         if self.annotations:
             fields["annotations"] = self.annotations
+        if self.updated:
+            fields["updated"] = self.updated
         fields["owner"] = owner
         return fields
 
@@ -129,6 +134,7 @@ def new_record(
             "startSteps": [],
             "startTime": 0,
             "systemd": systemd or {},
+            "updated": {},
         }
     )
 
@@ -202,7 +208,7 @@ def check_format(values: dict[str, Any]) -> None:
 def _defaults() -> dict[str, Any]:
     return {
         "annotations": {}, "cgroup": "", "created": "", "hooks": {}, "ociVersion": SPEC_VERSION, "owner": 0,
-        "ownPids": False, "rootfs": "", "startSteps": [], "systemd": {},
+        "ownPids": False, "rootfs": "", "startSteps": [], "systemd": {}, "updated": {},
     }  # fmt: skip
 
 
@@ -265,6 +271,10 @@ def _is_unit(value: Any) -> bool:
     return value == {} or (type(value) is dict and is_text(value.get("unit")) and type(value.get("user")) is bool)
 
 
+def _is_updated(value: Any) -> bool:
+    return type(value) is dict and all([type(entries) is list for entries in value.values()])
+
+
 # What each member of state.json has to be.
 _FIELDS = (
     ("id", is_text, "text"),
@@ -281,6 +291,7 @@ _FIELDS = (
     ("hooks", _are_hooks, "lists of hooks"),
     ("startSteps", _are_steps, "a list of steps"),
     ("systemd", _is_unit, "a unit of systemd"),
+    ("updated", _is_updated, "lists of what update has changed"),
 )
 
 

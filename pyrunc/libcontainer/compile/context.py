@@ -82,6 +82,11 @@ class Context:
         """Whether this is the plan of a further process of a container that is there."""
         return self.options.command == "exec"
 
+    @property
+    def is_update(self) -> bool:
+        """Whether this is the plan of a change to a container that is there."""
+        return self.options.command == "update"
+
     def new(self, type: str) -> bool:
         """Whether the container gets a new namespace of this type."""
         namespace = self.namespaces.get(type)

@@ -102,7 +102,8 @@ def binds_dev(mounts: list[Mount]) -> bool:
 
 
 def open_sources(context: Context, mounts: list[Mount]) -> None:
-    """Open the sources of bind mounts on the host, for init to use those that its user namespace can't reach.
+    """Open the sources of bind mounts on the host, for init to use those that its user namespace can't reach, or where
+    the container runs already, whose mount namespace has no host any more.
 
     Only a privileged runtime can, and only then there is a difference: a rootless one is the same user as init.
     """
@@ -110,7 +111,7 @@ def open_sources(context: Context, mounts: list[Mount]) -> None:
         from . import idmaps
 
         idmaps.open_sources(context, mounts)
-    if not context.userns or context.facts.euid != 0:
+    if not context.is_update and (not context.userns or context.facts.euid != 0):
         return
     for mount in mounts:
         if mount.is_bind and not mount.options.remount and not mount.id_map and not in_rootfs(context, mount):
@@ -128,8 +129,11 @@ def in_rootfs(context: Context, mount: Mount) -> bool:
     """Whether a bind mount's source lies in the container's rootfs, by its text.
 
     Such a source is what the mounts before this one have made of it (config.md, "Mounts": in listed order), and the
-    init sees it so, since the rootfs is mounted on itself: the runtime can't open it beforehand.
+    init sees it so, since the rootfs is mounted on itself: the runtime can't open it beforehand. A source for a
+    container that runs is always the host's.
     """
+    if context.is_update:
+        return False
     return (clean(context.from_bundle(mount.source)) + "/").startswith(context.rootfs.rstrip("/") + "/")
 
 
@@ -294,14 +298,15 @@ def _bind(context: Context, mount: Mount) -> None:
     options = mount.options
     first, more = _propagation(options)
     inside = in_rootfs(context, mount)
-    by_descriptor = bool(mount.id_map) or (context.userns and context.facts.euid == 0 and not inside)
+    by_descriptor = bool(mount.id_map) or context.is_update
+    by_descriptor = by_descriptor or (context.userns and context.facts.euid == 0 and not inside)
     if by_descriptor and (not first & MS_REC or first & MS_SHARED):
         # What the runtime opened is still a peer of the host's mounts: nothing mounted in it may get there.
         first, more = MS_SLAVE | MS_REC, options.propagation
     if mount.id_map and inside:
         _map_inside(context, mount)
     wanted = _BindFlags(options, _sealed(context, mount))
-    locks = context.userns or context.facts.in_userns
+    locks = (context.userns and not context.is_update) or context.facts.in_userns
     late = wanted.refusable() if locks else None
     keep = _NEXT_STEP if late else _NOT_KEPT
 
@@ -332,6 +337,9 @@ def _bind(context: Context, mount: Mount) -> None:
     locked, unlocked = options.implied_clr(True), options.implied_clr(False)
     if mount.id_map:
         add(0, (), locked if context.userns else unlocked, slot)
+    elif context.is_update:
+        # What the host's root has opened has no locked flags, a user namespace's runtime finds its own locked.
+        add(0, (), locked if context.facts.in_userns else unlocked, slot)
     elif by_descriptor:
         add(0, (errno.EACCES, *covers), locked)
         add(1, (), locked, slot)

@@ -188,6 +188,16 @@ def open_tree(dirfd: int, path: str, flags: int) -> int:
     return _check(_lib.pyrunc_open_tree(dirfd, fs_bytes(path), flags))
 
 
+def mount_id(fd: int) -> tuple[int, int, bool]:
+    """The id of the mount that a descriptor is on, as /proc/PID/mountinfo has it; the id that no later mount will have,
+    0 where the kernel has none (before 6.8); and whether the descriptor is of the mount's root. statx(2)."""
+    found = _ffi.new("char[]", 24)
+    _check(_lib.pyrunc_mount_id(fd, found, 24))
+    data = bytes(_ffi.buffer(found, 24))
+    id, unique, is_root = [int.from_bytes(data[at : at + 8], sys.byteorder) for at in (0, 8, 16)]
+    return id, unique, bool(is_root)
+
+
 def move_mount(fd: int, dirfd: int, path: str) -> None:
     """Attach a detached mount at a path, from a directory's descriptor. move_mount(2)."""
     _check(_lib.pyrunc_move_mount(fd, dirfd, fs_bytes(path)))

@@ -121,6 +121,11 @@ class Launched:
         return INIT
 
     @property
+    def clone_words(self) -> str:
+        """runc's words before what fails in the clone."""
+        return START
+
+    @property
     def agent_state(self) -> str:
         """The container's state for a seccomp agent, as JSON."""
         return self.record.hook_state("creating")
@@ -429,7 +434,7 @@ def carry_out(launched: Launched, steps: Iterable[Step], prefix: str = "") -> No
             from . import errors as launch_errors
 
             if step.kind == "clone":
-                prefix = START
+                prefix = launched.clone_words
             raise launch_errors.of_runtime(step, error, prefix) from error
 
 

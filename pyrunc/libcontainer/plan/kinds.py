@@ -128,6 +128,16 @@ _INIT_KINDS = (
     ("request", "sendmsg", "what:str", "ask the runtime for its part and wait for the answer"),
     ("ready", "sendmsg", "", "say that only the start is missing, and wait until the runtime has recorded it"),
     ("await_start", "accept4", "listener:fd", "wait for `start`; with no listener the runtime's answer was the start"),
+    # changing a container that runs: the init ends then
+    ("send_root", "sendmsg", "",
+     "send the root of the container's mounts to the runtime, which from now on writes down what is made and attached"),
+    ("copy_mount", "open_tree+sendmsg", "path:str",
+     "send a detached copy of what is mounted on a path, from which it can be mounted again"),
+    ("umount", "umount2", "path:str detach:u32",
+     "unmount what is mounted on a path without symbolic links; detach: also where it is in use"),
+    ("remove_device", "unlinkat", "path:str mode:u32 major:u32 minor:u32",
+     "remove a device node, where it still is that of this device"),
+    ("end", "exit_group", "", "end: all is done"),
     # namespaces
     ("become_root", "setresuid", "", "become uid 0 and gid 0 of the new user namespace"),
     ("unshare", "unshare", "flags:u64", "leave namespaces that can't be made by the clone itself"),

@@ -6,15 +6,16 @@ container has, and the writes of what was named are taken from the whole.
 
 from __future__ import annotations
 
+import _signal
 import posix
 
 from ... import log
-from ...errors import PyruncError
+from ...errors import PyruncError, prefixed
 from .. import lookup, saved_config, state
 from ..cgroup import controllers, devices, files, limits, readback, resources
 from ..kernel import resctrl
 from ..kernel.fileio import read_file
-from ..launch.launch import install_interrupt_handlers
+from ..launch.launch import INTERRUPTING, install_interrupt_handlers
 from ..spec import load
 from . import journal
 from .merge import is_named, merge, named_places, without_unset
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 
     from ..cgroup.resources import Write
     from ..plan.host import HostFacts
-    from ..state import Record
+    from . import mounts
+    from .words import Asked
 
 
 class Target:
@@ -48,12 +50,14 @@ class Target:
         """Unlock it."""
         self.place.close()
 
-    def change(self, changes: dict[str, Any], schemata: Sequence[str], *, by_options: bool) -> None:
-        """Change the limits, all or none.
+    def change(
+        self, changes: dict[str, Any], schemata: Sequence[str], *, by_options: bool, asked: Asked | None = None
+    ) -> None:
+        """Change the limits, and the mounts and devices: all or none.
 
         changes: as linux.resources, without nulls. schemata: lines for the container's class of service (Intel RDT).
-        by_options: the changes are from options, so that an error has no JSON pointer.
-        Raises PyruncError, OSError; every limit is as before then.
+        by_options: the changes are from options, so that an error has no JSON pointer. asked: mounts and devices.
+        Raises PyruncError, OSError; all is as before then.
         """
         from ..plan.host import gather
 
@@ -61,97 +65,167 @@ class Target:
             load.validate_resources(changes)
             if state.status(self.path, self.record) == "stopped":
                 raise PyruncError("container not running")
-            if journal.recover(self.place.fd, self.record.cgroup):
-                log.warning("an update that was killed has been undone")
-            kept = saved_config.load(self.place)
-            old = kept["linux"].get("resources") or {}
-            wanted = without_unset(changes)
-            merged = merge(old, wanted)
-            if wanted and not self.record.cgroup:
-                raise PyruncError("can't limit a container without a cgroup", hint="it was created without one")
-            _apply(self, kept, merged, wanted, gather(), schemata)
+            recovered = journal.recover(self.place, self.record)
+            if recovered:
+                log.warning(f"an update that was killed has been {recovered}")
+            _Change(self, gather(), changes, schemata, asked).carry_out()
         except PyruncError as error:
             if by_options:
                 error.pointer = ""
             raise
 
 
-def _apply(
-    target: Target,
-    kept: dict[str, Any],
-    merged: dict[str, Any],
-    wanted: dict[str, Any],
-    facts: HostFacts,
-    schemata: Sequence[str],
-) -> None:
-    """Compile the changes, record the old values, make the changes. Raises PyruncError and OSError, all undone.
+class _Change:
+    """One update, from what is asked to the writes. merged: the resources after it; wanted: those that are named."""
 
-    kept: the saved configuration. merged: the resources after the changes. wanted: the changes.
-    """
-    linux, record, dirfd = kept["linux"], target.record, target.place.fd
-    old = linux.get("resources") or {}
-    made = resources.limits(merged, facts, at="")
-    for warning in made.warnings:
-        log.warning(warning)
-    places = named_places(old, merged, wanted)
-    writes = [write for write in made.writes if is_named(write.pointer, places)]
-    changed: dict[str, Any] = {"resources": merged}
-    found = journal.Journal({"resources": linux.get("resources")})
-    if schemata:
-        found.linux["intelRdt"] = linux.get("intelRdt")
-        changed["intelRdt"] = _with_schemata(linux.get("intelRdt"), schemata)
-        path = _schemata_file(linux["intelRdt"], record.id)
-        found.files.append((path, read_file(path)))
-    program = b""
-    if "devices" in wanted and wanted["devices"] != (old.get("devices") or []):
-        if facts.euid != 0 or facts.in_userns:
+    __slots__ = (
+        "facts",
+        "files",
+        "found",
+        "kept",
+        "linux",
+        "made",
+        "merged",
+        "program",
+        "schemata",
+        "target",
+        "wanted",
+    )
+
+    def __init__(
+        self, target: Target, facts: HostFacts, changes: dict[str, Any], schemata: Sequence[str], asked: Asked | None
+    ) -> None:
+        """See what is to be changed, and whether it can be. Raises PyruncError and OSError; nothing is changed."""
+        self.target = target
+        self.facts = facts
+        self.schemata = schemata
+        self.kept = saved_config.load(target.place)
+        self.found = journal.Journal({"resources": self.kept["linux"].get("resources")})
+        self.wanted = without_unset(changes)
+        if self.wanted and not target.record.cgroup:
+            raise PyruncError("can't limit a container without a cgroup", hint="it was created without one")
+        self.files = self._files(asked) if asked else None
+        self.merged = merge(self._old, self.wanted)
+        if asked:
+            self._rules_of_devices(asked)
+        self.linux: dict[str, Any] = {"resources": self.merged}
+        self.made = resources.limits(self.merged, facts, at="")
+        for warning in self.made.warnings:
+            log.warning(warning)
+        self._prepare_schemata()
+        self.program = self._prepare_rules()
+
+    @property
+    def _old(self) -> dict[str, Any]:
+        """The resources before the update."""
+        return self.kept["linux"].get("resources") or {}
+
+    @property
+    def _has_rules(self) -> bool:
+        """Whether device rules are attached to the container's cgroup, as compile/cgroup.py has it."""
+        return bool(self.target.record.cgroup) and self.facts.euid == 0 and not self.facts.in_userns
+
+    def _files(self, asked: Asked) -> mounts.Update:
+        from . import mounts
+        from .session import Container
+
+        record = self.target.record
+        root = self.target.path.rpartition("/")[0] or "/"
+        return mounts.Update(Container(record, root, self.kept, self.facts), asked, self.found, self.target.place.fd)
+
+    def _rules_of_devices(self, asked: Asked) -> None:
+        """Have the device rules follow the devices that come and go."""
+        removed = self.files.removed if self.files is not None else []
+        if (asked.devices or removed) and self._has_rules:
+            from .words import rules_with
+
+            self.wanted["devices"] = rules_with(self.merged.get("devices") or (), asked.devices, removed)
+            self.merged["devices"] = self.wanted["devices"]
+
+    def _prepare_schemata(self) -> None:
+        if not self.schemata:
+            return
+        rdt = self.kept["linux"].get("intelRdt")
+        self.found.linux["intelRdt"] = rdt
+        self.linux["intelRdt"] = _with_schemata(rdt, self.schemata)
+        path = _schemata_file(self.linux["intelRdt"], self.target.record.id)
+        self.found.files.append((path, read_file(path)))
+
+    def _prepare_rules(self) -> bytes:
+        """The program of the new device rules; b"" where they stay."""
+        wanted, old = self.wanted, self._old
+        if "devices" not in wanted or wanted["devices"] == (old.get("devices") or []):
+            return b""
+        if self.facts.euid != 0 or self.facts.in_userns:
             raise PyruncError("device rules can't be changed without root of the host", pointer="/devices")
-        program = devices.assemble(devices.rules_for(wanted["devices"], kept["devicePaths"]))
-        found.rules = devices.rules_for(old.get("devices") or [], kept["devicePaths"])
-    properties: list[str] = []
-    if record.systemd:
-        from ..systemd import update as unit
+        paths = self.kept["devicePaths"]
+        self.found.rules = devices.rules_for(old.get("devices") or [], paths)
+        return devices.assemble(devices.rules_for(wanted["devices"], paths))
 
-        writes, properties = unit.limit_properties(writes, record.systemd)
-        found.unit, found.user = record.systemd["unit"], record.systemd["user"]
-        found.properties = unit.previous(found.unit, found.user, properties)
-    cgroup_fd = files.open_directory(record.cgroup) if record.cgroup else -1
-    try:
+    def carry_out(self) -> None:
+        """Record the old values, and make the changes. Raises PyruncError and OSError, all undone."""
+        record, found = self.target.record, self.found
+        places = named_places(self._old, self.merged, self.wanted)
+        writes = [write for write in self.made.writes if is_named(write.pointer, places)]
+        properties: list[str] = []
+        if record.systemd:
+            from ..systemd import update as unit
+
+            writes, properties = unit.limit_properties(writes, record.systemd)
+            found.unit, found.user = record.systemd["unit"], record.systemd["user"]
+            found.properties = unit.previous(found.unit, found.user, properties)
+        cgroup_fd = files.open_directory(record.cgroup) if record.cgroup else -1
+        try:
+            self._prepare_cgroup(cgroup_fd, writes)
+            found.save(self.target.place.fd)
+            install_interrupt_handlers()
+            try:
+                if properties:
+                    unit.set_properties(found.unit, found.user, properties)
+                self._write(cgroup_fd, writes)
+            except BaseException:
+                self._undo()
+                raise
+        finally:
+            if self.files is not None:
+                self.files.close()
+            if cgroup_fd >= 0:
+                posix.close(cgroup_fd)
+
+    def _prepare_cgroup(self, cgroup_fd: int, writes: Sequence[Write]) -> None:
+        """Enable the controllers that the writes take, and read what is there."""
         if writes:
             needed = {write.controller: write.pointer for write in reversed(writes) if write.controller}
-            controllers.enable(record.cgroup, facts.cgroup_mount, needed, ())
-        if made.memory_check and "memory" in wanted:
-            limits.check_memory(cgroup_fd, *made.memory_check)
+            controllers.enable(self.target.record.cgroup, self.facts.cgroup_mount, needed, ())
+        if self.made.memory_check and "memory" in self.wanted:
+            limits.check_memory(cgroup_fd, *self.made.memory_check)
         for write in writes:
             text = readback.previous(cgroup_fd, write.file, write.value)
             if text is not None:
-                found.writes.append((write.file, text))
-        found.save(dirfd)
-        install_interrupt_handlers()
+                self.found.writes.append((write.file, text))
+
+    def _write(self, cgroup_fd: int, writes: Sequence[Write]) -> None:
+        """Make the changes, and record them."""
+        dirfd = self.target.place.fd
+        _write_limits(cgroup_fd, writes)
+        if self.program:
+            devices.replace(cgroup_fd, self.program)
+        for path, _ in self.found.files:
+            resctrl.write_schemata(path, self.schemata)
+        if self.files is not None:
+            self.files.carry_out(self.linux)
+        self.found.record_changes(dirfd, self.target.record, self.linux)
+        journal.remove(dirfd)
+
+    def _undo(self) -> None:
+        """Undo a failed update; what fails in that is logged, so that the first cause is what the command reports."""
+        for number in INTERRUPTING:
+            _signal.signal(number, _signal.SIG_IGN)
+        record = self.target.record
         try:
-            if properties:
-                unit.set_properties(found.unit, found.user, properties)
-            _write_limits(cgroup_fd, writes)
-            if program:
-                devices.replace(cgroup_fd, program)
-            for path, _ in found.files:
-                resctrl.write_schemata(path, schemata)
-            saved_config.replace_linux(dirfd, changed)
-            journal.remove(dirfd)
-        except BaseException:
-            _undo(found, dirfd, record)
-            raise
-    finally:
-        if cgroup_fd >= 0:
-            posix.close(cgroup_fd)
-
-
-def _undo(found: journal.Journal, dirfd: int, record: Record) -> None:
-    """Undo a failed update; what fails in that is logged, so that the first cause is what the command reports."""
-    try:
-        found.undo(dirfd, record.cgroup)
-    except (PyruncError, OSError) as failure:
-        log.warning(f"undoing the failed update of {record.id}: {failure}")
+            self.found.undo(self.target.place, record, self.files.copies if self.files is not None else [])
+        except (PyruncError, OSError) as failure:
+            log.warning(prefixed(f"undoing the failed update of {record.id}", failure).line())
 
 
 def _write_limits(cgroup_fd: int, writes: Sequence[Write]) -> None:

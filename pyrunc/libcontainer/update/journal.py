@@ -20,7 +20,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from ..state import Record
+    from .session import Container
+
 _VERSION = 1
+_S_IFMT, _S_IFBLK = 0o170000, 0o060000
 _HALF = "the limits may be half changed: name all of them in another update"
 
 
@@ -31,9 +35,19 @@ class Journal:
     that undo its writes, in the order of these. rules: the old device rules, empty where they stay. files: absolute
     paths of other files (resctrl) and their old texts. unit: the name of systemd's unit, "" for none; user: whether it
     is the user's systemd's; properties: the unit's old ones, as systemd/properties.py writes them.
+
+    Of mounts and devices: helper: pid and start time of the process that changes them, 0 for none. kept: members of the
+    saved configuration, as they were; state: what `state` showed of updates. made: paths in the container of what was
+    made. attached: ids of mounts, as session.Witness has them. unmounts: (id, unique id, path) of mounts that go;
+    nodes: (path, mode, major, minor, uid, gid) of nodes that go; placeholders: paths of the files below bound nodes.
+    forward: the last three are going, so that the update is to be finished: after, after_linux and after_state are what
+    is recorded then.
     """
 
-    __slots__ = ("files", "linux", "properties", "rules", "unit", "user", "writes")
+    __slots__ = (
+        "after", "after_linux", "after_state", "attached", "files", "forward", "helper", "kept", "linux", "made",
+        "nodes", "placeholders", "properties", "rules", "state", "unit", "unmounts", "user", "writes",
+    )  # fmt: skip
 
     def __init__(self, linux: dict[str, Any]) -> None:
         self.linux = linux
@@ -43,19 +57,47 @@ class Journal:
         self.unit = ""
         self.user = False
         self.properties: tuple[str, ...] = ()
+        self.helper = (0, 0)
+        self.kept: dict[str, Any] = {}
+        self.state: dict[str, Any] = {}
+        self.made: list[str] = []
+        self.attached: list[tuple[int, int]] = []
+        self.unmounts: list[tuple[int, int, str]] = []
+        self.nodes: list[tuple[str, int, int, int, int, int]] = []
+        self.placeholders: list[str] = []
+        self.forward = False
+        self.after: dict[str, Any] = {}
+        self.after_linux: dict[str, Any] = {}
+        self.after_state: dict[str, Any] = {}
+
+    @property
+    def changes_files(self) -> bool:
+        """Whether the update changes mounts or devices."""
+        return bool(self.kept)
+
+    def removed(self) -> list[dict[str, Any]]:
+        """The nodes that go, as entries of linux.devices."""
+        return [
+            {"path": path, "type": "b" if mode & _S_IFMT == _S_IFBLK else "c", "major": major, "minor": minor}
+            for path, mode, major, minor, _, _ in self.nodes
+        ]
 
     def save(self, dirfd: int) -> None:
         """Write the file in the open state directory. Raises OSError."""
         fields = {name: getattr(self, name) for name in self.__slots__}
         state.replace(FILE, jsonio.dumps({"version": _VERSION, **fields}), 0o600, dir_fd=dirfd)
 
-    def undo(self, dirfd: int, cgroup: str) -> None:
+    def undo(self, place: StateDir, record: Record, copies: list[int]) -> None:
         """Write the old values back and remove the file.
 
-        dirfd: the state directory. cgroup: the container's, "" for none. A value that can't be written back does not
-        keep the others from being so. Raises PyruncError with the first failure, the file left.
+        place: the state directory. copies: of the mounts that go, where this command has them; they are closed.
+        A value that can't be written back does not keep the others from being so. Raises PyruncError with the first
+        failure, the file left.
         """
         failures: list[PyruncError] = []
+        dirfd, cgroup = place.fd, record.cgroup
+        if self.changes_files:
+            failures += self._undo_files(place, record, copies)
         if self.properties:
             from ..systemd import update
 
@@ -71,7 +113,7 @@ class Journal:
             except OSError as error:
                 failures.append(from_os_error(error))
         try:
-            saved_config.replace_linux(dirfd, self.linux)
+            self._record(dirfd, record, self.linux, self.kept, self.state)
         except OSError as error:
             failures.append(from_os_error(error))
         except PyruncError as error:
@@ -79,6 +121,39 @@ class Journal:
         if failures:
             raise failures[0]
         remove(dirfd)
+
+    def finish(self, place: StateDir, record: Record) -> None:
+        """Do what a killed update was about to do when nothing was left to be undone. Raises PyruncError, OSError, the
+        file left."""
+        from . import mounts
+
+        mounts.finish(self, container_of(place, record))
+        self._record(place.fd, record, self.after_linux, self.after, self.after_state)
+        remove(place.fd)
+
+    def record_changes(self, dirfd: int, record: Record, linux: dict[str, Any]) -> None:
+        """Record the container as it is after the update. linux: members of the saved `linux`. Raises OSError."""
+        self._record(dirfd, record, linux, self.after, self.after_state)
+
+    def _record(
+        self, dirfd: int, record: Record, linux: dict[str, Any], others: dict[str, Any], shown: dict[str, Any]
+    ) -> None:
+        saved_config.replace_linux(dirfd, linux, others)
+        if self.changes_files and record.updated != shown:
+            record.updated = shown
+            state.save(dirfd, record)
+
+    def _undo_files(self, place: StateDir, record: Record, copies: list[int]) -> list[PyruncError]:
+        """Undo what was made and mounted in the container; gives what failed."""
+        from . import mounts
+
+        try:
+            mounts.undo(self, container_of(place, record), place.fd, copies)
+        except OSError as error:
+            return [from_os_error(error)]
+        except PyruncError as error:
+            return [error]
+        return []
 
     def _undo_cgroup(self, cgroup: str) -> list[PyruncError]:
         """Write the control files in reverse, and replace the device rules; gives what failed."""
@@ -126,18 +201,54 @@ def load(dirfd: int) -> Journal | None:
         found.unit = str(fields["unit"])
         found.user = bool(fields["user"])
         found.properties = tuple([str(value) for value in fields["properties"]])
+        if fields.get("kept"):
+            _load_files(found, fields)
     except (KeyError, TypeError, ValueError) as error:
         raise DamagedError(f"the record of an unfinished update is damaged: {error}", hint=_HALF) from error
     return found
 
 
-def recover(dirfd: int, cgroup: str) -> bool:
-    """Undo an update that was killed; whether there was one. Raises PyruncError, OSError."""
-    found = load(dirfd)
+def _load_files(found: Journal, fields: dict[str, Any]) -> None:
+    """Fill in what the file says of mounts and devices. Raises KeyError, TypeError, ValueError."""
+    found.kept = dict(fields["kept"])
+    found.state = dict(fields["state"])
+    pid, start_time = fields["helper"]
+    found.helper = (int(pid), int(start_time))
+    found.made = [str(path) for path in fields["made"]]
+    found.attached = [(int(id), int(unique)) for id, unique in fields["attached"]]
+    found.unmounts = [(int(id), int(unique), str(path)) for id, unique, path in fields["unmounts"]]
+    for path, *numbers in fields["nodes"]:
+        mode, major, minor, uid, gid = numbers
+        found.nodes.append((str(path), int(mode), int(major), int(minor), int(uid), int(gid)))
+    found.placeholders = [str(path) for path in fields["placeholders"]]
+    found.forward = bool(fields["forward"])
+    found.after = dict(fields["after"])
+    found.after_linux = dict(fields["after_linux"])
+    found.after_state = dict(fields["after_state"])
+
+
+def container_of(place: StateDir, record: Record) -> Container:
+    """The container of a state directory, for a session in it. Raises PyruncError."""
+    from ..plan.host import gather
+    from .session import Container
+
+    return Container(record, place.path.rpartition("/")[0] or "/", saved_config.load(place), gather())
+
+
+UNDONE, FINISHED = "undone", "finished"
+
+
+def recover(place: StateDir, record: Record) -> str:
+    """Undo an update that was killed, or finish it where it can't be undone any more: UNDONE or FINISHED, "" where
+    there was none. Raises PyruncError, OSError."""
+    found = load(place.fd)
     if found is None:
-        return False
-    found.undo(dirfd, cgroup)
-    return True
+        return ""
+    if found.forward:
+        found.finish(place, record)
+        return FINISHED
+    found.undo(place, record, [])
+    return UNDONE
 
 
 def remove(dirfd: int) -> None:

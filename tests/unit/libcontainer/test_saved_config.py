@@ -39,7 +39,7 @@ def test_what_exec_needs_comes_back_as_it_was(tmp_path: Path) -> None:
     assert (kept["process"], kept["root"]) == (spec["process"], spec["root"])
     for name in ("namespaces", "seccomp", "personality", "uidMappings", "memoryPolicy", "intelRdt", "resources"):
         assert kept["linux"][name] == spec["linux"][name]
-    assert "mounts" not in kept
+    assert (kept["mounts"], kept["linux"]["devices"]) == (spec["mounts"], spec["linux"]["devices"])
     assert kept["devicePaths"] == [device["path"] for device in spec["linux"]["devices"]]
 
 
@@ -54,11 +54,22 @@ def test_other_members_of_linux_take_the_place_of_the_old(tmp_path: Path) -> Non
     assert os.listdir(tmp_path) == [saved_config.FILE]
 
 
+def test_members_beside_linux_too(tmp_path: Path) -> None:
+    save(tmp_path, full_config())
+    before = load(tmp_path)
+    updated = {"mounts": [{"destination": "/x", "named": "/y", "id": 1, "unique": 2}]}
+    saved_config.replace_linux(opened(tmp_path).fd, {}, {"updated": updated, "mounts": None})
+    after = load(tmp_path)
+    assert after.pop("updated") == updated
+    assert before.pop("mounts")
+    assert after == before
+
+
 def test_the_file_is_its_owner_s_alone(tmp_path: Path) -> None:
     save(tmp_path, {"process": {"args": ["true"], "cwd": "/"}, "root": {"path": "r"}})
     assert stat.S_IMODE((tmp_path / saved_config.FILE).stat().st_mode) == 0o600
     assert load(tmp_path) == {
-        "version": "1.1", "devicePaths": [], "noNewKeyring": False,
+        "version": "1.1", "devicePaths": [], "mounts": [], "noNewKeyring": False,
         "process": {"args": ["true"], "cwd": "/"}, "root": {"path": "r"}, "linux": {},
     }  # fmt: skip
 
@@ -86,7 +97,9 @@ def test_a_file_that_is_missing_or_damaged_is_told(tmp_path: Path) -> None:
     {"process": {}}, {"process": {"cwd": 5}}, {"process": {"cwd": "/", "env": [5]}}, {"linux": {"resources": 5}},
     {"process": {"cwd": "/", "rlimits": [{}]}}, {"process": {"cwd": "/", "capabilities": {"bounding": [{}]}}},
     {"process": {"cwd": "/", "user": {"additionalGids": "12"}}}, {"linux": {"seccomp": {"syscalls": [1]}}},
-    {"linux": {"namespaces": [{"type": []}]}},
+    {"linux": {"namespaces": [{"type": []}]}}, {"mounts": 5}, {"mounts": [{}]}, {"updated": []},
+    {"updated": {"devices": 5}}, {"updated": {"mounts": [5]}},
+    {"updated": {"mounts": [{"destination": "/x", "named": "/x", "id": "1", "unique": 1}]}},
 ])  # fmt: skip
 def test_a6_a_wrong_value_at_any_depth_is_damage(tmp_path: Path, damage: dict[str, object]) -> None:
     """A6: `exec` and `update` ended in an internal error where a part of a member was wrong."""

@@ -12,6 +12,7 @@ import pytest
 
 from pyrunc.errors import PyruncError
 from pyrunc.libcontainer.update import journal
+from tests.support.records import opened, record
 
 
 class Place:
@@ -26,14 +27,20 @@ class Place:
         self.saved.write_text(json.dumps(saved))
         for name in ("pids.max", "cpu.max"):
             (self.cgroup / name).write_text("9")
-        self.fd = os.open(self.state, os.O_RDONLY)
+        self.opened = opened(self.state)
+        self.fd = self.opened.fd
+
+    def recover(self, cgroup: Path | str | None = None) -> str:
+        """Recover a container that has ended."""
+        made = record(cgroup=str(self.cgroup if cgroup is None else cgroup))
+        return journal.recover(self.opened, made)
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
     made = Place(tmp_path)
     yield made
-    os.close(made.fd)
+    made.opened.close()
 
 
 def entry(place: Place) -> journal.Journal:
@@ -47,18 +54,18 @@ def entry(place: Place) -> journal.Journal:
 
 def test_an_update_that_was_killed_is_undone(place: Place) -> None:
     entry(place).save(place.fd)
-    assert journal.recover(place.fd, str(place.cgroup))
+    assert place.recover()
     assert (place.cgroup / "pids.max").read_text() == "3"
     assert (place.cgroup / "cpu.max").read_text() == "max 100000"
     assert (place.cgroup / "schemata").read_text() == "L3:0=f\n"
     assert json.loads(place.saved.read_text())["linux"] == {"resources": {"pids": {"limit": 3}}}
     assert sorted(os.listdir(place.state)) == ["exec.json"]
-    assert not journal.recover(place.fd, str(place.cgroup))
+    assert not place.recover()
 
 
 def test_a_container_that_had_no_resources_has_none_again(place: Place) -> None:
     journal.Journal({"resources": None}).save(place.fd)
-    assert journal.recover(place.fd, "")
+    assert place.recover("")
     assert json.loads(place.saved.read_text())["linux"] == {}
 
 
@@ -67,7 +74,7 @@ def test_one_value_that_cant_be_written_back_does_not_keep_the_others(place: Pla
     (place.cgroup / "cpu.max").unlink()
     found.save(place.fd)
     with pytest.raises(PyruncError, match=r"writing max 100000 back to cpu\.max: no such file"):
-        journal.recover(place.fd, str(place.cgroup))
+        place.recover()
     assert (place.cgroup / "pids.max").read_text() == "3"
     assert (place.state / journal.FILE).exists()
 
@@ -76,21 +83,21 @@ def test_a_cgroup_that_is_gone_needs_nothing(place: Place) -> None:
     found = entry(place)
     found.files = []
     found.save(place.fd)
-    assert journal.recover(place.fd, str(place.cgroup / "gone"))
+    assert place.recover(place.cgroup / "gone")
 
 
 @pytest.mark.parametrize("text", ["", "5", "[]", "{}", '{"linux": {}, "writes": [1]}', "{"])
 def test_a_damaged_record_is_an_error_that_says_so(text: str, place: Place) -> None:
     (place.state / journal.FILE).write_text(text)
     with pytest.raises(PyruncError, match="unfinished update is damaged"):
-        journal.recover(place.fd, str(place.cgroup))
+        place.recover()
 
 
 def test_a_record_is_not_read_through_a_link(place: Place) -> None:
     (place.state / "elsewhere").write_text("{}")
     (place.state / journal.FILE).symlink_to("elsewhere")
     with pytest.raises(PyruncError, match="symbolic link"):
-        journal.recover(place.fd, str(place.cgroup))
+        place.recover()
 
 
 @pytest.mark.parametrize("kind", ["fifo", "directory", "zeros", "large", "shared"])
@@ -110,4 +117,53 @@ def test_a6_a_record_that_is_no_file_of_ours_is_damaged(kind: str, place: Place)
         os.truncate(path, 1 << 40 if kind == "large" else 2)
         path.chmod(0o600 if kind == "large" else 0o666)
     with pytest.raises(PyruncError, match="unfinished update is damaged"):
-        journal.recover(place.fd, str(place.cgroup))
+        place.recover()
+
+
+def test_a_journal_of_mounts_comes_back_as_it_was(place: Place) -> None:
+    found = entry(place)
+    found.kept = {"mounts": [], "updated": None}
+    found.helper = (5, 7)
+    found.made, found.placeholders = ["/a", "/a/b"], ["/dev/p"]
+    found.attached, found.unmounts = [(1, 2)], [(3, 4, "/x")]
+    found.nodes = [("/dev/n", 0o20600, 1, 3, 0, 5), ("/dev/m", 0o60600, 7, 0, 0, 0)]
+    found.forward = True
+    found.after, found.after_linux, found.after_state = {"mounts": [1]}, {"devices": []}, {"devices": ["/dev/n"]}
+    found.save(place.fd)
+    other = journal.load(place.fd)
+    assert other is not None
+    assert {name: getattr(other, name) for name in other.__slots__} == {
+        name: getattr(found, name) for name in found.__slots__
+    }
+    assert other.removed() == [
+        {"path": "/dev/n", "type": "c", "major": 1, "minor": 3},
+        {"path": "/dev/m", "type": "b", "major": 7, "minor": 0},
+    ]
+
+
+def test_the_journal_of_an_earlier_version_is_read(place: Place) -> None:
+    fields = {
+        "version": 1, "linux": {}, "writes": [], "rules": [], "files": [], "unit": "", "user": False, "properties": [],
+    }  # fmt: skip
+    (place.state / journal.FILE).write_text(json.dumps(fields))
+    found = journal.load(place.fd)
+    assert found is not None
+    assert not found.changes_files
+
+
+@pytest.mark.parametrize(("forward", "mounts"), [(False, ["old"]), (True, ["new"])])
+def test_what_is_recorded_is_as_before_or_as_after(forward: bool, mounts: list[str], place: Place) -> None:
+    """The container has ended: there is nothing to be put right but the records."""
+    found = journal.Journal({"devices": None})
+    entries = {name: [{"destination": "/" + name}] for name in ("old", "new")}
+    found.kept, found.after = {"mounts": entries["old"]}, {"mounts": entries["new"]}
+    found.state, found.after_state = {"devices": ["/dev/old"]}, {"devices": ["/dev/new"]}
+    found.after_linux = {"devices": []}
+    found.forward = forward
+    found.unmounts = [(1, 2, "/x")]
+    found.save(place.fd)
+    assert place.recover() == (journal.FINISHED if forward else journal.UNDONE)
+    saved = json.loads(place.saved.read_text())
+    assert saved["mounts"] == entries[mounts[0]]
+    assert json.loads((place.state / "state.json").read_text())["updated"] == {"devices": [f"/dev/{mounts[0]}"]}
+    assert sorted(os.listdir(place.state)) == ["exec.json", "state.json"]

@@ -1,0 +1,112 @@
+"""The plans by which `update` changes the mounts and devices of a container that runs.
+
+A process joins the container's mount namespace, and its user namespace, by the pidfd of its process: no other one, so
+that no process of the container can see it, and not its cgroup, which may be frozen. It is given the sources, opened by
+the runtime on the host, and carries out the steps that `create` has for mounts and devices.
+"""
+
+from __future__ import annotations
+
+import errno
+
+from ..kernel.constants import MOUNT_ATTR_RDONLY, MS_REC, MS_SLAVE, S_IFBLK, S_IFCHR
+from . import mounts
+from .context import Context
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ..plan.host import HostFacts
+    from ..plan.model import LaunchPlan
+    from ..plan.options import LaunchOptions
+
+# The slot of the pidfd.
+_TARGET = "container"
+_JOINED = ("user", "mount")
+COMMIT = "commit"
+_PERMISSIONS = 0o7777
+
+
+class Changes:
+    """What a process in the container is to do, in this order.
+
+    mounts: entries as config.json's, to be mounted. devices: entries as linux.devices, to be made. restored: (slot of a
+    mount that is at hand, path) to be mounted again. copied: paths of mounts whose copies are to be sent.
+    removed: entries as linux.devices, whose nodes are to be removed. unmounted: (path, also where it is in use).
+    Before the last two the runtime is asked, where `copied` or `removed` has any.
+    """
+
+    __slots__ = ("copied", "devices", "mounts", "removed", "restored", "unmounted")
+
+    def __init__(self) -> None:
+        self.mounts: list[dict[str, Any]] = []
+        self.devices: list[dict[str, Any]] = []
+        self.restored: list[tuple[str, str]] = []
+        self.copied: list[str] = []
+        self.removed: list[dict[str, Any]] = []
+        self.unmounted: list[tuple[str, bool]] = []
+
+
+def compile_change(
+    kept: dict[str, Any], pid: int, start_time: int, changes: Changes, options: LaunchOptions, facts: HostFacts
+) -> LaunchPlan:
+    """The plan that carries changes out in a container.
+
+    kept: the saved configuration. pid, start_time: the container's process. options: with the command "update".
+    Raises PyruncError for a mount option that can't be carried out.
+    """
+    context = Context({**kept, "mounts": changes.mounts}, options, facts)
+    parsed = mounts.parse_mounts(context)
+    context.before("open_process", _TARGET, pid, start_time)
+    if any(mount.id_map for mount in parsed) and context.userns and not context.new("user"):
+        context.before("open_namespace", "namespace:user", "user", f"/proc/{pid}/ns/user")
+    mounts.open_sources(context, parsed)
+    for index, device in enumerate(changes.devices):
+        context.before("open_source", f"device:{index}", device["source"], 0, 1)
+    join = tuple([f"{type}={_TARGET}" for type in _JOINED if context.has(type)])
+    context.before("clone", 0, "", join)
+    context.add("undumpable")
+    if context.userns:
+        context.add("become_root")
+    context.phase = "rootfs"
+    context.add("send_root")
+    for slot, path in changes.restored:
+        _bind(context, slot, path, 0)
+    kept_mounts = mounts.compile_mounts(context, parsed)
+    for register, mount in enumerate(kept_mounts, 1):
+        context.add("seal_mount", register, MOUNT_ATTR_RDONLY, pointer=mount.pointer)
+    for index, device in enumerate(changes.devices):
+        _device(context, device, f"device:{index}")
+    for path in changes.copied:
+        context.add("copy_mount", path)
+    if changes.copied or changes.removed:
+        context.add("request", COMMIT)
+    for device in changes.removed:
+        context.add("remove_device", device["path"], _type(device), device["major"], device["minor"])
+    for path, detach in changes.unmounted:
+        context.add("umount", path, int(detach))
+    context.add("ready")
+    context.add("end")
+    return context.plan()
+
+
+def _type(device: dict[str, Any]) -> int:
+    return S_IFBLK if device["type"] == "b" else S_IFCHR
+
+
+def _device(context: Context, device: dict[str, Any], slot: str) -> None:
+    """A node. Where none may be made, or opened (in a user namespace), the host's is bound."""
+    path, mode = device["path"], _type(device) | (device["fileMode"] & _PERMISSIONS)
+    if context.userns or context.facts.in_userns:
+        _bind(context, slot, path)
+        return
+    context.add(
+        "mknod", path, mode, device["major"], device["minor"], device["uid"], device["gid"], on_errno=(errno.EPERM,)
+    )
+    _bind(context, slot, path, level=1)
+
+
+def _bind(context: Context, slot: str, path: str, propagation: int = MS_SLAVE | MS_REC, level: int = 0) -> None:
+    """Mount what the runtime has at hand, as it is but for the propagation, where that is not 0."""
+    context.add("bind", path, slot, path, 0, 0, 0, 0, 0, 0, propagation, 0, level=level)

@@ -1,0 +1,498 @@
+"""The mounts and devices of a container that runs, changed: what is asked for is compared with what is recorded,
+looked for in the container, carried out by a session, and undone or finished by what the journal holds.
+
+All that can be undone is done first: files made, mounts attached, nodes made. Then the journal says that the update is
+to be finished, and nodes are removed and mounts unmounted. Where one of these fails, the others are put back from
+copies that the command holds. Where the command is killed there, whoever finds the journal finishes it, and unmounts
+also what is in use: the copies have ended with the command.
+"""
+
+from __future__ import annotations
+
+import errno
+import posix
+
+from ...errors import PyruncError
+from .. import process
+from ..cgroup.files import clean
+from ..compile.update import Changes
+from ..kernel import native
+from . import session, words
+from .session import Container, Witness
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .journal import Journal
+    from .words import Asked
+
+    Entry = dict[str, Any]
+
+_S_IFMT, _S_IFDIR, _S_IFREG, _S_IFCHR, _S_IFBLK = 0o170000, 0o040000, 0o100000, 0o020000, 0o060000
+_NODE = {_S_IFCHR: "c", _S_IFBLK: "b"}
+# What stays where it is not what was made: it is in use by now, or has gone.
+_STAYS = (errno.ENOTEMPTY, errno.EBUSY, errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.ELOOP)
+
+
+class Update:
+    """One change of a container's mounts and devices.
+
+    after: the members of the saved configuration that it changes, as they are afterwards. linux: those of its `linux`.
+    devices: linux.devices afterwards. removed: the entries of the devices that go. copies: mounts to be put back, where
+    the update fails, in the order of found.unmounts.
+    """
+
+    __slots__ = ("after", "asked", "container", "copies", "devices", "found", "linux", "place", "removed")
+
+    def __init__(self, container: Container, asked: Asked, found: Journal, place: int) -> None:
+        """See what is to be done. found: the journal, which is filled. place: the state directory.
+
+        Raises PyruncError for what can't be done; nothing is changed.
+        """
+        self.container = container
+        self.asked = asked
+        self.found = found
+        self.place = place
+        self.copies: list[int] = []
+        _require(container)
+        kept = container.kept
+        self.removed: list[Entry] = []
+        self.linux: Entry = {}
+        self.devices = list(kept["linux"].get("devices") or ())
+        self.after = _members(kept)
+        found.kept = {name: value if name in kept else None for name, value in _members(kept).items()}
+        found.state = container.record.updated
+        found.linux["devices"] = kept["linux"].get("devices")
+        if asked.umounts or asked.removals:
+            self._look()
+
+    # ---- what is recorded ----------------------------------------------------------------------------------------
+
+    def _recorded(self, path: str) -> Entry:
+        """What was mounted on a path by the configuration or by an earlier update, as `updated` has it; the
+        configuration's has no id. Raises PyruncError."""
+        for made in reversed(self.after["updated"].get("mounts", ())):
+            if path in (made["destination"], made["named"]):
+                return dict(made)
+        for entry in reversed(self.after["mounts"]):
+            if clean("/" + entry["destination"]) == path:
+                if not _can_be_unmounted(entry):
+                    raise PyruncError(
+                        f"{path} is a mount of type {entry.get('type')}, which containers need",
+                        origin=words.UMOUNT,
+                        hint="what is unmounted is of type bind or tmpfs",
+                    )
+                return {"destination": entry["destination"], "named": path}
+        raise PyruncError(
+            f"nothing is mounted on {path} by the configuration or by update",
+            origin=words.UMOUNT,
+            hint=f"state {self.container.record.id} shows what update has mounted",
+        )
+
+    def _device(self, path: str) -> Entry:
+        """The entry of linux.devices for a path. Raises PyruncError."""
+        for entry in self.container.kept["linux"].get("devices") or ():
+            if clean(entry["path"]) == path and entry["type"] in ("b", "c", "u"):
+                return {**entry, "type": "b" if entry["type"] == "b" else "c"}
+        raise PyruncError(f"the container has no device {path}", origin=words.DEVICE_RM)
+
+    # ---- what is there -------------------------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        """Look in the container for what is to go. Raises PyruncError."""
+
+        def look(root: int, pid: int) -> None:
+            for path in self.asked.umounts:
+                self._look_for_mount(root, self._recorded(path), path)
+            for path in self.asked.removals:
+                self._look_for_device(root, self._device(path))
+
+        session.run(self.container, Changes(), Witness(), look=look)
+
+    def _look_for_mount(self, root: int, recorded: Entry, path: str) -> None:
+        at = recorded["destination"] if "id" in recorded else path
+        try:
+            fd = session.open_inside(root, at, follow=True)
+        except OSError as error:
+            raise PyruncError(f"{path} in the container", errno=error.errno or 0, origin=words.UMOUNT) from error
+        try:
+            id, unique, is_root = native.mount_id(fd)
+            resolved = session.path_of(fd)
+        finally:
+            posix.close(fd)
+        if not is_root:
+            raise PyruncError(f"{path} is not a mount point", origin=words.UMOUNT)
+        if "id" in recorded and (recorded["id"], recorded["unique"]) != (id, unique):
+            raise PyruncError(f"what is mounted on {path} is not what update has mounted there", origin=words.UMOUNT)
+        self.found.unmounts.append((id, unique, resolved))
+        _forget_mount(self.after, recorded)
+
+    def _look_for_device(self, root: int, device: Entry) -> None:
+        path = clean(device["path"])
+        self.removed.append(device)
+        self._forget_device(device["path"])
+        try:
+            fd = session.open_inside(root, path.rpartition("/")[0] or "/", follow=True)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise PyruncError(f"{path} in the container", errno=error.errno or 0, origin=words.DEVICE_RM) from error
+        try:
+            resolved = session.path_of(fd).rstrip("/") + path[path.rindex("/") :]
+        finally:
+            posix.close(fd)
+        try:
+            fd = session.open_inside(root, resolved, follow=False)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise PyruncError(f"{path} in the container", errno=error.errno or 0, origin=words.DEVICE_RM) from error
+        try:
+            node = posix.fstat(fd)
+            id, unique, is_root = native.mount_id(fd)
+        finally:
+            posix.close(fd)
+        numbers = (posix.major(node.st_rdev), posix.minor(node.st_rdev))
+        if _NODE.get(node.st_mode & _S_IFMT) != device["type"] or numbers != (device["major"], device["minor"]):
+            raise PyruncError(f"{path} is another file than the device by now", origin=words.DEVICE_RM)
+        if is_root:
+            self.found.unmounts.append((id, unique, resolved))
+            self.found.placeholders.append(resolved)
+        else:
+            self.found.nodes.append((resolved, node.st_mode, *numbers, node.st_uid, node.st_gid))
+
+    # ---- doing it ------------------------------------------------------------------------------------------------
+
+    def carry_out(self, linux: Entry) -> None:
+        """Make the changes. linux: the other members of the saved `linux` as they are afterwards.
+
+        Raises PyruncError, OSError: what has been done is in the journal.
+        """
+        found, asked = self.found, self.asked
+        self.linux = linux
+        changes = Changes()
+        changes.mounts = asked.mounts
+        changes.devices = asked.devices
+        changes.copied = [path for _, _, path in found.unmounts]
+        changes.removed = found.removed()
+        changes.unmounted = [(path, False) for path in changes.copied]
+        roots: list[int] = []
+        try:
+            session.run(
+                self.container,
+                changes,
+                Recorder(self),
+                copies=self.copies,
+                look=lambda root, _: roots.append(posix.dup(root)),
+            )
+            for path in found.placeholders:
+                _remove(roots[0], path)
+        except PyruncError as error:
+            error.pointer = ""
+            raise
+        finally:
+            _close(roots)
+
+    def settle(self, pid: int) -> None:
+        """Record where the mounts that were made are. pid: of a process that sees them. Raises OSError."""
+        where = session.mounts_of(pid)
+        updated = self.after["updated"]
+        made = self.found.attached[: len(self.asked.mounts)]
+        for entry, (id, unique) in zip(self.asked.mounts, made, strict=True):
+            path = where.get(id, entry["destination"])
+            self.after["mounts"].append({**entry, "destination": path})
+            updated.setdefault("mounts", []).append(
+                {"destination": path, "named": entry["destination"], "id": id, "unique": unique}
+            )
+        for asked in self.asked.devices:
+            entry = words.entry_of(asked)
+            self._forget_device(entry["path"])
+            updated["removedDevices"] = [path for path in updated.get("removedDevices", ()) if path != entry["path"]]
+            updated.setdefault("devices", []).append(entry["path"])
+            self.devices.append(entry)
+            self.after["devicePaths"].append(entry["path"])
+        self.linux["devices"] = self.devices
+        self.found.after, self.found.after_linux, self.found.after_state = self.after, self.linux, _shown(self.after)
+
+    def _forget_device(self, path: str) -> None:
+        self.devices = [entry for entry in self.devices if entry["path"] != path]
+        self.after["devicePaths"] = [other for other in self.after["devicePaths"] if other != path]
+        updated = self.after["updated"]
+        if path in updated.get("devices", ()):
+            updated["devices"].remove(path)
+        else:
+            updated.setdefault("removedDevices", []).append(path)
+
+    def commit(self) -> None:
+        """Write down that the update is to be finished from now on. Raises OSError."""
+        self.found.forward = True
+        self.found.save(self.place)
+
+    def close(self) -> None:
+        """Let go of the copies."""
+        _close(self.copies)
+        self.copies = []
+
+
+class Recorder(Witness):
+    """Writes what a session tells into the journal of an update."""
+
+    __slots__ = ("settled", "update")
+
+    def __init__(self, update: Update) -> None:
+        self.update = update
+        self.settled = False
+
+    def began(self, pid: int, start_time: int) -> None:
+        """Before the process does anything."""
+        self.update.found.helper = (pid, start_time)
+        self.update.found.save(self.update.place)
+
+    def made(self, path: str) -> None:
+        """Before something is made."""
+        self.update.found.made.append(path)
+        self.update.found.save(self.update.place)
+
+    def attached(self, id: int, unique: int) -> None:
+        """Before a mount is attached."""
+        self.update.found.attached.append((id, unique))
+        self.update.found.save(self.update.place)
+
+    def done(self, pid: int) -> None:
+        """All is made and attached."""
+        if not self.settled:
+            self.settled = True
+            self.update.settle(pid)
+
+    def commit(self) -> None:
+        """Before anything is removed or unmounted."""
+        self.update.commit()
+
+
+class Restorer(Witness):
+    """Writes into the journal of a failed update what is mounted again, by the ids that it has now."""
+
+    __slots__ = ("found", "lost", "place")
+
+    def __init__(self, found: Journal, place: int, lost: list[tuple[int, int, str]]) -> None:
+        self.found = found
+        self.place = place
+        self.lost = lost
+
+    def began(self, pid: int, start_time: int) -> None:
+        """Before the process does anything."""
+        self.found.helper = (pid, start_time)
+        self.found.save(self.place)
+
+    def attached(self, id: int, unique: int) -> None:
+        """The next of those that were unmounted is mounted again."""
+        old, its_unique, path = self.lost.pop(0)
+        self.found.unmounts.append((id, unique, path))
+        for made in (self.found.kept["updated"] or {}).get("mounts", ()):
+            if (made["id"], made["unique"]) == (old, its_unique):
+                made["id"], made["unique"] = id, unique
+        self.found.save(self.place)
+
+
+class _Scene:
+    """The container as a session has found it: its root, open until `close`, and its mounts."""
+
+    __slots__ = ("mounts", "root")
+
+    def __init__(self, container: Container) -> None:
+        self.root = -1
+        self.mounts: dict[int, str] = {}
+
+        def look(root: int, pid: int) -> None:
+            self.root = posix.dup(root)
+            self.mounts = session.mounts_of(pid)
+
+        try:
+            session.run(container, Changes(), Witness(), look=look)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        if self.root >= 0:
+            posix.close(self.root)
+            self.root = -1
+
+
+def undo(found: Journal, container: Container, place: int, copies: list[int]) -> None:
+    """Put the container's mounts and nodes back as they were. copies: those of found.unmounts, where the command that
+    fails is this one; they are closed. Raises PyruncError, OSError for what can't be."""
+    if not _is_there(found, container):
+        return
+    if found.forward:
+        _restore(found, container, place, copies)
+        found.forward = False
+        found.save(place)
+    scene = _Scene(container)
+    try:
+        changes = Changes()
+        for id, unique in reversed(found.attached):
+            path = session.find(scene.root, scene.mounts, (id, unique, ""))
+            if path:
+                changes.unmounted.append((path, True))
+        if changes.unmounted:
+            session.run(container, changes, Witness())
+        for path in reversed(found.made):
+            _remove(scene.root, path)
+        for node in found.nodes:
+            _make_again(scene.root, node)
+    finally:
+        scene.close()
+
+
+def finish(found: Journal, container: Container) -> None:
+    """Remove and unmount what a killed update was about to. Raises PyruncError, OSError."""
+    if not _is_there(found, container):
+        return
+    scene = _Scene(container)
+    try:
+        changes = Changes()
+        changes.removed = found.removed()
+        for identity in found.unmounts:
+            path = session.find(scene.root, scene.mounts, identity)
+            if path:
+                changes.unmounted.append((path, True))
+        session.run(container, changes, Witness())
+        for path in found.placeholders:
+            _remove(scene.root, path)
+    finally:
+        scene.close()
+
+
+def _is_there(found: Journal, container: Container) -> bool:
+    """Whether there is a container whose files are to be put right; the update's own process has ended then."""
+    if found.helper[0]:
+        session.still(*found.helper)
+    touched = found.made or found.attached or found.nodes or found.unmounts
+    record = container.record
+    return bool(touched) and process.find(record.pid, record.startTime) is not None
+
+
+def _restore(found: Journal, container: Container, place: int, copies: list[int]) -> None:
+    """Mount again what has been unmounted, from its copies."""
+    scene = _Scene(container)
+    changes = Changes()
+    slots: dict[str, int] = {}
+    lost: list[tuple[int, int, str]] = []
+    try:
+        for identity, copy in zip(found.unmounts, copies, strict=False):
+            if session.find(scene.root, scene.mounts, identity):
+                continue
+            slot = f"copy:{len(lost)}"
+            lost.append(identity)
+            slots[slot] = posix.dup(copy)
+            changes.restored.append((slot, identity[2]))
+    except BaseException:
+        _close([*slots.values()])
+        raise
+    finally:
+        scene.close()
+        _close(copies)
+    if lost:
+        session.run(container, changes, Restorer(found, place, lost), slots=slots)
+
+
+def _remove(root: int, path: str) -> None:
+    """Remove what an update has made at a path of the container: a directory or a file that is empty, or a node. What
+    has got a content since, or is another file, stays. Raises OSError."""
+    try:
+        parent, name = session.open_parent(root, path)
+    except OSError as error:
+        if error.errno in _STAYS:
+            return
+        raise
+    try:
+        found = posix.stat(name, dir_fd=parent, follow_symlinks=False)
+        kind = found.st_mode & _S_IFMT
+        if kind == _S_IFDIR:
+            posix.rmdir(name, dir_fd=parent)
+        elif kind in _NODE or (kind == _S_IFREG and found.st_size == 0):
+            posix.unlink(name, dir_fd=parent)
+    except OSError as error:
+        if error.errno not in _STAYS:
+            raise
+    finally:
+        posix.close(parent)
+
+
+def _make_again(root: int, node: tuple[str, int, int, int, int, int]) -> None:
+    """Make a node that was removed, with its mode and owner. Raises OSError."""
+    path, mode, major, minor, uid, gid = node
+    parent, name = session.open_parent(root, path)
+    try:
+        posix.mknod(name, mode, posix.makedev(major, minor), dir_fd=parent)
+        posix.chown(name, uid, gid, dir_fd=parent, follow_symlinks=False)
+        fd = session.open_inside(parent, name, follow=False)
+        try:
+            posix.chmod(f"/proc/self/fd/{fd}", mode & 0o7777)
+        finally:
+            posix.close(fd)
+    except FileExistsError:
+        pass
+    finally:
+        posix.close(parent)
+
+
+def _require(container: Container) -> None:
+    """Raise PyruncError where the container's mounts can't be changed."""
+    if container.facts.euid != 0:
+        raise PyruncError(
+            "mounts and devices of a running container can't be changed without root",
+            hint="a user's mount can't be handed from one mount namespace to another; run the command as root",
+        )
+    if not any(namespace["type"] == "mount" for namespace in container.kept["linux"].get("namespaces") or ()):
+        raise PyruncError(
+            "the container has no mount namespace of its own: its mounts are the host's",
+            hint="give it one in linux.namespaces",
+        )
+
+
+def _members(kept: Entry) -> Entry:
+    """The members of the saved configuration that an update of mounts changes, as a copy."""
+    updated = kept.get("updated") or {}
+    return {
+        "mounts": list(kept.get("mounts") or ()),
+        "devicePaths": list(kept["devicePaths"]),
+        "updated": {
+            name: [dict(entry) if type(entry) is dict else entry for entry in updated[name]] for name in updated
+        },
+    }
+
+
+def _can_be_unmounted(entry: Entry) -> bool:
+    from ..compile.mountoptions import parse
+
+    return entry.get("type") in words.TYPES or bool(parse(entry.get("options") or ()).bind)
+
+
+def _forget_mount(members: Entry, recorded: Entry) -> None:
+    updated = members["updated"]
+    if "id" in recorded:
+        updated["mounts"].remove(recorded)
+    else:
+        updated.setdefault("unmounted", []).append(recorded["destination"])
+    for index in range(len(members["mounts"]) - 1, -1, -1):
+        if members["mounts"][index]["destination"] == recorded["destination"]:
+            del members["mounts"][index]
+            return
+
+
+def _shown(members: Entry) -> Entry:
+    """What `state` shows: the mounts and devices that updates have made, and those that they have taken away."""
+    updated = members["updated"]
+    places = [made["destination"] for made in updated.get("mounts", ())]
+    mounts = [entry for entry in members["mounts"] if entry["destination"] in places]
+    shown = {**updated, "mounts": mounts[len(mounts) - len(places) :]}
+    return {name: value for name, value in shown.items() if value}
+
+
+def _close(fds: list[int]) -> None:
+    for fd in fds:
+        posix.close(fd)
+    fds.clear()

@@ -1,0 +1,271 @@
+"""A process in the container's namespaces that changes its mounts and devices, and the runtime's answers to it.
+
+Each effect is in the journal before it is made: the process asks before it makes a file or attaches a mount, and goes
+on when the runtime has written that down. It dies with the runtime, and the journal tells who it was, so that whoever
+undoes the update knows that it does nothing more.
+"""
+
+from __future__ import annotations
+
+import posix
+
+from ...errors import PyruncError
+from .. import process
+from ..compile.update import COMMIT, Changes, compile_change
+from ..kernel import native
+from ..kernel.fileio import read_file
+from ..launch.launch import Launched, carry_out, death
+from ..launch.ledger import Unwritten
+from ..plan import wire
+from ..plan.options import LaunchOptions
+from ..state import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from ..plan.host import HostFacts
+    from ..plan.model import LaunchPlan
+
+    # (id in mountinfo, the id that is never used again or 0, path in the container)
+    Identity = tuple[int, int, str]
+
+_RESOLVE = native.RESOLVE_IN_ROOT | native.RESOLVE_NO_MAGICLINKS
+_ATTEMPTS = 128  # of a look-up that a rename elsewhere disturbs, as in csrc/paths.c
+
+
+class Container:
+    """The container that is changed. record: as in state.json. root: the state root. kept: the saved configuration."""
+
+    __slots__ = ("facts", "kept", "record", "root")
+
+    def __init__(self, record: Record, root: str, kept: dict[str, Any], facts: HostFacts) -> None:
+        self.record = record
+        self.root = root
+        self.kept = kept
+        self.facts = facts
+
+
+class Witness:
+    """What a session tells before it goes on; here nobody is told.
+
+    began: the process's pid and start time. made: the path of a file, directory or node that is not there yet.
+    attached: a mount that is about to be attached, by its ids.
+    """
+
+    __slots__ = ()
+
+    def began(self, pid: int, start_time: int) -> None:
+        """Before the process does anything."""
+
+    def made(self, path: str) -> None:
+        """Before something is made."""
+
+    def attached(self, id: int, unique: int) -> None:
+        """Before a mount is attached."""
+
+    def done(self, pid: int) -> None:
+        """All is made and attached, as the process with this pid sees it."""
+
+    def commit(self) -> None:
+        """Before anything is removed or unmounted."""
+
+
+class Session(Launched):
+    """A process at work in a container. record stands for that process; copies: gets the mounts that it sends."""
+
+    __slots__ = ("container", "copies", "witness")
+
+    def __init__(
+        self, plan: LaunchPlan, container: Container, options: LaunchOptions, witness: Witness, copies: list[int]
+    ) -> None:
+        super().__init__(plan, Record({**container.record.values(), "cgroup": ""}), options, container.facts)
+        self.container = container
+        self.witness = witness
+        self.copies = copies
+        self.ledger = Unwritten()
+
+    @property
+    def words(self) -> str:
+        """Nothing: the message begins with what failed."""
+        return ""
+
+    @property
+    def clone_words(self) -> str:
+        """Nothing, likewise."""
+        return ""
+
+    def end(self) -> None:
+        """Kill and reap the process, where it has not ended, and let go of all but the copies."""
+        self.make_room()
+        self.close_sync()
+        if self.plan_fd >= 0:
+            posix.close(self.plan_fd)
+            self.plan_fd = -1
+        if self.received >= 0:
+            posix.close(self.received)
+            self.received = -1
+        self.kill()
+
+
+def run(
+    container: Container,
+    changes: Changes,
+    witness: Witness,
+    *,
+    slots: dict[str, int] | None = None,
+    copies: list[int] | None = None,
+    look: Callable[[int, int], None] | None = None,
+) -> None:
+    """Carry changes out.
+
+    slots: descriptors of mounts, by the names that `changes.restored` has; they are closed. copies: gets those of the
+    mounts that `changes.copied` names. look: called with a descriptor of the container's root and the process's pid
+    before anything is changed.
+    Raises PyruncError and OSError, the process ended; what it has done is left, as the witness was told.
+    """
+    record = container.record
+    options = LaunchOptions(id=record.id, root=container.root, bundle=record.bundle, command="update")
+    session: Session | None = None
+    slots = slots or {}
+    try:
+        plan = compile_change(container.kept, record.pid, record.startTime, changes, options, container.facts)
+        session = Session(plan, container, options, witness, [] if copies is None else copies)
+        session.slots, slots = slots, {}
+        carry_out(session, plan.prepare)
+        witness.began(session.pid, session.record.startTime)
+        _serve(session, look)
+    finally:
+        for fd in slots.values():
+            posix.close(fd)
+        if session is not None:
+            session.end()
+
+
+def _serve(session: Session, look: Callable[[int, int], None] | None) -> None:
+    """Answer the process's requests until it ends. Raises PyruncError, OSError."""
+    served = session.plan.served
+    while True:
+        message = session.receive()
+        if message is None:
+            raise death(session)
+        if message.type == wire.READY:
+            session.witness.done(session.pid)
+            session.answer()
+            while session.receive() is not None:
+                continue
+            return
+        what, _, name = message.detail.partition("/")
+        fd, session.received = session.received, -1
+        try:
+            if what == "root" and look is not None:
+                look(fd, session.pid)
+            elif what == "make":
+                _told_of_made(session.witness, fd, name)
+            elif what == "attach":
+                id, unique, _ = native.mount_id(fd)
+                session.witness.attached(id, unique)
+            elif what == "copy":
+                session.copies.append(fd)
+                fd = -1
+            elif what == COMMIT:
+                session.witness.done(session.pid)
+                session.witness.commit()
+            elif what in served or message.detail in served:
+                carry_out(session, served[message.detail])
+        finally:
+            if fd >= 0:
+                posix.close(fd)
+        session.answer()
+
+
+def _told_of_made(witness: Witness, directory: int, name: str) -> None:
+    if exists(directory, name):
+        return
+    witness.made(path_of(directory).rstrip("/") + "/" + name)
+
+
+def exists(directory: int, name: str) -> bool:
+    """Whether a directory has a name, what it is left aside. Raises OSError."""
+    try:
+        posix.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def path_of(fd: int) -> str:
+    """The path of what is open, in the mount namespace that it is in. Raises OSError."""
+    return posix.readlink(f"/proc/self/fd/{fd}")
+
+
+def open_inside(root: int, path: str, *, follow: bool) -> int:
+    """Open (O_PATH) what is at a path of the container, given a descriptor of its root.
+
+    follow: whether symbolic links are followed, which stay inside the root. Raises OSError.
+    """
+    flags = posix.O_PATH | posix.O_CLOEXEC | (0 if follow else posix.O_NOFOLLOW)
+    rules = _RESOLVE if follow else _RESOLVE | native.RESOLVE_NO_SYMLINKS
+    for _ in range(_ATTEMPTS):
+        try:
+            return native.openat2(root, path, flags, 0, rules)
+        except BlockingIOError:  # EAGAIN: something was renamed meanwhile
+            continue
+    return native.openat2(root, path, flags, 0, rules)
+
+
+def open_parent(root: int, path: str) -> tuple[int, str]:
+    """The directory of a path without symbolic links, open, and the path's last part. Raises OSError."""
+    parent, _, name = path.rpartition("/")
+    return open_inside(root, parent or "/", follow=False), name
+
+
+def mounts_of(pid: int) -> dict[int, str]:
+    """The mounts that a process sees: the path of each by its id. proc_pid_mountinfo(5). Raises OSError."""
+    found = {}
+    for line in read_file(f"/proc/{pid}/mountinfo").splitlines():
+        words = line.split(" ")
+        found[int(words[0])] = _unescaped(words[4])
+    return found
+
+
+def _unescaped(text: str) -> str:
+    """A path of mountinfo: blanks, tabs, newlines and backslashes are octal there."""
+    first, *rest = text.split("\\")
+    return first + "".join([chr(int(part[:3], 8)) + part[3:] for part in rest])
+
+
+def find(root: int, mounts: dict[int, str], identity: Identity) -> str:
+    """Where a mount is now, "" where it is none any more. Raises PyruncError where another one is mounted over it.
+
+    root: the container's root. mounts: as `mounts_of` gives them.
+    """
+    id, unique, _ = identity
+    if id not in mounts:
+        return ""
+    try:
+        fd = open_inside(root, mounts[id], follow=False)
+    except OSError as error:
+        raise PyruncError(f"looking for what is mounted on {mounts[id]}", errno=error.errno or 0) from error
+    try:
+        other, its_unique, _ = native.mount_id(fd)
+    finally:
+        posix.close(fd)
+    if (other, its_unique) == (id, unique):
+        return mounts[id]
+    if other == id:
+        return ""  # the number is another mount's by now
+    raise PyruncError(f"something else is mounted over what update has mounted on {mounts[id]}")
+
+
+def still(pid: int, start_time: int) -> None:
+    """Kill a process that an update has left, and wait for its end. Raises OSError."""
+    pidfd = process.open_process(pid, start_time)
+    if pidfd < 0:
+        return
+    try:
+        process.send_signal(pid, start_time)
+        native.poll([pidfd], native.PATIENCE_MS)
+    finally:
+        posix.close(pidfd)

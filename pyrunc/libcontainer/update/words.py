@@ -1,0 +1,208 @@
+"""What `--mount`, `--umount`, `--device` and `--device-rm` ask for, as entries of config.json. Pure, but for the device
+that is looked at on the host."""
+
+from __future__ import annotations
+
+import posix
+
+from ...errors import PyruncError
+from ..cgroup.files import clean
+from ..compile.mountoptions import parse
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+MOUNT, UMOUNT, DEVICE, DEVICE_RM = "--mount", "--umount", "--device", "--device-rm"
+# What can be mounted in a container that runs, and unmounted.
+TYPES = ("bind", "tmpfs")
+_SOURCE = ("source", "src")
+_TARGET = ("target", "destination", "dst")
+_READ_ONLY = ("ro", "readonly")
+# Docker's names of what config.json has as options of a tmpfs.
+_TMPFS = {"tmpfs-size": "size", "tmpfs-mode": "mode"}
+_ACCESS = "rwm"
+_S_IFMT = 0o170000
+_DEVICE_TYPES = {0o020000: "c", 0o060000: "b"}
+# Every container has these (config-linux.md, "Default Devices").
+_DEFAULTS = (
+    "/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty", "/dev/console", "/dev/ptmx",
+)  # fmt: skip
+
+
+class Asked:
+    """What the command asks for. mounts: entries as config.json's; umounts: paths of the container; devices: entries as
+    linux.devices, with `access` and the host's path as `source`; removals: paths of devices in the container."""
+
+    __slots__ = ("devices", "mounts", "removals", "umounts")
+
+    def __init__(
+        self,
+        mounts: Sequence[str],
+        umounts: Sequence[str],
+        devices: Sequence[str],
+        removals: Sequence[str],
+        *,
+        cwd: str,
+    ) -> None:
+        """Read the options. cwd: the directory from which relative sources count. Raises PyruncError."""
+        self.mounts = [mount(text, cwd) for text in mounts]
+        self.umounts = [place(text, UMOUNT) for text in umounts]
+        self.devices = [device(text) for text in devices]
+        self.removals = [_removable(text) for text in removals]
+        for paths, option in (
+            ([*[entry["destination"] for entry in self.mounts], *self.umounts], UMOUNT),
+            ([*[entry["path"] for entry in self.devices], *self.removals], DEVICE_RM),
+        ):
+            twice = _twice(paths)
+            if twice:
+                raise PyruncError(f"{twice} is named twice", origin=option, hint="update it in two calls")
+
+    def __bool__(self) -> bool:
+        return bool(self.mounts or self.umounts or self.devices or self.removals)
+
+
+def _twice(paths: Sequence[str]) -> str:
+    seen: set[str] = set()
+    for path in paths:
+        if path in seen:
+            return path
+        seen.add(path)
+    return ""
+
+
+def place(path: str, option: str) -> str:
+    """A path of the container, cleaned. Raises PyruncError for one that is none."""
+    if not path.startswith("/"):
+        raise PyruncError(f'"{path}" is not an absolute path of the container', origin=option)
+    cleaned = clean(path)
+    if cleaned == "/":
+        raise PyruncError("the root of a running container can't be changed", origin=option)
+    return cleaned
+
+
+def fields(text: str) -> list[str]:
+    """The fields of a line of CSV, as Docker and Podman have it: a field in quotes may have commas; "" is a quote.
+
+    Raises ValueError.
+    """
+    found, field, quoted, at = [], "", False, 0
+    while at < len(text):
+        char = text[at]
+        at += 1
+        if char == '"' and quoted and text[at : at + 1] == '"':
+            field += char
+            at += 1
+        elif char == '"' and (quoted or not field):
+            quoted = not quoted
+        elif char == "," and not quoted:
+            found.append(field)
+            field = ""
+        else:
+            field += char
+    if quoted:
+        raise ValueError("a quote is not closed")
+    return [*found, field]
+
+
+def mount(text: str, cwd: str) -> dict[str, Any]:
+    """The entry of `mounts` that `type=bind,source=S,target=T[,option…]` asks for. Raises PyruncError.
+
+    Without a word about it, what is bound is bound with all that is mounted below it, and private.
+    """
+    kind, source, target, options = "bind", "", "", []
+    try:
+        words = fields(text)
+    except ValueError as error:
+        raise PyruncError(f"{text}: {error}", origin=MOUNT) from error
+    for word in words:
+        name, equals, value = word.partition("=")
+        if name == "type" and equals:
+            kind = value
+        elif name in _SOURCE and equals:
+            source = value
+        elif name in _TARGET and equals:
+            target = value
+        elif name in _READ_ONLY and (not equals or value in ("true", "1", "false", "0")):
+            options.append("rw" if value in ("false", "0") else "ro")
+        elif name == "bind-propagation" and equals:
+            options.append(value)
+        elif name in _TMPFS and equals:
+            options.append(f"{_TMPFS[name]}={value}")
+        elif word:
+            options.append(word)
+    if kind not in TYPES:
+        raise PyruncError(
+            f'a mount of type "{kind}" can\'t be made in a running container', origin=MOUNT, hint="bind or tmpfs"
+        )
+    if not target:
+        raise PyruncError(f"{text}: it has no target", origin=MOUNT, hint="type=bind,source=PATH,target=PATH")
+    entry: dict[str, Any] = {"destination": place(target, MOUNT), "type": kind, "options": options}
+    if kind == "tmpfs":
+        return {**entry, "source": source or "tmpfs"}
+    if not source:
+        raise PyruncError(f"{text}: it has no source", origin=MOUNT, hint="type=bind,source=PATH,target=PATH")
+    parsed = parse(options)
+    if parsed.remount:
+        raise PyruncError("a mount of a running container can't be changed", origin=MOUNT, hint="unmount it first")
+    entry["options"] = [*([] if parsed.bind else ["rbind"]), *options, *([] if parsed.propagation else ["rprivate"])]
+    return {**entry, "source": source if source.startswith("/") else clean(f"{cwd}/{source}")}
+
+
+def device(text: str) -> dict[str, Any]:
+    """The entry of linux.devices that `PATH[:PATH IN THE CONTAINER[:ACCESS]]` asks for, with the mode and the owner
+    of the host's node. Raises PyruncError where it is no device."""
+    source, _, rest = text.partition(":")
+    path, _, access = rest.partition(":")
+    if path and not path.startswith("/") and not access:
+        path, access = "", path  # PATH:ACCESS, as Docker has it
+    access = access or _ACCESS
+    if access.strip(_ACCESS):
+        raise PyruncError(f'"{access}" is no access to a device', origin=DEVICE, hint="a composition of r, w and m")
+    target = place(path or source, DEVICE)
+    if target in _DEFAULTS:
+        raise PyruncError(f"every container has a {target} of its own", origin=DEVICE)
+    try:
+        found = posix.stat(source)
+    except OSError as error:
+        raise PyruncError(f"device {source}", errno=error.errno or 0, origin=DEVICE) from error
+    kind = _DEVICE_TYPES.get(found.st_mode & _S_IFMT)
+    if kind is None:
+        raise PyruncError(f"{source} is not a device", origin=DEVICE)
+    return {
+        "source": source,
+        "path": target,
+        "type": kind,
+        "major": posix.major(found.st_rdev),
+        "minor": posix.minor(found.st_rdev),
+        "fileMode": found.st_mode & 0o777,
+        "uid": found.st_uid,
+        "gid": found.st_gid,
+        "access": access,
+    }
+
+
+def _removable(text: str) -> str:
+    path = place(text, DEVICE_RM)
+    if path in _DEFAULTS:
+        raise PyruncError(f"every container has a {path}", origin=DEVICE_RM)
+    return path
+
+
+def entry_of(asked: dict[str, Any]) -> dict[str, Any]:
+    """The entry of linux.devices alone."""
+    return {name: value for name, value in asked.items() if name not in ("access", "source")}
+
+
+def rules_with(
+    rules: Sequence[dict[str, Any]], added: Sequence[dict[str, Any]], removed: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """linux.resources.devices after devices have come and gone: an entry for just one of these gives way to the new."""
+    changed = [(entry["type"], entry["major"], entry["minor"]) for entry in (*added, *removed)]
+    kept = [rule for rule in rules if (rule.get("type"), rule.get("major"), rule.get("minor")) not in changed]
+    for allow, entries in ((False, removed), (True, added)):
+        for entry in entries:
+            numbers = {name: entry[name] for name in ("type", "major", "minor")}
+            kept.append({"allow": allow, **numbers, "access": entry.get("access") or _ACCESS})
+    return kept
