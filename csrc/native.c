@@ -528,16 +528,30 @@ int pyrunc_recv(int fd, char *data, size_t size, int *fds, int max_fds, int *fd_
     return -EMSGSIZE;
 }
 
+/* The signals of mask: bit N - 1 is signal N. libc keeps two of them to itself and refuses these. */
+static void fill_signals(sigset_t *set, uint64_t mask)
+{
+    sigemptyset(set);
+    for (int number = 1; number <= 64; number++)
+        if (mask & (UINT64_C(1) << (number - 1)))
+            sigaddset(set, number);
+}
+
 /* Waits until one of the first `readers` descriptors can be read, one of the others written, or one has hung up; ready
- * gets 1 for each of these. */
-int pyrunc_poll(const int *fds, int count, int readers, int timeout_ms, char *ready)
+ * gets 1 for each of these. Meanwhile, and only then, the mask of signals is `blocked`, where it is not UINT64_MAX: a
+ * signal that it lets in ends the wait, also where it was pending before, unless a descriptor is ready at once. */
+int pyrunc_poll(const int *fds, int count, int readers, int timeout_ms, uint64_t blocked, char *ready)
 {
     struct pollfd entries[MAX_FDS];
+    sigset_t mask;
     if (count > MAX_FDS)
         return -E2BIG;
     for (int i = 0; i < count; i++)
         entries[i] = (struct pollfd){.fd = fds[i], .events = i < readers ? POLLIN : POLLOUT};
-    int value = poll(entries, (nfds_t)count, timeout_ms); /* EINTR is for Python: it runs the handlers */
+    fill_signals(&mask, blocked);
+    const struct timespec timeout = {.tv_sec = timeout_ms / 1000, .tv_nsec = timeout_ms % 1000 * 1000000L};
+    /* EINTR is for Python: it runs the handlers */
+    int value = ppoll(entries, (nfds_t)count, timeout_ms < 0 ? NULL : &timeout, blocked == UINT64_MAX ? NULL : &mask);
     if (value < 0)
         return -errno;
     for (int i = 0; i < count; i++)
@@ -575,10 +589,7 @@ int pyrunc_epoll_wait(int epoll, int timeout_ms, int *ready, int room)
 int pyrunc_signalfd(uint64_t mask)
 {
     sigset_t set;
-    sigemptyset(&set);
-    for (int number = 1; number <= 64; number++)
-        if (mask & (UINT64_C(1) << (number - 1)))
-            sigaddset(&set, number); /* libc keeps two of them to itself and refuses these */
+    fill_signals(&set, mask);
     return result(signalfd(-1, &set, SFD_CLOEXEC));
 }
 

@@ -79,7 +79,7 @@ int pyrunc_send(int fd, const char *data, size_t length, const int *fds, int fd_
 int pyrunc_send_now(int fd, const char *data, size_t length);
 int pyrunc_recv_now(int fd, char *data, size_t length);
 int pyrunc_recv(int fd, char *data, size_t size, int *fds, int max_fds, int *fd_count);
-int pyrunc_poll(const int *fds, int count, int readers, int timeout_ms, char *ready);
+int pyrunc_poll(const int *fds, int count, int readers, int timeout_ms, uint64_t blocked, char *ready);
 int pyrunc_epoll(void);
 int pyrunc_epoll_watch(int epoll, int fd, unsigned int events);
 int pyrunc_epoll_wait(int epoll, int timeout_ms, int *ready, int room);

@@ -118,12 +118,28 @@ def _shown(code: int) -> str:
 
 
 def from_os_error(error: OSError) -> PyruncError:
-    """An OSError that nobody explained, as the kernel's reason behind the file it is about."""
+    """An OSError that nobody explained, as the kernel's reason behind the file it is about, or else behind the place in
+    this program where the call was made."""
     if not error.errno:
         return PyruncError(str(error))
     names = [name for name in (error.filename, error.filename2) if name is not None]
     text = " ".join([name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name) for name in names])
-    return PyruncError(text or "system call failed", errno=error.errno)
+    return PyruncError(text or _call(error), errno=error.errno)
+
+
+def _call(error: OSError) -> str:
+    """What failed with an error that names no file: `flock failed in StateDir.unlock`, where native.py made the call,
+    `system call failed in Foreground._read` where another module made it by one of Python's own functions."""
+    name, function = "system call", ""
+    step = error.__traceback__
+    while step is not None:
+        code = step.tb_frame.f_code
+        if not code.co_filename.endswith("native.py"):
+            name, function = "system call", code.co_qualname
+        elif name == "system call":
+            name = code.co_name
+        step = step.tb_next
+    return f"{name} failed in {function}" if function else f"{name} failed"
 
 
 def prefixed(prefix: str, error: PyruncError | OSError) -> PyruncError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -33,10 +34,18 @@ def pytest_configure() -> None:
 
 @pytest.fixture(autouse=True)
 def signals_as_before() -> Iterator[None]:
-    """Give the signals that end commands their actions back: what a test calls in this process may have it ignore them,
-    as a launch that is undone does, and what the next test starts would ignore them too."""
+    """Give the signals that end commands their actions back, and the mask of signals: what a test calls in this process
+    may block them, as a launch does, and what the next test starts would have them blocked too."""
     actions = {number: signal.getsignal(number) for number in ENDING}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     yield
+    held = sys.modules.get("pyrunc.libcontainer.kernel.interrupts")
+    if held is not None:
+        held.close()
+    if signal.pthread_sigmask(signal.SIG_BLOCK, ()) != mask:
+        for number in actions:
+            signal.signal(number, signal.SIG_IGN)  # which drops those that are pending
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     for number, action in actions.items():
         if signal.getsignal(number) != action:
             signal.signal(number, action)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .. import output
 from ..errors import PyruncError, prefixed
 from ..libcontainer.exec import exec as further
-from ..libcontainer.launch.launch import Interrupted
+from ..libcontainer.kernel.interrupts import Interrupted
 from ..libcontainer.plan.options import ExecOptions
 
 TYPE_CHECKING = False

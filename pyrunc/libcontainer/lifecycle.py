@@ -10,7 +10,7 @@ from ..errors import PyruncError, from_os_error
 from . import process
 from . import state as store
 from .deletion import destroy, kill_and_wait, whole
-from .kernel import native
+from .kernel import interrupts, native
 from .launch import ledger, lifecycle_hooks
 from .lookup import existing, locked, missing, opened, take_lock
 from .state import Record
@@ -82,14 +82,14 @@ def run(options: LaunchOptions, fault: tuple[int, int] = (-1, 0)) -> int:
         else:
             foreground.poststart()
         launched.write_timeline()
+        launched.close_claim()
+        # From here on others may delete it, and make another of its name; the open directory stays this one's.
+        launched.written.place.unlock()
     except BaseException:
         if relay is not None:
             relay.close()
         abandon(launched)
         raise
-    # From here on others may delete it, and make another of its name; the open directory stays this one's.
-    launched.written.place.unlock()
-    launched.close_claim()
     if foreground is None:
         if launched.notify is not None:
             launched.notify.begin(launched.pid)
@@ -97,9 +97,14 @@ def run(options: LaunchOptions, fault: tuple[int, int] = (-1, 0)) -> int:
             launched.notify.close()
         return 0
     try:
-        code = foreground.wait()
-        if not options.keep:
-            _delete_ended(launched)
+        try:
+            code = foreground.wait()
+        except OSError:
+            launched.kill()  # nobody would be there for its output, its signals, its end
+            raise
+        finally:
+            if not options.keep:
+                _delete_ended(launched)
         foreground.close()
     finally:
         if relay is not None:
@@ -202,6 +207,8 @@ def start(root: str, id: str, notify_socket: str = "") -> None:
             raise PyruncError("cannot start an already running container")
         if status != "created":
             raise PyruncError(f"cannot start a container in the {status} state")
+        # The hooks are not left alone where a signal ends this command: they are killed.
+        interrupts.hold()
         notify = None
         if notify_socket:
             notify = _notify(place, notify_socket)
@@ -259,12 +266,14 @@ def _say_start(path: str, record: Record) -> None:
 
     pidfd = process.open_process(record.pid, record.startTime)
     try:
-        sync = native.connect(path + "/" + START_SOCKET)
+        sync = interrupts.during(native.connect, path + "/" + START_SOCKET)
     except ConnectionRefusedError as error:
         raise PyruncError("cannot start a container that has stopped") from error
     try:
         try:
             native.send(sync, wire.START)
+            while not interrupts.poll([sync]):
+                continue
             data = native.recv(sync, wire.MESSAGE_SIZE)[0]
         except (BrokenPipeError, ConnectionResetError) as error:
             # The init has ended, our connection unaccepted or our word unread.

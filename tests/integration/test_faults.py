@@ -188,6 +188,37 @@ def test_f8_a_fault_at_each_call_of_a_launch(host: Host, bundle: Bundle, command
     assert failed > 0
 
 
+@pytest.mark.parametrize("command", ["create", "run"])
+def test_a11_a_signal_at_each_line_of_a_launch(host: Host, bundle: Bundle, command: str) -> None:
+    """Between a call and the note of what it has made, and in the middle of the undoing."""
+    if host.program is not None:
+        pytest.skip("the launcher's lines can't be traced")
+    written(bundle)
+    id = host.runtime.new_id()
+    pid_file = host.runtime.work / "pid"
+    words = host.words(command, "--bundle", str(bundle.path), "--pid-file", str(pid_file), id)
+    total = faults.call_with_signal(words, host.err, signal.SIGTERM, 0)
+    assert total.code == 0, total
+    host.succeed("delete", "--force", id)
+    pid_file.unlink()
+    undone = 0
+    for at in points(total.calls, "SIGTERM"):
+        outcome = faults.call_with_signal(words, host.err, signal.SIGTERM, at)
+        try:
+            if check(outcome, TERM):
+                pid_file.unlink()  # it came too late to end the command
+                if command == "create":
+                    host.succeed("delete", "--force", id)
+                (bundle.rootfs / "ran").unlink(missing_ok=True)
+            else:
+                undone += bool(outcome.err)
+                cleaned(host, id, TERM)
+            host.runtime.assert_nothing_left()
+        except AssertionError as error:
+            raise AssertionError(f"SIGTERM at line {at}, {outcome}\n{error}") from error
+    assert undone > 0
+
+
 @pytest.mark.parametrize("name", FAULTS)
 def test_f8_a_fault_at_each_call_of_exec(host: Host, bundle: Bundle, name: str) -> None:
     fault = FAULTS[name]

@@ -252,7 +252,7 @@ def test_a_signal_ends_the_wait_and_not_the_container(runtime: Runtime, notifyin
     command = runtime.background("start", container.id)
     assert manager.receive() == "STATUS=x"
     command.send_signal(signal.SIGTERM)
-    assert command.wait(20) == -signal.SIGTERM
+    assert command.wait(20) == 128 + signal.SIGTERM
     assert container.status == "running"
 
 

@@ -14,10 +14,14 @@ import os
 import select
 import signal
 import struct
+import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -40,6 +44,8 @@ _SYNC, _EXECVE = 24, 59
 _LISTENER = 3
 # The names of processes whose calls count: the interpreter's (of whatever runs the tests), the launcher's, the init's.
 INIT = "pyrunc:[init]"
+
+TraceFunction = Callable[[FrameType, str, Any], Any]
 
 KILL, TERM = "SIGKILL", "SIGTERM"
 SECONDS = 30
@@ -199,6 +205,50 @@ def call(arguments: list[str], err: Path, program: list[str] | None = None) -> O
         _become(arguments, err, program, filtered=False)
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     return Outcome(code, err.read_text(errors="replace"), "", 0)
+
+
+def call_with_signal(arguments: list[str], err: Path, number: int, at: int) -> Outcome:
+    """The command with a signal just before the Nth line of our own code that it comes to, from 1 on.
+
+    The outcome's `calls` are the lines up to its end, or to the signal, of which `fired` names the place.
+    """
+    told = err.with_suffix(".lines")
+    told.unlink(missing_ok=True)
+    pid = os.fork()
+    if pid == 0:
+        _trace(told, number, at)
+        _become(arguments, err, None, filtered=False)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    count, _, fired = told.read_text().partition(" ")
+    return Outcome(code, err.read_text(errors="replace"), fired, int(count))
+
+
+def _trace(told: Path, number: int, at: int) -> None:
+    """Count the lines of our own code, and have the signal come at one of them."""
+    lines = 0
+
+    def trace(frame: FrameType, event: str, argument: object) -> TraceFunction | None:
+        nonlocal lines
+        code = frame.f_code
+        if "/pyrunc/" not in code.co_filename:
+            return None
+        if event == "line":
+            lines += 1
+            if lines == at:
+                told.write_text(f"{lines} {code.co_filename.rpartition('/')[2]}:{frame.f_lineno} in {code.co_qualname}")
+                signal.raise_signal(number)
+        return trace
+
+    sys.settrace(trace)
+    exit_now = os._exit
+
+    def exit(code: int) -> NoReturn:
+        sys.settrace(None)
+        if not told.exists():
+            told.write_text(f"{lines} ")
+        exit_now(code)
+
+    os._exit = exit
 
 
 def _become(arguments: list[str], err: Path, program: list[str] | None, filtered: bool) -> None:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import errno
+import os
 
 import pytest
 
 from pyrunc.errors import PyruncError, errno_text, from_os_error, history, join, pointer, prefixed
+from pyrunc.libcontainer.kernel import native
 
 
 def test_a_line_holds_the_whole_cause() -> None:
@@ -57,6 +59,21 @@ def test_a_line_does_not_steer_the_terminal() -> None:
 )
 def test_an_os_error_as_a_line(error: OSError, line: str) -> None:
     assert from_os_error(error).line() == line
+
+
+def test_an_os_error_that_names_no_file_names_the_call() -> None:
+    class Reader:
+        def read(self) -> None:
+            os.read(-1, 1)
+
+        def lock(self) -> None:
+            native.flock(-1, True, False)
+
+    for call, line in ((Reader().read, "system call failed in {}read"), (Reader().lock, "flock failed in {}lock")):
+        with pytest.raises(OSError) as caught:
+            call()
+        where = "test_an_os_error_that_names_no_file_names_the_call.<locals>.Reader."
+        assert from_os_error(caught.value).line() == line.format(where) + ": bad file descriptor"
 
 
 def test_a_prefix_keeps_the_rest() -> None:

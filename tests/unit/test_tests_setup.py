@@ -98,12 +98,14 @@ def test_one_worker_gets_a_whole_group(tmp_path: Path) -> None:
 
 
 def test_what_a_test_ignores_the_next_one_does_not(tmp_path: Path) -> None:
-    """A launch that is undone in this process ignores the signals that end commands from then on."""
+    """A launch in this process has the signals that end commands blocked from then on."""
     (tmp_path / "conftest.py").write_text("from tests.conftest import signals_as_before as signals_as_before\n")
     (tmp_path / "test_two.py").write_text(
         "import signal\n\n\n"
-        "def test_first() -> None:\n    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n\n\n"
+        "def test_first() -> None:\n    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])\n\n\n"
         "def test_second() -> None:\n    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL\n"
+        "    assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, ())\n"
     )
     words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path), "--rootdir", str(tmp_path)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -12,9 +12,10 @@ from ... import log
 from ...errors import PyruncError
 from .. import process
 from .. import state as store
+from ..kernel import interrupts
 from ..launch.foreground import Foreground
 from ..launch.handlers import stopped
-from ..launch.launch import START, Launched, announce, carry_out, give_up, install_interrupt_handlers, serve
+from ..launch.launch import START, Launched, announce, carry_out, give_up, serve
 from ..launch.ledger import Unwritten
 from ..lifecycle import prepare_fds
 from ..lookup import existing_in, opened
@@ -177,7 +178,7 @@ def _run(joining: Joining, relay: Relay | None) -> int:
     """Carry the plan out and see the process to its end."""
     options = joining.options
     foreground = None
-    install_interrupt_handlers()
+    interrupts.hold()
     try:
         announce(joining)
         carry_out(joining, joining.plan.prepare)

@@ -64,6 +64,9 @@ _EINTR = 4
 # How long, in milliseconds, a peer that is not ours may take to accept a connection, or to read what it is sent.
 PATIENCE_MS = 5000
 
+# `poll`: the mask of signals stays as it is.
+AS_NOW = 2**64 - 1
+
 # epoll_ctl(2)
 EPOLLIN = 0x001
 EPOLLOUT = 0x004
@@ -411,16 +414,22 @@ def recv(fd: int, size: int, maxfds: int = 0) -> tuple[bytes, list[int]]:
             return bytes(_ffi.buffer(data, length)), [fds[i] for i in range(count[0])]
 
 
-def poll(fds: Sequence[int], timeout_ms: int = -1) -> list[int]:
-    """Those of `fds` that can be read or have hung up, none when the time is over or a signal came. poll(2)."""
-    return poll_both(fds, (), timeout_ms)[0]
+def poll(fds: Sequence[int], timeout_ms: int = -1, blocked: int = AS_NOW) -> list[int]:
+    """Those of `fds` that can be read or have hung up, none when the time is over or a signal came.
+
+    blocked: the mask of signals during the wait, as bits (bit N - 1 is signal N). A signal that it lets in ends the
+        wait, also where it was pending before, unless a descriptor is ready at once. ppoll(2).
+    """
+    return poll_both(fds, (), timeout_ms, blocked)[0]
 
 
-def poll_both(readers: Sequence[int], writers: Sequence[int], timeout_ms: int = -1) -> tuple[list[int], list[int]]:
-    """Those that can be read and those that can be written; both with what has hung up. poll(2)."""
+def poll_both(
+    readers: Sequence[int], writers: Sequence[int], timeout_ms: int = -1, blocked: int = AS_NOW
+) -> tuple[list[int], list[int]]:
+    """Those that can be read and those that can be written; both with what has hung up. blocked: as for `poll`."""
     fds = [*readers, *writers]
     ready = _ffi.new("char[]", len(fds))
-    value = _lib.pyrunc_poll(fds, len(fds), len(readers), timeout_ms, ready)
+    value = _lib.pyrunc_poll(fds, len(fds), len(readers), timeout_ms, blocked, ready)
     if value == -_EINTR:  # the caller looks again
         return [], []
     _check(value)

@@ -6,7 +6,7 @@ import errno
 import posix
 
 from ...errors import PyruncError
-from ..kernel import native
+from ..kernel import interrupts, native
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 # What the message says beside the descriptor: receivers take it for the pty's name, and an empty one for the end.
@@ -17,7 +17,7 @@ def connect(path: str) -> int:
     """Connect to the stream socket that is to receive the master. Raises PyruncError, also where its queue is full and
     stays so for native.PATIENCE_MS."""
     try:
-        return native.connect(path, stream=True, timeout_ms=native.PATIENCE_MS)
+        return interrupts.during(native.connect, path, stream=True, timeout_ms=native.PATIENCE_MS)
     except OSError as error:
         hint = ""
         if error.errno == errno.EAGAIN:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import _signal
 import posix
 
-from ..kernel import native
+from ..kernel import interrupts, native
 from . import lifecycle_hooks
-from .launch import INTERRUPTING, Interrupted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ class Foreground:
         numbers = _signal.valid_signals() - {_signal.SIGKILL, _signal.SIGSTOP}
         if relay is not None:
             numbers -= _OF_BACKGROUND
-        _signal.pthread_sigmask(_signal.SIG_BLOCK, numbers)
+        interrupts.block(numbers)
         self._signals = native.signalfd(numbers)
         if relay is not None:
             relay.attach(launched.master, self._signals)
@@ -60,12 +59,12 @@ class Foreground:
         launched.answer()
         while True:
             if launched.sync in native.poll([launched.sync, self._signals]):
-                if launched.receive() is None:
+                if launched.receive(waited=True) is None:
                     return
                 continue
             number = self._read()
-            if number in INTERRUPTING:
-                raise Interrupted(f"interrupted by signal {number}", exit_code=128 + number)
+            if number in interrupts.SIGNALS:
+                raise interrupts.Interrupted(f"interrupted by signal {number}", exit_code=128 + number)
             self._held.append(number)
 
     def poststart(self) -> None:
@@ -73,10 +72,7 @@ class Foreground:
         record = self._launched.record
         if "poststart" not in record.hooks:
             return
-        # launch.install_interrupt_handlers has given them a handler.
-        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, INTERRUPTING)
         lifecycle_hooks.poststart(record, self._launched.timeline)
-        _signal.pthread_sigmask(_signal.SIG_BLOCK, INTERRUPTING)
 
     def wait(self) -> int:
         """Wait until the process ends: its exit status, or 128 + n where signal n ended it. Raises OSError.
@@ -131,7 +127,7 @@ class Foreground:
         try:
             while relay.flush():
                 number = self._read()
-                if number in INTERRUPTING:
+                if number in interrupts.SIGNALS:
                     break
                 if number == _signal.SIGTSTP:
                     _stop()

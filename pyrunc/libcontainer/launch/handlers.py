@@ -11,7 +11,7 @@ import posix
 from ... import log
 from ...errors import PyruncError
 from .. import process, state
-from ..kernel import native
+from ..kernel import interrupts, native
 from ..kernel.fileio import read_file
 from ..statedir import START_SOCKET
 from . import init_process, ledger
@@ -51,7 +51,7 @@ def _raw_seccomp(launched: Launched, slot: str, data: str) -> None:
 def _open_hook_output(launched: Launched, slot: str, path: str) -> None:
     from .hooks import open_output
 
-    launched.slots[slot] = open_output(path)
+    launched.slots[slot] = interrupts.during(open_output, path)
 
 
 def _state_dir(launched: Launched, path: str) -> None:
@@ -277,7 +277,7 @@ _LOCKED_NAMES = (
 
 
 def _open_namespace(launched: Launched, slot: str, kind: str, path: str) -> None:
-    fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+    fd = interrupts.during(posix.open, path, posix.O_RDONLY | posix.O_CLOEXEC)
     launched.slots[slot] = fd
     # The kernel is asked, not the name: where a namespace is kept by a bind mount, its file has the mount's name.
     if native.fs_magic(fd) != native.NSFS_MAGIC or native.namespace_type(fd) != init_process.NAMESPACES[kind]:
@@ -425,7 +425,7 @@ def _receive_console(launched: Launched, relay: int) -> None:
 def _send_pidfd(launched: Launched, path: str) -> None:
     """The message beside the descriptor tells whose it is, in runc's words."""
     try:
-        socket = native.connect(path, stream=True, timeout_ms=native.PATIENCE_MS)
+        socket = interrupts.during(native.connect, path, stream=True, timeout_ms=native.PATIENCE_MS)
     except OSError as error:
         hint = ""
         if error.errno == errno.EAGAIN:

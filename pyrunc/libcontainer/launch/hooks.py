@@ -11,7 +11,7 @@ import posix
 import time
 
 from ...errors import PyruncError, errno_text, join, pointer
-from ..kernel import native
+from ..kernel import interrupts, native
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ _OUTPUT_KEPT = 2048
 _READ_BYTES = 1 << 16
 # Reads that empty a pipe of any usual size, after the hook has ended; its children may go on writing for ever.
 _LAST_READS = 16
-# A signal that comes just before poll(2) does not end it, and its handler, which ends the wait, runs only afterwards.
+# A command that holds no signals back (interrupts.py) has Python's handler of SIGINT, which runs only after poll(2)
+# where the signal comes just before it.
 _LONGEST_POLL_MS = 1000
 # The bytes that continue a character of UTF-8.
 _CONTINUATION = bytes(range(0x80, 0xC0))
@@ -127,7 +128,7 @@ def _run(hook: dict[str, Any], state: bytes, files: tuple[str, str]) -> tuple[st
         ends = []
         for number, file in enumerate(files):
             if file:
-                ends.append(open_output(file))
+                ends.append(interrupts.during(open_output, file))
                 fds.append(ends[-1])
                 continue
             reader, writer = posix.pipe2(posix.O_CLOEXEC)
@@ -138,8 +139,8 @@ def _run(hook: dict[str, Any], state: bytes, files: tuple[str, str]) -> tuple[st
         begin = time.monotonic()
         pid = _spawn(hook, stdin, *ends)
         for fd in (stdin, *ends):
-            posix.close(fd)
             fds.remove(fd)
+            posix.close(fd)
         status = wait(pid, [output for output in kept if output.fd >= 0], float(hook.get("timeout") or 0))
     finally:
         for fd in fds:
@@ -212,7 +213,7 @@ def wait(pid: int, outputs: Sequence[Output], timeout: float) -> int | None:
             left = int((deadline - time.monotonic()) * 1000) + 1 if timeout else _LONGEST_POLL_MS
             if left <= 0:
                 return None
-            ready = native.poll([pidfd, *(output.fd for output in open_outputs)], min(left, _LONGEST_POLL_MS))
+            ready = interrupts.poll([pidfd, *(output.fd for output in open_outputs)], min(left, _LONGEST_POLL_MS))
             if pidfd in ready:
                 running = False
                 status = posix.waitpid(pid, 0)[1]
@@ -222,6 +223,7 @@ def wait(pid: int, outputs: Sequence[Output], timeout: float) -> int | None:
                             break
                 return status
             open_outputs = [output for output in open_outputs if output.fd not in ready or output.read()]
+            interrupts.look()  # the hook may write without end
     finally:
         posix.close(pidfd)
         if running:  # out of time, or interrupted: nothing of it stays

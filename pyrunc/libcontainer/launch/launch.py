@@ -10,9 +10,9 @@ import _signal
 import posix
 
 from ... import log
-from ...errors import PyruncError, prefixed
+from ...errors import PyruncError, errno_text, prefixed
 from .. import saved_config, state
-from ..kernel import native
+from ..kernel import interrupts, native
 from ..plan import wire
 from . import lifecycle_hooks
 from .handlers import HANDLERS
@@ -33,15 +33,6 @@ if TYPE_CHECKING:
 # runc's words around what fails once the clone has begun, and once the init is at work.
 START = "unable to start container process: "
 INIT = START + "error during container init: "
-
-# The signals that end a command, which undoes what it has done.
-INTERRUPTING = (_signal.SIGHUP, _signal.SIGINT, _signal.SIGQUIT, _signal.SIGTERM)
-
-
-class Interrupted(PyruncError):
-    """A signal ended the command; its effects are undone like after any failure."""
-
-    __slots__ = ()
 
 
 class Launched:
@@ -142,12 +133,15 @@ class Launched:
         assert self.ledger is not None
         return self.ledger
 
-    def receive(self) -> wire.Message | None:
+    def receive(self, waited: bool = False) -> wire.Message | None:
         """The init's next message; None at the end of file, which is its exec or its death.
 
-        A pty's master that comes with the message is kept in `master`, a mount in `received`.
-        Raises PyruncError for an ERROR message.
+        A pty's master that comes with the message is kept in `master`, a mount in `received`. waited: the caller has
+        waited for it, and serves the signals itself.
+        Raises PyruncError for an ERROR message, Interrupted for a signal.
         """
+        while not (waited or interrupts.poll([self.sync])):
+            continue
         try:
             data, fds = native.recv(self.sync, wire.MESSAGE_SIZE, 1)
         except ConnectionResetError:
@@ -182,21 +176,15 @@ class Launched:
 
     def close_sync(self) -> None:
         """Leave the conversation."""
-        if self.sync >= 0:
-            posix.close(self.sync)
-            self.sync = -1
+        self._close("sync")
 
     def close_claim(self) -> None:
         """Let go of the claim on the cgroup: the init is in it, so that others find it in use."""
-        if self.claim >= 0:
-            posix.close(self.claim)
-            self.claim = -1
+        self._close("claim")
 
     def close_network(self) -> None:
         """Let go of the network namespace, which then lives as long as the container. Raises OSError."""
-        if self.network >= 0:
-            posix.close(self.network)
-            self.network = -1
+        self._close("network")
         if self.network_pin:
             from . import netdevices
 
@@ -211,49 +199,72 @@ class Launched:
             _signal.pidfd_send_signal(self.pidfd, _signal.SIGKILL)
         except ProcessLookupError:
             pass  # it has ended, and only waits to be reaped
-        self.wait()
+        try:
+            self.wait()
+        except ChildProcessError:
+            self._close("pidfd")  # it was reaped already
 
     def wait(self) -> posix.waitid_result:
         """Wait for the init's end and reap it."""
         result = posix.waitid(posix.P_PIDFD, self.pidfd, posix.WEXITED)
         assert result is not None
-        posix.close(self.pidfd)
-        self.pidfd = -1
+        self._close("pidfd")
         return result
+
+    def _close(self, name: str) -> None:
+        """Close the descriptor of this name, if it is open. It is forgotten first: close(2) has closed it in any case,
+        and the number may be another file's afterwards. Raises OSError."""
+        fd = getattr(self, name)
+        setattr(self, name, -1)
+        if fd >= 0:
+            posix.close(fd)
 
     def make_room(self) -> None:
         """Close what a launch that has failed does not need any more, so that its descriptors serve for the explanation
-        and the undoing: those may be what has run out. To be called before a module is imported for either."""
-        for fd in {*self.slots.values(), *self.idmaps.values(), *self.handed}:
-            posix.close(fd)
+        and the undoing: those may be what has run out. To be called before a module is imported for either.
+
+        Raises nothing: what can't be closed is closed all the same (close(2)), and no cause of the failure.
+        """
+        fds = {*self.slots.values(), *self.idmaps.values(), *self.handed, self.cgroup_fd, self.console_socket}
         self.slots.clear()
         self.idmaps.clear()
         self.handed.clear()
-        for name in ("cgroup_fd", "console_socket"):
-            if getattr(self, name) >= 0:
-                posix.close(getattr(self, name))
-                setattr(self, name, -1)
+        self.cgroup_fd = self.console_socket = -1
+        for fd in fds:
+            try:
+                if fd >= 0:
+                    posix.close(fd)
+            except OSError as error:
+                log.debug(f"closing descriptor {fd}: {errno_text(error.errno or 0)}")
         if self.ledger is not None:
             self.ledger.close()
 
     def undo(self) -> None:
-        """Make it as if the launch had never been attempted. Raises PyruncError for what could not be undone."""
-        if self.plan_fd >= 0:
-            posix.close(self.plan_fd)
-            self.plan_fd = -1
+        """Make it as if the launch had never been attempted. One part that fails keeps none of the others from being
+        undone. Raises the first failure: PyruncError or OSError."""
+        failures: list[PyruncError | OSError] = []
+        for part in (self._give_devices_back, self.close_network, self.close_sync, self.kill, self._undo_written):
+            try:
+                part()
+            except (PyruncError, OSError) as failure:
+                failures.append(failure)
+        if failures:
+            raise failures[0]
+
+    def _give_devices_back(self) -> None:
         if self.network >= 0:
             from . import netdevices
 
             netdevices.give_all_back(reversed(self.written.entries), self.network)
-            self.close_network()
-        self.close_sync()
-        self.kill()
-        if self.notify is not None:
-            self.notify.close()
-            self.notify = None
-        if self.ledger is not None:
-            self.ledger.undo()
-            self.ledger = None
+
+    def _undo_written(self) -> None:
+        self._close("plan_fd")
+        notify, self.notify = self.notify, None
+        if notify is not None:
+            notify.close()
+        ledger, self.ledger = self.ledger, None
+        if ledger is not None:
+            ledger.undo()
 
     def write_timeline(self) -> None:
         """Write the timeline's file, if one was asked for, again where hooks have come to it. Raises OSError, once."""
@@ -299,7 +310,7 @@ def launch(
         from .timeline import Timeline
 
         launched.timeline = Timeline(options.timeline)
-    install_interrupt_handlers()
+    interrupts.hold()
     try:
         announce(launched)
         carry_out(launched, plan.prepare)
@@ -337,51 +348,6 @@ def announce(launched: Launched) -> None:
             log.debug(f"plan of {id}: {step.actor}: {step.kind} {step.pointer}".rstrip())
 
 
-def install_interrupt_handlers() -> None:
-    """Let the signals that end a command raise Interrupted, so that it is undone; ignored ones stay ignored.
-
-    SIGCHLD must not be ignored, as a caller may have left it: children would be reaped before they are waited for.
-    """
-    _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
-    for number in INTERRUPTING:
-        if not native.signal_ignored(number):
-            _signal.signal(number, _interrupt)
-
-
-class _Held:
-    """Whether an interruption waits for `hold_interrupts` to end, and which signal came meanwhile, or 0."""
-
-    __slots__ = ("active", "number")
-
-    def __init__(self) -> None:
-        self.active = False
-        self.number = 0
-
-
-_held = _Held()
-
-
-def hold_interrupts() -> None:
-    """Let signals wait until `release_interrupts`: what is made now, nobody knows of yet who could undo it."""
-    _held.active = True
-
-
-def release_interrupts() -> None:
-    """Raise Interrupted where a signal came since `hold_interrupts`."""
-    _held.active = False
-    if _held.number:
-        _interrupt(_held.number, None)
-
-
-def _interrupt(number: int, frame: object) -> None:
-    if _held.active:
-        _held.number = number
-        return
-    for other in INTERRUPTING:  # what follows is the undoing, which is not to be ended
-        _signal.signal(other, _signal.SIG_IGN)
-    raise Interrupted(f"interrupted by signal {number}", exit_code=128 + number)
-
-
 def abandon(launched: Launched) -> None:
     """Undo a failed launch, and run the poststop hooks where there was a container already."""
     give_up(launched)
@@ -391,8 +357,7 @@ def abandon(launched: Launched) -> None:
 
 def give_up(launched: Launched) -> None:
     """Undo what failed; what fails in that is logged, so that the first cause is what the command reports."""
-    for number in INTERRUPTING:
-        _signal.signal(number, _signal.SIG_IGN)
+    interrupts.close()
     launched.make_room()
     launched.try_timeline()
     try:
@@ -415,15 +380,11 @@ def carry_out(launched: Launched, steps: Iterable[Step], prefix: str = "") -> No
                 continue
             open_failures.remove(step.level - 1)
         try:
-            if step.kind == "state_dir":
-                hold_interrupts()
             if timeline is None:
                 HANDLERS[step.kind](launched, *step.args)
             else:
                 timeline.carry_out(step, HANDLERS[step.kind], launched, *step.args)
-            if step.kind == "state_dir":
-                release_interrupts()
-        except Interrupted:
+        except interrupts.Interrupted:
             raise
         except (PyruncError, OSError) as error:
             # Once the init is born, what fails in the step is not what an alternative to the clone is for.

@@ -16,7 +16,7 @@ import time
 
 from ... import log
 from ...errors import errno_text
-from ..kernel import native
+from ..kernel import interrupts, native
 
 DIRECTORY = "notify"
 NAME = "notify.sock"
@@ -120,7 +120,8 @@ class Notify:
         """Relay until the container has said READY=1 and the manager knows of it, or the container's process has
         ended. Raises nothing but what a signal's handler raises."""
         while not self.ready:
-            found = native.poll([self.fd, pidfd])
+            found = interrupts.poll([self.fd, pidfd])
+            interrupts.look()  # the container may send without end
             self.serve()
             if pidfd in found:
                 break
@@ -240,7 +241,7 @@ class Notify:
                     log.warning(f"NOTIFY_SOCKET {self._path}: no answer to BARRIER=1 for {_BARRIER_MS // 1000} s")
                     return
                 waiting = [self._host.fileno()] if self._waiting and self._host is not None else []
-                if end in native.poll_both([end], waiting, left)[0]:
+                if end in interrupts.poll_both([end], waiting, left)[0]:
                     return
         finally:
             os.close(end)

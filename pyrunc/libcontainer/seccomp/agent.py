@@ -12,7 +12,7 @@ import posix
 from ... import jsonio
 from ...errors import PyruncError
 from .. import SPEC_VERSION
-from ..kernel import native
+from ..kernel import interrupts, native
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def take(sync: int, pidfd: int, number: int) -> int:
         if told:
             return -1
         # A message may be the failure, or come from behind the filter: then the listener is there at a second look.
-        told = bool(native.poll([sync, pidfd], _PAUSE))
+        told = bool(interrupts.poll([sync, pidfd], _PAUSE))
 
 
 def send(path: str, listener: int, pid: int, state: str, metadata: str) -> None:
@@ -51,7 +51,7 @@ def send(path: str, listener: int, pid: int, state: str, metadata: str) -> None:
         message["metadata"] = metadata
     message["state"] = jsonio.loads(state)
     try:
-        connection = native.connect(path, stream=True, timeout_ms=native.PATIENCE_MS)
+        connection = interrupts.during(native.connect, path, stream=True, timeout_ms=native.PATIENCE_MS)
     except OSError as error:
         hint = "does the agent listen there?"
         if error.errno == errno.EAGAIN:
@@ -63,9 +63,9 @@ def send(path: str, listener: int, pid: int, state: str, metadata: str) -> None:
         ) from error
     try:
         data = jsonio.dumps(message).encode("utf-8", "surrogateescape")
-        sent = native.send(connection, data, [listener])
+        sent = interrupts.during(native.send, connection, data, [listener])
         while sent < len(data):  # descriptors go with the first part only
-            sent += native.send(connection, data[sent:])
+            sent += interrupts.during(native.send, connection, data[sent:])
     except OSError as error:
         hint = ""
         if error.errno == errno.EAGAIN:

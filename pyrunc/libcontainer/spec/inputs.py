@@ -52,8 +52,9 @@ def hand_over() -> str:
 
     Raises OSError where a content that can't be read again can't be handed over.
     """
-    from ..kernel import native
+    from ..kernel import interrupts, native
 
+    interrupts.release()
     numbers = []
     for path, data in _kept.items():
         try:

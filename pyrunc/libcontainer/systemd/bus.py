@@ -25,6 +25,7 @@ from jeepney.bus import get_connectable_addresses
 from jeepney.low_level import Header
 
 from ...errors import PyruncError
+from ..kernel import interrupts
 from .incoming import Incoming, Malformed
 from .incoming import body as body_of
 
@@ -277,10 +278,12 @@ class Connection:
             self._incoming.add(self._read(_CHUNK, deadline))
 
     def _read(self, size: int, deadline: float) -> bytes:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        self._socket.settimeout(left)
+        while True:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            if interrupts.poll([self._socket.fileno()], int(left * 1000) + 1):
+                break
         data = self._socket.recv(size)
         if not data:
             raise ConnectionResetError(errno.ECONNRESET, "the other side has closed the connection")
@@ -294,7 +297,7 @@ class Connection:
         seconds, fraction = divmod(DEADLINE_SECONDS, 1)
         timeout = struct.pack("ll", int(seconds), int(fraction * 1000000))
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
-        self._socket.connect(self._path)
+        interrupts.during(self._socket.connect, self._path)
 
     def _authenticate(self) -> None:
         """Say who we are: EXTERNAL without a uid, which is whom the kernel takes the socket's other end for.

@@ -6,16 +6,14 @@ container has, and the writes of what was named are taken from the whole.
 
 from __future__ import annotations
 
-import _signal
 import posix
 
 from ... import log
 from ...errors import PyruncError, prefixed
 from .. import lookup, saved_config, state
 from ..cgroup import controllers, devices, files, limits, readback, resources
-from ..kernel import resctrl
+from ..kernel import interrupts, resctrl
 from ..kernel.fileio import read_file
-from ..launch.launch import INTERRUPTING, install_interrupt_handlers
 from ..spec import load
 from . import journal
 from .merge import is_named, merge, named_places, without_unset
@@ -178,7 +176,7 @@ class _Change:
         try:
             self._prepare_cgroup(cgroup_fd, writes)
             found.save(self.target.place.fd)
-            install_interrupt_handlers()
+            interrupts.hold()
             try:
                 if properties:
                     unit.set_properties(found.unit, found.user, properties)
@@ -219,8 +217,7 @@ class _Change:
 
     def _undo(self) -> None:
         """Undo a failed update; what fails in that is logged, so that the first cause is what the command reports."""
-        for number in INTERRUPTING:
-            _signal.signal(number, _signal.SIG_IGN)
+        interrupts.close()
         record = self.target.record
         try:
             self.found.undo(self.target.place, record, self.files.copies if self.files is not None else [])

@@ -14,7 +14,7 @@ from pyrunc.commands import exec as command
 from pyrunc.commands.settings import Settings
 from pyrunc.errors import PyruncError
 from pyrunc.libcontainer.exec import exec as further
-from pyrunc.libcontainer.launch.launch import Interrupted
+from pyrunc.libcontainer.kernel.interrupts import Interrupted
 
 SETTINGS = Settings("runc", "/r", False, "cgroupfs", None)
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from pyrunc.libcontainer.kernel import native
+from pyrunc.libcontainer.kernel.interrupts import Interrupted
 from pyrunc.libcontainer.launch import foreground
-from pyrunc.libcontainer.launch.launch import Interrupted
 from pyrunc.libcontainer.plan.options import LaunchOptions
 
 
@@ -122,7 +122,7 @@ class Starting(Fake):
     def answer(self) -> None:
         """Nothing to say."""
 
-    def receive(self) -> None:
+    def receive(self, waited: bool) -> None:
         """The program runs."""
 
 

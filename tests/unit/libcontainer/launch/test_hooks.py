@@ -187,7 +187,7 @@ def test_an_interrupted_wait_leaves_no_hook(tmp_path: Path, monkeypatch: pytest.
             raise KeyboardInterrupt
         return []
 
-    monkeypatch.setattr(hooks.native, "poll", interrupt)
+    monkeypatch.setattr(hooks.interrupts, "poll", interrupt)
     with pytest.raises(KeyboardInterrupt):
         hooks.run_hook(_shell(f"echo $$ > {tmp_path}/pid; exec sleep 1000"), "poststart", 0, "{}")
     with pytest.raises(ProcessLookupError):
@@ -197,13 +197,13 @@ def test_an_interrupted_wait_leaves_no_hook(tmp_path: Path, monkeypatch: pytest.
 def test_no_single_wait_is_long(monkeypatch: pytest.MonkeyPatch) -> None:
     """A signal that comes between the interpreter's last look and poll(2) is noticed when that returns."""
     waits: list[int] = []
-    poll = hooks.native.poll
+    poll = hooks.interrupts.poll
 
     def counted(fds: list[int], timeout_ms: int) -> list[int]:
         waits.append(timeout_ms)
         return poll(fds, min(timeout_ms, 100) if timeout_ms >= 0 else -1)
 
-    monkeypatch.setattr(hooks.native, "poll", counted)
+    monkeypatch.setattr(hooks.interrupts, "poll", counted)
     for timeout in ({}, {"timeout": 100}):
         hooks.run_hook(_shell("exec sleep 0.3", **timeout), "poststart", 0, "{}")
     assert len(waits) > 2

@@ -14,7 +14,7 @@ import pytest
 
 from pyrunc import log
 from pyrunc.errors import PyruncError
-from pyrunc.libcontainer.kernel import native
+from pyrunc.libcontainer.kernel import interrupts, native
 from pyrunc.libcontainer.launch import handlers, launch
 from pyrunc.libcontainer.plan import wire
 from pyrunc.libcontainer.plan.host import HostFacts
@@ -201,8 +201,12 @@ def test_a_failed_launch_still_writes_its_timeline(tmp_path: Path, done: list[An
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_undoes_the_launch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals) -> None:
-    monkeypatch.setitem(handlers.HANDLERS, "prlimit", lambda launched, *args: os.kill(os.getpid(), number))
-    with pytest.raises(launch.Interrupted) as caught:
+    def wait(*args: object) -> None:
+        signal.raise_signal(number)  # to this thread: other threads of the tests have it not blocked
+        interrupts.poll([], 0)
+
+    monkeypatch.setitem(handlers.HANDLERS, "prlimit", wait)
+    with pytest.raises(interrupts.Interrupted) as caught:
         _launch(tmp_path, limit(1))
     assert caught.value.exit_code == 128 + number
     assert os.listdir(tmp_path) == []
@@ -210,14 +214,36 @@ def test_a_signal_undoes_the_launch(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_an_ignored_signal_stays_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, done: list[Any]) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    monkeypatch.setitem(handlers.HANDLERS, "prlimit", lambda launched, *args: os.kill(os.getpid(), signal.SIGHUP))
+
+    def wait(*args: object) -> None:
+        signal.raise_signal(signal.SIGHUP)
+        interrupts.poll([], 1)
+
+    monkeypatch.setitem(handlers.HANDLERS, "prlimit", wait)
     monkeypatch.setattr(launch, "serve", lambda launched: None)
     made = _launch(tmp_path, limit(1))
     made.undo()
     os.close(made.lock)
 
 
-def test_an_ignored_sigchld_is_set_right() -> None:
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    launch.install_interrupt_handlers()
-    assert signal.getsignal(signal.SIGCHLD) == signal.SIG_DFL
+def test_the_undoing_goes_on_past_what_fails(tmp_path: Path, done: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each part of it, and the descriptors that are closed first."""
+    monkeypatch.setattr(launch, "serve", lambda launched: None)
+    warnings: list[str] = []
+    monkeypatch.setattr(log, "warning", warnings.append)
+
+    def fail(self: launch.Launched) -> None:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    for name in ("_give_devices_back", "close_network", "close_sync", "kill"):
+        made = _launch(tmp_path, limit(1))
+        closed = os.open(os.devnull, os.O_RDONLY)
+        os.close(closed)
+        made.handed.append(closed)  # EBADF
+        with monkeypatch.context() as patch:
+            patch.setattr(launch.Launched, name, fail)
+            launch.give_up(made)
+        assert os.listdir(tmp_path) == []
+        assert "cannot allocate memory" in warnings.pop()
+        os.close(made.lock)
+    assert warnings == []

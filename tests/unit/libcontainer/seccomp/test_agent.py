@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pyrunc.errors import PyruncError
-from pyrunc.libcontainer.kernel import native
+from pyrunc.libcontainer.kernel import interrupts, native
 from pyrunc.libcontainer.seccomp import agent
 from tests.support.records import record
 
@@ -66,7 +66,7 @@ def test_take_waits_until_it_is_there(child: Child, monkeypatch: pytest.MonkeyPa
             child.open()
         return []
 
-    monkeypatch.setattr(native, "poll", poll)
+    monkeypatch.setattr(interrupts, "poll", poll)
     os.close(agent.take(child.sync, child.pidfd, 9))
     assert looks == [[child.sync, child.pidfd]] * 3
 
@@ -74,14 +74,14 @@ def test_take_waits_until_it_is_there(child: Child, monkeypatch: pytest.MonkeyPa
 def test_take_looks_again_where_a_message_came_from_behind_the_filter(
     child: Child, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = native.poll
+    real = interrupts.poll
 
     def poll(fds: list[int], timeout: int) -> list[int]:
         child.open()
         native.send(child.theirs, b"ready")
         return real(fds, timeout)
 
-    monkeypatch.setattr(native, "poll", poll)
+    monkeypatch.setattr(interrupts, "poll", poll)
     os.close(agent.take(child.sync, child.pidfd, 9))
 
 

@@ -41,7 +41,6 @@ class Place:
         monkeypatch.setattr(state, "status", lambda path, record: self.status)
         monkeypatch.setattr(host, "gather", lambda: facts)
         monkeypatch.setattr(controllers, "enable", lambda path, mount, needed, wanted: self.needed.append(needed))
-        monkeypatch.setattr(apply, "install_interrupt_handlers", lambda: None)
         self.needed: list[dict[str, str]] = []
 
     def change(self, changes: dict[str, Any], *schemata: str, by_options: bool = False) -> None:

@@ -1,0 +1,102 @@
+"""Signals that end a command: they come in where it waits, and nowhere else. tests/conftest.py sets them right again.
+
+They are sent to this thread: other threads of the tests have them not blocked.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from pyrunc.libcontainer.kernel import interrupts, native
+
+
+@pytest.mark.parametrize("number", interrupts.SIGNALS)
+def test_a_signal_raises_at_the_next_wait_and_not_before(number: int) -> None:
+    interrupts.hold()
+    signal.raise_signal(number)
+    sum(range(1000))
+    reader, _ = os.pipe()
+    with pytest.raises(interrupts.Interrupted) as caught:
+        interrupts.poll([reader])
+    assert caught.value.exit_code == 128 + number
+
+
+def test_one_signal_is_raised_and_the_undoing_not_disturbed() -> None:
+    interrupts.hold()
+    signal.raise_signal(signal.SIGTERM)
+    signal.raise_signal(signal.SIGHUP)
+    with pytest.raises(interrupts.Interrupted):
+        interrupts.poll([], 0)
+    signal.raise_signal(signal.SIGINT)
+    assert interrupts.poll([], 1) == []
+    interrupts.during(time.sleep, 0)
+
+
+def test_a_signal_is_not_kept_waiting_by_descriptors_that_are_always_ready() -> None:
+    """As the pipe of a hook that writes without end."""
+    reader, writer = os.pipe()
+    os.write(writer, b"x")
+    interrupts.hold()
+    assert interrupts.poll([reader]) == [reader]
+    signal.raise_signal(signal.SIGTERM)
+    assert interrupts.poll([reader]) == [reader]
+    with pytest.raises(interrupts.Interrupted):
+        interrupts.look()
+
+
+def test_a_wait_takes_no_other_signal_from_a_signalfd() -> None:
+    """A SIGCHLD, which is ignored by default, is gone once it is let in: nobody would learn of the container's end."""
+    interrupts.hold()
+    interrupts.block([signal.SIGCHLD, signal.SIGTERM])
+    signals = native.signalfd([signal.SIGCHLD])
+    signal.raise_signal(signal.SIGCHLD)
+    assert interrupts.poll([], 0) == []
+    assert interrupts.poll([signals], 0) == [signals]
+    signal.raise_signal(signal.SIGTERM)
+    with pytest.raises(interrupts.Interrupted):
+        interrupts.look()
+
+
+def test_a_signal_comes_into_a_call_that_waits(tmp_path: os.PathLike[str]) -> None:
+    fifo = os.path.join(tmp_path, "fifo")
+    os.mkfifo(fifo)
+
+    interrupts.hold()
+    own = threading.get_ident()
+    threading.Timer(0.1, lambda: signal.pthread_kill(own, signal.SIGTERM)).start()
+    with pytest.raises(interrupts.Interrupted):
+        interrupts.during(os.open, fifo, os.O_WRONLY)
+    assert signal.SIGTERM in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def test_what_the_caller_ignores_or_blocks_stays_so() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGQUIT])
+    interrupts.hold()
+    for number in (signal.SIGHUP, signal.SIGQUIT):
+        signal.raise_signal(number)
+    assert interrupts.poll([], 1) == []
+    assert interrupts.during(native.poll, [], 0) == []
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    interrupts.release()
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) >= {signal.SIGQUIT}
+
+
+def test_an_ignored_sigchld_is_set_right() -> None:
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    interrupts.hold()
+    assert signal.getsignal(signal.SIGCHLD) == signal.SIG_DFL
+
+
+def test_another_program_gets_the_signals_as_they_were() -> None:
+    """A command that the launcher hands over to the ordinary build, which inherits the mask."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    interrupts.hold()
+    interrupts.release()
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
