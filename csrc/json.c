@@ -92,6 +92,20 @@ static void skip_space(struct scan *scan)
         scan->at++;
 }
 
+/* Go on to what may end a string's plain part: a quote, a backslash, a control character, or the end. */
+static void skip_plain(struct scan *scan)
+{
+    if (scan->kind == PyUnicode_1BYTE_KIND) { /* as nearly every document is */
+        const Py_UCS1 *data = scan->data, *at = data + scan->at, *end = data + scan->length;
+        while (at < end && *at != '"' && *at != '\\' && *at > 0x1f)
+            at++;
+        scan->at = at - data;
+        return;
+    }
+    for (Py_UCS4 c = peek(scan); c != END && c != '"' && c != '\\' && c > 0x1f; c = peek(scan))
+        scan->at++;
+}
+
 static PyObject *refuse(const char *what, Py_ssize_t position)
 {
     PyObject *arguments = Py_BuildValue("(sn)", what, position);
@@ -168,15 +182,12 @@ static PyObject *scan_string(struct scan *scan)
     TEXT text = {0};
     Py_ssize_t quote = scan->at - 1, plain = scan->at; /* where the part without escapes starts */
     for (;;) {
+        skip_plain(scan);
         Py_UCS4 c = peek(scan);
         if (c == END)
             return refuse("Unterminated string starting at", quote);
         if (c <= 0x1f)
             return refuse("Invalid control character at", scan->at);
-        if (c != '"' && c != '\\') {
-            scan->at++;
-            continue;
-        }
         if (c == '"' && plain == quote + 1)
             return PyUnicode_Substring(scan->string, plain, scan->at++);
         if (!text_reserve(&text, scan->at - plain + 1))
@@ -204,6 +215,8 @@ static Py_ssize_t skip_digits(struct scan *scan)
     return scan->at - start;
 }
 
+enum { SHORT = 18 }; /* so many characters of an integer fit into 64 bits */
+
 /* A number; NULL without an exception where there is none. */
 static PyObject *scan_number(struct scan *scan)
 {
@@ -223,6 +236,13 @@ static PyObject *scan_number(struct scan *scan)
         end = scan->at;
     }
     scan->at = end;
+    if (whole && end - start <= SHORT) {
+        long long value = 0;
+        bool negative = PyUnicode_READ(scan->kind, scan->data, start) == '-';
+        for (Py_ssize_t at = start + negative; at < end; at++)
+            value = value * 10 + (PyUnicode_READ(scan->kind, scan->data, at) - '0');
+        return PyLong_FromLongLong(negative ? -value : value);
+    }
     PyObject *word = PyUnicode_Substring(scan->string, start, end);
     if (word == NULL)
         return NULL;
@@ -314,7 +334,10 @@ static PyObject *scan_value(struct scan *scan)
 {
     static const char *constants[] = {"NaN", "Infinity", "-Infinity"};
     Py_ssize_t start = scan->at;
-    switch (peek(scan)) {
+    Py_UCS4 first = peek(scan);
+    if (first >= '0' && first <= '9')
+        return scan_number(scan);
+    switch (first) {
     case '"':
         scan->at++;
         return scan_string(scan);

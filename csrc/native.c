@@ -392,19 +392,19 @@ int pyrunc_connect(const char *path, int stream, int timeout_ms)
 /* What a datagram socket hears that connects to a path: -EPROTOTYPE where a process has a socket of another type there,
  * -ECONNREFUSED where none has one. It waits for nobody, and a socket that is not of datagrams hears nothing of it:
  * unix_find_bsd() of the kernel compares the types before anything else. */
-int pyrunc_ask_socket(const char *path)
+int pyrunc_ask_socket(int fd, const char *path)
 {
     struct sockaddr_un address;
     CLEANUP_FD int directory = -1;
     int length = socket_address(path, &address, &directory);
     if (length < 0)
         return length;
-    CLEANUP_FD int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return -errno;
-    if (connect(fd, (struct sockaddr *)&address, (socklen_t)length) < 0)
-        return -errno;
-    return 0;
+    return result(connect(fd, (struct sockaddr *)&address, (socklen_t)length));
+}
+
+int pyrunc_datagram_socket(void)
+{
+    return result(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
 }
 
 /* A socket of rtnetlink for a network namespace, or for our own with -1. A socket belongs to the namespace that it is

@@ -53,7 +53,7 @@ def loads(text: str) -> Any:
         raise _located(text) from error
     if text[end:].lstrip(_SPACE):
         raise _located(text)
-    if "\\ud" in text or "\\uD" in text:
+    if "\\u" in text and ("\\ud" in text or "\\uD" in text):
         _refuse_surrogates(text, value)
     return value
 

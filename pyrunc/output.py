@@ -49,12 +49,9 @@ def _indented(value: Any, unit: str, newline: str) -> str:
 
 def table(rows: list[tuple[str, ...]]) -> str:
     """Rows as columns padded with spaces: at least 12 wide and 3 apart, the last one bare, as `runc list` prints."""
-    widths = [max(12, max(len(cell) for cell in column) + 3) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        padded = [cell + " " * (width - len(cell)) for cell, width in zip(row[:-1], widths, strict=False)]
-        lines.append("".join(padded) + row[-1] + "\n")
-    return "".join(lines)
+    widths = [max(12, max(map(len, column)) + 3) for column in zip(*rows, strict=True)]
+    widths[-1] = 0
+    return "".join(["".join(map(str.ljust, row, widths)) + "\n" for row in rows])
 
 
 def absolute(path: str) -> str:

@@ -124,14 +124,19 @@ def list_containers(settings: Settings, quiet: bool, format: str) -> int:
         text = (jsonio.dumps(states) if states else "null") + "\n"
     else:
         rows: list[tuple[str, ...]] = [("ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER")]
-        # Another user's container may have any text there: it must not steer our terminal.
-        rows += [
-            tuple([join([str(item[name])]) for name in ("id", "pid", "status", "bundle", "created", "owner")])
-            for item in states
-        ]
+        rows += [_row(item) for item in states]
         text = output.table(rows)
     output.write(STDOUT, text)
     return 0
+
+
+def _row(item: dict[str, Any]) -> tuple[str, ...]:
+    """A container's row of the table. Another user's may have any text in it: it must not steer our terminal."""
+    cells = (item["id"], str(item["pid"]), item["status"], item["bundle"], item["created"], item["owner"])
+    text = "".join(cells)
+    if text.isprintable() and " " not in text:
+        return cells  # what `join` would leave as it is
+    return tuple([join([cell]) for cell in cells])
 
 
 def launch_options(settings: Settings, command: str, params: dict[str, Any]) -> LaunchOptions:

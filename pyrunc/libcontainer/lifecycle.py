@@ -343,8 +343,9 @@ def state(root: str, id: str) -> dict[str, Any]:
         place.close()
 
 
-def _describe(place: StateDir, owner: str) -> dict[str, Any] | None:
-    """The container's state; None where there is no container. Raises DamagedError and OSError."""
+def _describe(place: StateDir, owner: str, asking: int = -1) -> dict[str, Any] | None:
+    """The container's state; None where there is no container. asking: as for `state.status`. Raises DamagedError and
+    OSError."""
     record = store.load(place)
     if record is None:
         if place.is_locked():
@@ -356,7 +357,7 @@ def _describe(place: StateDir, owner: str) -> dict[str, Any] | None:
             return None
     if place.distrust and (not record.cgroup.startswith(_CGROUPS) or "/../" in record.cgroup):
         record.cgroup = ""  # nobody but root can have anything else there
-    return record.describe(store.status(place.path, record), owner)
+    return record.describe(store.status(place.path, record, asking), owner)
 
 
 def list_states(root: str) -> list[dict[str, Any]]:
@@ -368,11 +369,23 @@ def list_states(root: str) -> list[dict[str, Any]]:
         names = sorted([name for name in posix.listdir(root) if store.is_id(name)])
     except FileNotFoundError:
         return []
+    try:
+        asking = native.datagram_socket()  # one for all of them
+    except OSError:
+        asking = -1  # whoever needs one says why there is none
+    try:
+        return _list_states(root.rstrip("/"), names, asking)
+    finally:
+        if asking >= 0:
+            posix.close(asking)
+
+
+def _list_states(folder: str, names: list[str], asking: int) -> list[dict[str, Any]]:
     states = []
     owners: dict[int, str] = {}
     for name in names:
         try:
-            described = _listed(store.directory(root, name), owners)
+            described = _listed(f"{folder}/{name}", owners, asking)
         except PyruncError as error:
             log.warning(f"load container {name}: {error.line()}")
         except OSError as error:
@@ -383,7 +396,7 @@ def list_states(root: str) -> list[dict[str, Any]]:
     return states
 
 
-def _listed(path: str, owners: dict[int, str]) -> dict[str, Any] | None:
+def _listed(path: str, owners: dict[int, str], asking: int) -> dict[str, Any] | None:
     """The state of what is at a path; None where that is no container. owners: the names that are known by uid."""
     place = open_directory(path)
     if place is None:
@@ -391,7 +404,7 @@ def _listed(path: str, owners: dict[int, str]) -> dict[str, Any] | None:
     try:
         if place.owner not in owners:
             owners[place.owner] = owner_name(place.owner)
-        described = _describe(place, owners[place.owner])
+        described = _describe(place, owners[place.owner], asking)
         if described is None and not place.distrust and _is_left_behind(place):
             log.warning(f"container {place.id} was left behind by a command that was killed: gc or delete removes it")
         return described

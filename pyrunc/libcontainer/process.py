@@ -13,7 +13,7 @@ import posix
 
 from ..errors import PyruncError
 from .kernel import native
-from .kernel.fileio import read_fd, read_file
+from .kernel.fileio import read_fd, read_record
 
 # The state letters of a thread that has ended: only with these the pidfd has to be asked.
 _ENDED_THREAD = ("Z", "X", "x")
@@ -44,7 +44,7 @@ def stat(pid: int, thread: int = 0) -> Stat | None:
     /proc can't be read, PyruncError where it does not show the process to us."""
     path = f"/proc/{pid}/task/{thread}/stat" if thread else f"/proc/{pid}/stat"
     try:
-        text = read_file(path)
+        text = read_record(path)
     except ProcessLookupError:
         return None
     except (FileNotFoundError, PermissionError):
@@ -53,7 +53,7 @@ def stat(pid: int, thread: int = 0) -> Stat | None:
             return None
     # The name stands in parentheses and may hold any character, a parenthesis too.
     name, _, rest = text[text.index("(") + 1 :].rpartition(")")
-    fields = rest.split()
+    fields = rest.split(None, 20)
     return Stat(name, fields[0], int(fields[19]))
 
 

@@ -14,7 +14,7 @@ from .. import jsonio
 from ..errors import PyruncError
 from . import SPEC_VERSION, process
 from .kernel import native
-from .kernel.fileio import read_fd
+from .kernel.fileio import read_record
 from .statedir import START_SOCKET, STATE_FILE, DamagedError, RenamedError, StateDir
 
 TYPE_CHECKING = False
@@ -31,7 +31,6 @@ _FIRST_FORMAT = "1.0"
 _ID_SIGNS = {ord(sign): "x" for sign in "_+-."}
 _LARGEST_PID = 1 << 31
 _LARGEST_NUMBER = 1 << 64
-_OPEN_FILE = posix.O_RDONLY | posix.O_NONBLOCK | posix.O_NOFOLLOW | posix.O_CLOEXEC
 # A cgroup that is not there, or goes while a file of it is read (ENODEV).
 _NO_CGROUP = (errno.ENOENT, errno.ENODEV, errno.ENOTDIR)
 
@@ -75,8 +74,21 @@ class Record:
 
     def __init__(self, values: dict[str, Any]) -> None:
         """Take every field from `values`; KeyError where one is missing."""
-        for name in self.__slots__:
-            setattr(self, name, values[name])
+        self.annotations = values["annotations"]  # one by one, since `list` does it for every container
+        self.bundle = values["bundle"]
+        self.cgroup = values["cgroup"]
+        self.created = values["created"]
+        self.hooks = values["hooks"]
+        self.id = values["id"]
+        self.ociVersion = values["ociVersion"]
+        self.ownPids = values["ownPids"]
+        self.owner = values["owner"]
+        self.pid = values["pid"]
+        self.rootfs = values["rootfs"]
+        self.startSteps = values["startSteps"]
+        self.startTime = values["startTime"]
+        self.systemd = values["systemd"]
+        self.updated = values["updated"]
 
     def values(self) -> dict[str, Any]:
         """The fields by name, as state.json holds them, and the version of their format."""
@@ -186,12 +198,14 @@ def judged(values: Any, id: str) -> Record:
     if type(values) is not dict:
         raise ValueError("it is not an object")
     check_format(values)
-    fields = {**_defaults(), **values}
-    for name, is_right, what in _FIELDS:
-        if name not in fields:
-            raise ValueError(f"{name} is missing")
-        if not is_right(fields[name]):
-            raise ValueError(f"{name} is not {what}")
+    fields = values
+    if not _is_right(fields):
+        fields = {**_defaults(), **values}
+        for name, is_right, what in _FIELDS:
+            if name not in fields:
+                raise ValueError(f"{name} is missing")
+            if not is_right(fields[name]):
+                raise ValueError(f"{name} is not {what}")
     if fields["id"] != id:
         raise OtherIdError(f"it is the state of {fields['id']!r}")
     return Record(fields)
@@ -263,7 +277,7 @@ def _is_hook(value: Any) -> bool:
 
 def _are_steps(value: Any) -> bool:
     return type(value) is list and all(
-        [type(step) is list and [type(part) for part in step] == [int, str, list, str] for step in value]
+        [type(step) is list and list(map(type, step)) == [int, str, list, str] for step in value]
     )
 
 
@@ -293,6 +307,30 @@ _FIELDS = (
     ("systemd", _is_unit, "a unit of systemd"),
     ("updated", _is_updated, "lists of what update has changed"),
 )
+_NAMES = tuple([name for name, _, _ in _FIELDS])
+_TYPES = [str, int, int, str, str, str, str, str, int, bool, dict, dict, list, dict, dict]
+
+
+def _is_right(fields: dict[str, Any]) -> bool:
+    """Whether _FIELDS finds all of them right, as it nearly always does. Told at a glance, since `list` asks of every
+    container; what it is that is wrong only the table says."""
+    if list(map(type, map(fields.get, _NAMES))) != _TYPES:
+        return False
+    bundle, rootfs, cgroup = fields["bundle"], fields["rootfs"], fields["cgroup"]
+    return (
+        bundle[:1] == "/"
+        and rootfs[:1] in ("", "/")
+        and cgroup[:1] in ("", "/")
+        and "\0" not in "".join((fields["id"], bundle, rootfs, cgroup, fields["created"], fields["ociVersion"]))
+        and 0 <= fields["pid"] < _LARGEST_PID
+        and 0 <= fields["startTime"] < _LARGEST_NUMBER
+        and 0 <= fields["owner"] < _LARGEST_NUMBER
+        and (not fields["annotations"] or _are_annotations(fields["annotations"]))
+        and (not fields["hooks"] or _are_hooks(fields["hooks"]))
+        and _are_steps(fields["startSteps"])
+        and (not fields["systemd"] or _is_unit(fields["systemd"]))
+        and (not fields["updated"] or _is_updated(fields["updated"]))
+    )
 
 
 def load(place: StateDir) -> Record | None:
@@ -359,9 +397,10 @@ def _draft(path: str, text: str, mode: int, dir_fd: int | None) -> str:
     return made
 
 
-def status(path: str, record: Record) -> str:
+def status(path: str, record: Record, asking: int = -1) -> str:
     """The container's status, as the kernel tells it: created, running, paused or stopped.
 
+    asking: a datagram socket for the question whether the init waits; without one it is made.
     A process with another start time is another process: the container is stopped. Raises OSError.
     """
     found = process.find(record.pid, record.startTime)
@@ -371,44 +410,38 @@ def status(path: str, record: Record) -> str:
         return "paused"
     # A program may take the init's name, and a `start` that was killed leaves the socket: both say only that it is
     # worth asking whether anybody holds the socket.
-    if found.name == INIT_NAME and _is_held(path + "/" + START_SOCKET):
+    if found.name == INIT_NAME and _is_held(path + "/" + START_SOCKET, asking):
         return "created"
     return "running"
 
 
-def _is_held(socket: str) -> bool:
+def _is_held(socket: str, asking: int) -> bool:
     """Whether a process has this start socket open, which only an init that waits for the start has.
 
     One that is held answers EPROTOTYPE to a datagram socket, the file of one that is not ECONNREFUSED, so nobody hears
     of the question. A stream socket of another user could keep it waiting by a full queue. Raises OSError.
     """
+    fd = asking if asking >= 0 else native.datagram_socket()
     try:
-        native.ask_socket(socket)
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ECONNREFUSED):
-            return False
-        if error.errno not in (errno.EPROTOTYPE, errno.EACCES):  # what may not be asked has the name at least
-            raise
+        error = native.ask_socket(fd, socket)
+    finally:
+        if fd != asking:
+            posix.close(fd)
+    if error in (errno.EPROTOTYPE, errno.EACCES):  # what may not be asked has the name at least
         return True
-    return False  # a datagram socket, which is no init's
+    if error in (0, errno.ENOENT, errno.ECONNREFUSED):  # 0: a datagram socket, which is no init's
+        return False
+    raise OSError(error, posix.strerror(error), socket)
 
 
 def _frozen(cgroup: str) -> bool:
     """Whether the cgroup is frozen; one that goes while it is looked at is not."""
     try:
-        fd = posix.open(cgroup + "/cgroup.events", _OPEN_FILE)
+        return "frozen 1" in read_record(cgroup + "/cgroup.events", posix.O_NONBLOCK | posix.O_NOFOLLOW)
     except OSError as error:
         if error.errno in _NO_CGROUP:
             return False
         raise
-    try:
-        return "frozen 1" in read_fd(fd)
-    except OSError as error:
-        if error.errno in _NO_CGROUP:
-            return False
-        raise
-    finally:
-        posix.close(fd)
 
 
 def exists(path: str) -> bool:

@@ -269,6 +269,20 @@ def test_the_scanner_agrees_with_json_on_values_errors_and_their_places(c_json: 
     assert outcome(lambda: scan(text, start)) == outcome(lambda: decoder.raw_decode(text, start))
 
 
+@pytest.mark.parametrize("sign", ["", "-"])
+@pytest.mark.parametrize("digits", [1, 2, 17, 18, 19, 20, 40])
+def test_the_scanner_reads_integers_of_any_length(c_json: ModuleType, sign: str, digits: int) -> None:
+    """Those of up to 18 characters take another way than longer ones."""
+    for text in (
+        sign + "9" * digits,
+        sign + "1" + "0" * (digits - 1),
+        sign + "0",
+        sign + "7" * digits + ".5",
+        sign + "1e2",
+    ):
+        assert outcome(lambda text=text: c_json.make_scanner(Context)(text, 0)) == repr((json.loads(text), len(text)))
+
+
 @given(VALUES)
 def test_the_encoder_writes_what_json_writes(c_json: ModuleType, value: Any) -> None:
     encode = c_json.make_encoder(None, None, None, None, ":", ",", False, False, False)

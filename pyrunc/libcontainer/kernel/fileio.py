@@ -6,6 +6,7 @@ import errno
 import posix
 
 _CHUNK = 1 << 16
+_RECORD = 1 << 12
 
 
 def read_fd(fd: int) -> str:
@@ -34,6 +35,16 @@ def read_file(path: str) -> str:
     fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     try:
         return read_fd(fd)
+    finally:
+        posix.close(fd)
+
+
+def read_record(path: str, flags: int = 0) -> str:
+    """The content of a file of less than 4 KiB that the kernel makes in one piece, so that one read gives all of it:
+    /proc/PID/stat, cgroup.events. flags: further ones of open(2). Raises OSError."""
+    fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | flags)
+    try:
+        return posix.read(fd, _RECORD).decode("utf-8", "surrogateescape")
     finally:
         posix.close(fd)
 

@@ -348,10 +348,15 @@ def netlink(namespace: int = -1) -> int:
     return _check(_lib.pyrunc_netlink(namespace))
 
 
-def ask_socket(path: str) -> None:
-    """Raise OSError with EPROTOTYPE where a process has a socket that is not of datagrams open at a path, with
-    ECONNREFUSED where no process has one. Waits for nobody, and the socket hears nothing of it."""
-    _check(_lib.pyrunc_ask_socket(fs_bytes(path)))
+def datagram_socket() -> int:
+    """A socket for `ask_socket`, as often as is wanted. unix(7)."""
+    return _check(_lib.pyrunc_datagram_socket())
+
+
+def ask_socket(fd: int, path: str) -> int:
+    """The errno of a datagram socket's connect(2) to a path: EPROTOTYPE where a process has a socket of another type
+    open there, ECONNREFUSED where no process has one. Waits for nobody, and the other socket hears nothing of it."""
+    return -int(_lib.pyrunc_ask_socket(fd, fs_bytes(path)))
 
 
 def connect(path: str, stream: bool = False, timeout_ms: int = 0) -> int:

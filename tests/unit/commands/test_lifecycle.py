@@ -153,6 +153,22 @@ def test_list(
     assert capfd.readouterr().out == text
 
 
+def test_what_is_listed_does_not_steer_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Another user's record holds any text; a row that has nothing of the kind is printed as it is."""
+    hostile = {**STATE, "bundle": "/a\x1b[2J\n b", "created": "\x9b1m", "owner": "\u2028x\u00a0y"}
+    wide = {**STATE, "bundle": "/\u00e9  \u4e16"}
+    monkeypatch.setattr(operations, "list_states", lambda root: [STATE, hostile, wide])
+    assert lifecycle.list_containers(settings(), quiet=False, format="table") == 0
+    lines = capfd.readouterr().out.split("\n")
+    assert [line.split("running", 1)[1].split() for line in lines[1:4]] == [
+        ["/b", STATE["created"], "root"],
+        ["/a\\x1b[2J", "b", "\\x9b1m", "x", "y"],
+        ["/\u00e9", "\u4e16", STATE["created"], "root"],
+    ]
+
+
 def test_list_of_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     root = f"{tmp_path}/no"
     assert lifecycle.list_containers(settings(root=root), quiet=False, format="json") == 0

@@ -151,7 +151,7 @@ def test_a7_list_goes_on_where_one_container_can_t_be_looked_at(
 ) -> None:
     """A7: whatever the kernel says of one, the others are listed."""
 
-    def status(path: str, made: state.Record) -> str:
+    def status(path: str, made: state.Record, asking: int) -> str:
         raise OSError(errno.EIO, "input/output error", path)
 
     monkeypatch.setattr(state, "status", status)

@@ -149,10 +149,10 @@ def test_what_never_was() -> None:
 def hidden(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """A /proc that shows no process (hidepid=2), or lets none be looked at (hidepid=1)."""
 
-    def read_file(path: str) -> str:
+    def read_record(path: str) -> str:
         raise OSError(request.param, path)
 
-    monkeypatch.setattr(process, "read_file", read_file)
+    monkeypatch.setattr(process, "read_record", read_record)
 
 
 @pytest.mark.usefixtures("hidden")

@@ -123,6 +123,16 @@ def test_a6_a_wrong_value_anywhere_is_told(tmp_path: Path, name: str) -> None:
                 load(tmp_path / "box", text)
 
 
+def test_the_glance_at_a_record_sees_what_the_table_of_its_members_says() -> None:
+    """`list` asks the table only where the glance finds something: it must not find less."""
+    whole = values()
+    assert state._is_right(whole)
+    for name, is_right, _ in state._FIELDS:
+        assert not state._is_right({key: value for key, value in whole.items() if key != name})
+        for value in [*WRONG, "", "/p", "a\0", 0, 1 << 31, 1 << 64, [[1, "execute", [], "/process"]]]:
+            assert state._is_right({**whole, name: value}) == is_right(value), (name, value)
+
+
 @pytest.mark.parametrize(
     "inner",
     [
@@ -246,10 +256,10 @@ class TestStatus:
         made.cgroup = str(tmp_path)
         (tmp_path / "cgroup.events").write_text("frozen 1\n")
 
-        def read(fd: int) -> str:
+        def read(path: str, flags: int) -> str:
             raise OSError(number, os.strerror(number))
 
-        monkeypatch.setattr(state, "read_fd", read)
+        monkeypatch.setattr(state, "read_record", read)
         assert state.status(str(tmp_path), made) == "running"
 
     def test_a1_a_fifo_in_a_cgroup_s_place_does_not_hang(self, child: Any, tmp_path: Path) -> None:
