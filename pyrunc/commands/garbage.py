@@ -18,11 +18,15 @@ STDOUT = 1
 def gc(settings: Settings, dry_run: bool) -> int:
     """`gc`: undo what killed commands left, a line for each thing; the exit code is 1 where something stays.
 
-    Raises PyruncError for a root that was named and can't be read.
+    A root that was named and is not there is told, since it may be misspelt; there is nothing to do. Raises PyruncError
+    for one that can't be read.
     """
     if settings.root_given:
         try:
             posix.stat(settings.root)
+        except FileNotFoundError:
+            output.write(STDOUT, join([f"nothing to do: there is no {settings.root}"]) + "\n")
+            return 0
         except OSError as error:
             raise PyruncError("open " + settings.root, errno=error.errno or 0) from error
     failures = garbage.collect(settings.root, dry_run, lambda line: output.write(STDOUT, join([line]) + "\n"))

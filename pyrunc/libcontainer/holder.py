@@ -118,15 +118,32 @@ def processes() -> dict[int, Process]:
 
 
 def _kill_descendants(pid: int) -> None:
-    """SIGKILL what a process has started, and what that has started. Those above are killed first, so that they start
-    no more."""
-    everyone = processes()
-    family = [pid]
-    for one in family:
-        children = [process for process in everyone.values() if process.parent == one]
-        family += [process.pid for process in children]
-        for process in children:
-            _send(process, _signal.SIGKILL)
+    """SIGKILL what a process has started, and what that has started.
+
+    All are stopped first, and it is looked again until there are no others: a child that is forked after the look would
+    have another parent once its own is killed, and not be found any more. A stopped process forks no more.
+    """
+    stopped: dict[tuple[int, int], Process] = {}
+    while True:
+        found = [process for process in _descendants(pid) if (process.pid, process.start_time) not in stopped]
+        if not found:
+            break
+        for process in found:
+            stopped[process.pid, process.start_time] = process
+            _send(process, _signal.SIGSTOP)
+    for process in stopped.values():
+        _send(process, _signal.SIGKILL)
+
+
+def _descendants(pid: int) -> list[Process]:
+    """What a process has started, and what that has started, those above first."""
+    children: dict[int, list[Process]] = {}
+    for process in processes().values():
+        children.setdefault(process.parent, []).append(process)
+    found = list(children.get(pid, ()))
+    for process in found:
+        found += children.get(process.pid, ())
+    return found
 
 
 def _send(process: Process | None, number: int) -> None:

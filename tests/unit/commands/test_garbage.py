@@ -15,10 +15,14 @@ def settings(root: Path, given: bool = True) -> Settings:
     return Settings(name="pyrunc", root=str(root), root_given=given, cgroup_manager="cgroupfs", rootless=None)
 
 
-def test_a_root_that_was_named_has_to_be_there(tmp_path: Path) -> None:
-    with pytest.raises(PyruncError, match=r"open .*/none: no such file or directory"):
-        garbage.gc(settings(tmp_path / "none"), dry_run=False)
+def test_without_a_root_there_is_nothing_to_do(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert garbage.gc(settings(tmp_path / "none", given=False), dry_run=False) == 0
+    assert capfd.readouterr().out == ""
+    assert garbage.gc(settings(tmp_path / "none"), dry_run=False) == 0
+    assert capfd.readouterr().out == f"nothing to do: there is no {tmp_path}/none\n"
+    (tmp_path / "file").touch()
+    with pytest.raises(PyruncError, match=r"open .*/file/none: not a directory"):
+        garbage.gc(settings(tmp_path / "file/none"), dry_run=False)
 
 
 def test_what_is_undone_is_printed_and_what_is_not_is_the_exit_code(

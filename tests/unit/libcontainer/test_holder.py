@@ -80,3 +80,21 @@ def test_a10_who_is_no_command_of_this_container_is_spared(place: StateDir, word
         holder.end(place)
         assert process.poll() is None
         assert holder.find(place) == process.pid
+
+
+def test_a_child_that_is_forked_meanwhile_is_killed_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its parent is killed only when no look has found another one: its child would not be found any more."""
+    looks = [{10: 1, 20: 10}, {10: 1, 20: 10, 30: 20, 99: 1}, {10: 1, 20: 10, 30: 20, 99: 1}]
+    sent: list[tuple[int, int]] = []
+
+    def processes() -> dict[int, holder.Process]:
+        return {pid: holder.Process(pid, parent, 7) for pid, parent in looks.pop(0).items()}
+
+    def send(process: holder.Process, number: int) -> None:
+        sent.append((process.pid, number))
+
+    monkeypatch.setattr(holder, "processes", processes)
+    monkeypatch.setattr(holder, "_send", send)
+    holder._kill_descendants(10)
+    assert looks == []
+    assert sent == [(20, signal.SIGSTOP), (30, signal.SIGSTOP), (20, signal.SIGKILL), (30, signal.SIGKILL)]
