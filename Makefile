@@ -95,8 +95,8 @@ errors-doc: $(VENV)/.built $(VENV)/.developer
 	git --no-pager diff --stat -- docs/errors.md
 
 lint: $(VENV)/.built $(VENV)/.developer
-	$(BIN)/python -m ruff check pyrunc generate packaging tests scripts setup.py
-	$(BIN)/python -m ruff format --check -q pyrunc generate packaging tests scripts setup.py
+	$(BIN)/python -m ruff check pyrunc generate launcher packaging tests scripts setup.py
+	$(BIN)/python -m ruff format --check -q pyrunc generate launcher packaging tests scripts setup.py
 	$(BIN)/python -m mypy
 
 # What forbids it is said before anything is built.
@@ -107,11 +107,11 @@ demo:
 	@scripts/demo.sh $(BIN)/pyrunc
 
 clean:
-	$(MAKE) -C csrc clean
+	$(MAKE) -C csrc/init clean
 	rm -rf $(VENV) build dist pyrunc.egg-info pyrunc/_generated pyrunc/_core.* tests/bench/out
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
-include launcher.mk
+include launcher/launcher.mk
 include guest.mk
 include bench.mk
 include conformance.mk

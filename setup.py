@@ -1,6 +1,6 @@
 """The build: the init, what is generated, and the cffi modules. Everything else is in pyproject.toml.
 
-A build runs, in this order: `make -C csrc init` (the static init, by musl-gcc), generate/*.py (validators, argv
+A build runs, in this order: `make -C csrc/init init` (the static init, by musl-gcc), generate/*.py (validators, argv
 table), and the compiler for `pyrunc._core`, which holds the init's program, and `pyrunc._seccomp`.
 """
 
@@ -45,7 +45,7 @@ def generate() -> None:
     """Build the init and write pyrunc/_generated and the headers under csrc."""
     from generate.native_build import IMAGE_HEADER, INIT, write_image
 
-    subprocess.run(["make", "-C", str(ROOT / "csrc"), "init", f"PYTHON={sys.executable}"], check=True)
+    subprocess.run(["make", "-C", str(ROOT / "csrc" / "init"), "init", f"PYTHON={sys.executable}"], check=True)
     write_image(INIT, IMAGE_HEADER)
     # validators.py writes the schemas too, as Python literals: they are what the package has of spec-schemas.
     for script in ("validators", "argv"):

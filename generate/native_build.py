@@ -1,4 +1,4 @@
-"""The cffi builder of `pyrunc._core`: csrc/native.c with the init's program as a byte array in it.
+"""The cffi builder of `pyrunc._core`: csrc/native with the init's program as a byte array in it.
 
 `setup.py` names `ffibuilder` (cffi_modules) and calls `write_image` when the init has been built.
 """
@@ -12,8 +12,9 @@ from cffi import FFI
 
 ROOT = Path(__file__).resolve().parent.parent
 CSRC = ROOT / "csrc"
-INIT = CSRC / "build" / "init"
-IMAGE_HEADER = CSRC / "init_image.gen.h"
+INIT = CSRC / "init" / "build" / "init"
+NATIVE = CSRC / "native"
+IMAGE_HEADER = NATIVE / "init_image.gen.h"
 
 
 def declarations(header: str) -> str:
@@ -34,13 +35,13 @@ def write_image(init: Path, target: Path) -> None:
 def make_builder() -> FFI:
     """The FFI object that describes `pyrunc._core`."""
     builder = FFI()
-    builder.cdef(declarations((CSRC / "native.h").read_text()))
+    builder.cdef(declarations((NATIVE / "native.h").read_text()))
     builder.set_source(
         "pyrunc._core",
         '#include "native.h"',
-        sources=["csrc/native.c", "csrc/clone.c", "csrc/image.c"],
-        include_dirs=["csrc"],
-        depends=["csrc/native.h", "csrc/parent.h", "csrc/join.h", "csrc/init_image.gen.h"],
+        sources=sorted(str(path.relative_to(ROOT)) for path in NATIVE.glob("*.c")),
+        include_dirs=["csrc/native"],
+        depends=["csrc/native/native.h", "csrc/native/parent.h", "csrc/init/join.h", "csrc/native/init_image.gen.h"],
         extra_compile_args=[
             "-std=gnu11",
             "-O2",

@@ -1,4 +1,4 @@
-"""Make csrc/steps.gen.h from the table of step kinds: python3 generate/steps.py [OUTPUT]; with a name that ends in
+"""Make csrc/init/steps.gen.h from the table of step kinds: python3 generate/steps.py [OUTPUT]; with a name that ends in
 .py, the module pyrunc/_generated/steps.py: what carrying out a plan needs of the table, as constants.
 
 The header holds, for the kinds that the init carries out: an enum of their numbers on the wire, a struct of each
@@ -88,8 +88,8 @@ def module() -> str:
 
 
 def main(argv: list[str]) -> int:
-    """Write the header or the module to the path given, or the header to csrc/steps.gen.h."""
-    output = Path(argv[1]) if len(argv) > 1 else ROOT / "csrc" / "steps.gen.h"
+    """Write the header or the module to the path given, or the header to csrc/init/steps.gen.h."""
+    output = Path(argv[1]) if len(argv) > 1 else ROOT / "csrc" / "init" / "steps.gen.h"
     draft = output.with_suffix(f".{os.getpid()}")
     draft.write_text(module() if output.suffix == ".py" else header(INIT_KINDS), encoding="utf-8")
     draft.replace(output)  # whole at once, for a compiler that runs at the same time

@@ -1,4 +1,4 @@
-"""The cffi module (csrc/native.c), for the type checker: cffi checks the types of its calls at run time."""
+"""The cffi module (csrc/native), for the type checker: cffi checks the types of its calls at run time."""
 
 from typing import Any
 

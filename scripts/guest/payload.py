@@ -71,7 +71,7 @@ def tree_disk(work: Path, venv: Path, arguments: list[str], launcher: bool) -> P
         what="building pyrunc for the guest", cwd=tree, env=BUILD_ENVIRONMENT,
     )  # fmt: skip
     command(
-        "make", "-C", tree / "csrc", "build/init-faults", f"PYTHON={venv / 'bin/python'}",
+        "make", "-C", tree / "csrc/init", "build/init-faults", f"PYTHON={venv / 'bin/python'}",
         what="building the init that the tests let fail", env=BUILD_ENVIRONMENT,
     )  # fmt: skip
     command(venv / "bin/python", "-m", "compileall", "-q", tree / "pyrunc", what="compiling pyrunc's modules")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from generate import freeze
+from launcher import freeze
 from tests.support.bundle import Bundle
 from tests.support.imports import heavy, imported_by
 from tests.support.runtime import Runtime
@@ -36,7 +36,7 @@ def imports(runtime: Runtime, words: list[str]) -> list[str]:
     output = Path(runtime.work, f"modules-{words[0]}")
     code = f"from pyrunc.main import main\nassert main({line!r}) == 0"
     found = imported_by(code, output)
-    # The usual life is in the snapshot, and what is not in it comes last there (generate/freeze.py).
+    # The usual life is in the snapshot, and what is not in it comes last there (launcher/freeze.py).
     assert not found & freeze.ON_DEMAND
     assert [name for name in found if name.startswith(freeze.LAST)] == []
     return heavy(found)

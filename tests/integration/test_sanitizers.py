@@ -1,6 +1,6 @@
 """The init built with AddressSanitizer and UBSan, through representative bundles: any report fails the test.
 
-The report goes to stderr and ends the init with exit code 99 (csrc/sanitize.c).
+The report goes to stderr and ends the init with exit code 99 (csrc/init/sanitize.c).
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def test_a11_two_builds_of_it_are_equal(linked: Path, tmp_path: Path) -> None:
     assert sections[0] == sections[1] == sections[2]
     texts = []
     for name in ("one.c", "two.c"):
-        command = ["/usr/bin/python3", "-IS", "-X", "no_debug_ranges", "generate/freeze.py", str(tmp_path / name)]
+        command = ["/usr/bin/python3", "-IS", "-X", "no_debug_ranges", "launcher/freeze.py", str(tmp_path / name)]
         subprocess.run(command, cwd=REPOSITORY, check=True)
         texts.append((tmp_path / name).read_bytes())
     assert texts[0] == texts[1]

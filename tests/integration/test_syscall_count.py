@@ -84,7 +84,7 @@ def is_built() -> bool:
     """Whether there is a launcher with a snapshot that is not older than what it is made of."""
     if not LAUNCHER.exists() or not LAUNCHER.with_name("pyrunc.section").exists():
         return False
-    sources = [*REPOSITORY.glob("pyrunc/**/*.py"), *REPOSITORY.glob("csrc/*.[ch]")]
+    sources = [*REPOSITORY.glob("pyrunc/**/*.py"), *REPOSITORY.glob("csrc/*/*.[ch]"), *REPOSITORY.glob("launcher/*.*")]
     return LAUNCHER.stat().st_mtime >= max(path.stat().st_mtime for path in sources)
 
 

@@ -18,7 +18,7 @@ from pyrunc.libcontainer.plan.kinds import KINDS
 from pyrunc.libcontainer.plan.model import LaunchPlan, Step
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-CSRC = REPOSITORY / "csrc"
+CSRC = REPOSITORY / "csrc" / "init"
 NAMESPACES = ("--mount", "--pid", "--uts", "--ipc", "--net", "--fork", "--kill-child")
 PATIENCE = 30.0
 SHELL_ENV = ("PATH=/bin",)
@@ -45,7 +45,10 @@ def plan_of(steps: tuple[Step, ...] | list[Step]) -> LaunchPlan:
 
 
 def build(target: str) -> Path:
-    """Build a program of csrc/Makefile and give its path. The guest has no make: what it can run is built already."""
+    """Build a program of csrc/init/Makefile and give its path.
+
+    The guest has no make: what it can run is built already.
+    """
     if shutil.which("make") is None:
         if not (CSRC / "build" / target).exists():
             pytest.skip(f"needs make and a compiler for {target}")

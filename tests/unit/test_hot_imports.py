@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from generate.freeze import EXTENSIONS, reach
+from launcher.freeze import EXTENSIONS, reach
 from pyrunc._generated.argv import COMMANDS
 from tests.support.imports import heavy, imported_by
 
@@ -20,7 +20,7 @@ ARGUMENTS = {
 
 
 def modules() -> list[str]:
-    """Every module that the launcher holds: those that the hot commands reach by generate/freeze.py."""
+    """Every module that the launcher holds: those that the hot commands reach by launcher/freeze.py."""
     return sorted(name for name, found in reach().items() if found is not None)
 
 

@@ -20,10 +20,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from generate import bindings, freeze
+from launcher import bindings, freeze
 
 ROOT = Path(__file__).resolve().parents[2]
-CSRC = ROOT / "csrc"
+NATIVE = ROOT / "csrc" / "native"
+LAUNCHER = ROOT / "launcher"
 
 
 # ---- what is frozen --------------------------------------------------------------------------------------------------
@@ -136,7 +137,7 @@ def test_a_type_without_a_conversion_is_an_error() -> None:
 
 
 def test_every_function_of_the_header_is_bound() -> None:
-    header = (CSRC / "native.h").read_text()
+    header = (NATIVE / "native.h").read_text()
     declared = {line.partition("(")[0].split()[-1] for line in header.splitlines() if line.endswith(");")}
     bound = {line.split('"')[1] for line in bindings.source(header).splitlines() if "METH_FASTCALL" in line}
     assert bound == declared
@@ -159,14 +160,14 @@ def load(name: str, path: Path) -> ModuleType:
 def objects(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with the launcher's C modules as shared objects: _json.so, _core.so and _prctl.so."""
     directory = tmp_path_factory.mktemp("launcher")
-    (directory / "bindings.gen.c").write_text(bindings.source((CSRC / "native.h").read_text()))
-    parent = [CSRC / name for name in ("native.c", "clone.c", "image.c")]
+    (directory / "bindings.gen.c").write_text(bindings.source((NATIVE / "native.h").read_text()))
+    parent = sorted(NATIVE.glob("*.c"))
     sources = {
-        "_json": [CSRC / "json.c"],
-        "_core": [CSRC / "ffi.c", directory / "bindings.gen.c", *parent],
-        "_prctl": [CSRC / "prctl.c"],
+        "_json": [LAUNCHER / "json.c"],
+        "_core": [LAUNCHER / "ffi.c", directory / "bindings.gen.c", *parent],
+        "_prctl": [LAUNCHER / "prctl.c"],
     }
-    include = [f"-I{sysconfig.get_path('include')}", f"-I{CSRC}"]
+    include = [f"-I{sysconfig.get_path('include')}", f"-I{NATIVE}", f"-I{LAUNCHER}"]
     for name, files in sources.items():
         command = ["gcc", "-std=gnu11", "-O1", "-shared", "-fPIC", *include, *files, "-o", directory / f"{name}.so"]
         subprocess.run(command, check=True)

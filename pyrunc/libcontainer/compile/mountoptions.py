@@ -36,7 +36,7 @@ _NOTHING = 12
 _ID_MAP = 13  # 1 for idmap, 2 for ridmap
 _LINKS = 14  # COPY_SYMLINK, SOURCE_NOFOLLOW, TARGET_NOFOLLOW
 
-# crun's options about symlinks of a bind mount, as bits; csrc/init.h has the same.
+# crun's options about symlinks of a bind mount, as bits; csrc/init/init.h has the same.
 SOURCE_NOFOLLOW = 1  # the source itself where it is a symlink
 TARGET_NOFOLLOW = 2  # on the target itself where it is a symlink
 COPY_SYMLINK = 4  # a source that is a symlink is copied, not mounted

@@ -47,13 +47,13 @@ _KNOWN_TO_SILENT = {
     "tracefs": ("uid", "gid", "mode", "source"),
 }
 
-# Register 0 is none: the mount is not kept for a later step. The others are 1 to 64 (csrc/init.h), of which the last
-# is for what the next steps use up.
+# Register 0 is none: the mount is not kept for a later step. The others are 1 to 64 (csrc/init/init.h), of which the
+# last is for what the next steps use up.
 _NOT_KEPT = 0
 _REGISTERS = 63
 _NEXT_STEP = 64
 
-# A bit of `links` in a `bind` step besides those of mountoptions.py (csrc/init.h): the source is what the register
+# A bit of `links` in a `bind` step besides those of mountoptions.py (csrc/init/init.h): the source is what the register
 # `keep` holds.
 _SOURCE_KEPT = 8
 

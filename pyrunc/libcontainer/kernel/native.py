@@ -1,4 +1,4 @@
-"""The parent's system calls that Python's builtins lack: typed wrappers of csrc/native.c.
+"""The parent's system calls that Python's builtins lack: typed wrappers of csrc/native.
 
 Every function raises OSError(errno, text) on failure. Descriptors that are made here are close-on-exec, and belong
 to the caller.
@@ -72,7 +72,7 @@ EPOLLIN = 0x001
 EPOLLOUT = 0x004
 EPOLLET = 0x80000000
 
-# How many descriptors one `epoll_wait` tells of at most (csrc/native.c, MAX_READY).
+# How many descriptors one `epoll_wait` tells of at most (csrc/native/events.c, MAX_READY).
 _MAX_READY = 8
 
 # The `call` of an init that was killed before its first instruction.
@@ -119,7 +119,8 @@ def clone_init(
     cgroup_fd: directory of the cgroup to be born in, or -1. Where the kernel kills what is born there (clone.c), the
         init is born in ours and moves there.
     joins: (descriptor, CLONE_NEW* type) of namespaces that are entered first.
-    image_fd: the program (`init_image`); it is what enters the namespaces (csrc/join.c), so that we never are in them.
+    image_fd: the program (`init_image`); it enters the namespaces itself (csrc/init/join.c), so that we never are in
+    them.
     inherit: descriptors that stay open in the init; all others from 3 + preserve_fds on are closed by the exec.
     args: the argv, 16 at most. The environment is empty.
     All signals are blocked in the new process, and signals that are ignored here are ignored there.

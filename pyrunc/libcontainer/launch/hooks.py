@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 # What a failed hook wrote goes into the error: the last bytes of each stream. Engines show the line, and
-# Kubernetes cuts its events at 1024 bytes. csrc/steps_hook.c keeps as much of stderr.
+# Kubernetes cuts its events at 1024 bytes. csrc/init/steps_hook.c keeps as much of stderr.
 _OUTPUT_KEPT = 2048
 _READ_BYTES = 1 << 16
 # Reads that empty a pipe of any usual size, after the hook has ended; its children may go on writing for ever.

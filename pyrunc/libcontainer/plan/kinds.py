@@ -3,7 +3,7 @@
 A launch plan is a list of steps, and each step is of one of the kinds below. The table says for each kind
 who carries it out (`runtime`, the Python parent, or `init`, the C program that becomes the container's
 process), which kernel call does the work, and the fields in the order in which they travel. `generate/steps.py`
-makes `csrc/steps.gen.h` from the `init` kinds; the position of a kind among them is its number on the wire.
+makes `csrc/init/steps.gen.h` from the `init` kinds; the position of a kind among them is its number on the wire.
 
 Field types:
 

@@ -1,6 +1,6 @@
 """The wire between the runtime and the init: a plan as bytes, and the init's messages.
 
-docs/architecture.md ("The wire") tells both forms; csrc/decode.c and csrc/protocol.c are the other side.
+docs/architecture.md ("The wire") tells both forms; csrc/init/decode.c and csrc/init/protocol.c are the other side.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ FAULT_STOP = 1
 FAULT_FAIL = 2
 
 HEADER_SIZE = 16
-# bytes of the longest message: the header and csrc/init.h's DETAIL_SIZE
+# bytes of the longest message: the header and csrc/init/init.h's DETAIL_SIZE
 MESSAGE_SIZE = HEADER_SIZE + 4096
 
-# what csrc/decode.c takes
+# what csrc/init/decode.c takes
 MAX_LEVEL = 7
 MAX_ERRNOS = 8
 MAX_SIZE = 16 << 20

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     Identity = tuple[int, int, str]
 
 _RESOLVE = native.RESOLVE_IN_ROOT | native.RESOLVE_NO_MAGICLINKS
-_ATTEMPTS = 128  # of a look-up that a rename elsewhere disturbs, as in csrc/paths.c
+_ATTEMPTS = 128  # of a look-up that a rename elsewhere disturbs, as in csrc/init/paths.c
 
 
 class Container:

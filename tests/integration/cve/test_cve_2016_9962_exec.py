@@ -4,9 +4,9 @@ trace, or reach the host by; and CVE-2019-5736: what they can reach of it, its p
 The init stands before the first step of its plan: from there on back to the clone, what is in the pid namespace is the
 same. A process with CAP_SYS_PTRACE may look at it whatever it does (ptrace(2)); it finds nothing.
 
-Seen to fail: the first with PR_SET_DUMPABLE set to 1 in csrc/join.c; test_a_tracer_finds_nothing_of_the_host with the
-descriptors of the namespaces left open there; test_nothing_in_the_pid_namespace_executes_the_init with a clone that
-enters the pid namespace before it executes the image, as csrc/native.c did at first.
+Seen to fail: the first with PR_SET_DUMPABLE set to 1 in csrc/init/join.c; test_a_tracer_finds_nothing_of_the_host with
+the descriptors of the namespaces left open there; test_nothing_in_the_pid_namespace_executes_the_init with a clone that
+enters the pid namespace before it executes the image, as csrc/native/clone.c did at first.
 """
 
 from __future__ import annotations

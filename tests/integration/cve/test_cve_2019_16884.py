@@ -1,6 +1,6 @@
 """CVE-2019-16884: a mount over /proc, or inside it, makes the runtime write its labels and limits into nowhere.
 
-Seen to fail: with guard_proc of csrc/mounts.c taken out.
+Seen to fail: with guard_proc of csrc/init/mounts.c taken out.
 """
 
 from __future__ import annotations

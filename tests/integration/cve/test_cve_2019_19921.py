@@ -1,6 +1,6 @@
 """CVE-2019-19921: /proc of the image is a symlink into a volume, where the attacker has the procfs of his choice.
 
-Seen to fail: with the error "must be mounted on ordinary directory" taken out of csrc/steps_mounts.c.
+Seen to fail: with the error "must be mounted on ordinary directory" taken out of csrc/init/steps_mounts.c.
 """
 
 from __future__ import annotations

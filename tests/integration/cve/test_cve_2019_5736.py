@@ -2,7 +2,7 @@
 
 The init runs from a sealed memfd: nothing of the host is behind its /proc/PID/exe, and nobody can write there.
 
-Seen to fail: with all seals but F_SEAL_SEAL left out of pyrunc_init_image in csrc/image.c.
+Seen to fail: with all seals but F_SEAL_SEAL left out of pyrunc_init_image in csrc/native/image.c.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@ host's part of the tree, from where a later one brings the host's files into the
 
 Targets are resolved inside the rootfs at use, and mounted by descriptor.
 
-Seen to fail: with resolve and make_in_root of csrc/paths.c replaced by openat and mkdirat on the path as it is.
+Seen to fail: with resolve and make_in_root of csrc/init/paths.c replaced by openat and mkdirat on the path as it is.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """CVE-2022-29162: a process must not start with inheritable capabilities that nobody configured.
 
-Seen to fail: with capset's inheritable set left as it was, in step_capabilities of csrc/steps_process.c.
+Seen to fail: with capset's inheritable set left as it was, in step_capabilities of csrc/init/steps_process.c.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """CVE-2023-27561: CVE-2019-19921 again, by way of a volume that two containers share: the parent of the procfs's or
 sysfs's target is exchanged with a symlink while it is being mounted.
 
-Seen to fail: with resolve and make_in_root of csrc/paths.c replaced by openat and mkdirat on the path as it is, and
-symlinks not refused either.
+Seen to fail: with resolve and make_in_root of csrc/init/paths.c replaced by openat and mkdirat on the path as it is,
+and symlinks not refused either.
 """
 
 from __future__ import annotations

@@ -4,8 +4,9 @@ process outside of its root.
 Nothing of the caller's is open in the init, magic links are not followed on the way to the working directory, and it is
 checked after chdir.
 
-Seen to fail: test_no_foreign_descriptor with both close_range taken out (csrc/native.c, step_keep_fds); the others with
-step_make_cwd of csrc/steps_rootfs.c and the check in step_chdir of csrc/steps_process.c taken out.
+Seen to fail: test_no_foreign_descriptor with both close_range taken out (csrc/native/clone.c, step_keep_fds); the
+others with step_make_cwd of csrc/init/steps_rootfs.c and the check in step_chdir of csrc/init/steps_process.c taken
+out.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """CVE-2024-21626 for `exec`: a working directory that leads out of the root by a descriptor of the host, or one that
 leaks into the process.
 
-Seen to fail: test_no_foreign_descriptor with both close_range taken out (csrc/native.c, step_keep_fds); the others with
-these and the check in step_chdir of csrc/steps_process.c taken out; those of S3 with chdir(2) in place of open_in_root
-there.
+Seen to fail: test_no_foreign_descriptor with both close_range taken out (csrc/native/clone.c, step_keep_fds); the
+others with these and the check in step_chdir of csrc/init/steps_process.c taken out; those of S3 with chdir(2) in place
+of open_in_root there.
 """
 
 from __future__ import annotations

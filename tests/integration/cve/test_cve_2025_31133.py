@@ -1,7 +1,7 @@
 """CVE-2025-31133: a path is masked by binding /dev/null on it; where the image's /dev/null is something else, that is
 bound, readable and writable, instead.
 
-Seen to fail: with is_null taken out of open_null in csrc/steps_devices.c.
+Seen to fail: with is_null taken out of open_null in csrc/init/steps_devices.c.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@ what it names, such as a file of /proc that was to be masked.
 
 The pty is opened by TIOCGPTPEER and mounted by descriptor, on a target that is resolved without following a symlink.
 
-Seen to fail: with open_leaf in bind_file of csrc/steps_devices.c replaced by open_in_root.
+Seen to fail: with open_leaf in bind_file of csrc/init/steps_devices.c replaced by open_in_root.
 """
 
 from __future__ import annotations

@@ -4,8 +4,9 @@ and no other, whatever is mounted or linked there.
 Writes go through a procfs descriptor that is verified to be one, and below it no symlink and no other mount is gone
 through.
 
-Seen to fail: with the resolve flags and the check of the file system taken out of proc_open_file in csrc/proc.c
-(test_procfs_of_the_runtime_that_is_mounted_over), and with guard_proc of csrc/mounts.c (test_sysctl_behind_a_mount).
+Seen to fail: with the resolve flags and the check of the file system taken out of proc_open_file in csrc/init/proc.c
+(test_procfs_of_the_runtime_that_is_mounted_over), and with guard_proc of csrc/init/mounts.c
+(test_sysctl_behind_a_mount).
 """
 
 from __future__ import annotations

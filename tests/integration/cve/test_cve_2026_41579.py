@@ -2,7 +2,7 @@
 
 Everything below /dev is resolved inside the rootfs, so that is a place of the image at worst.
 
-Seen to fail: with resolve and make_in_root of csrc/paths.c replaced by openat and mkdirat on the path as it is.
+Seen to fail: with resolve and make_in_root of csrc/init/paths.c replaced by openat and mkdirat on the path as it is.
 """
 
 from __future__ import annotations

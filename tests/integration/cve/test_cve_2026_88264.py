@@ -3,8 +3,9 @@ names, on the host or in a file of the container that was to be kept from it.
 
 The console's directory is opened inside the rootfs, and the name in it is not followed.
 
-Seen to fail: with open_leaf in bind_file of csrc/steps_devices.c replaced by openat of the name, which follows symlinks
-("absolute", "climbing"), and by open_in_root ("inside", "procfs"); with unlinkat taken out of step_symlink (the ptmx).
+Seen to fail: with open_leaf in bind_file of csrc/init/steps_devices.c replaced by openat of the name, which follows
+symlinks ("absolute", "climbing"), and by open_in_root ("inside", "procfs"); with unlinkat taken out of step_symlink
+(the ptmx).
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ A device node that is to be made is never taken for made by its name alone, and 
 before it is used.
 
 Seen to fail: with the check of what is there taken out of step_mknod ("mknod"), with open_leaf in bind_file replaced by
-openat of the name ("bind"), and with is_null taken out of open_null (the volume's), all in csrc/steps_devices.c.
+openat of the name ("bind"), and with is_null taken out of open_null (the volume's), all in csrc/init/steps_devices.c.
 """
 
 from __future__ import annotations

@@ -5,9 +5,9 @@ to the host are exchanged all the time, while containers are created that mount,
 Whichever of the two a create finds, nothing may be mounted, made or seen outside of the rootfs. PYRUNC_TEST_RACES
 says how often the exchanged mount target is tried; the others are tried a tenth as often.
 
-Seen to fail, with PYRUNC_TEST_RACES=100: with resolve of csrc/paths.c without RESOLVE_IN_ROOT, on the path relative to
-the rootfs, and open_component without O_NOFOLLOW (all but nested-copyup); with O_NOFOLLOW taken out of copy_entry and
-copy_directory in csrc/copyup.c (nested-copyup).
+Seen to fail, with PYRUNC_TEST_RACES=100: with resolve of csrc/init/paths.c without RESOLVE_IN_ROOT, on the path
+relative to the rootfs, and open_component without O_NOFOLLOW (all but nested-copyup); with O_NOFOLLOW taken out of
+copy_entry and copy_directory in csrc/init/copyup.c (nested-copyup).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What launcher.mk decides by the Python that it finds."""
+"""What launcher/launcher.mk decides by the Python that it finds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The wrappers of csrc/native.c: what they do, and that every one raises OSError with the errno."""
+"""The wrappers of csrc/native: what they do, and that every one raises OSError with the errno."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ import pytest
 
 from pyrunc.libcontainer.kernel import native
 
-CSRC = Path(__file__).resolve().parents[4] / "csrc"
+ROOT = Path(__file__).resolve().parents[4]
+INIT = ROOT / "csrc" / "init"
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 
@@ -30,8 +31,8 @@ def _is_cloexec(fd: int) -> bool:
 def _image(tmp_path: Path, source: str) -> int:
     """A program of our own in the init's place, built from C."""
     path = tmp_path / "program"
-    command = ["gcc", "-static", "-O1", "-D_GNU_SOURCE", f"-I{CSRC}", "-o", path, "-xc", "-"]
-    joining = [CSRC / "join.c", CSRC / "decode.c"]
+    command = ["gcc", "-static", "-O1", "-D_GNU_SOURCE", f"-I{INIT}", "-o", path, "-xc", "-"]
+    joining = [INIT / "join.c", INIT / "decode.c"]
     subprocess.run([*command, *joining], input=source, text=True, check=True)
     image = os.memfd_create("program")
     os.write(image, path.read_bytes())
@@ -264,9 +265,9 @@ def test_init_image_without_memfds_can_t_be_written_either(user: int) -> None:
         pytest.skip("needs root, to be both")
     words = [sys.executable, "-m", "tests.support.asuser", "--uid", "1000", "--reach"] if user else []
     if user:
-        words += [os.path.realpath(sys.executable), sys.prefix, str(CSRC.parent), "--"]
-    words += [sys.executable, "-c", _IMAGE_ON_TMPFS, str(CSRC.parent)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=CSRC.parent)
+        words += [os.path.realpath(sys.executable), sys.prefix, str(ROOT), "--"]
+    words += [sys.executable, "-c", _IMAGE_ON_TMPFS, str(ROOT)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.stdout.split("\n")[:-1] == ["b'\\x7fELF' 0o100555 False", "True", "True", "256", "True"], done.stderr
 
 

@@ -2,7 +2,17 @@
 #ifndef PYRUNC_PARENT_H
 #define PYRUNC_PARENT_H
 
+#include <errno.h>
 #include <unistd.h>
+
+/* How many descriptors a message carries at most, or one call waits for. */
+enum { MAX_FDS = 64 };
+
+/* What a system call gave, as our functions give it: -errno on failure. */
+static inline int result(long value)
+{
+    return value < 0 ? -errno : (int)value;
+}
 
 static inline void close_fd(int *fd)
 {

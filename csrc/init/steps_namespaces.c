@@ -11,7 +11,7 @@
 
 #include "kernel.h"
 
-/* Empties the ambient and the inheritable set, by which the capabilities came through the exec (native.c). No hook and
+/* Empties the ambient and the inheritable set, by which the capabilities came through the exec (csrc/native/clone.c). No hook and
  * no program is to inherit them (CVE-2022-29162). */
 static int drop_inheritable(struct init *init)
 {

@@ -137,7 +137,7 @@ static int import_items(PyObject *module, PyObject *module_name, PyObject *items
 }
 
 /* builtins.__import__(name, globals, locals, fromlist, level), as the import statement calls it. The level is 0:
- * generate/freeze.py has made every name absolute. */
+ * launcher/freeze.py has made every name absolute. */
 static PyObject *import_statement(PyObject *self, PyObject *const *args, Py_ssize_t count)
 {
     (void)self;

@@ -1,4 +1,5 @@
-"""Write the launcher's binding of csrc/native.h in the terms of csrc/ffi.h: one wrapper a function, one table a struct.
+"""Write the launcher's binding of csrc/native/native.h in the terms of launcher/ffi.h: one wrapper a function, one
+table a struct.
 
 The ordinary build has cffi do this. Here it is done for the few types that native.h uses; another one is an error.
 
@@ -11,7 +12,7 @@ import re
 import sys
 from pathlib import Path
 
-HEADER = Path(__file__).resolve().parent.parent / "csrc" / "native.h"
+HEADER = Path(__file__).resolve().parent.parent / "csrc" / "native" / "native.h"
 
 # How a number is taken from Python, by its C type.
 NUMBERS = {
@@ -93,7 +94,7 @@ def source(header: str) -> str:
     """The C source for a header's text."""
     header = re.sub(r"/\*.*?\*/", "", header, flags=re.DOTALL)
     parts = [
-        "/* Made by generate/bindings.py from native.h. */",
+        "/* Made by launcher/bindings.py from native.h. */",
         '#include "ffi.h"',
         '#include "native.h"',
         "#include <limits.h>",

@@ -33,11 +33,11 @@ LAUNCHER_PROVED := 3.11
 # three times the time.
 LAUNCHER_LINK ?= $(if $(and $(filter $(LAUNCHER_PROVED),$(LAUNCHER_VERSION)),$(wildcard $(LAUNCHER_ARCHIVE))),static,shared)
 
-# What depends on the version's own structures: csrc/slim.c and csrc/snapshot.c.
+# What depends on the version's own structures: launcher/slim.c and launcher/snapshot.c.
 LAUNCHER_SNAPSHOT ?= $(and $(filter static,$(LAUNCHER_LINK)),$(filter $(LAUNCHER_PROVED),$(LAUNCHER_VERSION)))
 
-LAUNCHER_CFLAGS := -std=gnu11 -O2 -fstack-protector-strong -D_FORTIFY_SOURCE=2 -Wall -Wextra -Werror -I$(word 2,$(LAUNCHER_FACTS)) -Icsrc
-LAUNCHER_SOURCES := launcher.c importer.c ffi.c json.c native.c clone.c image.c prctl.c
+LAUNCHER_CFLAGS := -std=gnu11 -O2 -fstack-protector-strong -D_FORTIFY_SOURCE=2 -Wall -Wextra -Werror -I$(word 2,$(LAUNCHER_FACTS)) -Ilauncher -Icsrc/native
+LAUNCHER_SOURCES := launcher.c importer.c ffi.c json.c prctl.c $(patsubst csrc/%,%,$(wildcard csrc/native/*.c))
 ifeq ($(LAUNCHER_LINK),static)
 LAUNCHER_SOURCES += $(if $(filter $(LAUNCHER_PROVED),$(LAUNCHER_VERSION)),slim.c)
 LAUNCHER_CFLAGS += -fno-pie
@@ -49,7 +49,7 @@ endif
 ifneq ($(LAUNCHER_SNAPSHOT),)
 LAUNCHER_SOURCES += snapshot.c
 LAUNCHER_CFLAGS += -DPYRUNC_SNAPSHOT
-LAUNCHER_LDFLAGS := -Wl,-T,csrc/text.ld -Wl,-T,csrc/snapshot.ld $(patsubst %,-Wl$(comma)--wrap=%,malloc calloc realloc free)
+LAUNCHER_LDFLAGS := -Wl,-T,launcher/text.ld -Wl,-T,launcher/snapshot.ld $(patsubst %,-Wl$(comma)--wrap=%,malloc calloc realloc free)
 endif
 LAUNCHER_OBJECTS := $(patsubst %.c,$(LAUNCHER_BUILD)/%.o,$(LAUNCHER_SOURCES) frozen.gen.c bindings.gen.c)
 LAUNCHER_MODULES := $(shell find pyrunc -name '*.py')
@@ -66,7 +66,7 @@ launcher:
 
 # A static glibc warns of functions that would load shared objects (getpwnam …); none of them is reached.
 LAUNCHER_LINKED := $(LAUNCHER)$(if $(LAUNCHER_SNAPSHOT),.linked)
-$(LAUNCHER_LINKED): $(LAUNCHER_OBJECTS) csrc/snapshot.ld csrc/text.ld
+$(LAUNCHER_LINKED): $(LAUNCHER_OBJECTS) launcher/snapshot.ld launcher/text.ld
 	$(CC) -Wl,--no-warnings -Wl,--gc-sections -Wl,-z,relro,-z,now -Wl,-z,noexecstack $(LAUNCHER_LDFLAGS) -o $@ $(LAUNCHER_OBJECTS) $(LAUNCHER_LIBS)
 
 # With nothing of who builds it: no environment, no terminal, no time zone.
@@ -76,22 +76,25 @@ $(LAUNCHER): $(LAUNCHER_LINKED)
 	objcopy --update-section .snapshot=$(LAUNCHER).section $< $@
 endif
 
-$(LAUNCHER_BUILD)/%.o: csrc/%.c $(wildcard csrc/*.h) launcher.mk | $(LAUNCHER_BUILD)
+$(LAUNCHER_BUILD)/%.o: launcher/%.c $(wildcard launcher/*.h) launcher/launcher.mk | $(LAUNCHER_BUILD)
+	$(CC) $(LAUNCHER_CFLAGS) -c -o $@ $<
+
+$(LAUNCHER_BUILD)/native/%.o: csrc/native/%.c $(wildcard csrc/native/*.h) csrc/init/join.h launcher/launcher.mk | $(LAUNCHER_BUILD)/native
 	$(CC) $(LAUNCHER_CFLAGS) -c -o $@ $<
 
 # The build in place makes pyrunc/_generated and the init's image.
-$(LAUNCHER_BUILD)/image.o $(LAUNCHER_BUILD)/frozen.gen.c: $(VENV)/.built
+$(LAUNCHER_BUILD)/native/image.o $(LAUNCHER_BUILD)/frozen.gen.c: $(VENV)/.built
 
-$(LAUNCHER_BUILD)/%.gen.o: $(LAUNCHER_BUILD)/%.gen.c csrc/importer.h csrc/ffi.h
+$(LAUNCHER_BUILD)/%.gen.o: $(LAUNCHER_BUILD)/%.gen.c launcher/importer.h launcher/ffi.h
 	$(CC) $(LAUNCHER_CFLAGS) -c -o $@ $<
 
-$(LAUNCHER_BUILD)/frozen.gen.c: generate/freeze.py $(LAUNCHER_MODULES) | $(LAUNCHER_BUILD)
+$(LAUNCHER_BUILD)/frozen.gen.c: launcher/freeze.py $(LAUNCHER_MODULES) | $(LAUNCHER_BUILD)
 	$(LAUNCHER_PYTHON) -IS -X no_debug_ranges $< $@ $(LAUNCHER_FREEZE)
 
-$(LAUNCHER_BUILD)/bindings.gen.c: generate/bindings.py csrc/native.h | $(LAUNCHER_BUILD)
+$(LAUNCHER_BUILD)/bindings.gen.c: launcher/bindings.py csrc/native/native.h | $(LAUNCHER_BUILD)
 	$(LAUNCHER_PYTHON) -IS $< $@
 
-$(LAUNCHER_BUILD):
+$(LAUNCHER_BUILD) $(LAUNCHER_BUILD)/native:
 	mkdir -p $@
 
 # ---- installation: the launcher, and the ordinary build in a directory of its own --------------------------------
@@ -108,7 +111,7 @@ SHARED := man/man8/pyrunc.8 man/man8/pyrunc-*.8 bash-completion/completions/pyru
 
 # pyrunc and its dependencies, built for and by the interpreter that will import them: a wheel in pip's cache may come
 # from another one, with the directory of that one's libraries in it.
-$(LAUNCHER_BUILD)/modules: $(LAUNCHER_MODULES) pyproject.toml setup.py $(wildcard csrc/*.[ch] generate/*.py spec-schemas/*)
+$(LAUNCHER_BUILD)/modules: $(LAUNCHER_MODULES) pyproject.toml setup.py $(wildcard csrc/*/*.[ch] generate/*.py spec-schemas/*)
 	rm -rf $@ $(LAUNCHER_BUILD)/venv
 	$(LAUNCHER_PYTHON) -m venv $(LAUNCHER_BUILD)/venv
 	$(LAUNCHER_BUILD)/venv/bin/python -m pip install -q --no-cache-dir --no-compile --target $@ .

@@ -18,7 +18,7 @@ struct frozen_module {
     PyObject *(*init)(void);
 };
 
-/* Sorted by name; written by generate/freeze.py. */
+/* Sorted by name; written by launcher/freeze.py. */
 extern const struct frozen_module frozen_modules[];
 extern const size_t frozen_module_count;
 

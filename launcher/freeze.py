@@ -1,4 +1,4 @@
-"""Freeze pyrunc's hot modules: write the launcher's table of modules (csrc/importer.h) as C.
+"""Freeze pyrunc's hot modules: write the launcher's table of modules (launcher/importer.h) as C.
 
 Starting at pyrunc.main, every import statement is followed, those in functions too, and each module that is reached
 is compiled and marshalled. What is reached must be ours or one of EXTENSIONS; anything else is an error that names the
@@ -24,12 +24,12 @@ ENTRY = "pyrunc.main"
 
 # The C modules of the launcher: the function that makes each one.
 EXTENSIONS = {
-    "_json": "PyInit__json",  # csrc/json.c
-    "_prctl": "PyInit__prctl",  # csrc/prctl.c
+    "_json": "PyInit__json",  # launcher/json.c
+    "_prctl": "PyInit__prctl",  # launcher/prctl.c
     "_signal": "PyInit__signal",
     "errno": "PyInit_errno",
     "posix": "PyInit_posix",
-    "pyrunc._core": "PyInit__core",  # csrc/ffi.c
+    "pyrunc._core": "PyInit__core",  # launcher/ffi.c
     "time": "PyInit_time",
 }
 
@@ -229,7 +229,7 @@ def table(modules: dict[str, tuple[ast.Module, bool] | None]) -> str:
             rows.append(f'{{.name = "{name}", .kind = FROZEN_MODULE, {code}}}')
     return "\n".join(
         [
-            f"/* Made by generate/freeze.py with Python {sys.version.split()[0]}. */",
+            f"/* Made by launcher/freeze.py with Python {sys.version.split()[0]}. */",
             '#include "importer.h"',
             "",
             f"#if PY_MAJOR_VERSION != {sys.version_info.major} || PY_MINOR_VERSION != {sys.version_info.minor}",

@@ -1,8 +1,8 @@
-/* The stage of an init that enters the namespaces of others; native.c starts it, join.c carries it out. */
+/* The stage of an init that enters the namespaces of others; csrc/native/clone.c starts it, join.c carries it out. */
 #ifndef PYRUNC_JOIN_H
 #define PYRUNC_JOIN_H
 
-#include "native.h"
+#include "../native/native.h"
 
 enum { MAX_JOINS = 16 };
 

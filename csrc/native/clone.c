@@ -17,7 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "join.h"
+#include "../init/join.h"
 #include "parent.h"
 
 #ifndef CLOSE_RANGE_CLOEXEC

@@ -1,7 +1,7 @@
 /* pyrunc._core for the launcher: the part of cffi's interface that pyrunc/libcontainer/kernel/native.py uses.
  *
- * cffi's own backend comes as a shared object only, which a static program can't load, and loading it costs a third
- * of the launcher's start. generate/bindings.py writes the functions and the structures of native.h in these terms.
+ * cffi's own backend comes as a shared object only, which a static program can't load. launcher/bindings.py writes the
+ * functions and the structures of native.h in these terms.
  */
 #ifndef PYRUNC_FFI_H
 #define PYRUNC_FFI_H
@@ -25,7 +25,7 @@ struct ffi_struct {
     size_t field_count;
 };
 
-/* Written by generate/bindings.py. */
+/* Written by launcher/bindings.py. */
 extern const struct ffi_struct ffi_structs[];
 extern const size_t ffi_struct_count;
 extern PyMethodDef ffi_functions[];

@@ -1,0 +1,57 @@
+/* Sockets of rtnetlink (rtnetlink(7)). A part of pyrunc._core. */
+#define _GNU_SOURCE
+#include "native.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/netlink.h>
+#include <sched.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "parent.h"
+
+/* A socket of rtnetlink for a network namespace, or for our own with -1. A socket belongs to the namespace that it is
+ * made in, so we go there and come back. Errors come with the kernel's words, and without the request's body. */
+int pyrunc_netlink(int namespace)
+{
+    CLEANUP_FD int own = -1;
+    const int on = 1;
+    if (namespace >= 0) {
+        own = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+        if (own < 0 || setns(namespace, CLONE_NEWNET) < 0)
+            return -errno;
+    }
+    CLEANUP_FD int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+    int error = fd < 0 ? -errno : 0;
+    if (namespace >= 0 && setns(own, CLONE_NEWNET) < 0)
+        error = -errno;
+    if (error < 0)
+        return error;
+    if (setsockopt(fd, SOL_NETLINK, NETLINK_EXT_ACK, &on, sizeof on) < 0 ||
+        setsockopt(fd, SOL_NETLINK, NETLINK_CAP_ACK, &on, sizeof on) < 0)
+        return -errno;
+    return take_fd(&fd);
+}
+
+/* Receives one datagram of the kernel's (port 0); what another process has sent to the socket is passed over. More than
+ * size: EMSGSIZE. */
+int pyrunc_recv_netlink(int fd, char *data, size_t size)
+{
+    for (;;) {
+        struct sockaddr_nl sender = {.nl_pid = 1};
+        struct iovec part = {.iov_base = data, .iov_len = size};
+        struct msghdr message = {
+            .msg_name = &sender,
+            .msg_namelen = sizeof sender,
+            .msg_iov = &part,
+            .msg_iovlen = 1,
+        };
+        ssize_t count = recvmsg(fd, &message, 0); /* EINTR is for Python: it runs the handlers */
+        if (count < 0)
+            return -errno;
+        if (message.msg_namelen != sizeof sender || sender.nl_family != AF_NETLINK || sender.nl_pid != 0)
+            continue;
+        return message.msg_flags & MSG_TRUNC ? -EMSGSIZE : (int)count;
+    }
+}

@@ -1,0 +1,1 @@
+"""The installed command: CPython embedded, and what freezes the modules into it (README.md)."""
