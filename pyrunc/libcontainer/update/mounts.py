@@ -64,6 +64,8 @@ class Update:
         found.kept = {name: value if name in kept else None for name, value in _members(kept).items()}
         found.state = container.record.updated
         found.linux["devices"] = kept["linux"].get("devices")
+        # What can't be compiled is refused here, before there is a journal: explaining it may take another program.
+        session.compiled(container, self._changes())
         if asked.umounts or asked.removals:
             self._look()
 
@@ -169,11 +171,9 @@ class Update:
 
         Raises PyruncError, OSError: what has been done is in the journal.
         """
-        found, asked = self.found, self.asked
+        found = self.found
         self.linux = linux
-        changes = Changes()
-        changes.mounts = asked.mounts
-        changes.devices = asked.devices
+        changes = self._changes()
         changes.copied = [path for _, _, path in found.unmounts]
         changes.removed = found.removed()
         changes.unmounted = [(path, False) for path in changes.copied]
@@ -188,11 +188,15 @@ class Update:
             )
             for path in found.placeholders:
                 _remove(roots[0], path)
-        except PyruncError as error:
-            error.pointer = ""
-            raise
         finally:
             _close(roots)
+
+    def _changes(self) -> Changes:
+        """What is to be made and mounted."""
+        changes = Changes()
+        changes.mounts = self.asked.mounts
+        changes.devices = self.asked.devices
+        return changes
 
     def settle(self, pid: int) -> None:
         """Record where the mounts that were made are. pid: of a process that sees them. Raises OSError."""

@@ -109,6 +109,18 @@ class Session(Launched):
         self.kill()
 
 
+def compiled(container: Container, changes: Changes) -> tuple[LaunchPlan, LaunchOptions]:
+    """The plan that carries changes out, and its options. Raises PyruncError for what can't be."""
+    record = container.record
+    options = LaunchOptions(id=record.id, root=container.root, bundle=record.bundle, command="update")
+    try:
+        plan = compile_change(container.kept, record.pid, record.startTime, changes, options, container.facts)
+    except PyruncError as error:
+        error.pointer = ""  # of an entry that no file has
+        raise
+    return plan, options
+
+
 def run(
     container: Container,
     changes: Changes,
@@ -125,17 +137,18 @@ def run(
     before anything is changed.
     Raises PyruncError and OSError, the process ended; what it has done is left, as the witness was told.
     """
-    record = container.record
-    options = LaunchOptions(id=record.id, root=container.root, bundle=record.bundle, command="update")
     session: Session | None = None
     slots = slots or {}
     try:
-        plan = compile_change(container.kept, record.pid, record.startTime, changes, options, container.facts)
+        plan, options = compiled(container, changes)
         session = Session(plan, container, options, witness, [] if copies is None else copies)
         session.slots, slots = slots, {}
         carry_out(session, plan.prepare)
         witness.began(session.pid, session.record.startTime)
         _serve(session, look)
+    except PyruncError as error:
+        error.pointer = ""  # of an entry that no file has
+        raise
     finally:
         for fd in slots.values():
             posix.close(fd)
