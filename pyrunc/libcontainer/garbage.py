@@ -106,13 +106,16 @@ def _collect_container(place: StateDir, dry_run: bool, tell: Callable[[str], Non
         return
     if record is None:
         return
-    if place.has(UPDATE_FILE):
-        if dry_run:
-            found = journal.load(place.fd)
-            how = journal.FINISHED if found is not None and found.forward else journal.UNDONE
-        else:
-            how = journal.recover(place, record)
-        tell("update of limits" if how == journal.UNDONE else "update of mounts or devices, by finishing it")
+    drafts = journal.drafts(place)
+    if place.has(UPDATE_FILE) or drafts:
+        found = journal.load(place.fd)
+        if not dry_run:
+            journal.recover(place, record)
+        if found is not None:
+            what = "mounts and devices" if found.changes_files else "limits"
+            tell(f"update of {what}" + (", by finishing it" if found.forward else ""))
+        for draft in drafts:
+            tell(f"file {place.path}/{draft}")
     if place.marked and not place.has(LEDGER_FILE) and state.status(place.path, record) == "stopped":
         if not dry_run:
             deletion.destroy(place, record, [])

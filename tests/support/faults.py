@@ -48,6 +48,8 @@ INIT = "pyrunc:[init]"
 TraceFunction = Callable[[FrameType, str, Any], Any]
 
 KILL, TERM = "SIGKILL", "SIGTERM"
+# The init is killed where it makes the call, and not the command.
+KILL_INIT = "SIGKILL of the init"
 SECONDS = 30
 
 
@@ -69,8 +71,8 @@ class Outcome:
 class Supervised:
     """A command under supervision, and whatever it leaves running, until `close`.
 
-    fault: a number of errno, KILL or TERM, or None. at: the number of the call, from 1 on. init: whether the init's
-    calls are counted, or else the command's.
+    fault: a number of errno, KILL, TERM or KILL_INIT, or None. at: the number of the call, from 1 on. init: whether the
+    init's calls are counted, or else the command's.
     """
 
     def __init__(
@@ -181,8 +183,13 @@ class Supervised:
         self.fired = f"call {self.calls}, number {number}, of {'the command' if pid == self.pid else name}"
         if isinstance(self.fault, int):
             return self.fault
+        if self.fault == KILL_INIT and name != INIT:
+            self.fired = ""
+            return 0
         try:
-            os.kill(self.pid, signal.SIGKILL if self.fault == KILL else signal.SIGTERM)
+            os.kill(
+                pid if self.fault == KILL_INIT else self.pid, signal.SIGTERM if self.fault == TERM else signal.SIGKILL
+            )
         except ProcessLookupError:
             pass
         return 0

@@ -13,8 +13,8 @@ from ...errors import PyruncError, from_os_error
 from .. import saved_config, state
 from ..cgroup import devices, files, limits
 from ..kernel.fileio import write_file
+from ..statedir import EXEC_FILE, STATE_FILE, DamagedError, StateDir
 from ..statedir import UPDATE_FILE as FILE
-from ..statedir import DamagedError, StateDir
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _VERSION = 1
 _S_IFMT, _S_IFBLK = 0o170000, 0o060000
+# As state.draft_of names them.
+_DRAFTS = (f".{FILE}.", f".{EXEC_FILE}.", f".{STATE_FILE}.")
 _HALF = "the limits may be half changed: name all of them in another update"
 
 
@@ -235,12 +237,20 @@ def container_of(place: StateDir, record: Record) -> Container:
     return Container(record, place.path.rpartition("/")[0] or "/", saved_config.load(place), gather())
 
 
+def drafts(place: StateDir) -> list[str]:
+    """The files that a killed command had begun to write in a state directory, which the caller has locked. Raises
+    OSError."""
+    return [name for name in place.names() if name.startswith(_DRAFTS)]
+
+
 UNDONE, FINISHED = "undone", "finished"
 
 
 def recover(place: StateDir, record: Record) -> str:
     """Undo an update that was killed, or finish it where it can't be undone any more: UNDONE or FINISHED, "" where
-    there was none. Raises PyruncError, OSError."""
+    there was none. What it had begun to write is removed. Raises PyruncError, OSError."""
+    for name in drafts(place):
+        posix.unlink(name, dir_fd=place.fd)
     found = load(place.fd)
     if found is None:
         return ""

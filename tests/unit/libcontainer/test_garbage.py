@@ -154,3 +154,19 @@ def test_a6_what_is_not_understood_is_a_failure_and_stays(tmp_path: Path) -> Non
     assert failures[1].startswith("stuck: undoing cgroup")
     assert sorted(os.listdir(tmp_path)) == ["later", "stuck"]
     assert state.exists(str(tmp_path))
+
+
+def test_the_file_that_a_killed_update_had_begun_is_removed(tmp_path: Path) -> None:
+    box = Box(tmp_path)
+    try:
+        for name in (".update.5", ".exec.json.77", "other"):
+            (box.path / name).touch()
+        lines = [f"box: WORD: file {box.path}/{name}" for name in (".exec.json.77", ".update.5")]
+        found, failures = collect(tmp_path, dry_run=True)
+        assert (sorted(found), failures) == ([line.replace("WORD", "would undo") for line in lines], [])
+        found, failures = collect(tmp_path)
+        assert (sorted(found), failures) == ([line.replace("WORD", "undone") for line in lines], [])
+        assert (box.path / "other").exists()
+        assert collect(tmp_path) == ([], [])
+    finally:
+        box.end()
