@@ -40,7 +40,8 @@ GIVEN = {"builtins", "sys"}
 # libseccomp, D-Bus.
 COLD = {
     "pyrunc.cli.program", "pyrunc.commands.bundle", "pyrunc.commands.doctor", "pyrunc.commands.eventstream",
-    "pyrunc.commands.garbage", "pyrunc.commands.hooks", "pyrunc.commands.matching", "pyrunc.commands.pstable",
+    "pyrunc.commands.garbage", "pyrunc.commands.hooks", "pyrunc.commands.matching", "pyrunc.commands.mounts",
+    "pyrunc.commands.pstable",
     "pyrunc.libcontainer.compile.systemd", "pyrunc.libcontainer.diagnosis.explain", "pyrunc.libcontainer.garbage",
     "pyrunc.libcontainer.launch.notify", "pyrunc.libcontainer.seccomp.compiler", "pyrunc.libcontainer.systemd",
 }  # fmt: skip

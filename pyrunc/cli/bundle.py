@@ -20,6 +20,12 @@ COMMANDS: list[click.Command] = [
         "spec",
         params=[
             _bundle(),
+            click.Option(
+                ["--file", "-f"],
+                default="",
+                metavar="FILE",
+                help="write to this file, in the bundle or absolute, also where it exists",
+            ),
             click.Option(["--rootless"], is_flag=True, help="write one for a container of this user, who is not root"),
         ],
         help="""Write a config.json to start from.

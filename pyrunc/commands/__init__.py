@@ -69,6 +69,10 @@ def execute(command: str, settings: Settings, params: dict[str, Any]) -> int:
         from . import processes
 
         return processes.HANDLERS[command](settings, **params)
+    if command == "mounts":
+        from . import mounts
+
+        return mounts.HANDLERS[command](settings, **params)
     if command == "update":
         from . import update
 

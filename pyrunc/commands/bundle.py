@@ -22,15 +22,18 @@ PLAN_FORMATS = ("table", "json", "tree")
 STDOUT = 1
 
 
-def spec(settings: Settings, bundle: str, rootless: bool) -> int:
-    """`spec`: write a config.json to start from. Raises PyruncError where there is one already."""
+def spec(settings: Settings, bundle: str, file: str, rootless: bool) -> int:
+    """`spec`: write a config.json to start from. Raises PyruncError where there is one already.
+
+    A file that is named is written over, as by crun.
+    """
     from ..libcontainer.spec import example
 
     value = example.rootless_example() if rootless else example.example()
-    path = Path(bundle, CONFIG)
+    path = Path(bundle, file or CONFIG)
     try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(output.indented(value, "\t"))
+        with path.open("w" if file else "x", encoding="utf-8") as stream:
+            stream.write(output.indented(value, "\t"))
     except FileExistsError as error:
         raise PyruncError(f"File {CONFIG} exists. Remove it first") from error
     except OSError as error:

@@ -85,7 +85,7 @@ def test_what_is_saved_agrees_with_what_was_written(runtime: Runtime, bundle: Bu
         (["--cpu-rt-period", "5"], "realtimePeriod can't be set with cgroup v2"),
         (["--memory", "64q"], 'invalid value for memory: "64q"'),
         (["--cpu-share", "many"], 'invalid value for cpu-share: "many"'),
-        (["--l3-cache-schema", "L3:0=f"], "no class of service"),
+        (["--l3-cache-schema", "L3:0=f"], "updating a non-existent Intel RDT configuration is not supported"),
         (["--resources", "/nowhere"], "/nowhere: no such file or directory"),
     ],
 )

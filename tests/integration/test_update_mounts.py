@@ -396,6 +396,50 @@ def test_without_a_gap_in_the_rules(runtime: Runtime, bundle: Bundle, device: st
     assert container.output == "end\n"
 
 
+# ---- crun's command ------------------------------------------------------------------------------------------
+
+
+def test_mounts_add_and_remove(runtime: Runtime, bundle: Bundle, source: Path) -> None:
+    container = runtime.started(bundle.sh("sleep 99"))
+    entries = [
+        {"destination": "/mnt/x", "type": "bind", "source": "source", "options": ["bind", "ro"]},
+        {"destination": "/mnt/t", "type": "tmpfs", "source": "tmpfs", "options": ["size=4k"]},
+    ]
+    path = runtime.work / "mounts.json"
+    path.write_text(json.dumps(entries))
+    result = runtime("mounts", "add", container.id, path)
+    assert (result.code, result.out, result.err) == (0, "", ""), result
+    assert inside(container, "cat /mnt/x/file; df /mnt/t | grep -c tmpfs") == "from the host\n1\n"
+    assert [entry["destination"] for entry in container.state()["updated"]["mounts"]] == ["/mnt/x", "/mnt/t"]
+    path.write_text(json.dumps([{"destination": "/mnt/t"}, {"destination": "/mnt/x"}]))
+    result = runtime("mounts", "remove", container.id, path)
+    assert (result.code, result.out, result.err) == (0, "", ""), result
+    assert "updated" not in container.state()
+
+
+@pytest.mark.parametrize(
+    ("action", "text", "part"),
+    [
+        ("change", "[]", 'unknown action "change"'),
+        ("add", "{}", "must be an array"),
+        ("add", "[", "line 1"),
+        ("add", '[{"type": "tmpfs"}]', "destination"),
+        ("add", '[{"destination": "/x", "type": "proc"}]', 'type "proc" can\'t be made'),
+        ("remove", '[{"destination": "/x"}]', "nothing is mounted on /x"),
+        ("remove", '[{"destination": "/"}]', "the root of a running container"),
+    ],
+)
+def test_mounts_that_are_none(action: str, text: str, part: str, runtime: Runtime, bundle: Bundle) -> None:
+    container = runtime.started(bundle.sh("sleep 99"))
+    path = runtime.work / "mounts.json"
+    path.write_text(text)
+    before = mounts(container)
+    result = runtime("mounts", action, container.id, path)
+    assert (result.code, len(result.err.splitlines())) == (1, 1), result
+    assert part in result.last_line.replace('\\"', '"'), result
+    assert mounts(container) == before
+
+
 # ---- what is refused -----------------------------------------------------------------------------------------
 
 
@@ -406,7 +450,7 @@ def test_without_a_gap_in_the_rules(runtime: Runtime, bundle: Bundle, device: st
         (["--mount", "type=bind,source=/,target=x"], '"x" is not an absolute path'),
         (["--mount", "type=bind,source=/,target=/"], "the root of a running container can't be changed"),
         (["--mount", "type=bind,source=/"], "it has no target"),
-        (["--mount", "type=bind,target=/x"], "it has no source"),
+        (["--mount", "type=bind,target=/x"], "the mount on /x has no source"),
         (["--mount", 'type=bind,"source=/a'], "a quote is not closed"),
         (["--mount", "type=bind,source=/nowhere,target=/x"], "/nowhere: no such file or directory"),
         (["--mount", "type=bind,source=/,target=/x,romount"], 'filesystem-specific options applied: "romount"'),

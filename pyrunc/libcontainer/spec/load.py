@@ -7,6 +7,7 @@ import errno
 from ... import jsonio, log
 from ..._generated import validators
 from ...errors import PyruncError
+from .. import SPEC_VERSION
 from . import inputs, zeros
 from .checks import ERROR, check, sentence, shorten
 
@@ -151,6 +152,12 @@ def validate_process(value: Any) -> None:
 def validate_resources(value: Any) -> None:
     """Refuse an object that is no valid `linux.resources`. Raises PyruncError with a pointer into that object."""
     _by_schema(value, validators.resources, "resources")
+
+
+def validate_mounts(value: Any) -> None:
+    """Refuse what is no valid `mounts` of config.json. Raises PyruncError with a pointer into that object."""
+    least = {"ociVersion": SPEC_VERSION, "root": {"path": "rootfs"}}  # of what the schema wants besides
+    _by_schema({**least, "mounts": value}, validators.config)
 
 
 def without_nulls(value: Any) -> Any:

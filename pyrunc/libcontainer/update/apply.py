@@ -63,6 +63,7 @@ class Target:
             load.validate_resources(changes)
             if state.status(self.path, self.record) == "stopped":
                 raise PyruncError("container not running")
+            interrupts.hold()
             recovered = journal.recover(self.place, self.record)
             if recovered:
                 log.warning(f"an update that was killed has been {recovered}")
@@ -176,7 +177,6 @@ class _Change:
         try:
             self._prepare_cgroup(cgroup_fd, writes)
             found.save(self.target.place.fd)
-            interrupts.hold()
             try:
                 if properties:
                     unit.set_properties(found.unit, found.user, properties)
@@ -251,8 +251,10 @@ def _write_limits(cgroup_fd: int, writes: Sequence[Write]) -> None:
 def _with_schemata(rdt: dict[str, Any] | None, schemata: Sequence[str]) -> dict[str, Any]:
     """linux.intelRdt with other schemata. Raises PyruncError where the container has no class of service."""
     if rdt is None:
+        # Wording of runc.
         raise PyruncError(
-            "the container has no class of service in resctrl", hint="its configuration has no linux.intelRdt"
+            "updating a non-existent Intel RDT configuration is not supported",
+            hint="the container was created without linux.intelRdt",
         )
     changed = dict(rdt)
     for line in schemata:

@@ -35,22 +35,36 @@ class Asked:
     """What the command asks for. mounts: entries as config.json's; umounts: paths of the container; devices: entries as
     linux.devices, with `access` and the host's path as `source`; removals: paths of devices in the container."""
 
-    __slots__ = ("devices", "mounts", "removals", "umounts")
+    __slots__ = ("cwd", "devices", "mounts", "removals", "umounts")
 
     def __init__(
         self,
-        mounts: Sequence[str],
-        umounts: Sequence[str],
-        devices: Sequence[str],
-        removals: Sequence[str],
+        mounts: Sequence[str] = (),
+        umounts: Sequence[str] = (),
+        devices: Sequence[str] = (),
+        removals: Sequence[str] = (),
         *,
         cwd: str,
     ) -> None:
         """Read the options. cwd: the directory from which relative sources count. Raises PyruncError."""
+        self.cwd = cwd
         self.mounts = [mount(text, cwd) for text in mounts]
         self.umounts = [place(text, UMOUNT) for text in umounts]
         self.devices = [device(text) for text in devices]
         self.removals = [_removable(text) for text in removals]
+        self._check()
+
+    def add_entries(self, entries: Sequence[dict[str, Any]]) -> None:
+        """Mount entries that are valid as those of config.json. Raises PyruncError."""
+        self.mounts += [_usable(entry, self.cwd) for entry in entries]
+        self._check()
+
+    def remove_entries(self, entries: Sequence[dict[str, Any]]) -> None:
+        """Unmount what is on the entries' destinations. Raises PyruncError."""
+        self.umounts += [place("/" + entry["destination"].lstrip("/"), UMOUNT) for entry in entries]
+        self._check()
+
+    def _check(self) -> None:
         for paths, option in (
             ([*[entry["destination"] for entry in self.mounts], *self.umounts], UMOUNT),
             ([*[entry["path"] for entry in self.devices], *self.removals], DEVICE_RM),
@@ -132,22 +146,38 @@ def mount(text: str, cwd: str) -> dict[str, Any]:
             options.append(f"{_TMPFS[name]}={value}")
         elif word:
             options.append(word)
+    if not target:
+        raise PyruncError(f"{text}: it has no target", origin=MOUNT, hint="type=bind,source=PATH,target=PATH")
+    if not target.startswith("/"):
+        place(target, MOUNT)  # config.json may have a relative one
+    entry = {"destination": target, "type": kind, "source": source, "options": options}
+    if kind == "bind":
+        parsed = parse(options)
+        entry["options"] = [
+            *([] if parsed.bind else ["rbind"]), *options, *([] if parsed.propagation else ["rprivate"])
+        ]  # fmt: skip
+    return _usable(entry, cwd)
+
+
+def _usable(entry: dict[str, Any], cwd: str) -> dict[str, Any]:
+    """A copy of an entry with cleaned paths, where it can be mounted in a container that runs. Raises PyruncError."""
+    options = entry.get("options") or ()
+    parsed = parse(options)
+    kind, source = entry.get("type") or "", entry.get("source") or ""
+    if parsed.bind:
+        kind = "bind"
     if kind not in TYPES:
         raise PyruncError(
             f'a mount of type "{kind}" can\'t be made in a running container', origin=MOUNT, hint="bind or tmpfs"
         )
-    if not target:
-        raise PyruncError(f"{text}: it has no target", origin=MOUNT, hint="type=bind,source=PATH,target=PATH")
-    entry: dict[str, Any] = {"destination": place(target, MOUNT), "type": kind, "options": options}
-    if kind == "tmpfs":
-        return {**entry, "source": source or "tmpfs"}
-    if not source:
-        raise PyruncError(f"{text}: it has no source", origin=MOUNT, hint="type=bind,source=PATH,target=PATH")
-    parsed = parse(options)
     if parsed.remount:
         raise PyruncError("a mount of a running container can't be changed", origin=MOUNT, hint="unmount it first")
-    entry["options"] = [*([] if parsed.bind else ["rbind"]), *options, *([] if parsed.propagation else ["rprivate"])]
-    return {**entry, "source": source if source.startswith("/") else clean(f"{cwd}/{source}")}
+    if kind == "bind" and not source:
+        raise PyruncError(f"the mount on {entry['destination']} has no source", origin=MOUNT)
+    if kind == "bind" and not source.startswith("/"):
+        source = clean(f"{cwd}/{source}")
+    destination = place("/" + entry["destination"].lstrip("/"), MOUNT)
+    return {**entry, "destination": destination, "type": kind, "source": source or kind, "options": list(options)}
 
 
 def device(text: str) -> dict[str, Any]:

@@ -24,7 +24,7 @@ def bundle(tmp_path: Path) -> Path:
     (tmp_path / "rootfs/bin").mkdir(parents=True)
     (tmp_path / "rootfs/bin/sh").write_text("#!/bin/sh\n")
     (tmp_path / "rootfs/bin/sh").chmod(0o755)
-    assert commands.execute("spec", SETTINGS, {"bundle": str(tmp_path), "rootless": False}) == 0
+    assert commands.execute("spec", SETTINGS, {"bundle": str(tmp_path), "file": "", "rootless": False}) == 0
     return tmp_path
 
 
@@ -48,6 +48,14 @@ def test_spec_leaves_an_existing_file_alone(bundle: Path, capfd: pytest.CaptureF
     assert pyrunc("spec", "--bundle", str(bundle)) == 1
     assert 'msg="File config.json exists. Remove it first"' in capfd.readouterr().err
     assert (bundle / "config.json").read_text() == "mine"
+
+
+def test_spec_writes_over_the_file_that_is_named(tmp_path: Path) -> None:
+    (tmp_path / "other.json").write_text("old")
+    assert pyrunc("spec", "--bundle", str(tmp_path), "-f", "other.json") == 0
+    assert json.loads((tmp_path / "other.json").read_text()) == example.example()
+    assert pyrunc("spec", "--bundle", str(tmp_path), "--file", str(tmp_path / "third.json")) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other.json", "third.json"]
 
 
 def test_spec_rootless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -110,5 +110,5 @@ def test_a_stopped_container_is_refused(place: Place) -> None:
 
 
 def test_a_container_without_a_class_of_service_gets_no_schemata(place: Place) -> None:
-    with pytest.raises(PyruncError, match="no class of service"):
+    with pytest.raises(PyruncError, match="a non-existent Intel RDT configuration"):
         place.change({}, "L3:0=f")

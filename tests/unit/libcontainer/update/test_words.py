@@ -54,7 +54,7 @@ def test_a_tmpfs() -> None:
     [
         ("type=overlay,target=/b", 'type "overlay" can\'t be made'),
         ("source=/a", "no target"),
-        ("target=/b", "no source"),
+        ("target=/b", "the mount on /b has no source"),
         ("source=/a,target=b", "not an absolute path"),
         ("source=/a,target=/b/..", "the root of a running container"),
         ("source=/a,target=/b,remount,ro", "can't be changed"),
@@ -101,6 +101,26 @@ def test_what_is_no_device(text: str, part: str) -> None:
         words.device(text)
     assert part in caught.value.line()
     assert caught.value.origin == "--device"
+
+
+def test_entries_of_config_json() -> None:
+    wanted = words.Asked(cwd="/cwd")
+    wanted.add_entries([
+        {"destination": "b/", "source": "a", "options": ["bind", "ro"]},
+        {"destination": "/t", "type": "tmpfs"},
+        {"destination": "/m", "type": "none", "source": "/s", "options": ["rbind"],
+         "uidMappings": [{"containerID": 0, "hostID": 1, "size": 1}]},
+    ])  # fmt: skip
+    assert wanted.mounts == [
+        {"destination": "/b", "type": "bind", "source": "/cwd/a", "options": ["bind", "ro"]},
+        {"destination": "/t", "type": "tmpfs", "source": "tmpfs", "options": []},
+        {"destination": "/m", "type": "bind", "source": "/s", "options": ["rbind"],
+         "uidMappings": [{"containerID": 0, "hostID": 1, "size": 1}]},
+    ]  # fmt: skip
+    with pytest.raises(PyruncError, match="/t is named twice"):
+        wanted.remove_entries([{"destination": "t"}])
+    with pytest.raises(PyruncError, match='type "proc"'):
+        wanted.add_entries([{"destination": "/p", "type": "proc"}])
 
 
 def asked(**more: Any) -> words.Asked:

@@ -1,0 +1,58 @@
+"""The command `mounts`, which crun has: mounts of a container that runs, as entries of a file. Cold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from .. import jsonio, output
+from ..errors import PyruncError
+from ..libcontainer.spec import inputs
+from ..libcontainer.spec.load import validate_mounts, without_nulls
+from ..libcontainer.update.apply import Target
+from ..libcontainer.update.words import Asked
+
+if TYPE_CHECKING:
+    from .settings import Settings
+
+ACTIONS = ("add", "remove")
+
+
+def mounts(settings: Settings, action: str, id: str, path: str) -> int:
+    """`mounts add ID FILE`, `mounts remove ID FILE`: as `update --mount` and `--umount` do it, all or none.
+
+    Raises PyruncError, all as before.
+    """
+    if action not in ACTIONS:
+        raise PyruncError(f'unknown action "{action}"', hint="mounts add or mounts remove")
+    entries = read(path)
+    asked = Asked(cwd=output.absolute("."))
+    if action == "add":
+        asked.add_entries(entries)
+    else:
+        asked.remove_entries(entries)
+    target = Target(settings.root, id)
+    try:
+        target.change({}, (), by_options=True, asked=asked)
+    finally:
+        target.close()
+    return 0
+
+
+HANDLERS: dict[str, Callable[..., int]] = {"mounts": mounts}
+
+
+def read(path: str) -> list[dict[str, Any]]:
+    """The array in a JSON file, or with "-" on stdin. Raises PyruncError for what is no array of mounts."""
+    name = "stdin" if path == "-" else path
+    try:
+        data = inputs.read(inputs.STDIN if path == "-" else output.absolute(path))
+        value = without_nulls(jsonio.loads(data.decode()))
+    except OSError as error:
+        raise PyruncError(f"reading the mounts from {name}", errno=error.errno or 0) from error
+    except ValueError as error:
+        raise PyruncError(f"the mounts in {name}: {error}") from error
+    if type(value) is not list:
+        raise PyruncError(f"the mounts in {name} must be an array, like mounts of config.json")
+    validate_mounts(value)
+    return value
