@@ -143,7 +143,7 @@ class Journal:
         saved_config.replace_linux(dirfd, linux, others)
         if self.changes_files and record.updated != shown:
             record.updated = shown
-            state.save(dirfd, record)
+            state.replace(STATE_FILE, jsonio.dumps(record.values()), 0o600, dir_fd=dirfd)
 
     def _undo_files(self, place: StateDir, record: Record, copies: list[int]) -> list[PyruncError]:
         """Undo what was made and mounted in the container; gives what failed."""
