@@ -41,9 +41,9 @@ GIVEN = {"builtins", "sys"}
 COLD = {
     "pyrunc.cli.program", "pyrunc.commands.bundle", "pyrunc.commands.doctor", "pyrunc.commands.eventstream",
     "pyrunc.commands.garbage", "pyrunc.commands.hooks", "pyrunc.commands.matching", "pyrunc.commands.mounts",
-    "pyrunc.commands.pstable",
-    "pyrunc.libcontainer.compile.systemd", "pyrunc.libcontainer.diagnosis.explain", "pyrunc.libcontainer.garbage",
-    "pyrunc.libcontainer.launch.notify", "pyrunc.libcontainer.seccomp.compiler", "pyrunc.libcontainer.systemd",
+    "pyrunc.commands.pstable", "pyrunc.libcontainer.compile.systemd", "pyrunc.libcontainer.garbage",
+    "pyrunc.libcontainer.launch.notify", "pyrunc.libcontainer.launch.systemd_scope",
+    "pyrunc.libcontainer.seccomp.compiler", "pyrunc.libcontainer.spec.explain", "pyrunc.libcontainer.systemd",
 }  # fmt: skip
 
 
@@ -53,17 +53,18 @@ ON_DEMAND = {
     "pyrunc.commands.events", "pyrunc.commands.update", "pyrunc.jsontext", "pyrunc.libcontainer.cgroup.owner",
     "pyrunc.libcontainer.cgroup.readback", "pyrunc.libcontainer.cgroup.stats", "pyrunc.libcontainer.compile.labels",
     "pyrunc.libcontainer.compile.notify", "pyrunc.libcontainer.compile.overlay", "pyrunc.libcontainer.compile.rdt",
-    "pyrunc.libcontainer.compile.scheduling", "pyrunc.libcontainer.diagnosis.terminal", "pyrunc.libcontainer.holder",
-    "pyrunc.libcontainer.kernel.hostmounts", "pyrunc.libcontainer.kernel.lsm", "pyrunc.libcontainer.kernel.netlink",
+    "pyrunc.libcontainer.compile.scheduling", "pyrunc.libcontainer.compile.update",
+    "pyrunc.libcontainer.diagnosis.terminal", "pyrunc.libcontainer.holder", "pyrunc.libcontainer.kernel.hostmounts",
+    "pyrunc.libcontainer.kernel.lsm", "pyrunc.libcontainer.kernel.mountinfo", "pyrunc.libcontainer.kernel.netlink",
     "pyrunc.libcontainer.kernel.procfs", "pyrunc.libcontainer.kernel.resctrl",
-    "pyrunc.libcontainer.launch.clone_errors", "pyrunc.libcontainer.launch.errors",
-    "pyrunc.libcontainer.launch.inside", "pyrunc.libcontainer.launch.netdevices",
+    "pyrunc.libcontainer.kernel.scheduling", "pyrunc.libcontainer.launch.clone_errors",
+    "pyrunc.libcontainer.launch.errors", "pyrunc.libcontainer.launch.inside", "pyrunc.libcontainer.launch.netdevices",
     "pyrunc.libcontainer.launch.newidmap", "pyrunc.libcontainer.launch.programs", "pyrunc.libcontainer.launch.scene",
     "pyrunc.libcontainer.launch.timeline", "pyrunc.libcontainer.spec.annotations",
-    "pyrunc.libcontainer.spec.field_checks", "pyrunc.libcontainer.spec.foreign", "pyrunc.libcontainer.spec.nearest",
-    "pyrunc.libcontainer.update", "pyrunc.libcontainer.update.apply", "pyrunc.libcontainer.update.journal",
-    "pyrunc.libcontainer.update.merge", "pyrunc.libcontainer.update.mounts", "pyrunc.libcontainer.update.session",
-    "pyrunc.libcontainer.update.words", "pyrunc.libcontainer.compile.update",
+    "pyrunc.libcontainer.spec.field_checks", "pyrunc.libcontainer.spec.foreign",
+    "pyrunc.libcontainer.spec.idmap_option", "pyrunc.libcontainer.spec.nearest", "pyrunc.libcontainer.update",
+    "pyrunc.libcontainer.update.apply", "pyrunc.libcontainer.update.journal", "pyrunc.libcontainer.update.merge",
+    "pyrunc.libcontainer.update.mounts", "pyrunc.libcontainer.update.session", "pyrunc.libcontainer.update.words",
 }  # fmt: skip
 
 # Modules of the snapshot that a container's usual life does not import. They come behind all others, so that the pages

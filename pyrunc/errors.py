@@ -1,7 +1,8 @@
 """Errors: what every failure carries, and how it is put on one line.
 
 Engines show only the last line of stderr (or the last JSON log object of level error), so that line holds the
-whole cause. The exception chain keeps the rest for `--debug`. A person at a terminal gets three lines (diagnosis.py).
+whole cause. The exception chain keeps the rest for `--debug`. A person at a terminal gets three lines
+(diagnosis/terminal.py).
 """
 
 from __future__ import annotations
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
     from .jsontext import Place
 
 
+# runc's words before what fails once the init is cloned, and once the init is at work.
+START_FAILED = "unable to start container process: "
+INIT_FAILED = START_FAILED + "error during container init: "
+
+
 class PyruncError(Exception):
     """A failure that is to be explained to the user.
 
@@ -26,7 +32,7 @@ class PyruncError(Exception):
     exit_code: what the command exits with.
     lead: how many characters at the message's begin say what was being done, before the cause itself.
     document: the JSON file that the pointer points into, as (name to be shown, absolute path); None where unknown.
-    place: where in the document, once `diagnosis.locate` has looked, or where its syntax is wrong; else None.
+    place: where in the document, once `diagnosis.terminal.locate` has looked, or where its syntax is wrong; else None.
     origin: what on the command line is the cause in place of a pointer, such as `--cwd`; "" for none.
     """
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import posix
 import sys
 
-from . import commands
 from .cli import fast_argv
+from .commands import dispatch, failures
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ def main(argv: list[str]) -> int:
         return click_main(name, argv[1:])
     options, command, params = parsed
     if command == "version":
-        return commands.guarded(lambda: commands.print_version(name))
-    return commands.perform(name, options, command, params)
+        return failures.guarded(lambda: dispatch.print_version(name))
+    return dispatch.run_command(name, options, command, params)
 
 
 def entry(given: str = "") -> NoReturn:

@@ -89,7 +89,7 @@ int proc_open_self(struct init *init, const char *name, int flags);
 bool is_procfs(int fd);
 int proc_write(struct init *init, int fd, const char *path, const char *value);
 
-/* What a `bind` step says of symlinks and of its source (compile/mountoptions.py, mounts.py) */
+/* What a `bind` step says of symlinks and of its source (spec/mount_options.py, mounts.py) */
 enum {
     SOURCE_NOFOLLOW = 1, /* a source that is a symlink is bound itself */
     TARGET_NOFOLLOW = 2, /* a target that is a symlink is covered itself */

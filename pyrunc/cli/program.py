@@ -9,7 +9,8 @@ import os
 
 import click
 
-from .. import commands, output
+from .. import output
+from ..commands import dispatch, failures
 from ..commands.settings import CGROUP_MANAGERS, LOG_FORMATS
 from ..errors import PyruncError
 from . import bundle, completion, events, exec, host, lifecycle, processes, update
@@ -18,7 +19,7 @@ from .goflags import ColdOption, GoGroup, Read, choices
 
 def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> bool:
     if wanted:
-        ctx.exit(commands.print_version(str(ctx.info_name)))
+        ctx.exit(dispatch.print_version(str(ctx.info_name)))
     return wanted
 
 
@@ -117,13 +118,13 @@ def main(name: str, words: list[str]) -> int:
         # The reader of the help has gone, which click answers by SystemExit.
         return 1
     except OSError as error:
-        return commands.report(PyruncError("write /dev/stdout", errno=error.errno or 0))
+        return failures.report(PyruncError("write /dev/stdout", errno=error.errno or 0))
     except PyruncError as error:
-        return commands.report(error)
+        return failures.report(error)
     if isinstance(result, int):
         return result
     options, command, params = result
-    return commands.perform(name, options, command, params)
+    return dispatch.run_command(name, options, command, params)
 
 
 def _explain(name: str, words: list[str], error: click.UsageError) -> int:
@@ -133,5 +134,5 @@ def _explain(name: str, words: list[str], error: click.UsageError) -> int:
     try:
         configure_log(program, words, error)
     except OSError as failure:
-        return commands.report(failure)
-    return commands.report(mistake(name, program, words, error))
+        return failures.report(failure)
+    return failures.report(mistake(name, program, words, error))

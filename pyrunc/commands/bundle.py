@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from .. import output
 from ..errors import PyruncError
+from ..libcontainer.diagnosis import bundle_check
 
 if TYPE_CHECKING:
     from ..libcontainer.plan.host import HostFacts
     from ..libcontainer.plan.model import LaunchPlan
-    from ..libcontainer.spec.checks import Problem
+    from ..libcontainer.spec.problems import Problem
     from .settings import Settings
 
 CONFIG = "config.json"
@@ -44,9 +45,9 @@ def spec(settings: Settings, bundle: str, file: str, rootless: bool) -> int:
 
 def validate(settings: Settings, path: str, bundle: str, config: str, format: str, spec_only: bool) -> int:
     """`validate`: print every problem of a bundle's configuration; returns 1 where one is more than a warning."""
-    from ..libcontainer.diagnosis import explain, terminal
+    from ..libcontainer.diagnosis import terminal
     from ..libcontainer.spec import load as specification
-    from ..libcontainer.spec.checks import ERROR
+    from ..libcontainer.spec.problems import ERROR
 
     if format not in ("text", "json"):
         raise PyruncError("invalid format option", hint="text and json are known")
@@ -54,7 +55,7 @@ def validate(settings: Settings, path: str, bundle: str, config: str, format: st
         raise PyruncError("the bundle is named twice", hint="either --bundle or an argument")
     file = Path(path or bundle, config)
     directory = path or bundle or "."
-    problems = explain.validate_bundle(directory, config, host=not spec_only)
+    problems = bundle_check.validate_bundle(directory, config, host=not spec_only)
     document = specification.document(directory, config)[1]
     places = terminal.lines_of(document, tuple(problem.pointer for problem in problems if problem.pointer))
     if format == "json":
@@ -151,12 +152,12 @@ def compiled(
     """The plan of a `run` of a bundle on this host, and what of it would fail. Raises PyruncError."""
     from ..libcontainer.compile.launch import compile_launch
     from ..libcontainer.diagnosis import preflight
-    from ..libcontainer.diagnosis.explain import on_disk
+    from ..libcontainer.diagnosis.bundle_check import on_disk
     from ..libcontainer.launch.newidmap import fill_mappings
     from ..libcontainer.plan.options import LaunchOptions
     from ..libcontainer.seccomp import compiler
     from ..libcontainer.spec import load as specification
-    from ..libcontainer.spec.checks import ERROR
+    from ..libcontainer.spec.problems import ERROR
     from ..libcontainer.state import check_id
     from .lifecycle import notify_socket
 

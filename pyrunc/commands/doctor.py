@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from .. import output
 from ..errors import PyruncError, join
-from ..libcontainer.diagnosis import explain, terminal
+from ..libcontainer.diagnosis import bundle_check, terminal
 from ..libcontainer.diagnosis.doctor import Finding, examine
 from ..libcontainer.plan import host
 from ..libcontainer.spec import load as specification
-from ..libcontainer.spec.checks import ERROR, Problem
+from ..libcontainer.spec.problems import ERROR, Problem
 
 if TYPE_CHECKING:
     from ..jsontext import Place
@@ -30,7 +30,7 @@ def doctor(settings: Settings, path: str, config: str, format: str) -> int:
     if format not in FORMATS:
         raise PyruncError("invalid format option", hint="table and json are known")
     facts = host.gather()
-    problems = explain.validate_bundle(path, config) if path else []
+    problems = bundle_check.validate_bundle(path, config) if path else []
     found = examine(facts)
     file = str(Path(path, config)) if path else ""
     places = _places(path, config, problems) if path else {}

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from .. import jsonio, output
+from .. import output
 from ..errors import PyruncError
 from ..libcontainer import processes
-from ..libcontainer.cgroup import stats
+from ..libcontainer.cgroup import stats as cgroup_stats
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +26,9 @@ def execute(settings: Settings, id: str, interval: str, stats: bool) -> int:
     if nanoseconds <= 0:
         raise PyruncError("duration interval must be greater than 0")  # wording of runc
     if stats:
-        output.write(STDOUT, stats_line(id, processes.living_cgroup(settings.root, id, "read the statistics of")))
+        output.write(
+            STDOUT, cgroup_stats.event(id, processes.living_cgroup(settings.root, id, "read the statistics of"))
+        )
         return 0
     from . import eventstream
 
@@ -34,11 +36,6 @@ def execute(settings: Settings, id: str, interval: str, stats: bool) -> int:
 
 
 HANDLERS: dict[str, Callable[..., int]] = {"events": execute}
-
-
-def stats_line(id: str, cgroup: str) -> str:
-    """An event of the type stats, as JSON and a newline. Raises PyruncError."""
-    return jsonio.dumps({"type": "stats", "id": id, "data": stats.gather(cgroup)}) + "\n"
 
 
 def duration(text: str) -> int:

@@ -10,8 +10,9 @@ import time
 from .. import jsonio, log, output
 from ..errors import PyruncError
 from ..libcontainer import lookup, process, processes, state
-from .events import STDOUT, stats_line
+from ..libcontainer.cgroup import stats
 
+STDOUT = 1
 _NANOSECONDS = 1_000_000_000
 
 
@@ -52,7 +53,7 @@ def follow(root: str, id: str, interval: int) -> int:
 
 def _print_stats(id: str, cgroup: str) -> None:
     try:
-        line = stats_line(id, cgroup)
+        line = stats.event(id, cgroup)
     except PyruncError as error:
         log.error(error.line())  # as runc does: the container may be about to end
         return

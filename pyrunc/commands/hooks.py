@@ -11,7 +11,7 @@ from ..errors import PyruncError, join, prefixed
 from ..libcontainer.diagnosis import hook_trial
 from ..libcontainer.plan.options import LaunchOptions
 from ..libcontainer.spec import load as specification
-from . import report
+from .failures import report
 
 if TYPE_CHECKING:
     from .settings import Settings

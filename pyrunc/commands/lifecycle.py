@@ -9,7 +9,7 @@ from .. import jsonio, log, output
 from ..errors import PyruncError, from_os_error, join, prefixed
 from ..libcontainer import deletion, lifecycle
 from ..libcontainer.plan.options import LaunchOptions
-from . import name_missing
+from .failures import name_missing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

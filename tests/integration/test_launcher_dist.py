@@ -81,7 +81,7 @@ def test_every_package_of_the_tar_can_be_imported(bare_host: Path) -> None:
     """Extension modules too: their libraries are beside the interpreter, or the C library's."""
     modules = "/opt/pyrunc/lib/pyrunc/modules"
     code = f"import sys; sys.path.insert(0, {modules!r}); import cffi, click, ctypes, jsonschema, prctl\n"
-    code += "import pyrunc.libcontainer.systemd.scope"
+    code += "import pyrunc.libcontainer.launch.systemd_scope"
     result = run_in(bare_host, "/opt/pyrunc/lib/pyrunc/bin/python3", "-I", "-S", "-c", code)
     assert result.returncode == 0, result.stderr
 

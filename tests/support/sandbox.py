@@ -278,11 +278,6 @@ def main(arguments: list[str]) -> None:
     cgroup, work, *command = arguments
     _enter(cgroup, work)
     # What the commands import first is the same for all: it is paid for once.
-    import pyrunc.cli.program
-    import pyrunc.commands.lifecycle
-    import pyrunc.libcontainer.diagnosis.explain
-    import pyrunc.libcontainer.launch.errors
-    import pyrunc.libcontainer.launch.launch  # noqa: F401
 
     ground = _Ground(Path(work), command)
     for line in sys.stdin:

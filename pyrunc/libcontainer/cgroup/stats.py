@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import posix
 
+from ... import jsonio
 from ...errors import PyruncError
 from ..kernel.fileio import read_fd
 
@@ -30,6 +31,11 @@ _CPUSET_V1 = (
     "cpu_exclusive", "mem_hardwall", "mem_exclusive", "memory_migrate", "memory_spread_page", "memory_spread_slab",
     "memory_pressure", "sched_load_balance", "sched_relax_domain_level",
 )  # fmt: skip
+
+
+def event(id: str, path: str) -> str:
+    """The event of the type stats for the cgroup at `path`, as JSON and a newline. Raises PyruncError."""
+    return jsonio.dumps({"type": "stats", "id": id, "data": gather(path)}) + "\n"
 
 
 def gather(path: str) -> Stats:

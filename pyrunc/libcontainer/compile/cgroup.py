@@ -24,11 +24,6 @@ def compile_cgroup(context: Context) -> None:
     stays in the runtime's own. Raises PyruncError, where there is no cgroup2 hierarchy too.
     """
     manager = context.options.cgroup_manager
-    if manager == "systemd":
-        from .systemd import compile_scope
-
-        compile_scope(context)
-        return
     spec_path = context.linux.get("cgroupsPath") or ""
     resources = context.linux.get("resources") or {}
     if manager == "disabled" or (context.rootless and not spec_path and not context.facts.cgroup_writable):

@@ -123,6 +123,6 @@ def _enter(context: Context) -> None:
 
 
 def _cpus(text: str) -> tuple[str, ...]:
-    from .scheduling import indices
+    from ..kernel.scheduling import indices
 
     return tuple([str(number) for number in indices(text)])

@@ -48,7 +48,12 @@ def compile_launch(spec: dict[str, Any], options: LaunchOptions, facts: HostFact
         from .labels import require_modules
 
         require_modules(context)
-    compile_cgroup(context)
+    if options.cgroup_manager == "systemd":
+        from .systemd import compile_scope
+
+        compile_scope(context)
+    else:
+        compile_cgroup(context)
     if "intelRdt" in context.linux:
         from .rdt import compile_rdt
 

@@ -18,15 +18,15 @@ from ..kernel.constants import (
     MS_SHARED,
     MS_SLAVE,
 )
-from . import cgroup, mountoptions
-from .mountoptions import COPY_SYMLINK, SOURCE_NOFOLLOW
+from ..spec import mount_options
+from ..spec.mount_options import COPY_SYMLINK, SOURCE_NOFOLLOW
+from . import cgroup
+from .mount import Mount, in_rootfs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
+    from ..spec.mount_options import MountOptions
     from .context import Context
-    from .mountoptions import MountOptions
 
 # File systems without a device, whose `ro` is a matter of the mount alone. All others get it as an option too, since
 # a read-only device or archive refuses a writable superblock.
@@ -53,31 +53,9 @@ _NOT_KEPT = 0
 _REGISTERS = 63
 _NEXT_STEP = 64
 
-# A bit of `links` in a `bind` step besides those of mountoptions.py (csrc/init/init.h): the source is what the register
+# A bit of `links` in a `bind` step besides those of mount_options.py (csrc/init/init.h): the source is what the register
 # `keep` holds.
 _SOURCE_KEPT = 8
-
-
-class Mount:
-    """One entry of `mounts` with its options parsed. target: its destination, absolute; pointer: its JSON pointer, ""
-    for one of the runtime's own."""
-
-    __slots__ = ("id_map", "index", "is_bind", "options", "pointer", "source", "target", "type")
-
-    def __init__(self, index: int, entry: dict[str, Any]) -> None:
-        self.index = index
-        self.pointer = f"/mounts/{index}"
-        self.type: str = entry.get("type") or ""
-        self.source: str = entry.get("source") or ""
-        # A relative destination counts from "/" (config.md, "Mounts").
-        destination: str = entry["destination"]
-        self.target = destination if destination.startswith("/") else "/" + destination
-        self.options = mountoptions.parse(entry.get("options") or ())
-        self.is_bind = bool(self.options.bind) or self.type == "bind"
-        # 0, 1 for the mount itself, 2 for all below it too
-        self.id_map = max(self.options.id_map, int("uidMappings" in entry))
-        if self.type == "cgroup":
-            self.type = "cgroup2"
 
 
 def parse_mounts(context: Context) -> list[Mount]:
@@ -125,18 +103,6 @@ def open_sources(context: Context, mounts: list[Mount]) -> None:
             )
 
 
-def in_rootfs(context: Context, mount: Mount) -> bool:
-    """Whether a bind mount's source lies in the container's rootfs, by its text.
-
-    Such a source is what the mounts before this one have made of it (config.md, "Mounts": in listed order), and the
-    init sees it so, since the rootfs is mounted on itself: the runtime can't open it beforehand. A source for a
-    container that runs is always the host's.
-    """
-    if context.is_update:
-        return False
-    return (clean(context.from_bundle(mount.source)) + "/").startswith(context.rootfs.rstrip("/") + "/")
-
-
 def compile_mounts(context: Context, mounts: list[Mount]) -> list[Mount]:
     """The steps of the mounts; gives those that are to be made read-only later, in the order of their registers."""
     kept: list[Mount] = []
@@ -170,10 +136,10 @@ def _nearest(word: str) -> str:
     if word in SYNONYMS:
         return SYNONYMS[word]
     try:
-        from ..diagnosis.explain import nearest
+        from ..spec.explain import nearest
     except ImportError:
         return ""
-    return nearest(word, mountoptions.KNOWN_OPTIONS)
+    return nearest(word, mount_options.KNOWN_OPTIONS)
 
 
 def _check_bind(mount: Mount, context: Context) -> None:

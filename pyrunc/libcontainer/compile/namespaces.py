@@ -6,6 +6,7 @@ import errno
 
 from ...errors import PyruncError, pointer
 from ..kernel.constants import CLONE_FLAGS
+from ..kernel.fileio import sysctl_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -206,19 +207,3 @@ def compile_sysctl(context: Context) -> None:
     """
     for key, value in (context.linux.get("sysctl") or {}).items():
         context.add("sysctl", sysctl_path(key), value, pointer=pointer("linux", "sysctl", key))
-
-
-def sysctl_path(key: str) -> str:
-    """The path under /proc/sys of a sysctl: sysctl.d(5)'s two notations.
-
-    Where the first separator is a slash, the key is the path. Where it is a dot, dots part the names and a slash
-    stands for a dot in a name: `net.ipv4.conf.eth0/100.rp_filter` is net/ipv4/conf/eth0.100/rp_filter.
-    """
-    dot = key.find(".")
-    slash = key.find("/")
-    if dot < 0 or 0 <= slash < dot:
-        return key
-    return key.translate(_SWAP)
-
-
-_SWAP = {ord("."): "/", ord("/"): "."}

@@ -5,7 +5,7 @@ The directory and its place in the container are those of runc.
 
 from __future__ import annotations
 
-from .mounts import Mount
+from .mount import Mount
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from .namespaces import compile_sysctl
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .context import Context
-    from .mounts import Mount
+    from .mount import Mount
 
 _PROPAGATION_POINTER = "/linux/rootfsPropagation"
 

@@ -15,11 +15,12 @@ from pathlib import Path
 
 from ...errors import PyruncError, errno_text
 from ..kernel import lsm, native
+from ..kernel.mountinfo import v1_mounts
 from ..launch.newidmap import subordinate
-from ..plan.host import MINIMUM_KERNEL, HostFacts, v1_mounts
+from ..plan.host import MINIMUM_KERNEL, HostFacts
 from ..seccomp import compiler
 from ..seccomp.constants import ACTIONS
-from .explain import CONTROLLERS
+from .bundle_check import CONTROLLERS
 
 YES, NO, UNKNOWN = "yes", "no", "unknown"
 

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import PyruncError, pointer
-from ..compile import mountoptions
-from ..compile.namespaces import sysctl_path
 from ..kernel import lsm, native
 from ..kernel.constants import RLIMITS
+from ..kernel.fileio import sysctl_path
 from ..launch import scene
 from ..launch.init_process import NAMESPACES
 from ..launch.inside import FOUND, LOOP, NOT_DIRECTORY, Inside
@@ -24,8 +23,9 @@ from ..launch.programs import trouble
 from ..plan.host import HostFacts
 from ..seccomp.checks import refuses
 from ..seccomp.compiler import unknown_syscalls
-from ..spec.checks import ERROR, WARNING, Problem, shorten
+from ..spec import mount_options
 from ..spec.nearest import SYNONYMS
+from ..spec.problems import ERROR, WARNING, Problem, shorten
 
 _ON_HOST = ("prestart", "createRuntime", "createContainer", "poststart", "poststop")
 _MODULES = "/lib/modules"
@@ -94,7 +94,7 @@ def _mounts(look: Look) -> Iterator[Problem]:
     known = _file_systems()
     for index, mount in enumerate(look.spec.get("mounts") or ()):
         at = f"/mounts/{index}"
-        options = mountoptions.parse(mount.get("options") or ())
+        options = mount_options.parse(mount.get("options") or ())
         if options.remount:
             continue
         target = "/" + mount["destination"].lstrip("/")
@@ -114,11 +114,11 @@ def _mounts(look: Look) -> Iterator[Problem]:
         look.inside.mount(target, None)
 
 
-def _is_made_later(look: Look, mount: dict[str, Any], options: mountoptions.MountOptions, index: int) -> bool:
+def _is_made_later(look: Look, mount: dict[str, Any], options: mount_options.MountOptions, index: int) -> bool:
     """Whether a bind mount's source can't be judged here: it lies in the rootfs, and mounts before it may make it, or
     it is a symlink that is to be bound or copied itself."""
     source = look.absolute(mount.get("source") or "")
-    if options.links & (mountoptions.SOURCE_NOFOLLOW | mountoptions.COPY_SYMLINK) and os.path.islink(source):
+    if options.links & (mount_options.SOURCE_NOFOLLOW | mount_options.COPY_SYMLINK) and os.path.islink(source):
         return True
     rootfs = os.path.normpath(look.inside.rootfs) + "/"
     return index > 0 and (os.path.normpath(source) + "/").startswith(rootfs)
@@ -172,7 +172,7 @@ def _data(mount: dict[str, Any], at: str, kind: str, data: list[tuple[int, str]]
         place = f"{at}/options/{index}"
         if name not in (*_OPTIONS[kind], *_LABELS, "source"):
             message = f"{shorten(mount['destination'])}: {kind} has no option {shorten(word)}"
-            words = (*_OPTIONS[kind], *mountoptions.KNOWN_OPTIONS)
+            words = (*_OPTIONS[kind], *mount_options.KNOWN_OPTIONS)
             meant = SYNONYMS.get(name, name)
             yield Problem(ERROR, place, message, value=meant, words=words, cure="leave it out")
         elif kind == "tmpfs" and name == "size" and not _is_size(value):

@@ -34,7 +34,7 @@ def locate(error: PyruncError) -> None:
 def controller(name: str) -> str:
     """Why cgroup v2 has no controller, as /proc/cgroups and the mounts tell; "" where they do not (cgroups(7))."""
     from ..kernel.fileio import read_file
-    from ..plan.host import v1_mounts
+    from ..kernel.mountinfo import v1_mounts
 
     of_v1 = {"io": "blkio"}.get(name, name)
     try:

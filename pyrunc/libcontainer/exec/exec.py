@@ -9,13 +9,13 @@ from __future__ import annotations
 import posix
 
 from ... import log
-from ...errors import PyruncError
+from ...errors import START_FAILED, PyruncError
 from .. import process
 from .. import state as store
 from ..kernel import interrupts
 from ..launch.foreground import Foreground
 from ..launch.handlers import stopped
-from ..launch.launch import START, Launched, announce, carry_out, give_up, serve
+from ..launch.launch import Launched, announce, carry_out, give_up, serve
 from ..launch.ledger import Unwritten
 from ..lifecycle import prepare_fds
 from ..lookup import existing_in, opened
@@ -53,7 +53,7 @@ class Joining(Launched):
     @property
     def words(self) -> str:
         """runc's words before what fails once the init is at work."""
-        return START
+        return START_FAILED
 
     def scene(self) -> Scene:
         """Where a step of the init has failed: in the container, whose process shows its files."""

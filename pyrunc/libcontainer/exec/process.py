@@ -41,7 +41,8 @@ def process_of(kept: dict[str, Any], options: ExecOptions) -> dict[str, Any]:
                 log.warning(f"--{name.replace('_', '-')} has no effect: --process tells the whole process")
     else:
         process = _from_command_line(own, options)
-    from ..spec.checks import ERROR, check_process
+    from ..spec.checks import check_process
+    from ..spec.problems import ERROR
 
     for problem in check_process(process, kept["linux"]):
         if problem.severity == ERROR:

@@ -56,3 +56,19 @@ def write_file(path: str, text: str) -> None:
         write_fd(fd, text)
     finally:
         posix.close(fd)
+
+
+def sysctl_path(key: str) -> str:
+    """The path under /proc/sys of a sysctl: sysctl.d(5)'s two notations.
+
+    Where the first separator is a slash, the key is the path. Where it is a dot, dots part the names and a slash
+    stands for a dot in a name: `net.ipv4.conf.eth0/100.rp_filter` is net/ipv4/conf/eth0.100/rp_filter.
+    """
+    dot = key.find(".")
+    slash = key.find("/")
+    if dot < 0 or 0 <= slash < dot:
+        return key
+    return key.translate(_SWAP)
+
+
+_SWAP = {ord("."): "/", ord("/"): "."}

@@ -9,9 +9,7 @@ import posix
 
 from . import native
 from .fileio import read_file
-
-# What mountinfo writes as an octal number (proc_pid_mountinfo(5)); the backslash first.
-_ESCAPES = (("\\", "\\134"), (" ", "\\040"), ("\t", "\\011"), ("\n", "\\012"))
+from .mountinfo import escape
 
 
 def resolved(path: str) -> str:
@@ -25,10 +23,9 @@ def resolved(path: str) -> str:
 
 def count(path: str) -> int:
     """How many mounts lie on a resolved path, one above the other. Raises OSError."""
-    for character, escape in _ESCAPES:
-        path = path.replace(character, escape)
+    escaped = escape(path)
     lines = read_file("/proc/self/mountinfo").split("\n")
-    return sum([line.split(" ", 5)[4] == path for line in lines if line])
+    return sum([line.split(" ", 5)[4] == escaped for line in lines if line])
 
 
 def remove(path: str, before: int) -> None:

@@ -11,9 +11,9 @@ import errno
 import posix
 
 from ...errors import PyruncError
-from ..plan.host import mount_points
 from . import native
 from .fileio import read_file, write_file
+from .mountinfo import mount_points
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from ...errors import PyruncError, errno_text
 from .. import process
 from ..kernel import native
 from ..kernel.fileio import read_file
-from . import init_process
+from ..plan.host import cgroup_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def _pointer(launched: Launched, slot: str) -> str:
 def _cause(launched: Launched, call: str, number: int, flags: int, cgroup: str) -> str:
     """What is found to be the cause of an errno, as a hint; "" where nothing is."""
     try:
-        directory = init_process.directory(launched, cgroup)
+        directory = cgroup_directory(launched.facts, cgroup)
     except OSError:
         directory = ""
     own = launched.facts.cgroup_mount + launched.facts.cgroup_self

@@ -5,13 +5,12 @@ from __future__ import annotations
 import errno
 from _signal import strsignal
 
-from ...errors import PyruncError, join
+from ...errors import INIT_FAILED, START_FAILED, PyruncError, join
 from ..cgroup.limits import oom_kills
-from ..compile.mountoptions import KNOWN_OPTIONS
 from ..kernel.constants import RLIMITS
 from ..seccomp.checks import refuses
+from ..spec.mount_options import KNOWN_OPTIONS
 from ..spec.nearest import SYNONYMS
-from .launch import INIT, START
 from .scene import found_out, limit_refused, may_execute, missing_part, near
 
 TYPE_CHECKING = False
@@ -168,7 +167,7 @@ _LIMIT_HINTS = (
 
 
 def of_init(
-    step: Step | None, error: int, detail: str, cgroup: str = "", words: str = INIT, scene: Scene | None = None
+    step: Step | None, error: int, detail: str, cgroup: str = "", words: str = INIT_FAILED, scene: Scene | None = None
 ) -> PyruncError:
     """A step that the init reports as failed; None where none had begun.
 
@@ -312,7 +311,7 @@ def _limit_hint(step: Step, number: int) -> str:
 
 
 def of_death(
-    code: int, status: int, cgroup: str = "", words: str = INIT, profile: dict[str, Any] | None = None
+    code: int, status: int, cgroup: str = "", words: str = INIT_FAILED, profile: dict[str, Any] | None = None
 ) -> PyruncError:
     """An init that ended without a message. code, status: as waitid(2) gives them. cgroup: the container's, or "".
     words: what the message begins with. profile: linux.seccomp."""
@@ -335,12 +334,12 @@ def of_lost(cgroup: str, filtered: bool) -> PyruncError:
     filtered: there is a seccomp profile."""
     if cgroup and oom_kills(cgroup):
         return _of_oom(cgroup)
-    message = INIT + "the init was killed before it executed the program"
+    message = INIT_FAILED + "the init was killed before it executed the program"
     if filtered:
-        return PyruncError(message, pointer="/linux/seccomp", hint=_EXECVE, lead=len(INIT))
-    return PyruncError(message, lead=len(INIT))
+        return PyruncError(message, pointer="/linux/seccomp", hint=_EXECVE, lead=len(INIT_FAILED))
+    return PyruncError(message, lead=len(INIT_FAILED))
 
 
 def _of_oom(cgroup: str) -> PyruncError:
     hint = "see memory.events of " + cgroup
-    return PyruncError(START + _OOM, pointer="/linux/resources/memory", hint=hint, lead=len(START))
+    return PyruncError(START_FAILED + _OOM, pointer="/linux/resources/memory", hint=hint, lead=len(START_FAILED))

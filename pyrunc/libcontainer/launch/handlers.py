@@ -112,15 +112,15 @@ def _hand_down(launched: Launched, path: str) -> None:
 
 
 def _systemd_scope(launched: Launched, unit: str, path: str, manager: str, properties: tuple[str, ...]) -> None:
-    from ..systemd import scope
+    from . import systemd_scope
 
-    scope.start(launched, unit, path, manager == "user", properties)
+    systemd_scope.start(launched, unit, path, manager == "user", properties)
 
 
 def _systemd_attach(launched: Launched, unit: str, subcgroup: str) -> None:
-    from ..systemd import scope
+    from . import systemd_scope
 
-    scope.attach(launched.pid, unit, subcgroup)
+    systemd_scope.attach(launched.pid, unit, subcgroup)
 
 
 def _cgroup_controllers(launched: Launched, path: str, needed: tuple[str, ...], wanted: tuple[str, ...]) -> None:

@@ -8,9 +8,8 @@ import posix
 from ...errors import PyruncError
 from .. import process, state
 from ..kernel import native
-from ..kernel.fileio import read_file
 from ..plan import wire
-from ..plan.host import own_cgroup
+from ..plan.host import cgroup_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,16 +76,9 @@ def _open_cgroup(launched: Launched, cgroup: str) -> int:
     try:
         from ..cgroup import files
 
-        return files.open_directory(directory(launched, cgroup))
+        return files.open_directory(cgroup_directory(launched.facts, cgroup))
     except OSError as error:
         raise PyruncError(f"can't open cgroup {cgroup}", errno=error.errno or 0) from error
-
-
-def directory(launched: Launched, cgroup: str) -> str:
-    """The directory that the field `cgroup` of a clone names. Raises OSError."""
-    if cgroup.startswith("/proc/"):
-        return launched.facts.cgroup_mount + own_cgroup(read_file(cgroup))
-    return cgroup
 
 
 def _image() -> int:

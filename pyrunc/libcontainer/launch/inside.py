@@ -165,7 +165,7 @@ def of_plan(plan: LaunchPlan, until: Step | None = None) -> Inside | None:
 
 def of_config(bundle: str, root: str, mounts: Iterable[dict[str, Any]]) -> Inside:
     """The container of a configuration: the bundle, root.path, and its mounts."""
-    from ..compile.mountoptions import parse
+    from ..spec.mount_options import parse
 
     def absolute(path: str) -> str:
         return path if path.startswith("/") else bundle.rstrip("/") + "/" + path

@@ -10,7 +10,7 @@ import _signal
 import posix
 
 from ... import log
-from ...errors import PyruncError, errno_text, prefixed
+from ...errors import INIT_FAILED, START_FAILED, PyruncError, errno_text, prefixed
 from .. import saved_config, state
 from ..kernel import interrupts, native
 from ..plan import wire
@@ -30,9 +30,6 @@ if TYPE_CHECKING:
     from .scene import Scene
     from .timeline import Timeline
 
-# runc's words around what fails once the clone has begun, and once the init is at work.
-START = "unable to start container process: "
-INIT = START + "error during container init: "
 
 
 class Launched:
@@ -109,12 +106,12 @@ class Launched:
     @property
     def words(self) -> str:
         """runc's words before what fails once the init is at work."""
-        return INIT
+        return INIT_FAILED
 
     @property
     def clone_words(self) -> str:
         """runc's words before what fails in the clone."""
-        return START
+        return START_FAILED
 
     @property
     def agent_state(self) -> str:
@@ -415,7 +412,7 @@ def serve(launched: Launched) -> None:
         steps = served.get("ready" if ready else message.detail)
         if steps:
             # What the other cgroup manager does before the clone is no part of the init's work.
-            carry_out(launched, steps, START if message.detail == "cgroup" else launched.words)
+            carry_out(launched, steps, START_FAILED if message.detail == "cgroup" else launched.words)
         if ready:
             return
         launched.answer()

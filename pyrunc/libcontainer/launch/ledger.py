@@ -382,9 +382,9 @@ def _is_of(path: str, magic: int) -> bool:
 
 
 def _undo_systemd_unit(entry: Entry) -> None:
-    from ..systemd import scope
+    from . import systemd_scope
 
-    scope.undo(entry)
+    systemd_scope.undo(entry)
 
 
 def _undo_cgroup_parent(entry: Entry) -> None:

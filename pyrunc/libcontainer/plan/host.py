@@ -248,31 +248,11 @@ def own_cgroup(proc_cgroup: str) -> str:
     return ""
 
 
-def mount_points(mountinfo: str, fstype: str) -> list[str]:
-    """The mount points of a file system type in a /proc/PID/mountinfo file (proc(5)), in its order."""
-    points = []
-    for line in mountinfo.split("\n"):
-        before, dash, after = line.partition(" - ")
-        if dash and after.startswith(fstype + " "):
-            points.append(_unescape(before.split(" ")[4]))
-    return points
-
-
-def v1_mounts(controller: str) -> list[str]:
-    """Where a controller is mounted on cgroup v1. Raises OSError."""
-    points = []
-    for line in read_file("/proc/self/mountinfo").split("\n"):
-        before, dash, after = line.partition(" - ")
-        if dash and after.startswith("cgroup ") and controller in after.split(" ")[-1].split(","):
-            points.append(_unescape(before.split(" ")[4]))
-    return points
-
-
-def _unescape(text: str) -> str:
-    """Undo the octal escapes of the mount table (space, tab, newline, backslash)."""
-    for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
-        text = text.replace(code, character)
-    return text
+def cgroup_directory(facts: HostFacts, cgroup: str) -> str:
+    """The directory of a cgroup; `/proc/PID/cgroup` stands for the cgroup of a process. Raises OSError."""
+    if cgroup.startswith("/proc/"):
+        return facts.cgroup_mount + own_cgroup(read_file(cgroup))
+    return cgroup
 
 
 def _find_cgroup2() -> tuple[str, tuple[str, ...]]:
@@ -285,6 +265,8 @@ def _find_cgroup2() -> tuple[str, tuple[str, ...]]:
         controllers = _controllers(mount)
         if controllers is not None:
             return mount, controllers
+    from ..kernel.mountinfo import mount_points
+
     for mount in mount_points(_proc_file("/proc/self/mountinfo"), "cgroup2"):
         controllers = _controllers(mount)
         if controllers is not None:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ..plan.model import LaunchPlan, Step
-    from ..spec.checks import Problem
+    from ..spec.problems import Problem
 
 FAILS = "  ^ fails:"
 

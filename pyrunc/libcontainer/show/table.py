@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..plan.model import LaunchPlan
-    from ..spec.checks import Problem
+    from ..spec.problems import Problem
     from .rows import Row
 
 _HEADINGS = ("PHASE", "#", "ACTOR", "STEP", "CALL", "FIELD", "ARGUMENTS  # WHAT IT DOES")

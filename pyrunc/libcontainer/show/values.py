@@ -5,8 +5,7 @@ from __future__ import annotations
 import errno
 import stat
 
-from ..compile import scheduling
-from ..kernel import resctrl
+from ..kernel import resctrl, scheduling
 from ..kernel.capabilities import NAMES
 from ..kernel.constants import CLONE_FLAGS, PROPAGATION, RLIMITS
 from ..seccomp.constants import FLAGS, NEW_LISTENER

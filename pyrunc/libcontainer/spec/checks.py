@@ -1,17 +1,18 @@
 """What a schema can't say of a config.json: contradictions, and values that the kernel would refuse.
 
-Each check is a small function that takes a `_Look` at a spec of valid shape and reports what it finds. CHECKS lists
-them with the places that they read, so that `pyrunc validate` can leave out those whose places the schema refused.
+Each check is a small function that reads a spec of valid shape through a `CheckContext` and reports what it finds
+there. CHECKS lists them with the places that they read, so that `pyrunc validate` can leave out those whose places the
+schema refused.
 """
 
 from __future__ import annotations
 
 import posix
 
-from ... import jsonio
-from ...errors import join, pointer
-from ..compile.namespaces import sysctl_path
+from ...errors import pointer
 from ..kernel.capabilities import NAMES as CAPABILITIES
+from ..kernel.fileio import sysctl_path
+from .problems import WARNING, CheckContext, Problem, as_object, check_ranges, label, shorten
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .types import Spec
-
-ERROR = "error"
-WARNING = "warning"
 
 SPEC_MAJOR = 1
 SPEC_MINOR = 3
@@ -53,87 +51,10 @@ _SET_NEEDS = {
 }
 
 _UTS_NAME_BYTES = 64  # __NEW_UTS_LEN of linux/utsname.h
-_MAP_LINES = 340  # user_namespaces(7)
-_LAST_ID = 0xFFFFFFFF  # is -1, which is no id
 _WINDOW = 65535  # struct winsize has 16 bits for each side
 _MEMORY_POLICY = "/linux/memoryPolicy"
 _ADD_MOUNT = "add a namespace of type mount to linux.namespaces"
 _NS_FILES = {"network": "net", "ipc": "ipc", "uts": "uts", "user": "user"}
-
-
-class Problem:
-    """One thing that is wrong with a configuration.
-
-    severity: ERROR, the configuration is refused; WARNING, it is not carried out to the letter.
-    pointer: JSON pointer (RFC 6901) of the field. message: one clause. nearest: the legal word that was probably meant.
-    words: the legal words among which nearest is to be looked for, where it is not known yet; value: what was said.
-    cure: what to do about it, one clause, where no word is near; "" where the message says what must be.
-    """
-
-    __slots__ = ("cure", "message", "nearest", "pointer", "severity", "value", "words")
-
-    def __init__(
-        self,
-        severity: str,
-        pointer: str,
-        message: str,
-        *,
-        nearest: str = "",
-        value: str = "",
-        words: Sequence[str] = (),
-        cure: str = "",
-    ) -> None:
-        self.cure = cure
-        self.severity = severity
-        self.pointer = pointer
-        self.message = message
-        self.nearest = nearest
-        self.value = value
-        self.words = words
-
-    def hint(self) -> str:
-        """The cure, one clause; "" where the message is all."""
-        return f'did you mean "{self.nearest}"?' if self.nearest else self.cure
-
-    def line(self, place: str = "") -> str:
-        """The problem on one line: `place: severity: pointer: message; hint`. place: such as config.json:47."""
-        text = f"{place + ': ' if place else ''}{self.severity}: {self.pointer or '/'}: {self.message}"
-        hint = self.hint()
-        return join([f"{text}; {hint}" if hint else text])
-
-    def to_dict(self) -> dict[str, str]:
-        """The problem as JSON has it: severity, pointer, message, and where they are known hint (the cure), nearest."""
-        values = {"severity": self.severity, "pointer": self.pointer, "message": self.message}
-        if self.cure:
-            values["hint"] = self.cure
-        if self.nearest:
-            values["nearest"] = self.nearest
-        return values
-
-
-class _Look:
-    """A spec as the checks read it, and what they found."""
-
-    __slots__ = ("found", "linux", "namespaces", "process", "spec")
-
-    def __init__(self, spec: Spec) -> None:
-        self.spec = spec
-        self.process: dict[str, Any] = _object(spec.get("process"))
-        self.linux: dict[str, Any] = _object(spec.get("linux"))
-        # path by type; "" for a new one
-        self.namespaces: dict[str, str] = {}
-        entries = self.linux.get("namespaces")
-        for entry in entries if type(entries) is list else ():
-            # validate looks at what the schema has refused too
-            if type(entry) is dict and type(entry.get("type")) is str:
-                self.namespaces.setdefault(entry["type"], entry.get("path", ""))
-        self.found: list[Problem] = []
-
-    def error(self, at: str, message: str, cure: str) -> None:
-        self.found.append(Problem(ERROR, at, message, cure=cure))
-
-    def warning(self, at: str, message: str) -> None:
-        self.found.append(Problem(WARNING, at, message))
 
 
 def check(spec: Spec, refused: Iterable[str] = (), lint: bool = False) -> list[Problem]:
@@ -143,7 +64,7 @@ def check(spec: Spec, refused: Iterable[str] = (), lint: bool = False) -> list[P
     lint: say also what the compiler will find by itself.
     Apart from a look at the namespaces to join (`linux.sysctl`) this depends on the spec alone.
     """
-    look = _Look(spec)
+    look = CheckContext(spec)
     pointers = tuple(refused)
     for function, places in CHECKS + LINTS if lint else CHECKS:
         if not pointers or not any(_touches(at, place) for at in pointers for place in places):
@@ -153,48 +74,11 @@ def check(spec: Spec, refused: Iterable[str] = (), lint: bool = False) -> list[P
 
 def check_process(process: dict[str, Any], linux: dict[str, Any]) -> list[Problem]:
     """What is wrong with a process that is to be started in a container with this `linux`; its shape is valid."""
-    look = _Look({"process": process, "linux": linux})
+    look = CheckContext({"process": process, "linux": linux})
     for function, places in CHECKS:
         if any([place.startswith("/process/") for place in places]):
             function(look)
     return look.found
-
-
-def shorten(value: object) -> str:
-    """A value as JSON, cut where it is long, for a message."""
-    try:
-        text = jsonio.dumps(value)
-    except ValueError:  # 1e400 has no form in JSON once it is read
-        return "a number out of range"
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def label(at: str) -> str:
-    """The name by which a message calls the field at a pointer: `type`, `options[2]`, or `config` for the whole."""
-    parts = at.split("/")
-    name = ""
-    while len(parts) > 1 and parts[-1].isdigit():
-        name = f"[{parts.pop()}]" + name
-    if len(parts) == 1:
-        return "config" + name
-    return (parts[-1].replace("~1", "/").replace("~0", "~") or '""') + name
-
-
-def sentence(value: Any, pointer: str, what: str) -> str:
-    """One clause about a place in a value: its name, what is wrong there, and what stands there."""
-    name = label(pointer)
-    if pointer.startswith(_MEMORY_POLICY + "/"):
-        name = f"invalid memory policy {name}:"  # wording of runc
-    text = f"{name} {what}"
-    if not what.startswith("must be"):
-        return text
-    for part in pointer.split("/")[1:]:
-        value = value[int(part)] if type(value) is list else value[part.replace("~1", "/").replace("~0", "~")]
-    return f"{text}, not {shorten(value)}"
-
-
-def _object(value: Any) -> dict[str, Any]:
-    return value if type(value) is dict else {}
 
 
 def _touches(at: str, place: str) -> bool:
@@ -202,7 +86,7 @@ def _touches(at: str, place: str) -> bool:
     return (at + "/").startswith(place + "/") or (place + "/").startswith(at + "/")
 
 
-def _version(look: _Look) -> None:
+def _version(look: CheckContext) -> None:
     version = look.spec["ociVersion"]
     major, minor, _ = version.split(".", 2)
     if major != str(SPEC_MAJOR):
@@ -215,7 +99,7 @@ def _version(look: _Look) -> None:
         look.warning("/ociVersion", f"version {version} of the specification is newer than {SPEC_MAJOR}.{SPEC_MINOR}")
 
 
-def _process(look: _Look) -> None:
+def _process(look: CheckContext) -> None:
     # Wording of runc, for both.
     if "process" not in look.spec:
         look.error("/process", "process property must not be empty", "say what is to run: process.args and process.cwd")
@@ -223,7 +107,7 @@ def _process(look: _Look) -> None:
         look.error("/process/args", "args must not be empty", "the program and its arguments")
 
 
-def _console_size(look: _Look) -> None:
+def _console_size(look: CheckContext) -> None:
     size = look.process.get("consoleSize")
     if size is None or not look.process.get("terminal"):
         return
@@ -236,7 +120,7 @@ def _console_size(look: _Look) -> None:
             )
 
 
-def _rlimits(look: _Look) -> None:
+def _rlimits(look: CheckContext) -> None:
     seen = set()
     for index, limit in enumerate(look.process.get("rlimits", ())):
         name = limit["type"]
@@ -251,7 +135,7 @@ def _rlimits(look: _Look) -> None:
             )
 
 
-def _capabilities(look: _Look) -> None:
+def _capabilities(look: CheckContext) -> None:
     """What the compiler says of capabilities too: names that it leaves out, and members that capset(2) refuses."""
     sets = look.process.get("capabilities", {})
     for name in ("bounding", "effective", "inheritable", "permitted", "ambient"):
@@ -269,7 +153,7 @@ def _capabilities(look: _Look) -> None:
                     break
 
 
-def _namespaces(look: _Look) -> None:
+def _namespaces(look: CheckContext) -> None:
     seen = set()
     for index, entry in enumerate(look.linux.get("namespaces", ())):
         if entry["type"] in seen:
@@ -282,7 +166,7 @@ def _namespaces(look: _Look) -> None:
         seen.add(entry["type"])
 
 
-def _names(look: _Look) -> None:
+def _names(look: CheckContext) -> None:
     for name in ("hostname", "domainname"):
         value = look.spec.get(name)
         if not value:
@@ -301,7 +185,7 @@ def _names(look: _Look) -> None:
             )
 
 
-def _mount_namespace(look: _Look) -> None:
+def _mount_namespace(look: CheckContext) -> None:
     """What would change the host's mounts where the container has none of its own."""
     if "mount" in look.namespaces:
         return
@@ -310,7 +194,7 @@ def _mount_namespace(look: _Look) -> None:
             look.error("/linux/" + name, "unable to restrict sys entries without a private MNT namespace", _ADD_MOUNT)
     if look.spec.get("mounts") and "user" in look.namespaces:
         look.error("/mounts", "unable to mount without a private MNT namespace in a user namespace", _ADD_MOUNT)
-    if _object(look.spec.get("root")).get("readonly") and "user" in look.namespaces:
+    if as_object(look.spec.get("root")).get("readonly") and "user" in look.namespaces:
         look.error(
             "/root/readonly",
             "unable to make the root read-only without a private MNT namespace in a user namespace",
@@ -320,7 +204,7 @@ def _mount_namespace(look: _Look) -> None:
         look.error("/linux/rootfsPropagation", "unable to set propagation without a private MNT namespace", _ADD_MOUNT)
 
 
-def _mappings(look: _Look) -> None:
+def _mappings(look: CheckContext) -> None:
     joined = look.namespaces.get("user")
     for kind in ("uid", "gid"):
         field = f"{kind}Mappings"
@@ -345,32 +229,7 @@ def _mappings(look: _Look) -> None:
             _mapped(look, kind, entries, at)
 
 
-def check_ranges(look: _Look, entries: Sequence[dict[str, int]], at: str) -> None:
-    """Each id may be mapped once, in both directions (user_namespaces(7))."""
-    if len(entries) > _MAP_LINES:
-        look.error(
-            at,
-            f"{len(entries)} mappings: the kernel takes at most {_MAP_LINES}",
-            "join ranges that follow each other",
-        )
-        return
-    for side in ("containerID", "hostID"):
-        end = 0
-        above = -1
-        for index in sorted(range(len(entries)), key=lambda index: entries[index].get(side, 0)):
-            first = entries[index].get(side, 0)
-            if first < end:
-                look.error(f"{at}/{index}", f"{side} {first} is mapped by {at}/{above} too", "ranges must not overlap")
-            if first + entries[index]["size"] > end:
-                end = first + entries[index]["size"]
-                above = index
-        if end > _LAST_ID:
-            look.error(
-                f"{at}/{above}", f"{side} and size go beyond the last id, {_LAST_ID - 1}", "make the range smaller"
-            )
-
-
-def _mapped(look: _Look, kind: str, entries: Sequence[dict[str, int]], at: str) -> None:
+def _mapped(look: CheckContext, kind: str, entries: Sequence[dict[str, int]], at: str) -> None:
     """The ids that the container needs are mapped: its root, and its process's."""
 
     def has(number: int) -> bool:
@@ -398,7 +257,7 @@ def _mapped(look: _Look, kind: str, entries: Sequence[dict[str, int]], at: str) 
                 )
 
 
-def _time_offsets(look: _Look) -> None:
+def _time_offsets(look: CheckContext) -> None:
     # Wording of runc.
     if not look.linux.get("timeOffsets"):
         return
@@ -417,7 +276,7 @@ def _time_offsets(look: _Look) -> None:
         )
 
 
-def _sysctl(look: _Look) -> None:
+def _sysctl(look: CheckContext) -> None:
     """Only what belongs to a namespace of the container: all else would change the host."""
     for name in look.linux.get("sysctl", ()):
         at = pointer("linux", "sysctl", name)
@@ -477,7 +336,7 @@ def _is_own(path: str, kind: str) -> bool:
     return (joined.st_dev, joined.st_ino) == (own.st_dev, own.st_ino)
 
 
-def _mounts(look: _Look) -> None:
+def _mounts(look: CheckContext) -> None:
     for index, mount in enumerate(look.spec.get("mounts", ())):
         at = f"/mounts/{index}"
         options = mount.get("options", ())
@@ -495,7 +354,7 @@ def _mounts(look: _Look) -> None:
             id_mapped_mount(look, mount, at)
 
 
-def _annotations(look: _Look) -> None:
+def _annotations(look: CheckContext) -> None:
     """crun's annotations, of which some are refused."""
     annotations = look.spec.get("annotations") or {}
     if any([name.startswith(("run.oci.", "module.wasm.")) for name in annotations]):
@@ -504,7 +363,7 @@ def _annotations(look: _Look) -> None:
         check_annotations(annotations, look.error, look.warning)
 
 
-def _devices(look: _Look) -> None:
+def _devices(look: CheckContext) -> None:
     first: dict[str, dict[str, Any]] = {}
     for index, device in enumerate(look.linux.get("devices", ())):
         other = first.setdefault(device["path"], device)
@@ -519,7 +378,7 @@ def _devices(look: _Look) -> None:
             )
 
 
-def _taken_as_zero(look: _Look) -> None:
+def _taken_as_zero(look: CheckContext) -> None:
     """Members that the specification demands, and that runc and so `create` take as 0 where they are missing."""
     from .zeros import missing
 
@@ -527,7 +386,7 @@ def _taken_as_zero(look: _Look) -> None:
         look.warning(at, f"{label(at)} is missing, which the specification demands: it is taken as 0")
 
 
-def _resources(look: _Look) -> None:
+def _resources(look: CheckContext) -> None:
     """What the compiler says of limits too: fields of cgroup v1, and contradictions."""
     from ..cgroup.resources import refusals
 
@@ -535,13 +394,13 @@ def _resources(look: _Look) -> None:
         look.error(at, message, cure)
 
 
-def _rare(parent: str, field: str, *more: str) -> tuple[Callable[[_Look], None], tuple[str, ...]]:
+def _rare(parent: str, field: str, *more: str) -> tuple[Callable[[CheckContext], None], tuple[str, ...]]:
     """The row of CHECKS for a field whose check is in field_checks.py, which is imported only where the field is.
 
     more: pointers of what it reads besides the field.
     """
 
-    def function(look: _Look) -> None:
+    def function(look: CheckContext) -> None:
         if field in (look.process if parent == "process" else look.linux):
             from .field_checks import FIELD_CHECKS
 
@@ -553,7 +412,7 @@ def _rare(parent: str, field: str, *more: str) -> tuple[Callable[[_Look], None],
 _NAMESPACES = "/linux/namespaces"
 
 # Each check with the pointers of what it reads.
-CHECKS: tuple[tuple[Callable[[_Look], None], tuple[str, ...]], ...] = (
+CHECKS: tuple[tuple[Callable[[CheckContext], None], tuple[str, ...]], ...] = (
     (_version, ("/ociVersion",)),
     (_process, ("/process/args",)),
     (_console_size, ("/process/consoleSize", "/process/terminal")),
@@ -575,7 +434,7 @@ CHECKS: tuple[tuple[Callable[[_Look], None], tuple[str, ...]], ...] = (
     _rare("linux", "personality"),
     _rare("linux", "seccomp"),
 )
-LINTS: tuple[tuple[Callable[[_Look], None], tuple[str, ...]], ...] = (
+LINTS: tuple[tuple[Callable[[CheckContext], None], tuple[str, ...]], ...] = (
     (_capabilities, ("/process/capabilities",)),
     (_taken_as_zero, ("/process/user", "/process/consoleSize", "/process/ioPriority", "/linux/uidMappings")),
     (_resources, ("/linux/resources",)),

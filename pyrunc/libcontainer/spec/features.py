@@ -6,14 +6,14 @@ from typing import Any
 
 from ...errors import PyruncError
 from .. import SPEC_VERSION
-from ..compile.mountoptions import KNOWN_OPTIONS
-from ..compile.scheduling import MEMORY_FLAGS, MEMORY_MODES
 from ..kernel.capabilities import NAMES
 from ..kernel.constants import CLONE_FLAGS
+from ..kernel.scheduling import MEMORY_FLAGS, MEMORY_MODES
 from ..seccomp import compiler
 from ..seccomp.constants import ACTIONS, FLAGS, OPERATORS
 from ..systemd.properties import PREFIX
 from .annotations import PREFIX as ANNOTATION_PREFIX
+from .mount_options import KNOWN_OPTIONS
 
 OLDEST_SPEC_VERSION = "1.0.0"
 

@@ -1,20 +1,20 @@
 """The checks of fields that few configurations have: imported where one is there (checks.py lists their places).
 
-FIELD_CHECKS has a function for each field of process and linux, which gets the `_Look` of checks.py.
+FIELD_CHECKS has a function for each field of process and linux, which gets the `CheckContext` of problems.py.
 """
 
 from __future__ import annotations
 
 from ...errors import pointer
-from ..compile.scheduling import indices
-from .checks import check_ranges, shorten
+from ..kernel.scheduling import indices
+from .problems import check_ranges, shorten
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from .checks import _Look as Look
+    from .problems import CheckContext
 
 _REAL_TIME = ("SCHED_FIFO", "SCHED_RR")
 _DEADLINE = ("runtime", "deadline", "period")
@@ -30,7 +30,7 @@ _IF_NAME_BYTES = 15  # IFNAMSIZ without the NUL
 _RESCTRL_NAMES = (".", "..", "info", "mon_groups", "mon_data")
 
 
-def _scheduler(look: Look) -> None:
+def _scheduler(look: CheckContext) -> None:
     """What sched_setattr(2) would refuse with a mere EINVAL. The first two are worded as by runc."""
     scheduler = look.process["scheduler"]
     at = "/process/scheduler"
@@ -63,13 +63,13 @@ def _scheduler(look: Look) -> None:
         )
 
 
-def _cpu_affinity(look: Look) -> None:
+def _cpu_affinity(look: CheckContext) -> None:
     for name, value in look.process["execCPUAffinity"].items():
         if name in ("initial", "final"):
             _list(look, f"/process/execCPUAffinity/{name}", value, f"bad CPUAffinity.{name.capitalize()}")
 
 
-def _list(look: Look, at: str, value: str, what: str) -> list[int]:
+def _list(look: CheckContext, at: str, value: str, what: str) -> list[int]:
     """The numbers of a list; none where it is told that it is no list."""
     try:
         return indices(value)
@@ -78,7 +78,7 @@ def _list(look: Look, at: str, value: str, what: str) -> list[int]:
         return []
 
 
-def _memory_policy(look: Look) -> None:
+def _memory_policy(look: CheckContext) -> None:
     """set_mempolicy(2), in runc's words."""
     policy = look.linux["memoryPolicy"]
     at = "/linux/memoryPolicy/nodes"
@@ -101,7 +101,7 @@ def _memory_policy(look: Look) -> None:
         )
 
 
-def _personality(look: Look) -> None:
+def _personality(look: CheckContext) -> None:
     for index, word in enumerate(look.linux["personality"].get("flags", ())):
         # The specification has no value yet, so each one is an invalid value (config.md, "Valid values").
         look.error(
@@ -111,13 +111,13 @@ def _personality(look: Look) -> None:
         )
 
 
-def _seccomp(look: Look) -> None:
+def _seccomp(look: CheckContext) -> None:
     from ..seccomp.checks import check_seccomp
 
     check_seccomp(look.linux["seccomp"], look.error)
 
 
-def _intel_rdt(look: Look) -> None:
+def _intel_rdt(look: CheckContext) -> None:
     """The name of the class of service is one directory of resctrl (wording of runc), and none of its own."""
     name = look.linux["intelRdt"].get("closID", "")
     if name in _RESCTRL_NAMES or (name != "/" and "/" in name):
@@ -128,7 +128,7 @@ def _intel_rdt(look: Look) -> None:
         )
 
 
-def _net_devices(look: Look) -> None:
+def _net_devices(look: CheckContext) -> None:
     """Names as the kernel takes them (dev_valid_name, net/core/dev.c), and a namespace to move the devices to."""
     devices = look.linux["netDevices"]
     if devices and "network" not in look.namespaces:
@@ -168,7 +168,7 @@ def _is_device_name(name: str) -> bool:
     return not any(sign in "/:" or sign.isspace() for sign in name)
 
 
-def id_mapped_mount(look: Look, mount: dict[str, Any], at: str) -> None:
+def id_mapped_mount(look: CheckContext, mount: dict[str, Any], at: str) -> None:
     """What an id-mapped mount needs; worded as by runc. It has mappings, or the option idmap or ridmap."""
     options = mount.get("options", ())
     if mount.get("type") != "bind" and "bind" not in options and "rbind" not in options:
@@ -204,9 +204,9 @@ def id_mapped_mount(look: Look, mount: dict[str, Any], at: str) -> None:
             check_ranges(look, mount[name], f"{at}/{name}")
 
 
-def _id_map_option(look: Look, mount: dict[str, Any], at: str, count: int) -> None:
+def _id_map_option(look: CheckContext, mount: dict[str, Any], at: str, count: int) -> None:
     """crun's `idmap=uids=…;gids=…`: one mapping a mount, and one that the kernel takes."""
-    from ..compile.idmaps import parse_ranges
+    from .idmap_option import parse_ranges
 
     if count > 1 or "uidMappings" in mount:
         look.error(at, "the ids of a mount are mapped twice", "leave all but one of the mappings out")
@@ -221,7 +221,7 @@ def _id_map_option(look: Look, mount: dict[str, Any], at: str, count: int) -> No
         check_ranges(look, entries, at)
 
 
-FIELD_CHECKS: dict[str, Callable[[Look], None]] = {
+FIELD_CHECKS: dict[str, Callable[[CheckContext], None]] = {
     "scheduler": _scheduler,
     "execCPUAffinity": _cpu_affinity,
     "intelRdt": _intel_rdt,

@@ -9,15 +9,16 @@ from ..._generated import validators
 from ...errors import PyruncError
 from .. import SPEC_VERSION
 from . import inputs, zeros
-from .checks import ERROR, check, sentence, shorten
+from .checks import check
+from .problems import ERROR, sentence, shorten
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from .checks import Problem
     from .nearest import NearMiss
+    from .problems import Problem
     from .types import Spec
 
 # How deep objects and arrays may stand in each other. The specification needs 8 levels, but what is not the
@@ -52,7 +53,7 @@ def _count_others(value: Any, at: str) -> int:
     refused = []
     if validators.config(value) is not None:
         try:
-            from ..diagnosis import explain
+            from . import explain
         except ImportError:
             return 0
         refused = [problem.pointer for problem in explain.problems(value)]
@@ -232,7 +233,7 @@ def _by_schema(value: Any, validator: Callable[[Any], tuple[str, str] | None], d
 def _explained(value: Any, pointer: str, definition: str) -> Problem | None:
     """The problem at a pointer with the nearest legal word; None where jsonschema is not at hand."""
     try:
-        from ..diagnosis import explain
+        from . import explain
     except ImportError:
         return None
     found = [problem for problem in explain.problems(value, definition) if problem.pointer == pointer]

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from pyrunc import commands, main
+from pyrunc import main
+from pyrunc.commands import dispatch
 from pyrunc.commands.settings import Settings
 from pyrunc.libcontainer.spec import example
 from tests.support.plans import minimal
@@ -24,7 +25,7 @@ def bundle(tmp_path: Path) -> Path:
     (tmp_path / "rootfs/bin").mkdir(parents=True)
     (tmp_path / "rootfs/bin/sh").write_text("#!/bin/sh\n")
     (tmp_path / "rootfs/bin/sh").chmod(0o755)
-    assert commands.execute("spec", SETTINGS, {"bundle": str(tmp_path), "file": "", "rootless": False}) == 0
+    assert dispatch.execute("spec", SETTINGS, {"bundle": str(tmp_path), "file": "", "rootless": False}) == 0
     return tmp_path
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from pyrunc import commands
 from pyrunc._generated.argv import COMMANDS
+from pyrunc.commands import dispatch
 from pyrunc.commands import exec as command
 from pyrunc.commands.settings import Settings
 from pyrunc.errors import PyruncError
@@ -33,7 +33,7 @@ def test_every_option_is_handed_over(tmp_path: Path, monkeypatch: pytest.MonkeyP
         "tty": True, "user": "1",
     }  # fmt: skip
     paths = {name: name[:3] for name in ("console_socket", "pid_file", "pidfd_socket", "process", "timeline")}
-    assert commands.execute("exec", SETTINGS, params(**given, **paths)) == 7
+    assert dispatch.execute("exec", SETTINGS, params(**given, **paths)) == 7
     [options] = seen
     here = os.path.realpath(tmp_path)
     expected = {**given, **{name: f"{here}/{value}" for name, value in paths.items()}}

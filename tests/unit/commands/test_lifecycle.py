@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 
-from pyrunc import commands
 from pyrunc._generated.argv import COMMANDS
-from pyrunc.commands import lifecycle
+from pyrunc.commands import dispatch, lifecycle
 from pyrunc.commands.settings import Settings
 from pyrunc.errors import PyruncError
 from pyrunc.libcontainer import deletion
@@ -109,9 +108,9 @@ def test_start_and_kill(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
     monkeypatch.setattr(operations, "start", lambda *args: seen.append(args))
     monkeypatch.setattr(operations, "kill", lambda *args: seen.append(args))
-    assert commands.execute("start", settings(), {"id": "c1"}) == 0
+    assert dispatch.execute("start", settings(), {"id": "c1"}) == 0
     kill = {"id": "c1", "signal": "KILL", "all": True, "regex": False}
-    assert commands.execute("kill", settings(), kill) == 0
+    assert dispatch.execute("kill", settings(), kill) == 0
     assert seen == [("/r", "c1", ""), ("/r", "c1", 9, True)]
 
 

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from pyrunc import commands
-from pyrunc.commands import processes
+from pyrunc.commands import dispatch, processes
 from pyrunc.commands.settings import Settings
 from pyrunc.errors import PyruncError
 from pyrunc.libcontainer import processes as library
@@ -17,7 +16,7 @@ SETTINGS = Settings("pyrunc", "/r", False, "cgroupfs", None)
 
 def test_json_is_an_array_of_ints(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(library, "pids", lambda root, id: [3, 44] if (root, id) == ("/r", "c1") else [])
-    assert commands.execute("ps", SETTINGS, {"id": "c1", "arguments": (), "format": "json"}) == 0
+    assert dispatch.execute("ps", SETTINGS, {"id": "c1", "arguments": (), "format": "json"}) == 0
     assert processes.ps(SETTINGS, "c2", (), "json") == 0
     assert capfd.readouterr().out == "[3,44]\n[]\n"
 
@@ -31,5 +30,5 @@ def test_another_format_is_refused_before_the_container_is_looked_at(monkeypatch
 def test_pause_and_resume_name_the_container(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
     monkeypatch.setattr(library, command, lambda *words: seen.append(words))
-    assert commands.execute(command, SETTINGS, {"id": "c1"}) == 0
+    assert dispatch.execute(command, SETTINGS, {"id": "c1"}) == 0
     assert seen == [("/r", "c1")]

@@ -327,7 +327,7 @@ def test_an_unknown_option_of_a_bind_mount_names_its_place_and_the_nearest_word(
 
 
 def test_without_jsonschema_the_nearest_word_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pyrunc.libcontainer.diagnosis.explain", None)
+    monkeypatch.setitem(sys.modules, "pyrunc.libcontainer.spec.explain", None)
     with pytest.raises(PyruncError) as caught:
         plan_of(mount("/n", "bind", "nosiud", source="/srv"))
     assert "nosuid" not in caught.value.hint

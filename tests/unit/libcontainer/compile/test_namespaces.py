@@ -7,7 +7,7 @@ import errno
 import pytest
 
 from pyrunc.errors import PyruncError
-from pyrunc.libcontainer.compile.namespaces import sysctl_path
+from pyrunc.libcontainer.kernel.fileio import sysctl_path
 from pyrunc.libcontainer.plan.host import HostFacts
 from tests.support.plans import compiled, find, kinds, minimal, values, with_linux
 

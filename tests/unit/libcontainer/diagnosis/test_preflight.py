@@ -10,7 +10,7 @@ import pytest
 
 from pyrunc.libcontainer.diagnosis import preflight
 from pyrunc.libcontainer.plan import host
-from pyrunc.libcontainer.spec.checks import ERROR
+from pyrunc.libcontainer.spec.problems import ERROR
 from tests.support.plans import minimal
 
 

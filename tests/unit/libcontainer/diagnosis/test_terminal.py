@@ -95,11 +95,10 @@ CGROUPS = "#subsys_name\thierarchy\tnum_cgroups\tenabled\nmemory\t{}\t5\t{}\nblk
 def test_n6_why_a_controller_is_missing(
     name: str, hierarchy: int, enabled: int, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pyrunc.libcontainer.kernel import fileio
-    from pyrunc.libcontainer.plan import host
+    from pyrunc.libcontainer.kernel import fileio, mountinfo
 
     monkeypatch.setattr(fileio, "read_file", lambda path: CGROUPS.format(hierarchy, enabled))
-    monkeypatch.setattr(host, "v1_mounts", lambda controller: [])
+    monkeypatch.setattr(mountinfo, "v1_mounts", lambda controller: [])
     assert terminal.controller(name).startswith(reason)
     error = PyruncError(f'memory.limit can\'t be set: controller "{name}" not available', hint="guess")
     terminal.locate(error)

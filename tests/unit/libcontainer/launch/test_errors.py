@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pyrunc.errors import PyruncError
+from pyrunc.errors import INIT_FAILED, START_FAILED, PyruncError
 from pyrunc.libcontainer.launch import errors as launch_errors
-from pyrunc.libcontainer.launch.launch import INIT, START
 from pyrunc.libcontainer.plan.model import Step
 
 MOUNT = Step("rootfs", "mount", ("proc", "proc", "/proc", (), 0, 0, 0, 0, 0, 0), "/mounts/0")
@@ -18,24 +17,24 @@ EXECUTE = Step("start", "execute", (("/run.sh",), ()), "/process/args")
 
 
 def test_runc_s_words() -> None:
-    assert INIT == "unable to start container process: error during container init: "
+    assert INIT_FAILED == "unable to start container process: error during container init: "
     line = launch_errors.of_init(EXECUTE, errno.ENOENT, "exec /run.sh").line()
-    assert line.startswith(INIT + "exec /run.sh: no such file or directory (step execute, at /process/args; ")
+    assert line.startswith(INIT_FAILED + "exec /run.sh: no such file or directory (step execute, at /process/args; ")
     line = launch_errors.of_init(MOUNT, errno.EPERM, "fsmount").line()
-    assert line.startswith(INIT + 'error mounting "proc" to rootfs at "/proc": fsmount: operation not permitted')
+    assert line.startswith(INIT_FAILED + 'error mounting "proc" to rootfs at "/proc": fsmount: operation not permitted')
     line = launch_errors.of_init(HOOK, 0, "exit status 1").line()
-    assert line.startswith(INIT + "error running startContainer hook #1: exit status 1 (step container_hook")
+    assert line.startswith(INIT_FAILED + "error running startContainer hook #1: exit status 1 (step container_hook")
 
 
 def test_an_error_before_the_first_step() -> None:
-    assert launch_errors.of_init(None, errno.EINVAL, "the plan").line() == INIT + "the plan: invalid argument"
+    assert launch_errors.of_init(None, errno.EINVAL, "the plan").line() == INIT_FAILED + "the plan: invalid argument"
 
 
 def test_a_step_of_the_runtime_keeps_what_its_error_knows() -> None:
     step = Step("prepare", "open_source", ("source:0", "/data", 1), "/mounts/3")
-    error = launch_errors.of_runtime(step, OSError(errno.ENOENT, "x"), START)
+    error = launch_errors.of_runtime(step, OSError(errno.ENOENT, "x"), START_FAILED)
     assert error.line() == (
-        START + "open_source /data: no such file or directory "
+        START_FAILED + "open_source /data: no such file or directory "
         "(step open_source, at /mounts/3; does the mount's source exist?)"
     )
     known = PyruncError("said", pointer="/a", errno=errno.EBUSY, hint="do that")
@@ -47,8 +46,8 @@ def test_a_step_of_the_runtime_keeps_what_its_error_knows() -> None:
 
 def test_a_step_without_a_path_is_named_by_its_kind() -> None:
     clone = Step("clone", "clone", (0, "", ()), "/linux/namespaces")
-    error = launch_errors.of_runtime(clone, OSError(errno.ENOSPC, "x"), START)
-    assert error.message == START + "clone"
+    error = launch_errors.of_runtime(clone, OSError(errno.ENOSPC, "x"), START_FAILED)
+    assert error.message == START_FAILED + "clone"
     assert error.hint == "", "F13: nothing was looked at"
 
 
@@ -94,7 +93,7 @@ def test_the_cure_depends_on_the_file(file: str, number: int, hint: str) -> None
 def test_an_oom_kill_is_told(tmp_path: Path) -> None:
     (tmp_path / "memory.events").write_text("oom 1\noom_kill 1\n")
     error = launch_errors.of_death(2, 9, str(tmp_path))
-    assert error.message == START + "container init was OOM-killed (memory limit too low?)"
+    assert error.message == START_FAILED + "container init was OOM-killed (memory limit too low?)"
     assert error.pointer == "/linux/resources/memory"
     error = launch_errors.of_init(HOOK, 0, "signal 9", str(tmp_path))
     assert error.message.endswith(
@@ -121,11 +120,13 @@ def test_what_a_hook_of_the_init_prints_steers_no_terminal() -> None:
 
 
 def test_an_init_that_is_lost_while_starting(tmp_path: Path) -> None:
-    assert launch_errors.of_lost("", False).message == INIT + "the init was killed before it executed the program"
+    assert (
+        launch_errors.of_lost("", False).message == INIT_FAILED + "the init was killed before it executed the program"
+    )
     (tmp_path / "memory.events").write_text("oom 1\noom_kill 1\n")
     assert launch_errors.of_lost("", True).pointer == "/linux/seccomp"
     error = launch_errors.of_lost(str(tmp_path), True)
-    assert error.message == START + "container init was OOM-killed (memory limit too low?)"
+    assert error.message == START_FAILED + "container init was OOM-killed (memory limit too low?)"
     assert error.pointer == "/linux/resources/memory"
 
 

@@ -13,6 +13,7 @@ import pytest
 from pyrunc.errors import PyruncError
 from pyrunc.libcontainer import process
 from pyrunc.libcontainer.kernel import native
+from pyrunc.libcontainer.plan.host import cgroup_directory
 from pyrunc.libcontainer.launch import clone_errors, init_process
 from pyrunc.libcontainer.plan.model import LaunchPlan, Step
 from tests.support.launches import launched
@@ -28,9 +29,9 @@ def child() -> Iterator[subprocess.Popen[bytes]]:
 
 def test_the_cgroup_of_a_process_is_looked_up(tmp_path: Path) -> None:
     launch = launched(tmp_path)
-    assert init_process.directory(launch, "/some/where") == "/some/where"
+    assert cgroup_directory(launch.facts, "/some/where") == "/some/where"
     if any(line.startswith("0::") for line in Path("/proc/self/cgroup").read_text().splitlines()):
-        assert init_process.directory(launch, "/proc/self/cgroup").startswith(launch.facts.cgroup_mount + "/")
+        assert cgroup_directory(launch.facts, "/proc/self/cgroup").startswith(launch.facts.cgroup_mount + "/")
     with pytest.raises(PyruncError, match="can't open cgroup /no/where: no such file or directory"):
         init_process._open_cgroup(launch, "/no/where")
     assert init_process._open_cgroup(launch, "") == -1

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from pyrunc import log
-from pyrunc.errors import PyruncError
+from pyrunc.errors import INIT_FAILED, PyruncError
 from pyrunc.libcontainer.kernel import interrupts, native
 from pyrunc.libcontainer.launch import handlers, launch
 from pyrunc.libcontainer.plan import wire
@@ -83,7 +83,7 @@ def test_an_error_names_the_step(tmp_path: Path) -> None:
         init = Init(made, lambda sync, at=number: native.send(sync, message(wire.ERROR, "why", at, errno.EPERM)))
         with pytest.raises(PyruncError) as caught:
             launch.serve(made)
-        assert caught.value.message == launch.INIT + "why"
+        assert caught.value.message == INIT_FAILED + "why"
         assert (caught.value.step, caught.value.errno) == (name, errno.EPERM)
         init.join()
         made.close_sync()
@@ -94,7 +94,7 @@ def test_a_step_that_fails_while_served_is_the_init_s_failure(tmp_path: Path, do
     init = Init(made, lambda sync: native.send(sync, message(wire.REQUEST, "limits")))
     with pytest.raises(PyruncError) as caught:
         launch.serve(made)
-    assert caught.value.line().startswith(launch.INIT + "setrlimit 99: operation not permitted (step prlimit, ")
+    assert caught.value.line().startswith(INIT_FAILED + "setrlimit 99: operation not permitted (step prlimit, ")
     assert done == [(99, 1, 2)]
     init.join()
     made.close_sync()

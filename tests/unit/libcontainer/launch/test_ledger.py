@@ -238,7 +238,7 @@ def test_a_process_is_killed_only_with_its_start_time() -> None:
 
 
 def test_a_unit_is_systemd_s_to_undo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pyrunc.libcontainer.systemd import scope
+    from pyrunc.libcontainer.launch import systemd_scope as scope
 
     entry = {"effect": "systemd_unit", "unit": "x.scope", "user": False, "path": str(tmp_path / "none")}
     undone: list[ledger.Entry] = []

@@ -119,10 +119,6 @@ def test_a_delegated_cgroup_takes_its_cgroup_procs_too(monkeypatch: pytest.Monke
     assert not host._is_delegated("/d", False)
 
 
-def test_mount_points_come_from_the_mount_table_unescaped() -> None:
-    assert host.mount_points(MOUNTINFO, "cgroup2") == ["/mnt/with space", "/mnt/again"]
-
-
 def test_the_mount_table_is_read_only_when_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
     files = {"/proc/self/mountinfo": MOUNTINFO, "/mnt/again/cgroup.controllers": "cpu memory\n"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pyrunc.libcontainer.show import rows as show_rows
-from pyrunc.libcontainer.spec.checks import Problem
+from pyrunc.libcontainer.spec.problems import Problem
 from tests.support.plans import VARIED
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from pyrunc.libcontainer.plan.kinds import KINDS
 from pyrunc.libcontainer.show import table as show_table
-from pyrunc.libcontainer.spec.checks import Problem
+from pyrunc.libcontainer.spec.problems import Problem
 from tests.support.plans import CASES, VARIED, compiled, with_linux
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pyrunc.errors import PyruncError
-from pyrunc.libcontainer.diagnosis import explain
+from pyrunc.libcontainer.diagnosis import bundle_check
 from pyrunc.libcontainer.plan.host import HostFacts
 from pyrunc.libcontainer.plan.model import LaunchPlan
 from pyrunc.libcontainer.spec import annotations, load
@@ -159,6 +159,6 @@ def test_validate_compiles_a_user_namespace_without_mappings(tmp_path: Path) -> 
     config = with_linux("user", uidMappings=[], gidMappings=[])
     (tmp_path / "rootfs").mkdir()
     (tmp_path / "config.json").write_text(json.dumps(config))
-    problems = explain.validate_bundle(str(tmp_path))
+    problems = bundle_check.validate_bundle(str(tmp_path))
     assert {problem.severity for problem in problems if "Mappings" in problem.pointer} == {"warning"}
     assert HostFacts().euid == 0

@@ -18,20 +18,20 @@ from hypothesis import strategies as st
 from pyrunc import log
 from pyrunc.errors import PyruncError
 from pyrunc.libcontainer.compile.launch import compile_launch
-from pyrunc.libcontainer.diagnosis import explain
+from pyrunc.libcontainer.diagnosis import bundle_check
 from pyrunc.libcontainer.plan import wire
 from pyrunc.libcontainer.plan.host import HostFacts
 from pyrunc.libcontainer.plan.options import LaunchOptions
 from pyrunc.libcontainer.show import plan as show_plan
 from pyrunc.libcontainer.show import table as show_table
 from pyrunc.libcontainer.spec import load
-from pyrunc.libcontainer.spec.checks import ERROR
+from pyrunc.libcontainer.spec.problems import ERROR
 from tests.support import mutations
 
 EXAMPLES = int(os.environ.get("PYRUNC_BAD_CONFIGS", "0"))
 
 HOSTS = {
-    "root": HostFacts(controllers=explain.CONTROLLERS),
+    "root": HostFacts(controllers=bundle_check.CONTROLLERS),
     "no controllers": HostFacts(cgroup_pure=False),
     "nested": HostFacts(in_userns=True),
     "rootless": HostFacts(euid=1000, egid=1000, cgroup_writable=False),
@@ -96,7 +96,7 @@ def test_a_mutated_config_is_compiled_or_refused(bundle: Path, random: Random) -
                     line = refusal(error)
                     if name == "root":
                         refused = line
-        problems = explain.validate_bundle(str(bundle))
+        problems = bundle_check.validate_bundle(str(bundle))
     errors = [problem.line() for problem in problems if problem.severity == ERROR]
     assert all(line.encode() for line in errors)
     # What `create` refuses on a host that lacks nothing, `validate` tells too.
@@ -115,7 +115,7 @@ def test_what_is_nested_too_deeply(bundle: Path, text: str) -> None:
     (bundle / "config.json").write_text(text)
     with pytest.raises(PyruncError, match=r"config\.json:.*nested too deeply"):
         load.load(str(bundle))
-    [problem] = explain.validate_bundle(str(bundle))
+    [problem] = bundle_check.validate_bundle(str(bundle))
     assert "nested too deeply" in problem.message
 
 
@@ -137,4 +137,4 @@ def test_a_number_that_is_none(bundle: Path, more: str) -> None:
 def test_validate_of_a_namespace_whose_type_is_none(bundle: Path, kind: Any) -> None:
     value = {**mutations.bases()["tiny"], "linux": {"namespaces": [{"type": kind}]}}
     (bundle / "config.json").write_bytes(mutations.text_of(Random(1), value))
-    assert [problem.pointer for problem in explain.validate_bundle(str(bundle))] == ["/linux/namespaces/0/type"]
+    assert [problem.pointer for problem in bundle_check.validate_bundle(str(bundle))] == ["/linux/namespaces/0/type"]

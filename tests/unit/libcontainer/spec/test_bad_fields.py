@@ -10,9 +10,9 @@ import pytest
 
 from pyrunc._generated import schemas
 from pyrunc.errors import PyruncError, pointer
-from pyrunc.libcontainer.diagnosis import explain
-from pyrunc.libcontainer.spec import load
-from pyrunc.libcontainer.spec.checks import ERROR, check
+from pyrunc.libcontainer.spec import explain, load
+from pyrunc.libcontainer.spec.checks import check
+from pyrunc.libcontainer.spec.problems import ERROR
 from tests.support.full_config import full_config, runnable_config
 from tests.support.mutations import Place, places, schema_at, value_at
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from pyrunc.libcontainer.spec import checks
-from pyrunc.libcontainer.spec.checks import ERROR, WARNING, Problem, check
+from pyrunc.libcontainer.spec.checks import check
+from pyrunc.libcontainer.spec.problems import ERROR, WARNING, Problem
 from tests.support.full_config import full_config, runnable_config
 
 Spec = dict[str, Any]
@@ -329,16 +329,3 @@ def test_problem_as_line_and_as_dict():
     plain = Problem(ERROR, "", "all wrong")
     assert plain.line() == "error: /: all wrong"
     assert plain.to_dict() == {"severity": "error", "pointer": "", "message": "all wrong"}
-
-
-@pytest.mark.parametrize(
-    ("pointer", "name"),
-    [("/process/cwd", "cwd"), ("/process/args/2", "args[2]"), ("", "config"), ("/linux/sysctl/a~1b~0c", "a/b~c")],
-)
-def test_label(pointer, name):
-    assert checks.label(pointer) == name
-
-
-def test_long_values_are_cut():
-    assert checks.shorten({"a": 1}) == '{"a":1}'
-    assert len(checks.shorten("x" * 1000)) == 60

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from pyrunc.libcontainer.diagnosis.explain import problems
 from pyrunc.libcontainer.spec import example
 from pyrunc.libcontainer.spec.checks import check
+from pyrunc.libcontainer.spec.explain import problems
 
 
 def test_both_examples_are_valid() -> None:

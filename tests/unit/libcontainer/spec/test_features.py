@@ -8,13 +8,13 @@ from typing import Any
 import jsonschema
 import pytest
 
-from pyrunc.libcontainer.compile.mountoptions import parse
-from pyrunc.libcontainer.diagnosis.explain import problems
 from pyrunc.libcontainer.plan.host import HostFacts, SystemdFacts
 from pyrunc.libcontainer.spec import features
 from pyrunc.libcontainer.spec.checks import check
 from pyrunc.libcontainer.spec.example import example
+from pyrunc.libcontainer.spec.explain import problems
 from pyrunc.libcontainer.spec.load import validate
+from pyrunc.libcontainer.spec.mount_options import parse
 from tests.support.plans import compiled, find, kinds, values
 
 SCHEMA = Path(__file__).resolve().parents[4] / "spec-schemas" / "features.json"

@@ -10,8 +10,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from pyrunc._generated import schemas
-from pyrunc.libcontainer.diagnosis import explain
 from pyrunc.libcontainer.kernel import constants
+from pyrunc.libcontainer.spec import explain
 from pyrunc.libcontainer.spec import types as spec_types
 from tests.support.full_config import full_config
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from pyrunc.errors import PyruncError
-from pyrunc.libcontainer.diagnosis import explain
+from pyrunc.libcontainer.diagnosis import bundle_check
 from pyrunc.libcontainer.spec import load
-from pyrunc.libcontainer.spec.checks import WARNING
+from pyrunc.libcontainer.spec.problems import WARNING
 from tests.support.full_config import full_config
 
 # Every member that the specification calls REQUIRED, where tests/support/full_config.py has it.
@@ -93,7 +93,7 @@ def test_b5_member_taken_as_zero(tmp_path: Path, config: dict[str, Any], pointer
     holder, name = place(config, pointer)
     del holder[name]
     (tmp_path / "config.json").write_text(json.dumps(config))
-    warned = [problem for problem in explain.validate_bundle(str(tmp_path)) if problem.pointer == pointer]
+    warned = [problem for problem in bundle_check.validate_bundle(str(tmp_path)) if problem.pointer == pointer]
     assert [(problem.severity, "taken as 0" in problem.message) for problem in warned] == [(WARNING, True)]
     loaded: Any = load.load(str(tmp_path))
     holder, name = place(loaded, pointer)

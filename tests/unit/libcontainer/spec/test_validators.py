@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pyrunc._generated import schemas, validators
-from pyrunc.libcontainer.diagnosis import explain
+from pyrunc.libcontainer.spec import explain
 from tests.support.full_config import full_config
 
 ROOT = Path(__file__).resolve().parents[4]

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from pyrunc.errors import PyruncError
+from pyrunc.libcontainer.launch import systemd_scope as scope
 from pyrunc.libcontainer.plan.host import HostFacts
-from pyrunc.libcontainer.systemd import bus, manager, scope
+from pyrunc.libcontainer.systemd import bus, manager
 from pyrunc.libcontainer.systemd.manager import Manager, StartFailed, gather, is_user
 from tests.support.systemd import DENIED, NAME, FakeSystemd
 

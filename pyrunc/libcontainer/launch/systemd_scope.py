@@ -14,12 +14,12 @@ from ...errors import PyruncError, pointer
 from ..cgroup import files
 from ..kernel.fileio import read_file
 from ..plan.host import own_cgroup
-from .manager import Manager, StartFailed
-from .properties import PREFIX, file_of, typed
+from ..systemd.manager import Manager, StartFailed
+from ..systemd.properties import PREFIX, file_of, typed
 
 if TYPE_CHECKING:
-    from ..launch.launch import Launched
-    from ..launch.ledger import Entry
+    from .launch import Launched
+    from .ledger import Entry
 
 _STARTING = "unable to apply cgroup configuration: unable to start unit"  # wording of runc
 

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyrunc.libcontainer.compile.mountoptions import (
+from pyrunc.libcontainer.kernel.constants import MOUNT_ATTR_ATIME, MS_PRIVATE, MS_REC, MS_SHARED, MS_SLAVE
+from pyrunc.libcontainer.spec.mount_options import (
     COPY_SYMLINK,
     KNOWN_OPTIONS,
     SOURCE_NOFOLLOW,
     TARGET_NOFOLLOW,
     parse,
 )
-from pyrunc.libcontainer.kernel.constants import MOUNT_ATTR_ATIME, MS_PRIVATE, MS_REC, MS_SHARED, MS_SLAVE
 
 RDONLY, NOSUID, NODEV, NOEXEC, NOATIME, STRICTATIME, NODIRATIME = 1, 2, 4, 8, 0x10, 0x20, 0x80
 NOSYMFOLLOW = 0x200000

@@ -9,11 +9,11 @@ import pytest
 
 from pyrunc.errors import PyruncError
 from pyrunc.libcontainer.cgroup import files
+from pyrunc.libcontainer.launch import systemd_scope as scope
 from pyrunc.libcontainer.launch.launch import Launched
 from pyrunc.libcontainer.launch.ledger import Ledger
 from pyrunc.libcontainer.plan.host import HostFacts, SystemdFacts
 from pyrunc.libcontainer.plan.options import LaunchOptions
-from pyrunc.libcontainer.systemd import scope
 from tests.support import records
 from tests.support.plans import compiled, with_linux
 from tests.support.records import opened

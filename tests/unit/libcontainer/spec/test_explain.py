@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pyrunc.libcontainer.diagnosis import explain
-from pyrunc.libcontainer.spec.checks import ERROR, WARNING
-from tests.support.full_config import full_config, runnable_config
-
-
-def bundle_with(directory: Path, value: Any, rootfs: bool = True) -> str:
-    """A bundle with a config.json and, if wanted, its root file system."""
-    (directory / "config.json").write_text(json.dumps(value))
-    if rootfs:
-        (directory / "rootfs").mkdir()
-    return str(directory)
+from pyrunc.libcontainer.spec import explain
+from pyrunc.libcontainer.spec.problems import WARNING
+from tests.support.full_config import full_config
 
 
 def lines(value: Any) -> list[str]:
@@ -122,77 +112,3 @@ def test_unknown_properties():
     assert [(problem.severity, problem.pointer) for problem in problems] == [
         (WARNING, "/mounts/1/option"), (WARNING, "/linux/resources/devices/0/x"), (WARNING, "/linux/rdma"),
     ]  # fmt: skip
-
-
-def test_bundle_without_a_problem(tmp_path):
-    assert explain.validate_bundle(bundle_with(tmp_path, runnable_config()), host=False) == []
-
-
-def test_bundle_with_every_sort_of_problem(tmp_path):
-    value = runnable_config()
-    value["process"]["capabilities"]["bounding"].append("CAP_SYS_ADMN")
-    value["process"]["cwd"] = "relative"
-    value["linux"]["namespaces"].append({"type": "pid"})
-    value["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_NOTIFY"}
-    value["linux"]["netDevices"] = {"eth:0": {}}
-    value["linux"]["maskedPath"] = []
-    problems = explain.validate_bundle(bundle_with(tmp_path, value, rootfs=False))
-    assert [(problem.severity, problem.pointer, problem.nearest) for problem in problems] == [
-        (ERROR, "/process/cwd", ""),
-        (WARNING, "/process/capabilities/bounding/2", "CAP_SYS_ADMIN"),
-        (ERROR, "/root/path", ""),
-        (ERROR, "/linux/namespaces/8", ""),
-        (ERROR, "/linux/netDevices/eth:0", ""),
-        (ERROR, "/linux/seccomp/defaultAction", ""),
-        (WARNING, "/linux/maskedPath", "maskedPaths"),
-    ]
-
-
-def test_no_problem_that_follows_from_another(tmp_path):
-    value = runnable_config()
-    value["linux"]["namespaces"][4]["type"] = "utz"
-    problems = explain.validate_bundle(bundle_with(tmp_path, value))
-    assert [problem.pointer for problem in problems] == ["/linux/namespaces/4/type"]
-
-
-def test_rootfs_that_is_no_directory(tmp_path):
-    value = runnable_config()
-    value["root"]["path"] = str(tmp_path / "config.json")
-    problems = explain.validate_bundle(bundle_with(tmp_path, value))
-    assert [problem.pointer for problem in problems] == ["/root/path"]
-    assert problems[0].message.endswith("is not a directory")
-
-
-@pytest.mark.parametrize("text", ["", "[1,", "{", '{"a": NaN}'])
-def test_file_that_is_no_json(tmp_path, text):
-    (tmp_path / "config.json").write_text(text)
-    problems = explain.validate_bundle(str(tmp_path))
-    assert [(problem.severity, problem.pointer) for problem in problems] == [(ERROR, "")]
-    assert problems[0].message.startswith("config.json:1:")
-
-
-def test_missing_file(tmp_path):
-    [problem] = explain.validate_bundle(str(tmp_path), "other.json")
-    assert problem.line().startswith(f"error: /: JSON specification file other.json not found in {tmp_path}; ")
-
-
-@pytest.mark.parametrize("text", ["null", "[]", "3", '"x"'])
-def test_configuration_that_is_no_object(tmp_path, text):
-    (tmp_path / "config.json").write_text(text)
-    [problem] = explain.validate_bundle(str(tmp_path))
-    assert problem.message == f"config must be an object, not {text}"
-
-
-def test_what_only_the_compiler_refuses(tmp_path):
-    value = runnable_config()
-    count = len(value["mounts"])
-    value["mounts"] += [
-        {"destination": "/a", "source": "/tmp", "type": "bind", "options": ["rbind", "nosiud"]},
-        {"destination": "/b", "type": "bind", "options": ["bind"]},
-    ]
-    problems = explain.validate_bundle(bundle_with(tmp_path, value))
-    assert [(problem.severity, problem.pointer) for problem in problems] == [
-        (ERROR, f"/mounts/{count}/options/1"),
-        (ERROR, f"/mounts/{count + 1}/source"),
-    ]
-    assert "nosuid" in problems[0].hint()

@@ -1,0 +1,92 @@
+"""From a parsed command line to its handler.
+
+`pyrunc.cli.fast_argv` and the click commands of `pyrunc.cli` are two readers of one command line; both end here,
+and here failures become messages and exit codes.
+"""
+
+from __future__ import annotations
+
+from .. import output
+from ..errors import PyruncError
+from ..libcontainer import SPEC_VERSION
+from .failures import guarded, name_missing
+from .settings import settle
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .settings import Settings
+
+COLD = ("spec", "validate", "plan", "features")
+
+
+def run_command(name: str, options: dict[str, Any], command: str, params: dict[str, Any]) -> int:
+    """Judge the program's options, carry the command out; returns the exit code, also for a failure.
+
+    name: what the program was called by. options, command, params: as pyrunc.cli.fast_argv.parse returns them.
+    """
+    return guarded(lambda: _named(command, settle(name, options), params))
+
+
+def _named(command: str, settings: Settings, params: dict[str, Any]) -> int:
+    """`execute`, whose error about a container that there is not names the id and the root."""
+    try:
+        return execute(command, settings, params)
+    except PyruncError as error:
+        name_missing(error, settings.root, params.get("id", ""))
+        raise
+
+
+def execute(command: str, settings: Settings, params: dict[str, Any]) -> int:
+    """Carry a command out with its own options; returns the exit code.
+
+    Only the module that holds the command is imported. Raises PyruncError and OSError for what fails.
+    """
+    if command in COLD:
+        from . import bundle
+
+        return bundle.HANDLERS[command](settings, **params)
+    if command == "exec":
+        from . import exec
+
+        return exec.execute(settings, **params)
+    if command in ("ps", "pause", "resume"):
+        from . import processes
+
+        return processes.HANDLERS[command](settings, **params)
+    if command == "mounts":
+        from . import mounts
+
+        return mounts.HANDLERS[command](settings, **params)
+    if command == "update":
+        from . import update
+
+        return update.HANDLERS[command](settings, **params)
+    if command == "events":
+        from . import events
+
+        return events.HANDLERS[command](settings, **params)
+    if command == "doctor":
+        from . import doctor
+
+        return doctor.HANDLERS[command](settings, **params)
+    if command == "hooks":
+        from . import hooks
+
+        return hooks.HANDLERS[command](settings, **params)
+    if command == "gc":
+        from . import garbage
+
+        return garbage.HANDLERS[command](settings, **params)
+    from . import lifecycle
+
+    return lifecycle.HANDLERS[command](settings, **params)
+
+
+def print_version(name: str) -> int:
+    """`--version`: engines read the first line and the specification's."""
+    from .._generated.build import COMMIT, VERSION
+
+    output.write(1, f"{name} version {VERSION}\ncommit: {COMMIT}\nspec: {SPEC_VERSION}\n")
+    return 0

@@ -1,0 +1,132 @@
+"""All that is wrong with a bundle: its configuration, its rootfs, and what this host lacks for it. Cold."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ...errors import PyruncError, errno_text
+from ..compile.launch import compile_launch
+from ..launch.newidmap import fill_mappings
+from ..plan.host import HostFacts
+from ..plan.options import LaunchOptions
+from ..spec.checks import check
+from ..spec.explain import nearest, order, problems, unknown_properties
+from ..spec.foreign import refuse_foreign
+from ..spec.load import apply_annotations, complete, parse, without_nulls
+from ..spec.problems import ERROR, Problem, shorten
+from .terminal import locate
+
+# The controllers of cgroup v2 (Documentation/admin-guide/cgroup-v2.rst).
+CONTROLLERS = ("cpuset", "cpu", "io", "memory", "hugetlb", "pids", "rdma", "misc")
+
+
+_ROOTFS = "root.path is the directory with the container's files, absolute or relative to the bundle"
+
+
+def validate_bundle(bundle: str, config: str = "config.json", host: bool = True) -> list[Problem]:
+    """Every problem of a bundle: its config.json by schema and checks, unknown members, its rootfs on the disk.
+
+    What has no error so far is compiled too, for a host that lacks nothing, since some words only the compiler judges;
+    then for this host, whose files and kernel are looked at, unless `host` is false.
+
+    A file that can't be read, or is no JSON, is the one problem then.
+    """
+    try:
+        value = parse(bundle, config)
+        found = problems(value)
+        if found:
+            refuse_foreign(value)
+    except PyruncError as error:
+        return [Problem(ERROR, "", error.reason(), cure=error.hint)]
+    if type(value) is dict:
+        refused = [problem.pointer for problem in found]
+        if not refused:
+            apply_annotations(value)
+        found += check(value, refused, lint=True)
+        found += unknown_properties(value)
+        if host:
+            found += on_disk(bundle, value)
+        if not any(problem.severity == ERROR for problem in found):
+            found += _not_compiled(bundle, value)
+        if host and not any(problem.severity == ERROR for problem in found):
+            found += on_host(bundle, value)
+    return finished(value, found)
+
+
+def finished(value: Any, found: list[Problem]) -> list[Problem]:
+    """Problems in the order of the document, each with the word that was probably meant."""
+    for problem in found:
+        if problem.words and not problem.nearest:
+            problem.nearest = nearest(problem.value, problem.words)
+    return sorted(found, key=lambda problem: order(value, problem.pointer))
+
+
+def _not_compiled(bundle: str, value: dict[str, Any]) -> Iterator[Problem]:
+    """What the compiler refuses: each mount that it does, and the first of other things.
+
+    A refused mount is replaced by one that is all right, so that the next ones are judged at their own index.
+    """
+    spec = without_nulls(value)
+    complete(spec)
+    fill_mappings(spec, 0, 0)
+    socket = "socket" if spec["process"].get("terminal") else ""
+    options = LaunchOptions(id="validate", bundle=bundle, command="create", console_socket=socket)
+    facts = HostFacts(cgroup_mount="/sys/fs/cgroup", cgroup_pure=True, controllers=CONTROLLERS)
+    while True:
+        try:
+            compile_launch(spec, options, facts)
+        except PyruncError as error:
+            yield Problem(ERROR, error.pointer, error.message, cure=error.hint)
+            parts = error.pointer.split("/")
+            if parts[1:2] != ["mounts"]:
+                return
+            spec["mounts"][int(parts[2])] = {"destination": "/", "type": "tmpfs", "source": "tmpfs"}
+        else:
+            return
+
+
+def on_host(bundle: str, value: dict[str, Any]) -> list[Problem]:
+    """What a valid configuration would fail by on this host: the first thing that the compiler refuses here, or else
+    what preflight.py finds."""
+    from ..plan import host
+    from .preflight import problems as looked_up
+
+    spec = without_nulls(value)
+    path = os.path.realpath(bundle)
+    try:
+        facts = host.gather()
+    except PyruncError as error:
+        return [Problem(ERROR, "", error.reason(), cure=error.hint)]
+    complete(spec)
+    fill_mappings(spec, facts.euid, facts.egid)
+    if facts.euid and not any(entry["type"] == "user" for entry in spec.get("linux", {}).get("namespaces", ())):
+        # It is for root, who is not the one who looks.
+        facts.euid, facts.cgroup_writable = 0, True
+    socket = "socket" if spec["process"].get("terminal") else ""
+    options = LaunchOptions(id="validate", bundle=path, command="create", console_socket=socket)
+    try:
+        compile_launch(spec, options, facts)
+    except PyruncError as error:
+        locate(error)
+        return [Problem(ERROR, error.pointer, error.reason(), cure=error.hint)]
+    return looked_up(spec, path, facts)
+
+
+def on_disk(bundle: str, value: dict[str, Any]) -> Iterator[Problem]:
+    """The root file system: a directory must exist at root.path (config.md, Root)."""
+    root = value.get("root")
+    path = root.get("path") if type(root) is dict else None
+    if type(path) is not str or not path or "\0" in path:
+        return
+    try:
+        directory = stat.S_ISDIR(Path(bundle, path).stat().st_mode)
+    except OSError as error:
+        reason = errno_text(error.errno or 0)
+        yield Problem(ERROR, "/root/path", f"invalid rootfs: stat {shorten(path)}: {reason}", cure=_ROOTFS)
+    else:
+        if not directory:
+            yield Problem(ERROR, "/root/path", f"invalid rootfs: {shorten(path)} is not a directory", cure=_ROOTFS)

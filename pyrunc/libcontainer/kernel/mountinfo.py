@@ -1,0 +1,42 @@
+"""The mount table: lines of /proc/PID/mountinfo (proc_pid_mountinfo(5))."""
+
+from __future__ import annotations
+
+from .fileio import read_file
+
+# What the table writes as an octal number; the backslash is escaped first, and undone last.
+_ESCAPES = (("\\", "\\134"), (" ", "\\040"), ("\t", "\\011"), ("\n", "\\012"))
+
+
+def escape(path: str) -> str:
+    """A path as the mount table writes it."""
+    for character, code in _ESCAPES:
+        path = path.replace(character, code)
+    return path
+
+
+def unescape(text: str) -> str:
+    """A path of the mount table as it is."""
+    for character, code in reversed(_ESCAPES):
+        text = text.replace(code, character)
+    return text
+
+
+def mount_points(mountinfo: str, fstype: str) -> list[str]:
+    """The mount points of a file system type in the text of a mount table, in its order."""
+    points = []
+    for line in mountinfo.split("\n"):
+        before, dash, after = line.partition(" - ")
+        if dash and after.startswith(fstype + " "):
+            points.append(unescape(before.split(" ")[4]))
+    return points
+
+
+def v1_mounts(controller: str) -> list[str]:
+    """Where a controller is mounted on cgroup v1. Raises OSError."""
+    points = []
+    for line in read_file("/proc/self/mountinfo").split("\n"):
+        before, dash, after = line.partition(" - ")
+        if dash and after.startswith("cgroup ") and controller in after.split(" ")[-1].split(","):
+            points.append(unescape(before.split(" ")[4]))
+    return points

@@ -1,0 +1,52 @@
+"""The mount option `idmap=`, in crun's syntax (crun(1)). Imported where a mount has it."""
+
+from __future__ import annotations
+
+from .problems import LAST_ID
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+
+def parse_ranges(text: str, linux: dict[str, Any]) -> tuple[list[dict[str, int]], list[dict[str, int]]]:
+    """The uidMappings and gidMappings that the text behind `idmap=` stands for, in crun's syntax (crun(1)):
+    `uids=FILE-HOST-SIZE#…;gids=…`. FILE is an id in the file system.
+
+    With `@` before a range, HOST is an id of the container's user namespace, whose mappings are in `linux`.
+    Raises ValueError with one clause.
+    """
+    found: dict[str, list[dict[str, int]]] = {}
+    for part in text.split(";"):
+        kind, equals, ranges = part.partition("=")
+        if kind not in ("uids", "gids") or not equals or kind in found:
+            raise ValueError(f'invalid id mapping "{part}": it is uids=FILE-HOST-SIZE;gids=FILE-HOST-SIZE, each once')
+        mappings = linux.get(kind[:3] + "Mappings") or ()
+        found[kind] = [_range(word, mappings) for word in ranges.split("#")]
+    if len(found) != 2:
+        # Wording of runc.
+        raise ValueError("id-mapped mounts must have both uid and gid mappings specified")
+    return found["uids"], found["gids"]
+
+
+def _range(word: str, mappings: Sequence[dict[str, int]]) -> dict[str, int]:
+    """One range of an id map. mappings: of the container's user namespace, for a relative one. Raises ValueError."""
+    numbers = word.removeprefix("@").split("-")
+    if len(numbers) != 3 or not all([number.isdigit() and number.isascii() for number in numbers]):
+        raise ValueError(f'invalid id mapping "{word}": it is FILE-HOST-SIZE, all numbers')
+    first, host, size = [int(number[:20]) for number in numbers]
+    if not 0 < size <= LAST_ID or first + size > LAST_ID or host + size > LAST_ID:
+        raise ValueError(f'invalid id mapping "{word}": ids and size go beyond the last id, {LAST_ID - 1}')
+    if word.startswith("@"):
+        for entry in mappings:
+            start = entry["containerID"]
+            if start <= host and host + size <= start + entry["size"]:
+                host += entry["hostID"] - start
+                break
+        else:
+            raise ValueError(
+                f'could not find a user namespace mapping for the relative mapping "{word}": all of its ids must be in '
+                "one range of the container's user namespace"
+            )
+    return {"containerID": first, "hostID": host, "size": size}

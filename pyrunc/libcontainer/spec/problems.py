@@ -1,0 +1,157 @@
+"""What is found wrong with a configuration: a problem, the context of the checks that find them, and their words."""
+
+from __future__ import annotations
+
+from ... import jsonio
+from ...errors import join
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from .types import Spec
+
+ERROR = "error"
+WARNING = "warning"
+
+LAST_ID = 0xFFFFFFFF  # is -1, which is no id
+_MAP_LINES = 340  # user_namespaces(7)
+_MEMORY_POLICY = "/linux/memoryPolicy"
+
+
+class Problem:
+    """One thing that is wrong with a configuration.
+
+    severity: ERROR, the configuration is refused; WARNING, it is not carried out to the letter.
+    pointer: JSON pointer (RFC 6901) of the field. message: one clause. nearest: the legal word that was probably meant.
+    words: the legal words among which nearest is to be looked for, where it is not known yet; value: what was said.
+    cure: what to do about it, one clause, where no word is near; "" where the message says what must be.
+    """
+
+    __slots__ = ("cure", "message", "nearest", "pointer", "severity", "value", "words")
+
+    def __init__(
+        self,
+        severity: str,
+        pointer: str,
+        message: str,
+        *,
+        nearest: str = "",
+        value: str = "",
+        words: Sequence[str] = (),
+        cure: str = "",
+    ) -> None:
+        self.cure = cure
+        self.severity = severity
+        self.pointer = pointer
+        self.message = message
+        self.nearest = nearest
+        self.value = value
+        self.words = words
+
+    def hint(self) -> str:
+        """The cure, one clause; "" where the message is all."""
+        return f'did you mean "{self.nearest}"?' if self.nearest else self.cure
+
+    def line(self, place: str = "") -> str:
+        """The problem on one line: `place: severity: pointer: message; hint`. place: such as config.json:47."""
+        text = f"{place + ': ' if place else ''}{self.severity}: {self.pointer or '/'}: {self.message}"
+        hint = self.hint()
+        return join([f"{text}; {hint}" if hint else text])
+
+    def to_dict(self) -> dict[str, str]:
+        """The problem as JSON has it: severity, pointer, message, and where they are known hint (the cure), nearest."""
+        values = {"severity": self.severity, "pointer": self.pointer, "message": self.message}
+        if self.cure:
+            values["hint"] = self.cure
+        if self.nearest:
+            values["nearest"] = self.nearest
+        return values
+
+
+class CheckContext:
+    """A spec as the checks read it, and what they found."""
+
+    __slots__ = ("found", "linux", "namespaces", "process", "spec")
+
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+        self.process: dict[str, Any] = as_object(spec.get("process"))
+        self.linux: dict[str, Any] = as_object(spec.get("linux"))
+        # path by type; "" for a new one
+        self.namespaces: dict[str, str] = {}
+        entries = self.linux.get("namespaces")
+        for entry in entries if type(entries) is list else ():
+            # validate looks at what the schema has refused too
+            if type(entry) is dict and type(entry.get("type")) is str:
+                self.namespaces.setdefault(entry["type"], entry.get("path", ""))
+        self.found: list[Problem] = []
+
+    def error(self, at: str, message: str, cure: str) -> None:
+        self.found.append(Problem(ERROR, at, message, cure=cure))
+
+    def warning(self, at: str, message: str) -> None:
+        self.found.append(Problem(WARNING, at, message))
+
+
+def shorten(value: object) -> str:
+    """A value as JSON, cut where it is long, for a message."""
+    try:
+        text = jsonio.dumps(value)
+    except ValueError:  # 1e400 has no form in JSON once it is read
+        return "a number out of range"
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def label(at: str) -> str:
+    """The name by which a message calls the field at a pointer: `type`, `options[2]`, or `config` for the whole."""
+    parts = at.split("/")
+    name = ""
+    while len(parts) > 1 and parts[-1].isdigit():
+        name = f"[{parts.pop()}]" + name
+    if len(parts) == 1:
+        return "config" + name
+    return (parts[-1].replace("~1", "/").replace("~0", "~") or '""') + name
+
+
+def sentence(value: Any, pointer: str, what: str) -> str:
+    """One clause about a place in a value: its name, what is wrong there, and what stands there."""
+    name = label(pointer)
+    if pointer.startswith(_MEMORY_POLICY + "/"):
+        name = f"invalid memory policy {name}:"  # wording of runc
+    text = f"{name} {what}"
+    if not what.startswith("must be"):
+        return text
+    for part in pointer.split("/")[1:]:
+        value = value[int(part)] if type(value) is list else value[part.replace("~1", "/").replace("~0", "~")]
+    return f"{text}, not {shorten(value)}"
+
+
+def as_object(value: Any) -> dict[str, Any]:
+    return value if type(value) is dict else {}
+
+
+def check_ranges(look: CheckContext, entries: Sequence[dict[str, int]], at: str) -> None:
+    """Each id may be mapped once, in both directions (user_namespaces(7))."""
+    if len(entries) > _MAP_LINES:
+        look.error(
+            at,
+            f"{len(entries)} mappings: the kernel takes at most {_MAP_LINES}",
+            "join ranges that follow each other",
+        )
+        return
+    for side in ("containerID", "hostID"):
+        end = 0
+        above = -1
+        for index in sorted(range(len(entries)), key=lambda index: entries[index].get(side, 0)):
+            first = entries[index].get(side, 0)
+            if first < end:
+                look.error(f"{at}/{index}", f"{side} {first} is mapped by {at}/{above} too", "ranges must not overlap")
+            if first + entries[index]["size"] > end:
+                end = first + entries[index]["size"]
+                above = index
+        if end > LAST_ID:
+            look.error(
+                f"{at}/{above}", f"{side} and size go beyond the last id, {LAST_ID - 1}", "make the range smaller"
+            )
