@@ -470,7 +470,7 @@ def _members(kept: Entry) -> Entry:
 
 
 def _can_be_unmounted(entry: Entry) -> bool:
-    from ..compile.mountoptions import parse
+    from ..spec.mount_options import parse
 
     return entry.get("type") in words.TYPES or bool(parse(entry.get("options") or ()).bind)
 

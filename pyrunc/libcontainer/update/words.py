@@ -7,7 +7,7 @@ import posix
 
 from ...errors import PyruncError
 from ..cgroup.files import clean
-from ..compile.mountoptions import parse
+from ..spec.mount_options import parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

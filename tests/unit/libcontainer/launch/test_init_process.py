@@ -13,8 +13,8 @@ import pytest
 from pyrunc.errors import PyruncError
 from pyrunc.libcontainer import process
 from pyrunc.libcontainer.kernel import native
-from pyrunc.libcontainer.plan.host import cgroup_directory
 from pyrunc.libcontainer.launch import clone_errors, init_process
+from pyrunc.libcontainer.plan.host import cgroup_directory
 from pyrunc.libcontainer.plan.model import LaunchPlan, Step
 from tests.support.launches import launched
 
