@@ -53,8 +53,8 @@ _NOT_KEPT = 0
 _REGISTERS = 63
 _NEXT_STEP = 64
 
-# A bit of `links` in a `bind` step besides those of mount_options.py (csrc/init/init.h): the source is what the register
-# `keep` holds.
+# A bit of `links` in a `bind` step besides those of mount_options.py (csrc/init/init.h): the source is what the
+# register `keep` holds.
 _SOURCE_KEPT = 8
 
 

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from .timeline import Timeline
 
 
-
 class Launched:
     """A launch at work, and then the container that it made. The runtime's step handlers fill it.
 
