@@ -13,7 +13,7 @@ COMPILED := pyproject.toml setup.py pyrunc/libcontainer/plan/kinds.py \
 SOURCES := pyproject.toml $(wildcard generate/*.py spec-schemas/*.json .git/logs/HEAD) \
 	$(shell find pyrunc -name '*.py' -not -path 'pyrunc/_generated/*')
 
-.PHONY: help build install-dev test test-launcher test-fresh conformance-doc errors-doc lint demo clean
+.PHONY: help build install-dev test test-launcher test-fresh conformance-doc errors-doc lint format demo clean
 help:
 	@echo 'make demo    build pyrunc and show what it does'
 	@echo 'make test    everything that this machine can run; PYTEST="-k name" for less, LONG=1 for more'
@@ -23,7 +23,7 @@ help:
 	@echo 'make conformance-doc   run the tests that docs/conformance.md names, and write how they went (root)'
 	@echo 'make errors-doc  write docs/errors.md, what is said of mistakes, anew (root)'
 	@echo 'make conformance   the conformance suite of runtime-tools, beside runc (root)'
-	@echo 'make lint    ruff (check and format) and mypy'
+	@echo 'make lint    ruff, clang-format, shellcheck, codespell, mypy; make format lets them change files'
 	@echo 'make bench   compare the launcher with runc and crun, and write docs/performance.md (root, 6 minutes)'
 	@echo 'make build   build for the sources in place, as .venv/bin/pyrunc'
 	@echo 'make launcher, make install PREFIX=, make dist    the installed command (docs/launcher.md)'
@@ -94,10 +94,13 @@ errors-doc: $(VENV)/.built $(VENV)/.developer
 	PYRUNC_ERRORS_DOC=1 $(BIN)/python -m pytest -q tests/integration/test_errors_doc.py -k "what_is_said"
 	git --no-pager diff --stat -- docs/errors.md
 
+# Each tool of scripts/lint.py; TOOLS="ruff mypy" for some.
 lint: $(VENV)/.built $(VENV)/.developer
-	$(BIN)/python -m ruff check pyrunc generate launcher packaging tests scripts setup.py
-	$(BIN)/python -m ruff format --check -q pyrunc generate launcher packaging tests scripts setup.py
-	$(BIN)/python -m mypy
+	@$(BIN)/python scripts/lint.py $(TOOLS)
+
+# Lets ruff and clang-format change the files.
+format: $(VENV)/.developer
+	@$(BIN)/python scripts/lint.py --fix
 
 # What forbids it is said before anything is built.
 demo:

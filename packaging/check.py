@@ -15,10 +15,10 @@ from pathlib import Path
 
 # A command line, with {empty} for an empty directory, and what is in its output. The first imports every module that
 # `main` needs, the second has a directory read and a table printed.
-ALONE = {("--version",): "pyrunc version ", ("--root", "{empty}", "list"): "ID "}
+ALONE: dict[tuple[str, ...], str] = {("--version",): "pyrunc version ", ("--root", "{empty}", "list"): "ID "}
 
 # What the ordinary build does: click's help, and JSON by the extension modules and the generated ones.
-INSTALLED = {("--help",): "Usage: pyrunc ", ("features",): '"ociVersionMin"'}
+INSTALLED: dict[tuple[str, ...], str] = {("--help",): "Usage: pyrunc ", ("features",): '"ociVersionMin"'}
 
 SECONDS = 60
 
@@ -30,7 +30,7 @@ class CheckError(Exception):
 def check(program: Path, installed: bool) -> None:
     """Run the program's commands, in an empty environment. CheckError for the first one that fails."""
     with tempfile.TemporaryDirectory() as empty:
-        for words, wanted in {**ALONE, **(INSTALLED if installed else {})}.items():
+        for words, wanted in [*ALONE.items(), *(INSTALLED.items() if installed else ())]:
             run(program, [word.format(empty=empty) for word in words], wanted)
 
 

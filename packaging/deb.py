@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import subprocess
 import sys
 from importlib.metadata import Distribution, PackageMetadata, PackagePath, distributions
@@ -40,12 +39,12 @@ def glibc() -> str:
 
 
 def debian_version(version: str) -> str:
-    """A version by PEP 440 in Debian's form: 0.2.0.dev0 is 0.2.0~dev0, which is older than 0.2.0 (deb-version(7))."""
-    return re.sub(r"\.?(dev|a|b|rc)(\d+)", r"~\1\2", version, count=1)
+    """A version in Debian's form: 0.2.0-dev is 0.2.0~dev, which is older than 0.2.0 (deb-version(7))."""
+    return version.replace("-", "~", 1)
 
 
 def control(version: str, link: str, size: int) -> str:
-    """The file DEBIAN/control (deb-control(5)). version: by PEP 440; size: the files', in KiB."""
+    """The file DEBIAN/control (deb-control(5)). version: by SemVer; size: the files', in KiB."""
     architecture = subprocess.run(
         ["dpkg", "--print-architecture"], check=True, capture_output=True, text=True
     ).stdout.strip()
@@ -65,7 +64,7 @@ def control(version: str, link: str, size: int) -> str:
 def licence(facts: PackageMetadata) -> str:
     """The licence that a distribution's core metadata names; a text of several lines is none."""
     named = [line.rpartition(" :: ")[2] for line in facts.get_all("Classifier", []) if line.startswith("License ::")]
-    found = [facts.get("License-Expression"), facts.get("License"), ", ".join(named)]
+    found = [*facts.get_all("License-Expression", []), *facts.get_all("License", []), ", ".join(named)]
     return next((text for text in found if text and "\n" not in text), "see its metadata")
 
 

@@ -58,9 +58,11 @@ def header(name: str, version: str, summary: str) -> str:
 
 def options(params: list[click.Parameter]) -> str:
     """The options that help shows, each with what it does."""
+    import click
+
     lines = []
     for param in params:
-        if param.param_type_name != "option" or param.hidden:
+        if not isinstance(param, click.Option) or param.hidden:
             continue
         names = ", ".join([f"\\fB{escaped(name)}\\fR" for name in param.opts])
         value = "" if param.is_flag or param.is_eager else f" \\fI{escaped(param.metavar or '')}\\fR"

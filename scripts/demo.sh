@@ -57,6 +57,7 @@ for applet in sh echo id hostname ps sleep cat; do
 done
 
 say "A bundle is a directory with a root file system (busybox here) and a config.json (by pyrunc spec)"
+# shellcheck disable=SC2016 # the container's shell expands it
 configure '"sh", "-c", "echo Hello from host $(hostname), process $$, user $(id -u)"'
 ls
 
@@ -92,11 +93,11 @@ do_it delete --force "$name"
 
 say "What a start does, and which field of config.json is the reason: the first steps, and those of the process"
 printf '$ pyrunc plan\n'
-"$pyrunc" plan "$name" >plan
-sed -n '1,/^rootfs/p' plan
+"$pyrunc" plan "$name" >shown
+sed -n '1,/^rootfs/p' shown
 echo "  …"
-sed -n '/^process/,/^ready/p' plan | sed -n '1,12p'
-echo "  … $(wc -l <plan) lines in all"
+sed -n '/^process/,/^ready/p' shown | sed -n '1,12p'
+echo "  … $(wc -l <shown) lines in all"
 
 say "Where the time of a start goes: the first steps, and the totals"
 configure '"echo", "done"'
@@ -115,7 +116,7 @@ do_it run "$name" </dev/null || true
 printf '\n# Every mistake at once, before anything is started:\n'
 do_it validate || true
 printf '\n# The same at the steps of the plan that would fail:\n$ pyrunc plan\n'
-"$pyrunc" plan "$name" >plan || true
-grep -B 3 -A 3 'fails:' plan || true
+"$pyrunc" plan "$name" >shown || true
+grep -B 3 -A 3 'fails:' shown || true
 
 say "README.md says how to install pyrunc, and how engines use it"

@@ -31,42 +31,42 @@ static size_t state_size;
 
 __attribute__((constructor)) static void find_ptrace(void)
 {
-	libc_ptrace = (ptrace_function *)dlsym(RTLD_NEXT, "ptrace");
+    libc_ptrace = (ptrace_function *)dlsym(RTLD_NEXT, "ptrace");
 }
 
 static size_t size_of_state(pid_t pid)
 {
-	struct iovec all = { .iov_base = state, .iov_len = sizeof(state) };
+    struct iovec all = {.iov_base = state, .iov_len = sizeof(state)};
 
-	if (state_size == 0 && libc_ptrace(PTRACE_GETREGSET, pid, (void *)NT_X86_XSTATE, &all) == 0)
-		state_size = all.iov_len;
-	return state_size;
+    if (state_size == 0 && libc_ptrace(PTRACE_GETREGSET, pid, (void *)NT_X86_XSTATE, &all) == 0)
+        state_size = all.iov_len;
+    return state_size;
 }
 
 long ptrace(enum __ptrace_request request, ...)
 {
-	va_list arguments;
-	va_start(arguments, request);
-	pid_t pid = va_arg(arguments, pid_t);
-	void *address = va_arg(arguments, void *);
-	void *data = va_arg(arguments, void *);
-	va_end(arguments);
+    va_list arguments;
+    va_start(arguments, request);
+    pid_t pid = va_arg(arguments, pid_t);
+    void *address = va_arg(arguments, void *);
+    void *data = va_arg(arguments, void *);
+    va_end(arguments);
 
-	if (libc_ptrace == NULL) {
-		errno = ENOSYS;
-		return -1;
-	}
-	if (request == PTRACE_SETREGSET && address == (void *)NT_X86_XSTATE) {
-		const struct iovec *given = data;
-		size_t size = size_of_state(pid);
+    if (libc_ptrace == NULL) {
+        errno = ENOSYS;
+        return -1;
+    }
+    if (request == PTRACE_SETREGSET && address == (void *)NT_X86_XSTATE) {
+        const struct iovec *given = data;
+        size_t size = size_of_state(pid);
 
-		if (given->iov_len < size) {
-			struct iovec whole = { .iov_base = state, .iov_len = size };
+        if (given->iov_len < size) {
+            struct iovec whole = {.iov_base = state, .iov_len = size};
 
-			memcpy(state, given->iov_base, given->iov_len);
-			memset(state + given->iov_len, 0, size - given->iov_len);
-			return libc_ptrace(request, pid, address, &whole);
-		}
-	}
-	return libc_ptrace(request, pid, address, data);
+            memcpy(state, given->iov_base, given->iov_len);
+            memset(state + given->iov_len, 0, size - given->iov_len);
+            return libc_ptrace(request, pid, address, &whole);
+        }
+    }
+    return libc_ptrace(request, pid, address, data);
 }

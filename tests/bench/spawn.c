@@ -37,7 +37,8 @@ static int fill(char *words[ARGS], char text[LENGTH], int argc, char **argv, lon
         if (!mark)
             continue;
         words[i] = text + used;
-        int length = snprintf(text + used, LENGTH - used, "%.*s%ld%s", (int)(mark - argv[i]), argv[i], number, mark + 1);
+        int length =
+            snprintf(text + used, LENGTH - used, "%.*s%ld%s", (int)(mark - argv[i]), argv[i], number, mark + 1);
         used += (size_t)length + 1;
         if (length < 0 || used > LENGTH)
             return 0;

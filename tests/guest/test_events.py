@@ -33,8 +33,8 @@ def test_each_kill_for_want_of_memory_is_an_event(runtime: Runtime, bundle: Bund
     for turn in (1, 2):
         with (bundle.rootfs / "tmp/f").open("w") as pipe:
             pipe.write("grow\n")
-        host.wait_for("the kill", lambda turn=turn: container.output.count("137") == turn)
-        host.wait_for("its event", lambda turn=turn: out.read_text().count('"type":"oom"') == turn)
+        host.wait_for("the kill", lambda turn=turn: container.output.count("137") == turn)  # type: ignore[misc]
+        host.wait_for("its event", lambda turn=turn: out.read_text().count('"type":"oom"') == turn)  # type: ignore[misc]
     container.kill("KILL")
     assert stream.wait(20) == 0
     lines = [json.loads(line) for line in out.read_text().splitlines()]

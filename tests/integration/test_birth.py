@@ -50,7 +50,7 @@ class Cgroups:
         for id in self.runtime.ids:
             self.runtime("delete", "--force", id)
         for path in filter(Path.exists, self.made):
-            host.wait_for("the cgroup to be empty", lambda path=path: not (path / "cgroup.procs").read_text())
+            host.wait_for("the cgroup to be empty", lambda path=path: not (path / "cgroup.procs").read_text())  # type: ignore[misc]
             path.rmdir()
 
 

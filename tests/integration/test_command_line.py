@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.runtime import Runtime
 
-PRINTING = (
+PRINTING: tuple[list[str], ...] = (
     ["--help"], ["--version"], [], ["help"], ["help", "run"], ["run", "--help"], ["list"],
     ["list", "-f", "json"], ["features"], ["exec", "-h"], ["plan", "--help"], ["validate", "/nowhere"],
     ["run", "--bogus", "x"], ["stop", "x"], ["state", "x"],

@@ -507,7 +507,7 @@ def test_a_console_socket(box: Container) -> None:
     path = write_process(
         box, args=["sh", "-c", "tty; stty size"], terminal=True, consoleSize={"height": 11, "width": 22}
     )
-    words = ["--process", path, "--console-socket", console.path, "--detach", "--pid-file", "pid"]
+    words: list[str | Path] = ["--process", path, "--console-socket", console.path, "--detach", "--pid-file", "pid"]
     assert exec_in(box, *words, "::").code == 0
     master = console.receive()
     text = read_until(master, lambda text: b"22" in text)

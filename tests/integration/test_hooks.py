@@ -188,7 +188,8 @@ def test_b3_start_container_hooks_have_the_environment_of_the_process(
     bundle.process["env"] = ["PATH=/bin", *env]
     bundle.process["user"] = {"uid": uid, "gid": 0}
     bundle.process["cwd"] = "/srv"
-    for name, more in (("inherited", {}), ("none", {"env": []})):
+    kinds: tuple[tuple[str, dict[str, Any]], ...] = (("inherited", {}), ("none", {"env": []}))
+    for name, more in kinds:
         shell_hook(bundle, "startContainer", f"/bin/env > {record}/{name}; pwd > {record}/pwd", **more)
     runtime.run(bundle.args("true"))
     shells = {"PWD=/srv", "SHLVL=1"}

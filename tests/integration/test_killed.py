@@ -354,7 +354,7 @@ def test_exec_killed_while_its_init_is_at_every_step(runtime: Runtime, living: s
         if init == ENDED:  # an alternative that was not needed, or there is no such step any more
             continue
         try:
-            host.wait_for("its end", lambda init=init: not host.is_alive(init), 3)
+            host.wait_for("its end", lambda init=init: not host.is_alive(init), 3)  # type: ignore[misc]
             ended += 1
         except AssertionError:
             os.kill(init, signal.SIGKILL)  # the last steps

@@ -112,7 +112,7 @@ def bundle_of(folder: Path, **changes: Any) -> Path:
     bundle = folder / "bundle"
     (bundle / "rootfs/bin").mkdir(parents=True)
     shutil.copy("/bin/busybox", bundle / "rootfs/bin")
-    config = {
+    config: dict[str, Any] = {
         "ociVersion": "1.2.0",
         "root": {"path": "rootfs"},
         "process": {"cwd": "/", "args": ["/bin/busybox", "echo", "ran"], "user": {"uid": 0, "gid": 0}},

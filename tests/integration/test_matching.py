@@ -21,7 +21,7 @@ def boxes(runtime: Runtime, bundle: Bundle) -> list[Container]:
     """Three started containers; ids end with -0, -1 and -2."""
     found = [runtime.started(bundle.sh(LOOP)) for _ in range(3)]
     for box in found:
-        host.wait_for("its trap", lambda box=box: "up" in box.output)
+        host.wait_for("its trap", lambda box=box: "up" in box.output)  # type: ignore[misc]
     return found
 
 

@@ -46,7 +46,7 @@ def build(bundle: Bundle, name: str, source: str) -> Bundle:
         pytest.skip("needs musl-gcc (package musl-tools)")
     target = bundle.rootfs / "bin" / name
     command = ["musl-gcc", "-static", "-O1", "-Wall", "-pthread", "-o", target, "-xc", "-"]
-    subprocess.run(command, check=True, input=source.encode())
+    subprocess.run([str(word) for word in command], check=True, input=source.encode())
     return bundle.args("/bin/" + name)
 
 

@@ -102,7 +102,7 @@ def test_a_created_container_can_be_paused(runtime: Runtime, bundle: Bundle) -> 
 
 def test_ps_tells_every_process_and_no_other(runtime: Runtime, bundle: Bundle) -> None:
     container = runtime.started(bundle.sh("sleep 98 & sleep 99 & wait"))
-    others = host.wait_for("its children", lambda: len(found := host.children(container.pid)) == 2 and found)
+    others = host.wait_for("its children", lambda: found if len(found := host.children(container.pid)) == 2 else [])
     listed = json.loads(runtime("ps", "--format", "json", container.id).out)
     assert listed == sorted([container.pid, *others])
     runtime("exec", "--detach", "--pid-file", runtime.work / "pid", container.id, "sleep", "97")

@@ -135,14 +135,21 @@ def test_a_default_profile_runs_a_shell_and_refuses_the_rest(
     calls.linux["seccomp"] = default_profile()
     script = "ls /proc/self/fd >/dev/null && echo $(id -u) | tr 0 x; mkdir /tmp/made && rmdir /tmp/made && echo done"
     assert runtime.inside(calls, script) == "x\ndone\n"
-    words = [SETNS, CHROOT, f"{SOCKET}:40:1:0", f"{SOCKET}:1:1:0", f"{PERSONALITY}:0xffffffff", f"{PERSONALITY}:1"]
+    words: list[int | str] = [
+        SETNS,
+        CHROOT,
+        f"{SOCKET}:40:1:0",
+        f"{SOCKET}:1:1:0",
+        f"{PERSONALITY}:0xffffffff",
+        f"{PERSONALITY}:1",
+    ]
     out = make(runtime, calls, default_profile(), *words, CLONE3)
     refused = str(-errno.EPERM)
     assert out == [refused, refused, refused, "3", "0", refused, str(-errno.ENOSYS)]
 
 
 def test_calls_that_are_newer_than_the_profile_are_unknown(runtime: Runtime, calls: Bundle) -> None:
-    words = [NEWER, f"x86:{NEWER}", -1]
+    words: list[int | str] = [NEWER, f"x86:{NEWER}", -1]
     assert make(runtime, calls, default_profile(), *words) == [str(-errno.ENOSYS)] * 3
     profile = {**default_profile(), "defaultAction": "SCMP_ACT_KILL_PROCESS"}
     del profile["defaultErrnoRet"]

@@ -10,6 +10,7 @@ import struct
 import termios
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -184,7 +185,7 @@ def test_long_path_of_a_console_socket(runtime: Runtime, bundle: Bundle) -> None
     console.listener.close()
 
 
-def foreground(runtime: Runtime, bundle: Bundle, script: str, **more: tuple[int, int]) -> Session:
+def foreground(runtime: Runtime, bundle: Bundle, script: str, **more: Any) -> Session:
     """`run` on a terminal of its own."""
     bundle.process["terminal"] = True
     bundle.sh(script).write()

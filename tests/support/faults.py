@@ -255,7 +255,7 @@ def _trace(told: Path, number: int, at: int) -> None:
             told.write_text(f"{lines} ")
         exit_now(code)
 
-    os._exit = exit
+    os._exit = exit  # type: ignore[assignment]
 
 
 def _become(arguments: list[str], err: Path, program: list[str] | None, filtered: bool) -> None:

@@ -57,7 +57,8 @@ static long call(char *text)
     if (is_32bit) {
         __asm__ volatile("int $0x80"
                          : "=a"(result)
-                         : "a"(values[0]), "b"(values[1]), "c"(values[2]), "d"(values[3]), "S"(values[4]), "D"(values[5])
+                         : "a"(values[0]), "b"(values[1]), "c"(values[2]), "d"(values[3]), "S"(values[4]),
+                           "D"(values[5])
                          : "memory", "r8", "r9", "r10", "r11");
         return (int)result;
     }

@@ -213,7 +213,7 @@ class FakeSystemd:
         """Where a unit's cgroup is; slices in slices are not made up here."""
         if self.root is None:
             return None
-        return self.root / self.cgroup[1:] / self.units[unit]["Slice"][1] / unit
+        return Path(self.root, self.cgroup[1:], self.units[unit]["Slice"][1], unit)
 
     def _end(self, unit: str) -> None:
         with self._lock:

@@ -514,9 +514,9 @@ def test_a_hook_without_environment_has_none(init: Path, tmp_path: Path) -> None
     assert out.read_text() == ""
 
 
-def hook_failure(init: Path, path: str, timeout: int = 0) -> str:
+def hook_failure(init: Path, path: str | Path, timeout: int = 0) -> str:
     """What the init says of a hook that fails, with T for its time."""
-    outcome = run(init, hook(path, timeout=timeout), shell("true"))
+    outcome = run(init, hook(str(path), timeout=timeout), shell("true"))
     assert outcome.error is not None
     assert (outcome.error.step, outcome.error.error) == (0, 0)
     return re.sub(r" after \d+\.\d{3} s", " after T s", outcome.error.detail)

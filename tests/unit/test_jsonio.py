@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -17,7 +18,7 @@ VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(s
 
 
 @given(VALUES)
-def test_writes_as_json_does_and_reads_it_back(value):
+def test_writes_as_json_does_and_reads_it_back(value: Any) -> None:
     text = jsonio.dumps(value)
     assert text == json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     assert jsonio.loads(text) == value
@@ -25,7 +26,7 @@ def test_writes_as_json_does_and_reads_it_back(value):
 
 
 @given(st.text('{}[]",:0123456789.eE+-truefalsn\\ud8 \n', max_size=12))
-def test_accepts_what_json_accepts(text):
+def test_accepts_what_json_accepts(text: str) -> None:
     try:
         expected = json.loads(text, parse_constant=lambda word: json.loads(""))
         json.dumps(expected, ensure_ascii=False).encode()
@@ -36,24 +37,24 @@ def test_accepts_what_json_accepts(text):
         assert jsonio.loads(text) == expected
 
 
-def test_text_is_kept_as_it_is():
+def test_text_is_kept_as_it_is() -> None:
     assert jsonio.dumps({"é": ["☃", '"\\\n\x01']}) == '{"é":["☃","\\"\\\\\\n\\u0001"]}'
 
 
-def test_tuples_are_arrays():
+def test_tuples_are_arrays() -> None:
     assert jsonio.dumps(("a", 1)) == '["a",1]'
 
 
-def test_refuses_what_json_can_not_say():
+def test_refuses_what_json_can_not_say() -> None:
     with pytest.raises(TypeError, match="set has no form in JSON"):
         jsonio.dumps({"a": {1}})
 
 
-def test_last_of_two_members_wins():
+def test_last_of_two_members_wins() -> None:
     assert jsonio.loads('{"a": 1, "b": 2, "a": 3}') == {"a": 3, "b": 2}
 
 
-def test_white_space_around_is_ignored():
+def test_white_space_around_is_ignored() -> None:
     assert jsonio.loads(" \t\r\n[1]\n\n") == [1]
 
 
@@ -71,13 +72,13 @@ def test_white_space_around_is_ignored():
         ("[" * 100000, "line 1, column 1: nested too deeply"),
     ],
 )
-def test_says_where_and_what(text, message):
+def test_says_where_and_what(text: str, message: str) -> None:
     with pytest.raises(ValueError) as caught:
         jsonio.loads(text)
     assert str(caught.value) == message
 
 
-def test_whole_surrogate_pair_is_text():
+def test_whole_surrogate_pair_is_text() -> None:
     assert jsonio.loads('"\\ud83d\\ude00"') == "\U0001f600"
 
 
@@ -88,7 +89,7 @@ def hot(code: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
-def test_the_json_package_is_never_imported():
+def test_the_json_package_is_never_imported() -> None:
     code = (
         "from pyrunc import jsonio\n"
         "jsonio.loads('[1]'); jsonio.dumps([1])\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,7 +15,7 @@ LOOSE = st.text("{}[]\",:0123456789.eE+-truefalsn\\uabc/#' \n", max_size=14)
 
 
 @given(LOOSE)
-def test_it_finds_a_fault_where_json_does_and_nowhere_else(text):
+def test_it_finds_a_fault_where_json_does_and_nowhere_else(text: str) -> None:
     try:
         json.loads(text, parse_constant=lambda word: json.loads(""))
     except ValueError:
@@ -24,7 +25,7 @@ def test_it_finds_a_fault_where_json_does_and_nowhere_else(text):
 
 
 @given(st.text(max_size=30))
-def test_any_text_is_judged(text):
+def test_any_text_is_judged(text: str) -> None:
     found = jsontext.fault(text)
     if found is not None:
         excerpt, index = found.place.excerpt()
@@ -56,43 +57,45 @@ def test_any_text_is_judged(text):
         ('{"a": 1}\n{"b": 2}', (2, 1), "unexpected text behind the value"),
     ],
 )
-def test_what_is_wrong_is_named(text, at, what):
+def test_what_is_wrong_is_named(text: str, at: Any, what: str) -> None:
     found = jsontext.fault(text)
     assert found is not None
     assert ((found.place.line, found.place.column), found.what) == (at, what)
 
 
-def test_a_word_of_another_language_has_its_counterpart():
-    assert jsontext.fault('{"a": None}').cure == "did you mean null?"
+def test_a_word_of_another_language_has_its_counterpart() -> None:
+    fault = jsontext.fault('{"a": None}')
+    assert fault is not None
+    assert fault.cure == "did you mean null?"
 
 
-def test_depth_is_no_limit():
+def test_depth_is_no_limit() -> None:
     assert jsontext.fault("[" * 100_000 + "]" * 100_000) is None
 
 
-def test_places_of_values():
+def test_places_of_values() -> None:
     text = '{\n "a": {\n  "b": [1,\n   2, {"c/d": 3}]}}'
     found = jsontext.places(text, ("/a/b/1", "/a/b/2/c~1d", "/a/x/y", "", "/a"))
     lines = {pointer: (place.line, place.column) for pointer, place in found.items()}
     assert lines == {"/a/b/1": (4, 4), "/a/b/2/c~1d": (4, 8), "/a/x/y": (2, 2), "": (1, 1), "/a": (2, 2)}
 
 
-def test_the_last_of_two_members_counts():
+def test_the_last_of_two_members_counts() -> None:
     assert jsontext.places('{"a": 1,\n"a": 2}', ("/a",))["/a"].line == 2
 
 
-def test_a_text_that_is_no_json_has_no_places():
+def test_a_text_that_is_no_json_has_no_places() -> None:
     assert jsontext.places("{", ("/a",)) == {}
 
 
-def test_a_long_line_is_cut_around_the_place():
+def test_a_long_line_is_cut_around_the_place() -> None:
     place = jsontext.places(json.dumps({"x" * 300: 1, "here": 2, "y" * 300: 3}), ("/here",))["/here"]
     text, index = place.excerpt()
     assert len(text) == 100
     assert text[index:].startswith('"here"')
 
 
-def test_a6_a_large_damaged_file_is_told_at_once():
+def test_a6_a_large_damaged_file_is_told_at_once() -> None:
     """A6: a file of zeros took `list` twelve seconds. Only the first signs of a word are looked at."""
     text = "\0" * (1 << 20)
     reader = jsontext._Reader(text, set())

@@ -170,7 +170,7 @@ def objects(tmp_path_factory: pytest.TempPathFactory) -> Path:
     include = [f"-I{sysconfig.get_path('include')}", f"-I{NATIVE}", f"-I{LAUNCHER}"]
     for name, files in sources.items():
         command = ["gcc", "-std=gnu11", "-O1", "-shared", "-fPIC", *include, *files, "-o", directory / f"{name}.so"]
-        subprocess.run(command, check=True)
+        subprocess.run([str(word) for word in command], check=True)
     return directory
 
 
@@ -216,7 +216,9 @@ raise SystemExit(pytest.main(["-q", "-p", "no:cacheprovider", f"--rootdir={root}
 )
 def test_the_modules_stand_in_for_the_ordinary_ones(objects: Path, tests: str) -> None:
     command = [sys.executable, "-c", STAND_IN, objects, ROOT, tests]
-    result = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    result = subprocess.run(
+        [str(word) for word in command], check=False, cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
     assert result.returncode == 0, result.stdout + result.stderr
     assert " passed" in result.stdout
 
@@ -281,7 +283,7 @@ def test_the_scanner_reads_integers_of_any_length(c_json: ModuleType, sign: str,
         sign + "7" * digits + ".5",
         sign + "1e2",
     ):
-        assert outcome(lambda text=text: c_json.make_scanner(Context)(text, 0)) == repr((json.loads(text), len(text)))
+        assert outcome(lambda text=text: c_json.make_scanner(Context)(text, 0)) == repr((json.loads(text), len(text)))  # type: ignore[misc]
 
 
 @given(VALUES)

@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PLACES = ["pyrunc", "generate", "packaging", "tests", "scripts", "setup.py"]
+sys.path.insert(0, str(ROOT / "scripts"))
+
+import lint  # noqa: E402
 
 
-@pytest.mark.parametrize(
-    "words",
-    [["ruff", "check", *PLACES], ["ruff", "format", "--check", *PLACES], ["mypy"]],
-    ids=["ruff", "format", "mypy"],
-)
-def test_the_tool_has_nothing_to_say(words: list[str]) -> None:
-    done = subprocess.run([sys.executable, "-m", *words], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+@pytest.mark.parametrize("tool", lint.TOOLS)
+def test_the_tool_has_nothing_to_say(tool: str) -> None:
+    done = lint.run(tool)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_files_of_each_tool_are_found() -> None:
+    names = {tool: lint.command(tool, False) for tool in lint.TOOLS}
+    assert "scripts/packages.sh" in names["shellcheck"]
+    assert ".ci/run" in names["shellcheck"]
+    assert "scripts/lint.py" not in names["shellcheck"]
+    assert "README.md" in names["codespell"]
+
+
+def test_pre_commit_runs_the_tools_of_make_lint() -> None:
+    text = (ROOT / ".pre-commit-config.yaml").read_text()
+    assert re.findall(r"repo: *(\S+)", text) == ["local"]
+    hooks = [words.split() for words in re.findall(r"entry: .venv/bin/python scripts/lint.py (.+)", text)]
+    assert sorted(tool for hook in hooks for tool in hook) == sorted(lint.TOOLS)
 
 
 def test_every_module_has_its_tests() -> None:

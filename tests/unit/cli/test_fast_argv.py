@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import click
 import pytest
 from hypothesis import given, settings
@@ -28,7 +30,7 @@ WORDS = {
 VALUES = {fast_argv.TEXT: ["x", "", "--", "-", "a=b", "-v"], fast_argv.NUMBER: ["0", "3", "250"]}
 VALUES |= {fast_argv.TEXTS: VALUES[fast_argv.TEXT], fast_argv.NUMBERS: VALUES[fast_argv.NUMBER]}
 # What a value of a kind is to the command.
-MEANT = {
+MEANT: dict[int, Callable[[str], object]] = {
     fast_argv.TEXT: str,
     fast_argv.NUMBER: int,
     fast_argv.TEXTS: lambda value: (value,),

@@ -13,6 +13,7 @@ from pyrunc.commands import doctor
 from pyrunc.commands.settings import Settings
 from pyrunc.errors import PyruncError
 from pyrunc.libcontainer.diagnosis.doctor import NO, YES, Finding
+from pyrunc.libcontainer.plan import host as plan_host
 from pyrunc.libcontainer.plan.host import HostFacts
 from tests.support.plans import minimal
 
@@ -24,7 +25,7 @@ SETTINGS = Settings("pyrunc", "/r", False, "cgroupfs", None)
 def host(monkeypatch: pytest.MonkeyPatch) -> HostFacts:
     facts = HostFacts()
     monkeypatch.setattr(doctor, "examine", lambda _: FOUND)
-    monkeypatch.setattr(doctor.host, "gather", lambda: facts)
+    monkeypatch.setattr(plan_host, "gather", lambda: facts)
     return facts
 
 

@@ -25,8 +25,13 @@ def params(**changes: Any) -> dict[str, Any]:
 
 def test_every_option_is_handed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    seen = []
-    monkeypatch.setattr(further, "execute", lambda options: seen.append(options) or 7)
+    seen: list[Any] = []
+
+    def execute(options: Any) -> int:
+        seen.append(options)
+        return 7
+
+    monkeypatch.setattr(further, "execute", execute)
     given = {
         "additional_gids": (1,), "apparmor": "a", "cap": ("c",), "cgroup": ("g",), "cwd": "/w", "detach": True,
         "env": ("E=1",), "ignore_paused": True, "no_new_privs": False, "preserve_fds": 2, "process_label": "l",

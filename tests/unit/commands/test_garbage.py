@@ -9,6 +9,7 @@ import pytest
 from pyrunc.commands import garbage
 from pyrunc.commands.settings import Settings
 from pyrunc.errors import PyruncError
+from pyrunc.libcontainer import garbage as libcontainer_garbage
 
 
 def settings(root: Path, given: bool = True) -> Settings:
@@ -32,7 +33,7 @@ def test_what_is_undone_is_printed_and_what_is_not_is_the_exit_code(
         tell("box: undone: pid file /x\x1b[1m")  # type: ignore[operator]
         return [] if dry_run else [PyruncError("bad: stuck")]
 
-    monkeypatch.setattr(garbage.garbage, "collect", collect)
+    monkeypatch.setattr(libcontainer_garbage, "collect", collect)
     assert garbage.gc(settings(tmp_path), dry_run=True) == 0
     assert garbage.gc(settings(tmp_path), dry_run=False) == 1
     out, err = capfd.readouterr()

@@ -12,6 +12,7 @@ import pytest
 from pyrunc.commands import hooks
 from pyrunc.commands.settings import Settings
 from pyrunc.errors import PyruncError
+from pyrunc.libcontainer.diagnosis import hook_trial
 from pyrunc.libcontainer.diagnosis.hook_trial import Outcome
 from tests.support.plans import minimal
 
@@ -42,7 +43,7 @@ def _made_up(monkeypatch: pytest.MonkeyPatch, *outcomes: Outcome) -> list[Any]:
         asked.append((options.id, options.root, options.cgroup_manager, wanted))
         yield from outcomes
 
-    monkeypatch.setattr(hooks.hook_trial, "trials", trials)
+    monkeypatch.setattr(hook_trial, "trials", trials)
     return asked
 
 

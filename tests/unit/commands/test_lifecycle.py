@@ -37,7 +37,7 @@ def params(command: str, **changes: Any) -> dict[str, Any]:
 def test_create_hands_its_options_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "b").mkdir()
-    seen = []
+    seen: list[Any] = []
     monkeypatch.setattr(operations, "create", seen.append)
     given = params(
         "create",

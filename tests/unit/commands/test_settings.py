@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import posix
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,7 +35,7 @@ def test_the_defaults_of_the_hosts_root(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_others_have_their_root_in_the_runtime_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_is_host_root", lambda: False)
-    monkeypatch.setitem(module.posix.environ, b"XDG_RUNTIME_DIR", str(tmp_path).encode())
+    monkeypatch.setitem(posix.environ, b"XDG_RUNTIME_DIR", str(tmp_path).encode())
     for _ in range(2):
         assert settle().root == f"{tmp_path}/pyrunc"
     assert stat.S_IMODE((tmp_path / "pyrunc").stat().st_mode) == 0o1700
@@ -45,24 +46,24 @@ def test_a1_the_root_in_the_runtime_directory_is_changed_only_once(
 ) -> None:
     """A1: a command that only looks works where the directory can't be written to."""
     monkeypatch.setattr(module, "_is_host_root", lambda: False)
-    monkeypatch.setitem(module.posix.environ, b"XDG_RUNTIME_DIR", str(tmp_path).encode())
+    monkeypatch.setitem(posix.environ, b"XDG_RUNTIME_DIR", str(tmp_path).encode())
     settle()
 
     def refuse(*args: object) -> None:
         raise OSError(errno.EROFS, "read-only file system")
 
     for name in ("mkdir", "chmod"):
-        monkeypatch.setattr(module.posix, name, refuse)
+        monkeypatch.setattr(posix, name, refuse)
     assert settle().root == f"{tmp_path}/pyrunc"
     (tmp_path / "pyrunc").rmdir()
     assert settle().root == f"{tmp_path}/pyrunc"
 
 
 def test_who_is_the_hosts_root(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module.posix, "geteuid", lambda: 1000)
+    monkeypatch.setattr(posix, "geteuid", lambda: 1000)
     assert not module._is_host_root()
-    monkeypatch.setattr(module.posix, "geteuid", lambda: 0)
-    monkeypatch.setitem(module.posix.environ, b"USER", b"root")
+    monkeypatch.setattr(posix, "geteuid", lambda: 0)
+    monkeypatch.setitem(posix.environ, b"USER", b"root")
     assert module._is_host_root()
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import run
+from machines import PANIC
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ def test_the_beginning_of_a_line_is_printed_at_once(pipe: tuple[int, int], capfd
 
 def test_a_panic_on_the_console_ends_it(pipe: tuple[int, int], tmp_path: Path) -> None:
     console = tmp_path / "console"
-    console.write_bytes(b"before\n" + run.PANIC + b": why\n")
+    console.write_bytes(b"before\n" + PANIC + b": why\n")
     assert run.follow(pipe[0], [tmp_path / "none", console], 30) == run.NO_RESULT
     os.close(pipe[1])
 
@@ -83,7 +84,7 @@ def test_a_panic_on_the_console_ends_it(pipe: tuple[int, int], tmp_path: Path) -
 def test_what_is_shown_of_a_console() -> None:
     lines = "".join(f"{number}\n" for number in range(1000)).encode()
     assert run.tail(lines).splitlines() == [str(number) for number in range(960, 1000)]
-    shown = run.tail(lines + run.PANIC + b": why\n" + lines).splitlines()
+    shown = run.tail(lines + PANIC + b": why\n" + lines).splitlines()
     assert shown[: run.SHOWN] == [str(number) for number in range(960, 1000)]
     assert shown[run.SHOWN] == "Kernel panic - not syncing: why"
     assert len(shown) == 2 * run.SHOWN

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pyrunc.libcontainer import garbage, saved_config, state
+from pyrunc.libcontainer.kernel import native
 from pyrunc.libcontainer.launch import ledger
 from pyrunc.libcontainer.plan.options import LaunchOptions
 from pyrunc.libcontainer.update import journal
@@ -121,7 +122,7 @@ def test_an_update_that_was_killed_is_undone(tmp_path: Path) -> None:
 
 
 def test_a_cgroup_that_has_become_another_container_s_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger.native, "fs_magic", lambda fd: ledger.native.CGROUP2_SUPER_MAGIC)
+    monkeypatch.setattr(native, "fs_magic", lambda fd: native.CGROUP2_SUPER_MAGIC)
     box = Box(tmp_path)
     try:
         for name in ("shared", "above", "own"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import posix
 import signal
 import socket
 import subprocess
@@ -376,5 +377,5 @@ def test_listen_fds_are_those_meant_for_this_process(
         environment[b"LISTEN_FDS"] = fds.encode()
     if pid is not None:
         environment[b"LISTEN_PID"] = str(os.getpid()).encode() if pid == "own" else pid.encode()
-    monkeypatch.setattr(lifecycle.posix, "environ", environment)
+    monkeypatch.setattr(posix, "environ", environment)
     assert lifecycle.listen_fds() == count

@@ -125,7 +125,12 @@ def test_a_process_is_there_while_another_thread_takes_the_first_one_s_place() -
 
 def test_a_thread_s_id_is_no_process() -> None:
     ready, leave = threading.Event(), threading.Event()
-    thread = threading.Thread(target=lambda: (ready.set(), leave.wait()))
+
+    def wait() -> None:
+        ready.set()
+        leave.wait()
+
+    thread = threading.Thread(target=wait)
     thread.start()
     try:
         ready.wait()

@@ -13,6 +13,7 @@ import pytest
 from pyrunc.errors import PyruncError
 from pyrunc.libcontainer import saved_config
 from pyrunc.libcontainer.plan.options import LaunchOptions
+from pyrunc.libcontainer.statedir import EXEC_FILE
 from tests.support.full_config import full_config
 from tests.support.records import opened
 
@@ -51,7 +52,7 @@ def test_other_members_of_linux_take_the_place_of_the_old(tmp_path: Path) -> Non
     assert after["linux"].pop("resources") == {"pids": {"limit": 1}}
     assert (before["linux"].pop("resources"), before["linux"].pop("intelRdt")) != (None, None)
     assert after == before
-    assert os.listdir(tmp_path) == [saved_config.FILE]
+    assert os.listdir(tmp_path) == [EXEC_FILE]
 
 
 def test_members_beside_linux_too(tmp_path: Path) -> None:
@@ -67,7 +68,7 @@ def test_members_beside_linux_too(tmp_path: Path) -> None:
 
 def test_the_file_is_its_owner_s_alone(tmp_path: Path) -> None:
     save(tmp_path, {"process": {"args": ["true"], "cwd": "/"}, "root": {"path": "r"}})
-    assert stat.S_IMODE((tmp_path / saved_config.FILE).stat().st_mode) == 0o600
+    assert stat.S_IMODE((tmp_path / EXEC_FILE).stat().st_mode) == 0o600
     assert load(tmp_path) == {
         "version": "1.1", "devicePaths": [], "mounts": [], "noNewKeyring": False,
         "process": {"args": ["true"], "cwd": "/"}, "root": {"path": "r"}, "linux": {},
@@ -87,8 +88,8 @@ def test_a_file_that_is_missing_or_damaged_is_told(tmp_path: Path) -> None:
         ('{"process":{"cwd":"/"},"root":{"path":"r"},"linux":{"namespaces":[5]}}', r"linux\.namespaces\.0 has"),
         ('{"version":"2.0","process":{},"root":{"path":"r"},"linux":{}}', r"its format is 2\.0"),
     ):
-        (tmp_path / saved_config.FILE).write_text(text)
-        (tmp_path / saved_config.FILE).chmod(0o600)
+        (tmp_path / EXEC_FILE).write_text(text)
+        (tmp_path / EXEC_FILE).chmod(0o600)
         with pytest.raises(PyruncError, match=rf"exec\.json is damaged: .*{reason}"):
             load(tmp_path)
 
@@ -103,7 +104,7 @@ def test_a_file_that_is_missing_or_damaged_is_told(tmp_path: Path) -> None:
 ])  # fmt: skip
 def test_a6_a_wrong_value_at_any_depth_is_damage(tmp_path: Path, damage: dict[str, object]) -> None:
     """A6: `exec` and `update` ended in an internal error where a part of a member was wrong."""
-    path = tmp_path / saved_config.FILE
+    path = tmp_path / EXEC_FILE
     path.write_text(json.dumps({"process": {"cwd": "/"}, "root": {"path": "r"}, "linux": {}, **damage}))
     path.chmod(0o600)
     with pytest.raises(PyruncError, match=r"exec\.json is damaged: \S+ has a wrong value"):
@@ -112,7 +113,7 @@ def test_a6_a_wrong_value_at_any_depth_is_damage(tmp_path: Path, damage: dict[st
 
 def test_a6_a_file_of_another_minor_version_is_read(tmp_path: Path) -> None:
     """A6: what a later version adds is ignored, and what an earlier one lacks is made up for."""
-    path = tmp_path / saved_config.FILE
+    path = tmp_path / EXEC_FILE
     path.write_text('{"version":"1.9","new":[],"process":{"cwd":"/","new":1},"root":{"path":"r"},"linux":{}}')
     path.chmod(0o600)
     assert load(tmp_path)["noNewKeyring"] is False
@@ -121,6 +122,6 @@ def test_a6_a_file_of_another_minor_version_is_read(tmp_path: Path) -> None:
 def test_a6_a_link_is_not_followed(tmp_path: Path) -> None:
     """A6, A1: exec.json that is a link to another file is damaged."""
     (tmp_path / "other").write_text('{"process":{},"root":{"path":"r"},"linux":{}}')
-    (tmp_path / saved_config.FILE).symlink_to("other")
+    (tmp_path / EXEC_FILE).symlink_to("other")
     with pytest.raises(PyruncError, match="symbolic link"):
         load(tmp_path)

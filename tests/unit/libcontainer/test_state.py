@@ -16,7 +16,7 @@ import pytest
 
 from pyrunc import jsonio
 from pyrunc.errors import PyruncError
-from pyrunc.libcontainer import state
+from pyrunc.libcontainer import SPEC_VERSION, state
 from pyrunc.libcontainer.statedir import DamagedError
 from tests.support.records import opened, record, record_of, saved, spec
 
@@ -61,6 +61,7 @@ def test_a_record_outlives_its_process(tmp_path: Path) -> None:
     assert (box / "state.json").stat().st_mode & 0o777 == 0o600
     loaded = state.load(opened(box))
     assert loaded is not None
+    assert loaded is not None
     assert loaded.values() == made.values()
     assert loaded.values()["version"] == state.FORMAT
 
@@ -104,7 +105,7 @@ def test_a6_what_is_no_state_is_told(tmp_path: Path, text: str, reason: str) -> 
 
 
 WRONG: list[Any] = [None, 5, -1, 1.5, True, "text", "/p\0", [], [5], {}, {"a": 5}, {"a": [5]}, 1 << 70]
-RIGHT = {
+RIGHT: dict[str, list[Any]] = {
     "annotations": [{}], "bundle": [], "cgroup": [], "created": ["text"], "hooks": [{}], "id": [],
     "ociVersion": ["text"], "ownPids": [True], "owner": [5], "pid": [5], "rootfs": [], "startSteps": [[]],
     "startTime": [5], "systemd": [{}], "version": [],
@@ -159,8 +160,9 @@ def test_a6_states_of_the_neighbouring_versions_are_read(tmp_path: Path) -> None
         loaded = load(box, jsonio.dumps(one))
         assert loaded is not None
         assert (loaded.pid, loaded.startTime, loaded.bundle) == (17, 4711, "/bundle")
+    assert loaded is not None
     assert loaded.values() == {
-        **values(), "annotations": {}, "cgroup": "", "created": "", "ociVersion": state.SPEC_VERSION, "owner": 0,
+        **values(), "annotations": {}, "cgroup": "", "created": "", "ociVersion": SPEC_VERSION, "owner": 0,
         "ownPids": False, "rootfs": "",
     }  # fmt: skip
     for version in ("2.0", "0.9", "x", ""):
@@ -285,7 +287,7 @@ def test_replace_leaves_the_old_file_and_no_draft_on_failure(tmp_path: Path, mon
     path = tmp_path / "pid"
     state.replace(str(path), "1", 0o644)
     with monkeypatch.context() as patched:
-        patched.setattr(state.posix, "rename", lambda *a, **k: (_ for _ in ()).throw(OSError(28, "full")))
+        patched.setattr(posix, "rename", lambda *a, **k: (_ for _ in ()).throw(OSError(28, "full")))
         with pytest.raises(OSError, match="full"):
             state.replace(str(path), "2", 0o644)
     assert path.read_text() == "1"

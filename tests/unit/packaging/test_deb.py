@@ -46,7 +46,7 @@ def test_what_is_linked_into_the_launcher_is_named(tree: Path, link: str, linked
 
 @pytest.mark.parametrize(
     ("version", "expected"),
-    [("1.2.3", "1.2.3"), ("0.2.0.dev0", "0.2.0~dev0"), ("1.0rc2", "1.0~rc2"), ("1.0.dev3+g1a2b", "1.0~dev3+g1a2b")],
+    [("1.2.3", "1.2.3"), ("0.2.0-dev", "0.2.0~dev"), ("1.0.0-rc.2+g1a2b", "1.0.0~rc.2+g1a2b")],
 )
 def test_a_version_before_a_release_is_older_than_the_release(version: str, expected: str) -> None:
     assert deb.debian_version(version) == expected

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from typing import Any
 
 import pytest
 
@@ -54,7 +55,7 @@ class Hierarchy:
 
 
 @pytest.fixture
-def enable(monkeypatch: pytest.MonkeyPatch):
+def enable(monkeypatch: pytest.MonkeyPatch) -> Any:
     def call(hierarchy: Hierarchy, path: str, *needed: str) -> None:
         monkeypatch.setattr(controllers, "read_file", hierarchy.read)
         monkeypatch.setattr(controllers, "write_file", hierarchy.write)
@@ -64,14 +65,14 @@ def enable(monkeypatch: pytest.MonkeyPatch):
     return call
 
 
-def test_all_are_enabled_from_the_root_down(enable) -> None:
+def test_all_are_enabled_from_the_root_down(enable: Any) -> None:
     tree = Hierarchy("/mnt/a", "/mnt/a/b")
     enable(tree, "/mnt/a/b", "memory")
     assert tree.writes == [("/mnt", "+cpu +memory +pids"), ("/mnt/a", "+cpu +memory +pids")]
     assert tree.control["/mnt/a/b"] == []
 
 
-def test_what_is_there_is_not_written_again(enable) -> None:
+def test_what_is_there_is_not_written_again(enable: Any) -> None:
     tree = Hierarchy("/mnt/a", "/mnt/a/b")
     tree.control["/mnt"] = ["memory", "pids"]
     enable(tree, "/mnt/a/b", "memory")
@@ -81,20 +82,20 @@ def test_what_is_there_is_not_written_again(enable) -> None:
     assert tree.writes == []
 
 
-def test_the_hierarchy_s_root_needs_nothing_above(enable) -> None:
+def test_the_hierarchy_s_root_needs_nothing_above(enable: Any) -> None:
     tree = Hierarchy()
     enable(tree, MOUNT, "memory")
     assert tree.writes == []
 
 
-def test_one_that_is_not_needed_may_fail(enable) -> None:
+def test_one_that_is_not_needed_may_fail(enable: Any) -> None:
     tree = Hierarchy("/mnt/a", "/mnt/a/b")
     tree.failures["/mnt", "cpu"] = errno.EINVAL
     enable(tree, "/mnt/a/b", "pids")
     assert tree.available("/mnt/a/b") == ["memory", "pids"]
 
 
-def test_a_needed_one_that_fails_is_an_error_with_its_cause(enable) -> None:
+def test_a_needed_one_that_fails_is_an_error_with_its_cause(enable: Any) -> None:
     tree = Hierarchy("/mnt/a", "/mnt/a/b")
     tree.failures["/mnt", "cpu"] = errno.EINVAL
     with pytest.raises(PyruncError) as caught:
@@ -106,7 +107,7 @@ def test_a_needed_one_that_fails_is_an_error_with_its_cause(enable) -> None:
 
 
 @pytest.mark.parametrize("needed", ["memory", "pids"])
-def test_a_cgroup_with_processes_is_left_as_it_is(enable, needed: str) -> None:
+def test_a_cgroup_with_processes_is_left_as_it_is(enable: Any, needed: str) -> None:
     """The kernel would take +pids there, and make it a threaded domain in which no container can be."""
     tree = Hierarchy("/mnt/a", "/mnt/a/b")
     tree.procs["/mnt/a"] = "12\n"
@@ -118,7 +119,7 @@ def test_a_cgroup_with_processes_is_left_as_it_is(enable, needed: str) -> None:
     assert tree.control["/mnt/a"] == []
 
 
-def test_the_root_may_have_processes(enable) -> None:
+def test_the_root_may_have_processes(enable: Any) -> None:
     tree = Hierarchy("/mnt/a")
     tree.procs[MOUNT] = "1\n"
     enable(tree, "/mnt/a", "memory")
@@ -126,7 +127,7 @@ def test_the_root_may_have_processes(enable) -> None:
 
 
 @pytest.mark.parametrize("type", ["domain threaded", "threaded", "domain invalid"])
-def test_threaded_mode_is_explained(enable, type: str) -> None:
+def test_threaded_mode_is_explained(enable: Any, type: str) -> None:
     tree = Hierarchy("/mnt/a", "/mnt/a/b")
     tree.type["/mnt/a"] = type
     with pytest.raises(PyruncError) as caught:
@@ -136,7 +137,7 @@ def test_threaded_mode_is_explained(enable, type: str) -> None:
     assert tree.control["/mnt/a"] == []
 
 
-def test_the_first_obstacle_is_the_one_that_is_told(enable) -> None:
+def test_the_first_obstacle_is_the_one_that_is_told(enable: Any) -> None:
     tree = Hierarchy("/mnt/a", "/mnt/a/b", "/mnt/a/b/c")
     tree.failures["/mnt/a", "memory"] = errno.EACCES
     with pytest.raises(PyruncError) as caught:
@@ -145,7 +146,7 @@ def test_the_first_obstacle_is_the_one_that_is_told(enable) -> None:
     assert "not delegated" in caught.value.hint
 
 
-def test_what_the_hierarchy_never_had_is_an_error(enable) -> None:
+def test_what_the_hierarchy_never_had_is_an_error(enable: Any) -> None:
     tree = Hierarchy("/mnt/a")
     with pytest.raises(PyruncError) as caught:
         enable(tree, "/mnt/a", "io")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import posix
 from pathlib import Path
 
 import pytest
@@ -199,7 +200,7 @@ def test_a5_few_descriptors_are_open_at_a_time(tmp_path: Path) -> None:
 
     before = len(os.listdir("/proc/self/fd"))
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(files.posix, "scandir", scandir)
+        patched.setattr(posix, "scandir", scandir)
         files.procs(str(tmp_path))
     assert most[0] <= before + 2
 
@@ -215,7 +216,7 @@ def test_a5_what_goes_meanwhile_is_left_out(tmp_path: Path, monkeypatch: pytest.
             raise OSError(errno.ENODEV, "gone")
         return real(path, *args, **more)
 
-    monkeypatch.setattr(files.posix, "open", vanishing)
+    monkeypatch.setattr(posix, "open", vanishing)
     assert files.procs(str(tmp_path)) == [7]
 
 

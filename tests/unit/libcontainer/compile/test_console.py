@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from pyrunc.errors import PyruncError
@@ -30,7 +32,7 @@ def test_the_size_and_the_way_of_the_master() -> None:
         (False, {"command": "create", "console_socket": "/s"}),
     ],
 )
-def test_combinations_that_make_no_sense(terminal: bool, options: dict[str, object]) -> None:
+def test_combinations_that_make_no_sense(terminal: bool, options: dict[str, Any]) -> None:
     with pytest.raises(PyruncError) as raised:
         compiled(with_process(terminal=terminal), **options)
     assert raised.value.pointer == "/process/terminal"

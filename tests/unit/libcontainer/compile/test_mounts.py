@@ -183,7 +183,9 @@ def test_f15_flags_that_may_be_locked_are_changed_by_a_step_that_may_fail(
     steps = find(plan, "change_flags")
     assert [step.args[1:] for step in steps] == ([] if late is None else [late])
     for bind in find(plan, "bind"):
-        assert not bind.arg("attr_clr") & LOCKABLE or bind.on_errno or not steps
+        cleared = bind.arg("attr_clr")
+        assert isinstance(cleared, int)
+        assert not cleared & LOCKABLE or bind.on_errno or not steps
     if late:
         assert steps[0].on_errno == (errno.EPERM,)
         said = next(step for step in plan.init if step.kind == "request" and step.level == 1)

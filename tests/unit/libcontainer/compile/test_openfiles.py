@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from pyrunc.libcontainer.plan.host import HostFacts
@@ -12,7 +14,7 @@ NOFILE = 7
 UNLIMITED = 2**64 - 1
 
 
-def bound(count: int, hooks: bool = False) -> dict:
+def bound(count: int, hooks: bool = False) -> dict[str, Any]:
     """A spec whose runtime opens this many sources: those of a container with a user namespace."""
     spec = with_linux("user")
     spec["mounts"] = [
@@ -24,7 +26,7 @@ def bound(count: int, hooks: bool = False) -> dict:
     return spec
 
 
-def with_limits(spec: dict, soft: int, hard: int) -> LaunchPlan:
+def with_limits(spec: dict[str, Any], soft: int, hard: int) -> LaunchPlan:
     return compiled(spec, HostFacts(open_files=(soft, hard)))
 
 

@@ -180,8 +180,8 @@ def test_without_a_path_nothing_is_searched() -> None:
 
 
 @pytest.mark.parametrize(("command", "preserve", "soft"), [("create", 0, 3), ("create", 2, 5)])
-def test_a_limit_of_files_that_leaves_none_for_the_start(command, preserve, soft):
-    def spec(number):
+def test_a_limit_of_files_that_leaves_none_for_the_start(command: Any, preserve: Any, soft: Any) -> None:
+    def spec(number: Any) -> Any:
         return with_process(rlimits=[{"type": "RLIMIT_NOFILE", "soft": number, "hard": 1024}])
 
     with pytest.raises(PyruncError) as caught:

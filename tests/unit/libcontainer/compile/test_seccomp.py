@@ -34,7 +34,8 @@ def flags(profile: dict[str, Any], **facts: Any) -> int:
 
 
 def test_without_a_profile_there_is_no_step() -> None:
-    for profile in ({}, None):
+    nothing: tuple[dict[str, Any] | None, ...] = ({}, None)
+    for profile in nothing:
         value = with_process()
         value["linux"]["seccomp"] = profile
         if profile is None:

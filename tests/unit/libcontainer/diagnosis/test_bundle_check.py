@@ -21,11 +21,11 @@ def bundle_with(directory: Path, value: Any, rootfs: bool = True) -> str:
     return str(directory)
 
 
-def test_bundle_without_a_problem(tmp_path):
+def test_bundle_without_a_problem(tmp_path: Path) -> None:
     assert bundle_check.validate_bundle(bundle_with(tmp_path, runnable_config()), host=False) == []
 
 
-def test_bundle_with_every_sort_of_problem(tmp_path):
+def test_bundle_with_every_sort_of_problem(tmp_path: Path) -> None:
     value = runnable_config()
     value["process"]["capabilities"]["bounding"].append("CAP_SYS_ADMN")
     value["process"]["cwd"] = "relative"
@@ -45,14 +45,14 @@ def test_bundle_with_every_sort_of_problem(tmp_path):
     ]
 
 
-def test_no_problem_that_follows_from_another(tmp_path):
+def test_no_problem_that_follows_from_another(tmp_path: Path) -> None:
     value = runnable_config()
     value["linux"]["namespaces"][4]["type"] = "utz"
     problems = bundle_check.validate_bundle(bundle_with(tmp_path, value))
     assert [problem.pointer for problem in problems] == ["/linux/namespaces/4/type"]
 
 
-def test_rootfs_that_is_no_directory(tmp_path):
+def test_rootfs_that_is_no_directory(tmp_path: Path) -> None:
     value = runnable_config()
     value["root"]["path"] = str(tmp_path / "config.json")
     problems = bundle_check.validate_bundle(bundle_with(tmp_path, value))
@@ -61,26 +61,26 @@ def test_rootfs_that_is_no_directory(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "[1,", "{", '{"a": NaN}'])
-def test_file_that_is_no_json(tmp_path, text):
+def test_file_that_is_no_json(tmp_path: Path, text: str) -> None:
     (tmp_path / "config.json").write_text(text)
     problems = bundle_check.validate_bundle(str(tmp_path))
     assert [(problem.severity, problem.pointer) for problem in problems] == [(ERROR, "")]
     assert problems[0].message.startswith("config.json:1:")
 
 
-def test_missing_file(tmp_path):
+def test_missing_file(tmp_path: Path) -> None:
     [problem] = bundle_check.validate_bundle(str(tmp_path), "other.json")
     assert problem.line().startswith(f"error: /: JSON specification file other.json not found in {tmp_path}; ")
 
 
 @pytest.mark.parametrize("text", ["null", "[]", "3", '"x"'])
-def test_configuration_that_is_no_object(tmp_path, text):
+def test_configuration_that_is_no_object(tmp_path: Path, text: str) -> None:
     (tmp_path / "config.json").write_text(text)
     [problem] = bundle_check.validate_bundle(str(tmp_path))
     assert problem.message == f"config must be an object, not {text}"
 
 
-def test_what_only_the_compiler_refuses(tmp_path):
+def test_what_only_the_compiler_refuses(tmp_path: Path) -> None:
     value = runnable_config()
     count = len(value["mounts"])
     value["mounts"] += [

@@ -33,7 +33,7 @@ def _image(tmp_path: Path, source: str) -> int:
     path = tmp_path / "program"
     command = ["gcc", "-static", "-O1", "-D_GNU_SOURCE", f"-I{INIT}", "-o", path, "-xc", "-"]
     joining = [INIT / "join.c", INIT / "decode.c"]
-    subprocess.run([*command, *joining], input=source, text=True, check=True)
+    subprocess.run([str(word) for word in (*command, *joining)], input=source, text=True, check=True)
     image = os.memfd_create("program")
     os.write(image, path.read_bytes())
     return image

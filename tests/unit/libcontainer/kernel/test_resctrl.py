@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import posix
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ SCHEMATA = "    MB:0= 20;1= 70\n    L3:0=7f0;1=01f\n"
 def mount(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory whose groups get their files when they are made, as the kernel does it."""
     root = tmp_path / "resctrl"
-    mkdir = resctrl.posix.mkdir
+    mkdir = posix.mkdir
 
     def make(path: str, mode: int = 0o777) -> None:
         mkdir(path, mode)
@@ -28,7 +29,7 @@ def mount(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             (group / "schemata").write_text(SCHEMATA)
             mkdir(path + "/mon_groups")
 
-    monkeypatch.setattr(resctrl.posix, "mkdir", make)
+    monkeypatch.setattr(posix, "mkdir", make)
     monkeypatch.setattr(resctrl, "root", lambda: str(root))
     monkeypatch.setattr(resctrl, "write_file", overwrite)
     make(str(root))
@@ -89,7 +90,7 @@ def test_without_schemata_none_is_written(mount: Path, records: Records) -> None
 
 
 def test_a_class_of_that_name_is_used_and_stays(mount: Path, records: Records) -> None:
-    resctrl.posix.mkdir(str(mount / "box"))
+    posix.mkdir(str(mount / "box"))
     resctrl.prepare("box", resctrl.OWN, (), records)
     assert records == []
 
@@ -105,7 +106,7 @@ def test_a_class_that_must_be_there(mount: Path, records: Records) -> None:
     with pytest.raises(PyruncError, match="clos dir not accessible") as raised:
         resctrl.prepare("gold", resctrl.FIND, (), records)
     assert raised.value.pointer == "/linux/intelRdt/closID"
-    resctrl.posix.mkdir(str(mount / "gold"))
+    posix.mkdir(str(mount / "gold"))
     resctrl.prepare("gold", resctrl.FIND, (), records)
     assert records == []
 
@@ -120,7 +121,7 @@ def test_a_named_class_is_made_where_it_is_missing(mount: Path, records: Records
     "schemata", [("L3:0=7f0;1=1f",), ("L3:1=1F", "MB:1=70"), ("MB:0=11;1=61",), ("MB:0=20;1=70", "L3:0=07f0")]
 )
 def test_a_named_class_that_is_there_and_the_same(mount: Path, records: Records, schemata: tuple[str, ...]) -> None:
-    resctrl.posix.mkdir(str(mount / "gold"))
+    posix.mkdir(str(mount / "gold"))
     resctrl.prepare("gold", resctrl.SHARED, schemata, records)
     assert records == []
     assert (mount / "gold/schemata").read_text() == "".join(line + "\n" for line in schemata)
@@ -130,7 +131,7 @@ def test_a_named_class_that_is_there_and_the_same(mount: Path, records: Records,
     ("schemata", "what"), [("L3:0=7f0;1=f", "L3:1 differs"), ("MB:0=21", "MB:0 differs"), ("L2:0=f", "L2:0 differs")]
 )
 def test_a_named_class_that_is_there_and_different(mount: Path, records: Records, schemata: str, what: str) -> None:
-    resctrl.posix.mkdir(str(mount / "gold"))
+    posix.mkdir(str(mount / "gold"))
     with pytest.raises(PyruncError, match=what):
         resctrl.prepare("gold", resctrl.SHARED, (schemata,), records)
     assert (mount / "gold/schemata").read_text() == SCHEMATA
@@ -170,7 +171,7 @@ def test_no_class_is_left(mount: Path, records: Records, monkeypatch: pytest.Mon
     def full(path: str, mode: int) -> None:
         raise OSError(errno.ENOSPC, "full")
 
-    monkeypatch.setattr(resctrl.posix, "mkdir", full)
+    monkeypatch.setattr(posix, "mkdir", full)
     with pytest.raises(PyruncError) as raised:
         resctrl.prepare("box", resctrl.OWN, (), records)
     assert (raised.value.errno, raised.value.hint) == (errno.ENOSPC, "no class of service is left")
@@ -195,7 +196,7 @@ def test_undo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(PyruncError, match="is on another file system"):
         ledger.undo(entries[:1])  # a ledger can't have it done elsewhere
     assert own.exists()
-    monkeypatch.setattr(ledger.native, "fs_magic", lambda fd: native.RDTGROUP_SUPER_MAGIC)
+    monkeypatch.setattr(native, "fs_magic", lambda fd: native.RDTGROUP_SUPER_MAGIC)
     ledger.undo(entries, deleting=True)
     assert not own.exists()
     assert clos.exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import posix
 from collections.abc import Iterator
 
 import pytest
@@ -82,7 +83,7 @@ def test_a_missing_right_has_a_hint(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(procfs, "write", refuse)
     for uid in (0, 1000):
-        monkeypatch.setattr(userns.posix, "geteuid", lambda uid=uid: uid)
+        monkeypatch.setattr(posix, "geteuid", lambda uid=uid: uid)
         with pytest.raises(PyruncError, match="CAP_SETGID only one id") as caught:
             userns.write_map(7, "gid_map", ["0 0 1"])
         assert ("newgidmap can map more" in caught.value.hint) is bool(uid)

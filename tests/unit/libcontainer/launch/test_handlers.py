@@ -6,6 +6,7 @@ import inspect
 import os
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -69,7 +70,8 @@ class TestStateDir:
     def test_tries_again_where_another_swept_it_before_the_lock(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        real, swept = native.flock, []
+        real = native.flock
+        swept: list[Any] = []
 
         def lock(fd: int, exclusive: bool, wait: bool) -> None:
             if not swept:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from pyrunc.errors import PyruncError
+from pyrunc.libcontainer.kernel import interrupts
 from pyrunc.libcontainer.launch import hooks
 
 
@@ -187,7 +188,7 @@ def test_an_interrupted_wait_leaves_no_hook(tmp_path: Path, monkeypatch: pytest.
             raise KeyboardInterrupt
         return []
 
-    monkeypatch.setattr(hooks.interrupts, "poll", interrupt)
+    monkeypatch.setattr(interrupts, "poll", interrupt)
     with pytest.raises(KeyboardInterrupt):
         hooks.run_hook(_shell(f"echo $$ > {tmp_path}/pid; exec sleep 1000"), "poststart", 0, "{}")
     with pytest.raises(ProcessLookupError):
@@ -197,13 +198,13 @@ def test_an_interrupted_wait_leaves_no_hook(tmp_path: Path, monkeypatch: pytest.
 def test_no_single_wait_is_long(monkeypatch: pytest.MonkeyPatch) -> None:
     """A signal that comes between the interpreter's last look and poll(2) is noticed when that returns."""
     waits: list[int] = []
-    poll = hooks.interrupts.poll
+    poll = interrupts.poll
 
     def counted(fds: list[int], timeout_ms: int) -> list[int]:
         waits.append(timeout_ms)
         return poll(fds, min(timeout_ms, 100) if timeout_ms >= 0 else -1)
 
-    monkeypatch.setattr(hooks.interrupts, "poll", counted)
+    monkeypatch.setattr(interrupts, "poll", counted)
     for timeout in ({}, {"timeout": 100}):
         hooks.run_hook(_shell("exec sleep 0.3", **timeout), "poststart", 0, "{}")
     assert len(waits) > 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,7 +56,7 @@ def test_relative_paths_count_from_the_working_directory(rootfs: Path) -> None:
 def test_mounts_are_on_top(rootfs: Path, tmp_path: Path) -> None:
     (tmp_path / "host/inner").mkdir(parents=True)
     (tmp_path / "host/file").write_text("x")
-    mounts = [
+    mounts: list[dict[str, Any]] = [
         {"destination": "/bin", "type": "bind", "source": "host", "options": ["rbind"]},
         {"destination": "/dir/inner", "type": "tmpfs"},
         {"destination": "/new/deep", "options": ["bind"], "source": str(tmp_path / "host/file")},

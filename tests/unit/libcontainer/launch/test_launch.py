@@ -6,7 +6,7 @@ import errno
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,15 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return calls
 
 
+def sends(*words: Any) -> Callable[[int], None]:
+    """An init that sends one message."""
+
+    def run(sync: int) -> None:
+        native.send(sync, message(*words))
+
+    return run
+
+
 def limit(resource: int) -> Step:
     return Step("process", "prlimit", (resource, 1, 2), f"/process/rlimits/{resource}")
 
@@ -80,7 +89,7 @@ def test_an_error_names_the_step(tmp_path: Path) -> None:
     step = Step("namespaces", "hostname", ("x",), "/hostname")
     for number, name in ((1, "hostname"), (wire.NO_STEP, "")):
         made = launched(tmp_path, READY, step)
-        init = Init(made, lambda sync, at=number: native.send(sync, message(wire.ERROR, "why", at, errno.EPERM)))
+        init = Init(made, sends(wire.ERROR, "why", number, errno.EPERM))
         with pytest.raises(PyruncError) as caught:
             launch.serve(made)
         assert caught.value.message == INIT_FAILED + "why"
@@ -91,7 +100,7 @@ def test_an_error_names_the_step(tmp_path: Path) -> None:
 
 def test_a_step_that_fails_while_served_is_the_init_s_failure(tmp_path: Path, done: list[Any]) -> None:
     made = launched(tmp_path, READY, served={"limits": (limit(99), limit(1))})
-    init = Init(made, lambda sync: native.send(sync, message(wire.REQUEST, "limits")))
+    init = Init(made, sends(wire.REQUEST, "limits"))
     with pytest.raises(PyruncError) as caught:
         launch.serve(made)
     assert caught.value.line().startswith(INIT_FAILED + "setrlimit 99: operation not permitted (step prlimit, ")
@@ -147,7 +156,7 @@ def test_an_init_that_dies_is_told_from_its_status(tmp_path: Path) -> None:
 
 def test_an_init_that_died_before_the_answer_is_told_too(tmp_path: Path) -> None:
     made = launched(tmp_path, READY)
-    init = Init(made, lambda sync: native.send(sync, message(wire.READY)))
+    init = Init(made, sends(wire.READY))
     child = subprocess.Popen(["sh", "-c", "exit 3"])
     made.pid, made.pidfd = child.pid, os.pidfd_open(child.pid)
     launch.serve(made)

@@ -6,6 +6,7 @@ import errno
 import os
 import posix
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -212,7 +213,7 @@ def test_a_cgroup_above_stays_while_others_use_it(tmp_path: Path, monkeypatch: p
     parent = tmp_path / "parent"
     parent.mkdir()
     entries = [{"effect": "cgroup_parent", "path": str(parent)}]
-    monkeypatch.setattr(ledger.native, "fs_magic", lambda fd: native.CGROUP2_SUPER_MAGIC)
+    monkeypatch.setattr(native, "fs_magic", lambda fd: native.CGROUP2_SUPER_MAGIC)
     with monkeypatch.context() as patched:
         # cgroupfs says EBUSY where another file system says ENOTEMPTY.
         patched.setattr(posix, "rmdir", lambda path: (_ for _ in ()).throw(OSError(errno.EBUSY, "busy")))
@@ -248,7 +249,7 @@ def test_a_unit_is_systemd_s_to_undo(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_gc_is_told_what_there_was_to_undo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger.native, "fs_magic", lambda fd: native.CGROUP2_SUPER_MAGIC)
+    monkeypatch.setattr(native, "fs_magic", lambda fd: native.CGROUP2_SUPER_MAGIC)
     for name in ("empty", "used"):
         (tmp_path / name).mkdir()
     told: list[str] = []
@@ -280,8 +281,11 @@ class TestSweep:
     def test_spares_a_container_damaged_or_not(self, directory: str, undone: list[str], kind: str) -> None:
         begun(directory).record("note", path="x")
         path = Path(directory, "state.json")
-        {"file": path.touch, "directory": path.mkdir, "fifo": lambda: os.mkfifo(path),
-         "link": lambda: path.symlink_to("x")}[kind]()  # fmt: skip
+        makers: dict[str, Callable[[], object]] = {
+            "file": path.touch, "directory": path.mkdir, "fifo": lambda: os.mkfifo(path),
+            "link": lambda: path.symlink_to("x"),
+        }  # fmt: skip
+        makers[kind]()
         assert ledger.sweep(directory) == ledger.CONTAINER
         assert undone == []
         opened(directory).lock(0)

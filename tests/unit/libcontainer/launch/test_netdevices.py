@@ -103,6 +103,6 @@ def test_all_are_given_back_whatever_fails(monkeypatch: pytest.MonkeyPatch) -> N
         raise OSError(5, "no")
 
     monkeypatch.setattr(netdevices, "give_back", give_back)
-    entries = [{**ENTRY, "name": "a"}, {"effect": "state_dir"}, {**ENTRY, "name": "b"}]
+    entries: list[dict[str, Any]] = [{**ENTRY, "name": "a"}, {"effect": "state_dir"}, {**ENTRY, "name": "b"}]
     netdevices.give_all_back(entries, 3)
     assert given == ["a", "b"]

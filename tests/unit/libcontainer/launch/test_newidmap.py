@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -128,7 +129,7 @@ def test_s6_a_user_namespace_without_mappings_gets_crun_s(
 ) -> None:
     """S6: the process's id is the runtime's own, the others are subordinate ones."""
     monkeypatch.setattr(newidmap, "subordinate", lambda file, euid: subordinate)
-    spec = {
+    spec: dict[str, Any] = {
         "process": {"user": {"uid": inside, "gid": inside}},
         "linux": {"namespaces": [{"type": "user"}], "gidMappings": [{"containerID": 0, "hostID": 7, "size": 1}]},
     }

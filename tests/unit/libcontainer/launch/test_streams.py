@@ -64,7 +64,7 @@ def deny(monkeypatch: pytest.MonkeyPatch) -> None:
     def denied(path: str, flags: int) -> int:
         raise PermissionError(errno.EACCES, path)
 
-    monkeypatch.setattr(streams.posix, "open", denied)
+    monkeypatch.setattr(posix, "open", denied)
 
 
 @pytest.mark.parametrize("again", [True, False])

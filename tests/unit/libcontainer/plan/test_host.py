@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import platform
+import posix
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -99,7 +100,7 @@ def test_the_mapping_tools_are_found_in_path_or_where_they_usually_are(
         tool.touch(0o755)
 
     def found(path: str) -> str:
-        monkeypatch.setattr(host.posix, "environ", {b"PATH": path.encode()})
+        monkeypatch.setattr(posix, "environ", {b"PATH": path.encode()})
         return host._find_tool("newuidmap").removeprefix(f"{tmp_path}/")
 
     assert found(f"{tmp_path}/none:{tmp_path}/second:{tmp_path}/first") == "second/newuidmap"

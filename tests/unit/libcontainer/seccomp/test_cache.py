@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import posix
 from pathlib import Path
 
 import pytest
@@ -122,7 +123,7 @@ def test_another_owner_is_others_too(
     root: Path, file: Path, warnings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uid = os.geteuid()
-    monkeypatch.setattr(cache.posix, "geteuid", lambda: uid + 1)
+    monkeypatch.setattr(posix, "geteuid", lambda: uid + 1)
     assert looked_up(root) is None
     assert len(warnings) == 1
 

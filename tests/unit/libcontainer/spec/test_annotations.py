@@ -15,7 +15,8 @@ from pyrunc.errors import PyruncError
 from pyrunc.libcontainer.diagnosis import bundle_check
 from pyrunc.libcontainer.plan.host import HostFacts
 from pyrunc.libcontainer.plan.model import LaunchPlan
-from pyrunc.libcontainer.spec import annotations, load
+from pyrunc.libcontainer.spec import annotations as known
+from pyrunc.libcontainer.spec import load
 from tests.support.plans import compiled, find, minimal, values, with_linux, with_process
 
 DOCUMENT = Path(__file__).resolve().parents[4] / "docs/annotations.md"
@@ -26,8 +27,8 @@ PROFILE = {"defaultAction": "SCMP_ACT_ALLOW"}
 def found(**values: str) -> list[tuple[str, str, str]]:
     """What `check` reports of annotations, by their names without the prefix."""
     said: list[tuple[str, str, str]] = []
-    names = {annotations.PREFIX + name.replace("__", "-").replace("_0_", "."): value for name, value in values.items()}
-    annotations.check(
+    names = {known.PREFIX + name.replace("__", "-").replace("_0_", "."): value for name, value in values.items()}
+    known.check(
         names, lambda at, what, _: said.append(("error", at, what)), lambda at, what: said.append(("warning", at, what))
     )
     return said
@@ -38,13 +39,13 @@ def test_s6_the_table_is_the_code_s() -> None:
     rows = dict(re.findall(r"^\| `([^`]+)` \| (carried out|refused|no effect) \|", DOCUMENT.read_text(), re.MULTILINE))
     of_crun = {name: what for name, what in rows.items() if not name.startswith("org.")}
     assert of_crun == {
-        **dict.fromkeys(annotations.DONE, "carried out"),
-        **dict.fromkeys(annotations.REFUSED, "refused"),
-        **dict.fromkeys(annotations.IGNORED, "no effect"),
+        **dict.fromkeys(known.DONE, "carried out"),
+        **dict.fromkeys(known.REFUSED, "refused"),
+        **dict.fromkeys(known.IGNORED, "no effect"),
     }
 
 
-@pytest.mark.parametrize("name", annotations.REFUSED)
+@pytest.mark.parametrize("name", known.REFUSED)
 def test_s6_what_can_t_be_done_is_refused_and_an_empty_value_is_none(tmp_path: Path, name: str) -> None:
     config = minimal(annotations={name: "x"})
     (tmp_path / "config.json").write_text(json.dumps(config))
@@ -104,11 +105,11 @@ def test_s6_values_that_can_be() -> None:
 @pytest.mark.parametrize("size", [*range(1, 10), 4096])
 def test_base64(size: int) -> None:
     data = os.urandom(size)
-    assert annotations.decode(base64.encodebytes(data).decode()) == data
+    assert known.decode(base64.encodebytes(data).decode()) == data
 
 
 def annotated(config: dict[str, Any], **more: str) -> LaunchPlan:
-    config["annotations"] = {annotations.PREFIX + name: value for name, value in more.items()}
+    config["annotations"] = {known.PREFIX + name: value for name, value in more.items()}
     load.complete(config)
     return compiled(config)
 

@@ -44,7 +44,7 @@ def with_path(type: str, path: str) -> Spec:
     return spec
 
 
-def test_nothing_is_wrong_with_a_good_configuration():
+def test_nothing_is_wrong_with_a_good_configuration() -> None:
     assert found(runnable_config(), lint=True) == []
 
 
@@ -60,11 +60,11 @@ def test_nothing_is_wrong_with_a_good_configuration():
         ("1." + "9" * 5000 + ".0", [(WARNING, "/ociVersion")]),
     ],
 )
-def test_version(version, expected):
+def test_version(version: Any, expected: Any) -> None:
     assert found(spec_with("ociVersion", version)) == expected
 
 
-def test_process_and_its_args_are_needed():
+def test_process_and_its_args_are_needed() -> None:
     spec = runnable_config()
     del spec["process"]["args"]
     assert found(spec) == [(ERROR, "/process/args")]
@@ -72,7 +72,7 @@ def test_process_and_its_args_are_needed():
     assert found(spec) == [(ERROR, "/process")]
 
 
-def test_console_size_counts_with_a_terminal_only():
+def test_console_size_counts_with_a_terminal_only() -> None:
     size = {"height": 65536, "width": 70000}
     spec = spec_with("process.consoleSize", size)
     assert found(spec) == [(ERROR, "/process/consoleSize/height"), (ERROR, "/process/consoleSize/width")]
@@ -80,7 +80,7 @@ def test_console_size_counts_with_a_terminal_only():
     assert found(spec) == []
 
 
-def test_rlimits():
+def test_rlimits() -> None:
     limits = [
         {"type": "RLIMIT_CORE", "soft": 5, "hard": 5},
         {"type": "RLIMIT_NOFILE", "soft": 6, "hard": 5},
@@ -92,7 +92,7 @@ def test_rlimits():
     ]
 
 
-def test_capabilities_are_left_to_the_compiler_but_for_a_lint():
+def test_capabilities_are_left_to_the_compiler_but_for_a_lint() -> None:
     spec = spec_with("process.capabilities", {
         "bounding": ["CAP_KILL", "CAP_NONE"],
         "effective": ["CAP_KILL", "CAP_CHOWN"],
@@ -110,7 +110,7 @@ def test_capabilities_are_left_to_the_compiler_but_for_a_lint():
     ]
 
 
-def test_fields_of_cgroup_v1_are_left_to_the_compiler_but_for_a_lint():
+def test_fields_of_cgroup_v1_are_left_to_the_compiler_but_for_a_lint() -> None:
     spec = spec_with("linux.resources", full_config()["linux"]["resources"])
     assert found(spec) == []
     assert found(spec, lint=True) == [
@@ -125,13 +125,13 @@ def test_fields_of_cgroup_v1_are_left_to_the_compiler_but_for_a_lint():
     ]
 
 
-def test_duplicated_namespace():
+def test_duplicated_namespace() -> None:
     spec = runnable_config()
     spec["linux"]["namespaces"].append({"type": "pid", "path": "/proc/1/ns/pid"})
     assert found(spec) == [(ERROR, "/linux/namespaces/8")]
 
 
-def test_names_need_a_uts_namespace():
+def test_names_need_a_uts_namespace() -> None:
     assert found(without_namespace("uts")) == [(ERROR, "/hostname"), (ERROR, "/domainname")]
     spec = without_namespace("uts")
     spec["hostname"] = spec["domainname"] = ""
@@ -139,12 +139,12 @@ def test_names_need_a_uts_namespace():
 
 
 @pytest.mark.parametrize("name", ["hostname", "domainname"])
-def test_names_are_64_bytes_at_most(name):
+def test_names_are_64_bytes_at_most(name: str) -> None:
     assert found(spec_with(name, "é" * 32)) == []
     assert found(spec_with(name, "é" * 32 + "x")) == [(ERROR, "/" + name)]
 
 
-def test_restrictions_need_a_mount_namespace():
+def test_restrictions_need_a_mount_namespace() -> None:
     spec = without_namespace("mount")
     assert found(spec) == [
         (ERROR, "/linux/maskedPaths"),
@@ -159,24 +159,24 @@ def test_restrictions_need_a_mount_namespace():
     assert found(spec) == []
 
 
-def test_mounts_on_the_host_are_for_those_who_may_make_them():
+def test_mounts_on_the_host_are_for_those_who_may_make_them() -> None:
     spec = without_namespace("mount")
     spec["linux"]["namespaces"] = [entry for entry in spec["linux"]["namespaces"] if entry["type"] != "user"]
     assert "/mounts" not in [pointer for _, pointer in found(spec)]
 
 
-def test_mappings_need_a_user_namespace():
+def test_mappings_need_a_user_namespace() -> None:
     assert found(without_namespace("user")) == [(ERROR, "/linux/uidMappings"), (ERROR, "/linux/gidMappings")]
 
 
-def test_s6_a_new_user_namespace_without_mappings_is_warned_of():
+def test_s6_a_new_user_namespace_without_mappings_is_warned_of() -> None:
     spec = runnable_config()
     spec["linux"]["uidMappings"] = []
     del spec["linux"]["gidMappings"]
     assert found(spec) == [(WARNING, "/linux/uidMappings"), (WARNING, "/linux/gidMappings")]
 
 
-def test_joined_user_namespace_has_its_own_mappings():
+def test_joined_user_namespace_has_its_own_mappings() -> None:
     spec = with_path("user", "/proc/1/ns/user")
     assert found(spec) == [(WARNING, "/linux/uidMappings"), (WARNING, "/linux/gidMappings")]
     del spec["linux"]["uidMappings"], spec["linux"]["gidMappings"]
@@ -202,13 +202,13 @@ def mapping(container: int, host: int, size: int) -> dict[str, int]:
         ([mapping(number, number, 1) for number in range(341)], [""]),
     ],
 )
-def test_ranges_of_mappings(entries, expected):
+def test_ranges_of_mappings(entries: Any, expected: Any) -> None:
     spec = spec_with("linux.uidMappings", entries)
     spec["process"]["user"] = {"uid": 0, "gid": 0}
     assert found(spec) == [(ERROR, "/linux/uidMappings" + end) for end in expected]
 
 
-def test_ids_of_the_process_are_mapped():
+def test_ids_of_the_process_are_mapped() -> None:
     spec = runnable_config()
     spec["process"]["user"] = {"uid": 9999, "gid": 10000, "additionalGids": [0, 10001]}
     assert found(spec) == [(ERROR, "/process/user/gid"), (ERROR, "/process/user/additionalGids/1")]
@@ -216,7 +216,7 @@ def test_ids_of_the_process_are_mapped():
     assert found(spec)[0] == (ERROR, "/linux/uidMappings")
 
 
-def test_time_offsets_need_a_new_time_namespace():
+def test_time_offsets_need_a_new_time_namespace() -> None:
     assert found(without_namespace("time")) == [(ERROR, "/linux/timeOffsets")]
     assert found(with_path("time", "/proc/1/ns/time")) == [(ERROR, "/linux/timeOffsets")]
     spec = without_namespace("time")
@@ -238,7 +238,7 @@ def test_time_offsets_need_a_new_time_namespace():
         ("user.max_user_namespaces", "user"),
     ],
 )
-def test_sysctl_of_a_namespace(name, namespace):
+def test_sysctl_of_a_namespace(name: str, namespace: str) -> None:
     assert found(spec_with("linux.sysctl", {name: "1"})) == []
     spec = without_namespace(namespace)
     spec["linux"]["sysctl"] = {name: "1"}
@@ -254,7 +254,7 @@ def test_sysctl_of_a_namespace(name, namespace):
         "/net/x", ".net.x", "net..x", "net.", "fs.mqueue.",
     ],
 )  # fmt: skip
-def test_sysctl_of_the_host_is_refused(name):
+def test_sysctl_of_the_host_is_refused(name: str) -> None:
     assert found(spec_with("linux.sysctl", {name: "1"})) == [(ERROR, "/linux/sysctl/" + name.replace("/", "~1"))]
 
 
@@ -262,7 +262,7 @@ def test_sysctl_of_the_host_is_refused(name):
     ("type", "file", "name"),
     [("network", "net", "net.core.somaxconn"), ("ipc", "ipc", "kernel.msgmax"), ("uts", "uts", "kernel.domainname")],
 )
-def test_sysctl_in_the_runtimes_own_namespace_is_refused(type, file, name):
+def test_sysctl_in_the_runtimes_own_namespace_is_refused(type: str, file: str, name: str) -> None:
     spec = with_path(type, f"/proc/{os.getpid()}/ns/{file}")
     spec["linux"]["sysctl"] = {name: "1"}
     assert found(spec) == [(ERROR, "/linux/sysctl/" + name)]
@@ -271,7 +271,7 @@ def test_sysctl_in_the_runtimes_own_namespace_is_refused(type, file, name):
     assert found(spec) == []
 
 
-def test_mounts():
+def test_mounts() -> None:
     mounts = [
         {"destination": "data", "type": "tmpfs"},
         {"destination": "/a"},
@@ -287,7 +287,7 @@ def test_mounts():
     ]
 
 
-def test_device_listed_twice():
+def test_device_listed_twice() -> None:
     devices = [
         {"type": "c", "path": "/dev/a", "major": 1, "minor": 3},
         {"type": "c", "path": "/dev/a", "major": 1, "minor": 3, "uid": 5},
@@ -299,11 +299,11 @@ def test_device_listed_twice():
     ]
 
 
-def test_nothing_is_wrong_with_every_field_at_once():
+def test_nothing_is_wrong_with_every_field_at_once() -> None:
     assert found(full_config()) == []
 
 
-def test_empty_fields_ask_for_nothing():
+def test_empty_fields_ask_for_nothing() -> None:
     spec = runnable_config()
     spec["process"].update({"apparmorProfile": "", "selinuxLabel": "", "execCPUAffinity": {}})
     spec["linux"].update({"mountLabel": "", "netDevices": {}})
@@ -311,7 +311,7 @@ def test_empty_fields_ask_for_nothing():
     assert found(spec) == []
 
 
-def test_checks_leave_out_what_the_schema_refused():
+def test_checks_leave_out_what_the_schema_refused() -> None:
     spec = runnable_config()
     spec["linux"]["namespaces"] = "all of them"
     spec["ociVersion"] = "2.0.0"
@@ -320,7 +320,7 @@ def test_checks_leave_out_what_the_schema_refused():
     assert check(spec, ["/linux/namespaces", "/ociVersion"]) == []
 
 
-def test_problem_as_line_and_as_dict():
+def test_problem_as_line_and_as_dict() -> None:
     problem = Problem(WARNING, "/a/b", "two\nlines", nearest="word")
     assert problem.line() == 'warning: /a/b: two lines; did you mean "word"?'
     assert problem.to_dict() == {

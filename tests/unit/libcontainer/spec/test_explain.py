@@ -15,13 +15,13 @@ def lines(value: Any) -> list[str]:
     return [f"{problem.pointer}: {problem.message}; {problem.hint()}" for problem in explain.problems(value)]
 
 
-def test_nothing_to_say_of_a_valid_value():
+def test_nothing_to_say_of_a_valid_value() -> None:
     assert explain.problems(full_config()) == []
     assert explain.problems(full_config()["process"], "process") == []
     assert explain.problems(full_config()["linux"]["resources"], "resources") == []
 
 
-def test_every_problem_in_the_order_of_the_file():
+def test_every_problem_in_the_order_of_the_file() -> None:
     value = full_config()
     value["process"]["rlimits"][0]["soft"] = 1.0
     value["process"]["env"][1] = "no variable"
@@ -45,7 +45,7 @@ def test_every_problem_in_the_order_of_the_file():
     ]  # fmt: skip
 
 
-def test_one_problem_a_place():
+def test_one_problem_a_place() -> None:
     value = full_config()
     value["process"]["ioPriority"]["priority"] = 8.5
     value["linux"]["personality"]["domain"] = 5
@@ -54,19 +54,19 @@ def test_one_problem_a_place():
     ]  # fmt: skip
 
 
-def test_every_missing_member():
+def test_every_missing_member() -> None:
     assert [(problem.pointer, problem.message) for problem in explain.problems({})] == [
         ("/ociVersion", "ociVersion is missing"), ("/root", "root is missing"),
     ]  # fmt: skip
 
 
-def test_missing_and_misspelt_member():
+def test_missing_and_misspelt_member() -> None:
     value = full_config()
     value["process"]["cdw"] = value["process"].pop("cwd")
     assert lines(value) == ['/process/cwd: cwd is missing, "cdw" is unknown; rename it to cwd']
 
 
-def test_members_that_belong_together():
+def test_members_that_belong_together() -> None:
     value = full_config()
     del value["linux"]["seccomp"]["listenerPath"]
     del value["mounts"][1]["uidMappings"]
@@ -80,7 +80,7 @@ def test_members_that_belong_together():
     ]
 
 
-def test_args_must_not_be_empty():
+def test_args_must_not_be_empty() -> None:
     value = full_config()
     value["process"]["args"] = []
     assert lines(value) == ["/process/args: args must have at least one entry; "]
@@ -97,11 +97,11 @@ def test_args_must_not_be_empty():
         ("x", [], ""),
     ],
 )
-def test_nearest(word, words, meant):
+def test_nearest(word: str, words: Any, meant: Any) -> None:
     assert explain.nearest(word, words) == meant
 
 
-def test_unknown_properties():
+def test_unknown_properties() -> None:
     value = full_config()
     value["mounts"][1]["option"] = []
     value["linux"]["resources"]["devices"][0]["x"] = 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from pyrunc.libcontainer.spec import messages
@@ -18,12 +20,12 @@ from pyrunc.libcontainer.spec import messages
         ({"type": "boolean"}, "true or false"),
     ],
 )
-def test_allowed(schema, words):
+def test_allowed(schema: Any, words: Any) -> None:
     assert messages.allowed(schema) == words
     assert messages.must_be(schema) == "must be " + words
     assert messages.bad_name(schema) == "has a name that must be " + words
 
 
-def test_members_that_belong_together():
+def test_members_that_belong_together() -> None:
     assert messages.missing_beside("uidMappings") == "is missing beside uidMappings"
     assert messages.needs_one([{"required": ["a"]}, {"required": ["b"]}]) == "needs a or b"

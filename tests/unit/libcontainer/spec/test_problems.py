@@ -11,16 +11,16 @@ from pyrunc.libcontainer.spec import problems
     ("pointer", "name"),
     [("/process/cwd", "cwd"), ("/process/args/2", "args[2]"), ("", "config"), ("/linux/sysctl/a~1b~0c", "a/b~c")],
 )
-def test_label(pointer, name):
+def test_label(pointer: str, name: str) -> None:
     assert problems.label(pointer) == name
 
 
-def test_long_values_are_cut():
+def test_long_values_are_cut() -> None:
     assert problems.shorten({"a": 1}) == '{"a":1}'
     assert len(problems.shorten("x" * 1000)) == 60
 
 
-def test_a_problem_on_one_line_and_as_json():
+def test_a_problem_on_one_line_and_as_json() -> None:
     problem = problems.Problem(problems.ERROR, "/process/cwd", "cwd must be absolute", nearest="/x")
     assert problem.line("config.json:3") == (
         'config.json:3: error: /process/cwd: cwd must be absolute; did you mean "/x"?'
@@ -30,13 +30,13 @@ def test_a_problem_on_one_line_and_as_json():
     }  # fmt: skip
 
 
-def test_what_the_context_reads_has_the_shapes_that_the_checks_need():
+def test_what_the_context_reads_has_the_shapes_that_the_checks_need() -> None:
     context = problems.CheckContext({"process": [], "linux": {"namespaces": [3, {"type": "pid"}, {"type": "pid"}]}})
     assert context.process == {}
     assert context.namespaces == {"pid": ""}
 
 
-def test_ranges_of_ids_that_overlap():
+def test_ranges_of_ids_that_overlap() -> None:
     context = problems.CheckContext({})
     entries = [{"containerID": 0, "hostID": 0, "size": 10}, {"containerID": 5, "hostID": 20, "size": 1}]
     problems.check_ranges(context, entries, "/linux/uidMappings")

@@ -27,7 +27,7 @@ def accepts(name: str, value: Any) -> bool:
 
 
 @pytest.mark.parametrize("name", ["config", "state", "features"])
-def test_is_valid_draft_2020_12(name):
+def test_is_valid_draft_2020_12(name: str) -> None:
     schema = json.loads((ROOT / f"spec-schemas/{name}.schema.json").read_text())
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     Draft202012Validator.check_schema(schema)
@@ -55,11 +55,11 @@ def unused(schema: dict[str, Any], values: list[Any], at: str) -> list[str]:
     return missing
 
 
-def test_the_full_config_of_the_tests_has_every_property():
+def test_the_full_config_of_the_tests_has_every_property() -> None:
     assert unused(schemas.CONFIG, [full_config()], "") == []
 
 
-def test_enumerations_are_those_that_the_compiler_knows():
+def test_enumerations_are_those_that_the_compiler_knows() -> None:
     def words(schema: dict[str, Any]) -> set[str]:
         return set(schema["enum"]) - {""}
 
@@ -90,7 +90,7 @@ def test_enumerations_are_those_that_the_compiler_knows():
         (spec_types.DeviceRule, DEFS["resources"]["properties"]["devices"]["items"]),
     ],
 )
-def test_types_have_the_schemas_members(type, schema):
+def test_types_have_the_schemas_members(type: str, schema: Any) -> None:
     assert set(get_type_hints(type)) == set(schema["properties"]) - OTHER_PLATFORMS
 
 
@@ -115,12 +115,12 @@ STATE = {"ociVersion": "1.3.0", "id": "a", "status": "running", "pid": 5, "bundl
         ({"ociVersion": "1"}, False),
     ],
 )
-def test_state(changes, valid):
+def test_state(changes: Any, valid: Any) -> None:
     assert accepts("state", {**STATE, **changes}) == valid
 
 
 @pytest.mark.parametrize("status", ["created", "running", "paused"])
-def test_state_of_a_living_container_has_a_pid(status):
+def test_state_of_a_living_container_has_a_pid(status: str) -> None:
     state = {**STATE, "status": status}
     del state["pid"]
     assert not accepts("state", state)
@@ -147,5 +147,5 @@ FEATURES = {"ociVersionMin": "1.0.0", "ociVersionMax": "1.3.0"}
         ({"linux": {"seccomp": {"enabled": True, "other": 1}}}, False),
     ],
 )
-def test_features(changes, valid):
+def test_features(changes: Any, valid: Any) -> None:
     assert accepts("features", {**FEATURES, **changes}) == valid

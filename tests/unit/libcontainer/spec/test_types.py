@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[4]
 
 
-def test_is_imported_for_type_checking_only():
+def test_is_imported_for_type_checking_only() -> None:
     importers = []
     for path in sorted((ROOT / "pyrunc").rglob("*.py")):
         for node in ast.parse(path.read_text("utf-8")).body:

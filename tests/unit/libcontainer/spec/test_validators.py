@@ -18,8 +18,8 @@ from pyrunc.libcontainer.spec import explain
 from tests.support.full_config import full_config
 
 ROOT = Path(__file__).resolve().parents[4]
-sys.path.insert(0, str(ROOT / "generate"))
-import validators as generator  # noqa: E402
+sys.path.insert(0, str(ROOT))
+from generate import validators as generator  # noqa: E402
 
 SCHEMA = explain.SchemaValidator(schemas.CONFIG)
 
@@ -85,7 +85,7 @@ def mutate(value: Any, path: tuple[str | int, ...], action: str, new: Any, name:
 
 @settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(MUTATIONS)
-def test_agrees_with_jsonschema(mutations):
+def test_agrees_with_jsonschema(mutations: Any) -> None:
     value = full_config()
     for mutation in mutations:
         mutate(value, *mutation)
@@ -99,7 +99,7 @@ def test_agrees_with_jsonschema(mutations):
 @given(VALUES)
 @example([])
 @example({"ociVersion": "1.0.0", "root": {"path": "/"}})
-def test_agrees_with_jsonschema_on_any_value(value):
+def test_agrees_with_jsonschema_on_any_value(value: Any) -> None:
     assert (validators.config(value) is None) == SCHEMA.is_valid(value)
     process = {"$ref": "#/$defs/process", "$defs": schemas.CONFIG["$defs"]}
     assert (validators.process(value) is None) == explain.SchemaValidator(process).is_valid(value)
@@ -108,19 +108,19 @@ def test_agrees_with_jsonschema_on_any_value(value):
 
 
 @pytest.mark.parametrize("pattern", list(generator.PATTERNS))
-def test_pattern_is_translated_truly(pattern):
+def test_pattern_is_translated_truly(pattern: str) -> None:
     refuses = eval("lambda x: " + generator.PATTERNS[pattern].format(v="x"), dict(vars(validators)))
     matches = re.compile(pattern).search
 
     @settings(max_examples=300, deadline=None)
     @given(WORDS | st.text("/\0\n=rwmxMBKG:0123789,-.+aZé٣", max_size=8) | st.from_regex(pattern))
-    def compare(text):
+    def compare(text: str) -> Any:
         assert bool(refuses(text)) == (matches(text) is None)
 
     compare()
 
 
-def test_accepts_the_full_config():
+def test_accepts_the_full_config() -> None:
     assert validators.config(full_config()) is None
     assert validators.process(full_config()["process"]) is None
     assert validators.resources(full_config()["linux"]["resources"]) is None
@@ -142,24 +142,24 @@ def test_accepts_the_full_config():
         (("root",), None, "/root", "must be an object"),
     ],
 )  # fmt: skip
-def test_says_where_and_what(path, new, pointer, what):
+def test_says_where_and_what(path: Any, new: Any, pointer: str, what: str) -> None:
     value = full_config()
     mutate(value, path, "set", new, "")
     assert validators.config(value) == (pointer, what)
 
 
-def test_pairs_belong_together():
+def test_pairs_belong_together() -> None:
     value = full_config()
     del value["mounts"][1]["gidMappings"]
     assert validators.config(value) == ("/mounts/1/gidMappings", "is missing beside uidMappings")
 
 
-def test_needs_no_import():
+def test_needs_no_import() -> None:
     text = (ROOT / "pyrunc/_generated/validators.py").read_text()
     assert re.findall(r"^(?:import|from) .*", text, re.M) == ["from __future__ import annotations"]
 
 
-def test_output_depends_on_the_schemas_alone(tmp_path):
+def test_output_depends_on_the_schemas_alone(tmp_path: Path) -> None:
     texts = []
     for seed in ("1", "2"):
         command = [sys.executable, str(ROOT / "generate/validators.py"), "--output", str(tmp_path / seed)]
@@ -170,7 +170,7 @@ def test_output_depends_on_the_schemas_alone(tmp_path):
     assert texts[0] == generated, "pyrunc/_generated is not of these schemas: run generate/validators.py"
 
 
-def test_unchanged_output_is_not_written_again(tmp_path):
+def test_unchanged_output_is_not_written_again(tmp_path: Path) -> None:
     generator.main(["--output", str(tmp_path)])
     before = (tmp_path / "validators.py").stat().st_mtime_ns
     generator.main(["--output", str(tmp_path)])
@@ -188,6 +188,6 @@ def test_unchanged_output_is_not_written_again(tmp_path):
         {"type": "array", "minItems": 2, "items": {"type": "string"}},
     ],
 )
-def test_refuses_what_it_can_not_translate(schema):
+def test_refuses_what_it_can_not_translate(schema: Any) -> None:
     with pytest.raises(generator.UnknownSchemaError):
         generator.Generator(schema, {"config": "#"}).module()

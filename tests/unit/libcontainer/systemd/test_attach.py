@@ -19,7 +19,12 @@ def asked(
 ) -> tuple[str, str, str]:
     """The file that decides, and the unit and subcgroup of the target for a runtime in the cgroup `own`."""
     files: list[object] = []
-    monkeypatch.setattr(posix, "access", lambda path, mode: files.append(path) or writable)
+
+    def access(path: object, mode: int) -> bool:
+        files.append(path)
+        return writable
+
+    monkeypatch.setattr(posix, "access", access)
     container = record(7, 8, f"/sys/fs/cgroup{MANAGER}/app.slice/x.scope")
     container.systemd = {"unit": "x.scope", "user": True}
     options = ExecOptions(id="box", cgroup=cgroup)

@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from jeepney import DBusAddress, HeaderFields, Message, new_error, new_method_return, new_signal
@@ -52,7 +53,7 @@ def test_an_error_that_is_answered(fake: FakeSystemd) -> None:
 def test_signals_that_come_before_the_answer_are_kept(fake: FakeSystemd) -> None:
     with Connection(str(fake.path)) as connection:
         connection.listen(MANAGER, "JobRemoved", "uoss")
-        body = ("a.scope", "replace", [("Slice", ("s", "x.slice"))], [])
+        body: tuple[Any, ...] = ("a.scope", "replace", [("Slice", ("s", "x.slice"))], [])
         assert connection.call(MANAGER, "StartTransientUnit", "ssa(sv)a(sa(sv))", body) == ("/job/7",)
         assert connection.wait("JobRemoved", lambda values: values[1] == "/job/7") == (7, "/job/7", "a.scope", "done")
     rule = [values for name, values in fake.calls if name == "AddMatch"][-1][0]
@@ -158,7 +159,7 @@ def test_an_address_without_a_socket(address: str) -> None:
         bus.sockets(address)
 
 
-BODY = ("a.scope", "replace", [("Slice", ("s", "x.slice"))], [])
+BODY: tuple[Any, ...] = ("a.scope", "replace", [("Slice", ("s", "x.slice"))], [])
 DONE = (7, "/job/7", "a.scope", "done")
 FORGED = (7, "/job/7", "a.scope", "failed")
 OTHER_PATH = DBusAddress("/org/other", NAME, MANAGER.interface)

@@ -16,7 +16,7 @@ from tests.support.systemd import MANAGER
 
 
 def message(signature: str, *values: object) -> bytes:
-    return new_signal(MANAGER, "JobRemoved", signature, values).serialise(serial=5)
+    return bytes(new_signal(MANAGER, "JobRemoved", signature, values).serialise(serial=5))
 
 
 def all_of(stream: Incoming) -> list[tuple[object, ...]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pyrunc.errors import PyruncError
+from pyrunc.libcontainer.statedir import UPDATE_FILE
 from pyrunc.libcontainer.update import journal
 from tests.support.records import opened, record
 
@@ -76,7 +77,7 @@ def test_one_value_that_cant_be_written_back_does_not_keep_the_others(place: Pla
     with pytest.raises(PyruncError, match=r"writing max 100000 back to cpu\.max: no such file"):
         place.recover()
     assert (place.cgroup / "pids.max").read_text() == "3"
-    assert (place.state / journal.FILE).exists()
+    assert (place.state / UPDATE_FILE).exists()
 
 
 def test_a_cgroup_that_is_gone_needs_nothing(place: Place) -> None:
@@ -88,21 +89,21 @@ def test_a_cgroup_that_is_gone_needs_nothing(place: Place) -> None:
 
 @pytest.mark.parametrize("text", ["", "5", "[]", "{}", '{"linux": {}, "writes": [1]}', "{"])
 def test_a_damaged_record_is_an_error_that_says_so(text: str, place: Place) -> None:
-    (place.state / journal.FILE).write_text(text)
+    (place.state / UPDATE_FILE).write_text(text)
     with pytest.raises(PyruncError, match="unfinished update is damaged"):
         place.recover()
 
 
 def test_a_record_is_not_read_through_a_link(place: Place) -> None:
     (place.state / "elsewhere").write_text("{}")
-    (place.state / journal.FILE).symlink_to("elsewhere")
+    (place.state / UPDATE_FILE).symlink_to("elsewhere")
     with pytest.raises(PyruncError, match="symbolic link"):
         place.recover()
 
 
 @pytest.mark.parametrize("kind", ["fifo", "directory", "zeros", "large", "shared"])
 def test_a6_a_record_that_is_no_file_of_ours_is_damaged(kind: str, place: Place) -> None:
-    path = place.state / journal.FILE
+    path = place.state / UPDATE_FILE
     if kind == "fifo":
         os.mkfifo(path)
     elif kind == "directory":
@@ -145,7 +146,7 @@ def test_the_journal_of_an_earlier_version_is_read(place: Place) -> None:
     fields = {
         "version": 1, "linux": {}, "writes": [], "rules": [], "files": [], "unit": "", "user": False, "properties": [],
     }  # fmt: skip
-    (place.state / journal.FILE).write_text(json.dumps(fields))
+    (place.state / UPDATE_FILE).write_text(json.dumps(fields))
     found = journal.load(place.fd)
     assert found is not None
     assert not found.changes_files

@@ -53,7 +53,10 @@ def test_what_was_not_there_is_not_there_after_an_undo() -> None:
 
 
 def test_the_record_of_an_update_does_not_change_what_was_kept() -> None:
-    kept = {"updated": {"mounts": [{"destination": "/x", "named": "/x", "id": 1, "unique": 1}]}, "mounts": []}
+    kept: dict[str, Any] = {
+        "updated": {"mounts": [{"destination": "/x", "named": "/x", "id": 1, "unique": 1}]},
+        "mounts": [],
+    }
     made = update(container(**kept))
     made.after["updated"]["mounts"][0]["id"] = 2
     made.after["mounts"].append({})
