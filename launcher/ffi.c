@@ -337,7 +337,8 @@ PyObject *PyInit__core(void)
     if (module == NULL)
         return NULL;
     PyObject *parts[] = {PyModule_Create(&ffi), PyModule_Create(&lib)};
-    int failed = PyModule_AddObjectRef(module, "ffi", parts[0]) < 0 || PyModule_AddObjectRef(module, "lib", parts[1]) < 0;
+    int failed =
+        PyModule_AddObjectRef(module, "ffi", parts[0]) < 0 || PyModule_AddObjectRef(module, "lib", parts[1]) < 0;
     Py_XDECREF(parts[0]);
     Py_XDECREF(parts[1]);
     if (failed)

@@ -338,15 +338,10 @@ static PyObject *scan_value(struct scan *scan)
     if (first >= '0' && first <= '9')
         return scan_number(scan);
     switch (first) {
-    case '"':
-        scan->at++;
-        return scan_string(scan);
-    case '{':
-        return scan_nested(scan, scan_object);
-    case '[':
-        return scan_nested(scan, scan_array);
-    default:
-        break;
+    case '"': scan->at++; return scan_string(scan);
+    case '{': return scan_nested(scan, scan_object);
+    case '[': return scan_nested(scan, scan_array);
+    default: break;
     }
     if (take(scan, "null"))
         return Py_NewRef(Py_None);
@@ -425,8 +420,7 @@ static bool encode_value(struct encode *encode, PyObject *value);
 static bool encode_items(struct encode *encode, PyObject *items)
 {
     for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(items); i++)
-        if (!text_add(&encode->text, i == 0 ? '[' : ',') ||
-            !encode_value(encode, PySequence_Fast_GET_ITEM(items, i)))
+        if (!text_add(&encode->text, i == 0 ? '[' : ',') || !encode_value(encode, PySequence_Fast_GET_ITEM(items, i)))
             return false;
     return text_add_ascii(&encode->text, PySequence_Fast_GET_SIZE(items) == 0 ? "[]" : "]");
 }

@@ -26,7 +26,7 @@ int _PySignal_Init(int install_signal_handlers); /* in no public header */
 
 /* What the ordinary build runs: argv is -c, the directory of its modules, what
  * pyrunc/libcontainer/spec/inputs.py hands over, and then our own argv. */
-#define ENTRY                                                                         \
+#define ENTRY                                                                              \
     "import sys; sys.path.insert(0, sys.argv[1]); given = sys.argv[2]; del sys.argv[:3]\n" \
     "from pyrunc.main import entry; entry(given)"
 

@@ -55,8 +55,8 @@ def command(tool: str, fix: bool) -> list[str]:
     }[tool]
 
 
-TOOLS = ("ruff", "ruff-format", "shellcheck", "codespell", "mypy")
-FIXERS = ("ruff", "ruff-format")
+TOOLS = ("ruff", "ruff-format", "clang-format", "shellcheck", "codespell", "mypy")
+FIXERS = ("ruff", "ruff-format", "clang-format")
 
 
 def run(tool: str, fix: bool = False) -> subprocess.CompletedProcess[str]:

@@ -141,19 +141,15 @@ static bool decode_field(struct plan *plan, struct arena *arena, const struct fi
 {
     void *place = (char *)fields + field->offset;
     switch (field->type) {
-    case FIELD_U32:
-        return next_u32(plan, UINT32_MAX, place);
-    case FIELD_U64:
-        return next_unsigned(plan, UINT64_MAX, place);
-    case FIELD_I64:
-        return next_signed(plan, INT64_MIN, INT64_MAX, place);
+    case FIELD_U32: return next_u32(plan, UINT32_MAX, place);
+    case FIELD_U64: return next_unsigned(plan, UINT64_MAX, place);
+    case FIELD_I64: return next_signed(plan, INT64_MIN, INT64_MAX, place);
     case FIELD_STR: {
         const char **text = place;
         *text = next_token(plan);
         return *text != NULL;
     }
-    case FIELD_STRV:
-        return decode_strv(plan, arena, place);
+    case FIELD_STRV: return decode_strv(plan, arena, place);
     case FIELD_FD: {
         int64_t fd;
         if (!next_signed(plan, -1, INT_MAX, &fd))

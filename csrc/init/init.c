@@ -81,7 +81,7 @@ static int load_plan(struct init *init, struct plan *plan, int fd, uint64_t (**t
         char *shared = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
         if (shared == MAP_FAILED)
             return refuse_plan(init, errno, "mmap of the timeline");
-        *times = (uint64_t(*)[2])(void *)(shared + ((plan->at + 7) & ~(size_t)7));
+        *times = (uint64_t (*)[2])(void *)(shared + ((plan->at + 7) & ~(size_t)7));
     }
 #ifndef PYRUNC_FAULTS
     if (plan->fault_step >= 0 || plan->fault != FAULT_NONE)
@@ -157,7 +157,7 @@ int main(int argc, char **argv)
 {
     static struct init init;
     static struct plan plan;
-    uint64_t(*times)[2] = NULL;
+    uint64_t (*times)[2] = NULL;
 
     init.sync = argc == 3 ? parse_fd(argv[1]) : -1;
     if (init.sync < 0 || close_on_exec(init.sync, NULL) != 0)

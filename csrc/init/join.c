@@ -115,7 +115,8 @@ void join_namespaces(void)
     prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     /* The container's other processes may not look into the init (CVE-2016-9962). Where maps have to be written by way
      * of its /proc/PID, that has to wait for the plan's step. */
-    if (joins_type(&joins, CLONE_NEWPID) && (joins.flags & CLONE_NEWUSER) == 0 && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+    if (joins_type(&joins, CLONE_NEWPID) && (joins.flags & CLONE_NEWUSER) == 0 &&
+        prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
         end_failed(&joins, PYRUNC_PRCTL, 0);
     enter_all(&joins);
     for (int i = 0; i < joins.count; i++)

@@ -13,9 +13,16 @@ enum {
 
 /* Files of procfs on which emulations such as lxcfs may be mounted, as runc has them. */
 static const char *const PROC_FILES[] = {
-    "/proc/cpuinfo", "/proc/diskstats", "/proc/loadavg",   "/proc/meminfo",
-    "/proc/slabinfo", "/proc/stat",     "/proc/swaps",     "/proc/uptime",
-    "/proc/sys/crypto/fips_enabled",    "/proc/sys/kernel/ns_last_pid",
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/loadavg",
+    "/proc/meminfo",
+    "/proc/slabinfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/uptime",
+    "/proc/sys/crypto/fips_enabled",
+    "/proc/sys/kernel/ns_last_pid",
 };
 
 /* Changes the attributes of a mount. A time of access is one of several values: the old one has to go. */

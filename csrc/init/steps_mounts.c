@@ -193,7 +193,8 @@ int step_bind(struct init *init, const struct step_bind *step)
     if ((result = set_tree_attributes(init, tree, below, own, step->target)) < 0)
         return result;
     /* What the runtime has opened is a peer of the host's mount: no process of the container may meet it so. */
-    if (step->source_fd >= 0 && step->propagation != 0 && (result = set_propagation(init, tree, MS_SLAVE | MS_REC, step->target)) < 0)
+    if (step->source_fd >= 0 && step->propagation != 0 &&
+        (result = set_propagation(init, tree, MS_SLAVE | MS_REC, step->target)) < 0)
         return result;
     if ((result = attach(init, tree, target, step->target)) < 0)
         return result;

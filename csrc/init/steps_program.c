@@ -62,8 +62,8 @@ int step_home(struct init *init, const struct step_home *step)
 {
     CLOSING int file = open("/etc/passwd", O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     struct stat st;
-    bool found = file >= 0 && fstat(file, &st) == 0 && S_ISREG(st.st_mode) &&
-                 find_home(file, step->uid, init->detail, PATH_MAX);
+    bool found =
+        file >= 0 && fstat(file, &st) == 0 && S_ISREG(st.st_mode) && find_home(file, step->uid, init->detail, PATH_MAX);
     if (!found)
         join(init->detail, PATH_MAX, "HOME=/");
     init->home = keep_text(init);

@@ -70,8 +70,8 @@ static long clone_on_stack(struct clone_args *args, int (*child)(void *), void *
                      "hlt\n"
                      "1:"
                      : "=a"(value)
-                     : "a"((long)SYS_clone3), "D"(args), "S"(sizeof *args), "r"(argument), "r"(function),
-                       [exit] "i"(SYS_exit)
+                     : "a"((long)SYS_clone3), "D"(args), "S"(sizeof *args), "r"(argument),
+                       "r"(function), [exit] "i"(SYS_exit)
                      : "rcx", "r11", "memory", "cc");
 #elif defined(__aarch64__)
     register long x0 __asm__("x0") = (long)args;
@@ -267,8 +267,7 @@ int pyrunc_clone_init(struct pyrunc_clone *spawn)
     if (spawn->arg_count > MAX_ARGS || spawn->join_count > MAX_JOINS)
         return -E2BIG;
 
-    struct shared *shared =
-        mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_ANONYMOUS | MAP_PRIVATE, -1, 0);
+    struct shared *shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_ANONYMOUS | MAP_PRIVATE, -1, 0);
     if (shared == MAP_FAILED)
         return -errno;
     shared->spawn = spawn;

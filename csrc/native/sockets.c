@@ -59,7 +59,8 @@ int pyrunc_listen(const char *path)
     if (length < 0)
         return length;
     CLEANUP_FD int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-    if (fd < 0 || fchmod(fd, 0600) < 0 || bind(fd, (struct sockaddr *)&address, (socklen_t)length) < 0 || listen(fd, 8) < 0)
+    if (fd < 0 || fchmod(fd, 0600) < 0 || bind(fd, (struct sockaddr *)&address, (socklen_t)length) < 0 ||
+        listen(fd, 8) < 0)
         return -errno;
     return take_fd(&fd);
 }

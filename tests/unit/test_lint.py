@@ -25,6 +25,8 @@ def test_the_files_of_each_tool_are_found() -> None:
     assert "scripts/packages.sh" in names["shellcheck"]
     assert ".ci/run" in names["shellcheck"]
     assert "scripts/lint.py" not in names["shellcheck"]
+    assert "csrc/init/init.c" in names["clang-format"]
+    assert not [name for name in names["clang-format"] if ".gen." in name]
     assert "README.md" in names["codespell"]
 
 
