@@ -69,11 +69,13 @@ endif
 
 test: $(VENV)/.built $(VENV)/.developer
 	@PYTHON='$(PYTHON)' scripts/packages.sh test
+	@scripts/criu.sh build/criu || echo 'pyrunc: the tests of checkpoint and restore are skipped without CRIU'
 	@$(RUN_TESTS) $(PYTEST)
 
 # The ordinary build and the launcher are to behave the same. Left out is what drives neither of them.
 test-launcher: $(VENV)/.built $(VENV)/.developer
 	@PYTHON='$(PYTHON)' scripts/packages.sh test
+	@scripts/criu.sh build/criu || echo 'pyrunc: the tests of checkpoint and restore are skipped without CRIU'
 	@$(MAKE) --no-print-directory install PREFIX=/usr DESTDIR=$(CURDIR)/build/launcher/root
 	@PYRUNC_TEST_RUNTIME=$(CURDIR)/build/launcher/root/usr/bin/pyrunc $(RUN_TESTS) tests/integration \
 	    --ignore-glob='*/test_launcher_*' --ignore=tests/integration/test_init_steps.py $(PYTEST)

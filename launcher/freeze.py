@@ -39,10 +39,10 @@ GIVEN = {"builtins", "sys"}
 # What only the ordinary build has, packages with all that is in them: click, jsonschema, the commands of people,
 # libseccomp, D-Bus.
 COLD = {
-    "pyrunc.cli.program", "pyrunc.commands.bundle", "pyrunc.commands.doctor", "pyrunc.commands.eventstream",
-    "pyrunc.commands.garbage", "pyrunc.commands.hooks", "pyrunc.commands.matching", "pyrunc.commands.mounts",
-    "pyrunc.commands.pstable", "pyrunc.libcontainer.compile.systemd", "pyrunc.libcontainer.garbage",
-    "pyrunc.libcontainer.launch.notify", "pyrunc.libcontainer.launch.systemd_scope",
+    "pyrunc.cli.program", "pyrunc.commands.bundle", "pyrunc.commands.checkpoint", "pyrunc.commands.doctor",
+    "pyrunc.commands.eventstream", "pyrunc.commands.garbage", "pyrunc.commands.hooks", "pyrunc.commands.matching",
+    "pyrunc.commands.mounts", "pyrunc.commands.pstable", "pyrunc.libcontainer.compile.systemd",
+    "pyrunc.libcontainer.garbage", "pyrunc.libcontainer.launch.notify", "pyrunc.libcontainer.launch.systemd_scope",
     "pyrunc.libcontainer.seccomp.compiler", "pyrunc.libcontainer.spec.explain", "pyrunc.libcontainer.systemd",
 }  # fmt: skip
 

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/mount.h>
+#include <sched.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -59,7 +60,17 @@ int pyrunc_mount_id(int fd, char *found, size_t size)
 
 int pyrunc_move_mount(int fd, int dirfd, const char *path)
 {
-    return result(syscall(SYS_move_mount, fd, "", dirfd, path, MOVE_MOUNT_F_EMPTY_PATH));
+    unsigned int flags = MOVE_MOUNT_F_EMPTY_PATH | (*path == '\0' ? MOVE_MOUNT_T_EMPTY_PATH : 0U);
+    return result(syscall(SYS_move_mount, fd, "", dirfd, path, flags));
+}
+
+/* Slaves of the others, so that what is mounted here stays here, and what the host mounts still arrives. */
+int pyrunc_private_mounts(void)
+{
+    const struct mount_attr attr = {.propagation = MS_SLAVE};
+    if (unshare(CLONE_NEWNS) < 0)
+        return -errno;
+    return result(syscall(SYS_mount_setattr, AT_FDCWD, "/", AT_RECURSIVE, &attr, sizeof attr));
 }
 
 /* Lazily, and with the copies of it that have come into other mount namespaces. */

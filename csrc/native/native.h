@@ -47,6 +47,7 @@ int pyrunc_openat2(int dirfd, const char *path, uint64_t flags, uint64_t mode, u
 int pyrunc_open_tree(int dirfd, const char *path, unsigned int flags);
 int pyrunc_mount_id(int fd, char *found, size_t size);
 int pyrunc_move_mount(int fd, int dirfd, const char *path);
+int pyrunc_private_mounts(void);
 int pyrunc_umount(const char *path);
 int pyrunc_detach_tree(const char *path);
 int pyrunc_idmap_mount(int fd, int namespace, int recursive);

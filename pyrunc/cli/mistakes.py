@@ -32,7 +32,6 @@ _OF_ENGINES = {
     "compose": "services are an engine's matter; a runtime starts one container of a bundle",
     "cp": "copy to and from the bundle's root file system",
 }
-_RUNCS = ("checkpoint", "restore")
 
 _TERMINAL = "process.terminal in config.json gives the container a terminal"
 _LIMITS = "linux.resources in config.json has the limits"
@@ -118,9 +117,7 @@ def unknown_command(name: str, word: str, commands: list[str]) -> Mistake:
     """A word that is no command, and what is meant by it, as far as that can be told."""
     near = [command for command in (word.casefold(), *_MEANT.get(word, ())) if command in commands]
     near = near or difflib.get_close_matches(word.casefold(), commands, 2, 0.6)
-    if word in _RUNCS:
-        hint = f"{name} has no {word} yet"
-    elif word in _OF_ENGINES:
+    if word in _OF_ENGINES:
         hint = _OF_ENGINES[word]
     elif word in _IMAGES:
         hint = f"images are an engine's matter: {name} runs bundles, {name} spec makes a config.json for one"

@@ -13,7 +13,7 @@ from .. import output
 from ..commands import dispatch, failures
 from ..commands.settings import CGROUP_MANAGERS, LOG_FORMATS
 from ..errors import PyruncError
-from . import bundle, completion, events, exec, host, lifecycle, processes, update
+from . import bundle, checkpoint, completion, events, exec, host, lifecycle, processes, update
 from .goflags import ColdOption, GoGroup, Read, choices
 
 
@@ -80,6 +80,7 @@ program = GoGroup(
         *processes.COMMANDS,
         *update.COMMANDS,
         *events.COMMANDS,
+        *checkpoint.COMMANDS,
         *bundle.COMMANDS,
         *host.COMMANDS,
     ],

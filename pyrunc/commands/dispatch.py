@@ -67,6 +67,10 @@ def execute(command: str, settings: Settings, params: dict[str, Any]) -> int:
         from . import events
 
         return events.HANDLERS[command](settings, **params)
+    if command in ("checkpoint", "restore"):
+        from . import checkpoint
+
+        return checkpoint.HANDLERS[command](settings, **params)
     if command == "doctor":
         from . import doctor
 

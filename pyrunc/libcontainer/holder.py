@@ -24,7 +24,7 @@ _TERMINATE_SECONDS = 2.0
 _PATIENCE_SECONDS = 10.0
 _WAIT = 0.02
 
-_COMMANDS = ("create", "run", "start", "delete", "restore")
+_COMMANDS = ("create", "run", "start", "delete", "checkpoint", "restore")
 
 
 class Process:

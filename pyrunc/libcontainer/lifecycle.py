@@ -20,8 +20,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from .launch.foreground import Foreground
     from .launch.launch import Launched
     from .launch.notify import Notify
+    from .launch.relay import Relay
+    from .plan.host import HostFacts
     from .plan.options import LaunchOptions
 
 _SIGKILL = 9
@@ -40,7 +43,7 @@ def create(options: LaunchOptions, fault: tuple[int, int] = (-1, 0)) -> None:
     """Create the container and leave its init waiting for `start`. Raises PyruncError, everything undone."""
     from .launch.launch import abandon
 
-    launched = _launch(_prepare(options), options, fault)
+    launched = _launch(prepare(options), options, fault)
     try:
         launched.answer()
         launched.write_timeline()
@@ -58,7 +61,7 @@ def run(options: LaunchOptions, fault: tuple[int, int] = (-1, 0)) -> int:
     from .launch.foreground import Foreground
     from .launch.launch import abandon, death
 
-    spec = _prepare(options)
+    spec = prepare(options)
     relay = None
     if spec["process"].get("terminal") and not options.detach:
         from .launch.relay import Relay
@@ -96,6 +99,12 @@ def run(options: LaunchOptions, fault: tuple[int, int] = (-1, 0)) -> int:
             launched.notify.wait_ready(launched.pidfd)
             launched.notify.close()
         return 0
+    return finish(launched, foreground, relay)
+
+
+def finish(launched: Launched, foreground: Foreground, relay: Relay | None) -> int:
+    """Wait for the end of the process, and delete the container unless it is to be kept; gives the exit code. Raises
+    PyruncError."""
     try:
         try:
             code = foreground.wait()
@@ -103,8 +112,8 @@ def run(options: LaunchOptions, fault: tuple[int, int] = (-1, 0)) -> int:
             launched.kill()  # nobody would be there for its output, its signals, its end
             raise
         finally:
-            if not options.keep:
-                _delete_ended(launched)
+            if not launched.options.keep:
+                delete_ended(launched)
         foreground.close()
     finally:
         if relay is not None:
@@ -116,7 +125,7 @@ def _limits_memory(spec: dict[str, Any]) -> bool:
     return bool(spec.get("linux", {}).get("resources", {}).get("memory"))
 
 
-def _delete_ended(launched: Launched) -> None:
+def delete_ended(launched: Launched) -> None:
     """`delete` of a container whose process this command has reaped, so that all of it is known. Raises PyruncError."""
     record, place = launched.record, launched.written.place
     try:
@@ -133,7 +142,7 @@ def _delete_ended(launched: Launched) -> None:
         place.close()
 
 
-def _prepare(options: LaunchOptions) -> dict[str, Any]:
+def prepare(options: LaunchOptions) -> dict[str, Any]:
     """Judge what the command was started with, and load the configuration. Before any descriptor is made."""
     from .spec import load
 
@@ -172,6 +181,13 @@ def listen_fds() -> int:
 def _launch(spec: dict[str, Any], options: LaunchOptions, fault: tuple[int, int]) -> Launched:
     from .compile.launch import compile_launch
     from .launch.launch import launch
+
+    facts = host_facts(spec, options)
+    return launch(compile_launch(spec, options, facts), spec, options, facts, fault)
+
+
+def host_facts(spec: dict[str, Any], options: LaunchOptions) -> HostFacts:
+    """The facts of the host that a plan needs. The spec gets id mappings where it lacks some. Raises PyruncError."""
     from .plan.host import gather
 
     facts = gather()
@@ -186,7 +202,7 @@ def _launch(spec: dict[str, Any], options: LaunchOptions, fault: tuple[int, int]
         from .systemd import manager
 
         facts.systemd = manager.gather(options.rootless, facts)
-    return launch(compile_launch(spec, options, facts), spec, options, facts, fault)
+    return facts
 
 
 def start(root: str, id: str, notify_socket: str = "") -> None:

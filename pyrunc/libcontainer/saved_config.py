@@ -1,6 +1,6 @@
-"""What `exec` and `update` need of the configuration that a container was created from, kept in its state directory.
+"""What later commands need of the configuration that a container was created from, kept in its state directory.
 
-The bundle's own config.json may have changed since, or be gone.
+They are `exec`, `update` and `checkpoint`. The bundle's own config.json may have changed since, or be gone.
 """
 
 from __future__ import annotations
@@ -22,9 +22,13 @@ if TYPE_CHECKING:
     from .plan.options import LaunchOptions
 
 _LINUX = (
-    "devices", "gidMappings", "intelRdt", "memoryPolicy", "mountLabel", "namespaces", "personality", "resources",
+    "devices", "gidMappings", "intelRdt", "maskedPaths", "memoryPolicy", "mountLabel", "namespaces", "personality",
+    "resources",
     "seccomp", "uidMappings",
 )  # fmt: skip
+
+_TYPE = 0o170000
+_FIFO = 0o010000
 
 
 def save(dirfd: int, spec: dict[str, Any], options: LaunchOptions) -> None:
@@ -42,6 +46,8 @@ def save(dirfd: int, spec: dict[str, Any], options: LaunchOptions) -> None:
     annotations = {name: value for name, value in spec.get("annotations", {}).items() if name.startswith("run.oci.")}
     if annotations:
         kept["annotations"] = annotations
+    if not spec["process"].get("terminal"):
+        kept["pipes"] = _pipes()
     fd = posix.open(FILE, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o600, dir_fd=dirfd)
     try:
         write_fd(fd, jsonio.dumps(kept))
@@ -49,9 +55,17 @@ def save(dirfd: int, spec: dict[str, Any], options: LaunchOptions) -> None:
         posix.close(fd)
 
 
+def _pipes() -> list[int]:
+    """The inodes of the standard streams that are pipes, 0 for others; [] where none is. Raises OSError."""
+    found = [posix.fstat(fd) for fd in (0, 1, 2)]
+    pipes = [stat.st_ino if stat.st_mode & _TYPE == _FIFO else 0 for stat in found]
+    return pipes if any(pipes) else []
+
+
 def load(place: StateDir) -> dict[str, Any]:
     """What a state directory keeps: `process`, `root`, `mounts` and `linux` as in config.json, `noNewKeyring`,
     `devicePaths`, the paths of linux.devices, and the `annotations` that pyrunc carries out, where there are any.
+    `pipes` are the inodes of the standard streams that were pipes, 0 for one that was not; [] where none was.
     `updated` is what updates have changed (update/mounts.py).
 
     Raises DamagedError where it can't be read or understood.
@@ -64,6 +78,7 @@ def load(place: StateDir) -> dict[str, Any]:
     except ValueError as error:
         raise DamagedError(f"{place.path}/{FILE} is damaged: {error}") from error
     kept.setdefault("noNewKeyring", False)
+    kept.setdefault("pipes", [])
     return kept
 
 
@@ -87,6 +102,9 @@ def _judge(kept: Any) -> None:
     annotations = kept.get("annotations", {})
     if type(annotations) is not dict or any([type(value) is not str for value in annotations.values()]):
         raise ValueError("annotations has a wrong value")
+    pipes = kept.get("pipes", [])
+    if type(pipes) is not list or not all([state.is_number(value) for value in pipes]):
+        raise ValueError("pipes has a wrong value")
 
 
 def _judge_updated(updated: Any) -> None:

@@ -9,12 +9,9 @@ if TYPE_CHECKING:
     from .context import Context
 
 
-def compile_console(context: Context, mount: bool) -> None:
-    """The steps that make the pty and send its master; none where there is to be no terminal.
-
-    mount: bind its slave on /dev/console. Raises PyruncError in runc's words where terminal and console socket don't
-    go together.
-    """
+def check_console(context: Context) -> bool:
+    """Whether the process has a terminal. Raises PyruncError in runc's words where that and the console socket don't go
+    together."""
     options = context.options
     terminal = bool(context.process.get("terminal"))
     detached = options.detach or options.command == "create"
@@ -30,7 +27,16 @@ def compile_console(context: Context, mount: bool) -> None:
             pointer="/process/terminal",
             hint="leave --console-socket out, or set terminal to true and detach",
         )
-    if not terminal:
+    return terminal
+
+
+def compile_console(context: Context, mount: bool) -> None:
+    """The steps that make the pty and send its master; none where there is to be no terminal.
+
+    mount: bind its slave on /dev/console. Raises PyruncError as `check_console` does.
+    """
+    options = context.options
+    if not check_console(context):
         return
     size = context.process.get("consoleSize") or {}
     context.add(

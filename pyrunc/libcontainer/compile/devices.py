@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .context import Context
 
 # Every container has these. (path, major, minor)
-_DEFAULT_DEVICES = (
+DEFAULT_DEVICES = (
     ("/dev/null", 1, 3),
     ("/dev/zero", 1, 5),
     ("/dev/full", 1, 7),
@@ -36,7 +36,7 @@ def compile_devices(context: Context) -> None:
     """The default devices, linux.devices, and the links. An entry for a default device's path takes its place."""
     devices = context.linux.get("devices") or ()
     own = {device["path"] for device in devices}
-    for path, major, minor in _DEFAULT_DEVICES:
+    for path, major, minor in DEFAULT_DEVICES:
         if path not in own:
             _node(context, path, S_IFCHR | 0o666, major, minor, 0, 0, "")
     for index, device in enumerate(devices):

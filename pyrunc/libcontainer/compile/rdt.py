@@ -31,9 +31,9 @@ def compile_rdt(context: Context) -> None:
         context.before("resctrl_monitor", clos, group, pointer=_POINTER + "/enableMonitoring")
 
 
-def assign(context: Context) -> None:
+def assign(context: Context, request: str = "limits") -> None:
     """Have the init put into the groups; what it becomes and starts then is in them too."""
-    context.serve("limits", "resctrl_assign", *_names(context), pointer=_POINTER)
+    context.serve(request, "resctrl_assign", *_names(context), pointer=_POINTER)
 
 
 def _names(context: Context) -> tuple[str, str]:

@@ -203,8 +203,14 @@ def mount_id(fd: int) -> tuple[int, int, bool]:
 
 
 def move_mount(fd: int, dirfd: int, path: str) -> None:
-    """Attach a detached mount at a path, from a directory's descriptor. move_mount(2)."""
+    """Attach a detached mount at a path, from a directory's descriptor; "" is what `dirfd` itself has open.
+    move_mount(2)."""
     _check(_lib.pyrunc_move_mount(fd, dirfd, fs_bytes(path)))
+
+
+def private_mounts() -> None:
+    """Enter a new mount namespace from which no mount propagates to ours; ours still do to it. unshare(2)."""
+    _check(_lib.pyrunc_private_mounts())
 
 
 def umount(path: str) -> None:

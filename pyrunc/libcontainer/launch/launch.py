@@ -298,7 +298,7 @@ def launch(
     fault: (step, kind) to be raised by an init that was built for tests (docs/architecture.md, The wire).
     Raises PyruncError, everything undone.
     """
-    cgroup, systemd = _cgroup(plan)
+    cgroup, systemd = cgroup_of(plan)
     record = state.new_record(spec, id=options.id, bundle=options.bundle, cgroup=cgroup, systemd=systemd)
     launched = Launched(plan, record, options, facts, fault)
     launched.seccomp = spec.get("linux", {}).get("seccomp", {})
@@ -321,7 +321,7 @@ def launch(
     return launched
 
 
-def _cgroup(plan: LaunchPlan) -> tuple[str, dict[str, Any]]:
+def cgroup_of(plan: LaunchPlan) -> tuple[str, dict[str, Any]]:
     """The cgroup that the plan makes and, where systemd is to make it, the unit, as the record has them."""
     for step in plan.prepare:
         if step.kind == "cgroup_create":

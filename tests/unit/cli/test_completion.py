@@ -31,7 +31,7 @@ def test_n8_commands() -> None:
     assert values("st") == ["start", "state"]
     assert values("--debug", "--log", "x", "pau") == ["pause"]
     assert values("nonsense", "") == []
-    assert values("help", "re") == ["resume"]
+    assert values("help", "re") == ["restore", "resume"]
 
 
 def test_n8_options() -> None:
@@ -95,7 +95,7 @@ def test_n8_each_value_that_has_a_known_shape_has_candidates() -> None:
     """An option that is added with FORMAT, DIR, FILE … in its help gets candidates, or is told here why not."""
     free = {
         "NAME=VALUE", "UID[:GID]", "GID", "LABEL", "PROFILE", "PATH", "N", "USEC", "LIST", "BYTES", "SCHEMA",
-        "DURATION",
+        "DURATION", "ADDRESS:PORT",
     }  # fmt: skip
     for command in [program, *program.commands.values()]:
         context = click.Context(command)

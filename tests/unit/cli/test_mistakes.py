@@ -27,10 +27,6 @@ def test_n7_what_is_meant_by_an_unknown_command(word: str, hint: str) -> None:
     assert (found.message, found.hint, found.exit_code) == (f'unknown command "{word}"', hint, 3)
 
 
-def test_n7_a_command_of_runc_that_there_is_not_yet() -> None:
-    assert unknown_command("p", "checkpoint", ["run"]).hint == "p has no checkpoint yet"
-
-
 def test_no_hint_names_a_command_that_there_is_not() -> None:
     for word in ("stop", "top", "unpause", "rm", "ls", "info"):
         hint = unknown_command("p", word, COMMANDS).hint

@@ -1,0 +1,69 @@
+"""The plan of a restore: what the runtime does before CRIU makes the container's processes, and while it does. Cold.
+
+There is no init: CRIU makes the namespaces, mounts and processes out of the checkpoint. What is the runtime's in a
+launch is here by the same steps, in answer to CRIU's stages in place of an init's requests: "cgroup" when CRIU's own
+process is there, which is the first in the container's cgroup; "namespaces" when the container's namespaces are;
+"send_console" when its terminal's master has come; "ready" when all is there and nothing runs yet.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ...errors import pointer
+from ..plan.model import LaunchPlan
+from .cgroup import compile_cgroup
+from .console import check_console
+from .context import Context
+from .hooks import runtime_hooks
+
+if TYPE_CHECKING:
+    from ..plan.host import HostFacts
+    from ..plan.options import LaunchOptions
+
+# The namespaces that a restored container finds by a descriptor; CRIU joins others by their paths.
+BY_DESCRIPTOR = ("network", "pid")
+
+
+def compile_restore(spec: dict[str, Any], options: LaunchOptions, facts: HostFacts) -> LaunchPlan:
+    """The plan that restores the container of a validated spec (spec.load).
+
+    Raises PyruncError with the JSON pointer of what can't be carried out.
+    """
+    context = Context(spec, options, facts)
+    terminal = check_console(context)
+    if options.no_pivot:
+        context.warnings.append("--no-pivot is without effect: CRIU restores the root of the mount namespace itself")
+    context.before("state_dir", options.state_dir)
+    compile_cgroup(context)
+    if "intelRdt" in context.linux:
+        from . import rdt
+
+        rdt.compile_rdt(context)
+        rdt.assign(context, "cgroup")
+    for namespace in context.namespaces.values():
+        if namespace.path and namespace.type in BY_DESCRIPTOR:
+            slot = "namespace:" + namespace.type
+            context.before("open_namespace", slot, namespace.type, namespace.path, pointer=namespace.pointer + "/path")
+    if options.console_socket:
+        context.before("console_socket", options.console_socket, pointer="/process/terminal")
+    for name, device in (context.linux.get("netDevices") or {}).items():
+        context.serve(
+            "namespaces",
+            "net_device",
+            name,
+            device.get("name") or name,
+            context.namespaces["network"].path,
+            pointer=pointer("linux", "netDevices", name),
+        )
+    runtime_hooks(context)
+    for step in context.served.pop("create_runtime", ()):
+        context.served.setdefault("namespaces", []).append(step)
+    if terminal:
+        context.serve("send_console", "receive_console", int(not options.console_socket), pointer="/process/terminal")
+    context.phase = "ready"
+    context.serve("ready", "save_state", options.state_dir + "/state.json")
+    if options.pid_file:
+        context.serve("ready", "write_pid_file", options.pid_file)
+    context.init.clear()  # the requests, which no init makes
+    return context.plan()

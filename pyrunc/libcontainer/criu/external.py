@@ -1,0 +1,179 @@
+"""What of a container comes from outside of it, which CRIU leaves out of a checkpoint and finds again by a name.
+
+Names are those that runc gives, so that one can restore what the other has dumped: a bind mount's is its place in the
+container, a masked file's is /dev/null, a namespace's is extRootNetNS or extRootPidNS.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from ...errors import PyruncError
+from ..cgroup.files import clean
+from ..compile.devices import DEFAULT_DEVICES
+from ..compile.notify import DIRECTORY as NOTIFY
+from ..kernel import native
+
+Mounts = list[dict[str, str]]
+
+# The namespaces that CRIU leaves as they are where they are another's: its word, and the name in the image.
+NAMESPACES = {"network": ("net", "extRootNetNS"), "pid": ("pid", "extRootPidNS")}
+# Those that it joins, by its words.
+JOINED = {"ipc": "ipc", "uts": "uts", "mount": "mnt", "user": "user"}
+
+DESCRIPTORS = "descriptors.json"
+NULL = "/dev/null"
+
+_INSIDE = native.RESOLVE_IN_ROOT | native.RESOLVE_NO_MAGICLINKS
+
+
+def dumped_mounts(kept: dict[str, Any], root: int, notifies: bool) -> Mounts:
+    """The external mounts of a running container, for a dump: the place of each, and its name.
+
+    kept: what saved_config keeps. root: a descriptor of its root. notifies: whether it has a socket for notifications.
+    """
+    found: dict[str, str] = {}
+    binds = [mount["destination"] for mount in kept["mounts"] if is_bind(mount)]
+    for path in (*binds, *device_paths(kept["devicePaths"]), *((NOTIFY,) if notifies else ())):
+        place = resolve(root, path)
+        if place:
+            found[place] = place
+    for path in kept["linux"].get("maskedPaths") or ():
+        place = resolve(root, path)
+        if place and not _is_directory(root, path):
+            found.setdefault(place, NULL)
+    return [{"key": place, "val": name} for place, name in found.items()]
+
+
+def is_bind(mount: dict[str, Any]) -> bool:
+    """Whether an entry of `mounts` mounts what is elsewhere already."""
+    options = mount.get("options") or ()
+    return (mount.get("type") == "bind" or "bind" in options or "rbind" in options) and "remount" not in options
+
+
+def restored_mounts(
+    binds: Iterable[tuple[str, str]], devices: Iterable[str], masked: bool, rootfs: str, notify: str
+) -> Mounts:
+    """The same for a restore: the name of each, and what is to be mounted there.
+
+    binds: destination and source of each. A name is the destination without links, which before the mounts are there
+    may look otherwise, so that both are given. notify: the directory of its notifications.
+    """
+    found: dict[str, str] = {}
+    root = os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        above = os.readlink(f"/proc/self/fd/{root}").rstrip("/")
+        for destination, source in binds:
+            found[clean(destination)] = source
+            place = resolve(root, destination).removeprefix(above)
+            if place:
+                found[place] = source
+    finally:
+        os.close(root)
+    for path in device_paths(devices):
+        found.setdefault(path, path)
+    if masked:
+        found[NULL] = NULL
+    found.setdefault(NOTIFY, notify)
+    return [{"key": name, "val": source} for name, source in found.items()]
+
+
+def device_paths(own: Iterable[str]) -> list[str]:
+    """The device nodes of a container, which are the host's bound where nodes can't be made."""
+    return list(dict.fromkeys([*(path for path, _, _ in DEFAULT_DEVICES), *own]))
+
+
+def resolve(root: int, path: str) -> str:
+    """Where a path of the container leads, without links; "" where nothing is there. root: a descriptor of its root.
+
+    Relative to the mount namespace's root, where the descriptor is of another mount namespace than ours.
+    """
+    try:
+        fd = native.openat2(root, path.lstrip("/") or ".", os.O_PATH, 0, _INSIDE)
+    except OSError:
+        return ""
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}")
+    finally:
+        os.close(fd)
+
+
+def streams(pid: int, pipes: Sequence[int]) -> list[str]:
+    """The standard streams of a container, by CRIU's names where they come from outside: `pipe:[INODE]`, and
+    `file[MOUNT:INODE]` for a file on a mount that the container has not. Others are paths, or "" where it has none.
+
+    pipes: the inodes that were pipes when the container was created: what the process has as a pipe since is its own.
+    """
+    names = [f"pipe:[{inode}]" if inode else "" for inode in pipes or (0, 0, 0)]
+    mounts = {line.split(" ", 1)[0] for line in _read(f"/proc/{pid}/mountinfo").splitlines()}
+    for number, name in enumerate(names):
+        if name:
+            continue
+        try:
+            link = os.readlink(f"/proc/{pid}/fd/{number}")
+            found = os.stat(f"/proc/{pid}/fd/{number}")
+            mount = _field(_read(f"/proc/{pid}/fdinfo/{number}"), "mnt_id:")
+        except OSError:
+            continue  # closed
+        if stat.S_ISREG(found.st_mode) or (stat.S_ISFIFO(found.st_mode) and link.startswith("/")):
+            names[number] = link if mount in mounts else f"file[{int(mount):x}:{found.st_ino:x}]"
+        elif link.startswith("/"):
+            names[number] = link
+    return names
+
+
+def _read(path: str) -> str:
+    with open(path, encoding="utf-8", errors="surrogateescape") as file:
+        return file.read()
+
+
+def _field(text: str, name: str) -> str:
+    """The value behind a name in a file of lines."""
+    return next((line.split()[1] for line in text.splitlines() if line.startswith(name)), "0")
+
+
+def inherited(names: Sequence[str]) -> list[dict[str, Any]]:
+    """For a restore: which of its standard streams takes the place of which one of the container's."""
+    return [
+        {"key": name, "fd": number}
+        for number, name in enumerate(names[:3])
+        if name.startswith("pipe:") or name.startswith("file[")
+    ]
+
+
+def _is_directory(root: int, path: str) -> bool:
+    try:
+        os.close(native.openat2(root, path.lstrip("/") or ".", os.O_PATH | os.O_DIRECTORY, 0, _INSIDE))
+    except OSError:
+        return False
+    return True
+
+
+def dumped_namespaces(namespaces: Iterable[dict[str, Any]], pid: int) -> list[str]:
+    """The words for CRIU about namespaces that the container has joined and that are to stay out of the dump."""
+    words = []
+    for entry in namespaces:
+        if entry.get("path") and entry["type"] in NAMESPACES:
+            kind, name = NAMESPACES[entry["type"]]
+            words.append(f"{kind}[{os.stat(f'/proc/{pid}/ns/{kind}').st_ino}]:{name}")
+    return words
+
+
+def joined_namespaces(namespaces: Iterable[dict[str, Any]]) -> list[dict[str, str]]:
+    """The namespaces that a restored container joins by their paths. Raises PyruncError for one that CRIU can't."""
+    joined = []
+    for index, entry in enumerate(namespaces):
+        kind = entry["type"]
+        if not entry.get("path") or kind in NAMESPACES:
+            continue
+        if kind not in JOINED:
+            raise PyruncError(
+                f"Do not know how to handle namespace {kind}",  # runc's words
+                pointer=f"/linux/namespaces/{index}",
+                hint="CRIU can't restore into one that is there",
+            )
+        joined.append({"ns": JOINED[kind], "ns_file": entry["path"]})
+    return joined
