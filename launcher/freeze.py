@@ -50,8 +50,8 @@ COLD = {
 # Modules that the snapshot does not hold: the launcher makes them of their code when a command imports them. They
 # explain a failure, or carry out what few configurations ask for; in the snapshot they make every command larger.
 ON_DEMAND = {
-    "pyrunc.commands.events", "pyrunc.commands.update", "pyrunc.jsontext", "pyrunc.libcontainer.cgroup.owner",
-    "pyrunc.libcontainer.cgroup.readback", "pyrunc.libcontainer.cgroup.stats", "pyrunc.libcontainer.compile.labels",
+    "pyrunc.commands.events", "pyrunc.jsontext", "pyrunc.libcontainer.cgroup.owner",
+    "pyrunc.libcontainer.cgroup.stats", "pyrunc.libcontainer.compile.labels",
     "pyrunc.libcontainer.compile.notify", "pyrunc.libcontainer.compile.overlay", "pyrunc.libcontainer.compile.rdt",
     "pyrunc.libcontainer.compile.scheduling", "pyrunc.libcontainer.compile.update",
     "pyrunc.libcontainer.diagnosis.terminal", "pyrunc.libcontainer.holder", "pyrunc.libcontainer.kernel.hostmounts",
@@ -62,8 +62,7 @@ ON_DEMAND = {
     "pyrunc.libcontainer.launch.newidmap", "pyrunc.libcontainer.launch.programs", "pyrunc.libcontainer.launch.scene",
     "pyrunc.libcontainer.launch.timeline", "pyrunc.libcontainer.spec.annotations",
     "pyrunc.libcontainer.spec.field_checks", "pyrunc.libcontainer.spec.foreign",
-    "pyrunc.libcontainer.spec.idmap_option", "pyrunc.libcontainer.spec.nearest", "pyrunc.libcontainer.update",
-    "pyrunc.libcontainer.update.apply", "pyrunc.libcontainer.update.journal", "pyrunc.libcontainer.update.merge",
+    "pyrunc.libcontainer.spec.idmap_option", "pyrunc.libcontainer.spec.nearest",
     "pyrunc.libcontainer.update.mounts", "pyrunc.libcontainer.update.session", "pyrunc.libcontainer.update.words",
 }  # fmt: skip
 
@@ -74,7 +73,9 @@ LAST = (
     "pyrunc.libcontainer.cgroup.resources", "pyrunc.libcontainer.compile.idmaps",
     "pyrunc.libcontainer.compile.seccomp", "pyrunc.libcontainer.kernel.userns", "pyrunc.libcontainer.launch.console",
     "pyrunc.libcontainer.launch.hooks", "pyrunc.libcontainer.launch.relay", "pyrunc.libcontainer.launch.streams",
-    "pyrunc.libcontainer.processes", "pyrunc.libcontainer.seccomp",
+    "pyrunc.libcontainer.processes", "pyrunc.libcontainer.seccomp", "pyrunc.libcontainer.cgroup.readback",
+    "pyrunc.libcontainer.update", "pyrunc.libcontainer.update.journal", "pyrunc.libcontainer.update.merge",
+    "pyrunc.libcontainer.update.apply", "pyrunc.commands.update",
 )  # fmt: skip
 
 

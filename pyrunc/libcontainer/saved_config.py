@@ -118,14 +118,16 @@ def _judge_updated(updated: Any) -> None:
             raise ValueError("updated.mounts has a wrong value")
 
 
-def replace_linux(dirfd: int, members: dict[str, Any], others: dict[str, Any] | None = None) -> None:
+def replace_linux(
+    dirfd: int, members: dict[str, Any], others: dict[str, Any] | None = None, kept: dict[str, Any] | None = None
+) -> None:
     """Give members of the kept `linux` other values, in an open state directory; None takes a member out.
 
-    others: members beside `linux`, likewise.
-
+    others: members beside `linux`, likewise. kept: what `load` has given; it is changed. None reads the file.
     The file is replaced whole or not at all. Raises OSError, and PyruncError where it is damaged.
     """
-    kept = load(StateDir(f"/proc/self/fd/{dirfd}", dirfd))
+    if kept is None:
+        kept = load(StateDir(f"/proc/self/fd/{dirfd}", dirfd))
     for part, changed in ((kept["linux"], members), (kept, others or {})):
         for name, value in changed.items():
             if value is None:

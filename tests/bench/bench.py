@@ -32,6 +32,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 RESULTS = REPOSITORY / "tests/bench/out/results.json"
 SMALL, LARGE = "small set", "large set"
 WHEEL = "wheel"
+WITHOUT_EVENTS = "crun"
 CLIENTS, CREATES = 8, 100
 # How much is written in one round of the relay (MiB).
 RELAYED = 64
@@ -57,9 +58,11 @@ class Bench:
         self.phases: dict[str, list[phases.Phase]] = {}
         self.latencies: dict[str, list[float]] = {}
         self.note = ""
+        self.changes = work / "changes.json"
 
     def measure(self) -> None:
         """Everything, in order. Raises Failed where a runtime fails."""
+        self.changes.write_text(json.dumps({"unified": {"cgroup.max.depth": "100"}}))
         self.bundles = {SMALL: bundles.small(self.work), LARGE: bundles.large(self.work)}
         for name in self.sets:
             self.timed(name, self.options.rounds, self.lives(name))
@@ -123,6 +126,12 @@ class Bench:
         note(table.WAITING, pss(pid))
         start = note(table.START, runtime("start", id).milliseconds)
         note(table.EXEC, runtime("exec", id, "/bin/true").milliseconds)
+        note(table.PS, runtime("ps", "--format", "json", id).milliseconds)
+        note(table.PAUSE, runtime("pause", id).milliseconds)
+        note(table.RESUME, runtime("resume", id).milliseconds)
+        note(table.UPDATE, runtime("update", "--resources", str(self.changes), id).milliseconds)
+        if runtime.name != WITHOUT_EVENTS:
+            note(table.EVENTS, runtime("events", "--stats", id).milliseconds)
         note(table.KILL, runtime("kill", id, "KILL").milliseconds)
         # The container is this process's child since its runtime ended.
         os.waitpid(pid, 0)

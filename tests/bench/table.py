@@ -41,6 +41,11 @@ KILL = Measure("kill", "ms", (Goal(1.0, "runc"),))
 STATE = Measure("state", "ms", (Goal(0.8, "runc"),))
 RUN = Measure("run /bin/true", "ms", (Goal(0.4, "runc"), Goal(1.0, "crun")))
 EXEC = Measure("exec /bin/true", "ms", (Goal(0.5, "runc"),))
+PS = Measure("ps --format json", "ms", (Goal(0.5, "runc"),))
+PAUSE = Measure("pause", "ms", (Goal(0.5, "runc"),))
+RESUME = Measure("resume", "ms", (Goal(0.5, "runc"),))
+UPDATE = Measure("update", "ms", (Goal(0.5, "runc"),))
+EVENTS = Measure("events --stats", "ms", (Goal(0.5, "runc"),))
 LIFE = Measure("create + start + delete", "ms", (Goal(0.5, "runc"),))
 CREATE = Measure("create", "ms")
 START = Measure("start", "ms")
@@ -52,8 +57,11 @@ RELAY = Measure("relay", "MiB/s", (Goal(1.0, "runc", least=True), Goal(1.0, "cru
 LIST = Measure("list", "ms", (Goal(1.0, "runc"),))
 
 # The rows of each set of containers, in the order of the table.
-SMALL = (VERSION, KILL, STATE, RUN, EXEC, LIFE, CREATE, START, DELETE, PEAK, WAITING, CLIENTS, RELAY, LIST)
-LARGE = (KILL, STATE, RUN, EXEC, LIFE, CREATE, START, DELETE, PEAK, WAITING)
+SMALL = (
+    VERSION, KILL, STATE, RUN, EXEC, LIFE, CREATE, START, DELETE, PS, PAUSE, RESUME, UPDATE, EVENTS, PEAK, WAITING,
+    CLIENTS, RELAY, LIST,
+)  # fmt: skip
+LARGE = (KILL, STATE, RUN, EXEC, LIFE, CREATE, START, DELETE, PS, PAUSE, RESUME, UPDATE, EVENTS, PEAK, WAITING)
 
 
 class Samples:

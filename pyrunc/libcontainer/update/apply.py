@@ -12,7 +12,7 @@ from ... import log
 from ...errors import PyruncError, prefixed
 from .. import lookup, saved_config, state
 from ..cgroup import controllers, devices, files, limits, readback, resources
-from ..kernel import interrupts, resctrl
+from ..kernel import interrupts
 from ..kernel.fileio import read_file
 from ..spec import load
 from . import journal
@@ -209,10 +209,12 @@ class _Change:
         if self.program:
             devices.replace(cgroup_fd, self.program)
         for path, _ in self.found.files:
+            from ..kernel import resctrl
+
             resctrl.write_schemata(path, self.schemata)
         if self.files is not None:
             self.files.carry_out(self.linux)
-        self.found.record_changes(dirfd, self.target.record, self.linux)
+        self.found.record_changes(dirfd, self.target.record, self.linux, self.kept)
         journal.remove(dirfd)
 
     def _undo(self) -> None:
@@ -263,4 +265,6 @@ def _with_schemata(rdt: dict[str, Any] | None, schemata: Sequence[str]) -> dict[
 
 
 def _schemata_file(rdt: dict[str, Any], id: str) -> str:
+    from ..kernel import resctrl
+
     return resctrl.clos_path(resctrl.root(), rdt.get("closID") or id) + "/schemata"

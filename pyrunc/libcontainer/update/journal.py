@@ -133,14 +133,21 @@ class Journal:
         self._record(place.fd, record, self.after_linux, self.after, self.after_state)
         remove(place.fd)
 
-    def record_changes(self, dirfd: int, record: Record, linux: dict[str, Any]) -> None:
-        """Record the container as it is after the update. linux: members of the saved `linux`. Raises OSError."""
-        self._record(dirfd, record, linux, self.after, self.after_state)
+    def record_changes(self, dirfd: int, record: Record, linux: dict[str, Any], kept: dict[str, Any]) -> None:
+        """Record the container as it is after the update. linux: members of the saved `linux`. kept: the saved
+        configuration, which is changed. Raises OSError."""
+        self._record(dirfd, record, linux, self.after, self.after_state, kept)
 
     def _record(
-        self, dirfd: int, record: Record, linux: dict[str, Any], others: dict[str, Any], shown: dict[str, Any]
+        self,
+        dirfd: int,
+        record: Record,
+        linux: dict[str, Any],
+        others: dict[str, Any],
+        shown: dict[str, Any],
+        kept: dict[str, Any] | None = None,
     ) -> None:
-        saved_config.replace_linux(dirfd, linux, others)
+        saved_config.replace_linux(dirfd, linux, others, kept)
         if self.changes_files and record.updated != shown:
             record.updated = shown
             state.replace(STATE_FILE, jsonio.dumps(record.values()), 0o600, dir_fd=dirfd)
