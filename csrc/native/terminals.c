@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <termios.h>
+#include <unistd.h>
 
 #include "parent.h"
 
@@ -56,4 +57,32 @@ int pyrunc_copy_winsize(int from, int to)
     if (size.ws_row == 0 && size.ws_col == 0)
         return 0;
     return result(ioctl(to, TIOCSWINSZ, &size));
+}
+
+/* Copies chunk by chunk between two descriptors that make nobody wait: each chunk is written before the next is read.
+ * Ends when either gives an error, when there is no more to read, or after `turns` chunks.
+ *
+ * end: where in `data` the part begins that was read and not written, its length, the errno of the read, and that of
+ * the write; an errno is 0 where that call did not fail. */
+int pyrunc_copy(int from, int to, char *data, size_t size, int turns, int *end)
+{
+    memset(end, 0, 4 * sizeof *end);
+    for (int turn = 0; turn < turns; turn++) {
+        ssize_t got = read(from, data, size);
+        if (got <= 0) {
+            end[2] = got < 0 ? errno : EAGAIN;
+            return 0;
+        }
+        for (ssize_t at = 0; at < got;) {
+            ssize_t put = write(to, data + at, (size_t)(got - at));
+            if (put < 0) {
+                end[0] = (int)at;
+                end[1] = (int)(got - at);
+                end[3] = errno;
+                return 0;
+            }
+            at += put;
+        }
+    }
+    return 0;
 }

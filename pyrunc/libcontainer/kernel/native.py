@@ -476,6 +476,19 @@ def epoll_wait(epoll: int, timeout_ms: int) -> list[int]:
     return [ready[i] for i in range(_check(value))]
 
 
+def copy(source: int, target: int, size: int, turns: int) -> tuple[bytes, int, int]:
+    """Copy at most `turns` chunks of `size` bytes between two descriptors that make nobody wait, each chunk written
+    before the next is read.
+
+    Gives what was read and not written, the errno of the read that ended it, and that of the write; 0 where that call
+    did not fail. An end of file is EAGAIN.
+    """
+    data = _ffi.new("char[]", size)
+    end = _ffi.new("int[]", 4)
+    _check(_lib.pyrunc_copy(source, target, data, size, turns, end))
+    return bytes(_ffi.buffer(data, size))[end[0] : end[0] + end[1]] if end[1] else b"", end[2], end[3]
+
+
 def signalfd(signals: Iterable[int]) -> int:
     """A descriptor that reads as the blocked signals named: 128 bytes each, the number first (u32). signalfd(2)."""
     mask = 0

@@ -200,6 +200,9 @@ class Relay:
 
     def _from_container(self) -> None:
         """Move output until there is no more, or no room for it."""
+        if self._readable and not self._to_user and self._output.never_waits:
+            self._copy_output()
+            return
         for _ in range(_TURNS_OUT):
             if self._to_user:
                 self._to_user = self._output.write(self._to_user)
@@ -209,6 +212,17 @@ class Relay:
                 return
             # Written before the next read: meanwhile the kernel's worker fills the pty again, and that read finds it.
             self._to_user = self._output.write(self._read_master())
+
+    def _copy_output(self) -> None:
+        """`_from_container` in one call, for a stream that makes nobody wait."""
+        # Each chunk is written before the next is read: meanwhile the kernel's worker fills the pty again.
+        rest, read_errno, write_errno = native.copy(self.master, self._output.fd, _FROM_PTY, _TURNS_OUT)
+        self._readable = read_errno in (0, errno.EINTR)
+        self._hung_up = read_errno not in (0, errno.EINTR, errno.EAGAIN)
+        if write_errno in (errno.EAGAIN, errno.EINTR):
+            self._to_user = rest
+        elif write_errno:
+            self._output.fail(write_errno)
 
     def _read_master(self) -> bytes:
         """The next chunk of output; b"" where there is none now.

@@ -33,6 +33,7 @@ class Stream:
     given: the descriptor that we were started with. fd: the one to use and to watch, which may be another.
     failure: the errno for which it was given up; 0 while it is in use, and after an end of file.
     ended: nothing can be read or written any more.
+    never_waits: plain reads and writes of `fd` make nobody wait.
     """
 
     __slots__ = ("_room", "_socket", "ended", "failure", "fd", "given")
@@ -73,6 +74,10 @@ class Stream:
                     pass  # it is asked before each read and write
         self._room = _TERMINAL_ROOM if terminal else _PIPE_ROOM
 
+    @property
+    def never_waits(self) -> bool:
+        return not (self._room or self._socket or self.ended)
+
     def read(self, size: int) -> bytes:
         """What there is to read now, at most `size` bytes: b"" where there is nothing, for ever if `ended` is set."""
         try:
@@ -109,6 +114,10 @@ class Stream:
                 break
             data = data[count:]
         return b""
+
+    def fail(self, number: int) -> None:
+        """A write of `fd` by other means has failed with this errno."""
+        self._give_up(OSError(number, ""))
 
     def close(self) -> None:
         """Let go of a descriptor of our own."""

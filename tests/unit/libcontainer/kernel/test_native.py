@@ -608,3 +608,48 @@ def test_pidfd_getfd_copies_a_descriptor() -> None:
         native.pidfd_getfd(pidfd, reader)
     assert raised.value.errno == errno.EBADF
     os.close(pidfd)
+
+
+def test_copy_moves_what_there_is_and_says_why_it_ended() -> None:
+    source, into = os.pipe2(os.O_NONBLOCK)
+    out, target = os.pipe2(os.O_NONBLOCK)
+    os.write(into, b"abcdef")
+    assert native.copy(source, target, 4, 8) == (b"", errno.EAGAIN, 0)
+    assert os.read(out, 100) == b"abcdef"
+    os.write(into, b"abcdef")
+    assert native.copy(source, target, 2, 2) == (b"", 0, 0)
+    assert os.read(out, 100) == b"abcd"
+    os.close(into)
+    assert native.copy(source, target, 100, 8) == (b"", errno.EAGAIN, 0)
+    assert os.read(out, 100) == b"ef"
+    for fd in (source, out, target):
+        os.close(fd)
+
+
+def test_copy_gives_back_what_has_no_room() -> None:
+    source, into = os.pipe2(os.O_NONBLOCK)
+    out, target = os.pipe2(os.O_NONBLOCK)
+    fcntl.fcntl(target, fcntl.F_SETPIPE_SZ, 4096)
+    os.write(into, b"a" * 4000 + b"b" * 4000)
+    rest, read_errno, write_errno = native.copy(source, target, 8000, 8)
+    assert (read_errno, write_errno) == (0, errno.EAGAIN)
+    assert os.read(out, 8192) + rest == b"a" * 4000 + b"b" * 4000
+    os.close(out)
+    os.write(into, b"x")
+    try:
+        assert native.copy(source, target, 8000, 8) == (b"x", 0, errno.EPIPE)
+    finally:
+        for fd in (source, into, target):
+            os.close(fd)
+
+
+def test_copy_of_a_hung_up_terminal() -> None:
+    master, slave = os.openpty()
+    out, target = os.pipe()
+    os.set_blocking(master, False)
+    os.write(slave, b"last")
+    os.close(slave)
+    assert native.copy(master, target, 4096, 8) == (b"", errno.EIO, 0)
+    assert os.read(out, 10) == b"last"
+    for fd in (master, out, target):
+        os.close(fd)

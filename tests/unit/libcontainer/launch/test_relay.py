@@ -150,6 +150,7 @@ def test_output_is_written_before_more_is_read(ends: Ends, monkeypatch: pytest.M
         calls.append(f"write {data.decode()}")
         return b""
 
+    monkeypatch.setattr(Stream, "never_waits", False)
     monkeypatch.setattr(relays.Relay, "_read_master", read)
     monkeypatch.setattr(Stream, "write", write)
     os.write(ends.inside, b"x")
@@ -157,8 +158,13 @@ def test_output_is_written_before_more_is_read(ends: Ends, monkeypatch: pytest.M
     assert calls[:4] == ["read", "write one", "read", "write two"]
 
 
-def test_a_flood_of_output_holds_up_neither_signals_nor_input(loose: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_flood_of_output_holds_up_neither_signals_nor_input(
+    loose: Ends, monkeypatch: pytest.MonkeyPatch, waits: bool
+) -> None:
     ends = loose
+    if waits:
+        monkeypatch.setattr(Stream, "never_waits", False)
     with open("/dev/null", "wb") as null:
         monkeypatch.setattr(relays, "STDOUT", null.fileno())
         ends.attach()
@@ -169,6 +175,11 @@ def test_a_flood_of_output_holds_up_neither_signals_nor_input(loose: Ends, monke
             reads.append(0)
             return b"x" * 4095
 
+        def copy(source: int, target: int, size: int, turns: int) -> tuple[bytes, int, int]:
+            reads.extend([0] * turns)
+            return b"", 0, 0
+
+        monkeypatch.setattr(native, "copy", copy)
         monkeypatch.setattr(relays.Relay, "_read_master", read)
         os.write(ends.inside, b"x")
         os.write(ends.user, b"typed")
