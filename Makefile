@@ -6,14 +6,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 # What is compiled. Only a change of these takes a new installation: that one is editable, so Python reads the sources.
-COMPILED := pyproject.toml setup.py pyrunc/libcontainer/plan/kinds.py \
+COMPILED := pyproject.toml setup.py pyrunc/libcontainer/plan/kinds.py pyrunc/libcontainer/spec/mount_options.py \
 	$(shell find csrc generate -name '*.[ch]' -not -name '*.gen.h' -o -name Makefile -o -name 'steps.py' -o -name '*_build.py')
 
 # What pyrunc/_generated is made of. The commit is baked in, so a new one is a change too.
 SOURCES := pyproject.toml $(wildcard generate/*.py spec-schemas/*.json .git/logs/HEAD) \
 	$(shell find pyrunc -name '*.py' -not -path 'pyrunc/_generated/*')
 
-.PHONY: help build install-dev test test-launcher test-fresh conformance-doc errors-doc lint format demo clean
+.PHONY: help build install-dev test test-launcher test-fresh conformance-doc errors-doc options-doc lint format demo clean
 help:
 	@echo 'make demo    build pyrunc and show what it does'
 	@echo 'make test    everything that this machine can run; PYTEST="-k name" for less, LONG=1 for more'
@@ -22,6 +22,7 @@ help:
 	@echo 'make test-guest    tests/guest in a Debian guest with every limit (root); GUEST=qemu for all controllers'
 	@echo 'make conformance-doc   run the tests that docs/conformance.md names, and write how they went (root)'
 	@echo 'make errors-doc  write docs/errors.md, what is said of mistakes, anew (root)'
+	@echo 'make options-doc  write docs/mount-options.md from the tables in spec/mount_options.py'
 	@echo 'make conformance   the conformance suite of runtime-tools, beside runc (root)'
 	@echo 'make lint    ruff, clang-format, shellcheck, codespell, mypy; make format lets them change files'
 	@echo 'make bench   compare the launcher with runc and crun, and write docs/performance.md (root, 6 minutes)'
@@ -95,6 +96,10 @@ conformance-doc: $(VENV)/.built $(VENV)/.developer
 errors-doc: $(VENV)/.built $(VENV)/.developer
 	PYRUNC_ERRORS_DOC=1 $(BIN)/python -m pytest -q tests/integration/test_errors_doc.py -k "what_is_said"
 	git --no-pager diff --stat -- docs/errors.md
+
+# The list of mount options.
+options-doc:
+	@$(PYTHON) scripts/options_doc.py
 
 # Each tool of scripts/lint.py; TOOLS="ruff mypy" for some.
 lint: $(VENV)/.built $(VENV)/.developer

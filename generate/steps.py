@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from pyrunc.libcontainer.plan.kinds import INIT_KINDS, KINDS, NUMBERS, Kind  # noqa: E402
+from pyrunc.libcontainer.spec import mount_options  # noqa: E402
 
 # C type of a field, by its type in the table
 C_TYPES = {
@@ -44,6 +45,7 @@ def _fields(kind: Kind) -> str:
 def header(kinds: tuple[Kind, ...]) -> str:
     """The text of steps.gen.h."""
     enum = "".join(f"    STEP_{kind.name.upper()},\n" for kind in kinds)
+    bits = "".join(f"    {name} = {getattr(mount_options, name)},\n" for name in mount_options.LINK_BITS)
     declarations = "".join(f"int step_{k.name}(struct init *init, const struct step_{k.name} *step);\n" for k in kinds)
     members = "".join(f"    struct step_{kind.name} {kind.name};\n" for kind in kinds)
     rows = "".join(
@@ -57,6 +59,7 @@ def header(kinds: tuple[Kind, ...]) -> str:
             "/* Made by generate/steps.py from pyrunc/libcontainer/plan/kinds.py: don't edit. */",
             "#ifndef PYRUNC_STEPS_GEN_H\n#define PYRUNC_STEPS_GEN_H\n",
             f"enum step_kind {{\n{enum}    STEP_KINDS\n}};\n",
+            f"/* the bits of `links` in a `bind` step (spec/mount_options.py) */\nenum {{\n{bits}}};\n",
             *(_struct(kind) for kind in kinds),
             f"union step_fields {{\n{members}}};\n",
             declarations,

@@ -89,14 +89,6 @@ int proc_open_self(struct init *init, const char *name, int flags);
 bool is_procfs(int fd);
 int proc_write(struct init *init, int fd, const char *path, const char *value);
 
-/* What a `bind` step says of symlinks and of its source (spec/mount_options.py, mounts.py) */
-enum {
-    SOURCE_NOFOLLOW = 1, /* a source that is a symlink is bound itself */
-    TARGET_NOFOLLOW = 2, /* a target that is a symlink is covered itself */
-    COPY_SYMLINK = 4, /* a source that is a symlink is copied */
-    SOURCE_KEPT = 8, /* the source is the mount in register `keep` */
-};
-
 /* mounts.c: what the mounting steps have in common */
 struct attributes {
     uint64_t set;

@@ -106,7 +106,7 @@ static int set_tree_attributes(struct init *init, int mount, struct attributes t
 static int clone_source(struct init *init, const char *path, bool recursive, uint32_t links)
 {
     unsigned int flags = OPEN_TREE_CLONE | (recursive ? AT_RECURSIVE : 0u);
-    if ((links & (SOURCE_NOFOLLOW | COPY_SYMLINK)) != 0)
+    if ((links & SOURCE_ITSELF) != 0)
         flags |= AT_SYMLINK_NOFOLLOW;
     int tree = sys_open_tree(AT_FDCWD, path, flags);
     return tree >= 0 ? tree : fail(init, errno, "open_tree ", path);

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ...errors import PyruncError
 from ..spec.idmap_option import parse_ranges
-from ..spec.mount_options import COPY_SYMLINK, SOURCE_NOFOLLOW
+from ..spec.mount_options import SOURCE_ITSELF
 from .mount import in_rootfs
 from .namespaces import map_lines
 
@@ -53,7 +53,7 @@ def open_sources(context: Context, mounts: list[Mount]) -> None:
             f"source:{mount.index}",
             context.from_bundle(mount.source),
             int(mount.options.bind == 2),
-            int(bool(mount.options.links & (SOURCE_NOFOLLOW | COPY_SYMLINK))),
+            int(bool(mount.options.links & SOURCE_ITSELF)),
             idmap,
             int(mount.id_map == 2),
             pointer=mount.pointer,

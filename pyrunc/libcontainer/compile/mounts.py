@@ -19,7 +19,7 @@ from ..kernel.constants import (
     MS_SLAVE,
 )
 from ..spec import mount_options
-from ..spec.mount_options import COPY_SYMLINK, SOURCE_NOFOLLOW
+from ..spec.mount_options import COPY_SYMLINK, LINK_OPTIONS, SOURCE_ITSELF, SOURCE_KEPT
 from . import cgroup
 from .mount import Mount, in_rootfs
 
@@ -52,10 +52,6 @@ _KNOWN_TO_SILENT = {
 _NOT_KEPT = 0
 _REGISTERS = 63
 _NEXT_STEP = 64
-
-# A bit of `links` in a `bind` step besides those of mount_options.py (csrc/init/init.h): the source is what the
-# register `keep` holds.
-_SOURCE_KEPT = 8
 
 
 def parse_mounts(context: Context) -> list[Mount]:
@@ -98,7 +94,7 @@ def open_sources(context: Context, mounts: list[Mount]) -> None:
                 f"source:{mount.index}",
                 context.from_bundle(mount.source),
                 int(mount.options.bind == 2),
-                int(bool(mount.options.links & (SOURCE_NOFOLLOW | COPY_SYMLINK))),
+                int(bool(mount.options.links & SOURCE_ITSELF)),
                 pointer=mount.pointer and mount.pointer + "/source",
             )
 
@@ -164,9 +160,10 @@ def _check_links(mount: Mount) -> None:
     options = mount.options
     problem = hint = ""
     if not mount.is_bind or options.remount:
-        problem, hint = "copy-symlink, src-nofollow and dest-nofollow are options of bind mounts", "leave them out"
+        problem = f"{', '.join(LINK_OPTIONS)} are options of bind mounts"
+        hint = "leave them out"
     elif options.links & COPY_SYMLINK and options.links != COPY_SYMLINK:
-        problem = "copy-symlink excludes src-nofollow and dest-nofollow"
+        problem = f"copy-symlink excludes {', '.join(word for word in LINK_OPTIONS if word != 'copy-symlink')}"
         hint = "a symlink is either copied or mounted"
     if problem:
         raise PyruncError(problem, pointer=mount.pointer + "/options", hint=hint)
@@ -279,7 +276,7 @@ def _bind(context: Context, mount: Mount) -> None:
     def add(
         level: int, on_errno: tuple[int, ...], cleared: int, slot: str | None = None, *, tree: bool = False
     ) -> None:
-        links = options.links | (_SOURCE_KEPT if mount.id_map and inside else 0)
+        links = options.links | (SOURCE_KEPT if mount.id_map and inside else 0)
         context.add(
             "bind",
             context.from_bundle(mount.source),
@@ -292,7 +289,7 @@ def _bind(context: Context, mount: Mount) -> None:
             wanted.rattr_set | (wanted.attr_set if tree else 0),
             wanted.rattr_clr,
             first,
-            _NEXT_STEP if links & _SOURCE_KEPT else keep,
+            _NEXT_STEP if links & SOURCE_KEPT else keep,
             pointer=mount.pointer,
             level=level,
             on_errno=on_errno,

@@ -118,7 +118,7 @@ def _is_made_later(look: Look, mount: dict[str, Any], options: mount_options.Mou
     """Whether a bind mount's source can't be judged here: it lies in the rootfs, and mounts before it may make it, or
     it is a symlink that is to be bound or copied itself."""
     source = look.absolute(mount.get("source") or "")
-    if options.links & (mount_options.SOURCE_NOFOLLOW | mount_options.COPY_SYMLINK) and os.path.islink(source):
+    if options.links & mount_options.SOURCE_ITSELF and os.path.islink(source):
         return True
     rootfs = os.path.normpath(look.inside.rootfs) + "/"
     return index > 0 and (os.path.normpath(source) + "/").startswith(rootfs)

@@ -1,4 +1,8 @@
-"""Mount options: the words of config.md's table, as arguments of fsconfig, fsmount and mount_setattr."""
+"""Mount options: the words of config.md's table, as arguments of fsconfig, fsmount and mount_setattr.
+
+The tables here are the only list of options. `features`, the nearest word in an error, the bits in csrc/init and
+docs/mount-options.md are made of them; the comment behind a row is what that page says (scripts/options_doc.py).
+"""
 
 from __future__ import annotations
 
@@ -34,24 +38,48 @@ _COPY_UP = 10
 _NO_CALL = 11  # a flag that no call of the new mount API takes
 _NOTHING = 12
 _ID_MAP = 13  # 1 for idmap, 2 for ridmap
-_LINKS = 14  # COPY_SYMLINK, SOURCE_NOFOLLOW, TARGET_NOFOLLOW
+_LINKS = 14  # bits of LINK_BITS
 
-# crun's options about symlinks of a bind mount, as bits; csrc/init/init.h has the same.
+# Bits of `links` in a `bind` step. generate/steps.py gives them to C by the same names.
 SOURCE_NOFOLLOW = 1  # the source itself where it is a symlink
 TARGET_NOFOLLOW = 2  # on the target itself where it is a symlink
 COPY_SYMLINK = 4  # a source that is a symlink is copied, not mounted
+SOURCE_KEPT = 8  # no option: the source is the mount in the register `keep`
+SOURCE_ITSELF = SOURCE_NOFOLLOW | COPY_SYMLINK  # whoever opens the source does not follow it
+LINK_BITS = ("SOURCE_NOFOLLOW", "TARGET_NOFOLLOW", "COPY_SYMLINK", "SOURCE_KEPT", "SOURCE_ITSELF")
 
 _ATTRIBUTES = (
-    ("ro", "rw", MOUNT_ATTR_RDONLY),
-    ("nosuid", "suid", MOUNT_ATTR_NOSUID),
-    ("nodev", "dev", MOUNT_ATTR_NODEV),
-    ("noexec", "exec", MOUNT_ATTR_NOEXEC),
-    ("nosymfollow", "symfollow", MOUNT_ATTR_NOSYMFOLLOW),
+    ("ro", "rw", MOUNT_ATTR_RDONLY),  # the mount is read-only
+    ("nosuid", "suid", MOUNT_ATTR_NOSUID),  # set-user-ID bits and file capabilities have no effect
+    ("nodev", "dev", MOUNT_ATTR_NODEV),  # device nodes can't be opened
+    ("noexec", "exec", MOUNT_ATTR_NOEXEC),  # programs can't be executed
+    ("nosymfollow", "symfollow", MOUNT_ATTR_NOSYMFOLLOW),  # symlinks are not followed
 )
 _ATIMES = (
-    ("noatime", "atime", MOUNT_ATTR_NOATIME),
-    ("relatime", "norelatime", 0),
-    ("strictatime", "nostrictatime", MOUNT_ATTR_STRICTATIME),
+    ("noatime", "atime", MOUNT_ATTR_NOATIME),  # access times are not updated
+    ("relatime", "norelatime", 0),  # access times are updated where they are older than the modification, or a day old
+    ("strictatime", "nostrictatime", MOUNT_ATTR_STRICTATIME),  # access times are always updated
+)
+_DIRATIMES = (
+    ("nodiratime", "diratime", MOUNT_ATTR_NODIRATIME),  # access times of directories are not updated
+)
+_OTHERS = (
+    ("bind", _BIND, 1),  # the source is a directory or file of the host
+    ("rbind", _BIND, 2),  # the same, with the mounts below it
+    ("remount", _REMOUNT, 0),  # what is mounted there gets other options
+    ("idmap", _ID_MAP, 1),  # ids are mapped by the container's user namespace; crun: also idmap=RANGES
+    ("ridmap", _ID_MAP, 2),  # the same for the mounts below it; crun: also ridmap=RANGES
+    ("src-nofollow", _LINKS, SOURCE_NOFOLLOW),  # crun: a source that is a symlink is bound itself
+    ("dest-nofollow", _LINKS, TARGET_NOFOLLOW),  # crun: a target that is a symlink is covered itself
+    ("copy-symlink", _LINKS, COPY_SYMLINK),  # crun: a source that is a symlink is made again in the container
+    ("tmpcopyup", _COPY_UP, 0),  # a tmpfs begins with what the image has in the directory that it covers
+    ("defaults", _NOTHING, 0),  # nothing
+    # Without loss: the kernel keeps i_version for each file system that has one, and says nothing in its log about
+    # a failed fsconfig.
+    ("silent", _NO_CALL, 0),  # nothing: the new mount API has no such flag
+    ("loud", _NO_CALL, 0),  # nothing: the new mount API has no such flag
+    ("iversion", _NO_CALL, 0),  # nothing: the kernel keeps i_version for each file system that has one
+    ("noiversion", _NO_CALL, 0),  # nothing: the kernel keeps i_version for each file system that has one
 )
 
 
@@ -63,27 +91,16 @@ def _words() -> dict[str, tuple[int, int]]:
     for word, opposite, attribute in _ATIMES:
         words[word] = (_ATIME, attribute)
         words[opposite] = (_NO_ATIME, attribute)
-    words["nodiratime"] = (_DIRATIME, 1)
-    words["diratime"] = (_DIRATIME, 0)
-    for word, opposite, attribute in (*_ATTRIBUTES, *_ATIMES, ("nodiratime", "diratime", MOUNT_ATTR_NODIRATIME)):
+    for word, opposite, _ in _DIRATIMES:
+        words[word] = (_DIRATIME, 1)
+        words[opposite] = (_DIRATIME, 0)
+    for word, opposite, attribute in (*_ATTRIBUTES, *_ATIMES, *_DIRATIMES):
         words["r" + word] = (_RECURSIVE_SET, attribute)
         words["r" + opposite] = (_RECURSIVE_CLEAR, attribute)
     for word, flag in PROPAGATION.items():
         words[word] = (_PROPAGATION, flag)
-    words["bind"] = (_BIND, 1)
-    words["rbind"] = (_BIND, 2)
-    words["remount"] = (_REMOUNT, 0)
-    words["idmap"] = (_ID_MAP, 1)
-    words["ridmap"] = (_ID_MAP, 2)
-    words["src-nofollow"] = (_LINKS, SOURCE_NOFOLLOW)
-    words["dest-nofollow"] = (_LINKS, TARGET_NOFOLLOW)
-    words["copy-symlink"] = (_LINKS, COPY_SYMLINK)
-    words["tmpcopyup"] = (_COPY_UP, 0)
-    words["defaults"] = (_NOTHING, 0)
-    # Without loss: the kernel keeps i_version for each file system that has one, and says nothing in its log about
-    # a failed fsconfig.
-    for word in ("silent", "loud", "iversion", "noiversion"):
-        words[word] = (_NO_CALL, 0)
+    for word, kind, value in _OTHERS:
+        words[word] = (kind, value)
     return words
 
 
@@ -93,17 +110,18 @@ _ID_MAP_WORDS = ("idmap=", "ridmap=")
 
 # Flags of the file system, which fsconfig takes by these words: each word, and what it speaks of.
 _SUPERBLOCK = {
-    "sync": "sync",
-    "async": "sync",
-    "dirsync": "dirsync",
-    "mand": "mand",
-    "nomand": "mand",
-    "lazytime": "lazytime",
-    "nolazytime": "lazytime",
+    "sync": "sync",  # writes reach the device at once
+    "async": "sync",  # the opposite of sync
+    "dirsync": "dirsync",  # changes of directories reach the device at once
+    "mand": "mand",  # mandatory locks, which Linux has no more
+    "nomand": "mand",  # the opposite of mand
+    "lazytime": "lazytime",  # times are kept in memory until the inode is written
+    "nolazytime": "lazytime",  # the opposite of lazytime
 }
 
-# The options that `features` lists.
+# The options that `features` lists, and those of them that say what happens to symlinks of a bind mount.
 KNOWN_OPTIONS: tuple[str, ...] = tuple(sorted((*_WORDS, *_SUPERBLOCK)))
+LINK_OPTIONS: tuple[str, ...] = tuple(word for word, kind, _ in _OTHERS if kind == _LINKS)
 
 # What may be locked in the mount namespace of a user namespace (mount_namespaces(7)), access times apart.
 _LOCKABLE = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
@@ -120,7 +138,7 @@ class MountOptions:
     data: words that only the file system can know, as (position in the list, word); empty ones are left out.
     bind: 0, 1 for bind, 2 for rbind, which includes bind. id_map: 0, 1 for idmap, 2 for ridmap, which includes idmap.
     id_map_ranges: the texts behind `idmap=` and `ridmap=`, as (position in the list, text) (idmaps.py).
-    links: bits of COPY_SYMLINK, SOURCE_NOFOLLOW, TARGET_NOFOLLOW.
+    links: bits of LINK_BITS.
     remount, copy_up: whether these words are there.
     touched: whether any word is a flag at all: mount(2) then clears the flags that are not named.
     """
