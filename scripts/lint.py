@@ -52,10 +52,11 @@ def command(tool: str, fix: bool) -> list[str]:
         "clang-format": ["clang-format", *(["-i"] if fix else ["--dry-run", "-Werror"]), *c],
         "shellcheck": ["shellcheck", *(str(path) for path in sources if is_shell(path))],
         "codespell": ["codespell", *text],
+        "lint-imports": ["lint-imports", "--no-cache"],  # the order of the rooms: pyproject.toml
     }[tool]
 
 
-TOOLS = ("ruff", "ruff-format", "clang-format", "shellcheck", "codespell", "mypy")
+TOOLS = ("ruff", "ruff-format", "clang-format", "shellcheck", "codespell", "lint-imports", "mypy")
 FIXERS = ("ruff", "ruff-format", "clang-format")
 
 

@@ -1,0 +1,84 @@
+"""Draw the rooms of pyrunc and the imports between them: the part between two marks of docs/architecture.md.
+
+`python scripts/rooms.py` writes it anew. An arrow that follows from others is left out. pyproject.toml has the order of
+the rooms as a contract (import-linter).
+"""
+
+from __future__ import annotations
+
+import graphlib
+import sys
+from pathlib import Path
+
+import grimp
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs/architecture.md"
+BEGIN = "<!-- rooms: made by scripts/rooms.py -->\n"
+END = "<!-- end of rooms -->\n"
+
+# Modules that many import, and whose arrows would say nothing.
+EVERYWHERE = ("errors", "log", "output", "jsonio", "jsontext", "_generated", "pyrunc", "libcontainer")
+
+
+def modules() -> dict[str, set[str]]:
+    """The modules that each module imports, under TYPE_CHECKING and in functions too."""
+    graph = grimp.build_graph("pyrunc", include_external_packages=False)
+    return {name: set(graph.find_modules_directly_imported_by(name)) for name in graph.modules}
+
+
+def circle(imports: dict[str, set[str]]) -> list[str]:
+    """The names of one circle of imports; none where there is none."""
+    try:
+        list(graphlib.TopologicalSorter(imports).static_order())
+    except graphlib.CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def room(module: str) -> str:
+    """The room of a module: a package of libcontainer, or a module that stands for itself."""
+    parts = module.removeprefix("pyrunc.").removeprefix("libcontainer.").split(".")
+    return parts[0]
+
+
+def arrows(imports: dict[str, set[str]]) -> dict[str, set[str]]:
+    """The rooms that each room imports, without what follows from other arrows."""
+    rooms: dict[str, set[str]] = {}
+    for module, targets in imports.items():
+        own = room(module)
+        rooms.setdefault(own, set()).update(room(target) for target in targets)
+        rooms[own].discard(own)
+    for name in EVERYWHERE:
+        rooms.pop(name, None)
+    for targets in rooms.values():
+        targets.difference_update(EVERYWHERE)
+
+    def below(name: str) -> set[str]:
+        return rooms[name].union(*(below(target) for target in rooms[name]))
+
+    return {
+        name: {target for target in targets if not any(target in below(other) for other in targets - {target})}
+        for name, targets in rooms.items()
+    }
+
+
+def drawing() -> str:
+    """The rooms and arrows as a diagram (Mermaid)."""
+    lines = [
+        f"    {name} --> {target}" for name, targets in sorted(arrows(modules()).items()) for target in sorted(targets)
+    ]
+    return "\n".join(["```mermaid", "graph TD", *lines, "```", ""])
+
+
+def main() -> int:
+    """Write the drawing into the page."""
+    text = PAGE.read_text()
+    head, _, rest = text.partition(BEGIN)
+    _, _, tail = rest.partition(END)
+    PAGE.write_text(head + BEGIN + drawing() + END + tail)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
