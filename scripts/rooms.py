@@ -21,9 +21,9 @@ END = "<!-- end of rooms -->\n"
 EVERYWHERE = ("errors", "log", "output", "jsonio", "jsontext", "_generated", "pyrunc", "libcontainer")
 
 
-def modules() -> dict[str, set[str]]:
-    """The modules that each module imports, under TYPE_CHECKING and in functions too."""
-    graph = grimp.build_graph("pyrunc", include_external_packages=False)
+def modules(types: bool = True) -> dict[str, set[str]]:
+    """The modules that each module imports, in functions too; with `types` also those under TYPE_CHECKING."""
+    graph = grimp.build_graph("pyrunc", exclude_type_checking_imports=not types, cache_dir=None)
     return {name: set(graph.find_modules_directly_imported_by(name)) for name in graph.modules}
 
 
@@ -65,10 +65,8 @@ def arrows(imports: dict[str, set[str]]) -> dict[str, set[str]]:
 
 def drawing() -> str:
     """The rooms and arrows as a diagram (Mermaid)."""
-    lines = [
-        f"    {name} --> {target}" for name, targets in sorted(arrows(modules()).items()) for target in sorted(targets)
-    ]
-    return "\n".join(["```mermaid", "graph TD", *lines, "```", ""])
+    found = sorted((name, target) for name, targets in arrows(modules()).items() for target in targets)
+    return "\n".join(["```mermaid", "graph TD", *(f"    {name} --> {target}" for name, target in found), "```", ""])
 
 
 def main() -> int:
