@@ -318,6 +318,35 @@ def test_remount_of_a_bind_mount(runtime: Runtime, bundle: Bundle, host_mount: H
     (source / "still-writable").touch()
 
 
+@pytest.mark.parametrize("words", [(), ("ro",), ("rw",)])
+@pytest.mark.parametrize("kind", ["bind", "tmpfs", "none"])
+def test_remount_replaces_the_flags_as_mount_does(
+    runtime: Runtime, bundle: Bundle, kind: str, words: tuple[str, ...]
+) -> None:
+    bind = ("bind",) if kind == "none" else ()
+    bundle.mount("/mnt", "tmpfs", "tmpfs", "nosuid", "nodev", "noexec")
+    bundle.mount("/mnt", kind, "/tmp", *bind, "remount", *words)
+    mounts = [mount for mount in host.mountinfo(runtime.inside(bundle, MOUNTINFO)) if mount.point == "/mnt"]
+    assert len(mounts) == 1
+    assert not {"nosuid", "nodev", "noexec"} & mounts[0].options
+    assert ("ro" in mounts[0].options) == ("ro" in words)
+
+
+@pytest.mark.parametrize("words", [(), ("ro",), ("rw",), ("rprivate",), ("rnosuid",)])
+@pytest.mark.parametrize("kind", ["bind", "tmpfs", "none", "rbind"])
+def test_remount_where_nothing_is_mounted_is_refused(
+    runtime: Runtime, bundle: Bundle, kind: str, words: tuple[str, ...]
+) -> None:
+    """mount(2): EINVAL. The directory is there, and what is in it would stay as it was."""
+    bind = {"none": ("bind",), "rbind": ("rbind",)}.get(kind, ())
+    bundle.mount("/mnt", kind, "/tmp", *bind, "remount", *words)
+    result = runtime.refuse(bundle)
+    assert "invalid argument" in result.last_line
+    if runtime.is_own:
+        assert "/mounts/3" in result.last_line
+        assert "nothing is mounted at /mnt" in result.last_line
+
+
 @pytest.mark.own("the directory's mode replaces the option's")
 def test_options_of_the_file_system_reach_it(runtime: Runtime, bundle: Bundle) -> None:
     bundle.mount("/mnt", "tmpfs", "mine", "size=128k", "mode=1750", "uid=7", "gid=8", "nr_inodes=20")

@@ -225,18 +225,29 @@ def _check_owner(mount: Mount, index: int, word: str, context: Context) -> None:
 
 
 def _remount(context: Context, mount: Mount) -> None:
+    """Other flags for the mount that is there: those that are named, and no others, as with mount(2).
+
+    In a user namespace some may be locked: then those that no word speaks of are left as they are.
+    """
     options = mount.options
     first, more = _propagation(options)
-    context.add(
-        "remount",
-        mount.target,
-        options.attr_set,
-        options.attr_clr,
-        options.rattr_set,
-        options.rattr_clr,
-        first,
-        pointer=mount.pointer,
-    )
+    unlocked, locked = options.replaced_clr(False), options.replaced_clr(True)
+    alternatives = [unlocked]
+    if (context.userns or context.facts.in_userns) and locked != unlocked:
+        alternatives.append(locked)
+    for level, cleared in enumerate(alternatives):
+        context.add(
+            "remount",
+            mount.target,
+            options.attr_set,
+            options.attr_clr | cleared,
+            options.rattr_set,
+            options.rattr_clr,
+            first,
+            pointer=mount.pointer,
+            level=level,
+            on_errno=(errno.EPERM,) if level + 1 < len(alternatives) else (),
+        )
     _more_propagation(context, mount, more)
 
 

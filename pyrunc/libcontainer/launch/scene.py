@@ -102,6 +102,8 @@ def found_out(step: Step, error: int, scene: Scene) -> Trouble | None:
         if step.kind == "bind" and scene.plan is not None:
             before = of_plan(scene.plan, step)
             return of_bind(str(step.arg("source")), before, str(step.arg("target")), error)
+        if step.kind == "remount" and error == errno.EINVAL and scene.plan is not None:
+            return of_remount(of_plan(scene.plan, step), str(step.arg("target")))
     except OSError:
         return None
     return None
@@ -133,6 +135,16 @@ def of_bind(source: str, inside: Inside | None, target: str, error: int = 0) -> 
     if not is_directory and found.is_directory:
         return Trouble("", f"{source} is a file, and {found.path} in the container a directory")
     return None
+
+
+def of_remount(inside: Inside | None, target: str) -> Trouble | None:
+    """Why a mount can't be changed: nothing is mounted there; None where something may be."""
+    if inside is None:
+        return None
+    found = inside.find(target)
+    if found.state != FOUND or found.path in ("", "/") or found.path in inside.mounts:
+        return None
+    return Trouble("", f"nothing is mounted at {target}: remount changes what an earlier entry of mounts has mounted")
 
 
 def missing_part(path: str) -> str:

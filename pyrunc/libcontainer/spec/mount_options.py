@@ -185,8 +185,13 @@ class MountOptions:
 
         locked: leave out what the kernel may have locked; nosymfollow never is.
         """
-        if not self.touched:
-            return 0
+        return self.replaced_clr(locked) if self.touched else 0
+
+    def replaced_clr(self, locked: bool) -> int:
+        """The flags that mount(2) clears besides the named ones where it changes those of a mount.
+
+        locked: as for `implied_clr`.
+        """
         cleared = MOUNT_ATTR_NOSYMFOLLOW
         if not locked:
             cleared |= _LOCKABLE | (MOUNT_ATTR_NODIRATIME if self._nodiratime == 0 else 0)

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from pyrunc.errors import PyruncError
-from pyrunc.libcontainer.kernel.constants import MOUNT_ATTR_NOSYMFOLLOW, MS_PRIVATE, MS_REC, MS_SHARED, MS_SLAVE
+from pyrunc.libcontainer.kernel.constants import MOUNT_ATTR_NOSYMFOLLOW as NOSYMFOLLOW
+from pyrunc.libcontainer.kernel.constants import MS_PRIVATE, MS_REC, MS_SHARED, MS_SLAVE
 from pyrunc.libcontainer.plan.host import HostFacts
 from pyrunc.libcontainer.plan.model import LaunchPlan, Step
 from tests.support.plans import compiled, find, kinds, minimal, values, with_linux
@@ -142,16 +143,16 @@ def test_a_bind_mount_without_flags_keeps_its_source_s() -> None:
 
 def test_a_bind_mount_with_a_flag_has_only_the_named_ones() -> None:
     step = mounting(plan_of(mount("/m", "bind", "ro", "exec", source="/srv")))[0]
-    assert values(step, "attr_set", "attr_clr") == (RDONLY, NOSUID | NODEV | NOEXEC | MOUNT_ATTR_NOSYMFOLLOW)
+    assert values(step, "attr_set", "attr_clr") == (RDONLY, NOSUID | NODEV | NOEXEC | NOSYMFOLLOW)
     assert (step.level, step.on_errno) == (0, ())
 
 
 def test_locked_flags_stay_where_the_runtime_is_in_a_user_namespace() -> None:
     plan = plan_of(mount("/m", "bind", "ro", "dev", source="/srv"), facts=HostFacts(in_userns=True))
     first, second, whole = mounting(plan)
-    assert values(first, "attr_clr") == (NOSUID | NODEV | NOEXEC | MOUNT_ATTR_NOSYMFOLLOW,)
+    assert values(first, "attr_clr") == (NOSUID | NODEV | NOEXEC | NOSYMFOLLOW,)
     assert first.on_errno == (errno.EPERM, errno.EINVAL)
-    assert values(second, "attr_clr") == (MOUNT_ATTR_NOSYMFOLLOW,)
+    assert values(second, "attr_clr") == (NOSYMFOLLOW,)
     assert (second.level, second.on_errno) == (1, (errno.EINVAL,))
     assert values(whole, "recursive", "attr_set", "rattr_set") == (1, RDONLY, RDONLY)
 
@@ -196,7 +197,7 @@ def test_f15_flags_that_may_be_locked_are_changed_by_a_step_that_may_fail(
 def test_f15_on_the_host_nothing_is_locked() -> None:
     plan = plan_of(mount("/m", "bind", "rw", source="/srv"))
     assert not find(plan, "change_flags")
-    assert values(mounting(plan)[0], "attr_clr") == (LOCKABLE | MOUNT_ATTR_NOSYMFOLLOW,)
+    assert values(mounting(plan)[0], "attr_clr") == (LOCKABLE | NOSYMFOLLOW,)
 
 
 @pytest.mark.parametrize("word", ["uid=5", "idmaps=uids=0-1-1;gids=0-1-1", "context=x", "IDMAP", "RO", "nosiud", "r o"])
@@ -260,11 +261,11 @@ def test_in_a_user_namespace_the_runtime_s_descriptor_is_the_second_choice() -> 
     plan = plan_of(mount("/m", "rbind", "ro", "rprivate", source="/srv"), types=("user",))
     assert [step.args for step in find(plan, "open_source")] == [("source:0", "/srv", 1, 0)]
     first, second = mounting(plan)
-    assert values(first, "source_fd", "attr_clr") == (None, MOUNT_ATTR_NOSYMFOLLOW)
+    assert values(first, "source_fd", "attr_clr") == (None, NOSYMFOLLOW)
     assert first.on_errno == (errno.EACCES,)
     assert values(second, "source_fd", "attr_clr", "propagation") == (
         "source:0",
-        MOUNT_ATTR_NOSYMFOLLOW,
+        NOSYMFOLLOW,
         MS_PRIVATE | MS_REC,
     )
     assert second.level == 1
@@ -291,10 +292,28 @@ def test_a_rootless_runtime_opens_no_sources() -> None:
     ]
 
 
-def test_remount_changes_the_named_flags_only() -> None:
+def test_remount_replaces_the_flags() -> None:
+    """As mount(2) with MS_REMOUNT does: what is not named is cleared."""
     plan = plan_of(mount("/m", "remount", "bind", "ro", "exec", "rnosuid", "rslave"))
-    assert [step.args for step in find(plan, "remount")] == [("/m", RDONLY, NOEXEC, NOSUID, 0, MS_SLAVE | MS_REC)]
+    cleared = NODEV | NOEXEC | NOSYMFOLLOW
+    assert [step.args for step in find(plan, "remount")] == [("/m", RDONLY, cleared, NOSUID, 0, MS_SLAVE | MS_REC)]
     assert not find(plan, "bind")
+
+
+@pytest.mark.parametrize("words", [("remount",), ("bind", "remount"), ("rbind", "remount", "rprivate")])
+def test_remount_without_a_flag_is_a_call_too(words: tuple[str, ...]) -> None:
+    """It clears all flags; and where nothing is mounted, the call is what fails."""
+    plan = plan_of(mount("/m", *words))
+    cleared = RDONLY | NOSUID | NODEV | NOEXEC | NOSYMFOLLOW
+    assert [values(step, "attr_set", "attr_clr") for step in find(plan, "remount")] == [(0, cleared)]
+
+
+def test_remount_in_a_user_namespace_leaves_what_is_locked() -> None:
+    plan = plan_of(mount("/m", "remount", "ro"), types=("user",))
+    first, second = find(plan, "remount")
+    assert (first.level, first.on_errno, second.level, second.on_errno) == (0, (errno.EPERM,), 1, ())
+    assert first.arg("attr_clr") == NOSUID | NODEV | NOEXEC | NOSYMFOLLOW
+    assert second.arg("attr_clr") == NOSYMFOLLOW
 
 
 @pytest.mark.parametrize("word", ["size=1m", "sync"])
