@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ... import log
 from ...errors import PyruncError
+from ..kernel.constants import LAST_ID
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -11,9 +12,7 @@ if TYPE_CHECKING:
 
     from ..plan.options import ExecOptions
 
-# The last id; the one above it is -1, which for setresuid(2) means "as it is": the runtime's own root.
-_LAST_ID = 0xFFFFFFFE
-_ID_DIGITS = 10
+_ID_DIGITS = 10  # of LAST_ID; the id above it would leave the process as the runtime's root (setresuid(2))
 
 # What a process from a file has of the container's where it says nothing itself, as with runc; `rlimits` also where
 # the list is empty.
@@ -106,9 +105,9 @@ def _user(own: dict[str, Any], options: ExecOptions) -> dict[str, Any]:
         if gid is not None:
             user["gid"] = gid
     for gid in options.additional_gids:
-        if not 0 <= gid <= _LAST_ID:
+        if not 0 <= gid <= LAST_ID:
             # Wording of runc.
-            raise PyruncError(f"additional-gids must be a positive number {gid}", hint=f"at most {_LAST_ID}")
+            raise PyruncError(f"additional-gids must be a positive number {gid}", hint=f"at most {LAST_ID}")
     user["additionalGids"] = [*own.get("additionalGids", ()), *options.additional_gids]
     return user
 
@@ -124,7 +123,7 @@ def parse_user(text: str) -> tuple[int, int | None]:
 
 def _id(name: str, digits: str, text: str) -> int:
     number = int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= _ID_DIGITS else -1
-    if not 0 <= number <= _LAST_ID:
+    if not 0 <= number <= LAST_ID:
         # Begins as runc's.
-        raise PyruncError(f'bad {name}: "{digits}" in "{text}"', hint=f"UID or UID:GID, at most {_LAST_ID}")
+        raise PyruncError(f'bad {name}: "{digits}" in "{text}"', hint=f"UID or UID:GID, at most {LAST_ID}")
     return number

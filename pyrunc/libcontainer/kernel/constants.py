@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+# The highest id of a user or group: the next one is (uid_t)-1, which is none (setresuid(2)).
+LAST_ID = 0xFFFFFFFE
+
 # clone(2): the flag that makes each namespace type of the specification
 CLONE_FLAGS: dict[str, int] = {
     "time": 0x00000080,

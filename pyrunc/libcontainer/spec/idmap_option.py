@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .problems import LAST_ID
+from ..kernel.constants import LAST_ID
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ def _range(word: str, mappings: Sequence[dict[str, int]]) -> dict[str, int]:
     if len(numbers) != 3 or not all([number.isdigit() and number.isascii() for number in numbers]):
         raise ValueError(f'invalid id mapping "{word}": it is FILE-HOST-SIZE, all numbers')
     first, host, size = [int(number[:20]) for number in numbers]
-    if not 0 < size <= LAST_ID or first + size > LAST_ID or host + size > LAST_ID:
-        raise ValueError(f'invalid id mapping "{word}": ids and size go beyond the last id, {LAST_ID - 1}')
+    if size <= 0 or first + size > LAST_ID + 1 or host + size > LAST_ID + 1:
+        raise ValueError(f'invalid id mapping "{word}": ids and size go beyond the last id, {LAST_ID}')
     if word.startswith("@"):
         for entry in mappings:
             start = entry["containerID"]

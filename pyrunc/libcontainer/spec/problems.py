@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ... import jsonio
 from ...errors import join
+from ..kernel.constants import LAST_ID
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 ERROR = "error"
 WARNING = "warning"
 
-LAST_ID = 0xFFFFFFFF  # is -1, which is no id
 _MAP_LINES = 340  # user_namespaces(7)
 _MEMORY_POLICY = "/linux/memoryPolicy"
 
@@ -151,7 +151,5 @@ def check_ranges(look: CheckContext, entries: Sequence[dict[str, int]], at: str)
             if first + entries[index]["size"] > end:
                 end = first + entries[index]["size"]
                 above = index
-        if end > LAST_ID:
-            look.error(
-                f"{at}/{above}", f"{side} and size go beyond the last id, {LAST_ID - 1}", "make the range smaller"
-            )
+        if end > LAST_ID + 1:
+            look.error(f"{at}/{above}", f"{side} and size go beyond the last id, {LAST_ID}", "make the range smaller")

@@ -3,7 +3,7 @@
 What `--user` says is what the process gets, or an error. 4294967295 is -1, which setresuid(2) takes for "as it is":
 root.
 
-Seen to fail: with _LAST_ID of pyrunc/libcontainer/exec/process.py one higher.
+Seen to fail: with LAST_ID of pyrunc/libcontainer/kernel/constants.py one higher.
 """
 
 from __future__ import annotations
