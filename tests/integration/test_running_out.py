@@ -184,6 +184,30 @@ def test_a9_no_room_for_a_file_of_the_caller_s(
     runtime.assert_nothing_left(before)
 
 
+@pytest.mark.own("the timeline is pyrunc's")
+@pytest.mark.parametrize("is_full", [False, True], ids=["unread", "full"])
+def test_a_timeline_that_nobody_reads_holds_up_no_undoing(runtime: Runtime, bundle: Bundle, is_full: bool) -> None:
+    fifo = runtime.work / "fifo"
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK) if is_full else -1
+    filler = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK) if is_full else -1
+    while is_full:
+        try:
+            os.write(filler, bytes(4096))
+        except BlockingIOError:
+            break
+    bundle.args("no-such-program").write()
+    before = runtime.left_over()
+    result = runtime("run", "--bundle", bundle.path, "--timeline", fifo, runtime.new_id())
+    one_error(result)
+    assert "no-such-program" in result.last_line
+    assert f"writing the timeline: {fifo}" in result.err
+    assert fifo.is_fifo()
+    runtime.assert_nothing_left(before)
+    for fd in {reader, filler} - {-1}:
+        os.close(fd)
+
+
 def test_a9_a_full_disk_for_the_log_changes_nothing(
     runtime: Runtime, bundle: Bundle, host_mount: Callable[..., Path]
 ) -> None:

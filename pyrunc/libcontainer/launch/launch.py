@@ -262,12 +262,16 @@ class Launched:
         if ledger is not None:
             ledger.undo()
 
+    def take_times(self) -> None:
+        """Add the init's times to the timeline, if there is one, while the plan's memfd is open. Raises OSError."""
+        if self.timeline is not None and self.plan_fd >= 0 and not self.timeline.has_init:
+            self.timeline.add_init(self.plan, self.plan_fd, self.times_at)
+
     def write_timeline(self) -> None:
         """Write the timeline's file, if one was asked for, again where hooks have come to it. Raises OSError, once."""
+        self.take_times()
         timeline, self.timeline = self.timeline, None
         if timeline is not None:
-            if self.plan_fd >= 0 and not timeline.has_init:
-                timeline.add_init(self.plan, self.plan_fd, self.times_at)
             timeline.write()
             self.timeline = timeline
 
@@ -355,12 +359,13 @@ def give_up(launched: Launched) -> None:
     """Undo what failed; what fails in that is logged, so that the first cause is what the command reports."""
     interrupts.close()
     launched.make_room()
-    launched.try_timeline()
-    try:
-        launched.undo()
-    except (PyruncError, OSError) as failure:
-        what = f"undoing the failed {launched.options.command} of {launched.options.id}"
-        log.warning(prefixed(what, failure).line())
+    for part in (launched.take_times, launched.undo):
+        try:
+            part()
+        except (PyruncError, OSError) as failure:
+            what = f"undoing the failed {launched.options.command} of {launched.options.id}"
+            log.warning(prefixed(what, failure).line())
+    launched.try_timeline()  # last: its file is the caller's, and may take its time
 
 
 def carry_out(launched: Launched, steps: Iterable[Step], prefix: str = "") -> None:

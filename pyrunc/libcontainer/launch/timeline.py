@@ -12,6 +12,7 @@ import time
 
 from ... import jsonio
 from ...errors import PyruncError, errno_text
+from ..kernel import native
 from ..plan.wire import decode_times
 from ..state import replace
 
@@ -27,12 +28,15 @@ INIT_TRACK = 2
 _NANOSECONDS = 1_000_000_000
 # The steps that are hooks, whose first fields are the hook's kind, its index and its path.
 HOOKS = ("runtime_hook", "container_hook")
+_TYPE, _REGULAR = 0o170000, 0o100000
+_INTO = posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_NONBLOCK | posix.O_NOCTTY | posix.O_CLOEXEC
+_WAIT_MS = 10
 
 
 class Timeline:
     """The times of one launch, in the order in which they came."""
 
-    __slots__ = ("events", "failures", "has_init", "path")
+    __slots__ = ("_is_told", "events", "failures", "has_init", "path")
 
     def __init__(self, path: str) -> None:
         """path: the file to write."""
@@ -40,6 +44,7 @@ class Timeline:
         self.events: list[dict[str, Any]] = []
         self.failures: dict[int, str] = {}  # the steps of the init that failed, by number, and how hooks ended
         self.has_init = False
+        self._is_told = False  # a file that is no regular one has had it
 
     def carry_out(self, step: Step, work: Callable[..., object], *args: object) -> None:
         """Do what a step of the runtime is for, `work(*args)`, and take down when it began and ended.
@@ -102,13 +107,51 @@ class Timeline:
                 self.add(step, start - before, end - shift, INIT_TRACK, self.failures.get(number, ""))
 
     def write(self) -> None:
-        """Write the file, whole or not at all. Raises OSError."""
+        """Write the file, whole or not at all. Raises OSError.
+
+        A FIFO, a device and a link such as /dev/stdout are kept and written to; what is no regular file only once,
+        since a second time would be a second document behind the first.
+        """
         names = ((RUNTIME_TRACK, "runtime"), (INIT_TRACK, "init"))
         header = [
             {"name": "thread_name", "ph": "M", "pid": 1, "tid": track, "args": {"name": name}} for track, name in names
         ]
         trace = {"displayTimeUnit": "ns", "traceEvents": header + sorted(self.events, key=_start)}
-        replace(self.path, jsonio.dumps(trace) + "\n", 0o644)
+        text = jsonio.dumps(trace) + "\n"
+        try:
+            is_regular = posix.lstat(self.path).st_mode & _TYPE == _REGULAR
+        except FileNotFoundError:
+            is_regular = True
+        if is_regular:
+            replace(self.path, text, 0o644)
+        elif not self._is_told:
+            self._is_told = _write_to(self.path, text.encode("utf-8", "surrogateescape"))
+
+
+def _write_to(path: str, data: bytes) -> bool:
+    """Write to what is at a path; whether that is no regular file, which a link may lead to.
+
+    Raises OSError: EAGAIN where it takes nothing for native.PATIENCE_MS.
+    """
+    fd = posix.open(path, _INTO, 0o644)
+    try:
+        rest = memoryview(data)
+        tries = 0
+        while rest:
+            try:
+                rest = rest[posix.write(fd, rest) :]
+                tries = 0
+            except BlockingIOError:
+                tries += 1
+                if tries > native.PATIENCE_MS // _WAIT_MS:
+                    raise
+                time.sleep(_WAIT_MS / 1000)
+        return posix.fstat(fd).st_mode & _TYPE != _REGULAR
+    except OSError as error:
+        error.filename = error.filename or path  # a write has none
+        raise
+    finally:
+        posix.close(fd)
 
 
 def _start(event: dict[str, Any]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -112,3 +113,55 @@ def test_a_hook_of_the_runtime_s_and_how_it_ended(tmp_path: Path) -> None:
 def test_a_file_that_can_t_be_written_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         Timeline(str(tmp_path / "none" / "trace")).write()
+
+
+def fill(fd: int) -> None:
+    """Write until nothing more is taken."""
+    while True:
+        try:
+            os.write(fd, bytes(4096))
+        except BlockingIOError:
+            return
+
+
+def test_a_fifo_is_written_to_once(tmp_path: Path) -> None:
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    line = Timeline(str(path))
+    line.add(CLONE, 5_000, 7_500)
+    line.write()
+    line.add(CLONE, 8_000, 9_500)
+    line.write()
+    trace = json.loads(os.read(reader, 1 << 16))
+    os.close(reader)
+    assert len([event for event in trace["traceEvents"] if event["ph"] == "X"]) == 1
+    assert path.is_fifo()
+
+
+def test_a_fifo_that_nobody_reads_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    with pytest.raises(OSError, match="fifo") as caught:
+        Timeline(str(path)).write()
+    assert caught.value.errno == errno.ENXIO
+    monkeypatch.setattr(native, "PATIENCE_MS", 30)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    filler = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+    fill(filler)
+    with pytest.raises(OSError, match="fifo") as caught:
+        Timeline(str(path)).write()
+    assert caught.value.errno == errno.EAGAIN
+    os.close(filler)
+    os.close(reader)
+
+
+def test_a_link_and_a_device_stay(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("file")
+    line = Timeline(str(tmp_path / "link"))
+    for _ in range(2):
+        line.write()
+        assert (tmp_path / "link").is_symlink()
+        assert "traceEvents" in json.loads((tmp_path / "file").read_text())
+    Timeline("/dev/null").write()
+    assert Path("/dev/null").is_char_device()
