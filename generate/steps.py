@@ -1,5 +1,10 @@
 """Make csrc/init/steps.gen.h from the table of step kinds: python3 generate/steps.py [OUTPUT]; with a name that ends in
-.py, the module pyrunc/_generated/steps.py: what carrying out a plan needs of the table, as constants.
+.py, the module pyrunc/_generated/steps.py and its stub steps.pyi: what carrying out a plan needs of the table, as
+constants, and for each kind a constructor.
+
+A constructor takes the kind's fields by keyword and gives an operation: the kind's name and its arguments in the order
+of the fields. Context (libcontainer/compile/context.py) puts it into a plan as a Step. The stub has the types, so that
+mypy finds a field that is forgotten or misspelt, and a step that is given to the wrong side.
 
 The header holds, for the kinds that the init carries out: an enum of their numbers on the wire, a struct of each
 kind's fields, the declaration of its function, and, where the including file asks by a macro, the table by which
@@ -10,12 +15,13 @@ from __future__ import annotations
 
 import os
 import sys
+from keyword import iskeyword
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from pyrunc.libcontainer.plan.kinds import INIT_KINDS, KINDS, NUMBERS, Kind  # noqa: E402
+from pyrunc.libcontainer.plan.kinds import INIT, INIT_KINDS, KINDS, NUMBERS, RUNTIME, Kind  # noqa: E402
 from pyrunc.libcontainer.spec import mount_options  # noqa: E402
 
 # C type of a field, by its type in the table
@@ -27,6 +33,17 @@ C_TYPES = {
     "strv": "struct strv ",
     "fd": "int ",
 }
+
+_MADE = "Made by generate/steps.py from pyrunc/libcontainer/plan/kinds.py: don't edit."
+
+# What a constructor gives, by who carries the step out.
+_OPERATIONS = {RUNTIME: "RuntimeOperation", INIT: "InitOperation"}
+
+# What an optional argument is where it is left out, by its type in Python.
+_ZEROS = {
+    "int": "0", "bool": "False", "str": "''", "tuple[str, ...]": "()", "str | None": "None",
+    "tuple[str, ...] | None": "None",
+}  # fmt: skip
 
 
 def _struct(kind: Kind) -> str:
@@ -78,24 +95,73 @@ def header(kinds: tuple[Kind, ...]) -> str:
     )
 
 
+def _parameter(name: str) -> str:
+    return name + "_" if iskeyword(name) else name
+
+
+def _constructor(kind: Kind) -> str:
+    """The function that makes an operation of a kind. It is called on the hot path, so it does nothing else."""
+    parameters, args = [], []
+    for field, _ in kind.fields:
+        name, type_ = _parameter(field), kind.python_types[field]
+        parameters.append(f"{name}={_ZEROS[type_]}" if field in kind.optional else name)
+        args.append(f"1 if {name} else 0" if type_ == "bool" else name)
+    signature = "*, " + ", ".join(parameters) if parameters else ""
+    values = f"({', '.join(args)},)" if args else "()"
+    return f"def {kind.name}({signature}):\n    return {kind.name!r}, {values}\n"
+
+
+def _declaration(kind: Kind) -> str:
+    """A constructor in the stub."""
+    parameters = [
+        f"{_parameter(field)}: {kind.python_types[field]}" + (" = ..." if field in kind.optional else "")
+        for field, _ in kind.fields
+    ]
+    signature = "*, " + ", ".join(parameters) if parameters else ""
+    doc = kind.doc[0].upper() + kind.doc[1:]
+    return f'def {kind.name}({signature}) -> {_OPERATIONS[kind.actor]}:\n    """{doc}."""\n'
+
+
 def module() -> str:
-    """The text of pyrunc/_generated/steps.py. Each value is a constant, so that importing it makes nothing."""
+    """The text of pyrunc/_generated/steps.py. Importing it only makes constants and functions."""
     numbers = "".join(f"    {name!r}: {number},\n" for name, number in NUMBERS.items())
     fields = "".join(f"    {kind.name!r}: {kind.fields!r},\n" for kind in KINDS.values())
+    constructors = "\n\n".join(_constructor(kind) for kind in KINDS.values())
     return (
-        '"""Made by generate/steps.py from pyrunc/libcontainer/plan/kinds.py: don\'t edit."""\n\n'
-        f"# The init's kinds: their numbers on the wire.\nNUMBERS: dict[str, int] = {{\n{numbers}}}\n\n"
-        "# The fields of every kind: name and type.\n"
-        f"FIELDS: dict[str, tuple[tuple[str, str], ...]] = {{\n{fields}}}\n"
+        f'"""{_MADE}"""\n\n'
+        f"# The init's kinds: their numbers on the wire.\nNUMBERS = {{\n{numbers}}}\n\n"
+        f"# The fields of every kind: name and type.\nFIELDS = {{\n{fields}}}\n\n\n"
+        f"# The types of these are in steps.pyi.\n{constructors}"
     )
 
 
+def stub() -> str:
+    """The text of pyrunc/_generated/steps.pyi."""
+    constructors = "\n".join(_declaration(kind) for kind in KINDS.values())
+    return (
+        f'"""{_MADE}"""\n\nfrom typing import NewType\n\nfrom ..libcontainer.plan.model import Arg\n\n'
+        "NUMBERS: dict[str, int]\nFIELDS: dict[str, tuple[tuple[str, str], ...]]\n\n"
+        "# A kind and its arguments, for one of the two sides.\n"
+        + "".join(f'{name} = NewType("{name}", tuple[str, tuple[Arg, ...]])\n' for name in _OPERATIONS.values())
+        + f"\n{constructors}"
+    )
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file, whole at once, for a compiler that runs at the same time."""
+    draft = path.with_suffix(f".{os.getpid()}")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(path)
+
+
 def main(argv: list[str]) -> int:
-    """Write the header or the module to the path given, or the header to csrc/init/steps.gen.h."""
+    """Write the header, or the module and its stub, to the path given, or the header to csrc/init/steps.gen.h."""
     output = Path(argv[1]) if len(argv) > 1 else ROOT / "csrc" / "init" / "steps.gen.h"
-    draft = output.with_suffix(f".{os.getpid()}")
-    draft.write_text(module() if output.suffix == ".py" else header(INIT_KINDS), encoding="utf-8")
-    draft.replace(output)  # whole at once, for a compiler that runs at the same time
+    if output.suffix == ".py":
+        _write(output.with_suffix(".pyi"), stub())
+        _write(output, module())
+    else:
+        _write(output, header(INIT_KINDS))
     return 0
 
 

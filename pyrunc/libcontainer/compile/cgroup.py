@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from ..._generated import steps
 from ...errors import PyruncError
 from ..cgroup.devices import rules_for
 from ..cgroup.files import clean, path_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from typing import Any
 
     from ..cgroup.resources import Limits, Write
-    from .context import Context
+    from .context import AddStep, Context
 
 RESOURCES = "/linux/resources"
 
@@ -32,13 +33,13 @@ def compile_cgroup(context: Context) -> None:
         _note_none(context)
         return
     context.cgroup = path_for(spec_path, context.options.id, context.facts)
-    context.before("cgroup_create", context.cgroup, pointer="/linux/cgroupsPath" if spec_path else "")
+    context.runtime_step(steps.cgroup_create(path=context.cgroup), pointer="/linux/cgroupsPath" if spec_path else "")
     if is_limited(resources):
         from ..cgroup.resources import limits
 
         made = limits(resources, context.facts)
-        compile_limits(context, context.before, made, made.writes, context.facts.controllers)
-    compile_rules(context, context.before)
+        compile_limits(context, context.runtime_step, made, made.writes, context.facts.controllers)
+    compile_rules(context, context.runtime_step)
 
 
 def is_limited(resources: dict[str, Any]) -> bool:
@@ -47,42 +48,40 @@ def is_limited(resources: dict[str, Any]) -> bool:
 
 
 def compile_limits(
-    context: Context, put: Callable[..., None], made: Limits, writes: Sequence[Write], wanted: tuple[str, ...]
+    context: Context, put: AddStep, made: Limits, writes: Sequence[Write], wanted: tuple[str, ...]
 ) -> None:
     """The writes that limit the container, each a step, and the controllers that they need. Nothing where the
     resources ask for nothing.
 
-    put: Context.before, or like it. writes: made.writes, or what has become of them. wanted: the controllers to be
-    enabled where that is possible, besides those that are needed.
+    put: where the steps go, such as Context.runtime_step. writes: made.writes, or what has become of them.
+    wanted: the controllers to be enabled where that is possible, besides those that are needed.
     """
     context.warnings.extend(made.warnings)
     if made.controllers:
-        put("cgroup_controllers", context.cgroup, made.controllers, wanted, pointer=RESOURCES)
+        put(steps.cgroup_controllers(path=context.cgroup, needed=made.controllers, wanted=wanted), pointer=RESOURCES)
     if made.memory_check:
-        put("cgroup_check_memory", *made.memory_check, pointer=RESOURCES + "/memory/checkBeforeUpdate")
+        limit, swap = made.memory_check
+        put(steps.cgroup_check_memory(limit=limit, swap=swap), pointer=RESOURCES + "/memory/checkBeforeUpdate")
     for write in writes:
         put(
-            "cgroup_limit",
-            write.file,
-            write.value,
-            int(write.optional),
+            steps.cgroup_limit(file=write.file, value=write.value, optional=write.optional),
             pointer=write.pointer,
             level=write.level,
             on_errno=write.on_errno,
         )
 
 
-def compile_rules(context: Context, put: Callable[..., None]) -> None:
-    """Give the cgroup to its owner and attach the device rules. put: Context.before, or like it."""
+def compile_rules(context: Context, put: AddStep) -> None:
+    """Give the cgroup to its owner and attach the device rules. put: where the steps go."""
     uid = _owner(context)
     if uid != context.facts.euid:
-        put("cgroup_owner", context.cgroup, uid, pointer="/process/user/uid")
+        put(steps.cgroup_owner(path=context.cgroup, uid=uid), pointer="/process/user/uid")
     # Device programs need CAP_SYS_ADMIN in the initial user namespace. Who lacks it can't make device nodes either.
     if context.facts.euid == 0 and not context.facts.in_userns:
         rules = (context.linux.get("resources") or {}).get("devices") or ()
         paths = [device["path"] for device in context.linux.get("devices") or ()]
         at = "/linux/resources/devices" if rules else ""
-        put("cgroup_devices", context.cgroup, rules_for(rules, paths), pointer=at)
+        put(steps.cgroup_devices(path=context.cgroup, rules=rules_for(rules, paths)), pointer=at)
 
 
 def _refuse_limits(context: Context, resources: dict[str, Any]) -> None:

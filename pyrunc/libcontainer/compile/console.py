@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..._generated import steps
 from ...errors import PyruncError
 
 TYPE_CHECKING = False
@@ -39,13 +40,11 @@ def compile_console(context: Context, mount: bool) -> None:
     if not check_console(context):
         return
     size = context.process.get("consoleSize") or {}
-    context.add(
-        "console",
-        "/dev/pts/ptmx",
-        size.get("width", 0),
-        size.get("height", 0),
-        int(mount),
+    context.init_step(
+        steps.console(ptmx="/dev/pts/ptmx", width=size.get("width", 0), height=size.get("height", 0), mount=mount),
         pointer="/process/terminal",
     )
-    context.add("send_console", pointer="/process/terminal")
-    context.serve("send_console", "receive_console", int(not options.console_socket), pointer="/process/terminal")
+    context.init_step(steps.send_console(), pointer="/process/terminal")
+    context.on_request(
+        "send_console", steps.receive_console(relay=not options.console_socket), pointer="/process/terminal"
+    )

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from ..._generated import steps
 from ..cgroup.files import clean
 from ..plan.model import LaunchPlan, Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Protocol
 
+    from ..._generated.steps import InitOperation, RuntimeOperation
     from ..plan.host import HostFacts
-    from ..plan.model import Arg
     from ..plan.options import LaunchOptions
+
+    class AddStep(Protocol):
+        """Context.runtime_step, or Context.on_request for one request."""
+
+        def __call__(
+            self, operation: RuntimeOperation, *, pointer: str = "", level: int = 0, on_errno: tuple[int, ...] = ()
+        ) -> None: ...
 
 
 class Namespace:
@@ -28,7 +36,7 @@ class Namespace:
 class Context:
     """The inputs of a compilation and the steps that were made so far.
 
-    phase: the phase that `add` puts steps into.
+    phase: the phase that `init_step` puts steps into.
     linux, process: the spec's objects of these names.
     namespaces: linux.namespaces by type; `new(type)` and `has(type)` ask it.
     userns: the container's process is in another user namespace than the runtime.
@@ -105,32 +113,43 @@ class Context:
         """A host path of the configuration, made absolute: relative ones count from the bundle."""
         return path if path.startswith("/") else self.options.bundle.rstrip("/") + "/" + path
 
-    def before(self, kind: str, *args: Arg, pointer: str = "", level: int = 0, on_errno: tuple[int, ...] = ()) -> None:
-        """A step of the runtime before the clone, and the clone itself."""
-        phase = "clone" if kind == "clone" else "prepare"
-        self.prepare.append(Step(phase, kind, args, pointer, level, on_errno))
-
-    def add(self, kind: str, *args: Arg, pointer: str = "", level: int = 0, on_errno: tuple[int, ...] = ()) -> None:
-        """A step of the init, in the current phase."""
-        self.init.append(Step(self.phase, kind, args, pointer, level, on_errno))
-
-    def serve(
-        self, what: str, kind: str, *args: Arg, pointer: str = "", level: int = 0, on_errno: tuple[int, ...] = ()
+    def runtime_step(
+        self, operation: RuntimeOperation, *, pointer: str = "", level: int = 0, on_errno: tuple[int, ...] = ()
     ) -> None:
-        """A step of the runtime in answer to init's request `what`."""
-        self.served.setdefault(what, []).append(Step(self.phase, kind, args, pointer, level, on_errno))
+        """A step of the runtime before the clone, or the clone itself. The keywords are those of Step."""
+        phase = "clone" if operation[0] == "clone" else "prepare"
+        self.prepare.append(Step(phase, operation[0], operation[1], pointer, level, on_errno))
+
+    def init_step(
+        self, operation: InitOperation, *, pointer: str = "", level: int = 0, on_errno: tuple[int, ...] = ()
+    ) -> None:
+        """A step of the init, in the current phase."""
+        self.init.append(Step(self.phase, operation[0], operation[1], pointer, level, on_errno))
+
+    def on_request(
+        self,
+        what: str,
+        operation: RuntimeOperation,
+        *,
+        pointer: str = "",
+        level: int = 0,
+        on_errno: tuple[int, ...] = (),
+    ) -> None:
+        """A step of the runtime in answer to the init's request `what`."""
+        step = Step(self.phase, operation[0], operation[1], pointer, level, on_errno)
+        self.served.setdefault(what, []).append(step)
 
     def request(self, what: str, pointer: str = "") -> None:
-        """Init's request, where the runtime has something to do for it; without a pointer it has its first step's."""
+        """The init's request, where the runtime has a step for it; without a pointer it has its first step's."""
         if what in self.served:
-            self.add("request", what, pointer=pointer or self.served[what][0].pointer)
+            self.init_step(steps.request(what=what), pointer=pointer or self.served[what][0].pointer)
 
     def plan(self) -> LaunchPlan:
         """The finished plan."""
         return LaunchPlan(
             tuple(self.prepare),
             tuple(self.init),
-            {what: tuple(steps) for what, steps in self.served.items()},
+            {what: tuple(answer) for what, answer in self.served.items()},
             bool(self.process.get("terminal")),
             tuple(self.warnings),
             tuple(self.notes),

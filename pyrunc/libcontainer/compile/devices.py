@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 
+from ..._generated import steps
 from ..cgroup.files import clean
 from ..kernel.constants import S_IFBLK, S_IFCHR, S_IFIFO
 
@@ -44,10 +45,10 @@ def compile_devices(context: Context) -> None:
         if clean(device["path"]) != "/dev/ptmx":
             _device(context, device, f"/linux/devices/{index}")
     for target, path in _LINKS:
-        context.add("symlink", target, path)
+        context.init_step(steps.symlink(target=target, path=path))
     if context.facts.kcore:
-        context.add("symlink", "/proc/kcore", "/dev/core")
-    context.add("symlink", "pts/ptmx", "/dev/ptmx")
+        context.init_step(steps.symlink(target="/proc/kcore", path="/dev/core"))
+    context.init_step(steps.symlink(target="pts/ptmx", path="/dev/ptmx"))
 
 
 def _device(context: Context, device: dict[str, Any], pointer: str) -> None:
@@ -68,9 +69,15 @@ def _node(context: Context, path: str, mode: int, major: int, minor: int, uid: i
     """One node. In a user namespace only a FIFO can be made: the host's node of that path is bound instead, which is
     also the alternative where the runtime itself may not make nodes."""
     if mode & S_IFIFO and not mode & (S_IFCHR | S_IFBLK):
-        context.add("mknod", path, mode, major, minor, uid, gid, pointer=pointer)
+        context.init_step(
+            steps.mknod(path=path, mode=mode, major=major, minor=minor, uid=uid, gid=gid), pointer=pointer
+        )
     elif context.userns or context.facts.in_userns:
-        context.add("bind_device", path, path, pointer=pointer)
+        context.init_step(steps.bind_device(source=path, path=path), pointer=pointer)
     else:
-        context.add("mknod", path, mode, major, minor, uid, gid, pointer=pointer, on_errno=(errno.EPERM,))
-        context.add("bind_device", path, path, pointer=pointer, level=1)
+        context.init_step(
+            steps.mknod(path=path, mode=mode, major=major, minor=minor, uid=uid, gid=gid),
+            pointer=pointer,
+            on_errno=(errno.EPERM,),
+        )
+        context.init_step(steps.bind_device(source=path, path=path), pointer=pointer, level=1)

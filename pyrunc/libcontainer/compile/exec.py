@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 
+from ..._generated import steps
 from .console import compile_console
 from .context import Context, Namespace
 from .namespaces import compile_keyring
@@ -68,28 +69,32 @@ def compile_exec(spec: dict[str, Any], target: Target, options: LaunchOptions, f
         from .seccomp import compile_profile
 
         compile_profile(context)
-    context.before("open_process", _TARGET, target.pid, target.start_time)
+    context.runtime_step(steps.open_process(slot=_TARGET, pid=target.pid, start_time=target.start_time))
     if context.process.get("apparmorProfile") or context.process.get("selinuxLabel"):
         from .labels import require_modules
 
         require_modules(context)
     if options.console_socket:
-        context.before("console_socket", options.console_socket, pointer="/process/terminal")
+        context.runtime_step(steps.console_socket(path=options.console_socket), pointer="/process/terminal")
     if context.process.get("oomScoreAdj") is not None:
         # The init has no procfs but the container's, if that has one, and its own files there may not be ours to write.
-        context.before("inherit_oom_score_adj", context.process["oomScoreAdj"], pointer="/process/oomScoreAdj")
+        context.runtime_step(
+            steps.inherit_oom_score_adj(value=context.process["oomScoreAdj"]), pointer="/process/oomScoreAdj"
+        )
     affinity = context.process.get("execCPUAffinity") or {}
     if affinity.get("initial"):
-        context.before("initial_cpu_affinity", _cpus(affinity["initial"]), pointer="/process/execCPUAffinity/initial")
+        context.runtime_step(
+            steps.initial_cpu_affinity(cpus=_cpus(affinity["initial"])), pointer="/process/execCPUAffinity/initial"
+        )
     _clone(context, target)
     if target.unit:
-        context.serve("cgroup", "systemd_attach", target.unit, target.subcgroup)
+        context.on_request("cgroup", steps.systemd_attach(unit=target.unit, subcgroup=target.subcgroup))
     _enter(context)
     if affinity.get("final"):
-        context.add("cpu_affinity", _cpus(affinity["final"]), pointer="/process/execCPUAffinity/final")
+        context.init_step(steps.cpu_affinity(cpus=_cpus(affinity["final"])), pointer="/process/execCPUAffinity/final")
     elif not affinity.get("initial"):
         # What the caller happens to be bound to is not for the container.
-        context.add("cpu_affinity", ())
+        context.init_step(steps.cpu_affinity())
     compile_process(context)
     return context.plan()
 
@@ -100,24 +105,26 @@ def _clone(context: Context, target: Target) -> None:
     join = tuple([f"{type}={_TARGET}" for type in context.namespaces])
     at = "/linux/namespaces"
     if target.unit or not target.cgroup or target.only_there:
-        context.before("clone", 0, "" if target.unit else target.cgroup, join, pointer=at)
+        context.runtime_step(steps.clone(cgroup="" if target.unit else target.cgroup, join=join), pointer=at)
         return
-    context.before("clone", 0, target.cgroup, join, pointer=at, on_errno=(errno.EBUSY, errno.ENODEV, errno.ENOENT))
-    context.before("clone", 0, f"/proc/{target.pid}/cgroup", join, pointer=at, level=1)
+    context.runtime_step(
+        steps.clone(cgroup=target.cgroup, join=join), pointer=at, on_errno=(errno.EBUSY, errno.ENODEV, errno.ENOENT)
+    )
+    context.runtime_step(steps.clone(cgroup=f"/proc/{target.pid}/cgroup", join=join), pointer=at, level=1)
 
 
 def _enter(context: Context) -> None:
     """From the joined namespaces to where the process's own steps begin."""
     # The container's processes see the init from the clone on (CVE-2016-9962); the clone itself has hidden it.
-    context.add("undumpable")
+    context.init_step(steps.undumpable())
     context.request("cgroup")
     if context.userns:
-        context.add("become_root", pointer=context.namespaces["user"].pointer)
+        context.init_step(steps.become_root(), pointer=context.namespaces["user"].pointer)
     if not context.options.no_new_keyring:
         compile_keyring(context)
     context.phase = "rootfs"
     if not context.has("mount"):
-        context.add("chroot", context.rootfs, pointer="/root/path")
+        context.init_step(steps.chroot(path=context.rootfs), pointer="/root/path")
     compile_console(context, mount=False)
     context.phase = "process"
 

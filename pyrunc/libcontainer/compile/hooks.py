@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..._generated import steps
 from ...errors import pointer
 from ...jsonio import dumps
 from .. import SPEC_VERSION
@@ -23,10 +24,19 @@ def runtime_hooks(context: Context) -> None:
     for name in _RUNTIME_HOOKS:
         for index, hook in enumerate(_hooks(context, name)):
             env = hook.get("env")
-            env = None if env is None else tuple(env)  # None: the runtime's own, as with runc
             at = at or f"/hooks/{name}"
-            place = f"/hooks/{name}/{index}"
-            context.serve("create_runtime", "runtime_hook", name, index, *_command(hook, env), pointer=place)
+            context.on_request(
+                "create_runtime",
+                steps.runtime_hook(
+                    hook=name,
+                    index=index,
+                    path=hook["path"],
+                    args=_args(hook),
+                    env=None if env is None else tuple(env),  # None: the runtime's own, as with runc
+                    timeout=hook.get("timeout") or 0,
+                ),
+                pointer=f"/hooks/{name}/{index}",
+            )
     context.request("create_runtime", pointer=at)
 
 
@@ -43,19 +53,24 @@ def container_hooks(
     if not hooks:
         return
     head, tail = state_around_pid(context, status)
-    files = [_output(context, stream) for stream in ("stdout", "stderr")]
+    output, errors = _output(context, "stdout"), _output(context, "stderr")
     for index, hook in enumerate(hooks):
         own = hook.get("env")
-        context.add(
-            "container_hook",
-            name,
-            index,
-            *_command(hook, env if own is None else tuple(own)),
-            head,
-            tail,
-            *files,
-            context.rootfs if name == "createContainer" else "",
-            int(add_home and own is None),
+        context.init_step(
+            steps.container_hook(
+                hook=name,
+                index=index,
+                path=hook["path"],
+                args=_args(hook),
+                env=env if own is None else tuple(own),
+                timeout=hook.get("timeout") or 0,
+                state_head=head,
+                state_tail=tail,
+                output=output,
+                errors=errors,
+                cwd=context.rootfs if name == "createContainer" else "",
+                home=add_home and own is None,
+            ),
             pointer=f"/hooks/{name}/{index}",
         )
 
@@ -67,7 +82,9 @@ def _output(context: Context, stream: str) -> str | None:
         return None
     slot = "hooks:" + stream
     if not any([step.kind == "open_hook_output" and step.args[0] == slot for step in context.prepare]):
-        context.before("open_hook_output", slot, context.annotated(name), pointer=pointer("annotations", name))
+        context.runtime_step(
+            steps.open_hook_output(slot=slot, path=context.annotated(name)), pointer=pointer("annotations", name)
+        )
     return slot
 
 
@@ -75,11 +92,9 @@ def _hooks(context: Context, name: str) -> list[dict[str, Any]]:
     return (context.spec.get("hooks") or {}).get(name) or []
 
 
-def _command(
-    hook: dict[str, Any], env: tuple[str, ...] | None
-) -> tuple[str, tuple[str, ...], tuple[str, ...] | None, int]:
-    """path, args, env and timeout (seconds, 0 for none) of a hook. Without args, argv[0] is the path."""
-    return hook["path"], tuple(hook.get("args") or (hook["path"],)), env, hook.get("timeout") or 0
+def _args(hook: dict[str, Any]) -> tuple[str, ...]:
+    """The arguments of a hook. Without any, argv[0] is the path."""
+    return tuple(hook.get("args") or (hook["path"],))
 
 
 def state_around_pid(context: Context, status: str) -> tuple[str, str]:

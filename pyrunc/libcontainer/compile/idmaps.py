@@ -6,6 +6,7 @@ runtime makes the mount, and the init attaches it.
 
 from __future__ import annotations
 
+from ..._generated import steps
 from ...errors import PyruncError
 from ..spec.idmap_option import parse_ranges
 from ..spec.mount_options import SOURCE_ITSELF
@@ -47,15 +48,16 @@ def open_sources(context: Context, mounts: list[Mount]) -> None:
             idmap = known[maps]
         else:
             idmap = known[maps] = f"idmap:{len(known)}"
-            context.before("make_idmap", idmap, *maps, pointer=mount.pointer)
-        context.before(
-            "open_mapped_source",
-            f"source:{mount.index}",
-            context.from_bundle(mount.source),
-            int(mount.options.bind == 2),
-            int(bool(mount.options.links & SOURCE_ITSELF)),
-            idmap,
-            int(mount.id_map == 2),
+            context.runtime_step(steps.make_idmap(idmap=idmap, uids=maps[0], gids=maps[1]), pointer=mount.pointer)
+        context.runtime_step(
+            steps.open_mapped_source(
+                slot=f"source:{mount.index}",
+                path=context.from_bundle(mount.source),
+                recursive=mount.options.bind == 2,
+                nofollow=bool(mount.options.links & SOURCE_ITSELF),
+                idmap=idmap,
+                below=mount.id_map == 2,
+            ),
             pointer=mount.pointer,
         )
 
@@ -65,8 +67,8 @@ def serve_map(context: Context, mount: Mount, what: str) -> None:
     maps = _maps(context, mount)
     idmap = f"idmap:{what}" if maps else _CONTAINERS
     if maps:
-        context.serve(what, "make_idmap", idmap, *maps, pointer=mount.pointer)
-    context.serve(what, "map_source", idmap, int(mount.id_map == 2), pointer=mount.pointer)
+        context.on_request(what, steps.make_idmap(idmap=idmap, uids=maps[0], gids=maps[1]), pointer=mount.pointer)
+    context.on_request(what, steps.map_source(idmap=idmap, below=mount.id_map == 2), pointer=mount.pointer)
 
 
 def _maps(context: Context, mount: Mount) -> tuple[tuple[str, ...], tuple[str, ...]] | None:

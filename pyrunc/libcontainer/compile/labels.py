@@ -6,6 +6,7 @@ the next exec" late, before the process gives its rights away.
 
 from __future__ import annotations
 
+from ..._generated import steps
 from ..kernel.lsm import APPARMOR, SELINUX
 
 TYPE_CHECKING = False
@@ -24,10 +25,10 @@ _NO_CONTEXT = ("proc", "sysfs", "cgroup2", "mqueue")
 def require_modules(context: Context) -> None:
     """Make sure of the modules before anything is made that would be in vain without them."""
     if context.process.get("apparmorProfile"):
-        context.before("require_lsm", APPARMOR, pointer=_APPARMOR_POINTER)
+        context.runtime_step(steps.require_lsm(name=APPARMOR), pointer=_APPARMOR_POINTER)
     for fields, pointer in ((context.process, _SELINUX_POINTER), (context.linux, _MOUNT_POINTER)):
         if fields.get(pointer.rpartition("/")[2]):
-            context.before("require_lsm", SELINUX, pointer=pointer)
+            context.runtime_step(steps.require_lsm(name=SELINUX), pointer=pointer)
             return
 
 
@@ -35,17 +36,21 @@ def label_keys(context: Context, on: bool) -> None:
     """Have the keys that are made from now on the process's label, or no more. SELinux only, as runc."""
     label = context.process.get("selinuxLabel")
     if label:
-        context.add("security_label", "keycreate", label if on else "", pointer=_SELINUX_POINTER)
+        context.init_step(
+            steps.security_label(attribute="keycreate", label=label if on else ""), pointer=_SELINUX_POINTER
+        )
 
 
 def label_process(context: Context) -> None:
     """The label or profile that the process takes on when it becomes its program."""
     profile = context.process.get("apparmorProfile")
     if profile:
-        context.add("security_label", "apparmor/exec", "exec " + profile, pointer=_APPARMOR_POINTER)
+        context.init_step(
+            steps.security_label(attribute="apparmor/exec", label="exec " + profile), pointer=_APPARMOR_POINTER
+        )
     label = context.process.get("selinuxLabel")
     if label:
-        context.add("security_label", "exec", label, pointer=_SELINUX_POINTER)
+        context.init_step(steps.security_label(attribute="exec", label=label), pointer=_SELINUX_POINTER)
 
 
 def mount_option(label: str, type: str, words: list[str], kind: str = "") -> list[str]:
@@ -61,10 +66,10 @@ def mount_option(label: str, type: str, words: list[str], kind: str = "") -> lis
 
 def label_queues(context: Context, target: str) -> None:
     """Label the root of a new mqueue file system."""
-    context.add("file_label", target, context.linux["mountLabel"], pointer=_MOUNT_POINTER)
+    context.init_step(steps.file_label(path=target, label=context.linux["mountLabel"]), pointer=_MOUNT_POINTER)
 
 
 def label_masks(context: Context) -> None:
     """Have the file system that hides directories made with the label."""
     if context.linux.get("maskedPaths"):
-        context.add("mask_label", context.linux["mountLabel"], pointer=_MOUNT_POINTER)
+        context.init_step(steps.mask_label(label=context.linux["mountLabel"]), pointer=_MOUNT_POINTER)

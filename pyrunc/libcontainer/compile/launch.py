@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..._generated import steps
 from ...errors import PyruncError
 from .cgroup import compile_cgroup
 from .context import Context
@@ -39,7 +40,7 @@ def compile_launch(spec: dict[str, Any], options: LaunchOptions, facts: HostFact
         from .seccomp import compile_profile
 
         compile_profile(context)
-    context.before("state_dir", options.state_dir)
+    context.runtime_step(steps.state_dir(path=options.state_dir))
     if options.notify_socket:
         from .notify import compile_notify
 
@@ -60,13 +61,13 @@ def compile_launch(spec: dict[str, Any], options: LaunchOptions, facts: HostFact
         compile_rdt(context)
     join = open_joined(context)
     if options.console_socket:
-        context.before("console_socket", options.console_socket, pointer="/process/terminal")
+        context.runtime_step(steps.console_socket(path=options.console_socket), pointer="/process/terminal")
     compile_namespaces(context)
     compile_rootfs(context)
     compile_process(context)
     if options.command == "create":
-        context.before("start_socket", options.state_dir + "/start.sock")
+        context.runtime_step(steps.start_socket(path=options.state_dir + "/start.sock"))
     # systemd has no cgroup for the container before there is a process to put into it (compile/systemd.py).
     cgroup = "" if options.cgroup_manager == "systemd" else context.cgroup
-    context.before("clone", clone_flags(context), cgroup, join, pointer="/linux/namespaces")
+    context.runtime_step(steps.clone(flags=clone_flags(context), cgroup=cgroup, join=join), pointer="/linux/namespaces")
     return context.plan()

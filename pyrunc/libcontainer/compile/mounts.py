@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 
+from ..._generated import steps
 from ...errors import PyruncError
 from ..cgroup.files import clean
 from ..kernel.constants import (
@@ -89,12 +90,13 @@ def open_sources(context: Context, mounts: list[Mount]) -> None:
         return
     for mount in mounts:
         if mount.is_bind and not mount.options.remount and not mount.id_map and not in_rootfs(context, mount):
-            context.before(
-                "open_source",
-                f"source:{mount.index}",
-                context.from_bundle(mount.source),
-                int(mount.options.bind == 2),
-                int(bool(mount.options.links & SOURCE_ITSELF)),
+            context.runtime_step(
+                steps.open_source(
+                    slot=f"source:{mount.index}",
+                    path=context.from_bundle(mount.source),
+                    recursive=mount.options.bind == 2,
+                    nofollow=bool(mount.options.links & SOURCE_ITSELF),
+                ),
                 pointer=mount.pointer and mount.pointer + "/source",
             )
 
@@ -236,14 +238,15 @@ def _remount(context: Context, mount: Mount) -> None:
     if (context.userns or context.facts.in_userns) and locked != unlocked:
         alternatives.append(locked)
     for level, cleared in enumerate(alternatives):
-        context.add(
-            "remount",
-            mount.target,
-            options.attr_set,
-            options.attr_clr | cleared,
-            options.rattr_set,
-            options.rattr_clr,
-            first,
+        context.init_step(
+            steps.remount(
+                target=mount.target,
+                attr_set=options.attr_set,
+                attr_clr=options.attr_clr | cleared,
+                rattr_set=options.rattr_set,
+                rattr_clr=options.rattr_clr,
+                propagation=first,
+            ),
             pointer=mount.pointer,
             level=level,
             on_errno=(errno.EPERM,) if level + 1 < len(alternatives) else (),
@@ -258,7 +261,7 @@ def _propagation(options: MountOptions) -> tuple[int, list[int]]:
 
 def _more_propagation(context: Context, mount: Mount, more: list[int]) -> None:
     for flag in more:
-        context.add("remount", mount.target, 0, 0, 0, 0, flag, pointer=mount.pointer + "/options")
+        context.init_step(steps.remount(target=mount.target, propagation=flag), pointer=mount.pointer + "/options")
 
 
 def _bind(context: Context, mount: Mount) -> None:
@@ -288,19 +291,20 @@ def _bind(context: Context, mount: Mount) -> None:
         level: int, on_errno: tuple[int, ...], cleared: int, slot: str | None = None, *, tree: bool = False
     ) -> None:
         links = options.links | (SOURCE_KEPT if mount.id_map and inside else 0)
-        context.add(
-            "bind",
-            context.from_bundle(mount.source),
-            slot,
-            mount.target,
-            int(options.bind == 2 or tree),
-            links,
-            wanted.attr_set,
-            wanted.attr_clr | cleared,
-            wanted.rattr_set | (wanted.attr_set if tree else 0),
-            wanted.rattr_clr,
-            first,
-            _NEXT_STEP if links & SOURCE_KEPT else keep,
+        context.init_step(
+            steps.bind(
+                source=context.from_bundle(mount.source),
+                source_fd=slot,
+                target=mount.target,
+                recursive=options.bind == 2 or tree,
+                links=links,
+                attr_set=wanted.attr_set,
+                attr_clr=wanted.attr_clr | cleared,
+                rattr_set=wanted.rattr_set | (wanted.attr_set if tree else 0),
+                rattr_clr=wanted.rattr_clr,
+                propagation=first,
+                keep=_NEXT_STEP if links & SOURCE_KEPT else keep,
+            ),
             pointer=mount.pointer,
             level=level,
             on_errno=on_errno,
@@ -339,9 +343,20 @@ def _change_flags(context: Context, mount: Mount, late: tuple[int, int, int, int
     """Change flags that may be locked, or say that they are: the container runs without, since engines name `rw` for
     every volume. What stays is stricter than what was asked for, never looser."""
     what = f"locked:{mount.index}"
-    context.add("change_flags", _NEXT_STEP, *late, pointer=mount.pointer + "/options", on_errno=(errno.EPERM,))
-    context.serve(what, "warn_locked", context.from_bundle(mount.source), late[1] | late[3], pointer=mount.pointer)
-    context.add("request", what, pointer=mount.pointer, level=1)
+    attr_set, attr_clr, rattr_set, rattr_clr = late
+    context.init_step(
+        steps.change_flags(
+            keep=_NEXT_STEP, attr_set=attr_set, attr_clr=attr_clr, rattr_set=rattr_set, rattr_clr=rattr_clr
+        ),
+        pointer=mount.pointer + "/options",
+        on_errno=(errno.EPERM,),
+    )
+    context.on_request(
+        what,
+        steps.warn_locked(path=context.from_bundle(mount.source), attr_clr=attr_clr | rattr_clr),
+        pointer=mount.pointer,
+    )
+    context.init_step(steps.request(what=what), pointer=mount.pointer, level=1)
 
 
 def _map_inside(context: Context, mount: Mount) -> None:
@@ -351,8 +366,11 @@ def _map_inside(context: Context, mount: Mount) -> None:
 
     what = f"map:{mount.index}"
     idmaps.serve_map(context, mount, what)
-    source, recursive = context.from_bundle(mount.source), int(mount.options.bind == 2)
-    context.add("open_inside", source, recursive, mount.options.links, what, _NEXT_STEP, pointer=mount.pointer)
+    source, recursive = context.from_bundle(mount.source), mount.options.bind == 2
+    context.init_step(
+        steps.open_inside(source=source, recursive=recursive, links=mount.options.links, what=what, keep=_NEXT_STEP),
+        pointer=mount.pointer,
+    )
 
 
 class _BindFlags:
@@ -433,16 +451,17 @@ def _mount(context: Context, mount: Mount, attr_set: int, keep: int, on_errno: t
     """The step `mount`; gives the propagation types that are left for later."""
     options = mount.options
     first, more = _propagation(options)
-    context.add(
-        "mount",
-        mount.type,
-        mount.source or mount.type,
-        mount.target,
-        _data(context, mount),
-        attr_set,
-        first,
-        int(options.copy_up),
-        keep,
+    context.init_step(
+        steps.mount(
+            fstype=mount.type,
+            source=mount.source or mount.type,
+            target=mount.target,
+            options=_data(context, mount),
+            attr_set=attr_set,
+            propagation=first,
+            copyup=options.copy_up,
+            keep=keep,
+        ),
         pointer=mount.pointer,
         on_errno=on_errno,
     )
@@ -481,8 +500,12 @@ def _bind_sysfs(context: Context, mount: Mount) -> None:
     """
     flags = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
     first, _ = _propagation(mount.options)
-    context.add(
-        "bind", "/sys", None, mount.target, 1, 0, 0, 0, flags, 0, first, _NOT_KEPT, pointer=mount.pointer, level=1
+    context.init_step(
+        steps.bind(
+            source="/sys", target=mount.target, recursive=True, rattr_set=flags, propagation=first, keep=_NOT_KEPT
+        ),
+        pointer=mount.pointer,
+        level=1,
     )
 
 
@@ -500,8 +523,13 @@ def _cgroup(context: Context, mount: Mount) -> None:
     more = _mount(context, mount, attributes, _NOT_KEPT, on_errno)
     if source:
         hidden = (errno.ENOENT,) if context.rootless else ()
-        context.add("bind_cgroup", source, mount.target, attributes, pointer=mount.pointer, level=1, on_errno=hidden)
+        context.init_step(
+            steps.bind_cgroup(source=source, target=mount.target, attr_set=attributes),
+            pointer=mount.pointer,
+            level=1,
+            on_errno=hidden,
+        )
     if context.rootless:
         # CVE-2023-25809: the /sys that is bound there would show the host's.
-        context.add("mask_path", mount.target, pointer=mount.pointer, level=2 if source else 1)
+        context.init_step(steps.mask_path(path=mount.target), pointer=mount.pointer, level=2 if source else 1)
     _more_propagation(context, mount, more)

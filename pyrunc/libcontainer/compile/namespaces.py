@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 
+from ..._generated import steps
 from ...errors import PyruncError, pointer
 from ..kernel.constants import CLONE_FLAGS
 from ..kernel.fileio import sysctl_path
@@ -35,7 +36,10 @@ def open_joined(context: Context) -> tuple[str, ...]:
     for namespace in context.namespaces.values():
         if namespace.path:
             slot = "namespace:" + namespace.type
-            context.before("open_namespace", slot, namespace.type, namespace.path, pointer=namespace.pointer + "/path")
+            context.runtime_step(
+                steps.open_namespace(slot=slot, type=namespace.type, path=namespace.path),
+                pointer=namespace.pointer + "/path",
+            )
             if namespace.type == "user":
                 _check_maps(context, slot)
             join.append(f"{namespace.type}={slot}")
@@ -46,7 +50,10 @@ def _check_maps(context: Context, slot: str) -> None:
     """Mappings beside a user namespace to join must be its own: what the compiler made of them would not hold."""
     uids, gids = (map_lines(context.linux.get(kind + "Mappings") or []) for kind in ("uid", "gid"))
     if uids or gids:
-        context.before("check_maps", slot, uids, gids, pointer="/linux/uidMappings" if uids else "/linux/gidMappings")
+        context.runtime_step(
+            steps.check_maps(slot=slot, uids=uids, gids=gids),
+            pointer="/linux/uidMappings" if uids else "/linux/gidMappings",
+        )
 
 
 def compile_namespaces(context: Context) -> None:
@@ -54,7 +61,7 @@ def compile_namespaces(context: Context) -> None:
     if context.userns:
         _user_namespace(context)
     if context.new("cgroup"):
-        context.add("unshare", CLONE_FLAGS["cgroup"], pointer=context.namespaces["cgroup"].pointer)
+        context.init_step(steps.unshare(flags=CLONE_FLAGS["cgroup"]), pointer=context.namespaces["cgroup"].pointer)
     if context.new("time"):
         _time_namespace(context)
     if not context.options.no_new_keyring:
@@ -62,12 +69,13 @@ def compile_namespaces(context: Context) -> None:
     if context.linux.get("netDevices"):
         _net_devices(context)
     # After everything for which the runtime or the kernel looks at /proc/PID of the init.
-    context.add("undumpable")
+    context.init_step(steps.undumpable())
     if context.new("network"):
-        context.add("loopback_up", pointer=context.namespaces["network"].pointer)
-    for name in ("hostname", "domainname"):
-        if context.spec.get(name):
-            context.add(name, context.spec[name], pointer="/" + name)
+        context.init_step(steps.loopback_up(), pointer=context.namespaces["network"].pointer)
+    if context.spec.get("hostname"):
+        context.init_step(steps.hostname(name=context.spec["hostname"]), pointer="/hostname")
+    if context.spec.get("domainname"):
+        context.init_step(steps.domainname(name=context.spec["domainname"]), pointer="/domainname")
 
 
 def _net_devices(context: Context) -> None:
@@ -82,12 +90,9 @@ def _net_devices(context: Context) -> None:
             hint="leave them out, or run as root",
         )
     for name, device in context.linux["netDevices"].items():
-        context.serve(
+        context.on_request(
             "net_devices",
-            "net_device",
-            name,
-            device.get("name") or name,
-            context.namespaces["network"].path,
+            steps.net_device(name=name, new_name=device.get("name") or name, path=context.namespaces["network"].path),
             pointer=pointer("linux", "netDevices", name),
         )
     context.request("net_devices", pointer="/linux/netDevices")
@@ -96,12 +101,12 @@ def _net_devices(context: Context) -> None:
 def compile_keyring(context: Context) -> None:
     """Leave the caller's session keyring for the container's own, which has its id in its name, as runc's has."""
     if not context.process.get("selinuxLabel"):
-        context.add("session_keyring", "_ses." + context.options.id)
+        context.init_step(steps.session_keyring(name="_ses." + context.options.id))
         return
     from .labels import label_keys
 
     label_keys(context, True)
-    context.add("session_keyring", "_ses." + context.options.id)
+    context.init_step(steps.session_keyring(name="_ses." + context.options.id))
     label_keys(context, False)
 
 
@@ -114,18 +119,20 @@ def _user_namespace(context: Context) -> None:
         # From outside: inside of the user namespace it could not be lowered. Early, while init is still dumpable
         # and its files in /proc belong to its user.
         what = "oom_score_adj" if namespace.path else "maps"
-        context.serve(what, "write_oom_score_adj", context.process["oomScoreAdj"], pointer="/process/oomScoreAdj")
+        context.on_request(
+            what, steps.write_oom_score_adj(value=context.process["oomScoreAdj"]), pointer="/process/oomScoreAdj"
+        )
         if namespace.path:
             context.request(what, pointer="/process/oomScoreAdj")
     context.request("maps", pointer=namespace.pointer)
-    context.add("become_root", pointer=namespace.pointer)
+    context.init_step(steps.become_root(), pointer=namespace.pointer)
 
 
 def _serve_maps(context: Context) -> None:
     if setgroups_allowed(context) == DENIED:
         # Before the gid map: the kernel lets an unprivileged process write it only so, because dropping a
         # supplementary group could open what is forbidden to that group (CVE-2014-8989).
-        context.serve("maps", "write_setgroups", "deny", pointer="/linux/gidMappings")
+        context.on_request("maps", steps.write_setgroups(value="deny"), pointer="/linux/gidMappings")
     facts = context.facts
     for kind, outer, tool in (("uid", facts.uid_map, facts.newuidmap), ("gid", facts.gid_map, facts.newgidmap)):
         entries = context.linux[kind + "Mappings"]
@@ -135,9 +142,16 @@ def _serve_maps(context: Context) -> None:
         # The kernel lets CAP_SETUID or CAP_SETGID write any map, and others one of their own id.
         by_tool = bool(tool) and not _is_own_id(context, kind)
         lines = map_lines(entries)
-        context.serve("maps", "write_map", kind + "_map", lines, pointer=at, on_errno=(errno.EPERM,) if by_tool else ())
+        context.on_request(
+            "maps",
+            steps.write_map(file=kind + "_map", lines=lines),
+            pointer=at,
+            on_errno=(errno.EPERM,) if by_tool else (),
+        )
         if by_tool:
-            context.serve("maps", "map_by_tool", tool, kind + "_map", lines, pointer=at, level=1)
+            context.on_request(
+                "maps", steps.map_by_tool(path=tool, file=kind + "_map", lines=lines), pointer=at, level=1
+            )
 
 
 def _check_outer(kind: str, entries: list[dict[str, Any]], outer: IdMap) -> None:
@@ -188,16 +202,13 @@ def setgroups_allowed(context: Context) -> int:
 
 def _time_namespace(context: Context) -> None:
     at = context.namespaces["time"].pointer
-    context.add("unshare", CLONE_FLAGS["time"], pointer=at)
+    context.init_step(steps.unshare(flags=CLONE_FLAGS["time"]), pointer=at)
     for clock, offset in (context.linux.get("timeOffsets") or {}).items():
-        context.add(
-            "time_offset",
-            clock,
-            offset.get("secs", 0),
-            offset.get("nanosecs", 0),
+        context.init_step(
+            steps.time_offset(clock=clock, secs=offset.get("secs", 0), nanosecs=offset.get("nanosecs", 0)),
             pointer=pointer("linux", "timeOffsets", clock),
         )
-    context.add("enter_time", pointer=at)
+    context.init_step(steps.enter_time(), pointer=at)
 
 
 def compile_sysctl(context: Context) -> None:
@@ -206,4 +217,4 @@ def compile_sysctl(context: Context) -> None:
     Not before the runtime's hooks: these may bring the network devices that `net.ipv4.conf.NAME` speaks of.
     """
     for key, value in (context.linux.get("sysctl") or {}).items():
-        context.add("sysctl", sysctl_path(key), value, pointer=pointer("linux", "sysctl", key))
+        context.init_step(steps.sysctl(path=sysctl_path(key), value=value), pointer=pointer("linux", "sysctl", key))

@@ -5,6 +5,7 @@ The directory and its place in the container are those of runc.
 
 from __future__ import annotations
 
+from ..._generated import steps
 from .mount import Mount
 
 TYPE_CHECKING = False
@@ -25,7 +26,7 @@ def relays(context: Context) -> bool:
 def compile_notify(context: Context) -> None:
     """Make the socket's directory in the state directory, and with `run` the socket; `start` makes it otherwise."""
     if relays(context):
-        context.before("notify_socket", source(context), context.options.notify_socket)
+        context.runtime_step(steps.notify_socket(path=source(context), host=context.options.notify_socket))
     elif context.options.notify_socket:
         context.warnings.append("NOTIFY_SOCKET is not relayed: the container has no mount namespace of its own")
 

@@ -5,6 +5,7 @@ A module of its own, since it is about a plan as a whole: the descriptors that t
 
 from __future__ import annotations
 
+from ..._generated import steps
 from ..kernel.constants import RLIMITS
 from ..plan.model import Step
 
@@ -30,13 +31,13 @@ def raise_open_files(context: Context) -> None:
         return
     # The launcher may hand the command over before this step, and what it hands it over to asks for the limit again.
     at = [step.kind in _AFTER for step in context.prepare].index(True) + 1
-    context.prepare.insert(at, Step("prepare", "open_files", (needed,)))
+    context.prepare.insert(at, Step("prepare", *steps.open_files(limit=needed)))
     place, phase = len(context.init), context.phase
     for number, step in enumerate(context.init):
         if step.kind == "container_hook":
             place, phase = number, step.phase
             break
     context.init[place:place] = [
-        Step(phase, "close_sources"),
-        Step(phase, "rlimit", (RLIMITS["RLIMIT_NOFILE"], soft, hard)),
+        Step(phase, *steps.close_sources()),
+        Step(phase, *steps.rlimit(resource=RLIMITS["RLIMIT_NOFILE"], soft=soft, hard=hard)),
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 
+from ..._generated import steps
 from ...errors import PyruncError, pointer
 from ..kernel.constants import RLIMITS
 from . import hooks
@@ -30,14 +31,14 @@ def compile_process(context: Context) -> None:
     process = context.process
     if not context.is_exec:
         # What the runtime's caller happens to be bound to is not for the container; `exec` has fields for it.
-        context.add("cpu_affinity", ())
+        context.init_step(steps.cpu_affinity())
     user = process.get("user") or {}
     uid = user.get("uid", 0)
     if process.get("terminal"):
-        context.add("terminal_stdio", pointer="/process/terminal")
+        context.init_step(steps.terminal_stdio(), pointer="/process/terminal")
     else:
-        context.add("new_session")
-    context.add("stdio_owner", uid, pointer="/process/user/uid")
+        context.init_step(steps.new_session())
+    context.init_step(steps.stdio_owner(uid=uid), pointer="/process/user/uid")
     raise_open_files(context)
     _limits(context)
     if process.get("apparmorProfile") or process.get("selinuxLabel"):
@@ -45,7 +46,7 @@ def compile_process(context: Context) -> None:
 
         label_process(context)
     if process.get("noNewPrivileges"):
-        context.add("no_new_privileges", pointer="/process/noNewPrivileges")
+        context.init_step(steps.no_new_privileges(), pointer="/process/noNewPrivileges")
     sets = capability_sets(context)
     filter = None
     held = 0
@@ -55,22 +56,27 @@ def compile_process(context: Context) -> None:
         filter = Filter(context, sets)
         held = filter.held
     if sets is not None:
-        context.add("bounding", sets.bounding, pointer="/process/capabilities/bounding")
+        context.init_step(steps.bounding(keep=sets.bounding), pointer="/process/capabilities/bounding")
     _user(context)
     if sets is not None:
         effective, permitted = sets.effective | held, sets.permitted | held
-        context.add("capabilities", effective, permitted, sets.inheritable, pointer="/process/capabilities")
-        context.add("ambient", sets.ambient, pointer="/process/capabilities/ambient")
+        context.init_step(
+            steps.capabilities(effective=effective, permitted=permitted, inheritable=sets.inheritable),
+            pointer="/process/capabilities",
+        )
+        context.init_step(steps.ambient(caps=sets.ambient), pointer="/process/capabilities/ambient")
     elif held:
-        context.add("capabilities", held, held, 0, pointer="/linux/seccomp")
+        context.init_step(steps.capabilities(effective=held, permitted=held, inheritable=0), pointer="/linux/seccomp")
     umask = user.get("umask")
-    context.add("umask", _UMASK if umask is None else umask, pointer="" if umask is None else "/process/user/umask")
+    context.init_step(
+        steps.umask(mask=_UMASK if umask is None else umask), pointer="" if umask is None else "/process/user/umask"
+    )
     env, has_home = environment([*(process.get("env") or ()), *context.options.extra_env, *_notify(context)])
     if not has_home:
-        context.add("home", uid, pointer="/process/env")
+        context.init_step(steps.home(uid=uid), pointer="/process/env")
     args = tuple(process["args"])
-    context.add("find_executable", args[0], _path_of(env), pointer="/process/args/0")
-    context.add("keep_fds", _FIRST_FD + context.options.preserve_fds)
+    context.init_step(steps.find_executable(name=args[0], path=_path_of(env)), pointer="/process/args/0")
+    context.init_step(steps.keep_fds(first=_FIRST_FD + context.options.preserve_fds))
     if filter is not None:
         filter.map()
     if filter is not None and filter.notifies:
@@ -89,9 +95,11 @@ def _limits(context: Context) -> None:
         if limit["type"] == "RLIMIT_NOFILE" and context.options.command == "create":
             _leave_room(context, limit["soft"], pointer)
         if context.userns:
-            context.serve("limits", "prlimit", number, limit["soft"], limit["hard"], pointer=pointer)
+            context.on_request(
+                "limits", steps.prlimit(resource=number, soft=limit["soft"], hard=limit["hard"]), pointer=pointer
+            )
         else:
-            context.add("rlimit", number, limit["soft"], limit["hard"], pointer=pointer)
+            context.init_step(steps.rlimit(resource=number, soft=limit["soft"], hard=limit["hard"]), pointer=pointer)
     if not _SCHEDULING.isdisjoint(process) or not _SCHEDULING.isdisjoint(context.linux):
         from . import scheduling
 
@@ -102,7 +110,7 @@ def _limits(context: Context) -> None:
         rdt.assign(context)
     context.request("limits", pointer="/process/rlimits" if process.get("rlimits") else "")
     if process.get("oomScoreAdj") is not None and not context.userns and not context.is_exec:
-        context.add("oom_score_adj", process["oomScoreAdj"], pointer="/process/oomScoreAdj")
+        context.init_step(steps.oom_score_adj(value=process["oomScoreAdj"]), pointer="/process/oomScoreAdj")
 
 
 def _leave_room(context: Context, soft: int, pointer: str) -> None:
@@ -140,10 +148,12 @@ def _user(context: Context) -> None:
         context.warnings.append("/process/user/additionalGids: not set, the user namespace denies setgroups")
         groups = ()
     retry = bool(uid or gid or groups)
-    context.add("chdir", process["cwd"], pointer="/process/cwd", on_errno=(errno.EACCES, errno.EPERM) if retry else ())
-    context.add("user", uid, gid, groups, allowed, pointer="/process/user")
+    context.init_step(
+        steps.chdir(path=process["cwd"]), pointer="/process/cwd", on_errno=(errno.EACCES, errno.EPERM) if retry else ()
+    )
+    context.init_step(steps.user(uid=uid, gid=gid, groups=groups, set_groups=allowed), pointer="/process/user")
     if retry:
-        context.add("chdir", process["cwd"], pointer="/process/cwd", level=1)
+        context.init_step(steps.chdir(path=process["cwd"]), pointer="/process/cwd", level=1)
 
 
 def _check_ids(context: Context, uid: int, gid: int) -> None:
@@ -203,22 +213,24 @@ def _start(
     startContainer hooks and become the program. A process of `exec` has no state, no hooks and nothing to wait for."""
     options = context.options
     context.phase = "ready"
-    context.add("ready")
+    context.init_step(steps.ready())
     if not context.is_exec:
-        context.serve("ready", "save_state", options.state_dir + "/state.json")
+        context.on_request("ready", steps.save_state(path=options.state_dir + "/state.json"))
     if options.pidfd_socket:
-        context.serve("ready", "send_pidfd", options.pidfd_socket)
+        context.on_request("ready", steps.send_pidfd(path=options.pidfd_socket))
     receiver = "" if context.is_exec else context.annotated("run.oci.pidfd_receiver")
     if receiver:
-        context.serve("ready", "send_pidfd", receiver, pointer=pointer("annotations", "run.oci.pidfd_receiver"))
+        context.on_request(
+            "ready", steps.send_pidfd(path=receiver), pointer=pointer("annotations", "run.oci.pidfd_receiver")
+        )
     if options.pid_file:
-        context.serve("ready", "write_pid_file", options.pid_file)
+        context.on_request("ready", steps.write_pid_file(path=options.pid_file))
     context.phase = "start"
     if not context.is_exec:
-        context.add("await_start", "start" if options.command == "create" else None)
+        context.init_step(steps.await_start(listener="start" if options.command == "create" else None))
     if filter is not None:
         filter.load()
     if not context.is_exec:
         # Without a rule of the specification: runc's hooks have the process's environment where they name none.
         hooks.container_hooks(context, "startContainer", "created", env, not has_home)
-    context.add("execute", args, env, pointer="/process/args")
+    context.init_step(steps.execute(args=args, env=env), pointer="/process/args")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..._generated import steps
 from ..kernel.resctrl import FIND, OWN, SHARED
 
 TYPE_CHECKING = False
@@ -26,14 +27,15 @@ def compile_rdt(context: Context) -> None:
     else:
         make = SHARED if schemata else FIND
     clos, group = _names(context)
-    context.before("resctrl_group", clos, make, schemata, pointer=_POINTER)
+    context.runtime_step(steps.resctrl_group(clos=clos, make=make, schemata=schemata), pointer=_POINTER)
     if group:
-        context.before("resctrl_monitor", clos, group, pointer=_POINTER + "/enableMonitoring")
+        context.runtime_step(steps.resctrl_monitor(clos=clos, group=group), pointer=_POINTER + "/enableMonitoring")
 
 
 def assign(context: Context, request: str = "limits") -> None:
     """Have the init put into the groups; what it becomes and starts then is in them too."""
-    context.serve(request, "resctrl_assign", *_names(context), pointer=_POINTER)
+    clos, group = _names(context)
+    context.on_request(request, steps.resctrl_assign(clos=clos, group=group), pointer=_POINTER)
 
 
 def _names(context: Context) -> tuple[str, str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..._generated import steps
 from ...errors import pointer
 from ..plan.model import LaunchPlan
 from .cgroup import compile_cgroup
@@ -34,7 +35,7 @@ def compile_restore(spec: dict[str, Any], options: LaunchOptions, facts: HostFac
     terminal = check_console(context)
     if options.no_pivot:
         context.warnings.append("--no-pivot is without effect: CRIU restores the root of the mount namespace itself")
-    context.before("state_dir", options.state_dir)
+    context.runtime_step(steps.state_dir(path=options.state_dir))
     compile_cgroup(context)
     if "intelRdt" in context.linux:
         from . import rdt
@@ -44,26 +45,28 @@ def compile_restore(spec: dict[str, Any], options: LaunchOptions, facts: HostFac
     for namespace in context.namespaces.values():
         if namespace.path and namespace.type in BY_DESCRIPTOR:
             slot = "namespace:" + namespace.type
-            context.before("open_namespace", slot, namespace.type, namespace.path, pointer=namespace.pointer + "/path")
+            context.runtime_step(
+                steps.open_namespace(slot=slot, type=namespace.type, path=namespace.path),
+                pointer=namespace.pointer + "/path",
+            )
     if options.console_socket:
-        context.before("console_socket", options.console_socket, pointer="/process/terminal")
+        context.runtime_step(steps.console_socket(path=options.console_socket), pointer="/process/terminal")
     for name, device in (context.linux.get("netDevices") or {}).items():
-        context.serve(
+        context.on_request(
             "namespaces",
-            "net_device",
-            name,
-            device.get("name") or name,
-            context.namespaces["network"].path,
+            steps.net_device(name=name, new_name=device.get("name") or name, path=context.namespaces["network"].path),
             pointer=pointer("linux", "netDevices", name),
         )
     runtime_hooks(context)
     for step in context.served.pop("create_runtime", ()):
         context.served.setdefault("namespaces", []).append(step)
     if terminal:
-        context.serve("send_console", "receive_console", int(not options.console_socket), pointer="/process/terminal")
+        context.on_request(
+            "send_console", steps.receive_console(relay=not options.console_socket), pointer="/process/terminal"
+        )
     context.phase = "ready"
-    context.serve("ready", "save_state", options.state_dir + "/state.json")
+    context.on_request("ready", steps.save_state(path=options.state_dir + "/state.json"))
     if options.pid_file:
-        context.serve("ready", "write_pid_file", options.pid_file)
+        context.on_request("ready", steps.write_pid_file(path=options.pid_file))
     context.init.clear()  # the requests, which no init makes
     return context.plan()

@@ -8,6 +8,7 @@ has never been inside a root that is not finished.
 
 from __future__ import annotations
 
+from ..._generated import steps
 from ...errors import PyruncError
 from ..kernel.constants import MOUNT_ATTR_RDONLY, MS_PRIVATE, MS_REC, MS_SHARED, MS_SLAVE, MS_UNBINDABLE, PROPAGATION
 from . import devices, hooks, mounts
@@ -46,7 +47,7 @@ def compile_rootfs(context: Context) -> None:
     _restrict(context, kept)
     _enter(context)
     if own_dev and not context.process.get("terminal"):
-        context.add("reopen_null", pointer="/mounts")
+        context.init_step(steps.reopen_null(), pointer="/mounts")
 
 
 def _without_mount_namespace(context: Context) -> None:
@@ -62,20 +63,20 @@ def _without_mount_namespace(context: Context) -> None:
     compile_sysctl(context)
     _seal(context, kept)
     if read_only:
-        context.add("readonly_rootfs", pointer="/root/readonly")
-    context.add("chroot", context.rootfs, pointer="/root/path")
+        context.init_step(steps.readonly_rootfs(), pointer="/root/readonly")
+    context.init_step(steps.chroot(path=context.rootfs), pointer="/root/path")
     compile_console(context, mount=False)
     _make_cwd(context)
     if own_dev and not context.process.get("terminal"):
-        context.add("reopen_null", pointer="/mounts")
+        context.init_step(steps.reopen_null(), pointer="/mounts")
 
 
 def _host_mounts(context: Context, parsed: list[Mount]) -> list[Mount]:
     """The mounts, below one of the rootfs on itself, which is private: no other reaches the rest of the host."""
-    context.before("host_mounts", context.rootfs, pointer="/linux/namespaces")
+    context.runtime_step(steps.host_mounts(rootfs=context.rootfs), pointer="/linux/namespaces")
     mounts.open_sources(context, parsed)
-    context.add("rootfs", context.rootfs, None, pointer="/root/path")
-    context.add("remount", "/", 0, 0, 0, 0, MS_PRIVATE | MS_REC, pointer="/linux/namespaces")
+    context.init_step(steps.rootfs(path=context.rootfs), pointer="/root/path")
+    context.init_step(steps.remount(target="/", propagation=MS_PRIVATE | MS_REC), pointer="/linux/namespaces")
     return mounts.compile_mounts(context, parsed)
 
 
@@ -93,21 +94,21 @@ def _root_mount(context: Context) -> None:
     if flag & MS_SLAVE:
         # The whole tree also for plain "slave": a mount below the root that stays shared would carry what the
         # container mounts in it to the host.
-        context.add("propagation", MS_SLAVE, 1, pointer=pointer)
+        context.init_step(steps.propagation(flag=MS_SLAVE, recursive=True), pointer=pointer)
     elif flag & MS_UNBINDABLE:
         # The rootfs must be bound first. It becomes unbindable when it is the root.
-        context.add("propagation", MS_PRIVATE, 1, pointer=pointer)
+        context.init_step(steps.propagation(flag=MS_PRIVATE, recursive=True), pointer=pointer)
     else:
-        context.add("propagation", flag & ~MS_REC, int(bool(flag & MS_REC)), pointer=pointer)
+        context.init_step(steps.propagation(flag=flag & ~MS_REC, recursive=bool(flag & MS_REC)), pointer=pointer)
     if not (word and flag & MS_SLAVE):
         # A rootfs that was asked to be a slave is bound from a slave and so gets the host's mounts. Otherwise what
         # holds it must not be shared: pivot_root refuses that, and the bind would reach the host.
-        context.add("parent_private", context.rootfs, pointer="/root/path")
-    context.add("rootfs", context.rootfs, None, pointer="/root/path")
+        context.init_step(steps.parent_private(path=context.rootfs), pointer="/root/path")
+    context.init_step(steps.rootfs(path=context.rootfs), pointer="/root/path")
 
 
 def _make_cwd(context: Context) -> None:
-    context.add("make_cwd", context.process["cwd"], pointer="/process/cwd")
+    context.init_step(steps.make_cwd(path=context.process["cwd"]), pointer="/process/cwd")
 
 
 def _hooks(context: Context) -> None:
@@ -118,29 +119,31 @@ def _hooks(context: Context) -> None:
 def _restrict(context: Context, kept: list[Mount]) -> None:
     """Read-only and masked paths, after the hooks, which may mount and write as they like."""
     for index, path in enumerate(context.linux.get("readonlyPaths") or ()):
-        context.add("readonly_path", path, pointer=f"/linux/readonlyPaths/{index}")
+        context.init_step(steps.readonly_path(path=path), pointer=f"/linux/readonlyPaths/{index}")
     if context.linux.get("mountLabel"):
         from . import labels
 
         labels.label_masks(context)
     for index, path in enumerate(context.linux.get("maskedPaths") or ()):
-        context.add("mask_path", path, pointer=f"/linux/maskedPaths/{index}")
+        context.init_step(steps.mask_path(path=path), pointer=f"/linux/maskedPaths/{index}")
     _seal(context, kept)
     if context.spec["root"].get("readonly"):
-        context.add("readonly_rootfs", pointer="/root/readonly")
+        context.init_step(steps.readonly_rootfs(), pointer="/root/readonly")
 
 
 def _seal(context: Context, kept: list[Mount]) -> None:
     for register, mount in enumerate(kept, 1):
-        context.add("seal_mount", register, MOUNT_ATTR_RDONLY, pointer=mount.pointer)
+        context.init_step(steps.seal_mount(keep=register, attr_set=MOUNT_ATTR_RDONLY), pointer=mount.pointer)
 
 
 def _enter(context: Context) -> None:
     if context.options.no_pivot:
-        context.add("move_root", pointer="/root/path")
+        context.init_step(steps.move_root(), pointer="/root/path")
     else:
-        context.add("pivot_root", pointer="/root/path")
+        context.init_step(steps.pivot_root(), pointer="/root/path")
     flag = PROPAGATION.get(context.linux.get("rootfsPropagation") or "", 0)
     if flag & (MS_SHARED | MS_UNBINDABLE):
         # Only now, since before it would be the host's mount that is changed. Private and slave it is already.
-        context.add("root_propagation", flag & ~MS_REC, int(bool(flag & MS_REC)), pointer=_PROPAGATION_POINTER)
+        context.init_step(
+            steps.root_propagation(flag=flag & ~MS_REC, recursive=bool(flag & MS_REC)), pointer=_PROPAGATION_POINTER
+        )

@@ -6,6 +6,7 @@ the container's own (config.md, "Linux Process"), so no step of a launch comes f
 
 from __future__ import annotations
 
+from ..._generated import steps
 from ..kernel.scheduling import IO_CLASSES, MEMORY_FLAGS, MEMORY_MODES, PERSONALITIES, POLICIES, SCHED_FLAGS, indices
 
 TYPE_CHECKING = False
@@ -23,39 +24,41 @@ def compile_scheduling(context: Context) -> None:
     """
     scheduler = context.process.get("scheduler")
     if scheduler:
-        args = _scheduler(scheduler)
+        fields = _scheduler(scheduler)
         if context.userns:
-            context.serve("limits", "set_scheduler", *args, pointer="/process/scheduler")
+            context.on_request("limits", steps.set_scheduler(**fields), pointer="/process/scheduler")
         else:
-            context.add("scheduler", *args, pointer="/process/scheduler")
+            context.init_step(steps.scheduler(**fields), pointer="/process/scheduler")
     priority = context.process.get("ioPriority")
     if priority:
-        args = (IO_CLASSES[priority["class"]], priority.get("priority") or 0)
+        io_class, level = IO_CLASSES[priority["class"]], priority.get("priority") or 0
         if context.userns:
-            context.serve("limits", "set_io_priority", *args, pointer="/process/ioPriority")
+            context.on_request(
+                "limits", steps.set_io_priority(class_=io_class, priority=level), pointer="/process/ioPriority"
+            )
         else:
-            context.add("io_priority", *args, pointer="/process/ioPriority")
+            context.init_step(steps.io_priority(class_=io_class, priority=level), pointer="/process/ioPriority")
     personality = context.linux.get("personality")
     if personality:
-        context.add("personality", PERSONALITIES[personality["domain"]], pointer="/linux/personality")
+        context.init_step(steps.personality(domain=PERSONALITIES[personality["domain"]]), pointer="/linux/personality")
     policy = context.linux.get("memoryPolicy")
     if policy:
-        context.add(
-            "memory_policy",
-            MEMORY_MODES[policy["mode"]],
-            _bits(MEMORY_FLAGS, policy.get("flags") or ()),
-            tuple([str(node) for node in indices(policy.get("nodes") or "")]),
+        context.init_step(
+            steps.memory_policy(
+                mode=MEMORY_MODES[policy["mode"]],
+                flags=_bits(MEMORY_FLAGS, policy.get("flags") or ()),
+                nodes=tuple([str(node) for node in indices(policy.get("nodes") or "")]),
+            ),
             pointer="/linux/memoryPolicy",
         )
 
 
-def _scheduler(scheduler: dict[str, Any]) -> tuple[int, ...]:
+def _scheduler(scheduler: dict[str, Any]) -> dict[str, int]:
     """The fields of struct sched_attr; what the configuration leaves out is 0 (config.md, "scheduler")."""
-    return (
-        POLICIES[scheduler["policy"]],
-        _bits(SCHED_FLAGS, scheduler.get("flags") or ()),
-        *[scheduler.get(name) or 0 for name in ("nice", "priority", "runtime", "deadline", "period")],
-    )
+    fields = {name: scheduler.get(name) or 0 for name in ("nice", "priority", "runtime", "deadline", "period")}
+    fields["policy"] = POLICIES[scheduler["policy"]]
+    fields["flags"] = _bits(SCHED_FLAGS, scheduler.get("flags") or ())
+    return fields
 
 
 def _bits(values: dict[str, int], names: list[str] | tuple[()]) -> int:

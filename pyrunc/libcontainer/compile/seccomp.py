@@ -9,6 +9,7 @@ behind it: `capset` is the one call that a profile has to allow for us besides `
 
 from __future__ import annotations
 
+from ..._generated import steps
 from ...errors import PyruncError, pointer
 from ..kernel.capabilities import NAMES
 from ..seccomp.constants import FLAGS, NEW_LISTENER, NOTIFY, WAIT_KILLABLE_RECV
@@ -31,12 +32,15 @@ def compile_profile(context: Context) -> None:
     the launcher it may hand the command over to the ordinary build, which then begins anew."""
     raw = context.annotated(BPF_DATA)
     if raw:
-        context.before("raw_seccomp", _SLOT, raw, pointer=pointer("annotations", BPF_DATA))
+        context.runtime_step(steps.raw_seccomp(slot=_SLOT, data=raw), pointer=pointer("annotations", BPF_DATA))
         return
     profile = context.linux.get("seccomp")
     if profile:
         names = {name for rule in profile.get("syscalls") or () for name in rule["names"]}
-        context.before("compile_seccomp", _SLOT, profile["defaultAction"], len(names), 0, pointer=_POINTER)
+        context.runtime_step(
+            steps.compile_seccomp(slot=_SLOT, default_action=profile["defaultAction"], syscalls=len(names)),
+            pointer=_POINTER,
+        )
 
 
 class Filter:
@@ -67,25 +71,28 @@ class Filter:
 
     def map(self) -> None:
         """Map the filter, whose descriptor a waiting container is not to hold."""
-        self._context.add("map_seccomp", _SLOT, pointer=_POINTER)
+        self._context.init_step(steps.map_seccomp(filter=_SLOT), pointer=_POINTER)
 
     def load(self) -> None:
         """Load the filter, and drop what was held for it."""
         context, sets = self._context, self._sets
-        context.add("seccomp", self._flags(), int(self.notifies), pointer=_POINTER)
+        context.init_step(steps.seccomp(flags=self._flags(), notify=self.notifies), pointer=_POINTER)
         if self.notifies:
             profile = self._profile
             metadata = profile.get("listenerMetadata") or ""
-            context.serve(
-                "seccomp", "send_listener", profile["listenerPath"], metadata, pointer=_POINTER + "/listenerPath"
+            context.on_request(
+                "seccomp",
+                steps.send_listener(path=profile["listenerPath"], metadata=metadata),
+                pointer=_POINTER + "/listenerPath",
             )
         if not self.held:
             return
         if sets is None:
-            context.add("capabilities", 0, 0, 0, pointer=_POINTER)
+            context.init_step(steps.capabilities(effective=0, permitted=0, inheritable=0), pointer=_POINTER)
         else:
-            context.add(
-                "capabilities", sets.effective, sets.permitted, sets.inheritable, pointer="/process/capabilities"
+            context.init_step(
+                steps.capabilities(effective=sets.effective, permitted=sets.permitted, inheritable=sets.inheritable),
+                pointer="/process/capabilities",
             )
 
     def _flags(self) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from ..._generated import steps
 from ...errors import PyruncError
 from ..cgroup.resources import limits
 from ..systemd import properties
@@ -36,13 +37,14 @@ def compile_scope(context: Context) -> None:
     made = limits(resources, facts, RESOURCES) if is_limited(resources) else None
     writes = properties.rounded(made.writes) if made else []
     wanted += properties.limit_properties(writes, systemd)
-    put = partial(context.serve, REQUEST)
+    put = partial(context.on_request, REQUEST)
     put(
-        "systemd_scope",
-        unit.name,
-        context.cgroup,
-        "user" if systemd.user else "system",
-        tuple(wanted),
+        steps.systemd_scope(
+            unit=unit.name,
+            path=context.cgroup,
+            manager="user" if systemd.user else "system",
+            properties=tuple(wanted),
+        ),
         pointer=AT if spec_path else "",
     )
     if made:

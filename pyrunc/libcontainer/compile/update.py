@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 
+from ..._generated import steps
 from ..kernel.constants import MOUNT_ATTR_RDONLY, MS_REC, MS_SLAVE, S_IFBLK, S_IFCHR
 from . import mounts
 from .context import Context
@@ -58,36 +59,38 @@ def compile_change(
     """
     context = Context({**kept, "mounts": changes.mounts}, options, facts)
     parsed = mounts.parse_mounts(context)
-    context.before("open_process", _TARGET, pid, start_time)
+    context.runtime_step(steps.open_process(slot=_TARGET, pid=pid, start_time=start_time))
     if any(mount.id_map for mount in parsed) and context.userns and not context.new("user"):
-        context.before("open_namespace", "namespace:user", "user", f"/proc/{pid}/ns/user")
+        context.runtime_step(steps.open_namespace(slot="namespace:user", type="user", path=f"/proc/{pid}/ns/user"))
     mounts.open_sources(context, parsed)
     for index, device in enumerate(changes.devices):
-        context.before("open_source", f"device:{index}", device["source"], 0, 1)
+        context.runtime_step(steps.open_source(slot=f"device:{index}", path=device["source"], nofollow=True))
     join = tuple([f"{type}={_TARGET}" for type in _JOINED if context.has(type)])
-    context.before("clone", 0, "", join)
-    context.add("undumpable")
+    context.runtime_step(steps.clone(join=join))
+    context.init_step(steps.undumpable())
     if context.userns:
-        context.add("become_root")
+        context.init_step(steps.become_root())
     context.phase = "rootfs"
-    context.add("send_root")
+    context.init_step(steps.send_root())
     for slot, path in changes.restored:
         _bind(context, slot, path, 0)
     kept_mounts = mounts.compile_mounts(context, parsed)
     for register, mount in enumerate(kept_mounts, 1):
-        context.add("seal_mount", register, MOUNT_ATTR_RDONLY, pointer=mount.pointer)
+        context.init_step(steps.seal_mount(keep=register, attr_set=MOUNT_ATTR_RDONLY), pointer=mount.pointer)
     for index, device in enumerate(changes.devices):
         _device(context, device, f"device:{index}")
     for path in changes.copied:
-        context.add("copy_mount", path)
+        context.init_step(steps.copy_mount(path=path))
     if changes.copied or changes.removed:
-        context.add("request", COMMIT)
+        context.init_step(steps.request(what=COMMIT))
     for device in changes.removed:
-        context.add("remove_device", device["path"], _type(device), device["major"], device["minor"])
+        context.init_step(
+            steps.remove_device(path=device["path"], mode=_type(device), major=device["major"], minor=device["minor"])
+        )
     for path, detach in changes.unmounted:
-        context.add("umount", path, int(detach))
-    context.add("ready")
-    context.add("end")
+        context.init_step(steps.umount(path=path, detach=detach))
+    context.init_step(steps.ready())
+    context.init_step(steps.end())
     return context.plan()
 
 
@@ -101,12 +104,15 @@ def _device(context: Context, device: dict[str, Any], slot: str) -> None:
     if context.userns or context.facts.in_userns:
         _bind(context, slot, path)
         return
-    context.add(
-        "mknod", path, mode, device["major"], device["minor"], device["uid"], device["gid"], on_errno=(errno.EPERM,)
+    context.init_step(
+        steps.mknod(
+            path=path, mode=mode, major=device["major"], minor=device["minor"], uid=device["uid"], gid=device["gid"]
+        ),
+        on_errno=(errno.EPERM,),
     )
     _bind(context, slot, path, level=1)
 
 
 def _bind(context: Context, slot: str, path: str, propagation: int = MS_SLAVE | MS_REC, level: int = 0) -> None:
     """Mount what the runtime has at hand, as it is but for the propagation, where that is not 0."""
-    context.add("bind", path, slot, path, 0, 0, 0, 0, 0, 0, propagation, 0, level=level)
+    context.init_step(steps.bind(source=path, source_fd=slot, target=path, propagation=propagation), level=level)

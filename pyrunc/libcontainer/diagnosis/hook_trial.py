@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..._generated import steps
 from ...errors import PyruncError
 from ..compile.launch import compile_launch
 from ..launch import lifecycle_hooks
@@ -128,10 +129,10 @@ def _trial(spec: dict[str, Any], options: LaunchOptions, kind: str, index: int) 
 def _reduce(plan: LaunchPlan, index: int) -> None:
     """Leave one hook in the plan, and a request in place of the program."""
     plan.served = {
-        what: tuple(step for step in steps if not _is_other(step, index)) for what, steps in plan.served.items()
+        what: tuple(step for step in answer if not _is_other(step, index)) for what, answer in plan.served.items()
     }
     plan.init = tuple(
-        Step(step.phase, "request", (_TRIED,), step.pointer) if step.kind == "execute" else step
+        Step(step.phase, *steps.request(what=_TRIED), pointer=step.pointer) if step.kind == "execute" else step
         for step in plan.init
         if not _is_other(step, index)
     )

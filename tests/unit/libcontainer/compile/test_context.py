@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pyrunc._generated import steps
 from pyrunc.libcontainer.compile.context import Context
 from pyrunc.libcontainer.plan.host import HostFacts
 from pyrunc.libcontainer.plan.options import LaunchOptions
@@ -47,11 +48,11 @@ def test_a_spec_without_linux() -> None:
 
 def test_steps_land_in_their_phase() -> None:
     made = context()
-    made.before("state_dir", "/x")
-    made.before("clone", 0, "", ())
+    made.runtime_step(steps.state_dir(path="/x"))
+    made.runtime_step(steps.clone())
     made.phase = "rootfs"
-    made.add("chroot", "/", pointer="/root/path")
-    made.serve("limits", "prlimit", 1, 2, 3)
+    made.init_step(steps.chroot(path="/"), pointer="/root/path")
+    made.on_request("limits", steps.prlimit(resource=1, soft=2, hard=3))
     plan = made.plan()
     assert [step.phase for step in plan.steps()] == ["prepare", "clone", "rootfs"]
     assert plan.served["limits"][0].phase == "rootfs"
@@ -62,7 +63,7 @@ def test_a_request_is_made_only_where_there_is_something_to_do() -> None:
     made = context()
     made.request("limits")
     assert not made.init
-    made.serve("limits", "prlimit", 1, 2, 3)
+    made.on_request("limits", steps.prlimit(resource=1, soft=2, hard=3))
     made.request("limits", "/process/rlimits")
     assert [(step.kind, step.args, step.pointer) for step in made.init] == [
         ("request", ("limits",), "/process/rlimits")

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from keyword import iskeyword
+from pathlib import Path
+
 import pytest
 
 from pyrunc._generated import steps
+from pyrunc.libcontainer.compile.context import Context
+from pyrunc.libcontainer.plan.host import HostFacts
 from pyrunc.libcontainer.plan.kinds import INIT, INIT_KINDS, KINDS, NUMBERS, RUNTIME, RUNTIME_KINDS, Kind
+from pyrunc.libcontainer.plan.options import LaunchOptions
+from tests.support.plans import minimal
 
 TYPES = {"u32", "u64", "i64", "str", "strv", "fd"}
 kinds = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
@@ -47,3 +56,77 @@ def test_only_the_init_has_descriptor_fields() -> None:
 def test_the_generated_constants_are_the_table() -> None:
     assert steps.NUMBERS == NUMBERS
     assert {name: kind.fields for name, kind in KINDS.items()} == steps.FIELDS
+
+
+# A value of each Python type of a field, and the one that stands for "left out".
+SAMPLES = {"int": 7, "bool": True, "str": "a", "tuple[str, ...]": ("a", "b"), "str | None": "slot"}
+SAMPLES["tuple[str, ...] | None"] = ("A=1",)
+ZEROS = {"int": 0, "bool": 0, "str": "", "tuple[str, ...]": (), "str | None": None}
+
+
+def samples(kind: Kind) -> dict[str, object]:
+    """An argument for each parameter of the kind's constructor."""
+    return {name + "_" * iskeyword(name): SAMPLES[kind.python_types[name]] for name, _ in kind.fields}
+
+
+@kinds
+def test_a_constructor_puts_the_fields_into_their_order(kind: Kind) -> None:
+    name, args = getattr(steps, kind.name)(**samples(kind))
+    assert name == kind.name
+    expected = tuple(SAMPLES[kind.python_types[field]] for field, _ in kind.fields)
+    assert args == expected
+    assert all(type(value) is not bool for value in args), "a plan has 0 and 1"
+
+
+@kinds
+def test_a_constructor_wants_every_field_but_the_optional_ones(kind: Kind) -> None:
+    given = samples(kind)
+    for field, _ in kind.fields:
+        rest = {name: value for name, value in given.items() if name != field + "_" * iskeyword(field)}
+        if field in kind.optional:
+            _, args = getattr(steps, kind.name)(**rest)
+            assert args[[name for name, _ in kind.fields].index(field)] == ZEROS[kind.python_types[field]]
+        else:
+            with pytest.raises(TypeError, match="missing 1 required keyword-only argument"):
+                getattr(steps, kind.name)(**rest)
+
+
+# A line that compiles a step, and what mypy is to say of it.
+LINES = (
+    ('context.init_step(steps.bind(source="/a", target="/b", recursive=True))', ""),
+    ('context.init_step(steps.bind(source="/a"))', 'Missing named argument "target"'),
+    ('context.init_step(steps.bind(source="/a", taget="/b"))', 'Unexpected keyword argument "taget"'),
+    ('context.init_step(steps.chroot("/a"))', "Too many positional arguments"),
+    ('context.init_step(steps.umask(mask="022"))', 'expected "int"'),
+    ('context.init_step(steps.state_dir(path="/a"))', 'expected "InitOperation"'),
+    ("context.runtime_step(steps.pivot_root())", 'expected "RuntimeOperation"'),
+    ('context.on_request("limits", steps.pivot_root())', 'expected "RuntimeOperation"'),
+)
+
+
+def test_mypy_sees_mistakes(tmp_path: Path) -> None:
+    """The stub is what mypy reads of the constructors: without it every call would pass."""
+    pytest.importorskip("mypy")
+    module = tmp_path / "mistakes.py"
+    head = [
+        "from pyrunc._generated import steps",
+        "from pyrunc.libcontainer.compile.context import Context",
+        "def compiled(context: Context) -> None:",
+    ]
+    module.write_text("\n".join([*head, *("    " + line for line, _ in LINES)]) + "\n")
+    command = [sys.executable, "-m", "mypy", "--config-file=", "--strict", "--no-error-summary", str(module)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(steps.__file__).parents[2])
+    said = done.stdout.splitlines()
+    for number, (line, found) in enumerate(LINES, len(head) + 1):
+        own = [text for text in said if text.startswith(f"{module}:{number}: error")]
+        assert found in "\n".join(own), line
+        assert bool(own) == bool(found), own
+
+
+@kinds
+def test_context_takes_the_operations_of_each_side(kind: Kind) -> None:
+    context = Context(minimal(), LaunchOptions(id="box"), HostFacts())
+    operation = getattr(steps, kind.name)(**samples(kind))
+    (context.init_step if kind.actor == INIT else context.runtime_step)(operation, pointer="/p", level=1, on_errno=(1,))
+    step = (context.init or context.prepare)[0]
+    assert (step.kind, step.args, step.pointer, step.level, step.on_errno) == (*operation, "/p", 1, (1,))
