@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -170,3 +171,26 @@ def test_a_scope_gets_its_properties_back(scope: Scope) -> None:
     assert (refused.code, "memory.oom.group" in refused.last_line) == (1, True)
     assert (scope.shown("TasksMax"), scope.file("pids.max")) == ("50", "50")
     assert (scope.shown("MemoryMax"), scope.file("memory.max")) == (str(64 * MIB), str(64 * MIB))
+
+
+def test_mounts_and_limits_in_one_call_are_all_or_nothing(container: Container) -> None:
+    runtime = container.runtime
+    (runtime.work / "file").write_text("from the host\n")
+    changed = update(
+        container, "--pids-limit", "20", "--mount", f"type=bind,source={runtime.work},target=/mnt/x,ro", "--mount",
+        "type=tmpfs,target=/mnt/t",
+    )  # fmt: skip
+    assert (changed.code, changed.err) == (0, "")
+    assert read(container, "pids.max") == "20"
+    assert runtime("exec", container.id, "cat", "/mnt/x/file").out == "from the host\n"
+    held = os.open(f"/proc/{container.pid}/root/mnt/t", os.O_RDONLY)
+    try:
+        busy = update(container, "--pids-limit", "30", "--umount", "/mnt/x", "--umount", "/mnt/t")
+    finally:
+        os.close(held)
+    assert (busy.code, "umount /mnt/t: device or resource busy" in busy.last_line) == (1, True), busy
+    assert read(container, "pids.max") == "20"
+    assert runtime("exec", container.id, "cat", "/mnt/x/file").out == "from the host\n"
+    assert update(container, "--pids-limit", "30", "--umount", "/mnt/x", "--umount", "/mnt/t").code == 0
+    assert read(container, "pids.max") == "30"
+    assert "updated" not in container.state()

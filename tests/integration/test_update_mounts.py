@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import stat
 import subprocess
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ import pytest
 from tests.support import host
 from tests.support.bundle import Bundle
 from tests.support.race import exchanging
+from tests.support.rootless import RootlessRuntime
 from tests.support.runtime import Container, Result, Runtime
 
 # A device of the host that no container has.
@@ -207,6 +209,27 @@ def test_in_a_user_namespace(runtime: Runtime, bundle: Bundle, source: Path, dev
     succeed(container, "--device-rm", device, "--umount", "/mnt/x", "--umount", "/t", "--umount", "/mnt/m")
     assert inside(container, f"ls {device} 2>/dev/null | wc -l; ls /mnt/x | wc -l") == "0\n0\n"
     assert {"/mnt/x", "/t", "/mnt/m", device}.isdisjoint(place for place, _, _ in mounts(container))
+
+
+def test_by_root_of_a_user_namespace(runtime: Runtime, bundle: Bundle, source: Path, device: str) -> None:
+    """As rootless Podman runs a runtime: the device is bound, and no device rules are asked for."""
+    bundle.mounts[2]["options"].remove("gid=5")
+    bundle.sh("sleep 99").write()
+    id = runtime.new_id()
+    create = runtime.argv("--cgroup-manager", "disabled", "create", "--bundle", bundle.path, id)
+    change = runtime.argv("update", "--mount", f"type=bind,source={source},target=/mnt/x,ro", "--device", device, id)
+    look = runtime.argv(
+        "exec", id, "sh", "-c", f"cat /mnt/x/file; stat -c %F {device}; grep -c /mnt/x.*ro, /proc/mounts"
+    )
+    undo = runtime.argv("update", "--umount", "/mnt/x", "--device-rm", device, id)
+    again = runtime.argv("exec", id, "sh", "-c", f"ls /mnt/x {device} 2>/dev/null; grep -c /mnt/x /proc/mounts")
+    lines = [create, runtime.argv("start", id), change, look, undo, again, runtime.argv("delete", "--force", id)]
+    script = "\n".join([shlex.join(line) + " </dev/null || echo failed" for line in lines])
+    done = subprocess.run(
+        ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script],
+        env=runtime.environment(), cwd=runtime.work, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.stdout == "from the host\ncharacter special file\n1\n/mnt/x:\n0\nfailed\n", done
 
 
 def test_a_created_and_a_paused_container(runtime: Runtime, bundle: Bundle, source: Path) -> None:
@@ -500,11 +523,37 @@ def test_what_came_before_a_failure_is_undone(runtime: Runtime, bundle: Bundle, 
     assert runtime("exec", container.id, "sh", "-c", "exec 3<>/dev/x").code != 0
 
 
+def test_a_mount_point_that_was_made_in_a_mount_is_removed(runtime: Runtime, bundle: Bundle, source: Path) -> None:
+    """It is in the source, which is the host's."""
+    container = runtime.started(bundle.sh("sleep 99"))
+    before = snapshot(container, bundle)
+    words = ["--mount", f"type=bind,source={source},target=/mnt", "--mount", "type=tmpfs,target=/mnt/one/two",
+             "--mount", "type=tmpfs,target=/mnt/one/two/three"]  # fmt: skip
+    result = update(container, *words, "--mount", f"type=bind,source={source},target=/etc/passwd")
+    assert (result.code, "not a directory" in result.last_line) == (1, True), result
+    assert os.listdir(source) == ["file"]
+    assert snapshot(container, bundle) == before
+    succeed(container, *words)
+    assert sorted(os.listdir(source)) == ["file", "one"]
+    succeed(container, "--umount", "/mnt", "--umount", "/mnt/one/two/three", "--umount", "/mnt/one/two")
+
+
 def test_a_stopped_container(runtime: Runtime, bundle: Bundle, source: Path) -> None:
     container = runtime.container(bundle.args("true"))
     container.finish()
     result = update(container, "--mount", f"type=bind,source={source},target=/x")
     assert (result.code, "container not running" in result.last_line) == (1, True)
+
+
+def test_an_ordinary_user(rootless: RootlessRuntime) -> None:
+    """The reason is told, and nothing is changed."""
+    container = rootless.started(rootless.bundle().sh("sleep 99"))
+    before = mounts(container)
+    for words in (["--mount", "type=tmpfs,target=/x"], ["--umount", "/x"], ["--device-rm", "/dev/x"]):
+        result = update(container, *words)
+        assert (result.code, len(result.err.splitlines())) == (1, 1), result
+        assert "without root (a user's mount can't be handed from one mount namespace to another" in result.last_line
+    assert mounts(container) == before
 
 
 def test_a_container_on_the_hosts_mounts(runtime: Runtime, bundle: Bundle, source: Path) -> None:

@@ -40,10 +40,10 @@ class Journal:
 
     Of mounts and devices: helper: pid and start time of the process that changes them, 0 for none. kept: members of the
     saved configuration, as they were; state: what `state` showed of updates. made: paths in the container of what was
-    made. attached: ids of mounts, as session.Witness has them. unmounts: (id, unique id, path) of mounts that go;
-    nodes: (path, mode, major, minor, uid, gid) of nodes that go; placeholders: paths of the files below bound nodes.
-    forward: the last three are going, so that the update is to be finished: after, after_linux and after_state are what
-    is recorded then.
+    made, and how many mounts were attached then. attached: ids of mounts, as session.Witness has them. unmounts:
+    (id, unique id, path) of mounts that go; nodes: (path, mode, major, minor, uid, gid) of nodes that go; placeholders:
+    paths of the files below bound nodes. forward: the last three are going, so that the update is to be finished:
+    after, after_linux and after_state are what is recorded then.
     """
 
     __slots__ = (
@@ -62,7 +62,7 @@ class Journal:
         self.helper = (0, 0)
         self.kept: dict[str, Any] = {}
         self.state: dict[str, Any] = {}
-        self.made: list[str] = []
+        self.made: list[tuple[str, int]] = []
         self.attached: list[tuple[int, int]] = []
         self.unmounts: list[tuple[int, int, str]] = []
         self.nodes: list[tuple[str, int, int, int, int, int]] = []
@@ -223,7 +223,7 @@ def _load_files(found: Journal, fields: dict[str, Any]) -> None:
     found.state = dict(fields["state"])
     pid, start_time = fields["helper"]
     found.helper = (int(pid), int(start_time))
-    found.made = [str(path) for path in fields["made"]]
+    found.made = [(str(path), int(attached)) for path, attached in fields["made"]]
     found.attached = [(int(id), int(unique)) for id, unique in fields["attached"]]
     found.unmounts = [(int(id), int(unique), str(path)) for id, unique, path in fields["unmounts"]]
     for path, *numbers in fields["nodes"]:

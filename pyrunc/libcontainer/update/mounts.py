@@ -111,6 +111,8 @@ class Update:
                 self._look_for_device(root, self._device(path))
 
         session.run(self.container, Changes(), Witness(), look=look)
+        # What is mounted below another one goes first, in whatever order they are named.
+        self.found.unmounts.sort(key=lambda mount: -mount[2].count("/"))
 
     def _look_for_mount(self, root: int, recorded: Entry, path: str) -> None:
         at = recorded["destination"] if "id" in recorded else path
@@ -255,7 +257,7 @@ class Recorder(Witness):
 
     def made(self, path: str) -> None:
         """Before something is made."""
-        self.update.found.made.append(path)
+        self.update.found.made.append((path, len(self.update.found.attached)))
         self.update.found.save(self.update.place)
 
     def attached(self, id: int, unique: int) -> None:
@@ -335,19 +337,30 @@ def undo(found: Journal, container: Container, place: int, copies: list[int]) ->
         found.save(place)
     scene = _Scene(container)
     try:
-        changes = Changes()
-        for id, unique in reversed(found.attached):
-            path = session.find(scene.root, scene.mounts, (id, unique, ""))
-            if path:
-                changes.unmounted.append((path, True))
-        if changes.unmounted:
-            session.run(container, changes, Witness())
-        for path in reversed(found.made):
-            _remove(scene.root, path)
+        _undo_made(found, container, scene)
         for node in found.nodes:
             _make_again(scene.root, node)
     finally:
         scene.close()
+
+
+def _undo_made(found: Journal, container: Container, scene: _Scene) -> None:
+    """Unmount what was mounted and remove what was made, the last first: a mount point may be in a mount."""
+    changes = Changes()
+    made = list(found.made)
+    for number in range(len(found.attached), -1, -1):
+        if made and made[-1][1] == number:
+            if changes.unmounted:
+                session.run(container, changes, Witness())
+                changes = Changes()
+            while made and made[-1][1] == number:
+                _remove(scene.root, made.pop()[0])
+        if number:
+            path = session.find(scene.root, scene.mounts, (*found.attached[number - 1], ""))
+            if path:
+                changes.unmounted.append((path, True))
+    if changes.unmounted:
+        session.run(container, changes, Witness())
 
 
 def finish(found: Journal, container: Container) -> None:

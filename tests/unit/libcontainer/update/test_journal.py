@@ -125,7 +125,7 @@ def test_a_journal_of_mounts_comes_back_as_it_was(place: Place) -> None:
     found = entry(place)
     found.kept = {"mounts": [], "updated": None}
     found.helper = (5, 7)
-    found.made, found.placeholders = ["/a", "/a/b"], ["/dev/p"]
+    found.made, found.placeholders = [("/a", 0), ("/a/b", 1)], ["/dev/p"]
     found.attached, found.unmounts = [(1, 2)], [(3, 4, "/x")]
     found.nodes = [("/dev/n", 0o20600, 1, 3, 0, 5), ("/dev/m", 0o60600, 7, 0, 0, 0)]
     found.forward = True
