@@ -1,4 +1,4 @@
-"""The runtime's steps: one function a step kind, with the kind's fields as its arguments (plan/kinds.py).
+"""The runtime's steps: one function a step kind (plan/kinds.py), which takes those of the kind's fields that it uses.
 
 Each writes its effect to the ledger before it makes it. Raises PyruncError or OSError; `launch` adds the step.
 """
@@ -9,6 +9,7 @@ import errno
 import posix
 
 from ... import log
+from ..._generated.steps import FIELDS
 from ...errors import PyruncError
 from .. import process, state
 from ..kernel import interrupts, native
@@ -19,13 +20,50 @@ from . import init_process, ledger
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, TypeVar
 
     from ..plan.model import Step
     from .launch import Launched
 
+    Handler = TypeVar("Handler", bound=Callable[..., None])
 
-def _compile_seccomp(launched: Launched, slot: str, default_action: str, syscalls: int, instructions: int) -> None:
+# The handler of each kind, which is called with the launch and all of the step's arguments.
+HANDLERS: dict[str, Callable[..., None]] = {}
+
+
+def handles(kind: str) -> Callable[[Handler], Handler]:
+    """Make a function the handler of a kind. Its parameters are fields of the kind by their names (`class_` for class),
+    as far as it uses them, and before them the launch, if it uses that."""
+    fields = [name for name, _ in FIELDS[kind]]
+
+    def register(function: Handler) -> Handler:
+        code = function.__code__
+        names = [name.removesuffix("_") for name in code.co_varnames[: code.co_argcount]]
+        places = [fields.index(name) for name in names if name in fields]
+        if len(names) - len(places) == 1 and places == list(range(len(fields))):
+            HANDLERS[kind] = function
+        else:
+            HANDLERS[kind] = _selecting(function, len(names) > len(places), places)
+        return function
+
+    return register
+
+
+def _selecting(function: Callable[..., None], with_launch: bool, places: list[int]) -> Callable[..., None]:
+    """The handler that hands some of its arguments on."""
+
+    def handler(launched: Launched, *args: Any) -> None:
+        chosen = [args[place] for place in places]
+        if with_launch:
+            function(launched, *chosen)
+        else:
+            function(*chosen)
+
+    return handler
+
+
+@handles("compile_seccomp")
+def _compile_seccomp(launched: Launched, slot: str) -> None:
     from ..seccomp import cache
 
     profile = launched.seccomp
@@ -42,18 +80,21 @@ def _compile_seccomp(launched: Launched, slot: str, default_action: str, syscall
                 log.debug(f"seccomp filter flags: {step.arg('flags')}")
 
 
+@handles("raw_seccomp")
 def _raw_seccomp(launched: Launched, slot: str, data: str) -> None:
     from ..spec.annotations import decode
 
     launched.slots[slot] = native.memfd("pyrunc-seccomp", decode(data))
 
 
+@handles("open_hook_output")
 def _open_hook_output(launched: Launched, slot: str, path: str) -> None:
     from .hooks import open_output
 
     launched.slots[slot] = interrupts.during(open_output, path)
 
 
+@handles("state_dir")
 def _state_dir(launched: Launched, path: str) -> None:
     """Claim the id by the directory. Leftovers of a create that died are swept first."""
     log.release()
@@ -63,6 +104,7 @@ def _state_dir(launched: Launched, path: str) -> None:
     launched.ledger.record("state_dir", **launched.record.values())
 
 
+@handles("notify_socket")
 def _notify_socket(launched: Launched, path: str, host: str) -> None:
     """The directory is removed with the state directory. With create the socket is made by `start`."""
     posix.mkdir(path, 0o755)
@@ -73,16 +115,19 @@ def _notify_socket(launched: Launched, path: str, host: str) -> None:
         launched.notify = notify.Notify(launched.lock, host)
 
 
-def _open_files(launched: Launched, limit: int) -> None:
+@handles("open_files")
+def _open_files(limit: int) -> None:
     native.raise_open_files(limit)
 
 
-def _require_lsm(launched: Launched, name: str) -> None:
+@handles("require_lsm")
+def _require_lsm(name: str) -> None:
     from ..kernel import lsm
 
     lsm.require(name)
 
 
+@handles("cgroup_create")
 def _cgroup_create(launched: Launched, path: str) -> None:
     from ..cgroup import files
 
@@ -111,18 +156,21 @@ def _hand_down(launched: Launched, path: str) -> None:
     controllers.enable(path, launched.facts.cgroup_mount, {}, launched.facts.controllers)
 
 
+@handles("systemd_scope")
 def _systemd_scope(launched: Launched, unit: str, path: str, manager: str, properties: tuple[str, ...]) -> None:
     from . import systemd_scope
 
     systemd_scope.start(launched, unit, path, manager == "user", properties)
 
 
+@handles("systemd_attach")
 def _systemd_attach(launched: Launched, unit: str, subcgroup: str) -> None:
     from . import systemd_scope
 
     systemd_scope.attach(launched.pid, unit, subcgroup)
 
 
+@handles("cgroup_controllers")
 def _cgroup_controllers(launched: Launched, path: str, needed: tuple[str, ...], wanted: tuple[str, ...]) -> None:
     from ..cgroup import controllers
     from ..cgroup.resources import controller_of
@@ -135,25 +183,29 @@ def _cgroup_controllers(launched: Launched, path: str, needed: tuple[str, ...], 
     controllers.enable(path, launched.facts.cgroup_mount, {name: pointers[name] for name in needed}, wanted)
 
 
+@handles("cgroup_check_memory")
 def _cgroup_check_memory(launched: Launched, limit: int, swap: int) -> None:
     from ..cgroup import limits
 
     limits.check_memory(launched.cgroup_fd, limit, swap)
 
 
+@handles("cgroup_limit")
 def _cgroup_limit(launched: Launched, file: str, value: str, optional: int) -> None:
     from ..cgroup import limits
 
     limits.write(launched.cgroup_fd, file, value, bool(optional))
 
 
-def _cgroup_owner(launched: Launched, path: str, uid: int) -> None:
+@handles("cgroup_owner")
+def _cgroup_owner(launched: Launched, uid: int) -> None:
     from ..cgroup import owner
 
     owner.give(launched.cgroup_fd, uid)
 
 
-def _cgroup_devices(launched: Launched, path: str, rules: tuple[str, ...]) -> None:
+@handles("cgroup_devices")
+def _cgroup_devices(launched: Launched, rules: tuple[str, ...]) -> None:
     from ..cgroup import devices
 
     program = devices.assemble(rules)
@@ -163,24 +215,28 @@ def _cgroup_devices(launched: Launched, path: str, rules: tuple[str, ...]) -> No
         devices.replace(launched.cgroup_fd, program)
 
 
+@handles("resctrl_group")
 def _resctrl_group(launched: Launched, clos: str, make: int, schemata: tuple[str, ...]) -> None:
     from ..kernel import resctrl
 
     resctrl.prepare(clos, make, schemata, lambda effect, path: launched.written.record(effect, path=path))
 
 
+@handles("resctrl_monitor")
 def _resctrl_monitor(launched: Launched, clos: str, group: str) -> None:
     from ..kernel import resctrl
 
     resctrl.monitor(clos, group, lambda effect, path: launched.written.record(effect, path=path))
 
 
+@handles("resctrl_assign")
 def _resctrl_assign(launched: Launched, clos: str, group: str) -> None:
     from ..kernel import resctrl
 
     resctrl.assign(clos, group, launched.pid)
 
 
+@handles("net_device")
 def _net_device(launched: Launched, name: str, new_name: str, path: str) -> None:
     from . import netdevices
 
@@ -195,7 +251,8 @@ def _net_device(launched: Launched, name: str, new_name: str, path: str) -> None
     netdevices.move(launched.network, name, new_name, lambda effect, **more: record(effect, **facts, **more))
 
 
-def _start_socket(launched: Launched, path: str) -> None:
+@handles("start_socket")
+def _start_socket(launched: Launched) -> None:
     # By the directory's descriptor: the state root may belong to another user, who can exchange what its names mean.
     listener = native.listen(f"/proc/self/fd/{launched.lock}/{START_SOCKET}")
     steps = launched.plan.init
@@ -209,12 +266,14 @@ def _outline(number: int, step: Step) -> list[Any]:
     return [number, step.kind, [arg[:1] if isinstance(arg, tuple) else arg for arg in step.args], step.pointer]
 
 
+@handles("console_socket")
 def _console_socket(launched: Launched, path: str) -> None:
     from . import console
 
     launched.console_socket = console.connect(path)
 
 
+@handles("open_source")
 def _open_source(launched: Launched, slot: str, path: str, recursive: int, nofollow: int) -> None:
     flags = native.OPEN_TREE_CLONE | (native.AT_RECURSIVE if recursive else 0)
     if nofollow:
@@ -222,12 +281,14 @@ def _open_source(launched: Launched, slot: str, path: str, recursive: int, nofol
     launched.slots[slot] = native.open_tree(native.AT_FDCWD, path, flags)
 
 
+@handles("make_idmap")
 def _make_idmap(launched: Launched, idmap: str, uids: tuple[str, ...], gids: tuple[str, ...]) -> None:
     from ..kernel import userns
 
     launched.idmaps[idmap] = userns.make(uids, gids)
 
 
+@handles("open_mapped_source")
 def _open_mapped_source(
     launched: Launched, slot: str, path: str, recursive: int, nofollow: int, idmap: str, below: int
 ) -> None:
@@ -243,6 +304,7 @@ def _map_ids(mount: int, namespace: int, below: int, path: str) -> None:
         raise PyruncError(f"mount_setattr(MOUNT_ATTR_IDMAP) {path}", errno=error.errno or 0) from error
 
 
+@handles("map_source")
 def _map_source(launched: Launched, idmap: str, below: int) -> None:
     """Map the mount that came with the init's request, by a user namespace that is there for it alone or the
     container's own."""
@@ -258,7 +320,8 @@ def _map_source(launched: Launched, idmap: str, below: int) -> None:
                 posix.close(fd)
 
 
-def _warn_locked(launched: Launched, path: str, attr_clr: int) -> None:
+@handles("warn_locked")
+def _warn_locked(path: str, attr_clr: int) -> None:
     """Tell which of the flags that were to be cleared the source has. They have the numbers of MOUNT_ATTR_*."""
     try:
         has = posix.statvfs(path).f_flag & attr_clr
@@ -276,14 +339,16 @@ _LOCKED_NAMES = (
 )  # fmt: skip
 
 
-def _open_namespace(launched: Launched, slot: str, kind: str, path: str) -> None:
+@handles("open_namespace")
+def _open_namespace(launched: Launched, slot: str, type: str, path: str) -> None:
     fd = interrupts.during(posix.open, path, posix.O_RDONLY | posix.O_CLOEXEC)
     launched.slots[slot] = fd
     # The kernel is asked, not the name: where a namespace is kept by a bind mount, its file has the mount's name.
-    if native.fs_magic(fd) != native.NSFS_MAGIC or native.namespace_type(fd) != init_process.NAMESPACES[kind]:
-        raise PyruncError(f"{path} is not a namespace of type {kind}")
+    if native.fs_magic(fd) != native.NSFS_MAGIC or native.namespace_type(fd) != init_process.NAMESPACES[type]:
+        raise PyruncError(f"{path} is not a namespace of type {type}")
 
 
+@handles("open_process")
 def _open_process(launched: Launched, slot: str, pid: int, start_time: int) -> None:
     log.release()
     pidfd = process.open_process(pid, start_time)
@@ -297,10 +362,12 @@ def stopped() -> PyruncError:
     return PyruncError("cannot exec in a stopped container", hint="container not running")
 
 
-def _initial_cpu_affinity(launched: Launched, cpus: tuple[str, ...]) -> None:
+@handles("initial_cpu_affinity")
+def _initial_cpu_affinity(cpus: tuple[str, ...]) -> None:
     posix.sched_setaffinity(0, [int(cpu) for cpu in cpus])
 
 
+@handles("inherit_oom_score_adj")
 def _inherit_oom_score_adj(launched: Launched, value: int) -> None:
     from ..kernel import procfs
 
@@ -317,12 +384,14 @@ def _restore_oom_score_adj(launched: Launched) -> None:
         procfs.write(posix.getpid(), "oom_score_adj", str(launched.own_oom_score_adj))
 
 
+@handles("check_maps")
 def _check_maps(launched: Launched, slot: str, uids: tuple[str, ...], gids: tuple[str, ...]) -> None:
     from ..kernel import userns
 
     userns.check(launched.slots[slot], uids, gids)
 
 
+@handles("clone")
 def _clone(launched: Launched, flags: int, cgroup: str, join: tuple[str, ...]) -> None:
     init_process.clone(launched, flags, cgroup, join)
     _restore_oom_score_adj(launched)
@@ -336,28 +405,33 @@ def _clone(launched: Launched, flags: int, cgroup: str, join: tuple[str, ...]) -
         launched.written.record("process", pid=launched.pid, startTime=born.start_time)
 
 
+@handles("write_map")
 def _write_map(launched: Launched, file: str, lines: tuple[str, ...]) -> None:
     from ..kernel import userns
 
     userns.write_map(launched.pid, file, lines)
 
 
+@handles("map_by_tool")
 def _map_by_tool(launched: Launched, path: str, file: str, lines: tuple[str, ...]) -> None:
     from . import newidmap
 
     newidmap.write_map(path, launched.pid, file, lines)
 
 
+@handles("write_setgroups")
 def _write_setgroups(launched: Launched, value: str) -> None:
     from ..kernel import userns
 
     userns.write_setgroups(launched.pid, value)
 
 
+@handles("prlimit")
 def _prlimit(launched: Launched, resource: int, soft: int, hard: int) -> None:
     native.prlimit(launched.pid, resource, soft, hard)
 
 
+@handles("set_scheduler")
 def _set_scheduler(
     launched: Launched,
     policy: int,
@@ -371,16 +445,19 @@ def _set_scheduler(
     native.sched_setattr(launched.pid, policy, flags, nice, priority, runtime, deadline, period)
 
 
-def _set_io_priority(launched: Launched, level: int, priority: int) -> None:
-    native.ioprio_set(launched.pid, level, priority)
+@handles("set_io_priority")
+def _set_io_priority(launched: Launched, class_: int, priority: int) -> None:
+    native.ioprio_set(launched.pid, class_, priority)
 
 
+@handles("write_oom_score_adj")
 def _write_oom_score_adj(launched: Launched, value: int) -> None:
     from ..kernel import procfs
 
     procfs.write(launched.pid, "oom_score_adj", str(value))
 
 
+@handles("runtime_hook")
 def _runtime_hook(
     launched: Launched,
     hook: str,
@@ -397,6 +474,7 @@ def _runtime_hook(
     hooks.run_hook(config, hook, index, record.hook_state("creating"), hooks.outputs(record.annotations))
 
 
+@handles("send_listener")
 def _send_listener(launched: Launched, path: str, metadata: str) -> None:
     from ..seccomp import agent
 
@@ -409,6 +487,7 @@ def _send_listener(launched: Launched, path: str, metadata: str) -> None:
         posix.close(listener)
 
 
+@handles("receive_console")
 def _receive_console(launched: Launched, relay: int) -> None:
     if launched.master < 0:
         raise PyruncError("the init sent no pty")
@@ -422,6 +501,7 @@ def _receive_console(launched: Launched, relay: int) -> None:
     launched.master = launched.console_socket = -1
 
 
+@handles("send_pidfd")
 def _send_pidfd(launched: Launched, path: str) -> None:
     """The message beside the descriptor tells whose it is, in runc's words."""
     try:
@@ -437,10 +517,12 @@ def _send_pidfd(launched: Launched, path: str) -> None:
         posix.close(socket)
 
 
-def _save_state(launched: Launched, path: str) -> None:
+@handles("save_state")
+def _save_state(launched: Launched) -> None:
     state.save(launched.lock, launched.record, launched.draft)
 
 
+@handles("host_mounts")
 def _host_mounts(launched: Launched, rootfs: str) -> None:
     from ..kernel import hostmounts
 
@@ -448,57 +530,8 @@ def _host_mounts(launched: Launched, rootfs: str) -> None:
     launched.written.record("host_mounts", path=path, before=hostmounts.count(path))
 
 
+@handles("write_pid_file")
 def _write_pid_file(launched: Launched, path: str) -> None:
     content = str(launched.pid)
     launched.written.record("pid_file", path=path, content=content, draft=state.draft_of(path))
     state.replace(path, content, 0o666)
-
-
-HANDLERS: dict[str, Callable[..., None]] = {
-    "compile_seccomp": _compile_seccomp,
-    "raw_seccomp": _raw_seccomp,
-    "open_hook_output": _open_hook_output,
-    "state_dir": _state_dir,
-    "notify_socket": _notify_socket,
-    "open_files": _open_files,
-    "require_lsm": _require_lsm,
-    "cgroup_create": _cgroup_create,
-    "systemd_scope": _systemd_scope,
-    "systemd_attach": _systemd_attach,
-    "cgroup_controllers": _cgroup_controllers,
-    "cgroup_check_memory": _cgroup_check_memory,
-    "cgroup_limit": _cgroup_limit,
-    "cgroup_owner": _cgroup_owner,
-    "cgroup_devices": _cgroup_devices,
-    "net_device": _net_device,
-    "resctrl_group": _resctrl_group,
-    "resctrl_monitor": _resctrl_monitor,
-    "resctrl_assign": _resctrl_assign,
-    "host_mounts": _host_mounts,
-    "start_socket": _start_socket,
-    "console_socket": _console_socket,
-    "open_process": _open_process,
-    "initial_cpu_affinity": _initial_cpu_affinity,
-    "inherit_oom_score_adj": _inherit_oom_score_adj,
-    "open_source": _open_source,
-    "make_idmap": _make_idmap,
-    "open_mapped_source": _open_mapped_source,
-    "map_source": _map_source,
-    "warn_locked": _warn_locked,
-    "open_namespace": _open_namespace,
-    "check_maps": _check_maps,
-    "clone": _clone,
-    "write_map": _write_map,
-    "map_by_tool": _map_by_tool,
-    "write_setgroups": _write_setgroups,
-    "prlimit": _prlimit,
-    "set_scheduler": _set_scheduler,
-    "set_io_priority": _set_io_priority,
-    "write_oom_score_adj": _write_oom_score_adj,
-    "runtime_hook": _runtime_hook,
-    "send_listener": _send_listener,
-    "receive_console": _receive_console,
-    "send_pidfd": _send_pidfd,
-    "save_state": _save_state,
-    "write_pid_file": _write_pid_file,
-}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import os
 import socket
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from pyrunc.errors import PyruncError
 from pyrunc.libcontainer import state
 from pyrunc.libcontainer.kernel import native
 from pyrunc.libcontainer.launch import handlers, ledger
-from pyrunc.libcontainer.plan.kinds import RUNTIME_KINDS
+from pyrunc.libcontainer.plan.kinds import KINDS, RUNTIME_KINDS
 from pyrunc.libcontainer.plan.model import Step
 from tests.support.launches import launched
 from tests.support.records import opened
@@ -22,11 +24,69 @@ from tests.support.records import opened
 HANDLERS = handlers.HANDLERS
 
 
-def test_every_kind_has_a_handler_that_takes_its_fields() -> None:
-    assert set(HANDLERS) == {kind.name for kind in RUNTIME_KINDS}
-    for kind in RUNTIME_KINDS:
-        parameters = inspect.signature(HANDLERS[kind.name]).parameters
-        assert len(parameters) == 1 + len(kind.fields), kind.name
+# What a field's value is in the plan, by its type on the wire.
+PLAN_TYPES = {"u32": "int", "u64": "int", "i64": "int", "str": "str", "strv": "tuple[str, ...]"}
+
+
+def registered() -> list[tuple[str, Any]]:
+    """Each registration in the source of the module: the kind, and the function that is to handle it."""
+    tree = ast.parse(Path(handlers.__file__).read_text(encoding="utf-8"))
+    found = []
+    for node in tree.body:
+        for decorator in getattr(node, "decorator_list", ()):
+            assert isinstance(node, ast.FunctionDef)
+            assert isinstance(decorator, ast.Call)
+            assert isinstance(decorator.args[0], ast.Constant)
+            found.append((str(decorator.args[0].value), getattr(handlers, node.name)))
+    return found
+
+
+def test_every_kind_of_the_runtime_has_one_handler() -> None:
+    kinds = [kind for kind, _ in registered()]
+    assert sorted(kinds) == sorted(kind.name for kind in RUNTIME_KINDS)
+    assert set(HANDLERS) == set(kinds)
+
+
+@pytest.mark.parametrize(("name", "function"), registered())
+def test_a_handler_takes_fields_of_its_kind_that_it_uses(name: str, function: Any) -> None:
+    kind = KINDS[name]
+    types = {field: PLAN_TYPES[type] for field, type in kind.fields}
+    types |= {field: type for field, type in kind.python_types.items() if type.endswith("None")}
+    annotations = {parameter.removesuffix("_"): type for parameter, type in inspect.get_annotations(function).items()}
+    assert annotations.pop("return") == "None"
+    own = list(annotations)
+    if own and annotations[own[0]] == "Launched":
+        del annotations[own[0]]
+    assert annotations.items() <= types.items()
+    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    assert set(inspect.signature(function).parameters) <= used
+
+
+def test_a_handler_gets_the_arguments_that_it_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handlers, "HANDLERS", {})
+    got: list[tuple[object, ...]] = []
+
+    @handlers.handles("set_io_priority")
+    def some(class_: int) -> None:
+        got.append((class_,))
+
+    handlers.HANDLERS["set_io_priority"]("launch", 1, 2)
+
+    @handlers.handles("cgroup_owner")
+    def behind(launched: object, uid: int) -> None:
+        got.append((launched, uid))
+
+    handlers.HANDLERS["cgroup_owner"]("launch", "/cgroup", 5)
+
+    @handlers.handles("set_io_priority")
+    def all_of_them(launched: object, class_: int, priority: int) -> None:
+        got.append((launched, class_, priority))
+
+    handlers.HANDLERS["set_io_priority"]("launch", 1, 2)
+    assert handlers.HANDLERS["set_io_priority"] is all_of_them
+    assert got == [(1,), ("launch", 5), ("launch", 1, 2)]
+    del some, behind
 
 
 class TestStateDir:
