@@ -1,6 +1,6 @@
 """The guest's tests: systemd is up, cgroup2 is alone and has its controllers. `make test-guest` runs them.
 
-They have the fixtures of the integration tests: `runtime`, `bundle`, `host_mount`.
+They have the fixtures of the integration tests: `runtime`, `bundle`, `host_mount`, `criu`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import pytest
 
 from tests.integration.conftest import (
     bundle,
+    criu,
     delegated,
     host_mount,
     private_mounts,
@@ -22,7 +23,7 @@ from tests.integration.conftest import (
 )
 
 __all__ = [
-    "bundle", "delegated", "host_mount", "private_mounts", "rootfs_template", "rootless", "runtime",
+    "bundle", "criu", "delegated", "host_mount", "private_mounts", "rootfs_template", "rootless", "runtime",
     "session_directory",
 ]  # fmt: skip
 

@@ -14,6 +14,7 @@ import pytest
 
 from tests.support import host
 from tests.support.bundle import BUSYBOX, Bundle, make_rootfs
+from tests.support.checkpoints import Checkpoints, find
 from tests.support.rootless import Delegated, RootlessRuntime, reachable
 from tests.support.runtime import Runtime
 
@@ -101,6 +102,15 @@ def host_mount(runtime: Runtime) -> Iterator[Callable[..., Path]]:
     yield mount
     for path in reversed(made):
         subprocess.run(["umount", "-l", str(path)], check=True)
+
+
+@pytest.fixture
+def criu(runtime: Runtime) -> Checkpoints:
+    """Dumps and restores by a real CRIU."""
+    directory, reason = find()
+    if reason:
+        pytest.skip(reason)
+    return Checkpoints(runtime, directory)
 
 
 @pytest.fixture

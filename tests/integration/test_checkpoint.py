@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import signal
@@ -11,81 +10,24 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import pytest
 
-from tests.support import criu as support
 from tests.support import host
 from tests.support.bundle import Bundle
-from tests.support.runtime import Container, Result, Runtime
+from tests.support.checkpoints import (
+    COUNTER,
+    Checkpoints,
+    assert_counts,
+    count,
+    counting,
+    wait_until_running,
+)
+from tests.support.runtime import Runtime
 from tests.support.terminals import ConsoleSocket, Session, read_until
 
 pytestmark = pytest.mark.own("runc wants another CRIU set-up: iptables for each dump")
-
-# It counts in memory and in a file that it has open; after a checkpoint both go on where they were.
-COUNTER = "exec 5>>/count; i=0; while :; do i=$((i+1)); echo $i >&5; sleep 0.05; done"
-
-
-find = functools.cache(support.find)
-
-
-class Criu:
-    """Containers that are dumped and restored: the images are in `images`, and each restore has an id of its own."""
-
-    def __init__(self, runtime: Runtime) -> None:
-        self.runtime = runtime
-        self.images = runtime.work / "images"
-
-    def dump(self, container: Container, *flags: str, ok: bool = True, **more: Any) -> Result:
-        """`checkpoint`."""
-        result = self.runtime("checkpoint", "--image-path", self.images, *flags, container.id, **more)
-        assert not ok or result.code == 0, result
-        return result
-
-    def restore(self, bundle: Bundle, *flags: str, ok: bool = True, id: str = "", **more: Any) -> Container:
-        """`restore --detach`; with `ok` the container."""
-        id = id or self.runtime.new_id()
-        words: tuple[str | Path, ...] = (
-            "restore",
-            "--detach",
-            "--image-path",
-            self.images,
-            "--bundle",
-            bundle.path,
-            *flags,
-            id,
-        )
-        result = self.runtime(*words, **more)
-        assert result.code == 0, result
-        return Container(self.runtime, id, bundle, self.runtime.work / f"{self.runtime._count}.out")
-
-    def refuse(self, bundle: Bundle, *flags: str, **more: Any) -> Result:
-        """`restore`, which must fail and leave nothing."""
-        before = self.runtime.left_over()
-        words: tuple[str | Path, ...] = (
-            "restore",
-            "--detach",
-            "--image-path",
-            self.images,
-            "--bundle",
-            bundle.path,
-            *flags,
-        )
-        result = self.runtime(*words, self.runtime.new_id(), **more)
-        assert result.code != 0, result
-        self.runtime.assert_nothing_left(before)
-        return result
-
-
-@pytest.fixture
-def criu(runtime: Runtime) -> Criu:
-    """A CRIU in the PATH of every command."""
-    directory, reason = find()
-    if reason:
-        pytest.skip(reason)
-    runtime.variables["PATH"] = f"{directory}:{os.environ['PATH']}"
-    return Criu(runtime)
 
 
 @pytest.fixture
@@ -96,44 +38,8 @@ def console(runtime: Runtime) -> Iterator[ConsoleSocket]:
     value.listener.close()
 
 
-def count(bundle: Bundle) -> int:
-    """How far the counter has come."""
-    return len(counted(bundle))
-
-
-def counted(bundle: Bundle) -> list[int]:
-    """The numbers that the counter has written."""
-    path = bundle.rootfs / "count"
-    return [int(line) for line in path.read_text().split()] if path.exists() else []
-
-
-def assert_counts(bundle: Bundle) -> None:
-    """The counter runs, and has left out nothing."""
-    before = count(bundle)
-    host.wait_for("the counter to go on", lambda: count(bundle) > before + 1)
-    numbers = counted(bundle)
-    assert numbers == list(range(1, len(numbers) + 1))
-
-
-def counting(runtime: Runtime, bundle: Bundle) -> Container:
-    """A container that counts."""
-    container = runtime.started(bundle.sh(COUNTER))
-    host.wait_for("the counter to begin", lambda: count(bundle) > 1)
-    return container
-
-
-def wait_until_running(runtime: Runtime, id: str) -> None:
-    """Wait until a container is restored, which is shown as `creating` before."""
-
-    def runs() -> bool:
-        result = runtime("state", id)
-        return result.code == 0 and bool(json.loads(result.out)["status"] == "running")
-
-    host.wait_for("the container to run", runs)
-
-
 @pytest.mark.purev2
-def test_a_container_goes_on_where_it_was(runtime: Runtime, bundle: Bundle, criu: Criu) -> None:
+def test_a_container_goes_on_where_it_was(runtime: Runtime, bundle: Bundle, criu: Checkpoints) -> None:
     container = counting(runtime, bundle)
     criu.dump(container)
     assert "container does not exist" in runtime("state", container.id).last_line
@@ -151,7 +57,7 @@ def test_a_container_goes_on_where_it_was(runtime: Runtime, bundle: Bundle, criu
 
 
 @pytest.mark.purev2
-def test_a_restored_container_is_like_one_that_was_run(runtime: Runtime, bundle: Bundle, criu: Criu) -> None:
+def test_a_restored_container_is_like_one_that_was_run(runtime: Runtime, bundle: Bundle, criu: Checkpoints) -> None:
     bundle.namespace("cgroup").namespace("network")
     criu.dump(counting(runtime, bundle))
     container = criu.restore(bundle)
@@ -184,7 +90,7 @@ def test_a_restored_container_is_like_one_that_was_run(runtime: Runtime, bundle:
 
 
 @pytest.mark.purev2
-def test_it_runs_on_where_that_is_asked_for(runtime: Runtime, bundle: Bundle, criu: Criu) -> None:
+def test_it_runs_on_where_that_is_asked_for(runtime: Runtime, bundle: Bundle, criu: Checkpoints) -> None:
     container = counting(runtime, bundle)
     criu.dump(container, "--leave-running")
     assert container.status == "running"
@@ -193,7 +99,7 @@ def test_it_runs_on_where_that_is_asked_for(runtime: Runtime, bundle: Bundle, cr
 
 
 @pytest.mark.purev2
-def test_a_paused_container_stays_paused(runtime: Runtime, bundle: Bundle, criu: Criu) -> None:
+def test_a_paused_container_stays_paused(runtime: Runtime, bundle: Bundle, criu: Checkpoints) -> None:
     container = counting(runtime, bundle)
     assert runtime("pause", container.id).code == 0
     criu.dump(container, "--leave-running")
@@ -208,7 +114,7 @@ def test_a_paused_container_stays_paused(runtime: Runtime, bundle: Bundle, criu:
     assert_counts(bundle)
 
 
-def test_states_that_have_nothing_to_be_dumped(runtime: Runtime, bundle: Bundle, criu: Criu) -> None:
+def test_states_that_have_nothing_to_be_dumped(runtime: Runtime, bundle: Bundle, criu: Checkpoints) -> None:
     container = runtime.container(bundle.sh(COUNTER))
     refused = criu.dump(container, ok=False)
     assert (refused.code, "Container cannot be checkpointed in created state" in refused.last_line) == (1, True)
@@ -221,7 +127,7 @@ def test_states_that_have_nothing_to_be_dumped(runtime: Runtime, bundle: Bundle,
     assert "container does not exist" in criu.dump(container, ok=False).last_line
 
 
-def test_memory_and_processes_are_there_again(runtime: Runtime, bundle: Bundle, criu: Criu) -> None:
+def test_memory_and_processes_are_there_again(runtime: Runtime, bundle: Bundle, criu: Checkpoints) -> None:
     """A variable of 256 KiB, a child, a pipe between them, a file in a tmpfs, one that is deleted and open."""
     script = (
         "x=$(head -c 196608 /dev/urandom | base64 -w0); echo $x | md5sum > /before; echo kept > /dev/shm-file; "
@@ -242,7 +148,7 @@ def test_memory_and_processes_are_there_again(runtime: Runtime, bundle: Bundle, 
     assert (bundle.rootfs / "child").read_text() == "got word\n"
 
 
-def test_in_the_foreground_the_exit_code_is_the_process_s(runtime: Runtime, bundle: Bundle, criu: Criu) -> None:
+def test_in_the_foreground_the_exit_code_is_the_process_s(runtime: Runtime, bundle: Bundle, criu: Checkpoints) -> None:
     criu.dump(runtime.started(bundle.sh("trap 'exit 7' TERM; while :; do sleep 0.05; done"), stdin=subprocess.DEVNULL))
     id = runtime.new_id()
     process = runtime.background("restore", "--image-path", criu.images, "--bundle", bundle.path, id)
@@ -253,7 +159,7 @@ def test_in_the_foreground_the_exit_code_is_the_process_s(runtime: Runtime, bund
     runtime.assert_nothing_left()
 
 
-def test_standard_streams_that_are_pipes_are_the_restore_s(runtime: Runtime, bundle: Bundle, criu: Criu) -> None:
+def test_standard_streams_that_are_pipes_are_the_restore_s(runtime: Runtime, bundle: Bundle, criu: Checkpoints) -> None:
     bundle.sh("i=0; while :; do i=$((i+1)); echo $i; echo e$i >&2; sleep 0.05; done")
     bundle.write()
     id = runtime.new_id()
@@ -292,7 +198,7 @@ def test_standard_streams_that_are_pipes_are_the_restore_s(runtime: Runtime, bun
     assert errors == [f"e{number}" for number in range(1, len(errors) + 1)]
 
 
-def test_a_log_file_is_written_on(runtime: Runtime, bundle: Bundle, criu: Criu) -> None:
+def test_a_log_file_is_written_on(runtime: Runtime, bundle: Bundle, criu: Checkpoints) -> None:
     """A file on the host is none that the container has: it is the restore's own, and CRIU wants it as it was."""
     bundle.sh("i=0; while :; do i=$((i+1)); echo $i; sleep 0.05; done").write()
     log = runtime.work / "log"
@@ -319,7 +225,9 @@ def test_a_log_file_is_written_on(runtime: Runtime, bundle: Bundle, criu: Criu) 
     assert numbers == list(range(1, len(numbers) + 1))
 
 
-def test_a_terminal_by_the_console_socket(runtime: Runtime, bundle: Bundle, criu: Criu, console: ConsoleSocket) -> None:
+def test_a_terminal_by_the_console_socket(
+    runtime: Runtime, bundle: Bundle, criu: Checkpoints, console: ConsoleSocket
+) -> None:
     bundle.process["terminal"] = True
     script = "echo ready; while read line; do echo got $line; done"
     container = runtime.container(bundle.sh(script), "--console-socket", str(console.path))
@@ -337,7 +245,7 @@ def test_a_terminal_by_the_console_socket(runtime: Runtime, bundle: Bundle, criu
     os.close(master)
 
 
-def test_a_terminal_in_the_foreground(runtime: Runtime, bundle: Bundle, criu: Criu) -> None:
+def test_a_terminal_in_the_foreground(runtime: Runtime, bundle: Bundle, criu: Checkpoints) -> None:
     bundle.process["terminal"] = True
     bundle.sh("echo ready; while read line; do echo got $line; [ $line = end ] && exit 5; done").write()
     id = runtime.new_id()
@@ -357,7 +265,7 @@ def test_a_terminal_in_the_foreground(runtime: Runtime, bundle: Bundle, criu: Cr
 
 
 @pytest.mark.purev2
-def test_mounts_devices_and_masks(runtime: Runtime, bundle: Bundle, criu: Criu) -> None:
+def test_mounts_devices_and_masks(runtime: Runtime, bundle: Bundle, criu: Checkpoints) -> None:
     """Bind mounts of a directory, a file, one behind a link, one in another; masked and read-only paths; devices."""
     for name in ("directory/inner", "other"):
         (runtime.work / name).mkdir(parents=True)
@@ -395,7 +303,7 @@ def test_mounts_devices_and_masks(runtime: Runtime, bundle: Bundle, criu: Criu) 
     assert host.mounts_of(runtime.token) == []
 
 
-def test_mount_points_that_are_missing_are_made(runtime: Runtime, bundle: Bundle, criu: Criu) -> None:
+def test_mount_points_that_are_missing_are_made(runtime: Runtime, bundle: Bundle, criu: Checkpoints) -> None:
     """As for a start, and no link leads out of the root file system while they are made."""
     (runtime.work / "source").mkdir()
     bundle.mount("/new/place", "bind", str(runtime.work / "source"), "bind")
@@ -423,7 +331,7 @@ def test_mount_points_that_are_missing_are_made(runtime: Runtime, bundle: Bundle
 
 
 @pytest.mark.parametrize("kind", ["network", "pid"])
-def test_a_namespace_of_another_stays_another_s(runtime: Runtime, bundle: Bundle, criu: Criu, kind: str) -> None:
+def test_a_namespace_of_another_stays_another_s(runtime: Runtime, bundle: Bundle, criu: Checkpoints, kind: str) -> None:
     file = {"network": "net", "pid": "pid"}[kind]
     keeper = runtime.started(runtime.bundle("keeper").namespace("network").sh("sleep 1000; true"))
     path = f"/proc/{keeper.pid}/ns/{file}"
@@ -438,7 +346,7 @@ def test_a_namespace_of_another_stays_another_s(runtime: Runtime, bundle: Bundle
     assert os.readlink(f"/proc/{restored.pid}/ns/{file}") == os.readlink(path)
 
 
-def test_a_joined_namespace_of_another_kind(runtime: Runtime, bundle: Bundle, criu: Criu) -> None:
+def test_a_joined_namespace_of_another_kind(runtime: Runtime, bundle: Bundle, criu: Checkpoints) -> None:
     keeper = runtime.started(runtime.bundle("keeper").args("sleep", "1000"))
     criu.dump(counting(runtime, bundle))
     bundle.namespace("uts", f"/proc/{keeper.pid}/ns/uts").write()
@@ -450,7 +358,7 @@ def test_a_joined_namespace_of_another_kind(runtime: Runtime, bundle: Bundle, cr
     assert "Do not know how to handle namespace cgroup" in criu.refuse(bundle).last_line
 
 
-def test_hooks(runtime: Runtime, bundle: Bundle, criu: Criu) -> None:
+def test_hooks(runtime: Runtime, bundle: Bundle, criu: Checkpoints) -> None:
     """createRuntime and prestart when the namespaces are there, poststop after the dump and after the end; the others
     not, as with runc."""
     script = bundle.script(
@@ -485,7 +393,7 @@ def test_hooks(runtime: Runtime, bundle: Bundle, criu: Criu) -> None:
     assert ran() == [("poststop", "stopped", False)]
 
 
-def test_a_hook_that_fails_leaves_nothing(runtime: Runtime, bundle: Bundle, criu: Criu) -> None:
+def test_a_hook_that_fails_leaves_nothing(runtime: Runtime, bundle: Bundle, criu: Checkpoints) -> None:
     criu.dump(counting(runtime, bundle))
     bundle.hook("createRuntime", bundle.script("hook", "echo no good >&2; exit 3\n")).write()
     stopped = count(bundle)

@@ -5,6 +5,8 @@ Faults:
 - `--before-step N`: SIGKILL before the Nth step of the runtime (from 0)
 - `--after-record N`: SIGKILL after the Nth effect was written to the ledger, before it is made
 - `--image FILE`: another build of the init
+- `--at-message N WHAT`: at the Nth message of any CRIU (from 0), before it is answered: `die` by SIGKILL, `kill` CRIU,
+  `fail` as a stage that fails here does, or get SIGTERM (`term`)
 - `--init-fault STEP KIND`: the init stops (1) or fails (2) before the STEP of its plan; needs an init-faults image
 """
 
@@ -18,7 +20,9 @@ from collections.abc import Callable
 from typing import Any
 
 from pyrunc import main
+from pyrunc.errors import PyruncError
 from pyrunc.libcontainer import lifecycle
+from pyrunc.libcontainer.criu import swrk
 from pyrunc.libcontainer.exec import exec
 from pyrunc.libcontainer.kernel import native
 from pyrunc.libcontainer.launch import handlers, ledger
@@ -59,6 +63,28 @@ def _kill_after_record(number: int) -> None:
     ledger.Ledger.record = record  # type: ignore[method-assign]
 
 
+def _at_message(number: int, what: str) -> None:
+    """Count the messages of CRIU, and do something at the one that is asked for. The first is the version."""
+    received = [0]
+    original = swrk.Criu._receive
+
+    def receive(self: swrk.Criu, kind: int) -> tuple[dict[str, Any], list[int]]:
+        message = original(self, kind)
+        received[0] += 1
+        if received[0] - 1 == number:
+            if what == "die":
+                _die()
+            if what == "kill":
+                os.kill(self.pid, signal.SIGKILL)
+            if what == "fail":
+                raise PyruncError("a stage fails here")
+            if what == "term":
+                os.kill(os.getpid(), signal.SIGTERM)
+        return message
+
+    swrk.Criu._receive = receive  # type: ignore[method-assign]
+
+
 def _use_image(path: str) -> None:
     """Give the parent another program for the init, in a memfd as its own one is."""
 
@@ -84,6 +110,7 @@ def run(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--before-step", type=int)
     parser.add_argument("--after-record", type=int)
+    parser.add_argument("--at-message", nargs=2, metavar=("N", "WHAT"))
     parser.add_argument("--image")
     parser.add_argument("--init-fault", type=int, nargs=2)
     faults = parser.parse_args(arguments[:at])
@@ -91,6 +118,8 @@ def run(arguments: list[str]) -> int:
         _kill_before_step(faults.before_step)
     if faults.after_record is not None:
         _kill_after_record(faults.after_record)
+    if faults.at_message:
+        _at_message(int(faults.at_message[0]), faults.at_message[1])
     if faults.image:
         _use_image(faults.image)
     if faults.init_fault:

@@ -16,7 +16,7 @@ from ... import log
 from ...errors import PyruncError, errno_text, prefixed
 from .. import deletion, lookup, process, saved_config, state
 from ..cgroup import files
-from ..kernel import interrupts
+from ..kernel import interrupts, native
 from ..state import Record
 from ..statedir import StateDir
 from . import external, rpc, swrk
@@ -25,6 +25,7 @@ from .options import CriuOptions
 _LOG = "dump.log"
 # As much as runc asks for: debug.
 _LOG_LEVEL = 4
+_DEATH_MS = 1000
 _CONFIG_ANNOTATION = "org.criu.config"
 # runc's, which is what administrators have written for containers.
 _CONFIG = "/etc/criu/runc.conf"
@@ -91,6 +92,7 @@ def _dump(program: str, place: StateDir, record: Record, kept: dict[str, Any], o
     before = set(os.listdir(images))
     was_frozen = bool(record.cgroup) and files.is_frozen(record.cgroup)
     done = False
+    stages = _Stages(options)
     try:
         if options.work:
             work = open_directory(options.work, make=True)
@@ -101,26 +103,35 @@ def _dump(program: str, place: StateDir, record: Record, kept: dict[str, Any], o
             _write_descriptors(images, names)
         criu = swrk.Criu(program, keys=False)
         criu.log = os.path.join(options.log_directory, _LOG)
-        criu.perform(rpc.PRE_DUMP if options.pre_dump else rpc.DUMP, _Stages(options), opts=opts)
+        criu.perform(rpc.PRE_DUMP if options.pre_dump else rpc.DUMP, stages, opts=opts)
         done = True
     finally:
         if criu is not None:
             criu.close()
         if not done:
-            _as_before(record, was_frozen, images, before)
+            ended = stages.whole and _has_ended(record)
+            _as_before(record, was_frozen, images, set(os.listdir(images)) if ended else before)
         for fd in (images, work):
             if fd >= 0:
                 os.close(fd)
 
 
 class _Stages:
-    """What is done at CRIU's stages: --status-fd is told when pages can be had."""
+    """What is done at CRIU's stages: --status-fd is told when pages can be had, and the end is not interrupted.
+
+    whole: all images are there, and CRIU may end the processes.
+    """
 
     def __init__(self, options: CriuOptions) -> None:
+        self.whole = False
         self._status_fd = options.status_fd if options.lazy_pages else -1
 
     def __call__(self, stage: str, pid: int, fds: list[int]) -> None:
         log.debug(f"criu: {stage}")
+        if stage == "post-dump":
+            interrupts.look()
+            interrupts.close()
+            self.whole = True
         if stage == "status-ready" and self._status_fd >= 0:
             try:
                 os.write(self._status_fd, b"\0")
@@ -130,8 +141,22 @@ class _Stages:
             self._status_fd = -1
 
 
+def _has_ended(record: Record) -> bool:
+    """Whether CRIU has ended the container, which takes its moment."""
+    pidfd = process.open_process(record.pid, record.startTime)
+    if pidfd < 0:
+        return True
+    try:
+        return bool(native.poll([pidfd], _DEATH_MS))
+    finally:
+        os.close(pidfd)
+
+
 def _as_before(record: Record, was_frozen: bool, images: int, before: set[str]) -> None:
-    """Undo what a dump that has failed may have left. What fails in that is a warning."""
+    """Undo what a dump that has failed may have left. What fails in that is a warning.
+
+    before: the names among the images that stay.
+    """
     try:
         if record.cgroup and not was_frozen and process.find(record.pid, record.startTime) is not None:
             files.thaw(record.cgroup)

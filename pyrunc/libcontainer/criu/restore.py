@@ -274,10 +274,11 @@ class Restoration:
         self._check_cgroup()
         self._check_terminal()
         saved_config.save(launched.lock, _with_time_namespace(self._spec, pid), launched.options)
+        interrupts.look()
+        interrupts.close()
         if not launched.options.detach:
             # Who sees the container running may send a signal, which is the process's.
             self.foreground = Foreground(launched, self.relay)
-            interrupts.close()
         carry_out(launched, launched.plan.served.get("ready", ()))
         launched.close_network()
         self._restored = True

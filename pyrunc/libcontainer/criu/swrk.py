@@ -86,6 +86,7 @@ class Criu:
         self._socket, other = native.socketpair()
         self.status = 0
         self.pid = 0
+        self._pidfd = -1
         reader, writer = os.pipe2(os.O_CLOEXEC)
         try:
             self.pid = os.fork()
@@ -95,6 +96,7 @@ class Criu:
             os.close(other)
             os.close(writer)
         try:
+            self._pidfd = os.pidfd_open(self.pid)
             with open(reader, "rb") as stream:
                 while not interrupts.poll([reader]):
                     continue
@@ -142,7 +144,7 @@ class Criu:
         """Tell CRIU that a stage has failed, and wait until it has given up and undone its part."""
         try:
             native.send(self._socket, protobuf.encode(rpc.REQUEST, {"type": rpc.NOTIFY, "notify_success": False}))
-            while native.poll([self._socket], _CURE_MS):
+            while native.poll([self._socket, self._pidfd], _CURE_MS):
                 answer, fds = self._receive(kind)
                 _close(fds)
                 if answer["type"] != rpc.NOTIFY:
@@ -153,8 +155,11 @@ class Criu:
 
     def _receive(self, kind: int) -> tuple[protobuf.Message, list[int]]:
         """CRIU's next message, and the descriptors that came with it."""
-        while not interrupts.poll([self._socket]):
+        # Processes that it restores have its socket too, so that its own end is another thing than the socket's.
+        while not (ready := interrupts.poll([self._socket, self._pidfd])):
             continue
+        if self._socket not in ready:
+            raise self._died(kind)
         try:
             data, fds = native.recv(self._socket, _LARGEST_MESSAGE, 1)
         except ConnectionResetError:
@@ -201,14 +206,13 @@ class Criu:
             self._socket = -1
         if self.pid > 0:
             pid, self.pid = self.pid, 0
-            pidfd = os.pidfd_open(pid)
-            try:
-                if not _ends(pidfd, patience_ms):
-                    log.warning(f"CRIU does not end within {patience_ms / 1000:g} s, and is killed")
-                    os.kill(pid, signal.SIGKILL)
-            finally:
-                os.close(pidfd)
-                self.status = os.waitpid(pid, 0)[1]
+            if self._pidfd >= 0 and not _ends(self._pidfd, patience_ms):
+                log.warning(f"CRIU does not end within {patience_ms / 1000:g} s, and is killed")
+                os.kill(pid, signal.SIGKILL)
+            self.status = os.waitpid(pid, 0)[1]
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
         return self.status
 
     def close(self, patience_ms: int = _CURE_MS) -> None:

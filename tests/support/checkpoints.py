@@ -1,0 +1,91 @@
+"""Containers that are dumped and restored by a real CRIU: one that counts, and what is asked of it."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from tests.support import criu, host
+from tests.support.bundle import Bundle
+from tests.support.runtime import Container, Result, Runtime
+
+# It counts in memory and in a file that it has open; after a checkpoint both go on where they were.
+COUNTER = "exec 5>>/count; i=0; while :; do i=$((i+1)); echo $i >&5; sleep 0.05; done"
+
+
+# A check by CRIU takes a quarter of a second.
+find = functools.cache(criu.find)
+
+
+class Checkpoints:
+    """Dumps and restores of a test. images: the directory of all of them."""
+
+    def __init__(self, runtime: Runtime, directory: str) -> None:
+        """Have the CRIU of a directory in the PATH of every command."""
+        runtime.variables["PATH"] = f"{directory}:{os.environ['PATH']}"
+        self.runtime = runtime
+        self.images = runtime.work / "images"
+
+    def dump(self, container: Container, *flags: str, ok: bool = True, **more: Any) -> Result:
+        """`checkpoint`, which must work unless `ok` is false."""
+        result = self.runtime("checkpoint", "--image-path", self.images, *flags, container.id, **more)
+        assert not ok or result.code == 0, result
+        return result
+
+    def words(self, bundle: Bundle, *flags: str) -> list[str | Path]:
+        """The words of `restore --detach`, without the id."""
+        return ["restore", "--detach", "--image-path", self.images, "--bundle", bundle.path, *flags]
+
+    def restore(self, bundle: Bundle, *flags: str, id: str = "", **more: Any) -> Container:
+        """`restore --detach`, which must work."""
+        id = id or self.runtime.new_id()
+        result = self.runtime(*self.words(bundle, *flags), id, **more)
+        assert result.code == 0, result
+        return Container(self.runtime, id, bundle, self.runtime.work / f"{self.runtime._count}.out")
+
+    def refuse(self, bundle: Bundle, *flags: str, **more: Any) -> Result:
+        """`restore`, which must fail and leave nothing."""
+        before = self.runtime.left_over()
+        result = self.runtime(*self.words(bundle, *flags), self.runtime.new_id(), **more)
+        assert result.code != 0, result
+        self.runtime.assert_nothing_left(before)
+        return result
+
+
+def count(bundle: Bundle) -> int:
+    """How far the counter has come."""
+    return len(counted(bundle))
+
+
+def counted(bundle: Bundle) -> list[int]:
+    """The numbers that the counter has written, in whole lines."""
+    path = bundle.rootfs / "count"
+    return [int(line) for line in path.read_text().split("\n")[:-1]] if path.exists() else []
+
+
+def assert_counts(bundle: Bundle) -> None:
+    """The counter runs, and has left out nothing."""
+    before = count(bundle)
+    host.wait_for("the counter to go on", lambda: count(bundle) > before + 1)
+    numbers = counted(bundle)
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+def counting(runtime: Runtime, bundle: Bundle, **more: Any) -> Container:
+    """A container that counts."""
+    container = runtime.started(bundle.sh(COUNTER), **more)
+    host.wait_for("the counter to begin", lambda: count(bundle) > 1)
+    return container
+
+
+def wait_until_running(runtime: Runtime, id: str) -> None:
+    """Wait until a container is restored, which is shown as `creating` before."""
+
+    def runs() -> bool:
+        result = runtime("state", id)
+        return result.code == 0 and bool(json.loads(result.out)["status"] == "running")
+
+    host.wait_for("the container to run", runs)
