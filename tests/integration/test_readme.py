@@ -66,7 +66,9 @@ def test_the_configurations_of_podman_and_containerd_name_the_installed_command(
 
 def test_every_command_of_make_is_there() -> None:
     """`make NAME` in the page is a rule of the Makefile."""
-    rules = "".join(path.read_text() for path in [REPOSITORY / "Makefile", *REPOSITORY.glob("*.mk"), *REPOSITORY.glob("*/*.mk")])
+    rules = "".join(
+        path.read_text() for path in [REPOSITORY / "Makefile", *REPOSITORY.glob("*.mk"), *REPOSITORY.glob("*/*.mk")]
+    )
     names = set(re.findall(r"(?:`|^    )make ([a-z][a-z-]+)", README, re.MULTILINE))
     assert {"install", "uninstall", "dist", "test", "demo"} <= names
     targets = {word for line in re.findall(r"^([^\n:=\t]+):", rules, re.MULTILINE) for word in line.split()}
