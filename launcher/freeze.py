@@ -56,7 +56,7 @@ ON_DEMAND = {
     "pyrunc.libcontainer.compile.scheduling", "pyrunc.libcontainer.compile.update",
     "pyrunc.libcontainer.diagnosis.terminal", "pyrunc.libcontainer.holder", "pyrunc.libcontainer.kernel.hostmounts",
     "pyrunc.libcontainer.kernel.lsm", "pyrunc.libcontainer.kernel.mountinfo", "pyrunc.libcontainer.kernel.netlink",
-    "pyrunc.libcontainer.kernel.procfs", "pyrunc.libcontainer.kernel.resctrl",
+    "pyrunc.libcontainer.kernel.privileges", "pyrunc.libcontainer.kernel.procfs", "pyrunc.libcontainer.kernel.resctrl",
     "pyrunc.libcontainer.kernel.scheduling", "pyrunc.libcontainer.launch.clone_errors",
     "pyrunc.libcontainer.launch.errors", "pyrunc.libcontainer.launch.inside", "pyrunc.libcontainer.launch.netdevices",
     "pyrunc.libcontainer.launch.newidmap", "pyrunc.libcontainer.launch.programs", "pyrunc.libcontainer.launch.scene",

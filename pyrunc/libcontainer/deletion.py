@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 # How long a killed process may take to end before `delete` gives up.
-_DEATH_MS = 10_000
+KILL_TIMEOUT_MS = 10_000
 
 
 def delete(root: str, id: str, force: bool) -> None:
@@ -188,7 +188,7 @@ def _end_process(pid: int, start_time: int, cgroup: str) -> None:
 
             files.kill(cgroup)
         _kill(pidfd)
-        if not native.poll([pidfd], _DEATH_MS):
+        if not native.poll([pidfd], KILL_TIMEOUT_MS):
             raise PyruncError("container init still running", hint="its process is stuck in the kernel")
     finally:
         posix.close(pidfd)

@@ -20,10 +20,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .launch.foreground import Foreground
-    from .launch.launch import Launched
+    from .launch.model import Launch
     from .launch.notify import Notify
-    from .launch.relay import Relay
     from .plan.host import HostFacts
     from .plan.options import LaunchOptions
 
@@ -32,23 +30,21 @@ _SIGKILL = 9
 _MOST_FDS = 2**31 - 64
 _DIGITS = 10
 # How long an init that has told its failure may take to end.
-_DEATH_MS = 10_000
+KILL_TIMEOUT_MS = 10_000
 # Where a container's cgroup can lie, as far as another user's word for it is taken.
 _CGROUPS = "/sys/fs/cgroup/"
 # How often, a millisecond apart, it is looked whether an init has become its program.
-_LOOKS = 50
+EXEC_POLL_ATTEMPTS = 50
 
 
 def create(options: LaunchOptions, fault: tuple[int, int] = (-1, 0)) -> None:
     """Create the container and leave its init waiting for `start`. Raises PyruncError, everything undone."""
-    from .launch.launch import abandon
-
-    launched = _launch(prepare(options), options, fault)
+    launch = _launch(prepare(options), options, fault)
     try:
-        launched.answer()
-        launched.write_timeline()
-    except BaseException:
-        abandon(launched)
+        launch.answer()
+        launch.write_timeline()
+    except BaseException as error:
+        launch.fail(error)
         raise
 
 
@@ -58,8 +54,7 @@ def run(options: LaunchOptions, fault: tuple[int, int] = (-1, 0)) -> int:
     Gives the exit code: the process's, 128 + n where signal n ended it, 0 where detached. Raises PyruncError,
     everything undone, for what fails up to the poststart hooks.
     """
-    from .launch.foreground import Foreground
-    from .launch.launch import abandon, death
+    from .launch.launch import finish
 
     spec = prepare(options)
     relay = None
@@ -67,67 +62,30 @@ def run(options: LaunchOptions, fault: tuple[int, int] = (-1, 0)) -> int:
         from .launch.relay import Relay
 
         relay = Relay()
-    launched = _launch(spec, options, fault)
-    foreground = None
-    try:
-        if options.detach:
-            launched.answer()
-            while launched.receive() is not None:
-                continue
-        else:
-            foreground = Foreground(launched, relay)
-            foreground.start()
-        if (launched.is_filtered or _limits_memory(spec)) and not _executed(launched.record, launched.pidfd):
-            raise death(launched)
-        launched.close_sync()
-        if foreground is None:
-            lifecycle_hooks.poststart(launched.record, launched.timeline)
-        else:
-            foreground.poststart()
-        launched.write_timeline()
-        launched.close_claim()
-        # From here on others may delete it, and make another of its name; the open directory stays this one's.
-        launched.written.place.unlock()
-    except BaseException:
-        if relay is not None:
-            relay.close()
-        abandon(launched)
-        raise
-    if foreground is None:
-        if launched.notify is not None:
-            launched.notify.begin(launched.pid)
-            launched.notify.wait_ready(launched.pidfd)
-            launched.notify.close()
-        return 0
-    return finish(launched, foreground, relay)
+    launch = _launch(spec, options, fault)
+
+    def on_running() -> None:
+        if (launch.is_filtered or _limits_memory(spec)) and not _executed(launch.record, launch.init.pidfd):
+            raise launch.death()
+        lifecycle_hooks.poststart(launch.record, launch.timeline)
+
+    return finish(launch, relay, on_running, lambda: on_end(launch))
 
 
-def finish(launched: Launched, foreground: Foreground, relay: Relay | None) -> int:
-    """Wait for the end of the process, and delete the container unless it is to be kept; gives the exit code. Raises
+def on_end(launch: Launch) -> None:
+    """What `run` and `restore` do after the process's end: delete the container, unless it is to be kept. Raises
     PyruncError."""
-    try:
-        try:
-            code = foreground.wait()
-        except OSError:
-            launched.kill()  # nobody would be there for its output, its signals, its end
-            raise
-        finally:
-            if not launched.options.keep:
-                delete_ended(launched)
-        foreground.close()
-    finally:
-        if relay is not None:
-            relay.close()
-    return code
+    if not launch.options.keep:
+        _delete_ended(launch)
 
 
 def _limits_memory(spec: dict[str, Any]) -> bool:
     return bool(spec.get("linux", {}).get("resources", {}).get("memory"))
 
 
-def delete_ended(launched: Launched) -> None:
+def _delete_ended(launch: Launch) -> None:
     """`delete` of a container whose process this command has reaped, so that all of it is known. Raises PyruncError."""
-    record, place = launched.record, launched.written.place
+    record, place = launch.record, launch.ledger.place
     try:
         try:
             take_lock(place)
@@ -137,7 +95,7 @@ def delete_ended(launched: Launched) -> None:
             from .cgroup import files
 
             files.kill(record.cgroup)
-        destroy(place, record, launched.written.entries, launched.poststop)
+        destroy(place, record, launch.ledger.entries, launch.poststop)
     finally:
         place.close()
 
@@ -178,12 +136,12 @@ def listen_fds() -> int:
     return min(int(count.lstrip(b"0")[:_DIGITS] or b"0"), _MOST_FDS)
 
 
-def _launch(spec: dict[str, Any], options: LaunchOptions, fault: tuple[int, int]) -> Launched:
+def _launch(spec: dict[str, Any], options: LaunchOptions, fault: tuple[int, int]) -> Launch:
     from .compile.launch import compile_launch
-    from .launch.launch import launch
+    from .launch.launch import create as create_container
 
     facts = host_facts(spec, options)
-    return launch(compile_launch(spec, options, facts), spec, options, facts, fault)
+    return create_container(compile_launch(spec, options, facts), spec, options, facts, fault)
 
 
 def host_facts(spec: dict[str, Any], options: LaunchOptions) -> HostFacts:
@@ -294,20 +252,20 @@ def _say_start(path: str, record: Record) -> None:
         except (BrokenPipeError, ConnectionResetError) as error:
             # The init has ended, our connection unaccepted or our word unread.
             if pidfd >= 0:
-                native.poll([pidfd], _DEATH_MS)
+                native.poll([pidfd], KILL_TIMEOUT_MS)
             from .launch import errors as launch_errors
 
-            raise launch_errors.of_lost(record.cgroup, False) from error
+            raise launch_errors.init_vanished(record.cgroup, False) from error
         posix.unlink(path + "/" + START_SOCKET)
         if data:
             if pidfd >= 0:
-                native.poll([pidfd], _DEATH_MS)  # so that the next command finds it stopped
+                native.poll([pidfd], KILL_TIMEOUT_MS)  # so that the next command finds it stopped
             raise _start_failure(path, record, data)
         if pidfd >= 0 and not _executed(record, pidfd):
             from .launch import errors as launch_errors
 
             filtered = any([step[1] == "seccomp" for step in record.startSteps])
-            raise launch_errors.of_lost(record.cgroup, filtered)
+            raise launch_errors.init_vanished(record.cgroup, filtered)
     finally:
         posix.close(sync)
         if pidfd >= 0:
@@ -326,7 +284,7 @@ def _start_failure(path: str, record: Record, data: bytes) -> PyruncError:
     for number, kind, args, pointer in record.startSteps:
         if number == message.step:
             failed = Step("start", kind, tuple(args), pointer)
-    return launch_errors.of_init(
+    return launch_errors.init_step_failed(
         failed, message.error, message.detail, record.cgroup, scene=scene.of_created(path, record)
     )
 
@@ -337,7 +295,7 @@ def _executed(record: Record, pidfd: int) -> bool:
     Both close its descriptors a moment before they can be told apart. One that its parent has reaped passes for one
     that ran: who waits for it knows more.
     """
-    for _ in range(_LOOKS):
+    for _ in range(EXEC_POLL_ATTEMPTS):
         found = process.stat(record.pid)
         if found is None or found.start_time != record.startTime or found.name != store.INIT_NAME:
             return True

@@ -350,23 +350,24 @@ def load(place: StateDir) -> Record | None:
         raise DamagedError(f"the container's state in {place.path}/{STATE_FILE} is damaged: {error}") from error
 
 
-def draft(dirfd: int, record: Record) -> str:
-    """Write what is to be state.json under another name in an open state directory; gives that name. Raises OSError."""
-    return _draft(STATE_FILE, jsonio.dumps(record.values()), 0o600, dirfd)
+def write_tmp(dirfd: int, record: Record) -> str:
+    """Write the temporary file that is to become state.json, in an open state directory; gives its name. Raises
+    OSError."""
+    return _write_tmp(STATE_FILE, jsonio.dumps(record.values()), 0o600, dirfd)
 
 
-def save(dirfd: int, record: Record, drafted: str = "") -> None:
+def save(dirfd: int, record: Record, written: str = "") -> None:
     """Write state.json in an open state directory, whole or not at all. Raises OSError.
 
-    drafted: the name under which `draft` has written it already; "" where it has not.
+    written: the name of the temporary file, where `write_tmp` has written it already; else "".
     """
-    name = drafted or draft(dirfd, record)
+    name = written or write_tmp(dirfd, record)
     posix.rename(name, STATE_FILE, src_dir_fd=dirfd, dst_dir_fd=dirfd)
 
 
 def replace(path: str, text: str, mode: int, dir_fd: int | None = None) -> None:
-    """Write a file under another name beside its place and rename it. Raises OSError, the other file removed."""
-    name = _draft(path, text, mode, dir_fd)
+    """Write a temporary file beside `path` and rename it to `path`. Raises OSError, the temporary file removed."""
+    name = _write_tmp(path, text, mode, dir_fd)
     try:
         posix.rename(name, path, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
     except OSError:
@@ -374,27 +375,27 @@ def replace(path: str, text: str, mode: int, dir_fd: int | None = None) -> None:
         raise
 
 
-def draft_of(path: str) -> str:
-    """The path at which this process writes a file that is to be at `path`."""
+def tmp_name(path: str) -> str:
+    """The path of this process's temporary file for `path`."""
     folder, slash, name = path.rpartition("/")
     return f"{folder}{slash}.{name}.{posix.getpid()}"
 
 
-def _draft(path: str, text: str, mode: int, dir_fd: int | None) -> str:
-    """Write a new file beside `path`; gives its path. Raises OSError, the file removed."""
-    made = draft_of(path)
-    fd = posix.open(made, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, mode, dir_fd=dir_fd)
+def _write_tmp(path: str, text: str, mode: int, dir_fd: int | None) -> str:
+    """Write the temporary file for `path`; gives its path. Raises OSError, the file removed."""
+    tmp = tmp_name(path)
+    fd = posix.open(tmp, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, mode, dir_fd=dir_fd)
     try:
         data = memoryview(text.encode("utf-8", "surrogateescape"))
         while data:
             data = data[posix.write(fd, data) :]
     except OSError as error:
-        posix.unlink(made, dir_fd=dir_fd)
+        posix.unlink(tmp, dir_fd=dir_fd)
         error.filename = error.filename or path  # a write has none
         raise
     finally:
         posix.close(fd)
-    return made
+    return tmp
 
 
 def status(path: str, record: Record, asking: int = -1) -> str:

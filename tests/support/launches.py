@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pyrunc.libcontainer.kernel import native
-from pyrunc.libcontainer.launch.launch import Launched
+from pyrunc.libcontainer.launch.model import Launch
 from pyrunc.libcontainer.plan.host import HostFacts
 from pyrunc.libcontainer.plan.model import LaunchPlan, Step
 from pyrunc.libcontainer.plan.options import LaunchOptions
@@ -16,10 +16,10 @@ from pyrunc.libcontainer.plan.options import LaunchOptions
 from .records import record
 
 
-def launched(tmp_path: Path, *init: Step, served: dict[str, tuple[Step, ...]] | None = None) -> Launched:
+def launched(tmp_path: Path, *init: Step, served: dict[str, tuple[Step, ...]] | None = None) -> Launch:
     """A launch in `tmp_path`, of a plan with these steps of the init."""
     options = LaunchOptions(id="box", root=str(tmp_path / "root"), bundle=str(tmp_path))
-    return Launched(LaunchPlan((), init, served or {}), record(), options, HostFacts())
+    return Launch(LaunchPlan((), init, served or {}), record(), options, HostFacts())
 
 
 def message(kind: int, detail: str = "", step: int = 0, error: int = 0) -> bytes:
@@ -32,8 +32,8 @@ def message(kind: int, detail: str = "", step: int = 0, error: int = 0) -> bytes
 class Init:
     """The other side of a launch's sync socket: `talk(socket)` runs in a thread, and then the socket is closed."""
 
-    def __init__(self, launch: Launched, talk: Callable[[int], None]) -> None:
-        launch.sync, theirs = native.socketpair()
+    def __init__(self, launch: Launch, talk: Callable[[int], None]) -> None:
+        launch.init.sync, theirs = native.socketpair()
 
         def run() -> None:
             talk(theirs)

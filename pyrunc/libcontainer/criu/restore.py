@@ -18,7 +18,8 @@ from ..compile.restore import compile_restore
 from ..kernel import interrupts
 from ..kernel.fileio import read_file, write_file
 from ..launch.foreground import Foreground
-from ..launch.launch import Launched, abandon, announce, carry_out, cgroup_of
+from ..launch.launch import cgroup_of, log_plan, run_steps, wait
+from ..launch.model import Launch
 from ..launch.relay import Relay
 from ..plan.host import own_cgroup
 from . import external, rootfs, rpc, swrk
@@ -53,22 +54,21 @@ def restore(options: LaunchOptions, criu_options: CriuOptions) -> int:
     cgroup, systemd = cgroup_of(plan)
     record = state.new_record(spec, id=options.id, bundle=options.bundle, cgroup=cgroup, systemd=systemd)
     relay = Relay() if spec["process"].get("terminal") and not options.detach else None
-    launched = Launched(plan, record, options, facts)
-    work = Restoration(launched, spec, criu_options, relay)
+    launch = Launch(plan, record, options, facts)
+    work = Restoration(launch, spec, criu_options, relay)
     interrupts.hold()
     try:
-        work.carry_out(program, streams)
-    except BaseException:
+        work.run(program, streams)
+    except BaseException as error:
         work.close()
         if relay is not None:
             relay.close()
-        abandon(launched)
+        launch.fail(error)
         raise
-    # From here on others may delete it, and make another of its name; the open directory stays this one's.
-    launched.written.place.unlock()
+    launch.release()
     if work.foreground is None:
         return 0
-    return lifecycle.finish(launched, work.foreground, work.relay)
+    return wait(launch, work.foreground, work.relay, lambda: lifecycle.on_end(launch))
 
 
 def _read_descriptors(images: str) -> list[str]:
@@ -91,11 +91,11 @@ def _read_descriptors(images: str) -> list[str]:
 
 
 class Restoration:
-    """A restore at work. launched: the container as far as it is there. foreground, relay: None where it is detached,
+    """A restore at work. launch: the container as far as it is there. foreground, relay: None where it is detached,
     and relay where it has no terminal."""
 
-    def __init__(self, launched: Launched, spec: dict[str, Any], options: CriuOptions, relay: Relay | None) -> None:
-        self.launched = launched
+    def __init__(self, launch: Launch, spec: dict[str, Any], options: CriuOptions, relay: Relay | None) -> None:
+        self.launch = launch
         self.relay = relay
         self.foreground: Foreground | None = None
         self._spec = spec
@@ -104,20 +104,20 @@ class Restoration:
         self._criu: swrk.Criu | None = None
         self._restored = False
 
-    def carry_out(self, program: str, streams: list[str]) -> None:
+    def run(self, program: str, streams: list[str]) -> None:
         """Do what the plan says, and have CRIU restore the processes, which run then. Raises PyruncError.
 
         streams: what the standard streams of the checkpoint were (external.streams).
         """
-        launched = self.launched
+        launch = self.launch
         mounts = self._mount_points()
         opts = self._options_of(mounts, streams)
         if self._options.work:
             os.close(open_directory(self._options.work, make=True))
-        announce(launched)
-        carry_out(launched, launched.plan.prepare)
+        log_plan(launch)
+        run_steps(launch, launch.plan.prepare)
         for name in (_ROOT, _NOTIFY):
-            os.mkdir(name, 0o755, dir_fd=launched.lock)
+            os.mkdir(name, 0o755, dir_fd=launch.state_dir_fd)
         criu = self._start(program, mounts)
         opts["cg_root"] = _cgroup_roots(criu.pid)
         criu.perform(rpc.RESTORE, self._at_stage, opts=opts)
@@ -126,23 +126,23 @@ class Restoration:
         status = criu.end()
         if status != 0:
             log.debug(f"criu: wait status {status}")
-        launched.make_room()
+        launch.make_room()
 
     @property
     def _root(self) -> str:
         """Where the root file system is mounted for CRIU, in a mount namespace of its own."""
-        return f"{self.launched.options.state_dir}/{_ROOT}"
+        return f"{self.launch.options.state_dir}/{_ROOT}"
 
     def _options_of(self, mounts: list[MountPoint], streams: list[str]) -> dict[str, Any]:
         """criu_opts of the restore. Raises PyruncError."""
-        launched, options = self.launched, self._options
+        launch, options = self.launch, self._options
         # Behind the namespaces come the directories (_start).
         images = swrk.FIRST_FD + len(self._by_descriptor)
         work = images + 1 if options.work else -1
-        opts = common_options(options, launched.record.annotations, images, work, _LOG)
+        opts = common_options(options, launch.record.annotations, images, work, _LOG)
         binds = [(mount.destination, mount.source) for mount in mounts if mount.source]
         devices = [device["path"] for device in self._linux.get("devices") or ()]
-        notify = f"{launched.options.state_dir}/{_NOTIFY}"
+        notify = f"{launch.options.state_dir}/{_NOTIFY}"
         masked = bool(self._linux.get("maskedPaths"))
         by_descriptor = [
             {"key": external.NAMESPACES[kind][1], "fd": fd}
@@ -156,7 +156,7 @@ class Restoration:
             join_ns=external.joined_namespaces(self._linux.get("namespaces") or ()),
             lsm_profile=options.lsm_profile or None,
             lsm_mount_context=options.lsm_mount_context or None,
-            ext_mnt=external.restored_mounts(binds, devices, masked, launched.record.rootfs, notify),
+            ext_mnt=external.restored_mounts(binds, devices, masked, launch.record.rootfs, notify),
             inherit_fd=[*external.inherited(streams), *by_descriptor],
         )
         return opts
@@ -183,36 +183,36 @@ class Restoration:
                 )
             source = mount.source if mount.is_bind else ""
             if source and not source.startswith("/"):
-                source = f"{self.launched.options.bundle.rstrip('/')}/{source}"
+                source = f"{self.launch.options.bundle.rstrip('/')}/{source}"
             found.append(MountPoint(mount.target, source, mount.pointer))
         return found
 
     def _start(self, program: str, mounts: list[MountPoint]) -> swrk.Criu:
         """Start CRIU in the container's cgroup, where all that it makes is born."""
-        launched, options = self.launched, self._options
-        record = launched.record
+        launch, options = self.launch, self._options
+        record = launch.record
 
         def prepare() -> list[int]:
             rootfs.prepare(record.rootfs, self._root, mounts)
             return [open_directory(path) for path in (options.images, options.work) if path]
 
-        fds = [launched.slots["namespace:" + kind] for kind in self._by_descriptor]
+        fds = [launch.slots["namespace:" + kind] for kind in self._by_descriptor]
         criu = self._criu = swrk.Criu(program, stdio=True, fds=fds, prepare=prepare)
         criu.log = os.path.join(options.log_directory, _LOG)
-        launched.pid = criu.pid
+        launch.init.pid = criu.pid
         if not record.cgroup:
             self._record_process(criu.pid)
         elif not record.systemd:
             write_file(record.cgroup + "/cgroup.procs", str(criu.pid))
-        carry_out(launched, launched.plan.served.get("cgroup", ()))
-        launched.close_claim()
+        run_steps(launch, launch.plan.served.get("cgroup", ()))
+        launch.close_claim()
         return criu
 
     def _record_process(self, pid: int) -> None:
         """Take a process down in the ledger, which no cgroup would be killed with."""
         found = process.stat(pid)
         if found is not None:
-            self.launched.written.record("process", pid=pid, startTime=found.start_time)
+            self.launch.ledger.record("process", pid=pid, startTime=found.start_time)
 
     def _at_stage(self, stage: str, pid: int, fds: list[int]) -> None:
         """What the runtime does at CRIU's stages. Raises PyruncError, at which CRIU gives up."""
@@ -226,8 +226,8 @@ class Restoration:
 
     def _know(self, pid: int) -> None:
         """Take the pid that CRIU tells for the container's process, where it is a child of ours (rst_sibling)."""
-        launched = self.launched
-        if pid and pid == launched.record.pid:
+        launch = self.launch
+        if pid and pid == launch.record.pid:
             return
         pidfd = process.open_pidfd(pid) if pid else -1
         try:
@@ -241,54 +241,54 @@ class Restoration:
             if pidfd >= 0:
                 os.close(pidfd)
             raise PyruncError(f"CRIU has told the pid {pid}, which is no process that it has restored") from error
-        if launched.pidfd >= 0:
-            os.close(launched.pidfd)
-        launched.pid, launched.pidfd = pid, pidfd
-        launched.record.pid, launched.record.startTime = pid, found.start_time
-        if not launched.record.cgroup:
+        if launch.init.pidfd >= 0:
+            os.close(launch.init.pidfd)
+        launch.init.pid, launch.init.pidfd = pid, pidfd
+        launch.record.pid, launch.record.startTime = pid, found.start_time
+        if not launch.record.cgroup:
             self._record_process(pid)
 
     def _at_namespaces(self, pid: int) -> None:
         """The container's namespaces are there, and nothing in them."""
         self._know(pid)
-        carry_out(self.launched, self.launched.plan.served.get("namespaces", ()))
+        run_steps(self.launch, self.launch.plan.served.get("namespaces", ()))
 
     def _at_terminal(self, fds: list[int]) -> None:
         """The master of the container's terminal has come."""
-        steps = self.launched.plan.served.get("send_console")
+        steps = self.launch.plan.served.get("send_console")
         if not steps:
             raise PyruncError(
                 "the checkpoint has a terminal, and process.terminal is false",
                 pointer="/process/terminal",
                 hint="restore with the configuration of the container that was dumped",
             )
-        if not fds or self.launched.master >= 0:
+        if not fds or self.launch.init.master >= 0:
             raise PyruncError("CRIU has sent no terminal, and says that it has")
-        self.launched.master = fds.pop()
-        carry_out(self.launched, steps)
+        self.launch.init.master = fds.pop()
+        run_steps(self.launch, steps)
 
     def _at_restored(self, pid: int) -> None:
         """All is there, and stands still until this is answered: the container is recorded."""
-        launched = self.launched
+        launch = self.launch
         self._know(pid)
         self._check_cgroup()
         self._check_terminal()
-        saved_config.save(launched.lock, _with_time_namespace(self._spec, pid), launched.options)
+        saved_config.save(launch.state_dir_fd, _with_time_namespace(self._spec, pid), launch.options)
         interrupts.look()
         interrupts.close()
-        if not launched.options.detach:
+        if not launch.options.detach:
             # Who sees the container running may send a signal, which is the process's.
-            self.foreground = Foreground(launched, self.relay)
-        carry_out(launched, launched.plan.served.get("ready", ()))
-        launched.close_network()
+            self.foreground = Foreground(launch, self.relay)
+        run_steps(launch, launch.plan.served.get("ready", ()))
+        launch.close_network()
         self._restored = True
 
     def _check_cgroup(self) -> None:
         """Raise PyruncError where CRIU has put the process elsewhere: it could not be paused, limited or killed."""
-        record = self.launched.record
+        record = self.launch.record
         if not record.cgroup:
             return
-        found = self.launched.facts.cgroup_mount + own_cgroup(read_file(f"/proc/{record.pid}/cgroup"))
+        found = self.launch.facts.cgroup_mount + own_cgroup(read_file(f"/proc/{record.pid}/cgroup"))
         if not (found + "/").startswith(record.cgroup + "/"):
             raise PyruncError(
                 f"CRIU has put the container into the cgroup {found}, and not into {record.cgroup}",
@@ -298,8 +298,8 @@ class Restoration:
 
     def _check_terminal(self) -> None:
         """Raise PyruncError where a terminal is waited for that the checkpoint does not have."""
-        launched = self.launched
-        waits = launched.console_socket >= 0 or (self.relay is not None and launched.master < 0)
+        launch = self.launch
+        waits = launch.console_socket >= 0 or (self.relay is not None and launch.init.master < 0)
         if not waits:
             return
         if self._options.shell_job and self.relay is not None:

@@ -19,7 +19,8 @@ from ..._generated import steps
 from ...errors import PyruncError
 from ..compile.launch import compile_launch
 from ..launch import lifecycle_hooks
-from ..launch.launch import Launched, death, give_up, launch
+from ..launch.launch import create
+from ..launch.model import Launch
 from ..launch.newidmap import fill_mappings
 from ..launch.timeline import HOOKS, Timeline
 from ..plan import wire
@@ -108,14 +109,14 @@ def _trial(spec: dict[str, Any], options: LaunchOptions, kind: str, index: int) 
     plan = compile_launch(alone, options, facts)
     _reduce(plan, index)
     try:
-        launched = launch(plan, alone, options, facts)
+        launch = create(plan, alone, options, facts)
         try:
             if kind in _STATUS:
-                return _of_life(launched, kind, index, spec["hooks"][kind][index])
+                return _of_life(launch, kind, index, spec["hooks"][kind][index])
             if kind == "startContainer":
-                _go_on(launched)
+                _go_on(launch)
         finally:
-            give_up(launched)
+            launch.rollback()
     except PyruncError as error:
         event = _event(options.timeline)
         if event is None:
@@ -142,25 +143,25 @@ def _is_other(step: Step, index: int) -> bool:
     return step.kind in HOOKS and step.arg("index") != index
 
 
-def _go_on(launched: Launched) -> None:
+def _go_on(launch: Launch) -> None:
     """Let the init go on from where it is ready to where it would execute the program. Raises PyruncError."""
-    launched.answer()
+    launch.answer()
     while True:
-        message = launched.receive()
+        message = launch.receive()
         if message is None:
-            raise death(launched)
+            raise launch.death()
         if message.type == wire.REQUEST and message.detail == _TRIED:
             return
 
 
-def _of_life(launched: Launched, kind: str, index: int, hook: dict[str, Any]) -> Outcome:
+def _of_life(launch: Launch, kind: str, index: int, hook: dict[str, Any]) -> Outcome:
     """Try a poststart hook beside the container that is ready, or a poststop hook when it is gone."""
     failure = None
     timeline = Timeline("")
     if kind == "poststop":
-        give_up(launched)
+        launch.rollback()
     try:
-        lifecycle_hooks.run(launched.record, kind, index, hook, _STATUS[kind], timeline)
+        lifecycle_hooks.run(launch.record, kind, index, hook, _STATUS[kind], timeline)
     except PyruncError as error:
         failure = error
     return Outcome(timeline.events[0], failure)

@@ -17,7 +17,7 @@ from ..kernel import lsm, native
 from ..kernel.constants import RLIMITS
 from ..kernel.fileio import sysctl_path
 from ..launch import scene
-from ..launch.init_process import NAMESPACES
+from ..launch.clone import NAMESPACES
 from ..launch.inside import FOUND, LOOP, NOT_DIRECTORY, Inside
 from ..launch.programs import trouble
 from ..plan.host import HostFacts

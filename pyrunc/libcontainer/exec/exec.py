@@ -12,11 +12,9 @@ from ... import log
 from ...errors import START_FAILED, PyruncError
 from .. import process
 from .. import state as store
-from ..kernel import interrupts
-from ..launch.foreground import Foreground
 from ..launch.handlers import stopped
-from ..launch.launch import Launched, announce, carry_out, give_up, serve
-from ..launch.ledger import Unwritten
+from ..launch.launch import add_timeline, finish, reach_ready
+from ..launch.model import Launch
 from ..lifecycle import prepare_fds
 from ..lookup import existing_in, opened
 from ..state import Record
@@ -24,7 +22,6 @@ from ..state import Record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..compile.exec import Target
-    from ..launch.relay import Relay
     from ..launch.scene import Scene
     from ..plan.host import HostFacts
     from ..plan.model import LaunchPlan
@@ -32,7 +29,7 @@ if TYPE_CHECKING:
     from ..statedir import StateDir
 
 
-class Joining(Launched):
+class Joining(Launch):
     """The launch of a further process. `record` stands for that process; `container` is the container's."""
 
     __slots__ = ("container",)
@@ -48,11 +45,10 @@ class Joining(Launched):
         # Without the cgroup: who was killed in it before is no cause of what happens now.
         super().__init__(plan, Record({**container.values(), "cgroup": ""}), options, facts, fault)
         self.container = container
-        self.ledger = Unwritten()
 
     @property
-    def words(self) -> str:
-        """runc's words before what fails once the init is at work."""
+    def error_prefix(self) -> str:
+        """runc's words before the message of what fails after the clone."""
         return START_FAILED
 
     def scene(self) -> Scene:
@@ -65,6 +61,13 @@ class Joining(Launched):
     def agent_state(self) -> str:
         """The container's state for a seccomp agent, as JSON."""
         return self.container.hook_state("running")
+
+    def fail(self, error: BaseException) -> None:
+        """Undo a failed launch. Raises another PyruncError where the container has ended meanwhile, which is the cause
+        then."""
+        self.rollback()
+        if isinstance(error, (PyruncError, OSError)) and not _is_running(self.container):
+            raise stopped() from error
 
 
 def execute(options: ExecOptions, fault: tuple[int, int] = (-1, 0)) -> int:
@@ -87,7 +90,8 @@ def execute(options: ExecOptions, fault: tuple[int, int] = (-1, 0)) -> int:
         from ..launch.relay import Relay
 
         relay = Relay()
-    return _run(joining, relay)
+    reach_ready(joining)
+    return finish(joining, relay)
 
 
 def _container(place: StateDir, options: ExecOptions) -> Record:
@@ -117,10 +121,7 @@ def _compile(place: StateDir, container: Record, options: ExecOptions, fault: tu
     plan = compile_exec(spec, _target(container, options, facts), options, facts)
     joining = Joining(plan, container, options, facts, fault)
     joining.seccomp = kept["linux"].get("seccomp", {})
-    if options.timeline:
-        from ..launch.timeline import Timeline
-
-        joining.timeline = Timeline(options.timeline)
+    add_timeline(joining)
     return joining
 
 
@@ -172,42 +173,6 @@ def _sub_cgroup(cgroup: str, asked: tuple[str, ...]) -> str:
     if ".." in names:
         raise PyruncError(f"bad sub cgroup path: {path}")  # wording of runc
     return "/".join([cgroup, *names])
-
-
-def _run(joining: Joining, relay: Relay | None) -> int:
-    """Carry the plan out and see the process to its end."""
-    options = joining.options
-    foreground = None
-    interrupts.hold()
-    try:
-        announce(joining)
-        carry_out(joining, joining.plan.prepare)
-        serve(joining)
-        if options.detach:
-            joining.answer()
-            while joining.receive() is not None:
-                continue
-        else:
-            foreground = Foreground(joining, relay)
-            foreground.start()
-        joining.close_sync()
-        joining.write_timeline()
-    except BaseException as error:
-        if relay is not None:
-            relay.close()
-        give_up(joining)
-        if isinstance(error, (PyruncError, OSError)) and not _is_running(joining.container):
-            raise stopped() from error  # meanwhile, which then is the cause of it all
-        raise
-    if foreground is None:
-        return 0
-    try:
-        code = foreground.wait()
-        foreground.close()
-    finally:
-        if relay is not None:
-            relay.close()
-    return code
 
 
 def _is_running(container: Record) -> bool:

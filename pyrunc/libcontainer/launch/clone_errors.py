@@ -9,13 +9,14 @@ from ...errors import PyruncError, errno_text
 from .. import process
 from ..kernel import native
 from ..kernel.fileio import read_file
+from ..kernel.privileges import apparmor_restricts, capabilities, root_is_mount_point, sysctl
 from ..plan.host import cgroup_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .launch import Launched
+    from .model import Launch
 
 _CAP_SYS_ADMIN = 1 << 21
 _CAP_SYS_RESOURCE = 1 << 24
@@ -33,9 +34,7 @@ _LIMITS = {
 _ALL_NEW = sum(_LIMITS)
 
 
-def explain(
-    launched: Launched, error: native.CloneError, flags: int, cgroup: str, join: tuple[str, ...]
-) -> PyruncError:
+def explain(launch: Launch, error: native.CloneError, flags: int, cgroup: str, join: tuple[str, ...]) -> PyruncError:
     """The failure of a clone, with its cause where one is found; the descriptors of the attempt are still open."""
     number = error.errno or 0
     if error.call == native.KILLED:
@@ -44,7 +43,7 @@ def explain(
         kind, _, slot = join[error.index].partition("=")
         hint = _lacks(_CAP_SYS_ADMIN, "CAP_SYS_ADMIN") if number == errno.EPERM else ""
         return PyruncError(
-            f"joining the {kind} namespace: setns", errno=number, pointer=_pointer(launched, slot), hint=hint
+            f"joining the {kind} namespace: setns", errno=number, pointer=_pointer(launch, slot), hint=hint
         )
     message = error.call
     if error.call == "clone3" and number in (errno.EBUSY, errno.EOPNOTSUPP):
@@ -52,52 +51,52 @@ def explain(
     if number == errno.ENOMEM:
         for pair in join:
             kind, _, slot = pair.partition("=")
-            if kind == "pid" and slot != "container" and not has_first_process(launched.slots[slot]):
+            if kind == "pid" and slot != "container" and not has_first_process(launch.slots[slot]):
                 return PyruncError(
                     f"joining the pid namespace: {error.call}",
                     errno=number,
-                    pointer=_pointer(launched, slot),
+                    pointer=_pointer(launch, slot),
                     hint="the first process of that namespace has ended, so the kernel lets no other one in",
                 )
-    return PyruncError(message, errno=number, hint=_cause(launched, error.call, number, flags, cgroup))
+    return PyruncError(message, errno=number, hint=_cause(launch, error.call, number, flags, cgroup))
 
 
-def of_image(error: OSError) -> PyruncError:
+def image_failed(error: OSError) -> PyruncError:
     """The failure to make the init's program."""
     number = error.errno or 0
     hint = ""
-    if number == errno.EACCES and _sysctl("vm/memfd_noexec") == 2:
+    if number == errno.EACCES and sysctl("vm/memfd_noexec") == 2:
         hint = "the sysctl vm.memfd_noexec is 2, which forbids executable memfds"
         if isinstance(error.__cause__, OSError):
             hint += f", and a tmpfs for the init's program can't be made: {errno_text(error.__cause__.errno or 0)}"
     return PyruncError("memfd_create for the init's program", errno=number, hint=hint)
 
 
-def _pointer(launched: Launched, slot: str) -> str:
+def _pointer(launch: Launch, slot: str) -> str:
     """Where the configuration names the namespace that a slot holds; "" for the namespaces of a container's process."""
-    for step in launched.plan.prepare:
+    for step in launch.plan.prepare:
         if step.kind == "open_namespace" and step.arg("slot") == slot:
             return step.pointer
     return ""
 
 
-def _cause(launched: Launched, call: str, number: int, flags: int, cgroup: str) -> str:
+def _cause(launch: Launch, call: str, number: int, flags: int, cgroup: str) -> str:
     """What is found to be the cause of an errno, as a hint; "" where nothing is."""
     try:
-        directory = cgroup_directory(launched.facts, cgroup)
+        directory = cgroup_directory(launch.facts, cgroup)
     except OSError:
         directory = ""
-    own = launched.facts.cgroup_mount + launched.facts.cgroup_self
+    own = launch.facts.cgroup_mount + launch.facts.cgroup_self
     if number == errno.EPERM:
         return _not_permitted(flags)
     if number == errno.EACCES and directory:
-        return _not_delegated(launched, directory) or _not_permitted(flags)
+        return _not_delegated(launch, directory) or _not_permitted(flags)
     if number == errno.ENOSPC:
         return _no_cpu(directory) or _no_namespace(flags)
     if number == errno.EAGAIN:
-        return _too_many_processes(launched, directory or own)
+        return _too_many_processes(launch, directory or own)
     if number in (errno.ENOMEM, errno.E2BIG):
-        return _no_memory(launched, directory or own)
+        return _no_memory(launch, directory or own)
     if number == errno.EBUSY and _words(directory + "/cgroup.subtree_control"):
         return "the cgroup hands out controllers to those below it, so it may have no processes itself"
     if number == errno.EOPNOTSUPP and _words(directory + "/cgroup.type") in (["threaded"], ["domain", "invalid"]):
@@ -149,31 +148,21 @@ def _not_permitted(flags: int) -> str:
     if not flags & native.CLONE_NEWUSER:
         return _lacks(_CAP_SYS_ADMIN, "CAP_SYS_ADMIN") if flags & _ALL_NEW else ""
     if not capabilities() & _CAP_SYS_ADMIN:
-        if _sysctl("kernel/unprivileged_userns_clone") == 0:
+        if sysctl("kernel/unprivileged_userns_clone") == 0:
             return "the sysctl kernel.unprivileged_userns_clone is 0: user namespaces are for root alone"
-        if _sysctl("kernel/apparmor_restrict_unprivileged_userns"):
+        if sysctl("kernel/apparmor_restrict_unprivileged_userns"):
             return apparmor_restricts()
     if not root_is_mount_point():
         return "the runtime is in a chroot, and the kernel makes no user namespace there"
     return ""
 
 
-def apparmor_restricts() -> str:
-    """A hint where AppArmor restricts user namespaces; else ""."""
-    if _sysctl("kernel/apparmor_restrict_unprivileged_userns"):
-        return (
-            "AppArmor gives user namespaces of ordinary users no capabilities here (sysctl "
-            "kernel.apparmor_restrict_unprivileged_userns is 1)"
-        )
-    return ""
-
-
-def _not_delegated(launched: Launched, directory: str) -> str:
+def _not_delegated(launch: Launch, directory: str) -> str:
     """cgroups(7), "Cgroup delegation containment rules": who moves a process must be allowed to write to the files
     cgroup.procs of the nearest cgroup above both, and of the new one."""
-    common = launched.facts.cgroup_mount
+    common = launch.facts.cgroup_mount
     for own, other in zip(
-        launched.facts.cgroup_self.split("/")[1:], directory[len(common) :].split("/")[1:], strict=False
+        launch.facts.cgroup_self.split("/")[1:], directory[len(common) :].split("/")[1:], strict=False
     ):
         if own != other:
             break
@@ -197,7 +186,7 @@ def _no_cpu(directory: str) -> str:
 def _no_namespace(flags: int) -> str:
     """A limit of namespaces that is reached; those that can be seen are counted (namespaces(7), /proc/sys/user)."""
     for flag, name in _LIMITS.items():
-        limit = _sysctl("user/" + name)
+        limit = sysctl("user/" + name)
         if flags & flag and limit is not None and len(_namespaces(name.split("_")[1])) >= limit:
             return f"the limit user.{name} ({limit}) is reached"
     return ""
@@ -214,8 +203,8 @@ def _namespaces(kind: str) -> set[int]:
     return found
 
 
-def _too_many_processes(launched: Launched, directory: str) -> str:
-    for place in _above(launched, directory):
+def _too_many_processes(launch: Launch, directory: str) -> str:
+    for place in _above(launch, directory):
         limit, current = _words(place + "/pids.max"), _words(place + "/pids.current")
         if limit and current and limit[0] != "max" and int(current[0]) >= int(limit[0]):
             return f"the limit of {limit[0]} processes in pids.max of {place} is reached"
@@ -226,7 +215,7 @@ def _too_many_processes(launched: Launched, directory: str) -> str:
                 return f"this user's limit of {words[2]} processes (RLIMIT_NPROC) is reached"
     total = read_file("/proc/loadavg").split()[3].partition("/")[2]
     for name in ("threads-max", "pid_max"):
-        limit_of_host = _sysctl("kernel/" + name)
+        limit_of_host = sysctl("kernel/" + name)
         if limit_of_host is not None and int(total) >= limit_of_host:
             return f"the limit kernel.{name} ({limit_of_host}) is reached"
     return ""
@@ -248,42 +237,23 @@ def _threads() -> int:
     return count
 
 
-def _no_memory(launched: Launched, directory: str) -> str:
-    for place in _above(launched, directory):
+def _no_memory(launch: Launch, directory: str) -> str:
+    for place in _above(launch, directory):
         limit, current = _words(place + "/memory.max"), _words(place + "/memory.current")
         if limit and current and limit[0] != "max" and int(limit[0]) - int(current[0]) < _LITTLE_MEMORY:
             return f"memory limit too low? {place} has {limit[0]} bytes, of which {current[0]} are in use"
     return ""
 
 
-def _above(launched: Launched, directory: str) -> Iterator[str]:
+def _above(launch: Launch, directory: str) -> Iterator[str]:
     """A cgroup and those above it, without the hierarchy's root, which has no limits."""
-    while len(directory) > len(launched.facts.cgroup_mount):
+    while len(directory) > len(launch.facts.cgroup_mount):
         yield directory
         directory = directory.rpartition("/")[0]
 
 
-def root_is_mount_point() -> bool:
-    """Whether the process's root is a mount's, as in every place but a chroot (proc_pid_mountinfo(5))."""
-    return any([line.split(" ")[4:5] == ["/"] for line in read_file("/proc/self/mountinfo").split("\n")])
-
-
 def _lacks(capability: int, name: str) -> str:
     return "" if capabilities() & capability else f"the runtime lacks {name}"
-
-
-def capabilities() -> int:
-    """The effective capabilities of this process."""
-    for line in read_file("/proc/self/status").split("\n"):
-        if line.startswith("CapEff:"):
-            return int(line.split()[1], 16)
-    return 0
-
-
-def _sysctl(name: str) -> int | None:
-    """A number of /proc/sys; None where this kernel has no such file."""
-    words = _words("/proc/sys/" + name)
-    return int(words[0]) if words else None
 
 
 def _words(path: str) -> list[str]:

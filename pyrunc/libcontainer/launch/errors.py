@@ -166,7 +166,7 @@ _LIMIT_HINTS = (
 )
 
 
-def of_init(
+def init_step_failed(
     step: Step | None, error: int, detail: str, cgroup: str = "", words: str = INIT_FAILED, scene: Scene | None = None
 ) -> PyruncError:
     """A step that the init reports as failed; None where none had begun.
@@ -224,16 +224,16 @@ def _hint(step: Step, error: int, detail: str = "") -> str:
     if step.kind == "mount" and error == errno.EPERM:
         return _REFUSED.get(str(step.arg("fstype")), "")
     if step.kind == "propagation" and error in (errno.EACCES, errno.EPERM):
-        from .clone_errors import apparmor_restricts
+        from ..kernel.privileges import apparmor_restricts
 
         return apparmor_restricts()
     hint = _HINTS.get((step.kind, error)) or _KIND_HINTS.get(step.kind, "")
     if hint == _CHROOT:
-        from .clone_errors import root_is_mount_point
+        from ..kernel.privileges import root_is_mount_point
 
         return "" if root_is_mount_point() else hint
     if hint in _IF_LACKING:
-        from .clone_errors import capabilities
+        from ..kernel.privileges import capabilities
 
         return "" if capabilities() >> _IF_LACKING[hint] & 1 else hint
     return hint
@@ -261,7 +261,7 @@ def signal_named(detail: str) -> str:
     return f"signal: {(strsignal(int(start)) or start).lower()}{blank}{rest}"
 
 
-def of_runtime(step: Step, error: PyruncError | OSError, prefix: str) -> PyruncError:
+def runtime_step_failed(step: Step, error: PyruncError | OSError, prefix: str) -> PyruncError:
     """A step of the runtime that failed; what the error lacks of step, pointer and hint is filled in."""
     number = error.errno or 0
     if step.kind in _OF_OPTIONS and isinstance(error, OSError):
@@ -310,7 +310,7 @@ def _limit_hint(step: Step, number: int) -> str:
     return ""
 
 
-def of_death(
+def init_died(
     code: int, status: int, cgroup: str = "", words: str = INIT_FAILED, profile: dict[str, Any] | None = None
 ) -> PyruncError:
     """An init that ended without a message. code, status: as waitid(2) gives them. cgroup: the container's, or "".
@@ -329,7 +329,7 @@ def of_death(
     return PyruncError(message, lead=len(words))
 
 
-def of_lost(cgroup: str, filtered: bool) -> PyruncError:
+def init_vanished(cgroup: str, filtered: bool) -> PyruncError:
     """An init that ended between `start` and its program; its parent knows how. cgroup: the container's, or "".
     filtered: there is a seccomp profile."""
     if cgroup and oom_kills(cgroup):

@@ -6,11 +6,10 @@ import _signal
 import posix
 
 from ..kernel import interrupts, native
-from . import lifecycle_hooks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .launch import Launched
+    from .model import Launch
     from .notify import Notify
     from .relay import Relay
 
@@ -30,14 +29,14 @@ class Foreground:
     All signals wait to be read, and this process is the subreaper. Whoever gave the relay closes it after a failure.
     """
 
-    __slots__ = ("_held", "_launched", "_relay", "_signals")
+    __slots__ = ("_held", "_launch", "_relay", "_signals")
 
-    def __init__(self, launched: Launched, relay: Relay | None) -> None:
+    def __init__(self, launch: Launch, relay: Relay | None) -> None:
         """Take the signals, and get the relay ready. Raises OSError."""
-        self._launched = launched
+        self._launch = launch
         self._relay = relay
         self._held: list[int] = []  # signals that came before the process was there
-        if not launched.options.no_subreaper and not launched.record.ownPids:
+        if not launch.options.no_subreaper and not launch.record.ownPids:
             # With a pid namespace of its own, the container's orphans never come up to here.
             from _prctl import prctl
 
@@ -48,31 +47,24 @@ class Foreground:
         interrupts.block(numbers)
         self._signals = native.signalfd(numbers)
         if relay is not None:
-            relay.attach(launched.master, self._signals)
+            relay.attach(launch.init.master, self._signals)
 
     def start(self) -> None:
         """Let the init go on, and wait until it has executed the program.
 
         Raises PyruncError where it fails, and Interrupted for a signal that ends commands; others are passed on later.
         """
-        launched = self._launched
-        launched.answer()
+        launch = self._launch
+        launch.answer()
         while True:
-            if launched.sync in native.poll([launched.sync, self._signals]):
-                if launched.receive(waited=True) is None:
+            if launch.init.sync in native.poll([launch.init.sync, self._signals]):
+                if launch.receive(waited=True) is None:
                     return
                 continue
             number = self._read()
             if number in interrupts.SIGNALS:
                 raise interrupts.Interrupted(f"interrupted by signal {number}", exit_code=128 + number)
             self._held.append(number)
-
-    def poststart(self) -> None:
-        """Run the poststart hooks. Raises PyruncError where one fails, Interrupted for a signal that ends commands."""
-        record = self._launched.record
-        if "poststart" not in record.hooks:
-            return
-        lifecycle_hooks.poststart(record, self._launched.timeline)
 
     def wait(self) -> int:
         """Wait until the process ends: its exit status, or 128 + n where signal n ended it. Raises OSError.
@@ -81,7 +73,7 @@ class Foreground:
         this process is their subreaper), and SIGWINCH where a terminal is relayed.
         """
         relay = self._relay
-        notify = self._launched.notify
+        notify = self._launch.notify
         if notify is not None:
             # Who started this command is to watch it, not the container's process, whose end it tells by its own.
             notify.begin(posix.getpid())
@@ -147,12 +139,12 @@ class Foreground:
         """Take one signal; the exit code where it was the news of the process's end, else -1."""
         relay = self._relay
         if number == _signal.SIGCHLD:
-            return _reap(self._launched.pid)
+            return _reap(self._launch.init.pid)
         if relay is not None and number == _signal.SIGWINCH:
             relay.resize()
             return -1
         try:
-            _signal.pidfd_send_signal(self._launched.pidfd, number)
+            _signal.pidfd_send_signal(self._launch.init.pidfd, number)
         except ProcessLookupError:
             pass  # it has ended, and its SIGCHLD is on the way
         if relay is not None:

@@ -15,7 +15,7 @@ from .. import process, state
 from ..kernel import interrupts, native
 from ..kernel.fileio import read_file
 from ..statedir import START_SOCKET
-from . import init_process, ledger
+from . import clone, ledger
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typing import Any, TypeVar
 
     from ..plan.model import Step
-    from .launch import Launched
+    from .model import Launch
 
     Handler = TypeVar("Handler", bound=Callable[..., None])
 
@@ -52,10 +52,10 @@ def handles(kind: str) -> Callable[[Handler], Handler]:
 def _selecting(function: Callable[..., None], with_launch: bool, places: list[int]) -> Callable[..., None]:
     """The handler that hands some of its arguments on."""
 
-    def handler(launched: Launched, *args: Any) -> None:
+    def handler(launch: Launch, *args: Any) -> None:
         chosen = [args[place] for place in places]
         if with_launch:
-            function(launched, *chosen)
+            function(launch, *chosen)
         else:
             function(*chosen)
 
@@ -63,56 +63,56 @@ def _selecting(function: Callable[..., None], with_launch: bool, places: list[in
 
 
 @handles("compile_seccomp")
-def _compile_seccomp(launched: Launched, slot: str) -> None:
+def _compile_seccomp(launch: Launch, slot: str) -> None:
     from ..seccomp import cache
 
-    profile = launched.seccomp
-    root, kernel = launched.options.root, launched.facts.kernel
+    profile = launch.seccomp
+    root, kernel = launch.options.root, launch.facts.kernel
     program = cache.lookup(root, profile, kernel)
     if program is None:
         from ..seccomp import compiler
 
         program = compiler.compile_cached(root, profile, kernel)
-    launched.slots[slot] = native.memfd("pyrunc-seccomp", program)
+    launch.slots[slot] = native.memfd("pyrunc-seccomp", program)
     if log.debugging():
-        for step in launched.plan.init:
+        for step in launch.plan.init:
             if step.kind == "seccomp":
                 log.debug(f"seccomp filter flags: {step.arg('flags')}")
 
 
 @handles("raw_seccomp")
-def _raw_seccomp(launched: Launched, slot: str, data: str) -> None:
+def _raw_seccomp(launch: Launch, slot: str, data: str) -> None:
     from ..spec.annotations import decode
 
-    launched.slots[slot] = native.memfd("pyrunc-seccomp", decode(data))
+    launch.slots[slot] = native.memfd("pyrunc-seccomp", decode(data))
 
 
 @handles("open_hook_output")
-def _open_hook_output(launched: Launched, slot: str, path: str) -> None:
+def _open_hook_output(launch: Launch, slot: str, path: str) -> None:
     from .hooks import open_output
 
-    launched.slots[slot] = interrupts.during(open_output, path)
+    launch.slots[slot] = interrupts.during(open_output, path)
 
 
 @handles("state_dir")
-def _state_dir(launched: Launched, path: str) -> None:
+def _state_dir(launch: Launch, path: str) -> None:
     """Claim the id by the directory. Leftovers of a create that died are swept first."""
     log.release()
-    state.make_root(launched.options.root)
-    launched.ledger = ledger.claim_id(path)
-    launched.lock = launched.ledger.place.fd
-    launched.ledger.record("state_dir", **launched.record.values())
+    state.make_root(launch.options.root)
+    launch.ledger = ledger.claim_id(path)
+    launch.state_dir_fd = launch.ledger.place.fd
+    launch.ledger.record("state_dir", **launch.record.values())
 
 
 @handles("notify_socket")
-def _notify_socket(launched: Launched, path: str, host: str) -> None:
+def _notify_socket(launch: Launch, path: str, host: str) -> None:
     """The directory is removed with the state directory. With create the socket is made by `start`."""
     posix.mkdir(path, 0o755)
     posix.chmod(path, 0o755)
-    if launched.options.command == "run":
+    if launch.options.command == "run":
         from . import notify
 
-        launched.notify = notify.Notify(launched.lock, host)
+        launch.notify = notify.Notify(launch.state_dir_fd, host)
 
 
 @handles("open_files")
@@ -128,138 +128,137 @@ def _require_lsm(name: str) -> None:
 
 
 @handles("cgroup_create")
-def _cgroup_create(launched: Launched, path: str) -> None:
+def _cgroup_create(launch: Launch, path: str) -> None:
     from ..cgroup import files
 
-    written = launched.written
     made: list[str] = []
 
     def record(directory: str) -> None:
         made.append(directory)
-        written.record("cgroup" if directory == path else "cgroup_parent", path=directory)
+        launch.ledger.record("cgroup" if directory == path else "cgroup_parent", path=directory)
 
     def withdraw(directory: str) -> None:
-        written.withdraw("cgroup", directory)
+        launch.ledger.withdraw("cgroup", directory)
 
-    launched.claim = files.claim(launched.options.root, path)
-    launched.cgroup_made = files.create(path, record, withdraw)
-    launched.cgroup_fd = files.open_directory(path)
-    if len(made) > 1 and launched.cgroup_made:
-        _hand_down(launched, path)
+    launch.claim = files.claim(launch.options.root, path)
+    launch.cgroup_made = files.create(path, record, withdraw)
+    launch.cgroup_fd = files.open_directory(path)
+    if len(made) > 1 and launch.cgroup_made:
+        _hand_down(launch, path)
 
 
-def _hand_down(launched: Launched, path: str) -> None:
+def _hand_down(launch: Launch, path: str) -> None:
     """Have new cgroups above the container's hand out all controllers that they can, as with runc, so that a container
     without limits has its statistics too. A cgroup that was there hands out what its maker wants."""
     from ..cgroup import controllers
 
-    controllers.enable(path, launched.facts.cgroup_mount, {}, launched.facts.controllers)
+    controllers.enable(path, launch.facts.cgroup_mount, {}, launch.facts.controllers)
 
 
 @handles("systemd_scope")
-def _systemd_scope(launched: Launched, unit: str, path: str, manager: str, properties: tuple[str, ...]) -> None:
+def _systemd_scope(launch: Launch, unit: str, path: str, manager: str, properties: tuple[str, ...]) -> None:
     from . import systemd_scope
 
-    systemd_scope.start(launched, unit, path, manager == "user", properties)
+    systemd_scope.start(launch, unit, path, manager == "user", properties)
 
 
 @handles("systemd_attach")
-def _systemd_attach(launched: Launched, unit: str, subcgroup: str) -> None:
+def _systemd_attach(launch: Launch, unit: str, subcgroup: str) -> None:
     from . import systemd_scope
 
-    systemd_scope.attach(launched.pid, unit, subcgroup)
+    systemd_scope.attach(launch.init.pid, unit, subcgroup)
 
 
 @handles("cgroup_controllers")
-def _cgroup_controllers(launched: Launched, path: str, needed: tuple[str, ...], wanted: tuple[str, ...]) -> None:
+def _cgroup_controllers(launch: Launch, path: str, needed: tuple[str, ...], wanted: tuple[str, ...]) -> None:
     from ..cgroup import controllers
     from ..cgroup.resources import controller_of
 
     pointers = dict.fromkeys(needed, "")
-    for step in launched.plan.steps():
+    for step in launch.plan.steps():
         if step.kind == "cgroup_limit":
             controller = controller_of(str(step.args[0]))
             pointers[controller] = pointers.get(controller) or step.pointer
-    controllers.enable(path, launched.facts.cgroup_mount, {name: pointers[name] for name in needed}, wanted)
+    controllers.enable(path, launch.facts.cgroup_mount, {name: pointers[name] for name in needed}, wanted)
 
 
 @handles("cgroup_check_memory")
-def _cgroup_check_memory(launched: Launched, limit: int, swap: int) -> None:
+def _cgroup_check_memory(launch: Launch, limit: int, swap: int) -> None:
     from ..cgroup import limits
 
-    limits.check_memory(launched.cgroup_fd, limit, swap)
+    limits.check_memory(launch.cgroup_fd, limit, swap)
 
 
 @handles("cgroup_limit")
-def _cgroup_limit(launched: Launched, file: str, value: str, optional: int) -> None:
+def _cgroup_limit(launch: Launch, file: str, value: str, optional: int) -> None:
     from ..cgroup import limits
 
-    limits.write(launched.cgroup_fd, file, value, bool(optional))
+    limits.write(launch.cgroup_fd, file, value, bool(optional))
 
 
 @handles("cgroup_owner")
-def _cgroup_owner(launched: Launched, uid: int) -> None:
+def _cgroup_owner(launch: Launch, uid: int) -> None:
     from ..cgroup import owner
 
-    owner.give(launched.cgroup_fd, uid)
+    owner.give(launch.cgroup_fd, uid)
 
 
 @handles("cgroup_devices")
-def _cgroup_devices(launched: Launched, rules: tuple[str, ...]) -> None:
+def _cgroup_devices(launch: Launch, rules: tuple[str, ...]) -> None:
     from ..cgroup import devices
 
     program = devices.assemble(rules)
-    if launched.cgroup_made:
-        devices.attach(launched.cgroup_fd, program)
+    if launch.cgroup_made:
+        devices.attach(launch.cgroup_fd, program)
     else:
-        devices.replace(launched.cgroup_fd, program)
+        devices.replace(launch.cgroup_fd, program)
 
 
 @handles("resctrl_group")
-def _resctrl_group(launched: Launched, clos: str, make: int, schemata: tuple[str, ...]) -> None:
+def _resctrl_group(launch: Launch, clos: str, make: int, schemata: tuple[str, ...]) -> None:
     from ..kernel import resctrl
 
-    resctrl.prepare(clos, make, schemata, lambda effect, path: launched.written.record(effect, path=path))
+    resctrl.prepare(clos, make, schemata, lambda effect, path: launch.ledger.record(effect, path=path))
 
 
 @handles("resctrl_monitor")
-def _resctrl_monitor(launched: Launched, clos: str, group: str) -> None:
+def _resctrl_monitor(launch: Launch, clos: str, group: str) -> None:
     from ..kernel import resctrl
 
-    resctrl.monitor(clos, group, lambda effect, path: launched.written.record(effect, path=path))
+    resctrl.monitor(clos, group, lambda effect, path: launch.ledger.record(effect, path=path))
 
 
 @handles("resctrl_assign")
-def _resctrl_assign(launched: Launched, clos: str, group: str) -> None:
+def _resctrl_assign(launch: Launch, clos: str, group: str) -> None:
     from ..kernel import resctrl
 
-    resctrl.assign(clos, group, launched.pid)
+    resctrl.assign(clos, group, launch.init.pid)
 
 
 @handles("net_device")
-def _net_device(launched: Launched, name: str, new_name: str, path: str) -> None:
+def _net_device(launch: Launch, name: str, new_name: str, path: str) -> None:
     from . import netdevices
 
-    record = launched.written.record
-    if launched.network < 0:
-        launched.network = posix.open(f"/proc/{launched.pid}/ns/net", posix.O_RDONLY | posix.O_CLOEXEC)
+    record = launch.ledger.record
+    if launch.network < 0:
+        launch.network = posix.open(f"/proc/{launch.init.pid}/ns/net", posix.O_RDONLY | posix.O_CLOEXEC)
         if not path:
-            launched.network_pin = netdevices.pin(launched.network, launched.written.place, record)
+            launch.network_pin = netdevices.pin(launch.network, launch.ledger.place, record)
     facts = {
-        "path": path, "pin": launched.network_pin, "pid": launched.pid, "startTime": launched.record.startTime,
+        "path": path, "pin": launch.network_pin, "pid": launch.init.pid, "startTime": launch.record.startTime,
     }  # fmt: skip
-    netdevices.move(launched.network, name, new_name, lambda effect, **more: record(effect, **facts, **more))
+    netdevices.move(launch.network, name, new_name, lambda effect, **more: record(effect, **facts, **more))
 
 
 @handles("start_socket")
-def _start_socket(launched: Launched) -> None:
+def _start_socket(launch: Launch) -> None:
     # By the directory's descriptor: the state root may belong to another user, who can exchange what its names mean.
-    listener = native.listen(f"/proc/self/fd/{launched.lock}/{START_SOCKET}")
-    steps = launched.plan.init
+    listener = native.listen(f"/proc/self/fd/{launch.state_dir_fd}/{START_SOCKET}")
+    steps = launch.plan.init
     for number, step in enumerate(steps):
         if step.kind == "await_start":
-            launched.slots[str(step.arg("listener"))] = listener
-            launched.record.startSteps = [_outline(at, steps[at]) for at in range(number, len(steps))]
+            launch.slots[str(step.arg("listener"))] = listener
+            launch.record.startSteps = [_outline(at, steps[at]) for at in range(number, len(steps))]
 
 
 def _outline(number: int, step: Step) -> list[Any]:
@@ -267,34 +266,34 @@ def _outline(number: int, step: Step) -> list[Any]:
 
 
 @handles("console_socket")
-def _console_socket(launched: Launched, path: str) -> None:
+def _console_socket(launch: Launch, path: str) -> None:
     from . import console
 
-    launched.console_socket = console.connect(path)
+    launch.console_socket = console.connect(path)
 
 
 @handles("open_source")
-def _open_source(launched: Launched, slot: str, path: str, recursive: int, nofollow: int) -> None:
+def _open_source(launch: Launch, slot: str, path: str, recursive: int, nofollow: int) -> None:
     flags = native.OPEN_TREE_CLONE | (native.AT_RECURSIVE if recursive else 0)
     if nofollow:
         flags |= native.AT_SYMLINK_NOFOLLOW
-    launched.slots[slot] = native.open_tree(native.AT_FDCWD, path, flags)
+    launch.slots[slot] = native.open_tree(native.AT_FDCWD, path, flags)
 
 
 @handles("make_idmap")
-def _make_idmap(launched: Launched, idmap: str, uids: tuple[str, ...], gids: tuple[str, ...]) -> None:
+def _make_idmap(launch: Launch, idmap: str, uids: tuple[str, ...], gids: tuple[str, ...]) -> None:
     from ..kernel import userns
 
-    launched.idmaps[idmap] = userns.make(uids, gids)
+    launch.idmaps[idmap] = userns.make(uids, gids)
 
 
 @handles("open_mapped_source")
 def _open_mapped_source(
-    launched: Launched, slot: str, path: str, recursive: int, nofollow: int, idmap: str, below: int
+    launch: Launch, slot: str, path: str, recursive: int, nofollow: int, idmap: str, below: int
 ) -> None:
-    _open_source(launched, slot, path, recursive, nofollow)
-    namespace = launched.idmaps[idmap] if idmap in launched.idmaps else launched.slots[idmap]
-    _map_ids(launched.slots[slot], namespace, below, path)
+    _open_source(launch, slot, path, recursive, nofollow)
+    namespace = launch.idmaps[idmap] if idmap in launch.idmaps else launch.slots[idmap]
+    _map_ids(launch.slots[slot], namespace, below, path)
 
 
 def _map_ids(mount: int, namespace: int, below: int, path: str) -> None:
@@ -305,14 +304,14 @@ def _map_ids(mount: int, namespace: int, below: int, path: str) -> None:
 
 
 @handles("map_source")
-def _map_source(launched: Launched, idmap: str, below: int) -> None:
+def _map_source(launch: Launch, idmap: str, below: int) -> None:
     """Map the mount that came with the init's request, by a user namespace that is there for it alone or the
     container's own."""
-    mount, launched.received = launched.received, -1
-    namespace = launched.idmaps.pop(idmap, -1)
+    mount, launch.init.received = launch.init.received, -1
+    namespace = launch.idmaps.pop(idmap, -1)
     try:
         if namespace < 0:
-            namespace = posix.open(f"/proc/{launched.pid}/ns/user", posix.O_RDONLY | posix.O_CLOEXEC)
+            namespace = posix.open(f"/proc/{launch.init.pid}/ns/user", posix.O_RDONLY | posix.O_CLOEXEC)
         _map_ids(mount, namespace, below, "a source in the rootfs")
     finally:
         for fd in (mount, namespace):
@@ -340,21 +339,21 @@ _LOCKED_NAMES = (
 
 
 @handles("open_namespace")
-def _open_namespace(launched: Launched, slot: str, type: str, path: str) -> None:
+def _open_namespace(launch: Launch, slot: str, type: str, path: str) -> None:
     fd = interrupts.during(posix.open, path, posix.O_RDONLY | posix.O_CLOEXEC)
-    launched.slots[slot] = fd
+    launch.slots[slot] = fd
     # The kernel is asked, not the name: where a namespace is kept by a bind mount, its file has the mount's name.
-    if native.fs_magic(fd) != native.NSFS_MAGIC or native.namespace_type(fd) != init_process.NAMESPACES[type]:
+    if native.fs_magic(fd) != native.NSFS_MAGIC or native.namespace_type(fd) != clone.NAMESPACES[type]:
         raise PyruncError(f"{path} is not a namespace of type {type}")
 
 
 @handles("open_process")
-def _open_process(launched: Launched, slot: str, pid: int, start_time: int) -> None:
+def _open_process(launch: Launch, slot: str, pid: int, start_time: int) -> None:
     log.release()
     pidfd = process.open_process(pid, start_time)
     if pidfd < 0:
         raise stopped()
-    launched.slots[slot] = pidfd
+    launch.slots[slot] = pidfd
 
 
 def stopped() -> PyruncError:
@@ -368,72 +367,72 @@ def _initial_cpu_affinity(cpus: tuple[str, ...]) -> None:
 
 
 @handles("inherit_oom_score_adj")
-def _inherit_oom_score_adj(launched: Launched, value: int) -> None:
+def _inherit_oom_score_adj(launch: Launch, value: int) -> None:
     from ..kernel import procfs
 
     own = int(read_file("/proc/self/oom_score_adj"))
     if own != value:
         procfs.write(posix.getpid(), "oom_score_adj", str(value))
-        launched.own_oom_score_adj = own
+        launch.own_oom_score_adj = own
 
 
-def _restore_oom_score_adj(launched: Launched) -> None:
-    if launched.own_oom_score_adj is not None:
+def _restore_oom_score_adj(launch: Launch) -> None:
+    if launch.own_oom_score_adj is not None:
         from ..kernel import procfs
 
-        procfs.write(posix.getpid(), "oom_score_adj", str(launched.own_oom_score_adj))
+        procfs.write(posix.getpid(), "oom_score_adj", str(launch.own_oom_score_adj))
 
 
 @handles("check_maps")
-def _check_maps(launched: Launched, slot: str, uids: tuple[str, ...], gids: tuple[str, ...]) -> None:
+def _check_maps(launch: Launch, slot: str, uids: tuple[str, ...], gids: tuple[str, ...]) -> None:
     from ..kernel import userns
 
-    userns.check(launched.slots[slot], uids, gids)
+    userns.check(launch.slots[slot], uids, gids)
 
 
 @handles("clone")
-def _clone(launched: Launched, flags: int, cgroup: str, join: tuple[str, ...]) -> None:
-    init_process.clone(launched, flags, cgroup, join)
-    _restore_oom_score_adj(launched)
-    born = process.stat(launched.pid)
+def _clone(launch: Launch, flags: int, cgroup: str, join: tuple[str, ...]) -> None:
+    clone.clone(launch, flags, cgroup, join)
+    _restore_oom_score_adj(launch)
+    born = process.stat(launch.init.pid)
     if born is None:
         raise PyruncError("the init is gone", errno=errno.ESRCH)
-    launched.record.pid = launched.pid
-    launched.record.startTime = born.start_time
+    launch.record.pid = launch.init.pid
+    launch.record.startTime = born.start_time
     if not cgroup:
         # With a cgroup, undoing kills what is in it.
-        launched.written.record("process", pid=launched.pid, startTime=born.start_time)
+        launch.ledger.record("process", pid=launch.init.pid, startTime=born.start_time)
 
 
 @handles("write_map")
-def _write_map(launched: Launched, file: str, lines: tuple[str, ...]) -> None:
+def _write_map(launch: Launch, file: str, lines: tuple[str, ...]) -> None:
     from ..kernel import userns
 
-    userns.write_map(launched.pid, file, lines)
+    userns.write_map(launch.init.pid, file, lines)
 
 
 @handles("map_by_tool")
-def _map_by_tool(launched: Launched, path: str, file: str, lines: tuple[str, ...]) -> None:
+def _map_by_tool(launch: Launch, path: str, file: str, lines: tuple[str, ...]) -> None:
     from . import newidmap
 
-    newidmap.write_map(path, launched.pid, file, lines)
+    newidmap.write_map(path, launch.init.pid, file, lines)
 
 
 @handles("write_setgroups")
-def _write_setgroups(launched: Launched, value: str) -> None:
+def _write_setgroups(launch: Launch, value: str) -> None:
     from ..kernel import userns
 
-    userns.write_setgroups(launched.pid, value)
+    userns.write_setgroups(launch.init.pid, value)
 
 
 @handles("prlimit")
-def _prlimit(launched: Launched, resource: int, soft: int, hard: int) -> None:
-    native.prlimit(launched.pid, resource, soft, hard)
+def _prlimit(launch: Launch, resource: int, soft: int, hard: int) -> None:
+    native.prlimit(launch.init.pid, resource, soft, hard)
 
 
 @handles("set_scheduler")
 def _set_scheduler(
-    launched: Launched,
+    launch: Launch,
     policy: int,
     flags: int,
     nice: int,
@@ -442,24 +441,24 @@ def _set_scheduler(
     deadline: int,
     period: int,
 ) -> None:
-    native.sched_setattr(launched.pid, policy, flags, nice, priority, runtime, deadline, period)
+    native.sched_setattr(launch.init.pid, policy, flags, nice, priority, runtime, deadline, period)
 
 
 @handles("set_io_priority")
-def _set_io_priority(launched: Launched, class_: int, priority: int) -> None:
-    native.ioprio_set(launched.pid, class_, priority)
+def _set_io_priority(launch: Launch, class_: int, priority: int) -> None:
+    native.ioprio_set(launch.init.pid, class_, priority)
 
 
 @handles("write_oom_score_adj")
-def _write_oom_score_adj(launched: Launched, value: int) -> None:
+def _write_oom_score_adj(launch: Launch, value: int) -> None:
     from ..kernel import procfs
 
-    procfs.write(launched.pid, "oom_score_adj", str(value))
+    procfs.write(launch.init.pid, "oom_score_adj", str(value))
 
 
 @handles("runtime_hook")
 def _runtime_hook(
-    launched: Launched,
+    launch: Launch,
     hook: str,
     index: int,
     path: str,
@@ -470,39 +469,39 @@ def _runtime_hook(
     from . import hooks
 
     config = {"path": path, "args": args, "env": env, "timeout": timeout}
-    record = launched.record
+    record = launch.record
     hooks.run_hook(config, hook, index, record.hook_state("creating"), hooks.outputs(record.annotations))
 
 
 @handles("send_listener")
-def _send_listener(launched: Launched, path: str, metadata: str) -> None:
+def _send_listener(launch: Launch, path: str, metadata: str) -> None:
     from ..seccomp import agent
 
-    listener = agent.take(launched.sync, launched.pidfd, launched.listener)
+    listener = agent.take(launch.init.sync, launch.init.pidfd, launch.init.listener)
     if listener < 0:
         return
     try:
-        agent.send(path, listener, launched.pid, launched.agent_state, metadata)
+        agent.send(path, listener, launch.init.pid, launch.agent_state, metadata)
     finally:
         posix.close(listener)
 
 
 @handles("receive_console")
-def _receive_console(launched: Launched, relay: int) -> None:
-    if launched.master < 0:
+def _receive_console(launch: Launch, relay: int) -> None:
+    if launch.init.master < 0:
         raise PyruncError("the init sent no pty")
     if relay:
         return
     from . import console
 
-    console.hand_over(launched.console_socket, launched.master)
-    for fd in (launched.master, launched.console_socket):
+    console.hand_over(launch.console_socket, launch.init.master)
+    for fd in (launch.init.master, launch.console_socket):
         posix.close(fd)
-    launched.master = launched.console_socket = -1
+    launch.init.master = launch.console_socket = -1
 
 
 @handles("send_pidfd")
-def _send_pidfd(launched: Launched, path: str) -> None:
+def _send_pidfd(launch: Launch, path: str) -> None:
     """The message beside the descriptor tells whose it is, in runc's words."""
     try:
         socket = interrupts.during(native.connect, path, stream=True, timeout_ms=native.PATIENCE_MS)
@@ -512,26 +511,26 @@ def _send_pidfd(launched: Launched, path: str) -> None:
             hint = f"its queue is full: its owner has accepted no connection for {native.PATIENCE_MS // 1000} s"
         raise PyruncError(f"connecting to the pidfd socket {path}", errno=error.errno or 0, hint=hint) from error
     try:
-        native.send(socket, b"setns" if launched.options.command == "exec" else b"standard", [launched.pidfd])
+        native.send(socket, b"setns" if launch.options.command == "exec" else b"standard", [launch.init.pidfd])
     finally:
         posix.close(socket)
 
 
 @handles("save_state")
-def _save_state(launched: Launched) -> None:
-    state.save(launched.lock, launched.record, launched.draft)
+def _save_state(launch: Launch) -> None:
+    state.save(launch.state_dir_fd, launch.record, launch.state_tmp_name)
 
 
 @handles("host_mounts")
-def _host_mounts(launched: Launched, rootfs: str) -> None:
+def _host_mounts(launch: Launch, rootfs: str) -> None:
     from ..kernel import hostmounts
 
     path = hostmounts.resolved(rootfs)
-    launched.written.record("host_mounts", path=path, before=hostmounts.count(path))
+    launch.ledger.record("host_mounts", path=path, before=hostmounts.count(path))
 
 
 @handles("write_pid_file")
-def _write_pid_file(launched: Launched, path: str) -> None:
-    content = str(launched.pid)
-    launched.written.record("pid_file", path=path, content=content, draft=state.draft_of(path))
+def _write_pid_file(launch: Launch, path: str) -> None:
+    content = str(launch.init.pid)
+    launch.ledger.record("pid_file", path=path, content=content, draft=state.tmp_name(path))
     state.replace(path, content, 0o666)

@@ -1,147 +1,109 @@
-"""The clone of the init: into its new namespaces, those that it joins, and its cgroup."""
+"""The container's init as its parent sees it: its pid, the socket that it talks on, what it has sent."""
 
 from __future__ import annotations
 
-import errno
+import _signal
 import posix
 
-from ...errors import PyruncError
-from .. import process, state
-from ..kernel import native
+from ..kernel import interrupts, native
 from ..plan import wire
-from ..plan.host import cgroup_directory
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from .launch import Launched
-
-NAMESPACES = {
-    "cgroup": native.CLONE_NEWCGROUP,
-    "ipc": native.CLONE_NEWIPC,
-    "mount": native.CLONE_NEWNS,
-    "network": native.CLONE_NEWNET,
-    "pid": native.CLONE_NEWPID,
-    "time": native.CLONE_NEWTIME,
-    "user": native.CLONE_NEWUSER,
-    "uts": native.CLONE_NEWUTS,
-}
-# Their files in /proc/PID/ns, where these are not called as the specification calls them.
-_FILES = {"mount": "mnt", "network": "net"}
-
-# How often a living thread is looked for by which the container's namespaces can be joined.
-_ATTEMPTS = 20
-_BETWEEN_MS = 1
 
 
-def clone(launched: Launched, flags: int, cgroup: str, join: tuple[str, ...]) -> None:
-    """Carry out the step `clone`: the init is born, with its plan, and `launched` has its pid, pidfd and socket.
+class InitProcess:
+    """The init, from just before its clone until it is reaped. In C it is csrc/init/init.c.
 
-    Raises PyruncError, the descriptors of the attempt closed, so that another cgroup may be tried; OSError.
+    pid, pidfd: 0 and -1 before the clone; pidfd is -1 again once the init is reaped.
+    sync: our end of the socket that the init talks on (docs/architecture.md, The wire); -1 before the clone and after
+        `close_sync`.
+    plan_fd, times_at: the memfd that holds the init's plan, or -1, and the offset at which the init stores its times.
+    master: the pty's master that the init has sent and that we still have, or -1.
+    received: a mount that the init has sent with its last request, or -1.
+    listener: the number of the seccomp listener among the init's descriptors, once the init has told it; else -1.
     """
-    plan, slots = launched.plan, launched.slots
-    if launched.cgroup_fd < 0:
-        launched.cgroup_fd = _open_cgroup(launched, cgroup)
-    launched.sync, theirs = native.socketpair()
-    launched.handed.append(theirs)
-    timed = launched.timeline is not None
-    blob = wire.encode(plan, slots, timeline=timed, fault=launched.fault)
-    launched.times_at = wire.times_offset(len(blob))
-    launched.plan_fd = native.memfd("pyrunc-plan", blob, launched.times_at + 16 * len(plan.init) if timed else 0)
-    image = _image()
-    launched.handed.append(image)
-    try:
-        launched.pid, launched.pidfd = _clone_init(launched, flags, join, image, theirs)
-    except native.CloneError as error:
-        from . import clone_errors
 
-        failure = clone_errors.explain(launched, error, flags, cgroup, join)
-        for fd in (launched.sync, *launched.handed, launched.plan_fd, launched.cgroup_fd):
-            if fd >= 0:
-                posix.close(fd)
-        launched.handed.clear()
-        launched.sync = launched.plan_fd = launched.cgroup_fd = -1
-        raise failure from error
-    # The conversation ends for us when the init's side is closed, so ours of it must be.
-    for fd in (*launched.handed, *{*slots.values()}, *launched.idmaps.values()):
-        posix.close(fd)
-    launched.handed.clear()
-    slots.clear()
-    launched.idmaps.clear()
+    __slots__ = ("listener", "master", "pid", "pidfd", "plan_fd", "received", "sync", "times_at")
 
+    def __init__(self) -> None:
+        self.pid = 0
+        self.pidfd = -1
+        self.sync = -1
+        self.plan_fd = -1
+        self.times_at = 0
+        self.master = -1
+        self.received = -1
+        self.listener = -1
 
-def _open_cgroup(launched: Launched, cgroup: str) -> int:
-    """A descriptor of the directory to be cloned into, or -1. `/proc/PID/cgroup` stands for the cgroup of a process."""
-    if not cgroup:
-        return -1
-    try:
-        from ..cgroup import files
+    def receive(self, waited: bool = False) -> wire.Message | None:
+        """Wait for the init's next message; None at the end of file, which is its exec or its death.
 
-        return files.open_directory(cgroup_directory(launched.facts, cgroup))
-    except OSError as error:
-        raise PyruncError(f"can't open cgroup {cgroup}", errno=error.errno or 0) from error
-
-
-def _image() -> int:
-    try:
-        return native.init_image()
-    except OSError as error:
-        from . import clone_errors
-
-        raise clone_errors.of_image(error) from error
-
-
-def _clone_init(launched: Launched, flags: int, join: tuple[str, ...], image: int, theirs: int) -> tuple[int, int]:
-    """The pid and the pidfd of the init. Raises native.CloneError."""
-    slots = launched.slots
-    pairs = [pair.split("=") for pair in join]
-    joins = [(slots[slot], NAMESPACES[kind]) for kind, slot in pairs]
-    joined = {fd for fd, _ in joins}
-    inherit = [theirs, launched.plan_fd, *[fd for fd in slots.values() if fd not in joined]]
-    args = [state.INIT_NAME, str(theirs), str(launched.plan_fd)]
-    preserved = launched.options.preserve_fds
-    try:
-        return native.clone_init(flags, launched.cgroup_fd, joins, image, inherit, args, preserved)
-    except native.CloneError as error:
-        if error.call != "setns" or error.errno != errno.ESRCH or "container" not in slots:
-            raise
-        # The first thread of the container's process has ended, and left its namespaces: maybe not the process.
-        joins = _by_living_thread(launched, [kind for kind, _ in pairs])
-        if not joins:
-            raise
-    try:
-        return native.clone_init(flags, launched.cgroup_fd, joins, image, inherit, args, preserved)
-    finally:
-        _close([fd for fd, _ in joins])
-
-
-def _by_living_thread(launched: Launched, kinds: list[str]) -> list[tuple[int, int]]:
-    """Descriptors and types of the namespaces of the process in the slot `container`, of these kinds, by a thread of it
-    that lives; none where the process has ended. Raises OSError."""
-    [pid] = [int(str(step.arg("pid"))) for step in launched.plan.prepare if step.kind == "open_process"]
-    for _ in range(_ATTEMPTS):
-        fds = _open_namespaces(pid, process.living_thread(pid), kinds)
-        # The process is looked at last: the pid was its own all along.
-        if native.poll([launched.slots["container"]], 0 if fds else _BETWEEN_MS):
-            _close(fds)
-            break
-        if fds:
-            return list(zip(fds, [NAMESPACES[kind] for kind in kinds], strict=True))
-    return []
-
-
-def _open_namespaces(pid: int, thread: int, kinds: list[str]) -> list[int]:
-    """Descriptors of a thread's namespaces; none where it has just ended. Raises OSError."""
-    fds: list[int] = []
-    for kind in kinds if thread else ():
-        path = f"/proc/{pid}/task/{thread}/ns/{_FILES.get(kind, kind)}"
+        A descriptor that comes with the message is kept: a pty's master in `master`, a mount in `received`.
+        waited: the caller has polled the socket already, and handles signals itself.
+        Raises Interrupted for a signal, OSError.
+        """
+        while not (waited or interrupts.poll([self.sync])):
+            continue
         try:
-            fds.append(posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC))
-        except (FileNotFoundError, ProcessLookupError):
-            _close(fds)
-            return []
-    return fds
+            data, fds = native.recv(self.sync, wire.MESSAGE_SIZE, 1)
+        except ConnectionResetError:
+            return None
+        if not data:
+            return None
+        message = wire.decode_message(data)
+        if fds:
+            if message.detail == "send_console":
+                self.master = fds[0]
+            else:
+                self.received = fds[0]
+        return message
+
+    def answer(self) -> None:
+        """Let the init go on. Raises BrokenPipeError or ConnectionResetError where it has ended."""
+        native.send(self.sync, wire.GO_ON)
+
+    def kill(self) -> None:
+        """Kill the init and reap it. Does nothing before the clone and after the init is reaped. Raises OSError."""
+        if self.pidfd < 0:
+            return
+        try:
+            _signal.pidfd_send_signal(self.pidfd, _signal.SIGKILL)
+        except ProcessLookupError:
+            pass  # it is a zombie already
+        try:
+            self.wait()
+        except ChildProcessError:
+            self.close_pidfd()  # something else has reaped it
+
+    def wait(self) -> posix.waitid_result:
+        """Wait for the init's end and reap it. Raises OSError."""
+        result = posix.waitid(posix.P_PIDFD, self.pidfd, posix.WEXITED)
+        assert result is not None
+        self.close_pidfd()
+        return result
+
+    # Each of these forgets the descriptor before it closes it: close(2) frees the number even where it fails, and
+    # another file may have that number afterwards.
+
+    def close_sync(self) -> None:
+        """Close our end of the socket. Raises OSError."""
+        fd, self.sync = self.sync, -1
+        _close(fd)
+
+    def close_pidfd(self) -> None:
+        """Close the pidfd. Raises OSError."""
+        fd, self.pidfd = self.pidfd, -1
+        _close(fd)
+
+    def close_plan(self) -> None:
+        """Close the plan's memfd. Raises OSError."""
+        fd, self.plan_fd = self.plan_fd, -1
+        _close(fd)
+
+    def close_received(self) -> None:
+        """Close the mount that came with the last request. Raises OSError."""
+        fd, self.received = self.received, -1
+        _close(fd)
 
 
-def _close(fds: list[int]) -> None:
-    for fd in fds:
+def _close(fd: int) -> None:
+    if fd >= 0:
         posix.close(fd)

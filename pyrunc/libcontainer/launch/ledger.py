@@ -83,9 +83,14 @@ class Ledger:
             posix.close(self._fd)
             self._fd = -1
 
+    def unlock(self) -> None:
+        """Give up the lock on the state directory, which stays open."""
+        self.place.unlock()
 
-class Unwritten(Ledger):
-    """The effects of a command that no other one could undo: they are kept in memory, for its own failure."""
+
+class MemoryLedger(Ledger):
+    """A ledger in memory, for effects that only the command itself can undo: `exec` and `update` make no state
+    directory, and `create` has none before its step `state_dir`."""
 
     __slots__ = ()
 
@@ -93,7 +98,7 @@ class Unwritten(Ledger):
         self.entries = []
 
     def record(self, effect: str, **facts: Any) -> None:
-        """Take down an effect that is about to be made."""
+        """Note an effect that is about to be made."""
         self.entries.append({"effect": effect, **facts})
 
     def undo(self) -> None:
@@ -101,7 +106,10 @@ class Unwritten(Ledger):
         undo(self.entries)
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: no file is open."""
+
+    def unlock(self) -> None:
+        """Do nothing: no directory is locked."""
 
 
 class Contents:
@@ -382,9 +390,13 @@ def _is_of(path: str, magic: int) -> bool:
 
 
 def _undo_systemd_unit(entry: Entry) -> None:
-    from . import systemd_scope
+    from ..cgroup import files
+    from ..systemd.manager import Manager
 
-    systemd_scope.undo(entry)
+    files.kill(entry["path"])
+    with Manager(entry["user"]) as manager:
+        manager.stop(entry["unit"])
+    files.remove(entry["path"])
 
 
 def _undo_cgroup_parent(entry: Entry) -> None:

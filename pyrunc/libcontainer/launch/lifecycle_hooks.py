@@ -53,4 +53,4 @@ def run(record: Record, name: str, index: int, hook: dict[str, Any], status: str
     timeout = hook.get("timeout") or 0
     command = (hook["path"], tuple(hook.get("args") or (hook["path"],)), None, timeout)
     step = Step(_PHASES[name], "runtime_hook", (name, index, *command), pointer("hooks", name, index))
-    timeline.carry_out(step, hooks.run_hook, hook, name, index, state, files)
+    timeline.run_step(step, hooks.run_hook, hook, name, index, state, files)

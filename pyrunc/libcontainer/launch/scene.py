@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _S_IFMT, _S_IFDIR = 0o170000, 0o040000
 _NR_OPEN = "/proc/sys/fs/nr_open"
 _NOFILE = 7
+_CAP_SYS_RESOURCE = 24
 
 
 class Scene:
@@ -202,6 +203,7 @@ def may_execute(path: str) -> bool:
 def limit_refused(resource: int, hard: int) -> str:
     """Why a hard limit can't be set, by what this process may have itself; "" where that does not keep it from that."""
     from ..kernel.fileio import read_file
+    from ..kernel.privileges import capabilities
 
     try:
         if resource == _NOFILE and hard > int(read_file(_NR_OPEN)):
@@ -209,7 +211,7 @@ def limit_refused(resource: int, hard: int) -> str:
         own = own_limit(resource)
     except (OSError, ValueError, IndexError):
         return ""
-    if own is None or hard <= own or _may_raise():
+    if own is None or hard <= own or capabilities() >> _CAP_SYS_RESOURCE & 1:
         return ""
     return f"the runtime's own hard limit is {own}, and it lacks CAP_SYS_RESOURCE"
 
@@ -231,13 +233,3 @@ def own_limit(resource: int) -> int | None:
             hard = line[len(_LINES[resource]) :].split()[1]
             return None if hard == "unlimited" else int(hard)
     return None
-
-
-def _may_raise() -> bool:
-    """Whether this process has CAP_SYS_RESOURCE, number 24 (capabilities(7))."""
-    from ..kernel.fileio import read_file
-
-    for line in read_file("/proc/self/status").split("\n"):
-        if line.startswith("CapEff:"):
-            return bool(int(line.split()[1], 16) >> 24 & 1)
-    return False

@@ -18,34 +18,33 @@ from ..systemd.manager import Manager, StartFailed
 from ..systemd.properties import PREFIX, file_of, typed
 
 if TYPE_CHECKING:
-    from .launch import Launched
-    from .ledger import Entry
+    from .model import Launch
 
 _STARTING = "unable to apply cgroup configuration: unable to start unit"  # wording of runc
 
 
-def start(launched: Launched, unit: str, path: str, user: bool, properties: Sequence[str]) -> None:
+def start(launch: Launch, unit: str, path: str, user: bool, properties: Sequence[str]) -> None:
     """Have systemd make the unit, with the init in it, and open its cgroup, which is at `path`.
 
     properties: as properties.py writes them. Raises PyruncError and OSError.
     """
     values = typed(properties)
-    values.insert(0, ("PIDs", ("au", [launched.pid])))
+    values.insert(0, ("PIDs", ("au", [launch.init.pid])))
     with Manager(user) as manager:
         try:
             manager.start_scope(unit, values)
         except StartFailed as error:
             raise PyruncError(
-                f'{_STARTING} "{unit}": {error.text}', pointer=_cause(launched, error.text, values), hint=error.hint
+                f'{_STARTING} "{unit}": {error.text}', pointer=_cause(launch, error.text, values), hint=error.hint
             ) from error
-    launched.written.record("systemd_unit", unit=unit, user=user, path=path)
-    inside = own_cgroup(read_file(f"/proc/{launched.pid}/cgroup"))
-    if launched.facts.cgroup_mount + inside != path:
+    launch.ledger.record("systemd_unit", unit=unit, user=user, path=path)
+    inside = own_cgroup(read_file(f"/proc/{launch.init.pid}/cgroup"))
+    if launch.facts.cgroup_mount + inside != path:
         raise PyruncError(
             f"systemd has put the container into the cgroup {inside}, and not into {path}",
             hint="an annotation for Slice? The slice is named by linux.cgroupsPath",
         )
-    launched.cgroup_fd = files.open_directory(path)
+    launch.cgroup_fd = files.open_directory(path)
 
 
 def attach(pid: int, unit: str, subcgroup: str) -> None:
@@ -54,20 +53,12 @@ def attach(pid: int, unit: str, subcgroup: str) -> None:
         manager.attach(unit, subcgroup, pid)
 
 
-def undo(entry: Entry) -> None:
-    """Stop the unit of a ledger's entry with all that is in it, and see that its cgroup goes. Raises PyruncError."""
-    files.kill(entry["path"])
-    with Manager(entry["user"]) as manager:
-        manager.stop(entry["unit"])
-    files.remove(entry["path"])
-
-
-def _cause(launched: Launched, text: str, values: Sequence[tuple[str, object]]) -> str:
+def _cause(launch: Launch, text: str, values: Sequence[tuple[str, object]]) -> str:
     """The pointer of what asked for the property that systemd's error text names; "" where it names none."""
     words = text.replace(",", " ").replace(":", " ").split()
     name = next((name for name, _ in values if name in words), "")
     for other in (name, name.removesuffix("USec") + "Sec"):
-        if PREFIX + other in launched.record.annotations:
+        if PREFIX + other in launch.record.annotations:
             return pointer("annotations", PREFIX + other)
     files = file_of(name) if name else ()
-    return next((s.pointer for s in launched.plan.steps() if s.kind == "cgroup_limit" and s.args[0] in files), "")
+    return next((s.pointer for s in launch.plan.steps() if s.kind == "cgroup_limit" and s.args[0] in files), "")

@@ -46,8 +46,8 @@ class Timeline:
         self.has_init = False
         self._is_told = False  # a file that is no regular one has had it
 
-    def carry_out(self, step: Step, work: Callable[..., object], *args: object) -> None:
-        """Do what a step of the runtime is for, `work(*args)`, and take down when it began and ended.
+    def run_step(self, step: Step, work: Callable[..., object], *args: object) -> None:
+        """Carry out a step of the runtime by `work(*args)`, and record when it began and ended.
 
         Raises what `work` raises.
         """

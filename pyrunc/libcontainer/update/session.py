@@ -14,8 +14,8 @@ from .. import process
 from ..compile.update import COMMIT, Changes, compile_change
 from ..kernel import native
 from ..kernel.fileio import read_file
-from ..launch.launch import Launched, carry_out, death
-from ..launch.ledger import Unwritten
+from ..launch.launch import run_steps
+from ..launch.model import Launch
 from ..plan import wire
 from ..plan.options import LaunchOptions
 from ..state import Record
@@ -72,7 +72,7 @@ class Witness:
         """Before anything is removed or unmounted."""
 
 
-class Session(Launched):
+class Session(Launch):
     """A process at work in a container. record stands for that process; copies: gets the mounts that it sends."""
 
     __slots__ = ("container", "copies", "witness")
@@ -84,29 +84,24 @@ class Session(Launched):
         self.container = container
         self.witness = witness
         self.copies = copies
-        self.ledger = Unwritten()
 
     @property
-    def words(self) -> str:
+    def error_prefix(self) -> str:
         """Nothing: the message begins with what failed."""
         return ""
 
     @property
-    def clone_words(self) -> str:
+    def clone_error_prefix(self) -> str:
         """Nothing, likewise."""
         return ""
 
     def end(self) -> None:
         """Kill and reap the process, where it has not ended, and let go of all but the copies."""
         self.make_room()
-        self.close_sync()
-        if self.plan_fd >= 0:
-            posix.close(self.plan_fd)
-            self.plan_fd = -1
-        if self.received >= 0:
-            posix.close(self.received)
-            self.received = -1
-        self.kill()
+        self.init.close_sync()
+        self.init.close_plan()
+        self.init.close_received()
+        self.init.kill()
 
 
 def compiled(container: Container, changes: Changes) -> tuple[LaunchPlan, LaunchOptions]:
@@ -143,8 +138,8 @@ def run(
         plan, options = compiled(container, changes)
         session = Session(plan, container, options, witness, [] if copies is None else copies)
         session.slots, slots = slots, {}
-        carry_out(session, plan.prepare)
-        witness.began(session.pid, session.record.startTime)
+        run_steps(session, plan.prepare)
+        witness.began(session.init.pid, session.record.startTime)
         _serve(session, look)
     except PyruncError as error:
         error.pointer = ""  # of an entry that no file has
@@ -162,18 +157,18 @@ def _serve(session: Session, look: Callable[[int, int], None] | None) -> None:
     while True:
         message = session.receive()
         if message is None:
-            raise death(session)
+            raise session.death()
         if message.type == wire.READY:
-            session.witness.done(session.pid)
+            session.witness.done(session.init.pid)
             session.answer()
             while session.receive() is not None:
                 continue
             return
         what, _, name = message.detail.partition("/")
-        fd, session.received = session.received, -1
+        fd, session.init.received = session.init.received, -1
         try:
             if what == "root" and look is not None:
-                look(fd, session.pid)
+                look(fd, session.init.pid)
             elif what == "make":
                 _told_of_made(session.witness, fd, name)
             elif what == "attach":
@@ -183,10 +178,10 @@ def _serve(session: Session, look: Callable[[int, int], None] | None) -> None:
                 session.copies.append(fd)
                 fd = -1
             elif what == COMMIT:
-                session.witness.done(session.pid)
+                session.witness.done(session.init.pid)
                 session.witness.commit()
             elif what in served or message.detail in served:
-                carry_out(session, served[message.detail])
+                run_steps(session, served[message.detail])
         finally:
             if fd >= 0:
                 posix.close(fd)

@@ -14,7 +14,7 @@ from pyrunc.libcontainer import state
 from pyrunc.libcontainer.compile.restore import compile_restore
 from pyrunc.libcontainer.criu import restore
 from pyrunc.libcontainer.criu.options import CriuOptions
-from pyrunc.libcontainer.launch.launch import Launched
+from pyrunc.libcontainer.launch.model import Launch
 from pyrunc.libcontainer.plan.host import HostFacts
 from pyrunc.libcontainer.plan.options import LaunchOptions
 from tests.support.plans import minimal, with_linux
@@ -27,7 +27,7 @@ def restoration(spec: dict[str, Any], criu: CriuOptions | None = None, **options
     record = state.new_record(spec, id="box", bundle="/bundle", cgroup="/sys/fs/cgroup/box")
     record.rootfs = "/"
     plan = compile_restore(spec, launch, facts)
-    return restore.Restoration(Launched(plan, record, launch, facts), spec, criu or CriuOptions("/images"), None)
+    return restore.Restoration(Launch(plan, record, launch, facts), spec, criu or CriuOptions("/images"), None)
 
 
 def test_the_descriptors_of_a_checkpoint(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_a_pid_that_is_no_child_of_ours_is_not_believed(pid: int) -> None:
     work = restoration(minimal())
     with pytest.raises(PyruncError, match="which is no process that it has restored"):
         work._know(pid)
-    assert (work.launched.record.pid, work.launched.pidfd) == (0, -1)
+    assert (work.launch.record.pid, work.launch.init.pidfd) == (0, -1)
 
 
 def test_a_terminal_that_the_configuration_has_not() -> None:
@@ -102,15 +102,15 @@ def test_a_terminal_that_does_not_come() -> None:
     work = restoration(spec, detach=True, console_socket="/s")
     with pytest.raises(PyruncError, match="CRIU has sent no terminal"):
         work._at_terminal([])
-    work.launched.console_socket = os.open("/dev/null", os.O_RDONLY)
+    work.launch.console_socket = os.open("/dev/null", os.O_RDONLY)
     with pytest.raises(PyruncError, match=r"process.terminal is true, and the checkpoint has no terminal"):
         work._check_terminal()
-    os.close(work.launched.console_socket)
+    os.close(work.launch.console_socket)
 
 
 def test_a_cgroup_that_is_another_is_not_believed() -> None:
     work = restoration(minimal())
-    work.launched.record.pid = os.getpid()
+    work.launch.record.pid = os.getpid()
     with pytest.raises(PyruncError, match="and not into /sys/fs/cgroup/box"):
         work._check_cgroup()
 

@@ -15,7 +15,7 @@ from pyrunc.errors import PyruncError
 from pyrunc.libcontainer import saved_config, state
 from pyrunc.libcontainer.exec import exec as further
 from pyrunc.libcontainer.launch import handlers
-from pyrunc.libcontainer.launch.ledger import Unwritten
+from pyrunc.libcontainer.launch.ledger import MemoryLedger
 from pyrunc.libcontainer.plan.host import HostFacts
 from pyrunc.libcontainer.plan.model import LaunchPlan, Step
 from pyrunc.libcontainer.plan.options import ExecOptions, LaunchOptions
@@ -111,12 +111,12 @@ def test_the_process_of_exec_has_a_record_of_its_own() -> None:
     one.record.pid = 7
     assert one.container.pid == os.getpid()
     assert f'"status":"running","pid":{os.getpid()}' in one.agent_state
-    assert one.words == "unable to start container process: "
+    assert one.error_prefix == "unable to start container process: "
 
 
 def test_its_effects_are_undone_and_not_written_down(tmp_path: Path) -> None:
     one = joining()
-    assert isinstance(one.ledger, Unwritten)
+    assert isinstance(one.ledger, MemoryLedger)
     handlers.HANDLERS["write_pid_file"](one, str(tmp_path / "pid"))
     assert [path.name for path in tmp_path.iterdir()] == ["pid"]
     one.undo()
@@ -157,7 +157,7 @@ def test_an_init_s_failure_has_runc_s_words() -> None:
     from pyrunc.libcontainer.launch import errors as launch_errors
 
     step = Step("process", "chdir", ("/x",), "/process/cwd")
-    assert launch_errors.of_init(step, 2, "chdir", "", joining().words).line() == (
+    assert launch_errors.init_step_failed(step, 2, "chdir", "", joining().error_prefix).line() == (
         "unable to start container process: chdir: no such file or directory (step chdir, at /process/cwd; "
         "process.cwd is to be a directory in the container)"
     )

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from pyrunc.libcontainer.kernel import native
+from pyrunc.libcontainer.kernel import native, privileges
 from pyrunc.libcontainer.launch import clone_errors
-from pyrunc.libcontainer.launch.launch import Launched
+from pyrunc.libcontainer.launch.model import Launch
 from pyrunc.libcontainer.plan.model import LaunchPlan, Step
 from tests.support.launches import launched
 
@@ -27,7 +27,7 @@ def failed(number: int, call: str = "clone3", index: int = 0) -> native.CloneErr
 
 
 @pytest.fixture
-def launch(tmp_path: Path) -> Launched:
+def launch(tmp_path: Path) -> Launch:
     """A launch whose cgroup2 hierarchy is a directory, with the cgroups /a and /a/b."""
     made = launched(tmp_path)
     made.facts.cgroup_mount = str(tmp_path / "cgroup")
@@ -37,11 +37,11 @@ def launch(tmp_path: Path) -> Launched:
     return made
 
 
-def hint(launch: Launched, number: int, flags: int = NEW, cgroup: str = "/a/b") -> str:
+def hint(launch: Launch, number: int, flags: int = NEW, cgroup: str = "/a/b") -> str:
     return clone_errors.explain(launch, failed(number), flags, launch.facts.cgroup_mount + cgroup, ()).hint
 
 
-def write(launch: Launched, **files: str) -> None:
+def write(launch: Launch, **files: str) -> None:
     """Control files of /a/b, or of /a where the name begins with `a_`; two underscores are a dot."""
     for name, text in files.items():
         above = name.startswith("a_")
@@ -56,7 +56,7 @@ ERRNOS = (
 
 
 @pytest.mark.parametrize("number", ERRNOS)
-def test_nothing_found_is_nothing_said(launch: Launched, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+def test_nothing_found_is_nothing_said(launch: Launch, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     monkeypatch.setattr(clone_errors, "capabilities", lambda: ~0)
     monkeypatch.setattr(posix, "access", lambda *args, **more: True)
     write(launch, cpuset__cpus__effective="0-1\n", pids__max="max\n", pids__current="3\n")
@@ -64,12 +64,12 @@ def test_nothing_found_is_nothing_said(launch: Launched, monkeypatch: pytest.Mon
     assert hint(launch, number) == ""
 
 
-def test_a_kill_at_birth_is_told_as_such(launch: Launched) -> None:
+def test_a_kill_at_birth_is_told_as_such(launch: Launch) -> None:
     error = clone_errors.explain(launch, failed(errno.ESRCH, native.KILLED), 0, "", ())
     assert (error.message, error.errno, error.hint) == (native.KILLED, 0, "")
 
 
-def test_what_can_t_be_joined_is_named_with_its_path_s_pointer(launch: Launched) -> None:
+def test_what_can_t_be_joined_is_named_with_its_path_s_pointer(launch: Launch) -> None:
     opened = Step("prepare", "open_namespace", ("namespace:network", "network", "/n"), "/linux/namespaces/4/path")
     launch.plan = LaunchPlan((opened,), (), {})
     join = ("user=namespace:user", "network=namespace:network")
@@ -80,12 +80,13 @@ def test_what_can_t_be_joined_is_named_with_its_path_s_pointer(launch: Launched)
     assert clone_errors.explain(launch, failed(errno.EIO, "execveat"), 0, "", ()).message == "execveat"
 
 
-def test_eperm(launch: Launched, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_eperm(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
     sysctls: dict[str, int] = {}
     monkeypatch.setattr(clone_errors, "capabilities", lambda: 0)
-    monkeypatch.setattr(clone_errors, "_sysctl", sysctls.get)
+    monkeypatch.setattr(clone_errors, "sysctl", sysctls.get)
     assert hint(launch, errno.EPERM) == ""
     assert hint(launch, errno.EPERM, native.CLONE_NEWUTS) == "the runtime lacks CAP_SYS_ADMIN"
+    monkeypatch.setattr(privileges, "sysctl", sysctls.get)
     sysctls["kernel/apparmor_restrict_unprivileged_userns"] = 1
     assert "AppArmor" in hint(launch, errno.EPERM)
     sysctls["kernel/unprivileged_userns_clone"] = 0
@@ -96,30 +97,30 @@ def test_eperm(launch: Launched, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "chroot" in hint(launch, errno.EPERM)
 
 
-def test_eacces_of_a_cgroup_that_is_not_delegated(launch: Launched, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_eacces_of_a_cgroup_that_is_not_delegated(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
     for refused, said in (("/a/cgroup.procs", "/a/cgroup.procs"), ("/a/b/cgroup.procs", "/a/b/cgroup.procs")):
         path = launch.facts.cgroup_mount + refused
         monkeypatch.setattr(posix, "access", lambda file, *args, path=path, **more: file != path)
         assert f"this user may not write to {launch.facts.cgroup_mount}{said}" in hint(launch, errno.EACCES)
 
 
-def test_enospc(launch: Launched, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_enospc(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
     write(launch, cpuset__cpus__effective="\n")
     assert hint(launch, errno.ENOSPC) == "the cgroup's cpuset has no CPU that is there"
     write(launch, cpuset__cpus__effective="0\n")
-    monkeypatch.setattr(clone_errors, "_sysctl", {"user/max_uts_namespaces": 0}.get)
+    monkeypatch.setattr(clone_errors, "sysctl", {"user/max_uts_namespaces": 0}.get)
     assert hint(launch, errno.ENOSPC) == "the limit user.max_uts_namespaces (0) is reached"
     assert hint(launch, errno.ENOSPC, native.CLONE_NEWNET) == ""
 
 
-def test_eagain(launch: Launched, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_eagain(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clone_errors, "capabilities", lambda: ~0)
     write(launch, pids__max="9\n", pids__current="3\n", a_pids__max="5\n", a_pids__current="5\n")
     above = launch.facts.cgroup_mount + "/a"
     assert hint(launch, errno.EAGAIN) == f"the limit of 5 processes in pids.max of {above} is reached"
     write(launch, a_pids__max="max\n")
     assert hint(launch, errno.EAGAIN) == ""
-    monkeypatch.setattr(clone_errors, "_sysctl", {"kernel/pid_max": 1}.get)
+    monkeypatch.setattr(clone_errors, "sysctl", {"kernel/pid_max": 1}.get)
     assert hint(launch, errno.EAGAIN) == "the limit kernel.pid_max (1) is reached"
 
 
@@ -137,14 +138,14 @@ def test_eagain_of_a_user_s_limit(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [errno.ENOMEM, errno.E2BIG])
-def test_memory(launch: Launched, number: int) -> None:
+def test_memory(launch: Launch, number: int) -> None:
     write(launch, memory__max="max\n", memory__current="0\n", a_memory__max="5000000\n", a_memory__current="4500000\n")
     assert hint(launch, number).startswith("memory limit too low? ")
     write(launch, a_memory__current="100000\n")
     assert hint(launch, number) == ""
 
 
-def test_a_cgroup_without_processes(launch: Launched) -> None:
+def test_a_cgroup_without_processes(launch: Launch) -> None:
     write(launch, cgroup__subtree_control="pids\n", cgroup__type="domain invalid\n")
     assert "hands out controllers" in hint(launch, errno.EBUSY)
     assert "threaded mode" in hint(launch, errno.EOPNOTSUPP)

@@ -18,42 +18,45 @@ EXECUTE = Step("start", "execute", (("/run.sh",), ()), "/process/args")
 
 def test_runc_s_words() -> None:
     assert INIT_FAILED == "unable to start container process: error during container init: "
-    line = launch_errors.of_init(EXECUTE, errno.ENOENT, "exec /run.sh").line()
+    line = launch_errors.init_step_failed(EXECUTE, errno.ENOENT, "exec /run.sh").line()
     assert line.startswith(INIT_FAILED + "exec /run.sh: no such file or directory (step execute, at /process/args; ")
-    line = launch_errors.of_init(MOUNT, errno.EPERM, "fsmount").line()
+    line = launch_errors.init_step_failed(MOUNT, errno.EPERM, "fsmount").line()
     assert line.startswith(INIT_FAILED + 'error mounting "proc" to rootfs at "/proc": fsmount: operation not permitted')
-    line = launch_errors.of_init(HOOK, 0, "exit status 1").line()
+    line = launch_errors.init_step_failed(HOOK, 0, "exit status 1").line()
     assert line.startswith(INIT_FAILED + "error running startContainer hook #1: exit status 1 (step container_hook")
 
 
 def test_an_error_before_the_first_step() -> None:
-    assert launch_errors.of_init(None, errno.EINVAL, "the plan").line() == INIT_FAILED + "the plan: invalid argument"
+    assert (
+        launch_errors.init_step_failed(None, errno.EINVAL, "the plan").line()
+        == INIT_FAILED + "the plan: invalid argument"
+    )
 
 
 def test_a_step_of_the_runtime_keeps_what_its_error_knows() -> None:
     step = Step("prepare", "open_source", ("source:0", "/data", 1), "/mounts/3")
-    error = launch_errors.of_runtime(step, OSError(errno.ENOENT, "x"), START_FAILED)
+    error = launch_errors.runtime_step_failed(step, OSError(errno.ENOENT, "x"), START_FAILED)
     assert error.line() == (
         START_FAILED + "open_source /data: no such file or directory "
         "(step open_source, at /mounts/3; does the mount's source exist?)"
     )
     known = PyruncError("said", pointer="/a", errno=errno.EBUSY, hint="do that")
-    error = launch_errors.of_runtime(step, known, "")
+    error = launch_errors.runtime_step_failed(step, known, "")
     assert (error.message, error.pointer, error.errno, error.hint) == ("said", "/a", errno.EBUSY, "do that")
     assert error.step == "open_source"
-    assert launch_errors.of_runtime(Step("prepare", "cgroup_x", ()), known, "").pointer == "/a"
+    assert launch_errors.runtime_step_failed(Step("prepare", "cgroup_x", ()), known, "").pointer == "/a"
 
 
 def test_a_step_without_a_path_is_named_by_its_kind() -> None:
     clone = Step("clone", "clone", (0, "", ()), "/linux/namespaces")
-    error = launch_errors.of_runtime(clone, OSError(errno.ENOSPC, "x"), START_FAILED)
+    error = launch_errors.runtime_step_failed(clone, OSError(errno.ENOSPC, "x"), START_FAILED)
     assert error.message == START_FAILED + "clone"
     assert error.hint == "", "F13: nothing was looked at"
 
 
 @pytest.mark.parametrize(("code", "status", "text"), [(1, 5, "status 5"), (2, 9, "signal 9"), (3, 11, "signal 11")])
 def test_an_init_that_died(code: int, status: int, text: str) -> None:
-    error = launch_errors.of_death(code, status)
+    error = launch_errors.init_died(code, status)
     assert text in error.line()
     assert error.hint == "", "F3: nothing was looked at"
 
@@ -63,7 +66,7 @@ def limit(file: str, value: str) -> Step:
 
 
 def test_a_refused_limit_is_told_with_its_value_and_a_cure() -> None:
-    error = launch_errors.of_runtime(limit("cpu.max", "5 100"), OSError(errno.EINVAL, "x"), "")
+    error = launch_errors.runtime_step_failed(limit("cpu.max", "5 100"), OSError(errno.EINVAL, "x"), "")
     assert error.line() == (
         'writing "5 100" to cpu.max: invalid argument (step cgroup_limit, at /linux/resources/x; '
         "a quota is at least 1000 microseconds, a period 1000 to 1000000)"
@@ -87,25 +90,25 @@ def test_a_refused_limit_is_told_with_its_value_and_a_cure() -> None:
     ],
 )
 def test_the_cure_depends_on_the_file(file: str, number: int, hint: str) -> None:
-    assert hint in launch_errors.of_runtime(limit(file, "1"), OSError(number, "x"), "").hint
+    assert hint in launch_errors.runtime_step_failed(limit(file, "1"), OSError(number, "x"), "").hint
 
 
 def test_an_oom_kill_is_told(tmp_path: Path) -> None:
     (tmp_path / "memory.events").write_text("oom 1\noom_kill 1\n")
-    error = launch_errors.of_death(2, 9, str(tmp_path))
+    error = launch_errors.init_died(2, 9, str(tmp_path))
     assert error.message == START_FAILED + "container init was OOM-killed (memory limit too low?)"
     assert error.pointer == "/linux/resources/memory"
-    error = launch_errors.of_init(HOOK, 0, "signal 9", str(tmp_path))
+    error = launch_errors.init_step_failed(HOOK, 0, "signal 9", str(tmp_path))
     assert error.message.endswith(
         "error running startContainer hook #1: container init was OOM-killed (memory limit too low?): signal 9"
     )
     (tmp_path / "memory.events").write_text("oom 1\noom_kill 0\n")
-    assert "signal 9" in launch_errors.of_death(2, 9, str(tmp_path)).message
-    assert "OOM" not in launch_errors.of_init(HOOK, 0, "signal 9", str(tmp_path)).message
+    assert "signal 9" in launch_errors.init_died(2, 9, str(tmp_path)).message
+    assert "OOM" not in launch_errors.init_step_failed(HOOK, 0, "signal 9", str(tmp_path)).message
 
 
 def test_a_hook_that_a_signal_ended_in_go_s_words() -> None:
-    line = launch_errors.of_init(HOOK, 0, "killed by signal 31 after 0.010 s, stdout: , stderr: ").line()
+    line = launch_errors.init_step_failed(HOOK, 0, "killed by signal 31 after 0.010 s, stdout: , stderr: ").line()
     assert "error running startContainer hook #1: signal: bad system call after 0.010 s, stdout: , stderr:" in line
     assert "printed nothing" in line
     assert launch_errors.signal_named("killed by signal 6 (core dumped) after") == "signal: aborted (core dumped) after"
@@ -113,7 +116,7 @@ def test_a_hook_that_a_signal_ended_in_go_s_words() -> None:
 
 
 def test_what_a_hook_of_the_init_prints_steers_no_terminal() -> None:
-    message = launch_errors.of_init(
+    message = launch_errors.init_step_failed(
         HOOK, 0, "exit status 1 after 0.010 s, stdout: , stderr: a\x1b[31m\n\u202eb\r"
     ).message
     assert message.endswith("stderr: a\\x1b[31m \\u202eb")
@@ -121,17 +124,18 @@ def test_what_a_hook_of_the_init_prints_steers_no_terminal() -> None:
 
 def test_an_init_that_is_lost_while_starting(tmp_path: Path) -> None:
     assert (
-        launch_errors.of_lost("", False).message == INIT_FAILED + "the init was killed before it executed the program"
+        launch_errors.init_vanished("", False).message
+        == INIT_FAILED + "the init was killed before it executed the program"
     )
     (tmp_path / "memory.events").write_text("oom 1\noom_kill 1\n")
-    assert launch_errors.of_lost("", True).pointer == "/linux/seccomp"
-    error = launch_errors.of_lost(str(tmp_path), True)
+    assert launch_errors.init_vanished("", True).pointer == "/linux/seccomp"
+    error = launch_errors.init_vanished(str(tmp_path), True)
     assert error.message == START_FAILED + "container init was OOM-killed (memory limit too low?)"
     assert error.pointer == "/linux/resources/memory"
 
 
 def test_an_init_that_its_filter_ended() -> None:
-    line = launch_errors.of_death(2, 31).line()
+    line = launch_errors.init_died(2, 31).line()
     assert "killed by signal 31 (at /linux/seccomp; the profile must allow execve" in line
 
 
@@ -143,19 +147,19 @@ def test_a_capability_is_named_where_it_lacks(
     monkeypatch: pytest.MonkeyPatch, kind: str, number: int, bit: int
 ) -> None:
     """F13: the errno has other reasons too."""
-    from pyrunc.libcontainer.launch import clone_errors
+    from pyrunc.libcontainer.kernel import privileges
 
     for held, said in ((0, True), (1 << bit, False)):
-        monkeypatch.setattr(clone_errors, "capabilities", lambda held=held: held)
-        error = launch_errors.of_runtime(Step("process", kind, ()), PyruncError("x", errno=number), "")
+        monkeypatch.setattr(privileges, "capabilities", lambda held=held: held)
+        error = launch_errors.runtime_step_failed(Step("process", kind, ()), PyruncError("x", errno=number), "")
         assert bool(error.hint) == said
 
 
 def test_a_chroot_is_named_in_a_chroot(monkeypatch: pytest.MonkeyPatch) -> None:
     """F13: EINVAL of another reason."""
-    from pyrunc.libcontainer.launch import clone_errors
+    from pyrunc.libcontainer.kernel import privileges
 
     for mounted in (True, False):
-        monkeypatch.setattr(clone_errors, "root_is_mount_point", lambda mounted=mounted: mounted)
-        error = launch_errors.of_init(Step("rootfs", "propagation", (0, 0)), errno.EINVAL, "mount_setattr /")
+        monkeypatch.setattr(privileges, "root_is_mount_point", lambda mounted=mounted: mounted)
+        error = launch_errors.init_step_failed(Step("rootfs", "propagation", (0, 0)), errno.EINVAL, "mount_setattr /")
         assert ("chroot" in error.hint) != mounted

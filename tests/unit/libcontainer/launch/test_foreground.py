@@ -34,6 +34,7 @@ class Fake:
             body()
             os._exit(0)
         self.pidfd = os.pidfd_open(self.pid)
+        self.init = self
 
     def wait(self) -> int:
         return self.foreground.wait()
@@ -168,12 +169,12 @@ def test_f1_a_sigpipe_of_our_own_write_is_not_passed_on() -> None:
 
 @pytest.mark.parametrize(("own_pids", "no_subreaper", "adopted"), [(0, 0, 1), (1, 0, 0), (0, 1, 0)])
 def test_orphans_come_to_us_where_no_pid_namespace_takes_them(own_pids: int, no_subreaper: int, adopted: int) -> None:
-    class Launched:
+    class Launch:
         options = LaunchOptions(id="x", no_subreaper=bool(no_subreaper))
         record = type("Record", (), {"ownPids": bool(own_pids)})
 
     def body() -> int:
-        foreground.Foreground(Launched(), None)  # type: ignore[arg-type]
+        foreground.Foreground(Launch(), None)  # type: ignore[arg-type]
         read, write = os.pipe()
         middle = os.fork()
         if middle == 0:

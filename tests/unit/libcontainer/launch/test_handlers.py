@@ -55,7 +55,7 @@ def test_a_handler_takes_fields_of_its_kind_that_it_uses(name: str, function: An
     annotations = {parameter.removesuffix("_"): type for parameter, type in inspect.get_annotations(function).items()}
     assert annotations.pop("return") == "None"
     own = list(annotations)
-    if own and annotations[own[0]] == "Launched":
+    if own and annotations[own[0]] == "Launch":
         del annotations[own[0]]
     assert annotations.items() <= types.items()
     tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
@@ -74,14 +74,14 @@ def test_a_handler_gets_the_arguments_that_it_names(monkeypatch: pytest.MonkeyPa
     handlers.HANDLERS["set_io_priority"]("launch", 1, 2)
 
     @handlers.handles("cgroup_owner")
-    def behind(launched: object, uid: int) -> None:
-        got.append((launched, uid))
+    def behind(launch: object, uid: int) -> None:
+        got.append((launch, uid))
 
     handlers.HANDLERS["cgroup_owner"]("launch", "/cgroup", 5)
 
     @handlers.handles("set_io_priority")
-    def all_of_them(launched: object, class_: int, priority: int) -> None:
-        got.append((launched, class_, priority))
+    def all_of_them(launch: object, class_: int, priority: int) -> None:
+        got.append((launch, class_, priority))
 
     handlers.HANDLERS["set_io_priority"]("launch", 1, 2)
     assert handlers.HANDLERS["set_io_priority"] is all_of_them
@@ -99,7 +99,7 @@ class TestStateDir:
         assert [entry["effect"] for entry in entries] == ["state_dir"]
         assert state.Record(entries[0]).values() == launch.record.values()
         assert opened(path).is_locked()
-        os.close(launch.lock)
+        os.close(launch.state_dir_fd)
 
     def test_refuses_an_id_that_is_taken(self, tmp_path: Path) -> None:
         launch, second = launched(tmp_path), launched(tmp_path)
@@ -108,8 +108,8 @@ class TestStateDir:
         for _ in range(2):  # while it is created, and when it has been
             with pytest.raises(PyruncError, match="container with given ID already exists"):
                 HANDLERS["state_dir"](second, path)
-            state.save(launch.lock, launch.record)
-        os.close(launch.lock)
+            state.save(launch.state_dir_fd, launch.record)
+        os.close(launch.state_dir_fd)
         with pytest.raises(PyruncError, match="already exists"):
             HANDLERS["state_dir"](second, path)
 
@@ -119,13 +119,13 @@ class TestStateDir:
         HANDLERS["state_dir"](dead, path)
         pid_file = tmp_path / "pid"
         pid_file.write_text("4711")
-        dead.written.record("pid_file", path=str(pid_file), content="4711")
-        os.close(dead.lock)
+        dead.ledger.record("pid_file", path=str(pid_file), content="4711")
+        os.close(dead.state_dir_fd)
         launch = launched(tmp_path)
         HANDLERS["state_dir"](launch, path)
         assert not pid_file.exists()
         assert len(ledger.read(opened(path)).entries) == 1
-        os.close(launch.lock)
+        os.close(launch.state_dir_fd)
 
     def test_tries_again_where_another_swept_it_before_the_lock(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -143,8 +143,8 @@ class TestStateDir:
         monkeypatch.setattr(native, "flock", lock)
         HANDLERS["state_dir"](launch, launch.options.state_dir)
         assert swept
-        assert launch.lock >= 0
-        os.close(launch.lock)
+        assert launch.state_dir_fd >= 0
+        os.close(launch.state_dir_fd)
 
 
 def test_start_socket_fills_its_slot_and_outlines_what_start_may_fail_at(tmp_path: Path) -> None:
@@ -154,14 +154,14 @@ def test_start_socket_fills_its_slot_and_outlines_what_start_may_fail_at(tmp_pat
         Step("start", "execute", (("sh", "-c", "x"), ("A=1", "SECRET=2")), "/process/args"),
     )
     launch = launched(tmp_path, *steps)
-    launch.lock = os.open(tmp_path, os.O_RDONLY)
+    launch.state_dir_fd = os.open(tmp_path, os.O_RDONLY)
     HANDLERS["start_socket"](launch, str(tmp_path / "start.sock"))
     assert list(launch.slots) == ["start"]
     assert launch.record.startSteps == [
         [1, "await_start", ["start"], ""],
         [2, "execute", [("sh",), ("A=1",)], "/process/args"],
     ]
-    os.close(launch.lock)
+    os.close(launch.state_dir_fd)
     os.close(native.connect(str(tmp_path / "start.sock")))
     os.close(launch.slots["start"])
 
@@ -192,30 +192,30 @@ class TestOpenNamespace:
 def test_pid_file_is_in_the_ledger_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     launch = launched(tmp_path)
     HANDLERS["state_dir"](launch, launch.options.state_dir)
-    launch.pid = 4711
+    launch.init.pid = 4711
     path = str(tmp_path / "pid")
     with monkeypatch.context() as patched:
         patched.setattr(state, "replace", lambda *args: (_ for _ in ()).throw(OSError(28, "full")))
         with pytest.raises(OSError, match="full"):
             HANDLERS["write_pid_file"](launch, path)
     entry = ledger.read(opened(launch.options.state_dir)).entries[-1]
-    assert entry == {"effect": "pid_file", "path": path, "content": "4711", "draft": state.draft_of(path)}
+    assert entry == {"effect": "pid_file", "path": path, "content": "4711", "draft": state.tmp_name(path)}
     HANDLERS["write_pid_file"](launch, path)
     assert Path(path).read_text() == "4711"
-    os.close(launch.lock)
+    os.close(launch.state_dir_fd)
 
 
 def test_receive_console_passes_the_master_on_or_keeps_it(tmp_path: Path) -> None:
     launch = launched(tmp_path)
     with pytest.raises(PyruncError, match="no pty"):
         HANDLERS["receive_console"](launch, 1)
-    launch.master = os.dup(0)
+    launch.init.master = os.dup(0)
     HANDLERS["receive_console"](launch, 1)
-    assert launch.master >= 0
+    assert launch.init.master >= 0
     ours, theirs = socket.socketpair()
     launch.console_socket = theirs.detach()
     HANDLERS["receive_console"](launch, 0)
-    assert (launch.master, launch.console_socket) == (-1, -1)
+    assert (launch.init.master, launch.console_socket) == (-1, -1)
     fds = socket.recv_fds(ours, 100, 2)[1]
     assert len(fds) == 1
     os.close(fds[0])

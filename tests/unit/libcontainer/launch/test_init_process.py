@@ -1,77 +1,71 @@
-"""The clone of the init, on what needs no container; real ones are tests/integration's."""
+"""The init as its parent sees it: what it sends is kept, and it is killed and reaped once."""
 
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
-import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from pyrunc.errors import PyruncError
-from pyrunc.libcontainer import process
 from pyrunc.libcontainer.kernel import native
-from pyrunc.libcontainer.launch import clone_errors, init_process
-from pyrunc.libcontainer.plan.host import cgroup_directory
-from pyrunc.libcontainer.plan.model import LaunchPlan, Step
-from tests.support.launches import launched
+from pyrunc.libcontainer.launch.init_process import InitProcess
+from pyrunc.libcontainer.plan import wire
+from tests.support.launches import message
 
 
-@pytest.fixture
-def child() -> Iterator[subprocess.Popen[bytes]]:
-    made = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    yield made
-    made.kill()
-    made.wait()
+def connected() -> tuple[InitProcess, socket.socket]:
+    """An init that is this test: its end of the socket."""
+    init = InitProcess()
+    init.sync, theirs = native.socketpair()
+    return init, socket.socket(fileno=theirs)
 
 
-def test_the_cgroup_of_a_process_is_looked_up(tmp_path: Path) -> None:
-    launch = launched(tmp_path)
-    assert cgroup_directory(launch.facts, "/some/where") == "/some/where"
-    if any(line.startswith("0::") for line in Path("/proc/self/cgroup").read_text().splitlines()):
-        assert cgroup_directory(launch.facts, "/proc/self/cgroup").startswith(launch.facts.cgroup_mount + "/")
-    with pytest.raises(PyruncError, match="can't open cgroup /no/where: no such file or directory"):
-        init_process._open_cgroup(launch, "/no/where")
-    assert init_process._open_cgroup(launch, "") == -1
+@pytest.mark.parametrize(
+    ("what", "kept", "other"), [("send_console", "master", "received"), ("map:0", "received", "master")]
+)
+def test_a_descriptor_that_comes_with_a_request_is_kept(what: str, kept: str, other: str) -> None:
+    init, theirs = connected()
+    with theirs, open(os.devnull) as null:
+        socket.send_fds(theirs, [message(wire.REQUEST, what)], [null.fileno()])
+        received = init.receive()
+        assert received is not None
+        assert (received.type, received.detail) == (wire.REQUEST, what)
+        assert os.path.samestat(os.fstat(getattr(init, kept)), os.fstat(null.fileno()))
+        assert getattr(init, other) == -1
+    os.close(getattr(init, kept))
+    init.close_sync()
 
 
-def test_namespaces_are_those_of_a_thread_that_lives(tmp_path: Path, child: subprocess.Popen[bytes]) -> None:
-    launch = launched(tmp_path)
-    launch.plan = LaunchPlan((Step("prepare", "open_process", ("container", child.pid, 0)),), (), {})
-    launch.slots["container"] = os.pidfd_open(child.pid)
-    joins = init_process._by_living_thread(launch, ["mount", "network", "uts"])
-    assert [kind for _, kind in joins] == [native.CLONE_NEWNS, native.CLONE_NEWNET, native.CLONE_NEWUTS]
-    for fd, kind in joins:
-        assert native.namespace_type(fd) == kind
-        os.close(fd)
-    child.kill()
+def test_the_end_of_file_is_no_message_and_no_answer() -> None:
+    init, theirs = connected()
+    init.answer()
+    assert theirs.recv(10) == wire.GO_ON
+    theirs.close()
+    assert init.receive() is None
+    with pytest.raises(BrokenPipeError):
+        init.answer()
+    init.close_sync()
+    assert init.sync == -1
+
+
+def test_an_init_is_killed_and_reaped_once() -> None:
+    init = InitProcess()
+    init.kill()  # before the clone
+    child = subprocess.Popen(["sleep", "60"])
+    init.pid, init.pidfd = child.pid, os.pidfd_open(child.pid)
+    init.kill()
+    with pytest.raises(ChildProcessError):
+        os.waitpid(child.pid, os.WNOHANG)
+    assert init.pidfd == -1
+    init.kill()
+    child.returncode = -9
+
+
+def test_one_that_something_else_has_reaped_is_let_go() -> None:
+    init = InitProcess()
+    child = subprocess.Popen(["true"])
+    init.pid, init.pidfd = child.pid, os.pidfd_open(child.pid)
     child.wait()
-    before = os.listdir("/proc/self/fd")
-    assert init_process._by_living_thread(launch, ["mount"]) == []
-    assert os.listdir("/proc/self/fd") == before
-    os.close(launch.slots["container"])
-
-
-def test_an_image_that_can_t_be_made_names_its_sysctl(monkeypatch: pytest.MonkeyPatch) -> None:
-    """F4: where a tmpfs can't be made either."""
-    cause = OSError(1, "x")
-
-    def refuse() -> int:
-        raise OSError(13, "x") from cause
-
-    monkeypatch.setattr(native, "init_image", refuse)
-    for value, said in ((2, "vm.memfd_noexec is 2"), (0, "")):
-        monkeypatch.setattr(clone_errors, "_sysctl", lambda name, value=value: value)
-        with pytest.raises(PyruncError, match="memfd_create for the init's program: permission denied") as caught:
-            init_process._image()
-        assert said in caught.value.hint
-        assert bool(said) == bool(caught.value.hint)
-        assert ("operation not permitted" in caught.value.hint) == bool(said)
-
-
-def test_every_kind_of_namespace_has_a_file() -> None:
-    for kind in init_process.NAMESPACES:
-        assert os.path.exists(f"/proc/self/ns/{init_process._FILES.get(kind, kind)}")
-    assert process.living_thread(os.getpid()) == os.getpid()
+    init.kill()
+    assert init.pidfd == -1

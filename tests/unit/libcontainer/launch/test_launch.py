@@ -16,6 +16,8 @@ from pyrunc import log
 from pyrunc.errors import INIT_FAILED, PyruncError
 from pyrunc.libcontainer.kernel import interrupts, native
 from pyrunc.libcontainer.launch import handlers, launch
+from pyrunc.libcontainer.launch.init_process import InitProcess
+from pyrunc.libcontainer.launch.model import Launch
 from pyrunc.libcontainer.plan import wire
 from pyrunc.libcontainer.plan.host import HostFacts
 from pyrunc.libcontainer.plan.model import LaunchPlan, Step
@@ -41,7 +43,7 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The arguments with which the handler of `prlimit` was called; resource 99 fails."""
     calls: list[Any] = []
 
-    def prlimit(launched: launch.Launched, *args: int) -> None:
+    def prlimit(launched: Launch, *args: int) -> None:
         calls.append(args)
         if args[0] == 99:
             raise OSError(errno.EPERM, "x")
@@ -82,7 +84,7 @@ def test_serve_answers_each_request_after_its_steps(tmp_path: Path, done: list[A
     init.join()
     assert heard[-1] == (b"A", 3)
     assert made.receive() is None
-    made.close_sync()
+    made.init.close_sync()
 
 
 def test_an_error_names_the_step(tmp_path: Path) -> None:
@@ -95,7 +97,7 @@ def test_an_error_names_the_step(tmp_path: Path) -> None:
         assert caught.value.message == INIT_FAILED + "why"
         assert (caught.value.step, caught.value.errno) == (name, errno.EPERM)
         init.join()
-        made.close_sync()
+        made.init.close_sync()
 
 
 def test_a_step_that_fails_while_served_is_the_init_s_failure(tmp_path: Path, done: list[Any]) -> None:
@@ -106,7 +108,7 @@ def test_a_step_that_fails_while_served_is_the_init_s_failure(tmp_path: Path, do
     assert caught.value.line().startswith(INIT_FAILED + "setrlimit 99: operation not permitted (step prlimit, ")
     assert done == [(99, 1, 2)]
     init.join()
-    made.close_sync()
+    made.init.close_sync()
 
 
 def tried(resource: int, level: int = 0, *on_errno: int) -> Step:
@@ -127,7 +129,7 @@ def tried(resource: int, level: int = 0, *on_errno: int) -> Step:
 def test_an_alternative_stands_in_for_what_failed(
     tmp_path: Path, done: list[Any], steps: list[Step], expected: list[int]
 ) -> None:
-    launch.carry_out(launched(tmp_path), steps)
+    launch.run_steps(launched(tmp_path), steps)
     assert [args[0] for args in done] == expected
 
 
@@ -136,7 +138,7 @@ def test_an_alternative_stands_in_for_what_failed(
 )
 def test_a_failure_that_is_not_expected_ends_the_launch(tmp_path: Path, done: list[Any], steps: list[Step]) -> None:
     with pytest.raises(PyruncError) as caught:
-        launch.carry_out(launched(tmp_path), steps)
+        launch.run_steps(launched(tmp_path), steps)
     assert caught.value.errno == errno.EPERM
     assert 2 not in [args[0] for args in done]
 
@@ -145,46 +147,46 @@ def test_an_init_that_dies_is_told_from_its_status(tmp_path: Path) -> None:
     made = launched(tmp_path, READY)
     init = Init(made, lambda sync: None)
     child = subprocess.Popen(["sleep", "60"])
-    made.pid, made.pidfd = child.pid, os.pidfd_open(child.pid)
+    made.init.pid, made.init.pidfd = child.pid, os.pidfd_open(child.pid)
     child.kill()
     with pytest.raises(PyruncError, match="killed by signal 9"):
         launch.serve(made)
     child.returncode = -9  # reaped already
     init.join()
-    made.close_sync()
+    made.init.close_sync()
 
 
 def test_an_init_that_died_before_the_answer_is_told_too(tmp_path: Path) -> None:
     made = launched(tmp_path, READY)
     init = Init(made, sends(wire.READY))
     child = subprocess.Popen(["sh", "-c", "exit 3"])
-    made.pid, made.pidfd = child.pid, os.pidfd_open(child.pid)
+    made.init.pid, made.init.pidfd = child.pid, os.pidfd_open(child.pid)
     launch.serve(made)
     init.join()
     with pytest.raises(PyruncError, match="exited with status 3"):
         made.answer()
     child.returncode = 3
-    made.close_sync()
+    made.init.close_sync()
 
 
 def test_undo_kills_reaps_and_removes(tmp_path: Path) -> None:
     made = launched(tmp_path)
     handlers.HANDLERS["state_dir"](made, made.options.state_dir)
     child = subprocess.Popen(["sleep", "60"])
-    made.pid, made.pidfd = child.pid, os.pidfd_open(child.pid)
+    made.init.pid, made.init.pidfd = child.pid, os.pidfd_open(child.pid)
     made.undo()
     assert not os.path.exists(made.options.state_dir)
     with pytest.raises(ChildProcessError):
         os.waitpid(child.pid, os.WNOHANG)
     child.returncode = -9
     made.undo()
-    os.close(made.lock)
+    os.close(made.state_dir_fd)
 
 
-def _launch(tmp_path: Path, *prepare: Step, **more: Any) -> launch.Launched:
+def _launch(tmp_path: Path, *prepare: Step, **more: Any) -> Launch:
     options = LaunchOptions(id="box", root=str(tmp_path), bundle=str(tmp_path), **more)
     first = Step("prepare", "state_dir", (options.state_dir,))
-    return launch.launch(LaunchPlan((first, *prepare), (READY,), {}), spec(), options, HostFacts())
+    return launch.create(LaunchPlan((first, *prepare), (READY,), {}), spec(), options, HostFacts())
 
 
 def test_a_failed_launch_leaves_nothing_and_keeps_its_first_cause(
@@ -232,7 +234,7 @@ def test_an_ignored_signal_stays_ignored(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(launch, "serve", lambda launched: None)
     made = _launch(tmp_path, limit(1))
     made.undo()
-    os.close(made.lock)
+    os.close(made.state_dir_fd)
 
 
 def test_the_undoing_goes_on_past_what_fails(tmp_path: Path, done: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,18 +243,21 @@ def test_the_undoing_goes_on_past_what_fails(tmp_path: Path, done: list[Any], mo
     warnings: list[str] = []
     monkeypatch.setattr(log, "warning", warnings.append)
 
-    def fail(self: launch.Launched) -> None:
+    def fail(self: object) -> None:
         raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
 
-    for name in ("_give_devices_back", "close_network", "close_sync", "kill"):
+    parts: tuple[tuple[type, str], ...] = (
+        (Launch, "_give_devices_back"), (Launch, "close_network"), (InitProcess, "close_sync"), (InitProcess, "kill"),
+    )  # fmt: skip
+    for owner, name in parts:
         made = _launch(tmp_path, limit(1))
         closed = os.open(os.devnull, os.O_RDONLY)
         os.close(closed)
-        made.handed.append(closed)  # EBADF
+        made.slots["x"] = closed  # EBADF
         with monkeypatch.context() as patch:
-            patch.setattr(launch.Launched, name, fail)
-            launch.give_up(made)
+            patch.setattr(owner, name, fail)
+            made.rollback()
         assert os.listdir(tmp_path) == []
         assert "cannot allocate memory" in warnings.pop()
-        os.close(made.lock)
+        os.close(made.state_dir_fd)
     assert warnings == []

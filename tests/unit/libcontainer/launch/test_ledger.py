@@ -239,13 +239,16 @@ def test_a_process_is_killed_only_with_its_start_time() -> None:
 
 
 def test_a_unit_is_systemd_s_to_undo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pyrunc.libcontainer.launch import systemd_scope as scope
+    from pyrunc.libcontainer.systemd.manager import Manager
 
     entry = {"effect": "systemd_unit", "unit": "x.scope", "user": False, "path": str(tmp_path / "none")}
-    undone: list[ledger.Entry] = []
-    monkeypatch.setattr(scope, "undo", undone.append)
+    undone: list[str] = []
+    monkeypatch.setattr(Manager, "__init__", lambda manager, user: None)
+    monkeypatch.setattr(Manager, "__enter__", lambda manager: manager)
+    monkeypatch.setattr(Manager, "__exit__", lambda *args: None)
+    monkeypatch.setattr(Manager, "stop", lambda manager, unit: undone.append(unit))
     ledger.undo([entry], deleting=True)
-    assert undone == [entry]
+    assert undone == ["x.scope"]
 
 
 def test_gc_is_told_what_there_was_to_undo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

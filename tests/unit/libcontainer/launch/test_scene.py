@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pyrunc.libcontainer.kernel import privileges
 from pyrunc.libcontainer.launch import scene
 from pyrunc.libcontainer.launch.inside import Inside
 from pyrunc.libcontainer.plan.model import LaunchPlan, Step
@@ -78,12 +79,12 @@ def test_a_remount_of_what_is_no_mount(rootfs: Path) -> None:
 
 
 def test_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scene, "_may_raise", lambda: False)
+    monkeypatch.setattr(privileges, "capabilities", lambda: 0)
     monkeypatch.setattr(scene, "own_limit", lambda resource: 100)
     assert scene.limit_refused(6, 100) == ""
     assert scene.limit_refused(6, 101) == "the runtime's own hard limit is 100, and it lacks CAP_SYS_RESOURCE"
     assert "/proc/sys/fs/nr_open" in scene.limit_refused(7, 1 << 40)
-    monkeypatch.setattr(scene, "_may_raise", lambda: True)
+    monkeypatch.setattr(privileges, "capabilities", lambda: 1 << 24)
     assert scene.limit_refused(6, 101) == ""
 
 

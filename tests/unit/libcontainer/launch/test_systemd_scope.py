@@ -9,9 +9,10 @@ import pytest
 
 from pyrunc.errors import PyruncError
 from pyrunc.libcontainer.cgroup import files
+from pyrunc.libcontainer.launch import ledger
 from pyrunc.libcontainer.launch import systemd_scope as scope
-from pyrunc.libcontainer.launch.launch import Launched
 from pyrunc.libcontainer.launch.ledger import Ledger
+from pyrunc.libcontainer.launch.model import Launch
 from pyrunc.libcontainer.plan.host import HostFacts, SystemdFacts
 from pyrunc.libcontainer.plan.options import LaunchOptions
 from tests.support import records
@@ -23,20 +24,20 @@ ANNOTATIONS = {"org.systemd.property.TimeoutStopSec": "5", "org.systemd.property
 
 
 @pytest.fixture
-def launched(tmp_path: Path) -> Launched:
+def launched(tmp_path: Path) -> Launch:
     """A launch whose init is process 41 and whose scope is x-box.scope."""
     facts = HostFacts(controllers=("memory", "pids"), systemd=SystemdFacts(), cgroup_mount=str(tmp_path / "cgroup"))
     spec = with_linux(cgroupsPath="a.slice:x:box", resources={"memory": {"limit": 5000}, "pids": {"limit": 5}})
     spec["annotations"] = ANNOTATIONS
-    made = Launched(compiled(spec, facts, cgroup_manager="systemd"), records.record(), LaunchOptions(id="box"), facts)
+    made = Launch(compiled(spec, facts, cgroup_manager="systemd"), records.record(), LaunchOptions(id="box"), facts)
     made.record.annotations = ANNOTATIONS
-    made.pid = 41
+    made.init.pid = 41
     (tmp_path / "state").mkdir()
     made.ledger = Ledger(opened(tmp_path / "state"))
     return made
 
 
-def begin(launched: Launched, monkeypatch: pytest.MonkeyPatch, inside: str = "/a.slice/x-box.scope") -> None:
+def begin(launched: Launch, monkeypatch: pytest.MonkeyPatch, inside: str = "/a.slice/x-box.scope") -> None:
     (step,) = [step for step in launched.plan.served["cgroup"] if step.kind == "systemd_scope"]
     Path(str(step.arg("path"))).mkdir(parents=True)
     monkeypatch.setattr(scope, "read_file", lambda path: f"0::{inside}\n" if path == "/proc/41/cgroup" else "")
@@ -45,16 +46,16 @@ def begin(launched: Launched, monkeypatch: pytest.MonkeyPatch, inside: str = "/a
     scope.start(launched, str(unit), str(path), manager == "user", properties)
 
 
-def test_the_init_s_pid_comes_first(launched: Launched, fake: FakeSystemd, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_init_s_pid_comes_first(launched: Launch, fake: FakeSystemd, monkeypatch: pytest.MonkeyPatch) -> None:
     begin(launched, monkeypatch)
     assert next(iter(fake.units["x-box.scope"].items())) == ("PIDs", ("au", [41]))
     assert launched.cgroup_fd >= 0
     path = launched.facts.cgroup_mount + "/a.slice/x-box.scope"
-    assert launched.written.entries == [{"effect": "systemd_unit", "unit": "x-box.scope", "user": False, "path": path}]
+    assert launched.ledger.entries == [{"effect": "systemd_unit", "unit": "x-box.scope", "user": False, "path": path}]
 
 
 def test_a_unit_that_was_not_started_is_not_in_the_ledger(
-    launched: Launched, fake: FakeSystemd, monkeypatch: pytest.MonkeyPatch
+    launched: Launch, fake: FakeSystemd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Undoing would stop the unit of another."""
     fake.units["x-box.scope"] = {}
@@ -63,15 +64,15 @@ def test_a_unit_that_was_not_started_is_not_in_the_ledger(
     assert caught.value.message == (
         'unable to apply cgroup configuration: unable to start unit "x-box.scope": Unit x-box.scope already exists.'
     )
-    assert launched.written.entries == []
+    assert launched.ledger.entries == []
 
 
 def test_another_cgroup_than_the_planned_one(
-    launched: Launched, fake: FakeSystemd, monkeypatch: pytest.MonkeyPatch
+    launched: Launch, fake: FakeSystemd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(PyruncError, match="has put the container into the cgroup /elsewhere"):
         begin(launched, monkeypatch, "/elsewhere")
-    assert [entry["effect"] for entry in launched.written.entries] == ["systemd_unit"]
+    assert [entry["effect"] for entry in launched.ledger.entries] == ["systemd_unit"]
 
 
 @pytest.mark.parametrize(
@@ -86,7 +87,7 @@ def test_another_cgroup_than_the_planned_one(
     ],
 )
 def test_what_systemd_refuses_is_found_in_the_configuration(
-    launched: Launched, fake: FakeSystemd, monkeypatch: pytest.MonkeyPatch, text: str, pointer: str
+    launched: Launch, fake: FakeSystemd, monkeypatch: pytest.MonkeyPatch, text: str, pointer: str
 ) -> None:
     fake.refused["StartTransientUnit"] = (NAME + ".X", text)
     with pytest.raises(PyruncError) as caught:
@@ -99,5 +100,5 @@ def test_undoing_kills_stops_and_removes(fake: FakeSystemd, monkeypatch: pytest.
     done: list[Any] = []
     monkeypatch.setattr(files, "kill", lambda path: done.append(("kill", path, list(fake.units))))
     monkeypatch.setattr(files, "remove", lambda path: done.append(("remove", path, list(fake.units))))
-    scope.undo({"effect": "systemd_unit", "unit": "x.scope", "user": True, "path": "/c/x.scope"})
+    ledger.undo([{"effect": "systemd_unit", "unit": "x.scope", "user": True, "path": "/c/x.scope"}])
     assert done == [("kill", "/c/x.scope", ["x.scope"]), ("remove", "/c/x.scope", [])]

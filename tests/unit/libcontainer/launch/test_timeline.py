@@ -103,9 +103,9 @@ def test_a_hook_of_the_runtime_s_and_how_it_ended(tmp_path: Path) -> None:
 
     line = Timeline(str(tmp_path / "trace"))
     done: list[int] = []
-    line.carry_out(hook("prestart", 0, "runtime_hook"), done.append, 5)
+    line.run_step(hook("prestart", 0, "runtime_hook"), done.append, 5)
     with pytest.raises(HookError):
-        line.carry_out(hook("prestart", 1, "runtime_hook"), fail, "it failed", "exit status 4")
+        line.run_step(hook("prestart", 1, "runtime_hook"), fail, "it failed", "exit status 4")
     assert done == [5]
     assert [event["args"]["end"] for event in line.events] == ["exit status 0", "exit status 4"]
 

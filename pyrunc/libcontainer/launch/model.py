@@ -1,0 +1,263 @@
+"""One launch: its plan and options, the descriptors it holds, what has to be undone if it fails."""
+
+from __future__ import annotations
+
+import posix
+
+from ... import log
+from ...errors import INIT_FAILED, START_FAILED, PyruncError, errno_text, prefixed
+from ..kernel import interrupts
+from ..plan import wire
+from . import lifecycle_hooks
+from .init_process import InitProcess
+from .ledger import Ledger, MemoryLedger
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ..plan.host import HostFacts
+    from ..plan.model import LaunchPlan
+    from ..plan.options import LaunchOptions
+    from ..state import Record
+    from .notify import Notify
+    from .scene import Scene
+    from .timeline import Timeline
+
+
+class Launch:
+    """A launch from its compiled plan to the container that it made. The step handlers fill it.
+
+    plan, options, facts: what is carried out. fault: for an init built for tests (docs/architecture.md, The wire).
+    record: what state.json holds. seccomp: the configuration's linux.seccomp, {} for none.
+    init: the container's init. timeline: the times of the steps, or None.
+    ledger: the effects to undo; in memory until the state directory exists. state_dir_fd: the open state directory, -1
+        before.
+    state_tmp_name: the name of the temporary file that becomes state.json when the container is created; "" before it
+        is written.
+    slots: descriptors for the plan's `fd` fields, until the clone.
+    idmaps: user namespaces that hold the id maps of mounts, until the clone or until the init's request for them.
+    cgroup_fd: the init's cgroup, or -1. cgroup_made: whether this launch made it.
+    claim: the lock on the cgroup's path (cgroup.files.claim), or -1.
+    console_socket: the socket that the pty's master is sent to, or -1.
+    network: the container's network namespace while devices are moved into it, or -1: it must exist until they are
+        moved back. network_pin: where it is mounted meanwhile, "" for nowhere.
+    notify: the relay of the container's notifications, or None.
+    own_oom_score_adj: the runtime's own, which is restored after the clone; None where it was not changed.
+    """
+
+    __slots__ = (
+        "cgroup_fd", "cgroup_made", "claim", "console_socket", "facts", "fault", "idmaps", "init", "ledger", "network",
+        "network_pin", "notify", "options", "own_oom_score_adj", "plan", "record", "seccomp", "slots", "state_dir_fd",
+        "state_tmp_name", "timeline",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        plan: LaunchPlan,
+        record: Record,
+        options: LaunchOptions,
+        facts: HostFacts,
+        fault: tuple[int, int] = (-1, 0),
+    ) -> None:
+        self.plan = plan
+        self.record = record
+        self.options = options
+        self.facts = facts
+        self.fault = fault
+        self.init = InitProcess()
+        self.timeline: Timeline | None = None
+        self.ledger: Ledger = MemoryLedger()
+        self.state_dir_fd = -1
+        self.state_tmp_name = ""
+        self.seccomp: dict[str, Any] = {}
+        self.slots: dict[str, int] = {}
+        self.idmaps: dict[str, int] = {}
+        self.cgroup_fd = -1
+        self.cgroup_made = False
+        self.claim = -1
+        self.console_socket = -1
+        self.network = -1
+        self.network_pin = ""
+        self.notify: Notify | None = None
+        self.own_oom_score_adj: int | None = None
+
+    @property
+    def is_filtered(self) -> bool:
+        """Whether the program runs under a seccomp filter of the configuration."""
+        return any([step.kind == "seccomp" for step in self.plan.init])
+
+    @property
+    def error_prefix(self) -> str:
+        """runc's words before the message of what fails after the clone."""
+        return INIT_FAILED
+
+    @property
+    def clone_error_prefix(self) -> str:
+        """runc's words before the message of a failed clone."""
+        return START_FAILED
+
+    @property
+    def agent_state(self) -> str:
+        """The container's state for a seccomp agent, as JSON."""
+        return self.record.hook_state("creating")
+
+    def scene(self) -> Scene:
+        """Where a step of the init has failed, for finding its cause."""
+        from . import scene
+
+        return scene.of_launch(self.plan, self.seccomp)
+
+    def receive(self, waited: bool = False) -> wire.Message | None:
+        """Wait for the init's next message; None at the end of file, which is its exec or its death.
+
+        waited: as for InitProcess.receive. Raises PyruncError for an ERROR message, Interrupted for a signal.
+        """
+        message = self.init.receive(waited)
+        if message is None or message.type != wire.ERROR:
+            return message
+        self.make_room()
+        from . import errors as launch_errors
+
+        if self.timeline is not None:
+            self.timeline.fail(self.plan, message.step, message.error, launch_errors.signal_named(message.detail))
+        steps = self.plan.init
+        step = steps[message.step] if 0 <= message.step < len(steps) else None
+        raise launch_errors.init_step_failed(
+            step, message.error, message.detail, self.record.cgroup, self.error_prefix, self.scene()
+        )
+
+    def answer(self) -> None:
+        """Let the init go on. Raises PyruncError where it has died."""
+        try:
+            self.init.answer()
+        except (BrokenPipeError, ConnectionResetError) as error:
+            raise self.death() from error
+
+    def death(self) -> PyruncError:
+        """The error of an init that ended without an ERROR message. The init is reaped."""
+        self.make_room()
+        from . import errors as launch_errors
+
+        result = self.init.wait()
+        return launch_errors.init_died(
+            result.si_code, result.si_status, self.record.cgroup, self.error_prefix, self.seccomp
+        )
+
+    def close_network(self) -> None:
+        """Close the network namespace, which then lives as long as the container. Raises OSError."""
+        fd, self.network = self.network, -1
+        if fd >= 0:
+            posix.close(fd)
+        if self.network_pin:
+            from . import netdevices
+
+            netdevices.unpin(self.network_pin)
+            self.network_pin = ""
+
+    def close_claim(self) -> None:
+        """Give up the lock on the cgroup's path: the init is in the cgroup, so that others find it in use. Raises
+        OSError."""
+        fd, self.claim = self.claim, -1
+        if fd >= 0:
+            posix.close(fd)
+
+    def release(self) -> None:
+        """Let other commands act on the container: they may delete it, and create another one of its id. The open state
+        directory stays this container's. Raises OSError."""
+        self.close_claim()
+        self.ledger.unlock()
+
+    def make_room(self) -> None:
+        """Close the descriptors that a failed launch no longer needs: explaining and undoing the failure open files and
+        import modules, and descriptors may be what has run out. Call it before such an import.
+
+        Raises nothing: close(2) frees a number even where it fails, and that is not why the launch failed.
+        """
+        fds = {*self.slots.values(), *self.idmaps.values(), self.cgroup_fd, self.console_socket}
+        self.slots.clear()
+        self.idmaps.clear()
+        self.cgroup_fd = self.console_socket = -1
+        for fd in fds:
+            try:
+                if fd >= 0:
+                    posix.close(fd)
+            except OSError as error:
+                log.debug(f"closing descriptor {fd}: {errno_text(error.errno or 0)}")
+        self.ledger.close()
+
+    def undo(self) -> None:
+        """Undo all effects of the launch, as if it had never been attempted. A part that fails does not stop the
+        others. Raises the first failure: PyruncError or OSError."""
+        failures: list[PyruncError | OSError] = []
+        parts = (
+            self._give_devices_back, self.close_network, self.init.close_sync, self.init.kill, self._undo_ledger,
+        )  # fmt: skip
+        for part in parts:
+            try:
+                part()
+            except (PyruncError, OSError) as failure:
+                failures.append(failure)
+        if failures:
+            raise failures[0]
+
+    def _give_devices_back(self) -> None:
+        if self.network >= 0:
+            from . import netdevices
+
+            netdevices.give_all_back(reversed(self.ledger.entries), self.network)
+
+    def _undo_ledger(self) -> None:
+        self.init.close_plan()
+        notify, self.notify = self.notify, None
+        if notify is not None:
+            notify.close()
+        ledger, self.ledger = self.ledger, MemoryLedger()
+        ledger.undo()
+
+    def rollback(self) -> None:
+        """Undo a failed launch. What fails in that is logged, so that the command reports the first cause."""
+        interrupts.close()
+        self.make_room()
+        for part in (self.take_times, self.undo):
+            try:
+                part()
+            except (PyruncError, OSError) as failure:
+                what = f"undoing the failed {self.options.command} of {self.options.id}"
+                log.warning(prefixed(what, failure).line())
+        self.try_timeline()  # last: the file is the caller's, and a write to it may take a while
+
+    def fail(self, error: BaseException) -> None:
+        """Undo a launch that `error` has ended, and run the poststop hooks if there was a container already.
+
+        A subclass may raise another error, which then is the one that the command reports.
+        """
+        self.rollback()
+        if self.init.pid:
+            self.poststop()
+
+    def take_times(self) -> None:
+        """Add the init's times to the timeline, if there is one, while the plan's memfd is open. Raises OSError."""
+        if self.timeline is not None and self.init.plan_fd >= 0 and not self.timeline.has_init:
+            self.timeline.add_init(self.plan, self.init.plan_fd, self.init.times_at)
+
+    def write_timeline(self) -> None:
+        """Write the timeline's file, if one was asked for; again after later hooks. Raises OSError, once."""
+        self.take_times()
+        timeline, self.timeline = self.timeline, None
+        if timeline is not None:
+            timeline.write()
+            self.timeline = timeline
+
+    def poststop(self) -> None:
+        """Run the poststop hooks, and add them to the timeline. A failure is logged."""
+        lifecycle_hooks.poststop(self.record, self.timeline)
+        if self.timeline is not None and "poststop" in self.record.hooks:
+            self.try_timeline()
+
+    def try_timeline(self) -> None:
+        """Write the timeline; log a warning where that fails."""
+        try:
+            self.write_timeline()
+        except OSError as failure:
+            log.warning(prefixed("writing the timeline", failure).line())
