@@ -13,12 +13,13 @@ COMPILED := pyproject.toml setup.py pyrunc/libcontainer/plan/kinds.py pyrunc/lib
 SOURCES := pyproject.toml $(wildcard generate/*.py spec-schemas/*.json .git/logs/HEAD) \
 	$(shell find pyrunc -name '*.py' -not -path 'pyrunc/_generated/*')
 
-.PHONY: help build install-dev test test-launcher test-fresh conformance-doc errors-doc options-doc lint format demo clean
+.PHONY: help build install-dev test test-launcher test-fresh test-pythons conformance-doc errors-doc options-doc lint format demo clean
 help:
 	@echo 'make demo    build pyrunc and show what it does'
 	@echo 'make test    everything that this machine can run; PYTEST="-k name" for less, LONG=1 for more'
 	@echo 'make test-launcher   the integration tests again, with the launcher as it is installed (root)'
 	@echo 'make test-fresh  demo, install and test on fresh Debian 12 and 13 (root); DEBIAN=trixie TESTS=unit for less'
+	@echo 'make test-pythons  the launcher and the tests on Debian 13 (Python 3.13) and sid (3.14) (root)'
 	@echo 'make test-guest    tests/guest in a Debian guest with every limit (root); GUEST=qemu for all controllers'
 	@echo 'make conformance-doc   run the tests that docs/conformance.md names, and write how they went (root)'
 	@echo 'make errors-doc  write docs/errors.md, what is said of mistakes, anew (root)'
@@ -87,6 +88,12 @@ TESTS ?= full
 test-fresh:
 	@PYTHON='$(PYTHON)' scripts/packages.sh fresh
 	@set -e; for release in $(DEBIAN); do $(PYTHON) scripts/fresh/run.py $$release $(TESTS) $(PYTEST); done
+
+# The versions of Python after Debian 12's: the launcher with its snapshot, and what depends on the version. A Python of
+# this machine: make test VENV=build/venv-3.12 PYTHON=python3.12 LAUNCHER_PYTHON=python3.12.
+PYTHON_RELEASES ?= trixie sid
+test-pythons:
+	@$(MAKE) --no-print-directory test-fresh DEBIAN='$(PYTHON_RELEASES)' TESTS=python
 
 # The tests that docs/conformance.md names, and how they went; those of the guest: docs/testing.md.
 conformance-doc: $(VENV)/.built $(VENV)/.developer

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import importlib.util
 import marshal
 import sys
 from pathlib import Path
@@ -35,6 +36,9 @@ EXTENSIONS = {
 
 # What needs no entry: the interpreter has imported it before anything else.
 GIVEN = {"builtins", "sys"}
+
+# What CPython's start imports and does not hold frozen itself.
+CODECS = ("encodings", "encodings.aliases", "encodings.latin_1", "encodings.utf_8")
 
 # What only the ordinary build has, packages with all that is in them: click, jsonschema, the commands of people,
 # libseccomp, D-Bus.
@@ -212,6 +216,27 @@ def compiled(name: str, tree: ast.Module, is_package: bool) -> CodeType:
     return code
 
 
+def array(name: str, data: bytes) -> str:
+    """Bytes as a C array."""
+    lines = [",".join(map(str, data[at : at + 32])) for at in range(0, len(data), 32)]
+    return f"static const unsigned char {name}[] = {{\n" + ",\n".join(lines) + "\n};"
+
+
+def codecs() -> list[str]:
+    """The C source of CPython's own table of frozen modules, with what its start imports of the package encodings."""
+    declarations, rows = [], []
+    for number, name in enumerate(CODECS):
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.origin is None:
+            raise FreezeError(f"{sys.executable} has no module {name}")
+        tree = ast.parse(Path(spec.origin).read_text())
+        is_package = spec.submodule_search_locations is not None
+        declarations.append(array(f"codec_{number}", marshal.dumps(compiled(name, tree, is_package))))
+        code = f".code = codec_{number}, .size = sizeof codec_{number}, .is_package = {int(is_package)}"
+        rows.append(f'    {{.name = "{name}", {code}}},')
+    return [*declarations, "", "const struct _frozen frozen_codecs[] = {", *rows, "    {.name = NULL},", "};"]
+
+
 def table(modules: dict[str, tuple[ast.Module, bool] | None]) -> str:
     """The C source of the table."""
     declarations, rows = [], []
@@ -226,8 +251,7 @@ def table(modules: dict[str, tuple[ast.Module, bool] | None]) -> str:
             rows.append(f'{{.name = "{name}", .kind = FROZEN_EXTENSION, .init = {EXTENSIONS[name]}}}')
         else:
             data = marshal.dumps(compiled(name, *module))
-            lines = [",".join(map(str, data[at : at + 32])) for at in range(0, len(data), 32)]
-            declarations.append(f"static const unsigned char code_{number}[] = {{\n" + ",\n".join(lines) + "\n};")
+            declarations.append(array(f"code_{number}", data))
             code = f".marshalled = code_{number}, .size = sizeof code_{number}"
             rows.append(f'{{.name = "{name}", .kind = FROZEN_MODULE, {code}}}')
     return "\n".join(
@@ -239,6 +263,8 @@ def table(modules: dict[str, tuple[ast.Module, bool] | None]) -> str:
             "#error frozen by another Python than the one that is linked",
             "#endif",
             *declarations,
+            "",
+            *codecs(),
             "",
             "const struct frozen_module frozen_modules[] = {",
             *(f"    {row}," for row in rows),

@@ -26,6 +26,9 @@ extern const size_t frozen_module_count;
 extern const unsigned short frozen_held[];
 extern const size_t frozen_held_count;
 
+/* CPython's package of codecs, as far as its start imports that; written by launcher/freeze.py. */
+extern const struct _frozen frozen_codecs[];
+
 /* Make `import` look in the table, and nowhere else. hand_over is called for a module that is FROZEN_COLD; it does not
  * return. -1 with an exception set on failure. */
 int importer_install(void (*hand_over)(void));

@@ -1,8 +1,8 @@
 /* _json for the launcher: the scanner and the encoder that pyrunc/jsonio.py and pyrunc/log.py take from CPython's
  * module of that name, which no libpython holds (it comes as a shared object, and a static program can't load one).
  *
- * The text is checked as json.loads checks it. Where it is no JSON, ValueError(what, position) is raised, in the words
- * and with the position of json.JSONDecodeError, so that a message does not depend on the build.
+ * The text is checked as json.loads checks it. Where it is no JSON, a ValueError without words is raised: the words are
+ * those of pyrunc/jsontext.py, which do not depend on the build or on the version of Python.
  */
 #include <Python.h>
 
@@ -106,12 +106,10 @@ static void skip_plain(struct scan *scan)
         scan->at++;
 }
 
-static PyObject *refuse(const char *what, Py_ssize_t position)
+/* What stands here is no JSON. */
+static PyObject *refuse(void)
 {
-    PyObject *arguments = Py_BuildValue("(sn)", what, position);
-    if (arguments != NULL)
-        PyErr_SetObject(PyExc_ValueError, arguments);
-    Py_XDECREF(arguments);
+    PyErr_SetNone(PyExc_ValueError);
     return NULL;
 }
 
@@ -147,26 +145,25 @@ static Py_UCS4 scan_hex(struct scan *scan)
 static Py_UCS4 scan_escape(struct scan *scan)
 {
     static const char names[] = "\"\\/bfnrt", characters[] = "\"\\/\b\f\n\r\t";
-    Py_ssize_t start = scan->at;
     Py_UCS4 c = peek(scan);
     scan->at++;
     const char *name = c < 128 && c > 0 ? strchr(names, (int)c) : NULL;
     if (name != NULL)
         return (unsigned char)characters[name - names];
     if (c != 'u') {
-        refuse("Invalid \\escape", start - 1);
+        refuse();
         return END;
     }
     Py_UCS4 value = scan_hex(scan);
     if (value == END) {
-        refuse("Invalid \\uXXXX escape", start);
+        refuse();
         return END;
     }
     Py_ssize_t behind = scan->at;
     if (Py_UNICODE_IS_HIGH_SURROGATE(value) && behind + 6 < scan->length && take(scan, "\\u")) {
         Py_UCS4 low = scan_hex(scan);
         if (low == END) {
-            refuse("Invalid \\uXXXX escape", behind + 1);
+            refuse();
             return END;
         }
         if (Py_UNICODE_IS_LOW_SURROGATE(low))
@@ -185,9 +182,9 @@ static PyObject *scan_string(struct scan *scan)
         skip_plain(scan);
         Py_UCS4 c = peek(scan);
         if (c == END)
-            return refuse("Unterminated string starting at", quote);
+            return refuse();
         if (c <= 0x1f)
-            return refuse("Invalid control character at", scan->at);
+            return refuse();
         if (c == '"' && plain == quote + 1)
             return PyUnicode_Substring(scan->string, plain, scan->at++);
         if (!text_reserve(&text, scan->at - plain + 1))
@@ -198,7 +195,7 @@ static PyObject *scan_string(struct scan *scan)
         if (c == '"')
             return text_string(&text);
         if (peek(scan) == END)
-            return refuse("Unterminated string starting at", quote);
+            return refuse();
         Py_UCS4 escaped = scan_escape(scan);
         if (escaped == END)
             return NULL;
@@ -261,16 +258,15 @@ static PyObject *scan_object(struct scan *scan)
     if (object == NULL || take(scan, "}"))
         return object;
     for (;;) {
-        Py_ssize_t here = scan->at;
         PyObject *key = NULL, *value = NULL;
         if (!take(scan, "\""))
-            refuse("Expecting property name enclosed in double quotes", here);
+            refuse();
         else
             key = scan_string(scan);
         if (key != NULL) {
             skip_space(scan);
             if (!take(scan, ":"))
-                refuse("Expecting ':' delimiter", scan->at);
+                refuse();
             else {
                 skip_space(scan);
                 value = scan_value(scan);
@@ -285,7 +281,7 @@ static PyObject *scan_object(struct scan *scan)
         if (take(scan, "}"))
             return object;
         if (!take(scan, ",")) {
-            refuse("Expecting ',' delimiter", scan->at);
+            refuse();
             break;
         }
         skip_space(scan);
@@ -311,7 +307,7 @@ static PyObject *scan_array(struct scan *scan)
         if (take(scan, "]"))
             return array;
         if (!take(scan, ",")) {
-            refuse("Expecting ',' delimiter", scan->at);
+            refuse();
             break;
         }
         skip_space(scan);
@@ -333,7 +329,6 @@ static PyObject *scan_nested(struct scan *scan, PyObject *(*inner)(struct scan *
 static PyObject *scan_value(struct scan *scan)
 {
     static const char *constants[] = {"NaN", "Infinity", "-Infinity"};
-    Py_ssize_t start = scan->at;
     Py_UCS4 first = peek(scan);
     if (first >= '0' && first <= '9')
         return scan_number(scan);
@@ -353,7 +348,7 @@ static PyObject *scan_value(struct scan *scan)
         if (take(scan, constants[i]))
             return PyObject_CallFunction(scan->parse_constant, "s", constants[i]);
     PyObject *number = scan_number(scan);
-    return number != NULL || PyErr_Occurred() ? number : refuse("Expecting value", start);
+    return number != NULL || PyErr_Occurred() ? number : refuse();
 }
 
 /* scan(text, start): the value that stands at `start`, and where it ends. */
@@ -361,8 +356,6 @@ static PyObject *scan_once(PyObject *parse_constant, PyObject *args)
 {
     struct scan scan = {.parse_constant = parse_constant};
     if (!PyArg_ParseTuple(args, "Un", &scan.string, &scan.at))
-        return NULL;
-    if (PyUnicode_READY(scan.string) < 0)
         return NULL;
     scan.kind = PyUnicode_KIND(scan.string);
     scan.data = PyUnicode_DATA(scan.string);
@@ -396,7 +389,7 @@ struct encode {
 static bool encode_text(struct text *text, PyObject *string)
 {
     static const char plain[] = "\"\\\b\f\n\r\t", letters[] = "\"\\bfnrt";
-    if (PyUnicode_READY(string) < 0 || !text_add(text, '"'))
+    if (!text_add(text, '"'))
         return false;
     for (Py_ssize_t i = 0; i < PyUnicode_GET_LENGTH(string); i++) {
         Py_UCS4 c = PyUnicode_READ_CHAR(string, i);

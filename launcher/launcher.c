@@ -1,9 +1,9 @@
 /* The installed `pyrunc`: CPython embedded, with pyrunc's hot modules frozen in.
  *
- * Only the core of the interpreter is initialised: no importlib, no codecs, no sys.path, no site, no standard streams,
- * and nothing is read from the environment or from a file. What the hot modules can't do is done by the ordinary
- * build: cold modules are marked in the table of frozen modules, and importing one hands the whole command over by
- * execv to the interpreter in the installation's private directory, with click, jsonschema and the rest.
+ * The interpreter is isolated: no sys.path, no site, and nothing is read from the environment or from a file. What the hot
+ * modules can't do is done by the ordinary build: cold modules are marked in the table of frozen modules, and importing
+ * one hands the whole command over by execv to the interpreter in the installation's private directory, with click,
+ * jsonschema and the rest.
  */
 #define _GNU_SOURCE
 #include "importer.h"
@@ -17,8 +17,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#ifndef PYRUNC_STDLIB
-int _PySignal_Init(int install_signal_handlers); /* in no public header */
+#ifdef PYRUNC_TRIMS
+#include "trims/trims.h"
 #endif
 
 /* Where `make install` puts the ordinary build, from the directory of this program. */
@@ -123,29 +123,24 @@ static void hand_over(void)
     give_up(python);
 }
 
-#ifdef PYRUNC_STDLIB
-#define TEXT_OF(x) #x
-#define TEXT(x) TEXT_OF(x)
-#define BUNDLED_STDLIB "lib/python" TEXT(PY_MAJOR_VERSION) "." TEXT(PY_MINOR_VERSION)
-
-/* Have the standard library that is bundled with this installation searched, or the host's where none is. */
-static PyStatus add_standard_library(PyConfig *config)
+#ifndef PYRUNC_TRIMS
+/* Keep CPython from looking for its files: it gets a name for each, of a place where nobody can put a file. What would be
+ * a virtual environment's pyvenv.cfg is looked for beside the executable, and one directory above. */
+static PyStatus name_paths(PyConfig *config)
 {
-    char bundled[PATH_MAX];
-    if (private_path(bundled, BUNDLED_STDLIB) < 0 || access(bundled, F_OK) < 0)
-        return PyWideStringList_Append(&config->module_search_paths, PYRUNC_STDLIB);
-    wchar_t *wide = Py_DecodeLocale(bundled, NULL);
-    if (wide == NULL)
-        return PyStatus_NoMemory();
-    PyStatus status = PyWideStringList_Append(&config->module_search_paths, wide);
-    PyMem_RawFree(wide);
+    wchar_t **const paths[] = {
+        &config->program_name, &config->executable,  &config->base_executable, &config->home,
+        &config->prefix,       &config->base_prefix, &config->exec_prefix,     &config->base_exec_prefix,
+    };
+    PyStatus status = PyStatus_Ok();
+    for (size_t i = 0; i < sizeof paths / sizeof paths[0] && !PyStatus_Exception(status); i++)
+        status = PyConfig_SetString(config, paths[i], L"/proc/pyrunc/bin/python");
     return status;
 }
 #endif
 
-/* Start the interpreter's core, for Python's own idea of UTF-8 whatever the locale is. Where libpython is shared the
- * whole interpreter is started: a part of the core's start is hidden there, and so is done by no one else. */
-static PyStatus start_core(void)
+/* Start the interpreter, for Python's own idea of UTF-8 whatever the locale is. */
+static PyStatus start_python(void)
 {
     PyPreConfig before;
     PyPreConfig_InitIsolatedConfig(&before);
@@ -157,23 +152,22 @@ static PyStatus start_core(void)
     PyConfig_InitIsolatedConfig(&config);
     config.site_import = 0;
     config.write_bytecode = 0;
-    config.module_search_paths_set = 1;
+    config.install_signal_handlers = 0;
+    config.module_search_paths_set = 1; /* to none */
 #ifdef PYRUNC_SNAPSHOT
     /* The seed of str hashes is drawn once in any case, when the snapshot is made: so that two builds are equal, it is
      * always this one. */
     config.use_hash_seed = 1;
     config.hash_seed = SNAPSHOT_HASH_SEED;
 #endif
-#ifdef PYRUNC_STDLIB
-    config.install_signal_handlers = 1;
-    status = add_standard_library(&config);
-    if (PyStatus_Exception(status))
-        return status;
+#ifdef PYRUNC_TRIMS
+    trims_configure(&config);
 #else
-    config._init_main = 0;         /* no paths, codecs, streams */
-    config._install_importlib = 0; /* importer.c takes its place */
+    PyImport_FrozenModules = frozen_codecs; /* the start reads no file for them */
+    status = name_paths(&config);
 #endif
-    status = Py_InitializeFromConfig(&config);
+    if (!PyStatus_Exception(status))
+        status = Py_InitializeFromConfig(&config);
     PyConfig_Clear(&config);
     return status;
 }
@@ -191,35 +185,17 @@ static PyObject *list_of_words(int count, char **words)
     return list;
 }
 
-#ifndef PYRUNC_STDLIB
-/* Make the handlers of coding errors, of which "strict" makes the UnicodeDecodeError. The first one who asks for one
- * has them made, and then the package `encodings` imported, which we have not and whose absence is his failure. -1 with
- * an exception set where they are still not there. */
-static int make_error_handlers(void)
-{
-    PyObject *handler = PyCodec_LookupError("strict");
-    if (handler == NULL) {
-        PyErr_Clear();
-        handler = PyCodec_LookupError("strict");
-    }
-    Py_XDECREF(handler);
-    return handler == NULL ? -1 : 0;
-}
-#endif
-
 /* Start the interpreter, with our import statement. -1 with an exception set on failure. */
 static int start(void)
 {
-    PyStatus status = start_core();
+    PyStatus status = start_python();
     if (PyStatus_Exception(status)) {
         dprintf(STDERR_FILENO, "pyrunc: can't start: %s\n", status.err_msg);
         _exit(1);
     }
     PyGC_Disable(); /* a command ends before its cycles are worth a collection */
-#ifndef PYRUNC_STDLIB
-    if (_PySignal_Init(0) < 0) /* without this _signal can't be imported; with 1 it would be, for every command */
-        return -1;
-    if (make_error_handlers() < 0)
+#ifdef PYRUNC_TRIMS
+    if (trims_complete() < 0)
         return -1;
 #endif
     return importer_install(hand_over);
@@ -257,11 +233,9 @@ int main(int argc, char **argv)
     command_line_length = argc;
     if (getcwd(working_directory, sizeof working_directory) == NULL)
         working_directory[0] = '\0';
-#ifndef PYRUNC_STDLIB
-    /* As the whole interpreter does: a reader that has gone is an OSError to explain, not a silent death. */
+    /* As CPython's own program does: a reader that has gone is an OSError to explain, not a silent death. */
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
-#endif
     int code = run(argc, argv);
     if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
         signal(SIGINT, SIG_DFL); /* the caller is to see what ended us, as with any program */

@@ -25,26 +25,30 @@ LAUNCHER_SHARED := -L$(word 5,$(LAUNCHER_FACTS)) -lpython$(LAUNCHER_VERSION) -Wl
 
 comma := ,
 
-# The versions whose core the launcher is known to start alone, without importlib, codecs and streams. Such a start is
-# outside of CPython's stable interface: that of 3.13 is a segmentation fault.
-LAUNCHER_PROVED := 3.11
+# The versions with which the launcher and its snapshot are proved (`make test-pythons`): a snapshot depends on the
+# interpreter's own structures (launcher/snapshot.c).
+LAUNCHER_PROVED := 3.11 3.12 3.13 3.14
 
-# Static where the version is proved and there is a library to link; else shared, which starts the whole interpreter, in
-# three times the time.
+# Static where the version is proved and there is a library to link; else shared, and without a snapshot each process
+# starts the whole interpreter.
 LAUNCHER_LINK ?= $(if $(and $(filter $(LAUNCHER_PROVED),$(LAUNCHER_VERSION)),$(wildcard $(LAUNCHER_ARCHIVE))),static,shared)
-
-# What depends on the version's own structures: launcher/slim.c and launcher/snapshot.c.
 LAUNCHER_SNAPSHOT ?= $(and $(filter static,$(LAUNCHER_LINK)),$(filter $(LAUNCHER_PROVED),$(LAUNCHER_VERSION)))
+
+# Those whose start can do without the parts that launcher/trims leaves out. LAUNCHER_TRIMS= leaves nothing out.
+LAUNCHER_TRIMMED := 3.11
+LAUNCHER_TRIMS ?= $(and $(filter static,$(LAUNCHER_LINK)),$(filter $(LAUNCHER_TRIMMED),$(LAUNCHER_VERSION)))
 
 LAUNCHER_CFLAGS := -std=gnu11 -O2 -fstack-protector-strong -D_FORTIFY_SOURCE=2 -Wall -Wextra -Werror -I$(word 2,$(LAUNCHER_FACTS)) -Ilauncher -Icsrc/native
 LAUNCHER_SOURCES := launcher.c importer.c ffi.c json.c prctl.c $(patsubst csrc/%,%,$(wildcard csrc/native/*.c))
 ifeq ($(LAUNCHER_LINK),static)
-LAUNCHER_SOURCES += $(if $(filter $(LAUNCHER_PROVED),$(LAUNCHER_VERSION)),slim.c)
 LAUNCHER_CFLAGS += -fno-pie
 LAUNCHER_LIBS := -static -no-pie $(LAUNCHER_ARCHIVE) $(wordlist 6,99,$(LAUNCHER_FACTS))
 else
-LAUNCHER_CFLAGS += -DPYRUNC_STDLIB='L"$(word 3,$(LAUNCHER_FACTS))"'
 LAUNCHER_LIBS := $(LAUNCHER_SHARED) -Wl,-rpath,'$$ORIGIN/../lib/pyrunc/lib' -Wl,-rpath,$(word 5,$(LAUNCHER_FACTS))
+endif
+ifneq ($(LAUNCHER_TRIMS),)
+LAUNCHER_SOURCES += trims/core.c trims/slim.c
+LAUNCHER_CFLAGS += -DPYRUNC_TRIMS
 endif
 ifneq ($(LAUNCHER_SNAPSHOT),)
 LAUNCHER_SOURCES += snapshot.c
@@ -76,7 +80,7 @@ $(LAUNCHER): $(LAUNCHER_LINKED)
 	objcopy --update-section .snapshot=$(LAUNCHER).section $< $@
 endif
 
-$(LAUNCHER_BUILD)/%.o: launcher/%.c $(wildcard launcher/*.h) launcher/launcher.mk | $(LAUNCHER_BUILD)
+$(LAUNCHER_BUILD)/%.o: launcher/%.c $(wildcard launcher/*.h launcher/trims/*.h) launcher/launcher.mk | $(LAUNCHER_BUILD)/trims
 	$(CC) $(LAUNCHER_CFLAGS) -c -o $@ $<
 
 $(LAUNCHER_BUILD)/native/%.o: csrc/native/%.c $(wildcard csrc/native/*.h) csrc/init/join.h launcher/launcher.mk | $(LAUNCHER_BUILD)/native
@@ -94,7 +98,7 @@ $(LAUNCHER_BUILD)/frozen.gen.c: launcher/freeze.py $(LAUNCHER_MODULES) | $(LAUNC
 $(LAUNCHER_BUILD)/bindings.gen.c: launcher/bindings.py csrc/native/native.h | $(LAUNCHER_BUILD)
 	$(LAUNCHER_PYTHON) -IS $< $@
 
-$(LAUNCHER_BUILD) $(LAUNCHER_BUILD)/native:
+$(LAUNCHER_BUILD) $(LAUNCHER_BUILD)/native $(LAUNCHER_BUILD)/trims:
 	mkdir -p $@
 
 # ---- installation: the launcher, and the ordinary build in a directory of its own --------------------------------

@@ -10,7 +10,7 @@
  * where its parent was. Nothing of the C library is in the section; what CPython has from it is made anew in
  * snapshot_wake, and memory is from here: malloc and its kin are ours (--wrap) until the snapshot is written.
  *
- * It is for CPython 3.11, whose variables snapshot_wake knows.
+ * What it knows of CPython's own structures is the same in 3.11 to 3.14 but for the lines below that name a version.
  */
 #define Py_BUILD_CORE
 #include <Python.h>
@@ -25,19 +25,29 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
-#if PY_VERSION_HEX < 0x030B0000 || PY_VERSION_HEX >= 0x030C0000
-#error "snapshot_wake is for CPython 3.11"
+#if PY_VERSION_HEX < 0x030B0000 || PY_VERSION_HEX >= 0x030F0000
+#error "snapshot_wake is for CPython 3.11 to 3.14"
 #endif
 
-enum { HEAP_SIZE = 6 << 20, ALIGNMENT = 16, PAGE = 4096 };
+/* The key by which a thread finds its state. */
+#if PY_VERSION_HEX < 0x030C0000
+#define THREAD_KEY _PyRuntime.gilstate.autoTSSkey
+#else
+#define THREAD_KEY _PyRuntime.autoTSSkey
+#endif
+
+enum { HEAP_BYTES = 6 << 20, BLOCK_ALIGNMENT = 16, PAGE_BYTES = 4096 };
 
 extern char snapshot_begin[], snapshot_end[]; /* snapshot.ld */
 
-static _Alignas(4096) char heap[HEAP_SIZE] __attribute__((section(".snapshot_heap")));
+static _Alignas(4096) char heap[HEAP_BYTES] __attribute__((section(".snapshot_heap")));
 static size_t used;
 static enum { NONE, BEING_MADE, MADE } stage;
+static PyThreadState
+    *thread; /* the one that there is; in a variable of ours, since CPython's are thread-local from 3.12 on */
 
 /* ---- memory ------------------------------------------------------------------------------------------------ */
 
@@ -65,10 +75,10 @@ static void *take(size_t size, size_t alignment)
 
 /* What a block has in front. Small blocks and rare frees: a list is enough, and dense blocks are fewer pages to read. */
 struct block {
-    size_t size; /* of what follows, a multiple of ALIGNMENT */
+    size_t size; /* of what follows, a multiple of BLOCK_ALIGNMENT */
     struct block *next;
 };
-_Static_assert(sizeof(struct block) == ALIGNMENT, "what follows a block's head is aligned");
+_Static_assert(sizeof(struct block) == BLOCK_ALIGNMENT, "what follows a block's head is aligned");
 
 static struct block *unused;
 
@@ -77,13 +87,13 @@ static void *take_block(size_t size)
 {
     if (size > sizeof heap)
         return NULL;
-    size = (size + (size == 0) + ALIGNMENT - 1) & ~((size_t)ALIGNMENT - 1);
+    size = (size + (size == 0) + BLOCK_ALIGNMENT - 1) & ~((size_t)BLOCK_ALIGNMENT - 1);
     struct block **place = &unused;
     while (*place != NULL && (*place)->size < size)
         place = &(*place)->next;
     struct block *block = *place;
     if (block == NULL) {
-        block = take(sizeof *block + size, ALIGNMENT);
+        block = take(sizeof *block + size, BLOCK_ALIGNMENT);
         block->size = size;
     } else if (block->size > size + sizeof *block) {
         struct block *rest = (struct block *)((char *)(block + 1) + size);
@@ -140,7 +150,7 @@ static void *arena(void *context, size_t size)
 {
     (void)context;
     if (stage == BEING_MADE)
-        return take(size, PAGE);
+        return take(size, PAGE_BYTES);
     void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     return memory == MAP_FAILED ? NULL : memory;
 }
@@ -169,7 +179,7 @@ void snapshot_write(void)
 {
     stage = MADE;
     /* Whose process and thread this was is of no use to who wakes, who sets them anew: two builds are to be equal. */
-    PyThreadState *thread = PyThreadState_Get();
+    thread = PyEval_SaveThread(); /* of no process, until snapshot_wake attaches it */
     thread->thread_id = 0;
     thread->native_thread_id = 0;
     _PyRuntime.main_thread = 0;
@@ -210,17 +220,37 @@ static int take_environment(void)
     return 0;
 }
 
+/* From 3.14 on the depth of calls is limited by the stack's address, which is another one in each process. Below this
+ * frame there is at least half of the stack, since the kernel limits arguments and environment to a quarter of it. */
+static int limit_stack(void)
+{
+#if PY_VERSION_HEX >= 0x030E0100
+    enum { LEAST = 1 << 20, MOST = 8 << 20 };
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_STACK, &limit) < 0 || limit.rlim_cur > MOST)
+        limit.rlim_cur = MOST;
+    size_t size = limit.rlim_cur < LEAST ? LEAST / 2 : limit.rlim_cur / 2;
+    char *here = __builtin_frame_address(0);
+    return PyUnstable_ThreadState_SetStackProtection(thread, here - size, size);
+#elif PY_VERSION_HEX >= 0x030E0000
+#error "link with CPython 3.14.1 or later: 3.14.0 does not let a program say where its stack is"
+#else
+    return 0;
+#endif
+}
+
 int snapshot_wake(void)
 {
-    PyThreadState *thread = PyThreadState_Get();
-    Py_tss_t *key = &_PyRuntime.gilstate.autoTSSkey; /* pthread_key_create's, of the process that is no more */
+    Py_tss_t *key = &THREAD_KEY; /* pthread_key_create's, of the process that is no more */
     *key = (Py_tss_t)Py_tss_NEEDS_INIT;
-    if (PyThread_tss_create(key) != 0 || PyThread_tss_set(key, thread) != 0) {
-        PyErr_NoMemory();
-        return -1;
+    if (PyThread_tss_create(key) != 0 || PyThread_tss_set(key, thread) != 0 || limit_stack() < 0) {
+        dprintf(STDERR_FILENO, "pyrunc: can't start: no memory for the thread's key\n");
+        _exit(1);
     }
     thread->thread_id = PyThread_get_thread_ident();
     thread->native_thread_id = PyThread_get_thread_native_id();
-    PyOS_AfterFork_Child(); /* locks, the thread's names */
+    PyEval_RestoreThread(thread);
+    PyOS_BeforeFork(); /* takes the locks that the next call makes anew, for this thread */
+    PyOS_AfterFork_Child();
     return take_environment();
 }

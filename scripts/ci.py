@@ -28,7 +28,7 @@ MAKE = ("make", "--no-print-directory")
 SUITES: tuple[tuple[str, ...], ...] = (
     (*MAKE, "test", "LONG=1"),
     (*MAKE, "test-launcher"),
-    (*MAKE, "test-fresh", "DEBIAN=trixie", "TESTS=unit"),
+    (*MAKE, "test-pythons", "PYTHON_RELEASES=trixie"),
     (*MAKE, "test-guest"),
     (*MAKE, "conformance"),
 )

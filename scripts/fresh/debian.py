@@ -18,7 +18,7 @@ from cache import CACHE, cached, command
 from image import network_options, release, sources
 
 # The interpreter that each release has, as `3.11`.
-RELEASES = {"bookworm": "3.11", "trixie": "3.13"}
+RELEASES = {"bookworm": "3.11", "trixie": "3.13", "sid": "3.14"}
 
 # What there is before `make`: a way to get the clone, make, and Python.
 PACKAGES = ("ca-certificates", "git", "make", "python3")
@@ -37,7 +37,9 @@ LOCAL_CERTIFICATES = Path("/usr/local/share/ca-certificates")
 
 def archive(codename: str) -> list[str]:
     """sources.list(5) lines of a release, from the archive that the host's apt uses for its own release."""
-    return [re.sub(rf"(?<= ){release()}\b", codename, line) for line in sources(release())]
+    lines = [re.sub(rf"(?<= ){release()}\b", codename, line) for line in sources(release())]
+    # What is not released has no updates to it.
+    return [line for line in lines if codename != "sid" or line.endswith(" sid main")]
 
 
 def make(codename: str, target: Path) -> None:

@@ -1,7 +1,9 @@
 """Run `make demo`, `make install` and `make test` on a fresh Debian, as a contributor does on a new machine.
 
-`run.py bookworm|trixie unit|full PYTEST_ARGUMENT…`, as root. The machine is a copy of what debian.py makes, entered by
-enter.py, with a clone of the tree as it is now in /root (mode 0700). `unit` runs the unit tests, `full` all of them.
+`run.py bookworm|trixie|sid unit|python|full PYTEST_ARGUMENT…`, as root. The machine is a copy of what debian.py makes,
+entered by enter.py, with a clone of the tree as it is now in /root (mode 0700). `unit` runs the unit tests, `full` all
+of them; `python` the unit tests and those that depend on the version of Python, with the launcher that was installed,
+which must have its snapshot.
 All is run under nohup: SIGHUP is ignored, and there is no terminal. The exit code is that of the first that fails.
 """
 
@@ -39,9 +41,19 @@ make demo
 say make install
 make install
 (cd / && pyrunc --version)
+if [ "$SNAPSHOT" = 1 ]; then
+    test -e build/launcher/pyrunc.section || { echo "the launcher has no snapshot" >&2; exit 1; }
+    export PYRUNC_TEST_RUNTIME=/usr/local/bin/pyrunc
+fi
 say make test
 exec make test PYTEST="$PYTEST"
 """
+
+# What depends on the version of Python: the unit tests, the launcher's parts, and a container's whole life.
+PYTHON_TESTS = (
+    "tests/unit", "tests/integration/test_launcher_import.py", "tests/integration/test_snapshot.py",
+    "tests/integration/test_lifecycle.py", "tests/integration/test_run.py", "tests/integration/test_exec.py",
+)  # fmt: skip
 
 
 def clone(target: Path) -> None:
@@ -60,9 +72,9 @@ def clone(target: Path) -> None:
 
 
 def pytest_words(tests: str, given: list[str]) -> list[str]:
-    """What pytest is told: the unit tests, unless all are wanted or the caller chooses himself."""
+    """What pytest is told: what `tests` stands for, unless the caller chooses himself."""
     chosen = any(not word.startswith("-") and (REPOSITORY / word.partition("::")[0]).exists() for word in given)
-    return given if tests == "full" or chosen else ["tests/unit", *given]
+    return given if tests == "full" or chosen else [*(PYTHON_TESTS if tests == "python" else ["tests/unit"]), *given]
 
 
 def follow(machine: subprocess.Popen[bytes], log: Path) -> int:
@@ -113,15 +125,16 @@ def run(codename: str, script: str, variables: dict[str, str], work: Path) -> in
 
 def main() -> int:
     """Run what sys.argv asks for."""
-    if len(sys.argv) < 3 or sys.argv[1] not in RELEASES or sys.argv[2] not in ("unit", "full"):
-        raise GuestError(f"usage: run.py {'|'.join(RELEASES)} unit|full PYTEST_ARGUMENT…")
+    if len(sys.argv) < 3 or sys.argv[1] not in RELEASES or sys.argv[2] not in ("unit", "python", "full"):
+        raise GuestError(f"usage: run.py {'|'.join(RELEASES)} unit|python|full PYTEST_ARGUMENT…")
     codename, tests, *given = sys.argv[1:]
     if os.geteuid() != 0:
         raise GuestError("root is needed to make a machine")
     work = Path(tempfile.mkdtemp(prefix=f"pyrunc-fresh-{codename}-"))
     start = time.monotonic()
     try:
-        code = run(codename, SCRIPT, {"PYTEST": shlex.join(pytest_words(tests, given))}, work)
+        variables = {"PYTEST": shlex.join(pytest_words(tests, given)), "SNAPSHOT": str(int(tests == "python"))}
+        code = run(codename, SCRIPT, variables, work)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     how = "passed" if code == 0 else f"failed with exit code {code}"

@@ -146,9 +146,17 @@ def main(argv):
 }
 
 
-@pytest.fixture(scope="session", params=["snapshot", "static", "shared"])
+def is_shared(program: Path) -> bool:
+    """Whether a launcher loads libpython when it starts."""
+    return b"libpython" in subprocess.run(["ldd", program], check=False, capture_output=True).stdout
+
+
+@pytest.fixture(scope="session", params=["snapshot", "untrimmed", "static", "shared"])
 def program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The launcher with MODULES in it: with a snapshot, without one, or with a shared libpython."""
+    """The launcher with MODULES in it, by LAUNCHER_PYTHON as `make launcher` has it.
+
+    With a snapshot; with one, and all of CPython's start; without one; with a shared libpython.
+    """
     for tool in ("gcc", "make", "musl-gcc"):
         if shutil.which(tool) is None:
             pytest.skip(f"needs {tool}")
@@ -161,6 +169,8 @@ def program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     words = [f"LAUNCHER_BUILD={build}", f"LAUNCHER_FREEZE=--root {directory}"]
     if request.param == "static":
         words.append("LAUNCHER_SNAPSHOT=")
+    if request.param == "untrimmed":
+        words.append("LAUNCHER_TRIMS=")
     if request.param == "shared":
         words.append("LAUNCHER_LINK=shared")
     result = subprocess.run(
@@ -168,10 +178,10 @@ def program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL,
     )  # fmt: skip
     assert result.returncode == 0, result.stdout + result.stderr
-    if request.param == "snapshot" and not (build / "pyrunc.section").exists():
-        pytest.skip("a snapshot takes a static library of CPython 3.11")
-    if request.param == "static" and not (build / "slim.o").exists():
-        pytest.skip("what is not CPython 3.11 with a static library is linked with the shared one (N1)")
+    if request.param in ("snapshot", "untrimmed") and not (build / "pyrunc.section").exists():
+        pytest.skip("a snapshot takes a static library of a version of CPython that LAUNCHER_PROVED has")
+    if request.param == "static" and is_shared(build / "pyrunc"):
+        pytest.skip("needs a static library of a version of CPython that LAUNCHER_PROVED has")
     return build / "pyrunc"
 
 
@@ -218,9 +228,9 @@ def test_the_words_arrive_as_they_are(program: Path) -> None:
     assert lines(program, "words", "é", b"\xff\xfe", "", "a b") == ["é \udcff\udcfe  a b"]
 
 
-def test_only_the_core_is_there(program: Path, request: pytest.FixtureRequest) -> None:
-    if "shared" in request.node.name:
-        pytest.skip("a shared libpython is started whole")
+def test_a_trimmed_start_has_the_core_alone(program: Path) -> None:
+    if not (program.parent / "trims" / "core.o").exists():
+        pytest.skip("this form starts all of CPython")
     assert lines(program, "core") == ["False False False False"]
 
 

@@ -220,7 +220,7 @@ def test_no_file_of_python_is_opened_by_a_hot_command(launcher: Path, tmp_path: 
     if shutil.which("strace") is None:
         pytest.skip("needs strace")
     if "libpython" in subprocess.run(["ldd", launcher], check=False, capture_output=True, text=True).stdout:
-        pytest.skip("a shared libpython is started whole, with its standard library (N1)")
+        pytest.skip("a shared libpython is a file of Python (N1)")
     trace = tmp_path / "trace"
     run("strace", "-f", "-e", "trace=file", "-o", str(trace), str(launcher), "--root", "/no-root", "list")
     files = [line.split('"')[1] for line in trace.read_text().splitlines() if '"' in line]

@@ -22,6 +22,7 @@ def test_the_archive_is_that_of_the_hosts_apt(monkeypatch: pytest.MonkeyPatch) -
         "deb http://mirror.example/bookworm trixie-updates main",
         "deb http://mirror.example/security trixie-security main",
     ]
+    assert debian.archive("sid") == ["deb http://mirror.example/bookworm sid main"]
 
 
 def test_the_environment_has_what_leads_to_the_registries(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -58,6 +58,7 @@ def test_the_clone_has_the_tree_as_it_is(fresh: ModuleType, monkeypatch: pytest.
         ("unit", [], ["tests/unit"]),
         ("unit", ["-q", "-k", "mounts"], ["tests/unit", "-q", "-k", "mounts"]),
         ("unit", ["tests/integration/test_run.py::test_x"], ["tests/integration/test_run.py::test_x"]),
+        ("python", ["tests/integration/test_run.py::test_x"], ["tests/integration/test_run.py::test_x"]),
         ("full", ["-x"], ["-x"]),
     ],
 )
@@ -65,8 +66,14 @@ def test_what_pytest_is_told(fresh: ModuleType, tests: str, given: list[str], wo
     assert fresh.pytest_words(tests, given) == words
 
 
+def test_for_a_version_of_python_there_is_more_than_the_unit_tests(fresh: ModuleType) -> None:
+    words = fresh.pytest_words("python", ["-x"])
+    assert (words[0], words[-1]) == ("tests/unit", "-x")
+    assert all((SCRIPT.parents[2] / word).exists() for word in words[:-1])
+
+
 @pytest.mark.parametrize("words", [[], ["trixie"], ["sarge", "unit"], ["trixie", "some"]])
 def test_wrong_words_are_told(words: list[str]) -> None:
     done = subprocess.run([sys.executable, SCRIPT, *words], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr == "pyrunc-fresh: usage: run.py bookworm|trixie unit|full PYTEST_ARGUMENT…\n"
+    assert done.stderr == "pyrunc-fresh: usage: run.py bookworm|trixie|sid unit|python|full PYTEST_ARGUMENT…\n"

@@ -5,11 +5,7 @@
  * modules names those that we use) and without the standard library's frozen modules. The snapshot and the program are
  * smaller without them; and where there is no snapshot, preparing them is a third of each command's start.
  */
-#include <Python.h>
-
-#if PY_VERSION_HEX < 0x030B0000 || PY_VERSION_HEX >= 0x030C0000
-#error "these are the tables of CPython 3.11; link with the shared library for another version"
-#endif
+#include "trims.h"
 
 struct _inittab _PyImport_Inittab[] = {{"builtins", NULL}, {"sys", NULL}, {NULL, NULL}};
 
