@@ -28,11 +28,12 @@ PAGE = REPOSITORY / "docs/errors.md"
 WRITES = bool(os.environ.get("PYRUNC_ERRORS_DOC"))
 
 INTRODUCTION = """\
-# What is said of mistakes
+# Error messages
 
-`make errors-doc` writes this page; `tests/integration/test_errors_doc.py` compares it with what the command says. Of
-each mistake it shows the input, the line that engines, pipes and logs get, and what a terminal shows. BUNDLE, ROOT and
-DIR stand for directories, ID and BOX for the ids of a new and of a running container, N for a number of the host.
+`make errors-doc` writes this page, and `tests/integration/test_errors_doc.py` compares it with what the command
+prints. For each mistake the page shows the input, the line that engines, pipes and logs get, and what a terminal
+shows. BUNDLE, ROOT and DIR stand for directories, ID and BOX for the ids of a new and of a running container, N for a
+number of the host.
 """
 
 
