@@ -42,15 +42,14 @@ OUTCOME = re.compile(r"(PASSED|FAILED|ERROR|SKIPPED) (?:\[\d+\] )?(tests/\S+\.py
 INTRODUCTION = """\
 # Conformance
 
-What [runtime-spec 1.3.0]({specification}/spec.md)
-demands of a runtime on Linux, the tests that would fail if pyrunc did not do so, and how they went. The statements are
-ours and short; the numbers lead to the lines of the specification. A test stands for all its parameters where none is
-named; where pyrunc differs, it says so.
+This page lists what [runtime-spec 1.3.0]({specification}/spec.md) requires of a runtime on Linux, the tests that fail
+if pyrunc does not do it, and their results. The statements are short and in our words; the line numbers link to the
+specification. A test without parameters stands for all of its parameters. Where pyrunc differs, the page says so.
 
-`scripts/conformance_doc.py` makes this document of `tests/conformance/musts/`, and `tests/unit/test_conformance_doc.py`
-checks that it is up to date, that no line with a MUST, REQUIRED or SHALL is without a demand or a reason, that no
-demand is without a test, and that each of the tests has passed. `make conformance-doc` runs the tests and notes how
-they went.
+`scripts/conformance_doc.py` writes this page from `tests/conformance/musts/`. `tests/unit/test_conformance_doc.py`
+checks that the page is up to date, that each line with a MUST, REQUIRED or SHALL has a demand or a reason, that each
+demand has a test, and that each of these tests has passed. `make conformance-doc` runs the tests and records the
+results.
 
 {grounds}
 
