@@ -117,14 +117,16 @@ class Context:
         self, operation: RuntimeOperation, *, pointer: str = "", level: int = 0, on_errno: tuple[int, ...] = ()
     ) -> None:
         """A step of the runtime before the clone, or the clone itself. The keywords are those of Step."""
-        phase = "clone" if operation[0] == "clone" else "prepare"
-        self.prepare.append(Step(phase, operation[0], operation[1], pointer, level, on_errno))
+        kind, args = operation
+        phase = "clone" if kind == "clone" else "prepare"
+        self.prepare.append(Step(phase, kind, args, pointer, level, on_errno))
 
     def init_step(
         self, operation: InitOperation, *, pointer: str = "", level: int = 0, on_errno: tuple[int, ...] = ()
     ) -> None:
         """A step of the init, in the current phase."""
-        self.init.append(Step(self.phase, operation[0], operation[1], pointer, level, on_errno))
+        kind, args = operation
+        self.init.append(Step(self.phase, kind, args, pointer, level, on_errno))
 
     def on_request(
         self,
@@ -136,7 +138,8 @@ class Context:
         on_errno: tuple[int, ...] = (),
     ) -> None:
         """A step of the runtime in answer to the init's request `what`."""
-        step = Step(self.phase, operation[0], operation[1], pointer, level, on_errno)
+        kind, args = operation
+        step = Step(self.phase, kind, args, pointer, level, on_errno)
         self.served.setdefault(what, []).append(step)
 
     def request(self, what: str, pointer: str = "") -> None:
