@@ -64,7 +64,7 @@ ON_DEMAND = {
     "pyrunc.libcontainer.kernel.scheduling", "pyrunc.libcontainer.launch.clone_errors",
     "pyrunc.libcontainer.launch.errors", "pyrunc.libcontainer.launch.inside", "pyrunc.libcontainer.launch.netdevices",
     "pyrunc.libcontainer.launch.newidmap", "pyrunc.libcontainer.launch.programs", "pyrunc.libcontainer.launch.scene",
-    "pyrunc.libcontainer.launch.timeline", "pyrunc.libcontainer.spec.annotations",
+    "pyrunc.libcontainer.launch.timeline", "pyrunc.libcontainer.plan.kinds", "pyrunc.libcontainer.spec.annotations",
     "pyrunc.libcontainer.spec.field_checks", "pyrunc.libcontainer.spec.foreign",
     "pyrunc.libcontainer.spec.idmap_option", "pyrunc.libcontainer.spec.nearest",
     "pyrunc.libcontainer.update.mounts", "pyrunc.libcontainer.update.session", "pyrunc.libcontainer.update.words",

@@ -8,6 +8,7 @@ from _signal import strsignal
 from ...errors import INIT_FAILED, START_FAILED, PyruncError, join
 from ..cgroup.limits import oom_kills
 from ..kernel.constants import RLIMITS
+from ..plan.kinds import KINDS, ROOT_IS_MOUNT_POINT
 from ..seccomp.checks import refuses
 from ..spec.mount_options import KNOWN_OPTIONS
 from ..spec.nearest import SYNONYMS
@@ -35,90 +36,6 @@ _EXECVE = "the profile must allow execve, and what the program's start takes"
 _REFUSES = "linux.seccomp refuses execve: its profile must allow it"
 _OOM = "container init was OOM-killed (memory limit too low?)"  # wording of runc
 
-_SCHEDULER = (
-    "it takes CAP_SYS_NICE or RLIMIT_RTPRIO and RLIMIT_NICE, SCHED_DEADLINE takes all of the host's CPUs, "
-    "and with CONFIG_RT_GROUP_SCHED there is no realtime below the root cgroup"
-)
-_SCHEDULER_KNOWN = "this kernel does not know the policy (Linux has no SCHED_ISO), or not with these values"
-_IO_PRIORITY = "IOPRIO_CLASS_RT takes CAP_SYS_NICE"
-
-_OOM_SCORE = "it is below the runtime's own, and it lacks CAP_SYS_RESOURCE"
-_NO_PTRACE = "the runtime lacks CAP_SYS_PTRACE"
-_CHROOT = (
-    "the root is no mount point, as in a chroot: enter it by pivot_root in a mount namespace of its own, or bind it on "
-    "itself first"
-)
-_MAGIC_LINKS = "links of /proc to descriptors and processes are not followed on the way to the working directory"
-_LOCKED = "a user namespace can't take nosuid, nodev, noexec and ro from mounts of the host, which are locked"
-
-_DESTINATION = "the destination, or what is above it in the rootfs, can't be a mount point"
-
-# The cure by step kind and errno.
-_HINTS = {
-    ("execute", errno.ENOENT): "is the program, or the interpreter that it names, in the rootfs?",
-    ("execute", errno.EACCES): "is the file executable?",
-    ("seccomp", errno.EACCES): "without process.noNewPrivileges it needs CAP_SYS_ADMIN",
-    ("seccomp", errno.EBUSY): "the runtime itself runs under a filter with a listener, and the kernel allows one only",
-    ("seccomp", errno.EINVAL): "does the kernel know all of linux.seccomp.flags?",
-    ("send_listener", errno.EPERM): _NO_PTRACE,
-    ("execute", errno.ENOEXEC): "is it built for this machine, and if a script, does it begin with #!?",
-    ("reopen_null", errno.ENOENT): "a mount hides the container's own /dev",
-    ("session_keyring", errno.EPERM): "--no-new-keyring leaves the container the caller's session keyring",
-    ("chdir", errno.EACCES): "process.user may not enter process.cwd",
-    ("chdir", errno.ELOOP): _MAGIC_LINKS,
-    ("make_cwd", errno.ELOOP): _MAGIC_LINKS,
-    ("sysctl", errno.ENOENT): "this kernel has no such sysctl in the container's namespaces",
-    ("oom_score_adj", errno.EACCES): _OOM_SCORE,
-    ("inherit_oom_score_adj", errno.EACCES): _OOM_SCORE,
-    ("write_oom_score_adj", errno.EACCES): _OOM_SCORE,
-    ("scheduler", errno.EPERM): _SCHEDULER,
-    ("set_scheduler", errno.EPERM): _SCHEDULER,
-    ("scheduler", errno.EINVAL): _SCHEDULER_KNOWN,
-    ("set_scheduler", errno.EINVAL): _SCHEDULER_KNOWN,
-    ("scheduler", errno.EOPNOTSUPP): "this kernel has no utilization clamping",
-    ("set_scheduler", errno.EOPNOTSUPP): "this kernel has no utilization clamping",
-    ("io_priority", errno.EPERM): _IO_PRIORITY,
-    ("set_io_priority", errno.EPERM): _IO_PRIORITY,
-    ("memory_policy", errno.EINVAL): "the nodes must have memory, and be in the container's cpuset.mems",
-    ("memory_policy", errno.ENOSYS): "this kernel has no NUMA",
-    ("security_label", errno.ENOENT): "is the profile loaded (aa-status)?",
-    ("security_label", errno.EINVAL): "does the policy that is loaded know the label?",
-    ("security_label", errno.EACCES): "the policy does not let the runtime's own domain or profile change to this one",
-    ("unshare", errno.EINVAL): "this kernel has no namespaces of this type",
-    ("propagation", errno.EINVAL): _CHROOT,
-    ("net_device", errno.EINVAL): "the kernel does not let this kind of device change its network namespace",
-    ("open_mapped_source", errno.ENOENT): "does the mount's source exist?",
-    ("open_mapped_source", errno.EINVAL): "the source's file system can't map ids, or not in this kernel",
-    ("open_mapped_source", errno.EPERM): "the ids of the source are mapped already, or a user namespace mounted it",
-    ("open_inside", errno.ENOENT): "does the mount's source exist?",
-    ("map_source", errno.EINVAL): "the source's file system can't map ids, or not in this kernel",
-    ("map_source", errno.EPERM): "the ids of the source are mapped already",
-    ("bind", errno.ENOENT): "does the mount's source exist?",
-    ("open_source", errno.ENOENT): "does the mount's source exist?",
-    ("mount", errno.EINVAL): "the file system does not take these options, or not in the container's user namespace",
-    ("mount", errno.ENOTDIR): _DESTINATION,
-    ("bind", errno.ENOTDIR): _DESTINATION,
-    ("mount", errno.EROFS): _DESTINATION,
-    ("bind", errno.EROFS): _DESTINATION,
-    ("net_device", errno.ENODEV): "ip link shows the devices of the runtime's network namespace",
-    ("mount", errno.ENODEV): "the kernel knows no such file system",
-    ("state_dir", errno.EACCES): "set XDG_RUNTIME_DIR, or name a directory of this user's by --root",
-    ("user", errno.EINVAL): "an id of process.user is not mapped in the container's user namespace",
-    ("bind", errno.EPERM): _LOCKED,
-    ("remount", errno.EPERM): _LOCKED,
-    ("check_maps", errno.EINVAL): "the runtime is in that user namespace itself",
-    ("cgroup_limit", errno.EINVAL): "the kernel does not take this value",
-    ("cgroup_limit", errno.ERANGE): "the kernel does not take this value",
-    ("cgroup_limit", errno.EBUSY): "more than this is in use",
-    ("cgroup_limit", errno.EACCES): "the cgroup is not delegated to the runtime's user",
-    ("cgroup_limit", errno.EPERM): "the cgroup is not delegated to the runtime's user",
-    ("cgroup_limit", errno.ENODEV): "there is no such device",
-    ("cgroup_limit", errno.EOPNOTSUPP): "the device or the kernel does not support it",
-}
-
-# The hints that are true where the runtime lacks a capability, by its number, as an errno has other reasons too.
-_IF_LACKING = {_NO_PTRACE: 19, _IO_PRIORITY: 23, _OOM_SCORE: 24}
-
 # Why a user namespace may not mount a file system, by its type (mount_too_revealing() and the *_init_fs_context of the
 # kernel's sources).
 _REFUSED = {
@@ -128,25 +45,10 @@ _REFUSED = {
     "cgroup2": "it takes a new cgroup namespace",
 }
 
-_ROOTFS = "root.path is the directory with the container's files, absolute or relative to the bundle"
-_CWD = "process.cwd is to be a directory in the container"
 _HOOK = "the hook began and failed: what it says of itself is in the message"
 _SILENT_HOOK = "the hook began and failed, and printed nothing"
 _SILENCE = "stdout: , stderr:"
 _NO_HOOK = "the hook's path is one of the host, but that of a startContainer hook one of the rootfs"
-
-# The cure by step kind, whatever the errno.
-_KIND_HINTS = {
-    "parent_private": _ROOTFS,
-    "rootfs": _ROOTFS,
-    "chroot": _ROOTFS,
-    "find_executable": "process.args[0] is a file in the rootfs, or a name to be found by the PATH of process.env",
-    "make_cwd": _CWD,
-    "chdir": _CWD,
-    "sysctl": "the kernel does not take this value",
-    "time_offset": "no clock may become negative, or leave its range",
-    "open_namespace": "the path is that of a namespace of this type, such as /proc/PID/ns/TYPE",
-}
 
 # The cure for a refused write to a control file, by the begin of the file's name and errno; the first that fits.
 _LIMIT_HINTS = (
@@ -227,16 +129,17 @@ def _hint(step: Step, error: int, detail: str = "") -> str:
         from ..kernel.privileges import apparmor_restricts
 
         return apparmor_restricts()
-    hint = _HINTS.get((step.kind, error)) or _KIND_HINTS.get(step.kind, "")
-    if hint == _CHROOT:
-        from ..kernel.privileges import root_is_mount_point
+    hint = KINDS[step.kind].hint(error)
+    if isinstance(hint, str):
+        return hint
+    return "" if _is_so(hint.unless) else hint.text
 
-        return "" if root_is_mount_point() else hint
-    if hint in _IF_LACKING:
-        from ..kernel.privileges import capabilities
 
-        return "" if capabilities() >> _IF_LACKING[hint] & 1 else hint
-    return hint
+def _is_so(what: int) -> bool:
+    """Whether what a hint depends on is so: ROOT_IS_MOUNT_POINT, or a capability that the runtime has."""
+    from ..kernel.privileges import capabilities, root_is_mount_point
+
+    return root_is_mount_point() if what == ROOT_IS_MOUNT_POINT else bool(capabilities() >> what & 1)
 
 
 def _hook_hint(step: Step, error: int, detail: str) -> str:

@@ -26,16 +26,7 @@ if TYPE_CHECKING:
 _HEADINGS = ("PHASE", "#", "ACTOR", "STEP", "CALL", "FIELD", "ARGUMENTS  # WHAT IT DOES")
 
 # Steps of these kinds that differ in nothing but these arguments are one row.
-LISTED: dict[str, tuple[str, ...]] = {
-    "mask_path": ("path",),
-    "readonly_path": ("path",),
-    "mknod": ("path", "major", "minor"),
-    "bind_device": ("source", "path"),
-    "symlink": ("target", "path"),
-    "file_label": ("path",),
-    "sysctl": ("path", "value"),
-    "time_offset": ("clock", "secs", "nanosecs"),
-}
+LISTED = {kind.name: kind.listed for kind in KINDS.values() if kind.listed}
 
 # Within a width: the lines that arguments take at most, and the least room for them.
 _ARGUMENT_LINES = 3

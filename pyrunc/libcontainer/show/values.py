@@ -8,13 +8,14 @@ import stat
 from ..kernel import resctrl, scheduling
 from ..kernel.capabilities import NAMES
 from ..kernel.constants import CLONE_FLAGS, PROPAGATION, RLIMITS
+from ..plan.kinds import KINDS
 from ..seccomp.constants import FLAGS, NEW_LISTENER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..plan.model import Arg, Step
+    from ..plan.model import Step
 
 _NAMESPACE_WORDS = {"mount": "NS", "network": "NET"}
 _CLONE_NAMES = {bit: "CLONE_NEW" + _NAMESPACE_WORDS.get(name, name.upper()) for name, bit in CLONE_FLAGS.items()}
@@ -133,61 +134,35 @@ def _making(value: int) -> str:
     return _MAKING.get(value, str(value))
 
 
-# How a field is written, by (kind, field), or by the field alone where it means the same everywhere.
-_FORMATS: dict[tuple[str, str], Callable[[int], str]] = {
-    ("clone", "flags"): _clone,
-    ("unshare", "flags"): _clone,
-    ("seccomp", "flags"): _seccomp,
-    ("mknod", "mode"): _mode,
-    ("umask", "mask"): _octal,
-    ("", "attr_set"): _attributes,
-    ("", "attr_clr"): _attributes,
-    ("", "rattr_set"): _attributes,
-    ("", "rattr_clr"): _attributes,
-    ("", "propagation"): _propagation,
-    ("propagation", "flag"): _propagation,
-    ("root_propagation", "flag"): _propagation,
-    ("resctrl_group", "make"): _making,
-    ("", "resource"): _resource,
-    ("scheduler", "policy"): _policy,
-    ("scheduler", "flags"): _scheduler_flags,
-    ("set_scheduler", "policy"): _policy,
-    ("set_scheduler", "flags"): _scheduler_flags,
-    ("", "class"): _io_class,
-    ("personality", "domain"): _personality,
-    ("memory_policy", "mode"): _memory_mode,
-    ("memory_policy", "flags"): _memory_flags,
-    ("", "soft"): _limit,
-    ("", "hard"): _limit,
-    ("bounding", "keep"): capabilities,
-    ("", "effective"): capabilities,
-    ("", "permitted"): capabilities,
-    ("", "inheritable"): capabilities,
-    ("", "caps"): capabilities,
+# How numbers are shown, by the names that plan/kinds.py has.
+FORMS: dict[str, Callable[[int], str]] = {
+    "attr": _attributes,
+    "capabilities": capabilities,
+    "device_mode": _mode,
+    "io_class": _io_class,
+    "limit": _limit,
+    "memory_flags": _memory_flags,
+    "memory_mode": _memory_mode,
+    "namespaces": _clone,
+    "octal": _octal,
+    "personality": _personality,
+    "propagation": _propagation,
+    "resctrl_make": _making,
+    "rlimit": _resource,
+    "sched_flags": _scheduler_flags,
+    "sched_policy": _policy,
+    "seccomp_flags": _seccomp,
 }
-# Fields of which 0 says nothing, so that it is left out.
-_ZERO_IS_NOTHING = frozenset((
-    "attr_set", "attr_clr", "rattr_set", "rattr_clr", "propagation", "copyup", "recursive", "timeout", "width",
-    "height", "flags", "keep", "links", "nofollow", "optional", "runtime", "deadline", "period", "instructions",
-    "notify",
-))  # fmt: skip
-
-
-def _is_nothing(kind: str, field: str, value: Arg) -> bool:
-    if value is None or value in ((), ""):
-        return True
-    return value == 0 and field in _ZERO_IS_NOTHING and kind != "bounding"
 
 
 def arguments(step: Step) -> list[tuple[str, str]]:
     """The step's fields that say something, as (name, value in words), in the kind's order."""
-    from ..plan.kinds import KINDS
-
+    kind = KINDS[step.kind]
     shown = []
-    for (field, _), value in zip(KINDS[step.kind].fields, step.args, strict=True):
-        if _is_nothing(step.kind, field, value):
+    for (field, _), value in zip(kind.fields, step.args, strict=True):
+        if value is None or value in ((), "") or (value == 0 and field in kind.optional):
             continue
-        form = _FORMATS.get((step.kind, field)) or _FORMATS.get(("", field))
+        form = FORMS.get(kind.forms.get(field, ""))
         if isinstance(value, tuple):
             text = " ".join([_quoted(word) for word in value])
         elif isinstance(value, int):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import re
 import subprocess
 import sys
 from keyword import iskeyword
@@ -12,9 +14,17 @@ import pytest
 from pyrunc._generated import steps
 from pyrunc.libcontainer.compile.context import Context
 from pyrunc.libcontainer.plan.host import HostFacts
-from pyrunc.libcontainer.plan.kinds import INIT, INIT_KINDS, KINDS, NUMBERS, RUNTIME, RUNTIME_KINDS, Kind
+from pyrunc.libcontainer.plan.kinds import ANY, INIT, INIT_KINDS, KINDS, NUMBERS, RUNTIME, RUNTIME_KINDS, Kind
 from pyrunc.libcontainer.plan.options import LaunchOptions
+from pyrunc.libcontainer.show.values import FORMS
 from tests.support.plans import minimal
+
+SOURCES = Path(__file__).resolve().parents[4] / "csrc" / "init"
+DEFINITIONS = [
+    name
+    for source in sorted(SOURCES.glob("*.c"))
+    for name in re.findall(r"^int step_(\w+)\([^;{]*\)\n\{", source.read_text(encoding="utf-8"), re.MULTILINE)
+]
 
 TYPES = {"u32", "u64", "i64", "str", "strv", "fd"}
 kinds = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
@@ -114,12 +124,12 @@ def test_mypy_sees_mistakes(tmp_path: Path) -> None:
         "def compiled(context: Context) -> None:",
     ]
     module.write_text("\n".join([*head, *("    " + line for line, _ in LINES)]) + "\n")
-    command = [sys.executable, "-m", "mypy", "--config-file=", "--strict", "--no-error-summary", str(module)]
+    command = [sys.executable, "-m", "mypy", "--config-file=", "--strict", "--cache-dir=/dev/null", str(module)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(steps.__file__).parents[2])
     said = done.stdout.splitlines()
     for number, (line, found) in enumerate(LINES, len(head) + 1):
-        own = [text for text in said if text.startswith(f"{module}:{number}: error")]
-        assert found in "\n".join(own), line
+        own = [text for text in said if f"{module.name}:{number}: error" in text]
+        assert found in "\n".join(own), (line, done.stdout)
         assert bool(own) == bool(found), own
 
 
@@ -130,3 +140,47 @@ def test_context_takes_the_operations_of_each_side(kind: Kind) -> None:
     (context.init_step if kind.actor == INIT else context.runtime_step)(operation, pointer="/p", level=1, on_errno=(1,))
     step = (context.init or context.prepare)[0]
     assert (step.kind, step.args, step.pointer, step.level, step.on_errno) == (*operation, "/p", 1, (1,))
+
+
+@kinds
+def test_the_hints_are_by_errno(kind: Kind) -> None:
+    for error, hint in kind.hints.items():
+        assert error == ANY or error in errno.errorcode
+        text = hint if isinstance(hint, str) else hint.text
+        assert text
+        assert text[-1] not in ".!"
+
+
+def test_a_hint_is_that_of_the_errno_or_of_any_other() -> None:
+    kind = Kind(INIT, "x", "call", "", "do it", {errno.EPERM: "may not", ANY: "can not"})
+    assert [kind.hint(errno.EPERM), kind.hint(errno.EIO)] == ["may not", "can not"]
+    assert Kind(INIT, "x", "call", "", "do it").hint(errno.EPERM) == ""
+
+
+@kinds
+def test_a_field_is_shown_by_a_form_that_is_there(kind: Kind) -> None:
+    types = dict(kind.fields)
+    for field, form in kind.forms.items():
+        assert form in FORMS
+        assert types[field] in ("u32", "u64", "i64")
+
+
+def test_every_form_is_used() -> None:
+    assert {form for kind in KINDS.values() for form in kind.forms.values()} == set(FORMS)
+
+
+def test_the_signs_of_a_field() -> None:
+    kind = Kind(INIT, "x", "call", "a:str b:flag?* c:u32?/octal d:env", "do it")
+    assert kind.fields == (("a", "str"), ("b", "u32"), ("c", "u32"), ("d", "strv"))
+    assert (kind.optional, kind.listed, kind.forms) == (("b", "c"), ("b",), {"c": "octal"})
+    assert kind.python_types == {"a": "str", "b": "bool", "c": "int", "d": "tuple[str, ...] | None"}
+
+
+@pytest.mark.parametrize("kind", INIT_KINDS, ids=lambda kind: kind.name)
+def test_every_kind_of_the_init_has_one_c_function(kind: Kind) -> None:
+    """The dispatcher (steps.gen.h) calls step_KIND: the linker finds a missing one, and here it is named."""
+    assert DEFINITIONS.count(kind.name) == 1
+
+
+def test_every_c_function_has_a_kind() -> None:
+    assert set(DEFINITIONS) == set(NUMBERS)
