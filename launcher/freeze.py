@@ -79,6 +79,7 @@ LAST = (
     "pyrunc.libcontainer.launch.hooks", "pyrunc.libcontainer.launch.relay", "pyrunc.libcontainer.launch.streams",
     "pyrunc.libcontainer.processes", "pyrunc.libcontainer.seccomp", "pyrunc.libcontainer.cgroup.readback",
     "pyrunc.libcontainer.update", "pyrunc.libcontainer.update.journal", "pyrunc.libcontainer.update.merge",
+    "pyrunc.libcontainer.update.recovery",
     "pyrunc.libcontainer.update.apply", "pyrunc.commands.update",
 )  # fmt: skip
 

@@ -21,9 +21,9 @@ END = "<!-- end of rooms -->\n"
 EVERYWHERE = ("errors", "log", "output", "jsonio", "jsontext", "_generated", "pyrunc", "libcontainer")
 
 
-def modules(types: bool = True) -> dict[str, set[str]]:
-    """The modules that each module imports, in functions too; with `types` also those under TYPE_CHECKING."""
-    graph = grimp.build_graph("pyrunc", exclude_type_checking_imports=not types, cache_dir=None)
+def modules() -> dict[str, set[str]]:
+    """The modules that each module imports, in functions and for type checkers too."""
+    graph = grimp.build_graph("pyrunc", cache_dir=None)
     return {name: set(graph.find_modules_directly_imported_by(name)) for name in graph.modules}
 
 

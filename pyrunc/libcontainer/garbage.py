@@ -14,7 +14,7 @@ from ..errors import PyruncError, from_os_error, prefixed
 from . import deletion, state
 from .launch import ledger
 from .statedir import LEDGER_FILE, STATE_FILE, UPDATE_FILE, DamagedError, StateDir, open_directory
-from .update import journal
+from .update import journal, recovery
 
 _CGROUPS = ("cgroup", "cgroup_parent", "systemd_unit")
 
@@ -110,7 +110,7 @@ def _collect_container(place: StateDir, dry_run: bool, tell: Callable[[str], Non
     if place.has(UPDATE_FILE) or drafts:
         found = journal.load(place.fd)
         if not dry_run:
-            journal.recover(place, record)
+            recovery.recover(place, record)
         if found is not None:
             what = "mounts and devices" if found.changes_files else "limits"
             tell(f"update of {what}" + (", by finishing it" if found.forward else ""))

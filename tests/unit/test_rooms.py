@@ -11,7 +11,8 @@ import rooms
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
-    assert rooms.circle(rooms.modules(types=False)) == []
+    """Imports for types too: a circle of them is two modules that can only be understood together."""
+    assert rooms.circle(rooms.modules()) == []
 
 
 def test_a_circle_is_found() -> None:

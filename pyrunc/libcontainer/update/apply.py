@@ -15,7 +15,7 @@ from ..cgroup import controllers, devices, files, limits, readback, resources
 from ..kernel import interrupts
 from ..kernel.fileio import read_file
 from ..spec import load
-from . import journal
+from . import journal, recovery
 from .merge import is_named, merge, named_places, without_unset
 
 TYPE_CHECKING = False
@@ -64,7 +64,7 @@ class Target:
             if state.status(self.path, self.record) == "stopped":
                 raise PyruncError("container not running")
             interrupts.hold()
-            recovered = journal.recover(self.place, self.record)
+            recovered = recovery.recover(self.place, self.record)
             if recovered:
                 log.warning(f"an update that was killed has been {recovered}")
             _Change(self, gather(), changes, schemata, asked).carry_out()
@@ -222,7 +222,7 @@ class _Change:
         interrupts.close()
         record = self.target.record
         try:
-            self.found.undo(self.target.place, record, self.files.copies if self.files is not None else [])
+            recovery.undo(self.found, self.target.place, record, self.files.copies if self.files is not None else [])
         except (PyruncError, OSError) as failure:
             log.warning(prefixed(f"undoing the failed update of {record.id}", failure).line())
 

@@ -9,10 +9,7 @@ from __future__ import annotations
 import posix
 
 from ... import jsonio
-from ...errors import PyruncError, from_os_error
 from .. import saved_config, state
-from ..cgroup import devices, files, limits
-from ..kernel.fileio import write_file
 from ..statedir import EXEC_FILE, STATE_FILE, DamagedError, StateDir
 from ..statedir import UPDATE_FILE as FILE
 
@@ -21,11 +18,10 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..state import Record
-    from .session import Container
 
 _VERSION = 1
 _S_IFMT, _S_IFBLK = 0o170000, 0o060000
-# As state.draft_of names them.
+# As state.tmp_name names them.
 _DRAFTS = (f".{FILE}.", f".{EXEC_FILE}.", f".{STATE_FILE}.")
 _HALF = "the limits may be half changed: name all of them in another update"
 
@@ -89,56 +85,12 @@ class Journal:
         fields = {name: getattr(self, name) for name in self.__slots__}
         state.replace(FILE, jsonio.dumps({"version": _VERSION, **fields}), 0o600, dir_fd=dirfd)
 
-    def undo(self, place: StateDir, record: Record, copies: list[int]) -> None:
-        """Write the old values back and remove the file.
-
-        place: the state directory. copies: of the mounts that go, where this command has them; they are closed.
-        A value that can't be written back does not keep the others from being so. Raises PyruncError with the first
-        failure, the file left.
-        """
-        failures: list[PyruncError] = []
-        dirfd, cgroup = place.fd, record.cgroup
-        if self.changes_files:
-            failures += self._undo_files(place, record, copies)
-        if self.properties:
-            from ..systemd import update
-
-            try:
-                update.set_properties(self.unit, self.user, self.properties)
-            except PyruncError as error:
-                failures.append(error)
-        if self.writes or self.rules:
-            failures += self._undo_cgroup(cgroup)
-        for path, text in reversed(self.files):
-            try:
-                write_file(path, text)
-            except OSError as error:
-                failures.append(from_os_error(error))
-        try:
-            self._record(dirfd, record, self.linux, self.kept, self.state)
-        except OSError as error:
-            failures.append(from_os_error(error))
-        except PyruncError as error:
-            failures.append(error)
-        if failures:
-            raise failures[0]
-        remove(dirfd)
-
-    def finish(self, place: StateDir, record: Record) -> None:
-        """Do what a killed update was about to do when nothing was left to be undone. Raises PyruncError, OSError, the
-        file left."""
-        from . import mounts
-
-        mounts.finish(self, container_of(place, record))
-        self._record(place.fd, record, self.after_linux, self.after, self.after_state)
-        remove(place.fd)
-
     def record_changes(self, dirfd: int, record: Record, linux: dict[str, Any], kept: dict[str, Any]) -> None:
         """Record the container as it is after the update. linux: members of the saved `linux`. kept: the saved
         configuration, which is changed. Raises OSError."""
-        self._record(dirfd, record, linux, self.after, self.after_state, kept)
+        self.record(dirfd, record, linux, self.after, self.after_state, kept)
 
-    def _record(
+    def record(
         self,
         dirfd: int,
         record: Record,
@@ -147,47 +99,13 @@ class Journal:
         shown: dict[str, Any],
         kept: dict[str, Any] | None = None,
     ) -> None:
+        """Record the container in exec.json and state.json. linux: members of the saved `linux`. others: other members.
+        shown: what `state` shows of updates. kept: the saved configuration, which is changed, or None to read it.
+        Raises OSError, PyruncError."""
         saved_config.replace_linux(dirfd, linux, others, kept)
         if self.changes_files and record.updated != shown:
             record.updated = shown
             state.replace(STATE_FILE, jsonio.dumps(record.values()), 0o600, dir_fd=dirfd)
-
-    def _undo_files(self, place: StateDir, record: Record, copies: list[int]) -> list[PyruncError]:
-        """Undo what was made and mounted in the container; gives what failed."""
-        from . import mounts
-
-        try:
-            mounts.undo(self, container_of(place, record), place.fd, copies)
-        except OSError as error:
-            return [from_os_error(error)]
-        except PyruncError as error:
-            return [error]
-        return []
-
-    def _undo_cgroup(self, cgroup: str) -> list[PyruncError]:
-        """Write the control files in reverse, and replace the device rules; gives what failed."""
-        try:
-            fd = files.open_directory(cgroup)
-        except FileNotFoundError:
-            return []  # the container has ended
-        # By file: one that is written more than once may refuse all writes but the last.
-        refused: dict[str, PyruncError] = {}
-        try:
-            for file, text in reversed(self.writes):
-                try:
-                    limits.write(fd, file, text)
-                except OSError as error:
-                    refused[file] = PyruncError(f"writing {text.strip()} back to {file}", errno=error.errno or 0)
-                else:
-                    refused.pop(file, None)
-            if self.rules:
-                try:
-                    devices.replace(fd, devices.assemble(self.rules))
-                except PyruncError as error:
-                    refused["devices"] = error
-        finally:
-            posix.close(fd)
-        return list(refused.values())
 
 
 def load(dirfd: int) -> Journal | None:
@@ -236,36 +154,10 @@ def _load_files(found: Journal, fields: dict[str, Any]) -> None:
     found.after_state = dict(fields["after_state"])
 
 
-def container_of(place: StateDir, record: Record) -> Container:
-    """The container of a state directory, for a session in it. Raises PyruncError."""
-    from ..plan.host import gather
-    from .session import Container
-
-    return Container(record, place.path.rpartition("/")[0] or "/", saved_config.load(place), gather())
-
-
 def drafts(place: StateDir) -> list[str]:
     """The files that a killed command had begun to write in a state directory, which the caller has locked. Raises
     OSError."""
     return [name for name in place.names() if name.startswith(_DRAFTS)]
-
-
-UNDONE, FINISHED = "undone", "finished"
-
-
-def recover(place: StateDir, record: Record) -> str:
-    """Undo an update that was killed, or finish it where it can't be undone any more: UNDONE or FINISHED, "" where
-    there was none. What it had begun to write is removed. Raises PyruncError, OSError."""
-    for name in drafts(place):
-        posix.unlink(name, dir_fd=place.fd)
-    found = load(place.fd)
-    if found is None:
-        return ""
-    if found.forward:
-        found.finish(place, record)
-        return FINISHED
-    found.undo(place, record, [])
-    return UNDONE
 
 
 def remove(dirfd: int) -> None:
