@@ -1,0 +1,76 @@
+/* libFuzzer target: json.c takes and gives what Python's json does, for any text at all. The interpreter allocates by
+ * malloc here, so that AddressSanitizer sees every read and write behind an object's end. */
+#include <Python.h>
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+int LLVMFuzzerInitialize(int *argc, char ***argv);
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+PyObject *PyInit_launcher_json(void); /* json.c's PyInit__json, by a name that CPython's has not */
+
+/* scan, encode: json.c's; other_scan, other_encode: Python's, set to the same as pyrunc/jsonio.py sets json.c's. */
+static const char SETUP[] =
+    "import json, launcher_json\n"
+    "def refuse(word):\n"
+    "    raise ValueError(word)\n"
+    "class Context:\n"
+    "    strict, object_hook, object_pairs_hook, parse_float, parse_int = True, None, None, float, int\n"
+    "    parse_constant = staticmethod(refuse)\n"
+    "scan = launcher_json.make_scanner(Context)\n"
+    "encoder = launcher_json.make_encoder(None, refuse, None, None, ':', ',', False, False, False)\n"
+    "decoder = json.JSONDecoder(parse_constant=refuse)\n"
+    "other = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(',', ':'))\n"
+    "def attempt(call, *arguments):\n"
+    "    try:\n"
+    "        return call(*arguments)\n"
+    "    except RecursionError:\n"
+    "        return 'too deep'\n"
+    "    except ValueError:\n"
+    "        return 'refused'\n"
+    "def check(text):\n"
+    "    ours, theirs = attempt(scan, text, 0), attempt(decoder.raw_decode, text)\n"
+    "    if 'too deep' in (ours, theirs):\n"
+    "        return True\n"
+    "    if repr(ours) != repr(theirs):\n"
+    "        return False\n"
+    "    if ours == 'refused':\n"
+    "        return True\n"
+    "    encoded = attempt(encoder, ours[0], 0)\n"
+    "    return (encoded if isinstance(encoded, str) else ''.join(encoded)) == attempt(other.encode, ours[0])\n";
+
+static PyObject *check;
+
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+    (void)argc;
+    (void)argv;
+    PyPreConfig before;
+    PyPreConfig_InitPythonConfig(&before);
+    before.allocator = PYMEM_ALLOCATOR_MALLOC;
+    before.utf8_mode = 1;
+    if (PyStatus_Exception(Py_PreInitialize(&before)) ||
+        PyImport_AppendInittab("launcher_json", PyInit_launcher_json) < 0)
+        abort();
+    Py_Initialize();
+    PyObject *main = PyImport_AddModule("__main__");
+    if (main == NULL || PyRun_SimpleString(SETUP) < 0)
+        abort();
+    check = PyObject_GetAttrString(main, "check");
+    return check == NULL ? abort(), -1 : 0;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    PyObject *text = PyUnicode_DecodeUTF8((const char *)data, (Py_ssize_t)size, "surrogateescape");
+    PyObject *same = text == NULL ? NULL : PyObject_CallOneArg(check, text);
+    if (same != Py_True) {
+        PyErr_Print();
+        abort();
+    }
+    Py_DECREF(same);
+    Py_DECREF(text);
+    return 0;
+}
