@@ -26,6 +26,7 @@ ENTRY = "pyrunc.main"
 # The C modules of the launcher: the function that makes each one.
 EXTENSIONS = {
     "_json": "PyInit__json",  # launcher/json.c
+    "_launcher": "PyInit__launcher",  # launcher/launcher.c
     "_prctl": "PyInit__prctl",  # launcher/prctl.c
     "_signal": "PyInit__signal",
     "errno": "PyInit_errno",
@@ -159,8 +160,8 @@ def make_absolute(tree: ast.Module, name: str, is_package: bool) -> None:
 def imports_of(tree: ast.Module, name: str, is_package: bool, root: Path = ROOT) -> list[tuple[int, str]]:
     """The absolute names that a module imports, with their lines; of `from package import x` also x if it is a module.
 
-    The packages above a module are imported with it, so they are named too. What the module can
-    do without is left out, if it is not COLD: the launcher would do without it, and speak otherwise.
+    The packages above a module are imported with it, so they are named too. What the module can do without is left out
+    unless it is one of EXTENSIONS or COLD, without which the launcher would do something else than the ordinary build.
     """
     found: list[tuple[int, str]] = []
     guarded = {id(node) for attempt in ast.walk(tree) if survives_absence(attempt) for node in ast.walk(attempt)}
@@ -174,7 +175,7 @@ def imports_of(tree: ast.Module, name: str, is_package: bool, root: Path = ROOT)
         else:
             continue
         for full in names:
-            if id(node) in guarded and not is_cold(full):
+            if id(node) in guarded and not is_cold(full) and full not in EXTENSIONS:
                 continue
             parts = full.split(".")
             found.extend((node.lineno, ".".join(parts[:end])) for end in range(1, len(parts) + 1))

@@ -123,6 +123,25 @@ static void hand_over(void)
     give_up(python);
 }
 
+/* _launcher.hand_over(): for pyrunc.launcher.require. Does not return. */
+static PyObject *call_hand_over(PyObject *self, PyObject *unused)
+{
+    (void)self;
+    (void)unused;
+    hand_over();
+    Py_RETURN_NONE;
+}
+
+PyObject *PyInit__launcher(void);
+
+PyObject *PyInit__launcher(void)
+{
+    static PyMethodDef methods[] = {{"hand_over", call_hand_over, METH_NOARGS, NULL}, {NULL, NULL, 0, NULL}};
+    static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, .m_name = "_launcher", .m_size = -1,
+                                        .m_methods = methods};
+    return PyModule_Create(&module);
+}
+
 #ifndef PYRUNC_TRIMS
 /* Keep CPython from looking for its files: it gets a name for each, of a place where nobody can put a file. What would be
  * a virtual environment's pyvenv.cfg is looked for beside the executable, and one directory above. */

@@ -18,7 +18,7 @@ BEGIN = "<!-- rooms: made by scripts/rooms.py -->\n"
 END = "<!-- end of rooms -->\n"
 
 # Modules that many import, and whose arrows would say nothing.
-EVERYWHERE = ("errors", "log", "output", "jsonio", "jsontext", "_generated", "pyrunc", "libcontainer")
+EVERYWHERE = ("errors", "launcher", "log", "output", "jsonio", "jsontext", "_generated", "pyrunc", "libcontainer")
 
 
 def modules() -> dict[str, set[str]]:

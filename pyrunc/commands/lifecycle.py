@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import posix
 
-from .. import jsonio, log, output
+from .. import jsonio, launcher, log, output
 from ..errors import PyruncError, from_os_error, join, prefixed
 from ..libcontainer import deletion, lifecycle
 from ..libcontainer.plan.options import LaunchOptions
@@ -52,7 +52,7 @@ def _failed(settings: Settings, command: str, params: dict[str, Any], error: Pyr
 
 def start(settings: Settings, id: str) -> int:
     """`start ID`: let the waiting init execute the process."""
-    lifecycle.start(settings.root, id, notify_socket(cold=True))
+    lifecycle.start(settings.root, id, notify_socket(relayed=True))
     return 0
 
 
@@ -145,13 +145,12 @@ def launch_options(settings: Settings, command: str, params: dict[str, Any]) -> 
     Raises PyruncError for a number that is not allowed and for a bundle that can't be entered.
     """
     if settings.cgroup_manager == "systemd":
-        # The launcher, which speaks no D-Bus, hands the command over here, before it has done anything.
-        from ..libcontainer import systemd  # noqa: F401
+        launcher.require("systemd")
     pid_file, timeline, socket, pidfd_socket = (
         output.absolute(params[name]) if params[name] else ""
         for name in ("pid_file", "timeline", "console_socket", "pidfd_socket")
     )
-    notify = notify_socket(cold=command == "run")
+    notify = notify_socket(relayed=command == "run")
     if params["preserve_fds"] < 0:
         raise PyruncError(f"--preserve-fds must not be negative, not {params['preserve_fds']}")
     if params["bundle"]:
@@ -182,10 +181,10 @@ def launch_options(settings: Settings, command: str, params: dict[str, Any]) -> 
     )
 
 
-def notify_socket(cold: bool = False) -> str:
+def notify_socket(relayed: bool = False) -> str:
     """The service manager's socket that NOTIFY_SOCKET names, a path or @NAME; "" for none (sd_notify(3)).
 
-    cold: what relays to it is wanted, which the launcher has not: it hands the command over before anything is done.
+    relayed: the caller is going to relay notifications to it, which takes a part that the launcher lacks.
     """
     name = posix.environ.get(b"NOTIFY_SOCKET", b"").decode("utf-8", "surrogateescape")
     if not name:
@@ -193,8 +192,8 @@ def notify_socket(cold: bool = False) -> str:
     if name[0] not in "/@" or len(name) < 2:
         log.warning(f"NOTIFY_SOCKET {name} is neither a path nor an abstract name: nothing is relayed")
         return ""
-    if cold:
-        from ..libcontainer.launch import notify  # noqa: F401
+    if relayed:
+        launcher.require("notify")
     return name
 
 

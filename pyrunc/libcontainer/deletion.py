@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posix
 
-from .. import log
+from .. import launcher, log
 from ..errors import PyruncError
 from . import process, state
 from .kernel import native
@@ -63,7 +63,7 @@ def _delete(place: StateDir, force: bool) -> bool:
     if record is None:
         _delete_left_behind(place, force)
         return False
-    _need_systemd(record)
+    _require_systemd(record)
     found = state.status(place.path, record)
     if found != "stopped":
         if not force and found != "created":
@@ -105,7 +105,7 @@ def _delete_damaged(place: StateDir, error: DamagedError) -> None:
         ledger.undo(contents.entries, deleting=True)
         place.remove()
         return
-    _need_systemd(record)
+    _require_systemd(record)
     if record.cgroup:
         from .cgroup import files
 
@@ -121,7 +121,7 @@ def _kill_known(place: StateDir) -> None:
     except DamagedError:
         record = None
     if record is not None:
-        _need_systemd(record)
+        _require_systemd(record)
         _kill_all(record.pid, record.startTime, record.cgroup)
 
 
@@ -155,11 +155,10 @@ def destroy(
         lifecycle_hooks.poststop(record)
 
 
-def _need_systemd(record: Record) -> None:
-    """Make sure of what it takes to delete a unit. Before the first effect: the launcher, which has it not, hands the
-    command over to the ordinary build here."""
+def _require_systemd(record: Record) -> None:
+    """Require what it takes to delete a unit. Call it before the command's first effect."""
     if record.systemd:
-        from . import systemd  # noqa: F401
+        launcher.require("systemd")
 
 
 def whole(place: StateDir) -> ledger.Contents:

@@ -21,6 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launcher import bindings, freeze
+from pyrunc import launcher as required
 
 ROOT = Path(__file__).resolve().parents[2]
 NATIVE = ROOT / "csrc" / "native"
@@ -364,3 +365,24 @@ def test_the_snapshot_holds_the_rest_in_the_order_of_use() -> None:
     assert set(held) == {name for name in names if not freeze.is_cold(name)} - freeze.ON_DEMAND
     late = [name.startswith(freeze.LAST) for name in held]
     assert late == sorted(late)
+
+
+def test_what_is_required_is_what_the_launcher_lacks() -> None:
+    assert all(freeze.is_cold(name) for name in required.LACKING.values())
+    assert freeze.reach()["_launcher"] is None, "the launcher has what hands over"
+
+
+def test_the_ordinary_build_has_all_that_is_required() -> None:
+    assert vars(required)["hand_over"] is None
+    for part, module in required.LACKING.items():
+        required.require(part)
+        assert importlib.util.find_spec(module) is not None
+    with pytest.raises(KeyError):
+        required.require("no such part")
+
+
+def test_in_the_launcher_what_is_required_hands_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(required, "hand_over", lambda: calls.append("handed over"))
+    required.require("systemd")
+    assert calls == ["handed over"]

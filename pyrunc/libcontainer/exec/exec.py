@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import posix
 
-from ... import log
+from ... import launcher, log
 from ...errors import START_FAILED, PyruncError
 from .. import process
 from .. import state as store
@@ -143,9 +143,7 @@ def _target(container: Record, options: ExecOptions, facts: HostFacts) -> Target
         cgroup = _sub_cgroup(cgroup, options.cgroup)
     target = Target(container.pid, container.startTime, cgroup, bool(options.cgroup))
     if container.systemd.get("user") and not _may_move(cgroup, facts):
-        # The launcher, which speaks no D-Bus, hands the command over here, before it has done anything.
-        from .. import systemd  # noqa: F401
-
+        launcher.require("systemd")
         target.unit = container.systemd["unit"]
         target.subcgroup = cgroup[len(container.cgroup) :]
     return target

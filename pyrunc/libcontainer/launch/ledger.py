@@ -15,7 +15,7 @@ import errno
 import posix
 import time
 
-from ... import jsonio, log
+from ... import jsonio, launcher, log
 from ...errors import PyruncError, prefixed
 from .. import process, state
 from ..kernel import native
@@ -209,7 +209,7 @@ def undo(entries: Iterable[Entry], deleting: bool = False, tell: Callable[[str],
     failure: PyruncError | None = None
     entries = list(entries)
     if any(entry["effect"] == "systemd_unit" for entry in entries):
-        from .. import systemd  # noqa: F401 - the launcher, which has it not, hands over here: nothing is undone yet
+        launcher.require("systemd")
     for entry in reversed(entries):
         if deleting and entry["effect"] in _OF_CALLER:
             continue

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import posix
 
-from ... import log
+from ... import launcher, log
 from ...errors import PyruncError, prefixed
 from .. import lookup, saved_config, state
 from ..cgroup import controllers, devices, files, limits, readback, resources
@@ -41,8 +41,7 @@ class Target:
         self.path = state.directory(root, id)
         self.place, self.record = lookup.locked(self.path)
         if self.record.systemd:
-            # The launcher hands the command over here, before it has read anything from stdin.
-            from .. import systemd  # noqa: F401
+            launcher.require("systemd")  # before anything is read from stdin
 
     def close(self) -> None:
         """Unlock it."""
