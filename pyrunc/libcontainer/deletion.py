@@ -84,7 +84,7 @@ def _delete_left_behind(place: StateDir, force: bool) -> None:
     contents = ledger.read(place)
     if force and contents.faults and ledger.is_ours(place, contents):
         contents.warn(place)
-        ledger.undo(contents.entries)
+        ledger.undo(contents.entries, own=place)
         place.remove()
         return
     ledger.sweep_locked(place)
@@ -102,11 +102,11 @@ def _delete_damaged(place: StateDir, error: DamagedError) -> None:
     if record is None:
         if not any([entry["effect"] in ("cgroup", "process", "systemd_unit") for entry in contents.entries]):
             log.warning(f"the processes of container {place.id}, if there are any, are not known")
-        ledger.undo(contents.entries, deleting=True)
+        ledger.undo(contents.entries, deleting=True, own=place)
         place.remove()
         return
     _require_systemd(record)
-    if record.cgroup:
+    if record.cgroup and not ledger.is_anothers(record.cgroup, place):
         from .cgroup import files
 
         files.kill(record.cgroup)
@@ -122,7 +122,10 @@ def _kill_known(place: StateDir) -> None:
         record = None
     if record is not None:
         _require_systemd(record)
-        _kill_all(record.pid, record.startTime, record.cgroup)
+        cgroup = record.cgroup
+        if cgroup and process.find(record.pid, record.startTime) is None and ledger.is_anothers(cgroup, place):
+            return
+        _kill_all(record.pid, record.startTime, cgroup)
 
 
 def _kill_entries(contents: ledger.Contents) -> None:
@@ -140,7 +143,9 @@ def destroy(
     entries: its ledger. poststop: runs the hooks where they are to be taken down in a timeline. The caller has the
     lock. Raises PyruncError.
     """
-    if record.cgroup:
+    if record.cgroup and ledger.is_anothers(record.cgroup, place, below=not record.ownPids):
+        entries = [entry for entry in entries if entry["effect"] != "cgroup"]
+    elif record.cgroup:
         from .cgroup import files
 
         if not record.ownPids:

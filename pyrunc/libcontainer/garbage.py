@@ -90,7 +90,7 @@ def _collect(path: str, dry_run: bool, used: list[str], tell: Callable[[str], No
                 if what:
                     tell(what)
         else:
-            ledger.undo(entries, tell=tell)
+            ledger.undo(entries, tell=tell, own=place)
             place.remove()
         tell(f"state directory {path}")
     finally:

@@ -91,7 +91,7 @@ def _delete_ended(launch: Launch) -> None:
             take_lock(place)
         except FileNotFoundError:
             return  # deleted by another
-        if record.cgroup:
+        if record.cgroup and not ledger.is_anothers(record.cgroup, place, below=not record.ownPids):
             from .cgroup import files
 
             files.kill(record.cgroup)
@@ -398,12 +398,17 @@ def kill(root: str, id: str, signal: int, all: bool) -> None:
     SIGKILL goes to all of them also where the container has no pid namespace of its own, whose end would end them.
     Raises PyruncError, `container not running` where nothing is there to be sent it; with `all` that is no error.
     """
-    record = existing(store.directory(root, id))
+    path = store.directory(root, id)
+    record = existing(path)
     if record.cgroup and (all or (signal == _SIGKILL and not record.ownPids)):
         from .cgroup import files
 
-        if not all and process.find(record.pid, record.startTime) is None and files.is_empty(record.cgroup):
-            raise PyruncError("container not running")
+        if process.find(record.pid, record.startTime) is None:
+            left = not _is_anothers(path, record.cgroup)
+            if not all and (not left or files.is_empty(record.cgroup)):
+                raise PyruncError("container not running")
+            if not left:
+                return
         if signal == _SIGKILL:
             files.kill(record.cgroup)
         else:
@@ -416,3 +421,12 @@ def kill(root: str, id: str, signal: int, all: bool) -> None:
         raise PyruncError("unable to signal init", errno=error.errno or 0, hint=hint) from error
     if not sent and not all:
         raise PyruncError("container not running")
+
+
+def _is_anothers(path: str, cgroup: str) -> bool:
+    """Whether the cgroup of a container whose process has ended is another container's by now. Raises PyruncError."""
+    place = opened(path)
+    try:
+        return ledger.is_anothers(cgroup, place)
+    finally:
+        place.close()

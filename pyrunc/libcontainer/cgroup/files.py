@@ -11,8 +11,8 @@ import posix
 import time
 
 from ...errors import PyruncError, errno_text
+from ..kernel import native
 from ..kernel.fileio import read_fd, read_file, write_file
-from ..statedir import PRIVATE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,9 +31,8 @@ _CREATE_ATTEMPTS = 10
 # How many processes are signalled at a time: each takes a descriptor, of which there may be few.
 _AT_ONCE = 32
 _SIGKILL = 9
-# The file of the state root whose locked bytes are the claimed cgroups; a path's byte is its number modulo this prime.
-CLAIMS = PRIVATE + "cgroups"
-_CLAIMS_PRIME = (1 << 31) - 1  # a file can be that large everywhere
+# The attribute of a cgroup that names the state directory of its container.
+MARK = "user.pyrunc.container"
 _OPEN = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC
 
 # A cgroup that another process removes meanwhile: ENOENT when opened, ENODEV when read.
@@ -77,31 +76,109 @@ def open_directory(path: str) -> int:
     return posix.open(path, _OPEN)
 
 
-def claim(root: str, path: str) -> int:
-    """Claim a cgroup for a container that is being created: until the descriptor that is returned is closed, or this
-    process ends, nobody else can claim it in the same state root.
+def take(
+    path: str, record: Callable[[str], None], withdraw: Callable[[str], None] | None = None
+) -> tuple[bool, int, int]:
+    """Make the cgroup at `path`, or find it unused, and claim it for a container that is being created.
 
-    A cgroup has no processes until the init is cloned into it, so without this two creates would both find it empty.
-    The claim is a lock on one byte of a file of the state root, and not one on the cgroup, which any user can lock.
-    Raises PyruncError where another command has the claim, OSError.
+    A cgroup has no processes until the init is cloned into it, so without a claim two creates would both find it empty.
+    The claim is a lock on its cgroup.kill, which only its owner can open: any user could lock the directory. It lasts
+    until the descriptor is closed, or this process ends.
+
+    record, withdraw: as for `create`; the effect is withdrawn too where another has claimed what was made here.
+    Gives whether it was made, its directory's descriptor, and the claim's, -1 where there is nothing to lock: the
+    hierarchy's root, a cgroup that belongs to another user. Raises what `create` does, PyruncError where another
+    command has the claim, and OSError.
     """
-    flags = posix.O_RDWR | posix.O_CREAT | posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_CLOEXEC
-    fd = posix.open(f"{root}/{CLAIMS}", flags, 0o600)
-    try:
-        number = int.from_bytes(path.encode("utf-8", "surrogateescape"), "little") % _CLAIMS_PRIME
-        posix.lseek(fd, number, 0)  # SEEK_SET
-        posix.lockf(fd, posix.F_TLOCK, 1)
-    except OSError as error:
-        posix.close(fd)
-        if error.errno not in (errno.EACCES, errno.EAGAIN):
+    for _ in range(_CREATE_ATTEMPTS):
+        made = create(path, record, withdraw)
+        fd = claim = -1
+        try:
+            fd = open_directory(path)
+            claim = _claim(fd, path)
+            if made:
+                return True, fd, claim
+            if _is_at(fd, path):
+                _refuse_in_use(path)  # another may have been created in it just before
+                return False, fd, claim
+        except FileNotFoundError:
+            pass  # removed in between, as below
+        except BlockingIOError as error:
+            _close(fd, claim)
+            if made and withdraw is not None:
+                withdraw(path)
+            raise PyruncError(
+                "container's cgroup is not empty: another container is being created in it",
+                step="cgroup_create",
+                pointer="/linux/cgroupsPath",
+                hint=f"{path} is in use",
+            ) from error
+        except BaseException:
+            _close(fd, claim)
             raise
-        raise PyruncError(
-            "container's cgroup is not empty: another container is being created in it",
-            step="cgroup_create",
-            pointer="/linux/cgroupsPath",
-            hint=f"{path} is in use",
-        ) from error
-    return fd
+        _close(fd, claim)
+    raise PyruncError(f"creating cgroup {path}", step="cgroup_create", errno=errno.ENOENT, hint="others remove it")
+
+
+def _claim(fd: int, path: str) -> int:
+    """The claim on a cgroup whose directory is open. Raises OSError, BlockingIOError where another command has it,
+    FileNotFoundError where the cgroup is gone."""
+    try:
+        claim = posix.open("cgroup.kill", posix.O_WRONLY | posix.O_NONBLOCK | posix.O_CLOEXEC, dir_fd=fd)
+    except PermissionError:
+        return -1
+    except FileNotFoundError:
+        if _is_at(fd, path):
+            return -1
+        raise
+    try:
+        native.flock(claim, True, False)
+    except OSError:
+        posix.close(claim)
+        raise
+    return claim
+
+
+def _is_at(fd: int, path: str) -> bool:
+    """Whether an open directory is the one at a path. Raises FileNotFoundError where none is there."""
+    return posix.fstat(fd).st_ino == posix.stat(path).st_ino
+
+
+def _close(*fds: int) -> None:
+    for fd in fds:
+        if fd >= 0:
+            posix.close(fd)
+
+
+def mark(fd: int, place: str) -> None:
+    """Note on a cgroup the path of the state directory whose container it is of. Raises OSError."""
+    posix.setxattr(fd, MARK, place.encode("utf-8", "surrogateescape"))
+
+
+def other_marks(path: str, own: str, below: bool) -> list[tuple[int, str]]:
+    """The notes on a cgroup, with `below` on all below it too, that are not `own`, each with the cgroup's inode number.
+
+    Who may write to a cgroup may have written them. One that does not exist, or can't be read, has none. Raises
+    PyruncError.
+    """
+    found: list[tuple[int, str]] = []
+
+    def look(at: int | str) -> None:
+        try:
+            text = posix.getxattr(at, MARK).decode("utf-8", "surrogateescape")
+            if text != own:
+                found.append((posix.stat(at).st_ino, text))
+        except OSError:
+            return
+
+    if not below:
+        look(path)
+        return found
+    try:
+        _walk(path, look)
+    except OSError as error:
+        raise PyruncError(f"looking for whose the cgroup {path} is", errno=error.errno or 0) from error
+    return found
 
 
 def create(path: str, record: Callable[[str], None], withdraw: Callable[[str], None] | None = None) -> bool:

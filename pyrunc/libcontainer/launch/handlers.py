@@ -8,9 +8,9 @@ from __future__ import annotations
 import errno
 import posix
 
-from ... import log
+from ... import log, output
 from ..._generated.steps import FIELDS
-from ...errors import PyruncError
+from ...errors import PyruncError, errno_text
 from .. import process, state
 from ..kernel import interrupts, native
 from ..kernel.fileio import read_file
@@ -140,9 +140,11 @@ def _cgroup_create(launch: Launch, path: str) -> None:
     def withdraw(directory: str) -> None:
         launch.ledger.withdraw("cgroup", directory)
 
-    launch.claim = files.claim(launch.options.root, path)
-    launch.cgroup_made = files.create(path, record, withdraw)
-    launch.cgroup_fd = files.open_directory(path)
+    launch.cgroup_made, launch.cgroup_fd, launch.claim = files.take(path, record, withdraw)
+    try:
+        files.mark(launch.cgroup_fd, output.absolute(launch.ledger.place.path))
+    except OSError as error:
+        log.debug(f"marking cgroup {path}: {errno_text(error.errno or 0)}")  # for other containers' sake alone
     if len(made) > 1 and launch.cgroup_made:
         _hand_down(launch, path)
 

@@ -185,12 +185,15 @@ def _judged(entry: Any, number: int, id: str) -> Entry:
 
 
 def _without_withdrawn(entries: list[Entry]) -> list[Entry]:
-    for withdrawn in [entry for entry in entries if entry["effect"] == "withdrawn"]:
-        gone = (withdrawn["undoes"], withdrawn["path"])
-        entries = [
-            entry for entry in entries if entry is not withdrawn and (entry["effect"], entry.get("path")) != gone
-        ]
-    return entries
+    """The entries without those that one after them withdraws, and without these."""
+    left: list[Entry] = []
+    for entry in entries:
+        if entry["effect"] == "withdrawn":
+            gone = (entry["undoes"], entry["path"])
+            left = [other for other in left if (other["effect"], other.get("path")) != gone]
+        else:
+            left.append(entry)
+    return left
 
 
 def claim(contents: Contents, id: str) -> Record | None:
@@ -199,12 +202,50 @@ def claim(contents: Contents, id: str) -> Record | None:
     return state.judged(entries[0], id) if entries and entries[0]["effect"] == _FIRST else None
 
 
-def undo(entries: Iterable[Entry], deleting: bool = False, tell: Callable[[str], None] | None = None) -> None:
+def is_anothers(path: str, own: StateDir, below: bool = True) -> bool:
+    """Whether a cgroup has become that of another container, which has found it empty, or is above one of another.
+
+    own: the state directory that says it is its own. below: look at the cgroups below it too. What a mark says is
+    believed only where the other container says the same. Raises PyruncError, OSError.
+    """
+    from ..cgroup import files
+
+    return any([_is_of_other(inode, mark, own) for inode, mark in files.other_marks(path, own.path, below)])
+
+
+def _is_of_other(inode: int, mark: str, own: StateDir) -> bool:
+    other = open_directory(mark) if mark.startswith("/") and "\0" not in mark else None
+    if other is None:
+        return False
+    try:
+        if other.distrust or (other.device, other.inode) == (own.device, own.inode):
+            return False
+        try:
+            record = state.load(other)
+        except DamagedError:
+            record = None
+        if record is None and other.is_locked():
+            record = claim(read(other), other.id)  # a create is at work
+        return record is not None and record.cgroup != "" and posix.stat(record.cgroup).st_ino == inode
+    except (FileNotFoundError, ValueError):
+        return False
+    finally:
+        other.close()
+
+
+def undo(
+    entries: Iterable[Entry],
+    deleting: bool = False,
+    tell: Callable[[str], None] | None = None,
+    own: StateDir | None = None,
+) -> None:
     """Undo the effects, the last one first. All are tried; PyruncError for the first that could not be undone.
 
     deleting: the container was created, so what belongs to its caller stays: the pid file, the class of service
         that a closID names, and the network devices, which go with their namespace (config-linux.md).
     tell: called with a clause for each effect that was there and is undone.
+    own: the state directory whose ledger it is: a cgroup that is another container's by now stays. None where nobody
+        else can have taken it.
     """
     failure: PyruncError | None = None
     entries = list(entries)
@@ -214,6 +255,8 @@ def undo(entries: Iterable[Entry], deleting: bool = False, tell: Callable[[str],
         if deleting and entry["effect"] in _OF_CALLER:
             continue
         try:
+            if own is not None and entry["effect"] == "cgroup" and is_anothers(entry["path"], own):
+                continue
             what = describe(entry) if tell is not None else ""
             _UNDO[entry["effect"]](entry)
             # What others have come into meanwhile stays.
@@ -357,7 +400,7 @@ def sweep_locked(place: StateDir, tell: Callable[[str], None] | None = None) -> 
     if not is_ours(place, contents):
         return False
     contents.require_whole(place)
-    undo(contents.entries, tell=tell)
+    undo(contents.entries, tell=tell, own=place)
     place.remove()
     return True
 

@@ -38,7 +38,7 @@ class Launch:
     slots: descriptors for the plan's `fd` fields, until the clone.
     idmaps: user namespaces that hold the id maps of mounts, until the clone or until the init's request for them.
     cgroup_fd: the init's cgroup, or -1. cgroup_made: whether this launch made it.
-    claim: the lock on the cgroup's path (cgroup.files.claim), or -1.
+    claim: the lock on the cgroup (cgroup.files.take), or -1.
     console_socket: the socket that the pty's master is sent to, or -1.
     network: the container's network namespace while devices are moved into it, or -1: it must exist until they are
         moved back. network_pin: where it is mounted meanwhile, "" for nowhere.
@@ -156,7 +156,7 @@ class Launch:
             self.network_pin = ""
 
     def close_claim(self) -> None:
-        """Give up the lock on the cgroup's path: the init is in the cgroup, so that others find it in use. Raises
+        """Give up the lock on the cgroup: the init is in the cgroup, so that others find it in use. Raises
         OSError."""
         fd, self.claim = self.claim, -1
         if fd >= 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import posix
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from pyrunc.errors import PyruncError
 from pyrunc.libcontainer.cgroup import files
+from pyrunc.libcontainer.kernel import native
 from pyrunc.libcontainer.plan.host import HostFacts
 
 
@@ -220,23 +222,91 @@ def test_a5_what_goes_meanwhile_is_left_out(tmp_path: Path, monkeypatch: pytest.
     assert files.procs(str(tmp_path)) == [7]
 
 
+def cgroup(path: Path) -> Path:
+    """What `take` finds in a cgroup's directory."""
+    path.mkdir(exist_ok=True)
+    (path / "cgroup.kill").write_text("")
+    (path / "cgroup.procs").write_text("")
+    return path
+
+
+def close(*fds: int) -> None:
+    for fd in fds:
+        os.close(fd)
+
+
 def test_a7_a_cgroup_is_claimed_by_one_create_at_a_time(tmp_path: Path) -> None:
-    """A7: two creates with one cgroupsPath. The lock is the process's, so another process has to ask."""
-    fd = files.claim(str(tmp_path), "/cg/one")
+    """A7: two creates with one cgroupsPath, whatever their state roots."""
+    one, two = cgroup(tmp_path / "one"), cgroup(tmp_path / "two")
+    withdrawn: list[str] = []
+    made, fd, claim = files.take(str(one), os.mkdir)
+    assert not made
+    assert claim >= 0
+    with pytest.raises(PyruncError, match="container's cgroup is not empty: another container is being") as caught:
+        files.take(str(one), os.mkdir, withdrawn.append)
+    assert caught.value.pointer == "/linux/cgroupsPath"
+    assert not withdrawn
+    close(*files.take(str(two), os.mkdir)[1:])
+    close(fd, claim)
+    close(*files.take(str(one), os.mkdir)[1:])
 
-    def asked(path: str) -> int:
-        child = os.fork()
-        if child == 0:
-            try:
-                files.claim(str(tmp_path), path)
-            except PyruncError as error:
-                os._exit(1 if "container's cgroup is not empty: another container is" in error.message else 2)
-            os._exit(0)
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
-    assert [asked("/cg/one"), asked("/cg/two")] == [1, 0]
+def test_a_cgroup_that_another_claims_as_soon_as_it_is_made_is_the_other_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "cg"
+    claims: list[int] = []
+    real = posix.mkdir
+
+    def mkdir(directory: str, mode: int) -> None:
+        real(directory, mode)
+        claims.extend(files.take(str(cgroup(path)), os.mkdir)[1:])
+
+    monkeypatch.setattr(posix, "mkdir", mkdir)
+    withdrawn: list[str] = []
+    with pytest.raises(PyruncError, match="another container is being created in it"):
+        files.take(str(path), lambda directory: None, withdrawn.append)
+    assert withdrawn == [str(path)]
+    close(*claims)
+
+
+def test_a_cgroup_that_is_removed_before_it_is_claimed_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = cgroup(tmp_path / "cg")
+    real = native.flock
+
+    def flock(fd: int, exclusive: bool, wait: bool) -> None:
+        if not recorded:
+            shutil.rmtree(path)
+        real(fd, exclusive, wait)
+
+    recorded: list[str] = []
+    monkeypatch.setattr(native, "flock", flock)
+    made, fd, claim = files.take(str(path), recorded.append)
+    assert made
+    assert recorded == [str(path)]
+    assert os.fstat(fd).st_ino == path.stat().st_ino
     os.close(fd)
-    assert asked("/cg/one") == 0
+    assert claim == -1  # no cgroup file system
+
+
+def test_what_was_put_into_a_cgroup_before_it_is_claimed_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = cgroup(tmp_path / "cg")
+    monkeypatch.setattr(native, "flock", lambda *args: (path / "cgroup.procs").write_text("12\n"))
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(PyruncError, match=r"container's cgroup is not empty: 1 process\(es\) found"):
+        files.take(str(path), os.mkdir)
+    assert len(os.listdir("/proc/self/fd")) == len(before)
+
+
+def test_a_cgroup_that_can_t_be_locked_is_taken_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hierarchy's root, and a cgroup whose files belong to another."""
+    path = cgroup(tmp_path / "cg")
+    (path / "cgroup.kill").unlink()
+    made, fd, claim = files.take(str(path), os.mkdir)
+    assert (made, claim) == (False, -1)
+    os.close(fd)
 
 
 def test_a7_who_finds_it_made_has_not_made_it(tmp_path: Path) -> None:
