@@ -124,9 +124,12 @@ class Record:
 
 
 def new_record(
-    spec: dict[str, Any], *, id: str, bundle: str, cgroup: str, systemd: dict[str, Any] | None = None
+    spec: dict[str, Any], *, id: str, bundle: str, cgroup: str, unit: str = "", user_unit: bool = False
 ) -> Record:
-    """The record of a container that is to be created from a config.json in `bundle`."""
+    """The record of a container that is to be created from a config.json in `bundle`.
+
+    cgroup, unit, user_unit: as LaunchPlan has them.
+    """
     hooks = spec.get("hooks", {})
     rootfs = spec["root"]["path"]
     namespaces = spec.get("linux", {}).get("namespaces", ())
@@ -145,7 +148,7 @@ def new_record(
             "rootfs": rootfs if rootfs.startswith("/") else bundle.rstrip("/") + "/" + rootfs,
             "startSteps": [],
             "startTime": 0,
-            "systemd": systemd or {},
+            "systemd": {"unit": unit, "user": user_unit} if unit else {},
             "updated": {},
         }
     )

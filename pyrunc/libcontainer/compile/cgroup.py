@@ -63,6 +63,7 @@ def compile_limits(
         limit, swap = made.memory_check
         put(steps.cgroup_check_memory(limit=limit, swap=swap), pointer=RESOURCES + "/memory/checkBeforeUpdate")
     for write in writes:
+        context.limit_pointers.setdefault(write.file, write.pointer)
         put(
             steps.cgroup_limit(file=write.file, value=write.value, optional=write.optional),
             pointer=write.pointer,

@@ -44,13 +44,15 @@ class Context:
         its rights go, as by runc.
     notes: what the facts of the host have decided, for `pyrunc plan` and the log.
     rootfs: absolute path of the root file system.
-    cgroup: absolute directory of the container's cgroup; "" where it gets none.
+    cgroup, unit, user_unit, profile, filter_flags, limit_pointers: as LaunchPlan has them.
     """
 
     __slots__ = (
         "cgroup",
         "facts",
+        "filter_flags",
         "init",
+        "limit_pointers",
         "linux",
         "namespaces",
         "notes",
@@ -58,10 +60,13 @@ class Context:
         "phase",
         "prepare",
         "process",
+        "profile",
         "rootfs",
         "rootless",
         "served",
         "spec",
+        "unit",
+        "user_unit",
         "userns",
         "warnings",
     )
@@ -77,7 +82,11 @@ class Context:
         judged = facts.euid != 0 or facts.in_userns
         self.rootless = judged if options.rootless is None else options.rootless
         self.rootfs = clean(self.from_bundle(spec["root"]["path"]))
-        self.cgroup = ""
+        self.cgroup = self.unit = ""
+        self.user_unit = False
+        self.profile: dict[str, Any] = {}
+        self.filter_flags: int | None = None
+        self.limit_pointers: dict[str, str] = {}
         self.phase = "namespaces"
         self.prepare: list[Step] = []
         self.init: list[Step] = []
@@ -156,6 +165,12 @@ class Context:
             bool(self.process.get("terminal")),
             tuple(self.warnings),
             tuple(self.notes),
+            cgroup=self.cgroup,
+            unit=self.unit,
+            user_unit=self.user_unit,
+            profile=self.profile,
+            filter_flags=self.filter_flags,
+            limit_pointers=self.limit_pointers,
         )
 
 

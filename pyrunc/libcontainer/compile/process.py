@@ -7,6 +7,7 @@ import errno
 from ..._generated import steps
 from ...errors import PyruncError, pointer
 from ..kernel.constants import RLIMITS
+from ..plan.model import START_SLOT
 from . import hooks
 from .capabilities import capability_sets
 from .namespaces import DENIED, setgroups_allowed
@@ -227,7 +228,7 @@ def _start(
         context.on_request("ready", steps.write_pid_file(path=options.pid_file))
     context.phase = "start"
     if not context.is_exec:
-        context.init_step(steps.await_start(listener="start" if options.command == "create" else None))
+        context.init_step(steps.await_start(listener=START_SLOT if options.command == "create" else None))
     if filter is not None:
         filter.load()
     if not context.is_exec:

@@ -30,11 +30,12 @@ _WAIT_KILLABLE_KERNEL = (5, 19)
 def compile_profile(context: Context) -> None:
     """The runtime's step that gets the filter, compiled or from the cache. It goes before all that has an effect: in
     the launcher it may hand the command over to the ordinary build, which then begins anew."""
+    profile = context.linux.get("seccomp")
+    context.profile = profile or {}
     raw = context.annotated(BPF_DATA)
     if raw:
         context.runtime_step(steps.raw_seccomp(slot=_SLOT, data=raw), pointer=pointer("annotations", BPF_DATA))
         return
-    profile = context.linux.get("seccomp")
     if profile:
         names = {name for rule in profile.get("syscalls") or () for name in rule["names"]}
         context.runtime_step(
@@ -76,7 +77,8 @@ class Filter:
     def load(self) -> None:
         """Load the filter, and drop what was held for it."""
         context, sets = self._context, self._sets
-        context.init_step(steps.seccomp(flags=self._flags(), notify=self.notifies), pointer=_POINTER)
+        context.filter_flags = self._flags()
+        context.init_step(steps.seccomp(flags=context.filter_flags, notify=self.notifies), pointer=_POINTER)
         if self.notifies:
             profile = self._profile
             metadata = profile.get("listenerMetadata") or ""

@@ -37,6 +37,7 @@ def compile_scope(context: Context) -> None:
     made = limits(resources, facts, RESOURCES) if is_limited(resources) else None
     writes = properties.rounded(made.writes) if made else []
     wanted += properties.limit_properties(writes, systemd)
+    context.unit, context.user_unit = unit.name, systemd.user
     put = partial(context.on_request, REQUEST)
     put(
         steps.systemd_scope(

@@ -18,7 +18,7 @@ from ..compile.restore import compile_restore
 from ..kernel import interrupts
 from ..kernel.fileio import read_file, write_file
 from ..launch.foreground import Foreground
-from ..launch.launch import cgroup_of, log_plan, run_steps, wait
+from ..launch.launch import log_plan, run_steps, wait
 from ..launch.model import Launch
 from ..launch.relay import Relay
 from ..plan.host import own_cgroup
@@ -51,8 +51,9 @@ def restore(options: LaunchOptions, criu_options: CriuOptions) -> int:
     streams = _read_descriptors(criu_options.images)
     facts = lifecycle.host_facts(spec, options)
     plan = compile_restore(spec, options, facts)
-    cgroup, systemd = cgroup_of(plan)
-    record = state.new_record(spec, id=options.id, bundle=options.bundle, cgroup=cgroup, systemd=systemd)
+    record = state.new_record(
+        spec, id=options.id, bundle=options.bundle, cgroup=plan.cgroup, unit=plan.unit, user_unit=plan.user_unit
+    )
     relay = Relay() if spec["process"].get("terminal") and not options.detach else None
     launch = Launch(plan, record, options, facts)
     work = Restoration(launch, spec, criu_options, relay)

@@ -55,7 +55,7 @@ class Joining(Launch):
         """Where a step of the init has failed: in the container, whose process shows its files."""
         from ..launch import scene
 
-        return scene.of_launch(self.plan, self.seccomp, self.container.pid)
+        return scene.of_launch(self.plan, self.container.pid)
 
     @property
     def agent_state(self) -> str:
@@ -120,7 +120,6 @@ def _compile(place: StateDir, container: Record, options: ExecOptions, fault: tu
         facts.setgroups = _setgroups(container.pid)
     plan = compile_exec(spec, _target(container, options, facts), options, facts)
     joining = Joining(plan, container, options, facts, fault)
-    joining.seccomp = kept["linux"].get("seccomp", {})
     add_timeline(joining)
     return joining
 

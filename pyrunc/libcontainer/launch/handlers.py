@@ -14,6 +14,7 @@ from ...errors import PyruncError, errno_text
 from .. import process, state
 from ..kernel import interrupts, native
 from ..kernel.fileio import read_file
+from ..plan.model import START_SLOT
 from ..statedir import START_SOCKET
 from . import clone, ledger
 
@@ -66,7 +67,7 @@ def _selecting(function: Callable[..., None], with_launch: bool, places: list[in
 def _compile_seccomp(launch: Launch, slot: str) -> None:
     from ..seccomp import cache
 
-    profile = launch.seccomp
+    profile = launch.plan.profile
     root, kernel = launch.options.root, launch.facts.kernel
     program = cache.lookup(root, profile, kernel)
     if program is None:
@@ -74,10 +75,7 @@ def _compile_seccomp(launch: Launch, slot: str) -> None:
 
         program = compiler.compile_cached(root, profile, kernel)
     launch.slots[slot] = native.memfd("pyrunc-seccomp", program)
-    if log.debugging():
-        for step in launch.plan.init:
-            if step.kind == "seccomp":
-                log.debug(f"seccomp filter flags: {step.arg('flags')}")
+    log.debug(f"seccomp filter flags: {launch.plan.filter_flags}")
 
 
 @handles("raw_seccomp")
@@ -177,11 +175,11 @@ def _cgroup_controllers(launch: Launch, path: str, needed: tuple[str, ...], want
     from ..cgroup.resources import controller_of
 
     pointers = dict.fromkeys(needed, "")
-    for step in launch.plan.steps():
-        if step.kind == "cgroup_limit":
-            controller = controller_of(str(step.args[0]))
-            pointers[controller] = pointers.get(controller) or step.pointer
-    controllers.enable(path, launch.facts.cgroup_mount, {name: pointers[name] for name in needed}, wanted)
+    for file, pointer in launch.plan.limit_pointers.items():
+        controller = controller_of(file)
+        if controller in pointers:
+            pointers[controller] = pointers[controller] or pointer
+    controllers.enable(path, launch.facts.cgroup_mount, pointers, wanted)
 
 
 @handles("cgroup_check_memory")
@@ -256,11 +254,8 @@ def _net_device(launch: Launch, name: str, new_name: str, path: str) -> None:
 def _start_socket(launch: Launch) -> None:
     # By the directory's descriptor: the state root may belong to another user, who can exchange what its names mean.
     listener = native.listen(f"/proc/self/fd/{launch.state_dir_fd}/{START_SOCKET}")
-    steps = launch.plan.init
-    for number, step in enumerate(steps):
-        if step.kind == "await_start":
-            launch.slots[str(step.arg("listener"))] = listener
-            launch.record.startSteps = [_outline(at, steps[at]) for at in range(number, len(steps))]
+    launch.slots[START_SLOT] = listener
+    launch.record.startSteps = [_outline(number, step) for number, step in launch.plan.start_steps()]
 
 
 def _outline(number: int, step: Step) -> list[Any]:

@@ -40,10 +40,10 @@ def create(
     fault: (step, kind) to be raised by an init that was built for tests (docs/architecture.md, The wire).
     Raises PyruncError, everything undone.
     """
-    cgroup, systemd = cgroup_of(plan)
-    record = state.new_record(spec, id=options.id, bundle=options.bundle, cgroup=cgroup, systemd=systemd)
+    record = state.new_record(
+        spec, id=options.id, bundle=options.bundle, cgroup=plan.cgroup, unit=plan.unit, user_unit=plan.user_unit
+    )
     launch = Launch(plan, record, options, facts, fault)
-    launch.seccomp = spec.get("linux", {}).get("seccomp", {})
     add_timeline(launch)
 
     def save() -> None:
@@ -143,17 +143,6 @@ def wait(launch: Launch, foreground: Foreground, relay: Relay | None, on_end: Ca
         if relay is not None:
             relay.close()
     return code
-
-
-def cgroup_of(plan: LaunchPlan) -> tuple[str, dict[str, Any]]:
-    """The cgroup that the plan makes and, where systemd is to make it, the unit, as the record has them."""
-    for step in plan.prepare:
-        if step.kind == "cgroup_create":
-            return str(step.args[0]), {}
-    for step in plan.served.get("cgroup", ()):
-        if step.kind == "systemd_scope":
-            return str(step.arg("path")), {"unit": step.arg("unit"), "user": step.arg("manager") == "user"}
-    return "", {}
 
 
 def log_plan(launch: Launch) -> None:

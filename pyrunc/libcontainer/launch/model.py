@@ -14,8 +14,6 @@ from .ledger import Ledger, MemoryLedger
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from ..plan.host import HostFacts
     from ..plan.model import LaunchPlan
     from ..plan.options import LaunchOptions
@@ -29,7 +27,7 @@ class Launch:
     """A launch from its compiled plan to the container that it made. The step handlers fill it.
 
     plan, options, facts: what is carried out. fault: for an init built for tests (docs/architecture.md, The wire).
-    record: what state.json holds. seccomp: the configuration's linux.seccomp, {} for none.
+    record: what state.json holds.
     init: the container's init. timeline: the times of the steps, or None.
     ledger: the effects to undo; in memory until the state directory exists. state_dir_fd: the open state directory, -1
         before.
@@ -48,7 +46,7 @@ class Launch:
 
     __slots__ = (
         "cgroup_fd", "cgroup_made", "claim", "console_socket", "facts", "fault", "idmaps", "init", "ledger", "network",
-        "network_pin", "notify", "options", "own_oom_score_adj", "plan", "record", "seccomp", "slots", "state_dir_fd",
+        "network_pin", "notify", "options", "own_oom_score_adj", "plan", "record", "slots", "state_dir_fd",
         "state_tmp_name", "timeline",
     )  # fmt: skip
 
@@ -70,7 +68,6 @@ class Launch:
         self.ledger: Ledger = MemoryLedger()
         self.state_dir_fd = -1
         self.state_tmp_name = ""
-        self.seccomp: dict[str, Any] = {}
         self.slots: dict[str, int] = {}
         self.idmaps: dict[str, int] = {}
         self.cgroup_fd = -1
@@ -85,7 +82,7 @@ class Launch:
     @property
     def is_filtered(self) -> bool:
         """Whether the program runs under a seccomp filter of the configuration."""
-        return any([step.kind == "seccomp" for step in self.plan.init])
+        return self.plan.filter_flags is not None
 
     @property
     def error_prefix(self) -> str:
@@ -106,7 +103,7 @@ class Launch:
         """Where a step of the init has failed, for finding its cause."""
         from . import scene
 
-        return scene.of_launch(self.plan, self.seccomp)
+        return scene.of_launch(self.plan)
 
     def receive(self, waited: bool = False) -> wire.Message | None:
         """Wait for the init's next message; None at the end of file, which is its exec or its death.
@@ -141,7 +138,7 @@ class Launch:
 
         result = self.init.wait()
         return launch_errors.init_died(
-            result.si_code, result.si_status, self.record.cgroup, self.error_prefix, self.seccomp
+            result.si_code, result.si_status, self.record.cgroup, self.error_prefix, self.plan.profile
         )
 
     def close_network(self) -> None:

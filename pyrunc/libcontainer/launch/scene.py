@@ -50,7 +50,7 @@ class Scene:
         self.profile = profile
 
 
-def of_launch(plan: LaunchPlan, profile: dict[str, Any], pid: int = 0) -> Scene:
+def of_launch(plan: LaunchPlan, pid: int = 0) -> Scene:
     """The scene of a launch. pid: that of the container's process, where the plan is one of `exec`."""
     program, path, cwd = "", "", "/"
     for step in plan.init:
@@ -58,7 +58,7 @@ def of_launch(plan: LaunchPlan, profile: dict[str, Any], pid: int = 0) -> Scene:
             program, path = str(step.arg("name")), str(step.arg("path"))
         elif step.kind == "chdir":
             cwd = str(step.arg("path"))
-    return Scene(Inside(f"/proc/{pid}/root") if pid else of_plan(plan), program, path, cwd, profile, plan)
+    return Scene(Inside(f"/proc/{pid}/root") if pid else of_plan(plan), program, path, cwd, plan.profile, plan)
 
 
 def of_created(directory: str, record: Record) -> Scene | None:

@@ -61,4 +61,4 @@ def _cause(launch: Launch, text: str, values: Sequence[tuple[str, object]]) -> s
         if PREFIX + other in launch.record.annotations:
             return pointer("annotations", PREFIX + other)
     files = file_of(name) if name else ()
-    return next((s.pointer for s in launch.plan.steps() if s.kind == "cgroup_limit" and s.args[0] in files), "")
+    return next((pointer for file, pointer in launch.plan.limit_pointers.items() if file in files), "")

@@ -7,11 +7,15 @@ from ..._generated.steps import FIELDS, NUMBERS
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
     Arg = str | int | tuple[str, ...] | None
 
 # The phases in the order in which they happen. Each step belongs to one.
 PHASES = ("prepare", "clone", "namespaces", "rootfs", "process", "ready", "start")
+
+# The slot of the socket on which the init of `create` waits for the start.
+START_SLOT = "start"
 
 
 class Step:
@@ -64,9 +68,17 @@ class LaunchPlan:
     terminal: whether the process gets a pty.
     warnings: what the configuration asks for and does not get, where the specification wants a warning only.
     notes: what the facts of the host have decided, where no step shows it.
+    cgroup: absolute directory of the cgroup that the steps make; "" for none.
+    unit: the systemd unit that has the cgroup; "" for none. user_unit: it is one of the user's manager.
+    profile: linux.seccomp, which the step compile_seccomp compiles; {} for none.
+    filter_flags: the flags with which the init loads a seccomp filter (seccomp(2)); None where it loads none.
+    limit_pointers: the JSON pointer of what asks for a limit, by the control file that it is written to.
     """
 
-    __slots__ = ("init", "notes", "prepare", "served", "terminal", "warnings")
+    __slots__ = (
+        "cgroup", "filter_flags", "init", "limit_pointers", "notes", "prepare", "profile", "served", "terminal", "unit",
+        "user_unit", "warnings",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -76,6 +88,13 @@ class LaunchPlan:
         terminal: bool = False,
         warnings: tuple[str, ...] = (),
         notes: tuple[str, ...] = (),
+        *,
+        cgroup: str = "",
+        unit: str = "",
+        user_unit: bool = False,
+        profile: dict[str, Any] | None = None,
+        filter_flags: int | None = None,
+        limit_pointers: dict[str, str] | None = None,
     ) -> None:
         self.prepare = prepare
         self.init = init
@@ -83,6 +102,16 @@ class LaunchPlan:
         self.terminal = terminal
         self.warnings = warnings
         self.notes = notes
+        self.cgroup = cgroup
+        self.unit = unit
+        self.user_unit = user_unit
+        self.profile: dict[str, Any] = profile or {}
+        self.filter_flags = filter_flags
+        self.limit_pointers: dict[str, str] = limit_pointers or {}
+
+    def start_steps(self) -> list[tuple[int, Step]]:
+        """The init's steps from the wait for the start on, each with its number."""
+        return [(number, step) for number, step in enumerate(self.init) if step.phase == "start"]
 
     def steps(self) -> Iterator[Step]:
         """Every step in the order in which it happens: served steps stand behind the request they answer."""

@@ -118,3 +118,28 @@ def test_the_ends_of_a_plan(plan: LaunchPlan) -> None:
 def test_compiling_twice_gives_the_same_plan() -> None:
     for name, text in golden_files().items():
         assert text == FILES[name]
+
+
+@plans
+def test_the_plan_says_what_its_steps_make(plan: LaunchPlan) -> None:
+    """What the launch reads off the plan is what the steps do."""
+    steps = list(plan.steps())
+    made = [step.arg("path") for step in steps if step.kind in ("cgroup_create", "systemd_scope")]
+    assert made == ([plan.cgroup] if plan.cgroup else [])
+    units = [(step.arg("unit"), step.arg("manager") == "user") for step in steps if step.kind == "systemd_scope"]
+    assert ([(plan.unit, plan.user_unit)] if plan.unit else []) == units
+    flags = [step.arg("flags") for step in steps if step.kind == "seccomp"]
+    assert ([] if plan.filter_flags is None else [plan.filter_flags]) == flags
+    limits = {step.arg("file"): step.pointer for step in reversed(steps) if step.kind == "cgroup_limit"}
+    assert plan.limit_pointers == limits
+    compiled = [step.arg("default_action") for step in steps if step.kind == "compile_seccomp"]
+    assert not compiled or [plan.profile["defaultAction"]] == compiled
+
+
+@plans
+def test_the_start_s_steps_begin_with_the_wait(plan: LaunchPlan) -> None:
+    found = plan.start_steps()
+    assert [step for _, step in found] == list(plan.init[len(plan.init) - len(found) :])
+    assert [plan.init[number] for number, _ in found] == [step for _, step in found]
+    waits = [step.kind for _, step in found if step.kind == "await_start"]
+    assert waits == [found[0][1].kind] if waits else "await_start" not in {step.kind for step in plan.init}

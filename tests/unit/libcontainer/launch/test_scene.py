@@ -58,7 +58,7 @@ def test_a_mount_is_judged_by_what_was_mounted_before_it(rootfs: Path, tmp_path:
 
     bad = bind(str(rootfs / "file"))
     plan = LaunchPlan((), (Step("rootfs", "rootfs", (str(rootfs), None)), bad, bind(str(tmp_path))), {})
-    found = scene.found_out(bad, errno.EINVAL, scene.of_launch(plan, {}))
+    found = scene.found_out(bad, errno.EINVAL, scene.of_launch(plan))
     assert found is not None
     assert found.cure.endswith("/dir in the container a directory")
 
@@ -68,14 +68,14 @@ def test_a_remount_of_what_is_no_mount(rootfs: Path) -> None:
     remounts = [Step("rootfs", "remount", (target, 1, 0, 0, 0, 0)) for target in ("/dir", "/link", "/proc", "/")]
     mounted = Step("rootfs", "mount", ("proc", "proc", "/proc", (), 0, 0, 0, 0))
     plan = LaunchPlan((), (Step("rootfs", "rootfs", (str(rootfs), None)), mounted, *remounts), {})
-    found = [scene.found_out(step, errno.EINVAL, scene.of_launch(plan, {})) for step in remounts]
+    found = [scene.found_out(step, errno.EINVAL, scene.of_launch(plan)) for step in remounts]
     assert [trouble.cure.partition(":")[0] if trouble else "" for trouble in found] == [
         "nothing is mounted at /dir",
         "nothing is mounted at /link",
         "",
         "",
     ]
-    assert scene.found_out(remounts[0], errno.EPERM, scene.of_launch(plan, {})) is None
+    assert scene.found_out(remounts[0], errno.EPERM, scene.of_launch(plan)) is None
 
 
 def test_limits(monkeypatch: pytest.MonkeyPatch) -> None:
