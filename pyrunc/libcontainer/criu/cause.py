@@ -6,7 +6,7 @@ import os
 import re
 
 # `(00.012345)      1: Error (criu/files-reg.c:1234): Can't open file …`; before there is a log, lines have no time.
-_ERROR = re.compile(rb"Error \(([^()\n]*)\): ([^\n]*)")
+_ERROR = re.compile(rb"(?:^\([\d.]+\)\s+(\d+): )?Error \(([^()\n]*)\): ([^\n]*)", re.MULTILINE)
 # What stands behind the cause and only says that something has failed.
 _SUMMARY = re.compile(
     rb"(Dumping|Restoring|Pre-dumping) FAILED\.|(\d+ )?(exited, status=|(killed|stopped) by signal ).*"
@@ -37,11 +37,23 @@ def _end_of(fd: int) -> bytes:
 
 
 def last_error_in(text: bytes) -> str:
-    """The same for the text of a log, or what CRIU has written to its standard error."""
+    """The same for the text of a log, or what CRIU has written to its standard error.
+
+    Where one of the processes that are restored fails, others fail for its sake: it is the first one that counts.
+    """
     for part in (_UNDOING.split(text, maxsplit=1)[0], text):
-        for match in reversed(list(_ERROR.finditer(part))):
-            message = match[2].strip()
-            if message and not _SUMMARY.fullmatch(message):
-                return f"{message.decode('utf-8', 'replace')} ({match[1].decode('utf-8', 'replace')})"
-    found = _ERROR.findall(text)
-    return str(found[-1][1].strip().decode("utf-8", "replace")) if found else ""
+        found = [match for match in _ERROR.finditer(part) if not _is_summary(match[3])]
+        first = next((match[1] for match in found if match[1]), None)
+        for match in reversed(found):
+            if first is None or match[1] == first:
+                return f"{_text(match[3])} ({_text(match[2])})"
+    every = _ERROR.findall(text)
+    return _text(every[-1][2]) if every else ""
+
+
+def _is_summary(message: bytes) -> bool:
+    return not message.strip() or _SUMMARY.fullmatch(message.strip()) is not None
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "replace").strip()

@@ -26,6 +26,7 @@ _LOG = "dump.log"
 # As much as runc asks for: debug.
 _LOG_LEVEL = 4
 _DEATH_MS = 1000
+_SERVING_MS = 500
 _CONFIG_ANNOTATION = "org.criu.config"
 # runc's, which is what administrators have written for containers.
 _CONFIG = "/etc/criu/runc.conf"
@@ -107,7 +108,7 @@ def _dump(program: str, place: StateDir, record: Record, kept: dict[str, Any], o
         done = True
     finally:
         if criu is not None:
-            criu.close()
+            criu.close(_SERVING_MS if stages.serves else swrk.CURE_MS)
         if not done:
             ended = stages.whole and _has_ended(record)
             _as_before(record, was_frozen, images, set(os.listdir(images)) if ended else before)
@@ -119,19 +120,24 @@ def _dump(program: str, place: StateDir, record: Record, kept: dict[str, Any], o
 class _Stages:
     """What is done at CRIU's stages: --status-fd is told when pages can be had, and the end is not interrupted.
 
-    whole: all images are there, and CRIU may end the processes.
+    whole: all images are there, and CRIU may end the processes. serves: it waits for who comes for lazy pages, for as
+        long as that takes, and hears nothing else.
     """
 
     def __init__(self, options: CriuOptions) -> None:
-        self.whole = False
+        self.whole = self.serves = False
+        self._lazy = options.lazy_pages
         self._status_fd = options.status_fd if options.lazy_pages else -1
 
     def __call__(self, stage: str, pid: int, fds: list[int]) -> None:
         log.debug(f"criu: {stage}")
         if stage == "post-dump":
             interrupts.look()
-            interrupts.close()
+            if not self._lazy:
+                interrupts.close()
             self.whole = True
+        if stage == "status-ready":
+            self.serves = True
         if stage == "status-ready" and self._status_fd >= 0:
             try:
                 os.write(self._status_fd, b"\0")

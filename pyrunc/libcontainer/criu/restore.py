@@ -37,6 +37,9 @@ _NOTIFY = "notify"
 _LARGEST_DESCRIPTORS = 1 << 16
 # What CRIU has made is killed with the container's cgroup: it need not undo it itself.
 _PATIENCE_MS = 3000
+# How long CRIU may take to let what it has restored run. No signal comes in then, and CRIU 4.2 may wait without end for
+# a process that it has killed itself.
+_RESUME_S = 30
 
 
 def restore(options: LaunchOptions, criu_options: CriuOptions) -> int:
@@ -154,6 +157,8 @@ class Restoration:
             evasive_devices=True,
             rst_sibling=True,
             tcp_close=options.tcp_close,
+            # A terminal from outside is this command's own, unless the container is to have one.
+            orphan_pts_master=bool(self._spec["process"].get("terminal")) or not options.shell_job,
             join_ns=external.joined_namespaces(self._linux.get("namespaces") or ()),
             lsm_profile=options.lsm_profile or None,
             lsm_mount_context=options.lsm_mount_context or None,
@@ -283,6 +288,8 @@ class Restoration:
         run_steps(launch, launch.plan.served.get("ready", ()))
         launch.close_network()
         self._restored = True
+        assert self._criu is not None
+        self._criu.patience_s = _RESUME_S
 
     def _check_cgroup(self) -> None:
         """Raise PyruncError where CRIU has put the process elsewhere: it could not be paused, limited or killed."""

@@ -29,10 +29,11 @@ _SOCKET = 3
 _LARGEST_FD = 2**31 - 1
 _LARGEST_MESSAGE = 1 << 16
 # How long CRIU may take to give processes back their state, once it is told that all is off; then it is killed.
-_CURE_MS = 20_000
+CURE_MS = 20_000
 # What a service manager or a cleared environment (conmon's) may lack: CRIU and what it calls (tar, ip, nft) are here.
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _STDERR_KEPT = 1 << 16
+_LOOK_MS = 500
 _DIED_UNHEARD = 127
 
 # Called with the name of the stage, the pid that belongs to it (0 for none) and the descriptors that came with it.
@@ -58,6 +59,7 @@ class Criu:
     """A CRIU that waits for a request, and that ends with `end`.
 
     pid: its process. log: the path of the log that the request names, for a failure; "" for none.
+    patience_s: how long its next message may take, where nothing is left to be done but to say so; 0 for any time.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class Criu:
         Raises PyruncError where it can't be started, and what `prepare` raises.
         """
         self.log = ""
+        self.patience_s = 0
         self._errors = -1 if stdio else os.memfd_create("pyrunc-criu", os.MFD_CLOEXEC)
         self._socket, other = native.socketpair()
         self.status = 0
@@ -144,7 +147,7 @@ class Criu:
         """Tell CRIU that a stage has failed, and wait until it has given up and undone its part."""
         try:
             native.send(self._socket, protobuf.encode(rpc.REQUEST, {"type": rpc.NOTIFY, "notify_success": False}))
-            while native.poll([self._socket, self._pidfd], _CURE_MS):
+            while native.poll([self._socket, self._pidfd], CURE_MS):
                 answer, fds = self._receive(kind)
                 _close(fds)
                 if answer["type"] != rpc.NOTIFY:
@@ -156,8 +159,14 @@ class Criu:
     def _receive(self, kind: int) -> tuple[protobuf.Message, list[int]]:
         """CRIU's next message, and the descriptors that came with it."""
         # Processes that it restores have its socket too, so that its own end is another thing than the socket's.
-        while not (ready := interrupts.poll([self._socket, self._pidfd])):
-            continue
+        ready: list[int] = []
+        begin = time.monotonic()
+        while not ready:
+            if self.patience_s and time.monotonic() > begin + self.patience_s:
+                raise PyruncError(
+                    f"criu failed: it has not ended {rpc.TYPES[kind]} within {self.patience_s} s", hint=self._hint()
+                )
+            ready = interrupts.poll([self._socket, self._pidfd], _LOOK_MS if self.patience_s else -1)
         if self._socket not in ready:
             raise self._died(kind)
         try:
@@ -199,7 +208,7 @@ class Criu:
     def _hint(self) -> str:
         return f"its log is {self.log}" if self.log and os.path.exists(self.log) else ""
 
-    def end(self, patience_ms: int = _CURE_MS) -> int:
+    def end(self, patience_ms: int = CURE_MS) -> int:
         """End the conversation, and CRIU itself where it does not end by that; its wait status."""
         if self._socket >= 0:
             os.close(self._socket)
@@ -215,7 +224,7 @@ class Criu:
             self._pidfd = -1
         return self.status
 
-    def close(self, patience_ms: int = _CURE_MS) -> None:
+    def close(self, patience_ms: int = CURE_MS) -> None:
         """End it, and let go of what it has written."""
         self.end(patience_ms)
         if self._errors >= 0:

@@ -29,6 +29,13 @@ MODE = b"""\
 (00.134531) Error (criu/cr-restore.c:2331): Restoring FAILED.
 (00.136397) Error (criu/cgroup.c:2055): cg: cgroupd: recv req error: No such file or directory
 """
+SEVERAL = b"""\
+(00.1) Error (criu/util.c:1534): rlimit: Can't setup RLIMIT_NOFILE for self: Operation not permitted
+(00.2)      7: Error (criu/sk-inet.c:9): inet: Connected TCP socket, consider using --tcp-established option.
+(00.2)      7: Error (criu/files.c:1221): Unable to open fd=1 id=0x2
+(00.3)      1: Error (criu/pipes.c:316): Can't send file descriptor: Connection refused
+(00.4) Error (criu/cr-restore.c:2331): Restoring FAILED.
+"""
 RESTORE = b"""\
 (00.1) mnt: \tMounting
 (00.101010)      1: Error (criu/files-reg.c:2145): Can't open file gone on restore: No such file or directory
@@ -42,6 +49,7 @@ RESTORE = b"""\
     [
         (LOCK, "net: Locking network failed: iptables-restore returned -1. (criu/net.c:3436)"),
         (MODE, "File fd/0 has bad mode 020666 (expect 0100644) (criu/files-reg.c:2294)"),
+        (SEVERAL, "inet: Connected TCP socket, consider using --tcp-established option. (criu/sk-inet.c:9)"),
         (FILES, "Can't lookup mount=66 for fd=1 path=/tmp/out (criu/files-reg.c:1790)"),
         (RESTORE, "Can't open file gone on restore: No such file or directory (criu/files-reg.c:2145)"),
         # Only a summary is better than nothing.

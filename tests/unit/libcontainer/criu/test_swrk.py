@@ -183,10 +183,9 @@ def test_a_stage_that_fails_here_makes_criu_give_up(tmp_path: Path) -> None:
 
 
 def test_one_that_does_not_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(swrk, "_CURE_MS", 300)
     criu = start(tmp_path, ["recv"], ["send", DONE], ["hang"])
     criu.perform(rpc.DUMP, opts=OPTS)
-    assert os.waitstatus_to_exitcode(criu.end()) == -9
+    assert os.waitstatus_to_exitcode(criu.end(300)) == -9
     criu.close()
     assert_no_child()
 
