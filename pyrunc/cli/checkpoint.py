@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from . import launching
 from .goflags import GoCommand, GoNumber, choices
 
 _ID = "CONTAINER-ID"
@@ -46,6 +47,8 @@ def _shared() -> list[click.Parameter]:
     ]
 
 
+_LAUNCH = launching.common("the container's process", "the container's process id")
+
 COMMANDS: list[click.Command] = [
     GoCommand(
         "checkpoint",
@@ -82,13 +85,9 @@ COMMANDS: list[click.Command] = [
         params=[
             *_shared(),
             _text(["--bundle", "-b"], "DIR", "the bundle (default: the working directory)"),
-            _text(
-                ["--console-socket"],
-                "SOCKET",
-                "path of an AF_UNIX socket that receives the descriptor of the terminal's master",
-            ),
+            _LAUNCH["console_socket"],
             click.Option(["--detach", "-d"], is_flag=True, help="return when the processes run"),
-            _text(["--pid-file"], "FILE", "write the container's process id to a file"),
+            _LAUNCH["pid_file"],
             _flag("--no-subreaper", "do not become the reaper of orphaned processes"),
             _flag("--no-pivot", "without effect, with a warning: CRIU makes the root itself"),
             _flag("--tcp-close", "restore TCP connections as closed ones"),

@@ -5,12 +5,11 @@ from __future__ import annotations
 import click
 
 from ..libcontainer.kernel.capabilities import NAMES
+from . import launching
 from .goflags import GoCommand, GoNumber, choices
+from .launching import option
 
-
-def _many(*names: str, help: str, metavar: str) -> click.Option:
-    return click.Option(list(names), multiple=True, default=(), metavar=metavar, help=help)
-
+_SHARED = launching.common("the process", "the process's id")
 
 COMMANDS: list[click.Command] = [
     GoCommand(
@@ -18,59 +17,30 @@ COMMANDS: list[click.Command] = [
         params=[
             click.Argument(["id"], metavar="CONTAINER-ID"),
             click.Argument(["args"], nargs=-1, required=False, metavar="[COMMAND [ARGS]...]"),
-            click.Option(
-                ["--console-socket"],
-                default="",
-                metavar="SOCKET",
-                help="path of an AF_UNIX socket that receives the descriptor of the terminal's master",
-            ),
-            click.Option(
-                ["--pidfd-socket"],
-                default="",
-                metavar="SOCKET",
-                help="path of an AF_UNIX socket that receives a descriptor of the process",
-            ),
-            click.Option(["--cwd"], default="", metavar="PATH", help="working directory in the container"),
-            _many("--env", "-e", metavar="NAME=VALUE", help="add a variable to the environment"),
-            click.Option(["--tty", "-t"], is_flag=True, help="give the process a terminal"),
-            click.Option(["--user", "-u"], default="", metavar="UID[:GID]", help="run as this user, by number"),
-            click.Option(
-                ["--additional-gids", "-g"],
-                type=GoNumber(),
-                multiple=True,
-                default=(),
-                metavar="GID",
-                help="add a supplementary group",
-            ),
-            click.Option(["--process", "-p"], default="", metavar="FILE", help="a file with the whole process as JSON"),
-            click.Option(["--detach", "-d"], is_flag=True, help="return when the process runs"),
-            click.Option(["--pid-file"], default="", metavar="FILE", help="write the process's id to a file"),
-            click.Option(["--process-label"], default="", metavar="LABEL", help="SELinux label of the process"),
-            click.Option(["--apparmor"], default="", metavar="PROFILE", help="AppArmor profile of the process"),
-            click.Option(["--no-new-privs"], is_flag=True, default=None, help="set no_new_privs for the process"),
-            click.Option(
-                ["--cap", "-c"],
-                multiple=True,
-                default=(),
+            _SHARED["console_socket"],
+            _SHARED["pidfd_socket"],
+            option("--cwd", metavar="PATH", help="working directory in the container"),
+            option("--env", "-e", metavar="NAME=VALUE", help="add a variable to the environment"),
+            option("--tty", "-t", help="give the process a terminal"),
+            option("--user", "-u", metavar="UID[:GID]", help="run as this user, by number"),
+            option("--additional-gids", "-g", type=GoNumber(), metavar="GID", help="add a supplementary group"),
+            option("--process", "-p", metavar="FILE", help="a file with the whole process as JSON"),
+            option("--detach", "-d", help="return when the process runs"),
+            _SHARED["pid_file"],
+            option("--process-label", metavar="LABEL", help="SELinux label of the process"),
+            option("--apparmor", metavar="PROFILE", help="AppArmor profile of the process"),
+            option("--no-new-privs", help="set no_new_privs for the process"),
+            option(
+                "--cap",
+                "-c",
                 metavar="CAP",
                 help="add a capability to those of the container",
                 shell_complete=choices(*NAMES),
             ),
-            click.Option(
-                ["--preserve-fds"],
-                type=GoNumber(),
-                default=0,
-                metavar="N",
-                help="pass descriptors 3 to N + 2 on to the process (default: 0)",
-            ),
-            _many("--cgroup", metavar="PATH", help="run in this cgroup, which is there, below the container's"),
-            click.Option(["--ignore-paused"], is_flag=True, help="also in a paused container, when that is resumed"),
-            click.Option(
-                ["--timeline"],
-                default="",
-                metavar="FILE",
-                help="write when each step began and ended, as Chrome trace-event JSON",
-            ),
+            _SHARED["preserve_fds"],
+            option("--cgroup", metavar="PATH", help="run in this cgroup, which is there, below the container's"),
+            option("--ignore-paused", help="also in a paused container, when that is resumed"),
+            _SHARED["timeline"],
         ],
         stop=1,
         help="""Start a further process in a container that is created or running.

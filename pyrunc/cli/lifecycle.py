@@ -6,7 +6,8 @@ import signal
 
 import click
 
-from .goflags import ColdOption, GoCommand, GoNumber, choices
+from . import launching
+from .goflags import ColdOption, GoCommand, choices
 
 _ID = "CONTAINER-ID"
 
@@ -26,48 +27,24 @@ def _signals(ctx: click.Context, param: click.Parameter, incomplete: str) -> lis
 
 def _launch() -> list[click.Parameter]:
     """What create and run have in common."""
+    shared = launching.common("the container's process", "the container's process id")
     return [
         click.Argument(["id"], metavar=_ID),
         click.Option(["--bundle", "-b"], default="", metavar="DIR", help="the bundle (default: the working directory)"),
-        click.Option(
-            ["--config", "-f"],
-            default="config.json",
+        launching.option(
+            "--config",
+            "-f",
             metavar="FILE",
             help="the configuration, in the bundle or absolute (default: config.json)",
         ),
-        click.Option(
-            ["--console-socket"],
-            default="",
-            metavar="SOCKET",
-            help="path of an AF_UNIX socket that receives the descriptor of the terminal's master",
-        ),
-        click.Option(
-            ["--pidfd-socket"],
-            default="",
-            metavar="SOCKET",
-            help="path of an AF_UNIX socket that receives a descriptor of the container's process",
-        ),
-        click.Option(["--pid-file"], default="", metavar="FILE", help="write the container's process id to a file"),
-        click.Option(
-            ["--no-pivot"],
-            is_flag=True,
-            help="do not use pivot_root (for a root filesystem on a ramdisk)",
-        ),
-        click.Option(["--no-new-keyring"], is_flag=True, help="keep the caller's session keyring"),
-        click.Option(["--no-subreaper"], is_flag=True, help="do not become the reaper of orphaned processes"),
-        click.Option(
-            ["--preserve-fds"],
-            type=GoNumber(),
-            default=0,
-            metavar="N",
-            help="pass descriptors 3 to N + 2 on to the process (default: 0)",
-        ),
-        click.Option(
-            ["--timeline"],
-            default="",
-            metavar="FILE",
-            help="write when each step began and ended, as Chrome trace-event JSON",
-        ),
+        shared["console_socket"],
+        shared["pidfd_socket"],
+        shared["pid_file"],
+        launching.option("--no-pivot", help="do not use pivot_root (for a root filesystem on a ramdisk)"),
+        launching.option("--no-new-keyring", help="keep the caller's session keyring"),
+        launching.option("--no-subreaper", help="do not become the reaper of orphaned processes"),
+        shared["preserve_fds"],
+        shared["timeline"],
     ]
 
 
@@ -84,8 +61,8 @@ COMMANDS: list[click.Command] = [
         "run",
         params=[
             *_launch(),
-            click.Option(["--detach", "-d"], is_flag=True, help="return when the process runs"),
-            click.Option(["--keep"], is_flag=True, help="do not delete the container when the process has ended"),
+            launching.option("--detach", "-d", help="return when the process runs"),
+            launching.option("--keep", help="do not delete the container when the process has ended"),
         ],
         help="""Create and start a container.
 

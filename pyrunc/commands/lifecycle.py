@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 STDOUT = 1
 RTMIN, RTMAX = 34, 64
 _SIGNAL_DIGITS = 9
+# The parameters that are paths, beside the bundle and what is in it.
+_PATHS = ("console_socket", "pid_file", "pidfd_socket", "timeline")
 
 
 def create(settings: Settings, **params: Any) -> int:
@@ -146,10 +148,7 @@ def launch_options(settings: Settings, command: str, params: dict[str, Any]) -> 
     """
     if settings.cgroup_manager == "systemd":
         launcher.require("systemd")
-    pid_file, timeline, socket, pidfd_socket = (
-        output.absolute(params[name]) if params[name] else ""
-        for name in ("pid_file", "timeline", "console_socket", "pidfd_socket")
-    )
+    paths = {name: output.absolute(params[name]) if params[name] else "" for name in _PATHS}
     notify = notify_socket(relayed=command == "run")
     if params["preserve_fds"] < 0:
         raise PyruncError(f"--preserve-fds must not be negative, not {params['preserve_fds']}")
@@ -159,26 +158,17 @@ def launch_options(settings: Settings, command: str, params: dict[str, Any]) -> 
         except OSError as error:
             hint = "--bundle names the directory with config.json"
             raise PyruncError("chdir " + params["bundle"], errno=error.errno or 0, hint=hint) from error
-    return LaunchOptions(
-        id=params["id"],
-        root=settings.root,
-        bundle=posix.getcwd(),
-        config=params["config"],
-        no_pivot=params["no_pivot"],
-        no_new_keyring=params["no_new_keyring"],
-        preserve_fds=params["preserve_fds"],
-        console_socket=socket,
-        notify_socket=notify,
-        pid_file=pid_file,
-        pidfd_socket=pidfd_socket,
-        detach=params.get("detach", False),
-        keep=params.get("keep", False),
-        no_subreaper=params["no_subreaper"],
-        command=command,
-        cgroup_manager=settings.cgroup_manager,
-        rootless=settings.rootless,
-        timeline=timeline,
-    )
+    given = {
+        **params,
+        **paths,
+        "bundle": posix.getcwd(),
+        "cgroup_manager": settings.cgroup_manager,
+        "command": command,
+        "notify_socket": notify,
+        "root": settings.root,
+        "rootless": settings.rootless,
+    }
+    return LaunchOptions(**given)
 
 
 def notify_socket(relayed: bool = False) -> str:
