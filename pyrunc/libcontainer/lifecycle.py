@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _SIGKILL = 9
 # More descriptors than a process can have (/proc/sys/fs/nr_open is lower), and a C int.
-_MOST_FDS = 2**31 - 64
+_MAX_FDS = 2**31 - 64
 _DIGITS = 10
 # How long an init that has told its failure may take to end.
 KILL_TIMEOUT_MS = 10_000
@@ -118,7 +118,7 @@ def prepare(options: LaunchOptions) -> dict[str, Any]:
 def prepare_fds(preserve_fds: int) -> None:
     """Have the standard streams open, before any descriptor is made. Raises PyruncError where one that is to be
     preserved is not there."""
-    missing = native.prepare_fds(min(preserve_fds, _MOST_FDS))
+    missing = native.prepare_fds(min(preserve_fds, _MAX_FDS))
     if missing:
         raise PyruncError(
             f"unable to stat preserved-fd {missing - 3} (of {preserve_fds})",
@@ -133,7 +133,7 @@ def listen_fds() -> int:
     if not count.isdigit() or pid != str(posix.getpid()).encode():
         return 0
     # A number that no process has descriptors for stands for itself and all above it.
-    return min(int(count.lstrip(b"0")[:_DIGITS] or b"0"), _MOST_FDS)
+    return min(int(count.lstrip(b"0")[:_DIGITS] or b"0"), _MAX_FDS)
 
 
 def _launch(spec: dict[str, Any], options: LaunchOptions, fault: tuple[int, int]) -> Launch:
@@ -187,7 +187,7 @@ def start(root: str, id: str, notify_socket: str = "") -> None:
         if notify_socket:
             notify = _notify(place, notify_socket)
         try:
-            _say_start(path, record)
+            _send_start(path, record)
             lifecycle_hooks.poststart(record)
         except PyruncError as error:
             if error.pointer.startswith("/hooks/"):
@@ -234,7 +234,7 @@ def _end(place: StateDir, record: Record) -> None:
         log.warning(f"deleting {record.id} after its failed start: {failure}")
 
 
-def _say_start(path: str, record: Record) -> None:
+def _send_start(path: str, record: Record) -> None:
     """Tell the waiting init to go on, and wait until it has executed the program. Raises PyruncError if it fails."""
     from .plan import wire
 

@@ -8,7 +8,7 @@ from .state import Record
 from .statedir import StateDir, open_directory
 
 # How long a command waits for another one that is at work on the container.
-_PATIENCE_SECONDS = 10.0
+LOCK_TIMEOUT_SECONDS = 10.0
 
 
 def missing() -> PyruncError:
@@ -73,6 +73,6 @@ def take_lock(place: StateDir, force: bool = False) -> None:
     if force:
         holder.end(place)
     try:
-        place.lock(_PATIENCE_SECONDS)
+        place.lock(LOCK_TIMEOUT_SECONDS)
     except BlockingIOError as error:
         raise PyruncError(f"container {place.id} is in use", hint=holder.describe(place)) from error

@@ -28,7 +28,7 @@ NETWORK_FILE = "netns"
 FILES = (STATE_FILE, LEDGER_FILE, EXEC_FILE, START_SOCKET, UPDATE_FILE, NETWORK_FILE)
 
 # What in the state root is no container begins with this sign, which no id has.
-PRIVATE = ":"
+ID_INTERNAL_PREFIX = ":"
 
 # The directory's mode. The sticky bit marks it as made by pyrunc, from its first moment on.
 MODE = 0o1711

@@ -406,7 +406,7 @@ def _exec_userns() -> LaunchPlan:
         "listenerPath": "/run/agent.sock",
         "syscalls": [{"names": ["mount"], "action": "SCMP_ACT_NOTIFY"}],
     }
-    return compiled_exec(spec, target=Target(4321, 987654, "/sys/fs/cgroup/box/sub", only_there=True))
+    return compiled_exec(spec, target=Target(4321, 987654, "/sys/fs/cgroup/box/sub", exact_cgroup=True))
 
 
 def _exec_chroot() -> LaunchPlan:

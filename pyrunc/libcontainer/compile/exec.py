@@ -29,20 +29,20 @@ _TARGET = "container"
 class Target:
     """The container's process: its pid and its start time, by which it is known, and its cgroup's directory.
 
-    cgroup: "" where the new process joins none. only_there: the cgroup was asked for by its name, so that no other one
-    will do where the kernel does not let the process in.
+    cgroup: "" where the new process joins none. exact_cgroup: the user named the cgroup, so no other one is tried where
+    the kernel does not let the process in.
     unit: "", or the unit of the user's systemd that has to put the process into its cgroup, `subcgroup` below that,
     "/…" or "", since the runtime itself may not.
     """
 
-    __slots__ = ("cgroup", "only_there", "pid", "start_time", "subcgroup", "unit")
+    __slots__ = ("cgroup", "exact_cgroup", "pid", "start_time", "subcgroup", "unit")
 
     def __init__(
         self,
         pid: int,
         start_time: int,
         cgroup: str = "",
-        only_there: bool = False,
+        exact_cgroup: bool = False,
         *,
         unit: str = "",
         subcgroup: str = "",
@@ -50,7 +50,7 @@ class Target:
         self.pid = pid
         self.start_time = start_time
         self.cgroup = cgroup
-        self.only_there = only_there
+        self.exact_cgroup = exact_cgroup
         self.unit = unit
         self.subcgroup = subcgroup
 
@@ -104,7 +104,7 @@ def _clone(context: Context, target: Target) -> None:
     itself, since it hands controllers out: the process has then moved to one below (or elsewhere), as runc has it."""
     join = tuple([f"{type}={_TARGET}" for type in context.namespaces])
     at = "/linux/namespaces"
-    if target.unit or not target.cgroup or target.only_there:
+    if target.unit or not target.cgroup or target.exact_cgroup:
         context.runtime_step(steps.clone(cgroup="" if target.unit else target.cgroup, join=join), pointer=at)
         return
     context.runtime_step(

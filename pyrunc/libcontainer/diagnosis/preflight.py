@@ -129,7 +129,7 @@ def _bind(look: Look, mount: dict[str, Any], at: str, target: str) -> Iterator[P
     found = scene.of_bind(source, look.inside, target)
     if found is not None:
         at += "/source" if scene.missing_part(source) else ""
-        yield _error(at, f"{shorten(mount['destination'])} can't be mounted: {found.cure}", "")
+        yield _error(at, f"{shorten(mount['destination'])} can't be mounted: {found.hint}", "")
     else:
         yield from _destination(look, at, target, directory=False)
 
@@ -192,14 +192,14 @@ def _program(look: Look) -> Iterator[Problem]:
     cwd = look.process["cwd"]
     found = scene.of_directory(look.inside, cwd)
     if found is not None:
-        yield _error("/process/cwd", f"the working directory {shorten(cwd)} can't be entered", found.cure)
+        yield _error("/process/cwd", f"the working directory {shorten(cwd)} can't be entered", found.hint)
     path = ""
     for entry in look.process.get("env") or ():
         if entry.startswith("PATH="):
             path = entry[5:]
     what = trouble(look.inside, look.process["args"][0], path, cwd)
     if what is not None:
-        yield _error("/process/args" if what.late else "/process/args/0", what.message, what.cure)
+        yield _error("/process/args" if what.late else "/process/args/0", what.message, what.hint)
 
 
 def _hooks(look: Look) -> Iterator[Problem]:
@@ -210,7 +210,7 @@ def _hooks(look: Look) -> Iterator[Problem]:
             if name == "startContainer":
                 what = trouble(look.inside, hook["path"], "")
                 if what is not None:
-                    yield _error(at, f"startContainer hook #{index}: {what.message}", what.cure)
+                    yield _error(at, f"startContainer hook #{index}: {what.message}", what.hint)
             elif name in _ON_HOST:
                 reason = _not_executable(hook["path"])
                 if reason:
@@ -229,7 +229,7 @@ def _not_executable(path: str) -> str:
     if not mode & 0o111:
         return f"{path} is not executable: chmod a+x"
     what = trouble(Inside("/"), path, "")
-    return what.cure if what is not None else ""
+    return what.hint if what is not None else ""
 
 
 def _namespaces(look: Look) -> Iterator[Problem]:

@@ -22,7 +22,7 @@ _FALLBACKS = (
 )  # fmt: skip
 
 # The options that a process from a file leaves without a meaning.
-_OF_COMMAND_LINE = (
+_COMMAND_LINE_OPTIONS = (
     "additional_gids", "apparmor", "cap", "cwd", "env", "no_new_privs", "process_label", "user",
 )  # fmt: skip
 
@@ -35,7 +35,7 @@ def process_of(kept: dict[str, Any], options: ExecOptions) -> dict[str, Any]:
     own = kept["process"]
     if options.process:
         process = _from_file(options.process, own)
-        for name in _OF_COMMAND_LINE:
+        for name in _COMMAND_LINE_OPTIONS:
             if getattr(options, name) not in ((), "", None):
                 log.warning(f"--{name.replace('_', '-')} has no effect: --process tells the whole process")
     else:

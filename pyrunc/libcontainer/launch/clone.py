@@ -29,8 +29,8 @@ NAMESPACES = {
 _FILES = {"mount": "mnt", "network": "net"}
 
 # How often a living thread is looked for by which the container's namespaces can be joined.
-_ATTEMPTS = 20
-_BETWEEN_MS = 1
+_THREAD_ATTEMPTS = 20
+_THREAD_POLL_MS = 1
 
 
 def clone(launch: Launch, flags: int, cgroup: str, join: tuple[str, ...]) -> None:
@@ -118,10 +118,10 @@ def _by_living_thread(launch: Launch, kinds: list[str]) -> list[tuple[int, int]]
     """Descriptors and types of the namespaces of the process in the slot `container`, of these kinds, by a thread of it
     that lives; none where the process has ended. Raises OSError."""
     [pid] = [int(str(step.arg("pid"))) for step in launch.plan.prepare if step.kind == "open_process"]
-    for _ in range(_ATTEMPTS):
+    for _ in range(_THREAD_ATTEMPTS):
         fds = _open_namespaces(pid, process.living_thread(pid), kinds)
         # The process is looked at last: the pid was its own all along.
-        if native.poll([launch.slots["container"]], 0 if fds else _BETWEEN_MS):
+        if native.poll([launch.slots["container"]], 0 if fds else _THREAD_POLL_MS):
             _close(fds)
             break
         if fds:

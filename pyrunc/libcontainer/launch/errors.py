@@ -1,4 +1,4 @@
-"""What a failed step of the init is reported as: runc's words, the step's name and pointer, and a cure. Cold."""
+"""What a failed step of the init is reported as: runc's words, the step's name and pointer, and a hint. Cold."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _MOUNTS = ("mount", "bind", "bind_cgroup")
 # The steps that are the first to use the root file system.
 _ROOT_STEPS = ("parent_private", "rootfs", "chroot")
 # The steps that are for an option of the command: what fails there, and the option.
-_OF_OPTIONS = {
+_OPTION_STEPS = {
     "write_pid_file": ("can't write the pid file", "--pid-file"),
     "send_pidfd": ("can't send the pidfd to", "--pidfd-socket"),
 }
 _SIGNALLED = 2  # CLD_KILLED is 2, CLD_DUMPED 3 (waitid(2))
 # SIGSYS, and the trap by which the init ends where a filter does not let it exit: SIGILL or, on arm64, SIGTRAP.
-_OF_FILTER = (31, 4, 5)
+_FILTER_SIGNALS = (31, 4, 5)
 _EXECVE = "the profile must allow execve, and what the program's start takes"
 _REFUSES = "linux.seccomp refuses execve: its profile must allow it"
 _OOM = "container init was OOM-killed (memory limit too low?)"  # wording of runc
@@ -50,7 +50,7 @@ _SILENT_HOOK = "the hook began and failed, and printed nothing"
 _SILENCE = "stdout: , stderr:"
 _NO_HOOK = "the hook's path is one of the host, but that of a startContainer hook one of the rootfs"
 
-# The cure for a refused write to a control file, by the begin of the file's name and errno; the first that fits.
+# The hint for a refused write to a control file, by the begin of the file's name and errno; the first that fits.
 _LIMIT_HINTS = (
     ("cpu.max.burst", errno.EINVAL, "a burst is at most the quota"),
     ("cpu.max", errno.EINVAL, "a quota is at least 1000 microseconds, a period 1000 to 1000000"),
@@ -69,12 +69,12 @@ _LIMIT_HINTS = (
 
 
 def init_step_failed(
-    step: Step | None, error: int, detail: str, cgroup: str = "", words: str = INIT_FAILED, scene: Scene | None = None
+    step: Step | None, error: int, detail: str, cgroup: str = "", prefix: str = INIT_FAILED, scene: Scene | None = None
 ) -> PyruncError:
     """A step that the init reports as failed; None where none had begun.
 
     error: its errno, or 0 where the detail tells all. detail: the call and its path, or the reason.
-    cgroup: the container's, where the OOM killer may have been at work. words: what the message begins with.
+    cgroup: the container's, where the OOM killer may have been at work. prefix: what the message begins with.
     scene: where it was, for a look at the cause; None where nobody knows.
     """
     if step is not None and step.kind == "container_hook":
@@ -82,7 +82,7 @@ def init_step_failed(
     if cgroup and oom_kills(cgroup):
         detail = f"{_OOM}: {detail}"
     if step is None:
-        return PyruncError(words + detail, errno=error, lead=len(words))
+        return PyruncError(prefix + detail, errno=error, lead=len(prefix))
     pointer = step.pointer
     found = found_out(step, error, scene) if scene is not None else None
     if found is not None and found.message and not error:
@@ -97,14 +97,14 @@ def init_step_failed(
         detail = "setrlimit " + _limit_name(step)
     elif step.kind in _ROOT_STEPS and error in (errno.ENOENT, errno.ENOTDIR):
         detail = f"invalid rootfs: stat {step.arg('path')}"  # wording of runc
-    hint = found.cure if found is not None else ""
+    hint = found.hint if found is not None else ""
     return PyruncError(
-        words + detail,
+        prefix + detail,
         step=step.kind,
         pointer=pointer,
         errno=error,
         hint=hint or _hint(step, error, detail),
-        lead=len(words),
+        lead=len(prefix),
     )
 
 
@@ -167,8 +167,8 @@ def signal_named(detail: str) -> str:
 def runtime_step_failed(step: Step, error: PyruncError | OSError, prefix: str) -> PyruncError:
     """A step of the runtime that failed; what the error lacks of step, pointer and hint is filled in."""
     number = error.errno or 0
-    if step.kind in _OF_OPTIONS and isinstance(error, OSError):
-        return _of_option(step, number)
+    if step.kind in _OPTION_STEPS and isinstance(error, OSError):
+        return _option_failed(step, number)
     if isinstance(error, PyruncError):
         text, hint = error.message, error.hint
     else:
@@ -183,9 +183,9 @@ def runtime_step_failed(step: Step, error: PyruncError | OSError, prefix: str) -
     )
 
 
-def _of_option(step: Step, number: int) -> PyruncError:
+def _option_failed(step: Step, number: int) -> PyruncError:
     """A file that an option names can't be made: no fault of the container's, or of its configuration."""
-    what, option = _OF_OPTIONS[step.kind]
+    what, option = _OPTION_STEPS[step.kind]
     path = str(step.arg("path"))
     hint = missing_part(path.rpartition("/")[0] or "/") if number in (errno.ENOENT, errno.ENOTDIR) else ""
     return PyruncError(f"{what} {path}", step=step.kind, errno=number, hint=hint, origin=option)
@@ -214,35 +214,35 @@ def _limit_hint(step: Step, number: int) -> str:
 
 
 def init_died(
-    code: int, status: int, cgroup: str = "", words: str = INIT_FAILED, profile: dict[str, Any] | None = None
+    code: int, status: int, cgroup: str = "", prefix: str = INIT_FAILED, profile: dict[str, Any] | None = None
 ) -> PyruncError:
     """An init that ended without a message. code, status: as waitid(2) gives them. cgroup: the container's, or "".
-    words: what the message begins with. profile: linux.seccomp."""
+    prefix: what the message begins with. profile: linux.seccomp."""
     if code >= _SIGNALLED:
         if cgroup and oom_kills(cgroup):
-            return _of_oom(cgroup)
-        message = f"{words}the init was killed by signal {status}"
-        if status in _OF_FILTER:
+            return _oom_killed(cgroup)
+        message = f"{prefix}the init was killed by signal {status}"
+        if status in _FILTER_SIGNALS:
             hint = _REFUSES if profile and refuses(profile, "execve") else _EXECVE
-            return PyruncError(message, pointer="/linux/seccomp", hint=hint, lead=len(words))
-        return PyruncError(message, lead=len(words))
-    message = f"{words}the init exited with status {status}"
+            return PyruncError(message, pointer="/linux/seccomp", hint=hint, lead=len(prefix))
+        return PyruncError(message, lead=len(prefix))
+    message = f"{prefix}the init exited with status {status}"
     if profile and refuses(profile, "execve"):
-        return PyruncError(message, pointer="/linux/seccomp", hint=_REFUSES, lead=len(words))
-    return PyruncError(message, lead=len(words))
+        return PyruncError(message, pointer="/linux/seccomp", hint=_REFUSES, lead=len(prefix))
+    return PyruncError(message, lead=len(prefix))
 
 
 def init_vanished(cgroup: str, filtered: bool) -> PyruncError:
     """An init that ended between `start` and its program; its parent knows how. cgroup: the container's, or "".
     filtered: there is a seccomp profile."""
     if cgroup and oom_kills(cgroup):
-        return _of_oom(cgroup)
+        return _oom_killed(cgroup)
     message = INIT_FAILED + "the init was killed before it executed the program"
     if filtered:
         return PyruncError(message, pointer="/linux/seccomp", hint=_EXECVE, lead=len(INIT_FAILED))
     return PyruncError(message, lead=len(INIT_FAILED))
 
 
-def _of_oom(cgroup: str) -> PyruncError:
+def _oom_killed(cgroup: str) -> PyruncError:
     hint = "see memory.events of " + cgroup
     return PyruncError(START_FAILED + _OOM, pointer="/linux/resources/memory", hint=hint, lead=len(START_FAILED))

@@ -18,9 +18,9 @@ _PR_SET_CHILD_SUBREAPER = 36
 _SIGINFO_SIZE = 128
 
 # What a write of our own raises, to whom the errno says it all.
-_OF_WRITES = (_signal.SIGPIPE, _signal.SIGXFSZ)
+_WRITE_SIGNALS = (_signal.SIGPIPE, _signal.SIGXFSZ)
 # Job control of writes and reads is the kernel's: a background job that writes to a terminal with TOSTOP stops.
-_OF_BACKGROUND = {_signal.SIGTTOU, _signal.SIGTTIN}
+_BACKGROUND_SIGNALS = {_signal.SIGTTOU, _signal.SIGTTIN}
 
 
 class Foreground:
@@ -29,13 +29,13 @@ class Foreground:
     All signals wait to be read, and this process is the subreaper. Whoever gave the relay closes it after a failure.
     """
 
-    __slots__ = ("_held", "_launch", "_relay", "_signals")
+    __slots__ = ("_launch", "_pending", "_relay", "_signals")
 
     def __init__(self, launch: Launch, relay: Relay | None) -> None:
         """Take the signals, and get the relay ready. Raises OSError."""
         self._launch = launch
         self._relay = relay
-        self._held: list[int] = []  # signals that came before the process was there
+        self._pending: list[int] = []  # signals that came before the process was there
         if not launch.options.no_subreaper and not launch.record.ownPids:
             # With a pid namespace of its own, the container's orphans never come up to here.
             from _prctl import prctl
@@ -43,7 +43,7 @@ class Foreground:
             prctl(_PR_SET_CHILD_SUBREAPER, 1)
         numbers = _signal.valid_signals() - {_signal.SIGKILL, _signal.SIGSTOP}
         if relay is not None:
-            numbers -= _OF_BACKGROUND
+            numbers -= _BACKGROUND_SIGNALS
         interrupts.block(numbers)
         self._signals = native.signalfd(numbers)
         if relay is not None:
@@ -64,7 +64,7 @@ class Foreground:
             number = self._read()
             if number in interrupts.SIGNALS:
                 raise interrupts.Interrupted(f"interrupted by signal {number}", exit_code=128 + number)
-            self._held.append(number)
+            self._pending.append(number)
 
     def wait(self) -> int:
         """Wait until the process ends: its exit status, or 128 + n where signal n ended it. Raises OSError.
@@ -83,7 +83,7 @@ class Foreground:
         if relay is not None:
             # Not before: until the program runs, the interrupt key ends the command.
             relay.take_terminal()
-        for number in self._held:
+        for number in self._pending:
             code = max(code, self._handle(number))
         while code < 0:
             if relay is not None:
@@ -131,7 +131,7 @@ class Foreground:
         info = posix.read(self._signals, _SIGINFO_SIZE)
         number = int.from_bytes(info[:4], "little")
         sender = int.from_bytes(info[12:16], "little")
-        if number in _OF_WRITES and sender == posix.getpid():
+        if number in _WRITE_SIGNALS and sender == posix.getpid():
             return int(_signal.SIGCHLD)  # which never does harm
         return number
 

@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
     Entry = dict[str, Any]
 
-_FIRST = "state_dir"
+_FIRST_EFFECT = "state_dir"
 # Another command has the lock without a ledger in the directory for a few system calls only.
 _CLAIM_ATTEMPTS = 500
 _CLAIM_WAIT = 0.001
 # How often a lock is tried where there is a ledger: `state` and `list` have it for a moment.
-_LOOKS = 10
+_LOCK_ATTEMPTS = 10
 _TYPE = 0o170000
 _REGULAR = 0o100000
 _OPEN_FILE = posix.O_RDONLY | posix.O_NONBLOCK | posix.O_NOFOLLOW | posix.O_CLOEXEC
@@ -169,7 +169,7 @@ def _judged(entry: Any, number: int, id: str) -> Entry:
     if type(entry) is not dict or type(entry.get("effect")) is not str:
         raise ValueError("it is not an effect")
     effect = entry["effect"]
-    if effect == _FIRST:
+    if effect == _FIRST_EFFECT:
         if number:
             raise ValueError("the state directory is not the first effect")
         state.judged(entry, id)
@@ -199,7 +199,7 @@ def _without_withdrawn(entries: list[Entry]) -> list[Entry]:
 def claim(contents: Contents, id: str) -> Record | None:
     """The record that the ledger of `id` begins with, as it was before there was a process; None where it has none."""
     entries = contents.entries
-    return state.judged(entries[0], id) if entries and entries[0]["effect"] == _FIRST else None
+    return state.judged(entries[0], id) if entries and entries[0]["effect"] == _FIRST_EFFECT else None
 
 
 def is_anothers(path: str, own: StateDir, below: bool = True) -> bool:
@@ -252,7 +252,7 @@ def undo(
     if any(entry["effect"] == "systemd_unit" for entry in entries):
         launcher.require("systemd")
     for entry in reversed(entries):
-        if deleting and entry["effect"] in _OF_CALLER:
+        if deleting and entry["effect"] in _CALLERS_EFFECTS:
             continue
         try:
             if own is not None and entry["effect"] == "cgroup" and is_anothers(entry["path"], own):
@@ -260,7 +260,7 @@ def undo(
             what = describe(entry) if tell is not None else ""
             _UNDO[entry["effect"]](entry)
             # What others have come into meanwhile stays.
-            if what and tell is not None and (entry["effect"] not in _SHARED or not describe(entry)):
+            if what and tell is not None and (entry["effect"] not in _SHARED_EFFECTS or not describe(entry)):
                 tell(what)
         except (OSError, PyruncError) as error:
             what = f"undoing {entry['effect']} {entry.get('path', '')}"
@@ -370,7 +370,7 @@ def claim_id(path: str) -> Ledger:
                 place.close()
                 raise
         found = sweep(path)
-        if found in (CONTAINER, FOREIGN) or (found == BUSY and attempt >= _LOOKS and _has_ledger(path)):
+        if found in (CONTAINER, FOREIGN) or (found == BUSY and attempt >= _LOCK_ATTEMPTS and _has_ledger(path)):
             raise _taken(path, found)
         if found == BUSY:
             time.sleep(_CLAIM_WAIT)  # another command makes it, looks at it, or sweeps it
@@ -572,5 +572,5 @@ _UNDO: dict[str, Callable[[Entry], None]] = {
     "process": _undo_process,
     "pid_file": _undo_pid_file,
 }
-_SHARED = ("cgroup_parent", "resctrl_clos")
-_OF_CALLER = ("pid_file", "resctrl_clos", "net_device")
+_SHARED_EFFECTS = ("cgroup_parent", "resctrl_clos")
+_CALLERS_EFFECTS = ("pid_file", "resctrl_clos", "net_device")

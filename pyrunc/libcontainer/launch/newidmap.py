@@ -47,7 +47,7 @@ def write_map(tool: str, pid: int, file: str, lines: Sequence[str]) -> None:
     raise PyruncError(
         f"{name}: {said.removeprefix(name + ': ') or status_text(status)}",
         pointer=_POINTERS[file],
-        hint=_cure(tool, file),
+        hint=_hint(tool, file),
     )
 
 
@@ -117,7 +117,7 @@ def _run(words: list[str]) -> tuple[int, str]:
     return status, output.text()
 
 
-def _cure(tool: str, file: str) -> str:
+def _hint(tool: str, file: str) -> str:
     """Why the tool may have refused, as far as it can be seen from here; else what the user's ranges are."""
     if "\nNoNewPrivs:\t1" in read_file("/proc/self/status"):
         return f"the runtime was started with no_new_privs, under which {tool} gains no privileges"

@@ -24,16 +24,16 @@ _ALSO = {"x86_64": ("i386",), "aarch64": ("arm",)}
 
 
 class Trouble:
-    """What keeps a program from being executed. message: runc's words. cure: what was found, and what to do.
+    """What keeps a program from being executed. message: runc's words. hint: what was found, and what to do.
 
     late: `create` does not see it, only the execve.
     """
 
-    __slots__ = ("cure", "late", "message")
+    __slots__ = ("hint", "late", "message")
 
-    def __init__(self, message: str, cure: str, late: bool = False) -> None:
+    def __init__(self, message: str, hint: str, late: bool = False) -> None:
         self.message = message
-        self.cure = cure
+        self.hint = hint
         self.late = late
 
 
@@ -132,8 +132,8 @@ def _of_content(inside: Inside, name: str, found: Found) -> Trouble | None:
         if not interpreter:
             return None
         if interpreter.endswith("\r"):
-            cure = f"the first line of {found.path} ends in a carriage return: give the file line ends of Unix"
-            return Trouble(missing, cure, late=True)
+            hint = f"the first line of {found.path} ends in a carriage return: give the file line ends of Unix"
+            return Trouble(missing, hint, late=True)
         script, found = found, inside.find(interpreter)
         if found.state == UNKNOWN:
             return None
@@ -141,11 +141,11 @@ def _of_content(inside: Inside, name: str, found: Found) -> Trouble | None:
             link = f" ({found.link} is a link to {found.target})" if found.link else ""
             return Trouble(missing, f"the interpreter of {script.path}, {interpreter}{link}, is not there", late=True)
         if found.state == LOOP:
-            cure = f"the interpreter of {script.path}, {interpreter}, is a loop of symbolic links"
-            return Trouble(f"exec {name}: too many levels of symbolic links", cure, late=True)
+            hint = f"the interpreter of {script.path}, {interpreter}, is a loop of symbolic links"
+            return Trouble(f"exec {name}: too many levels of symbolic links", hint, late=True)
         if found.is_directory or not found.mode & 0o111:
-            cure = f"the interpreter of {script.path}, {interpreter}, is not executable"
-            return Trouble(f"exec {name}: permission denied", cure, late=True)
+            hint = f"the interpreter of {script.path}, {interpreter}, is not executable"
+            return Trouble(f"exec {name}: permission denied", hint, late=True)
     return None
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 FORMAT = "pyrunc-seccomp-2"
-DIRECTORY = statedir.PRIVATE + "seccomp"
+DIRECTORY = statedir.ID_INTERNAL_PREFIX + "seccomp"
 # A host has a profile or two for all of its containers; more files than this are not worth their memory on /run.
 MOST_FILES = 64
 

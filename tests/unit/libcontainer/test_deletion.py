@@ -186,7 +186,7 @@ class TestLocked:
     def test_a10_the_wait_ends_and_names_who_it_is_for(
         self, box: Box, monkeypatch: pytest.MonkeyPatch, call: str
     ) -> None:
-        monkeypatch.setattr(lookup, "_PATIENCE_SECONDS", 0.05)
+        monkeypatch.setattr(lookup, "LOCK_TIMEOUT_SECONDS", 0.05)
         other = opened(box.path)
         other.lock(0)
         act = partial(deletion.delete, force=False) if call == "delete" else lifecycle.start
@@ -198,7 +198,7 @@ class TestLocked:
     def test_a10_force_spares_who_is_no_command_of_this_container(
         self, box: Box, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(lookup, "_PATIENCE_SECONDS", 0.05)
+        monkeypatch.setattr(lookup, "LOCK_TIMEOUT_SECONDS", 0.05)
         monkeypatch.setattr(holder, "_kill_descendants", lambda pid: pytest.fail("killed"))
         other = opened(box.path)
         other.lock(0)

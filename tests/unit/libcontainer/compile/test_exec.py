@@ -45,7 +45,7 @@ def test_the_cgroup_of_the_process_stands_in_for_one_that_is_gone_or_takes_no_pr
     assert (values(second, "cgroup"), second.level) == (("/proc/4321/cgroup",), 1)
 
 
-@pytest.mark.parametrize("target", [Target(1, 2, "/cg/sub", only_there=True), Target(1, 2)])
+@pytest.mark.parametrize("target", [Target(1, 2, "/cg/sub", exact_cgroup=True), Target(1, 2)])
 def test_no_cgroup_stands_in_for_one_that_was_named_or_for_none(target: Target) -> None:
     [clone] = find(compiled_exec(minimal(), target=target), "clone")
     assert values(clone, "cgroup") == (target.cgroup,)
@@ -53,7 +53,7 @@ def test_no_cgroup_stands_in_for_one_that_was_named_or_for_none(target: Target) 
 
 
 def test_where_the_runtime_may_not_clone_the_user_s_systemd_moves_the_process() -> None:
-    target = Target(1, 2, "/cg/x.scope/sub", only_there=True, unit="x.scope", subcgroup="/sub")
+    target = Target(1, 2, "/cg/x.scope/sub", exact_cgroup=True, unit="x.scope", subcgroup="/sub")
     plan = compiled_exec(with_linux("user"), target=target)
     [clone] = find(plan, "clone")
     assert values(clone, "cgroup") == ("",)

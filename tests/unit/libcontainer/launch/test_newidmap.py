@@ -24,7 +24,7 @@ def tool(folder: Path, script: str, mode: int = 0o4755) -> str:
 
 @pytest.fixture
 def files(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """The files that are looked at for a cure."""
+    """The files that are looked at for a hint."""
     content = {"/proc/self/status": "Name:\tx\nNoNewPrivs:\t0\n", "/etc/subuid": ""}
 
     def read_file(path: str) -> str:

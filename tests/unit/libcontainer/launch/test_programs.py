@@ -53,7 +53,7 @@ def test_nothing_is_wrong(inside: Inside, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "message", "cure"),
+    ("name", "message", "hint"),
     [
         ("none", "executable file not found in $PATH", "it is in none of /sbin:/bin"),
         ("bash", "executable file not found in $PATH", "the container has sh"),
@@ -79,27 +79,27 @@ def test_nothing_is_wrong(inside: Inside, name: str) -> None:
         ("nothing", "exec format error", "names no interpreter behind #!"),
     ],
 )
-def test_n6_what_is_wrong_is_told(inside: Inside, name: str, message: str, cure: str) -> None:
+def test_n6_what_is_wrong_is_told(inside: Inside, name: str, message: str, hint: str) -> None:
     found = trouble(inside, name, "/sbin:/bin")
     assert found is not None
     assert found.message.endswith(message)
-    assert cure in found.cure
+    assert hint in found.hint
 
 
 def test_n6_a_program_of_another_machine(inside: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pyrunc.libcontainer.launch.programs._is_registered", lambda: False)
     found = trouble(inside, "other", "/bin")
     assert found is not None
-    assert f"and this machine is {platform.machine()}" in found.cure
+    assert f"and this machine is {platform.machine()}" in found.hint
 
 
 def test_n6_without_a_path(inside: Inside) -> None:
     found = trouble(inside, "sh", "")
     assert found is not None
-    assert found.cure.startswith("process.env has no PATH")
+    assert found.hint.startswith("process.env has no PATH")
     found = trouble(inside, "sh", "/usr/bin:/usr/local/bin")
     assert found is not None
-    assert found.cure.startswith("none of the directories of PATH")
+    assert found.hint.startswith("none of the directories of PATH")
 
 
 def test_what_may_be_mounted_over_is_not_judged(inside: Inside) -> None:

@@ -37,19 +37,19 @@ def test_a_file_on_a_directory_and_the_other_way_round(rootfs: Path, tmp_path: P
     inside = Inside(str(rootfs))
     found = scene.of_bind(str(rootfs / "file"), inside, "/dir", errno.EINVAL)
     assert found is not None
-    assert found.cure == f"{rootfs}/file is a file, and /dir in the container a directory"
+    assert found.hint == f"{rootfs}/file is a file, and /dir in the container a directory"
     found = scene.of_bind(str(tmp_path), inside, "/file", errno.ENOTDIR)
     assert found is not None
-    assert found.cure == f"{tmp_path} is a directory, and /file in the container a file"
+    assert found.hint == f"{tmp_path} is a directory, and /file in the container a file"
     assert scene.of_bind(str(tmp_path), inside, "/dir", errno.EINVAL) is None
     assert scene.of_bind(str(tmp_path), inside, "/new", errno.EINVAL) is None
 
 
-@pytest.mark.parametrize(("path", "cure"), [("/file", "/file is a file"), ("/loop", "/loop is a loop"), ("/dir", "")])
-def test_a_working_directory(rootfs: Path, path: str, cure: str) -> None:
+@pytest.mark.parametrize(("path", "hint"), [("/file", "/file is a file"), ("/loop", "/loop is a loop"), ("/dir", "")])
+def test_a_working_directory(rootfs: Path, path: str, hint: str) -> None:
     found = scene.of_directory(Inside(str(rootfs)), path)
-    assert (found.cure if found else "").startswith(cure)
-    assert bool(found) is bool(cure)
+    assert (found.hint if found else "").startswith(hint)
+    assert bool(found) is bool(hint)
 
 
 def test_a_mount_is_judged_by_what_was_mounted_before_it(rootfs: Path, tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_a_mount_is_judged_by_what_was_mounted_before_it(rootfs: Path, tmp_path:
     plan = LaunchPlan((), (Step("rootfs", "rootfs", (str(rootfs), None)), bad, bind(str(tmp_path))), {})
     found = scene.found_out(bad, errno.EINVAL, scene.of_launch(plan))
     assert found is not None
-    assert found.cure.endswith("/dir in the container a directory")
+    assert found.hint.endswith("/dir in the container a directory")
 
 
 def test_a_remount_of_what_is_no_mount(rootfs: Path) -> None:
@@ -69,7 +69,7 @@ def test_a_remount_of_what_is_no_mount(rootfs: Path) -> None:
     mounted = Step("rootfs", "mount", ("proc", "proc", "/proc", (), 0, 0, 0, 0))
     plan = LaunchPlan((), (Step("rootfs", "rootfs", (str(rootfs), None)), mounted, *remounts), {})
     found = [scene.found_out(step, errno.EINVAL, scene.of_launch(plan)) for step in remounts]
-    assert [trouble.cure.partition(":")[0] if trouble else "" for trouble in found] == [
+    assert [trouble.hint.partition(":")[0] if trouble else "" for trouble in found] == [
         "nothing is mounted at /dir",
         "nothing is mounted at /link",
         "",
