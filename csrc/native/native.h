@@ -65,6 +65,8 @@ int pyrunc_begin_spawn(void);
 int pyrunc_end_spawn(void);
 int pyrunc_sched_setattr(int pid, const void *attributes);
 int pyrunc_ioprio_set(int group, int level, int priority);
+int pyrunc_ioprio_get(int pid);
+int pyrunc_sched_getattr(int pid, void *attributes, unsigned int size);
 int pyrunc_bpf(int command, void *attributes, unsigned int size);
 int pyrunc_pidfd_getfd(int pidfd, int fd);
 int64_t pyrunc_capabilities(void);

@@ -73,6 +73,18 @@ int pyrunc_sched_setattr(int pid, const void *attributes)
     return result(syscall(SYS_sched_setattr, pid, attributes, 0));
 }
 
+/* attributes: room for a struct sched_attr. */
+int pyrunc_sched_getattr(int pid, void *attributes, unsigned int size)
+{
+    return result(syscall(SYS_sched_getattr, pid, attributes, size, 0));
+}
+
+/* The I/O class and priority of a process, as linux/ioprio.h packs them. */
+int pyrunc_ioprio_get(int pid)
+{
+    return result(syscall(SYS_ioprio_get, IOPRIO_WHO_PROCESS, pid));
+}
+
 int pyrunc_ioprio_set(int group, int level, int priority)
 {
     return result(syscall(SYS_ioprio_set, IOPRIO_WHO_PGRP, group, IOPRIO_PRIO_VALUE(level, priority)));

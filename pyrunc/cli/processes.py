@@ -1,4 +1,4 @@
-"""The commands about the processes of a running container: ps, pause, resume."""
+"""The commands about a running container: ps, pause, resume, verify."""
 
 from __future__ import annotations
 
@@ -41,5 +41,23 @@ COMMANDS: list[click.Command] = [
         "resume",
         params=[click.Argument(["id"], metavar=_ID)],
         help="Let the processes of a paused container run on.",
+    ),
+    GoCommand(
+        "verify",
+        params=[
+            click.Argument(["id"], metavar=_ID),
+            click.Option(
+                ["--format"],
+                default="table",
+                metavar="FORMAT",
+                help="table or json (default: table)",
+                shell_complete=choices("table", "json"),
+            ),
+        ],
+        help="""Compare a living container with its plan, and show what differs.
+
+        Each difference has its place in config.json, what is expected and what is found. It is looked at from outside;
+        nothing is executed in the container. The exit code is 1 where something differs.
+        """,
     ),
 ]

@@ -79,6 +79,10 @@ def execute(command: str, settings: Settings, params: dict[str, Any]) -> int:
         from . import hooks
 
         return hooks.HANDLERS[command](settings, **params)
+    if command == "verify":
+        from . import verify
+
+        return verify.HANDLERS[command](settings, **params)
     if command == "gc":
         from . import garbage
 

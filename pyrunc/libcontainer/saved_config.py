@@ -1,6 +1,6 @@
 """What later commands need of the configuration that a container was created from, kept in its state directory.
 
-They are `exec`, `update` and `checkpoint`. The bundle's own config.json may have changed since, or be gone.
+They are `exec`, `update`, `checkpoint` and `verify`. The bundle's own config.json may have changed since, or be gone.
 """
 
 from __future__ import annotations
@@ -43,6 +43,14 @@ def save(dirfd: int, spec: dict[str, Any], options: LaunchOptions) -> None:
         "root": spec["root"],
         "linux": {name: linux[name] for name in _LINUX if name in linux},
     }
+    # For `verify` alone, so that the others need not judge it.
+    kept["rest"] = {
+        **{name: spec[name] for name in ("domainname", "hostname") if name in spec},
+        "linux": {name: value for name, value in linux.items() if name not in _LINUX},
+        "noPivot": options.no_pivot,
+        "rootless": options.rootless,
+        "notify": bool(options.notify_socket),
+    }
     annotations = {name: value for name, value in spec.get("annotations", {}).items() if name.startswith("run.oci.")}
     if annotations:
         kept["annotations"] = annotations
@@ -66,7 +74,8 @@ def load(place: StateDir) -> dict[str, Any]:
     """What a state directory keeps: `process`, `root`, `mounts` and `linux` as in config.json, `noNewKeyring`,
     `devicePaths`, the paths of linux.devices, and the `annotations` that pyrunc carries out, where there are any.
     `pipes` are the inodes of the standard streams that were pipes, 0 for one that was not; [] where none was.
-    `updated` is what updates have changed (update/mounts.py).
+    `updated` is what updates have changed (update/mounts.py). `rest`, which is not judged, has what else the plan was
+    compiled from (verify/expected.py).
 
     Raises DamagedError where it can't be read or understood.
     """

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 INIT_NAME = "pyrunc:[init]"
 # The format of state.json, of the ledger and of exec.json. A new minor version only adds members. Files without a
 # version are of 1.0.
-FORMAT = "1.1"
+FORMAT = "1.2"
 _FIRST_FORMAT = "1.0"
 
 # The signs that an id may have besides letters and digits, as letters.

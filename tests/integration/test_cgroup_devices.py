@@ -72,6 +72,18 @@ def test_is_enforced_where_cgroup2_is_alone(base: str) -> None:
     purev2.run(lambda: _is_enforced("/sys/fs/cgroup/" + base.rpartition("/")[2]))
 
 
+def test_whether_a_program_is_the_attached_one(base: str) -> None:
+    rules = ["a * * rwm deny", "c 1 3 rwm allow"]
+    fd = os.open(base, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        assert devices.has(fd, devices.assemble(rules)) is None
+        _attach(base, rules)
+        assert devices.has(fd, devices.assemble(rules)) is True
+        assert devices.has(fd, devices.assemble([*rules, "c 1 5 rwm allow"])) is False
+    finally:
+        os.close(fd)
+
+
 def test_denying_a_part_of_the_access_denies_the_whole(base: str) -> None:
     _attach(base, ["a * * rwm allow", "c 1 5 w deny"])
     assert _try_in(base, "/dev/zero", os.O_RDONLY) == 0

@@ -88,6 +88,8 @@ _REPLACE = 4
 _MOST_PROGRAMS = 64  # BPF_CGROUP_MAX_PROGS of the kernel: as many as one cgroup may have
 _NAME_AT = 64  # of `name` in struct bpf_prog_info
 _NAME_BYTES = 16
+# the same of `tag`, and its end
+_TAG_AT, _TAG_END = 8, 16
 _LOG_BYTES = 1 << 16
 _LOG_SHOWN = 500
 # The program calls no helper, so any license will do for the kernel.
@@ -314,6 +316,33 @@ def _attached(cgroup_fd: int) -> int:
             return fd
         posix.close(fd)
     return -1
+
+
+def has(cgroup_fd: int, program: bytes) -> bool | None:
+    """Whether an assembled program is the one of ours that is attached to a cgroup; None where none is.
+
+    cgroup_fd: as for `attach`. Raises OSError, PyruncError where the program can't be loaded for comparison.
+    """
+    attached_fd = _attached(cgroup_fd)
+    if attached_fd < 0:
+        return None
+    program_fd = -1
+    try:
+        program_fd = _load(program)
+        return _tag(attached_fd) == _tag(program_fd)
+    finally:
+        for fd in (attached_fd, program_fd):
+            if fd >= 0:
+                posix.close(fd)
+
+
+def _tag(program_fd: int) -> bytes:
+    """The kernel's digest of a program's instructions."""
+    from ..kernel import native
+
+    info = bytearray(_TAG_END)
+    native.bpf(_OBJ_GET_INFO_BY_FD, _words(program_fd, len(info)) + bytes(8), [(8, info)])
+    return bytes(info[_TAG_AT:])
 
 
 def _load(program: bytes) -> int:

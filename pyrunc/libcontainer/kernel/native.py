@@ -52,6 +52,9 @@ NSFS_MAGIC = 0x6E736673
 
 # struct sched_attr with the utilization clamps, as sched_setattr(2) has it since Linux 5.3
 _SCHED_ATTR_SIZE = 56
+# linux/ioprio.h
+_IOPRIO_CLASS_SHIFT = 13
+_IOPRIO_PRIORITY = 0x1FFF
 
 # Python ignores these two, and an ignored signal stays ignored through an exec. signal(7)
 _SIGPIPE = 13
@@ -304,6 +307,26 @@ def sched_setattr(
 def ioprio_set(group: int, level: int, priority: int) -> None:
     """Set the I/O class (IOPRIO_CLASS_*) and the priority in it of a process group. ioprio_set(2)."""
     _check(_lib.pyrunc_ioprio_set(group, level, priority))
+
+
+def ioprio_get(pid: int) -> tuple[int, int]:
+    """The I/O class (IOPRIO_CLASS_*) of a process and the priority in it. ioprio_set(2)."""
+    value = _check(_lib.pyrunc_ioprio_get(pid))
+    return value >> _IOPRIO_CLASS_SHIFT, value & _IOPRIO_PRIORITY
+
+
+def sched_getattr(pid: int) -> tuple[int, int, int, int, int, int, int]:
+    """A process's scheduling policy, SCHED_FLAG_*, nice value, priority, runtime, deadline and period (ns), as
+    `sched_setattr` takes them. sched_setattr(2)."""
+    buffer = bytearray(_SCHED_ATTR_SIZE)
+    _check(_lib.pyrunc_sched_getattr(pid, _ffi.from_buffer(buffer, require_writable=True), len(buffer)))
+    values: list[int] = []
+    at = 0
+    for size in (4, 4, 8, 4, 4, 8, 8, 8):
+        values.append(int.from_bytes(buffer[at : at + size], sys.byteorder, signed=len(values) == 3))
+        at += size
+    _, policy, flags, nice, priority, runtime, deadline, period = values
+    return policy, flags, nice, priority, runtime, deadline, period
 
 
 def bpf(command: int, attributes: bytearray, buffers: Sequence[tuple[int, bytes | bytearray]] = ()) -> int:

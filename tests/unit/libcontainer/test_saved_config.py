@@ -70,7 +70,8 @@ def test_the_file_is_its_owner_s_alone(tmp_path: Path) -> None:
     save(tmp_path, {"process": {"args": ["true"], "cwd": "/"}, "root": {"path": "r"}})
     assert stat.S_IMODE((tmp_path / EXEC_FILE).stat().st_mode) == 0o600
     assert load(tmp_path) == {
-        "version": "1.1", "devicePaths": [], "mounts": [], "pipes": [], "noNewKeyring": False,
+        "version": "1.2", "devicePaths": [], "mounts": [], "pipes": [], "noNewKeyring": False,
+        "rest": {"linux": {}, "noPivot": False, "rootless": None, "notify": False},
         "process": {"args": ["true"], "cwd": "/"}, "root": {"path": "r"}, "linux": {},
     }  # fmt: skip
 

@@ -421,7 +421,13 @@ def test_scheduling_of_another_process() -> None:
         native.sched_setattr(sleeper.pid, os.SCHED_BATCH, 0, 5, 0, 0, 0, 0)
         assert os.sched_getscheduler(sleeper.pid) == os.SCHED_BATCH
         assert os.getpriority(os.PRIO_PROCESS, sleeper.pid) == 5
+        assert native.sched_getattr(sleeper.pid)[:4] == (os.SCHED_BATCH, 0, 5, 0)
+        native.sched_setattr(sleeper.pid, os.SCHED_BATCH, 1, -3, 0, 0, 0, 0)
+        assert native.sched_getattr(sleeper.pid)[:4] == (os.SCHED_BATCH, 1, -3, 0)
+        native.ioprio_set(sleeper.pid, 2, 5)
+        assert native.ioprio_get(sleeper.pid) == (2, 5)
         native.ioprio_set(sleeper.pid, 3, 0)
+        assert native.ioprio_get(sleeper.pid)[0] == 3
         with pytest.raises(OSError) as caught:
             native.sched_setattr(sleeper.pid, os.SCHED_FIFO, 0, 0, 100, 0, 0, 0)
         assert caught.value.errno == errno.EINVAL

@@ -1,0 +1,76 @@
+"""The whole comparison of a living container with its plan."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from ...errors import PyruncError
+from .. import lookup, process, state
+from . import cgroupchecks, devicechecks, expected, mountchecks, namespacechecks, processchecks, processfiles
+from .differences import Findings
+from .look import Question, look
+
+if TYPE_CHECKING:
+    from ..state import Record
+    from .expected import Expected
+
+# By the specification's names: what has to be entered to look at what belongs to it.
+_ENTERED = ("mount", "network", "uts", "ipc")
+
+
+def verify(root: str, id: str) -> Findings:
+    """Compare the container with its plan. Nothing of it is changed.
+
+    Raises PyruncError where there is no such container, it does not run (any more), or can't be looked at.
+    """
+    path = state.directory(root, id)
+    place = lookup.opened(path)
+    try:
+        record = lookup.existing_in(place)
+        status = state.status(path, record)
+        pidfd = process.open_process(record.pid, record.startTime)
+        if pidfd < 0:
+            raise _stopped()
+        try:
+            return _compare(expected.of(place, root, record), record, pidfd, status != "created")
+        finally:
+            os.close(pidfd)
+    finally:
+        place.close()
+
+
+def _compare(wanted: Expected, record: Record, pidfd: int, is_started: bool) -> Findings:
+    pid = record.pid
+    findings = Findings()
+    try:
+        question = Question(pidfd, pid, _to_enter(pid), "/" if wanted.has("mount") else record.rootfs)
+        for checks in (namespacechecks, mountchecks, devicechecks):
+            checks.ask(wanted, question)
+        seen = look(question)
+        namespacechecks.check(wanted, pid, findings)
+        namespacechecks.check_inside(wanted, seen, findings)
+        processchecks.check(wanted, pid, is_started, findings)
+        cgroupchecks.check(wanted, pid, findings)
+        mountchecks.check(wanted, seen, findings)
+        devicechecks.check(wanted, seen, findings)
+    except (PyruncError, OSError) as error:
+        if process.has_ended(pidfd):
+            raise _stopped() from error
+        raise
+    if process.has_ended(pidfd):  # what was read last may have been another process's
+        raise _stopped()
+    return findings
+
+
+def _stopped() -> PyruncError:
+    return PyruncError("container not running", hint="only a living container can be compared with its plan")
+
+
+def _to_enter(pid: int) -> list[str]:
+    """The namespaces of the container that are not this process's. Its user namespace only where this process has not
+    the rights to enter the others from outside."""
+    types = [type for type in _ENTERED if processfiles.namespace(pid, type) != processfiles.namespace("self", type)]
+    if os.geteuid() != 0 and processfiles.namespace(pid, "user") != processfiles.namespace("self", "user"):
+        types.insert(0, "user")
+    return [processfiles.file_of(type) for type in types]

@@ -1,0 +1,51 @@
+"""What comes of a comparison: differences, and what could not be seen."""
+
+from __future__ import annotations
+
+
+class Difference:
+    """One thing of the container that is not as its plan has it.
+
+    pointer: JSON pointer of the configuration's field, or of the one that would have it; what: the thing itself.
+    expected, found: as text for a person.
+    """
+
+    __slots__ = ("expected", "found", "pointer", "what")
+
+    def __init__(self, pointer: str, what: str, expected: str, found: str) -> None:
+        self.pointer = pointer
+        self.what = what
+        self.expected = expected
+        self.found = found
+
+    def to_dict(self) -> dict[str, str]:
+        """As a JSON object."""
+        return {name: getattr(self, name) for name in ("pointer", "what", "expected", "found")}
+
+
+class Findings:
+    """The differences of one container, and as (pointer, what, why) what could not be compared."""
+
+    __slots__ = ("differences", "unseen")
+
+    def __init__(self) -> None:
+        self.differences: list[Difference] = []
+        self.unseen: list[tuple[str, str, str]] = []
+
+    def differ(self, pointer: str, what: str, expected: str, found: str) -> None:
+        """Add a difference."""
+        self.differences.append(Difference(pointer, what, expected, found))
+
+    def compare(self, pointer: str, what: str, expected: object, found: object) -> None:
+        """Add a difference where two values are not the same."""
+        if expected != found:
+            self.differ(pointer, what, str(expected), str(found))
+
+    def miss(self, pointer: str, what: str, why: str) -> None:
+        """Add what could not be compared."""
+        self.unseen.append((pointer, what, why))
+
+    def to_dict(self) -> dict[str, object]:
+        """As a JSON object."""
+        unseen = [{"pointer": pointer, "what": what, "why": why} for pointer, what, why in self.unseen]
+        return {"differences": [difference.to_dict() for difference in self.differences], "unseen": unseen}

@@ -1,0 +1,302 @@
+"""A look into a container from outside: its mount table, paths, sysctls, and what belongs to its namespaces.
+
+A child of this process enters the namespaces, looks, and answers through a pipe as JSON. It executes nothing, it is in
+no pid namespace of the container, and imports nothing once it is inside, where a module would be the container's. The
+root file system is hostile: paths are resolved by openat2 inside the root, descriptors are O_PATH, so that neither a
+FIFO nor a device is opened, and a file system of the container's that never answers (FUSE) is given up after a while.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import stat
+import sys
+import time
+from typing import Any, NoReturn
+
+from _prctl import prctl
+
+from ...errors import PyruncError
+from ..cgroup.files import clean
+from ..kernel import native
+from .mountinfo import Entry, parse
+from .processfiles import id_map
+
+_TIMEOUT = 20.0
+_READ_BYTES = 1 << 16
+# More than what a container's mount table, or 10000 names of /dev, come to.
+_LARGEST = 1 << 26
+_PR_SET_DUMPABLE = 4
+_RESOLVE_NO_MAGICLINKS = 0x02
+_RESOLVE_IN_ROOT = 0x10
+_CLONE_FLAGS = {"mnt": 0x20000, "uts": 0x04000000, "ipc": 0x08000000, "user": 0x10000000, "net": 0x40000000}
+_MOST_NAMES = 10_000
+_ALL_IDS = 1 << 32
+
+
+class Place:
+    """A path of the container as it was found.
+
+    error: the errno of its resolution, or 0. mount: the id of the mount that it is on; path: where it is, links
+    followed. is_root: whether it is the root of that mount. mode, rdev (major, minor), uid, gid, dev, ino: as stat(2)
+    has them, ids as this process's user namespace numbers them. link: what a symlink holds.
+    """
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        self.error: int = values.get("error", 0)
+        self.mount: int = values.get("mount", 0)
+        self.path: str = values.get("path", "")
+        self.mode: int = values.get("mode", 0)
+        self.rdev: tuple[int, int] = tuple(values.get("rdev", (0, 0)))
+        self.uid: int = values.get("uid", 0)
+        self.gid: int = values.get("gid", 0)
+        self.dev: int = values.get("dev", 0)
+        self.ino: int = values.get("ino", 0)
+        self.link: str = values.get("link", "")
+
+    @property
+    def type(self) -> str:
+        """What kind of file it is, in words."""
+        names = {
+            stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "symlink", stat.S_IFCHR: "char device",
+            stat.S_IFBLK: "block device", stat.S_IFIFO: "fifo", stat.S_IFSOCK: "socket",
+        }  # fmt: skip
+        return names.get(stat.S_IFMT(self.mode), "nothing")
+
+
+class Look:
+    """What was seen.
+
+    mounts: the mount table. places: the paths that were asked for, by (path, whether a link at its end is followed).
+    sources: the same of paths of the host. files: what files under /proc hold inside, None where they can't be read.
+    devices: nodes in /dev, by path, as (type and permissions, major, minor). maps: the uid and the gid map that tell
+    how the container's ids are written in all this, as (id inside, id as seen, size).
+    """
+
+    def __init__(self, answer: dict[str, Any], maps: dict[str, list[tuple[int, int, int]]]) -> None:
+        self.maps = maps
+        self.mounts: list[Entry] = parse(answer["mountinfo"])
+        self.places = {(path, bool(follow)): Place(values) for path, follow, values in answer["places"]}
+        self.sources = {(path, bool(follow)): Place(values) for path, follow, values in answer["sources"]}
+        self.files: dict[str, str | None] = answer["files"]
+        self.devices: dict[str, list[int]] = answer["devices"]
+        self._by_id = {entry.id: entry for entry in self.mounts}
+
+    def place(self, path: str, follow: bool = True) -> Place:
+        """A path of the container that was asked for."""
+        return self.places[path, follow]
+
+    def mount_of(self, place: Place) -> Entry | None:
+        """The mount that a place is on; None where the table does not have it."""
+        return self._by_id.get(place.mount)
+
+    def mount_at(self, place: Place) -> Entry | None:
+        """The mount whose root a place is; None where it is somewhere below one."""
+        entry = self.mount_of(place)
+        # What is bound may have been removed where it came from.
+        return entry if entry is not None and place.path in (entry.point, entry.point + " (deleted)") else None
+
+    def point(self, place: Place) -> str:
+        """The mount point of the mount whose root a place is, or else where the place is."""
+        entry = self.mount_at(place)
+        return entry.point if entry is not None else place.path
+
+
+class Question:
+    """What is to be looked at.
+
+    pidfd, pid: the container's process. enter: namespaces to be entered, as /proc/PID/ns names them. root: the
+    container's root as it is seen from in there. paths, sources, files: see Look. dev: whether to list the nodes of
+    /dev.
+    """
+
+    def __init__(self, pidfd: int, pid: int, enter: list[str], root: str) -> None:
+        self.pidfd = pidfd
+        self.pid = pid
+        self.enter = enter
+        self.root = root
+        self.paths: set[tuple[str, bool]] = set()
+        self.sources: set[tuple[str, bool]] = set()
+        self.files: set[str] = set()
+        self.dev = False
+
+
+def look(question: Question, timeout: float = _TIMEOUT) -> Look:
+    """Look at a container. Raises PyruncError where it can't be entered, or does not answer in time (seconds); OSError
+    where its process ends meanwhile."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(reader)
+        _answer(question, writer)
+    os.close(writer)
+    try:
+        data = _read(reader, time.monotonic() + timeout)
+    finally:
+        os.close(reader)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    if data is None:
+        raise PyruncError(
+            "looking into the container takes too long",
+            hint="is a file system of the container's own (FUSE, NFS) hanging?",
+        )
+    answer: dict[str, Any] = json.loads(data) if data else {"failed": "the look at it has ended", "errno": 0}
+    if "failed" in answer:
+        raise PyruncError(f"looking into the container: {answer['failed']}", errno=answer["errno"])
+    if "user" in question.enter:
+        maps = {kind: [(0, 0, _ALL_IDS)] for kind in ("uid", "gid")}  # it was seen with the container's eyes
+    else:
+        maps = {kind: id_map(question.pid, kind) for kind in ("uid", "gid")}
+    return Look(answer, maps)
+
+
+def _read(fd: int, deadline: float) -> bytes | None:
+    """All that comes until the end of the pipe; None where that is too late or too much."""
+    data = bytearray()
+    while len(data) <= _LARGEST:
+        left = deadline - time.monotonic()
+        if left <= 0 or not select.select([fd], [], [], left)[0]:
+            return None
+        chunk = os.read(fd, _READ_BYTES)
+        if not chunk:
+            return bytes(data)
+        data += chunk
+    return None
+
+
+def _answer(question: Question, writer: int) -> NoReturn:
+    """The child's part. It ends by _exit whatever happens, and says why."""
+    try:
+        text = json.dumps(_seen(question))
+    except OSError as error:
+        text = json.dumps({"failed": "reading", "errno": error.errno or 0})
+    except BaseException as error:  # nothing of the parent's code may run in here
+        text = json.dumps({"failed": type(error).__name__, "errno": 0})
+    data = text.encode()
+    try:
+        while data:
+            data = data[os.write(writer, data) :]
+    finally:
+        os._exit(0)
+
+
+def _seen(question: Question) -> dict[str, Any]:
+    sources = [(path, follow, _source(path, follow)) for path, follow in sorted(question.sources)]
+    proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    _set_undumpable()
+    # From here on nothing may be imported: in the container's root it would be the container's code.
+    sys.path.clear()
+    sys.meta_path.clear()
+    if question.enter:
+        try:
+            native.setns(question.pidfd, sum(_CLONE_FLAGS[name] for name in question.enter))
+        except OSError as error:
+            return {"failed": "entering its namespaces", "errno": error.errno or 0}
+    root = os.open(question.root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    return {
+        "mountinfo": _text(proc, "self/mountinfo"),
+        "sources": sources,
+        "places": [(path, follow, _place(proc, root, path, follow)) for path, follow in sorted(question.paths)],
+        "files": {path: _text_or_none(proc, path) for path in sorted(question.files)},
+        "devices": _devices(root) if question.dev else {},
+    }
+
+
+def _set_undumpable() -> None:
+    """Processes of the container that share a user namespace with the child must not trace it (CVE-2016-9962)."""
+    prctl(_PR_SET_DUMPABLE, 0)
+
+
+def _source(path: str, follow: bool) -> dict[str, Any]:
+    try:
+        return _stat(os.stat(path, follow_symlinks=follow))
+    except OSError as error:
+        return {"error": error.errno}
+
+
+def _place(proc: int, root: int, path: str, follow: bool) -> dict[str, Any]:
+    try:
+        fd = _open(root, path, follow)
+    except OSError as error:
+        return {"error": error.errno}
+    try:
+        values = _stat(os.fstat(fd))
+        if stat.S_ISLNK(values["mode"]):
+            values["link"] = os.readlink("", dir_fd=fd)
+        values["path"] = os.readlink(f"self/fd/{fd}", dir_fd=proc)
+        for line in _text(proc, f"self/fdinfo/{fd}").splitlines():
+            if line.startswith("mnt_id:"):
+                values["mount"] = int(line.split()[1])
+        return values
+    except OSError as error:
+        return {"error": error.errno}
+    finally:
+        os.close(fd)
+
+
+def _open(root: int, path: str, follow: bool, flags: int = os.O_PATH) -> int:
+    flags |= os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
+    return native.openat2(root, clean(path), flags, 0, _RESOLVE_IN_ROOT | _RESOLVE_NO_MAGICLINKS)
+
+
+def _stat(found: os.stat_result) -> dict[str, Any]:
+    return {
+        "mode": found.st_mode,
+        "rdev": (os.major(found.st_rdev), os.minor(found.st_rdev)),
+        "uid": found.st_uid,
+        "gid": found.st_gid,
+        "dev": found.st_dev,
+        "ino": found.st_ino,
+    }
+
+
+def _text(proc: int, path: str) -> str:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
+    try:
+        data = bytearray()
+        while chunk := os.read(fd, _READ_BYTES):
+            data += chunk
+        return data.decode("utf-8", "surrogateescape")
+    finally:
+        os.close(fd)
+
+
+def _text_or_none(proc: int, path: str) -> str | None:
+    try:
+        return _text(proc, path)
+    except OSError:
+        return None
+
+
+def _devices(root: int) -> dict[str, tuple[int, int, int]]:
+    """The nodes in /dev and in the directories there, as far as they are on the same file system."""
+    found: dict[str, tuple[int, int, int]] = {}
+    left = _MOST_NAMES
+    waiting = ["/dev"]
+    device = -1
+    while waiting and left > 0:
+        path = waiting.pop()
+        try:
+            directory = _open(root, path, False, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError:
+            continue
+        try:
+            device = os.fstat(directory).st_dev if device < 0 else device
+            for name in os.listdir(directory):
+                left -= 1
+                here = os.stat(name, dir_fd=directory, follow_symlinks=False)
+                if left <= 0 or here.st_dev != device:
+                    continue
+                if stat.S_ISDIR(here.st_mode):
+                    waiting.append(f"{path}/{name}")
+                elif stat.S_ISCHR(here.st_mode) or stat.S_ISBLK(here.st_mode):
+                    found[f"{path}/{name}"] = (here.st_mode, os.major(here.st_rdev), os.minor(here.st_rdev))
+        except FileNotFoundError:
+            continue  # it went while it was looked at
+        finally:
+            os.close(directory)
+    return found
