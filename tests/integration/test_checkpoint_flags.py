@@ -230,6 +230,17 @@ def test_link_remap(runtime: Runtime, bundle: Bundle, criu: Checkpoints) -> None
     assert not (bundle.rootfs / "a").exists()
 
 
+def test_the_annotation_names_options_of_criu_s(runtime: Runtime, bundle: Bundle, criu: Checkpoints) -> None:
+    options = runtime.work / "criu.conf"
+    bundle.config["annotations"] = {"org.criu.config": str(options)}
+    script = "echo first > /a; ln /a /b; exec 7>>/a; rm /a; touch /go; sleep 1000"
+    container = runtime.started(bundle.sh(script))
+    host.wait_for("the file", (bundle.rootfs / "go").exists)
+    assert "link-remap" in criu.dump(container, ok=False).last_line
+    options.write_text("link-remap\n")
+    criu.dump(container)
+
+
 def test_ext_unix_sk(runtime: Runtime, bundle: Bundle, criu: Checkpoints) -> None:
     """A socket that is connected to one of the host."""
     path = runtime.work / "log.sock"

@@ -17,6 +17,7 @@ from ...errors import PyruncError, errno_text, prefixed
 from .. import deletion, lookup, process, saved_config, state
 from ..cgroup import files
 from ..kernel import interrupts, native
+from ..spec.annotations import CRIU_CONFIG
 from ..state import Record
 from ..statedir import StateDir
 from . import external, rpc, swrk
@@ -27,7 +28,6 @@ _LOG = "dump.log"
 _LOG_LEVEL = 4
 _DEATH_MS = 1000
 _SERVING_MS = 500
-_CONFIG_ANNOTATION = "org.criu.config"
 # runc's, which is what administrators have written for containers.
 _CONFIG = "/etc/criu/runc.conf"
 
@@ -235,7 +235,7 @@ def common_options(
     options: CriuOptions, annotations: dict[str, str], images: int, work: int, log_file: str
 ) -> dict[str, Any]:
     """criu_opts that a dump and a restore have in common. images, work: descriptors; work is -1 for none."""
-    config = annotations.get(_CONFIG_ANNOTATION, _CONFIG)
+    config = annotations.get(CRIU_CONFIG, _CONFIG)
     return {
         "images_dir_fd": images,
         "work_dir_fd": work if work >= 0 else None,

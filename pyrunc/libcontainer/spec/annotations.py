@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 PREFIX = "run.oci."
+# The file of options that CRIU reads at a checkpoint and at a restore (criu/checkpoint.py).
+CRIU_CONFIG = "org.criu.config"
 WASM = "module.wasm.image/variant"
 
 KEEP_GROUPS = PREFIX + "keep_original_groups"

@@ -12,6 +12,7 @@ from ..kernel.scheduling import MEMORY_FLAGS, MEMORY_MODES
 from ..seccomp import compiler
 from ..seccomp.constants import ACTIONS, FLAGS, OPERATORS
 from ..systemd.properties import PREFIX
+from .annotations import CRIU_CONFIG
 from .annotations import PREFIX as ANNOTATION_PREFIX
 from .mount_options import KNOWN_OPTIONS
 
@@ -40,7 +41,7 @@ def features() -> dict[str, Any]:
             "netDevices": {"enabled": True},
         },
         "annotations": _annotations(),
-        "potentiallyUnsafeConfigAnnotations": [PREFIX, ANNOTATION_PREFIX],
+        "potentiallyUnsafeConfigAnnotations": [PREFIX, ANNOTATION_PREFIX, CRIU_CONFIG],
     }
 
 
@@ -60,8 +61,9 @@ def _seccomp() -> dict[str, Any]:
 
 
 def _annotations() -> dict[str, str]:
-    """Versions, by the names that readers of runc's know: libseccomp's is the same for all runtimes."""
-    annotations = {"org.pyrunc.version": _version()}
+    """Versions, by the names that readers of runc's know: libseccomp's is the same for all runtimes. And that there are
+    checkpoints, as runc tells it."""
+    annotations = {"org.pyrunc.version": _version(), "org.opencontainers.runc.checkpoint.enabled": "true"}
     libseccomp = compiler.version()
     if libseccomp:
         annotations["io.github.seccomp.libseccomp.version"] = libseccomp

@@ -72,14 +72,14 @@ def test_the_managers_that_are_claimed_make_a_plan(claim: str, user: bool) -> No
 
 def test_the_annotations_that_change_what_is_done_are_listed() -> None:
     """A name that ends with a dot stands for all that begin with it."""
-    prefix, cruns = features.features()["potentiallyUnsafeConfigAnnotations"]
+    prefix, cruns, criu = features.features()["potentiallyUnsafeConfigAnnotations"]
     facts = HostFacts(systemd=SystemdFacts(), controllers=("cpu", "io", "memory", "pids"))
     made = [
         values(find(compiled(config, facts, cgroup_manager="systemd"), "systemd_scope")[0], "properties")
         for config in (example(), {**example(), "annotations": {prefix + "CollectMode": "'inactive'"}})
     ]
     assert prefix[-1] == "."
-    assert cruns == "run.oci."
+    assert (cruns, criu) == ("run.oci.", "org.criu.config")  # the latter: criu/test_checkpoint.py
     assert made[0] != made[1]
 
 
