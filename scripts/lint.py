@@ -69,7 +69,7 @@ def run(tool: str, fix: bool = False) -> subprocess.CompletedProcess[str]:
 
 
 def main() -> int:
-    """Read the command line, run the tools, print what they say."""
+    """Read the command line, run the tools, print what those say that object."""
     parser = argparse.ArgumentParser(description="Run the linters.")
     parser.add_argument("--fix", action="store_true", help="let ruff and clang-format change the files")
     parser.add_argument("tools", nargs="*", metavar="TOOL", help=", ".join(TOOLS))
@@ -82,8 +82,8 @@ def main() -> int:
             done = run(tool, args.fix)
         except FileNotFoundError:
             sys.exit(f"lint: {BIN / command(tool, args.fix)[0]} is missing (make .venv/.developer installs it)")
-        print(done.stdout, end="")
         if done.returncode:
+            print(done.stdout, end="")
             failed.append(tool)
     if failed:
         print(f"lint: {', '.join(failed)} failed", file=sys.stderr)
