@@ -591,3 +591,19 @@ def test_the_table(runtime: Runtime, box: Bundle) -> None:
     assert lines[0].split() == ["POINTER", "WHAT", "EXPECTED", "FOUND"]
     assert lines[1].split()[:4] == ["/mounts/3", "mount", "at", "/mnt"]
     assert lines[1].endswith("no mount there, but what is mounted at /")
+
+
+def test_what_update_has_changed_is_of_the_plan(runtime: Runtime, box: Bundle) -> None:
+    """Mounts and devices that `update` has added or taken away while the container ran."""
+    (box.path / "more").mkdir()
+    container = runtime.started(box)
+    mount = f"type=bind,source={box.path / 'more'},target=/new/place,ro"
+    result = runtime("update", "--mount", mount, "--umount", "/srv/bound", "--device-rm", "/dev/mine", container.id)
+    assert result.code == 0, result
+    result = runtime("update", "--device", "/dev/zero:/dev/other:rw", container.id)
+    assert result.code == 0, result
+    assert verified(container, 0) == []
+    shell(container, "umount /new/place")
+    assert [(entry["pointer"], entry["what"]) for entry in verified(container)] == [
+        ("/mounts/4", "mount at /new/place")
+    ]
