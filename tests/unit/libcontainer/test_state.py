@@ -166,7 +166,7 @@ def test_a6_states_of_the_neighbouring_versions_are_read(tmp_path: Path) -> None
         "ownPids": False, "rootfs": "",
     }  # fmt: skip
     for version in ("2.0", "0.9", "x", ""):
-        with pytest.raises(DamagedError, match=r"reads 1\.1"):
+        with pytest.raises(DamagedError, match=r"reads 1\.2"):
             load(box, jsonio.dumps(values(version=version)))
 
 
