@@ -13,13 +13,14 @@ COMPILED := pyproject.toml setup.py pyrunc/libcontainer/plan/kinds.py pyrunc/lib
 SOURCES := pyproject.toml $(wildcard generate/*.py spec-schemas/*.json .git/logs/HEAD) \
 	$(shell find pyrunc -name '*.py' -not -path 'pyrunc/_generated/*')
 
-.PHONY: help build install-dev test test-launcher test-fresh test-pythons conformance-doc errors-doc options-doc lint format demo clean
+.PHONY: help build install-dev test test-launcher test-fresh test-pythons test-arm64 conformance-doc errors-doc options-doc lint format demo clean
 help:
 	@echo 'make demo    build pyrunc and show what it does'
 	@echo 'make test    everything that this machine can run; PYTEST="-k name" for less, LONG=1 for more'
 	@echo 'make test-launcher   the integration tests again, with the launcher as it is installed (root)'
 	@echo 'make test-fresh  demo, install and test on fresh Debian 12 and 13 (root); DEBIAN=trixie TESTS=unit for less'
 	@echo 'make test-pythons  the launcher and the tests on Debian 13 (Python 3.13) and sid (3.14) (root)'
+	@echo 'make test-arm64    the C of arm64, and its init under qemu-user'
 	@echo 'make test-guest    tests/guest in a Debian guest with every limit (root); GUEST=qemu for all controllers'
 	@echo 'make conformance-doc   run the tests that docs/conformance.md names, and write how they went (root)'
 	@echo 'make errors-doc  write docs/errors.md, what is said of mistakes, anew (root)'
@@ -94,6 +95,11 @@ test-fresh:
 PYTHON_RELEASES ?= trixie sid
 test-pythons:
 	@$(MAKE) --no-print-directory test-fresh DEBIAN='$(PYTHON_RELEASES)' TESTS=python
+
+# The C of arm64 by a cross compiler, its init under qemu-user.
+test-arm64: $(VENV)/.built $(VENV)/.developer
+	@PYTHON='$(PYTHON)' scripts/packages.sh arm64
+	@PYRUNC_TEST_ARM64=1 $(RUN_TESTS) tests/unit/test_arm64.py tests/unit/test_init.py $(PYTEST)
 
 # The tests that docs/conformance.md names, and how they went; those of the guest: docs/testing.md.
 conformance-doc: $(VENV)/.built $(VENV)/.developer

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Make sure that the system has what a purpose needs: build, demo, test, bench, conformance, fresh (a new
+# Make sure that the system has what a purpose needs: build, demo, test, bench, conformance, arm64, fresh (a new
 # machine), guest (any), guest-uml or guest-qemu.
 # What is missing is installed by apt-get where that can be done; else the packages are named, by their Debian names.
 set -eu
@@ -26,6 +26,8 @@ END
     [ "$1" != bench ] || printf '%s\n' 'command -v runc|runc' 'command -v crun|crun'
     [ "$1" != conformance ] || echo 'command -v runc|runc'
     [ "$1" != test ] || printf '%s\n' 'command -v git|git' 'command -v ip|iproute2' 'command -v newuidmap|uidmap'
+    [ "$1" != arm64 ] || printf '%s\n' 'command -v qemu-aarch64-static|qemu-user-static' \
+        'command -v aarch64-linux-gnu-gcc|gcc-aarch64-linux-gnu' 'test -e /usr/aarch64-linux-gnu/include/stdio.h|libc6-dev-arm64-cross'
     case $1 in
         demo | test) echo 'command -v ps|procps' ;;
     esac

@@ -1,0 +1,37 @@
+"""The C of arm64: it compiles without a warning. `make test-arm64` runs the init's tests with it too."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+NATIVE = Path(__file__).resolve().parents[2] / "csrc" / "native"
+COMPILER = "aarch64-linux-gnu-gcc"
+
+
+@pytest.mark.skipif(shutil.which(COMPILER) is None, reason=f"needs {COMPILER} (package gcc-aarch64-linux-gnu)")
+@pytest.mark.parametrize("source", sorted(NATIVE.glob("*.c")), ids=lambda path: str(path.name))
+def test_the_parents_calls_compile(source: Path, tmp_path: Path) -> None:
+    """Those of clone.c with the assembly of the clone; qemu-user, which has no clone3, can't run it."""
+    image = NATIVE / "init_image.gen.h"
+    if source.name == "image.c" and not image.exists():
+        pytest.skip("needs the init's image (make build)")
+    command = [
+        COMPILER,
+        "-std=gnu11",
+        "-O2",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-c",
+        "-o",
+        str(tmp_path / "o"),
+        str(source),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if "stdio.h: No such file" in done.stderr or "errno.h: No such file" in done.stderr:
+        pytest.skip("needs the C library of arm64 (package libc6-dev-arm64-cross)")
+    assert (done.returncode, done.stderr) == (0, "")
