@@ -53,7 +53,7 @@ endif
 ifneq ($(LAUNCHER_SNAPSHOT),)
 LAUNCHER_SOURCES += snapshot.c
 LAUNCHER_CFLAGS += -DPYRUNC_SNAPSHOT
-LAUNCHER_LDFLAGS := -Wl,-T,launcher/text.ld -Wl,-T,launcher/snapshot.ld $(patsubst %,-Wl$(comma)--wrap=%,malloc calloc realloc free)
+LAUNCHER_LDFLAGS := -Wl,-T,launcher/text.ld -Wl,-T,launcher/snapshot.ld $(patsubst %,-Wl$(comma)--wrap=%,malloc calloc realloc free fputs)
 endif
 LAUNCHER_OBJECTS := $(patsubst %.c,$(LAUNCHER_BUILD)/%.o,$(LAUNCHER_SOURCES) frozen.gen.c bindings.gen.c)
 LAUNCHER_MODULES := $(shell find pyrunc -name '*.py')

@@ -162,6 +162,18 @@ static void free_arena(void *context, void *memory, size_t size)
         munmap(memory, size);
 }
 
+static bool awake;
+
+int __real_fputs(const char *text, FILE *file);
+int __wrap_fputs(const char *text, FILE *file);
+
+/* From 3.13 on a constructor of CPython's mimalloc runs before main, also where the snapshot has it initialised, and then
+ * writes the empty line that its buffer of early messages holds. */
+int __wrap_fputs(const char *text, FILE *file)
+{
+    return stage == MADE && !awake ? 0 : __real_fputs(text, file);
+}
+
 /* ---- making it --------------------------------------------------------------------------------------------- */
 
 bool snapshot_is_made(void)
@@ -241,6 +253,7 @@ static int limit_stack(void)
 
 int snapshot_wake(void)
 {
+    awake = true;
     Py_tss_t *key = &THREAD_KEY; /* pthread_key_create's, of the process that is no more */
     *key = (Py_tss_t)Py_tss_NEEDS_INIT;
     if (PyThread_tss_create(key) != 0 || PyThread_tss_set(key, thread) != 0 || limit_stack() < 0) {
