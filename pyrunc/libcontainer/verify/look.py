@@ -34,6 +34,7 @@ _RESOLVE_NO_MAGICLINKS = 0x02
 _RESOLVE_IN_ROOT = 0x10
 _CLONE_FLAGS = {"mnt": 0x20000, "uts": 0x04000000, "ipc": 0x08000000, "user": 0x10000000, "net": 0x40000000}
 _MOST_NAMES = 10_000
+_MOST_ATTEMPTS = 128
 _ALL_IDS = 1 << 32
 
 
@@ -240,7 +241,14 @@ def _place(proc: int, root: int, path: str, follow: bool) -> dict[str, Any]:
 
 def _open(root: int, path: str, follow: bool, flags: int = os.O_PATH) -> int:
     flags |= os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
-    return native.openat2(root, clean(path), flags, 0, _RESOLVE_IN_ROOT | _RESOLVE_NO_MAGICLINKS)
+    for attempt in range(_MOST_ATTEMPTS):
+        try:
+            return native.openat2(root, clean(path), flags, 0, _RESOLVE_IN_ROOT | _RESOLVE_NO_MAGICLINKS)
+        except BlockingIOError:
+            # Something was renamed or mounted anywhere while a `..` was resolved (openat2(2), EAGAIN).
+            if attempt == _MOST_ATTEMPTS - 1:
+                raise
+    raise AssertionError
 
 
 def _stat(found: os.stat_result) -> dict[str, Any]:
