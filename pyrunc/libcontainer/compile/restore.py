@@ -36,7 +36,12 @@ def compile_restore(spec: dict[str, Any], options: LaunchOptions, facts: HostFac
     if options.no_pivot:
         context.warnings.append("--no-pivot is without effect: CRIU restores the root of the mount namespace itself")
     context.runtime_step(steps.state_dir(path=options.state_dir))
-    compile_cgroup(context)
+    if options.cgroup_manager == "systemd":
+        from .systemd import compile_scope
+
+        compile_scope(context)
+    else:
+        compile_cgroup(context)
     if "intelRdt" in context.linux:
         from . import rdt
 

@@ -8,7 +8,7 @@ import pytest
 
 from pyrunc.errors import PyruncError
 from pyrunc.libcontainer.compile.restore import compile_restore
-from pyrunc.libcontainer.plan.host import HostFacts
+from pyrunc.libcontainer.plan.host import HostFacts, SystemdFacts
 from pyrunc.libcontainer.plan.model import LaunchPlan
 from pyrunc.libcontainer.plan.options import LaunchOptions
 from tests.support.plans import minimal, with_linux
@@ -58,6 +58,16 @@ def test_hooks_and_network_devices_come_when_the_namespaces_are_there() -> None:
         ("eth0", "eth0"), ("eth1", "lan"), ("prestart", 0),
     ]  # fmt: skip
     assert "create_runtime" not in plan.served
+
+
+def test_systemd_s_scope_is_made_with_criu_in_it() -> None:
+    facts = HostFacts(systemd=SystemdFacts(), controllers=("pids",))
+    spec = with_linux()
+    spec["linux"]["cgroupsPath"] = "system.slice:pyrunc:box"
+    plan = compiled(spec, facts, cgroup_manager="systemd")
+    assert served(plan, "cgroup")[0] == "systemd_scope"
+    assert "cgroup_create" not in [step.kind for step in plan.prepare]
+    assert plan.cgroup.endswith("/system.slice/pyrunc-box.scope")
 
 
 def test_a_class_of_service_is_there_before_the_processes() -> None:
