@@ -234,8 +234,8 @@ def test_f13_a_limit_of_namespaces(runtime: Runtime, bundle: Bundle, kind: str) 
 
 
 def waits_for_an_answer(pid: int) -> bool:
-    """Whether a process waits for a message of a socket."""
-    return "skb_wait" in Path(f"/proc/{pid}/wchan").read_text()
+    """Whether a process waits for a message of a socket, which it does by ppoll(2)."""
+    return "poll" in Path(f"/proc/{pid}/wchan").read_text()
 
 
 @pytest.mark.parametrize("waits", [False, True])
