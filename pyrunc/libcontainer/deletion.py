@@ -1,4 +1,4 @@
-"""`delete`: a container's end, or that of what is left of one, by its state.json or else by its ledger."""
+"""`delete`: removes a container, or what is left of one. Its state.json says what there is, or else its ledger."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ KILL_TIMEOUT_MS = 10_000
 
 
 def delete(root: str, id: str, force: bool) -> None:
-    """Remove what is left of a container that has stopped or was never started, and run the poststop hooks.
+    """Remove a container that has stopped or was never started, and run the poststop hooks.
 
-    force: kill it where it runs, end the command that creates or starts it, and undo what is known of it where its
-    files are damaged; an id that there is not is no error. Raises PyruncError.
+    force: also kill a running container, end the command that creates or starts it, and undo what is known of one whose
+    files are damaged; an unknown id is no error. Raises PyruncError.
     """
     path = state.directory(root, id)
     place = open_directory(path)
@@ -46,7 +46,7 @@ def _delete(place: StateDir, force: bool) -> bool:
         return False
     place.require_trust()
     if force:
-        _kill_known(place)  # before the lock: a `start` that waits for the container has it
+        _kill_known(place)  # before taking the lock, which a `start` that waits for the container holds
     try:
         take_lock(place, force)
     except FileNotFoundError:
@@ -80,7 +80,7 @@ def _delete(place: StateDir, force: bool) -> bool:
 
 
 def _delete_left_behind(place: StateDir, force: bool) -> None:
-    """Undo what a killed create left. What is none of ours stays. Raises PyruncError."""
+    """Undo what a killed create left, unless the directory is not pyrunc's. Raises PyruncError."""
     contents = ledger.read(place)
     if force and contents.faults and ledger.is_ours(place, contents):
         contents.warn(place)
@@ -91,8 +91,8 @@ def _delete_left_behind(place: StateDir, force: bool) -> None:
 
 
 def _delete_damaged(place: StateDir, error: DamagedError) -> None:
-    """Delete a container whose state.json says nothing, by its ledger. Raises PyruncError, `error` where the directory
-    is not known to be ours."""
+    """Delete a container with a damaged state.json, by its ledger. Raises PyruncError: `error` where the directory is
+    not known to be ours."""
     contents = ledger.read(place)
     if not ledger.is_ours(place, contents):
         raise DamagedError(error.message, hint=f"{place.path} is not known to be made by pyrunc") from error
@@ -140,8 +140,8 @@ def destroy(
 ) -> None:
     """Undo what the stopped container's creation made, and run the poststop hooks, whose failures are warnings.
 
-    entries: its ledger. poststop: runs the hooks where they are to be taken down in a timeline. The caller has the
-    lock. Raises PyruncError.
+    entries: its ledger. poststop: runs the hooks, where a timeline records them. The caller holds the lock. Raises
+    PyruncError.
     """
     if record.cgroup and ledger.is_anothers(record.cgroup, place, below=not record.ownPids):
         entries = [entry for entry in entries if entry["effect"] != "cgroup"]
@@ -150,7 +150,7 @@ def destroy(
 
         if not record.ownPids:
             files.kill(record.cgroup)
-        if not record.systemd:  # which removes it with the unit
+        if not record.systemd:  # systemd removes it with the unit
             files.remove(record.cgroup)
     ledger.undo(entries, deleting=True)
     place.remove()
@@ -174,12 +174,12 @@ def whole(place: StateDir) -> ledger.Contents:
 
 
 def kill_and_wait(record: Record) -> None:
-    """Kill the container and wait until its process has ended. Raises PyruncError where it does not."""
+    """Kill the container and wait until its process has ended. Raises PyruncError on timeout."""
     _end_process(record.pid, record.startTime, record.cgroup)
 
 
 def _end_process(pid: int, start_time: int, cgroup: str) -> None:
-    """Kill a process and what is in a cgroup, and wait until the process has ended; nothing happens where it has.
+    """Kill a process and what is in a cgroup, and wait for the end of the process. Does nothing if it has ended.
 
     cgroup: "" for none. Raises PyruncError.
     """
@@ -199,7 +199,7 @@ def _end_process(pid: int, start_time: int, cgroup: str) -> None:
 
 
 def _kill(pidfd: int) -> None:
-    """SIGKILL a process; nothing happens where it has ended. Raises PyruncError."""
+    """SIGKILL a process, unless it has ended. Raises PyruncError."""
     import _signal  # here: it looks at the handlers of all signals
 
     try:

@@ -1,4 +1,4 @@
-"""Finding a container by its state directory, to be acted upon: it is there, it is trusted, and it is locked."""
+"""Find a container by its state directory, check that the directory can be trusted, lock it."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from . import state
 from .state import Record
 from .statedir import StateDir, open_directory
 
-# How long a command waits for another one that is at work on the container.
+# How long a command waits for another one that holds the container's lock.
 LOCK_TIMEOUT_SECONDS = 10.0
 
 
 def missing() -> PyruncError:
-    """That there is no such container, in runc's words."""
+    """The error that there is no such container, in runc's words."""
     return PyruncError("container does not exist")
 
 
 def existing(path: str) -> Record:
-    """The record of a created container, to be acted upon. Nothing is changed. Raises PyruncError where there is none,
-    and where the directory is not trusted."""
+    """The record of a created container, for a command that acts on it. Changes nothing. Raises PyruncError where there
+    is none, and where the directory is not trusted."""
     place = opened(path)
     try:
         return existing_in(place)
@@ -58,10 +58,10 @@ def locked(path: str) -> tuple[StateDir, Record]:
 
 
 def take_lock(place: StateDir, force: bool = False) -> None:
-    """Lock a state directory. Waits for another command that is at work there, and with `force` ends it.
+    """Lock a state directory. Waits for another command that holds the lock; with `force`, ends that command.
 
-    Raises FileNotFoundError where the directory goes meanwhile, PyruncError that names the other command where it does
-    not end.
+    Raises FileNotFoundError where the directory is removed meanwhile; on timeout PyruncError that names the other
+    command.
     """
     try:
         place.lock(0)

@@ -25,10 +25,10 @@ NAMESPACES = {
     "user": native.CLONE_NEWUSER,
     "uts": native.CLONE_NEWUTS,
 }
-# Their files in /proc/PID/ns, where these are not called as the specification calls them.
+# Their files in /proc/PID/ns, where the names differ from the specification's.
 _FILES = {"mount": "mnt", "network": "net"}
 
-# How often a living thread is looked for by which the container's namespaces can be joined.
+# How often to look for a living thread whose namespaces can be joined.
 _THREAD_ATTEMPTS = 20
 _THREAD_POLL_MS = 1
 
@@ -70,7 +70,7 @@ def clone(launch: Launch, flags: int, cgroup: str, join: tuple[str, ...]) -> Non
 
 
 def _open_cgroup(launch: Launch, cgroup: str) -> int:
-    """A descriptor of the directory to be cloned into, or -1. `/proc/PID/cgroup` stands for the cgroup of a process."""
+    """A descriptor of the cgroup to clone into, or -1. `/proc/PID/cgroup` stands for the cgroup of that process."""
     if not cgroup:
         return -1
     try:
@@ -104,7 +104,7 @@ def _clone_init(launch: Launch, flags: int, join: tuple[str, ...], image: int, t
     except native.CloneError as error:
         if error.call != "setns" or error.errno != errno.ESRCH or "container" not in slots:
             raise
-        # The first thread of the container's process has ended, and left its namespaces: maybe not the process.
+        # The container's first thread has ended and left its namespaces. Other threads of the process may live.
         joins = _by_living_thread(launch, [kind for kind, _ in pairs])
         if not joins:
             raise
@@ -115,12 +115,12 @@ def _clone_init(launch: Launch, flags: int, join: tuple[str, ...], image: int, t
 
 
 def _by_living_thread(launch: Launch, kinds: list[str]) -> list[tuple[int, int]]:
-    """Descriptors and types of the namespaces of the process in the slot `container`, of these kinds, by a thread of it
-    that lives; none where the process has ended. Raises OSError."""
+    """Open the namespaces of these kinds of a living thread of the process in the slot `container`: descriptors and
+    types; none if the process has ended. Raises OSError."""
     [pid] = [int(str(step.arg("pid"))) for step in launch.plan.prepare if step.kind == "open_process"]
     for _ in range(_THREAD_ATTEMPTS):
         fds = _open_namespaces(pid, process.living_thread(pid), kinds)
-        # The process is looked at last: the pid was its own all along.
+        # Checked last: if the process still lives, its pid was not reused meanwhile.
         if native.poll([launch.slots["container"]], 0 if fds else _THREAD_POLL_MS):
             _close(fds)
             break
@@ -130,7 +130,7 @@ def _by_living_thread(launch: Launch, kinds: list[str]) -> list[tuple[int, int]]
 
 
 def _open_namespaces(pid: int, thread: int, kinds: list[str]) -> list[int]:
-    """Descriptors of a thread's namespaces; none where it has just ended. Raises OSError."""
+    """Open a thread's namespaces; gives none if the thread has ended. Raises OSError."""
     fds: list[int] = []
     for kind in kinds if thread else ():
         path = f"/proc/{pid}/task/{thread}/ns/{_FILES.get(kind, kind)}"

@@ -1,4 +1,4 @@
-"""Why the init could not be cloned: each cause is looked at before it is named, since an errno has several. Cold."""
+"""Why the init could not be cloned. An errno has several causes, so each is checked before it is named. Cold."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _ALL_NEW = sum(_LIMITS)
 
 
 def explain(launch: Launch, error: native.CloneError, flags: int, cgroup: str, join: tuple[str, ...]) -> PyruncError:
-    """The failure of a clone, with its cause where one is found; the descriptors of the attempt are still open."""
+    """The error of a failed clone, with its cause if one is found. The attempt's descriptors must still be open."""
     number = error.errno or 0
     if error.call == native.KILLED:
         return PyruncError(native.KILLED)
@@ -62,7 +62,7 @@ def explain(launch: Launch, error: native.CloneError, flags: int, cgroup: str, j
 
 
 def image_failed(error: OSError) -> PyruncError:
-    """The failure to make the init's program."""
+    """The error of a failed memfd for the init's program."""
     number = error.errno or 0
     hint = ""
     if number == errno.EACCES and sysctl("vm/memfd_noexec") == 2:
@@ -81,7 +81,7 @@ def _pointer(launch: Launch, slot: str) -> str:
 
 
 def _cause(launch: Launch, call: str, number: int, flags: int, cgroup: str) -> str:
-    """What is found to be the cause of an errno, as a hint; "" where nothing is."""
+    """The cause of an errno as a hint; "" if none is found."""
     try:
         directory = cgroup_directory(launch.facts, cgroup)
     except OSError:
@@ -107,7 +107,7 @@ def _cause(launch: Launch, call: str, number: int, flags: int, cgroup: str) -> s
 def has_first_process(namespace: int) -> bool:
     """Whether the pid namespace behind a descriptor has a first process that has not ended (pid_namespaces(7)).
 
-    Also where that can't be seen: where this user may not ask a process for its namespace.
+    True also if that is unknown: this user may not be permitted to see a process's namespace.
     """
     there = posix.fstat(namespace)
     for name in ("self", *posix.listdir("/proc")):
@@ -119,11 +119,11 @@ def has_first_process(namespace: int) -> bool:
                 if (here.st_ino, here.st_dev) == (there.st_ino, there.st_dev):
                     return name == "self" or _lives(int(name))
         except PermissionError:
-            # What has just ended is refused in the same way.
+            # A process that has just ended fails with the same errno.
             if _words(f"/proc/{name}/stat"):
                 return True
         except OSError:
-            continue  # it ends meanwhile, or has ended
+            continue  # the process has ended
     return False
 
 
@@ -158,8 +158,8 @@ def _not_permitted(flags: int) -> str:
 
 
 def _not_delegated(launch: Launch, directory: str) -> str:
-    """cgroups(7), "Cgroup delegation containment rules": who moves a process must be allowed to write to the files
-    cgroup.procs of the nearest cgroup above both, and of the new one."""
+    """A process may be moved by who may write to cgroup.procs of the new cgroup and of the nearest common ancestor of
+    the old and the new one (cgroups(7), "Cgroup delegation containment rules")."""
     common = launch.facts.cgroup_mount
     for own, other in zip(
         launch.facts.cgroup_self.split("/")[1:], directory[len(common) :].split("/")[1:], strict=False
@@ -184,7 +184,7 @@ def _no_cpu(directory: str) -> str:
 
 
 def _no_namespace(flags: int) -> str:
-    """A limit of namespaces that is reached; those that can be seen are counted (namespaces(7), /proc/sys/user)."""
+    """A limit of namespaces that is reached, by a count of the visible ones (namespaces(7), /proc/sys/user)."""
     for flag, name in _LIMITS.items():
         limit = sysctl("user/" + name)
         if flags & flag and limit is not None and len(_namespaces(name.split("_")[1])) >= limit:
@@ -222,7 +222,7 @@ def _too_many_processes(launch: Launch, directory: str) -> str:
 
 
 def _threads() -> int:
-    """How many threads this process's real user has, of those that can be seen."""
+    """How many visible threads this process's real user has."""
     own, count = str(posix.getuid()), 0
     for name in posix.listdir("/proc"):
         if not name.isdigit():

@@ -1,4 +1,4 @@
-"""What a failed step of the init is reported as: runc's words, the step's name and pointer, and a hint. Cold."""
+"""Errors of a failed launch: runc's words, the step's name and pointer, the errno, a hint. Cold."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 _MOUNTS = ("mount", "bind", "bind_cgroup")
 # The steps that are the first to use the root file system.
 _ROOT_STEPS = ("parent_private", "rootfs", "chroot")
-# The steps that are for an option of the command: what fails there, and the option.
+# The steps that carry out an option of the command: the message, and the option.
 _OPTION_STEPS = {
     "write_pid_file": ("can't write the pid file", "--pid-file"),
     "send_pidfd": ("can't send the pidfd to", "--pidfd-socket"),
 }
 _SIGNALLED = 2  # CLD_KILLED is 2, CLD_DUMPED 3 (waitid(2))
-# SIGSYS, and the trap by which the init ends where a filter does not let it exit: SIGILL or, on arm64, SIGTRAP.
+# By which a filter ends the init: SIGSYS, and where it refuses exit_group, the init's trap: SIGILL, on arm64 SIGTRAP.
 _FILTER_SIGNALS = (31, 4, 5)
 _EXECVE = "the profile must allow execve, and what the program's start takes"
 _REFUSES = "linux.seccomp refuses execve: its profile must allow it"
@@ -71,11 +71,11 @@ _LIMIT_HINTS = (
 def init_step_failed(
     step: Step | None, error: int, detail: str, cgroup: str = "", prefix: str = INIT_FAILED, scene: Scene | None = None
 ) -> PyruncError:
-    """A step that the init reports as failed; None where none had begun.
+    """The error of a step that the init reports as failed; `step` is None if none had begun.
 
     error: its errno, or 0 where the detail tells all. detail: the call and its path, or the reason.
-    cgroup: the container's, where the OOM killer may have been at work. prefix: what the message begins with.
-    scene: where it was, for a look at the cause; None where nobody knows.
+    cgroup: the container's, to see whether the OOM killer killed in it. prefix: what the message begins with.
+    scene: the surroundings of the step, to find the cause in; None if unknown.
     """
     if step is not None and step.kind == "container_hook":
         detail = join((signal_named(detail),))  # it has what the hook printed
@@ -143,7 +143,7 @@ def _is_so(what: int) -> bool:
 
 
 def _hook_hint(step: Step, error: int, detail: str) -> str:
-    """Why a hook failed: its program can't be executed, or has been."""
+    """Why a hook failed: its program can't be executed, or it was executed and failed."""
     failed = _SILENT_HOOK if detail.rstrip().endswith(_SILENCE) else _HOOK
     if step.arg("hook") == "startContainer":
         return _NO_HOOK if error else failed
@@ -165,7 +165,7 @@ def signal_named(detail: str) -> str:
 
 
 def runtime_step_failed(step: Step, error: PyruncError | OSError, prefix: str) -> PyruncError:
-    """A step of the runtime that failed; what the error lacks of step, pointer and hint is filled in."""
+    """The error of a failed step of the runtime, with the step, and the pointer and hint that `error` lacks."""
     number = error.errno or 0
     if step.kind in _OPTION_STEPS and isinstance(error, OSError):
         return _option_failed(step, number)
@@ -184,7 +184,7 @@ def runtime_step_failed(step: Step, error: PyruncError | OSError, prefix: str) -
 
 
 def _option_failed(step: Step, number: int) -> PyruncError:
-    """A file that an option names can't be made: no fault of the container's, or of its configuration."""
+    """The error of a file that an option names, not the configuration."""
     what, option = _OPTION_STEPS[step.kind]
     path = str(step.arg("path"))
     hint = missing_part(path.rpartition("/")[0] or "/") if number in (errno.ENOENT, errno.ENOTDIR) else ""
@@ -192,7 +192,7 @@ def _option_failed(step: Step, number: int) -> PyruncError:
 
 
 def _subject(step: Step) -> str:
-    """What the step was about: its first path, else its kind."""
+    """The message for a step that raised OSError: its kind and path."""
     if step.kind == "cgroup_limit":
         return f'writing "{step.arg("value")}" to {step.arg("file")}'
     if step.kind == "prlimit":
@@ -216,7 +216,7 @@ def _limit_hint(step: Step, number: int) -> str:
 def init_died(
     code: int, status: int, cgroup: str = "", prefix: str = INIT_FAILED, profile: dict[str, Any] | None = None
 ) -> PyruncError:
-    """An init that ended without a message. code, status: as waitid(2) gives them. cgroup: the container's, or "".
+    """The error of an init that ended without a message. code, status: of waitid(2). cgroup: the container's, or "".
     prefix: what the message begins with. profile: linux.seccomp."""
     if code >= _SIGNALLED:
         if cgroup and oom_kills(cgroup):
@@ -233,8 +233,10 @@ def init_died(
 
 
 def init_vanished(cgroup: str, filtered: bool) -> PyruncError:
-    """An init that ended between `start` and its program; its parent knows how. cgroup: the container's, or "".
-    filtered: there is a seccomp profile."""
+    """The error of an init that ended after `start`, before it executed its program. Only its parent knows how it ended.
+
+    cgroup: the container's, or "". filtered: whether there is a seccomp profile.
+    """
     if cgroup and oom_kills(cgroup):
         return _oom_killed(cgroup)
     message = INIT_FAILED + "the init was killed before it executed the program"

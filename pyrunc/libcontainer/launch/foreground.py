@@ -1,4 +1,4 @@
-"""`run` and `exec` in the foreground: signals are passed on, the end is waited for, a terminal is relayed. Hot."""
+"""`run` and `exec` in the foreground: forward signals, relay the terminal, wait for the process to end. Hot."""
 
 from __future__ import annotations
 
@@ -17,27 +17,28 @@ _PR_SET_CHILD_SUBREAPER = 36
 # struct signalfd_siginfo (signalfd(2)): the number first (u32), then the error and the code, then the sender's pid.
 _SIGINFO_SIZE = 128
 
-# What a write of our own raises, to whom the errno says it all.
+# Signals that a write(2) of our own raises; we handle its errno instead.
 _WRITE_SIGNALS = (_signal.SIGPIPE, _signal.SIGXFSZ)
-# Job control of writes and reads is the kernel's: a background job that writes to a terminal with TOSTOP stops.
+# Left to the kernel, so that a background job that reads or writes its terminal stops (TOSTOP in termios(3)).
 _BACKGROUND_SIGNALS = {_signal.SIGTTOU, _signal.SIGTTIN}
 
 
 class Foreground:
-    """The command from just before its process starts until that has ended, and its output is where it belongs.
+    """A foreground command, from just before its process starts until the process has ended and its output is written.
 
-    All signals wait to be read, and this process is the subreaper. Whoever gave the relay closes it after a failure.
+    All signals are blocked and read from a signalfd, and this process is the subreaper. After a failure the caller
+    closes the relay.
     """
 
     __slots__ = ("_launch", "_pending", "_relay", "_signals")
 
     def __init__(self, launch: Launch, relay: Relay | None) -> None:
-        """Take the signals, and get the relay ready. Raises OSError."""
+        """Block the signals, and prepare the relay. Raises OSError."""
         self._launch = launch
         self._relay = relay
-        self._pending: list[int] = []  # signals that came before the process was there
+        self._pending: list[int] = []  # signals that came before the program ran
         if not launch.options.no_subreaper and not launch.record.ownPids:
-            # With a pid namespace of its own, the container's orphans never come up to here.
+            # In a pid namespace of their own, orphans are reparented to its first process, not to us.
             from _prctl import prctl
 
             prctl(_PR_SET_CHILD_SUBREAPER, 1)
@@ -52,7 +53,7 @@ class Foreground:
     def start(self) -> None:
         """Let the init go on, and wait until it has executed the program.
 
-        Raises PyruncError where it fails, and Interrupted for a signal that ends commands; others are passed on later.
+        Raises PyruncError where it fails, Interrupted for a signal that ends commands; others are forwarded later.
         """
         launch = self._launch
         launch.answer()
@@ -69,19 +70,19 @@ class Foreground:
     def wait(self) -> int:
         """Wait until the process ends: its exit status, or 128 + n where signal n ended it. Raises OSError.
 
-        Every signal is passed on to it, but SIGCHLD, at which children are reaped (those of the container too, where
-        this process is their subreaper), and SIGWINCH where a terminal is relayed.
+        Every signal is forwarded to it, except SIGCHLD, on which children are reaped (the container's orphans too,
+        where this process is their subreaper), and SIGWINCH where a terminal is relayed.
         """
         relay = self._relay
         notify = self._launch.notify
         if notify is not None:
-            # Who started this command is to watch it, not the container's process, whose end it tells by its own.
+            # MAINPID is this command, which the service manager has started; it ends when the process does.
             notify.begin(posix.getpid())
             if relay is not None:
                 relay.also(notify.fd, notify.serve)
         code = -1
         if relay is not None:
-            # Not before: until the program runs, the interrupt key ends the command.
+            # Not earlier: until the program runs, Ctrl-C has to end this command.
             relay.take_terminal()
         for number in self._pending:
             code = max(code, self._handle(number))
@@ -101,16 +102,16 @@ class Foreground:
         return code
 
     def _serve(self, notify: Notify) -> list[int]:
-        """Wait for signals and notifications, and relay these; gives what was readable. Raises OSError."""
+        """Wait for signals and notifications, and relay notifications; gives what was readable. Raises OSError."""
         found = native.poll([self._signals, notify.fd])
         if notify.fd in found:
             notify.serve()
         return found
 
     def close(self) -> None:
-        """Give the terminal back, then wait for the user's side to take what is left of the output.
+        """Restore the terminal, then wait until the user's side has read the rest of the output.
 
-        A stalled reader is waited for until it goes away, or a signal ends that. Raises nothing.
+        The wait for a stalled reader ends when the reader goes away, and by a signal. Raises nothing.
         """
         relay = self._relay
         if relay is None:
@@ -127,16 +128,16 @@ class Foreground:
             relay.close()
 
     def _read(self) -> int:
-        """The number of the next signal; SIGCHLD for one that a write of our own has raised."""
+        """The number of the next signal; SIGCHLD, which is harmless, for one that a write of our own has raised."""
         info = posix.read(self._signals, _SIGINFO_SIZE)
         number = int.from_bytes(info[:4], "little")
         sender = int.from_bytes(info[12:16], "little")
         if number in _WRITE_SIGNALS and sender == posix.getpid():
-            return int(_signal.SIGCHLD)  # which never does harm
+            return int(_signal.SIGCHLD)
         return number
 
     def _handle(self, number: int) -> int:
-        """Take one signal; the exit code where it was the news of the process's end, else -1."""
+        """Handle one signal; gives the exit code if it was SIGCHLD for the process's end, else -1."""
         relay = self._relay
         if number == _signal.SIGCHLD:
             return _reap(self._launch.init.pid)
@@ -146,7 +147,7 @@ class Foreground:
         try:
             _signal.pidfd_send_signal(self._launch.init.pidfd, number)
         except ProcessLookupError:
-            pass  # it has ended, and its SIGCHLD is on the way
+            pass  # it has ended; its SIGCHLD follows
         if relay is not None:
             if number == _signal.SIGTSTP:
                 relay.restore()
@@ -158,15 +159,15 @@ class Foreground:
 
 
 def _stop() -> None:
-    """Do what SIGTSTP does to a command that has no handler for it: stop, unless it is ignored or nobody could continue
-    us (an orphaned process group). Returns when we are continued."""
+    """Stop as by the default action of SIGTSTP: not if it is ignored or the process group is orphaned. Returns when
+    this process is continued."""
     _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_signal.SIGTSTP,))
     posix.kill(posix.getpid(), _signal.SIGTSTP)
     _signal.pthread_sigmask(_signal.SIG_BLOCK, (_signal.SIGTSTP,))
 
 
 def _reap(pid: int) -> int:
-    """Reap every child that has ended; the exit code of the one with this pid, -1 where it is not among them."""
+    """Reap every child that has ended; gives the exit code of the one with this pid, else -1."""
     code = -1
     while True:
         try:

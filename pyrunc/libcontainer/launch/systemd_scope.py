@@ -1,8 +1,8 @@
-"""The container's scope: started with the init in it, and undone. Cold.
+"""The container's scope: systemd starts it with the init in it. Cold.
 
-The unit goes into the ledger when systemd has made it, not before: until then a unit of its name is another's, and
-must not be stopped. What a runtime that is killed in between leaves is a scope with nothing but the init in it, which
-ends when its runtime does, and the scope with it.
+The unit is recorded in the ledger after systemd has made it: before that, a unit of its name is another's and must not
+be stopped. A runtime that is killed in between leaves a scope that holds only the init. The init ends when its runtime
+does, and the scope with it.
 """
 
 from __future__ import annotations
