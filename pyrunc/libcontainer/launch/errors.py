@@ -233,7 +233,7 @@ def init_died(
 
 
 def init_vanished(cgroup: str, filtered: bool) -> PyruncError:
-    """The error of an init that ended after `start`, before it executed its program. Only its parent knows how it ended.
+    """The error of an init that ended after `start` and before it executed its program. Only its parent knows how.
 
     cgroup: the container's, or "". filtered: whether there is a seccomp profile.
     """
