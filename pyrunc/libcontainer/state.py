@@ -1,8 +1,8 @@
-"""What is known of a container: its record, which is state.json, and the status that the kernel tells.
+"""What is known of a container: its record (state.json), and its status, which the kernel tells.
 
-state.json is there once the container is created; a state directory without one belongs to a `create` that is at work
-or has died. It carries the version of its format. Another minor version is read: what it adds is ignored, what it
-lacks has its default.
+state.json exists once the container is created. A state directory without one belongs to a `create` that still runs or
+has died. The file has the version of its format. Files of another minor version are read: unknown members are ignored,
+missing ones have their default.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ INIT_NAME = "pyrunc:[init]"
 FORMAT = "1.2"
 _FIRST_FORMAT = "1.0"
 
-# The signs that an id may have besides letters and digits, as letters.
+# The characters that an id may contain besides letters and digits, mapped to a letter.
 _ID_SIGNS = {ord(sign): "x" for sign in "_+-."}
 _LARGEST_PID = 1 << 31
 _LARGEST_NUMBER = 1 << 64
-# A cgroup that is not there, or goes while a file of it is read (ENODEV).
+# A cgroup that does not exist, or is removed while one of its files is read (ENODEV).
 _NO_CGROUP = (errno.ENOENT, errno.ENODEV, errno.ENOTDIR)
 
 
@@ -155,7 +155,7 @@ def new_record(
 
 
 def check_id(id: str) -> str:
-    """The id, when it is one: letters, digits and `_+-.`, no `.` or `..`, and short enough for a directory's name.
+    """The id, if it is valid: letters, digits and `_+-.`, not `.` or `..`, and short enough for a directory's name.
 
     Raises PyruncError in runc's words.
     """
@@ -172,7 +172,7 @@ def is_id(name: str) -> bool:
 
 
 def directory(root: str, id: str) -> str:
-    """The state directory's path. Raises PyruncError for an id that is none (it must not lead out of the root)."""
+    """The state directory's path. Raises PyruncError for an invalid id, which might lead out of the root."""
     return root.rstrip("/") + "/" + check_id(id)
 
 
@@ -193,7 +193,7 @@ class OtherIdError(ValueError):
 
 
 def judged(values: Any, id: str) -> Record:
-    """The record in what state.json, or the ledger's first entry, of the container `id` holds.
+    """The record in the content of state.json, or of the ledger's first entry, of the container `id`.
 
     Members of a newer minor version are ignored, those that an older one lacks have their defaults.
     Raises ValueError that says what is wrong.
@@ -315,8 +315,8 @@ _TYPES = [str, int, int, str, str, str, str, str, int, bool, dict, dict, list, d
 
 
 def _is_right(fields: dict[str, Any]) -> bool:
-    """Whether _FIELDS finds all of them right, as it nearly always does. Told at a glance, since `list` asks of every
-    container; what it is that is wrong only the table says."""
+    """Whether all fields pass _FIELDS, checked in one go, because `list` does it for every container. The table tells
+    which one is wrong."""
     if list(map(type, map(fields.get, _NAMES))) != _TYPES:
         return False
     bundle, rootfs, cgroup = fields["bundle"], fields["rootfs"], fields["cgroup"]
@@ -404,26 +404,26 @@ def _write_tmp(path: str, text: str, mode: int, dir_fd: int | None) -> str:
 def status(path: str, record: Record, asking: int = -1) -> str:
     """The container's status, as the kernel tells it: created, running, paused or stopped.
 
-    asking: a datagram socket for the question whether the init waits; without one it is made.
-    A process with another start time is another process: the container is stopped. Raises OSError.
+    asking: a datagram socket to ask by whether the init waits; -1 to have one made.
+    A process with that pid but another start time is another process: the container is stopped then. Raises OSError.
     """
     found = process.find(record.pid, record.startTime)
     if found is None:
         return "stopped"
     if record.cgroup and _frozen(record.cgroup):
         return "paused"
-    # A program may take the init's name, and a `start` that was killed leaves the socket: both say only that it is
-    # worth asking whether anybody holds the socket.
+    # A program may take the init's name, and a killed `start` leaves the socket's file: only if both are there we ask
+    # whether a process holds the socket.
     if found.name == INIT_NAME and _is_held(path + "/" + START_SOCKET, asking):
         return "created"
     return "running"
 
 
 def _is_held(socket: str, asking: int) -> bool:
-    """Whether a process has this start socket open, which only an init that waits for the start has.
+    """Whether a process has this start socket open, as only an init that waits for the start does.
 
-    One that is held answers EPROTOTYPE to a datagram socket, the file of one that is not ECONNREFUSED, so nobody hears
-    of the question. A stream socket of another user could keep it waiting by a full queue. Raises OSError.
+    connect(2) of a datagram socket fails with EPROTOTYPE if the socket is open, and with ECONNREFUSED if only its file
+    is left. It makes no connection and never waits, as it might for a stream socket of another user. Raises OSError.
     """
     fd = asking if asking >= 0 else native.datagram_socket()
     try:
@@ -439,7 +439,7 @@ def _is_held(socket: str, asking: int) -> bool:
 
 
 def _frozen(cgroup: str) -> bool:
-    """Whether the cgroup is frozen; one that goes while it is looked at is not."""
+    """Whether the cgroup is frozen; False if it is removed meanwhile."""
     try:
         return "frozen 1" in read_record(cgroup + "/cgroup.events", posix.O_NONBLOCK | posix.O_NOFOLLOW)
     except OSError as error:
@@ -449,7 +449,7 @@ def _frozen(cgroup: str) -> bool:
 
 
 def exists(path: str) -> bool:
-    """Whether there is something at a path. Raises OSError where that can't be told."""
+    """Whether a path exists; a link is not followed. Raises OSError where that is unknown."""
     try:
         posix.lstat(path)
     except FileNotFoundError:
@@ -458,7 +458,7 @@ def exists(path: str) -> bool:
 
 
 def make_root(root: str) -> None:
-    """Make the directory of the state directories, and those above it, where missing. Raises OSError."""
+    """Make the state root, and the directories above it, if they are missing. Raises OSError."""
     try:
         posix.mkdir(root, 0o700)
     except FileExistsError:

@@ -62,6 +62,9 @@ class Joining(Launch):
         """The container's state for a seccomp agent, as JSON."""
         return self.container.hook_state("running")
 
+    def abandon(self) -> None:
+        """Leave the process running: it ends with the container at the latest."""
+
     def fail(self, error: BaseException) -> None:
         """Undo a failed launch. Raises another PyruncError where the container has ended meanwhile, which is the cause
         then."""

@@ -127,13 +127,13 @@ def finish(
 def wait(launch: Launch, foreground: Foreground, relay: Relay | None, on_end: Callable[[], None] | None = None) -> int:
     """Wait for the end of a program that runs in the foreground; gives its exit code. Arguments as for `finish`.
 
-    Raises OSError, the process killed.
+    Raises OSError, with the process abandoned (Launch.abandon).
     """
     try:
         try:
             code = foreground.wait()
         except OSError:
-            launch.init.kill()  # nothing else would relay its output, forward its signals and wait for its end
+            launch.abandon()
             raise
         finally:
             if on_end is not None:

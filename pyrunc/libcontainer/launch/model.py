@@ -238,6 +238,11 @@ class Launch:
         if self.timeline is not None and self.init.plan_fd >= 0 and not self.timeline.has_init:
             self.timeline.add_init(self.plan, self.init.plan_fd, self.init.times_at)
 
+    def abandon(self) -> None:
+        """Kill the process, since this command can't relay its output, forward its signals and wait for its end any
+        longer. Raises OSError."""
+        self.init.kill()
+
     def write_timeline(self) -> None:
         """Write the timeline's file, if one was asked for; again after later hooks. Raises OSError, once."""
         self.take_times()
