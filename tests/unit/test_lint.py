@@ -39,7 +39,7 @@ def test_pre_commit_runs_the_tools_of_make_lint() -> None:
 
 def test_every_module_has_its_tests() -> None:
     tests = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
-    # Declarations, wiring and the click commands, which test_hotargv.py and test_commands.py go through.
+    # Declarations, wiring and the click commands, which test_fast_argv.py and test_commands.py go through.
     without = {"__init__.py", "__main__.py", "types.py"}
     missing = [
         str(path.relative_to(ROOT))
