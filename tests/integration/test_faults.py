@@ -7,6 +7,7 @@ the same id works. `make test` tries a sample of the calls, LONG=1 a larger one,
 from __future__ import annotations
 
 import errno
+import functools
 import importlib
 import json
 import os
@@ -219,6 +220,14 @@ def test_a11_a_signal_at_each_line_of_a_launch(host: Host, bundle: Bundle, comma
     assert undone > 0
 
 
+def has_ended(pid: int) -> bool:
+    """Whether a process has ended, reaped or not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 @pytest.mark.parametrize("name", FAULTS)
 def test_f8_a_fault_at_each_call_of_exec(host: Host, bundle: Bundle, name: str) -> None:
     fault = FAULTS[name]
@@ -236,7 +245,8 @@ def test_f8_a_fault_at_each_call_of_exec(host: Host, bundle: Bundle, name: str) 
         with host.faulty(fault, at, *words) as outcome:
             started = fault == KILL or pid_file.exists()
             if started and outcome.code > 0 and fault != TERM:
-                wait_for("the process, whose end the command failed to wait for", ran.exists)
+                # The command could not wait for its process, and kills it.
+                wait_for("the end of the process", functools.partial(has_ended, int(pid_file.read_text())))
         if not outcome.fired:
             continue
         try:
@@ -253,7 +263,7 @@ def test_f8_a_fault_at_each_call_of_exec(host: Host, bundle: Bundle, name: str) 
             assert container.status == "running"
         except AssertionError as error:
             raise AssertionError(f"{name} at call {at}: {outcome}\n{error}") from error
-    assert failed > 0
+    assert failed > 0 or not EVERY_CALL  # a sample may have only calls without which it works
 
 
 @pytest.mark.parametrize("name", FAULTS)

@@ -38,14 +38,18 @@ class InitProcess:
 
         A descriptor that comes with the message is kept: a pty's master in `master`, a mount in `received`.
         waited: the caller has polled the socket already, and handles signals itself.
-        Raises Interrupted for a signal, OSError.
+        Raises Interrupted for a signal, ConnectionResetError where the init has ended without reading the last answer
+        or saying why (one that executes its program has read it), OSError.
         """
         while not (waited or interrupts.poll([self.sync])):
             continue
         try:
             data, fds = native.recv(self.sync, wire.MESSAGE_SIZE, 1)
         except ConnectionResetError:
-            return None
+            # Our answer is unread. The error comes once, before the init's last message (unix(7)).
+            data, fds = native.recv(self.sync, wire.MESSAGE_SIZE, 1)
+            if not data:
+                raise
         if not data:
             return None
         message = wire.decode_message(data)

@@ -108,9 +108,13 @@ class Launch:
     def receive(self, waited: bool = False) -> wire.Message | None:
         """Wait for the init's next message; None at the end of file, which is its exec or its death.
 
-        waited: as for InitProcess.receive. Raises PyruncError for an ERROR message, Interrupted for a signal.
+        waited: as for InitProcess.receive. Raises PyruncError for an ERROR message and for an init
+        that has died instead of reading the last answer, Interrupted for a signal.
         """
-        message = self.init.receive(waited)
+        try:
+            message = self.init.receive(waited)
+        except ConnectionResetError as error:
+            raise self.death() from error
         if message is None or message.type != wire.ERROR:
             return message
         self.make_room()

@@ -49,6 +49,25 @@ def test_the_end_of_file_is_no_message_and_no_answer() -> None:
     assert init.sync == -1
 
 
+@pytest.mark.parametrize("said", [True, False])
+def test_an_init_that_ends_with_the_answer_unread(said: bool) -> None:
+    """Its last message is read all the same; without one it has died, since an execve comes behind that read."""
+    init, theirs = connected()
+    init.answer()
+    if said:
+        theirs.send(message(wire.ERROR, "why"))
+    theirs.close()
+    if said:
+        received = init.receive()
+        assert received is not None
+        assert (received.type, received.detail) == (wire.ERROR, "why")
+        assert init.receive() is None
+    else:
+        with pytest.raises(ConnectionResetError):
+            init.receive()
+    init.close_sync()
+
+
 def test_an_init_is_killed_and_reaped_once() -> None:
     init = InitProcess()
     init.kill()  # before the clone
