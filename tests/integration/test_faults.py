@@ -24,7 +24,7 @@ import pyrunc
 from tests.support import effort, faults
 from tests.support.bundle import Bundle
 from tests.support.faults import INIT, KILL, TERM, Outcome, Supervised
-from tests.support.host import wait_for
+from tests.support.host import is_alive, wait_for
 from tests.support.runtime import Runtime
 
 pytestmark = [
@@ -221,11 +221,7 @@ def test_a11_a_signal_at_each_line_of_a_launch(host: Host, bundle: Bundle, comma
 
 
 def has_ended(pid: int) -> bool:
-    """Whether a process has ended, reaped or not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
+    return not is_alive(pid)
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -246,7 +242,8 @@ def test_f8_a_fault_at_each_call_of_exec(host: Host, bundle: Bundle, name: str) 
             started = fault == KILL or pid_file.exists()
             if started and outcome.code > 0 and fault != TERM:
                 # The command could not wait for its process, and kills it.
-                wait_for("the end of the process", functools.partial(has_ended, int(pid_file.read_text())))
+                ended = functools.partial(has_ended, int(pid_file.read_text()))
+                wait_for("the end of the process", ended)
         if not outcome.fired:
             continue
         try:

@@ -14,10 +14,9 @@ from typing import Any
 
 from ...errors import PyruncError, pointer
 from ..kernel import lsm, native
-from ..kernel.constants import RLIMITS
+from ..kernel.constants import CLONE_FLAGS, NS_FILES, RLIMITS
 from ..kernel.fileio import sysctl_path
 from ..launch import scene
-from ..launch.clone import NAMESPACES
 from ..launch.inside import FOUND, LOOP, NOT_DIRECTORY, Inside
 from ..launch.programs import trouble
 from ..plan.host import HostFacts
@@ -43,7 +42,6 @@ _OPTIONS = {
     "mqueue": (),
 }  # fmt: skip
 _SIZES = "kmgtpe%"
-_NS_NAMES = {"mount": "mnt", "network": "net"}
 
 
 class Look:
@@ -246,12 +244,14 @@ def _namespaces(look: Look) -> Iterator[Problem]:
             continue
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
-            is_one = native.fs_magic(fd) == native.NSFS_MAGIC and native.namespace_type(fd) == NAMESPACES[entry["type"]]
+            is_one = (
+                native.fs_magic(fd) == native.NSFS_MAGIC and native.namespace_type(fd) == CLONE_FLAGS[entry["type"]]
+            )
         finally:
             os.close(fd)
         if not is_one:
             message = f"{shorten(path)} is not a namespace of type {entry['type']}"
-            yield _error(at, message, f"such as /proc/PID/ns/{_NS_NAMES.get(entry['type'], entry['type'])}")
+            yield _error(at, message, f"such as /proc/PID/ns/{NS_FILES[entry['type']]}")
 
 
 def _seccomp(look: Look) -> Iterator[Problem]:

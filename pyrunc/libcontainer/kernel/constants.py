@@ -17,6 +17,18 @@ CLONE_FLAGS: dict[str, int] = {
     "network": 0x40000000,
 }
 
+# namespaces(7): the file of each type in /proc/PID/ns
+NS_FILES: dict[str, str] = {
+    "time": "time",
+    "mount": "mnt",
+    "cgroup": "cgroup",
+    "uts": "uts",
+    "ipc": "ipc",
+    "user": "user",
+    "pid": "pid",
+    "network": "net",
+}
+
 # mount(2): propagation types, and the bit that makes them hold for the whole tree
 MS_REC = 1 << 14
 MS_UNBINDABLE = 1 << 17

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from .fileio import read_file
 
-# What the table writes as an octal number; the backslash is escaped first, and undone last.
+# What the table writes of a path as octal numbers; the backslash is escaped first.
 _ESCAPES = (("\\", "\\134"), (" ", "\\040"), ("\t", "\\011"), ("\n", "\\012"))
+_DIGITS = "01234567"
 
 
 def escape(path: str) -> str:
@@ -16,10 +17,17 @@ def escape(path: str) -> str:
 
 
 def unescape(text: str) -> str:
-    """A path of the mount table as it is."""
-    for character, code in reversed(_ESCAPES):
-        text = text.replace(code, character)
-    return text
+    """A word of the mount table as it is. Words that are no paths have more characters as octal numbers."""
+    first, *rest = text.split("\\")
+    return first + "".join([_octal(part) for part in rest])
+
+
+def _octal(part: str) -> str:
+    """What follows a backslash, its three octal digits as the character that they stand for."""
+    digits = part[:3]
+    if len(digits) == 3 and digits[0] in "0123" and digits[1] in _DIGITS and digits[2] in _DIGITS:
+        return chr(int(digits, 8)) + part[3:]
+    return "\\" + part
 
 
 def mount_points(mountinfo: str, fstype: str) -> list[str]:

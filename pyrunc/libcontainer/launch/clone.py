@@ -8,25 +8,13 @@ import posix
 from ...errors import PyruncError
 from .. import process, state
 from ..kernel import native
+from ..kernel.constants import CLONE_FLAGS, NS_FILES
 from ..plan import wire
 from ..plan.host import cgroup_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .model import Launch
-
-NAMESPACES = {
-    "cgroup": native.CLONE_NEWCGROUP,
-    "ipc": native.CLONE_NEWIPC,
-    "mount": native.CLONE_NEWNS,
-    "network": native.CLONE_NEWNET,
-    "pid": native.CLONE_NEWPID,
-    "time": native.CLONE_NEWTIME,
-    "user": native.CLONE_NEWUSER,
-    "uts": native.CLONE_NEWUTS,
-}
-# Their files in /proc/PID/ns, where the names differ from the specification's.
-_FILES = {"mount": "mnt", "network": "net"}
 
 # How often to look for a living thread whose namespaces can be joined.
 _THREAD_ATTEMPTS = 20
@@ -94,7 +82,7 @@ def _clone_init(launch: Launch, flags: int, join: tuple[str, ...], image: int, t
     """The pid and the pidfd of the init. Raises native.CloneError."""
     slots = launch.slots
     pairs = [pair.split("=") for pair in join]
-    joins = [(slots[slot], NAMESPACES[kind]) for kind, slot in pairs]
+    joins = [(slots[slot], CLONE_FLAGS[kind]) for kind, slot in pairs]
     joined = {fd for fd, _ in joins}
     inherit = [theirs, launch.init.plan_fd, *[fd for fd in slots.values() if fd not in joined]]
     args = [state.INIT_NAME, str(theirs), str(launch.init.plan_fd)]
@@ -125,7 +113,7 @@ def _by_living_thread(launch: Launch, kinds: list[str]) -> list[tuple[int, int]]
             _close(fds)
             break
         if fds:
-            return list(zip(fds, [NAMESPACES[kind] for kind in kinds], strict=True))
+            return list(zip(fds, [CLONE_FLAGS[kind] for kind in kinds], strict=True))
     return []
 
 
@@ -133,7 +121,7 @@ def _open_namespaces(pid: int, thread: int, kinds: list[str]) -> list[int]:
     """Open a thread's namespaces; gives none if the thread has ended. Raises OSError."""
     fds: list[int] = []
     for kind in kinds if thread else ():
-        path = f"/proc/{pid}/task/{thread}/ns/{_FILES.get(kind, kind)}"
+        path = f"/proc/{pid}/task/{thread}/ns/{NS_FILES[kind]}"
         try:
             fds.append(posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC))
         except (FileNotFoundError, ProcessLookupError):

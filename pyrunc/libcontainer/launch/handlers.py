@@ -13,6 +13,7 @@ from ..._generated.steps import FIELDS
 from ...errors import PyruncError, errno_text
 from .. import process, state
 from ..kernel import interrupts, native
+from ..kernel.constants import CLONE_FLAGS
 from ..kernel.fileio import read_file
 from ..plan.model import START_SLOT
 from ..statedir import START_SOCKET
@@ -340,7 +341,7 @@ def _open_namespace(launch: Launch, slot: str, type: str, path: str) -> None:
     fd = interrupts.during(posix.open, path, posix.O_RDONLY | posix.O_CLOEXEC)
     launch.slots[slot] = fd
     # The kernel is asked, not the name: where a namespace is kept by a bind mount, its file has the mount's name.
-    if native.fs_magic(fd) != native.NSFS_MAGIC or native.namespace_type(fd) != clone.NAMESPACES[type]:
+    if native.fs_magic(fd) != native.NSFS_MAGIC or native.namespace_type(fd) != CLONE_FLAGS[type]:
         raise PyruncError(f"{path} is not a namespace of type {type}")
 
 

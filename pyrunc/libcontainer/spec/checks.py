@@ -11,6 +11,7 @@ import posix
 
 from ...errors import pointer
 from ..kernel.capabilities import NAMES as CAPABILITIES
+from ..kernel.constants import NS_FILES
 from ..kernel.fileio import sysctl_path
 from .problems import WARNING, CheckContext, Problem, as_object, check_ranges, label, shorten
 
@@ -54,7 +55,6 @@ _UTS_NAME_BYTES = 64  # __NEW_UTS_LEN of linux/utsname.h
 _WINDOW = 65535  # struct winsize has 16 bits for each side
 _MEMORY_POLICY = "/linux/memoryPolicy"
 _ADD_MOUNT = "add a namespace of type mount to linux.namespaces"
-_NS_FILES = {"network": "net", "ipc": "ipc", "uts": "uts", "user": "user"}
 
 
 def check(spec: Spec, refused: Iterable[str] = (), lint: bool = False) -> list[Problem]:
@@ -330,7 +330,7 @@ def _is_own(path: str, kind: str) -> bool:
         return False
     try:
         joined = posix.stat(path)
-        own = posix.stat("/proc/self/ns/" + _NS_FILES[kind])
+        own = posix.stat("/proc/self/ns/" + NS_FILES[kind])
     except OSError:
         return False
     return (joined.st_dev, joined.st_ino) == (own.st_dev, own.st_ino)

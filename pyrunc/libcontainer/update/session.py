@@ -14,6 +14,7 @@ from .. import process
 from ..compile.update import COMMIT, Changes, compile_change
 from ..kernel import native
 from ..kernel.fileio import read_file
+from ..kernel.mountinfo import unescape
 from ..launch.launch import run_steps
 from ..launch.model import Launch
 from ..plan import wire
@@ -234,14 +235,8 @@ def mounts_of(pid: int) -> dict[int, str]:
     found = {}
     for line in read_file(f"/proc/{pid}/mountinfo").splitlines():
         words = line.split(" ")
-        found[int(words[0])] = _unescaped(words[4])
+        found[int(words[0])] = unescape(words[4])
     return found
-
-
-def _unescaped(text: str) -> str:
-    """A path of mountinfo: blanks, tabs, newlines and backslashes are octal there."""
-    first, *rest = text.split("\\")
-    return first + "".join([chr(int(part[:3], 8)) + part[3:] for part in rest])
 
 
 def find(root: int, mounts: dict[int, str], identity: Identity) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ...errors import PyruncError
 from .. import lookup, process, state
+from ..kernel.constants import NS_FILES
 from . import cgroupchecks, devicechecks, expected, mountchecks, namespacechecks, processchecks, processfiles
 from .differences import Findings
 from .look import Question, look
@@ -73,4 +74,4 @@ def _to_enter(pid: int) -> list[str]:
     types = [type for type in _ENTERED if processfiles.namespace(pid, type) != processfiles.namespace("self", type)]
     if os.geteuid() != 0 and processfiles.namespace(pid, "user") != processfiles.namespace("self", "user"):
         types.insert(0, "user")
-    return [processfiles.file_of(type) for type in types]
+    return [NS_FILES[type] for type in types]

@@ -22,6 +22,7 @@ from _prctl import prctl
 from ...errors import PyruncError
 from ..cgroup.files import clean
 from ..kernel import native
+from ..kernel.constants import CLONE_FLAGS, NS_FILES
 from .mountinfo import Entry, parse
 from .processfiles import id_map
 
@@ -32,7 +33,7 @@ _LARGEST = 1 << 26
 _PR_SET_DUMPABLE = 4
 _RESOLVE_NO_MAGICLINKS = 0x02
 _RESOLVE_IN_ROOT = 0x10
-_CLONE_FLAGS = {"mnt": 0x20000, "uts": 0x04000000, "ipc": 0x08000000, "user": 0x10000000, "net": 0x40000000}
+_FLAGS_BY_FILE = {NS_FILES[type]: flag for type, flag in CLONE_FLAGS.items()}
 _MOST_NAMES = 10_000
 _MOST_ATTEMPTS = 128
 _ALL_IDS = 1 << 32
@@ -194,7 +195,7 @@ def _seen(question: Question) -> dict[str, Any]:
     sys.meta_path.clear()
     if question.enter:
         try:
-            native.setns(question.pidfd, sum(_CLONE_FLAGS[name] for name in question.enter))
+            native.setns(question.pidfd, sum(_FLAGS_BY_FILE[name] for name in question.enter))
         except OSError as error:
             return {"failed": "entering its namespaces", "errno": error.errno or 0}
     root = os.open(question.root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)

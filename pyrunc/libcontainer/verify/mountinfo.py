@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from ..kernel.constants import (
     MOUNT_ATTR_ATIME,
     MOUNT_ATTR_NOATIME,
@@ -15,6 +13,7 @@ from ..kernel.constants import (
     MOUNT_ATTR_RDONLY,
     MOUNT_ATTR_STRICTATIME,
 )
+from ..kernel.mountinfo import unescape
 
 # The words for flags of a mount, in the kernel's order.
 WORDS = (
@@ -45,12 +44,12 @@ class Entry:
         fields = left.split(" ")
         self.id, self.parent = int(fields[0]), int(fields[1])
         self.device = fields[2]
-        self.root, self.point = _unescaped(fields[3]), _unescaped(fields[4])
+        self.root, self.point = unescape(fields[3]), unescape(fields[4])
         self.attributes = attributes(fields[5].split(","))
         self.propagation = frozenset(word.partition(":")[0] for word in fields[6:])
         fstype, source, options = right.split(" ", 2)
-        self.fstype, self.source = _unescaped(fstype), _unescaped(source)
-        self.options = [_unescaped(word) for word in options.split(",")]
+        self.fstype, self.source = unescape(fstype), unescape(source)
+        self.options = [unescape(word) for word in options.split(",")]
 
 
 def parse(text: str) -> list[Entry]:
@@ -74,8 +73,3 @@ def words(bits: int) -> str:
     if bits & MOUNT_ATTR_ATIME == MOUNT_ATTR_STRICTATIME:
         found.append("strictatime")
     return ",".join(found)
-
-
-def _unescaped(text: str) -> str:
-    r"""A word in which blanks, and what else parts words, are octal numbers (`\040`)."""
-    return re.sub(r"\\([0-3][0-7][0-7])", lambda match: chr(int(match[1], 8)), text)

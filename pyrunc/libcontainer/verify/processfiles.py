@@ -6,6 +6,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..kernel.constants import NS_FILES
+
 # The kernel's words in /proc/PID/limits by RLIMIT_* number (proc_pid_limits(5)).
 _LIMITS = (
     "Max cpu time", "Max file size", "Max data size", "Max stack size", "Max core file size", "Max resident set",
@@ -14,16 +16,6 @@ _LIMITS = (
 )  # fmt: skip
 _WIDTH = 26  # of the first column there
 UNLIMITED = (1 << 64) - 1
-
-_NAMESPACES = {
-    "cgroup": "cgroup", "ipc": "ipc", "mount": "mnt", "network": "net", "pid": "pid", "time": "time", "user": "user",
-    "uts": "uts",
-}  # fmt: skip
-
-
-def file_of(type: str) -> str:
-    """The name of a namespace's type in /proc/PID/ns."""
-    return _NAMESPACES[type]
 
 
 def status(pid: int | str) -> dict[str, str]:
@@ -52,7 +44,7 @@ def _limit(word: str) -> int:
 
 def namespace(pid: int | str, type: str) -> tuple[int, int]:
     """A namespace's identity, its device and inode. Raises OSError."""
-    found = os.stat(f"/proc/{pid}/ns/{_NAMESPACES[type]}")
+    found = os.stat(f"/proc/{pid}/ns/{NS_FILES[type]}")
     return found.st_dev, found.st_ino
 
 

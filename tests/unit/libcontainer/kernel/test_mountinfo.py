@@ -29,6 +29,14 @@ def test_a_path_is_escaped_and_back(path: str, written: str) -> None:
     assert mountinfo.unescape(written) == path
 
 
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [("/a", "/a"), (r"/a\040b\134c\012", "/a b\\c\n"), (r"\043\054x", "#,x"), (r"\9\0\777", r"\9\0\777")],
+)
+def test_a_word_of_the_table(text: str, path: str) -> None:
+    assert mountinfo.unescape(text) == path
+
+
 def test_the_hierarchies_of_v1(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mountinfo, "read_file", lambda path: TABLE)
     assert mountinfo.v1_mounts("cpuacct") == ["/sys/fs/cgroup/cpu,cpuacct"]

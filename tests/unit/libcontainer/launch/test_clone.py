@@ -13,6 +13,7 @@ import pytest
 from pyrunc.errors import PyruncError
 from pyrunc.libcontainer import process
 from pyrunc.libcontainer.kernel import native
+from pyrunc.libcontainer.kernel.constants import CLONE_FLAGS, NS_FILES
 from pyrunc.libcontainer.launch import clone, clone_errors
 from pyrunc.libcontainer.plan.host import cgroup_directory
 from pyrunc.libcontainer.plan.model import LaunchPlan, Step
@@ -72,6 +73,6 @@ def test_an_image_that_can_t_be_made_names_its_sysctl(monkeypatch: pytest.Monkey
 
 
 def test_every_kind_of_namespace_has_a_file() -> None:
-    for kind in clone.NAMESPACES:
-        assert os.path.exists(f"/proc/self/ns/{clone._FILES.get(kind, kind)}")
+    for kind in CLONE_FLAGS:
+        assert os.path.exists(f"/proc/self/ns/{NS_FILES[kind]}")
     assert process.living_thread(os.getpid()) == os.getpid()

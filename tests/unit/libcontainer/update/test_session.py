@@ -57,11 +57,6 @@ def test_the_mounts_of_a_process() -> None:
     assert found[id] == "/proc"
 
 
-@pytest.mark.parametrize(("text", "path"), [("/a", "/a"), (r"/a\040b\134c\012", "/a b\\c\n")])
-def test_a_path_of_mountinfo(text: str, path: str) -> None:
-    assert session._unescaped(text) == path
-
-
 def test_a_mount_is_known_by_both_ids() -> None:
     root = os.open("/", os.O_PATH)
     fd = os.open("/proc", os.O_PATH)

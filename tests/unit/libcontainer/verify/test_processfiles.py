@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 
+from pyrunc.libcontainer.kernel.constants import NS_FILES
 from pyrunc.libcontainer.verify import processfiles
 
 
@@ -14,7 +15,7 @@ def test_status_and_namespaces() -> None:
     assert len(fields["Uid"].split()) == 4
     found = os.stat("/proc/self/ns/mnt")
     assert processfiles.namespace("self", "mount") == (found.st_dev, found.st_ino)
-    assert processfiles.file_of("network") == "net"
+    assert NS_FILES["network"] == "net"
 
 
 def test_limits() -> None:
