@@ -197,7 +197,8 @@ class FakeSystemd:
         if directory is not None and self.result == "done":
             directory.mkdir(parents=True)
             for pid in properties["PIDs"][1]:
-                (directory / "cgroup.procs").write_text(str(pid))
+                with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile: the scope ends at once
+                    (directory / "cgroup.procs").write_text(str(pid))
             threading.Thread(target=self._watch, args=(unit, directory), daemon=True).start()
 
     def _watch(self, unit: str, directory: Path) -> None:
