@@ -2,7 +2,9 @@
  * whose /dev is a symlink gets no further than its own rootfs (CVE-2026-41579). */
 #include "init.h"
 
+#include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
@@ -114,26 +116,38 @@ static bool is_link_to(int parent, const char *name, const char *target)
     return strcmp(text, target) == 0;
 }
 
+/* Puts a symlink in the place of what is there, which is never missing meanwhile: another container of this rootfs may
+ * be using it. */
+static int replace_with_link(struct init *init, int parent, const char *name, const struct step_symlink *step)
+{
+    uint32_t number;
+    char digits[DECIMAL_SIZE], temporary[2 * DECIMAL_SIZE];
+    if (getrandom(&number, sizeof(number), 0) != (ssize_t)sizeof(number))
+        return fail(init, errno, "getrandom");
+    join(temporary, sizeof(temporary), ".pyrunc-link-", decimal(digits, number));
+    if (symlinkat(step->target, parent, temporary) < 0)
+        return fail(init, errno, "symlink ", step->path);
+    if (renameat(parent, temporary, parent, name) == 0)
+        return 0;
+    int error = errno;
+    unlinkat(parent, temporary, 0);
+    return fail(init, error, "rename to ", step->path);
+}
+
 int step_symlink(struct init *init, const struct step_symlink *step)
 {
     char name[NAME_MAX + 1];
     CLOSING int parent = open_parent(init, step->path, name);
     if (parent < 0)
         return parent;
-    bool replaces = strcmp(step->path, "/dev/ptmx") == 0;
-    for (int i = 0; i < MAX_RETRIES; i++) {
-        /* the image's own ptmx would open the host's ptys */
-        if (replaces && unlinkat(parent, name, 0) < 0 && errno != ENOENT)
-            return fail(init, errno, "unlink ", step->path);
-        if (symlinkat(step->target, parent, name) == 0)
-            return 0;
-        if (errno != EEXIST)
-            return fail(init, errno, "symlink ", step->path);
-        /* what the image has under that name, it may keep; a ptmx only where another container has just made this one */
-        if (!replaces || is_link_to(parent, name, step->target))
-            return 0;
-    }
-    return fail(init, EEXIST, "symlink ", step->path);
+    if (symlinkat(step->target, parent, name) == 0)
+        return 0;
+    if (errno != EEXIST)
+        return fail(init, errno, "symlink ", step->path);
+    /* What the image has under that name, it may keep, but for its own ptmx, which would open the host's ptys. */
+    if (strcmp(step->path, "/dev/ptmx") != 0 || is_link_to(parent, name, step->target))
+        return 0;
+    return replace_with_link(init, parent, name, step);
 }
 
 /* Opens the container's /dev/null and checks that it is the null device: an image could put something else there that

@@ -475,6 +475,27 @@ def test_links_replace_only_the_ptmx(init: Path, rootfs: Path) -> None:
     assert ran(inside(init, rootfs, *steps, script="readlink /dev/ptmx; readlink /dev/fd")) == "pts/ptmx\nelsewhere\n"
 
 
+@pytest.mark.parametrize("kind", ["directory", "file", "device", "link"])
+def test_what_the_image_has_for_a_ptmx(init: Path, rootfs: Path, kind: str) -> None:
+    """It is replaced, but for a directory, and nothing else is left beside it."""
+    ptmx = rootfs / "dev/ptmx"
+    if kind == "directory":
+        ptmx.mkdir()
+    elif kind == "file":
+        ptmx.write_text("x")
+    elif kind == "device":
+        os.mknod(ptmx, stat.S_IFCHR | 0o666, os.makedev(5, 2))
+    else:
+        ptmx.symlink_to("pts/ptmx")
+    others = sorted(os.listdir(rootfs / "dev"))
+    steps = (step("symlink", target="pts/ptmx", path="/dev/ptmx"),)
+    if kind == "directory":
+        refused(inside(init, rootfs, *steps), errno.EISDIR, "/dev/ptmx")
+    else:
+        assert ran(inside(init, rootfs, *steps, script="readlink /dev/ptmx")) == "pts/ptmx\n"
+    assert sorted(os.listdir(rootfs / "dev")) == others
+
+
 def test_standard_streams_get_the_containers_null(init: Path, rootfs: Path) -> None:
     steps = (
         *enter(rootfs, PROC, *DEV),

@@ -54,8 +54,10 @@ def test_f9_mount_points_that_are_missing(runtime: Runtime, kind: str) -> None:
     assert at_once(runtime, bundles) == [""] * AT_ONCE
 
 
-def test_f9_devices_and_links(runtime: Runtime) -> None:
-    """F9: without a tmpfs on /dev the devices, /dev/ptmx and the other links are made in the rootfs itself."""
+@pytest.mark.parametrize("ptmx", ["missing", "the image's own"])
+def test_f9_devices_and_links(runtime: Runtime, ptmx: str) -> None:
+    """F9: without a tmpfs on /dev the devices, /dev/ptmx and the other links are made in the rootfs itself. A /dev/ptmx
+    that another container has made, and whose program looks for it already, is never missing."""
     bundles = sharing(runtime)
     dev = bundles[0].rootfs / "dev"
     for bundle in bundles:
@@ -65,7 +67,10 @@ def test_f9_devices_and_links(runtime: Runtime) -> None:
         for path in dev.iterdir():
             if path.is_symlink() or not path.is_dir():
                 path.unlink()
+        if ptmx != "missing":
+            (dev / "ptmx").symlink_to("/host/ptmx")
         assert at_once(runtime, bundles) == ["pts/ptmx\n"] * AT_ONCE
+        assert not [path for path in dev.iterdir() if path.name.startswith(".pyrunc")]
 
 
 def test_f9_what_is_there_must_be_of_the_right_kind(runtime: Runtime, bundle: Bundle) -> None:
