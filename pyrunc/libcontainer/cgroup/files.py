@@ -33,6 +33,10 @@ _AT_ONCE = 32
 _SIGKILL = 9
 # The attribute of a cgroup that names the state directory of its container.
 MARK = "user.pyrunc.container"
+# The attribute of a cgroup that was made only for the sake of those below it: who removes the last of them, removes it.
+PARENT_MARK = "user.pyrunc.parent"
+# Where the hierarchy's root is everywhere: no need to look there for such an attribute.
+_ROOTS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
 _OPEN = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC
 
 # A cgroup that another process removes meanwhile: ENOENT when opened, ENODEV when read.
@@ -207,6 +211,8 @@ def _make(path: str, record: Callable[[str], None]) -> bool | None:
             for directory in missing:
                 record(directory)
                 made = _mkdir(directory)
+                if made and directory != path:
+                    _mark_parent(directory)
             return made or None
         except OSError as error:
             if error.errno == errno.ENOENT and attempt + 1 < _CREATE_ATTEMPTS:
@@ -219,6 +225,13 @@ def _make(path: str, record: Callable[[str], None]) -> bool | None:
                 hint="the runtime may not write to the cgroup above it" if error.errno == errno.EACCES else "",
             ) from error
     return False
+
+
+def _mark_parent(path: str) -> None:
+    try:
+        posix.setxattr(path, PARENT_MARK, b"1")
+    except OSError:
+        return  # it is removed by the container that it was made for, or stays
 
 
 def _missing(path: str) -> list[str]:
@@ -404,8 +417,14 @@ def is_frozen(path: str) -> bool:
 def remove(path: str) -> None:
     """Remove the cgroup and those that the container made below it; nothing happens where it does not exist.
 
+    With the last cgroup below it goes a parent that pyrunc made, whichever container it was made for.
     Waits up to PATIENCE_SECONDS for killed processes to leave. Raises PyruncError, with EBUSY where live ones stay.
     """
+    _remove_own(path)
+    _remove_parents(path)
+
+
+def _remove_own(path: str) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     wait = _FIRST_WAIT_SECONDS
     while True:
@@ -436,6 +455,20 @@ def remove_if_unused(path: str) -> None:
     except OSError as error:
         if error.errno not in (errno.ENOENT, errno.EBUSY):
             raise PyruncError(f"removing cgroup {path}", errno=error.errno or 0) from error
+
+
+def _remove_parents(path: str) -> None:
+    """Remove the cgroups above `path` that bear PARENT_MARK and have no others below them. Raises PyruncError."""
+    parent = path.rpartition("/")[0]
+    while parent not in _ROOTS:
+        try:
+            posix.getxattr(parent, PARENT_MARK)
+            posix.rmdir(parent)
+        except OSError as error:
+            if error.errno in (errno.ENODATA, errno.EOPNOTSUPP, errno.ENOENT, errno.EBUSY, errno.EACCES, errno.EPERM):
+                return
+            raise PyruncError(f"removing cgroup {parent}", errno=error.errno or 0) from error
+        parent = parent.rpartition("/")[0]
 
 
 def _remove_children(path: str) -> None:
