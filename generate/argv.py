@@ -61,8 +61,8 @@ def table() -> str:
     for name in HOT:
         command = program.commands[name]
         assert isinstance(command, GoCommand)
-        least = sum(param.required for param in command.params if isinstance(param, click.Argument))
-        row = (flags(command), defaults(command), arguments(command), least, command.stop)
+        min_args = sum(param.required for param in command.params if isinstance(param, click.Argument))
+        row = (flags(command), defaults(command), arguments(command), min_args, command.stop_after)
         rows.append(f"    {name!r}: {row!r},\n")
     own = flags(program)
     shared = {name: entry for name, entry in own.items() if entry[0] not in LOCAL}

@@ -28,7 +28,7 @@ class PyruncError(Exception):
     step: the name of the plan's step that failed; "" outside a plan.
     pointer: JSON pointer (RFC 6901) of the config field that is the cause; "" where there is none.
     errno: the kernel's errno; 0 where there is none. Its text is added to the line, as Go prints it.
-    hint: the cure, one clause; "" where none is known.
+    hint: what to do about it, one clause; "" where none is known.
     exit_code: what the command exits with.
     lead: how many characters at the message's begin say what was being done, before the cause itself.
     document: the JSON file that the pointer points into, as (name to be shown, absolute path); None where unknown.

@@ -27,12 +27,12 @@ _EXCERPT = 100
 
 
 class Fault(ValueError):
-    """A text is no JSON. position: index of the character that is wrong. what: why. cure: one clause, or ""."""
+    """A text is no JSON. position: index of the character that is wrong. what: why. hint: one clause, or ""."""
 
-    def __init__(self, text: str, position: int, what: str, cure: str = "") -> None:
+    def __init__(self, text: str, position: int, what: str, hint: str = "") -> None:
         self.place = Place(text, position)
         self.what = what
-        self.cure = cure
+        self.hint = hint
         super().__init__(f"line {self.place.line}, column {self.place.column}: {what}")
 
 
@@ -135,8 +135,8 @@ class _Reader:
             self.comment()
             self.fail(self.at, "unexpected text behind the value", "a file holds one value")
 
-    def fail(self, position: int, what: str, cure: str = "") -> NoReturn:
-        raise Fault(self.text, position, what, cure)
+    def fail(self, position: int, what: str, hint: str = "") -> NoReturn:
+        raise Fault(self.text, position, what, hint)
 
     def space(self) -> None:
         text, at = self.text, self.at
@@ -316,7 +316,7 @@ class _Reader:
         if sign in "+.":
             self.fail(self.at, f"{word} is no number of JSON", "it begins with a digit or a minus sign")
         shown = word if len(word) <= 40 else word[:37] + "..."
-        cure = f"did you mean {_MEANT[word]}?" if word in _MEANT else "text stands in double quotes"
+        hint = f"did you mean {_MEANT[word]}?" if word in _MEANT else "text stands in double quotes"
         if not shown.isprintable():
             shown = f"the control character 0x{ord(shown[0]):02x}"
-        self.fail(self.at, f"{shown} is no JSON value", "" if word in ("NaN", "Infinity") else cure)
+        self.fail(self.at, f"{shown} is no JSON value", "" if word in ("NaN", "Infinity") else hint)

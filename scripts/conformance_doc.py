@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""docs/conformance.md: what the specification demands, the tests that prove it, and how they went.
+"""docs/conformance.md: what the specification requires, the tests that prove it, and how they went.
 
-The demands are in tests/conformance/musts/*.toml, one file a document of the specification; how their tests went, in
-tests/conformance/musts/results.json. tests/unit/test_conformance_doc.py holds the three together.
+The requirements are in tests/conformance/requirements/*.toml, one file for each document of the specification. The
+results of their tests are in tests/conformance/requirements/results.json. tests/unit/test_conformance_doc.py checks
+that the page, the requirements and the results agree.
 
     conformance_doc.py render            write docs/conformance.md
     conformance_doc.py run               run the tests that this machine can run, note how they went, and render
@@ -24,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-DATA = ROOT / "tests/conformance/musts"
+DATA = ROOT / "tests/conformance/requirements"
 RESULTS = DATA / "results.json"
 DOCUMENT = ROOT / "docs/conformance.md"
 SPECIFICATION = "https://github.com/opencontainers/runtime-spec/blob/v1.3.0"
@@ -46,10 +47,10 @@ This page lists what [runtime-spec 1.3.0]({specification}/spec.md) requires of a
 if pyrunc does not do it, and their results. The statements are short and in our words; the line numbers link to the
 specification. A test without parameters stands for all of its parameters. Where pyrunc differs, the page says so.
 
-`scripts/conformance_doc.py` writes this page from `tests/conformance/musts/`. `tests/unit/test_conformance_doc.py`
-checks that the page is up to date, that each line with a MUST, REQUIRED or SHALL has a demand or a reason, that each
-demand has a test, and that each of these tests has passed. `make conformance-doc` runs the tests and records the
-results.
+`scripts/conformance_doc.py` writes this page from `tests/conformance/requirements/`.
+`tests/unit/test_conformance_doc.py` checks that the page is up to date, that each line with a MUST, REQUIRED or SHALL
+has a requirement or a reason, that each requirement has a test, and that each of these tests has passed.
+`make conformance-doc` runs the tests and records the results.
 
 {grounds}
 
@@ -120,27 +121,31 @@ def _is_of(id: str, test: str) -> bool:
 
 
 def load() -> list[dict[str, Any]]:
-    """The demands by document, in the specification's order."""
+    """The requirements by document, in the specification's order."""
     return [tomllib.loads((DATA / f"{name}.toml").read_text()) for name in DOCUMENTS]
 
 
-def demands(documents: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def requirements(documents: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     for document in documents:
         for section in document["section"]:
-            yield from section["demand"]
+            yield from section["requirement"]
 
 
 def named_tests(documents: Iterable[dict[str, Any]]) -> list[str]:
     """Every test that is named, once, as pytest calls it but for the directory `tests/`."""
-    return sorted({test for demand in demands(documents) for test in demand["tests"]})
+    return sorted({test for requirement in requirements(documents) for test in requirement["tests"]})
 
 
 def render(documents: list[dict[str, Any]], results: Results) -> str:
     """The document's text."""
-    rows = [["", "demands", "tests", "passed"]]
+    rows = [["", "requirements", "tests", "passed"]]
     for document in documents:
         name, tests = document["document"], named_tests([document])
-        counts = (sum(1 for _ in demands([document])), len(tests), sum(bool(results.best(test)[0]) for test in tests))
+        counts = (
+            sum(1 for _ in requirements([document])),
+            len(tests),
+            sum(bool(results.best(test)[0]) for test in tests),
+        )
         rows.append([f"[{name}](#{_anchor(name)})", *map(str, counts)])
     grounds = [
         f"- {GROUNDS[ground]}: {results.value[ground]['about']}" for ground in GROUNDS if ground in results.value
@@ -154,16 +159,16 @@ def _document(document: dict[str, Any], results: Results) -> str:
     name = document["document"]
     parts = [f"## {name}\n"]
     for section in document["section"]:
-        rows = [["line", "", "at", "what it demands", "tests", "result"]]
-        for demand in section["demand"]:
-            says = demand["says"] + (f" *{demand['note']}*" if "note" in demand else "")
+        rows = [["line", "", "at", "what it requires", "tests", "result"]]
+        for requirement in section["requirement"]:
+            says = requirement["says"] + (f" *{requirement['note']}*" if "note" in requirement else "")
             rows.append([
-                ", ".join(f"[{line}]({SPECIFICATION}/{name}?plain=1#L{line})" for line in demand["lines"]),
-                demand["level"],
-                f"`{demand['at']}`" if "at" in demand else "",
+                ", ".join(f"[{line}]({SPECIFICATION}/{name}?plain=1#L{line})" for line in requirement["lines"]),
+                requirement["level"],
+                f"`{requirement['at']}`" if "at" in requirement else "",
                 says,
-                "<br>".join(_tests(demand["tests"])),
-                _result(demand["tests"], results),
+                "<br>".join(_tests(requirement["tests"])),
+                _result(requirement["tests"], results),
             ])  # fmt: skip
         parts.append(f"### {section['title']}\n\n{_table(rows)}\n")
     if "left_out" in document:

@@ -161,14 +161,14 @@ static bool decode_field(struct plan *plan, struct arena *arena, const struct fi
     return false;
 }
 
-static bool decode_step(struct plan *plan, struct arena *arena, uint32_t highest_level, struct step *step)
+static bool decode_step(struct plan *plan, struct arena *arena, uint32_t highest_fallback, struct step *step)
 {
-    uint32_t kind, level, errno_count, number;
-    if (!next_u32(plan, STEP_KINDS - 1, &kind) || !next_u32(plan, highest_level, &level) ||
+    uint32_t kind, fallback_level, errno_count, number;
+    if (!next_u32(plan, STEP_KINDS - 1, &kind) || !next_u32(plan, highest_fallback, &fallback_level) ||
         !next_u32(plan, MAX_ERRNOS, &errno_count))
         return false;
     step->kind = (uint8_t)kind;
-    step->level = (uint8_t)level;
+    step->fallback_level = (uint8_t)fallback_level;
     step->errno_count = (uint8_t)errno_count;
     for (uint32_t i = 0; i < errno_count; i++) {
         if (!next_u32(plan, MAX_ERRNO, &number))
@@ -187,12 +187,12 @@ int plan_decode(struct plan *plan, void *memory)
 {
     plan->steps = memory;
     struct arena arena = {.next = (char *)(plan->steps + plan->step_count), .left = plan->pointer_count};
-    uint32_t highest_level = 0; /* an alternative stands behind what it is an alternative to */
+    uint32_t highest_fallback = 0; /* an alternative stands behind what it is an alternative to */
     for (uint32_t i = 0; i < plan->step_count; i++) {
         struct step *step = &plan->steps[i];
-        if (!decode_step(plan, &arena, highest_level, step))
+        if (!decode_step(plan, &arena, highest_fallback, step))
             return -EINVAL;
-        highest_level = step->level < MAX_LEVEL ? step->level + 1u : MAX_LEVEL;
+        highest_fallback = step->fallback_level < MAX_FALLBACK_LEVEL ? step->fallback_level + 1u : MAX_FALLBACK_LEVEL;
     }
     if (arena.left != 0)
         return -EINVAL;

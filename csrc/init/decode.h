@@ -26,7 +26,7 @@ struct field {
 #include "steps.gen.h"
 
 enum {
-    MAX_LEVEL = 7,
+    MAX_FALLBACK_LEVEL = 7,
     MAX_ERRNOS = 8,
     MAX_ERRNO = 4095,
     MAX_PLAN_SIZE = 16 << 20, /* bytes */
@@ -34,7 +34,7 @@ enum {
 
 struct step {
     uint8_t kind;
-    uint8_t level;
+    uint8_t fallback_level;
     uint8_t errno_count;
     uint16_t errnos[MAX_ERRNOS]; /* those that let the plan go on */
     const void *fields; /* the structure of its kind */

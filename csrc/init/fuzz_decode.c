@@ -32,7 +32,7 @@ static void read_field(const struct field *field, const void *place)
 
 static void read_step(const struct step *step)
 {
-    if (step->kind >= STEP_KINDS || step->level > MAX_LEVEL || step->errno_count > MAX_ERRNOS)
+    if (step->kind >= STEP_KINDS || step->fallback_level > MAX_FALLBACK_LEVEL || step->errno_count > MAX_ERRNOS)
         abort();
     for (uint32_t i = 0; i < kinds[step->kind].count; i++) {
         const struct field *field = &kinds[step->kind].fields[i];

@@ -121,13 +121,13 @@ static bool is_expected(const struct step *step, int error)
  * the init. */
 static void run_plan(struct init *init, uint64_t (*times)[2])
 {
-    bool failed[MAX_LEVEL + 1] = {false};
+    bool failed[MAX_FALLBACK_LEVEL + 1] = {false};
     for (uint32_t i = 0; i < init->plan->step_count; i++) {
         const struct step *step = &init->plan->steps[i];
-        if (step->level > 0) {
-            if (!failed[step->level - 1])
+        if (step->fallback_level > 0) {
+            if (!failed[step->fallback_level - 1])
                 continue;
-            failed[step->level - 1] = false;
+            failed[step->fallback_level - 1] = false;
         }
         init->current = i;
         if (i == init->plan->step_count - 1 && memchr(failed, true, sizeof(failed)) != NULL) {
@@ -143,7 +143,7 @@ static void run_plan(struct init *init, uint64_t (*times)[2])
             continue;
         if (!is_expected(step, error))
             give_up(init, i, error);
-        failed[step->level] = true;
+        failed[step->fallback_level] = true;
     }
 }
 

@@ -72,7 +72,7 @@ int step_enter_time(struct init *init, const struct step_enter_time *step)
     return setns(namespace, CLONE_NEWTIME) < 0 ? fail(init, errno, "setns") : 0;
 }
 
-int step_undumpable(struct init *init, const struct step_undumpable *step)
+int step_set_nondumpable(struct init *init, const struct step_set_nondumpable *step)
 {
     (void)step;
     return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 ? fail(init, errno, "prctl(PR_SET_DUMPABLE)") : 0;

@@ -118,8 +118,8 @@ def candidates(program: click.Group, words: list[str], incomplete: str) -> list[
     context = click.Context(command, info_name=command.name, parent=root)
     own = _options(command, context)
     options = {**{name: option for name, option in shared.items() if option.name not in LOCAL}, **own}
-    stop = getattr(command, "stop", 0)
-    arguments, waiting, ended = _scan(words[len(words) - len(given) + 1 :], options, values, stop)
+    stop_after = getattr(command, "stop_after", 0)
+    arguments, waiting, ended = _scan(words[len(words) - len(given) + 1 :], options, values, stop_after)
     # Those of the program are taken here too, but are not what a lone dash asks for.
     found = _for_word(context, own if incomplete in ("-", "--") else options, waiting, incomplete, ended)
     if found or waiting or (incomplete.startswith("-") and not ended):
@@ -128,7 +128,7 @@ def candidates(program: click.Group, words: list[str], incomplete: str) -> list[
 
 
 def _scan(
-    words: list[str], options: Options, values: dict[str, str], stop: int
+    words: list[str], options: Options, values: dict[str, str], stop_after: int
 ) -> tuple[list[str], click.Option | None, bool]:
     """The arguments among the words (with all that follow the last one that may be followed by options), the option
     that waits for its value, and whether options have ended. Values of options are put into `values`."""
@@ -140,7 +140,7 @@ def _scan(
             return arguments + rest, None, True
         if len(word) < 2 or word[0] != "-":
             arguments.append(word)
-            if len(arguments) == stop:
+            if len(arguments) == stop_after:
                 return arguments + rest, None, True
             continue
         name, equals, value = word.lstrip("-").partition("=")

@@ -42,7 +42,7 @@ COMMANDS: list[click.Command] = [
             option("--ignore-paused", help="also in a paused container, when that is resumed"),
             _SHARED["timeline"],
         ],
-        stop=1,
+        stop_after=1,
         help="""Start a further process in a container that is created or running.
 
         Without --process it is the container's own process but for its program and what the options change. In the

@@ -1,14 +1,14 @@
-"""The hot reader of the command line: what engines send a thousand times a minute, parsed without click.
+"""The fast reader of the command line: it parses the commands that engines call all the time, without click.
 
-The table in pyrunc/_generated/argv.py is made from the click commands at build time (generate/argv.py). What this
-reader does not know (help, cold commands, mistakes) it leaves to click, which reads everything: it never reports an
-error itself. Both readers follow Go's flag syntax, as runc's users write it:
+generate/argv.py makes its table, pyrunc/_generated/argv.py, from the click commands at build time. The reader leaves
+help, cold commands and mistakes to click, which reads every command line. It never reports an error itself. Both
+readers follow Go's flag syntax, as runc's users write it:
 
-- `-name` and `--name` are the same, for long and short names alike; a value is the next word or follows `=`
-- of an option that stands several times the last one counts, or all of them where it takes a list
+- `-name` and `--name` are the same, for long and short names; a value is the next argument or follows `=`
+- if an option is given several times, the last one counts, or all of them if it takes a list
 - a bool takes a value only after `=`
 - `--` ends the options; a lone `-` is an argument
-- options may stand behind arguments, except in commands that pass words on (kill)
+- options may follow arguments, except in commands that pass arguments on (kill)
 """
 
 from __future__ import annotations
@@ -28,60 +28,60 @@ BOOL, TEXT, NUMBER, TEXTS, NUMBERS = 0, 1, 2, 3, 4
 
 
 class _Unknown(Exception):
-    """Something for click: the words are left to it."""
+    """This reader does not know an argument: click has to read the command line."""
 
 
-def parse(words: list[str]) -> tuple[Params, str, Params] | None:
-    """Read the words after the program's name: global options, the command, its own options and arguments.
+def parse(args: list[str]) -> tuple[Params, str, Params] | None:
+    """Read the arguments after the program's name. Returns the global options, the command and its parameters.
 
-    The command is "version" where `--version` stands before it. Returns None for what click has to read.
+    `--version` before the command makes the command "version". Returns None if click has to read the arguments.
     """
     options: Params = dict(GLOBAL_DEFAULTS)
     try:
-        rest = _scan(words, ((GLOBAL_FLAGS, options),), 1)
+        rest = _scan(args, ((GLOBAL_FLAGS, options),), 1)
         if options.pop("version"):
             return options, "version", {}
         if not rest or rest[0] not in COMMANDS:
             return None
-        flags, defaults, arguments, least, stop = COMMANDS[rest[0]]
+        flags, defaults, arguments, min_args, stop_after = COMMANDS[rest[0]]
         params: Params = dict(defaults)
-        values = _scan(rest[1:], ((flags, params), (SHARED_FLAGS, options)), stop)
-        _place(values, arguments, least, params)
+        values = _scan(rest[1:], ((flags, params), (SHARED_FLAGS, options)), stop_after)
+        _place(values, arguments, min_args, params)
     except _Unknown:
         return None
     return options, rest[0], params
 
 
-def _scan(words: list[str], readers: Readers, stop: int) -> list[str]:
-    """Take the options out of the words and put them where their reader wants them; returns the arguments.
+def _scan(args: list[str], readers: Readers, stop_after: int) -> list[str]:
+    """Store each option in the parameters of the first reader that knows it. Returns the positional arguments.
 
-    stop: how many arguments end the options; 0 for any number.
+    stop_after: options end after this many positional arguments; 0 for no such limit.
     """
     arguments: list[str] = []
     at = 0
-    while at < len(words):
-        word = words[at]
+    while at < len(args):
+        arg = args[at]
         at += 1
-        if word == "--":
-            return arguments + words[at:]
-        if len(word) < 2 or word[0] != "-":
-            arguments.append(word)
-            if len(arguments) == stop:
-                return arguments + words[at:]
+        if arg == "--":
+            return arguments + args[at:]
+        if len(arg) < 2 or arg[0] != "-":
+            arguments.append(arg)
+            if len(arguments) == stop_after:
+                return arguments + args[at:]
             continue
-        name, equals, value = word[2 if word[1] == "-" else 1 :].partition("=")
-        takers = [reader for reader in readers if name in reader[0]]
-        if not takers:
+        name, equals, value = arg[2 if arg[1] == "-" else 1 :].partition("=")
+        matches = [reader for reader in readers if name in reader[0]]
+        if not matches:
             raise _Unknown
-        flags, params = takers[0]
+        flags, params = matches[0]
         param, kind = flags[name]
         if kind == BOOL:
             params[param] = _bool(value) if equals else True
             continue
         if not equals:
-            if at == len(words):
+            if at == len(args):
                 raise _Unknown
-            value = words[at]
+            value = args[at]
             at += 1
         if kind in (TEXTS, NUMBERS):
             params[param] += (_number(value) if kind == NUMBERS else value,)
@@ -98,20 +98,20 @@ def _bool(text: str) -> bool:
 
 
 def _number(text: str) -> int:
-    """Plain decimal; the other ways in which Go reads a number are left to click."""
+    """Read a plain decimal number. Click reads the other forms that Go accepts."""
     if not text.isascii() or not text.isdigit() or (text[0] == "0" and text != "0") or len(text) > 9:
         raise _Unknown
     return int(text)
 
 
-def _place(values: list[str], arguments: tuple[tuple[str, bool], ...], least: int, params: Params) -> None:
-    """Name the arguments: each has one value, a last one that is marked so takes all that are left."""
+def _place(values: list[str], arguments: tuple[tuple[str, bool], ...], min_args: int, params: Params) -> None:
+    """Store each value under the name of its argument. A last argument marked `many` takes all that are left."""
     for name, many in arguments:
         if many:
             params[name] = tuple(values)
-            least, values = least - len(values), []
+            min_args, values = min_args - len(values), []
         elif values:
             params[name] = values[0]
-            least, values = least - 1, values[1:]
-    if least > 0 or values:
+            min_args, values = min_args - 1, values[1:]
+    if min_args > 0 or values:
         raise _Unknown

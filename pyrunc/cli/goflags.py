@@ -59,16 +59,16 @@ class ColdOption(click.Option):
 class GoCommand(click.Command):
     """A command whose words follow Go's flag syntax.
 
-    stop: how many arguments end the options; 0 for any number.
+    stop_after: how many arguments end the options; 0 for any number.
     """
 
-    def __init__(self, name: str, params: list[click.Parameter], help: str, stop: int = 0) -> None:
+    def __init__(self, name: str, params: list[click.Parameter], help: str, stop_after: int = 0) -> None:
         super().__init__(name, params=params, help=help, callback=hand_over)
-        self.stop = stop
+        self.stop_after = stop_after
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Rewrite the words and count the arguments; click does the rest. Raises click.UsageError."""
-        options, values = rewrite(ctx, args, self.stop)
+        options, values = rewrite(ctx, args, self.stop_after)
         if "--help" not in options:
             check_count(ctx, len(values))
         return super().parse_args(ctx, [*options, "--", *values])
@@ -92,7 +92,7 @@ def hand_over(ctx: click.Context, /, **params: Any) -> Read:
     return options, str(ctx.command.name), {**params, **dict.fromkeys(params.keys() & ctx.meta[_OFF], False)}
 
 
-def rewrite(ctx: click.Context, words: Sequence[str], stop: int) -> tuple[list[str], list[str]]:
+def rewrite(ctx: click.Context, words: Sequence[str], stop_after: int) -> tuple[list[str], list[str]]:
     """Part the words into options in click's spelling, each once, and arguments.
 
     Options of the program are taken behind a command too and go to the program's own context.
@@ -113,7 +113,7 @@ def rewrite(ctx: click.Context, words: Sequence[str], stop: int) -> tuple[list[s
             break
         if len(word) < 2 or word[0] != "-":
             arguments.append(word)
-            if len(arguments) == stop:
+            if len(arguments) == stop_after:
                 arguments += rest
                 break
             continue
@@ -170,11 +170,11 @@ def _spell(name: str, value: str | bool) -> str:
 def check_count(ctx: click.Context, count: int) -> None:
     """Raise click.UsageError in runc's words where a command has too few or too many arguments."""
     arguments = [param for param in ctx.command.get_params(ctx) if isinstance(param, click.Argument)]
-    least = sum(argument.required for argument in arguments)
+    min_args = sum(argument.required for argument in arguments)
     most = None if any(argument.nargs == -1 for argument in arguments) else len(arguments)
-    if count < least or (most is not None and count > most):
-        wanted = f"a minimum of {least}" if count < least else f"a maximum of {most}"
-        if least == most:
-            wanted = f"exactly {least}"
+    if count < min_args or (most is not None and count > most):
+        wanted = f"a minimum of {min_args}" if count < min_args else f"a maximum of {most}"
+        if min_args == most:
+            wanted = f"exactly {min_args}"
         program = ctx.find_root().info_name
         raise click.UsageError(f'{program}: "{ctx.command.name}" requires {wanted} argument(s)', ctx)

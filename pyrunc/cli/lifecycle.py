@@ -88,7 +88,7 @@ COMMANDS: list[click.Command] = [
             click.Option(["--all", "-a"], is_flag=True, help="send it to every process of the container"),
             _regex(),
         ],
-        stop=1,
+        stop_after=1,
         help="""Send a signal to the process of a container.
 
         SIGNAL is a name (TERM, SIGTERM, RTMIN+1) or a number; TERM when it is absent. With --all it is no error that

@@ -22,7 +22,7 @@ COMMANDS: list[click.Command] = [
                 shell_complete=choices("table", "json"),
             ),
         ],
-        stop=1,
+        stop_after=1,
         help="""Show the processes of a container.
 
         The table is that of the host's ps, whose options may follow the id (default: -ef). With json it is an array

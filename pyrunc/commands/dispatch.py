@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from .settings import Settings
 
-COLD = ("spec", "validate", "plan", "features")
+_BUNDLE_COMMANDS = ("spec", "validate", "plan", "features")
 
 
 def run_command(name: str, options: dict[str, Any], command: str, params: dict[str, Any]) -> int:
@@ -43,7 +43,7 @@ def execute(command: str, settings: Settings, params: dict[str, Any]) -> int:
 
     Only the module that holds the command is imported. Raises PyruncError and OSError for what fails.
     """
-    if command in COLD:
+    if command in _BUNDLE_COMMANDS:
         from . import bundle
 
         return bundle.HANDLERS[command](settings, **params)

@@ -59,7 +59,7 @@ def _json(found: list[Finding], file: str, problems: list[Problem], places: dict
 def _text(found: list[Finding], file: str, problems: list[Problem], places: dict[str, Place]) -> str:
     rows: list[tuple[str, ...]] = [("AREA", "NAME", "STATE", "DETAIL")]
     for finding in found:
-        detail = finding.detail + (f"; {finding.cure}" if finding.cure and finding.detail else finding.cure)
+        detail = finding.detail + (f"; {finding.hint}" if finding.hint and finding.detail else finding.hint)
         rows.append(tuple(join([cell]) for cell in (finding.area, finding.name, finding.state, detail)))
     text = output.table(rows)
     if file:

@@ -65,7 +65,7 @@ def _blame(failure: PyruncError, params: dict[str, Any]) -> None:
 
 
 def _of_option(hint: str) -> str:
-    """A cure that names a field of the configuration, with the option that stands for the field."""
+    """A hint that names a field of the configuration, with the option that stands for the field."""
     for field in ("set process.terminal to false", "set terminal to false"):
         hint = hint.replace(field, "leave out --tty")
     return hint.replace("process.cwd", "--cwd").replace("one entry of process.args", "one argument")

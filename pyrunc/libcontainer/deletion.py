@@ -143,12 +143,12 @@ def destroy(
     entries: its ledger. poststop: runs the hooks, where a timeline records them. The caller holds the lock. Raises
     PyruncError.
     """
-    if record.cgroup and ledger.is_anothers(record.cgroup, place, below=not record.ownPids):
+    if record.cgroup and ledger.is_anothers(record.cgroup, place, below=not record.private_pid_namespace):
         entries = [entry for entry in entries if entry["effect"] != "cgroup"]
     elif record.cgroup:
         from .cgroup import files
 
-        if not record.ownPids:
+        if not record.private_pid_namespace:
             files.kill(record.cgroup)
         if not record.systemd:  # systemd removes it with the unit
             files.remove(record.cgroup)

@@ -91,7 +91,7 @@ def _delete_ended(launch: Launch) -> None:
             take_lock(place)
         except FileNotFoundError:
             return  # deleted by another
-        if record.cgroup and not ledger.is_anothers(record.cgroup, place, below=not record.ownPids):
+        if record.cgroup and not ledger.is_anothers(record.cgroup, place, below=not record.private_pid_namespace):
             from .cgroup import files
 
             files.kill(record.cgroup)
@@ -400,7 +400,7 @@ def kill(root: str, id: str, signal: int, all: bool) -> None:
     """
     path = store.directory(root, id)
     record = existing(path)
-    if record.cgroup and (all or (signal == _SIGKILL and not record.ownPids)):
+    if record.cgroup and (all or (signal == _SIGKILL and not record.private_pid_namespace)):
         from .cgroup import files
 
         if process.find(record.pid, record.startTime) is None:

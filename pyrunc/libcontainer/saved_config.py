@@ -103,10 +103,10 @@ def _judge(kept: Any) -> None:
         raise ValueError("the path of root is missing")
     # All that was kept was valid by the schema when the container was created. Earlier versions kept no mounts.
     parts = {name: kept[name] for name in ("process", "root", "linux", "mounts") if name in kept}
-    refusal = validators.config({"ociVersion": SPEC_VERSION, **parts})
+    violation = validators.config({"ociVersion": SPEC_VERSION, **parts})
     validators.unknown.clear()  # members of a later version are no news here
-    if refusal is not None:
-        raise ValueError(f"{refusal[0][1:].replace('/', '.')} has a wrong value")
+    if violation is not None:
+        raise ValueError(f"{violation[0][1:].replace('/', '.')} has a wrong value")
     _judge_updated(kept.get("updated", {}))
     annotations = kept.get("annotations", {})
     if type(annotations) is not dict or any([type(value) is not str for value in annotations.values()]):

@@ -36,14 +36,14 @@ _NO_CGROUP = (errno.ENOENT, errno.ENODEV, errno.ENOTDIR)
 
 
 class Record:
-    """What state.json holds, and by these names, beside `version`.
+    """What state.json holds beside `version`, and by these names but for one.
 
     ociVersion, id, bundle, annotations: as the specification's state has them (runtime.md, State).
     rootfs: absolute path of the root file system. created: RFC 3339 in UTC with nanoseconds.
     pid, startTime: the container's process and its start time in clock ticks; 0 while it is being created.
     owner: uid of who created it. cgroup: the cgroup's directory, "" for none.
     systemd: where systemd made the cgroup, the `unit` and whether the `user`'s systemd did; else {}.
-    ownPids: whether the container has a pid namespace of its own.
+    private_pid_namespace: whether the container has a pid namespace of its own (`ownPids` in the file).
     hooks: the poststart and poststop hooks as the config has them.
     startSteps: the init's steps after the start as [number, kind, arguments (of lists only the first item), pointer],
         for `start` to name the one that fails.
@@ -52,8 +52,8 @@ class Record:
     """
 
     __slots__ = (
-        "annotations", "bundle", "cgroup", "created", "hooks", "id", "ociVersion", "ownPids",
-        "owner", "pid", "rootfs", "startSteps", "startTime", "systemd", "updated",
+        "annotations", "bundle", "cgroup", "created", "hooks", "id", "ociVersion", "owner",
+        "pid", "private_pid_namespace", "rootfs", "startSteps", "startTime", "systemd", "updated",
     )  # fmt: skip
 
     annotations: dict[str, str]
@@ -63,9 +63,9 @@ class Record:
     hooks: dict[str, list[dict[str, Any]]]
     id: str
     ociVersion: str
-    ownPids: bool
     owner: int
     pid: int
+    private_pid_namespace: bool
     rootfs: str
     startSteps: list[list[Any]]
     startTime: int
@@ -81,9 +81,9 @@ class Record:
         self.hooks = values["hooks"]
         self.id = values["id"]
         self.ociVersion = values["ociVersion"]
-        self.ownPids = values["ownPids"]
         self.owner = values["owner"]
         self.pid = values["pid"]
+        self.private_pid_namespace = values["ownPids"]
         self.rootfs = values["rootfs"]
         self.startSteps = values["startSteps"]
         self.startTime = values["startTime"]
@@ -92,7 +92,9 @@ class Record:
 
     def values(self) -> dict[str, Any]:
         """The fields by name, as state.json holds them, and the version of their format."""
-        return {"version": FORMAT, **{name: getattr(self, name) for name in self.__slots__}}
+        values: dict[str, Any] = {"version": FORMAT, **{name: getattr(self, name) for name in self.__slots__}}
+        values["ownPids"] = values.pop("private_pid_namespace")
+        return values
 
     def hook_state(self, status: str) -> str:
         """The state as hooks read it on stdin: JSON with the specification's fields (runtime.md, State)."""

@@ -1,7 +1,7 @@
 """`make conformance`: every test of the suite with a runtime and, beside it, with runc; the table of both.
 
-Exit code 1 where the runtime passes fewer checks of a test than runc, where a check fails that is not in listed.toml,
-and where that list is wrong.
+Exits with 1 if the runtime passes fewer checks of a test than runc, if a check fails that is not in
+expected_failures.toml, or if that file is wrong.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.conformance import listed
+from tests.conformance import expected_failures
+from tests.conformance.expected_failures import Entry, Verdict
 from tests.conformance.ground import WORK, Ground
-from tests.conformance.listed import Entry, Verdict
 from tests.conformance.tap import Result, parse
 from tests.support import host
 
@@ -107,9 +107,9 @@ def closing_line(rows: Collection[Row], wrong: int, seconds: float) -> str:
 
 def judge(tests: list[str], results: list[tuple[Result, Result]], entries: list[Entry]) -> list[Row]:
     """A row for each test."""
-    facts = {name for name, probe in listed.FACTS.items() if probe()}
+    facts = {name for name, probe in expected_failures.FACTS.items() if probe()}
     return [
-        Row(test, own, other, listed.judge(test, own, other, entries, facts.__contains__))
+        Row(test, own, other, expected_failures.judge(test, own, other, entries, facts.__contains__))
         for test, (own, other) in zip(tests, results, strict=True)
     ]
 
@@ -132,8 +132,8 @@ def main() -> int:
     if unknown := set(options.tests) - set(suite):
         sys.exit(f"pyrunc: not in the suite: {', '.join(sorted(unknown))}")
     tests = options.tests or suite
-    entries = listed.load(listed.FILE.read_text())
-    wrong = listed.strangers(entries, suite)
+    entries = expected_failures.load(expected_failures.FILE.read_text())
+    wrong = expected_failures.strangers(entries, suite)
     begin = time.monotonic()
     rows = judge(tests, run_tests(options.suite, tests, runtimes, options.jobs), entries)
     for text in (table(rows, (os.path.basename(runtimes[0]), BESIDE)), explanations(rows), *wrong):

@@ -18,9 +18,9 @@ VALUES: dict[str, str | int | tuple[str, ...]] = {
 }
 
 
-def _step(kind: Kind, level: int = 0) -> Step:
+def _step(kind: Kind, fallback_level: int = 0) -> Step:
     args = tuple(VALUES[type_] for _, type_ in kind.fields)
-    return Step("process", kind.name, args, level=level, on_errno=(1, 13))
+    return Step("process", kind.name, args, fallback_level=fallback_level, on_errno=(1, 13))
 
 
 def write(directory: Path) -> None:

@@ -433,7 +433,7 @@ def test_threaded_mode_is_explained(runtime: Runtime, bundle: Bundle, resources:
 
 
 @pytest.mark.parametrize(
-    ("resources", "at", "cure"),
+    ("resources", "at", "hint"),
     [
         ({"cpu": {"quota": 5}}, "cpu/quota", "a quota is at least 1000"),
         ({"cpu": {"period": 100}}, "cpu/period", "a period 1000 to 1000000"),
@@ -444,11 +444,11 @@ def test_threaded_mode_is_explained(runtime: Runtime, bundle: Bundle, resources:
     ],
 )
 def test_what_the_kernel_refuses_leaves_nothing(
-    runtime: Runtime, bundle: Bundle, resources: dict[str, Any], at: str, cure: str
+    runtime: Runtime, bundle: Bundle, resources: dict[str, Any], at: str, hint: str
 ) -> None:
     result = runtime.refuse(limited(bundle, **resources))
     assert f"at /linux/resources/{at}; " in result.last_line
-    assert cure in result.last_line
+    assert hint in result.last_line
 
 
 def test_the_container_s_root_can_manage_its_cgroup_but_not_its_limits(runtime: Runtime, bundle: Bundle) -> None:

@@ -1,4 +1,4 @@
-"""Fields that the kernel, the host or its disk refuse: one line with the pointer, the reason and the cure, and nothing
+"""Fields that the kernel, the host or its disk refuse: one line with the pointer, the reason and the hint, and nothing
 is left. What a configuration shows by itself is in tests/unit/libcontainer/spec/test_bad_fields.py, limits without
 their controller are in test_refused.py."""
 
@@ -17,7 +17,7 @@ from pyrunc.libcontainer.kernel import lsm
 from tests.support.bundle import Bundle
 from tests.support.runtime import Runtime
 
-pytestmark = pytest.mark.own("it words it otherwise, and has no cure")
+pytestmark = pytest.mark.own("it words it otherwise, and has no hint")
 
 
 def lacks(module: str) -> bool:
@@ -37,7 +37,7 @@ def no_resctrl() -> bool:
 
 
 NEWNS = "mount"
-# What is set, the place that is told, the reason, the cure; and the host on which it holds, with its words.
+# What is set, the place that is told, the reason, the hint; and the host on which it holds, with its words.
 CASES: dict[str, tuple[dict[str, Any], str, str, str, Callable[[], bool]]] = {
     "rootfs": ({"root.path": "nowhere"}, "/root/path", "no such file", "root.path", always),
     "rootfs is a file": ({"root.path": "config.json"}, "/root/path", "not a directory", "root.path", always),
@@ -90,7 +90,7 @@ CASES: dict[str, tuple[dict[str, Any], str, str, str, Callable[[], bool]]] = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_field_that_the_host_refuses(runtime: Runtime, bundle: Bundle, name: str) -> None:
-    changes, pointer, reason, cure, holds = CASES[name]
+    changes, pointer, reason, hint, holds = CASES[name]
     if not holds():
         pytest.skip("this host has what the case is to lack")
     for place, value in changes.items():
@@ -106,8 +106,8 @@ def test_a_field_that_the_host_refuses(runtime: Runtime, bundle: Bundle, name: s
     assert re.search(rf"[(, ]at {re.escape(pointer)}[;)]", line), line
     assert reason in line
     found = re.search(r"; (.+)\)\"?$", line)
-    assert found, "no cure: " + line
-    assert cure in found[1]
+    assert found, "no hint: " + line
+    assert hint in found[1]
 
 
 def test_the_rootfs_is_left_as_it_was(runtime: Runtime, bundle: Bundle) -> None:

@@ -66,7 +66,7 @@ def test_n3_nothing_of_the_host_is_above_the_container(runtime: Runtime, bundle:
 
 
 def test_n3_a_root_that_is_no_mount_point(runtime: Runtime, bundle: Bundle, chroot: Path) -> None:
-    """The kernel can't change the propagation of what is no mount. The cure is pivot_root."""
+    """The kernel can't change the propagation of what is no mount. The hint is pivot_root."""
     inner = runtime.work / "inner"
     inner.mkdir()
     for source in Path("/").iterdir():  # all of them: the checkout and its Python may stand below any

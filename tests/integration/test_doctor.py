@@ -27,7 +27,7 @@ def test_the_host(runtime: Runtime) -> None:
         item["area"] for item in found
     }
     assert ("security modules", "Landlock") in states
-    assert all(item.get("cure") for item in found if item["state"] == "no")
+    assert all(item.get("hint") for item in found if item["state"] == "no")
     table = runtime("doctor")
     assert table.code == 0
     assert len(table.out.splitlines()) == len(found) + 1
@@ -54,7 +54,7 @@ def test_a_namespace_that_a_sysctl_forbids(runtime: Runtime) -> None:
     assert result.code == 0, result
     found = {(item["area"], item["name"]): item for item in json.loads(result.out)["host"]}
     net = found["namespaces", "network"]
-    assert (net["state"], net["cure"]) == ("no", "sysctl user.max_net_namespaces=10000")
+    assert (net["state"], net["hint"]) == ("no", "sysctl user.max_net_namespaces=10000")
 
 
 def test_an_ordinary_user_may_ask(rootless: RootlessRuntime) -> None:

@@ -499,7 +499,7 @@ def test_the_timeline(box: Container) -> None:
     inside(box, "--timeline", path, "::", "true")
     names = [event["name"] for event in json.loads(path.read_text())["traceEvents"] if event["ph"] == "X"]
     assert names[0] == "open_process"
-    assert {"clone", "undumpable", "ready"} <= set(names)
+    assert {"clone", "set_nondumpable", "ready"} <= set(names)
 
 
 def test_a_console_socket(box: Container) -> None:

@@ -402,7 +402,7 @@ def test_a_bind_by_descriptor_and_its_alternative(init: Path, rootfs: Path, host
     tree = native.open_tree(-100, str(host_file.parent), 1 | 0x80000)
     try:
         blocked = step("bind", source="/no/such", target="/srv", on_errno=(errno.ENOENT,))
-        instead = step("bind", level=1, source="x", source_fd="source:0", target="/srv")
+        instead = step("bind", fallback_level=1, source="x", source_fd="source:0", target="/srv")
         steps = (*enter(rootfs, blocked, instead), shell("cat /srv/file"))
         assert ran(run(init, *steps, namespaces=NAMESPACES, slots={"source:0": tree})) == "host's"
     finally:
@@ -589,12 +589,12 @@ def test_a_session_keyring_of_its_own(init: Path, rootfs: Path) -> None:
     assert int(line.split()[4], 16) & 0x00080000
 
 
-def test_undumpable(init: Path, session_directory: Path) -> None:
+def test_set_nondumpable(init: Path, session_directory: Path) -> None:
     """CVE-2016-9962. The files of such a process in /proc are root's, whoever runs it. N2: user 1000 runs a copy of the
     init, since he can't reach a clone in /root."""
     owners = []
     init = Path(shutil.copy(init, session_directory / "init"))
-    for steps in ((), (step("undumpable"),)):
+    for steps in ((), (step("set_nondumpable"),)):
         plan = plan_of([*steps, step("request", what="look")])
         launch = Launch(init, wire.encode(plan, {}), namespaces=("--setuid", "1000"))
         try:

@@ -376,4 +376,4 @@ def test_the_init_of_exec_failing_at_every_step(runtime: Runtime, living: str, f
         assert "input/output error" in err.splitlines()[-1], err
         names.add(err.splitlines()[-1].rpartition("step ")[2].split(",")[0].split(")")[0].split(";")[0])
         assert_only(runtime, living, before)
-    assert {"undumpable", "chdir", "user", "find_executable", "ready", "execute"} <= names
+    assert {"set_nondumpable", "chdir", "user", "find_executable", "ready", "execute"} <= names

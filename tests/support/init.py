@@ -27,12 +27,12 @@ Value = str | int | tuple[str, ...] | None
 DEFAULTS: dict[str, Value] = {"str": "", "strv": (), "fd": None}
 
 
-def step(kind: str, level: int = 0, on_errno: tuple[int, ...] = (), **values: Value) -> Step:
+def step(kind: str, fallback_level: int = 0, on_errno: tuple[int, ...] = (), **values: Value) -> Step:
     """A step of `kind` with the fields given; the others are 0, empty or none."""
     fields = dict(KINDS[kind].fields)
     assert set(values) <= set(fields), f"{kind} has no {set(values) - set(fields)}"
     args = tuple(values.get(name, DEFAULTS.get(type_, 0)) for name, type_ in fields.items())
-    return Step("process", kind, args, level=level, on_errno=on_errno)
+    return Step("process", kind, args, fallback_level=fallback_level, on_errno=on_errno)
 
 
 def shell(script: str, env: tuple[str, ...] = SHELL_ENV) -> Step:

@@ -32,8 +32,8 @@ VARIED = LaunchPlan(
     (
         Step("namespaces", "request", ("maps",), "/linux/namespaces/0"),
         Step("rootfs", "mknod", ("/dev/null", 0o20666, 1, 3, 0, 0), on_errno=(1,)),
-        Step("rootfs", "bind_device", ("/dev/null", "/dev/null"), level=1, on_errno=(13, 2)),
-        Step("rootfs", "symlink", ("a b", "/x"), level=2),
+        Step("rootfs", "bind_device", ("/dev/null", "/dev/null"), fallback_level=1, on_errno=(13, 2)),
+        Step("rootfs", "symlink", ("a b", "/x"), fallback_level=2),
         Step("start", "execute", (("sh", "-c", "x" * 200), ()), "/process/args"),
     ),
     {"maps": (Step("namespaces", "write_map", ("uid_map", ("0 1 2",)), "/linux/uidMappings"),)},

@@ -29,21 +29,21 @@ def functions(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=[document["document"] for document in DOCUMENTS])
 def test_every_line_is_there_or_left_out_for_a_reason(document: dict[str, Any]) -> None:
-    musts = [demand for demand in doc.demands([document]) if "SHOULD" not in demand["level"]]
-    demanded = {line for demand in musts for line in demand["lines"]}
+    musts = [requirement for requirement in doc.requirements([document]) if "SHOULD" not in requirement["level"]]
+    required = {line for requirement in musts for line in requirement["lines"]}
     left_out = {line for entry in document.get("left_out", ()) for line in entry["lines"]}
-    assert demanded | left_out == set(document["lines"])
-    assert not demanded & left_out
+    assert required | left_out == set(document["lines"])
+    assert not required & left_out
     assert all(entry["why"] for entry in document.get("left_out", ()))
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=[document["document"] for document in DOCUMENTS])
 def test_every_demand_has_its_tests(document: dict[str, Any]) -> None:
-    for demand in doc.demands([document]):
-        assert demand["level"] in doc.LEVELS
-        assert demand["says"]
-        assert demand["tests"], demand
-        assert len(set(demand["tests"])) == len(demand["tests"]), demand
+    for requirement in doc.requirements([document]):
+        assert requirement["level"] in doc.LEVELS
+        assert requirement["says"]
+        assert requirement["tests"], requirement
+        assert len(set(requirement["tests"])) == len(requirement["tests"]), requirement
 
 
 def test_every_test_exists() -> None:
@@ -56,7 +56,9 @@ def test_every_test_exists() -> None:
             files[file] = functions(path) if path.exists() else set()
         if function not in files[file]:
             missing.append(test)
-    assert missing == [], "renamed? then also in tests/conformance/musts/*, and `scripts/conformance_doc.py render`"
+    assert missing == [], (
+        "renamed? then rename in tests/conformance/requirements/ too, and run `scripts/conformance_doc.py render`"
+    )
 
 
 def test_every_test_has_passed() -> None:

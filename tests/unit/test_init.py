@@ -122,34 +122,34 @@ def test_a_plan_that_is_not_whole_is_refused_before_any_step(init: Path, blob: b
 
 def test_an_alternative_runs_where_the_step_before_it_failed_as_named(init: Path) -> None:
     missing = step("chdir", path="/no/such", on_errno=(errno.EACCES, errno.ENOENT))
-    outcome = run(init, missing, step("chdir", level=1, path="/bin"), shell("pwd -P"))
+    outcome = run(init, missing, step("chdir", fallback_level=1, path="/bin"), shell("pwd -P"))
     assert ran(outcome) == os.path.realpath("/bin") + "\n"
 
 
 def test_an_alternative_is_skipped_where_the_step_before_it_succeeded(init: Path) -> None:
     there = step("chdir", path="/", on_errno=(errno.ENOENT,))
-    assert ran(run(init, there, step("chdir", level=1, path="/no/such"), shell("pwd"))) == "/\n"
+    assert ran(run(init, there, step("chdir", fallback_level=1, path="/no/such"), shell("pwd"))) == "/\n"
 
 
 def test_an_alternative_of_a_skipped_step_is_skipped(init: Path) -> None:
     steps = (
         step("chdir", path="/no/such", on_errno=(errno.ENOENT,)),
-        step("chdir", level=1, path="/", on_errno=(errno.ENOENT,)),
-        step("chdir", level=2, path="/no/such/either"),
+        step("chdir", fallback_level=1, path="/", on_errno=(errno.ENOENT,)),
+        step("chdir", fallback_level=2, path="/no/such/either"),
         step("chdir", path="/bin"),
-        step("chdir", level=1, path="/no/third"),
+        step("chdir", fallback_level=1, path="/no/third"),
     )
     assert ran(run(init, *steps, shell("true"))) == ""
 
 
 def test_a_failure_that_is_not_named_ends_the_init(init: Path) -> None:
     missing = step("chdir", path="/no/such", on_errno=(errno.EPERM,))
-    refused(run(init, missing, step("chdir", level=1, path="/"), shell("true")), errno.ENOENT, "/no/such")
+    refused(run(init, missing, step("chdir", fallback_level=1, path="/"), shell("true")), errno.ENOENT, "/no/such")
 
 
 def test_an_alternative_may_come_later(init: Path) -> None:
     missing = step("chdir", path="/no/such", on_errno=(errno.ENOENT,))
-    steps = (missing, step("umask", mask=0o22), step("umask", mask=0o27), step("chdir", level=1, path="/bin"))
+    steps = (missing, step("umask", mask=0o22), step("umask", mask=0o27), step("chdir", fallback_level=1, path="/bin"))
     assert ran(run(init, *steps, shell("pwd -P"))) == os.path.realpath("/bin") + "\n"
 
 
@@ -159,7 +159,12 @@ def test_a_failure_without_an_alternative_keeps_the_program_from_running(init: P
 
 
 def test_the_timeline_has_start_and_end_of_each_step_that_ran(init: Path) -> None:
-    steps = (step("umask", mask=0o22), step("chdir", path="/"), step("chdir", level=1, path="/"), shell("true"))
+    steps = (
+        step("umask", mask=0o22),
+        step("chdir", path="/"),
+        step("chdir", fallback_level=1, path="/"),
+        shell("true"),
+    )
     blob = wire.encode(plan_of(steps), {}, timeline=True)
     outcome = run(init, *steps, timeline=True)
     ran(outcome)
@@ -418,7 +423,7 @@ def test_a_descriptor_of_the_plan_does_not_reach_the_program(init: Path) -> None
     fd = os.open("/", os.O_RDONLY)
     try:
         there = step("chdir", path="/", on_errno=(errno.ENOENT,))
-        skipped = step("bind", level=1, source_fd="source:0")
+        skipped = step("bind", fallback_level=1, source_fd="source:0")
         show = step("execute", args=("/bin/ls", "/proc/self/fd"))
         assert str(fd) not in ran(run(init, there, skipped, show, slots={"source:0": fd})).split()
     finally:
@@ -650,13 +655,13 @@ def test_what_the_program_needs_stays_when_a_later_step_fails(init: Path, tmp_pa
     tool.chmod(0o755)
     steps = (
         step("chdir", path="/no/" + "x" * 200, on_errno=(errno.ENOENT,)),
-        step("umask", level=1, mask=0),
+        step("umask", fallback_level=1, mask=0),
         step("home", uid=3999999999),
         step("chdir", path="/no/" + "y" * 200, on_errno=(errno.ENOENT,)),
-        step("umask", level=1, mask=0),
+        step("umask", fallback_level=1, mask=0),
         step("find_executable", name="tool", path=f"/no/such:{tmp_path}"),
         step("chdir", path="/no/" + "z" * 200, on_errno=(errno.ENOENT,)),
-        step("umask", level=1, mask=0),
+        step("umask", fallback_level=1, mask=0),
     )
     assert ran(run(init, *steps, step("execute", args=("tool",)))) == f"{tool} /\n"
     refused(run(init, *steps, step("chdir", path="/no/such")), errno.ENOENT, "/no/such")

@@ -66,7 +66,7 @@ def test_what_is_wrong_is_named(text: str, at: Any, what: str) -> None:
 def test_a_word_of_another_language_has_its_counterpart() -> None:
     fault = jsontext.fault('{"a": None}')
     assert fault is not None
-    assert fault.cure == "did you mean null?"
+    assert fault.hint == "did you mean null?"
 
 
 def test_depth_is_no_limit() -> None:

@@ -1,6 +1,6 @@
 """linux.resources as writes to the control files of cgroup v2. Pure.
 
-`limits` gives the writes in their order; `refusals` what a configuration asks for that no cgroup v2 can do. Most
+`limits` gives the writes in their order; `violations` what a configuration asks for that no cgroup v2 can do. Most
 fields are of cgroup v1: config-linux.md says that a runtime may convert them and must refuse what it can't convert.
 Numbers follow runc, so that a container gets the same limits from both. Facts: config-linux.md, "Control groups" to
 "Unified"; the kernel's Documentation/admin-guide/cgroup-v2.rst.
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from ..plan.host import HostFacts
 
-    # pointer, what is wrong, the cure
-    Refusal = tuple[str, str, str]
+    # pointer, what is wrong, the hint
+    Violation = tuple[str, str, str]
 
 _AT = "/linux/resources"
 _DEFAULT_PERIOD = 100000  # microseconds: cgroup-v2.rst, cpu.max
@@ -51,10 +51,11 @@ class Write:
     file, value: the file's name and the text to write. pointer: JSON pointer of the field that asks for it.
     controller: the controller that has the file; "" for a file of the cgroup itself (cgroup.*).
     optional: a kernel without the file has nothing to limit, so that its absence is no failure.
-    level, on_errno: as Step has them: a write of level 1 is made only where the one of level 0 before it failed so.
+    fallback_level, on_errno: as in Step. A write of level 1 is made only if the write of level 0 before it failed with one
+        of its errnos.
     """
 
-    __slots__ = ("controller", "file", "level", "on_errno", "optional", "pointer", "value")
+    __slots__ = ("controller", "fallback_level", "file", "on_errno", "optional", "pointer", "value")
 
     def __init__(
         self,
@@ -62,7 +63,7 @@ class Write:
         value: str,
         pointer: str,
         *,
-        level: int = 0,
+        fallback_level: int = 0,
         on_errno: tuple[int, ...] = (),
         optional: bool = False,
     ) -> None:
@@ -70,7 +71,7 @@ class Write:
         self.value = value
         self.pointer = pointer
         self.controller = controller_of(file)
-        self.level = level
+        self.fallback_level = fallback_level
         self.on_errno = on_errno
         self.optional = optional
 
@@ -98,9 +99,9 @@ def limits(resources: dict[str, Any], facts: HostFacts, at: str = _AT) -> Limits
     """The writes for a valid `resources` object, on a host; `devices` is not among them.
 
     at: the pointer of the object. A member that is 0, where runc takes 0 as unset, asks for nothing.
-    Raises PyruncError for the first of `refusals`, and for a field whose controller is not on cgroup v2.
+    Raises PyruncError for the first of `violations`, and for a field whose controller is not on cgroup v2.
     """
-    for place, message, hint in refusals(resources, at):
+    for place, message, hint in violations(resources, at):
         raise PyruncError(message, pointer=place, hint=hint)
     memory: dict[str, Any] = resources.get("memory") or {}
     writes = [
@@ -131,10 +132,10 @@ def controller_of(file: str) -> str:
     return "" if name == "cgroup" else name
 
 
-def refusals(resources: dict[str, Any], at: str = _AT) -> Iterator[Refusal]:
+def violations(resources: dict[str, Any], at: str = _AT) -> Iterator[Violation]:
     """What a valid `resources` object asks for that no cgroup v2 can do, and what contradicts itself.
 
-    Each as its pointer, what is wrong, and the cure; it depends on the object alone.
+    Each as its pointer, what is wrong, and the hint; it depends on the object alone.
     """
     yield from _refused_memory(resources.get("memory") or {}, at + "/memory")
     yield from _refused_cpu(resources.get("cpu") or {}, at + "/cpu")
@@ -150,7 +151,7 @@ def refusals(resources: dict[str, Any], at: str = _AT) -> Iterator[Refusal]:
             yield at + pointer("unified", name), message, "leave it out"
 
 
-def _refused_memory(memory: dict[str, Any], at: str) -> Iterator[Refusal]:
+def _refused_memory(memory: dict[str, Any], at: str) -> Iterator[Violation]:
     if memory.get("disableOOMKiller"):
         hint = "leave it out; memory.oom.group and memory.high of unified say what happens instead"
         yield at + "/disableOOMKiller", "the OOM killer can't be disabled with cgroup v2", hint
@@ -169,7 +170,7 @@ def _refused_memory(memory: dict[str, Any], at: str) -> Iterator[Refusal]:
             yield at + "/swap", "memory+swap limit should be >= memory limit", hint
 
 
-def _refused_cpu(cpu: dict[str, Any], at: str) -> Iterator[Refusal]:
+def _refused_cpu(cpu: dict[str, Any], at: str) -> Iterator[Violation]:
     for field in ("realtimeRuntime", "realtimePeriod"):
         if cpu.get(field):
             hint = "leave it out; all cgroups share the host's kernel.sched_rt_runtime_us"
@@ -182,7 +183,7 @@ def _refused_cpu(cpu: dict[str, Any], at: str) -> Iterator[Refusal]:
         yield at + "/burst", f"cpu.burst {burst} is above cpu.quota {quota}", "a burst is at most the quota"
 
 
-def _refused_block_io(block: dict[str, Any], at: str) -> Iterator[Refusal]:
+def _refused_block_io(block: dict[str, Any], at: str) -> Iterator[Violation]:
     places = [(at, "blockIO", block)]
     for index, entry in enumerate(block.get("weightDevice") or ()):
         places.append((f"{at}/weightDevice/{index}", "blockIO.weightDevice", entry))
@@ -245,7 +246,7 @@ def swap_max(limit: int, swap: int) -> str:
     """memory.swap.max for memory.limit and memory.swap, which is the sum of both; "" to leave it as it is.
 
     0 is unset, -1 unlimited. Without a limit of memory there is none of swap, unless it is said. The two do not
-    contradict each other (`refusals`).
+    contradict each other (`violations`).
     """
     if not swap:
         return "max" if limit == -1 else ""
@@ -278,7 +279,7 @@ def _bandwidth(cpu: dict[str, Any], at: str) -> Iterator[Write]:
         value = f"{quota if quota > 0 else 'max'} {period or _DEFAULT_PERIOD}"
         yield Write("cpu.max", value, at + ("/quota" if quota else "/period"))
     if burst is not None and again:
-        yield Write("cpu.max.burst", str(burst), at + "/burst", level=1)
+        yield Write("cpu.max.burst", str(burst), at + "/burst", fallback_level=1)
 
 
 def cpu_weight(shares: int) -> int:
@@ -330,7 +331,7 @@ def _io_weight(weight: int, device: str, at: str) -> Iterator[Write]:
         return
     errors = (errno.ENOENT, errno.EOPNOTSUPP) if device else (errno.ENOENT,)
     yield Write("io.bfq.weight", f"{device}{weight}", at, on_errno=errors)
-    yield Write("io.weight", f"{device}{io_weight(weight)}", at, level=1)
+    yield Write("io.weight", f"{device}{io_weight(weight)}", at, fallback_level=1)
 
 
 def io_weight(weight: int) -> int:

@@ -67,7 +67,7 @@ def compile_limits(
         put(
             steps.cgroup_limit(file=write.file, value=write.value, optional=write.optional),
             pointer=write.pointer,
-            level=write.level,
+            fallback_level=write.fallback_level,
             on_errno=write.on_errno,
         )
 

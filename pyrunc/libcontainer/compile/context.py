@@ -18,7 +18,12 @@ if TYPE_CHECKING:
         """Context.runtime_step, or Context.on_request for one request."""
 
         def __call__(
-            self, operation: RuntimeOperation, *, pointer: str = "", level: int = 0, on_errno: tuple[int, ...] = ()
+            self,
+            operation: RuntimeOperation,
+            *,
+            pointer: str = "",
+            fallback_level: int = 0,
+            on_errno: tuple[int, ...] = (),
         ) -> None: ...
 
 
@@ -123,19 +128,19 @@ class Context:
         return path if path.startswith("/") else self.options.bundle.rstrip("/") + "/" + path
 
     def runtime_step(
-        self, operation: RuntimeOperation, *, pointer: str = "", level: int = 0, on_errno: tuple[int, ...] = ()
+        self, operation: RuntimeOperation, *, pointer: str = "", fallback_level: int = 0, on_errno: tuple[int, ...] = ()
     ) -> None:
         """A step of the runtime before the clone, or the clone itself. The keywords are those of Step."""
         kind, args = operation
         phase = "clone" if kind == "clone" else "prepare"
-        self.prepare.append(Step(phase, kind, args, pointer, level, on_errno))
+        self.prepare.append(Step(phase, kind, args, pointer, fallback_level, on_errno))
 
     def init_step(
-        self, operation: InitOperation, *, pointer: str = "", level: int = 0, on_errno: tuple[int, ...] = ()
+        self, operation: InitOperation, *, pointer: str = "", fallback_level: int = 0, on_errno: tuple[int, ...] = ()
     ) -> None:
         """A step of the init, in the current phase."""
         kind, args = operation
-        self.init.append(Step(self.phase, kind, args, pointer, level, on_errno))
+        self.init.append(Step(self.phase, kind, args, pointer, fallback_level, on_errno))
 
     def on_request(
         self,
@@ -143,12 +148,12 @@ class Context:
         operation: RuntimeOperation,
         *,
         pointer: str = "",
-        level: int = 0,
+        fallback_level: int = 0,
         on_errno: tuple[int, ...] = (),
     ) -> None:
         """A step of the runtime in answer to the init's request `what`."""
         kind, args = operation
-        step = Step(self.phase, kind, args, pointer, level, on_errno)
+        step = Step(self.phase, kind, args, pointer, fallback_level, on_errno)
         self.served.setdefault(what, []).append(step)
 
     def request(self, what: str, pointer: str = "") -> None:

@@ -80,4 +80,4 @@ def _node(context: Context, path: str, mode: int, major: int, minor: int, uid: i
             pointer=pointer,
             on_errno=(errno.EPERM,),
         )
-        context.init_step(steps.bind_device(source=path, path=path), pointer=pointer, level=1)
+        context.init_step(steps.bind_device(source=path, path=path), pointer=pointer, fallback_level=1)

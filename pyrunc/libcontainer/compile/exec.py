@@ -110,13 +110,13 @@ def _clone(context: Context, target: Target) -> None:
     context.runtime_step(
         steps.clone(cgroup=target.cgroup, join=join), pointer=at, on_errno=(errno.EBUSY, errno.ENODEV, errno.ENOENT)
     )
-    context.runtime_step(steps.clone(cgroup=f"/proc/{target.pid}/cgroup", join=join), pointer=at, level=1)
+    context.runtime_step(steps.clone(cgroup=f"/proc/{target.pid}/cgroup", join=join), pointer=at, fallback_level=1)
 
 
 def _enter(context: Context) -> None:
     """From the joined namespaces to where the process's own steps begin."""
     # The container's processes see the init from the clone on (CVE-2016-9962); the clone itself has hidden it.
-    context.init_step(steps.undumpable())
+    context.init_step(steps.set_nondumpable())
     context.request("cgroup")
     if context.userns:
         context.init_step(steps.become_root(), pointer=context.namespaces["user"].pointer)

@@ -248,7 +248,7 @@ def _remount(context: Context, mount: Mount) -> None:
                 propagation=first,
             ),
             pointer=mount.pointer,
-            level=level,
+            fallback_level=level,
             on_errno=(errno.EPERM,) if level + 1 < len(alternatives) else (),
         )
     _more_propagation(context, mount, more)
@@ -288,7 +288,7 @@ def _bind(context: Context, mount: Mount) -> None:
     keep = _NEXT_STEP if late else _NOT_KEPT
 
     def add(
-        level: int, on_errno: tuple[int, ...], cleared: int, slot: str | None = None, *, tree: bool = False
+        fallback_level: int, on_errno: tuple[int, ...], cleared: int, slot: str | None = None, *, tree: bool = False
     ) -> None:
         links = options.links | (SOURCE_KEPT if mount.id_map and inside else 0)
         context.init_step(
@@ -306,7 +306,7 @@ def _bind(context: Context, mount: Mount) -> None:
                 keep=_NEXT_STEP if links & SOURCE_KEPT else keep,
             ),
             pointer=mount.pointer,
-            level=level,
+            fallback_level=fallback_level,
             on_errno=on_errno,
         )
 
@@ -356,7 +356,7 @@ def _change_flags(context: Context, mount: Mount, late: tuple[int, int, int, int
         steps.warn_locked(path=context.from_bundle(mount.source), attr_clr=attr_clr | rattr_clr),
         pointer=mount.pointer,
     )
-    context.init_step(steps.request(what=what), pointer=mount.pointer, level=1)
+    context.init_step(steps.request(what=what), pointer=mount.pointer, fallback_level=1)
 
 
 def _map_inside(context: Context, mount: Mount) -> None:
@@ -505,7 +505,7 @@ def _bind_sysfs(context: Context, mount: Mount) -> None:
             source="/sys", target=mount.target, recursive=True, rattr_set=flags, propagation=first, keep=_NOT_KEPT
         ),
         pointer=mount.pointer,
-        level=1,
+        fallback_level=1,
     )
 
 
@@ -526,10 +526,10 @@ def _cgroup(context: Context, mount: Mount) -> None:
         context.init_step(
             steps.bind_cgroup(source=source, target=mount.target, attr_set=attributes),
             pointer=mount.pointer,
-            level=1,
+            fallback_level=1,
             on_errno=hidden,
         )
     if context.rootless:
         # CVE-2023-25809: the /sys that is bound there would show the host's.
-        context.init_step(steps.mask_path(path=mount.target), pointer=mount.pointer, level=2 if source else 1)
+        context.init_step(steps.mask_path(path=mount.target), pointer=mount.pointer, fallback_level=2 if source else 1)
     _more_propagation(context, mount, more)

@@ -69,7 +69,7 @@ def compile_namespaces(context: Context) -> None:
     if context.linux.get("netDevices"):
         _net_devices(context)
     # After everything for which the runtime or the kernel looks at /proc/PID of the init.
-    context.init_step(steps.undumpable())
+    context.init_step(steps.set_nondumpable())
     if context.new("network"):
         context.init_step(steps.loopback_up(), pointer=context.namespaces["network"].pointer)
     if context.spec.get("hostname"):
@@ -150,7 +150,7 @@ def _serve_maps(context: Context) -> None:
         )
         if by_tool:
             context.on_request(
-                "maps", steps.map_by_tool(path=tool, file=kind + "_map", lines=lines), pointer=at, level=1
+                "maps", steps.map_by_tool(path=tool, file=kind + "_map", lines=lines), pointer=at, fallback_level=1
             )
 
 

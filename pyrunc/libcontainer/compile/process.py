@@ -154,7 +154,7 @@ def _user(context: Context) -> None:
     )
     context.init_step(steps.user(uid=uid, gid=gid, groups=groups, set_groups=allowed), pointer="/process/user")
     if retry:
-        context.init_step(steps.chdir(path=process["cwd"]), pointer="/process/cwd", level=1)
+        context.init_step(steps.chdir(path=process["cwd"]), pointer="/process/cwd", fallback_level=1)
 
 
 def _check_ids(context: Context, uid: int, gid: int) -> None:

@@ -67,7 +67,7 @@ def compile_change(
         context.runtime_step(steps.open_source(slot=f"device:{index}", path=device["source"], nofollow=True))
     join = tuple([f"{type}={_TARGET}" for type in _JOINED if context.has(type)])
     context.runtime_step(steps.clone(join=join))
-    context.init_step(steps.undumpable())
+    context.init_step(steps.set_nondumpable())
     if context.userns:
         context.init_step(steps.become_root())
     context.phase = "rootfs"
@@ -110,9 +110,13 @@ def _device(context: Context, device: dict[str, Any], slot: str) -> None:
         ),
         on_errno=(errno.EPERM,),
     )
-    _bind(context, slot, path, level=1)
+    _bind(context, slot, path, fallback_level=1)
 
 
-def _bind(context: Context, slot: str, path: str, propagation: int = MS_SLAVE | MS_REC, level: int = 0) -> None:
+def _bind(
+    context: Context, slot: str, path: str, propagation: int = MS_SLAVE | MS_REC, fallback_level: int = 0
+) -> None:
     """Mount what the runtime has at hand, as it is but for the propagation, where that is not 0."""
-    context.init_step(steps.bind(source=path, source_fd=slot, target=path, propagation=propagation), level=level)
+    context.init_step(
+        steps.bind(source=path, source_fd=slot, target=path, propagation=propagation), fallback_level=fallback_level
+    )

@@ -41,7 +41,7 @@ def validate_bundle(bundle: str, config: str = "config.json", host: bool = True)
         if found:
             refuse_foreign(value)
     except PyruncError as error:
-        return [Problem(ERROR, "", error.reason(), cure=error.hint)]
+        return [Problem(ERROR, "", error.reason(), hint=error.hint)]
     if type(value) is dict:
         refused = [problem.pointer for problem in found]
         if not refused:
@@ -80,7 +80,7 @@ def _not_compiled(bundle: str, value: dict[str, Any]) -> Iterator[Problem]:
         try:
             compile_launch(spec, options, facts)
         except PyruncError as error:
-            yield Problem(ERROR, error.pointer, error.message, cure=error.hint)
+            yield Problem(ERROR, error.pointer, error.message, hint=error.hint)
             parts = error.pointer.split("/")
             if parts[1:2] != ["mounts"]:
                 return
@@ -100,7 +100,7 @@ def on_host(bundle: str, value: dict[str, Any]) -> list[Problem]:
     try:
         facts = host.gather()
     except PyruncError as error:
-        return [Problem(ERROR, "", error.reason(), cure=error.hint)]
+        return [Problem(ERROR, "", error.reason(), hint=error.hint)]
     complete(spec)
     fill_mappings(spec, facts.euid, facts.egid)
     if facts.euid and not any(entry["type"] == "user" for entry in spec.get("linux", {}).get("namespaces", ())):
@@ -112,7 +112,7 @@ def on_host(bundle: str, value: dict[str, Any]) -> list[Problem]:
         compile_launch(spec, options, facts)
     except PyruncError as error:
         locate(error)
-        return [Problem(ERROR, error.pointer, error.reason(), cure=error.hint)]
+        return [Problem(ERROR, error.pointer, error.reason(), hint=error.hint)]
     return looked_up(spec, path, facts)
 
 
@@ -126,7 +126,7 @@ def on_disk(bundle: str, value: dict[str, Any]) -> Iterator[Problem]:
         directory = stat.S_ISDIR(Path(bundle, path).stat().st_mode)
     except OSError as error:
         reason = errno_text(error.errno or 0)
-        yield Problem(ERROR, "/root/path", f"invalid rootfs: stat {shorten(path)}: {reason}", cure=_ROOTFS)
+        yield Problem(ERROR, "/root/path", f"invalid rootfs: stat {shorten(path)}: {reason}", hint=_ROOTFS)
     else:
         if not directory:
-            yield Problem(ERROR, "/root/path", f"invalid rootfs: {shorten(path)} is not a directory", cure=_ROOTFS)
+            yield Problem(ERROR, "/root/path", f"invalid rootfs: {shorten(path)} is not a directory", hint=_ROOTFS)

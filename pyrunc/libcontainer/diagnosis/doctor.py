@@ -62,22 +62,22 @@ class Finding:
     """One thing that was looked for.
 
     area: what it belongs to. name: the thing. state: YES, NO or UNKNOWN. detail: what was found, one clause.
-    cure: what is to be done about a NO, one clause; "" otherwise.
+    hint: what is to be done about a NO, one clause; "" otherwise.
     """
 
-    __slots__ = ("area", "cure", "detail", "name", "state")
+    __slots__ = ("area", "detail", "hint", "name", "state")
 
-    def __init__(self, area: str, name: str, state: str, detail: str = "", cure: str = "") -> None:
+    def __init__(self, area: str, name: str, state: str, detail: str = "", hint: str = "") -> None:
         self.area = area
         self.name = name
         self.state = state
         self.detail = detail
-        self.cure = cure
+        self.hint = hint
 
     def to_dict(self) -> dict[str, str]:
-        """The members by name; without the cure where there is none."""
+        """The members by name; without the hint where there is none."""
         values = {"area": self.area, "name": self.name, "state": self.state, "detail": self.detail}
-        return {**values, "cure": self.cure} if self.cure else values
+        return {**values, "hint": self.hint} if self.hint else values
 
 
 def examine(facts: HostFacts) -> list[Finding]:
@@ -92,7 +92,7 @@ def examine(facts: HostFacts) -> list[Finding]:
     return found
 
 
-# What a look yields: name, state, detail, cure.
+# What a look yields: name, state, detail, hint.
 _Found = Iterator[tuple[str, str, str, str]]
 
 
@@ -130,8 +130,8 @@ def _namespaces(facts: HostFacts) -> _Found:
 
 def _controllers(facts: HostFacts) -> _Found:
     if not facts.cgroup_mount:
-        cure = "mount -t cgroup2 cgroup2 /sys/fs/cgroup, or boot with systemd.unified_cgroup_hierarchy=1"
-        yield "cgroup2", NO, "it is not mounted", cure
+        hint = "mount -t cgroup2 cgroup2 /sys/fs/cgroup, or boot with systemd.unified_cgroup_hierarchy=1"
+        yield "cgroup2", NO, "it is not mounted", hint
         return
     kind = "alone" if facts.cgroup_pure else "beside cgroup v1"
     yield "cgroup2", YES, f"on {facts.cgroup_mount}, {kind}", ""
@@ -162,8 +162,8 @@ def _modules(facts: HostFacts) -> _Found:
             lsm.require(module)
         except PyruncError:
             detail = f"of the security modules {names} at work" if names else "it is not at work"
-            cure = f"boot with security={module}, where the kernel has it; or leave its labels out of the configuration"
-            yield title, NO, detail if not names else f"at work are {names}", cure
+            hint = f"boot with security={module}, where the kernel has it; or leave its labels out of the configuration"
+            yield title, NO, detail if not names else f"at work are {names}", hint
         else:
             yield title, YES, "", ""
     yield _landlock(names)
@@ -175,8 +175,8 @@ def _landlock(names: str) -> tuple[str, str, str, str]:
     if version > 0:
         return "Landlock", YES, f"ABI {version}", ""
     if ctypes.get_errno() == errno.EOPNOTSUPP:
-        cure = f"boot with lsm=landlock,{names}" if names else "boot with lsm=landlock,…"
-        return "Landlock", NO, "the kernel has it, and it is not enabled", cure
+        hint = f"boot with lsm=landlock,{names}" if names else "boot with lsm=landlock,…"
+        return "Landlock", NO, "the kernel has it, and it is not enabled", hint
     return "Landlock", NO, "the kernel does not have it", "a kernel with CONFIG_SECURITY_LANDLOCK"
 
 
@@ -237,8 +237,8 @@ def _id_mapped(namespace: int, kind: str, point: str) -> tuple[str, str, str, st
         native.idmap_mount(tree, namespace, False)
     except OSError as error:
         if error.errno == errno.EINVAL:
-            cure = "a later kernel may have it; or give the files the container's ids by chown"
-            return kind, NO, f"tried on {point}", cure
+            hint = "a later kernel may have it; or give the files the container's ids by chown"
+            return kind, NO, f"tried on {point}", hint
         return kind, UNKNOWN, f"{point}: {errno_text(error.errno or 0)}", ""
     finally:
         os.close(tree)

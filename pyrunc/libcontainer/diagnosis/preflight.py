@@ -83,8 +83,8 @@ def problems(spec: dict[str, Any], bundle: str, facts: HostFacts) -> list[Proble
     return found
 
 
-def _error(at: str, message: str, cure: str) -> Problem:
-    return Problem(ERROR, at, message, cure=cure)
+def _error(at: str, message: str, hint: str) -> Problem:
+    return Problem(ERROR, at, message, hint=hint)
 
 
 def _mounts(look: Look) -> Iterator[Problem]:
@@ -104,8 +104,8 @@ def _mounts(look: Look) -> Iterator[Problem]:
         kind = mount.get("type", "").partition(".")[0]
         if known and kind not in known and kind != "cgroup" and not _has_module(kind):
             message = f"{shorten(mount['destination'])}: the kernel knows no file system {shorten(kind)}"
-            cure = "/proc/filesystems lists those that it knows"
-            yield Problem(ERROR, at + "/type", message, value=kind, words=tuple(sorted(known)), cure=cure)
+            hint = "/proc/filesystems lists those that it knows"
+            yield Problem(ERROR, at + "/type", message, value=kind, words=tuple(sorted(known)), hint=hint)
         elif kind in _OPTIONS:
             yield from _data(mount, at, kind, options.data)
         yield from _destination(look, at, target)
@@ -172,7 +172,7 @@ def _data(mount: dict[str, Any], at: str, kind: str, data: list[tuple[int, str]]
             message = f"{shorten(mount['destination'])}: {kind} has no option {shorten(word)}"
             words = (*_OPTIONS[kind], *mount_options.KNOWN_OPTIONS)
             meant = SYNONYMS.get(name, name)
-            yield Problem(ERROR, place, message, value=meant, words=words, cure="leave it out")
+            yield Problem(ERROR, place, message, value=meant, words=words, hint="leave it out")
         elif kind == "tmpfs" and name == "size" and not _is_size(value):
             yield _error(place, f"{shorten(word)}: no size", "a number, with k, m, g or % behind it")
         elif name in ("mode", "ptmxmode") and not (value.isdigit() and set(value) <= set("01234567")):
@@ -214,7 +214,7 @@ def _hooks(look: Look) -> Iterator[Problem]:
                 if reason:
                     # The container starts without a poststart or poststop hook's success too, but says so.
                     severity = WARNING if name == "poststop" else ERROR
-                    yield Problem(severity, at, f"{name} hook #{index} can't be executed", cure=reason)
+                    yield Problem(severity, at, f"{name} hook #{index} can't be executed", hint=reason)
 
 
 def _not_executable(path: str) -> str:
@@ -277,7 +277,7 @@ def _limits(look: Look) -> Iterator[Problem]:
             # Who looks may have other limits than who runs it: only root's are the runtime's.
             severity = ERROR if os.geteuid() == 0 or "kernel" in reason else WARNING
             message = f"{limit['type']}: the hard limit {limit['hard']} can't be set"
-            yield Problem(severity, f"/process/rlimits/{index}", message, cure=reason)
+            yield Problem(severity, f"/process/rlimits/{index}", message, hint=reason)
 
 
 def _modules(look: Look) -> Iterator[Problem]:

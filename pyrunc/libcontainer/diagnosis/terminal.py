@@ -1,6 +1,6 @@
 """A failure as a person reads it: which line of config.json is meant, and what a terminal shows. Only failures load it.
 
-A terminal shows three lines: what failed, the cause first; where; the cure. A line of the file that is no JSON
+A terminal shows three lines: what failed, the cause first; where; the hint. A line of the file that is no JSON
 stands below the second one, with a caret. Elsewhere a failure is one line (report.PyruncError.line).
 """
 
@@ -96,7 +96,7 @@ def others(root: str, id: str) -> str:
 
 
 def on_terminal(error: PyruncError, coloured: bool = False) -> str:
-    """The failure as a terminal shows it, each line with its newline: error, where, cure; what is unknown is left
+    """The failure as a terminal shows it, each line with its newline: error, where, hint; what is unknown is left
     out."""
     cause = join([error.reason(error.lead)])
     lines = [_labelled("error", cause, _RED if coloured else "", coloured)]
@@ -105,7 +105,7 @@ def on_terminal(error: PyruncError, coloured: bool = False) -> str:
         lines.append(_labelled("where", where, "", coloured))
         lines += _caret(error)
     if error.hint:
-        lines.append(_labelled(" cure", join([error.hint]), "", coloured))
+        lines.append(_labelled(" hint", join([error.hint]), "", coloured))
     return "".join([line + "\n" for line in lines])
 
 

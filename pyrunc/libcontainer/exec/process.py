@@ -45,7 +45,7 @@ def process_of(kept: dict[str, Any], options: ExecOptions) -> dict[str, Any]:
 
     for problem in check_process(process, kept["linux"]):
         if problem.severity == ERROR:
-            raise PyruncError(problem.message, pointer=problem.pointer, hint=problem.hint())
+            raise PyruncError(problem.message, pointer=problem.pointer, hint=problem.hint_text())
     return process
 
 

@@ -37,7 +37,7 @@ class Foreground:
         self._launch = launch
         self._relay = relay
         self._pending: list[int] = []  # signals that came before the program ran
-        if not launch.options.no_subreaper and not launch.record.ownPids:
+        if not launch.options.no_subreaper and not launch.record.private_pid_namespace:
             # In a pid namespace of their own, orphans are reparented to its first process, not to us.
             from _prctl import prctl
 

@@ -155,7 +155,7 @@ def of_plan(plan: LaunchPlan, until: Step | None = None) -> Inside | None:
             break
         if step.kind in ("rootfs", "chroot"):
             inside = Inside(str(step.arg("path")))
-        elif inside is not None and step.level == 0:
+        elif inside is not None and step.fallback_level == 0:
             if step.kind == "bind":
                 inside.mount(str(step.arg("target")), str(step.arg("source")))
             elif step.kind in ("mount", "bind_cgroup"):

@@ -166,10 +166,10 @@ def run_steps(launch: Launch, steps: Iterable[Step], prefix: str = "") -> None:
     timeline = launch.timeline
     open_failures: set[int] = set()  # the levels at which a step has failed and no alternative has succeeded yet
     for step in steps:
-        if step.level:
-            if step.level - 1 not in open_failures:
+        if step.fallback_level:
+            if step.fallback_level - 1 not in open_failures:
                 continue
-            open_failures.remove(step.level - 1)
+            open_failures.remove(step.fallback_level - 1)
         try:
             if timeline is None:
                 HANDLERS[step.kind](launch, *step.args)
@@ -180,7 +180,7 @@ def run_steps(launch: Launch, steps: Iterable[Step], prefix: str = "") -> None:
         except (PyruncError, OSError) as error:
             # An alternative to `clone` is for a failed clone, not for what fails in that step after the clone.
             if error.errno in step.on_errno and not (step.kind == "clone" and launch.init.pid):
-                open_failures.add(step.level)
+                open_failures.add(step.fallback_level)
                 continue
             launch.make_room()
             from . import errors as launch_errors

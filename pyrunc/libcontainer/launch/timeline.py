@@ -63,7 +63,7 @@ class Timeline:
 
     def add(self, step: Step, start: int, end: int, track: int = RUNTIME_TRACK, failure: str = "") -> None:
         """Take down one step, its times in nanoseconds. failure: how it ended where it failed."""
-        args: dict[str, Any] = {"pointer": step.pointer, "level": step.level}
+        args: dict[str, Any] = {"pointer": step.pointer, "level": step.fallback_level}
         if step.kind in HOOKS:
             from .hooks import ENDED_WELL
 

@@ -261,7 +261,7 @@ _INIT_KINDS = (
     ("time_offset", "write", "clock:str* secs:i64* nanosecs:u32*", "set a clock's offset in the new time namespace",
      {ANY: "no clock may become negative, or leave its range"}),
     ("enter_time", "setns", "", "enter the new time namespace"),
-    ("undumpable", "prctl", "",
+    ("set_nondumpable", "prctl", "",
      "no ptrace and no /proc/PID access for the container's other processes (CVE-2016-9962)"),
     ("session_keyring", "keyctl", "name:str", "join a new session keyring",
      {errno.EPERM: "--no-new-keyring leaves the container the caller's session keyring"}),

@@ -23,11 +23,11 @@ class Step:
 
     args: one value a field of the kind, in its order (str, int, tuple of str, or None for an empty `fd`).
     pointer: JSON pointer (RFC 6901) of the config field that caused the step; "" where none did.
-    level: 0 for a step that always runs. A step of level n runs only where a step of level n - 1 before it failed
-        with one of its `on_errno`, and makes up for it: these are the plan's declared alternatives.
+    fallback_level: 0 for a step that always runs. A step of level n runs only if an earlier step of level n - 1 failed
+        with one of its `on_errno`. If it succeeds, that failure no longer counts.
     """
 
-    __slots__ = ("args", "kind", "level", "on_errno", "phase", "pointer")
+    __slots__ = ("args", "fallback_level", "kind", "on_errno", "phase", "pointer")
 
     def __init__(
         self,
@@ -35,14 +35,14 @@ class Step:
         kind: str,
         args: tuple[Arg, ...] = (),
         pointer: str = "",
-        level: int = 0,
+        fallback_level: int = 0,
         on_errno: tuple[int, ...] = (),
     ) -> None:
         self.phase = phase
         self.kind = kind
         self.args = args
         self.pointer = pointer
-        self.level = level
+        self.fallback_level = fallback_level
         self.on_errno = on_errno
 
     @property

@@ -40,7 +40,7 @@ HEADER_SIZE = 16
 MESSAGE_SIZE = HEADER_SIZE + 4096
 
 # what csrc/init/decode.c takes
-MAX_LEVEL = 7
+MAX_FALLBACK_LEVEL = 7
 MAX_ERRNOS = 8
 MAX_SIZE = 16 << 20
 _DIGITS = 9  # of a descriptor's number
@@ -85,9 +85,9 @@ def encode(
     pointers = 0
     body: list[str] = []
     for step in plan.init:
-        body += (str(NUMBERS[step.kind]), str(step.level), str(len(step.on_errno)))
+        body += (str(NUMBERS[step.kind]), str(step.fallback_level), str(len(step.on_errno)))
         body += map(str, step.on_errno)
-        if step.level > MAX_LEVEL or len(step.on_errno) > MAX_ERRNOS:
+        if step.fallback_level > MAX_FALLBACK_LEVEL or len(step.on_errno) > MAX_ERRNOS:
             raise PyruncError("too many alternatives", step=step.kind, pointer=step.pointer)
         for (name, type_), value in zip(FIELDS[step.kind], step.args, strict=True):
             if type_ == "strv" and isinstance(value, tuple):

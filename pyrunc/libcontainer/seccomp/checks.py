@@ -14,7 +14,7 @@ _LETS_GO_ON = ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_NOTIFY", "SCMP_ACT_TR
 
 
 def check_seccomp(profile: Mapping[str, Any], error: Callable[[str, str, str], None]) -> None:
-    """Report each contradiction in a profile that the schema accepts as `error(pointer, message, cure)`."""
+    """Report each contradiction in a profile that the schema accepts as `error(pointer, message, hint)`."""
     if profile["defaultAction"] == NOTIFY:
         error(
             _PLACE + "/defaultAction",

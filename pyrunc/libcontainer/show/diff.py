@@ -39,10 +39,19 @@ def without_bundle(plan: LaunchPlan, bundle: str) -> LaunchPlan:
     place = re.compile(r"(?<![^\s\"'=:,])" + re.escape(bundle) + r"(?=[/\"'\s:,]|$)")
 
     def changed(steps: tuple[Step, ...]) -> tuple[Step, ...]:
-        return tuple([
-            Step(one.phase, one.kind, tuple([replaced(arg) for arg in one.args]), one.pointer, one.level, one.on_errno)
-            for one in steps
-        ])  # fmt: skip
+        return tuple(
+            [
+                Step(
+                    step.phase,
+                    step.kind,
+                    tuple([replaced(arg) for arg in step.args]),
+                    step.pointer,
+                    step.fallback_level,
+                    step.on_errno,
+                )
+                for step in steps
+            ]
+        )
 
     def replaced(value: Any) -> Any:
         if isinstance(value, str):
@@ -108,8 +117,8 @@ def _key(row: Row) -> tuple[Any, ...]:
     names = [name for name, _ in KINDS[step.kind].fields]
     for field in _IDENTITY:
         if field in names and step.kind not in _ONE_OF_A_KIND:
-            return step.kind, step.level, row.serves, step.args[names.index(field)]
-    return step.kind, step.level, row.serves
+            return step.kind, step.fallback_level, row.serves, step.args[names.index(field)]
+    return step.kind, step.fallback_level, row.serves
 
 
 def _differ(one: Row, other: Row) -> bool:
@@ -118,5 +127,5 @@ def _differ(one: Row, other: Row) -> bool:
 
 def _line(sign: str, row: Row) -> str:
     step = row.step
-    words = [sign, "or " * step.level + step.kind, text(row), f"<- {step.pointer}" if step.pointer else ""]
+    words = [sign, "or " * step.fallback_level + step.kind, text(row), f"<- {step.pointer}" if step.pointer else ""]
     return " ".join([word for word in words if word])

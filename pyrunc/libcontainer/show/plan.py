@@ -38,7 +38,7 @@ def tree(plan: LaunchPlan, problems: Sequence[Problem] = ()) -> str:
         if step.phase != phase:
             phase = step.phase
             out.append(phase)
-        indent = "    " * (1 + step.level + bool(row.serves))
+        indent = "    " * (1 + step.fallback_level + bool(row.serves))
         words = [f"{step.kind}: {text(row)}".rstrip(": ")]
         if KINDS[step.kind].actor == "runtime":
             words.append("[runtime]")
@@ -80,6 +80,6 @@ def describe(row: Row) -> dict[str, Any]:
         "args": dict(zip(names, step.args, strict=True)),
         "pointer": step.pointer,
         "serves": row.serves,
-        "level": step.level,
+        "level": step.fallback_level,
         "onErrno": errnos(step.on_errno).split(" or ") if step.on_errno else [],
     }

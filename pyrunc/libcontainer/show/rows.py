@@ -33,8 +33,8 @@ def rows(plan: LaunchPlan) -> list[Row]:
     causes: dict[int, str] = {}
     for step, serves in _in_order(plan):
         if step.on_errno:
-            causes[step.level] = errnos(step.on_errno)
-        after = causes[step.level - 1] if step.level else ""
+            causes[step.fallback_level] = errnos(step.on_errno)
+        after = causes[step.fallback_level - 1] if step.fallback_level else ""
         result.append(Row(len(result) + 1, step, serves, after))
     return result
 

@@ -69,7 +69,7 @@ def _groups(plan: LaunchPlan, alone: set[int]) -> list[list[Row]]:
     """The table's rows, each as the steps that it stands for. alone: numbers of steps with something to say."""
     blocks: list[_Block] = []
     for row in rows(plan):
-        if row.step.level and blocks:
+        if row.step.fallback_level and blocks:
             blocks[-1].append(row)
         else:
             blocks.append([row])
@@ -92,7 +92,7 @@ def _key(row: Row) -> tuple[object, ...]:
     listed = LISTED.get(row.step.kind, ())
     same = tuple([pair for pair in arguments(row.step) if pair[0] not in listed])
     alone = row.number if not listed else 0
-    return row.step.phase, row.step.kind, row.step.level, row.serves, row.after, same, alone
+    return row.step.phase, row.step.kind, row.step.fallback_level, row.serves, row.after, same, alone
 
 
 def _number(group: list[Row]) -> str:
@@ -101,7 +101,7 @@ def _number(group: list[Row]) -> str:
 
 def _name(group: list[Row]) -> str:
     step = group[0].step
-    return "or " * step.level + step.kind + (f" ×{len(group)}" if len(group) > 1 else "")
+    return "or " * step.fallback_level + step.kind + (f" ×{len(group)}" if len(group) > 1 else "")
 
 
 def _field(group: list[Row]) -> str:

@@ -82,7 +82,7 @@ def fill(spec: dict[str, Any]) -> None:
 def check(
     annotations: Mapping[str, str], error: Callable[[str, str, str], None], warning: Callable[[str, str], None]
 ) -> None:
-    """Report each annotation that is refused as `error(pointer, message, cure)`, and each of the prefix that nobody
+    """Report each annotation that is refused as `error(pointer, message, hint)`, and each of the prefix that nobody
     knows as `warning(pointer, message)`."""
     for name, value in annotations.items():
         at = pointer("annotations", name)
@@ -90,15 +90,15 @@ def check(
             if value:
                 error(at, f"the annotation {name} is not supported", REFUSED[name])
         elif name in DONE:
-            problem, cure = _judge(name, value)
+            problem, hint = _judge(name, value)
             if problem:
-                error(at, problem, cure)
+                error(at, problem, hint)
         elif name.startswith(PREFIX) and name not in IGNORED:
             warning(at, f"the annotation {name} is unknown and ignored")
 
 
 def _judge(name: str, value: str) -> tuple[str, str]:
-    """What is wrong with the value of an annotation that is carried out, and the cure; "" for nothing."""
+    """What is wrong with the value of an annotation that is carried out, and the hint; "" for nothing."""
     if name == CONTEXT_TYPE and value not in CONTEXT_TYPES:
         return f'invalid mount context type "{value}"', "one of " + ", ".join(CONTEXT_TYPES)
     if name in (RECEIVER, PIDFD_RECEIVER, HOOKS_STDOUT, HOOKS_STDERR) and not value.startswith("/"):

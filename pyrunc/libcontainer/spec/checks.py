@@ -149,7 +149,7 @@ def _capabilities(look: CheckContext) -> None:
                 if word not in sets.get(need, ()):
                     # A runtime should not fail for what can't be granted (config.md, "Linux Process").
                     message = f"{name} capability {word} is not in the {need} set: it is left out"
-                    look.found.append(Problem(WARNING, at, message, cure=f"add it to capabilities.{need}"))
+                    look.found.append(Problem(WARNING, at, message, hint=f"add it to capabilities.{need}"))
                     break
 
 
@@ -388,10 +388,10 @@ def _taken_as_zero(look: CheckContext) -> None:
 
 def _resources(look: CheckContext) -> None:
     """What the compiler says of limits too: fields of cgroup v1, and contradictions."""
-    from ..cgroup.resources import refusals
+    from ..cgroup.resources import violations
 
-    for at, message, cure in refusals(look.linux.get("resources") or {}):
-        look.error(at, message, cure)
+    for at, message, hint in violations(look.linux.get("resources") or {}):
+        look.error(at, message, hint)
 
 
 def _rare(parent: str, field: str, *more: str) -> tuple[Callable[[CheckContext], None], tuple[str, ...]]:

@@ -88,11 +88,11 @@ def _explained(root: Any, error: ValidationError) -> Iterator[Problem]:
 
 def _problem(root: Any, at: str, what: str, said: str = "", words: Sequence[str] = (), meant: str = "") -> Problem:
     message = sentence(root, at, what)
-    cure = messages.NEEDED if what.startswith(messages.MISSING) else ""
+    hint = messages.NEEDED if what.startswith(messages.MISSING) else ""
     if meant:
         message += f", {shorten(meant)} is unknown"
-        cure = "rename it to " + at.rpartition("/")[2]
-    return Problem(ERROR, at, message, nearest=nearest(said, words) if said and words else "", cure=cure)
+        hint = "rename it to " + at.rpartition("/")[2]
+    return Problem(ERROR, at, message, nearest=nearest(said, words) if said and words else "", hint=hint)
 
 
 def _misspelt(member: str, instance: dict[str, Any], schema: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Load a bundle's config.json: read, parse, validate, check. Hot: jsonschema is imported only to explain a refusal."""
+"""Load a bundle's config.json: read, parse, validate, check. Hot: only explaining a violation imports jsonschema."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def validate(value: Any) -> None:
         misses = _near_misses(value)
         for problem in check(value):
             if problem.severity == ERROR:
-                raise PyruncError(problem.message, pointer=problem.pointer, hint=problem.hint())
+                raise PyruncError(problem.message, pointer=problem.pointer, hint=problem.hint_text())
             log.warning(f"{problem.pointer}: {problem.message}")
     except PyruncError as error:
         for miss in misses or _near_misses(value):
@@ -178,7 +178,7 @@ def _no_json(error: ValueError, document: tuple[str, str]) -> PyruncError:
         return PyruncError(f"{document[0]}: {error}")
     place = error.place
     where = f"{document[0]}:{place.line}:{place.column}: "
-    failure = PyruncError(where + error.what, hint=error.cure, lead=len(where), document=document)
+    failure = PyruncError(where + error.what, hint=error.hint, lead=len(where), document=document)
     failure.place = place
     return failure
 
@@ -217,17 +217,17 @@ def _read(bundle: str, config: str) -> str:
 
 
 def _by_schema(value: Any, validator: Callable[[Any], tuple[str, str] | None], definition: str = "") -> None:
-    refusal = validator(value)
-    if refusal is None:
+    violation = validator(value)
+    if violation is None:
         return
     if not definition:
         from .foreign import refuse_foreign
 
         refuse_foreign(value)
-    problem = _explained(value, refusal[0], definition)
+    problem = _explained(value, violation[0], definition)
     if problem is not None:
-        raise PyruncError(problem.message, pointer=problem.pointer, hint=problem.hint())
-    raise PyruncError(sentence(value, *refusal), pointer=refusal[0])
+        raise PyruncError(problem.message, pointer=problem.pointer, hint=problem.hint_text())
+    raise PyruncError(sentence(value, *violation), pointer=violation[0])
 
 
 def _explained(value: Any, pointer: str, definition: str) -> Problem | None:

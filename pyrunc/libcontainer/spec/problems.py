@@ -26,10 +26,10 @@ class Problem:
     severity: ERROR, the configuration is refused; WARNING, it is not carried out to the letter.
     pointer: JSON pointer (RFC 6901) of the field. message: one clause. nearest: the legal word that was probably meant.
     words: the legal words among which nearest is to be looked for, where it is not known yet; value: what was said.
-    cure: what to do about it, one clause, where no word is near; "" where the message says what must be.
+    hint: what to do about it, one clause, where no word is near; "" where the message says what must be.
     """
 
-    __slots__ = ("cure", "message", "nearest", "pointer", "severity", "value", "words")
+    __slots__ = ("hint", "message", "nearest", "pointer", "severity", "value", "words")
 
     def __init__(
         self,
@@ -40,9 +40,9 @@ class Problem:
         nearest: str = "",
         value: str = "",
         words: Sequence[str] = (),
-        cure: str = "",
+        hint: str = "",
     ) -> None:
-        self.cure = cure
+        self.hint = hint
         self.severity = severity
         self.pointer = pointer
         self.message = message
@@ -50,21 +50,21 @@ class Problem:
         self.value = value
         self.words = words
 
-    def hint(self) -> str:
-        """The cure, one clause; "" where the message is all."""
-        return f'did you mean "{self.nearest}"?' if self.nearest else self.cure
+    def hint_text(self) -> str:
+        """What to do, one clause; "" where the message is all."""
+        return f'did you mean "{self.nearest}"?' if self.nearest else self.hint
 
     def line(self, place: str = "") -> str:
         """The problem on one line: `place: severity: pointer: message; hint`. place: such as config.json:47."""
         text = f"{place + ': ' if place else ''}{self.severity}: {self.pointer or '/'}: {self.message}"
-        hint = self.hint()
+        hint = self.hint_text()
         return join([f"{text}; {hint}" if hint else text])
 
     def to_dict(self) -> dict[str, str]:
-        """The problem as JSON has it: severity, pointer, message, and where they are known hint (the cure), nearest."""
+        """The problem as JSON has it: severity, pointer, message, and where they are known hint and nearest."""
         values = {"severity": self.severity, "pointer": self.pointer, "message": self.message}
-        if self.cure:
-            values["hint"] = self.cure
+        if self.hint:
+            values["hint"] = self.hint
         if self.nearest:
             values["nearest"] = self.nearest
         return values
@@ -88,8 +88,8 @@ class CheckContext:
                 self.namespaces.setdefault(entry["type"], entry.get("path", ""))
         self.found: list[Problem] = []
 
-    def error(self, at: str, message: str, cure: str) -> None:
-        self.found.append(Problem(ERROR, at, message, cure=cure))
+    def error(self, at: str, message: str, hint: str) -> None:
+        self.found.append(Problem(ERROR, at, message, hint=hint))
 
     def warning(self, at: str, message: str) -> None:
         self.found.append(Problem(WARNING, at, message))

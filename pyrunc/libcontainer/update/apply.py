@@ -233,7 +233,7 @@ def _write_limits(cgroup_fd: int, writes: Sequence[Write]) -> None:
     """
     failed = False
     for write in writes:
-        if write.level and not failed:
+        if write.fallback_level and not failed:
             continue
         failed = False
         try:

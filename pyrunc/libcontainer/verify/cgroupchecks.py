@@ -60,7 +60,7 @@ def _limits(expected: Expected, fd: int, findings: Findings) -> None:
     resources = expected.linux.get("resources") or {}
     groups: list[list[Write]] = []
     for write in limits(resources, expected.facts).writes:
-        if write.level:
+        if write.fallback_level:
             groups[-1].append(write)
         else:
             groups.append([write])

@@ -35,7 +35,7 @@ def check(expected: Expected, seen: Look, findings: Findings) -> None:
     groups: list[list[Step]] = []
     for step in expected.steps("mknod", "bind_device"):
         known.add(clean(str(step.arg("path"))))
-        if step.level:
+        if step.fallback_level:
             groups[-1].append(step)
         else:
             groups.append([step])

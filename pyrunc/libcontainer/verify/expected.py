@@ -103,8 +103,8 @@ def _spec(place: StateDir, kept: dict[str, Any], rest: Any) -> dict[str, Any]:
         "linux": {**rest.get("linux", {}), **kept["linux"]},
         "annotations": kept.get("annotations", {}),
     }
-    refusal = validators.config(spec)
+    violation = validators.config(spec)
     validators.unknown.clear()
-    if refusal is not None:
-        raise DamagedError(f"{damaged} has a wrong value at {refusal[0]}")
+    if violation is not None:
+        raise DamagedError(f"{damaged} has a wrong value at {violation[0]}")
     return spec

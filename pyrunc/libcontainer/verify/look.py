@@ -189,7 +189,7 @@ def _answer(question: Question, writer: int) -> NoReturn:
 def _seen(question: Question) -> dict[str, Any]:
     sources = [(path, follow, _source(path, follow)) for path, follow in sorted(question.sources)]
     proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    _set_undumpable()
+    _set_nondumpable()
     # From here on nothing may be imported: in the container's root it would be the container's code.
     sys.path.clear()
     sys.meta_path.clear()
@@ -208,7 +208,7 @@ def _seen(question: Question) -> dict[str, Any]:
     }
 
 
-def _set_undumpable() -> None:
+def _set_nondumpable() -> None:
     """Processes of the container that share a user namespace with the child must not trace it (CVE-2016-9962)."""
     prctl(_PR_SET_DUMPABLE, 0)
 

@@ -53,7 +53,7 @@ def check(expected: Expected, seen: Look, findings: Findings) -> None:
     """Compare the mounts."""
     wanted = mountplan.wanted_mounts(expected.plan.init)
     points = _Points()
-    masks = [clean(str(step.args[0])) for step in expected.steps("mask_path") if not step.level]
+    masks = [clean(str(step.args[0])) for step in expected.steps("mask_path") if not step.fallback_level]
     read_only = [clean(str(step.args[0])) for step in expected.steps("readonly_path")]
     for index, mount in enumerate(wanted):
         place = seen.place(mount.target, mount.follow)
@@ -67,7 +67,7 @@ def check(expected: Expected, seen: Look, findings: Findings) -> None:
     for step in expected.steps("readonly_path"):
         _read_only(str(step.args[0]), step.pointer, seen, points, findings)
     for step in expected.steps("mask_path"):
-        if not step.level:
+        if not step.fallback_level:
             _masked(str(step.args[0]), step.pointer, seen, points, findings)
     for step in expected.steps("bind_device"):
         points.add(clean(str(step.arg("path"))), False, False)

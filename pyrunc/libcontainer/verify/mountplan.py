@@ -76,8 +76,8 @@ def wanted_mounts(steps: Iterable[Step]) -> list[Wanted]:
     """
     found: list[Wanted] = []
     for step in steps:
-        if step.kind in ("mount", "bind", "bind_cgroup") or (step.kind == "mask_path" and step.level):
-            if step.level == 0:
+        if step.kind in ("mount", "bind", "bind_cgroup") or (step.kind == "mask_path" and step.fallback_level):
+            if step.fallback_level == 0:
                 found.append(_begin(step))
             found[-1].variants.append(_variant(step))
         elif step.kind == "remount":

@@ -1,7 +1,7 @@
 """CVE-2016-9962: before the exec, the init must not be dumpable, or other processes of the container may trace it and
 take what it has open of the host.
 
-Seen to fail: with PR_SET_DUMPABLE set to 1 by the step undumpable in csrc/init/steps_namespaces.c.
+Seen to fail: with PR_SET_DUMPABLE set to 1 by the step set_nondumpable in csrc/init/steps_namespaces.c.
 """
 
 from __future__ import annotations

@@ -53,9 +53,9 @@ def test_the_table(capfd: pytest.CaptureFixture[str]) -> None:
 def test_json(capfd: pytest.CaptureFixture[str]) -> None:
     assert doctor.doctor(SETTINGS, "", "config.json", "json") == 0
     value = json.loads(capfd.readouterr().out)
-    pids = {"area": "cgroups", "name": "pids", "state": "no", "detail": "not there", "cure": "boot anew"}
+    pids = {"area": "cgroups", "name": "pids", "state": "no", "detail": "not there", "hint": "boot anew"}
     assert value["host"][0] == pids
-    assert "cure" not in value["host"][1]
+    assert "hint" not in value["host"][1]
     assert "bundle" not in value
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.conformance import run
-from tests.conformance.listed import Entry
+from tests.conformance.expected_failures import Entry
 from tests.conformance.tap import Result
 
 ENTRIES = [Entry("b", (), "the suite is wrong", "", False)]

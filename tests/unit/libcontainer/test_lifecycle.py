@@ -217,17 +217,17 @@ class TestKill:
         with pytest.raises(PyruncError, match="unable to signal init: invalid argument"):
             lifecycle.kill(box.root, "box", 4711, False)
 
-    @pytest.mark.parametrize(("own_pids", "number", "all", "by_cgroup"), [
+    @pytest.mark.parametrize(("private_pids", "number", "all", "by_cgroup"), [
         (True, 9, False, False), (True, 9, True, True), (False, 9, False, True), (False, 15, False, False),
     ])  # fmt: skip
     def test_sigkill_goes_to_the_cgroup_where_no_pid_namespace_ends(
-        self, box: Box, monkeypatch: pytest.MonkeyPatch, own_pids: bool, number: int, all: bool, by_cgroup: bool
+        self, box: Box, monkeypatch: pytest.MonkeyPatch, private_pids: bool, number: int, all: bool, by_cgroup: bool
     ) -> None:
         from pyrunc.libcontainer.cgroup import files
 
         killed: list[str] = []
         monkeypatch.setattr(files, "kill", killed.append)
-        box.record.cgroup, box.record.ownPids = str(box.path), own_pids
+        box.record.cgroup, box.record.private_pid_namespace = str(box.path), private_pids
         box.save()
         lifecycle.kill(box.root, "box", number, all)
         assert bool(killed) == by_cgroup

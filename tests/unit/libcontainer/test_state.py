@@ -44,11 +44,11 @@ def test_new_record_takes_from_the_spec_what_later_commands_need() -> None:
     assert made.rootfs == "/bundle/rootfs"
     assert made.annotations == {"k": "v"}
     assert made.ociVersion == "1.2.0"
-    assert made.ownPids is False, "a joined pid namespace does not end with the container"
+    assert made.private_pid_namespace is False, "a joined pid namespace does not end with the container"
     config["linux"]["namespaces"][1] = {"type": "pid"}
     config["root"]["path"] = "/elsewhere"
     made = state.new_record(config, id="box", bundle="/bundle", cgroup="")
-    assert (made.ownPids, made.rootfs) == (True, "/elsewhere")
+    assert (made.private_pid_namespace, made.rootfs) == (True, "/elsewhere")
 
 
 def test_a_record_outlives_its_process(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from pyrunc.errors import PyruncError
 from pyrunc.libcontainer.cgroup import resources
-from pyrunc.libcontainer.cgroup.resources import Limits, limits, refusals
+from pyrunc.libcontainer.cgroup.resources import Limits, limits, violations
 from pyrunc.libcontainer.plan.host import HostFacts
 
 ALL = HostFacts(controllers=("cpuset", "cpu", "io", "memory", "hugetlb", "pids", "rdma", "misc"))
@@ -27,7 +27,7 @@ def pairs(**members: Any) -> list[tuple[str, str]]:
 
 
 def refused(**members: Any) -> list[str]:
-    return [at for at, _, _ in refusals(members)]
+    return [at for at, _, _ in violations(members)]
 
 
 @pytest.mark.parametrize(
@@ -109,12 +109,12 @@ def test_cpu() -> None:
 
 def test_a_burst_is_tried_before_and_after_the_quota() -> None:
     writes = made(cpu={"quota": 5000, "burst": 4000}).writes
-    assert [(write.file, write.level, write.on_errno) for write in writes] == [
+    assert [(write.file, write.fallback_level, write.on_errno) for write in writes] == [
         ("cpu.max.burst", 0, (errno.EINVAL,)),
         ("cpu.max", 0, ()),
         ("cpu.max.burst", 1, ()),
     ]
-    assert [(write.level, write.on_errno) for write in made(cpu={"burst": 0}).writes] == [(0, ())]
+    assert [(write.fallback_level, write.on_errno) for write in made(cpu={"burst": 0}).writes] == [(0, ())]
 
 
 # The ends, the default, and what engines ask for often.
@@ -142,7 +142,7 @@ def test_pids() -> None:
 
 def test_weights_of_block_io_fall_back_to_io_cost() -> None:
     writes = made(blockIO={"weight": 750, "weightDevice": [{"major": 8, "minor": 16, "weight": 10}]}).writes
-    assert [(write.file, write.value, write.level, write.on_errno) for write in writes] == [
+    assert [(write.file, write.value, write.fallback_level, write.on_errno) for write in writes] == [
         ("io.bfq.weight", "750", 0, (errno.ENOENT,)),
         ("io.weight", "7475", 1, ()),
         ("io.bfq.weight", "8:16 10", 0, (errno.ENOENT, errno.EOPNOTSUPP)),

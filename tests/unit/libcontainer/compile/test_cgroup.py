@@ -92,7 +92,7 @@ def test_what_is_bound_where_the_kernel_refuses_the_mount(
     plan = compiled(spec, facts, cgroup_manager=manager)
     mount, bind = find(plan, "mount", "bind_cgroup")
     assert values(mount, "fstype", "target") == ("cgroup2", "/sys/fs/cgroup")
-    assert (mount.level, bind.level) == (0, 1)
+    assert (mount.fallback_level, bind.fallback_level) == (0, 1)
     assert values(bind, "source", "target", "attr_set") == (source, "/sys/fs/cgroup", 1)
 
 
@@ -127,12 +127,12 @@ def test_what_a_rootless_container_can_t_have_of_the_cgroups_is_hidden() -> None
     spec["mounts"] = CGROUP_MOUNT
     facts = HostFacts(euid=1000, cgroup_writable=False, cgroup_self="/x")
     steps = find(compiled(spec, facts), "mount", "bind_cgroup", "mask_path")
-    assert [(step.kind, step.level, step.on_errno) for step in steps] == [
+    assert [(step.kind, step.fallback_level, step.on_errno) for step in steps] == [
         ("mount", 0, (errno.EPERM, errno.EBUSY)), ("bind_cgroup", 1, (errno.ENOENT,)), ("mask_path", 2, ()),
     ]  # fmt: skip
     facts.cgroup_self = "/../x"  # above the root of the runtime's cgroup namespace
     steps = find(compiled(spec, facts), "mount", "bind_cgroup", "mask_path")
-    assert [(step.kind, step.level) for step in steps] == [("mount", 0), ("mask_path", 1)]
+    assert [(step.kind, step.fallback_level) for step in steps] == [("mount", 0), ("mask_path", 1)]
 
 
 def test_the_plan_says_why_there_is_no_cgroup() -> None:
@@ -191,7 +191,7 @@ def test_each_write_is_a_step_between_the_cgroup_and_the_clone() -> None:
 def test_alternatives_and_optional_files_are_in_the_plan() -> None:
     facts = HostFacts(controllers=ALL)
     plan = compiled(limited(blockIO={"weight": 10}, memory={"limit": -1}), facts)
-    assert [(*step.args, step.level, step.on_errno) for step in find(plan, "cgroup_limit")] == [
+    assert [(*step.args, step.fallback_level, step.on_errno) for step in find(plan, "cgroup_limit")] == [
         ("memory.swap.max", "max", 1, 0, ()),
         ("memory.max", "max", 0, 0, ()),
         ("io.bfq.weight", "10", 0, 0, (errno.ENOENT,)),

@@ -35,9 +35,9 @@ def test_the_default_devices() -> None:
 def test_where_mknod_is_not_permitted_the_host_s_node_is_bound() -> None:
     steps = find(compiled(minimal()), "mknod", "bind_device")
     for node, bind in zip(steps[::2], steps[1::2], strict=True):
-        assert (node.kind, node.level, node.on_errno) == ("mknod", 0, (errno.EPERM,))
+        assert (node.kind, node.fallback_level, node.on_errno) == ("mknod", 0, (errno.EPERM,))
         path = node.arg("path")
-        assert (bind.kind, bind.level, bind.args) == ("bind_device", 1, (path, path))
+        assert (bind.kind, bind.fallback_level, bind.args) == ("bind_device", 1, (path, path))
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_in_a_user_namespace_devices_are_bound_at_once(facts: HostFacts, types: 
     plan = compiled(with_linux(*types), facts)
     assert not find(plan, "mknod")
     assert [step.arg("path") for step in find(plan, "bind_device")] == list(DEFAULTS)
-    assert {step.level for step in find(plan, "bind_device")} == {0}
+    assert {step.fallback_level for step in find(plan, "bind_device")} == {0}
 
 
 @pytest.mark.parametrize(("type", "kind"), [("c", stat.S_IFCHR), ("u", stat.S_IFCHR), ("b", stat.S_IFBLK)])

@@ -33,7 +33,7 @@ def test_what_makes_a_container_is_not_done_again() -> None:
     spec["hooks"] = {name: [{"path": "/hook"}] for name in ("createRuntime", "createContainer", "startContainer")}
     spec["hostname"] = "box"
     assert kinds(compiled_exec(spec)) == [
-        "open_process", "clone", "clone", "undumpable", "session_keyring", "cpu_affinity", "new_session",
+        "open_process", "clone", "clone", "set_nondumpable", "session_keyring", "cpu_affinity", "new_session",
         "stdio_owner", "chdir", "user", "umask", "find_executable", "keep_fds", "ready", "execute",
     ]  # fmt: skip
 
@@ -42,7 +42,7 @@ def test_the_cgroup_of_the_process_stands_in_for_one_that_is_gone_or_takes_no_pr
     first, second = find(compiled_exec(minimal()), "clone")
     assert values(first, "cgroup") == ("/sys/fs/cgroup/box",)
     assert set(first.on_errno) == {errno.EBUSY, errno.ENODEV, errno.ENOENT}
-    assert (values(second, "cgroup"), second.level) == (("/proc/4321/cgroup",), 1)
+    assert (values(second, "cgroup"), second.fallback_level) == (("/proc/4321/cgroup",), 1)
 
 
 @pytest.mark.parametrize("target", [Target(1, 2, "/cg/sub", exact_cgroup=True), Target(1, 2)])
@@ -59,11 +59,11 @@ def test_where_the_runtime_may_not_clone_the_user_s_systemd_moves_the_process() 
     assert values(clone, "cgroup") == ("",)
     assert [step.args for step in plan.served["cgroup"]] == [("x.scope", "/sub")]
     # Nothing of the container's may see the process before it is hidden, nor own it before it is moved.
-    assert [step.kind for step in plan.init[:3]] == ["undumpable", "request", "become_root"]
+    assert [step.kind for step in plan.init[:3]] == ["set_nondumpable", "request", "become_root"]
 
 
-def test_undumpable_comes_before_all_that_the_container_could_look_at() -> None:
-    assert compiled_exec(with_linux("user")).init[0].kind == "undumpable"
+def test_set_nondumpable_comes_before_all_that_the_container_could_look_at() -> None:
+    assert compiled_exec(with_linux("user")).init[0].kind == "set_nondumpable"
     assert compiled_exec(with_linux("user")).init[1].kind == "become_root"
 
 

@@ -96,11 +96,13 @@ def test_every_declared_failure_has_one_alternative(plan: LaunchPlan) -> None:
 def _has_alternatives(steps: tuple[Step, ...]) -> None:
     open_failures: dict[int, Step] = {}
     for step in steps:
-        if step.level:
-            assert open_failures.pop(step.level - 1, None) is not None, f"{step.kind} is the alternative to nothing"
+        if step.fallback_level:
+            assert open_failures.pop(step.fallback_level - 1, None) is not None, (
+                f"{step.kind} is the alternative to nothing"
+            )
         if step.on_errno:
-            assert step.level not in open_failures, f"{step.kind} comes before another's alternative"
-            open_failures[step.level] = step
+            assert step.fallback_level not in open_failures, f"{step.kind} comes before another's alternative"
+            open_failures[step.fallback_level] = step
     assert not open_failures
 
 

@@ -43,7 +43,7 @@ def test_the_mount_s_own_maps(options: tuple[str, ...], below: int) -> None:
         ("make_idmap", "idmap:0", LINES, LINES[:1], "/mounts/0"),
         ("open_mapped_source", "source:0", "/s", 0, 0, "idmap:0", below, "/mounts/0"),
     ]
-    assert [(step.arg("source_fd"), step.level) for step in find(plan, "bind")] == [("source:0", 0)]
+    assert [(step.arg("source_fd"), step.fallback_level) for step in find(plan, "bind")] == [("source:0", 0)]
 
 
 def values_of_bind(plan: LaunchPlan) -> tuple[Any, ...]:

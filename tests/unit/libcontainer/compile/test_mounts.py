@@ -144,7 +144,7 @@ def test_a_bind_mount_without_flags_keeps_its_source_s() -> None:
 def test_a_bind_mount_with_a_flag_has_only_the_named_ones() -> None:
     step = mounting(plan_of(mount("/m", "bind", "ro", "exec", source="/srv")))[0]
     assert values(step, "attr_set", "attr_clr") == (RDONLY, NOSUID | NODEV | NOEXEC | NOSYMFOLLOW)
-    assert (step.level, step.on_errno) == (0, ())
+    assert (step.fallback_level, step.on_errno) == (0, ())
 
 
 def test_locked_flags_stay_where_the_runtime_is_in_a_user_namespace() -> None:
@@ -153,7 +153,7 @@ def test_locked_flags_stay_where_the_runtime_is_in_a_user_namespace() -> None:
     assert values(first, "attr_clr") == (NOSUID | NODEV | NOEXEC | NOSYMFOLLOW,)
     assert first.on_errno == (errno.EPERM, errno.EINVAL)
     assert values(second, "attr_clr") == (NOSYMFOLLOW,)
-    assert (second.level, second.on_errno) == (1, (errno.EINVAL,))
+    assert (second.fallback_level, second.on_errno) == (1, (errno.EINVAL,))
     assert values(whole, "recursive", "attr_set", "rattr_set") == (1, RDONLY, RDONLY)
 
 
@@ -189,7 +189,7 @@ def test_f15_flags_that_may_be_locked_are_changed_by_a_step_that_may_fail(
         assert not cleared & LOCKABLE or bind.on_errno or not steps
     if late:
         assert steps[0].on_errno == (errno.EPERM,)
-        said = next(step for step in plan.init if step.kind == "request" and step.level == 1)
+        said = next(step for step in plan.init if step.kind == "request" and step.fallback_level == 1)
         assert said.args == ("locked:0",)
         assert [step.args for step in plan.served["locked:0"]] == [("/srv", late[1] | late[3])]
 
@@ -268,7 +268,7 @@ def test_in_a_user_namespace_the_runtime_s_descriptor_is_the_second_choice() -> 
         NOSYMFOLLOW,
         MS_PRIVATE | MS_REC,
     )
-    assert second.level == 1
+    assert second.fallback_level == 1
 
 
 @pytest.mark.parametrize("words", [[], ["private"], ["shared"], ["rshared"], ["slave"]])
@@ -286,7 +286,7 @@ def test_a_rootless_runtime_opens_no_sources() -> None:
     assert not find(plan, "open_source")
     assert values(find(plan, "bind")[0], "source_fd") == (None,)
     # without what is mounted below it, or with it where the kernel permits no other
-    assert [(step.level, step.arg("recursive"), step.on_errno) for step in find(plan, "bind")] == [
+    assert [(step.fallback_level, step.arg("recursive"), step.on_errno) for step in find(plan, "bind")] == [
         (0, 0, (errno.EINVAL,)),
         (1, 1, ()),
     ]
@@ -311,7 +311,7 @@ def test_remount_without_a_flag_is_a_call_too(words: tuple[str, ...]) -> None:
 def test_remount_in_a_user_namespace_leaves_what_is_locked() -> None:
     plan = plan_of(mount("/m", "remount", "ro"), types=("user",))
     first, second = find(plan, "remount")
-    assert (first.level, first.on_errno, second.level, second.on_errno) == (0, (errno.EPERM,), 1, ())
+    assert (first.fallback_level, first.on_errno, second.fallback_level, second.on_errno) == (0, (errno.EPERM,), 1, ())
     assert first.arg("attr_clr") == NOSUID | NODEV | NOEXEC | NOSYMFOLLOW
     assert second.arg("attr_clr") == NOSYMFOLLOW
 
@@ -327,7 +327,7 @@ def test_sysfs_has_the_host_s_sys_as_its_alternative_in_a_user_namespace() -> No
     plan = plan_of(mount("/sys", "nosuid", "rslave", type="sysfs"), types=("user",))
     first, second = mounting(plan)
     assert first.on_errno == (errno.EPERM,)
-    assert (second.kind, second.level) == ("bind", 1)
+    assert (second.kind, second.fallback_level) == ("bind", 1)
     assert values(second, "source", "target", "recursive", "rattr_set", "propagation") == (
         "/sys",
         "/sys",

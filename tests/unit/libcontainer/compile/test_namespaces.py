@@ -85,7 +85,7 @@ def test_more_than_the_own_id_is_mapped_by_the_tools_where_the_kernel_refuses() 
     plan = compiled(with_linux("user", uidMappings=MORE_IDS, gidMappings=MORE_IDS), TOOLS)
     steps = plan.served["maps"]
     lines = ("0 1000 1", "1 100000 5")
-    assert [(step.kind, step.args, step.level, step.on_errno) for step in steps] == [
+    assert [(step.kind, step.args, step.fallback_level, step.on_errno) for step in steps] == [
         ("write_map", ("uid_map", lines), 0, (errno.EPERM,)),
         ("map_by_tool", ("/t/newuidmap", "uid_map", lines), 1, ()),
         ("write_map", ("gid_map", lines), 0, (errno.EPERM,)),
@@ -153,7 +153,7 @@ def test_oom_score_adj_comes_from_outside_of_a_user_namespace(path: str, request
     assert [step.kind for step in plan.served[request_name]][-1] == "write_oom_score_adj"
     assert not find(plan, "oom_score_adj")
     # /proc/PID of a process that is not dumpable belongs to root
-    assert kinds(plan).index("write_oom_score_adj") < kinds(plan).index("undumpable")
+    assert kinds(plan).index("write_oom_score_adj") < kinds(plan).index("set_nondumpable")
 
 
 def test_time_offsets_are_set_before_the_namespace_is_entered() -> None:
@@ -220,7 +220,7 @@ def test_net_devices_are_moved_before_the_hooks() -> None:
         ("e/1", "e/1", "", "/linux/netDevices/e~11"),
     ]
     order = [step.args[0] if step.kind == "request" else step.kind for step in plan.init]
-    assert order.index("net_devices") < order.index("undumpable") < order.index("create_runtime")
+    assert order.index("net_devices") < order.index("set_nondumpable") < order.index("create_runtime")
 
 
 def test_net_devices_of_a_joined_namespace_can_be_found_by_its_path() -> None:

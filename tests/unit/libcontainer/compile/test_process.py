@@ -95,7 +95,7 @@ def test_the_working_directory_may_be_the_user_s_only(user: dict[str, Any], retr
     first, *second = find(plan, "chdir")
     assert first.args == ("/home/x",)
     assert first.on_errno == ((errno.EACCES, errno.EPERM) if retried else ())
-    assert [(step.args, step.level) for step in second] == ([(("/home/x",), 1)] if retried else [])
+    assert [(step.args, step.fallback_level) for step in second] == ([(("/home/x",), 1)] if retried else [])
 
 
 @pytest.mark.parametrize(("umask", "mask"), [(None, 0o022), (0, 0), (0o77, 0o77)])

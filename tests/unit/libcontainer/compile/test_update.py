@@ -30,10 +30,10 @@ def test_only_the_mount_and_user_namespaces_are_joined_and_no_cgroup() -> None:
     plan = compiled(Changes())
     assert [step.kind for step in plan.prepare] == ["open_process", "clone"]
     assert plan.prepare[-1].args == (0, "", ("mount=container",))
-    assert kinds(plan) == ["undumpable", "send_root", "ready", "end"]
+    assert kinds(plan) == ["set_nondumpable", "send_root", "ready", "end"]
     plan = compiled(Changes(), "user")
     assert plan.prepare[-1].args == (0, "", ("user=container", "mount=container"))
-    assert kinds(plan) == ["undumpable", "become_root", "send_root", "ready", "end"]
+    assert kinds(plan) == ["set_nondumpable", "become_root", "send_root", "ready", "end"]
 
 
 def test_a_source_is_opened_on_the_host_and_no_peer_of_it() -> None:
@@ -59,7 +59,7 @@ def test_a_node_or_the_hosts_device_bound() -> None:
     plan = compiled(changes)
     assert kinds(plan)[2:-2] == ["mknod", "bind"]
     assert plan.init[2].args == ("/dev/y", S_IFCHR | 0o640, 1, 2, 3, 4)
-    assert plan.init[3].level == 1
+    assert plan.init[3].fallback_level == 1
     assert kinds(compiled(changes, "user"))[3:-2] == ["bind"]
     assert kinds(compiled(changes, facts=HostFacts(in_userns=True)))[2:-2] == ["bind"]
 

@@ -92,4 +92,4 @@ def test_what_only_the_compiler_refuses(tmp_path: Path) -> None:
         (ERROR, f"/mounts/{count}/options/1"),
         (ERROR, f"/mounts/{count + 1}/source"),
     ]
-    assert "nosuid" in problems[0].hint()
+    assert "nosuid" in problems[0].hint_text()

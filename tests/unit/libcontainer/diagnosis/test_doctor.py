@@ -34,7 +34,7 @@ def test_every_lack_has_a_cure_and_nothing_else_has() -> None:
     assert {finding.area for finding in findings} == {area for area, _ in doctor.LOOKS}
     for finding in findings:
         assert finding.state in (YES, NO, UNKNOWN)
-        assert bool(finding.cure) == (finding.state == NO), finding.to_dict()
+        assert bool(finding.hint) == (finding.state == NO), finding.to_dict()
 
 
 def test_a_look_that_is_refused_is_unknown_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,12 +53,12 @@ def test_sysctls_that_forbid_namespaces(texts: dict[str, str]) -> None:
     texts["/proc/sys/kernel/unprivileged_userns_clone"] = "0"
     texts["/proc/sys/kernel/apparmor_restrict_unprivileged_userns"] = "1"
     lookup = list(doctor._namespaces(HostFacts()))
-    named = {name: (state, cure) for name, state, _, cure in lookup}
+    named = {name: (state, hint) for name, state, _, hint in lookup}
     assert named["network"] == (NO, "sysctl user.max_net_namespaces=10000")
     assert named["pid"][0] == YES
-    cures = [cure for name, _, _, cure in lookup if name.startswith("user, ")]
+    hints = [hint for name, _, _, hint in lookup if name.startswith("user, ")]
     expected = ["sysctl kernel.unprivileged_userns_clone=1", "sysctl kernel.apparmor_restrict_unprivileged_userns=0"]
-    assert cures == expected
+    assert hints == expected
 
 
 def test_controllers_and_who_has_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_controllers_and_who_has_them(monkeypatch: pytest.MonkeyPatch, tmp_path:
     )  # fmt: skip
     assert by_name["rdma"].state == NO
     own = by_name["own cgroups"]
-    assert (own.state, "Delegate=yes" in own.cure) == (NO, True)
+    assert (own.state, "Delegate=yes" in own.hint) == (NO, True)
     assert f"owned by uid {os.geteuid()} and has cpu, pids" in own.detail
     facts.cgroup_mount = ""
     (only,) = found("cgroups", facts).values()
@@ -98,7 +98,7 @@ def test_subordinate_ids(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "subordinate", lambda file, euid: (100000, 65536) if file == "/etc/subuid" else (0, 0))
     by_name = found("subordinate ids", facts)
     assert by_name["/etc/subuid"].detail == "65536 ids from 100000 on for uid 1000"
-    assert (by_name["/etc/subgid"].state, "--add-subgids" in by_name["/etc/subgid"].cure) == (NO, True)
+    assert (by_name["/etc/subgid"].state, "--add-subgids" in by_name["/etc/subgid"].hint) == (NO, True)
 
 
 def test_id_mapped_mounts_are_for_root_to_try() -> None:

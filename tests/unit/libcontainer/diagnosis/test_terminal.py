@@ -28,7 +28,7 @@ def test_three_lines_the_cause_first(tmp_path: Path) -> None:
     assert terminal.on_terminal(error).splitlines() == [
         "error: chdir: no such file or directory",
         'where: config.json:3  /process/cwd  "cwd": "/no"  (step chdir)',
-        " cure: make it",
+        " hint: make it",
     ]
 
 
@@ -55,14 +55,14 @@ def test_a_file_that_is_gone_or_another_is_passed_over(tmp_path: Path) -> None:
 def test_wrong_syntax_has_a_caret() -> None:
     found = fault('{\n  "a": nope\n}')
     assert found is not None
-    error = PyruncError("config.json:2:8: " + found.what, lead=17, hint=found.cure, document=("config.json", "/c"))
+    error = PyruncError("config.json:2:8: " + found.what, lead=17, hint=found.hint, document=("config.json", "/c"))
     error.place = found.place
     assert terminal.on_terminal(error).splitlines() == [
         "error: nope is no JSON value",
         "where: config.json:2:8",
         '     2 |   "a": nope',
         "       |        ^",
-        " cure: text stands in double quotes",
+        " hint: text stands in double quotes",
     ]
 
 

@@ -1,4 +1,4 @@
-"""What a failed step is reported as: runc's words first, then the step, the pointer and a cure."""
+"""What a failed step is reported as: runc's words first, then the step, the pointer and a hint."""
 
 from __future__ import annotations
 

@@ -23,10 +23,10 @@ class Fake:
     hooks: dict[str, Any] = {}
     notify: Any = None
 
-    def __init__(self, body: Callable[[], Any], own_pids: bool = True) -> None:
+    def __init__(self, body: Callable[[], Any], private_pids: bool = True) -> None:
         self.options = LaunchOptions(id="x")
         self.record = self
-        self.ownPids = own_pids
+        self.private_pid_namespace = private_pids
         self.foreground = foreground.Foreground(self, None)  # type: ignore[arg-type]
         self.pid = os.fork()
         if self.pid == 0:
@@ -167,11 +167,13 @@ def test_f1_a_sigpipe_of_our_own_write_is_not_passed_on() -> None:
     assert in_child(body) == 0
 
 
-@pytest.mark.parametrize(("own_pids", "no_subreaper", "adopted"), [(0, 0, 1), (1, 0, 0), (0, 1, 0)])
-def test_orphans_come_to_us_where_no_pid_namespace_takes_them(own_pids: int, no_subreaper: int, adopted: int) -> None:
+@pytest.mark.parametrize(("private_pids", "no_subreaper", "adopted"), [(0, 0, 1), (1, 0, 0), (0, 1, 0)])
+def test_orphans_come_to_us_where_no_pid_namespace_takes_them(
+    private_pids: int, no_subreaper: int, adopted: int
+) -> None:
     class Launch:
         options = LaunchOptions(id="x", no_subreaper=bool(no_subreaper))
-        record = type("Record", (), {"ownPids": bool(own_pids)})
+        record = type("Record", (), {"private_pid_namespace": bool(private_pids)})
 
     def body() -> int:
         foreground.Foreground(Launch(), None)  # type: ignore[arg-type]

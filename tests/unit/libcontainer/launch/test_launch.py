@@ -111,8 +111,8 @@ def test_a_step_that_fails_while_served_is_the_init_s_failure(tmp_path: Path, do
     made.init.close_sync()
 
 
-def tried(resource: int, level: int = 0, *on_errno: int) -> Step:
-    return Step("prepare", "prlimit", (resource, 1, 2), f"/limits/{resource}", level, on_errno)
+def tried(resource: int, fallback_level: int = 0, *on_errno: int) -> Step:
+    return Step("prepare", "prlimit", (resource, 1, 2), f"/limits/{resource}", fallback_level, on_errno)
 
 
 @pytest.mark.parametrize(

@@ -49,11 +49,11 @@ def test_the_file_is_a_chrome_trace_in_microseconds(tmp_path: Path) -> None:
 
 def test_steps_that_did_not_run_or_end_are_left_out(tmp_path: Path) -> None:
     line = Timeline(str(tmp_path / "trace"))
-    steps = [Step("ready", kind) for kind in ("undumpable", "new_session", "ready")]
+    steps = [Step("ready", kind) for kind in ("set_nondumpable", "new_session", "ready")]
     fd = times((1_000, 2_000), (0, 0), (3_000, 0))
     line.add_init(plan(*steps), fd, 8)
     os.close(fd)
-    assert [event["name"] for event in line.events] == ["undumpable"]
+    assert [event["name"] for event in line.events] == ["set_nondumpable"]
 
 
 def test_a_new_time_namespace_does_not_shift_the_times(tmp_path: Path) -> None:

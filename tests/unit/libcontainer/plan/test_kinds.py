@@ -137,9 +137,11 @@ def test_mypy_sees_mistakes(tmp_path: Path) -> None:
 def test_context_takes_the_operations_of_each_side(kind: Kind) -> None:
     context = Context(minimal(), LaunchOptions(id="box"), HostFacts())
     operation = getattr(steps, kind.name)(**samples(kind))
-    (context.init_step if kind.actor == INIT else context.runtime_step)(operation, pointer="/p", level=1, on_errno=(1,))
+    (context.init_step if kind.actor == INIT else context.runtime_step)(
+        operation, pointer="/p", fallback_level=1, on_errno=(1,)
+    )
     step = (context.init or context.prepare)[0]
-    assert (step.kind, step.args, step.pointer, step.level, step.on_errno) == (*operation, "/p", 1, (1,))
+    assert (step.kind, step.args, step.pointer, step.fallback_level, step.on_errno) == (*operation, "/p", 1, (1,))
 
 
 @kinds

@@ -27,7 +27,7 @@ def tokens(blob: bytes) -> list[str]:
 def test_a_plan_is_tokens() -> None:
     steps = (
         Step("rootfs", "rootfs", ("/r", "source:0"), on_errno=(1, 13)),
-        Step("rootfs", "rootfs", ("/r", None), level=1),
+        Step("rootfs", "rootfs", ("/r", None), fallback_level=1),
         Step("start", "execute", (("sh", "-c", "ä"), ())),
     )
     assert tokens(wire.encode(plan(*steps), {"source:0": 7}, timeline=True, fault=(2, wire.FAULT_STOP))) == [
@@ -53,7 +53,7 @@ def test_no_timeline_and_no_fault_are_the_default() -> None:
         (Step("process", "umask", ("7",)), "mask: '7' is no u32"),
         (Step("start", "execute", ("sh", ())), "args: 'sh' is no strv"),
         (Step("start", "await_start", ("start",)), "nothing fills the slot start"),
-        (Step("process", "umask", (0,), level=8), "too many alternatives"),
+        (Step("process", "umask", (0,), fallback_level=8), "too many alternatives"),
         (Step("process", "umask", (0,), on_errno=tuple(range(9))), "too many alternatives"),
         (Step("process", "chdir", ("/\ud800",)), "not Unicode"),
     ],

@@ -14,7 +14,7 @@ NOTIFYING = {**allowing("SCMP_ACT_NOTIFY", "mkdir"), "listenerPath": "/agent.soc
 
 def found(profile: dict[str, Any]) -> list[tuple[str, str]]:
     errors: list[tuple[str, str]] = []
-    check_seccomp(profile, lambda pointer, message, cure: errors.append((pointer, message)))
+    check_seccomp(profile, lambda pointer, message, hint: errors.append((pointer, message)))
     return errors
 
 

@@ -1,5 +1,5 @@
 """Every field of the specification, wrong in each way that its configuration alone can show: the pointer, the reason
-and the cure are told by `create` and by `validate`."""
+and the hint are told by `create` and by `validate`."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("changes", "at"), CONTRADICTIONS, ids=[case[1] for case in CONTRADICTIONS])
 def test_contradiction(changes: dict[str, Any], at: str) -> None:
-    """Told by the checks, which `create` and `validate` share, with the cure."""
+    """Told by the checks, which `create` and `validate` share, with the hint."""
     config = runnable_config()
     for name, value in changes.items():
         *above, last = name.split(".")
@@ -187,7 +187,7 @@ def test_contradiction(changes: dict[str, Any], at: str) -> None:
     found = [problem for problem in check(config, lint=True) if problem.severity == ERROR]
     assert at in [problem.pointer for problem in found]
     for problem in found:
-        assert problem.hint() or " must be " in problem.message, problem.line()
+        assert problem.hint_text() or " must be " in problem.message, problem.line()
 
 
 def test_every_property_of_the_schema_has_its_cases() -> None:

@@ -12,7 +12,7 @@ from tests.support.full_config import full_config
 
 
 def lines(value: Any) -> list[str]:
-    return [f"{problem.pointer}: {problem.message}; {problem.hint()}" for problem in explain.problems(value)]
+    return [f"{problem.pointer}: {problem.message}; {problem.hint_text()}" for problem in explain.problems(value)]
 
 
 def test_nothing_to_say_of_a_valid_value() -> None:

@@ -89,10 +89,10 @@ def test_agrees_with_jsonschema(mutations: Any) -> None:
     value = full_config()
     for mutation in mutations:
         mutate(value, *mutation)
-    refusal = validators.config(value)
-    assert (refusal is None) == SCHEMA.is_valid(value)
-    if refusal is not None:
-        assert refusal[0] in [problem.pointer for problem in explain.problems(value)]
+    violation = validators.config(value)
+    assert (violation is None) == SCHEMA.is_valid(value)
+    if violation is not None:
+        assert violation[0] in [problem.pointer for problem in explain.problems(value)]
 
 
 @settings(max_examples=200, deadline=None)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conformance import listed
-from tests.conformance.listed import Entry, judge
+from tests.conformance import expected_failures
+from tests.conformance.expected_failures import Entry, judge
 from tests.conformance.tap import Result
 
 
@@ -54,13 +54,15 @@ def test_an_entry_holds_only_where_the_machine_lacks_something() -> None:
 
 
 def test_a_test_that_the_suite_does_not_have() -> None:
-    assert listed.strangers([entry("kill"), entry("killed")], ["kill"]) == ["killed is listed, and not in the suite"]
+    assert expected_failures.strangers([entry("kill"), entry("killed")], ["kill"]) == [
+        "killed is listed, and not in the suite"
+    ]
 
 
 def test_the_file_is_read() -> None:
-    text = '[[listed]]\ntests = ["a", "b"]\nchecks = ["c*"]\nreason = "r"\nchance = true\n'
-    assert listed.load(text) == [Entry("a", ("c*",), "r", "", True), Entry("b", ("c*",), "r", "", True)]
-    assert listed.load(listed.FILE.read_text())
+    text = '[[expected]]\ntests = ["a", "b"]\nchecks = ["c*"]\nreason = "r"\nchance = true\n'
+    assert expected_failures.load(text) == [Entry("a", ("c*",), "r", "", True), Entry("b", ("c*",), "r", "", True)]
+    assert expected_failures.load(expected_failures.FILE.read_text())
 
 
 @pytest.mark.parametrize(
@@ -74,9 +76,9 @@ def test_the_file_is_read() -> None:
 )
 def test_an_entry_that_says_too_little_or_something_unknown(text: str) -> None:
     with pytest.raises(ValueError):
-        listed.load("[[listed]]\n" + text)
+        expected_failures.load("[[expected]]\n" + text)
 
 
 def test_what_the_machine_has_can_be_found_out() -> None:
-    for probe in listed.FACTS.values():
+    for probe in expected_failures.FACTS.values():
         assert probe() in (True, False)

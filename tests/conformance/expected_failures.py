@@ -1,9 +1,9 @@
-"""The failures that are no fault of the runtime (listed.toml), and what is left to answer for.
+"""The failures that are no fault of the runtime (expected_failures.toml), and what is left to answer for.
 
-Each `[[listed]]` has `tests`, the names of programs of the suite; `checks`, patterns of fnmatch for the descriptions of
-the failures, all of them where there are none; and the `reason`. `without` names what the machine must lack for the
-entry to hold, and `chance = true` says that the failure depends on timing. Any other entry must be true: it is an error
-where the check passes, or where the suite has no such test.
+Each `[[expected]]` has `tests`, the names of programs of the suite; `checks`, fnmatch patterns for the descriptions of
+the failures (if it is missing, every failure of the tests is expected); and the `reason`. `without` names what the
+machine must lack for the entry to hold. `chance = true` says that the failure depends on timing. Every other entry is
+an error if its check passes, or if the suite has no such test.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from tests.conformance.tap import Result
 
-FILE = Path(__file__).with_name("listed.toml")
+FILE = Path(__file__).with_name("expected_failures.toml")
 
 
 class Entry(NamedTuple):
@@ -47,7 +47,7 @@ class Verdict(NamedTuple):
 def load(text: str) -> list[Entry]:
     """The entries. Raises ValueError for one that says too little or something unknown."""
     entries = []
-    for table in tomllib.loads(text).get("listed", []):
+    for table in tomllib.loads(text).get("expected", []):
         unknown = set(table) - {"tests", "checks", "reason", "without", "chance"}
         if unknown or not table.get("tests") or not table.get("reason"):
             raise ValueError(f"an entry needs tests and a reason, and knows no {', '.join(sorted(unknown))}: {table}")
