@@ -51,8 +51,8 @@ class Write:
     file, value: the file's name and the text to write. pointer: JSON pointer of the field that asks for it.
     controller: the controller that has the file; "" for a file of the cgroup itself (cgroup.*).
     optional: a kernel without the file has nothing to limit, so that its absence is no failure.
-    fallback_level, on_errno: as in Step. A write of level 1 is made only if the write of level 0 before it failed with one
-        of its errnos.
+    fallback_level, on_errno: as in Step. A write of level 1 is made only if the write of level 0 before it failed with
+        one of its errnos.
     """
 
     __slots__ = ("controller", "fallback_level", "file", "on_errno", "optional", "pointer", "value")
