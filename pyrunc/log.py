@@ -10,7 +10,7 @@ from __future__ import annotations
 import posix
 from _json import encode_basestring
 
-from . import output
+from . import paths
 from .errors import join
 
 # logrus' levels, the most serious first; a message is logged where its level is at most the log's own.
@@ -53,7 +53,7 @@ def configure(path: str, log_format: str, level: str) -> None:
     The file is made with mode 0644 where it is missing. Raises OSError where it can't be written.
     """
     if path:
-        path = output.absolute(path)
+        path = paths.absolute(path)
         posix.close(_open(path))
     _sink.held = None
     _sink.path = path

@@ -1,4 +1,4 @@
-"""Standard output and paths without the io and os modules: what the hot commands print with."""
+"""Standard output without the io module, for the hot commands."""
 
 from __future__ import annotations
 
@@ -52,16 +52,3 @@ def table(rows: list[tuple[str, ...]]) -> str:
     widths = [max(12, max(map(len, column)) + 3) for column in zip(*rows, strict=True)]
     widths[-1] = 0
     return "".join(["".join(map(str.ljust, row, widths)) + "\n" for row in rows])
-
-
-def absolute(path: str) -> str:
-    """The path made absolute from the working directory and cleaned by words alone, as Go's filepath.Abs does."""
-    if not path.startswith("/"):
-        path = posix.getcwd() + "/" + path
-    parts: list[str] = []
-    for part in path.split("/"):
-        if part == "..":
-            del parts[-1:]
-        elif part not in ("", "."):
-            parts.append(part)
-    return "/" + "/".join(parts)

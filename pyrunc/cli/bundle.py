@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import click
 
+from . import options
 from .goflags import GoCommand, GoNumber, choices
 
 HOOK_KINDS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
-
-
-def _bundle() -> click.Option:
-    return click.Option(
-        ["--bundle", "-b"], default="", metavar="DIR", help="the bundle (default: the working directory)"
-    )
 
 
 COMMANDS: list[click.Command] = [
     GoCommand(
         "spec",
         params=[
-            _bundle(),
+            options.bundle(),
             click.Option(
                 ["--file", "-f"],
                 default="",
@@ -37,15 +32,9 @@ COMMANDS: list[click.Command] = [
         "validate",
         params=[
             click.Argument(["path"], required=False, default="", metavar="[BUNDLE]"),
-            _bundle(),
-            click.Option(["--config", "-f"], default="config.json", metavar="FILE", help="the configuration's file"),
-            click.Option(
-                ["--format"],
-                default="text",
-                metavar="FORMAT",
-                help="text or json (default: text)",
-                shell_complete=choices("text", "json"),
-            ),
+            options.bundle(),
+            options.config(),
+            options.output_format("text", "json"),
             click.Option(["--spec-only"], is_flag=True, help="look neither at the root file system nor at this host"),
         ],
         help="""Check a bundle's config.json and print every problem in it, and what it would fail by on this host.
@@ -56,16 +45,10 @@ COMMANDS: list[click.Command] = [
     GoCommand(
         "plan",
         params=[
-            click.Argument(["id"], required=False, default="container", metavar="[CONTAINER-ID]"),
-            _bundle(),
-            click.Option(["--config", "-f"], default="config.json", metavar="FILE", help="the configuration's file"),
-            click.Option(
-                ["--format"],
-                default="table",
-                metavar="FORMAT",
-                help="table, json or tree (default: table)",
-                shell_complete=choices("table", "json", "tree"),
-            ),
+            click.Argument(["id"], required=False, default="container", metavar=f"[{options.ID}]"),
+            options.bundle(),
+            options.config(),
+            options.output_format("table", "json", "tree"),
             click.Option(["--diff"], default="", metavar="BUNDLE", help="show what another bundle does otherwise"),
             click.Option(
                 ["--timeline"], default="", metavar="FILE", help="draw a timeline that create or run has written"
@@ -82,7 +65,7 @@ COMMANDS: list[click.Command] = [
         params=[
             click.Argument(["action"], metavar="run", shell_complete=choices("run")),
             click.Argument(["path"], required=False, default="", metavar="[BUNDLE]"),
-            click.Option(["--config", "-f"], default="config.json", metavar="FILE", help="the configuration's file"),
+            options.config(),
             click.Option(
                 ["--kind"],
                 default="",
@@ -91,13 +74,7 @@ COMMANDS: list[click.Command] = [
                 shell_complete=choices(*HOOK_KINDS),
             ),
             click.Option(["--index"], type=GoNumber(), default=-1, metavar="N", help="one hook of the kind, from 0 on"),
-            click.Option(
-                ["--format"],
-                default="table",
-                metavar="FORMAT",
-                help="table or json (default: table)",
-                shell_complete=choices("table", "json"),
-            ),
+            options.output_format("table", "json"),
         ],
         help="""Try a bundle's hooks, and show how each ended and how long it took.
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import click
 
-from . import launching
+from . import options
 from .goflags import GoCommand, GoNumber, choices
-
-_ID = "CONTAINER-ID"
 
 
 def _flag(name: str, help: str) -> click.Option:
@@ -21,7 +19,7 @@ def _text(names: list[str], metavar: str, help: str) -> click.Option:
 def _shared() -> list[click.Parameter]:
     """What both have."""
     return [
-        click.Argument(["id"], metavar=_ID),
+        click.Argument(["id"], metavar=options.ID),
         _text(["--image-path"], "DIR", "directory of CRIU's images (default: checkpoint, in the working directory)"),
         _text(["--work-path"], "DIR", "directory of CRIU's log and work files (default: that of the images)"),
         _flag("--tcp-established", "allow established TCP connections"),
@@ -47,7 +45,7 @@ def _shared() -> list[click.Parameter]:
     ]
 
 
-_LAUNCH = launching.common("the container's process", "the container's process id")
+_LAUNCH = options.common_launch_options("the container's process", "the container's process id")
 
 COMMANDS: list[click.Command] = [
     GoCommand(
@@ -84,7 +82,7 @@ COMMANDS: list[click.Command] = [
         "restore",
         params=[
             *_shared(),
-            _text(["--bundle", "-b"], "DIR", "the bundle (default: the working directory)"),
+            options.bundle(),
             _LAUNCH["console_socket"],
             click.Option(["--detach", "-d"], is_flag=True, help="return when the processes run"),
             _LAUNCH["pid_file"],

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 import click
 from click.shell_completion import CompletionItem, split_arg_string
 
-from .. import output
+from .. import paths
 from ..commands import settings
 from .goflags import LOCAL
+from .options import ID
 
 if TYPE_CHECKING:
     Options = dict[str, click.Option]
@@ -33,7 +34,7 @@ _BY_METAVAR = {
 }  # fmt: skip
 # How values begin that options call by these names.
 _BEGINNINGS = {"MOUNT": ("type=bind,source=", "type=tmpfs,target=")}
-_ID = "CONTAINER-ID"
+
 # The id that these take is a new one.
 _MAKERS = ("create", "run", "restore")
 
@@ -204,7 +205,7 @@ def _argument(
     param = params[min(len(arguments), len(params) - 1)]
     if len(arguments) >= len(params) and param.nargs != -1:
         return []
-    if (param.metavar or "").startswith(_ID):
+    if (param.metavar or "").startswith(ID):
         if context.command.name in _MAKERS:
             return []
         return _matching([_item(id) for id in ids(values.get("root")) if id not in arguments], incomplete)
@@ -214,7 +215,7 @@ def _argument(
 def ids(root: str | None) -> list[str]:
     """The ids of the containers under a root, None for the usual one. [] where it can't be read; nothing is made."""
     try:
-        names = os.listdir(output.absolute(root) if root else settings.usual_root())
+        names = os.listdir(paths.absolute(root) if root else settings.usual_root())
     except OSError:
         return []
     return sorted([name for name in names if name[0] not in ":."])

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import click
 
+from . import options
 from .goflags import GoCommand
 
 COMMANDS: list[click.Command] = [
     GoCommand(
         "events",
         params=[
-            click.Argument(["id"], metavar="CONTAINER-ID"),
+            click.Argument(["id"], metavar=options.ID),
             click.Option(
                 ["--interval"],
                 default="5s",

@@ -5,32 +5,32 @@ from __future__ import annotations
 import click
 
 from ..libcontainer.kernel.capabilities import NAMES
-from . import launching
+from . import options
 from .goflags import GoCommand, GoNumber, choices
-from .launching import option
+from .options import launch_option
 
-_SHARED = launching.common("the process", "the process's id")
+_SHARED = options.common_launch_options("the process", "the process's id")
 
 COMMANDS: list[click.Command] = [
     GoCommand(
         "exec",
         params=[
-            click.Argument(["id"], metavar="CONTAINER-ID"),
+            click.Argument(["id"], metavar=options.ID),
             click.Argument(["args"], nargs=-1, required=False, metavar="[COMMAND [ARGS]...]"),
             _SHARED["console_socket"],
             _SHARED["pidfd_socket"],
-            option("--cwd", metavar="PATH", help="working directory in the container"),
-            option("--env", "-e", metavar="NAME=VALUE", help="add a variable to the environment"),
-            option("--tty", "-t", help="give the process a terminal"),
-            option("--user", "-u", metavar="UID[:GID]", help="run as this user, by number"),
-            option("--additional-gids", "-g", type=GoNumber(), metavar="GID", help="add a supplementary group"),
-            option("--process", "-p", metavar="FILE", help="a file with the whole process as JSON"),
-            option("--detach", "-d", help="return when the process runs"),
+            launch_option("--cwd", metavar="PATH", help="working directory in the container"),
+            launch_option("--env", "-e", metavar="NAME=VALUE", help="add a variable to the environment"),
+            launch_option("--tty", "-t", help="give the process a terminal"),
+            launch_option("--user", "-u", metavar="UID[:GID]", help="run as this user, by number"),
+            launch_option("--additional-gids", "-g", type=GoNumber(), metavar="GID", help="add a supplementary group"),
+            launch_option("--process", "-p", metavar="FILE", help="a file with the whole process as JSON"),
+            launch_option("--detach", "-d", help="return when the process runs"),
             _SHARED["pid_file"],
-            option("--process-label", metavar="LABEL", help="SELinux label of the process"),
-            option("--apparmor", metavar="PROFILE", help="AppArmor profile of the process"),
-            option("--no-new-privs", help="set no_new_privs for the process"),
-            option(
+            launch_option("--process-label", metavar="LABEL", help="SELinux label of the process"),
+            launch_option("--apparmor", metavar="PROFILE", help="AppArmor profile of the process"),
+            launch_option("--no-new-privs", help="set no_new_privs for the process"),
+            launch_option(
                 "--cap",
                 "-c",
                 metavar="CAP",
@@ -38,8 +38,8 @@ COMMANDS: list[click.Command] = [
                 shell_complete=choices(*NAMES),
             ),
             _SHARED["preserve_fds"],
-            option("--cgroup", metavar="PATH", help="run in this cgroup, which is there, below the container's"),
-            option("--ignore-paused", help="also in a paused container, when that is resumed"),
+            launch_option("--cgroup", metavar="PATH", help="run in this cgroup, which is there, below the container's"),
+            launch_option("--ignore-paused", help="also in a paused container, when that is resumed"),
             _SHARED["timeline"],
         ],
         stop_after=1,

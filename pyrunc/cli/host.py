@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from .goflags import GoCommand, choices
+from . import options
+from .goflags import GoCommand
 
 
 class _Help(GoCommand):
@@ -36,14 +37,8 @@ COMMANDS: list[click.Command] = [
         "doctor",
         params=[
             click.Argument(["path"], required=False, default="", metavar="[BUNDLE]"),
-            click.Option(["--config", "-f"], default="config.json", metavar="FILE", help="the configuration's file"),
-            click.Option(
-                ["--format"],
-                default="table",
-                metavar="FORMAT",
-                help="table or json (default: table)",
-                shell_complete=choices("table", "json"),
-            ),
+            options.config(),
+            options.output_format("table", "json"),
         ],
         help="""Show what this host offers to containers, and what is to be done about what it lacks.
 

@@ -6,10 +6,8 @@ import signal
 
 import click
 
-from . import launching
-from .goflags import ColdOption, GoCommand, choices
-
-_ID = "CONTAINER-ID"
+from . import options
+from .goflags import ColdOption, GoCommand
 
 
 def _regex() -> ColdOption:
@@ -27,11 +25,11 @@ def _signals(ctx: click.Context, param: click.Parameter, incomplete: str) -> lis
 
 def _launch() -> list[click.Parameter]:
     """What create and run have in common."""
-    shared = launching.common("the container's process", "the container's process id")
+    shared = options.common_launch_options("the container's process", "the container's process id")
     return [
-        click.Argument(["id"], metavar=_ID),
-        click.Option(["--bundle", "-b"], default="", metavar="DIR", help="the bundle (default: the working directory)"),
-        launching.option(
+        click.Argument(["id"], metavar=options.ID),
+        options.bundle(),
+        options.launch_option(
             "--config",
             "-f",
             metavar="FILE",
@@ -40,9 +38,9 @@ def _launch() -> list[click.Parameter]:
         shared["console_socket"],
         shared["pidfd_socket"],
         shared["pid_file"],
-        launching.option("--no-pivot", help="do not use pivot_root (for a root filesystem on a ramdisk)"),
-        launching.option("--no-new-keyring", help="keep the caller's session keyring"),
-        launching.option("--no-subreaper", help="do not become the reaper of orphaned processes"),
+        options.launch_option("--no-pivot", help="do not use pivot_root (for a root filesystem on a ramdisk)"),
+        options.launch_option("--no-new-keyring", help="keep the caller's session keyring"),
+        options.launch_option("--no-subreaper", help="do not become the reaper of orphaned processes"),
         shared["preserve_fds"],
         shared["timeline"],
     ]
@@ -61,8 +59,8 @@ COMMANDS: list[click.Command] = [
         "run",
         params=[
             *_launch(),
-            launching.option("--detach", "-d", help="return when the process runs"),
-            launching.option("--keep", help="do not delete the container when the process has ended"),
+            options.launch_option("--detach", "-d", help="return when the process runs"),
+            options.launch_option("--keep", help="do not delete the container when the process has ended"),
         ],
         help="""Create and start a container.
 
@@ -72,18 +70,18 @@ COMMANDS: list[click.Command] = [
     ),
     GoCommand(
         "start",
-        params=[click.Argument(["id"], metavar=_ID)],
+        params=[click.Argument(["id"], metavar=options.ID)],
         help="Start the process of a created container.",
     ),
     GoCommand(
         "state",
-        params=[click.Argument(["id"], metavar=_ID)],
+        params=[click.Argument(["id"], metavar=options.ID)],
         help="Print the state of a container as JSON.",
     ),
     GoCommand(
         "kill",
         params=[
-            click.Argument(["id"], metavar=_ID),
+            click.Argument(["id"], metavar=options.ID),
             click.Argument(["signal"], required=False, default="TERM", metavar="[SIGNAL]", shell_complete=_signals),
             click.Option(["--all", "-a"], is_flag=True, help="send it to every process of the container"),
             _regex(),
@@ -98,7 +96,7 @@ COMMANDS: list[click.Command] = [
     GoCommand(
         "delete",
         params=[
-            click.Argument(["ids"], nargs=-1, required=True, metavar=f"{_ID}..."),
+            click.Argument(["ids"], nargs=-1, required=True, metavar=f"{options.ID}..."),
             click.Option(["--force", "-f"], is_flag=True, help="kill what still runs; an unknown id is no error"),
             _regex(),
         ],
@@ -107,13 +105,7 @@ COMMANDS: list[click.Command] = [
     GoCommand(
         "list",
         params=[
-            click.Option(
-                ["--format", "-f"],
-                default="table",
-                metavar="FORMAT",
-                help="table or json (default: table)",
-                shell_complete=choices("table", "json"),
-            ),
+            options.output_format("table", "json", short=True),
             click.Option(["--quiet", "-q"], is_flag=True, help="print the ids alone"),
         ],
         help="List the containers under the root directory.",

@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import click
 
-from .goflags import GoCommand, choices
-
-_ID = "CONTAINER-ID"
+from . import options
+from .goflags import GoCommand
 
 COMMANDS: list[click.Command] = [
     GoCommand(
         "ps",
         params=[
-            click.Argument(["id"], metavar=_ID),
+            click.Argument(["id"], metavar=options.ID),
             click.Argument(["arguments"], nargs=-1, metavar="[PS-OPTION]..."),
-            click.Option(
-                ["--format", "-f"],
-                default="table",
-                metavar="FORMAT",
-                help="table or json (default: table)",
-                shell_complete=choices("table", "json"),
-            ),
+            options.output_format("table", "json", short=True),
         ],
         stop_after=1,
         help="""Show the processes of a container.
@@ -31,7 +24,7 @@ COMMANDS: list[click.Command] = [
     ),
     GoCommand(
         "pause",
-        params=[click.Argument(["id"], metavar=_ID)],
+        params=[click.Argument(["id"], metavar=options.ID)],
         help="""Stop all processes of a container by the cgroup freezer.
 
         `resume` lets them run on.
@@ -39,20 +32,14 @@ COMMANDS: list[click.Command] = [
     ),
     GoCommand(
         "resume",
-        params=[click.Argument(["id"], metavar=_ID)],
+        params=[click.Argument(["id"], metavar=options.ID)],
         help="Let the processes of a paused container run on.",
     ),
     GoCommand(
         "verify",
         params=[
-            click.Argument(["id"], metavar=_ID),
-            click.Option(
-                ["--format"],
-                default="table",
-                metavar="FORMAT",
-                help="table or json (default: table)",
-                shell_complete=choices("table", "json"),
-            ),
+            click.Argument(["id"], metavar=options.ID),
+            options.output_format("table", "json"),
         ],
         help="""Compare a living container with its plan, and show what differs.
 

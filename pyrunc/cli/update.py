@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from . import options
 from .goflags import GoCommand, GoNumber, choices
 
 
@@ -19,7 +20,7 @@ COMMANDS: list[click.Command] = [
     GoCommand(
         "update",
         params=[
-            click.Argument(["id"], metavar="CONTAINER-ID"),
+            click.Argument(["id"], metavar=options.ID),
             click.Option(
                 ["--resources", "-r"],
                 default="",
@@ -75,7 +76,7 @@ COMMANDS: list[click.Command] = [
         "mounts",
         params=[
             click.Argument(["action"], metavar="ACTION", shell_complete=choices("add", "remove")),
-            click.Argument(["id"], metavar="CONTAINER-ID"),
+            click.Argument(["id"], metavar=options.ID),
             click.Argument(["path"], metavar="FILE"),
         ],
         help="""Add mounts to a container that runs, or remove them.

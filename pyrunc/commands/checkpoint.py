@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from .. import log, output
+from .. import log, paths
 from ..errors import PyruncError, prefixed
 from ..libcontainer.criu import checkpoint as dumping
 from ..libcontainer.criu import options as criu
@@ -14,6 +14,7 @@ from ..libcontainer.criu import restore as restoring
 from ..libcontainer.criu.options import CriuOptions
 from ..libcontainer.plan import host
 from ..libcontainer.plan.options import LaunchOptions
+from .lifecycle import enter_bundle
 
 if TYPE_CHECKING:
     from .settings import Settings
@@ -32,18 +33,12 @@ def restore(settings: Settings, **params: Any) -> int:
     options = criu_options(params)
     _warn_rootless(settings, "restore")
     console_socket, pid_file = (
-        output.absolute(params[name]) if params[name] else "" for name in ("console_socket", "pid_file")
+        paths.absolute(params[name]) if params[name] else "" for name in ("console_socket", "pid_file")
     )
-    if params["bundle"]:
-        try:
-            os.chdir(params["bundle"])
-        except OSError as error:
-            hint = "--bundle names the directory with config.json"
-            raise PyruncError("chdir " + params["bundle"], errno=error.errno or 0, hint=hint) from error
     launch = LaunchOptions(
         id=params["id"],
         root=settings.root,
-        bundle=os.getcwd(),
+        bundle=enter_bundle(params["bundle"]),
         detach=params["detach"],
         no_pivot=params["no_pivot"],
         no_subreaper=params["no_subreaper"],
@@ -65,10 +60,10 @@ def restore(settings: Settings, **params: Any) -> int:
 def criu_options(params: dict[str, Any]) -> CriuOptions:
     """The options for CRIU, judged, paths made absolute. Raises PyruncError."""
     criu.check_empty_ns(params["empty_ns"])
-    images = output.absolute(params["image_path"] or criu.DEFAULT_IMAGES)
+    images = paths.absolute(params["image_path"] or criu.DEFAULT_IMAGES)
     return CriuOptions(
         images=images,
-        work=output.absolute(params["work_path"]) if params["work_path"] else "",
+        work=paths.absolute(params["work_path"]) if params["work_path"] else "",
         parent=criu.check_parent(images, params.get("parent_path", "")),
         leave_running=params.get("leave_running", False),
         tcp_established=params["tcp_established"],

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from .. import output
 from ..errors import PyruncError, prefixed
 from ..libcontainer.exec import exec as further
 from ..libcontainer.kernel.interrupts import Interrupted
 from ..libcontainer.plan.options import ExecOptions
+from ..paths import absolute
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def _blame(failure: PyruncError, params: dict[str, Any]) -> None:
     if params["process"]:
         if failure.pointer.startswith("/process/"):
             failure.pointer = failure.pointer.removeprefix("/process")
-            failure.document = (params["process"], output.absolute(params["process"]))
+            failure.document = (params["process"], absolute(params["process"]))
         return
     for pointer, param, words in _ORIGINS:
         if failure.pointer.startswith(pointer) and params[param] not in ((), "", False, None):
@@ -75,5 +75,5 @@ def exec_options(settings: Settings, params: dict[str, Any]) -> ExecOptions:
     """The options of an `exec`, paths made absolute. Raises PyruncError for a number that is not allowed."""
     if params["preserve_fds"] < 0:
         raise PyruncError(f"--preserve-fds must not be negative, not {params['preserve_fds']}")
-    paths = {name: output.absolute(params[name]) if params[name] else "" for name in _PATHS}
+    paths = {name: absolute(params[name]) if params[name] else "" for name in _PATHS}
     return ExecOptions(root=settings.root, **{**params, **paths})

@@ -9,6 +9,7 @@ from .. import jsonio, launcher, log, output
 from ..errors import PyruncError, from_os_error, join, prefixed
 from ..libcontainer import deletion, lifecycle
 from ..libcontainer.plan.options import LaunchOptions
+from ..paths import absolute
 from .failures import name_missing
 
 TYPE_CHECKING = False
@@ -148,20 +149,14 @@ def launch_options(settings: Settings, command: str, params: dict[str, Any]) -> 
     """
     if settings.cgroup_manager == "systemd":
         launcher.require("systemd")
-    paths = {name: output.absolute(params[name]) if params[name] else "" for name in _PATHS}
+    paths = {name: absolute(params[name]) if params[name] else "" for name in _PATHS}
     notify = notify_socket(relayed=command == "run")
     if params["preserve_fds"] < 0:
         raise PyruncError(f"--preserve-fds must not be negative, not {params['preserve_fds']}")
-    if params["bundle"]:
-        try:
-            posix.chdir(params["bundle"])
-        except OSError as error:
-            hint = "--bundle names the directory with config.json"
-            raise PyruncError("chdir " + params["bundle"], errno=error.errno or 0, hint=hint) from error
     given = {
         **params,
         **paths,
-        "bundle": posix.getcwd(),
+        "bundle": enter_bundle(params["bundle"]),
         "cgroup_manager": settings.cgroup_manager,
         "command": command,
         "notify_socket": notify,
@@ -169,6 +164,20 @@ def launch_options(settings: Settings, command: str, params: dict[str, Any]) -> 
         "rootless": settings.rootless,
     }
     return LaunchOptions(**given)
+
+
+def enter_bundle(path: str) -> str:
+    """Make a bundle the working directory, if one is given. Returns the working directory's path.
+
+    Raises PyruncError where the bundle can't be entered.
+    """
+    if path:
+        try:
+            posix.chdir(path)
+        except OSError as error:
+            hint = "--bundle names the directory with config.json"
+            raise PyruncError("chdir " + path, errno=error.errno or 0, hint=hint) from error
+    return posix.getcwd()
 
 
 def notify_socket(relayed: bool = False) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from .. import jsonio, output
+from .. import jsonio, paths
 from ..errors import PyruncError
 from ..libcontainer.spec import inputs
 from ..libcontainer.spec.load import validate_mounts, without_nulls
@@ -26,7 +26,7 @@ def mounts(settings: Settings, action: str, id: str, path: str) -> int:
     if action not in ACTIONS:
         raise PyruncError(f'unknown action "{action}"', hint="mounts add or mounts remove")
     entries = read(path)
-    asked = Asked(cwd=output.absolute("."))
+    asked = Asked(cwd=paths.absolute("."))
     if action == "add":
         asked.add_entries(entries)
     else:
@@ -46,7 +46,7 @@ def read(path: str) -> list[dict[str, Any]]:
     """The array in a JSON file, or with "-" on stdin. Raises PyruncError for what is no array of mounts."""
     name = "stdin" if path == "-" else path
     try:
-        data = inputs.read(inputs.STDIN if path == "-" else output.absolute(path))
+        data = inputs.read(inputs.STDIN if path == "-" else paths.absolute(path))
         value = without_nulls(jsonio.loads(data.decode()))
     except OSError as error:
         raise PyruncError(f"reading the mounts from {name}", errno=error.errno or 0) from error

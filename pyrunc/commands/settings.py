@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posix
 
-from .. import log, output
+from .. import log, paths
 from ..errors import PyruncError
 
 TYPE_CHECKING = False
@@ -69,7 +69,7 @@ def _given_root(root: str | None) -> str:
     """`--root` made absolute; "" where it was not given. "/" is refused, by whatever words it is reached."""
     if root is None:
         return ""
-    path = output.absolute(root)
+    path = paths.absolute(root)
     if path == "/":
         raise PyruncError("Option --root argument should not be set to /")
     return path

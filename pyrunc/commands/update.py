@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .. import jsonio, log, output
+from .. import jsonio, log, paths
 from ..errors import PyruncError
 from ..libcontainer.spec import inputs
 from ..libcontainer.spec.load import without_nulls
@@ -47,7 +47,7 @@ def execute(settings: Settings, id: str, resources: str, **options: Any) -> int:
     if any([options[name] for name in _FILES]):
         from ..libcontainer.update.words import Asked
 
-        asked = Asked(*[options[name] for name in _FILES], cwd=output.absolute("."))
+        asked = Asked(*[options[name] for name in _FILES], cwd=paths.absolute("."))
     target = Target(settings.root, id)
     try:
         if resources:
@@ -68,7 +68,7 @@ def read(path: str) -> dict[str, Any]:
     """The object in a JSON file, or with "-" on stdin. Raises PyruncError."""
     name = "stdin" if path == "-" else path
     try:
-        data = inputs.read(inputs.STDIN if path == "-" else output.absolute(path))
+        data = inputs.read(inputs.STDIN if path == "-" else paths.absolute(path))
     except OSError as error:
         raise PyruncError(f"reading the resources from {name}", errno=error.errno or 0) from error
     try:

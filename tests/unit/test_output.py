@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import os
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,14 +27,6 @@ def test_the_unit_of_indentation() -> None:
 def test_a_table_has_columns_of_twelve_and_three_apart() -> None:
     rows: list[tuple[str, ...]] = [("ID", "PID", "OWNER"), ("a-rather-long-id", "1", "root")]
     assert output.table(rows) == "ID                 PID         OWNER\na-rather-long-id   1           root\n"
-
-
-@pytest.mark.parametrize(
-    ("path", "wanted"),
-    [("/a/./b//c/", "/a/b/c"), ("/a/../../b", "/b"), ("x", "{cwd}/x"), ("", "{cwd}"), (".", "{cwd}"), ("/", "/")],
-)
-def test_absolute_paths(path: str, wanted: str) -> None:
-    assert output.absolute(path) == wanted.format(cwd=os.getcwd())
 
 
 def test_more_than_a_pipe_holds_is_written_whole(tmp_path: object) -> None:

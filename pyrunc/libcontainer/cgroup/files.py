@@ -11,6 +11,7 @@ import posix
 import time
 
 from ...errors import PyruncError, errno_text
+from ...paths import clean
 from ..kernel import native
 from ..kernel.fileio import read_fd, read_file, write_file
 
@@ -62,17 +63,6 @@ def path_for(spec_path: str, container_id: str, facts: HostFacts) -> str:
         parent = facts.cgroup_self.rpartition("/")[0]
         inner = clean(parent + inner)
     return facts.cgroup_mount + inner if inner != "/" else facts.cgroup_mount
-
-
-def clean(path: str) -> str:
-    """`path` as an absolute path without empty, `.` and `..` components; `..` at the root stays there."""
-    parts: list[str] = []
-    for part in path.split("/"):
-        if part == "..":
-            del parts[-1:]
-        elif part not in ("", "."):
-            parts.append(part)
-    return "/" + "/".join(parts)
 
 
 def open_directory(path: str) -> int:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from ..._generated import steps
 from ...errors import PyruncError
+from ...paths import clean
 from ..cgroup.devices import rules_for
-from ..cgroup.files import clean, path_for
+from ..cgroup.files import path_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

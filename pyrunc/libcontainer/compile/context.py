@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..._generated import steps
-from ..cgroup.files import clean
+from ...paths import clean
 from ..plan.model import LaunchPlan, Step
 
 TYPE_CHECKING = False

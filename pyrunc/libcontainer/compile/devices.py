@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 from ..._generated import steps
-from ..cgroup.files import clean
+from ...paths import clean
 from ..kernel.constants import S_IFBLK, S_IFCHR, S_IFIFO
 
 TYPE_CHECKING = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..cgroup.files import clean
+from ...paths import clean
 from ..spec import mount_options
 
 TYPE_CHECKING = False

@@ -6,7 +6,7 @@ import errno
 
 from ..._generated import steps
 from ...errors import PyruncError
-from ..cgroup.files import clean
+from ...paths import clean
 from ..kernel.constants import (
     MOUNT_ATTR_ATIME,
     MOUNT_ATTR_NODEV,

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ...errors import PyruncError
-from ..cgroup.files import clean
+from ...paths import clean
 from ..compile.devices import DEFAULT_DEVICES
 from ..compile.notify import DIRECTORY as NOTIFY
 from ..kernel import native

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ...errors import PyruncError
-from ..cgroup.files import clean
+from ...paths import clean
 from ..kernel import native
 
 _INSIDE = native.RESOLVE_IN_ROOT | native.RESOLVE_NO_MAGICLINKS

@@ -8,6 +8,7 @@ closed, in the middle of the undoing. So `hold` blocks these signals for the res
 from __future__ import annotations
 
 import _signal
+import errno
 
 from ...errors import PyruncError
 from . import native
@@ -113,6 +114,23 @@ def during(call: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
         return call(*args, **options)
     finally:
         _signal.pthread_sigmask(_signal.SIG_BLOCK, SIGNALS)
+
+
+def connect(path: str, failure: str, *, no_listener: str = "", step: str = "") -> int:
+    """Connect to the stream socket at `path`, an abstract name if it begins with @. Signals may come in. unix(7).
+
+    failure: the message of the error. no_listener: its hint if nobody listens on the socket. step: as PyruncError has
+    it. Raises PyruncError, after native.PATIENCE_MS also if the socket's queue stays full.
+    """
+    try:
+        return during(native.connect, path, stream=True, timeout_ms=native.PATIENCE_MS)
+    except OSError as error:
+        hint = ""
+        if error.errno == errno.EAGAIN:
+            hint = f"its queue is full: its owner has accepted no connection for {native.PATIENCE_MS // 1000} s"
+        elif error.errno in (errno.ENOENT, errno.ECONNREFUSED):
+            hint = no_listener
+        raise PyruncError(failure, step=step, errno=error.errno or 0, hint=hint) from error
 
 
 def _interrupt(number: int, frame: object) -> None:

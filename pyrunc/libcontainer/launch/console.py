@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import posix
 
 from ...errors import PyruncError
@@ -14,22 +13,13 @@ _MASTER_NAME = b"/dev/ptmx"
 
 
 def connect(path: str) -> int:
-    """Connect to the stream socket that is to receive the master. Raises PyruncError, also where its queue is full and
-    stays so for native.PATIENCE_MS."""
-    try:
-        return interrupts.during(native.connect, path, stream=True, timeout_ms=native.PATIENCE_MS)
-    except OSError as error:
-        hint = ""
-        if error.errno == errno.EAGAIN:
-            hint = f"its queue is full: its owner has accepted no connection for {native.PATIENCE_MS // 1000} s"
-        elif error.errno in (errno.ENOENT, errno.ECONNREFUSED):
-            hint = "its owner must listen on it before the container is created"
-        raise PyruncError(
-            f"connecting to the console socket {path}",
-            step="console_socket",
-            errno=error.errno or 0,
-            hint=hint,
-        ) from error
+    """Connect to the stream socket that receives the master. Raises PyruncError."""
+    return interrupts.connect(
+        path,
+        f"connecting to the console socket {path}",
+        no_listener="its owner must listen on it before the container is created",
+        step="console_socket",
+    )
 
 
 def hand_over(socket: int, master: int) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import posix
 
-from ... import log, output
+from ... import log, paths
 from ..._generated.steps import FIELDS
 from ...errors import PyruncError, errno_text
 from .. import process, state
@@ -141,7 +141,7 @@ def _cgroup_create(launch: Launch, path: str) -> None:
 
     launch.cgroup_made, launch.cgroup_fd, launch.claim = files.take(path, record, withdraw)
     try:
-        files.mark(launch.cgroup_fd, output.absolute(launch.ledger.place.path))
+        files.mark(launch.cgroup_fd, paths.absolute(launch.ledger.place.path))
     except OSError as error:
         log.debug(f"marking cgroup {path}: {errno_text(error.errno or 0)}")  # for other containers' sake alone
     if len(made) > 1 and launch.cgroup_made:
@@ -501,13 +501,7 @@ def _receive_console(launch: Launch, relay: int) -> None:
 @handles("send_pidfd")
 def _send_pidfd(launch: Launch, path: str) -> None:
     """The message beside the descriptor tells whose it is, in runc's words."""
-    try:
-        socket = interrupts.during(native.connect, path, stream=True, timeout_ms=native.PATIENCE_MS)
-    except OSError as error:
-        hint = ""
-        if error.errno == errno.EAGAIN:
-            hint = f"its queue is full: its owner has accepted no connection for {native.PATIENCE_MS // 1000} s"
-        raise PyruncError(f"connecting to the pidfd socket {path}", errno=error.errno or 0, hint=hint) from error
+    socket = interrupts.connect(path, f"connecting to the pidfd socket {path}")
     try:
         native.send(socket, b"setns" if launch.options.command == "exec" else b"standard", [launch.init.pidfd])
     finally:

@@ -50,17 +50,11 @@ def send(path: str, listener: int, pid: int, state: str, metadata: str) -> None:
     if metadata:
         message["metadata"] = metadata
     message["state"] = jsonio.loads(state)
-    try:
-        connection = interrupts.during(native.connect, path, stream=True, timeout_ms=native.PATIENCE_MS)
-    except OSError as error:
-        hint = "does the agent listen there?"
-        if error.errno == errno.EAGAIN:
-            hint = f"its queue is full: it has accepted no connection for {native.PATIENCE_MS // 1000} s"
-        raise PyruncError(
-            f"failed to connect with seccomp agent specified in the seccomp profile: dial unix {path}: connect",
-            errno=error.errno or 0,
-            hint=hint,
-        ) from error
+    connection = interrupts.connect(
+        path,
+        f"failed to connect with seccomp agent specified in the seccomp profile: dial unix {path}: connect",
+        no_listener="does the agent listen there?",
+    )
     try:
         data = jsonio.dumps(message).encode("utf-8", "surrogateescape")
         sent = interrupts.during(native.send, connection, data, [listener])

@@ -13,8 +13,8 @@ import errno
 import posix
 
 from ...errors import PyruncError
+from ...paths import clean
 from .. import process
-from ..cgroup.files import clean
 from ..compile.update import Changes
 from ..kernel import native
 from . import session, words

@@ -6,7 +6,7 @@ from __future__ import annotations
 import posix
 
 from ...errors import PyruncError
-from ..cgroup.files import clean
+from ...paths import clean
 from ..spec.mount_options import parse
 
 TYPE_CHECKING = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import stat
 from typing import TYPE_CHECKING
 
-from ..cgroup.files import clean
+from ...paths import clean
 from . import processfiles
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 from _prctl import prctl
 
 from ...errors import PyruncError
-from ..cgroup.files import clean
+from ...paths import clean
 from ..kernel import native
 from ..kernel.constants import CLONE_FLAGS, NS_FILES
 from .mountinfo import Entry, parse

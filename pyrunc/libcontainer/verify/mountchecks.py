@@ -6,7 +6,7 @@ import errno
 import stat
 from typing import TYPE_CHECKING
 
-from ..cgroup.files import clean
+from ...paths import clean
 from ..kernel.constants import MOUNT_ATTR_RDONLY, MS_SHARED, MS_UNBINDABLE, PROPAGATION
 from . import mountinfo, mountplan, processfiles
 from .mountplan import MASK

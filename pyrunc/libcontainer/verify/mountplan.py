@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..cgroup.files import clean
+from ...paths import clean
 from ..kernel.constants import (
     MOUNT_ATTR_ATIME,
     MOUNT_ATTR_RDONLY,

@@ -5,13 +5,18 @@ They are sent to this thread: other threads of the tests have them not blocked.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import posix
 import signal
+import socket
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
+from pyrunc.errors import PyruncError
 from pyrunc.libcontainer.kernel import interrupts, native
 
 
@@ -100,3 +105,22 @@ def test_another_program_gets_the_signals_as_they_were() -> None:
     interrupts.release()
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_a_connection_that_nobody_accepts_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = str(tmp_path / "socket")
+    with pytest.raises(PyruncError, match="to it") as caught:
+        interrupts.connect(path, "to it", no_listener="nobody listens", step="s")
+    assert caught.value.line() == "to it: no such file or directory (step s; nobody listens)"
+    monkeypatch.setattr(native, "PATIENCE_MS", 1000)
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+        listener.bind(path)
+        with pytest.raises(PyruncError, match="to it") as caught:
+            interrupts.connect(path, "to it")
+        assert caught.value.line() == "to it: connection refused"
+        listener.listen(0)
+        stack.callback(posix.close, interrupts.connect(path, "to it"))
+        with pytest.raises(PyruncError, match="to it") as caught:
+            interrupts.connect(path, "to it", no_listener="nobody listens")
+        assert caught.value.hint == "its queue is full: its owner has accepted no connection for 1 s"
