@@ -1,11 +1,11 @@
-"""The commands about the runtime and its host: doctor, features, help."""
+"""The commands about the runtime and its host: doctor, features, help, integrate."""
 
 from __future__ import annotations
 
 import click
 
 from . import options
-from .goflags import GoCommand
+from .goflags import GoCommand, choices
 
 
 class _Help(GoCommand):
@@ -32,6 +32,8 @@ def _commands(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
     return [name for name in names if name.startswith(incomplete)]
 
 
+ENGINES = ("containerd", "docker", "podman", "crio", "kubernetes")
+
 COMMANDS: list[click.Command] = [
     GoCommand(
         "doctor",
@@ -50,5 +52,26 @@ COMMANDS: list[click.Command] = [
         "help",
         params=[click.Argument(["command"], required=False, default="", metavar="[COMMAND]", shell_complete=_commands)],
         help="Show the commands, or the help of one.",
+    ),
+    GoCommand(
+        "integrate",
+        params=[
+            click.Argument(["engine"], metavar="ENGINE", shell_complete=choices(*ENGINES)),
+            click.Option(["--write"], is_flag=True, help="merge the lines into the engine's file; the first is kept"),
+            click.Option(["--undo"], is_flag=True, help="take them out again, or put the kept file back"),
+            click.Option(["--check"], is_flag=True, help="start a container through the engine"),
+            click.Option(
+                ["--file", "-f"], default="", metavar="FILE", help="the engine's file (default: its usual one)"
+            ),
+            click.Option(["--path"], default="", metavar="FILE", help="the program to start (default: this one)"),
+            click.Option(["--default"], is_flag=True, help="make it the runtime of all containers"),
+            click.Option(["--image"], default="", metavar="IMAGE", help="for kubernetes, and docker with --check"),
+        ],
+        help="""Print what an engine's configuration needs to start this runtime.
+
+        ENGINE is containerd, docker, podman, crio or kubernetes. For containerd the global option --systemd-cgroup has
+        systemd make the cgroups; without it they are made as for runc in the same file, or as the kubelet has it.
+        For kubernetes a RuntimeClass and a DaemonSet are printed, for `kubectl apply -f -`.
+        """,
     ),
 ]

@@ -116,7 +116,7 @@ def mistake(name: str, program: click.Group, words: list[str], error: click.Usag
 def unknown_command(name: str, word: str, commands: list[str]) -> Mistake:
     """A word that is no command, and what is meant by it, as far as that can be told."""
     near = [command for command in (word.casefold(), *_MEANT.get(word, ())) if command in commands]
-    near = near or difflib.get_close_matches(word.casefold(), commands, 2, 0.6)
+    near = near or difflib.get_close_matches(word.casefold(), commands, 2, 0.68)
     if word in _OF_ENGINES:
         hint = _OF_ENGINES[word]
     elif word in _IMAGES:

@@ -75,6 +75,10 @@ def execute(command: str, settings: Settings, params: dict[str, Any]) -> int:
         from . import doctor
 
         return doctor.HANDLERS[command](settings, **params)
+    if command == "integrate":
+        from . import integrate
+
+        return integrate.HANDLERS[command](settings, **params)
     if command == "hooks":
         from . import hooks
 

@@ -126,5 +126,5 @@ def test_the_programs_help_lists_the_commands(capfd: pytest.CaptureFixture[str])
 def test_the_commands_are_those_of_the_table() -> None:
     assert {command.name for command in COMMANDS} == {
         "create", "start", "state", "kill", "delete", "run", "list", "spec", "features", "validate", "plan", "help",
-        "gc", "doctor", "hooks",
+        "gc", "doctor", "hooks", "integrate",
     }  # fmt: skip

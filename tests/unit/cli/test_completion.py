@@ -95,7 +95,7 @@ def test_n8_each_value_that_has_a_known_shape_has_candidates() -> None:
     """An option that is added with FORMAT, DIR, FILE … in its help gets candidates, or is told here why not."""
     free = {
         "NAME=VALUE", "UID[:GID]", "GID", "LABEL", "PROFILE", "PATH", "N", "USEC", "LIST", "BYTES", "SCHEMA",
-        "DURATION", "ADDRESS:PORT",
+        "DURATION", "ADDRESS:PORT", "IMAGE",
     }  # fmt: skip
     for command in [program, *program.commands.values()]:
         context = click.Context(command)
