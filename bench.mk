@@ -2,6 +2,7 @@
 #
 #   make bench                                            as root, at most 6 minutes
 #   make bench BENCH="--rounds 5 --containers 50"         less
+#   make load                                             200 containers by 16 clients (root, 2 minutes)
 
 BENCH_BUILD := build/bench
 
@@ -26,3 +27,9 @@ bench: $(VENV)/.built $(VENV)/.bench
 	@$(BIN)/python -m tests.bench.bench --pyrunc $(BENCH_BUILD)/usr/bin/pyrunc \
 	    --wheel '$(BENCH_BUILD)/wheel/bin/python $(BENCH_BUILD)/wheel/bin/pyrunc' \
 	    --write docs/performance.md --plots docs $(BENCH)
+
+.PHONY: load
+load: $(VENV)/.built $(VENV)/.developer
+	@PYTHON='$(PYTHON)' scripts/packages.sh bench
+	@$(MAKE) --no-print-directory install DESTDIR=$(CURDIR)/$(BENCH_BUILD) PREFIX=/usr
+	@$(BIN)/python -m tests.bench.load --pyrunc $(BENCH_BUILD)/usr/bin/pyrunc --write docs/performance.md $(LOAD)

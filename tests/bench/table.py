@@ -14,6 +14,7 @@ from typing import NamedTuple
 SUBJECT = "pyrunc"
 
 BEGIN, END = "<!-- bench -->", "<!-- /bench -->"
+LOAD_BEGIN, LOAD_END = "<!-- load -->", "<!-- /load -->"
 
 
 class Goal(NamedTuple):
@@ -162,10 +163,10 @@ def running_median(values: Sequence[float], width: int) -> list[float]:
     return [statistics.median(values[max(0, n - half) : n + half + 1]) for n in range(len(values))]
 
 
-def between_marks(document: str, text: str) -> str:
+def between_marks(document: str, text: str, begins: str = BEGIN, ends: str = END) -> str:
     """The document with the text between its marks. Raises ValueError where it has none."""
-    head, begin, rest = document.partition(BEGIN)
-    _, end, tail = rest.partition(END)
+    head, begin, rest = document.partition(begins)
+    _, end, tail = rest.partition(ends)
     if not begin or not end:
-        raise ValueError(f"no {BEGIN} … {END}")
+        raise ValueError(f"no {begins} … {ends}")
     return f"{head}{begin}\n{text}{end}{tail}"

@@ -1,0 +1,146 @@
+"""Many clients on one state root: no command disturbs another's, and what killed commands leave, `gc` removes."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from tests.support.bundle import Bundle
+from tests.support.effort import times
+from tests.support.runtime import Runtime
+
+CLIENTS = 16
+# The ordinary build takes ten times as long for a command.
+CONTAINERS = times(32, 200) if os.environ.get("PYRUNC_TEST_RUNTIME") else 24
+# How many commands are killed in the second test.
+KILLS = CONTAINERS // 2
+
+
+class Client(threading.Thread):
+    """One of many that use the runtime at the same time: it takes ids from a common list until none is left, and each
+    container through its life.
+
+    killed: the ids of which a command was ended by SIGKILL. failures: commands that failed though none of that id was
+    killed before.
+    """
+
+    def __init__(self, runtime: Runtime, bundle: Bundle, ids: list[str], number: int) -> None:
+        super().__init__()
+        self.runtime = runtime
+        self.bundle = bundle
+        self.ids = ids
+        self.output = runtime.work / f"client-{number}"
+        self.process: subprocess.Popen[bytes] | None = None
+        self.killed: set[str] = set()
+        self.failures: list[str] = []
+
+    def run(self) -> None:
+        """Until there are no more ids."""
+        while True:
+            try:
+                id = self.ids.pop()
+            except IndexError:
+                return
+            self.life(id)
+
+    def life(self, id: str) -> None:
+        """Every command that an engine has for a container; the rest is left out where one was killed."""
+        commands: tuple[tuple[str, ...], ...] = (
+            ("create", "--bundle", str(self.bundle.path), id),
+            ("state", id),
+            ("start", id),
+            ("exec", id, "true"),
+            ("list",),
+            ("ps", "--format", "json", id),
+            ("pause", id),
+            ("resume", id),
+            ("kill", id, "KILL"),
+            ("delete", "--force", id),
+        )
+        for words in commands:
+            if not self.command(id, *words):
+                return
+
+    def command(self, id: str, *words: str) -> bool:
+        """Run a command to its end; whether it succeeded."""
+        with open(self.output, "wb") as output:
+            self.process = subprocess.Popen(
+                self.runtime.argv(*words),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=self.runtime.environment(),
+                cwd=self.runtime.work,
+            )
+            code = self.process.wait(120)
+            self.process = None
+        if code == -signal.SIGKILL:
+            self.killed.add(id)
+        elif code:
+            self.failures.append(f"{words} exited {code}: {self.output.read_text(errors='replace')}")
+        return code == 0
+
+
+def start(runtime: Runtime, bundle: Bundle) -> list[Client]:
+    """The clients, at work."""
+    bundle.args("sleep", "1000").write()
+    ids = [runtime.new_id() for _ in range(CONTAINERS)]
+    clients = [Client(runtime, bundle, ids, number) for number in range(CLIENTS)]
+    for client in clients:
+        client.start()
+    return clients
+
+
+def finish(clients: Iterable[Client]) -> list[str]:
+    """Wait for the clients; all their failures."""
+    failures: list[str] = []
+    for client in clients:
+        client.join()
+        failures += client.failures
+    return failures
+
+
+def test_many_clients(runtime: Runtime, bundle: Bundle) -> None:
+    """Each command of each client succeeds, and nothing stays."""
+    assert finish(start(runtime, bundle)) == []
+    assert runtime("list", "--quiet").out == ""
+    runtime.assert_nothing_left()
+
+
+@pytest.mark.own("gc is pyrunc's")
+def test_commands_that_are_killed(runtime: Runtime, bundle: Bundle) -> None:
+    """Commands are killed at any moment of theirs. The others succeed, and after `gc` what is left is containers that
+    can be deleted."""
+    clients = start(runtime, bundle)
+    chance = random.Random(7)
+    kills = 0
+    while kills < KILLS and any(client.is_alive() for client in clients):
+        time.sleep(chance.random() / 20)
+        process = chance.choice(clients).process
+        if process is not None and process.returncode is None:
+            process.kill()
+            kills += 1
+    assert finish(clients) == []
+    killed = set().union(*(client.killed for client in clients))
+    assert killed, "no command was killed"
+    assert runtime("gc").code == 0
+    assert runtime("gc").out == "", "a second gc finds nothing"
+    for id in runtime("list", "--quiet").out.split():
+        assert id in killed
+        result = runtime("delete", "--force", id)
+        assert result.code == 0, result
+    assert _left(runtime.root) == []
+    runtime.assert_nothing_left()
+
+
+def _left(root: Path) -> list[str]:
+    """What is under a state root that belongs to a container."""
+    return [path.name for path in root.iterdir() if not path.name.startswith(".")]
