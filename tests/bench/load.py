@@ -12,7 +12,6 @@ import itertools
 import os
 import shutil
 import statistics
-import sys
 import tempfile
 import threading
 import time
@@ -193,4 +192,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
