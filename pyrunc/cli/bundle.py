@@ -51,7 +51,7 @@ COMMANDS: list[click.Command] = [
             options.output_format("table", "json", "tree"),
             click.Option(["--diff"], default="", metavar="BUNDLE", help="show what another bundle does otherwise"),
             click.Option(
-                ["--timeline"], default="", metavar="FILE", help="draw a timeline that create or run has written"
+                ["--timeline"], default="", metavar="FILE", help="draw a timeline that create, start or run has written"
             ),
         ],
         help="""Show what `run` would do, step by step, without doing it.

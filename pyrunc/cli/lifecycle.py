@@ -70,7 +70,7 @@ COMMANDS: list[click.Command] = [
     ),
     GoCommand(
         "start",
-        params=[click.Argument(["id"], metavar=options.ID)],
+        params=[click.Argument(["id"], metavar=options.ID), options.timeline()],
         help="Start the process of a created container.",
     ),
     GoCommand(

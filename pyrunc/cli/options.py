@@ -52,6 +52,13 @@ def launch_option(*names: str, help: str, metavar: str | None = None, **more: An
     )
 
 
+def timeline() -> click.Option:
+    """`--timeline FILE`."""
+    return launch_option(
+        "--timeline", metavar="FILE", help="write when each step began and ended, as Chrome trace-event JSON"
+    )
+
+
 def common_launch_options(process: str, pid: str) -> dict[str, click.Option]:
     """The options that `create`, `run`, `exec` and `restore` share, by parameter name.
 
@@ -70,8 +77,6 @@ def common_launch_options(process: str, pid: str) -> dict[str, click.Option]:
         ),
         launch_option("--pid-file", metavar="FILE", help=f"write {pid} to a file"),
         launch_option("--preserve-fds", metavar="N", help="pass descriptors 3 to N + 2 on to the process (default: 0)"),
-        launch_option(
-            "--timeline", metavar="FILE", help="write when each step began and ended, as Chrome trace-event JSON"
-        ),
+        timeline(),
     ]
     return {str(made.name): made for made in options}

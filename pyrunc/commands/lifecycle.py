@@ -53,9 +53,9 @@ def _failed(settings: Settings, command: str, params: dict[str, Any], error: Pyr
     return failure
 
 
-def start(settings: Settings, id: str) -> int:
+def start(settings: Settings, id: str, timeline: str) -> int:
     """`start ID`: let the waiting init execute the process."""
-    lifecycle.start(settings.root, id, notify_socket(relayed=True))
+    lifecycle.start(settings.root, id, notify_socket(relayed=True), absolute(timeline) if timeline else "")
     return 0
 
 

@@ -6,7 +6,7 @@ import errno
 import posix
 
 from .. import log
-from ..errors import PyruncError, from_os_error
+from ..errors import PyruncError, from_os_error, prefixed
 from . import process
 from . import state as store
 from .deletion import destroy, kill_and_wait, whole
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from .launch.model import Launch
     from .launch.notify import Notify
+    from .launch.timeline import Timeline
     from .plan.host import HostFacts
     from .plan.options import LaunchOptions
 
@@ -163,11 +164,13 @@ def host_facts(spec: dict[str, Any], options: LaunchOptions) -> HostFacts:
     return facts
 
 
-def start(root: str, id: str, notify_socket: str = "") -> None:
+def start(root: str, id: str, notify_socket: str = "", timeline: str = "") -> None:
     """Let the waiting init execute the process, and run the poststart hooks.
 
     notify_socket: the service manager's (NOTIFY_SOCKET), "" for none. Where the container was created with one too,
         its notifications are relayed, until it has said READY=1 or has ended.
+    timeline: the file for the times of the start and of its hooks; "" for none. That it can't be written is a warning,
+        since the process runs by then.
     Raises PyruncError: the container is in no state to be started, its program could not be executed (it is stopped
     then), or a startContainer or poststart hook failed: it is deleted then, as by `delete` (runtime.md, Lifecycle).
     """
@@ -186,17 +189,47 @@ def start(root: str, id: str, notify_socket: str = "") -> None:
         notify = None
         if notify_socket:
             notify = _notify(place, notify_socket)
-        try:
-            _send_start(path, record)
-            lifecycle_hooks.poststart(record)
-        except PyruncError as error:
-            if error.pointer.startswith("/hooks/"):
-                _end(place, record)
-            raise
+        if timeline:
+            _timed_start(place, record, timeline)
+        else:
+            _start(place, record)
         if notify is not None:
             _relay_ready(place, record, notify)
     finally:
         place.close()
+
+
+def _start(place: StateDir, record: Record, times: Timeline | None = None) -> None:
+    """Have the program executed, and run the poststart hooks; the container is deleted where a hook fails.
+
+    times: takes down when this began and ended. Raises PyruncError.
+    """
+    try:
+        if times is None:
+            _send_start(place.path, record)
+        else:
+            from .plan.model import Step
+
+            times.run_step(Step("start", "start", (), "/process"), _send_start, place.path, record)
+        lifecycle_hooks.poststart(record, times)
+    except PyruncError as error:
+        if error.pointer.startswith("/hooks/"):
+            _end(place, record, times)
+        raise
+
+
+def _timed_start(place: StateDir, record: Record, path: str) -> None:
+    """As `_start`, and write the timeline, however it ends. Raises PyruncError."""
+    from .launch.timeline import Timeline
+
+    times = Timeline(path)
+    try:
+        _start(place, record, times)
+    finally:
+        try:
+            times.write()
+        except OSError as failure:
+            log.warning(prefixed("writing the timeline", failure).line())
 
 
 def _notify(place: StateDir, host: str) -> Notify | None:
@@ -225,11 +258,11 @@ def _relay_ready(place: StateDir, record: Record, notify: Notify) -> None:
             posix.close(pidfd)
 
 
-def _end(place: StateDir, record: Record) -> None:
+def _end(place: StateDir, record: Record, times: Timeline | None) -> None:
     """Delete a container whose start a hook has failed. What fails in that is logged: the hook is the first cause."""
     try:
         kill_and_wait(record)
-        destroy(place, record, whole(place).entries)
+        destroy(place, record, whole(place).entries, lambda: lifecycle_hooks.poststop(record, times))
     except (PyruncError, OSError) as failure:
         log.warning(f"deleting {record.id} after its failed start: {failure}")
 

@@ -166,6 +166,27 @@ def test_hooks_in_the_timeline_of_a_run(runtime: Runtime, bundle: Bundle, record
     assert f"/hooks/{kind}/0" in runtime("plan", "--timeline", trace).out
 
 
+@pytest.mark.parametrize("fails", [False, True], ids=["", "fails"])
+def test_hooks_in_the_timeline_of_a_start(runtime: Runtime, bundle: Bundle, record: Path, fails: bool) -> None:
+    shell_hook(bundle, "startContainer", "sleep 0.1")
+    shell_hook(bundle, "poststart", "sleep 0.2")
+    shell_hook(bundle, "poststart", FAILED if fails else "true")
+    trace = record / "trace"
+    container = runtime.container(bundle.args("sleep", "99"))
+    started = runtime("start", "--timeline", trace, container.id)
+    assert started.code == int(fails), started
+    events = [event for event in json.loads(trace.read_text())["traceEvents"] if event["ph"] == "X"]
+    assert [(event["name"], event["args"]["pointer"]) for event in events] == [
+        ("start", "/process"), ("runtime_hook", "/hooks/poststart/0"), ("runtime_hook", "/hooks/poststart/1"),
+    ]  # fmt: skip
+    assert events[0]["dur"] >= 100_000
+    assert events[1]["dur"] >= 200_000
+    assert events[2]["args"]["end"] == ("exit status 3" if fails else "exit status 0")
+    drawn = runtime("plan", "--timeline", trace).out
+    assert "start (waits)" in drawn
+    assert "/hooks/poststart/1" in drawn
+
+
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "poststop"])
 def test_a_hook_that_failed_in_the_timeline(runtime: Runtime, bundle: Bundle, record: Path, kind: str) -> None:
     shell_hook(bundle, kind, FAILED)

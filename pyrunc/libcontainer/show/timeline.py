@@ -11,9 +11,9 @@ from ..plan.model import PHASES
 from . import table as show_table
 
 _TRACKS = {1: "runtime", 2: "init"}
-# Steps in which another process does the work: those in which the init asks the runtime or `start`, and the runtime
-# systemd.
-_WAITS = ("request", "ready", "await_start", "send_console", "open_inside", "systemd_scope", "systemd_attach")
+# Steps in which another process does the work: those in which the init asks the runtime or `start`, the runtime
+# systemd, and `start` the init.
+_WAITS = ("request", "ready", "await_start", "start", "send_console", "open_inside", "systemd_scope", "systemd_attach")
 _COLUMN_NAMES = ("span", "runtime", "init", "waiting")
 # The width where there is no terminal.
 _COLUMNS = 100
@@ -33,8 +33,8 @@ _AFTERWARDS = "stop"
 def bars(trace: dict[str, Any], width: int = 0) -> str:
     """The trace's steps as horizontal bars over time, with their milliseconds, and the totals of each phase.
 
-    A step that only waits for another process (the init for the runtime or `start`, the runtime for systemd) has a
-    light bar, and counts as waiting.
+    A step that only waits for another process (the init for the runtime or `start`, the runtime for systemd, `start`
+    for the init) has a light bar, and counts as waiting.
     trace: Chrome trace-event JSON as `--timeline` writes it: complete events (`"ph": "X"`), `ts` and `dur` in
     microseconds, `tid` 1 for the runtime and 2 for the init. width: columns in all; 0 for the terminal's.
     Raises PyruncError where it has no such events.

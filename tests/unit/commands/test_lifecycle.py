@@ -108,10 +108,11 @@ def test_start_and_kill(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
     monkeypatch.setattr(operations, "start", lambda *args: seen.append(args))
     monkeypatch.setattr(operations, "kill", lambda *args: seen.append(args))
-    assert dispatch.execute("start", settings(), {"id": "c1"}) == 0
+    assert dispatch.execute("start", settings(), {"id": "c1", "timeline": ""}) == 0
+    assert dispatch.execute("start", settings(), {"id": "c1", "timeline": "/t/../x"}) == 0
     kill = {"id": "c1", "signal": "KILL", "all": True, "regex": False}
     assert dispatch.execute("kill", settings(), kill) == 0
-    assert seen == [("/r", "c1", ""), ("/r", "c1", 9, True)]
+    assert seen == [("/r", "c1", "", ""), ("/r", "c1", "", "/x"), ("/r", "c1", 9, True)]
 
 
 def test_delete_tries_every_id(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:

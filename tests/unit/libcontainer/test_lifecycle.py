@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import posix
 import signal
@@ -332,6 +333,31 @@ class TestStart:
         monkeypatch.setattr(state, "status", lambda path, record: "created")
         with pytest.raises(PyruncError, match=r"^cannot start a container that has stopped$"):
             lifecycle.start(created.root, "box")
+
+    def test_a_timeline_has_the_start_and_its_hooks(self, created: Box, tmp_path: Path) -> None:
+        created.record.hooks = {"poststart": [{"path": "/bin/true"}, {"path": "/bin/false"}]}
+        created.record.hooks |= {"poststop": [{"path": "/bin/true"}]}
+        created.save()
+        thread, _ = self.listen(created, b"")
+        with pytest.raises(PyruncError, match="error running poststart hook #1"):
+            lifecycle.start(created.root, "box", timeline=str(tmp_path / "trace"))
+        thread.join()
+        created.process.wait()
+        events = json.loads((tmp_path / "trace").read_text())["traceEvents"]
+        told = [(event["name"], event["cat"], event["args"].get("end")) for event in events if event["ph"] == "X"]
+        assert told == [
+            ("start", "start", None), ("runtime_hook", "start", "exit status 0"),
+            ("runtime_hook", "start", "exit status 1"), ("runtime_hook", "stop", "exit status 0"),
+        ]  # fmt: skip
+
+    def test_a_timeline_that_cannot_be_written_is_a_warning(
+        self, created: Box, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        thread, _ = self.listen(created, b"")
+        lifecycle.start(created.root, "box", timeline=str(tmp_path / "none" / "trace"))
+        thread.join()
+        assert status(created) == "running"
+        assert "writing the timeline: " in capfd.readouterr().err
 
     def test_a_poststart_hook_that_fails_ends_the_container(self, created: Box) -> None:
         created.record.hooks = {"poststart": [{"path": "/bin/false"}]}
