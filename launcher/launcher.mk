@@ -75,9 +75,11 @@ $(LAUNCHER_LINKED): $(LAUNCHER_OBJECTS) launcher/snapshot.ld launcher/text.ld
 
 # With nothing of who builds it: no environment, no terminal, no time zone.
 ifneq ($(LAUNCHER_SNAPSHOT),)
-$(LAUNCHER): $(LAUNCHER_LINKED)
+$(LAUNCHER): $(LAUNCHER_LINKED) launcher/pages.py
 	env -i TZ=UTC0 $< < /dev/null > $(LAUNCHER).section
-	objcopy --update-section .snapshot=$(LAUNCHER).section $< $@
+	objcopy --update-section .snapshot=$(LAUNCHER).section $< $(LAUNCHER).woken
+	$(LAUNCHER_PYTHON) -IS launcher/pages.py $(LAUNCHER).woken $(LAUNCHER).pages
+	objcopy --update-section .written_pages=$(LAUNCHER).pages $(LAUNCHER).woken $@
 endif
 
 $(LAUNCHER_BUILD)/%.o: launcher/%.c $(wildcard launcher/*.h launcher/trims/*.h) launcher/launcher.mk | $(LAUNCHER_BUILD)/trims

@@ -251,8 +251,26 @@ static int limit_stack(void)
 #endif
 }
 
+enum { SET_BYTES = 1024 };
+
+/* The pages of the section that a command writes to, a bit for each: launcher/pages.py fills the table when the launcher
+ * is built. */
+static const volatile unsigned char written_pages[SNAPSHOT_SETS][SET_BYTES]
+    __attribute__((section(".written_pages"), used)) = {0};
+
+/* A page that is read first is mapped as the file's, and the write to it is another fault, which takes longer than one
+ * that begins with the write. An atomic addition is a write to the kernel from the start, and 0 changes nothing. */
+void snapshot_copy_pages(enum snapshot_set set)
+{
+    size_t count = (size_t)(snapshot_end - snapshot_begin) / PAGE_BYTES;
+    for (size_t page = 0; page < count && page < SET_BYTES * 8; page++)
+        if (written_pages[set][page / 8] >> page % 8 & 1)
+            __atomic_fetch_add(snapshot_begin + page * PAGE_BYTES, 0, __ATOMIC_RELAXED);
+}
+
 int snapshot_wake(void)
 {
+    snapshot_copy_pages(SNAPSHOT_EVERY);
     awake = true;
     Py_tss_t *key = &THREAD_KEY; /* pthread_key_create's, of the process that is no more */
     *key = (Py_tss_t)Py_tss_NEEDS_INIT;

@@ -1,11 +1,11 @@
-"""What the launcher (docs/launcher.md) lacks: a command that needs it says so before its first effect. Hot."""
+"""What a command tells the launcher (docs/launcher.md): that it needs what the launcher lacks, and what it is. Hot."""
 
 from __future__ import annotations
 
 try:
-    from _launcher import hand_over  # type: ignore[import-not-found]
+    from _launcher import copy_pages, hand_over  # type: ignore[import-not-found]
 except ImportError:
-    hand_over = None
+    copy_pages = hand_over = None
 
 # The parts of pyrunc that only the ordinary build has, among those that a command may turn out to need: the module of
 # each, which launcher/freeze.py has in COLD.
@@ -13,6 +13,18 @@ LACKING = {
     "notify": "pyrunc.libcontainer.launch.notify",
     "systemd": "pyrunc.libcontainer.systemd",
 }
+
+# The sets of pages that a command writes to, of launcher/pages.py; one that is not here acts on a container.
+_CONTAINER, _LAUNCH = 1, 2
+EXPECTED = {"create": (_LAUNCH,), "run": (_LAUNCH,), "exec": (_CONTAINER, _LAUNCH), "list": (), "version": ()}
+
+
+def expect(command: str) -> None:
+    """Say which command this is. The launcher copies the pages that it writes to at once, which takes less time than
+    page by page. In the ordinary build it does nothing."""
+    if copy_pages is not None:
+        for number in EXPECTED.get(command, (_CONTAINER,)):
+            copy_pages(number)
 
 
 def require(part: str) -> None:

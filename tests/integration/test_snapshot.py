@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from launcher import pages
 from tests.support.runtime import REPOSITORY
 
 LINKED = REPOSITORY / "build/launcher/pyrunc.linked"
@@ -97,3 +98,18 @@ def test_a11_the_launcher_is_hardened(linked: Path, tmp_path: Path) -> None:
 
 def test_who_builds_it_is_not_in_it(linked: Path) -> None:
     assert str(REPOSITORY).encode() not in linked.with_name("pyrunc.section").read_bytes()
+
+
+def test_the_pages_that_commands_write_to_are_known(linked: Path) -> None:
+    """Each set has pages, none has one of the first set, and looking again finds the same."""
+    table = linked.with_name("pyrunc.pages").read_bytes()
+    sets = [int.from_bytes(table[at : at + pages.SET_BYTES], "little") for at in range(0, len(table), pages.SET_BYTES)]
+    assert len(sets) == len(pages.SETS)
+    every, container, launch = sets
+    assert every
+    assert container
+    assert launch
+    assert not every & (container | launch)
+    assert table in linked.with_name("pyrunc").read_bytes()
+    if is_trimmed():
+        assert pages.table(linked.with_name("pyrunc.woken")) == table

@@ -5,8 +5,12 @@ The C modules are built as shared objects here, and the unit tests of the Python
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import importlib.util
 import json
+import mmap
+import os
 import subprocess
 import sys
 import sysconfig
@@ -20,7 +24,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launcher import bindings, freeze
+from launcher import bindings, freeze, pages
 from pyrunc import launcher as required
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -386,3 +390,69 @@ def test_in_the_launcher_what_is_required_hands_over(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(required, "hand_over", lambda: calls.append("handed over"))
     required.require("systemd")
     assert calls == ["handed over"]
+
+
+# ---- the pages that commands write to --------------------------------------------------------------------------------
+
+
+def test_in_the_launcher_each_command_has_its_pages_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(required, "copy_pages", lambda number: calls.append(pages.SETS[number]))
+    expected: dict[str, list[str]] = {
+        "run": ["launch"], "create": ["launch"], "exec": ["container", "launch"], "delete": ["container"],
+        "update": ["container"], "list": [], "version": [],
+    }  # fmt: skip
+    for command, sets in expected.items():
+        calls.clear()
+        required.expect(command)
+        assert calls == sets, command
+
+
+def test_in_the_ordinary_build_no_page_is_copied() -> None:
+    assert vars(required)["copy_pages"] is None
+    required.expect("run")
+
+
+def test_the_sets_of_pages_have_the_order_of_the_header() -> None:
+    header = (LAUNCHER / "snapshot.h").read_text()
+    names = [f"SNAPSHOT_{name.upper()}" for name in pages.SETS]
+    assert "enum snapshot_set { " + ", ".join([*names, "SNAPSHOT_SETS"]) + " };" in header
+    assert f"enum {{ SET_BYTES = {pages.SET_BYTES} }};" in (LAUNCHER / "snapshot.c").read_text()
+
+
+def test_a_page_that_was_written_to_is_copied(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(bytes(6 * pages.PAGE))
+    with path.open("r+b") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) as memory:
+        begin = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+        gc.collect()  # the object that had the address
+        assert [memory[number * pages.PAGE] for number in range(6)] == [0] * 6
+        memory[pages.PAGE] = 1
+        memory[4 * pages.PAGE + 7] = 0
+        assert pages.copied(os.getpid(), range(begin, begin + 6 * pages.PAGE)) == {1, 4}
+
+
+def test_each_page_has_a_bit() -> None:
+    bits = pages.bitmap({0, 3, 8, pages.SET_BYTES * 8})
+    assert bits == bytes([0b1001, 0b1]) + bytes(pages.SET_BYTES - 2)
+
+
+@pytest.mark.parametrize(("command", "said"), [("exit 1", ""), ("echo why >&2; exit 1", "why")])
+def test_a_command_that_ends_in_place_of_waiting_is_reported(command: str, said: str) -> None:
+    with (
+        subprocess.Popen(["sh", "-c", command], stderr=subprocess.PIPE) as process,
+        pytest.raises(pages.PagesError, match=f": {said}$"),
+    ):
+        pages.wait(process)
+
+
+def test_who_writes_to_a_full_pipe_waits() -> None:
+    reader, writer = pages.full_pipe()
+    try:
+        with subprocess.Popen(["sh", "-c", "echo"], stdout=writer) as process:
+            pages.wait(process)
+            process.kill()
+        assert process.returncode == -9
+    finally:
+        os.close(reader)
+        os.close(writer)

@@ -1,0 +1,213 @@
+"""Find the pages of the snapshot that commands write to: `pages.py PROGRAM OUTPUT`.
+
+A process that wakes from the snapshot writes to every object that it uses, since CPython counts the references to an
+object in the object. The first read of a page maps it and its neighbours from the file, and the first write to it is
+another fault, which copies it and takes longer than a fault that begins with the write. So the launcher writes to these
+pages before it reads them (launcher/snapshot.c).
+
+PROGRAM is a launcher with its snapshot and without this table. It is run up to where it sleeps, with what needs no
+privileges and has no effect, and /proc/PID/pagemap tells the pages that it has copied by then (proc(5)). OUTPUT gets
+the table: for each of SETS a bit for each page. A set of which nothing can be found out (a kernel without pagemap, a
+machine without cgroup2) is empty, and stderr says why: the launcher works as well, and takes longer.
+
+Run it with the interpreter that is linked.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# What the commands of pyrunc/launcher.py, EXPECTED, have in common, in the order of launcher/snapshot.h: all of them;
+# those of a container that there is; those that start a process.
+SETS = ("every", "container", "launch")
+# The bytes of one set: snapshot.c's SET_BYTES.
+SET_BYTES = 1024
+PAGE = 4096
+# The variables around the section (launcher/snapshot.ld).
+BEGIN, END = "snapshot_begin", "snapshot_end"
+SECONDS = 30.0
+# How often in a row the same pages are found.
+LOOKS = 30
+
+# The bits of an entry of the pagemap: in memory, in swap, of a file.
+_PRESENT, _SWAPPED, _OF_FILE = 1 << 63, 1 << 62, 1 << 61
+
+ID = "x"
+# No process has this number (/proc/sys/kernel/pid_max is at most 2^22).
+_NO_PID = (1 << 31) - 1
+
+
+class PagesError(Exception):
+    """The pages of a set could not be found out; the text says why."""
+
+
+def section(program: Path) -> range:
+    """The addresses of the snapshot. Raises CalledProcessError and KeyError."""
+    lines = subprocess.run(["nm", str(program)], capture_output=True, text=True, check=True).stdout.splitlines()
+    symbols = {words[2]: int(words[0], 16) for words in map(str.split, lines) if len(words) == 3}
+    return range(symbols[BEGIN], symbols[END])
+
+
+def written(program: Path, words: list[str], addresses: range, output: int) -> set[int]:
+    """The numbers of the pages that a command has copied when it sleeps. Raises PagesError, OSError."""
+    command = [str(program.resolve()), *words]
+    with subprocess.Popen(
+        command, env={}, cwd="/", stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.PIPE
+    ) as process:
+        try:
+            wait(process)
+            found = copied(process.pid, addresses)
+            unchanged = 0
+            while unchanged < LOOKS:  # what waits for a lock looks at it again and again
+                time.sleep(0.001)
+                before, found = found, copied(process.pid, addresses)
+                unchanged = unchanged + 1 if found == before else 0
+            wait(process)  # that of one that has ended is empty
+            return found
+        finally:
+            process.kill()
+
+
+def wait(process: subprocess.Popen[bytes]) -> None:
+    """Wait until a process sleeps. Raises PagesError where it ends, or works for too long."""
+    deadline = time.monotonic() + SECONDS
+    while True:
+        letter = Path(f"/proc/{process.pid}/stat").read_text().rpartition(") ")[2][0]
+        if letter == "S":
+            return
+        if letter == "Z":
+            said = process.stderr.read().decode(errors="replace").strip() if process.stderr else ""
+            raise PagesError(f"{' '.join(map(str, process.args))}: {said}")  # type: ignore[arg-type]
+        if time.monotonic() > deadline:
+            raise PagesError(f"process {process.pid} works for more than {SECONDS:.0f} s")
+        time.sleep(0.001)
+
+
+def copied(pid: int, addresses: range) -> set[int]:
+    """Those of a process's pages between two addresses that are its own. Raises PagesError without a pagemap."""
+    try:
+        with open(f"/proc/{pid}/pagemap", "rb", buffering=0) as file:
+            data = os.pread(file.fileno(), len(addresses) // PAGE * 8, addresses.start // PAGE * 8)
+    except FileNotFoundError:
+        raise PagesError("the kernel has no /proc/PID/pagemap") from None
+    entries = [int.from_bytes(data[at : at + 8], sys.byteorder) for at in range(0, len(data), 8)]
+    return {n for n, entry in enumerate(entries) if entry & (_PRESENT | _SWAPPED) and not entry & _OF_FILE}
+
+
+def full_pipe() -> tuple[int, int]:
+    """A pipe's two ends. Whoever writes to it sleeps. Raises OSError."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    try:
+        while os.write(writer, bytes(PAGE)):
+            continue
+    except BlockingIOError:
+        os.set_blocking(writer, True)
+    return reader, writer
+
+
+def write_container(path: Path) -> None:
+    """Make the state directory of a container that has stopped. Raises OSError."""
+    record: dict[str, Any] = {
+        "ociVersion": "1.0.2", "id": ID, "bundle": "/", "rootfs": "/rootfs", "created": "2000-01-01T00:00:00Z",
+        "pid": _NO_PID, "startTime": 1, "owner": os.geteuid(), "annotations": {}, "hooks": {}, "startSteps": [],
+    }  # fmt: skip
+    path.mkdir(parents=True)
+    path.chmod(0o711)
+    (path / "state.json").write_text(json.dumps(record))
+
+
+def write_bundle(path: Path) -> None:
+    """Make a bundle with the configuration of `pyrunc spec`, for another user than root of `spec --rootless`. Raises
+    OSError."""
+    sys.path.insert(0, str(ROOT))
+    from pyrunc.libcontainer.spec import example
+
+    spec = example.example() if os.geteuid() == 0 else example.rootless_example()
+    spec["process"]["terminal"] = False
+    spec["linux"].pop("resources", None)
+    (path / "rootfs").mkdir(parents=True)
+    (path / "config.json").write_text(json.dumps(spec))
+
+
+def every(program: Path, addresses: range, work: Path) -> set[int]:
+    """What `list` writes to, when it prints nothing. Raises PagesError, OSError."""
+    (work / "empty").mkdir()
+    reader, writer = full_pipe()
+    try:
+        return written(program, ["--root", str(work / "empty"), "list"], addresses, writer)
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+def container(program: Path, addresses: range, work: Path) -> set[int]:
+    """What `state` of a stopped container writes to, when it prints. Raises PagesError, OSError."""
+    write_container(work / "stopped" / ID)
+    reader, writer = full_pipe()
+    try:
+        return written(program, ["--root", str(work / "stopped"), "state", ID], addresses, writer)
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+def launch(program: Path, addresses: range, work: Path) -> set[int]:
+    """What `run` writes to, up to where it waits for another command that has its state directory: the plan is compiled
+    by then, and nothing has been made. Raises PagesError, OSError."""
+    write_bundle(work / "bundle")
+    taken = work / "busy" / ID
+    taken.mkdir(parents=True)
+    lock = os.open(taken, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        words = ["--root", str(work / "busy"), "run", "--bundle", str(work / "bundle"), ID]
+        return written(program, words, addresses, subprocess.DEVNULL)
+    finally:
+        os.close(lock)
+
+
+def bitmap(pages: set[int]) -> bytes:
+    """SET_BYTES bytes with a bit for each page; those beyond have none."""
+    bits = bytearray(SET_BYTES)
+    for page in pages:
+        if page < SET_BYTES * 8:
+            bits[page // 8] |= 1 << page % 8
+    return bytes(bits)
+
+
+def table(program: Path) -> bytes:
+    """The bitmaps of SETS. Raises CalledProcessError, KeyError, OSError."""
+    addresses = section(program)
+    bitmaps = []
+    known: set[int] = set()  # `every` comes first, and the others are beside it
+    with tempfile.TemporaryDirectory() as name:
+        for find in (every, container, launch):
+            try:
+                pages = find(program, addresses, Path(name)) - known
+            except PagesError as error:
+                print(f"pyrunc: no pages of {find.__name__}: {error}", file=sys.stderr)
+                pages = set()
+            known = known or pages
+            bitmaps.append(bitmap(pages))
+    return b"".join(bitmaps)
+
+
+def main() -> None:
+    """Read the command line, write the table."""
+    program, output = map(Path, sys.argv[1:])
+    output.write_bytes(table(program))
+
+
+if __name__ == "__main__":
+    main()
