@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import _signal
 import posix
 
 from .. import launcher, log
 from ..errors import PyruncError
 from . import process, state
+from .cgroup import files
 from .kernel import native
 from .launch import ledger, lifecycle_hooks
 from .lookup import missing, take_lock
@@ -107,8 +109,6 @@ def _delete_damaged(place: StateDir, error: DamagedError) -> None:
         return
     _require_systemd(record)
     if record.cgroup and not ledger.is_anothers(record.cgroup, place):
-        from .cgroup import files
-
         files.kill(record.cgroup)
     _kill_entries(contents)
     destroy(place, record, contents.entries)
@@ -146,8 +146,6 @@ def destroy(
     if record.cgroup and ledger.is_anothers(record.cgroup, place, below=not record.private_pid_namespace):
         entries = [entry for entry in entries if entry["effect"] != "cgroup"]
     elif record.cgroup:
-        from .cgroup import files
-
         if not record.private_pid_namespace:
             files.kill(record.cgroup)
         if not record.systemd:  # systemd removes it with the unit
@@ -188,8 +186,6 @@ def _end_process(pid: int, start_time: int, cgroup: str) -> None:
         return
     try:
         if cgroup:
-            from .cgroup import files
-
             files.kill(cgroup)
         _kill(pidfd)
         if not native.poll([pidfd], KILL_TIMEOUT_MS):
@@ -200,8 +196,6 @@ def _end_process(pid: int, start_time: int, cgroup: str) -> None:
 
 def _kill(pidfd: int) -> None:
     """SIGKILL a process, unless it has ended. Raises PyruncError."""
-    import _signal  # here: it looks at the handlers of all signals
-
     try:
         _signal.pidfd_send_signal(pidfd, _signal.SIGKILL)
     except ProcessLookupError:
@@ -213,8 +207,6 @@ def _kill(pidfd: int) -> None:
 def _kill_all(pid: int, start_time: int, cgroup: str) -> None:
     """SIGKILL the container's process and what shares its cgroup."""
     if cgroup:
-        from .cgroup import files
-
         files.kill(cgroup)
     try:
         process.send_signal(pid, start_time)

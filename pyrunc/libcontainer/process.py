@@ -8,6 +8,7 @@ The start time does not change by that: the thread that takes the place takes th
 
 from __future__ import annotations
 
+import _signal
 import errno
 import posix
 
@@ -143,8 +144,6 @@ def send_signal(pid: int, start_time: int, signal: int = _SIGKILL) -> bool:
 
     It is sent by the pidfd, so that it can't reach a process that got the pid later.
     """
-    import _signal  # here, as in all that state and list need: it looks at the handlers of all signals
-
     pidfd = open_process(pid, start_time)
     if pidfd < 0:
         return False

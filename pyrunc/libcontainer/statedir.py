@@ -14,6 +14,7 @@ import time
 
 from ..errors import PyruncError, errno_text
 from .kernel import native
+from .kernel.fileio import read_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -333,8 +334,6 @@ def withdraw(path: str) -> None:
 
 def owner_name(uid: int) -> str:
     """The user's name in /etc/passwd; "#UID" where it has none, as runc prints it."""
-    from .kernel.fileio import read_file
-
     try:
         text = read_file("/etc/passwd")
     except OSError:

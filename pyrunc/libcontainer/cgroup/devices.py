@@ -20,6 +20,7 @@ import posix
 import sys
 
 from ...errors import PyruncError, join, pointer
+from ..kernel import native
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -288,8 +289,6 @@ def replace(cgroup_fd: int, program: bytes) -> None:
 
 def _attach(cgroup_fd: int, program: bytes, old_fd: int) -> None:
     """Attach a program, in the place of another where old_fd is not -1."""
-    from ..kernel import native  # here, so that compiling a plan needs no C core
-
     program_fd = _load(program)
     what = (cgroup_fd, program_fd, _ATTACH_CGROUP_DEVICE)
     how = (_ALLOW_MULTI | _REPLACE, old_fd) if old_fd >= 0 else (_ALLOW_MULTI,)
@@ -303,8 +302,6 @@ def _attach(cgroup_fd: int, program: bytes, old_fd: int) -> None:
 
 def _attached(cgroup_fd: int) -> int:
     """The program of ours that the cgroup itself has: its descriptor, or -1. Raises OSError."""
-    from ..kernel import native
-
     ids = bytearray(4 * _MOST_PROGRAMS)
     query = _words(cgroup_fd, _ATTACH_CGROUP_DEVICE, 0, 0) + bytes(8) + _words(_MOST_PROGRAMS, 0)
     native.bpf(_PROG_QUERY, query, [(16, ids)])
@@ -338,8 +335,6 @@ def has(cgroup_fd: int, program: bytes) -> bool | None:
 
 def _tag(program_fd: int) -> bytes:
     """The kernel's digest of a program's instructions."""
-    from ..kernel import native
-
     info = bytearray(_TAG_END)
     native.bpf(_OBJ_GET_INFO_BY_FD, _words(program_fd, len(info)) + bytes(8), [(8, info)])
     return bytes(info[_TAG_AT:])
@@ -347,8 +342,6 @@ def _tag(program_fd: int) -> bytes:
 
 def _load(program: bytes) -> int:
     """The program's descriptor. The verifier is asked for its reasons only when it has refused."""
-    from ..kernel import native
-
     try:
         return native.bpf(_PROG_LOAD, *_load_attributes(program))
     except OSError as error:
@@ -371,8 +364,6 @@ def _load_attributes(program: bytes, log: bytearray | None = None) -> tuple[byte
 
 def _verifier_log(program: bytes) -> str:
     """Load a refused program again for the end of the verifier's text, which holds its reason; "" where it has none."""
-    from ..kernel import native
-
     log = bytearray(_LOG_BYTES)
     try:
         posix.close(native.bpf(_PROG_LOAD, *_load_attributes(program, log)))

@@ -6,6 +6,7 @@ cgroupfs driver, so that engines find it.
 
 from __future__ import annotations
 
+import _signal
 import errno
 import posix
 import time
@@ -337,8 +338,6 @@ def signal_all(path: str, number: int) -> None:
 
 
 def _signal_some(path: str, pids: list[int], number: int) -> None:
-    import _signal  # here, as in all that state and list need: it looks at the handlers of all signals
-
     pidfds = {}
     try:
         for pid in pids:

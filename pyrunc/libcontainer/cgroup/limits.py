@@ -8,7 +8,7 @@ from __future__ import annotations
 import posix
 
 from ...errors import PyruncError
-from ..kernel.fileio import read_fd, write_fd
+from ..kernel.fileio import read_fd, read_file, write_fd
 
 
 def write(cgroup_fd: int, file: str, value: str, optional: bool = False) -> None:
@@ -53,8 +53,6 @@ def oom_kills(cgroup: str) -> int:
 
     0 where it can't be told: without the memory controller, or where the cgroup is gone.
     """
-    from ..kernel.fileio import read_file
-
     try:
         words = read_file(cgroup + "/memory.events").split()
     except OSError:

@@ -11,6 +11,7 @@ from typing import Any
 from ...errors import PyruncError, errno_text
 from ..compile.launch import compile_launch
 from ..launch.newidmap import fill_mappings
+from ..plan import host
 from ..plan.host import HostFacts
 from ..plan.options import LaunchOptions
 from ..spec.checks import check
@@ -18,6 +19,7 @@ from ..spec.explain import nearest, order, problems, unknown_properties
 from ..spec.foreign import refuse_foreign
 from ..spec.load import apply_annotations, complete, parse, without_nulls
 from ..spec.problems import ERROR, Problem, shorten
+from . import preflight
 from .terminal import locate
 
 # The controllers of cgroup v2 (Documentation/admin-guide/cgroup-v2.rst).
@@ -92,9 +94,6 @@ def _not_compiled(bundle: str, value: dict[str, Any]) -> Iterator[Problem]:
 def on_host(bundle: str, value: dict[str, Any]) -> list[Problem]:
     """What a valid configuration would fail by on this host: the first thing that the compiler refuses here, or else
     what preflight.py finds."""
-    from ..plan import host
-    from .preflight import problems as looked_up
-
     spec = without_nulls(value)
     path = os.path.realpath(bundle)
     try:
@@ -113,7 +112,7 @@ def on_host(bundle: str, value: dict[str, Any]) -> list[Problem]:
     except PyruncError as error:
         locate(error)
         return [Problem(ERROR, error.pointer, error.reason(), hint=error.hint)]
-    return looked_up(spec, path, facts)
+    return preflight.problems(spec, path, facts)
 
 
 def on_disk(bundle: str, value: dict[str, Any]) -> Iterator[Problem]:

@@ -10,6 +10,7 @@ import posix
 
 from ...errors import PyruncError, join
 from ...jsontext import places
+from ..kernel import fileio
 from ..spec import inputs
 
 TYPE_CHECKING = False
@@ -33,12 +34,11 @@ def locate(error: PyruncError) -> None:
 
 def controller(name: str) -> str:
     """Why cgroup v2 has no controller, as /proc/cgroups and the mounts tell; "" where they do not (cgroups(7))."""
-    from ..kernel.fileio import read_file
     from ..kernel.mountinfo import v1_mounts
 
     of_v1 = {"io": "blkio"}.get(name, name)
     try:
-        lines = [line.split() for line in read_file("/proc/cgroups").split("\n") if line and line[0] != "#"]
+        lines = [line.split() for line in fileio.read_file("/proc/cgroups").split("\n") if line and line[0] != "#"]
         mounts = v1_mounts(of_v1)
     except OSError:
         return ""

@@ -10,14 +10,18 @@ import posix
 
 from ... import launcher, log
 from ...errors import START_FAILED, PyruncError
-from .. import process
+from .. import process, saved_config
 from .. import state as store
+from ..compile.exec import Target, compile_exec
+from ..kernel.fileio import read_file
 from ..launch.handlers import stopped
 from ..launch.launch import add_timeline, finish, reach_ready
 from ..launch.model import Launch
 from ..lifecycle import prepare_fds
 from ..lookup import existing_in, opened
+from ..plan.host import gather
 from ..state import Record
+from .process import process_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -109,11 +113,6 @@ def _container(place: StateDir, options: ExecOptions) -> Record:
 
 
 def _compile(place: StateDir, container: Record, options: ExecOptions, fault: tuple[int, int]) -> Joining:
-    from .. import saved_config
-    from ..compile.exec import compile_exec
-    from ..plan.host import gather
-    from .process import process_of
-
     kept = saved_config.load(place)
     options.bundle = container.bundle
     options.no_new_keyring = kept["noNewKeyring"]
@@ -129,8 +128,6 @@ def _compile(place: StateDir, container: Record, options: ExecOptions, fault: tu
 
 def _setgroups(pid: int) -> bool:
     """Whether the user namespace of a process allows setgroups(2) (user_namespaces(7))."""
-    from ..kernel.fileio import read_file
-
     try:
         return read_file(f"/proc/{pid}/setgroups").strip() != "deny"
     except (FileNotFoundError, ProcessLookupError):
@@ -138,8 +135,6 @@ def _setgroups(pid: int) -> bool:
 
 
 def _target(container: Record, options: ExecOptions, facts: HostFacts) -> Target:
-    from ..compile.exec import Target
-
     cgroup = container.cgroup
     if options.cgroup and cgroup:
         cgroup = _sub_cgroup(cgroup, options.cgroup)

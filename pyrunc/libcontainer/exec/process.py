@@ -5,6 +5,9 @@ from __future__ import annotations
 from ... import log
 from ...errors import PyruncError
 from ..kernel.constants import LAST_ID
+from ..spec import load
+from ..spec.checks import check_process
+from ..spec.problems import ERROR
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,9 +43,6 @@ def process_of(kept: dict[str, Any], options: ExecOptions) -> dict[str, Any]:
                 log.warning(f"--{name.replace('_', '-')} has no effect: --process tells the whole process")
     else:
         process = _from_command_line(own, options)
-    from ..spec.checks import check_process
-    from ..spec.problems import ERROR
-
     for problem in check_process(process, kept["linux"]):
         if problem.severity == ERROR:
             raise PyruncError(problem.message, pointer=problem.pointer, hint=problem.hint_text())
@@ -50,8 +50,6 @@ def process_of(kept: dict[str, Any], options: ExecOptions) -> dict[str, Any]:
 
 
 def _from_file(path: str, own: dict[str, Any]) -> dict[str, Any]:
-    from ..spec import load
-
     process: dict[str, Any] = load.load_process(path)
     for name in _FALLBACKS:
         if name in own and process.get(name) in (None, "", []):

@@ -7,6 +7,7 @@ import posix
 
 from ...errors import PyruncError
 from .. import process, state
+from ..cgroup import files
 from ..kernel import native
 from ..kernel.constants import CLONE_FLAGS, NS_FILES
 from ..plan import wire
@@ -62,8 +63,6 @@ def _open_cgroup(launch: Launch, cgroup: str) -> int:
     if not cgroup:
         return -1
     try:
-        from ..cgroup import files
-
         return files.open_directory(cgroup_directory(launch.facts, cgroup))
     except OSError as error:
         raise PyruncError(f"can't open cgroup {cgroup}", errno=error.errno or 0) from error

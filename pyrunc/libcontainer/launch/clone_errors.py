@@ -1,4 +1,4 @@
-"""Why the init could not be cloned. An errno has several causes, so each is checked before it is named. Cold."""
+"""Why the init could not be cloned. An errno has several causes, so each is checked before it is named. On demand."""
 
 from __future__ import annotations
 

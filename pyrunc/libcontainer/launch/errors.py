@@ -1,4 +1,4 @@
-"""Errors of a failed launch: runc's words, the step's name and pointer, the errno, a hint. Cold."""
+"""Errors of a failed launch: runc's words, the step's name and pointer, the errno, a hint. On demand."""
 
 from __future__ import annotations
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import _signal
 import posix
 
+from _prctl import prctl
+
 from ..kernel import interrupts, native
 
 TYPE_CHECKING = False
@@ -39,8 +41,6 @@ class Foreground:
         self._pending: list[int] = []  # signals that came before the program ran
         if not launch.options.no_subreaper and not launch.record.private_pid_namespace:
             # In a pid namespace of their own, orphans are reparented to its first process, not to us.
-            from _prctl import prctl
-
             prctl(_PR_SET_CHILD_SUBREAPER, 1)
         numbers = _signal.valid_signals() - {_signal.SIGKILL, _signal.SIGSTOP}
         if relay is not None:

@@ -12,6 +12,7 @@ from ... import log, paths
 from ..._generated.steps import FIELDS
 from ...errors import PyruncError, errno_text
 from .. import process, state
+from ..cgroup import devices, files
 from ..kernel import interrupts, native
 from ..kernel.constants import CLONE_FLAGS
 from ..kernel.fileio import read_file
@@ -128,8 +129,6 @@ def _require_lsm(name: str) -> None:
 
 @handles("cgroup_create")
 def _cgroup_create(launch: Launch, path: str) -> None:
-    from ..cgroup import files
-
     made: list[str] = []
 
     def record(directory: str) -> None:
@@ -206,8 +205,6 @@ def _cgroup_owner(launch: Launch, uid: int) -> None:
 
 @handles("cgroup_devices")
 def _cgroup_devices(launch: Launch, rules: tuple[str, ...]) -> None:
-    from ..cgroup import devices
-
     program = devices.assemble(rules)
     if launch.cgroup_made:
         devices.attach(launch.cgroup_fd, program)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import errno
 import posix
 
+from ..spec.mount_options import parse
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -165,7 +167,6 @@ def of_plan(plan: LaunchPlan, until: Step | None = None) -> Inside | None:
 
 def of_config(bundle: str, root: str, mounts: Iterable[dict[str, Any]]) -> Inside:
     """The container of a configuration: the bundle, root.path, and its mounts."""
-    from ..spec.mount_options import parse
 
     def absolute(path: str) -> str:
         return path if path.startswith("/") else bundle.rstrip("/") + "/" + path

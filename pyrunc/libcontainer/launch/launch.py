@@ -12,6 +12,7 @@ from ...errors import START_FAILED, PyruncError
 from .. import saved_config, state
 from ..kernel import interrupts
 from ..plan import wire
+from .foreground import Foreground
 from .handlers import HANDLERS
 from .model import Launch
 
@@ -101,8 +102,6 @@ def finish(
             while launch.receive() is not None:
                 continue
         else:
-            from .foreground import Foreground
-
             foreground = Foreground(launch, relay)
             foreground.start()
         launch.init.close_sync()

@@ -18,6 +18,7 @@ import time
 from ... import jsonio, launcher, log
 from ...errors import PyruncError, prefixed
 from .. import process, state
+from ..cgroup import files
 from ..kernel import native
 from ..statedir import EXEC_FILE, FILES, LEDGER_FILE, STATE_FILE, DamagedError, StateDir, make, open_directory, withdraw
 
@@ -208,8 +209,6 @@ def is_anothers(path: str, own: StateDir, below: bool = True) -> bool:
     own: the state directory that says it is its own. below: look at the cgroups below it too. What a mark says is
     believed only where the other container says the same. Raises PyruncError, OSError.
     """
-    from ..cgroup import files
-
     return any([_is_of_other(inode, mark, own) for inode, mark in files.other_marks(path, own.path, below)])
 
 
@@ -410,8 +409,6 @@ def _undo_nothing(entry: Entry) -> None:
 
 
 def _undo_cgroup(entry: Entry) -> None:
-    from ..cgroup import files
-
     path = entry["path"]
     if _is_of(path, native.CGROUP2_SUPER_MAGIC):
         files.kill(path)
@@ -433,7 +430,6 @@ def _is_of(path: str, magic: int) -> bool:
 
 
 def _undo_systemd_unit(entry: Entry) -> None:
-    from ..cgroup import files
     from ..systemd.manager import Manager
 
     files.kill(entry["path"])
@@ -443,8 +439,6 @@ def _undo_systemd_unit(entry: Entry) -> None:
 
 
 def _undo_cgroup_parent(entry: Entry) -> None:
-    from ..cgroup import files
-
     if _is_of(entry["path"], native.CGROUP2_SUPER_MAGIC):
         files.remove_if_unused(entry["path"])
 

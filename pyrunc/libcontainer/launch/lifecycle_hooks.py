@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ... import log
 from ...errors import PyruncError, pointer
+from ..plan.model import Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,8 +49,6 @@ def run(record: Record, name: str, index: int, hook: dict[str, Any], status: str
     if timeline is None:
         hooks.run_hook(hook, name, index, state, files)
         return
-    from ..plan.model import Step
-
     timeout = hook.get("timeout") or 0
     command = (hook["path"], tuple(hook.get("args") or (hook["path"],)), None, timeout)
     step = Step(_PHASES[name], "runtime_hook", (name, index, *command), pointer("hooks", name, index))

@@ -9,7 +9,11 @@ import errno
 import posix
 
 from ...errors import errno_text
+from .. import saved_config
+from ..kernel.fileio import read_file
 from ..seccomp.checks import refuses
+from ..spec import load
+from ..statedir import open_directory
 from .inside import FOUND, LOOP, NOT_DIRECTORY, Inside, of_config, of_plan
 from .programs import Trouble, trouble
 
@@ -63,10 +67,6 @@ def of_launch(plan: LaunchPlan, pid: int = 0) -> Scene:
 
 def of_created(directory: str, record: Record) -> Scene | None:
     """The scene of a `start`, by what is kept of the configuration and by the bundle's; None where that is gone."""
-    from .. import saved_config
-    from ..spec import load
-    from ..statedir import open_directory
-
     place = open_directory(directory)
     if place is None:
         return None
@@ -202,7 +202,6 @@ def may_execute(path: str) -> bool:
 
 def limit_refused(resource: int, hard: int) -> str:
     """Why a hard limit can't be set, by what this process may have itself; "" where that does not keep it from that."""
-    from ..kernel.fileio import read_file
     from ..kernel.privileges import capabilities
 
     try:
@@ -226,8 +225,6 @@ _LINES = (
 
 def own_limit(resource: int) -> int | None:
     """This process's own hard limit; None for none. Raises OSError, ValueError."""
-    from ..kernel.fileio import read_file
-
     for line in read_file("/proc/self/limits").split("\n"):
         if line.startswith(_LINES[resource]):
             hard = line[len(_LINES[resource]) :].split()[1]

@@ -14,6 +14,7 @@ from ..kernel.capabilities import NAMES as CAPABILITIES
 from ..kernel.constants import NS_FILES
 from ..kernel.fileio import sysctl_path
 from .problems import WARNING, CheckContext, Problem, as_object, check_ranges, label, shorten
+from .zeros import missing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -380,8 +381,6 @@ def _devices(look: CheckContext) -> None:
 
 def _taken_as_zero(look: CheckContext) -> None:
     """Members that the specification demands, and that runc and so `create` take as 0 where they are missing."""
-    from .zeros import missing
-
     for at in missing(look.spec):
         look.warning(at, f"{label(at)} is missing, which the specification demands: it is taken as 0")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..._generated.build import VERSION
 from ...errors import PyruncError
 from .. import SPEC_VERSION
 from ..kernel.capabilities import NAMES
@@ -63,14 +64,8 @@ def _seccomp() -> dict[str, Any]:
 def _annotations() -> dict[str, str]:
     """Versions, by the names that readers of runc's know: libseccomp's is the same for all runtimes. And that there are
     checkpoints, as runc tells it."""
-    annotations = {"org.pyrunc.version": _version(), "org.opencontainers.runc.checkpoint.enabled": "true"}
+    annotations = {"org.pyrunc.version": VERSION, "org.opencontainers.runc.checkpoint.enabled": "true"}
     libseccomp = compiler.version()
     if libseccomp:
         annotations["io.github.seccomp.libseccomp.version"] = libseccomp
     return annotations
-
-
-def _version() -> str:
-    from ..._generated.build import VERSION
-
-    return VERSION

@@ -11,6 +11,8 @@ from __future__ import annotations
 import errno
 import posix
 
+from ..kernel import interrupts, native
+
 STDIN = "-"
 _CHUNK = 1 << 16
 # A configuration of a hundred mounts has 20 KiB; a device such as /dev/zero has no end.
@@ -52,8 +54,6 @@ def hand_over() -> str:
 
     Raises OSError where a content that can't be read again can't be handed over.
     """
-    from ..kernel import interrupts, native
-
     interrupts.release()
     numbers = []
     for path, data in _kept.items():

@@ -14,6 +14,7 @@ from .. import lookup, saved_config, state
 from ..cgroup import controllers, devices, files, limits, readback, resources
 from ..kernel import interrupts
 from ..kernel.fileio import read_file
+from ..plan import host
 from ..spec import load
 from . import journal, recovery
 from .merge import is_named, merge, named_places, without_unset
@@ -56,8 +57,6 @@ class Target:
         by_options: the changes are from options, so that an error has no JSON pointer. asked: mounts and devices.
         Raises PyruncError, OSError; all is as before then.
         """
-        from ..plan.host import gather
-
         try:
             load.validate_resources(changes)
             if state.status(self.path, self.record) == "stopped":
@@ -66,7 +65,7 @@ class Target:
             recovered = recovery.recover(self.place, self.record)
             if recovered:
                 log.warning(f"an update that was killed has been {recovered}")
-            _Change(self, gather(), changes, schemata, asked).carry_out()
+            _Change(self, host.gather(), changes, schemata, asked).carry_out()
         except PyruncError as error:
             if by_options:
                 error.pointer = ""

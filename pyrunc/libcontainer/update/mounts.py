@@ -17,6 +17,7 @@ from ...paths import clean
 from .. import process
 from ..compile.update import Changes
 from ..kernel import native
+from ..spec.mount_options import parse
 from . import session, words
 from .session import Container, Witness
 
@@ -483,8 +484,6 @@ def _members(kept: Entry) -> Entry:
 
 
 def _can_be_unmounted(entry: Entry) -> bool:
-    from ..spec.mount_options import parse
-
     return entry.get("type") in words.TYPES or bool(parse(entry.get("options") or ()).bind)
 
 

@@ -8,6 +8,7 @@ from ...errors import PyruncError, from_os_error
 from .. import saved_config
 from ..cgroup import devices, files, limits
 from ..kernel.fileio import write_file
+from ..plan import host
 from . import journal
 
 TYPE_CHECKING = False
@@ -122,7 +123,6 @@ def _undo_cgroup(found: Journal, cgroup: str) -> list[PyruncError]:
 
 def container_of(place: StateDir, record: Record) -> Container:
     """The container of a state directory, for a session in it. Raises PyruncError."""
-    from ..plan.host import gather
     from .session import Container
 
-    return Container(record, place.path.rpartition("/")[0] or "/", saved_config.load(place), gather())
+    return Container(record, place.path.rpartition("/")[0] or "/", saved_config.load(place), host.gather())
