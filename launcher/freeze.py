@@ -56,7 +56,7 @@ COLD = {
 # Modules that the snapshot does not hold: the launcher makes them of their code when a command imports them. They
 # explain a failure, or carry out what few configurations ask for; in the snapshot they make every command larger.
 ON_DEMAND = {
-    "pyrunc.commands.events", "pyrunc.jsontext", "pyrunc.libcontainer.cgroup.owner",
+    "pyrunc.commands.events", "pyrunc.jsontext",
     "pyrunc.libcontainer.cgroup.stats", "pyrunc.libcontainer.compile.labels",
     "pyrunc.libcontainer.compile.notify", "pyrunc.libcontainer.compile.overlay", "pyrunc.libcontainer.compile.rdt",
     "pyrunc.libcontainer.compile.scheduling", "pyrunc.libcontainer.compile.update",
@@ -79,7 +79,7 @@ LAST = (
     "pyrunc.libcontainer.cgroup.resources", "pyrunc.libcontainer.compile.idmaps",
     "pyrunc.libcontainer.compile.seccomp", "pyrunc.libcontainer.kernel.userns", "pyrunc.libcontainer.launch.console",
     "pyrunc.libcontainer.launch.hooks", "pyrunc.libcontainer.launch.relay", "pyrunc.libcontainer.launch.streams",
-    "pyrunc.libcontainer.processes", "pyrunc.libcontainer.seccomp", "pyrunc.libcontainer.cgroup.readback",
+    "pyrunc.libcontainer.processes", "pyrunc.libcontainer.seccomp",
     "pyrunc.libcontainer.update", "pyrunc.libcontainer.update.journal", "pyrunc.libcontainer.update.merge",
     "pyrunc.libcontainer.update.recovery",
     "pyrunc.libcontainer.update.apply", "pyrunc.commands.update",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ..libcontainer.kernel.capabilities import NAMES
+from ..libcontainer.kernel.constants import CAPABILITIES
 from . import options
 from .goflags import GoCommand, GoNumber, choices
 from .options import launch_option
@@ -35,7 +35,7 @@ COMMANDS: list[click.Command] = [
                 "-c",
                 metavar="CAP",
                 help="add a capability to those of the container",
-                shell_complete=choices(*NAMES),
+                shell_complete=choices(*CAPABILITIES),
             ),
             _SHARED["preserve_fds"],
             launch_option("--cgroup", metavar="PATH", help="run in this cgroup, which is there, below the container's"),

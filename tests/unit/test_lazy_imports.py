@@ -19,6 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 DOORS = ("pyrunc.__main__", "pyrunc.cli", "pyrunc.commands", "pyrunc.libcontainer.lifecycle", "pyrunc.main")
 # What else is imported in a function: the importing module and the imported one, and why.
 EXCEPTIONS = {
+    ("pyrunc.engines.documents", "tomlkit"): "only Podman and containerd have TOML files",
+    ("pyrunc.engines.documents", "tomlkit.exceptions"): "only Podman and containerd have TOML files",
     ("pyrunc.libcontainer.seccomp.compiler", "pyrunc._seccomp"): "libseccomp may be missing, which the error says",
     ("pyrunc.libcontainer.state", "time"): "importing time reads /etc/localtime, and few commands need the time",
     ("pyrunc.log", "time"): "importing time reads /etc/localtime, and few commands log something",

@@ -1,4 +1,4 @@
-"""Controllers: enabled from the hierarchy's root down to a container's cgroup.
+"""Controllers of cgroups: enabled from the hierarchy's root down to a container's cgroup, and delegated to its owner.
 
 A cgroup has a controller's files only where every cgroup above it hands the controller out, by its
 cgroup.subtree_control (Documentation/admin-guide/cgroup-v2.rst, "Controlling Controllers"). What is enabled here stays
@@ -8,6 +8,7 @@ enabled after the container: others may have come to rely on it, and taking it b
 from __future__ import annotations
 
 import errno
+import posix
 
 from ...errors import PyruncError
 from ..kernel.fileio import read_file, write_file
@@ -16,6 +17,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+# The files whose owner may do that (cgroups(7), "Cgroups delegation"). The specification gives the list for a kernel
+# that does not tell. No other file may change hands: with memory.max the container would set its own limits.
+_DELEGATE = "/sys/kernel/cgroup/delegate"
+_DEFAULT_FILES = ("cgroup.procs", "cgroup.subtree_control", "cgroup.threads")
 _STEP = "cgroup_controllers"
 # What the kernel means by its errors here.
 _HINTS = {
@@ -112,3 +117,17 @@ def _read(directory: str, file: str) -> list[str]:
         return read_file(f"{directory}/{file}").split()
     except OSError as error:
         raise PyruncError(f"reading {directory}/{file}", step=_STEP, errno=error.errno or 0) from error
+
+
+def delegate(cgroup_fd: int, uid: int) -> None:
+    """Make the user `uid` (as the runtime's user namespace numbers it) the owner of the cgroup. Raises OSError."""
+    try:
+        files = tuple(read_file(_DELEGATE).split())
+    except FileNotFoundError:
+        files = _DEFAULT_FILES
+    posix.fchown(cgroup_fd, uid, -1)
+    for file in files:
+        try:
+            posix.chown(file, uid, -1, dir_fd=cgroup_fd, follow_symlinks=False)
+        except FileNotFoundError:
+            continue  # one of a controller that is not enabled here

@@ -10,6 +10,20 @@ import posix
 from ...errors import PyruncError
 from ..kernel.fileio import read_fd, read_file, write_fd
 
+# Most files hold one value. These hold a line for each device or name, of which a write changes one. The value is what
+# a line says of a device or name without a limit.
+_NO_LINE = {
+    "io.max": "rbps=max wbps=max riops=max wiops=max",
+    "io.weight": "default",
+    "io.bfq.weight": "default",
+    "io.latency": "target=0",
+    "rdma.max": "hca_handle=max hca_object=max",
+    "misc.max": "max",
+}
+_DEFAULT = "default"
+# Bytes that no file needs: a write of nothing is no write, and clears nothing.
+_EMPTY = "\n"
+
 
 def write(cgroup_fd: int, file: str, value: str, optional: bool = False) -> None:
     """Write a control file in a single write. Raises OSError, but for an optional file that is not there."""
@@ -58,3 +72,33 @@ def oom_kills(cgroup: str) -> int:
     except OSError:
         return 0
     return sum([int(value) for key, value in zip(words[::2], words[1::2], strict=False) if key == "oom_kill"])
+
+
+def previous(cgroup_fd: int, file: str, value: str) -> str | None:
+    """The text that makes a write of `value` to a control file undone; None where the file is not there, or can't be
+    read, as those that only take writes (memory.reclaim).
+
+    cgroup_fd: the cgroup's directory. Raises OSError.
+    """
+    try:
+        fd = posix.open(file, posix.O_RDONLY | posix.O_CLOEXEC, dir_fd=cgroup_fd)
+    except (FileNotFoundError, PermissionError):
+        return None
+    try:
+        text = read_fd(fd)
+    finally:
+        posix.close(fd)
+    return undoing(file, text, value)
+
+
+def undoing(file: str, text: str, value: str) -> str:
+    """The text that brings a file from having been written `value` back to holding `text`."""
+    if file not in _NO_LINE:
+        return text.strip() or _EMPTY
+    key, _, rest = value.strip().partition(" ")
+    if not rest:
+        key = _DEFAULT  # `io.weight` takes a bare number for its default
+    for line in text.split("\n"):
+        if line.partition(" ")[0] == key:
+            return line
+    return f"{key} {_NO_LINE[file]}"

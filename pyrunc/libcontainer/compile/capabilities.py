@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from ..kernel.capabilities import NAMES
+from ..kernel.constants import CAPABILITIES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .context import Context
 
-_BITS: dict[str, int] = {name: 1 << number for number, name in enumerate(NAMES)}
+_BITS: dict[str, int] = {name: 1 << number for number, name in enumerate(CAPABILITIES)}
 
 
 class CapabilitySets:
@@ -84,7 +84,7 @@ def _list(bits: int) -> str:
 
 def _within(context: Context, name: str, bits: int, allowed: int, what: str) -> int:
     """The bits that are allowed; the others are warned of, in runc's words where it has some."""
-    for number, capability in enumerate(NAMES):
+    for number, capability in enumerate(CAPABILITIES):
         if (bits & ~allowed) >> number & 1:
             context.warnings.append(f"can't raise {name} capability {capability}: it is not {what}")
     return bits & allowed

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from ..._generated import steps
 from ...errors import PyruncError, pointer
-from ..kernel.capabilities import NAMES
+from ..kernel.constants import CAPABILITIES
 from ..seccomp.constants import FLAGS, NEW_LISTENER, NOTIFY, WAIT_KILLABLE_RECV
 from ..spec.annotations import BPF_DATA
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _POINTER = "/linux/seccomp"
 _SLOT = "seccomp"
-_SYS_ADMIN = 1 << NAMES.index("CAP_SYS_ADMIN")
+_SYS_ADMIN = 1 << CAPABILITIES.index("CAP_SYS_ADMIN")
 # seccomp(2): WAIT_KILLABLE_RECV came with 5.19, all others before the oldest kernel that pyrunc runs on.
 _WAIT_KILLABLE_KERNEL = (5, 19)
 

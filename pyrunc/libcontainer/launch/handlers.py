@@ -198,9 +198,9 @@ def _cgroup_limit(launch: Launch, file: str, value: str, optional: int) -> None:
 
 @handles("cgroup_owner")
 def _cgroup_owner(launch: Launch, uid: int) -> None:
-    from ..cgroup import owner
+    from ..cgroup import controllers
 
-    owner.give(launch.cgroup_fd, uid)
+    controllers.delegate(launch.cgroup_fd, uid)
 
 
 @handles("cgroup_devices")

@@ -6,8 +6,7 @@ import errno
 import stat
 
 from ..kernel import resctrl, scheduling
-from ..kernel.capabilities import NAMES
-from ..kernel.constants import CLONE_FLAGS, PROPAGATION, RLIMITS
+from ..kernel.constants import CAPABILITIES, CLONE_FLAGS, PROPAGATION, RLIMITS
 from ..plan.kinds import KINDS
 from ..seccomp.constants import FLAGS, NEW_LISTENER
 
@@ -38,7 +37,7 @@ _PROPAGATION_NAMES[_MS_REC] = "MS_REC"
 _RLIMIT_NAMES = {number: name for name, number in RLIMITS.items()}
 _MAKING = {resctrl.FIND: "find", resctrl.OWN: "own", resctrl.SHARED: "shared"}
 _UNLIMITED = (1 << 64) - 1
-_ALL_CAPABILITIES = (1 << len(NAMES)) - 1
+_ALL_CAPABILITIES = (1 << len(CAPABILITIES)) - 1
 
 
 def flags(value: int, names: dict[int, str]) -> str:
@@ -59,7 +58,7 @@ def capabilities(value: int) -> str:
         return "none"
     if value == _ALL_CAPABILITIES:
         return "all"
-    known = [name for number, name in enumerate(NAMES) if value >> number & 1]
+    known = [name for number, name in enumerate(CAPABILITIES) if value >> number & 1]
     rest = value & ~_ALL_CAPABILITIES
     return ",".join([*known, hex(rest)] if rest else known)
 

@@ -10,8 +10,7 @@ from __future__ import annotations
 import posix
 
 from ...errors import pointer
-from ..kernel.capabilities import NAMES as CAPABILITIES
-from ..kernel.constants import NS_FILES
+from ..kernel.constants import CAPABILITIES, NS_FILES
 from ..kernel.fileio import sysctl_path
 from .problems import WARNING, CheckContext, Problem, as_object, check_ranges, label, shorten
 from .zeros import missing

@@ -7,8 +7,7 @@ from typing import Any
 from ..._generated.build import VERSION
 from ...errors import PyruncError
 from .. import SPEC_VERSION
-from ..kernel.capabilities import NAMES
-from ..kernel.constants import CLONE_FLAGS
+from ..kernel.constants import CAPABILITIES, CLONE_FLAGS
 from ..kernel.scheduling import MEMORY_FLAGS, MEMORY_MODES
 from ..seccomp import compiler
 from ..seccomp.constants import ACTIONS, FLAGS, OPERATORS
@@ -31,7 +30,7 @@ def features() -> dict[str, Any]:
         "mountOptions": sorted(KNOWN_OPTIONS),
         "linux": {
             "namespaces": sorted(CLONE_FLAGS),
-            "capabilities": list(NAMES),
+            "capabilities": list(CAPABILITIES),
             "cgroup": {"v1": False, "v2": True, "systemd": True, "systemdUser": True, "rdma": True},
             "seccomp": _seccomp(),
             "apparmor": {"enabled": True},

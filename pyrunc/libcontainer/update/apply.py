@@ -11,7 +11,7 @@ import posix
 from ... import launcher, log
 from ...errors import PyruncError, prefixed
 from .. import lookup, saved_config, state
-from ..cgroup import controllers, devices, files, limits, readback, resources
+from ..cgroup import controllers, devices, files, limits, resources
 from ..kernel import interrupts
 from ..kernel.fileio import read_file
 from ..plan import host
@@ -196,7 +196,7 @@ class _Change:
         if self.made.memory_check and "memory" in self.wanted:
             limits.check_memory(cgroup_fd, *self.made.memory_check)
         for write in writes:
-            text = readback.previous(cgroup_fd, write.file, write.value)
+            text = limits.previous(cgroup_fd, write.file, write.value)
             if text is not None:
                 self.found.writes.append((write.file, text))
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ...errors import PyruncError
 from ..cgroup import devices, files
-from ..cgroup.readback import undoing
+from ..cgroup.limits import undoing
 from ..cgroup.resources import Write, limits
 from ..kernel.scheduling import indices
 from . import processfiles

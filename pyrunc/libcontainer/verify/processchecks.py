@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..kernel import native
-from ..kernel.capabilities import NAMES
-from ..kernel.constants import RLIMITS
+from ..kernel.constants import CAPABILITIES, RLIMITS
 from ..kernel.scheduling import IO_CLASSES, PERSONALITIES, POLICIES, SCHED_FLAGS, indices
 from . import processfiles
 from .processfiles import UNLIMITED, translated
@@ -141,8 +140,8 @@ def after_exec(expected: Expected) -> dict[str, int]:
 
 
 def _names(bits: int) -> str:
-    known = [name for number, name in enumerate(NAMES) if bits >> number & 1]
-    return " ".join([*known, *(str(number) for number in range(len(NAMES), 64) if bits >> number & 1)])
+    known = [name for number, name in enumerate(CAPABILITIES) if bits >> number & 1]
+    return " ".join([*known, *(str(number) for number in range(len(CAPABILITIES), 64) if bits >> number & 1)])
 
 
 def _restrictions(expected: Expected, status: dict[str, str], is_started: bool, findings: Findings) -> None:

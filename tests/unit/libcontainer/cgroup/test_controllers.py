@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -152,3 +153,41 @@ def test_what_the_hierarchy_never_had_is_an_error(enable: Any) -> None:
         enable(tree, "/mnt/a", "io")
     assert caught.value.message == 'controller "io" is not available in /mnt/a'
     assert caught.value.pointer == "/linux/resources/io"
+
+
+def owners(directory: Path) -> dict[str, int]:
+    found = {path.name: path.lstat().st_uid for path in directory.iterdir()}
+    return {**found, ".": directory.stat().st_uid}
+
+
+def give(directory: Path, uid: int) -> None:
+    fd = os.open(directory, os.O_RDONLY)
+    try:
+        controllers.delegate(fd, uid)
+    finally:
+        os.close(fd)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: only it may give files away")
+@pytest.mark.parametrize(
+    ("listed", "given"),
+    [
+        ("cgroup.procs\nmemory.oom.group\nnot.here\n", {"cgroup.procs", "memory.oom.group"}),
+        (None, {"cgroup.procs", "cgroup.subtree_control", "cgroup.threads"}),
+    ],
+)
+def test_what_the_kernel_lists_changes_hands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listed: str | None, given: set[str]
+) -> None:
+    delegate = tmp_path / "delegate"
+    if listed is not None:
+        delegate.write_text(listed)
+    monkeypatch.setattr(controllers, "_DELEGATE", str(delegate))
+    cgroup = tmp_path / "cgroup"
+    cgroup.mkdir()
+    names = {"cgroup.procs", "cgroup.subtree_control", "cgroup.threads", "memory.max", "memory.oom.group"}
+    for name in names:
+        (cgroup / name).touch()
+    give(cgroup, 12345)
+    assert {name for name, uid in owners(cgroup).items() if uid == 12345} == given | {"."}
+    assert cgroup.stat().st_gid == os.getegid()

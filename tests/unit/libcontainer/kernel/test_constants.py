@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -51,3 +52,17 @@ def test_file_types() -> None:
     assert stat.S_ISFIFO(constants.S_IFIFO)
     assert stat.S_ISCHR(constants.S_IFCHR)
     assert stat.S_ISBLK(constants.S_IFBLK)
+
+
+def test_known_numbers_of_capabilities() -> None:
+    numbers = {"CAP_CHOWN": 0, "CAP_SYS_ADMIN": 21, "CAP_SETFCAP": 31, "CAP_CHECKPOINT_RESTORE": 40}
+    assert {name: constants.CAPABILITIES.index(name) for name in numbers} == numbers
+
+
+def test_no_capability_twice() -> None:
+    assert len(set(constants.CAPABILITIES)) == len(constants.CAPABILITIES)
+
+
+def test_the_kernel_knows_no_more_capabilities() -> None:
+    last = int(Path("/proc/sys/kernel/cap_last_cap").read_text())
+    assert last < len(constants.CAPABILITIES), "the kernel has a capability that the table lacks"
