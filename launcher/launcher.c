@@ -10,6 +10,7 @@
 #include "snapshot.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
@@ -30,15 +31,30 @@
     "import sys; sys.path.insert(0, sys.argv[1]); given = sys.argv[2]; del sys.argv[:3]\n" \
     "from pyrunc.main import entry; entry(given)"
 
+/* The same in a Python environment into which pip has installed a wheel. argv[1] is the directory of this program. A
+ * package that was installed for a user is not on an isolated interpreter's path: its place is added behind the standard
+ * library. */
+#define ENVIRONMENT_ENTRY                                                                              \
+    "import os, sys; top, given = sys.argv[1:3]; del sys.argv[:3]\n"                                   \
+    "at = next((i for i, path in enumerate(sys.path) if path.endswith('-packages')), len(sys.path))\n" \
+    "for name in ('site-packages', 'dist-packages'):\n"                                                \
+    "    path = os.path.normpath(top + '../lib/python%d.%d/' % sys.version_info[:2] + name)\n"         \
+    "    if os.path.isdir(path + '/pyrunc'): sys.path.insert(at, path)\n"                              \
+    "from pyrunc.main import entry; entry(given)"
+
+/* What a wheel has beside this program: a script, into whose first line the installer writes the interpreter of the
+ * environment (binary distribution format, "Recommended installer features"). */
+#define ENVIRONMENT_SCRIPT "pyrunc-python"
+
 enum { SNAPSHOT_HASH_SEED = 3 };
 
 static char **command_line;
 static int command_line_length;
 static char working_directory[PATH_MAX]; /* where we were started, or "" where that has no name */
 
-/* The path of something in our private directory, from this program's own file, so the installation can be moved as a
- * whole; argv[0] and $PATH are the caller's words and prove nothing. -1 with errno where it has none. */
-static int private_path(char path[PATH_MAX], const char *name)
+/* The path of something beside this program, from its own file, so the installation can be moved as a whole; argv[0] and
+ * $PATH are the caller's words and prove nothing. -1 with errno where it has none. */
+static int own_path(char path[PATH_MAX], const char *name)
 {
     char directory[PATH_MAX];
     ssize_t length = readlink("/proc/self/exe", directory, sizeof directory);
@@ -46,11 +62,53 @@ static int private_path(char path[PATH_MAX], const char *name)
         return -1;
     while (length > 0 && directory[length - 1] != '/')
         length--;
-    if (snprintf(path, PATH_MAX, "%.*s" PRIVATE_DIRECTORY "/%s", (int)length, directory, name) >= PATH_MAX) {
+    if (snprintf(path, PATH_MAX, "%.*s%s", (int)length, directory, name) >= PATH_MAX) {
         errno = ENAMETOOLONG;
         return -1;
     }
     return 0;
+}
+
+/* The interpreter that the installer has written into the first lines of a script. It is the first line behind "#!", or
+ * where that would be too long for the kernel or has a space in it
+ *     #!/bin/sh
+ *     '''exec' "/path/of a/python3" "$0" "$@"
+ * NULL where it is in neither form. The text is changed. */
+static char *interpreter_of(char *text)
+{
+    static const char shell[] = "#!/bin/sh\n'''exec' ";
+    char *path, *end;
+    if (strncmp(text, shell, sizeof shell - 1) == 0) {
+        path = text + sizeof shell - 1;
+        int quoted = *path == '"' || *path == '\'';
+        end = *path == '\0' ? NULL : strchr(path + quoted, quoted ? *path : ' ');
+        path += quoted;
+    } else {
+        path = text + 2;
+        end = strncmp(text, "#!", 2) == 0 ? strchr(path, '\n') : NULL;
+    }
+    if (end == NULL || *path != '/')
+        return NULL;
+    *end = '\0';
+    return path;
+}
+
+/* The interpreter of the environment into which a wheel was installed: its path in `text`, or NULL where there is none
+ * and we are of another installation. */
+static char *environment_python(char text[2 * PATH_MAX])
+{
+    char script[PATH_MAX];
+    if (own_path(script, ENVIRONMENT_SCRIPT) < 0)
+        return NULL;
+    int fd = open(script, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return NULL;
+    ssize_t length = read(fd, text, 2 * PATH_MAX - 1);
+    close(fd);
+    if (length < 0)
+        return NULL;
+    text[length] = '\0';
+    return interpreter_of(text);
 }
 
 static _Noreturn void give_up(const char *path)
@@ -102,25 +160,38 @@ static const char *read_inputs(void)
     return text; /* of an object that lives as long as we do */
 }
 
-/* Replace this process by the ordinary build. Isolated (-I), without site (-S): of all places to import from it has
- * the standard library and our own directory only. */
+/* Replace this process by the ordinary build: `words` and behind them our own command line. */
+static _Noreturn void execute(char *const words[], size_t count)
+{
+    char **args = malloc((count + (size_t)command_line_length + 1) * sizeof *args);
+    if (args == NULL)
+        give_up(words[0]);
+    memcpy(args, words, count * sizeof *args);
+    memcpy(args + count, command_line, ((size_t)command_line_length + 1) * sizeof *args); /* with its NULL */
+    execv(args[0], args);
+    give_up(args[0]);
+}
+
+/* Hand the command over. The interpreter is isolated (-I); in an installation of our own it is without site (-S) too, and
+ * of all places to import from it has the standard library and our own directory only. */
 static void hand_over(void)
 {
-    char python[PATH_MAX], modules[PATH_MAX];
-    if (private_path(python, "bin/python3") < 0 || private_path(modules, "modules") < 0)
-        give_up("/proc/self/exe");
+    char python[PATH_MAX], modules[PATH_MAX], text[2 * PATH_MAX];
     /* The paths of the command line count from here; the command may have entered its bundle since. */
     if (working_directory[0] != '\0' && chdir(working_directory) < 0)
         give_up(working_directory);
-    char *fixed[] = {python, "-I", "-S", "-X", "utf8", "-c", ENTRY, modules, (char *)read_inputs()};
-    size_t count = sizeof fixed / sizeof fixed[0];
-    char **args = malloc((count + (size_t)command_line_length + 1) * sizeof *args);
-    if (args == NULL)
-        give_up(python);
-    memcpy(args, fixed, sizeof fixed);
-    memcpy(args + count, command_line, ((size_t)command_line_length + 1) * sizeof *args); /* with its NULL */
-    execv(python, args);
-    give_up(python);
+    char *given = (char *)read_inputs();
+    char *environment = environment_python(text);
+    if (environment != NULL) {
+        if (own_path(modules, "") < 0)
+            give_up("/proc/self/exe");
+        char *words[] = {environment, "-I", "-X", "utf8", "-c", ENVIRONMENT_ENTRY, modules, given};
+        execute(words, sizeof words / sizeof words[0]);
+    }
+    if (own_path(python, PRIVATE_DIRECTORY "/bin/python3") < 0 || own_path(modules, PRIVATE_DIRECTORY "/modules") < 0)
+        give_up("/proc/self/exe");
+    char *words[] = {python, "-I", "-S", "-X", "utf8", "-c", ENTRY, modules, given};
+    execute(words, sizeof words / sizeof words[0]);
 }
 
 /* _launcher.hand_over(): for pyrunc.launcher.require. Does not return. */

@@ -5,6 +5,7 @@
 #                                    manual pages and shell completion
 #   make uninstall PREFIX= DESTDIR=  remove all of that
 #   make dist                        build/dist/: a tar that needs nothing of the host but a kernel, and a .deb
+#   make wheel                       build/dist/: a wheel whose `pyrunc` is the launcher
 
 # The interpreter whose library is linked, and which runs the ordinary build of an installation.
 LAUNCHER_PYTHON ?= $(firstword $(wildcard /usr/bin/python3) $(PYTHON))
@@ -152,6 +153,21 @@ DIST_NAME = pyrunc-$(PACKAGE_VERSION)-$(MACHINE)
 .PHONY: dist dist-tar dist-deb
 dist: launcher
 	@$(MAKE) --no-print-directory dist-tar dist-deb
+
+# What builds and describes packages, by the interpreter that is linked: pyproject.toml's extra `dist`.
+$(LAUNCHER_BUILD)/tools: pyproject.toml
+	rm -rf $@
+	$(LAUNCHER_PYTHON) -m venv $@
+	$(LAUNCHER_PYTHON) scripts/requirements.py dist > $@/requirements.txt
+	$@/bin/python -m pip install -q --disable-pip-version-check -r $@/requirements.txt
+	touch $@
+
+# For pip: any CPython from 3.11 on, on any Linux with this C library or a later one. Its `pyrunc` is the launcher.
+.PHONY: wheel
+wheel: launcher
+	@$(MAKE) --no-print-directory $(LAUNCHER_BUILD)/tools
+	@test '$(LAUNCHER_LINK)' = static || { echo 'pyrunc: a wheel needs a launcher that is linked statically' >&2; exit 1; }
+	$(LAUNCHER_BUILD)/tools/bin/python packaging/wheel.py --launcher $(LAUNCHER) --work build/wheel $(DIST)
 
 # For any Linux with this C library or a later one: unpack it anywhere, run bin/pyrunc.
 dist-tar: $(LAUNCHER) $(LAUNCHER_BUILD)/modules $(LAUNCHER_BUILD)/python3

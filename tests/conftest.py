@@ -14,7 +14,13 @@ import pytest
 MAKE_VARIABLES = ("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS")
 
 # Tests that build in the same directories are one group, which pytest-xdist gives to one worker.
-BUILDING = ("test_launcher_install.py", "test_launcher_dist.py", "test_launcher_import.py", "test_snapshot.py")
+BUILDING = (
+    "test_launcher_install.py",
+    "test_launcher_dist.py",
+    "test_launcher_import.py",
+    "test_snapshot.py",
+    "test_wheel.py",
+)
 
 # Of these a file is a group: what a fixture of the module makes takes longer than its tests.
 BY_FILE = ("tests/unit/", "tests/fuzz/", "tests/integration/test_mutated_configs.py")

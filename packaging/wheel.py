@@ -1,0 +1,137 @@
+"""Make the wheel whose `pyrunc` is the launcher: `wheel.py --launcher FILE --work DIRECTORY TARGET`.
+
+It begins with the wheel of the ordinary build, whose extension modules are of the stable ABI, so that one wheel suits
+CPython 3.11 and later. auditwheel copies libseccomp into it and finds out which manylinux it is for. Then there come
+
+    scripts/pyrunc          the launcher, a static program
+    scripts/pyrunc-python   the ordinary build, by the environment's interpreter: where the launcher reads its name
+    _prctl.abi3.so          launcher/prctl.c, in the place of python-prctl, which has no wheels and needs a compiler
+
+Run it with an interpreter that has the packages of the extra `dist` (pyproject.toml). It builds with that interpreter.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# The first line is replaced by the installer (binary distribution format).
+SCRIPT = """\
+#!python
+# The ordinary build of pyrunc. The launcher beside this file reads the first line, and has this interpreter run what it
+# can't do itself.
+from pyrunc.__main__ import run
+
+run()
+"""
+
+# What is left out of the metadata: the script of the ordinary build, and what _prctl.abi3.so stands for.
+ENTRY_POINTS = "entry_points.txt"
+REPLACED = re.compile(r"^Requires-Dist: python-prctl\b.*\n", re.MULTILINE)
+
+LIMITED_API = "0x030b0000"  # 3.11
+
+
+def run(*words: str | Path, cwd: Path = ROOT) -> str:
+    """Run a command; what it printed. SystemExit with its output where it fails."""
+    tools = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        words, cwd=cwd, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
+        env={**os.environ, "PATH": tools},
+    )  # fmt: skip
+    if done.returncode:
+        sys.exit(f"pyrunc: no wheel: {words[0]} failed\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def only(folder: Path, pattern: str) -> Path:
+    """The one file of a pattern in a directory."""
+    (found,) = folder.glob(pattern)
+    return found
+
+
+def ordinary(work: Path) -> Path:
+    """The wheel of the ordinary build, for every CPython from 3.11 on and the manylinux that auditwheel finds."""
+    run(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-cache-dir", "-w", work / "raw", ".")
+    run(
+        sys.executable,
+        "-m",
+        "wheel",
+        "tags",
+        "--remove",
+        "--python-tag=cp311",
+        "--abi-tag=abi3",
+        only(work / "raw", "*.whl"),
+    )
+    run(sys.executable, "-m", "auditwheel", "repair", "-w", work / "repaired", only(work / "raw", "*.whl"))
+    return only(work / "repaired", "*.whl")
+
+
+def add_programs(tree: Path, launcher: Path, version: str) -> None:
+    """Put the launcher and the script where an installer takes scripts from."""
+    scripts = tree / f"pyrunc-{version}.data" / "scripts"
+    scripts.mkdir(parents=True)
+    shutil.copyfile(launcher, scripts / "pyrunc")
+    (scripts / "pyrunc-python").write_text(SCRIPT)
+    for path in scripts.iterdir():
+        path.chmod(0o755)
+
+
+def add_prctl(tree: Path) -> None:
+    """Compile launcher/prctl.c with the stable ABI."""
+    run(
+        os.environ.get("CC", "cc"), "-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-Werror", "-s",
+        f"-DPy_LIMITED_API={LIMITED_API}", f"-I{sysconfig.get_path('include')}", "-o", tree / "_prctl.abi3.so",
+        ROOT / "launcher/prctl.c",
+    )  # fmt: skip
+
+
+def edit_metadata(folder: Path) -> None:
+    """Leave out what the wheel has otherwise."""
+    (folder / ENTRY_POINTS).unlink()
+    metadata = folder / "METADATA"
+    text, count = REPLACED.subn("", metadata.read_text())
+    if count != 1:
+        sys.exit(f"pyrunc: no wheel: {metadata} names python-prctl {count} times")
+    metadata.write_text(text)
+
+
+def make(launcher: Path, work: Path, target: Path) -> Path:
+    """Make the wheel in `target`; its path."""
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    run(sys.executable, "-m", "wheel", "unpack", "-d", work / "tree", ordinary(work))
+    tree = only(work / "tree", "*")
+    information = only(tree, "*.dist-info")
+    add_programs(tree, launcher, information.name.removeprefix("pyrunc-").removesuffix(".dist-info"))
+    add_prctl(tree)
+    edit_metadata(information)
+    for extension in tree.rglob("*.so*"):
+        run("strip", "--strip-unneeded", extension)
+    target.mkdir(parents=True, exist_ok=True)
+    for old in target.glob("pyrunc-*.whl"):
+        old.unlink()
+    run(sys.executable, "-m", "wheel", "pack", "-d", target, tree)
+    return only(target, "pyrunc-*.whl")
+
+
+def main() -> None:
+    """Read the command line and make the wheel."""
+    parser = argparse.ArgumentParser(description="Make the wheel whose command is the launcher.")
+    parser.add_argument("--launcher", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True, help="an own directory; it is made anew")
+    parser.add_argument("target", type=Path)
+    args = parser.parse_args()
+    print(make(args.launcher.resolve(), args.work.resolve(), args.target.resolve()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""The parts of packaging/wheel.py; the wheel itself: tests/integration/test_wheel.py."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+import wheel
+
+
+def test_the_programs_are_where_installers_look(tmp_path: Path) -> None:
+    launcher = tmp_path / "launcher"
+    launcher.write_bytes(b"\x7fELF")
+    wheel.add_programs(tmp_path / "tree", launcher, "1.0")
+    scripts = tmp_path / "tree/pyrunc-1.0.data/scripts"
+    assert sorted(os.listdir(scripts)) == ["pyrunc", "pyrunc-python"]
+    assert all(stat.S_IMODE(path.stat().st_mode) == 0o755 for path in scripts.iterdir())
+    # Installers replace a first line that begins like this by the interpreter's path.
+    assert (scripts / "pyrunc-python").read_text().startswith("#!python\n")
+    compile((scripts / "pyrunc-python").read_text(), "pyrunc-python", "exec")
+
+
+def metadata(folder: Path, *requirements: str) -> Path:
+    (folder / "entry_points.txt").write_text("[console_scripts]\npyrunc = pyrunc.__main__:run\n")
+    lines = ["Metadata-Version: 2.4", "Name: pyrunc", *[f"Requires-Dist: {name}" for name in requirements], ""]
+    (folder / "METADATA").write_text("\n".join([*lines, "# pyrunc", "Requires-Dist: nothing", ""]))
+    return folder
+
+
+def test_what_the_wheel_has_otherwise_is_left_out(tmp_path: Path) -> None:
+    wheel.edit_metadata(metadata(tmp_path, "click>=8.1", "python-prctl>=1.8", "tomlkit>=0.12"))
+    text = (tmp_path / "METADATA").read_text()
+    assert "python-prctl" not in text
+    assert "Requires-Dist: click>=8.1\nRequires-Dist: tomlkit>=0.12\n" in text
+    assert os.listdir(tmp_path) == ["METADATA"]
+
+
+def test_a_requirement_that_is_gone_is_an_error(tmp_path: Path) -> None:
+    """Otherwise pip would look for a compiler again, and nobody would see why."""
+    with pytest.raises(SystemExit, match="names python-prctl 0 times"):
+        wheel.edit_metadata(metadata(tmp_path, "click>=8.1", "prctl"))
+
+
+def test_a_command_that_fails_is_shown() -> None:
+    with pytest.raises(SystemExit, match="sh failed\nout\nerr\n"):
+        wheel.run("sh", "-c", "echo out; echo err >&2; exit 1")
