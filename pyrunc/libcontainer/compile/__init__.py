@@ -1,5 +1,5 @@
-"""The compiler: a validated configuration, the facts of the host and the command's options become a LaunchPlan.
+"""The compiler: it makes a LaunchPlan from a validated configuration, the facts of the host and the options.
 
-Pure: no system call, the same inputs always give the same plan. docs/architecture.md tells the plan's form;
-`pyrunc plan` prints it. launch.py makes the plan of a container, exec.py that of a further process of one.
+It is pure: it makes no system call, and the same inputs give the same plan. docs/architecture.md has the form of plans;
+`pyrunc plan` prints them. launch.py makes the plan of a container, exec.py that of another process in a container.
 """

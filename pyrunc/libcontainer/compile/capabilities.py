@@ -25,13 +25,13 @@ class CapabilitySets:
 
 
 def capability_sets(context: Context) -> CapabilitySets | None:
-    """The sets of process.capabilities, those that are absent empty (CVE-2022-29162); None where there is none.
+    """The sets of process.capabilities; absent sets are empty (CVE-2022-29162). None without process.capabilities.
 
-    What the kernel does not know or would refuse whatever the runtime's own rights is left out with a warning, since a
-    runtime should not fail for what can't be granted (config.md, "Linux Process"): capset(2) wants effective
-    capabilities to be permitted and inheritable ones to be in the bounding set; PR_CAP_AMBIENT_RAISE wants ambient ones
-    to be both permitted and inheritable. Nobody can give what he does not have: in the runtime's own user namespace
-    the container gets none that the runtime lacks. What is permitted outside of the bounding set ends with the execve.
+    A runtime should not fail for a capability that it can't grant (config.md, "Linux Process"). So capabilities that
+    the kernel does not know, or refuses to any caller, are left out with a warning. capset(2) wants effective
+    capabilities to be permitted, and inheritable ones to be in the bounding set. PR_CAP_AMBIENT_RAISE wants ambient
+    ones to be permitted and inheritable. In the runtime's own user namespace the container gets no capability that the
+    runtime lacks. Permitted capabilities outside of the bounding set end at the execve.
     """
     config = context.process.get("capabilities")
     if config is None:
@@ -83,7 +83,7 @@ def _list(bits: int) -> str:
 
 
 def _within(context: Context, name: str, bits: int, allowed: int, what: str) -> int:
-    """The bits that are allowed; the others are warned of, in runc's words where it has some."""
+    """The bits that are allowed. Warns of the others, in runc's words if runc has a warning for them."""
     for number, capability in enumerate(CAPABILITIES):
         if (bits & ~allowed) >> number & 1:
             context.warnings.append(f"can't raise {name} capability {capability}: it is not {what}")

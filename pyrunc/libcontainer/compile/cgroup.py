@@ -1,4 +1,4 @@
-"""The container's cgroup: where it lies, its device rules, and the cgroup mount inside the container."""
+"""The container's cgroup: its path, its limits and device rules, and the cgroup mount in the container."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ RESOURCES = "/linux/resources"
 def compile_cgroup(context: Context) -> None:
     """Make the container's cgroup, set its limits, give it to its owner and attach its device rules.
 
-    A rootless container whose config names no cgroup gets none where the runtime may not make one, as with runc: it
-    stays in the runtime's own. Raises PyruncError, where there is no cgroup2 hierarchy too.
+    As with runc, a rootless container whose configuration names no cgroup stays in the runtime's cgroup if the runtime
+    may not make one. Raises PyruncError, also if there is no cgroup2 hierarchy.
     """
     manager = context.options.cgroup_manager
     spec_path = context.linux.get("cgroupsPath") or ""
@@ -44,18 +44,17 @@ def compile_cgroup(context: Context) -> None:
 
 
 def is_limited(resources: dict[str, Any]) -> bool:
-    """Whether `resources` has more than device rules."""
+    """Whether `resources` has anything besides device rules."""
     return any(value for name, value in resources.items() if name != "devices")
 
 
 def compile_limits(
     context: Context, put: AddStep, made: Limits, writes: Sequence[Write], wanted: tuple[str, ...]
 ) -> None:
-    """The writes that limit the container, each a step, and the controllers that they need. Nothing where the
-    resources ask for nothing.
+    """Add the steps that set the container's limits and enable the controllers that they need.
 
-    put: where the steps go, such as Context.runtime_step. writes: made.writes, or what has become of them.
-    wanted: the controllers to be enabled where that is possible, besides those that are needed.
+    put: adds a step, such as Context.runtime_step. writes: made.writes, perhaps changed by the caller.
+    wanted: more controllers to enable if that is possible.
     """
     context.warnings.extend(made.warnings)
     if made.controllers:
@@ -74,11 +73,12 @@ def compile_limits(
 
 
 def compile_rules(context: Context, put: AddStep) -> None:
-    """Give the cgroup to its owner and attach the device rules. put: where the steps go."""
+    """Give the cgroup to its owner and attach the device rules. put: adds a step."""
     uid = _owner(context)
     if uid != context.facts.euid:
         put(steps.cgroup_owner(path=context.cgroup, uid=uid), pointer="/process/user/uid")
-    # Device programs need CAP_SYS_ADMIN in the initial user namespace. Who lacks it can't make device nodes either.
+    # Device programs need CAP_SYS_ADMIN in the initial user namespace. A runtime without it can't make device nodes
+    # either.
     if context.facts.euid == 0 and not context.facts.in_userns:
         rules = (context.linux.get("resources") or {}).get("devices") or ()
         paths = [device["path"] for device in context.linux.get("devices") or ()]
@@ -87,7 +87,7 @@ def compile_rules(context: Context, put: AddStep) -> None:
 
 
 def _refuse_limits(context: Context, resources: dict[str, Any]) -> None:
-    """Without a cgroup nothing can be limited, and no limit is left out silently."""
+    """Refuse limits of a container without a cgroup: no limit may be ignored silently."""
     from ..cgroup.resources import limits
 
     for write in limits(resources, context.facts).writes:
@@ -111,15 +111,16 @@ def _note_none(context: Context) -> None:
         reason = "this user may not make one beside the runtime's"
     context.notes.append(f"no cgroup: {reason}")
     if not context.new("pid"):
-        # Nothing then holds all of its processes together.
+        # Nothing then groups its processes.
         context.warnings.append("without a cgroup and without a pid namespace not all processes can be killed")
 
 
 def _owner(context: Context) -> int:
-    """The user, as the runtime numbers it, that the container's cgroup is to belong to (config-linux.md, "Cgroup
-    ownership"): the process's, where it has a cgroup namespace of its own and a cgroup mount to write to.
+    """The owner of the container's cgroup, a uid in the runtime's user namespace (config-linux.md, "Cgroup ownership").
 
-    Only root can give a cgroup away; a joined user namespace does not tell here whom it maps.
+    It is the user of the process if the container has a cgroup namespace of its own and a writable cgroup mount.
+
+    Only root can change the owner. The mappings of a joined user namespace are not known here.
     """
     own = context.facts.euid
     if own != 0 or not context.new("cgroup") or not _has_writable_cgroup(context):
@@ -142,17 +143,16 @@ def _has_writable_cgroup(context: Context) -> bool:
 
 
 def shows_the_hosts(context: Context) -> bool:
-    """Whether a cgroup mount in a rootless container shows cgroups that are the host's, or its user's: without a cgroup
-    namespace all of them, without a cgroup of its own the runtime's. Some of them that user may write to."""
+    """Whether a cgroup mount in a rootless container shows cgroups outside of the container, some of which its user may
+    write to: all of them without a cgroup namespace, the runtime's without a cgroup of its own."""
     return context.rootless and (not context.has("cgroup") or not context.cgroup)
 
 
 def bind_source(context: Context) -> str:
-    """What stands in for a cgroup2 mount that the kernel refuses; "" where there is no hierarchy, or the runtime's own
-    cgroup is above what it can see of it (cgroup_namespaces(7)).
+    """The directory to bind if the kernel refuses a cgroup2 mount; "" without a hierarchy, or if the runtime's own
+    cgroup is above the part that it can see (cgroup_namespaces(7)).
 
-    With a cgroup namespace it is the namespace's root, the container's own cgroup; without one the whole
-    hierarchy is what a cgroup2 mount would show.
+    With a cgroup namespace it is the container's own cgroup, otherwise the whole hierarchy.
     """
     facts = context.facts
     if not facts.cgroup_mount or not context.has("cgroup"):

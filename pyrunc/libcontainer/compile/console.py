@@ -1,4 +1,4 @@
-"""process.terminal: the pty, made from the container's own devpts, and its master's way to the runtime."""
+"""process.terminal: the pty, made from the container's own devpts; its master is sent to the runtime."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ if TYPE_CHECKING:
 
 
 def check_console(context: Context) -> bool:
-    """Whether the process has a terminal. Raises PyruncError in runc's words where that and the console socket don't go
-    together."""
+    """Whether the process has a terminal. Raises PyruncError in runc's words if the console socket contradicts it."""
     options = context.options
     terminal = bool(context.process.get("terminal"))
     detached = options.detach or options.command == "create"
@@ -32,7 +31,7 @@ def check_console(context: Context) -> bool:
 
 
 def compile_console(context: Context, mount: bool) -> None:
-    """The steps that make the pty and send its master; none where there is to be no terminal.
+    """Add the steps that make the pty and send its master; none without a terminal.
 
     mount: bind its slave on /dev/console. Raises PyruncError as `check_console` does.
     """

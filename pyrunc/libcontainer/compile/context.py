@@ -1,4 +1,4 @@
-"""Context: what the parts of the compiler share while they make one plan."""
+"""Context: the state that the parts of the compiler share while they make one plan."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ class Namespace:
 
 
 class Context:
-    """The inputs of a compilation and the steps that were made so far.
+    """The inputs of a compilation and the steps so far.
 
-    phase: the phase that `init_step` puts steps into.
-    linux, process: the spec's objects of these names.
+    phase: the phase of the steps that `init_step` adds.
+    linux, process: the spec's members of these names.
     namespaces: linux.namespaces by type; `new(type)` and `has(type)` ask it.
     userns: the container's process is in another user namespace than the runtime.
-    rootless: what `--rootless` says, else whether the runtime is not the host's root: then the cgroup is made as far as
-        its rights go, as by runc.
-    notes: what the facts of the host have decided, for `pyrunc plan` and the log.
+    rootless: the value of `--rootless`; by default whether the runtime is not the host's root. A rootless container
+        gets a cgroup only if the runtime may make one, as with runc.
+    notes: decisions that depend on the facts of the host, for `pyrunc plan` and the log.
     rootfs: absolute path of the root file system.
     cgroup, unit, user_unit, profile, filter_flags, limit_pointers: as LaunchPlan has them.
     """
@@ -101,12 +101,12 @@ class Context:
 
     @property
     def is_exec(self) -> bool:
-        """Whether this is the plan of a further process of a container that is there."""
+        """Whether this is the plan of another process in an existing container."""
         return self.options.command == "exec"
 
     @property
     def is_update(self) -> bool:
-        """Whether this is the plan of a change to a container that is there."""
+        """Whether this is the plan of a change to an existing container."""
         return self.options.command == "update"
 
     def new(self, type: str) -> bool:
@@ -115,22 +115,22 @@ class Context:
         return namespace is not None and not namespace.path
 
     def has(self, type: str) -> bool:
-        """Whether the container has a namespace of this type that is not the runtime's, new or joined."""
+        """Whether the container has a namespace of this type other than the runtime's, new or joined."""
         return type in self.namespaces
 
     def annotated(self, name: str) -> str:
-        """The value of an annotation; "" where it is not there."""
+        """The value of an annotation; "" without it."""
         value: str = (self.spec.get("annotations") or {}).get(name, "")
         return value
 
     def from_bundle(self, path: str) -> str:
-        """A host path of the configuration, made absolute: relative ones count from the bundle."""
+        """A host path of the configuration as an absolute path; relative paths start at the bundle."""
         return path if path.startswith("/") else self.options.bundle.rstrip("/") + "/" + path
 
     def runtime_step(
         self, operation: RuntimeOperation, *, pointer: str = "", fallback_level: int = 0, on_errno: tuple[int, ...] = ()
     ) -> None:
-        """A step of the runtime before the clone, or the clone itself. The keywords are those of Step."""
+        """Add a step of the runtime before the clone, or the clone itself. The keywords are those of Step."""
         kind, args = operation
         phase = "clone" if kind == "clone" else "prepare"
         self.prepare.append(Step(phase, kind, args, pointer, fallback_level, on_errno))
@@ -138,7 +138,7 @@ class Context:
     def init_step(
         self, operation: InitOperation, *, pointer: str = "", fallback_level: int = 0, on_errno: tuple[int, ...] = ()
     ) -> None:
-        """A step of the init, in the current phase."""
+        """Add a step of the init, in the current phase."""
         kind, args = operation
         self.init.append(Step(self.phase, kind, args, pointer, fallback_level, on_errno))
 
@@ -151,13 +151,13 @@ class Context:
         fallback_level: int = 0,
         on_errno: tuple[int, ...] = (),
     ) -> None:
-        """A step of the runtime in answer to the init's request `what`."""
+        """Add a step of the runtime that answers the init's request `what`."""
         kind, args = operation
         step = Step(self.phase, kind, args, pointer, fallback_level, on_errno)
         self.served.setdefault(what, []).append(step)
 
     def request(self, what: str, pointer: str = "") -> None:
-        """The init's request, where the runtime has a step for it; without a pointer it has its first step's."""
+        """Add the init's request if the runtime has a step for it. The default pointer is that of the step."""
         if what in self.served:
             self.init_step(steps.request(what=what), pointer=pointer or self.served[what][0].pointer)
 

@@ -41,7 +41,7 @@ def compile_devices(context: Context) -> None:
         if path not in own:
             _node(context, path, S_IFCHR | 0o666, major, minor, 0, 0, "")
     for index, device in enumerate(devices):
-        # /dev/ptmx is a link to the container's own ptmx, whatever the configuration says
+        # /dev/ptmx is always a link to the container's own ptmx, also against the configuration
         if clean(device["path"]) != "/dev/ptmx":
             _device(context, device, f"/linux/devices/{index}")
     for target, path in _LINKS:
@@ -66,8 +66,8 @@ def _device(context: Context, device: dict[str, Any], pointer: str) -> None:
 
 
 def _node(context: Context, path: str, mode: int, major: int, minor: int, uid: int, gid: int, pointer: str) -> None:
-    """One node. In a user namespace only a FIFO can be made: the host's node of that path is bound instead, which is
-    also the alternative where the runtime itself may not make nodes."""
+    """Add one node. A user namespace can make only FIFOs: there, and if the runtime may not make nodes, the host's node
+    of that path is bound instead."""
     if mode & S_IFIFO and not mode & (S_IFCHR | S_IFBLK):
         context.init_step(
             steps.mknod(path=path, mode=mode, major=major, minor=minor, uid=uid, gid=gid), pointer=pointer

@@ -1,7 +1,7 @@
 """The plan of `exec`: join the container's namespaces by the pidfd of its process, then the steps of any process.
 
-There is no rootfs phase: the mount namespace that is joined has the container's root. Nothing is made on the host that
-would have to be undone but a pid file.
+There is no rootfs phase: the joined mount namespace has the container's root. The pid file is the only effect on the
+host that has to be undone.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _TARGET = "container"
 
 
 class Target:
-    """The container's process: its pid and its start time, by which it is known, and its cgroup's directory.
+    """The container's process: its pid and start time, which identify it, and the directory of its cgroup.
 
-    cgroup: "" where the new process joins none. exact_cgroup: the user named the cgroup, so no other one is tried where
-    the kernel does not let the process in.
-    unit: "", or the unit of the user's systemd that has to put the process into its cgroup, `subcgroup` below that,
-    "/…" or "", since the runtime itself may not.
+    cgroup: "" if the new process joins none. exact_cgroup: the user named the cgroup, so no other one is tried if the
+    kernel refuses it.
+    unit: the unit of the user's systemd that has to move the process into the cgroup, because the runtime may not; ""
+    for none. subcgroup: the cgroup below the unit's, "/…" or "".
     """
 
     __slots__ = ("cgroup", "exact_cgroup", "pid", "start_time", "subcgroup", "unit")
@@ -77,7 +77,8 @@ def compile_exec(spec: dict[str, Any], target: Target, options: LaunchOptions, f
     if options.console_socket:
         context.runtime_step(steps.console_socket(path=options.console_socket), pointer="/process/terminal")
     if context.process.get("oomScoreAdj") is not None:
-        # The init has no procfs but the container's, if that has one, and its own files there may not be ours to write.
+        # The init has only the container's procfs, if there is one, and may not be permitted to write its own files
+        # there.
         context.runtime_step(
             steps.inherit_oom_score_adj(value=context.process["oomScoreAdj"]), pointer="/process/oomScoreAdj"
         )
@@ -93,15 +94,16 @@ def compile_exec(spec: dict[str, Any], target: Target, options: LaunchOptions, f
     if affinity.get("final"):
         context.init_step(steps.cpu_affinity(cpus=_cpus(affinity["final"])), pointer="/process/execCPUAffinity/final")
     elif not affinity.get("initial"):
-        # What the caller happens to be bound to is not for the container.
+        # The container must not inherit the caller's CPU affinity.
         context.init_step(steps.cpu_affinity())
     compile_process(context)
     return context.plan()
 
 
 def _clone(context: Context, target: Target) -> None:
-    """Clone into the container's cgroup. Into that of its process instead where it is gone, or may have no processes
-    itself, since it hands controllers out: the process has then moved to one below (or elsewhere), as runc has it."""
+    """Clone into the container's cgroup. The alternative is the cgroup of its process, as with runc: the container's
+    cgroup may be gone, or may have no processes because it hands controllers out, and the process has moved to one
+    below it."""
     join = tuple([f"{type}={_TARGET}" for type in context.namespaces])
     at = "/linux/namespaces"
     if target.unit or not target.cgroup or target.exact_cgroup:
@@ -114,7 +116,7 @@ def _clone(context: Context, target: Target) -> None:
 
 
 def _enter(context: Context) -> None:
-    """From the joined namespaces to where the process's own steps begin."""
+    """The steps after the namespaces are joined and before the process's own steps."""
     # The container's processes see the init from the clone on (CVE-2016-9962); the clone itself has hidden it.
     context.init_step(steps.set_nondumpable())
     context.request("cgroup")

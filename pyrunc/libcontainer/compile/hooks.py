@@ -1,4 +1,4 @@
-"""Hooks: which are steps of the plan, and the state that the container's own hooks read on their stdin."""
+"""Hooks that are steps of the plan, and the state that the container's hooks read on stdin."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from .context import Context
 
-# The runtime namespace's hooks before pivot_root, in the order in which the specification has them called
-# (config.md, "Summary"). poststart and poststop come after the plan's end.
+# The hooks in the runtime namespace before pivot_root, in the order of the specification (config.md, "Summary"). The
+# poststart and poststop hooks run after the plan.
 _RUNTIME_HOOKS = ("prestart", "createRuntime")
 
 
@@ -43,11 +43,11 @@ def runtime_hooks(context: Context) -> None:
 def container_hooks(
     context: Context, name: str, status: str, env: tuple[str, ...] = (), add_home: bool = False
 ) -> None:
-    """The hooks called `name` (createContainer, startContainer), which see the state with this status.
+    """Add the hooks called `name` (createContainer, startContainer), which read the state with this status.
 
-    env: the environment of hooks that name none; add_home: the init adds the HOME that it has found for the process.
-    The working directory of createContainer hooks is the rootfs, which is not the root yet: the specification says
-    nothing of it, and hooks that were written for runc count on it.
+    env: the environment of hooks without one. add_home: the init adds the HOME that it has found for the process.
+    The working directory of createContainer hooks is the rootfs, which is not the root yet. The specification does not
+    say so, but hooks that were written for runc rely on it.
     """
     hooks = _hooks(context, name)
     if not hooks:
@@ -76,7 +76,7 @@ def container_hooks(
 
 
 def _output(context: Context, stream: str) -> str | None:
-    """The slot of the file to which an annotation sends a stream of the hooks; None where it goes into errors."""
+    """The slot of the file that gets a stream of the hooks by an annotation; None if errors quote the stream."""
     name = "run.oci.hooks." + stream
     if not context.annotated(name):
         return None
@@ -93,14 +93,14 @@ def _hooks(context: Context, name: str) -> list[dict[str, Any]]:
 
 
 def _args(hook: dict[str, Any]) -> tuple[str, ...]:
-    """The arguments of a hook. Without any, argv[0] is the path."""
+    """The arguments of a hook; by default argv[0] is the path."""
     return tuple(hook.get("args") or (hook["path"],))
 
 
 def state_around_pid(context: Context, status: str) -> tuple[str, str]:
-    """The container's state as JSON, in two pieces between which the process id belongs.
+    """The container's state as JSON, in two pieces: the process id belongs between them.
 
-    The pid is the one that the container sees (runtime.md, "State"), so only init can fill it in.
+    The pid is that in the container's pid namespace (runtime.md, "State"), so only the init can fill it in.
     """
     head = f'{{"ociVersion":{dumps(SPEC_VERSION)},"id":{dumps(context.options.id)},"status":{dumps(status)},"pid":'
     tail = f',"bundle":{dumps(context.options.bundle)}'

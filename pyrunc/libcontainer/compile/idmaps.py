@@ -1,7 +1,7 @@
-"""Id-mapped mounts: `uidMappings`, `gidMappings` and the options idmap and ridmap. Imported where a mount has them.
+"""Id-mapped mounts: `uidMappings`, `gidMappings`, idmap and ridmap. Only configurations with them import this module.
 
-The kernel maps the ids of a mount by a user namespace, for who is privileged where the file system is mounted: so the
-runtime makes the mount, and the init attaches it.
+The kernel maps the ids of a mount by a user namespace. The caller must be privileged in the user namespace of the file
+system. So the runtime makes the mount, and the init attaches it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _CONTAINERS = "namespace:user"
 
 
 def open_sources(context: Context, mounts: list[Mount]) -> None:
-    """Open the sources of the id-mapped mounts; those with the same maps share a user namespace.
+    """Open the sources of the id-mapped mounts. Mounts with the same maps share a user namespace.
 
     Raises PyruncError for an unprivileged runtime.
     """
@@ -40,7 +40,7 @@ def open_sources(context: Context, mounts: list[Mount]) -> None:
                 hint="leave the mapping out, or run as root",
             )
         if in_rootfs(context, mount):
-            continue  # opened when its turn has come
+            continue  # opened at its turn, after the mounts before it
         maps = _maps(context, mount)
         if maps is None:
             idmap = _CONTAINERS
@@ -63,7 +63,7 @@ def open_sources(context: Context, mounts: list[Mount]) -> None:
 
 
 def serve_map(context: Context, mount: Mount, what: str) -> None:
-    """The runtime's answer to the init's request `what`, which comes with a mount: it maps its ids."""
+    """Add the runtime's answer to the init's request `what`: map the ids of the mount that comes with it."""
     maps = _maps(context, mount)
     idmap = f"idmap:{what}" if maps else _CONTAINERS
     if maps:
@@ -72,7 +72,7 @@ def serve_map(context: Context, mount: Mount, what: str) -> None:
 
 
 def _maps(context: Context, mount: Mount) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
-    """The lines of the maps: the mount's own, or those of the container's user namespace; None for one that is joined.
+    """The lines of the maps: the mount's, or those of the container's user namespace; None if that is joined.
     config.md, "Mounts", option idmap."""
     ranges = mount.options.id_map_ranges
     if ranges:

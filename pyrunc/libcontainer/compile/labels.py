@@ -1,7 +1,7 @@
-"""What is said to a Linux security module: process.apparmorProfile, process.selinuxLabel, linux.mountLabel.
+"""The labels for Linux security modules: process.apparmorProfile, process.selinuxLabel, linux.mountLabel.
 
-Imported where a configuration has one of these fields. The process's own label is written as "the one to take on at
-the next exec" late, before the process gives its rights away.
+Only configurations with one of these fields import this module. The label of the process takes effect at the next
+execve. It is written late, but before the process loses the right to do so.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ _APPARMOR_POINTER = "/process/apparmorProfile"
 _SELINUX_POINTER = "/process/selinuxLabel"
 _MOUNT_POINTER = "/linux/mountLabel"
 
-# File systems that the kernel labels itself, so that a context at the mount is refused; mqueue's root is labelled
-# when it is mounted. As runc.
+# File systems that the kernel labels itself: it refuses a context option. The root of mqueue gets its label after the
+# mount. As in runc.
 _NO_CONTEXT = ("proc", "sysfs", "cgroup2", "mqueue")
 
 
 def require_modules(context: Context) -> None:
-    """Make sure of the modules before anything is made that would be in vain without them."""
+    """Check that the modules are enabled, before the first effect."""
     if context.process.get("apparmorProfile"):
         context.runtime_step(steps.require_lsm(name=APPARMOR), pointer=_APPARMOR_POINTER)
     for fields, pointer in ((context.process, _SELINUX_POINTER), (context.linux, _MOUNT_POINTER)):
@@ -33,7 +33,7 @@ def require_modules(context: Context) -> None:
 
 
 def label_keys(context: Context, on: bool) -> None:
-    """Have the keys that are made from now on the process's label, or no more. SELinux only, as runc."""
+    """Give new keys the process's label, or stop doing so. SELinux only, as runc."""
     label = context.process.get("selinuxLabel")
     if label:
         context.init_step(
@@ -42,7 +42,7 @@ def label_keys(context: Context, on: bool) -> None:
 
 
 def label_process(context: Context) -> None:
-    """The label or profile that the process takes on when it becomes its program."""
+    """Set the label or profile that the process gets at its execve."""
     profile = context.process.get("apparmorProfile")
     if profile:
         context.init_step(
@@ -54,9 +54,9 @@ def label_process(context: Context) -> None:
 
 
 def mount_option(label: str, type: str, words: list[str], kind: str = "") -> list[str]:
-    """The option that gives a new file system linux.mountLabel; none where its own options tell a context.
+    """The option that gives a new file system linux.mountLabel; none if its own options set a context.
 
-    kind: `context` or another of mount(8)'s options for SELinux, as crun's annotation names it; "" for `context`.
+    kind: mount(8)'s option for SELinux that crun's annotation names; "" for `context`.
     """
     kind = kind or "context"
     if type in _NO_CONTEXT or any(word.startswith(("context=", kind + "=")) for word in words):
@@ -70,6 +70,6 @@ def label_queues(context: Context, target: str) -> None:
 
 
 def label_masks(context: Context) -> None:
-    """Have the file system that hides directories made with the label."""
+    """Give the tmpfs over masked directories the label."""
     if context.linux.get("maskedPaths"):
         context.init_step(steps.mask_label(label=context.linux["mountLabel"]), pointer=_MOUNT_POINTER)

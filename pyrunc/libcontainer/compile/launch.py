@@ -24,9 +24,9 @@ _LABELS = frozenset(("apparmorProfile", "selinuxLabel"))
 def compile_launch(spec: dict[str, Any], options: LaunchOptions, facts: HostFacts) -> LaunchPlan:
     """The plan that launches the container of a validated spec (spec.load).
 
-    Slots that the runtime fills before the clone: `namespace:TYPE`, `source:N` (N is the mount's index), `start`,
+    The runtime fills these slots before the clone: `namespace:TYPE`, `source:N` (N is the mount's index), `start`,
     `seccomp`.
-    Requests that it answers: `maps`, `oom_score_adj`, `create_runtime`, `limits`.
+    It answers the requests `maps`, `oom_score_adj`, `create_runtime`, `limits`.
     Raises PyruncError with the JSON pointer of what can't be carried out.
     """
     context = Context(spec, options, facts)
@@ -67,7 +67,7 @@ def compile_launch(spec: dict[str, Any], options: LaunchOptions, facts: HostFact
     compile_process(context)
     if options.command == "create":
         context.runtime_step(steps.start_socket(path=options.state_dir + "/start.sock"))
-    # systemd has no cgroup for the container before there is a process to put into it (compile/systemd.py).
+    # systemd makes the cgroup only with a process to put into it (compile/systemd.py).
     cgroup = "" if options.cgroup_manager == "systemd" else context.cgroup
     context.runtime_step(steps.clone(flags=clone_flags(context), cgroup=cgroup, join=join), pointer="/linux/namespaces")
     return context.plan()

@@ -1,4 +1,4 @@
-"""One mount of a configuration, as the compiler has it."""
+"""A mount of a configuration, parsed for the compiler."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ if TYPE_CHECKING:
 
 
 class Mount:
-    """One entry of `mounts` with its options parsed. target: its destination, absolute; pointer: its JSON pointer, ""
-    for one of the runtime's own."""
+    """An entry of `mounts` with its options parsed.
+
+    target: the destination, absolute. pointer: its JSON pointer, "" for a mount of the runtime's own.
+    """
 
     __slots__ = ("id_map", "index", "is_bind", "options", "pointer", "source", "target", "type")
 
@@ -23,23 +25,22 @@ class Mount:
         self.pointer = f"/mounts/{index}"
         self.type: str = entry.get("type") or ""
         self.source: str = entry.get("source") or ""
-        # A relative destination counts from "/" (config.md, "Mounts").
+        # A relative destination starts at "/" (config.md, "Mounts").
         destination: str = entry["destination"]
         self.target = destination if destination.startswith("/") else "/" + destination
         self.options = mount_options.parse(entry.get("options") or ())
         self.is_bind = bool(self.options.bind) or self.type == "bind"
-        # 0, 1 for the mount itself, 2 for all below it too
+        # 0 for none, 1 for the mount alone, 2 for the mounts below it too
         self.id_map = max(self.options.id_map, int("uidMappings" in entry))
         if self.type == "cgroup":
             self.type = "cgroup2"
 
 
 def in_rootfs(context: Context, mount: Mount) -> bool:
-    """Whether a bind mount's source lies in the container's rootfs, by its text.
+    """Whether the path of a bind mount's source is in the container's rootfs.
 
-    Such a source is what the mounts before this one have made of it (config.md, "Mounts": in listed order), and the
-    init sees it so, since the rootfs is mounted on itself: the runtime can't open it beforehand. A source for a
-    container that runs is always the host's.
+    Earlier mounts may cover such a source (config.md, "Mounts": in listed order), and only the init sees them. So the
+    runtime can't open it beforehand. For a running container a source is always the host's.
     """
     if context.is_update:
         return False

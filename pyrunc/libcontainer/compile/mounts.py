@@ -29,27 +29,27 @@ if TYPE_CHECKING:
     from ..spec.mount_options import MountOptions
     from .context import Context
 
-# File systems without a device, whose `ro` is a matter of the mount alone. All others get it as an option too, since
-# a read-only device or archive refuses a writable superblock.
+# File systems without a device: their `ro` is a flag of the mount alone. All others get it as an option too, because a
+# read-only device or archive refuses a writable superblock.
 _NO_DEVICE = ("proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup2", "ramfs", "debugfs", "tracefs", "bpf")
 
-# The options of SELinux, whose values may have commas.
+# The options of SELinux: their values may have commas.
 _CONTEXTS = ("context", "fscontext", "defcontext", "rootcontext")
 
 # Options of file systems that the conformance suite of runtime-tools gives bind mounts (validation/mounts). They have
-# no effect there, and are warned of; any other option with a value is refused, as by runc since 1.2.
+# no effect there, with a warning. Any other option with a value is refused, as by runc since 1.2.
 _WITHOUT_EFFECT = ("mode", "size")
 
-# The options of file systems that take any option and say nothing of those they do not know (ramfs_parse_param in
-# fs/ramfs/inode.c, debugfs_parse_param, tracefs_parse_param): an option that limits would be dropped by the kernel.
+# The options of file systems that ignore unknown options (ramfs_parse_param in fs/ramfs/inode.c, debugfs_parse_param,
+# tracefs_parse_param): the kernel would ignore an option that limits something.
 _KNOWN_TO_SILENT = {
     "ramfs": ("mode",),
     "debugfs": ("uid", "gid", "mode", "source"),
     "tracefs": ("uid", "gid", "mode", "source"),
 }
 
-# Register 0 is none: the mount is not kept for a later step. The others are 1 to 64 (csrc/init/init.h), of which the
-# last is for what the next steps use up.
+# Register 0: the mount is not kept for a later step. The registers are 1 to 64 (csrc/init/init.h); the last one is for
+# the steps directly after.
 _NOT_KEPT = 0
 _REGISTERS = 63
 _NEXT_STEP = 64
@@ -58,7 +58,7 @@ _NEXT_STEP = 64
 def parse_mounts(context: Context) -> list[Mount]:
     """The spec's mounts, checked.
 
-    Raises PyruncError with the pointer of an option that the kind of mount can't have.
+    Raises PyruncError with the pointer of an option that a mount of this type can't have.
     """
     mounts = []
     for index, entry in enumerate(context.spec.get("mounts") or ()):
@@ -72,15 +72,16 @@ def parse_mounts(context: Context) -> list[Mount]:
 
 
 def binds_dev(mounts: list[Mount]) -> bool:
-    """Whether the configuration brings a /dev of its own: then it is left as it is, as by runc."""
+    """Whether the configuration binds its own /dev: then nothing is made in it, as with runc."""
     return any(mount.is_bind and clean(mount.target) == "/dev" for mount in mounts)
 
 
 def open_sources(context: Context, mounts: list[Mount]) -> None:
-    """Open the sources of bind mounts on the host, for init to use those that its user namespace can't reach, or where
-    the container runs already, whose mount namespace has no host any more.
+    """Open the sources of bind mounts on the host. The init needs these descriptors if its user namespace can't reach a
+    source, and an update of a running container needs them because its mount namespace has no mounts of the host.
 
-    Only a privileged runtime can, and only then there is a difference: a rootless one is the same user as init.
+    Only a privileged runtime can do it, and only then it makes a difference: a rootless runtime is the same user as
+    init.
     """
     if any(mount.id_map for mount in mounts):
         from . import idmaps
@@ -102,7 +103,7 @@ def open_sources(context: Context, mounts: list[Mount]) -> None:
 
 
 def compile_mounts(context: Context, mounts: list[Mount]) -> list[Mount]:
-    """The steps of the mounts; gives those that are to be made read-only later, in the order of their registers."""
+    """Add the steps of the mounts. Returns the mounts that become read-only later, in the order of their registers."""
     kept: list[Mount] = []
     for mount in mounts:
         if mount.options.remount:
@@ -117,7 +118,7 @@ def compile_mounts(context: Context, mounts: list[Mount]) -> list[Mount]:
 
 
 def _refuse_option(mount: Mount, option: tuple[int, str], message: str) -> PyruncError:
-    """The error for an option that the mount can't have, with the nearest legal word."""
+    """The error for an option that the mount can't have, with the option that was probably meant."""
     index, word = option
     near = _nearest(word)
     return PyruncError(
@@ -128,7 +129,7 @@ def _refuse_option(mount: Mount, option: tuple[int, str], message: str) -> Pyrun
 
 
 def _nearest(word: str) -> str:
-    """The option that was probably meant; "" where none is near, or jsonschema is not at hand."""
+    """The option that was probably meant; "" if none is near, or without jsonschema."""
     from ..spec.nearest import SYNONYMS
 
     if word in SYNONYMS:
@@ -145,7 +146,8 @@ def _check_bind(mount: Mount, context: Context) -> None:
     for option in options.data:
         name, equals, _ = option[1].partition("=")
         if not equals or name not in _WITHOUT_EFFECT:
-            # Wording of runc since 1.2. A word alone may be a misspelt flag: what it was to forbid would be allowed.
+            # Wording of runc since 1.2. An option without a value may be a misspelt flag: what it should forbid would
+            # be allowed.
             raise _refuse_option(mount, option, "bind mounts cannot have any filesystem-specific options applied")
     if not mount.source and not options.remount:
         at = mount.pointer + "/source"
@@ -158,7 +160,7 @@ def _check_bind(mount: Mount, context: Context) -> None:
 
 
 def _check_links(mount: Mount) -> None:
-    """The options about symlinks are of a bind mount that is made, and copy-symlink excludes the others, as by crun."""
+    """Only a new bind mount can have the options about symlinks. copy-symlink excludes the others, as with crun."""
     options = mount.options
     problem = hint = ""
     if not mount.is_bind or options.remount:
@@ -200,14 +202,15 @@ def _check_file_system(mount: Mount, context: Context) -> None:
 
 
 def _knows_ids(context: Context) -> bool:
-    """Whether an unprivileged runtime knows which ids are mapped where the mounts are made: in a new user namespace, or
-    in its own. What the host's root mounts is left to the kernel, as by runc."""
+    """Whether the runtime knows which ids are mapped in the user namespace of the mounts: a new one, or its own, if it
+    is not the host's root. The mounts of the host's root are left to the kernel, as with runc."""
     facts = context.facts
     return (facts.euid != 0 or facts.in_userns) and (context.new("user") or not context.userns)
 
 
 def _check_owner(mount: Mount, index: int, word: str, context: Context) -> None:
-    """The ids of uid= and gid= must be mapped in the user namespace of the mount; the kernel's EINVAL says less."""
+    """Refuse ids of uid= and gid= that are not mapped in the user namespace of the mount: the kernel's EINVAL says
+    less."""
     kind, _, value = word.partition("=")
     if kind not in ("uid", "gid") or not value.isdigit():
         return
@@ -227,9 +230,9 @@ def _check_owner(mount: Mount, index: int, word: str, context: Context) -> None:
 
 
 def _remount(context: Context, mount: Mount) -> None:
-    """Other flags for the mount that is there: those that are named, and no others, as with mount(2).
+    """Replace the flags of an existing mount by those that are named, as mount(2) does.
 
-    In a user namespace some may be locked: then those that no word speaks of are left as they are.
+    In a user namespace some flags may be locked: the alternative leaves those unchanged that no option names.
     """
     options = mount.options
     first, more = _propagation(options)
@@ -255,7 +258,7 @@ def _remount(context: Context, mount: Mount) -> None:
 
 
 def _propagation(options: MountOptions) -> tuple[int, list[int]]:
-    """The first propagation type (0 for none) and the others, which take a call each."""
+    """The first propagation type (0 for none) and the others, which need a call each."""
     return (options.propagation[0], options.propagation[1:]) if options.propagation else (0, [])
 
 
@@ -265,12 +268,12 @@ def _more_propagation(context: Context, mount: Mount, more: list[int]) -> None:
 
 
 def _bind(context: Context, mount: Mount) -> None:
-    """A bind mount, with the alternatives that a user namespace makes necessary.
+    """Add a bind mount, with the alternatives that a user namespace makes necessary.
 
-    In the container's user namespace, and in the runtime's own, flags of the source may be locked: what clears flags
-    or sets access times is a step of its own there, which may fail. The source may be out of reach of the container's
-    user: then the runtime's descriptor serves. It is the second choice, because what is mounted by it has no locked
-    flags. And without what is mounted below it, it can't be bound where that would uncover what a locked mount covers.
+    In a user namespace, the container's or the runtime's own, flags of the source may be locked. So a separate step,
+    which may fail, clears flags and sets access times. If the container's user can't reach the source, the runtime's
+    descriptor is used. It is the second choice, because a mount of it has no locked flags. A source without the mounts
+    below it can't be bound if that would uncover what a locked mount covers: then it is bound with them.
     """
     options = mount.options
     first, more = _propagation(options)
@@ -278,7 +281,7 @@ def _bind(context: Context, mount: Mount) -> None:
     by_descriptor = bool(mount.id_map) or context.is_update
     by_descriptor = by_descriptor or (context.userns and context.facts.euid == 0 and not inside)
     if by_descriptor and (not first & MS_REC or first & MS_SHARED):
-        # What the runtime opened is still a peer of the host's mounts: nothing mounted in it may get there.
+        # The mount that the runtime opened is a peer of the host's mount: mounts in it must not propagate to the host.
         first, more = MS_SLAVE | MS_REC, options.propagation
     if mount.id_map and inside:
         _map_inside(context, mount)
@@ -316,7 +319,8 @@ def _bind(context: Context, mount: Mount) -> None:
     if mount.id_map:
         add(0, (), locked if context.userns else unlocked, slot)
     elif context.is_update:
-        # What the host's root has opened has no locked flags, a user namespace's runtime finds its own locked.
+        # A mount that the host's root opened has no locked flags. For a runtime in a user namespace flags may be
+        # locked.
         add(0, (), locked if context.facts.in_userns else unlocked, slot)
     elif by_descriptor:
         add(0, (errno.EACCES, *covers), locked)
@@ -340,8 +344,8 @@ def _bind(context: Context, mount: Mount) -> None:
 
 
 def _change_flags(context: Context, mount: Mount, late: tuple[int, int, int, int]) -> None:
-    """Change flags that may be locked, or say that they are: the container runs without, since engines name `rw` for
-    every volume. What stays is stricter than what was asked for, never looser."""
+    """Change flags that may be locked, or warn that they are. The container runs all the same, because engines name
+    `rw` for every volume. Locked flags are stricter than the configuration, never looser."""
     what = f"locked:{mount.index}"
     attr_set, attr_clr, rattr_set, rattr_clr = late
     context.init_step(
@@ -360,8 +364,8 @@ def _change_flags(context: Context, mount: Mount, late: tuple[int, int, int, int
 
 
 def _map_inside(context: Context, mount: Mount) -> None:
-    """Have the runtime map the ids of a source that lies in the container's rootfs: the init opens it when its turn has
-    come, and the runtime gets that descriptor."""
+    """Have the runtime map the ids of a source in the container's rootfs. The init opens it at its turn, after the
+    mounts before it, and sends the descriptor to the runtime."""
     from . import idmaps
 
     what = f"map:{mount.index}"
@@ -374,7 +378,7 @@ def _map_inside(context: Context, mount: Mount) -> None:
 
 
 class _BindFlags:
-    """The MOUNT_ATTR_* of a bind mount: what is set and cleared on itself, and on the whole tree before that."""
+    """The MOUNT_ATTR_* of a bind mount: set and cleared first on the whole tree, then on the mount itself."""
 
     __slots__ = ("attr_clr", "attr_set", "rattr_clr", "rattr_set")
 
@@ -385,10 +389,10 @@ class _BindFlags:
         self.rattr_clr = options.rattr_clr
 
     def refusable(self) -> tuple[int, int, int, int] | None:
-        """Take out what the kernel refuses where flags are locked (mount_namespaces(7)): the flags that are cleared,
-        nosymfollow apart, and access times.
+        """Take out the changes that the kernel refuses for locked flags (mount_namespaces(7)): cleared flags other than
+        nosymfollow, and access times.
 
-        Gives it as (attr_set, attr_clr, rattr_set, rattr_clr), None for nothing.
+        Returns them as (attr_set, attr_clr, rattr_set, rattr_clr); None for none.
         """
         times = MOUNT_ATTR_ATIME | MOUNT_ATTR_NODIRATIME
         cleared = ~MOUNT_ATTR_NOSYMFOLLOW
@@ -401,9 +405,9 @@ class _BindFlags:
 
 
 def _sealed(context: Context, mount: Mount) -> int:
-    """What a rootless container's bind of /sys, or of what is above the cgroups in it, gets in all mounts below it.
+    """The flags for all mounts below a rootless container's bind of /sys, or of a directory above the cgroups in it.
 
-    "ro" is of one mount, so /sys/fs/cgroup below stayed writable, where cgroups of the user are (CVE-2023-25809).
+    "ro" is a flag of one mount, so /sys/fs/cgroup stayed writable, which has cgroups of the user (CVE-2023-25809).
     """
     if not context.rootless or mount.options.bind != 2 or not mount.options.attr_set & MOUNT_ATTR_RDONLY:
         return 0
@@ -412,7 +416,7 @@ def _sealed(context: Context, mount: Mount) -> int:
 
 
 def _unquoted(word: str) -> str:
-    """An SELinux context as fsconfig takes it: only mount(2) wants one that has commas in quotes."""
+    """An SELinux context for fsconfig. Only mount(2) needs quotes around a context with commas."""
     name, _, value = word.partition("=")
     if name in _CONTEXTS and len(value) > 1 and value[0] == value[-1] == '"':
         return f"{name}={value[1:-1]}"
@@ -422,8 +426,8 @@ def _unquoted(word: str) -> str:
 def _data(context: Context, mount: Mount) -> tuple[str, ...]:
     """The options for fsconfig: flags of the file system, then its own options.
 
-    mount(2) takes one comma-separated string, so an option may hold several; a value in quotes or with escaped
-    commas (SELinux contexts, overlay's lowerdir) is left whole.
+    mount(2) takes one comma-separated string, so an entry may hold several options. A value in quotes or with escaped
+    commas (SELinux contexts, overlay's lowerdir) is not split.
     """
     options = mount.options
     words = list(options.superblock.values())
@@ -448,7 +452,7 @@ def _data(context: Context, mount: Mount) -> tuple[str, ...]:
 
 
 def _mount(context: Context, mount: Mount, attr_set: int, keep: int, on_errno: tuple[int, ...]) -> list[int]:
-    """The step `mount`; gives the propagation types that are left for later."""
+    """Add the step `mount`. Returns the propagation types that need further calls."""
     options = mount.options
     first, more = _propagation(options)
     context.init_step(
@@ -473,7 +477,7 @@ def _file_system(context: Context, mount: Mount, kept: list[Mount]) -> None:
     keep = _NOT_KEPT
     on_errno: tuple[int, ...] = ()
     if attr_set & MOUNT_ATTR_RDONLY and (mount.type == "tmpfs" or clean(mount.target) == "/dev"):
-        # Later mounts and the devices need their targets made in it, so it becomes read-only last, as by runc.
+        # The targets of later mounts and the devices are made in it, so it becomes read-only last, as with runc.
         keep = len(kept) + 1
         if keep > _REGISTERS:
             message = f"more than {_REGISTERS} read-only tmpfs mounts"
@@ -493,10 +497,10 @@ def _file_system(context: Context, mount: Mount, kept: list[Mount]) -> None:
 
 
 def _bind_sysfs(context: Context, mount: Mount) -> None:
-    """The host's /sys, for a user namespace that does not own its network namespace and so may not mount sysfs.
+    """Bind the host's /sys: a user namespace that does not own its network namespace may not mount sysfs.
 
-    As a whole, since mounts below it are locked, and all of it read-only: it shows the host's devices, and cgroups of
-    the runtime's user are among what is mounted below (CVE-2023-25809).
+    It is bound with the mounts below it, because those are locked, and all of them are read-only: it shows the host's
+    devices, and the mounts below it show cgroups of the runtime's user (CVE-2023-25809).
     """
     flags = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
     first, _ = _propagation(mount.options)
@@ -510,14 +514,14 @@ def _bind_sysfs(context: Context, mount: Mount) -> None:
 
 
 def _cgroup(context: Context, mount: Mount) -> None:
-    """cgroup2, or where the kernel refuses it (a user namespace that does not own the cgroup namespace, or a
-    hierarchy that version 1 occupies) the host's mount of what it would show; for a rootless container nothing, where
-    that can't be reached either."""
+    """Mount cgroup2. The alternative is a bind of the host's mount, because the kernel refuses cgroup2 in a user
+    namespace that does not own the cgroup namespace, and if cgroup v1 occupies the hierarchy. If a rootless container
+    can't reach that either, the directory is masked."""
     source = cgroup.bind_source(context)
     on_errno = (errno.EPERM, errno.EBUSY) if source or context.rootless else ()
     attributes = mount.options.of_new()
     if cgroup.shows_the_hosts(context) and not attributes & MOUNT_ATTR_RDONLY:
-        # CVE-2023-25809: what is not the container's is not for it to write to.
+        # CVE-2023-25809: the container must not write to cgroups that are not its own.
         attributes |= MOUNT_ATTR_RDONLY
         context.warnings.append(f"{mount.pointer}: mounted read-only, since it shows cgroups that are the host's")
     more = _mount(context, mount, attributes, _NOT_KEPT, on_errno)
@@ -530,6 +534,6 @@ def _cgroup(context: Context, mount: Mount) -> None:
             on_errno=hidden,
         )
     if context.rootless:
-        # CVE-2023-25809: the /sys that is bound there would show the host's.
+        # CVE-2023-25809: the bound /sys would show the host's cgroups.
         context.init_step(steps.mask_path(path=mount.target), pointer=mount.pointer, fallback_level=2 if source else 1)
     _more_propagation(context, mount, more)

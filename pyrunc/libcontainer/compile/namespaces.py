@@ -1,4 +1,4 @@
-"""The namespaces phase: user namespace maps, the namespaces that init itself enters, what belongs to them."""
+"""The namespaces phase: user namespace maps, the namespaces that init itself enters, and their settings."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from ..plan.host import IdMap
     from .context import Context
 
-# Made by the init after the clone: a new cgroup namespace's root is the cgroup that the process is in when it is
-# made, and a time namespace takes its offsets only while nobody is in it yet (time_namespaces(7)).
+# The init makes these after the clone: the root of a new cgroup namespace is the cgroup of the process at that moment,
+# and a time namespace accepts offsets only while it has no process (time_namespaces(7)).
 _NOT_BY_CLONE = ("cgroup", "time")
 
 
@@ -31,7 +31,7 @@ def clone_flags(context: Context) -> int:
 
 
 def open_joined(context: Context) -> tuple[str, ...]:
-    """Open each namespace with a path; gives the `type=slot` list for the clone, in listed order."""
+    """Open each namespace with a path. Returns the `type=slot` list for the clone, in listed order."""
     join = []
     for namespace in context.namespaces.values():
         if namespace.path:
@@ -47,7 +47,7 @@ def open_joined(context: Context) -> tuple[str, ...]:
 
 
 def _check_maps(context: Context, slot: str) -> None:
-    """Mappings beside a user namespace to join must be its own: what the compiler made of them would not hold."""
+    """Refuse mappings that differ from those of a user namespace to join: the plan relies on them."""
     uids, gids = (map_lines(context.linux.get(kind + "Mappings") or []) for kind in ("uid", "gid"))
     if uids or gids:
         context.runtime_step(
@@ -68,7 +68,7 @@ def compile_namespaces(context: Context) -> None:
         compile_keyring(context)
     if context.linux.get("netDevices"):
         _net_devices(context)
-    # After everything for which the runtime or the kernel looks at /proc/PID of the init.
+    # After every step for which the runtime or the kernel reads /proc/PID of the init.
     context.init_step(steps.set_nondumpable())
     if context.new("network"):
         context.init_step(steps.loopback_up(), pointer=context.namespaces["network"].pointer)
@@ -79,7 +79,7 @@ def compile_namespaces(context: Context) -> None:
 
 
 def _net_devices(context: Context) -> None:
-    """Have the devices moved before any hook, which may want to find them.
+    """Have the network devices moved before the first hook, which may need them.
 
     Raises PyruncError for a rootless container, in runc's words.
     """
@@ -99,7 +99,7 @@ def _net_devices(context: Context) -> None:
 
 
 def compile_keyring(context: Context) -> None:
-    """Leave the caller's session keyring for the container's own, which has its id in its name, as runc's has."""
+    """Join a new session keyring, named after the container as with runc, instead of the caller's."""
     if not context.process.get("selinuxLabel"):
         context.init_step(steps.session_keyring(name="_ses." + context.options.id))
         return
@@ -111,7 +111,7 @@ def compile_keyring(context: Context) -> None:
 
 
 def _user_namespace(context: Context) -> None:
-    """Have the maps of a new user namespace written, and become its root."""
+    """Have the runtime write the maps of a new user namespace, and become its root."""
     namespace = context.namespaces["user"]
     if not namespace.path:
         _serve_maps(context)
@@ -155,7 +155,7 @@ def _serve_maps(context: Context) -> None:
 
 
 def _check_outer(kind: str, entries: list[dict[str, Any]], outer: IdMap) -> None:
-    """Host ids are those of the runtime's own user namespace, and each range must lie in one of its ranges.
+    """Refuse a range of host ids that is not in one range of the runtime's own user namespace.
 
     Raises PyruncError; the kernel's EPERM would say less (user_namespaces(7)).
     """
@@ -171,7 +171,7 @@ def _check_outer(kind: str, entries: list[dict[str, Any]], outer: IdMap) -> None
 
 
 def _is_own_id(context: Context, kind: str) -> bool:
-    """Whether the mappings are the one id of the runtime's own, which it may map without privileges."""
+    """Whether the mappings are the runtime's own id alone, which it may map without privileges."""
     entries = context.linux[kind + "Mappings"]
     own = context.facts.euid if kind == "uid" else context.facts.egid
     return len(entries) == 1 and bool(entries[0]["size"] == 1 and entries[0]["hostID"] == own)
@@ -188,13 +188,16 @@ UNKNOWN = 2
 
 
 def setgroups_allowed(context: Context) -> int:
-    """Whether the container's process may call setgroups: ALLOWED, also with what newgidmap maps; DENIED with the
-    single-id map that an unprivileged runtime may write itself (CVE-2014-8989), and where the runtime's own user
-    namespace denies it; UNKNOWN in a user namespace that is joined, which init will ask."""
+    """Whether the container's process may call setgroups.
+
+    DENIED with the single-id map that an unprivileged runtime may write itself (CVE-2014-8989), and if the runtime's
+    own user namespace denies it. UNKNOWN in a joined user namespace: the init looks. Otherwise ALLOWED, also with the
+    maps of newgidmap.
+    """
     if not context.facts.setgroups:
         return DENIED
     if not context.userns or context.is_exec:
-        return ALLOWED  # the facts of an `exec` are those of the container's user namespace
+        return ALLOWED  # the facts for `exec` are those of the container's user namespace
     if not context.new("user"):
         return UNKNOWN
     return ALLOWED if context.facts.euid == 0 or not _is_own_id(context, "gid") else DENIED
@@ -212,9 +215,9 @@ def _time_namespace(context: Context) -> None:
 
 
 def compile_sysctl(context: Context) -> None:
-    """linux.sysctl, as listed.
+    """Add linux.sysctl, in listed order.
 
-    Not before the runtime's hooks: these may bring the network devices that `net.ipv4.conf.NAME` speaks of.
+    After the runtime's hooks: these may bring the network device NAME of `net.ipv4.conf.NAME`.
     """
     for key, value in (context.linux.get("sysctl") or {}).items():
         context.init_step(steps.sysctl(path=sysctl_path(key), value=value), pointer=pointer("linux", "sysctl", key))

@@ -1,6 +1,6 @@
-"""NOTIFY_SOCKET of the runtime's environment: a socket of the container's own, on a read-only mount (sd_notify(3)).
+"""NOTIFY_SOCKET in the runtime's environment: the container gets its own socket on a read-only mount (sd_notify(3)).
 
-The directory and its place in the container are those of runc.
+The directory and its path in the container are those of runc.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 DIRECTORY = "/run/notify"
 SOCKET = "notify.sock"
-# It stands behind the configuration's environment, so that it is the one that counts.
+# It comes after the configuration's environment, so it takes precedence.
 VARIABLE = f"NOTIFY_SOCKET={DIRECTORY}/{SOCKET}"
 
 
@@ -24,7 +24,8 @@ def relays(context: Context) -> bool:
 
 
 def compile_notify(context: Context) -> None:
-    """Make the socket's directory in the state directory, and with `run` the socket; `start` makes it otherwise."""
+    """Make the socket's directory in the state directory, and for `run` the socket. After `create`, `start` makes
+    it."""
     if relays(context):
         context.runtime_step(steps.notify_socket(path=source(context), host=context.options.notify_socket))
     elif context.options.notify_socket:
@@ -37,7 +38,7 @@ def source(context: Context) -> str:
 
 
 def mount(context: Context, index: int) -> Mount:
-    """The mount of that directory. index: its number behind the configuration's mounts; it has no JSON pointer."""
+    """The mount of that directory, without a JSON pointer. index: its number, after the configuration's mounts."""
     entry = {
         "destination": DIRECTORY,
         "source": source(context),

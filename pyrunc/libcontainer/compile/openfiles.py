@@ -1,6 +1,6 @@
-"""The runtime's own limit of open files, where a launch takes more descriptors than the caller's soft limit allows.
+"""The runtime's own limit of open files: a launch may need more descriptors than the caller's soft limit allows.
 
-A module of its own, since it is about a plan as a whole: the descriptors that the steps open, and the hooks among them.
+It is a separate module because it reads and changes a finished plan: the descriptors that the steps open, and hooks.
 """
 
 from __future__ import annotations
@@ -13,23 +13,25 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .context import Context
 
-# What stays open until the clone, and in the init until the process's own limits are set.
+# Their descriptors stay open until the clone, and in the init until the process's own limits are set.
 _OPENING = ("open_source", "open_mapped_source", "make_idmap", "open_namespace")
-# The runtime's other descriptors, and the init's: its registers for mounts, a hook's pipes, a path's components.
+# The other descriptors of the runtime and the init: registers for mounts, pipes of a hook, components of a path.
 _OTHERS = 128
 _AFTER = ("state_dir", "open_process")
 
 
 def raise_open_files(context: Context) -> None:
-    """Have the runtime raise its soft limit of open files where the plan's steps so far take more, and its hard limit
-    allows that. The init, which inherits the raised limit, then gives the container the caller's: before its first
-    hook, or here, where the other limits follow."""
+    """Raise the runtime's soft limit of open files if the plan's steps so far need more and the hard limit allows it.
+
+    The init inherits the raised limit. It restores the caller's before the container's first hook, or else here, before
+    the other limits.
+    """
     soft, hard = context.facts.open_files
     opened = len([step for step in context.prepare if step.kind in _OPENING])
     needed = min(_OTHERS + context.options.preserve_fds + opened, hard)
     if soft >= needed:
         return
-    # The launcher may hand the command over before this step, and what it hands it over to asks for the limit again.
+    # The launcher may hand the command over before this step. The ordinary build then reads the limit again.
     at = [step.kind in _AFTER for step in context.prepare].index(True) + 1
     context.prepare.insert(at, Step("prepare", *steps.open_files(limit=needed)))
     place, phase = len(context.init), context.phase

@@ -1,21 +1,21 @@
-"""overlay's lowerdir, where it is longer than fsconfig(2) takes as one value."""
+"""overlay's lowerdir, if it is longer than one value of fsconfig(2)."""
 
 from __future__ import annotations
 
-# fsconfig(2): bytes of a value, without its final NUL.
+# fsconfig(2): the bytes of a value, without the final NUL.
 _LONGEST = 255
 
-# Since when overlay takes its layers one by one (overlayfs.rst, "Multiple lower layers").
+# Since this kernel, overlay takes its layers one by one (overlayfs.rst, "Multiple lower layers").
 _ONE_BY_ONE = (6, 8)
 
 _LOWER = "lowerdir="
 
 
 def split_layers(words: list[str], kernel: tuple[int, int]) -> list[str]:
-    """The options of an overlay, with a lowerdir that is too long for one call as `lowerdir+` and `datadir+`.
+    """The options of an overlay. A lowerdir that is too long for one call is split into `lowerdir+` and `datadir+`.
 
-    mount(2) takes a page of options, so a list of layers made for it may be much longer than what fsconfig(2) takes.
-    An older kernel than 6.8 is left to refuse it.
+    mount(2) takes a page of options, so its list of layers may be much longer than a value of fsconfig(2). Kernels
+    before 6.8 refuse such a list.
     """
     if kernel < _ONE_BY_ONE:
         return words
@@ -29,9 +29,9 @@ def split_layers(words: list[str], kernel: tuple[int, int]) -> list[str]:
 
 
 def _layers(value: str) -> list[str]:
-    """`a:b::c` as an option for each layer: what follows a double colon has data only.
+    """`a:b::c` as an option for each layer: layers after a double colon are data-only.
 
-    Only lowerdir has escapes (`\\:` for a colon in a name): they are undone.
+    Only lowerdir has escapes (`\\:` for a colon in a name): they are removed.
     """
     layers = [""]
     options = ["lowerdir+"]

@@ -1,1 +1,1 @@
-"""config.json: read, validated, checked; what is said about it."""
+"""config.json: read it, validate it, check it, and explain what is wrong with it."""

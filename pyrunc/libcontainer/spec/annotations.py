@@ -1,8 +1,8 @@
-"""crun's annotations: what becomes of each (docs/annotations.md has the same table, and a test compares the two).
+"""crun's annotations and their effects. docs/annotations.md has the same table, and a test compares the two.
 
-An annotation that changes ownership, access or limits is carried out or refused, never dropped. Imported only where a
-configuration has one. Engines pass annotations of their users on, so all that are carried out are named in the
-features structure (`potentiallyUnsafeConfigAnnotations`).
+An annotation that changes ownership, access or limits is carried out or refused, never ignored. Engines pass their
+users' annotations on, so the features structure names all annotations that are carried out
+(`potentiallyUnsafeConfigAnnotations`). Only configurations with such an annotation import this module.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ DELEGATE = PREFIX + "delegate-cgroup"
 
 CONTEXT_TYPES = ("context", "fscontext", "defcontext", "rootcontext")
 
-# Those that are carried out.
+# These are carried out.
 DONE = (KEEP_GROUPS, CONTEXT_TYPE, HOOKS_STDOUT, HOOKS_STDERR, RECEIVER, BPF_DATA, FAIL_UNKNOWN, PIDFD_RECEIVER)
 
-# Those that are refused unless they are empty, each with what to do instead.
+# These are refused unless they are empty. The value says what to do instead.
 REFUSED = {
     SUBGROUP: "the container's cgroup is the scope's own, as an empty value has it; leave the annotation out",
     DELEGATE: "give the container a cgroup namespace and a writable cgroup mount: it manages what is below its cgroup",
@@ -46,7 +46,7 @@ REFUSED = {
     PREFIX + "timens_offset": "use linux.timeOffsets",
 }
 
-# What crun writes itself, into the features structure or for its own commands: nothing to be carried out.
+# crun itself writes these, into the features structure or for its own commands. They have no effect here.
 IGNORED = (PREFIX + "crun.checkpoint.enabled", PREFIX + "crun.commit", PREFIX + "crun.version", PREFIX + "crun.wasm")
 
 _INSTRUCTION = 8  # bytes of a struct sock_filter
@@ -55,17 +55,17 @@ _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
 
 def is_one(name: str) -> bool:
-    """Whether an annotation is one of those that this module knows, or would have to."""
+    """Whether this module knows an annotation, or its prefix says that it should."""
     return name.startswith(PREFIX) or name == WASM
 
 
 def is_set(annotations: Mapping[str, str], name: str) -> bool:
-    """Whether an annotation that says yes or no says yes: it is there, and not `0`."""
+    """Whether a boolean annotation is true: it is there, and it is not `0`."""
     return annotations.get(name, "0") != "0"
 
 
 def fill(spec: dict[str, Any]) -> None:
-    """Put what annotations say of members of the specification into the spec, where the members do not say it."""
+    """Set the spec's members that annotations stand for. A member that is in the configuration keeps its value."""
     annotations = spec["annotations"]
     profile = (spec.get("linux") or {}).get("seccomp")
     if not profile:
@@ -82,8 +82,8 @@ def fill(spec: dict[str, Any]) -> None:
 def check(
     annotations: Mapping[str, str], error: Callable[[str, str, str], None], warning: Callable[[str, str], None]
 ) -> None:
-    """Report each annotation that is refused as `error(pointer, message, hint)`, and each of the prefix that nobody
-    knows as `warning(pointer, message)`."""
+    """Report each refused annotation by `error(pointer, message, hint)`, and each unknown annotation with crun's prefix
+    by `warning(pointer, message)`."""
     for name, value in annotations.items():
         at = pointer("annotations", name)
         if name in REFUSED:
@@ -98,7 +98,7 @@ def check(
 
 
 def _judge(name: str, value: str) -> tuple[str, str]:
-    """What is wrong with the value of an annotation that is carried out, and the hint; "" for nothing."""
+    """What is wrong with the value of an annotation that is carried out, and the hint. "" if it is right."""
     if name == CONTEXT_TYPE and value not in CONTEXT_TYPES:
         return f'invalid mount context type "{value}"', "one of " + ", ".join(CONTEXT_TYPES)
     if name in (RECEIVER, PIDFD_RECEIVER, HOOKS_STDOUT, HOOKS_STDERR) and not value.startswith("/"):
@@ -117,8 +117,10 @@ def _judge(name: str, value: str) -> tuple[str, str]:
 
 
 def decode(text: str) -> bytes:
-    """The bytes that a base64 text stands for (RFC 4648, section 4; blanks and line ends are passed over). Raises
-    ValueError. The launcher has no binascii."""
+    """Decode base64 (RFC 4648, section 4); blanks and line ends are ignored. Raises ValueError.
+
+    The launcher has no binascii.
+    """
     letters = "".join(text.split())
     body = letters.rstrip("=")
     if len(letters) % 4 or len(letters) - len(body) > 2:

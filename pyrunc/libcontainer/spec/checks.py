@@ -1,8 +1,7 @@
-"""What a schema can't say of a config.json: contradictions, and values that the kernel would refuse.
+"""Checks of a config.json that a schema can't express: contradictions, and values that the kernel would refuse.
 
-Each check is a small function that reads a spec of valid shape through a `CheckContext` and reports what it finds
-there. CHECKS lists them with the places that they read, so that `pyrunc validate` can leave out those whose places the
-schema refused.
+Each check is a function that reads a spec of valid shape from a `CheckContext` and reports problems to it. CHECKS lists
+the pointers that each check reads: `pyrunc validate` skips a check if the schema refused one of them.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 SPEC_MAJOR = 1
 SPEC_MINOR = 3
 
-# The sysctls of an ipc namespace (ipc_namespaces(7), kernel: ipc/ipc_sysctl.c); /proc/sys/fs/mqueue is its too.
+# The sysctls of an ipc namespace (ipc_namespaces(7), kernel: ipc/ipc_sysctl.c), besides /proc/sys/fs/mqueue.
 _IPC_SYSCTLS = frozenset(
     (
         "kernel/auto_msgmni",
@@ -43,7 +42,7 @@ _IPC_SYSCTLS = frozenset(
     )
 )
 
-# capset(2), prctl(2): of what other sets the members of a set must be members too.
+# The sets of which each capability set must be a subset (capset(2), prctl(2)).
 _SET_NEEDS = {
     "effective": ("permitted", "bounding"),
     "inheritable": ("bounding",),
@@ -58,11 +57,11 @@ _ADD_MOUNT = "add a namespace of type mount to linux.namespaces"
 
 
 def check(spec: Spec, refused: Iterable[str] = (), lint: bool = False) -> list[Problem]:
-    """What is wrong with a spec that the schema accepts; errors and warnings in the order of CHECKS.
+    """Check a spec that the schema accepts. Returns errors and warnings in the order of CHECKS.
 
-    refused: pointers at which the schema refused the spec; checks that read there are left out.
-    lint: say also what the compiler will find by itself.
-    Apart from a look at the namespaces to join (`linux.sysctl`) this depends on the spec alone.
+    refused: pointers at which the schema refused the spec. Checks that read one of them are skipped.
+    lint: report also what the compiler reports by itself.
+    The result depends on the spec alone, except that `linux.sysctl` reads the namespaces to join.
     """
     look = CheckContext(spec)
     pointers = tuple(refused)
@@ -73,7 +72,7 @@ def check(spec: Spec, refused: Iterable[str] = (), lint: bool = False) -> list[P
 
 
 def check_process(process: dict[str, Any], linux: dict[str, Any]) -> list[Problem]:
-    """What is wrong with a process that is to be started in a container with this `linux`; its shape is valid."""
+    """Check a process of valid shape that is to be started in a container with this `linux`."""
     look = CheckContext({"process": process, "linux": linux})
     for function, places in CHECKS:
         if any([place.startswith("/process/") for place in places]):
@@ -82,7 +81,7 @@ def check_process(process: dict[str, Any], linux: dict[str, Any]) -> list[Proble
 
 
 def _touches(at: str, place: str) -> bool:
-    """Whether one pointer is the other's or stands above it."""
+    """Whether one pointer equals the other or is a prefix of it."""
     return (at + "/").startswith(place + "/") or (place + "/").startswith(at + "/")
 
 
@@ -136,7 +135,7 @@ def _rlimits(look: CheckContext) -> None:
 
 
 def _capabilities(look: CheckContext) -> None:
-    """What the compiler says of capabilities too: names that it leaves out, and members that capset(2) refuses."""
+    """Warn of capabilities that the compiler leaves out: unknown names, and members that capset(2) refuses."""
     sets = look.process.get("capabilities", {})
     for name in ("bounding", "effective", "inheritable", "permitted", "ambient"):
         for index, word in enumerate(sets.get(name, ())):
@@ -147,7 +146,7 @@ def _capabilities(look: CheckContext) -> None:
                 continue
             for need in _SET_NEEDS.get(name, ()):
                 if word not in sets.get(need, ()):
-                    # A runtime should not fail for what can't be granted (config.md, "Linux Process").
+                    # A runtime should not fail for a capability that it can't grant (config.md, "Linux Process").
                     message = f"{name} capability {word} is not in the {need} set: it is left out"
                     look.found.append(Problem(WARNING, at, message, hint=f"add it to capabilities.{need}"))
                     break
@@ -186,7 +185,7 @@ def _names(look: CheckContext) -> None:
 
 
 def _mount_namespace(look: CheckContext) -> None:
-    """What would change the host's mounts where the container has none of its own."""
+    """Without a mount namespace of its own, these fields would change the host's mounts."""
     if "mount" in look.namespaces:
         return
     for name in ("maskedPaths", "readonlyPaths"):
@@ -219,7 +218,7 @@ def _mappings(look: CheckContext) -> None:
                 )
         elif joined:
             if entries:
-                # Engines give both. Whether they agree is seen when the namespace is open (userns.check).
+                # Engines give both. userns.check compares them when the namespace is open.
                 look.warning(at, "both a user namespace to join and mappings are specified: they must be its own")
         elif not entries:
             which = f"the runtime's own {kind} and those of /etc/sub{kind} are mapped"
@@ -230,7 +229,7 @@ def _mappings(look: CheckContext) -> None:
 
 
 def _mapped(look: CheckContext, kind: str, entries: Sequence[dict[str, int]], at: str) -> None:
-    """The ids that the container needs are mapped: its root, and its process's."""
+    """The ids that the container needs must be mapped: its root, and those of its process."""
 
     def has(number: int) -> bool:
         return any(0 <= number - entry.get("containerID", 0) < entry["size"] for entry in entries)
@@ -277,7 +276,7 @@ def _time_offsets(look: CheckContext) -> None:
 
 
 def _sysctl(look: CheckContext) -> None:
-    """Only what belongs to a namespace of the container: all else would change the host."""
+    """A sysctl must belong to a namespace of the container: any other would change the host."""
     for name in look.linux.get("sysctl", ()):
         at = pointer("linux", "sysctl", name)
         path = sysctl_path(name)
@@ -312,7 +311,7 @@ def _sysctl(look: CheckContext) -> None:
 
 
 def _sysctl_namespace(path: str) -> str:
-    """The type of namespace that a file under /proc/sys belongs to; "" for the host as a whole."""
+    """The type of namespace that a file under /proc/sys belongs to; "" if it belongs to the whole host."""
     if path in _IPC_SYSCTLS or path.startswith("fs/mqueue/"):
         return "ipc"
     if path.startswith("net/"):
@@ -325,7 +324,7 @@ def _sysctl_namespace(path: str) -> str:
 
 
 def _is_own(path: str, kind: str) -> bool:
-    """Whether the namespace to join is the runtime's own; one that can't be read is found out when it is joined."""
+    """Whether the namespace to join is the runtime's own. False if it can't be read: joining it will fail."""
     if not path:
         return False
     try:
@@ -355,7 +354,7 @@ def _mounts(look: CheckContext) -> None:
 
 
 def _annotations(look: CheckContext) -> None:
-    """crun's annotations, of which some are refused."""
+    """crun's annotations: some are refused."""
     annotations = look.spec.get("annotations") or {}
     if any([name.startswith(("run.oci.", "module.wasm.")) for name in annotations]):
         from .annotations import check as check_annotations
@@ -379,13 +378,13 @@ def _devices(look: CheckContext) -> None:
 
 
 def _taken_as_zero(look: CheckContext) -> None:
-    """Members that the specification demands, and that runc and so `create` take as 0 where they are missing."""
+    """Members that the specification requires, and that runc and `create` take as 0 if they are missing."""
     for at in missing(look.spec):
         look.warning(at, f"{label(at)} is missing, which the specification demands: it is taken as 0")
 
 
 def _resources(look: CheckContext) -> None:
-    """What the compiler says of limits too: fields of cgroup v1, and contradictions."""
+    """Report limits that the compiler refuses too: fields of cgroup v1, and contradictions."""
     from ..cgroup.resources import violations
 
     for at, message, hint in violations(look.linux.get("resources") or {}):
@@ -393,9 +392,9 @@ def _resources(look: CheckContext) -> None:
 
 
 def _rare(parent: str, field: str, *more: str) -> tuple[Callable[[CheckContext], None], tuple[str, ...]]:
-    """The row of CHECKS for a field whose check is in field_checks.py, which is imported only where the field is.
+    """The row of CHECKS for a check in field_checks.py, which is imported only if a configuration has the field.
 
-    more: pointers of what it reads besides the field.
+    more: the pointers that it reads besides the field.
     """
 
     def function(look: CheckContext) -> None:
@@ -409,7 +408,7 @@ def _rare(parent: str, field: str, *more: str) -> tuple[Callable[[CheckContext],
 
 _NAMESPACES = "/linux/namespaces"
 
-# Each check with the pointers of what it reads.
+# Each check with the pointers that it reads.
 CHECKS: tuple[tuple[Callable[[CheckContext], None], tuple[str, ...]], ...] = (
     (_version, ("/ociVersion",)),
     (_process, ("/process/args",)),

@@ -35,7 +35,7 @@ _READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-tri
 
 
 def example() -> dict[str, Any]:
-    """A configuration for root, as `runc spec` has it (config.md, config-linux.md)."""
+    """A configuration for root, equal to that of `runc spec` (config.md, config-linux.md)."""
     return {
         "ociVersion": SPEC_VERSION,
         "process": {
@@ -61,14 +61,14 @@ def example() -> dict[str, Any]:
 
 
 def rootless_example() -> dict[str, Any]:
-    """The same for the user who calls: a user namespace with one id, the host's network and its /sys bound."""
+    """The same for the calling user: a user namespace with one id, the host's network, and the host's /sys."""
     spec = example()
     linux = spec["linux"]
-    # A network namespace that this user owns would be one without any device but lo.
+    # A network namespace of this user's own would have no device but lo.
     linux["namespaces"] = [item for item in linux["namespaces"] if item["type"] != "network"] + [{"type": "user"}]
     linux["uidMappings"] = [{"containerID": 0, "hostID": os.geteuid(), "size": 1}]
     linux["gidMappings"] = [{"containerID": 0, "hostID": os.getegid(), "size": 1}]
-    # Resource limits and device rules need a cgroup, which this user may not have.
+    # Resource limits and device rules need a cgroup, and this user may have none.
     del linux["resources"]
     mounts = []
     for mount in spec["mounts"]:

@@ -1,6 +1,6 @@
 """Explain a configuration: every problem, in words, with the nearest legal word. Cold: it imports jsonschema.
 
-The schemas decide, as on the hot path: the generated validators and jsonschema are made of the same files.
+The schemas decide here as on the hot path: the generated validators and jsonschema use the same files.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .problems import ERROR, WARNING, Problem, sentence, shorten
 
 
 def _is_integer(checker: object, value: object) -> bool:
-    """An integer is written without fraction and exponent: 1.0 is none, as for Go's decoder, and true is none."""
+    """Whether a value is an integer, as Go's decoder judges: 1.0 and true are not."""
     return type(value) is int
 
 
@@ -29,10 +29,10 @@ SchemaValidator = extend(
 
 
 def problems(value: Any, definition: str = "") -> list[Problem]:
-    """Every reason for which the config schema refuses a value; empty where it accepts.
+    """All problems that the config schema has with a value; empty if it accepts the value.
 
-    definition: the name of a part of the schema (`process`, `resources`) of which value is one; "" for a whole config.
-    One problem a place: what follows from a wrong type is left out.
+    definition: the part of the schema that describes the value (`process`, `resources`); "" for a whole config.
+    Each place has one problem: consequences of a wrong type are left out.
     """
     schema = schemas.CONFIG
     if definition:
@@ -46,12 +46,12 @@ def problems(value: Any, definition: str = "") -> list[Problem]:
 
 
 def unknown_properties(value: Any) -> list[Problem]:
-    """Warnings about the members that the specification does not define: a runtime ignores them (config.md)."""
+    """Warn of members that the specification does not define: a runtime ignores them (config.md)."""
     return list(_unknown(value, schemas.CONFIG, ""))
 
 
 def nearest(word: str, words: Iterable[str]) -> str:
-    """The legal word that was probably meant; "" where none is near. Case and a missing CAP_ do not count as far."""
+    """The legal word that was probably meant; "" if none is near. Case and a missing CAP_ make no difference."""
     folded = {name.casefold(): name for name in words}
     folded.update({name.removeprefix("cap_"): legal for name, legal in list(folded.items())})
     matches = difflib.get_close_matches(word.casefold(), folded, 1, 0.6)
@@ -59,7 +59,7 @@ def nearest(word: str, words: Iterable[str]) -> str:
 
 
 def _explained(root: Any, error: ValidationError) -> Iterator[Problem]:
-    """The problems that one error of jsonschema stands for."""
+    """The problems that one jsonschema error reports."""
     at = pointer(*error.absolute_path)
     keyword = error.validator
     schema: dict[str, Any] = error.schema
@@ -96,14 +96,14 @@ def _problem(root: Any, at: str, what: str, said: str = "", words: Sequence[str]
 
 
 def _misspelt(member: str, instance: dict[str, Any], schema: dict[str, Any]) -> str:
-    """The unknown member that stands where a required one is missing; "" where none is like it."""
+    """The unknown member that is probably a misspelt required one; "" if there is none."""
     if "properties" not in schema:
         return ""
     return nearest(member, [name for name in instance if name not in schema["properties"]])
 
 
 def order(value: Any, at: str) -> tuple[int, ...]:
-    """Where a pointer is in the document: problems are told in the order of the file, missing members first."""
+    """The sort key of a pointer: problems are in the order of the file, missing members first."""
     place = []
     for part in at.split("/")[1:]:
         name = part.replace("~1", "/").replace("~0", "~")

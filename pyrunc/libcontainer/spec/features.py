@@ -1,4 +1,4 @@
-"""The features structure: what this runtime implements, whatever the host has (runtime-spec, features.md)."""
+"""The features structure: what this runtime implements, independent of the host (runtime-spec, features.md)."""
 
 from __future__ import annotations
 
@@ -61,8 +61,7 @@ def _seccomp() -> dict[str, Any]:
 
 
 def _annotations() -> dict[str, str]:
-    """Versions, by the names that readers of runc's know: libseccomp's is the same for all runtimes. And that there are
-    checkpoints, as runc tells it."""
+    """Versions, by the names that readers of runc's features know, and that checkpoints are supported, as in runc's."""
     annotations = {"org.pyrunc.version": VERSION, "org.opencontainers.runc.checkpoint.enabled": "true"}
     libseccomp = compiler.version()
     if libseccomp:

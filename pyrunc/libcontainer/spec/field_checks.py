@@ -1,6 +1,6 @@
-"""The checks of fields that few configurations have: imported where one is there (checks.py lists their places).
+"""The checks of fields that few configurations have. Only those import this module (checks.py has the pointers).
 
-FIELD_CHECKS has a function for each field of process and linux, which gets the `CheckContext` of problems.py.
+FIELD_CHECKS has a function for each field of process and linux. It gets a `CheckContext`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _REAL_TIME = ("SCHED_FIFO", "SCHED_RR")
 _DEADLINE = ("runtime", "deadline", "period")
 
-# set_mempolicy(2): the modes that want no nodes, and those that want at least one.
+# set_mempolicy(2): the modes without nodes, and the modes that need at least one.
 _WITHOUT_NODES = ("MPOL_DEFAULT", "MPOL_LOCAL")
 _WITH_NODES = ("MPOL_BIND", "MPOL_INTERLEAVE", "MPOL_WEIGHTED_INTERLEAVE", "MPOL_PREFERRED_MANY")
 _LAST_NODE = 1023
@@ -31,7 +31,7 @@ _RESCTRL_NAMES = (".", "..", "info", "mon_groups", "mon_data")
 
 
 def _scheduler(look: CheckContext) -> None:
-    """What sched_setattr(2) would refuse with a mere EINVAL. The first two are worded as by runc."""
+    """Values that sched_setattr(2) would refuse with a bare EINVAL. The first two messages are runc's."""
     scheduler = look.process["scheduler"]
     at = "/process/scheduler"
     policy = scheduler["policy"]
@@ -70,7 +70,7 @@ def _cpu_affinity(look: CheckContext) -> None:
 
 
 def _list(look: CheckContext, at: str, value: str, what: str) -> list[int]:
-    """The numbers of a list; none where it is told that it is no list."""
+    """The numbers of a list such as 0-2,5; reports an error and returns none if it is not a list."""
     try:
         return indices(value)
     except ValueError as error:
@@ -103,7 +103,7 @@ def _memory_policy(look: CheckContext) -> None:
 
 def _personality(look: CheckContext) -> None:
     for index, word in enumerate(look.linux["personality"].get("flags", ())):
-        # The specification has no value yet, so each one is an invalid value (config.md, "Valid values").
+        # The specification defines no value yet, so every value is invalid (config.md, "Valid values").
         look.error(
             f"/linux/personality/flags/{index}",
             f"personality flag {shorten(word)} is not supported",
@@ -118,7 +118,7 @@ def _seccomp(look: CheckContext) -> None:
 
 
 def _intel_rdt(look: CheckContext) -> None:
-    """The name of the class of service is one directory of resctrl (wording of runc), and none of its own."""
+    """closID must name a directory directly below resctrl, and none of resctrl's own. The message is runc's."""
     name = look.linux["intelRdt"].get("closID", "")
     if name in _RESCTRL_NAMES or (name != "/" and "/" in name):
         look.error(
@@ -169,7 +169,7 @@ def _is_device_name(name: str) -> bool:
 
 
 def id_mapped_mount(look: CheckContext, mount: dict[str, Any], at: str) -> None:
-    """What an id-mapped mount needs; worded as by runc. It has mappings, or the option idmap or ridmap."""
+    """Check an id-mapped mount: it has mappings, or the option idmap or ridmap. The messages are runc's."""
     options = mount.get("options", ())
     if mount.get("type") != "bind" and "bind" not in options and "rbind" not in options:
         look.error(
@@ -205,7 +205,7 @@ def id_mapped_mount(look: CheckContext, mount: dict[str, Any], at: str) -> None:
 
 
 def _id_map_option(look: CheckContext, mount: dict[str, Any], at: str, count: int) -> None:
-    """crun's `idmap=uids=…;gids=…`: one mapping a mount, and one that the kernel takes."""
+    """crun's `idmap=uids=…;gids=…`: a mount has one mapping, which the kernel must accept."""
     from .idmap_option import parse_ranges
 
     if count > 1 or "uidMappings" in mount:

@@ -1,4 +1,4 @@
-"""Files that are given in place of a runtime's config.json: which they are, and what to do. Only failures load it."""
+"""Recognise files that were given instead of a runtime's config.json, for errors. Only failures import this module."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ROOTFS = ("bin", "etc", "usr")
 
 
 def missing_config(bundle: str, config: str) -> PyruncError:
-    """That there is no config.json in a bundle, in runc's words, and why, as far as the directory tells."""
+    """The error that a bundle has no config.json, in runc's words, with a hint from what the directory has."""
     message = f"JSON specification file {config} not found"  # wording of runc
     if config.startswith("/"):
         return PyruncError(message, hint="--config names it")
@@ -38,7 +38,7 @@ def missing_config(bundle: str, config: str) -> PyruncError:
 
 
 def refuse_foreign(value: Any) -> None:
-    """Raise PyruncError where a document, which is no runtime configuration, is known to be something else."""
+    """Raise PyruncError if a document is a known kind of file that is no runtime configuration."""
     kind = _kind(value)
     if kind:
         raise PyruncError(f"this is {kind}, not a runtime's configuration", hint=_hint(kind))

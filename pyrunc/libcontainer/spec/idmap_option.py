@@ -1,4 +1,4 @@
-"""The mount option `idmap=`, in crun's syntax (crun(1)). Imported where a mount has it."""
+"""The mount option `idmap=`, in crun's syntax (crun(1)). Only configurations with it import this module."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def parse_ranges(text: str, linux: dict[str, Any]) -> tuple[list[dict[str, int]], list[dict[str, int]]]:
-    """The uidMappings and gidMappings that the text behind `idmap=` stands for, in crun's syntax (crun(1)):
+    """Parse the value of `idmap=` into uidMappings and gidMappings. crun's syntax (crun(1)):
     `uids=FILE-HOST-SIZE#…;gids=…`. FILE is an id in the file system.
 
     With `@` before a range, HOST is an id of the container's user namespace, whose mappings are in `linux`.

@@ -1,9 +1,9 @@
 """Files that the command line names as input: --config, --process, --resources. Each is read once.
 
-A pipe, a FIFO or a socket gives its content once. The launcher may hand a command over to the ordinary build after
-it has read such a file, and an error is located in the file afterwards. So what was read is kept here, under the
-file's path. At a hand-over the launcher calls `hand_over`, and the ordinary build gets the contents by `take`
-(docs/launcher.md, Hot and cold). Hot.
+A pipe, a FIFO or a socket can be read only once. But the launcher may hand a command over to the ordinary build after
+it has read such a file, and errors look up their place in the file. So the content is kept here, under the file's path.
+At a hand-over the launcher calls `hand_over`, and the ordinary build gets the contents by `take` (docs/launcher.md, Hot
+and cold). Hot.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from ..kernel import interrupts, native
 
 STDIN = "-"
 _CHUNK = 1 << 16
-# A configuration of a hundred mounts has 20 KiB; a device such as /dev/zero has no end.
+# A configuration with a hundred mounts has 20 KiB; a device such as /dev/zero has no end.
 _LARGEST = 64 << 20
 # Names of this process's own descriptors (proc(5), /proc/pid/fd).
 _DESCRIPTORS = ("/dev/fd/", "/proc/self/fd/")
 _S_IFMT, _S_IFREG = 0o170000, 0o100000
 
-# path, or STDIN: what was read from it by this process, and what by the launcher before it
+# path, or STDIN: the content that this process has read, and that which the launcher read before
 _kept: dict[str, bytes] = {}
 _given: dict[str, bytes] = {}
 
@@ -30,7 +30,7 @@ def read(path: str) -> bytes:
     """The content of the file at an absolute path, or of standard input for STDIN.
 
     A path that the launcher has read before the hand-over is not opened again.
-    Raises OSError: with `filename` where it can't be opened, without where it can't be read; EFBIG above 64 MiB.
+    Raises OSError: with `filename` if it can't be opened, without if it can't be read; EFBIG above 64 MiB.
     """
     data = _given.get(path)
     if data is None:
@@ -45,14 +45,14 @@ def read(path: str) -> bytes:
 
 
 def kept(path: str) -> bytes | None:
-    """What was read from a path last; None where it was not read."""
+    """The content that was last read from a path; None if it was not read."""
     return _kept.get(path)
 
 
 def hand_over() -> str:
-    """Write the contents to memory files that the ordinary build inherits; their descriptors' numbers, for `take`.
+    """Write the contents to memory files that the ordinary build inherits. Returns their descriptors, for `take`.
 
-    Raises OSError where a content that can't be read again can't be handed over.
+    Raises OSError if a content can't be handed over and can't be read again.
     """
     interrupts.release()
     numbers = []
@@ -69,7 +69,7 @@ def hand_over() -> str:
 
 
 def take(numbers: str) -> None:
-    """Take over what `hand_over` has written; the descriptors are closed. Raises OSError."""
+    """Read the contents that `hand_over` has written, and close the descriptors. Raises OSError."""
     for number in numbers.split(",") if numbers else ():
         fd = int(number)
         try:
@@ -86,7 +86,7 @@ def _open(path: str) -> int:
         number = _own_descriptor(path)
         if error.errno != errno.ENXIO or number < 0:
             raise
-        return posix.dup(number)  # a socket can't be opened by its name in /proc, but read; dup closes it on exec
+        return posix.dup(number)  # a socket can be read, but not opened by its name in /proc; dup sets close-on-exec
 
 
 def _own_descriptor(path: str) -> int:

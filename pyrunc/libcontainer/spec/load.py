@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from .problems import Problem
     from .types import Spec
 
-# How deep objects and arrays may stand in each other. The specification needs 8 levels, but what is not the
-# specification's stands in the file too, and much of what looks at it calls itself.
+# How deep objects and arrays may be nested. The specification needs 8 levels, but the file may have other members too,
+# and much of the code that reads them is recursive.
 _DEEPEST = 100
 
 
 def load(bundle: str, config: str = "config.json") -> Spec:
-    """The validated configuration of a bundle; warnings go to the log.
+    """Load and validate the configuration of a bundle. Warnings go to the log.
 
     bundle: path of the bundle directory. config: path of the file, relative to the bundle.
-    Members whose value is null are taken as absent, as Go's decoder takes them, and do not stand in the result.
-    Raises PyruncError: the file can't be read or is no JSON, or its schema or a check refuses it.
+    Members whose value is null count as absent, as with Go's decoder, and are not in the result.
+    Raises PyruncError if the file can't be read, is no JSON, or is refused by its schema or a check.
     """
     value = parse(bundle, config)
     try:
@@ -47,7 +47,7 @@ def load(bundle: str, config: str = "config.json") -> Spec:
 
 
 def _count_others(value: Any, at: str) -> int:
-    """How many errors a configuration has besides the one at a pointer, as far as they are known without the host."""
+    """How many errors a configuration has besides the one at a pointer, without a look at the host."""
     if type(value) is not dict:
         return 0
     refused = []
@@ -62,7 +62,7 @@ def _count_others(value: Any, at: str) -> int:
 
 
 def document(bundle: str, config: str) -> tuple[str, str]:
-    """A configuration's file, as errors carry it: the name to be shown, the path."""
+    """A configuration's file for errors: (the name that is shown, the path)."""
     return config, config if config.startswith("/") else bundle.rstrip("/") + "/" + config
 
 
@@ -79,9 +79,9 @@ def parse(bundle: str, config: str = "config.json") -> Any:
 
 
 def validate(value: Any) -> None:
-    """Refuse a configuration that is invalid, or contradictory; log what is only a warning.
+    """Refuse a configuration that is invalid or contradictory; log warnings.
 
-    value: as `parse` gives it. Raises PyruncError with the pointer, the value, what is allowed and the nearest word.
+    value: as `parse` returns it. Raises PyruncError with the pointer, the value, what is allowed and the nearest word.
     """
     validators.unknown.clear()
     misses: list[NearMiss] = []
@@ -101,8 +101,7 @@ def validate(value: Any) -> None:
 
 
 def _near_misses(value: Any) -> list[NearMiss]:
-    """Warn of unknown members that are near to one that the specification defines: they are ignored, and what they
-    were to forbid is allowed."""
+    """Warn of unknown members that are probably misspelt: they are ignored, so what they should forbid is allowed."""
     if not validators.unknown:
         return []
     from .nearest import find
@@ -115,14 +114,14 @@ def _near_misses(value: Any) -> list[NearMiss]:
 
 
 def complete(value: dict[str, Any]) -> None:
-    """Put into a configuration of valid shape what it leaves out: zeros, as Go's decoder does, and what annotations
-    say of members."""
+    """Add the members that a configuration of valid shape leaves out: zeros, as Go's decoder does, and those that
+    annotations stand for."""
     zeros.fill(value)
     apply_annotations(value)
 
 
 def apply_annotations(value: dict[str, Any]) -> None:
-    """Put into a configuration of valid shape what annotations say of its members."""
+    """Add the members that annotations stand for to a configuration of valid shape."""
     if any([name.startswith("run.oci.") for name in value.get("annotations") or ()]):
         from .annotations import fill
 
@@ -130,9 +129,9 @@ def apply_annotations(value: dict[str, Any]) -> None:
 
 
 def load_process(path: str) -> Any:
-    """The `process` that `exec --process` reads from the file at an absolute path, valid by its schema.
+    """Load the `process` of `exec --process` from the file at an absolute path, and validate it by the schema.
 
-    Raises PyruncError with a pointer into the process, as if it stood in a config.json.
+    Raises PyruncError with a pointer like that of a config.json (/process/…).
     """
     value = parse("/", path)
     try:
@@ -156,13 +155,13 @@ def validate_resources(value: Any) -> None:
 
 
 def validate_mounts(value: Any) -> None:
-    """Refuse what is no valid `mounts` of config.json. Raises PyruncError with a pointer into that object."""
-    least = {"ociVersion": SPEC_VERSION, "root": {"path": "rootfs"}}  # of what the schema wants besides
+    """Refuse an invalid `mounts` of config.json. Raises PyruncError with a pointer into that object."""
+    least = {"ociVersion": SPEC_VERSION, "root": {"path": "rootfs"}}  # the other members that the schema requires
     _by_schema({**least, "mounts": value}, validators.config)
 
 
 def without_nulls(value: Any) -> Any:
-    """A JSON value without the object members that are null; nulls in arrays stay, and are refused by the schema."""
+    """A JSON value without object members that are null. Nulls in arrays stay: the schema refuses them."""
     if type(value) is dict:
         return {name: without_nulls(member) for name, member in value.items() if member is not None}
     if type(value) is list:
@@ -171,7 +170,7 @@ def without_nulls(value: Any) -> Any:
 
 
 def _no_json(error: ValueError, document: tuple[str, str]) -> PyruncError:
-    """A file that is no JSON: `config.json:3:5: why`."""
+    """The error for a file that is no JSON: `config.json:3:5: why`."""
     from ...jsontext import Fault
 
     if not isinstance(error, Fault):
@@ -231,7 +230,7 @@ def _by_schema(value: Any, validator: Callable[[Any], tuple[str, str] | None], d
 
 
 def _explained(value: Any, pointer: str, definition: str) -> Problem | None:
-    """The problem at a pointer with the nearest legal word; None where jsonschema is not at hand."""
+    """The problem at a pointer with the nearest legal word; None without jsonschema."""
     try:
         from . import explain
     except ImportError:

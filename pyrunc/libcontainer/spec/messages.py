@@ -1,4 +1,4 @@
-"""What a schema says, in words: the generated validators and the explanations say the same."""
+"""The messages of a schema, shared by the generated validators and the explanations."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ NOT_EMPTY = "must have at least one entry"
 
 
 def quoted(words: list[str]) -> str:
-    """Words as a list in text: `"a", "b"`."""
+    """Strings as a list in a message: `"a", "b"`."""
     return ", ".join([f'"{word}"' for word in words])
 
 
 def allowed(schema: dict[str, Any]) -> str:
-    """What values a schema allows, as an object of `must be`: its words, its description, its range or its type."""
+    """The values that a schema allows, to follow `must be`: an enumeration, a description, a range or a type."""
     if "enum" in schema:
         return "one of " + quoted(schema["enum"])
     if "description" in schema:
@@ -36,20 +36,20 @@ def allowed(schema: dict[str, Any]) -> str:
 
 
 def must_be(schema: dict[str, Any]) -> str:
-    """What is wrong with a value that the schema refuses."""
+    """The message for a value that the schema refuses."""
     return "must be " + allowed(schema)
 
 
 def bad_name(schema: dict[str, Any]) -> str:
-    """What is wrong with a property whose name the schema refuses."""
+    """The message for a member whose name the schema refuses."""
     return "has a name that must be " + allowed(schema)
 
 
 def missing_beside(member: str) -> str:
-    """What is wrong where a member stands without the one that it needs."""
+    """The message for a member without another one that it needs."""
     return f"is missing beside {member}"
 
 
 def needs_one(branches: list[dict[str, Any]]) -> str:
-    """What is wrong where none of several members is there; branches: schemas with `required`."""
+    """The message if none of several members is there. branches: schemas with `required`."""
     return "needs " + " or ".join([str(branch["required"][0]) for branch in branches])

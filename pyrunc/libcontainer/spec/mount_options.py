@@ -1,7 +1,7 @@
-"""Mount options: the words of config.md's table, as arguments of fsconfig, fsmount and mount_setattr.
+"""Mount options of config.md's table, as arguments of fsconfig, fsmount and mount_setattr.
 
-The tables here are the only list of options. `features`, the nearest word in an error, the bits in csrc/init and
-docs/mount-options.md are made of them; the comment behind a row is what that page says (scripts/options_doc.py).
+The tables here are the only list of options. `features`, the suggestions in errors, the bits in csrc/init and
+docs/mount-options.md come from them; the comment of a row is the text on that page (scripts/options_doc.py).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# What a word does with its value.
+# What an option does with its value.
 _SET = 0  # MOUNT_ATTR_* on the mount
 _CLEAR = 1
 _ATIME = 2  # one of the access-time settings
@@ -119,28 +119,29 @@ _SUPERBLOCK = {
     "nolazytime": "lazytime",  # the opposite of lazytime
 }
 
-# The options that `features` lists, and those of them that say what happens to symlinks of a bind mount.
+# The options that `features` lists, and those of them about symlinks of a bind mount.
 KNOWN_OPTIONS: tuple[str, ...] = tuple(sorted((*_WORDS, *_SUPERBLOCK)))
 LINK_OPTIONS: tuple[str, ...] = tuple(word for word, kind, _ in _OTHERS if kind == _LINKS)
 
-# What may be locked in the mount namespace of a user namespace (mount_namespaces(7)), access times apart.
+# The flags that the kernel may lock in the mount namespace of a user namespace (mount_namespaces(7)), apart from access
+# times.
 _LOCKABLE = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
 
 
 class MountOptions:
-    """The options of one mount. Of words that contradict each other the later one counts.
+    """The options of one mount. If options contradict each other, the last one counts.
 
-    attr_set, attr_clr: MOUNT_ATTR_* of the mount itself that words set, and that words clear; they are to be set after
-        those of the tree, which they override.
-    rattr_set, rattr_clr: the same for the whole tree. A word about the tree overrides earlier ones about the mount.
-    superblock: the last word about each flag of the file system, by that flag (`{"sync": "async"}`).
+    attr_set, attr_clr: MOUNT_ATTR_* to set and to clear on the mount itself, after those of the tree, which they
+        override.
+    rattr_set, rattr_clr: the same for the whole tree. An option of the tree overrides earlier options of the mount.
+    superblock: the last option for each flag of the file system, by that flag (`{"sync": "async"}`).
     propagation: MS_* in order; the kernel combines them (a slave that is made shared is both).
-    data: words that only the file system can know, as (position in the list, word); empty ones are left out.
+    data: options for the file system, as (position in the list, option); empty ones are left out.
     bind: 0, 1 for bind, 2 for rbind, which includes bind. id_map: 0, 1 for idmap, 2 for ridmap, which includes idmap.
     id_map_ranges: the texts behind `idmap=` and `ridmap=`, as (position in the list, text) (idmaps.py).
     links: bits of LINK_BITS.
-    remount, copy_up: whether these words are there.
-    touched: whether any word is a flag at all: mount(2) then clears the flags that are not named.
+    remount, copy_up: whether `remount` and `tmpcopyup` are there.
+    touched: whether any option is a flag: mount(2) then clears the flags that are not named.
     """
 
     __slots__ = (
@@ -181,14 +182,14 @@ class MountOptions:
         self._nodiratime = -1
 
     def implied_clr(self, locked: bool) -> int:
-        """What mount(2) clears besides the named flags where a bind mount gets any; and diratime's opposite.
+        """The flags that mount(2) clears besides the named ones if a bind mount gets any; and diratime's opposite.
 
-        locked: leave out what the kernel may have locked; nosymfollow never is.
+        locked: leave out the flags that the kernel may have locked; it never locks nosymfollow.
         """
         return self.replaced_clr(locked) if self.touched else 0
 
     def replaced_clr(self, locked: bool) -> int:
-        """The flags that mount(2) clears besides the named ones where it changes those of a mount.
+        """The flags that mount(2) clears besides the named ones when it changes the flags of a mount.
 
         locked: as for `implied_clr`.
         """
@@ -198,11 +199,11 @@ class MountOptions:
         return cleared & ~(self.attr_set | self.rattr_set)
 
     def of_new(self) -> int:
-        """The MOUNT_ATTR_* of a new mount, of which the tree is only itself."""
+        """The MOUNT_ATTR_* of a new mount, which has no other mounts below it."""
         return self.attr_set | self.rattr_set & ~self.attr_clr
 
     def _flag(self, kind: int, value: int) -> None:
-        """A word about the mount itself."""
+        """Apply an option of the mount itself."""
         if kind == _SET:
             self.attr_set |= value
             self.attr_clr &= ~value
@@ -215,15 +216,15 @@ class MountOptions:
             if self._atime == value:
                 self._atime = -1
             elif value and self.rattr_set & MOUNT_ATTR_ATIME == value:
-                self._atime = 0  # what a word about the whole tree has set, this one undoes for the mount
+                self._atime = 0  # undo for this mount what an option of the tree has set
         else:
             self._nodiratime = value
 
     def _recursive(self, kind: int, value: int) -> None:
-        """A word about the whole tree. The access-time settings are one field of which the kernel wants all bits
-        cleared where one is set (mount_setattr(2))."""
+        """Apply an option of the whole tree. The access-time settings are one field: if one is set, the kernel wants
+        all of its bits cleared (mount_setattr(2))."""
         atime = value & ~MOUNT_ATTR_ATIME == 0
-        # The mount is part of its tree: what was said of it before is overridden.
+        # The mount is part of its tree: earlier options of the mount are overridden.
         if atime:
             self._atime = -1
         elif value == MOUNT_ATTR_NODIRATIME:
@@ -257,14 +258,14 @@ class MountOptions:
             self.links |= value
 
     def _finish(self) -> None:
-        """Put the access-time words into attr_set and attr_clr.
+        """Put the access-time options into attr_set and attr_clr.
 
-        As mount(2) has it: a word that sets something replaces the whole setting, nodiratime alone meaning relatime
-        too; words that only clear leave a bind mount's setting as it is.
+        As in mount(2): an option that sets something replaces the whole setting, and nodiratime alone means relatime
+        too; options that only clear something leave a bind mount's setting unchanged.
         """
         if self._atime >= 0 or self._nodiratime == 1:
             self.attr_clr |= MOUNT_ATTR_ATIME
-            # nodiratime alone does not undo what a word about the whole tree has set.
+            # nodiratime alone does not undo what an option of the whole tree has set.
             self.attr_set |= self._atime if self._atime >= 0 else self.rattr_set & MOUNT_ATTR_ATIME
             if self._nodiratime == 1 or (self._nodiratime < 0 and self.rattr_set & MOUNT_ATTR_NODIRATIME):
                 self.attr_set |= MOUNT_ATTR_NODIRATIME
@@ -275,7 +276,7 @@ class MountOptions:
 
 
 def parse(options: Iterable[str]) -> MountOptions:
-    """The words of a mount's `options`. Unknown ones land in `data`; nothing is refused here.
+    """Parse a mount's `options`. Unknown ones go into `data`; nothing is refused here.
 
     config.md, "Linux mount options"; mount(2), mount_setattr(2).
     """

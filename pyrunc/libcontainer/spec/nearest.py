@@ -1,7 +1,7 @@
-"""Unknown members of a configuration that are a near miss of one that the specification defines.
+"""Unknown members of a configuration that are probably misspelt members of the specification.
 
-The specification has unknown properties ignored (config.md, "Extensibility"), so a misspelt one would be dropped
-without a word: `readOnly` leaves the root writable. Imported only where a configuration has unknown members.
+A runtime must ignore unknown members (config.md, "Extensibility"), so a misspelt one has no effect, without an error:
+`readOnly` leaves the root writable. Only configurations with unknown members import this module.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import Any
 
-# Names that differ by so much are different names: one edit in a short one, two in a long one.
+# How many edits make another name: one in a short name, two in a long one.
 _SHORT = 4
 _LONG = 8
 
 
 class NearMiss:
-    """An unknown member: its pointer, its name, the name that was probably meant, and that one's pointer."""
+    """An unknown member: its pointer, its name, the name that was probably meant, and the pointer with that name."""
 
     __slots__ = ("at", "meant", "meant_at", "name")
 
@@ -31,9 +31,9 @@ class NearMiss:
 
 
 def find(value: Any, unknown: Sequence[tuple[dict[str, Any], Iterable[str]]]) -> list[NearMiss]:
-    """The near misses in a configuration.
+    """Find the misspelt members of a configuration.
 
-    unknown: objects in `value` that have unknown members, each with the names that its schema knows.
+    unknown: the objects in `value` that have unknown members, each with the names that its schema knows.
     """
     holders = {id(holder): frozenset(names) for holder, names in unknown}
     found: list[NearMiss] = []
@@ -56,13 +56,12 @@ def _walk(value: Any, at: str, holders: dict[int, frozenset[str]], found: list[N
             _walk(item, f"{at}/{index}", holders, found)
 
 
-# Words that people write for a mount option that has another name.
+# Names that people write for a mount option of another name.
 SYNONYMS = {"readonly": "ro", "read-only": "ro", "readwrite": "rw", "read-write": "rw"}
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The known name that an unknown one was probably meant to be; "" where none is near. Case, `_` and `-` do not
-    count, nor does an `s` at the end."""
+    """The known name that was probably meant; "" if none is near. Case, `_`, `-` and a final `s` make no difference."""
     folded = _fold(name)
     best, least = "", 3
     for candidate in sorted(known):
@@ -81,8 +80,10 @@ def _fold(name: str) -> str:
 
 
 def edits(first: str, second: str, most: int) -> int:
-    """How many letters have to be added, removed, replaced or exchanged with their neighbour to make one text of the
-    other; more than `most` is any number above it."""
+    """The edit distance of two texts: letters to add, to remove, to replace or to exchange with their neighbour.
+
+    A distance above `most` is returned as some number above it.
+    """
     if abs(len(first) - len(second)) > most:
         return most + 1
     before: list[int] = []

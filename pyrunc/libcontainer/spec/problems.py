@@ -1,4 +1,4 @@
-"""What is found wrong with a configuration: a problem, the context of the checks that find them, and their words."""
+"""Problems of a configuration: the class, the context of the checks that find them, and their messages."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _MEMORY_POLICY = "/linux/memoryPolicy"
 class Problem:
     """One thing that is wrong with a configuration.
 
-    severity: ERROR, the configuration is refused; WARNING, it is not carried out to the letter.
+    severity: ERROR if the configuration is refused, WARNING if some of it has no effect.
     pointer: JSON pointer (RFC 6901) of the field. message: one clause. nearest: the legal word that was probably meant.
-    words: the legal words among which nearest is to be looked for, where it is not known yet; value: what was said.
-    hint: what to do about it, one clause, where no word is near; "" where the message says what must be.
+    value, words: the word in the configuration and the legal words, if nearest has still to be found.
+    hint: what to do, one clause, if no word is near; "" if the message says what the value must be.
     """
 
     __slots__ = ("hint", "message", "nearest", "pointer", "severity", "value", "words")
@@ -51,17 +51,17 @@ class Problem:
         self.words = words
 
     def hint_text(self) -> str:
-        """What to do, one clause; "" where the message is all."""
+        """What to do, one clause; "" if there is nothing to add to the message."""
         return f'did you mean "{self.nearest}"?' if self.nearest else self.hint
 
     def line(self, place: str = "") -> str:
-        """The problem on one line: `place: severity: pointer: message; hint`. place: such as config.json:47."""
+        """The problem in one line: `place: severity: pointer: message; hint`. place: such as config.json:47."""
         text = f"{place + ': ' if place else ''}{self.severity}: {self.pointer or '/'}: {self.message}"
         hint = self.hint_text()
         return join([f"{text}; {hint}" if hint else text])
 
     def to_dict(self) -> dict[str, str]:
-        """The problem as JSON has it: severity, pointer, message, and where they are known hint and nearest."""
+        """The problem as a JSON object: severity, pointer, message, and if they are known, hint and nearest."""
         values = {"severity": self.severity, "pointer": self.pointer, "message": self.message}
         if self.hint:
             values["hint"] = self.hint
@@ -71,7 +71,7 @@ class Problem:
 
 
 class CheckContext:
-    """A spec as the checks read it, and what they found."""
+    """A spec as the checks read it, and the problems that they found."""
 
     __slots__ = ("found", "linux", "namespaces", "process", "spec")
 
@@ -83,7 +83,7 @@ class CheckContext:
         self.namespaces: dict[str, str] = {}
         entries = self.linux.get("namespaces")
         for entry in entries if type(entries) is list else ():
-            # validate looks at what the schema has refused too
+            # `validate` runs checks on a spec that the schema has refused too
             if type(entry) is dict and type(entry.get("type")) is str:
                 self.namespaces.setdefault(entry["type"], entry.get("path", ""))
         self.found: list[Problem] = []
@@ -96,16 +96,16 @@ class CheckContext:
 
 
 def shorten(value: object) -> str:
-    """A value as JSON, cut where it is long, for a message."""
+    """A value as JSON for a message; a long one is cut."""
     try:
         text = jsonio.dumps(value)
-    except ValueError:  # 1e400 has no form in JSON once it is read
+    except ValueError:  # 1e400 is read as infinity, which JSON can't express
         return "a number out of range"
     return text if len(text) <= 60 else text[:57] + "..."
 
 
 def label(at: str) -> str:
-    """The name by which a message calls the field at a pointer: `type`, `options[2]`, or `config` for the whole."""
+    """The name of the field at a pointer in a message: `type`, `options[2]`, or `config` for the whole file."""
     parts = at.split("/")
     name = ""
     while len(parts) > 1 and parts[-1].isdigit():
@@ -116,7 +116,7 @@ def label(at: str) -> str:
 
 
 def sentence(value: Any, pointer: str, what: str) -> str:
-    """One clause about a place in a value: its name, what is wrong there, and what stands there."""
+    """One clause about a place in a value: its name, what is wrong, and its value."""
     name = label(pointer)
     if pointer.startswith(_MEMORY_POLICY + "/"):
         name = f"invalid memory policy {name}:"  # wording of runc

@@ -1,7 +1,7 @@
-"""Members that the specification demands and runc does not: what is left out is 0 there, by the rules of Go's decoder.
+"""Members that the specification requires and runc does not: with Go's decoder a missing member is 0.
 
-Scripts written for runc leave them out, so `create` and `run` take them as 0 too, and `pyrunc validate` warns. Members
-of which 0 would limit or name something that nobody meant stay demanded: the limits, sizes and device numbers.
+Scripts written for runc leave them out, so `create` and `run` take them as 0 too, and `pyrunc validate` warns. Limits,
+sizes and device numbers stay required: 0 would limit or name something that nobody meant.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _MAPPINGS = ("uidMappings", "gidMappings")
 
 
 def fill(spec: dict[str, Any]) -> None:
-    """Put the zeros into a spec of valid shape."""
+    """Add the zeros to a spec of valid shape."""
     fill_process(spec.get("process") or {})
     for holder in (spec.get("linux") or {}, *(spec.get("mounts") or ())):
         for field in _MAPPINGS:
@@ -28,7 +28,7 @@ def fill(spec: dict[str, Any]) -> None:
 
 
 def fill_process(process: dict[str, Any]) -> None:
-    """Put the zeros into a `process` of valid shape."""
+    """Add the zeros to a `process` of valid shape."""
     if "user" in process:
         process["user"].setdefault("uid", 0)
         process["user"].setdefault("gid", 0)
@@ -38,7 +38,7 @@ def fill_process(process: dict[str, Any]) -> None:
 
 
 def missing(spec: dict[str, Any]) -> Iterator[str]:
-    """The pointers of the members that `fill` adds, and of ioPriority's priority; the spec may be of any shape."""
+    """The pointers of the members that `fill` adds, and of ioPriority's priority. The spec may have any shape."""
     process = spec.get("process")
     if type(process) is dict:
         yield from _missing(process.get("user"), "/process/user", _IDS)
