@@ -444,6 +444,38 @@ def test_changed_by_itself(runtime: Runtime, box: Bundle, selfchange: Path, what
     assert ordered(found(container)) == ordered(expected)
 
 
+numa = pytest.mark.skipif(
+    not Path("/proc/self/numa_maps").exists(), reason="this kernel has no NUMA (no /proc/PID/numa_maps)"
+)
+
+
+@numa
+@pytest.mark.parametrize(
+    ("policy", "shown"),
+    [
+        ({"mode": "MPOL_INTERLEAVE", "nodes": "0"}, "interleave:0"),
+        ({"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES"]}, "bind=static:0"),
+        ({"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_NUMA_BALANCING"]}, "bind:0"),
+        ({"mode": "MPOL_PREFERRED", "nodes": "0", "flags": ["MPOL_F_RELATIVE_NODES"]}, "prefer=relative:0"),
+        ({"mode": "MPOL_PREFERRED"}, "local"),
+        ({"mode": "MPOL_PREFERRED_MANY", "nodes": "0"}, "prefer (many):0"),
+    ],
+    ids=lambda value: " ".join([value["mode"], *value.get("flags", ())]) if isinstance(value, dict) else "",
+)
+def test_the_memory_policy(
+    runtime: Runtime, bundle: Bundle, selfchange: Path, policy: dict[str, Any], shown: str
+) -> None:
+    """A process changes its own, to none (0) here; nobody else can."""
+    bundle.linux["memoryPolicy"] = policy
+    (bundle.rootfs / "bin/selfchange").write_bytes(selfchange.read_bytes())
+    (bundle.rootfs / "bin/selfchange").chmod(0o755)
+    waiting = runtime.container(bundle.args("selfchange", "mempolicy", "0"))
+    assert verified(waiting, 0) == []
+    waiting.start()
+    host.wait_for("the change", lambda: waiting.output == "changed\n")
+    assert found(waiting) == [("/linux/memoryPolicy", shown, "default")]
+
+
 def test_capabilities_of_a_user(runtime: Runtime, box: Bundle, selfchange: Path) -> None:
     """What a process that is not root has after the execve is what is ambient."""
     (box.rootfs / "bin/selfchange").write_bytes(selfchange.read_bytes())

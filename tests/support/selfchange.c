@@ -68,6 +68,8 @@ static int change(const char *what, const char *value)
         return unshare((int)strtol(value, NULL, 0));
     if (strcmp(what, "personality") == 0)
         return syscall(SYS_personality, strtoul(value, NULL, 0)) < 0 ? -1 : 0;
+    if (strcmp(what, "mempolicy") == 0)
+        return (int)syscall(SYS_set_mempolicy, strtol(value, NULL, 0), NULL, 0);
     return -1;
 }
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..kernel import native
 from ..kernel.constants import CAPABILITIES, RLIMITS
-from ..kernel.scheduling import IO_CLASSES, PERSONALITIES, POLICIES, SCHED_FLAGS, indices
+from ..kernel.scheduling import IO_CLASSES, MEMORY_FLAGS, MEMORY_MODES, PERSONALITIES, POLICIES, SCHED_FLAGS, indices
 from . import processfiles
 from .processfiles import UNLIMITED, translated
 
@@ -27,6 +27,8 @@ _SECCOMP_MODES = {"0": "none", "1": "strict", "2": "filter"}
 _SETGROUPS = 1  # of the step `user`: the groups were set
 _RESET_ON_FORK = 1
 _DEADLINE = 6
+# What numa_maps calls the modes of set_mempolicy(2), by number.
+_MEMORY_WORDS = ("default", "prefer", "bind", "interleave", "local", "prefer (many)", "weighted interleave")
 _ONLINE = "/sys/devices/system/cpu/online"
 
 
@@ -58,8 +60,7 @@ def check(expected: Expected, pid: int, is_started: bool, findings: Findings) ->
             findings.differ(step.pointer, "personality", _word(PERSONALITIES, domain), found)
     if is_started:
         _labels(expected, pid, findings)
-    for step in expected.steps("memory_policy"):
-        findings.miss(step.pointer, "memory policy", "the kernel shows it for each mapping only")
+    _memory_policy(expected, pid, status, findings)
 
 
 def _ids(expected: Expected, pid: int, status: dict[str, str], findings: Findings) -> None:
@@ -207,6 +208,37 @@ def _scheduling(expected: Expected, pid: int, findings: Findings) -> None:
         if wanted_io != found_io:
             shown = [f"{_word(IO_CLASSES, number)} {level}" for number, level in (wanted_io, found_io)]
             findings.differ(step.pointer, "I/O priority", *shown)
+
+
+def _memory_policy(expected: Expected, pid: int, status: dict[str, str], findings: Findings) -> None:
+    """Of the configured nodes the kernel keeps those that the cpuset has; nodes that are relative to the cpuset it maps
+    onto those, and they are not compared (set_mempolicy(2))."""
+    for step in expected.steps("memory_policy"):
+        found = processfiles.memory_policy(pid)
+        if not found:
+            findings.miss(step.pointer, "memory policy", "/proc/PID/numa_maps does not show it")
+            continue
+        numbers = step.arg("nodes")
+        assert isinstance(numbers, tuple)
+        nodes = {int(number) for number in numbers}
+        word, is_relative = _memory_word(int(str(step.arg("mode"))), int(str(step.arg("flags"))), bool(nodes))
+        found_word, _, found_nodes = found.partition(":")
+        # Kernels before 6.8 do not show this flag.
+        found_word = found_word.replace("|balancing", "").removesuffix("=balancing").removesuffix("=")
+        kept = nodes & set(indices(status.get("Mems_allowed_list", "")))
+        if found_word != word or not (is_relative or set(indices(found_nodes)) == kept):
+            findings.differ(step.pointer, "memory policy", word + (":" + _list(nodes) if nodes else ""), found)
+
+
+def _memory_word(mode: int, flags: int, has_nodes: bool) -> tuple[str, bool]:
+    """A policy as numa_maps has it, without its nodes, and whether those are relative."""
+    if mode == MEMORY_MODES["MPOL_PREFERRED"] and not has_nodes:
+        mode = MEMORY_MODES["MPOL_LOCAL"]
+    is_relative = bool(flags & MEMORY_FLAGS["MPOL_F_RELATIVE_NODES"])
+    word = _MEMORY_WORDS[mode]
+    if flags & MEMORY_FLAGS["MPOL_F_STATIC_NODES"]:
+        word += "=static"
+    return word + ("=relative" if is_relative else ""), is_relative
 
 
 def _affinity(expected: Expected, pid: int, findings: Findings) -> None:

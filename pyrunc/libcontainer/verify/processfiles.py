@@ -62,6 +62,21 @@ def translated(number: int, lines: Sequence[tuple[int, int, int]]) -> int:
     return -1
 
 
+def memory_policy(pid: int) -> str:
+    """The memory policy of the process as the kernel shows it, such as `bind=static:0-1`; "" where it does not.
+
+    numa_maps has the policy of each mapping. That of the first thread's stack is the thread's own, unless the process
+    has given the stack another one (mbind(2)).
+    """
+    for line in (text(pid, "numa_maps") or "").splitlines():
+        words = line.split(" ")
+        if "stack" in words[2:]:
+            # A policy of two words, `weighted interleave:0` and `prefer (many):0`, ends where NAME=VALUE begins.
+            end = 3 if words[1] == "weighted" or words[2].startswith("(many)") else 2
+            return " ".join(words[1:end])
+    return ""
+
+
 def text(pid: int, name: str) -> str | None:
     """A file of /proc/PID without blanks and NULs at its end; None where it is not there or not readable."""
     try:

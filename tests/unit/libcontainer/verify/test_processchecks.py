@@ -193,3 +193,46 @@ def test_the_kernel_s_words_of_this_process(tmp_path: Path) -> None:
     assert {"/process/rlimits/0", "/process/user/umask", "/linux/personality"} <= {
         entry.pointer for entry in findings.differences
     }
+
+
+@pytest.mark.parametrize(
+    ("mode", "nodes", "flags", "shown", "expected"),
+    [
+        ("BIND", "0-1", [], "bind:0-1", []),
+        ("BIND", "0-5", [], "bind:0-1", []),  # the cpuset has two
+        ("BIND", "0-1", [], "bind:0", [("bind:0,1", "bind:0")]),
+        ("BIND", "0-1", [], "interleave:0-1", [("bind:0,1", "interleave:0-1")]),
+        ("BIND", "1", ["STATIC_NODES"], "bind=static:1", []),
+        ("BIND", "1", ["STATIC_NODES"], "bind:1", [("bind=static:1", "bind:1")]),
+        ("BIND", "1", ["RELATIVE_NODES"], "bind=relative:0", []),
+        ("BIND", "1", ["NUMA_BALANCING"], "bind=balancing:1", []),
+        ("BIND", "1", ["NUMA_BALANCING", "STATIC_NODES"], "bind=static|balancing:1", []),
+        ("BIND", "1", ["NUMA_BALANCING"], "bind=:1", []),  # Linux before 6.8
+        ("PREFERRED", "", [], "local", []),
+        ("PREFERRED", "1", [], "prefer:1", []),
+        ("PREFERRED_MANY", "0,1", [], "prefer (many):0-1", []),
+        ("WEIGHTED_INTERLEAVE", "0,1", [], "weighted interleave:0-1", []),
+        ("LOCAL", "", [], "local", []),
+        ("DEFAULT", "", [], "default", []),
+        ("DEFAULT", "", [], "local", [("default", "local")]),
+    ],
+)
+def test_the_memory_policy(
+    monkeypatch: pytest.MonkeyPatch, mode: str, nodes: str, flags: list[str], shown: str,
+    expected: list[tuple[str, str]],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(processfiles, "memory_policy", lambda pid: shown)
+    policy = {"mode": "MPOL_" + mode, "nodes": nodes, "flags": ["MPOL_F_" + flag for flag in flags]}
+    findings = Findings()
+    wanted = _expected({}, {"memoryPolicy": policy})
+    processchecks._memory_policy(wanted, 1, {"Mems_allowed_list": "0-1"}, findings)
+    assert [(entry.expected, entry.found) for entry in findings.differences] == expected
+    assert all(entry.pointer == "/linux/memoryPolicy" for entry in findings.differences)
+
+
+def test_a_memory_policy_that_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processfiles, "memory_policy", lambda pid: "")
+    findings = Findings()
+    processchecks._memory_policy(_expected({}, {"memoryPolicy": {"mode": "MPOL_LOCAL"}}), 1, {}, findings)
+    assert [entry[0] for entry in findings.unseen] == ["/linux/memoryPolicy"]
+    assert findings.differences == []

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import resource
 
+import pytest
+
 from pyrunc.libcontainer.kernel.constants import NS_FILES
 from pyrunc.libcontainer.verify import processfiles
 
@@ -36,3 +38,20 @@ def test_files() -> None:
     assert processfiles.text(os.getpid(), "oom_score_adj") is not None
     assert processfiles.text(os.getpid(), "no-such-file") is None
     assert processfiles.cgroup(os.getpid()).startswith("/")
+
+
+@pytest.mark.parametrize(
+    ("line", "policy"),
+    [
+        ("7ffd0 default stack anon=3 dirty=3 N0=3", "default"),
+        ("7ffd0 bind=static:0-1 stack anon=3 dirty=3", "bind=static:0-1"),
+        ("7ffd0 prefer (many):0 stack anon=3", "prefer (many):0"),
+        ("7ffd0 weighted interleave:0 stack", "weighted interleave:0"),
+        ("7ffd0 local heap anon=1", ""),
+        ("7ffd0 local file=/stack mapped=1", ""),
+    ],
+)
+def test_the_memory_policy_is_the_stack_s(monkeypatch: pytest.MonkeyPatch, line: str, policy: str) -> None:
+    text = f"56271 interleave:0 file=/bin/sh mapped=2 N0=2\n{line}\n7fff0 local\n"
+    monkeypatch.setattr(processfiles, "text", lambda pid, name: text if name == "numa_maps" else None)
+    assert processfiles.memory_policy(1) == policy
