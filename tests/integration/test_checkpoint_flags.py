@@ -16,7 +16,17 @@ from pyrunc.errors import PyruncError
 from pyrunc.libcontainer.criu import swrk
 from tests.support import host
 from tests.support.bundle import Bundle
-from tests.support.checkpoints import Checkpoints, assert_counts, count, counting, find
+from tests.support.checkpoints import (
+    LOCAL,
+    Checkpoints,
+    assert_counts,
+    count,
+    counting,
+    criu_command,
+    find,
+    free_port,
+    is_listened_to,
+)
 from tests.support.runtime import Container, Runtime
 from tests.support.terminals import Session
 
@@ -33,23 +43,6 @@ int main(void)
     return pause();
 }
 """
-
-LOCAL = "127.0.0.1"
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind((LOCAL, 0))
-        return int(probe.getsockname()[1])
-
-
-def criu_command(runtime: Runtime, *words: str | Path) -> subprocess.Popen[bytes]:
-    """Start CRIU itself, as an engine that migrates containers does."""
-    with open(runtime.work / "criu.err", "ab") as err:
-        return subprocess.Popen(
-            ["criu", *map(str, words)], stdin=subprocess.DEVNULL, stdout=err, stderr=err, env=runtime.environment()
-        )
 
 
 def has(name: str) -> bool:
@@ -131,6 +124,7 @@ def test_a_parent_that_is_none(runtime: Runtime, bundle: Bundle, criu: Checkpoin
     container = counting(runtime, bundle)
     for parent, why in (("/abs", "--parent-path must be relative"), ("../none", "invalid --parent-path")):
         assert why in criu.dump(container, "--parent-path", parent, ok=False).last_line
+    assert not criu.images.exists()
     assert_counts(bundle)
 
 
@@ -295,14 +289,6 @@ def test_page_server(runtime: Runtime, bundle: Bundle, criu: Checkpoints) -> Non
         path.rename(criu.images / path.name)
     criu.restore(bundle)
     assert_counts(bundle)
-
-
-def is_listened_to(port: int) -> bool:
-    """Whether somebody listens at a port; nobody is connected to."""
-    return any(
-        line.split()[1].endswith(f":{port:04X}") and line.split()[3] == "0A"
-        for line in Path("/proc/net/tcp").read_text().splitlines()[1:]
-    )
 
 
 def test_lazy_pages_and_the_status_descriptor(runtime: Runtime, bundle: Bundle, criu: Checkpoints) -> None:

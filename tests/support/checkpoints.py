@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import json
 import os
+import socket
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from tests.support.runtime import Container, Result, Runtime
 # It counts in memory and in a file that it has open; after a checkpoint both go on where they were.
 COUNTER = "exec 5>>/count; i=0; while :; do i=$((i+1)); echo $i >&5; sleep 0.05; done"
 
+
+LOCAL = "127.0.0.1"
 
 # A check by CRIU takes a quarter of a second.
 find = functools.cache(criu.find)
@@ -89,3 +93,26 @@ def wait_until_running(runtime: Runtime, id: str) -> None:
         return result.code == 0 and bool(json.loads(result.out)["status"] == "running")
 
     host.wait_for("the container to run", runs)
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind((LOCAL, 0))
+        return int(probe.getsockname()[1])
+
+
+def criu_command(runtime: Runtime, *words: str | Path) -> subprocess.Popen[bytes]:
+    """Start CRIU itself, as an engine that migrates containers does."""
+    with open(runtime.work / "criu.err", "ab") as err:
+        return subprocess.Popen(
+            ["criu", *map(str, words)], stdin=subprocess.DEVNULL, stdout=err, stderr=err, env=runtime.environment()
+        )
+
+
+def is_listened_to(port: int) -> bool:
+    """Whether somebody listens at a port; nobody is connected to."""
+    return any(
+        line.split()[1].endswith(f":{port:04X}") and line.split()[3] == "0A"
+        for line in Path("/proc/net/tcp").read_text().splitlines()[1:]
+    )

@@ -99,8 +99,10 @@ def check_parent(images: str, parent: str) -> str:
         return ""
     if parent.startswith("/"):
         raise PyruncError("--parent-path must be relative", hint="it counts from --image-path")
+    # As CRIU's link `parent` in the images leads, though the images' directory may be yet to be made.
+    path = os.path.realpath(os.path.join(images, parent))
     try:
-        os.close(os.open(os.path.join(images, parent), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+        os.close(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
     except OSError as error:
-        raise PyruncError("invalid --parent-path", errno=error.errno or 0, hint=os.path.join(images, parent)) from error
+        raise PyruncError("invalid --parent-path", errno=error.errno or 0, hint=path) from error
     return parent

@@ -65,6 +65,16 @@ def test_the_parent_is_relative_to_the_images_and_a_directory(tmp_path: Path) ->
             options.check_parent(images, parent)
 
 
+def test_a_parent_of_images_that_are_yet_to_be_made(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere/before").mkdir(parents=True)
+    (tmp_path / "elsewhere/images").mkdir()
+    (tmp_path / "link").symlink_to("elsewhere/images")
+    assert options.check_parent(str(tmp_path / "elsewhere/next"), "../before") == "../before"
+    assert options.check_parent(str(tmp_path / "link"), "../before") == "../before"
+    with pytest.raises(PyruncError, match="invalid --parent-path: no such file or directory"):
+        options.check_parent(str(tmp_path / "next"), "../before")
+
+
 def test_the_log_is_in_the_work_directory_where_there_is_one() -> None:
     assert options.CriuOptions("/images").log_directory == "/images"
     assert options.CriuOptions("/images", work="/work").log_directory == "/work"
