@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 _UMASK = 0o022
 _FIRST_FD = 3
 
-# The fields of process and linux that compile/scheduling.py is for.
+# The fields of process and linux that compile/scheduling.py compiles.
 _SCHEDULING = frozenset(("scheduler", "ioPriority", "memoryPolicy", "personality"))
 
 
 def compile_process(context: Context) -> None:
-    """What the process is made into, in the order in which the rights for it last."""
+    """Add the steps that set up the process. A step that needs a privilege comes before the step that drops it."""
     context.phase = "process"
     process = context.process
     if not context.is_exec:
-        # What the runtime's caller happens to be bound to is not for the container; `exec` has fields for it.
+        # The container must not inherit the caller's CPU affinity. `exec` has fields for it.
         context.init_step(steps.cpu_affinity())
     user = process.get("user") or {}
     uid = user.get("uid", 0)
@@ -87,8 +87,8 @@ def compile_process(context: Context) -> None:
 
 
 def _limits(context: Context) -> None:
-    """Resource limits, scheduling and oom_score_adj: by the init itself, or from outside where a user namespace takes
-    away the right to raise them. Late, since a limit could keep init from its own work."""
+    """Resource limits, scheduling and oom_score_adj. The init sets them itself, or the runtime does if a user namespace
+    takes away the right to raise them. They come late, because a limit could keep the init from its own work."""
     process = context.process
     for index, limit in enumerate(process.get("rlimits") or ()):
         pointer = f"/process/rlimits/{index}"
@@ -115,7 +115,8 @@ def _limits(context: Context) -> None:
 
 
 def _leave_room(context: Context, soft: int, pointer: str) -> None:
-    """A created container waits with the limit that its program is to have, and needs one more file for the start."""
+    """Refuse a limit of open files that is too low for a created container: it waits with this limit, and needs one
+    more descriptor for the start."""
     least = _FIRST_FD + context.options.preserve_fds + 1
     if soft < least:
         raise PyruncError(
@@ -126,7 +127,7 @@ def _leave_room(context: Context, soft: int, pointer: str) -> None:
 
 
 def _user(context: Context) -> None:
-    """Change the user, and the working directory before or, where only the user may enter it, after."""
+    """Change the working directory and the user; if only the user may enter the directory, change it afterwards."""
     process = context.process
     user = process.get("user") or {}
     uid, gid = user.get("uid", 0), user.get("gid", 0)
@@ -158,8 +159,8 @@ def _user(context: Context) -> None:
 
 
 def _check_ids(context: Context, uid: int, gid: int) -> None:
-    """In the runtime's own user namespace the process can have the ids that are mapped there; those of a new one are
-    checked with the configuration (checks.py). Raises PyruncError in runc's words."""
+    """Refuse ids that are not mapped in the runtime's own user namespace. checks.py checks those of a new one. Raises
+    PyruncError in runc's words."""
     if context.userns or not context.facts.in_userns:
         return
     for kind, number, outer in (("uid", uid, context.facts.uid_map), ("gid", gid, context.facts.gid_map)):
@@ -170,9 +171,9 @@ def _check_ids(context: Context, uid: int, gid: int) -> None:
 
 
 def environment(env: list[str]) -> tuple[tuple[str, ...], bool]:
-    """process.env as the program gets it, and whether it has a HOME.
+    """The program's environment, made from process.env, and whether it has a HOME.
 
-    Of several entries with one name the last counts and stays in its place; an empty HOME is left out, to be set
+    Of several entries with one name the last one stays, in its place. An empty HOME is left out: the init sets it
     from the container's /etc/passwd. Raises PyruncError for an entry without a name or without `=`.
     """
     last: dict[str, int] = {}
@@ -200,7 +201,7 @@ def _notify(context: Context) -> tuple[str, ...]:
 
 
 def _path_of(env: tuple[str, ...]) -> str:
-    """The value of PATH in the environment, "" without one."""
+    """The value of PATH in the environment; "" without one."""
     for entry in env:
         if entry.startswith("PATH="):
             return entry[5:]
@@ -210,8 +211,8 @@ def _path_of(env: tuple[str, ...]) -> str:
 def _start(
     context: Context, args: tuple[str, ...], env: tuple[str, ...], has_home: bool, filter: Filter | None
 ) -> None:
-    """Say that all is ready, wait for the start, load the seccomp filter that is not loaded yet, run the
-    startContainer hooks and become the program. A process of `exec` has no state, no hooks and nothing to wait for."""
+    """Report ready, wait for the start, load the seccomp filter if that is not done, run the startContainer hooks, and
+    execute the program. A process of `exec` has no state, no hooks and no wait."""
     options = context.options
     context.phase = "ready"
     context.init_step(steps.ready())
@@ -232,6 +233,6 @@ def _start(
     if filter is not None:
         filter.load()
     if not context.is_exec:
-        # Without a rule of the specification: runc's hooks have the process's environment where they name none.
+        # The specification has no rule: as with runc, hooks without an environment get that of the process.
         hooks.container_hooks(context, "startContainer", "created", env, not has_home)
     context.init_step(steps.execute(args=args, env=env), pointer="/process/args")

@@ -1,4 +1,4 @@
-"""linux.intelRdt: the container's class of service. Imported where a configuration has it."""
+"""linux.intelRdt: the container's class of service. Only configurations with it import this module."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def compile_rdt(context: Context) -> None:
 
 
 def assign(context: Context, request: str = "limits") -> None:
-    """Have the init put into the groups; what it becomes and starts then is in them too."""
+    """Have the runtime put the init into the groups. The program and its children stay in them."""
     clos, group = _names(context)
     context.on_request(request, steps.resctrl_assign(clos=clos, group=group), pointer=_POINTER)
 

@@ -1,9 +1,9 @@
 """The plan of a restore: what the runtime does before CRIU makes the container's processes, and while it does. Cold.
 
-There is no init: CRIU makes the namespaces, mounts and processes out of the checkpoint. What is the runtime's in a
-launch is here by the same steps, in answer to CRIU's stages in place of an init's requests: "cgroup" when CRIU's own
-process is there, which is the first in the container's cgroup; "namespaces" when the container's namespaces are;
-"send_console" when its terminal's master has come; "ready" when all is there and nothing runs yet.
+There is no init: CRIU makes the namespaces, mounts and processes from the checkpoint. The runtime's part has the same
+steps as a launch. They answer CRIU's stages instead of an init's requests: "cgroup" when CRIU's process is there, the
+first one in the container's cgroup; "namespaces" when the container's namespaces are there; "send_console" when CRIU
+has sent the terminal's master; "ready" when all is restored and nothing runs yet.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..plan.host import HostFacts
     from ..plan.options import LaunchOptions
 
-# The namespaces that a restored container finds by a descriptor; CRIU joins others by their paths.
+# The namespaces that CRIU gets as descriptors. It joins others by their paths.
 BY_DESCRIPTOR = ("network", "pid")
 
 

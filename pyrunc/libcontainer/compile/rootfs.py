@@ -1,9 +1,9 @@
 """The rootfs phase: from the host's root to the container's.
 
-The order is runc's as far as a container or a hook can tell. Three things are done before pivot_root that runc does
-after it: the terminal is made, paths are masked, and mounts and rootfs become read-only. Init resolves every path
-inside the rootfs by a descriptor of it, so it makes no difference to them, and an init that stops or fails on the way
-has never been inside a root that is not finished.
+The order is runc's as far as a container or a hook can see. Three things come before pivot_root that runc does after
+it: the terminal, masked paths, and read-only mounts and rootfs. The init resolves every path in the rootfs from a
+descriptor of the rootfs, so it makes no difference to the paths. And an init that stops or fails has never been in an
+unfinished root.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ def compile_rootfs(context: Context) -> None:
 
 
 def _without_mount_namespace(context: Context) -> None:
-    """chroot into the rootfs. What the configuration mounts is mounted on the host until the container is deleted, and
-    so is the rootfs on itself where it is to be read-only."""
+    """chroot into the rootfs. The configuration's mounts stay on the host until the container is deleted, and so does
+    the bind of a read-only rootfs on itself."""
     parsed = mounts.parse_mounts(context)
     own_dev = bool(parsed) and not mounts.binds_dev(parsed)
     read_only = bool(context.spec["root"].get("readonly"))
@@ -72,7 +72,7 @@ def _without_mount_namespace(context: Context) -> None:
 
 
 def _host_mounts(context: Context, parsed: list[Mount]) -> list[Mount]:
-    """The mounts, below one of the rootfs on itself, which is private: no other reaches the rest of the host."""
+    """The mounts, below a private bind of the rootfs on itself: they do not propagate to the rest of the host."""
     context.runtime_step(steps.host_mounts(rootfs=context.rootfs), pointer="/linux/namespaces")
     mounts.open_sources(context, parsed)
     context.init_step(steps.rootfs(path=context.rootfs), pointer="/root/path")
@@ -81,7 +81,7 @@ def _host_mounts(context: Context, parsed: list[Mount]) -> list[Mount]:
 
 
 def _root_mount(context: Context) -> None:
-    """Choose what mounts and unmounts the container and the host see of each other, and mount the rootfs on itself."""
+    """Set the propagation between the container's mounts and the host's, and mount the rootfs on itself."""
     word = context.linux.get("rootfsPropagation") or ""
     pointer = _PROPAGATION_POINTER if word else ""
     flag = PROPAGATION[word] if word else MS_SLAVE | MS_REC
@@ -92,11 +92,11 @@ def _root_mount(context: Context) -> None:
             hint="run without --no-pivot, or take slave",
         )
     if flag & MS_SLAVE:
-        # The whole tree also for plain "slave": a mount below the root that stays shared would carry what the
-        # container mounts in it to the host.
+        # The whole tree, also for plain "slave": a shared mount below the root would propagate the container's
+        # mounts to the host.
         context.init_step(steps.propagation(flag=MS_SLAVE, recursive=True), pointer=pointer)
     elif flag & MS_UNBINDABLE:
-        # The rootfs must be bound first. It becomes unbindable when it is the root.
+        # The rootfs must be bound before it is unbindable. It becomes so when it is the root.
         context.init_step(steps.propagation(flag=MS_PRIVATE, recursive=True), pointer=pointer)
     else:
         context.init_step(steps.propagation(flag=flag & ~MS_REC, recursive=bool(flag & MS_REC)), pointer=pointer)
@@ -117,7 +117,7 @@ def _hooks(context: Context) -> None:
 
 
 def _restrict(context: Context, kept: list[Mount]) -> None:
-    """Read-only and masked paths, after the hooks, which may mount and write as they like."""
+    """Read-only and masked paths. They come after the hooks, which may mount and write anything."""
     for index, path in enumerate(context.linux.get("readonlyPaths") or ()):
         context.init_step(steps.readonly_path(path=path), pointer=f"/linux/readonlyPaths/{index}")
     if context.linux.get("mountLabel"):
@@ -143,7 +143,7 @@ def _enter(context: Context) -> None:
         context.init_step(steps.pivot_root(), pointer="/root/path")
     flag = PROPAGATION.get(context.linux.get("rootfsPropagation") or "", 0)
     if flag & (MS_SHARED | MS_UNBINDABLE):
-        # Only now, since before it would be the host's mount that is changed. Private and slave it is already.
+        # Not earlier: it would change the host's mount. It is private or slave already.
         context.init_step(
             steps.root_propagation(flag=flag & ~MS_REC, recursive=bool(flag & MS_REC)), pointer=_PROPAGATION_POINTER
         )

@@ -1,7 +1,7 @@
-"""How the kernel schedules the process: its CPU time, its I/O, its memory nodes; and its personality.
+"""Scheduling of the process: CPU, I/O and memory nodes; and its personality.
 
-Imported where a configuration has one of these fields. process.execCPUAffinity is for the processes of `exec`, not for
-the container's own (config.md, "Linux Process"), so no step of a launch comes from it.
+Only configurations with one of these fields import this module. process.execCPUAffinity is for processes of `exec`, not
+for the container's own (config.md, "Linux Process"), so a launch has no step for it.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 def compile_scheduling(context: Context) -> None:
     """The steps of process.scheduler, process.ioPriority, linux.memoryPolicy and linux.personality, in runc's order.
 
-    Real-time policies and classes and a lower nice value take CAP_SYS_NICE in the initial user namespace, so in a
-    container's user namespace the runtime sets them from outside, as it does with limits.
+    Real-time policies and classes, and a lower nice value, need CAP_SYS_NICE in the initial user namespace. So if the
+    container has a user namespace, the runtime sets them from outside, like limits.
     """
     scheduler = context.process.get("scheduler")
     if scheduler:
@@ -54,7 +54,7 @@ def compile_scheduling(context: Context) -> None:
 
 
 def _scheduler(scheduler: dict[str, Any]) -> dict[str, int]:
-    """The fields of struct sched_attr; what the configuration leaves out is 0 (config.md, "scheduler")."""
+    """The fields of struct sched_attr. Absent fields of the configuration are 0 (config.md, "scheduler")."""
     fields = {name: scheduler.get(name) or 0 for name in ("nice", "priority", "runtime", "deadline", "period")}
     fields["policy"] = POLICIES[scheduler["policy"]]
     fields["flags"] = _bits(SCHED_FLAGS, scheduler.get("flags") or ())

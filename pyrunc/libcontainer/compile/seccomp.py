@@ -1,10 +1,10 @@
-"""linux.seccomp: where in the plan the filter is compiled, mapped and loaded.
+"""linux.seccomp: the steps that compile, map and load the filter.
 
-Whatever the init does once the filter is loaded, the filter judges, so nearly everything is done before. Then the
-filter is loaded after the wait for the start, and a profile need not allow what pyrunc's own init calls. There are two
-exceptions. With SCMP_ACT_NOTIFY the agent gets its descriptor when the container is created, so the filter comes before
-`ready`. And without no_new_privs the kernel wants CAP_SYS_ADMIN (seccomp(2)), which is kept until then and dropped
-behind it: `capset` is the one call that a profile has to allow for us besides `execve`, as with runc.
+A loaded filter judges the init's own calls too, so nearly all steps come before it. The filter is loaded after the wait
+for the start, and a profile need not allow the calls of pyrunc's init. There are two exceptions. With SCMP_ACT_NOTIFY
+the agent gets its descriptor when the container is created, so the filter is loaded before `ready`. Without
+no_new_privs the kernel wants CAP_SYS_ADMIN (seccomp(2)): the init drops it after the filter is loaded. So, as with
+runc, `capset` is the only call besides `execve` that a profile has to allow for the init.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 _POINTER = "/linux/seccomp"
 _SLOT = "seccomp"
 _SYS_ADMIN = 1 << CAPABILITIES.index("CAP_SYS_ADMIN")
-# seccomp(2): WAIT_KILLABLE_RECV came with 5.19, all others before the oldest kernel that pyrunc runs on.
+# seccomp(2): WAIT_KILLABLE_RECV came with Linux 5.19, all others before the oldest kernel that pyrunc supports.
 _WAIT_KILLABLE_KERNEL = (5, 19)
 
 
 def compile_profile(context: Context) -> None:
-    """The runtime's step that gets the filter, compiled or from the cache. It goes before all that has an effect: in
-    the launcher it may hand the command over to the ordinary build, which then begins anew."""
+    """Add the runtime's step that compiles the filter or takes it from the cache. It comes before the first effect: in
+    the launcher it may hand the command over to the ordinary build, which starts again."""
     profile = context.linux.get("seccomp")
     context.profile = profile or {}
     raw = context.annotated(BPF_DATA)
@@ -45,10 +45,10 @@ def compile_profile(context: Context) -> None:
 
 
 class Filter:
-    """The steps that load the filter of a configuration that has one.
+    """The steps that load a filter.
 
-    notifies: the filter has a listener, so that it is loaded before `ready`; else after the wait for the start.
-    held: the capabilities that have to last until then although the configuration does not give them.
+    notifies: the filter has a listener: it is loaded before `ready`, otherwise after the wait for the start.
+    held: capabilities that the init keeps until then although the configuration does not grant them.
     """
 
     __slots__ = ("_context", "_profile", "_sets", "held", "notifies")
@@ -56,7 +56,7 @@ class Filter:
     def __init__(self, context: Context, sets: CapabilitySets | None) -> None:
         profile = context.linux.get("seccomp") or {}
         if context.annotated(BPF_DATA):
-            # The filter of the annotation stands for the profile's, which is ignored but for its flags, as by crun.
+            # The filter of the annotation replaces the profile, of which only the flags are used, as with crun.
             profile = {name: profile[name] for name in ("flags",) if name in profile}
         self._profile = profile
         self._context = context
@@ -64,18 +64,18 @@ class Filter:
         self.notifies = any([rule["action"] == NOTIFY for rule in profile.get("syscalls") or ()])
         self.held = 0
         if not context.process.get("noNewPrivileges"):
-            # Without `capabilities` in the configuration, root has them all and another user has none in effect.
+            # Without `capabilities` in the configuration, root has all of them and other users have no effective ones.
             has = 0 if (context.process.get("user") or {}).get("uid", 0) else _SYS_ADMIN
             if sets is not None:
                 has = sets.effective & sets.permitted
             self.held = _SYS_ADMIN & ~has
 
     def map(self) -> None:
-        """Map the filter, whose descriptor a waiting container is not to hold."""
+        """Map the filter, so that a waiting container does not hold its descriptor."""
         self._context.init_step(steps.map_seccomp(filter=_SLOT), pointer=_POINTER)
 
     def load(self) -> None:
-        """Load the filter, and drop what was held for it."""
+        """Load the filter, and drop the capabilities that were held for it."""
         context, sets = self._context, self._sets
         context.filter_flags = self._flags()
         context.init_step(steps.seccomp(flags=context.filter_flags, notify=self.notifies), pointer=_POINTER)
@@ -98,7 +98,7 @@ class Filter:
             )
 
     def _flags(self) -> int:
-        """seccomp(2)'s flags: those of the configuration, or SPEC_ALLOW where it names none at all, as with runc."""
+        """seccomp(2)'s flags: those of the configuration; by default SPEC_ALLOW, as with runc."""
         words = self._profile.get("flags")
         if words is None:
             words = ("SECCOMP_FILTER_FLAG_SPEC_ALLOW",)

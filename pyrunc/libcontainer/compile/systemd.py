@@ -1,8 +1,8 @@
 """The container's cgroup as a transient scope of systemd. Cold.
 
-A scope begins with a process in it, and who may put one there is systemd: a user can't move a process out of his
-session. So the init is cloned without a cgroup, and asks for it before it does anything else; the runtime's steps
-that the other manager carries out before the clone are its answer.
+A scope starts with a process in it. Only systemd may put one there: a user can't move a process out of the session. So
+the init is cloned without a cgroup and requests it first of all. The runtime's answer has the steps that come before
+the clone with cgroupfs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ REQUEST = "cgroup"
 
 
 def compile_scope(context: Context) -> None:
-    """The init's request for its scope, and what the runtime does for it.
+    """Add the init's request for its scope, and the steps of the answer.
 
     Raises PyruncError for a cgroupsPath, an annotation or limits that can't be carried out.
     """
@@ -49,7 +49,7 @@ def compile_scope(context: Context) -> None:
         pointer=AT if spec_path else "",
     )
     if made:
-        # What systemd delegates is enabled already; of the rest what is needed.
+        # systemd has enabled the controllers that it delegates. Enable the others that are needed.
         compile_limits(context, put, made, writes, made.controllers)
     compile_rules(context, put)
     context.request(REQUEST)

@@ -1,8 +1,8 @@
 """The plans by which `update` changes the mounts and devices of a container that runs.
 
-A process joins the container's mount namespace, and its user namespace, by the pidfd of its process: no other one, so
-that no process of the container can see it, and not its cgroup, which may be frozen. It is given the sources, opened by
-the runtime on the host, and carries out the steps that `create` has for mounts and devices.
+A process joins the mount and user namespace of the container by the pidfd of the container's process. It joins no other
+namespace, so no process of the container can see it, and not the cgroup, which may be frozen. The runtime opens the
+sources on the host and passes them to it. It carries out the steps that `create` has for mounts and devices.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ _PERMISSIONS = 0o7777
 
 
 class Changes:
-    """What a process in the container is to do, in this order.
+    """The changes for the process in the container, in this order.
 
-    mounts: entries as config.json's, to be mounted. devices: entries as linux.devices, to be made. restored: (slot of a
-    mount that is at hand, path) to be mounted again. copied: paths of mounts whose copies are to be sent.
-    removed: entries as linux.devices, whose nodes are to be removed. unmounted: (path, also where it is in use).
-    Before the last two the runtime is asked, where `copied` or `removed` has any.
+    mounts: entries to mount, as in config.json. devices: entries of linux.devices to make. restored: (slot, path):
+        attach the mount in the slot again. copied: paths of mounts: send a copy of each to the runtime.
+    removed: entries of linux.devices: remove their nodes. unmounted: (path, whether to unmount it while it is in use).
+    If `copied` or `removed` has entries, the runtime is asked before the last two.
     """
 
     __slots__ = ("copied", "devices", "mounts", "removed", "restored", "unmounted")
@@ -52,7 +52,7 @@ class Changes:
 def compile_change(
     kept: dict[str, Any], pid: int, start_time: int, changes: Changes, options: LaunchOptions, facts: HostFacts
 ) -> LaunchPlan:
-    """The plan that carries changes out in a container.
+    """The plan of changes to a container.
 
     kept: the saved configuration. pid, start_time: the container's process. options: with the command "update".
     Raises PyruncError for a mount option that can't be carried out.
@@ -99,7 +99,7 @@ def _type(device: dict[str, Any]) -> int:
 
 
 def _device(context: Context, device: dict[str, Any], slot: str) -> None:
-    """A node. Where none may be made, or opened (in a user namespace), the host's is bound."""
+    """Make a node. If the process may not make or open one (in a user namespace), bind the host's."""
     path, mode = device["path"], _type(device) | (device["fileMode"] & _PERMISSIONS)
     if context.userns or context.facts.in_userns:
         _bind(context, slot, path)
@@ -116,7 +116,7 @@ def _device(context: Context, device: dict[str, Any], slot: str) -> None:
 def _bind(
     context: Context, slot: str, path: str, propagation: int = MS_SLAVE | MS_REC, fallback_level: int = 0
 ) -> None:
-    """Mount what the runtime has at hand, as it is but for the propagation, where that is not 0."""
+    """Attach a mount that the runtime holds, unchanged except for the propagation, unless that is 0."""
     context.init_step(
         steps.bind(source=path, source_fd=slot, target=path, propagation=propagation), fallback_level=fallback_level
     )

@@ -1,4 +1,4 @@
-"""HostFacts: what the compiler and the runtime must know of the host.
+"""HostFacts: the facts of the host that the compiler and the runtime need.
 
 `gather` is on the hot path of create and run. It needs no privilege, so `pyrunc plan` uses it too.
 """
@@ -16,27 +16,27 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     IdMap = tuple[tuple[int, int, int], ...]
 
-# cgroup.kill and mount_setattr's MOUNT_ATTR_NOSYMFOLLOW came with 5.14: the youngest things that pyrunc relies on.
+# cgroup.kill and mount_setattr's MOUNT_ATTR_NOSYMFOLLOW came with Linux 5.14: the newest interfaces that pyrunc needs.
 MINIMUM_KERNEL = (5, 14)
 MACHINES = ("x86_64", "aarch64")
 
 # The maps of the initial user namespace.
 _ALL_IDS = ((0, 0, 4294967295),)
 
-# Where distributions put newuidmap and newgidmap, for a PATH that does not say.
+# Where distributions put newuidmap and newgidmap, if PATH does not have them.
 _TOOL_DIRECTORIES = ("/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin", "/run/wrappers/bin")
 
-# Where the cgroup2 hierarchy is looked for, in this order, before the mount table is read:
-# alone, or beside the version 1 hierarchies as systemd's hybrid mode mounts it.
+# The usual mount points of the cgroup2 hierarchy, tried in this order before the mount table is read: alone, and beside
+# the version 1 hierarchies as in systemd's hybrid mode.
 _FIRST_USERNS = 0xEFFFFFFD
 
 _CGROUP_MOUNTS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
 
 
 class SystemdFacts:
-    """The systemd that is to make the container's cgroup.
+    """The systemd that makes the container's cgroup.
 
-    user: whether it is the user's own, and not the system's. version: its number, such as 252.
+    user: whether it is the user's manager instead of the system's. version: its number, such as 252.
     cgroup: its own cgroup, "/…" in the cgroup2 hierarchy; "" for the root.
     """
 
@@ -49,26 +49,26 @@ class SystemdFacts:
 
 
 class HostFacts:
-    """Facts of the host at one moment; plain data, so that a test can make up any host.
+    """Facts of the host at one moment. It is plain data: a test can make up any host.
 
     euid, egid: the runtime's effective ids.
     kernel: its version as (major, minor).
-    machine: `x86_64` or `aarch64`, uname's word.
+    machine: `x86_64` or `aarch64`, as uname(2) has it.
     in_userns: the runtime itself runs in a user namespace other than the initial one.
     uid_map, gid_map: the maps of the runtime's user namespace as (id in it, id in its parent, size).
-    newuidmap, newgidmap: absolute paths of the programs that map the ids which /etc/subuid and /etc/subgid give to
-        this user; "" where they are missing, and for root, who needs none.
-    cgroup_mount: where the cgroup2 hierarchy is mounted; "" where it is not.
+    newuidmap, newgidmap: absolute paths of the programs that map the subordinate ids of this user (/etc/subuid,
+        /etc/subgid); "" if they are missing, and for root, who does not need them.
+    cgroup_mount: the mount point of the cgroup2 hierarchy; "" for none.
     cgroup_pure: cgroup_mount is /sys/fs/cgroup itself.
-    cgroup_self: the runtime's own cgroup in that hierarchy, "/…"; "" where there is none.
+    cgroup_self: the runtime's own cgroup in that hierarchy, "/…"; "" for none.
     controllers: the controllers that the hierarchy's root offers, in the kernel's order.
     cgroup_writable: the runtime may make cgroups beside its own and put processes of its own cgroup into them.
     cap_last_cap: the number of the last capability that the kernel knows.
-    capabilities: the runtime's permitted ones, as a bit set.
-    setgroups: the runtime's user namespace allows setgroups(2).
-    kcore: /proc/kcore is there.
+    capabilities: the runtime's permitted capabilities, as a bit set.
+    setgroups: whether the runtime's user namespace allows setgroups(2).
+    kcore: whether /proc/kcore is there.
     open_files: the runtime's soft and hard limit of open files, 2**64 - 1 for none (getrlimit(2)).
-    systemd: None unless it is to make the container's cgroup.
+    systemd: None unless systemd makes the container's cgroup.
     """
 
     __slots__ = (
@@ -178,7 +178,7 @@ def gather() -> HostFacts:
 
 
 def kernel_version(release: str) -> tuple[int, int]:
-    """(major, minor) of uname's release text, as in `6.1.0-18-amd64`. Raises PyruncError where it has none."""
+    """(major, minor) of uname's release, such as `6.1.0-18-amd64`. Raises PyruncError if it has no such numbers."""
     major, _, rest = release.partition(".")
     end = 0
     while end < len(rest) and rest[end].isdigit():
@@ -189,10 +189,10 @@ def kernel_version(release: str) -> tuple[int, int]:
 
 
 def in_userns() -> bool:
-    """Whether this process is in another user namespace than the first (user_namespaces(7)).
+    """Whether this process is in another user namespace than the initial one (user_namespaces(7)).
 
-    The number of the first one's file is fixed (PROC_USER_INIT_INO in the kernel's linux/proc_ns.h). The maps would not
-    tell: those of a namespace that maps every id to itself, as systemd's PrivateUsers=full, are the first one's too.
+    The inode number of the initial one is fixed (PROC_USER_INIT_INO in the kernel's linux/proc_ns.h). The maps do not
+    tell: a namespace that maps every id to itself, as with systemd's PrivateUsers=full, has the same maps.
     """
     try:
         return posix.stat("/proc/self/ns/user").st_ino != _FIRST_USERNS
@@ -203,7 +203,7 @@ def in_userns() -> bool:
 
 
 def _cap_last_cap() -> int:
-    """The number of the kernel's last capability, also where /proc shows processes alone (ProcSubset=pid)."""
+    """The number of the kernel's last capability. It works also if /proc has only processes (ProcSubset=pid)."""
     try:
         return int(read_file("/proc/sys/kernel/cap_last_cap"))
     except OSError:
@@ -217,9 +217,9 @@ def id_map(text: str) -> IdMap:
 
 
 def _find_tool(name: str) -> str:
-    """The program of this name in PATH, or where it usually is; "" where it is in neither.
+    """The path of a program in PATH or its usual directories; "" if it is in none of them.
 
-    Relative entries of PATH are left out: they would lead into a bundle.
+    Relative entries of PATH are ignored: they would lead into a bundle.
     """
     path = posix.environ.get(b"PATH", b"").decode("utf-8", "surrogateescape")
     for directory in (*path.split(":"), *_TOOL_DIRECTORIES):
@@ -230,10 +230,10 @@ def _find_tool(name: str) -> str:
 
 
 def _is_delegated(directory: str, rootless: bool) -> bool:
-    """Whether this process may make cgroups in a cgroup, and move into them from one beside them.
+    """Whether this process may make cgroups in a cgroup, and move into them from a sibling.
 
-    For all but root the second takes the right to write cgroup.procs of the nearest cgroup above both, which is this
-    one (cgroups(7), "Cgroups delegation").
+    Users other than root need the right to write cgroup.procs of the nearest common ancestor, which is this cgroup
+    (cgroups(7), "Cgroups delegation").
     """
     if not posix.access(directory, posix.W_OK):
         return False
@@ -241,7 +241,7 @@ def _is_delegated(directory: str, rootless: bool) -> bool:
 
 
 def own_cgroup(proc_cgroup: str) -> str:
-    """The version 2 path in a /proc/PID/cgroup file (cgroups(7): the line `0::/…`); "" where it has no such line."""
+    """The cgroup2 path in a /proc/PID/cgroup file (cgroups(7): the line `0::/…`); "" without such a line."""
     for line in proc_cgroup.split("\n"):
         if line.startswith("0::"):
             return line[3:].removesuffix(" (deleted)")
@@ -256,10 +256,10 @@ def cgroup_directory(facts: HostFacts, cgroup: str) -> str:
 
 
 def _find_cgroup2() -> tuple[str, tuple[str, ...]]:
-    """Where cgroup2 is mounted and the controllers of its root; ("", ()) where it is not mounted.
+    """The mount point of cgroup2 and the controllers of its root; ("", ()) if it is not mounted.
 
-    Every directory of cgroup2, and of no other file system, has a file cgroup.controllers, so one open
-    answers both questions. The mount table, which may be long, is read only on an unusual host.
+    Only directories of cgroup2 have a file cgroup.controllers, so one open answers both questions. The mount table may
+    be long, so it is read only if cgroup2 is not at a usual mount point.
     """
     for mount in _CGROUP_MOUNTS:
         controllers = _controllers(mount)
@@ -275,7 +275,7 @@ def _find_cgroup2() -> tuple[str, tuple[str, ...]]:
 
 
 def _controllers(mount: str) -> tuple[str, ...] | None:
-    """The content of `mount`/cgroup.controllers; None where there is no such file that may be read."""
+    """The content of `mount`/cgroup.controllers; None if there is no such file or it may not be read."""
     try:
         return tuple(read_file(mount + "/cgroup.controllers").split())
     except OSError as error:

@@ -1,9 +1,9 @@
 """The step kinds: the one table that the compiler, the encoder, the C init and `pyrunc plan` share.
 
-A launch plan is a list of steps, and each step is of one of the kinds below. The table says for each kind
-who carries it out (`runtime`, the Python parent, or `init`, the C program that becomes the container's
-process), which kernel call does the work, and the fields in the order in which they travel. `generate/steps.py`
-makes `csrc/init/steps.gen.h` from the `init` kinds; the position of a kind among them is its number on the wire.
+A launch plan is a list of steps, and each step has one of the kinds below. The table has for each kind who carries it
+out (`runtime`, the Python parent, or `init`, the C program that becomes the container's process), the kernel call, and
+the fields in the order of the wire. `generate/steps.py` makes `csrc/init/steps.gen.h` from the `init` kinds. The
+position of a kind among them is its number on the wire.
 
 Field types:
 
@@ -15,12 +15,12 @@ Field types:
 
 Signs may follow the type, in this order:
 
-- `?`: the field is mostly 0, empty or None: its constructor's argument may be left out, and a zero is not shown
-- `*`: steps of the kind that differ in such fields only are one row of `pyrunc plan`
+- `?`: the field is optional: its default is 0, empty or None, and `pyrunc plan` does not show it then
+- `*`: steps that differ only in such fields share a row of `pyrunc plan`
 - `/FORM`: how `pyrunc plan` shows the number, a name in FORMS (show/values.py)
 
-Last in a row stand the hints: why the step may have failed, and what to do, by errno; ANY is for all others. Hints that
-depend on a step's arguments are in launch/errors.py.
+At the end of a row are the hints by errno: why the step may have failed, and what to do. ANY is for all other errnos.
+Hints that depend on a step's arguments are in launch/errors.py.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ RUNTIME = "runtime"
 INIT = "init"
 
 
-# How a type that the wire does not know travels.
+# Types that the wire does not have, and the type that carries them.
 _WIRE_TYPES = {"flag": "u32", "env": "strv"}
 
-# What a field's value is in Python, by its type.
+# The Python type of a field's value.
 _PYTHON_TYPES = {
     "u32": "int", "u64": "int", "i64": "int", "flag": "bool", "str": "str", "strv": "tuple[str, ...]",
     "fd": "str | None", "env": "tuple[str, ...] | None",
 }  # fmt: skip
 
 
-# Any other errno, as a key of hints.
+# The key of hints for any other errno.
 ANY = -1
 
-# What a hint may be wrong for: a capability of the runtime's, by its number, or that / is a mount point.
+# A condition that makes a hint wrong: a capability of the runtime, by its number, or that / is a mount point.
 CAP_SYS_PTRACE = 19
 CAP_SYS_NICE = 23
 CAP_SYS_RESOURCE = 24
@@ -56,7 +56,7 @@ ROOT_IS_MOUNT_POINT = -2
 
 
 class Hint:
-    """A hint that holds only unless something is so: a capability that the runtime has, or ROOT_IS_MOUNT_POINT."""
+    """A hint that does not hold if the runtime has a capability, or if ROOT_IS_MOUNT_POINT."""
 
     __slots__ = ("text", "unless")
 
@@ -69,8 +69,7 @@ class Kind:
     """One kind of step: its name, actor, kernel call, fields as (name, type on the wire) pairs, and what it does.
 
     hints: why it may have failed, by errno or ANY. python_types: the annotation of each field in the constructor.
-    optional: the fields of which a zero says nothing. listed: those in which steps of one row differ.
-    forms: how numbers are shown, by field.
+    optional: the fields marked `?`. listed: those marked `*`. forms: how numbers are shown, by field.
     """
 
     __slots__ = ("actor", "call", "doc", "fields", "forms", "hints", "listed", "name", "optional", "python_types")
@@ -105,11 +104,11 @@ class Kind:
         self.listed = tuple(listed)
 
     def hint(self, error: int) -> str | Hint:
-        """The hint for a failure with this errno; "" where there is none."""
+        """The hint for a failure with this errno; "" for none."""
         return self.hints.get(error) or self.hints.get(ANY, "")
 
 
-# What may be the cause, and what to do, where several kinds fail for one reason.
+# Hints that several kinds share.
 _SCHEDULER = (
     "it takes CAP_SYS_NICE or RLIMIT_RTPRIO and RLIMIT_NICE, SCHED_DEADLINE takes all of the host's CPUs, "
     "and with CONFIG_RT_GROUP_SCHED there is no realtime below the root cgroup"

@@ -1,4 +1,4 @@
-"""The launch plan: what `compile` makes of a config.json, what `launch` carries out and `pyrunc plan` prints."""
+"""The launch plan: `compile` makes it from config.json, `launch` carries it out, `pyrunc plan` prints it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Step:
     """One step of a plan.
 
     args: one value a field of the kind, in its order (str, int, tuple of str, or None for an empty `fd`).
-    pointer: JSON pointer (RFC 6901) of the config field that caused the step; "" where none did.
+    pointer: JSON pointer (RFC 6901) of the config field that caused the step; "" for none.
     fallback_level: 0 for a step that always runs. A step of level n runs only if an earlier step of level n - 1 failed
         with one of its `on_errno`. If it succeeds, that failure no longer counts.
     """
@@ -51,7 +51,7 @@ class Step:
         return "init" if self.kind in NUMBERS else "runtime"
 
     def arg(self, name: str) -> Arg:
-        """The value of the field called `name`; KeyError where the kind has no such field."""
+        """The value of the field called `name`. Raises KeyError if the kind has no such field."""
         for (field, _), value in zip(FIELDS[self.kind], self.args, strict=True):
             if field == name:
                 return value
@@ -63,16 +63,16 @@ class LaunchPlan:
 
     prepare: the runtime's steps up to and including the clone.
     init: the init's steps in order.
-    served: the runtime's steps that answer init, by the `what` of each `request`, by "send_console", "ready" and
-        "seccomp" (whose listener the runtime takes without a word to the init).
+    served: the runtime's steps that answer the init, by the `what` of each `request`, or by "send_console", "ready" and
+        "seccomp" (the runtime takes the listener without an answer).
     terminal: whether the process gets a pty.
-    warnings: what the configuration asks for and does not get, where the specification wants a warning only.
-    notes: what the facts of the host have decided, where no step shows it.
+    warnings: parts of the configuration without effect, if the specification wants only a warning.
+    notes: decisions by the facts of the host that no step shows.
     cgroup: absolute directory of the cgroup that the steps make; "" for none.
     unit: the systemd unit that has the cgroup; "" for none. user_unit: it is one of the user's manager.
     profile: linux.seccomp, which the step compile_seccomp compiles; {} for none.
-    filter_flags: the flags with which the init loads a seccomp filter (seccomp(2)); None where it loads none.
-    limit_pointers: the JSON pointer of what asks for a limit, by the control file that it is written to.
+    filter_flags: the flags with which the init loads a seccomp filter (seccomp(2)); None without a filter.
+    limit_pointers: the JSON pointers of limits, by their control file.
     """
 
     __slots__ = (
@@ -110,11 +110,11 @@ class LaunchPlan:
         self.limit_pointers: dict[str, str] = limit_pointers or {}
 
     def start_steps(self) -> list[tuple[int, Step]]:
-        """The init's steps from the wait for the start on, each with its number."""
+        """The init's steps from the wait for the start on, with their numbers."""
         return [(number, step) for number, step in enumerate(self.init) if step.phase == "start"]
 
     def steps(self) -> Iterator[Step]:
-        """Every step in the order in which it happens: served steps stand behind the request they answer."""
+        """All steps in order. The runtime's answers follow the init's request."""
         yield from self.prepare
         for step in self.init:
             assert step.kind in NUMBERS

@@ -1,6 +1,6 @@
-"""LaunchOptions: what the command line says of a launch, apart from config.json; and ExecOptions for an `exec`.
+"""LaunchOptions: the command-line options of a launch; and ExecOptions, those of an `exec`.
 
-An option is declared here, with its type and default. The command line adds its spelling and help (cli/launching.py).
+An option is declared here, with its type and default. The command line adds its spelling and help (cli/options.py).
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ if TYPE_CHECKING:
 
     @dataclass_transform(kw_only_default=True)
     class _Options:
-        """Type checkers take the classes below for dataclasses; the module dataclasses costs too much at start-up."""
+        """Tell type checkers that the classes below are dataclasses. Importing dataclasses costs too much at
+        start-up."""
 
 
 if not TYPE_CHECKING:
 
     class _Options:
-        """The attributes are those that the class declares, with their defaults; no other one can be set."""
+        """The attributes that the class declares, with their defaults. Others are refused."""
 
         def __init__(self, *, id, **given):
             self.id = id
@@ -50,7 +51,7 @@ class LaunchOptions(_Options):
     no_subreaper: bool = False
     command: str = "create"  # "create", "run", "exec", "restore" or "update"
     cgroup_manager: str = "cgroupfs"  # "cgroupfs", "systemd" or "disabled"
-    rootless: bool | None = None  # what `--rootless` says; None for automatic
+    rootless: bool | None = None  # `--rootless`; None for automatic
     timeline: str = ""  # path of the Chrome trace to write
 
     @property
@@ -60,11 +61,11 @@ class LaunchOptions(_Options):
 
 
 class ExecOptions(LaunchOptions):
-    """The options of `exec`, as runc names them. The container's own value stands for "" and None."""
+    """The options of `exec`, as runc names them. "" and None stand for the container's value."""
 
     command: str = "exec"
     no_subreaper: bool = True
-    args: tuple[str, ...] = ()  # the program and its arguments; () where `process` names them
+    args: tuple[str, ...] = ()  # the program and its arguments; () if `process` has them
     process: str = ""  # path of a file that holds the whole process
     cwd: str = ""
     env: tuple[str, ...] = ()  # added to the container's
@@ -75,5 +76,5 @@ class ExecOptions(LaunchOptions):
     process_label: str = ""
     no_new_privs: bool | None = None
     tty: bool = False  # give it a terminal
-    cgroup: tuple[str, ...] = ()  # what `--cgroup` says, each time
-    ignore_paused: bool = False  # also where the container is paused
+    cgroup: tuple[str, ...] = ()  # the values of `--cgroup`
+    ignore_paused: bool = False  # also if the container is paused

@@ -1,6 +1,6 @@
 """The wire between the runtime and the init: a plan as bytes, and the init's messages.
 
-docs/architecture.md ("The wire") tells both forms; csrc/init/decode.c and csrc/init/protocol.c are the other side.
+docs/architecture.md ("The wire") has both forms. csrc/init/decode.c and csrc/init/protocol.c are the other side.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ERROR = 3
 LISTENER = 4
 _TYPES = (REQUEST, READY, ERROR, LISTENER)
 
-# answers: go on to init, and what `start` says
+# answers: to the init, which then goes on, and by `start`
 GO_ON = b"A"
 START = b"S"
 
@@ -39,7 +39,7 @@ HEADER_SIZE = 16
 # bytes of the longest message: the header and csrc/init/init.h's DETAIL_SIZE
 MESSAGE_SIZE = HEADER_SIZE + 4096
 
-# what csrc/init/decode.c takes
+# the limits of csrc/init/decode.c
 MAX_FALLBACK_LEVEL = 7
 MAX_ERRNOS = 8
 MAX_SIZE = 16 << 20
@@ -53,10 +53,10 @@ _RANGES = {
 
 
 class Message:
-    """What init sent.
+    """A message of the init.
 
     type: REQUEST, READY, ERROR or LISTENER; step: index in the plan's init steps, or NO_STEP; error: an errno or 0;
-    detail: what is requested, the path or reason of the failure, or the listener's number.
+    detail: the name of the request, the path or reason of the failure, or the listener's number.
     """
 
     __slots__ = ("detail", "error", "step", "type")
@@ -75,12 +75,12 @@ def encode(
     timeline: bool = False,
     fault: tuple[int, int] = (-1, FAULT_NONE),
 ) -> bytes:
-    """The init's steps of a plan as the blob that init reads.
+    """Encode the init's steps as the blob that the init reads.
 
-    slots: the descriptor's number of each slot that an `fd` field names. timeline: ask for times; `times_offset` of
-    the blob's length tells where they come. fault: step index and FAULT_ kind.
-    Raises PyruncError, with the step's name and pointer, where a value can't travel: a NUL in a text, a number out
-    of its type's range, a slot that nobody filled; and where the plan is over 16 MiB.
+    slots: the descriptor of each slot that an `fd` field names. timeline: whether the init stores times, at
+    `times_offset` of the blob's length. fault: step index and FAULT_ kind.
+    Raises PyruncError, with the step's name and pointer, if a value can't be encoded: a NUL in a text, a number out of
+    its type's range, an empty slot; and if the plan is over 16 MiB.
     """
     pointers = 0
     body: list[str] = []
@@ -109,7 +109,7 @@ def encode(
 
 
 def _token(step: Step, name: str, type_: str, value: Arg, slots: dict[str, int]) -> str:
-    """One field that is a single token."""
+    """Encode a field that is a single token."""
     if type_ == "str" and isinstance(value, str):
         return _text(step, name, value)
     if type_ == "fd" and value is None:
@@ -133,19 +133,19 @@ def _text(step: Step, name: str, value: str) -> str:
 
 
 def times_offset(length: int) -> int:
-    """Where the times stand in the memfd of a blob of `length` bytes: 16 bytes a step, start and end."""
+    """The offset of the times in the memfd of a blob of `length` bytes: 16 bytes for each step, start and end."""
     return (length + 7) & ~7
 
 
 def decode_times(data: bytes, steps: int) -> list[tuple[int, int]]:
-    """The times that init stored, from the bytes at `times_offset`: start and end of each step in nanoseconds of
-    CLOCK_MONOTONIC, 0 where it was skipped (or where init did not get to its end)."""
+    """Decode the times that the init stored at `times_offset`: start and end of each step in nanoseconds of
+    CLOCK_MONOTONIC; 0 for a step that was skipped, and for the end of one that did not finish."""
     numbers = [int.from_bytes(data[at : at + 8], sys.byteorder) for at in range(0, 16 * steps, 8)]
     return list(zip(numbers[::2], numbers[1::2], strict=True))
 
 
 def decode_message(data: bytes) -> Message:
-    """A message of init. Raises PyruncError where the bytes are none, which no init sends."""
+    """Decode a message of the init. Raises PyruncError for bytes that no init sends."""
     order = sys.byteorder
     length = int.from_bytes(data[12:16], order)
     kind = int.from_bytes(data[0:4], order)
@@ -160,7 +160,7 @@ def decode_message(data: bytes) -> Message:
 
 
 def listener(message: Message) -> int:
-    """The number of the listener's descriptor in a LISTENER message. Raises PyruncError where it tells none."""
+    """The listener's descriptor in a LISTENER message. Raises PyruncError if the message has none."""
     digits = message.detail
     if not (digits.isascii() and digits.isdigit() and len(digits) <= _DIGITS):
         raise PyruncError("a malformed number of a seccomp listener came from the container's init")
