@@ -1,8 +1,8 @@
 """Controllers of cgroups: enabled from the hierarchy's root down to a container's cgroup, and delegated to its owner.
 
-A cgroup has a controller's files only where every cgroup above it hands the controller out, by its
-cgroup.subtree_control (Documentation/admin-guide/cgroup-v2.rst, "Controlling Controllers"). What is enabled here stays
-enabled after the container: others may have come to rely on it, and taking it back would drop their limits.
+A cgroup has a controller's files only if the cgroup.subtree_control of every cgroup above it has the controller
+(Documentation/admin-guide/cgroup-v2.rst, "Controlling Controllers"). Controllers stay enabled after the container:
+others may rely on them by then, and would lose their limits.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-# The files whose owner may do that (cgroups(7), "Cgroups delegation"). The specification gives the list for a kernel
-# that does not tell. No other file may change hands: with memory.max the container would set its own limits.
+# The list of files that a delegation gives away (cgroups(7), "Cgroups delegation"), and the specification's list for a
+# kernel without that file. No other file may be given away: with memory.max the container could set its own limits.
 _DELEGATE = "/sys/kernel/cgroup/delegate"
 _DEFAULT_FILES = ("cgroup.procs", "cgroup.subtree_control", "cgroup.threads")
 _STEP = "cgroup_controllers"
-# What the kernel means by its errors here.
+# The causes of the kernel's errors.
 _HINTS = {
     errno.ENOENT: "the cgroup above does not hand it out",
     errno.EBUSY: "it has processes of its own, and only a cgroup without may hand out controllers: "
@@ -38,9 +38,9 @@ _HINTS = {
 def enable(path: str, mount: str, needed: dict[str, str], wanted: Sequence[str]) -> None:
     """Make the controllers available in the cgroup at `path`, which is beneath `mount`.
 
-    needed: those without which the container must not start, each with the pointer of a field that needs it.
-    wanted: all that the hierarchy has; those among them that can't be enabled are left out.
-    Raises PyruncError that names the controller and the cgroup in its way.
+    needed: the controllers that the container needs, each with the pointer of a field that needs it.
+    wanted: all controllers of the hierarchy; those that can't be enabled are left out.
+    Raises PyruncError that names the controller and the cgroup that refused it.
     """
     refused: dict[str, PyruncError] = {}
     missing = _without(wanted, _read(path, "cgroup.controllers"))
@@ -60,7 +60,7 @@ def _without(names: Iterable[str], others: Sequence[str]) -> list[str]:
 
 
 def _above(path: str, mount: str) -> list[str]:
-    """The cgroups above `path`, from the mount's on down."""
+    """The cgroups above `path`, from the mount point down."""
     inner = path[len(mount) :].strip("/")
     directories = []
     directory = mount
@@ -83,7 +83,7 @@ def _hand_out(directory: str, names: list[str], refused: dict[str, PyruncError])
     try:
         write_file(directory + "/cgroup.subtree_control", " ".join(["+" + name for name in missing]))
     except OSError:
-        # All or none: which of them it was shows one by one.
+        # A write enables all or none: enable them one by one to find those that are refused.
         for name in missing:
             try:
                 write_file(directory + "/cgroup.subtree_control", "+" + name)
@@ -96,10 +96,10 @@ def _refusal(controller: str, directory: str, number: int) -> PyruncError:
 
 
 def _obstacle(directory: str) -> int:
-    """The errno with which the kernel refuses a memory controller here, or 0; the root, which has no type, is free.
+    """The errno for the memory controller in this cgroup, or 0. The root, which has no type, permits it.
 
-    It would permit cpu or pids, and make of a cgroup with processes a threaded domain by it: its children of the
-    usual kind, the container's cgroup among them, could not have processes any more.
+    The kernel would permit cpu or pids in a cgroup with processes, and make it a threaded domain: its ordinary
+    children, such as the container's cgroup, could not have processes any more.
     """
     try:
         if read_file(directory + "/cgroup.type").strip() != "domain":
@@ -130,4 +130,4 @@ def delegate(cgroup_fd: int, uid: int) -> None:
         try:
             posix.chown(file, uid, -1, dir_fd=cgroup_fd, follow_symlinks=False)
         except FileNotFoundError:
-            continue  # one of a controller that is not enabled here
+            continue  # a file of a controller that is not enabled here

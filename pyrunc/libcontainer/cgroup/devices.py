@@ -1,13 +1,12 @@
-"""linux.resources.devices: device rules, assembled into an eBPF program that the kernel runs at each access.
+"""linux.resources.devices: device rules, compiled into an eBPF program that the kernel runs at each access.
 
-A rule is a text of five words, as plans carry it: `TYPE MAJOR MINOR ACCESS allow|deny`, where TYPE is `a` (any), `b`
-or `c`, a number may be `*`, and ACCESS is made of `r`, `w` and `m` (`c 1 3 rwm allow`).
+In a plan a rule is a text `TYPE MAJOR MINOR ACCESS allow|deny`. TYPE is `a` (any), `b` or `c`, a number may be `*`,
+and ACCESS has the letters `r`, `w` and `m` (`c 1 3 rwm allow`).
 
-Rules apply in their order (config-linux.md, "Allowed Device list"): for each kind of access that a program asks for,
-the last rule that covers the device and this access decides; without one it is denied. Access is granted where all
-that is asked for is allowed. A rule without type and numbers, and with all of `rwm`, so makes every rule before it
-void. Where runc accepts a list of `b` and `c` rules, the outcome is runc's; holes in a wildcard rule, which runc
-refuses, work.
+Rules apply in order (config-linux.md, "Allowed Device list"): for each kind of requested access, the last rule for the
+device and this access decides; without one it is denied. Access is granted if every requested kind is allowed. So a
+rule for any device and `rwm` cancels all rules before it. For `b` and `c` rules that runc accepts, the result is
+runc's. Exceptions to a wildcard rule, which runc refuses, work.
 
 Facts: linux/bpf.h (struct bpf_cgroup_dev_ctx), the kernel's Documentation/bpf/standardization/instruction-set.rst,
 bpf(2).
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
     # (type, major or -1, minor or -1, access mask, allowed)
     Rule = tuple[str, int, int, int, bool]
-    # (offset in the attributes, what the address there points to)
+    # (offset in the attributes, the buffer whose address belongs there)
     Buffer = tuple[int, bytes | bytearray]
 
 ANY = -1
@@ -45,8 +44,8 @@ _MINOR_BITS = 20
 _LAST_MAJOR = 0xFFF
 _LAST_MINOR = 0xFFFFF
 
-# What runc allows every container, after its own rules: making any node (which gives no access to it), the default
-# devices, ptys and /dev/net/tun. A default device that linux.devices defines anew has no rule (path, rule).
+# The rules (path, rule) that runc adds for every container: making any node (which gives no access to it), the default
+# devices, ptys and /dev/net/tun. A default device that linux.devices replaces has no rule.
 _DEFAULTS = (
     ("", "c * * m allow"),
     ("", "b * * m allow"),
@@ -61,7 +60,7 @@ _DEFAULTS = (
     ("", "c 10 200 rwm allow"),
 )
 
-# Instructions: operation codes, and the registers that hold the program's question.
+# Instructions: operation codes, and the registers with the requested device and access.
 _LOAD_U32 = 0x61
 _MOVE = 0xB4
 _MOVE_REGISTER = 0xBC
@@ -86,14 +85,14 @@ _PROG_TYPE_CGROUP_DEVICE = 15
 _ATTACH_CGROUP_DEVICE = 6
 _ALLOW_MULTI = 2
 _REPLACE = 4
-_MOST_PROGRAMS = 64  # BPF_CGROUP_MAX_PROGS of the kernel: as many as one cgroup may have
+_MOST_PROGRAMS = 64  # BPF_CGROUP_MAX_PROGS of the kernel: the limit for one cgroup
 _NAME_AT = 64  # of `name` in struct bpf_prog_info
 _NAME_BYTES = 16
 # the same of `tag`, and its end
 _TAG_AT, _TAG_END = 8, 16
 _LOG_BYTES = 1 << 16
 _LOG_SHOWN = 500
-# The program calls no helper, so any license will do for the kernel.
+# The program calls no helper, so the kernel accepts any license.
 _LICENSE = b"Apache\0"
 _NAME = b"pyrunc_devices"
 
@@ -105,7 +104,7 @@ def format_rule(kind: str, major: int, minor: int, access: str, allow: bool) -> 
 
 
 def parse_rule(text: str) -> Rule:
-    """A rule from its text: (type, major, minor, access mask, allowed). Raises PyruncError."""
+    """Parse a rule's text into (type, major, minor, access mask, allowed). Raises PyruncError."""
     words = text.split(" ")
     if len(words) == 5:
         kind, major, minor, access, verdict = words
@@ -134,7 +133,7 @@ def rules_for(devices: Sequence[dict[str, Any]], device_paths: Collection[str] =
     """The rules of a container: those of linux.resources.devices, then the defaults.
 
     devices: the entries of linux.resources.devices. device_paths: the paths of linux.devices.
-    Raises PyruncError with the pointer of an entry that can't be a rule.
+    Raises PyruncError with the pointer of an invalid entry.
     """
     rules = [_rule_of(entry, index) for index, entry in enumerate(devices)]
     rules.extend([rule for path, rule in _DEFAULTS if not path or path not in device_paths])
@@ -160,11 +159,11 @@ def _rule_of(entry: dict[str, Any], index: int) -> str:
 
 
 def assemble(rules: Iterable[str]) -> bytes:
-    """The program for the rules in their order: instructions of 8 bytes. Pure. Raises PyruncError.
+    """Compile the rules into a program: instructions of 8 bytes. Pure. Raises PyruncError.
 
-    The rules are first made a table a type, which says of each device named what is allowed. The program looks the
-    device up, one comparison an entry, and jumps to the end that answers for that access. With nothing to remember
-    from entry to entry, the verifier's work grows as the number of rules.
+    First the rules become a table for each type, with the allowed access of each named device. The program compares the
+    device with each entry, and jumps to an end that answers for the entry's access. No state is carried from entry to
+    entry, so the verifier's work is linear in the number of rules.
     """
     tables = {kind: {(ANY, ANY): 0} for kind in _TYPES}
     for text in rules:
@@ -186,7 +185,7 @@ def assemble(rules: Iterable[str]) -> bytes:
         _instruction(_JUMP_EQUAL, _TYPE, offset=len(lookups["c"]), value=_TYPES["b"]),
     ]
     lookup = lookups["c"] + lookups["b"]
-    ends: dict[int, int] = {}  # where the end for an allowed access begins, counted from the lookup's first instruction
+    ends: dict[int, int] = {}  # allowed access: the index of its end, counted from the lookup's first instruction
     answers: list[bytes] = []
     for _, _, _, allowed in lookup:
         if allowed not in ends:
@@ -200,10 +199,10 @@ def assemble(rules: Iterable[str]) -> bytes:
 
 
 def _apply(table: dict[tuple[int, int], int], major: int, minor: int, access: int, allow: bool) -> None:
-    """Apply a rule to a type's table: (major or ANY, minor or ANY) to the access that is allowed.
+    """Apply a rule to a type's table, which maps (major or ANY, minor or ANY) to the allowed access.
 
-    Where both (major, ANY) and (ANY, minor) are in the table, (major, minor) is as well, so that one entry, the most
-    special one, answers for a device.
+    If (major, ANY) and (ANY, minor) are in the table, (major, minor) is too: the most specific entry alone decides
+    about a device.
     """
     if (major, minor) not in table:
         table[major, minor] = _inherited(table, major, minor)
@@ -220,7 +219,7 @@ def _apply(table: dict[tuple[int, int], int], major: int, minor: int, access: in
 
 
 def _inherited(table: dict[tuple[int, int], int], major: int, minor: int) -> int:
-    """What the table says so far of a device, or of a number, that gets an entry of its own."""
+    """The access that the table allows so far for a new entry."""
     if (major, ANY) in table and minor != ANY:
         return table[major, ANY]
     if (ANY, minor) in table and major != ANY:
@@ -229,7 +228,7 @@ def _inherited(table: dict[tuple[int, int], int], major: int, minor: int) -> int
 
 
 def _lookup(table: dict[tuple[int, int], int]) -> list[tuple[int, int, int, int]]:
-    """A table's jumps in their order, the most special first: (operation, register, value, allowed access)."""
+    """A table's jumps, the most specific first: (operation, register, value, allowed access)."""
     devices, majors, minors = [], [], []
     for (major, minor), allowed in table.items():
         if (major, minor) == (ANY, ANY) or major > _LAST_MAJOR or minor > _LAST_MINOR:
@@ -244,7 +243,7 @@ def _lookup(table: dict[tuple[int, int], int]) -> list[tuple[int, int, int, int]
 
 
 def _answer(allowed: int) -> list[bytes]:
-    """The program's end for a device of which `allowed` is allowed: 1 where this covers all that is wanted, else 0."""
+    """The program's end for an entry: it returns 1 if `allowed` covers the requested access, else 0."""
     if allowed in (0, _ALL_ACCESS):
         return [_instruction(_MOVE, _RESULT, value=int(allowed != 0)), _instruction(_EXIT)]
     return [
@@ -261,19 +260,19 @@ def _instruction(operation: int, target: int = 0, source: int = 0, offset: int =
 
 
 def attach(cgroup_fd: int, program: bytes) -> None:
-    """Load an assembled program and attach it to a cgroup that has none of ours; the programs of the cgroups above
-    apply as well.
+    """Load a program and attach it to a cgroup without a program of pyrunc. The programs of the cgroups above apply
+    too.
 
-    cgroup_fd: the cgroup's directory, open for reading. Raises PyruncError, with the verifier's text where the kernel
+    cgroup_fd: the cgroup's directory, open for reading. Raises PyruncError, with the verifier's text if the kernel
     refuses the program.
     """
     _attach(cgroup_fd, program, -1)
 
 
 def replace(cgroup_fd: int, program: bytes) -> None:
-    """Put a program in the place of the one that an earlier start has attached to the cgroup, if there is one.
+    """Replace the program that an earlier start has attached to the cgroup, if there is one.
 
-    The kernel exchanges the two in one call, so that at no moment neither applies; what others attached stays.
+    The kernel replaces it in one call, so one of the two always applies. Programs of others stay.
     Parameters and errors as for `attach`.
     """
     old_fd = -1
@@ -288,7 +287,7 @@ def replace(cgroup_fd: int, program: bytes) -> None:
 
 
 def _attach(cgroup_fd: int, program: bytes, old_fd: int) -> None:
-    """Attach a program, in the place of another where old_fd is not -1."""
+    """Attach a program; it replaces that of old_fd unless that is -1."""
     program_fd = _load(program)
     what = (cgroup_fd, program_fd, _ATTACH_CGROUP_DEVICE)
     how = (_ALLOW_MULTI | _REPLACE, old_fd) if old_fd >= 0 else (_ALLOW_MULTI,)
@@ -301,7 +300,7 @@ def _attach(cgroup_fd: int, program: bytes, old_fd: int) -> None:
 
 
 def _attached(cgroup_fd: int) -> int:
-    """The program of ours that the cgroup itself has: its descriptor, or -1. Raises OSError."""
+    """The descriptor of pyrunc's program that is attached to the cgroup itself, or -1. Raises OSError."""
     ids = bytearray(4 * _MOST_PROGRAMS)
     query = _words(cgroup_fd, _ATTACH_CGROUP_DEVICE, 0, 0) + bytes(8) + _words(_MOST_PROGRAMS, 0)
     native.bpf(_PROG_QUERY, query, [(16, ids)])
@@ -316,9 +315,9 @@ def _attached(cgroup_fd: int) -> int:
 
 
 def has(cgroup_fd: int, program: bytes) -> bool | None:
-    """Whether an assembled program is the one of ours that is attached to a cgroup; None where none is.
+    """Whether a program equals pyrunc's program that is attached to a cgroup; None if none is attached.
 
-    cgroup_fd: as for `attach`. Raises OSError, PyruncError where the program can't be loaded for comparison.
+    cgroup_fd: as for `attach`. Raises OSError, PyruncError if the program can't be loaded for comparison.
     """
     attached_fd = _attached(cgroup_fd)
     if attached_fd < 0:
@@ -341,7 +340,7 @@ def _tag(program_fd: int) -> bytes:
 
 
 def _load(program: bytes) -> int:
-    """The program's descriptor. The verifier is asked for its reasons only when it has refused."""
+    """Load a program and return its descriptor. The verifier's log is requested only after a refusal."""
     try:
         return native.bpf(_PROG_LOAD, *_load_attributes(program))
     except OSError as error:
@@ -350,7 +349,7 @@ def _load(program: bytes) -> int:
 
 
 def _load_attributes(program: bytes, log: bytearray | None = None) -> tuple[bytearray, list[Buffer]]:
-    """union bpf_attr for BPF_PROG_LOAD, and the buffers whose addresses belong into it."""
+    """union bpf_attr for BPF_PROG_LOAD, and the buffers whose addresses belong in it."""
     attributes = _words(_PROG_TYPE_CGROUP_DEVICE, len(program) // _INSTRUCTION_BYTES)
     attributes += bytes(16)  # insns, license
     attributes += _words(1, len(log)) if log else bytes(8)  # log_level, log_size
@@ -363,7 +362,7 @@ def _load_attributes(program: bytes, log: bytearray | None = None) -> tuple[byte
 
 
 def _verifier_log(program: bytes) -> str:
-    """Load a refused program again for the end of the verifier's text, which holds its reason; "" where it has none."""
+    """Load a refused program again to get the end of the verifier's log, which has the reason; "" without a log."""
     log = bytearray(_LOG_BYTES)
     try:
         posix.close(native.bpf(_PROG_LOAD, *_load_attributes(program, log)))
@@ -385,5 +384,5 @@ def _failure(what: str, error: OSError) -> PyruncError:
 
 
 def _words(*values: int) -> bytearray:
-    """Numbers as u32 in the machine's order."""
+    """Numbers as u32 in the machine's byte order."""
     return bytearray(b"".join([value.to_bytes(4, sys.byteorder) for value in values]))

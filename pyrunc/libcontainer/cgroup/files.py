@@ -1,7 +1,7 @@
 """The container's cgroup: a directory of the cgroup2 hierarchy, and the control files in it.
 
-Facts: the kernel's Documentation/admin-guide/cgroup-v2.rst; where a container's cgroup lies follows runc's
-cgroupfs driver, so that engines find it.
+Facts: the kernel's Documentation/admin-guide/cgroup-v2.rst. The path of a container's cgroup is that of runc's cgroupfs
+driver, so engines find it.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
 
     from ..plan.host import HostFacts
 
-# How long the kernel may take to freeze a cgroup's processes, or to let go of those that were killed.
+# How long the kernel may take to freeze the processes of a cgroup, or to remove killed ones from it.
 PATIENCE_SECONDS = 10.0
 _FIRST_WAIT_SECONDS = 0.0005
 _LONGEST_WAIT_SECONDS = 0.02
 
-# Others may remove an empty cgroup above ours between our looking and our mkdir.
+# Another process may remove an empty parent cgroup between the check and the mkdir.
 _CREATE_ATTEMPTS = 10
 
-# How many processes are signalled at a time: each takes a descriptor, of which there may be few.
+# How many processes are signalled at a time: each needs a descriptor.
 _AT_ONCE = 32
 _SIGKILL = 9
 # The attribute of a cgroup that names the state directory of its container.
 MARK = "user.pyrunc.container"
-# The attribute of a cgroup that was made only for the sake of those below it: who removes the last of them, removes it.
+# The attribute of a cgroup that was made as a parent. Who removes the last cgroup below it removes it too.
 PARENT_MARK = "user.pyrunc.parent"
-# Where the hierarchy's root is everywhere: no need to look there for such an attribute.
+# The hierarchy's root on every host: it has no such attribute.
 _ROOTS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
 _OPEN = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC
 
@@ -46,12 +46,12 @@ _GONE = (errno.ENOENT, errno.ENODEV)
 
 
 def path_for(spec_path: str, container_id: str, facts: HostFacts) -> str:
-    """The absolute directory of the container's cgroup.
+    """The absolute path of the container's cgroup.
 
-    spec_path: linux.cgroupsPath, "" where the config has none. An absolute one counts from the hierarchy's root,
-    a relative one from the parent of the runtime's own cgroup (which has no processes of its own and so may hand
-    out controllers); with none it is the container's id, there. `..` never leads out of the hierarchy.
-    Raises PyruncError where there is no cgroup2 hierarchy. config-linux.md, "Cgroups Path".
+    spec_path: linux.cgroupsPath; "" stands for the container's id. An absolute path starts at the hierarchy's root, a
+    relative one at the parent of the runtime's own cgroup (which has no processes, so it may hand out controllers).
+    `..` never leads out of the hierarchy.
+    Raises PyruncError if there is no cgroup2 hierarchy. config-linux.md, "Cgroups Path".
     """
     if not facts.cgroup_mount:
         raise PyruncError(
@@ -74,16 +74,16 @@ def open_directory(path: str) -> int:
 def take(
     path: str, record: Callable[[str], None], withdraw: Callable[[str], None] | None = None
 ) -> tuple[bool, int, int]:
-    """Make the cgroup at `path`, or find it unused, and claim it for a container that is being created.
+    """Make the cgroup at `path`, or find it unused, and claim it for a new container.
 
     A cgroup has no processes until the init is cloned into it, so without a claim two creates would both find it empty.
     The claim is a lock on its cgroup.kill, which only its owner can open: any user could lock the directory. It lasts
     until the descriptor is closed, or this process ends.
 
-    record, withdraw: as for `create`; the effect is withdrawn too where another has claimed what was made here.
-    Gives whether it was made, its directory's descriptor, and the claim's, -1 where there is nothing to lock: the
-    hierarchy's root, a cgroup that belongs to another user. Raises what `create` does, PyruncError where another
-    command has the claim, and OSError.
+    record, withdraw: as for `create`. The effect is also withdrawn if another command has claimed the new cgroup.
+    Returns whether it was made, the descriptor of its directory, and that of the claim, -1 if there is nothing to lock:
+    in the hierarchy's root, and in another user's cgroup. Raises the errors of `create`, PyruncError if another command
+    has the claim, and OSError.
     """
     for _ in range(_CREATE_ATTEMPTS):
         made = create(path, record, withdraw)
@@ -94,7 +94,7 @@ def take(
             if made:
                 return True, fd, claim
             if _is_at(fd, path):
-                _refuse_in_use(path)  # another may have been created in it just before
+                _refuse_in_use(path)  # another container may have been created in it just before
                 return False, fd, claim
         except FileNotFoundError:
             pass  # removed in between, as below
@@ -116,8 +116,8 @@ def take(
 
 
 def _claim(fd: int, path: str) -> int:
-    """The claim on a cgroup whose directory is open. Raises OSError, BlockingIOError where another command has it,
-    FileNotFoundError where the cgroup is gone."""
+    """Claim a cgroup whose directory is open. Raises OSError, BlockingIOError if another command has the claim,
+    FileNotFoundError if the cgroup is gone."""
     try:
         claim = posix.open("cgroup.kill", posix.O_WRONLY | posix.O_NONBLOCK | posix.O_CLOEXEC, dir_fd=fd)
     except PermissionError:
@@ -135,7 +135,7 @@ def _claim(fd: int, path: str) -> int:
 
 
 def _is_at(fd: int, path: str) -> bool:
-    """Whether an open directory is the one at a path. Raises FileNotFoundError where none is there."""
+    """Whether an open directory is the one at a path. Raises FileNotFoundError if the path does not exist."""
     return posix.fstat(fd).st_ino == posix.stat(path).st_ino
 
 
@@ -146,15 +146,16 @@ def _close(*fds: int) -> None:
 
 
 def mark(fd: int, place: str) -> None:
-    """Note on a cgroup the path of the state directory whose container it is of. Raises OSError."""
+    """Store in the attribute of a cgroup the path of its container's state directory. Raises OSError."""
     posix.setxattr(fd, MARK, place.encode("utf-8", "surrogateescape"))
 
 
 def other_marks(path: str, own: str, below: bool) -> list[tuple[int, str]]:
-    """The notes on a cgroup, with `below` on all below it too, that are not `own`, each with the cgroup's inode number.
+    """The attributes of a cgroup, and with `below` of those below it, that differ from `own`, with the cgroup's inode
+    number.
 
-    Who may write to a cgroup may have written them. One that does not exist, or can't be read, has none. Raises
-    PyruncError.
+    Anybody with write access to the cgroup may have set them. A cgroup that does not exist or can't be read has none.
+    Raises PyruncError.
     """
     found: list[tuple[int, str]] = []
 
@@ -177,11 +178,11 @@ def other_marks(path: str, own: str, below: bool) -> list[tuple[int, str]]:
 
 
 def create(path: str, record: Callable[[str], None], withdraw: Callable[[str], None] | None = None) -> bool:
-    """Make the cgroup at `path` and what is missing above it, mode 0755; False where it was there.
+    """Make the cgroup at `path` and its missing parents, mode 0755; False if it exists.
 
-    record(directory): called before each mkdir, from the top down, with the directory that is about to be made.
-    withdraw(path): called where another runtime has made the cgroup in that moment.
-    Raises PyruncError, `container's cgroup is not empty` where it has processes already, and where it is frozen.
+    record(directory): called before each mkdir, from the top down, with the directory.
+    withdraw(path): called if another runtime has made the cgroup in that moment.
+    Raises PyruncError: `container's cgroup is not empty` if it has processes, and if it is frozen.
     """
     made = _make(path, record)
     if made is None and withdraw is not None:
@@ -192,8 +193,8 @@ def create(path: str, record: Callable[[str], None], withdraw: Callable[[str], N
 
 
 def _make(path: str, record: Callable[[str], None]) -> bool | None:
-    """Make the cgroup at `path` and what is missing above it; False where it was there, None where another has made it
-    in this moment."""
+    """Make the cgroup at `path` and its missing parents; False if it exists, None if another process has just made
+    it."""
     missing = _missing(path)
     if not missing:
         return False
@@ -226,7 +227,7 @@ def _mark_parent(path: str) -> None:
 
 
 def _missing(path: str) -> list[str]:
-    """The directories that `path` lacks, the topmost first."""
+    """The missing directories of `path`, the topmost first."""
     missing: list[str] = []
     while path and not _exists(path):
         missing.append(path)
@@ -246,7 +247,7 @@ def _exists(path: str) -> bool:
 
 
 def _mkdir(path: str) -> bool:
-    """mkdir; False where another runtime has just made the same directory."""
+    """mkdir; False if another runtime has just made the same directory."""
     try:
         posix.mkdir(path, 0o755)
     except FileExistsError:
@@ -255,7 +256,7 @@ def _mkdir(path: str) -> bool:
 
 
 def _refuse_in_use(path: str) -> None:
-    """Raise PyruncError where the existing cgroup at `path` has processes or is frozen."""
+    """Raise PyruncError if the existing cgroup at `path` has processes or is frozen."""
     count = len(procs(path))
     if count:
         raise PyruncError(
@@ -274,7 +275,7 @@ def _refuse_in_use(path: str) -> None:
 
 
 def is_empty(path: str) -> bool:
-    """Whether no live process is in the cgroup and those below it; a cgroup that does not exist is empty.
+    """Whether the cgroup and those below it have no live process. A cgroup that does not exist is empty.
 
     Raises PyruncError.
     """
@@ -285,7 +286,7 @@ def is_empty(path: str) -> bool:
 
 
 def procs(path: str) -> list[int]:
-    """The process ids in the cgroup and all below it, as the caller's PID namespace numbers them.
+    """The process ids in the cgroup and all below it, in the caller's pid namespace.
 
     Processes outside of that namespace are left out; a cgroup that does not exist has none. Raises PyruncError.
     """
@@ -297,7 +298,8 @@ def procs(path: str) -> list[int]:
         except OSError as error:
             if error.errno != errno.EOPNOTSUPP:
                 raise
-            # a threaded cgroup lists its processes only in the domain cgroup above, which may be outside of `path`
+            # a threaded cgroup has its processes in the cgroup.procs of the domain above, which may be outside of
+            # `path`
             text = _read_at(fd, "cgroup.threads")
         pids.extend([int(line) for line in text.split() if line != "0"])
 
@@ -309,9 +311,9 @@ def procs(path: str) -> list[int]:
 
 
 def kill(path: str) -> None:
-    """SIGKILL every process in the cgroup and below it, also those that fork meanwhile, and frozen ones.
+    """SIGKILL every process in the cgroup and below it, also frozen ones and those that fork meanwhile.
 
-    Nothing happens where the cgroup does not exist. Raises PyruncError.
+    Nothing happens if the cgroup does not exist. Raises PyruncError.
     """
     try:
         _write_or_gone(path + "/cgroup.kill", "1")
@@ -322,8 +324,7 @@ def kill(path: str) -> None:
 
 
 def _kill_threaded(path: str) -> None:
-    """The same for a cgroup that its container has made a threaded one, which has no cgroup.kill (cgroup-v2.rst,
-    "Threads")."""
+    """The same for a cgroup that its container has made threaded: it has no cgroup.kill (cgroup-v2.rst, "Threads")."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while procs(path) and time.monotonic() < deadline:
         signal_all(path, _SIGKILL)
@@ -345,7 +346,7 @@ def _signal_some(path: str, pids: list[int], number: int) -> None:
                 pidfds[pid] = _open_process(pid)
             except ProcessLookupError:
                 continue
-        # A pid that is in the cgroup still, now that its descriptor is open, is one of the container's.
+        # If the pid is still in the cgroup after its descriptor was opened, it is the container's process.
         there = set(procs(path))
         for pid, pidfd in pidfds.items():
             try:
@@ -361,8 +362,7 @@ def _signal_some(path: str, pids: list[int], number: int) -> None:
 
 
 def _open_process(pid: int) -> int:
-    """A pidfd of a process, or of that which a thread belongs to. Raises OSError, ProcessLookupError where it is
-    gone."""
+    """A pidfd of a process, or of a thread's process. Raises OSError, ProcessLookupError if it is gone."""
     try:
         return posix.pidfd_open(pid)
     except OSError as error:
@@ -377,9 +377,9 @@ def _open_process(pid: int) -> int:
 
 
 def freeze(path: str) -> None:
-    """Stop every process in the cgroup and below it, and wait until all are stopped.
+    """Freeze every process in the cgroup and below it, and wait until all are frozen.
 
-    Raises PyruncError, with the cgroup thawed again, when they are not within PATIENCE_SECONDS.
+    If they are not within PATIENCE_SECONDS, thaws the cgroup and raises PyruncError.
     """
     _write(path + "/cgroup.freeze", "1")
     try:
@@ -390,13 +390,13 @@ def freeze(path: str) -> None:
 
 
 def thaw(path: str) -> None:
-    """Let the processes of a frozen cgroup run on; returns when they do. Raises PyruncError."""
+    """Thaw a frozen cgroup, and wait until its processes run. Raises PyruncError."""
     _write(path + "/cgroup.freeze", "0")
     _wait_for(path, "frozen", False)
 
 
 def is_frozen(path: str) -> bool:
-    """Whether every process of the cgroup is stopped by the freezer; False where it does not exist.
+    """Whether every process of the cgroup is frozen; False if the cgroup does not exist.
 
     Raises PyruncError.
     """
@@ -404,10 +404,10 @@ def is_frozen(path: str) -> bool:
 
 
 def remove(path: str) -> None:
-    """Remove the cgroup and those that the container made below it; nothing happens where it does not exist.
+    """Remove the cgroup and those that the container made below it. Nothing happens if it does not exist.
 
-    With the last cgroup below it goes a parent that pyrunc made, whichever container it was made for.
-    Waits up to PATIENCE_SECONDS for killed processes to leave. Raises PyruncError, with EBUSY where live ones stay.
+    A parent that pyrunc made is removed with the last cgroup below it, whichever container it was made for. Waits up to
+    PATIENCE_SECONDS for killed processes to leave. Raises PyruncError, EBUSY if live processes stay.
     """
     _remove_own(path)
     _remove_parents(path)
@@ -435,7 +435,7 @@ def _remove_own(path: str) -> None:
 
 
 def remove_if_unused(path: str) -> None:
-    """Remove a cgroup above the container's that was made for it, unless it has come into use by others since.
+    """Remove a parent cgroup that was made for the container, unless others use it by now.
 
     Raises PyruncError.
     """
@@ -447,7 +447,7 @@ def remove_if_unused(path: str) -> None:
 
 
 def _remove_parents(path: str) -> None:
-    """Remove the cgroups above `path` that bear PARENT_MARK and have no others below them. Raises PyruncError."""
+    """Remove the parents of `path` that have PARENT_MARK and no other cgroup below them. Raises PyruncError."""
     parent = path.rpartition("/")[0]
     while parent not in _ROOTS:
         try:
@@ -461,7 +461,7 @@ def _remove_parents(path: str) -> None:
 
 
 def _remove_children(path: str) -> None:
-    """Remove what can be removed below `path`, the deepest first; the caller tries again what is still busy."""
+    """Remove the cgroups below `path`, the deepest first. Busy ones stay: the caller tries again."""
 
     def is_busy(fd: int, name: str) -> bool:
         try:
@@ -484,19 +484,19 @@ def _walk(
     enter: Callable[[int, str], bool] | None = None,
     leave: Callable[[int, str], bool] | None = None,
 ) -> None:
-    """Go through a cgroup and all below it, each before its children.
+    """Walk a cgroup and all below it, each before its children.
 
-    One directory is open at a time, and each is reached from the one above or below it: a container that may write to
-    its cgroups can nest them deeper than a path can be long, or than descriptors go.
+    One directory is open at a time, and each is opened from the one above or below it: a container with write access to
+    its cgroups can nest them deeper than PATH_MAX or the limit of descriptors allows.
 
-    look(fd): called in each cgroup. enter(fd, name): called before the child `name` of the cgroup is gone into; where
-    it gives False, it is left out. leave(fd, name): called when the child has been gone through.
-    Raises OSError. What goes meanwhile is left out.
+    look(fd): called in each cgroup. enter(fd, name): called before the walk enters the child `name`, which is skipped
+    if it returns False. leave(fd, name): called after the walk of the child. Raises OSError. Cgroups that vanish
+    meanwhile are skipped.
     """
     fd = _open_or_gone(path)
     if fd < 0:
         return
-    names: list[str] = []  # how the open one was reached
+    names: list[str] = []  # the path of the open one from the start
     try:
         _ignore_gone(look, fd)
         to_do = [_children(fd)]  # the children that are left at each level
@@ -528,7 +528,7 @@ def _walk(
 
 
 def _open_or_gone(path: str, directory: int | None = None) -> int:
-    """A descriptor of a cgroup's directory, -1 where it is gone. Raises OSError."""
+    """A descriptor of a cgroup's directory, -1 if it is gone. Raises OSError."""
     try:
         return posix.open(path, _OPEN | posix.O_NOFOLLOW, dir_fd=directory)
     except OSError as error:
@@ -546,7 +546,7 @@ def _ignore_gone(look: Callable[[int], None], fd: int) -> None:
 
 
 def _children(fd: int) -> list[str]:
-    """The names of the cgroups in an open one; none where it is gone. Raises OSError."""
+    """The names of the cgroups in an open one; none if it is gone. Raises OSError."""
     try:
         with posix.scandir(fd) as entries:
             return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
@@ -557,7 +557,7 @@ def _children(fd: int) -> list[str]:
 
 
 def _read_at(fd: int, name: str) -> str:
-    """The content of a control file of an open cgroup, "" where that has none. Raises OSError."""
+    """The content of a control file of an open cgroup; "" if there is none. Raises OSError."""
     try:
         file = posix.open(name, posix.O_RDONLY | posix.O_CLOEXEC, dir_fd=fd)
     except FileNotFoundError:
@@ -569,10 +569,10 @@ def _read_at(fd: int, name: str) -> str:
 
 
 def _wait_for(path: str, event: str, value: bool) -> None:
-    """Wait until cgroup.events says `event` is `value`; PyruncError after PATIENCE_SECONDS."""
+    """Wait until `event` of cgroup.events is `value`. Raises PyruncError after PATIENCE_SECONDS."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     wait = _FIRST_WAIT_SECONDS
-    while _event(path, event) is (not value):  # None, where the cgroup is gone, ends the wait
+    while _event(path, event) is (not value):  # None, if the cgroup is gone, ends the wait
         if time.monotonic() > deadline:
             raise PyruncError(
                 f"cgroup {path} did not become {event if value else 'un' + event}: {errno_text(errno.ETIMEDOUT)}",
@@ -583,7 +583,7 @@ def _wait_for(path: str, event: str, value: bool) -> None:
 
 
 def _event(path: str, name: str) -> bool | None:
-    """The flag `name` of cgroup.events; None where the cgroup is gone or the file has no such flag."""
+    """The flag `name` of cgroup.events; None if the cgroup is gone or the file has no such flag."""
     words = _read_or_gone(path + "/cgroup.events").split()
     for key, value in zip(words[::2], words[1::2], strict=False):
         if key == name:
@@ -592,7 +592,7 @@ def _event(path: str, name: str) -> bool | None:
 
 
 def _read_or_gone(path: str) -> str:
-    """The control file's content, "" where its cgroup is gone."""
+    """The content of a control file; "" if its cgroup is gone."""
     try:
         return read_file(path)
     except OSError as error:
@@ -609,7 +609,7 @@ def _write(path: str, text: str) -> None:
 
 
 def _write_or_gone(path: str, text: str) -> None:
-    """Write the control file; nothing happens where its cgroup is gone."""
+    """Write a control file. Nothing happens if its cgroup is gone."""
     try:
         _write(path, text)
     except PyruncError as error:

@@ -1,6 +1,6 @@
 """The container's limits: the control files of its cgroup, by the cgroup's descriptor.
 
-resources.py says what is written; Documentation/admin-guide/cgroup-v2.rst of the kernel what it means.
+resources.py decides what is written. The kernel's Documentation/admin-guide/cgroup-v2.rst has the meaning.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _NO_LINE = {
     "misc.max": "max",
 }
 _DEFAULT = "default"
-# Bytes that no file needs: a write of nothing is no write, and clears nothing.
+# Clears a file. A write of zero bytes would not reach the file.
 _EMPTY = "\n"
 
 
 def write(cgroup_fd: int, file: str, value: str, optional: bool = False) -> None:
-    """Write a control file in a single write. Raises OSError, but for an optional file that is not there."""
+    """Write a control file in a single write. Raises OSError, except for a missing optional file."""
     try:
         fd = posix.open(file, posix.O_WRONLY | posix.O_CLOEXEC, dir_fd=cgroup_fd)
     except FileNotFoundError:
@@ -40,10 +40,10 @@ def write(cgroup_fd: int, file: str, value: str, optional: bool = False) -> None
 
 
 def check_memory(cgroup_fd: int, limit: int, swap: int) -> None:
-    """Refuse limits that are not above the memory in use, as cgroup v1 does; v2 would kill processes instead.
+    """Refuse limits at or below the memory in use, as cgroup v1 does. v2 would kill processes instead.
 
-    limit, swap: bytes, of memory and of memory+swap; 0 and -1 are none. A cgroup without memory.current has nothing
-    to compare with. Raises PyruncError in runc's words, OSError. config-linux.md, checkBeforeUpdate.
+    limit, swap: bytes of memory and of memory+swap; 0 and -1 mean none. A cgroup without memory.current is not checked.
+        Raises PyruncError in runc's words, OSError. config-linux.md, checkBeforeUpdate.
     """
     try:
         fd = posix.open("memory.current", posix.O_RDONLY | posix.O_CLOEXEC, dir_fd=cgroup_fd)
@@ -65,7 +65,7 @@ def check_memory(cgroup_fd: int, limit: int, swap: int) -> None:
 def oom_kills(cgroup: str) -> int:
     """How many processes of the cgroup at this path, and of those below it, the OOM killer has ended.
 
-    0 where it can't be told: without the memory controller, or where the cgroup is gone.
+    0 if it is unknown: without the memory controller, or if the cgroup is gone.
     """
     try:
         words = read_file(cgroup + "/memory.events").split()
@@ -75,8 +75,8 @@ def oom_kills(cgroup: str) -> int:
 
 
 def previous(cgroup_fd: int, file: str, value: str) -> str | None:
-    """The text that makes a write of `value` to a control file undone; None where the file is not there, or can't be
-    read, as those that only take writes (memory.reclaim).
+    """The text that undoes a write of `value` to a control file; None if the file does not exist or can't be read, such
+    as memory.reclaim.
 
     cgroup_fd: the cgroup's directory. Raises OSError.
     """
@@ -92,12 +92,12 @@ def previous(cgroup_fd: int, file: str, value: str) -> str | None:
 
 
 def undoing(file: str, text: str, value: str) -> str:
-    """The text that brings a file from having been written `value` back to holding `text`."""
+    """The text that restores `text` in a control file after a write of `value`."""
     if file not in _NO_LINE:
         return text.strip() or _EMPTY
     key, _, rest = value.strip().partition(" ")
     if not rest:
-        key = _DEFAULT  # `io.weight` takes a bare number for its default
+        key = _DEFAULT  # `io.weight` accepts a bare number for its default
     for line in text.split("\n"):
         if line.partition(" ")[0] == key:
             return line

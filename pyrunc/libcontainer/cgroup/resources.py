@@ -1,8 +1,8 @@
-"""linux.resources as writes to the control files of cgroup v2. Pure.
+"""linux.resources as writes to control files of cgroup v2. Pure.
 
-`limits` gives the writes in their order; `violations` what a configuration asks for that no cgroup v2 can do. Most
-fields are of cgroup v1: config-linux.md says that a runtime may convert them and must refuse what it can't convert.
-Numbers follow runc, so that a container gets the same limits from both. Facts: config-linux.md, "Control groups" to
+`limits` returns the writes in order; `violations` the limits that cgroup v2 can't express. Most fields are those of
+cgroup v1: config-linux.md says that a runtime may convert them and must refuse those that it can't convert. The numbers
+are runc's, so a container gets the same limits from both. Facts: config-linux.md, "Control groups" to
 "Unified"; the kernel's Documentation/admin-guide/cgroup-v2.rst.
 """
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _AT = "/linux/resources"
 _DEFAULT_PERIOD = 100000  # microseconds: cgroup-v2.rst, cpu.max
 
-# The ends of what shares, their cgroup v2 counterpart, and a weight of block I/O may be.
+# The ranges of cpu.shares, cpu.weight, and weights of block I/O.
 _SHARES_MIN, _SHARES_MAX = 2, 262144
 _CPU_WEIGHT_MAX = 10000
 _IO_WEIGHT_MIN, _IO_WEIGHT_MAX = 10, 1000
@@ -38,8 +38,8 @@ _THROTTLES = (
     ("throttleWriteIOPSDevice", "wiops"),
 )
 
-# Files of every cgroup by which the runtime itself works: a container that is cloned into a frozen cgroup never
-# starts, and one whose cgroup hands out controllers can't be cloned at all.
+# Control files that the runtime itself uses: a container in a frozen cgroup would never start, and a process can't be
+# cloned into a cgroup that hands out controllers.
 _OF_RUNTIME = frozenset((
     "cgroup.freeze", "cgroup.kill", "cgroup.procs", "cgroup.subtree_control", "cgroup.threads", "cgroup.type",
 ))  # fmt: skip
@@ -48,9 +48,9 @@ _OF_RUNTIME = frozenset((
 class Write:
     """One write to a control file of the container's cgroup.
 
-    file, value: the file's name and the text to write. pointer: JSON pointer of the field that asks for it.
-    controller: the controller that has the file; "" for a file of the cgroup itself (cgroup.*).
-    optional: a kernel without the file has nothing to limit, so that its absence is no failure.
+    file, value: the file's name and the text to write. pointer: JSON pointer of the field.
+    controller: the controller of the file; "" for the cgroup's own files (cgroup.*).
+    optional: a missing file is no error: a kernel without it has nothing to limit.
     fallback_level, on_errno: as in Step. A write of level 1 is made only if the write of level 0 before it failed with
         one of its errnos.
     """
@@ -77,11 +77,11 @@ class Write:
 
 
 class Limits:
-    """What a `resources` object comes to.
+    """The limits of a `resources` object.
 
-    writes: in the order in which they are to be made. controllers: those that they need, in order of first use.
-    memory_check: (limit, swap) in bytes, memory+swap as config-linux.md has it, where the memory in use is to be
-        looked at before (checkBeforeUpdate); None otherwise. warnings: what is not carried out.
+    writes: the writes in order. controllers: the controllers that they need, in order of first use.
+    memory_check: (limit, swap) in bytes with checkBeforeUpdate: the memory in use is compared with them first; swap is
+        memory+swap as in config-linux.md. None otherwise. warnings: fields without effect.
     """
 
     __slots__ = ("controllers", "memory_check", "warnings", "writes")
@@ -96,9 +96,9 @@ class Limits:
 
 
 def limits(resources: dict[str, Any], facts: HostFacts, at: str = _AT) -> Limits:
-    """The writes for a valid `resources` object, on a host; `devices` is not among them.
+    """The limits of a valid `resources` object on a host, without `devices`.
 
-    at: the pointer of the object. A member that is 0, where runc takes 0 as unset, asks for nothing.
+    at: the pointer of the object. A member that is 0 is ignored if runc takes 0 as unset.
     Raises PyruncError for the first of `violations`, and for a field whose controller is not on cgroup v2.
     """
     for place, message, hint in violations(resources, at):
@@ -133,9 +133,9 @@ def controller_of(file: str) -> str:
 
 
 def violations(resources: dict[str, Any], at: str = _AT) -> Iterator[Violation]:
-    """What a valid `resources` object asks for that no cgroup v2 can do, and what contradicts itself.
+    """Limits of a valid `resources` object that cgroup v2 can't express, and contradictions.
 
-    Each as its pointer, what is wrong, and the hint; it depends on the object alone.
+    Each has a pointer, a message and a hint. They depend on the object alone.
     """
     yield from _refused_memory(resources.get("memory") or {}, at + "/memory")
     yield from _refused_cpu(resources.get("cpu") or {}, at + "/cpu")
@@ -198,7 +198,7 @@ def _refused_block_io(block: dict[str, Any], at: str) -> Iterator[Violation]:
 
 
 def _no_controller(write: Write, facts: HostFacts, at: str) -> PyruncError:
-    """A field whose controller the hierarchy does not have."""
+    """The error for a field whose controller the hierarchy does not have."""
     controller = write.controller
     field = write.pointer.removeprefix(at + "/")
     if field.startswith("unified/"):
@@ -217,8 +217,8 @@ def _no_controller(write: Write, facts: HostFacts, at: str) -> PyruncError:
 
 
 def _pids(pids: dict[str, Any], at: str) -> Iterator[Write]:
-    """A negative limit is none. 0 is written as 1, as runc does: both let the first process in and no other, and
-    with 0 the process could not even be cloned into the cgroup."""
+    """A negative limit means none. As with runc, 0 is written as 1, which allows the first process and no other: with 0
+    it could not be cloned into the cgroup."""
     limit = pids.get("limit")
     if limit is not None:
         yield Write("pids.max", "max" if limit < 0 else str(limit or 1), at + "/pids/limit")
@@ -229,7 +229,7 @@ def _memory(memory: dict[str, Any], at: str) -> Iterator[Write]:
     swap = swap_max(limit, memory.get("swap", 0))
     if swap:
         place = at + ("/memory/swap" if memory.get("swap") else "/memory/limit")
-        # A kernel without swap accounting has no such file; then there is none to forbid or to set free.
+        # A kernel without swap accounting has no such file, and nothing to limit.
         yield Write("memory.swap.max", swap, place, optional=swap in ("0", "max"))
     if limit:
         yield Write("memory.max", _bytes(limit), at + "/memory/limit")
@@ -243,10 +243,10 @@ def _bytes(value: int) -> str:
 
 
 def swap_max(limit: int, swap: int) -> str:
-    """memory.swap.max for memory.limit and memory.swap, which is the sum of both; "" to leave it as it is.
+    """memory.swap.max for memory.limit and memory.swap (memory and swap together); "" to leave it unchanged.
 
-    0 is unset, -1 unlimited. Without a limit of memory there is none of swap, unless it is said. The two do not
-    contradict each other (`violations`).
+    0 is unset, -1 unlimited. Without a limit of memory, swap is unlimited unless it is set. `violations` has refused
+    contradictions.
     """
     if not swap:
         return "max" if limit == -1 else ""
@@ -258,7 +258,7 @@ def swap_max(limit: int, swap: int) -> str:
 def _cpu(cpu: dict[str, Any], at: str) -> Iterator[Write]:
     idle = cpu.get("idle")
     if idle is not None:
-        # Linux 5.14 has no such file, and idles nothing.
+        # Linux 5.14 has no such file.
         yield Write("cpu.idle", str(idle), at + "/cpu/idle", optional=idle == 0)
     if cpu.get("shares"):
         yield Write("cpu.weight", str(cpu_weight(cpu["shares"])), at + "/cpu/shares")
@@ -269,8 +269,8 @@ def _cpu(cpu: dict[str, Any], at: str) -> Iterator[Write]:
 
 
 def _bandwidth(cpu: dict[str, Any], at: str) -> Iterator[Write]:
-    """quota, period and burst. A burst may be above the old quota and must not be above the new one, and the old
-    burst not either, so that none of the two orders is always right."""
+    """quota, period and burst. Neither the new burst may be above the old quota, nor the old burst above the new quota.
+    So neither order of the writes is always right, and there is an alternative."""
     quota, period, burst = cpu.get("quota", 0), cpu.get("period", 0), cpu.get("burst")
     again = (errno.EINVAL,) if quota else ()
     if burst is not None:
@@ -283,7 +283,7 @@ def _bandwidth(cpu: dict[str, Any], at: str) -> Iterator[Write]:
 
 
 def cpu_weight(shares: int) -> int:
-    """cpu.weight for cpu.shares, which must not be 0: 2 is 1, 1024 is 100, 262144 is 10000, as runc 1.5 has it.
+    """cpu.weight for cpu.shares other than 0, as in runc 1.5: 2 becomes 1, 1024 100, 262144 10000.
 
     The exponent of 10 is quadratic in log2(shares), which fits both ends and both defaults.
     """
@@ -297,10 +297,10 @@ def cpu_weight(shares: int) -> int:
 
 
 def _log2(number: int) -> float:
-    """The binary logarithm of a positive number, exact for powers of two; the module math is not at hand here."""
+    """The binary logarithm of a positive number, exact for powers of two. The launcher has no module math."""
     whole = number.bit_length() - 1
     fraction = number / (1 << whole)
-    # ln x is 2 artanh((x - 1) / (x + 1)), and x is below 2, so that each term is less than 1/9 of the one before.
+    # ln x is 2 artanh((x - 1) / (x + 1)), and x is below 2, so each term is less than 1/9 of the one before.
     term = (fraction - 1) / (fraction + 1)
     factor = term * term
     total = 0.0
@@ -320,13 +320,13 @@ def _block_io(block: dict[str, Any], at: str) -> Iterator[Write]:
         yield from _io_weight(entry.get("weight", 0), device, f"{at}/weightDevice/{index}/weight")
     for field, word in _THROTTLES:
         for index, entry in enumerate(block.get(field) or ()):
-            # cgroup v1 takes 0 for no limit, v2 refuses it
+            # 0 means no limit in cgroup v1; v2 refuses it
             value = f"{entry['major']}:{entry['minor']} {word}={entry['rate'] or 'max'}"
             yield Write("io.max", value, f"{at}/{field}/{index}")
 
 
 def _io_weight(weight: int, device: str, at: str) -> Iterator[Write]:
-    """BFQ's weight, and where the kernel has no BFQ, or not for this device, that of io.cost."""
+    """BFQ's weight. The alternative is io.cost's, if the kernel has no BFQ, or not for this device."""
     if not weight:
         return
     errors = (errno.ENOENT, errno.EOPNOTSUPP) if device else (errno.ENOENT,)
@@ -335,12 +335,12 @@ def _io_weight(weight: int, device: str, at: str) -> Iterator[Write]:
 
 
 def io_weight(weight: int) -> int:
-    """io.weight (1 to 10000) for blockIO.weight (10 to 1000): linear, as runc has it."""
+    """io.weight (1 to 10000) for blockIO.weight (10 to 1000): linear, as with runc."""
     return 1 + (weight - 10) * 9999 // 990
 
 
 def _huge_pages(entries: Iterable[dict[str, Any]], at: str) -> Iterator[Write]:
-    """Both the pages in use and the reservations, which every kernel that pyrunc runs on accounts."""
+    """Limit both the pages in use and the reservations. Every kernel that pyrunc supports accounts both."""
     for index, entry in enumerate(entries):
         for kind in (".max", ".rsvd.max"):
             file = f"hugetlb.{entry['pageSize']}{kind}"
@@ -357,7 +357,7 @@ def _rdma(devices: dict[str, Any], at: str) -> Iterator[Write]:
 
 
 def _unified(values: dict[str, str], at: str) -> Iterator[Write]:
-    """Every key, known or not, after all else, so that it has the last word. The kernel takes one line a write."""
+    """Write every key, known or not, after all other limits, so `unified` takes precedence. A write has one line."""
     for file, text in values.items():
         for line in [line for line in text.split("\n") if line] or [""]:
             yield Write(file, line, at + pointer("unified", file))

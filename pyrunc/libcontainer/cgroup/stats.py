@@ -1,8 +1,8 @@
-"""What a cgroup has used: cgroup v2's files in the form of `runc events`.
+"""Resource usage of a cgroup: cgroup v2's files in the form of `runc events`.
 
-The names, the units (bytes, nanoseconds) and what is left out where it is 0 are those of runc's JSON, which is made for
-cgroup v1: swap is memory and swap together, and a missing limit of memory is the largest u64. A file that is not there,
-as where its controller is not enabled, counts as zeros. Facts: the kernel's Documentation/admin-guide/cgroup-v2.rst,
+Names, units (bytes, nanoseconds) and the members that are left out if they are 0 follow runc's JSON, which was made for
+cgroup v1: swap is memory and swap together, and no limit of memory is the largest u64. A missing file, for example of a
+controller that is not enabled, counts as zeros. Facts: the kernel's Documentation/admin-guide/cgroup-v2.rst,
 Documentation/accounting/psi.rst.
 """
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     Stats = dict[str, Any]
 
 _UNLIMITED = (1 << 64) - 1
-# Without the controller, without the file on this kernel, and in the middle of the cgroup's removal.
+# No such controller, no such file in this kernel, or the cgroup is being removed.
 _ABSENT = (errno.ENOENT, errno.ENODEV, errno.EOPNOTSUPP)
 _OPERATIONS = (("rbytes", "ioServiceBytesRecursive", "Read"), ("wbytes", "ioServiceBytesRecursive", "Write"),
                ("rios", "ioServicedRecursive", "Read"), ("wios", "ioServicedRecursive", "Write"))  # fmt: skip
-# What cgroup v1's cpuset has and cgroup v2's has not.
+# Members of cgroup v1's cpuset that cgroup v2 does not have.
 _CPUSET_V1 = (
     "cpu_exclusive", "mem_hardwall", "mem_exclusive", "memory_migrate", "memory_spread_page", "memory_spread_slab",
     "memory_pressure", "sched_load_balance", "sched_relax_domain_level",
@@ -34,12 +34,12 @@ _CPUSET_V1 = (
 
 
 def event(id: str, path: str) -> str:
-    """The event of the type stats for the cgroup at `path`, as JSON and a newline. Raises PyruncError."""
+    """The stats event of the cgroup at `path`, as JSON and a newline. Raises PyruncError."""
     return jsonio.dumps({"type": "stats", "id": id, "data": gather(path)}) + "\n"
 
 
 def gather(path: str) -> Stats:
-    """The statistics of the cgroup at `path`, as `data` of an event. Raises PyruncError, where it is gone too."""
+    """The statistics of the cgroup at `path`: an event's `data`. Raises PyruncError, also if the cgroup is gone."""
     try:
         fd = posix.open(path, posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
     except OSError as error:
@@ -66,7 +66,7 @@ def gather(path: str) -> Stats:
 
 
 def _read(cgroup_fd: int, file: str) -> str:
-    """A control file's content, "" where it is not there. Raises OSError."""
+    """The content of a control file; "" if it does not exist. Raises OSError."""
     try:
         fd = posix.open(file, posix.O_RDONLY | posix.O_CLOEXEC, dir_fd=cgroup_fd)
     except OSError as error:
@@ -89,7 +89,7 @@ def _number(cgroup_fd: int, file: str, unlimited: int = 0) -> int:
 
 
 def _flat(text: str) -> dict[str, int]:
-    """A file of lines `KEY VALUE`."""
+    """Parse a file of lines `KEY VALUE`."""
     words = text.split()
     return {key: int(value) for key, value in zip(words[::2], words[1::2], strict=False)}
 
@@ -112,7 +112,7 @@ def _cpu(cgroup_fd: int) -> Stats:
 
 
 def _pressure(cgroup_fd: int, resource: str) -> Stats:
-    """The member `psi`; none where the kernel does not account pressure."""
+    """The member `psi`; none if the kernel does not account pressure."""
     found: Stats = {}
     for line in _read(cgroup_fd, resource + ".pressure").splitlines():
         kind, *words = line.split()
@@ -190,7 +190,7 @@ def _block_io(cgroup_fd: int) -> Stats:
 
 
 def _huge_pages(cgroup_fd: int, path: str) -> Stats:
-    """By page size, such as 2MB; what is reserved counts, where the kernel accounts it."""
+    """The usage by page size, such as 2MB; with reserved pages if the kernel accounts them."""
     found: Stats = {}
     for name in sorted(posix.listdir(path)):
         words = name.split(".")
@@ -203,7 +203,7 @@ def _huge_pages(cgroup_fd: int, path: str) -> Stats:
 
 
 def _rdma(cgroup_fd: int) -> Stats:
-    """current and limit, each a list of entries with device, hcaHandles and hcaObjects; the largest u32 is no limit."""
+    """current and limit, lists of entries with device, hcaHandles and hcaObjects; the largest u32 means no limit."""
     found: Stats = {}
     for file, field in (("rdma.current", "current"), ("rdma.max", "limit")):
         for line in _read(cgroup_fd, file).splitlines():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# The highest id of a user or group: the next one is (uid_t)-1, which is none (setresuid(2)).
+# The highest id of a user or group: the next number, (uid_t)-1, means none (setresuid(2)).
 LAST_ID = 0xFFFFFFFE
 
 # clone(2): the flag that makes each namespace type of the specification
@@ -51,7 +51,7 @@ MOUNT_ATTR_RDONLY = 0x01
 MOUNT_ATTR_NOSUID = 0x02
 MOUNT_ATTR_NODEV = 0x04
 MOUNT_ATTR_NOEXEC = 0x08
-MOUNT_ATTR_ATIME = 0x70  # the mask of the access-time settings, of which one holds; 0 in it is relatime
+MOUNT_ATTR_ATIME = 0x70  # the mask of the access-time setting; 0 is relatime
 MOUNT_ATTR_NOATIME = 0x10
 MOUNT_ATTR_STRICTATIME = 0x20
 MOUNT_ATTR_NODIRATIME = 0x80

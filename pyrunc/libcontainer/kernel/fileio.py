@@ -1,4 +1,4 @@
-"""Whole small files of the kernel's file systems (proc, sys, cgroup), read and written in one go."""
+"""Read and write small files of the kernel's file systems (proc, sys, cgroup) as a whole."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _RECORD = 1 << 12
 
 
 def read_fd(fd: int) -> str:
-    """All that is left to read from `fd`, as text; bytes that are not UTF-8 are kept by surrogateescape.
+    """Read `fd` to its end, as text. Bytes that are not UTF-8 become surrogates (surrogateescape).
 
     Raises OSError.
     """
@@ -21,9 +21,9 @@ def read_fd(fd: int) -> str:
 
 
 def write_fd(fd: int, text: str) -> None:
-    """Write `text` in a single write, as control files demand: each write is a request of its own.
+    """Write `text` in a single write, because each write to a control file is a separate request.
 
-    Raises OSError; EIO where the kernel took only a part.
+    Raises OSError; EIO if the kernel took only a part.
     """
     data = text.encode("utf-8", "surrogateescape")
     if posix.write(fd, data) != len(data):
@@ -40,8 +40,8 @@ def read_file(path: str) -> str:
 
 
 def read_record(path: str, flags: int = 0) -> str:
-    """The content of a file of less than 4 KiB that the kernel makes in one piece, so that one read gives all of it:
-    /proc/PID/stat, cgroup.events. flags: further ones of open(2). Raises OSError."""
+    """The content of a file that one read returns whole, because it has less than 4 KiB and the kernel makes it in one
+    piece: /proc/PID/stat, cgroup.events. flags: further flags of open(2). Raises OSError."""
     fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | flags)
     try:
         return posix.read(fd, _RECORD).decode("utf-8", "surrogateescape")
@@ -59,10 +59,10 @@ def write_file(path: str, text: str) -> None:
 
 
 def sysctl_path(key: str) -> str:
-    """The path under /proc/sys of a sysctl: sysctl.d(5)'s two notations.
+    """The path of a sysctl under /proc/sys, from either notation of sysctl.d(5).
 
-    Where the first separator is a slash, the key is the path. Where it is a dot, dots part the names and a slash
-    stands for a dot in a name: `net.ipv4.conf.eth0/100.rp_filter` is net/ipv4/conf/eth0.100/rp_filter.
+    If the first separator is a slash, the key is the path. If it is a dot, dots separate the names and a slash stands
+    for a dot in a name: `net.ipv4.conf.eth0/100.rp_filter` is net/ipv4/conf/eth0.100/rp_filter.
     """
     dot = key.find(".")
     slash = key.find("/")

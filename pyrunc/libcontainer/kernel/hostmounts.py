@@ -1,6 +1,6 @@
-"""The mounts of a container without a mount namespace of its own: they are made in the runtime's.
+"""The mounts of a container without a mount namespace of its own, which are made in the runtime's.
 
-They hang below a bind mount of the rootfs on itself, so that all of them go with that one.
+They are below a bind mount of the rootfs on itself, and are unmounted with it.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ def resolved(path: str) -> str:
 
 
 def count(path: str) -> int:
-    """How many mounts lie on a resolved path, one above the other. Raises OSError."""
+    """How many mounts are stacked on a resolved path. Raises OSError."""
     escaped = escape(path)
     lines = read_file("/proc/self/mountinfo").split("\n")
     return sum([line.split(" ", 5)[4] == escaped for line in lines if line])
 
 
 def remove(path: str, before: int) -> None:
-    """Unmount what has been mounted on a resolved path since there were `before` mounts. Raises OSError."""
+    """Unmount the mounts on a resolved path until `before` of them are left. Raises OSError."""
     for _ in range(count(path) - before):
         native.detach_tree(path)

@@ -1,8 +1,8 @@
-"""The signals that end a command which has something to undo: they come in only where it waits. Hot.
+"""The signals that end a command: while it has effects to undo, they are delivered only where it waits. Hot.
 
-A handler that raises may raise between any two instructions: between a descriptor's close and the note that it is
-closed, in the middle of the undoing. So `hold` blocks these signals for the rest of the command, and only `poll` and
-`during` let one in, which then raises Interrupted there. What a command does between two waits takes milliseconds.
+A handler that raises may do so between any two instructions: between a descriptor's close and the assignment that
+records it, or in the middle of a rollback. So `hold` blocks these signals for the rest of the command. Only `poll` and
+`during` deliver one, by raising Interrupted. Between two waits a command runs for milliseconds.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ SIGNALS = (_signal.SIGHUP, _signal.SIGINT, _signal.SIGQUIT, _signal.SIGTERM)
 
 
 class Interrupted(PyruncError):
-    """A signal ended the command; its effects are undone like after any failure."""
+    """A signal ended the command. Its effects are undone as after any failure."""
 
     __slots__ = ()
 
 
 class _Held:
-    """signals: those that `hold` has blocked, and its caller had not. open: whether they are let in at all, between
-    `hold` and `close`. mask: what is blocked in a wait, as bits (bit N - 1 is signal N)."""
+    """signals: the signals that `hold` has blocked and its caller had not. open: whether waits deliver them: from
+    `hold` to `close`. mask: the signals that are blocked during a wait, as bits (bit N - 1 is signal N)."""
 
     __slots__ = ("mask", "open", "signals")
 
@@ -46,10 +46,10 @@ _held = _Held()
 
 
 def hold() -> None:
-    """Let the signals that end a command wait for `poll` and `during`, where they raise Interrupted; ignored ones stay
-    ignored.
+    """Block the signals that end a command except in `poll` and `during`, where they raise Interrupted. Ignored ones
+    stay ignored.
 
-    SIGCHLD must not be ignored, as a caller may have left it: children would be reaped before they are waited for.
+    SIGCHLD gets its default action. If the caller has ignored it, children would be reaped before a wait for them.
     """
     _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
     before = _signal.pthread_sigmask(_signal.SIG_BLOCK, SIGNALS)
@@ -62,22 +62,21 @@ def hold() -> None:
 
 
 def block(numbers: Iterable[int]) -> None:
-    """Block other signals too, also while those of `hold` are let in: a SIGCHLD, which is ignored by default, would be
-    lost there."""
+    """Block other signals too, also during waits: otherwise a SIGCHLD, which is ignored by default, would be lost."""
     _signal.pthread_sigmask(_signal.SIG_BLOCK, numbers)
     if _held.open:
         _held.mask |= sum([1 << (number - 1) for number in numbers if number not in _held.signals])
 
 
 def close() -> None:
-    """Let none in any more: what follows is the undoing, which is not to be ended, or is served by a signalfd."""
+    """Stop delivering signals: a rollback follows, which must not be interrupted, or a signalfd receives them."""
     _held.open = False
     _held.mask = native.AS_NOW
 
 
 def release() -> None:
-    """Give the signals back their default action, and let them in: the command has done nothing yet that is to be
-    undone, and another program takes its place, which inherits the mask of signals."""
+    """Restore the signals' default action and unblock them. To be called before the first effect, because another
+    program replaces this one and inherits the signal mask."""
     close()
     signals, _held.signals = _held.signals, []
     for number in signals:
@@ -86,26 +85,26 @@ def release() -> None:
 
 
 def poll(fds: Sequence[int], timeout_ms: int = -1) -> list[int]:
-    """`native.poll`, where a signal may come in: Interrupted, also for one that has come since the last wait, unless a
+    """`native.poll` that delivers signals: it raises Interrupted, also for a signal since the last wait, unless a
     descriptor is ready at once."""
     return native.poll(fds, timeout_ms, _held.mask)
 
 
 def look() -> None:
-    """Let in a signal that has come, without waiting: between waits for what may always be ready."""
+    """Deliver a pending signal without a wait. For loops whose descriptors may always be ready."""
     if _held.open:
         native.poll((), 0, _held.mask)
 
 
 def poll_both(readers: Sequence[int], writers: Sequence[int], timeout_ms: int = -1) -> tuple[list[int], list[int]]:
-    """`native.poll_both`, in the same way."""
+    """`native.poll_both` that delivers signals like `poll`."""
     return native.poll_both(readers, writers, timeout_ms, _held.mask)
 
 
 def during(call: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
-    """A call that may wait for others, such as the open of a FIFO, and in which a signal may come in.
+    """Make a call that may wait for another process, such as the open of a FIFO. A signal may interrupt it.
 
-    What the call has made is lost then; it is to be nothing but descriptors.
+    The result of an interrupted call is lost, so a call may make only descriptors.
     """
     if not _held.open:
         return call(*args, **options)
@@ -117,10 +116,10 @@ def during(call: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
 
 
 def connect(path: str, failure: str, *, no_listener: str = "", step: str = "") -> int:
-    """Connect to the stream socket at `path`, an abstract name if it begins with @. Signals may come in. unix(7).
+    """Connect to the stream socket at `path`, an abstract name if it begins with @. Signals are delivered. unix(7).
 
     failure: the message of the error. no_listener: its hint if nobody listens on the socket. step: as PyruncError has
-    it. Raises PyruncError, after native.PATIENCE_MS also if the socket's queue stays full.
+    it. Raises PyruncError, also if the socket's queue stays full for native.PATIENCE_MS.
     """
     try:
         return during(native.connect, path, stream=True, timeout_ms=native.PATIENCE_MS)
@@ -135,7 +134,7 @@ def connect(path: str, failure: str, *, no_listener: str = "", step: str = "") -
 
 def _interrupt(number: int, frame: object) -> None:
     if not _held.open:
-        return  # two have come in at once
+        return  # two signals were delivered at once
     close()
-    _signal.pthread_sigmask(_signal.SIG_BLOCK, SIGNALS)  # `during` has let them in
+    _signal.pthread_sigmask(_signal.SIG_BLOCK, SIGNALS)  # `during` has unblocked them
     raise Interrupted(f"interrupted by signal {number}", exit_code=128 + number)

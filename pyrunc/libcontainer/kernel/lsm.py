@@ -1,4 +1,4 @@
-"""The Linux security modules that a configuration can ask for: whether they are at work on this host."""
+"""Whether the Linux security modules that a configuration can name are enabled on this host."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ...errors import PyruncError
 from . import native
 from .fileio import read_file
 
-# The names of the modules, in plans too.
+# The names of the modules; plans have them too.
 APPARMOR = "apparmor"
 SELINUX = "selinux"
 
@@ -17,9 +17,9 @@ _SELINUX_MOUNT = "/sys/fs/selinux"
 
 
 def require(name: str) -> None:
-    """Raise PyruncError where the module `name` (APPARMOR or SELINUX) is not at work on this host.
+    """Raise PyruncError if the module `name` (APPARMOR or SELINUX) is not enabled on this host.
 
-    Without this the kernel would answer a mere EINVAL, or ENOENT, when all else of the container is made.
+    Otherwise the kernel would return a bare EINVAL or ENOENT when the rest of the container is made.
     """
     if name == APPARMOR:
         if not _apparmor_enabled():
@@ -36,7 +36,7 @@ def require(name: str) -> None:
 
 
 def _apparmor_enabled() -> bool:
-    """Linux's admin-guide, LSM/apparmor: the module's parameter `enabled`."""
+    """Whether AppArmor is enabled: its module parameter `enabled` (the kernel's admin-guide, LSM/apparmor)."""
     try:
         return read_file(_APPARMOR_SWITCH).startswith("Y")
     except FileNotFoundError:

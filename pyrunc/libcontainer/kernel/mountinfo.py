@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .fileio import read_file
 
-# What the table writes of a path as octal numbers; the backslash is escaped first.
+# The characters of a path that the table writes as octal numbers. The backslash is escaped first.
 _ESCAPES = (("\\", "\\134"), (" ", "\\040"), ("\t", "\\011"), ("\n", "\\012"))
 _DIGITS = "01234567"
 
@@ -17,13 +17,13 @@ def escape(path: str) -> str:
 
 
 def unescape(text: str) -> str:
-    """A word of the mount table as it is. Words that are no paths have more characters as octal numbers."""
+    """Undo the escapes in a field of the mount table. Fields other than paths have more escaped characters."""
     first, *rest = text.split("\\")
     return first + "".join([_octal(part) for part in rest])
 
 
 def _octal(part: str) -> str:
-    """What follows a backslash, its three octal digits as the character that they stand for."""
+    """The text after a backslash, with three octal digits replaced by their character."""
     digits = part[:3]
     if len(digits) == 3 and digits[0] in "0123" and digits[1] in _DIGITS and digits[2] in _DIGITS:
         return chr(int(digits, 8)) + part[3:]
@@ -31,7 +31,7 @@ def _octal(part: str) -> str:
 
 
 def mount_points(mountinfo: str, fstype: str) -> list[str]:
-    """The mount points of a file system type in the text of a mount table, in its order."""
+    """The mount points of a file system type in the text of a mount table, in table order."""
     points = []
     for line in mountinfo.split("\n"):
         before, dash, after = line.partition(" - ")
@@ -41,7 +41,7 @@ def mount_points(mountinfo: str, fstype: str) -> list[str]:
 
 
 def v1_mounts(controller: str) -> list[str]:
-    """Where a controller is mounted on cgroup v1. Raises OSError."""
+    """The mount points of a cgroup v1 controller. Raises OSError."""
     points = []
     for line in read_file("/proc/self/mountinfo").split("\n"):
         before, dash, after = line.partition(" - ")

@@ -1,7 +1,6 @@
 """The parent's system calls that Python's builtins lack: typed wrappers of csrc/native.
 
-Every function raises OSError(errno, text) on failure. Descriptors that are made here are close-on-exec, and belong
-to the caller.
+Every function raises OSError(errno, text) on failure. New descriptors are close-on-exec and belong to the caller.
 """
 
 from __future__ import annotations
@@ -60,14 +59,14 @@ _IOPRIO_PRIORITY = 0x1FFF
 _SIGPIPE = 13
 _SIGXFSZ = 25
 
-# A call that a signal has interrupted: Python runs its handlers as soon as C has returned, and the call is made again
-# where none of them raises (PEP 475).
+# A signal interrupted the call. Python runs its handlers when C returns, and the call is repeated unless one raises
+# (PEP 475).
 _EINTR = 4
 
-# How long, in milliseconds, a peer that is not ours may take to accept a connection, or to read what it is sent.
+# How long, in milliseconds, another program may take to accept a connection, or to read a message.
 PATIENCE_MS = 5000
 
-# `poll`: the mask of signals stays as it is.
+# `poll`: the signal mask is not changed.
 AS_NOW = 2**64 - 1
 
 # epoll_ctl(2)
@@ -75,7 +74,7 @@ EPOLLIN = 0x001
 EPOLLOUT = 0x004
 EPOLLET = 0x80000000
 
-# How many descriptors one `epoll_wait` tells of at most (csrc/native/events.c, MAX_READY).
+# How many descriptors one `epoll_wait` returns at most (csrc/native/events.c, MAX_READY).
 _MAX_READY = 8
 
 # The `call` of an init that was killed before its first instruction.
@@ -87,20 +86,20 @@ _CALLS = (
 
 
 def fs_bytes(path: str) -> bytes:
-    """A path, or another word of the command line, as the kernel has it: bytes that are no UTF-8 are surrogates in
-    the text (PEP 383)."""
+    """A path or another command-line argument as bytes. Surrogates in the text stand for bytes that are not UTF-8
+    (PEP 383)."""
     return path.encode("utf-8", "surrogateescape")
 
 
 def _check(value: int) -> int:
-    """A C function's result; OSError where it is a negative errno."""
+    """Return a C function's result. Raises OSError for a negative errno."""
     if value < 0:
         raise OSError(-value, posix.strerror(-value))
     return value
 
 
 class CloneError(OSError):
-    """A clone of the init that failed: `call` is the system call, or KILLED, `index` which of the joined or kept
+    """The clone of the init failed. call: the system call, or KILLED. index: which of the joined or inherited
     descriptors."""
 
     call: str
@@ -116,17 +115,17 @@ def clone_init(
     args: Sequence[str],
     preserve_fds: int,
 ) -> tuple[int, int]:
-    """Clone the init and execute its program; gives (pid, pidfd) once the program runs.
+    """Clone the init and execute its program. Returns (pid, pidfd) when the program runs.
 
     flags: CLONE_NEW* of the new namespaces, without CLONE_NEWTIME and CLONE_NEWCGROUP (the init unshares these).
-    cgroup_fd: directory of the cgroup to be born in, or -1. Where the kernel kills what is born there (clone.c), the
-        init is born in ours and moves there.
-    joins: (descriptor, CLONE_NEW* type) of namespaces that are entered first.
-    image_fd: the program (`init_image`); it enters the namespaces itself (csrc/init/join.c), so that we never are in
+    cgroup_fd: directory of the cgroup to clone into, or -1. If the kernel kills processes that are cloned into it
+        (clone.c), the init is cloned into the runtime's cgroup and moves.
+    joins: (descriptor, CLONE_NEW* type) of the namespaces to join first.
+    image_fd: the program (`init_image`). It joins the namespaces itself (csrc/init/join.c), so the runtime is never in
     them.
     inherit: descriptors that stay open in the init; all others from 3 + preserve_fds on are closed by the exec.
     args: the argv, 16 at most. The environment is empty.
-    All signals are blocked in the new process, and signals that are ignored here are ignored there.
+    All signals are blocked in the new process. Signals that the runtime ignores stay ignored.
     Raises CloneError. clone(2), setns(2), execveat(2).
     """
     spawn = _ffi.new("struct pyrunc_clone *")
@@ -155,10 +154,10 @@ def clone_init(
 
 
 def init_image() -> int:
-    """The init's program in a file that nobody can write to (CVE-2019-5736): a sealed memfd or, where the sysctl
-    vm.memfd_noexec forbids these (EACCES), a file on a read-only tmpfs that is mounted nowhere.
+    """The init's program in a file that nobody can write to (CVE-2019-5736): a sealed memfd, or if the sysctl
+    vm.memfd_noexec forbids that (EACCES), a file on a read-only tmpfs that is mounted nowhere.
 
-    Raises OSError: memfd_create's, with the cause of the other's failure in its text. memfd_create(2), fsmount(2).
+    Raises the OSError of memfd_create, with the cause of the tmpfs's failure in its text. memfd_create(2), fsmount(2).
     """
     image: int = _lib.pyrunc_init_image()
     if image != -errno.EACCES:
@@ -172,15 +171,15 @@ def init_image() -> int:
 def memfd(name: str, data: bytes, size: int = 0) -> int:
     """A sealed memfd that holds `data`, then zeros up to `size` bytes; its position is 0. memfd_create(2).
 
-    Its size is final, and without such zeros its content too.
+    The size is sealed, and without zeros also the content.
     """
     return _check(_lib.pyrunc_memfd(name.encode(), data, len(data), size))
 
 
 def prepare_fds(preserve_fds: int) -> int:
-    """Open /dev/null where a standard stream is closed; the first of the preserved descriptors that is not open, or 0.
+    """Open /dev/null for each closed standard stream. Returns the first preserved descriptor that is not open, or 0.
 
-    To be called before any descriptor is made.
+    To be called before any other descriptor is opened.
     """
     return _check(_lib.pyrunc_prepare_fds(preserve_fds))
 
@@ -196,8 +195,8 @@ def open_tree(dirfd: int, path: str, flags: int) -> int:
 
 
 def mount_id(fd: int) -> tuple[int, int, bool]:
-    """The id of the mount that a descriptor is on, as /proc/PID/mountinfo has it; the id that no later mount will have,
-    0 where the kernel has none (before 6.8); and whether the descriptor is of the mount's root. statx(2)."""
+    """The mount of a descriptor: its id in /proc/PID/mountinfo; its unique id, which no later mount gets, 0 before
+    Linux 6.8; and whether the descriptor is the mount's root. statx(2)."""
     found = _ffi.new("char[]", 24)
     _check(_lib.pyrunc_mount_id(fd, found, 24))
     data = bytes(_ffi.buffer(found, 24))
@@ -206,34 +205,33 @@ def mount_id(fd: int) -> tuple[int, int, bool]:
 
 
 def move_mount(fd: int, dirfd: int, path: str) -> None:
-    """Attach a detached mount at a path, from a directory's descriptor; "" is what `dirfd` itself has open.
-    move_mount(2)."""
+    """Attach a detached mount at a path relative to `dirfd`; "" is `dirfd` itself. move_mount(2)."""
     _check(_lib.pyrunc_move_mount(fd, dirfd, fs_bytes(path)))
 
 
 def private_mounts() -> None:
-    """Enter a new mount namespace from which no mount propagates to ours; ours still do to it. unshare(2)."""
+    """Enter a new mount namespace. Mounts propagate into it, but not out of it. unshare(2)."""
     _check(_lib.pyrunc_private_mounts())
 
 
 def umount(path: str) -> None:
-    """Unmount the topmost mount on a path, which is no link, also where it is in use. umount2(2)."""
+    """Unmount the topmost mount on a path, also if it is in use; links are not followed. umount2(2)."""
     _check(_lib.pyrunc_umount(fs_bytes(path)))
 
 
 def detach_tree(path: str) -> None:
-    """Unmount the topmost mount on a path with all that is below it, also where it is in use. umount2(2)."""
+    """Unmount the topmost mount on a path and all mounts below it, also if they are in use. umount2(2)."""
     _check(_lib.pyrunc_detach_tree(fs_bytes(path)))
 
 
 def idmap_mount(fd: int, namespace: int, recursive: bool) -> None:
-    """Map the ids of a detached mount by a user namespace, and of those below it. mount_setattr(2)."""
+    """Map the ids of a detached mount and of the mounts below it by a user namespace. mount_setattr(2)."""
     _check(_lib.pyrunc_idmap_mount(fd, namespace, recursive))
 
 
 def fork_user_namespace(join: int = -1) -> int:
-    """A child in a new user namespace, or in the one that `join` has open, which waits to be killed; gives its pid.
-    clone(2), setns(2)."""
+    """Start a child in a new user namespace, or in that of the descriptor `join`. It waits to be killed. Returns its
+    pid. clone(2), setns(2)."""
     return _check(_lib.pyrunc_fork_user_namespace(join))
 
 
@@ -248,27 +246,27 @@ def fs_magic(fd: int) -> int:
 
 
 def namespace_type(fd: int) -> int:
-    """The CLONE_NEW* type of the namespace that a file of nsfs stands for. ioctl_ns(2)."""
+    """The CLONE_NEW* type of the namespace of an open nsfs file. ioctl_ns(2)."""
     return _check(_lib.pyrunc_namespace_type(fd))
 
 
 def flock(fd: int, exclusive: bool, wait: bool) -> None:
-    """Lock an open file; BlockingIOError where it is locked and `wait` is false. flock(2)."""
+    """Lock an open file. Raises BlockingIOError if it is locked and `wait` is false. flock(2)."""
     _check(_lib.pyrunc_flock(fd, exclusive, wait))
 
 
 def unlock(fd: int) -> None:
-    """Give a file's lock up. flock(2)."""
+    """Unlock a file. flock(2)."""
     _check(_lib.pyrunc_unlock(fd))
 
 
 def prlimit(pid: int, resource: int, soft: int, hard: int) -> None:
-    """Set a resource limit of a process; 2**64 - 1 is no limit. prlimit(2)."""
+    """Set a resource limit of a process; 2**64 - 1 means no limit. prlimit(2)."""
     _check(_lib.pyrunc_prlimit(pid, resource, soft, hard))
 
 
 def open_files() -> tuple[int, int]:
-    """This process's soft and hard limit of open files; 2**64 - 1 is no limit. getrlimit(2)."""
+    """This process's soft and hard limit of open files; 2**64 - 1 means no limit. getrlimit(2)."""
     limits = _ffi.new("char[]", 16)
     _check(_lib.pyrunc_open_files(limits, 16))
     data = bytes(_ffi.buffer(limits, 16))
@@ -276,16 +274,16 @@ def open_files() -> tuple[int, int]:
 
 
 def raise_open_files(soft: int) -> None:
-    """Raise this process's soft limit of open files; what `spawn` starts has the one from before. setrlimit(2)."""
+    """Raise this process's soft limit of open files. Programs of `spawn` get the former limit. setrlimit(2)."""
     _check(_lib.pyrunc_raise_open_files(soft))
 
 
 def spawn(path: str | bytes, args: list[bytes] | list[str], env: Mapping[bytes, bytes], actions: Sequence[Any]) -> int:
-    """Start a program that is not the init, such as a hook; gives its pid. posix_spawn(3).
+    """Start a program other than the init, such as a hook. Returns its pid. posix_spawn(3).
 
-    actions: posix.posix_spawn's file_actions, for its standard streams. No other descriptor is inherited, neither of
-    ours nor of our caller's: from now on all are close-on-exec. It has the caller's limit of open files, no blocked
-    signals, and the default for those that Python ignores. Raises OSError, and ValueError for a NUL.
+    actions: posix.posix_spawn's file_actions, for the standard streams. The program inherits no other descriptor, not
+    of the runtime's caller either: all become close-on-exec. It has the caller's limit of open files, no blocked
+    signals, and the default action for signals that Python ignores. Raises OSError, and ValueError for a NUL.
     """
     _check(_lib.pyrunc_begin_spawn())
     try:
@@ -305,12 +303,12 @@ def sched_setattr(
 
 
 def ioprio_set(group: int, level: int, priority: int) -> None:
-    """Set the I/O class (IOPRIO_CLASS_*) and the priority in it of a process group. ioprio_set(2)."""
+    """Set the I/O class (IOPRIO_CLASS_*) and priority of a process group. ioprio_set(2)."""
     _check(_lib.pyrunc_ioprio_set(group, level, priority))
 
 
 def ioprio_get(pid: int) -> tuple[int, int]:
-    """The I/O class (IOPRIO_CLASS_*) of a process and the priority in it. ioprio_set(2)."""
+    """The I/O class (IOPRIO_CLASS_*) and priority of a process. ioprio_set(2)."""
     value = _check(_lib.pyrunc_ioprio_get(pid))
     return value >> _IOPRIO_CLASS_SHIFT, value & _IOPRIO_PRIORITY
 
@@ -330,9 +328,9 @@ def sched_getattr(pid: int) -> tuple[int, int, int, int, int, int, int]:
 
 
 def bpf(command: int, attributes: bytearray, buffers: Sequence[tuple[int, bytes | bytearray]] = ()) -> int:
-    """bpf(2): the kernel may write to `attributes`; gives a descriptor or a number by the command.
+    """bpf(2). The kernel may write to `attributes`. Returns a descriptor or a number, depending on the command.
 
-    buffers: (offset, buffer) pairs: the buffer's address is put at that offset of the attributes, as 64 bits.
+    buffers: (offset, buffer) pairs: the buffer's address is stored at that offset of the attributes, as 64 bits.
     """
     pointed = [_ffi.from_buffer(buffer) for _, buffer in buffers]
     for (offset, _), pointer in zip(buffers, pointed, strict=True):
@@ -352,7 +350,7 @@ def capabilities() -> int:
 
 
 def procfs() -> int:
-    """A procfs of our pid namespace that is mounted nowhere; it has no hidepid. Needs CAP_SYS_ADMIN. fsopen(2)."""
+    """A detached procfs of this pid namespace, without hidepid. Needs CAP_SYS_ADMIN. fsopen(2)."""
     return _check(_lib.pyrunc_procfs())
 
 
@@ -369,23 +367,23 @@ def socketpair() -> tuple[int, int]:
 
 
 def listen(path: str) -> int:
-    """A SOCK_SEQPACKET socket that listens at a path of any length, or at an abstract name (@NAME). unix(7)."""
+    """A listening SOCK_SEQPACKET socket at a path of any length, or at an abstract name (@NAME). unix(7)."""
     return _check(_lib.pyrunc_listen(fs_bytes(path)))
 
 
 def netlink(namespace: int = -1) -> int:
-    """A socket of rtnetlink in the network namespace of a descriptor, or in our own. netlink(7)."""
+    """An rtnetlink socket in the network namespace of a descriptor, or in this process's. netlink(7)."""
     return _check(_lib.pyrunc_netlink(namespace))
 
 
 def datagram_socket() -> int:
-    """A socket for `ask_socket`, as often as is wanted. unix(7)."""
+    """A socket for any number of calls of `ask_socket`. unix(7)."""
     return _check(_lib.pyrunc_datagram_socket())
 
 
 def ask_socket(fd: int, path: str) -> int:
-    """The errno of a datagram socket's connect(2) to a path: EPROTOTYPE where a process has a socket of another type
-    open there, ECONNREFUSED where no process has one. Waits for nobody, and the other socket hears nothing of it."""
+    """The errno of a datagram socket's connect(2) to a path: EPROTOTYPE if a process has a socket of another type open
+    there, ECONNREFUSED if no process has one. It does not wait, and the other socket does not notice it."""
     return -int(_lib.pyrunc_ask_socket(fd, fs_bytes(path)))
 
 
@@ -393,8 +391,8 @@ def connect(path: str, stream: bool = False, timeout_ms: int = 0) -> int:
     """A socket connected to a path of any length, or to an abstract name (@NAME); SOCK_STREAM if `stream`, else
     SOCK_SEQPACKET.
 
-    With a timeout, BlockingIOError where the listener's queue stays full for so long, and from `send` on the socket
-    where the peer's buffer does. Signal handlers run meanwhile. unix(7), socket(7) SO_SNDTIMEO.
+    With a timeout it raises BlockingIOError if the listener's queue stays full for so long; `send` on the socket does
+    the same for the peer's buffer. Signal handlers run meanwhile. unix(7), socket(7) SO_SNDTIMEO.
     """
     name = fs_bytes(path)
     while True:
@@ -404,9 +402,9 @@ def connect(path: str, stream: bool = False, timeout_ms: int = 0) -> int:
 
 
 def recv_netlink(fd: int, size: int) -> bytes:
-    """The kernel's next datagram on a netlink socket. What other processes have sent there is passed over.
+    """The kernel's next datagram on a netlink socket. Datagrams of other processes are ignored.
 
-    Raises EMSGSIZE where it is longer than `size`. netlink(7).
+    Raises EMSGSIZE if it is longer than `size`. netlink(7).
     """
     data = _ffi.new("char[]", size)
     while True:
@@ -416,7 +414,7 @@ def recv_netlink(fd: int, size: int) -> bytes:
 
 
 def send(fd: int, data: bytes, fds: Sequence[int] = ()) -> int:
-    """Send data (never raising SIGPIPE) and descriptors (SCM_RIGHTS); the number of bytes sent. sendmsg(2)."""
+    """Send data and descriptors (SCM_RIGHTS) without SIGPIPE. Returns the number of bytes sent. sendmsg(2)."""
     while True:
         value = _lib.pyrunc_send(fd, data, len(data), fds, len(fds))
         if value != -_EINTR:
@@ -424,12 +422,12 @@ def send(fd: int, data: bytes, fds: Sequence[int] = ()) -> int:
 
 
 def send_now(fd: int, data: bytes) -> int:
-    """Send on a socket what fits without waiting; BlockingIOError where nothing does. send(2)."""
+    """Send as much as fits without a wait. Raises BlockingIOError if nothing fits. send(2)."""
     return _check(_lib.pyrunc_send_now(fd, data, len(data)))
 
 
 def recv_now(fd: int, size: int) -> bytes:
-    """Receive at most `size` bytes without waiting; BlockingIOError where there are none. recv(2)."""
+    """Receive at most `size` bytes without a wait. Raises BlockingIOError if there are none. recv(2)."""
     data = _ffi.new("char[]", size)
     return bytes(_ffi.buffer(data, _check(_lib.pyrunc_recv_now(fd, data, size))))
 
@@ -437,7 +435,7 @@ def recv_now(fd: int, size: int) -> bytes:
 def recv(fd: int, size: int, maxfds: int = 0) -> tuple[bytes, list[int]]:
     """Receive a message of at most `size` bytes with at most `maxfds` descriptors; b"" at the end of file.
 
-    Raises EMSGSIZE, all descriptors closed, where it is more. recvmsg(2).
+    Raises EMSGSIZE for a larger message, and closes its descriptors. recvmsg(2).
     """
     data = _ffi.new("char[]", size)
     fds = _ffi.new("int[]", maxfds)
@@ -450,10 +448,10 @@ def recv(fd: int, size: int, maxfds: int = 0) -> tuple[bytes, list[int]]:
 
 
 def poll(fds: Sequence[int], timeout_ms: int = -1, blocked: int = AS_NOW) -> list[int]:
-    """Those of `fds` that can be read or have hung up, none when the time is over or a signal came.
+    """The descriptors of `fds` that can be read or have hung up; none after the timeout or a signal.
 
-    blocked: the mask of signals during the wait, as bits (bit N - 1 is signal N). A signal that it lets in ends the
-        wait, also where it was pending before, unless a descriptor is ready at once. ppoll(2).
+    blocked: the signal mask during the wait, as bits (bit N - 1 is signal N). A signal that is not in it ends the
+        wait, also if it was pending before, unless a descriptor is ready at once. ppoll(2).
     """
     return poll_both(fds, (), timeout_ms, blocked)[0]
 
@@ -461,7 +459,8 @@ def poll(fds: Sequence[int], timeout_ms: int = -1, blocked: int = AS_NOW) -> lis
 def poll_both(
     readers: Sequence[int], writers: Sequence[int], timeout_ms: int = -1, blocked: int = AS_NOW
 ) -> tuple[list[int], list[int]]:
-    """Those that can be read and those that can be written; both with what has hung up. blocked: as for `poll`."""
+    """The descriptors that can be read, and those that can be written; both include hang-ups. blocked: as for
+    `poll`."""
     fds = [*readers, *writers]
     ready = _ffi.new("char[]", len(fds))
     value = _lib.pyrunc_poll(fds, len(fds), len(readers), timeout_ms, blocked, ready)
@@ -482,16 +481,16 @@ def epoll() -> int:
 
 
 def epoll_watch(epoll: int, fd: int, events: int) -> None:
-    """Watch a descriptor for events (EPOLL*) from now on, or no longer where `events` is 0.
+    """Watch a descriptor for events (EPOLL*), or stop watching it if `events` is 0.
 
-    PermissionError where it is of a kind that never makes anybody wait, such as a regular file. epoll_ctl(2).
+    Raises PermissionError for a file that is always ready, such as a regular file. epoll_ctl(2).
     """
     _check(_lib.pyrunc_epoll_watch(epoll, fd, events))
 
 
 def epoll_wait(epoll: int, timeout_ms: int) -> list[int]:
-    """The watched descriptors that have one of their events, an error or a hang-up; none when the time is over or a
-    signal came; -1 waits without end. epoll_wait(2)."""
+    """The watched descriptors that have one of their events, an error or a hang-up; none after the timeout or a signal.
+    A timeout of -1 is none. epoll_wait(2)."""
     ready = _ffi.new("int[]", _MAX_READY)
     value = _lib.pyrunc_epoll_wait(epoll, timeout_ms, ready, _MAX_READY)
     if value == -_EINTR:  # the caller looks again
@@ -500,11 +499,11 @@ def epoll_wait(epoll: int, timeout_ms: int) -> list[int]:
 
 
 def copy(source: int, target: int, size: int, turns: int) -> tuple[bytes, int, int]:
-    """Copy at most `turns` chunks of `size` bytes between two descriptors that make nobody wait, each chunk written
+    """Copy at most `turns` chunks of `size` bytes between two descriptors that do not block. Each chunk is written
     before the next is read.
 
-    Gives what was read and not written, the errno of the read that ended it, and that of the write; 0 where that call
-    did not fail. An end of file is EAGAIN.
+    Returns the bytes that were read but not written, the errno of the last read, and that of the last write; 0 if that
+    call did not fail. An end of file is EAGAIN.
     """
     data = _ffi.new("char[]", size)
     end = _ffi.new("int[]", 4)
@@ -513,7 +512,8 @@ def copy(source: int, target: int, size: int, turns: int) -> tuple[bytes, int, i
 
 
 def signalfd(signals: Iterable[int]) -> int:
-    """A descriptor that reads as the blocked signals named: 128 bytes each, the number first (u32). signalfd(2)."""
+    """A descriptor from which the given blocked signals are read: 128 bytes each, the number first (u32).
+    signalfd(2)."""
     mask = 0
     for number in signals:
         mask |= 1 << (number - 1)
@@ -521,13 +521,13 @@ def signalfd(signals: Iterable[int]) -> int:
 
 
 def signal_ignored(number: int) -> bool:
-    """Whether this process ignores a signal, by the kernel's word: `_signal` knows what it was told, or found when it
-    was imported, which for the launcher was when it was built. sigaction(2)."""
+    """Whether this process ignores a signal, according to the kernel. `_signal` has only the dispositions at its
+    import, which in the launcher happened at build time. sigaction(2)."""
     return bool(_check(_lib.pyrunc_signal_ignored(number)))
 
 
 def tty_raw(fd: int) -> bytes:
-    """Put a terminal in raw mode but for its output; gives its settings for `tty_restore`. termios(3)."""
+    """Put the input of a terminal in raw mode. Returns its settings for `tty_restore`. termios(3)."""
     size = _lib.pyrunc_tty_size()
     saved = _ffi.new("char[]", size)
     _check(_lib.pyrunc_tty_raw(fd, saved, size))
@@ -535,15 +535,15 @@ def tty_raw(fd: int) -> bytes:
 
 
 def tty_no_onlcr(fd: int) -> None:
-    """Let a pty add no carriage returns to what is written to it. termios(3)."""
+    """Stop a pty from adding carriage returns to its output. termios(3)."""
     _check(_lib.pyrunc_tty_no_onlcr(fd))
 
 
 def tty_restore(fd: int, saved: bytes) -> None:
-    """Give a terminal the settings that `tty_raw` gave. termios(3)."""
+    """Restore the terminal settings that `tty_raw` returned. termios(3)."""
     _check(_lib.pyrunc_tty_restore(fd, saved, len(saved)))
 
 
 def copy_winsize(source: int, target: int) -> None:
-    """Give a pty the window size of another terminal, unless that knows none (0 by 0). ioctl_tty(2)."""
+    """Give a pty the window size of another terminal, unless that has none (0 by 0). ioctl_tty(2)."""
     _check(_lib.pyrunc_copy_winsize(source, target))

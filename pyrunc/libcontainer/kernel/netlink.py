@@ -1,7 +1,7 @@
-"""The rtnetlink messages by which network devices and their addresses are read and changed (rtnetlink(7), netlink(7)).
+"""rtnetlink messages that read and change network devices and their addresses (rtnetlink(7), netlink(7)).
 
-Only what netDevices needs. Numbers travel in the machine's byte order. An answer is the kernel's (its port is 0), has
-the request's sequence number, and is refused where a length in it does not fit.
+This is only the part that netDevices needs. Numbers have the machine's byte order. An answer must be the kernel's
+(its port is 0) and have the request's sequence number. It is refused if a length in it does not fit.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _ERRNO_SIZE = 4
 _CREATE = 0x400
 _ERROR = 2
 _DONE = 3
-# The messages of a table have the request's kind, less this (RTM_GETLINK, RTM_NEWLINK).
+# The kind of a table's messages is that of the request minus this number (RTM_GETLINK, RTM_NEWLINK).
 _GET_FROM_NEW = 2
 _ACK_MESSAGE = 1
 
@@ -60,12 +60,12 @@ _ATTEMPTS = 20
 
 
 def pack(value: int, size: int) -> bytes:
-    """A number as the kernel has it."""
+    """Encode a number in the machine's byte order."""
     return value.to_bytes(size, sys.byteorder, signed=value < 0)
 
 
 def unpack(data: bytes) -> int:
-    """A number of the kernel's, without sign."""
+    """Decode an unsigned number."""
     return int.from_bytes(data, sys.byteorder)
 
 
@@ -75,9 +75,9 @@ def attribute(kind: int, data: bytes) -> bytes:
 
 
 def attributes(data: bytes) -> Attributes:
-    """The attributes that stand one behind the other; the flags in a kind's upper bits are left out.
+    """Decode a sequence of attributes. The flags in the upper bits of a kind are removed.
 
-    Raises PyruncError where one is longer than the data.
+    Raises PyruncError if an attribute is longer than the data.
     """
     found = {}
     at = 0
@@ -95,7 +95,7 @@ def _malformed() -> PyruncError:
 
 
 def text(value: str) -> bytes:
-    """A text as an attribute holds it."""
+    """A text as the data of an attribute."""
     return value.encode("utf-8", "surrogateescape") + b"\0"
 
 
@@ -105,7 +105,7 @@ class Link:
     __slots__ = ("flags", "index", "name")
 
     def __init__(self, data: bytes) -> None:
-        """Read an RTM_NEWLINK message's payload. Raises PyruncError."""
+        """Decode the payload of an RTM_NEWLINK message. Raises PyruncError."""
         if len(data) < _LINK_HEADER:
             raise _malformed()
         self.index = unpack(data[4:8])
@@ -120,7 +120,7 @@ class Address:
     __slots__ = ("attributes", "family", "flags", "index", "prefix", "scope")
 
     def __init__(self, data: bytes) -> None:
-        """Read an RTM_NEWADDR message's payload. Raises PyruncError."""
+        """Decode the payload of an RTM_NEWADDR message. Raises PyruncError."""
         if len(data) < _ADDRESS_HEADER:
             raise _malformed()
         self.family, self.prefix, flags, self.scope = data[:4]
@@ -148,7 +148,7 @@ class Socket:
         return [Link(data) for data in self._dump(GETLINK, bytes(_LINK_HEADER))]
 
     def addresses(self, index: int) -> list[Address]:
-        """The addresses of a device, of every family, in the order in which they were given."""
+        """The addresses of a device, of all families, in the order in which they were added."""
         found = [Address(data) for data in self._dump(GETADDR, bytes(_ADDRESS_HEADER))]
         return [address for address in found if address.index == index]
 
@@ -172,7 +172,7 @@ class Socket:
                     return _check(data, ack_flags)
 
     def _dump(self, kind: int, body: bytes) -> list[bytes]:
-        """The payloads of a whole table, read again where it changed meanwhile."""
+        """The payloads of a whole table. It is read again if it changed meanwhile."""
         for _ in range(_ATTEMPTS):
             found = self._dump_once(kind, body)
             if found is not None:
@@ -215,13 +215,13 @@ class Socket:
 
 
 def _check(data: bytes, flags: int) -> None:
-    """Raise PyruncError for an answer that is an error, with the kernel's own words where it has some."""
+    """Raise PyruncError if an answer is an error, with the kernel's message if there is one."""
     if len(data) < _ERRNO_SIZE:
         raise _malformed()
     number = -int.from_bytes(data[:_ERRNO_SIZE], sys.byteorder, signed=True)
     if not number:
         return
-    # Behind the errno comes the request's header, which is all of it that was asked back (NETLINK_CAP_ACK).
+    # The header of the request follows the errno (NETLINK_CAP_ACK: the header alone).
     reasons = attributes(data[_ERRNO_SIZE + _HEADER :]) if flags & _ACK_TLVS else {}
     reason = reasons.get(_ACK_MESSAGE, b"").rstrip(b"\0").decode("utf-8", "replace")
     raise PyruncError(f"rtnetlink: {reason}" if reason else "rtnetlink", errno=number)

@@ -1,4 +1,4 @@
-"""What this process is permitted: its capabilities, and what of the host takes rights away. Only failures load it."""
+"""The rights of this process: its capabilities, and restrictions of the host. Only failures import this module."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def capabilities() -> int:
 
 
 def root_is_mount_point() -> bool:
-    """Whether this process's root directory is a mount point, as everywhere but in a chroot (proc_pid_mountinfo(5)).
+    """Whether this process's root directory is a mount point. In a chroot it is not (proc_pid_mountinfo(5)).
 
     Raises OSError.
     """
@@ -22,7 +22,7 @@ def root_is_mount_point() -> bool:
 
 
 def apparmor_restricts() -> str:
-    """A hint where AppArmor restricts user namespaces; else ""."""
+    """A hint if AppArmor restricts user namespaces; otherwise ""."""
     if sysctl("kernel/apparmor_restrict_unprivileged_userns"):
         return (
             "AppArmor gives user namespaces of ordinary users no capabilities here (sysctl "
@@ -32,7 +32,7 @@ def apparmor_restricts() -> str:
 
 
 def sysctl(name: str) -> int | None:
-    """The number in a file of /proc/sys, by its path there; None where this kernel has no such file."""
+    """The number in the file /proc/sys/`name`; None if this kernel has no such file."""
     try:
         words = read_file("/proc/sys/" + name).split()
     except OSError:

@@ -1,8 +1,7 @@
-"""Writes to a process's files in /proc that can't be led astray.
+"""Writes to a process's files in /proc that can't be redirected to another file.
 
-The files are opened beneath a descriptor that is known to be the root of a real procfs, without following symbolic
-links and without crossing into what may be mounted over them (CVE-2019-16884, CVE-2019-19921, CVE-2025-52881): a
-write meant for a control file must not land in another file.
+The files are opened beneath a descriptor of the root of a real procfs, without symbolic links and without crossing
+mounts (CVE-2019-16884, CVE-2019-19921, CVE-2025-52881).
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ _RESOLVE = native.RESOLVE_BENEATH | native.RESOLVE_NO_XDEV | native.RESOLVE_NO_S
 
 
 def open_root(path: str = "/proc") -> int:
-    """A descriptor of procfs's root directory. Raises OSError; EXDEV where something else is mounted at `path`."""
+    """A descriptor of procfs's root directory. Raises OSError; EXDEV if something else is mounted at `path`."""
     fd = posix.open(path, posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
     try:
         if native.fs_magic(fd) != native.PROC_SUPER_MAGIC or posix.fstat(fd).st_ino != _ROOT_INODE:

@@ -1,8 +1,8 @@
 """Intel RDT by the resctrl file system: classes of service and monitoring groups (linux.intelRdt).
 
 Kernel documentation, filesystems/resctrl; config-linux.md, "IntelRdt". A class of service is a directory of resctrl:
-`schemata` has its shares of caches and memory bandwidth, `tasks` its processes. A container without a closID has a
-class of its own, which goes with the container; a closID names one that stays.
+`schemata` has its shares of caches and memory bandwidth, `tasks` its processes. A container without a closID has its
+own class, which is removed with the container. A class that a closID names stays.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 
     Shares = dict[tuple[str, str], int]
 
-# What is to be done where the class of service is missing, or there: the values of a plan's `make`.
-FIND = 0  # it must be there
-OWN = 1  # made, and removed with the container; one of that name is used, and stays
-SHARED = 2  # made, and stays; one that is there must have the same schemata
+# The values of a plan's `make`.
+FIND = 0  # the class of service must exist
+OWN = 1  # make it, and remove it with the container; use an existing one, which stays
+SHARED = 2  # make it, and it stays; an existing one must have the same schemata
 
 _MOUNT = "/sys/fs/resctrl"
 _DEFAULT_CLOS = "/"
 
 
 def root() -> str:
-    """Where resctrl is mounted. Raises PyruncError where it is not."""
+    """The mount point of resctrl. Raises PyruncError if it is not mounted."""
     try:
         fd = posix.open(_MOUNT, posix.O_PATH | posix.O_CLOEXEC)
     except FileNotFoundError:
@@ -55,7 +55,7 @@ def root() -> str:
 
 
 def clos_path(mount: str, clos: str) -> str:
-    """The directory of a class of service; "/" is the default one, resctrl's root."""
+    """The directory of a class of service; "/" is the default class, resctrl's root."""
     return mount if clos == _DEFAULT_CLOS else f"{mount}/{clos}"
 
 
@@ -65,7 +65,7 @@ def monitor_path(mount: str, clos: str, group: str) -> str:
 
 
 def prepare(clos: str, make: int, schemata: Sequence[str], record: Callable[[str, str], None]) -> None:
-    """Make or find a class of service and give it its schemata.
+    """Make or find a class of service and write its schemata.
 
     make: FIND, OWN or SHARED. record(effect, path) is called before a directory is made. Raises PyruncError.
     """
@@ -89,12 +89,12 @@ def prepare(clos: str, make: int, schemata: Sequence[str], record: Callable[[str
 
 
 def write_schemata(path: str, schemata: Sequence[str]) -> None:
-    """Give a class of service other schemata. path: its file `schemata`. Raises PyruncError."""
+    """Change the schemata of a class of service. path: its file `schemata`. Raises PyruncError."""
     _write(root(), path, "".join([line + "\n" for line in schemata]))
 
 
 def monitor(clos: str, group: str, record: Callable[[str, str], None]) -> None:
-    """Make the monitoring group of a container, which must not be there. Raises PyruncError."""
+    """Make the monitoring group of a container, which must not exist. Raises PyruncError."""
     mount = root()
     path = monitor_path(mount, clos, group)
     if not _make(mount, path, "resctrl_group", record):
@@ -110,7 +110,7 @@ def assign(clos: str, group: str, pid: int) -> None:
 
 
 def remove(path: str) -> None:
-    """Remove a group; its processes, if there are any, are those of the group above then. Raises OSError."""
+    """Remove a group; its processes move to the group above. Raises OSError."""
     try:
         posix.rmdir(path)
     except FileNotFoundError:
@@ -118,7 +118,7 @@ def remove(path: str) -> None:
 
 
 def remove_unused(path: str) -> None:
-    """Remove a class of service that nobody is in. Raises OSError."""
+    """Remove a class of service without processes. Raises OSError."""
     try:
         used = bool(read_file(path + "/tasks").split())
     except FileNotFoundError:
@@ -136,7 +136,7 @@ def _exists(path: str) -> bool:
 
 
 def _make(mount: str, path: str, effect: str, record: Callable[[str, str], None]) -> bool:
-    """Make a directory; False where it is there."""
+    """Make a directory; False if it exists."""
     if _exists(path):
         return False
     record(effect, path)
@@ -157,7 +157,7 @@ def _write(mount: str, path: str, text: str) -> None:
 
 
 def _failure(mount: str, what: str, error: OSError) -> PyruncError:
-    """The error with what resctrl itself says of it."""
+    """The error with resctrl's own message."""
     try:
         status = read_file(mount + "/info/last_cmd_status").strip()
     except OSError:
@@ -169,7 +169,7 @@ def _failure(mount: str, what: str, error: OSError) -> PyruncError:
 
 
 def _compare(mount: str, path: str, schemata: Sequence[str]) -> None:
-    """Refuse schemata that are not those of a class of service that was there (config-linux.md, "IntelRdt")."""
+    """Refuse schemata that differ from those of an existing class of service (config-linux.md, "IntelRdt")."""
     there = parse(read_file(path + "/schemata").split("\n"))
     step, least = _bandwidth(mount)
     for name, value in parse(schemata).items():
@@ -184,7 +184,7 @@ def _compare(mount: str, path: str, schemata: Sequence[str]) -> None:
 
 
 def _bandwidth(mount: str) -> tuple[int, int]:
-    """The step in which memory bandwidth is given, to which the kernel rounds up, and the least of it."""
+    """The granularity of memory bandwidth, to which the kernel rounds up, and its minimum."""
     try:
         return (
             int(read_file(mount + "/info/MB/bandwidth_gran")),

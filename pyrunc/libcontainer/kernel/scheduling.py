@@ -1,4 +1,4 @@
-"""Numbers and lists by which the kernel schedules: policies, classes, memory modes, personalities, CPU lists."""
+"""Numbers of the kernel's scheduling interfaces: policies, classes, memory modes, personalities; and CPU lists."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ PERSONALITIES: dict[str, int] = {"LINUX": 0x0000, "LINUX32": 0x0008}
 def indices(text: str) -> list[int]:
     """The numbers of a list such as `0-3,7` (cpuset(7), "List format"), each once, in order.
 
-    Raises ValueError where a range's end is below its start, or a number above 65535, where none is meant.
+    Raises ValueError if a range's end is below its start, or a number is above 65535, which can't be meant.
     """
     found: set[int] = set()
     for part in text.split(",") if text else ():
         first, dash, last = part.partition("-")
-        # Before int() reads thousands of digits, or range() makes as many numbers.
+        # Checked before int() reads thousands of digits, or range() makes as many numbers.
         if len(first) > _DIGITS or len(last) > _DIGITS or int(last or first) > _HIGHEST:
             raise ValueError(f"{part} is out of range")
         low, high = int(first), int(last if dash else first)

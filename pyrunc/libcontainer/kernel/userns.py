@@ -1,4 +1,4 @@
-"""The init's user namespace: its id maps and its setgroups switch, written by the runtime (user_namespaces(7))."""
+"""The init's user namespace: the runtime writes its id maps and its setgroups file (user_namespaces(7))."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NO_TOOL = (
 
 
 def write_map(pid: int, file: str, lines: Sequence[str]) -> None:
-    """Write a map, all lines at once, as the kernel takes it only once.
+    """Write a map, all lines at once, because the kernel accepts only one write.
 
     pid: the init, as the runtime's PID namespace numbers it. file: `uid_map` or `gid_map`.
     lines: `CONTAINER_ID HOST_ID SIZE` each. Raises PyruncError with the pointer of the mappings.
@@ -40,7 +40,7 @@ def write_map(pid: int, file: str, lines: Sequence[str]) -> None:
 def _hint(file: str, error: OSError) -> str:
     if error.errno == errno.EPERM:
         hint = f"without {_CAPABILITIES[file]} only one id, the caller's own, can be mapped"
-        # With them the plan would have had an alternative, which fails with its own words.
+        # If the tools were there, the plan would have an alternative, with its own error.
         return hint + NO_TOOL if posix.geteuid() else hint
     if error.errno == errno.EINVAL:
         return "the ranges must not overlap, and host ids must be mapped in the runtime's own user namespace"
@@ -48,9 +48,9 @@ def _hint(file: str, error: OSError) -> str:
 
 
 def write_setgroups(pid: int, value: str) -> None:
-    """Say whether the namespace's processes may call setgroups; before the gid map is written.
+    """Set whether the namespace's processes may call setgroups, before the gid map is written.
 
-    value: `allow` or `deny`. A process that can drop a group may gain what the group is denied, so an unprivileged
+    value: `allow` or `deny`. A process that drops a group may gain access that the group is denied, so an unprivileged
     map of a single gid needs `deny` (CVE-2014-8989). Raises PyruncError.
     """
     try:
@@ -62,10 +62,10 @@ def write_setgroups(pid: int, value: str) -> None:
 
 
 def check(namespace: int, uids: Sequence[str], gids: Sequence[str]) -> None:
-    """See that the user namespace behind a descriptor has these maps, in whatever order.
+    """Check that a user namespace has these maps, in any order.
 
-    uids, gids: `CONTAINER_ID HOST_ID SIZE` each, host ids as the runtime's own namespace numbers them; none is no
-    claim. Raises PyruncError with the pointer of the mappings that are others, OSError where it can't be entered.
+    uids, gids: `CONTAINER_ID HOST_ID SIZE` each, with host ids of the runtime's user namespace; an empty list is not
+    checked. Raises PyruncError with the pointer of mappings that differ, OSError if the namespace can't be entered.
     """
     pid = native.fork_user_namespace(namespace)
     try:
