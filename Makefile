@@ -58,6 +58,7 @@ $(VENV)/.compiled: $(VENV)/.installed $(COMPILED)
 # Half a second, after any change of a module.
 $(VENV)/.built: $(VENV)/.compiled $(SOURCES)
 	@$(BIN)/python generate/validators.py
+	@$(BIN)/python generate/spec_types.py
 	@$(BIN)/python generate/argv.py
 	@$(BIN)/python generate/steps.py pyrunc/_generated/steps.py
 	@touch $@

@@ -171,7 +171,7 @@ def compiled(
         rootless=settings.rootless,
         notify_socket=notify_socket(),
     )
-    spec: dict[str, Any] = dict(specification.load(options.bundle, config))
+    spec = specification.load(options.bundle, config)
     fill_mappings(spec, facts.euid, facts.egid)
     if options.cgroup_manager == "systemd":
         from ..libcontainer.systemd import manager

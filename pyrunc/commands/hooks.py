@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .. import output
 from ..errors import PyruncError, join, prefixed
@@ -46,7 +46,7 @@ def hooks(settings: Settings, action: str, path: str, config: str, kind: str, in
         rootless=settings.rootless,
     )
     try:
-        spec: dict[str, Any] = dict(specification.load(bundle, config))
+        spec = specification.load(bundle, config)
         wanted = hook_trial.chosen(spec, kind, index)
         found = list(hook_trial.trials(spec, options, wanted))
     except PyruncError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .. import jsonio, paths
 from ..errors import PyruncError
@@ -13,6 +13,7 @@ from ..libcontainer.update.apply import Target
 from ..libcontainer.update.words import Asked
 
 if TYPE_CHECKING:
+    from .._generated.spec_types import MountEntry
     from .settings import Settings
 
 ACTIONS = ("add", "remove")
@@ -42,7 +43,7 @@ def mounts(settings: Settings, action: str, id: str, path: str) -> int:
 HANDLERS: dict[str, Callable[..., int]] = {"mounts": mounts}
 
 
-def read(path: str) -> list[dict[str, Any]]:
+def read(path: str) -> list[MountEntry]:
     """The array in a JSON file, or with "-" on stdin. Raises PyruncError for what is no array of mounts."""
     name = "stdin" if path == "-" else path
     try:
@@ -55,4 +56,5 @@ def read(path: str) -> list[dict[str, Any]]:
     if type(value) is not list:
         raise PyruncError(f"the mounts in {name} must be an array, like mounts of config.json")
     validate_mounts(value)
-    return value
+    entries: list[MountEntry] = value
+    return entries

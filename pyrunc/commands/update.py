@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from .._generated.spec_types import Resources
     from .settings import Settings
 
 # option: (member of linux.resources, its field, the least value that it may have)
@@ -64,7 +65,7 @@ def execute(settings: Settings, id: str, resources: str, **options: Any) -> int:
 HANDLERS: dict[str, Callable[..., int]] = {"update": execute}
 
 
-def read(path: str) -> dict[str, Any]:
+def read(path: str) -> Resources:
     """The object in a JSON file, or with "-" on stdin. Raises PyruncError."""
     name = "stdin" if path == "-" else path
     try:
@@ -79,13 +80,13 @@ def read(path: str) -> dict[str, Any]:
         raise PyruncError(f"the resources in {name}: {error}") from error
     if type(value) is not dict:
         raise PyruncError(f"the resources in {name} must be an object, like linux.resources of config.json")
-    found: dict[str, Any] = without_nulls(value)
+    found: Resources = without_nulls(value)
     return found
 
 
-def from_options(options: dict[str, Any]) -> dict[str, Any]:
+def from_options(options: dict[str, Any]) -> Resources:
     """linux.resources as the options name them. Raises PyruncError for a value that is none."""
-    found: dict[str, Any] = {}
+    found: Any = {}
     for option, (member, field, least) in _NUMBERS.items():
         if options[option]:
             found.setdefault(member, {})[field] = _number(option, options[option], least)
@@ -102,7 +103,8 @@ def from_options(options: dict[str, Any]) -> dict[str, Any]:
     for option in ("kernel_memory", "kernel_memory_tcp"):
         if options[option]:
             log.warning(f"Setting --{_flag(option)} is ignored and will be removed")  # wording of runc
-    return found
+    resources: Resources = found
+    return resources
 
 
 def _flag(option: str) -> str:

@@ -20,6 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from .._generated.spec_types import Spec
     from .launch.model import Launch
     from .launch.notify import Notify
     from .launch.timeline import Timeline
@@ -80,7 +81,7 @@ def on_end(launch: Launch) -> None:
         _delete_ended(launch)
 
 
-def _limits_memory(spec: dict[str, Any]) -> bool:
+def _limits_memory(spec: Spec) -> bool:
     return bool(spec.get("linux", {}).get("resources", {}).get("memory"))
 
 
@@ -101,7 +102,7 @@ def _delete_ended(launch: Launch) -> None:
         place.close()
 
 
-def prepare(options: LaunchOptions) -> dict[str, Any]:
+def prepare(options: LaunchOptions) -> Spec:
     """Judge what the command was started with, and load the configuration. Before any descriptor is made."""
     from .spec import load
 
@@ -110,7 +111,7 @@ def prepare(options: LaunchOptions) -> dict[str, Any]:
     options.preserve_fds += listening
     prepare_fds(options.preserve_fds)
     log.hold()
-    loaded: dict[str, Any] = load.load(options.bundle, options.config)
+    loaded = load.load(options.bundle, options.config)
     if listening:
         options.extra_env += (f"LISTEN_FDS={listening}", "LISTEN_PID=1")
     return loaded
@@ -137,7 +138,7 @@ def listen_fds() -> int:
     return min(int(count.lstrip(b"0")[:_DIGITS] or b"0"), _MAX_FDS)
 
 
-def _launch(spec: dict[str, Any], options: LaunchOptions, fault: tuple[int, int]) -> Launch:
+def _launch(spec: Spec, options: LaunchOptions, fault: tuple[int, int]) -> Launch:
     from .compile.launch import compile_launch
     from .launch.launch import create as create_container
 
@@ -145,7 +146,7 @@ def _launch(spec: dict[str, Any], options: LaunchOptions, fault: tuple[int, int]
     return create_container(compile_launch(spec, options, facts), spec, options, facts, fault)
 
 
-def host_facts(spec: dict[str, Any], options: LaunchOptions) -> HostFacts:
+def host_facts(spec: Spec, options: LaunchOptions) -> HostFacts:
     """The facts of the host that a plan needs. The spec gets id mappings where it lacks some. Raises PyruncError."""
     from .plan.host import gather
 

@@ -17,35 +17,79 @@ from .statedir import DamagedError, StateDir
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Mapping
+    from typing import Any, Literal, NotRequired, TypedDict
 
+    from .._generated.spec_types import Linux, MountEntry, Process, Root, Spec
     from .plan.options import LaunchOptions
 
-_LINUX = (
+    LinuxMember = Literal[
+        "devices", "gidMappings", "intelRdt", "maskedPaths", "memoryPolicy", "mountLabel", "namespaces", "personality",
+        "resources",
+        "seccomp", "uidMappings",
+    ]  # fmt: skip
+
+    class MadeMount(TypedDict):
+        """A mount that `update` has made: where it is, where it was asked for, its ids (session.Identity), which the
+        configuration's have not."""
+
+        destination: str
+        named: str
+        id: NotRequired[int]
+        unique: NotRequired[int]
+
+    class Updated(TypedDict):
+        """What updates have changed; the last three are paths in the container."""
+
+        mounts: NotRequired[list[MadeMount]]
+        unmounted: NotRequired[list[str]]
+        devices: NotRequired[list[str]]
+        removedDevices: NotRequired[list[str]]
+
+    class Saved(TypedDict):
+        """What the file holds; `load` says what its members are. Earlier versions have kept no mounts and no rest."""
+
+        version: str
+        process: Process
+        root: Root
+        linux: Linux
+        mounts: NotRequired[list[MountEntry]]
+        annotations: NotRequired[dict[str, str]]
+        devicePaths: list[str]
+        noNewKeyring: bool
+        pipes: NotRequired[list[int]]
+        updated: NotRequired[Updated]
+        rest: NotRequired[Any]
+
+
+_LINUX: tuple[LinuxMember, ...] = (
     "devices", "gidMappings", "intelRdt", "maskedPaths", "memoryPolicy", "mountLabel", "namespaces", "personality",
     "resources",
     "seccomp", "uidMappings",
 )  # fmt: skip
 
+_NAMES: tuple[Literal["domainname", "hostname"], ...] = ("domainname", "hostname")
+
 _TYPE = 0o170000
 _FIFO = 0o010000
 
 
-def save(dirfd: int, spec: dict[str, Any], options: LaunchOptions) -> None:
+def save(dirfd: int, spec: Spec, options: LaunchOptions) -> None:
     """Write the file in the open state directory of a container that is being created. Raises OSError."""
     linux = spec.get("linux", {})
-    kept = {
+    members: Any = {name: linux[name] for name in _LINUX if name in linux}
+    kept: Saved = {
         "version": FORMAT,
         "devicePaths": [device["path"] for device in linux.get("devices") or ()],
-        "mounts": spec.get("mounts", ()),
+        "mounts": spec.get("mounts", []),
         "noNewKeyring": options.no_new_keyring,
         "process": spec["process"],
         "root": spec["root"],
-        "linux": {name: linux[name] for name in _LINUX if name in linux},
+        "linux": members,
     }
     # For `verify` alone, so that the others need not judge it.
     kept["rest"] = {
-        **{name: spec[name] for name in ("domainname", "hostname") if name in spec},
+        **{name: spec[name] for name in _NAMES if name in spec},
         "linux": {name: value for name, value in linux.items() if name not in _LINUX},
         "noPivot": options.no_pivot,
         "rootless": options.rootless,
@@ -70,7 +114,7 @@ def _pipes() -> list[int]:
     return pipes if any(pipes) else []
 
 
-def load(place: StateDir) -> dict[str, Any]:
+def load(place: StateDir) -> Saved:
     """What a state directory keeps: `process`, `root`, `mounts` and `linux` as in config.json, `noNewKeyring`,
     `devicePaths`, the paths of linux.devices, and the `annotations` that pyrunc carries out, where there are any.
     `pipes` are the inodes of the standard streams that were pipes, 0 for one that was not; [] where none was.
@@ -80,15 +124,28 @@ def load(place: StateDir) -> dict[str, Any]:
     Raises DamagedError where it can't be read or understood.
     """
     try:
-        kept: dict[str, Any] = jsonio.loads(place.read(FILE))
-        _judge(kept)
+        value = jsonio.loads(place.read(FILE))
+        _judge(value)
     except FileNotFoundError as error:
         raise DamagedError(f"reading {place.path}/{FILE}", errno=error.errno or 0) from error
     except ValueError as error:
         raise DamagedError(f"{place.path}/{FILE} is damaged: {error}") from error
+    kept: Saved = value
     kept.setdefault("noNewKeyring", False)
     kept.setdefault("pipes", [])
+    kept.setdefault("devicePaths", [device["path"] for device in kept["linux"].get("devices") or ()])
     return kept
+
+
+def spec_of(kept: Saved) -> Spec:
+    """What `load` has given, as a config.json of which the rest is gone."""
+    return {
+        "ociVersion": SPEC_VERSION,
+        "process": kept["process"],
+        "root": kept["root"],
+        "linux": kept["linux"],
+        "annotations": kept.get("annotations", {}),
+    }
 
 
 def _judge(kept: Any) -> None:
@@ -111,6 +168,9 @@ def _judge(kept: Any) -> None:
     annotations = kept.get("annotations", {})
     if type(annotations) is not dict or any([type(value) is not str for value in annotations.values()]):
         raise ValueError("annotations has a wrong value")
+    paths = kept.get("devicePaths", [])
+    if type(paths) is not list or any([type(path) is not str for path in paths]):
+        raise ValueError("devicePaths has a wrong value")
     pipes = kept.get("pipes", [])
     if type(pipes) is not list or not all([state.is_number(value) for value in pipes]):
         raise ValueError("pipes has a wrong value")
@@ -128,7 +188,7 @@ def _judge_updated(updated: Any) -> None:
 
 
 def replace_linux(
-    dirfd: int, members: dict[str, Any], others: dict[str, Any] | None = None, kept: dict[str, Any] | None = None
+    dirfd: int, members: Mapping[str, Any], others: Mapping[str, Any] | None = None, kept: Saved | None = None
 ) -> None:
     """Give members of the kept `linux` other values, in an open state directory; None takes a member out.
 
@@ -137,7 +197,8 @@ def replace_linux(
     """
     if kept is None:
         kept = load(StateDir(f"/proc/self/fd/{dirfd}", dirfd))
-    for part, changed in ((kept["linux"], members), (kept, others or {})):
+    parts: tuple[tuple[Any, Mapping[str, Any]], ...] = ((kept["linux"], members), (kept, others or {}))
+    for part, changed in parts:
         for name, value in changed.items():
             if value is None:
                 part.pop(name, None)

@@ -19,7 +19,9 @@ from .statedir import START_SOCKET, STATE_FILE, DamagedError, RenamedError, Stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Literal
+
+    from .._generated.spec_types import HookEntry, Spec
 
 INIT_NAME = "pyrunc:[init]"
 # The format of state.json, of the ledger and of exec.json. A new minor version only adds members. Files without a
@@ -60,7 +62,7 @@ class Record:
     bundle: str
     cgroup: str
     created: str
-    hooks: dict[str, list[dict[str, Any]]]
+    hooks: dict[str, list[HookEntry]]
     id: str
     ociVersion: str
     owner: int
@@ -125,9 +127,11 @@ class Record:
         return fields
 
 
-def new_record(
-    spec: dict[str, Any], *, id: str, bundle: str, cgroup: str, unit: str = "", user_unit: bool = False
-) -> Record:
+# The hooks that later commands run.
+_LATER_HOOKS: tuple[Literal["poststart", "poststop"], ...] = ("poststart", "poststop")
+
+
+def new_record(spec: Spec, *, id: str, bundle: str, cgroup: str, unit: str = "", user_unit: bool = False) -> Record:
     """The record of a container that is to be created from a config.json in `bundle`.
 
     cgroup, unit, user_unit: as LaunchPlan has them.
@@ -141,7 +145,7 @@ def new_record(
             "bundle": bundle,
             "cgroup": cgroup,
             "created": now(),
-            "hooks": {name: hooks[name] for name in ("poststart", "poststop") if hooks.get(name)},
+            "hooks": {name: hooks[name] for name in _LATER_HOOKS if hooks.get(name)},
             "id": id,
             "ociVersion": spec["ociVersion"],
             "ownPids": any(item["type"] == "pid" and not item.get("path") for item in namespaces),

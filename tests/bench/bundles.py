@@ -60,7 +60,7 @@ def large(work: Path) -> Bundles:
     return bundles
 
 
-def config() -> dict[str, Any]:
+def config() -> Any:
     """The example's config.json as every runtime here can run it."""
     spec = example()
     spec["ociVersion"] = "1.0.2"

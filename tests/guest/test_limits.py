@@ -53,9 +53,10 @@ def limited(bundle: Bundle, **resources: Any) -> Bundle:
 
 def update(container: Container, **resources: Any) -> None:
     """Give a running container other limits, by what writes them at its creation."""
+    members: Any = resources
     fd = os.open(cgroup(container), os.O_RDONLY | os.O_DIRECTORY)
     try:
-        for write in writes_of(resources, hostfacts.gather()).writes:
+        for write in writes_of(members, hostfacts.gather()).writes:
             cgrouplimits.write(fd, write.file, write.value)
     finally:
         os.close(fd)
@@ -140,7 +141,7 @@ def used(runtime: Runtime, host_mount: Callable[..., Path]) -> Iterator[str]:
 
 
 def test_a_limit_below_the_usage_is_rejected_where_asked(runtime: Runtime, bundle: Bundle, used: str) -> None:
-    memory: dict[str, Any] = {"limit": 16 * MIB, "checkBeforeUpdate": True}
+    memory: Any = {"limit": 16 * MIB, "checkBeforeUpdate": True}
     bundle.linux["cgroupsPath"] = used
     bundle.write()
     limited(bundle, memory=memory).write()
@@ -417,7 +418,7 @@ def test_a_cgroup_with_processes_hands_nothing_out_and_is_left_as_it_is(
 
 
 @pytest.mark.parametrize("resources", [{"pids": {"limit": 7}}, {"memory": {"limit": 64 * MIB}}])
-def test_threaded_mode_is_explained(runtime: Runtime, bundle: Bundle, resources: dict[str, Any]) -> None:
+def test_threaded_mode_is_explained(runtime: Runtime, bundle: Bundle, resources: Any) -> None:
     top = ROOT / runtime.token
     (top / "thread").mkdir(parents=True)
     try:
@@ -444,7 +445,7 @@ def test_threaded_mode_is_explained(runtime: Runtime, bundle: Bundle, resources:
     ],
 )
 def test_what_the_kernel_refuses_leaves_nothing(
-    runtime: Runtime, bundle: Bundle, resources: dict[str, Any], at: str, hint: str
+    runtime: Runtime, bundle: Bundle, resources: Any, at: str, hint: str
 ) -> None:
     result = runtime.refuse(limited(bundle, **resources))
     assert f"at /linux/resources/{at}; " in result.last_line

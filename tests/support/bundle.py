@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-Config = dict[str, Any]
+Config = Any
 
 BUSYBOX = "/bin/busybox"
 

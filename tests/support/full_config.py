@@ -6,13 +6,13 @@ import json
 from typing import Any
 
 
-def full_config() -> dict[str, Any]:
+def full_config() -> Any:
     """A fresh copy, in which no part stands for two."""
-    value: dict[str, Any] = json.loads(json.dumps(_FULL))
+    value: Any = json.loads(json.dumps(_FULL))
     return value
 
 
-def runnable_config() -> dict[str, Any]:
+def runnable_config() -> Any:
     """A fresh, smaller one in which `validate` finds nothing: without what cgroup v2 has no place for."""
     spec = full_config()
     spec["linux"]["resources"] = {"devices": spec["linux"]["resources"]["devices"]}
@@ -24,7 +24,7 @@ _HOOKS = [{"path": "/bin/hook", "args": ["hook", ""], "env": ["A=b=c", "B="], "t
 _CAPABILITIES = ["CAP_CHOWN", "CAP_KILL"]
 _RATES = [{"major": 8, "minor": 0, "rate": 600}]
 
-_FULL: dict[str, Any] = {
+_FULL: Any = {
     "ociVersion": "1.3.0-rc.1+build.5",
     "process": {
         "terminal": True,

@@ -18,7 +18,7 @@ from pyrunc.libcontainer.spec.example import example
 from tests.support.bundle import BASE
 from tests.support.full_config import full_config, runnable_config
 
-Config = dict[str, Any]
+Config = Any
 Place = tuple[str | int, ...]
 
 # What stands in the text of these words is no JSON that Python's encoder could write.

@@ -9,7 +9,7 @@ from pyrunc.libcontainer import process, state
 from pyrunc.libcontainer.statedir import StateDir, open_directory
 
 
-def spec(**more: Any) -> dict[str, Any]:
+def spec(**more: Any) -> Any:
     """The least that a record is made of."""
     return {"ociVersion": "1.2.0", "root": {"path": "rootfs"}, "process": {"args": ["sh"], "cwd": "/"}, **more}
 

@@ -7,7 +7,7 @@ import struct
 from collections.abc import Sequence
 from typing import Any
 
-Profile = dict[str, Any]
+Profile = Any
 
 ALLOW = 0x7FFF0000
 ERRNO = 0x00050000

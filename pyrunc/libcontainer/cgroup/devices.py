@@ -24,7 +24,8 @@ from ..kernel import native
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
-    from typing import Any
+
+    from ..._generated.spec_types import DeviceRule
 
     # (type, major or -1, minor or -1, access mask, allowed)
     Rule = tuple[str, int, int, int, bool]
@@ -129,7 +130,7 @@ def _number(word: str, rule: str) -> int:
     )
 
 
-def rules_for(devices: Sequence[dict[str, Any]], device_paths: Collection[str] = ()) -> tuple[str, ...]:
+def rules_for(devices: Sequence[DeviceRule], device_paths: Collection[str] = ()) -> tuple[str, ...]:
     """The rules of a container: those of linux.resources.devices, then the defaults.
 
     devices: the entries of linux.resources.devices. device_paths: the paths of linux.devices.
@@ -140,7 +141,7 @@ def rules_for(devices: Sequence[dict[str, Any]], device_paths: Collection[str] =
     return tuple(rules)
 
 
-def _rule_of(entry: dict[str, Any], index: int) -> str:
+def _rule_of(entry: DeviceRule, index: int) -> str:
     access = entry.get("access", "")
     if not access:
         raise PyruncError(

@@ -15,9 +15,14 @@ from ...errors import PyruncError, pointer
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from typing import Any
+    from typing import Literal
 
+    from ..._generated.spec_types import CPU, BlockIO, HugepageLimit, Memory, Pids, Rdma, Resources, WeightDevice
     from ..plan.host import HostFacts
+
+    Throttle = Literal[
+        "throttleReadBpsDevice", "throttleWriteBpsDevice", "throttleReadIOPSDevice", "throttleWriteIOPSDevice"
+    ]
 
     # pointer, what is wrong, the hint
     Violation = tuple[str, str, str]
@@ -31,7 +36,7 @@ _CPU_WEIGHT_MAX = 10000
 _IO_WEIGHT_MIN, _IO_WEIGHT_MAX = 10, 1000
 _LN2 = 0.6931471805599453
 
-_THROTTLES = (
+_THROTTLES: tuple[tuple[Throttle, str], ...] = (
     ("throttleReadBpsDevice", "rbps"),
     ("throttleWriteBpsDevice", "wbps"),
     ("throttleReadIOPSDevice", "riops"),
@@ -95,7 +100,7 @@ class Limits:
         self.warnings = warnings
 
 
-def limits(resources: dict[str, Any], facts: HostFacts, at: str = _AT) -> Limits:
+def limits(resources: Resources, facts: HostFacts, at: str = _AT) -> Limits:
     """The limits of a valid `resources` object on a host, without `devices`.
 
     at: the pointer of the object. A member that is 0 is ignored if runc takes 0 as unset.
@@ -103,7 +108,7 @@ def limits(resources: dict[str, Any], facts: HostFacts, at: str = _AT) -> Limits
     """
     for place, message, hint in violations(resources, at):
         raise PyruncError(message, pointer=place, hint=hint)
-    memory: dict[str, Any] = resources.get("memory") or {}
+    memory: Memory = resources.get("memory") or {}
     writes = [
         *_pids(resources.get("pids") or {}, at),
         *_memory(memory, at),
@@ -132,7 +137,7 @@ def controller_of(file: str) -> str:
     return "" if name == "cgroup" else name
 
 
-def violations(resources: dict[str, Any], at: str = _AT) -> Iterator[Violation]:
+def violations(resources: Resources, at: str = _AT) -> Iterator[Violation]:
     """Limits of a valid `resources` object that cgroup v2 can't express, and contradictions.
 
     Each has a pointer, a message and a hint. They depend on the object alone.
@@ -151,7 +156,7 @@ def violations(resources: dict[str, Any], at: str = _AT) -> Iterator[Violation]:
             yield at + pointer("unified", name), message, "leave it out"
 
 
-def _refused_memory(memory: dict[str, Any], at: str) -> Iterator[Violation]:
+def _refused_memory(memory: Memory, at: str) -> Iterator[Violation]:
     if memory.get("disableOOMKiller"):
         hint = "leave it out; memory.oom.group and memory.high of unified say what happens instead"
         yield at + "/disableOOMKiller", "the OOM killer can't be disabled with cgroup v2", hint
@@ -170,7 +175,7 @@ def _refused_memory(memory: dict[str, Any], at: str) -> Iterator[Violation]:
             yield at + "/swap", "memory+swap limit should be >= memory limit", hint
 
 
-def _refused_cpu(cpu: dict[str, Any], at: str) -> Iterator[Violation]:
+def _refused_cpu(cpu: CPU, at: str) -> Iterator[Violation]:
     for field in ("realtimeRuntime", "realtimePeriod"):
         if cpu.get(field):
             hint = "leave it out; all cgroups share the host's kernel.sched_rt_runtime_us"
@@ -183,15 +188,15 @@ def _refused_cpu(cpu: dict[str, Any], at: str) -> Iterator[Violation]:
         yield at + "/burst", f"cpu.burst {burst} is above cpu.quota {quota}", "a burst is at most the quota"
 
 
-def _refused_block_io(block: dict[str, Any], at: str) -> Iterator[Violation]:
-    places = [(at, "blockIO", block)]
+def _refused_block_io(block: BlockIO, at: str) -> Iterator[Violation]:
+    places: list[tuple[str, str, BlockIO | WeightDevice]] = [(at, "blockIO", block)]
     for index, entry in enumerate(block.get("weightDevice") or ()):
         places.append((f"{at}/weightDevice/{index}", "blockIO.weightDevice", entry))
-    for place, name, entry in places:
-        if entry.get("leafWeight"):
+    for place, name, holder in places:
+        if holder.get("leafWeight"):
             hint = "give the processes a cgroup of their own below the container's, with a weight"
             yield place + "/leafWeight", f"{name}.leafWeight can't be set with cgroup v2", hint
-        weight = entry.get("weight", 0)
+        weight = holder.get("weight", 0)
         if weight and not _IO_WEIGHT_MIN <= weight <= _IO_WEIGHT_MAX:
             message = f"{name}.weight must be from {_IO_WEIGHT_MIN} to {_IO_WEIGHT_MAX}, or 0 for none, not {weight}"
             yield place + "/weight", message, "leave it out for the default"
@@ -216,7 +221,7 @@ def _no_controller(write: Write, facts: HostFacts, at: str) -> PyruncError:
     return PyruncError(message, pointer=write.pointer, hint=hint)
 
 
-def _pids(pids: dict[str, Any], at: str) -> Iterator[Write]:
+def _pids(pids: Pids, at: str) -> Iterator[Write]:
     """A negative limit means none. As with runc, 0 is written as 1, which allows the first process and no other: with 0
     it could not be cloned into the cgroup."""
     limit = pids.get("limit")
@@ -224,7 +229,7 @@ def _pids(pids: dict[str, Any], at: str) -> Iterator[Write]:
         yield Write("pids.max", "max" if limit < 0 else str(limit or 1), at + "/pids/limit")
 
 
-def _memory(memory: dict[str, Any], at: str) -> Iterator[Write]:
+def _memory(memory: Memory, at: str) -> Iterator[Write]:
     limit = memory.get("limit", 0)
     swap = swap_max(limit, memory.get("swap", 0))
     if swap:
@@ -255,7 +260,7 @@ def swap_max(limit: int, swap: int) -> str:
     return str(swap if limit == -1 else swap - limit)
 
 
-def _cpu(cpu: dict[str, Any], at: str) -> Iterator[Write]:
+def _cpu(cpu: CPU, at: str) -> Iterator[Write]:
     idle = cpu.get("idle")
     if idle is not None:
         # Linux 5.14 has no such file.
@@ -268,7 +273,7 @@ def _cpu(cpu: dict[str, Any], at: str) -> Iterator[Write]:
             yield Write("cpuset." + field, cpu[field], f"{at}/cpu/{field}")
 
 
-def _bandwidth(cpu: dict[str, Any], at: str) -> Iterator[Write]:
+def _bandwidth(cpu: CPU, at: str) -> Iterator[Write]:
     """quota, period and burst. Neither the new burst may be above the old quota, nor the old burst above the new quota.
     So neither order of the writes is always right, and there is an alternative."""
     quota, period, burst = cpu.get("quota", 0), cpu.get("period", 0), cpu.get("burst")
@@ -312,16 +317,16 @@ def _log2(number: int) -> float:
     return whole + 2 * total / _LN2
 
 
-def _block_io(block: dict[str, Any], at: str) -> Iterator[Write]:
+def _block_io(block: BlockIO, at: str) -> Iterator[Write]:
     at += "/blockIO"
     yield from _io_weight(block.get("weight", 0), "", at + "/weight")
     for index, entry in enumerate(block.get("weightDevice") or ()):
         device = f"{entry['major']}:{entry['minor']} "
         yield from _io_weight(entry.get("weight", 0), device, f"{at}/weightDevice/{index}/weight")
     for field, word in _THROTTLES:
-        for index, entry in enumerate(block.get(field) or ()):
+        for index, throttle in enumerate(block.get(field) or ()):
             # 0 means no limit in cgroup v1; v2 refuses it
-            value = f"{entry['major']}:{entry['minor']} {word}={entry['rate'] or 'max'}"
+            value = f"{throttle['major']}:{throttle['minor']} {word}={throttle['rate'] or 'max'}"
             yield Write("io.max", value, f"{at}/{field}/{index}")
 
 
@@ -339,7 +344,7 @@ def io_weight(weight: int) -> int:
     return 1 + (weight - 10) * 9999 // 990
 
 
-def _huge_pages(entries: Iterable[dict[str, Any]], at: str) -> Iterator[Write]:
+def _huge_pages(entries: Iterable[HugepageLimit], at: str) -> Iterator[Write]:
     """Limit both the pages in use and the reservations. Every kernel that pyrunc supports accounts both."""
     for index, entry in enumerate(entries):
         for kind in (".max", ".rsvd.max"):
@@ -347,12 +352,13 @@ def _huge_pages(entries: Iterable[dict[str, Any]], at: str) -> Iterator[Write]:
             yield Write(file, str(entry["limit"]), f"{at}/hugepageLimits/{index}/limit")
 
 
-def _rdma(devices: dict[str, Any], at: str) -> Iterator[Write]:
+def _rdma(devices: dict[str, Rdma], at: str) -> Iterator[Write]:
     for name, entry in devices.items():
         words = [name]
-        for field, word in (("hcaHandles", "hca_handle"), ("hcaObjects", "hca_object")):
-            if field in entry:
-                words.append(f"{word}={entry[field]}")
+        if "hcaHandles" in entry:
+            words.append(f"hca_handle={entry['hcaHandles']}")
+        if "hcaObjects" in entry:
+            words.append(f"hca_object={entry['hcaObjects']}")
         yield Write("rdma.max", " ".join(words), at + pointer("rdma", name))
 
 

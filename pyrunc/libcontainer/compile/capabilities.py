@@ -6,15 +6,21 @@ from ..kernel.constants import CAPABILITIES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Literal
+
     from .context import Context
 
+# The members of process.capabilities, and of CapabilitySets.
+_SETS: tuple[Literal["ambient", "bounding", "effective", "inheritable", "permitted"], ...] = (
+    "ambient", "bounding", "effective", "inheritable", "permitted",
+)  # fmt: skip
 _BITS: dict[str, int] = {name: 1 << number for number, name in enumerate(CAPABILITIES)}
 
 
 class CapabilitySets:
     """The five sets of capabilities(7), as bit sets."""
 
-    __slots__ = ("ambient", "bounding", "effective", "inheritable", "permitted")
+    __slots__ = _SETS
 
     def __init__(self) -> None:
         self.bounding = 0
@@ -39,7 +45,7 @@ def capability_sets(context: Context) -> CapabilitySets | None:
     sets = CapabilitySets()
     unknown: set[str] = set()
     known_bits = (2 << context.facts.cap_last_cap) - 1
-    for name in CapabilitySets.__slots__:
+    for name in _SETS:
         bits = 0
         for word in config.get(name) or ():
             bit = _BITS.get(word, 0) & known_bits
@@ -70,7 +76,7 @@ def capability_sets(context: Context) -> CapabilitySets | None:
 
 def _without_missing(context: Context, sets: CapabilitySets) -> None:
     missing = 0
-    for name in CapabilitySets.__slots__:
+    for name in _SETS:
         bits = getattr(sets, name)
         missing |= bits & ~context.facts.capabilities
         setattr(sets, name, bits & context.facts.capabilities)

@@ -11,8 +11,8 @@ from ..cgroup.files import path_for
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
 
+    from ..._generated.spec_types import Resources
     from ..cgroup.resources import Limits, Write
     from .context import AddStep, Context
 
@@ -43,7 +43,7 @@ def compile_cgroup(context: Context) -> None:
     compile_rules(context, context.runtime_step)
 
 
-def is_limited(resources: dict[str, Any]) -> bool:
+def is_limited(resources: Resources) -> bool:
     """Whether `resources` has anything besides device rules."""
     return any(value for name, value in resources.items() if name != "devices")
 
@@ -86,7 +86,7 @@ def compile_rules(context: Context, put: AddStep) -> None:
         put(steps.cgroup_devices(path=context.cgroup, rules=rules_for(rules, paths)), pointer=at)
 
 
-def _refuse_limits(context: Context, resources: dict[str, Any]) -> None:
+def _refuse_limits(context: Context, resources: Resources) -> None:
     """Refuse limits of a container without a cgroup: no limit may be ignored silently."""
     from ..cgroup.resources import limits
 
@@ -125,13 +125,12 @@ def _owner(context: Context) -> int:
     own = context.facts.euid
     if own != 0 or not context.new("cgroup") or not _has_writable_cgroup(context):
         return own
-    uid: int = (context.process.get("user") or {}).get("uid", 0)
+    uid = (context.process.get("user") or {}).get("uid", 0)
     if not context.userns:
         return uid
     for entry in (context.linux.get("uidMappings") or ()) if context.new("user") else ():
         if entry["containerID"] <= uid < entry["containerID"] + entry["size"]:
-            mapped: int = entry["hostID"] + uid - entry["containerID"]
-            return mapped
+            return entry["hostID"] + uid - entry["containerID"]
     return own
 
 

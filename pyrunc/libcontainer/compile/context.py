@@ -8,8 +8,9 @@ from ..plan.model import LaunchPlan, Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Protocol
+    from typing import Protocol
 
+    from ..._generated.spec_types import IDMapping, Linux, Process, Seccomp, Spec
     from ..._generated.steps import InitOperation, RuntimeOperation
     from ..plan.host import HostFacts
     from ..plan.options import LaunchOptions
@@ -76,12 +77,12 @@ class Context:
         "warnings",
     )
 
-    def __init__(self, spec: dict[str, Any], options: LaunchOptions, facts: HostFacts) -> None:
+    def __init__(self, spec: Spec, options: LaunchOptions, facts: HostFacts) -> None:
         self.spec = spec
         self.options = options
         self.facts = facts
-        self.linux: dict[str, Any] = spec.get("linux") or {}
-        self.process: dict[str, Any] = spec["process"]
+        self.linux: Linux = spec.get("linux") or {}
+        self.process: Process = spec["process"]
         self.namespaces = _namespaces(self.linux)
         self.userns = "user" in self.namespaces
         judged = facts.euid != 0 or facts.in_userns
@@ -89,7 +90,7 @@ class Context:
         self.rootfs = clean(self.from_bundle(spec["root"]["path"]))
         self.cgroup = self.unit = ""
         self.user_unit = False
-        self.profile: dict[str, Any] = {}
+        self.profile: Seccomp | None = None
         self.filter_flags: int | None = None
         self.limit_pointers: dict[str, str] = {}
         self.phase = "namespaces"
@@ -118,10 +119,13 @@ class Context:
         """Whether the container has a namespace of this type other than the runtime's, new or joined."""
         return type in self.namespaces
 
+    def mappings(self, kind: str) -> list[IDMapping]:
+        """linux.uidMappings, or linux.gidMappings; empty where there are none. kind: `uid` or `gid`."""
+        return (self.linux.get("uidMappings") if kind == "uid" else self.linux.get("gidMappings")) or []
+
     def annotated(self, name: str) -> str:
         """The value of an annotation; "" without it."""
-        value: str = (self.spec.get("annotations") or {}).get(name, "")
-        return value
+        return (self.spec.get("annotations") or {}).get(name, "")
 
     def from_bundle(self, path: str) -> str:
         """A host path of the configuration as an absolute path; relative paths start at the bundle."""
@@ -179,7 +183,7 @@ class Context:
         )
 
 
-def _namespaces(linux: dict[str, Any]) -> dict[str, Namespace]:
+def _namespaces(linux: Linux) -> dict[str, Namespace]:
     """linux.namespaces by type, in listed order."""
     found: dict[str, Namespace] = {}
     for index, entry in enumerate(linux.get("namespaces") or ()):

@@ -10,8 +10,7 @@ from ..kernel.constants import S_IFBLK, S_IFCHR, S_IFIFO
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
+    from ..._generated.spec_types import DeviceEntry
     from .context import Context
 
 # Every container has these. (path, major, minor)
@@ -51,7 +50,7 @@ def compile_devices(context: Context) -> None:
     context.init_step(steps.symlink(target="pts/ptmx", path="/dev/ptmx"))
 
 
-def _device(context: Context, device: dict[str, Any], pointer: str) -> None:
+def _device(context: Context, device: DeviceEntry, pointer: str) -> None:
     mode = device.get("fileMode")
     _node(
         context,

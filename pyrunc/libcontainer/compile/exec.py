@@ -16,8 +16,7 @@ from .process import compile_process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
+    from ..._generated.spec_types import Spec
     from ..plan.host import HostFacts
     from ..plan.model import LaunchPlan
     from ..plan.options import LaunchOptions
@@ -55,7 +54,7 @@ class Target:
         self.subcgroup = subcgroup
 
 
-def compile_exec(spec: dict[str, Any], target: Target, options: LaunchOptions, facts: HostFacts) -> LaunchPlan:
+def compile_exec(spec: Spec, target: Target, options: LaunchOptions, facts: HostFacts) -> LaunchPlan:
     """The plan that starts `spec["process"]` in the container that was created from the rest of the spec.
 
     facts.setgroups is that of the container's user namespace.

@@ -9,13 +9,17 @@ from .. import SPEC_VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Literal
 
+    from ..._generated.spec_types import HookEntry
     from .context import Context
+
+    # The hooks that are steps of a plan.
+    HookName = Literal["prestart", "createRuntime", "createContainer", "startContainer"]
 
 # The hooks in the runtime namespace before pivot_root, in the order of the specification (config.md, "Summary"). The
 # poststart and poststop hooks run after the plan.
-_RUNTIME_HOOKS = ("prestart", "createRuntime")
+_RUNTIME_HOOKS: tuple[HookName, ...] = ("prestart", "createRuntime")
 
 
 def runtime_hooks(context: Context) -> None:
@@ -41,7 +45,7 @@ def runtime_hooks(context: Context) -> None:
 
 
 def container_hooks(
-    context: Context, name: str, status: str, env: tuple[str, ...] = (), add_home: bool = False
+    context: Context, name: HookName, status: str, env: tuple[str, ...] = (), add_home: bool = False
 ) -> None:
     """Add the hooks called `name` (createContainer, startContainer), which read the state with this status.
 
@@ -88,11 +92,11 @@ def _output(context: Context, stream: str) -> str | None:
     return slot
 
 
-def _hooks(context: Context, name: str) -> list[dict[str, Any]]:
+def _hooks(context: Context, name: HookName) -> list[HookEntry]:
     return (context.spec.get("hooks") or {}).get(name) or []
 
 
-def _args(hook: dict[str, Any]) -> tuple[str, ...]:
+def _args(hook: HookEntry) -> tuple[str, ...]:
     """The arguments of a hook; by default argv[0] is the path."""
     return tuple(hook.get("args") or (hook["path"],))
 

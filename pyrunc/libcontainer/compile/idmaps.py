@@ -78,9 +78,10 @@ def _maps(context: Context, mount: Mount) -> tuple[tuple[str, ...], tuple[str, .
     if ranges:
         index, text = ranges[-1]
         try:
-            return tuple([map_lines(entries) for entries in parse_ranges(text, context.linux)])  # type: ignore[return-value]
+            uids, gids = parse_ranges(text, context.linux)
         except ValueError as error:
             raise PyruncError(str(error), pointer=f"{mount.pointer}/options/{index}") from error
+        return map_lines(uids), map_lines(gids)
     entry = context.spec["mounts"][mount.index]
     fields = entry if "uidMappings" in entry else context.linux
     if fields is context.linux and not context.new("user"):

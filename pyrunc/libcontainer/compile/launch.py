@@ -12,8 +12,7 @@ from .rootfs import compile_rootfs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
+    from ..._generated.spec_types import Spec
     from ..plan.host import HostFacts
     from ..plan.model import LaunchPlan
     from ..plan.options import LaunchOptions
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 _LABELS = frozenset(("apparmorProfile", "selinuxLabel"))
 
 
-def compile_launch(spec: dict[str, Any], options: LaunchOptions, facts: HostFacts) -> LaunchPlan:
+def compile_launch(spec: Spec, options: LaunchOptions, facts: HostFacts) -> LaunchPlan:
     """The plan that launches the container of a validated spec (spec.load).
 
     The runtime fills these slots before the clone: `namespace:TYPE`, `source:N` (N is the mount's index), `start`,

@@ -7,8 +7,7 @@ from ..spec import mount_options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
+    from ..._generated.spec_types import MountEntry
     from .context import Context
 
 
@@ -20,13 +19,13 @@ class Mount:
 
     __slots__ = ("id_map", "index", "is_bind", "options", "pointer", "source", "target", "type")
 
-    def __init__(self, index: int, entry: dict[str, Any]) -> None:
+    def __init__(self, index: int, entry: MountEntry) -> None:
         self.index = index
         self.pointer = f"/mounts/{index}"
-        self.type: str = entry.get("type") or ""
-        self.source: str = entry.get("source") or ""
+        self.type = entry.get("type") or ""
+        self.source = entry.get("source") or ""
         # A relative destination starts at "/" (config.md, "Mounts").
-        destination: str = entry["destination"]
+        destination = entry["destination"]
         self.target = destination if destination.startswith("/") else "/" + destination
         self.options = mount_options.parse(entry.get("options") or ())
         self.is_bind = bool(self.options.bind) or self.type == "bind"

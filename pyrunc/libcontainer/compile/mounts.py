@@ -215,7 +215,7 @@ def _check_owner(mount: Mount, index: int, word: str, context: Context) -> None:
     if kind not in ("uid", "gid") or not value.isdigit():
         return
     if context.userns:
-        ranges = [(entry["containerID"], entry["size"]) for entry in context.linux[kind + "Mappings"]]
+        ranges = [(entry["containerID"], entry["size"]) for entry in context.mappings(kind)]
     else:
         outer = context.facts.uid_map if kind == "uid" else context.facts.gid_map
         ranges = [(first, size) for first, _, size in outer]

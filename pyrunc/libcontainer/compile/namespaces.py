@@ -11,8 +11,9 @@ from ..kernel.fileio import sysctl_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Sequence
 
+    from ..._generated.spec_types import IDMapping
     from ..plan.host import IdMap
     from .context import Context
 
@@ -48,7 +49,7 @@ def open_joined(context: Context) -> tuple[str, ...]:
 
 def _check_maps(context: Context, slot: str) -> None:
     """Refuse mappings that differ from those of a user namespace to join: the plan relies on them."""
-    uids, gids = (map_lines(context.linux.get(kind + "Mappings") or []) for kind in ("uid", "gid"))
+    uids, gids = map_lines(context.mappings("uid")), map_lines(context.mappings("gid"))
     if uids or gids:
         context.runtime_step(
             steps.check_maps(slot=slot, uids=uids, gids=gids),
@@ -135,7 +136,7 @@ def _serve_maps(context: Context) -> None:
         context.on_request("maps", steps.write_setgroups(value="deny"), pointer="/linux/gidMappings")
     facts = context.facts
     for kind, outer, tool in (("uid", facts.uid_map, facts.newuidmap), ("gid", facts.gid_map, facts.newgidmap)):
-        entries = context.linux[kind + "Mappings"]
+        entries = context.mappings(kind)
         at = f"/linux/{kind}Mappings"
         if facts.in_userns:
             _check_outer(kind, entries, outer)
@@ -154,7 +155,7 @@ def _serve_maps(context: Context) -> None:
             )
 
 
-def _check_outer(kind: str, entries: list[dict[str, Any]], outer: IdMap) -> None:
+def _check_outer(kind: str, entries: Sequence[IDMapping], outer: IdMap) -> None:
     """Refuse a range of host ids that is not in one range of the runtime's own user namespace.
 
     Raises PyruncError; the kernel's EPERM would say less (user_namespaces(7)).
@@ -172,12 +173,12 @@ def _check_outer(kind: str, entries: list[dict[str, Any]], outer: IdMap) -> None
 
 def _is_own_id(context: Context, kind: str) -> bool:
     """Whether the mappings are the runtime's own id alone, which it may map without privileges."""
-    entries = context.linux[kind + "Mappings"]
+    entries = context.mappings(kind)
     own = context.facts.euid if kind == "uid" else context.facts.egid
-    return len(entries) == 1 and bool(entries[0]["size"] == 1 and entries[0]["hostID"] == own)
+    return len(entries) == 1 and entries[0]["size"] == 1 and entries[0]["hostID"] == own
 
 
-def map_lines(entries: list[dict[str, Any]]) -> tuple[str, ...]:
+def map_lines(entries: Sequence[IDMapping]) -> tuple[str, ...]:
     """The lines of a uid_map or gid_map (user_namespaces(7))."""
     return tuple([f"{entry['containerID']} {entry['hostID']} {entry['size']}" for entry in entries])
 

@@ -10,6 +10,7 @@ from .mount import Mount
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ..._generated.spec_types import MountEntry
     from .context import Context
 
 DIRECTORY = "/run/notify"
@@ -39,7 +40,7 @@ def source(context: Context) -> str:
 
 def mount(context: Context, index: int) -> Mount:
     """The mount of that directory, without a JSON pointer. index: its number, after the configuration's mounts."""
-    entry = {
+    entry: MountEntry = {
         "destination": DIRECTORY,
         "source": source(context),
         "options": ["bind", "ro", "nosuid", "nodev", "noexec"],

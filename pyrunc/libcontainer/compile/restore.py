@@ -8,7 +8,7 @@ has sent the terminal's master; "ready" when all is restored and nothing runs ye
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..._generated import steps
 from ...errors import pointer
@@ -19,6 +19,7 @@ from .context import Context
 from .hooks import runtime_hooks
 
 if TYPE_CHECKING:
+    from ..._generated.spec_types import Spec
     from ..plan.host import HostFacts
     from ..plan.options import LaunchOptions
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 BY_DESCRIPTOR = ("network", "pid")
 
 
-def compile_restore(spec: dict[str, Any], options: LaunchOptions, facts: HostFacts) -> LaunchPlan:
+def compile_restore(spec: Spec, options: LaunchOptions, facts: HostFacts) -> LaunchPlan:
     """The plan that restores the container of a validated spec (spec.load).
 
     Raises PyruncError with the JSON pointer of what can't be carried out.

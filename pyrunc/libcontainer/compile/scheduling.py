@@ -11,8 +11,10 @@ from ..kernel.scheduling import IO_CLASSES, MEMORY_FLAGS, MEMORY_MODES, PERSONAL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Iterable
+    from typing import Literal
 
+    from ..._generated.spec_types import Scheduler
     from .context import Context
 
 
@@ -53,15 +55,21 @@ def compile_scheduling(context: Context) -> None:
         )
 
 
-def _scheduler(scheduler: dict[str, Any]) -> dict[str, int]:
+# The members of process.scheduler that struct sched_attr has as numbers.
+_NUMBERS: tuple[Literal["nice", "priority", "runtime", "deadline", "period"], ...] = (
+    "nice", "priority", "runtime", "deadline", "period",
+)  # fmt: skip
+
+
+def _scheduler(scheduler: Scheduler) -> dict[str, int]:
     """The fields of struct sched_attr. Absent fields of the configuration are 0 (config.md, "scheduler")."""
-    fields = {name: scheduler.get(name) or 0 for name in ("nice", "priority", "runtime", "deadline", "period")}
+    fields: dict[str, int] = {name: scheduler.get(name) or 0 for name in _NUMBERS}
     fields["policy"] = POLICIES[scheduler["policy"]]
     fields["flags"] = _bits(SCHED_FLAGS, scheduler.get("flags") or ())
     return fields
 
 
-def _bits(values: dict[str, int], names: list[str] | tuple[()]) -> int:
+def _bits(values: dict[str, int], names: Iterable[str]) -> int:
     bits = 0
     for name in names:
         bits |= values[name]

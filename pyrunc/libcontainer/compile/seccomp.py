@@ -17,6 +17,8 @@ from ..spec.annotations import BPF_DATA
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .capabilities import CapabilitySets
     from .context import Context
 
@@ -31,7 +33,7 @@ def compile_profile(context: Context) -> None:
     """Add the runtime's step that compiles the filter or takes it from the cache. It comes before the first effect: in
     the launcher it may hand the command over to the ordinary build, which starts again."""
     profile = context.linux.get("seccomp")
-    context.profile = profile or {}
+    context.profile = profile
     raw = context.annotated(BPF_DATA)
     if raw:
         context.runtime_step(steps.raw_seccomp(slot=_SLOT, data=raw), pointer=pointer("annotations", BPF_DATA))
@@ -51,17 +53,19 @@ class Filter:
     held: capabilities that the init keeps until then although the configuration does not grant them.
     """
 
-    __slots__ = ("_context", "_profile", "_sets", "held", "notifies")
+    __slots__ = ("_context", "_profile", "_sets", "_words", "held", "notifies")
 
     def __init__(self, context: Context, sets: CapabilitySets | None) -> None:
-        profile = context.linux.get("seccomp") or {}
+        profile = context.linux.get("seccomp")
+        self._words = profile.get("flags") if profile else None
         if context.annotated(BPF_DATA):
             # The filter of the annotation replaces the profile, of which only the flags are used, as with crun.
-            profile = {name: profile[name] for name in ("flags",) if name in profile}
+            profile = None
         self._profile = profile
         self._context = context
         self._sets = sets
-        self.notifies = any([rule["action"] == NOTIFY for rule in profile.get("syscalls") or ()])
+        rules = profile.get("syscalls") if profile else None
+        self.notifies = any([rule["action"] == NOTIFY for rule in rules or ()])
         self.held = 0
         if not context.process.get("noNewPrivileges"):
             # Without `capabilities` in the configuration, root has all of them and other users have no effective ones.
@@ -79,8 +83,8 @@ class Filter:
         context, sets = self._context, self._sets
         context.filter_flags = self._flags()
         context.init_step(steps.seccomp(flags=context.filter_flags, notify=self.notifies), pointer=_POINTER)
-        if self.notifies:
-            profile = self._profile
+        profile = self._profile
+        if self.notifies and profile is not None:
             metadata = profile.get("listenerMetadata") or ""
             context.on_request(
                 "seccomp",
@@ -99,9 +103,7 @@ class Filter:
 
     def _flags(self) -> int:
         """seccomp(2)'s flags: those of the configuration; by default SPEC_ALLOW, as with runc."""
-        words = self._profile.get("flags")
-        if words is None:
-            words = ("SECCOMP_FILTER_FLAG_SPEC_ALLOW",)
+        words: Sequence[str] = ("SECCOMP_FILTER_FLAG_SPEC_ALLOW",) if self._words is None else self._words
         flags = NEW_LISTENER if self.notifies else 0
         for index, word in enumerate(words):
             if word == WAIT_KILLABLE_RECV and self._context.facts.kernel < _WAIT_KILLABLE_KERNEL:

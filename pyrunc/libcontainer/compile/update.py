@@ -16,11 +16,17 @@ from .context import Context
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
+    from ..._generated.spec_types import DeviceEntry, MountEntry, Spec
     from ..plan.host import HostFacts
     from ..plan.model import LaunchPlan
     from ..plan.options import LaunchOptions
+
+    class Device(DeviceEntry):
+        """An entry of linux.devices that is to be given: the host's path, and what the container may do with it."""
+
+        source: str
+        access: str
+
 
 # The slot of the pidfd.
 _TARGET = "container"
@@ -41,23 +47,23 @@ class Changes:
     __slots__ = ("copied", "devices", "mounts", "removed", "restored", "unmounted")
 
     def __init__(self) -> None:
-        self.mounts: list[dict[str, Any]] = []
-        self.devices: list[dict[str, Any]] = []
+        self.mounts: list[MountEntry] = []
+        self.devices: list[Device] = []
         self.restored: list[tuple[str, str]] = []
         self.copied: list[str] = []
-        self.removed: list[dict[str, Any]] = []
+        self.removed: list[DeviceEntry] = []
         self.unmounted: list[tuple[str, bool]] = []
 
 
 def compile_change(
-    kept: dict[str, Any], pid: int, start_time: int, changes: Changes, options: LaunchOptions, facts: HostFacts
+    spec: Spec, pid: int, start_time: int, changes: Changes, options: LaunchOptions, facts: HostFacts
 ) -> LaunchPlan:
     """The plan of changes to a container.
 
-    kept: the saved configuration. pid, start_time: the container's process. options: with the command "update".
+    spec: the saved configuration's. pid, start_time: the container's process. options: with the command "update".
     Raises PyruncError for a mount option that can't be carried out.
     """
-    context = Context({**kept, "mounts": changes.mounts}, options, facts)
+    context = Context({**spec, "mounts": changes.mounts}, options, facts)
     parsed = mounts.parse_mounts(context)
     context.runtime_step(steps.open_process(slot=_TARGET, pid=pid, start_time=start_time))
     if any(mount.id_map for mount in parsed) and context.userns and not context.new("user"):
@@ -83,9 +89,9 @@ def compile_change(
         context.init_step(steps.copy_mount(path=path))
     if changes.copied or changes.removed:
         context.init_step(steps.request(what=COMMIT))
-    for device in changes.removed:
+    for entry in changes.removed:
         context.init_step(
-            steps.remove_device(path=device["path"], mode=_type(device), major=device["major"], minor=device["minor"])
+            steps.remove_device(path=entry["path"], mode=_type(entry), major=entry["major"], minor=entry["minor"])
         )
     for path, detach in changes.unmounted:
         context.init_step(steps.umount(path=path, detach=detach))
@@ -94,11 +100,11 @@ def compile_change(
     return context.plan()
 
 
-def _type(device: dict[str, Any]) -> int:
+def _type(device: DeviceEntry) -> int:
     return S_IFBLK if device["type"] == "b" else S_IFCHR
 
 
-def _device(context: Context, device: dict[str, Any], slot: str) -> None:
+def _device(context: Context, device: Device, slot: str) -> None:
     """Make a node. If the process may not make or open one (in a user namespace), bind the host's."""
     path, mode = device["path"], _type(device) | (device["fileMode"] & _PERMISSIONS)
     if context.userns or context.facts.in_userns:

@@ -10,7 +10,7 @@ import errno
 import fcntl
 import json
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ... import log
 from ...errors import PyruncError, errno_text, prefixed
@@ -22,6 +22,9 @@ from ..state import Record
 from ..statedir import StateDir
 from . import external, rpc, swrk
 from .options import CriuOptions
+
+if TYPE_CHECKING:
+    from ..saved_config import Saved
 
 _LOG = "dump.log"
 # As much as runc asks for: debug.
@@ -86,7 +89,7 @@ def _check_status_fd(options: CriuOptions) -> None:
         raise PyruncError(f"{what}: not writable")
 
 
-def _dump(program: str, place: StateDir, record: Record, kept: dict[str, Any], options: CriuOptions) -> None:
+def _dump(program: str, place: StateDir, record: Record, kept: Saved, options: CriuOptions) -> None:
     images = open_directory(options.images, make=True)
     work = -1
     criu = None
@@ -195,7 +198,7 @@ def _write_descriptors(images: int, names: list[str]) -> None:
 
 
 def _options(
-    place: StateDir, record: Record, kept: dict[str, Any], options: CriuOptions, images: int, work: int
+    place: StateDir, record: Record, kept: Saved, options: CriuOptions, images: int, work: int
 ) -> dict[str, Any]:
     """criu_opts of the dump."""
     opts = common_options(options, record.annotations, images, work, _LOG)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...errors import PyruncError
 from ...paths import clean
@@ -20,6 +20,10 @@ from ..kernel import native
 Mounts = list[dict[str, str]]
 
 # The namespaces that CRIU leaves as they are where they are another's: its word, and the name in the image.
+if TYPE_CHECKING:
+    from ..._generated.spec_types import MountEntry, NamespaceEntry
+    from ..saved_config import Saved
+
 NAMESPACES = {"network": ("net", "extRootNetNS"), "pid": ("pid", "extRootPidNS")}
 # Those that it joins, by its words.
 JOINED = {"ipc": "ipc", "uts": "uts", "mount": "mnt", "user": "user"}
@@ -30,7 +34,7 @@ NULL = "/dev/null"
 _INSIDE = native.RESOLVE_IN_ROOT | native.RESOLVE_NO_MAGICLINKS
 
 
-def dumped_mounts(kept: dict[str, Any], root: int, notifies: bool) -> Mounts:
+def dumped_mounts(kept: Saved, root: int, notifies: bool) -> Mounts:
     """The external mounts of a running container, for a dump: the place of each, and its name.
 
     kept: what saved_config keeps. root: a descriptor of its root. notifies: whether it has a socket for notifications.
@@ -48,7 +52,7 @@ def dumped_mounts(kept: dict[str, Any], root: int, notifies: bool) -> Mounts:
     return [{"key": place, "val": name} for place, name in found.items()]
 
 
-def is_bind(mount: dict[str, Any]) -> bool:
+def is_bind(mount: MountEntry) -> bool:
     """Whether an entry of `mounts` mounts what is elsewhere already."""
     options = mount.get("options") or ()
     return (mount.get("type") == "bind" or "bind" in options or "rbind" in options) and "remount" not in options
@@ -152,7 +156,7 @@ def _is_directory(root: int, path: str) -> bool:
     return True
 
 
-def dumped_namespaces(namespaces: Iterable[dict[str, Any]], pid: int) -> list[str]:
+def dumped_namespaces(namespaces: Iterable[NamespaceEntry], pid: int) -> list[str]:
     """The words for CRIU about namespaces that the container has joined and that are to stay out of the dump."""
     words = []
     for entry in namespaces:
@@ -162,7 +166,7 @@ def dumped_namespaces(namespaces: Iterable[dict[str, Any]], pid: int) -> list[st
     return words
 
 
-def joined_namespaces(namespaces: Iterable[dict[str, Any]]) -> list[dict[str, str]]:
+def joined_namespaces(namespaces: Iterable[NamespaceEntry]) -> list[dict[str, str]]:
     """The namespaces that a restored container joins by their paths. Raises PyruncError for one that CRIU can't."""
     joined = []
     for index, entry in enumerate(namespaces):

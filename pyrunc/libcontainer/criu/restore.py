@@ -28,6 +28,7 @@ from .options import CriuOptions
 from .rootfs import MountPoint
 
 if TYPE_CHECKING:
+    from ..._generated.spec_types import Linux, Spec
     from ..plan.options import LaunchOptions
 
 _LOG = "restore.log"
@@ -98,12 +99,12 @@ class Restoration:
     """A restore at work. launch: the container as far as it is there. foreground, relay: None where it is detached,
     and relay where it has no terminal."""
 
-    def __init__(self, launch: Launch, spec: dict[str, Any], options: CriuOptions, relay: Relay | None) -> None:
+    def __init__(self, launch: Launch, spec: Spec, options: CriuOptions, relay: Relay | None) -> None:
         self.launch = launch
         self.relay = relay
         self.foreground: Foreground | None = None
         self._spec = spec
-        self._linux: dict[str, Any] = spec.get("linux") or {}
+        self._linux: Linux = spec.get("linux") or {}
         self._options = options
         self._criu: swrk.Criu | None = None
         self._restored = False
@@ -335,7 +336,7 @@ def _cgroup_roots(pid: int) -> list[dict[str, str]]:
     return roots
 
 
-def _with_time_namespace(spec: dict[str, Any], pid: int) -> dict[str, Any]:
+def _with_time_namespace(spec: Spec, pid: int) -> Spec:
     """The configuration with the time namespace that CRIU restores processes into, so that `exec` joins it."""
     linux = spec.get("linux") or {}
     namespaces = linux.get("namespaces") or []

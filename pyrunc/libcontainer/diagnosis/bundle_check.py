@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...errors import PyruncError, errno_text
 from ..compile.launch import compile_launch
@@ -22,9 +22,11 @@ from ..spec.problems import ERROR, Problem, shorten
 from . import preflight
 from .terminal import locate
 
+if TYPE_CHECKING:
+    from ..._generated.spec_types import Spec
+
 # The controllers of cgroup v2 (Documentation/admin-guide/cgroup-v2.rst).
 CONTROLLERS = ("cpuset", "cpu", "io", "memory", "hugetlb", "pids", "rdma", "misc")
-
 
 _ROOTFS = "root.path is the directory with the container's files, absolute or relative to the bundle"
 
@@ -44,11 +46,12 @@ def validate_bundle(bundle: str, config: str = "config.json", host: bool = True)
             refuse_foreign(value)
     except PyruncError as error:
         return [Problem(ERROR, "", error.reason(), hint=error.hint)]
+    spec: Spec = value  # of any shape: the checks leave out what the schema refuses
     if type(value) is dict:
         refused = [problem.pointer for problem in found]
         if not refused:
-            apply_annotations(value)
-        found += check(value, refused, lint=True)
+            apply_annotations(spec)
+        found += check(spec, refused, lint=True)
         found += unknown_properties(value)
         if host:
             found += on_disk(bundle, value)
@@ -72,7 +75,7 @@ def _not_compiled(bundle: str, value: dict[str, Any]) -> Iterator[Problem]:
 
     A refused mount is replaced by one that is all right, so that the next ones are judged at their own index.
     """
-    spec = without_nulls(value)
+    spec: Spec = without_nulls(value)
     complete(spec)
     fill_mappings(spec, 0, 0)
     socket = "socket" if spec["process"].get("terminal") else ""
@@ -94,7 +97,7 @@ def _not_compiled(bundle: str, value: dict[str, Any]) -> Iterator[Problem]:
 def on_host(bundle: str, value: dict[str, Any]) -> list[Problem]:
     """What a valid configuration would fail by on this host: the first thing that the compiler refuses here, or else
     what preflight.py finds."""
-    spec = without_nulls(value)
+    spec: Spec = without_nulls(value)
     path = os.path.realpath(bundle)
     try:
         facts = host.gather()
@@ -115,7 +118,7 @@ def on_host(bundle: str, value: dict[str, Any]) -> list[Problem]:
     return preflight.problems(spec, path, facts)
 
 
-def on_disk(bundle: str, value: dict[str, Any]) -> Iterator[Problem]:
+def on_disk(bundle: str, value: Mapping[str, Any]) -> Iterator[Problem]:
     """The root file system: a directory must exist at root.path (config.md, Root)."""
     root = value.get("root")
     path = root.get("path") if type(root) is dict else None

@@ -28,12 +28,17 @@ from ..plan.host import gather
 from ..plan.model import LaunchPlan, Step
 
 if TYPE_CHECKING:
+    from typing import Literal
+
+    from ..._generated.spec_types import HookEntry, Hooks, Spec
     from ..plan.options import LaunchOptions
 
+    Kind = Literal["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"]
+
 # In the order in which a start calls them (config.md, POSIX-platform Hooks).
-KINDS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
+KINDS: tuple[Kind, ...] = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
 # The status that the state has for those of the kinds that are no steps of the plan.
-_STATUS = {"poststart": "running", "poststop": "stopped"}
+_STATUS: dict[Kind, str] = {"poststart": "running", "poststop": "stopped"}
 # What of `linux` reaches beyond the container.
 _BEYOND = ("cgroupsPath", "intelRdt", "netDevices", "resources")
 # What the init asks for in place of executing the program.
@@ -69,12 +74,12 @@ class Outcome:
         }
 
 
-def chosen(spec: dict[str, Any], kind: str, index: int) -> list[tuple[str, int]]:
+def chosen(spec: Spec, kind: str, index: int) -> list[tuple[Kind, int]]:
     """The hooks of a configuration that are meant, by kind and index, in the order of a start.
 
     kind: "" for all kinds. index: -1 for all of the kind. Raises PyruncError where it has no such hook.
     """
-    hooks: dict[str, Any] = spec.get("hooks") or {}
+    hooks: Hooks = spec.get("hooks") or {}
     if kind and kind not in KINDS:
         raise PyruncError(f'"{kind}" is no kind of hook', hint=", ".join(KINDS) + " are known")
     if index != -1 and not kind:
@@ -82,12 +87,13 @@ def chosen(spec: dict[str, Any], kind: str, index: int) -> list[tuple[str, int]]
     found = [(name, number) for name in KINDS if kind in ("", name) for number in range(len(hooks.get(name) or ()))]
     if index == -1:
         return found
-    if (kind, index) not in found:
+    one = [hook for hook in found if hook == (kind, index)]
+    if not one:
         raise PyruncError(f"there is no {kind} hook #{index}", hint=f"the configuration has {len(found)} of this kind")
-    return [(kind, index)]
+    return one
 
 
-def trials(spec: dict[str, Any], options: LaunchOptions, hooks: list[tuple[str, int]]) -> Iterator[Outcome]:
+def trials(spec: Spec, options: LaunchOptions, hooks: list[tuple[Kind, int]]) -> Iterator[Outcome]:
     """Try the hooks of a loaded configuration one after the other. The working directory is to be the bundle.
 
     options: those of a `run`, with an id that is free and the cgroup manager "disabled".
@@ -99,12 +105,13 @@ def trials(spec: dict[str, Any], options: LaunchOptions, hooks: list[tuple[str, 
             yield _trial(spec, options, kind, index)
 
 
-def _trial(spec: dict[str, Any], options: LaunchOptions, kind: str, index: int) -> Outcome:
+def _trial(spec: Spec, options: LaunchOptions, kind: Kind, index: int) -> Outcome:
     facts = gather()
-    hooks = {} if kind in _STATUS else {kind: spec["hooks"][kind]}
-    linux = {name: value for name, value in (spec.get("linux") or {}).items() if name not in _BEYOND}
-    process = {**spec["process"], "terminal": False}
-    alone = {**spec, "hooks": hooks, "linux": linux, "process": process}
+    hooks: Hooks = {}
+    if kind not in _STATUS:
+        hooks[kind] = spec["hooks"][kind]
+    linux: Any = {name: value for name, value in (spec.get("linux") or {}).items() if name not in _BEYOND}
+    alone: Spec = {**spec, "hooks": hooks, "linux": linux, "process": {**spec["process"], "terminal": False}}
     fill_mappings(alone, facts.euid, facts.egid)
     plan = compile_launch(alone, options, facts)
     _reduce(plan, index)
@@ -154,7 +161,7 @@ def _go_on(launch: Launch) -> None:
             return
 
 
-def _of_life(launch: Launch, kind: str, index: int, hook: dict[str, Any]) -> Outcome:
+def _of_life(launch: Launch, kind: Kind, index: int, hook: HookEntry) -> Outcome:
     """Try a poststart hook beside the container that is ready, or a poststop hook when it is gone."""
     failure = None
     timeline = Timeline("")

@@ -10,7 +10,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ...errors import PyruncError, pointer
 from ..kernel import lsm, native
@@ -26,7 +26,17 @@ from ..spec import mount_options
 from ..spec.nearest import SYNONYMS
 from ..spec.problems import ERROR, WARNING, Problem, shorten
 
-_ON_HOST = ("prestart", "createRuntime", "createContainer", "poststart", "poststop")
+if TYPE_CHECKING:
+    from typing import Literal
+
+    from ..._generated.spec_types import Hooks, Linux, MountEntry, Spec
+
+    HookKind = Literal["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"]
+
+# In the order of a start (config.md, POSIX-platform Hooks).
+_HOOKS: tuple[HookKind, ...] = (
+    "prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop",
+)  # fmt: skip
 _MODULES = "/lib/modules"
 # The options of the kernel's own file systems (Documentation/filesystems, fs_parameter_spec of each).
 _LABELS = ("context", "defcontext", "fscontext", "rootcontext")
@@ -48,12 +58,12 @@ class Look:
     """What the checks read: the configuration, its bundle, the facts of the host, and the container's files as they
     are before each mount (`before`) and in the end (`inside`)."""
 
-    def __init__(self, spec: dict[str, Any], bundle: str, facts: HostFacts) -> None:
+    def __init__(self, spec: Spec, bundle: str, facts: HostFacts) -> None:
         self.spec = spec
         self.bundle = bundle
         self.facts = facts
-        self.process: dict[str, Any] = spec["process"]
-        self.linux: dict[str, Any] = spec.get("linux") or {}
+        self.process = spec["process"]
+        self.linux: Linux = spec.get("linux") or {}
         self.inside = Inside(self.absolute(spec["root"]["path"]))
 
     def absolute(self, path: str) -> str:
@@ -66,7 +76,7 @@ class Look:
         return any(entry["type"] == "user" for entry in self.linux.get("namespaces") or ())
 
 
-def problems(spec: dict[str, Any], bundle: str, facts: HostFacts) -> list[Problem]:
+def problems(spec: Spec, bundle: str, facts: HostFacts) -> list[Problem]:
     """What a valid configuration would fail by on this host.
 
     bundle: its directory, absolute. The checks go on where one of them may not look at something.
@@ -112,7 +122,7 @@ def _mounts(look: Look) -> Iterator[Problem]:
         look.inside.mount(target, None)
 
 
-def _is_made_later(look: Look, mount: dict[str, Any], options: mount_options.MountOptions, index: int) -> bool:
+def _is_made_later(look: Look, mount: MountEntry, options: mount_options.MountOptions, index: int) -> bool:
     """Whether a bind mount's source can't be judged here: it lies in the rootfs, and mounts before it may make it, or
     it is a symlink that is to be bound or copied itself."""
     source = look.absolute(mount.get("source") or "")
@@ -122,7 +132,7 @@ def _is_made_later(look: Look, mount: dict[str, Any], options: mount_options.Mou
     return index > 0 and (os.path.normpath(source) + "/").startswith(rootfs)
 
 
-def _bind(look: Look, mount: dict[str, Any], at: str, target: str) -> Iterator[Problem]:
+def _bind(look: Look, mount: MountEntry, at: str, target: str) -> Iterator[Problem]:
     source = look.absolute(mount.get("source") or "")
     found = scene.of_bind(source, look.inside, target)
     if found is not None:
@@ -163,7 +173,7 @@ def _has_module(kind: str) -> bool:
         return False
 
 
-def _data(mount: dict[str, Any], at: str, kind: str, data: list[tuple[int, str]]) -> Iterator[Problem]:
+def _data(mount: MountEntry, at: str, kind: str, data: list[tuple[int, str]]) -> Iterator[Problem]:
     """The options that are the file system's own."""
     for index, word in data:
         name, _, value = word.partition("=")
@@ -201,15 +211,15 @@ def _program(look: Look) -> Iterator[Problem]:
 
 
 def _hooks(look: Look) -> Iterator[Problem]:
-    hooks: dict[str, Any] = look.spec.get("hooks") or {}
-    for name, entries in hooks.items():
-        for index, hook in enumerate(entries or ()):
+    hooks: Hooks = look.spec.get("hooks") or {}
+    for name in _HOOKS:
+        for index, hook in enumerate(hooks.get(name) or ()):
             at = pointer("hooks", name, index, "path")
             if name == "startContainer":
                 what = trouble(look.inside, hook["path"], "")
                 if what is not None:
                     yield _error(at, f"startContainer hook #{index}: {what.message}", what.hint)
-            elif name in _ON_HOST:
+            else:
                 reason = _not_executable(hook["path"])
                 if reason:
                     # The container starts without a poststart or poststop hook's success too, but says so.

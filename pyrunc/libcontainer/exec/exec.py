@@ -116,7 +116,8 @@ def _compile(place: StateDir, container: Record, options: ExecOptions, fault: tu
     kept = saved_config.load(place)
     options.bundle = container.bundle
     options.no_new_keyring = kept["noNewKeyring"]
-    spec = {**kept, "process": process_of(kept, options)}
+    spec = saved_config.spec_of(kept)
+    spec["process"] = process_of(spec, options)
     facts = gather()
     if any([namespace["type"] == "user" for namespace in kept["linux"].get("namespaces", ())]):
         facts.setgroups = _setgroups(container.pid)

@@ -11,15 +11,21 @@ from ..spec.problems import ERROR
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Literal
 
+    from ..._generated.spec_types import Capabilities, Process, Spec, User
     from ..plan.options import ExecOptions
+
+    Fallback = Literal[
+        "apparmorProfile", "capabilities", "execCPUAffinity", "ioPriority", "oomScoreAdj", "rlimits", "scheduler",
+        "selinuxLabel",
+    ]  # fmt: skip
 
 _ID_DIGITS = 10  # of LAST_ID; the id above it would leave the process as the runtime's root (setresuid(2))
 
 # What a process from a file has of the container's where it says nothing itself, as with runc; `rlimits` also where
 # the list is empty.
-_FALLBACKS = (
+_FALLBACKS: tuple[Fallback, ...] = (
     "apparmorProfile", "capabilities", "execCPUAffinity", "ioPriority", "oomScoreAdj", "rlimits", "scheduler",
     "selinuxLabel",
 )  # fmt: skip
@@ -30,12 +36,12 @@ _COMMAND_LINE_OPTIONS = (
 )  # fmt: skip
 
 
-def process_of(kept: dict[str, Any], options: ExecOptions) -> dict[str, Any]:
-    """The process that the options ask for, valid. kept: as saved_config.load gives it.
+def process_of(spec: Spec, options: ExecOptions) -> Process:
+    """The process that the options ask for, valid. spec: the container's, as saved_config.spec_of gives it.
 
     Raises PyruncError with a pointer into the process, as if it stood in a config.json.
     """
-    own = kept["process"]
+    own = spec["process"]
     if options.process:
         process = _from_file(options.process, own)
         for name in _COMMAND_LINE_OPTIONS:
@@ -43,27 +49,29 @@ def process_of(kept: dict[str, Any], options: ExecOptions) -> dict[str, Any]:
                 log.warning(f"--{name.replace('_', '-')} has no effect: --process tells the whole process")
     else:
         process = _from_command_line(own, options)
-    for problem in check_process(process, kept["linux"]):
+    for problem in check_process({**spec, "process": process}):
         if problem.severity == ERROR:
             raise PyruncError(problem.message, pointer=problem.pointer, hint=problem.hint_text())
     return process
 
 
-def _from_file(path: str, own: dict[str, Any]) -> dict[str, Any]:
-    process: dict[str, Any] = load.load_process(path)
+def _from_file(path: str, own: Process) -> Process:
+    process = load.load_process(path)
+    members: Any = process
     for name in _FALLBACKS:
-        if name in own and process.get(name) in (None, "", []):
-            process[name] = own[name]
+        if name in own and members.get(name) in (None, "", []):
+            members[name] = own[name]
     umask = own.get("user", {}).get("umask")
     if umask is not None:
-        process["user"] = {"umask": umask, **process.get("user", {"uid": 0, "gid": 0})}
+        user: User = {"uid": 0, "gid": 0, **process.get("user", {})}
+        process["user"] = {"umask": umask, **user}
     return process
 
 
-def _from_command_line(own: dict[str, Any], options: ExecOptions) -> dict[str, Any]:
+def _from_command_line(own: Process, options: ExecOptions) -> Process:
     if not options.args:
         raise PyruncError("exec args cannot be empty", hint="name a program, or a file with --process")
-    process = {**own, "args": list(options.args), "terminal": options.tty}
+    process: Process = {**own, "args": list(options.args), "terminal": options.tty}
     if options.cwd:
         if not options.cwd.startswith("/"):
             raise PyruncError("Cwd must be an absolute path", hint=f"--cwd is {options.cwd}")
@@ -83,11 +91,11 @@ def _from_command_line(own: dict[str, Any], options: ExecOptions) -> dict[str, A
     return process
 
 
-def _with_capabilities(own: dict[str, list[str]], more: tuple[str, ...]) -> dict[str, list[str]]:
+def _with_capabilities(own: Capabilities, more: tuple[str, ...]) -> Capabilities:
     """The container's sets and these. Inheritable ones are never added (CVE-2022-29162); ambient ones have to be
     inheritable, so they are added only where the container has an inheritable set."""
-    sets = dict(own)
-    names = ["bounding", "effective", "permitted"]
+    sets: Capabilities = {**own}
+    names: list[Literal["bounding", "effective", "permitted", "ambient"]] = ["bounding", "effective", "permitted"]
     if "inheritable" in own:
         names.append("ambient")
     for name in names:
@@ -95,8 +103,8 @@ def _with_capabilities(own: dict[str, list[str]], more: tuple[str, ...]) -> dict
     return sets
 
 
-def _user(own: dict[str, Any], options: ExecOptions) -> dict[str, Any]:
-    user = {"uid": 0, "gid": 0, **own}
+def _user(own: User, options: ExecOptions) -> User:
+    user: User = {"uid": 0, "gid": 0, **own}
     if options.user:
         uid, gid = parse_user(options.user)
         user["uid"] = uid

@@ -16,8 +16,7 @@ from .scene import found_out, limit_refused, may_execute, missing_part, near
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
+    from ..._generated.spec_types import Seccomp
     from ..plan.model import Step
     from .scene import Scene
 
@@ -214,7 +213,7 @@ def _limit_hint(step: Step, number: int) -> str:
 
 
 def init_died(
-    code: int, status: int, cgroup: str = "", prefix: str = INIT_FAILED, profile: dict[str, Any] | None = None
+    code: int, status: int, cgroup: str = "", prefix: str = INIT_FAILED, profile: Seccomp | None = None
 ) -> PyruncError:
     """The error of an init that ended without a message. code, status: of waitid(2). cgroup: the container's, or "".
     prefix: what the message begins with. profile: linux.seccomp."""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, TypeVar
 
+    from ..._generated.spec_types import HookEntry
     from ..plan.model import Step
     from .model import Launch
 
@@ -70,6 +71,7 @@ def _compile_seccomp(launch: Launch, slot: str) -> None:
     from ..seccomp import cache
 
     profile = launch.plan.profile
+    assert profile is not None, "the compiler has the step for a profile"
     root, kernel = launch.options.root, launch.facts.kernel
     program = cache.lookup(root, profile, kernel)
     if program is None:
@@ -463,9 +465,11 @@ def _runtime_hook(
 ) -> None:
     from . import hooks
 
-    config = {"path": path, "args": args, "env": env, "timeout": timeout}
+    entry: HookEntry = {"path": path, "args": list(args), "timeout": timeout}
+    if env is not None:
+        entry["env"] = list(env)
     record = launch.record
-    hooks.run_hook(config, hook, index, record.hook_state("creating"), hooks.outputs(record.annotations))
+    hooks.run_hook(entry, hook, index, record.hook_state("creating"), hooks.outputs(record.annotations))
 
 
 @handles("send_listener")

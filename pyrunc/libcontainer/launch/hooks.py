@@ -16,7 +16,8 @@ from ..kernel import interrupts, native
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import Any
+
+    from ..._generated.spec_types import HookEntry
 
 # What a failed hook wrote goes into the error: the last bytes of each stream. Engines show the line, and
 # Kubernetes cuts its events at 1024 bytes. csrc/init/steps_hook.c keeps as much of stderr.
@@ -85,7 +86,7 @@ def open_output(path: str) -> int:
     return posix.open(path, posix.O_WRONLY | posix.O_APPEND | posix.O_CREAT | posix.O_NOCTTY | posix.O_CLOEXEC, 0o600)
 
 
-def run_hook(hook: dict[str, Any], name: str, index: int, state_json: str, files: tuple[str, str] = ("", "")) -> None:
+def run_hook(hook: HookEntry, name: str, index: int, state_json: str, files: tuple[str, str] = ("", "")) -> None:
     """Run one hook to its end: the state on its stdin, no other descriptor of the runtime's, its output kept aside.
 
     hook: `path`, `args` (args[0] is argv[0]; without args argv[0] is the path), `env` (exactly these; where the config
@@ -115,7 +116,7 @@ def _failure(name: str, index: int, reason: str, end: str) -> HookError:
     return HookError(f"error running {name} hook #{index}: {reason}", pointer("hooks", name, index), end)
 
 
-def _run(hook: dict[str, Any], state: bytes, files: tuple[str, str]) -> tuple[str, str]:
+def _run(hook: HookEntry, state: bytes, files: tuple[str, str]) -> tuple[str, str]:
     """Run the hook: how it ended, and all that is to be said of that.
 
     Raises OSError where it could not be started, ValueError for bad strings.
@@ -170,7 +171,7 @@ def _stdin(state: bytes) -> int:
     return native.memfd("pyrunc-state", state)
 
 
-def _spawn(hook: dict[str, Any], stdin: int, stdout: int, stderr: int) -> int:
+def _spawn(hook: HookEntry, stdin: int, stdout: int, stderr: int) -> int:
     """Start the hook with these standard streams; its pid. Raises OSError, and ValueError for bad strings."""
     path = _bytes(hook["path"])
     env = hook.get("env")

@@ -14,8 +14,8 @@ from ..spec.mount_options import parse
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import Any
 
+    from ..._generated.spec_types import MountEntry
     from ..plan.model import LaunchPlan, Step
 
 FOUND = ""
@@ -165,7 +165,7 @@ def of_plan(plan: LaunchPlan, until: Step | None = None) -> Inside | None:
     return inside
 
 
-def of_config(bundle: str, root: str, mounts: Iterable[dict[str, Any]]) -> Inside:
+def of_config(bundle: str, root: str, mounts: Iterable[MountEntry]) -> Inside:
     """The container of a configuration: the bundle, root.path, and its mounts."""
 
     def absolute(path: str) -> str:

@@ -19,8 +19,8 @@ from .model import Launch
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from typing import Any
 
+    from ..._generated.spec_types import Spec
     from ..plan.host import HostFacts
     from ..plan.model import LaunchPlan, Step
     from ..plan.options import LaunchOptions
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 def create(
     plan: LaunchPlan,
-    spec: dict[str, Any],
+    spec: Spec,
     options: LaunchOptions,
     facts: HostFacts,
     fault: tuple[int, int] = (-1, 0),

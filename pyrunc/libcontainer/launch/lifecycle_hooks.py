@@ -8,8 +8,7 @@ from ..plan.model import Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
+    from ..._generated.spec_types import HookEntry
     from ..state import Record
     from .timeline import Timeline
 
@@ -38,7 +37,7 @@ def poststop(record: Record, timeline: Timeline | None = None) -> None:
             log.warning(error.line())
 
 
-def run(record: Record, name: str, index: int, hook: dict[str, Any], status: str, timeline: Timeline | None) -> None:
+def run(record: Record, name: str, index: int, hook: HookEntry, status: str, timeline: Timeline | None) -> None:
     """Run one hook. name, index: its kind and its place among those; status: the container's, as its state tells it.
 
     Raises PyruncError as `hooks.run_hook` does.

@@ -16,7 +16,8 @@ from ..statedir import owner_name
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
+
+    from ..._generated.spec_types import IDMapping, Spec
 
 _POINTERS = {"uid_map": "/linux/uidMappings", "gid_map": "/linux/gidMappings"}
 _SUBORDINATES = {"uid_map": "/etc/subuid", "gid_map": "/etc/subgid"}
@@ -51,7 +52,7 @@ def write_map(tool: str, pid: int, file: str, lines: Sequence[str]) -> None:
     )
 
 
-def fill_mappings(spec: dict[str, Any], euid: int, egid: int) -> None:
+def fill_mappings(spec: Spec, euid: int, egid: int) -> None:
     """Give a new user namespace without mappings those that crun gives it: the process's id is the runtime's own, and
     the others are what /etc/subuid and /etc/subgid give to the runtime's user, from id 0 on.
 
@@ -60,14 +61,14 @@ def fill_mappings(spec: dict[str, Any], euid: int, egid: int) -> None:
     linux = spec.get("linux") or {}
     if not any([entry["type"] == "user" and not entry.get("path") for entry in linux.get("namespaces") or ()]):
         return
-    user = (spec.get("process") or {}).get("user") or {}
-    for kind, own in (("uid", euid), ("gid", egid)):
-        if not linux.get(kind + "Mappings"):
-            first, count = subordinate(f"/etc/sub{kind}", euid)
-            linux[kind + "Mappings"] = _default_mappings(user.get(kind) or 0, own, first, count)
+    user = spec["process"].get("user") or {}
+    if not linux.get("uidMappings"):
+        linux["uidMappings"] = _default_mappings(user.get("uid") or 0, euid, *subordinate("/etc/subuid", euid))
+    if not linux.get("gidMappings"):
+        linux["gidMappings"] = _default_mappings(user.get("gid") or 0, egid, *subordinate("/etc/subgid", euid))
 
 
-def _default_mappings(inside: int, own: int, first: int, count: int) -> list[dict[str, int]]:
+def _default_mappings(inside: int, own: int, first: int, count: int) -> list[IDMapping]:
     """The id `inside` is the runtime's own; below and above it are `count` ids of the host from `first` on."""
     if not count:
         return [{"containerID": 0, "hostID": own, "size": 1}]

@@ -20,8 +20,8 @@ from .programs import Trouble, trouble
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import Any
 
+    from ..._generated.spec_types import Seccomp
     from ..plan.model import LaunchPlan, Step
     from ..state import Record
 
@@ -33,7 +33,7 @@ _CAP_SYS_RESOURCE = 24
 
 class Scene:
     """plan: what was carried out; None where it is gone. inside: the container's files; None where nobody knows them.
-    program: process.args[0]. path: its PATH. cwd: its working directory. profile: linux.seccomp, {} for none."""
+    program: process.args[0]. path: its PATH. cwd: its working directory. profile: linux.seccomp, None for none."""
 
     __slots__ = ("cwd", "inside", "path", "plan", "profile", "program")
 
@@ -43,7 +43,7 @@ class Scene:
         program: str,
         path: str,
         cwd: str,
-        profile: dict[str, Any],
+        profile: Seccomp | None,
         plan: LaunchPlan | None = None,
     ) -> None:
         self.plan = plan
@@ -79,7 +79,7 @@ def of_created(directory: str, record: Record) -> Scene | None:
         for entry in process.get("env") or ():
             if entry.startswith("PATH="):
                 path = entry[5:]
-        return Scene(inside, process["args"][0], path, process["cwd"], kept["linux"].get("seccomp") or {})
+        return Scene(inside, process["args"][0], path, process["cwd"], kept["linux"].get("seccomp"))
     except Exception:  # whatever has become of the bundle, the failure itself is to be told
         return None
     finally:

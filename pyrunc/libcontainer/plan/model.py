@@ -7,7 +7,8 @@ from ..._generated.steps import FIELDS, NUMBERS
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any
+
+    from ..._generated.spec_types import Seccomp
 
     Arg = str | int | tuple[str, ...] | None
 
@@ -92,7 +93,7 @@ class LaunchPlan:
         cgroup: str = "",
         unit: str = "",
         user_unit: bool = False,
-        profile: dict[str, Any] | None = None,
+        profile: Seccomp | None = None,
         filter_flags: int | None = None,
         limit_pointers: dict[str, str] | None = None,
     ) -> None:
@@ -105,7 +106,7 @@ class LaunchPlan:
         self.cgroup = cgroup
         self.unit = unit
         self.user_unit = user_unit
-        self.profile: dict[str, Any] = profile or {}
+        self.profile = profile
         self.filter_flags = filter_flags
         self.limit_pointers: dict[str, str] = limit_pointers or {}
 

@@ -17,8 +17,7 @@ from ..kernel.fileio import read_fd
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import Any
+    from ..._generated.spec_types import Seccomp
 
 FORMAT = "pyrunc-seccomp-2"
 DIRECTORY = statedir.ID_INTERNAL_PREFIX + "seccomp"
@@ -39,14 +38,14 @@ class UnsafeError(OSError):
     """The cache, or a file in it, is not its user's alone."""
 
 
-def key(profile: Mapping[str, Any], kernel: tuple[int, int]) -> str:
+def key(profile: Seccomp, kernel: tuple[int, int]) -> str:
     """What a filter is made from, as one line: the profile, pyrunc, and the kernel, which libseccomp asks for what it
     can do."""
     parts = [FORMAT, VERSION, COMMIT, posix.uname().machine, kernel, *[profile.get(name) for name in _MEMBERS]]
     return repr(parts)
 
 
-def lookup(root: str, profile: Mapping[str, Any], kernel: tuple[int, int]) -> bytes | None:
+def lookup(root: str, profile: Seccomp, kernel: tuple[int, int]) -> bytes | None:
     """The filter of a profile (compiler.compile_filter); None where it is not in the cache of the state root.
 
     A cache that others than its user could have written to is not read, with a warning.
@@ -66,7 +65,7 @@ def lookup(root: str, profile: Mapping[str, Any], kernel: tuple[int, int]) -> by
     return bytes.fromhex(lines[4]) if lines[2] == identity(lines[1]) else None
 
 
-def store(root: str, profile: Mapping[str, Any], kernel: tuple[int, int], program: bytes, library: str) -> None:
+def store(root: str, profile: Seccomp, kernel: tuple[int, int], program: bytes, library: str) -> None:
     """Put a filter into the cache of the state root, which is made where it is missing.
 
     library: the file that libseccomp was loaded from. What fails is logged: a start does without a cache.

@@ -6,14 +6,15 @@ from .constants import NOTIFY, NUMBERED, WAIT_KILLABLE_RECV
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from typing import Any
+    from collections.abc import Callable, Sequence
+
+    from ..._generated.spec_types import Seccomp
 
 _PLACE = "/linux/seccomp"
 _LETS_GO_ON = ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_NOTIFY", "SCMP_ACT_TRACE")
 
 
-def check_seccomp(profile: Mapping[str, Any], error: Callable[[str, str, str], None]) -> None:
+def check_seccomp(profile: Seccomp, error: Callable[[str, str, str], None]) -> None:
     """Report each contradiction in a profile that the schema accepts as `error(pointer, message, hint)`."""
     if profile["defaultAction"] == NOTIFY:
         error(
@@ -21,11 +22,11 @@ def check_seccomp(profile: Mapping[str, Any], error: Callable[[str, str, str], N
             "SCMP_ACT_NOTIFY cannot be used as default action",
             "name the system calls that the agent is to be asked about",
         )
-    _number(profile, "defaultAction", "defaultErrnoRet", _PLACE, error)
+    _number(profile["defaultAction"], "defaultErrnoRet", profile.get("defaultErrnoRet"), _PLACE, error)
     notifies = False
     for index, rule in enumerate(profile.get("syscalls") or ()):
         at = f"{_PLACE}/syscalls/{index}"
-        _number(rule, "action", "errnoRet", at, error)
+        _number(rule["action"], "errnoRet", rule.get("errnoRet"), at, error)
         if rule["action"] == NOTIFY:
             notifies = True
             if "write" in rule["names"]:
@@ -41,7 +42,7 @@ def check_seccomp(profile: Mapping[str, Any], error: Callable[[str, str, str], N
     if profile.get("listenerMetadata") and not profile.get("listenerPath"):
         message = "listenerMetadata is set, but there is no listenerPath to send it to"
         error(_PLACE + "/listenerMetadata", message, "set listenerPath too")
-    flags = profile.get("flags") or ()
+    flags: Sequence[str] = profile.get("flags") or ()
     if not notifies and WAIT_KILLABLE_RECV in flags:
         at = f"{_PLACE}/flags/{flags.index(WAIT_KILLABLE_RECV)}"
         error(
@@ -51,27 +52,26 @@ def check_seccomp(profile: Mapping[str, Any], error: Callable[[str, str, str], N
         )
 
 
-def _number(holder: Mapping[str, Any], action: str, name: str, at: str, error: Callable[[str, str, str], None]) -> None:
+def _number(action: str, name: str, number: int | None, at: str, error: Callable[[str, str, str], None]) -> None:
     """The specification wants an errno refused with an action that takes none."""
-    number = holder.get(name)
     if number is None:
         return
-    most = NUMBERED.get(holder[action])
+    most = NUMBERED.get(action)
     if most is None:
         error(
             f"{at}/{name}",
-            f"{name} is set, but {holder[action]} takes none: {' and '.join(NUMBERED)} do",
+            f"{name} is set, but {action} takes none: {' and '.join(NUMBERED)} do",
             f"leave {name} out",
         )
     elif number > most:
         error(
             f"{at}/{name}",
-            f"{name} must be at most {most} with {holder[action]}, not {number}",
+            f"{name} must be at most {most} with {action}, not {number}",
             "it is what the system call returns, or what a tracer is told",
         )
 
 
-def refuses(profile: Mapping[str, Any], name: str) -> str:
+def refuses(profile: Seccomp, name: str) -> str:
     """The action by which a profile keeps a process from a system call whatever its arguments; "" where it lets it go
     on. The rules of a call that depend on arguments are taken to let it go on."""
     action = profile["defaultAction"]
@@ -80,4 +80,4 @@ def refuses(profile: Mapping[str, Any], name: str) -> str:
             if rule.get("args"):
                 return ""
             action = rule["action"]
-    return "" if action in _LETS_GO_ON else str(action)
+    return "" if action in _LETS_GO_ON else action

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...errors import PyruncError, pointer
@@ -17,6 +17,7 @@ from .constants import ACTIONS, ARCHITECTURES, FLAGS, NEW_LISTENER, NUMBERED, OP
 from .enosys import Instruction, stub
 
 if TYPE_CHECKING:
+    from ..._generated.spec_types import Seccomp, SeccompRule
     from ..plan.model import LaunchPlan
 
 INSTRUCTION_SIZE = 8
@@ -33,7 +34,7 @@ _MANY_NAMES = 32
 _PERMISSIVE = ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_TRACE")
 
 
-def compile_filter(profile: Mapping[str, Any]) -> bytes:
+def compile_filter(profile: Seccomp) -> bytes:
     """The filter of a valid linux.seccomp: an array of struct sock_filter, 8 bytes an instruction.
 
     Rules are added as runc adds them: what says the default action, and system calls that this machine's libseccomp
@@ -70,14 +71,14 @@ def compile_filter(profile: Mapping[str, Any]) -> bytes:
     return program
 
 
-def compile_cached(root: str, profile: Mapping[str, Any], kernel: tuple[int, int]) -> bytes:
+def compile_cached(root: str, profile: Seccomp, kernel: tuple[int, int]) -> bytes:
     """`compile_filter`, and the filter is put into the cache of the state root. Raises PyruncError."""
     program = compile_filter(profile)
     cache.store(root, profile, kernel, program, library_file())
     return program
 
 
-def measure(plan: LaunchPlan, profile: Mapping[str, Any] | None) -> None:
+def measure(plan: LaunchPlan, profile: Seccomp | None) -> None:
     """Tell the plan how many instructions its filter has, for `pyrunc plan`. Raises PyruncError."""
     for step in plan.prepare:
         if step.kind == "compile_seccomp" and profile:
@@ -133,7 +134,7 @@ def _token(library: Any, name: str) -> int:
     return int(library.lib.seccomp_arch_resolve_name(name.removeprefix("SCMP_ARCH_").lower().encode()))
 
 
-def _tokens(library: Any, names: list[str] | tuple[str, ...]) -> list[int]:
+def _tokens(library: Any, names: Sequence[str]) -> list[int]:
     tokens = []
     for index, name in enumerate(names):
         token = _token(library, name)
@@ -159,7 +160,7 @@ def _refused(what: str, result: int, *place: str | int) -> PyruncError:
     return PyruncError(what, errno=-result, pointer=pointer("linux", "seccomp", *place))
 
 
-def _add_rule(library: Any, context: Any, default: int, rule: Mapping[str, Any], index: int) -> None:
+def _add_rule(library: Any, context: Any, default: int, rule: SeccompRule, index: int) -> None:
     action = _action(rule["action"], rule.get("errnoRet"))
     if action == default:
         return
@@ -189,7 +190,7 @@ def _add_rule(library: Any, context: Any, default: int, rule: Mapping[str, Any],
                 raise _refused(what, result, "syscalls", index, "names", place)
 
 
-def _refuse_unknown(library: Any, profile: Mapping[str, Any]) -> None:
+def _refuse_unknown(library: Any, profile: Seccomp) -> None:
     """Raise PyruncError for a system call that this machine's libseccomp does not know."""
     for index, rule in enumerate(profile.get("syscalls") or ()):
         for place, name in enumerate(rule["names"]):
@@ -212,7 +213,7 @@ def _exported(library: Any, context: Any) -> bytes:
         os.close(fd)
 
 
-def _stub(library: Any, profile: Mapping[str, Any], tokens: list[int]) -> list[Instruction]:
+def _stub(library: Any, profile: Seccomp, tokens: list[int]) -> list[Instruction]:
     """What goes before the filter. The machine's own architecture is one of the profile's whether it says so or not."""
     if profile["defaultAction"] in _PERMISSIVE:
         return []
@@ -231,7 +232,7 @@ def _packed(program: list[Instruction]) -> bytes:
     return b"".join([struct.pack("=HBBI", *instruction) for instruction in program])
 
 
-def unknown_syscalls(profile: Mapping[str, Any]) -> list[tuple[str, str, tuple[str, ...]]]:
+def unknown_syscalls(profile: Seccomp) -> list[tuple[str, str, tuple[str, ...]]]:
     """The names in a profile that libseccomp does not know for any machine: the pointer into linux.seccomp, the name,
     and the known one that was probably meant, or none. Empty without libseccomp."""
     try:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
+    from ..._generated.spec_types import Spec
+
 PREFIX = "run.oci."
 # The file of options that CRIU reads at a checkpoint and at a restore (criu/checkpoint.py).
 CRIU_CONFIG = "org.criu.config"
@@ -64,10 +66,10 @@ def is_set(annotations: Mapping[str, str], name: str) -> bool:
     return annotations.get(name, "0") != "0"
 
 
-def fill(spec: dict[str, Any]) -> None:
+def fill(spec: Spec) -> None:
     """Set the spec's members that annotations stand for. A member that is in the configuration keeps its value."""
     annotations = spec["annotations"]
-    profile = (spec.get("linux") or {}).get("seccomp")
+    profile: Any = (spec.get("linux") or {}).get("seccomp")  # STRICT is no member of it
     if not profile:
         return
     receiver = annotations.get(RECEIVER)

@@ -17,9 +17,12 @@ from .zeros import missing
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from typing import Any
+    from typing import Literal
 
-    from .types import Spec
+    from ..._generated.spec_types import DeviceEntry, IDMapping, Spec
+
+    # The members of process.capabilities.
+    SetName = Literal["bounding", "effective", "inheritable", "permitted", "ambient"]
 
 SPEC_MAJOR = 1
 SPEC_MINOR = 3
@@ -43,13 +46,15 @@ _IPC_SYSCTLS = frozenset(
 )
 
 # The sets of which each capability set must be a subset (capset(2), prctl(2)).
-_SET_NEEDS = {
+_SET_NEEDS: dict[str, tuple[SetName, ...]] = {
     "effective": ("permitted", "bounding"),
     "inheritable": ("bounding",),
     "permitted": ("bounding",),
     "ambient": ("permitted", "inheritable"),
 }
 
+_SIDES: tuple[Literal["height", "width"], ...] = ("height", "width")
+_RESTRICTED: tuple[Literal["maskedPaths", "readonlyPaths"], ...] = ("maskedPaths", "readonlyPaths")
 _UTS_NAME_BYTES = 64  # __NEW_UTS_LEN of linux/utsname.h
 _WINDOW = 65535  # struct winsize has 16 bits for each side
 _MEMORY_POLICY = "/linux/memoryPolicy"
@@ -71,9 +76,9 @@ def check(spec: Spec, refused: Iterable[str] = (), lint: bool = False) -> list[P
     return look.found
 
 
-def check_process(process: dict[str, Any], linux: dict[str, Any]) -> list[Problem]:
-    """Check a process of valid shape that is to be started in a container with this `linux`."""
-    look = CheckContext({"process": process, "linux": linux})
+def check_process(spec: Spec) -> list[Problem]:
+    """Check the `process`, of valid shape, that is to be started in the container of this spec."""
+    look = CheckContext(spec)
     for function, places in CHECKS:
         if any([place.startswith("/process/") for place in places]):
             function(look)
@@ -110,7 +115,7 @@ def _console_size(look: CheckContext) -> None:
     size = look.process.get("consoleSize")
     if size is None or not look.process.get("terminal"):
         return
-    for side in ("height", "width"):
+    for side in _SIDES:
         if size.get(side, 0) > _WINDOW:
             look.error(
                 "/process/consoleSize/" + side,
@@ -137,6 +142,7 @@ def _rlimits(look: CheckContext) -> None:
 def _capabilities(look: CheckContext) -> None:
     """Warn of capabilities that the compiler leaves out: unknown names, and members that capset(2) refuses."""
     sets = look.process.get("capabilities", {})
+    name: SetName
     for name in ("bounding", "effective", "inheritable", "permitted", "ambient"):
         for index, word in enumerate(sets.get(name, ())):
             at = f"/process/capabilities/{name}/{index}"
@@ -166,8 +172,7 @@ def _namespaces(look: CheckContext) -> None:
 
 
 def _names(look: CheckContext) -> None:
-    for name in ("hostname", "domainname"):
-        value = look.spec.get(name)
+    for name, value in (("hostname", look.spec.get("hostname")), ("domainname", look.spec.get("domainname"))):
         if not value:
             continue
         if "uts" not in look.namespaces:
@@ -188,8 +193,11 @@ def _mount_namespace(look: CheckContext) -> None:
     """Without a mount namespace of its own, these fields would change the host's mounts."""
     if "mount" in look.namespaces:
         return
-    for name in ("maskedPaths", "readonlyPaths"):
-        if look.linux.get(name):
+    for name, paths in (
+        ("maskedPaths", look.linux.get("maskedPaths")),
+        ("readonlyPaths", look.linux.get("readonlyPaths")),
+    ):
+        if paths:
             look.error("/linux/" + name, "unable to restrict sys entries without a private MNT namespace", _ADD_MOUNT)
     if look.spec.get("mounts") and "user" in look.namespaces:
         look.error("/mounts", "unable to mount without a private MNT namespace in a user namespace", _ADD_MOUNT)
@@ -205,10 +213,10 @@ def _mount_namespace(look: CheckContext) -> None:
 
 def _mappings(look: CheckContext) -> None:
     joined = look.namespaces.get("user")
-    for kind in ("uid", "gid"):
+    kind: Literal["uid", "gid"]
+    for kind, entries in (("uid", look.linux.get("uidMappings")), ("gid", look.linux.get("gidMappings"))):
         field = f"{kind}Mappings"
         at = "/linux/" + field
-        entries = look.linux.get(field)
         if joined is None:
             if entries:
                 look.error(
@@ -228,7 +236,7 @@ def _mappings(look: CheckContext) -> None:
             _mapped(look, kind, entries, at)
 
 
-def _mapped(look: CheckContext, kind: str, entries: Sequence[dict[str, int]], at: str) -> None:
+def _mapped(look: CheckContext, kind: Literal["uid", "gid"], entries: Sequence[IDMapping], at: str) -> None:
     """The ids that the container needs must be mapped: its root, and those of its process."""
 
     def has(number: int) -> bool:
@@ -363,7 +371,7 @@ def _annotations(look: CheckContext) -> None:
 
 
 def _devices(look: CheckContext) -> None:
-    first: dict[str, dict[str, Any]] = {}
+    first: dict[str, DeviceEntry] = {}
     for index, device in enumerate(look.linux.get("devices", ())):
         other = first.setdefault(device["path"], device)
         if other is device:

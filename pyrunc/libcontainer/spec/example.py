@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING
 
 from .. import SPEC_VERSION
+
+if TYPE_CHECKING:
+    from ..._generated.spec_types import MountEntry, Spec
 
 _CAPABILITIES = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]
 
@@ -34,7 +37,7 @@ _MASKED = (
 _READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
 
-def example() -> dict[str, Any]:
+def example() -> Spec:
     """A configuration for root, equal to that of `runc spec` (config.md, config-linux.md)."""
     return {
         "ociVersion": SPEC_VERSION,
@@ -44,7 +47,11 @@ def example() -> dict[str, Any]:
             "args": ["sh"],
             "env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=xterm"],
             "cwd": "/",
-            "capabilities": {name: list(_CAPABILITIES) for name in ("bounding", "effective", "permitted")},
+            "capabilities": {
+                "bounding": list(_CAPABILITIES),
+                "effective": list(_CAPABILITIES),
+                "permitted": list(_CAPABILITIES),
+            },
             "rlimits": [{"type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024}],
             "noNewPrivileges": True,
         },
@@ -53,24 +60,31 @@ def example() -> dict[str, Any]:
         "mounts": [_mount(*row) for row in _MOUNTS],
         "linux": {
             "resources": {"devices": [{"allow": False, "access": "rwm"}]},
-            "namespaces": [{"type": name} for name in ("pid", "network", "ipc", "uts", "mount", "cgroup")],
+            "namespaces": [
+                {"type": "pid"},
+                {"type": "network"},
+                {"type": "ipc"},
+                {"type": "uts"},
+                {"type": "mount"},
+                {"type": "cgroup"},
+            ],
             "maskedPaths": list(_MASKED),
             "readonlyPaths": list(_READONLY),
         },
     }
 
 
-def rootless_example() -> dict[str, Any]:
+def rootless_example() -> Spec:
     """The same for the calling user: a user namespace with one id, the host's network, and the host's /sys."""
     spec = example()
     linux = spec["linux"]
     # A network namespace of this user's own would have no device but lo.
-    linux["namespaces"] = [item for item in linux["namespaces"] if item["type"] != "network"] + [{"type": "user"}]
+    linux["namespaces"] = [*(item for item in linux["namespaces"] if item["type"] != "network"), {"type": "user"}]
     linux["uidMappings"] = [{"containerID": 0, "hostID": os.geteuid(), "size": 1}]
     linux["gidMappings"] = [{"containerID": 0, "hostID": os.getegid(), "size": 1}]
     # Resource limits and device rules need a cgroup, and this user may have none.
     del linux["resources"]
-    mounts = []
+    mounts: list[MountEntry] = []
     for mount in spec["mounts"]:
         if mount["destination"] == "/sys":
             # Only the owner of the network namespace may mount a new sysfs.
@@ -83,6 +97,6 @@ def rootless_example() -> dict[str, Any]:
     return spec
 
 
-def _mount(destination: str, fstype: str, source: str, options: str) -> dict[str, Any]:
-    mount: dict[str, Any] = {"destination": destination, "type": fstype, "source": source}
+def _mount(destination: str, fstype: str, source: str, options: str) -> MountEntry:
+    mount: MountEntry = {"destination": destination, "type": fstype, "source": source}
     return {**mount, "options": options.split()} if options else mount

@@ -12,17 +12,20 @@ from .problems import check_ranges, shorten
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Literal
 
+    from ..._generated.spec_types import MountEntry
     from .problems import CheckContext
 
 _REAL_TIME = ("SCHED_FIFO", "SCHED_RR")
-_DEADLINE = ("runtime", "deadline", "period")
+_DEADLINE: tuple[Literal["runtime", "deadline", "period"], ...] = ("runtime", "deadline", "period")
 
 # set_mempolicy(2): the modes without nodes, and the modes that need at least one.
 _WITHOUT_NODES = ("MPOL_DEFAULT", "MPOL_LOCAL")
 _WITH_NODES = ("MPOL_BIND", "MPOL_INTERLEAVE", "MPOL_WEIGHTED_INTERLEAVE", "MPOL_PREFERRED_MANY")
 _LAST_NODE = 1023
+
+_AFFINITIES: tuple[Literal["initial", "final"], ...] = ("initial", "final")
 
 _IF_NAME_BYTES = 15  # IFNAMSIZ without the NUL
 
@@ -64,8 +67,10 @@ def _scheduler(look: CheckContext) -> None:
 
 
 def _cpu_affinity(look: CheckContext) -> None:
-    for name, value in look.process["execCPUAffinity"].items():
-        if name in ("initial", "final"):
+    affinity = look.process["execCPUAffinity"]
+    for name in _AFFINITIES:
+        value = affinity.get(name)
+        if value is not None:
             _list(look, f"/process/execCPUAffinity/{name}", value, f"bad CPUAffinity.{name.capitalize()}")
 
 
@@ -168,7 +173,7 @@ def _is_device_name(name: str) -> bool:
     return not any(sign in "/:" or sign.isspace() for sign in name)
 
 
-def id_mapped_mount(look: CheckContext, mount: dict[str, Any], at: str) -> None:
+def id_mapped_mount(look: CheckContext, mount: MountEntry, at: str) -> None:
     """Check an id-mapped mount: it has mappings, or the option idmap or ridmap. The messages are runc's."""
     options = mount.get("options", ())
     if mount.get("type") != "bind" and "bind" not in options and "rbind" not in options:
@@ -193,6 +198,7 @@ def id_mapped_mount(look: CheckContext, mount: dict[str, Any], at: str) -> None:
                 "give the mount uidMappings and gidMappings",
             )
         return
+    name: Literal["uidMappings", "gidMappings"]
     for name in ("uidMappings", "gidMappings"):
         if not mount[name]:
             look.error(
@@ -204,7 +210,7 @@ def id_mapped_mount(look: CheckContext, mount: dict[str, Any], at: str) -> None:
             check_ranges(look, mount[name], f"{at}/{name}")
 
 
-def _id_map_option(look: CheckContext, mount: dict[str, Any], at: str, count: int) -> None:
+def _id_map_option(look: CheckContext, mount: MountEntry, at: str, count: int) -> None:
     """crun's `idmap=uids=…;gids=…`: a mount has one mapping, which the kernel must accept."""
     from .idmap_option import parse_ranges
 

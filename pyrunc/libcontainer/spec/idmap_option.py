@@ -7,22 +7,23 @@ from ..kernel.constants import LAST_ID
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
+
+    from ..._generated.spec_types import IDMapping, Linux
 
 
-def parse_ranges(text: str, linux: dict[str, Any]) -> tuple[list[dict[str, int]], list[dict[str, int]]]:
+def parse_ranges(text: str, linux: Linux) -> tuple[list[IDMapping], list[IDMapping]]:
     """Parse the value of `idmap=` into uidMappings and gidMappings. crun's syntax (crun(1)):
     `uids=FILE-HOST-SIZE#…;gids=…`. FILE is an id in the file system.
 
     With `@` before a range, HOST is an id of the container's user namespace, whose mappings are in `linux`.
     Raises ValueError with one clause.
     """
-    found: dict[str, list[dict[str, int]]] = {}
+    found: dict[str, list[IDMapping]] = {}
     for part in text.split(";"):
         kind, equals, ranges = part.partition("=")
         if kind not in ("uids", "gids") or not equals or kind in found:
             raise ValueError(f'invalid id mapping "{part}": it is uids=FILE-HOST-SIZE;gids=FILE-HOST-SIZE, each once')
-        mappings = linux.get(kind[:3] + "Mappings") or ()
+        mappings = (linux.get("uidMappings") if kind == "uids" else linux.get("gidMappings")) or ()
         found[kind] = [_range(word, mappings) for word in ranges.split("#")]
     if len(found) != 2:
         # Wording of runc.
@@ -30,7 +31,7 @@ def parse_ranges(text: str, linux: dict[str, Any]) -> tuple[list[dict[str, int]]
     return found["uids"], found["gids"]
 
 
-def _range(word: str, mappings: Sequence[dict[str, int]]) -> dict[str, int]:
+def _range(word: str, mappings: Sequence[IDMapping]) -> IDMapping:
     """One range of an id map. mappings: of the container's user namespace, for a relative one. Raises ValueError."""
     numbers = word.removeprefix("@").split("-")
     if len(numbers) != 3 or not all([number.isdigit() and number.isascii() for number in numbers]):

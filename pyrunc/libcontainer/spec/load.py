@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from ..._generated.spec_types import Process, Spec
     from .nearest import NearMiss
     from .problems import Problem
-    from .types import Spec
 
 # How deep objects and arrays may be nested. The specification needs 8 levels, but the file may have other members too,
 # and much of the code that reads them is recursive.
@@ -48,6 +48,7 @@ def load(bundle: str, config: str = "config.json") -> Spec:
 
 def _count_others(value: Any, at: str) -> int:
     """How many errors a configuration has besides the one at a pointer, without a look at the host."""
+    spec: Spec = value  # of any shape: the checks leave out what the schema refuses
     if type(value) is not dict:
         return 0
     refused = []
@@ -57,7 +58,7 @@ def _count_others(value: Any, at: str) -> int:
         except ImportError:
             return 0
         refused = [problem.pointer for problem in explain.problems(value)]
-    found = [problem.pointer for problem in check(value, refused) if problem.severity == ERROR]
+    found = [problem.pointer for problem in check(spec, refused) if problem.severity == ERROR]
     return len({*refused, *found} - {at})
 
 
@@ -113,14 +114,14 @@ def _near_misses(value: Any) -> list[NearMiss]:
     return misses
 
 
-def complete(value: dict[str, Any]) -> None:
+def complete(value: Spec) -> None:
     """Add the members that a configuration of valid shape leaves out: zeros, as Go's decoder does, and those that
     annotations stand for."""
     zeros.fill(value)
     apply_annotations(value)
 
 
-def apply_annotations(value: dict[str, Any]) -> None:
+def apply_annotations(value: Spec) -> None:
     """Add the members that annotations stand for to a configuration of valid shape."""
     if any([name.startswith("run.oci.") for name in value.get("annotations") or ()]):
         from .annotations import fill
@@ -128,7 +129,7 @@ def apply_annotations(value: dict[str, Any]) -> None:
         fill(value)
 
 
-def load_process(path: str) -> Any:
+def load_process(path: str) -> Process:
     """Load the `process` of `exec --process` from the file at an absolute path, and validate it by the schema.
 
     Raises PyruncError with a pointer like that of a config.json (/process/…).
@@ -138,7 +139,8 @@ def load_process(path: str) -> Any:
         validate_process(value)
     except PyruncError as error:
         raise PyruncError(error.message, pointer="/process" + error.pointer, hint=error.hint) from error
-    return value
+    process: Process = value
+    return process
 
 
 def validate_process(value: Any) -> None:

@@ -9,13 +9,14 @@ from ..kernel.constants import LAST_ID
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
+    from typing import Any, Literal
 
-    from .types import Spec
+    from ..._generated.spec_types import IDMapping, Linux, Process, Spec
 
 ERROR = "error"
 WARNING = "warning"
 
+_SIDES: tuple[Literal["containerID", "hostID"], ...] = ("containerID", "hostID")
 _MAP_LINES = 340  # user_namespaces(7)
 _MEMORY_POLICY = "/linux/memoryPolicy"
 
@@ -77,8 +78,8 @@ class CheckContext:
 
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
-        self.process: dict[str, Any] = as_object(spec.get("process"))
-        self.linux: dict[str, Any] = as_object(spec.get("linux"))
+        self.process: Process = as_object(spec.get("process"))
+        self.linux: Linux = as_object(spec.get("linux"))
         # path by type; "" for a new one
         self.namespaces: dict[str, str] = {}
         entries = self.linux.get("namespaces")
@@ -128,11 +129,12 @@ def sentence(value: Any, pointer: str, what: str) -> str:
     return f"{text}, not {shorten(value)}"
 
 
-def as_object(value: Any) -> dict[str, Any]:
+def as_object(value: Any) -> Any:
+    """A value of a configuration that nobody has judged, where it is an object; else an empty one."""
     return value if type(value) is dict else {}
 
 
-def check_ranges(look: CheckContext, entries: Sequence[dict[str, int]], at: str) -> None:
+def check_ranges(look: CheckContext, entries: Sequence[IDMapping], at: str) -> None:
     """Each id may be mapped once, in both directions (user_namespaces(7))."""
     if len(entries) > _MAP_LINES:
         look.error(
@@ -141,7 +143,7 @@ def check_ranges(look: CheckContext, entries: Sequence[dict[str, int]], at: str)
             "join ranges that follow each other",
         )
         return
-    for side in ("containerID", "hostID"):
+    for side in _SIDES:
         end = 0
         above = -1
         for index in sorted(range(len(entries)), key=lambda index: entries[index].get(side, 0)):

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Any
+    from collections.abc import Iterator, Mapping
+    from typing import Any, Literal
+
+    from ..._generated.spec_types import Process, Spec
 
 _IDS = ("uid", "gid")
 _FIRST_IDS = ("containerID", "hostID")
 _SIDES = ("height", "width")
-_MAPPINGS = ("uidMappings", "gidMappings")
+_MAPPINGS: tuple[Literal["uidMappings", "gidMappings"], ...] = ("uidMappings", "gidMappings")
 
 
-def fill(spec: dict[str, Any]) -> None:
+def fill(spec: Spec) -> None:
     """Add the zeros to a spec of valid shape."""
-    fill_process(spec.get("process") or {})
+    if "process" in spec:
+        fill_process(spec["process"])
     for holder in (spec.get("linux") or {}, *(spec.get("mounts") or ())):
         for field in _MAPPINGS:
             for entry in holder.get(field) or ():
@@ -27,7 +30,7 @@ def fill(spec: dict[str, Any]) -> None:
                 entry.setdefault("hostID", 0)
 
 
-def fill_process(process: dict[str, Any]) -> None:
+def fill_process(process: Process) -> None:
     """Add the zeros to a `process` of valid shape."""
     if "user" in process:
         process["user"].setdefault("uid", 0)
@@ -37,7 +40,7 @@ def fill_process(process: dict[str, Any]) -> None:
         process["consoleSize"].setdefault("width", 0)
 
 
-def missing(spec: dict[str, Any]) -> Iterator[str]:
+def missing(spec: Mapping[str, Any]) -> Iterator[str]:
     """The pointers of the members that `fill` adds, and of ioPriority's priority. The spec may have any shape."""
     process = spec.get("process")
     if type(process) is dict:

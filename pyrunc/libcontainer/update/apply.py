@@ -22,8 +22,8 @@ from .merge import is_named, merge, named_places, without_unset
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
 
+    from ..._generated.spec_types import IntelRdt, Linux, Resources
     from ..cgroup.resources import Write
     from ..plan.host import HostFacts
     from . import mounts
@@ -49,7 +49,7 @@ class Target:
         self.place.close()
 
     def change(
-        self, changes: dict[str, Any], schemata: Sequence[str], *, by_options: bool, asked: Asked | None = None
+        self, changes: Resources, schemata: Sequence[str], *, by_options: bool, asked: Asked | None = None
     ) -> None:
         """Change the limits, and the mounts and devices: all or none.
 
@@ -90,7 +90,7 @@ class _Change:
     )
 
     def __init__(
-        self, target: Target, facts: HostFacts, changes: dict[str, Any], schemata: Sequence[str], asked: Asked | None
+        self, target: Target, facts: HostFacts, changes: Resources, schemata: Sequence[str], asked: Asked | None
     ) -> None:
         """See what is to be changed, and whether it can be. Raises PyruncError and OSError; nothing is changed."""
         self.target = target
@@ -105,7 +105,7 @@ class _Change:
         self.merged = merge(self._old, self.wanted)
         if asked:
             self._rules_of_devices(asked)
-        self.linux: dict[str, Any] = {"resources": self.merged}
+        self.linux: Linux = {"resources": self.merged}
         self.made = resources.limits(self.merged, facts, at="")
         for warning in self.made.warnings:
             log.warning(warning)
@@ -113,7 +113,7 @@ class _Change:
         self.program = self._prepare_rules()
 
     @property
-    def _old(self) -> dict[str, Any]:
+    def _old(self) -> Resources:
         """The resources before the update."""
         return self.kept["linux"].get("resources") or {}
 
@@ -248,7 +248,7 @@ def _write_limits(cgroup_fd: int, writes: Sequence[Write]) -> None:
             ) from error
 
 
-def _with_schemata(rdt: dict[str, Any] | None, schemata: Sequence[str]) -> dict[str, Any]:
+def _with_schemata(rdt: IntelRdt | None, schemata: Sequence[str]) -> IntelRdt:
     """linux.intelRdt with other schemata. Raises PyruncError where the container has no class of service."""
     if rdt is None:
         # Wording of runc.
@@ -256,13 +256,16 @@ def _with_schemata(rdt: dict[str, Any] | None, schemata: Sequence[str]) -> dict[
             "updating a non-existent Intel RDT configuration is not supported",
             hint="the container was created without linux.intelRdt",
         )
-    changed = dict(rdt)
+    changed: IntelRdt = {**rdt}
     for line in schemata:
-        changed["memBwSchema" if line.startswith("MB:") else "l3CacheSchema"] = line
+        if line.startswith("MB:"):
+            changed["memBwSchema"] = line
+        else:
+            changed["l3CacheSchema"] = line
     return changed
 
 
-def _schemata_file(rdt: dict[str, Any], id: str) -> str:
+def _schemata_file(rdt: IntelRdt, id: str) -> str:
     from ..kernel import resctrl
 
     return resctrl.clos_path(resctrl.root(), rdt.get("closID") or id) + "/schemata"

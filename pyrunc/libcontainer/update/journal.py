@@ -15,8 +15,11 @@ from ..statedir import UPDATE_FILE as FILE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
+    from ..._generated.spec_types import DeviceEntry
+    from ..saved_config import Saved
     from ..state import Record
 
 _VERSION = 1
@@ -64,8 +67,8 @@ class Journal:
         self.nodes: list[tuple[str, int, int, int, int, int]] = []
         self.placeholders: list[str] = []
         self.forward = False
-        self.after: dict[str, Any] = {}
-        self.after_linux: dict[str, Any] = {}
+        self.after: Mapping[str, Any] = {}
+        self.after_linux: Mapping[str, Any] = {}
         self.after_state: dict[str, Any] = {}
 
     @property
@@ -73,7 +76,7 @@ class Journal:
         """Whether the update changes mounts or devices."""
         return bool(self.kept)
 
-    def removed(self) -> list[dict[str, Any]]:
+    def removed(self) -> list[DeviceEntry]:
         """The nodes that go, as entries of linux.devices."""
         return [
             {"path": path, "type": "b" if mode & _S_IFMT == _S_IFBLK else "c", "major": major, "minor": minor}
@@ -85,7 +88,7 @@ class Journal:
         fields = {name: getattr(self, name) for name in self.__slots__}
         state.replace(FILE, jsonio.dumps({"version": _VERSION, **fields}), 0o600, dir_fd=dirfd)
 
-    def record_changes(self, dirfd: int, record: Record, linux: dict[str, Any], kept: dict[str, Any]) -> None:
+    def record_changes(self, dirfd: int, record: Record, linux: Mapping[str, Any], kept: Saved) -> None:
         """Record the container as it is after the update. linux: members of the saved `linux`. kept: the saved
         configuration, which is changed. Raises OSError."""
         self.record(dirfd, record, linux, self.after, self.after_state, kept)
@@ -94,10 +97,10 @@ class Journal:
         self,
         dirfd: int,
         record: Record,
-        linux: dict[str, Any],
-        others: dict[str, Any],
+        linux: Mapping[str, Any],
+        others: Mapping[str, Any],
         shown: dict[str, Any],
-        kept: dict[str, Any] | None = None,
+        kept: Saved | None = None,
     ) -> None:
         """Record the container in exec.json and state.json. linux: members of the saved `linux`. others: other members.
         shown: what `state` shows of updates. kept: the saved configuration, which is changed, or None to read it.

@@ -6,9 +6,13 @@ from ...errors import pointer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
-    Resources = dict[str, Any]
+    from ..._generated.spec_types import Resources
+
+    # An entry of a list, by its members' names.
+    Entry = Mapping[str, Any]
 
 # Lists of entries, and the fields that tell an entry from the others.
 _DEVICE = ("major", "minor")
@@ -35,8 +39,9 @@ _TOGETHER = (("memory", ("limit", "swap")), ("cpu", ("quota", "period", "burst")
 
 def without_unset(changes: Resources) -> Resources:
     """The changes without what asks for nothing; an unlimited memory takes the limit of swap with it, as with runc."""
-    found: Resources = {}
-    for name, value in changes.items():
+    found: Any = {}  # filled by members' names, as are the others here
+    members: Mapping[str, Any] = changes
+    for name, value in members.items():
         asked = value
         if type(value) is dict:
             unset = _UNSET.get(name, ())
@@ -46,7 +51,8 @@ def without_unset(changes: Resources) -> Resources:
     memory = found.get("memory") or {}
     if memory.get("limit") == -1:
         found["memory"] = {"swap": -1, **memory}
-    return found
+    resources: Resources = found
+    return resources
 
 
 def merge(old: Resources, changes: Resources) -> Resources:
@@ -55,26 +61,28 @@ def merge(old: Resources, changes: Resources) -> Resources:
     changes: as `without_unset` gives them. Entries of lists replace those of the same device or page size. A change to
     cpu.shares ends cpu.idle and the other way round, since the kernel has no weight for what is SCHED_IDLE.
     """
-    merged = dict(old)
-    for name, value in changes.items():
+    merged: Any = {**old}
+    members: Mapping[str, Any] = changes
+    for name, value in members.items():
         if name in _KEYS:
-            merged[name] = _merged_entries(name, old.get(name) or [], value)
+            merged[name] = _merged_entries(name, merged.get(name) or [], value)
         elif type(value) is dict:
-            before = old.get(name) or {}
+            before = merged.get(name) or {}
             merged[name] = {**before, **value}
             for field in value.keys() & _KEYS.keys():
                 merged[name][field] = _merged_entries(field, before.get(field) or [], value[field])
         else:
             merged[name] = value
-    cpu, changed = merged.get("cpu") or {}, changes.get("cpu") or {}
+    resources: Resources = merged
+    cpu, changed = resources.get("cpu") or {}, changes.get("cpu") or {}
     if changed.get("idle") and "shares" not in changed:
         cpu.pop("shares", None)
     if changed.get("shares") and "idle" not in changed and cpu.get("idle"):
         cpu["idle"] = 0
-    return merged
+    return resources
 
 
-def _merged_entries(name: str, old: list[Resources], new: list[Resources]) -> list[Resources]:
+def _merged_entries(name: str, old: list[Entry], new: list[Entry]) -> list[Entry]:
     entries = {tuple([entry.get(field) for field in _KEYS[name]]): entry for entry in (*old, *new)}
     return list(entries.values())
 
@@ -85,13 +93,15 @@ def named_places(old: Resources, merged: Resources, changes: Resources) -> set[s
     Those of list entries count as `merged` has them. old: before the changes.
     """
     places: set[str] = set()
-    for name, value in changes.items():
+    members: Mapping[str, Any] = changes
+    results: Mapping[str, Any] = merged
+    for name, value in members.items():
         if name in _KEYS:
-            places |= _entry_places("/" + name, name, merged[name], value)
+            places |= _entry_places("/" + name, name, results[name], value)
         elif type(value) is dict:
             for field, item in value.items():
                 if field in _KEYS:
-                    places |= _entry_places(f"/{name}/{field}", field, merged[name][field], item)
+                    places |= _entry_places(f"/{name}/{field}", field, results[name][field], item)
                 else:
                     places.add(pointer(name, field))
     for name, fields in _TOGETHER:
@@ -103,7 +113,7 @@ def named_places(old: Resources, merged: Resources, changes: Resources) -> set[s
     return places
 
 
-def _entry_places(at: str, name: str, merged: list[Resources], new: list[Resources]) -> set[str]:
+def _entry_places(at: str, name: str, merged: list[Entry], new: list[Entry]) -> set[str]:
     keys = [tuple([entry.get(field) for field in _KEYS[name]]) for entry in merged]
     named = {tuple([entry.get(field) for field in _KEYS[name]]) for entry in new}
     return {f"{at}/{index}" for index, key in enumerate(keys) if key in named}

@@ -23,12 +23,20 @@ from .session import Container, Witness
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, TypedDict
 
+    from ..._generated.spec_types import DeviceEntry, Linux, MountEntry
+    from ..saved_config import MadeMount, Saved, Updated
     from .journal import Journal
     from .words import Asked
 
-    Entry = dict[str, Any]
+    class Members(TypedDict):
+        """The members of the saved configuration that an update of mounts changes."""
+
+        mounts: list[MountEntry]
+        devicePaths: list[str]
+        updated: Updated
+
 
 _S_IFMT, _S_IFDIR, _S_IFREG, _S_IFCHR, _S_IFBLK = 0o170000, 0o040000, 0o100000, 0o020000, 0o060000
 _NODE = {_S_IFCHR: "c", _S_IFBLK: "b"}
@@ -58,8 +66,8 @@ class Update:
         self.copies: list[int] = []
         _require(container)
         kept = container.kept
-        self.removed: list[Entry] = []
-        self.linux: Entry = {}
+        self.removed: list[DeviceEntry] = []
+        self.linux: Linux = {}
         self.devices = list(kept["linux"].get("devices") or ())
         self.after = _members(kept)
         found.kept = {name: value if name in kept else None for name, value in _members(kept).items()}
@@ -72,12 +80,12 @@ class Update:
 
     # ---- what is recorded ----------------------------------------------------------------------------------------
 
-    def _recorded(self, path: str) -> Entry:
+    def _recorded(self, path: str) -> MadeMount:
         """What was mounted on a path by the configuration or by an earlier update, as `updated` has it; the
         configuration's has no id. Raises PyruncError."""
         for made in reversed(self.after["updated"].get("mounts", ())):
             if path in (made["destination"], made["named"]):
-                return dict(made)
+                return {**made}
         for entry in reversed(self.after["mounts"]):
             if clean("/" + entry["destination"]) == path:
                 if not _can_be_unmounted(entry):
@@ -93,7 +101,7 @@ class Update:
             hint=f"state {self.container.record.id} shows what update has mounted",
         )
 
-    def _device(self, path: str) -> Entry:
+    def _device(self, path: str) -> DeviceEntry:
         """The entry of linux.devices for a path. Raises PyruncError."""
         for entry in self.container.kept["linux"].get("devices") or ():
             if clean(entry["path"]) == path and entry["type"] in ("b", "c", "u"):
@@ -115,7 +123,7 @@ class Update:
         # What is mounted below another one goes first, in whatever order they are named.
         self.found.unmounts.sort(key=lambda mount: -mount[2].count("/"))
 
-    def _look_for_mount(self, root: int, recorded: Entry, path: str) -> None:
+    def _look_for_mount(self, root: int, recorded: MadeMount, path: str) -> None:
         at = recorded["destination"] if "id" in recorded else path
         try:
             fd = session.open_inside(root, at, follow=True)
@@ -133,7 +141,7 @@ class Update:
         self.found.unmounts.append((id, unique, resolved))
         _forget_mount(self.after, recorded)
 
-    def _look_for_device(self, root: int, device: Entry) -> None:
+    def _look_for_device(self, root: int, device: DeviceEntry) -> None:
         path = clean(device["path"])
         self.removed.append(device)
         self._forget_device(device["path"])
@@ -169,7 +177,7 @@ class Update:
 
     # ---- doing it ------------------------------------------------------------------------------------------------
 
-    def carry_out(self, linux: Entry) -> None:
+    def carry_out(self, linux: Linux) -> None:
         """Make the changes. linux: the other members of the saved `linux` as they are afterwards.
 
         Raises PyruncError, OSError: what has been done is in the journal.
@@ -213,12 +221,12 @@ class Update:
                 {"destination": path, "named": entry["destination"], "id": id, "unique": unique}
             )
         for asked in self.asked.devices:
-            entry = words.entry_of(asked)
-            self._forget_device(entry["path"])
-            updated["removedDevices"] = [path for path in updated.get("removedDevices", ()) if path != entry["path"]]
-            updated.setdefault("devices", []).append(entry["path"])
-            self.devices.append(entry)
-            self.after["devicePaths"].append(entry["path"])
+            path = asked["path"]
+            self._forget_device(path)
+            updated["removedDevices"] = [other for other in updated.get("removedDevices", ()) if other != path]
+            updated.setdefault("devices", []).append(path)
+            self.devices.append(words.entry_of(asked))
+            self.after["devicePaths"].append(path)
         self.linux["devices"] = self.devices
         self.found.after, self.found.after_linux, self.found.after_state = self.after, self.linux, _shown(self.after)
 
@@ -471,23 +479,24 @@ def _require(container: Container) -> None:
         )
 
 
-def _members(kept: Entry) -> Entry:
+def _members(kept: Saved) -> Members:
     """The members of the saved configuration that an update of mounts changes, as a copy."""
-    updated = kept.get("updated") or {}
+    before: dict[str, Any] = {**(kept.get("updated") or {})}
+    updated: Any = {
+        name: [dict(entry) if type(entry) is dict else entry for entry in entries] for name, entries in before.items()
+    }
     return {
         "mounts": list(kept.get("mounts") or ()),
         "devicePaths": list(kept["devicePaths"]),
-        "updated": {
-            name: [dict(entry) if type(entry) is dict else entry for entry in updated[name]] for name in updated
-        },
+        "updated": updated,
     }
 
 
-def _can_be_unmounted(entry: Entry) -> bool:
+def _can_be_unmounted(entry: MountEntry) -> bool:
     return entry.get("type") in words.TYPES or bool(parse(entry.get("options") or ()).bind)
 
 
-def _forget_mount(members: Entry, recorded: Entry) -> None:
+def _forget_mount(members: Members, recorded: MadeMount) -> None:
     updated = members["updated"]
     if "id" in recorded:
         updated["mounts"].remove(recorded)
@@ -499,7 +508,7 @@ def _forget_mount(members: Entry, recorded: Entry) -> None:
             return
 
 
-def _shown(members: Entry) -> Entry:
+def _shown(members: Members) -> dict[str, Any]:
     """What `state` shows: the mounts and devices that updates have made, and those that they have taken away."""
     updated = members["updated"]
     places = [made["destination"] for made in updated.get("mounts", ())]

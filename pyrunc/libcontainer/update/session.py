@@ -19,15 +19,16 @@ from ..launch.launch import run_steps
 from ..launch.model import Launch
 from ..plan import wire
 from ..plan.options import LaunchOptions
+from ..saved_config import spec_of
 from ..state import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
     from ..plan.host import HostFacts
     from ..plan.model import LaunchPlan
+    from ..saved_config import Saved
 
     # (id in mountinfo, the id that is never used again or 0, path in the container)
     Identity = tuple[int, int, str]
@@ -41,7 +42,7 @@ class Container:
 
     __slots__ = ("facts", "kept", "record", "root")
 
-    def __init__(self, record: Record, root: str, kept: dict[str, Any], facts: HostFacts) -> None:
+    def __init__(self, record: Record, root: str, kept: Saved, facts: HostFacts) -> None:
         self.record = record
         self.root = root
         self.kept = kept
@@ -110,7 +111,7 @@ def compiled(container: Container, changes: Changes) -> tuple[LaunchPlan, Launch
     record = container.record
     options = LaunchOptions(id=record.id, root=container.root, bundle=record.bundle, command="update")
     try:
-        plan = compile_change(container.kept, record.pid, record.startTime, changes, options, container.facts)
+        plan = compile_change(spec_of(container.kept), record.pid, record.startTime, changes, options, container.facts)
     except PyruncError as error:
         error.pointer = ""  # of an entry that no file has
         raise

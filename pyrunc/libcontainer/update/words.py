@@ -12,7 +12,10 @@ from ..spec.mount_options import parse
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
+    from typing import Literal
+
+    from ..._generated.spec_types import DeviceEntry, DeviceRule, MountEntry
+    from ..compile.update import Device
 
 MOUNT, UMOUNT, DEVICE, DEVICE_RM = "--mount", "--umount", "--device", "--device-rm"
 # What can be mounted in a container that runs, and unmounted.
@@ -24,7 +27,7 @@ _READ_ONLY = ("ro", "readonly")
 _TMPFS = {"tmpfs-size": "size", "tmpfs-mode": "mode"}
 _ACCESS = "rwm"
 _S_IFMT = 0o170000
-_DEVICE_TYPES = {0o020000: "c", 0o060000: "b"}
+_DEVICE_TYPES: dict[int, Literal["c", "b"]] = {0o020000: "c", 0o060000: "b"}
 # Every container has these (config-linux.md, "Default Devices").
 _DEFAULTS = (
     "/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty", "/dev/console", "/dev/ptmx",
@@ -54,12 +57,12 @@ class Asked:
         self.removals = [_removable(text) for text in removals]
         self._check()
 
-    def add_entries(self, entries: Sequence[dict[str, Any]]) -> None:
+    def add_entries(self, entries: Sequence[MountEntry]) -> None:
         """Mount entries that are valid as those of config.json. Raises PyruncError."""
         self.mounts += [_usable(entry, self.cwd) for entry in entries]
         self._check()
 
-    def remove_entries(self, entries: Sequence[dict[str, Any]]) -> None:
+    def remove_entries(self, entries: Sequence[MountEntry]) -> None:
         """Unmount what is on the entries' destinations. Raises PyruncError."""
         self.umounts += [place("/" + entry["destination"].lstrip("/"), UMOUNT) for entry in entries]
         self._check()
@@ -120,7 +123,7 @@ def fields(text: str) -> list[str]:
     return [*found, field]
 
 
-def mount(text: str, cwd: str) -> dict[str, Any]:
+def mount(text: str, cwd: str) -> MountEntry:
     """The entry of `mounts` that `type=bind,source=S,target=T[,option…]` asks for. Raises PyruncError.
 
     Without a word about it, what is bound is bound with all that is mounted below it, and private.
@@ -150,7 +153,7 @@ def mount(text: str, cwd: str) -> dict[str, Any]:
         raise PyruncError(f"{text}: it has no target", origin=MOUNT, hint="type=bind,source=PATH,target=PATH")
     if not target.startswith("/"):
         place(target, MOUNT)  # config.json may have a relative one
-    entry = {"destination": target, "type": kind, "source": source, "options": options}
+    entry: MountEntry = {"destination": target, "type": kind, "source": source, "options": options}
     if kind == "bind":
         parsed = parse(options)
         entry["options"] = [
@@ -159,7 +162,7 @@ def mount(text: str, cwd: str) -> dict[str, Any]:
     return _usable(entry, cwd)
 
 
-def _usable(entry: dict[str, Any], cwd: str) -> dict[str, Any]:
+def _usable(entry: MountEntry, cwd: str) -> MountEntry:
     """A copy of an entry with cleaned paths, where it can be mounted in a container that runs. Raises PyruncError."""
     options = entry.get("options") or ()
     parsed = parse(options)
@@ -180,7 +183,7 @@ def _usable(entry: dict[str, Any], cwd: str) -> dict[str, Any]:
     return {**entry, "destination": destination, "type": kind, "source": source or kind, "options": list(options)}
 
 
-def device(text: str) -> dict[str, Any]:
+def device(text: str) -> Device:
     """The entry of linux.devices that `PATH[:PATH IN THE CONTAINER[:ACCESS]]` asks for, with the mode and the owner
     of the host's node. Raises PyruncError where it is no device."""
     source, _, rest = text.partition(":")
@@ -220,19 +223,35 @@ def _removable(text: str) -> str:
     return path
 
 
-def entry_of(asked: dict[str, Any]) -> dict[str, Any]:
+def entry_of(asked: Device) -> DeviceEntry:
     """The entry of linux.devices alone."""
-    return {name: value for name, value in asked.items() if name not in ("access", "source")}
+    return {
+        "path": asked["path"],
+        "type": asked["type"],
+        "major": asked["major"],
+        "minor": asked["minor"],
+        "fileMode": asked["fileMode"],
+        "uid": asked["uid"],
+        "gid": asked["gid"],
+    }
 
 
 def rules_with(
-    rules: Sequence[dict[str, Any]], added: Sequence[dict[str, Any]], removed: Sequence[dict[str, Any]]
-) -> list[dict[str, Any]]:
+    rules: Sequence[DeviceRule], added: Sequence[Device], removed: Sequence[DeviceEntry]
+) -> list[DeviceRule]:
     """linux.resources.devices after devices have come and gone: an entry for just one of these gives way to the new."""
     changed = [(entry["type"], entry["major"], entry["minor"]) for entry in (*added, *removed)]
     kept = [rule for rule in rules if (rule.get("type"), rule.get("major"), rule.get("minor")) not in changed]
-    for allow, entries in ((False, removed), (True, added)):
-        for entry in entries:
-            numbers = {name: entry[name] for name in ("type", "major", "minor")}
-            kept.append({"allow": allow, **numbers, "access": entry.get("access") or _ACCESS})
+    kept += [_rule(False, entry, _ACCESS) for entry in removed]
+    kept += [_rule(True, entry, entry["access"]) for entry in added]
     return kept
+
+
+def _rule(allow: bool, entry: DeviceEntry, access: str) -> DeviceRule:
+    return {
+        "allow": allow,
+        "type": "b" if entry["type"] == "b" else "c",
+        "major": entry["major"],
+        "minor": entry["minor"],
+        "access": access,
+    }

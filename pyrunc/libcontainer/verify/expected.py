@@ -15,8 +15,10 @@ from ..statedir import EXEC_FILE, DamagedError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ..._generated.spec_types import Linux, Process, Spec
     from ..plan.host import HostFacts
     from ..plan.model import LaunchPlan, Step
+    from ..saved_config import Saved
     from ..state import Record
     from ..statedir import StateDir
 
@@ -28,23 +30,21 @@ class Expected:
     missing. plan: the launch's, but for the cgroup's limits. device_paths: those of linux.devices.
     """
 
-    def __init__(self, record: Record, spec: dict[str, Any], plan: LaunchPlan, facts: HostFacts) -> None:
+    def __init__(self, record: Record, spec: Spec, plan: LaunchPlan, facts: HostFacts) -> None:
         self.record = record
         self.spec = spec
         self.plan = plan
         self.facts = facts
 
     @property
-    def linux(self) -> dict[str, Any]:
+    def linux(self) -> Linux:
         """The spec's `linux`."""
-        value: dict[str, Any] = self.spec["linux"]
-        return value
+        return self.spec["linux"]
 
     @property
-    def process(self) -> dict[str, Any]:
+    def process(self) -> Process:
         """The spec's `process`."""
-        value: dict[str, Any] = self.spec["process"]
-        return value
+        return self.spec["process"]
 
     def has(self, type: str) -> bool:
         """Whether the container has a namespace of this type that is not the runtime's."""
@@ -84,17 +84,17 @@ def of(place: StateDir, root: str, record: Record) -> Expected:
         cgroup_manager="cgroupfs" if record.cgroup else "disabled",
         rootless=rest.get("rootless"),
     )
-    unlimited = {name: value for name, value in spec["linux"].items() if name not in ("resources", "cgroupsPath")}
+    unlimited: Any = {name: value for name, value in spec["linux"].items() if name not in ("resources", "cgroupsPath")}
     plan = compile_launch({**spec, "linux": unlimited}, options, facts)
     return Expected(record, spec, plan, facts)
 
 
-def _spec(place: StateDir, kept: dict[str, Any], rest: Any) -> dict[str, Any]:
+def _spec(place: StateDir, kept: Saved, rest: Any) -> Spec:
     """The configuration, put together. Raises DamagedError."""
     damaged = f"{place.path}/{EXEC_FILE} is damaged: rest"
     if type(rest) is not dict or type(rest.get("linux", {})) is not dict:
         raise DamagedError(f"{damaged} has a wrong value")
-    spec = {
+    spec: Any = {
         "ociVersion": SPEC_VERSION,
         **{name: rest[name] for name in ("domainname", "hostname") if name in rest},
         "mounts": kept.get("mounts", []),
@@ -107,4 +107,5 @@ def _spec(place: StateDir, kept: dict[str, Any], rest: Any) -> dict[str, Any]:
     validators.unknown.clear()
     if violation is not None:
         raise DamagedError(f"{damaged} has a wrong value at {violation[0]}")
-    return spec
+    judged: Spec = spec
+    return judged

@@ -9,11 +9,15 @@ from ...errors import pointer
 from . import processfiles
 
 if TYPE_CHECKING:
+    from typing import Literal
+
     from .differences import Findings
     from .expected import Expected
     from .look import Look, Question
 
-_TYPES = ("pid", "network", "mount", "ipc", "uts", "user", "cgroup", "time")
+    NamespaceType = Literal["pid", "network", "mount", "ipc", "uts", "user", "cgroup", "time"]
+
+_TYPES: tuple[NamespaceType, ...] = ("pid", "network", "mount", "ipc", "uts", "user", "cgroup", "time")
 _NAMES = {"hostname": "sys/kernel/hostname", "domainname": "sys/kernel/domainname"}
 _DEVICES = "self/net/dev"
 
@@ -37,13 +41,15 @@ def check(expected: Expected, pid: int, findings: Findings) -> None:
         except FileNotFoundError:
             continue  # this kernel has no namespaces of this type
         what = f"{type} namespace"
-        index, entry = listed.get(type, (-1, {}))
-        at = f"/linux/namespaces/{index}" if index >= 0 else "/linux/namespaces"
-        if index < 0:
+        if type not in listed:
             if found != own:
+                at = "/linux/namespaces"
                 findings.differ(at, what, f"this command's, {own[1]}", f"another one, {found[1]}")
-        elif entry.get("path"):
-            _joined(at, what, str(entry["path"]), found, findings)
+            continue
+        index, entry = listed[type]
+        at = f"/linux/namespaces/{index}"
+        if entry.get("path"):
+            _joined(at, what, entry["path"], found, findings)
         elif found == own:
             findings.differ(at, what, "one of the container's own", f"this command's, {own[1]}")
     if "user" in listed and not listed["user"][1].get("path"):
@@ -64,8 +70,8 @@ def _joined(at: str, what: str, path: str, found: tuple[int, int], findings: Fin
 
 def _maps(expected: Expected, pid: int, findings: Findings) -> None:
     """The lines of uid_map and gid_map, in whatever order. They are told as this process's user namespace has them."""
-    for kind in ("uid", "gid"):
-        entries = expected.linux.get(kind + "Mappings") or ()
+    linux = expected.linux
+    for kind, entries in (("uid", linux.get("uidMappings") or ()), ("gid", linux.get("gidMappings") or ())):
         wanted = sorted((entry["containerID"], entry["hostID"], entry["size"]) for entry in entries)
         found = sorted(processfiles.id_map(pid, kind))
         if wanted != found:

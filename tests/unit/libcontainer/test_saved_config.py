@@ -24,7 +24,7 @@ def save(path: Path, spec: dict[str, object], **options: bool) -> None:
     os.close(fd)
 
 
-def load(path: Path) -> dict[str, Any]:
+def load(path: Path) -> Any:
     place = opened(path)
     try:
         return saved_config.load(place)
@@ -100,7 +100,7 @@ def test_a_file_that_is_missing_or_damaged_is_told(tmp_path: Path) -> None:
     {"process": {"cwd": "/", "rlimits": [{}]}}, {"process": {"cwd": "/", "capabilities": {"bounding": [{}]}}},
     {"process": {"cwd": "/", "user": {"additionalGids": "12"}}}, {"linux": {"seccomp": {"syscalls": [1]}}},
     {"linux": {"namespaces": [{"type": []}]}}, {"mounts": 5}, {"mounts": [{}]}, {"updated": []},
-    {"updated": {"devices": 5}}, {"updated": {"mounts": [5]}},
+    {"updated": {"devices": 5}}, {"updated": {"mounts": [5]}}, {"devicePaths": 5}, {"devicePaths": [5]},
     {"updated": {"mounts": [{"destination": "/x", "named": "/x", "id": "1", "unique": 1}]}},
 ])  # fmt: skip
 def test_a6_a_wrong_value_at_any_depth_is_damage(tmp_path: Path, damage: dict[str, object]) -> None:
@@ -117,7 +117,8 @@ def test_a6_a_file_of_another_minor_version_is_read(tmp_path: Path) -> None:
     path = tmp_path / EXEC_FILE
     path.write_text('{"version":"1.9","new":[],"process":{"cwd":"/","new":1},"root":{"path":"r"},"linux":{}}')
     path.chmod(0o600)
-    assert load(tmp_path)["noNewKeyring"] is False
+    kept = load(tmp_path)
+    assert (kept["noNewKeyring"], kept["devicePaths"], kept["pipes"]) == (False, [], [])
 
 
 def test_a6_a_link_is_not_followed(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def load(box: Path, text: str | None = None) -> state.Record | None:
     return state.load(opened(box))
 
 
-def values(**changes: Any) -> dict[str, Any]:
+def values(**changes: Any) -> Any:
     """What state.json of the container `box` holds, with these changes."""
     return {**record(17, 4711, "/sys/fs/cgroup/box").values(), **changes}
 
@@ -144,7 +144,7 @@ def test_the_glance_at_a_record_sees_what_the_table_of_its_members_says() -> Non
         {"systemd": {"unit": "x.scope"}}, {"systemd": {"unit": 5, "user": True}}, {"annotations": {"a": None}},
     ],
 )  # fmt: skip
-def test_a6_a_wrong_value_deep_inside_is_told(tmp_path: Path, inner: dict[str, Any]) -> None:
+def test_a6_a_wrong_value_deep_inside_is_told(tmp_path: Path, inner: Any) -> None:
     with pytest.raises(DamagedError, match="is damaged"):
         load(tmp_path / "box", jsonio.dumps(values(**inner)))
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import struct
+from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyrunc.errors import PyruncError
@@ -150,6 +151,7 @@ def test_the_last_rule_that_covers_decides_each_access(rules: list[tuple[str, in
                     assert run(program, kind, major, minor, access) == expected
 
 
+@settings(deadline=None)
 @given(st.lists(_rules, max_size=12))
 def test_every_instruction_can_be_reached(rules: list[tuple[str, int, int, str, bool]]) -> None:
     """The verifier refuses a program with dead code."""
@@ -226,7 +228,7 @@ def test_a_default_device_that_is_configured_has_no_default_rule() -> None:
         ({"allow": True, "type": "c", "major": -2, "access": "r"}, "/linux/resources/devices/1"),
     ],
 )
-def test_rules_for_refuses(entry: dict[str, object], pointer: str) -> None:
+def test_rules_for_refuses(entry: Any, pointer: str) -> None:
     with pytest.raises(PyruncError) as caught:
         devices.rules_for([{"allow": False, "access": "rwm"}, entry])
     assert caught.value.pointer == pointer

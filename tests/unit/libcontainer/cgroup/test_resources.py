@@ -18,7 +18,8 @@ HYBRID = HostFacts(cgroup_mount="/sys/fs/cgroup/unified", cgroup_pure=False, con
 
 
 def made(**members: Any) -> Limits:
-    return limits(members, ALL)
+    resources: Any = members
+    return limits(resources, ALL)
 
 
 def pairs(**members: Any) -> list[tuple[str, str]]:
@@ -27,7 +28,8 @@ def pairs(**members: Any) -> list[tuple[str, str]]:
 
 
 def refused(**members: Any) -> list[str]:
-    return [at for at, _, _ in violations(members)]
+    resources: Any = members
+    return [at for at, _, _ in violations(resources)]
 
 
 @pytest.mark.parametrize(
@@ -44,7 +46,7 @@ def refused(**members: Any) -> list[str]:
         {"memory": {"useHierarchy": True}},
     ],
 )
-def test_what_asks_for_nothing_writes_nothing(members: dict[str, Any]) -> None:
+def test_what_asks_for_nothing_writes_nothing(members: Any) -> None:
     got = limits(members, HostFacts())
     assert (got.writes, got.controllers, got.memory_check, got.warnings) == ((), (), None, ())
 
@@ -229,7 +231,7 @@ def test_unified_is_written_last_and_line_by_line() -> None:
         ({"unified": {"cgroup.procs": "1"}}, "unified/cgroup.procs"),
     ],
 )
-def test_what_cgroup_v2_can_t_do_is_refused_at_its_place(members: dict[str, Any], at: str) -> None:
+def test_what_cgroup_v2_can_t_do_is_refused_at_its_place(members: Any, at: str) -> None:
     assert refused(**members) == ["/linux/resources/" + at]
     with pytest.raises(PyruncError) as caught:
         limits(members, ALL)
@@ -255,7 +257,7 @@ def test_refusals_do_not_go_too_far() -> None:
         ({"rdma": {"mlx5": {"hcaHandles": 1}}}, "rdma.mlx5", "rdma"),
     ],
 )
-def test_a_controller_that_is_not_on_v2_is_named(members: dict[str, Any], field: str, controller: str) -> None:
+def test_a_controller_that_is_not_on_v2_is_named(members: Any, field: str, controller: str) -> None:
     with pytest.raises(PyruncError) as caught:
         limits(members, HYBRID)
     assert caught.value.message == f'{field} can\'t be set: controller "{controller}" not available'

@@ -161,7 +161,7 @@ def test_without_a_hierarchy_nothing_stands_in() -> None:
 ALL = ("cpu", "io", "memory", "pids")
 
 
-def limited(**resources: Any) -> dict[str, Any]:
+def limited(**resources: Any) -> Any:
     return with_linux(resources=resources)
 
 

@@ -79,7 +79,7 @@ def test_warnings_reach_the_plan() -> None:
 def test_what_the_launch_needs_reaches_the_plan() -> None:
     made = context()
     made.cgroup, made.unit, made.user_unit = "/sys/fs/cgroup/box", "box.scope", True
-    made.profile, made.filter_flags, made.limit_pointers = {"defaultAction": "x"}, 2, {"pids.max": "/linux"}
+    made.profile, made.filter_flags, made.limit_pointers = {"defaultAction": "SCMP_ACT_LOG"}, 2, {"pids.max": "/linux"}
     plan = made.plan()
     assert (plan.cgroup, plan.unit, plan.user_unit) == (made.cgroup, made.unit, True)
     assert (plan.profile, plan.filter_flags, plan.limit_pointers) == (made.profile, 2, made.limit_pointers)

@@ -8,7 +8,7 @@ from typing import Any
 from tests.support.plans import compiled, find, kinds, minimal, values
 
 
-def hooks(**by_name: Any) -> dict[str, Any]:
+def hooks(**by_name: Any) -> Any:
     return minimal(hooks=by_name)
 
 

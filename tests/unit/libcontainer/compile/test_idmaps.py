@@ -18,15 +18,15 @@ LINES = ("0 1000 5", "7 9 1")
 USERNS_LINES = ("0 100000 65536",)
 
 
-def mapped(*options: str, target: str = "/m", **more: Any) -> dict[str, Any]:
+def mapped(*options: str, target: str = "/m", **more: Any) -> Any:
     return {"destination": target, "type": "bind", "source": "/s", "options": ["bind", *options], **more}
 
 
-def own_maps(*options: str, **more: Any) -> dict[str, Any]:
+def own_maps(*options: str, **more: Any) -> Any:
     return mapped(*options, uidMappings=MAPS, gidMappings=MAPS[:1], **more)
 
 
-def spec_of(*mounts: dict[str, Any], types: tuple[str, ...] = ()) -> Spec:
+def spec_of(*mounts: Any, types: tuple[str, ...] = ()) -> Spec:
     spec = with_linux(*types)
     spec["mounts"] = list(mounts)
     return spec
@@ -117,7 +117,7 @@ def test_s2_crun_s_syntax_of_an_id_map_is_applied(word: str) -> None:
 
 
 def test_s2_a_relative_map_counts_in_the_container_s_user_namespace() -> None:
-    linux = {
+    linux: Any = {
         "uidMappings": [
             {"containerID": 0, "hostID": 0, "size": 1},
             {"containerID": 1, "hostID": 2, "size": 1000},

@@ -10,7 +10,8 @@ from pyrunc.libcontainer.compile.mount import Mount
 
 
 def mount(**members: Any) -> Mount:
-    return Mount(2, {"destination": "/m", **members})
+    entry: Any = {"destination": "/m", **members}
+    return Mount(2, entry)
 
 
 @pytest.mark.parametrize(("destination", "target"), [("/a", "/a"), ("a/b", "/a/b")])
@@ -32,6 +33,6 @@ def test_the_type_cgroup_is_the_second_version() -> None:
     ("members", "reach"),
     [({}, 0), ({"options": ["idmap"]}, 1), ({"options": ["ridmap"]}, 2), ({"uidMappings": []}, 1)],
 )
-def test_how_far_ids_are_mapped(members: dict[str, Any], reach: int) -> None:
+def test_how_far_ids_are_mapped(members: Any, reach: int) -> None:
     assert mount(**members).id_map == reach
     assert mount(**members).pointer == "/mounts/2"

@@ -14,7 +14,7 @@ NOFILE = 7
 UNLIMITED = 2**64 - 1
 
 
-def bound(count: int, hooks: bool = False) -> dict[str, Any]:
+def bound(count: int, hooks: bool = False) -> Any:
     """A spec whose runtime opens this many sources: those of a container with a user namespace."""
     spec = with_linux("user")
     spec["mounts"] = [

@@ -14,7 +14,7 @@ from pyrunc.libcontainer.plan.options import LaunchOptions
 from tests.support.plans import minimal, with_linux
 
 
-def compiled(spec: dict[str, Any], facts: HostFacts | None = None, **options: Any) -> LaunchPlan:
+def compiled(spec: Any, facts: HostFacts | None = None, **options: Any) -> LaunchPlan:
     """The plan of a restore of the container `box` in /bundle."""
     given = {"id": "box", "root": "/r", "bundle": "/bundle", "command": "restore", **options}
     return compile_restore(spec, LaunchOptions(**given), facts or HostFacts())
@@ -87,7 +87,7 @@ def test_a_class_of_service_is_there_before_the_processes() -> None:
         (True, {"console_socket": "/s"}, "cannot use console socket if pyrunc will not detach"),
     ],
 )
-def test_a_terminal_and_its_socket_go_together(terminal: bool, options: dict[str, Any], message: str) -> None:
+def test_a_terminal_and_its_socket_go_together(terminal: bool, options: Any, message: str) -> None:
     spec = minimal()
     spec["process"]["terminal"] = terminal
     with pytest.raises(PyruncError, match=message):

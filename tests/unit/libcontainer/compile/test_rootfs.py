@@ -83,7 +83,7 @@ def test_private_is_not_safe_without_pivot_root(word: str) -> None:
     assert caught.value.pointer == "/linux/rootfsPropagation"
 
 
-def chrooted(**process: Any) -> dict[str, Any]:
+def chrooted(**process: Any) -> Any:
     spec = with_process(**process)
     spec["linux"]["namespaces"] = [{"type": "pid"}, {"type": "network"}]
     return spec

@@ -16,7 +16,7 @@ NOTIFYING = {**allowing("SCMP_ACT_NOTIFY", "mkdir"), "listenerPath": "/agent", "
 BOTH = ["CAP_KILL", "CAP_SYS_ADMIN"]
 
 
-def spec(profile: dict[str, Any], **process: Any) -> dict[str, Any]:
+def spec(profile: dict[str, Any], **process: Any) -> Any:
     value = with_process(**process)
     value["linux"]["seccomp"] = copy.deepcopy(profile)
     return value

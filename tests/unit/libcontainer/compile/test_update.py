@@ -10,13 +10,13 @@ from pyrunc.libcontainer.plan.host import HostFacts
 from pyrunc.libcontainer.plan.model import LaunchPlan
 from pyrunc.libcontainer.plan.options import LaunchOptions
 
-DEVICE = {
+DEVICE: Any = {
     "source": "/dev/x", "path": "/dev/y", "type": "c", "major": 1, "minor": 2, "fileMode": 0o640, "uid": 3, "gid": 4,
 }  # fmt: skip
 
 
 def compiled(changes: Changes, *types: str, facts: HostFacts | None = None) -> LaunchPlan:
-    kept: dict[str, Any] = {"root": {"path": "r"}, "process": {"cwd": "/"}, "linux": {}}
+    kept: Any = {"root": {"path": "r"}, "process": {"cwd": "/"}, "linux": {}}
     kept["linux"]["namespaces"] = [{"type": name} for name in (*types, "pid", "mount", "cgroup")]
     options = LaunchOptions(id="box", bundle="/bundle", command="update")
     return compile_change(kept, 5, 7, changes, options, facts or HostFacts())

@@ -20,7 +20,7 @@ from pyrunc.libcontainer.launch import ledger
 from tests.support import criu as support
 
 DONE = {"type": rpc.DUMP, "success": True}
-KEPT: dict[str, Any] = {
+KEPT: Any = {
     "version": "1.1", "mounts": [{"destination": "/tmp", "source": "/tmp", "options": ["bind"]}], "pipes": [],
     "devicePaths": [], "root": {"path": "r"},
     "process": {"args": ["true"], "cwd": "/"}, "linux": {"namespaces": [{"type": "mount"}]},
@@ -41,7 +41,7 @@ def container(tmp_path: Path, sleeper: int) -> Path:
     """The state root of a running container `c`, without a cgroup."""
     root = tmp_path / "root"
     root.mkdir()
-    spec = {"ociVersion": "1.3.0", "root": {"path": "/"}, "process": KEPT["process"]}
+    spec: Any = {"ociVersion": "1.3.0", "root": {"path": "/"}, "process": KEPT["process"]}
     record = state.new_record(spec, id="c", bundle="/b", cgroup="")
     found = process.stat(sleeper)
     assert found is not None

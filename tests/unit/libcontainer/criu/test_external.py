@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
 from pyrunc.errors import PyruncError
 from pyrunc.libcontainer.criu import external
+
+if TYPE_CHECKING:
+    from pyrunc._generated.spec_types import NamespaceEntry
 
 
 @pytest.fixture
@@ -27,7 +31,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_mounts_of_a_dump_are_named_by_their_place(root: Path) -> None:
-    kept = {
+    kept: Any = {
         "mounts": [
             {"destination": "/data", "options": ["rbind"]},
             {"destination": "/var/run/x", "type": "bind"},
@@ -74,7 +78,7 @@ def test_a_link_does_not_lead_out_of_the_container(root: Path) -> None:
 
 
 def test_namespaces_that_are_another_s() -> None:
-    entries = [
+    entries: list[NamespaceEntry] = [
         {"type": "network", "path": "/x"}, {"type": "pid", "path": "/y"}, {"type": "ipc", "path": "/z"},
         {"type": "uts"},
     ]  # fmt: skip
@@ -87,7 +91,7 @@ def test_namespaces_that_are_another_s() -> None:
 
 
 @pytest.mark.parametrize("kind", ["cgroup", "time"])
-def test_a_namespace_that_criu_can_not_join(kind: str) -> None:
+def test_a_namespace_that_criu_can_not_join(kind: Literal["cgroup", "time"]) -> None:
     with pytest.raises(PyruncError, match=f"Do not know how to handle namespace {kind}") as caught:
         external.joined_namespaces([{"type": "uts"}, {"type": kind, "path": "/x"}])
     assert caught.value.pointer == "/linux/namespaces/1"

@@ -20,7 +20,7 @@ from pyrunc.libcontainer.plan.options import LaunchOptions
 from tests.support.plans import minimal, with_linux
 
 
-def restoration(spec: dict[str, Any], criu: CriuOptions | None = None, **options: Any) -> restore.Restoration:
+def restoration(spec: Any, criu: CriuOptions | None = None, **options: Any) -> restore.Restoration:
     """A restore of a spec that has done nothing yet."""
     launch = LaunchOptions(id="box", root="/r", bundle="/bundle", command="restore", **options)
     facts = HostFacts()

@@ -11,8 +11,8 @@ from pyrunc.errors import PyruncError
 from pyrunc.libcontainer.diagnosis import hook_trial
 from pyrunc.libcontainer.plan.model import LaunchPlan, Step
 
-HOOK: dict[str, Any] = {"path": "/bin/true"}
-SPEC: dict[str, Any] = {"hooks": {"poststop": [HOOK], "createRuntime": [HOOK, HOOK], "startContainer": []}}
+HOOK: Any = {"path": "/bin/true"}
+SPEC: Any = {"hooks": {"poststop": [HOOK], "createRuntime": [HOOK, HOOK], "startContainer": []}}
 
 
 def test_which_hooks_are_meant() -> None:
@@ -21,7 +21,7 @@ def test_which_hooks_are_meant() -> None:
     assert hook_trial.chosen(SPEC, "createRuntime", -1) == runtime
     assert hook_trial.chosen(SPEC, "createRuntime", 1) == runtime[1:]
     assert hook_trial.chosen(SPEC, "startContainer", -1) == []
-    assert hook_trial.chosen({}, "", -1) == []
+    assert hook_trial.chosen({"ociVersion": "1.3.0", "root": {"path": "/"}}, "", -1) == []
 
 
 @pytest.mark.parametrize(

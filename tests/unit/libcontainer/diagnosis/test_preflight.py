@@ -25,7 +25,7 @@ def bundle(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def config(**members: Any) -> dict[str, Any]:
+def config(**members: Any) -> Any:
     """A configuration that this bundle can have, with other members."""
     value = minimal()
     value["process"].update({"args": ["/bin/sh"], "cwd": "/"})
@@ -45,11 +45,11 @@ def look(bundle: Path, **members: Any) -> list[tuple[str, str, str]]:
     return [(problem.severity, problem.pointer, problem.line()) for problem in found]
 
 
-def bind(source: str, destination: str) -> dict[str, Any]:
+def bind(source: str, destination: str) -> Any:
     return {"destination": destination, "source": source, "options": ["bind"]}
 
 
-def fs(kind: str, *options: str, destination: str = "/dir") -> dict[str, Any]:
+def fs(kind: str, *options: str, destination: str = "/dir") -> Any:
     return {"destination": destination, "type": kind, "source": kind, "options": list(options)}
 
 
@@ -84,7 +84,7 @@ DENY = {"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{"names": ["read"], "act
         ({"netDevices": {"nothere0": {}}}, "/linux/netDevices/nothere0", "there is no network device"),
     ],
 )  # fmt: skip
-def test_n4_what_fails_is_found(bundle: Path, members: dict[str, Any], pointer: str, words: str) -> None:
+def test_n4_what_fails_is_found(bundle: Path, members: Any, pointer: str, words: str) -> None:
     found = [item for item in look(bundle, **members) if item[0] == ERROR]
     assert [item[1] for item in found] == [pointer]
     assert words in found[0][2]
@@ -102,7 +102,7 @@ def test_n4_what_fails_is_found(bundle: Path, members: dict[str, Any], pointer: 
         {"namespaces": [{"type": "mount"}, {"type": "pid", "path": "/proc/self/ns/pid"}]},
     ],
 )
-def test_what_works_is_left_alone(bundle: Path, members: dict[str, Any]) -> None:
+def test_what_works_is_left_alone(bundle: Path, members: Any) -> None:
     found = look(bundle, **members)
     if "nothing-that-is-there" in str(members):
         assert [item[1] for item in found] == ["/process/args/0"]
@@ -134,6 +134,10 @@ def test_what_may_not_be_looked_at_is_passed_over(bundle: Path, monkeypatch: pyt
 
     monkeypatch.setattr(os, "stat", refuse)
     assert look(bundle, hooks={"createRuntime": [{"path": "/bin/sh"}]}) == []
+
+
+def test_members_of_hooks_that_the_specification_does_not_define_are_passed_over(bundle: Path) -> None:
+    assert look(bundle, hooks={"later": 5, "others": ["x"], "createRuntime": [{"path": "/bin/sh"}]}) == []
 
 
 def test_b4_a_source_that_earlier_mounts_make_is_not_judged(bundle: Path) -> None:

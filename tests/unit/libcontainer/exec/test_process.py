@@ -13,7 +13,7 @@ from pyrunc.errors import PyruncError
 from pyrunc.libcontainer.exec import process as exec_process
 from pyrunc.libcontainer.plan.options import ExecOptions
 
-OWN: dict[str, Any] = {
+OWN: Any = {
     "args": ["sleep", "1"],
     "cwd": "/work",
     "env": ["PATH=/bin"],
@@ -27,8 +27,8 @@ OWN: dict[str, Any] = {
 }
 
 
-def made(own: dict[str, Any] = OWN, linux: dict[str, Any] | None = None, **options: Any) -> dict[str, Any]:
-    kept = {"process": copy.deepcopy(own), "linux": linux or {}}
+def made(own: Any = OWN, linux: dict[str, Any] | None = None, **options: Any) -> Any:
+    kept: Any = {"process": copy.deepcopy(own), "linux": linux or {}}
     process = exec_process.process_of(kept, ExecOptions(**{"id": "box", "args": ("ls", "-l"), **options}))
     assert kept["process"] == own, "the container's own is left alone"
     return process
@@ -137,7 +137,7 @@ def test_what_a_file_says_counts(tmp_path: Path) -> None:
         ({"execCPUAffinity": {"initial": "3-1"}}, "/process/execCPUAffinity/initial", "bad CPUAffinity"),
     ],
 )
-def test_a_file_that_is_refused(tmp_path: Path, changes: dict[str, Any], pointer: str, message: str) -> None:
+def test_a_file_that_is_refused(tmp_path: Path, changes: Any, pointer: str, message: str) -> None:
     error = refused(process=write(tmp_path, **changes), args=())
     assert error.pointer == pointer
     assert message in error.message

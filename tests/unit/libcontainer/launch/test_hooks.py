@@ -16,11 +16,11 @@ from pyrunc.libcontainer.kernel import interrupts
 from pyrunc.libcontainer.launch import hooks
 
 
-def _shell(script: str, *args: str, **fields: Any) -> dict[str, Any]:
+def _shell(script: str, *args: str, **fields: Any) -> Any:
     return {"path": "/bin/sh", "args": ["sh", "-c", script, "hook", *args], **fields}
 
 
-def _failure(hook: dict[str, Any], state: str = "{}") -> str:
+def _failure(hook: Any, state: str = "{}") -> str:
     with pytest.raises(PyruncError) as caught:
         hooks.run_hook(hook, "createRuntime", 3, state)
     assert caught.value.pointer == "/hooks/createRuntime/3"

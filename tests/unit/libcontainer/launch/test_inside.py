@@ -56,7 +56,7 @@ def test_relative_paths_count_from_the_working_directory(rootfs: Path) -> None:
 def test_mounts_are_on_top(rootfs: Path, tmp_path: Path) -> None:
     (tmp_path / "host/inner").mkdir(parents=True)
     (tmp_path / "host/file").write_text("x")
-    mounts: list[dict[str, Any]] = [
+    mounts: Any = [
         {"destination": "/bin", "type": "bind", "source": "host", "options": ["rbind"]},
         {"destination": "/dir/inner", "type": "tmpfs"},
         {"destination": "/new/deep", "options": ["bind"], "source": str(tmp_path / "host/file")},
@@ -72,7 +72,7 @@ def test_mounts_are_on_top(rootfs: Path, tmp_path: Path) -> None:
 
 
 def test_a_later_mount_hides_what_was_below(rootfs: Path, tmp_path: Path) -> None:
-    mounts = [
+    mounts: Any = [
         {"destination": "/bin/a", "type": "tmpfs"},
         {"destination": "/bin", "type": "bind", "source": str(rootfs)},
     ]

@@ -15,7 +15,7 @@ from pyrunc.libcontainer.launch.timeline import Timeline
 from tests.support.records import record
 
 
-def shell(script: str) -> dict[str, Any]:
+def shell(script: str) -> Any:
     return {"path": "/bin/sh", "args": ["sh", "-c", script]}
 
 

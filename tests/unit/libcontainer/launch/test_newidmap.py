@@ -129,7 +129,7 @@ def test_s6_a_user_namespace_without_mappings_gets_crun_s(
 ) -> None:
     """S6: the process's id is the runtime's own, the others are subordinate ones."""
     monkeypatch.setattr(newidmap, "subordinate", lambda file, euid: subordinate)
-    spec: dict[str, Any] = {
+    spec: Any = {
         "process": {"user": {"uid": inside, "gid": inside}},
         "linux": {"namespaces": [{"type": "user"}], "gidMappings": [{"containerID": 0, "hostID": 7, "size": 1}]},
     }
@@ -141,6 +141,6 @@ def test_s6_a_user_namespace_without_mappings_gets_crun_s(
 
 @pytest.mark.parametrize("namespaces", [[], [{"type": "user", "path": "/p"}], [{"type": "pid"}]])
 def test_other_namespaces_get_no_mappings(namespaces: list[dict[str, str]]) -> None:
-    spec = {"linux": {"namespaces": namespaces}}
+    spec: Any = {"linux": {"namespaces": namespaces}}
     newidmap.fill_mappings(spec, 0, 0)
     assert "uidMappings" not in spec["linux"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -107,7 +108,10 @@ def test_own_limits_are_read() -> None:
     ],
 )
 def test_what_a_profile_refuses(default: str, rules: list[tuple[list[str], str]], refused: str) -> None:
-    profile = {"defaultAction": default, "syscalls": [{"names": names, "action": action} for names, action in rules]}
+    profile: Any = {
+        "defaultAction": default,
+        "syscalls": [{"names": names, "action": action} for names, action in rules],
+    }
     assert refuses(profile, "execve") == refused
     step = Step("start", "execute", (("x",), ()), "/process/args")
     found = scene.found_out(step, errno.EPERM, scene.Scene(None, "x", "", "/", profile))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import posix
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,7 +61,7 @@ def test_nothing_is_found_where_nothing_was_stored(root: Path, warnings: list[st
 
 
 def test_listener_and_flags_are_not_the_filters(root: Path, file: Path) -> None:
-    more = {**PROFILE, "listenerPath": "/a", "listenerMetadata": "b", "flags": ["SECCOMP_FILTER_FLAG_LOG"]}
+    more: Any = {**PROFILE, "listenerPath": "/a", "listenerMetadata": "b", "flags": ["SECCOMP_FILTER_FLAG_LOG"]}
     assert cache.lookup(str(root), more, KERNEL) == PROGRAM
 
 
@@ -71,8 +72,9 @@ def test_listener_and_flags_are_not_the_filters(root: Path, file: Path) -> None:
         {"syscalls": []}, {"syscalls": [{**PROFILE["syscalls"][0], "errnoRet": 2}]},
     ],
 )  # fmt: skip
-def test_another_profile_is_another(root: Path, file: Path, change: dict[str, object]) -> None:
-    assert cache.lookup(str(root), {**PROFILE, **change}, KERNEL) is None
+def test_another_profile_is_another(root: Path, file: Path, change: Any) -> None:
+    other: Any = {**PROFILE, **change}
+    assert cache.lookup(str(root), other, KERNEL) is None
 
 
 def test_another_kernel_or_build_is_another(root: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,12 +96,13 @@ def test_another_libseccomp_is_another(root: Path, file: Path, library: Path) ->
 def test_a_chance_of_the_hash_is_no_hit(root: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hashed = cache._hash
     monkeypatch.setattr(cache, "_hash", lambda content: hashed(content) if "\n" in content else file.name)
-    assert cache.lookup(str(root), {**PROFILE, "defaultErrnoRet": 1}, KERNEL) is None
+    other: Any = {**PROFILE, "defaultErrnoRet": 1}
+    assert cache.lookup(str(root), other, KERNEL) is None
     assert looked_up(root) == PROGRAM
 
 
 def test_a_key_is_one_line_whatever_the_profile_says() -> None:
-    strange = {**PROFILE, "syscalls": [{"names": ["a\nb\0c\ud800"], "action": "SCMP_ACT_ERRNO"}]}
+    strange: Any = {**PROFILE, "syscalls": [{"names": ["a\nb\0c\ud800"], "action": "SCMP_ACT_ERRNO"}]}
     content = cache.key(strange, KERNEL)
     assert "\n" not in content
     assert content.encode().isascii()
@@ -169,7 +172,8 @@ def test_the_oldest_make_room(root: Path, file: Path, library: Path, monkeypatch
     for number in range(5):
         for age, path in enumerate(sorted(file.parent.iterdir(), key=lambda path: path.stat().st_mtime_ns)):
             os.utime(path, ns=(age, age))
-        cache.store(str(root), {**PROFILE, "defaultErrnoRet": number}, KERNEL, PROGRAM, str(library))
-        assert cache.lookup(str(root), {**PROFILE, "defaultErrnoRet": number}, KERNEL) == PROGRAM
+        other: Any = {**PROFILE, "defaultErrnoRet": number}
+        cache.store(str(root), other, KERNEL, PROGRAM, str(library))
+        assert cache.lookup(str(root), other, KERNEL) == PROGRAM
     assert len(list(file.parent.iterdir())) == 3
     assert looked_up(root) is None

@@ -108,7 +108,7 @@ def test_base64(size: int) -> None:
     assert known.decode(base64.encodebytes(data).decode()) == data
 
 
-def annotated(config: dict[str, Any], **more: str) -> LaunchPlan:
+def annotated(config: Any, **more: str) -> LaunchPlan:
     config["annotations"] = {known.PREFIX + name: value for name, value in more.items()}
     load.complete(config)
     return compiled(config)

@@ -11,7 +11,7 @@ from pyrunc.libcontainer.spec.checks import check
 from pyrunc.libcontainer.spec.problems import ERROR, WARNING, Problem
 from tests.support.full_config import full_config, runnable_config
 
-Spec = dict[str, Any]
+Spec = Any
 
 
 def found(spec: Spec, lint: bool = False) -> list[tuple[str, str]]:

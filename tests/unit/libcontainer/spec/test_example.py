@@ -43,7 +43,7 @@ def test_as_runc_writes_it(tmp_path: Path, rootless: bool) -> None:
     capabilities, which runc wrote before 1.2."""
     subprocess.run(["runc", "spec", "--bundle", str(tmp_path), *(["--rootless"] if rootless else [])], check=True)
     theirs = json.loads((tmp_path / "config.json").read_text())
-    ours = example.rootless_example() if rootless else example.example()
+    ours: Any = example.rootless_example() if rootless else example.example()
     for spec in (theirs, ours):
         spec["process"]["capabilities"].pop("ambient", None)
         del spec["ociVersion"], spec["hostname"]

@@ -55,7 +55,7 @@ def test_every_mount_option_is_recognised() -> None:
 
 
 def test_every_capability_is_recognised() -> None:
-    config = example()
+    config: Any = example()
     names = features.features()["linux"]["capabilities"]
     sets = ("bounding", "effective", "permitted", "inheritable", "ambient")
     config["process"]["capabilities"] = {name: [*names, "CAP_MADE_UP"] for name in sets}
@@ -152,7 +152,7 @@ def test_seccomp_is_what_is_built_in_and_what_the_kernel_takes(monkeypatch: pyte
     assert "SCMP_CMP_MASKED_EQ" in seccomp["operators"]
     assert set(seccomp["supportedFlags"]) <= set(seccomp["knownFlags"])
     assert structure["annotations"]["io.github.seccomp.libseccomp.version"].startswith("2.")
-    profile = {
+    profile: Any = {
         "defaultAction": "SCMP_ACT_ALLOW",
         "architectures": seccomp["archs"],
         "flags": [name for name in seccomp["knownFlags"] if "KILLABLE" not in name],

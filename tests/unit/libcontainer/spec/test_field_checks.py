@@ -45,7 +45,7 @@ def test_each_field_is_in_a_configuration_without_a_problem() -> None:
         {"policy": "SCHED_DEADLINE", "runtime": 1, "deadline": 2, "period": 3},
     ],
 )
-def test_good_scheduler(scheduler: dict[str, Any]) -> None:
+def test_good_scheduler(scheduler: Any) -> None:
     assert problems("process", "scheduler", scheduler) == []
 
 
@@ -63,7 +63,7 @@ def test_good_scheduler(scheduler: dict[str, Any]) -> None:
         ({"policy": "SCHED_DEADLINE", "runtime": 1, "deadline": 3, "priority": 5}, ["/priority"]),
     ],
 )
-def test_scheduler_that_contradicts_itself(scheduler: dict[str, Any], places: list[str]) -> None:
+def test_scheduler_that_contradicts_itself(scheduler: Any, places: list[str]) -> None:
     assert [place for place, _ in problems("process", "scheduler", scheduler)] == places
 
 
@@ -86,7 +86,7 @@ def test_cpu_affinity() -> None:
         ({"mode": "MPOL_BIND", "nodes": "1024"}, "1024 is above 1023"),
     ],
 )
-def test_memory_policy_that_contradicts_itself(policy: dict[str, Any], message: str) -> None:
+def test_memory_policy_that_contradicts_itself(policy: Any, message: str) -> None:
     [(place, text)] = problems("linux", "memoryPolicy", policy)
     assert place == "/nodes"
     assert text.startswith("invalid memory policy")
@@ -94,7 +94,7 @@ def test_memory_policy_that_contradicts_itself(policy: dict[str, Any], message: 
 
 
 @pytest.mark.parametrize("policy", [{"mode": "MPOL_PREFERRED"}, {"mode": "MPOL_PREFERRED", "nodes": "1023"}])
-def test_good_memory_policy(policy: dict[str, Any]) -> None:
+def test_good_memory_policy(policy: Any) -> None:
     assert problems("linux", "memoryPolicy", policy) == []
 
 
@@ -107,9 +107,7 @@ def test_good_memory_policy(policy: dict[str, Any]) -> None:
         ({"mode": "MPOL_BIND", "nodes": "0", "flags": ["bad"]}, "invalid memory policy flags[0]: ", "/flags/0"),
     ],
 )
-def test_the_words_about_a_memory_policy_that_the_schema_refuses(
-    policy: dict[str, Any], message: str, place: str
-) -> None:
+def test_the_words_about_a_memory_policy_that_the_schema_refuses(policy: Any, message: str, place: str) -> None:
     error = refusal("linux", "memoryPolicy", policy)
     assert error.message.startswith(message)
     assert error.pointer == "/linux/memoryPolicy" + place
@@ -142,7 +140,7 @@ def test_what_is_no_name_of_a_class_of_service(name: str) -> None:
         {"fifteen-bytes--": {"name": "%d"}},
     ],
 )
-def test_good_net_devices(devices: dict[str, Any]) -> None:
+def test_good_net_devices(devices: Any) -> None:
     assert problems("linux", "netDevices", devices) == []
 
 
@@ -162,7 +160,7 @@ def test_good_net_devices(devices: dict[str, Any]) -> None:
         ({"eth0": {"name": "eth1"}, "eth1": {}}, "/eth1"),
     ],
 )
-def test_bad_net_devices(devices: dict[str, Any], place: str) -> None:
+def test_bad_net_devices(devices: Any, place: str) -> None:
     assert [at for at, _ in problems("linux", "netDevices", devices)] == [place]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from pyrunc.libcontainer.spec.idmap_option import parse_ranges
@@ -34,7 +36,9 @@ def test_s2_what_is_no_id_map_is_refused(text: str) -> None:
 
 
 def test_s2_a_relative_map_must_lie_in_one_range() -> None:
-    linux = {"uidMappings": [{"containerID": 0, "hostID": 5, "size": 2}, {"containerID": 2, "hostID": 90, "size": 2}]}
+    linux: Any = {
+        "uidMappings": [{"containerID": 0, "hostID": 5, "size": 2}, {"containerID": 2, "hostID": 90, "size": 2}]
+    }
     assert parse_ranges("uids=@0-0-2#@2-2-2;gids=0-0-1", linux)[0][1]["hostID"] == 90
     with pytest.raises(ValueError, match="relative mapping"):
         parse_ranges("uids=@0-0-4;gids=0-0-1", linux)

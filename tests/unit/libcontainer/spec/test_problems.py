@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from pyrunc.libcontainer.spec import problems
@@ -31,13 +33,14 @@ def test_a_problem_on_one_line_and_as_json() -> None:
 
 
 def test_what_the_context_reads_has_the_shapes_that_the_checks_need() -> None:
-    context = problems.CheckContext({"process": [], "linux": {"namespaces": [3, {"type": "pid"}, {"type": "pid"}]}})
-    assert context.process == {}
+    spec: Any = {"process": [], "linux": {"namespaces": [3, {"type": "pid"}, {"type": "pid"}]}}
+    context = problems.CheckContext(spec)
+    assert dict(context.process) == {}
     assert context.namespaces == {"pid": ""}
 
 
 def test_ranges_of_ids_that_overlap() -> None:
-    context = problems.CheckContext({})
-    entries = [{"containerID": 0, "hostID": 0, "size": 10}, {"containerID": 5, "hostID": 20, "size": 1}]
+    context = problems.CheckContext({"ociVersion": "1.3.0", "root": {"path": "rootfs"}})
+    entries: Any = [{"containerID": 0, "hostID": 0, "size": 10}, {"containerID": 5, "hostID": 20, "size": 1}]
     problems.check_ranges(context, entries, "/linux/uidMappings")
     assert [problem.pointer for problem in context.found] == ["/linux/uidMappings/1"]

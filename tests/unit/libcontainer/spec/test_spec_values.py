@@ -83,7 +83,7 @@ def refusal(directory: Path, config: Any) -> PyruncError:
 
 
 @pytest.fixture
-def config() -> dict[str, Any]:
+def config() -> Any:
     return full_config()
 
 

@@ -10,7 +10,7 @@ from pyrunc.libcontainer.spec import zeros
 
 
 def test_b5_what_is_missing_is_filled() -> None:
-    spec: dict[str, Any] = {
+    spec: Any = {
         "process": {"user": {"umask": 1}, "consoleSize": {"width": 5}, "ioPriority": {"class": "IOPRIO_CLASS_BE"}},
         "linux": {"uidMappings": [{"size": 1}, {"hostID": 7, "size": 1}]},
         "mounts": [{"destination": "/m", "gidMappings": [{"containerID": 3, "size": 1}]}],
@@ -35,7 +35,7 @@ def test_any_shape_is_looked_at(value: Any) -> None:
 
 
 def test_without_a_user_nothing_is_missing() -> None:
-    spec: dict[str, Any] = {"process": {}, "linux": {}}
+    spec: Any = {"process": {}, "linux": {}}
     assert not list(zeros.missing(spec))
     zeros.fill(spec)
     assert spec == {"process": {}, "linux": {}}

@@ -16,9 +16,10 @@ FACTS = HostFacts(controllers=("cpuset", "cpu", "io", "memory", "hugetlb", "pids
 INFINITY = (1 << 64) - 1
 
 
-def of_limits(version: int = 252, **resources: Any) -> dict[str, Any]:
+def of_limits(version: int = 252, **resources: Any) -> Any:
     """The properties of a `resources` object, as systemd gets them."""
-    writes = properties.rounded(limits(resources, FACTS).writes)
+    members: Any = resources
+    writes = properties.rounded(limits(members, FACTS).writes)
     return {name: value for name, (_, value) in typed(*writes, version=version).items()}
 
 
@@ -26,7 +27,7 @@ def typed(*writes: Write, version: int = 252) -> dict[str, tuple[str, Any]]:
     return dict(properties.typed(properties.limit_properties(writes, SystemdFacts(version=version))))
 
 
-def written(file: str, *values: str, version: int = 252) -> dict[str, Any]:
+def written(file: str, *values: str, version: int = 252) -> Any:
     """The properties of writes to one file."""
     writes = [Write(file, value, "/x") for value in values]
     return {name: value for name, (_, value) in typed(*writes, version=version).items()}
@@ -119,7 +120,7 @@ def test_annotations_that_are_refused(name: str, text: str, error: str) -> None:
         ({"unified": {"cpu.idle": "1", "cpu.weight": "50"}}, {"CPUWeight": 0}),
     ],
 )  # fmt: skip
-def test_limits(resources: dict[str, Any], made: dict[str, Any]) -> None:
+def test_limits(resources: Any, made: Any) -> None:
     assert of_limits(**resources) == made
 
 
@@ -147,7 +148,7 @@ def test_limits(resources: dict[str, Any], made: dict[str, Any]) -> None:
         ("misc.max", "x 1", {}),
     ],
 )  # fmt: skip
-def test_unified(file: str, value: str, made: dict[str, Any]) -> None:
+def test_unified(file: str, value: str, made: Any) -> None:
     """What systemd has no property for, and what is no value of the kernel's, is none: it is written all the same."""
     assert written(file, value) == made
 
@@ -166,7 +167,7 @@ def test_unified(file: str, value: str, made: dict[str, Any]) -> None:
         ("cpu.idle", "0", 252, {}),
     ],
 )
-def test_versions(file: str, value: str, version: int, made: dict[str, Any]) -> None:
+def test_versions(file: str, value: str, version: int, made: Any) -> None:
     assert written(file, value, version=version) == made
 
 

@@ -9,7 +9,7 @@ import pytest
 from pyrunc.libcontainer.update.merge import is_named, merge, named_places, without_unset
 
 # What Docker sends for `docker update --memory 256m`: every field, those that stay as zeros.
-DOCKER = {
+DOCKER: Any = {
     "memory": {"limit": 268435456, "reservation": 0, "swap": 0},
     "cpu": {"shares": 0, "quota": 0, "period": 0, "cpus": "", "mems": ""},
     "blockIO": {"weight": 0},
@@ -21,7 +21,7 @@ def test_zeros_of_an_engine_ask_for_nothing() -> None:
 
 
 def test_zeros_that_mean_something_stay() -> None:
-    changes = {"cpu": {"idle": 0, "burst": 0}, "hugepageLimits": [{"pageSize": "2MB", "limit": 0}]}
+    changes: Any = {"cpu": {"idle": 0, "burst": 0}, "hugepageLimits": [{"pageSize": "2MB", "limit": 0}]}
     assert without_unset(changes) == changes
 
 
@@ -35,23 +35,23 @@ def test_unlimited_memory_takes_swap_with_it() -> None:
 
 
 def test_neither_object_is_altered() -> None:
-    old: dict[str, Any] = {"cpu": {"shares": 5}, "unified": {"a.b": "1"}}
-    changes: dict[str, Any] = {"cpu": {"idle": 1}, "unified": {"c.d": "2"}}
+    old: Any = {"cpu": {"shares": 5}, "unified": {"a.b": "1"}}
+    changes: Any = {"cpu": {"idle": 1}, "unified": {"c.d": "2"}}
     assert merge(old, changes) == {"cpu": {"idle": 1}, "unified": {"a.b": "1", "c.d": "2"}}
     assert old == {"cpu": {"shares": 5}, "unified": {"a.b": "1"}}
     assert changes == {"cpu": {"idle": 1}, "unified": {"c.d": "2"}}
 
 
 def test_shares_end_the_idling() -> None:
-    old = {"cpu": {"idle": 1}}
-    changes = {"cpu": {"shares": 512}}
+    old: Any = {"cpu": {"idle": 1}}
+    changes: Any = {"cpu": {"shares": 512}}
     merged = merge(old, changes)
     assert merged == {"cpu": {"idle": 0, "shares": 512}}
     assert named_places(old, merged, changes) == {"/cpu/shares", "/cpu/idle"}
 
 
 def test_an_entry_of_a_list_replaces_that_of_the_same_device() -> None:
-    def throttled(*entries: tuple[int, int, int]) -> dict[str, Any]:
+    def throttled(*entries: tuple[int, int, int]) -> Any:
         rates = [{"major": major, "minor": minor, "rate": rate} for major, minor, rate in entries]
         return {"blockIO": {"throttleReadBpsDevice": rates}}
 
@@ -64,8 +64,8 @@ def test_an_entry_of_a_list_replaces_that_of_the_same_device() -> None:
 
 
 def test_an_entry_of_a_list_at_the_top() -> None:
-    old = {"hugepageLimits": [{"pageSize": "2MB", "limit": 1}, {"pageSize": "1GB", "limit": 2}]}
-    changes = {"hugepageLimits": [{"pageSize": "1GB", "limit": 3}]}
+    old: Any = {"hugepageLimits": [{"pageSize": "2MB", "limit": 1}, {"pageSize": "1GB", "limit": 2}]}
+    changes: Any = {"hugepageLimits": [{"pageSize": "1GB", "limit": 3}]}
     merged = merge(old, changes)
     assert merged["hugepageLimits"] == [{"pageSize": "2MB", "limit": 1}, {"pageSize": "1GB", "limit": 3}]
     places = named_places(old, merged, changes)
@@ -83,9 +83,7 @@ def test_an_entry_of_a_list_at_the_top() -> None:
         ({"rdma": {"mlx": {"hcaHandles": 1}}}, ["/rdma/mlx"], ["/rdma/other"]),
     ],
 )
-def test_what_depends_on_each_other_is_written_together(
-    changes: dict[str, Any], named: list[str], others: list[str]
-) -> None:
+def test_what_depends_on_each_other_is_written_together(changes: Any, named: list[str], others: list[str]) -> None:
     places = named_places({}, merge({}, changes), changes)
     assert [is_named(place, places) for place in named] == [True] * len(named)
     assert [is_named(place, places) for place in others] == [False] * len(others)

@@ -22,7 +22,7 @@ NAMESPACES = [{"type": "mount"}]
 
 
 def container(facts: HostFacts | None = None, **kept: Any) -> Container:
-    saved = {
+    saved: Any = {
         "root": {"path": "r"},
         "process": {"cwd": "/"},
         "linux": {"namespaces": NAMESPACES},
@@ -53,13 +53,13 @@ def test_what_was_not_there_is_not_there_after_an_undo() -> None:
 
 
 def test_the_record_of_an_update_does_not_change_what_was_kept() -> None:
-    kept: dict[str, Any] = {
+    kept: Any = {
         "updated": {"mounts": [{"destination": "/x", "named": "/x", "id": 1, "unique": 1}]},
         "mounts": [],
     }
     made = update(container(**kept))
     made.after["updated"]["mounts"][0]["id"] = 2
-    made.after["mounts"].append({})
+    made.after["mounts"].append({"destination": "/y"})
     assert made.container.kept["updated"]["mounts"][0]["id"] == made.found.kept["updated"]["mounts"][0]["id"] == 1
     assert made.container.kept["mounts"] == []
 
@@ -91,7 +91,7 @@ def test_a_device_is_one_of_the_container() -> None:
 
 
 def test_what_state_shows() -> None:
-    members = {
+    members: Any = {
         "mounts": [
             {"destination": "/x", "source": "config's"},
             {"destination": "/y"},
@@ -100,7 +100,7 @@ def test_what_state_shows() -> None:
         "updated": {"mounts": [{"destination": "/x"}], "devices": [], "unmounted": ["/z"]},
     }
     assert mounts._shown(members) == {"mounts": [{"destination": "/x", "source": "ours"}], "unmounted": ["/z"]}
-    assert mounts._shown({"mounts": [{"destination": "/x"}], "updated": {"mounts": []}}) == {}
+    assert mounts._shown({"mounts": [{"destination": "/x"}], "devicePaths": [], "updated": {"mounts": []}}) == {}
 
 
 @pytest.fixture

@@ -21,9 +21,9 @@ from tests.support.records import record
 CONTROLLERS = ("cpuset", "cpu", "io", "memory", "hugetlb", "pids", "rdma", "misc")
 
 
-def _expected(path: Path, resources: dict[str, Any], **facts: Any) -> Expected:
+def _expected(path: Path, resources: Any, **facts: Any) -> Expected:
     made = HostFacts(cgroup_mount=str(path), controllers=CONTROLLERS, **facts)
-    spec = {"linux": {"resources": resources}, "process": {}}
+    spec: Any = {"linux": {"resources": resources}, "process": {}}
     return Expected(record(cgroup=str(path / "box")), spec, LaunchPlan((), (), {}), made)
 
 
@@ -36,7 +36,7 @@ def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "box"
 
 
-def _check(box: Path, resources: dict[str, Any], **facts: Any) -> list[tuple[str, str, str]]:
+def _check(box: Path, resources: Any, **facts: Any) -> list[tuple[str, str, str]]:
     findings = Findings()
     cgroupchecks.check(_expected(box.parent, resources, **facts), 1, findings)
     return [(entry.pointer, entry.expected, entry.found) for entry in findings.differences]
@@ -142,6 +142,7 @@ def test_device_rules(box: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_no_cgroup_is_no_difference() -> None:
     findings = Findings()
-    wanted = Expected(record(), {"linux": {}, "process": {}}, LaunchPlan((), (), {}), HostFacts())
+    spec: Any = {"linux": {}, "process": {}}
+    wanted = Expected(record(), spec, LaunchPlan((), (), {}), HostFacts())
     cgroupchecks.check(wanted, 1, findings)
     assert findings.differences == []

@@ -36,7 +36,7 @@ def _found(wanted: Expected, changes: dict[str, dict[str, Any]], point: str = "/
     nodes = {str(step.arg("path")): step for step in wanted.steps("mknod")}
     places = []
     for path, follow in question.paths:
-        place: dict[str, Any] = {"path": path, "mount": 2, "uid": 1000, "gid": 1000}
+        place: Any = {"path": path, "mount": 2, "uid": 1000, "gid": 1000}
         if path in links:
             place.update(mode=stat.S_IFLNK | 0o777, link=links[path])
         elif path in nodes:

@@ -18,7 +18,7 @@ from tests.support.plans import minimal
 from tests.support.records import opened, record
 
 
-def _kept(path: Path, spec: dict[str, Any], **options: Any) -> expected.Expected:
+def _kept(path: Path, spec: Any, **options: Any) -> expected.Expected:
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     saved_config.save(fd, spec, LaunchOptions(id="box", **options))
     os.close(fd)
@@ -33,7 +33,7 @@ def _of(path: Path) -> expected.Expected:
         place.close()
 
 
-def _spec() -> dict[str, Any]:
+def _spec() -> Any:
     spec = minimal(
         hostname="box",
         mounts=[{"destination": "/mnt", "type": "tmpfs", "source": "tmpfs"}],

@@ -30,7 +30,7 @@ def _expected(mounts: list[dict[str, Any]], linux: dict[str, Any] | None = None,
     return Expected(record(), spec, plan, facts)
 
 
-def _found(wanted: Expected, lines: list[str], **places: dict[str, Any]) -> list[tuple[str, str, str]]:
+def _found(wanted: Expected, lines: list[str], **places: Any) -> list[tuple[str, str, str]]:
     """The differences where the mount table has these lines. places: what is at a path, by its last name."""
     question = Question(-1, 1, [], "/")
     mountchecks.ask(wanted, question)
@@ -48,7 +48,7 @@ def _found(wanted: Expected, lines: list[str], **places: dict[str, Any]) -> list
     return [(entry.pointer, entry.expected, entry.found) for entry in findings.differences]
 
 
-def _tmpfs(*options: str) -> dict[str, Any]:
+def _tmpfs(*options: str) -> Any:
     return {"destination": "/mnt", "type": "tmpfs", "source": "tmpfs", "options": list(options)}
 
 

@@ -27,17 +27,17 @@ from pyrunc.libcontainer.verify.mountplan import MASK, Wanted
 from tests.support.plans import minimal
 
 
-def _wanted(*mounts: dict[str, Any], **facts: Any) -> list[Wanted]:
+def _wanted(*mounts: Any, **facts: Any) -> list[Wanted]:
     spec = minimal(mounts=list(mounts))
     options = LaunchOptions(id="box", command="run", cgroup_manager="disabled", rootless=facts.pop("rootless", None))
     return mountplan.wanted_mounts(compile_launch(spec, options, HostFacts(**facts)).init)
 
 
-def _tmpfs(*options: str, at: str = "/mnt") -> dict[str, Any]:
+def _tmpfs(*options: str, at: str = "/mnt") -> Any:
     return {"destination": at, "type": "tmpfs", "source": "tmpfs", "options": list(options)}
 
 
-def _bind(*options: str, at: str = "/mnt") -> dict[str, Any]:
+def _bind(*options: str, at: str = "/mnt") -> Any:
     return {"destination": at, "source": "/source", "options": ["bind", *options]}
 
 

@@ -20,7 +20,7 @@ from tests.support.records import record
 MAPPING = [{"containerID": 0, "hostID": 100000, "size": 10}]
 
 
-def _expected(linux: dict[str, Any], **changes: Any) -> Expected:
+def _expected(linux: Any, **changes: Any) -> Expected:
     spec = minimal(**changes)
     spec["linux"].update(linux)
     facts = HostFacts()

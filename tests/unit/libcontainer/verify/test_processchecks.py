@@ -20,7 +20,7 @@ from tests.support.records import record
 CHOWN, KILL, NET_ADMIN = 1 << 0, 1 << 5, 1 << 12
 
 
-def _expected(process: dict[str, Any], linux: dict[str, Any] | None = None, cgroup: str = "") -> Expected:
+def _expected(process: Any, linux: dict[str, Any] | None = None, cgroup: str = "") -> Expected:
     spec = minimal()
     spec["process"].update(process)
     spec["linux"].update(linux or {})
@@ -29,7 +29,7 @@ def _expected(process: dict[str, Any], linux: dict[str, Any] | None = None, cgro
     return Expected(record(cgroup=cgroup), spec, plan, facts)
 
 
-def _capabilities(**sets: list[str]) -> dict[str, Any]:
+def _capabilities(**sets: list[str]) -> Any:
     return {"capabilities": {name: ["CAP_" + word for word in words] for name, words in sets.items()}}
 
 
@@ -82,7 +82,7 @@ def test_fewer_and_more_capabilities() -> None:
 )
 def test_restrictions(
     monkeypatch: pytest.MonkeyPatch,
-    process: dict[str, Any],
+    process: Any,
     found: tuple[str | None, str],
     own: tuple[str, str],
     expected: list[tuple[str, str, str]],
@@ -116,7 +116,7 @@ def test_a_filter_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_labels(
-    monkeypatch: pytest.MonkeyPatch, process: dict[str, Any], label: str | None, expected: list[tuple[str, str, str]]
+    monkeypatch: pytest.MonkeyPatch, process: Any, label: str | None, expected: list[tuple[str, str, str]]
 ) -> None:
     monkeypatch.setattr(processfiles, "text", lambda pid, name: label if name == "attr/current" else None)
     findings = Findings()
