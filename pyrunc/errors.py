@@ -1,8 +1,7 @@
-"""Errors: what every failure carries, and how it is put on one line.
+"""Errors: the data of a failure, and its form in one line.
 
-Engines show only the last line of stderr (or the last JSON log object of level error), so that line holds the
-whole cause. The exception chain keeps the rest for `--debug`. A person at a terminal gets three lines
-(diagnosis/terminal.py).
+Engines show only the last line of stderr (or the last JSON log object of level error), so that line has the whole
+cause. The exception chain has the rest for `--debug`. A terminal gets three lines (diagnosis/terminal.py).
 """
 
 from __future__ import annotations
@@ -16,24 +15,24 @@ if TYPE_CHECKING:
     from .jsontext import Place
 
 
-# runc's words before what fails once the init is cloned, and once the init is at work.
+# runc's prefixes for failures after the clone, and for failures of the init.
 START_FAILED = "unable to start container process: "
 INIT_FAILED = START_FAILED + "error during container init: "
 
 
 class PyruncError(Exception):
-    """A failure that is to be explained to the user.
+    """A failure to explain to the user.
 
-    message: what could not be done, in lower case, without a full stop, runc's wording where engines match it.
-    step: the name of the plan's step that failed; "" outside a plan.
-    pointer: JSON pointer (RFC 6901) of the config field that is the cause; "" where there is none.
-    errno: the kernel's errno; 0 where there is none. Its text is added to the line, as Go prints it.
-    hint: what to do about it, one clause; "" where none is known.
-    exit_code: what the command exits with.
-    lead: how many characters at the message's begin say what was being done, before the cause itself.
-    document: the JSON file that the pointer points into, as (name to be shown, absolute path); None where unknown.
-    place: where in the document, once `diagnosis.terminal.locate` has looked, or where its syntax is wrong; else None.
-    origin: what on the command line is the cause in place of a pointer, such as `--cwd`; "" for none.
+    message: what failed, in lower case, without a full stop. It is runc's wording if engines match it.
+    step: the name of the plan's step that failed; "" if it was none.
+    pointer: JSON pointer (RFC 6901) of the config field that is the cause; "" for none.
+    errno: the kernel's errno; 0 for none. The line has its text, as Go prints it.
+    hint: what to do, one clause; "" for none.
+    exit_code: the exit code of the command.
+    lead: the length of the message's beginning that says what was being done, before the cause.
+    document: the JSON file of the pointer, as (name to show, absolute path); None if it is unknown.
+    place: the place in the document, if `diagnosis.terminal.locate` has found it or its syntax is wrong there; or None.
+    origin: the command-line option that is the cause instead of a pointer, such as `--cwd`; "" for none.
     """
 
     __slots__ = (
@@ -66,12 +65,12 @@ class PyruncError(Exception):
         self.place: Place | None = None
 
     def reason(self, start: int = 0) -> str:
-        """The message from a character on, and the kernel's reason behind it."""
+        """The message from a character on, followed by the text of the errno."""
         text = self.message[start:]
         return text + ": " + errno_text(self.errno) if self.errno else text
 
     def line(self) -> str:
-        """The whole failure on one line: `message: errno text (step …, config.json:47 at /pointer; hint)`."""
+        """The whole failure in one line: `message: errno text (step …, config.json:47 at /pointer; hint)`."""
         text = self.reason()
         notes = []
         if self.step:
@@ -94,7 +93,7 @@ class PyruncError(Exception):
 
 
 def errno_text(number: int) -> str:
-    """The kernel's reason in lower case, as Go programs print it (`no such file or directory`)."""
+    """The text of an errno in lower case, as Go programs print it (`no such file or directory`)."""
     return posix.strerror(number).lower()
 
 
@@ -104,10 +103,10 @@ def pointer(*parts: str | int) -> str:
 
 
 def join(parts: Iterable[str]) -> str:
-    """Parts of one line of text, newlines and tabs flattened, empty ones left out.
+    """Join parts into one line of text. Newlines and tabs become spaces, and empty parts are left out.
 
-    Other control characters are shown as `\\x1b`, and those that turn the direction of writing or are not seen as
-    `\\u202e`: what a config.json or a hook says must not steer the terminal of the one who reads the error.
+    Other control characters are shown as `\\x1b`, and invisible ones and those that change the direction of writing as
+    `\\u202e`: text of a config.json or a hook must not control the terminal of the reader.
     """
     text = " ".join([" ".join(part.split()) for part in parts if part])
     if text.isprintable():
@@ -124,8 +123,8 @@ def _shown(code: int) -> str:
 
 
 def from_os_error(error: OSError) -> PyruncError:
-    """An OSError that nobody explained, as the kernel's reason behind the file it is about, or else behind the place in
-    this program where the call was made."""
+    """The error for an OSError without an explanation: its file, or else the function that made the call, and the text
+    of the errno."""
     if not error.errno:
         return PyruncError(str(error))
     names = [name for name in (error.filename, error.filename2) if name is not None]
@@ -134,8 +133,8 @@ def from_os_error(error: OSError) -> PyruncError:
 
 
 def _call(error: OSError) -> str:
-    """What failed with an error that names no file: `flock failed in StateDir.unlock`, where native.py made the call,
-    `system call failed in Foreground._read` where another module made it by one of Python's own functions."""
+    """The message for an error without a file: `flock failed in StateDir.unlock` if native.py made the call, `system
+    call failed in Foreground._read` if another module made it by a function of Python."""
     name, function = "system call", ""
     step = error.__traceback__
     while step is not None:
@@ -149,7 +148,7 @@ def _call(error: OSError) -> str:
 
 
 def prefixed(prefix: str, error: PyruncError | OSError) -> PyruncError:
-    """The same failure with what was being done in front of its message."""
+    """The same failure with a prefix that says what was being done."""
     if isinstance(error, OSError):
         error = from_os_error(error)
     return reworded(error, f"{prefix}: {error.message}", error.lead + len(prefix) + 2)
@@ -173,9 +172,9 @@ def reworded(error: PyruncError, message: str, lead: int = 0) -> PyruncError:
 
 
 def history(error: BaseException) -> list[str]:
-    """How a failure came about: each error of the chain, the first cause first, and the lines it came through.
+    """The history of a failure: each error of the chain, the first cause first, with its lines of the call stack.
 
-    What the traceback module prints, without that module, which the launcher has not.
+    The traceback module prints the same, but the launcher does not have it.
     """
     before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     lines = history(before) if before is not None else []

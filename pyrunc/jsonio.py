@@ -1,7 +1,7 @@
 """JSON without the json package: its C scanner and encoder do the work, and importing json costs 9 ms.
 
-The language is JSON as RFC 8259 has it, read as Go's decoder and Python's read it: of a member that stands twice the
-last one wins. NaN and Infinity are no JSON; half of a surrogate pair is no text.
+The language is that of RFC 8259, read as by Go's decoder and Python's: of two members with one name the last one
+counts. NaN and Infinity are refused, and so is half of a surrogate pair.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def _refuse_constant(word: str) -> NoReturn:
 
 
 class _Context:
-    """What _json.make_scanner reads its settings from."""
+    """The settings of _json.make_scanner."""
 
     strict = True
     object_hook = None
@@ -40,16 +40,16 @@ _encode = _json.make_encoder(None, _refuse_object, _json.encode_basestring, None
 
 
 def loads(text: str) -> Any:
-    """The value of a JSON document; white space around it is ignored.
+    """Decode a JSON document; white space around it is ignored.
 
-    Raises ValueError whose text says what is wrong: jsontext.Fault, which knows the place, where the syntax is.
+    Raises ValueError that says what is wrong; for a syntax error jsontext.Fault, which has the place.
     """
     try:
         value, end = _scan(text, len(text) - len(text.lstrip(_SPACE)))
     except RecursionError as error:
         raise _at(text, 0, "nested too deeply") from error
     except (StopIteration, SystemError, ValueError) as error:
-        # Where json.decoder is not imported yet, the C scanner of 3.11 raises no exception, which is a SystemError.
+        # If json.decoder is not imported yet, the C scanner of 3.11 returns NULL without an exception: a SystemError.
         raise _located(text) from error
     if text[end:].lstrip(_SPACE):
         raise _located(text)
@@ -59,9 +59,9 @@ def loads(text: str) -> Any:
 
 
 def dumps(value: Any) -> str:
-    """The value as compact JSON; text is kept as it is, not escaped to ASCII.
+    """Encode a value as compact JSON; text is not escaped to ASCII.
 
-    Takes dict, list, tuple, str, int, float, bool and None. Raises TypeError for what JSON can't say.
+    Takes dict, list, tuple, str, int, float, bool and None. Raises TypeError for other types.
     """
     return "".join(_encode(value, 0))
 
@@ -73,7 +73,7 @@ def _at(text: str, position: int, what: str) -> ValueError:
 
 
 def _located(text: str) -> ValueError:
-    """Why and where a text is refused, in words that do not depend on the version of Python."""
+    """The reason and the place for which a text is refused, independent of the Python version."""
     from .jsontext import fault
 
     return fault(text) or ValueError("a number has too many digits")

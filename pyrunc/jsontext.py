@@ -1,7 +1,7 @@
-"""JSON text, looked at again after a failure: where and why it is no JSON, and on which line a value stands.
+"""JSON text, read again after a failure: where and why it is no JSON, and the line of a value.
 
-The C scanner of `_json` reads every document; this slow reader is for the documents that it or a check refused. Its
-words are the same for every version of Python, and for the launcher, which has a scanner of its own.
+The C scanner of `_json` reads every document. This slow reader is for documents that the scanner or a check refused.
+Its messages are the same with every Python version, and with the launcher, which has its own scanner.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 _SPACE = " \t\n\r"
 _ENDS = frozenset(" \t\n\r,:[]{}\"'/#")
 _WORDS = ("true", "false", "null")
-# A damaged file may be one word of many megabytes.
+# A damaged file may be one literal of many megabytes.
 _LONGEST_WORD = 1024
 _MEANT = {
     "True": "true", "TRUE": "true", "yes": "true", "on": "true", "False": "false", "FALSE": "false", "no": "false",
@@ -27,7 +27,7 @@ _EXCERPT = 100
 
 
 class Fault(ValueError):
-    """A text is no JSON. position: index of the character that is wrong. what: why. hint: one clause, or ""."""
+    """A text is no JSON. position: index of the wrong character. what: the reason. hint: one clause, or ""."""
 
     def __init__(self, text: str, position: int, what: str, hint: str = "") -> None:
         self.place = Place(text, position)
@@ -37,8 +37,8 @@ class Fault(ValueError):
 
 
 class Place:
-    """A place in a text: line and column, both from 1 and in characters, the line's own text, and a little of what
-    begins at the place."""
+    """A place in a text: line and column in characters from 1, the text of the line, and the first characters at the
+    place."""
 
     __slots__ = ("begins", "column", "line", "text")
 
@@ -51,7 +51,7 @@ class Place:
         self.text = text[start : end if end >= 0 else len(text)].rstrip("\r")
 
     def excerpt(self) -> tuple[str, int]:
-        """What stands around the place, cut where the line is long, and the index of the place in it."""
+        """The line around the place, cut if it is long, and the index of the place in it."""
         start = max(0, self.column - 1 - _EXCERPT // 2)
         if start + _EXCERPT > len(self.text):
             start = max(0, len(self.text) - _EXCERPT)
@@ -59,7 +59,7 @@ class Place:
 
 
 def fault(text: str) -> Fault | None:
-    """The first thing that makes a text no JSON (RFC 8259); None where it is JSON."""
+    """The first syntax error of a text (RFC 8259); None if it is JSON."""
     try:
         _Reader(text, set()).read()
     except Fault as error:
@@ -68,8 +68,8 @@ def fault(text: str) -> Fault | None:
 
 
 def places(text: str, pointers: tuple[str, ...]) -> dict[str, Place]:
-    """Where the values at JSON pointers stand in a text that is JSON; for a value that is not there, where what
-    should hold it does. A member's place is that of its name. Empty where the text is no JSON."""
+    """The places of JSON pointers in a JSON text. A missing value has the place of the nearest existing parent, a
+    member that of its name. Empty if the text is no JSON."""
     reader = _Reader(text, {"", *[above for pointer in pointers for above in _above(pointer)]})
     try:
         reader.read()
@@ -83,13 +83,13 @@ def places(text: str, pointers: tuple[str, ...]) -> dict[str, Place]:
 
 
 def _above(pointer: str) -> list[str]:
-    """A pointer and those above it, the longest first."""
+    """A pointer and its parents, the longest first."""
     parts = pointer.split("/")
     return ["/".join(parts[:end]) for end in range(len(parts), 0, -1)]
 
 
 class _Frame:
-    """An object or an array that is being read: its closing sign, its pointer, where it began, its next index."""
+    """An object or array that is being read: its closing bracket, its pointer, its start, its next index."""
 
     __slots__ = ("close", "count", "pointer", "start")
 
@@ -101,10 +101,10 @@ class _Frame:
 
 
 class _Reader:
-    """Reads a text once from its beginning to its end, without calling itself: depth is not limited.
+    """Reads a text once from beginning to end, without recursion: depth is not limited.
 
-    wanted: the pointers whose places are kept in `found`, and those above them; the pointer of what is below none of
-    them is not made, and None.
+    wanted: the pointers whose places go into `found`, and their parents. Values below none of them have the pointer
+    None.
     """
 
     __slots__ = ("at", "found", "stack", "text", "wanted")
@@ -145,12 +145,12 @@ class _Reader:
         self.at = at
 
     def peek(self) -> str:
-        """The next sign behind white space; "" at the end."""
+        """The next character after white space; "" at the end."""
         self.space()
         return self.text[self.at : self.at + 1]
 
     def comment(self) -> None:
-        """Raise Fault where a comment stands here."""
+        """Raise Fault if a comment begins here."""
         if self.text[self.at : self.at + 2] in ("//", "/*") or self.text[self.at : self.at + 1] == "#":
             self.fail(self.at, "comments are no JSON", _COMMENT)
 
@@ -162,7 +162,7 @@ class _Reader:
         return pointer if pointer in self.wanted else None
 
     def value(self, pointer: str | None, position: int = -1) -> None:
-        """Read a value, of an object or array only its opening sign. position: of the member's name."""
+        """Read a value; of an object or array only the opening bracket. position: that of the member's name."""
         sign = self.peek()
         if pointer is not None:
             self.found[pointer] = self.at if position < 0 else position
@@ -202,7 +202,7 @@ class _Reader:
             self.value(self.below(frame, str(frame.count - 1)))
 
     def comma(self, frame: _Frame) -> bool:
-        """What stands between members or items; False where the object or array has ended."""
+        """Read the comma between members or items; False at the end of the object or array."""
         behind = self.at
         sign = self.peek()
         first = self.text[self.before()] in "{[" and frame.start == self.before()
@@ -229,7 +229,7 @@ class _Reader:
         return True
 
     def before(self) -> int:
-        """The index of the last sign that is no white space before here."""
+        """The index of the last character before here that is no white space."""
         at = self.at - 1
         while at > 0 and self.text[at] in _SPACE:
             at -= 1
@@ -242,7 +242,7 @@ class _Reader:
         self.fail(position, f'the file ends inside an {kind}: the "{frame.close}" for line {line} is missing')
 
     def string(self) -> str:
-        """Read a string; gives what it says, as far as a pointer needs it. Raises Fault."""
+        """Read a string. Returns its value, as far as a pointer needs it. Raises Fault."""
         text, start = self.text, self.at
         at = start + 1
         parts = []
@@ -272,7 +272,7 @@ class _Reader:
                 self.fail(at, f"{shown.split(chr(10))[0]} is no escape of JSON", "a backslash itself is \\\\")
 
     def bare(self, longest: int = 1 << 62) -> str:
-        """The run of signs here up to the next sign of JSON's own, or its first `longest` signs."""
+        """The characters up to the next delimiter of JSON, at most `longest`."""
         end = self.at
         last = min(len(self.text), end + longest)
         while end < last and self.text[end] not in _ENDS:
@@ -297,7 +297,7 @@ class _Reader:
         self.at += len(word)
 
     def word(self, sign: str) -> None:
-        """Read true, false or null; all else that may stand for a value raises Fault."""
+        """Read true, false or null. Raises Fault for anything else."""
         word = self.bare(_LONGEST_WORD)
         if word in _WORDS:
             self.at += len(word)

@@ -7,8 +7,7 @@ try:
 except ImportError:
     copy_pages = hand_over = None
 
-# The parts of pyrunc that only the ordinary build has, among those that a command may turn out to need: the module of
-# each, which launcher/freeze.py has in COLD.
+# The cold parts that a command may find out to need, each with its module in COLD of launcher/freeze.py.
 LACKING = {
     "notify": "pyrunc.libcontainer.launch.notify",
     "systemd": "pyrunc.libcontainer.systemd",
@@ -28,10 +27,11 @@ def expect(command: str) -> None:
 
 
 def require(part: str) -> None:
-    """Say that this command is going to need a part of LACKING.
+    """Declare that this command will need a part of LACKING.
 
     In the launcher this replaces the process by the ordinary build, which reads the same command line and input again.
-    In the ordinary build it does nothing. Call it before the command has had an effect. KeyError for another name.
+    In the ordinary build it does nothing. Call it before the first effect of the command. Raises KeyError for another
+    name.
     """
     LACKING[part]
     if hand_over is not None:

@@ -1,8 +1,8 @@
-"""The log: what engines read with `--log FILE --log-format json`, in runc's format.
+"""The log, in runc's format. Engines read it with `--log FILE --log-format json`.
 
-Text is logfmt as logrus prints it (`time="…" level=error msg="…"`), and on a terminal `warning: …`, where a failure is
-three lines (diagnosis.py); json is one object a line with level, msg and time (RFC 3339). Without `--log` both go to
-stderr. Lines are appended.
+Text is logfmt as logrus prints it (`time="…" level=error msg="…"`). At a terminal it is `warning: …`, and a failure has
+three lines (diagnosis/terminal.py). json is one object a line with level, msg and time (RFC 3339). Without `--log` both
+go to stderr. Lines are appended.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _ESCAPES = {
 
 
 class _Sink:
-    """Where the log goes and how it looks: one for the process."""
+    """The destination and the format of the process's log."""
 
     __slots__ = ("held", "json", "level", "path")
 
@@ -48,9 +48,9 @@ _sink = _Sink()
 
 
 def configure(path: str, log_format: str, level: str) -> None:
-    """Direct the log to the file at `path` ("" is stderr), in `text` or `json`, up to a level of LEVELS.
+    """Set the log's file (`path`, "" is stderr), its format (`text` or `json`) and its level (of LEVELS).
 
-    The file is made with mode 0644 where it is missing. Raises OSError where it can't be written.
+    A missing file is made with mode 0644. Raises OSError if it can't be written.
     """
     if path:
         path = paths.absolute(path)
@@ -62,13 +62,13 @@ def configure(path: str, log_format: str, level: str) -> None:
 
 
 def _open(path: str) -> int:
-    """The file for one line, written with O_SYNC as runc's. No descriptor of it is kept: it could take the number of
-    one that `--preserve-fds` counts, or of a closed standard stream, and reach the container (CVE-2024-21626)."""
+    """Open the file for one line, with O_SYNC as runc does. The descriptor is not kept: it could get a number of
+    `--preserve-fds`, or of a closed standard stream, and reach the container (CVE-2024-21626)."""
     return posix.open(path, posix.O_CREAT | posix.O_WRONLY | posix.O_APPEND | posix.O_SYNC | posix.O_CLOEXEC, 0o644)
 
 
 def debugging() -> bool:
-    """Whether debug messages are wanted, so that nobody builds them in vain."""
+    """Whether debug messages are logged: otherwise callers need not build them."""
     return _sink.level >= LEVELS["debug"]
 
 
@@ -91,20 +91,20 @@ def warning(message: str) -> None:
 
 
 def hold() -> None:
-    """Keep warnings back until `release` or an error: the launcher may still hand the command over to the ordinary
-    build, which will say the same."""
+    """Hold warnings back until `release` or an error: the launcher may still hand the command over to the ordinary
+    build, which logs them again."""
     _sink.held = []
 
 
 def release() -> None:
-    """Log the warnings that were kept back, and let those to come through."""
+    """Log the warnings that were held back, and stop holding."""
     held, _sink.held = _sink.held, None
     for message in held or ():
         _log("warning", message)
 
 
 def error(message: str) -> None:
-    """Log at level error; with a log file the message stands on stderr as well, alone on its line."""
+    """Log at level error. With a log file, stderr gets the message too, alone on its line."""
     release()
     _log("error", message)
     if _sink.path:
@@ -112,17 +112,17 @@ def error(message: str) -> None:
 
 
 def is_terminal() -> bool:
-    """Whether the log is what a person sees at a terminal."""
+    """Whether the log goes to a terminal."""
     return not _sink.path and not _sink.json and posix.isatty(STDERR)
 
 
 def coloured() -> bool:
-    """Whether a terminal is to have colours (https://no-color.org)."""
+    """Whether to use colours at a terminal (https://no-color.org)."""
     return not posix.environ.get(b"NO_COLOR") and posix.environ.get(b"TERM") != b"dumb"
 
 
 def show(text: str) -> None:
-    """Write lines for the terminal as they are, behind the warnings that were kept back."""
+    """Write lines to the terminal unchanged, after the warnings that were held back."""
     release()
     _write("", text)
 
@@ -142,7 +142,7 @@ def _log(level: str, message: str) -> None:
 
 
 def _write(path: str, line: str) -> None:
-    """One write a line, so that lines of several processes do not mix; undecodable bytes become question marks."""
+    """Write a line in one write, so lines of several processes do not mix. Undecodable bytes become question marks."""
     data = line.encode("utf-8", "replace")
     try:
         if not path:
@@ -154,12 +154,12 @@ def _write(path: str, line: str) -> None:
         finally:
             posix.close(fd)
     except OSError:
-        # A closed stderr or a full disk must not change what the command does and exits with; logrus goes on too.
+        # A closed stderr or a full disk must not change the command's effects and exit code. logrus ignores them too.
         return
 
 
 def _now() -> str:
-    """The local time as RFC 3339 has it, in whole seconds."""
+    """The local time in RFC 3339's form, in whole seconds."""
     import time  # here, since it reads /etc/localtime, and most commands log nothing
 
     now = time.localtime()
@@ -169,7 +169,7 @@ def _now() -> str:
 
 
 def _quoted(text: str) -> str:
-    """The text as logrus has it in logfmt: bare where every character is harmless, else quoted as Go's %q does."""
+    """The text in logrus' logfmt: bare if every character is harmless, otherwise quoted like Go's %q."""
     if _BARE.issuperset(text):
         return text
     return '"' + "".join([_escaped(char) for char in text]) + '"'

@@ -1,4 +1,4 @@
-"""The entry: the hot reader first, click for what it does not know."""
+"""The entry point: the fast reader of the command line, and click for what it does not know."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def main(argv: list[str]) -> int:
-    """Run one command line, argv[0] being the name that messages use; returns the exit code."""
+    """Run one command line; argv[0] is the name for messages. Returns the exit code."""
     name = program_name(argv)
     parsed = fast_argv.parse(argv[1:])
     if parsed is None:
@@ -30,9 +30,10 @@ def main(argv: list[str]) -> int:
 
 
 def entry(given: str = "") -> NoReturn:
-    """The process's own command line, without the interpreter's tear-down, which costs as much as a `state`.
+    """Run the process's own command line, and exit without the interpreter's tear-down, which costs as much as a
+    `state`.
 
-    given: what `inputs.hand_over` gave in the launcher, which hands this command over.
+    given: the result of `inputs.hand_over` in the launcher that hands this command over.
     """
     if given:
         from .libcontainer.spec import inputs
@@ -50,6 +51,6 @@ def entry(given: str = "") -> NoReturn:
 
 
 def program_name(argv: list[str]) -> str:
-    """What the program was called by, without its directory; `python -m pyrunc` is called pyrunc."""
+    """The name of the program in argv[0], without its directory; pyrunc for `python -m pyrunc`."""
     name = argv[0].rpartition("/")[2] if argv else ""
     return "pyrunc" if name in ("", "__main__.py", "-c", "-m") else name

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 class ReaderGone(Exception):
-    """Whoever read our standard output has gone (EPIPE)."""
+    """The reader of standard output has closed the pipe (EPIPE)."""
 
 
 def write(fd: int, text: str) -> None:
-    """Write all of `text` as UTF-8 to a standard stream. Bytes of paths that are no UTF-8 become U+FFFD, as Go prints
-    them, so that JSON stays JSON.
+    """Write all of `text` as UTF-8 to a standard stream. Bytes of paths that are not UTF-8 become U+FFFD, as with Go,
+    so JSON stays valid.
 
-    Raises ReaderGone where the reader of a pipe is gone, and PyruncError for what else keeps it from being written.
+    Raises ReaderGone if the reader of a pipe is gone, and PyruncError for other errors.
     """
     data = memoryview(text.encode("utf-8", "surrogateescape").decode("utf-8", "replace").encode())
     try:
@@ -33,7 +33,7 @@ def write(fd: int, text: str) -> None:
 
 
 def indented(value: Any, unit: str = "  ") -> str:
-    """JSON with one member a line, as Go's json.MarshalIndent lays it out; no newline at the end."""
+    """JSON with one member a line, like Go's json.MarshalIndent; no newline at the end."""
     return _indented(value, unit, "\n")
 
 
@@ -48,7 +48,7 @@ def _indented(value: Any, unit: str, newline: str) -> str:
 
 
 def table(rows: list[tuple[str, ...]]) -> str:
-    """Rows as columns padded with spaces: at least 12 wide and 3 apart, the last one bare, as `runc list` prints."""
+    """Rows as columns, at least 12 wide and 3 spaces apart, the last one not padded, as `runc list` prints them."""
     widths = [max(12, max(map(len, column)) + 3) for column in zip(*rows, strict=True)]
     widths[-1] = 0
     return "".join(["".join(map(str.ljust, row, widths)) + "\n" for row in rows])

@@ -1,4 +1,4 @@
-"""`delete`: removes a container, or what is left of one. Its state.json says what there is, or else its ledger."""
+"""`delete`: remove a container, or the rest of one. Its effects are in its state.json, or else in its ledger."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# How long a killed process may take to end before `delete` gives up.
+# How long `delete` waits for the end of a killed process.
 KILL_TIMEOUT_MS = 10_000
 
 
 def delete(root: str, id: str, force: bool) -> None:
     """Remove a container that has stopped or was never started, and run the poststop hooks.
 
-    force: also kill a running container, end the command that creates or starts it, and undo what is known of one whose
-    files are damaged; an unknown id is no error. Raises PyruncError.
+    force: also kill a running container, end the command that creates or starts it, and undo the known effects of one
+    with damaged files; an unknown id is no error. Raises PyruncError.
     """
     path = state.directory(root, id)
     place = open_directory(path)
@@ -43,12 +43,12 @@ def delete(root: str, id: str, force: bool) -> None:
 
 
 def _delete(place: StateDir, force: bool) -> bool:
-    """Delete the container; False where there is none. Raises PyruncError."""
+    """Delete the container; False if there is none. Raises PyruncError."""
     if place.distrust and not place.has(STATE_FILE) and not ledger.claim(ledger.read(place), place.id):
         return False
     place.require_trust()
     if force:
-        _kill_known(place)  # before taking the lock, which a `start` that waits for the container holds
+        _kill_known(place)  # before the lock is taken: a `start` that waits for the container may hold it
     try:
         take_lock(place, force)
     except FileNotFoundError:
@@ -82,7 +82,7 @@ def _delete(place: StateDir, force: bool) -> bool:
 
 
 def _delete_left_behind(place: StateDir, force: bool) -> None:
-    """Undo what a killed create left, unless the directory is not pyrunc's. Raises PyruncError."""
+    """Undo the effects of a killed create, unless the directory is not pyrunc's. Raises PyruncError."""
     contents = ledger.read(place)
     if force and contents.faults and ledger.is_ours(place, contents):
         contents.warn(place)
@@ -93,8 +93,8 @@ def _delete_left_behind(place: StateDir, force: bool) -> None:
 
 
 def _delete_damaged(place: StateDir, error: DamagedError) -> None:
-    """Delete a container with a damaged state.json, by its ledger. Raises PyruncError: `error` where the directory is
-    not known to be ours."""
+    """Delete a container with a damaged state.json, by its ledger. Raises PyruncError: `error` if the directory is not
+    known to be pyrunc's."""
     contents = ledger.read(place)
     if not ledger.is_ours(place, contents):
         raise DamagedError(error.message, hint=f"{place.path} is not known to be made by pyrunc") from error
@@ -115,7 +115,7 @@ def _delete_damaged(place: StateDir, error: DamagedError) -> None:
 
 
 def _kill_known(place: StateDir) -> None:
-    """SIGKILL what is known of a container, damaged or not, without its lock. Raises PyruncError."""
+    """SIGKILL the known processes of a container, damaged or not, without its lock. Raises PyruncError."""
     try:
         record = state.load(place)
     except DamagedError:
@@ -138,9 +138,9 @@ def _kill_entries(contents: ledger.Contents) -> None:
 def destroy(
     place: StateDir, record: Record, entries: list[ledger.Entry], poststop: Callable[[], None] | None = None
 ) -> None:
-    """Undo what the stopped container's creation made, and run the poststop hooks, whose failures are warnings.
+    """Undo the effects of a stopped container, and run the poststop hooks, whose failures are warnings.
 
-    entries: its ledger. poststop: runs the hooks, where a timeline records them. The caller holds the lock. Raises
+    entries: its ledger. poststop: runs the hooks, if a timeline records them. The caller holds the lock. Raises
     PyruncError.
     """
     if record.cgroup and ledger.is_anothers(record.cgroup, place, below=not record.private_pid_namespace):
@@ -148,7 +148,7 @@ def destroy(
     elif record.cgroup:
         if not record.private_pid_namespace:
             files.kill(record.cgroup)
-        if not record.systemd:  # systemd removes it with the unit
+        if not record.systemd:  # otherwise systemd removes it with the unit
             files.remove(record.cgroup)
     ledger.undo(entries, deleting=True)
     place.remove()
@@ -159,13 +159,13 @@ def destroy(
 
 
 def _require_systemd(record: Record) -> None:
-    """Require what it takes to delete a unit. Call it before the command's first effect."""
+    """Require the part that can delete a unit. Call it before the command's first effect."""
     if record.systemd:
         launcher.require("systemd")
 
 
 def whole(place: StateDir) -> ledger.Contents:
-    """What the ledger says. Raises DamagedError where not all of it is understood."""
+    """The entries of the ledger. Raises DamagedError if one is not understood."""
     contents = ledger.read(place)
     contents.require_whole(place)
     return contents
@@ -177,7 +177,7 @@ def kill_and_wait(record: Record) -> None:
 
 
 def _end_process(pid: int, start_time: int, cgroup: str) -> None:
-    """Kill a process and what is in a cgroup, and wait for the end of the process. Does nothing if it has ended.
+    """Kill a process and the processes of a cgroup, and wait for the end of the process. Does nothing if it has ended.
 
     cgroup: "" for none. Raises PyruncError.
     """
@@ -205,7 +205,7 @@ def _kill(pidfd: int) -> None:
 
 
 def _kill_all(pid: int, start_time: int, cgroup: str) -> None:
-    """SIGKILL the container's process and what shares its cgroup."""
+    """SIGKILL the container's process and the other processes of its cgroup."""
     if cgroup:
         files.kill(cgroup)
     try:

@@ -1,8 +1,8 @@
-"""`gc`: finishes what killed commands left under the state root, by the ledgers. Cold.
+"""`gc`: undo the effects of killed commands under the state root, by the ledgers. Cold.
 
-Left is the state directory of a `create` that died, or of a `delete` that died at its end: pyrunc made it, it has no
-state.json, or has lost its ledger to a delete, and no command has its lock. An `update` that died is undone.
-Containers, living or stopped, other users' directories, and what pyrunc did not make, stay untouched otherwise.
+A killed `create`, or a `delete` that was killed at its end, leaves a state directory: pyrunc made it, it has no
+state.json, or no ledger because a delete has removed it, and no command has its lock. A killed `update` is undone too.
+Containers, running or stopped, other users' directories, and directories that pyrunc did not make stay untouched.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _CGROUPS = ("cgroup", "cgroup_parent", "systemd_unit")
 
 
 def collect(root: str, dry_run: bool, tell: Callable[[str], None]) -> list[PyruncError]:
-    """Undo what is left under the root.
+    """Undo what killed commands left under the root.
 
     tell: called with a line for each thing that is undone, or with dry_run would be.
-    Gives what could not be undone or understood.
+    Returns the failures.
     """
     try:
         names = sorted([name for name in posix.listdir(root) if state.is_id(name)])
@@ -65,7 +65,7 @@ def _cgroups_in_use(root: str, names: list[str]) -> list[str]:
 
 
 def _collect(path: str, dry_run: bool, used: list[str], tell: Callable[[str], None]) -> None:
-    """Undo what is left at a path. Raises PyruncError and OSError."""
+    """Undo what a killed command left at a path. Raises PyruncError and OSError."""
     place = open_directory(path)
     if place is None:
         return
@@ -75,7 +75,7 @@ def _collect(path: str, dry_run: bool, used: list[str], tell: Callable[[str], No
         try:
             place.lock(0)
         except (BlockingIOError, FileNotFoundError):
-            return  # a command is at work on it
+            return  # a command works on it
         if place.has(STATE_FILE):
             _collect_container(place, dry_run, tell)
             return
@@ -98,8 +98,8 @@ def _collect(path: str, dry_run: bool, used: list[str], tell: Callable[[str], No
 
 
 def _collect_container(place: StateDir, dry_run: bool, tell: Callable[[str], None]) -> None:
-    """Undo an update of a container that was killed, and finish its deletion where a delete had removed the ledger
-    already. Raises PyruncError and OSError."""
+    """Undo a killed update of a container, and finish a killed delete that has removed the ledger. Raises PyruncError
+    and OSError."""
     try:
         record = state.load(place)
     except DamagedError:
@@ -123,6 +123,6 @@ def _collect_container(place: StateDir, dry_run: bool, tell: Callable[[str], Non
 
 
 def _is_used(entry: ledger.Entry, used: list[str]) -> bool:
-    """Whether an entry's cgroup is that of a container, or above it: it has become that one's meanwhile."""
+    """Whether an entry's cgroup is by now that of another container, or above it."""
     path = entry.get("path", "")
     return entry["effect"] in _CGROUPS and any(cgroup == path or cgroup.startswith(path + "/") for cgroup in used)

@@ -1,8 +1,7 @@
-"""The command that has the lock of a state directory: who it is, and how it is ended.
+"""The command that holds the lock of a state directory: find it and end it.
 
-A `create`, `run` or `start` has the lock while its hooks run, and a hook may hang. /proc/locks names the process that
-has a lock (proc_locks(5)). What that process runs are its descendants: hooks with all that they have started, and the
-container's init.
+A `create`, `run` or `start` holds the lock while its hooks run, and a hook may hang. /proc/locks has the process that
+holds a lock (proc_locks(5)). Its descendants are hooks with the processes that they started, and the container's init.
 """
 
 from __future__ import annotations
@@ -39,13 +38,13 @@ class Process:
 
 
 def find(place: StateDir) -> int:
-    """The pid of the process that has the lock; 0 where nobody has it, or nobody that this pid namespace shows."""
+    """The pid of the process that holds the lock; 0 if nobody does, or no process of this pid namespace."""
     try:
         lines = read_file("/proc/locks").split("\n")
     except OSError:
         return 0
     for line in lines:
-        # 1: FLOCK  ADVISORY  WRITE 4711 00:2f:12345 0 EOF; a waiting one has -> behind the number
+        # 1: FLOCK  ADVISORY  WRITE 4711 00:2f:12345 0 EOF; a waiting one has -> after the number
         words = line.split()
         if len(words) > 6 and words[1] == "FLOCK" and words[5].rpartition(":")[2] == str(place.inode):
             pid = int(words[4])
@@ -55,7 +54,7 @@ def find(place: StateDir) -> int:
 
 
 def command(pid: int) -> list[str]:
-    """The words that a process was started with; none where it is gone."""
+    """The arguments of a process; none if it is gone."""
     try:
         return [word for word in read_file(f"/proc/{pid}/cmdline").split("\0") if word]
     except OSError:
@@ -63,7 +62,7 @@ def command(pid: int) -> list[str]:
 
 
 def describe(place: StateDir) -> str:
-    """Who has the lock, as a clause."""
+    """A clause that names the command that holds the lock."""
     pid = find(place)
     if not pid:
         return "another command is at work on it"
@@ -72,11 +71,10 @@ def describe(place: StateDir) -> str:
 
 
 def end(place: StateDir) -> None:
-    """End the command that has the lock, in its own orderly way, or come back when it can't be ended.
+    """End the command that holds the lock, so that it undoes its effects. Returns also if it can't be ended.
 
-    The processes that it has started are killed, so that what it waits for ends and it undoes what it has made. One
-    that does not then let go of the lock is sent SIGTERM. Nothing is done to a process that is not known to be a
-    command of this container.
+    The processes that it has started are killed: its wait ends, and it undoes its effects. If it does not release the
+    lock then, it gets SIGTERM. A process that is not known to be a command of this container is not touched.
     """
     begin = time.monotonic()
     told = 0
@@ -105,7 +103,7 @@ def _is_held(place: StateDir) -> bool:
 
 
 def processes() -> dict[int, Process]:
-    """All processes that /proc shows, by pid. What ends meanwhile is left out."""
+    """All processes in /proc, by pid. Those that end meanwhile are left out."""
     found = {}
     for name in posix.listdir("/proc"):
         if name.isdigit():
@@ -118,10 +116,10 @@ def processes() -> dict[int, Process]:
 
 
 def _kill_descendants(pid: int) -> None:
-    """SIGKILL what a process has started, and what that has started.
+    """SIGKILL the descendants of a process.
 
-    All are stopped first, and it is looked again until there are no others: a child that is forked after the look would
-    have another parent once its own is killed, and not be found any more. A stopped process forks no more.
+    All are stopped first, until a further look finds no others. Otherwise a child that is forked after the look gets
+    another parent when its own is killed, and is not found any more. A stopped process does not fork.
     """
     stopped: dict[tuple[int, int], Process] = {}
     while True:
@@ -136,7 +134,7 @@ def _kill_descendants(pid: int) -> None:
 
 
 def _descendants(pid: int) -> list[Process]:
-    """What a process has started, and what that has started, those above first."""
+    """The descendants of a process, parents first."""
     children: dict[int, list[Process]] = {}
     for process in processes().values():
         children.setdefault(process.parent, []).append(process)
@@ -147,7 +145,7 @@ def _descendants(pid: int) -> list[Process]:
 
 
 def _send(process: Process | None, number: int) -> None:
-    """Send a signal to a process, unless its pid is another's by now."""
+    """Send a signal to a process, unless its pid belongs to another process by now."""
     if process is None:
         return
     try:
