@@ -203,30 +203,11 @@ static PyObject *call_hand_over(PyObject *self, PyObject *unused)
     Py_RETURN_NONE;
 }
 
-/* _launcher.copy_pages(set): for pyrunc.launcher.expect. */
-static PyObject *call_copy_pages(PyObject *self, PyObject *set)
-{
-    (void)self;
-    long number = PyLong_AsLong(set);
-    if (number == -1 && PyErr_Occurred())
-        return NULL;
-#ifdef PYRUNC_SNAPSHOT
-    if (number < 0 || number >= SNAPSHOT_SETS)
-        return PyErr_Format(PyExc_ValueError, "the snapshot has no set %ld", number);
-    snapshot_copy_pages((enum snapshot_set)number);
-#endif
-    Py_RETURN_NONE;
-}
-
 PyObject *PyInit__launcher(void);
 
 PyObject *PyInit__launcher(void)
 {
-    static PyMethodDef methods[] = {
-        {"copy_pages", call_copy_pages, METH_O, NULL},
-        {"hand_over", call_hand_over, METH_NOARGS, NULL},
-        {NULL, NULL, 0, NULL},
-    };
+    static PyMethodDef methods[] = {{"hand_over", call_hand_over, METH_NOARGS, NULL}, {NULL, NULL, 0, NULL}};
     static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, .m_name = "_launcher", .m_size = -1,
                                         .m_methods = methods};
     return PyModule_Create(&module);
@@ -315,7 +296,7 @@ static int wake(void)
 {
 #ifdef PYRUNC_SNAPSHOT
     if (snapshot_is_made())
-        return snapshot_wake();
+        return snapshot_wake(command_line + (command_line_length > 0));
     snapshot_prepare();
     if (start() < 0 || importer_import_all() < 0)
         return -1;

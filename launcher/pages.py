@@ -7,8 +7,8 @@ pages before it reads them (launcher/snapshot.c).
 
 PROGRAM is a launcher with its snapshot and without this table. It is run up to where it sleeps, with what needs no
 privileges and has no effect, and /proc/PID/pagemap tells the pages that it has copied by then (proc(5)). OUTPUT gets
-the table: for each of SETS a bit for each page. A set of which nothing can be found out (a kernel without pagemap, a
-machine without cgroup2) is empty, and stderr says why: the launcher works as well, and takes longer.
+the table: for each of SETS a bit for each page. Where one can't be found out (a kernel without pagemap, a machine
+without cgroup2) it is the first one, or is empty, and stderr says why: the launcher works as well, and takes longer.
 
 Run it with the interpreter that is linked.
 """
@@ -27,9 +27,9 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# What the commands of pyrunc/launcher.py, EXPECTED, have in common, in the order of launcher/snapshot.h: all of them;
-# those of a container that there is; those that start a process.
-SETS = ("every", "container", "launch")
+# The sets of pages, in the order of launcher/snapshot.c: of commands that write to what all write to, of those of a
+# container that there is, of those that start a process, and of `update`.
+SETS = ("others", "container", "launch", "update")
 # The bytes of one set: snapshot.c's SET_BYTES.
 SET_BYTES = 1024
 PAGE = 4096
@@ -116,31 +116,32 @@ def full_pipe() -> tuple[int, int]:
     return reader, writer
 
 
-def write_container(path: Path) -> None:
-    """Make the state directory of a container that has stopped. Raises OSError."""
-    record: dict[str, Any] = {
-        "ociVersion": "1.0.2", "id": ID, "bundle": "/", "rootfs": "/rootfs", "created": "2000-01-01T00:00:00Z",
-        "pid": _NO_PID, "startTime": 1, "owner": os.geteuid(), "annotations": {}, "hooks": {}, "startSteps": [],
-    }  # fmt: skip
-    path.mkdir(parents=True)
-    path.chmod(0o711)
-    (path / "state.json").write_text(json.dumps(record))
-
-
-def write_bundle(path: Path) -> None:
-    """Make a bundle with the configuration of `pyrunc spec`, for another user than root of `spec --rootless`. Raises
-    OSError."""
+def configuration() -> dict[str, Any]:
+    """The configuration of `pyrunc spec`, for another user than root that of `spec --rootless`."""
     sys.path.insert(0, str(ROOT))
     from pyrunc.libcontainer.spec import example
 
     spec = example.example() if os.geteuid() == 0 else example.rootless_example()
     spec["process"]["terminal"] = False
     spec["linux"].pop("resources", None)
-    (path / "rootfs").mkdir(parents=True)
-    (path / "config.json").write_text(json.dumps(spec))
+    return spec
 
 
-def every(program: Path, addresses: range, work: Path) -> set[int]:
+def write_container(path: Path, pid: int = _NO_PID, start_time: int = 1, cgroup: str = "") -> None:
+    """Make the state directory of a container, without arguments of one that has stopped. Raises OSError."""
+    record: dict[str, Any] = {
+        "ociVersion": "1.0.2", "id": ID, "bundle": "/", "rootfs": "/rootfs", "created": "2000-01-01T00:00:00Z",
+        "pid": pid, "startTime": start_time, "owner": os.geteuid(), "cgroup": cgroup, "annotations": {}, "hooks": {},
+        "startSteps": [],
+    }  # fmt: skip
+    path.mkdir(parents=True)
+    path.chmod(0o711)
+    (path / "state.json").write_text(json.dumps(record))
+    spec = configuration()
+    (path / "exec.json").write_text(json.dumps({name: spec[name] for name in ("process", "root", "mounts", "linux")}))
+
+
+def others(program: Path, addresses: range, work: Path) -> set[int]:
     """What `list` writes to, when it prints nothing. Raises PagesError, OSError."""
     (work / "empty").mkdir()
     reader, writer = full_pipe()
@@ -165,7 +166,8 @@ def container(program: Path, addresses: range, work: Path) -> set[int]:
 def launch(program: Path, addresses: range, work: Path) -> set[int]:
     """What `run` writes to, up to where it waits for another command that has its state directory: the plan is compiled
     by then, and nothing has been made. Raises PagesError, OSError."""
-    write_bundle(work / "bundle")
+    (work / "bundle/rootfs").mkdir(parents=True)
+    (work / "bundle/config.json").write_text(json.dumps(configuration()))
     taken = work / "busy" / ID
     taken.mkdir(parents=True)
     lock = os.open(taken, os.O_RDONLY)
@@ -175,6 +177,21 @@ def launch(program: Path, addresses: range, work: Path) -> set[int]:
         return written(program, words, addresses, subprocess.DEVNULL)
     finally:
         os.close(lock)
+
+
+def update(program: Path, addresses: range, work: Path) -> set[int]:
+    """What `update` writes to, up to where it reads the old value of a limit, from a FIFO: the limits are compiled by
+    then. The container's process is this one. Raises PagesError, OSError."""
+    cgroup = work / "cgroup"
+    cgroup.mkdir()
+    (cgroup / "cgroup.events").write_text("populated 1\nfrozen 0\n")
+    (cgroup / "cgroup.controllers").write_text("")
+    os.mkfifo(cgroup / "cgroup.max.depth")
+    start_time = int(Path("/proc/self/stat").read_text().rpartition(") ")[2].split()[19])
+    write_container(work / "running" / ID, os.getpid(), start_time, str(cgroup))
+    (work / "changes").write_text(json.dumps({"unified": {"cgroup.max.depth": "100"}}))
+    words = ["--root", str(work / "running"), "update", "--resources", str(work / "changes"), ID]
+    return written(program, words, addresses, subprocess.DEVNULL)
 
 
 def bitmap(pages: set[int]) -> bytes:
@@ -190,15 +207,15 @@ def table(program: Path) -> bytes:
     """The bitmaps of SETS. Raises CalledProcessError, KeyError, OSError."""
     addresses = section(program)
     bitmaps = []
-    known: set[int] = set()  # `every` comes first, and the others are beside it
+    common: set[int] = set()
     with tempfile.TemporaryDirectory() as name:
-        for find in (every, container, launch):
+        for find in (others, container, launch, update):
             try:
-                pages = find(program, addresses, Path(name)) - known
+                pages = find(program, addresses, Path(name))
             except PagesError as error:
                 print(f"pyrunc: no pages of {find.__name__}: {error}", file=sys.stderr)
-                pages = set()
-            known = known or pages
+                pages = common
+            common = common or pages
             bitmaps.append(bitmap(pages))
     return b"".join(bitmaps)
 

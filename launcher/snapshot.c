@@ -41,6 +41,14 @@
 
 enum { HEAP_BYTES = 6 << 20, BLOCK_ALIGNMENT = 16, PAGE_BYTES = 4096 };
 
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+
+/* The sets of pages, as pages.py has them: of commands that write to what all write to, of those of a container that there
+ * is, of those that start a process, and of `update`. */
+enum set { OTHERS, CONTAINER, LAUNCH, UPDATE, SETS };
+
 extern char snapshot_begin[], snapshot_end[]; /* snapshot.ld */
 
 static _Alignas(4096) char heap[HEAP_BYTES] __attribute__((section(".snapshot_heap")));
@@ -253,24 +261,59 @@ static int limit_stack(void)
 
 enum { SET_BYTES = 1024 };
 
-/* The pages of the section that a command writes to, a bit for each: launcher/pages.py fills the table when the launcher
- * is built. */
-static const volatile unsigned char written_pages[SNAPSHOT_SETS][SET_BYTES]
+/* The pages of the section that commands write to, a bit for each: launcher/pages.py fills the sets when the launcher is
+ * built. */
+static const volatile unsigned char written_pages[SETS][SET_BYTES]
     __attribute__((section(".written_pages"), used)) = {0};
 
-/* A page that is read first is mapped as the file's, and the write to it is another fault, which takes longer than one
- * that begins with the write. An atomic addition is a write to the kernel from the start, and 0 changes nothing. */
-void snapshot_copy_pages(enum snapshot_set set)
+/* The set of a command: that of the first word that is a command's name. A wrong guess, for a value that is such a word,
+ * costs time and nothing else. */
+static enum set expected(char *const *words)
 {
-    size_t count = (size_t)(snapshot_end - snapshot_begin) / PAGE_BYTES;
-    for (size_t page = 0; page < count && page < SET_BYTES * 8; page++)
-        if (written_pages[set][page / 8] >> page % 8 & 1)
-            __atomic_fetch_add(snapshot_begin + page * PAGE_BYTES, 0, __ATOMIC_RELAXED);
+    static const struct {
+        const char *name;
+        enum set set;
+    } commands[] = {
+        {"create", LAUNCH},   {"run", LAUNCH},       {"exec", LAUNCH},      {"state", CONTAINER},
+        {"start", CONTAINER}, {"kill", CONTAINER},   {"ps", CONTAINER},     {"delete", CONTAINER},
+        {"pause", CONTAINER}, {"resume", CONTAINER}, {"events", CONTAINER}, {"update", UPDATE},
+    };
+    for (; *words != NULL; words++)
+        for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
+            if (strcmp(*words, commands[i].name) == 0)
+                return commands[i].set;
+    return OTHERS;
 }
 
-int snapshot_wake(void)
+static bool is_written(enum set set, size_t page)
 {
-    snapshot_copy_pages(SNAPSHOT_EVERY);
+    return page < SET_BYTES * 8 && written_pages[set][page / 8] >> page % 8 & 1;
+}
+
+/* Copy the pages that a command is going to write to. A page that is read first is mapped as the file's, and the write to
+ * it is another fault, which takes longer than one that begins with the write; many pages in one call take less than a
+ * fault for each. */
+static void copy_pages(enum set set)
+{
+    enum { MANY = 2 };
+    size_t count = (size_t)(snapshot_end - snapshot_begin) / PAGE_BYTES;
+    size_t end;
+    for (size_t page = 0; page < count; page = end + 1) {
+        for (end = page; end < count && is_written(set, end); end++)
+            continue;
+        char *from = snapshot_begin + page * PAGE_BYTES;
+        /* Linux 5.14; an earlier one refuses it, and then each page is copied by the write to it. */
+        if (end - page >= MANY)
+            (void)madvise(from, (end - page) * PAGE_BYTES, MADV_POPULATE_WRITE);
+        /* An atomic addition is a write from the start, and 0 changes nothing. */
+        for (; from < snapshot_begin + end * PAGE_BYTES; from += PAGE_BYTES)
+            __atomic_fetch_add(from, 0, __ATOMIC_RELAXED);
+    }
+}
+
+int snapshot_wake(char *const *words)
+{
+    copy_pages(expected(words));
     awake = true;
     Py_tss_t *key = &THREAD_KEY; /* pthread_key_create's, of the process that is no more */
     *key = (Py_tss_t)Py_tss_NEEDS_INIT;

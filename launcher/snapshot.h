@@ -13,14 +13,8 @@ void snapshot_prepare(void);
 /* Write the section's bytes to standard output, as those of a program that has its snapshot. Does not return. */
 _Noreturn void snapshot_write(void);
 
-/* The commands whose pages are known, pages.py's SETS: all of them; those of a container that there is; those that start a
- * process. */
-enum snapshot_set { SNAPSHOT_EVERY, SNAPSHOT_CONTAINER, SNAPSHOT_LAUNCH, SNAPSHOT_SETS };
-
-/* Copy the pages that commands of a set write to, which is faster than having each of them copied when it is. */
-void snapshot_copy_pages(enum snapshot_set set);
-
-/* Make this process the interpreter's own. -1 with an exception set on failure. */
-int snapshot_wake(void);
+/* Make this process the interpreter's own. words: the arguments of the command line, up to a NULL. -1 with an exception
+ * set on failure. */
+int snapshot_wake(char *const *words);
 
 #endif

@@ -1,29 +1,17 @@
-"""What a command tells the launcher (docs/launcher.md): that it needs what the launcher lacks, and what it is. Hot."""
+"""What the launcher (docs/launcher.md) lacks: a command that needs it says so before its first effect. Hot."""
 
 from __future__ import annotations
 
 try:
-    from _launcher import copy_pages, hand_over  # type: ignore[import-not-found]
+    from _launcher import hand_over  # type: ignore[import-not-found]
 except ImportError:
-    copy_pages = hand_over = None
+    hand_over = None
 
 # The cold parts that a command may find out to need, each with its module in COLD of launcher/freeze.py.
 LACKING = {
     "notify": "pyrunc.libcontainer.launch.notify",
     "systemd": "pyrunc.libcontainer.systemd",
 }
-
-# The sets of pages that a command writes to, of launcher/pages.py; one that is not here acts on a container.
-_CONTAINER, _LAUNCH = 1, 2
-EXPECTED = {"create": (_LAUNCH,), "run": (_LAUNCH,), "exec": (_CONTAINER, _LAUNCH), "list": (), "version": ()}
-
-
-def expect(command: str) -> None:
-    """Say which command this is. The launcher copies the pages that it writes to at once, which takes less time than
-    page by page. In the ordinary build it does nothing."""
-    if copy_pages is not None:
-        for number in EXPECTED.get(command, (_CONTAINER,)):
-            copy_pages(number)
 
 
 def require(part: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import posix
 import sys
 
-from . import launcher
 from .cli import fast_argv
 from .commands import dispatch, failures
 
@@ -23,7 +22,6 @@ def main(argv: list[str]) -> int:
 
         return click_main(name, argv[1:])
     options, command, params = parsed
-    launcher.expect(command)
     if command == "version":
         return failures.guarded(lambda: dispatch.print_version(name))
     return dispatch.run_command(name, options, command, params)

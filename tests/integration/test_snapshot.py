@@ -101,15 +101,15 @@ def test_who_builds_it_is_not_in_it(linked: Path) -> None:
 
 
 def test_the_pages_that_commands_write_to_are_known(linked: Path) -> None:
-    """Each set has pages, none has one of the first set, and looking again finds the same."""
+    """Each set has pages, most of them those of the first one too, and looking again finds the same."""
     table = linked.with_name("pyrunc.pages").read_bytes()
     sets = [int.from_bytes(table[at : at + pages.SET_BYTES], "little") for at in range(0, len(table), pages.SET_BYTES)]
     assert len(sets) == len(pages.SETS)
-    every, container, launch = sets
-    assert every
-    assert container
-    assert launch
-    assert not every & (container | launch)
+    others = sets[0]
+    assert others
+    for pages_of_set in sets[1:]:
+        assert pages_of_set.bit_count() > others.bit_count()
+        assert (pages_of_set & others).bit_count() > others.bit_count() * 0.8
     assert table in linked.with_name("pyrunc").read_bytes()
     if is_trimmed():
         assert pages.table(linked.with_name("pyrunc.woken")) == table

@@ -11,6 +11,7 @@ import importlib.util
 import json
 import mmap
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -24,6 +25,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from generate import argv
 from launcher import bindings, freeze, pages
 from pyrunc import launcher as required
 
@@ -395,29 +397,13 @@ def test_in_the_launcher_what_is_required_hands_over(monkeypatch: pytest.MonkeyP
 # ---- the pages that commands write to --------------------------------------------------------------------------------
 
 
-def test_in_the_launcher_each_command_has_its_pages_copied(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[str] = []
-    monkeypatch.setattr(required, "copy_pages", lambda number: calls.append(pages.SETS[number]))
-    expected: dict[str, list[str]] = {
-        "run": ["launch"], "create": ["launch"], "exec": ["container", "launch"], "delete": ["container"],
-        "update": ["container"], "list": [], "version": [],
-    }  # fmt: skip
-    for command, sets in expected.items():
-        calls.clear()
-        required.expect(command)
-        assert calls == sets, command
-
-
-def test_in_the_ordinary_build_no_page_is_copied() -> None:
-    assert vars(required)["copy_pages"] is None
-    required.expect("run")
-
-
-def test_the_sets_of_pages_have_the_order_of_the_header() -> None:
-    header = (LAUNCHER / "snapshot.h").read_text()
-    names = [f"SNAPSHOT_{name.upper()}" for name in pages.SETS]
-    assert "enum snapshot_set { " + ", ".join([*names, "SNAPSHOT_SETS"]) + " };" in header
-    assert f"enum {{ SET_BYTES = {pages.SET_BYTES} }};" in (LAUNCHER / "snapshot.c").read_text()
+def test_the_sets_of_pages_are_the_launchers() -> None:
+    source = (LAUNCHER / "snapshot.c").read_text()
+    assert f"enum set {{ {', '.join(name.upper() for name in pages.SETS)}, SETS }};" in source
+    assert f"enum {{ SET_BYTES = {pages.SET_BYTES} }};" in source
+    found = dict(re.findall(r'\{"(\w+)", ([A-Z]+)\}', source))
+    assert set(found) == set(argv.HOT) - {"list"}
+    assert set(found.values()) == {name.upper() for name in pages.SETS[1:]}
 
 
 def test_a_page_that_was_written_to_is_copied(tmp_path: Path) -> None:

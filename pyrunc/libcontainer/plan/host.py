@@ -177,6 +177,19 @@ def gather() -> HostFacts:
     )
 
 
+def gather_limits() -> HostFacts:
+    """Those facts of this host on which the limits of a container depend that there is: `euid`, `in_userns`,
+    `cgroup_mount`, `cgroup_pure` and `controllers`. The others are not looked at. Raises PyruncError."""
+    mount, controllers = _find_cgroup2()
+    return HostFacts(
+        euid=posix.geteuid(),
+        in_userns=in_userns(),
+        cgroup_mount=mount,
+        cgroup_pure=mount == _CGROUP_MOUNTS[0],
+        controllers=controllers,
+    )
+
+
 def kernel_version(release: str) -> tuple[int, int]:
     """(major, minor) of uname's release, such as `6.1.0-18-amd64`. Raises PyruncError if it has no such numbers."""
     major, _, rest = release.partition(".")

@@ -65,7 +65,8 @@ class Target:
             recovered = recovery.recover(self.place, self.record)
             if recovered:
                 log.warning(f"an update that was killed has been {recovered}")
-            _Change(self, host.gather(), changes, schemata, asked).carry_out()
+            facts = host.gather() if asked else host.gather_limits()
+            _Change(self, facts, changes, schemata, asked).carry_out()
         except PyruncError as error:
             if by_options:
                 error.pointer = ""
@@ -192,7 +193,8 @@ class _Change:
         """Enable the controllers that the writes take, and read what is there."""
         if writes:
             needed = {write.controller: write.pointer for write in reversed(writes) if write.controller}
-            controllers.enable(self.target.record.cgroup, self.facts.cgroup_mount, needed, ())
+            if needed:
+                controllers.enable(self.target.record.cgroup, self.facts.cgroup_mount, needed, ())
         if self.made.memory_check and "memory" in self.wanted:
             limits.check_memory(cgroup_fd, *self.made.memory_check)
         for write in writes:

@@ -55,6 +55,12 @@ def test_another_machine_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
         host.gather()
 
 
+def test_the_facts_for_limits_are_those_of_gather() -> None:
+    all, limits = host.gather(), host.gather_limits()
+    for name in ("euid", "in_userns", "cgroup_mount", "cgroup_pure", "controllers"):
+        assert getattr(limits, name) == getattr(all, name), name
+
+
 def test_own_cgroup() -> None:
     assert host.own_cgroup("9:cpu:/x\n1:name=systemd:/y\n0::/user.slice/a:b\n") == "/user.slice/a:b"
     assert host.own_cgroup("0::/gone (deleted)\n") == "/gone"

@@ -38,7 +38,7 @@ class Place:
         facts = HostFacts(cgroup_mount=str(path), controllers=("cpu", "memory", "pids"))
         monkeypatch.setattr(lookup, "locked", lambda path: (opened(path), record))
         monkeypatch.setattr(state, "status", lambda path, record: self.status)
-        monkeypatch.setattr(host, "gather", lambda: facts)
+        monkeypatch.setattr(host, "gather_limits", lambda: facts)
         monkeypatch.setattr(controllers, "enable", lambda path, mount, needed, wanted: self.needed.append(needed))
         self.needed: list[dict[str, str]] = []
 
