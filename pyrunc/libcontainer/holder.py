@@ -16,8 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .statedir import StateDir
 
-# How long a command may go on by itself; after which its processes are killed; when it is told to end; and when it is
-# left alone.
+# The seconds from the first try to the kill of its processes, to SIGTERM, and to giving up.
 _GRACE_SECONDS = 0.3
 _TERMINATE_SECONDS = 2.0
 _PATIENCE_SECONDS = 10.0

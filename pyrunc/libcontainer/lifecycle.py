@@ -1,4 +1,4 @@
-"""The life-cycle: create, run, start, state, kill, list (the specification's runtime.md, in runc's words)."""
+"""The life-cycle: create, run, start, state, kill, list (runtime.md of the specification; messages as in runc)."""
 
 from __future__ import annotations
 
@@ -31,16 +31,17 @@ _SIGKILL = 9
 # More descriptors than a process can have (/proc/sys/fs/nr_open is lower), and a C int.
 _MAX_FDS = 2**31 - 64
 _DIGITS = 10
-# How long an init that has told its failure may take to end.
+# How long an init may take to end after it has reported a failure.
 KILL_TIMEOUT_MS = 10_000
-# Where a container's cgroup can lie, as far as another user's word for it is taken.
+# The directory that must have the cgroup of another user's container for its path to be believed.
 _CGROUPS = "/sys/fs/cgroup/"
-# How often, a millisecond apart, it is looked whether an init has become its program.
+# How often to check, a millisecond apart, whether an init has executed its program.
 EXEC_POLL_ATTEMPTS = 50
 
 
 def create(options: LaunchOptions, fault: tuple[int, int] = (-1, 0)) -> None:
-    """Create the container and leave its init waiting for `start`. Raises PyruncError, everything undone."""
+    """Create the container and leave its init waiting for `start`. Raises PyruncError after it has undone
+    everything."""
     launch = _launch(prepare(options), options, fault)
     try:
         launch.answer()
@@ -51,10 +52,10 @@ def create(options: LaunchOptions, fault: tuple[int, int] = (-1, 0)) -> None:
 
 
 def run(options: LaunchOptions, fault: tuple[int, int] = (-1, 0)) -> int:
-    """Create and start the container, and unless detached wait for its end and delete it.
+    """Create and start the container. Unless detached, wait for its end and delete it.
 
-    Gives the exit code: the process's, 128 + n where signal n ended it, 0 where detached. Raises PyruncError,
-    everything undone, for what fails up to the poststart hooks.
+    Returns the exit code: that of the process, 128 + n after signal n, 0 if detached. If something fails up to the
+    poststart hooks, it undoes everything and raises PyruncError.
     """
     from .launch.launch import finish
 
@@ -75,7 +76,7 @@ def run(options: LaunchOptions, fault: tuple[int, int] = (-1, 0)) -> int:
 
 
 def on_end(launch: Launch) -> None:
-    """What `run` and `restore` do after the process's end: delete the container, unless it is to be kept. Raises
+    """End `run` or `restore` after the process has ended: delete the container unless `--keep` is given. Raises
     PyruncError."""
     if not launch.options.keep:
         _delete_ended(launch)
@@ -86,13 +87,13 @@ def _limits_memory(spec: Spec) -> bool:
 
 
 def _delete_ended(launch: Launch) -> None:
-    """`delete` of a container whose process this command has reaped, so that all of it is known. Raises PyruncError."""
+    """Delete a container whose process this command has reaped. Raises PyruncError."""
     record, place = launch.record, launch.ledger.place
     try:
         try:
             take_lock(place)
         except FileNotFoundError:
-            return  # deleted by another
+            return  # another command has deleted it
         if record.cgroup and not ledger.is_anothers(record.cgroup, place, below=not record.private_pid_namespace):
             from .cgroup import files
 
@@ -103,7 +104,7 @@ def _delete_ended(launch: Launch) -> None:
 
 
 def prepare(options: LaunchOptions) -> Spec:
-    """Judge what the command was started with, and load the configuration. Before any descriptor is made."""
+    """Check the environment of the command, and load the configuration. Call it before any descriptor is opened."""
     from .spec import load
 
     store.check_id(options.id)
@@ -118,8 +119,8 @@ def prepare(options: LaunchOptions) -> Spec:
 
 
 def prepare_fds(preserve_fds: int) -> None:
-    """Have the standard streams open, before any descriptor is made. Raises PyruncError where one that is to be
-    preserved is not there."""
+    """Open closed standard streams, before any other descriptor is opened. Raises PyruncError if a descriptor to
+    preserve is not open."""
     missing = native.prepare_fds(min(preserve_fds, _MAX_FDS))
     if missing:
         raise PyruncError(
@@ -130,11 +131,11 @@ def prepare_fds(preserve_fds: int) -> None:
 
 
 def listen_fds() -> int:
-    """How many descriptors from 3 on were passed to this process for its service to listen on (sd_listen_fds(3))."""
+    """How many descriptors from 3 on were passed to this process for socket activation (sd_listen_fds(3))."""
     pid, count = posix.environ.get(b"LISTEN_PID", b""), posix.environ.get(b"LISTEN_FDS", b"")
     if not count.isdigit() or pid != str(posix.getpid()).encode():
         return 0
-    # A number that no process has descriptors for stands for itself and all above it.
+    # This number, more than any process can have descriptors, stands for itself and all larger ones.
     return min(int(count.lstrip(b"0")[:_DIGITS] or b"0"), _MAX_FDS)
 
 
@@ -147,7 +148,7 @@ def _launch(spec: Spec, options: LaunchOptions, fault: tuple[int, int]) -> Launc
 
 
 def host_facts(spec: Spec, options: LaunchOptions) -> HostFacts:
-    """The facts of the host that a plan needs. The spec gets id mappings where it lacks some. Raises PyruncError."""
+    """The facts of the host for a plan. Adds missing id mappings to the spec. Raises PyruncError."""
     from .plan.host import gather
 
     facts = gather()
@@ -168,12 +169,12 @@ def host_facts(spec: Spec, options: LaunchOptions) -> HostFacts:
 def start(root: str, id: str, notify_socket: str = "", timeline: str = "") -> None:
     """Let the waiting init execute the process, and run the poststart hooks.
 
-    notify_socket: the service manager's (NOTIFY_SOCKET), "" for none. Where the container was created with one too,
-        its notifications are relayed, until it has said READY=1 or has ended.
-    timeline: the file for the times of the start and of its hooks; "" for none. That it can't be written is a warning,
-        since the process runs by then.
-    Raises PyruncError: the container is in no state to be started, its program could not be executed (it is stopped
-    then), or a startContainer or poststart hook failed: it is deleted then, as by `delete` (runtime.md, Lifecycle).
+    notify_socket: the service manager's (NOTIFY_SOCKET), "" for none. If the container was created with one too, its
+        notifications are relayed until READY=1 or its end.
+    timeline: the file for the times of the start and of its hooks; "" for none. If it can't be written, that is a
+        warning, because the process runs by then.
+    Raises PyruncError if the container's status is wrong, if its program can't be executed (it is stopped then), and if
+    a startContainer or poststart hook fails (it is deleted then, as by `delete`: runtime.md, Lifecycle).
     """
     path = store.directory(root, id)
     place, record = locked(path)
@@ -185,7 +186,7 @@ def start(root: str, id: str, notify_socket: str = "", timeline: str = "") -> No
             raise PyruncError("cannot start an already running container")
         if status != "created":
             raise PyruncError(f"cannot start a container in the {status} state")
-        # The hooks are not left alone where a signal ends this command: they are killed.
+        # If a signal ends this command, the hooks are killed.
         interrupts.hold()
         notify = None
         if notify_socket:
@@ -201,9 +202,9 @@ def start(root: str, id: str, notify_socket: str = "", timeline: str = "") -> No
 
 
 def _start(place: StateDir, record: Record, times: Timeline | None = None) -> None:
-    """Have the program executed, and run the poststart hooks; the container is deleted where a hook fails.
+    """Have the program executed, and run the poststart hooks. If a hook fails, delete the container.
 
-    times: takes down when this began and ended. Raises PyruncError.
+    times: records the beginning and the end. Raises PyruncError.
     """
     try:
         if times is None:
@@ -234,7 +235,7 @@ def _timed_start(place: StateDir, record: Record, path: str) -> None:
 
 
 def _notify(place: StateDir, host: str) -> Notify | None:
-    """The container's socket for notifications; None where it was created without one. Raises PyruncError."""
+    """The container's socket for notifications; None if it was created without one. Raises PyruncError."""
     from .launch import notify
 
     try:
@@ -246,7 +247,7 @@ def _notify(place: StateDir, host: str) -> Notify | None:
 
 
 def _relay_ready(place: StateDir, record: Record, notify: Notify) -> None:
-    """Relay until the container is ready or has ended; others may delete it meanwhile."""
+    """Relay until the container is ready or has ended. Others may delete it meanwhile."""
     pidfd = process.open_process(record.pid, record.startTime)
     place.unlock()
     try:
@@ -260,7 +261,8 @@ def _relay_ready(place: StateDir, record: Record, notify: Notify) -> None:
 
 
 def _end(place: StateDir, record: Record, times: Timeline | None) -> None:
-    """Delete a container whose start a hook has failed. What fails in that is logged: the hook is the first cause."""
+    """Delete a container after a hook of its start has failed. Failures here are logged: the hook is the first
+    cause."""
     try:
         kill_and_wait(record)
         destroy(place, record, whole(place).entries, lambda: lifecycle_hooks.poststop(record, times))
@@ -269,7 +271,7 @@ def _end(place: StateDir, record: Record, times: Timeline | None) -> None:
 
 
 def _send_start(path: str, record: Record) -> None:
-    """Tell the waiting init to go on, and wait until it has executed the program. Raises PyruncError if it fails."""
+    """Tell the waiting init to go on, and wait until it has executed the program. Raises PyruncError if that fails."""
     from .plan import wire
 
     pidfd = process.open_process(record.pid, record.startTime)
@@ -284,7 +286,7 @@ def _send_start(path: str, record: Record) -> None:
                 continue
             data = native.recv(sync, wire.MESSAGE_SIZE)[0]
         except (BrokenPipeError, ConnectionResetError) as error:
-            # The init has ended, our connection unaccepted or our word unread.
+            # The init has ended before it accepted the connection or read the message.
             if pidfd >= 0:
                 native.poll([pidfd], KILL_TIMEOUT_MS)
             from .launch import errors as launch_errors
@@ -293,7 +295,7 @@ def _send_start(path: str, record: Record) -> None:
         posix.unlink(path + "/" + START_SOCKET)
         if data:
             if pidfd >= 0:
-                native.poll([pidfd], KILL_TIMEOUT_MS)  # so that the next command finds it stopped
+                native.poll([pidfd], KILL_TIMEOUT_MS)  # until the next command finds it stopped
             raise _start_failure(path, record, data)
         if pidfd >= 0 and not _executed(record, pidfd):
             from .launch import errors as launch_errors
@@ -307,7 +309,7 @@ def _send_start(path: str, record: Record) -> None:
 
 
 def _start_failure(path: str, record: Record, data: bytes) -> PyruncError:
-    """The error in the init's message, which numbers a step of the plan that `create` made."""
+    """The error of the init's message, which has the number of a step of create's plan."""
     from .launch import errors as launch_errors
     from .launch import scene
     from .plan import wire
@@ -324,10 +326,10 @@ def _start_failure(path: str, record: Record, data: bytes) -> PyruncError:
 
 
 def _executed(record: Record, pidfd: int) -> bool:
-    """Whether the init, which has left the conversation, has become its program; False where it was killed before.
+    """Whether the init has executed its program after it closed its socket; False if it was killed before.
 
-    Both close its descriptors a moment before they can be told apart. One that its parent has reaped passes for one
-    that ran: who waits for it knows more.
+    In both cases the descriptors are closed a moment before the two can be told apart. An init that its parent has
+    reaped counts as executed: its parent knows more.
     """
     for _ in range(EXEC_POLL_ATTEMPTS):
         found = process.stat(record.pid)
@@ -339,8 +341,8 @@ def _executed(record: Record, pidfd: int) -> bool:
 
 
 def state(root: str, id: str) -> dict[str, Any]:
-    """The container's state with runc's fields, in runc's order. Nothing is changed. Raises PyruncError where there is
-    none."""
+    """The container's state with runc's fields, in runc's order. Changes nothing. Raises PyruncError if there is no
+    such container."""
     place = opened(store.directory(root, id))
     try:
         described = _describe(place, "")
@@ -352,35 +354,35 @@ def state(root: str, id: str) -> dict[str, Any]:
 
 
 def _describe(place: StateDir, owner: str, asking: int = -1) -> dict[str, Any] | None:
-    """The container's state; None where there is no container. asking: as for `state.status`. Raises DamagedError and
+    """The container's state; None if there is no container. asking: as for `state.status`. Raises DamagedError and
     OSError."""
     record = store.load(place)
     if record is None:
         if place.is_locked():
-            # A create is at work, and its ledger begins with what it knows.
+            # A create is running. The first entry of its ledger has the record so far.
             record = ledger.claim(ledger.read(place), place.id)
             return record.describe("creating", owner) if record is not None else None
-        record = store.load(place)  # it may have been created just now
+        record = store.load(place)  # its creation may have ended just now
         if record is None:
             return None
     if place.distrust and (not record.cgroup.startswith(_CGROUPS) or "/../" in record.cgroup):
-        record.cgroup = ""  # nobody but root can have anything else there
+        record.cgroup = ""  # only root can have a cgroup anywhere else
     return record.describe(store.status(place.path, record, asking), owner)
 
 
 def list_states(root: str) -> list[dict[str, Any]]:
-    """The states of all containers under the root, by id, other users' too. Nothing is changed.
+    """The states of all containers under the root, by id, also other users'. Changes nothing.
 
-    What is damaged, and what a killed command left, is warned of and left out.
+    Damaged containers, and those that killed commands left, are left out with a warning.
     """
     try:
         names = sorted([name for name in posix.listdir(root) if store.is_id(name)])
     except FileNotFoundError:
         return []
     try:
-        asking = native.datagram_socket()  # one for all of them
+        asking = native.datagram_socket()  # one for all containers
     except OSError:
-        asking = -1  # whoever needs one says why there is none
+        asking = -1  # who needs it reports why there is none
     try:
         return _list_states(root.rstrip("/"), names, asking)
     finally:
@@ -405,7 +407,7 @@ def _list_states(folder: str, names: list[str], asking: int) -> list[dict[str, A
 
 
 def _listed(path: str, owners: dict[int, str], asking: int) -> dict[str, Any] | None:
-    """The state of what is at a path; None where that is no container. owners: the names that are known by uid."""
+    """The state of the container at a path; None if there is none. owners: known user names by uid."""
     place = open_directory(path)
     if place is None:
         return None
@@ -421,16 +423,16 @@ def _listed(path: str, owners: dict[int, str], asking: int) -> dict[str, Any] | 
 
 
 def _is_left_behind(place: StateDir) -> bool:
-    """Whether a directory without a state.json is what a killed create or delete left. One that is empty may be that of
-    a create which begins just now."""
+    """Whether a killed create or delete left a directory without a state.json. An empty one may belong to a create that
+    begins just now."""
     return bool(place.names()) and ledger.is_ours(place, ledger.read(place)) and not place.is_locked()
 
 
 def kill(root: str, id: str, signal: int, all: bool) -> None:
     """Send a signal to the container's process, or with `all` to every process of its cgroup.
 
-    SIGKILL goes to all of them also where the container has no pid namespace of its own, whose end would end them.
-    Raises PyruncError, `container not running` where nothing is there to be sent it; with `all` that is no error.
+    Without a pid namespace of the container's own, SIGKILL goes to all of them too: the end of the first process would
+    not end them. Raises PyruncError: `container not running` without a process; with `all` that is no error.
     """
     path = store.directory(root, id)
     record = existing(path)
@@ -458,7 +460,7 @@ def kill(root: str, id: str, signal: int, all: bool) -> None:
 
 
 def _is_anothers(path: str, cgroup: str) -> bool:
-    """Whether the cgroup of a container whose process has ended is another container's by now. Raises PyruncError."""
+    """Whether the cgroup of a stopped container belongs to another container by now. Raises PyruncError."""
     place = opened(path)
     try:
         return ledger.is_anothers(cgroup, place)

@@ -1,4 +1,4 @@
-"""Find a container by its state directory, check that the directory can be trusted, lock it."""
+"""Find a container by its state directory, check that the directory can be trusted, and lock it."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from . import state
 from .state import Record
 from .statedir import StateDir, open_directory
 
-# How long a command waits for another one that holds the container's lock.
+# How long a command waits for a lock that another command holds.
 LOCK_TIMEOUT_SECONDS = 10.0
 
 
 def missing() -> PyruncError:
-    """The error that there is no such container, in runc's words."""
+    """runc's error for a missing container."""
     return PyruncError("container does not exist")
 
 
 def existing(path: str) -> Record:
-    """The record of a created container, for a command that acts on it. Changes nothing. Raises PyruncError where there
-    is none, and where the directory is not trusted."""
+    """The record of a created container, for a command that acts on it. Changes nothing. Raises PyruncError if there is
+    none, and if the directory is not trusted."""
     place = opened(path)
     try:
         return existing_in(place)
@@ -27,7 +27,7 @@ def existing(path: str) -> Record:
 
 
 def existing_in(place: StateDir) -> Record:
-    """The same for a state directory that is open."""
+    """The same for an open state directory."""
     record = state.load(place)
     if record is None:
         raise missing()
@@ -36,7 +36,7 @@ def existing_in(place: StateDir) -> Record:
 
 
 def opened(path: str) -> StateDir:
-    """The open state directory of a container. Raises PyruncError where there is none."""
+    """The open state directory of a container. Raises PyruncError if there is none."""
     place = open_directory(path)
     if place is None:
         raise missing()
@@ -44,7 +44,7 @@ def opened(path: str) -> StateDir:
 
 
 def locked(path: str) -> tuple[StateDir, Record]:
-    """The locked state directory of a container, and its record. Raises PyruncError where there is none."""
+    """The locked state directory of a container, and its record. Raises PyruncError if there is none."""
     place = opened(path)
     try:
         try:
@@ -60,7 +60,7 @@ def locked(path: str) -> tuple[StateDir, Record]:
 def take_lock(place: StateDir, force: bool = False) -> None:
     """Lock a state directory. Waits for another command that holds the lock; with `force`, ends that command.
 
-    Raises FileNotFoundError where the directory is removed meanwhile; on timeout PyruncError that names the other
+    Raises FileNotFoundError if the directory is removed meanwhile, and on timeout PyruncError that names the other
     command.
     """
     try:

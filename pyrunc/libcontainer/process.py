@@ -1,9 +1,9 @@
-"""A process, known by its pid and its start time, and whether it has ended.
+"""A process, identified by its pid and start time, and whether it has ended.
 
-The end of a process is its pidfd readable (pidfd_open(2)), and nothing else: the state letter in /proc/PID/stat is that
-of the first thread. That thread may be a zombie while others run, for good where it has called pthread_exit(3), and
-for a moment while another thread executes a program and takes its place (execve(2), "Effect on process attributes").
-The start time does not change by that: the thread that takes the place takes the start time too.
+A process has ended when its pidfd is readable (pidfd_open(2)). The state letter in /proc/PID/stat does not tell: it is
+that of the first thread, which may be a zombie while others run. After pthread_exit(3) it stays one; while another
+thread executes a program and takes its place, it is one for a moment (execve(2), "Effect on process attributes"). The
+new thread keeps the start time.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from ..errors import PyruncError
 from .kernel import native
 from .kernel.fileio import read_fd, read_record
 
-# The state letters of a thread that has ended: only with these the pidfd has to be asked.
+# The state letters of a thread that has ended. Only with these the pidfd has to be checked.
 _ENDED_THREAD = ("Z", "X", "x")
 
-# What pidfd_open(2) says of a pid that is no process's: that of a thread is EINVAL, since Linux 6.15 ENOENT.
+# pidfd_open(2): no such process. For a thread's id it is EINVAL, since Linux 6.15 ENOENT.
 _NO_PROCESS = (errno.ESRCH, errno.EINVAL, errno.ENOENT)
 
 _SIGKILL = 9
 
 
 class Stat:
-    """What /proc/PID/stat says (proc_pid_stat(5)).
+    """/proc/PID/stat (proc_pid_stat(5)).
 
-    name: the command name of the first thread. letter: the state of the first thread, which says nothing of the
-    process's end. start_time: in clock ticks since boot; with the pid it names a process for ever.
+    name: the command name of the first thread. letter: the state of the first thread; a zombie's does not mean that the
+    process has ended. start_time: in clock ticks since boot; with the pid it identifies a process for ever.
     """
 
     __slots__ = ("letter", "name", "start_time")
@@ -41,8 +41,8 @@ class Stat:
 
 
 def stat(pid: int, thread: int = 0) -> Stat | None:
-    """The stat of a process, or of one of its threads, a zombie's too; None where there is none. Raises OSError where
-    /proc can't be read, PyruncError where it does not show the process to us."""
+    """The stat of a process or thread, also of a zombie; None if there is none. Raises OSError if /proc can't be read,
+    PyruncError if /proc hides the process."""
     path = f"/proc/{pid}/task/{thread}/stat" if thread else f"/proc/{pid}/stat"
     try:
         text = read_record(path)
@@ -52,18 +52,18 @@ def stat(pid: int, thread: int = 0) -> Stat | None:
         text = "" if thread else _hidden(pid, path)
         if not text:
             return None
-    # The name stands in parentheses and may hold any character, a parenthesis too.
+    # The name is in parentheses and may have any character, also parentheses.
     name, _, rest = text[text.index("(") + 1 :].rpartition(")")
     fields = rest.split(None, 20)
     return Stat(name, fields[0], int(fields[19]))
 
 
 def _hidden(pid: int, path: str) -> str:
-    """Look again for the stat of a process that /proc does not have; "" where there is no such process.
+    """Look again for the stat of a process that /proc does not have; "" if there is no such process.
 
-    A /proc with hidepid (proc(5), systemd's ProtectProc=) has no entry for what we may not trace, or one that can't be
-    read (hidepid=1; hidepid=4 for what was seen before), and so a process that is there may look as if it had ended.
-    Raises PyruncError where one is there, and no other procfs can be had.
+    A /proc with hidepid (proc(5), systemd's ProtectProc=) has no entry for processes that the caller may not trace, or
+    an unreadable one (hidepid=1; hidepid=4 for those seen before). So a living process may look as if it had ended.
+    Raises PyruncError if there is one, and no other procfs can be mounted.
     """
     pidfd = open_pidfd(pid)
     if pidfd < 0:
@@ -101,9 +101,9 @@ def has_ended(pidfd: int) -> bool:
 
 
 def find(pid: int, start_time: int) -> Stat | None:
-    """The stat of the process with this pid and start time; None where it has ended. Raises OSError.
+    """The stat of the process with this pid and start time; None if it has ended. Raises OSError.
 
-    Costs one look at /proc while the first thread lives.
+    It reads one file of /proc while the first thread lives.
     """
     found = stat(pid)
     if found is None or found.start_time != start_time:
@@ -117,7 +117,7 @@ def find(pid: int, start_time: int) -> Stat | None:
 
 
 def open_pidfd(pid: int) -> int:
-    """A pidfd of the process with this pid, whichever it is; -1 where there is none. Raises OSError."""
+    """A pidfd of any process with this pid; -1 if there is none. Raises OSError."""
     try:
         return posix.pidfd_open(pid)
     except OSError as error:
@@ -127,11 +127,11 @@ def open_pidfd(pid: int) -> int:
 
 
 def open_process(pid: int, start_time: int) -> int:
-    """A pidfd of the process with this pid and start time; -1 where it has ended. Raises OSError."""
+    """A pidfd of the process with this pid and start time; -1 if it has ended. Raises OSError."""
     pidfd = open_pidfd(pid)
     if pidfd < 0:
         return -1
-    # The start time is read when the pidfd is open: it is this process's, or the pid was another's all along.
+    # Read the start time after the pidfd is open: if it matches, the pidfd is that of the same process.
     found = stat(pid)
     if found is None or found.start_time != start_time or (found.letter in _ENDED_THREAD and has_ended(pidfd)):
         posix.close(pidfd)
@@ -140,9 +140,9 @@ def open_process(pid: int, start_time: int) -> int:
 
 
 def send_signal(pid: int, start_time: int, signal: int = _SIGKILL) -> bool:
-    """Send a signal to the process with this pid and start time; False where it has ended. Raises OSError.
+    """Send a signal to the process with this pid and start time; False if it has ended. Raises OSError.
 
-    It is sent by the pidfd, so that it can't reach a process that got the pid later.
+    It is sent by the pidfd, so it can't reach a process that got the pid later.
     """
     pidfd = open_process(pid, start_time)
     if pidfd < 0:
@@ -157,9 +157,9 @@ def send_signal(pid: int, start_time: int, signal: int = _SIGKILL) -> bool:
 
 
 def living_thread(pid: int) -> int:
-    """The id of a thread of the process that has not ended, 0 where none is found. Raises OSError.
+    """The id of a living thread of the process, 0 if there is none. Raises OSError.
 
-    The first thread may have ended before the others; by one that lives the process's namespaces can be entered.
+    The first thread may end before the others. A living one is needed to enter the namespaces of the process.
     """
     try:
         threads = [int(name) for name in posix.listdir(f"/proc/{pid}/task")]

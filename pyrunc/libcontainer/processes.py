@@ -1,4 +1,4 @@
-"""The processes of a running container: which they are, and stopping them all by the cgroup freezer.
+"""The processes of a running container: list them, and freeze them by the cgroup freezer.
 
 Facts: the kernel's Documentation/admin-guide/cgroup-v2.rst, cgroup.procs and cgroup.freeze.
 """
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def pids(root: str, id: str) -> list[int]:
-    """The pids of the container's processes as the caller's pid namespace numbers them, in ascending order.
+    """The pids of the container's processes in the caller's pid namespace, in ascending order.
 
-    A stopped container may have some where it shares its pid namespace. Raises PyruncError where there is no such
-    container, or where it has no cgroup.
+    A stopped container may have some if it shares its pid namespace. Raises PyruncError if there is no such container,
+    or if it has no cgroup.
     """
     record = lookup.existing(state.directory(root, id))
     return sorted(files.procs(_cgroup(record, "list the processes of")))
@@ -27,8 +27,8 @@ def pids(root: str, id: str) -> list[int]:
 def pause(root: str, id: str) -> None:
     """Freeze the container's cgroup and wait until every process in it is stopped.
 
-    Raises PyruncError, the cgroup thawed again, where that takes too long; `container not running` where the container
-    is neither created nor running.
+    Raises PyruncError after thawing the cgroup again if that takes too long, and `container not running` if the
+    container is neither created nor running.
     """
     path = state.directory(root, id)
     record = lookup.existing(path)
@@ -39,7 +39,7 @@ def pause(root: str, id: str) -> None:
 
 
 def resume(root: str, id: str) -> None:
-    """Thaw the container's cgroup and wait until its processes run. Raises PyruncError, `container not paused` where
+    """Thaw the container's cgroup and wait until its processes run. Raises PyruncError: `container not paused` if
     it is not frozen."""
     path = state.directory(root, id)
     record = lookup.existing(path)
@@ -49,9 +49,9 @@ def resume(root: str, id: str) -> None:
 
 
 def living_cgroup(root: str, id: str, what: str) -> str:
-    """The directory of the cgroup of a container that has not stopped. what: what is to be done, for the error.
+    """The directory of the cgroup of a container that has not stopped. what: the action, for the error.
 
-    Raises PyruncError where there is no such container, it has stopped, or has no cgroup.
+    Raises PyruncError if there is no such container, or it has stopped, or has no cgroup.
     """
     path = state.directory(root, id)
     record = lookup.existing(path)
@@ -61,7 +61,7 @@ def living_cgroup(root: str, id: str, what: str) -> str:
 
 
 def _cgroup(record: Record, what: str) -> str:
-    """The directory of the container's cgroup. Raises PyruncError where it has none."""
+    """The directory of the container's cgroup. Raises PyruncError if it has none."""
     if not record.cgroup:
         raise PyruncError(f"can't {what} a container without a cgroup", hint="it was created without one")
     return record.cgroup

@@ -1,6 +1,6 @@
-"""What later commands need of the configuration that a container was created from, kept in its state directory.
+"""exec.json of a state directory: the parts of a container's configuration that later commands need.
 
-They are `exec`, `update`, `checkpoint` and `verify`. The bundle's own config.json may have changed since, or be gone.
+These commands are `exec`, `update`, `checkpoint` and `verify`. The bundle's config.json may have changed or be gone.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ _FIFO = 0o010000
 
 
 def save(dirfd: int, spec: Spec, options: LaunchOptions) -> None:
-    """Write the file in the open state directory of a container that is being created. Raises OSError."""
+    """Write the file in the open state directory of a new container. Raises OSError."""
     linux = spec.get("linux", {})
     members: Any = {name: linux[name] for name in _LINUX if name in linux}
     kept: Saved = {
@@ -87,7 +87,7 @@ def save(dirfd: int, spec: Spec, options: LaunchOptions) -> None:
         "root": spec["root"],
         "linux": members,
     }
-    # For `verify` alone, so that the others need not judge it.
+    # Only for `verify`: the other commands need not check it.
     kept["rest"] = {
         **{name: spec[name] for name in _NAMES if name in spec},
         "linux": {name: value for name, value in linux.items() if name not in _LINUX},
@@ -108,20 +108,19 @@ def save(dirfd: int, spec: Spec, options: LaunchOptions) -> None:
 
 
 def _pipes() -> list[int]:
-    """The inodes of the standard streams that are pipes, 0 for others; [] where none is. Raises OSError."""
+    """The inodes of the standard streams that are pipes, 0 for others; [] if none is. Raises OSError."""
     found = [posix.fstat(fd) for fd in (0, 1, 2)]
     pipes = [stat.st_ino if stat.st_mode & _TYPE == _FIFO else 0 for stat in found]
     return pipes if any(pipes) else []
 
 
 def load(place: StateDir) -> Saved:
-    """What a state directory keeps: `process`, `root`, `mounts` and `linux` as in config.json, `noNewKeyring`,
-    `devicePaths`, the paths of linux.devices, and the `annotations` that pyrunc carries out, where there are any.
-    `pipes` are the inodes of the standard streams that were pipes, 0 for one that was not; [] where none was.
-    `updated` is what updates have changed (update/mounts.py). `rest`, which is not judged, has what else the plan was
-    compiled from (verify/expected.py).
+    """Load the file: `process`, `root`, `mounts` and `linux` as in config.json, `noNewKeyring`, `devicePaths` (the
+    paths of linux.devices), and the `annotations` that pyrunc carries out, if there are any. `pipes` has the inodes of
+    the standard streams that were pipes, 0 for others; [] if none was. `updated` has the changes of updates
+    (update/mounts.py). `rest`, which is not checked, has the other inputs of the plan (verify/expected.py).
 
-    Raises DamagedError where it can't be read or understood.
+    Raises DamagedError if it can't be read or understood.
     """
     try:
         value = jsonio.loads(place.read(FILE))
@@ -149,7 +148,7 @@ def spec_of(kept: Saved) -> Spec:
 
 
 def _judge(kept: Any) -> None:
-    """Raise ValueError where a value is not what `save` writes, as far as its parts go."""
+    """Raise ValueError if a member is not of the form that `save` writes."""
     if type(kept) is not dict:
         raise ValueError("it is not an object")
     check_format(kept)
@@ -158,10 +157,10 @@ def _judge(kept: Any) -> None:
             raise ValueError(f"{name} is not an object")
     if type(kept["root"].get("path")) is not str:
         raise ValueError("the path of root is missing")
-    # All that was kept was valid by the schema when the container was created. Earlier versions kept no mounts.
+    # All parts were valid by the schema when the container was created. Earlier versions saved no mounts.
     parts = {name: kept[name] for name in ("process", "root", "linux", "mounts") if name in kept}
     violation = validators.config({"ociVersion": SPEC_VERSION, **parts})
-    validators.unknown.clear()  # members of a later version are no news here
+    validators.unknown.clear()  # members of a later version need no warning here
     if violation is not None:
         raise ValueError(f"{violation[0][1:].replace('/', '.')} has a wrong value")
     _judge_updated(kept.get("updated", {}))
@@ -177,7 +176,7 @@ def _judge(kept: Any) -> None:
 
 
 def _judge_updated(updated: Any) -> None:
-    """Raise ValueError where `updated` is not what update/mounts.py writes."""
+    """Raise ValueError if `updated` is not of the form that update/mounts.py writes."""
     if type(updated) is not dict or any([type(entries) is not list for entries in updated.values()]):
         raise ValueError("updated has a wrong value")
     for made in updated.get("mounts", ()):
@@ -190,10 +189,10 @@ def _judge_updated(updated: Any) -> None:
 def replace_linux(
     dirfd: int, members: Mapping[str, Any], others: Mapping[str, Any] | None = None, kept: Saved | None = None
 ) -> None:
-    """Give members of the kept `linux` other values, in an open state directory; None takes a member out.
+    """Change members of the saved `linux` in an open state directory; None removes a member.
 
-    others: members beside `linux`, likewise. kept: what `load` has given; it is changed. None reads the file.
-    The file is replaced whole or not at all. Raises OSError, and PyruncError where it is damaged.
+    others: the same for members beside `linux`. kept: the result of `load`, which is changed; None reads the file.
+    The file is replaced as a whole. Raises OSError, and PyruncError if it is damaged.
     """
     if kept is None:
         kept = load(StateDir(f"/proc/self/fd/{dirfd}", dirfd))

@@ -1,8 +1,8 @@
-"""What is known of a container: its record (state.json), and its status, which the kernel tells.
+"""The state of a container: its record (state.json), and its status, which comes from the kernel.
 
-state.json exists once the container is created. A state directory without one belongs to a `create` that still runs or
-has died. The file has the version of its format. Files of another minor version are read: unknown members are ignored,
-missing ones have their default.
+state.json exists when the container is created. A state directory without it belongs to a `create` that is running or
+was killed. The file has the version of its format. Files of another minor version are read: unknown members are
+ignored, missing ones have their default.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ _NO_CGROUP = (errno.ENOENT, errno.ENODEV, errno.ENOTDIR)
 
 
 class Record:
-    """What state.json holds beside `version`, and by these names but for one.
+    """The members of state.json besides `version`. One attribute has another name in the file.
 
-    ociVersion, id, bundle, annotations: as the specification's state has them (runtime.md, State).
+    ociVersion, id, bundle, annotations: as in the specification's state (runtime.md, State).
     rootfs: absolute path of the root file system. created: RFC 3339 in UTC with nanoseconds.
     pid, startTime: the container's process and its start time in clock ticks; 0 while it is being created.
-    owner: uid of who created it. cgroup: the cgroup's directory, "" for none.
-    systemd: where systemd made the cgroup, the `unit` and whether the `user`'s systemd did; else {}.
+    owner: the uid that created it. cgroup: the cgroup's directory, "" for none.
+    systemd: the `unit` of the cgroup, and whether it is the `user`'s systemd that has it; {} without systemd.
     private_pid_namespace: whether the container has a pid namespace of its own (`ownPids` in the file).
-    hooks: the poststart and poststop hooks as the config has them.
+    hooks: the poststart and poststop hooks as in config.json.
     startSteps: the init's steps after the start as [number, kind, arguments (of lists only the first item), pointer],
         for `start` to name the one that fails.
-    updated: the `mounts` and `devices` that `update` has made, as config.json has these, and the paths of those that it
-        has taken away, `unmounted` and `removedDevices`; {} for nothing.
+    updated: the `mounts` and `devices` that `update` has made, as in config.json, and the paths of those that it has
+        removed, `unmounted` and `removedDevices`; {} without an update.
     """
 
     __slots__ = (
@@ -75,7 +75,7 @@ class Record:
     updated: dict[str, Any]
 
     def __init__(self, values: dict[str, Any]) -> None:
-        """Take every field from `values`; KeyError where one is missing."""
+        """Take every field from `values`. Raises KeyError if one is missing."""
         self.annotations = values["annotations"]  # one by one, since `list` does it for every container
         self.bundle = values["bundle"]
         self.cgroup = values["cgroup"]
@@ -93,13 +93,13 @@ class Record:
         self.updated = values["updated"]
 
     def values(self) -> dict[str, Any]:
-        """The fields by name, as state.json holds them, and the version of their format."""
+        """The content of state.json: the fields and the version of their format."""
         values: dict[str, Any] = {"version": FORMAT, **{name: getattr(self, name) for name in self.__slots__}}
         values["ownPids"] = values.pop("private_pid_namespace")
         return values
 
     def hook_state(self, status: str) -> str:
-        """The state as hooks read it on stdin: JSON with the specification's fields (runtime.md, State)."""
+        """The state for the stdin of hooks: JSON with the specification's fields (runtime.md, State)."""
         fields: dict[str, Any] = {"ociVersion": SPEC_VERSION, "id": self.id, "status": status}
         if status != "stopped":
             fields["pid"] = self.pid
@@ -109,7 +109,7 @@ class Record:
         return jsonio.dumps(fields)
 
     def describe(self, status: str, owner: str = "") -> dict[str, Any]:
-        """The state as `state` and `list` print it: runc's fields in runc's order."""
+        """The state for `state` and `list`: runc's fields in runc's order."""
         fields: dict[str, Any] = {
             "ociVersion": self.ociVersion,
             "id": self.id,
@@ -132,9 +132,9 @@ _LATER_HOOKS: tuple[Literal["poststart", "poststop"], ...] = ("poststart", "post
 
 
 def new_record(spec: Spec, *, id: str, bundle: str, cgroup: str, unit: str = "", user_unit: bool = False) -> Record:
-    """The record of a container that is to be created from a config.json in `bundle`.
+    """The record of a new container from a config.json in `bundle`.
 
-    cgroup, unit, user_unit: as LaunchPlan has them.
+    cgroup, unit, user_unit: as in LaunchPlan.
     """
     hooks = spec.get("hooks", {})
     rootfs = spec["root"]["path"]
@@ -161,9 +161,9 @@ def new_record(spec: Spec, *, id: str, bundle: str, cgroup: str, unit: str = "",
 
 
 def check_id(id: str) -> str:
-    """The id, if it is valid: letters, digits and `_+-.`, not `.` or `..`, and short enough for a directory's name.
+    """Return a valid id: letters, digits and `_+-.`, not `.` or `..`, and short enough for the name of a directory.
 
-    Raises PyruncError in runc's words.
+    Raises PyruncError in runc's words for others.
     """
     if not id:
         raise PyruncError("container id cannot be empty")
@@ -183,7 +183,7 @@ def directory(root: str, id: str) -> str:
 
 
 def now() -> str:
-    """The time as RFC 3339 in UTC with nanoseconds, trailing zeros left out, as Go prints it."""
+    """The time in RFC 3339's form, in UTC with nanoseconds but without trailing zeros, as Go prints it."""
     import time  # here, since it reads /etc/localtime, and only a create asks for the time
 
     seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
@@ -195,13 +195,13 @@ def now() -> str:
 
 
 class OtherIdError(ValueError):
-    """A whole record, but of a container with another id: its directory was renamed, or put in another's place."""
+    """The record is valid but has another id: its directory was renamed, or replaced another one."""
 
 
 def judged(values: Any, id: str) -> Record:
-    """The record in the content of state.json, or of the ledger's first entry, of the container `id`.
+    """Check the content of state.json, or of the ledger's first entry, of the container `id`. Returns the record.
 
-    Members of a newer minor version are ignored, those that an older one lacks have their defaults.
+    Members of a later minor version are ignored. Members that an earlier one lacks have their defaults.
     Raises ValueError that says what is wrong.
     """
     if type(values) is not dict:
@@ -236,7 +236,7 @@ def _defaults() -> dict[str, Any]:
 
 
 def is_text(value: Any) -> bool:
-    """Whether a value is text that can be handed to the kernel."""
+    """Whether a value is text without NUL, which the kernel can take."""
     return type(value) is str and "\0" not in value
 
 
@@ -298,7 +298,7 @@ def _is_updated(value: Any) -> bool:
     return type(value) is dict and all([type(entries) is list for entries in value.values()])
 
 
-# What each member of state.json has to be.
+# The check of each member of state.json, and what it has to be.
 _FIELDS = (
     ("id", is_text, "text"),
     ("pid", is_pid, "a process id"),
@@ -321,8 +321,8 @@ _TYPES = [str, int, int, str, str, str, str, str, int, bool, dict, dict, list, d
 
 
 def _is_right(fields: dict[str, Any]) -> bool:
-    """Whether all fields pass _FIELDS, checked in one go, because `list` does it for every container. The table tells
-    which one is wrong."""
+    """Whether all fields pass the checks of _FIELDS. It is faster than the table, because `list` checks every
+    container. The table finds the wrong field."""
     if list(map(type, map(fields.get, _NAMES))) != _TYPES:
         return False
     bundle, rootfs, cgroup = fields["bundle"], fields["rootfs"], fields["cgroup"]
@@ -343,9 +343,9 @@ def _is_right(fields: dict[str, Any]) -> bool:
 
 
 def load(place: StateDir) -> Record | None:
-    """The record in a state directory; None where there is no state.json.
+    """The record in a state directory; None without a state.json.
 
-    Raises DamagedError where it can't be read or understood.
+    Raises DamagedError if it can't be read or understood.
     """
     try:
         return judged(jsonio.loads(place.read(STATE_FILE)), place.id)
@@ -360,13 +360,12 @@ def load(place: StateDir) -> Record | None:
 
 
 def write_tmp(dirfd: int, record: Record) -> str:
-    """Write the temporary file that is to become state.json, in an open state directory; gives its name. Raises
-    OSError."""
+    """Write the temporary file for state.json in an open state directory. Returns its name. Raises OSError."""
     return _write_tmp(STATE_FILE, jsonio.dumps(record.values()), 0o600, dirfd)
 
 
 def save(dirfd: int, record: Record, written: str = "") -> None:
-    """Write state.json in an open state directory, whole or not at all. Raises OSError.
+    """Replace state.json in an open state directory as a whole. Raises OSError.
 
     written: the name of the temporary file, where `write_tmp` has written it already; else "".
     """
@@ -375,7 +374,7 @@ def save(dirfd: int, record: Record, written: str = "") -> None:
 
 
 def replace(path: str, text: str, mode: int, dir_fd: int | None = None) -> None:
-    """Write a temporary file beside `path` and rename it to `path`. Raises OSError, the temporary file removed."""
+    """Write a temporary file beside `path` and rename it to `path`. Removes it and raises OSError if that fails."""
     name = _write_tmp(path, text, mode, dir_fd)
     try:
         posix.rename(name, path, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
@@ -391,7 +390,7 @@ def tmp_name(path: str) -> str:
 
 
 def _write_tmp(path: str, text: str, mode: int, dir_fd: int | None) -> str:
-    """Write the temporary file for `path`; gives its path. Raises OSError, the file removed."""
+    """Write the temporary file for `path`. Returns its path. Removes it and raises OSError if that fails."""
     tmp = tmp_name(path)
     fd = posix.open(tmp, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, mode, dir_fd=dir_fd)
     try:
@@ -400,7 +399,7 @@ def _write_tmp(path: str, text: str, mode: int, dir_fd: int | None) -> str:
             data = data[posix.write(fd, data) :]
     except OSError as error:
         posix.unlink(tmp, dir_fd=dir_fd)
-        error.filename = error.filename or path  # a write has none
+        error.filename = error.filename or path  # a failed write has none
         raise
     finally:
         posix.close(fd)
@@ -408,10 +407,10 @@ def _write_tmp(path: str, text: str, mode: int, dir_fd: int | None) -> str:
 
 
 def status(path: str, record: Record, asking: int = -1) -> str:
-    """The container's status, as the kernel tells it: created, running, paused or stopped.
+    """The container's status, from the kernel: created, running, paused or stopped.
 
-    asking: a datagram socket to ask by whether the init waits; -1 to have one made.
-    A process with that pid but another start time is another process: the container is stopped then. Raises OSError.
+    asking: a datagram socket for checking whether the init waits; -1 to make one.
+    If the process with that pid has another start time, the container is stopped. Raises OSError.
     """
     found = process.find(record.pid, record.startTime)
     if found is None:
@@ -437,15 +436,15 @@ def _is_held(socket: str, asking: int) -> bool:
     finally:
         if fd != asking:
             posix.close(fd)
-    if error in (errno.EPROTOTYPE, errno.EACCES):  # what may not be asked has the name at least
+    if error in (errno.EPROTOTYPE, errno.EACCES):  # without the permission to check, the name of the process decides
         return True
-    if error in (0, errno.ENOENT, errno.ECONNREFUSED):  # 0: a datagram socket, which is no init's
+    if error in (0, errno.ENOENT, errno.ECONNREFUSED):  # 0: a datagram socket, so not an init's
         return False
     raise OSError(error, posix.strerror(error), socket)
 
 
 def _frozen(cgroup: str) -> bool:
-    """Whether the cgroup is frozen; False if it is removed meanwhile."""
+    """Whether the cgroup is frozen; False if it vanishes meanwhile."""
     try:
         return "frozen 1" in read_record(cgroup + "/cgroup.events", posix.O_NONBLOCK | posix.O_NOFOLLOW)
     except OSError as error:
@@ -455,7 +454,7 @@ def _frozen(cgroup: str) -> bool:
 
 
 def exists(path: str) -> bool:
-    """Whether a path exists; a link is not followed. Raises OSError where that is unknown."""
+    """Whether a path exists; links are not followed. Raises OSError if that is unknown."""
     try:
         posix.lstat(path)
     except FileNotFoundError:

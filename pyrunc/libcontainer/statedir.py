@@ -1,9 +1,9 @@
-"""The state directory `ROOT/ID` as a directory: whether it may be believed, its lock, its files, its removal.
+"""The state directory `ROOT/ID`: whether it can be trusted, its lock, its files, its removal.
 
-ROOT is whatever directory `--root` names. It may belong to another user, and other things may lie in it. So a state
-directory is opened once, without following a symbolic link, and all its files are reached by that descriptor. What
-its files say is acted upon only where the effective user owns the directory and nobody else may write to it; what is
-not known to be made by pyrunc is left alone.
+`--root` may name any directory. It may belong to another user and have other content. So a state directory is opened
+once, without following symbolic links, and its files are opened relative to that descriptor. Commands act on its files
+only if the effective user owns the directory and nobody else may write to it. Anything that is not known to be made by
+pyrunc is not touched.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ UPDATE_FILE = "update"
 NETWORK_FILE = "netns"
 FILES = (STATE_FILE, LEDGER_FILE, EXEC_FILE, START_SOCKET, UPDATE_FILE, NETWORK_FILE)
 
-# What in the state root is no container begins with this sign, which no id has.
+# Names in the state root other than containers begin with this character, which no id has.
 ID_INTERNAL_PREFIX = ":"
 
-# The directory's mode. The sticky bit marks it as made by pyrunc, from its first moment on.
+# The mode of the directory. The sticky bit marks it as made by pyrunc, from the mkdir on.
 MODE = 0o1711
 _STICKY = 0o1000
 _OTHERS_READ_OR_WRITE = 0o066
@@ -40,11 +40,11 @@ _OTHERS_WRITE = 0o022
 _TYPE = 0o170000
 _DIRECTORY = 0o040000
 _REGULAR = 0o100000
-# A larger file is damaged: a state of a container has a few kilobytes, a configuration up to a few megabytes.
+# A larger file counts as damaged: a state has a few kilobytes, a configuration up to a few megabytes.
 _LARGEST = 1 << 26
 
 _OPEN_DIRECTORY = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
-# A FIFO in the file's place must not stop us.
+# The open must not wait if the file is a FIFO.
 _OPEN_FILE = posix.O_RDONLY | posix.O_NONBLOCK | posix.O_NOFOLLOW | posix.O_CLOEXEC
 
 _FIRST_WAIT = 0.001
@@ -58,8 +58,8 @@ class DamagedError(PyruncError):
 
 
 class RenamedError(DamagedError):
-    """A file that is whole, but of a container with another id. The owner of the state root can exchange directories:
-    nothing is done by what it says."""
+    """A file is valid but belongs to a container with another id: the owner of the state root can exchange directories.
+    Commands don't act on it."""
 
     __slots__ = ()
 
@@ -67,8 +67,8 @@ class RenamedError(DamagedError):
 class StateDir:
     """An open state directory.
 
-    path: as it was opened. id: the last part of the path. fd: its descriptor, which holds the lock once there is one.
-    owner: uid of its owner. mode: its permission bits. device, inode: which directory it is.
+    path: as it was opened. id: the last part of the path. fd: its descriptor, which also holds the lock.
+    owner: uid of its owner. mode: its permission bits. device, inode: they identify the directory.
     """
 
     __slots__ = ("device", "fd", "id", "inode", "mode", "owner", "path")
@@ -85,14 +85,14 @@ class StateDir:
         self.inode = found.st_ino
 
     def close(self) -> None:
-        """Close the descriptor, which gives the lock up."""
+        """Close the descriptor, which releases the lock."""
         if self.fd >= 0:
             posix.close(self.fd)
             self.fd = -1
 
     @property
     def distrust(self) -> str:
-        """Why nothing may be done by what the directory's files say; "" where they are believed."""
+        """Why the directory's files are not trusted; "" if they are."""
         if self.owner != posix.geteuid():
             return f"it belongs to {owner_name(self.owner)}"
         if self.mode & _OTHERS_WRITE:
@@ -100,7 +100,7 @@ class StateDir:
         return ""
 
     def require_trust(self) -> None:
-        """Raise PyruncError where the files are not believed."""
+        """Raise PyruncError if the files are not trusted."""
         distrust = self.distrust
         if distrust:
             others = self.owner != posix.geteuid()
@@ -111,7 +111,7 @@ class StateDir:
 
     @property
     def marked(self) -> bool:
-        """Whether its mode says that pyrunc has made it."""
+        """Whether its mode marks it as made by pyrunc."""
         return bool(self.mode & _STICKY) and not self.mode & _OTHERS_READ_OR_WRITE
 
     def names(self) -> list[str]:
@@ -119,7 +119,7 @@ class StateDir:
         return posix.listdir(self.fd)
 
     def has(self, name: str) -> bool:
-        """Whether there is a file of this name, of whatever type. Raises OSError."""
+        """Whether there is a file of this name, of any type. Raises OSError."""
         try:
             posix.stat(name, dir_fd=self.fd, follow_symlinks=False)
         except FileNotFoundError:
@@ -127,9 +127,9 @@ class StateDir:
         return True
 
     def read(self, name: str) -> str:
-        """The text of a file; bytes that are not UTF-8 are kept by surrogateescape.
+        """The text of a file. Bytes that are not UTF-8 become surrogates (surrogateescape).
 
-        Raises FileNotFoundError where there is none, DamagedError where it is not a regular file of the directory's
+        Raises FileNotFoundError if there is none. Raises DamagedError if it is not a regular file of the directory's
         owner that nobody else may write to, is too large, or can't be read.
         """
         try:
@@ -145,7 +145,7 @@ class StateDir:
             if reason:
                 raise DamagedError(f"{self.path}/{name}: {reason}")
             parts = [posix.read(fd, found.st_size + 1)]
-            if len(parts[0]) > found.st_size:  # it is being appended to
+            if len(parts[0]) > found.st_size:  # another command appends to it
                 while chunk := posix.read(fd, _LARGEST):
                     parts.append(chunk)
         except OSError as error:
@@ -155,7 +155,7 @@ class StateDir:
         return b"".join(parts).decode("utf-8", "surrogateescape")
 
     def _refused(self, found: posix.stat_result) -> str:
-        """Why a file is not read; "" where it is."""
+        """Why a file is not read; "" if it is."""
         if found.st_mode & _TYPE != _REGULAR:
             return "it is not a regular file"
         if found.st_uid != self.owner:
@@ -169,10 +169,10 @@ class StateDir:
         return ""
 
     def lock(self, seconds: float) -> None:
-        """Take the lock, waiting at most so long.
+        """Take the lock, with a timeout.
 
-        Raises BlockingIOError where another command has it still, FileNotFoundError where the directory has been
-        removed or replaced meanwhile.
+        Raises BlockingIOError if another command still holds it, FileNotFoundError if the directory has been removed or
+        replaced meanwhile.
         """
         deadline = 0.0
         wait = _FIRST_WAIT
@@ -188,16 +188,17 @@ class StateDir:
                 time.sleep(min(wait, deadline - now))
                 wait = min(wait * 2, _LONGEST_WAIT)
                 continue
-            # Whoever had the lock before may have removed the directory, and another may have been made in its place.
+            # The former holder of the lock may have removed the directory, and another one may be in its place.
             self._check_place()
             return
 
     def unlock(self) -> None:
-        """Give the lock up. Raises OSError."""
+        """Release the lock. Raises OSError."""
         native.unlock(self.fd)
 
     def is_locked(self) -> bool:
-        """Whether another command has the lock. Nothing is changed, but until `close` nobody can take the lock."""
+        """Whether another command holds the lock. It changes nothing, but until `close` nobody else can take the
+        lock."""
         try:
             native.flock(self.fd, False, False)
         except BlockingIOError:
@@ -210,13 +211,13 @@ class StateDir:
             raise FileNotFoundError(errno.ENOENT, "the state directory was replaced", self.path)
 
     def remove(self) -> None:
-        """Remove the directory with all that is in it. Raises OSError.
+        """Remove the directory and its content. Raises OSError.
 
-        What makes it known as a container's goes last: a command that is killed meanwhile leaves what can be deleted
-        again. Directories in it are emptied too, but not what is mounted on one. Where it can't be listed, for
-        want of a descriptor, the files that pyrunc makes are tried by name.
+        The files that identify a container are removed last: if the command is killed, the rest can be deleted again.
+        Directories are emptied too, but not mounts on them. If it can't be listed, because there is no free descriptor,
+        pyrunc's own files are removed by name.
         """
-        if not self.mode & _STICKY:  # made by an earlier version
+        if not self.mode & _STICKY:  # made by an earlier version of pyrunc
             posix.chmod(self.fd, MODE)
         try:
             names: Iterable[str] = posix.listdir(self.fd)
@@ -235,9 +236,9 @@ def _order(name: str) -> int:
 
 
 def _unlink(directory: int, name: str) -> None:
-    """Remove a file, or a directory with all that is in it but mounts; one that is not there is no error.
+    """Remove a file, or a directory and its content except mounts. A missing one is no error.
 
-    Directories that lie in another one are moved up first, so that no depth is too deep.
+    Directories in a directory are moved up first, so any depth works.
     """
     names = [name]
     count = 0
@@ -260,13 +261,13 @@ def _unlink(directory: int, name: str) -> None:
 
 
 def _is_directory(directory: int, name: str) -> bool:
-    """Whether there is a directory of this name; all else is removed."""
+    """Whether there is a directory of this name; anything else of this name is removed."""
     try:
         posix.unlink(name, dir_fd=directory)
     except FileNotFoundError:
         return False
     except OSError as error:
-        # EISDIR, as Linux says it, or EPERM, as POSIX has it.
+        # EISDIR on Linux, EPERM by POSIX.
         if error.errno not in (errno.EISDIR, errno.EPERM):
             raise
         return True
@@ -274,7 +275,7 @@ def _is_directory(directory: int, name: str) -> bool:
 
 
 def open_directory(path: str) -> StateDir | None:
-    """The state directory at a path; None where there is no directory (a symbolic link is none). Raises OSError."""
+    """The state directory at a path; None if there is no directory (a symbolic link is none). Raises OSError."""
     try:
         fd = posix.open(path, _OPEN_DIRECTORY)
     except (FileNotFoundError, NotADirectoryError):
@@ -295,9 +296,9 @@ def _opened(path: str, fd: int) -> StateDir:
 
 
 def make(path: str) -> StateDir | None:
-    """Make a state directory and lock it; None where the name is taken, or another command was faster.
+    """Make a state directory and lock it; None if the name is taken, or another command was faster.
 
-    Until a ledger is in it, it may be another command's as well. Raises OSError.
+    Until it has a ledger, another command may use it too. Raises OSError.
     """
     try:
         posix.mkdir(path, MODE)
@@ -305,7 +306,7 @@ def make(path: str) -> StateDir | None:
     except FileExistsError:
         return None
     except BaseException:
-        withdraw(path)  # a signal, or no descriptor is left
+        withdraw(path)  # after a signal, or without a free descriptor
         raise
     if made is None:
         return None
@@ -323,7 +324,7 @@ def make(path: str) -> StateDir | None:
 
 
 def withdraw(path: str) -> None:
-    """Remove a state directory that was just made; one that has something in it, or was not made by us, stays."""
+    """Remove a new state directory. One that is not empty, or that pyrunc has not made, stays."""
     try:
         found = posix.stat(path, follow_symlinks=False)
         if found.st_uid == posix.geteuid() and found.st_mode & _STICKY:
@@ -333,7 +334,7 @@ def withdraw(path: str) -> None:
 
 
 def owner_name(uid: int) -> str:
-    """The user's name in /etc/passwd; "#UID" where it has none, as runc prints it."""
+    """The user's name in /etc/passwd; "#UID" without a name, as runc prints it."""
     try:
         text = read_file("/etc/passwd")
     except OSError:
