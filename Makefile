@@ -59,6 +59,7 @@ $(VENV)/.compiled: $(VENV)/.installed $(COMPILED)
 $(VENV)/.built: $(VENV)/.compiled $(SOURCES)
 	@$(BIN)/python generate/validators.py
 	@$(BIN)/python generate/spec_types.py
+	@$(BIN)/python generate/core_stub.py
 	@$(BIN)/python generate/argv.py
 	@$(BIN)/python generate/steps.py pyrunc/_generated/steps.py
 	@touch $@

@@ -159,7 +159,7 @@ def init_image() -> int:
 
     Raises the OSError of memfd_create, with the cause of the tmpfs's failure in its text. memfd_create(2), fsmount(2).
     """
-    image: int = _lib.pyrunc_init_image()
+    image = _lib.pyrunc_init_image()
     if image != -errno.EACCES:
         return _check(image)
     image = _lib.pyrunc_init_image_on_tmpfs()
@@ -384,7 +384,7 @@ def datagram_socket() -> int:
 def ask_socket(fd: int, path: str) -> int:
     """The errno of a datagram socket's connect(2) to a path: EPROTOTYPE if a process has a socket of another type open
     there, ECONNREFUSED if no process has one. It does not wait, and the other socket does not notice it."""
-    return -int(_lib.pyrunc_ask_socket(fd, fs_bytes(path)))
+    return -_lib.pyrunc_ask_socket(fd, fs_bytes(path))
 
 
 def connect(path: str, stream: bool = False, timeout_ms: int = 0) -> int:
