@@ -150,6 +150,7 @@ def destroy(
             files.kill(record.cgroup)
         if not record.systemd:  # otherwise systemd removes it with the unit
             files.remove(record.cgroup)
+            files.remove_parents(record.cgroup)  # it may have been made by a create that lost it to this container
     ledger.undo(entries, deleting=True)
     place.remove()
     if poststop is not None:

@@ -39,6 +39,8 @@ MARK = "user.pyrunc.container"
 PARENT_MARK = "user.pyrunc.parent"
 # The hierarchy's root on every host: it has no such attribute.
 _ROOTS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
+# Of such a cgroup: it has no attribute, is gone, is in use, or belongs to another user.
+_NOT_OURS = (errno.ENODATA, errno.EOPNOTSUPP, errno.ENOENT, errno.EBUSY, errno.EACCES, errno.EPERM)
 _OPEN = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC
 
 # A cgroup that another process removes meanwhile: ENOENT when opened, ENODEV when read.
@@ -406,14 +408,8 @@ def is_frozen(path: str) -> bool:
 def remove(path: str) -> None:
     """Remove the cgroup and those that the container made below it. Nothing happens if it does not exist.
 
-    A parent that pyrunc made is removed with the last cgroup below it, whichever container it was made for. Waits up to
-    PATIENCE_SECONDS for killed processes to leave. Raises PyruncError, EBUSY if live processes stay.
+    Waits up to PATIENCE_SECONDS for killed processes to leave. Raises PyruncError, EBUSY if live processes stay.
     """
-    _remove_own(path)
-    _remove_parents(path)
-
-
-def _remove_own(path: str) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     wait = _FIRST_WAIT_SECONDS
     while True:
@@ -446,18 +442,24 @@ def remove_if_unused(path: str) -> None:
             raise PyruncError(f"removing cgroup {path}", errno=error.errno or 0) from error
 
 
-def _remove_parents(path: str) -> None:
-    """Remove the parents of `path` that have PARENT_MARK and no other cgroup below them. Raises PyruncError."""
+def remove_parents(path: str) -> list[str]:
+    """Remove the parents of `path` that have PARENT_MARK and no other cgroup below them. Gives what was removed.
+
+    Raises PyruncError.
+    """
+    removed: list[str] = []
     parent = path.rpartition("/")[0]
     while parent not in _ROOTS:
         try:
             posix.getxattr(parent, PARENT_MARK)
             posix.rmdir(parent)
         except OSError as error:
-            if error.errno in (errno.ENODATA, errno.EOPNOTSUPP, errno.ENOENT, errno.EBUSY, errno.EACCES, errno.EPERM):
-                return
+            if error.errno in _NOT_OURS:
+                break
             raise PyruncError(f"removing cgroup {parent}", errno=error.errno or 0) from error
+        removed.append(parent)
         parent = parent.rpartition("/")[0]
+    return removed
 
 
 def _remove_children(path: str) -> None:

@@ -268,8 +268,21 @@ def undo(
                 failure.__cause__ = error
             else:
                 log.warning(prefixed(what, error).line())
+    try:
+        _remove_parents(entries, tell)
+    except PyruncError as error:
+        failure = failure or error
     if failure is not None:
         raise failure
+
+
+def _remove_parents(entries: list[Entry], tell: Callable[[str], None] | None) -> None:
+    """Remove the cgroups above that pyrunc made for other containers, which have gone before. Raises PyruncError."""
+    for entry in entries:
+        if entry["effect"] == "cgroup":
+            for path in files.remove_parents(entry["path"]):
+                if tell is not None:
+                    tell(f"cgroup {path}")
 
 
 def describe(entry: Entry) -> str:
