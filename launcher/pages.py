@@ -23,7 +23,10 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pyrunc._generated.spec_types import Spec
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -116,7 +119,7 @@ def full_pipe() -> tuple[int, int]:
     return reader, writer
 
 
-def configuration() -> dict[str, Any]:
+def configuration() -> Spec:
     """The configuration of `pyrunc spec`, for another user than root that of `spec --rootless`."""
     sys.path.insert(0, str(ROOT))
     from pyrunc.libcontainer.spec import example
