@@ -1,1 +1,1 @@
-"""`exec`: a further process in a container that is there."""
+"""`exec`: another process in an existing container."""

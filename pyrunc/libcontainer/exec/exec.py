@@ -1,7 +1,7 @@
-"""`exec`: a further process in a container that is there.
+"""`exec`: another process in an existing container.
 
-Nothing of it is recorded in the container's state: the process belongs to whoever asked for it. What fails before it
-runs leaves nothing: its init is killed, and the pid file removed.
+The container's state does not record it: the process belongs to its caller. If something fails before it runs, its init
+is killed and the pid file is removed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class Joining(Launch):
-    """The launch of a further process. `record` stands for that process; `container` is the container's."""
+    """The launch of another process. `record` stands for that process; `container` is the container's record."""
 
     __slots__ = ("container",)
 
@@ -46,17 +46,17 @@ class Joining(Launch):
         facts: HostFacts,
         fault: tuple[int, int] = (-1, 0),
     ) -> None:
-        # Without the cgroup: who was killed in it before is no cause of what happens now.
+        # Without the cgroup: earlier kills in it are not the cause of this failure.
         super().__init__(plan, Record({**container.values(), "cgroup": ""}), options, facts, fault)
         self.container = container
 
     @property
     def error_prefix(self) -> str:
-        """runc's words before the message of what fails after the clone."""
+        """runc's prefix for failures after the clone."""
         return START_FAILED
 
     def scene(self) -> Scene:
-        """Where a step of the init has failed: in the container, whose process shows its files."""
+        """The scene of a failed step of the init: the container, whose files its process shows."""
         from ..launch import scene
 
         return scene.of_launch(self.plan, self.container.pid)
@@ -67,10 +67,10 @@ class Joining(Launch):
         return self.container.hook_state("running")
 
     def abandon(self) -> None:
-        """Leave the process running: it ends with the container at the latest."""
+        """Leave the process running. It ends with the container at the latest."""
 
     def fail(self, error: BaseException) -> None:
-        """Undo a failed launch. Raises another PyruncError where the container has ended meanwhile, which is the cause
+        """Undo a failed launch. Raises another PyruncError if the container has ended meanwhile, which is the cause
         then."""
         self.rollback()
         if isinstance(error, (PyruncError, OSError)) and not _is_running(self.container):
@@ -80,8 +80,8 @@ class Joining(Launch):
 def execute(options: ExecOptions, fault: tuple[int, int] = (-1, 0)) -> int:
     """Start the process in the container and unless detached wait for its end.
 
-    Gives the exit code: the process's, 128 + n where signal n ended it, 0 where detached. Raises PyruncError where the
-    process could not be started, and nothing of it is left.
+    Returns the exit code: that of the process, 128 + n after signal n, 0 if detached. Raises PyruncError if the process
+    could not be started, after it has undone everything.
     """
     path = store.directory(options.root, options.id)
     prepare_fds(options.preserve_fds)
@@ -102,7 +102,7 @@ def execute(options: ExecOptions, fault: tuple[int, int] = (-1, 0)) -> int:
 
 
 def _container(place: StateDir, options: ExecOptions) -> Record:
-    """The record of a container that a process can be started in. Raises PyruncError in runc's words."""
+    """The record of a container, if a process can be started in it. Raises PyruncError in runc's words."""
     record = existing_in(place)
     status = store.status(place.path, record)
     if status == "stopped":
@@ -148,8 +148,8 @@ def _target(container: Record, options: ExecOptions, facts: HostFacts) -> Target
 
 
 def _may_move(cgroup: str, facts: HostFacts) -> bool:
-    """Whether the runtime may put a process of its own cgroup into another one: who may write to the files
-    cgroup.procs of the lowest cgroup that is above both (cgroups(7), "Cgroup delegation containment rules")."""
+    """Whether the runtime may move a process from its own cgroup into another one: it needs write access to the
+    cgroup.procs of their nearest common ancestor (cgroups(7), "Cgroup delegation containment rules")."""
     common = facts.cgroup_mount
     for own, other in zip(facts.cgroup_self.split("/")[1:], cgroup[len(common) :].split("/")[1:], strict=False):
         if own != other:

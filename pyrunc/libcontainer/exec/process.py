@@ -1,4 +1,4 @@
-"""The process that `exec` starts: the container's own with what the command line changes, or one from a file."""
+"""The process that `exec` starts: the container's with changes by options, or one from a file."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
 
 _ID_DIGITS = 10  # of LAST_ID; the id above it would leave the process as the runtime's root (setresuid(2))
 
-# What a process from a file has of the container's where it says nothing itself, as with runc; `rlimits` also where
-# the list is empty.
+# The members that a process from a file takes from the container if it does not have them, as with runc; `rlimits` also
+# if the list is empty.
 _FALLBACKS: tuple[Fallback, ...] = (
     "apparmorProfile", "capabilities", "execCPUAffinity", "ioPriority", "oomScoreAdj", "rlimits", "scheduler",
     "selinuxLabel",
 )  # fmt: skip
 
-# The options that a process from a file leaves without a meaning.
+# The options that have no effect with a process from a file.
 _COMMAND_LINE_OPTIONS = (
     "additional_gids", "apparmor", "cap", "cwd", "env", "no_new_privs", "process_label", "user",
 )  # fmt: skip
 
 
 def process_of(spec: Spec, options: ExecOptions) -> Process:
-    """The process that the options ask for, valid. spec: the container's, as saved_config.spec_of gives it.
+    """The valid process for the options. spec: the container's, the result of saved_config.spec_of.
 
     Raises PyruncError with a pointer into the process, as if it stood in a config.json.
     """
@@ -92,8 +92,8 @@ def _from_command_line(own: Process, options: ExecOptions) -> Process:
 
 
 def _with_capabilities(own: Capabilities, more: tuple[str, ...]) -> Capabilities:
-    """The container's sets and these. Inheritable ones are never added (CVE-2022-29162); ambient ones have to be
-    inheritable, so they are added only where the container has an inheritable set."""
+    """Add capabilities to the container's sets. The inheritable set is not extended (CVE-2022-29162). Ambient
+    capabilities must be inheritable, so they are added only if the container has an inheritable set."""
     sets: Capabilities = {**own}
     names: list[Literal["bounding", "effective", "permitted", "ambient"]] = ["bounding", "effective", "permitted"]
     if "inheritable" in own:
@@ -121,7 +121,7 @@ def _user(own: User, options: ExecOptions) -> User:
 def parse_user(text: str) -> tuple[int, int | None]:
     """The ids of `UID` or `UID:GID`; None without a gid. Decimal digits and nothing else (CVE-2026-30892).
 
-    Raises PyruncError for all other texts, names too: who is meant by a name only the container's files could tell.
+    Raises PyruncError for other texts, also names: only the container's files could tell whom a name means.
     """
     uid, colon, gid = text.partition(":")
     return _id("uid", uid, text), _id("gid", gid, text) if colon else None

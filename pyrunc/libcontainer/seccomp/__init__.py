@@ -1,1 +1,2 @@
-"""linux.seccomp: the filter's compiler and its cache, the checks of the profile, the listener's way to its agent."""
+"""linux.seccomp: the filter's compiler and its cache, the checks of the profile, and the listener, which is sent to its
+agent."""

@@ -1,7 +1,7 @@
 """The listener of SCMP_ACT_NOTIFY: taken out of the init and sent to the agent (config-linux.md, Seccomp). Hot.
 
-The init can't send it: from the moment on at which it exists, each of its system calls may wait for the agent. So the
-init tells the number that the listener will have before it loads the filter, and the runtime takes a copy.
+The init can't send it: when the listener exists, each system call of the init may wait for the agent. So before the
+init loads the filter, it sends the number that the listener will have, and the runtime takes a copy.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-# How long to wait between two looks, in milliseconds. Loading a filter takes a fraction of one.
+# How long to wait between two tries, in milliseconds. Loading a filter takes a fraction of one.
 _PAUSE = 1
 
 
 def take(sync: int, pidfd: int, number: int) -> int:
-    """A copy of the listener that the init gets at descriptor `number`; -1 where the init failed to get it, which its
-    next message tells. sync: the socket to the init. Raises OSError. pidfd_getfd(2)."""
+    """A copy of the listener at descriptor `number` of the init; -1 if the init failed to get it, which its next
+    message reports. sync: the socket to the init. Raises OSError. pidfd_getfd(2)."""
     told = False
     while True:
         try:
@@ -36,7 +36,7 @@ def take(sync: int, pidfd: int, number: int) -> int:
                 raise
         if told:
             return -1
-        # A message may be the failure, or come from behind the filter: then the listener is there at a second look.
+        # A message may report the failure, or come after the filter is loaded: then the second try finds the listener.
         told = bool(interrupts.poll([sync, pidfd], _PAUSE))
 
 

@@ -1,9 +1,9 @@
 """Compiled seccomp filters, kept between commands: a cached start reads one file, and loads no libseccomp. Hot.
 
-They lie in a directory of the state root that only its owner may read or write. A file is named by a hash of what its
-filter was made from, and says all of that itself, so that a chance of the hash costs time and nothing else: the lines
-are FORMAT, the file of libseccomp, what tells that file from a later one, the key, the filter as hexadecimal, and a
-checksum of all that. A file that is damaged is as good as none, and is written again.
+They are in a directory of the state root that only its owner may read or write. The name of a file is a hash of the
+filter's inputs. The file has these inputs too, so a hash collision costs only time. Its lines are FORMAT, the path of
+libseccomp, the identity of that file, the key, the filter in hexadecimal, and a checksum of these. A damaged file is
+ignored and written again.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 FORMAT = "pyrunc-seccomp-2"
 DIRECTORY = statedir.ID_INTERNAL_PREFIX + "seccomp"
-# A host has a profile or two for all of its containers; more files than this are not worth their memory on /run.
+# A host has a profile or two for all of its containers: more files than this are not worth their memory on /run.
 MOST_FILES = 64
 
-# What of the profile the filter is made from; flags and listener are given with it, not in it.
-# STRICT is no member of the specification: an annotation has system calls refused that libseccomp does not know.
+# The members of the profile that the filter depends on. Flags and listener are not part of the filter.
+# STRICT is no member of the specification: an annotation makes unknown system calls an error.
 STRICT = "fail unknown"
 _MEMBERS = ("defaultAction", "defaultErrnoRet", "architectures", "syscalls", STRICT)
 _HASH_PRIME = (1 << 61) - 1
@@ -35,20 +35,19 @@ _REGULAR = 0o100000
 
 
 class UnsafeError(OSError):
-    """The cache, or a file in it, is not its user's alone."""
+    """Other users could read or write the cache, or a file in it."""
 
 
 def key(profile: Seccomp, kernel: tuple[int, int]) -> str:
-    """What a filter is made from, as one line: the profile, pyrunc, and the kernel, which libseccomp asks for what it
-    can do."""
+    """A filter's inputs as one line: the profile, pyrunc, and the kernel, whose features libseccomp checks."""
     parts = [FORMAT, VERSION, COMMIT, posix.uname().machine, kernel, *[profile.get(name) for name in _MEMBERS]]
     return repr(parts)
 
 
 def lookup(root: str, profile: Seccomp, kernel: tuple[int, int]) -> bytes | None:
-    """The filter of a profile (compiler.compile_filter); None where it is not in the cache of the state root.
+    """The filter of a profile (compiler.compile_filter); None if it is not in the cache of the state root.
 
-    A cache that others than its user could have written to is not read, with a warning.
+    A cache that other users could have written to is not read, with a warning.
     """
     wanted = key(profile, kernel)
     try:
@@ -66,9 +65,9 @@ def lookup(root: str, profile: Seccomp, kernel: tuple[int, int]) -> bytes | None
 
 
 def store(root: str, profile: Seccomp, kernel: tuple[int, int], program: bytes, library: str) -> None:
-    """Put a filter into the cache of the state root, which is made where it is missing.
+    """Put a filter into the cache of the state root. A missing cache is made.
 
-    library: the file that libseccomp was loaded from. What fails is logged: a start does without a cache.
+    library: the file that libseccomp was loaded from. Failures are logged: a start works without a cache.
     """
     name = _hash(key(profile, kernel))
     content = "\n".join([FORMAT, library, identity(library), key(profile, kernel), program.hex()])
@@ -90,7 +89,7 @@ def store(root: str, profile: Seccomp, kernel: tuple[int, int], program: bytes, 
 
 
 def identity(path: str) -> str:
-    """What tells a file from the one that an upgrade puts in its place; "" where there is none."""
+    """The identity of a file, which an upgrade changes; "" without a file."""
     try:
         found = posix.stat(path)
     except OSError:
@@ -113,7 +112,7 @@ def _open(root: str) -> int:
 def _read(root: str, name: str) -> str:
     directory = _open(root)
     try:
-        # A FIFO in the file's place must not stop us.
+        # The open must not wait if the file is a FIFO.
         flags = posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_CLOEXEC
         fd = _checked(posix.open(name, flags, dir_fd=directory), _REGULAR)
     finally:
@@ -125,7 +124,7 @@ def _read(root: str, name: str) -> str:
 
 
 def _checked(fd: int, kind: int = 0) -> int:
-    """The descriptor, where its file is of this type, ours, and nobody else's to read or write. Raises UnsafeError."""
+    """Return the descriptor if its file has this type and only this user can read or write it. Raises UnsafeError."""
     found = posix.fstat(fd)
     wrong = bool(kind) and (found.st_mode & _TYPE != kind or found.st_nlink != 1)
     if found.st_uid != posix.geteuid() or found.st_mode & _OTHERS or wrong:
@@ -135,7 +134,7 @@ def _checked(fd: int, kind: int = 0) -> int:
 
 
 def _make_room(directory: int) -> None:
-    """Remove the oldest files where there are too many."""
+    """Remove the oldest files if there are too many."""
     names = posix.listdir(directory)
     if len(names) < MOST_FILES:
         return

@@ -1,4 +1,4 @@
-"""What a schema can't say of linux.seccomp; runc's words where runc refuses it too."""
+"""Checks of linux.seccomp that a schema can't express. If runc refuses it too, the message is runc's."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def check_seccomp(profile: Seccomp, error: Callable[[str, str, str], None]) -> N
         if rule["action"] == NOTIFY:
             notifies = True
             if "write" in rule["names"]:
-                # With runc the init has to write before the agent can answer. A profile shall not depend on pyrunc.
+                # With runc the init has to write before the agent can answer. A profile should not depend on pyrunc.
                 place = rule["names"].index("write")
                 error(
                     f"{at}/names/{place}",
@@ -53,7 +53,7 @@ def check_seccomp(profile: Seccomp, error: Callable[[str, str, str], None]) -> N
 
 
 def _number(action: str, name: str, number: int | None, at: str, error: Callable[[str, str, str], None]) -> None:
-    """The specification wants an errno refused with an action that takes none."""
+    """The specification wants an error for an errno with an action that takes none."""
     if number is None:
         return
     most = NUMBERED.get(action)
@@ -72,8 +72,8 @@ def _number(action: str, name: str, number: int | None, at: str, error: Callable
 
 
 def refuses(profile: Seccomp, name: str) -> str:
-    """The action by which a profile keeps a process from a system call whatever its arguments; "" where it lets it go
-    on. The rules of a call that depend on arguments are taken to let it go on."""
+    """The action that stops a process at a system call with any arguments; "" if the call is executed. Rules that
+    depend on arguments count as permission."""
     action = profile["defaultAction"]
     for rule in profile.get("syscalls") or ():
         if name in rule["names"]:

@@ -1,6 +1,6 @@
-"""linux.seccomp as a program for the kernel, by libseccomp (seccomp_init(3) and the other pages of its manual).
+"""Compile linux.seccomp into a filter by libseccomp (seccomp_init(3) and the other pages of its manual).
 
-Cold: the launcher hands a command that comes here over to the ordinary build, so it must not have had an effect yet.
+Cold: the launcher hands a command over to the ordinary build when it imports this, so before its first effect.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ MOST_INSTRUCTIONS = 4096
 _UNKNOWN = -1  # __NR_SCMP_ERROR
 _ATTR_CTL_OPTIMIZE = 8  # SCMP_FLTATR_CTL_OPTIMIZE: 2 is a binary tree
 _BINARY_TREE = 2
-# From so many names on a binary tree is asked for, as runc does it; libseccomp 2.5 fails at one without any rule.
+# With so many names the filter is a binary tree, as with runc; libseccomp 2.5 fails for a tree without rules.
 _MANY_NAMES = 32
-# With these by default the profile lists what is refused, and a system call that it doesn't know is none of its
-# business; a tracer answers for itself.
+# With these default actions the profile lists the refused calls, and other system calls are allowed; a tracer decides
+# by itself.
 _PERMISSIVE = ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_TRACE")
 
 
 def compile_filter(profile: Seccomp) -> bytes:
-    """The filter of a valid linux.seccomp: an array of struct sock_filter, 8 bytes an instruction.
+    """Compile a valid linux.seccomp: an array of struct sock_filter, 8 bytes an instruction.
 
-    Rules are added as runc adds them: what says the default action, and system calls that this machine's libseccomp
-    doesn't know, are passed over; conditions of which two are about one argument are rules of their own.
-    Raises PyruncError with the pointer of what libseccomp refuses, and where libseccomp is not there.
+    Rules are added as by runc: rules with the default action, and system calls that this libseccomp does not know, are
+    skipped. If two conditions are about one argument, each becomes a separate rule.
+    Raises PyruncError with the pointer of a rule that libseccomp refuses, and without libseccomp.
     """
     library = _library()
     if profile.get(cache.STRICT):
@@ -72,14 +72,14 @@ def compile_filter(profile: Seccomp) -> bytes:
 
 
 def compile_cached(root: str, profile: Seccomp, kernel: tuple[int, int]) -> bytes:
-    """`compile_filter`, and the filter is put into the cache of the state root. Raises PyruncError."""
+    """`compile_filter`, and put the filter into the cache of the state root. Raises PyruncError."""
     program = compile_filter(profile)
     cache.store(root, profile, kernel, program, library_file())
     return program
 
 
 def measure(plan: LaunchPlan, profile: Seccomp | None) -> None:
-    """Tell the plan how many instructions its filter has, for `pyrunc plan`. Raises PyruncError."""
+    """Add the number of the filter's instructions to the plan, for `pyrunc plan`. Raises PyruncError."""
     for step in plan.prepare:
         if step.kind == "compile_seccomp" and profile:
             step.args = (*step.args[:-1], len(compile_filter(profile)) // INSTRUCTION_SIZE)
@@ -95,7 +95,7 @@ def library_file() -> str:
 
 
 def version() -> str:
-    """The version of libseccomp, as in "2.5.4"; "" where there is none."""
+    """The version of libseccomp, such as "2.5.4"; "" without libseccomp."""
     try:
         found = _library().lib.seccomp_version()
     except PyruncError:
@@ -110,14 +110,14 @@ def known_architectures() -> list[str]:
 
 
 def supported_flags() -> list[str]:
-    """The flags of FLAGS that this kernel takes. Raises PyruncError."""
+    """The flags of FLAGS that this kernel accepts. Raises PyruncError."""
     library = _library()
     bits = {name: bit | (NEW_LISTENER if name == WAIT_KILLABLE_RECV else 0) for name, bit in FLAGS.items()}
     return [name for name, bit in bits.items() if library.lib.flags_error(bit) == errno.EFAULT]
 
 
 def _library() -> Any:
-    """`pyrunc._seccomp`. Raises PyruncError where it was not built or libseccomp is gone."""
+    """`pyrunc._seccomp`. Raises PyruncError if it was not built or libseccomp is gone."""
     try:
         from ... import _seccomp
     except ImportError as error:
@@ -130,7 +130,7 @@ def _library() -> Any:
 
 
 def _token(library: Any, name: str) -> int:
-    """libseccomp's number of an architecture; 0 where it doesn't know it."""
+    """libseccomp's number of an architecture; 0 if it does not know it."""
     return int(library.lib.seccomp_arch_resolve_name(name.removeprefix("SCMP_ARCH_").lower().encode()))
 
 
@@ -150,7 +150,7 @@ def _tokens(library: Any, names: Sequence[str]) -> list[int]:
 
 
 def _action(name: str, number: int | None) -> int:
-    """The kernel's number of an action with its errno, EPERM where none is given."""
+    """The kernel's number of an action with its errno, EPERM by default."""
     if name not in NUMBERED:
         return ACTIONS[name]
     return ACTIONS[name] | (errno.EPERM if number is None else number)
@@ -214,14 +214,14 @@ def _exported(library: Any, context: Any) -> bytes:
 
 
 def _stub(library: Any, profile: Seccomp, tokens: list[int]) -> list[Instruction]:
-    """What goes before the filter. The machine's own architecture is one of the profile's whether it says so or not."""
+    """The instructions before the filter. A profile always covers the machine's own architecture."""
     if profile["defaultAction"] in _PERMISSIVE:
         return []
     names = {name for rule in profile.get("syscalls") or () for name in rule["names"]}
     last = {}
     for token in dict.fromkeys([library.lib.seccomp_arch_native(), *tokens]):
         numbers = [library.lib.seccomp_syscall_resolve_name_arch(token, name.encode()) for name in names]
-        # The numbers of what another architecture has and this one has not are negative.
+        # System calls of other architectures only have negative numbers.
         number = max(numbers, default=0)
         if number > 0:
             last[token] = number
@@ -233,8 +233,8 @@ def _packed(program: list[Instruction]) -> bytes:
 
 
 def unknown_syscalls(profile: Seccomp) -> list[tuple[str, str, tuple[str, ...]]]:
-    """The names in a profile that libseccomp does not know for any machine: the pointer into linux.seccomp, the name,
-    and the known one that was probably meant, or none. Empty without libseccomp."""
+    """The names in a profile that libseccomp knows for no machine: the pointer into linux.seccomp, the name, and the
+    name that was probably meant, or none. Empty without libseccomp."""
     try:
         library = _library()
         tokens = [_token(library, name) for name in known_architectures()]
@@ -255,7 +255,7 @@ def unknown_syscalls(profile: Seccomp) -> list[tuple[str, str, tuple[str, ...]]]
 
 
 def _edits(word: str) -> list[str]:
-    """A word in lower case, and all words that are one slip of the finger away from it."""
+    """A name in lower case, and all names with one edit."""
     word = word.casefold()
     letters = "abcdefghijklmnopqrstuvwxyz_0123456789"
     parts = [(word[:at], word[at:]) for at in range(len(word) + 1)]

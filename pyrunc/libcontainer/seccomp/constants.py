@@ -1,4 +1,4 @@
-"""The words of linux.seccomp with the numbers of the kernel (linux/seccomp.h) and of libseccomp (seccomp.h)."""
+"""The constants of linux.seccomp: numbers of the kernel (linux/seccomp.h) and of libseccomp (seccomp.h)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ACTIONS: dict[str, int] = {
 }
 NOTIFY = "SCMP_ACT_NOTIFY"
 
-# The actions that carry a number, and its greatest value: the kernel takes a greater errno for MAX_ERRNO.
+# The actions with a number, and its maximum: the kernel takes a larger errno as MAX_ERRNO.
 NUMBERED: dict[str, int] = {"SCMP_ACT_ERRNO": 4095, "SCMP_ACT_TRACE": 0xFFFF}
 
 # seccomp_rule_add(3): enum scmp_compare
@@ -30,7 +30,7 @@ OPERATORS: dict[str, int] = {
     "SCMP_CMP_MASKED_EQ": 7,
 }
 
-# seccomp(2): flags of SECCOMP_SET_MODE_FILTER. TSYNC is known and says nothing, as with runc: the init has one thread.
+# seccomp(2): flags of SECCOMP_SET_MODE_FILTER. TSYNC has no effect, as with runc: the init has one thread.
 FLAGS: dict[str, int] = {
     "SECCOMP_FILTER_FLAG_TSYNC": 0,
     "SECCOMP_FILTER_FLAG_LOG": 1 << 1,

@@ -1,8 +1,8 @@
-"""ENOSYS for system calls that are newer than the profile, as instructions in front of its filter. Cold.
+"""ENOSYS for system calls that are newer than the profile: instructions before its filter. Cold.
 
-A profile that lists what is allowed knows the system calls of its day. A C library that tries a newer one and gets
-EPERM takes that for a refusal, where ENOSYS would have it use the older call. So with an action by default that
-refuses, numbers above the greatest that the profile names get ENOSYS, for each of its architectures, as with runc.
+A profile that lists allowed system calls has only those of its time. If a C library tries a newer one, EPERM means
+failure, but with ENOSYS it would use the older call. So if the default action refuses, system calls with a number above
+the largest in the profile get ENOSYS, for each of its architectures, as with runc.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .constants import ACTIONS
 # One instruction: code, jump if true, jump if false, operand (linux/filter.h: struct sock_filter).
 Instruction = tuple[int, int, int, int]
 
-# linux/bpf_common.h, and what stands in struct seccomp_data (seccomp(2))
+# linux/bpf_common.h, and offsets in struct seccomp_data (seccomp(2))
 LOAD = 0x20
 JUMP = 0x05
 JUMP_EQUAL = 0x15
@@ -25,23 +25,23 @@ RETURN = 0x06
 NUMBER_OFFSET = 0
 ARCH_OFFSET = 4
 
-# Numbers of linux/audit.h; libseccomp's tokens are the same but for x32, which the kernel tells by a bit of the number.
+# Numbers of linux/audit.h. libseccomp's tokens are the same except for x32, which is a bit of the call's number.
 AUDIT_X86_64 = 0xC000003E
 SCMP_X32 = 0x4000003E
 X32_BIT = 1 << 30
 AUDIT_S390 = 0x00000016
 AUDIT_S390X = 0x80000016
-# On s390 a number that the kernel doesn't know arrives as 0, which once was setup(2).
+# On s390 an unknown number arrives as 0, which once was setup(2).
 S390_UNKNOWN = 0
 
 _ENOSYS: Instruction = (RETURN, 0, 0, ACTIONS["SCMP_ACT_ERRNO"] | errno.ENOSYS)
 
 
 def stub(last: Mapping[int, int]) -> list[Instruction]:
-    """The instructions to put in front of a filter: ENOSYS for each number above the last of its architecture.
+    """The instructions before a filter: ENOSYS for each number above the last of its architecture.
 
-    last: the greatest number that the profile names, by libseccomp's token of the architecture; the one that comes
-    first costs least. All other calls go on to the filter.
+    last: the largest number in the profile, by libseccomp's token of the architecture; the first one costs least. All
+    other calls go on to the filter.
     """
     architectures: dict[int, dict[int, int]] = {}
     for token, number in last.items():
@@ -57,7 +57,7 @@ def stub(last: Mapping[int, int]) -> list[Instruction]:
     return [(LOAD, 0, 0, ARCH_OFFSET), *program]
 
 
-# A body decides with the number loaded. Behind it stands the jump to the filter, and behind that the return.
+# A body decides by the loaded number. The jump to the filter follows it, and then the return.
 
 
 def _body(token: int, last: int) -> list[Instruction]:

@@ -1,1 +1,1 @@
-"""`update`: other limits for a running container, all of them or none."""
+"""`update`: change limits, mounts and devices of a running container, all or none."""

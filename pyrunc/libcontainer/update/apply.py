@@ -1,7 +1,7 @@
-"""Carries an update out: compiles the changes as `create` compiles limits, and writes them, all or none.
+"""Carry out an update: compile the changes as `create` compiles limits, and write them, all or none.
 
-Some limits depend on others (memory and swap, quota and burst), so the changes are merged into the resources that the
-container has, and the writes of what was named are taken from the whole.
+Some limits depend on others (memory and swap, quota and burst). So the changes are merged into the container's
+resources, the result is compiled, and the writes for the named fields are carried out.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 
 class Target:
-    """The container that is to be updated, locked until `close`.
+    """The container to update, locked until `close`.
 
-    place: its state directory. Raises PyruncError where there is none.
+    place: its state directory. Raises PyruncError if there is none.
     """
 
     __slots__ = ("path", "place", "record")
@@ -51,11 +51,11 @@ class Target:
     def change(
         self, changes: Resources, schemata: Sequence[str], *, by_options: bool, asked: Asked | None = None
     ) -> None:
-        """Change the limits, and the mounts and devices: all or none.
+        """Change limits, mounts and devices, all or none.
 
         changes: as linux.resources, without nulls. schemata: lines for the container's class of service (Intel RDT).
-        by_options: the changes are from options, so that an error has no JSON pointer. asked: mounts and devices.
-        Raises PyruncError, OSError; all is as before then.
+        by_options: the changes come from options, so errors have no JSON pointer. asked: mounts and devices.
+        Raises PyruncError or OSError after it has undone everything.
         """
         try:
             load.validate_resources(changes)
@@ -74,7 +74,7 @@ class Target:
 
 
 class _Change:
-    """One update, from what is asked to the writes. merged: the resources after it; wanted: those that are named."""
+    """One update. merged: the resources after it. wanted: the pointers of the fields to write."""
 
     __slots__ = (
         "facts",
@@ -93,7 +93,7 @@ class _Change:
     def __init__(
         self, target: Target, facts: HostFacts, changes: Resources, schemata: Sequence[str], asked: Asked | None
     ) -> None:
-        """See what is to be changed, and whether it can be. Raises PyruncError and OSError; nothing is changed."""
+        """Find the changes and check them. Changes nothing. Raises PyruncError and OSError."""
         self.target = target
         self.facts = facts
         self.schemata = schemata
@@ -120,7 +120,7 @@ class _Change:
 
     @property
     def _has_rules(self) -> bool:
-        """Whether device rules are attached to the container's cgroup, as compile/cgroup.py has it."""
+        """Whether the container's cgroup has device rules, by the condition of compile/cgroup.py."""
         return bool(self.target.record.cgroup) and self.facts.euid == 0 and not self.facts.in_userns
 
     def _files(self, asked: Asked) -> mounts.Update:
@@ -132,7 +132,7 @@ class _Change:
         return mounts.Update(Container(record, root, self.kept, self.facts), asked, self.found, self.target.place.fd)
 
     def _rules_of_devices(self, asked: Asked) -> None:
-        """Have the device rules follow the devices that come and go."""
+        """Adapt the device rules to new and removed devices."""
         removed = self.files.removed if self.files is not None else []
         if (asked.devices or removed) and self._has_rules:
             from .words import rules_with
@@ -150,7 +150,7 @@ class _Change:
         self.found.files.append((path, read_file(path)))
 
     def _prepare_rules(self) -> bytes:
-        """The program of the new device rules; b"" where they stay."""
+        """The program of the new device rules; b"" if they do not change."""
         wanted, old = self.wanted, self._old
         if "devices" not in wanted or wanted["devices"] == (old.get("devices") or []):
             return b""
@@ -161,7 +161,7 @@ class _Change:
         return devices.assemble(devices.rules_for(wanted["devices"], paths))
 
     def carry_out(self) -> None:
-        """Record the old values, and make the changes. Raises PyruncError and OSError, all undone."""
+        """Record the old values, and make the changes. Undoes everything before it raises PyruncError or OSError."""
         record, found = self.target.record, self.found
         places = named_places(self._old, self.merged, self.wanted)
         writes = [write for write in self.made.writes if is_named(write.pointer, places)]
@@ -190,7 +190,7 @@ class _Change:
                 posix.close(cgroup_fd)
 
     def _prepare_cgroup(self, cgroup_fd: int, writes: Sequence[Write]) -> None:
-        """Enable the controllers that the writes take, and read what is there."""
+        """Enable the controllers for the writes, and read the old values."""
         if writes:
             needed = {write.controller: write.pointer for write in reversed(writes) if write.controller}
             if needed:
@@ -218,7 +218,7 @@ class _Change:
         journal.remove(dirfd)
 
     def _undo(self) -> None:
-        """Undo a failed update; what fails in that is logged, so that the first cause is what the command reports."""
+        """Undo a failed update. Failures of this are logged, so the command reports the first cause."""
         interrupts.close()
         record = self.target.record
         try:
@@ -228,9 +228,9 @@ class _Change:
 
 
 def _write_limits(cgroup_fd: int, writes: Sequence[Write]) -> None:
-    """Write the control files in order. Raises PyruncError that names the field of the one that is refused.
+    """Write the control files in order. Raises PyruncError with the field of a refused write.
 
-    A write of level 1 is made only where the one of level 0 before it has failed as it was expected.
+    A write of fallback level 1 is made only if the write before it failed with one of its errnos.
     """
     failed = False
     for write in writes:
@@ -251,7 +251,7 @@ def _write_limits(cgroup_fd: int, writes: Sequence[Write]) -> None:
 
 
 def _with_schemata(rdt: IntelRdt | None, schemata: Sequence[str]) -> IntelRdt:
-    """linux.intelRdt with other schemata. Raises PyruncError where the container has no class of service."""
+    """linux.intelRdt with new schemata. Raises PyruncError if the container has no class of service."""
     if rdt is None:
         # Wording of runc.
         raise PyruncError(

@@ -1,7 +1,7 @@
-"""What an update is about to change, with the old values, in the file `update` of the state directory.
+"""The journal of an update: its changes and the old values, in the file `update` of the state directory.
 
-The file is written before the first change and removed after the last. Where an update fails it writes the old values
-back itself; where it is killed, the next `update`, `gc` or `delete` of the container finds the file.
+The file is written before the first change and removed after the last. If an update fails, it restores the old values
+itself. If it is killed, the next `update`, `gc` or `delete` of the container finds the file.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _VERSION = 1
 _S_IFMT, _S_IFBLK = 0o170000, 0o060000
-# As state.tmp_name names them.
+# The names of state.tmp_name.
 _DRAFTS = (f".{FILE}.", f".{EXEC_FILE}.", f".{STATE_FILE}.")
 _HALF = "the limits may be half changed: name all of them in another update"
 
@@ -32,17 +32,18 @@ _HALF = "the limits may be half changed: name all of them in another update"
 class Journal:
     """The old values of one update.
 
-    linux: the members of the saved configuration's `linux` that it changes, as they were. writes: (control file, text)
-    that undo its writes, in the order of these. rules: the old device rules, empty where they stay. files: absolute
-    paths of other files (resctrl) and their old texts. unit: the name of systemd's unit, "" for none; user: whether it
-    is the user's systemd's; properties: the unit's old ones, as systemd/properties.py writes them.
+    linux: the old values of the changed members of the saved `linux`. writes: (control file, text) that undo its
+        writes, in the order of these. rules: the old device rules, empty if they do not change. files: absolute paths
+        of other files (resctrl) and their old texts. unit: systemd's unit, "" for none; user: whether it is the user's
+        systemd's;
+    properties: the old properties of the unit, as systemd/properties.py writes them.
 
-    Of mounts and devices: helper: pid and start time of the process that changes them, 0 for none. kept: members of the
-    saved configuration, as they were; state: what `state` showed of updates. made: paths in the container of what was
-    made, and how many mounts were attached then. attached: ids of mounts, as session.Witness has them. unmounts:
-    (id, unique id, path) of mounts that go; nodes: (path, mode, major, minor, uid, gid) of nodes that go; placeholders:
-    paths of the files below bound nodes. forward: the last three are going, so that the update is to be finished:
-    after, after_linux and after_state are what is recorded then.
+    Mounts and devices: helper: pid and start time of the process that changes them, 0 for none. kept: old values of
+    members of the saved configuration; state: the old `updated` of the state. made: paths in the container of files
+    that were made, with the number of mounts that were attached by then. attached: ids of mounts, as in
+    session.Witness. unmounts: (id, unique id, path) of mounts to unmount; nodes: (path, mode, major, minor, uid, gid)
+    of nodes to remove; placeholders: paths of the files below bound nodes. forward: these three are being removed, so
+    the update has to be finished; after, after_linux and after_state are recorded at its end.
     """
 
     __slots__ = (
@@ -77,7 +78,7 @@ class Journal:
         return bool(self.kept)
 
     def removed(self) -> list[DeviceEntry]:
-        """The nodes that go, as entries of linux.devices."""
+        """The nodes to remove, as entries of linux.devices."""
         return [
             {"path": path, "type": "b" if mode & _S_IFMT == _S_IFBLK else "c", "major": major, "minor": minor}
             for path, mode, major, minor, _, _ in self.nodes
@@ -89,8 +90,8 @@ class Journal:
         state.replace(FILE, jsonio.dumps({"version": _VERSION, **fields}), 0o600, dir_fd=dirfd)
 
     def record_changes(self, dirfd: int, record: Record, linux: Mapping[str, Any], kept: Saved) -> None:
-        """Record the container as it is after the update. linux: members of the saved `linux`. kept: the saved
-        configuration, which is changed. Raises OSError."""
+        """Record the container after the update. linux: members of the saved `linux`. kept: the saved configuration,
+        which is changed. Raises OSError."""
         self.record(dirfd, record, linux, self.after, self.after_state, kept)
 
     def record(
@@ -103,7 +104,7 @@ class Journal:
         kept: Saved | None = None,
     ) -> None:
         """Record the container in exec.json and state.json. linux: members of the saved `linux`. others: other members.
-        shown: what `state` shows of updates. kept: the saved configuration, which is changed, or None to read it.
+        shown: `updated` of the state. kept: the saved configuration, which is changed, or None to read it.
         Raises OSError, PyruncError."""
         saved_config.replace_linux(dirfd, linux, others, kept)
         if self.changes_files and record.updated != shown:
@@ -112,7 +113,7 @@ class Journal:
 
 
 def load(dirfd: int) -> Journal | None:
-    """The journal that a killed update has left in the open state directory; None where there is none.
+    """The journal that a killed update has left in the open state directory; None if there is none.
 
     Raises PyruncError for a file that is damaged, OSError.
     """
@@ -139,7 +140,7 @@ def load(dirfd: int) -> Journal | None:
 
 
 def _load_files(found: Journal, fields: dict[str, Any]) -> None:
-    """Fill in what the file says of mounts and devices. Raises KeyError, TypeError, ValueError."""
+    """Read the members about mounts and devices. Raises KeyError, TypeError, ValueError."""
     found.kept = dict(fields["kept"])
     found.state = dict(fields["state"])
     pid, start_time = fields["helper"]
@@ -158,7 +159,7 @@ def _load_files(found: Journal, fields: dict[str, Any]) -> None:
 
 
 def drafts(place: StateDir) -> list[str]:
-    """The files that a killed command had begun to write in a state directory, which the caller has locked. Raises
+    """The temporary files that a killed command has left in a state directory, which the caller has locked. Raises
     OSError."""
     return [name for name in place.names() if name.startswith(_DRAFTS)]
 

@@ -1,4 +1,4 @@
-"""The resources of a container and the changes to them, as linux.resources of config.json has both. Pure."""
+"""Merge changes into the resources of a container; both have the form of linux.resources. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     # An entry of a list, by its members' names.
     Entry = Mapping[str, Any]
 
-# Lists of entries, and the fields that tell an entry from the others.
+# Lists of entries, and the fields that identify an entry.
 _DEVICE = ("major", "minor")
 _KEYS = {
     "weightDevice": _DEVICE,
@@ -25,7 +25,7 @@ _KEYS = {
     "hugepageLimits": ("pageSize",),
 }
 
-# Fields of which 0 or "" asks for nothing: engines name every field, and fill in those that they do not change.
+# Fields that 0 or "" does not change: engines send every field.
 _UNSET = {
     "blockIO": ("leafWeight", "weight"),
     "cpu": ("cpus", "mems", "period", "quota", "realtimePeriod", "realtimeRuntime", "shares"),
@@ -33,12 +33,12 @@ _UNSET = {
     "pids": ("limit",),
 }
 
-# Fields that depend on each other: where one is named, all of them are written.
+# Fields that depend on each other: if one is named, all are written.
 _TOGETHER = (("memory", ("limit", "swap")), ("cpu", ("quota", "period", "burst")))
 
 
 def without_unset(changes: Resources) -> Resources:
-    """The changes without what asks for nothing; an unlimited memory takes the limit of swap with it, as with runc."""
+    """The changes without fields that change nothing. As with runc, an unlimited memory makes swap unlimited too."""
     found: Any = {}  # filled by members' names, as are the others here
     members: Mapping[str, Any] = changes
     for name, value in members.items():
@@ -56,10 +56,10 @@ def without_unset(changes: Resources) -> Resources:
 
 
 def merge(old: Resources, changes: Resources) -> Resources:
-    """The resources after the changes; neither object is altered.
+    """The resources after the changes; neither argument is altered.
 
-    changes: as `without_unset` gives them. Entries of lists replace those of the same device or page size. A change to
-    cpu.shares ends cpu.idle and the other way round, since the kernel has no weight for what is SCHED_IDLE.
+    changes: the result of `without_unset`. Entries of lists replace those of the same device or page size. A change of
+    cpu.shares ends cpu.idle and vice versa, because the kernel has no weight for SCHED_IDLE.
     """
     merged: Any = {**old}
     members: Mapping[str, Any] = changes
@@ -88,9 +88,9 @@ def _merged_entries(name: str, old: list[Entry], new: list[Entry]) -> list[Entry
 
 
 def named_places(old: Resources, merged: Resources, changes: Resources) -> set[str]:
-    """The JSON pointers, from the resources object, of what the changes ask to be written.
+    """The JSON pointers, from the resources object, of the fields to write.
 
-    Those of list entries count as `merged` has them. old: before the changes.
+    Pointers of list entries have their index in `merged`. old: the resources before the changes.
     """
     places: set[str] = set()
     members: Mapping[str, Any] = changes
@@ -120,5 +120,5 @@ def _entry_places(at: str, name: str, merged: list[Entry], new: list[Entry]) -> 
 
 
 def is_named(place: str, places: set[str]) -> bool:
-    """Whether a write's pointer is one of `places`, or of a field of one."""
+    """Whether the pointer of a write is one of `places`, or below one."""
     return place in places or place.rpartition("/")[0] in places

@@ -1,10 +1,10 @@
-"""The mounts and devices of a container that runs, changed: what is asked for is compared with what is recorded,
-looked for in the container, carried out by a session, and undone or finished by what the journal holds.
+"""Change the mounts and devices of a running container: compare the request with the record, find the mounts and nodes
+in the container, change them by a session, and undo or finish that by the journal.
 
-All that can be undone is done first: files made, mounts attached, nodes made. Then the journal says that the update is
-to be finished, and nodes are removed and mounts unmounted. Where one of these fails, the others are put back from
-copies that the command holds. Where the command is killed there, whoever finds the journal finishes it, and unmounts
-also what is in use: the copies have ended with the command.
+Changes that can be undone come first: make files, attach mounts, make nodes. Then the journal records that the update
+has to be finished, and nodes are removed and mounts unmounted. If one of these fails, the others are attached again
+from copies that the command holds. If the command is killed there, the next command that finds the journal finishes
+the update. It also unmounts mounts in use, because the copies ended with the killed command.
 """
 
 from __future__ import annotations
@@ -47,17 +47,17 @@ _STAYS = (errno.ENOTEMPTY, errno.EBUSY, errno.ENOENT, errno.ENOTDIR, errno.EEXIS
 class Update:
     """One change of a container's mounts and devices.
 
-    after: the members of the saved configuration that it changes, as they are afterwards. linux: those of its `linux`.
-    devices: linux.devices afterwards. removed: the entries of the devices that go. copies: mounts to be put back, where
-    the update fails, in the order of found.unmounts.
+    after: the new values of the changed members of the saved configuration. linux: those of its `linux`.
+    devices: linux.devices afterwards. removed: the entries of the devices to remove. copies: copies of mounts for a
+    failed update, in the order of found.unmounts.
     """
 
     __slots__ = ("after", "asked", "container", "copies", "devices", "found", "linux", "place", "removed")
 
     def __init__(self, container: Container, asked: Asked, found: Journal, place: int) -> None:
-        """See what is to be done. found: the journal, which is filled. place: the state directory.
+        """Plan the change. found: the journal, which is filled in. place: the state directory.
 
-        Raises PyruncError for what can't be done; nothing is changed.
+        Raises PyruncError for an impossible change. Changes nothing.
         """
         self.container = container
         self.asked = asked
@@ -73,7 +73,7 @@ class Update:
         found.kept = {name: value if name in kept else None for name, value in _members(kept).items()}
         found.state = container.record.updated
         found.linux["devices"] = kept["linux"].get("devices")
-        # What can't be compiled is refused here, before there is a journal: explaining it may take another program.
+        # Compile before there is a journal: the explanation of an error may need the ordinary build.
         session.compiled(container, self._changes())
         if asked.umounts or asked.removals:
             self._look()
@@ -81,8 +81,8 @@ class Update:
     # ---- what is recorded ----------------------------------------------------------------------------------------
 
     def _recorded(self, path: str) -> MadeMount:
-        """What was mounted on a path by the configuration or by an earlier update, as `updated` has it; the
-        configuration's has no id. Raises PyruncError."""
+        """The mount on a path by the configuration or an earlier update, as in `updated`; without an id if it is the
+        configuration's. Raises PyruncError."""
         for made in reversed(self.after["updated"].get("mounts", ())):
             if path in (made["destination"], made["named"]):
                 return {**made}
@@ -111,7 +111,7 @@ class Update:
     # ---- what is there -------------------------------------------------------------------------------------------
 
     def _look(self) -> None:
-        """Look in the container for what is to go. Raises PyruncError."""
+        """Find the mounts and nodes to remove in the container. Raises PyruncError."""
 
         def look(root: int, pid: int) -> None:
             for path in self.asked.umounts:
@@ -120,7 +120,7 @@ class Update:
                 self._look_for_device(root, self._device(path))
 
         session.run(self.container, Changes(), Witness(), look=look)
-        # What is mounted below another one goes first, in whatever order they are named.
+        # Mounts below others are unmounted first, independent of the order in which they are named.
         self.found.unmounts.sort(key=lambda mount: -mount[2].count("/"))
 
     def _look_for_mount(self, root: int, recorded: MadeMount, path: str) -> None:
@@ -178,9 +178,9 @@ class Update:
     # ---- doing it ------------------------------------------------------------------------------------------------
 
     def carry_out(self, linux: Linux) -> None:
-        """Make the changes. linux: the other members of the saved `linux` as they are afterwards.
+        """Make the changes. linux: the new values of other members of the saved `linux`.
 
-        Raises PyruncError, OSError: what has been done is in the journal.
+        Raises PyruncError and OSError. The journal has the changes so far.
         """
         found = self.found
         self.linux = linux
@@ -203,14 +203,14 @@ class Update:
             _close(roots)
 
     def _changes(self) -> Changes:
-        """What is to be made and mounted."""
+        """The changes that make and mount something."""
         changes = Changes()
         changes.mounts = self.asked.mounts
         changes.devices = self.asked.devices
         return changes
 
     def settle(self, pid: int) -> None:
-        """Record where the mounts that were made are. pid: of a process that sees them. Raises OSError."""
+        """Record the ids of the new mounts. pid: of a process in their mount namespace. Raises OSError."""
         where = session.mounts_of(pid)
         updated = self.after["updated"]
         made = self.found.attached[: len(self.asked.mounts)]
@@ -240,18 +240,18 @@ class Update:
             updated.setdefault("removedDevices", []).append(path)
 
     def commit(self) -> None:
-        """Write down that the update is to be finished from now on. Raises OSError."""
+        """Record that the update has to be finished from now on. Raises OSError."""
         self.found.forward = True
         self.found.save(self.place)
 
     def close(self) -> None:
-        """Let go of the copies."""
+        """Close the copies."""
         _close(self.copies)
         self.copies = []
 
 
 class Recorder(Witness):
-    """Writes what a session tells into the journal of an update."""
+    """Records the messages of a session in the journal of an update."""
 
     __slots__ = ("settled", "update")
 
@@ -286,7 +286,7 @@ class Recorder(Witness):
 
 
 class Restorer(Witness):
-    """Writes into the journal of a failed update what is mounted again, by the ids that it has now."""
+    """Records in the journal of a failed update the new ids of mounts that are attached again."""
 
     __slots__ = ("found", "lost", "place")
 
@@ -301,7 +301,7 @@ class Restorer(Witness):
         self.found.save(self.place)
 
     def attached(self, id: int, unique: int) -> None:
-        """The next of those that were unmounted is mounted again."""
+        """The next unmounted mount is attached again."""
         old, its_unique, path = self.lost.pop(0)
         self.found.unmounts.append((id, unique, path))
         for made in (self.found.kept["updated"] or {}).get("mounts", ()):
@@ -311,7 +311,7 @@ class Restorer(Witness):
 
 
 class _Scene:
-    """The container as a session has found it: its root, open until `close`, and its mounts."""
+    """The container as a session found it: its root, open until `close`, and its mounts."""
 
     __slots__ = ("mounts", "root")
 
@@ -336,8 +336,8 @@ class _Scene:
 
 
 def undo(found: Journal, container: Container, place: int, copies: list[int]) -> None:
-    """Put the container's mounts and nodes back as they were. copies: those of found.unmounts, where the command that
-    fails is this one; they are closed. Raises PyruncError, OSError for what can't be."""
+    """Restore the container's mounts and nodes. copies: copies of found.unmounts, if this command made them; they are
+    closed. Raises PyruncError and OSError."""
     if not _is_there(found, container):
         return
     if found.forward:
@@ -354,7 +354,7 @@ def undo(found: Journal, container: Container, place: int, copies: list[int]) ->
 
 
 def _undo_made(found: Journal, container: Container, scene: _Scene) -> None:
-    """Unmount what was mounted and remove what was made, the last first: a mount point may be in a mount."""
+    """Unmount the new mounts and remove the new files, the last ones first: a mount point may be in a mount."""
     changes = Changes()
     made = list(found.made)
     for number in range(len(found.attached), -1, -1):
@@ -373,7 +373,7 @@ def _undo_made(found: Journal, container: Container, scene: _Scene) -> None:
 
 
 def finish(found: Journal, container: Container) -> None:
-    """Remove and unmount what a killed update was about to. Raises PyruncError, OSError."""
+    """Finish a killed update: remove and unmount the rest. Raises PyruncError, OSError."""
     if not _is_there(found, container):
         return
     scene = _Scene(container)
@@ -401,7 +401,7 @@ def _is_there(found: Journal, container: Container) -> bool:
 
 
 def _restore(found: Journal, container: Container, place: int, copies: list[int]) -> None:
-    """Mount again what has been unmounted, from its copies."""
+    """Attach unmounted mounts again, from their copies."""
     scene = _Scene(container)
     changes = Changes()
     slots: dict[str, int] = {}
@@ -425,8 +425,8 @@ def _restore(found: Journal, container: Container, place: int, copies: list[int]
 
 
 def _remove(root: int, path: str) -> None:
-    """Remove what an update has made at a path of the container: a directory or a file that is empty, or a node. What
-    has got a content since, or is another file, stays. Raises OSError."""
+    """Remove an empty directory, an empty file or a node that an update has made at a path of the container. If it has
+    content by now, or is another file, it stays. Raises OSError."""
     try:
         parent, name = session.open_parent(root, path)
     except OSError as error:
@@ -466,7 +466,7 @@ def _make_again(root: int, node: tuple[str, int, int, int, int, int]) -> None:
 
 
 def _require(container: Container) -> None:
-    """Raise PyruncError where the container's mounts can't be changed."""
+    """Raise PyruncError if the container's mounts can't be changed."""
     if container.facts.euid != 0:
         raise PyruncError(
             "mounts and devices of a running container can't be changed without root",
@@ -480,7 +480,7 @@ def _require(container: Container) -> None:
 
 
 def _members(kept: Saved) -> Members:
-    """The members of the saved configuration that an update of mounts changes, as a copy."""
+    """A copy of the members of the saved configuration that an update of mounts changes."""
     before: dict[str, Any] = {**(kept.get("updated") or {})}
     updated: Any = {
         name: [dict(entry) if type(entry) is dict else entry for entry in entries] for name, entries in before.items()
@@ -509,7 +509,7 @@ def _forget_mount(members: Members, recorded: MadeMount) -> None:
 
 
 def _shown(members: Members) -> dict[str, Any]:
-    """What `state` shows: the mounts and devices that updates have made, and those that they have taken away."""
+    """`updated` of the state: the mounts and devices that updates have made, and those that they have removed."""
     updated = members["updated"]
     places = [made["destination"] for made in updated.get("mounts", ())]
     mounts = [entry for entry in members["mounts"] if entry["destination"] in places]

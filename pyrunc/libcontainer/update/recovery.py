@@ -1,4 +1,4 @@
-"""Undoes an update that failed or was killed, or finishes it, by its journal."""
+"""Undo a failed or killed update, or finish it, by its journal."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ UNDONE, FINISHED = "undone", "finished"
 
 
 def recover(place: StateDir, record: Record) -> str:
-    """Undo an update that was killed, or finish it where it can't be undone any more: UNDONE or FINISHED, "" where
-    there was none. What it had begun to write is removed. Raises PyruncError, OSError."""
+    """Undo a killed update, or finish it if it can't be undone any more. Returns UNDONE or FINISHED, "" if there was
+    none. Its temporary files are removed. Raises PyruncError, OSError."""
     for name in journal.drafts(place):
         posix.unlink(name, dir_fd=place.fd)
     found = journal.load(place.fd)
@@ -37,11 +37,10 @@ def recover(place: StateDir, record: Record) -> str:
 
 
 def undo(found: Journal, place: StateDir, record: Record, copies: list[int]) -> None:
-    """Write the old values back and remove the file.
+    """Restore the old values and remove the journal.
 
-    place: the state directory. copies: of the mounts that go, where this command has them; they are closed.
-    A value that can't be written back does not keep the others from being so. Raises PyruncError with the first
-    failure, the file left.
+    place: the state directory. copies: copies of the unmounted mounts, if this command has them; they are closed.
+    If one value can't be restored, the others still are. Then the journal stays, and PyruncError has the first failure.
     """
     failures: list[PyruncError] = []
     dirfd, cgroup = place.fd, record.cgroup
@@ -73,8 +72,8 @@ def undo(found: Journal, place: StateDir, record: Record, copies: list[int]) -> 
 
 
 def finish(found: Journal, place: StateDir, record: Record) -> None:
-    """Do what a killed update was about to do when nothing was left to be undone. Raises PyruncError, OSError, the
-    file left."""
+    """Finish a killed update that can't be undone any more. If that fails, the journal stays. Raises PyruncError,
+    OSError."""
     from . import mounts
 
     mounts.finish(found, container_of(place, record))
@@ -83,7 +82,7 @@ def finish(found: Journal, place: StateDir, record: Record) -> None:
 
 
 def _undo_files(found: Journal, place: StateDir, record: Record, copies: list[int]) -> list[PyruncError]:
-    """Undo what was made and mounted in the container; gives what failed."""
+    """Undo the changes in the container. Returns the failures."""
     from . import mounts
 
     try:
@@ -96,12 +95,12 @@ def _undo_files(found: Journal, place: StateDir, record: Record, copies: list[in
 
 
 def _undo_cgroup(found: Journal, cgroup: str) -> list[PyruncError]:
-    """Write the control files in reverse, and replace the device rules; gives what failed."""
+    """Restore the control files in reverse order, and the device rules. Returns the failures."""
     try:
         fd = files.open_directory(cgroup)
     except FileNotFoundError:
         return []  # the container has ended
-    # By file: one that is written more than once may refuse all writes but the last.
+    # By file: a file that was written several times may refuse all writes but the last.
     refused: dict[str, PyruncError] = {}
     try:
         for file, text in reversed(found.writes):

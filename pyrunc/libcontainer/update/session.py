@@ -1,8 +1,8 @@
 """A process in the container's namespaces that changes its mounts and devices, and the runtime's answers to it.
 
-Each effect is in the journal before it is made: the process asks before it makes a file or attaches a mount, and goes
-on when the runtime has written that down. It dies with the runtime, and the journal tells who it was, so that whoever
-undoes the update knows that it does nothing more.
+Each effect is in the journal before it is made: the process sends a request before it makes a file or attaches a mount,
+and goes on when the runtime has recorded it. It dies with the runtime. The journal has its pid and start time, so a
+command that undoes the update can make sure that it has ended.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
     from ..plan.model import LaunchPlan
     from ..saved_config import Saved
 
-    # (id in mountinfo, the id that is never used again or 0, path in the container)
+    # (id in mountinfo, the unique id or 0, path in the container)
     Identity = tuple[int, int, str]
 
 _RESOLVE = native.RESOLVE_IN_ROOT | native.RESOLVE_NO_MAGICLINKS
-_ATTEMPTS = 128  # of a look-up that a rename elsewhere disturbs, as in csrc/init/paths.c
+_ATTEMPTS = 128  # of a look-up that a rename elsewhere interrupts, as in csrc/init/paths.c
 
 
 class Container:
-    """The container that is changed. record: as in state.json. root: the state root. kept: the saved configuration."""
+    """The container to change. record: as in state.json. root: the state root. kept: the saved configuration."""
 
     __slots__ = ("facts", "kept", "record", "root")
 
@@ -50,10 +50,10 @@ class Container:
 
 
 class Witness:
-    """What a session tells before it goes on; here nobody is told.
+    """The calls that a session makes before it goes on; here they do nothing.
 
-    began: the process's pid and start time. made: the path of a file, directory or node that is not there yet.
-    attached: a mount that is about to be attached, by its ids.
+    began: the process's pid and start time. made: the path of a file, directory or node, before it is made.
+    attached: the ids of a mount, before it is attached.
     """
 
     __slots__ = ()
@@ -75,7 +75,8 @@ class Witness:
 
 
 class Session(Launch):
-    """A process at work in a container. record stands for that process; copies: gets the mounts that it sends."""
+    """A process that works in a container. record stands for that process. copies: receives the mounts that it
+    sends."""
 
     __slots__ = ("container", "copies", "witness")
 
@@ -98,7 +99,7 @@ class Session(Launch):
         return ""
 
     def end(self) -> None:
-        """Kill and reap the process, where it has not ended, and let go of all but the copies."""
+        """Kill and reap the process unless it has ended, and close all descriptors but the copies."""
         self.make_room()
         self.init.close_sync()
         self.init.close_plan()
@@ -107,7 +108,7 @@ class Session(Launch):
 
 
 def compiled(container: Container, changes: Changes) -> tuple[LaunchPlan, LaunchOptions]:
-    """The plan that carries changes out, and its options. Raises PyruncError for what can't be."""
+    """The plan of the changes, and its options. Raises PyruncError for changes that can't be compiled."""
     record = container.record
     options = LaunchOptions(id=record.id, root=container.root, bundle=record.bundle, command="update")
     try:
@@ -129,10 +130,10 @@ def run(
 ) -> None:
     """Carry changes out.
 
-    slots: descriptors of mounts, by the names that `changes.restored` has; they are closed. copies: gets those of the
-    mounts that `changes.copied` names. look: called with a descriptor of the container's root and the process's pid
-    before anything is changed.
-    Raises PyruncError and OSError, the process ended; what it has done is left, as the witness was told.
+    slots: descriptors of mounts, by the slots of `changes.restored`; they are closed. copies: receives the descriptors
+        of the mounts of `changes.copied`. look: called with a descriptor of the container's root and the pid of the
+        process, before the first change. Raises PyruncError and OSError after the process has ended. Its changes stay;
+        the witness knows them.
     """
     session: Session | None = None
     slots = slots or {}
@@ -197,7 +198,7 @@ def _told_of_made(witness: Witness, directory: int, name: str) -> None:
 
 
 def exists(directory: int, name: str) -> bool:
-    """Whether a directory has a name, what it is left aside. Raises OSError."""
+    """Whether a directory has a name, of a file of any type. Raises OSError."""
     try:
         posix.stat(name, dir_fd=directory, follow_symlinks=False)
     except FileNotFoundError:
@@ -206,33 +207,33 @@ def exists(directory: int, name: str) -> bool:
 
 
 def path_of(fd: int) -> str:
-    """The path of what is open, in the mount namespace that it is in. Raises OSError."""
+    """The path of an open file in its mount namespace. Raises OSError."""
     return posix.readlink(f"/proc/self/fd/{fd}")
 
 
 def open_inside(root: int, path: str, *, follow: bool) -> int:
-    """Open (O_PATH) what is at a path of the container, given a descriptor of its root.
+    """Open (O_PATH) a path of the container, by a descriptor of its root.
 
-    follow: whether symbolic links are followed, which stay inside the root. Raises OSError.
+    follow: whether symbolic links are followed; they stay in the root. Raises OSError.
     """
     flags = posix.O_PATH | posix.O_CLOEXEC | (0 if follow else posix.O_NOFOLLOW)
     rules = _RESOLVE if follow else _RESOLVE | native.RESOLVE_NO_SYMLINKS
     for _ in range(_ATTEMPTS):
         try:
             return native.openat2(root, path, flags, 0, rules)
-        except BlockingIOError:  # EAGAIN: something was renamed meanwhile
+        except BlockingIOError:  # EAGAIN: a rename happened meanwhile
             continue
     return native.openat2(root, path, flags, 0, rules)
 
 
 def open_parent(root: int, path: str) -> tuple[int, str]:
-    """The directory of a path without symbolic links, open, and the path's last part. Raises OSError."""
+    """An open descriptor of a path's directory, without symbolic links, and the path's last part. Raises OSError."""
     parent, _, name = path.rpartition("/")
     return open_inside(root, parent or "/", follow=False), name
 
 
 def mounts_of(pid: int) -> dict[int, str]:
-    """The mounts that a process sees: the path of each by its id. proc_pid_mountinfo(5). Raises OSError."""
+    """The mounts in a process's mount namespace: paths by id. proc_pid_mountinfo(5). Raises OSError."""
     found = {}
     for line in read_file(f"/proc/{pid}/mountinfo").splitlines():
         words = line.split(" ")
@@ -241,9 +242,9 @@ def mounts_of(pid: int) -> dict[int, str]:
 
 
 def find(root: int, mounts: dict[int, str], identity: Identity) -> str:
-    """Where a mount is now, "" where it is none any more. Raises PyruncError where another one is mounted over it.
+    """The path of a mount now; "" if it is unmounted. Raises PyruncError if another one is mounted over it.
 
-    root: the container's root. mounts: as `mounts_of` gives them.
+    root: the container's root. mounts: the result of `mounts_of`.
     """
     id, unique, _ = identity
     if id not in mounts:
@@ -259,7 +260,7 @@ def find(root: int, mounts: dict[int, str], identity: Identity) -> str:
     if (other, its_unique) == (id, unique):
         return mounts[id]
     if other == id:
-        return ""  # the number is another mount's by now
+        return ""  # another mount has this id by now
     raise PyruncError(f"something else is mounted over what update has mounted on {mounts[id]}")
 
 
