@@ -25,6 +25,7 @@ help:
 	@echo 'make conformance-doc   run the tests that docs/conformance.md names, and write how they went (root)'
 	@echo 'make errors-doc  write docs/errors.md, what is said of mistakes, anew (root)'
 	@echo 'make options-doc  write docs/mount-options.md from the tables in spec/mount_options.py'
+	@echo 'make test-engines  containerd, Docker and Podman with pyrunc and, beside it, runc (root, Debian)'
 	@echo 'make conformance   the conformance suite of runtime-tools, beside runc (root)'
 	@echo 'make lint    ruff, clang-format, shellcheck, codespell, mypy; make format lets them change files'
 	@echo 'make bench   compare the launcher with runc and crun, and write docs/performance.md (root, 6 minutes)'
@@ -141,3 +142,4 @@ include launcher/launcher.mk
 include guest.mk
 include bench.mk
 include conformance.mk
+include engines.mk

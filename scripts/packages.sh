@@ -1,5 +1,5 @@
 #!/bin/sh
-# Make sure that the system has what a purpose needs: build, demo, test, bench, conformance, arm64, fresh (a new
+# Make sure that the system has what a purpose needs: build, demo, test, bench, conformance, arm64, engines, fresh (a new
 # machine), guest (any), guest-uml or guest-qemu.
 # What is missing is installed by apt-get where that can be done; else the packages are named, by their Debian names.
 set -eu
@@ -24,6 +24,7 @@ $PYTHON -c 'import sysconfig, os; os.stat(sysconfig.get_path("include") + "/Pyth
 END
     [ "$1" = build ] || echo "busybox --list-full && ! ldd /bin/busybox|busybox-static"
     [ "$1" != bench ] || printf '%s\n' 'command -v runc|runc' 'command -v crun|crun'
+    [ "$1" != engines ] || echo 'command -v mmdebstrap|mmdebstrap'
     [ "$1" != conformance ] || echo 'command -v runc|runc'
     [ "$1" != test ] || printf '%s\n' 'command -v git|git' 'command -v ip|iproute2' 'command -v newuidmap|uidmap'
     [ "$1" != arm64 ] || printf '%s\n' 'command -v qemu-aarch64-static|qemu-user-static' \

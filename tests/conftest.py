@@ -62,6 +62,8 @@ def group(nodeid: str) -> str:
     file = nodeid.partition("::")[0]
     if file.rpartition("/")[2] in BUILDING:
         return "building"
+    if file.startswith("tests/engines/"):
+        return file + nodeid.partition("[")[2].partition("-")[0]  # an engine's
     return file if file.startswith(BY_FILE) else nodeid
 
 

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "guest"))
@@ -42,24 +43,25 @@ def archive(codename: str) -> list[str]:
     return [line for line in lines if codename != "sid" or line.endswith(" sid main")]
 
 
-def make(codename: str, target: Path) -> None:
+def make(codename: str, target: Path, packages: Sequence[str] = PACKAGES) -> None:
     """Make target/root with mmdebstrap, in a minute."""
     root, options, lines = target / "root", target / "apt.conf", target / "sources.list"
     options.write_text(network_options())
     lines.write_text("\n".join(archive(codename)) + "\n")
     command(
         "mmdebstrap", "--mode=root", "--format=directory", "--variant=minbase", f"--aptopt={options}",
-        "--include=" + ",".join(PACKAGES), codename, root, lines, what=f"making Debian {codename} with mmdebstrap",
+        "--include=" + ",".join(packages), codename, root, lines, what=f"making Debian {codename} with mmdebstrap",
     )  # fmt: skip
     if LOCAL_CERTIFICATES.is_dir():
         shutil.copytree(LOCAL_CERTIFICATES, root / str(LOCAL_CERTIFICATES).lstrip("/"), dirs_exist_ok=True)
         command("chroot", root, "update-ca-certificates", what="adding the host's certificates")
 
 
-def image(codename: str) -> Path:
-    """The directory of a fresh Debian, made now or earlier. It is copied, not used."""
-    parts = [codename, os.uname().machine, Path(__file__).read_text(), *PACKAGES]
-    return cached(f"fresh-{codename}", parts, lambda target: make(codename, target)) / "root"
+def image(codename: str, packages: Sequence[str] = PACKAGES, kind: str = "fresh") -> Path:
+    """The directory of a fresh Debian with these packages, made now or earlier. It is copied, or the lower directory of
+    an overlay. kind: what it is for, in the name of its directory."""
+    parts = [codename, os.uname().machine, Path(__file__).read_text(), *packages]
+    return cached(f"{kind}-{codename}", parts, lambda target: make(codename, target, packages)) / "root"
 
 
 def downloads(name: str) -> Path:

@@ -46,7 +46,8 @@ def fill_dev(dev: Path) -> None:
 
 def mount_all(root: Path) -> None:
     """Mount what a machine has at its root, which becomes a mount itself."""
-    subprocess.run(["mount", "--bind", root, root], check=True)
+    # With what is mounted below it already.
+    subprocess.run(["mount", "--rbind", root, root], check=True)
     for kind, place, options in MOUNTS:
         (root / place).mkdir(exist_ok=True)
         subprocess.run(["mount", "-t", kind, "-o", options, kind, root / place], check=True)

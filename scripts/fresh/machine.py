@@ -40,18 +40,24 @@ def remove(group: Path) -> None:
 
 
 def words(
-    root: Path, directory: str, group: Path | None, command: Iterable[str], binds: Iterable[tuple[Path, Path]] = ()
+    root: Path,
+    directory: str,
+    group: Path | None,
+    command: Iterable[str],
+    binds: Iterable[tuple[Path, Path]] = (),
+    namespaces: Iterable[str] = (),
 ) -> list[str]:
     """The command line that runs `command` on the machine, from `directory` of it.
 
-    binds: directories of the host, and where in `root` they are mounted. Whoever is started by this and is killed takes
-    the whole machine with him.
+    binds: directories of the host, and where in `root` they are mounted. namespaces: options of unshare(1) for more
+    than the mount, pid, IPC and UTS namespaces; a cgroup namespace has `group` as its root. Whoever is started by this
+    and is killed takes the whole machine with him.
     """
     first = "".join(f"mount --bind {shlex.quote(str(a))} {shlex.quote(str(b))}\n" for a, b in binds)
     if group is not None:
         first += f"echo $$ > {shlex.quote(str(group))}/cgroup.procs\n"
     first += 'exec unshare --pid --fork --kill-child --ipc --uts "$@"'
     return [
-        "unshare", "--mount", "--propagation", "private", "sh", "-euc", first, "sh",
+        "unshare", "--mount", "--propagation", "private", "sh", "-euc", first, "sh", *namespaces,
         sys.executable, str(Path(__file__).with_name("enter.py")), str(root), directory, *command,
     ]  # fmt: skip

@@ -1,0 +1,38 @@
+# Container engines with pyrunc and, beside it, runc (docs/engines.md). Included by the Makefile.
+#
+#   make test-engines                                as root, on Debian: every engine of Debian 12 and 13, containerd 2
+#   make test-engines ENGINES="docker podman"        these, by their names in tests/engines/kinds.py
+#   make test-engines ENGINES_DEBIAN=bookworm        the engines of this release
+#   make test-engines QUICK=1                        runc only where pyrunc fails
+#   PYTEST="-k pause"
+#   make engines-doc                                 write the tables of docs/engines.md from the last runs
+
+ENGINES ?= docker remapped podman containerd cri containerd2 cri2
+# One that is older than the host's C library can't run the host's launcher.
+ENGINES_DEBIAN ?= $(if $(filter trixie,$(shell . /etc/os-release && echo $$VERSION_CODENAME)),trixie,bookworm trixie)
+
+ENGINES_BIN := build/engines/bin
+
+# crictl, critest and containerd 2, where they are asked for: Debian does not have them.
+ENGINES_GO := $(if $(filter cri containerd2 cri2,$(ENGINES)),$(ENGINES_BIN)/.built)
+
+$(ENGINES_BIN)/.built: $(addprefix tests/engines/go/,build.sh cri-tools/go.mod containerd/go.mod) | $(VENV)/.installed
+	@tests/engines/go/build.sh $(BIN)/python $(ENGINES_BIN)
+	@touch $@
+
+ifneq ($(QUICK),)
+export PYRUNC_TEST_ENGINES_QUICK := $(QUICK)
+endif
+
+.PHONY: engines-ground test-engines engines-doc
+engines-ground: $(VENV)/.built $(VENV)/.developer
+	@PYTHON='$(PYTHON)' scripts/packages.sh engines
+	@scripts/criu.sh build/criu || echo 'pyrunc: the tests of checkpoint and restore fail with every runtime without CRIU'
+	@$(MAKE) --no-print-directory dist-tar
+
+test-engines: engines-ground $(ENGINES_GO)
+	@code=0; for release in $(ENGINES_DEBIAN); do rm -f build/engines/$$release.jsonl; \
+	    PYRUNC_TEST_ENGINES=$$release PYRUNC_TEST_ENGINES_KINDS='$(ENGINES)' $(RUN_TESTS) tests/engines $(PYTEST) || code=1; done; exit $$code
+
+engines-doc: $(VENV)/.built $(VENV)/.developer
+	@$(BIN)/python -m tests.engines.page

@@ -1,0 +1,10 @@
+//go:build tools
+
+// Package tools names what build.sh builds, so that go.mod pins it.
+package tools
+
+import (
+	_ "github.com/containerd/containerd/v2/cmd/containerd"
+	_ "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2"
+	_ "github.com/containerd/containerd/v2/cmd/ctr"
+)

@@ -1,0 +1,44 @@
+"""The engines that are tested, by the names that `make test-engines ENGINES=` takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from tests.engines.checks import CHECKS
+from tests.engines.cri import Cri
+from tests.engines.ctr import Ctr
+from tests.engines.docker import Docker, Podman, Remapped
+from tests.engines.engine import Engine
+from tests.engines.machine import Machine
+from tests.engines.tree import PROGRAMS, install
+
+
+class Kind(NamedTuple):
+    """An engine: its adapter, the checks it is put through, and what is done to the machine before."""
+
+    adapter: type[Engine]
+    checks: Sequence[str] = tuple(CHECKS)
+    prepare: Callable[[Machine], None] = lambda machine: None
+
+
+def newer_containerd(machine: Machine) -> None:
+    """The containerd that was built from its module, in the place of Debian's."""
+    install(machine, PROGRAMS / "containerd")
+
+
+# What a user namespace changes.
+MAPPED = (
+    "run", "user_namespace", "exec_user", "exec_terminal", "pause", "read_only", "tmpfs", "devices", "user",
+    "shared_pid", "terminal", "network_bridge", "checkpoint",
+)  # fmt: skip
+
+KINDS: Mapping[str, Kind] = {
+    "docker": Kind(Docker),
+    "remapped": Kind(Remapped, MAPPED),
+    "podman": Kind(Podman),
+    "containerd": Kind(Ctr),
+    "containerd2": Kind(Ctr, prepare=newer_containerd),
+    "cri": Kind(Cri),
+    "cri2": Kind(Cri, prepare=newer_containerd),
+}
