@@ -84,6 +84,10 @@ class GoGroup(click.Group):
             options.append("--help")
         return super().parse_args(ctx, [*options, "--", *rest])
 
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of a name; `h` is `help`, as with runc."""
+        return super().get_command(ctx, "help" if cmd_name == "h" else cmd_name)
+
 
 @click.pass_context
 def hand_over(ctx: click.Context, /, **params: Any) -> Read:

@@ -29,6 +29,7 @@ _ORIGINS = (
     ("/process/selinuxLabel", "process_label", "--process-label"),
     ("/process/terminal", "console_socket", "--console-socket"),
     ("/process/terminal", "tty", "--tty"),
+    ("/linux/cgroupsPath", "cgroup", "--cgroup"),
 )
 
 _PATHS = ("console_socket", "pid_file", "pidfd_socket", "process", "timeline")

@@ -34,7 +34,10 @@ def mounts(settings: Settings, action: str, id: str, path: str) -> int:
         asked.remove_entries(entries)
     target = Target(settings.root, id)
     try:
-        target.change({}, (), by_options=True, asked=asked)
+        target.change({}, (), asked)
+    except PyruncError as error:
+        error.pointer = ""  # it would be one into the configuration, which names none of these
+        raise
     finally:
         target.close()
     return 0

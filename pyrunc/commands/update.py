@@ -56,7 +56,11 @@ def execute(settings: Settings, id: str, resources: str, **options: Any) -> int:
         else:
             changes = from_options(options)
         schemata = tuple([text for text in (options["l3_cache_schema"], options["mem_bw_schema"]) if text])
-        target.change(changes, schemata, by_options=not resources, asked=asked)
+        target.change(changes, schemata, asked)
+    except PyruncError as error:
+        if not resources:
+            _blame_option(error)
+        raise
     finally:
         target.close()
     return 0
@@ -105,6 +109,16 @@ def from_options(options: dict[str, Any]) -> Resources:
             log.warning(f"Setting --{_flag(option)} is ignored and will be removed")  # wording of runc
     resources: Resources = found
     return resources
+
+
+def _blame_option(error: PyruncError) -> None:
+    """Have an error name the option that its pointer's field comes from."""
+    fields = {**{option: place[:2] for option, place in _NUMBERS.items()}, **_SIZES, **_TEXTS}
+    fields |= {"blkio_weight": ("blockIO", "weight"), "pids_limit": ("pids", "limit")}
+    for option, place in fields.items():
+        if error.pointer.endswith("/" + "/".join(place)):
+            error.origin = "--" + _flag(option)
+    error.pointer = ""
 
 
 def _flag(option: str) -> str:

@@ -86,6 +86,13 @@ def test_without_a_path_the_images_are_in_the_working_directory(
     assert_counts(bundle)
 
 
+def test_a_file_where_the_images_should_be(runtime: Runtime, bundle: Bundle, criu: Checkpoints) -> None:
+    container = counting(runtime, bundle)
+    criu.images.touch()
+    assert f"{criu.images}: not a directory" in criu.dump(container, ok=False).last_line
+    assert_counts(bundle)
+
+
 @pytest.mark.parametrize("dedup", [False, True], ids=["", "auto-dedup"])
 def test_a_pre_dump_and_the_dump_that_builds_on_it(
     runtime: Runtime, bundle: Bundle, criu: Checkpoints, dedup: bool

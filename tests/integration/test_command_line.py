@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.bundle import Bundle
 from tests.support.runtime import Runtime
 
 PRINTING: tuple[list[str], ...] = (
@@ -55,3 +56,31 @@ def test_n7_a_reader_who_is_gone(runtime: Runtime, words: list[str]) -> None:
         ended(runtime, words, stdout=write_end, stderr=write_end)
     finally:
         os.close(write_end)
+
+
+def test_a_message_names_the_option_that_it_is_about(runtime: Runtime, bundle: Bundle) -> None:
+    """Not config.json, nor an option of another command."""
+    id = runtime.started(bundle.args("sleep", "99")).id
+    for words, texts in (
+        (("exec", "--process", "none", id), ("none: no such file or directory", "(--process names a file)")),
+        (("exec", "--process", "-", id), ("/-: no such file or directory", "(--process names a file)")),
+        (("exec", "--process", "/", id), ("read /: is a directory", "(--process names a file)")),
+        (("exec", "--cgroup", "none", id, "true"), ("can't open cgroup", "none: no such file", "from --cgroup")),
+        (("exec", id, ""), ("executable file not found in $PATH", "the name of the program is empty")),
+        (("exec", "--pidfd-socket", "none", id, "true"), ("connecting to the pidfd socket", "from --pidfd-socket")),
+        (("run", "-b", str(bundle.path), "--pidfd-socket", "none", "x"), ("the pidfd socket", "from --pidfd-socket")),
+        (("update", "--cpu-idle", "7", id), ("idle must be an integer from 0 to 1, not 7", "from --cpu-idle")),
+        (("update", "--cpuset-cpus", "a", id), ("must be a list such as 0-3,7", "from --cpuset-cpus")),
+        (("update", "--blkio-weight", "5", id), ("blockIO.weight must be", "from --blkio-weight")),
+    ):
+        result = runtime(*words)
+        assert result.code in (1, 255), result
+        assert all(text in result.last_line for text in texts), result
+        assert "--config" not in result.last_line
+        assert " at /" not in result.last_line
+    runtime("delete", "--force", id)
+
+
+def test_help_has_runc_s_short_name(runtime: Runtime) -> None:
+    assert runtime("h", with_root=False).out == runtime("help", with_root=False).out != ""
+    assert runtime("h", "state", with_root=False).out == runtime("help", "state", with_root=False).out != ""

@@ -32,6 +32,11 @@ def test_a_harmless_word_is_not_quoted(capfd: pytest.CaptureFixture[str]) -> Non
     assert capfd.readouterr().err.endswith(" level=warning msg=plain-word_1.2/3@4^5+6\n")
 
 
+def test_a_byte_that_is_no_utf_8_is_shown_as_go_does(capfd: pytest.CaptureFixture[str]) -> None:
+    log.warning(b"no /x\xff".decode("utf-8", "surrogateescape"))
+    assert capfd.readouterr().err.endswith(' msg="no /x\\xff"\n')
+
+
 def test_json_in_a_file_is_appended_and_the_error_stands_on_stderr_too(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -185,6 +185,8 @@ def open_directory(path: str, make: bool = False) -> int:
         if make:
             os.makedirs(path, mode=0o700, exist_ok=True)
         return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileExistsError as error:
+        raise PyruncError(f"open {path}", errno=errno.ENOTDIR) from error
     except OSError as error:
         raise PyruncError(f"open {path}", errno=error.errno or 0) from error
 

@@ -65,7 +65,8 @@ def _open_cgroup(launch: Launch, cgroup: str) -> int:
     try:
         return files.open_directory(cgroup_directory(launch.facts, cgroup))
     except OSError as error:
-        raise PyruncError(f"can't open cgroup {cgroup}", errno=error.errno or 0) from error
+        at = "/linux/cgroupsPath"
+        raise PyruncError(f"can't open cgroup {cgroup}", pointer=at, errno=error.errno or 0) from error
 
 
 def _image() -> int:

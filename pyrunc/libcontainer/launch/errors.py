@@ -172,10 +172,12 @@ def runtime_step_failed(step: Step, error: PyruncError | OSError, prefix: str) -
         text, hint = error.message, error.hint
     else:
         text, hint = _subject(step), _limit_hint(step, number)
+    pointer = (error.pointer if isinstance(error, PyruncError) else "") or step.pointer
     return PyruncError(
         prefix + text,
         step=step.kind,
-        pointer=(error.pointer if isinstance(error, PyruncError) else "") or step.pointer,
+        pointer=pointer,
+        origin=_OPTION_STEPS[step.kind][1] if step.kind in _OPTION_STEPS and not pointer else "",
         errno=number,
         hint=hint or _hint(step, number, text),
         lead=len(prefix) + (error.lead if isinstance(error, PyruncError) else 0),

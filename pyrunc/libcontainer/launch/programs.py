@@ -47,6 +47,9 @@ def trouble(inside: Inside, name: str, path: str, cwd: str = "/") -> Trouble | N
         if found.state == FOUND:
             return _of_file(inside, name, found, quoted=True)
         return _not_found(name, found)
+    message = f'exec: "{name}": executable file not found in $PATH'
+    if not name:
+        return Trouble(message, "the name of the program is empty")
     links = []
     for directory in path.split(":") if path else ():
         found = inside.find(f"{directory or '.'}/{name}", cwd)
@@ -56,7 +59,6 @@ def trouble(inside: Inside, name: str, path: str, cwd: str = "/") -> Trouble | N
             return _of_file(inside, found.path, found)
         if found.state == FOUND or found.link == found.path or found.state == LOOP or _is_dangling(found):
             links.append((f"{directory}/{name}", found))
-    message = f'exec: "{name}": executable file not found in $PATH'
     if not links:
         return Trouble(message, _searched(inside, name, path, cwd))
     place, found = links[0]

@@ -67,9 +67,10 @@ def document(bundle: str, config: str) -> tuple[str, str]:
     return config, config if config.startswith("/") else bundle.rstrip("/") + "/" + config
 
 
-def parse(bundle: str, config: str = "config.json") -> Any:
-    """The JSON value of a bundle's configuration, without members that are null. Raises PyruncError."""
-    text = _read(bundle, config)
+def parse(bundle: str, config: str = "config.json", option: str = "--config") -> Any:
+    """The JSON value of a bundle's configuration, without members that are null. option: what names the file. Raises
+    PyruncError."""
+    text = _read(bundle, config, option)
     try:
         value = jsonio.loads(text)
     except ValueError as error:
@@ -134,7 +135,7 @@ def load_process(path: str) -> Process:
 
     Raises PyruncError with a pointer like that of a config.json (/process/…).
     """
-    value = parse("/", path)
+    value = parse("/", path, "--process")
     try:
         validate_process(value)
     except PyruncError as error:
@@ -197,16 +198,20 @@ def _refuse_depth(value: Any, config: str) -> None:
         raise PyruncError(f"{config}: nested too deeply", hint=f"{_DEEPEST} levels are allowed")
 
 
-def _read(bundle: str, config: str) -> str:
+def _read(bundle: str, config: str, option: str) -> str:
     path = document(bundle, config)[1]
     try:
         data = inputs.read(path)
     except OSError as error:
-        if error.errno == errno.ENOENT:
+        if error.errno == errno.ENOENT and option == "--config":
             from .foreign import missing_config
 
             raise missing_config(bundle, config) from error
-        hint = "name the bundle's directory by --bundle" if error.errno == errno.EISDIR else ""
+        hint = f"{option} names a file"
+        if error.errno == errno.EISDIR and option == "--config":
+            hint = "name the bundle's directory by --bundle"
+        elif error.errno not in (errno.EISDIR, errno.ENOENT):
+            hint = ""
         action = "read" if error.filename is None else "open"
         raise PyruncError(f"{action} {path}", errno=error.errno or 0, hint=hint) from error
     try:

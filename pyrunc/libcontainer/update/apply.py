@@ -48,29 +48,21 @@ class Target:
         """Unlock it."""
         self.place.close()
 
-    def change(
-        self, changes: Resources, schemata: Sequence[str], *, by_options: bool, asked: Asked | None = None
-    ) -> None:
+    def change(self, changes: Resources, schemata: Sequence[str], asked: Asked | None = None) -> None:
         """Change limits, mounts and devices, all or none.
 
         changes: as linux.resources, without nulls. schemata: lines for the container's class of service (Intel RDT).
-        by_options: the changes come from options, so errors have no JSON pointer. asked: mounts and devices.
-        Raises PyruncError or OSError after it has undone everything.
+        asked: mounts and devices. Raises PyruncError or OSError after it has undone everything.
         """
-        try:
-            load.validate_resources(changes)
-            if state.status(self.path, self.record) == "stopped":
-                raise PyruncError("container not running")
-            interrupts.hold()
-            recovered = recovery.recover(self.place, self.record)
-            if recovered:
-                log.warning(f"an update that was killed has been {recovered}")
-            facts = host.gather() if asked else host.gather_limits()
-            _Change(self, facts, changes, schemata, asked).carry_out()
-        except PyruncError as error:
-            if by_options:
-                error.pointer = ""
-            raise
+        load.validate_resources(changes)
+        if state.status(self.path, self.record) == "stopped":
+            raise PyruncError("container not running")
+        interrupts.hold()
+        recovered = recovery.recover(self.place, self.record)
+        if recovered:
+            log.warning(f"an update that was killed has been {recovered}")
+        facts = host.gather() if asked else host.gather_limits()
+        _Change(self, facts, changes, schemata, asked).carry_out()
 
 
 class _Change:

@@ -63,6 +63,7 @@ def test_nothing_is_wrong(inside: Inside, name: str) -> None:
         ("/bin/loop", "too many levels of symbolic links", "/bin/loop is a loop of symbolic links"),
         ("dangling", "executable file not found in $PATH", "/bin/dangling is a symbolic link to /opt/none"),
         ("/bin/dangling", "no such file or directory", "/bin/dangling is a symbolic link to /opt/none"),
+        ("", "executable file not found in $PATH", "the name of the program is empty"),
         ("plain", "executable file not found in $PATH", "/bin/plain is not executable"),
         ("/bin/plain", "permission denied", "/bin/plain is not executable"),
         ("/etc", "is a directory", "/etc is a directory"),

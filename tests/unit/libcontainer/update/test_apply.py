@@ -42,10 +42,10 @@ class Place:
         monkeypatch.setattr(controllers, "enable", lambda path, mount, needed, wanted: self.needed.append(needed))
         self.needed: list[dict[str, str]] = []
 
-    def change(self, changes: Any, *schemata: str, by_options: bool = False) -> None:
+    def change(self, changes: Any, *schemata: str) -> None:
         target = apply.Target(str(self.root), "c1")
         try:
-            target.change(changes, schemata, by_options=by_options)
+            target.change(changes, schemata)
         finally:
             target.close()
 
@@ -80,13 +80,6 @@ def test_a_write_that_fails_undoes_those_before_it(place: Place) -> None:
     assert place.read("pids.max") == "\n"  # what an empty file is written back as
     assert place.resources is None
     assert sorted(os.listdir(place.saved.parent)) == ["exec.json"]
-
-
-def test_an_error_of_an_option_has_no_pointer(place: Place) -> None:
-    with pytest.raises(PyruncError) as caught:
-        place.change({"blockIO": {"weight": 100}}, by_options=True)
-    assert "blockIO.weight" in caught.value.message
-    assert caught.value.pointer == ""
 
 
 def test_nothing_named_is_nothing_written(place: Place) -> None:
