@@ -1,1 +1,1 @@
-"""The command line: its definition for click, and the fast reader of what engines send."""
+"""The command line: its definition for click, and the fast reader for the commands of engines."""

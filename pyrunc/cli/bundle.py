@@ -1,4 +1,4 @@
-"""The commands that are about a bundle and start no container of it: spec, validate, plan, hooks."""
+"""The commands about a bundle that start no container: spec, validate, plan, hooks."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ def _text(names: list[str], metavar: str, help: str) -> click.Option:
 
 
 def _shared() -> list[click.Parameter]:
-    """What both have."""
+    """The options of both commands."""
     return [
         click.Argument(["id"], metavar=options.ID),
         _text(["--image-path"], "DIR", "directory of CRIU's images (default: checkpoint, in the working directory)"),

@@ -1,11 +1,11 @@
 """Completion of command lines for bash, zsh and fish, from the click commands.
 
-A shell's script (`script`) calls the command without arguments and with `_PYRUNC_COMPLETE=SHELL_complete`; COMP_WORDS
-holds the words so far, COMP_CWORD the index of the one at the cursor, or for fish that word itself. The answer is a
-candidate a line for bash and fish, three lines for zsh: its type (`plain`, or `file` and `dir`, which the shell lists
-itself), its value, its description. `_PYRUNC_COMPLETE=SHELL_source` prints the script.
+A shell's script (`script`) calls the command without arguments and with `_PYRUNC_COMPLETE=SHELL_complete`. COMP_WORDS
+has the command line so far, COMP_CWORD the index of the word at the cursor, or for fish that word itself. The answer
+has one line for each candidate for bash and fish, three lines for zsh: its type (`plain`, or `file` and `dir`, which
+the shell lists itself), its value, its description. `_PYRUNC_COMPLETE=SHELL_source` prints the script.
 
-Whatever goes wrong, there are no candidates: nothing may be printed into a command line that is being typed.
+If anything fails, there are no candidates: no error may be printed into a command line that is being typed.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
 VARIABLE = "_PYRUNC_COMPLETE"
 SHELLS = ("bash", "zsh", "fish")
 
-# What the values are that options and arguments call by these names in their help.
+# The kind of value by the metavar of options and arguments.
 _BY_METAVAR = {
     "DIR": "dir", "BUNDLE": "dir", "[BUNDLE]": "dir", "FILE": "file", "SOCKET": "file", "DEVICE": "file",
 }  # fmt: skip
-# How values begin that options call by these names.
+# The beginnings of values by the metavar of options.
 _BEGINNINGS = {"MOUNT": ("type=bind,source=", "type=tmpfs,target=")}
 
-# The id that these take is a new one.
+# These commands take a new id.
 _MAKERS = ("create", "run", "restore")
 
 
 def answer(program: click.Group, instruction: str) -> str:
-    """What to print for the value of `_PYRUNC_COMPLETE`; "" for one that is not known."""
+    """The output for a value of `_PYRUNC_COMPLETE`; "" for an unknown one."""
     shell, _, what = instruction.partition("_")
     if shell not in SHELLS:
         return ""
@@ -54,7 +54,7 @@ def answer(program: click.Group, instruction: str) -> str:
     except (click.ClickException, OSError, ValueError):
         return ""
     if shell == "bash":
-        # Bash takes `=` for the end of a word.
+        # Bash ends words at `=`.
         found = [CompletionItem(item.value.rpartition("=")[2], item.type, item.help) for item in found]
     return "".join([_line(shell, item) for item in found])
 
@@ -69,10 +69,10 @@ def _line(shell: str, item: CompletionItem[str]) -> str:
 
 
 def typed(shell: str, text: str, cursor: str) -> tuple[list[str], str]:
-    """The whole words behind the program's name, and the beginning of the one that is to be completed.
+    """The complete words after the program's name, and the beginning of the word to complete.
 
-    text, cursor: COMP_WORDS and COMP_CWORD. Bash's words end at `=`, which is put together again. Raises ValueError
-    where `cursor` is no number.
+    text, cursor: COMP_WORDS and COMP_CWORD. Bash ends words at `=`: they are joined again. Raises ValueError if
+        `cursor` is no number.
     """
     words = split_arg_string(text)
     if shell == "fish":
@@ -85,7 +85,7 @@ def typed(shell: str, text: str, cursor: str) -> tuple[list[str], str]:
 
 
 def _joined(words: list[str]) -> list[str]:
-    """The words with `--name`, `=`, `value` as one."""
+    """The words with `--name`, `=`, `value` joined."""
     result: list[str] = []
     for word in words:
         if word == "=" and result and result[-1].startswith("-"):
@@ -98,10 +98,10 @@ def _joined(words: list[str]) -> list[str]:
 
 
 def candidates(program: click.Group, words: list[str], incomplete: str) -> list[CompletionItem[str]]:
-    """What may stand at the cursor.
+    """The candidates at the cursor.
 
-    words: the whole words before it, without the program's name. incomplete: what is there of the word. Raises
-    click.ClickException for words that make no sense.
+    words: the complete words before it, without the program's name. incomplete: the beginning of the word. Raises
+    click.ClickException for an invalid command line.
     """
     root = click.Context(program, info_name="pyrunc", **program.context_settings)
     shared = _options(program, root)
@@ -121,7 +121,7 @@ def candidates(program: click.Group, words: list[str], incomplete: str) -> list[
     options = {**{name: option for name, option in shared.items() if option.name not in LOCAL}, **own}
     stop_after = getattr(command, "stop_after", 0)
     arguments, waiting, ended = _scan(words[len(words) - len(given) + 1 :], options, values, stop_after)
-    # Those of the program are taken here too, but are not what a lone dash asks for.
+    # The program's options are accepted here too, but a lone dash does not list them.
     found = _for_word(context, own if incomplete in ("-", "--") else options, waiting, incomplete, ended)
     if found or waiting or (incomplete.startswith("-") and not ended):
         return found
@@ -131,8 +131,8 @@ def candidates(program: click.Group, words: list[str], incomplete: str) -> list[
 def _scan(
     words: list[str], options: Options, values: dict[str, str], stop_after: int
 ) -> tuple[list[str], click.Option | None, bool]:
-    """The arguments among the words (with all that follow the last one that may be followed by options), the option
-    that waits for its value, and whether options have ended. Values of options are put into `values`."""
+    """The arguments among the words, the option that still needs its value, and whether options have ended. After
+    `stop` arguments all words are arguments. Values of options go into `values`."""
     arguments: list[str] = []
     rest = list(words)
     while rest:
@@ -175,7 +175,7 @@ def _for_word(
 
 
 def _spellings(options: Options, incomplete: str) -> Iterable[CompletionItem[str]]:
-    """Each option's name; with one dash where only one was typed, as Go's flag package reads it."""
+    """The name of each option; with one dash if only one was typed, as in Go's flag package."""
     single = len(incomplete) > 1 and not incomplete.startswith("--")
     for name, option in sorted(options.items()):
         if not option.hidden:
@@ -183,7 +183,7 @@ def _spellings(options: Options, incomplete: str) -> Iterable[CompletionItem[str
 
 
 def _values(context: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
-    """Candidates for the value of an option or argument: its own words, or files and directories, which the shell
+    """Candidates for the value of an option or argument: its choices, or files and directories, which the shell
     lists."""
     found = param.shell_complete(context, incomplete)
     if found:
@@ -213,7 +213,7 @@ def _argument(
 
 
 def ids(root: str | None) -> list[str]:
-    """The ids of the containers under a root, None for the usual one. [] where it can't be read; nothing is made."""
+    """The ids of the containers under a root, None for the usual one. [] if it can't be read. It is not made."""
     try:
         names = os.listdir(paths.absolute(root) if root else settings.usual_root())
     except OSError:

@@ -1,4 +1,4 @@
-"""The command events: what a container uses, and what it runs out of."""
+"""The command events: resource usage of a container, and kills for want of memory."""
 
 from __future__ import annotations
 

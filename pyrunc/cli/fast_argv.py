@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Params = dict[str, Any]
     Readers = tuple[tuple[dict[str, tuple[str, int]], Params], ...]
 
-# How a flag takes its value; the table's second column.
+# The kinds of options: the second column of the table.
 BOOL, TEXT, NUMBER, TEXTS, NUMBERS = 0, 1, 2, 3, 4
 
 

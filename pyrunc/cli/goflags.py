@@ -1,6 +1,6 @@
-"""Go's flag syntax for click: words are rewritten so that click sees each option once, as `--name=value`.
+"""Go's flag syntax for click: the arguments are rewritten, so click sees each option once, as `--name=value`.
 
-See pyrunc/cli/fast_argv.py for the rules. The errors are worded as runc's users know them.
+See pyrunc/cli/fast_argv.py for the rules. The errors have runc's wording.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import click
 
 from ..commands.settings import parse_bool
 
-# Options of the program that have no meaning behind a command.
+# Options of the program that have no effect after a command.
 LOCAL = ("version", "help")
 
-# Under this name click's context has the flags that were put off, for which click has no spelling.
+# The key in click's context for flags that were set to false, which click can't express.
 _OFF = "pyrunc.off"
 
 # The program's options, the command, and the command's own options and arguments.
@@ -23,7 +23,7 @@ Read = tuple[dict[str, Any], str, dict[str, Any]]
 
 
 def choices(*words: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
-    """For `shell_complete`: the words that a value may be, of which those are offered that begin as the value does."""
+    """For `shell_complete`: the possible values; completion offers those with the typed beginning."""
 
     def matching(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
         return [word for word in words if word.startswith(incomplete)]
@@ -37,7 +37,7 @@ class GoNumber(click.ParamType[int]):
     name = "value"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """The number; raises click.UsageError in Go's words."""
+        """Parse the number. Raises click.UsageError in Go's words."""
         text = str(value)
         digits = text.lstrip("+-")
         octal = digits[:1] == "0" and digits[1:2].isdigit()
@@ -52,14 +52,13 @@ class GoNumber(click.ParamType[int]):
 
 
 class ColdOption(click.Option):
-    """An option that the hot reader does not know: words that have it are left to click, and so to the ordinary build,
-    before anything has been done."""
+    """An option that the fast reader does not know: click reads such a command line, in the ordinary build."""
 
 
 class GoCommand(click.Command):
-    """A command whose words follow Go's flag syntax.
+    """A command with Go's flag syntax.
 
-    stop_after: how many arguments end the options; 0 for any number.
+    stop_after: options end after this many arguments; 0 for no such limit.
     """
 
     def __init__(self, name: str, params: list[click.Parameter], help: str, stop_after: int = 0) -> None:
@@ -67,7 +66,7 @@ class GoCommand(click.Command):
         self.stop_after = stop_after
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Rewrite the words and count the arguments; click does the rest. Raises click.UsageError."""
+        """Rewrite the options and count the arguments. Click does the rest. Raises click.UsageError."""
         options, values = rewrite(ctx, args, self.stop_after)
         if "--help" not in options:
             check_count(ctx, len(values))
@@ -78,7 +77,7 @@ class GoGroup(click.Group):
     """The program: its options end at the command's name. Without a command it prints its help."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Rewrite the words up to the command; click does the rest. Raises click.UsageError."""
+        """Rewrite the options before the command. Click does the rest. Raises click.UsageError."""
         options, rest = rewrite(ctx, args, 1)
         if not rest and "--version" not in options:
             options.append("--help")
@@ -91,16 +90,16 @@ class GoGroup(click.Group):
 
 @click.pass_context
 def hand_over(ctx: click.Context, /, **params: Any) -> Read:
-    """The callback of every command: what was read, as pyrunc.cli.fast_argv.parse returns it."""
+    """The callback of every command: return the result in the form of pyrunc.cli.fast_argv.parse."""
     options = {name: value for name, value in ctx.find_root().params.items() if name not in LOCAL}
     return options, str(ctx.command.name), {**params, **dict.fromkeys(params.keys() & ctx.meta[_OFF], False)}
 
 
 def rewrite(ctx: click.Context, words: Sequence[str], stop_after: int) -> tuple[list[str], list[str]]:
-    """Part the words into options in click's spelling, each once, and arguments.
+    """Split the command line into options in click's spelling, each once, and arguments.
 
-    Options of the program are taken behind a command too and go to the program's own context.
-    Raises click.UsageError for an option that is unknown or lacks its value.
+    Options of the program are accepted after a command too, and go to the program's context.
+    Raises click.UsageError for an option that is unknown or has no value.
     """
     own, shared = _options(ctx, ctx.command), {}
     if ctx.parent is not None:
@@ -131,7 +130,7 @@ def rewrite(ctx: click.Context, words: Sequence[str], stop_after: int) -> tuple[
 
 
 def _options(ctx: click.Context, command: click.Command) -> dict[str, click.Option]:
-    """A command's options by each of their names, without dashes."""
+    """A command's options by all of their names, without dashes."""
     found = {}
     for param in command.get_params(ctx):
         if isinstance(param, click.Option):
@@ -147,7 +146,7 @@ def _take(
     own: dict[str, click.Option],
     shared: dict[str, click.Option],
 ) -> tuple[click.Option, str | bool]:
-    """The option that a word means and its value, which may be the next word: that is taken off `rest`."""
+    """The option of an argument, and its value. If that is the next argument, it is removed from `rest`."""
     body = word[2:] if word.startswith("--") else word[1:]
     name, equals, value = body.partition("=")
     if not name or name.startswith("-"):
@@ -172,7 +171,7 @@ def _spell(name: str, value: str | bool) -> str:
 
 
 def check_count(ctx: click.Context, count: int) -> None:
-    """Raise click.UsageError in runc's words where a command has too few or too many arguments."""
+    """Raise click.UsageError in runc's words if a command has too few or too many arguments."""
     arguments = [param for param in ctx.command.get_params(ctx) if isinstance(param, click.Argument)]
     min_args = sum(argument.required for argument in arguments)
     most = None if any(argument.nargs == -1 for argument in arguments) else len(arguments)

@@ -12,7 +12,7 @@ class _Help(GoCommand):
     """`help [COMMAND]`, as runc has it."""
 
     def invoke(self, ctx: click.Context) -> int:
-        """Print the program's help or a command's; returns the exit code. Raises click.NoSuchCommand."""
+        """Print the help of the program or a command. Returns the exit code. Raises click.NoSuchCommand."""
         root = ctx.find_root()
         name = ctx.params["command"]
         if not name:

@@ -15,7 +15,7 @@ def _regex() -> ColdOption:
 
 
 def _signals(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """The signals' names, with SIG or a small letter where one was typed."""
+    """The names of signals; with SIG or in lower case if they were typed so."""
     names = [member.name.removeprefix("SIG") for member in signal.Signals]
     begun = incomplete.upper()
     found = ["SIG" + name for name in names] if begun.startswith("SI") else names
@@ -24,7 +24,7 @@ def _signals(ctx: click.Context, param: click.Parameter, incomplete: str) -> lis
 
 
 def _launch() -> list[click.Parameter]:
-    """What create and run have in common."""
+    """The options of create and run."""
     shared = options.common_launch_options("the container's process", "the container's process id")
     return [
         click.Argument(["id"], metavar=options.ID),

@@ -1,4 +1,4 @@
-"""Mistakes on the command line: what is wrong on one line, and what to write instead, for habits of engines too."""
+"""Mistakes on the command line: one line with the error and the right form, also for options of engines."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from .. import log
 from ..commands.settings import parse_bool
 from ..errors import PyruncError
 
-# What runc exits with for a command that it does not know, and for other mistakes.
+# runc's exit codes for an unknown command, and for other mistakes.
 UNKNOWN_COMMAND = 3
 WRONG = 1
 
-# Commands of engines, and words that are near to a command's meaning: the commands here that do such a thing.
+# Commands of engines and similar names, with the commands of pyrunc that do the same.
 _MEANT = {
     "attach": ("run", "exec"), "check": ("validate",), "container": ("list",), "destroy": ("delete",),
     "info": ("features",), "init": ("spec",), "inspect": ("state",), "lint": ("validate",), "ls": ("list",),
@@ -37,7 +37,7 @@ _TERMINAL = "process.terminal in config.json gives the container a terminal"
 _LIMITS = "linux.resources in config.json has the limits"
 _MOUNTS = "mounts in config.json has what is mounted"
 
-# Flags of engines by command: what to do here.
+# Options of engines by command, with what to do in pyrunc.
 _LAUNCH = {
     **dict.fromkeys(("it", "ti", "i", "t", "interactive", "tty"), _TERMINAL),
     **dict.fromkeys(("v", "volume", "mount", "tmpfs"), _MOUNTS),
@@ -88,17 +88,17 @@ _ARGUMENTS = {
 
 
 class Mistake(PyruncError):
-    """Words on the command line that make no sense; its line is `message; hint`."""
+    """An invalid command line; its error is `message; hint`."""
 
     __slots__ = ()
 
     def line(self) -> str:
-        """The mistake on one line."""
+        """The mistake in one line."""
         return f"{self.message}; {self.hint}" if self.hint else self.message
 
 
 def mistake(name: str, program: click.Group, words: list[str], error: click.UsageError) -> Mistake:
-    """What is wrong with the words after the program's name, which click has refused."""
+    """The mistake in a command line (without the program's name) that click has refused."""
     if isinstance(error, click.NoSuchCommand):
         return unknown_command(name, str(error.command_name), list(program.commands))
     context = error.ctx
@@ -114,7 +114,7 @@ def mistake(name: str, program: click.Group, words: list[str], error: click.Usag
 
 
 def unknown_command(name: str, word: str, commands: list[str]) -> Mistake:
-    """A word that is no command, and what is meant by it, as far as that can be told."""
+    """The mistake of an unknown command, with the command that was probably meant."""
     near = [command for command in (word.casefold(), *_MEANT.get(word, ())) if command in commands]
     near = near or difflib.get_close_matches(word.casefold(), commands, 2, 0.68)
     if word in _OF_ENGINES:
@@ -129,7 +129,7 @@ def unknown_command(name: str, word: str, commands: list[str]) -> Mistake:
 
 
 def _flag(flag: str, command: str, context: click.Context | None) -> str:
-    """What to write in place of an unknown flag."""
+    """The hint for an unknown option."""
     known = _FLAGS.get(command, {})
     if flag in known:
         return known[flag]
@@ -150,8 +150,7 @@ def _flag(flag: str, command: str, context: click.Context | None) -> str:
 
 
 def configure_log(program: click.Group, words: list[str], error: click.UsageError) -> None:
-    """Direct the log to where the words before the mistake say, as far as they make sense. Raises OSError where it
-    can't be written."""
+    """Set up the log by the valid options before the mistake. Raises OSError if it can't be written."""
     context = error.ctx
     root = context.find_root() if context is not None else None
     found = dict(root.params) if root is not None and "log" in root.params else _before_command(program, words)
@@ -161,7 +160,7 @@ def configure_log(program: click.Group, words: list[str], error: click.UsageErro
 
 
 def _before_command(program: click.Group, words: list[str]) -> dict[str, Any]:
-    """The program's own options among the words before the command; what is unknown is passed over."""
+    """The program's options before the command; unknown ones are ignored."""
     options = {
         spelling.lstrip("-"): param
         for param in program.params

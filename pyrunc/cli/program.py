@@ -1,6 +1,6 @@
-"""The command line as click knows it: the one definition of every command, option and argument.
+"""The command line for click: the only definition of all commands, options and arguments.
 
-The hot reader's table is made from it (generate/argv.py). Nothing is decided here: what was read is handed on.
+generate/argv.py makes the table of the fast reader from it. It only reads the command line.
 """
 
 from __future__ import annotations
@@ -92,22 +92,22 @@ program = GoGroup(
     """,
 )
 
-# Click's own completion is left out: no variable of the environment has such a name.
+# Click's own completion is off: no environment variable has such a name.
 _NO_VARIABLE = "="
 
 
 def read(name: str, words: list[str]) -> Read | int:
-    """Read the words after the program's name.
+    """Read the arguments after the program's name.
 
-    Returns what pyrunc.cli.fast_argv.parse returns, or the exit code where help or the version was asked for and
-    printed. Raises click.UsageError for words that make no sense.
+    Returns the result in the form of pyrunc.cli.fast_argv.parse, or the exit code after it has printed help or the
+    version. Raises click.UsageError for an invalid command line.
     """
     result: Read | int = program.main(words, prog_name=name, standalone_mode=False, complete_var=_NO_VARIABLE)
     return result
 
 
 def main(name: str, words: list[str]) -> int:
-    """Run one command line, click reading it; returns the exit code."""
+    """Run one command line by click. Returns the exit code."""
     try:
         if not words and completion.VARIABLE in os.environ:
             output.write(1, completion.answer(program, os.environ[completion.VARIABLE]))
@@ -116,7 +116,7 @@ def main(name: str, words: list[str]) -> int:
     except click.UsageError as error:
         return _explain(name, words, error)
     except (output.ReaderGone, SystemExit):
-        # The reader of the help has gone, which click answers by SystemExit.
+        # The reader of the help has closed the pipe: click raises SystemExit.
         return 1
     except OSError as error:
         return failures.report(PyruncError("write /dev/stdout", errno=error.errno or 0))
@@ -129,7 +129,7 @@ def main(name: str, words: list[str]) -> int:
 
 
 def _explain(name: str, words: list[str], error: click.UsageError) -> int:
-    """A mistake in the words, in one line of the log; returns the exit code."""
+    """Log a mistake on the command line in one line. Returns the exit code."""
     from .mistakes import configure_log, mistake
 
     try:

@@ -1,4 +1,4 @@
-"""The commands that change a container that is there: update (limits, mounts and devices), mounts."""
+"""The commands that change an existing container: update (limits, mounts and devices), mounts."""
 
 from __future__ import annotations
 

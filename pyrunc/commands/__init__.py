@@ -1,1 +1,1 @@
-"""What the commands do, apart from how their words are parsed: one handler a command."""
+"""One handler for each command. cli/ parses the command line."""

@@ -1,4 +1,4 @@
-"""The commands that look and do not touch: spec (which writes one file), validate, plan, features. Cold."""
+"""The commands that change nothing except that spec writes a file: spec, validate, plan, features. Cold."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ STDOUT = 1
 
 
 def spec(settings: Settings, bundle: str, file: str, rootless: bool) -> int:
-    """`spec`: write a config.json to start from. Raises PyruncError where there is one already.
+    """`spec`: write a config.json to start from. Raises PyruncError if there is one already.
 
-    A file that is named is written over, as by crun.
+    With --file an existing file is overwritten, as with crun.
     """
     from ..libcontainer.spec import example
 
@@ -44,7 +44,7 @@ def spec(settings: Settings, bundle: str, file: str, rootless: bool) -> int:
 
 
 def validate(settings: Settings, path: str, bundle: str, config: str, format: str, spec_only: bool) -> int:
-    """`validate`: print every problem of a bundle's configuration; returns 1 where one is more than a warning."""
+    """`validate`: print every problem of a bundle's configuration. Returns 1 if one of them is an error."""
     from ..libcontainer.diagnosis import terminal
     from ..libcontainer.spec import load as specification
     from ..libcontainer.spec.problems import ERROR
@@ -75,10 +75,10 @@ def validate(settings: Settings, path: str, bundle: str, config: str, format: st
 
 
 def plan(settings: Settings, id: str, bundle: str, config: str, format: str, diff: str, timeline: str) -> int:
-    """`plan`: show the steps of a launch, what differs from another bundle's, or a timeline that was written.
+    """`plan`: show the steps of a launch, the differences from another bundle's, or a timeline.
 
-    Returns 1 where a step would fail on this host, which is said at that step. With `diff` it is 1 where the plans
-    differ and 2 where one can't be made, as diff(1) has it.
+    Returns 1 if a step would fail on this host; the step says so. With `diff` it is 1 if the plans differ, and 2 if one
+    can't be made, as with diff(1).
     """
     if format not in PLAN_FORMATS:
         raise PyruncError("invalid format option", hint=", ".join(PLAN_FORMATS) + " are known")
@@ -121,7 +121,7 @@ def _show_timeline(path: str, format: str) -> int:
 
 
 def _show_difference(settings: Settings, id: str, old: str, new: str, config: str, format: str) -> int:
-    """Print what differs between the plans of two bundles; returns 1 where they differ. Raises PyruncError."""
+    """Print the differences between the plans of two bundles. Returns 1 if they differ. Raises PyruncError."""
     from ..libcontainer.plan import host
     from ..libcontainer.show import diff as show_diff
 
@@ -149,7 +149,7 @@ def _show_difference(settings: Settings, id: str, old: str, new: str, config: st
 def compiled(
     settings: Settings, id: str, bundle: str, config: str, facts: HostFacts
 ) -> tuple[LaunchPlan, list[Problem]]:
-    """The plan of a `run` of a bundle on this host, and what of it would fail. Raises PyruncError."""
+    """The plan of a `run` of a bundle on this host, and the problems that would make it fail. Raises PyruncError."""
     from ..libcontainer.compile.launch import compile_launch
     from ..libcontainer.diagnosis import preflight
     from ..libcontainer.diagnosis.bundle_check import on_disk

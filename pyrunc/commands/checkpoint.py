@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def checkpoint(settings: Settings, id: str, **params: Any) -> int:
-    """`checkpoint ID`: dump a container by CRIU, and delete it unless it is to run on."""
+    """`checkpoint ID`: dump a container by CRIU, and delete it unless it should go on running."""
     options = criu_options(params)
     _warn_rootless(settings, "checkpoint")
     dumping.checkpoint(settings.root, id, options)
@@ -29,7 +29,7 @@ def checkpoint(settings: Settings, id: str, **params: Any) -> int:
 
 
 def restore(settings: Settings, **params: Any) -> int:
-    """`restore ID`: make a container out of a checkpoint; unless detached the exit code is the process's."""
+    """`restore ID`: make a container from a checkpoint. Unless detached, the exit code is the process's."""
     options = criu_options(params)
     _warn_rootless(settings, "restore")
     console_socket, pid_file = (
@@ -58,7 +58,7 @@ def restore(settings: Settings, **params: Any) -> int:
 
 
 def criu_options(params: dict[str, Any]) -> CriuOptions:
-    """The options for CRIU, judged, paths made absolute. Raises PyruncError."""
+    """The checked options for CRIU, with absolute paths. Raises PyruncError."""
     criu.check_empty_ns(params["empty_ns"])
     images = paths.absolute(params["image_path"] or criu.DEFAULT_IMAGES)
     return CriuOptions(
@@ -86,7 +86,7 @@ def criu_options(params: dict[str, Any]) -> CriuOptions:
 
 
 def _warn_rootless(settings: Settings, command: str) -> None:
-    """CRIU wants the host's root for what a container has; as runc, let it try."""
+    """Warn that CRIU needs the host's root; as with runc, let it try."""
     if os.geteuid() != 0 or host.gather().in_userns:
         log.warning(f"{settings.name} {command} is untested with rootless containers")
 

@@ -1,7 +1,7 @@
 """From a parsed command line to its handler.
 
-`pyrunc.cli.fast_argv` and the click commands of `pyrunc.cli` are two readers of one command line; both end here,
-and here failures become messages and exit codes.
+The fast reader (`pyrunc.cli.fast_argv`) and the click commands (`pyrunc.cli`) both call it. It turns failures into
+messages and exit codes.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ _BUNDLE_COMMANDS = ("spec", "validate", "plan", "features")
 
 
 def run_command(name: str, options: dict[str, Any], command: str, params: dict[str, Any]) -> int:
-    """Judge the program's options, carry the command out; returns the exit code, also for a failure.
+    """Check the program's options and carry out the command. Returns the exit code, also for a failure.
 
-    name: what the program was called by. options, command, params: as pyrunc.cli.fast_argv.parse returns them.
+    name: the name of the program. options, command, params: the result of pyrunc.cli.fast_argv.parse.
     """
     return guarded(lambda: _named(command, settle(name, options), params))
 
 
 def _named(command: str, settings: Settings, params: dict[str, Any]) -> int:
-    """`execute`, whose error about a container that there is not names the id and the root."""
+    """`execute`, with the id and the root in the error for a missing container."""
     try:
         return execute(command, settings, params)
     except PyruncError as error:
@@ -39,9 +39,9 @@ def _named(command: str, settings: Settings, params: dict[str, Any]) -> int:
 
 
 def execute(command: str, settings: Settings, params: dict[str, Any]) -> int:
-    """Carry a command out with its own options; returns the exit code.
+    """Carry out a command with its own options. Returns the exit code.
 
-    Only the module that holds the command is imported. Raises PyruncError and OSError for what fails.
+    Only the module of the command is imported. Raises PyruncError and OSError.
     """
     if command in _BUNDLE_COMMANDS:
         from . import bundle
@@ -97,7 +97,7 @@ def execute(command: str, settings: Settings, params: dict[str, Any]) -> int:
 
 
 def print_version(name: str) -> int:
-    """`--version`: engines read the first line and the specification's."""
+    """`--version`. Engines read the first line and that of the specification."""
     from .._generated.build import COMMIT, VERSION
 
     output.write(1, f"{name} version {VERSION}\ncommit: {COMMIT}\nspec: {SPEC_VERSION}\n")

@@ -23,9 +23,9 @@ FORMATS = ("table", "json")
 
 
 def doctor(settings: Settings, path: str, config: str, format: str) -> int:
-    """`doctor [BUNDLE]`: print what this host offers, and with a bundle what in it would not work here.
+    """`doctor [BUNDLE]`: print what this host offers, and with a bundle the parts of it that would not work here.
 
-    Returns 1 where the bundle would not run. Raises PyruncError on a kernel or a machine on which nothing runs.
+    Returns 1 if the bundle would not run. Raises PyruncError on a kernel or machine that pyrunc does not support.
     """
     if format not in FORMATS:
         raise PyruncError("invalid format option", hint="table and json are known")
@@ -40,7 +40,7 @@ def doctor(settings: Settings, path: str, config: str, format: str) -> int:
 
 
 def _places(path: str, config: str, problems: list[Problem]) -> dict[str, Place]:
-    """Where in the configuration the problems are, by their pointers."""
+    """The places of problems in the configuration, by their pointers."""
     document = specification.document(path, config)[1]
     return terminal.lines_of(document, tuple(problem.pointer for problem in problems if problem.pointer))
 

@@ -59,7 +59,7 @@ def duration(text: str) -> int:
 
 
 def _leading(text: str, signs: str) -> tuple[str, str]:
-    """The longest beginning of `text` that is made of `signs`, and the rest."""
+    """The longest beginning of `text` with only characters of `signs`, and the rest."""
     end = 0
     while end < len(text) and text[end] in signs:
         end += 1

@@ -1,4 +1,4 @@
-"""The stream of `events`: statistics at an interval, and a notice of each kill for want of memory. Cold."""
+"""The stream of `events`: statistics at an interval, and each OOM kill. Cold."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _NANOSECONDS = 1_000_000_000
 
 
 def follow(root: str, id: str, interval: int) -> int:
-    """Print events until the container's process has ended; the exit code.
+    """Print events until the container's process has ended. Returns the exit code.
 
-    interval: nanoseconds. The kernel tells of a change of memory.events by POLLPRI, so nothing is polled in between.
-    Raises PyruncError where the container has ended, or has no cgroup.
+    interval: nanoseconds. The kernel reports changes of memory.events by POLLPRI, so no polling is needed.
+    Raises PyruncError if the container has ended, or has no cgroup.
     """
     cgroup = processes.living_cgroup(root, id, "read the statistics of")
     record = lookup.existing(state.directory(root, id))
@@ -40,7 +40,7 @@ def follow(root: str, id: str, interval: int) -> int:
         while True:
             wait = max(0, due - time.monotonic_ns())
             ready = [fd for fd, _ in poller.poll(-(-wait * 1000 // _NANOSECONDS))]
-            # Also at the end: the kill may be what ended the container.
+            # Also at the end: the kill may have ended the container.
             kills, before = _oom_kills(memory), kills
             for _ in range(kills - before):
                 output.write(STDOUT, jsonio.dumps({"type": "oom", "id": id}) + "\n")
@@ -61,7 +61,7 @@ def _print_stats(id: str, cgroup: str) -> None:
 
 
 def _open_events(cgroup: str) -> int:
-    """A descriptor of memory.events; -1 where there is no memory controller."""
+    """A descriptor of memory.events; -1 without the memory controller."""
     try:
         return os.open(cgroup + "/memory.events", os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -69,7 +69,7 @@ def _open_events(cgroup: str) -> int:
 
 
 def _oom_kills(fd: int) -> int:
-    """oom_kill of memory.events; 0 without the file, or where the cgroup is gone."""
+    """oom_kill of memory.events; 0 without the file, or if the cgroup is gone."""
     if fd < 0:
         return 0
     try:

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
     from .settings import Settings
 
-# What runc exits with where the process could not be started.
+# runc's exit code if the process could not be started.
 FAILED = 255
 
-# What an option of the command line changes of the container's process: the pointer, the option.
+# (pointer of the process's member, parameter, the option that changes it)
 _ORIGINS = (
     ("/process/args", "args", "COMMAND"),
     ("/process/cwd", "cwd", "--cwd"),
@@ -36,7 +36,7 @@ _PATHS = ("console_socket", "pid_file", "pidfd_socket", "process", "timeline")
 
 
 def execute(settings: Settings, **params: Any) -> int:
-    """`exec ID COMMAND…`: start a process in a container; unless detached, the exit code is the process's."""
+    """`exec ID COMMAND…`: start a process in a container. Unless detached, the exit code is the process's."""
     try:
         return further.execute(exec_options(settings, params))
     except Interrupted:
@@ -49,8 +49,7 @@ def execute(settings: Settings, **params: Any) -> int:
 
 
 def _blame(failure: PyruncError, params: dict[str, Any]) -> None:
-    """Have a failure name what it comes from: the file of --process, or an option, not the config.json that the
-    container was made of."""
+    """Replace the origin of a failure: the file of --process or an option, not the container's config.json."""
     if params["process"]:
         if failure.pointer.startswith("/process/"):
             failure.pointer = failure.pointer.removeprefix("/process")
@@ -66,14 +65,14 @@ def _blame(failure: PyruncError, params: dict[str, Any]) -> None:
 
 
 def _of_option(hint: str) -> str:
-    """A hint that names a field of the configuration, with the option that stands for the field."""
+    """A hint with the names of options instead of fields of the configuration."""
     for field in ("set process.terminal to false", "set terminal to false"):
         hint = hint.replace(field, "leave out --tty")
     return hint.replace("process.cwd", "--cwd").replace("one entry of process.args", "one argument")
 
 
 def exec_options(settings: Settings, params: dict[str, Any]) -> ExecOptions:
-    """The options of an `exec`, paths made absolute. Raises PyruncError for a number that is not allowed."""
+    """The options of an `exec`, with absolute paths. Raises PyruncError for an invalid number."""
     if params["preserve_fds"] < 0:
         raise PyruncError(f"--preserve-fds must not be negative, not {params['preserve_fds']}")
     paths = {name: absolute(params[name]) if params[name] else "" for name in _PATHS}

@@ -11,12 +11,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# runc's words, which engines look for.
+# runc's message. Engines search for it.
 MISSING = "container does not exist"
 
 
 def name_missing(error: PyruncError, root: str, id: str) -> None:
-    """Have an error that says that there is no such container say which one, where, and which there are."""
+    """Add the id, the root and the existing containers to the error for a missing container."""
     if id and error.message.endswith(MISSING):
         from ..libcontainer.diagnosis import terminal
 
@@ -25,11 +25,11 @@ def name_missing(error: PyruncError, root: str, id: str) -> None:
 
 
 def guarded(work: Callable[[], int]) -> int:
-    """The exit code of `work`, or the failure's: its whole cause is one line of the log, on a terminal three."""
+    """The exit code of `work`, or of its failure, which is logged: in one line, or three at a terminal."""
     try:
         return work()
     except output.ReaderGone:
-        # The reader of our output has gone: that is its choice, and no failure of ours to explain.
+        # The reader of the output has closed the pipe: that is no failure of the command.
         return 1
     except (PyruncError, OSError) as error:
         return report(error)
@@ -38,7 +38,7 @@ def guarded(work: Callable[[], int]) -> int:
 
 
 def report(error: PyruncError | OSError) -> int:
-    """Log a failure, and at level debug how it came about; returns the exit code."""
+    """Log a failure, and at level debug its history. Returns the exit code."""
     if log.debugging():
         for line in history(error):
             log.debug(line)

@@ -16,10 +16,10 @@ STDOUT = 1
 
 
 def gc(settings: Settings, dry_run: bool) -> int:
-    """`gc`: undo what killed commands left, a line for each thing; the exit code is 1 where something stays.
+    """`gc`: undo the effects of killed commands, with a line for each; the exit code is 1 if something stays.
 
-    A root that was named and is not there is told, since it may be misspelt; there is nothing to do. Raises PyruncError
-    for one that can't be read.
+    If `--root` names a missing directory, it says so, because it may be misspelt. Raises PyruncError for one that can't
+    be read.
     """
     if settings.root_given:
         try:

@@ -22,9 +22,9 @@ ACTIONS = ("run",)
 
 
 def hooks(settings: Settings, action: str, path: str, config: str, kind: str, index: int, format: str) -> int:
-    """`hooks run [BUNDLE]`: try a bundle's hooks, and print how each ended; returns 1 where one failed.
+    """`hooks run [BUNDLE]`: try a bundle's hooks, and print how each ended. Returns 1 if one failed.
 
-    Raises PyruncError where they can't be tried.
+    Raises PyruncError if they can't be tried.
     """
     if action not in ACTIONS:
         raise PyruncError(f'unknown action "{action}"', hint="hooks run tries the hooks of a bundle")
@@ -32,7 +32,7 @@ def hooks(settings: Settings, action: str, path: str, config: str, kind: str, in
         raise PyruncError("invalid format option", hint="table and json are known")
     bundle = os.path.realpath(path or ".")
     try:
-        os.chdir(bundle)  # where hooks are run (commands/lifecycle.py)
+        os.chdir(bundle)  # the working directory of hooks (commands/lifecycle.py)
     except OSError as error:
         raise PyruncError(f"chdir {bundle}", errno=error.errno or 0, hint="the argument is the bundle") from error
     document = specification.document(bundle, config)

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 STDOUT = 1
 RTMIN, RTMAX = 34, 64
 _SIGNAL_DIGITS = 9
-# The parameters that are paths, beside the bundle and what is in it.
+# The parameters that are paths, besides the bundle and paths in it.
 _PATHS = ("console_socket", "pid_file", "pidfd_socket", "timeline")
 
 
 def create(settings: Settings, **params: Any) -> int:
-    """`create ID`: make the container and leave its init waiting for `start`."""
+    """`create ID`: make the container. Its init waits for `start`."""
     try:
         lifecycle.create(launch_options(settings, "create", params))
     except (PyruncError, OSError) as error:
@@ -36,7 +36,7 @@ def create(settings: Settings, **params: Any) -> int:
 
 
 def run(settings: Settings, **params: Any) -> int:
-    """`run ID`: create, start and, unless detached, wait; the exit code is the process's."""
+    """`run ID`: create, start and, unless detached, wait. The exit code is the process's."""
     try:
         return lifecycle.run(launch_options(settings, "run", params))
     except (PyruncError, OSError) as error:
@@ -44,8 +44,7 @@ def run(settings: Settings, **params: Any) -> int:
 
 
 def _failed(settings: Settings, command: str, params: dict[str, Any], error: PyruncError | OSError) -> PyruncError:
-    """The failure of a launch, in runc's words, with the file that its pointer points into. The working directory is
-    the bundle."""
+    """The failure of a launch, in runc's words, with the file of its pointer. The working directory is the bundle."""
     failure = prefixed(f"{settings.name} {command} failed", error)
     if failure.document is None and failure.pointer:
         config = params["config"]
@@ -68,7 +67,7 @@ def state(settings: Settings, id: str) -> int:
 def kill(settings: Settings, id: str, signal: str, all: bool, regex: bool) -> int:
     """`kill ID [SIGNAL]`: send a signal to the container's process, or with `--all` to all of them.
 
-    regex: id is a regular expression, and what fails for one container is a warning.
+    regex: id is a regular expression, and a failure for one container is a warning.
     """
     number = parse_signal(signal)
     if regex:
@@ -80,9 +79,9 @@ def kill(settings: Settings, id: str, signal: str, all: bool, regex: bool) -> in
 
 
 def delete(settings: Settings, ids: tuple[str, ...], force: bool, regex: bool) -> int:
-    """`delete ID…`: each of them is tried; all failures but the last are logged, the last one is raised.
+    """`delete ID…`: try all of them. All failures but the last are logged, and the last one is raised.
 
-    regex: the ids are regular expressions, and what fails for one container is a warning.
+    regex: the ids are regular expressions, and a failure for one container is a warning.
     """
     if regex:
         from . import matching
@@ -109,7 +108,7 @@ def list_containers(settings: Settings, quiet: bool, format: str) -> int:
     if format not in ("table", "json"):
         raise PyruncError("invalid format option", hint="table and json are known")
     if settings.root_given:
-        # A root that was named and is missing is a mistake; the default one may not have been made yet.
+        # A missing root of `--root` is a mistake; the default one may not have been made yet.
         try:
             posix.stat(settings.root)
         except OSError as error:
@@ -123,7 +122,7 @@ def list_containers(settings: Settings, quiet: bool, format: str) -> int:
     if quiet:
         text = "".join([item["id"] + "\n" for item in states])
     elif format == "json":
-        # Go prints an empty list that was never made as null, and scripts have seen nothing else.
+        # Go prints a nil list as null, and scripts know only that.
         text = (jsonio.dumps(states) if states else "null") + "\n"
     else:
         rows: list[tuple[str, ...]] = [("ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER")]
@@ -134,18 +133,18 @@ def list_containers(settings: Settings, quiet: bool, format: str) -> int:
 
 
 def _row(item: dict[str, Any]) -> tuple[str, ...]:
-    """A container's row of the table. Another user's may have any text in it: it must not steer our terminal."""
+    """A container's row of the table. Another user's may have any text: it must not control the terminal."""
     cells = (item["id"], str(item["pid"]), item["status"], item["bundle"], item["created"], item["owner"])
     text = "".join(cells)
     if text.isprintable() and " " not in text:
-        return cells  # what `join` would leave as it is
+        return cells  # `join` would not change them
     return tuple([join([cell]) for cell in cells])
 
 
 def launch_options(settings: Settings, command: str, params: dict[str, Any]) -> LaunchOptions:
-    """The options of a launch, paths made absolute. The working directory becomes the bundle, as runc's does.
+    """The options of a launch, with absolute paths. As with runc, the bundle becomes the working directory.
 
-    Raises PyruncError for a number that is not allowed and for a bundle that can't be entered.
+    Raises PyruncError for an invalid number and for a bundle that can't be entered.
     """
     if settings.cgroup_manager == "systemd":
         launcher.require("systemd")
@@ -169,7 +168,7 @@ def launch_options(settings: Settings, command: str, params: dict[str, Any]) -> 
 def enter_bundle(path: str) -> str:
     """Make a bundle the working directory, if one is given. Returns the working directory's path.
 
-    Raises PyruncError where the bundle can't be entered.
+    Raises PyruncError if the bundle can't be entered.
     """
     if path:
         try:
@@ -183,7 +182,7 @@ def enter_bundle(path: str) -> str:
 def notify_socket(relayed: bool = False) -> str:
     """The service manager's socket that NOTIFY_SOCKET names, a path or @NAME; "" for none (sd_notify(3)).
 
-    relayed: the caller is going to relay notifications to it, which takes a part that the launcher lacks.
+    relayed: the caller will relay notifications to it, which needs a part that the launcher lacks.
     """
     name = posix.environ.get(b"NOTIFY_SOCKET", b"").decode("utf-8", "surrogateescape")
     if not name:
@@ -197,9 +196,9 @@ def notify_socket(relayed: bool = False) -> str:
 
 
 def parse_signal(text: str) -> int:
-    """The number of a signal named as 15, TERM, SIGTERM, rtmin+3 or SIGRTMAX-2; an empty name is SIGTERM.
+    """The number of a signal such as 15, TERM, SIGTERM, rtmin+3 or SIGRTMAX-2; an empty name is SIGTERM.
 
-    Any number passes: the kernel judges it. Raises PyruncError in runc's words for an unknown name.
+    Any number is accepted: the kernel checks it. Raises PyruncError in runc's words for an unknown name.
     """
     digits = text.lstrip("+-")
     if digits.isascii() and digits.isdigit() and len(text) - len(digits) <= 1:

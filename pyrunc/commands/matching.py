@@ -1,5 +1,4 @@
-"""`kill --regex` and `delete --regex`, as crun has them: a command for all containers in whose id a regular expression
-is found. Cold: it imports re."""
+"""`kill --regex` and `delete --regex`, as in crun: for all containers whose id matches a regular expression. Cold."""
 
 from __future__ import annotations
 
@@ -13,18 +12,19 @@ from ..errors import PyruncError, from_os_error
 from ..libcontainer import state
 from ..libcontainer.lookup import missing
 
-# The classes of POSIX's regular expressions, which Python's have not, for ids, which are ASCII.
+# The POSIX classes of regular expressions, which Python does not have. Ids are ASCII.
 _CLASSES = {
     "alnum": "0-9A-Za-z", "alpha": "A-Za-z", "digit": "0-9", "lower": "a-z", "upper": "A-Z", "xdigit": "0-9A-Fa-f",
 }  # fmt: skip
 
 
 def each(root: str, patterns: Sequence[str], work: Callable[[str], None]) -> int:
-    """Do the work for each container under the root whose id matches one of the patterns, by id; returns exit code 0.
+    """Do the work for each container under the root whose id matches one of the patterns, in the order of ids. Returns
+    0.
 
-    What fails for one of them is a warning, and the others have their turn: that a container has stopped meanwhile is
-    no failure of the command. No match is no failure either. Raises PyruncError for a pattern that is no regular
-    expression, and for a root that can't be read, before the work is done for any.
+    A failure for one container is a warning, and the others follow: it may have stopped meanwhile. No match is no
+    failure. Raises PyruncError for an invalid regular expression, and for a root that can't be read, before the first
+    container.
     """
     expressions = [_compiled(pattern) for pattern in patterns]
     try:
@@ -39,7 +39,7 @@ def each(root: str, patterns: Sequence[str], work: Callable[[str], None]) -> int
         try:
             work(name)
         except PyruncError as error:
-            if error.message != missing().message:  # a directory that is none of ours, or gone meanwhile
+            if error.message != missing().message:  # the directory is not pyrunc's, or gone meanwhile
                 log.warning(f"container {name}: {error.line()}")
         except OSError as error:
             log.warning(f"container {name}: {from_os_error(error).line()}")

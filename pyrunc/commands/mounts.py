@@ -1,4 +1,4 @@
-"""The command `mounts`, which crun has: mounts of a container that runs, as entries of a file. Cold."""
+"""crun's command `mounts`: change the mounts of a running container by entries of a file. Cold."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ ACTIONS = ("add", "remove")
 
 
 def mounts(settings: Settings, action: str, id: str, path: str) -> int:
-    """`mounts add ID FILE`, `mounts remove ID FILE`: as `update --mount` and `--umount` do it, all or none.
+    """`mounts add ID FILE`, `mounts remove ID FILE`: like `update --mount` and `--umount`, all or none.
 
-    Raises PyruncError, all as before.
+    Raises PyruncError after it has undone everything.
     """
     if action not in ACTIONS:
         raise PyruncError(f'unknown action "{action}"', hint="mounts add or mounts remove")
@@ -47,7 +47,7 @@ HANDLERS: dict[str, Callable[..., int]] = {"mounts": mounts}
 
 
 def read(path: str) -> list[MountEntry]:
-    """The array in a JSON file, or with "-" on stdin. Raises PyruncError for what is no array of mounts."""
+    """The array in a JSON file, or with "-" on stdin. Raises PyruncError if it is no array of mounts."""
     name = "stdin" if path == "-" else path
     try:
         data = inputs.read(inputs.STDIN if path == "-" else paths.absolute(path))

@@ -1,4 +1,4 @@
-"""The table of `ps`: the host's ps, of whose lines those of the container stay. Cold: it runs a program."""
+"""The table of `ps`: the container's lines of the host's ps. Cold: it runs a program."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ DEFAULT_ARGUMENTS = ("-ef",)
 
 
 def table(pids: Sequence[int], arguments: Sequence[str]) -> str:
-    """What `ps ARGUMENTS` prints of these processes, its header first. Raises PyruncError where ps fails or prints
-    no column PID."""
+    """The lines of `ps ARGUMENTS` for these processes, with the header. Raises PyruncError if ps fails or prints no
+    column PID."""
     command = ["ps", *(arguments or DEFAULT_ARGUMENTS)]
     try:
         done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, check=False)
@@ -27,7 +27,7 @@ def table(pids: Sequence[int], arguments: Sequence[str]) -> str:
 
 
 def select(text: str, pids: Sequence[int]) -> str:
-    """The header of a table that ps has printed, and the lines whose PID is one of `pids`. Raises PyruncError."""
+    """The header of ps's table, and the lines with a PID of `pids`. Raises PyruncError."""
     header, *lines = text.removesuffix("\n").split("\n")  # no other character ends a line of ps
     columns = header.split()
     if "PID" not in columns:

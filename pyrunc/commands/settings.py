@@ -1,4 +1,4 @@
-"""The global options, judged: what every command gets besides its own options."""
+"""The checked global options, which every command gets besides its own options."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ LOG_FORMATS = ("text", "json")
 
 
 class Settings:
-    """The global options after judging.
+    """The checked global options.
 
-    name: what the binary was called by; messages use it.
-    root: absolute path of the directory with the state directories; root_given: whether `--root` named it.
+    name: the name of the program, for messages.
+    root: absolute path of the directory with the state directories; root_given: whether `--root` was given.
     cgroup_manager: one of CGROUP_MANAGERS.
-    rootless: True or False where `--rootless` says so, None for auto.
+    rootless: the value of `--rootless`, None for auto.
     """
 
     __slots__ = ("cgroup_manager", "name", "root", "root_given", "rootless")
@@ -36,9 +36,9 @@ class Settings:
 
 
 def settle(name: str, options: dict[str, Any]) -> Settings:
-    """Judge the global options as the parsers deliver them, and direct the log.
+    """Check the global options, and set up the log.
 
-    Raises PyruncError for a value that is not allowed and for a log file that can't be opened.
+    Raises PyruncError for an invalid value and for a log file that can't be opened.
     """
     if options["log_format"] not in LOG_FORMATS and options["log_format"] != "":
         raise PyruncError("invalid log-format: " + options["log_format"], hint="text and json are known")
@@ -66,7 +66,7 @@ def settle(name: str, options: dict[str, Any]) -> Settings:
 
 
 def _given_root(root: str | None) -> str:
-    """`--root` made absolute; "" where it was not given. "/" is refused, by whatever words it is reached."""
+    """`--root` as an absolute path; "" without it. "/" is refused, in any spelling."""
     if root is None:
         return ""
     path = paths.absolute(root)
@@ -76,15 +76,15 @@ def _given_root(root: str | None) -> str:
 
 
 def usual_root() -> str:
-    """The root where none is given: /run/pyrunc for the host's root, $XDG_RUNTIME_DIR/pyrunc for others."""
+    """The default root: /run/pyrunc for the host's root, $XDG_RUNTIME_DIR/pyrunc for others."""
     runtime_dir = posix.environ.get(b"XDG_RUNTIME_DIR", b"").decode("utf-8", "surrogateescape")
     return "/run/pyrunc" if not runtime_dir or _is_host_root() else runtime_dir + "/pyrunc"
 
 
 def _default_root() -> str:
-    """The usual root, in $XDG_RUNTIME_DIR made with the sticky bit.
+    """The default root; in $XDG_RUNTIME_DIR it is made with the sticky bit.
 
-    The sticky bit keeps it from being pruned (XDG Base Directory Specification, $XDG_RUNTIME_DIR).
+    The sticky bit protects it from clean-up (XDG Base Directory Specification, $XDG_RUNTIME_DIR).
     """
     root = usual_root()
     if root == "/run/pyrunc":
@@ -95,7 +95,7 @@ def _default_root() -> str:
         try:
             posix.mkdir(root, 0o1700)
         except OSError:
-            return root  # a command that only looks does without it, and another one will say why
+            return root  # a command that only reads works without it, and others report the error
         sticky = 0
     if not sticky:
         posix.chmod(root, 0o1700)
@@ -121,7 +121,7 @@ def _bool_or_auto(text: str) -> bool | None:
 
 
 def parse_bool(text: str) -> bool | None:
-    """The words that Go's strconv.ParseBool takes for true and false; None for others."""
+    """Parse a bool like Go's strconv.ParseBool; None for other values."""
     if text in ("1", "t", "T", "TRUE", "true", "True"):
         return True
     if text in ("0", "f", "F", "FALSE", "false", "False"):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .._generated.spec_types import Resources
     from .settings import Settings
 
-# option: (member of linux.resources, its field, the least value that it may have)
+# option: (member of linux.resources, its field, the minimum of its value)
 _NUMBERS = {
     "cpu_period": ("cpu", "period", 0),
     "cpu_quota": ("cpu", "quota", -(2**63)),
@@ -32,7 +32,7 @@ _SIZES = {
     "memory_swap": ("memory", "swap"),
 }
 _TEXTS = {"cpuset_cpus": ("cpu", "cpus"), "cpuset_mems": ("cpu", "mems")}
-# The options that are not of limits, in the order that `Asked` has them.
+# The options other than limits, in the order of `Asked`.
 _FILES = ("mount", "umount", "device", "device_rm")
 _LARGEST = 2**63 - 1
 # Powers of 1024, as Docker reads sizes: k is KiB.
@@ -42,7 +42,7 @@ _UNITS = "kmgtp"
 def execute(settings: Settings, id: str, resources: str, **options: Any) -> int:
     """`update ID`: change the limits of a container, by a JSON file or by options, and its mounts and devices.
 
-    Raises PyruncError, all as before.
+    Raises PyruncError after it has undone everything.
     """
     asked = None
     if any([options[name] for name in _FILES]):
@@ -89,7 +89,7 @@ def read(path: str) -> Resources:
 
 
 def from_options(options: dict[str, Any]) -> Resources:
-    """linux.resources as the options name them. Raises PyruncError for a value that is none."""
+    """The options in the form of linux.resources. Raises PyruncError for an invalid value."""
     found: Any = {}
     for option, (member, field, least) in _NUMBERS.items():
         if options[option]:

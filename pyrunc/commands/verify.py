@@ -18,9 +18,9 @@ FORMATS = ("table", "json")
 
 
 def verify(settings: Settings, id: str, format: str) -> int:
-    """`verify ID`: print how a living container differs from its plan; returns 1 where it does.
+    """`verify ID`: print how a running container differs from its plan. Returns 1 if it does.
 
-    Raises PyruncError where it can't be compared.
+    Raises PyruncError if it can't be compared.
     """
     if format not in FORMATS:
         raise PyruncError("invalid format option", hint="table and json are known")

@@ -1,1 +1,1 @@
-"""What is wrong and what to do about it: configurations, hosts, failures."""
+"""Problems and hints: of configurations, hosts and failures."""

@@ -1,4 +1,4 @@
-"""All that is wrong with a bundle: its configuration, its rootfs, and what this host lacks for it. Cold."""
+"""All problems of a bundle: its configuration, its rootfs, and what this host lacks for it. Cold."""
 
 from __future__ import annotations
 
@@ -71,9 +71,9 @@ def finished(value: Any, found: list[Problem]) -> list[Problem]:
 
 
 def _not_compiled(bundle: str, value: dict[str, Any]) -> Iterator[Problem]:
-    """What the compiler refuses: each mount that it does, and the first of other things.
+    """The errors of the compiler: for all mounts, and the first other one.
 
-    A refused mount is replaced by one that is all right, so that the next ones are judged at their own index.
+    A refused mount is replaced by a valid one, so the next ones keep their index.
     """
     spec: Spec = without_nulls(value)
     complete(spec)
@@ -95,8 +95,7 @@ def _not_compiled(bundle: str, value: dict[str, Any]) -> Iterator[Problem]:
 
 
 def on_host(bundle: str, value: dict[str, Any]) -> list[Problem]:
-    """What a valid configuration would fail by on this host: the first thing that the compiler refuses here, or else
-    what preflight.py finds."""
+    """The problems of a valid configuration on this host: the compiler's first error, or else those of preflight.py."""
     spec: Spec = without_nulls(value)
     path = os.path.realpath(bundle)
     try:
@@ -106,7 +105,7 @@ def on_host(bundle: str, value: dict[str, Any]) -> list[Problem]:
     complete(spec)
     fill_mappings(spec, facts.euid, facts.egid)
     if facts.euid and not any(entry["type"] == "user" for entry in spec.get("linux", {}).get("namespaces", ())):
-        # It is for root, who is not the one who looks.
+        # The bundle is for root, but the caller is another user.
         facts.euid, facts.cgroup_writable = 0, True
     socket = "socket" if spec["process"].get("terminal") else ""
     options = LaunchOptions(id="validate", bundle=path, command="create", console_socket=socket)

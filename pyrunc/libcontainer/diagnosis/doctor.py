@@ -1,6 +1,6 @@
-"""What this host offers to containers, and what is to be done about what it lacks, for `doctor`. Cold.
+"""What this host offers to containers, what it lacks, and what to do about that, for `doctor`. Cold.
 
-Each look yields findings. Nothing is changed: what is made for a look, such as a user namespace, ends with it.
+Each check yields findings. Nothing is changed: a check removes what it makes, such as a user namespace.
 """
 
 from __future__ import annotations
@@ -40,29 +40,29 @@ _USERNS_SYSCTLS = (
     ("kernel/unprivileged_userns_clone", "0", "1"),  # Debian's
     ("kernel/apparmor_restrict_unprivileged_userns", "1", "0"),  # Ubuntu's
 )
-# File systems of this machine, which answer at once: a mount of another may wait for a server.
+# Local file systems, which answer at once: a mount of another one may wait for a server.
 _LOCAL = (
     "bcachefs", "btrfs", "erofs", "exfat", "ext4", "f2fs", "overlay", "ramfs", "squashfs", "tmpfs", "vfat", "xfs",
     "zfs",
 )  # fmt: skip
-# The actions in seccomp's words (seccomp(2), /proc/sys/kernel/seccomp/actions_avail).
+# The kernel's names of actions (seccomp(2), /proc/sys/kernel/seccomp/actions_avail).
 _ACTIONS = {
     "SCMP_ACT_ALLOW": "allow", "SCMP_ACT_ERRNO": "errno", "SCMP_ACT_KILL": "kill_thread",
     "SCMP_ACT_KILL_PROCESS": "kill_process", "SCMP_ACT_KILL_THREAD": "kill_thread", "SCMP_ACT_LOG": "log",
     "SCMP_ACT_NOTIFY": "user_notif", "SCMP_ACT_TRACE": "trace", "SCMP_ACT_TRAP": "trap",
 }  # fmt: skip
-# landlock_create_ruleset(2): the same number on all machines, and the flag that asks for the version.
+# landlock_create_ruleset(2): its number, the same on all machines, and the flag for the version.
 _LANDLOCK_CREATE_RULESET = 444
 _LANDLOCK_VERSION = 1
-# How long a program may take to tell its version.
+# How long a program may take to print its version.
 _PATIENCE_SECONDS = 10
 
 
 class Finding:
-    """One thing that was looked for.
+    """The result of one check.
 
-    area: what it belongs to. name: the thing. state: YES, NO or UNKNOWN. detail: what was found, one clause.
-    hint: what is to be done about a NO, one clause; "" otherwise.
+    area: the group. name: the feature. state: YES, NO or UNKNOWN. detail: what was found, one clause.
+    hint: what to do about a NO, one clause; "" otherwise.
     """
 
     __slots__ = ("area", "detail", "hint", "name", "state")
@@ -75,13 +75,13 @@ class Finding:
         self.hint = hint
 
     def to_dict(self) -> dict[str, str]:
-        """The members by name; without the hint where there is none."""
+        """The members by name; without an empty hint."""
         values = {"area": self.area, "name": self.name, "state": self.state, "detail": self.detail}
         return {**values, "hint": self.hint} if self.hint else values
 
 
 def examine(facts: HostFacts) -> list[Finding]:
-    """All findings on this host, in their order. A look that the host refuses is one of the state UNKNOWN."""
+    """All findings on this host, in order. If the host refuses a check, the state is UNKNOWN."""
     found: list[Finding] = []
     for area, look in LOOKS:
         try:
@@ -92,12 +92,12 @@ def examine(facts: HostFacts) -> list[Finding]:
     return found
 
 
-# What a look yields: name, state, detail, hint.
+# What a check yields: name, state, detail, hint.
 _Found = Iterator[tuple[str, str, str, str]]
 
 
 def _read(path: str) -> str:
-    """A file's text without blanks around it; "" where there is none that may be read."""
+    """A file's text without surrounding blanks; "" if it is missing or may not be read."""
     try:
         return Path(path).read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
@@ -214,7 +214,7 @@ def _ids(facts: HostFacts) -> _Found:
 
 
 def _id_mapped_mounts(facts: HostFacts) -> _Found:
-    """Tried on one mount of each file system, by a mount of it that is attached nowhere."""
+    """Try it on one mount of each file system, with a detached copy."""
     if facts.euid or facts.in_userns:
         yield "id-mapped mounts", UNKNOWN, "only the host's root can try", ""
         return

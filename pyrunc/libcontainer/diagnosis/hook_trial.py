@@ -1,9 +1,9 @@
-"""`hooks run`: the hooks of a bundle, each tried in a container that is made for it and never runs its program. Cold.
+"""`hooks run`: try each hook of a bundle in its own container, which never runs its program. Cold.
 
-Each hook is run by the steps by which `run` runs it: at the same moment of a launch, in the same namespaces, with the
-state on its stdin that the specification has for its kind (runtime.md, State). So a hook that has failed keeps no other
-from being tried. What is made up is the container's id, and what is left out of the launch is what others would notice:
-the cgroup with its limits, network devices, the group of resctrl, the terminal.
+Each hook runs by the steps of `run`: at the same moment of a launch, in the same namespaces, with the specification's
+state on stdin (runtime.md, State). A failed hook does not stop the others. The container's id is made up. Parts of the
+launch that others would notice are left out: the cgroup with its limits, network devices, the resctrl group, the
+terminal.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ if TYPE_CHECKING:
 
 # In the order in which a start calls them (config.md, POSIX-platform Hooks).
 KINDS: tuple[Kind, ...] = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
-# The status that the state has for those of the kinds that are no steps of the plan.
+# The status in the state of hooks that are no steps of the plan.
 _STATUS: dict[Kind, str] = {"poststart": "running", "poststop": "stopped"}
-# What of `linux` reaches beyond the container.
+# Members of `linux` with effects outside of the container.
 _BEYOND = ("cgroupsPath", "intelRdt", "netDevices", "resources")
-# What the init asks for in place of executing the program.
+# The request that replaces the execution of the program.
 _TRIED = "hook_tried"
 
 
 class Outcome:
-    """What came of one hook.
+    """The result of one hook.
 
-    kind, index, path: which it is. seconds: how long it ran. end: how it ended: `exit status 0`, `signal: killed`, or
-    `not started: …`. error: the failure as a start would report it; None where it did what it had to.
+    kind, index, path: identify it. seconds: how long it ran. end: `exit status 0`, `signal: killed`, or
+    `not started: …`. error: the failure as a start would report it; None after success.
     """
 
     def __init__(self, event: dict[str, Any], error: PyruncError | None) -> None:
@@ -75,9 +75,9 @@ class Outcome:
 
 
 def chosen(spec: Spec, kind: str, index: int) -> list[tuple[Kind, int]]:
-    """The hooks of a configuration that are meant, by kind and index, in the order of a start.
+    """The selected hooks of a configuration, by kind and index, in the order of a start.
 
-    kind: "" for all kinds. index: -1 for all of the kind. Raises PyruncError where it has no such hook.
+    kind: "" for all kinds. index: -1 for all of the kind. Raises PyruncError if there is no such hook.
     """
     hooks: Hooks = spec.get("hooks") or {}
     if kind and kind not in KINDS:
@@ -94,10 +94,10 @@ def chosen(spec: Spec, kind: str, index: int) -> list[tuple[Kind, int]]:
 
 
 def trials(spec: Spec, options: LaunchOptions, hooks: list[tuple[Kind, int]]) -> Iterator[Outcome]:
-    """Try the hooks of a loaded configuration one after the other. The working directory is to be the bundle.
+    """Try the hooks of a loaded configuration one after the other. The working directory must be the bundle.
 
     options: those of a `run`, with an id that is free and the cgroup manager "disabled".
-    Raises PyruncError where the launch fails before the hook is due, everything undone.
+    If the launch fails before the hook, it undoes everything and raises PyruncError.
     """
     with tempfile.TemporaryDirectory(prefix="pyrunc-hooks-") as directory:
         options.timeline = os.path.join(directory, "timeline")
@@ -151,7 +151,7 @@ def _is_other(step: Step, index: int) -> bool:
 
 
 def _go_on(launch: Launch) -> None:
-    """Let the init go on from where it is ready to where it would execute the program. Raises PyruncError."""
+    """Let the init go on from ready to the execution of the program. Raises PyruncError."""
     launch.answer()
     while True:
         message = launch.receive()
@@ -162,7 +162,7 @@ def _go_on(launch: Launch) -> None:
 
 
 def _of_life(launch: Launch, kind: Kind, index: int, hook: HookEntry) -> Outcome:
-    """Try a poststart hook beside the container that is ready, or a poststop hook when it is gone."""
+    """Try a poststart hook while the container is ready, or a poststop hook after it is gone."""
     failure = None
     timeline = Timeline("")
     if kind == "poststop":
@@ -175,7 +175,7 @@ def _of_life(launch: Launch, kind: Kind, index: int, hook: HookEntry) -> Outcome
 
 
 def _event(path: str) -> dict[str, Any] | None:
-    """The hook in the timeline that a launch has written, which is removed; None where it did not come to it."""
+    """The hook in the timeline of a launch, which is removed; None if the launch did not reach it."""
     file = Path(path)
     if not file.exists():
         return None

@@ -1,7 +1,7 @@
-"""What `run` would fail by on this host: the rootfs, the host's files and kernel, looked at before the start. Cold.
+"""What would make `run` fail on this host: checks of the rootfs, the host's files and its kernel. Cold.
 
-Each check looks at one part of a valid configuration and yields problems. What can't be told without the runtime's
-rights, or without starting something, is passed over: no problem here is no promise.
+Each check looks at one part of a valid configuration and yields problems. It skips what it can't know without the
+runtime's rights, or without starting something: without a problem here, `run` may still fail.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ _SIZES = "kmgtpe%"
 
 
 class Look:
-    """What the checks read: the configuration, its bundle, the facts of the host, and the container's files as they
-    are before each mount (`before`) and in the end (`inside`)."""
+    """The input of the checks: the configuration, its bundle, the facts of the host, and the container's files before
+    each mount (`before`) and at the end (`inside`)."""
 
     def __init__(self, spec: Spec, bundle: str, facts: HostFacts) -> None:
         self.spec = spec
@@ -77,18 +77,18 @@ class Look:
 
 
 def problems(spec: Spec, bundle: str, facts: HostFacts) -> list[Problem]:
-    """What a valid configuration would fail by on this host.
+    """The problems of a valid configuration on this host.
 
-    bundle: its directory, absolute. The checks go on where one of them may not look at something.
+    bundle: its directory, absolute. If one check may not look at something, the others go on.
     """
     look = Look(spec, bundle, facts)
     if not os.path.isdir(look.inside.rootfs):
-        return []  # which validate and run say by themselves
+        return []  # validate and run report that themselves
     found: list[Problem] = []
     for check in CHECKS:
         try:
             found.extend(check(look))
-        except (OSError, ValueError):  # a name with NUL, or that has no bytes, is a ValueError
+        except (OSError, ValueError):  # a name with NUL, or one that can't be encoded, is a ValueError
             continue
     return found
 
@@ -98,7 +98,7 @@ def _error(at: str, message: str, hint: str) -> Problem:
 
 
 def _mounts(look: Look) -> Iterator[Problem]:
-    """Fills in look.inside on the way: the mounts that are judged stand on those before them."""
+    """It also fills in look.inside: a mount is checked on top of the mounts before it."""
     known = _file_systems()
     for index, mount in enumerate(look.spec.get("mounts") or ()):
         at = f"/mounts/{index}"
@@ -123,8 +123,8 @@ def _mounts(look: Look) -> Iterator[Problem]:
 
 
 def _is_made_later(look: Look, mount: MountEntry, options: mount_options.MountOptions, index: int) -> bool:
-    """Whether a bind mount's source can't be judged here: it lies in the rootfs, and mounts before it may make it, or
-    it is a symlink that is to be bound or copied itself."""
+    """Whether a bind mount's source can't be checked here: it is in the rootfs, where earlier mounts may make it, or it
+    is a symlink that is bound or copied itself."""
     source = look.absolute(mount.get("source") or "")
     if options.links & mount_options.SOURCE_ITSELF and os.path.islink(source):
         return True
@@ -156,7 +156,7 @@ def _destination(look: Look, at: str, target: str, directory: bool = True) -> It
 
 
 def _file_systems() -> set[str]:
-    """The file systems that the kernel has now; empty where it does not tell."""
+    """The file systems that the kernel has now; empty if they are unknown."""
     try:
         return {line.split("\t")[1] for line in Path("/proc/filesystems").read_text().splitlines()}
     except OSError:
@@ -164,7 +164,7 @@ def _file_systems() -> set[str]:
 
 
 def _has_module(kind: str) -> bool:
-    """Whether a module may bring a file system: the kernel asks for `fs-TYPE` (get_fs_type())."""
+    """Whether a module may have a file system: the kernel requests `fs-TYPE` (get_fs_type())."""
     alias = f"alias fs-{kind} "
     try:
         with Path(_MODULES, os.uname().release, "modules.alias").open(encoding="utf-8") as file:
@@ -284,7 +284,7 @@ def _limits(look: Look) -> Iterator[Problem]:
     for index, limit in enumerate(look.process.get("rlimits") or ()):
         reason = scene.limit_refused(RLIMITS[limit["type"]], limit["hard"])
         if reason:
-            # Who looks may have other limits than who runs it: only root's are the runtime's.
+            # The caller may have other limits than the runtime: only root's are the same.
             severity = ERROR if os.geteuid() == 0 or "kernel" in reason else WARNING
             message = f"{limit['type']}: the hard limit {limit['hard']} can't be set"
             yield Problem(severity, f"/process/rlimits/{index}", message, hint=reason)
@@ -306,7 +306,7 @@ def _modules(look: Look) -> Iterator[Problem]:
 
 def _sysctl(look: Look) -> Iterator[Problem]:
     if not os.path.isdir("/proc/sys"):
-        return  # this /proc shows processes alone (subset=pid), the container's own shows sysctls too
+        return  # this /proc has only processes (subset=pid), the container's has sysctls too
     for name in look.linux.get("sysctl") or {}:
         path = "/proc/sys/" + sysctl_path(name)
         if not os.path.exists(path):

@@ -1,7 +1,7 @@
-"""A failure as a person reads it: which line of config.json is meant, and what a terminal shows. Only failures load it.
+"""A failure for a terminal, with its line of config.json. Only failures import this module.
 
-A terminal shows three lines: what failed, the cause first; where; the hint. A line of the file that is no JSON
-stands below the second one, with a caret. Elsewhere a failure is one line (report.PyruncError.line).
+A terminal shows three lines: the cause, the place, the hint. If the file is no JSON, the wrong line follows the second
+one, with a caret. Elsewhere a failure is one line (errors.PyruncError.line).
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _RED, _BOLD, _PLAIN = "\x1b[31m", "\x1b[1m", "\x1b[0m"
 
 
 def locate(error: PyruncError) -> None:
-    """Look up the line of the error's pointer in its document, where both are known. A document that can't be read,
-    or has become another one, is passed over: the pointer says the place too."""
+    """Find the line of the error's pointer in its document, if both are known. A document that can't be read, or has
+    changed, is ignored: the pointer names the place too."""
     if error.message.endswith("not available") and ': controller "' in error.message:
         error.hint = controller(error.message.rsplit('"', 2)[1]) or error.hint
     if error.place is None and error.pointer and error.document is not None:
@@ -33,7 +33,8 @@ def locate(error: PyruncError) -> None:
 
 
 def controller(name: str) -> str:
-    """Why cgroup v2 has no controller, as /proc/cgroups and the mounts tell; "" where they do not (cgroups(7))."""
+    """Why cgroup v2 does not have a controller, by /proc/cgroups and the mounts; "" if they do not tell
+    (cgroups(7))."""
     from ..kernel.mountinfo import v1_mounts
 
     of_v1 = {"io": "blkio"}.get(name, name)
@@ -58,7 +59,7 @@ def controller(name: str) -> str:
 
 
 def lines_of(path: str, pointers: tuple[str, ...]) -> dict[str, Place]:
-    """Where in a JSON file the values at some pointers stand; {} where that can't be told."""
+    """The places of pointers in a JSON file; {} if they are unknown."""
     try:
         data = inputs.kept(path)
         return places((_content(path) if data is None else data).decode(), pointers)
@@ -78,7 +79,7 @@ def _content(path: str) -> bytes:
 
 
 def others(root: str, id: str) -> str:
-    """What to do about an id under which there is no container: the id that was meant, or how they are listed."""
+    """The hint for the id of a missing container: the id that was meant, or how to list the ids."""
     try:
         names = sorted([name for name in posix.listdir(root) if name[0] not in ":."])
     except FileNotFoundError:
@@ -96,8 +97,7 @@ def others(root: str, id: str) -> str:
 
 
 def on_terminal(error: PyruncError, coloured: bool = False) -> str:
-    """The failure as a terminal shows it, each line with its newline: error, where, hint; what is unknown is left
-    out."""
+    """The failure for a terminal, each line with its newline: error, where, hint. Unknown parts are left out."""
     cause = join([error.reason(error.lead)])
     lines = [_labelled("error", cause, _RED if coloured else "", coloured)]
     where = _where(error)
@@ -137,7 +137,7 @@ def _short(text: str) -> str:
 
 
 def _caret(error: PyruncError) -> list[str]:
-    """The line that is no JSON, and a caret below the sign that is wrong."""
+    """The line that is no JSON, and a caret below the wrong character."""
     if error.place is None or error.pointer:
         return []
     text, index = error.place.excerpt()

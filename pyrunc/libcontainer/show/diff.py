@@ -1,7 +1,7 @@
-"""`pyrunc plan --diff`: what changes from one plan to another, as text and as JSON. Cold.
+"""`pyrunc plan --diff`: the differences between two plans, as text and as JSON. Cold.
 
-A step is the same one where its kind, its phase and what it is about (a path, a name) are; that its pointer's index has
-moved is no change. The bundles' own directories are no difference either: a path in one is written as BUNDLE/….
+Steps correspond if they have the same kind, phase and subject (a path, a name). A different index in the pointer is no
+change. The bundles' directories are no difference either: a path in them is written as BUNDLE/….
 
 The JSON has the keys `from` and `to` (the two configurations' files), `differ` (a boolean) and `changes`, one object
 each with `phase`, `change` (`added`, `removed` or `changed`), and `before` and `after`: the step as
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
     Change = tuple[Row | None, Row | None]
 
-# The fields by which a step is found again in another plan, in this order of preference.
+# The fields that identify a step in another plan, in this order of preference.
 _IDENTITY = ("target", "path", "slot", "hook", "clock", "resource", "file", "what", "name")
 
-# Whose name is what they set, not what they are about.
+# Their name is the value that they set, not their subject.
 _ONE_OF_A_KIND = ("hostname", "domainname", "session_keyring")
 
 
@@ -63,7 +63,7 @@ def without_bundle(plan: LaunchPlan, bundle: str) -> LaunchPlan:
 
 
 def changes(old: LaunchPlan, new: LaunchPlan) -> list[Change]:
-    """What changes, phase by phase, in the order of the steps: (before, after), with None where there is none."""
+    """The changes by phase, in the order of the steps: (before, after), with None for a missing step."""
     found: list[Change] = []
     for phase in PHASES:
         before = [row for row in rows(old) if row.step.phase == phase]
@@ -81,7 +81,7 @@ def changes(old: LaunchPlan, new: LaunchPlan) -> list[Change]:
 
 
 def diff(old: LaunchPlan, new: LaunchPlan) -> str:
-    """The changes as `-` and `+` lines under the phase that they belong to; "" for none."""
+    """The changes as `-` and `+` lines below their phase; "" for none."""
     out: list[str] = []
     phase = ""
     for before, after in changes(old, new):
@@ -96,7 +96,7 @@ def diff(old: LaunchPlan, new: LaunchPlan) -> str:
 
 
 def as_json(old: LaunchPlan, new: LaunchPlan, old_file: str, new_file: str) -> str:
-    """The changes as JSON text, indented; the module's documentation tells the keys."""
+    """The changes as JSON text, indented; the module's docstring has the keys."""
     found = []
     for before, after in changes(old, new):
         row = before or after
@@ -112,7 +112,7 @@ def as_json(old: LaunchPlan, new: LaunchPlan, old_file: str, new_file: str) -> s
 
 
 def _key(row: Row) -> tuple[Any, ...]:
-    """By what a step is found again in another plan."""
+    """The key that identifies a step in another plan."""
     step = row.step
     names = [name for name, _ in KINDS[step.kind].fields]
     for field in _IDENTITY:

@@ -1,14 +1,14 @@
 """`pyrunc plan`: a launch plan as a tree and as JSON. Cold.
 
-The table is in table.py, what differs between two plans in diff.py, a timeline in timeline.py.
+table.py has the table, diff.py the differences between two plans, timeline.py a timeline.
 
-The JSON has these keys, which stay: `terminal`, `notes` (what the host has decided) and `warnings` (texts),
-`problems`, what would fail on this host (`step`, its number or 0 for none, and what `validate --format json` has), and
-`steps`, one object each with `number` (from 1, in the order in which things happen), `phase`, `actor` (`runtime` or
-`init`), `kind`, `call` (the kernel's), `does` (a sentence), `args` (the kind's fields by name, as kinds.py has
-them), `pointer` (JSON pointer of the cause in config.json, "" for none), `serves` (the request of init that the step
-answers, or ""), `level` (0, or n where the step is an alternative to the one of level n - 1 before it) and `onErrno`
-(the errors, by name, on which the next level is tried).
+The JSON has these keys, which are stable: `terminal`, `notes` (decisions by facts of the host) and `warnings` (texts),
+`problems`, which would fail on this host (`step`, the number or 0 for none, and the members of `validate --format
+json`), and `steps`. A step has `number` (from 1, in order), `phase`, `actor` (`runtime` or `init`), `kind`, `call` (the
+kernel's), `does` (a sentence), `args` (the kind's fields by name, as in kinds.py), `pointer` (JSON pointer of the cause
+in config.json, "" for none), `serves` (the request of the init that the step answers, or ""), `level` (the fallback
+level: 0, or n for an alternative to the step of level n - 1 before it) and `onErrno` (the errors, by name, after which
+the next level is tried).
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def tree(plan: LaunchPlan, problems: Sequence[Problem] = ()) -> str:
 
 
 def as_json(plan: LaunchPlan, problems: Sequence[Problem] = ()) -> str:
-    """The plan as JSON text, indented; the module's documentation tells the keys."""
+    """The plan as JSON text, indented; the module's docstring has the keys."""
     steps = [describe(row) for row in rows(plan)]
     value = {
         "terminal": plan.terminal, "notes": list(plan.notes), "warnings": list(plan.warnings), "steps": steps,
@@ -66,7 +66,7 @@ def as_json(plan: LaunchPlan, problems: Sequence[Problem] = ()) -> str:
 
 
 def describe(row: Row) -> dict[str, Any]:
-    """A step as an object with the keys that the module's documentation names."""
+    """A step as an object with the keys of the module's docstring."""
     step = row.step
     kind = KINDS[step.kind]
     names = [name for name, _ in kind.fields]

@@ -1,4 +1,4 @@
-"""A plan's steps in their order, and what of them would fail: what table, tree, JSON and difference share. Cold."""
+"""A plan's steps in order, and those that would fail: shared by table, tree, JSON and differences. Cold."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FAILS = "  ^ fails:"
 
 
 class Row:
-    """A step in its place: its number from 1, the request that it answers, the errors after which it is tried."""
+    """A step with its number from 1, the request that it answers, and the errors after which it is tried."""
 
     __slots__ = ("after", "number", "serves", "step")
 
@@ -28,7 +28,7 @@ class Row:
 
 
 def rows(plan: LaunchPlan) -> list[Row]:
-    """The plan's steps in the order in which they happen."""
+    """The plan's steps in order."""
     result: list[Row] = []
     causes: dict[int, str] = {}
     for step, serves in _in_order(plan):
@@ -40,14 +40,14 @@ def rows(plan: LaunchPlan) -> list[Row]:
 
 
 def _in_order(plan: LaunchPlan) -> Iterator[tuple[Step, str]]:
-    """Each step and the request that it answers, as LaunchPlan.steps orders them."""
+    """Each step and the request that it answers, in the order of LaunchPlan.steps."""
     answers = {id(step): what for what, steps in plan.served.items() for step in steps}
     for step in plan.steps():
         yield step, answers.get(id(step), "")
 
 
 def text(row: Row) -> str:
-    """The arguments in words, with what an alternative is for."""
+    """The arguments as text, with the errors that an alternative is for."""
     words = [f"{name}={value}" for name, value in arguments(row.step)]
     if row.after:
         words.insert(0, f"(on {row.after})")
@@ -55,8 +55,8 @@ def text(row: Row) -> str:
 
 
 def marked(plan: LaunchPlan, problems: Sequence[Problem]) -> dict[int, list[Problem]]:
-    """The problems by the number of the first step that will fail for each: the one whose pointer is the problem's or
-    the nearest above it; 0 where no step has such a pointer."""
+    """The problems by the number of the first step that would fail. Its pointer is that of the problem or the nearest
+    parent; 0 if no step has such a pointer."""
     found: dict[int, list[Problem]] = {}
     for problem in problems:
         best, number = "", 0
@@ -69,7 +69,7 @@ def marked(plan: LaunchPlan, problems: Sequence[Problem]) -> dict[int, list[Prob
 
 
 def mark(problem: Problem) -> str:
-    """The line that stands below a step that will fail."""
+    """The line below a step that would fail."""
     return f"{FAILS} {problem.line().removeprefix('error: ')}"
 
 
