@@ -1,1 +1,1 @@
-"""Checkpoint and restore by CRIU, which is driven by its RPC (https://criu.org/RPC). Cold."""
+"""Checkpoint and restore by CRIU and its RPC (https://criu.org/RPC). Cold."""

@@ -1,4 +1,4 @@
-"""Why CRIU has failed, by its own words: the last error of its log that says something."""
+"""Why CRIU has failed: the last error of its log that is no summary."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import re
 
 # `(00.012345)      1: Error (criu/files-reg.c:1234): Can't open file …`; before there is a log, lines have no time.
 _ERROR = re.compile(rb"(?:^\([\d.]+\)\s+(\d+): )?Error \(([^()\n]*)\): ([^\n]*)", re.MULTILINE)
-# What stands behind the cause and only says that something has failed.
+# Errors after the cause that only say that something has failed.
 _SUMMARY = re.compile(
     rb"(Dumping|Restoring|Pre-dumping) FAILED\.|(\d+ )?(exited, status=|(killed|stopped) by signal ).*"
     rb"|RPC client reported script error|.*(Script|script).* (failed|error|ret code).*|Unable to open fd=\d+ id=.*"
     rb"|cg: cgroupd: .*|Dump [^:]* \(pid: \d+\) failed with .*"
 )
-# From here on CRIU undoes what it has done, and what fails in that is not the cause.
+# After this line CRIU undoes its effects. Errors of that are not the cause.
 _UNDOING = re.compile(rb"Unlock network\n|Running network-unlock scripts\n")
-# A log of level debug has about a kilobyte for each file and each mapping. Its end is enough.
+# A debug log has about a kilobyte for each file and each mapping. Its end is enough.
 _LONGEST = 64 << 20
 
 
 def last_error(path: str) -> str:
-    """The message of the last error in a log of CRIU, with its place in CRIU's source behind it; "" where the log has
-    none, or can't be read."""
+    """The message of the last error in CRIU's log, followed by its place in CRIU's source; "" if there is none, or the
+    log can't be read."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
     except OSError:
@@ -37,9 +37,9 @@ def _end_of(fd: int) -> bytes:
 
 
 def last_error_in(text: bytes) -> str:
-    """The same for the text of a log, or what CRIU has written to its standard error.
+    """The same for the text of a log, or CRIU's standard error.
 
-    Where one of the processes that are restored fails, others fail for its sake: it is the first one that counts.
+    If one of the restored processes fails, others fail because of it: the first one is the cause.
     """
     for part in (_UNDOING.split(text, maxsplit=1)[0], text):
         found = [match for match in _ERROR.finditer(part) if not _is_summary(match[3])]

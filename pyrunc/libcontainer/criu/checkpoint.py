@@ -1,7 +1,7 @@
-"""`checkpoint`: a running container dumped by CRIU, and deleted unless it is to run on.
+"""`checkpoint`: dump a running container by CRIU, and delete it unless it should go on running.
 
-Where anything fails, the container is as before: CRIU gives processes back their state, what it has frozen is thawed,
-and the images that it has made so far are removed. Its log stays.
+After a failure the container is as before: CRIU restores the state of the processes, a cgroup that it has frozen is
+thawed, and its images are removed. Its log stays.
 """
 
 from __future__ import annotations
@@ -27,16 +27,17 @@ if TYPE_CHECKING:
     from ..saved_config import Saved
 
 _LOG = "dump.log"
-# As much as runc asks for: debug.
+# The level that runc uses: debug.
 _LOG_LEVEL = 4
 _DEATH_MS = 1000
 _SERVING_MS = 500
-# runc's, which is what administrators have written for containers.
+# runc's file, which administrators have written for containers.
 _CONFIG = "/etc/criu/runc.conf"
 
 
 def checkpoint(root: str, id: str, options: CriuOptions) -> None:
-    """Dump the container's processes to `options.images`. Raises PyruncError, the container as before."""
+    """Dump the container's processes to `options.images`. If that fails, raises PyruncError; the container is as
+    before."""
     path = state.directory(root, id)
     interrupts.hold()
     place, record = lookup.locked(path)
@@ -67,7 +68,7 @@ def checkpoint(root: str, id: str, options: CriuOptions) -> None:
 
 
 def _delete(place: StateDir, record: Record) -> None:
-    """Delete the container, which CRIU has ended. The dump is there, so what fails is a warning, as with runc."""
+    """Delete the container, which CRIU has ended. The dump exists, so a failure is a warning, as with runc."""
     try:
         deletion.kill_and_wait(record)
         deletion.destroy(place, record, deletion.whole(place).entries)
@@ -76,7 +77,7 @@ def _delete(place: StateDir, record: Record) -> None:
 
 
 def _check_status_fd(options: CriuOptions) -> None:
-    """Raise PyruncError in runc's words where --status-fd is no descriptor that can be written to."""
+    """Raise PyruncError in runc's words if --status-fd is no writable descriptor."""
     if not options.lazy_pages or options.status_fd == -1:
         return
     what = f"invalid --status-fd argument {options.status_fd}"
@@ -121,10 +122,11 @@ def _dump(program: str, place: StateDir, record: Record, kept: Saved, options: C
 
 
 class _Stages:
-    """What is done at CRIU's stages: --status-fd is told when pages can be had, and the end is not interrupted.
+    """The actions at CRIU's stages: write to --status-fd when lazy pages are served, and let no signal interrupt the
+    end.
 
-    whole: all images are there, and CRIU may end the processes. serves: it waits for who comes for lazy pages, for as
-        long as that takes, and hears nothing else.
+    whole: all images exist, and CRIU may end the processes. serves: it waits for a client of lazy pages, without a
+        timeout, and handles nothing else.
     """
 
     def __init__(self, options: CriuOptions) -> None:
@@ -151,7 +153,7 @@ class _Stages:
 
 
 def _has_ended(record: Record) -> bool:
-    """Whether CRIU has ended the container, which takes its moment."""
+    """Whether CRIU has ended the container, which takes a moment."""
     pidfd = process.open_process(record.pid, record.startTime)
     if pidfd < 0:
         return True
@@ -162,9 +164,9 @@ def _has_ended(record: Record) -> bool:
 
 
 def _as_before(record: Record, was_frozen: bool, images: int, before: set[str]) -> None:
-    """Undo what a dump that has failed may have left. What fails in that is a warning.
+    """Undo the effects of a failed dump. Failures of this are warnings.
 
-    before: the names among the images that stay.
+    before: the names in the images' directory that stay.
     """
     try:
         if record.cgroup and not was_frozen and process.find(record.pid, record.startTime) is not None:
@@ -180,7 +182,7 @@ def _as_before(record: Record, was_frozen: bool, images: int, before: set[str]) 
 
 
 def open_directory(path: str, make: bool = False) -> int:
-    """A descriptor of a directory, made with mode 0700 where it is missing and is to be. Raises PyruncError."""
+    """A descriptor of a directory. A missing one is made with mode 0700 if it should be. Raises PyruncError."""
     try:
         if make:
             os.makedirs(path, mode=0o700, exist_ok=True)
@@ -192,7 +194,7 @@ def open_directory(path: str, make: bool = False) -> int:
 
 
 def _write_descriptors(images: int, names: list[str]) -> None:
-    """Write what the standard streams were, for the restore to put its own in their place, in runc's form."""
+    """Write the names of the standard streams in runc's form. A restore replaces them by its own."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(external.DESCRIPTORS, flags, 0o600, dir_fd=images)
     with open(fd, "w", encoding="utf-8", errors="surrogateescape") as file:
@@ -229,8 +231,8 @@ def _options(
 
 
 def _network_lock(asked: str) -> int | None:
-    """How CRIU is to hold connections up: as --network-lock says, else by nftables, which it has built in, where it
-    would not find iptables-restore, which is its default; None for its default or its configuration's."""
+    """How CRIU locks the network: by --network-lock, else by nftables, which is built in, if its default
+    iptables-restore is missing; None for the default of CRIU or its configuration."""
     if not asked and swrk.which("iptables-restore") is None:
         asked = "nftables"
     return rpc.NETWORK_LOCKS.get(asked)
@@ -239,7 +241,7 @@ def _network_lock(asked: str) -> int | None:
 def common_options(
     options: CriuOptions, annotations: dict[str, str], images: int, work: int, log_file: str
 ) -> dict[str, Any]:
-    """criu_opts that a dump and a restore have in common. images, work: descriptors; work is -1 for none."""
+    """The criu_opts that dump and restore share. images, work: descriptors; work is -1 for none."""
     config = annotations.get(CRIU_CONFIG, _CONFIG)
     return {
         "images_dir_fd": images,

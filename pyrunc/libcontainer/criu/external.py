@@ -1,7 +1,7 @@
-"""What of a container comes from outside of it, which CRIU leaves out of a checkpoint and finds again by a name.
+"""The parts of a container that come from outside. CRIU leaves them out of a checkpoint and finds them by a name.
 
-Names are those that runc gives, so that one can restore what the other has dumped: a bind mount's is its place in the
-container, a masked file's is /dev/null, a namespace's is extRootNetNS or extRootPidNS.
+The names are runc's, so each of the two runtimes can restore the other's dumps: the path in the container for a bind
+mount, /dev/null for a masked file, extRootNetNS or extRootPidNS for a namespace.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..saved_config import Saved
 
 NAMESPACES = {"network": ("net", "extRootNetNS"), "pid": ("pid", "extRootPidNS")}
-# Those that it joins, by its words.
+# The namespaces that CRIU joins, by CRIU's names.
 JOINED = {"ipc": "ipc", "uts": "uts", "mount": "mnt", "user": "user"}
 
 DESCRIPTORS = "descriptors.json"
@@ -35,9 +35,9 @@ _INSIDE = native.RESOLVE_IN_ROOT | native.RESOLVE_NO_MAGICLINKS
 
 
 def dumped_mounts(kept: Saved, root: int, notifies: bool) -> Mounts:
-    """The external mounts of a running container, for a dump: the place of each, and its name.
+    """The external mounts of a running container, for a dump: the path of each, and its name.
 
-    kept: what saved_config keeps. root: a descriptor of its root. notifies: whether it has a socket for notifications.
+    kept: the saved configuration. root: a descriptor of its root. notifies: whether it has a socket for notifications.
     """
     found: dict[str, str] = {}
     binds = [mount["destination"] for mount in kept["mounts"] if is_bind(mount)]
@@ -53,7 +53,7 @@ def dumped_mounts(kept: Saved, root: int, notifies: bool) -> Mounts:
 
 
 def is_bind(mount: MountEntry) -> bool:
-    """Whether an entry of `mounts` mounts what is elsewhere already."""
+    """Whether an entry of `mounts` mounts what exists elsewhere."""
     options = mount.get("options") or ()
     return (mount.get("type") == "bind" or "bind" in options or "rbind" in options) and "remount" not in options
 
@@ -61,10 +61,10 @@ def is_bind(mount: MountEntry) -> bool:
 def restored_mounts(
     binds: Iterable[tuple[str, str]], devices: Iterable[str], masked: bool, rootfs: str, notify: str
 ) -> Mounts:
-    """The same for a restore: the name of each, and what is to be mounted there.
+    """The same for a restore: the name of each, and the source to mount.
 
-    binds: destination and source of each. A name is the destination without links, which before the mounts are there
-    may look otherwise, so that both are given. notify: the directory of its notifications.
+    binds: destination and source of each. A name is the destination without links. Before the mounts are made, the
+        links may differ, so both names are given. notify: the directory of its notifications.
     """
     found: dict[str, str] = {}
     root = os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -86,14 +86,14 @@ def restored_mounts(
 
 
 def device_paths(own: Iterable[str]) -> list[str]:
-    """The device nodes of a container, which are the host's bound where nodes can't be made."""
+    """The device nodes of a container. If nodes can't be made, they are binds of the host's."""
     return list(dict.fromkeys([*(path for path, _, _ in DEFAULT_DEVICES), *own]))
 
 
 def resolve(root: int, path: str) -> str:
-    """Where a path of the container leads, without links; "" where nothing is there. root: a descriptor of its root.
+    """A path of the container without links; "" if it does not exist. root: a descriptor of its root.
 
-    Relative to the mount namespace's root, where the descriptor is of another mount namespace than ours.
+    If the descriptor is of another mount namespace, the path starts at that namespace's root.
     """
     try:
         fd = native.openat2(root, path.lstrip("/") or ".", os.O_PATH, 0, _INSIDE)
@@ -106,10 +106,10 @@ def resolve(root: int, path: str) -> str:
 
 
 def streams(pid: int, pipes: Sequence[int]) -> list[str]:
-    """The standard streams of a container, by CRIU's names where they come from outside: `pipe:[INODE]`, and
-    `file[MOUNT:INODE]` for a file on a mount that the container has not. Others are paths, or "" where it has none.
+    """The standard streams of a container. Streams from outside have CRIU's names: `pipe:[INODE]`, and
+    `file[MOUNT:INODE]` for a file on a mount that the container does not have. Others are paths; "" for a closed one.
 
-    pipes: the inodes that were pipes when the container was created: what the process has as a pipe since is its own.
+    pipes: the inodes of the pipes when the container was created: other pipes are the process's own.
     """
     names = [f"pipe:[{inode}]" if inode else "" for inode in pipes or (0, 0, 0)]
     mounts = {line.split(" ", 1)[0] for line in _read(f"/proc/{pid}/mountinfo").splitlines()}
@@ -140,7 +140,7 @@ def _field(text: str, name: str) -> str:
 
 
 def inherited(names: Sequence[str]) -> list[dict[str, Any]]:
-    """For a restore: which of its standard streams takes the place of which one of the container's."""
+    """For a restore: the runtime's standard streams that replace those of the container."""
     return [
         {"key": name, "fd": number}
         for number, name in enumerate(names[:3])
@@ -157,7 +157,7 @@ def _is_directory(root: int, path: str) -> bool:
 
 
 def dumped_namespaces(namespaces: Iterable[NamespaceEntry], pid: int) -> list[str]:
-    """The words for CRIU about namespaces that the container has joined and that are to stay out of the dump."""
+    """CRIU's options for namespaces that the container has joined: they stay out of the dump."""
     words = []
     for entry in namespaces:
         if entry.get("path") and entry["type"] in NAMESPACES:
@@ -167,7 +167,8 @@ def dumped_namespaces(namespaces: Iterable[NamespaceEntry], pid: int) -> list[st
 
 
 def joined_namespaces(namespaces: Iterable[NamespaceEntry]) -> list[dict[str, str]]:
-    """The namespaces that a restored container joins by their paths. Raises PyruncError for one that CRIU can't."""
+    """The namespaces that a restored container joins by their paths. Raises PyruncError for one that CRIU can't
+    join."""
     joined = []
     for index, entry in enumerate(namespaces):
         kind = entry["type"]

@@ -1,4 +1,4 @@
-"""What the command line says of a checkpoint or a restore, apart from where the container is."""
+"""The command-line options of a checkpoint or a restore for CRIU."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ DEFAULT_IMAGES = "checkpoint"
 
 @dataclass
 class CriuOptions:
-    """The options of `checkpoint` and `restore` that CRIU carries out, as runc names them.
+    """The options of `checkpoint` and `restore` for CRIU, as runc names them.
 
-    images, work: absolute paths of directories; work is "" where CRIU is to keep its log beside the images.
-    parent: of an earlier dump, relative to `images`; "" for none.
+    images, work: absolute paths of directories; work is "" if CRIU's log goes beside the images.
+    parent: the directory of an earlier dump, relative to `images`; "" for none.
     page_server: address and port; None for none. status_fd: -1 for none.
     cgroup_mode: one of rpc.CGROUP_MODES. network_lock: one of rpc.NETWORK_LOCKS; "" for what this host has.
     """
@@ -46,13 +46,13 @@ class CriuOptions:
 
     @property
     def log_directory(self) -> str:
-        """Where CRIU writes its log."""
+        """The directory of CRIU's log."""
         return self.work or self.images
 
     @property
     def empty_ns(self) -> int:
-        """The namespaces that are made and not filled: the runtime does not manage network devices, as runc's does
-        not, so this is the network namespace, with --empty-ns or without."""
+        """The namespaces that CRIU makes but leaves empty: always the network namespace, with --empty-ns or without,
+        because the runtime does not manage network devices, like runc."""
         return CLONE_NEWNET
 
 
@@ -73,14 +73,14 @@ def parse_page_server(text: str) -> tuple[str, int] | None:
 
 
 def check_cgroup_mode(text: str) -> str:
-    """The word, where it is a mode of --manage-cgroups-mode. Raises PyruncError in runc's words."""
+    """Check a mode of --manage-cgroups-mode. Raises PyruncError in runc's words."""
     if text not in rpc.CGROUP_MODES:
         raise PyruncError("invalid manage-cgroups-mode value", hint="soft, full, strict and ignore are known")
     return text
 
 
 def check_network_lock(text: str) -> str:
-    """The word, where it is a method of --network-lock, or "". Raises PyruncError."""
+    """Check a method of --network-lock, or "". Raises PyruncError."""
     if text and text not in rpc.NETWORK_LOCKS:
         raise PyruncError("invalid network-lock value", hint="iptables, nftables and skip are known")
     return text
@@ -94,12 +94,12 @@ def check_empty_ns(names: Sequence[str]) -> None:
 
 
 def check_parent(images: str, parent: str) -> str:
-    """--parent-path, relative to the images, where there is such a directory. Raises PyruncError in runc's words."""
+    """--parent-path, relative to the images, if the directory exists. Raises PyruncError in runc's words."""
     if not parent:
         return ""
     if parent.startswith("/"):
         raise PyruncError("--parent-path must be relative", hint="it counts from --image-path")
-    # As CRIU's link `parent` in the images leads, though the images' directory may be yet to be made.
+    # Resolved like CRIU's link `parent` in the images, though their directory may not exist yet.
     path = os.path.realpath(os.path.join(images, parent))
     try:
         os.close(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))

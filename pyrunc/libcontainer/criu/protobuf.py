@@ -1,7 +1,7 @@
-"""Messages of Protocol Buffers by tables of their fields: encoded, and decoded without belief in the sender.
+"""Protocol Buffers by tables of fields. The decoder does not trust the sender.
 
-A message is a dict by the names of its fields. Only what proto2 needs for CRIU's messages is here: varints, texts and
-messages. Source: the encoding's description (https://protobuf.dev/programming-guides/encoding).
+A message is a dict by the names of its fields. It has only the part of proto2 that CRIU's messages need: varints, texts
+and messages. Source: the encoding's description (https://protobuf.dev/programming-guides/encoding).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-# How a field's value is written. Enumerations are written as int32.
+# The kinds of fields. Enumerations are int32.
 INT32, UINT32, BOOL, TEXT, MESSAGE = range(5)
 
 _VARINT, _I64, _LEN, _I32 = 0, 1, 2, 5
@@ -21,7 +21,7 @@ Message = dict[str, Any]
 
 
 class MalformedError(ValueError):
-    """Bytes that are no message of the kind that was expected; the text says why."""
+    """The bytes are no message of the expected kind; the text has the reason."""
 
 
 class Field(NamedTuple):
@@ -34,15 +34,14 @@ class Field(NamedTuple):
     message: Table | None = None
 
 
-# The fields of a kind of message, by number.
+# The fields of a message, by number.
 Table = dict[int, Field]
 
 
 def encode(table: Table, values: Message) -> bytes:
-    """The message as bytes, its fields in the order of their numbers. None stands for a field that is not there.
+    """Encode a message, fields in the order of their numbers. None stands for an absent field.
 
-    Raises KeyError for a name that the table has not, ValueError for a required field that is missing and for a number
-    that does not fit.
+    Raises KeyError for an unknown name, ValueError for a missing required field and for a number that does not fit.
     """
     known = {field.name for field in table.values()}
     for name in values:
@@ -89,9 +88,9 @@ def _encode_varint(value: int) -> bytes:
 
 
 def decode(table: Table, data: bytes) -> Message:
-    """The message in `data`. Fields that the table has not are left out; of one that is not repeated the last counts.
+    """Decode a message. Unknown fields are ignored; of a field that is not repeated the last value counts.
 
-    Raises MalformedError: the bytes end too early, a value is of another wire type than its field, a number does not
+    Raises MalformedError if the bytes end too early, a value has another wire type than its field, a number does not
     fit, or a required field is missing.
     """
     values: Message = {}
@@ -155,7 +154,7 @@ def _fields(data: bytes) -> Iterator[tuple[int, int, int | bytes]]:
 
 
 def _decode_varint(data: bytes, at: int) -> tuple[int, int]:
-    """The number that begins at `at`, and where it ends."""
+    """The number that begins at `at`, and its end."""
     value = 0
     for index, byte in enumerate(data[at : at + _VARINT_BYTES]):
         value |= (byte & 0x7F) << (7 * index)

@@ -1,7 +1,7 @@
-"""`restore`: a container that CRIU makes out of a checkpoint, as the plan of compile/restore.py prepares it.
+"""`restore`: CRIU makes a container from a checkpoint; the plan of compile/restore.py has the runtime's part.
 
-What fails before the processes run is undone as in a launch: CRIU, which is in the container's cgroup, is killed with
-all that it has made. A runtime that is killed leaves a CRIU that finds its socket closed and gives up, and a ledger.
+If something fails before the processes run, everything is undone as in a launch: CRIU is in the container's cgroup and
+is killed with its processes. If the runtime is killed, CRIU finds its socket closed and gives up, and the ledger stays.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ _ROOT = "criu-root"
 _NOTIFY = "notify"
 # A descriptors.json has three names.
 _LARGEST_DESCRIPTORS = 1 << 16
-# What CRIU has made is killed with the container's cgroup: it need not undo it itself.
+# CRIU's processes are killed with the container's cgroup: CRIU need not undo them itself.
 _PATIENCE_MS = 3000
-# How long CRIU may take to let what it has restored run. No signal comes in then, and CRIU 4.2 may wait without end for
-# a process that it has killed itself.
+# How long CRIU may take to resume the restored processes. No signal is delivered meanwhile, and CRIU 4.2 may wait
+# forever for a process that it has killed itself.
 _RESUME_S = 30
 
 
 def restore(options: LaunchOptions, criu_options: CriuOptions) -> int:
     """Restore the container and, unless detached, wait for its end and delete it.
 
-    Gives the exit code: the process's, 128 + n where signal n ended it, 0 where detached. Raises PyruncError,
-    everything undone.
+    Returns the exit code: that of the process, 128 + n after signal n, 0 if detached. Undoes everything before it
+    raises PyruncError.
     """
     spec = lifecycle.prepare(options)
     program = swrk.find()
@@ -77,7 +77,7 @@ def restore(options: LaunchOptions, criu_options: CriuOptions) -> int:
 
 
 def _read_descriptors(images: str) -> list[str]:
-    """What the standard streams of the checkpoint were (external.streams). Raises PyruncError."""
+    """The names of the checkpoint's standard streams (external.streams). Raises PyruncError."""
     at = os.path.join(images, external.DESCRIPTORS)
     try:
         fd = os.open(at, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -88,7 +88,7 @@ def _read_descriptors(images: str) -> list[str]:
         raise PyruncError(f"open {at}", errno=error.errno or 0, hint=hint) from error
     except ValueError as error:
         raise PyruncError(f"{at} can't be understood: {error}") from error
-    if names is None:  # as Go writes no names
+    if names is None:  # Go writes null for no names
         return []
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise PyruncError(f"{at} is no list of names")
@@ -96,8 +96,8 @@ def _read_descriptors(images: str) -> list[str]:
 
 
 class Restoration:
-    """A restore at work. launch: the container as far as it is there. foreground, relay: None where it is detached,
-    and relay where it has no terminal."""
+    """A running restore. launch: the container so far. foreground, relay: None if it is detached; relay also without a
+    terminal."""
 
     def __init__(self, launch: Launch, spec: Spec, options: CriuOptions, relay: Relay | None) -> None:
         self.launch = launch
@@ -110,9 +110,9 @@ class Restoration:
         self._restored = False
 
     def run(self, program: str, streams: list[str]) -> None:
-        """Do what the plan says, and have CRIU restore the processes, which run then. Raises PyruncError.
+        """Carry out the plan, and have CRIU restore and resume the processes. Raises PyruncError.
 
-        streams: what the standard streams of the checkpoint were (external.streams).
+        streams: the names of the checkpoint's standard streams (external.streams).
         """
         launch = self.launch
         mounts = self._mount_points()
@@ -135,13 +135,13 @@ class Restoration:
 
     @property
     def _root(self) -> str:
-        """Where the root file system is mounted for CRIU, in a mount namespace of its own."""
+        """The mount point of the root file system in CRIU's own mount namespace."""
         return f"{self.launch.options.state_dir}/{_ROOT}"
 
     def _options_of(self, mounts: list[MountPoint], streams: list[str]) -> dict[str, Any]:
         """criu_opts of the restore. Raises PyruncError."""
         launch, options = self.launch, self._options
-        # Behind the namespaces come the directories (_start).
+        # The directories follow the namespaces (_start).
         images = swrk.FIRST_FD + len(self._by_descriptor)
         work = images + 1 if options.work else -1
         opts = common_options(options, launch.record.annotations, images, work, _LOG)
@@ -158,7 +158,7 @@ class Restoration:
             evasive_devices=True,
             rst_sibling=True,
             tcp_close=options.tcp_close,
-            # A terminal from outside is this command's own, unless the container is to have one.
+            # A terminal from outside is this command's own, unless the container has its own one.
             orphan_pts_master=bool(self._spec["process"].get("terminal")) or not options.shell_job,
             join_ns=external.joined_namespaces(self._linux.get("namespaces") or ()),
             lsm_profile=options.lsm_profile or None,
@@ -175,13 +175,13 @@ class Restoration:
         return [entry["type"] for entry in namespaces if entry.get("path") and entry["type"] in external.NAMESPACES]
 
     def _mount_points(self) -> list[MountPoint]:
-        """The configuration's mounts whose mount points may be missing. Raises PyruncError for one that would not be
-        restored as it was."""
+        """The configuration's mounts whose mount points may be missing. Raises PyruncError for a mount that CRIU would
+        not restore correctly."""
         found = []
         for index, entry in enumerate(self._spec.get("mounts") or ()):
             mount = Mount(index, entry)
             if mount.options.remount or mount.type == "cgroup2":
-                continue  # on a mount that is there, or on /sys, where the mount point is there
+                continue  # on another mount, or on /sys: the mount point exists
             if mount.id_map:
                 raise PyruncError(
                     "id-mapped mounts can't be restored",
@@ -195,7 +195,7 @@ class Restoration:
         return found
 
     def _start(self, program: str, mounts: list[MountPoint]) -> swrk.Criu:
-        """Start CRIU in the container's cgroup, where all that it makes is born."""
+        """Start CRIU in the container's cgroup, so all of its processes are in it."""
         launch, options = self.launch, self._options
         record = launch.record
 
@@ -216,13 +216,13 @@ class Restoration:
         return criu
 
     def _record_process(self, pid: int) -> None:
-        """Take a process down in the ledger, which no cgroup would be killed with."""
+        """Record a process in the ledger if it has no cgroup that would be killed."""
         found = process.stat(pid)
         if found is not None:
             self.launch.ledger.record("process", pid=pid, startTime=found.start_time)
 
     def _at_stage(self, stage: str, pid: int, fds: list[int]) -> None:
-        """What the runtime does at CRIU's stages. Raises PyruncError, at which CRIU gives up."""
+        """The runtime's part of CRIU's stages. Raises PyruncError, and then CRIU gives up."""
         log.debug(f"criu: {stage} {pid or ''}".rstrip())
         if stage == "setup-namespaces":
             self._at_namespaces(pid)
@@ -232,7 +232,7 @@ class Restoration:
             self._at_restored(pid)
 
     def _know(self, pid: int) -> None:
-        """Take the pid that CRIU tells for the container's process, where it is a child of ours (rst_sibling)."""
+        """Accept CRIU's pid of the container's process only if it is a child of the runtime (rst_sibling)."""
         launch = self.launch
         if pid and pid == launch.record.pid:
             return
@@ -256,12 +256,12 @@ class Restoration:
             self._record_process(pid)
 
     def _at_namespaces(self, pid: int) -> None:
-        """The container's namespaces are there, and nothing in them."""
+        """The container's namespaces exist and are empty."""
         self._know(pid)
         run_steps(self.launch, self.launch.plan.served.get("namespaces", ()))
 
     def _at_terminal(self, fds: list[int]) -> None:
-        """The master of the container's terminal has come."""
+        """CRIU has sent the master of the container's terminal."""
         steps = self.launch.plan.served.get("send_console")
         if not steps:
             raise PyruncError(
@@ -275,7 +275,7 @@ class Restoration:
         run_steps(self.launch, steps)
 
     def _at_restored(self, pid: int) -> None:
-        """All is there, and stands still until this is answered: the container is recorded."""
+        """All is restored, and waits for the answer: record the container."""
         launch = self.launch
         self._know(pid)
         self._check_cgroup()
@@ -284,7 +284,7 @@ class Restoration:
         interrupts.look()
         interrupts.close()
         if not launch.options.detach:
-            # Who sees the container running may send a signal, which is the process's.
+            # From now on others may see the container running, and signals are for its process.
             self.foreground = Foreground(launch, self.relay)
         run_steps(launch, launch.plan.served.get("ready", ()))
         launch.close_network()
@@ -293,7 +293,8 @@ class Restoration:
         self._criu.patience_s = _RESUME_S
 
     def _check_cgroup(self) -> None:
-        """Raise PyruncError where CRIU has put the process elsewhere: it could not be paused, limited or killed."""
+        """Raise PyruncError if CRIU has put the process into another cgroup: it could not be paused, limited or
+        killed."""
         record = self.launch.record
         if not record.cgroup:
             return
@@ -306,13 +307,13 @@ class Restoration:
             )
 
     def _check_terminal(self) -> None:
-        """Raise PyruncError where a terminal is waited for that the checkpoint does not have."""
+        """Raise PyruncError if a terminal is expected that the checkpoint does not have."""
         launch = self.launch
         waits = launch.console_socket >= 0 or (self.relay is not None and launch.init.master < 0)
         if not waits:
             return
         if self._options.shell_job and self.relay is not None:
-            self.relay.close()  # it is this command's own terminal that the container has
+            self.relay.close()  # the container has this command's own terminal
             self.relay = None
             return
         raise PyruncError(
@@ -328,7 +329,7 @@ class Restoration:
 
 
 def _cgroup_roots(pid: int) -> list[dict[str, str]]:
-    """The cgroups of a process as CRIU is to take them for the root of those in the checkpoint."""
+    """The cgroups of a process, as the roots for the cgroups of the checkpoint."""
     roots = []
     for line in read_file(f"/proc/{pid}/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
@@ -337,7 +338,7 @@ def _cgroup_roots(pid: int) -> list[dict[str, str]]:
 
 
 def _with_time_namespace(spec: Spec, pid: int) -> Spec:
-    """The configuration with the time namespace that CRIU restores processes into, so that `exec` joins it."""
+    """The configuration with CRIU's time namespace for the restored processes, so `exec` joins it."""
     linux = spec.get("linux") or {}
     namespaces = linux.get("namespaces") or []
     try:

@@ -1,7 +1,7 @@
-"""The root file system for a restore: in a mount namespace of CRIU's own, so that nothing stays on the host.
+"""The root file system for a restore, in CRIU's own mount namespace, so nothing stays on the host.
 
-CRIU wants a root that is a mount point, and the mount points of all mounts in it. Both are made in the child that
-becomes CRIU; whatever is killed, the mounts go with the namespace.
+CRIU needs a root that is a mount point, and the mount points of all mounts in it. Both are made in the child that
+becomes CRIU. The mounts end with the namespace, also after a kill.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..kernel import native
 
 _INSIDE = native.RESOLVE_IN_ROOT | native.RESOLVE_NO_MAGICLINKS
 _TREE = native.OPEN_TREE_CLONE | native.AT_RECURSIVE
-# Of a mount in the host's tree; directories and files of a launch have these modes too.
+# The modes of mount points on the host; those of a launch have them too.
 _DIRECTORY_MODE, _FILE_MODE = 0o755, 0o644
 # More links than a path may have (path_resolution(7)).
 _ATTEMPTS = 40
@@ -33,7 +33,7 @@ class MountPoint(NamedTuple):
 
 
 def prepare(rootfs: str, place: str, mounts: Sequence[MountPoint]) -> None:
-    """Enter a mount namespace, make what mount points are missing in the root file system, and bind it on `place`.
+    """Enter a mount namespace, make missing mount points in the root file system, and bind it on `place`.
 
     mounts: in the configuration's order. Raises PyruncError and OSError.
     """
@@ -46,7 +46,7 @@ def prepare(rootfs: str, place: str, mounts: Sequence[MountPoint]) -> None:
                 _make(root, mount)
     finally:
         os.close(root)
-    # With all that was mounted in it: CRIU mounts it anew.
+    # With all mounts in it: CRIU mounts them again.
     native.detach_tree(place)
     _bind(rootfs, place)
 
@@ -63,7 +63,7 @@ def _bind(source: str, place: str) -> None:
 
 
 def _below_file_system(destination: str, before: Sequence[MountPoint]) -> bool:
-    """Whether a mount is on one that is no bind: CRIU restores what is in there."""
+    """Whether a mount is on one that is no bind mount: CRIU restores the content of that one."""
     path = clean(destination)
     above = [mount for mount in before if path.startswith(clean(mount.destination).rstrip("/") + "/")]
     nearest = max(above, key=lambda mount: len(clean(mount.destination)), default=None)
@@ -71,7 +71,7 @@ def _below_file_system(destination: str, before: Sequence[MountPoint]) -> bool:
 
 
 def _make(root: int, mount: MountPoint) -> None:
-    """Make a mount point where it is missing, and mount a bind's source on it, in which others may lie."""
+    """Make a missing mount point, and mount a bind's source on it, which may have further mount points."""
     try:
         is_file = bool(mount.source) and not stat.S_ISDIR(os.stat(mount.source).st_mode)
         target = make_inside(root, mount.destination, is_file)
@@ -90,9 +90,9 @@ def _make(root: int, mount: MountPoint) -> None:
 
 
 def make_inside(root: int, path: str, is_file: bool) -> int:
-    """A descriptor of what a path in the root file system leads to, made where it is missing with what is above it.
+    """A descriptor of a path in the root file system. A missing file and its parents are made.
 
-    No link leads out of the root, and none is followed to make something. Raises OSError.
+    Links stay in the root, and are not followed to make a file. Raises OSError.
     """
     parts = [part for part in clean(path).split("/") if part]
     for _ in range(_ATTEMPTS):

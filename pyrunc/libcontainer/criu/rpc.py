@@ -1,7 +1,7 @@
 """CRIU's messages: the fields of its rpc.proto that checkpoint and restore use.
 
 Source: images/rpc.proto of CRIU 3.17 to 4.2 (https://github.com/checkpoint-restore/criu). Numbers of fields never
-change; fields that a CRIU does not know it leaves out.
+change. CRIU ignores unknown fields.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ TYPES = {
     FEATURE_CHECK: "FEATURE_CHECK", VERSION: "VERSION",
 }  # fmt: skip
 
-# criu_cg_mode, by the words of --manage-cgroups-mode; "" is CRIU's own default, which is soft.
+# criu_cg_mode, by the values of --manage-cgroups-mode; "" is CRIU's default, soft.
 CGROUP_MODES = {"": 6, "ignore": 0, "soft": 3, "full": 4, "strict": 5}
 
-# criu_network_lock_method, by the words of crun's --network-lock.
+# criu_network_lock_method, by the values of crun's --network-lock.
 NETWORK_LOCKS = {"iptables": 1, "nftables": 2, "skip": 3}
 
 _PAGE_SERVER: Table = {1: Field("address", TEXT), 2: Field("port", INT32)}

@@ -1,7 +1,7 @@
 """CRIU as a child process that serves one request on a socket (`criu swrk FD`), and notifies of each stage.
 
-What CRIU answers is not believed: messages are bounded and decoded by tables, descriptors are taken only where one
-belongs, and the caller judges pids. CRIU's own cause of a failure is in its log (cause.py).
+CRIU's answers are not trusted: messages are bounded and decoded by tables, descriptors are accepted only at their
+place, and the caller checks pids. CRIU's own cause of a failure is in its log (cause.py).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ...errors import PyruncError, errno_text
 from ..kernel import interrupts, native
 from . import cause, protobuf, rpc
 
-# The oldest version that is used: major, minor, sublevel.
+# The oldest supported version: major, minor, sublevel.
 OLDEST = (3, 17, 0)
 
 # The first descriptor that CRIU gets besides its socket, which is 3.
@@ -28,20 +28,20 @@ FIRST_FD = 4
 _SOCKET = 3
 _LARGEST_FD = 2**31 - 1
 _LARGEST_MESSAGE = 1 << 16
-# How long CRIU may take to give processes back their state, once it is told that all is off; then it is killed.
+# How long CRIU may take to restore the state of processes after it is told to give up. Then it is killed.
 CURE_MS = 20_000
-# What a service manager or a cleared environment (conmon's) may lack: CRIU and what it calls (tar, ip, nft) are here.
+# Directories that PATH may lack under a service manager or conmon: CRIU and its programs (tar, ip, nft) are here.
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _STDERR_KEPT = 1 << 16
 _LOOK_MS = 500
 _DIED_UNHEARD = 127
 
-# Called with the name of the stage, the pid that belongs to it (0 for none) and the descriptors that came with it.
+# Called with the name of the stage, its pid (0 for none) and its descriptors.
 Notified = Callable[[str, int, list[int]], None]
 
 
 def find() -> str:
-    """The path of CRIU. Raises PyruncError where it is not in $PATH."""
+    """The path of CRIU. Raises PyruncError if it is not in $PATH."""
     found = which("criu")
     if found is None:
         elsewhere = shutil.which("criu", path=_PATH)
@@ -51,15 +51,15 @@ def find() -> str:
 
 
 def which(name: str) -> str | None:
-    """The path of a program that CRIU, or what it calls, is looked for by; None where there is none."""
+    """The path of a program, in the directories for CRIU and its programs; None if there is none."""
     return shutil.which(name, path=os.environ.get("PATH") or _PATH)
 
 
 class Criu:
     """A CRIU that waits for a request, and that ends with `end`.
 
-    pid: its process. log: the path of the log that the request names, for a failure; "" for none.
-    patience_s: how long its next message may take, where nothing is left to be done but to say so; 0 for any time.
+    pid: its process. log: the path of the request's log, for errors; "" for none.
+    patience_s: the timeout of its next message, if it has no work left; 0 for none.
     """
 
     def __init__(
@@ -73,15 +73,15 @@ class Criu:
     ) -> None:
         """Start CRIU.
 
-        stdio: it has this process's standard streams, which restored processes inherit; else null devices, and what
-            it writes before it has a log is kept for an error.
-        fds: descriptors that it has as FIRST_FD and so on.
-        prepare: called in the child before it becomes CRIU; it may raise PyruncError and OSError. What it gives are
-            further descriptors behind `fds`. The numbers of descriptors in requests, such as images_dir_fd, are then
-            those in CRIU itself; else they are this process's. In another mount namespace CRIU could mount nothing
-            below a directory that this process has opened.
-        keys: whether signals of the terminal (INT, QUIT, HUP) end it. Without them it is for `end` to end it.
-        Raises PyruncError where it can't be started, and what `prepare` raises.
+        stdio: it gets this process's standard streams, which restored processes inherit; else null devices, and its
+            output before it has a log is kept for an error.
+        fds: descriptors that it gets from FIRST_FD on.
+        prepare: called in the child before it executes CRIU; it may raise PyruncError and OSError. It returns further
+            descriptors, which follow `fds`. Then descriptors in requests, such as images_dir_fd, are those of CRIU
+            itself; otherwise they are this process's. In another mount namespace CRIU could mount nothing below a
+            directory that this process has opened.
+        keys: whether signals of the terminal (INT, QUIT, HUP) end it. Otherwise `end` does.
+        Raises PyruncError if it can't be started, and the errors of `prepare`.
         """
         self.log = ""
         self.patience_s = 0
@@ -114,10 +114,10 @@ class Criu:
             raise
 
     def perform(self, kind: int, notified: Notified | None = None, **parts: Any) -> protobuf.Message:
-        """Have CRIU carry out a request, and give its last answer.
+        """Have CRIU carry out a request. Returns its last answer.
 
-        kind: one of rpc's. notified: called at each stage; what it raises makes CRIU fail, and is raised here when
-        CRIU has given up. parts: the request's other fields.
+        kind: one of rpc's. notified: called at each stage. If it raises, CRIU fails, and the exception is raised here
+        after CRIU has given up. parts: the request's other fields.
         Raises PyruncError with CRIU's own cause.
         """
         native.send(self._socket, protobuf.encode(rpc.REQUEST, {"type": kind, **parts}))
@@ -144,7 +144,7 @@ class Criu:
         return answer
 
     def _refuse(self, kind: int) -> None:
-        """Tell CRIU that a stage has failed, and wait until it has given up and undone its part."""
+        """Tell CRIU that a stage has failed, and wait until it has given up and undone its effects."""
         try:
             native.send(self._socket, protobuf.encode(rpc.REQUEST, {"type": rpc.NOTIFY, "notify_success": False}))
             while native.poll([self._socket, self._pidfd], CURE_MS):
@@ -154,11 +154,11 @@ class Criu:
                     return
                 native.send(self._socket, protobuf.encode(rpc.REQUEST, {"type": rpc.NOTIFY, "notify_success": False}))
         except (OSError, PyruncError):
-            return  # it has ended, which is what is wanted
+            return  # it has ended, as it should
 
     def _receive(self, kind: int) -> tuple[protobuf.Message, list[int]]:
-        """CRIU's next message, and the descriptors that came with it."""
-        # Processes that it restores have its socket too, so that its own end is another thing than the socket's.
+        """CRIU's next message, and its descriptors."""
+        # Restored processes have its socket too, so the socket stays open after the end of CRIU.
         ready: list[int] = []
         begin = time.monotonic()
         while not ready:
@@ -184,7 +184,7 @@ class Criu:
             raise PyruncError(f"CRIU's answer to {rpc.TYPES[kind]} can't be understood: {error}") from error
 
     def _failed(self, answer: protobuf.Message) -> PyruncError:
-        """The error of an answer that says that CRIU has failed."""
+        """The error for CRIU's answer that it has failed."""
         reason = self._cause() or answer.get("cr_errmsg", "").strip()
         number = answer.get("cr_errno", 0)
         if not reason:
@@ -209,7 +209,7 @@ class Criu:
         return f"its log is {self.log}" if self.log and os.path.exists(self.log) else ""
 
     def end(self, patience_ms: int = CURE_MS) -> int:
-        """End the conversation, and CRIU itself where it does not end by that; its wait status."""
+        """Close the socket, and kill CRIU if it does not end by that. Returns its wait status."""
         if self._socket >= 0:
             os.close(self._socket)
             self._socket = -1
@@ -225,7 +225,7 @@ class Criu:
         return self.status
 
     def close(self, patience_ms: int = CURE_MS) -> None:
-        """End it, and let go of what it has written."""
+        """End it, and close its output."""
         self.end(patience_ms)
         if self._errors >= 0:
             os.close(self._errors)
@@ -256,7 +256,7 @@ def _become(
 ) -> NoReturn:
     """In the child: become CRIU, with fds[0] as its socket. What fails is written to `writer`."""
     try:
-        # Restored processes may inherit what is ignored, as Python leaves these two.
+        # Restored processes may inherit ignored signals: Python ignores these two.
         for number in (signal.SIGPIPE, signal.SIGXFSZ, *interrupts.SIGNALS):
             signal.signal(number, signal.SIG_DFL)
         if not keys:
@@ -279,21 +279,21 @@ def _become(
         environment = dict(os.environ)
         environment.setdefault("PATH", _PATH)
         os.execve(program, [program, "swrk", str(_SOCKET)], environment)
-    except BaseException as error:  # whatever it is, it must not go on as a second runtime
+    except BaseException as error:  # after any exception the child must not go on as a second runtime
         _tell(writer, program, error)
     os._exit(_DIED_UNHEARD)
 
 
 def _own_socket(socket: int) -> int:
-    """In the child: the end of a pair that it has made itself, whose other end it sends to its parent. CRIU looks up
-    the descriptors of a request in the process that has made the socket (SO_PEERCRED of unix(7))."""
+    """In the child: make a socket pair, send one end to the parent, and return the other. CRIU looks up the descriptors
+    of a request in the process that made the socket (SO_PEERCRED of unix(7))."""
     own, other = native.socketpair()
     native.send(socket, b"socket", [other])
     return own
 
 
 def _handed_over(socket: int) -> tuple[int, int]:
-    """The socket that the child has sent, and the one by which it came."""
+    """The socket that the child has sent, and the socket that transferred it."""
     fds = native.recv(socket, 16, 1)[1]
     if not fds:
         raise PyruncError("CRIU is gone before it was asked anything")
@@ -318,7 +318,7 @@ def _told(data: bytes) -> PyruncError:
 
 
 def ask(program: str, kind: int, **parts: Any) -> protobuf.Message:
-    """Have a CRIU of its own answer one question. Raises PyruncError."""
+    """Start a CRIU for one request. Raises PyruncError."""
     criu = Criu(program)
     try:
         return criu.perform(kind, **parts)
@@ -327,7 +327,7 @@ def ask(program: str, kind: int, **parts: Any) -> protobuf.Message:
 
 
 def require_version(program: str) -> tuple[int, int, int]:
-    """CRIU's version. Raises PyruncError where it is older than OLDEST, or does not tell."""
+    """CRIU's version. Raises PyruncError if it is older than OLDEST, or unknown."""
     answer = ask(program, rpc.VERSION)
     told = answer.get("version")
     if told is None:
@@ -343,7 +343,7 @@ def require_version(program: str) -> tuple[int, int, int]:
 
 
 def require_feature(program: str, name: str) -> None:
-    """Raise PyruncError where CRIU, on this kernel, lacks a feature: `mem_track` or `lazy_pages`."""
+    """Raise PyruncError if CRIU lacks a feature on this kernel: `mem_track` or `lazy_pages`."""
     answer = ask(program, rpc.FEATURE_CHECK, features={name: True})
     if not answer.get("features", {}).get(name):
         word = {"mem_track": "MemTrack", "lazy_pages": "LazyPages"}[name]  # runc's words

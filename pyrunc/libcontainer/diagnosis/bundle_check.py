@@ -34,10 +34,10 @@ _ROOTFS = "root.path is the directory with the container's files, absolute or re
 def validate_bundle(bundle: str, config: str = "config.json", host: bool = True) -> list[Problem]:
     """Every problem of a bundle: its config.json by schema and checks, unknown members, its rootfs on the disk.
 
-    What has no error so far is compiled too, for a host that lacks nothing, since some words only the compiler judges;
-    then for this host, whose files and kernel are looked at, unless `host` is false.
+    Without an error so far it is compiled for a host that lacks nothing, because some checks are in the compiler. Then,
+    unless `host` is false, it is compiled for this host, and preflight.py checks the files and the kernel.
 
-    A file that can't be read, or is no JSON, is the one problem then.
+    If the file can't be read, or is no JSON, that is the only problem.
     """
     try:
         value = parse(bundle, config)

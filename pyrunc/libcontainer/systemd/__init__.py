@@ -1,4 +1,4 @@
-"""The systemd cgroup manager: the container's cgroup as a transient scope, asked for over D-Bus. Cold.
+"""The systemd cgroup manager: the container's cgroup is a transient scope, made by D-Bus calls. Cold.
 
-The launcher has none of it: a command that comes to need it is handed over to the ordinary build.
+The launcher hands a command that needs it over to the ordinary build.
 """

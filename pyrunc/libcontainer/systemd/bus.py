@@ -1,12 +1,12 @@
 """A connection to a D-Bus message bus, or to systemd itself: calls and signals, each with a deadline. Cold.
 
-The messages are jeepney's; the socket is ours, since its own connections have no deadline for the first call, know
-no way to speak to systemd without a bus, and can't authenticate from a user namespace, where the caller's uid is
-another than the one that the bus sees. Facts: the D-Bus Specification; sd_bus_default(3), systemd's docs/.
+jeepney encodes the messages. The connection is pyrunc's, because jeepney's has no deadline for the first call, can't
+talk to systemd without a bus, and can't authenticate from a user namespace, where the bus sees another uid than the
+caller. Facts: the D-Bus Specification; sd_bus_default(3), systemd's docs/.
 
-Any local user can send any message to any connection of the system's bus. The bus alone writes a message's sender, so
-that is what an answer or a signal is known by: it must be the connection that owns the name which was spoken to. The
-bus tells who that is, and when it changes, as when systemd executes itself again.
+Any local user can send any message to any connection of the system's bus. Only the bus sets the sender of a message. So
+the sender of an answer or a signal must be the connection that owns the called name. The bus reports the owner, and
+its changes, for example when systemd executes itself again.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from ..kernel import interrupts
 from .incoming import Incoming, Malformed
 from .incoming import body as body_of
 
-# How long the bus or systemd may take for one answer, as runc waits for a job.
+# How long the bus or systemd may take for one answer; runc waits as long for a job.
 DEADLINE_SECONDS = 30.0
 
 SYSTEM_BUS = "/run/dbus/system_bus_socket"
-# systemd's own socket, for root alone: it is there before the bus is, and where there is none.
+# systemd's own socket, for root only. It exists before the bus, and without one.
 SYSTEMD_SOCKET = "/run/systemd/private"
 
 # The bus itself, as the sender of messages.
@@ -43,14 +43,14 @@ _NO_OWNER = "org.freedesktop.DBus.Error.NameHasNoOwner"
 _OWNER_CHANGED = "NameOwnerChanged"
 _ANSWERS = (MessageType.method_return, MessageType.error)
 _CHUNK = 4096
-# How much a peer may say before it has authenticated us, and how many signals are kept during a call: far more than
-# there can be, and no more than memory has room for.
+# How many bytes a peer may send during authentication, and how many signals are kept during a call: far more than
+# needed, but bounded.
 _LONGEST_GREETING = 1 << 16
 _MOST_SIGNALS = 1 << 16
 
 
 class BusError(Exception):
-    """An error that the other side answered: its D-Bus name and its text."""
+    """An error answer: its D-Bus name and its text."""
 
     def __init__(self, name: str, message: str) -> None:
         super().__init__(message or name)
@@ -61,7 +61,7 @@ class BusError(Exception):
 def sockets(address: str) -> list[str]:
     """The paths of the UNIX sockets in a D-Bus address, an abstract one with a leading NUL.
 
-    Raises PyruncError where it has none.
+    Raises PyruncError if it has none.
     """
     try:
         return list(get_connectable_addresses(address))
@@ -70,7 +70,7 @@ def sockets(address: str) -> list[str]:
 
 
 def system_sockets() -> list[str]:
-    """Where the system's systemd is to be reached, in the order in which it is tried."""
+    """The sockets of the system's systemd, in the order in which they are tried."""
     address = os.environ.get("DBUS_SYSTEM_BUS_ADDRESS", "")
     if address:
         return sockets(address)
@@ -78,9 +78,9 @@ def system_sockets() -> list[str]:
 
 
 def user_sockets() -> list[str]:
-    """Where the bus of the user's session is: $DBUS_SESSION_BUS_ADDRESS, else $XDG_RUNTIME_DIR/bus where that exists.
+    """The bus of the user's session: $DBUS_SESSION_BUS_ADDRESS, else $XDG_RUNTIME_DIR/bus if that exists.
 
-    Empty where there is neither.
+    Empty if there is neither.
     """
     address = os.environ.get("DBUS_SESSION_BUS_ADDRESS", "")
     if address:
@@ -92,17 +92,17 @@ def user_sockets() -> list[str]:
 class Connection:
     """An open connection. A context manager, which closes it.
 
-    path: the socket's path. Raises OSError where there is no such socket or nobody listens, PyruncError where the
-    other side does not take the caller for one of its users, or does not answer.
+    path: the socket's path. Raises OSError if there is no such socket or nobody listens, PyruncError if the other side
+    refuses the user, or does not answer.
     """
 
     def __init__(self, path: str) -> None:
         self._path = path
         self._serial = 0
         self._incoming = Incoming()
-        # Which connection owns a name that is spoken to, "" for none.
+        # The connections that own the called names; "" for none.
         self._owners: dict[str, str] = {}
-        # The signals that are wanted: who sends them, their name and their signature.
+        # The expected signals: their sender, name and signature.
         self._wanted: list[tuple[DBusAddress, str, str]] = []
         self._signals: deque[tuple[str, tuple[Any, ...]]] = deque(maxlen=_MOST_SIGNALS)
         self._socket = socket.socket(socket.AF_UNIX)
@@ -138,11 +138,11 @@ class Connection:
         seconds: float = 0,
         returns: str | None = None,
     ) -> tuple[Any, ...]:
-        """Call a method; gives the answer's values.
+        """Call a method. Returns the values of the answer.
 
-        seconds: how long the answer may take, 0 for DEADLINE_SECONDS. returns: the signature that the answer must
-        have; None for any. Raises BusError for an error that is answered, PyruncError where no answer comes in time,
-        it is malformed, or the connection is lost.
+        seconds: how long the answer may take, 0 for DEADLINE_SECONDS. returns: the required signature of the answer;
+        None for any. Raises BusError for an error answer, PyruncError if no answer comes in time, if it is malformed,
+        or if the connection is lost.
         """
         if self.is_bus and address.bus_name != _DRIVER:
             self._learn_owner(address.bus_name)
@@ -173,7 +173,7 @@ class Connection:
         return values
 
     def listen(self, address: DBusAddress, member: str, signature: str) -> None:
-        """Have the signals `member` of an object sent to this connection. signature: what their values are."""
+        """Subscribe to the signals `member` of an object. signature: that of their values."""
         self._wanted.append((address, member, signature))
         if self.is_bus:
             self._learn_owner(address.bus_name)
@@ -188,10 +188,10 @@ class Connection:
             )
 
     def wait(self, member: str, wanted: Callable[[tuple[Any, ...]], bool]) -> tuple[Any, ...]:
-        """The values of the first signal `member` that is wanted, also of one that came already; `listen` has asked
-        for it. Signals of others than whom `listen` named are none.
+        """The values of the first matching signal `member`, also of one that has arrived before. `listen` has
+        subscribed to it. Signals of other senders are ignored.
 
-        Raises PyruncError where none comes in time.
+        Raises PyruncError if none comes in time.
         """
         deadline = time.monotonic() + DEADLINE_SECONDS
         try:
@@ -207,7 +207,7 @@ class Connection:
             raise PyruncError(f"the D-Bus connection broke before {member}", errno=error.errno or 0) from error
 
     def _learn_owner(self, name: str) -> None:
-        """Ask the bus once whose connection has a name, and to tell when that changes."""
+        """Ask the bus once for the owner of a name, and subscribe to changes."""
         if name in self._owners:
             return
         self._owners[name] = ""
@@ -219,19 +219,19 @@ class Connection:
         except BusError as error:
             if error.name != _NO_OWNER:
                 raise
-            # The call may have the bus start it, which will tell then who it is.
+            # The call may make the bus start the owner. Then the bus reports it.
 
     def _match(self, rule: MatchRule) -> None:
         self.call(BUS, "AddMatch", "s", (rule.serialise(),))
 
     def _is_from(self, header: Header, name: str) -> bool:
-        """Whether a message was sent by the owner of a name. systemd alone is at the other end of its own socket."""
+        """Whether the owner of a name sent a message. On systemd's own socket the sender is always systemd."""
         sender = header.fields.get(HeaderFields.sender)
         return not self.is_bus or sender == _DRIVER == name or (bool(sender) and sender == self._owners.get(name))
 
     def _answers(self, header: Header, name: str) -> bool:
-        """Whether a message is the answer to the last call, which was to `name`. The bus answers in place of a peer
-        that is not there, or may not be spoken to."""
+        """Whether a message is the answer to the last call, which was to `name`. If the peer is missing, or may not be
+        called, the bus answers instead."""
         return (
             header.message_type in _ANSWERS
             and header.fields.get(HeaderFields.reply_serial) == self._serial
@@ -239,7 +239,7 @@ class Connection:
         )
 
     def _take_signal(self, header: Header, raw: bytes) -> None:
-        """Keep a signal that `listen` asked for, and note a name's new owner; other messages are passed over."""
+        """Keep a subscribed signal, and record a new owner of a name. Other messages are ignored."""
         if header.message_type is not MessageType.signal:
             return
         try:
@@ -270,7 +270,7 @@ class Connection:
         )
 
     def _receive(self, deadline: float) -> tuple[Header, bytes]:
-        """The next message, whoever has sent it. Raises TimeoutError when the deadline has passed."""
+        """The next message of any sender. Raises TimeoutError after the deadline."""
         while True:
             message = self._incoming.next()
             if message is not None:
@@ -290,9 +290,9 @@ class Connection:
         return data
 
     def _connect(self) -> None:
-        """Connect, and wait where the bus has more to accept than its queue holds, as when many containers start.
+        """Connect, and wait while the bus's queue is full, for example when many containers start.
 
-        The kernel waits for that on a blocking socket only, so its own timeout is set (socket(7), SO_SNDTIMEO).
+        The kernel waits for that only on a blocking socket, so the kernel's timeout is set (socket(7), SO_SNDTIMEO).
         """
         seconds, fraction = divmod(DEADLINE_SECONDS, 1)
         timeout = struct.pack("ll", int(seconds), int(fraction * 1000000))
@@ -300,10 +300,10 @@ class Connection:
         interrupts.during(self._socket.connect, self._path)
 
     def _authenticate(self) -> None:
-        """Say who we are: EXTERNAL without a uid, which is whom the kernel takes the socket's other end for.
+        """Authenticate: EXTERNAL without a uid, so the peer takes the socket's credentials.
 
-        BEGIN does not wait for the OK: a message that systemd reads together with a BEGIN is left lying, so it must
-        have read the BEGIN by the time when we have the OK.
+        BEGIN is sent before the OK arrives. systemd does not handle a message that it reads together with BEGIN, so it
+        must have read BEGIN when the OK arrives.
         """
         deadline = time.monotonic() + DEADLINE_SECONDS
         self._socket.sendall(b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n")

@@ -1,4 +1,4 @@
-"""GVariant text: how typed D-Bus values are written in annotations and in a plan. Cold, and pure.
+"""GVariant text: the form of typed D-Bus values in annotations and in a plan. Cold, and pure.
 
 The format is GLib's (docs.gtk.org/glib/gvariant-text-format.html), as far as runc reads it (the parser of
 github.com/godbus/dbus), and tuples, which some properties of systemd have.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-# The words that name a type before a value.
+# The keywords for the type of a value.
 _TYPES = {
     "boolean": "b", "byte": "y", "int16": "n", "uint16": "q", "int32": "i", "uint32": "u", "int64": "x",
     "uint64": "t", "double": "d", "string": "s", "objectpath": "o", "signature": "g",
@@ -41,7 +41,7 @@ _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|[0-7]{1,3}|.)", re.DOT
 
 def parse(text: str) -> tuple[str, Any]:
     """A value's D-Bus signature and the value: int, float, bool, str, bytes or list for arrays, dict, tuple, and
-    (signature, value) for a variant. Raises ValueError that says what can't be read."""
+    (signature, value) for a variant. Raises ValueError with the reason."""
     reader = _Reader(text)
     node = reader.value()
     if reader.at < len(reader.tokens):
@@ -57,9 +57,9 @@ def quote(text: str) -> str:
 
 
 class _Node:
-    """A value that was read and whose type may be open still. kind: a letter of what it was written as.
+    """A parsed value whose type may be open. kind: a letter for the form of its text.
 
-    `known` is its signature where the text fixes it, else None.
+    `known` is its signature if the text determines it, else None.
     """
 
     def __init__(self, kind: str, content: Any, signature: str | None = None) -> None:
@@ -80,7 +80,7 @@ class _Node:
         return None
 
     def infer(self) -> str:
-        """The signature, by default where the text leaves it open. Raises ValueError for an empty array or dict."""
+        """The signature; the default one if the text leaves it open. Raises ValueError for an empty array or dict."""
         if self.known:
             return self.known
         if self.kind == "n":
@@ -97,7 +97,7 @@ class _Node:
         return f"a{{{_common(keys) or keys[0].infer()}{_common(values) or values[0].infer()}}}"
 
     def value(self, signature: str) -> Any:
-        """The value as this type. Raises ValueError where it is none of it."""
+        """The value in this type. Raises ValueError if it does not fit."""
         if self.known and self.known != signature:
             raise ValueError(f'a value of type "{self.known}" where "{signature}" is wanted')
         if self.kind == "n":
@@ -124,7 +124,7 @@ class _Node:
 
 
 def _common(nodes: list[_Node]) -> str | None:
-    """The signature that the text fixes for one of them, and so for all; None where it fixes none."""
+    """The signature that the text determines for one of them, and so for all; None for none."""
     return next((node.known for node in nodes if node.known), None)
 
 
@@ -144,7 +144,7 @@ class _Reader:
             at = found.end()
 
     def next(self) -> tuple[str, str]:
-        """The next token: its sort and its text. Raises ValueError at the end."""
+        """The next token: its class and its text. Raises ValueError at the end."""
         if self.at == len(self.tokens):
             raise ValueError("the value is not complete")
         self.at += 1
@@ -204,7 +204,7 @@ class _Reader:
             raise ValueError(f"{text!r} where {sign!r} is wanted")
 
     def _more(self, end: str) -> bool:
-        """Whether another item follows; the comma or the end is taken."""
+        """Whether another item follows. Reads the comma or the end."""
         _, text = self.next()
         if text not in (",", end):
             raise ValueError(f"{text!r} where ',' or {end!r} is wanted")
@@ -289,7 +289,7 @@ def _split(signature: str) -> list[str]:
 
 
 def _end(signature: str, at: int) -> int:
-    """Where the type that begins at `at` ends."""
+    """The end of the type that begins at `at`."""
     wrong = ValueError(f'"{signature}" is no type')
     letter = signature[at : at + 1]
     if letter and letter in _BASIC + "v":

@@ -1,7 +1,7 @@
-"""The messages that a D-Bus peer sends: cut out of the stream, bounded, read only as far as they are wanted. Cold.
+"""The messages of a D-Bus peer: split from the stream, bounded, decoded only if they are expected. Cold.
 
-On a bus any local user can send a message to any connection. So a header that can't be read, a body that nobody asked
-for, and a message that is longer than any answer of systemd's are left out, and none of them fails the conversation.
+On a bus any local user can send a message to any connection. So a malformed header, an unexpected body, and a message
+that is longer than any answer of systemd are ignored, and the connection goes on.
 Facts: the D-Bus Specification, "Message Format".
 """
 
@@ -14,39 +14,39 @@ from typing import Any
 from jeepney import HeaderFields, Message
 from jeepney.low_level import Header
 
-# What the reader keeps of one message; the answers and signals that pyrunc wants have some hundred bytes.
+# How much of a message is kept; the answers and signals for pyrunc have some hundred bytes.
 LONGEST = 1 << 20
-# The longest message that the specification allows, and so a peer that speaks D-Bus sends.
+# The longest message that the specification allows.
 _LONGEST_LEGAL = 1 << 27
 _FIXED = 16  # the fixed part of a header, with the length of the fields
 _ORDERS = {b"l": "<", b"B": ">"}
 
-# What jeepney raises for bytes that are no message. Asserts are among it.
+# The exceptions of jeepney for bytes that are no message, with its asserts.
 _MALFORMED = (ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
 class Malformed(Exception):
-    """A body that is none of its signature."""
+    """The body does not match its signature."""
 
 
 class Incoming:
-    """The bytes that were received and are not taken yet."""
+    """The received bytes that have not been returned yet."""
 
     def __init__(self) -> None:
         self._data = bytearray()
         self._to_skip = 0
 
     def add(self, data: bytes) -> None:
-        """Add what was received."""
+        """Add received bytes."""
         skipped = min(self._to_skip, len(data))
         self._to_skip -= skipped
         self._data += data[skipped:]
 
     def next(self) -> tuple[Header, bytes] | None:
-        """The next message, as its header and all its bytes; None where it is not complete yet.
+        """The next message: its header and all its bytes; None if it is not complete yet.
 
-        What is too long, and what has no header that can be read, is passed over. Raises OSError (EBADMSG) where the
-        bytes are no D-Bus, after which nothing can be found in the stream any more.
+        Messages that are too long or have a malformed header are skipped. Raises OSError (EBADMSG) if the bytes are no
+        D-Bus, because no further message can be found then.
         """
         while len(self._data) >= _FIXED:
             size = self._size()
@@ -77,7 +77,7 @@ class Incoming:
 
 
 def body(header: Header, raw: bytes, signature: str | None) -> tuple[Any, ...]:
-    """The values in a message. signature: which they must have; None for any. Raises Malformed."""
+    """The values of a message. signature: the required one; None for any. Raises Malformed."""
     if signature is not None and header.fields.get(HeaderFields.signature, "") != signature:
         raise Malformed
     try:

@@ -1,6 +1,6 @@
-"""systemd's manager: which one, what it is, and a scope in it started and stopped. Cold.
+"""systemd's manager: choose one, read its facts, start and stop a scope. Cold.
 
-Facts: org.freedesktop.systemd1(5), systemd.scope(5); the words are runc's where it has some.
+Facts: org.freedesktop.systemd1(5), systemd.scope(5). Messages are runc's if it has them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _PATH = "/org/freedesktop/systemd1"
 _MANAGER = DBusAddress(_PATH, _NAME, "org.freedesktop.systemd1.Manager")
 _PROPERTIES = DBusAddress(_PATH, _NAME, "org.freedesktop.DBus.Properties")
 
-# The signal of a job's end: its number, the job, the unit, what came of it.
+# The values of the signal for the end of a job: its number, the job, the unit, the result.
 _JOB_REMOVED = ("JobRemoved", "uoss")
 
 _SCOPE = "org.freedesktop.systemd1.Scope"
@@ -31,16 +31,16 @@ _NO_SUCH_UNIT = "org.freedesktop.systemd1.NoSuchUnit"
 _DENIED = ("org.freedesktop.DBus.Error.AccessDenied", "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired")
 _ABSENT = ("org.freedesktop.DBus.Error.ServiceUnknown", "org.freedesktop.DBus.Error.NameHasNoOwner")
 
-# How long systemd may take to do away with a unit that it could not start, which it has been slow with already.
+# How long systemd may take to remove a unit that it could not start, after it has been slow already.
 _DISCARD_SECONDS = 5.0
 
-# Where systemd is the init of the host, and only there, this directory is (sd_booted(3)).
+# This directory exists only if systemd is the init of the host (sd_booted(3)).
 _BOOTED = "/run/systemd/system"
 _NO_BUS = (errno.ENOENT, errno.ECONNREFUSED, errno.ENOTDIR)
 
 
 class StartFailed(Exception):
-    """A scope that was not started: `text` says why, `hint` what may help."""
+    """A scope was not started: `text` is the reason, `hint` may help."""
 
     def __init__(self, text: str, hint: str = "") -> None:
         super().__init__(text)
@@ -49,9 +49,9 @@ class StartFailed(Exception):
 
 
 def gather(rootless: bool | None, facts: HostFacts) -> SystemdFacts:
-    """What the compiler must know of the systemd that is to make the cgroup.
+    """The facts of the systemd that makes the cgroup, for the compiler.
 
-    rootless: what `--rootless` says. Raises PyruncError where it can't be reached.
+    rootless: the value of `--rootless`. Raises PyruncError if systemd can't be reached.
     """
     with Manager(is_user(rootless, facts)) as manager:
         return SystemdFacts(
@@ -62,10 +62,10 @@ def gather(rootless: bool | None, facts: HostFacts) -> SystemdFacts:
 
 
 def is_user(rootless: bool | None, facts: HostFacts) -> bool:
-    """Whether it is the user's own systemd: for who is not root, and as `--rootless` says.
+    """Whether to use the user's systemd: for users other than root, and by `--rootless`.
 
-    The root of a user namespace may have either, a systemd that runs in that namespace or the one of the user
-    outside, who then owns the session's bus. Raises PyruncError.
+    The root of a user namespace may have a systemd in that namespace, or use that of the user outside, who then owns
+    the session's bus. Raises PyruncError.
     """
     if rootless is not None:
         return rootless
@@ -83,7 +83,7 @@ def is_user(rootless: bool | None, facts: HostFacts) -> bool:
 
 
 def version(text: str) -> int:
-    """The number in systemd's Version, such as `252.30-1~deb12u2` or `v245`; 0 where it has none."""
+    """The number in systemd's Version, such as `252.30-1~deb12u2` or `v245`; 0 without one."""
     digits = ""
     for sign in text.removeprefix("v"):
         if not sign.isdigit():
@@ -96,7 +96,7 @@ class Manager:
     """A connection to systemd's manager, the system's or, with `user`, the user's. A context manager."""
 
     def __init__(self, user: bool) -> None:
-        """Raises PyruncError where it can't be reached."""
+        """Raises PyruncError if it can't be reached."""
         self.user = user
         self._bus = _connect(user_sockets() if user else system_sockets(), user)
 
@@ -118,12 +118,12 @@ class Manager:
         return value
 
     def start_scope(self, unit: str, properties: Sequence[tuple[str, tuple[str, Any]]]) -> None:
-        """Start a transient scope and wait until it is there.
+        """Start a transient scope and wait for it.
 
-        properties: (name, (D-Bus signature, value)), in systemd's order of reading. A failed unit that another
-        container has left under this name is reset. Raises StartFailed, and PyruncError where no answer comes.
-        A unit that systemd has agreed to make is done away with then; whether it makes one that it has not answered
-        for, nobody knows, but such a scope ends with its process.
+        properties: (name, (D-Bus signature, value)), in the order in which systemd reads them. A failed unit of this
+        name, from another container, is reset. Raises StartFailed, and PyruncError without an answer. Then a unit that
+        systemd has accepted is removed. If systemd has not answered, it may still make the unit, but such a scope ends
+        with its process.
         """
         self._bus.listen(_MANAGER, *_JOB_REMOVED)
         try:
@@ -150,7 +150,7 @@ class Manager:
             except BusError as error:
                 if error.name != UNIT_EXISTS or again:
                     raise
-            # One that has failed stays until it is reset; a live one does not mind.
+            # A failed unit stays until it is reset. Resetting a live one has no effect.
             self.reset(unit)
         raise AssertionError("the second attempt has returned or raised")
 
@@ -190,9 +190,9 @@ class Manager:
             raise PyruncError(f'unable to set unit properties of "{unit}": {error.message}') from error
 
     def stop(self, unit: str) -> None:
-        """Stop a unit, wait until it is stopped and have it forgotten; one that is not there is none to stop.
+        """Stop a unit, wait for that, and reset it. A missing unit is no error.
 
-        Raises PyruncError where systemd refuses, or does not answer.
+        Raises PyruncError if systemd refuses, or does not answer.
         """
         self._bus.listen(_MANAGER, *_JOB_REMOVED)
         try:
@@ -207,19 +207,19 @@ class Manager:
         self.reset(unit)
 
     def reset(self, unit: str) -> None:
-        """Have a failed unit forgotten; nothing happens where there is none. Raises PyruncError for no answer."""
+        """Reset a failed unit; a missing one is no error. Raises PyruncError without an answer."""
         try:
             self._call("ResetFailedUnit", "s", unit)
         except BusError as error:
             log.debug(f"resetting unit {unit}: {error.message}")
 
     def _result(self, job: str) -> str:
-        """How a job ended: `done`, or another word of JobRemoved's."""
+        """The result of a job: `done`, or another result of JobRemoved."""
         values = self._bus.wait("JobRemoved", lambda values: bool(values[1] == job))
         return str(values[3])
 
     def _discard(self, unit: str) -> None:
-        """Stop what is left of a start that failed. That it was no success is reported by the caller."""
+        """Stop the rest of a failed start. The caller reports the failure."""
         for method, signature, body in (("StopUnit", "ss", (unit, "replace")), ("ResetFailedUnit", "s", (unit,))):
             try:
                 self._bus.call(_MANAGER, method, signature, body, _DISCARD_SECONDS)
@@ -231,7 +231,7 @@ class Manager:
 
 
 def _connect(paths: list[str], user: bool) -> Connection:
-    """A connection by the first socket at which somebody listens. Raises PyruncError."""
+    """A connection to the first socket with a listener. Raises PyruncError."""
     if not paths:
         raise PyruncError(
             "failed to connect to dbus: neither DBUS_SESSION_BUS_ADDRESS nor XDG_RUNTIME_DIR names the user's bus",

@@ -1,9 +1,9 @@
-"""The properties of a container's unit: what runc sets for every scope, annotations, and resource limits. Cold, pure.
+"""The properties of a container's unit: those of every scope, annotations, and resource limits. Cold, pure.
 
-A property is written `NAME=VALUE` with the value as GVariant text (gvariant.py); plans carry it so. Limits are made of
-the writes that the cgroupfs manager would make (cgroup/resources.py), which are made as well, after systemd's: a
-property of a controller that is not delegated is left out by systemd without a word, a write to its file is not.
-Facts: systemd.resource-control(5), org.freedesktop.systemd1(5), docs/systemd.md of runc.
+A property is `NAME=VALUE` with the value as GVariant text (gvariant.py), also in plans. Limits come from the writes of
+the cgroupfs manager (cgroup/resources.py), which are also carried out, after systemd's: systemd silently ignores a
+property of a controller that is not delegated, but a write to its file fails. Facts: systemd.resource-control(5),
+org.freedesktop.systemd1(5), docs/systemd.md of runc.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from .unit import Unit
 PREFIX = "org.systemd.property."
 _INFINITY = (1 << 64) - 1
 _MICROSECONDS = 1000000
-# systemd writes a quota down in whole percents, and reads that again when it is reloaded.
+# systemd stores a quota in whole percents, and reads that when it is reloaded.
 _PERCENT = 10000
 
-# Control files that have a property of the same meaning: bytes or a number, `max` for none.
+# Control files with an equivalent property: bytes or a number, `max` for none.
 _NUMBERS = {
     "cpu.weight": "CPUWeight",
     "io.weight": "IOWeight",
@@ -40,13 +40,13 @@ _THROTTLES = {
     "rbps": "IOReadBandwidthMax", "wbps": "IOWriteBandwidthMax", "riops": "IOReadIOPSMax", "wiops": "IOWriteIOPSMax",
 }  # fmt: skip
 _OOM_POLICIES = {"0": "continue", "1": "kill"}
-# The version of systemd with which a property came, where it is younger than the kernels that pyrunc runs on.
+# The version of systemd that introduced a property, if it is newer than the kernels that pyrunc supports.
 _SINCE = {"MemoryZSwapMax": 253, "OOMPolicy": 253}
 _IDLE_SINCE = 252
 
 
 def scope_properties(unit: Unit) -> list[str]:
-    """What every scope of a container has, but for PIDs, which is known when the unit is started."""
+    """The properties of every container's scope, except PIDs, which is known when the unit is started."""
     return [
         "Description=" + gvariant.quote(f"pyrunc container {unit.label}"),
         "Slice=" + gvariant.quote(unit.slice),
@@ -60,9 +60,9 @@ def scope_properties(unit: Unit) -> list[str]:
 
 
 def annotated(annotations: dict[str, str]) -> list[str]:
-    """The properties that annotations `org.systemd.property.NAME` ask for.
+    """The properties of annotations `org.systemd.property.NAME`.
 
-    NAME in seconds (`TimeoutStopSec`) becomes the one in microseconds. Raises PyruncError in runc's words.
+    A NAME in seconds (`TimeoutStopSec`) becomes the one in microseconds. Raises PyruncError in runc's words.
     """
     found = []
     for key, given in annotations.items():
@@ -89,7 +89,7 @@ def annotated(annotations: dict[str, str]) -> list[str]:
 
 
 def _is_seconds(name: str) -> bool:
-    """Whether this is a documented name with the unit of seconds: Sec behind a small letter."""
+    """Whether a documented name is in seconds: it has Sec after a lower-case letter."""
     before = name.removesuffix("Sec")[-1:]
     return name.endswith("Sec") and before.isascii() and before.islower()
 
@@ -103,7 +103,7 @@ def _microseconds(value: object) -> int:
 
 
 def rounded(writes: Iterable[Write]) -> list[Write]:
-    """The writes with each cpu.max as systemd will come to have it: a quota of whole percents, rounded up."""
+    """The writes with the cpu.max that systemd will set: a quota of whole percents, rounded up."""
     return [_rounded(write) for write in writes]
 
 
@@ -116,8 +116,8 @@ def _rounded(write: Write) -> Write:
 
 
 def limit_properties(writes: Iterable[Write], facts: SystemdFacts) -> list[str]:
-    """The properties of limits, as far as this version of systemd has them. A later write of a file has the last
-    word; what is no value of the kernel's is left to the kernel to refuse."""
+    """The properties of limits that this version of systemd has. The last write of a file counts. The kernel refuses
+    invalid values."""
     values: dict[str, str] = {}
     lists: dict[str, list[str]] = {}
     idle = False
@@ -139,7 +139,7 @@ def limit_properties(writes: Iterable[Write], facts: SystemdFacts) -> list[str]:
 
 
 def file_of(name: str) -> tuple[str, ...]:
-    """The control files that a limit's property stands for."""
+    """The control files of a limit's property."""
     if name.startswith("CPUQuota"):
         return ("cpu.max",)
     if name in _THROTTLES.values():
@@ -150,7 +150,7 @@ def file_of(name: str) -> tuple[str, ...]:
 
 
 def _properties(write: Write) -> Iterator[tuple[str, str]]:
-    """What one write comes to: names and values; an entry of a list stands in parentheses."""
+    """The properties of one write: names and values. An entry of a list is in parentheses."""
     value = write.value.strip()
     if write.file == "cpu.max":
         quota, period = _bandwidth(value)
@@ -176,7 +176,7 @@ def _properties(write: Write) -> Iterator[tuple[str, str]]:
 
 
 def _least(file: str) -> int:
-    """systemd takes no 0 for TasksMax; nothing else than the first process can come of 1 either."""
+    """systemd refuses 0 for TasksMax. 1 also allows no more than the first process."""
     return 1 if file == "pids.max" else 0
 
 
@@ -193,7 +193,7 @@ def _entry(device: str, number: str) -> str:
 
 
 def _bandwidth(value: str) -> tuple[int, int]:
-    """Quota (-1 for none) and period in microseconds of a cpu.max; (0, 0) where it is none."""
+    """Quota (-1 for none) and period in microseconds of a cpu.max; (0, 0) if it is invalid."""
     words = value.split()
     if len(words) == 1:
         words.append("100000")
@@ -203,12 +203,12 @@ def _bandwidth(value: str) -> tuple[int, int]:
 
 
 def _per_second(quota: int, period: int) -> int:
-    """CPUQuotaPerSecUSec: microseconds of each second, whole percents, rounded up as runc does."""
+    """CPUQuotaPerSecUSec: microseconds in each second, in whole percents, rounded up as by runc."""
     return -(-(quota * _MICROSECONDS // period) // _PERCENT) * _PERCENT
 
 
 def _bytes_of(text: str) -> bytes:
-    """A cpuset's list such as `0-2,5` as a bit mask, the lowest byte first; empty where it is none."""
+    """A cpuset's list such as `0-2,5` as a bit mask, the lowest byte first; empty if it is invalid."""
     mask = 0
     for part in text.split(","):
         low, dash, high = part.strip().partition("-")
@@ -224,13 +224,13 @@ def _bytes_of(text: str) -> bytes:
     return mask.to_bytes((mask.bit_length() + 7) // 8, "little")
 
 
-# No kernel has more CPUs or memory nodes (CONFIG_NR_CPUS); a longer list would only cost memory.
+# No kernel has more CPUs or memory nodes (CONFIG_NR_CPUS). A longer list would only use memory.
 _HIGHEST = 8191
 _DIGITS = 9
 
 
 def typed(texts: Iterable[str]) -> list[tuple[str, tuple[str, Any]]]:
-    """Properties as the manager takes them: (name, (D-Bus signature, value))."""
+    """Properties for the manager: (name, (D-Bus signature, value))."""
     result = []
     for text in texts:
         name, _, value = text.partition("=")

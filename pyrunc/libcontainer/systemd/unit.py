@@ -1,6 +1,6 @@
 """The unit that a cgroupsPath names, and the cgroup that systemd makes for it. Cold, and pure.
 
-Rules and words are runc's (docs/systemd.md there), so that engines find their containers.
+Rules and messages are runc's (docs/systemd.md there), so engines find their containers.
 """
 
 from __future__ import annotations
@@ -8,13 +8,13 @@ from __future__ import annotations
 from ...errors import PyruncError
 
 AT = "/linux/cgroupsPath"
-# What a unit's name may have besides letters and digits, as letters (systemd.unit(5)); and how long it may be.
+# The characters of a unit's name besides letters and digits, mapped to a letter (systemd.unit(5)); its maximum length.
 _SIGNS = {ord(sign): "x" for sign in ":-_.\\@"}
 _LONGEST = 255
 
 
 class Unit:
-    """name: the scope's name. slice: the slice that it is to be in. label: what the container is called in it."""
+    """name: the scope's name. slice: its slice. label: the container's name in it."""
 
     __slots__ = ("label", "name", "slice")
 
@@ -25,10 +25,10 @@ class Unit:
 
 
 def unit_for(cgroups_path: str, id: str, user: bool) -> Unit:
-    """The unit for `slice:prefix:name`, or for no path at all, which is `:pyrunc:ID`.
+    """The unit for `slice:prefix:name`; an empty path is `:pyrunc:ID`.
 
-    user: of the user's manager, where an empty slice is user.slice, and not system.slice.
-    Raises PyruncError for a path of another form and for what can't be a unit's name.
+    user: the unit is of the user's manager: then an empty slice is user.slice instead of system.slice.
+    Raises PyruncError for a path of another form and for an invalid name of a unit.
     """
     parts = cgroups_path.split(":") if cgroups_path else ["", "pyrunc", id]
     if len(parts) != 3:

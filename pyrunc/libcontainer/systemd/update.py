@@ -1,4 +1,4 @@
-"""Other limits for a container's scope: its properties set, and read back. Cold."""
+"""Change the limits of a container's scope: read and set its properties. Cold."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from .manager import Manager, version
 
 
 def limit_properties(writes: Sequence[Write], systemd: dict[str, Any]) -> tuple[list[Write], list[str]]:
-    """The writes as systemd comes to have them, and the properties that say the same.
+    """The writes with systemd's rounding, and the equivalent properties.
 
-    systemd: of the container's record, `unit` and `user`. Raises PyruncError where systemd can't be reached.
+    systemd: `unit` and `user`, from the container's record. Raises PyruncError if systemd can't be reached.
     """
     with Manager(systemd["user"]) as manager:
         facts = SystemdFacts(user=systemd["user"], version=version(str(manager.get("Version"))))
@@ -24,15 +24,15 @@ def limit_properties(writes: Sequence[Write], systemd: dict[str, Any]) -> tuple[
 
 
 def previous(unit: str, user: bool, wanted: Sequence[str]) -> tuple[str, ...]:
-    """The values that the unit has of the properties in `wanted`, as properties.py writes them. Raises PyruncError."""
+    """The unit's values of the properties in `wanted`, in the form of properties.py. Raises PyruncError."""
     with Manager(user) as manager:
         return tuple([f"{name}={_text(*manager.unit_property(unit, name))}" for name, _, _ in _parted(wanted)])
 
 
 def set_properties(unit: str, user: bool, wanted: Sequence[str]) -> None:
-    """Give the unit other properties until it ends. Raises PyruncError.
+    """Change properties of the unit until it ends. Raises PyruncError.
 
-    A list is emptied before: systemd adds what it is given to what it has.
+    A list is emptied first: systemd appends to it.
     """
     values = []
     for name, equals, text in _parted(wanted):

@@ -1,5 +1,5 @@
-"""`verify`: a living container against its plan. Cold.
+"""`verify`: compare a running container with its plan. Cold.
 
-`expected` compiles the plan anew from what the state directory keeps, `look` and `processfiles` see the container from
-outside, and the modules whose names end in `checks` compare the two. Nothing in the container is executed or changed.
+`expected` compiles the plan again from the state directory. `look` and `processfiles` inspect the container from
+outside. The modules whose names end in `checks` compare the two. Nothing in the container is executed or changed.
 """

@@ -1,4 +1,4 @@
-"""The container's cgroup: that the process is in it, its limits, its device rules."""
+"""Check the container's cgroup: its processes, limits and device rules."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 _AT = "/linux/cgroupsPath"
 _RULES = "/linux/resources/devices"
 _PAGE = os.sysconf("SC_PAGE_SIZE")
-# Files in which the kernel rounds to whole pages.
+# Files whose values the kernel rounds to whole pages.
 _OF_PAGES = re.compile(r"memory\.(min|low|high|max|swap\.(high|max)|zswap\.max)|hugetlb\..*")
 _LISTS = ("cpuset.cpus", "cpuset.mems", "cpuset.cpus.exclusive")
 
 
 def check(expected: Expected, pid: int, findings: Findings) -> None:
-    """Compare the cgroup's files. Raises OSError where the process ends meanwhile, PyruncError."""
+    """Compare the cgroup's files. Raises OSError if the process ends meanwhile, PyruncError."""
     directory = expected.record.cgroup
     if not directory:
         return
     own = _in_hierarchy(directory, expected)
     found = processfiles.cgroup(pid)
-    # A process may part its own cgroup into some below, as systemd does: its limits hold for these too.
+    # A process may be in a cgroup below its container's, as with systemd in a container: the limits apply there too.
     if own and not (found + "/").startswith(own.rstrip("/") + "/"):
         findings.differ(_AT, "cgroup", own, found or "none")
     try:
@@ -64,20 +64,20 @@ def _limits(expected: Expected, fd: int, findings: Findings) -> None:
             groups[-1].append(write)
         else:
             groups.append([write])
-    # Of several writes to one file, or one line of it, the last counts.
+    # The last of several writes to one file, or to one line of it, counts.
     last = {(group[0].file, _key(group[0])): group for group in groups}
     for group in last.values():
         _limit(group, fd, findings)
 
 
 def _key(write: Write) -> str:
-    """What of a file a write is about: a device with its word, or nothing for the whole."""
+    """The part of a file that a write changes: a device with its key, or nothing for the whole file."""
     words = write.value.split()
     return " ".join([words[0], *(word.partition("=")[0] for word in words[1:])]) if ":" in write.value else ""
 
 
 def _limit(group: list[Write], fd: int, findings: Findings) -> None:
-    """Compare one limit, of whose alternatives one is to hold."""
+    """Compare one limit. One of its alternatives must hold."""
     shown = ""
     for write in group:
         try:
@@ -99,7 +99,7 @@ def _limit(group: list[Write], fd: int, findings: Findings) -> None:
 
 
 def holds(write: Write, found: str) -> bool:
-    """Whether a control file that was written has kept the value. found: its text, or the line of the same device.
+    """Whether a control file still has the written value. found: its text, or the line of the same device.
 
     The kernel rounds down to pages, sorts lists, and adds what a write left out.
     """
@@ -149,10 +149,10 @@ def _read(directory: int, name: str) -> str:
 
 
 def _devices(expected: Expected, fd: int, findings: Findings) -> None:
-    """The device program, which is compared by the digest that the kernel has of it."""
+    """Compare the device program by the kernel's digest of it."""
     rules = (expected.linux.get("resources") or {}).get("devices") or ()
     if expected.facts.euid != 0 or expected.facts.in_userns:
-        return  # such a runtime has attached none
+        return  # such a runtime does not attach one
     paths = [device["path"] for device in expected.linux.get("devices") or ()]
     wanted = devices.rules_for(rules, paths)
     try:

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from ..state import Record
     from .expected import Expected
 
-# By the specification's names: what has to be entered to look at what belongs to it.
+# The namespaces, by the specification's names, that have to be entered to inspect their settings.
 _ENTERED = ("mount", "network", "uts", "ipc")
 
 
 def verify(root: str, id: str) -> Findings:
-    """Compare the container with its plan. Nothing of it is changed.
+    """Compare the container with its plan. Changes nothing.
 
-    Raises PyruncError where there is no such container, it does not run (any more), or can't be looked at.
+    Raises PyruncError if there is no such container, it does not run (any more), or it can't be inspected.
     """
     path = state.directory(root, id)
     place = lookup.opened(path)
@@ -59,7 +59,7 @@ def _compare(wanted: Expected, record: Record, pidfd: int, is_started: bool) -> 
         if process.has_ended(pidfd):
             raise _stopped() from error
         raise
-    if process.has_ended(pidfd):  # what was read last may have been another process's
+    if process.has_ended(pidfd):  # the last reads may have been of another process
         raise _stopped()
     return findings
 

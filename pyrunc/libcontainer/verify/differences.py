@@ -1,13 +1,13 @@
-"""What comes of a comparison: differences, and what could not be seen."""
+"""The result of a comparison: differences, and what could not be compared."""
 
 from __future__ import annotations
 
 
 class Difference:
-    """One thing of the container that is not as its plan has it.
+    """A difference between the container and its plan.
 
-    pointer: JSON pointer of the configuration's field, or of the one that would have it; what: the thing itself.
-    expected, found: as text for a person.
+    pointer: JSON pointer of the configuration's field, also of an absent one. what: the subject.
+    expected, found: the values as text.
     """
 
     __slots__ = ("expected", "found", "pointer", "what")
@@ -24,7 +24,7 @@ class Difference:
 
 
 class Findings:
-    """The differences of one container, and as (pointer, what, why) what could not be compared."""
+    """The differences of one container, and (pointer, what, why) of what could not be compared."""
 
     __slots__ = ("differences", "unseen")
 
@@ -37,7 +37,7 @@ class Findings:
         self.differences.append(Difference(pointer, what, expected, found))
 
     def compare(self, pointer: str, what: str, expected: object, found: object) -> None:
-        """Add a difference where two values are not the same."""
+        """Add a difference if two values differ."""
         if expected != found:
             self.differ(pointer, what, str(expected), str(found))
 

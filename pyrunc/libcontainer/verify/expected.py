@@ -1,4 +1,4 @@
-"""The plan that a container should be as, compiled anew from what its state directory keeps (saved_config.py)."""
+"""A container's plan, compiled again from its state directory (saved_config.py)."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 
 class Expected:
-    """What a container should be.
+    """The expected state of a container.
 
-    spec: the configuration; `linux.resources` has what `update` made of it, `hooks` and the annotations of others are
-    missing. plan: the launch's, but for the cgroup's limits. device_paths: those of linux.devices.
+    spec: the configuration with the `linux.resources` of the last `update`, without `hooks` and without annotations
+        that pyrunc ignores. plan: that of the launch without the cgroup's limits. device_paths: those of linux.devices.
     """
 
     def __init__(self, record: Record, spec: Spec, plan: LaunchPlan, facts: HostFacts) -> None:
@@ -47,11 +47,11 @@ class Expected:
         return self.spec["process"]
 
     def has(self, type: str) -> bool:
-        """Whether the container has a namespace of this type that is not the runtime's."""
+        """Whether the container has a namespace of this type other than the runtime's."""
         return any(entry["type"] == type for entry in self.linux.get("namespaces") or ())
 
     def steps(self, *kinds: str) -> Iterator[Step]:
-        """The plan's steps of these kinds, the runtime's and the init's, in their order."""
+        """The plan's steps of these kinds, the runtime's and the init's, in order."""
         for step in self.plan.steps():
             if step.kind in kinds:
                 yield step
@@ -62,7 +62,7 @@ class Expected:
 
 
 def of(place: StateDir, root: str, record: Record) -> Expected:
-    """What the container of an open state directory should be. Raises PyruncError."""
+    """The expected state of the container of an open state directory. Raises PyruncError."""
     kept = saved_config.load(place)
     rest = kept.get("rest")
     if rest is None:
@@ -80,7 +80,7 @@ def of(place: StateDir, root: str, record: Record) -> Expected:
         no_pivot=bool(rest.get("noPivot")),
         no_new_keyring=bool(kept["noNewKeyring"]),
         notify_socket="kept" if rest.get("notify") else "",
-        # Only for what the cgroup means to the mounts: its limits are compared without the plan (cgroupchecks.py).
+        # Only because mounts depend on the cgroup: its limits are compared without the plan (cgroupchecks.py).
         cgroup_manager="cgroupfs" if record.cgroup else "disabled",
         rootless=rest.get("rootless"),
     )
