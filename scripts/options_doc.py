@@ -33,20 +33,20 @@ def page() -> str:
     rows = [
         "## Flags of a mount\n",
         "With an `r` in front (`rro`, `rrw`, …) an option is about the whole tree of mounts.\n",
-        "| option | opposite | what it says |\n|---|---|---|",
+        "| option | opposite | effect |\n|---|---|---|",
         *(f"| `{word}` | `{opposite}` | {what} |" for word, opposite, what in pairs),
         "\n## Propagation\n",
         "`private`, `slave`, `shared` and `unbindable` (mount_namespaces(7)), and `rprivate`, `rslave`, `rshared` and",
         "`runbindable` for the whole tree.\n",
         "## Others\n",
-        "| option | of | what it says |\n|---|---|---|",
+        "| option | of | effect |\n|---|---|---|",
     ]
     for word, what in SINGLE.findall(text):
         origin, colon, rest = what.partition("crun: ")
         rows.append(
             f"| `{word}` | {'crun' if colon and not origin else 'runtime-spec'} | {rest if not origin else what} |"
         )
-    rows += ["\n## Flags of a file system\n", "| option | what it says |\n|---|---|"]
+    rows += ["\n## Flags of a file system\n", "| option | effect |\n|---|---|"]
     rows += [f"| `{word}` | {what} |" for word, what in FLAG.findall(text)]
     return HEAD + "\n".join(rows) + "\n"
 
