@@ -259,6 +259,16 @@ def test_a_process_from_a_file(box: Container) -> None:
     assert process_status(out, "CapBnd", "NoNewPrivs") == ["0" * 16, "0"]
 
 
+def test_a_process_for_another_platform_is_warned_of(box: Container) -> None:
+    path = write_process(box, args=["id", "-u"], user={"uid": 3, "gid": 4, "username": "someone"}, commandLine="id")
+    done = exec_in(box, "--process", path, "::")
+    assert done.code == 0, done
+    assert done.out == "3\n"
+    assert done.err.count("level=warning") == 1
+    assert "/process/user/username: it is for another platform and has no effect on Linux" in done.err
+    assert "(nor have /process/commandLine)" in done.err
+
+
 @pytest.mark.parametrize("order", [["--pid-file", "--process", "--detach"], ["--process", "--detach", "--pid-file"]])
 def test_detached_as_engines_call_it(box: Container, order: list[str]) -> None:
     pid_file = box.runtime.work / "pid"

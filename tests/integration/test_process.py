@@ -349,6 +349,17 @@ def test_unknown_properties_are_ignored(runtime: Runtime, bundle: Bundle) -> Non
     assert runtime.run(bundle.args("echo", "ran")).out == "ran\n"
 
 
+def test_members_for_other_platforms_are_warned_of(runtime: Runtime, bundle: Bundle) -> None:
+    """runc ignores them without a word."""
+    bundle.process["user"]["username"] = "someone"
+    bundle.config["windows"] = {"hyperv": {}}
+    done = runtime.run(bundle.args("id", "-u"))
+    assert done.out == "0\n"
+    [line] = done.err.splitlines()
+    assert "level=warning" in line
+    assert "/process/user/username: it is for another platform and has no effect on Linux (nor have /windows)" in line
+
+
 def test_utf8_with_escapes(runtime: Runtime, bundle: Bundle) -> None:
     bundle.args("echo", "ü€😀\u2028")
     bundle.write()

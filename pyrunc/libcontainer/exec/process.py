@@ -6,7 +6,7 @@ from ... import log
 from ...errors import PyruncError
 from ..kernel.constants import LAST_ID
 from ..spec import load
-from ..spec.checks import check_process
+from ..spec.checks import check_platforms, check_process
 from ..spec.problems import ERROR
 
 TYPE_CHECKING = False
@@ -44,6 +44,8 @@ def process_of(spec: Spec, options: ExecOptions) -> Process:
     own = spec["process"]
     if options.process:
         process = _from_file(options.process, own)
+        for problem in check_platforms({**spec, "process": process}):
+            log.warning(f"{problem.pointer}: {problem.message}")
         for name in _COMMAND_LINE_OPTIONS:
             if getattr(options, name) not in ((), "", None):
                 log.warning(f"--{name.replace('_', '-')} has no effect: --process tells the whole process")

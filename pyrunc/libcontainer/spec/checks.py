@@ -53,6 +53,15 @@ _SET_NEEDS: dict[str, tuple[SetName, ...]] = {
     "ambient": ("permitted", "inheritable"),
 }
 
+# The members for other platforms, by pointer.
+_PLATFORMS: tuple[tuple[str, Literal["windows", "solaris", "vm", "zos", "freebsd"]], ...] = (
+    ("/windows", "windows"),
+    ("/solaris", "solaris"),
+    ("/vm", "vm"),
+    ("/zos", "zos"),
+    ("/freebsd", "freebsd"),
+)
+
 _SIDES: tuple[Literal["height", "width"], ...] = ("height", "width")
 _RESTRICTED: tuple[Literal["maskedPaths", "readonlyPaths"], ...] = ("maskedPaths", "readonlyPaths")
 _UTS_NAME_BYTES = 64  # __NEW_UTS_LEN of linux/utsname.h
@@ -73,6 +82,13 @@ def check(spec: Spec, refused: Iterable[str] = (), lint: bool = False) -> list[P
     for function, places in CHECKS + LINTS if lint else CHECKS:
         if not pointers or not any(_touches(at, place) for at in pointers for place in places):
             function(look)
+    return look.found
+
+
+def check_platforms(spec: Spec) -> list[Problem]:
+    """The warning of the members that are for other platforms; [] where there are none."""
+    look = CheckContext(spec)
+    _platforms(look)
     return look.found
 
 
@@ -109,6 +125,22 @@ def _process(look: CheckContext) -> None:
         look.error("/process", "process property must not be empty", "say what is to run: process.args and process.cwd")
     elif "args" not in look.process:
         look.error("/process/args", "args must not be empty", "the program and its arguments")
+
+
+def _platforms(look: CheckContext) -> None:
+    """Warn once of all members that the specification has for other platforms, or for virtual machines."""
+    spec = look.spec
+    found = [at for at, name in _PLATFORMS if spec.get(name)]
+    if look.process.get("commandLine"):
+        found.insert(0, "/process/commandLine")
+    hint = ""
+    if as_object(look.process.get("user")).get("username"):
+        found.insert(0, "/process/user/username")
+        hint = "process.user.uid and process.user.gid are the user"
+    if found:
+        others = f" (nor have {', '.join(found[1:])})" if found[1:] else ""
+        message = f"it is for another platform and has no effect on Linux{others}"
+        look.found.append(Problem(WARNING, found[0], message, hint=hint))
 
 
 def _console_size(look: CheckContext) -> None:
@@ -431,6 +463,7 @@ CHECKS: tuple[tuple[Callable[[CheckContext], None], tuple[str, ...]], ...] = (
     (_mounts, ("/mounts",)),
     (_devices, ("/linux/devices",)),
     (_annotations, ("/annotations",)),
+    (_platforms, ("/process/user", "/process/commandLine", *[at for at, _ in _PLATFORMS])),
     _rare("process", "scheduler"),
     _rare("process", "execCPUAffinity"),
     _rare("linux", "intelRdt"),

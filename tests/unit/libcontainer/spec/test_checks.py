@@ -299,8 +299,30 @@ def test_device_listed_twice() -> None:
     ]
 
 
-def test_nothing_is_wrong_with_every_field_at_once() -> None:
-    assert found(full_config()) == []
+def test_members_for_other_platforms_are_warned_of_once() -> None:
+    spec = runnable_config()
+    spec["windows"] = {"layerFolders": ["C:\\layer"]}
+    [problem] = check(spec)
+    assert problem.line() == "warning: /windows: it is for another platform and has no effect on Linux"
+    spec.update({name: {"any": 1} for name in ("solaris", "vm", "zos", "freebsd")})
+    spec["process"].update({"commandLine": "cmd", "user": {"uid": 0, "gid": 0, "username": "ContainerUser"}})
+    [problem] = check(spec)
+    assert problem.line() == (
+        "warning: /process/user/username: it is for another platform and has no effect on Linux (nor have "
+        "/process/commandLine, /windows, /solaris, /vm, /zos, /freebsd); "
+        "process.user.uid and process.user.gid are the user"
+    )
+
+
+def test_members_for_other_platforms_that_say_nothing_are_no_news() -> None:
+    spec = runnable_config()
+    spec.update({"windows": {}, "vm": {}})
+    spec["process"].update({"commandLine": "", "user": {"uid": 0, "gid": 0, "username": ""}})
+    assert check(spec) == []
+
+
+def test_nothing_is_wrong_with_every_field_at_once_but_that_some_are_for_other_platforms() -> None:
+    assert found(full_config()) == [(WARNING, "/process/user/username")]
 
 
 def test_empty_fields_ask_for_nothing() -> None:
