@@ -124,11 +124,10 @@ def configuration() -> Spec:
     sys.path.insert(0, str(ROOT))
     from pyrunc.libcontainer.spec import example
 
-    spec: Any = example.example() if os.geteuid() == 0 else example.rootless_example()
+    spec = example.example() if os.geteuid() == 0 else example.rootless_example()
     spec["process"]["terminal"] = False
     spec["linux"].pop("resources", None)
-    found: dict[str, Any] = spec
-    return found
+    return spec
 
 
 def write_container(path: Path, pid: int = _NO_PID, start_time: int = 1, cgroup: str = "") -> None:
