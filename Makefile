@@ -31,7 +31,8 @@ help:
 	@echo 'make bench   compare the launcher with runc and crun, and write docs/performance.md (root, 6 minutes)'
 	@echo 'make load    200 containers by 16 clients, beside runc and crun (root, 2 minutes)'
 	@echo 'make build   build for the sources in place, as .venv/bin/pyrunc'
-	@echo 'make launcher, make install PREFIX=, make dist    the installed command (docs/launcher.md)'
+	@echo 'make launcher, make install PREFIX=, make uninstall    the installed command (docs/launcher.md)'
+	@echo 'make dist, make wheel   packages: a .deb, a tar, a wheel for pip'
 	@echo 'make clean   remove what was built'
 
 build install-dev: $(VENV)/.built

@@ -117,11 +117,12 @@ SHARED := man/man8/pyrunc.8 man/man8/pyrunc-*.8 bash-completion/completions/pyru
 	fish/vendor_completions.d/pyrunc.fish
 
 # pyrunc and its dependencies, built for and by the interpreter that will import them: a wheel in pip's cache may come
-# from another one, with the directory of that one's libraries in it.
+# from another one, with the directory of that one's libraries in it. What setuptools has left in build/ goes first: it
+# would add modules that are gone by now, and objects with this directory's name.
 $(LAUNCHER_BUILD)/modules: $(LAUNCHER_MODULES) pyproject.toml setup.py $(wildcard csrc/*/*.[ch] generate/*.py spec-schemas/*)
-	rm -rf $@ $(LAUNCHER_BUILD)/venv
+	rm -rf $@ $(LAUNCHER_BUILD)/venv build/lib build/lib.* build/temp.* build/bdist.*
 	$(LAUNCHER_PYTHON) -m venv $(LAUNCHER_BUILD)/venv
-	$(LAUNCHER_BUILD)/venv/bin/python -m pip install -q --no-cache-dir --no-compile --target $@ .
+	CFLAGS='-g0 $(CFLAGS)' $(LAUNCHER_BUILD)/venv/bin/python -m pip install -q --no-cache-dir --no-compile --target $@ .
 	touch $@
 
 .PHONY: install
@@ -139,20 +140,29 @@ uninstall:
 # launcher is linked with the shared libpython, this one is too, and tree.py copies the library.
 LAUNCHER_INTERPRETER := -Wl,--disable-new-dtags,-rpath,'$$ORIGIN/../lib'
 ifeq ($(LAUNCHER_LINK),static)
-$(LAUNCHER_BUILD)/python3: $(LAUNCHER_ARCHIVE)
-	$(CC) -no-pie -o $@ $(LAUNCHER_LIBPL)/python.o -Wl,--whole-archive $< -Wl,--no-whole-archive -rdynamic \
+$(LAUNCHER_BUILD)/python3: $(LAUNCHER_ARCHIVE) launcher/launcher.mk
+	$(CC) -no-pie -Wl,--build-id=none -o $@ $(LAUNCHER_LIBPL)/python.o -Wl,--whole-archive $< -Wl,--no-whole-archive -rdynamic \
 	    $(LAUNCHER_INTERPRETER) -Wl,-Bstatic -lexpat -lz -Wl,-Bdynamic -lm
 else
-$(LAUNCHER_BUILD)/python3: $(LAUNCHER_LIBPL)/python.o
+$(LAUNCHER_BUILD)/python3: $(LAUNCHER_LIBPL)/python.o launcher/launcher.mk
 	$(CC) -o $@ $< $(LAUNCHER_SHARED) $(LAUNCHER_INTERPRETER)
 endif
+
+# The time of the last commit is that of all that is in a package, so that two builds are equal.
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)
+export SOURCE_DATE_EPOCH
+
+# Whom a package names; whoever publishes it says so: make dist MAINTAINER='Name <address>' HOMEPAGE=https://…
+MAINTAINER ?= the pyrunc developers <pyrunc@pyrunc.invalid>
+HOMEPAGE ?=
 
 DIST := build/dist
 DIST_NAME = pyrunc-$(PACKAGE_VERSION)-$(MACHINE)
 
-.PHONY: dist dist-tar dist-deb
+.PHONY: dist dist-tar dist-deb dist-sbom
 dist: launcher
-	@$(MAKE) --no-print-directory dist-tar dist-deb
+	@$(MAKE) --no-print-directory dist-tar dist-deb dist-sbom
+	cd $(DIST) && sha256sum $(notdir $(DIST_NAME)).* > SHA256SUMS
 
 # What builds and describes packages, by the interpreter that is linked: pyproject.toml's extra `dist`.
 $(LAUNCHER_BUILD)/tools: pyproject.toml
@@ -172,15 +182,24 @@ wheel: launcher
 # For any Linux with this C library or a later one: unpack it anywhere, run bin/pyrunc.
 dist-tar: $(LAUNCHER) $(LAUNCHER_BUILD)/modules $(LAUNCHER_BUILD)/python3
 	rm -rf $(DIST)/$(DIST_NAME)
-	$(LAUNCHER_TREE) --bundle $(LAUNCHER_BUILD)/python3 $(DIST) /$(DIST_NAME)
+	$(LAUNCHER_TREE) --strip --bundle $(LAUNCHER_BUILD)/python3 $(DIST) /$(DIST_NAME)
 	$(LAUNCHER_SHARE) $(DIST)/$(DIST_NAME)
 	cp README.md LICENSE $(DIST)/$(DIST_NAME)/
-	tar -C $(DIST) --sort=name --owner=0 --group=0 --numeric-owner -czf $(DIST)/$(DIST_NAME).tar.gz $(DIST_NAME)
+	tar -C $(DIST) --sort=name --mtime=@$(SOURCE_DATE_EPOCH) --owner=0 --group=0 --numeric-owner --mode=go-w,u+w,a+rX \
+	    -czf $(DIST)/$(DIST_NAME).tar.gz $(DIST_NAME)
 
 # For Debian: the ordinary build runs on the Python of the release that this is built on.
 dist-deb: $(LAUNCHER) $(LAUNCHER_BUILD)/modules
 	rm -rf $(DIST)/deb
-	$(LAUNCHER_TREE) $(DIST)/deb /usr
+	$(LAUNCHER_TREE) --strip --sources $(DIST)/deb /usr
 	$(LAUNCHER_SHARE) --debian $(DIST)/deb/usr
-	$(LAUNCHER_PYTHON) -IS packaging/deb.py --link $(LAUNCHER_LINK) --version $(PACKAGE_VERSION) $(DIST)/deb
+	find $(DIST)/deb -name __pycache__ -prune -exec rm -rf {} +
+	$(LAUNCHER_PYTHON) -IS packaging/deb.py --link $(LAUNCHER_LINK) --version $(PACKAGE_VERSION) \
+	    --maintainer '$(MAINTAINER)' --homepage '$(HOMEPAGE)' $(DIST)/deb
+	chmod -R go-w,u+w,a+rX $(DIST)/deb
 	dpkg-deb --root-owner-group --build $(DIST)/deb $(DIST)/$(DIST_NAME).deb
+
+# What is in the tar and the .deb, as CycloneDX.
+dist-sbom: $(LAUNCHER_BUILD)/modules $(LAUNCHER_BUILD)/tools
+	$(LAUNCHER_BUILD)/tools/bin/python packaging/sbom.py --link $(LAUNCHER_LINK) --version $(PACKAGE_VERSION) \
+	    --modules $(LAUNCHER_BUILD)/modules $(DIST)/$(DIST_NAME).cdx.json

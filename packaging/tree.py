@@ -9,7 +9,10 @@
 The launcher finds these from its own place, so the tree can be moved. Without --bundle the interpreter is a symbolic
 link to the host's. The tree is made and run beside its place, and takes an earlier one's place only if it works.
 
-Usage: tree.py [--bundle PYTHON] --launcher FILE --modules DIRECTORY ROOT PREFIX
+A package gets no symbols (--strip), and a Debian package no compiled modules (--sources), which are made where it is
+installed. Two trees of the same sources are equal, byte for byte.
+
+Usage: tree.py [--bundle PYTHON] [--strip] [--sources] --launcher FILE --modules DIRECTORY ROOT PREFIX
 """
 
 from __future__ import annotations
@@ -23,7 +26,9 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
@@ -41,8 +46,9 @@ C_LIBRARY = re.compile(r"^(ld-linux|libc|libm|libdl|libpthread|librt|libutil|lib
 # What extension modules may need besides: small libraries, copied. Extensions that need others are left out.
 COPIED_LIBRARIES = re.compile(r"^(libffi|libcap|libseccomp|libgcc_s|libpython3|libexpat|libz)\b")
 
-# What is left out of the modules: scripts for people, and the tests of pyrunc's dependencies.
-LEFT_OUT = ("__pycache__", "bin", "tests", "benchmarks")
+# What is left out of the modules: scripts for people, the tests of pyrunc's dependencies, and what pip notes of how it
+# has installed them (direct_url.json has the directory of the sources).
+LEFT_OUT = ("__pycache__", "bin", "tests", "benchmarks", "direct_url.json", "REQUESTED", "INSTALLER")
 
 
 def libraries(path: Path) -> dict[str, Path]:
@@ -52,8 +58,9 @@ def libraries(path: Path) -> dict[str, Path]:
     return {name: place for name, place in found.items() if not C_LIBRARY.match(name)}
 
 
-def bundle_interpreter(python: Path, home: Path) -> None:
-    """Copy an interpreter, the standard library and the shared libraries that these need."""
+def bundle_interpreter(python: Path, home: Path, shown: Path) -> None:
+    """Copy an interpreter, the standard library and the shared libraries that these need. shown: what tracebacks call
+    `home`."""
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     (home / "bin").mkdir(parents=True)
     shutil.copy2(python, home / "bin" / "python3")
@@ -62,7 +69,7 @@ def bundle_interpreter(python: Path, home: Path) -> None:
     for extension in (standard / "lib-dynload").glob("*.so"):
         if not all(COPIED_LIBRARIES.match(name) for name in libraries(extension)):
             extension.unlink()
-    compile_tree(standard, home / "lib" / version)
+    compile_tree(standard, shown / "lib" / version)
 
 
 def copy_libraries(home: Path) -> None:
@@ -83,21 +90,51 @@ def compile_tree(directory: Path, shown: Path) -> None:
     )  # fmt: skip
 
 
-def lay_out(top: Path, prefix: Path, launcher: Path, modules: Path, bundled: Path | None) -> None:
+def bare_records(modules: Path) -> None:
+    """Have each RECORD name the files that are there, without the digests of what was left out or stripped."""
+    for record in modules.glob("*.dist-info/RECORD"):
+        names = [line.rsplit(",", 2)[0] for line in record.read_text().splitlines()]
+        record.write_text("".join([f"{name},,\n" for name in names if (modules / name.strip('"')).exists()]))
+
+
+def strip(paths: Iterable[Path]) -> None:
+    """Take the symbols out of programs and extension modules."""
+    for path in paths:
+        subprocess.run(["strip", "--strip-unneeded", "--remove-section=.comment", path], check=True)
+
+
+class Parts(NamedTuple):
+    """What a tree is made of. launcher: the program; modules: the directory of the ordinary build; bundled: the
+    interpreter to copy, None for a link to the host's; stripped: without symbols; compiled: with compiled modules."""
+
+    launcher: Path
+    modules: Path
+    bundled: Path | None = None
+    stripped: bool = False
+    compiled: bool = True
+
+
+def lay_out(top: Path, prefix: Path, parts: Parts) -> None:
     """Make the tree in `top`, an empty directory; tracebacks name its files under `prefix`."""
+    launcher, modules, bundled = parts.launcher, parts.modules, parts.bundled
     home = top / "lib" / "pyrunc"
     if bundled is not None:
-        bundle_interpreter(bundled, home)
+        bundle_interpreter(bundled, home, prefix / "lib" / "pyrunc")
     else:
         (home / "bin").mkdir(parents=True)
         (home / "bin" / "python3").symlink_to(Path(sys.executable).resolve())
     shutil.copytree(modules, home / "modules", ignore=shutil.ignore_patterns(*LEFT_OUT))
-    compile_tree(home / "modules", prefix / "lib" / "pyrunc" / "modules")
+    bare_records(home / "modules")
+    if parts.compiled:
+        compile_tree(home / "modules", prefix / "lib" / "pyrunc" / "modules")
     if bundled is not None:
         copy_libraries(home)
     (top / "bin").mkdir()
     shutil.copyfile(launcher, top / "bin" / "pyrunc")
     (top / "bin" / "pyrunc").chmod(0o755)
+    if parts.stripped:
+        programs = [home / "bin" / "python3"] if bundled is not None else []
+        strip([top / "bin" / "pyrunc", *programs, *sorted(home.rglob("*.so*"))])
 
 
 def move_in(tree: Path, top: Path) -> None:
@@ -110,12 +147,12 @@ def move_in(tree: Path, top: Path) -> None:
         (tree / name).rename(top / name)
 
 
-def install(top: Path, prefix: Path, launcher: Path, modules: Path, bundled: Path | None) -> None:
+def install(top: Path, prefix: Path, parts: Parts) -> None:
     """Make the tree, run it, and put it into `top`. CheckError where it does not work; `top` is as it was then."""
     top.mkdir(parents=True, exist_ok=True)
     tree = Path(tempfile.mkdtemp(prefix=".pyrunc-", dir=top))
     try:
-        lay_out(tree, prefix, launcher, modules, bundled)
+        lay_out(tree, prefix, parts)
         check(tree / "bin" / "pyrunc", installed=True)
         move_in(tree, top)
     finally:
@@ -126,13 +163,16 @@ def main() -> None:
     """Read the command line and lay the tree out."""
     parser = argparse.ArgumentParser(description="Lay out an installation of pyrunc.")
     parser.add_argument("--bundle", type=Path, help="the interpreter to copy, with its standard library")
+    parser.add_argument("--strip", action="store_true", help="without symbols")
+    parser.add_argument("--sources", action="store_true", help="without compiled modules")
     parser.add_argument("--launcher", type=Path, required=True)
     parser.add_argument("--modules", type=Path, required=True)
     parser.add_argument("root", type=Path)
     parser.add_argument("prefix", type=Path)
     args = parser.parse_args()
     try:
-        install(args.root / args.prefix.relative_to("/"), args.prefix, args.launcher, args.modules, args.bundle)
+        parts = Parts(args.launcher, args.modules, args.bundle, args.strip, not args.sources)
+        install(args.root / args.prefix.relative_to("/"), args.prefix, parts)
     except CheckError as error:
         sys.exit(f"pyrunc: not installed, since what was built does not work: {error}")
 

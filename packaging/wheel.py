@@ -45,7 +45,7 @@ def run(*words: str | Path, cwd: Path = ROOT) -> str:
     tools = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     done = subprocess.run(
         words, cwd=cwd, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
-        env={**os.environ, "PATH": tools},
+        env={**os.environ, "PATH": tools, "CFLAGS": "-g0 " + os.environ.get("CFLAGS", "")},
     )  # fmt: skip
     if done.returncode:
         sys.exit(f"pyrunc: no wheel: {words[0]} failed\n{done.stdout}{done.stderr}")
@@ -60,6 +60,9 @@ def only(folder: Path, pattern: str) -> Path:
 
 def ordinary(work: Path) -> Path:
     """The wheel of the ordinary build, for every CPython from 3.11 on and the manylinux that auditwheel finds."""
+    # What setuptools has left there would add modules that are gone by now.
+    for left in [ROOT / "build/lib", *(ROOT / "build").glob("lib.*"), *(ROOT / "build").glob("temp.*")]:
+        shutil.rmtree(left, ignore_errors=True)
     run(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-cache-dir", "-w", work / "raw", ".")
     run(
         sys.executable,
@@ -114,8 +117,8 @@ def make(launcher: Path, work: Path, target: Path) -> Path:
     add_programs(tree, launcher, information.name.removeprefix("pyrunc-").removesuffix(".dist-info"))
     add_prctl(tree)
     edit_metadata(information)
-    for extension in tree.rglob("*.so*"):
-        run("strip", "--strip-unneeded", extension)
+    for program in [*tree.rglob("*.so*"), *tree.glob("*.data/scripts/pyrunc")]:
+        run("strip", "--strip-unneeded", "--remove-section=.comment", program)
     target.mkdir(parents=True, exist_ok=True)
     for old in target.glob("pyrunc-*.whl"):
         old.unlink()

@@ -1,9 +1,10 @@
 """Run `make demo`, `make install` and `make test` on a fresh Debian, as a contributor does on a new machine.
 
-`run.py bookworm|trixie|sid unit|python|full PYTEST_ARGUMENT…`, as root. The machine is a copy of what debian.py makes,
-entered by enter.py, with a clone of the tree as it is now in /root (mode 0700). `unit` runs the unit tests, `full` all
-of them; `python` the unit tests and those that depend on the version of Python, with the launcher that was installed,
-which must have its snapshot.
+`run.py bookworm|trixie|sid unit|python|packages|full PYTEST_ARGUMENT…`, as root. The machine is a copy of what
+debian.py makes, entered by enter.py, with a clone of the tree as it is now in /root (mode 0700). `unit` runs the unit
+tests, `full` all of them; `python` the unit tests and those that depend on the version of Python, with the launcher
+that was installed, which must have its snapshot. `packages` installs what this machine's `make wheel` has made,
+before there is a compiler, then makes the packages there, installs the .deb and removes it; pytest does not run.
 All is run under nohup: SIGHUP is ignored, and there is no terminal. The exit code is that of the first that fails.
 """
 
@@ -47,6 +48,45 @@ if [ "$SNAPSHOT" = 1 ]; then
 fi
 say make test
 exec make test PYTEST="$PYTEST"
+"""
+
+# What a user does with the packages, up to a container. The wheel is the host's, for which it has to be there.
+PACKAGES_SCRIPT = """
+set -eu
+say() { printf '\\n== %s\\n' "$*"; }
+try() {
+    say "$1: $("$1" --version | head -n 1)"
+    "$1" features | grep -q '"ociVersionMin"'
+    rm -rf /tmp/bundle
+    mkdir -p /tmp/bundle/rootfs/bin
+    cp /bin/busybox /tmp/bundle/rootfs/bin/sh
+    (cd /tmp/bundle && "$1" spec && sed -i -e 's/"terminal": true/"terminal": false/' \\
+        -e 's/"sh"/"sh", "-c", "echo it runs"/' config.json && "$1" run first | grep -x 'it runs')
+}
+say "$(. /etc/os-release; echo "$PRETTY_NAME"), $(python3 --version)"
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq
+apt-get install -qq -y --no-install-recommends python3-venv busybox-static > /dev/null
+! command -v gcc
+python3 -m venv /opt/venv
+/opt/venv/bin/pip install -q --disable-pip-version-check /root/wheel/*.whl
+try /opt/venv/bin/pyrunc
+say make dist
+apt-get install -qq -y --no-install-recommends lintian > /dev/null
+make dist > /tmp/dist.log 2>&1 || { cat /tmp/dist.log >&2; exit 1; }
+(cd build/dist && sha256sum --check --strict SHA256SUMS)
+lintian --allow-root --fail-on error,warning build/dist/*.deb
+say the .deb
+apt-get install -qq -y --no-install-recommends ./build/dist/*.deb > /dev/null
+try /usr/bin/pyrunc
+man_page=/usr/share/man/man8/pyrunc-integrate.8.gz
+gzip -t "$man_page" || [ ! -e "$man_page" ] # a minimal Debian leaves out manual pages
+ls /usr/lib/pyrunc/modules/pyrunc/__pycache__/*.pyc > /dev/null
+apt-get purge -qq -y pyrunc > /dev/null
+! ls -d /usr/lib/pyrunc /usr/bin/pyrunc 2> /dev/null
+say the tar
+tar -xzf build/dist/*.tar.gz -C /opt
+try "$(ls -d /opt/pyrunc-*)/bin/pyrunc"
 """
 
 # What depends on the version of Python: the unit tests, the launcher's parts, and a container's whole life.
@@ -95,6 +135,9 @@ def run(codename: str, script: str, variables: dict[str, str], work: Path) -> in
     root = work / "root"
     copy(codename, root)
     clone(root / CLONE.lstrip("/"))
+    for wheel in (REPOSITORY / "build/dist").glob("*.whl"):
+        (root / "root/wheel").mkdir(exist_ok=True)
+        shutil.copy(wheel, root / "root/wheel")
     (root / "root").chmod(0o700)
     log = root / LOG.lstrip("/")
     log.touch()
@@ -125,16 +168,18 @@ def run(codename: str, script: str, variables: dict[str, str], work: Path) -> in
 
 def main() -> int:
     """Run what sys.argv asks for."""
-    if len(sys.argv) < 3 or sys.argv[1] not in RELEASES or sys.argv[2] not in ("unit", "python", "full"):
-        raise GuestError(f"usage: run.py {'|'.join(RELEASES)} unit|python|full PYTEST_ARGUMENT…")
+    if len(sys.argv) < 3 or sys.argv[1] not in RELEASES or sys.argv[2] not in ("unit", "python", "packages", "full"):
+        raise GuestError(f"usage: run.py {'|'.join(RELEASES)} unit|python|packages|full PYTEST_ARGUMENT…")
     codename, tests, *given = sys.argv[1:]
+    if tests == "packages" and not list((REPOSITORY / "build/dist").glob("*.whl")):
+        raise GuestError("there is no wheel in build/dist: make wheel")
     if os.geteuid() != 0:
         raise GuestError("root is needed to make a machine")
     work = Path(tempfile.mkdtemp(prefix=f"pyrunc-fresh-{codename}-"))
     start = time.monotonic()
     try:
         variables = {"PYTEST": shlex.join(pytest_words(tests, given)), "SNAPSHOT": str(int(tests == "python"))}
-        code = run(codename, SCRIPT, variables, work)
+        code = run(codename, PACKAGES_SCRIPT if tests == "packages" else SCRIPT, variables, work)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     how = "passed" if code == 0 else f"failed with exit code {code}"

@@ -98,7 +98,7 @@ def test_the_deb_holds_an_installation(dist: Path, deb: Path) -> None:
     (package,) = dist.glob("*.deb")
     owners = subprocess.run(["dpkg-deb", "-c", package], check=True, capture_output=True, text=True).stdout
     assert {line.split()[1] for line in owners.splitlines()} == {"root/root"}
-    assert (deb / "usr/share/man/man8/pyrunc-run.8").exists()
+    assert (deb / "usr/share/man/man8/pyrunc-run.8.gz").exists()
     assert (deb / "usr/share/zsh/vendor-completions/_pyrunc").exists()
     for words in (["--version"], ["--help"]):
         result = subprocess.run([deb / "usr/bin/pyrunc", *words], check=True, capture_output=True, text=True)
@@ -141,3 +141,36 @@ def test_the_deb_has_no_developers_tools(deb: Path) -> None:
     """N10: neither what pyrunc is checked nor what it is built with."""
     names = {path.name.partition("-")[0] for path in (deb / "usr/lib/pyrunc/modules").iterdir()}
     assert not names & {"ruff", "mypy", "hypothesis", "pytest", "setuptools", "pip"}
+
+
+def test_the_deb_is_clean(dist: Path) -> None:
+    """By lintian, with its errors and warnings."""
+    if shutil.which("lintian") is None:
+        pytest.skip("needs lintian")
+    (package,) = dist.glob("*.deb")
+    words = ["lintian", "--allow-root", "--fail-on", "error,warning", str(package)]
+    done = subprocess.run(words, check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+
+
+def test_the_packages_have_no_module_that_is_gone(dist: Path, deb: Path) -> None:
+    """setuptools keeps modules of earlier builds in build/lib."""
+    sources = {path.relative_to(ROOT) for path in (ROOT / "pyrunc").rglob("*.py")}
+    modules = deb / "usr/lib/pyrunc/modules"
+    assert {path.relative_to(modules) for path in (modules / "pyrunc").rglob("*.py")} == sources
+
+
+def test_no_file_tells_where_it_was_built(dist: Path, deb: Path) -> None:
+    (unpacked,) = [path for path in dist.glob("pyrunc-*") if path.is_dir()]
+    for top in (deb, unpacked):
+        found = subprocess.run(["grep", "-rlaF", f"{ROOT}/", top], check=False, capture_output=True, text=True).stdout
+        assert found == ""
+
+
+def test_the_digests_are_those_of_the_files(dist: Path) -> None:
+    words = ["sha256sum", "--check", "--strict", "SHA256SUMS"]
+    done = subprocess.run(words, cwd=dist, check=True, capture_output=True, text=True)
+    names = [line.removesuffix(": OK") for line in done.stdout.splitlines()]
+    assert sorted(re.sub(r".*?(\.cdx\.json|\.deb|\.tar\.gz)", r"\1", name) for name in names) == [
+        ".cdx.json", ".deb", ".tar.gz",
+    ]  # fmt: skip

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from pyrunc.engines.lines import ENGINES, Wish, lines
 from tests.support import host
 from tests.support.bundle import BUSYBOX
 from tests.support.runtime import REPOSITORY, Runtime
@@ -56,12 +57,11 @@ def test_the_configuration_of_docker_names_the_installed_command() -> None:
     assert json.loads(text)["runtimes"] == {"pyrunc": {"path": INSTALLED}}
 
 
-def test_the_configurations_of_podman_and_containerd_name_the_installed_command() -> None:
+def test_the_configurations_of_podman_and_containerd_are_those_of_integrate() -> None:
     podman, containerd = (tomllib.loads(text) for text in blocks("toml"))
-    assert podman["engine"]["runtimes"][podman["engine"]["runtime"]] == [INSTALLED]
-    entry = containerd["plugins"]["io.containerd.grpc.v1.cri"]["containerd"]["runtimes"]["pyrunc"]
-    assert entry["runtime_type"] == "io.containerd.runc.v2"
-    assert entry["options"] == {"BinaryName": INSTALLED, "SystemdCgroup": True}
+    wish = Wish(INSTALLED)
+    assert podman == tomllib.loads(lines(ENGINES["podman"], wish, {}))
+    assert containerd == tomllib.loads(lines(ENGINES["containerd"], wish, {"version": 2}))
 
 
 def test_every_command_of_make_is_there() -> None:
@@ -69,7 +69,7 @@ def test_every_command_of_make_is_there() -> None:
     rules = "".join(
         path.read_text() for path in [REPOSITORY / "Makefile", *REPOSITORY.glob("*.mk"), *REPOSITORY.glob("*/*.mk")]
     )
-    names = set(re.findall(r"(?:`|^    )make ([a-z][a-z-]+)", README, re.MULTILINE))
+    names = set(re.findall(r"(?:`|^    |&& |# )make ([a-z][a-z-]+)", README, re.MULTILINE))
     assert {"install", "uninstall", "dist", "test", "demo"} <= names
     targets = {word for line in re.findall(r"^([^\n:=\t]+):", rules, re.MULTILINE) for word in line.split()}
     assert names - targets == set()

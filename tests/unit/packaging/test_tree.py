@@ -29,7 +29,7 @@ def modules(tmp_path: Path) -> Path:
 def install(tmp_path: Path, modules: Path, launcher: str) -> Path:
     (tmp_path / "launcher").write_text(launcher)
     top = tmp_path / "root/opt"
-    tree.install(top, Path("/opt"), tmp_path / "launcher", modules, None)
+    tree.install(top, Path("/opt"), tree.Parts(tmp_path / "launcher", modules))
     return top
 
 
@@ -60,3 +60,26 @@ def test_no_tests_of_dependencies_are_installed(tmp_path: Path, modules: Path) -
     names = {path.name for path in (top / "lib/pyrunc/modules").rglob("*")}
     assert not names & {"tests", "benchmarks", "bin"}
     assert "thing" in names
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_modules_are_compiled_or_not(tmp_path: Path, modules: Path, compiled: bool) -> None:
+    (tmp_path / "launcher").write_text(LAUNCHER)
+    tree.install(tmp_path / "root", Path("/opt"), tree.Parts(tmp_path / "launcher", modules, compiled=compiled))
+    assert bool(list((tmp_path / "root/lib").rglob("*.pyc"))) == compiled
+
+
+def test_nothing_tells_where_it_was_built(tmp_path: Path, modules: Path) -> None:
+    """pip notes the directory of the sources; RECORD has a digest of that note."""
+    folder = modules / "thing-1.0.dist-info"
+    folder.mkdir()
+    for name in ("METADATA", "direct_url.json", "INSTALLER", "REQUESTED"):
+        (folder / name).write_text("x")
+    names = ["METADATA", "direct_url.json", "INSTALLER", "REQUESTED", "RECORD"]
+    (folder / "RECORD").write_text(
+        "".join([f"{folder.name}/{name},sha256=x,1\n" for name in names]) + "../../bin/x,,\n"
+    )
+    top = install(tmp_path, modules, LAUNCHER)
+    there = top / "lib/pyrunc/modules" / folder.name
+    assert sorted(path.name for path in there.iterdir()) == ["METADATA", "RECORD"]
+    assert (there / "RECORD").read_text() == f"{folder.name}/METADATA,,\n{folder.name}/RECORD,,\n"
