@@ -149,7 +149,7 @@ def destroy(
         if not record.private_pid_namespace:
             files.kill(record.cgroup)
         if not record.systemd:  # otherwise systemd removes it with the unit
-            files.remove(record.cgroup)
+            files.remove(record.cgroup, killing=True)
             files.remove_parents(record.cgroup)  # it may have been made by a create that lost it to this container
     ledger.undo(entries, deleting=True)
     place.remove()

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -108,7 +109,20 @@ def _remove_gives_up_on_the_living(base: str) -> None:
         files.remove(base)
 
 
+def _remove_kills_those_who_came_late(base: str) -> None:
+    files.create(base, lambda directory: None)
+    process = _spawn_in(base, "sleep", "1000")
+    Path(base, "cgroup.freeze").write_text("1")
+    try:
+        files.remove(base, killing=True)
+        assert not os.path.exists(base)
+        assert process.wait(5) == -9
+    finally:
+        _end(process)
+
+
 SCENARIOS = [
+    _remove_kills_those_who_came_late,
     _kills_and_removes_a_tree,
     _freezes_and_thaws,
     _remove_waits_for_the_dying,

@@ -504,3 +504,26 @@ def test_concurrent_creates_of_one_id(runtime: Runtime, bundle: Bundle) -> None:
     assert runtime.state(id)["status"] == "created"
     assert runtime("delete", id).code == 0
     runtime.assert_nothing_left()
+
+
+@pytest.mark.parametrize("frozen", [False, True], ids=["", "frozen"])
+def test_what_came_into_the_cgroup_after_the_end_goes_with_it(runtime: Runtime, bundle: Bundle, frozen: bool) -> None:
+    """Such as the process of an `exec` that is cloned into the cgroup just after the container was killed."""
+    mount = host.cgroup2_mount()
+    if not mount:
+        pytest.skip("needs a cgroup2 hierarchy")
+    container = runtime.started(bundle.args("sleep", "1000"))
+    directory = Path(mount + host.cgroup_of(container.pid))
+    container.kill("KILL")
+    container.wait()
+    late = subprocess.Popen(["sleep", "1000"])
+    try:
+        (directory / "cgroup.procs").write_text(str(late.pid))
+        if frozen:
+            (directory / "cgroup.freeze").write_text("1")
+        container.delete()
+        assert late.wait(5) == -9
+        assert not directory.exists()
+    finally:
+        late.kill()
+        late.wait()

@@ -405,9 +405,11 @@ def is_frozen(path: str) -> bool:
     return bool(_event(path, "frozen"))
 
 
-def remove(path: str) -> None:
+def remove(path: str, killing: bool = False) -> None:
     """Remove the cgroup and those that the container made below it. Nothing happens if it does not exist.
 
+    killing: kill the processes that are still in it. An `exec` clones its process into the cgroup, and may do so just
+        after the container was killed; in a frozen cgroup that process waits for ever.
     Waits up to PATIENCE_SECONDS for killed processes to leave. Raises PyruncError, EBUSY if live processes stay.
     """
     deadline = time.monotonic() + PATIENCE_SECONDS
@@ -425,6 +427,8 @@ def remove(path: str) -> None:
                     errno=error.errno or 0,
                     hint="processes are still in it" if error.errno == errno.EBUSY else "",
                 ) from error
+        if killing and wait > _FIRST_WAIT_SECONDS:  # most of those that were killed have left by then
+            kill(path)
         _remove_children(path)
         time.sleep(wait)
         wait = min(wait * 2, _LONGEST_WAIT_SECONDS)

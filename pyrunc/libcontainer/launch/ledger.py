@@ -425,7 +425,7 @@ def _undo_cgroup(entry: Entry) -> None:
     path = entry["path"]
     if _is_of(path, native.CGROUP2_SUPER_MAGIC):
         files.kill(path)
-        files.remove(path)
+        files.remove(path, killing=True)
 
 
 def _is_of(path: str, magic: int) -> bool:
@@ -448,7 +448,7 @@ def _undo_systemd_unit(entry: Entry) -> None:
     files.kill(entry["path"])
     with Manager(entry["user"]) as manager:
         manager.stop(entry["unit"])
-    files.remove(entry["path"])
+    files.remove(entry["path"], killing=True)
 
 
 def _undo_cgroup_parent(entry: Entry) -> None:
