@@ -1,5 +1,5 @@
-/* tmpcopyup: what the image has in a directory is copied into the tmpfs that is to cover it. Both sides are walked by
- * descriptors and no symlink is followed, so the copy stays where it began whatever changes meanwhile. */
+/* tmpcopyup: copy the content of the image's directory into the tmpfs that will cover it. Both sides are walked by
+ * descriptors without following symlinks, so a change meanwhile can't redirect the copy. */
 #include "init.h"
 
 #include <string.h>
@@ -24,8 +24,8 @@ struct entry { /* struct linux_dirent64 */
     char name[];
 };
 
-/* Owner, mode, times of what `fd` has open, in this order: a change of owner takes set-user-ID away. An owner that has
- * no number in our user namespace can't be given (EINVAL). */
+/* Copies owner, mode and times to `fd`, in this order: a change of owner clears set-user-ID. An owner that is not
+ * mapped in this user namespace can't be set (EINVAL). */
 static int copy_inode(int fd, const struct stat *st)
 {
     const struct timespec times[2] = {st->st_atim, st->st_mtim};
@@ -36,7 +36,7 @@ static int copy_inode(int fd, const struct stat *st)
     return 0;
 }
 
-/* A program's file capabilities, where it has any and the tmpfs takes them. */
+/* Copies file capabilities, if there are any and the tmpfs supports them. */
 static int copy_file_capabilities(int from, int to)
 {
     static const char name[] = "security.capability";
@@ -51,7 +51,7 @@ static int copy_file_capabilities(int from, int to)
 
 static int copy_file(int from_directory, int to_directory, const char *name)
 {
-    /* O_NONBLOCK: should the file have become a FIFO, opening it mustn't hang */
+    /* O_NONBLOCK: the open must not wait if the file is a FIFO by now */
     CLOSING int from = openat(from_directory, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     struct stat st;
     if (from < 0 || fstat(from, &st) < 0)
@@ -71,7 +71,7 @@ static int copy_file(int from_directory, int to_directory, const char *name)
     return result < 0 ? result : copy_file_capabilities(from, to);
 }
 
-/* A symlink or a special file, from what `from` (O_PATH) has open. */
+/* Copies a symlink or a special file from `from` (O_PATH). */
 static int copy_special(int from, int to_directory, const char *name, const struct stat *st)
 {
     if (S_ISLNK(st->st_mode)) {
@@ -141,8 +141,8 @@ static int copy_entries(int from, int to, int depth)
     return size < 0 ? -errno : 0;
 }
 
-/* Copies what is in the directory `from` (O_PATH) to the root of the mount `to`. That root's own mode and owner are
- * the mount's options' affair. */
+/* Copies the content of the directory `from` (O_PATH) to the root of the mount `to`. The mount's options set the mode
+ * and owner of that root. */
 int copy_up(struct init *init, int from, int to, const char *path)
 {
     CLOSING int from_directory = openat(from, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);

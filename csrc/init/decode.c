@@ -1,5 +1,5 @@
-/* The decoder of launch plans: everything is checked against the blob's bounds before a step is carried out. It makes
- * no system call and allocates nothing, so that it can be fuzzed as it is (fuzz_decode.c). */
+/* The decoder of launch plans. It checks everything against the blob's bounds before a step is carried out. It makes no
+ * system call and no allocation, so fuzz_decode.c can fuzz it unchanged. */
 #define STEPS_FIELDS
 #include "decode.h"
 
@@ -101,7 +101,7 @@ int plan_header(struct plan *plan, const char *data, size_t size)
     return 0;
 }
 
-/* The steps, and behind them each step's fields and its lists. Each list takes count + 1 pointers by the plan's own sum,
+/* The steps, followed by each step's fields and lists. Each list takes count + 1 pointers, which the plan has added up,
  * and one free slot. There are at most as many lists as pointers. */
 size_t plan_arena_size(const struct plan *plan)
 {
@@ -114,7 +114,7 @@ struct arena {
     uint32_t left; /* of the plan's pointers */
 };
 
-/* The next `size` bytes. They are there: plan_arena_size has counted them. */
+/* The next `size` bytes. plan_arena_size has counted them. */
 static void *take(struct arena *arena, size_t size)
 {
     void *taken = arena->next;
@@ -187,7 +187,7 @@ int plan_decode(struct plan *plan, void *memory)
 {
     plan->steps = memory;
     struct arena arena = {.next = (char *)(plan->steps + plan->step_count), .left = plan->pointer_count};
-    uint32_t highest_fallback = 0; /* an alternative stands behind what it is an alternative to */
+    uint32_t highest_fallback = 0; /* an alternative follows its step */
     for (uint32_t i = 0; i < plan->step_count; i++) {
         struct step *step = &plan->steps[i];
         if (!decode_step(plan, &arena, highest_fallback, step))

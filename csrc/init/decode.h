@@ -1,4 +1,4 @@
-/* The launch plan as the init reads it; the wire's form is told in docs/architecture.md. */
+/* The decoded launch plan. docs/architecture.md has the form of the wire. */
 #ifndef PYRUNC_DECODE_H
 #define PYRUNC_DECODE_H
 
@@ -9,7 +9,7 @@
 
 struct init;
 
-/* A list of texts. Behind the NULL that ends `items` there is one free slot more, so that a text can be appended. */
+/* A list of texts. After the NULL at the end of `items` there is one free slot, for a text to append. */
 struct strv {
     char **items;
     uint32_t count;
@@ -17,7 +17,7 @@ struct strv {
 
 enum field_type { FIELD_U32, FIELD_U64, FIELD_I64, FIELD_STR, FIELD_STRV, FIELD_FD };
 
-/* Where a field of a step stands in the step's structure. */
+/* The offset of a field in the structure of its step. */
 struct field {
     enum field_type type;
     uint32_t offset;
@@ -54,16 +54,16 @@ struct plan {
     struct step *steps;
 };
 
-/* Reads the plan's header from `size` bytes at `data`. Returns 0 or a negative errno; the arena that plan_decode needs
- * is then plan_arena_size() bytes at most: it is filled from its begin, and what is left over is not touched. */
+/* Reads the plan's header from `size` bytes at `data`. Returns 0 or a negative errno. plan_decode then needs an arena
+ * of at most plan_arena_size() bytes. It is filled from its start; the rest is not touched. */
 int plan_header(struct plan *plan, const char *data, size_t size);
 size_t plan_arena_size(const struct plan *plan);
 
-/* Decodes every step into the arena (zeroed, aligned for pointers), before any of them is carried out. Returns 0 or a
- * negative errno; plan->at then tells where it stopped. */
+/* Decodes all steps into the arena (zeroed, aligned for pointers). Returns 0 or a negative errno; plan->at is then the
+ * place of the error. */
 int plan_decode(struct plan *plan, void *arena);
 
-/* Calls `visit` for each fd field of the plan that holds a descriptor, until it returns other than 0. */
+/* Calls `visit` for each fd field of the plan with a descriptor, until it returns other than 0. */
 int plan_each_fd(const struct plan *plan, int (*visit)(int fd, void *data), void *data);
 
 /* Decimal text as a number of at most `limit`. */

@@ -1,5 +1,5 @@
-/* libFuzzer target: the decoder gets any bytes at all. What it accepts is then read through, so that a pointer that
- * leads out of the blob or the arena is found by AddressSanitizer. */
+/* libFuzzer target: the decoder gets arbitrary bytes. An accepted plan is read completely, so AddressSanitizer finds
+ * pointers out of the blob or the arena. */
 #define STEPS_FIELDS
 #include "decode.h"
 

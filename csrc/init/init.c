@@ -23,14 +23,15 @@ enum {
 /* Ends the init with what its step recorded. */
 _Noreturn static void give_up(const struct init *init, uint32_t step, int error)
 {
-    /* where that fails nobody can be told; our end shows that there was an error */
+    /* if that fails, only the exit shows the error */
     (void)send_message(init, MESSAGE_ERROR, step, error == FAILED ? 0 : error, init->detail, init->detail_length, -1);
     if (init->was_started && step < init->plan->step_count && init->plan->steps[step].kind == STEP_EXECUTE)
         say_not_executed(init, error);
     sys_exit(1);
 }
 
-/* Signals as a new process has them: an ignored signal or a mask of the caller would reach the container's program. */
+/* Default signal dispositions and an empty mask: otherwise the container's program would inherit those of the caller.
+ * */
 static void reset_signals(void)
 {
     const uint64_t mask = 0;
@@ -116,8 +117,8 @@ static bool is_expected(const struct step *step, int error)
     return false;
 }
 
-/* Carries the plan out. A step of level n > 0 runs only where a step of level n - 1 before it failed with one of the
- * errnos that it names, and makes up for that failure; other steps may stand between the two. Any other failure ends
+/* Carries out the plan. A step of fallback level n > 0 runs only if an earlier step of level n - 1 failed with one of
+ * its errnos. If it succeeds, that failure no longer counts. Other steps may be between the two. Any other failure ends
  * the init. */
 static void run_plan(struct init *init, uint64_t (*times)[2])
 {
@@ -171,7 +172,7 @@ int main(int argc, char **argv)
 
     reset_signals();
     prctl(PR_SET_NAME, NAME, 0, 0, 0);
-    /* until the container is ready it dies with the runtime that makes it */
+    /* until the container is ready, the init dies with the runtime */
     prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     init.umask = umask(0);
     proc_open(&init);

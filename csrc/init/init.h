@@ -18,7 +18,7 @@ enum {
     REGISTERS = 65,
     DETAIL_SIZE = 4096,
     DECIMAL_SIZE = 24, /* the longest 64-bit number with sign and NUL */
-    FAILED = MAX_ERRNO + 1, /* a failure that the detail tells in full: no errno is sent */
+    FAILED = MAX_ERRNO + 1, /* a failure without an errno: the detail says it all */
 };
 
 struct init {
@@ -27,42 +27,41 @@ struct init {
     int sync;
     int proc; /* the host's procfs, or -1 */
     int root; /* the rootfs; -1 until it is known or asked for */
-    const char *root_path; /* where the runtime sees it; NULL without a `rootfs` step */
+    const char *root_path; /* its path for the runtime; NULL without a `rootfs` step */
     int null; /* the container's /dev/null, verified; -1 until a path is masked */
     int mask; /* the empty tmpfs that masks directories; -1 until one is */
     int master; /* the pty */
     int slave;
-    int kept[REGISTERS]; /* mounts for seal_mount; -1 where empty; the first is never used */
+    int kept[REGISTERS]; /* mounts for seal_mount; -1 if empty; the first is not used */
     const void *filter; /* of map_seccomp; NULL without */
     uint16_t filter_length; /* in instructions */
     int listener; /* of the filter, or -1 */
     mode_t umask; /* for hooks and the program: the init's own is 0 until it is set */
     bool umask_is_set;
-    bool supervised; /* since send_root: the runtime is told of each effect before it is made, and may end us */
+    bool supervised; /* since send_root: each effect is announced to the runtime before it is made */
     bool was_started; /* by `start`, which then has another stderr than the container */
     char *home; /* HOME=… for the program, or NULL */
     const char *program; /* what find_executable found, or NULL */
-    char *detail; /* why the step failed; in `kept_texts`, behind what is kept there */
+    char *detail; /* why the step failed; in `kept_texts`, after the kept texts */
     size_t detail_length;
 };
 
-/* One text behind the other, for a waiting init to have few pages: `program` and `home`, and then `detail`. */
+/* `program`, `home` and `detail` follow each other, so a waiting init has few pages. */
 enum { TEXTS_SIZE = 2 * PATH_MAX + DETAIL_SIZE };
 extern char kept_texts[TEXTS_SIZE];
 
 /* text.c: errors and text */
-/* Records why the step fails, the texts put together; error is an errno, or FAILED. Returns -error. */
+/* Records why the step fails: the concatenated texts. error is an errno, or FAILED. Returns -error. */
 int fail_with(struct init *init, int error, ...) __attribute__((sentinel));
 #define fail(init, error, ...) fail_with((init), (error), __VA_ARGS__, (const char *)NULL)
-/* Keeps the text of at most PATH_MAX bytes that was put together at init->detail. Returns it, or NULL where no room would
- * be left behind it. */
+/* Keeps the text at init->detail, at most PATH_MAX bytes. Returns it, or NULL if there would be no room after it. */
 char *keep_text(struct init *init);
 char *decimal(char buffer[static DECIMAL_SIZE], int64_t value);
-/* Puts the texts together in `buffer`; false where they don't fit. */
+/* Concatenates the texts in `buffer`; false if they don't fit. */
 bool join_with(char *buffer, size_t size, ...) __attribute__((sentinel));
 #define join(buffer, size, ...) join_with((buffer), (size), __VA_ARGS__, (const char *)NULL)
 bool starts_with(const char *text, const char *prefix);
-/* Whether a path is `directory` or below it, by their text; neither has a trailing slash but "/". */
+/* Whether a path is `directory` or below it, by their texts. Except for "/" neither has a trailing slash. */
 bool is_below(const char *path, const char *directory);
 
 /* Closes a descriptor and forgets it; errno stays. */

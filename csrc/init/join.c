@@ -59,7 +59,7 @@ static bool parse(struct joins *joins, char *text)
     return joins->count > 0;
 }
 
-/* Enters one; false where the rights for it are still to come, with the user namespace. */
+/* Joins one; false if that needs the privileges of the user namespace, which is not joined yet. */
 static bool enter(const struct joins *joins, int index, bool may_fail)
 {
     if (setns(joins->fds[index], joins->types[index]) == 0)
@@ -69,8 +69,8 @@ static bool enter(const struct joins *joins, int index, bool may_fail)
     end_failed(joins, PYRUNC_SETNS, index);
 }
 
-/* The user namespace comes after all that its privileges may not reach, and before all that only its privileges reach.
- * The mount namespace comes last. */
+/* The user namespace is joined after those that need the caller's privileges, and before those that need its own. The
+ * mount namespace is the last. */
 static void enter_all(const struct joins *joins)
 {
     bool again[MAX_JOINS] = {false};
@@ -96,7 +96,7 @@ static bool joins_type(const struct joins *joins, int type)
     return false;
 }
 
-/* With CLONE_PARENT it is the runtime's child, and its exit signal is this stage's own. */
+/* With CLONE_PARENT it is a child of the runtime, and has the exit signal of this stage. */
 static long clone_sibling(uint64_t flags)
 {
     const uint64_t args[8] = {flags | CLONE_PARENT}; /* struct clone_args as it was at first (clone3(2)) */
@@ -113,8 +113,8 @@ void join_namespaces(void)
     if (!parse(&joins, text + strlen(JOIN_VARIABLE)))
         _exit(1);
     prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-    /* The container's other processes may not look into the init (CVE-2016-9962). Where maps have to be written by way
-     * of its /proc/PID, that has to wait for the plan's step. */
+    /* The container's processes must not inspect the init (CVE-2016-9962). If the runtime has to write maps in its
+     * /proc/PID, a step of the plan does this later. */
     if (joins_type(&joins, CLONE_NEWPID) && (joins.flags & CLONE_NEWUSER) == 0 &&
         prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
         end_failed(&joins, PYRUNC_PRCTL, 0);

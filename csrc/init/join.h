@@ -1,4 +1,4 @@
-/* The stage of an init that enters the namespaces of others; csrc/native/clone.c starts it, join.c carries it out. */
+/* The stage of an init that joins namespaces: csrc/native/clone.c starts it, join.c carries it out. */
 #ifndef PYRUNC_JOIN_H
 #define PYRUNC_JOIN_H
 
@@ -6,8 +6,8 @@
 
 enum { MAX_JOINS = 16 };
 
-/* The environment variable that asks for the stage: decimal numbers with a space between, first the descriptor to
- * report to, then the CLONE_NEW* flags of new namespaces, then descriptor and CLONE_NEW* type of each to be joined. */
+/* The environment variable of the stage: decimal numbers with spaces between them. First the descriptor for the report,
+ * then the CLONE_NEW* flags of new namespaces, then descriptor and CLONE_NEW* type of each namespace to join. */
 #define JOIN_VARIABLE "PYRUNC_JOIN="
 
 /* What the stage reports before it ends. */
@@ -18,7 +18,7 @@ struct join_report {
     int error;  /* its errno */
 };
 
-/* Where the environment asks for it: enters the namespaces and returns in the process that goes on there. */
+/* If the environment has the variable, joins the namespaces and returns in the process that goes on there. */
 void join_namespaces(void);
 
 #endif

@@ -60,7 +60,7 @@ enum {
     RESOLVE_IN_ROOT = 0x10,
 };
 
-/* statx(2): only what tells a mount's root from other places. The C library's structure may lack stx_mnt_id. */
+/* statx(2): only the members for the root of a mount. The C library's structure may lack stx_mnt_id. */
 struct kernel_statx {
     uint32_t mask;
     uint32_t unused1[7];
@@ -113,7 +113,7 @@ struct cap_data {
     uint32_t inheritable;
 };
 
-/* sched_setattr(2), in the size that has room for the utilization clamps */
+/* sched_setattr(2), in the size with the utilization clamps */
 struct kernel_sched_attr {
     uint32_t size;
     uint32_t policy;
@@ -213,7 +213,7 @@ static inline int sys_close_range(unsigned int first, unsigned int last, unsigne
     return (int)syscall(SYS_close_range, first, last, flags);
 }
 
-/* The C library's own would reach for other threads, of which there are none, and is ten times as large. */
+/* The C library's function handles other threads, which the init does not have, and is ten times as large. */
 static inline int sys_setgroups(size_t count, const void *groups)
 {
     return (int)syscall(SYS_setgroups, count, groups);
@@ -229,7 +229,7 @@ static inline int sys_setresuid(uid_t uid)
     return (int)syscall(SYS_setresuid, uid, uid, uid);
 }
 
-/* Ends the process, also where a seccomp filter refuses to: the C library would try for ever, the trap can't be
+/* Ends the process, also if a seccomp filter refuses exit: the C library would try forever, but the trap can't be
  * refused. */
 _Noreturn static inline void sys_exit(int status)
 {

@@ -1,5 +1,5 @@
-/* What the mounting steps have in common: mounts are made detached, get their attributes, and are then attached to a
- * descriptor of their target. */
+/* Shared by the mounting steps: mounts are made detached, get their attributes, and are then attached to a descriptor
+ * of their target. */
 #include "init.h"
 
 #include <string.h>
@@ -11,7 +11,7 @@ enum {
     MAX_KEY = 255, /* bytes that fsconfig(2) takes of a key, and of a value */
 };
 
-/* Files of procfs on which emulations such as lxcfs may be mounted, as runc has them. */
+/* Files of procfs on which emulations such as lxcfs may be mounted, as with runc. */
 static const char *const PROC_FILES[] = {
     "/proc/cpuinfo",
     "/proc/diskstats",
@@ -25,7 +25,7 @@ static const char *const PROC_FILES[] = {
     "/proc/sys/kernel/ns_last_pid",
 };
 
-/* Changes the attributes of a mount. A time of access is one of several values: the old one has to go. */
+/* Changes the attributes of a mount. The access-time setting is one value: the old one has to be cleared. */
 int set_attributes(struct init *init, int mount, struct attributes attributes, const char *path)
 {
     struct mount_attr attr = {.attr_set = attributes.set, .attr_clr = attributes.clear};
@@ -51,7 +51,7 @@ int set_propagation(struct init *init, int mount, uint64_t propagation, const ch
     return 0;
 }
 
-/* A detached copy of the mount that holds an opened file or directory, with that as its root. */
+/* A detached copy of the mount of an open file or directory, with that as its root. */
 int clone_tree(struct init *init, int fd, bool recursive, const char *path)
 {
     unsigned int flags = OPEN_TREE_CLONE | AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0u);
@@ -66,8 +66,8 @@ static bool is_root(const struct init *init, int fd)
            target.ino == root.ino && target.mnt_id == root.mnt_id;
 }
 
-/* The errno that mount(2) has for a failed move_mount(2): ENOTDIR, where one of the two is a directory and the other is
- * not. Engines look for its text, and tell their users to check what they mount on what. */
+/* mount(2)'s errno for a failed move_mount(2): ENOTDIR if only one of the two is a directory. Engines match its text,
+ * and tell their users to check source and target. */
 static int move_errno(int mount, int target, int error)
 {
     struct stat from, to;
@@ -76,7 +76,7 @@ static int move_errno(int mount, int target, int error)
     return S_ISDIR(from.st_mode) == S_ISDIR(to.st_mode) ? error : ENOTDIR;
 }
 
-/* Attaches a detached mount to what `target` has open. A mount on the root itself becomes the root. */
+/* Attaches a detached mount to the open `target`. A mount on the root itself becomes the root. */
 int attach(struct init *init, int mount, int target, const char *path)
 {
     bool replaces_root = is_root(init, target);
@@ -95,9 +95,9 @@ int attach(struct init *init, int mount, int target, const char *path)
     return 0;
 }
 
-/* Refuses a mount that would hide a part of procfs, by whatever symlink it was reached (the compiler has checked the
- * path's text): a container that could cover files of /proc could have its security labels written to nowhere
- * (CVE-2019-16884, CVE-2019-19921). Another procfs on /proc, and the files that lxcfs emulates, are all right. */
+/* Refuses a mount that would hide a part of procfs, also through symlinks (the compiler has checked the path's text).
+ * If a container could cover files of /proc, writes of security labels would have no effect (CVE-2019-16884,
+ * CVE-2019-19921). Another procfs on /proc, and the files that lxcfs emulates, are permitted. */
 int guard_proc(struct init *init, int target, const char *path, bool mounts_procfs)
 {
     struct stat st;
@@ -117,7 +117,7 @@ int guard_proc(struct init *init, int target, const char *path, bool mounts_proc
     return fail(init, FAILED, "\"", path, "\" cannot be mounted because it is inside /proc");
 }
 
-/* Fails with what the file system itself has to say: its errors wait in the context, a line a read. */
+/* Fails with the file system's own message: its errors are in the context, one line for each read. */
 static int fail_in_context(struct init *init, int context, const char *call, const char *what)
 {
     int error = errno;
@@ -150,7 +150,7 @@ static int set_option(struct init *init, int context, const char *option)
     return 0;
 }
 
-/* Makes a file system, detached. `first_option` (or NULL) is set before the others, which override it. */
+/* Makes a detached file system. `first_option` (or NULL) is set before the others, which override it. */
 int make_filesystem(struct init *init, const char *fstype, const char *source, const char *first_option,
                     const struct strv *options, uint64_t attributes)
 {

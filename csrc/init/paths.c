@@ -11,7 +11,7 @@
 enum {
     MAX_DEPTH = 128, /* directories deep, of a path that has to be made */
     MAX_LINKS = 40, /* followed in one path, as the kernel does */
-    MAX_RETRIES = 128, /* of a look-up that a rename or a mount elsewhere disturbed */
+    MAX_RETRIES = 128, /* of a look-up that a rename or a mount elsewhere interrupts */
     DIRECTORY_MODE = 0755,
     FILE_MODE = 0644,
 };
@@ -36,7 +36,7 @@ static int resolve(struct init *init, const char *path, uint64_t flags, uint64_t
     };
     int fd;
     int retries = MAX_RETRIES;
-    /* EAGAIN: the kernel can't tell whether a `..` stayed inside, since something was renamed meanwhile */
+    /* EAGAIN: because of a rename meanwhile the kernel can't tell whether a `..` stayed in the root */
     do {
         fd = sys_openat2(root, path, &how);
     } while (fd < 0 && (errno == EINTR || errno == EAGAIN) && --retries > 0);
@@ -49,8 +49,8 @@ int open_in_root(struct init *init, const char *path, uint64_t flags)
     return resolve(init, path, flags, 0);
 }
 
-/* A walk along a path by descriptors, which makes what is missing. The directories passed are kept, so that `..` goes
- * back to where the walk came from, never to where a directory has been moved meanwhile. */
+/* A walk along a path by descriptors, which makes missing files. It keeps the directories that it has passed, so `..`
+ * leads back to them, and never to the place where a directory was moved meanwhile. */
 struct walk {
     struct init *init;
     const char *path; /* for errors */
@@ -71,7 +71,8 @@ static void walk_end(struct walk *walk)
     walk_back(walk, 0);
 }
 
-/* Cuts the next component off: 1, 0 at the end of the path, or a negative errno. `last` tells whether it is the last. */
+/* Cuts off the next component: returns 1, 0 at the end of the path, or a negative errno. `last`: whether it is the
+ * last. */
 static int next_component(struct walk *walk, char name[static NAME_MAX + 1], bool *last)
 {
     char *start = walk->rest + strspn(walk->rest, "/");
@@ -86,7 +87,7 @@ static int next_component(struct walk *walk, char name[static NAME_MAX + 1], boo
     return length > 0;
 }
 
-/* Puts a symlink's text in front of the rest of the path; an absolute one starts at the rootfs again. */
+/* Puts a symlink's text before the rest of the path. An absolute one starts at the rootfs again. */
 static int follow_link(struct walk *walk, int link)
 {
     char text[PATH_MAX];
@@ -105,9 +106,9 @@ static int follow_link(struct walk *walk, int link)
     return 0;
 }
 
-/* Opens what `name` is in a directory, and makes it where it is missing: an empty file, or a directory. Another
- * container on the same rootfs may make or remove the same name meanwhile: then what is there now is looked at again,
- * and the caller judges what kind it is. Returns a descriptor or a negative errno. */
+/* Opens `name` in a directory, and makes it if it is missing: an empty file, or a directory. Another container on the
+ * same rootfs may make or remove the same name meanwhile: then it is opened again, and the caller checks its type.
+ * Returns a descriptor or a negative errno. */
 int open_or_make(int directory, const char *name, enum make make, mode_t mode)
 {
     int error = ENOENT;
@@ -174,8 +175,8 @@ static int walk_to_end(struct walk *walk, enum make make, enum links links)
     return fd >= 0 ? fd : -errno;
 }
 
-/* Opens (O_PATH) what is at a path of the container. What is missing is made: directories, and a file at the end for
- * MAKE_FILE; where a symlink dangles, what it points to inside the rootfs. */
+/* Opens (O_PATH) a path of the container. Missing directories are made, and with MAKE_FILE the file at the end; for a
+ * dangling symlink, its target in the rootfs. */
 int make_in_root(struct init *init, const char *path, enum make make, enum links links)
 {
     uint64_t flags = O_PATH | (make == MAKE_DIRECTORY ? O_DIRECTORY : 0);
@@ -189,7 +190,7 @@ int make_in_root(struct init *init, const char *path, enum make make, enum links
     return fd >= 0 ? fd : fail(init, -fd, "make ", path);
 }
 
-/* Splits a path: the last component goes to `name`, what is before it to `parent`, "/" for nothing. */
+/* Splits a path: the last component goes to `name`, the rest to `parent`, "/" if it is empty. */
 static int split(struct init *init, const char *path, char parent[static PATH_MAX], char name[static NAME_MAX + 1])
 {
     size_t end = strlen(path);
@@ -209,8 +210,8 @@ static int split(struct init *init, const char *path, char parent[static PATH_MA
     return 0;
 }
 
-/* Opens the directory that a path's last component belongs in, made where it is missing, and copies that component to
- * `name`. The component itself isn't followed: what is made there stands in the verified directory (CVE-2026-41579). */
+/* Opens the parent directory of a path, which is made if it is missing, and copies the last component to `name`. That
+ * component is not followed: a file that is made by this name is in the verified directory (CVE-2026-41579). */
 int open_parent(struct init *init, const char *path, char name[static NAME_MAX + 1])
 {
     char parent[PATH_MAX];
@@ -218,7 +219,7 @@ int open_parent(struct init *init, const char *path, char name[static NAME_MAX +
     return result < 0 ? result : make_in_root(init, parent, MAKE_DIRECTORY, FOLLOW_LINKS);
 }
 
-/* The same for a path on which something is: nothing is made, and no symlink is followed. */
+/* The same for an existing path: nothing is made, and no symlink is followed. */
 int open_parent_of(struct init *init, const char *path, char name[static NAME_MAX + 1])
 {
     char parent[PATH_MAX];

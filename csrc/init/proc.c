@@ -15,7 +15,7 @@ bool is_procfs(int fd)
     return fstatfs(fd, &fs) == 0 && fs.f_type == PROC_SUPER_MAGIC;
 }
 
-/* Keeps a descriptor of /proc if that is the root of a procfs. Only the steps that need it fail without. */
+/* Keeps a descriptor of /proc if that is the root of a procfs. Without it only the steps that need it fail. */
 void proc_open(struct init *init)
 {
     CLOSING int fd = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -24,7 +24,7 @@ void proc_open(struct init *init)
         init->proc = take_fd(&fd);
 }
 
-/* Opens a file of a procfs without leaving its mount; -1 and errno where that fails. */
+/* Opens a file of a procfs without leaving its mount; -1 and errno if that fails. */
 static int open_below(int procfs, const char *path, int flags)
 {
     struct open_how how = {
@@ -34,7 +34,7 @@ static int open_below(int procfs, const char *path, int flags)
     return sys_openat2(procfs, path, &how);
 }
 
-/* A procfs of our pid namespace that is mounted nowhere; -1 where that is not permitted. */
+/* A detached procfs of this pid namespace; -1 if that is not permitted. */
 static int own_procfs(void)
 {
     CLOSING int context = sys_fsopen("proc");
@@ -43,9 +43,9 @@ static int own_procfs(void)
     return sys_fsmount(context, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
 }
 
-/* Opens a sysctl. Where /proc has none (mounted with subset=pid) or something is mounted over it (read-only, for a
- * confined service), a procfs of our own has them: the kernel judges who may write which. Only for what is the same in
- * every procfs: processes have other numbers in this one. */
+/* Opens a sysctl. If /proc has none (mounted with subset=pid), or a read-only mount covers it (confined service), a
+ * detached procfs has them: the kernel checks the permission to write. Only for files that are the same in every
+ * procfs: processes have other numbers in this one. */
 int proc_open_sysctl(struct init *init, const char *path, int flags)
 {
     CLOSING int fd = init->proc < 0 ? -1 : open_below(init->proc, path, flags);
@@ -85,8 +85,8 @@ int proc_open_self(struct init *init, const char *name, int flags)
     return proc_open_file(init, path, flags);
 }
 
-/* Writes the value at once and closes the descriptor; a negative descriptor is passed through. `path` is for the
- * error. */
+/* Writes the value in one write and closes the descriptor. A negative descriptor is returned unchanged. `path` is for
+ * the error. */
 int proc_write(struct init *init, int fd, const char *path, const char *value)
 {
     if (fd < 0)

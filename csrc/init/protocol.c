@@ -1,4 +1,4 @@
-/* Where init and the runtime meet: messages over the sync socket, and the wait for `start`. */
+/* The protocol between init and runtime: messages over the sync socket, and the wait for `start`. */
 #include <poll.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -15,8 +15,8 @@ struct message_header {
     uint32_t length;
 };
 
-/* Sends one message, with a descriptor where fd is not -1; -1 with errno where that fails, as for want of memory. It is
- * tried once: the init handles no signal, so that an EINTR is a seccomp filter's, and would be for ever. */
+/* Sends one message, with a descriptor unless fd is -1; -1 with errno on failure, for example without memory. It is
+ * tried once: the init handles no signals, so an EINTR comes from a seccomp filter, and would repeat forever. */
 int send_message(const struct init *init, enum message type, uint32_t step, int error, const char *detail,
                  size_t length, int fd)
 {
@@ -39,7 +39,7 @@ int send_message(const struct init *init, enum message type, uint32_t step, int 
     return sendmsg(init->sync, &message, MSG_NOSIGNAL) < 0 ? -1 : 0;
 }
 
-/* Waits for the runtime's `A`. Without a runtime there is no container: the init ends. */
+/* Waits for the runtime's `A`. If the runtime is gone, the init ends. */
 static int await_answer(struct init *init)
 {
     char byte;
@@ -51,7 +51,7 @@ static int await_answer(struct init *init)
     return 0;
 }
 
-/* Sends a message and waits for the answer. Where it can't be sent the step fails: each side would wait for the other. */
+/* Sends a message and waits for the answer. If it can't be sent, the step fails: each side would wait for the other. */
 int ask(struct init *init, enum message type, const char *what, int fd)
 {
     if (send_message(init, type, init->current, 0, what, strlen(what), fd) < 0)
@@ -59,8 +59,8 @@ int ask(struct init *init, enum message type, const char *what, int fd)
     return await_answer(init);
 }
 
-/* Tells a runtime that supervises us what is about to be made (`what` and, where there is one, `/` and a name) with the
- * descriptor that it is made with, and waits for its answer. */
+/* Announces an effect to a supervising runtime before it is made (`what`, then `/` and a name if there is one), with
+ * the descriptor of the effect, and waits for the answer. */
 int announce(struct init *init, const char *what, const char *name, int fd)
 {
     char text[NAME_MAX + 32];
@@ -96,7 +96,7 @@ int step_request(struct init *init, const struct step_request *step)
 int step_ready(struct init *init, const struct step_ready *step)
 {
     (void)step;
-    /* from here on the container outlives the command that made it */
+    /* from here on the container outlives its command */
     if (prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0) < 0)
         return fail(init, errno, "prctl(PR_SET_PDEATHSIG)");
     return ask(init, MESSAGE_READY, "", -1);
@@ -112,7 +112,7 @@ int step_send_console(struct init *init, const struct step_send_console *step)
     return result;
 }
 
-/* What the steps behind the wait need: the listener, and the files to which startContainer hooks write. */
+/* The descriptors for the steps after the wait: the listener, and the files to which startContainer hooks write. */
 struct needed {
     const struct init *init;
     int listener;
@@ -137,8 +137,8 @@ static int close_other(int fd, void *needed)
     return 0;
 }
 
-/* Closes everything of ours but the listener: a waiting container holds nothing of the host that can be closed. The
- * sync socket is the last: its end tells the runtime that the init waits. */
+/* Closes all descriptors but the listener: a waiting container should hold nothing of the host. The sync socket is the
+ * last: its end tells the runtime that the init waits. */
 static void let_go(struct init *init, int listener)
 {
     close_fd(&init->proc);
@@ -147,7 +147,7 @@ static void let_go(struct init *init, int listener)
     close_fd(&init->mask);
     close_fd(&init->master);
     close_fd(&init->slave);
-    close_fd(&init->listener); /* the agent's is to be the only one: when it ends, calls are to fail and not to wait */
+    close_fd(&init->listener); /* only the agent keeps one: when it ends, calls fail instead of waiting */
     for (int i = 0; i < REGISTERS; i++)
         close_fd(&init->kept[i]);
     struct needed needed = {init, listener};
@@ -155,8 +155,8 @@ static void let_go(struct init *init, int listener)
     close_fd(&init->sync);
 }
 
-/* Those who have connected and said nothing yet. One that stays so, or was killed, holds no other up; of more than
- * there is room for, the oldest is forgotten. */
+/* Connections without a message yet. One that stays silent, or was killed, does not delay others. If there are too
+ * many, the oldest is closed. */
 enum { PEERS = 8 };
 
 struct peers {
@@ -173,14 +173,14 @@ static int take_peer(struct peers *peers, int index)
     return fd;
 }
 
-/* Whether the peer's message is the word for the start: one `S` and nothing else. */
+/* Whether the peer's message is the start: a single `S`. */
 static bool says_start(int fd)
 {
     char word[2];
     return recv(fd, word, sizeof(word), 0) == 1 && word[0] == 'S';
 }
 
-/* Waits until a peer has said something, or one has come. Gives the connection that said `S`, or -1 for none yet. */
+/* Waits for a message of a peer, or a new connection. Returns the connection that sent `S`, or -1 for none yet. */
 static int hear(struct peers *peers, int listener, bool *comes)
 {
     struct pollfd watched[PEERS + 1] = {{.fd = listener, .events = POLLIN}};
@@ -189,7 +189,7 @@ static int hear(struct peers *peers, int listener, bool *comes)
     if (poll(watched, (nfds_t)peers->count + 1, -1) < 0) {
         if (errno == EINTR)
             return -1;
-        watched[1].revents = POLLIN; /* a filter of the container's refuses the call: then one is heard at a time */
+        watched[1].revents = POLLIN; /* the container's filter refuses the call: serve one connection at a time */
     }
     *comes = watched[0].revents != 0;
     for (int i = peers->count - 1; i >= 0; i--) {

@@ -1,10 +1,10 @@
-/* Linked into the sanitized init only: how its reports end. There is no environment to say it by. */
+/* Options of the sanitizers, linked only into the sanitized init, which has no environment. */
 const char *__asan_default_options(void);
 const char *__ubsan_default_options(void);
 
 const char *__asan_default_options(void)
 {
-    /* leaks: the search reads /proc, which isn't there in the container; the init frees nothing anyway */
+    /* no leak check: it reads /proc, which the container may lack, and the init frees nothing anyway */
     return "detect_leaks=0:exitcode=99";
 }
 

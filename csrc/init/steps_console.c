@@ -1,5 +1,5 @@
-/* The terminal. The pty is of the container's own devpts and reached by descriptors only: neither the ptmx nor the
- * slave is ever named by a path that the image could have replaced (CVE-2025-52565). */
+/* The terminal. The pty is of the container's own devpts and is opened by descriptors only: neither the ptmx nor the
+ * slave is named by a path that the image could have replaced (CVE-2025-52565). */
 #include "init.h"
 
 #include <string.h>
@@ -68,7 +68,7 @@ int step_terminal_stdio(struct init *init, const struct step_terminal_stdio *ste
     for (int fd = 0; fd <= 2; fd++)
         if (dup2(init->slave, fd) < 0)
             return fail(init, errno, "dup of the pty");
-    /* where the caller had a standard stream closed, the pty itself can be one */
+    /* if the caller had closed a standard stream, the pty itself can be one */
     if (init->slave > 2)
         close_fd(&init->slave);
     init->slave = -1;
