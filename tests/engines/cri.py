@@ -40,12 +40,15 @@ os.execv("{runtime}", ["{runtime}"] + sys.argv[1:])
 def write_config(machine: Machine, version: int) -> None:
     """Configure containerd: a runtime handler for each runtime. version: of the file, 2 or 3."""
     plugin = "io.containerd.grpc.v1.cri" if version == 2 else "io.containerd.cri.v1.runtime"
+    images = plugin if version == 2 else "io.containerd.cri.v1.images"
     sandbox = f'sandbox_image = "{PAUSE}"' if version == 2 else ""
     text = f"""version = {version}
 [plugins."{plugin}"]
   {sandbox}
   stream_server_address = "127.0.0.1"
   restrict_oom_score_adj = true
+[plugins."{images}".registry]
+  config_path = "/etc/containerd/certs.d"
 [plugins."{plugin}".containerd]
   default_runtime_name = "runc"
 [plugins."{plugin}".cni]
@@ -62,6 +65,11 @@ def write_config(machine: Machine, version: int) -> None:
   BinaryName = "{program}"
 """
     machine.write(CONFIG, text)
+    # All names are looked up in the registry on the loopback (images.REGISTRY), where it runs.
+    machine.write(
+        "/etc/containerd/certs.d/_default/hosts.toml",
+        '[host."http://127.0.0.1:5000"]\n  capabilities = ["pull", "resolve"]\n',
+    )
     machine.write(
         NETWORK,
         json.dumps(
@@ -258,6 +266,11 @@ class Cri(Engine):
     def exit_code(self, box: Box) -> int:
         box.becomes("exited")
         return int(self.inspect(box)["status"].get("exitCode", 0))
+
+    def address(self, box: Box) -> str:
+        """The address of its pod."""
+        found = json.loads(self.must("inspectp", self.pods[box.name].id))
+        return str(found["status"]["network"]["ip"])
 
     def logs(self, box: Box) -> Done:
         return self.call("crictl", "logs", self.ids[box.name])

@@ -71,17 +71,22 @@ def install(machine: Machine, directory: Path) -> None:
         subprocess.run(["cp", "-a", program, machine.path("/usr/local/bin")], check=True)
 
 
-def make_images(machine: Machine) -> None:
-    """Write the archives of the images, to /var/tmp."""
+def stand_ins(machine: Machine) -> list[images.Image]:
+    """The images: busybox, pause, nginx."""
     applets = machine.run("busybox", "--list").out.split()
     box = images.busybox(machine.tree, BUSYBOX, applets)
     nginx = dict(box.files) | programs(machine, "usr/sbin/nginx")
     nginx |= {"etc/nginx/nginx.conf": CONFIGURATION.encode(), "srv/index.html": b"served by nginx\n"}
-    for image in (
+    return [
         box,
         images.Image(PAUSE, box.files, ("sleep", "1000000")),
         images.Image(NGINX, nginx, ("/usr/sbin/nginx", "-g", "daemon off;")),
-    ):
+    ]
+
+
+def make_images(machine: Machine) -> None:
+    """Write the archives of the images, to /var/tmp."""
+    for image in stand_ins(machine):
         name = image.name.partition("/")[2].partition(":")[0]
         images.archive(image, machine.path(f"/var/tmp/{name}.tar"))
 
