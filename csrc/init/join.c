@@ -1,9 +1,8 @@
-/* Entering the namespaces of others, as `exec` does, and `create` for namespaces with a path.
- *
- * A process of the container that may trace others (CAP_SYS_PTRACE) can look at whatever is in its pid namespace,
- * whether that is dumpable or not. So nothing that has the runtime's memory or its program may ever be in there
- * (CVE-2016-9962, CVE-2019-5736): the init is executed outside, from its sealed memfd, goes into the namespaces itself,
- * and what comes to be in the pid namespace is a copy of it that has let go of the descriptors it came by. */
+/* Joining namespaces, for `exec`, and for `create` with a namespace's path. A process of the container with
+ * CAP_SYS_PTRACE can inspect every process in its pid namespace, dumpable or not. So no process with the runtime's
+ * memory or program may be in there (CVE-2016-9962, CVE-2019-5736): the init is executed outside, from its sealed
+ * memfd, and joins the namespaces itself. The process in the pid namespace is a copy of it that has closed the
+ * descriptors of the join. */
 #include "join.h"
 
 #include <sched.h>

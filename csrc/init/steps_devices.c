@@ -1,5 +1,5 @@
-/* Device nodes and links. Each is made in a directory that is open, and its name isn't followed, so that an image
- * whose /dev is a symlink gets no further than its own rootfs (CVE-2026-41579). */
+/* Device nodes and links. Each is made in an open directory, and its name is not followed: an image whose /dev is a
+ * symlink stays in its own rootfs (CVE-2026-41579). */
 #include "init.h"
 
 #include <stdio.h>
@@ -50,7 +50,7 @@ int step_mknod(struct init *init, const struct step_mknod *step)
     return 0;
 }
 
-/* Opens what a mount shall cover in a directory: a file by its name, made empty where it is missing. */
+/* Opens the target of a mount in a directory. A missing file is made empty. */
 static int open_leaf(struct init *init, int parent, const char *name, const char *path)
 {
     CLOSING int fd = open_or_make(parent, name, MAKE_FILE, 0);
@@ -64,7 +64,7 @@ static int open_leaf(struct init *init, int parent, const char *name, const char
     return take_fd(&fd);
 }
 
-/* Binds what `source` has open on a file of the container. */
+/* Binds the open `source` on a file of the container. */
 int bind_file(struct init *init, int source, const char *path)
 {
     char name[NAME_MAX + 1];
@@ -116,8 +116,7 @@ static bool is_link_to(int parent, const char *name, const char *target)
     return strcmp(text, target) == 0;
 }
 
-/* Puts a symlink in the place of what is there, which is never missing meanwhile: another container of this rootfs may
- * be using it. */
+/* Replaces a file by a symlink. The name is never missing meanwhile: another container of this rootfs may use it. */
 static int replace_with_link(struct init *init, int parent, const char *name, const struct step_symlink *step)
 {
     uint32_t number;
@@ -144,14 +143,14 @@ int step_symlink(struct init *init, const struct step_symlink *step)
         return 0;
     if (errno != EEXIST)
         return fail(init, errno, "symlink ", step->path);
-    /* What the image has under that name, it may keep, but for its own ptmx, which would open the host's ptys. */
+    /* A file of the image by that name stays, except its own ptmx, which would open the host's ptys. */
     if (strcmp(step->path, "/dev/ptmx") != 0 || is_link_to(parent, name, step->target))
         return 0;
     return replace_with_link(init, parent, name, step);
 }
 
-/* Opens the container's /dev/null and checks that it is the null device: an image could put something else there that
- * would then be bound, writable, over what is to be hidden (CVE-2025-31133). `what` starts the error. */
+/* Opens the container's /dev/null and checks that it is the null device: an image could have another file there, which
+ * would be bound, writable, over the masked path (CVE-2025-31133). `what` is the start of the error. */
 int open_null(struct init *init, uint64_t flags, const char *what)
 {
     CLOSING int fd = open_in_root(init, "/dev/null", flags);
@@ -173,7 +172,7 @@ int step_reopen_null(struct init *init, const struct step_reopen_null *step)
         struct stat st;
         if (fstat(fd, &st) < 0 || !is_null(&st))
             continue;
-        /* O_NONBLOCK: should something else be there, opening it mustn't hang */
+        /* O_NONBLOCK: the open must not wait if it is another file */
         if (null < 0 && (null = open_null(init, O_RDWR | O_NOCTTY | O_NONBLOCK, "can't reopen /dev/null")) < 0)
             return null;
         if (fcntl(null, F_SETFL, 0) < 0 || dup2(null, fd) < 0)

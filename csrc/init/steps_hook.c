@@ -29,7 +29,7 @@ struct capture {
     char text[ERRORS_KEPT + 1];
 };
 
-/* The state for the hook's stdin: three texts that are written as the pipe takes them. */
+/* The state for the hook's stdin: three texts, written as the pipe accepts them. */
 struct state {
     int fd;
     const char *parts[3];
@@ -53,7 +53,7 @@ static void end_hook(struct hook *hook)
     close_fd(&hook->errors.fd);
 }
 
-/* Puts descriptors on 0, 1 and 2; they are above 2 themselves. */
+/* Duplicates descriptors above 2 to 0, 1 and 2. */
 static bool set_stdio(int input, int output, int errors)
 {
     return dup2(input, 0) >= 0 && dup2(output, 1) >= 0 && dup2(errors, 2) >= 0;
@@ -73,7 +73,7 @@ static int make_pipe(int ends[2])
     return result;
 }
 
-/* The rootfs by its descriptor, where it is mounted: the runtime's paths may not be open to a user namespace. */
+/* The rootfs by its descriptor: a user namespace may not be able to resolve the runtime's paths. */
 static bool enter_directory(const struct init *init, const char *path)
 {
     if (*path == '\0')
@@ -81,7 +81,7 @@ static bool enter_directory(const struct init *init, const char *path)
     return (init->root_path != NULL ? fchdir(init->root) : chdir(path)) == 0;
 }
 
-/* In the child: becomes the hook, or tells by `status` why not. */
+/* In the child: executes the hook, or reports the failure by `status`. */
 _Noreturn static void become_hook(const struct init *init, const struct step_container_hook *step, int input,
                                   int output, int errors, int status)
 {
@@ -106,7 +106,7 @@ static bool make_nonblocking(int pipe)
     return pipe < 0 || fcntl(pipe, F_SETFL, O_NONBLOCK) == 0;
 }
 
-/* Starts the hook, whose output goes to the files of the step or is kept for an error. Returns once it is executed. */
+/* Starts the hook. Its output goes to the files of the step, or is kept for an error. Returns when it is executed. */
 static int start_hook(struct init *init, const struct step_container_hook *step, struct hook *hook)
 {
     int pipes[4][2] = {{-1, -1}, {-1, -1}, {-1, -1}, {-1, -1}}; /* stdin, stdout, stderr, the execve's errno */
@@ -154,7 +154,7 @@ static int start_hook(struct init *init, const struct step_container_hook *step,
     return 0;
 }
 
-/* Writes what the pipe takes. A hook need not read its stdin. */
+/* Writes as much as the pipe accepts. A hook need not read its stdin. */
 static void feed(struct state *state)
 {
     while (state->part < 3) {
@@ -189,7 +189,7 @@ static void keep(struct capture *capture, const char *data, size_t count)
     capture->length += count;
 }
 
-/* Reads what there is; not for ever where a process that the hook has left writes faster than this reads. */
+/* Reads the available output, with a limit: a process that the hook has left may write faster than this reads. */
 static void drain(struct capture *capture)
 {
     char buffer[READ_SIZE];
@@ -206,8 +206,9 @@ static void drain(struct capture *capture)
     }
 }
 
-/* What was kept, as a text without blanks at its end. Where more was written it begins with a whole line or, where the last line alone is longer
- * than what is kept, with a whole character of UTF-8. A NUL, which would end the text, becomes a blank. */
+/* The kept output as a text without trailing blanks. If more was written, it begins with a whole line, or with a whole
+ * character of UTF-8 if the last line is longer than the kept part. A NUL, which would end the text, becomes a blank.
+ * */
 static const char *lines(struct capture *capture)
 {
     char *text = capture->text;
@@ -232,8 +233,8 @@ static int64_t milliseconds(void)
     return sys_monotonic() / NANOSECONDS;
 }
 
-/* Serves the hook's streams until it ends; what it left running in the background isn't waited for. Returns whether
- * it ended in time; `timeout` is in seconds, and not positive for none. */
+/* Serves the hook's streams until it ends; processes that it leaves in the background are not waited for. Returns
+ * whether it ended in time. `timeout` is in seconds; 0 or less means none. */
 static bool serve_hook(struct hook *hook, int64_t timeout)
 {
     int64_t deadline = timeout > 0 && timeout < INT_MAX ? milliseconds() + timeout * MILLISECONDS : INT64_MAX;

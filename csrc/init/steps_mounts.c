@@ -19,7 +19,7 @@ static void mode_option(char option[static MODE_OPTION_SIZE], mode_t mode)
     *digit = '\0';
 }
 
-/* Puts a mount in a register for a later seal_mount; register 0 is none. */
+/* Stores a mount in a register for a later seal_mount; register 0 stores nothing. */
 static int keep_mount(struct init *init, uint32_t keep, int mount)
 {
     if (keep == 0)
@@ -31,12 +31,12 @@ static int keep_mount(struct init *init, uint32_t keep, int mount)
     return init->kept[keep] >= 0 ? 0 : fail(init, errno, "dup of a mount");
 }
 
-/* Opens the directory for a file system. `option` gets the mode of a tmpfs: that of the directory that it covers,
- * where there was one, as runc has it; else "". */
+/* Opens the directory for a file system. `option` gets the mode of a tmpfs: as with runc, that of the directory that it
+ * covers, "" if there was none. */
 static int open_target(struct init *init, const struct step_mount *step, char option[static MODE_OPTION_SIZE])
 {
     option[0] = '\0';
-    /* A symlink would put them where the image wants them (CVE-2019-19921, CVE-2023-27561). */
+    /* A symlink of the image would redirect them (CVE-2019-19921, CVE-2023-27561). */
     if (strcmp(step->fstype, "proc") == 0 || strcmp(step->fstype, "sysfs") == 0) {
         int target = make_in_root(init, step->target, MAKE_DIRECTORY, REFUSE_LINKS);
         if (target == -ELOOP || target == -ENOTDIR)
@@ -64,7 +64,7 @@ int step_mount(struct init *init, const struct step_mount *step)
     if (result < 0)
         return result;
 
-    /* what is copied has to be written before the mount becomes read-only */
+    /* the copy has to be made before the mount becomes read-only */
     uint64_t late = step->copyup ? step->attr_set & MOUNT_ATTR_RDONLY : 0;
     CLOSING int mount = make_filesystem(init, step->fstype, step->source, option[0] != '\0' ? option : NULL,
                                         &step->options, step->attr_set & ~late);
@@ -102,7 +102,7 @@ static int set_tree_attributes(struct init *init, int mount, struct attributes t
     return result < 0 ? result : set_attributes(init, mount, own, path);
 }
 
-/* A detached copy of what is at a path of the host, as the mount namespace shows it by now. */
+/* A detached copy of the mount at a path of the host, as it is now in the mount namespace. */
 static int clone_source(struct init *init, const char *path, bool recursive, uint32_t links)
 {
     unsigned int flags = OPEN_TREE_CLONE | (recursive ? AT_RECURSIVE : 0u);
@@ -112,8 +112,8 @@ static int clone_source(struct init *init, const char *path, bool recursive, uin
     return tree >= 0 ? tree : fail(init, errno, "open_tree ", path);
 }
 
-/* The mount that a step binds: a detached copy, or a descriptor that the runtime has opened. `opened` is the one that
- * the caller has to close. */
+/* The mount that a step binds: a detached copy, or a descriptor that the runtime has opened. The caller closes
+ * `opened`. */
 static int open_source(struct init *init, const struct step_bind *step, int *opened)
 {
     if ((step->links & SOURCE_KEPT) != 0) {
@@ -143,7 +143,7 @@ static int open_bind_target(struct init *init, const struct step_bind *step, mod
                            : fail(init, errno, "open ", step->target);
 }
 
-/* Makes the symlink that the source is at the target. One that is there already and says the same will do. */
+/* Copies the symlink of the source to the target. An existing equal one is accepted. */
 static int copy_symlink(struct init *init, int source, const struct step_bind *step)
 {
     char text[PATH_MAX], other[PATH_MAX], name[NAME_MAX + 1];
@@ -192,7 +192,8 @@ int step_bind(struct init *init, const struct step_bind *step)
     struct attributes own = {.set = step->attr_set, .clear = step->attr_clr};
     if ((result = set_tree_attributes(init, tree, below, own, step->target)) < 0)
         return result;
-    /* What the runtime has opened is a peer of the host's mount: no process of the container may meet it so. */
+    /* A mount that the runtime has opened is a peer of the host's: no process of the container may see it before it is
+     * a slave. */
     if (step->source_fd >= 0 && step->propagation != 0 &&
         (result = set_propagation(init, tree, MS_SLAVE | MS_REC, step->target)) < 0)
         return result;
@@ -215,8 +216,9 @@ int step_copy_mount(struct init *init, const struct step_copy_mount *step)
     return announce(init, "copy", "", copy);
 }
 
-/* A descriptor of the mount would keep it in use: it is named in its parent, which is open. A container can't rename what
- * is mounted on in its own mount namespace, and with its last part not followed the call stays in there. */
+/* A descriptor of the mount would keep it in use, so it is unmounted by its name in the open parent directory. A
+ * container can't rename a mount point in its own mount namespace, and the last component is not followed, so the call
+ * stays there. */
 int step_umount(struct init *init, const struct step_umount *step)
 {
     char name[NAME_MAX + 1];

@@ -1,4 +1,4 @@
-/* The steps that finish the namespaces: what the clone itself could not do. */
+/* The steps that finish the namespaces after the clone. */
 #include "init.h"
 
 #include <net/if.h>
@@ -11,8 +11,8 @@
 
 #include "kernel.h"
 
-/* Empties the ambient and the inheritable set, by which the capabilities came through the exec (csrc/native/clone.c). No hook and
- * no program is to inherit them (CVE-2022-29162). */
+/* Empties the ambient and the inheritable set, which kept the capabilities through the exec (csrc/native/clone.c). No
+ * hook and no program may inherit them (CVE-2022-29162). */
 static int drop_inheritable(struct init *init)
 {
     const struct cap_header header = {.version = CAPABILITY_VERSION_3};
@@ -62,7 +62,7 @@ int step_enter_time(struct init *init, const struct step_enter_time *step)
     CLOSING int directory = proc_open_self(init, "ns", O_PATH | O_DIRECTORY);
     if (directory < 0)
         return directory;
-    /* a magic link, which has to be followed: what comes out must be a namespace */
+    /* a magic link, which has to be followed; it must lead to a namespace */
     CLOSING int namespace = openat(directory, "time_for_children", O_RDONLY | O_CLOEXEC);
     struct statfs fs;
     if (namespace < 0 || fstatfs(namespace, &fs) < 0)
@@ -135,8 +135,8 @@ int step_domainname(struct init *init, const struct step_domainname *step)
 int step_loopback_up(struct init *init, const struct step_loopback_up *step)
 {
     (void)step;
-    /* Any socket will do, since a request that its family does not know goes to the devices (sock_do_ioctl() of the
-     * kernel's sources): of this family we have one already, others may be missing or refused. */
+    /* Any socket works: a request that its family does not know goes to the devices (sock_do_ioctl() in the kernel). A
+     * socket of this family is open already; others may be missing or refused. */
     CLOSING int socket_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (socket_fd < 0)
         return fail(init, errno, "socket");

@@ -1,4 +1,4 @@
-/* The steps that make the process what the configuration asks for: limits, user, capabilities. */
+/* The steps for limits, user and capabilities of the process. */
 #include "init.h"
 
 #include <signal.h>
@@ -70,7 +70,7 @@ int step_bounding(struct init *init, const struct step_bounding *step)
     return 0;
 }
 
-/* The numbers take the place of the pointers to their texts, which are as large at least, and are read before. */
+/* The numbers overwrite the pointers to their texts, which are at least as large and have been read before. */
 static int set_groups(struct init *init, const struct strv *names)
 {
     _Static_assert(sizeof(gid_t) <= sizeof(char *), "a number has room in a pointer's place");
@@ -123,9 +123,9 @@ int step_user(struct init *init, const struct step_user *step)
     return 0;
 }
 
-/* Enters the working directory. Links of /proc to descriptors and processes are not followed (ELOOP), as where `create`
- * makes the directory. One that lies outside of the root all the same has, for the kernel, a name that doesn't begin
- * with a slash (CVE-2024-21626); the C library's getcwd hides it. */
+/* Enters the working directory. Links of /proc to descriptors and processes are not followed (ELOOP), as when `create`
+ * makes the directory. If it is outside of the root nevertheless, the kernel's getcwd returns a name without a slash at
+ * its beginning (CVE-2024-21626); the C library's getcwd hides that. */
 int step_chdir(struct init *init, const struct step_chdir *step)
 {
     char directory[PATH_MAX];
@@ -143,7 +143,7 @@ int step_chdir(struct init *init, const struct step_chdir *step)
     return 0;
 }
 
-/* Exactly the sets of the configuration, an absent one empty (CVE-2022-29162). */
+/* Sets exactly the sets of the configuration; an absent one is empty (CVE-2022-29162). */
 int step_capabilities(struct init *init, const struct step_capabilities *step)
 {
     const struct cap_header header = {.version = CAPABILITY_VERSION_3};

@@ -57,7 +57,7 @@ static bool find_home(int file, uint32_t uid, char *home, size_t size)
     }
 }
 
-/* O_NONBLOCK, and a regular file only: an image whose /etc/passwd is a FIFO doesn't stop us. */
+/* O_NONBLOCK, and a regular file only: the open must not wait if the image's /etc/passwd is a FIFO. */
 int step_home(struct init *init, const struct step_home *step)
 {
     CLOSING int file = open("/etc/passwd", O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
@@ -70,7 +70,7 @@ int step_home(struct init *init, const struct step_home *step)
     return init->home != NULL ? 0 : fail(init, ENOMEM, "home");
 }
 
-/* 0 where the path is a file that the process may execute; else an errno. */
+/* 0 if the path is a file that the process may execute; else an errno. */
 static int check_executable(const char *path)
 {
     struct stat st;
@@ -117,7 +117,7 @@ int step_find_executable(struct init *init, const struct step_find_executable *s
     return error == 0 ? 0 : fail(init, error, "exec: \"", step->name, "\"");
 }
 
-/* The errnos of execve(2) as Go prints them, which runc's users look for. */
+/* The errnos of execve(2) as Go prints them: runc's users search for these texts. */
 static const char *execve_text(int error)
 {
     switch (error) {
@@ -141,8 +141,8 @@ static const char *execve_text(int error)
     }
 }
 
-/* Writes why the program could not be executed to the container's own stderr, and so to its log, where runc's users
- * look for it: `exec /run.sh: no such file or directory`. Nothing waits for a reader there. */
+/* Writes why the program could not be executed to the container's stderr, and so to its log, where runc's users search
+ * for it: `exec /run.sh: no such file or directory`. The write does not wait for a reader. */
 void say_not_executed(const struct init *init, int error)
 {
     char line[PATH_MAX + 256], number[DECIMAL_SIZE];

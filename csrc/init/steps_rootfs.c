@@ -7,7 +7,7 @@
 
 #include "kernel.h"
 
-enum { MOUNTINFO_SIZE = 64 << 20 }; /* bytes of address space; what isn't read into costs nothing */
+enum { MOUNTINFO_SIZE = 64 << 20 }; /* bytes of address space; unused pages cost nothing */
 
 static int root_attribute(struct init *init, uint64_t flag, bool recursive)
 {
@@ -27,7 +27,7 @@ int step_root_propagation(struct init *init, const struct step_root_propagation 
     return root_attribute(init, step->flag, step->recursive != 0);
 }
 
-/* Finds the mount point by going up from the path: what is no mount point is EINVAL. */
+/* Finds the mount point by going up from the path: EINVAL means that a directory is no mount point. */
 int step_parent_private(struct init *init, const struct step_parent_private *step)
 {
     struct mount_attr attr = {.propagation = MS_PRIVATE};
@@ -67,9 +67,10 @@ int step_make_cwd(struct init *init, const struct step_make_cwd *step)
     return directory < 0 ? directory : 0;
 }
 
-/* Makes the root of the mount namespace our root, which setns does (setns(2)). In a chroot it is another mount, which
- * would stay in the container's mount namespace, above its root: `exec`, and whoever enters the namespace, would begin
- * there, outside of the container. What may not call setns here can't enter a container either. */
+/* Makes the root of the mount namespace this process's root, by setns(2). In a chroot that is another mount. It would
+ * stay in the container's mount namespace, above the container's root, and every process that joins the namespace, such
+ * as that of `exec`, would start there, outside of the container. A process that may not call setns here can't join a
+ * container either. */
 static void leave_chroot(void)
 {
     CLOSING int self = sys_pidfd_open(getpid());
@@ -87,10 +88,10 @@ int step_pivot_root(struct init *init, const struct step_pivot_root *step)
     CLOSING int old = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (old < 0 || fchdir(root) < 0)
         return fail(init, errno, "chdir to the rootfs");
-    /* with the same directory twice the old root comes to lie on the new one: no place for it is needed */
+    /* with the same directory twice the old root is stacked on the new one: it needs no directory */
     if (syscall(SYS_pivot_root, ".", ".") < 0)
         return fail(init, errno, "pivot_root");
-    /* where the working directory is now, the kernel doesn't promise */
+    /* the kernel does not define the working directory after that */
     if (fchdir(old) < 0)
         return fail(init, errno, "chdir to the old root");
     /* what is unmounted here stays mounted on the host */
@@ -102,7 +103,7 @@ int step_pivot_root(struct init *init, const struct step_pivot_root *step)
     return chdir("/") < 0 ? fail(init, errno, "chdir /") : 0;
 }
 
-/* The id of the mount that is the root, or 0 where it can't be told. */
+/* The id of the root's mount, or 0 if it is unknown. */
 static uint64_t root_mount(void)
 {
     struct kernel_statx st;
@@ -110,7 +111,7 @@ static uint64_t root_mount(void)
     return root >= 0 && sys_statx(root, &st) == 0 ? st.mnt_id : 0;
 }
 
-/* Cuts the next word of a line off, in place; mountinfo writes blanks in paths as octal numbers (\040). */
+/* Cuts off the next field of a line, in place; mountinfo writes blanks in paths as octal numbers (\040). */
 static char *next_word(char **line)
 {
     char *word = *line;
@@ -145,7 +146,7 @@ static const char *full_mount(char *line)
     return is_whole && (strcmp(fstype, "proc") == 0 || strcmp(fstype, "sysfs") == 0) ? point : NULL;
 }
 
-/* Takes a mount away, or where that isn't permitted, covers it. */
+/* Unmounts a mount, or covers it if that is not permitted. */
 static int hide_mount(struct init *init, const char *path)
 {
     CLOSING int target = open(path, O_PATH | O_CLOEXEC);
@@ -170,8 +171,8 @@ static int hide_mount(struct init *init, const char *path)
     return cover < 0 ? cover : attach(init, cover, target, path);
 }
 
-/* Hides the host's whole procfs and sysfs mounts. A process that is only in a chroot could mount its own unmasked ones
- * as long as there are such in its mount namespace. */
+/* Hides the host's full procfs and sysfs mounts. As long as they are in its mount namespace, a process in a chroot
+ * could mount its own ones without masks. */
 static int hide_host_mounts(struct init *init, char *info, size_t size)
 {
     CLOSING int file = proc_open_self(init, "mountinfo", O_RDONLY);
@@ -208,7 +209,8 @@ int step_move_root(struct init *init, const struct step_move_root *step)
     uint64_t before = root_mount();
     leave_chroot();
     if (root_mount() != before) {
-        /* the plan's `propagation` was for the mounts in the chroot: what is moved to a shared root appears on the host */
+        /* the plan's `propagation` was for the mounts in the chroot: a mount that is moved to a shared root appears on
+         * the host */
         int result = root_attribute(init, MS_SLAVE, true);
         if (result < 0)
             return result;

@@ -1,5 +1,4 @@
-/* The steps that tell the kernel how to schedule the process: its CPU time, its I/O, the memory nodes it takes pages
- * from; and as what machine it is to show itself. */
+/* The steps for scheduling of CPU and I/O, for memory nodes, and for the personality. */
 #include "init.h"
 
 #include "kernel.h"
@@ -7,12 +6,12 @@
 enum {
     NODES = 1024, /* MAX_NUMNODES of the kernel at its largest */
     CPUS = 8192, /* CONFIG_NR_CPUS of the kernel at its largest */
-    NAMED_CPUS = 65536, /* what the specification's lists of CPUs can name at most */
+    NAMED_CPUS = 65536, /* the highest CPU in the specification's lists */
     BITS = 8 * sizeof(unsigned long),
 };
 
-/* Sets the bits that the texts number, each below `limit`; gives the text that is none, or NULL. Numbers from `bits` on
- * are left out: no kernel has what they name. */
+/* Sets the bits with the numbers in the texts, each below `limit`. Returns a text that is no such number, or NULL.
+ * Numbers from `bits` on are ignored: no kernel has so many. */
 static const char *set_bits(unsigned long *mask, uint64_t bits, const struct strv *numbers, uint64_t limit)
 {
     for (uint32_t i = 0; i < numbers->count; i++) {
@@ -40,7 +39,7 @@ int step_scheduler(struct init *init, const struct step_scheduler *step)
     return syscall(SYS_sched_setattr, 0, &attr, 0) < 0 ? fail(init, errno, "error setting scheduler") : 0;
 }
 
-/* For the whole process group, which is the init alone: it leads the session that it has made. */
+/* For the process group, which is the init alone: it has made its own session. */
 int step_io_priority(struct init *init, const struct step_io_priority *step)
 {
     uint32_t value = step->class << IOPRIO_CLASS_SHIFT | step->priority;
@@ -67,14 +66,14 @@ int step_personality(struct init *init, const struct step_personality *step)
 
 int step_cpu_affinity(struct init *init, const struct step_cpu_affinity *step)
 {
-    unsigned long mask[CPUS / BITS] = {0}; /* not static: each page written is one more of a waiting container */
+    unsigned long mask[CPUS / BITS] = {0}; /* not static: each written page adds to the memory of a waiting container */
     const char *wrong = set_bits(mask, CPUS, &step->cpus, NAMED_CPUS);
     if (wrong != NULL)
         return fail(init, EINVAL, "sched_setaffinity: CPU ", wrong);
     bool all = step->cpus.count == 0;
     for (uint32_t i = 0; all && i < CPUS / BITS; i++)
         mask[i] = ~0ul;
-    /* the configuration does not ask for all: where a filter of the runtime's refuses the call, it goes without */
+    /* the configuration does not ask for all CPUs: if a filter on the runtime refuses the call, it is skipped */
     if (syscall(SYS_sched_setaffinity, 0, sizeof(mask), mask) < 0 && !all)
         return fail(init, errno, "sched_setaffinity");
     return 0;

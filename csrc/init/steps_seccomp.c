@@ -7,7 +7,7 @@
 
 #include "kernel.h"
 
-/* The filter is an array of struct sock_filter. It is only read when it is loaded: a waiting container has no page of
+/* The filter is an array of struct sock_filter. It is read only when it is loaded: a waiting container has no pages of
  * it. */
 int step_map_seccomp(struct init *init, const struct step_map_seccomp *step)
 {
@@ -26,8 +26,8 @@ int step_map_seccomp(struct init *init, const struct step_map_seccomp *step)
     return 0;
 }
 
-/* Tells the runtime at which descriptor the listener will be: from the load on, any call of ours may wait for the agent
- * to which the runtime has yet to send it. A new descriptor always gets the lowest number that is free. */
+/* Tells the runtime the descriptor of the listener in advance: after the load each call may wait for the agent, to
+ * which the runtime still has to send the listener. A new descriptor gets the lowest free number. */
 static int announce_listener(struct init *init)
 {
     char number[DECIMAL_SIZE];

@@ -5,10 +5,10 @@
 #include <string.h>
 #include <unistd.h>
 
-/* At the end of the .bss section (Makefile): what stands before it then shares a page with its begin. */
+/* At the end of the .bss section (Makefile): its beginning shares a page with the variables before it. */
 char kept_texts[TEXTS_SIZE] __attribute__((section(".bss.zz_kept_texts")));
 
-/* Appends as much of the text as fits; the buffer stays terminated. Returns whether all of it fitted. */
+/* Appends as much of the text as fits; the buffer stays terminated. Returns whether all of it fits. */
 static bool append(char *buffer, size_t size, size_t *length, const char *text)
 {
     size_t wanted = strlen(text);

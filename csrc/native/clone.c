@@ -1,4 +1,4 @@
-/* Cloning the init, by which it is born in its namespaces and its cgroup. Bound as a part of pyrunc._core. */
+/* Cloning the init into its namespaces and its cgroup. A part of pyrunc._core. */
 #define _GNU_SOURCE
 #include "native.h"
 
@@ -32,7 +32,7 @@ struct shared {
     char *argv[MAX_ARGS + 1];
     int report; /* where the stage that joins namespaces reports to; -1 without */
     char join[512]; /* the environment variable that asks for that stage */
-    int procs;         /* the cgroup.procs by which the child moves itself; -1 where it is born in its cgroup */
+    int procs;         /* the cgroup.procs to which the child writes itself; -1 if it is cloned into its cgroup */
     int begun;         /* the child has carried out its first instruction */
     int error;
     int failed_call;
@@ -50,8 +50,8 @@ static int fail(struct shared *shared, int call, int index)
     return 127;
 }
 
-/* clone3 with a stack of its own: the child calls child(data) there and exits with its value. In assembly, since
- * the child must not return through a frame that the parent, which shares the memory, returns through later. */
+/* clone3 with a separate stack: the child calls child(data) there and exits with its value. It is assembly because the
+ * child must not return through a frame that the parent, which shares the memory, uses later. */
 static long clone_on_stack(struct clone_args *args, int (*child)(void *), void *data)
 {
     long value;
@@ -102,9 +102,9 @@ static long clone_on_stack(struct clone_args *args, int (*child)(void *), void *
     return value;
 }
 
-/* Makes the capabilities in the user namespace outlast the exec. Its root they are not for yet, since no id is mapped
- * before the init runs, and of another user's only the ambient ones do (capabilities(7)). The init's become_root
- * empties the sets again that are filled here. */
+/* Keeps the capabilities in the user namespace through the exec. No id is mapped before the init runs, so it is not
+ * root there, and only ambient capabilities survive the exec of another user (capabilities(7)). The init's become_root
+ * empties these sets again. */
 static int keep_capabilities(void)
 {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
@@ -122,8 +122,8 @@ static int keep_capabilities(void)
     return 0;
 }
 
-/* The init between clone and exec: only its own descriptor table is touched. Signals stay blocked, so that no handler
- * of the parent runs in the shared memory; the init's program sets the mask and the dispositions. */
+/* The init between clone and exec changes only its own descriptor table. Signals stay blocked, so no handler of the
+ * parent runs in the shared memory. The init's program sets the mask and the dispositions. */
 static int init_child(void *data)
 {
     struct shared *shared = data;
@@ -133,7 +133,7 @@ static int init_child(void *data)
     if (shared->procs >= 0 && write(shared->procs, "0", 1) != 1) /* 0 is who writes (cgroups(7)) */
         return fail(shared, PYRUNC_CGROUP_PROCS, 0);
 
-    /* CVE-2024-21626: nothing of the caller's descriptors reaches the container unless it was asked for. */
+    /* CVE-2024-21626: no descriptor of the caller reaches the container unless it was requested. */
     if (syscall(SYS_close_range, 3U + (unsigned int)spawn->preserve_fds, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
         return fail(shared, PYRUNC_CLOSE_RANGE, 0);
     for (int i = 0; i < spawn->inherit_count; i++)
@@ -189,10 +189,10 @@ static void clone_child(struct shared *shared, uint64_t flags)
     shared->pid = shared->pidfd = -1;
 }
 
-/* Clones the child into its cgroup. The kernel kills it before its first instruction where cgroup.kill was written to
- * our cgroup another number of times than to the new one: since Linux 6.14 it compares the one counter, read when the
- * clone begins, with the other (cgroup_css_set_fork() and cgroup_post_fork()). Then the child is born in our own cgroup,
- * and moves before it does anything else. */
+/* Clones the child into its cgroup. Since Linux 6.14 the kernel compares the counter of writes to cgroup.kill of the
+ * parent's cgroup, read when the clone begins, with that of the new cgroup (cgroup_css_set_fork() and
+ * cgroup_post_fork()), and kills the child before its first instruction if they differ. Then the child is cloned into
+ * the parent's cgroup, and moves before it does anything else. */
 static void clone_into_cgroup(struct shared *shared, uint64_t flags)
 {
     clone_child(shared, flags);
@@ -211,7 +211,7 @@ static void clone_into_cgroup(struct shared *shared, uint64_t flags)
     }
 }
 
-/* Writes the environment variable of the stage that joins; false where it has no room. */
+/* Writes the environment variable of the stage that joins; false if there is no room. */
 static bool tell_joins(struct shared *shared)
 {
     const struct pyrunc_clone *spawn = shared->spawn;
@@ -223,10 +223,10 @@ static bool tell_joins(struct shared *shared)
     return length < (int)sizeof shared->join;
 }
 
-/* The init joins the namespaces before it is what it is to be: what is cloned here ends when it has made a copy of
- * itself in there, a child of ours, and has told its pid (join.c). It is the one that is cloned into the cgroup: once
- * the cgroup namespace is joined, our own cgroup lies outside of it, and where the hierarchy is mounted with nsdelegate
- * nobody may come in from there (cgroups(7)). */
+/* The process that is cloned here joins the namespaces, makes a copy of itself in them, which is a child of the
+ * runtime, reports its pid, and ends (join.c). It is cloned into the cgroup: after it has joined the cgroup namespace,
+ * the runtime's cgroup is outside of that, and if the hierarchy is mounted with nsdelegate, no process may move in from
+ * there (cgroups(7)). */
 static int clone_and_join(struct shared *shared)
 {
     int ends[2];
@@ -292,7 +292,7 @@ int pyrunc_clone_init(struct pyrunc_clone *spawn)
     spawn->failed_index = shared->failed_index;
     munmap(shared, sizeof *shared);
     if (error != 0 && spawn->pid > 0) {
-        kill(spawn->pid, SIGKILL); /* an init that has joined its namespaces, and would wait for its plan's answers */
+        kill(spawn->pid, SIGKILL); /* an init that has joined its namespaces would wait for answers of its plan */
         if (spawn->pidfd >= 0)
             close(spawn->pidfd);
         reap(spawn->pid);

@@ -13,8 +13,8 @@
 
 #include "parent.h"
 
-/* Opens /dev/null where a standard stream is closed, so that no descriptor of ours becomes one. Gives the number of
- * the first preserved descriptor that the caller did not leave open, or 0: what is close-on-exec is ours. */
+/* Opens /dev/null for each closed standard stream, so no other descriptor becomes one. Returns the first preserved
+ * descriptor that the caller did not leave open, or 0: close-on-exec descriptors are the runtime's own. */
 int pyrunc_prepare_fds(int preserve_fds)
 {
     for (int fd = 0; fd < 3; fd++)

@@ -1,4 +1,4 @@
-/* The files that the init is given: its program and its plan, which nobody can write to. A part of pyrunc._core. */
+/* The init's program and plan in files that nobody can write to. A part of pyrunc._core. */
 #define _GNU_SOURCE
 #include "native.h"
 
@@ -41,7 +41,7 @@ static int write_all(int fd, const char *data, size_t length)
     return 0;
 }
 
-/* memfd_create(2) with a flag that it knows since Linux 6.3, without the flag before. */
+/* memfd_create(2) with a flag of Linux 6.3, without it on earlier kernels. */
 static int create_memfd(const char *name, unsigned int flags, unsigned int flag)
 {
     int fd = (int)syscall(SYS_memfd_create, name, flags | flag);
@@ -64,8 +64,8 @@ int pyrunc_init_image(void)
     return take_fd(&fd);
 }
 
-/* The program on a tmpfs of its own, which is mounted nowhere and read-only when the program is written: whoever opens
- * it by way of /proc/PID/exe can't write to it (CVE-2019-5736), and nobody can find or remount it. */
+/* The program on its own detached tmpfs, which becomes read-only after the program is written: nobody who opens it by
+ * /proc/PID/exe can write to it (CVE-2019-5736), and nobody can find or remount it. */
 static int image_on_tmpfs(void)
 {
     static const char name[] = "pyrunc-init";
@@ -95,7 +95,7 @@ static int write_file(const char *path, const char *text)
     return fd < 0 ? -errno : write_all(fd, text, strlen(text));
 }
 
-/* In a user namespace of its own, whose root may mount a tmpfs. It is the runtime's own user, so that the file is. */
+/* In a new user namespace, whose root may mount a tmpfs. Its root is the runtime's user, who owns the file. */
 static int image_in_user_namespace(unsigned int uid, unsigned int gid)
 {
     char line[32];
@@ -110,7 +110,8 @@ static int image_in_user_namespace(unsigned int uid, unsigned int gid)
 }
 
 /* The same program for hosts that forbid executable memfds (sysctl vm.memfd_noexec). Without the right to mount, a
- * process in a user namespace makes the file: it shares our descriptors, and tells the number by the pipe. */
+ * process in a user namespace makes the file: it shares this process's descriptors, and sends the number by the pipe.
+ * */
 int pyrunc_init_image_on_tmpfs(void)
 {
     int image = image_on_tmpfs();
@@ -132,14 +133,14 @@ int pyrunc_init_image_on_tmpfs(void)
         return -errno;
     while (waitpid((pid_t)pid, NULL, 0) < 0 && errno == EINTR)
         ;
-    close(take_fd(&writer)); /* it has ended: the pipe holds its word, or is at its end */
+    close(take_fd(&writer)); /* it has ended: the pipe has its report, or is at its end */
     if (read(reader, &image, sizeof image) != (ssize_t)sizeof image)
         image = -ESRCH;
     return image;
 }
 
-/* Sealed, so that what the init has judged, such as the plan, stays as it was written. What has room behind the data can
- * still be written to: the init stores its times there, in a launch with a timeline. */
+/* Sealed, so the plan does not change after the init has checked it. If there is room after the data, it stays
+ * writable: in a launch with a timeline the init stores its times there. */
 int pyrunc_memfd(const char *name, const char *data, size_t length, size_t size)
 {
     CLEANUP_FD int fd = create_memfd(name, MFD_CLOEXEC | MFD_ALLOW_SEALING, MFD_NOEXEC_SEAL);

@@ -18,7 +18,7 @@
 #define OPEN_TREE_CLOEXEC O_CLOEXEC
 #endif
 
-/* of umount2(2): <sys/mount.h> can't be had beside <linux/mount.h> */
+/* of umount2(2): <sys/mount.h> can't be included with <linux/mount.h> */
 enum { DETACH = 2, NO_LINK = 8 };
 
 int pyrunc_open_tree(int dirfd, const char *path, unsigned int flags)
@@ -26,7 +26,7 @@ int pyrunc_open_tree(int dirfd, const char *path, unsigned int flags)
     return result(syscall(SYS_open_tree, dirfd, path, flags | OPEN_TREE_CLOEXEC));
 }
 
-/* struct statx as far as it tells of the mount: the C library's may be older than the kernel. */
+/* struct statx with the members about the mount: the C library's may be older than the kernel. */
 struct mount_statx {
     uint32_t mask;
     uint32_t unused1;
@@ -64,7 +64,7 @@ int pyrunc_move_mount(int fd, int dirfd, const char *path)
     return result(syscall(SYS_move_mount, fd, "", dirfd, path, flags));
 }
 
-/* Slaves of the others, so that what is mounted here stays here, and what the host mounts still arrives. */
+/* Slaves of the others: mounts made here stay here, and the host's mounts still propagate here. */
 int pyrunc_private_mounts(void)
 {
     const struct mount_attr attr = {.propagation = MS_SLAVE};
@@ -73,13 +73,13 @@ int pyrunc_private_mounts(void)
     return result(syscall(SYS_mount_setattr, AT_FDCWD, "/", AT_RECURSIVE, &attr, sizeof attr));
 }
 
-/* Lazily, and with the copies of it that have come into other mount namespaces. */
+/* Lazily, with its copies in other mount namespaces. */
 int pyrunc_umount(const char *path)
 {
     return result(syscall(SYS_umount2, path, DETACH | NO_LINK));
 }
 
-/* Private first: a tree that holds binds of shared mounts would take what is below these from the host with it. */
+/* Private first: otherwise the mounts below binds of shared mounts would be unmounted on the host too. */
 int pyrunc_detach_tree(const char *path)
 {
     const struct mount_attr attr = {.propagation = MS_PRIVATE};
@@ -96,7 +96,7 @@ int pyrunc_idmap_mount(int fd, int namespace, int recursive)
     return result(syscall(SYS_mount_setattr, fd, "", flags, &attr, sizeof attr));
 }
 
-/* A procfs of our pid namespace that is mounted nowhere, and so hides nothing, whatever options /proc has. */
+/* A detached procfs of this pid namespace, which hides nothing, independent of the options of /proc. */
 int pyrunc_procfs(void)
 {
     CLEANUP_FD int context = (int)syscall(SYS_fsopen, "proc", FSOPEN_CLOEXEC);

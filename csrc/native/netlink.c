@@ -34,8 +34,8 @@ int pyrunc_netlink(int namespace)
     return take_fd(&fd);
 }
 
-/* Receives one datagram of the kernel's (port 0); what another process has sent to the socket is passed over. More than
- * size: EMSGSIZE. */
+/* Receives one datagram of the kernel (port 0). Datagrams of other processes are skipped. EMSGSIZE if it is longer than
+ * size. */
 int pyrunc_recv_netlink(int fd, char *data, size_t size)
 {
     for (;;) {

@@ -52,8 +52,8 @@ int pyrunc_raise_open_files(uint64_t soft)
     return 0;
 }
 
-/* To be called before a program is started that is no container's init: it inherits the standard streams alone, nothing
- * that the caller left open to us, and the caller's limit of open files. */
+/* To be called before a program other than an init is started: it inherits only the standard streams, no other
+ * descriptors of the caller, and the caller's limit of open files. */
 int pyrunc_begin_spawn(void)
 {
     if (syscall(SYS_close_range, 3U, ~0U, CLOSE_RANGE_CLOEXEC) < 0)

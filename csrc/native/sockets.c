@@ -49,8 +49,8 @@ static int socket_address(const char *path, struct sockaddr_un *address, int *di
     return sizeof *address;
 }
 
-/* The socket's own mode, less the umask, is that of the file which bind makes: so nobody but the owner can connect to it
- * at any time, whatever umask the caller has. */
+/* The socket's mode minus the umask is the mode of the file that bind makes: nobody but the owner can connect at any
+ * time, with any umask of the caller. */
 int pyrunc_listen(const char *path)
 {
     struct sockaddr_un address;
@@ -65,8 +65,8 @@ int pyrunc_listen(const char *path)
     return take_fd(&fd);
 }
 
-/* With a timeout, a connect that waits for room in the listener's queue and a send that waits for room in the peer's
- * buffer fail with EAGAIN after timeout_ms. EINTR is for Python: it runs the handlers. */
+/* With a timeout, a connect that waits for room in the listener's queue, and a send that waits for room in the peer's
+ * buffer, fail with EAGAIN after timeout_ms. Python handles EINTR: it runs the signal handlers. */
 int pyrunc_connect(const char *path, int stream, int timeout_ms)
 {
     struct sockaddr_un address;
@@ -90,9 +90,9 @@ int pyrunc_datagram_socket(void)
     return result(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
 }
 
-/* What a datagram socket hears that connects to a path: -EPROTOTYPE where a process has a socket of another type there,
- * -ECONNREFUSED where none has one. It waits for nobody, and a socket that is not of datagrams hears nothing of it:
- * unix_find_bsd() of the kernel compares the types before anything else. */
+/* The result of a datagram socket's connect to a path: -EPROTOTYPE if a process has a socket of another type there,
+ * -ECONNREFUSED if none has one. It does not wait, and a socket of another type does not notice it: the kernel's
+ * unix_find_bsd() compares the types first. */
 int pyrunc_ask_socket(int fd, const char *path)
 {
     struct sockaddr_un address;
@@ -128,7 +128,7 @@ int pyrunc_send(int fd, const char *data, size_t length, const int *fds, int fd_
     return result(sendmsg(fd, &message, MSG_NOSIGNAL)); /* EINTR is for Python: it runs the handlers */
 }
 
-/* One send and one recv on a socket that never wait, whatever the flags of its open file description. */
+/* A send and a recv that never wait, with any flags of the open file description. */
 int pyrunc_send_now(int fd, const char *data, size_t length)
 {
     return result(send(fd, data, length, MSG_DONTWAIT | MSG_NOSIGNAL));
