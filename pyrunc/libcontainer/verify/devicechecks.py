@@ -1,4 +1,4 @@
-"""Device nodes and links in the container's /dev against its plan, and nodes that the plan does not have."""
+"""Compare device nodes and links in the container's /dev with its plan, and find other nodes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LETTERS = {stat.S_IFCHR: "c", stat.S_IFBLK: "b", stat.S_IFIFO: "p"}
 
 
 def ask(expected: Expected, question: Question) -> None:
-    """Add to a question what `check` wants to know."""
+    """Add the requests of `check` to a question."""
     for step in expected.steps("mknod", "bind_device", "symlink"):
         question.paths.add((str(step.arg("path")), False))
         if step.kind == "bind_device":
@@ -55,7 +55,7 @@ def check(expected: Expected, seen: Look, findings: Findings) -> None:
 
 
 def _node(group: list[Step], seen: Look, findings: Findings) -> None:
-    """Compare one node: as it was to be made, or the host's that is bound in its place."""
+    """Compare one node: a new one, or the bound node of the host."""
     step = group[0]
     path = str(step.arg("path"))
     place = seen.place(path, False)

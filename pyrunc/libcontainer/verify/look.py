@@ -1,9 +1,9 @@
-"""A look into a container from outside: its mount table, paths, sysctls, and what belongs to its namespaces.
+"""Inspect a container from outside: its mount table, paths, sysctls, and settings of its namespaces.
 
-A child of this process enters the namespaces, looks, and answers through a pipe as JSON. It executes nothing, it is in
-no pid namespace of the container, and imports nothing once it is inside, where a module would be the container's. The
-root file system is hostile: paths are resolved by openat2 inside the root, descriptors are O_PATH, so that neither a
-FIFO nor a device is opened, and a file system of the container's that never answers (FUSE) is given up after a while.
+A child of this process enters the namespaces, reads, and answers through a pipe as JSON. It executes nothing, it is not
+in the container's pid namespace, and it imports nothing inside, where a module would be the container's. The root file
+system is hostile: paths are resolved by openat2 in the root, and descriptors are O_PATH, so no FIFO and no device is
+opened. There is a timeout, because a file system of the container (FUSE) may never answer.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .processfiles import id_map
 
 _TIMEOUT = 20.0
 _READ_BYTES = 1 << 16
-# More than what a container's mount table, or 10000 names of /dev, come to.
+# More than the size of a container's mount table, or of 10000 names in /dev.
 _LARGEST = 1 << 26
 _PR_SET_DUMPABLE = 4
 _RESOLVE_NO_MAGICLINKS = 0x02
@@ -40,11 +40,11 @@ _ALL_IDS = 1 << 32
 
 
 class Place:
-    """A path of the container as it was found.
+    """The result of looking up a path of the container.
 
-    error: the errno of its resolution, or 0. mount: the id of the mount that it is on; path: where it is, links
-    followed. is_root: whether it is the root of that mount. mode, rdev (major, minor), uid, gid, dev, ino: as stat(2)
-    has them, ids as this process's user namespace numbers them. link: what a symlink holds.
+    error: the errno of its resolution, or 0. mount: the id of its mount. path: the path after following links.
+    is_root: whether it is the root of that mount. mode, rdev (major, minor), uid, gid, dev, ino: as in stat(2), with
+        ids of this process's user namespace. link: the target of a symlink.
     """
 
     def __init__(self, values: dict[str, Any]) -> None:
@@ -61,7 +61,7 @@ class Place:
 
     @property
     def type(self) -> str:
-        """What kind of file it is, in words."""
+        """The type of the file as text."""
         names = {
             stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "symlink", stat.S_IFCHR: "char device",
             stat.S_IFBLK: "block device", stat.S_IFIFO: "fifo", stat.S_IFSOCK: "socket",
@@ -70,12 +70,12 @@ class Place:
 
 
 class Look:
-    """What was seen.
+    """The result of a look.
 
-    mounts: the mount table. places: the paths that were asked for, by (path, whether a link at its end is followed).
-    sources: the same of paths of the host. files: what files under /proc hold inside, None where they can't be read.
-    devices: nodes in /dev, by path, as (type and permissions, major, minor). maps: the uid and the gid map that tell
-    how the container's ids are written in all this, as (id inside, id as seen, size).
+    mounts: the mount table. places: the requested paths, by (path, whether a link at its end is followed).
+    sources: the same for paths of the host. files: the content of files in the container's /proc, None if unreadable.
+    devices: nodes in /dev, by path, as (type and permissions, major, minor). maps: the uid and gid maps from the
+    container's ids to those in this result, as (id inside, id here, size).
     """
 
     def __init__(self, answer: dict[str, Any], maps: dict[str, list[tuple[int, int, int]]]) -> None:
@@ -88,31 +88,30 @@ class Look:
         self._by_id = {entry.id: entry for entry in self.mounts}
 
     def place(self, path: str, follow: bool = True) -> Place:
-        """A path of the container that was asked for."""
+        """A requested path of the container."""
         return self.places[path, follow]
 
     def mount_of(self, place: Place) -> Entry | None:
-        """The mount that a place is on; None where the table does not have it."""
+        """The mount of a place; None if the table does not have it."""
         return self._by_id.get(place.mount)
 
     def mount_at(self, place: Place) -> Entry | None:
-        """The mount whose root a place is; None where it is somewhere below one."""
+        """The mount whose root a place is; None if it is below the root of one."""
         entry = self.mount_of(place)
-        # What is bound may have been removed where it came from.
+        # The source of a bind mount may have been removed.
         return entry if entry is not None and place.path in (entry.point, entry.point + " (deleted)") else None
 
     def point(self, place: Place) -> str:
-        """The mount point of the mount whose root a place is, or else where the place is."""
+        """The mount point of the mount whose root a place is, or else the path of the place."""
         entry = self.mount_at(place)
         return entry.point if entry is not None else place.path
 
 
 class Question:
-    """What is to be looked at.
+    """The request for a look.
 
-    pidfd, pid: the container's process. enter: namespaces to be entered, as /proc/PID/ns names them. root: the
-    container's root as it is seen from in there. paths, sources, files: see Look. dev: whether to list the nodes of
-    /dev.
+    pidfd, pid: the container's process. enter: namespaces to enter, by their names in /proc/PID/ns. root: the
+    container's root in these namespaces. paths, sources, files: see Look. dev: whether to list the nodes of /dev.
     """
 
     def __init__(self, pidfd: int, pid: int, enter: list[str], root: str) -> None:
@@ -127,8 +126,8 @@ class Question:
 
 
 def look(question: Question, timeout: float = _TIMEOUT) -> Look:
-    """Look at a container. Raises PyruncError where it can't be entered, or does not answer in time (seconds); OSError
-    where its process ends meanwhile."""
+    """Look at a container. Raises PyruncError if it can't be entered, or does not answer in time (seconds); OSError if
+    its process ends meanwhile."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -150,14 +149,14 @@ def look(question: Question, timeout: float = _TIMEOUT) -> Look:
     if "failed" in answer:
         raise PyruncError(f"looking into the container: {answer['failed']}", errno=answer["errno"])
     if "user" in question.enter:
-        maps = {kind: [(0, 0, _ALL_IDS)] for kind in ("uid", "gid")}  # it was seen with the container's eyes
+        maps = {kind: [(0, 0, _ALL_IDS)] for kind in ("uid", "gid")}  # the look was in the container's user namespace
     else:
         maps = {kind: id_map(question.pid, kind) for kind in ("uid", "gid")}
     return Look(answer, maps)
 
 
 def _read(fd: int, deadline: float) -> bytes | None:
-    """All that comes until the end of the pipe; None where that is too late or too much."""
+    """Read the pipe to its end; None after the timeout, or if it is too much."""
     data = bytearray()
     while len(data) <= _LARGEST:
         left = deadline - time.monotonic()
@@ -171,12 +170,12 @@ def _read(fd: int, deadline: float) -> bytes | None:
 
 
 def _answer(question: Question, writer: int) -> NoReturn:
-    """The child's part. It ends by _exit whatever happens, and says why."""
+    """The child's part. It always ends by _exit, and reports errors."""
     try:
         text = json.dumps(_seen(question))
     except OSError as error:
         text = json.dumps({"failed": "reading", "errno": error.errno or 0})
-    except BaseException as error:  # nothing of the parent's code may run in here
+    except BaseException as error:  # the parent's code must not run in the child
         text = json.dumps({"failed": type(error).__name__, "errno": 0})
     data = text.encode()
     try:
@@ -246,7 +245,7 @@ def _open(root: int, path: str, follow: bool, flags: int = os.O_PATH) -> int:
         try:
             return native.openat2(root, clean(path), flags, 0, _RESOLVE_IN_ROOT | _RESOLVE_NO_MAGICLINKS)
         except BlockingIOError:
-            # Something was renamed or mounted anywhere while a `..` was resolved (openat2(2), EAGAIN).
+            # A rename or a mount happened while a `..` was resolved (openat2(2), EAGAIN).
             if attempt == _MOST_ATTEMPTS - 1:
                 raise
     raise AssertionError
@@ -282,7 +281,7 @@ def _text_or_none(proc: int, path: str) -> str | None:
 
 
 def _devices(root: int) -> dict[str, tuple[int, int, int]]:
-    """The nodes in /dev and in the directories there, as far as they are on the same file system."""
+    """The nodes in /dev and its directories, on the same file system."""
     found: dict[str, tuple[int, int, int]] = {}
     left = _MOST_NAMES
     waiting = ["/dev"]
@@ -305,7 +304,7 @@ def _devices(root: int) -> dict[str, tuple[int, int, int]]:
                 elif stat.S_ISCHR(here.st_mode) or stat.S_ISBLK(here.st_mode):
                     found[f"{path}/{name}"] = (here.st_mode, os.major(here.st_rdev), os.minor(here.st_rdev))
         except FileNotFoundError:
-            continue  # it went while it was looked at
+            continue  # it has vanished meanwhile
         finally:
             os.close(directory)
     return found

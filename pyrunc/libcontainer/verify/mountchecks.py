@@ -1,4 +1,4 @@
-"""The container's mounts against its plan, and what is hidden or read-only in it."""
+"""Compare the container's mounts with its plan, and its masked and read-only paths."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from .mountinfo import Entry
     from .mountplan import Variant, Wanted
 
-# The options of file systems that mountinfo tells in a form that can be compared: how, by file system and name.
+# The options of file systems that can be compared with mountinfo: how, by file system and name.
 _SIZE, _OCTAL, _NUMBER, _ID, _WORD = range(5)
 _COMPARED = {
     "tmpfs": {"size": _SIZE, "nr_inodes": _SIZE, "mode": _OCTAL, "uid": _ID, "gid": _ID},
     "devpts": {"mode": _OCTAL, "ptmxmode": _OCTAL, "gid": _ID, "uid": _ID, "max": _NUMBER},
     "proc": {"hidepid": _WORD, "subset": _WORD, "gid": _ID},
 }
-# What mountinfo leaves out where it has this value (shmem_show_options(), devpts_show_options()).
+# The values that mountinfo leaves out (shmem_show_options(), devpts_show_options()).
 _LEFT_OUT = {("tmpfs", "mode"): "1777", ("tmpfs", "uid"): "0", ("tmpfs", "gid"): "0", ("devpts", "max"): "1048576"}
-# File systems whose superblock is read-only only where somebody makes it so.
+# File systems whose superblock is read-only only by an option.
 _WRITABLE = ("tmpfs", "ramfs", "mqueue", "devpts")
 _UNITS = {"k": 10, "m": 20, "g": 30, "t": 40}
 _HIDEPID = {"0": "off", "1": "noaccess", "2": "invisible", "4": "ptraceable"}
@@ -37,7 +37,7 @@ _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
 def ask(expected: Expected, question: Question) -> None:
-    """Add to a question what `check` wants to know."""
+    """Add the requests of `check` to a question."""
     for wanted in mountplan.wanted_mounts(expected.plan.init):
         question.paths.add((wanted.target, wanted.follow))
     for step in expected.steps("bind"):
@@ -79,7 +79,7 @@ def check(expected: Expected, seen: Look, findings: Findings) -> None:
 
 
 class _Points:
-    """The mount points of the plan: how many mounts lie on each, and below which any number may."""
+    """The mount points of the plan: how many mounts are on each, and below which any number may be."""
 
     def __init__(self) -> None:
         self.counts: dict[str, int] = {}
@@ -99,7 +99,7 @@ class _Points:
 
 
 def _mount(expected: Expected, wanted: Wanted, seen: Look, place: Place, findings: Findings) -> None:
-    """Compare one mount, of whose alternatives one has to fit; the first one is what is told."""
+    """Compare one mount. One of its alternatives must match; differences are those from the first one."""
     what = f"mount at {wanted.target}"
     if wanted.is_copy and stat.S_ISLNK(place.mode):
         return
@@ -132,7 +132,7 @@ def _mount(expected: Expected, wanted: Wanted, seen: Look, place: Place, finding
 
 
 def _is_never_shared(expected: Expected) -> bool:
-    """Whether a mount without a word about it may not be shared: its parent is not."""
+    """Whether a mount without a propagation option must not be shared: its parent is not."""
     flag = PROPAGATION.get(expected.linux.get("rootfsPropagation") or "", 0)
     return expected.has("mount") and not flag & MS_SHARED
 
@@ -140,13 +140,13 @@ def _is_never_shared(expected: Expected) -> bool:
 def _problems(
     expected: Expected, wanted: Wanted, variant: Variant, seen: Look, place: Place, entry: Entry
 ) -> list[tuple[str, str, str, str]]:
-    """How a mount is not as a variant of it: (pointer, kind, expected, found)."""
+    """The differences of a mount from a variant: (pointer, kind, expected, found)."""
     if variant.fstype == MASK:
         return []
     if variant.fstype and variant.fstype != entry.fstype:
         return [(wanted.pointer, "", variant.fstype, entry.fstype)]
     if not variant.fstype:
-        # What lies in the rootfs is what the mounts before this one have made of it (compile/mounts.py, in_rootfs).
+        # Earlier mounts may cover a source in the rootfs (compile/mount.py, in_rootfs).
         inside = mountplan.is_at_or_below(variant.source, [clean(expected.record.rootfs)])
         text = "" if inside else _source(variant, seen, place)
         if text:
@@ -162,7 +162,7 @@ def _problems(
 
 
 def _source(variant: Variant, seen: Look, place: Place) -> str:
-    """What is bound in place of a variant's source; "" where it is the source, or where nobody can tell."""
+    """The path that is bound instead of a variant's source; "" if it is the source, or unknown."""
     sources = [seen.sources.get((variant.source, follow)) for follow in (True, False)]
     known = [source for source in sources if source is not None]
     if not known or any((source.dev, source.ino) == (place.dev, place.ino) for source in known):
@@ -173,7 +173,7 @@ def _source(variant: Variant, seen: Look, place: Place) -> str:
 
 
 def _options(seen: Look, variant: Variant, entry: Entry) -> list[tuple[str, str, str]]:
-    """The options of a file system that are not as they were given: (name, expected, found)."""
+    """The options of a file system that differ from the given ones: (name, expected, found)."""
     kinds = _COMPARED.get(entry.fstype, {})
     has = dict(word.partition("=")[::2] for word in entry.options)
     result = []
@@ -189,15 +189,15 @@ def _options(seen: Look, variant: Variant, entry: Entry) -> list[tuple[str, str,
         if wanted is None or (found is not None and _comparable(kind, found) == wanted):
             continue
         result.append((name, value, "not set" if found is None else found))
-    # A superblock that is read-only makes the mount so, whatever its own flags are. Others may be so by themselves, as
-    # an overlay without an upper layer is.
+    # A read-only superblock makes the mount read-only, with any flags. Some are read-only by themselves, such as an
+    # overlay without an upper layer.
     if entry.fstype in _WRITABLE and "ro" in has and "ro" not in given and not variant.set & MOUNT_ATTR_RDONLY:
         result.append(("read-only file system", "rw", "ro"))
     return result
 
 
 def _comparable(kind: int, value: str) -> int | str | None:
-    """A value in a form in which equal ones are equal; None where that can't be told (`size=50%`)."""
+    """A value in its normal form; None if it has none (`size=50%`)."""
     if kind == _WORD:
         return _HIDEPID.get(value, value)
     try:
@@ -225,7 +225,7 @@ def _read_only(path: str, at: str, seen: Look, points: _Points, findings: Findin
 
 
 def _masked(path: str, at: str, seen: Look, points: _Points, findings: Findings) -> None:
-    """A directory is hidden by a read-only tmpfs, anything else by /dev/null."""
+    """Compare a masked path: a directory is hidden by a read-only tmpfs, anything else by /dev/null."""
     place = seen.place(path)
     if place.error in _GONE:
         return
@@ -259,7 +259,7 @@ def _root(expected: Expected, seen: Look, findings: Findings) -> None:
 
 
 def _others(seen: Look, points: _Points, findings: Findings) -> None:
-    """Mounts that the plan does not have."""
+    """Report mounts that the plan does not have."""
     counts: dict[str, int] = {}
     for entry in seen.mounts:
         counts[entry.point] = counts.get(entry.point, 0) + 1
@@ -267,7 +267,7 @@ def _others(seen: Look, points: _Points, findings: Findings) -> None:
         if entry.point == "/" or entry.point in points.maybe or points.is_below_tree(entry.point):
             continue
         if "master" in entry.propagation and not planned:
-            continue  # it came from the host, into a mount that receives what is mounted there
+            continue  # it was propagated from the host
         if counts[entry.point] > planned:
             flags = mountinfo.words(entry.attributes)
             source = f" of {entry.root}" if entry.root != "/" else ""

@@ -15,7 +15,7 @@ from ..kernel.constants import (
 )
 from ..kernel.mountinfo import unescape
 
-# The words for flags of a mount, in the kernel's order.
+# The options for flags of a mount, in the kernel's order.
 WORDS = (
     ("ro", MOUNT_ATTR_RDONLY),
     ("nosuid", MOUNT_ATTR_NOSUID),
@@ -30,9 +30,9 @@ WORDS = (
 class Entry:
     """One mount.
 
-    id, parent: numbers of mounts. device: `MAJOR:MINOR`. root: what of the file system is mounted. point: where, as
-    the reader's root has it. attributes: MOUNT_ATTR_*. propagation: `shared`, `master`, `unbindable` as far as they
-    are there. fstype, source, options (of the file system, a list of words).
+    id, parent: ids of mounts. device: `MAJOR:MINOR`. root: the mounted path of the file system. point: the mount point,
+    from the reader's root. attributes: MOUNT_ATTR_*. propagation: those of `shared`, `master` and `unbindable` that it
+    has. fstype, source, options (of the file system, a list).
     """
 
     __slots__ = (
@@ -53,12 +53,12 @@ class Entry:
 
 
 def parse(text: str) -> list[Entry]:
-    """The mounts of a mountinfo, in its order: of several at one point the last is the topmost."""
+    """The mounts of a mountinfo, in its order: the last one at a mount point is the topmost."""
     return [Entry(line) for line in text.splitlines() if " - " in line]
 
 
 def attributes(words: list[str]) -> int:
-    """MOUNT_ATTR_* of a mount's options as mountinfo has them. No word about access times is strictatime."""
+    """MOUNT_ATTR_* of a mount's options in mountinfo. Without an option for access times it is strictatime."""
     bits = sum(bit for word, bit in WORDS if word in words)
     if not {"noatime", "relatime"} & set(words):
         bits |= MOUNT_ATTR_STRICTATIME
@@ -66,7 +66,7 @@ def attributes(words: list[str]) -> int:
 
 
 def words(bits: int) -> str:
-    """MOUNT_ATTR_* as words, `rw` where it is not read-only."""
+    """MOUNT_ATTR_* as options; `rw` if it is not read-only."""
     found = [word for word, bit in WORDS if bits & bit]
     if not bits & MOUNT_ATTR_RDONLY:
         found.insert(0, "rw")

@@ -1,4 +1,4 @@
-"""The mounts that a plan comes to: its steps about mounts, as what is to be seen when all are done. Pure."""
+"""The mounts of a plan: the expected result of its steps about mounts. Pure."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ MASK = "mask"
 class Variant:
     """One way in which a mount may have been made: the plan's first choice, or an alternative.
 
-    fstype: of a file system that was made, "" for a bind mount, MASK for an empty directory in its place. source: what
-    was bound, a path of the host. set, clear: the MOUNT_ATTR_* that have to be there, and that must not be.
-    options: those of the file system, as fsconfig got them. recursive: what is mounted below the source came along.
+    fstype: that of a new file system, "" for a bind mount, MASK for an empty directory instead. source: the path of the
+    host for a bind mount. set, clear: the MOUNT_ATTR_* that must be set, and that must not be set.
+    options: those of the file system for fsconfig. recursive: the mounts below the source are included.
     """
 
     __slots__ = ("clear", "fstype", "options", "recursive", "set", "source")
@@ -45,7 +45,7 @@ class Variant:
 
 
 class Wanted:
-    """A mount that has to be there. target: absolute, in the container; is_copy: or a copy of the source, a symlink.
+    """An expected mount. target: absolute, in the container; is_copy: it may be a copy of the source, a symlink.
     follow: whether a symlink at the target is followed. propagation: MS_* in the order in which they were set."""
 
     __slots__ = ("follow", "is_copy", "keep", "pointer", "propagation", "target", "variants")
@@ -70,9 +70,9 @@ class Wanted:
 
 
 def wanted_mounts(steps: Iterable[Step]) -> list[Wanted]:
-    """The mounts of the steps of an init, in their order; of several at one target all are there, the last on top.
+    """The mounts of an init's steps, in order; the last one at a target is on top.
 
-    What `change_flags` asks for may be locked in a user namespace, and stays as it is then: nothing is expected of it.
+    Flags of `change_flags` may be locked in a user namespace, so they are not checked.
     """
     found: list[Wanted] = []
     for step in steps:
@@ -124,7 +124,7 @@ def _variant(step: Step) -> Variant:
 
 
 def _remount(found: list[Wanted], step: Step) -> None:
-    """A step that changes what is mounted at a target, which is the last mount there."""
+    """Apply a step that changes the last mount at a target."""
     target = clean(str(step.arg("target")))
     set, clear, rset, rclear = [int(str(step.arg(name))) for name in ("attr_set", "attr_clr", "rattr_set", "rattr_clr")]
     for wanted in reversed(found):
@@ -136,7 +136,7 @@ def _remount(found: list[Wanted], step: Step) -> None:
 
 
 def covered(wanted: list[Wanted], index: int) -> bool:
-    """Whether a later mount lies on the target of this one or above it, so that it is not to be seen."""
+    """Whether a later mount on the target of this one or above it hides it."""
     path = clean(wanted[index].target)
     return any(_is_at_or_above(clean(other.target), path) for other in wanted[index + 1 :])
 
@@ -151,12 +151,12 @@ def _is_at_or_above(above: str, path: str) -> bool:
 
 
 def follows_source(step: Step) -> bool:
-    """Whether a bind mount's source that is a symlink was followed."""
+    """Whether a symlink as a bind mount's source was followed."""
     return not int(str(step.arg("links"))) & (SOURCE_NOFOLLOW | COPY_SYMLINK)
 
 
 def propagation_text(flags: Iterable[int], found: frozenset[str]) -> tuple[str, str] | None:
-    """(expected, found) where the propagation that is found is not what these types, set in their order, come to."""
+    """(expected, found) if the found propagation is not the result of these types, set in order."""
     expected = ""
     for flag in flags:
         if flag & MS_SHARED:
@@ -173,7 +173,7 @@ def propagation_text(flags: Iterable[int], found: frozenset[str]) -> tuple[str, 
     right = {
         "": "shared" not in found,
         "shared": "shared" in found,
-        "slave": "shared" not in found,  # of a mount that had no peers it makes a private one
+        "slave": "shared" not in found,  # a mount without peers becomes private
         "private": not found & {"shared", "master"},
         "unbindable": "unbindable" in found,
     }[expected]

@@ -1,4 +1,4 @@
-"""Namespaces, and what belongs to them: id maps, offsets of clocks, the host name, sysctls, network devices."""
+"""Compare namespaces and their settings: id maps, clock offsets, the host name, sysctls, network devices."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _DEVICES = "self/net/dev"
 
 
 def ask(expected: Expected, question: Question) -> None:
-    """Add to a question what `check_inside` wants to know."""
+    """Add the requests of `check_inside` to a question."""
     for step in expected.steps("hostname", "domainname"):
         question.files.add(_NAMES[step.kind])
     for step in expected.steps("sysctl"):
@@ -69,7 +69,7 @@ def _joined(at: str, what: str, path: str, found: tuple[int, int], findings: Fin
 
 
 def _maps(expected: Expected, pid: int, findings: Findings) -> None:
-    """The lines of uid_map and gid_map, in whatever order. They are told as this process's user namespace has them."""
+    """Compare the lines of uid_map and gid_map in any order, with ids of this process's user namespace."""
     linux = expected.linux
     for kind, entries in (("uid", linux.get("uidMappings") or ()), ("gid", linux.get("gidMappings") or ())):
         wanted = sorted((entry["containerID"], entry["hostID"], entry["size"]) for entry in entries)
@@ -94,7 +94,7 @@ def _offsets(expected: Expected, pid: int, findings: Findings) -> None:
 
 
 def check_inside(expected: Expected, seen: Look, findings: Findings) -> None:
-    """Compare what was seen from inside of the namespaces."""
+    """Compare the settings that were read in the namespaces."""
     for step in expected.steps("hostname", "domainname"):
         _value(step.pointer, step.kind, str(step.args[0]), seen.files.get(_NAMES[step.kind]), findings)
     for step in expected.steps("sysctl"):

@@ -1,4 +1,4 @@
-"""The container's process against its plan: ids, capabilities, seccomp, limits, scheduling, labels."""
+"""Compare the container's process with its plan: ids, capabilities, seccomp, limits, scheduling, labels."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ _SECCOMP_MODES = {"0": "none", "1": "strict", "2": "filter"}
 _SETGROUPS = 1  # of the step `user`: the groups were set
 _RESET_ON_FORK = 1
 _DEADLINE = 6
-# What numa_maps calls the modes of set_mempolicy(2), by number.
+# The names of set_mempolicy(2)'s modes in numa_maps, by number.
 _MEMORY_WORDS = ("default", "prefer", "bind", "interleave", "local", "prefer (many)", "weighted interleave")
 _ONLINE = "/sys/devices/system/cpu/online"
 
 
 def check(expected: Expected, pid: int, is_started: bool, findings: Findings) -> None:
-    """Compare the process. is_started: whether it has executed the program; else it is the waiting init.
+    """Compare the process. is_started: whether it has executed the program; otherwise it is the waiting init.
 
-    Raises OSError, ProcessLookupError and FileNotFoundError where it ends meanwhile.
+    Raises OSError; ProcessLookupError and FileNotFoundError if it ends meanwhile.
     """
     status = processfiles.status(pid)
     _ids(expected, pid, status, findings)
@@ -88,13 +88,13 @@ def _ids(expected: Expected, pid: int, status: dict[str, str], findings: Finding
 
 
 def _inside(number: int, lines: Sequence[tuple[int, int, int]]) -> str:
-    """An id of here as the container has it."""
+    """An id of this process's user namespace as an id of the container."""
     back = translated(number, [(outside, inside, size) for inside, outside, size in lines])
     return str(back) if back >= 0 else f"unmapped({number})"
 
 
 def _capabilities(expected: Expected, status: dict[str, str], is_started: bool, findings: Findings) -> None:
-    """The five sets. One that a process has made smaller itself is fewer than configured, which is no fault."""
+    """Compare the five sets. A process may have reduced a set itself: that is no difference."""
     wanted = after_exec(expected) if is_started else before_exec(expected)
     for name, bits in wanted.items():
         found = int(status[_SETS[name]], 16)
@@ -107,7 +107,7 @@ def _capabilities(expected: Expected, status: dict[str, str], is_started: bool, 
 
 
 def before_exec(expected: Expected) -> dict[str, int]:
-    """The sets that the plan gives to the init; {} where the configuration has none."""
+    """The sets that the plan gives to the init; {} if the configuration has none."""
     bounding, sets, ambient = expected.step("bounding"), expected.step("capabilities"), expected.step("ambient")
     if bounding is None or sets is None or ambient is None:
         return {}
@@ -124,7 +124,7 @@ def after_exec(expected: Expected) -> dict[str, int]:
     """The sets that the program has after its execve, where its file has no capabilities (capabilities(7),
     "Transformation of capabilities during execve()" and "Capabilities and execution of programs by root").
 
-    What is held for the load of the seccomp filter alone has been dropped by then.
+    Capabilities that were held for loading the seccomp filter have been dropped by then.
     """
     sets = before_exec(expected)
     user = expected.step("user")
@@ -146,7 +146,8 @@ def _names(bits: int) -> str:
 
 
 def _restrictions(expected: Expected, status: dict[str, str], is_started: bool, findings: Findings) -> None:
-    """seccomp and no_new_privs, which a process may have taken on itself, or inherited from a confined runtime."""
+    """Compare seccomp and no_new_privs. A process may have set them itself, or inherited them from a confined
+    runtime."""
     own = processfiles.status("self")
     filtered = expected.step("seccomp")
     wanted = "2" if filtered is not None else own.get("Seccomp", "0")
@@ -168,7 +169,7 @@ def _limits(expected: Expected, pid: int, findings: Findings) -> None:
     limits = processfiles.limits(pid)
     for step in expected.steps("rlimit", "prlimit"):
         if not step.pointer:
-            continue  # of the runtime's own, for its descriptors
+            continue  # the runtime's own limit, for its descriptors
         number = int(str(step.arg("resource")))
         wanted = (int(str(step.arg("soft"))), int(str(step.arg("hard"))))
         found = limits.get(number)
@@ -211,8 +212,8 @@ def _scheduling(expected: Expected, pid: int, findings: Findings) -> None:
 
 
 def _memory_policy(expected: Expected, pid: int, status: dict[str, str], findings: Findings) -> None:
-    """Of the configured nodes the kernel keeps those that the cpuset has; nodes that are relative to the cpuset it maps
-    onto those, and they are not compared (set_mempolicy(2))."""
+    """Compare the memory policy. The kernel keeps the configured nodes that the cpuset has. It maps relative nodes to
+    those of the cpuset, so they are not compared (set_mempolicy(2))."""
     for step in expected.steps("memory_policy"):
         found = processfiles.memory_policy(pid)
         if not found:
@@ -231,7 +232,7 @@ def _memory_policy(expected: Expected, pid: int, status: dict[str, str], finding
 
 
 def _memory_word(mode: int, flags: int, has_nodes: bool) -> tuple[str, bool]:
-    """A policy as numa_maps has it, without its nodes, and whether those are relative."""
+    """A policy of numa_maps without its nodes, and whether the nodes are relative."""
     if mode == MEMORY_MODES["MPOL_PREFERRED"] and not has_nodes:
         mode = MEMORY_MODES["MPOL_LOCAL"]
     is_relative = bool(flags & MEMORY_FLAGS["MPOL_F_RELATIVE_NODES"])
@@ -242,7 +243,7 @@ def _memory_word(mode: int, flags: int, has_nodes: bool) -> tuple[str, bool]:
 
 
 def _affinity(expected: Expected, pid: int, findings: Findings) -> None:
-    """The plan asks for all CPUs, of which the kernel gives those that the cgroup has and that are online."""
+    """Compare the CPU affinity. The plan sets all CPUs, and the kernel keeps the online ones of the cgroup."""
     if expected.step("cpu_affinity") is None:
         return
     what, at = "CPU affinity", "/linux/resources/cpu/cpus"
@@ -260,17 +261,17 @@ def _affinity(expected: Expected, pid: int, findings: Findings) -> None:
 
 
 def _cpus_of(cgroup: str) -> str:
-    """The CPUs that a cgroup may use; "" where no cpuset controller is on its hierarchy."""
+    """The CPUs that a cgroup may use; "" if its hierarchy has no cpuset controller."""
     while cgroup.startswith("/sys/fs/cgroup"):
         text = _read(cgroup + "/cpuset.cpus.effective")
         if text:
             return text
-        cgroup = cgroup.rpartition("/")[0]  # it has not this controller: the next one above rules
+        cgroup = cgroup.rpartition("/")[0]  # without this controller the nearest parent that has it decides
     return ""
 
 
 def _read(path: str) -> str:
-    """A file that may not be there, which is "" then."""
+    """The content of a file; "" if it is missing."""
     try:
         return Path(path).read_text().strip()
     except OSError:
@@ -282,7 +283,7 @@ def _list(numbers: set[int]) -> str:
 
 
 def _labels(expected: Expected, pid: int, findings: Findings) -> None:
-    """The label that the program has taken on at its execve."""
+    """Compare the label that the program got at its execve."""
     for step in expected.steps("security_label"):
         attribute, label = str(step.args[0]), str(step.args[1])
         if attribute == "keycreate":

@@ -1,4 +1,4 @@
-"""What /proc/PID says of the container's process, read on the host."""
+"""The container's process in /proc/PID, read on the host."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..kernel.constants import NS_FILES
 
-# The kernel's words in /proc/PID/limits by RLIMIT_* number (proc_pid_limits(5)).
+# The names in /proc/PID/limits by RLIMIT_* number (proc_pid_limits(5)).
 _LIMITS = (
     "Max cpu time", "Max file size", "Max data size", "Max stack size", "Max core file size", "Max resident set",
     "Max processes", "Max open files", "Max locked memory", "Max address space", "Max file locks",
@@ -19,7 +19,7 @@ UNLIMITED = (1 << 64) - 1
 
 
 def status(pid: int | str) -> dict[str, str]:
-    """The fields of /proc/PID/status by their names. Raises OSError."""
+    """The fields of /proc/PID/status by name. Raises OSError."""
     fields = {}
     for line in Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines():
         name, _, value = line.partition(":")
@@ -55,7 +55,7 @@ def id_map(pid: int, kind: str) -> list[tuple[int, int, int]]:
 
 
 def translated(number: int, lines: Sequence[tuple[int, int, int]]) -> int:
-    """An id of the container as this process's user namespace has it; -1 where it is not mapped."""
+    """An id of the container as an id of this process's user namespace; -1 if it is not mapped."""
     for inside, outside, size in lines:
         if inside <= number < inside + size:
             return outside + number - inside
@@ -63,10 +63,10 @@ def translated(number: int, lines: Sequence[tuple[int, int, int]]) -> int:
 
 
 def memory_policy(pid: int) -> str:
-    """The memory policy of the process as the kernel shows it, such as `bind=static:0-1`; "" where it does not.
+    """The memory policy of the process from numa_maps, such as `bind=static:0-1`; "" if it is unknown.
 
     numa_maps has the policy of each mapping. That of the first thread's stack is the thread's own, unless the process
-    has given the stack another one (mbind(2)).
+    has changed that of the stack (mbind(2)).
     """
     for line in (text(pid, "numa_maps") or "").splitlines():
         words = line.split(" ")
@@ -78,7 +78,7 @@ def memory_policy(pid: int) -> str:
 
 
 def text(pid: int, name: str) -> str | None:
-    """A file of /proc/PID without blanks and NULs at its end; None where it is not there or not readable."""
+    """A file of /proc/PID without trailing blanks and NULs; None if it is missing or unreadable."""
     try:
         return Path(f"/proc/{pid}/{name}").read_text(errors="replace").rstrip("\0 \n")
     except OSError:
@@ -86,7 +86,7 @@ def text(pid: int, name: str) -> str | None:
 
 
 def cgroup(pid: int) -> str:
-    """The process's cgroup in the cgroup2 hierarchy, `/…`; "" where there is none. Raises OSError."""
+    """The process's cgroup in the cgroup2 hierarchy, `/…`; "" for none. Raises OSError."""
     for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
         number, _, path = line.split(":", 2)
         if number == "0":
