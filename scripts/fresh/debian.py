@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "guest"))
 
-from cache import CACHE, cached, command
+from cache import CACHE, PRIVATE_MOUNTS, cached, command
 from image import network_options, release, sources
 
 # The interpreter that each release has, as `3.11`.
@@ -49,7 +49,7 @@ def make(codename: str, target: Path, packages: Sequence[str] = PACKAGES) -> Non
     options.write_text(network_options())
     lines.write_text("\n".join(archive(codename)) + "\n")
     command(
-        "mmdebstrap", "--mode=root", "--format=directory", "--variant=minbase", f"--aptopt={options}",
+        *PRIVATE_MOUNTS, "mmdebstrap", "--mode=root", "--format=directory", "--variant=minbase", f"--aptopt={options}",
         "--include=" + ",".join(packages), codename, root, lines, what=f"making Debian {codename} with mmdebstrap",
     )  # fmt: skip
     if LOCAL_CERTIFICATES.is_dir():

@@ -15,6 +15,10 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[2]
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pyrunc-guest"
 
+# Before a command that mounts something, mmdebstrap: if it is killed, its mounts go with its namespace. On the host
+# they would stay, among them the host's own /dev/shm, and the next attempt would remove what is in them.
+PRIVATE_MOUNTS = ("unshare", "--mount", "--propagation", "private")
+
 # What nobody has used for so long is removed, in seconds.
 UNUSED = 30 * 24 * 3600
 

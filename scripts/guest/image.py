@@ -7,7 +7,7 @@ import os
 import platform
 from pathlib import Path
 
-from cache import GuestError, cached, command, disk
+from cache import PRIVATE_MOUNTS, GuestError, cached, command, disk
 
 HERE = Path(__file__).resolve().parent
 FILES = HERE / "files"
@@ -72,7 +72,8 @@ def make(target: Path) -> None:
     archive.write_text("\n".join(sources(codename)) + "\n")
     excluded = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "info", "locale", "man")]
     command(
-        "mmdebstrap", "--mode=root", "--format=directory", "--variant=minbase", f"--aptopt={options}", *excluded,
+        *PRIVATE_MOUNTS, "mmdebstrap", "--mode=root", "--format=directory", "--variant=minbase",
+        f"--aptopt={options}", *excluded,
         "--include=" + ",".join(packages()),
         "--customize-hook=chroot \"$1\" useradd --create-home --uid 1000 --shell /bin/bash tester",
         codename, root, archive, what="making the guest's image with mmdebstrap",

@@ -53,3 +53,15 @@ def test_a_machine_has_the_hosts_files_of_the_network(monkeypatch: pytest.Monkey
     assert (root / "etc/own").read_text() == "own"
     assert (root / str(certificates).lstrip("/")).read_text() == "text"
     assert (root / str(settings).lstrip("/")).read_text() == "nameserver"
+
+
+def test_what_is_killed_leaves_no_mount(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """mmdebstrap mounts the host's /dev/shm, and what is left of an attempt is removed with all that is in it."""
+    commands: list[tuple[object, ...]] = []
+    monkeypatch.setattr(debian, "command", lambda *words, what: commands.append(words))
+    monkeypatch.setattr(debian, "network_options", lambda: "")
+    monkeypatch.setattr(debian, "archive", lambda codename: [])
+    monkeypatch.setattr(debian, "LOCAL_CERTIFICATES", tmp_path / "absent")
+    debian.make("trixie", tmp_path)
+    (words,) = commands
+    assert words[:5] == ("unshare", "--mount", "--propagation", "private", "mmdebstrap")
