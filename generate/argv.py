@@ -55,7 +55,7 @@ def arguments(command: click.Command) -> tuple[tuple[str, bool], ...]:
 def table() -> str:
     """The text of pyrunc/_generated/argv.py."""
     from pyrunc.cli.goflags import LOCAL, GoCommand
-    from pyrunc.cli.program import program
+    from pyrunc.cli.program import GROUPS, program
 
     rows = []
     for name in HOT:
@@ -65,6 +65,7 @@ def table() -> str:
         row = (flags(command), defaults(command), arguments(command), min_args, command.stop_after)
         rows.append(f"    {name!r}: {row!r},\n")
     own = flags(program)
+    modules = {str(command.name): group.__name__.rpartition(".")[2] for group in GROUPS for command in group.COMMANDS}
     shared = {name: entry for name, entry in own.items() if entry[0] not in LOCAL}
     return (
         '"""Made by generate/argv.py from the click commands: do not edit."""\n\n'
@@ -80,7 +81,9 @@ def table() -> str:
         "# command: (flags, defaults, arguments, how many are required, how many end the options)\n"
         "COMMANDS: dict[str, tuple[Flags, Defaults, tuple[tuple[str, bool], ...], int, int]] = {\n"
         + "".join(rows)
-        + "}\n"
+        + "}\n\n"
+        "# Each command's module in pyrunc.commands; launcher/freeze.py reads it too.\n"
+        f"MODULES: dict[str, str] = {modules!r}\n"
     )
 
 

@@ -22,6 +22,8 @@ from types import CodeType
 ROOT = Path(__file__).resolve().parent.parent
 
 ENTRY = "pyrunc.main"
+# Imports the modules of commands by their names.
+DISPATCHER = "pyrunc.commands.dispatch"
 
 # The C modules of the launcher: the function that makes each one.
 EXTENSIONS = {
@@ -183,6 +185,17 @@ def imports_of(tree: ast.Module, name: str, is_package: bool, root: Path = ROOT)
     return found
 
 
+def commands_of(name: str, root: Path = ROOT) -> list[str]:
+    """The modules that the dispatcher imports by the table of generate/argv.py; none for other modules."""
+    if name != DISPATCHER:
+        return []
+    for node in ast.parse((root / "pyrunc/_generated/argv.py").read_text()).body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id == "MODULES":
+            assert node.value is not None
+            return [f"pyrunc.commands.{module}" for module in sorted(set(ast.literal_eval(node.value).values()))]
+    raise FreezeError("pyrunc/_generated/argv.py: it has no MODULES")
+
+
 def reach(entry: str = ENTRY, root: Path = ROOT) -> dict[str, tuple[ast.Module, bool] | None]:
     """All modules that the launcher needs, by name: the stripped tree and whether it is a package.
 
@@ -205,6 +218,7 @@ def reach(entry: str = ENTRY, root: Path = ROOT) -> dict[str, tuple[ast.Module, 
         modules[name] = (tree, is_package)
         relative = path.relative_to(root)
         waiting += [(full, f"{relative}:{line}") for line, full in imports_of(tree, name, is_package, root)]
+        waiting += [(full, str(relative)) for full in commands_of(name, root)]
         make_absolute(tree, name, is_package)
         above = name.rpartition(".")[0]
         if above:

@@ -1,4 +1,4 @@
-"""The commands of a container's life: create, run, start, state, kill, delete, list, gc."""
+"""The commands of a container's life: create, run, start, state, kill, delete, list."""
 
 from __future__ import annotations
 
@@ -109,16 +109,5 @@ COMMANDS: list[click.Command] = [
             click.Option(["--quiet", "-q"], is_flag=True, help="print the ids alone"),
         ],
         help="List the containers under the root directory.",
-    ),
-    GoCommand(
-        "gc",
-        params=[
-            click.Option(["--dry-run"], is_flag=True, help="print what would be undone, and undo nothing"),
-        ],
-        help="""Undo what commands that were killed left behind under the root directory.
-
-        Containers, running or stopped, stay; so do directories of other users and those that are not pyrunc's. The
-        exit code is 1 where something could not be undone.
-        """,
     ),
 ]

@@ -1,4 +1,4 @@
-"""The commands about a running container: ps, pause, resume, verify."""
+"""The commands about a running container: ps, pause, resume."""
 
 from __future__ import annotations
 
@@ -34,17 +34,5 @@ COMMANDS: list[click.Command] = [
         "resume",
         params=[click.Argument(["id"], metavar=options.ID)],
         help="Let the processes of a paused container run on.",
-    ),
-    GoCommand(
-        "verify",
-        params=[
-            click.Argument(["id"], metavar=options.ID),
-            options.output_format("table", "json"),
-        ],
-        help="""Compare a living container with its plan, and show what differs.
-
-        Each difference has its place in config.json, what is expected and what is found. It is looked at from outside;
-        nothing is executed in the container. The exit code is 1 where something differs.
-        """,
     ),
 ]

@@ -13,7 +13,23 @@ from .. import output
 from ..commands import dispatch, failures
 from ..commands.settings import CGROUP_MANAGERS, LOG_FORMATS
 from ..errors import PyruncError
-from . import bundle, checkpoint, completion, events, exec, host, lifecycle, processes, update
+from . import (
+    bundle,
+    checkpoint,
+    completion,
+    doctor,
+    events,
+    exec,
+    garbage,
+    help,
+    hooks,
+    integrate,
+    lifecycle,
+    mounts,
+    processes,
+    update,
+    verify,
+)
 from .goflags import ColdOption, GoGroup, Read, choices
 
 
@@ -71,19 +87,15 @@ OPTIONS: list[click.Parameter] = [
     ),
 ]
 
+# What declares the commands. The module of the same name in pyrunc.commands carries them out.
+GROUPS = (
+    lifecycle, exec, processes, update, mounts, events, checkpoint, garbage, verify, bundle, hooks, doctor, integrate,
+)  # fmt: skip
+
 program = GoGroup(
     "pyrunc",
     params=OPTIONS,
-    commands=[
-        *lifecycle.COMMANDS,
-        *exec.COMMANDS,
-        *processes.COMMANDS,
-        *update.COMMANDS,
-        *events.COMMANDS,
-        *checkpoint.COMMANDS,
-        *bundle.COMMANDS,
-        *host.COMMANDS,
-    ],
+    commands=[*(command for group in GROUPS for command in group.COMMANDS), *help.COMMANDS],
     context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 120},
     help="""An OCI container runtime: it runs containers from bundles, and says what it does.
 

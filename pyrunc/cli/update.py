@@ -1,11 +1,11 @@
-"""The commands that change an existing container: update (limits, mounts and devices), mounts."""
+"""The command that changes an existing container: update (limits, mounts and devices)."""
 
 from __future__ import annotations
 
 import click
 
 from . import options
-from .goflags import GoCommand, GoNumber, choices
+from .goflags import GoCommand, GoNumber
 
 
 def _text(name: str, metavar: str, help: str, hidden: bool = False) -> click.Option:
@@ -70,19 +70,6 @@ COMMANDS: list[click.Command] = [
 
         What is not named stays as it is. All of it is changed or nothing: where the kernel refuses one change, those
         that were made before are undone. --mount, --umount, --device and --device-rm may be given several times.
-        """,
-    ),
-    GoCommand(
-        "mounts",
-        params=[
-            click.Argument(["action"], metavar="ACTION", shell_complete=choices("add", "remove")),
-            click.Argument(["id"], metavar=options.ID),
-            click.Argument(["path"], metavar="FILE"),
-        ],
-        help="""Add mounts to a container that runs, or remove them.
-
-        ACTION is add or remove. The file holds a JSON array of entries like mounts of config.json; - stands for stdin.
-        To remove, only their destinations count. All of it is done or nothing, as with update --mount and --umount.
         """,
     ),
 ]

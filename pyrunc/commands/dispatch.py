@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from .settings import Settings
 
-_BUNDLE_COMMANDS = ("spec", "validate", "plan", "features")
-
 
 def run_command(name: str, options: dict[str, Any], command: str, params: dict[str, Any]) -> int:
     """Check the program's options and carry out the command. Returns the exit code, also for a failure.
@@ -43,57 +41,12 @@ def execute(command: str, settings: Settings, params: dict[str, Any]) -> int:
 
     Only the module of the command is imported. Raises PyruncError and OSError.
     """
-    if command in _BUNDLE_COMMANDS:
-        from . import bundle
+    from .._generated import argv  # made from the click commands, which import this module
 
-        return bundle.HANDLERS[command](settings, **params)
-    if command == "exec":
-        from . import exec
-
-        return exec.execute(settings, **params)
-    if command in ("ps", "pause", "resume"):
-        from . import processes
-
-        return processes.HANDLERS[command](settings, **params)
-    if command == "mounts":
-        from . import mounts
-
-        return mounts.HANDLERS[command](settings, **params)
-    if command == "update":
-        from . import update
-
-        return update.HANDLERS[command](settings, **params)
-    if command == "events":
-        from . import events
-
-        return events.HANDLERS[command](settings, **params)
-    if command in ("checkpoint", "restore"):
-        from . import checkpoint
-
-        return checkpoint.HANDLERS[command](settings, **params)
-    if command == "doctor":
-        from . import doctor
-
-        return doctor.HANDLERS[command](settings, **params)
-    if command == "integrate":
-        from . import integrate
-
-        return integrate.HANDLERS[command](settings, **params)
-    if command == "hooks":
-        from . import hooks
-
-        return hooks.HANDLERS[command](settings, **params)
-    if command == "verify":
-        from . import verify
-
-        return verify.HANDLERS[command](settings, **params)
-    if command == "gc":
-        from . import garbage
-
-        return garbage.HANDLERS[command](settings, **params)
-    from . import lifecycle
-
-    return lifecycle.HANDLERS[command](settings, **params)
+    # launcher/freeze.py takes the modules from the same table.
+    module = __import__("pyrunc.commands." + argv.MODULES[command], None, None, ("HANDLERS",), 0)
+    code: int = module.HANDLERS[command](settings, **params)
+    return code
 
 
 def print_version(name: str) -> int:

@@ -10,6 +10,7 @@ from ..paths import absolute
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from .settings import Settings
@@ -46,6 +47,9 @@ def execute(settings: Settings, **params: Any) -> int:
         _blame(failure, params)
         failure.exit_code = FAILED
         raise failure from error
+
+
+HANDLERS: dict[str, Callable[..., int]] = {"exec": execute}
 
 
 def _blame(failure: PyruncError, params: dict[str, Any]) -> None:

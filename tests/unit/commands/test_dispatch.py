@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
+from launcher import freeze
+from pyrunc._generated.argv import MODULES
+from pyrunc.cli import help, program
 from pyrunc.commands import dispatch
 from pyrunc.errors import PyruncError
 
@@ -39,3 +44,38 @@ def test_other_errors_keep_their_words(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(dispatch, "execute", fail)
     assert dispatch.run_command("pyrunc", {**OPTIONS, "root": str(tmp_path)}, "state", {"id": "x"}) == 7
+
+
+@pytest.mark.parametrize("group", program.GROUPS, ids=lambda group: group.__name__)
+def test_a_module_carries_out_the_commands_that_its_namesake_declares(group: Any) -> None:
+    module = importlib.import_module(group.__name__.replace(".cli.", ".commands."))
+    assert list(module.HANDLERS) == [command.name for command in group.COMMANDS]
+
+
+def test_every_module_with_commands_has_a_namesake() -> None:
+    folder = Path(dispatch.__file__).parent
+    handlers = {path.stem for path in folder.glob("*.py") if "\nHANDLERS" in path.read_text()}
+    declared = {path.stem for path in (folder.parent / "cli").glob("*.py") if "\nCOMMANDS: list" in path.read_text()}
+    assert declared - handlers == {"help"}, "click answers it by itself"
+    assert handlers <= declared
+    assert {group.__name__.rpartition(".")[2] for group in program.GROUPS} == handlers
+
+
+def test_the_table_has_every_command() -> None:
+    context = click.Context(program.program)
+    own = {command.name for command in help.COMMANDS}
+    assert set(MODULES) == set(program.program.list_commands(context)) - own
+
+
+def test_the_launcher_has_the_modules_of_the_table() -> None:
+    found = freeze.commands_of(dispatch.__name__)
+    assert found == sorted({f"pyrunc.commands.{name}" for name in MODULES.values()})
+    assert set(found) <= set(freeze.reach())
+    assert freeze.commands_of("pyrunc.main") == []
+
+
+def test_a_table_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "pyrunc/_generated").mkdir(parents=True)
+    (tmp_path / "pyrunc/_generated/argv.py").write_text("OTHERS: dict = {}\n")
+    with pytest.raises(freeze.FreezeError, match="MODULES"):
+        freeze.commands_of(dispatch.__name__, tmp_path)

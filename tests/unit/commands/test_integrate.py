@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pyrunc.cli.host import ENGINES
+from pyrunc.cli.integrate import ENGINES
 from pyrunc.commands import integrate
 from pyrunc.commands.settings import Settings
 from pyrunc.engines import trial

@@ -1,0 +1,23 @@
+"""The command that compares a container with its plan: verify."""
+
+from __future__ import annotations
+
+import click
+
+from . import options
+from .goflags import GoCommand
+
+COMMANDS: list[click.Command] = [
+    GoCommand(
+        "verify",
+        params=[
+            click.Argument(["id"], metavar=options.ID),
+            options.output_format("table", "json"),
+        ],
+        help="""Compare a living container with its plan, and show what differs.
+
+        Each difference has its place in config.json, what is expected and what is found. It is looked at from outside;
+        nothing is executed in the container. The exit code is 1 where something differs.
+        """,
+    ),
+]
