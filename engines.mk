@@ -5,6 +5,7 @@
 #   make test-engines ENGINES_DEBIAN=bookworm        the engines of this release
 #   make test-engines QUICK=1                        runc only where pyrunc fails
 #   PYTEST="-k pause"
+#   make critest CRITEST_RUNTIME=runc                critest whole, with containerd of Debian 12 or 13 and this runtime
 #   make engines-doc                                 write the tables of docs/engines.md from the last runs
 
 ENGINES ?= docker remapped podman containerd cri containerd2 cri2
@@ -24,7 +25,7 @@ ifneq ($(QUICK),)
 export PYRUNC_TEST_ENGINES_QUICK := $(QUICK)
 endif
 
-.PHONY: engines-ground test-engines engines-doc
+.PHONY: engines-ground test-engines engines-doc critest
 engines-ground: $(VENV)/.built $(VENV)/.developer
 	@PYTHON='$(PYTHON)' scripts/packages.sh engines
 	@scripts/criu.sh build/criu || echo 'pyrunc: the tests of checkpoint and restore fail with every runtime without CRIU'
@@ -36,3 +37,7 @@ test-engines: engines-ground $(ENGINES_GO)
 
 engines-doc: $(VENV)/.built $(VENV)/.developer
 	@$(BIN)/python -m tests.engines.page
+
+CRITEST_RUNTIME ?= pyrunc
+critest: engines-ground $(ENGINES_BIN)/.built
+	@$(BIN)/python -m tests.engines.critest $(firstword $(ENGINES_DEBIAN)) $(CRITEST_RUNTIME)

@@ -10,10 +10,11 @@ import os
 import sys
 
 from tests.engines import images
+from tests.engines.engine import PAUSE
 from tests.engines.images import Image
 from tests.engines.kinds import KINDS
 from tests.engines.machine import REPOSITORY, Machine
-from tests.engines.tree import furnish, stand_ins, tree
+from tests.engines.tree import furnish, programs, stand_ins, tree
 
 # Seconds that it may take.
 SECONDS = 1500
@@ -25,8 +26,9 @@ CRI = "gcr.io/k8s-staging-cri-tools"
 def published(machine: Machine) -> list[Image]:
     """The images by critest's names."""
     box, pause, nginx = stand_ins(machine)
+    box = box._replace(files=dict(box.files) | programs(machine, "usr/bin/ipcs"))
     names = {
-        f"{E2E}/busybox:1.29-2": box, "registry.k8s.io/pause:3.9": pause, f"{E2E}/nginx:1.14-2": nginx,
+        f"{E2E}/busybox:1.29-2": box, PAUSE: pause, f"{E2E}/nginx:1.14-2": nginx,
         f"{E2E}/httpd:2.4.39-4": nginx, f"{CRI}/hostnet-nginx-amd64:latest": nginx,
         f"{CRI}/test-image-user-uid:latest": box._replace(user="1002"),
         f"{CRI}/test-image-user-username:latest": box._replace(user="www-data"),
@@ -35,9 +37,11 @@ def published(machine: Machine) -> list[Image]:
         f"{CRI}/test-image-predefined-group:latest": box._replace(user="1000"),
         f"{CRI}/test-image-latest:latest": box, f"{CRI}/test-image-tag:test": box, f"{CRI}/test-image-tag:all": box,
     }  # fmt: skip
+    # An image is removed with all its names, and the sandbox's is to stay.
+    names["registry.k8s.io/pause:3.9"] = pause._replace(environment=("PATH=/bin", "NUMBER=0"))
     for number in "123":
         # Three images, and one image under three tags.
-        names[f"{CRI}/test-image-{number}:latest"] = box._replace(environment=(f"NUMBER={number}",))
+        names[f"{CRI}/test-image-{number}:latest"] = box._replace(environment=("PATH=/bin", f"NUMBER={number}"))
         names[f"{CRI}/test-image-tags:{number}"] = box
     return [image._replace(name=name) for name, image in names.items()]
 
@@ -56,7 +60,7 @@ def main() -> int:
         machine.start("registry", machine.python, "-IS", "-c", images.REGISTRY, "/srv/registry")
         done = machine.run(
             "critest", f"--runtime-handler={runtime}", "--runtime-endpoint=unix:///run/containerd/containerd.sock",
-            "--ginkgo.no-color", *more[1:], seconds=SECONDS,
+            "--ginkgo.no-color", "--ginkgo.seed=1", *more[1:], seconds=SECONDS,
         )  # fmt: skip
     log.write_text(done.out + done.err)
     lines = done.out.splitlines()

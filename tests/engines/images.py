@@ -17,7 +17,11 @@ from typing import NamedTuple
 
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
-PASSWD = "root:x:0:0:root:/root:/bin/sh\nwww-data:x:33:33:www:/srv:/bin/sh\nuser:x:1000:1000:user:/home:/bin/sh\n"
+PASSWD = """root:x:0:0:root:/root:/bin/sh
+www-data:x:33:33:www:/srv:/bin/sh
+user:x:1000:1000:user:/home:/bin/sh
+nobody:x:65534:65534:nobody:/:/bin/sh
+"""
 GROUP = "root:x:0:\nwww-data:x:33:\nuser:x:1000:\nextra:x:2000:user\npredefined:x:50000:user\n"
 
 

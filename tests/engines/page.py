@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from tests.engines import pods
 from tests.engines.checks import CHECKS, NEEDS
 from tests.engines.kinds import KINDS
 from tests.engines.machine import REPOSITORY
@@ -61,8 +62,9 @@ def tables(results: Mapping[str, Iterable[Record]]) -> str:
         lines.append(f"| {' | '.join(str(word) for word in words)} |")
     lines += ["", "| check | " + " | ".join(f"{kind} {NUMBERS[release]}" for release, kind in columns) + " |"]
     lines.append("|---|" + "---|" * len(columns))
-    for name, check in CHECKS.items():
-        said = (check.__doc__ or "").splitlines()[0].rstrip(".")
+    documents = {name: check.__doc__ for name, check in (*CHECKS.items(), *pods.CHECKS.items())}
+    for name, document in documents.items():
+        said = (document or "").splitlines()[0].rstrip(".")
         said += f" (needs {NEEDS[name]})" if name in NEEDS else ""
         lines.append(f"| {said} | " + " | ".join(cell(found[column].get(name)) for column in columns) + " |")
     return "\n".join(lines)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.engines import page
+from tests.engines import page, pods
 from tests.engines.checks import CHECKS, NEEDS
 from tests.engines.kinds import KINDS
 
@@ -26,7 +26,7 @@ def test_what_is_counted() -> None:
     lines = page.tables({"bookworm": records}).splitlines()
     assert lines[2] == "| 12 | docker | 20.10 | 2 | 1 | 1 | 1 |"
     assert lines[3] == "| 12 | podman | 20.10 | 1 | 1 | 0 | 0 |"
-    assert len([line for line in lines if line.endswith("|")]) == 4 + 2 + len(CHECKS)
+    assert len([line for line in lines if line.endswith("|")]) == 4 + 2 + len(CHECKS) + len(pods.CHECKS)
 
 
 def test_the_last_run_of_a_check_counts() -> None:
@@ -38,4 +38,5 @@ def test_the_tables_of_checks_agree() -> None:
     assert set(NEEDS) <= set(CHECKS)
     for name, kind in KINDS.items():
         assert set(kind.checks) <= set(CHECKS), name
-    assert all(check.__doc__ for check in CHECKS.values())
+    assert all(check.__doc__ for check in (*CHECKS.values(), *pods.CHECKS.values()))
+    assert not set(CHECKS) & set(pods.CHECKS)
