@@ -38,10 +38,10 @@ def published(machine: Machine) -> list[Image]:
         f"{CRI}/test-image-latest:latest": box, f"{CRI}/test-image-tag:test": box, f"{CRI}/test-image-tag:all": box,
     }  # fmt: skip
     # An image is removed with all its names, and the sandbox's is to stay.
-    names["registry.k8s.io/pause:3.9"] = pause._replace(environment=("PATH=/bin", "NUMBER=0"))
+    names["registry.k8s.io/pause:3.9"] = pause._replace(environment=(*pause.environment, "NUMBER=0"))
     for number in "123":
         # Three images, and one image under three tags.
-        names[f"{CRI}/test-image-{number}:latest"] = box._replace(environment=("PATH=/bin", f"NUMBER={number}"))
+        names[f"{CRI}/test-image-{number}:latest"] = box._replace(environment=(*box.environment, f"NUMBER={number}"))
         names[f"{CRI}/test-image-tags:{number}"] = box
     return [image._replace(name=name) for name, image in names.items()]
 

@@ -32,7 +32,7 @@ class Image(NamedTuple):
     name: str
     files: Mapping[str, bytes | Path]
     command: Sequence[str]
-    environment: Sequence[str] = ("PATH=/bin:/sbin",)
+    environment: Sequence[str] = ("PATH=/bin:/sbin:/usr/bin:/usr/sbin",)
     user: str = ""
 
 

@@ -77,6 +77,7 @@ def stand_ins(machine: Machine) -> list[images.Image]:
     box = images.busybox(machine.tree, BUSYBOX, applets)
     nginx = dict(box.files) | programs(machine, "usr/sbin/nginx")
     nginx |= {"etc/nginx/nginx.conf": CONFIGURATION.encode(), "srv/index.html": b"served by nginx\n"}
+    nginx["var/run@"] = b"../run"
     return [
         box,
         images.Image(PAUSE, box.files, ("sleep", "1000000")),
