@@ -148,9 +148,10 @@ $(LAUNCHER_BUILD)/python3: $(LAUNCHER_LIBPL)/python.o launcher/launcher.mk
 	$(CC) -o $@ $< $(LAUNCHER_SHARED) $(LAUNCHER_INTERPRETER)
 endif
 
-# The time of the last commit is that of all that is in a package, so that two builds are equal.
+# The time of the last commit is that of all that is in a package, so that two builds are equal. It is not exported to
+# other commands: under it Python's compiled modules have a digest in place of a time, and are slower to import.
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)
-export SOURCE_DATE_EPOCH
+DATED = SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH)
 
 # Whom a package names; whoever publishes it says so: make dist MAINTAINER='Name <address>' HOMEPAGE=https://…
 MAINTAINER ?= the pyrunc developers <pyrunc@pyrunc.invalid>
@@ -177,7 +178,7 @@ $(LAUNCHER_BUILD)/tools: pyproject.toml
 wheel: launcher
 	@$(MAKE) --no-print-directory $(LAUNCHER_BUILD)/tools
 	@test '$(LAUNCHER_LINK)' = static || { echo 'pyrunc: a wheel needs a launcher that is linked statically' >&2; exit 1; }
-	$(LAUNCHER_BUILD)/tools/bin/python packaging/wheel.py --launcher $(LAUNCHER) --work build/wheel $(DIST)
+	$(DATED) $(LAUNCHER_BUILD)/tools/bin/python packaging/wheel.py --launcher $(LAUNCHER) --work build/wheel $(DIST)
 
 # For any Linux with this C library or a later one: unpack it anywhere, run bin/pyrunc.
 dist-tar: $(LAUNCHER) $(LAUNCHER_BUILD)/modules $(LAUNCHER_BUILD)/python3
@@ -194,12 +195,12 @@ dist-deb: $(LAUNCHER) $(LAUNCHER_BUILD)/modules
 	$(LAUNCHER_TREE) --strip --sources $(DIST)/deb /usr
 	$(LAUNCHER_SHARE) --debian $(DIST)/deb/usr
 	find $(DIST)/deb -name __pycache__ -prune -exec rm -rf {} +
-	$(LAUNCHER_PYTHON) -IS packaging/deb.py --link $(LAUNCHER_LINK) --version $(PACKAGE_VERSION) \
+	$(DATED) $(LAUNCHER_PYTHON) -IS packaging/deb.py --link $(LAUNCHER_LINK) --version $(PACKAGE_VERSION) \
 	    --maintainer '$(MAINTAINER)' --homepage '$(HOMEPAGE)' $(DIST)/deb
 	chmod -R go-w,u+w,a+rX $(DIST)/deb
-	dpkg-deb --root-owner-group --build $(DIST)/deb $(DIST)/$(DIST_NAME).deb
+	$(DATED) dpkg-deb --root-owner-group --build $(DIST)/deb $(DIST)/$(DIST_NAME).deb
 
 # What is in the tar and the .deb, as CycloneDX.
 dist-sbom: $(LAUNCHER_BUILD)/modules $(LAUNCHER_BUILD)/tools
-	$(LAUNCHER_BUILD)/tools/bin/python packaging/sbom.py --link $(LAUNCHER_LINK) --version $(PACKAGE_VERSION) \
+	$(DATED) $(LAUNCHER_BUILD)/tools/bin/python packaging/sbom.py --link $(LAUNCHER_LINK) --version $(PACKAGE_VERSION) \
 	    --modules $(LAUNCHER_BUILD)/modules $(DIST)/$(DIST_NAME).cdx.json
