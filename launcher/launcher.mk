@@ -139,7 +139,8 @@ uninstall:
 # The bundled interpreter needs nothing but the C library, and finds the libraries of its extensions beside it. Where the
 # launcher is linked with the shared libpython, this one is too, and tree.py copies the library.
 LAUNCHER_INTERPRETER := -Wl,--disable-new-dtags,-rpath,'$$ORIGIN/../lib'
-ifeq ($(LAUNCHER_LINK),static)
+# Debian's libpython3.13.a lacks the SHA-2 functions that its own _sha2 calls, so no whole interpreter can be linked of it.
+ifneq ($(and $(filter static,$(LAUNCHER_LINK)),$(filter 3.11,$(LAUNCHER_VERSION))),)
 $(LAUNCHER_BUILD)/python3: $(LAUNCHER_ARCHIVE) launcher/launcher.mk
 	$(CC) -no-pie -Wl,--build-id=none -o $@ $(LAUNCHER_LIBPL)/python.o -Wl,--whole-archive $< -Wl,--no-whole-archive -rdynamic \
 	    $(LAUNCHER_INTERPRETER) -Wl,-Bstatic -lexpat -lz -Wl,-Bdynamic -lm
