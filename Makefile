@@ -5,11 +5,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-# What is compiled. Only a change of these takes a new installation: that one is editable, so Python reads the sources.
+# The sources of compiled code. Only a change of these needs a new installation: it is editable, so Python reads the
+# sources themselves.
 COMPILED := pyproject.toml setup.py pyrunc/libcontainer/plan/kinds.py pyrunc/libcontainer/spec/mount_options.py \
 	$(shell find csrc generate -name '*.[ch]' -not -name '*.gen.h' -o -name Makefile -o -name 'steps.py' -o -name '*_build.py')
 
-# What pyrunc/_generated is made of. The commit is baked in, so a new one is a change too.
+# The sources of pyrunc/_generated. Its build.py has the commit, so a new commit is a change too.
 SOURCES := pyproject.toml $(wildcard generate/*.py spec-schemas/*.json .git/logs/HEAD) \
 	$(shell find pyrunc -name '*.py' -not -path 'pyrunc/_generated/*')
 
@@ -39,7 +40,7 @@ build install-dev: $(VENV)/.built
 
 PIP_INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check
 
-# Python packages: what the build and pyrunc want.
+# Python packages that the build and pyrunc need.
 $(VENV)/.installed: pyproject.toml scripts/packages.sh scripts/requirements.py
 	@PYTHON='$(PYTHON)' scripts/packages.sh build
 	$(PYTHON) -m venv $(VENV)
@@ -47,7 +48,7 @@ $(VENV)/.installed: pyproject.toml scripts/packages.sh scripts/requirements.py
 	$(PIP_INSTALL) -r $(VENV)/requirements.txt
 	@touch $@
 
-# What its development wants besides.
+# Further packages that developers need.
 $(VENV)/.developer: $(VENV)/.installed
 	$(BIN)/python scripts/requirements.py dev > $(VENV)/dev.txt
 	$(PIP_INSTALL) -r $(VENV)/dev.txt
@@ -66,11 +67,12 @@ $(VENV)/.built: $(VENV)/.compiled $(SOURCES)
 	@$(BIN)/python generate/steps.py pyrunc/_generated/steps.py
 	@touch $@
 
-# Several tests at a time, a group of tests (tests/conftest.py) by one worker. JOBS=0: one after the other, as --pdb wants.
+# Several tests run at a time; one worker runs a group of tests (tests/conftest.py). JOBS=0: one after the other, for
+# --pdb.
 JOBS ?= $(shell nproc)
 RUN_TESTS := $(BIN)/python -m pytest -n $(JOBS)
 
-# The form of CI: longer loops, and sweeps that leave nothing out (tests/support/effort.py).
+# As CI runs the tests: longer loops, and sweeps that leave nothing out (tests/support/effort.py).
 ifneq ($(LONG),)
 export PYRUNC_TEST_LONG := $(LONG)
 endif
@@ -80,7 +82,7 @@ test: $(VENV)/.built $(VENV)/.developer
 	@scripts/criu.sh build/criu || echo 'pyrunc: the tests of checkpoint and restore are skipped without CRIU'
 	@$(RUN_TESTS) $(PYTEST)
 
-# The ordinary build and the launcher are to behave the same. Left out is what drives neither of them.
+# The ordinary build and the launcher must behave the same. The tests left out drive neither of them.
 test-launcher: $(VENV)/.built $(VENV)/.developer
 	@PYTHON='$(PYTHON)' scripts/packages.sh test
 	@scripts/criu.sh build/criu || echo 'pyrunc: the tests of checkpoint and restore are skipped without CRIU'
@@ -88,29 +90,29 @@ test-launcher: $(VENV)/.built $(VENV)/.developer
 	@PYRUNC_TEST_RUNTIME=$(CURDIR)/build/launcher/root/usr/bin/pyrunc $(RUN_TESTS) tests/integration \
 	    --ignore-glob='*/test_launcher_*' --ignore=tests/integration/test_init_steps.py $(PYTEST)
 
-# What a contributor does on a new machine: scripts/fresh/run.py, for each release after the other.
+# The steps of a contributor on a new machine: scripts/fresh/run.py, for one release after the other.
 DEBIAN ?= bookworm trixie
 TESTS ?= full
 test-fresh:
 	@PYTHON='$(PYTHON)' scripts/packages.sh fresh
 	@set -e; for release in $(DEBIAN); do $(PYTHON) scripts/fresh/run.py $$release $(TESTS) $(PYTEST); done
 
-# The versions of Python after Debian 12's: the launcher with its snapshot, and what depends on the version. A Python of
-# this machine: make test VENV=build/venv-3.12 PYTHON=python3.12 LAUNCHER_PYTHON=python3.12.
+# The versions of Python after Debian 12's: tests of the launcher with its snapshot, and of what depends on the version.
+# For a Python of this machine: make test VENV=build/venv-3.12 PYTHON=python3.12 LAUNCHER_PYTHON=python3.12.
 PYTHON_RELEASES ?= trixie sid
 test-pythons:
 	@$(MAKE) --no-print-directory test-fresh DEBIAN='$(PYTHON_RELEASES)' TESTS=python
 
-# The C of arm64 by a cross compiler, its init under qemu-user.
+# The C for arm64, by a cross compiler; qemu-user runs the init.
 test-arm64: $(VENV)/.built $(VENV)/.developer
 	@PYTHON='$(PYTHON)' scripts/packages.sh arm64
 	@PYRUNC_TEST_ARM64=1 $(RUN_TESTS) tests/unit/test_arm64.py tests/unit/test_init.py $(PYTEST)
 
-# The tests that docs/conformance.md names, and how they went; those of the guest: docs/testing.md.
+# Run the tests that docs/conformance.md names, and note their results; for those of the guest see docs/testing.md.
 conformance-doc: $(VENV)/.built $(VENV)/.developer
 	@$(BIN)/python scripts/conformance_doc.py run
 
-# What is said of mistakes; look at the difference before committing it.
+# Write the page of error messages; look at the difference before committing it.
 errors-doc: $(VENV)/.built $(VENV)/.developer
 	PYRUNC_ERRORS_DOC=1 $(BIN)/python -m pytest -q tests/integration/test_errors_doc.py -k "what_is_said"
 	git --no-pager diff --stat -- docs/errors.md
@@ -119,15 +121,15 @@ errors-doc: $(VENV)/.built $(VENV)/.developer
 options-doc:
 	@$(PYTHON) scripts/options_doc.py
 
-# Each tool of scripts/lint.py; TOOLS="ruff mypy" for some.
+# Runs each tool of scripts/lint.py, or some: TOOLS="ruff mypy".
 lint: $(VENV)/.built $(VENV)/.developer
 	@$(BIN)/python scripts/lint.py $(TOOLS)
 
-# Lets ruff and clang-format change the files.
+# Has ruff and clang-format change the files.
 format: $(VENV)/.developer
 	@$(BIN)/python scripts/lint.py --fix
 
-# What forbids it is said before anything is built.
+# If this user can't run the demo, say so before building anything.
 demo:
 	@scripts/demo.sh --check
 	@PYTHON='$(PYTHON)' scripts/packages.sh demo

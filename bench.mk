@@ -6,13 +6,13 @@
 
 BENCH_BUILD := build/bench
 
-# What only the bench wants.
+# Python packages that only the bench needs.
 $(VENV)/.bench: $(VENV)/.developer
 	$(BIN)/python scripts/requirements.py bench > $(VENV)/bench.txt
 	$(BIN)/python -m pip install -q --disable-pip-version-check -r $(VENV)/bench.txt
 	@touch $@
 
-# The wheel as pip installs it: an environment of its own with the same modules, and the script that starts them.
+# The wheel as pip installs it: a virtual environment with the same modules, and the script that starts them.
 $(BENCH_BUILD)/wheel: bench.mk
 	rm -rf $@
 	$(LAUNCHER_PYTHON) -m venv --without-pip $@

@@ -9,12 +9,12 @@
 #   make engines-doc                                 write the tables of docs/engines.md from the last runs
 
 ENGINES ?= docker remapped podman containerd cri containerd2 cri2
-# One that is older than the host's C library can't run the host's launcher.
+# A release whose C library is older than the host's can't run the host's launcher.
 ENGINES_DEBIAN ?= $(if $(filter trixie,$(shell . /etc/os-release && echo $$VERSION_CODENAME)),trixie,bookworm trixie)
 
 ENGINES_BIN := build/engines/bin
 
-# crictl, critest and containerd 2, where they are asked for: Debian does not have them.
+# crictl, critest and containerd 2, if they are asked for: Debian does not have them.
 ENGINES_GO := $(if $(filter cri containerd2 cri2,$(ENGINES)),$(ENGINES_BIN)/.built)
 
 $(ENGINES_BIN)/.built: $(addprefix tests/engines/go/,build.sh cri-tools/go.mod containerd/go.mod) | $(VENV)/.installed

@@ -8,7 +8,7 @@
 GUEST ?= auto
 GUEST_TESTS ?= tests/guest
 
-# The guest has the host's Debian release, and so this Python.
+# The guest has the host's Debian release, and so the same Python.
 GUEST_PYTHON := /usr/bin/python3
 
 .PHONY: test-guest

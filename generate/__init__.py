@@ -1,1 +1,1 @@
-"""What runs at build time: it writes C and Python from the one definition of each thing."""
+"""Generators that run at build time. Each writes C or Python from the one definition of a thing."""

@@ -1,4 +1,4 @@
-"""Make pyrunc/_generated/argv.py, the hot reader's table, from the click commands; and build.py beside it.
+"""Make pyrunc/_generated/argv.py, the table of the fast argv reader, from the click commands; and build.py beside it.
 
 Run at build time: `python generate/argv.py`. build.py holds the version (from pyproject.toml) and the commit.
 """
@@ -16,14 +16,14 @@ import click
 ROOT = Path(__file__).resolve().parent.parent
 GENERATED = ROOT / "pyrunc" / "_generated"
 
-# The commands that the hot reader takes: those whose start-up time counts.
+# The commands that the fast argv reader reads: those whose start-up time counts.
 HOT = ("create", "start", "state", "kill", "delete", "run", "exec", "list", "ps", "pause", "resume", "update", "events")
 
 BOOL, TEXT, NUMBER, TEXTS, NUMBERS = range(5)
 
 
 def flags(command: click.Command) -> dict[str, tuple[str, int]]:
-    """A command's hot options by each name without dashes: (parameter, how it takes its value)."""
+    """A command's hot options, by each of their names without dashes: (parameter, how the option takes its value)."""
     from pyrunc.cli.goflags import ColdOption, GoNumber
 
     table = {}
@@ -38,7 +38,7 @@ def flags(command: click.Command) -> dict[str, tuple[str, int]]:
 
 
 def defaults(command: click.Command) -> dict[str, Any]:
-    """The value that click gives to each parameter that is not on the command line and need not be."""
+    """The value that click gives to each optional parameter that is not on the command line."""
     context = click.Context(command)
     return {
         str(param.name): param.get_default(context)
@@ -48,7 +48,7 @@ def defaults(command: click.Command) -> dict[str, Any]:
 
 
 def arguments(command: click.Command) -> tuple[tuple[str, bool], ...]:
-    """A command's arguments in order: (parameter, whether it takes all that are left)."""
+    """A command's arguments in order: (parameter, whether it takes all arguments that are left)."""
     return tuple((str(param.name), param.nargs == -1) for param in command.params if isinstance(param, click.Argument))
 
 
@@ -95,8 +95,8 @@ def build_facts() -> str:
 
 
 def commit() -> str:
-    """The commit of the tree, `-dirty` behind it where tracked files differ; "unknown" outside git."""
-    # Without .git here, git would answer for a repository that happens to surround the sources.
+    """The tree's commit, with `-dirty` appended if tracked files differ from it; "unknown" outside git."""
+    # Without .git here, git would answer for a repository that happens to contain the sources.
     if not (ROOT / ".git").exists():
         return "unknown"
     try:
@@ -113,7 +113,7 @@ def commit() -> str:
 
 
 def main() -> None:
-    """Write both modules where their text has changed."""
+    """Write both modules if their text has changed."""
     sys.path.insert(0, str(ROOT))
     GENERATED.mkdir(parents=True, exist_ok=True)
     for name, text in (("argv.py", table()), ("build.py", build_facts())):

@@ -1,9 +1,10 @@
 """Make pyrunc/_core.pyi, the types of the cffi module, from csrc/native/native.h.
 
-    python generate/core_stub.py [OUTPUT]
+python generate/core_stub.py [OUTPUT]
 
-cffi checks the types of a call when it is made, mypy by this stub before. It has each function with its parameters,
-each structure with its fields, and of `ffi` what libcontainer/kernel/native.py uses. What C writes to is no bytes.
+cffi checks the types of a call when it is made; with this stub, mypy checks them before. The stub has each function
+with its parameters, each structure with its fields, and the part of `ffi` that libcontainer/kernel/native.py uses.
+Bytes are no valid argument for a parameter that C writes to.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from generate.native_build import NATIVE, declarations  # noqa: E402
 
 OUTPUT = ROOT / "pyrunc" / "_core.pyi"
 
-# The types of parameters, fields and results, by their types in C; an array is a pointer.
+# The Python types of parameters, fields and results, by their C types; an array counts as a pointer.
 TYPES = {
     "int": "int", "unsigned int": "int", "int64_t": "int", "uint64_t": "int", "size_t": "int",
     "const char *": "bytes | Characters", "char *": "Characters",
@@ -91,7 +92,8 @@ def _declared(text: str) -> tuple[str, str]:
 
 
 def _structure(name: str, body: str) -> str:
-    # A pointer in a structure does not keep what it points to, so it is none of an object that is made for the call.
+    # Bytes are valid where the C type is const, since they live as long as the call. A structure's pointer has to live
+    # longer, so its const is dropped here.
     fields = [_declared(field.replace("const ", "")) for field in body.split(";") if field.strip()]
     return f"class {name}:\n" + "".join(f"    {field}: {kind}\n" for field, kind in fields)
 
@@ -117,7 +119,7 @@ def stub(header: str) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Write the stub, where its text has changed."""
+    """Write the stub if its text has changed."""
     output = Path(arguments[0]) if arguments else OUTPUT
     text = stub((NATIVE / "native.h").read_text("utf-8"))
     if not output.is_file() or output.read_text("utf-8") != text:

@@ -24,7 +24,7 @@ def declarations(header: str) -> str:
 
 
 def write_image(init: Path, target: Path) -> None:
-    """Write the program `init` as the C array `init_image`; the file is left alone where nothing changes."""
+    """Write the program `init` as the C array `init_image`; leave the file alone if nothing changes."""
     data = init.read_bytes()
     lines = [",".join(map(str, data[at : at + 24])) for at in range(0, len(data), 24)]
     text = f"static const unsigned char init_image[{len(data)}] = {{\n" + ",\n".join(lines) + "\n};\n"

@@ -1,13 +1,14 @@
-"""The cffi builder of `pyrunc._seccomp`: libseccomp, and what of seccomp(2) `pyrunc features` must ask the kernel.
+"""The cffi builder of `pyrunc._seccomp`: libseccomp, and the calls of seccomp(2) by which `pyrunc features` asks the
+kernel.
 
-A module of its own, so that a command that needs no filter compiled doesn't load libseccomp.
+It is a module of its own, so that a command that compiles no filter doesn't load libseccomp.
 """
 
 from __future__ import annotations
 
 from cffi import FFI
 
-# libseccomp's interface as its manual pages have it (seccomp_init(3) …), of 2.5.0 and later.
+# libseccomp's interface as its manual pages describe it (seccomp_init(3) …), for 2.5.0 and later.
 DECLARATIONS = """
     typedef ... *scmp_filter_ctx;
     struct scmp_version { unsigned int major; unsigned int minor; unsigned int micro; ...; };

@@ -1,10 +1,10 @@
 """Make pyrunc/_generated/spec_types.pyi, the types of config.json, of the features and of the state, from spec-schemas.
 
-    python generate/spec_types.py [OUTPUT]
+python generate/spec_types.py [OUTPUT]
 
-Each object of a schema becomes a TypedDict that its `title` names: what the schema requires is required, all else is
-NotRequired. Enumerations are Literal, so that a misspelt word in a comparison is found too. Only type checkers read a
-stub: there is no module to be imported, so that the types cost nothing when pyrunc runs.
+Each object of a schema becomes a TypedDict that its `title` names. Members that the schema requires are required, all
+others NotRequired. Enumerations are Literal, so that mypy finds a misspelt word in a comparison too. Only type checkers
+read a stub. It is no module that a program could import, so the types cost nothing when pyrunc runs.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Types:
 
 
 class _Document:
-    """One schema document, while its types are made."""
+    """One schema document, while the generator makes its types."""
 
     def __init__(self, types: Types, name: str, schema: dict[str, Any]) -> None:
         self.types = types
@@ -55,7 +55,7 @@ class _Document:
         self.schema = schema
 
     def type_of(self, at: str, node: dict[str, Any]) -> str:
-        """The type, as annotations have it, of what the schema at a place describes."""
+        """The type, as an annotation has it, of what the schema describes at a place."""
         if "$ref" in node:
             target: Any = self.schema
             for part in node["$ref"].split("/")[1:]:
@@ -82,7 +82,7 @@ class _Document:
         return "dict[str, object]"
 
     def _class(self, at: str, node: dict[str, Any]) -> str:
-        """The name of an object's TypedDict, which is made at the first call."""
+        """The name of an object's TypedDict; the first call makes the TypedDict."""
         title: str = node.get("title", "")
         place = f"{self.name}.schema.json{at}"
         if not title.isidentifier():
@@ -90,12 +90,12 @@ class _Document:
         if self.types.places.setdefault(title, place) != place:
             raise UntypedError(f"{place}: {title} is the title of {self.types.places[title]} too")
         if title not in self.types.classes:
-            self.types.classes[title] = ""  # its members may name it
+            self.types.classes[title] = ""  # the class's members may name it
             self.types.classes[title] = self._text(title, at, node)
         return title
 
     def _text(self, title: str, at: str, node: dict[str, Any]) -> str:
-        """The class, or for members that are no names of Python the call that makes it."""
+        """The TypedDict's text: a class, or the functional form if members have names that are not valid in Python."""
         members = []
         for name, member in node["properties"].items():
             kind = self.type_of(f"{at}/properties/{name}", member)
@@ -117,7 +117,7 @@ def stub() -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Write the stub, where its text has changed."""
+    """Write the stub if its text has changed."""
     output = Path(arguments[0]) if arguments else OUTPUT
     output.parent.mkdir(parents=True, exist_ok=True)
     text = stub()

@@ -1,14 +1,15 @@
-"""Make csrc/init/steps.gen.h from the table of step kinds: python3 generate/steps.py [OUTPUT]; with a name that ends in
-.py, the module pyrunc/_generated/steps.py and its stub steps.pyi: what carrying out a plan needs of the table, as
-constants, and for each kind a constructor.
+"""Make csrc/init/steps.gen.h from the table of step kinds: python3 generate/steps.py [OUTPUT]. If OUTPUT ends in .py,
+make the module pyrunc/_generated/steps.py and its stub steps.pyi instead. The module has the parts of the table that
+are needed to carry out a plan, as constants, and for each kind a constructor.
 
-A constructor takes the kind's fields by keyword and gives an operation: the kind's name and its arguments in the order
-of the fields. Context (libcontainer/compile/context.py) puts it into a plan as a Step. The stub has the types, so that
-mypy finds a field that is forgotten or misspelt, and a step that is given to the wrong side.
+A constructor takes the kind's fields by keyword and returns an operation: the kind's name and its arguments in the
+order of the fields. Context (libcontainer/compile/context.py) puts it into a plan as a Step. The stub has the types, so
+that mypy finds a forgotten or misspelt field, and a step that is given to the wrong side.
 
-The header holds, for the kinds that the init carries out: an enum of their numbers on the wire, a struct of each
-kind's fields, the declaration of its function, and, where the including file asks by a macro, the table by which
-decode.c reads the fields (STEPS_FIELDS) and the dispatcher by which init.c calls the functions (STEPS_DISPATCH).
+The header is about the kinds that the init carries out. It has an enum of their numbers on the wire, a struct of each
+kind's fields and the declaration of each kind's function. If the including file asks by a macro, the header also has
+the table by which decode.c reads the fields (STEPS_FIELDS) and the dispatcher by which init.c calls the functions
+(STEPS_DISPATCH).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ sys.path.insert(0, str(ROOT))
 from pyrunc.libcontainer.plan.kinds import INIT, INIT_KINDS, KINDS, NUMBERS, RUNTIME, Kind  # noqa: E402
 from pyrunc.libcontainer.spec import mount_options  # noqa: E402
 
-# C type of a field, by its type in the table
+# The C type of a field, by its type in the table.
 C_TYPES = {
     "u32": "uint32_t ",
     "u64": "uint64_t ",
@@ -36,10 +37,10 @@ C_TYPES = {
 
 _MADE = "Made by generate/steps.py from pyrunc/libcontainer/plan/kinds.py: don't edit."
 
-# What a constructor gives, by who carries the step out.
+# The type that a constructor returns, by the side that carries the step out.
 _OPERATIONS = {RUNTIME: "RuntimeOperation", INIT: "InitOperation"}
 
-# What an optional argument is where it is left out, by its type in Python.
+# The value of an optional argument that is left out, by its type in Python.
 _ZEROS = {
     "int": "0", "bool": "False", "str": "''", "tuple[str, ...]": "()", "str | None": "None",
     "tuple[str, ...] | None": "None",
@@ -100,7 +101,7 @@ def _parameter(name: str) -> str:
 
 
 def _constructor(kind: Kind) -> str:
-    """The function that makes an operation of a kind. It is called on the hot path, so it does nothing else."""
+    """Write the constructor of a kind's operation. The hot path calls it, so it does nothing else."""
     parameters, args = [], []
     for field, _ in kind.fields:
         name, type_ = _parameter(field), kind.python_types[field]
@@ -112,7 +113,7 @@ def _constructor(kind: Kind) -> str:
 
 
 def _declaration(kind: Kind) -> str:
-    """A constructor in the stub."""
+    """Write a constructor's declaration for the stub."""
     parameters = [
         f"{_parameter(field)}: {kind.python_types[field]}" + (" = ..." if field in kind.optional else "")
         for field, _ in kind.fields
@@ -123,7 +124,7 @@ def _declaration(kind: Kind) -> str:
 
 
 def module() -> str:
-    """The text of pyrunc/_generated/steps.py. Importing it only makes constants and functions."""
+    """The text of pyrunc/_generated/steps.py. Importing that module only makes constants and functions."""
     numbers = "".join(f"    {name!r}: {number},\n" for name, number in NUMBERS.items())
     fields = "".join(f"    {kind.name!r}: {kind.fields!r},\n" for kind in KINDS.values())
     constructors = "\n\n".join(_constructor(kind) for kind in KINDS.values())
@@ -148,14 +149,18 @@ def stub() -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a file, whole at once, for a compiler that runs at the same time."""
+    """Write a file and rename it into place: a compiler that runs at the same time reads the old text or the new
+    one.
+    """
     draft = path.with_suffix(f".{os.getpid()}")
     draft.write_text(text, encoding="utf-8")
     draft.replace(path)
 
 
 def main(argv: list[str]) -> int:
-    """Write the header, or the module and its stub, to the path given, or the header to csrc/init/steps.gen.h."""
+    """Write the header, or the module and its stub, to the path in argv; without a path, the header to
+    csrc/init/steps.gen.h.
+    """
     output = Path(argv[1]) if len(argv) > 1 else ROOT / "csrc" / "init" / "steps.gen.h"
     if output.suffix == ".py":
         _write(output.with_suffix(".pyi"), stub())

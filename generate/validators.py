@@ -1,14 +1,14 @@
 """Make plain Python validators of spec-schemas/config.schema.json, for the hot path of create and run.
 
-    python generate/validators.py [--output DIRECTORY]
+python generate/validators.py [--output DIRECTORY]
 
 writes `validators.py` (the functions) and `schemas.py` (the three schemas as Python literals, for explain.py and the
 tests) into pyrunc/_generated. The output depends on the schemas alone: the same schemas give the same bytes.
 
 A validator takes a decoded JSON value and returns the first problem as (JSON pointer, what is wrong), or None. It
-imports nothing and uses no regular expression: a pattern is translated by the table PATTERNS. The generator refuses a
-keyword or pattern that it does not know, so that a schema can't say more than the validators check. An integer is a
-Python int; 1.0 is none, and a bool is none (see $comment in the schema).
+imports nothing and uses no regular expression: the table PATTERNS translates each pattern. The generator refuses a
+keyword or pattern that it does not know, so that the validators check all that a schema says. An integer is a Python
+int; 1.0 and a bool are not (see $comment in the schema).
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ sys.path.insert(0, str(ROOT))
 from pyrunc.libcontainer.spec import messages as words  # noqa: E402
 
 SCHEMAS = ("config", "state", "features")
-# The validators that others call: name of the function and what it validates.
+# The validators that other modules call: the function's name and what it validates.
 ENTRY_POINTS = {
     "config": "#",
     "process": "#/$defs/process",
     "resources": "#/$defs/resources",
 }
 
-# pattern -> a Python expression that is true where the string {v} does not match
+# Each pattern: a Python expression that is true if the string {v} does not match.
 PATTERNS = {
     r"^[^\u0000]*$": '"\\0" in {v}',
     r"^[^\u0000]+$": 'not {v} or "\\0" in {v}',
@@ -52,7 +52,7 @@ PATTERNS = {
     r"(\+[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?$(?!\n)": "not _semver({v})",
 }
 
-# What a keyword may stand beside is not checked: each is compiled on its own, as JSON Schema evaluates them.
+# Which keywords may stand together is not checked: the generator compiles each by itself, as JSON Schema evaluates it.
 KEYWORDS = {
     "object": {
         "required",
@@ -141,14 +141,14 @@ class UnknownSchemaError(Exception):
 
 
 class Generator:
-    """Translates one schema document. Objects and arrays become functions, scalars are tested in place."""
+    """Translates one schema document. An object or an array becomes a function; code in place tests a scalar."""
 
     def __init__(self, schema: dict[str, Any], entry_points: dict[str, str]) -> None:
         self.schema = schema
         self.names: dict[str, str] = {}
         self.taken = set(entry_points)
         self.functions: list[str] = []
-        # what is wrong, and the tuples of enumerations: literal -> name of the module's constant
+        # Messages and the tuples of enumerations: literal -> name of the module's constant.
         self.constants: dict[str, str] = {}
         for name, location in entry_points.items():
             self.names[location] = name
@@ -161,7 +161,7 @@ class Generator:
         return HEADER + "\n\n" + constants + "".join("\n\n" + text + "\n" for text in self.functions)
 
     def resolve(self, location: str) -> tuple[str, dict[str, Any]]:
-        """The location and schema that a location names, references followed."""
+        """The location and the schema that a location names, after following references."""
         node: Any = self.schema
         for part in location.split("/")[1:]:
             node = node[int(part)] if isinstance(node, list) else node[part]
@@ -173,7 +173,7 @@ class Generator:
         return self.constants.setdefault(literal, f"_C{len(self.constants)}")
 
     def _function(self, location: str) -> str:
-        """The name of the function for a schema, made at the first call."""
+        """The name of a schema's function; the first call makes the function."""
         if location not in self.names:
             # #/$defs/mount/properties/options -> _mount_options
             parts = [w for w in location.split("/")[1:] if w not in ("$defs", "properties")]
@@ -197,7 +197,9 @@ class Generator:
         return f"{indent}return {pointer}, {self._constant(quote(what))}"
 
     def _object(self, location: str, node: dict[str, Any]) -> list[str]:
-        """A schema without "type" (inside anyOf, if and then) is taken as one of an object that passed already."""
+        """Statements for an object. A schema without "type" (inside anyOf, if and then) is about a value that was
+        already found to be an object.
+        """
         lines = []
         required = node.get("required", ())
         if "type" in node:
@@ -254,7 +256,7 @@ class Generator:
         return [*lines, "    for i, x in enumerate(v):", *self._value(location + "/items", "x", "        ", 'f"/{i}"')]
 
     def _value(self, location: str, value: str, indent: str, pointer: str) -> list[str]:
-        """Statements that validate `value` (an expression) that stands at the pointer (an expression) in v."""
+        """Statements that validate `value`, an expression; v has its JSON pointer, an expression."""
         location, node = self.resolve(location)
         if node.get("type", "object") not in ("object", "array"):
             check_keywords(location, node)
@@ -274,11 +276,13 @@ class Generator:
         return [f"{indent}r = {function}({value})", f"{indent}if r is not None:", f"{indent}    return {join}, r[1]"]
 
     def _scalar_test(self, node: dict[str, Any], variable: str, location: str) -> str:
-        """An expression that is true where a scalar is refused. Types are exact, so that a bool is no integer."""
+        """An expression that is true if a scalar is refused. Types are compared exactly, so that a bool is not an
+        integer.
+        """
         kind = {"string": "str", "integer": "int", "boolean": "bool"}[node["type"]]
         tests = [f"type({variable}) is not {kind}"]
         if "enum" in node:
-            # what is no string is not in a tuple of strings
+            # A value that is not a string is not in a tuple of strings.
             literal = "(" + " ".join(quote(word) + "," for word in node["enum"]) + ")"
             tests = [f"{variable} not in {self._constant(literal)}"]
         if "pattern" in node:
@@ -291,7 +295,7 @@ class Generator:
 
 
 def check_keywords(location: str, node: dict[str, Any]) -> None:
-    """Refuse a schema that says what is not translated; UnknownSchemaError."""
+    """Refuse a schema with a keyword that the generator does not translate. Raises UnknownSchemaError."""
     kind = node.get("type", "object")
     if not isinstance(kind, str) or kind not in KEYWORDS:
         raise UnknownSchemaError(f"{location}: type {kind!r}")
@@ -330,7 +334,7 @@ def schemas_text() -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Write both modules; a file whose text is unchanged is left alone, so that make sees no change."""
+    """Write both modules. Leaves a file with unchanged text alone, so that make sees no change."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--output", type=Path, default=ROOT / "pyrunc" / "_generated")
     directory: Path = parser.parse_args(arguments).output

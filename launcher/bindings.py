@@ -1,7 +1,8 @@
-"""Write the launcher's binding of csrc/native/native.h in the terms of launcher/ffi.h: one wrapper a function, one
-table a struct.
+"""Write the launcher's binding of csrc/native/native.h with the functions of launcher/ffi.h: one wrapper for each
+function, one table for each struct.
 
-The ordinary build has cffi do this. Here it is done for the few types that native.h uses; another one is an error.
+In the ordinary build cffi does this. This script knows only the few types that native.h uses; any other type is an
+error.
 
 Usage: bindings.py OUTPUT
 """
@@ -14,7 +15,7 @@ from pathlib import Path
 
 HEADER = Path(__file__).resolve().parent.parent / "csrc" / "native" / "native.h"
 
-# How a number is taken from Python, by its C type.
+# # The conversion of a Python number to each C type.
 NUMBERS = {
     "int": "ffi_signed({0}, INT_MIN, INT_MAX)",
     "unsigned int": "ffi_unsigned({0}, UINT_MAX)",
@@ -28,7 +29,7 @@ RESULTS = {"int": "PyLong_FromLong", "int64_t": "PyLong_FromLongLong", "size_t":
 
 
 def split_declaration(text: str) -> tuple[str, str]:
-    """`const char *path` and `int pair[2]` as type and name: ("char *", "path"), ("int *", "pair")."""
+    """Split `const char *path` and `int pair[2]` into type and name: ("char *", "path"), ("int *", "pair")."""
     match = re.fullmatch(r"(?:const )?(.*?[ *])(\w+)(\[\d*\])?", " ".join(text.split()))
     if match is None:
         raise ValueError(f"native.h: can't read {text!r}")
@@ -54,7 +55,7 @@ def structs(header: str) -> list[tuple[str, list[tuple[str, str]]]]:
 
 
 def argument(kind: str, number: int) -> tuple[str, str]:
-    """The declaration of a wrapper's local variable for an argument, and what is passed to the C function."""
+    """Declare the wrapper's local variable for an argument, and say what the wrapper passes to the C function."""
     source = f"args[{number}]"
     if kind in NUMBERS:
         return f"    {kind} a{number} = ({kind}){NUMBERS[kind].format(source)};", f"a{number}"
@@ -66,7 +67,7 @@ def argument(kind: str, number: int) -> tuple[str, str]:
 
 
 def wrapper(result: str, name: str, parameters: list[str]) -> str:
-    """The Python face of one function."""
+    """Write the function that Python calls for one C function."""
     declarations = [argument(kind, number) for number, kind in enumerate(parameters)]
     passed = ", ".join(expression for _, expression in declarations)
     return "\n".join(
@@ -85,7 +86,7 @@ def wrapper(result: str, name: str, parameters: list[str]) -> str:
 
 
 def field_row(struct: str, kind: str, name: str) -> str:
-    """One field of a structure's table."""
+    """Write one field's row of a structure's table."""
     shape = "FFI_POINTER" if kind.endswith("*") else FIELD_KINDS[kind]
     return f'    {{"{name}", {shape}, offsetof({struct}, {name})}},'
 

@@ -4,7 +4,7 @@
 #include <limits.h>
 #include <string.h>
 
-/* What ffi.new and ffi.from_buffer give: typed memory, its own or that of a buffer which it holds. */
+/* What ffi.new and ffi.from_buffer return: typed memory. It is the object's own, or that of a buffer which it holds. */
 struct data {
     PyObject_HEAD
     enum ffi_kind kind;              /* of each item */
@@ -174,7 +174,7 @@ struct ffi_address ffi_text(PyObject *value)
     return (struct ffi_address){0};
 }
 
-/* Read numbers from a list or a tuple; false with an exception set where one is none. */
+/* Read numbers from a list or a tuple. Returns false with an exception set if an item is not a number. */
 static int fill_numbers(int *target, PyObject *numbers)
 {
     for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(numbers); i++)

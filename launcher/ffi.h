@@ -1,7 +1,7 @@
 /* pyrunc._core for the launcher: the part of cffi's interface that pyrunc/libcontainer/kernel/native.py uses.
  *
- * cffi's own backend comes as a shared object only, which a static program can't load. launcher/bindings.py writes the
- * functions and the structures of native.h in these terms.
+ * cffi's own backend is a shared object, which a static program can't load. launcher/bindings.py writes the binding of
+ * native.h's functions and structures by what is declared here.
  */
 #ifndef PYRUNC_FFI_H
 #define PYRUNC_FFI_H
@@ -30,7 +30,7 @@ extern const struct ffi_struct ffi_structs[];
 extern const size_t ffi_struct_count;
 extern PyMethodDef ffi_functions[];
 
-/* The address that an argument stands for, and what must be freed after the call. */
+/* The address for an argument, and what must be freed after the call. */
 struct ffi_address {
     void *address;
     void *allocated;
@@ -38,10 +38,10 @@ struct ffi_address {
 void ffi_release(struct ffi_address *address);
 #define FFI_ADDRESS __attribute__((cleanup(ffi_release))) struct ffi_address
 
-/* An argument as the C function takes it; on failure an exception is set. */
+/* Convert an argument to what the C function takes; on failure an exception is set. */
 int64_t ffi_signed(PyObject *value, int64_t least, int64_t greatest);
 uint64_t ffi_unsigned(PyObject *value, uint64_t greatest);
-struct ffi_address ffi_text(PyObject *value);    /* char *, void *: bytes or what ffi.new and ffi.from_buffer gave */
+struct ffi_address ffi_text(PyObject *value);    /* char *, void *: bytes, or what ffi.new or ffi.from_buffer gave */
 struct ffi_address ffi_numbers(PyObject *value); /* int *: a list or tuple of numbers too */
 struct ffi_address ffi_structure(PyObject *value, const char *name);
 

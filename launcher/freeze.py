@@ -1,12 +1,12 @@
 """Freeze pyrunc's hot modules: write the launcher's table of modules (launcher/importer.h) as C.
 
-Starting at pyrunc.main, every import statement is followed, those in functions too, and each module that is reached
-is compiled and marshalled. What is reached must be ours or one of EXTENSIONS; anything else is an error that names the
-line, so a hot module can't come to need what the launcher has not. COLD modules end the walk: importing one hands the
-command over to the ordinary build, so it must happen before the command has had an effect.
+The walk starts at pyrunc.main and follows every import statement, also those in functions. It compiles and marshals
+each module that it reaches. A reached module must be one of ours or one of EXTENSIONS; for any other it raises an error
+that names the line, so a hot module can't depend on what the launcher lacks. The walk ends at COLD modules: importing
+one hands the command over to the ordinary build, so a command must import it before it has had an effect.
 
-Run it with the interpreter whose library is linked, since code is read by the same version only, and with
-`-X no_debug_ranges`, since nobody reads the columns of an expression in the launcher.
+Run this script with the interpreter whose library is linked, since only the same version reads the code. Run it with
+`-X no_debug_ranges`, since nothing in the launcher reads the columns of an expression.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ENTRY = "pyrunc.main"
 # Imports the modules of commands by their names.
 DISPATCHER = "pyrunc.commands.dispatch"
 
-# The C modules of the launcher: the function that makes each one.
+# The C modules of the launcher, each with its init function.
 EXTENSIONS = {
     "_json": "PyInit__json",  # launcher/json.c
     "_launcher": "PyInit__launcher",  # launcher/launcher.c
@@ -37,13 +37,13 @@ EXTENSIONS = {
     "time": "PyInit_time",
 }
 
-# What needs no entry: the interpreter has imported it before anything else.
+# The interpreter imports these before anything else, so they need no entry.
 GIVEN = {"builtins", "sys"}
 
-# What CPython's start imports and does not hold frozen itself.
+# CPython's start imports these, and CPython does not hold them frozen.
 CODECS = ("encodings", "encodings.aliases", "encodings.latin_1", "encodings.utf_8")
 
-# What only the ordinary build has, packages with all that is in them: click, jsonschema, the commands of people,
+# Only the ordinary build has these packages and what is in them: click, jsonschema, the commands that people type,
 # libseccomp, D-Bus.
 COLD = {
     "pyrunc.cli.program", "pyrunc.commands.bundle", "pyrunc.commands.checkpoint", "pyrunc.commands.doctor",
@@ -55,8 +55,8 @@ COLD = {
 }  # fmt: skip
 
 
-# Modules that the snapshot does not hold: the launcher makes them of their code when a command imports them. They
-# explain a failure, or carry out what few configurations ask for; in the snapshot they make every command larger.
+# Modules that are not in the snapshot: the launcher runs their frozen code when a command imports them. They explain a
+# failure, or carry out what few configurations ask for. In the snapshot they would make every command larger.
 ON_DEMAND = {
     "pyrunc.commands.events", "pyrunc.jsontext",
     "pyrunc.libcontainer.cgroup.stats", "pyrunc.libcontainer.compile.labels",
@@ -74,8 +74,8 @@ ON_DEMAND = {
     "pyrunc.libcontainer.update.mounts", "pyrunc.libcontainer.update.session", "pyrunc.libcontainer.update.words",
 }  # fmt: skip
 
-# Modules of the snapshot that a container's usual life does not import. They come behind all others, so that the pages
-# that every command touches hold little of them.
+# Modules of the snapshot that a container's usual life does not import. They are placed behind all others, so that the
+# pages that every command touches hold little of them.
 LAST = (
     "pyrunc.commands.processes", "pyrunc.libcontainer.cgroup.controllers", "pyrunc.libcontainer.cgroup.limits",
     "pyrunc.libcontainer.cgroup.resources", "pyrunc.libcontainer.compile.idmaps",
@@ -99,10 +99,10 @@ def is_cold(name: str) -> bool:
 
 
 class Stripper(ast.NodeTransformer):
-    """Takes out what only type checkers read: annotations, the blocks under TYPE_CHECKING, `from __future__`."""
+    """Remove what only type checkers read: annotations, the blocks under TYPE_CHECKING, `from __future__`."""
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST | None:
-        """Drop `from __future__ import annotations`, which is an import at run time too."""
+        """Drop `from __future__ import annotations`, which would be an import at run time too."""
         return None if node.module == "__future__" else node
 
     def visit_If(self, node: ast.If) -> ast.AST | None:
@@ -122,7 +122,7 @@ class Stripper(ast.NodeTransformer):
         return node
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
-        """`x: int = 1` is `x = 1`, and `x: int` nothing."""
+        """Write `x: int = 1` as `x = 1`, and drop `x: int`."""
         if node.value is None:
             return ast.copy_location(ast.Pass(), node)
         assign = ast.Assign(targets=[node.target], value=node.value)
@@ -139,7 +139,7 @@ def source_of(name: str, root: Path = ROOT) -> Path | None:
 
 
 def survives_absence(node: ast.AST) -> bool:
-    """Whether this is `try: import x … except ImportError`: the module can do without x."""
+    """Whether this is `try: import x … except ImportError`: the module works without x."""
     return (
         isinstance(node, ast.Try)
         and isinstance(node.body[0], ast.Import | ast.ImportFrom)
@@ -148,23 +148,24 @@ def survives_absence(node: ast.AST) -> bool:
 
 
 def absolute(node: ast.ImportFrom, name: str, is_package: bool) -> str:
-    """The absolute name of the module that `from … import` in the module `name` is about (PEP 328)."""
+    """The absolute name of the module from which `from … import` in the module `name` imports (PEP 328)."""
     above = name.split(".")[: len(name.split(".")) - node.level + is_package] if node.level else []
     return ".".join([*above, *([node.module] if node.module else [])])
 
 
 def make_absolute(tree: ast.Module, name: str, is_package: bool) -> None:
-    """Write every relative import by its absolute name, so that the launcher need not work it out."""
+    """Write every relative import by its absolute name, so that the launcher need not compute it."""
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.level:
             node.module, node.level = absolute(node, name, is_package), 0
 
 
 def imports_of(tree: ast.Module, name: str, is_package: bool, root: Path = ROOT) -> list[tuple[int, str]]:
-    """The absolute names that a module imports, with their lines; of `from package import x` also x if it is a module.
+    """The absolute names that a module imports, with their lines. `from package import x` names x too if x is a module.
 
-    The packages above a module are imported with it, so they are named too. What the module can do without is left out
-    unless it is one of EXTENSIONS or COLD, without which the launcher would do something else than the ordinary build.
+    Importing a module imports its packages, so the result names these too. It leaves out a module that the importer
+    works without, unless it is one of EXTENSIONS or COLD: without those the launcher would behave differently from the
+    ordinary build.
     """
     found: list[tuple[int, str]] = []
     guarded = {id(node) for attempt in ast.walk(tree) if survives_absence(attempt) for node in ast.walk(attempt)}
@@ -186,7 +187,7 @@ def imports_of(tree: ast.Module, name: str, is_package: bool, root: Path = ROOT)
 
 
 def commands_of(name: str, root: Path = ROOT) -> list[str]:
-    """The modules that the dispatcher imports by the table of generate/argv.py; none for other modules."""
+    """The modules that the dispatcher imports by the table of generate/argv.py; none for any other module."""
     if name != DISPATCHER:
         return []
     for node in ast.parse((root / "pyrunc/_generated/argv.py").read_text()).body:
@@ -199,7 +200,7 @@ def commands_of(name: str, root: Path = ROOT) -> list[str]:
 def reach(entry: str = ENTRY, root: Path = ROOT) -> dict[str, tuple[ast.Module, bool] | None]:
     """All modules that the launcher needs, by name: the stripped tree and whether it is a package.
 
-    None stands for a COLD module and for an extension. Raises FreezeError for an import that can't be had.
+    The value of a COLD module and of an extension is None. Raises FreezeError for an import that the launcher lacks.
     """
     modules: dict[str, tuple[ast.Module, bool] | None] = {}
     waiting = [(entry, "the entry")]
@@ -240,7 +241,9 @@ def array(name: str, data: bytes) -> str:
 
 
 def codecs() -> list[str]:
-    """The C source of CPython's own table of frozen modules, with what its start imports of the package encodings."""
+    """The C source of CPython's own table of frozen modules: those of the package encodings that CPython's start
+    imports.
+    """
     declarations, rows = [], []
     for number, name in enumerate(CODECS):
         spec = importlib.util.find_spec(name)
@@ -295,7 +298,7 @@ def table(modules: dict[str, tuple[ast.Module, bool] | None]) -> str:
 
 
 def main() -> None:
-    """Write the table to the file that is named."""
+    """Write the table to the file that the command line names."""
     parser = argparse.ArgumentParser(description="Freeze pyrunc's hot modules for the launcher.")
     parser.add_argument("output", type=Path)
     parser.add_argument("--root", type=Path, default=ROOT, help="the directory that holds the package")

@@ -1,5 +1,5 @@
-/* libFuzzer target: json.c takes and gives what Python's json does, for any text at all. The interpreter allocates by
- * malloc here, so that AddressSanitizer sees every read and write behind an object's end. */
+/* libFuzzer target: json.c accepts and returns what Python's json does, for any text. The interpreter allocates by
+ * malloc here, so that AddressSanitizer sees every access behind an object's end. */
 #include <Python.h>
 
 #include <stdbool.h>
@@ -9,9 +9,10 @@
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-PyObject *PyInit_launcher_json(void); /* json.c's PyInit__json, by a name that CPython's has not */
+PyObject *PyInit_launcher_json(void); /* PyInit__json of json.c, renamed because CPython has one too */
 
-/* scan, encode: json.c's; other_scan, other_encode: Python's, set to the same as pyrunc/jsonio.py sets json.c's. */
+/* scan and encode are json.c's. other_scan and other_encode are Python's, with the settings that pyrunc/jsonio.py gives
+ * json.c. */
 static const char SETUP[] =
     "import json, launcher_json\n"
     "def refuse(word):\n"

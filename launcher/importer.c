@@ -1,9 +1,9 @@
 /* The launcher's `__import__`.
  *
- * importlib finds a frozen module by asking each of its finders and makes a spec, a loader state and a lock for it;
- * that costs more than reading and running most of our modules does. A launcher has one table of all that can be
- * imported, so this is a binary search in it. No path is ever looked at: a hostile module in the working directory,
- * in PYTHONPATH or in a site-packages directory can't be found.
+ * To find a frozen module, importlib asks each of its finders and makes a spec, a loader state and a lock. That costs
+ * more than reading and running most of our modules. The launcher has one table of all modules that can be imported, so
+ * this is a binary search in it. It never looks at a path: an import can't find a hostile module in the working
+ * directory, in PYTHONPATH or in a site-packages directory.
  */
 #include "importer.h"
 
@@ -23,13 +23,13 @@ static const struct frozen_module *find(const char *name)
     return bsearch(name, frozen_modules, frozen_module_count, sizeof frozen_modules[0], compare_names);
 }
 
-/* A C module: either made by its init function, or made here of the definition that it returns (PEP 489). */
+/* Make a C module: its init function makes it, or returns a definition from which it is made here (PEP 489). */
 static PyObject *make_extension(const struct frozen_module *entry)
 {
     PyObject *made = entry->init();
     if (made == NULL || !PyObject_TypeCheck(made, &PyModuleDef_Type))
         return made;
-    /* PEP 489 wants a spec, and reads its name only; any object with attributes will do. */
+    /* PEP 489 wants a spec, but CPython reads only its name; any object with attributes will do. */
     PyObject *spec = PyModule_New(entry->name);
     if (spec == NULL || PyModule_AddStringConstant(spec, "name", entry->name) < 0) {
         Py_XDECREF(spec);
@@ -70,7 +70,7 @@ static PyObject *run_frozen(const struct frozen_module *entry, PyObject *name)
 
 static PyObject *import_absolute(PyObject *name);
 
-/* Make the module `name`, whose parent is imported first and gets it as an attribute. */
+/* Make the module `name`. Its parent is imported first, and gets the module as an attribute. */
 static PyObject *load(PyObject *name)
 {
     const char *text = PyUnicode_AsUTF8(name);
@@ -106,7 +106,8 @@ static PyObject *load(PyObject *name)
     return module;
 }
 
-/* Not PyImport_GetModule, which asks the module for a spec that it has not; that is an exception made in vain. */
+/* Not PyImport_GetModule: it asks for the module's __spec__, which ours lack, and so raises an exception for
+ * nothing. */
 static PyObject *import_absolute(PyObject *name)
 {
     PyObject *module = PyDict_GetItemWithError(PyImport_GetModuleDict(), name);

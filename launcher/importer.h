@@ -5,9 +5,9 @@
 #include <Python.h>
 
 enum frozen_kind {
-    FROZEN_MODULE, /* or a package */
+    FROZEN_MODULE, /* a module or a package */
     FROZEN_EXTENSION, /* made by `init` */
-    FROZEN_COLD,      /* only the ordinary build has it: importing it hands the command over */
+    FROZEN_COLD,      /* only in the ordinary build: importing it hands the command over */
 };
 
 struct frozen_module {
@@ -22,21 +22,21 @@ struct frozen_module {
 extern const struct frozen_module frozen_modules[];
 extern const size_t frozen_module_count;
 
-/* The modules that the snapshot holds, in the order in which they are imported: those that most commands need first. */
+/* The modules that the snapshot holds, in the order in which they are imported: first those that most commands need. */
 extern const unsigned short frozen_held[];
 extern const size_t frozen_held_count;
 
-/* CPython's package of codecs, as far as its start imports that; written by launcher/freeze.py. */
+/* The part of CPython's package `encodings` that CPython's start imports; written by launcher/freeze.py. */
 extern const struct _frozen frozen_codecs[];
 
-/* Make `import` look in the table, and nowhere else. hand_over is called for a module that is FROZEN_COLD; it does not
- * return. -1 with an exception set on failure. */
+/* Make `import` look in the table, and nowhere else. An import of a FROZEN_COLD module calls hand_over, which does not
+ * return. Returns -1 with an exception set on failure. */
 int importer_install(void (*hand_over)(void));
 
 /* Import a module of the table by its absolute name: a new reference, or NULL with an exception set. */
 PyObject *importer_import(const char *name);
 
-/* Import all that the snapshot holds. -1 with an exception set on failure. */
+/* Import all modules that the snapshot holds. Returns -1 with an exception set on failure. */
 int importer_import_all(void);
 
 #endif

@@ -1,8 +1,8 @@
-/* _json for the launcher: the scanner and the encoder that pyrunc/jsonio.py and pyrunc/log.py take from CPython's
- * module of that name, which no libpython holds (it comes as a shared object, and a static program can't load one).
+/* _json for the launcher: the scanner and the encoder that pyrunc/jsonio.py and pyrunc/log.py use from CPython's
+ * module of that name. No libpython holds that module: it is a shared object, which a static program can't load.
  *
- * The text is checked as json.loads checks it. Where it is no JSON, a ValueError without words is raised: the words are
- * those of pyrunc/jsontext.py, which do not depend on the build or on the version of Python.
+ * The text is checked as json.loads checks it. For a text that is not JSON, the scanner raises a ValueError without a
+ * message: pyrunc/jsontext.py finds the message, which depends neither on the build nor on the version of Python.
  */
 #include <Python.h>
 
@@ -79,7 +79,7 @@ struct scan {
     PyObject *parse_constant; /* called for NaN, Infinity and -Infinity */
 };
 
-static const Py_UCS4 END = UINT32_MAX; /* what `peek` gives behind the last character */
+static const Py_UCS4 END = UINT32_MAX; /* what `peek` returns behind the last character */
 
 static Py_UCS4 peek(const struct scan *scan)
 {
@@ -92,10 +92,10 @@ static void skip_space(struct scan *scan)
         scan->at++;
 }
 
-/* Go on to what may end a string's plain part: a quote, a backslash, a control character, or the end. */
+/* Go on to the character that ends a string's plain part: a quote, a backslash, a control character, or the end. */
 static void skip_plain(struct scan *scan)
 {
-    if (scan->kind == PyUnicode_1BYTE_KIND) { /* as nearly every document is */
+    if (scan->kind == PyUnicode_1BYTE_KIND) { /* true of nearly every document */
         const Py_UCS1 *data = scan->data, *at = data + scan->at, *end = data + scan->length;
         while (at < end && *at != '"' && *at != '\\' && *at > 0x1f)
             at++;
@@ -106,14 +106,14 @@ static void skip_plain(struct scan *scan)
         scan->at++;
 }
 
-/* What stands here is no JSON. */
+/* The text is not JSON here. */
 static PyObject *refuse(void)
 {
     PyErr_SetNone(PyExc_ValueError);
     return NULL;
 }
 
-/* Take a word if it stands here. */
+/* Consume a word if the text has it here. */
 static bool take(struct scan *scan, const char *word)
 {
     Py_ssize_t at = scan->at;
@@ -125,7 +125,7 @@ static bool take(struct scan *scan, const char *word)
     return true;
 }
 
-/* The four digits of \uXXXX; END where they are none, or where nothing can follow them. */
+/* The four digits of \uXXXX; END if they are not four digits, or if the text ends behind them. */
 static Py_UCS4 scan_hex(struct scan *scan)
 {
     Py_UCS4 value = 0;
@@ -168,7 +168,7 @@ static Py_UCS4 scan_escape(struct scan *scan)
         }
         if (Py_UNICODE_IS_LOW_SURROGATE(low))
             return Py_UNICODE_JOIN_SURROGATES(value, low);
-        scan->at = behind; /* another character's escape */
+        scan->at = behind; /* the escape of another character */
     }
     return value;
 }
@@ -212,9 +212,9 @@ static Py_ssize_t skip_digits(struct scan *scan)
     return scan->at - start;
 }
 
-enum { SHORT = 18 }; /* so many characters of an integer fit into 64 bits */
+enum { SHORT = 18 }; /* an integer of so many characters fits into 64 bits */
 
-/* A number; NULL without an exception where there is none. */
+/* A number; NULL without an exception if the text has none here. */
 static PyObject *scan_number(struct scan *scan)
 {
     Py_ssize_t start = scan->at;
@@ -351,7 +351,7 @@ static PyObject *scan_value(struct scan *scan)
     return number != NULL || PyErr_Occurred() ? number : refuse();
 }
 
-/* scan(text, start): the value that stands at `start`, and where it ends. */
+/* scan(text, start): the value that begins at `start`, and where it ends. */
 static PyObject *scan_once(PyObject *parse_constant, PyObject *args)
 {
     struct scan scan = {.parse_constant = parse_constant};
@@ -368,7 +368,7 @@ static PyObject *scan_once(PyObject *parse_constant, PyObject *args)
     return value == NULL ? NULL : Py_BuildValue("(Nn)", value, scan.at);
 }
 
-/* make_scanner(context): of the context only parse_constant is used, all else is as jsonio.py has it. */
+/* make_scanner(context): uses only the context's parse_constant; the other settings are fixed to those of jsonio.py. */
 static PyObject *make_scanner(PyObject *self, PyObject *context)
 {
     (void)self;
@@ -383,7 +383,7 @@ static PyObject *make_scanner(PyObject *self, PyObject *context)
 
 struct encode {
     struct text text;
-    PyObject *refuse; /* called for a value that has no form in JSON; it raises */
+    PyObject *refuse; /* called for a value that JSON can't express; it raises */
 };
 
 static bool encode_text(struct text *text, PyObject *string)
@@ -472,7 +472,7 @@ static bool encode_value(struct encode *encode, PyObject *value)
     return false;
 }
 
-/* encode(value, level): the parts of the text; here one. */
+/* encode(value, level): the parts of the text; here always one. */
 static PyObject *encode_once(PyObject *refuse_value, PyObject *args)
 {
     PyObject *value;
@@ -485,7 +485,7 @@ static PyObject *encode_once(PyObject *refuse_value, PyObject *args)
     return string == NULL ? NULL : Py_BuildValue("(N)", string);
 }
 
-/* make_encoder(markers, default, …): of the settings only `default` is used, all else is as jsonio.py has it. */
+/* make_encoder(markers, default, …): uses only `default`; the other settings are fixed to those of jsonio.py. */
 static PyObject *make_encoder(PyObject *self, PyObject *args)
 {
     (void)self;

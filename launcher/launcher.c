@@ -1,9 +1,9 @@
 /* The installed `pyrunc`: CPython embedded, with pyrunc's hot modules frozen in.
  *
- * The interpreter is isolated: no sys.path, no site, and nothing is read from the environment or from a file. What the hot
- * modules can't do is done by the ordinary build: cold modules are marked in the table of frozen modules, and importing
- * one hands the whole command over by execv to the interpreter in the installation's private directory, with click,
- * jsonschema and the rest.
+ * The interpreter is isolated: it has no sys.path and no site, and reads nothing from the environment or from a file.
+ * The ordinary build does what the hot modules can't do. The table of frozen modules marks the cold modules. Importing
+ * one hands the whole command over: execv starts the interpreter of the installation's private directory, which has
+ * click, jsonschema and the rest.
  */
 #define _GNU_SOURCE
 #include "importer.h"
@@ -25,15 +25,15 @@
 /* Where `make install` puts the ordinary build, from the directory of this program. */
 #define PRIVATE_DIRECTORY "../lib/pyrunc"
 
-/* What the ordinary build runs: argv is -c, the directory of its modules, what
+/* The program that the ordinary build runs. Its argv is -c, the directory of its modules, what
  * pyrunc/libcontainer/spec/inputs.py hands over, and then our own argv. */
 #define ENTRY                                                                              \
     "import sys; sys.path.insert(0, sys.argv[1]); given = sys.argv[2]; del sys.argv[:3]\n" \
     "from pyrunc.main import entry; entry(given)"
 
-/* The same in a Python environment into which pip has installed a wheel. argv[1] is the directory of this program. A
- * package that was installed for a user is not on an isolated interpreter's path: its place is added behind the standard
- * library. */
+/* The same in a Python environment into which pip has installed a wheel. argv[1] is the directory of this program. The
+ * path of an isolated interpreter lacks the packages that are installed for one user: their directory is added behind
+ * the standard library. */
 #define ENVIRONMENT_ENTRY                                                                              \
     "import os, sys; top, given = sys.argv[1:3]; del sys.argv[:3]\n"                                   \
     "at = next((i for i, path in enumerate(sys.path) if path.endswith('-packages')), len(sys.path))\n" \
@@ -42,18 +42,18 @@
     "    if os.path.isdir(path + '/pyrunc'): sys.path.insert(at, path)\n"                              \
     "from pyrunc.main import entry; entry(given)"
 
-/* What a wheel has beside this program: a script, into whose first line the installer writes the interpreter of the
- * environment (binary distribution format, "Recommended installer features"). */
+/* The script that a wheel has beside this program. The installer writes the environment's interpreter into its first
+ * line (binary distribution format, "Recommended installer features"). */
 #define ENVIRONMENT_SCRIPT "pyrunc-python"
 
 enum { SNAPSHOT_HASH_SEED = 3 };
 
 static char **command_line;
 static int command_line_length;
-static char working_directory[PATH_MAX]; /* where we were started, or "" where that has no name */
+static char working_directory[PATH_MAX]; /* where we were started, or "" if that directory has no name */
 
-/* The path of something beside this program, from its own file, so the installation can be moved as a whole; argv[0] and
- * $PATH are the caller's words and prove nothing. -1 with errno where it has none. */
+/* The path of a file beside this program. It is derived from the program's own file, so that the installation can be
+ * moved as a whole; argv[0] and $PATH are the caller's and prove nothing. Returns -1 with errno if there is no path. */
 static int own_path(char path[PATH_MAX], const char *name)
 {
     char directory[PATH_MAX];
@@ -69,11 +69,11 @@ static int own_path(char path[PATH_MAX], const char *name)
     return 0;
 }
 
-/* The interpreter that the installer has written into the first lines of a script. It is the first line behind "#!", or
- * where that would be too long for the kernel or has a space in it
+/* The interpreter that the installer has written into the first lines of a script. It stands in the first line behind
+ * "#!". If it is too long for the kernel or has a space in it, the first lines are
  *     #!/bin/sh
  *     '''exec' "/path/of a/python3" "$0" "$@"
- * NULL where it is in neither form. The text is changed. */
+ * Returns NULL if the script has neither form. Changes the text. */
 static char *interpreter_of(char *text)
 {
     static const char shell[] = "#!/bin/sh\n'''exec' ";
@@ -93,8 +93,8 @@ static char *interpreter_of(char *text)
     return path;
 }
 
-/* The interpreter of the environment into which a wheel was installed: its path in `text`, or NULL where there is none
- * and we are of another installation. */
+/* The interpreter of the environment into which a wheel was installed: its path in `text`, or NULL if there is none,
+ * and this program is of another kind of installation. */
 static char *environment_python(char text[2 * PATH_MAX])
 {
     char script[PATH_MAX];
@@ -117,7 +117,7 @@ static _Noreturn void give_up(const char *path)
     _exit(1);
 }
 
-/* An attribute at the end of a path of attributes, or NULL; no exception is left. */
+/* The attribute at the end of a path of attributes, or NULL. Leaves no exception set. */
 static PyObject *attribute(PyObject *object, const char *const *path)
 {
     Py_INCREF(object);
@@ -127,8 +127,8 @@ static PyObject *attribute(PyObject *object, const char *const *path)
     return object;
 }
 
-/* An exception that main() did not turn into a message is a defect of ours: say where it is. There is no sys.stderr
- * in the core, so PyErr_Print would stay silent. */
+/* An exception that main() did not turn into a message is a bug of pyrunc: print where it is. The interpreter's core
+ * has no sys.stderr, so PyErr_Print would print nothing. */
 static void print_exception(void)
 {
     PyObject *type, *value, *traceback;
@@ -146,7 +146,7 @@ static void print_exception(void)
     dprintf(STDERR_FILENO, "pyrunc: internal error: %s: %s\n", ((PyTypeObject *)type)->tp_name, utf8 ? utf8 : "");
 }
 
-/* The descriptors in which the ordinary build finds the input that was read already by
+/* The descriptors of the input that was read already, for the ordinary build: the result of
  * pyrunc.libcontainer.spec.inputs.hand_over. */
 static const char *read_inputs(void)
 {
@@ -157,10 +157,10 @@ static const char *read_inputs(void)
         print_exception();
         _exit(1);
     }
-    return text; /* of an object that lives as long as we do */
+    return text; /* owned by an object that is never freed */
 }
 
-/* Replace this process by the ordinary build: `words` and behind them our own command line. */
+/* Replace this process by the ordinary build: `words`, followed by our own command line. */
 static _Noreturn void execute(char *const words[], size_t count)
 {
     char **args = malloc((count + (size_t)command_line_length + 1) * sizeof *args);
@@ -172,12 +172,12 @@ static _Noreturn void execute(char *const words[], size_t count)
     give_up(args[0]);
 }
 
-/* Hand the command over. The interpreter is isolated (-I); in an installation of our own it is without site (-S) too, and
- * of all places to import from it has the standard library and our own directory only. */
+/* Hand the command over. The interpreter is isolated (-I). In an installation of our own it runs without site (-S) too,
+ * and imports only from the standard library and our own directory. */
 static void hand_over(void)
 {
     char python[PATH_MAX], modules[PATH_MAX], text[2 * PATH_MAX];
-    /* The paths of the command line count from here; the command may have entered its bundle since. */
+    /* Paths in the command line are relative to this directory; the command may have changed to its bundle since. */
     if (working_directory[0] != '\0' && chdir(working_directory) < 0)
         give_up(working_directory);
     char *given = (char *)read_inputs();
@@ -214,8 +214,8 @@ PyObject *PyInit__launcher(void)
 }
 
 #ifndef PYRUNC_TRIMS
-/* Keep CPython from looking for its files: it gets a name for each, of a place where nobody can put a file. What would be
- * a virtual environment's pyvenv.cfg is looked for beside the executable, and one directory above. */
+/* Keep CPython from looking for its files: each gets a path in a place where nobody can put a file. CPython looks for a
+ * virtual environment's pyvenv.cfg beside the executable, and one directory above. */
 static PyStatus name_paths(PyConfig *config)
 {
     wchar_t **const paths[] = {
@@ -229,7 +229,7 @@ static PyStatus name_paths(PyConfig *config)
 }
 #endif
 
-/* Start the interpreter, for Python's own idea of UTF-8 whatever the locale is. */
+/* Start the interpreter, with Python's own UTF-8 mode whatever the locale is. */
 static PyStatus start_python(void)
 {
     PyPreConfig before;
@@ -243,10 +243,10 @@ static PyStatus start_python(void)
     config.site_import = 0;
     config.write_bytecode = 0;
     config.install_signal_handlers = 0;
-    config.module_search_paths_set = 1; /* to none */
+    config.module_search_paths_set = 1; /* to no path */
 #ifdef PYRUNC_SNAPSHOT
-    /* The seed of str hashes is drawn once in any case, when the snapshot is made: so that two builds are equal, it is
-     * always this one. */
+    /* The seed of str hashes is drawn only once in any case, when the snapshot is made. It is a constant, so that two
+     * builds are equal. */
     config.use_hash_seed = 1;
     config.hash_seed = SNAPSHOT_HASH_SEED;
 #endif
@@ -275,7 +275,7 @@ static PyObject *list_of_words(int count, char **words)
     return list;
 }
 
-/* Start the interpreter, with our import statement. -1 with an exception set on failure. */
+/* Start the interpreter, with our import statement. Returns -1 with an exception set on failure. */
 static int start(void)
 {
     PyStatus status = start_python();
@@ -283,7 +283,7 @@ static int start(void)
         dprintf(STDERR_FILENO, "pyrunc: can't start: %s\n", status.err_msg);
         _exit(1);
     }
-    PyGC_Disable(); /* a command ends before its cycles are worth a collection */
+    PyGC_Disable(); /* a command ends before a collection of cycles would pay */
 #ifdef PYRUNC_TRIMS
     if (trims_complete() < 0)
         return -1;
@@ -291,7 +291,7 @@ static int start(void)
     return importer_install(hand_over);
 }
 
-/* The interpreter, by its snapshot or from its beginning. -1 with an exception set on failure. */
+/* The interpreter, woken from its snapshot or started. Returns -1 with an exception set on failure. */
 static int wake(void)
 {
 #ifdef PYRUNC_SNAPSHOT
@@ -306,7 +306,7 @@ static int wake(void)
 #endif
 }
 
-/* pyrunc.main.main(argv); its exit code, or -1 with an exception set. */
+/* Call pyrunc.main.main(argv). Returns its exit code, or -1 with an exception set. */
 static int run(int argc, char **argv)
 {
     if (wake() < 0)
@@ -323,12 +323,13 @@ int main(int argc, char **argv)
     command_line_length = argc;
     if (getcwd(working_directory, sizeof working_directory) == NULL)
         working_directory[0] = '\0';
-    /* As CPython's own program does: a reader that has gone is an OSError to explain, not a silent death. */
+    /* As CPython's own program does: a write to a closed pipe raises an OSError, and does not kill us without a
+     * message. */
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
     int code = run(argc, argv);
     if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
-        signal(SIGINT, SIG_DFL); /* the caller is to see what ended us, as with any program */
+        signal(SIGINT, SIG_DFL); /* the caller sees which signal ended us, as with any program */
         raise(SIGINT);
     }
     if (PyErr_Occurred()) {

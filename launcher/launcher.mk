@@ -7,7 +7,7 @@
 #   make dist                        build/dist/: a tar that needs nothing of the host but a kernel, and a .deb
 #   make wheel                       build/dist/: a wheel whose `pyrunc` is the launcher
 
-# The interpreter whose library is linked, and which runs the ordinary build of an installation.
+# The interpreter whose library is linked. It also runs the ordinary build of an installation.
 LAUNCHER_PYTHON ?= $(firstword $(wildcard /usr/bin/python3) $(PYTHON))
 
 LAUNCHER_BUILD := build/launcher
@@ -21,21 +21,21 @@ LAUNCHER_VERSION := $(word 1,$(LAUNCHER_FACTS))
 LAUNCHER_LIBPL := $(word 4,$(LAUNCHER_FACTS))
 LAUNCHER_ARCHIVE := $(LAUNCHER_LIBPL)/libpython$(LAUNCHER_VERSION).a
 
-# The shared library. A program's DT_RPATH, unlike its DT_RUNPATH, holds for what its libraries need too (ld.so(8)).
+# The shared library. Unlike DT_RUNPATH, a program's DT_RPATH applies to the libraries of its libraries too (ld.so(8)).
 LAUNCHER_SHARED := -L$(word 5,$(LAUNCHER_FACTS)) -lpython$(LAUNCHER_VERSION) -Wl,--disable-new-dtags
 
 comma := ,
 
-# The versions with which the launcher and its snapshot are proved (`make test-pythons`): a snapshot depends on the
+# The versions for which `make test-pythons` tests the launcher and its snapshot: a snapshot depends on the
 # interpreter's own structures (launcher/snapshot.c).
 LAUNCHER_PROVED := 3.11 3.12 3.13 3.14
 
-# Static where the version is proved and there is a library to link; else shared, and without a snapshot each process
-# starts the whole interpreter.
+# Static if the version is tested and a static library is there. Else shared and without a snapshot: each process starts
+# the whole interpreter.
 LAUNCHER_LINK ?= $(if $(and $(filter $(LAUNCHER_PROVED),$(LAUNCHER_VERSION)),$(wildcard $(LAUNCHER_ARCHIVE))),static,shared)
 LAUNCHER_SNAPSHOT ?= $(and $(filter static,$(LAUNCHER_LINK)),$(filter $(LAUNCHER_PROVED),$(LAUNCHER_VERSION)))
 
-# Those whose start can do without the parts that launcher/trims leaves out. LAUNCHER_TRIMS= leaves nothing out.
+# The versions whose start works without the parts that launcher/trims leaves out. LAUNCHER_TRIMS= leaves nothing out.
 LAUNCHER_TRIMMED := 3.11
 LAUNCHER_TRIMS ?= $(and $(filter static,$(LAUNCHER_LINK)),$(filter $(LAUNCHER_TRIMMED),$(LAUNCHER_VERSION)))
 
@@ -59,22 +59,22 @@ endif
 LAUNCHER_OBJECTS := $(patsubst %.c,$(LAUNCHER_BUILD)/%.o,$(LAUNCHER_SOURCES) frozen.gen.c bindings.gen.c)
 LAUNCHER_MODULES := $(shell find pyrunc -name '*.py')
 
-# What was linked is run once before anybody relies on it.
+# Each linked program is run once before anything else uses it.
 LAUNCHER_CHECK = $(LAUNCHER_PYTHON) -IS packaging/check.py
 
-# A second make, since what is missing of the system decides how the launcher is linked.
+# A second make, since the packages that the first command installs decide how the launcher is linked.
 .PHONY: launcher
 launcher:
 	@PYTHON='$(LAUNCHER_PYTHON)' scripts/packages.sh build
 	@$(MAKE) --no-print-directory $(LAUNCHER)
 	@$(LAUNCHER_CHECK) $(LAUNCHER)
 
-# A static glibc warns of functions that would load shared objects (getpwnam …); none of them is reached.
+# A static glibc warns of functions that would load shared objects (getpwnam …); the launcher calls none of them.
 LAUNCHER_LINKED := $(LAUNCHER)$(if $(LAUNCHER_SNAPSHOT),.linked)
 $(LAUNCHER_LINKED): $(LAUNCHER_OBJECTS) launcher/snapshot.ld launcher/text.ld
 	$(CC) -Wl,--no-warnings -Wl,--gc-sections -Wl,-z,relro,-z,now -Wl,-z,noexecstack $(LAUNCHER_LDFLAGS) -o $@ $(LAUNCHER_OBJECTS) $(LAUNCHER_LIBS)
 
-# With nothing of who builds it: no environment, no terminal, no time zone.
+# The snapshot has nothing of the machine that builds it: no environment, no terminal, no time zone.
 ifneq ($(LAUNCHER_SNAPSHOT),)
 $(LAUNCHER): $(LAUNCHER_LINKED) launcher/pages.py
 	env -i TZ=UTC0 $< < /dev/null > $(LAUNCHER).section
@@ -112,13 +112,13 @@ MACHINE := $(shell uname -m)
 LAUNCHER_TREE = $(LAUNCHER_PYTHON) -IS packaging/tree.py --launcher $(LAUNCHER) --modules $(LAUNCHER_BUILD)/modules
 LAUNCHER_SHARE = $(LAUNCHER_PYTHON) -ISB packaging/share.py --modules $(LAUNCHER_BUILD)/modules --version $(PACKAGE_VERSION)
 
-# What share.py writes, below PREFIX/share.
+# The files that share.py writes, below PREFIX/share.
 SHARED := man/man8/pyrunc.8 man/man8/pyrunc-*.8 bash-completion/completions/pyrunc zsh/site-functions/_pyrunc \
 	fish/vendor_completions.d/pyrunc.fish
 
-# pyrunc and its dependencies, built for and by the interpreter that will import them: a wheel in pip's cache may come
-# from another one, with the directory of that one's libraries in it. What setuptools has left in build/ goes first: it
-# would add modules that are gone by now, and objects with this directory's name.
+# pyrunc and its dependencies, built by the interpreter that will import them and for it: a wheel in pip's cache may
+# come from another interpreter, and would contain the directory of its libraries. What setuptools has left in build/ is
+# removed first: it would add modules that no longer exist, and objects that contain this directory's name.
 $(LAUNCHER_BUILD)/modules: $(LAUNCHER_MODULES) pyproject.toml setup.py $(wildcard csrc/*/*.[ch] generate/*.py spec-schemas/*)
 	rm -rf $@ $(LAUNCHER_BUILD)/venv build/lib build/lib.* build/temp.* build/bdist.*
 	$(LAUNCHER_PYTHON) -m venv $(LAUNCHER_BUILD)/venv
@@ -136,8 +136,8 @@ uninstall:
 	rm -rf $(DESTDIR)$(PREFIX)/lib/pyrunc
 	rm -f $(DESTDIR)$(PREFIX)/bin/pyrunc $(addprefix $(DESTDIR)$(PREFIX)/share/,$(SHARED))
 
-# The bundled interpreter needs nothing but the C library, and finds the libraries of its extensions beside it. Where the
-# launcher is linked with the shared libpython, this one is too, and tree.py copies the library.
+# The bundled interpreter needs only the C library, and finds the libraries of its extensions beside it. If the launcher
+# is linked with the shared libpython, this interpreter is too, and tree.py copies the library.
 LAUNCHER_INTERPRETER := -Wl,--disable-new-dtags,-rpath,'$$ORIGIN/../lib'
 # Debian's libpython3.13.a lacks the SHA-2 functions that its own _sha2 calls, so no whole interpreter can be linked of it.
 ifneq ($(and $(filter static,$(LAUNCHER_LINK)),$(filter 3.11,$(LAUNCHER_VERSION))),)
@@ -149,12 +149,13 @@ $(LAUNCHER_BUILD)/python3: $(LAUNCHER_LIBPL)/python.o launcher/launcher.mk
 	$(CC) -o $@ $< $(LAUNCHER_SHARED) $(LAUNCHER_INTERPRETER)
 endif
 
-# The time of the last commit is that of all that is in a package, so that two builds are equal. It is not exported to
-# other commands: under it Python's compiled modules have a digest in place of a time, and are slower to import.
+# All files in a package have the time of the last commit, so that two builds are equal. The variable is not exported to
+# other commands: with it, Python's compiled modules have a digest in place of a time, which makes imports slower.
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)
 DATED = SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH)
 
-# Whom a package names; whoever publishes it says so: make dist MAINTAINER='Name <address>' HOMEPAGE=https://…
+# The maintainer that a package names; who publishes it sets this: make dist MAINTAINER='Name <address>'
+# HOMEPAGE=https://…
 MAINTAINER ?= the pyrunc developers <pyrunc@pyrunc.invalid>
 HOMEPAGE ?=
 
@@ -166,7 +167,7 @@ dist: launcher
 	@$(MAKE) --no-print-directory dist-tar dist-deb dist-sbom
 	cd $(DIST) && sha256sum $(notdir $(DIST_NAME)).* > SHA256SUMS
 
-# What builds and describes packages, by the interpreter that is linked: pyproject.toml's extra `dist`.
+# The tools that build and describe packages, for the interpreter that is linked: pyproject.toml's extra `dist`.
 $(LAUNCHER_BUILD)/tools: pyproject.toml
 	rm -rf $@
 	$(LAUNCHER_PYTHON) -m venv $@
@@ -201,7 +202,7 @@ dist-deb: $(LAUNCHER) $(LAUNCHER_BUILD)/modules
 	chmod -R go-w,u+w,a+rX $(DIST)/deb
 	$(DATED) dpkg-deb --root-owner-group --build $(DIST)/deb $(DIST)/$(DIST_NAME).deb
 
-# What is in the tar and the .deb, as CycloneDX.
+# The list of what is in the tar and the .deb, as CycloneDX.
 dist-sbom: $(LAUNCHER_BUILD)/modules $(LAUNCHER_BUILD)/tools
 	$(DATED) $(LAUNCHER_BUILD)/tools/bin/python packaging/sbom.py --link $(LAUNCHER_LINK) --version $(PACKAGE_VERSION) \
 	    --modules $(LAUNCHER_BUILD)/modules $(DIST)/$(DIST_NAME).cdx.json

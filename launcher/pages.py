@@ -1,16 +1,17 @@
 """Find the pages of the snapshot that commands write to: `pages.py PROGRAM OUTPUT`.
 
-A process that wakes from the snapshot writes to every object that it uses, since CPython counts the references to an
-object in the object. The first read of a page maps it and its neighbours from the file, and the first write to it is
-another fault, which copies it and takes longer than a fault that begins with the write. So the launcher writes to these
-pages before it reads them (launcher/snapshot.c).
+A process that wakes from the snapshot writes to every object that it uses, since CPython keeps an object's reference
+count in the object. If the process reads a page first, one fault maps the page and its neighbours from the file, and
+the first write causes another fault, which copies the page. That takes longer than the one fault of a page that is
+written first. So the launcher writes to these pages before it reads them (launcher/snapshot.c).
 
-PROGRAM is a launcher with its snapshot and without this table. It is run up to where it sleeps, with what needs no
-privileges and has no effect, and /proc/PID/pagemap tells the pages that it has copied by then (proc(5)). OUTPUT gets
-the table: for each of SETS a bit for each page. Where one can't be found out (a kernel without pagemap, a machine
-without cgroup2) it is the first one, or is empty, and stderr says why: the launcher works as well, and takes longer.
+PROGRAM is a launcher with its snapshot and without this table. This script runs PROGRAM until it sleeps, with commands
+that need no privileges and have no effect. /proc/PID/pagemap then tells which pages the process has copied (proc(5)).
+OUTPUT gets the table: for each of SETS a bit for each page. Where the script can't find out a set (a kernel without
+pagemap, a machine without cgroup2), it writes the first set or an empty one, and says why on stderr: such a launcher
+works as well, but is slower.
 
-Run it with the interpreter that is linked.
+Run this script with the interpreter that is linked.
 """
 
 from __future__ import annotations
@@ -30,19 +31,19 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# The sets of pages, in the order of launcher/snapshot.c: of commands that write to what all write to, of those of a
-# container that there is, of those that start a process, and of `update`.
+# The sets of pages, in the order of launcher/snapshot.c: the pages that all commands write to, those of commands about
+# an existing container, those of commands that start a process, and those of `update`.
 SETS = ("others", "container", "launch", "update")
-# The bytes of one set: snapshot.c's SET_BYTES.
+# The bytes of one set: SET_BYTES of snapshot.c.
 SET_BYTES = 1024
 PAGE = 4096
 # The variables around the section (launcher/snapshot.ld).
 BEGIN, END = "snapshot_begin", "snapshot_end"
 SECONDS = 30.0
-# How often in a row the same pages are found.
+# How many looks in a row must find the same pages.
 LOOKS = 30
 
-# The bits of an entry of the pagemap: in memory, in swap, of a file.
+# The bits of a pagemap entry: in memory, in swap, of a file.
 _PRESENT, _SWAPPED, _OF_FILE = 1 << 63, 1 << 62, 1 << 61
 
 ID = "x"
@@ -62,7 +63,7 @@ def section(program: Path) -> range:
 
 
 def written(program: Path, words: list[str], addresses: range, output: int) -> set[int]:
-    """The numbers of the pages that a command has copied when it sleeps. Raises PagesError, OSError."""
+    """The numbers of the pages that a command has copied by the time it sleeps. Raises PagesError, OSError."""
     command = [str(program.resolve()), *words]
     with subprocess.Popen(
         command, env={}, cwd="/", stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.PIPE
@@ -71,18 +72,18 @@ def written(program: Path, words: list[str], addresses: range, output: int) -> s
             wait(process)
             found = copied(process.pid, addresses)
             unchanged = 0
-            while unchanged < LOOKS:  # what waits for a lock looks at it again and again
+            while unchanged < LOOKS:  # a command that waits for a lock tries it again and again
                 time.sleep(0.001)
                 before, found = found, copied(process.pid, addresses)
                 unchanged = unchanged + 1 if found == before else 0
-            wait(process)  # that of one that has ended is empty
+            wait(process)  # the pagemap of a process that has ended is empty
             return found
         finally:
             process.kill()
 
 
 def wait(process: subprocess.Popen[bytes]) -> None:
-    """Wait until a process sleeps. Raises PagesError where it ends, or works for too long."""
+    """Wait until a process sleeps. Raises PagesError if it ends, or works for too long."""
     deadline = time.monotonic() + SECONDS
     while True:
         letter = Path(f"/proc/{process.pid}/stat").read_text().rpartition(") ")[2][0]
@@ -97,7 +98,7 @@ def wait(process: subprocess.Popen[bytes]) -> None:
 
 
 def copied(pid: int, addresses: range) -> set[int]:
-    """Those of a process's pages between two addresses that are its own. Raises PagesError without a pagemap."""
+    """The process's own pages between two addresses. Raises PagesError without a pagemap."""
     try:
         with open(f"/proc/{pid}/pagemap", "rb", buffering=0) as file:
             data = os.pread(file.fileno(), len(addresses) // PAGE * 8, addresses.start // PAGE * 8)
@@ -108,7 +109,7 @@ def copied(pid: int, addresses: range) -> set[int]:
 
 
 def full_pipe() -> tuple[int, int]:
-    """A pipe's two ends. Whoever writes to it sleeps. Raises OSError."""
+    """The two ends of a full pipe: a process that writes to it sleeps. Raises OSError."""
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     try:
@@ -120,7 +121,7 @@ def full_pipe() -> tuple[int, int]:
 
 
 def configuration() -> Spec:
-    """The configuration of `pyrunc spec`, for another user than root that of `spec --rootless`."""
+    """The configuration that `pyrunc spec` writes; for a user other than root, that of `spec --rootless`."""
     sys.path.insert(0, str(ROOT))
     from pyrunc.libcontainer.spec import example
 
@@ -131,7 +132,7 @@ def configuration() -> Spec:
 
 
 def write_container(path: Path, pid: int = _NO_PID, start_time: int = 1, cgroup: str = "") -> None:
-    """Make the state directory of a container, without arguments of one that has stopped. Raises OSError."""
+    """Make a container's state directory; without arguments, that of a stopped container. Raises OSError."""
     record: dict[str, Any] = {
         "ociVersion": "1.0.2", "id": ID, "bundle": "/", "rootfs": "/rootfs", "created": "2000-01-01T00:00:00Z",
         "pid": pid, "startTime": start_time, "owner": os.geteuid(), "cgroup": cgroup, "annotations": {}, "hooks": {},
@@ -145,7 +146,7 @@ def write_container(path: Path, pid: int = _NO_PID, start_time: int = 1, cgroup:
 
 
 def others(program: Path, addresses: range, work: Path) -> set[int]:
-    """What `list` writes to, when it prints nothing. Raises PagesError, OSError."""
+    """The pages that `list` writes to before it prints nothing. Raises PagesError, OSError."""
     (work / "empty").mkdir()
     reader, writer = full_pipe()
     try:
@@ -156,7 +157,7 @@ def others(program: Path, addresses: range, work: Path) -> set[int]:
 
 
 def container(program: Path, addresses: range, work: Path) -> set[int]:
-    """What `state` of a stopped container writes to, when it prints. Raises PagesError, OSError."""
+    """The pages that `state` of a stopped container writes to before it prints. Raises PagesError, OSError."""
     write_container(work / "stopped" / ID)
     reader, writer = full_pipe()
     try:
@@ -167,8 +168,8 @@ def container(program: Path, addresses: range, work: Path) -> set[int]:
 
 
 def launch(program: Path, addresses: range, work: Path) -> set[int]:
-    """What `run` writes to, up to where it waits for another command that has its state directory: the plan is compiled
-    by then, and nothing has been made. Raises PagesError, OSError."""
+    """The pages that `run` writes to before it waits for another command that has locked its state directory. By then
+    `run` has compiled the plan and has made nothing. Raises PagesError, OSError."""
     (work / "bundle/rootfs").mkdir(parents=True)
     (work / "bundle/config.json").write_text(json.dumps(configuration()))
     taken = work / "busy" / ID
@@ -183,8 +184,8 @@ def launch(program: Path, addresses: range, work: Path) -> set[int]:
 
 
 def update(program: Path, addresses: range, work: Path) -> set[int]:
-    """What `update` writes to, up to where it reads the old value of a limit, from a FIFO: the limits are compiled by
-    then. The container's process is this one. Raises PagesError, OSError."""
+    """The pages that `update` writes to before it reads the old value of a limit, from a FIFO. By then `update` has
+    compiled the limits. This process stands for the container's process. Raises PagesError, OSError."""
     cgroup = work / "cgroup"
     cgroup.mkdir()
     (cgroup / "cgroup.events").write_text("populated 1\nfrozen 0\n")
@@ -198,7 +199,7 @@ def update(program: Path, addresses: range, work: Path) -> set[int]:
 
 
 def bitmap(pages: set[int]) -> bytes:
-    """SET_BYTES bytes with a bit for each page; those beyond have none."""
+    """SET_BYTES bytes with a bit for each page. Pages beyond them are left out."""
     bits = bytearray(SET_BYTES)
     for page in pages:
         if page < SET_BYTES * 8:

@@ -1,9 +1,10 @@
-/* _prctl for the launcher: the one function that is called of python-prctl's module, which is a shared object too. */
+/* _prctl for the launcher: the only function of python-prctl's module that pyrunc calls. That module is a shared
+ * object, which a static program can't load. */
 #include <Python.h>
 
 #include <sys/prctl.h>
 
-/* prctl(option, argument): what prctl(2) gives; raises OSError. */
+/* prctl(option, argument): returns what prctl(2) does; raises OSError. */
 static PyObject *call_prctl(PyObject *self, PyObject *args)
 {
     (void)self;

@@ -1,16 +1,17 @@
 /* A snapshot of the interpreter in the launcher's file.
  *
- * What starts CPython and imports our modules is the same for every command, and takes longer than most commands do.
- * So it is done once, when the launcher is built: the program is linked with an empty snapshot, runs up to where a
- * command would begin, and writes out its section .snapshot (snapshot.ld), which is all that CPython and our modules
- * have in memory. The launcher is that program with these bytes in the section's place. Since it is static and not
- * position-independent, all its pointers hold.
+ * Starting CPython and importing our modules is the same for every command, and takes longer than most commands do. So
+ * it is done once, when the launcher is built. The program is linked with an empty snapshot, runs up to where a command
+ * would begin, and writes out its section .snapshot (snapshot.ld), which is all memory of CPython and of our modules.
+ * The launcher is that program with these bytes in the section. It is static and not position-independent, so all its
+ * pointers stay valid.
  *
- * A process that begins so is to CPython what the child of a fork is: another process, with one thread, that goes on
- * where its parent was. Nothing of the C library is in the section; what CPython has from it is made anew in
- * snapshot_wake, and memory is from here: malloc and its kin are ours (--wrap) until the snapshot is written.
+ * For CPython, a process that wakes from the snapshot is like the child of a fork: another process, with one thread,
+ * that continues where its parent was. The section has nothing of the C library: snapshot_wake makes anew what CPython
+ * got from it. Until the snapshot is written, malloc and its kin are the functions of this file (--wrap), so that
+ * CPython's memory is in the section.
  *
- * What it knows of CPython's own structures is the same in 3.11 to 3.14 but for the lines below that name a version.
+ * What this file knows of CPython's own structures holds for 3.11 to 3.14, except in the lines that name a version.
  */
 #define Py_BUILD_CORE
 #include <Python.h>
@@ -45,8 +46,8 @@ enum { HEAP_BYTES = 6 << 20, BLOCK_ALIGNMENT = 16, PAGE_BYTES = 4096 };
 #define MADV_POPULATE_WRITE 23
 #endif
 
-/* The sets of pages, as pages.py has them: of commands that write to what all write to, of those of a container that there
- * is, of those that start a process, and of `update`. */
+/* The sets of pages, in the order of pages.py: the pages that all commands write to, those of commands about an
+ * existing container, those of commands that start a process, and those of `update`. */
 enum set { OTHERS, CONTAINER, LAUNCH, UPDATE, SETS };
 
 extern char snapshot_begin[], snapshot_end[]; /* snapshot.ld */
@@ -54,8 +55,7 @@ extern char snapshot_begin[], snapshot_end[]; /* snapshot.ld */
 static _Alignas(4096) char heap[HEAP_BYTES] __attribute__((section(".snapshot_heap")));
 static size_t used;
 static enum { NONE, BEING_MADE, MADE } stage;
-static PyThreadState
-    *thread; /* the one that there is; in a variable of ours, since CPython's are thread-local from 3.12 on */
+static PyThreadState *thread; /* the only thread; a variable of ours, since CPython's are thread-local from 3.12 on */
 
 /* ---- memory ------------------------------------------------------------------------------------------------ */
 
@@ -81,16 +81,17 @@ static void *take(size_t size, size_t alignment)
     return heap + begin;
 }
 
-/* What a block has in front. Small blocks and rare frees: a list is enough, and dense blocks are fewer pages to read. */
+/* The header of a block. Blocks are small and frees are rare: a list is enough, and dense blocks are fewer pages to
+ * read. */
 struct block {
-    size_t size; /* of what follows, a multiple of BLOCK_ALIGNMENT */
+    size_t size; /* of the memory behind the header, a multiple of BLOCK_ALIGNMENT */
     struct block *next;
 };
 _Static_assert(sizeof(struct block) == BLOCK_ALIGNMENT, "what follows a block's head is aligned");
 
 static struct block *unused;
 
-/* Zeroed memory: the first block that was freed and is large enough, of which the rest stays there, or a new one. */
+/* Zeroed memory: the first freed block that is large enough, whose rest stays in the list, or else a new block. */
 static void *take_block(size_t size)
 {
     if (size > sizeof heap)
@@ -175,14 +176,14 @@ static bool awake;
 int __real_fputs(const char *text, FILE *file);
 int __wrap_fputs(const char *text, FILE *file);
 
-/* From 3.13 on a constructor of CPython's mimalloc runs before main, also where the snapshot has it initialised, and then
- * writes the empty line that its buffer of early messages holds. */
+/* From 3.13 on a constructor of CPython's mimalloc runs before main, even if mimalloc is initialised in the snapshot.
+ * It then prints the empty line that is in its buffer of early messages. This drops that line. */
 int __wrap_fputs(const char *text, FILE *file)
 {
     return stage == MADE && !awake ? 0 : __real_fputs(text, file);
 }
 
-/* ---- making it --------------------------------------------------------------------------------------------- */
+/* ---- making the snapshot ----------------------------------------------------------------------------------- */
 
 bool snapshot_is_made(void)
 {
@@ -198,7 +199,8 @@ void snapshot_prepare(void)
 void snapshot_write(void)
 {
     stage = MADE;
-    /* Whose process and thread this was is of no use to who wakes, who sets them anew: two builds are to be equal. */
+    /* The numbers of this process and thread are of no use to a process that wakes, which sets them anew. Clear them,
+     * so that two builds are equal. */
     thread = PyEval_SaveThread(); /* of no process, until snapshot_wake attaches it */
     thread->thread_id = 0;
     thread->native_thread_id = 0;
@@ -214,12 +216,12 @@ void snapshot_write(void)
     _exit(0);
 }
 
-/* ---- waking from it ---------------------------------------------------------------------------------------- */
+/* ---- waking from the snapshot ------------------------------------------------------------------------------ */
 
-/* posix.environ is a copy of the environment, taken when the module is made. */
+/* posix.environ is a copy of the environment, made with the module. */
 static int take_environment(void)
 {
-    PyObject *posix = PyImport_AddModule("posix"); /* borrowed, like what is in it */
+    PyObject *posix = PyImport_AddModule("posix"); /* borrowed, and so is what is in it */
     PyObject *variables = posix == NULL ? NULL : PyDict_GetItemString(PyModule_GetDict(posix), "environ");
     if (variables == NULL)
         return -1;
@@ -230,7 +232,7 @@ static int take_environment(void)
             continue;
         PyObject *name = PyBytes_FromStringAndSize(*entry, equals - *entry);
         PyObject *value = PyBytes_FromString(equals + 1);
-        /* Of two of one name the first one counts, as for getenv. */
+        /* Of two variables of the same name the first one counts, as in getenv. */
         PyObject *kept = name == NULL || value == NULL ? NULL : PyDict_SetDefault(variables, name, value);
         Py_XDECREF(name);
         Py_XDECREF(value);
@@ -240,8 +242,8 @@ static int take_environment(void)
     return 0;
 }
 
-/* From 3.14 on the depth of calls is limited by the stack's address, which is another one in each process. Below this
- * frame there is at least half of the stack, since the kernel limits arguments and environment to a quarter of it. */
+/* From 3.14 on CPython limits the depth of calls by the stack's address, which differs in each process. At least half
+ * of the stack is below this frame, since the kernel limits arguments and environment to a quarter of it. */
 static int limit_stack(void)
 {
 #if PY_VERSION_HEX >= 0x030E0100
@@ -261,13 +263,13 @@ static int limit_stack(void)
 
 enum { SET_BYTES = 1024 };
 
-/* The pages of the section that commands write to, a bit for each: launcher/pages.py fills the sets when the launcher is
- * built. */
+/* The pages of the section that commands write to, a bit for each page. launcher/pages.py fills the sets when the
+ * launcher is built. */
 static const volatile unsigned char written_pages[SETS][SET_BYTES]
     __attribute__((section(".written_pages"), used)) = {0};
 
-/* The set of a command: that of the first word that is a command's name. A wrong guess, for a value that is such a word,
- * costs time and nothing else. */
+/* The set of a command: that of the first argument that is a command's name. If an option's value is such a name, the
+ * guess is wrong, which costs time and nothing else. */
 static enum set expected(char *const *words)
 {
     static const struct {
@@ -290,9 +292,9 @@ static bool is_written(enum set set, size_t page)
     return page < SET_BYTES * 8 && written_pages[set][page / 8] >> page % 8 & 1;
 }
 
-/* Copy the pages that a command is going to write to. A page that is read first is mapped as the file's, and the write to
- * it is another fault, which takes longer than one that begins with the write; many pages in one call take less than a
- * fault for each. */
+/* Copy the pages that a command is going to write to. If a page is read first, a fault maps the file's page, and the
+ * write causes another fault; that takes longer than the one fault of a page that is written first. Copying many pages
+ * in one call takes less time than one fault for each. */
 static void copy_pages(enum set set)
 {
     enum { MANY = 2 };
@@ -302,10 +304,10 @@ static void copy_pages(enum set set)
         for (end = page; end < count && is_written(set, end); end++)
             continue;
         char *from = snapshot_begin + page * PAGE_BYTES;
-        /* Linux 5.14; an earlier one refuses it, and then each page is copied by the write to it. */
+        /* Since Linux 5.14. An earlier kernel refuses it, and then the first write to each page copies it. */
         if (end - page >= MANY)
             (void)madvise(from, (end - page) * PAGE_BYTES, MADV_POPULATE_WRITE);
-        /* An atomic addition is a write from the start, and 0 changes nothing. */
+        /* An atomic addition is a write, with no read before it, and adding 0 changes nothing. */
         for (; from < snapshot_begin + end * PAGE_BYTES; from += PAGE_BYTES)
             __atomic_fetch_add(from, 0, __ATOMIC_RELAXED);
     }
@@ -315,7 +317,7 @@ int snapshot_wake(char *const *words)
 {
     copy_pages(expected(words));
     awake = true;
-    Py_tss_t *key = &THREAD_KEY; /* pthread_key_create's, of the process that is no more */
+    Py_tss_t *key = &THREAD_KEY; /* made by pthread_key_create in the process that built the snapshot */
     *key = (Py_tss_t)Py_tss_NEEDS_INIT;
     if (PyThread_tss_create(key) != 0 || PyThread_tss_set(key, thread) != 0 || limit_stack() < 0) {
         dprintf(STDERR_FILENO, "pyrunc: can't start: no memory for the thread's key\n");
@@ -324,7 +326,7 @@ int snapshot_wake(char *const *words)
     thread->thread_id = PyThread_get_thread_ident();
     thread->native_thread_id = PyThread_get_thread_native_id();
     PyEval_RestoreThread(thread);
-    PyOS_BeforeFork(); /* takes the locks that the next call makes anew, for this thread */
+    PyOS_BeforeFork(); /* takes, for this thread, the locks that the next call makes anew */
     PyOS_AfterFork_Child();
     return take_environment();
 }

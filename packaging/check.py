@@ -1,7 +1,7 @@
-"""Run a launcher that was just built, before anybody relies on it: `check.py [--installed] PROGRAM`.
+"""Run a launcher that was just built, before anything else uses it: `check.py [--installed] PROGRAM`.
 
-A launcher alone does the everyday commands. An installed one also hands over to the ordinary build beside it.
-The exit code is 1 where a command fails or prints nothing of what it should, and stderr says which and how.
+A launcher by itself runs the everyday commands. An installed launcher also hands over to the ordinary build beside it.
+The exit code is 1 if a command fails or its output lacks something, and stderr says which command and how.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-# A command line, with {empty} for an empty directory, and what is in its output. The first imports every module that
-# `main` needs, the second has a directory read and a table printed.
+# A command line, with {empty} for an empty directory, and a part of its output. The first command imports every module
+# that `main` needs; the second one reads a directory and prints a table.
 ALONE: dict[tuple[str, ...], str] = {("--version",): "pyrunc version ", ("--root", "{empty}", "list"): "ID "}
 
-# What the ordinary build does: click's help, and JSON by the extension modules and the generated ones.
+# Commands of the ordinary build: click's help, and JSON by the extension modules and the generated modules.
 INSTALLED: dict[tuple[str, ...], str] = {("--help",): "Usage: pyrunc ", ("features",): '"ociVersionMin"'}
 
 SECONDS = 60
@@ -28,14 +28,14 @@ class CheckError(Exception):
 
 
 def check(program: Path, installed: bool) -> None:
-    """Run the program's commands, in an empty environment. CheckError for the first one that fails."""
+    """Run the program's commands, in an empty environment. Raises CheckError for the first one that fails."""
     with tempfile.TemporaryDirectory() as empty:
         for words, wanted in [*ALONE.items(), *(INSTALLED.items() if installed else ())]:
             run(program, [word.format(empty=empty) for word in words], wanted)
 
 
 def run(program: Path, words: list[str], wanted: str) -> None:
-    """Run one command. CheckError where it fails or does not print what is wanted."""
+    """Run one command. Raises CheckError if it fails or does not print the expected text."""
     shown = " ".join([str(program), *words])
     try:
         done = subprocess.run(

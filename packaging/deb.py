@@ -1,9 +1,10 @@
-"""Make a tree a .deb's: `deb.py --link static|shared --version VERSION --maintainer NAME [--homepage URL] TREE`.
+"""Make a tree the content of a .deb: `deb.py --link static|shared --version VERSION --maintainer NAME [--homepage URL]
+TREE`.
 
-DEBIAN/control names the libraries and the Python that the tree needs: those of the release that this runs on. Modules
-are compiled where the package is installed (DEBIAN/postinst), as Debian's policy has it.
-usr/share/doc/pyrunc/copyright names the licence of pyrunc and of all that is in the package besides, changelog.gz has
-CHANGELOG.md's newest section. $SOURCE_DATE_EPOCH is the package's time.
+DEBIAN/control names the libraries and the Python that the tree needs: those of the release on which this script runs.
+Debian's policy has modules compiled where the package is installed (DEBIAN/postinst). usr/share/doc/pyrunc/copyright
+names the licence of pyrunc and of everything else in the package; changelog.gz has CHANGELOG.md's newest section.
+$SOURCE_DATE_EPOCH is the package's time.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ SCRIPTS = {
     "prerm": "#!/bin/sh\nset -e\npy3clean -p pyrunc\n",
 }  # fmt: skip
 
-# What lintian objects to and what is meant: it has no other way to say why.
+# Lintian's complaints about what is intended here: an override is the only way to give the reason.
 OVERRIDES = """\
 # The launcher is static so that it starts in a millisecond and its memory can be a snapshot (docs/launcher.md).
 pyrunc: statically-linked-binary [usr/bin/pyrunc]
 """
 
-# What the programs have in them of others: by how the launcher is linked, and the init in any case.
+# What the programs contain of other projects: by how the launcher is linked, and the init in any case.
 LINKED = {
     "static": "Files: usr/bin/pyrunc\nCopyright: the CPython, glibc and musl authors\n"
     "License: Apache-2.0 and PSF-2.0 and LGPL-2.1-or-later and MIT\n",
@@ -49,12 +50,12 @@ CORE = (
 
 
 def python() -> str:
-    """This interpreter's version as packages are named by it, such as 3.13."""
+    """This interpreter's version in the form of package names, such as 3.13."""
     return f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
 def glibc() -> str:
-    """The C library's version; what is linked here may need symbols of it."""
+    """The C library's version; a program that is linked here may need symbols of it."""
     return (os.confstr("CS_GNU_LIBC_VERSION") or "").split()[-1]
 
 
@@ -64,7 +65,7 @@ def debian_version(version: str) -> str:
 
 
 def control(version: str, link: str, size: int, maintainer: str, homepage: str = "") -> str:
-    """The file DEBIAN/control (deb-control(5)). version: by SemVer; size: the files', in KiB."""
+    """The file DEBIAN/control (deb-control(5)). version: by SemVer; size: that of all files, in KiB."""
     architecture = subprocess.run(
         ["dpkg", "--print-architecture"], check=True, capture_output=True, text=True
     ).stdout.strip()
@@ -100,7 +101,7 @@ def changelog(version: str, maintainer: str, changes: str, time: int) -> str:
 
 
 def compressed(text: str) -> bytes:
-    """As `gzip -9n` does it."""
+    """Data as `gzip -9n` compresses it."""
     return gzip.compress(text.encode(), 9, mtime=0)
 
 
@@ -112,7 +113,7 @@ def compress_pages(tree: Path) -> None:
 
 
 def relative_link(tree: Path) -> None:
-    """Have the interpreter be a relative symlink, as Debian's policy wants it within a directory such as /usr."""
+    """Make the interpreter a relative symlink, as Debian's policy demands within a directory such as /usr."""
     link = tree / "usr/lib/pyrunc/bin/python3"
     target = os.path.relpath(link.readlink(), "/usr/lib/pyrunc/bin")
     link.unlink()
@@ -120,7 +121,7 @@ def relative_link(tree: Path) -> None:
 
 
 def write_documents(tree: Path, link: str, version: str, maintainer: str) -> None:
-    """Write what Debian's policy wants in usr/share/doc, and lintian's overrides."""
+    """Write the files that Debian's policy demands in usr/share/doc, and lintian's overrides."""
     documents = tree / "usr/share/doc/pyrunc"
     documents.mkdir(parents=True)
     (documents / "copyright").write_text(copyright_file(tree, link))
@@ -134,7 +135,7 @@ def write_documents(tree: Path, link: str, version: str, maintainer: str) -> Non
 
 
 def licence(facts: PackageMetadata) -> str:
-    """The licence that a distribution's core metadata names; a text of several lines is none."""
+    """The licence in a distribution's core metadata, if it is a name and not a text of several lines."""
     named = [line.rpartition(" :: ")[2] for line in facts.get_all("Classifier", []) if line.startswith("License ::")]
     found = [*facts.get_all("License-Expression", []), *facts.get_all("License", []), ", ".join(named)]
     return next((text for text in found if text and "\n" not in text), "see its metadata")

@@ -1,7 +1,7 @@
 """Write what is in a package as CycloneDX: `sbom.py --link static|shared --version VERSION --modules DIRECTORY FILE`.
 
-The Python packages are those of the ordinary build's modules, by their metadata. What is linked into programs or copied
-beside them is known by its Debian package; where that can't be asked (dpkg-query), it is named without a version.
+The metadata of the ordinary build's modules names the Python packages. dpkg-query names the Debian packages of what is
+linked into programs or copied beside them; without dpkg-query the document names these libraries without a version.
 $SOURCE_DATE_EPOCH is the document's time, and its serial number follows from its content, so that two builds are equal.
 
 Run it with an interpreter that has cyclonedx-python-lib (the extra `dist` of pyproject.toml).
@@ -26,8 +26,8 @@ from cyclonedx.output import make_outputter
 from cyclonedx.schema import OutputFormat, SchemaVersion
 from packageurl import PackageURL
 
-# Libraries of C: the name, its licence by SPDX, the Debian package that it is built from, and by which link of the
-# launcher it is in a package ("" for both).
+# C libraries: the name, the licence by SPDX, the Debian package that it is built from, and the launcher's link with
+# which a package contains it ("" for both).
 LIBRARIES = (
     ("cpython", "PSF-2.0", f"python{sys.version_info.major}.{sys.version_info.minor}", ""),
     ("glibc", "LGPL-2.1-or-later", "libc6-dev", "static"),
@@ -40,7 +40,7 @@ LIBRARIES = (
 
 
 def debian_version(package: str) -> str | None:
-    """The upstream part of an installed Debian package's version; None where dpkg does not know it."""
+    """The upstream part of an installed Debian package's version; None if dpkg does not know the package."""
     try:
         done = subprocess.run(
             ["dpkg-query", "-W", "-f", "${source:Upstream-Version}", package],
@@ -52,7 +52,7 @@ def debian_version(package: str) -> str | None:
 
 
 def library(name: str, licence: str, package: str) -> Component:
-    """A library of C."""
+    """The component of a C library."""
     version = debian_version(package)
     purl = PackageURL("generic", name=name, version=version)
     return component(name, version, licence, purl)
@@ -67,7 +67,7 @@ def component(name: str, version: str | None, licence: str, purl: PackageURL) ->
 
 
 def python_package(found: Distribution) -> Component:
-    """A Python package; its licence is what its metadata names."""
+    """The component of a Python package; its metadata names the licence."""
     facts = found.metadata
     named = [line.rpartition(" :: ")[2] for line in facts.get_all("Classifier", []) if line.startswith("License ::")]
     licences = [*facts.get_all("License-Expression", []), *facts.get_all("License", []), *named]

@@ -37,14 +37,14 @@ exits with 255 where it could not start the process.
 
 
 def escaped(text: str) -> str:
-    """Text as roff takes it: no sign of it is a command, a word in backquotes is bold."""
+    """Text for roff: roff takes no character of it as a command, and a word in backquotes is bold."""
     text = " ".join(text.split()).replace("\\", "\\e").replace("-", "\\-")
     text = re.sub(r"`([^`]*)`", r"\\fB\1\\fR", text)
     return "\\&" + text if text[:1] in (".", "'") else text
 
 
 def paragraphs(text: str) -> str:
-    """A help text as paragraphs."""
+    """Split a help text into paragraphs."""
     return ".PP\n".join([escaped(part) + "\n" for part in re.split(r"\n\s*\n", text.strip())])
 
 
@@ -57,7 +57,7 @@ def header(name: str, version: str, summary: str) -> str:
 
 
 def options(params: list[click.Parameter]) -> str:
-    """The options that help shows, each with what it does."""
+    """The options that help shows, each with its description."""
     import click
 
     lines = []
@@ -114,13 +114,13 @@ def program_page(program: click.Group, version: str) -> str:
 
 
 def pages(program: click.Group, version: str) -> dict[str, str]:
-    """Every manual page by its file's name."""
+    """Every manual page, by the name of its file."""
     found = {f"pyrunc-{name}.8": command_page(command, version) for name, command in program.commands.items()}
     return {"pyrunc.8": program_page(program, version), **found}
 
 
 def write(top: Path, version: str, debian: bool) -> None:
-    """Write all files under TOP/share; pages of commands that are no more are removed."""
+    """Write all files under TOP/share, and remove the pages of commands that no longer exist."""
     from pyrunc.cli import completion
     from pyrunc.cli.program import program
 

@@ -2,15 +2,16 @@
 
     PREFIX/bin/pyrunc                 the launcher
     PREFIX/lib/pyrunc/bin/python3     the interpreter of the ordinary build
-    PREFIX/lib/pyrunc/modules/        pyrunc and what it depends on: all that this interpreter can import besides the
+    PREFIX/lib/pyrunc/modules/        pyrunc and its dependencies: all that this interpreter can import besides the
                                       standard library
     PREFIX/lib/pyrunc/lib/            only with --bundle: the standard library and the shared libraries it needs
 
-The launcher finds these from its own place, so the tree can be moved. Without --bundle the interpreter is a symbolic
-link to the host's. The tree is made and run beside its place, and takes an earlier one's place only if it works.
+The launcher finds these files from its own path, so the tree can be moved. Without --bundle the interpreter is a
+symbolic link to the host's. This script makes the tree beside its place and runs it there; the tree replaces an earlier
+one only if it works.
 
-A package gets no symbols (--strip), and a Debian package no compiled modules (--sources), which are made where it is
-installed. Two trees of the same sources are equal, byte for byte.
+A package gets no symbols (--strip). A Debian package gets no compiled modules (--sources), which are compiled where it
+is installed. Two trees of the same sources are equal, byte for byte.
 
 Usage: tree.py [--bundle PYTHON] [--strip] [--sources] --launcher FILE --modules DIRECTORY ROOT PREFIX
 """
@@ -34,20 +35,21 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from check import CheckError, check
 
-# Parts of the standard library that nothing of the ordinary build reaches, and which are half of it.
+# Parts of the standard library that the ordinary build never imports; they are half of it.
 UNUSED = (
     "config-*", "__pycache__", "ensurepip", "idlelib", "lib2to3", "pydoc_data", "test", "tkinter", "turtledemo", "venv",
     "dist-packages", "site-packages", "sitecustomize.py", "usercustomize.py", "EXTERNALLY-MANAGED",
 )  # fmt: skip
 
-# The C library is the host's; these are its parts (and the kernel's own, linux-vdso).
+# The parts of the C library, which is the host's (and linux-vdso, the kernel's own).
 C_LIBRARY = re.compile(r"^(ld-linux|libc|libm|libdl|libpthread|librt|libutil|libresolv|linux-vdso)\b")
 
-# What extension modules may need besides: small libraries, copied. Extensions that need others are left out.
+# Small libraries that extension modules may need besides; they are copied. An extension that needs any other library is
+# left out.
 COPIED_LIBRARIES = re.compile(r"^(libffi|libcap|libseccomp|libgcc_s|libpython3|libexpat|libz)\b")
 
-# What is left out of the modules: scripts for people, the tests of pyrunc's dependencies, and what pip notes of how it
-# has installed them (direct_url.json has the directory of the sources).
+# Left out of the modules: scripts for people, the tests of pyrunc's dependencies, and pip's notes of how it has
+# installed them (direct_url.json has the directory of the sources).
 LEFT_OUT = ("__pycache__", "bin", "tests", "benchmarks", "direct_url.json", "REQUESTED", "INSTALLER")
 
 
@@ -59,8 +61,8 @@ def libraries(path: Path) -> dict[str, Path]:
 
 
 def bundle_interpreter(python: Path, home: Path, shown: Path) -> None:
-    """Copy an interpreter, the standard library and the shared libraries that these need. shown: what tracebacks call
-    `home`."""
+    """Copy an interpreter, the standard library and the shared libraries that both need. shown: the name that
+    tracebacks give to `home`."""
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     (home / "bin").mkdir(parents=True)
     shutil.copy2(python, home / "bin" / "python3")
@@ -83,7 +85,9 @@ def copy_libraries(home: Path) -> None:
 
 
 def compile_tree(directory: Path, shown: Path) -> None:
-    """Compile all modules; tracebacks name them under `shown`. What can't be compiled here is not of this version."""
+    """Compile all modules; tracebacks name them under `shown`. A module that can't be compiled here is for another
+    version.
+    """
     compileall.compile_dir(
         directory, quiet=2, stripdir=str(directory), prependdir=str(shown), maxlevels=20,
         invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
@@ -91,7 +95,7 @@ def compile_tree(directory: Path, shown: Path) -> None:
 
 
 def bare_records(modules: Path) -> None:
-    """Have each RECORD name the files that are there, without the digests of what was left out or stripped."""
+    """Write each RECORD anew: only files that exist, and no digests, since stripping changes files."""
     for record in modules.glob("*.dist-info/RECORD"):
         names = [line.rsplit(",", 2)[0] for line in record.read_text().splitlines()]
         record.write_text("".join([f"{name},,\n" for name in names if (modules / name.strip('"')).exists()]))
@@ -104,7 +108,7 @@ def strip(paths: Iterable[Path]) -> None:
 
 
 class Parts(NamedTuple):
-    """What a tree is made of. launcher: the program; modules: the directory of the ordinary build; bundled: the
+    """The parts of a tree. launcher: the program; modules: the directory of the ordinary build; bundled: the
     interpreter to copy, None for a link to the host's; stripped: without symbols; compiled: with compiled modules."""
 
     launcher: Path
@@ -138,7 +142,7 @@ def lay_out(top: Path, prefix: Path, parts: Parts) -> None:
 
 
 def move_in(tree: Path, top: Path) -> None:
-    """Put a tree in its place. The launcher comes last, by rename: a running one keeps its file."""
+    """Put a tree in its place. The launcher comes last, by rename: a running launcher keeps its file."""
     old = top / "lib" / "pyrunc"
     if old.exists():
         old.rename(tree / "old")
@@ -148,7 +152,9 @@ def move_in(tree: Path, top: Path) -> None:
 
 
 def install(top: Path, prefix: Path, parts: Parts) -> None:
-    """Make the tree, run it, and put it into `top`. CheckError where it does not work; `top` is as it was then."""
+    """Make the tree, run its launcher, and put the tree into `top`. If the launcher does not work, raises CheckError
+    and leaves `top` unchanged.
+    """
     top.mkdir(parents=True, exist_ok=True)
     tree = Path(tempfile.mkdtemp(prefix=".pyrunc-", dir=top))
     try:

@@ -1,10 +1,12 @@
 """Make the wheel whose `pyrunc` is the launcher: `wheel.py --launcher FILE --work DIRECTORY TARGET`.
 
-It begins with the wheel of the ordinary build, whose extension modules are of the stable ABI, so that one wheel suits
-CPython 3.11 and later. auditwheel copies libseccomp into it and finds out which manylinux it is for. Then there come
+It begins with the wheel of the ordinary build. The extension modules in it use the stable ABI, so that one wheel suits
+CPython 3.11 and later. auditwheel copies libseccomp into it and finds out which manylinux it is for. Then this script
+adds
 
     scripts/pyrunc          the launcher, a static program
-    scripts/pyrunc-python   the ordinary build, by the environment's interpreter: where the launcher reads its name
+    scripts/pyrunc-python   the ordinary build's script: its first line names the environment's interpreter, and the
+                            launcher reads that name there
     _prctl.abi3.so          launcher/prctl.c, in the place of python-prctl, which has no wheels and needs a compiler
 
 Run it with an interpreter that has the packages of the extra `dist` (pyproject.toml). It builds with that interpreter.
@@ -23,7 +25,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# The first line is replaced by the installer (binary distribution format).
+# The installer replaces the first line (binary distribution format).
 SCRIPT = """\
 #!python
 # The ordinary build of pyrunc. The launcher beside this file reads the first line, and has this interpreter run what it
@@ -33,7 +35,7 @@ from pyrunc.__main__ import run
 run()
 """
 
-# What is left out of the metadata: the script of the ordinary build, and what _prctl.abi3.so stands for.
+# Left out of the metadata: the script of the ordinary build, and the requirement that _prctl.abi3.so replaces.
 ENTRY_POINTS = "entry_points.txt"
 REPLACED = re.compile(r"^Requires-Dist: python-prctl\b.*\n", re.MULTILINE)
 
@@ -41,7 +43,7 @@ LIMITED_API = "0x030b0000"  # 3.11
 
 
 def run(*words: str | Path, cwd: Path = ROOT) -> str:
-    """Run a command; what it printed. SystemExit with its output where it fails."""
+    """Run a command and return its output. Raises SystemExit with the output if the command fails."""
     tools = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     done = subprocess.run(
         words, cwd=cwd, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
@@ -53,14 +55,14 @@ def run(*words: str | Path, cwd: Path = ROOT) -> str:
 
 
 def only(folder: Path, pattern: str) -> Path:
-    """The one file of a pattern in a directory."""
+    """The only file in a directory that matches a pattern."""
     (found,) = folder.glob(pattern)
     return found
 
 
 def ordinary(work: Path) -> Path:
     """The wheel of the ordinary build, for every CPython from 3.11 on and the manylinux that auditwheel finds."""
-    # What setuptools has left there would add modules that are gone by now.
+    # Remove what setuptools has left there: it would add modules that no longer exist.
     for left in [ROOT / "build/lib", *(ROOT / "build").glob("lib.*"), *(ROOT / "build").glob("temp.*")]:
         shutil.rmtree(left, ignore_errors=True)
     run(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-cache-dir", "-w", work / "raw", ".")
@@ -79,7 +81,7 @@ def ordinary(work: Path) -> Path:
 
 
 def add_programs(tree: Path, launcher: Path, version: str) -> None:
-    """Put the launcher and the script where an installer takes scripts from."""
+    """Put the launcher and the script where an installer looks for scripts."""
     scripts = tree / f"pyrunc-{version}.data" / "scripts"
     scripts.mkdir(parents=True)
     shutil.copyfile(launcher, scripts / "pyrunc")
@@ -98,7 +100,7 @@ def add_prctl(tree: Path) -> None:
 
 
 def edit_metadata(folder: Path) -> None:
-    """Leave out what the wheel has otherwise."""
+    """Edit the wheel's metadata: leave out the lines that no longer hold."""
     (folder / ENTRY_POINTS).unlink()
     metadata = folder / "METADATA"
     text, count = REPLACED.subn("", metadata.read_text())
@@ -108,7 +110,7 @@ def edit_metadata(folder: Path) -> None:
 
 
 def make(launcher: Path, work: Path, target: Path) -> Path:
-    """Make the wheel in `target`; its path."""
+    """Make the wheel in `target` and return its path."""
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     run(sys.executable, "-m", "wheel", "unpack", "-d", work / "tree", ordinary(work))

@@ -1,6 +1,6 @@
-"""Run each of CI's suites to its end, whatever the others did, and say how each went and how long it took.
+"""Run each of CI's suites to its end, even if another one fails, and print each suite's result and duration.
 
-The last line counts the tests of all of them: `N passed, N failed, N skipped`. The exit code is 0 where all passed.
+The last line counts the tests of all suites: `N passed, N failed, N skipped`. The exit code is 0 if all passed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ LOGS = ROOT / "build/ci"
 
 MAKE = ("make", "--no-print-directory")
 
-# What CI runs, in this order. The first is what a contributor runs, in its long form; the others need more.
+# CI's suites, in this order. A contributor runs the first one, here in its long form; the others need more of a
+# machine.
 SUITES: tuple[tuple[str, ...], ...] = (
     (*MAKE, "test", "LONG=1"),
     (*MAKE, "test-launcher"),
@@ -33,16 +34,16 @@ SUITES: tuple[tuple[str, ...], ...] = (
     (*MAKE, "conformance"),
 )
 
-# How long all of them may take together, in seconds. What is not finished by then has failed.
+# The time for all suites together, in seconds. A suite that is not finished by then has failed.
 SECONDS = 57 * 60
 
-# How many lines of failed tests are said again at the end.
+# How many lines of failed tests are repeated at the end.
 SHOWN = 40
 
-# pytest's closing line, and that of tests/conformance, which has its form.
+# pytest's closing line, and that of tests/conformance, which has the same form.
 CLOSING = re.compile(r"^(?:=+ )?(?P<counts>\d+ [a-z]+(?:, \d+ [a-z]+)*) in [\d.]+s\b")
 COLOUR = re.compile(r"\x1b\[[\d;]*m")
-# pytest's word, and what it counts as here.
+# pytest's word for a result, and the result that it counts as here.
 COUNTED = {
     "passed": "passed", "xpassed": "passed", "failed": "failed", "error": "failed", "errors": "failed",
     "skipped": "skipped", "xfailed": "skipped",
@@ -51,9 +52,9 @@ COUNTED = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a suite went: its command as said to a person, seconds, what is wrong with it, its tests' counts, the lines
-    that name failed tests, and the seconds of processor time of what was waited for, which other work on the machine
-    does not lengthen."""
+    """The result of a suite: its command as a person reads it, its duration in seconds, what is wrong with it, the
+    counts of its tests, the lines that name failed tests, and the processor time, in seconds, of the processes that
+    were waited for. Other work on the machine does not lengthen the processor time."""
 
     name: str
     seconds: float
@@ -64,7 +65,7 @@ class Outcome:
 
 
 def count(output: str) -> Counter[str]:
-    """Add up the closing lines in what a suite printed. It may have run pytest more than once."""
+    """Add up the closing lines in a suite's output. The suite may have run pytest more than once."""
     counts: Counter[str] = Counter()
     for line in output.splitlines():
         if found := CLOSING.match(COLOUR.sub("", line)):
@@ -82,7 +83,7 @@ def failures(output: str) -> tuple[str, ...]:
 
 
 def judge(name: str, seconds: float, code: int | None, output: str) -> Outcome:
-    """The outcome of a suite that ended with this exit code, or was ended (None), having printed `output`."""
+    """The result of a suite that printed `output` and ended with this exit code; None: it was ended before its time."""
     counts = count(output)
     if code is None:
         problem = f"not finished after {seconds:.0f} s"
@@ -102,9 +103,11 @@ def judge(name: str, seconds: float, code: int | None, output: str) -> Outcome:
 
 
 def run(command: tuple[str, ...], log: Path, seconds: float) -> tuple[int | None, str]:
-    """Run a suite, show what it prints, and return its exit code, None where it was ended after `seconds`, and that.
+    """Run a suite and show its output. Returns its exit code and its output; the code is None if it was ended after
+    `seconds`.
 
-    It prints to a file: a process that it leaves behind holds no pipe open that is waited for here.
+    The suite prints to a file: a process that it leaves behind could keep a pipe open, and the wait for its end would
+    hang.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "wb") as target, open(log, "rb") as source:
@@ -134,7 +137,7 @@ def cpu() -> float:
 
 
 def stop(child: subprocess.Popen[bytes]) -> None:
-    """End a suite's process group: first let the tests take away what they made."""
+    """End a suite's process group; the tests first get time to remove what they made."""
     for number, seconds in ((signal.SIGTERM, 20), (signal.SIGKILL, 5)):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, number)
@@ -148,7 +151,7 @@ def describe(counts: Counter[str]) -> str:
 
 
 def report(outcomes: list[Outcome], seconds: float) -> list[str]:
-    """The last lines: failed tests, a line for each suite, which failed, and the sum."""
+    """The last lines: failed tests, a line for each suite, the failed suites, and the sum."""
     lines = []
     for outcome in outcomes:
         if outcome.problem is not None:
@@ -167,7 +170,7 @@ def report(outcomes: list[Outcome], seconds: float) -> list[str]:
 
 
 def main(suites: tuple[tuple[str, ...], ...] = SUITES, seconds: float = SECONDS) -> int:
-    """Run the suites; 0 where all passed, else 1."""
+    """Run the suites. Returns 0 if all passed, else 1."""
     start = time.monotonic()
     outcomes = []
     for number, command in enumerate(suites):
@@ -188,7 +191,7 @@ def main(suites: tuple[tuple[str, ...], ...] = SUITES, seconds: float = SECONDS)
 
 
 def leave(number: int, frame: FrameType | None) -> None:
-    """A signal ends the suite that runs, too."""
+    """End the running suite too when a signal comes."""
     raise SystemExit(128 + number)
 
 

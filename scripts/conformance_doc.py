@@ -29,14 +29,15 @@ DATA = ROOT / "tests/conformance/requirements"
 RESULTS = DATA / "results.json"
 DOCUMENT = ROOT / "docs/conformance.md"
 SPECIFICATION = "https://github.com/opencontainers/runtime-spec/blob/v1.3.0"
-# In the order in which the specification has them.
+# In the specification's order.
 DOCUMENTS = ("bundle", "runtime", "runtime-linux", "config", "config-linux", "features", "features-linux")
 WORDS = re.compile(r"MUST|REQUIRED|SHALL")
 LEVELS = ("MUST", "MUST NOT", "REQUIRED", "SHOULD", "SHOULD NOT")
 
-# Where tests run, and how the document calls it. A test counts where it went best, the first of equals.
+# The grounds, where tests run, and their names in the document. A test's result is that of the ground where it did
+# best; of equal ones the first counts.
 GROUNDS = {"host": "on a host", "uml": "in the guest", "qemu": "in the guest (QEMU)"}
-# What pytest is to print: a line for each test that passed, failed, broke or was skipped.
+# pytest's arguments: print a line for each test that passed, failed, broke or was skipped.
 REPORT = ("-q", "-rfEsp", "--no-fold-skipped")
 OUTCOME = re.compile(r"(PASSED|FAILED|ERROR|SKIPPED) (?:\[\d+\] )?(tests/\S+\.py::.*)")
 
@@ -59,7 +60,9 @@ has a requirement or a reason, that each requirement has a test, and that each o
 
 
 class Results:
-    """How tests went: by ground and test, how often it passed and failed, and the reasons for which it was skipped."""
+    """The results of tests: by ground and test, how often it passed and failed, and the reasons for which it was
+    skipped.
+    """
 
     def __init__(self, value: dict[str, Any]) -> None:
         self.value = value
@@ -69,7 +72,9 @@ class Results:
         return cls(json.loads(RESULTS.read_text()) if RESULTS.exists() else {})
 
     def best(self, test: str) -> tuple[str, dict[str, Any]]:
-        """The ground on which most of a test passed and nothing failed, and its counts there; ("", {}) for none."""
+        """The ground on which most of a test passed and nothing failed, and its counts there; ("", {}) if there is
+        none.
+        """
         found = ("", dict[str, Any]())
         for ground in GROUNDS:
             counts = self.value.get(ground, {}).get("tests", {}).get(test, {})
@@ -78,7 +83,7 @@ class Results:
         return found
 
     def note(self, ground: str, about: str, tests: Iterable[str], output: str) -> list[str]:
-        """Take over from a run's output what it says of these tests. Gives those that failed, or have never passed."""
+        """Take the results of these tests from a run's output. Returns the tests that failed, or have never passed."""
         outcomes = [(kind, *_split(rest)) for kind, rest in OUTCOME.findall(output)]
         noted: dict[str, dict[str, Any]] = {}
         for test in sorted(set(tests)):
@@ -97,7 +102,7 @@ class Results:
         ]
 
     def save(self) -> None:
-        """One line a test, so that what changes is seen."""
+        """Write one line for each test, so that a diff shows what changes."""
         grounds = []
         for ground, noted in self.value.items():
             lines = [f"  {_json(test)}: {_json(counts)}" for test, counts in noted["tests"].items()]
@@ -111,7 +116,7 @@ def _json(value: object) -> str:
 
 
 def _split(text: str) -> tuple[str, str]:
-    """A test's id and what pytest says behind it. Ids have blanks; what is behind begins with ` - `."""
+    """Split pytest's line into a test's id and the text behind it. Ids have blanks; the text begins with ` - `."""
     id, _, why = text.strip().partition(" - ")
     return id.removeprefix("tests/"), why.removeprefix("Skipped: ")
 
@@ -132,7 +137,7 @@ def requirements(documents: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]
 
 
 def named_tests(documents: Iterable[dict[str, Any]]) -> list[str]:
-    """Every test that is named, once, as pytest calls it but for the directory `tests/`."""
+    """Every test that a requirement names, once, by its id in pytest without the directory `tests/`."""
     return sorted({test for requirement in requirements(documents) for test in requirement["tests"]})
 
 
@@ -179,7 +184,7 @@ def _document(document: dict[str, Any], results: Results) -> str:
 
 
 def _tests(tests: Iterable[str]) -> list[str]:
-    """The tests, those that differ in their parameters alone as one."""
+    """The tests; those that differ only in their parameters are one entry."""
     by_function: dict[str, list[str]] = {}
     for test in tests:
         function, bracket, parameter = test.partition("[")
@@ -191,7 +196,7 @@ def _tests(tests: Iterable[str]) -> list[str]:
 
 
 def _result(tests: Iterable[str], results: Results) -> str:
-    """`passed`, where, and what could be run nowhere."""
+    """`passed`, the ground, and the tests that no ground could run."""
     found = [results.best(test) for test in tests]
     if not all(ground for ground, _ in found):
         return "**not seen**"
@@ -222,7 +227,7 @@ def _about() -> str:
 
 
 def run() -> int:
-    """Run what this machine can run of the named tests, and take over how they went."""
+    """Run the named tests that this machine can run, and take over their results."""
     tests = [test for test in named_tests(load()) if not test.startswith("guest/")]
     functions = sorted({"tests/" + test.partition("[")[0] for test in tests})
     command = [sys.executable, "-m", "pytest", *REPORT, *functions]
@@ -231,7 +236,7 @@ def run() -> int:
 
 
 def note(ground: str, log: str) -> int:
-    """Take over how the tests for the guest went from the output of a run in it."""
+    """Take over the results of the guest's tests from the output of a run in it."""
     output = Path(log).read_text(errors="replace")
     tests = [test for test in named_tests(load()) if test.startswith("guest/")]
     return _note(ground, "`make test-guest" + (" GUEST=qemu`" if ground == "qemu" else "`"), tests, output)
@@ -249,7 +254,7 @@ def _note(ground: str, about: str, tests: list[str], output: str) -> int:
 
 
 def compare_lines(directory: str) -> int:
-    """Whether the files have the lines with the specification's words, as a checkout of it has them."""
+    """Whether the files quote the lines of the specification as a checkout of it has them."""
     wrong = 0
     for document in load():
         text = (Path(directory) / document["document"]).read_text()

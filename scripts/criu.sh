@@ -1,8 +1,8 @@
 #!/bin/sh
-# Fetch the CRIU of Debian's unstable release, with the libraries it wants, into a directory, to be run from there by
-# its own loader: CRIU 3.17 of Debian 12 can't dump on Linux 6.x, and Debian 13 has none. Nothing is installed.
+# Fetch the CRIU of Debian's unstable release into a directory, with the libraries that it needs; its own loader runs it
+# from there. CRIU 3.17 of Debian 12 can't dump on Linux 6.x, and Debian 13 has no CRIU. Installs nothing.
 #
-#   scripts/criu.sh DIRECTORY      makes DIRECTORY/criu; nothing is done where it works already
+#   scripts/criu.sh DIRECTORY      makes DIRECTORY/criu; does nothing if that works already
 set -eu
 
 directory=$1

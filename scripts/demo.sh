@@ -1,6 +1,6 @@
 #!/bin/sh
-# The demo: a bundle made of busybox is run, looked at, broken and explained. It leaves nothing behind.
-#   demo.sh --check    whether this user can run it at all; it is asked before anything is built
+# The demo: makes a bundle of busybox, runs it, looks at it, breaks it and explains it. It leaves nothing behind.
+#   demo.sh --check    whether this user can run the demo at all; make asks before it builds anything
 #   demo.sh PYRUNC
 set -eu
 

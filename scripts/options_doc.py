@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TABLES = ROOT / "pyrunc/libcontainer/spec/mount_options.py"
 PAGE = ROOT / "docs/mount-options.md"
 
-# A row with two words, which are opposites, and one with one word: the words, the comment.
+# A row with two words, which are opposites, and a row with one word: the words, the comment.
 PAIR = re.compile(r'^    \("([\w-]+)", "([\w-]+)", \w+\),  # (.+)$', re.MULTILINE)
 SINGLE = re.compile(r'^    \("([\w-]+)", _\w+, \w+\),  # (.+)$', re.MULTILINE)
 FLAG = re.compile(r'^    "([\w-]+)": "\w+",  # (.+)$', re.MULTILINE)

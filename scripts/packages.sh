@@ -1,12 +1,12 @@
 #!/bin/sh
-# Make sure that the system has what a purpose needs: build, demo, test, bench, conformance, arm64, engines, fresh (a new
-# machine), guest (any), guest-uml or guest-qemu.
-# What is missing is installed by apt-get where that can be done; else the packages are named, by their Debian names.
+# Make sure that the system has what a purpose needs: build, demo, test, bench, conformance, arm64, engines, fresh (a
+# new machine), guest (any), guest-uml or guest-qemu. apt-get installs what is missing if it can; otherwise this script
+# names the Debian packages.
 set -eu
 
 PYTHON=${PYTHON:-python3}
 
-# What each purpose needs: a command that succeeds where the thing is there, and the Debian package that has it.
+# What each purpose needs: a command that succeeds if the thing is there, and the Debian package that has it.
 needs() {
     if [ "$1" = fresh ]; then
         printf '%s\n' 'command -v git|git' 'command -v mmdebstrap|mmdebstrap'
@@ -47,7 +47,7 @@ guest_needs() {
     esac
 }
 
-# What is good to have: without it some tests are skipped.
+# Optional packages: without one of them some tests are skipped.
 wants() {
     [ "$1" != test ] || cat <<END
 command -v runc|runc

@@ -1,7 +1,7 @@
-"""Print packages that pyproject.toml wants, one a line.
+"""Print the packages that pyproject.toml requires, one a line.
 
-Usage: requirements.py [WHAT…]    `build` is what the build and pyrunc want, any other word an extra of that name;
-                                  without a word it is `build dev`
+Usage: requirements.py [WHAT…]    `build`: what the build and pyrunc require; any other word: an extra of that name;
+                                  without a word: `build dev`
 """
 
 import sys

@@ -1,7 +1,7 @@
 """Draw the rooms of pyrunc and the imports between them: the part between two marks of docs/architecture.md.
 
-`python scripts/rooms.py` writes it anew. An arrow that follows from others is left out. pyproject.toml has the order of
-the rooms as a contract (import-linter).
+`python scripts/rooms.py` writes it anew. The drawing leaves out an arrow that follows from others. pyproject.toml has
+the order of the rooms as a contract (import-linter).
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ PAGE = ROOT / "docs/architecture.md"
 BEGIN = "<!-- rooms: made by scripts/rooms.py -->\n"
 END = "<!-- end of rooms -->\n"
 
-# Modules that many import, and whose arrows would say nothing.
+# Modules that many others import; their arrows would say nothing.
 EVERYWHERE = ("errors", "launcher", "log", "output", "jsonio", "jsontext", "_generated", "pyrunc", "libcontainer")
 
 
 def modules() -> dict[str, set[str]]:
-    """The modules that each module imports, in functions and for type checkers too."""
+    """The modules that each module imports, also in functions and for type checkers."""
     graph = grimp.build_graph("pyrunc", cache_dir=None)
     return {name: set(graph.find_modules_directly_imported_by(name)) for name in graph.modules}
 
 
 def circle(imports: dict[str, set[str]]) -> list[str]:
-    """The names of one circle of imports; none where there is none."""
+    """The names of one circle of imports; empty if there is none."""
     try:
         list(graphlib.TopologicalSorter(imports).static_order())
     except graphlib.CycleError as error:
@@ -37,13 +37,13 @@ def circle(imports: dict[str, set[str]]) -> list[str]:
 
 
 def room(module: str) -> str:
-    """The room of a module: a package of libcontainer, or a module that stands for itself."""
+    """The room of a module: a package of libcontainer, or a module by itself."""
     parts = module.removeprefix("pyrunc.").removeprefix("libcontainer.").split(".")
     return parts[0]
 
 
 def arrows(imports: dict[str, set[str]]) -> dict[str, set[str]]:
-    """The rooms that each room imports, without what follows from other arrows."""
+    """The rooms that each room imports, without arrows that follow from others."""
     rooms: dict[str, set[str]] = {}
     for module, targets in imports.items():
         own = room(module)

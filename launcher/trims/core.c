@@ -1,4 +1,4 @@
-/* A start of the interpreter's core alone: no importlib, no codecs, no standard streams. */
+/* A start of only the interpreter's core: no importlib, no codecs, no standard streams. */
 #include "trims.h"
 
 int _PySignal_Init(int install_signal_handlers); /* in no public header */
@@ -9,8 +9,9 @@ void trims_configure(PyConfig *config)
     config->_install_importlib = 0; /* importer.c takes its place */
 }
 
-/* Make the handlers of coding errors, of which "strict" makes the UnicodeDecodeError. The first one who asks for one
- * has them made, and then the package `encodings` imported, which we have not and whose absence is his failure. */
+/* Make the handlers of coding errors; the one of "strict" raises UnicodeDecodeError. The first request for a handler
+ * makes them, and then imports the package `encodings`, which the launcher lacks, and so fails. Make that first request
+ * here. */
 static int make_error_handlers(void)
 {
     PyObject *handler = PyCodec_LookupError("strict");
@@ -24,7 +25,7 @@ static int make_error_handlers(void)
 
 int trims_complete(void)
 {
-    if (_PySignal_Init(0) < 0) /* without this _signal can't be imported; with 1 it would be, for every command */
+    if (_PySignal_Init(0) < 0) /* without this call _signal can't be imported; with 1 every command would import it */
         return -1;
     return make_error_handlers();
 }

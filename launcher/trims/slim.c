@@ -1,9 +1,9 @@
 /* A slimmer libpython, for a static link with CPython 3.11.
  *
- * These are the definitions that libpython3.11.a has in config.o, frozen.o and deepfreeze.o; as they are found here
- * first, those members are not linked. The interpreter starts without C modules but its own two (the launcher's table of
- * modules names those that we use) and without the standard library's frozen modules. The snapshot and the program are
- * smaller without them; and where there is no snapshot, preparing them is a third of each command's start.
+ * libpython3.11.a has these definitions in config.o, frozen.o and deepfreeze.o. The linker finds them here first, and
+ * does not link those members. The interpreter starts with only two C modules of its own (the launcher's table of
+ * modules names those that we use) and without the standard library's frozen modules. That makes the snapshot and the
+ * program smaller; without a snapshot, preparing those modules would be a third of each command's start.
  */
 #include "trims.h"
 

@@ -1,5 +1,5 @@
-/* What a start of CPython does that we have no use for, left out. Optional (LAUNCHER_TRIMS of launcher.mk), and outside of
- * CPython's stable interface: only for the versions on which it is proved. docs/launcher.md has what it saves. */
+/* Leaves out parts of CPython's start that the launcher has no use for. Optional (LAUNCHER_TRIMS of launcher.mk), and
+ * outside of CPython's stable interface: only for the versions that are tested. docs/launcher.md says what it saves. */
 #ifndef PYRUNC_TRIMS_H
 #define PYRUNC_TRIMS_H
 
@@ -9,10 +9,10 @@
 #error "the trims are for CPython 3.11"
 #endif
 
-/* Before the start: have the core of the interpreter initialised alone. */
+/* Before the start: have only the core of the interpreter initialised. */
 void trims_configure(PyConfig *config);
 
-/* After it: what the core lacks and our modules use. -1 with an exception set on failure. */
+/* After the start: add what the core lacks and our modules use. Returns -1 with an exception set on failure. */
 int trims_complete(void);
 
 #endif

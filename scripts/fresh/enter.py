@@ -1,9 +1,9 @@
 """Run a command with a directory as the machine's root: `enter.py ROOT WORKING_DIRECTORY COMMAND…`, as root.
 
-It is started in new mount, pid, IPC and UTS namespaces (machine.py), as process 1. The root is entered by pivot_root:
-in a chroot the kernel refuses user namespaces (user_namespaces(7), EPERM). /proc, /sys, /dev, /run and /sys/fs/cgroup
-are the machine's own mounts; the last is the host's cgroup2 hierarchy and no other. The command's environment is the
-caller's.
+machine.py starts this script in new mount, pid, IPC and UTS namespaces, as process 1. The script enters the root by
+pivot_root: in a chroot the kernel refuses user namespaces (user_namespaces(7), EPERM). /proc, /sys, /dev, /run and
+/sys/fs/cgroup are the machine's own mounts; the last is the host's cgroup2 hierarchy and no other. The command gets the
+caller's environment.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def fill_dev(dev: Path) -> None:
 
 
 def mount_all(root: Path) -> None:
-    """Mount what a machine has at its root, which becomes a mount itself."""
-    # With what is mounted below it already.
+    """Make `root` a mount, and mount in it what a machine has."""
+    # With the mounts that are below it already.
     subprocess.run(["mount", "--rbind", root, root], check=True)
     for kind, place, options in MOUNTS:
         (root / place).mkdir(exist_ok=True)
@@ -56,7 +56,7 @@ def mount_all(root: Path) -> None:
 
 
 def pivot(root: Path) -> None:
-    """Make `root` the root directory and let the old one go."""
+    """Make `root` the root directory and unmount the old one."""
     (root / ".old").mkdir()
     os.chdir(root)
     subprocess.run(["pivot_root", ".", ".old"], check=True)
@@ -66,7 +66,7 @@ def pivot(root: Path) -> None:
 
 
 def main() -> int:
-    """Run what sys.argv asks for, and return its exit code; 128 and the signal's number where one ended it."""
+    """Run the command in sys.argv and return its exit code; 128 plus the signal's number if a signal ended it."""
     root, directory, *command = sys.argv[1:]
     mount_all(Path(root))
     pivot(Path(root))

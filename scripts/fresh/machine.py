@@ -13,9 +13,10 @@ from pathlib import Path
 
 
 def cgroup() -> Path | None:
-    """A new cgroup for a machine's processes, at the top of the host's cgroup2 hierarchy; None where it has none.
+    """A new cgroup for a machine's processes, at the top of the host's cgroup2 hierarchy; None if the host has none.
 
-    The machine sees the whole hierarchy, as a machine does: only the true root has controllers and processes at once.
+    The machine sees the whole hierarchy, as a real machine does: only the true root has controllers and processes at
+    once.
     """
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         if " - cgroup2 " in line:
@@ -26,7 +27,7 @@ def cgroup() -> Path | None:
 
 
 def remove(group: Path) -> None:
-    """Remove a machine's cgroup, once what was in it has died. OSError where that does not happen in 10 s."""
+    """Remove a machine's cgroup once the processes in it have died. Raises OSError if that does not happen in 10 s."""
     end = time.monotonic() + 10
     while True:
         try:
@@ -47,11 +48,11 @@ def words(
     binds: Iterable[tuple[Path, Path]] = (),
     namespaces: Iterable[str] = (),
 ) -> list[str]:
-    """The command line that runs `command` on the machine, from `directory` of it.
+    """The command line that runs `command` on the machine, in its directory `directory`.
 
     binds: directories of the host, and where in `root` they are mounted. namespaces: options of unshare(1) for more
-    than the mount, pid, IPC and UTS namespaces; a cgroup namespace has `group` as its root. Whoever is started by this
-    and is killed takes the whole machine with him.
+    than the mount, pid, IPC and UTS namespaces; a cgroup namespace has `group` as its root. Killing the process of this
+    command line kills the whole machine.
     """
     first = "".join(f"mount --bind {shlex.quote(str(a))} {shlex.quote(str(b))}\n" for a, b in binds)
     if group is not None:

@@ -1,11 +1,12 @@
 """Run `make demo`, `make install` and `make test` on a fresh Debian, as a contributor does on a new machine.
 
 `run.py bookworm|trixie|sid unit|python|packages|full PYTEST_ARGUMENT…`, as root. The machine is a copy of what
-debian.py makes, entered by enter.py, with a clone of the tree as it is now in /root (mode 0700). `unit` runs the unit
-tests, `full` all of them; `python` the unit tests and those that depend on the version of Python, with the launcher
-that was installed, which must have its snapshot. `packages` installs what this machine's `make wheel` has made,
-before there is a compiler, then makes the packages there, installs the .deb and removes it; pytest does not run.
-All is run under nohup: SIGHUP is ignored, and there is no terminal. The exit code is that of the first that fails.
+debian.py makes, entered by enter.py, with a clone of the working tree in /root (mode 0700). `unit` runs the unit tests,
+`full` all tests. `python` runs the unit tests and those that depend on the version of Python, with the installed
+launcher, which must have its snapshot. `packages` installs the result of this machine's `make wheel` before the fresh
+machine has a compiler, then makes the packages there, installs the .deb and removes it; it does not run pytest. All
+commands run under nohup: SIGHUP is ignored, and there is no terminal. The exit code is that of the first command that
+fails.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ say make test
 exec make test PYTEST="$PYTEST"
 """
 
-# What a user does with the packages, up to a container. The wheel is the host's, for which it has to be there.
+# A user's commands with the packages, up to a container. The wheel is the host's, and must have been made.
 PACKAGES_SCRIPT = """
 set -eu
 say() { printf '\\n== %s\\n' "$*"; }
@@ -89,7 +90,7 @@ tar -xzf build/dist/*.tar.gz -C /opt
 try "$(ls -d /opt/pyrunc-*)/bin/pyrunc"
 """
 
-# What depends on the version of Python: the unit tests, the launcher's parts, and a container's whole life.
+# The tests that depend on the version of Python: unit tests, tests of the launcher, and a container's whole life.
 PYTHON_TESTS = (
     "tests/unit", "tests/integration/test_launcher_import.py", "tests/integration/test_snapshot.py",
     "tests/integration/test_lifecycle.py", "tests/integration/test_run.py", "tests/integration/test_exec.py",
@@ -97,7 +98,7 @@ PYTHON_TESTS = (
 
 
 def clone(target: Path) -> None:
-    """Clone the tree, with what differs from its last commit in the working directory."""
+    """Clone the tree, and copy the working directory's changes since the last commit."""
     command("git", "clone", "--quiet", "--no-hardlinks", REPOSITORY, target, what="cloning the tree")
     listed = command(
         "git", "-C", REPOSITORY, "ls-files", "-z", "--cached", "--others", "--exclude-standard", what="listing files"
@@ -112,13 +113,13 @@ def clone(target: Path) -> None:
 
 
 def pytest_words(tests: str, given: list[str]) -> list[str]:
-    """What pytest is told: what `tests` stands for, unless the caller chooses himself."""
+    """pytest's arguments: those that `tests` stands for, unless the caller gives its own."""
     chosen = any(not word.startswith("-") and (REPOSITORY / word.partition("::")[0]).exists() for word in given)
     return given if tests == "full" or chosen else [*(PYTHON_TESTS if tests == "python" else ["tests/unit"]), *given]
 
 
 def follow(machine: subprocess.Popen[bytes], log: Path) -> int:
-    """Print the log as it grows until the machine ends. A file, not a pipe, which a container could keep open."""
+    """Print the log as it grows until the machine ends. The log is a file: a container could keep a pipe open."""
     with log.open("rb") as file:
         while True:
             code = machine.poll()
@@ -131,7 +132,7 @@ def follow(machine: subprocess.Popen[bytes], log: Path) -> int:
 
 
 def run(codename: str, script: str, variables: dict[str, str], work: Path) -> int:
-    """Make the machine in `work` and run a shell script in the clone. The script's exit code."""
+    """Make the machine in `work`, run a shell script in the clone, and return the script's exit code."""
     root = work / "root"
     copy(codename, root)
     clone(root / CLONE.lstrip("/"))
@@ -160,7 +161,7 @@ def run(codename: str, script: str, variables: dict[str, str], work: Path) -> in
     try:
         return follow(machine, log)
     finally:
-        machine.kill()  # and with it process 1 (unshare --kill-child), and with that all others
+        machine.kill()  # this kills process 1 too (unshare --kill-child), and process 1 all others
         machine.wait()
         if group is not None:
             remove(group)
@@ -188,7 +189,7 @@ def main() -> int:
 
 
 def leave(number: int, frame: FrameType | None) -> None:
-    """A signal ends the machine too."""
+    """End the machine too when a signal comes."""
     raise SystemExit(128 + number)
 
 

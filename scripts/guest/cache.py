@@ -1,4 +1,4 @@
-"""What is made once and kept outside the tree, each thing under the hash of what went into it."""
+"""Results that are made once and kept outside the tree, each under the hash of its inputs."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[2]
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pyrunc-guest"
 
-# Before a command that mounts something, mmdebstrap: if it is killed, its mounts go with its namespace. On the host
-# they would stay, among them the host's own /dev/shm, and the next attempt would remove what is in them.
+# Prefix for a command that mounts something, mmdebstrap: if it is killed, its mounts go with its namespace. On the host
+# they would stay, among them the host's own /dev/shm, and the next attempt would remove the files in them.
 PRIVATE_MOUNTS = ("unshare", "--mount", "--propagation", "private")
 
-# What nobody has used for so long is removed, in seconds.
+# An entry that nobody has used for so many seconds is removed.
 UNUSED = 30 * 24 * 3600
 
 
@@ -28,7 +28,7 @@ class GuestError(Exception):
 
 
 def command(*args: str | Path, what: str, **options: object) -> str:
-    """Run a command to its end and return its stdout. GuestError with what it printed where it fails."""
+    """Run a command to its end and return its stdout. Raises GuestError with its output if it fails."""
     try:
         done = subprocess.run([str(arg) for arg in args], capture_output=True, text=True, check=True, **options)  # type: ignore[call-overload]
     except OSError as error:
@@ -40,7 +40,7 @@ def command(*args: str | Path, what: str, **options: object) -> str:
 
 
 def cached(kind: str, parts: Iterable[str | bytes], make: Callable[[Path], None]) -> Path:
-    """The directory that `make` has filled for these parts, now or earlier. `make` is given an empty one."""
+    """The directory that `make` has filled for these inputs, now or earlier. `make` gets an empty directory."""
     digest = hashlib.sha256()
     for part in parts:
         data = part.encode() if isinstance(part, str) else part
@@ -70,7 +70,7 @@ def cached(kind: str, parts: Iterable[str | bytes], make: Callable[[Path], None]
 
 
 def disk(source: Path, target: Path, more: int = 64 << 20) -> None:
-    """Make an ext4 image of a directory's content, with `more` bytes to spare. The file is sparse."""
+    """Make an ext4 image of a directory's content, with `more` bytes of free space. The file is sparse."""
     used = sum(file.lstat().st_blocks * 512 + 4096 for file in source.rglob("*"))
     command(
         "mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-E", "lazy_itable_init=1", "-m", "0", "-d", source, target,

@@ -1,4 +1,4 @@
-"""Which guest to boot: User-Mode Linux where it can run programs on this machine, which is tried, else QEMU."""
+"""Choose the guest to boot: User-Mode Linux if a probe shows that it can run programs on this machine, else QEMU."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from machines import GUARD, PANIC, uml_kernel
 NAMES = {"uml": "User-Mode Linux", "qemu": "QEMU"}
 AUTO = "auto"
 
-# How long the probe may take, in seconds. It takes one where nothing else runs.
+# The time for the probe, in seconds. On an idle machine it takes one.
 PROBE_SECONDS = 60
 
-# The probe's only program starts a second one, so that a process is forked, executed and waited for.
+# The probe's only program starts a second program, so that a process is forked, executed and waited for.
 RUNS = "pyrunc-guest: a program runs"
 PROBE_INIT = f"""#!/bin/busybox sh
 /bin/busybox echo '{RUNS}'
@@ -29,7 +29,7 @@ exec /bin/busybox poweroff -f
 
 
 def choose(wanted: str, why_not_uml: Callable[[], str | None]) -> tuple[str, str]:
-    """The machine, "uml" or "qemu", and why it is that one. `wanted` may name one; else why_not_uml() is called."""
+    """The machine, "uml" or "qemu", and the reason. `wanted` may name one; otherwise why_not_uml() decides."""
     if wanted != AUTO:
         return wanted, f"GUEST={wanted}"
     reason = why_not_uml()
@@ -39,7 +39,7 @@ def choose(wanted: str, why_not_uml: Callable[[], str | None]) -> tuple[str, str
 
 
 def why_not_uml() -> str | None:
-    """What keeps User-Mode Linux from running programs here, in one line; None where nothing does."""
+    """The reason in one line why User-Mode Linux can't run programs here; None if it can."""
     if not install("uml"):
         return "its packages could not be installed"
     with tempfile.TemporaryDirectory(prefix="pyrunc-guest-probe-") as name:
@@ -47,14 +47,14 @@ def why_not_uml() -> str | None:
 
 
 def install(machine: str) -> bool:
-    """Install the Debian packages that this machine needs. False where that failed, with the reason on stderr."""
+    """Install the Debian packages that this machine needs. Returns False if that failed, with the reason on stderr."""
     environment = {**os.environ, "PYTHON": sys.executable}
     done = subprocess.run([str(REPOSITORY / "scripts/packages.sh"), f"guest-{machine}"], env=environment, check=False)
     return done.returncode == 0
 
 
 def probe(work: Path) -> str | None:
-    """Boot User-Mode Linux for two programs and no more. None where they ran, else why they did not.
+    """Boot User-Mode Linux for only two programs. Returns None if they ran, else the reason why they did not.
 
     `work` is an empty directory.
     """
@@ -76,21 +76,21 @@ def probe(work: Path) -> str | None:
                 return f"its probe did not finish in {PROBE_SECONDS} s"
             time.sleep(0.1)
     finally:
-        # setpriv(1) and unshare(1) have the kernel killed with them.
+        # setpriv(1) and unshare(1) end the kernel when they are killed.
         kernel.kill()
         kernel.wait()
     return failure(output.read_text(errors="replace"))
 
 
 def failure(console: str) -> str | None:
-    """Why the probe's program did not run, out of what its console shows; None where it ran."""
+    """Why the probe's program did not run, from the output on its console; None if it ran."""
     lines = [line.strip() for line in console.splitlines() if line.strip()]
     if RUNS in lines:
         return None
     panic = next((number for number, line in enumerate(lines) if PANIC.decode() in line), None)
     if panic is None:
         return lines[-1] if lines else "it printed nothing"
-    # The panic is that the first process was killed; the line before it tells by what.
+    # The panic says that the first process was killed; the line before it names the signal.
     if panic > 0 and "failed" in lines[panic - 1]:
         return lines[panic - 1]
     return lines[panic]

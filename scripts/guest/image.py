@@ -1,5 +1,5 @@
-"""The guest's root file system: Debian's packages, this directory's `files`, and nothing else; of the host's release,
-from the archive that the host's apt uses."""
+"""The guest's root file system: Debian's packages, this directory's `files`, and nothing else. It has the host's
+release, from the archive that the host's apt uses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cache import PRIVATE_MOUNTS, GuestError, cached, command, disk
 HERE = Path(__file__).resolve().parent
 FILES = HERE / "files"
 
-# Bytes to spare on the disk, for what the tests write.
+# Free space on the disk for what the tests write, in bytes.
 SPARE = 2 << 30
 
 # Units that a guest for tests has no use for.
@@ -23,7 +23,7 @@ MASKED = (
 
 
 def release() -> str:
-    """The code name of the host's Debian release. GuestError where the host is no Debian."""
+    """The code name of the host's Debian release. Raises GuestError if the host is not a Debian."""
     facts = platform.freedesktop_os_release()
     if facts.get("ID") != "debian" or "VERSION_CODENAME" not in facts:
         raise GuestError(f"the guest is of the host's Debian release, and this is {facts.get('PRETTY_NAME')}")
@@ -31,13 +31,15 @@ def release() -> str:
 
 
 def packages() -> list[str]:
-    """The packages that the image is asked to have."""
+    """The packages that mmdebstrap is asked to install in the image."""
     lines = (HERE / "packages").read_text().splitlines()
     return [line for line in lines if line and not line.startswith("#")]
 
 
 def sources(codename: str) -> list[str]:
-    """Where the host's apt has this release from, as sources.list(5) lines. GuestError where its lists lack it."""
+    """The archive from which the host's apt has this release, as sources.list(5) lines. Raises GuestError if its lists
+    lack it.
+    """
     suites = {codename, f"{codename}-updates", f"{codename}-security"}
     found: list[str] = []
     for update in (False, True):
@@ -81,7 +83,7 @@ def make(target: Path) -> None:
     command("cp", "-a", "--no-preserve=ownership", f"{FILES}/.", root, what="copying the guest's files")
     (root / "etc/hostname").write_text("guest\n")
     (root / "etc/hosts").write_text("127.0.0.1 localhost guest\n")
-    # Without a machine's id systemd takes the boot for its first and presets all units.
+    # Without a machine id systemd takes the boot for the first one and presets all units.
     (root / "etc/machine-id").write_text("70797275" * 4 + "\n")
     (root / "etc/resolv.conf").unlink(missing_ok=True)
     units = root / "etc/systemd/system"

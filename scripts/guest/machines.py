@@ -10,25 +10,25 @@ from pathlib import Path
 from cache import GuestError, cached, command, disk
 from initramfs import pack
 
-# The image's first program, and how it learns of its disks and of the terminal that the host reads.
+# The image's first program, and the arguments that tell it its disks and the terminal that the host reads.
 INIT = "init=/usr/lib/pyrunc-guest/init"
 
 UML = Path("/usr/bin/linux.uml")
 UML_MODULES = Path("/usr/lib/uml/modules")
 UML_MEMORY = 1 << 30
 
-# What is preloaded into it, and how that is compiled.
+# The library that is preloaded into UML, and the command that compiles it.
 UML_PRELOADED = Path(__file__).resolve().parent / "xstate.c"
 UML_PRELOADED_COMPILER = ("gcc", "-std=c11", "-Wall", "-Wextra", "-Werror", "-O2", "-shared", "-fPIC")
 
-# What a kernel prints that runs no more. It may not end then.
+# The line of a kernel that has panicked. It may not end then.
 PANIC = b"Kernel panic - not syncing"
 
 # A pid namespace of its own: however a guest ends, all of its processes end with it.
 GUARD = ("setpriv", "--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--net")
 
 KERNEL = "linux-image-amd64"
-# What a kernel needs to reach the root file system.
+# The modules that a kernel needs to reach the root file system.
 INITIAL_MODULES = ("virtio_pci", "virtio_blk", "ext4")
 
 # The initramfs's program; modules are in the order of insmod.
@@ -76,7 +76,7 @@ def uml(work: Path, image: Path, site: Path, tree: Path, channel: int) -> tuple[
 
 
 def _memory_directory(work: Path) -> str:
-    """Where UML can have a file as its memory. It is mapped executable, and is larger than the guest's memory."""
+    """A directory where UML can have a file as its memory: mapped executable, and larger than the guest's memory."""
     shared = Path("/dev/shm")
     if os.path.ismount(shared):
         facts = os.statvfs(shared)
@@ -88,7 +88,7 @@ def _memory_directory(work: Path) -> str:
 def qemu(work: Path, image: Path, site: Path, tree: Path, channel: int) -> tuple[list[str], dict[str, str]]:
     """QEMU with Debian's kernel: all controllers, two processors, ten to twenty times slower than the host.
 
-    GUEST_ACCEL takes the place of software emulation, such as `kvm` where that is known to work.
+    GUEST_ACCEL replaces software emulation, for example by `kvm` on a host that is known to support it.
     """
     kernel = _kernel()
     args = ["qemu-system-x86_64", "-accel", os.environ.get("GUEST_ACCEL") or "tcg,thread=multi", "-cpu", "max"]
@@ -101,8 +101,8 @@ def qemu(work: Path, image: Path, site: Path, tree: Path, channel: int) -> tuple
     args += ["-serial", f"file:{work}/serial", "-chardev", f"file,id=channel,path=/dev/fd/{channel}"]
     args += ["-serial", "chardev:channel"]
     for path in (image, site, kernel / "modules.ext4", tree):
-        # Snapshot: what is written goes to a temporary file, so several guests may have the image, whatever lock
-        # another one (User-Mode Linux too) holds.
+        # Snapshot: QEMU writes to a temporary file, so several guests may use the image, even if another one (User-Mode
+        # Linux too) has locked it.
         args += ["-drive", f"file={path},format=raw,if=virtio,snapshot=on,file.locking=off"]
     return args, {"TMPDIR": str(work)}
 
@@ -110,7 +110,7 @@ def qemu(work: Path, image: Path, site: Path, tree: Path, channel: int) -> tuple
 def _kernel() -> Path:
     """The directory with Debian's kernel, `vmlinuz`, `initrd` and `modules.ext4`.
 
-    The package is unpacked, not installed, which would make it the host's kernel.
+    The package is unpacked: installing it would make this kernel the host's.
     """
     lines = command("apt-cache", "depends", "--important", KERNEL, what="looking for " + KERNEL).split()
     names = [line for line in lines if line.startswith("linux-image-")]

@@ -1,4 +1,4 @@
-"""What is brought into the guest beside its image: the Python packages, and the project's tree, built."""
+"""The disks that the guest gets beside its image: the Python packages, and the project's tree, built."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from pathlib import Path
 
 from cache import REPOSITORY, GuestError, cached, command, disk
 
-# The guest's python3 is Debian's, and so this one must be: what is compiled here runs there.
+# The guest's python3 is Debian's, and this interpreter must be the same: what is compiled here runs there.
 PYTHON = "/usr/bin/python3"
 
-# What developers want and no test in the guest does.
+# Packages that developers need and no test in the guest does.
 NOT_WANTED = ("mypy", "ruff")
 
-# pip and setuptools learn of their settings, pyrunc of none.
+# pip and setuptools keep their settings; pyrunc gets none.
 BUILD_ENVIRONMENT = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
 
 
 def site() -> Path:
-    """The directory with `site.ext4`, the Python packages as a disk, and `venv`, the virtual environment of them."""
+    """The directory with `site.ext4`, the Python packages as a disk, and `venv`, their virtual environment."""
     lines = command(PYTHON, REPOSITORY / "scripts/requirements.py", what="reading pyproject.toml").splitlines()
     wanted = [line for line in lines if not line.startswith(NOT_WANTED)]
 
@@ -49,9 +49,9 @@ def installed() -> Path:
 
 
 def tree_disk(work: Path, venv: Path, arguments: list[str], launcher: bool) -> Path:
-    """Make the disk that has the tree as it is now, built, and pytest's arguments. `work` is this run's directory.
+    """Make the disk with the working tree, built, and pytest's arguments. `work` is this run's directory.
 
-    launcher: bring the installed launcher too, and have the tests drive it in place of the ordinary build.
+    launcher: add the installed launcher too, and have the tests drive it in place of the ordinary build.
     """
     tree = work / "payload/tree"
     names = command(
@@ -64,8 +64,8 @@ def tree_disk(work: Path, venv: Path, arguments: list[str], launcher: bool) -> P
         try:
             shutil.copy2(REPOSITORY / name, target, follow_symlinks=False)
         except FileNotFoundError:
-            continue  # removed, and git not told yet
-    # cached() keeps a venv under another name than it was made with: only its python is used, never its scripts.
+            continue  # removed, but git does not know it yet
+    # cached() renames the venv after it is made: only its python works, its scripts do not.
     command(
         venv / "bin/python", "setup.py", "-q", "build_ext", "--inplace",
         what="building pyrunc for the guest", cwd=tree, env=BUILD_ENVIRONMENT,
@@ -88,6 +88,6 @@ def tree_disk(work: Path, venv: Path, arguments: list[str], launcher: bool) -> P
 
 
 def check_python() -> None:
-    """GuestError where this is not the interpreter that the guest has too."""
+    """Raise GuestError if this interpreter is not the one that the guest has too."""
     if Path(sys.executable).resolve() != Path(PYTHON).resolve():
         raise GuestError(f"to be run by {PYTHON}, which is the guest's too, not by {sys.executable}")

@@ -1,7 +1,7 @@
-"""Boot the guest, run pytest on the project's tree in it, and pass on what it prints and its exit code.
+"""Boot the guest, run pytest on the project's tree in it, and pass on pytest's output and exit code.
 
-`run.py auto|uml|qemu PYTEST_ARGUMENT…`. GUEST_SECONDS: how long the guest may take. Exit code 124 where that is not
-enough, 125 where the guest ends before its tests, else pytest's. The last line says which guest ran, and why that one.
+`run.py auto|uml|qemu PYTEST_ARGUMENT…`. GUEST_SECONDS: how long the guest may take. The exit code is 124 if the guest
+takes longer, 125 if it ends before its tests, else pytest's. The last line says which guest ran, and why that one.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from payload import check_python, site, tree_disk
 
 SECONDS = {"uml": 1800, "qemu": 2400}
 
-# Whether the tests drive the installed launcher, not the ordinary build, which takes 0.8 s for each command in QEMU.
+# Whether the tests drive the installed launcher. The ordinary build takes 0.8 s for each command in QEMU.
 LAUNCHER = {"uml": False, "qemu": True}
 
-# A hang shows where, long before the guest's time is over. In seconds.
+# pytest shows where a test hangs, long before the guest's time is over. In seconds.
 HANG = {"uml": 120, "qemu": 600}
 
 TIMED_OUT = 124
 NO_RESULT = 125
 
-# How much of the console is shown where there is no result, in lines.
+# How many lines of the console are shown if there is no result.
 SHOWN = 40
 
 LAST_WORDS = b"pyrunc-guest: exit "
@@ -44,10 +44,10 @@ LAST_LINE = re.compile(rb"^%b(\d+)\r?$" % LAST_WORDS)
 
 
 def follow(channel: int, consoles: list[Path], seconds: float) -> int:
-    """Print what comes from the guest until it tells pytest's exit code, and return that."""
+    """Print the guest's output until it tells pytest's exit code, and return that code."""
     end = time.monotonic() + seconds
     rest = b""
-    # How much of `rest` is printed.
+    # How much of `rest` is printed already.
     printed = 0
     with selectors.DefaultSelector() as selector:
         selector.register(channel, selectors.EVENT_READ)
@@ -69,7 +69,7 @@ def follow(channel: int, consoles: list[Path], seconds: float) -> int:
                     return int(found[1])
                 sys.stdout.buffer.write(line[printed:].rstrip(b"\r") + b"\n")
                 printed = 0
-            # A line of pytest's grows by a letter for each test.
+            # pytest's progress line grows by a letter for each test.
             if not rest.startswith(LAST_WORDS) and not LAST_WORDS.startswith(rest):
                 shown = rest.rstrip(b"\r")
                 sys.stdout.buffer.write(shown[printed:])
@@ -79,7 +79,7 @@ def follow(channel: int, consoles: list[Path], seconds: float) -> int:
 
 def end(guard: subprocess.Popen[bytes]) -> None:
     """Kill the guest and wait until none of its processes is left."""
-    # The first process of the pid namespace: the kernel lets it go when all the others are gone.
+    # The first process of the pid namespace: the kernel reaps it when all the others are gone.
     for pid in Path(f"/proc/{guard.pid}/task/{guard.pid}/children").read_text().split():
         with contextlib.suppress(ProcessLookupError):
             os.kill(int(pid), signal.SIGKILL)
@@ -91,7 +91,7 @@ def end(guard: subprocess.Popen[bytes]) -> None:
 
 
 def tail(console: bytes) -> str:
-    """What is worth seeing of a console: its end, or the lines around a panic."""
+    """The part of a console's output that helps: its end, or the lines around a panic."""
     where = console.find(PANIC)
     before = (console if where < 0 else console[:where]).decode(errors="replace").splitlines()[-SHOWN:]
     after = "" if where < 0 else console[where:].decode(errors="replace")
@@ -99,7 +99,7 @@ def tail(console: bytes) -> str:
 
 
 def boot(machine: str, work: Path, arguments: list[str]) -> int:
-    """Boot it, and end it when its tests have ended."""
+    """Boot the guest, and end it when its tests have ended."""
     packages = site()
     options = [f"-ofaulthandler_timeout={HANG[machine]}", f"--color={'yes' if sys.stdout.isatty() else 'no'}"]
     disk = tree_disk(work, packages / "venv", [*options, *arguments], LAUNCHER[machine])
@@ -145,7 +145,7 @@ def main() -> int:
     machine, reason = choose(wanted, why_not_uml)
     if wanted == AUTO:
         print(f"pyrunc-guest: {NAMES[machine]}: {reason}", flush=True)
-    # The probe has User-Mode Linux installed.
+    # The probe installs User-Mode Linux.
     if (wanted, machine) != (AUTO, "uml") and not install(machine):
         raise GuestError(f"the packages of {NAMES[machine]} could not be installed")
     work = Path(tempfile.mkdtemp(prefix="pyrunc-guest-"))
@@ -158,7 +158,7 @@ def main() -> int:
 
 
 def leave(number: int, frame: FrameType | None) -> None:
-    """A signal ends the guest too."""
+    """End the guest too when a signal comes."""
     raise SystemExit(128 + number)
 
 

@@ -23,10 +23,10 @@ typedef long ptrace_function(enum __ptrace_request, pid_t, void *, void *);
 
 static ptrace_function *libc_ptrace;
 
-/* Not on the stack: UML's are of 16 KiB, and it calls ptrace() from one thread only. */
+/* Not on the stack: UML's stacks have 16 KiB. UML calls ptrace() from one thread only. */
 static unsigned char state[65536];
 
-/* The size of the state on this processor, in bytes; 0 as long as no process could be asked. */
+/* The size of the state on this processor, in bytes; 0 until a process could be asked. */
 static size_t state_size;
 
 __attribute__((constructor)) static void find_ptrace(void)
