@@ -1,7 +1,7 @@
 """`make bench`: the installed launcher beside the wheel, runc and crun, in a pure cgroup2 namespace.
 
-The runtimes take turns within every round, so that what disturbs the machine disturbs all of them, and each measured
-start follows a start that is not measured, the same for all. Needs root. Nothing is asserted about a time.
+The runtimes take turns within every round, so that a disturbance of the machine affects all of them. Each measured
+start follows an unmeasured start, the same for all runtimes. Needs root. Nothing is asserted about a time.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ SMALL, LARGE = "small set", "large set"
 WHEEL = "wheel"
 WITHOUT_EVENTS = "crun"
 CLIENTS, CREATES = 8, 100
-# How much is written in one round of the relay (MiB).
+# How much the container writes in one round of the relay (MiB).
 RELAYED = 64
 # Growth stops before the machine has less memory left than this (KiB).
 RESERVE = 2 << 20
-# How the time is shared out; removing what was made takes the rest.
+# The phases' shares of the time; removing the containers takes the rest.
 SHARES = {SMALL: 0.15, LARGE: 0.15, "timeline": 0.03, "clients": 0.15, "relay": 0.06, "growth": 0.36, "list": 0.05}
 
 
 class Bench:
-    """One run: the runtimes, where they work, and what was measured."""
+    """One run: the runtimes, their working directory, and the measured values."""
 
     def __init__(self, commands: dict[str, list[str]], work: Path, options: argparse.Namespace) -> None:
         self.options = options
@@ -51,7 +51,7 @@ class Bench:
         self.prefix = f"pyrunc-bench-{os.getpid()}-"
         self.runtimes = [Runtime(name, command, work) for name, command in commands.items()]
         self.names = [runtime.name for runtime in self.runtimes]
-        # Each start follows one of this runtime, which nothing is measured of.
+        # Each measured start follows an unmeasured start of this runtime.
         self.before = Runtime("before", commands.get("crun") or self.runtimes[-1].command, work)
         self.sets = {SMALL: Samples(), LARGE: Samples()}
         self.rounds: dict[str, int] = {}
@@ -61,7 +61,7 @@ class Bench:
         self.changes = work / "changes.json"
 
     def measure(self) -> None:
-        """Everything, in order. Raises Failed where a runtime fails."""
+        """Measure everything, in order. Raises Failed if a runtime fails."""
         self.changes.write_text(json.dumps({"unified": {"cgroup.max.depth": "100"}}))
         self.bundles = {SMALL: bundles.small(self.work), LARGE: bundles.large(self.work)}
         for name in self.sets:
@@ -74,7 +74,7 @@ class Bench:
         self.sweep()
 
     def timed(self, name: str, most: int, rounds: Iterator[None]) -> None:
-        """Take at most that many rounds, and no new one after the phase's share of the time; always one."""
+        """Yield at most that many rounds, and no new one after the phase's share of the time; always one."""
         begin = time.monotonic()
         deadline = begin + SHARES[name] * self.options.seconds
         done = 0
@@ -86,19 +86,19 @@ class Bench:
         print(f"{name}: {done} rounds in {time.monotonic() - begin:.0f} s", file=sys.stderr, flush=True)
 
     def in_turn(self, runtimes: list[Runtime]) -> Iterator[list[Runtime]]:
-        """The runtimes in every order, over and over, so that each follows each of the others as often."""
+        """Yield the runtimes in every order, again and again, so that each follows each of the others equally often."""
         return itertools.cycle([list(order) for order in itertools.permutations(runtimes)])
 
     def sweep(self) -> None:
-        """Remove all that any of the runtimes made."""
+        """Remove everything that any of the runtimes made."""
         sweep(self.prefix, [runtime.root for runtime in (*self.runtimes, self.before)])
 
     def disturb(self) -> None:
-        """The start before a measured one."""
+        """Do the start before a measured one."""
         self.before("run", "--bundle", str(self.bundles[SMALL].short), self.prefix + "before")
 
     def lives(self, name: str) -> Iterator[None]:
-        """Rounds of single commands: a `run`, and a container's life in one command after the other."""
+        """Rounds of single commands: a `run`, and then a container's life, one command after the other."""
         for number, order in enumerate(self.in_turn(self.runtimes)):
             for runtime in order:
                 # The first round warms the caches.
@@ -147,12 +147,14 @@ class Bench:
                 milliseconds = runtime(*words, clients=CLIENTS, count=CREATES).milliseconds
                 self.sets[SMALL].add(table.CLIENTS, runtime.name, CREATES / milliseconds * 1000)
                 self.sweep()
-                # The kernel takes their namespaces down in the background.
+                # The kernel removes their namespaces in the background.
                 time.sleep(0.5)
             yield
 
     def growth(self) -> Iterator[None]:
-        """Rounds of one more container of every runtime; they stay. The wheel runs what the launcher runs."""
+        """Rounds of one more container of every runtime; the containers stay. The wheel runs the launcher's
+        containers.
+        """
         runtimes = [runtime for runtime in self.runtimes if runtime.name != WHEEL]
         for number, order in enumerate(self.in_turn(runtimes)):
             if available_memory() < RESERVE:
@@ -172,7 +174,7 @@ class Bench:
             yield
 
     def relays(self) -> Iterator[None]:
-        """Rounds of a foreground `run` with a terminal that much is written to."""
+        """Rounds of a foreground `run` with a terminal to which the container writes much."""
         path = relay.bundle(self.work, RELAYED)
         for order in self.in_turn(self.runtimes):
             for runtime in order:
@@ -207,7 +209,7 @@ class Bench:
             yield
 
     def text(self, versions: str) -> str:
-        """The table, with all that belongs to it."""
+        """The table, with its notes."""
         made = self.rounds["growth"]
         if made < self.options.containers and not self.note:
             self.note = f" There was no time for {self.options.containers}."
@@ -233,12 +235,12 @@ class Bench:
 
 
 def machine() -> str:
-    """What the figures were taken on."""
+    """The machine on which the values were measured."""
     return f"{os.cpu_count()} cores, {platform.machine()}, Linux {platform.release()}"
 
 
 def commands(options: argparse.Namespace) -> dict[str, list[str]]:
-    """The runtimes to compare, the one that is judged first. Raises SystemExit where there is nothing to measure."""
+    """The runtimes to compare, first the one that is judged. Raises SystemExit if there is nothing to measure."""
     if not os.access(options.pyrunc, os.X_OK):
         raise SystemExit(f"bench: no launcher at {options.pyrunc} (make bench builds it)")
     found = {table.SUBJECT: [str(options.pyrunc.resolve())]}
@@ -252,7 +254,7 @@ def commands(options: argparse.Namespace) -> dict[str, list[str]]:
 
 
 def write(options: argparse.Namespace, bench: Bench, text: str) -> None:
-    """Put the results where the options want them: all values, the document's table, the plots."""
+    """Write the results where the options say: all values, the document's table, the plots."""
     RESULTS.parent.mkdir(exist_ok=True)
     everything: dict[str, Any] = {name: samples.values for name, samples in bench.sets.items()}
     everything |= {"latencies": bench.latencies, "phases": bench.phases}
@@ -267,12 +269,12 @@ def write(options: argparse.Namespace, bench: Bench, text: str) -> None:
 
 
 def stop(number: int, _: FrameType | None) -> None:
-    """End, by way of what `finally` has to do."""
+    """End the bench through its `finally` blocks."""
     raise SystemExit(128 + number)
 
 
 def clean(bench: Bench) -> None:
-    """Remove everything, whatever else the terminal says meanwhile."""
+    """Remove everything, even if more signals come from the terminal."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     bench.sweep()
@@ -293,7 +295,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
 
 
 def main() -> None:
-    """Measure, print the table, and write what was asked for."""
+    """Measure, print the table, and write the files that the options name."""
     options = arguments(sys.argv[1:])
     if os.geteuid() != 0:
         raise SystemExit("bench: it starts containers: run it as root")
@@ -306,7 +308,7 @@ def main() -> None:
     adopt_orphans()
     with tempfile.TemporaryDirectory(prefix="pyrunc-bench-") as name:
         work = Path(name)
-        # The large set's ids have to get in.
+        # The large set's user namespace must be able to enter this directory.
         work.chmod(0o711)
         build_spawn(work)
         make_null(work)

@@ -12,7 +12,7 @@ from pyrunc.libcontainer.spec.example import example
 
 BUSYBOX = "/bin/busybox"
 MOUNTS = 20
-# Those that engines grant by default.
+# The capabilities that engines grant by default.
 CAPABILITIES = (
     "CHOWN", "DAC_OVERRIDE", "FSETID", "FOWNER", "MKNOD", "NET_RAW", "SETGID", "SETUID", "SETFCAP", "SETPCAP",
     "NET_BIND_SERVICE", "SYS_CHROOT", "KILL", "AUDIT_WRITE",
@@ -30,7 +30,7 @@ class Bundles(NamedTuple):
 def small(work: Path) -> Bundles:
     """Containers of the example's config.json, without a terminal and without device rules.
 
-    crun sets its RLIMIT_MEMLOCK to load such rules, which not every machine that measures permits.
+    crun sets its RLIMIT_MEMLOCK to load such rules, which not every measuring machine permits.
     """
     return _both(work / "small", config())
 
@@ -61,7 +61,7 @@ def large(work: Path) -> Bundles:
 
 
 def config() -> Any:
-    """The example's config.json as every runtime here can run it."""
+    """The example's config.json in a form that every runtime here can run."""
     spec = example()
     spec["ociVersion"] = "1.0.2"
     spec["process"]["terminal"] = False

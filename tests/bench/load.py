@@ -1,7 +1,7 @@
 """`make load`: 200 containers by 16 clients on one state root, pyrunc beside runc and crun.
 
-Every command is given for all containers by 16 clients at a time; what is counted is commands a second. The runtimes
-take turns within every round. Meanwhile /proc/locks is looked at, for how long a lock of pyrunc's kept others waiting.
+16 clients at a time give every command for all containers; the result is commands a second. The runtimes take turns
+within every round. Meanwhile a thread reads /proc/locks, to see for how long a lock of pyrunc kept others waiting.
 Needs root. Nothing is asserted about a time.
 """
 
@@ -32,21 +32,21 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "kill": ("kill", "{id}", "KILL"),
     "delete": ("delete", "--force", "{id}"),
 }
-# `list` reads all containers, so it is given less often.
+# `list` reads all containers, so it runs less often.
 FEWER = {"list": 4}
 LOOK_SECONDS = 0.002
 
 
 class Lock(NamedTuple):
-    """A lock that somebody waits for: the process that holds it and the file's device and inode."""
+    """A lock that a process waits for: the holder's pid and the file's device and inode."""
 
     pid: str
     file: str
 
 
 class Watch(threading.Thread):
-    """Looks at /proc/locks (proc(5)) all the time. longest: for how long a lock was held while others waited for it,
-    in seconds."""
+    """Reads /proc/locks (proc(5)) all the time. longest: the longest time, in seconds, for which a lock was held while
+    others waited for it."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -55,7 +55,7 @@ class Watch(threading.Thread):
         self._ended = threading.Event()
 
     def run(self) -> None:
-        """Until `end`."""
+        """Read until `end` is called."""
         since: dict[Lock, float] = {}
         while not self._ended.wait(LOOK_SECONDS):
             now = time.monotonic()
@@ -65,13 +65,13 @@ class Watch(threading.Thread):
             self.longest = max([self.longest, *(now - begin for begin in since.values())])
 
     def end(self) -> None:
-        """Look no more."""
+        """Stop reading."""
         self._ended.set()
         self.join()
 
 
 def contended(locks: str) -> set[Lock]:
-    """The locks of flock(2) in the text of /proc/locks that somebody waits for."""
+    """The locks of flock(2) in the text of /proc/locks that a process waits for."""
     found: set[Lock] = set()
     owner: Lock | None = None
     for line in locks.splitlines():
@@ -85,7 +85,9 @@ def contended(locks: str) -> set[Lock]:
 
 
 class Load:
-    """The rounds. rates: commands a second, by command, then by runtime. longest: of locks, in seconds."""
+    """The rounds. rates: commands a second, by command, then by runtime. longest: for how long locks were held, in
+    seconds.
+    """
 
     def __init__(self, runtimes: list[Runtime], bundle: Path, prefix: str, options: argparse.Namespace) -> None:
         self.runtimes = runtimes
@@ -98,14 +100,14 @@ class Load:
         self.waits = 0
 
     def measure(self) -> None:
-        """All rounds. Raises Failed where pyrunc fails."""
+        """Measure all rounds. Raises Failed if pyrunc fails."""
         orders = itertools.cycle(itertools.permutations(self.runtimes))
         for order in itertools.islice(orders, self.options.rounds):
             for runtime in order:
                 self.round(runtime)
 
     def round(self, runtime: Runtime) -> None:
-        """Every command for all containers of one runtime."""
+        """Run every command for all containers of one runtime."""
         watch = Watch()
         if runtime.name == table.SUBJECT:
             watch.start()
@@ -129,7 +131,7 @@ class Load:
         time.sleep(0.5)  # the kernel takes their namespaces down in the background
 
     def text(self, versions: str) -> str:
-        """The table in Markdown, and what was seen of locks."""
+        """The table in Markdown, and the observed locks."""
         names = [runtime.name for runtime in self.runtimes]
         lines = [
             f"{bench.machine()}; {versions}. {self.options.containers} containers, {self.options.clients} clients, "
@@ -162,7 +164,7 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Measure, print the table, and write it where that was asked for."""
+    """Measure, print the table, and write it to the file that the options name."""
     options = arguments()
     if os.geteuid() != 0:
         raise SystemExit("load: it starts containers: run it as root")

@@ -1,4 +1,4 @@
-"""Where a start's time goes: the phases of `--timeline` files, from the command's start to its end. Pure."""
+"""The phases of a start: what takes time between the command's start and its end, by `--timeline` files. Pure."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import statistics
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-# What the timeline does not know: before its first step the interpreter starts, reads and compiles; after its last
-# one the container runs, and the runtime waits and deletes.
+# The timeline does not have these: before its first step the interpreter starts, reads and compiles; after its last one
+# the container runs, and the runtime waits and deletes.
 BEFORE = "start, read, compile"
 AFTER = "run, wait, delete"
 
@@ -25,9 +25,9 @@ class Phase(NamedTuple):
 
 
 def phases(trace: dict[str, Any], start: int, end: int) -> list[Phase]:
-    """The phases of one command that ran from `start` to `end` (ns, CLOCK_MONOTONIC), in the order they began.
+    """The phases of one command that ran from `start` to `end` (ns, CLOCK_MONOTONIC), in the order in which they began.
 
-    trace: a Chrome trace whose complete events ("X") have the phase as category. ValueError where it has none.
+    trace: a Chrome trace whose complete events ("X") have the phase as category. ValueError if it has none.
     """
     spans: dict[tuple[str, str], tuple[float, float]] = {}
     for event in trace["traceEvents"]:
@@ -47,7 +47,7 @@ def phases(trace: dict[str, Any], start: int, end: int) -> list[Phase]:
 
 
 def medians(runs: Sequence[list[Phase]]) -> list[Phase]:
-    """The median begin and end of each phase over several runs, in the order they begin."""
+    """The median begin and end of each phase over several runs, in the order in which they begin."""
     by_key: dict[tuple[str, str], list[Phase]] = {}
     for run in runs:
         for phase in run:
@@ -60,7 +60,7 @@ def medians(runs: Sequence[list[Phase]]) -> list[Phase]:
 
 
 def table(sets: dict[str, list[Phase]]) -> str:
-    """How long each phase took (ms), in Markdown: a row for each phase, a column for each set."""
+    """The duration of each phase (ms), in Markdown: a row for each phase, a column for each set."""
     longest_first = sorted(sets.values(), key=len, reverse=True)
     keys = dict.fromkeys((phase.name, phase.track) for some in longest_first for phase in some)
     lines = ["| phase (ms) | by | " + " | ".join(sets) + " |", "|---|---" + "|---:" * len(sets) + "|"]

@@ -9,7 +9,7 @@ import matplotlib
 from tests.bench.phases import Phase
 from tests.bench.table import running_median
 
-# Before pyplot, which would take the display's.
+# Before pyplot is imported: it would take the display's backend.
 matplotlib.use("agg")
 
 from matplotlib import pyplot
@@ -56,6 +56,6 @@ def latency(path: Path, latencies: dict[str, list[float]]) -> None:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a PNG that is the same for the same figures."""
+    """Write a PNG that is the same for equal values."""
     figure.savefig(path, dpi=110, metadata={"Software": None})
     pyplot.close(figure)

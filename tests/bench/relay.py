@@ -1,4 +1,6 @@
-"""The relay's throughput: what a container with a terminal writes, through a foreground `run`, into a pipe."""
+"""The relay's throughput: a container with a terminal writes, and a foreground `run` passes its output on into a
+pipe.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ _READ = 1 << 20
 
 
 def bundle(work: Path, mebibytes: int) -> Path:
-    """The bundle of a container with a terminal that writes so much to it, 64 KiB at a time. Raises OSError."""
+    """The bundle of a container that writes `mib` MiB to its terminal, 64 KiB at a time. Raises OSError."""
     path = work / "relay"
     (path / "rootfs/bin").mkdir(parents=True)
     for name in ("proc", "dev", "sys"):
@@ -31,9 +33,9 @@ def bundle(work: Path, mebibytes: int) -> Path:
 
 
 def throughput(runtime: Runtime, path: Path, id: str, mebibytes: int) -> float:
-    """Run the container on a terminal, its output in a pipe; the MiB/s from its first byte to its last.
+    """Run the container on a terminal, its output in a pipe. Returns the MiB/s from its first byte to its last.
 
-    Raises Failed where the command fails or some of the output is missing.
+    Raises Failed if the command fails or some of the output is missing.
     """
     master, slave = os.openpty()
     reader, writer = os.pipe()
@@ -51,7 +53,7 @@ def throughput(runtime: Runtime, path: Path, id: str, mebibytes: int) -> float:
         try:
             errors.write(os.read(master, 65536))
         except OSError:
-            pass  # it has said nothing
+            pass  # it has printed nothing
     for fd in (reader, master, slave):
         os.close(fd)
     if code != 0 or got < mebibytes * MIB:

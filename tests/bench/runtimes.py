@@ -1,4 +1,4 @@
-"""Running the runtimes, and removing whatever they made."""
+"""Running the runtimes, and removing everything they made."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 
 class Failed(Exception):
-    """A command of a runtime that exited with another code than 0; the text is its line and its output."""
+    """A command of a runtime exited with a code other than 0; the text is its command line and its output."""
 
 
 class Run(NamedTuple):
-    """What spawn says of a command: begin and end (ns, CLOCK_MONOTONIC) and the peak RSS (KiB)."""
+    """The measurements of spawn for a command: begin and end (ns, CLOCK_MONOTONIC) and the peak RSS (KiB)."""
 
     begin: int
     end: int
@@ -33,7 +33,7 @@ class Run(NamedTuple):
 
     @property
     def milliseconds(self) -> float:
-        """From the start of the command's process to its end."""
+        """The time from the start of the command's process to its end."""
         return (self.end - self.begin) / 1e6
 
 
@@ -50,7 +50,9 @@ class Runtime:
         self.root.mkdir()
 
     def __call__(self, *words: str, clients: int = 1, count: int = 1, root: Path | None = None) -> Run:
-        """Run a command `count` times by `clients` at a time, with its number for a word's %. Raises Failed."""
+        """Run a command `count` times, by `clients` at a time; a % in a word becomes the run's number. Raises
+        Failed.
+        """
         line = [*self.command, "--root", str(root or self.root), *words]
         spawn = [str(self.spawn), str(self.output), str(clients), str(count)]
         with self.null.open("rb") as null:
@@ -74,8 +76,8 @@ def build_spawn(work: Path) -> None:
 def make_null(work: Path) -> None:
     """Make a null device of the benchmark's own, `work`/null, which is every command's stdin.
 
-    crun gives its stdin to the container's root, the null device too: the machine's would stay with a container's id.
-    Raises OSError.
+    crun gives its stdin to the container's root, also if it is the null device: the machine's would stay owned by a
+    container's id. Raises OSError.
     """
     os.mknod(work / "null", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
 
@@ -102,10 +104,10 @@ def cgroups(prefix: str) -> list[Path]:
 def sweep(prefix: str, roots: list[Path]) -> None:
     """Kill every child and remove the cgroups and state directories of the containers named `prefix`….
 
-    That is what `delete --force` of each would do, in a fraction of the time. Raises OSError where a cgroup stays.
+    `delete --force` of each container would do the same, but take much longer. Raises OSError if a cgroup stays.
     """
     while pids := children():
-        # Killed children hand theirs over to this process.
+        # The children of killed children become children of this process.
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
         for pid in pids:
@@ -118,7 +120,7 @@ def sweep(prefix: str, roots: list[Path]) -> None:
 
 
 def _remove_cgroup(path: Path) -> None:
-    # A process's cgroup is busy for a moment longer than its parent sees it.
+    # A process's cgroup stays busy for a moment after its parent has seen its end.
     deadline = time.monotonic() + 5
     while True:
         try:
@@ -141,7 +143,7 @@ def pss(pid: int) -> int:
 
 
 def available_memory() -> int:
-    """What the machine can still give to processes, in KiB (proc(5), meminfo)."""
+    """The memory that the machine can still give to processes, in KiB (proc(5), meminfo)."""
     for line in Path("/proc/meminfo").read_text().splitlines():
         if line.startswith("MemAvailable:"):
             return int(line.split()[1])

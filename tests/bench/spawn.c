@@ -1,10 +1,10 @@
-/* spawn OUT CLIENTS COUNT COMMAND…: runs a command COUNT times, CLIENTS at a time, each to its end, with stdin as it
- * is and stdout and stderr to the file OUT. An argument's % is the run's number, from 0 on.
+/* spawn OUT CLIENTS COUNT COMMAND…: runs a command COUNT times, CLIENTS at a time, each to its end. The command gets
+ * the caller's stdin; its stdout and stderr go to the file OUT. An argument's % is the run's number, from 0 on.
  *
  * Prints when the first was started and the last had ended (ns, CLOCK_MONOTONIC), the largest peak resident set (KiB)
  * and the first exit code that is not 0.
  *
- * It is small and static because the kernel counts what the caller had resident when it called execve as the
+ * spawn is small and static because the kernel counts the memory that the caller had resident at execve as part of the
  * command's own peak. */
 #include <errno.h>
 #include <fcntl.h>
@@ -25,7 +25,7 @@ static long long now(void)
     return ts.tv_sec * 1000000000LL + ts.tv_nsec;
 }
 
-/* argv with the number in place of each argument's first %; false where that is too long. */
+/* Put the number in place of each argument's first %; false if an argument gets too long. */
 static int fill(char *words[ARGS], char text[LENGTH], int argc, char **argv, long number)
 {
     size_t used = 0;

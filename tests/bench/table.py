@@ -1,4 +1,4 @@
-"""The table of `make bench`: what is measured, the goals, whether they are met, and all of it in Markdown.
+"""The table of `make bench`: the measures, the goals, whether they are met, and all of it in Markdown.
 
 Pure: samples come in, text goes out.
 """
@@ -18,7 +18,9 @@ LOAD_BEGIN, LOAD_END = "<!-- load -->", "<!-- /load -->"
 
 
 class Goal(NamedTuple):
-    """The subject's median against another runtime's: at most `factor` times it, or at least that where `least`."""
+    """The goal for the subject's median: at most `factor` times another runtime's median, or at least that with
+    `least`.
+    """
 
     factor: float
     against: str
@@ -72,7 +74,7 @@ class Samples:
         self.values: dict[str, dict[str, list[float]]] = {}
 
     def add(self, measure: Measure, runtime: str, value: float) -> None:
-        """Take one value down, in the measure's unit."""
+        """Record one value, in the measure's unit."""
         self.values.setdefault(measure.name, {}).setdefault(runtime, []).append(value)
 
     def get(self, measure: Measure, runtime: str) -> list[float]:
@@ -80,26 +82,26 @@ class Samples:
         return self.values.get(measure.name, {}).get(runtime, [])
 
     def median(self, measure: Measure, runtime: str) -> float | None:
-        """The median, or None where nothing was measured."""
+        """The median, or None if nothing was measured."""
         values = self.get(measure, runtime)
         return statistics.median(values) if values else None
 
 
 def ratio(samples: Samples, measure: Measure, against: str) -> float | None:
-    """The subject's median in units of another runtime's; None where one of them is not there."""
+    """The subject's median in units of another runtime's; None if one of them is missing."""
     own, other = samples.median(measure, SUBJECT), samples.median(measure, against)
     return own / other if own is not None and other else None
 
 
 def judge(goal: Goal, value: float | None) -> bool | None:
-    """Whether a ratio meets a goal; None where there is no ratio."""
+    """Whether a ratio meets a goal; None if there is no ratio."""
     if value is None:
         return None
     return value >= goal.factor if goal.least else value <= goal.factor
 
 
 def verdict(samples: Samples, measure: Measure) -> str:
-    """A row's goals, each with what came of it."""
+    """A row's goals, each with its verdict."""
     words = {True: "met", False: "**missed**", None: "not measured"}
     return ", ".join(f"{goal}: {words[judge(goal, ratio(samples, measure, goal.against))]}" for goal in measure.goals)
 
@@ -116,7 +118,7 @@ def missed(samples: Samples, measures: Iterable[Measure]) -> list[str]:
 
 
 def cell(values: Sequence[float], digits: int) -> str:
-    """Minimum, median and maximum; a dash for none."""
+    """Minimum, median and maximum; a dash if there are no values."""
     if not values:
         return "–"
     return f"{min(values):.{digits}f} / **{statistics.median(values):.{digits}f}** / {max(values):.{digits}f}"
@@ -141,7 +143,7 @@ def table(samples: Samples, measures: Iterable[Measure], runtimes: Sequence[str]
 def growth(latencies: dict[str, list[float]], groups: int = 5) -> str:
     """The medians of `create`'s latency (ms) in equal parts of the containers that lived, in Markdown.
 
-    latencies: by runtime, the value at index n taken with n containers of that runtime alive.
+    latencies: by runtime; the value at index n was measured with n containers of that runtime alive.
     """
     count = min(map(len, latencies.values()), default=0)
     groups = min(groups, count)
@@ -158,13 +160,13 @@ def growth(latencies: dict[str, list[float]], groups: int = 5) -> str:
 
 
 def running_median(values: Sequence[float], width: int) -> list[float]:
-    """For each value the median of at most `width` values around it (less at the ends)."""
+    """For each value the median of at most `width` values around it (fewer at the ends)."""
     half = width // 2
     return [statistics.median(values[max(0, n - half) : n + half + 1]) for n in range(len(values))]
 
 
 def between_marks(document: str, text: str, begins: str = BEGIN, ends: str = END) -> str:
-    """The document with the text between its marks. Raises ValueError where it has none."""
+    """Replace the text between the document's marks. Raises ValueError if it has no marks."""
     head, begin, rest = document.partition(begins)
     _, end, tail = rest.partition(ends)
     if not begin or not end:

@@ -1,7 +1,7 @@
-"""What people do with containers: the checks that every engine is put through, with pyrunc and with runc.
+"""What people do with containers: the checks that run with every engine, with pyrunc and with runc.
 
-A check is a function of an engine. It returns where the engine does what is expected, raises AssertionError where it
-does not, and Lacks where the engine has no words for it.
+A check is a function of an engine. It returns if the engine behaves as expected. Otherwise it raises AssertionError, or
+Lacks if the engine's command line can't express the check.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ def needs(what: str) -> Callable[[Check], Check]:
 
 
 def succeeds(done: Done) -> str:
-    """What a command printed that must have succeeded."""
+    """The output of a command that must succeed."""
     assert done.code == 0, done.said
     return done.out
 
 
 def fails(done: Done, *texts: str) -> None:
-    """A command must have failed, and said one of these texts."""
+    """Assert that a command fails and prints one of these texts."""
     assert done.code != 0, f"it succeeds: {done.said}"
     assert not texts or any(text in done.out + done.err for text in texts), done.said
 
@@ -88,7 +88,7 @@ def program_without_permission(engine: Engine) -> None:
 
 
 def engine_run(engine: Engine, *command: str) -> Done:
-    """Try to run a container that can't start; where the engine has no foreground, what the start says."""
+    """Try to run a container that can't start. If the engine has no foreground, the result is what the start prints."""
     try:
         return engine.once(*command)
     except AssertionError as error:
@@ -147,7 +147,7 @@ def at_terminal(engine: Engine, *command: str, **wish: Any) -> Session:
 
 
 def wish_of(**wish: Any) -> Wish:
-    """A wish in keywords."""
+    """Make a wish of keywords."""
     return Wish(**wish)
 
 
@@ -191,7 +191,7 @@ def exec_terminal(engine: Engine) -> None:
     read_until(session.master, lambda text: b"/dev/pts/" in text, 30)
     os.write(session.master, b"words\r")
     read_until(session.master, lambda text: b"got words" in text, 30)
-    assert session.finish() in (6, 1)  # crictl's own is 1
+    assert session.finish() in (6, 1)  # crictl's own code is 1
 
 
 # ---- exec ----
@@ -264,7 +264,7 @@ def exec_many(engine: Engine) -> None:
 
 
 def in_parallel(calls: list[Callable[[], Done]]) -> list[Done]:
-    """What all of them return, called at once. The first exception of theirs is raised."""
+    """Call several functions at once and return all results. Raises their first exception."""
     found: dict[int, Done | BaseException] = {}
 
     def call(number: int) -> None:
@@ -419,7 +419,7 @@ def update(engine: Engine) -> None:
 
 
 def in_cgroup(engine: Engine, box: Box, name: str) -> str:
-    """What a file of the container's cgroup says."""
+    """The content of a file in the container's cgroup."""
     return (engine.machine.cgroup(engine.pid(box)) / name).read_text().strip()
 
 
@@ -680,7 +680,7 @@ def shared_pid(engine: Engine) -> None:
     second = engine.idle(pid=f"box:{first.name}")
     assert namespace(second, "pid") == namespace(first, "pid")
     assert "4321" in succeeds(second.exec("ps"))
-    # It ends without the first one.
+    # The second container ends without the first one.
     second.do("remove")
     assert first.state() == "running"
 

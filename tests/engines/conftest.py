@@ -1,4 +1,4 @@
-"""Each check, with pyrunc and beside it with runc; what came of it is in build/engines/RELEASE.jsonl."""
+"""Each check, with pyrunc and beside it with runc; build/engines/RELEASE.jsonl has the results."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from tests.engines.tree import furnish, tree
 
 RESULTS = REPOSITORY / "build/engines"
 
-# The Debian release that is tested: `make test-engines` sets it. Without it these are no tests.
+# The Debian release to test: `make test-engines` sets it. Without it these are no tests.
 RELEASE = os.environ.get("PYRUNC_TEST_ENGINES", "")
 collect_ignore_glob = [] if RELEASE else ["test_*.py"]
 
-# The engines.
+# The engines to test.
 CHOSEN = [name for name in os.environ.get("PYRUNC_TEST_ENGINES_KINDS", "").split() if name in KINDS] or list(KINDS)
 
-# runc is run only where pyrunc fails, which takes half the time.
+# runc runs only if pyrunc fails, which takes half the time.
 QUICK = os.environ.get("PYRUNC_TEST_ENGINES_QUICK", "") not in ("", "0")
 
 
 def leave(number: int, frame: FrameType | None) -> None:
-    """A signal ends the machine too."""
+    """End the machine too when a signal comes."""
     pytest.exit(f"ended by {signal.Signals(number).name}", 128 + number)
 
 
 class Ground(NamedTuple):
-    """A machine with an engine on it, which is up."""
+    """A machine on which an engine runs."""
 
     kind: str
     version: str
@@ -61,20 +61,20 @@ def ground(request: pytest.FixtureRequest) -> Iterator[Ground]:
 
 
 class Outcome(NamedTuple):
-    """How a check went: passed, failed, lacks, or empty where it was not run; and what was said."""
+    """The result of a check: passed, failed, lacks, or empty if it did not run; and the message."""
 
     word: str
     text: str = ""
 
     @property
     def short(self) -> str:
-        """Its last line that says something, and not only where help is to be had."""
+        """The last line with content, without those that only say where to find help."""
         lines = [line.strip() for line in self.text.splitlines() if line.strip() and not line.startswith("See ")]
         return lines[-1] if lines else ""
 
 
 def attempt(engine: Engine, check: Callable[[Any], None]) -> Outcome:
-    """Run a check with an engine, and remove what it has left."""
+    """Run a check with an engine, and remove what the check has left."""
     try:
         check(engine)
         return Outcome("passed")
@@ -89,7 +89,7 @@ def attempt(engine: Engine, check: Callable[[Any], None]) -> Outcome:
 
 
 def judge(ground: Ground, name: str, check: Callable[[Any], None]) -> None:
-    """Fail where runc passes the check and pyrunc does not; skip where the engine or the machine has no such thing."""
+    """Fail if runc passes the check and pyrunc does not; skip if the engine or the machine lacks something for it."""
     start = time.monotonic()
     own = attempt(ground.engine("pyrunc"), check)
     needed = own.word == "failed" or (own.word == "passed" and not QUICK)

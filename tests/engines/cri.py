@@ -14,11 +14,11 @@ CONFIG = "/etc/containerd/config.toml"
 NETWORK = "/etc/cni/net.d/10-engines.conflist"
 LOGS = "/var/log/pods"
 
-# Namespaces, as the CRI counts them.
+# The numbers of namespaces in the CRI.
 OF_POD, OF_CONTAINER, OF_NODE = 0, 1, 2
 
-# Where a machine's cgroup2 has no cpu controller, the plugin's cpu.shares fail with every runtime. This program in the
-# runtime's place takes limits out of config.json whose controllers are not there, and becomes the runtime.
+# If a machine's cgroup2 has no cpu controller, the plugin's cpu.shares fail with every runtime. This program replaces
+# the runtime: it removes from config.json the limits whose controllers are missing, and executes the runtime.
 STRIP = """#!{python} -IS
 import json, os, sys
 with open("/sys/fs/cgroup/cgroup.controllers") as file:
@@ -38,7 +38,7 @@ os.execv("{runtime}", ["{runtime}"] + sys.argv[1:])
 
 
 def write_config(machine: Machine, version: int) -> None:
-    """Configure containerd: a runtime handler for each runtime. version: of the file, 2 or 3."""
+    """Configure containerd: a runtime handler for each runtime. version: that of the file's format, 2 or 3."""
     plugin = "io.containerd.grpc.v1.cri" if version == 2 else "io.containerd.cri.v1.runtime"
     images = plugin if version == 2 else "io.containerd.cri.v1.images"
     sandbox = f'sandbox_image = "{PAUSE}"' if version == 2 else ""
@@ -65,7 +65,7 @@ def write_config(machine: Machine, version: int) -> None:
   BinaryName = "{program}"
 """
     machine.write(CONFIG, text)
-    # All names are looked up in the registry on the loopback (images.REGISTRY), where it runs.
+    # containerd looks up all names in the registry on the loopback (images.REGISTRY), if that runs.
     machine.write(
         "/etc/containerd/certs.d/_default/hosts.toml",
         '[host."http://127.0.0.1:5000"]\n  capabilities = ["pull", "resolve"]\n',
@@ -97,7 +97,7 @@ def write_config(machine: Machine, version: int) -> None:
 
 
 class Pod:
-    """A pod's id, and the configuration that crictl wants to see again for each container."""
+    """A pod's id, and its configuration, which crictl needs again for each container."""
 
     def __init__(self, id: str, config: str) -> None:
         self.id = id
@@ -132,13 +132,13 @@ class Cri(Engine):
         wait_for(lambda: machine.run("crictl", "version").code == 0, "containerd does not answer", 60)
 
     def write(self, name: str, value: object) -> str:
-        """A JSON file for crictl; its path."""
+        """Write a JSON file for crictl and return its path."""
         path = f"/var/tmp/cri/{name}.json"
         self.machine.write(path, json.dumps(value))
         return path
 
     def must(self, *words: str, seconds: float = 60) -> str:
-        """What crictl prints. AssertionError with what it says where it fails."""
+        """The output of crictl. AssertionError with its message if it fails."""
         done = self.call("crictl", *words, seconds=seconds)
         assert done.code == 0, f"crictl {words[0]}: {done.said}"
         return done.out.strip()
@@ -164,7 +164,7 @@ class Cri(Engine):
         return pod
 
     def container(self, name: str, pod: Pod, command: Sequence[str], wish: Wish) -> str:
-        """Start a container in a pod; its id."""
+        """Start a container in a pod and return its id."""
         for word, on in (
             ("init", wish.init), ("ulimits", wish.ulimits), ("restart", wish.restart), ("health checks", wish.health),
             ("tmpfs", wish.tmpfs), ("cgroup namespaces to choose", wish.cgroupns), ("user namespace here", wish.mapped),
@@ -214,7 +214,7 @@ class Cri(Engine):
         given = Wish(**wish)
         box = Box(self, self.new_name())
         self.boxes.append(box)
-        # A namespace of another box is that of its pod.
+        # The namespace of another box is that of its pod.
         others = {
             where.removeprefix("box:") for where in (given.network, given.pid, given.ipc) if where.startswith("box:")
         }
@@ -251,7 +251,7 @@ class Cri(Engine):
         return done._replace(code=int(number.split()[0].strip('"'))) if found and done.code else done
 
     def inspect(self, box: Box) -> dict[str, Any]:
-        """`crictl inspect`; empty where there is no such container."""
+        """Run `crictl inspect`; empty if there is no such container."""
         done = self.call("crictl", "inspect", self.ids.get(box.name, box.name))
         value: dict[str, Any] = json.loads(done.out) if done.code == 0 else {}
         return value
@@ -268,7 +268,7 @@ class Cri(Engine):
         return int(self.inspect(box)["status"].get("exitCode", 0))
 
     def address(self, box: Box) -> str:
-        """The address of its pod."""
+        """The address of the box's pod."""
         found = json.loads(self.must("inspectp", self.pods[box.name].id))
         return str(found["status"]["network"]["ip"])
 
@@ -309,7 +309,7 @@ def namespaces(wish: Wish) -> dict[str, int]:
 
 
 def short(capabilities: Sequence[str]) -> list[str]:
-    """The names of capabilities as the CRI has them."""
+    """The names of capabilities in the CRI's form."""
     return [name.removeprefix("CAP_") for name in capabilities]
 
 
@@ -320,7 +320,7 @@ def volume(text: str) -> dict[str, object]:
 
 
 def resources(limits: Mapping[str, str]) -> dict[str, int]:
-    """Limits as the CRI has them."""
+    """Limits in the CRI's form."""
     found = {}
     if "memory" in limits:
         found["memory_limit_in_bytes"] = int(limits["memory"].removesuffix("m")) << 20

@@ -1,7 +1,7 @@
-"""critest whole with one runtime: `python -m tests.engines.critest RELEASE RUNTIME [KIND [ARGUMENT…]]`.
+"""Run all of critest with one runtime: `python -m tests.engines.critest RELEASE RUNTIME [KIND [ARGUMENT…]]`.
 
-The images that critest pulls come from a registry on the machine's loopback: stand-ins made of busybox and nginx, under
-critest's names. What it prints is in build/engines/critest-RUNTIME.log, and the last lines are printed.
+critest pulls its images from a registry on the machine's loopback: stand-ins made of busybox and nginx, under critest's
+names. Its output is in build/engines/critest-RUNTIME.log; this module prints the last lines.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tests.engines.kinds import KINDS
 from tests.engines.machine import REPOSITORY, Machine
 from tests.engines.tree import furnish, programs, stand_ins, tree
 
-# Seconds that it may take.
+# The time limit in seconds.
 SECONDS = 1500
 
 E2E = "registry.k8s.io/e2e-test-images"
@@ -37,7 +37,7 @@ def published(machine: Machine) -> list[Image]:
         f"{CRI}/test-image-predefined-group:latest": box._replace(user="1000"),
         f"{CRI}/test-image-latest:latest": box, f"{CRI}/test-image-tag:test": box, f"{CRI}/test-image-tag:all": box,
     }  # fmt: skip
-    # An image is removed with all its names, and the sandbox's is to stay.
+    # containerd removes an image with all its names, and the sandbox's image must stay.
     names["registry.k8s.io/pause:3.9"] = pause._replace(environment=(*pause.environment, "NUMBER=0"))
     for number in "123":
         # Three images, and one image under three tags.
@@ -47,7 +47,7 @@ def published(machine: Machine) -> list[Image]:
 
 
 def main() -> int:
-    """Run what sys.argv asks for."""
+    """Run the critest that sys.argv asks for."""
     release, runtime, *more = sys.argv[1:]
     kind = KINDS[more[0] if more else "cri"]
     log = REPOSITORY / f"build/engines/critest-{runtime}.log"

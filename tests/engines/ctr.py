@@ -12,7 +12,7 @@ CONFIG = "/etc/containerd/config.toml"
 
 
 class Ctr(Engine):
-    """containerd of the machine; `ctr run --runc-binary`."""
+    """The machine's containerd; `ctr run --runc-binary`."""
 
     name = "ctr"
     keeper = "containerd-shim-runc-v2"
@@ -31,7 +31,7 @@ class Ctr(Engine):
         wait_for(lambda: machine.run("ctr", "version").code == 0, "containerd does not answer", 60)
 
     def run_words(self, name: str, command: Sequence[str], wish: Wish, detach: bool) -> list[str]:
-        # Its default of 1024 shares needs the controller.
+        # The default of 1024 shares needs the controller.
         words = ["ctr", "run", f"--runc-binary={self.machine.which(self.runtime)}", "--cpu-shares=0"]
         words += ["--detach", f"--log-uri=file:///var/tmp/{name}.log"] if detach and not wish.tty else []
         words += ["--detach"] if detach and wish.tty else []
@@ -68,7 +68,7 @@ class Ctr(Engine):
         return [*words, wish.image, name, *command]
 
     def joined(self, kind: str, where: str) -> str:
-        """Another container's namespace."""
+        """The namespace of another container."""
         pid = self.pid(Box(self, where.removeprefix("box:")))
         return f"{kind}:/proc/{pid}/ns/{'net' if kind == 'network' else kind}"
 
@@ -88,7 +88,7 @@ class Ctr(Engine):
         return self.call(*self.exec_words(box, command, wish), input=input)
 
     def row(self, box: Box) -> list[str]:
-        """The words of its line of `ctr task ls`."""
+        """The words of the box's line of `ctr task ls`."""
         for line in self.call("ctr", "task", "ls").out.splitlines()[1:]:
             if line.split()[0] == box.name:
                 return line.split()
@@ -104,7 +104,7 @@ class Ctr(Engine):
     def exit_code(self, box: Box) -> int:
         box.becomes("exited")
         said = self.call("ctr", "task", "rm", box.name).err
-        # A warning, where it is not 0.
+        # ctr prints a warning if the exit code is not 0.
         return int(said.rpartition("exit code ")[2].split()[0].strip('"')) if "exit code " in said else 0
 
     def logs(self, box: Box) -> Done:
@@ -148,7 +148,7 @@ class Ctr(Engine):
 
 
 def spaces(wish: Wish) -> list[tuple[str, str]]:
-    """The namespaces of other containers that are to be joined, by ctr's names."""
+    """The namespaces of other containers to join, by ctr's names."""
     given = (("pid", wish.pid), ("ipc", wish.ipc), ("network", wish.network))
     return [(kind, where) for kind, where in given if where.startswith("box:")]
 

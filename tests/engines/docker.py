@@ -1,4 +1,4 @@
-"""Docker and Podman, which share nearly all words."""
+"""Docker and Podman, which share nearly all options."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CONTAINERS = "/etc/containers/containers.conf"
 
 
 class Words(Engine):
-    """The words that both have."""
+    """The options that both have."""
 
     program: tuple[str, ...] = ()
     # A user namespace with other ids.
@@ -22,7 +22,7 @@ class Words(Engine):
     removal: tuple[str, ...] = ("rm", "--force", "--volumes")
 
     def runtime_words(self) -> list[str]:
-        """Between `run` and the rest."""
+        """The words between `run` and the options."""
         return []
 
     def run_words(self, name: str, command: Sequence[str], wish: Wish, detach: bool) -> list[str]:
@@ -70,7 +70,7 @@ class Words(Engine):
         return self.call(*self.exec_words(box, command, wish), input=input)
 
     def inspect(self, box: Box, template: str) -> str:
-        """What `inspect --format` prints; empty where there is no such container."""
+        """The output of `inspect --format`; empty if there is no such container."""
         done = self.call(*self.program, "inspect", "--type=container", f"--format={template}", box.name)
         return done.out.strip() if done.code == 0 else ""
 
@@ -127,7 +127,7 @@ class Docker(Words):
     name = "docker"
     program = ("docker",)
     keeper = "containerd-shim-runc-v2"
-    # Of the daemon.
+    # Options of the daemon.
     options: tuple[str, ...] = ()
 
     @classmethod
@@ -141,7 +141,7 @@ class Docker(Words):
 
     @classmethod
     def start(cls, machine: Machine) -> None:
-        """Start a dockerd and wait until it answers. Its containerd is one that it starts itself, or finds."""
+        """Start a dockerd and wait until it answers. It uses a running containerd, or starts one itself."""
         machine.start("dockerd", "dockerd", *cls.options)
         wait_for(lambda: machine.run(*cls.program, "version").code == 0, "dockerd does not answer", 60)
 
@@ -169,14 +169,14 @@ class Docker(Words):
 
 
 class Remapped(Docker):
-    """The same with userns-remap, which holds for all of a daemon's containers."""
+    """The same with userns-remap, which applies to all of a daemon's containers."""
 
     name = "docker --userns-remap"
     options = ("--userns-remap=default",)
 
 
 class Podman(Words):
-    """Podman of root, with conmon."""
+    """Podman run by root, with conmon."""
 
     name = "podman"
     keeper = "conmon"
@@ -189,7 +189,7 @@ class Podman(Words):
 
     @classmethod
     def up(cls, machine: Machine) -> str:
-        # Without systemd and its journal, and below rlimits that a container can't raise.
+        # The machine has no systemd and no journal; a container can't raise the machine's rlimits.
         machine.write(
             CONTAINERS,
             """
@@ -213,7 +213,7 @@ runc = ["/usr/sbin/runc", "/usr/bin/runc"]
         return machine.run("podman", "version", "--format", "{{.Client.Version}}").out.strip()
 
     def healthy(self, box: Box) -> bool:
-        # Its timers are systemd's.
+        # Podman's timers need systemd: run the check here.
         return self.call(*self.program, "healthcheck", "run", box.name).code == 0
 
     def checkpoint(self, box: Box) -> Box:

@@ -1,7 +1,7 @@
-"""What the checks ask of a container engine, whatever its command line is.
+"""What the checks need from a container engine, independent of its command line.
 
 A check makes containers by `once`, `box` and `session`, with a Wish in words that all engines share, and drives a Box.
-An adapter puts that into its engine's words, and raises Lacks for what the engine has no words for.
+An adapter translates the wish to its engine's options, and raises Lacks for what these can't express.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _numbers = itertools.count(1)
 
 
 class Lacks(Exception):
-    """The engine has no such thing, as its documentation says; the message says what."""
+    """The engine has no such feature, according to its documentation; the message names it."""
 
 
 @dataclass(frozen=True)
 class Wish:
-    """What a container is asked to be. Paths of volumes and profiles are the machine's."""
+    """The wanted properties of a container. Paths of volumes and profiles are the machine's."""
 
     image: str = BUSYBOX
     tty: bool = False
@@ -51,7 +51,7 @@ class Wish:
     profile: str = ""  # a seccomp profile; `unconfined`
     no_new_privileges: bool = False
     network: str = "none"  # or bridge, host, box:ID
-    pid: str = ""  # host, box:ID, shareable: where it is to be shared
+    pid: str = ""  # host, box:ID, shareable: another container may join it
     ipc: str = ""  # likewise
     uts: str = ""  # host
     cgroupns: str = ""  # host, private
@@ -66,34 +66,36 @@ class Wish:
 
 
 class Box:
-    """A container that was started."""
+    """A started container."""
 
     def __init__(self, engine: Engine, name: str) -> None:
         self.engine = engine
         self.name = name
 
     def exec(self, *command: str, input: str = "", **wish: Any) -> Done:
-        """Run a command in it: `user`, `directory`, `environment`, `tty`, `privileged`, `detach`."""
+        """Run a command in the box: `user`, `directory`, `environment`, `tty`, `privileged`, `detach`."""
         return self.engine.exec(self, command, input, wish)
 
     def state(self) -> str:
-        """running, paused, exited or restarting; empty where there is no such container."""
+        """running, paused, exited or restarting; empty if there is no such container."""
         return self.engine.state(self)
 
     def becomes(self, state: str, seconds: float = 20) -> None:
-        """Wait for a state."""
+        """Wait until the box has a state."""
         wait_for(lambda: self.state() == state, f"{self.name} is {self.state()!r}, not {state!r}", seconds)
 
     def logs(self) -> Done:
-        """What it has said."""
+        """The box's log."""
         return self.engine.logs(self)
 
     def says(self, text: str, seconds: float = 20) -> None:
-        """Wait until its log has a text."""
+        """Wait until the box's log has a text."""
         wait_for(lambda: text in self.logs().out + self.logs().err, f"{text!r} is not in {self.logs().said!r}", seconds)
 
     def do(self, word: str, *more: str) -> Done:
-        """Kill, stop, pause, resume, restart, remove it; more: the signal of a kill. AssertionError where it fails."""
+        """Kill, stop, pause, resume, restart or remove the box; more: the signal of a kill. AssertionError if that
+        fails.
+        """
         done = self.engine.act(self, word, more)
         assert done.code == 0, f"{self.engine.name} {word}: {done.said}"
         return done
@@ -103,18 +105,18 @@ class Engine:
     """An engine with one runtime. A context manager; `up` starts its daemons, once for a machine."""
 
     name = ""
-    # How the daemon's process is called that keeps a container, and the daemon's own.
+    # The name of the daemon's process that keeps a container, and the daemon's name.
     keeper = ""
 
     def __init__(self, machine: Machine, runtime: str) -> None:
-        """runtime: the name under which the engine was told of it."""
+        """runtime: the name by which the engine knows it."""
         self.machine = machine
         self.runtime = runtime
         self.boxes: list[Box] = []
 
     @classmethod
     def up(cls, machine: Machine) -> str:
-        """Start it, load the images, and return its version."""
+        """Start the engine, load the images, and return its version."""
         raise NotImplementedError
 
     def lacks(self, what: str) -> NoReturn:
@@ -122,10 +124,10 @@ class Engine:
         raise Lacks(f"{self.name} has no {what}")
 
     def new_name(self) -> str:
-        """A container's name, unlike any other."""
+        """A new, unique name for a container."""
         return f"box{next(_numbers)}-{self.runtime}"
 
-    # In the engine's words, by the adapters.
+    # Each adapter implements these, with its engine's options.
 
     def run_words(self, name: str, command: Sequence[str], wish: Wish, detach: bool) -> list[str]:
         """The command line that runs a container."""
@@ -136,7 +138,7 @@ class Engine:
         raise NotImplementedError
 
     def exec_words(self, box: Box, command: Sequence[str], wish: Mapping[str, object]) -> list[str]:
-        """The command line of that."""
+        """The command line that runs a command in a box."""
         raise NotImplementedError
 
     def state(self, box: Box) -> str:
@@ -144,11 +146,11 @@ class Engine:
         raise NotImplementedError
 
     def pid(self, box: Box) -> int:
-        """The number of its first process on the machine."""
+        """The pid of the box's first process on the machine."""
         raise NotImplementedError
 
     def exit_code(self, box: Box) -> int:
-        """What it ended with."""
+        """The box's exit code."""
         raise NotImplementedError
 
     def logs(self, box: Box) -> Done:
@@ -156,37 +158,37 @@ class Engine:
         raise NotImplementedError
 
     def act(self, box: Box, word: str, more: Sequence[str]) -> Done:
-        """What `Box.do` does."""
+        """Do the action of `Box.do`."""
         raise NotImplementedError
 
     def top(self, box: Box) -> Done:
-        """Its processes."""
+        """The box's processes."""
         return self.lacks("top")
 
     def stats(self, box: Box) -> Done:
-        """What it uses."""
+        """The box's use of resources."""
         return self.lacks("stats")
 
     def update(self, box: Box, limits: Mapping[str, str]) -> Done:
-        """Change its limits."""
+        """Change the box's limits."""
         return self.lacks("update")
 
     def healthy(self, box: Box) -> bool:
-        """Whether its health check passes."""
+        """Whether the box's health check passes."""
         return self.lacks("health checks")
 
     def checkpoint(self, box: Box) -> Box:
-        """Write a checkpoint, which ends it, and start it from that again."""
+        """Write a checkpoint, which ends the box, and start the box from it again."""
         return self.lacks("checkpoint")
 
     def restart_daemon(self) -> None:
         """Kill the daemon by SIGKILL and start it again."""
         self.lacks("daemon")
 
-    # In terms of these.
+    # The methods above implement these.
 
     def call(self, *words: str, input: str = "", seconds: float = 60) -> Done:
-        """A command of the engine's."""
+        """Run a command of the engine."""
         return self.machine.run(*words, input=input, seconds=seconds)
 
     def once(self, *command: str, input: str = "", **wish: Any) -> Done:
@@ -196,7 +198,7 @@ class Engine:
         return self.call(*words, input=input)
 
     def box(self, *command: str, **wish: Any) -> Box:
-        """Start a container in the background. AssertionError with what the engine says where it can't."""
+        """Start a container in the background. AssertionError with the engine's message if it can't start."""
         box = Box(self, self.new_name())
         self.boxes.append(box)
         done = self.call(*self.run_words(box.name, command, Wish(**wish), detach=True))
@@ -208,7 +210,7 @@ class Engine:
         return self.box("sleep", "1000", **wish)
 
     def session(self, words: Sequence[str], size: tuple[int, int] = (24, 80)) -> Session:
-        """A terminal at which a command of the engine's runs."""
+        """A terminal at which a command of the engine runs."""
         return Session(self.machine.words(*words), {**ENVIRONMENT, "TERM": "xterm"}, size)
 
     def clean(self) -> None:

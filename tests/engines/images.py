@@ -1,4 +1,4 @@
-"""Images for the engines, made of the machine's own programs: archives that each of them can load.
+"""Images for the engines, made of the machine's own programs: archives that each engine can load.
 
 An archive has the form of `docker save`, which `ctr image import` and `podman load` know too: manifest.json names a
 configuration and layers, which are tar files.
@@ -26,8 +26,8 @@ GROUP = "root:x:0:\nwww-data:x:33:\nuser:x:1000:\nextra:x:2000:user\npredefined:
 
 
 class Image(NamedTuple):
-    """What an archive is made of. files: path in the image to content, or to the path of a file of the machine; a
-    target of a link where the path ends with `@`."""
+    """The content of an archive. files: path in the image to content, or to the path of a file of the machine; if the
+    path ends with `@`, to the target of a link."""
 
     name: str
     files: Mapping[str, bytes | Path]
@@ -37,7 +37,7 @@ class Image(NamedTuple):
 
 
 def layer(image: Image) -> bytes:
-    """The one layer, as a tar."""
+    """The image's only layer, as a tar."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         directories = {str(parent) for path in image.files for parent in Path(path).parents} - {"."}
@@ -121,7 +121,7 @@ def publish(image: Image, directory: Path) -> None:
     (directory / "manifests" / repository / (tag or "latest")).write_bytes(manifest)
 
 
-# A registry that only gives, on the loopback of a machine: `python3 -c REGISTRY DIRECTORY`.
+# A read-only registry on the loopback of a machine: `python3 -c REGISTRY DIRECTORY`.
 REGISTRY = """
 import hashlib, http.server, os, sys
 

@@ -1,4 +1,4 @@
-"""The engines that are tested, by the names that `make test-engines ENGINES=` takes."""
+"""The tested engines, by the names that `make test-engines ENGINES=` takes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.engines.tree import PROGRAMS, install
 
 
 class Kind(NamedTuple):
-    """An engine: its adapter, the checks it is put through, and what is done to the machine before."""
+    """An engine: its adapter, its checks, and the preparation of the machine."""
 
     adapter: type[Engine]
     checks: Sequence[str] = tuple(CHECKS)
@@ -23,7 +23,7 @@ class Kind(NamedTuple):
 
 
 def newer_containerd(machine: Machine) -> None:
-    """The containerd that was built from its module, in the place of Debian's."""
+    """Put the containerd that was built from its module in the place of Debian's."""
     install(machine, PROGRAMS / "containerd")
 
 

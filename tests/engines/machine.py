@@ -1,8 +1,8 @@
-"""A machine for container engines: a Debian as the root of new namespaces, with nothing of the host's but its kernel.
+"""A machine for container engines: a Debian as the root of new namespaces, which shares only the kernel with the host.
 
-The root is an overlay over a tree that is made once (scripts/fresh/debian.py), entered by scripts/fresh/enter.py with
-only cgroup2 at /sys/fs/cgroup. Mount, pid, IPC, UTS, cgroup and network namespaces are its own; the network has the
-loopback alone. So everything that a daemon or a runtime makes ends with process 1 of the machine. Needs root.
+The root is an overlay over a tree that is made once (scripts/fresh/debian.py). scripts/fresh/enter.py enters it with
+only cgroup2 at /sys/fs/cgroup. The machine has its own mount, pid, IPC, UTS, cgroup and network namespaces; the network
+has only the loopback. So everything that a daemon or a runtime makes ends with the machine's process 1. Needs root.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ for _directory in ("fresh", "guest"):
 
 import machine as fresh_machine  # noqa: E402
 
-# The machine's PATH: the runtime that is tested comes first.
+# The machine's PATH: the tested runtime comes first.
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 ENVIRONMENT = {"PATH": PATH, "HOME": "/root", "LANG": "C.UTF-8"}
@@ -32,7 +32,7 @@ ENVIRONMENT = {"PATH": PATH, "HOME": "/root", "LANG": "C.UTF-8"}
 # Where engines keep images and layers: overlayfs refuses an upper directory on an overlay, so these are the host's.
 STORES = ("var/lib/containerd", "var/lib/containers", "var/lib/docker")
 
-# What process 1's child does first. Its cgroup is a leaf: the root has controllers to give to those below.
+# What the child of process 1 does first. Its cgroup is a leaf: the root enables controllers for the cgroups below it.
 FIRST = """
 mkdir /sys/fs/cgroup/init
 for pid in 1 $$; do echo $pid > /sys/fs/cgroup/init/cgroup.procs; done
@@ -44,7 +44,7 @@ exec sleep infinity
 
 
 class Done(NamedTuple):
-    """What a command said: its exit code, negative where a signal ended it, and its output."""
+    """The result of a command: its exit code, negative if a signal ended it, and its output."""
 
     code: int
     out: str
@@ -52,12 +52,12 @@ class Done(NamedTuple):
 
     @property
     def said(self) -> str:
-        """All of it, for a message."""
+        """All of the output, for a message."""
         return f"exit code {self.code}\n{self.out}{self.err}".rstrip()
 
 
 def wait_for(condition: Callable[[], object], what: str, seconds: float = 20) -> None:
-    """Wait until `condition` holds. AssertionError with `what` where it does not in time."""
+    """Wait until `condition` holds. AssertionError with `what` if it does not hold in time."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, f"after {seconds:.0f} s: {what}"
@@ -102,7 +102,7 @@ class Machine:
         place = words.index("-euc") + 1
         words[place] = f"mount -t overlay -o {options} overlay {root}\n{words[place]}"
         with (self.work / "log").open("wb") as log:
-            # The machine ends with whoever made it, however that ends.
+            # The machine ends with the process that made it, however that ends.
             self.process = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "KILL", *words], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 env=ENVIRONMENT, start_new_session=True,
@@ -128,7 +128,7 @@ class Machine:
         shutil.rmtree(self.work, ignore_errors=True)
 
     def path(self, name: str) -> Path:
-        """A file of the machine, as the host reaches it."""
+        """A file of the machine by its path on the host."""
         return Path(f"/proc/{self.pid}/root") / name.lstrip("/")
 
     def write(self, name: str, text: str, mode: int = 0o644) -> None:
@@ -148,7 +148,7 @@ class Machine:
     def cgroup(self, pid: int) -> Path:
         """The directory of the cgroup of a process of the machine."""
         lines = self.path(f"/proc/{pid}/cgroup").read_text().splitlines()
-        # As the reader's cgroup namespace shows it: below the machine's own.
+        # In the form of the reader's cgroup namespace: below the machine's own.
         return self.path("/sys/fs/cgroup") / os.path.relpath(lines[-1].partition("::")[2], f"/{self.group_name}")
 
     def words(self, *command: str) -> list[str]:
@@ -162,7 +162,7 @@ class Machine:
     def run(
         self, *command: str, input: str = "", seconds: float = 60, environment: Mapping[str, str] | None = None
     ) -> Done:
-        """Run a command to its end. Its output goes to files: what it leaves running may keep it open."""
+        """Run a command to its end. Its output goes to files: processes that it leaves running may keep them open."""
         with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
             given.write(input.encode())
             given.seek(0)
@@ -191,7 +191,7 @@ class Machine:
             )  # fmt: skip
 
     def pids(self, program: str, *words: str) -> list[int]:
-        """The machine's processes, by their numbers there, that have this name and these words as arguments."""
+        """The machine's processes, by their pids in it, that have this name and these words as arguments."""
         found = []
         for directory in self.path("/proc").glob("[0-9]*"):
             try:

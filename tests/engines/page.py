@@ -1,6 +1,6 @@
-"""Write the tables of docs/engines.md from what the last runs have left: `python -m tests.engines.page`.
+"""Write the tables of docs/engines.md from the results of the last runs: `python -m tests.engines.page`.
 
-The tables stand between two comments of the page. What was not run this time is missing from them.
+The tables are between two comments of the page. They lack what did not run in the last runs.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ PAGE = REPOSITORY / "docs/engines.md"
 RESULTS = REPOSITORY / "build/engines"
 BEGIN, END = "<!-- tables: make engines-doc -->", "<!-- end of the tables -->"
 
-# Debian's numbers.
+# Debian's version numbers.
 NUMBERS = {"bookworm": "12", "trixie": "13"}
 
 Record = Mapping[str, str]
 
 
 def cell(record: Record | None) -> str:
-    """One check under one engine, in a word."""
+    """The result of one check under one engine, in a word."""
     if record is None:
         return ""
     match record["pyrunc"], record["runc"]:
@@ -42,7 +42,7 @@ def cell(record: Record | None) -> str:
 
 
 def tables(results: Mapping[str, Iterable[Record]]) -> str:
-    """The counts of each engine, and the checks. results: of each release."""
+    """The counts of each engine, and the checks. results: those of each release."""
     found: dict[tuple[str, str], dict[str, Record]] = {}
     for release, records in results.items():
         for record in records:

@@ -26,7 +26,7 @@ NGINX_COMMAND = ("/usr/sbin/nginx", "-g", "daemon off;")
 
 
 def web(cri: Cri, **wish: str) -> Box:
-    """A pod with nginx, which answers."""
+    """A pod with an nginx that answers."""
     box = cri.box(*NGINX_COMMAND, image=NGINX, **wish)
     wait_for(
         lambda: "served by nginx" in box.exec("wget", "-qO-", "http://127.0.0.1/").out, "nginx does not answer", 30
@@ -60,7 +60,7 @@ def two_containers(cri: Cri) -> None:
         assert namespace(second, kind) != namespace(box, kind), kind
     assert "served by nginx" in succeeds(second.exec("wget", "-qO-", "http://127.0.0.1/"))
     assert succeeds(second.exec("hostname")) == succeeds(box.exec("hostname"))
-    # The pod's first container keeps the namespaces: this one goes and another comes.
+    # The pod's first container keeps the namespaces: the second container ends and another one comes.
     second.do("remove")
     third = cri.box("sleep", "1000", network=f"box:{box.name}", ipc=f"box:{box.name}")
     assert namespace(third, "net") == namespace(box, "net")

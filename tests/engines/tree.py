@@ -1,7 +1,7 @@
-"""What a machine is made of: a Debian release with its container engines, and what is put into it.
+"""The content of a machine: a Debian release with its container engines, and the programs and images under test.
 
-The trees are made by mmdebstrap, once (scripts/fresh/debian.py). pyrunc is the tar of `make dist`, unpacked, which
-needs nothing of the machine but a C library that is not older than the one it was built with.
+mmdebstrap makes each tree once (scripts/fresh/debian.py). pyrunc is the unpacked tar of `make dist`: it needs only a C
+library that is not older than the one it was built with.
 """
 
 from __future__ import annotations
@@ -20,17 +20,18 @@ for _directory in ("fresh", "guest"):
 
 import debian  # noqa: E402
 
-# By their names in Debian. No recommended packages are installed, so what the engines need is all here.
+# The packages' names in Debian. Recommended packages are not installed, so the list has everything that the engines
+# need.
 PACKAGES = (
     "busybox-static", "ca-certificates", "catatonit", "conmon", "containerd", "containernetworking-plugins",
     "docker.io", "iproute2", "iptables", "netavark", "nftables", "nginx-light", "podman", "procps", "runc", "tini",
     "uidmap",
 )  # fmt: skip
 
-# What later releases have as a package of its own.
+# What later releases have as a separate package.
 MORE = {"bookworm": ("buildah",), "trixie": ("buildah", "docker-cli")}
 
-# What the make target has built.
+# The results of the make target.
 BUILD = REPOSITORY / "build"
 PROGRAMS = BUILD / "engines/bin"
 
@@ -46,7 +47,7 @@ def tree(codename: str) -> Path:
 
 
 def tar() -> Path:
-    """pyrunc's tar. AssertionError where `make dist-tar` has not been run."""
+    """pyrunc's tar. AssertionError if `make dist-tar` has not run."""
     found = sorted((BUILD / "dist").glob(f"pyrunc-*-{os.uname().machine}.tar.gz"), key=os.path.getmtime)
     assert found, "there is no build/dist/pyrunc-….tar.gz (make dist-tar)"
     return found[-1]
@@ -66,7 +67,7 @@ def furnish(machine: Machine) -> None:
 
 
 def install(machine: Machine, directory: Path) -> None:
-    """Put the programs of a directory where they come before the machine's own."""
+    """Put the programs of a directory into the first directory of the machine's PATH."""
     for program in sorted(path for path in directory.glob("*") if path.is_file()):
         subprocess.run(["cp", "-a", program, machine.path("/usr/local/bin")], check=True)
 
@@ -107,7 +108,7 @@ http {
 
 
 def programs(machine: Machine, *paths: str) -> dict[str, Path]:
-    """Programs of the machine with the libraries that they are linked with."""
+    """The machine's programs, with the libraries that they are linked with."""
     found = {path: machine.tree / path for path in paths}
     for line in machine.run("ldd", *(f"/{path}" for path in paths)).out.splitlines():
         for word in line.split():
@@ -117,7 +118,7 @@ def programs(machine: Machine, *paths: str) -> dict[str, Path]:
 
 
 def resolve(tree: Path, name: str) -> Path:
-    """A file of a tree, with the links of its path followed inside the tree."""
+    """The path of a file in a tree, after following the links in its path inside the tree."""
     path = tree / name.lstrip("/")
     for _ in range(20):
         for parent in (*reversed(path.relative_to(tree).parents[:-1]), path.relative_to(tree)):

@@ -1,4 +1,5 @@
-"""The guest's tests: systemd is up, cgroup2 is alone and has its controllers. `make test-guest` runs them.
+"""The guest's tests: systemd is up, and cgroup2 is the only hierarchy and has its controllers. `make test-guest` runs
+them.
 
 They have the fixtures of the integration tests: `runtime`, `bundle`, `host_mount`, `criu`.
 """
@@ -29,7 +30,7 @@ __all__ = [
 
 HERE = Path(__file__).resolve().parent
 
-# Which machine this is: "uml", "qemu", or "" where it is no guest.
+# The kind of this machine: "uml", "qemu", or "" if it is not a guest.
 GUEST = os.environ.get("PYRUNC_GUEST", "")
 
 
@@ -47,5 +48,5 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(scope="session")
 def guest() -> str:
-    """Which machine this is: "uml" or "qemu"."""
+    """The kind of this machine: "uml" or "qemu"."""
     return GUEST

@@ -1,4 +1,4 @@
-"""checkpoint and restore where there are controllers and systemd: limits and the unit are there again."""
+"""checkpoint and restore with controllers and systemd: a restored container has its limits and its unit again."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MIB = 1 << 20
 
 
 def limits(container: Container) -> dict[str, str]:
-    """What the kernel limits a container to."""
+    """The limits that the kernel sets to a container."""
     cgroup = Path("/sys/fs/cgroup") / host.cgroup_of(container.pid)[1:]
     return {name: (cgroup / name).read_text().strip() for name in ("memory.max", "pids.max", "cpu.max")}
 
@@ -74,7 +74,7 @@ def test_manage_cgroups_mode(runtime: Runtime, bundle: Bundle, criu: Checkpoints
     assert host.cgroup_of(container.pid).rpartition("/")[2] == container.id
 
 
-# A variable of 800 KiB that never changes, the sum of which is in /before, and is in /after when /check is there.
+# The shell's variable of 800 KiB never changes. /before has its checksum; /after gets it once /check exists.
 HOLDING = (
     "x=$(head -c 600000 /dev/urandom | base64 -w0); echo $x | md5sum > /before; exec 5>>/count; i=0; "
     "while :; do i=$((i+1)); echo $i >&5; "
@@ -90,7 +90,7 @@ def holding(runtime: Runtime, bundle: Bundle) -> Container:
 
 
 def assert_holds(bundle: Bundle) -> None:
-    """The memory is what it was, and the counter goes on."""
+    """Assert that the memory is unchanged, and that the counter goes on."""
     assert_counts(bundle)
     (bundle.rootfs / "check").touch()
     host.wait_for("the sum", (bundle.rootfs / "after").exists, 60)
@@ -99,7 +99,7 @@ def assert_holds(bundle: Bundle) -> None:
 
 
 def pages(images: Path) -> tuple[int, int]:
-    """The bytes of memory that are in images, and those that are on the disk: what is deduplicated is a hole."""
+    """The bytes of memory in images, and the bytes of these on the disk: deduplicated pages are holes."""
     facts = [path.stat() for path in images.glob("pages-*.img")]
     return sum(fact.st_size for fact in facts), sum(fact.st_blocks * 512 for fact in facts)
 
@@ -130,12 +130,12 @@ def test_pre_dumps_and_the_dump_that_builds_on_them(
     result = runtime("restore", "-d", "--image-path", places[-1], "--bundle", bundle.path, *flags, runtime.new_id())
     assert result.code == 0, result
     assert_holds(bundle)
-    # A restore with it frees what it has read.
+    # A restore with it frees the pages that it has read.
     assert (sum(pages(place)[1] for place in places) < 400_000) is dedup
 
 
 def test_pages_that_come_when_they_are_wanted(runtime: Runtime, bundle: Bundle, criu: Checkpoints) -> None:
-    """A lazy migration: the dump serves the pages, the container runs on elsewhere before they are there."""
+    """A lazy migration: the dump serves the pages, and the container runs elsewhere before they are there."""
     container = holding(runtime, bundle)
     port = free_port()
     reader, writer = os.pipe()
@@ -187,7 +187,7 @@ def test_a_page_server_takes_the_memory(runtime: Runtime, bundle: Bundle, criu: 
 
 
 def test_a_strict_mode_wants_cgroups_that_are_not_there(runtime: Runtime, bundle: Bundle, criu: Checkpoints) -> None:
-    """The container's own is made for it before, as by runc."""
+    """The runtime makes the container's own cgroup before, as runc does."""
     criu.dump(counting(runtime, bundle), "--manage-cgroups-mode", "strict")
     assert "Abort restore of existing cgroups" in criu.refuse(bundle, "--manage-cgroups-mode", "strict").last_line
     criu.restore(bundle)

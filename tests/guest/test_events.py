@@ -1,4 +1,4 @@
-"""`events` where there is a memory controller: limits, usage, and notices of kills."""
+"""`events` with a memory controller: limits, usage, and notices of kills."""
 
 from __future__ import annotations
 

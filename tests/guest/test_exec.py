@@ -1,4 +1,6 @@
-"""`exec` where cgroup2 is mounted with nsdelegate, as systemd does it, and where controllers are handed out below."""
+"""`exec` on a cgroup2 mounted with nsdelegate, as systemd mounts it, and in cgroups that enable controllers for
+others.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,7 @@ def inside(box: Container, *words: str) -> str:
 
 
 def test_the_cgroup_namespace_is_entered_from_outside(box: Container) -> None:
-    """The kernel lets nobody through the border of a cgroup namespace that is delegated (cgroups(7), nsdelegate)."""
+    """The kernel moves no process across the border of a delegated cgroup namespace (cgroups(7), nsdelegate)."""
     if "nsdelegate" not in host.mount_at(Path("/proc/self/mountinfo").read_text(), "/sys/fs/cgroup").super_options:
         pytest.skip("cgroup2 is mounted without nsdelegate")
     assert inside(box, box.id, "cat", "/proc/self/cgroup") == "0::/\n"
@@ -36,7 +38,7 @@ def test_the_cgroup_namespace_is_entered_from_outside(box: Container) -> None:
 def test_a_cgroup_that_hands_controllers_out_takes_no_process(box: Container) -> None:
     move = "mkdir /sys/fs/cgroup/own && echo 1 > /sys/fs/cgroup/own/cgroup.procs"
     inside(box, box.id, "sh", "-c", move)
-    # No controller is handed out yet.
+    # No controller is enabled yet.
     assert inside(box, box.id, "cat", "/proc/self/cgroup") == "0::/\n"
     enable = "echo $$ > /sys/fs/cgroup/own/cgroup.procs; echo +memory > /sys/fs/cgroup/cgroup.subtree_control"
     inside(box, box.id, "sh", "-c", enable)
@@ -44,14 +46,14 @@ def test_a_cgroup_that_hands_controllers_out_takes_no_process(box: Container) ->
     assert inside(box, "--cgroup", "own", box.id, "cat", "/proc/self/cgroup") == "0::/own\n"
     result = box.runtime("exec", "--cgroup", "/", box.id, "true")
     assert result.code == 255
-    # Words of runc.
+    # runc's message.
     assert "adding pid" in result.last_line
     assert "to cgroups: clone3: device or resource busy" in result.last_line
     assert "hands out controllers" in result.last_line
 
 
 def test_a_cgroup_beside_threaded_ones(box: Container) -> None:
-    """One that is no part of the threads' domain may have no processes (cgroups(7), Thread mode)."""
+    """A cgroup that is outside the threads' domain may have no processes (cgroups(7), Thread mode)."""
     script = "cd /sys/fs/cgroup; mkdir threads beside; echo threaded > threads/cgroup.type; cat beside/cgroup.type"
     assert inside(box, box.id, "sh", "-c", script) == "domain invalid\n"
     assert inside(box, "--cgroup", "threads", box.id, "echo", "in") == "in\n"

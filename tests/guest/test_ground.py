@@ -1,4 +1,4 @@
-"""What every other test in the guest stands on."""
+"""The facts about the guest on which every other test in it depends."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from tests.support.bundle import Bundle, Config
 from tests.support.runtime import Runtime
 
 CGROUP = Path("/sys/fs/cgroup")
-# Those that systemd hands down its tree.
+# The controllers that systemd enables in its tree.
 CONTROLLERS = {"uml": {"cpu", "io", "memory", "pids"}, "qemu": {"cpu", "cpuset", "io", "memory", "pids"}}
-# Those that whoever wants them enables.
+# The controllers that the tests enable themselves.
 OTHERS: dict[str, set[str]] = {"uml": set(), "qemu": {"hugetlb", "rdma"}}
 
 
@@ -103,7 +103,7 @@ def test_the_container_has_a_cgroup_with_all_controllers(runtime: Runtime, bundl
 
 
 def _opened(runtime: Runtime, rules: list[Config]) -> list[str]:
-    """What a container with these rules can open: two devices that any of its processes may, and /dev/null."""
+    """What a container with these rules can open: two devices that any of its processes may open, and /dev/null."""
     bundle = runtime.bundle(f"bundle-{len(rules)}")
     bundle.linux["devices"] = [
         {"path": f"/dev/{name}", "type": "c", "major": 10, "minor": minor, "fileMode": 0o666}

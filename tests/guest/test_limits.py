@@ -1,4 +1,4 @@
-"""linux.resources by their effect: each limit stops what it is to stop, and the same does not stop without it."""
+"""linux.resources by their effect: each limit stops what it must stop, and without it the same does not stop."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ ROOT = Path("/sys/fs/cgroup")
 MIB = 1 << 20
 KILLED = 128 + signal.SIGKILL
 
-# Processes without an end, until a fork fails, which ends the shell that forks but not the first one, without which the
-# container would end: it starts all over again when it is written to.
+# Forks processes that do not end until a fork fails. That ends the forking shell, but not the first process, without
+# which the container would end: the first process starts again when the test writes to it.
 FORK_BOMB = "mkfifo /tmp/again; while :; do (while :; do sleep 1000 & done); read _ <> /tmp/again; done"
 
 
@@ -52,7 +52,7 @@ def limited(bundle: Bundle, **resources: Any) -> Bundle:
 
 
 def update(container: Container, **resources: Any) -> None:
-    """Give a running container other limits, by what writes them at its creation."""
+    """Change the limits of a running container with the code that sets them at its creation."""
     members: Any = resources
     fd = os.open(cgroup(container), os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -76,7 +76,7 @@ def test_a_fork_bomb_stops_at_pids_max(runtime: Runtime, bundle: Bundle) -> None
 
 @pytest.mark.parametrize(("limit", "expected"), [(0, "1"), (1, "1"), (-1, "max")])
 def test_the_ends_of_pids_limit(runtime: Runtime, bundle: Bundle, limit: int, expected: str) -> None:
-    """0 is a limit (runtime-spec 1.3.0): the process is there and may not fork. -1 is none."""
+    """0 is a limit (runtime-spec 1.3.0): the process runs and may not fork. -1 is no limit."""
     script = "cat /proc/self/cgroup & wait && echo forked"
     container = runtime.container(limited(bundle.sh(script), pids={"limit": limit}))
     assert (cgroup(container) / "pids.max").read_text() == expected + "\n"
@@ -129,7 +129,9 @@ def test_a_limit_in_which_not_even_the_init_is_executed(runtime: Runtime, bundle
 
 @pytest.fixture
 def used(runtime: Runtime, host_mount: Callable[..., Path]) -> Iterator[str]:
-    """A cgroup without processes that 24 MiB are charged to: those of a file in memory that one of it has written."""
+    """A cgroup without processes to which 24 MiB are charged: those of a file in memory that one of its processes has
+    written.
+    """
     path = ROOT / runtime.token
     path.mkdir()
     script = f'echo $$ > {path}/cgroup.procs; head -c {24 * MIB} /dev/zero > "$0"'
@@ -170,7 +172,7 @@ def test_cpu_max_is_seen_in_the_usage(runtime: Runtime, bundle: Bundle) -> None:
     assert (path / "cpu.max").read_text() == f"{quota} 100000\n"
     stat = path / "cpu.stat"
     host.wait_for("ten throttled periods", lambda: entry(stat, "nr_throttled") >= 10, 60)
-    # A process runs on to the next tick when its quota is used up, and pays for it in the next period.
+    # A process runs on to the next tick when its quota is used up, and pays for that in the next period.
     most = (entry(stat, "nr_periods") + 5) * quota
     assert entry(stat, "usage_usec") <= most
     container.delete("--force")
@@ -187,7 +189,7 @@ def test_what_has_no_quota_is_not_throttled(runtime: Runtime, bundle: Bundle) ->
 
 
 def test_shares_divide_the_cpu(runtime: Runtime) -> None:
-    # Both have to want the same one; a guest without cpusets has a single one.
+    # Both must use the same processor; a guest without cpusets has only one.
     same = {"cpus": "0"} if "cpuset" in hostfacts.gather().controllers else {}
     first = spin(runtime, runtime.bundle("first"), shares=100, **same)
     second = spin(runtime, runtime.bundle("second"), shares=10000, **same)
@@ -252,7 +254,7 @@ def seconds(runtime: Runtime, bundle: Bundle) -> float:
 def test_io_max_is_seen_in_the_throughput(
     runtime: Runtime, bundle: Bundle, disk: str, field: str, rate: int, value: str
 ) -> None:
-    """4 MiB by 128 KiB: by either limit at least 4 s, and far less without one."""
+    """4 MiB by 128 KiB: with either limit at least 4 s, and far less without a limit."""
     write_directly(bundle, 4)
     free = seconds(runtime, bundle)
     major, minor = map(int, disk.split(":"))
@@ -287,7 +289,7 @@ def test_a_disk_that_is_not_there(runtime: Runtime, bundle: Bundle) -> None:
 
 
 def test_weight(runtime: Runtime, bundle: Bundle) -> None:
-    """By BFQ, by io.cost, or refused where the kernel has none of them."""
+    """By BFQ, by io.cost, or refused if the kernel has neither."""
     limited(bundle, blockIO={"weight": 750})
     files = {"io.bfq.weight": "default 750\n", "io.weight": "default 7475\n"}
     there = [name for name in files if (ROOT / "system.slice" / name).exists()]
@@ -334,7 +336,7 @@ def test_an_rdma_device_that_is_not_there(runtime: Runtime, bundle: Bundle) -> N
     assert "at /linux/resources/rdma/mlx5_1; there is no RDMA device of this name" in result.last_line
 
 
-# unified, and how controllers come to the container
+# unified, and how the container gets controllers
 
 
 def test_unified_is_written_as_it_is_and_has_the_last_word(runtime: Runtime, bundle: Bundle, disk: str) -> None:
@@ -362,7 +364,7 @@ def test_controllers_are_handed_down_to_the_container(runtime: Runtime, bundle: 
     path = cgroup(runtime.container(limited(bundle, pids={"limit": 7})))
     assert path == ROOT / runtime.token / "a/b"
     assert (path / "pids.max").read_text() == "7\n"
-    # all that there are, so that every statistic can be told
+    # all controllers, so that every statistic exists
     offered = set(hostfacts.gather().controllers)
     assert set((path / "cgroup.controllers").read_text().split()) == offered
 
@@ -392,7 +394,7 @@ def test_without_limits_a_cgroup_that_was_there_is_left_as_it_is(runtime: Runtim
 
 
 def test_without_limits_what_can_t_be_enabled_is_no_failure(runtime: Runtime, bundle: Bundle) -> None:
-    """A cgroup with processes stands above the new ones."""
+    """A cgroup above the new ones has processes."""
     first = runtime.container(bundle)
     path = cgroup(first)
     bundle.linux["cgroupsPath"] = f"/{path.relative_to(ROOT)}/new/below"
@@ -406,7 +408,7 @@ def test_without_limits_what_can_t_be_enabled_is_no_failure(runtime: Runtime, bu
 def test_a_cgroup_with_processes_hands_nothing_out_and_is_left_as_it_is(
     runtime: Runtime, bundle: Bundle, resources: dict[str, Any]
 ) -> None:
-    """The kernel would hand out pids there, and no container could live below any more."""
+    """The kernel would enable pids there, and then no container could live below it."""
     first = runtime.container(bundle)
     path = cgroup(first)
     bundle.linux["cgroupsPath"] = f"/{path.relative_to(ROOT)}/below"
@@ -466,7 +468,7 @@ def test_the_container_s_root_can_manage_its_cgroup_but_not_its_limits(runtime: 
     assert out.count("ermission denied") + out.count("not permitted") == 2, out
 
 
-# updated while it runs
+# updates of a running container
 
 
 def test_pids_max_of_a_running_container(runtime: Runtime, bundle: Bundle) -> None:
@@ -499,7 +501,7 @@ def test_cpu_max_of_a_running_container(runtime: Runtime, bundle: Bundle) -> Non
 
 
 def test_memory_max_of_a_running_container(runtime: Runtime, bundle: Bundle) -> None:
-    # the shell's variable: 32 MiB that are in use
+    # the shell's variable: 32 MiB in use
     bundle.sh("x=$(head -c 33554432 /dev/zero | tr '\\0' x); while :; do sleep 1; done")
     container = runtime.started(limited(bundle, memory={"limit": 256 * MIB, "swap": 256 * MIB}))
     path = cgroup(container)

@@ -1,4 +1,4 @@
-"""Limits that want a module of the kernel: weights of I/O by BFQ, and RDMA handles of an emulated device."""
+"""Limits that need a module of the kernel: weights of I/O by BFQ, and RDMA handles of an emulated device."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_a_weight_is_bfq_s_where_the_kernel_has_it(runtime: Runtime, bundle: Bun
 
 @pytest.fixture(scope="module")
 def rxe() -> Path:
-    """An RDMA device by software, rxe0; its device node. It stays, as nothing that a guest has outlives the run."""
+    """An RDMA device in software, rxe0; its device node. It stays, since nothing in a guest outlives the run."""
     commands = ["modprobe ib_uverbs", "modprobe rdma_rxe", "ip link add rxenet type dummy", "ip link set rxenet up"]
     for command in [*commands, "rdma link add rxe0 type rxe netdev rxenet"]:
         subprocess.run(command.split(), check=True)

@@ -1,5 +1,5 @@
-"""A user's containers in a cgroup that is delegated to him: the limits hold that its controllers can set, and the user
-sets them himself, with no more than the files that are his."""
+"""A user's containers in a delegated cgroup: the limits of its controllers work, and the user sets them without root,
+with access only to the user's own files."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_fork_bomb_of_a_user(rootless: RootlessRuntime, bundle: Bundle, delega
 
 
 def test_the_container_can_t_raise_its_limits(rootless: RootlessRuntime, bundle: Bundle, delegated: Delegated) -> None:
-    """With a cgroup namespace and a mount of its own it sees its cgroup, whose files are its user's."""
+    """With a cgroup namespace and a mount of its own the container sees its cgroup, whose files the user owns."""
     bundle.linux["resources"] = {"pids": {"limit": 12}}
     bundle.namespace("cgroup").mount("/sys/fs/cgroup", "cgroup", "cgroup", "ro")
     out = rootless.inside(bundle, "cd /sys/fs/cgroup; cat pids.max; echo max > pids.max || echo refused; cat pids.max")
@@ -55,7 +55,7 @@ def test_the_container_can_t_raise_its_limits(rootless: RootlessRuntime, bundle:
 
 @pytest.fixture
 def only_pids(rootless: RootlessRuntime) -> Iterator[Delegated]:
-    """A cgroup that is delegated to the user without other controllers than pids."""
+    """A cgroup that is delegated to the user with no controller but pids."""
     above = Path("/sys/fs/cgroup", rootless.token + "-above")
     above.mkdir()
     (above / "cgroup.subtree_control").write_text("+pids")

@@ -21,7 +21,7 @@ INFINITY = str((1 << 64) - 1)
 
 
 def systemctl(*args: str) -> str:
-    """What systemctl prints."""
+    """The output of systemctl."""
     return subprocess.run(["systemctl", *args], capture_output=True, text=True, check=False).stdout
 
 
@@ -83,7 +83,7 @@ def test_the_life_of_a_container(systemd: Runtime, bundle: Bundle) -> None:
     assert container.status == "created"
     container.start()
     assert container.status == "running"
-    # Any command finds it, whatever manager it is told of.
+    # Any command finds the unit, whatever manager its command line names.
     del systemd.command[-1]
     assert container.id in systemd("list", "--quiet").out
     container.kill()
@@ -161,7 +161,7 @@ def test_limits_are_properties_and_files(systemd: Runtime, bundle: Bundle) -> No
         "pids.max": "20", "cgroup.max.depth": "3",
     }  # fmt: skip
     assert {name: (files(container) / name).read_text().strip() for name in expected} == expected
-    # What systemd does of its own accord changes nothing of it.
+    # systemd's own actions do not change it.
     systemctl("daemon-reload")
     assert {name: (files(container) / name).read_text().strip() for name in expected} == expected
 
@@ -241,7 +241,7 @@ def test_annotations(systemd: Runtime, bundle: Bundle) -> None:
 
 
 def refused(systemd: Runtime, bundle: Bundle, unit: str) -> str:
-    """The last line of a create that fails; nothing is left, and no unit."""
+    """The last line of a create that fails; neither a unit nor anything else is left."""
     result = systemd.refuse(bundle)
     assert not is_known(unit), result
     return result.last_line
@@ -345,13 +345,13 @@ def test_systemd_s_own_socket_where_there_is_no_bus(systemd: Runtime, bundle: Bu
     assert not is_known(unit)
 
 
-# What is mounted since the tests began is not in their mount namespace.
+# Mounts that were made since the tests began are not in their mount namespace.
 HOST_MOUNTS = ["nsenter", "--target", "1", "--mount"]
 AS_TESTER = ["setpriv", f"--reuid={TESTER}", f"--regid={TESTER}", "--init-groups"]
 
 
 class Rootless:
-    """The runtime as the user `tester`, whose systemd is kept up."""
+    """The runtime as the user `tester`, whose systemd keeps running."""
 
     def __init__(self, runtime: Runtime, bundle: Bundle) -> None:
         self.runtime = runtime
@@ -404,7 +404,7 @@ def test_the_user_s_systemd(rootless: Rootless) -> None:
     assert (path / "pids.max").read_text() == "9\n"
     assert unit in rootless.units()
     assert rootless("start", id).code == 0
-    # From out of the unit's reach, so that the user may not move a process there himself.
+    # The command starts outside of the unit's cgroups, so that the user may not move a process into them.
     assert host.cgroup_of("self").endswith("pyrunc-guest.service")
     result = rootless("exec", id, "sh", "-c", "cat /proc/self/cgroup; exit 5")
     assert (result.code, result.out) == (5, "0::/\n"), result
@@ -420,7 +420,7 @@ def test_the_user_s_systemd(rootless: Rootless) -> None:
 
 
 def test_the_root_of_a_user_namespace_has_the_user_s_systemd(rootless: Rootless) -> None:
-    """As under an engine that makes its own namespace. The bus knows this root as the user outside."""
+    """As under an engine that makes its own namespace. The bus sees this root as the user outside."""
     runtime, bundle = rootless.runtime, rootless.bundle
     unit = placed(runtime, bundle)
     limited(bundle.without_namespace("user").args("sleep", "1000"), pids={"limit": 9})

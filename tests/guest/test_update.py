@@ -1,4 +1,4 @@
-"""`update` where there are controllers: what was asked for is in the kernel's files, and in the unit's properties."""
+"""`update` with controllers: the kernel's files have the requested limits, and so have the unit's properties."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def read(container: Container, name: str) -> str:
 
 
 def update(container: Container, *words: str, **resources: Any) -> Result:
-    """`update` by words, or by resources on stdin."""
+    """Run `update` with options, or with resources on stdin."""
     if resources:
         return container.runtime("update", "-r", "-", container.id, stdin=json.dumps(resources))
     return container.runtime("update", *words, container.id)
@@ -69,7 +69,7 @@ def test_an_option_is_a_control_file(container: Container, words: list[str], fil
 
 
 def test_what_docker_sends_changes_what_it_names(container: Container) -> None:
-    """Every field is there, those that stay as zeros."""
+    """Every field is there, and those that stay the same are zeros."""
     sent = {
         "memory": {"limit": 80 * MIB, "reservation": 0, "swap": 0},
         "cpu": {"shares": 0, "quota": 0, "period": 0, "cpus": "", "mems": ""},

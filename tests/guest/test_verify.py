@@ -1,4 +1,4 @@
-"""`verify` where there are controllers: limits that are changed behind the runtime's back are found."""
+"""`verify` with controllers: it finds limits that were changed behind the runtime's back."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def cgroup(container: Container) -> Path:
 
 
 def found(container: Container) -> list[tuple[str, str, str]]:
-    """What `verify` tells, as (pointer, expected, found)."""
+    """The findings of `verify`, as (pointer, expected, found)."""
     result = container.runtime("verify", "--format", "json", container.id)
     value = json.loads(result.out)
     assert result.code == int(bool(value["differences"])), result
@@ -72,7 +72,7 @@ def test_what_update_has_changed_is_expected(container: Container) -> None:
 
 @pytest.mark.qemu("User-Mode Linux has no cpuset controller")
 def test_the_cpus(runtime: Runtime, bundle: Bundle) -> None:
-    """The affinity is all that cpuset.cpus allows."""
+    """The affinity is the set of all processors that cpuset.cpus allows."""
     bundle.linux["resources"] = {"cpu": {"cpus": "0"}}
     container = runtime.started(bundle.sh("sleep 99"))
     assert os.sched_getaffinity(container.pid) == {0}

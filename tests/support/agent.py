@@ -1,4 +1,6 @@
-"""A seccomp agent: it takes listeners at a socket and answers what containers' processes ask (seccomp_unotify(2))."""
+"""A seccomp agent: it takes listeners at a socket and answers the calls of containers' processes
+(seccomp_unotify(2)).
+"""
 
 from __future__ import annotations
 
@@ -24,16 +26,16 @@ RECEIVE = 0xC0502100
 SEND = 0xC0182101
 CONTINUE = 1  # SECCOMP_USER_NOTIF_FLAG_CONTINUE
 
-# An answer: the value to return, or a negative errno, or None for the call to be made.
+# An answer: the value to return, or a negative errno, or None to let the kernel make the call.
 Answer = int | None
 
 
 class Agent:
     """An agent at an address, whose threads answer every call by `answer(number, args)`.
 
-    states: the container process states that came, as JSON values, each with all that its connection brought until it
-    was closed; fds: how many descriptors came with the first part of each; late_fds: how many came behind it, in all.
-    calls: the numbers of the calls that were asked about.
+    states: the container process states that came, as JSON values, each with everything that its connection brought
+    before it was closed; fds: how many descriptors came with the first part of each; late_fds: how many came behind it,
+    in all. calls: the numbers of the calls that processes asked about.
     """
 
     def __init__(self, address: str, answer: Callable[[int, tuple[int, ...]], Answer]) -> None:
@@ -51,7 +53,7 @@ class Agent:
         self._threads[0].start()
 
     def close(self) -> None:
-        """End; calls that wait for an answer, and those to come, fail with ENOSYS."""
+        """Stop the agent. Calls that wait for an answer, and later ones, fail with ENOSYS."""
         os.close(self._ended)
         for thread in self._threads:
             thread.join()
@@ -60,12 +62,12 @@ class Agent:
         assert not self.failure, self.failure
 
     def first_state(self) -> dict[str, Any]:
-        """The first state that came. It may be sent before the agent has taken it."""
+        """The first state that came. The runtime may have sent it before the agent takes it."""
         host.wait_for("the first state", lambda: self.states)
         return self.states[0]
 
     def _readable(self, fd: int) -> bool:
-        """Wait for `fd`; false where the agent is to end."""
+        """Wait for `fd`; false if the agent has to stop."""
         return self._end not in select.select([fd, self._end], [], [])[0]
 
     def _serve(self) -> None:
@@ -114,5 +116,5 @@ class Agent:
             )
             fcntl.ioctl(listener, SEND, answer)
         except OSError as error:
-            if error.errno != errno.ENOENT:  # whoever asked has ended
+            if error.errno != errno.ENOENT:  # the process that asked has ended
                 raise

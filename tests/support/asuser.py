@@ -1,12 +1,11 @@
 """Run a command as an ordinary user: `python -m tests.support.asuser OPTIONS -- COMMAND…`, by root.
 
-The user has no capabilities, but may gain them as any user may: by a setuid program, in a user namespace. What the
-machine lacks for that is in a mount namespace of the command's own, so nothing of the machine is changed: the user's
-name and subordinate ids, and a way to the interpreter and the sources, which may lie in root's own directory.
+The user has no capabilities, but may gain them as any user may: by a setuid program, in a user namespace. The command
+has a mount namespace of its own, which adds what the machine lacks and changes nothing of the machine: the user's name
+and subordinate ids, and a way to the interpreter and the sources, which may be in root's own directory.
 
-OPTIONS: --uid N; --groups N…, his supplementary ones; --etc DIRECTORY, whose passwd, subuid and subgid stand in for
-those of /etc; --cgroup DIRECTORY, to start in; --reach PATH…, what the user must be able to reach;
---no-new-privs.
+OPTIONS: --uid N; --groups N…, the user's supplementary groups; --etc DIRECTORY, whose passwd, subuid and subgid replace
+those of /etc; --cgroup DIRECTORY, to start in; --reach PATH…, what the user must be able to reach; --no-new-privs.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ def _mount(source: str, target: str, fstype: str | None, flags: int, data: str =
 
 
 def _closed(path: Path) -> Path | None:
-    """The directory above `path` that others may not go through; None where all may."""
+    """The directory above `path` that other users may not enter; None if they may enter all."""
     for folder in reversed(path.parents):
         if not folder.stat().st_mode & stat.S_IXOTH:
             return folder
@@ -48,7 +47,7 @@ def _closed(path: Path) -> Path | None:
 
 
 def _open_way(path: Path) -> None:
-    """Put an open directory over one that is closed, with nothing in it but the next step to `path`."""
+    """Cover a closed directory with an open one, which contains only the next step to `path`."""
     closed = _closed(path)
     if closed is None:
         return

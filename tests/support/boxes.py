@@ -1,4 +1,4 @@
-"""Containers whose process is a plain one, for unit tests of the life-cycle."""
+"""Containers whose process is an ordinary one, for unit tests of the life-cycle."""
 
 from __future__ import annotations
 

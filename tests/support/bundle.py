@@ -26,7 +26,7 @@ DIRECTORIES = ("bin", "dev", "etc", "home/tester", "mnt", "proc", "root", "run",
 PASSWD = "root:x:0:0:root:/root:/bin/sh\ntester:x:1000:1000::/home/tester:/bin/sh\n"
 GROUP = "root:x:0:\ntty:x:5:\ntester:x:1000:\n"
 
-# What container engines give a process when nobody asks for more.
+# The capabilities that container engines give a process by default.
 CAPABILITIES = [
     "CAP_AUDIT_WRITE", "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_MKNOD",
     "CAP_NET_BIND_SERVICE", "CAP_NET_RAW", "CAP_SETFCAP", "CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_CHROOT",
@@ -80,7 +80,7 @@ def make_rootfs(path: Path) -> None:
 
 
 def copy_rootfs(template: Path, target: Path) -> None:
-    """A rootfs of its own for a test: busybox is a hard link, everything else a copy."""
+    """A rootfs for one test: busybox is a hard link, everything else a copy."""
 
     def link(source: str, destination: str) -> str:
         if os.path.basename(source) == "busybox":
@@ -143,12 +143,14 @@ class Bundle:
         return self
 
     def without_namespace(self, type: str) -> Bundle:
-        """Take a namespace away: the container inherits the runtime's."""
+        """Remove a namespace: the container inherits the runtime's."""
         self.linux["namespaces"] = [item for item in self.linux["namespaces"] if item["type"] != type]
         return self
 
     def user_namespace(self, host: int = 100000, size: int = 65536) -> Bundle:
-        """A new user namespace whose ids 0 to size - 1 are the host's from `host` on, which own the rootfs."""
+        """Add a user namespace whose ids 0 to size - 1 are the host's ids from `host` on, and give the rootfs to those
+        ids.
+        """
         self.namespace("user")
         mapping = [{"containerID": 0, "hostID": host, "size": size}]
         self.linux["uidMappings"] = mapping

@@ -1,4 +1,4 @@
-"""Containers that are dumped and restored by a real CRIU: one that counts, and what is asked of it."""
+"""Containers that a real CRIU dumps and restores: a container that counts, and checks that it goes on."""
 
 from __future__ import annotations
 
@@ -14,44 +14,44 @@ from tests.support import criu, host
 from tests.support.bundle import Bundle
 from tests.support.runtime import Container, Result, Runtime
 
-# It counts in memory and in a file that it has open; after a checkpoint both go on where they were.
+# The program counts in memory and in an open file; after a checkpoint both continue where they were.
 COUNTER = "exec 5>>/count; i=0; while :; do i=$((i+1)); echo $i >&5; sleep 0.05; done"
 
 
 LOCAL = "127.0.0.1"
 
-# A check by CRIU takes a quarter of a second.
+# One check by CRIU takes a quarter of a second.
 find = functools.cache(criu.find)
 
 
 class Checkpoints:
-    """Dumps and restores of a test. images: the directory of all of them."""
+    """Dumps and restores of a test. images: the directory of all images."""
 
     def __init__(self, runtime: Runtime, directory: str) -> None:
-        """Have the CRIU of a directory in the PATH of every command."""
+        """Put the CRIU of a directory into the PATH of every command."""
         runtime.variables["PATH"] = f"{directory}:{os.environ['PATH']}"
         self.runtime = runtime
         self.images = runtime.work / "images"
 
     def dump(self, container: Container, *flags: str, ok: bool = True, **more: Any) -> Result:
-        """`checkpoint`, which must work unless `ok` is false."""
+        """Run `checkpoint`, which must work unless `ok` is false."""
         result = self.runtime("checkpoint", "--image-path", self.images, *flags, container.id, **more)
         assert not ok or result.code == 0, result
         return result
 
     def words(self, bundle: Bundle, *flags: str) -> list[str | Path]:
-        """The words of `restore --detach`, without the id."""
+        """The arguments of `restore --detach`, without the id."""
         return ["restore", "--detach", "--image-path", self.images, "--bundle", bundle.path, *flags]
 
     def restore(self, bundle: Bundle, *flags: str, id: str = "", **more: Any) -> Container:
-        """`restore --detach`, which must work."""
+        """Run `restore --detach`, which must work."""
         id = id or self.runtime.new_id()
         result = self.runtime(*self.words(bundle, *flags), id, **more)
         assert result.code == 0, result
         return Container(self.runtime, id, bundle, self.runtime.work / f"{self.runtime._count}.out")
 
     def refuse(self, bundle: Bundle, *flags: str, **more: Any) -> Result:
-        """`restore`, which must fail and leave nothing."""
+        """Run `restore`, which must fail and leave nothing."""
         before = self.runtime.left_over()
         result = self.runtime(*self.words(bundle, *flags), self.runtime.new_id(), **more)
         assert result.code != 0, result
@@ -60,18 +60,18 @@ class Checkpoints:
 
 
 def count(bundle: Bundle) -> int:
-    """How far the counter has come."""
+    """The counter's last number."""
     return len(counted(bundle))
 
 
 def counted(bundle: Bundle) -> list[int]:
-    """The numbers that the counter has written, in whole lines."""
+    """The numbers that the counter has written in whole lines."""
     path = bundle.rootfs / "count"
     return [int(line) for line in path.read_text().split("\n")[:-1]] if path.exists() else []
 
 
 def assert_counts(bundle: Bundle) -> None:
-    """The counter runs, and has left out nothing."""
+    """Assert that the counter runs, and has left out no number."""
     before = count(bundle)
     host.wait_for("the counter to go on", lambda: count(bundle) > before + 1)
     numbers = counted(bundle)
@@ -86,7 +86,7 @@ def counting(runtime: Runtime, bundle: Bundle, **more: Any) -> Container:
 
 
 def wait_until_running(runtime: Runtime, id: str) -> None:
-    """Wait until a container is restored, which is shown as `creating` before."""
+    """Wait until a container is restored; before, `state` shows it as `creating`."""
 
     def runs() -> bool:
         result = runtime("state", id)
@@ -111,7 +111,7 @@ def criu_command(runtime: Runtime, *words: str | Path) -> subprocess.Popen[bytes
 
 
 def is_listened_to(port: int) -> bool:
-    """Whether somebody listens at a port; nobody is connected to."""
+    """Whether a process listens at a port; makes no connection."""
     return any(
         line.split()[1].endswith(f":{port:04X}") and line.split()[3] == "0A"
         for line in Path("/proc/net/tcp").read_text().splitlines()[1:]

@@ -1,8 +1,8 @@
-"""The confinements that systemd has for services, and a runtime whose commands are all run in one of them.
+"""The confinements that systemd has for services, and a runtime each of whose commands runs in one of them.
 
-`python -m tests.support.confined CONFINEMENT…` confines itself, then runs the commands that it reads from stdin, one
-a line as JSON, and answers each with a line. The first line of stdin is the directory that stays writable. The
-docstring of a confinement has the name that systemd.exec(5) has for it.
+`python -m tests.support.confined CONFINEMENT…` confines itself, then runs the commands that it reads from stdin, one a
+line as JSON, and answers each with a line. The first line of stdin is the directory that stays writable. The docstring
+of a confinement is its name in systemd.exec(5).
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class _Program(ctypes.Structure):
     _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_char_p)]
 
 
-# A system call, the errno that it gets, and the arguments for which it does: (index, mask, value).
+# A system call, the errno that it gets, and the arguments for which it gets it: (index, mask, value).
 Rule = tuple[str, int, tuple[tuple[int, int, int], ...]]
 
 
@@ -88,7 +88,7 @@ def _refuse(rules: list[Rule]) -> None:
     load, jump, mask, end = 0x20, 0x15, 0x54, 0x06
     code = []
     for name, number, arguments in rules:
-        length = 3 * len(arguments) + 1  # of what follows the comparison with the call's number
+        length = 3 * len(arguments) + 1  # the length of what follows the comparison with the call's number
         code += [(load, 0, 0, 0), (jump, 0, length, _CALLS[name])]
         for index, bits, value in arguments:
             length -= 3
@@ -110,7 +110,7 @@ def _proc(options: str) -> None:
 
 
 def _users(lines: str) -> None:
-    """A user namespace of ours with these maps. As with systemd the mount namespace is not that one's."""
+    """Enter a new user namespace with these maps. As with systemd, it does not own the mount namespace."""
     _own_mounts()
     waiting, go = os.pipe(), os.pipe()
     child = os.fork()
@@ -257,7 +257,7 @@ def no_ptrace(work: str) -> None:
     _check(_libc.prctl(_PR_CAPBSET_DROP, _CAP_SYS_PTRACE, 0, 0, 0), "prctl(PR_CAPBSET_DROP)")
 
 
-# In the order in which they are to be done where there are several: a filter is the last.
+# In the order in which several of them are applied: a filter is the last.
 CONFINEMENTS: dict[str, Callable[[str], None]] = {
     function.__name__.replace("_", "-"): function
     for function in (
@@ -269,7 +269,7 @@ CONFINEMENTS: dict[str, Callable[[str], None]] = {
 
 
 class ConfinedRuntime(Runtime):
-    """The runtime's command, each time run by one confined service."""
+    """The runtime's command; a confined service runs each call of it."""
 
     def __init__(self, work: Path, template: Path, names: list[str]) -> None:
         super().__init__(work, template)
@@ -292,7 +292,9 @@ class ConfinedRuntime(Runtime):
         return json.loads(line)
 
     def __call__(self, *args: str | Path, with_root: bool = True, terminal: bool = False, **more: Any) -> Result:
-        """Run one command to its end. terminal: it has one, and what comes out of that is the result's `out`."""
+        """Run one command to its end. terminal: it gets a terminal, and the result's `out` is what the terminal
+        shows.
+        """
         assert not more, "not known of a confined runtime"
         command = self.argv(*args) if with_root else [*self.command, *map(str, args)]
         self._count += 1
@@ -332,7 +334,7 @@ def _run(asked: dict[str, Any]) -> int:
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - there are no threads
         )
         os.close(slave)
-        with contextlib.suppress(OSError):  # EIO: nobody has the other side open any more
+        with contextlib.suppress(OSError):  # EIO: the other side is closed
             while data := os.read(master, 4096):
                 out.write(data)
         os.close(master)
@@ -340,7 +342,7 @@ def _run(asked: dict[str, Any]) -> int:
 
 
 def main(arguments: list[str]) -> None:
-    """The service."""
+    """Run the service."""
     work = json.loads(sys.stdin.readline())
     for name, function in CONFINEMENTS.items():
         if name in arguments:

@@ -1,8 +1,9 @@
-"""A program that behaves as `criu swrk 3` does, as far as a test says, and the real CRIU where there is one.
+"""A program that imitates `criu swrk 3` as a test scripts it, and the real CRIU if there is one.
 
-`fake` writes it into a directory for $PATH. What it does is a list of actions, each a list of a word and its arguments:
+`fake` writes the program into a directory for $PATH. A test scripts it by a list of actions, each a list of a word and
+its arguments:
 
-- `["recv"]`: receive a request; it is kept beside the program, in requests.json
+- `["recv"]`: receive a request and keep it beside the program, in requests.json
 - `["send", MESSAGE]`: send a response of rpc.RESPONSE; `["send_fd", MESSAGE]` with a descriptor of /dev/null
 - `["raw", HEX]`: send these bytes
 - `["log", DIRECTORY, NAME, TEXT]`: write a log; `["stderr", TEXT]`: write to standard error
@@ -31,7 +32,7 @@ VERSION = {"type": rpc.VERSION, "success": True, "version": {"major_number": 4, 
 
 
 def fake(directory: Path, *scenarios: list[list[Any]]) -> Path:
-    """Write the program. The first call does what the first scenario says, and so on; the last one stays."""
+    """Write the program. Its first call plays the first scenario, and so on; later calls repeat the last one."""
     directory.mkdir(exist_ok=True)
     (directory / "scenarios.json").write_text(json.dumps(scenarios))
     program = directory / "criu"
@@ -41,15 +42,15 @@ def fake(directory: Path, *scenarios: list[list[Any]]) -> Path:
 
 
 def requests(directory: Path) -> list[dict[str, Any]]:
-    """What the program has been asked so far."""
+    """The requests that the program has received so far."""
     path = directory / "requests.json"
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def find() -> tuple[str, str]:
-    """The directory of a real CRIU that works on this kernel, and why there is none; one of them is "".
+    """The directory of a real CRIU that works on this kernel, and the reason if there is none; one of the two is "".
 
-    The one that scripts/criu.sh has fetched is taken first.
+    A CRIU that scripts/criu.sh has fetched comes first.
     """
     reason = "needs criu: scripts/criu.sh build/criu fetches it, as make test does"
     for directory in (str(REPOSITORY / "build/criu"), os.path.dirname(shutil.which("criu") or "")):
@@ -109,7 +110,7 @@ def _main(directory: Path, words: list[str]) -> None:
 def _seen() -> dict[str, Any]:
     fds = {}
     for fd in os.listdir("/proc/self/fd"):
-        if fd != "3" and os.path.lexists(f"/proc/self/fd/{fd}"):  # not the one of the listing
+        if fd != "3" and os.path.lexists(f"/proc/self/fd/{fd}"):  # not the descriptor of the listing itself
             fds[fd] = os.readlink(f"/proc/self/fd/{fd}")
     status = dict(line.split(":\t", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return {"fds": fds, "path": os.environ.get("PATH"), "ignored": status["SigIgn"], "blocked": status["SigBlk"]}

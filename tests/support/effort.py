@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 
-# The long form. Every test runs in both; in the long one loops are longer and sweeps leave nothing out.
+# The long form. Every test runs in both forms; in the long one loops are longer and sweeps leave nothing out.
 LONG = os.environ.get("PYRUNC_TEST_LONG", "") not in ("", "0")
 
 
 def times(short: int, long: int, variable: str = "") -> int:
-    """How often a loop is gone through. variable: one of the environment that may name another number."""
+    """How often a loop runs. variable: the environment variable that may give another number."""
     given = os.environ.get(variable, "") if variable else ""
     return int(given) if given else long if LONG else short

@@ -1,6 +1,6 @@
 """Run a command that may not make sockets of some families: `python families.py NUMBER… -- COMMAND…`.
 
-What RestrictAddressFamilies= of systemd.exec(5) does: socket(2) gives EAFNOSUPPORT. The filter is inherited.
+It does what RestrictAddressFamilies= of systemd.exec(5) does: socket(2) gives EAFNOSUPPORT. The filter is inherited.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class _Program(ctypes.Structure):
 
 
 def refuse(families: list[int]) -> None:
-    """Install the filter for this process and those to come. Needs CAP_SYS_ADMIN. Raises OSError."""
+    """Install the filter for this process and its children. Needs CAP_SYS_ADMIN. Raises OSError."""
     count = len(families)
     lines = [(_LOAD, 0, 0, _NR), (_JUMP_EQUAL, 0, count + 1, _SOCKET), (_LOAD, 0, 0, _FIRST_ARGUMENT)]
     lines += [(_JUMP_EQUAL, count - at, 0, family) for at, family in enumerate(families)]

@@ -1,8 +1,8 @@
-"""A fault at the Nth system call of a command and of all that it starts, its init included.
+"""A fault at the Nth system call of a command and of everything that it starts, including its init.
 
-The command runs in a fork of this process (or, where a command line is given, in a new program), under a seccomp filter
-whose listener is here: each call that may fail waits for our word, which is to go on, or the error that is injected, or
-follows a signal to the command. See seccomp_unotify(2). x86-64 only.
+The command runs in a fork of this process, or in a new program if a command line is given. A seccomp filter notifies
+this process of each call that may fail, and the call waits for the answer: it goes on, fails with the injected error,
+or a signal to the command comes first. See seccomp_unotify(2). x86-64 only.
 """
 
 from __future__ import annotations
@@ -33,30 +33,30 @@ _CONTINUE = 1
 _NOTIFICATION = struct.Struct("QIIiIQ6Q")
 _ANSWER = struct.Struct("Qqii")
 
-# Calls that don't fail by what runs out, or whose failure is nobody's to handle: memory, signals, clocks, waiting, ids,
-# closing, and the threads' and the program's own start and end. The filter lets them pass, which keeps it fast.
+# Calls that don't fail for lack of a resource, or whose failure nobody can handle: memory, signals, clocks, waiting,
+# ids, closing, and the start and end of threads and programs. The filter lets them pass, which keeps it fast.
 _HARMLESS = (
     3, 7, 8, 9, 10, 11, 12, 13, 14, 15, 25, 28, 35, 39, 60, 61, 62, 79, 95, 102, 104, 107, 108, 131, 158, 186, 202,
     218, 219, 228, 230, 231, 234, 247, 271, 273, 318, 334, 424,
 )  # fmt: skip
-# What the child waits by until it is supervised, sched_yield; and the start of a program.
+# sched_yield, which the child calls until it is supervised; and the start of a program.
 _SYNC, _EXECVE = 24, 59
 _LISTENER = 3
-# The names of processes whose calls count: the interpreter's (of whatever runs the tests), the launcher's, the init's.
+# The names of processes whose calls count: the interpreter's (that runs the tests), the launcher's, the init's.
 INIT = "pyrunc:[init]"
 
 TraceFunction = Callable[[FrameType, str, Any], Any]
 
 KILL, TERM = "SIGKILL", "SIGTERM"
-# The init is killed where it makes the call, and not the command.
+# The init, not the command, is killed when it makes the call.
 KILL_INIT = "SIGKILL of the init"
 SECONDS = 30
 
 
 class Outcome:
-    """What came of a command. code: its exit code, -n for signal n. err: its stderr.
+    """The result of a command. code: its exit code, -n for signal n. err: its stderr.
 
-    fired: where the fault was, "" where the command made fewer calls. calls: how many it made that count."""
+    fired: where the fault was, "" if the command made fewer calls. calls: how many calls that count it made."""
 
     def __init__(self, code: int, err: str, fired: str, calls: int) -> None:
         self.code = code
@@ -69,7 +69,7 @@ class Outcome:
 
 
 class Supervised:
-    """A command under supervision, and whatever it leaves running, until `close`.
+    """A command under supervision, and the processes that it leaves running, until `close`.
 
     fault: a number of errno, KILL, TERM or KILL_INIT, or None. at: the number of the call, from 1 on. init: whether the
     init's calls are counted, or else the command's.
@@ -117,12 +117,12 @@ class Supervised:
         raise AssertionError("no seccomp listener")
 
     def arm(self, fault: int | str, at: int) -> None:
-        """Count from now on, and fail at this call."""
+        """Count from now on, and inject the fault at this call."""
         with self._lock:
             self.fault, self.at, self.calls, self.fired = fault, at, 0, ""
 
     def wait(self) -> Outcome:
-        """The command's end."""
+        """Wait for the command's end."""
         if not select.select([self._pidfd], [], [], SECONDS)[0]:
             state = Path(f"/proc/{self.pid}/stack").read_text()
             os.kill(self.pid, signal.SIGKILL)
@@ -132,7 +132,7 @@ class Supervised:
         return Outcome(code, self.err.read_text(errors="replace"), self.fired, self.calls)
 
     def close(self) -> None:
-        """End the supervision: what still runs gets ENOSYS."""
+        """End the supervision: calls of processes that still run get ENOSYS."""
         os.close(self._stopper)
         self._thread.join()
         for fd in (self._stop, self._listener, self._pidfd):
@@ -162,7 +162,7 @@ class Supervised:
             try:
                 fcntl.ioctl(self._listener, _SEND, _ANSWER.pack(id, 0, -answer, 0 if answer else _CONTINUE))
             except OSError as error:
-                if error.errno not in (errno.ENOENT, errno.EINPROGRESS):  # it was killed, or a signal interrupted it
+                if error.errno not in (errno.ENOENT, errno.EINPROGRESS):  # killed, or interrupted by a signal
                     raise
 
     def _judge(self, pid: int, number: int) -> int:
@@ -206,7 +206,7 @@ class Supervised:
 
 
 def call(arguments: list[str], err: Path, program: list[str] | None = None) -> Outcome:
-    """The command without a fault."""
+    """Run the command without a fault."""
     pid = os.fork()
     if pid == 0:
         _become(arguments, err, program, filtered=False)
@@ -215,9 +215,9 @@ def call(arguments: list[str], err: Path, program: list[str] | None = None) -> O
 
 
 def call_with_signal(arguments: list[str], err: Path, number: int, at: int) -> Outcome:
-    """The command with a signal just before the Nth line of our own code that it comes to, from 1 on.
+    """Run the command with a signal just before the Nth line of our own code that it reaches, from 1 on.
 
-    The outcome's `calls` are the lines up to its end, or to the signal, of which `fired` names the place.
+    The result's `calls` are the lines up to the command's end, or to the signal; `fired` names the signal's place.
     """
     told = err.with_suffix(".lines")
     told.unlink(missing_ok=True)
@@ -231,7 +231,7 @@ def call_with_signal(arguments: list[str], err: Path, number: int, at: int) -> O
 
 
 def _trace(told: Path, number: int, at: int) -> None:
-    """Count the lines of our own code, and have the signal come at one of them."""
+    """Count the lines of our own code, and send the signal at one of them."""
     lines = 0
 
     def trace(frame: FrameType, event: str, argument: object) -> TraceFunction | None:
@@ -259,7 +259,7 @@ def _trace(told: Path, number: int, at: int) -> None:
 
 
 def _become(arguments: list[str], err: Path, program: list[str] | None, filtered: bool) -> None:
-    """In the child: carry the command out and exit."""
+    """In the child: run the command and exit."""
     code = 1
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler)

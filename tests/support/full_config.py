@@ -1,4 +1,4 @@
-"""A valid config.json that says something of every property of the schema, for the tests of validation."""
+"""A valid config.json that has every property of the schema, for the tests of validation."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 
 
 def full_config() -> Any:
-    """A fresh copy, in which no part stands for two."""
+    """A fresh copy, no part of which is shared with another part."""
     value: Any = json.loads(json.dumps(_FULL))
     return value
 
 
 def runnable_config() -> Any:
-    """A fresh, smaller one in which `validate` finds nothing: without what cgroup v2 has no place for, and without the
+    """A fresh, smaller one in which `validate` finds nothing: it lacks members that cgroup v2 can't express, and
     members for other platforms."""
     spec = full_config()
     del spec["process"]["user"]["username"]

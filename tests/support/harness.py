@@ -5,8 +5,8 @@ Faults:
 - `--before-step N`: SIGKILL before the Nth step of the runtime (from 0)
 - `--after-record N`: SIGKILL after the Nth effect was written to the ledger, before it is made
 - `--image FILE`: another build of the init
-- `--at-message N WHAT`: at the Nth message of any CRIU (from 0), before it is answered: `die` by SIGKILL, `kill` CRIU,
-  `fail` as a stage that fails here does, or get SIGTERM (`term`)
+- `--at-message N WHAT`: at the Nth message of any CRIU (from 0), before the answer: `die` by SIGKILL, `kill` CRIU,
+  `fail` as a stage that fails at this message does, or get SIGTERM (`term`)
 - `--init-fault STEP KIND`: the init stops (1) or fails (2) before the STEP of its plan; needs an init-faults image
 """
 
@@ -33,7 +33,7 @@ def _die() -> None:
 
 
 def _kill_before_step(number: int) -> None:
-    """Count the runtime's steps as they are begun, and die at the one that is asked for."""
+    """Count the runtime's steps as they begin, and die at step `number`."""
     begun = [0]
 
     def wrapped(handler: Callable[..., None]) -> Callable[..., None]:
@@ -50,7 +50,7 @@ def _kill_before_step(number: int) -> None:
 
 
 def _kill_after_record(number: int) -> None:
-    """Count what is written to the ledger, and die after the entry that is asked for."""
+    """Count the entries written to the ledger, and die after entry `number`."""
     written = [0]
     original = ledger.Ledger.record
 
@@ -64,7 +64,7 @@ def _kill_after_record(number: int) -> None:
 
 
 def _at_message(number: int, what: str) -> None:
-    """Count the messages of CRIU, and do something at the one that is asked for. The first is the version."""
+    """Count CRIU's messages, and act at message `number`. The first one is the version."""
     received = [0]
     original = swrk.Criu._receive
 
@@ -86,7 +86,7 @@ def _at_message(number: int, what: str) -> None:
 
 
 def _use_image(path: str) -> None:
-    """Give the parent another program for the init, in a memfd as its own one is."""
+    """Give the parent another program for the init, in a memfd like that of its own."""
 
     def image() -> int:
         image = os.memfd_create("pyrunc-init")
@@ -105,7 +105,7 @@ def _use_fault(fault: tuple[int, int]) -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """Install the faults and run the command; its exit code."""
+    """Install the faults, run the command, and return its exit code."""
     at = arguments.index("--")
     parser = argparse.ArgumentParser()
     parser.add_argument("--before-step", type=int)

@@ -1,4 +1,4 @@
-"""What the tests look at on the host: mounts, processes and cgroups that bear a test's name, and waiting for things."""
+"""What the tests look at on the host: mounts, processes and cgroups with a test's name, and waiting for conditions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def wait_for(what: str, probe: Callable[[], T], seconds: float = 15.0) -> T:
-    """Call `probe` until what it returns is true, and return that; AssertionError after so many seconds."""
+    """Call `probe` until its result is true, and return that; AssertionError after so many seconds."""
     end = time.monotonic() + seconds
     while True:
         value = probe()
@@ -49,12 +49,12 @@ def _unescape(text: str) -> str:
 
 
 def mountinfo(text: str) -> list[Mount]:
-    """The mounts that a /proc/PID/mountinfo tells, in its order."""
+    """The mounts in the text of a /proc/PID/mountinfo, in its order."""
     return [Mount(line) for line in text.splitlines() if " - " in line]
 
 
 def mount_at(text: str, point: str) -> Mount:
-    """The topmost mount at a mount point. AssertionError where there is none."""
+    """The topmost mount at a mount point. AssertionError if there is none."""
     found = [mount for mount in mountinfo(text) if mount.point == point]
     assert found, f"no mount at {point} in:\n{text}"
     return found[-1]
@@ -67,8 +67,8 @@ def mounts_of(token: str) -> list[str]:
 
 
 def processes_of(token: str) -> list[str]:
-    """The live processes that belong to a test: their mounts (in another mount namespace) or their command line name
-    `token`. Each as `PID (name)`."""
+    """The live processes that belong to a test: `token` is in their command line, or in their mounts (of another mount
+    namespace). Each as `PID (name)`."""
     found = []
     own = _namespace("self", "mnt")
     for pid in filter(str.isdigit, os.listdir("/proc")):
@@ -98,7 +98,7 @@ def namespace(pid: int | str, type: str) -> str:
 
 
 def cgroup2_mount() -> str:
-    """Where the cgroup2 hierarchy is mounted; "" where it is not."""
+    """Where the cgroup2 hierarchy is mounted; "" if it is not."""
     with open("/proc/self/mountinfo") as table:
         points = [mount.point for mount in mountinfo(table.read()) if mount.fstype == "cgroup2"]
     if "/sys/fs/cgroup" in points:
@@ -137,7 +137,7 @@ def process_status(pid: int, name: str) -> str:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process is there and not a zombie."""
+    """Whether a process exists and is not a zombie."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except (FileNotFoundError, ProcessLookupError):
@@ -146,7 +146,7 @@ def is_alive(pid: int) -> bool:
 
 
 def children(pid: int) -> dict[int, tuple[str, str]]:
-    """A process's children, each with its name and its state's letter. What ends meanwhile is left out."""
+    """A process's children, each with its name and its state's letter. Leaves out children that end meanwhile."""
     found = {}
     for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
         try:

@@ -1,4 +1,4 @@
-"""Which modules a command imports, asked of a fresh interpreter that is started as the hot path is: `python -I -S`."""
+"""Which modules a command imports, found by a fresh interpreter that starts as the hot path does: `python -I -S`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pyrunc
 
 # The modules that are built into Python and cost next to nothing.
 BUILT_IN = {"__future__", "_json", "_signal", "errno", "posix", "sys", "time"}
-# The C parts: pyrunc._core, cffi's run-time library under it, and python-prctl's for `run`'s subreaper.
+# The C parts: pyrunc._core, cffi's run-time library below it, and python-prctl's, for the subreaper of `run`.
 EXTENSIONS = {"_cffi_backend", "_prctl"}
 
 PROGRAM = """

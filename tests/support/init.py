@@ -1,4 +1,4 @@
-"""The init driven directly: small hand-made plans, sent as the runtime sends them."""
+"""The init, run without the runtime: small hand-made plans, sent as the runtime sends them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DEFAULTS: dict[str, Value] = {"str": "", "strv": (), "fd": None}
 
 
 def step(kind: str, fallback_level: int = 0, on_errno: tuple[int, ...] = (), **values: Value) -> Step:
-    """A step of `kind` with the fields given; the others are 0, empty or none."""
+    """A step of `kind` with the given fields; the others are 0, empty or none."""
     fields = dict(KINDS[kind].fields)
     assert set(values) <= set(fields), f"{kind} has no {set(values) - set(fields)}"
     args = tuple(values.get(name, DEFAULTS.get(type_, 0)) for name, type_ in fields.items())
@@ -45,9 +45,9 @@ def plan_of(steps: tuple[Step, ...] | list[Step]) -> LaunchPlan:
 
 
 def build(target: str) -> Path:
-    """Build a program of csrc/init/Makefile and give its path.
+    """Build a program of csrc/init/Makefile and return its path.
 
-    The guest has no make: what it can run is built already.
+    The guest has no make: the programs that run there are built already.
     """
     if shutil.which("make") is None:
         if not (CSRC / "build" / target).exists():
@@ -66,8 +66,8 @@ def build(target: str) -> Path:
 
 
 class Outcome:
-    """What became of a plan: the details of init's requests in order, whether it was ready, its error (None without
-    one), the program's exit code and output, and the plan's memfd as it was left."""
+    """The result of a plan: the details of the init's requests in order, whether the init was ready, its error (None
+    without one), the program's exit code and output, and the plan's memfd as the init left it."""
 
     def __init__(self) -> None:
         self.requests: list[str] = []
@@ -134,7 +134,7 @@ class Launch:
             self.answer()
 
     def finish(self, outcome: Outcome) -> Outcome:
-        """Wait for the end and collect what the program wrote."""
+        """Wait for the end and collect the program's output."""
         outcome.code = self.process.wait(PATIENCE)
         for name in ("out", "err"):
             file = getattr(self, name)

@@ -1,4 +1,4 @@
-"""Launches whose init is a thread of the test: it speaks the wire's other side."""
+"""Launches whose init is a thread of the test: it plays the init's side of the wire."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def message(kind: int, detail: str = "", step: int = 0, error: int = 0) -> bytes
 
 
 class Init:
-    """The other side of a launch's sync socket: `talk(socket)` runs in a thread, and then the socket is closed."""
+    """The init's side of a launch's sync socket: `talk(socket)` runs in a thread, and then the socket is closed."""
 
     def __init__(self, launch: Launch, talk: Callable[[int], None]) -> None:
         launch.init.sync, theirs = native.socketpair()

@@ -1,7 +1,7 @@
 """Mistakes that people make, and what the runtime says of each: the table behind docs/errors.md.
 
-Each mistake is made to a good bundle, or on a command line. What of a message depends on the host or the moment is
-replaced by a placeholder (`readable`), so that the page is the same everywhere.
+Each mistake is made to a good bundle, or on a command line. `readable` replaces the parts of a message that depend on
+the host or the moment by a placeholder, so that the page is the same everywhere.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ Edit = Callable[[Bundle], object]
 class Mistake:
     """One mistake.
 
-    title: what was done, in a line. edit: what is changed of the good bundle; None where the mistake is on the command
-    line. words: the command, in which `B` stands for the bundle, `ID` for an id that is free, `BOX` for a container
-    that runs and `W` for an empty directory. says: what the message has to say. foreseen: True where validate and plan
-    find it too; else the reason why they can't. host: what the host must be like for it to be a mistake.
+    title: the mistake, in a line. edit: the change of the good bundle; None if the mistake is on the command line.
+    words: the command, in which `B` stands for the bundle, `ID` for a free id, `BOX` for a running container and `W`
+    for an empty directory. says: text that the message must contain. foreseen: True if validate and plan find the
+    mistake too; else the reason why they can't. host: the condition of the host under which this is a mistake.
     """
 
     def __init__(
@@ -50,7 +50,9 @@ class Mistake:
 
 
 def put(path: str, value: Any) -> Edit:
-    """Set the member of config.json at a path with dots; numbers are indexes, and one that is not there is appended."""
+    """Set the member of config.json at a path with dots. Numbers are indexes; the index behind the last item
+    appends.
+    """
 
     def edit(bundle: Bundle) -> None:
         holder: Any = bundle.config
@@ -66,7 +68,7 @@ def put(path: str, value: Any) -> Edit:
 
 
 def drop(path: str) -> Edit:
-    """Take a member of config.json away."""
+    """Remove a member of config.json."""
 
     def edit(bundle: Bundle) -> None:
         holder: Any = bundle.config
@@ -91,7 +93,7 @@ def text(change: Callable[[str], str | bytes]) -> Edit:
 
 
 def file(name: str, content: str, mode: int = 0o755) -> Edit:
-    """A file in the rootfs, which is then the program."""
+    """A file in the rootfs, which becomes the program."""
 
     def edit(bundle: Bundle) -> None:
         (bundle.rootfs / name).write_text(content)
@@ -102,7 +104,7 @@ def file(name: str, content: str, mode: int = 0o755) -> Edit:
 
 
 def link(name: str, target: str, *args: str) -> Edit:
-    """A symbolic link in the rootfs; the program."""
+    """A symbolic link in the rootfs, which becomes the program."""
 
     def edit(bundle: Bundle) -> None:
         (bundle.rootfs / name).symlink_to(target)
@@ -127,7 +129,7 @@ def namespace(type: str, path: str) -> Edit:
 
 
 def elf(bundle: Bundle) -> None:
-    """A program that needs a dynamic linker, in a rootfs without one: a copy of the host's."""
+    """A program that needs a dynamic linker, copied from the host into a rootfs that has no linker."""
     path = bundle.rootfs / "bin/program"
     path.write_bytes(Path("/bin/cat").read_bytes())
     path.chmod(0o755)
@@ -299,7 +301,7 @@ MISTAKES = BUNDLES + COMMANDS
 
 
 def changes(before: Any, after: Any, at: str = "") -> list[str]:
-    """What differs between two JSON values, each as `path: value`, or `path: missing`."""
+    """The differences of two JSON values, each as `path: value`, or `path: missing`."""
     if isinstance(before, dict) and isinstance(after, dict):
         found = []
         for name in [*before, *[name for name in after if name not in before]]:

@@ -1,6 +1,6 @@
 """Configurations that are wrong in some way: mutations of rich valid ones, for the tests of bad input.
 
-Everything is drawn from one `random.Random`, so that hypothesis can drive and shrink it, and a seed repeats it.
+Every choice comes from one `random.Random`, so that hypothesis can drive and shrink it, and a seed repeats it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.support.full_config import full_config, runnable_config
 Config = Any
 Place = tuple[str | int, ...]
 
-# What stands in the text of these words is no JSON that Python's encoder could write.
+# Replacements in the JSON text: Python's encoder could not write the results.
 _DEEP = {f"@@deep{depth}@@": "[" * depth + "1" + "]" * depth for depth in (50, 240, 700, 3000, 100000)}
 _DEEP |= {f"@@objects{depth}@@": '{"a":' * depth + "null" + "}" * depth for depth in (50, 240, 700, 3000)}
 _RAW = {**_DEEP, "@@digits@@": "9" * 5000, "@@inf@@": "1e400", "@@nan@@": "NaN", "@@minus@@": "-0"}
@@ -43,7 +43,7 @@ WORDS = (
 
 
 def bases() -> dict[str, Config]:
-    """The valid configurations that are mutated, by name; fresh copies. Those that run are in RUNNABLE."""
+    """The valid configurations to mutate, by name; fresh copies. RUNNABLE names those that run."""
     plain = copy.deepcopy(BASE)
     plain["mounts"].append({"destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": ["ro", "size=1m"]})
     plain["mounts"].append({"destination": "/data", "type": "none", "source": "data", "options": ["rbind", "ro"]})
@@ -98,7 +98,7 @@ RUNNABLE = ("plain", "owned", "filtered", "tiny")
 
 
 def mutated(random: Random, names: tuple[str, ...] = ("plain", "owned", "filtered", "tiny", "full", "runnable")) -> Any:
-    """A configuration with one to four mutations, as a value whose `text` is what would be in the file."""
+    """A configuration with one to four mutations, as a value whose `text` is the content of the file."""
     config: Any = bases()[random.choice(names)]
     for _ in range(random.choice((1, 1, 1, 2, 2, 3, 4))):
         config = _mutation(random, config)
@@ -106,7 +106,7 @@ def mutated(random: Random, names: tuple[str, ...] = ("plain", "owned", "filtere
 
 
 def text_of(random: Random, config: Any) -> bytes:
-    """The file's content: the configuration as JSON, and now and then not even that."""
+    """The file's content: the configuration as JSON, and sometimes text that is not JSON."""
     ascii_only = random.random() < 0.7
     text = json.dumps(config, ensure_ascii=ascii_only)
     for word, raw in _RAW.items():
@@ -132,8 +132,8 @@ def has_terminal(config: Any) -> bool:
 
 
 def harmless(config: Any, bundle: Path) -> Any:
-    """The configuration without what would change, in a sandbox (tests/support/sandbox.py), the sandbox itself: a
-    joined mount namespace, in which pivot_root would move every process, and a copy of the host's files to memory."""
+    """The configuration without the parts that would change the sandbox itself (tests/support/sandbox.py): a joined
+    mount namespace, in which pivot_root would move every process, and a copy of the host's files to memory."""
     if not isinstance(config, dict):
         return config
     linux = config.get("linux")
@@ -170,7 +170,7 @@ def _reaches_out(config: Config, bundle: Path) -> bool:
 
 
 def places(value: Any, at: Place = ()) -> list[Place]:
-    """The path of every value inside a value, itself left out."""
+    """The path of every value inside a value, without the value itself."""
     found: list[Place] = []
     members = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, member in members:
@@ -179,14 +179,14 @@ def places(value: Any, at: Place = ()) -> list[Place]:
 
 
 def value_at(value: Any, place: Place) -> Any:
-    """What stands at a path."""
+    """The value at a path."""
     for key in place:
         value = value[key]
     return value
 
 
 def schema_at(place: Place) -> dict[str, Any] | None:
-    """The schema of what stands at a path of a configuration; None where the specification defines none."""
+    """The schema of the value at a path of a configuration; None if the specification defines none."""
     schema: dict[str, Any] | None = schemas.CONFIG
     for key in place:
         schema = resolved(schema or {})
@@ -207,7 +207,7 @@ def resolved(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def from_schema(random: Random, schema: dict[str, Any], depth: int = 0) -> Any:
-    """A value that the schema accepts, mostly: its edges, and now and then one step beyond them."""
+    """A value that the schema accepts, mostly: at its limits, and sometimes one step beyond them."""
     schema = resolved(schema)
     kind = schema.get("type", "object")
     if random.random() < 0.03:
@@ -279,7 +279,7 @@ def _put(config: Any, place: Place, value: Any) -> Any:
 
 
 def fresh(value: Any) -> Any:
-    """A copy in which no part stands for two, so that what is put into one place does not show up in another."""
+    """A copy whose parts are not shared, so that a change in one place does not show up in another."""
     if isinstance(value, dict):
         return {name: fresh(member) for name, member in value.items()}
     return [fresh(item) for item in value] if isinstance(value, list) else value
@@ -304,12 +304,12 @@ def _replace(random: Random, config: Any, found: list[Place]) -> Any:
 
 
 def _whole(random: Random, config: Any, found: list[Place]) -> Any:
-    """Now and then the whole document."""
+    """Replace a value by any JSON value, and sometimes the whole document."""
     return junk(random) if random.random() < 0.1 else _replace(random, config, found)
 
 
 def _retype(random: Random, config: Any, found: list[Place]) -> Any:
-    """The same thing in another type: what a generator of configurations gets wrong."""
+    """The same value in another type: an error that generators of configurations make."""
     place = random.choice(found)
     value = value_at(config, place)
     forms: tuple[Any, ...] = ([value], {"value": value}, json.dumps(value, default=str), None)
@@ -342,7 +342,7 @@ def _word(random: Random, config: Any, found: list[Place]) -> Any:
 
 
 def _rename(random: Random, config: Any, found: list[Place]) -> Any:
-    """Another name for a member."""
+    """Rename a member."""
     named = [place for place in found if isinstance(place[-1], str)]
     if not named:
         return junk(random)
@@ -353,7 +353,7 @@ def _rename(random: Random, config: Any, found: list[Place]) -> Any:
 
 
 def _repeat(random: Random, config: Any, found: list[Place]) -> Any:
-    """An entry of an array again, up to a thousand times."""
+    """Repeat an entry of an array, up to a thousand times."""
     entries = [place for place in found if isinstance(place[-1], int)]
     if not entries:
         return _replace(random, config, found)
@@ -364,7 +364,7 @@ def _repeat(random: Random, config: Any, found: list[Place]) -> Any:
 
 
 def _swap(random: Random, config: Any, found: list[Place]) -> Any:
-    """Two values in each other's place."""
+    """Exchange two values."""
     one, other = random.choice(found), random.choice(found)
     if one == other[: len(one)] or other == one[: len(other)]:
         return _replace(random, config, found)
@@ -373,13 +373,13 @@ def _swap(random: Random, config: Any, found: list[Place]) -> Any:
 
 
 def _graft(random: Random, config: Any, found: list[Place]) -> Any:
-    """A copy of one value in the place of another, which may be above it."""
+    """Replace a value by a copy of another one, which may contain the first."""
     value = fresh(value_at(config, random.choice(found)))
     return _put(config, random.choice(found), value)
 
 
 def _schema(random: Random, config: Any, found: list[Place]) -> Any:
-    """Another value for a field, or for one that is not there yet, by its schema."""
+    """Set a field, which may be new, to another value by its schema."""
     place = random.choice([(), *found])
     schema = schema_at(place)
     value = value_at(config, place)
@@ -393,7 +393,7 @@ def _schema(random: Random, config: Any, found: list[Place]) -> Any:
 
 
 def _linux(random: Random, config: Any, found: list[Place]) -> Any:
-    """The fields that few configurations have."""
+    """Set fields that few configurations have."""
     if not isinstance(config, dict):
         return config
     parent = random.choice(("linux", "linux", "process"))
@@ -407,7 +407,7 @@ def _linux(random: Random, config: Any, found: list[Place]) -> Any:
 
 
 def _contradict(random: Random, config: Any, found: list[Place]) -> Any:
-    """Two fields that exclude each other."""
+    """Set two fields that exclude each other."""
     pair = copy.deepcopy(random.choice(CONTRADICTIONS))
     if not isinstance(config, dict):
         return pair

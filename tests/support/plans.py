@@ -20,7 +20,7 @@ from pyrunc.libcontainer.spec.example import example, rootless_example
 
 GOLDEN = Path(__file__).resolve().parent.parent / "unit" / "golden"
 
-Spec = Any  # tests make wrong ones too
+Spec = Any  # tests also make invalid specs
 
 _ALL_TYPES = ("pid", "network", "mount", "ipc", "uts", "user", "cgroup", "time")
 _MAPPING = [{"containerID": 0, "hostID": 100000, "size": 65536}]
@@ -43,7 +43,7 @@ VARIED = LaunchPlan(
 
 
 def minimal(**changes: Any) -> Spec:
-    """The least that a container with a mount namespace needs. changes: members of the spec to replace."""
+    """The smallest spec of a container with a mount namespace. changes: members of the spec to replace."""
     spec: Spec = {
         "ociVersion": "1.3.0",
         "root": {"path": "rootfs"},
@@ -73,7 +73,7 @@ def with_linux(*types: str, **changes: Any) -> Spec:
 
 
 def compiled(spec: Spec, facts: HostFacts | None = None, **options: Any) -> LaunchPlan:
-    """The spec's plan; options: LaunchOptions'."""
+    """The spec's plan. options: those of LaunchOptions."""
     settings = {"id": "box", "bundle": "/bundle", "command": "run", **options}
     return compile_launch(spec, LaunchOptions(**settings), facts or HostFacts())
 
@@ -82,7 +82,7 @@ TARGET = Target(4321, 987654, "/sys/fs/cgroup/box")
 
 
 def compiled_exec(spec: Spec, facts: HostFacts | None = None, target: Target = TARGET, **options: Any) -> LaunchPlan:
-    """The plan that starts the spec's process in a container that was created from it; options: ExecOptions'."""
+    """The plan that starts the spec's process in a container created from that spec. options: those of ExecOptions."""
     settings = ExecOptions(**{"id": "box", "args": ("true",), **options})
     settings.bundle = "/bundle"
     return compile_exec(spec, target, settings, facts or HostFacts())
@@ -449,7 +449,7 @@ CASES: dict[str, Callable[[], LaunchPlan]] = {
 
 
 def golden_files() -> dict[str, str]:
-    """Each golden file's name and the text that it should have: every case as a tree, and the default as JSON too."""
+    """Each golden file's name and its expected text: every case as a tree, and the default also as JSON."""
     texts = {f"{name}.txt": show_plan.tree(case()) for name, case in CASES.items()}
     texts["default.json"] = show_plan.as_json(CASES["default"]())
     return texts

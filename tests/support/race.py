@@ -15,7 +15,7 @@ RENAME_EXCHANGE = 2
 
 @contextmanager
 def exchanging(first: Path, second: Path) -> Iterator[None]:
-    """Exchange two existing names over and over, in a process of its own, while the block runs."""
+    """Exchange two existing names again and again, in a separate process, while the block runs."""
     libc = ctypes.CDLL(None, use_errno=True)
     names = os.fsencode(first), os.fsencode(second)
     pid = os.fork()

@@ -1,4 +1,4 @@
-"""Specs and records of containers that are not there, for unit tests."""
+"""Specs and records of containers that do not exist, for unit tests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pyrunc.libcontainer.statedir import StateDir, open_directory
 
 
 def spec(**more: Any) -> Any:
-    """The least that a record is made of."""
+    """The smallest spec that a record can be made of."""
     return {"ociVersion": "1.2.0", "root": {"path": "rootfs"}, "process": {"args": ["sh"], "cwd": "/"}, **more}
 
 
@@ -22,7 +22,7 @@ def record(pid: int = 0, start_time: int = 0, cgroup: str = "") -> state.Record:
 
 
 def record_of(pid: int) -> state.Record:
-    """The record of a container whose process is one that runs."""
+    """The record of a container whose process is a running one."""
     found = process.stat(pid)
     assert found is not None
     return record(pid, found.start_time)
@@ -36,7 +36,7 @@ def opened(path: str | Path) -> StateDir:
 
 
 def saved(path: Path, made: state.Record) -> Path:
-    """Write a container's state.json; gives its path."""
+    """Write a container's state.json and return its path."""
     place = opened(path)
     state.save(place.fd, made)
     place.close()

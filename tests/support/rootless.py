@@ -1,4 +1,4 @@
-"""The runtime's command, driven as an ordinary user drives it."""
+"""The runtime's command, run as an ordinary user runs it."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ ONE_ID: list[Config] = [{"containerID": 0, "hostID": UID, "size": 1}]
 
 
 class RootlessRuntime(Runtime):
-    """A runtime that every command of which runs as the user UID, who has subordinate ids and no privileges.
+    """A runtime whose commands all run as the user UID, who has subordinate ids and no privileges.
 
-    Its state root is a directory of that user's, and so are the bundles. options: more for asuser.py, at any time.
+    Its state root and its bundles are directories of that user. options: further options of asuser.py; a test may
+    change them at any time.
     """
 
     def __init__(self, work: Path, template: Path) -> None:
@@ -44,7 +45,7 @@ class RootlessRuntime(Runtime):
         (self.etc / "subgid").write_text(gids)
 
     def as_user(self) -> list[str]:
-        """The words that run what stands behind them as the user."""
+        """The command line that runs the words behind it as the user."""
         reach = [REPOSITORY, Path(os.path.realpath(sys.executable)), Path(self.own_command[0])]
         paths = [str(path) for path in reach if path.is_absolute()]
         options = ["--uid", str(UID), "--etc", str(self.etc), *self.options, "--reach", *paths]
@@ -56,7 +57,7 @@ class RootlessRuntime(Runtime):
         return super().__call__(*args, **more)  # type: ignore[arg-type]
 
     def bundle(self, name: str = "bundle") -> Bundle:
-        """A new bundle of the user's: a container with the user's one id as root, and nothing that takes more."""
+        """A new bundle of the user: a container with the user's one id as root, and nothing that needs more."""
         bundle = super().bundle(name)
         own(bundle.path, UID)
         bundle.namespace("user")
@@ -73,7 +74,7 @@ class RootlessRuntime(Runtime):
 
 
 class Delegated:
-    """A cgroup that is delegated to the user, with the controllers that the one above hands out, and one below it in
+    """A cgroup that is delegated to the user, with the controllers that its parent enables, and a cgroup below it in
     which the runtime's commands start. above: the directory to make it in; the hierarchy's root by default."""
 
     def __init__(self, runtime: RootlessRuntime, above: Path | None = None) -> None:
@@ -87,11 +88,11 @@ class Delegated:
         runtime.options += ["--cgroup", str(self.shell)]
 
     def leave(self) -> None:
-        """Let the commands start outside of it."""
+        """Let the commands start outside of the delegated cgroup."""
         self.runtime.options = []
 
     def remove(self) -> None:
-        """Remove what is left of it, once the commands that were in it have ended."""
+        """Remove the rest of the cgroup once the commands in it have ended."""
         self.leave()
         host.wait_for("the commands to end", lambda: not (self.shell / "cgroup.procs").read_text())
         for folder, _, _ in os.walk(self.path, topdown=False):
@@ -99,7 +100,7 @@ class Delegated:
 
 
 def reachable(runtime: RootlessRuntime) -> str:
-    """Why the user can't run the command here; "" where he can."""
+    """Why the user can't run the command here; "" if the user can."""
     if not shutil.which("newuidmap"):
         return "needs newuidmap (package uidmap)"
     result = runtime("--version", with_root=False)

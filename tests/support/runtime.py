@@ -1,4 +1,4 @@
-"""The real command, driven as an engine drives it: a new process for each call, its output in files.
+"""The real command, run as an engine runs it: a new process for each call, its output in files.
 
 PYRUNC_TEST_RUNTIME may name another command, such as runc, so that a test's expectation can be checked against it.
 """
@@ -21,7 +21,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 class Result:
-    """What a command gave: its exit code, and its stdout and stderr as text."""
+    """The result of a command: its exit code, and its stdout and stderr as text."""
 
     def __init__(self, command: list[str], code: int, out: str, err: str) -> None:
         self.command = command
@@ -31,7 +31,7 @@ class Result:
 
     @property
     def last_line(self) -> str:
-        """The last line of stderr, which is what engines show."""
+        """The last line of stderr, which engines show."""
         lines = self.err.strip().splitlines()
         return lines[-1] if lines else ""
 
@@ -42,21 +42,21 @@ class Result:
 class Runtime:
     """A runtime command with a state root of its own.
 
-    work: the directory of the test. Its name, which is unlike any other, is in all that the test makes: the
-    containers' ids, the paths of their bundles, and so their mounts and cgroups.
+    work: the directory of the test. Its unique name is part of everything that the test makes: the containers' ids, the
+    paths of their bundles, and so their mounts and cgroups.
     """
 
     def __init__(self, work: Path, template: Path) -> None:
         given = os.environ.get("PYRUNC_TEST_RUNTIME", "")
         self.command = shlex.split(given) if given else [sys.executable, "-m", "pyrunc"]
-        # The name that the command goes by in what it prints.
+        # The command's name in its messages.
         self.name = os.path.basename(self.command[0]) if given else "pyrunc"
         self.is_own = self.name == "pyrunc"
         self.work = work
         self.token = work.name
         self.root = work / "root"
         self.template = template
-        # What the environment of every command has besides.
+        # Further variables in the environment of every command.
         self.variables: dict[str, str] = {}
         self.ids: list[str] = []
         self._count = 0
@@ -136,18 +136,18 @@ class Runtime:
         return self.ids[-1]
 
     def run(self, bundle: Bundle, *flags: str, ok: bool = True, id: str = "", **more: Any) -> Result:
-        """`run` in the foreground. AssertionError for an exit code that is not 0, unless `ok` is false."""
+        """Run `run` in the foreground. AssertionError if the exit code is not 0, unless `ok` is false."""
         bundle.write()
         result = self("run", "--bundle", bundle.path, *flags, id or self.new_id(), **more)
         assert not ok or result.code == 0, result
         return result
 
     def inside(self, bundle: Bundle, script: str, *flags: str) -> str:
-        """What a shell script prints in the container."""
+        """The output of a shell script in the container."""
         return self.run(bundle.sh(script), *flags).out
 
     def refuse(self, bundle: Bundle, *flags: str, id: str = "", **more: Any) -> Result:
-        """`create`, which must fail and leave nothing."""
+        """Run `create`, which must fail and leave nothing."""
         bundle.write()
         before = self.left_over()
         result = self("create", "--bundle", bundle.path, *flags, id or self.new_id(), **more)
@@ -171,15 +171,15 @@ class Runtime:
         return container
 
     def state(self, id: str) -> dict[str, Any]:
-        """What `state` prints. AssertionError where it fails."""
+        """The output of `state`. AssertionError if it fails."""
         result = self("state", id)
         assert result.code == 0, result
         value: dict[str, Any] = json.loads(result.out)
         return value
 
     def left_over(self) -> list[str]:
-        """What is on the host of this test's containers: state directories, cgroups, mounts and processes."""
-        # What begins with a colon is no container's: the cache of seccomp filters.
+        """What the host still has of this test's containers: state directories, cgroups, mounts and processes."""
+        # A name that begins with a colon is not a container's: the cache of seccomp filters.
         names = [name for name in (os.listdir(self.root) if self.root.exists() else []) if name[0] != ":"]
         found = ["state directory " + name for name in names]
         found += ["cgroup " + path for path in host.cgroups_of(self.token)]
@@ -187,8 +187,8 @@ class Runtime:
         return found + ["process " + line for line in host.processes_of(self.token)]
 
     def assert_nothing_left(self, besides: Iterable[str] = ()) -> None:
-        """Nothing of this test's containers is on the host but what `left_over` told before. What is dying may take
-        its moment."""
+        """Assert that the host has nothing of this test's containers except what `left_over` returned before. Waits for
+        what is being removed."""
         rest: list[str] = []
 
         def gone() -> bool:
@@ -219,28 +219,28 @@ class Container:
         self.pid: int = self.state()["pid"]
 
     def state(self) -> dict[str, Any]:
-        """What `state` prints."""
+        """The output of `state`."""
         return self.runtime.state(self.id)
 
     @property
     def status(self) -> str:
-        """The status that `state` tells."""
+        """The status in the output of `state`."""
         status: str = self.state()["status"]
         return status
 
     def start(self) -> None:
-        """`start`, which must work."""
+        """Run `start`, which must work."""
         result = self.runtime("start", self.id)
         assert result.code == 0, result
 
     def kill(self, signal: str = "KILL", *flags: str) -> Result:
-        """`kill`, which must work."""
+        """Run `kill`, which must work."""
         result = self.runtime("kill", *flags, self.id, signal)
         assert result.code == 0, result
         return result
 
     def delete(self, *flags: str) -> Result:
-        """`delete`, which must work."""
+        """Run `delete`, which must work."""
         result = self.runtime("delete", *flags, self.id)
         assert result.code == 0, result
         return result
@@ -255,7 +255,7 @@ class Container:
         return _read(self.out)
 
     def finish(self) -> str:
-        """Start it, wait for its end, and return what it wrote."""
+        """Start the container, wait for its end, and return its output."""
         self.start()
         self.wait()
         return self.output

@@ -1,9 +1,10 @@
 """A place in which any configuration may be tried: `python -m tests.support.sandbox WORK COMMAND…`.
 
-Its process is the first of a new PID namespace, with mount, network, IPC, UTS and cgroup namespaces of its own. The
-host's file systems are read-only in it, but for WORK and /run, which are tmpfs; /sys/fs/cgroup is a cgroup2 hierarchy
-of its own. So whatever a configuration makes is seen, and ends with the sandbox. It reads one `Try` a line from stdin,
-as JSON, and answers each with one line; with no COMMAND the runtime's code runs in a fork, which spares its start.
+Its process is the first of a new PID namespace, with mount, network, IPC, UTS and cgroup namespaces of its own. In it
+the host's file systems are read-only, except WORK and /run, which are tmpfs; /sys/fs/cgroup is a cgroup2 hierarchy of
+its own. So the sandbox sees everything that a configuration makes, and that ends with the sandbox. The process reads
+one `Try` a line from stdin, as JSON, and answers each with one line. Without COMMAND the runtime's code runs in a fork,
+which saves its start.
 
 `Sandbox` is the other side.
 """
@@ -53,10 +54,10 @@ def _mount(source: str, target: str, type: str, flags: int = 0, data: str = "") 
 
 
 class Outcome:
-    """What came of one try.
+    """The result of one try.
 
-    code: the exit code of `create`, -n where signal n ended it. err: its stderr. left: what it left on the host after
-    its failure, or after `delete --force`. later: the code and stderr of each command after a create that worked.
+    code: the exit code of `create`, -n if signal n ended it. err: its stderr. left: what it left on the host after its
+    failure, or after `delete --force`. later: the code and stderr of each command after a create that worked.
     """
 
     def __init__(self, code: int, err: str, left: list[str], later: dict[str, tuple[int, str]]) -> None:
@@ -67,7 +68,7 @@ class Outcome:
 
     @property
     def last_line(self) -> str:
-        """The last line of stderr, which is what engines show."""
+        """The last line of stderr, which engines show."""
         lines = self.err.strip().split("\n")
         return lines[-1]
 
@@ -92,7 +93,7 @@ class Sandbox:
         )
 
     def attempt(self, config: bytes, console: bool = False) -> Outcome:
-        """`create` of the bundle with this content of its config.json; where that works `state`, `start` and `delete
+        """Run `create` of the bundle with this content of its config.json; if that works `state`, `start` and `delete
         --force`. console: pass a console socket."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
@@ -104,7 +105,7 @@ class Sandbox:
         return Outcome(**json.loads(answer))
 
     def close(self) -> None:
-        """End it, with all that runs in it."""
+        """End the sandbox and everything that runs in it."""
         self.process.kill()
         self.process.communicate()
         self.errors.close()
@@ -124,7 +125,7 @@ class Sandbox:
 
 
 def _enter(cgroup: str, work: str) -> None:
-    """Become the sandbox's first process; the one that has called waits for it and exits with it."""
+    """Become the sandbox's first process. The calling process waits for it and exits with its exit code."""
     _check(_libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL), "prctl")
     Path(cgroup, "cgroup.procs").write_text("0")
     kinds = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWCGROUP
@@ -146,7 +147,7 @@ def _enter(cgroup: str, work: str) -> None:
     _check(done, "making the host read-only")
     for point, type in (("/proc", "proc"), ("/run", "tmpfs"), (work, "tmpfs")):
         _mount(type, point, type, data="mode=755" if type == "tmpfs" else "")
-    # The hierarchy is this sandbox's own, below its cgroup.
+    # This sandbox's own hierarchy, below its cgroup.
     _libc.umount2(CGROUPS.encode(), MNT_DETACH)
     _mount("cgroup2", CGROUPS, "cgroup2")
 
@@ -167,7 +168,7 @@ class _Ground:
         self.before = self.look()
 
     def attempt(self, config: bytes, console: bool) -> Outcome:
-        """What `Sandbox.attempt` gives."""
+        """Make one try and return what `Sandbox.attempt` returns."""
         shutil.rmtree(self.bundle / "rootfs", ignore_errors=True)
         copy_rootfs(self.template, self.bundle / "rootfs")
         (self.bundle / "config.json").write_bytes(config)
@@ -185,12 +186,12 @@ class _Ground:
         return Outcome(code, err, self.left(), later)
 
     def run(self, *words: str) -> tuple[int, str]:
-        """One command: its exit code, -n for signal n, and its stderr."""
+        """Run one command; returns its exit code, -n for signal n, and its stderr."""
         out = self.work / "err"
         argv = ["--root", str(self.root), *words]
         with out.open("wb") as err, open(os.devnull, "r+b") as null:
             if self.command:
-                # No Popen, which reaps the process itself where it has ended by the time that nobody holds it.
+                # Not Popen: it reaps the process itself if the process has ended before the Popen object is freed.
                 streams = ((null.fileno(), 0), (null.fileno(), 1), (err.fileno(), 2))
                 pid = os.posix_spawnp(
                     self.command[0],
@@ -207,7 +208,7 @@ class _Ground:
         return code, out.read_text(errors="replace")
 
     def wait(self, pid: int) -> int:
-        """Reap it, and on the way all that end as orphans."""
+        """Reap the command, and all orphans that end before it."""
         until = time.monotonic() + SECONDS
         while True:
             found, status = os.waitpid(-1, os.WNOHANG)
@@ -219,7 +220,7 @@ class _Ground:
                 os.kill(pid, signal.SIGABRT)
 
     def left(self) -> list[str]:
-        """What there is that was not there before; what is dying may take its moment."""
+        """What exists now and did not before. Waits for what is being removed."""
         until = time.monotonic() + 5
         while True:
             try:
@@ -233,7 +234,9 @@ class _Ground:
             time.sleep(0.005)
 
     def look(self) -> list[str]:
-        """State directories, processes, mounts, cgroups, network devices, and files beside the bundle's own."""
+        """List the state directories, processes, mounts, cgroups, network devices, and files beside the bundle's
+        own.
+        """
         found = []
         if self.root.exists():
             found += ["state directory " + name for name in os.listdir(self.root) if name[0] != ":"]
@@ -256,7 +259,7 @@ def _name_of(pid: str) -> str:
 
 
 def _become(argv: list[str], null: int, err: int) -> None:
-    """Carry a command out in this process, as `python -m pyrunc` does it, and exit."""
+    """Run a command in this process, as `python -m pyrunc` does, and exit."""
     code = 1
     try:
         for fd, target in ((null, 0), (null, 1), (err, 2)):
@@ -274,10 +277,10 @@ def _become(argv: list[str], null: int, err: int) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """The sandbox's process."""
+    """Run the sandbox's process."""
     cgroup, work, *command = arguments
     _enter(cgroup, work)
-    # What the commands import first is the same for all: it is paid for once.
+    # All commands first import the same modules: import them once, here.
 
     ground = _Ground(Path(work), command)
     for line in sys.stdin:

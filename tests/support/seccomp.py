@@ -1,4 +1,4 @@
-"""A seccomp profile of the size and the kind that container engines use by default, and an interpreter of filters."""
+"""A seccomp profile of the size and kind of container engines' default profiles, and an interpreter of filters."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ AUDIT_I386 = 0x40000003
 AUDIT_X86_64 = 0xC000003E
 X32_BIT = 1 << 30
 
-# What an application may want, on x86-64 and on i386; not what changes the host, its clock, its mounts or its modules.
+# Calls that an application may need, on x86-64 and on i386; none that changes the host, its clock, mounts or modules.
 ALLOWED = """
     _llseek _newselect accept accept4 access adjtimex alarm arch_prctl bind brk capget capset chdir chmod chown
     chown32 clock_adjtime clock_adjtime64 clock_getres clock_getres_time64 clock_gettime clock_gettime64
@@ -76,7 +76,7 @@ def argument(index: int, op: str, value: int, second: int | None = None) -> Prof
 
 
 def default_profile() -> Profile:
-    """What is not named is refused, with conditions on arguments and other errors here and there."""
+    """A profile that refuses every call that it does not name, with conditions on arguments and various errors."""
     return {
         "defaultAction": "SCMP_ACT_ERRNO",
         "defaultErrnoRet": errno.EPERM,
@@ -95,7 +95,7 @@ def default_profile() -> Profile:
 
 
 def allowing(action: str, *names: str, **more: Any) -> Profile:
-    """A profile that allows all but what is named."""
+    """A profile that allows every call that it does not name."""
     return {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule(action, *names, **more)]}
 
 
@@ -107,8 +107,8 @@ def instructions(program: bytes) -> list[tuple[int, int, int, int]]:
 def evaluate(
     program: bytes | Sequence[tuple[int, int, int, int]], number: int, *args: int, arch: int = AUDIT_X86_64
 ) -> int:
-    """What a filter returns for a system call (seccomp(2), struct seccomp_data). AssertionError for an instruction that
-    seccomp filters don't have, and for a jump out of the program."""
+    """The value that a filter returns for a system call (seccomp(2), struct seccomp_data). AssertionError for an
+    instruction that seccomp filters don't have, and for a jump out of the program."""
     steps = instructions(program) if isinstance(program, bytes) else program
     padded = [*args, 0, 0, 0, 0, 0, 0][:6]
     data = struct.pack("=iIQ6Q", number - (1 << 32) if number >> 31 else number, arch, 0, *padded)

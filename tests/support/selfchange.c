@@ -1,4 +1,4 @@
-/* A container's process that changes something of itself, as its arguments say, and then waits. */
+/* A container's process that changes something about itself, as its arguments say, and then waits. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <linux/filter.h>

@@ -1,8 +1,8 @@
-"""A systemd that is none: its side of D-Bus on a socket of the test, so far as pyrunc speaks it.
+"""A fake systemd: its side of D-Bus on a socket of the test, as far as pyrunc uses it.
 
-It answers as a bus does, makes a real cgroup for a unit and puts the processes into it, and can be made to answer
-nothing or an error, and to deliver what another user of the bus sends. It runs in a thread; `calls` is what was asked
-of it.
+It answers as a bus does, makes a real cgroup for a unit and moves the processes into it. A test can make it answer
+nothing or an error, and deliver what another user of the bus sends. It runs in a thread; `calls` has the calls that it
+received.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ DENIED = "org.freedesktop.DBus.Error.AccessDenied"
 
 _FIRST = ("Hello", "AddMatch", "GetNameOwner", "Subscribe", "Get")
 
-# What is delivered as it is, or made of the call that it comes before.
+# A message to deliver, or a function that makes it of the call that it precedes.
 Bogus = bytes | Callable[[Message], Message]
 
 
@@ -59,14 +59,13 @@ def sent_by(sender: str, message: Message) -> Message:
 
 
 class FakeSystemd:
-    """Listens at `path`, which is to be given as a bus address, `address`.
+    """Listens at `path`; `address` is the bus address for it.
 
-    cgroup: its ControlGroup. root: the directory of the hierarchy in which it makes cgroups, None for none.
-    units: the properties of the units that there are, by name. failed: those that have failed.
-    silent: methods that get no answer, signals that are not sent. dropped: methods at which the connection is cut.
-    refused: methods that get an error, (name, text). result: what jobs come to. owner: the uid that the bus tells of
-    systemd. sender: systemd's connection; "" where it has none at first. bogus: what is delivered before the answer to
-    a method, by its name.
+    cgroup: its ControlGroup. root: the directory of the hierarchy in which it makes cgroups, None for none. units: the
+    properties of the existing units, by name. failed: the failed units. silent: methods that get no answer, signals
+    that are not sent. dropped: methods at which the connection is cut. refused: methods that get an error, (name,
+    text). result: the result of jobs. owner: the uid that the bus reports for systemd. sender: systemd's connection; ""
+    if it has none at first. bogus: what is delivered before the answer to a method, by the method's name.
     """
 
     def __init__(self, path: Path, cgroup: str = "", root: Path | None = None) -> None:
@@ -99,12 +98,12 @@ class FakeSystemd:
 
     @property
     def methods(self) -> list[str]:
-        """The methods that were called, but for those that every command begins with."""
+        """The called methods, without those that every command calls first."""
         return [name for name, _ in self.calls if name not in _FIRST]
 
     def close(self) -> None:
-        """Stop all units and listen no more."""
-        # Closed alone, it would leave the thread that accepts waiting for ever.
+        """Stop all units and stop listening."""
+        # Closing the socket alone would leave the accepting thread waiting for ever.
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for unit in list(self.units):
@@ -119,7 +118,7 @@ class FakeSystemd:
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
-        # A command that was killed reads no answer.
+        # A killed command reads no answer.
         with connection, contextlib.suppress(BrokenPipeError, ConnectionResetError):
             data = b""
             while b"BEGIN\r\n" not in data:
@@ -164,7 +163,7 @@ class FakeSystemd:
             return
         signature, body = self._values(method, message.body)
         if signature == "o" and "JobRemoved" not in self.silent:
-            # As with the real one the job may be over before the answer is there.
+            # As with the real systemd, the job may be over before the answer comes.
             values = (7, body[0], message.body[0], self.result)
             other = (6, "/job/6", "other.scope", "failed")
             for removed in (other, values):
@@ -197,12 +196,12 @@ class FakeSystemd:
         if directory is not None and self.result == "done":
             directory.mkdir(parents=True)
             for pid in properties["PIDs"][1]:
-                with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile: the scope ends at once
+                with contextlib.suppress(ProcessLookupError):  # the process has ended meanwhile: the scope ends at once
                     (directory / "cgroup.procs").write_text(str(pid))
             threading.Thread(target=self._watch, args=(unit, directory), daemon=True).start()
 
     def _watch(self, unit: str, directory: Path) -> None:
-        """A scope ends when there is nothing in it any more."""
+        """End a scope when it has no process any more."""
         try:
             while "populated 1" in (directory / "cgroup.events").read_text():
                 time.sleep(0.05)
@@ -211,7 +210,7 @@ class FakeSystemd:
         self._end(unit)
 
     def directory(self, unit: str) -> Path | None:
-        """Where a unit's cgroup is; slices in slices are not made up here."""
+        """The directory of a unit's cgroup; does not resolve slices inside slices."""
         if self.root is None:
             return None
         return Path(self.root, self.cgroup[1:], self.units[unit]["Slice"][1], unit)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 
 class ConsoleSocket:
-    """A listening socket as an engine has it: it receives one descriptor, the pty's master."""
+    """A listening socket like an engine's: it receives one descriptor, the pty's master."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -41,7 +41,7 @@ class ConsoleSocket:
 
 
 def read_until(master: int, done: Callable[[bytes], bool], seconds: float = 15) -> bytes:
-    """What comes out of a pty until `done` says it is enough, or the other side has closed it."""
+    """Read the output of a pty until `done` accepts it, or the other side is closed."""
     text = b""
     end = time.monotonic() + seconds
     while not done(text):
@@ -67,7 +67,7 @@ def lines(text: bytes) -> list[str]:
 class Session:
     """A session with a terminal of its own, in which a command runs, as a user's shell starts it.
 
-    streams: descriptors that take the terminal's place as standard streams, by their number; -1 closes one.
+    streams: descriptors that replace the terminal as standard streams, by their number; -1 closes one.
     """
 
     def __init__(
@@ -102,12 +102,12 @@ class Session:
         fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
 
     def is_raw(self) -> bool:
-        """Whether the terminal gives each key to who reads it, and makes none a signal."""
+        """Whether the terminal passes each key to its reader at once and turns none into a signal."""
         flags: int = termios.tcgetattr(self.slave)[3]
         return not flags & (termios.ICANON | termios.ISIG | termios.ECHO)
 
     def finish(self) -> int:
-        """The exit code, negative for a signal; afterwards the terminal's settings are in `after`."""
+        """Wait for the exit code, negative for a signal; afterwards `after` has the terminal's settings."""
         end = time.monotonic() + 20
         while True:
             pid, status = os.waitpid(self.pid, os.WNOHANG)

