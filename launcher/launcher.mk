@@ -74,12 +74,16 @@ LAUNCHER_LINKED := $(LAUNCHER)$(if $(LAUNCHER_SNAPSHOT),.linked)
 $(LAUNCHER_LINKED): $(LAUNCHER_OBJECTS) launcher/snapshot.ld launcher/text.ld
 	$(CC) -Wl,--no-warnings -Wl,--gc-sections -Wl,-z,relro,-z,now -Wl,-z,noexecstack $(LAUNCHER_LDFLAGS) -o $@ $(LAUNCHER_OBJECTS) $(LAUNCHER_LIBS)
 
+# The table of the pages that commands write to, from an earlier build of the same sources. It is measured, and a few of
+# its bits may differ between two builds that are equal otherwise (pages.py).
+LAUNCHER_PAGES ?=
+
 # The snapshot has nothing of the machine that builds it: no environment, no terminal, no time zone.
 ifneq ($(LAUNCHER_SNAPSHOT),)
 $(LAUNCHER): $(LAUNCHER_LINKED) launcher/pages.py
 	env -i TZ=UTC0 $< < /dev/null > $(LAUNCHER).section
 	objcopy --update-section .snapshot=$(LAUNCHER).section $< $(LAUNCHER).woken
-	$(LAUNCHER_PYTHON) -IS launcher/pages.py $(LAUNCHER).woken $(LAUNCHER).pages
+	$(if $(LAUNCHER_PAGES),cp $(LAUNCHER_PAGES) $(LAUNCHER).pages,$(LAUNCHER_PYTHON) -IS launcher/pages.py $(LAUNCHER).woken $(LAUNCHER).pages)
 	objcopy --update-section .written_pages=$(LAUNCHER).pages $(LAUNCHER).woken $@
 endif
 
@@ -165,6 +169,7 @@ DIST_NAME = pyrunc-$(PACKAGE_VERSION)-$(MACHINE)
 .PHONY: dist dist-tar dist-deb dist-sbom
 dist: launcher
 	@$(MAKE) --no-print-directory dist-tar dist-deb dist-sbom
+	$(if $(LAUNCHER_SNAPSHOT),cp $(LAUNCHER).pages $(DIST)/$(DIST_NAME).pages)
 	cd $(DIST) && sha256sum $(notdir $(DIST_NAME)).* > SHA256SUMS
 
 # The tools that build and describe packages, for the interpreter that is linked: pyproject.toml's extra `dist`.

@@ -372,7 +372,7 @@ def test_what_fails_in_the_container(box: Container, words: list[str], message: 
         (["--console-socket", "x", "::", "true"], "cannot use console socket if pyrunc will not detach"),
         (["--apparmor", "x", "::", "true"], "apparmor"),
         (["--process-label", "u:r:t:s0", "::", "true"], "selinux"),
-        (["--process", "/no/such", "::"], "/no/such not found"),
+        (["--process", "/no/such", "::"], "open /no/such: no such file or directory"),
         (["--process", "/etc/passwd", "::"], "/etc/passwd:1:1: "),
     ],
 )
