@@ -43,11 +43,12 @@ def report(error: PyruncError | OSError) -> int:
         for line in history(error):
             log.debug(line)
     explained = from_os_error(error) if isinstance(error, OSError) else error
-    from ..libcontainer.diagnosis import terminal
+    if explained.pointer or explained.message.endswith(" not available") or log.is_terminal():
+        from ..libcontainer.diagnosis import terminal
 
-    terminal.locate(explained)
-    if log.is_terminal():
-        log.show(terminal.on_terminal(explained, log.coloured()))
-    else:
-        log.error(join([explained.line()]))
+        terminal.locate(explained)
+        if log.is_terminal():
+            log.show(terminal.on_terminal(explained, log.coloured()))
+            return explained.exit_code
+    log.error(join([explained.line()]))
     return explained.exit_code

@@ -32,6 +32,8 @@ pytestmark = [
     pytest.mark.skipif(platform.machine() != "x86_64", reason="the numbers of system calls are those of x86-64"),
 ]
 
+# What the poststop hook makes, which only the deletion of a container runs, not the undoing of a launch.
+DELETED = "deleted"
 EVERY_CALL = bool(os.environ.get("PYRUNC_TEST_EVERY_CALL"))
 # How many calls are tried of each kind of fault and command.
 SAMPLE = effort.times(6, 20)
@@ -124,7 +126,7 @@ def written(bundle: Bundle) -> Bundle:
     """A bundle with the usual steps, and hooks of the runtime."""
     bundle.args("touch", "/ran").namespace("network").namespace("cgroup")
     bundle.hook("createRuntime", "/bin/true")
-    bundle.hook("poststop", "/bin/true")
+    bundle.hook("poststop", "/usr/bin/touch", "touch", str(bundle.path / DELETED))
     bundle.write()
     return bundle
 
@@ -133,6 +135,9 @@ def cleaned(host: Host, id: str, fault: int | str) -> None:
     """Nothing is left of a command that has failed. Where it was killed, or has failed when its container had ended,
     that is so after `delete --force`."""
     pid_file, ran = host.runtime.work / "pid", host.runtime.work / "bundle/rootfs/ran"
+    deleted = host.runtime.work / "bundle" / DELETED
+    if deleted.exists():
+        pid_file.unlink(missing_ok=True)  # `run` has deleted a container whose program ran, and the file is its caller's
     if fault == KILL or ran.exists() or (fault == TERM and not host.err.read_text()):
         if ran.exists() or host.call("state", id).code == 0:
             pid_file.unlink(missing_ok=True)  # it was a container, and so the file is its caller's
@@ -166,6 +171,7 @@ def test_f8_a_fault_at_each_call_of_a_launch(host: Host, bundle: Bundle, command
     pid_file.unlink()
     failed = 0
     for at in points(total.calls, name):
+        (bundle.path / DELETED).unlink(missing_ok=True)
         try:
             with host.faulty(fault, at, *words) as outcome:
                 succeeded = check(outcome, fault)

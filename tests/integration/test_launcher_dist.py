@@ -100,6 +100,8 @@ def test_the_deb_holds_an_installation(dist: Path, deb: Path) -> None:
     assert {line.split()[1] for line in owners.splitlines()} == {"root/root"}
     assert (deb / "usr/share/man/man8/pyrunc-run.8.gz").exists()
     assert (deb / "usr/share/zsh/vendor-completions/_pyrunc").exists()
+    python = (deb / "usr/lib/pyrunc/bin/python3").readlink()
+    (deb / "usr/bin" / python.name).symlink_to(f"/usr/bin/{python.name}")  # relative in the package: Debian Policy 10.5
     for words in (["--version"], ["--help"]):
         result = subprocess.run([deb / "usr/bin/pyrunc", *words], check=True, capture_output=True, text=True)
         assert "pyrunc" in result.stdout

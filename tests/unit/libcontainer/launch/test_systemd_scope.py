@@ -99,6 +99,6 @@ def test_undoing_kills_stops_and_removes(fake: FakeSystemd, monkeypatch: pytest.
     fake.units["x.scope"] = {}
     done: list[Any] = []
     monkeypatch.setattr(files, "kill", lambda path: done.append(("kill", path, list(fake.units))))
-    monkeypatch.setattr(files, "remove", lambda path: done.append(("remove", path, list(fake.units))))
+    monkeypatch.setattr(files, "remove", lambda path, killing: done.append(("remove", path, list(fake.units))))
     ledger.undo([{"effect": "systemd_unit", "unit": "x.scope", "user": True, "path": "/c/x.scope"}])
     assert done == [("kill", "/c/x.scope", ["x.scope"]), ("remove", "/c/x.scope", [])]
