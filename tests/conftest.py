@@ -19,7 +19,7 @@ BUILDING = (
     "test_launcher_dist.py",
     "test_launcher_import.py",
     "test_snapshot.py",
-    "test_wheel.py",
+    "test_launcher_wheel.py",
 )
 
 # Of these a file is a group: what a fixture of the module makes takes longer than its tests.

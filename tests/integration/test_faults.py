@@ -137,7 +137,7 @@ def cleaned(host: Host, id: str, fault: int | str) -> None:
     pid_file, ran = host.runtime.work / "pid", host.runtime.work / "bundle/rootfs/ran"
     deleted = host.runtime.work / "bundle" / DELETED
     if deleted.exists():
-        pid_file.unlink(missing_ok=True)  # `run` has deleted a container whose program ran, and the file is its caller's
+        pid_file.unlink(missing_ok=True)  # `run` has deleted a container whose program ran: the file is its caller's
     if fault == KILL or ran.exists() or (fault == TERM and not host.err.read_text()):
         if ran.exists() or host.call("state", id).code == 0:
             pid_file.unlink(missing_ok=True)  # it was a container, and so the file is its caller's

@@ -1,4 +1,4 @@
-"""The parts of packaging/wheel.py; the wheel itself: tests/integration/test_wheel.py."""
+"""The parts of packaging/wheel.py; the wheel itself: tests/integration/test_launcher_wheel.py."""
 
 from __future__ import annotations
 
