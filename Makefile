@@ -1,5 +1,5 @@
 # make demo   shows what pyrunc does      make test   runs everything that this machine can run
-# Both set themselves up in .venv, and install the Debian packages that are missing where they may (as root).
+# Both set themselves up in .venv, and as root also install the Debian packages that are missing.
 
 PYTHON ?= python3
 VENV := .venv

@@ -1,7 +1,7 @@
-"""The build: the init, what is generated, and the cffi modules. Everything else is in pyproject.toml.
+"""The build: the init, the generated files, and the cffi modules. Everything else is in pyproject.toml.
 
-A build runs, in this order: `make -C csrc/init init` (the static init, by musl-gcc), generate/*.py (validators,
-types, argv table), and the compiler for `pyrunc._core`, which holds the init's program, and `pyrunc._seccomp`.
+A build runs, in this order: `make -C csrc/init init` (the static init, by musl-gcc), generate/*.py (validators, types,
+argv table), and the compiler for `pyrunc._core`, which holds the init's program, and `pyrunc._seccomp`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ GENERATED = ROOT / "pyrunc" / "_generated"
 
 sys.path.insert(0, str(ROOT))
 
-# What the build needs of the system: the probe, what it is, and the Debian package that has it.
+# What the build needs of the system: the probe, its name, and the Debian package that has it.
 TOOLS = (("gcc", "gcc"), ("musl-gcc", "musl-tools"), ("make", "make"))
 HEADERS = (
     ("/usr/include/sys/capability.h", "the libcap headers (for python-prctl)", "libcap-dev"),
@@ -32,7 +32,7 @@ HEADERS = (
 
 
 def check_tools() -> None:
-    """Stop with the names of the Debian packages where a part of the tool chain is missing."""
+    """If a part of the tool chain is missing, stop with the names of the Debian packages."""
     missing = [(tool, package) for tool, package in TOOLS if shutil.which(tool) is None]
     missing += [(what, package) for path, what, package in HEADERS if not Path(path).exists()]
     if missing:
@@ -47,14 +47,14 @@ def generate() -> None:
 
     subprocess.run(["make", "-C", str(ROOT / "csrc" / "init"), "init", f"PYTHON={sys.executable}"], check=True)
     write_image(INIT, IMAGE_HEADER)
-    # validators.py writes the schemas too, as Python literals: they are what the package has of spec-schemas.
+    # validators.py writes the schemas too, as Python literals: the package has no other copy of spec-schemas.
     for script in ("validators", "spec_types", "core_stub", "argv"):
         subprocess.run([sys.executable, str(ROOT / "generate" / f"{script}.py")], check=True, cwd=ROOT)
     subprocess.run([sys.executable, str(ROOT / "generate/steps.py"), str(GENERATED / "steps.py")], check=True)
 
 
 class BuildModules(build_py):
-    """build_py with what is generated made first."""
+    """build_py that first makes the generated files."""
 
     def run(self) -> None:
         generate()
@@ -62,7 +62,7 @@ class BuildModules(build_py):
 
 
 class BuildCore(build_ext):
-    """build_ext with the init built first (`setup.py build_ext --inplace` runs no build_py)."""
+    """build_ext that first builds the init (`setup.py build_ext --inplace` runs no build_py)."""
 
     def run(self) -> None:
         if self.inplace and not self.distribution.have_run.get("build_py"):
@@ -71,7 +71,7 @@ class BuildCore(build_ext):
 
 
 def packages() -> list[str]:
-    """pyrunc and the packages in it; that of the generated modules is made, so that it can be named."""
+    """pyrunc and its packages; makes that of the generated modules, so that it can be listed."""
     GENERATED.mkdir(exist_ok=True)
     (GENERATED / "__init__.py").touch()
     return find_packages(str(ROOT), include=["pyrunc", "pyrunc.*"])

@@ -130,7 +130,7 @@ class Stripper(ast.NodeTransformer):
 
 
 def source_of(name: str, root: Path = ROOT) -> Path | None:
-    """The file of one of our modules, or None where there is none of that name."""
+    """The file of one of our modules, or None if no module has that name."""
     base = root.joinpath(*name.split("."))
     for path in (base.with_name(base.name + ".py"), base / "__init__.py"):
         if path.is_file():

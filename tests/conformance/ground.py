@@ -1,8 +1,9 @@
-"""Where one program of the suite runs: nothing that it or a runtime does reaches the host, and nothing is left of it.
+"""The surroundings of one program of the suite: nothing that it or a runtime does reaches the host, and nothing is
+left.
 
-It has a mount namespace with nothing but cgroup2 at /sys/fs/cgroup, with a /run and a null device of its own; a pid
-namespace, so that whatever it leaves running ends with it; and a cgroup namespace, whose root is removed afterwards.
-Needs root.
+The program has a mount namespace with only cgroup2 at /sys/fs/cgroup, and with a /run and a null device of its own; a
+pid namespace, so that all processes that it leaves end with it; and a cgroup namespace, whose root is removed
+afterwards. Needs root.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ WORK = "/run"
 
 
 class Ended(NamedTuple):
-    """What a program said: its exit code, None where it was ended because it took too long, and its output."""
+    """The result of a program: its exit code, None if it took too long and was ended, and its output."""
 
     code: int | None
     out: str
@@ -46,7 +47,7 @@ class Ground:
         remove(self.cgroup)
 
     def run(self, name: str, program: Path, environment: dict[str, str], seconds: float) -> Ended:
-        """Run the program in its directory. `name` is unlike that of any other that runs at the same time."""
+        """Run the program in its directory. No other program that runs at the same time may have this `name`."""
         cgroup = self.cgroup / name
         cgroup.mkdir()
         command = [sys.executable, "-m", "tests.conformance.ground", str(cgroup), str(program)]
@@ -62,7 +63,7 @@ class Ground:
             out, err = process.communicate(timeout=seconds)
             code: int | None = process.returncode
         except subprocess.TimeoutExpired:
-            # Its pid namespace ends with it.
+            # The program's pid namespace ends with this process.
             process.kill()
             out, err = process.communicate()
             code = None
@@ -73,7 +74,7 @@ class Ground:
 
 
 def remove(cgroup: Path, seconds: float = 10) -> None:
-    """Kill what is in a cgroup and remove it, with those below. Raises OSError where it does not go in time."""
+    """Kill the processes in a cgroup and those below it, and remove them. Raises OSError if that takes too long."""
     (cgroup / "cgroup.kill").write_text("1")
     end = time.monotonic() + seconds
     for path in [*sorted(filter(Path.is_dir, cgroup.rglob("*")), reverse=True), cgroup]:
@@ -90,7 +91,7 @@ def remove(cgroup: Path, seconds: float = 10) -> None:
 def _enter(cgroup: Path) -> None:
     (cgroup / "cgroup.procs").write_text("0")
     purev2.enter(purev2.CLONE_NEWCGROUP)
-    # A cgroup with controllers to give to those below has no processes itself.
+    # A cgroup that enables controllers for those below it has no processes itself.
     below = Path("/sys/fs/cgroup/suite")
     below.mkdir()
     (below / "cgroup.procs").write_text("0")
@@ -106,7 +107,7 @@ def main(cgroup: str, program: str) -> None:
     """Become the program, in its new surroundings."""
     _enter(Path(cgroup))
     os.chdir(os.path.dirname(program))
-    # The shell is there to wait for what the runtimes leave to the first process.
+    # The shell waits for processes that the runtimes leave to the first process.
     shell = ["sh", "-c", '"$@"; exit "$?"', "sh", program]
     os.execvp("unshare", ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--", *shell])
 

@@ -31,7 +31,7 @@ SECONDS = 120.0
 
 
 class Row:
-    """One test: what became of it with both runtimes, and the verdict."""
+    """One test: its results with both runtimes, and the verdict."""
 
     def __init__(self, test: str, own: Result, other: Result, verdict: Verdict) -> None:
         self.test = test
@@ -41,7 +41,7 @@ class Row:
 
     @property
     def outcome(self) -> str:
-        """In pytest's words."""
+        """The result in pytest's words."""
         if self.verdict.problems:
             return "failed"
         return "xfailed" if self.verdict.excused else "passed"
@@ -55,7 +55,7 @@ def programs(suite: Path) -> list[str]:
 
 
 def run_test(ground: Ground, suite: Path, test: str, runtime: str) -> Result:
-    """One test with one runtime. What the test prints is kept beside the suite, in out/."""
+    """Run one test with one runtime. Its output is kept beside the suite, in out/."""
     environment = {"PATH": os.environ.get("PATH", os.defpath), "TMPDIR": WORK, "RUNTIME": runtime}
     name = f"{test}-{runtime.replace('/', '-')}"
     ended = ground.run(name, (suite / test).resolve(), environment, SECONDS)
@@ -66,14 +66,14 @@ def run_test(ground: Ground, suite: Path, test: str, runtime: str) -> Result:
 
 
 def run_tests(suite: Path, tests: list[str], runtimes: tuple[str, str], jobs: int) -> list[tuple[Result, Result]]:
-    """All tests with both runtimes, `jobs` of them at a time: most of their time they wait."""
+    """Run all tests with both runtimes, `jobs` of them at a time: most of their time they wait."""
     with Ground(host.cgroup2_mount()) as ground, ThreadPoolExecutor(jobs) as pool:
         running = [[pool.submit(run_test, ground, suite, test, runtime) for runtime in runtimes] for test in tests]
         return [(own.result(), other.result()) for own, other in running]
 
 
 def table(rows: Iterable[Row], names: tuple[str, str]) -> str:
-    """The counts of each test, and a word for what is not simply passed."""
+    """The counts of each test, and a word for each result other than passed."""
     lines = [
         f"{'':34}" + "".join(f"{name[-22:]:>24}" for name in names),
         f"{'':34}" + f"{'passed':>10}{'failed':>7}{'skipped':>8}" * 2,
@@ -86,7 +86,7 @@ def table(rows: Iterable[Row], names: tuple[str, str]) -> str:
 
 
 def explanations(rows: Collection[Row]) -> str:
-    """The listed failures by their reasons, and then what is wrong."""
+    """The listed failures by their reasons, and then all other faults."""
     reasons: dict[str, list[str]] = {}
     for row in rows:
         for failure, reason in row.verdict.excused:
@@ -115,7 +115,7 @@ def judge(tests: list[str], results: list[tuple[Result, Result]], entries: list[
 
 
 def main() -> int:
-    """Run what the arguments ask for, print it, and return the exit code."""
+    """Run the tests that the arguments name, print the results, and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--suite", type=Path, required=True, help="where the suite was built")
     parser.add_argument("--runtime", required=True)

@@ -1,4 +1,6 @@
-"""The output of one program of the suite, in the Test Anything Protocol, as what passed, failed and was skipped."""
+"""The output of one program of the suite, in the Test Anything Protocol: which checks passed, failed and were
+skipped.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +21,12 @@ class Result(NamedTuple):
 
     @property
     def failed(self) -> int:
-        """How many failed."""
+        """How many checks failed."""
         return len(self.failures)
 
 
 def parse(text: str, code: int | None, stderr: str) -> Result:
-    """What a program says by its output and its exit code; None where it was ended because it took too long.
+    """The result by a program's output and its exit code; the code is None if it took too long and was ended.
 
     A program that ends without a single check passes as a whole, unless it prints a diagnostic with an error: some
     tests of the suite know no other way to fail.
@@ -68,7 +70,7 @@ class _Blocks:
         self.ended: list[str] = []
 
     def take(self, line: str) -> bool:
-        """Whether the line belongs to a block."""
+        """Take the line if it belongs to a block; returns whether it does."""
         word = line.strip() if line.startswith(" ") else ""
         self.ended = []
         if self.lines is None:
@@ -83,7 +85,7 @@ class _Blocks:
         return True
 
     def error(self) -> list[str]:
-        """The error that the block which has just ended tells, in one line."""
+        """The error in the block that has just ended, in one line."""
         try:
             value = json.loads("\n".join(self.ended))
         except ValueError:

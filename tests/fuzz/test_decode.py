@@ -30,7 +30,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_seeds_are_plans_that_the_decoder_takes_whole(target: Path, tmp_path: Path) -> None:
-    """Of a seed the decoder must see more than of a broken one, else fuzzing begins at nothing."""
+    """The decoder must get further with a seed than with a broken one, else fuzzing begins at nothing."""
     seeds.write(tmp_path)
     done = subprocess.run([str(target), "-runs=0", str(tmp_path)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -23,7 +23,7 @@ SEEDS = (
 
 
 def libraries() -> list[str]:
-    """What a program with this interpreter in it is linked with."""
+    """The linker's arguments for a program with this interpreter in it."""
     value = sysconfig.get_config_var
     archive = Path(value("LIBPL") or "", f"libpython{value('VERSION')}.a")
     if archive.exists():
@@ -75,7 +75,7 @@ def test_no_text_is_read_otherwise_than_by_json(target: Path, tmp_path: Path) ->
 
 
 def test_a_difference_ends_it(target: Path, tmp_path: Path) -> None:
-    """The two are compared: with another json module, one text is a crash."""
+    """The target compares the two modules: with another json module, one text is a crash."""
     (tmp_path / "json.py").write_text(
         "class JSONDecoder:\n    def __init__(self, **words): pass\n    def raw_decode(self, text): return (1, 2)\n"
         "class JSONEncoder:\n    def __init__(self, **words): pass\n    def encode(self, value): return '1'\n"

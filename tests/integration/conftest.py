@@ -40,8 +40,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(scope="session")
 def private_mounts() -> None:
-    """A mount namespace for the whole session, so that no mount of a test, nor one that a runtime lets out, reaches
-    the host. It is shared within itself, as on a host with systemd: what propagates is seen."""
+    """A mount namespace for the whole session, so that no mount of a test or of a faulty runtime reaches the host. Its
+    mounts are shared, as on a host with systemd, so that tests see what propagates."""
     libc = ctypes.CDLL(None, use_errno=True)
     for what, result in (
         ("unshare", libc.unshare(CLONE_NEWNS)),
@@ -53,7 +53,7 @@ def private_mounts() -> None:
 
 @pytest.fixture(scope="session")
 def session_directory() -> Iterator[Path]:
-    # Not pytest's own: a user namespace's root must be able to go through it, and paths are to stay short.
+    # Not pytest's own directory: a user namespace's root must be able to enter this one, and paths must stay short.
     path = Path(tempfile.mkdtemp(prefix="pyrunc-test-"))
     path.chmod(0o755)
     yield path
@@ -129,7 +129,7 @@ def rootless(session_directory: Path, rootfs_template: Path, private_mounts: Non
 
 @pytest.fixture
 def delegated(rootless: RootlessRuntime) -> Iterator[Delegated]:
-    """A cgroup that is delegated to the user; his commands start below it."""
+    """A cgroup that is delegated to the user, below which the user's commands start."""
     if not host.cgroup2_mount():
         pytest.skip("needs a cgroup2 hierarchy")
     value = Delegated(rootless)

@@ -1,4 +1,4 @@
-"""crun's annotations (docs/annotations.md), by what is seen in the container and on the host. S6."""
+"""crun's annotations (docs/annotations.md), by their effect in the container and on the host. S6."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def annotate(bundle: Bundle, **values: str) -> Bundle:
 
 @pytest.mark.parametrize("user_namespace", [False, True])
 def test_s6_the_runtime_s_groups_are_kept(runtime: Runtime, bundle: Bundle, user_namespace: bool) -> None:
-    """Podman's `--group-add keep-groups`: files that a group of the caller may read can be read."""
+    """Podman's `--group-add keep-groups`: the container can read files that a group of the caller may read."""
     annotate(bundle, keep_original_groups="1")
     bundle.process["user"] = {"uid": 5, "gid": 6}
     if user_namespace:
@@ -104,7 +104,7 @@ def test_s6_the_listener_goes_to_the_receiver(runtime: Runtime, bundle: Bundle) 
 
 
 def refusing(number: int) -> str:
-    """A filter as base64: one system call fails with ENOMEDIUM, all others are made."""
+    """A filter as base64: one system call fails with ENOMEDIUM, all others are allowed."""
     fails, allowed = 0x00050000 | errno.ENOMEDIUM, 0x7FFF0000
     rows = ((0x20, 0, 0, 0), (0x15, 0, 1, number), (0x06, 0, 0, fails), (0x06, 0, 0, allowed))
     return base64.b64encode(b"".join([struct.pack("=HBBI", *row) for row in rows])).decode()
@@ -169,7 +169,7 @@ def test_s6_an_annotation_that_nobody_knows_is_told(runtime: Runtime, bundle: Bu
 
 
 def test_s6_a_user_namespace_without_mappings(runtime: Runtime, bundle: Bundle) -> None:
-    """As by crun: root is root, and what /etc/subuid gives to it is mapped."""
+    """As crun does it: root is root, and the ids that /etc/subuid gives to root are mapped."""
     bundle.namespace("user")
     bundle.mounts[2]["options"].remove("gid=5")  # where root has no subordinate ids
     out = runtime.run(bundle.sh("cat /proc/self/uid_map; id -u")).out.split()

@@ -1,6 +1,6 @@
 """Fields that the kernel, the host or its disk refuse: one line with the pointer, the reason and the hint, and nothing
-is left. What a configuration shows by itself is in tests/unit/libcontainer/spec/test_bad_fields.py, limits without
-their controller are in test_refused.py."""
+is left. tests/unit/libcontainer/spec/test_bad_fields.py has mistakes that the configuration shows by itself;
+test_refused.py has limits without their controller."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def no_resctrl() -> bool:
 
 
 NEWNS = "mount"
-# What is set, the place that is told, the reason, the hint; and the host on which it holds, with its words.
+# The change, the pointer in the message, the reason, the hint; and the condition of the host, with the reason to skip.
 CASES: dict[str, tuple[dict[str, Any], str, str, str, Callable[[], bool]]] = {
     "rootfs": ({"root.path": "nowhere"}, "/root/path", "no such file", "root.path", always),
     "rootfs is a file": ({"root.path": "config.json"}, "/root/path", "not a directory", "root.path", always),

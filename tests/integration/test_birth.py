@@ -1,4 +1,4 @@
-"""The init's birth: what the host and the caller may do to it, without a fault of the bundle (F3, F4, F6, F13, A7)."""
+"""The init's start: what the host and the caller may do to it, with a correct bundle (F3, F4, F6, F13, A7)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def kernel() -> tuple[int, ...]:
 
 
 class Cgroups:
-    """Cgroups of this test's, in which cgroup.kill has been written; `runtime`'s commands may be started in one."""
+    """Cgroups of this test in which cgroup.kill has been written; `runtime`'s commands may start in one."""
 
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
@@ -41,7 +41,7 @@ class Cgroups:
         return path
 
     def start_in(self, cgroup: Path) -> None:
-        """Let the runtime's commands begin in a cgroup."""
+        """Start the runtime's commands in a cgroup."""
         self.runtime.command = ["sh", "-c", f'echo 0 >{cgroup}/cgroup.procs && exec "$@"', "sh", *self.command]
 
     def close(self) -> None:
@@ -78,7 +78,7 @@ def test_f3_from_a_cgroup_in_which_others_were_killed(
 
 
 def test_f3_into_a_cgroup_in_which_others_were_killed(runtime: Runtime, bundle: Bundle, cgroups: Cgroups) -> None:
-    """F3: linux.cgroupsPath names a cgroup that is there and has been killed before; `kill` makes it another number."""
+    """F3: linux.cgroupsPath names an existing cgroup that was killed before; each kill raises the kernel's counter."""
     path = cgroups.killed("old")
     bundle.linux["cgroupsPath"] = "/" + path.name
     container = runtime.container(bundle.sh("sleep 1000"))
@@ -92,7 +92,7 @@ def test_f3_into_a_cgroup_in_which_others_were_killed(runtime: Runtime, bundle: 
 
 
 def test_f3_exec_into_a_container_whose_cgroup_was_killed(runtime: Runtime, bundle: Bundle) -> None:
-    """F3: as by `kill --all`, of whose signal the first process is not told: written when a cgroup below is killed."""
+    """F3: as after `kill --all`: a cgroup below is killed, and the first process is in another one and lives on."""
     container = runtime.started(bundle.sh("sleep 1000"))
     below = Path(host.cgroup2_mount() + host.cgroup_of(container.pid)) / "below"
     below.mkdir()
@@ -103,7 +103,7 @@ def test_f3_exec_into_a_container_whose_cgroup_was_killed(runtime: Runtime, bund
 
 
 def test_f3_an_init_that_is_killed_has_no_guessed_cause(runtime: Runtime, bundle: Bundle) -> None:
-    """F3: SIGKILL while a hook holds the launch up: nothing is said of memory."""
+    """F3: SIGKILL while a hook delays the launch: the message says nothing of memory."""
     script = bundle.script("hook", 'pid=$(sed "s/.*pid.:\\([0-9]*\\).*/\\1/"); kill -9 $pid; sleep 0.1')
     result = runtime.refuse(bundle.hook("createRuntime", script))
     assert "the init was killed by signal 9" in result.last_line
@@ -111,7 +111,7 @@ def test_f3_an_init_that_is_killed_has_no_guessed_cause(runtime: Runtime, bundle
 
 
 def noexec(value: int) -> list[str]:
-    """Words that run what stands behind them in a pid namespace with this vm.memfd_noexec."""
+    """A prefix that runs a command in a pid namespace with this vm.memfd_noexec."""
     script = f'echo {value} >/proc/sys/vm/memfd_noexec && exec "$@"'
     return ["unshare", "-pf", "--mount-proc", "sh", "-c", script, "sh"]
 
@@ -145,7 +145,7 @@ def test_f4_without_executable_memfds(runtime: Runtime, bundle: Bundle, value: i
 
 @needs_memfd_noexec
 def test_f4_the_init_can_t_be_written_to(runtime: Runtime, bundle: Bundle) -> None:
-    """F4, CVE-2019-5736: the waiting init's program is on a file system that is read-only and nowhere mounted."""
+    """F4, CVE-2019-5736: the waiting init's program is on a read-only file system that is mounted nowhere."""
     ready = runtime.work / "ready"
     script = (
         "echo 2 >/proc/sys/vm/memfd_noexec; id=$1; shift; "
@@ -195,7 +195,7 @@ def test_f6_the_caller_s_cpus_are_not_the_container_s(runtime: Runtime, bundle: 
 
 
 def test_f13_a_pid_namespace_whose_first_process_has_ended(runtime: Runtime, bundle: Bundle) -> None:
-    """F13: the cause in place of a guess about memory, at the entry's path."""
+    """F13: the message names the cause, at the entry's path, and does not guess about memory."""
     other = runtime.started(runtime.bundle("other").sh("sleep 1000"))
     kept = runtime.work / "pidns"
     kept.touch()
@@ -214,7 +214,7 @@ def test_f13_a_pid_namespace_whose_first_process_has_ended(runtime: Runtime, bun
 
 
 def in_user_namespace(script: str) -> list[str]:
-    """Words that run what stands behind them as root of a user namespace, when the script has been run there."""
+    """A prefix that runs a command as root of a user namespace, after the script has run there."""
     return ["unshare", "-Ur", "sh", "-c", script + ' && exec "$@"', "sh"]
 
 
@@ -234,20 +234,19 @@ def test_f13_a_limit_of_namespaces(runtime: Runtime, bundle: Bundle, kind: str) 
 
 
 def waits_for_an_answer(pid: int) -> bool:
-    """Whether a process waits for a message of a socket, which it does by ppoll(2)."""
+    """Whether a process waits for a message on a socket, which it does by ppoll(2)."""
     return "poll" in Path(f"/proc/{pid}/wchan").read_text()
 
 
 @pytest.mark.parametrize("waits", [False, True])
 def test_a7_start_tells_of_an_init_that_dies_meanwhile(runtime: Runtime, bundle: Bundle, waits: bool) -> None:
-    """A7: an init that is killed while `start` is at work, before or after the connect: never a failure without a
-    word."""
+    """A7: an init is killed while `start` works, before or after the connect: `start` never fails without a message."""
     for _ in range(4):
         container = runtime.container(bundle.args("true"))
         os.kill(container.pid, signal.SIGSTOP)  # from outside, the first process of a pid namespace is stopped too
         starting = runtime.background("start", container.id)
         if waits:
-            # A stopped init's socket takes the connection and the word; its death ends the conversation.
+            # A stopped init's socket accepts the connection and the byte; the init's death closes the connection.
             host.wait_for("the connection", functools.partial(waits_for_an_answer, starting.pid))
         os.kill(container.pid, signal.SIGKILL)
         assert starting.wait(30) == 1

@@ -1,4 +1,4 @@
-"""F14: names of files that are no UTF-8. Paths are bytes, for the kernel and for the runtime."""
+"""F14: file names that are not UTF-8. Paths are bytes, for the kernel and for the runtime."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_f14_sockets(odd: Runtime, odd_bundle: Bundle, where: str) -> None:
 )  # fmt: skip
 @pytest.mark.parametrize("log", [False, True])
 def test_f14_a_failure_is_one_line(odd: Runtime, words: tuple[str, ...], log: bool) -> None:
-    """What is said is UTF-8, also in the log, and the log of JSON is JSON."""
+    """The message is UTF-8, also in the log, and the JSON log is JSON."""
     path = odd.work / ODD / "log"
     given = ("--log", str(path), "--log-format", "json") if log and words[0] != "--log-format" else ()
     result = odd(*given, *words)
@@ -135,7 +135,9 @@ def test_f14_a_failure_is_one_line(odd: Runtime, words: tuple[str, ...], log: bo
 
 @pytest.mark.parametrize("place", ["args", "env", "hostname", "annotations", "mount", "hook"])
 def test_f14_half_a_surrogate_pair_is_no_text(runtime: Runtime, bundle: Bundle, place: str) -> None:
-    """config.json is JSON, whose text can't say other bytes: the escape of half a pair is refused where it stands."""
+    """config.json is JSON, which can't express other bytes: the escape of half a surrogate pair is an error at its
+    place.
+    """
     half = "HALF"
     if place == "args":
         bundle.args("echo", half)
@@ -160,7 +162,7 @@ def test_f14_half_a_surrogate_pair_is_no_text(runtime: Runtime, bundle: Bundle, 
 
 @pytest.mark.parametrize("kind", ["seccomp", "no mount namespace", "user namespace", "read-only, no pivot", "refused"])
 def test_f14_kinds_of_containers(odd: Runtime, odd_bundle: Bundle, kind: str) -> None:
-    """Those of seccomp and of a refused configuration are handed over to the ordinary build by the launcher."""
+    """The launcher hands containers with seccomp and refused configurations over to the ordinary build."""
     flags: tuple[str, ...] = ()
     odd_bundle.sh("echo ran")
     if kind == "seccomp":

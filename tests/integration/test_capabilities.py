@@ -47,8 +47,8 @@ def test_all_five_sets(runtime: Runtime, bundle: Bundle, uid: int) -> None:
     assert found["bounding"] == mask(CHOWN, KILL, CHROOT)
     assert found["inheritable"] == found["ambient"] == mask(KILL)
     if uid == 0:
-        # capabilities(7): with root's execve, all of the bounding and inheritable set is permitted, unless ambient
-        # capabilities are there and the process has no_new_privs.
+        # capabilities(7): at root's execve, all of the bounding and inheritable set becomes permitted, unless the
+        # process has ambient capabilities and no_new_privs.
         assert found["effective"] in (mask(CHOWN, KILL), mask(CHOWN, KILL, CHROOT), mask(KILL))
     else:
         assert found["permitted"] == found["effective"] == mask(KILL)
@@ -120,7 +120,7 @@ def test_ambient_needs_inheritable(runtime: Runtime, bundle: Bundle) -> None:
 
 
 def test_unknown_capability_is_warned_of(runtime: Runtime, bundle: Bundle) -> None:
-    """The specification: an unknown name must be warned of, and is no error."""
+    """The specification: the runtime must warn of an unknown name, which is no error."""
     names = [KILL, "CAP_MADE_UP"]
     bundle.process["capabilities"] = {"bounding": names, "permitted": names, "effective": names}
     result = runtime.run(bundle.args("cat", "/proc/self/status"))
@@ -135,7 +135,9 @@ LACKING = ("setpriv", "--bounding-set=-kill", "--")
 @pytest.mark.own("fails with EPERM")
 @pytest.mark.parametrize("kinds", [("bounding", "permitted", "effective"), tuple(STATUS)], ids=["usual", "all"])
 def test_s4_what_the_runtime_lacks_is_left_out(runtime: Runtime, bundle: Bundle, kinds: tuple[str, ...]) -> None:
-    """S4: a runtime SHOULD NOT fail for what can't be granted, and warns; it never grants more than was asked for."""
+    """S4: a runtime SHOULD NOT fail for a capability that it can't grant, and warns; it never grants more than
+    requested.
+    """
     bundle.process["capabilities"] = {kind: [CHOWN, KILL] for kind in kinds}
     result = runtime.run(bundle.args("cat", "/proc/self/status"), prefix=LACKING)
     assert "the runtime itself does not have: [CAP_KILL]" in result.err

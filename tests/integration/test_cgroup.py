@@ -68,7 +68,9 @@ def test_every_process_of_the_container_is_in_it(runtime: Runtime, bundle: Bundl
 
 
 def test_hooks_find_the_process_in_its_cgroup(runtime: Runtime, bundle: Bundle) -> None:
-    """From the first moment: an OCI hook such as nvidia's looks for the cgroup of the state's pid."""
+    """The container is in its cgroup from the first moment: an OCI hook such as nvidia's looks for the cgroup of the
+    state's pid.
+    """
     script = bundle.script(
         "hook.sh", "pid=$(sed 's/.*\"pid\": *\\([0-9]*\\).*/\\1/'); cat /proc/$pid/cgroup > " + str(runtime.work / "cg")
     )
@@ -85,7 +87,7 @@ def test_path_that_climbs_is_kept_inside(runtime: Runtime, bundle: Bundle) -> No
 
 
 def test_two_containers_below_one_cgroup(runtime: Runtime, bundle: Bundle) -> None:
-    """What the first one made above its own cgroup goes with the last one."""
+    """The last container removes the cgroups that the first one made above its own."""
     bundle.linux["cgroupsPath"] = f"/{runtime.token}/one"
     first = runtime.container(bundle)
     bundle.linux["cgroupsPath"] = f"/{runtime.token}/two"
@@ -108,7 +110,7 @@ def test_the_first_container_s_cgroups_go_with_it(runtime: Runtime, bundle: Bund
 
 
 def test_cgroup_that_somebody_else_made_is_used_and_kept(runtime: Runtime, bundle: Bundle) -> None:
-    """A pod's cgroup is the engine's: the container's own one below it goes, the pod's stays."""
+    """A pod's cgroup is the engine's: the runtime removes the container's own one below it, and keeps the pod's."""
     pod = directory(f"/{runtime.token}-pod")
     pod.mkdir()
     try:
@@ -156,7 +158,7 @@ def test_systemd_s_path_needs_its_manager(runtime: Runtime, bundle: Bundle) -> N
     bundle.write()
     result = runtime("create", "--bundle", bundle.path, runtime.new_id())
     if result.code == 0:
-        # As runc's cgroupfs manager: the text is a directory's name.
+        # As in runc's cgroupfs manager, the text is a directory's name.
         assert host.cgroups_of(runtime.token)
     else:
         assert "/linux/cgroupsPath" in result.last_line

@@ -1,4 +1,6 @@
-"""cgroup.devices in the kernel: the verifier takes the programs, processes in the cgroup feel them. Needs root."""
+"""cgroup.devices in the kernel: the verifier accepts the programs, and they apply to processes in the cgroup. Needs
+root.
+"""
 
 from __future__ import annotations
 
@@ -100,7 +102,9 @@ def test_the_default_rules_serve_the_default_devices(base: str) -> None:
 
 
 def test_new_rules_take_the_place_of_the_old_ones(base: str) -> None:
-    """By effect, and without a gap: a process in the cgroup tries all the time, and what both rules deny stays so."""
+    """By effect, and without a gap: a process in the cgroup tries all the time, and what both sets of rules deny stays
+    denied.
+    """
     _attach(base, ["a * * rwm deny", "c 1 3 rwm allow"])
     assert _try_in(base, "/dev/null", os.O_RDONLY) == 0
     pid = os.fork()

@@ -1,4 +1,4 @@
-"""cgroup.files on real cgroups: in the host's hierarchy, and where cgroup2 is alone at /sys/fs/cgroup. Needs root."""
+"""cgroup.files on real cgroups: in the host's hierarchy, and with cgroup2 alone at /sys/fs/cgroup. Needs root."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _kills_and_removes_a_tree(base: str) -> None:
         assert not files.is_empty(path)
         with pytest.raises(PyruncError, match=r"container's cgroup is not empty: 2 process\(es\) found"):
             files.create(path, made.append)
-        # the zombies are reaped only after the removal: those of a container are its engine's to reap
+        # the test reaps the zombies only after the removal: a container's zombies are reaped by its engine
         files.kill(path)
         files.remove(path)
         assert not os.path.exists(path)

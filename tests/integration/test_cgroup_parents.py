@@ -1,4 +1,4 @@
-"""Cgroups above the containers' that are made on the way: who removes the last container below one, removes it."""
+"""Cgroups above the containers' that the runtime makes: deleting the last container below one removes it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.support.runtime import Runtime
 
 
 def test_the_last_container_removes_the_parents(runtime: Runtime, bundle: Bundle) -> None:
-    """The one that they were made for goes first."""
+    """The container for which they were made is deleted first."""
     parent = Path(host.cgroup2_mount(), runtime.token)
     containers = []
     for name in ("one", "two", "three"):

@@ -1,4 +1,4 @@
-"""Where a container's cgroup lies: path_for against runc itself, where cgroup2 is alone. Needs root and runc."""
+"""The path of a container's cgroup: path_for against runc itself, with cgroup2 alone. Needs root and runc."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_as_runc_has_it(bundle: Bundle, spec_path: str, own: str) -> None:
 
 
 def _run(bundle: Bundle, container: str) -> str:
-    """What the container printed."""
+    """The container's output."""
     result = subprocess.run(
         [RUNC, "--root", str(bundle.path / "state"), "run", "--bundle", str(bundle.path), container],
         capture_output=True,

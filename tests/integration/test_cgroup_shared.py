@@ -1,5 +1,5 @@
-"""One cgroup for two containers, of two state roots or of one: they exclude each other, and what ends the first, or
-undoes what is left of it, does not end the second."""
+"""One cgroup for two containers, of two state roots or of one. They exclude each other; ending the first container, or
+undoing what is left of it, does not end the second one."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ class Other:
         return self.runtime("--root", str(self.root), *words, with_root=False)
 
     def assert_untouched(self) -> None:
-        """It waits for its start still."""
+        """Assert that the container still waits for its start."""
         assert '"created"' in self("state", self.id).out, self.id
 
     def delete(self) -> None:
-        """It can be started, and its cgroup goes with it."""
+        """Start the container and delete it; its cgroup is removed too."""
         assert self("start", self.id).code == 0
         assert '"running"' in self("state", self.id).out
         assert self("delete", "--force", self.id).code == 0
@@ -64,13 +64,13 @@ def cgroup(runtime: Runtime) -> Path:
 
 
 def removed_above(runtime: Runtime) -> None:
-    """Remove the cgroup above, which the test made, or which was in use when its maker was deleted."""
+    """Remove the cgroup above: the test made it, or it was in use when the container that made it was deleted."""
     if cgroup(runtime).parent.exists():
         cgroup(runtime).parent.rmdir()
 
 
 def killed_before_the_clone(runtime: Runtime, bundle: Bundle) -> str:
-    """A create that is killed when it has made the cgroup, and nothing is in it; gives the id."""
+    """A create that is killed when it has made the cgroup, and nothing is in it. Returns the id."""
     id = runtime.new_id()
     bundle.write()
     plan = runtime("plan", "--bundle", bundle.path, "--format", "json", id)
@@ -84,7 +84,7 @@ def killed_before_the_clone(runtime: Runtime, bundle: Bundle) -> str:
 
 
 def test_a_cgroup_that_another_create_has_claimed_is_refused_and_stays(runtime: Runtime, shared: Bundle) -> None:
-    """Whatever its state root: the claim is on the cgroup itself."""
+    """The other create may have another state root: the claim is on the cgroup itself."""
     cgroup(runtime).mkdir(parents=True)
     with open(cgroup(runtime) / "cgroup.kill", "w", encoding="ascii") as claim:
         fcntl.flock(claim, fcntl.LOCK_EX)
@@ -129,7 +129,7 @@ def test_of_creates_at_once_in_different_roots_one_has_the_cgroup(runtime: Runti
             assert state["status"] == "created"
             assert (cgroup(runtime) / "cgroup.procs").read_text().split() == [str(state["pid"])]
             assert runtime("--root", made[0], "delete", id, with_root=False).code == 0
-        removed_above(runtime)  # it stays where who made it is not who has used it last
+        removed_above(runtime)  # the cgroup stays if the container that made it is not the last one that used it
         runtime.assert_nothing_left()
 
 

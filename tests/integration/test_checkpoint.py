@@ -1,4 +1,4 @@
-"""checkpoint and restore by a real CRIU: what runs on afterwards is looked at from inside and on the host."""
+"""checkpoint and restore by a real CRIU: the tests look at the restored processes from inside and on the host."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ def test_standard_streams_that_are_pipes_are_the_restore_s(runtime: Runtime, bun
 
 
 def test_a_log_file_is_written_on(runtime: Runtime, bundle: Bundle, criu: Checkpoints) -> None:
-    """A file on the host is none that the container has: it is the restore's own, and CRIU wants it as it was."""
+    """A file on the host is not in the container: restore opens its own, and CRIU requires its old state."""
     bundle.sh("i=0; while :; do i=$((i+1)); echo $i; sleep 0.05; done").write()
     log = runtime.work / "log"
 
@@ -304,7 +304,7 @@ def test_mounts_devices_and_masks(runtime: Runtime, bundle: Bundle, criu: Checkp
 
 
 def test_mount_points_that_are_missing_are_made(runtime: Runtime, bundle: Bundle, criu: Checkpoints) -> None:
-    """As for a start, and no link leads out of the root file system while they are made."""
+    """As for a start: links that lead out of the root file system are not followed."""
     (runtime.work / "source").mkdir()
     bundle.mount("/new/place", "bind", str(runtime.work / "source"), "bind")
     bundle.mount("/new/place/file", "bind", "/etc/hostname", "bind")
@@ -321,7 +321,7 @@ def test_mount_points_that_are_missing_are_made(runtime: Runtime, bundle: Bundle
     container.kill()
     container.wait()
     container.delete()
-    # Now it is a link that leads out.
+    # Now the mount point is a link that leads out.
     (bundle.rootfs / "new/place").rmdir()
     (bundle.rootfs / "new").rmdir()
     (runtime.work / "outside").mkdir()
@@ -338,7 +338,7 @@ def test_a_namespace_of_another_stays_another_s(runtime: Runtime, bundle: Bundle
     bundle.namespace(kind, path)
     container = counting(runtime, bundle)
     criu.dump(container)
-    # Its pids are free when its processes are reaped.
+    # The container's pids are free when its processes are reaped.
     there = Path(f"/proc/{container.pid}")
     host.wait_for("the pids to be free", lambda: not there.exists() and len(host.children(keeper.pid)) == 1)
     restored = criu.restore(bundle)
@@ -359,13 +359,13 @@ def test_a_joined_namespace_of_another_kind(runtime: Runtime, bundle: Bundle, cr
 
 
 def test_hooks(runtime: Runtime, bundle: Bundle, criu: Checkpoints) -> None:
-    """createRuntime and prestart when the namespaces are there, poststop after the dump and after the end; the others
-    not, as with runc."""
+    """As with runc: createRuntime and prestart run when the namespaces exist, poststop runs after the dump and after
+    the end; the others do not run."""
     script = bundle.script(
         "hook", f"echo $1 $(cat) >> {runtime.work}/hooks; readlink /proc/self/ns/mnt >> {runtime.work}/ns\n"
     )
     for kind in ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"):
-        if kind not in ("createContainer", "startContainer"):  # which are the container's, and not there
+        if kind not in ("createContainer", "startContainer"):  # those run in the container, which does not exist yet
             bundle.hook(kind, script, "hook", kind)
     log = runtime.work / "hooks"
 

@@ -1,4 +1,4 @@
-"""Every flag of checkpoint and restore by what it changes: mostly, without it CRIU refuses, and with it all goes on."""
+"""Every flag of checkpoint and restore by its effect: mostly, CRIU refuses without the flag and works with it."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_a_pre_dump_and_the_dump_that_builds_on_it(
         assert_counts(bundle)
         pytest.skip("needs a kernel that tracks changed memory (CONFIG_MEM_SOFT_DIRTY)")
     criu.images.mkdir()
-    # 400 KiB that do not change, beside the counter.
+    # 400 KiB that do not change, besides the counter.
     bundle.sh("x=$(head -c 300000 /dev/urandom | base64 -w0); " + "exec 5>>/count; i=0; "
               "while :; do i=$((i+1)); echo $i >&5; sleep 0.05; done; echo $x")  # fmt: skip
     container = runtime.started(bundle)
@@ -215,7 +215,7 @@ def test_file_locks(runtime: Runtime, bundle: Bundle, criu: Checkpoints) -> None
 
 
 def test_link_remap(runtime: Runtime, bundle: Bundle, criu: Checkpoints) -> None:
-    """A file that is open by a name which is gone, and that has another name."""
+    """A file that is open by a removed name, and that has another name."""
     script = (
         "echo first > /a; ln /a /b; exec 7>>/a; rm /a; touch /go; while [ ! -e /on ]; do sleep 0.05; done; "
         "echo second >&7; touch /done"
@@ -312,13 +312,13 @@ def test_lazy_pages_and_the_status_descriptor(runtime: Runtime, bundle: Bundle, 
     assert os.read(reader, 10) == b"\0", (runtime.work / "background.err").read_text()
     os.close(reader)
     assert is_listened_to(port)
-    # Nobody comes for the pages: it is ended, and the container is as before.
+    # No client fetches the pages: the dump is ended, and the container is as before.
     dump.terminate()
     assert dump.wait(40) == 128 + signal.SIGTERM
     assert container.status == "running"
     assert_counts(bundle)
     criu.dump(container)
-    # Without CRIU's server of lazy pages there is none to be had.
+    # Without CRIU's server of lazy pages the restore gets none.
     refused = criu.refuse(bundle, "--lazy-pages")
     assert "lazy-pages" in refused.last_line, refused
 
@@ -337,7 +337,7 @@ def test_manage_cgroups_mode(runtime: Runtime, bundle: Bundle, criu: Checkpoints
 
 
 def test_a_strict_mode_wants_cgroups_that_are_not_there(runtime: Runtime, bundle: Bundle, criu: Checkpoints) -> None:
-    """The container's own is made for it before, as by runc."""
+    """The runtime makes the container's own cgroup before, as runc does."""
     criu.dump(counting(runtime, bundle), "--manage-cgroups-mode", "strict")
     assert "Abort restore of existing cgroups" in criu.refuse(bundle, "--manage-cgroups-mode", "strict").last_line
     criu.restore(bundle)
@@ -369,7 +369,7 @@ def test_network_lock(runtime: Runtime, bundle: Bundle, criu: Checkpoints) -> No
 
 def test_no_pivot_is_warned_of(runtime: Runtime, bundle: Bundle, criu: Checkpoints) -> None:
     criu.dump(counting(runtime, bundle))
-    # CRIU wants a log file, as standard error is one here, to be as it was.
+    # CRIU requires that a log file, such as standard error here, is unchanged.
     log = runtime.work / "log"
     criu.restore(bundle, "--no-pivot", "--no-subreaper", "--log", str(log))
     assert log.read_text().count("--no-pivot is without effect") == 1
@@ -410,6 +410,6 @@ def test_images_that_are_none(runtime: Runtime, bundle: Bundle, criu: Checkpoint
 
 @pytest.mark.parametrize("command", ["checkpoint", "restore"])
 def test_help(runtime: Runtime, command: str) -> None:
-    """As Podman asks whether a runtime has checkpoints."""
+    """Podman asks this way whether a runtime has checkpoints."""
     result = runtime(command, "--help")
     assert (result.code, "--image-path" in result.out, result.err) == (0, True, "")

@@ -1,6 +1,6 @@
-"""checkpoint and restore that fail, and that are killed, at every stage: the container is as before, or is not there.
+"""checkpoint and restore that fail or are killed at every stage: the container is as before, or does not exist.
 
-The faults are put in by tests/support/harness.py.
+tests/support/harness.py injects the faults.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from tests.support.runtime import Runtime
 
 pytestmark = pytest.mark.own("the harness is pyrunc's")
 
-# CRIU has answered its version, and nobody misses it.
+# The first message to try. Message 0 is CRIU's version: pyrunc does not notice that CRIU is killed after it.
 FIRST = {"kill": 1}
 # More messages, steps and records than there are.
 MANY = 40
 
 
 def call(runtime: Runtime, faults: list[str], *arguments: object) -> tuple[int, str]:
-    """Run the harness to its end: exit code (negative for a signal) and stderr. The streams are of the kind that those
-    of the container were."""
+    """Run the harness to its end: exit code (negative for a signal) and stderr. Its streams are of the same kind as the
+    container's were."""
     words = [sys.executable, "-m", "tests.support.harness", *faults, "--", "--root", str(runtime.root)]
     err = runtime.work / "harness.err"
     with open(err, "wb") as stream:
@@ -43,7 +43,7 @@ def others(runtime: Runtime) -> list[str]:
 
 
 def assert_criu_ends(runtime: Runtime) -> None:
-    """CRIU notices by itself that nobody talks with it any more."""
+    """Assert that CRIU ends by itself when nobody is connected to it any more."""
     host.wait_for("CRIU to end by itself", lambda: not others(runtime))
 
 
@@ -67,7 +67,7 @@ def test_a_checkpoint_that_ends_at_any_stage(runtime: Runtime, bundle: Bundle, c
             assert code == (128 + signal.SIGTERM if what == "term" else 1), err
         found = runtime("state", container.id)
         if found.code != 0 or '"status": "stopped"' in found.out:
-            # CRIU had all images when it ended the processes, and they are there.
+            # CRIU had written all images when it ended the processes.
             restored = criu.restore(bundle, stdin=subprocess.DEVNULL)
             assert_counts(bundle)
             assert runtime("delete", "--force", restored.id).code == 0
@@ -90,7 +90,7 @@ def test_a_restore_that_ends_at_any_stage(runtime: Runtime, bundle: Bundle, criu
     told = []
     for number in range(FIRST.get(what, 0), MANY):
         if count(bundle) != there:
-            break  # it ran: the stages that are left come after that
+            break  # it ran: the remaining stages come after that
         code, err = call(runtime, ["--at-message", str(number), what], *criu.words(bundle), id)
         if code == 0:
             break
@@ -99,11 +99,11 @@ def test_a_restore_that_ends_at_any_stage(runtime: Runtime, bundle: Bundle, criu
             assert code == -signal.SIGKILL
             assert_criu_ends(runtime)
             if runtime("state", id).code == 0:
-                # All is restored, and nobody has said that it is not.
+                # Everything is restored, and no error was reported.
                 break
             assert runtime("gc").code == 0
         else:
-            # Until anything is done, the signal has its usual effect.
+            # Until the command has an effect, the signal ends it as usual.
             assert code in ((128 + signal.SIGTERM, -signal.SIGTERM) if what == "term" else (1,)), err
         runtime.assert_nothing_left()
     assert len(told) > 2, "the faults were not reached"

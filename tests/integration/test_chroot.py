@@ -36,7 +36,9 @@ def host_mount_lines() -> list[str]:
 def test_n3_exec_is_in_the_container(
     runtime: Runtime, bundle: Bundle, chroot: Path, flags: list[str], rerun: str
 ) -> None:
-    """The container was made in the chroot; what enters its mount namespace begins at its root, and nowhere above."""
+    """The container was made in the chroot; a process that enters its mount namespace begins at its root, and not
+    above.
+    """
     bundle.args("sleep", "1000").write()
     before = host_mount_lines()
     id, prefix = runtime.new_id(), ("chroot", str(chroot))
@@ -55,7 +57,7 @@ def test_n3_exec_is_in_the_container(
 
 
 def test_n3_nothing_of_the_host_is_above_the_container(runtime: Runtime, bundle: Bundle, chroot: Path) -> None:
-    """A process that leaves the chroot of its own making finds no mount of the host."""
+    """A process that leaves a chroot of its own finds no mount of the host."""
     bundle.args("sleep", "1000").write()
     id, prefix = runtime.new_id(), ("chroot", str(chroot))
     assert runtime("run", "--detach", "--bundle", bundle.path, id, prefix=prefix).code == 0
@@ -66,10 +68,10 @@ def test_n3_nothing_of_the_host_is_above_the_container(runtime: Runtime, bundle:
 
 
 def test_n3_a_root_that_is_no_mount_point(runtime: Runtime, bundle: Bundle, chroot: Path) -> None:
-    """The kernel can't change the propagation of what is no mount. The hint is pivot_root."""
+    """The kernel can't change the propagation of a directory that is no mount point. The hint is pivot_root."""
     inner = runtime.work / "inner"
     inner.mkdir()
-    for source in Path("/").iterdir():  # all of them: the checkout and its Python may stand below any
+    for source in Path("/").iterdir():  # all of them: the checkout and its Python may be below any
         target = inner / source.name
         if source.is_symlink():
             target.symlink_to(source.readlink())
@@ -89,7 +91,9 @@ def test_n3_a_root_that_is_no_mount_point(runtime: Runtime, bundle: Bundle, chro
 
 
 def test_n3_a_process_in_a_chroot_of_its_own(runtime: Runtime, bundle: Bundle) -> None:
-    """exec begins at the container's root, as with runc, and not where the container's process has gone."""
+    """exec begins at the container's root, as with runc, and not at the root that the container's process has
+    chosen.
+    """
     (bundle.rootfs / "srv/bin").mkdir()
     (bundle.rootfs / "srv/bin/busybox").hardlink_to(bundle.rootfs / "bin/busybox")
     container = runtime.started(bundle.args("/bin/busybox", "chroot", "/srv", "/bin/busybox", "sleep", "1000"))

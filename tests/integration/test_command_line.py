@@ -1,4 +1,4 @@
-"""What the commands print where it can't be written, or nobody reads it (N7): no traceback, ever."""
+"""The commands' output if it can't be written, or nobody reads it (N7): never a traceback."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PRINTING: tuple[list[str], ...] = (
 
 
 def ended(runtime: Runtime, words: list[str], **streams: Any) -> tuple[int, str]:
-    """The exit code and stderr of a command whose stdout is what a test makes it."""
+    """The exit code and stderr of a command with the stdout that a test gives it."""
     result = subprocess.run(
         [*runtime.command, *words],
         check=False,
@@ -59,7 +59,7 @@ def test_n7_a_reader_who_is_gone(runtime: Runtime, words: list[str]) -> None:
 
 
 def test_a_message_names_the_option_that_it_is_about(runtime: Runtime, bundle: Bundle) -> None:
-    """Not config.json, nor an option of another command."""
+    """The message names neither config.json, nor an option of another command."""
     id = runtime.started(bundle.args("sleep", "99")).id
     for words, texts in (
         (("exec", "--process", "none", id), ("none: no such file or directory", "(--process names a file)")),

@@ -1,7 +1,8 @@
-"""Completion in real shells at a terminal (N8): what TAB makes of a line, and that nothing else is printed into it.
+"""Completion in real shells at a terminal (N8): what TAB makes of a line, and that the shell prints nothing else into
+it.
 
 Each test types a line and TAB, then goes to the line's beginning and puts `echo LINE:` there, so that the shell prints
-what has become of the line. Of several candidates a shell shows the list.
+the completed line. If there are several candidates, a shell shows their list.
 """
 
 from __future__ import annotations
@@ -56,13 +57,13 @@ class Shell:
         os.write(self.master, text.encode())
 
     def until(self, pattern: str) -> str:
-        """What the shell prints until this regular expression is found in it."""
+        """Read the shell's output until it matches this regular expression."""
         wanted = re.compile(pattern.encode(), re.MULTILINE)
         text = read_until(self.master, lambda data: wanted.search(_ESCAPES.sub(b"", data)) is not None, 60)
         return _ESCAPES.sub(b"", text).decode("utf-8", "replace")
 
     def settle(self) -> str:
-        """What the shell prints until it has printed nothing for a while."""
+        """Read the shell's output until it has printed nothing for a while."""
         text, quiet = b"", time.monotonic() + 0.2
         while time.monotonic() < quiet:
             try:
@@ -73,8 +74,8 @@ class Shell:
         return _ESCAPES.sub(b"", text).decode("utf-8", "replace")
 
     def complete(self, line: str, sign: str = "") -> tuple[str, str]:
-        """Type a line and TAB. Returns the line that comes of it, and all that was printed. sign: a part of the list
-        of candidates that is to be waited for."""
+        """Type a line and TAB. Returns the completed line, and the whole output. sign: a part of the list of candidates
+        to wait for."""
         self.send(line + "\t")
         shown = self.until(f"^{re.escape(sign)}|[ \n]{re.escape(sign)}") if sign else ""
         shown += self.settle() if sign else ""
@@ -129,7 +130,7 @@ def shell(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         ("pyrunc run --bundle=bun", "pyrunc run --bundle=bundle-one/"),
         ("pyrunc update -r lim", "pyrunc update -r limits.json"),
         ("pyrunc list --format=j", "pyrunc list --format=json"),
-        # nothing to offer: the line stays
+        # no candidates: the line stays
         ("pyrunc nonsense --bun", "pyrunc nonsense --bun"),
         ("pyrunc run --root", "pyrunc run --root"),
         ("pyrunc run --bundle lim", "pyrunc run --bundle lim"),
@@ -137,7 +138,7 @@ def shell(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 )
 def test_n8_what_tab_makes_of_a_line(shell: Shell, line: str, result: str) -> None:
     made, shown = shell.complete(line)
-    # Zsh takes the slash away where something else follows.
+    # Zsh removes the slash if something else follows.
     assert made.rstrip("/") == result.rstrip("/")
     for word in ("Usage", "Error:", "level=", "Traceback", "Try "):
         assert word not in shown
@@ -163,7 +164,7 @@ def test_n8_candidates_are_listed_and_nothing_else(shell: Shell, line: str, word
 
 
 def test_n8_completion_makes_nothing(runtime: Runtime, tmp_path: Path) -> None:
-    """The usual root is looked at, not made."""
+    """Completion reads the usual root and does not make it."""
     environment = {**os.environ, "XDG_RUNTIME_DIR": str(tmp_path), "USER": "somebody"}
     environment |= {"_PYRUNC_COMPLETE": "bash_complete", "COMP_WORDS": "pyrunc\nstate\n", "COMP_CWORD": "2"}
     done = subprocess.run(runtime.argv()[:1] if runtime.argv()[0].endswith("pyrunc") else

@@ -14,7 +14,7 @@ from tests.support import host
 from tests.support.bundle import Bundle
 from tests.support.confined import CONFINEMENTS, ConfinedRuntime
 
-# The two that no container can be made in, as with runc, and combinations of which each part has its own way out.
+# Two of these let no container start, as with runc; the combinations are of confinements that pyrunc works around.
 REFUSED = {"cgroups", "keyring"}
 ALL = [name for name in CONFINEMENTS if name not in REFUSED]
 COMBINED = [
@@ -43,7 +43,7 @@ def confined(
 
 
 def bundle_for(runtime: ConfinedRuntime, script: str) -> Bundle:
-    """A bundle with what an ordinary container has."""
+    """A bundle with the usual parts of an ordinary container."""
     bundle = runtime.bundle().sh(script).namespace("network").namespace("cgroup")
     bundle.mounts[2]["options"] = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"]
     bundle.mount("/sys", "sysfs", "sysfs", "nosuid", "noexec", "nodev", "ro")
@@ -55,7 +55,7 @@ def bundle_for(runtime: ConfinedRuntime, script: str) -> Bundle:
 
 @pytest.mark.parametrize("confined", ALL + COMBINED, indirect=True)
 def test_f5_the_life_cycle(confined: ConfinedRuntime) -> None:
-    """F5: no incidental tool of the runtime's fails the container."""
+    """F5: no auxiliary call of the runtime makes the container fail."""
     live(confined, bundle_for(confined, "echo started; sleep 99"))
 
 
@@ -63,14 +63,14 @@ def test_f5_the_life_cycle(confined: ConfinedRuntime) -> None:
     "confined", ["hidepid4+no-ptrace", "subset", "devices", "no-new-privs", "syscalls", "unix"], indirect=True
 )
 def test_f5_the_life_cycle_with_a_user_namespace(confined: ConfinedRuntime) -> None:
-    """F5: the maps and what is written from outside, by way of /proc/PID."""
+    """F5: the maps and the other files that the runtime writes in /proc/PID."""
     bundle = bundle_for(confined, "echo started; sleep 99").user_namespace()
     bundle.process["oomScoreAdj"] = 200
     live(confined, bundle)
 
 
 def live(confined: ConfinedRuntime, bundle: Bundle) -> None:
-    """Each command that a container meets in its life."""
+    """Run each command of a container's life."""
     container = confined.container(bundle)
     assert container.status == "created"
     container.start()
@@ -114,7 +114,7 @@ def test_f5_run_with_a_terminal(confined: ConfinedRuntime) -> None:
     indirect=["confined"],
 )
 def test_f5_what_must_fail_says_so(confined: ConfinedRuntime, said: str, instead: list[str]) -> None:
-    """F5: one line that names what was refused, and the option by which it is done without."""
+    """F5: one line that names what was refused, and the option that avoids it."""
     bundle = bundle_for(confined, "echo here")
     bundle.write()
     result = confined("run", "--bundle", bundle.path, confined.new_id())
@@ -127,7 +127,7 @@ def test_f5_what_must_fail_says_so(confined: ConfinedRuntime, said: str, instead
 
 @pytest.mark.parametrize("confined", ["tunables"], indirect=True)
 def test_f5_a_user_namespace_whose_proc_would_reveal_what_is_covered(confined: ConfinedRuntime) -> None:
-    """F5: the kernel refuses it, as to runc; the error says which /proc is meant."""
+    """F5: the kernel refuses it, to runc too; the error says which /proc it is about."""
     bundle = bundle_for(confined, "true").user_namespace()
     bundle.write()
     result = confined("create", "--bundle", bundle.path, confined.new_id())
@@ -137,7 +137,7 @@ def test_f5_a_user_namespace_whose_proc_would_reveal_what_is_covered(confined: C
 
 @pytest.mark.parametrize("confined", ["subset"], indirect=True)
 def test_f5_validate_and_ps_without_proc_sys(confined: ConfinedRuntime) -> None:
-    """F5: validate does not take a sysctl for missing that this /proc does not show."""
+    """F5: validate does not report a sysctl as missing because this /proc does not show it."""
     bundle = bundle_for(confined, "sleep 99")
     bundle.write()
     result = confined("validate", bundle.path, with_root=False)

@@ -1,4 +1,4 @@
-"""The surroundings of the conformance suite's programs: they see nothing of the host's, and leave nothing there."""
+"""The machine of the conformance suite's programs: they see nothing of the host's, and leave nothing there."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def wrapper(command: list[str], folder: Path) -> Path:
 
 
 def run(words: list[str], runtime: Runtime, folder: Path) -> str:
-    """What the demo prints at no terminal; its files are in a directory of its own."""
+    """The demo's output without a terminal; its files are in a directory of its own."""
     environment = runtime.environment({"TMPDIR": str(folder)})
     with (folder / "out").open("w") as file:
         code = subprocess.run(
@@ -37,11 +37,11 @@ def run(words: list[str], runtime: Runtime, folder: Path) -> str:
 
 
 def check(text: str) -> None:
-    """What the demo shows to every user."""
+    """Check the part of the demo that every user sees."""
     assert "Hello from host pyrunc, process 1, user 0" in text
     for words in ("$ pyrunc run ", "$ pyrunc state", "$ pyrunc plan\n", "WAITING"):
         assert words in text
-    # it ends with a broken bundle, what is said of it, and where its plan would fail
+    # The demo ends with a broken bundle, its errors, and the step of its plan that would fail.
     last = text[text.index("# A bundle with mistakes") :]
     assert len(re.findall(r"^config.json:\d+: error: ", last, re.MULTILINE)) == 3
     assert len(re.findall(r"^ +\^ fails: ", last, re.MULTILINE)) == 3
@@ -81,7 +81,7 @@ def test_n9_as_an_ordinary_user_it_shows_rootless_containers(rootless: RootlessR
 
 
 def test_n9_what_forbids_it_is_said_before_anything_is_built(folder: Path) -> None:
-    """`make demo` asks first; here a user who may not make user namespaces, and one who may not write here."""
+    """`make demo` asks first: here for a user who may not make user namespaces, and one who may not write here."""
     for name, script in (("unshare", "exit 1"), ("id", "echo 1000")):
         (folder / name).write_text(f"#!/bin/sh\n{script}\n")
         (folder / name).chmod(0o755)

@@ -1,4 +1,4 @@
-"""No descriptor of the runtime or its caller is in the container, nor in the waiting init (CVE-2024-21626)."""
+"""Neither the container nor the waiting init has a descriptor of the runtime or its caller (CVE-2024-21626)."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_standard_streams_are_the_caller_s(runtime: Runtime, bundle: Bundle) -> 
 
 
 def test_closed_standard_streams(runtime: Runtime, bundle: Bundle) -> None:
-    """A caller with closed streams: nothing of the runtime takes their numbers in the container."""
+    """A caller with closed streams: no descriptor of the runtime gets their numbers in the container."""
     bundle.sh("ls -l /proc/self/fd > /tmp/fds").write()
     prefix = ["/bin/sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh"]
     result = runtime("run", "--bundle", bundle.path, runtime.new_id(), prefix=prefix)

@@ -16,7 +16,7 @@ from tests.support.runtime import Runtime
 
 DENY_ALL = {"allow": False, "access": "rwm"}
 KMSG = {"type": "c", "major": 1, "minor": 11}
-# Opened for writing: the kernel asks for no capability there, so only the cgroup can say no.
+# Opened for writing: the kernel requires no capability for these, so only the cgroup can refuse.
 WRITE_KMSG = "( : >> /dev/kmsg ) 2>&1 && echo opened"
 
 
@@ -126,7 +126,7 @@ def test_the_same_node_at_the_path_of_a_device(runtime: Runtime, bundle: Bundle)
 
 @pytest.mark.own("it makes them in any case")
 def test_links_without_a_proc_to_lead_to(runtime: Runtime, bundle: Bundle) -> None:
-    """runtime-linux.md, Dev symbolic links: where their source exists when the mounts are made."""
+    """runtime-linux.md, Dev symbolic links: only if their source exists when the mounts are made."""
     bundle.mounts[:] = [mount for mount in bundle.mounts if mount["destination"] != "/proc"]
     assert runtime.inside(bundle, "cd /dev; ls -d null zero; readlink fd stdin stdout stderr; true") == "null\nzero\n"
 
@@ -163,7 +163,7 @@ def test_denied_devices_can_t_be_opened(runtime: Runtime, kmsg: Bundle) -> None:
 
 
 def test_without_rules_devices_can_t_be_opened_either(runtime: Runtime, kmsg: Bundle) -> None:
-    """As with runc, nothing is allowed that nobody has allowed."""
+    """As with runc, no access is allowed that no rule allows."""
     needs_cgroup2()
     assert "Operation not permitted" in runtime.run(kmsg.sh(WRITE_KMSG + "; true")).out
 
@@ -222,7 +222,7 @@ def test_deny_one_of_all(runtime: Runtime, kmsg: Bundle) -> None:
 
 @pytest.mark.purev2
 def test_any_node_may_be_made_but_not_opened(runtime: Runtime, bundle: Bundle) -> None:
-    """As with runc, mknod is always allowed (what a node is good for, the rules say when it is opened)."""
+    """As with runc, mknod is always allowed; the rules decide whether the node can be opened."""
     needs_cgroup2()
     bundle.linux["resources"] = {"devices": [DENY_ALL]}
     out = runtime.inside(
@@ -234,7 +234,7 @@ def test_any_node_may_be_made_but_not_opened(runtime: Runtime, bundle: Bundle) -
 
 
 def test_rules_hold_in_the_waiting_container_s_cgroup(runtime: Runtime, kmsg: Bundle) -> None:
-    """What an engine puts into the container's cgroup later, exec too, is under them."""
+    """The rules apply to processes that an engine puts into the container's cgroup later, and to exec."""
     needs_cgroup2()
     kmsg.linux["resources"] = {"devices": [DENY_ALL]}
     container = runtime.started(kmsg.sh("mknod /dev/mine c 1 11; while :; do sleep 0.02; done"))
@@ -271,7 +271,7 @@ def test_rules_that_are_refused(runtime: Runtime, bundle: Bundle, rule: dict[str
 
 @pytest.mark.own("it then needs /dev/null in that directory")
 def test_dev_as_a_bind_mount_is_left_alone(runtime: Runtime, bundle: Bundle) -> None:
-    """Where the config binds a directory on /dev, runc makes no devices in it."""
+    """If the config binds a directory on /dev, runc makes no devices in it."""
     (runtime.work / "dev").mkdir()
     (runtime.work / "dev/mine").write_text("mine\n")
     bundle.config["mounts"] = [bundle.mounts[0]]

@@ -1,4 +1,4 @@
-"""doctor, as the command is called."""
+"""The command doctor."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_bundle_as_run_finds_it(runtime: Runtime, bundle: Bundle) -> None:
 
 
 def test_a_namespace_that_a_sysctl_forbids(runtime: Runtime) -> None:
-    """In a user namespace of its own, whose limits are nobody else's."""
+    """In a user namespace of its own, whose limits apply to nothing else."""
     script = 'echo 0 > /proc/sys/user/max_net_namespaces; exec "$0" "$@"'
     prefix = ["unshare", "--user", "--map-root-user", "sh", "-c", script]
     result = runtime("doctor", "--format", "json", prefix=prefix)

@@ -1,4 +1,4 @@
-"""docs/errors.md: what is said of the mistakes of tests/support/mistakes.py, on one line and at a terminal (N6, N7).
+"""docs/errors.md: the messages for the mistakes of tests/support/mistakes.py, on one line and at a terminal (N6, N7).
 
 `make errors-doc` writes the page anew; look at the difference before committing it.
 """
@@ -39,7 +39,7 @@ number of the host.
 
 @pytest.fixture(scope="module")
 def written() -> Iterator[dict[str, str]]:
-    """The page's entries by title. When it is to be written, what the tests put in here becomes the page."""
+    """The page's entries by title. With PYRUNC_ERRORS_DOC, the entries that the tests put in become the page."""
     before = entries(PAGE.read_text(encoding="utf-8")) if PAGE.exists() else {}
     made = dict(before)
     yield made
@@ -55,7 +55,7 @@ def entries(page: str) -> dict[str, str]:
 
 
 class Scene:
-    """A mistake made ready: the bundle, the ids, the words of the command."""
+    """A prepared mistake: the bundle, the ids, the words of the command."""
 
     def __init__(self, runtime: Runtime, mistake: Mistake) -> None:
         self.runtime = runtime
@@ -79,7 +79,7 @@ class Scene:
 
     def _changed(self) -> str:
         path = self.bundle.path / "config.json"
-        if path.exists():  # a text, and no longer JSON
+        if path.exists():  # the mistake made it a text that is not JSON
             good = json.dumps(self.bundle.config, indent=1).split("\n")
             bad = path.read_bytes().decode("utf-8", "replace").split("\n")
             for number, line in enumerate(bad):
@@ -89,7 +89,7 @@ class Scene:
         return "; ".join(changes(BASE, self.bundle.config)) or "the files of the rootfs"
 
     def readable(self, text: str) -> str:
-        """A text with placeholders for what differs from run to run and from host to host."""
+        """A text with placeholders for parts that differ from run to run and from host to host."""
         for value, name in (
             (self.box, "BOX"), (self.id, "ID"), (str(self.bundle.path), "BUNDLE"), (str(self.runtime.root), "ROOT"),
             (str(self.runtime.work / "dir"), "DIR"), (self.box[:-1], "BO"),
@@ -101,12 +101,12 @@ class Scene:
         return re.sub(r"own hard limit is \d+", "own hard limit is N", text)
 
     def one_line(self) -> tuple[int, str]:
-        """The exit code, and the message as a log has it."""
+        """The exit code, and the message in the form of a log."""
         result = self.runtime("--log-format", "json", *self.words)
         return result.code, self.readable(json.loads(result.err.strip().split("\n")[-1])["msg"])
 
     def on_terminal(self) -> str:
-        """What a terminal shows, in which warnings are left out."""
+        """The output at a terminal, without warnings."""
         master, slave = os.openpty()
         process = subprocess.Popen(
             self.runtime.argv(*self.words),
@@ -193,7 +193,7 @@ def test_n4_the_specification_alone(runtime: Runtime, bundle: Bundle) -> None:
 
 
 def test_n6_a_log_and_a_pipe_get_one_line(runtime: Runtime, bundle: Bundle, tmp_path: Path) -> None:
-    """The three lines are for a terminal without --log alone: here stderr is a terminal, and there is a log."""
+    """Only a terminal without --log gets the three lines: here stderr is a terminal, and there is a log."""
     bundle.args("nothing").write()
     master, slave = os.openpty()
     log = runtime.work / "log.json"

@@ -1,4 +1,4 @@
-"""`exec`: a further process in a container, as engines and users ask for it."""
+"""`exec`: a further process in a container, in the ways in which engines and users run it."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def box(runtime: Runtime, bundle: Bundle) -> Container:
 
 
 def exec_in(container: Container, *words: str | Path, **more: Any) -> Result:
-    """`exec` with these options and, behind "::", the program; the id stands between."""
+    """Run `exec` with these options and, behind "::", the program; the id is between them."""
     at = words.index("::")
     return container.runtime("exec", *words[:at], container.id, *words[at + 1 :], **more)
 
 
 def inside(container: Container, *words: str | Path, **more: Any) -> str:
-    """What an `exec` that works prints."""
+    """The output of an `exec` that works."""
     result = exec_in(container, *words, **more)
     assert result.code == 0, result
     return result.out
@@ -148,7 +148,7 @@ def test_it_is_in_the_container_s_cgroup(box: Container) -> None:
 
 
 def _sleeper(box: Container, parent: int) -> int:
-    """The process that runs `sleep` below a runtime; 0 where it does not yet."""
+    """The process that runs `sleep` below a runtime; 0 if it does not run yet."""
     return next((child for child, (name, _) in host.children(parent).items() if name == "sleep"), 0)
 
 
@@ -275,7 +275,7 @@ def test_detached_as_engines_call_it(box: Container, order: list[str]) -> None:
     path = write_process(box, args=["sh", "-c", "echo out; exec sleep 1000"])
     values = {"--pid-file": [str(pid_file)], "--process": [str(path)], "--detach": []}
     words = [word for flag in order for word in (flag, *values[flag])]
-    # Not through `inside`, whose files would be gone from under it.
+    # Not through `inside`: its files would be removed while it uses them.
     result = exec_in(box, *words, "::")
     assert result.code == 0, result
     pid = int(pid_file.read_text())
@@ -409,7 +409,7 @@ def test_no_container(runtime: Runtime) -> None:
 
 
 def test_another_process_with_the_same_pid_is_not_joined(runtime: Runtime, bundle: Bundle) -> None:
-    """The start time in the state is not that of the process that has the pid now."""
+    """The start time in the state differs from that of the process that has the pid now."""
     container = runtime.started(bundle.args(*SLEEP))
     state = runtime.root / container.id / "state.json"
     before = state.read_text()
@@ -451,7 +451,7 @@ def test_cpu_affinity(runtime: Runtime, bundle: Bundle) -> None:
         pytest.skip("needs two CPUs")
     container = runtime.started(bundle.args(*SLEEP))
     show = ("::", "sh", "-c", "grep Cpus_allowed_list /proc/self/status | cut -f2")
-    # What the caller is bound to is not passed on.
+    # The caller's CPU affinity is not passed on.
     bind = f"import os, sys; os.sched_setaffinity(0, [{cpus[0]}]); os.execv(sys.argv[1], sys.argv[1:])"
     allowed = inside(container, *show, prefix=[sys.executable, "-c", bind]).strip()
     assert allowed == inside(container, *show).strip()

@@ -147,7 +147,7 @@ def test_failure_leaves_nothing(runtime: Runtime, bundle: Bundle, break_it: Brea
     assert host.mounts_of("") == mounts
     if runtime.is_own:
         runtime.assert_nothing_left()
-        # As if never attempted: the id is free, and the next attempt, mended, works.
+        # The id is free, and the next attempt, with the mistake corrected, works.
         missing = runtime("state", id)
         assert "container does not exist" in missing.last_line
 
@@ -165,7 +165,7 @@ def test_the_id_is_free_after_a_failure(runtime: Runtime, bundle: Bundle) -> Non
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 @pytest.mark.own("it leaves the container half made")
 def test_interrupted_create_leaves_nothing(runtime: Runtime, bundle: Bundle, number: signal.Signals) -> None:
-    """The command is told to end while a hook is at work."""
+    """The command gets a terminating signal while a hook runs."""
     marker = runtime.work / "in-hook"
     bundle.hook("createRuntime", "/bin/sh", "sh", "-c", f"touch {marker}; exec sleep 1000")
     bundle.write()

@@ -1,7 +1,8 @@
-"""A fault at every system call of create, run, exec, start and delete, and of the init: what can't be had, and signals.
+"""A fault at every system call of create, run, exec, start and delete, and of the init: lack of a resource, and
+signals.
 
-After each the command has succeeded truly, or says why in one line, and nothing of it is left on the host; a create of
-the same id works. `make test` tries a sample of the calls, LONG=1 a larger one, PYRUNC_TEST_EVERY_CALL=1 all of them.
+After each fault the command has truly succeeded, or gives the reason in one line and leaves nothing on the host; a
+create of the same id works. `make test` tries a sample of the calls, LONG=1 a larger one, PYRUNC_TEST_EVERY_CALL=1 all.
 """
 
 from __future__ import annotations
@@ -35,9 +36,9 @@ pytestmark = [
 # What the poststop hook makes, which only the deletion of a container runs, not the undoing of a launch.
 DELETED = "deleted"
 EVERY_CALL = bool(os.environ.get("PYRUNC_TEST_EVERY_CALL"))
-# How many calls are tried of each kind of fault and command.
+# How many calls are tried for each kind of fault and command.
 SAMPLE = effort.times(6, 20)
-# The init waits for the answer to its ready, and for the start: it ends where it can't, and the container has stopped.
+# The init waits for the answer to its ready, and for the start: if it can't, it ends, and the container has stopped.
 AFTER_READY = (f"number 45, of {INIT}", f"number 288, of {INIT}")
 FAULTS = {
     **{name: getattr(errno, name) for name in ("EMFILE", "ENOSPC", "EROFS", "ENOMEM", "ENODEV", "EDQUOT")},
@@ -48,14 +49,14 @@ FAULTS = {
 
 @pytest.fixture(scope="module", autouse=True)
 def imported() -> None:
-    """What the command imports while it works: the fork's own interpreter is not what is tried."""
+    """Import the modules that the commands import while they work: the test is not about the fork's own interpreter."""
     for module in pkgutil.walk_packages(pyrunc.__path__, "pyrunc."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
 
 
 class Host:
-    """The commands of one test, each in a fork or, where the launcher is tested, as that program."""
+    """The commands of one test, each in a fork, or as the launcher's program if the launcher is tested."""
 
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
@@ -68,7 +69,7 @@ class Host:
 
     @contextmanager
     def faulty(self, fault: int | str | None, at: int, *arguments: str) -> Iterator[Outcome]:
-        """A command with a fault at a call. What it leaves running runs until the end of the context."""
+        """Run a command with a fault at a call. Processes that it leaves run until the end of the context."""
         supervised = Supervised(self.words(*arguments), self.err, fault, at, self.program)
         try:
             yield supervised.wait()
@@ -76,16 +77,16 @@ class Host:
             supervised.close()
 
     def attempt(self, fault: int | str | None, at: int, *arguments: str) -> Outcome:
-        """The same, where it leaves nothing running that matters."""
+        """The same for a command that leaves no process running that matters."""
         with self.faulty(fault, at, *arguments) as outcome:
             return outcome
 
     def call(self, *arguments: str) -> Outcome:
-        """A command without a fault."""
+        """Run a command without a fault."""
         return faults.call(self.words(*arguments), self.err, self.program)
 
     def succeed(self, *arguments: str) -> None:
-        """A command that must work, without a word."""
+        """Run a command that must work and print nothing."""
         outcome = self.call(*arguments)
         assert (outcome.code, outcome.err) == (0, ""), outcome
 
@@ -103,7 +104,7 @@ def points(calls: int, fault: str) -> Iterator[int]:
 
 
 def check(outcome: Outcome, fault: int | str) -> bool:
-    """Whether the command succeeded; AssertionError where its failure is not one line that says why."""
+    """Whether the command succeeded; AssertionError if its failure is not one line that gives the reason."""
     assert outcome.calls > 0
     for word in ("Traceback", "internal error", "Error:", "Exception"):
         assert word not in outcome.err, outcome
@@ -115,7 +116,7 @@ def check(outcome: Outcome, fault: int | str) -> bool:
         assert outcome.code == -signal.SIGKILL, outcome
         return False
     if fault == TERM and not errors and outcome.code in (-signal.SIGTERM, 128 + signal.SIGTERM):
-        return False  # before there was anything to undo, or it was passed on to the process
+        return False  # before there was anything to undo, or the process got the signal
     assert outcome.code > 0, outcome
     assert len(errors) == 1, outcome
     assert outcome.err.splitlines()[-1] == errors[0], outcome
@@ -132,15 +133,15 @@ def written(bundle: Bundle) -> Bundle:
 
 
 def cleaned(host: Host, id: str, fault: int | str) -> None:
-    """Nothing is left of a command that has failed. Where it was killed, or has failed when its container had ended,
-    that is so after `delete --force`."""
+    """Assert that a failed command leaves nothing. If it was killed, or failed after its container had ended, that is
+    so after `delete --force`."""
     pid_file, ran = host.runtime.work / "pid", host.runtime.work / "bundle/rootfs/ran"
     deleted = host.runtime.work / "bundle" / DELETED
     if deleted.exists():
-        pid_file.unlink(missing_ok=True)  # `run` has deleted a container whose program ran: the file is its caller's
+        pid_file.unlink(missing_ok=True)  # `run` has deleted the container; its caller removes the file
     if fault == KILL or ran.exists() or (fault == TERM and not host.err.read_text()):
         if ran.exists() or host.call("state", id).code == 0:
-            pid_file.unlink(missing_ok=True)  # it was a container, and so the file is its caller's
+            pid_file.unlink(missing_ok=True)  # it was a container, and so its caller removes the file
         ran.unlink(missing_ok=True)
         outcome = host.call("delete", "--force", id)
         assert outcome.code == 0, outcome
@@ -149,7 +150,7 @@ def cleaned(host: Host, id: str, fault: int | str) -> None:
 
 
 def created(host: Host, id: str, pid_file: Path) -> None:
-    """The container is created, as its state and its pid file say."""
+    """Assert that the container is created, by its state and its pid file."""
     outcome = host.call("state", id)
     assert outcome.code == 0, outcome
     state = json.loads((host.err.with_suffix(".out")).read_text())
@@ -197,7 +198,7 @@ def test_f8_a_fault_at_each_call_of_a_launch(host: Host, bundle: Bundle, command
 
 @pytest.mark.parametrize("command", ["create", "run"])
 def test_a11_a_signal_at_each_line_of_a_launch(host: Host, bundle: Bundle, command: str) -> None:
-    """Between a call and the note of what it has made, and in the middle of the undoing."""
+    """Between a call and the record of its effect, and in the middle of the undoing."""
     if host.program is not None:
         pytest.skip("the launcher's lines can't be traced")
     written(bundle)
@@ -213,7 +214,7 @@ def test_a11_a_signal_at_each_line_of_a_launch(host: Host, bundle: Bundle, comma
         outcome = faults.call_with_signal(words, host.err, signal.SIGTERM, at)
         try:
             if check(outcome, TERM):
-                pid_file.unlink()  # it came too late to end the command
+                pid_file.unlink()  # the signal came too late to end the command
                 if command == "create":
                     host.succeed("delete", "--force", id)
                 (bundle.rootfs / "ran").unlink(missing_ok=True)
@@ -266,12 +267,12 @@ def test_f8_a_fault_at_each_call_of_exec(host: Host, bundle: Bundle, name: str) 
             assert container.status == "running"
         except AssertionError as error:
             raise AssertionError(f"{name} at call {at}: {outcome}\n{error}") from error
-    assert failed > 0 or not EVERY_CALL  # a sample may have only calls without which it works
+    assert failed > 0 or not EVERY_CALL  # a sample may have only calls whose failure does no harm
 
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_f8_a_fault_at_each_call_of_start(host: Host, bundle: Bundle, name: str) -> None:
-    """Those of the waiting init too. A start that has failed leaves a container that can be deleted."""
+    """Also the calls of the waiting init. After a failed start the container can be deleted."""
     fault = FAULTS[name]
     bundle.args("sleep", "1000").hook("poststart", "/bin/true").write()
     id = host.runtime.new_id()
@@ -297,7 +298,7 @@ def test_f8_a_fault_at_each_call_of_start(host: Host, bundle: Bundle, name: str)
 @pytest.mark.parametrize("name", FAULTS)
 @pytest.mark.parametrize("flags", [("--force",), ()], ids=["force", "created"])
 def test_f8_a_fault_at_each_call_of_delete(host: Host, bundle: Bundle, flags: tuple[str, ...], name: str) -> None:
-    """A delete that has failed can be repeated, and then nothing is left."""
+    """A failed delete can be repeated, and then nothing is left."""
     fault = FAULTS[name]
     written(bundle)
     id = host.runtime.new_id()

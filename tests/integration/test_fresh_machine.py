@@ -1,4 +1,4 @@
-"""A directory entered as a machine's root, as `make test-fresh` does (N2): what the machine has and has not."""
+"""A directory entered as a machine's root, as `make test-fresh` does (N2): what the machine has and what it lacks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Inside = Callable[[str], tuple[int, str]]
 
 @pytest.fixture
 def inside(private_mounts: None, rootfs_template: Path, tmp_path: Path) -> Iterator[Inside]:
-    """A function that runs a shell script in a machine of busybox, and returns its exit code and what it printed."""
+    """A function that runs a shell script in a machine of busybox, and returns its exit code and its output."""
     if not host.cgroup2_mount():
         pytest.skip("needs a cgroup2 hierarchy, in which the machine gets one of its own")
     group = machine.cgroup()
@@ -61,7 +61,7 @@ def test_it_has_file_systems_of_its_own(inside: Inside) -> None:
 
 
 def test_user_namespaces_can_be_made(inside: Inside) -> None:
-    """The kernel refuses them in a chroot, and with them half of the tests."""
+    """The kernel refuses user namespaces in a chroot, and half of the tests need them."""
     assert inside("busybox unshare -U -m true") == (0, "")
 
 

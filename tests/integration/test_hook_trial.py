@@ -1,4 +1,4 @@
-"""`hooks run`: the hooks of a bundle tried in containers that are made for them; and what a timeline has of hooks."""
+"""`hooks run`: tries a bundle's hooks in containers that are made for them; and the hooks in a timeline."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def record(runtime: Runtime, bundle: Bundle) -> Path:
 
 
 def tried(runtime: Runtime, bundle: Bundle, *args: str, code: int = 0) -> list[dict[str, Any]]:
-    """What `hooks run --format json` says; nothing is left of it."""
+    """The output of `hooks run --format json`; it leaves nothing."""
     bundle.write()
     result = runtime("hooks", "run", bundle.path, "--format", "json", *args)
     assert result.code == code, result

@@ -37,12 +37,12 @@ def record(runtime: Runtime, bundle: Bundle) -> Path:
 
 
 def shell_hook(bundle: Bundle, kind: str, script: str, **more: Any) -> None:
-    """A hook of a shell script; startContainer and poststart alike, the shell is found on both sides."""
+    """A hook of a shell script, also for startContainer and poststart: the shell is found on both sides."""
     bundle.hook(kind, "/bin/sh", "sh", "-c", script, **more)
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """The state that a hook has written down."""
+    """The state that a hook has recorded."""
     value: dict[str, Any] = json.loads(path.read_text())
     return value
 
@@ -84,7 +84,7 @@ def test_state_on_stdin(runtime: Runtime, bundle: Bundle, record: Path, kind: st
     if kind == "poststop":
         assert state.get("pid", 0) == 0
     elif kind in ("createContainer", "startContainer") and runtime.is_own:
-        # runtime.md, State: the pid as seen by the container. runc 1.1 gives the host's one.
+        # runtime.md, State: the pid in the container's view. runc 1.1 gives the host's pid.
         assert state["pid"] == 1
     elif kind not in ("createContainer", "startContainer"):
         assert state["pid"] == container.pid
@@ -147,7 +147,7 @@ def test_create_container_hook_sees_the_host_s_tree_and_the_container_s_mounts(
 def test_b3_the_working_directory_of_create_container_hooks(
     runtime: Runtime, bundle: Bundle, namespaces: list[str]
 ) -> None:
-    """It is the rootfs, in which hooks of vendors touch ./lib; what is mounted there is seen."""
+    """The working directory is the rootfs, in which vendors' hooks touch ./lib; the hooks see the mounts in it."""
     bundle.linux["namespaces"] = [{"type": "pid"}, *({"type": name} for name in namespaces)]
     if "user" in namespaces:
         for name in ("uidMappings", "gidMappings"):
@@ -166,7 +166,7 @@ def test_b3_the_working_directory_of_create_container_hooks(
 def test_b3_the_working_directory_of_the_runtime_s_hooks(
     runtime: Runtime, bundle: Bundle, record: Path, kind: str
 ) -> None:
-    """It is the bundle while a container is made or run, as with runc."""
+    """The working directory is the bundle while a container is made or run, as with runc."""
     shell_hook(bundle, kind, f"pwd >> {record}/pwd")
     runtime.run(bundle.args("true"))
     assert (record / "pwd").read_text() == f"{bundle.path}\n"
@@ -218,7 +218,7 @@ def test_start_container_hook_runs_in_the_container(runtime: Runtime, bundle: Bu
 
 
 def test_prestart_hook_can_set_up_the_network(runtime: Runtime, bundle: Bundle, record: Path) -> None:
-    """As CNI and docker do: the namespaces are there before the hook, by the pid of the state."""
+    """As CNI and docker do: the namespaces exist before the hook, and the state's pid leads to them."""
     bundle.namespace("network")
     script = bundle.script(
         "hook", "pid=$(sed 's/.*\"pid\": *\\([0-9]*\\).*/\\1/'); nsenter -t $pid -n ip link add dummy7 type dummy || "
@@ -293,7 +293,7 @@ def test_failing_hook_of_create(runtime: Runtime, bundle: Bundle, record: Path, 
     words = (record / "log").read_text().split()
     assert words[0] == "first"
     assert "second" not in words
-    # runtime.md, Lifecycle: a failure continues at step 12, and 13 is the poststop hooks.
+    # runtime.md, Lifecycle: after a failure comes step 12, and step 13 is the poststop hooks.
     assert words == ["first", "poststop"]
 
 
@@ -329,7 +329,7 @@ def test_what_is_said_of_a_hook_that_fails_badly(
     result = runtime.run(bundle.args("true"), ok=False)
     assert result.code == (0 if kind == "poststop" else 1)
     if what in ("held", "written") and kind != "startContainer":
-        # In a container it has ended with the pid namespace; a createContainer hook is in that too.
+        # A hook in a container has ended with the pid namespace; a createContainer hook is in it too.
         pid = int((record / "pid").read_text())
         if kind in RUNTIME_HOOKS:
             os.kill(pid, signal.SIGKILL)

@@ -31,12 +31,13 @@ def test_run_imports_nothing_heavy(runtime: Runtime, bundle: Bundle) -> None:
 
 
 def imports(runtime: Runtime, words: list[str]) -> list[str]:
-    """The heavy modules that a command imports; AssertionError where the command fails."""
+    """The heavy modules that a command imports; AssertionError if the command fails."""
     line = ["pyrunc", "--root", str(runtime.root), *words]
     output = Path(runtime.work, f"modules-{words[0]}")
     code = f"from pyrunc.main import main\nassert main({line!r}) == 0"
     found = imported_by(code, output)
-    # The usual life is in the snapshot, and what is not in it comes last there (launcher/freeze.py).
+    # The snapshot has the modules of the usual life, and its last modules are those that this life does not import
+    # (launcher/freeze.py).
     assert not found & freeze.ON_DEMAND
     assert [name for name in found if name.startswith(freeze.LAST)] == []
     return heavy(found)

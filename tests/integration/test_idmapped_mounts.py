@@ -1,4 +1,4 @@
-"""Id-mapped mounts: whose files the container sees, and whose files it makes."""
+"""Id-mapped mounts: the owners that the container sees, and the owners of the files that it makes."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_the_mount_s_own_maps(runtime: Runtime, bundle: Bundle, source: Path) ->
 
 
 def test_with_a_user_namespace(runtime: Runtime, bundle: Bundle, source: Path) -> None:
-    """The host's ids of the mount are the container's."""
+    """The ids of the mount on the host are the container's."""
     given = maps((0, 100000, 1000))
     mapped(bundle.user_namespace(), source, "bind", "idmap", uidMappings=given, gidMappings=given)
     assert runtime.inside(bundle, STAT).split() == ["0:10", "1:11", "5:15"]
@@ -100,7 +100,7 @@ def test_an_unmapped_user_can_make_none(runtime: Runtime, bundle: Bundle, source
 
 @pytest.fixture
 def namespace_of_another() -> Iterator[str]:
-    """The path of a user namespace that exists already, with the maps of Bundle.user_namespace."""
+    """The path of an existing user namespace with the maps of Bundle.user_namespace."""
     sleeper = subprocess.Popen(["unshare", "--user", "sleep", "100"])
     own = os.readlink("/proc/self/ns/user")
     host.wait_for("the user namespace", lambda: host.namespace(sleeper.pid, "user") != own)

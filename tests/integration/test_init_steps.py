@@ -1,6 +1,6 @@
-"""The init's steps that need root, each in a small plan made by hand, on rootfs that are hostile where it matters.
+"""The init's steps that need root, each in a small hand-made plan, on hostile root file systems where that matters.
 
-The container's program is busybox's shell; what it prints is what a container sees.
+The container's program is busybox's shell; its output shows what a container sees.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def rootfs(session_directory: Path, rootfs_template: Path, private_mounts: None)
 
 @pytest.fixture
 def host_file(rootfs: Path) -> Path:
-    """A file of the host, beside the rootfs, that nothing of the container may reach."""
+    """A file of the host, beside the rootfs, that the container must not reach."""
     path = rootfs.parent / "host"
     path.mkdir()
     (path / "file").write_text("host's")
@@ -59,7 +59,7 @@ def host_file(rootfs: Path) -> Path:
 
 
 def enter(rootfs: Path, *inside: Step) -> tuple[Step, ...]:
-    """The steps into a rootfs with `inside` carried out before the pivot."""
+    """The steps that enter a rootfs, with the steps `inside` before the pivot."""
     return (
         step("propagation", flag=MS_SLAVE, recursive=1),
         step("parent_private", path=str(rootfs)),
@@ -122,8 +122,8 @@ def test_without_pivot_the_hosts_procfs_is_out_of_reach(init: Path, rootfs: Path
 
 
 def test_without_pivot_no_procfs_is_left_that_would_allow_another(init: Path, rootfs: Path) -> None:
-    """A user namespace may mount a procfs only where a whole one is in its mount namespace: the container's own has
-    masks, and the host's must not be there."""
+    """The kernel lets a user namespace mount a procfs only if its mount namespace has an unmasked one: the container's
+    own procfs has masks, and the host's must not be there."""
     attempt = "busybox unshare -r -m -p -f mount -t proc proc /mnt 2>/dev/null && echo mounted || echo refused"
     steps = list(enter(rootfs, PROC, *DEV, step("mask_path", path="/proc/uptime")))
     steps[next(i for i, item in enumerate(steps) if item.kind == "pivot_root")] = step("move_root")
@@ -174,7 +174,7 @@ def test_a_symlink_leads_a_mount_nowhere_but_inside(init: Path, rootfs: Path, ho
 def test_links_that_go_in_circles(init: Path, rootfs: Path) -> None:
     (rootfs / "a").symlink_to("b")
     (rootfs / "b").symlink_to("a")
-    # what has to be made first keeps the kernel from seeing the circle
+    # A target that has to be made hides the loop from the kernel.
     for target in ("/a/mnt", "/new/../a/mnt"):
         refused(inside(init, rootfs, mount("tmpfs", target)), errno.ELOOP, target)
 
@@ -354,7 +354,7 @@ def rootfs_copy(rootfs: Path) -> Path:
 
 @pytest.mark.parametrize("target", ["/proc/sys/kernel", "/link/kernel", "/proc/self/attr/current"])
 def test_nothing_is_mounted_inside_proc(init: Path, rootfs: Path, target: str) -> None:
-    """CVE-2019-16884: by whatever path it is reached."""
+    """CVE-2019-16884: by any path that leads into /proc."""
     (rootfs / "link").symlink_to("proc/sys")
     source = "/bin/busybox" if target.endswith("current") else "/tmp"
     refused(inside(init, rootfs, PROC, bind(source, target)), 0, "cannot be mounted because it is inside /proc")
@@ -389,7 +389,7 @@ def test_bind_attributes(init: Path, rootfs: Path, host_file: Path) -> None:
 
 def test_recursive_binds_take_what_is_mounted_below(init: Path, rootfs: Path) -> None:
     steps = (PROC, mount("tmpfs", "/mnt"), mount("tmpfs", "/mnt/sub"))
-    # /proc/PID/root is no way for a bind; the host's own tree has mounts enough
+    # /proc/PID/root does not work as the source of a bind; the host's own tree has enough mounts.
     found = mounts(ran(inside(init, rootfs, *steps, bind("/dev", "/srv", recursive=1, rattr_set=RDONLY),
                               bind("/dev", "/opt"), script="cat /proc/self/mountinfo")))  # fmt: skip
     below = [point for point in found if point.startswith("/srv/")]
@@ -477,7 +477,7 @@ def test_links_replace_only_the_ptmx(init: Path, rootfs: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["directory", "file", "device", "link"])
 def test_what_the_image_has_for_a_ptmx(init: Path, rootfs: Path, kind: str) -> None:
-    """It is replaced, but for a directory, and nothing else is left beside it."""
+    """The init replaces it, unless it is a directory, and leaves nothing else beside it."""
     ptmx = rootfs / "dev/ptmx"
     if kind == "directory":
         ptmx.mkdir()
@@ -505,7 +505,7 @@ def test_standard_streams_get_the_containers_null(init: Path, rootfs: Path) -> N
     assert ran(run(init, *steps, namespaces=NAMESPACES)) == "1\n/dev/null\n"
 
 
-# -- what is taken away
+# -- what is removed
 
 
 def test_masked_paths(init: Path, rootfs: Path) -> None:
@@ -590,8 +590,8 @@ def test_a_session_keyring_of_its_own(init: Path, rootfs: Path) -> None:
 
 
 def test_set_nondumpable(init: Path, session_directory: Path) -> None:
-    """CVE-2016-9962. The files of such a process in /proc are root's, whoever runs it. N2: user 1000 runs a copy of the
-    init, since he can't reach a clone in /root."""
+    """CVE-2016-9962. The files of such a process in /proc are root's, whatever user runs it. N2: user 1000 runs a copy
+    of the init, since user 1000 can't reach a clone in /root."""
     owners = []
     init = Path(shutil.copy(init, session_directory / "init"))
     for steps in ((), (step("set_nondumpable"),)):
@@ -691,7 +691,7 @@ def test_home_with_a_strange_passwd(init: Path, rootfs: Path, kind: str) -> None
 
 
 def test_a_working_directory_outside_of_the_root_is_refused(init: Path, rootfs: Path) -> None:
-    """CVE-2024-21626: by a descriptor that leaked in."""
+    """CVE-2024-21626: through a leaked descriptor."""
     leaked = os.open("/", os.O_RDONLY | os.O_DIRECTORY)
     try:
         steps = (*enter(rootfs, PROC), step("chdir", path=f"/proc/self/fd/{leaked}"), shell("ls"))
@@ -723,7 +723,7 @@ DEVPTS = mount("devpts", "/dev/pts", "newinstance", "ptmxmode=0666", "mode=0620"
 
 
 class Terminal:
-    """A container with a terminal; `master` is what it sent."""
+    """A container with a terminal; `master` is the descriptor that it sent."""
 
     def __init__(self, init: Path, *steps: Step) -> None:
         self.launch = Launch(init, wire.encode(plan_of(steps), {}), namespaces=NAMESPACES)
@@ -764,7 +764,7 @@ def test_the_terminal(init: Path, rootfs: Path) -> None:
     tty = step("mknod", path="/dev/tty", mode=MKNOD, major=5, minor=0)
     outcome, text = terminal(init, rootfs, script, tty)
     assert (outcome.error, outcome.code) == (None, 0), outcome
-    # output processing is the kernel's default: who takes the master decides
+    # The settings of output are the kernel's defaults: the receiver of the master decides about them.
     assert text.splitlines() == ["/dev/pts/0", "17 91", " onlcr", "character special file", "x"]
 
 
@@ -800,11 +800,11 @@ def test_a_symlinked_console_is_refused(init: Path, rootfs: Path, host_file: Pat
     refused(refuse_console(init, rootfs, DEVPTS), errno.ELOOP, "/dev/console")
 
 
-# -- where /proc is not what it seems
+# -- when /proc is another file system
 
 
 def test_writes_to_proc_are_the_hosts_procfs_or_fail(init: Path, rootfs: Path) -> None:
-    """CVE-2025-52881, CVE-2019-19921: a /proc of the container's making receives nothing."""
+    """CVE-2025-52881, CVE-2019-19921: a /proc that the container has made receives nothing."""
     (rootfs / "proc/sys/net/ipv4").mkdir(parents=True)
     (rootfs / "proc/sys/net/ipv4/ip_forward").write_text("image's")
     sysctl = step("sysctl", path="net/ipv4/ip_forward", value="1")
@@ -826,8 +826,8 @@ def test_a_false_proc_on_the_host_is_not_taken(init: Path, tmp_path: Path, priva
 
 
 def test_a_file_mounted_over_in_the_hosts_proc_is_not_written(init: Path, tmp_path: Path, private_mounts: None) -> None:
-    """CVE-2025-52881: what is mounted over a file of procfs, even another file of procfs, is another mount. The init
-    writes in a procfs of its own, where nothing is mounted over the file."""
+    """CVE-2025-52881: a mount on a file of procfs, even of another file of procfs, is another mount. The init writes in
+    a procfs of its own, where nothing is mounted over the file."""
     left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     look = shell("uname -n; cat /proc/sys/kernel/domainname")
     plan = os.memfd_create("plan")

@@ -1,5 +1,5 @@
-"""B1: input that can be read only once. With the installed launcher, which hands commands over to the ordinary build
-after it has read their input, these tests show that nothing is read twice."""
+"""B1: input that can be read only once. The installed launcher hands commands over to the ordinary build after it has
+read their input: with it, these tests show that nothing is read twice."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KINDS = ("descriptor", "fifo", "stdin", "socket")
 
 
 class Once:
-    """Runs commands with a file that can be read once: `call` puts its path in place of "@"."""
+    """Runs commands with a file that can be read once: `call` puts the file's path in place of "@"."""
 
     def __init__(self, kind: str, runtime: Runtime) -> None:
         self.kind = kind
@@ -75,7 +75,7 @@ def filtered(bundle: Bundle) -> None:
 
 
 def plain(bundle: Bundle) -> None:
-    """Nothing that is cold."""
+    """A configuration without anything cold."""
 
 
 @pytest.mark.parametrize("change", [plain, filtered])

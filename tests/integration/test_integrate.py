@@ -1,8 +1,8 @@
-"""`integrate` and the engines of this machine: its lines written, and a container started through the engine by
-`--check`.
+"""`integrate` and the engines of this machine: it writes their configuration, and `--check` starts a container through
+the engine.
 
-Each engine runs in mount, pid and network namespaces of its own with a pure cgroup2 hierarchy, an own /run, and files
-of the test. There is no controller in it, so what engines ask of cpu, memory and pids is taken out of config.json.
+Each engine runs in mount, pid and network namespaces of its own with a pure cgroup2 hierarchy, a /run of its own, and
+the test's files. The hierarchy has no controllers, so the tests remove cpu, memory and pids limits from config.json.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pytest
 
 from tests.support.runtime import REPOSITORY, Runtime
 
-# Makes this the whole machine of an engine; then runs the test's own script.
+# Turns the namespaces into an engine's machine; then runs the test's own script.
 GROUND = """
 set -eu
 mount --make-rprivate /
@@ -59,7 +59,7 @@ class Machine:
         (self.folder / "pyrunc").chmod(0o755)
 
     def run(self, script: str) -> subprocess.CompletedProcess[str]:
-        """Run a shell script there, to its end and that of all that it started."""
+        """Run a shell script on the machine, until it and all its processes have ended."""
         with (self.folder / "out").open("w") as out, (self.folder / "err").open("w") as err:
             done = subprocess.run(
                 ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "sh", "-c", GROUND + script, "sh",

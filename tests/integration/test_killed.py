@@ -1,6 +1,6 @@
 """`create` and `exec` killed or failing at every step of their plans: nothing stays on the host.
 
-The faults are put in by tests/support/harness.py, and into the init by its build with -DPYRUNC_FAULTS.
+tests/support/harness.py injects the faults; in the init its build with -DPYRUNC_FAULTS does.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from tests.support.seccomp import allowing
 
 pytestmark = pytest.mark.own("the harness is pyrunc's")
 
-# What a process that is in pause() shows in /proc/PID/syscall: pause on x86-64; ppoll on arm64, which has no pause.
+# What /proc/PID/syscall shows of a process in pause(): pause on x86-64; ppoll on arm64, which has no pause.
 PAUSE = {"x86_64": "34", "aarch64": "73"}
 ENDED = -1
 
 
 @pytest.fixture(scope="module")
 def faulty_init() -> Path:
-    """The init that stops or fails where it is told to."""
+    """The init that stops or fails at a given step."""
     return build("init-faults")
 
 
@@ -118,7 +118,7 @@ def rich(request: pytest.FixtureRequest, runtime: Runtime, bundle: Bundle) -> Bu
 
 @pytest.fixture
 def console(runtime: Runtime) -> Iterator[list[str]]:
-    """The flag that gives a console socket; the master that it receives is left alone."""
+    """The flag that gives a console socket; the test leaves the received master alone."""
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(runtime.work / "console"))
     listener.listen(100)
@@ -148,12 +148,12 @@ def numbers(bundle: Bundle, kinds: list[str]) -> range:
 
 
 def gone_by_themselves(runtime: Runtime, who: str = "init") -> None:
-    """No process of the container is left, though nobody cleaned up."""
+    """Whether no process of the container is left, without a cleanup."""
     host.wait_for(f"the {who} to end by itself", lambda: not host.processes_of(runtime.token))
 
 
 def sweep(runtime: Runtime, bundle: Bundle, id: str, round: int) -> None:
-    """The next command that names the id: `delete --force`, or now and then a new `create`."""
+    """Run the next command that names the id: `delete --force`, or sometimes a new `create`."""
     if round % 4 == 3:
         assert pyrunc(runtime, "create", "--bundle", str(bundle.path), id)[0] == 0
     code, err = pyrunc(runtime, "delete", "--force", id)
@@ -163,7 +163,7 @@ def sweep(runtime: Runtime, bundle: Bundle, id: str, round: int) -> None:
 
 @pytest.mark.parametrize("fault", ["--before-step", "--after-record"])
 def test_runtime_killed_at_every_step(runtime: Runtime, rich: Bundle, console: list[str], fault: str) -> None:
-    """SIGKILL before each step of the runtime, and after each entry of its ledger, whose effect is not made then."""
+    """SIGKILL before each step of the runtime, and after each entry of its ledger, before the entry's effect."""
     if "timeOffsets" in rich.linux:
         rich.process["terminal"] = True
         rich.write()
@@ -179,7 +179,8 @@ def test_runtime_killed_at_every_step(runtime: Runtime, rich: Bundle, console: l
             break
         assert code == -signal.SIGKILL, err
         gone_by_themselves(runtime)
-        # Nobody is at work on it any more: it is not being created. Where its state was saved, its process has ended.
+        # No command works on the container any more, so it is not `creating`. If its state was saved, its process has
+        # ended.
         code, err = pyrunc(runtime, "state", id)
         assert code == 0 or "container does not exist" in err
         assert code == 1 or runtime.state(id)["status"] == "stopped"
@@ -202,7 +203,7 @@ def test_runtime_killed_at_every_step(runtime: Runtime, rich: Bundle, console: l
     not Path("/proc/self/syscall").exists(), reason="this kernel has no /proc/PID/syscall, to see where a process waits"
 )
 def test_runtime_killed_while_init_is_at_every_step(runtime: Runtime, rich: Bundle, faulty_init: Path) -> None:
-    """The init stands before step N when its runtime is killed: it ends at once, wherever it is."""
+    """The init has stopped before step N when its runtime is killed: the init ends at once, at any step."""
     kinds = plan_of(runtime, rich)[1]
     id = runtime.new_id()
     for number in numbers(rich, kinds):
@@ -228,7 +229,7 @@ def test_runtime_killed_while_init_is_at_every_step(runtime: Runtime, rich: Bund
 
 
 def _standing_init(runtime: subprocess.Popen[bytes]) -> int:
-    """The init's pid once it stands before its step; 0 while it is on its way; ENDED where the runtime has ended."""
+    """The init's pid once it has stopped before its step; 0 while it is on its way; ENDED if the runtime has ended."""
     if runtime.poll() is not None:
         assert runtime.returncode == 0
         return ENDED
@@ -245,7 +246,7 @@ def _standing_init(runtime: subprocess.Popen[bytes]) -> int:
 
 
 def test_init_failing_at_every_step(runtime: Runtime, rich: Bundle, faulty_init: Path) -> None:
-    """Each step of the init fails with EIO: `create` tells the step and leaves nothing."""
+    """Each step of the init fails with EIO: `create` names the step and leaves nothing."""
     kinds = plan_of(runtime, rich)[1]
     told: list[bool] = []
     id = runtime.new_id()
@@ -263,8 +264,8 @@ def test_init_failing_at_every_step(runtime: Runtime, rich: Bundle, faulty_init:
 
 
 def test_init_failing_after_start(runtime: Runtime, rich: Bundle, faulty_init: Path) -> None:
-    """The steps behind `ready`: `start` tells the failure, the container is stopped and can be deleted. A hook's
-    failure has it deleted (runtime.md, Lifecycle)."""
+    """The steps behind `ready`: `start` tells the failure, the container is stopped and can be deleted. If a hook
+    fails, the runtime deletes the container (runtime.md, Lifecycle)."""
     kinds = plan_of(runtime, rich)[1]
     id = runtime.new_id()
     for number in range(kinds.index("await_start") + 1, len(kinds)):
@@ -282,7 +283,7 @@ def test_init_failing_after_start(runtime: Runtime, rich: Bundle, faulty_init: P
 
 
 def test_concurrent_create_and_delete(runtime: Runtime, bundle: Bundle) -> None:
-    """Commands on one id, many at once: each ends, and nothing stays."""
+    """Many commands on one id at once: each ends, and nothing stays."""
     bundle.write()
     id = runtime.new_id()
     processes = []
@@ -313,7 +314,7 @@ def living(runtime: Runtime, rich: Bundle) -> str:
 
 
 def assert_only(runtime: Runtime, id: str, before: list[str]) -> None:
-    """The container is as it was, and nothing else is there."""
+    """Assert that the container is as it was, and that nothing else is there."""
     runtime.assert_nothing_left(before)
     assert runtime.state(id)["status"] == "running"
     assert not (runtime.work / "pid").exists()
@@ -333,7 +334,9 @@ def test_exec_killed_at_every_step(runtime: Runtime, living: str) -> None:
 
 
 def test_exec_killed_while_its_init_is_at_every_step(runtime: Runtime, living: str, faulty_init: Path) -> None:
-    """The init stands before step N when its runtime is killed: it ends at once, unless it is behind `ready`."""
+    """The init has stopped before step N when its runtime is killed: the init ends at once, unless it is behind
+    `ready`.
+    """
     before = runtime.left_over()
     ended = 0
     for number in range(30):
@@ -363,7 +366,7 @@ def test_exec_killed_while_its_init_is_at_every_step(runtime: Runtime, living: s
 
 
 def test_the_init_of_exec_failing_at_every_step(runtime: Runtime, living: str, faulty_init: Path) -> None:
-    """Each step of the init fails with EIO: `exec` exits with 255, tells the step and leaves nothing."""
+    """Each step of the init fails with EIO: `exec` exits with 255, names the step and leaves nothing."""
     before = runtime.left_over()
     names = set()
     for number in range(30):

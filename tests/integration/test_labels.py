@@ -1,6 +1,6 @@
-"""process.apparmorProfile, process.selinuxLabel, linux.mountLabel: refused clearly where the module is not at work.
+"""process.apparmorProfile, process.selinuxLabel, linux.mountLabel: clear errors if the security module is not active.
 
-Their effect is seen in tests/guest."""
+tests/guest has tests of their effect."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_the_label_goes_to_the_process_s_own_file(init: Path) -> None:
 
 
 def test_a_label_is_written_to_the_host_s_procfs_only(init: Path, rootfs: Path) -> None:
-    """CVE-2019-16884, CVE-2025-52881: the image's /proc catches no label."""
+    """CVE-2019-16884, CVE-2025-52881: the image's /proc receives no label."""
     catch = rootfs / "proc/self/attr"
     catch.mkdir(parents=True)
     (catch / "none").write_text("")
@@ -77,7 +77,7 @@ def test_a_label_is_written_to_the_host_s_procfs_only(init: Path, rootfs: Path) 
 
 
 def test_label_of_a_directory(init: Path, rootfs: Path) -> None:
-    """The attribute is kept by a file system whether or not SELinux reads it."""
+    """A file system stores the attribute whether or not SELinux reads it."""
     if is_at_work("SELinux"):
         pytest.skip("SELinux is at work here, and has the last word on its labels")
     (rootfs / "link").symlink_to("/srv")

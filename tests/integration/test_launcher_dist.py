@@ -1,4 +1,4 @@
-"""`make dist`: the tar works where there is a C library and nothing else, the .deb holds an installation for Debian."""
+"""`make dist`: the tar works on a host that has only a C library, and the .deb holds an installation for Debian."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 DIST = ROOT / "build" / "dist"
 
-# The parts of glibc: all that the host of a tar must have.
+# The parts of glibc: the host of a tar must have these and nothing else.
 C_LIBRARY = re.compile(r"/(ld-linux|libc|libm|libdl|libpthread|librt|libutil)[-.]")
 
 
@@ -78,7 +78,7 @@ def test_the_tar_needs_only_a_c_library(bare_host: Path, words: str, code: int, 
 
 
 def test_every_package_of_the_tar_can_be_imported(bare_host: Path) -> None:
-    """Extension modules too: their libraries are beside the interpreter, or the C library's."""
+    """Also the extension modules: their libraries are beside the interpreter, or parts of the C library."""
     modules = "/opt/pyrunc/lib/pyrunc/modules"
     code = f"import sys; sys.path.insert(0, {modules!r}); import cffi, click, ctypes, jsonschema, prctl\n"
     code += "import pyrunc.libcontainer.launch.systemd_scope"
@@ -108,7 +108,7 @@ def test_the_deb_holds_an_installation(dist: Path, deb: Path) -> None:
 
 
 def test_the_deb_wants_the_python_that_it_was_built_with(dist: Path, deb: Path) -> None:
-    """N1, N10: that of the Debian it is built on, and its library where the launcher is linked with it."""
+    """N1, N10: the Python of the Debian that it is built on, and its library if the launcher is linked with it."""
     (package,) = dist.glob("*.deb")
     depends = subprocess.run(["dpkg-deb", "-f", package, "Depends"], check=True, capture_output=True, text=True).stdout
     names = [name.split()[0] for name in depends.split(", ")]
@@ -119,7 +119,7 @@ def test_the_deb_wants_the_python_that_it_was_built_with(dist: Path, deb: Path) 
 
 
 def test_the_deb_names_the_licences_of_all_that_is_in_it(deb: Path) -> None:
-    """N10: each file under modules is named in the copyright file, and each text that it refers to is there."""
+    """N10: the copyright file names each file under modules, and each text that it refers to is there."""
     text = (deb / "usr/share/doc/pyrunc/copyright").read_text()
     assert text.startswith("Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n")
     patterns = [name for line in re.findall(r"^Files: (.*)", text, re.MULTILINE) for name in line.split()]
@@ -140,13 +140,13 @@ def test_the_deb_has_no_tests_of_what_pyrunc_depends_on(deb: Path) -> None:
 
 
 def test_the_deb_has_no_developers_tools(deb: Path) -> None:
-    """N10: neither what pyrunc is checked nor what it is built with."""
+    """N10: no tool that checks or builds pyrunc."""
     names = {path.name.partition("-")[0] for path in (deb / "usr/lib/pyrunc/modules").iterdir()}
     assert not names & {"ruff", "mypy", "hypothesis", "pytest", "setuptools", "pip"}
 
 
 def test_the_deb_is_clean(dist: Path) -> None:
-    """By lintian, with its errors and warnings."""
+    """lintian finds no errors and no warnings."""
     if shutil.which("lintian") is None:
         pytest.skip("needs lintian")
     (package,) = dist.glob("*.deb")

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# A package `pyrunc` whose main does what argv[1] says. `posix.write` is all that the core has to speak with.
+# A package `pyrunc` whose main does what argv[1] says. The core has only `posix.write` for output.
 MODULES = {
     "__init__": "",
     "report": """
@@ -153,9 +153,9 @@ def is_shared(program: Path) -> bool:
 
 @pytest.fixture(scope="session", params=["snapshot", "untrimmed", "static", "shared"])
 def program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The launcher with MODULES in it, by LAUNCHER_PYTHON as `make launcher` has it.
+    """The launcher with MODULES in it, built with LAUNCHER_PYTHON as `make launcher` builds it.
 
-    With a snapshot; with one, and all of CPython's start; without one; with a shared libpython.
+    With a snapshot; with a snapshot and all of CPython's start; without a snapshot; with a shared libpython.
     """
     for tool in ("gcc", "make", "musl-gcc"):
         if shutil.which(tool) is None:
@@ -190,7 +190,7 @@ def run(program: Path, *words: str | bytes) -> subprocess.CompletedProcess[bytes
 
 
 def lines(program: Path, *words: str | bytes) -> list[str]:
-    """What a function of main prints; it must not fail."""
+    """The output of a function of main, which must not fail."""
     result = run(program, *words)
     assert (result.returncode, result.stderr) == (0, b"")
     return result.stdout.decode(errors="surrogateescape").splitlines()
@@ -239,7 +239,7 @@ def test_a_broken_pipe_is_an_exception(program: Path) -> None:
 
 
 def test_the_environment_is_that_of_the_process(program: Path) -> None:
-    """The first of two values of a name counts, as for getenv; what has no = is no variable."""
+    """The first of two values of a name counts, as for getenv; an entry without = is no variable."""
     environment = {"A": "1", "LISTEN_PID": "=x", "EMPTY": ""}
     result = subprocess.run(
         [program, "environment"], check=True, capture_output=True, env=environment, stdin=subprocess.DEVNULL
@@ -259,7 +259,7 @@ def test_a_signal_that_is_ignored_stays_so(program: Path, ignored: bool) -> None
 
 
 def test_memory_comes_and_goes(program: Path) -> None:
-    """More than the program has at its start, in small objects and large ones that grow."""
+    """More memory than the program has at its start, in small objects and in large ones that grow."""
     assert lines(program, "many", "20000") == ["20000 True", str(-(-(1 << 20) // 4099) * 4099)]
 
 

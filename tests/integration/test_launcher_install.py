@@ -1,4 +1,6 @@
-"""The installed launcher: `make install` in a directory, and modules planted wherever Python usually looks for them."""
+"""The installed launcher: `make install` in a directory, and hostile modules wherever Python usually looks for
+modules.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PREFIX = "/opt/pyrunc"
 
-# Modules that both builds or one of them would load: if one of these is taken from elsewhere, it leaves a mark.
+# Modules that both builds or one of them would load: a planted module leaves a mark if it is loaded.
 PLANTED = (
     "posix", "time", "_json", "json", "os", "io", "re", "encodings", "codecs", "site", "sitecustomize", "usercustomize",
     "click", "jsonschema", "cffi", "_cffi_backend", "attr", "referencing", "pyrunc", "traceback", "typing",
@@ -25,7 +27,7 @@ PLANTED = (
 
 @pytest.fixture(scope="session")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `make install PREFIX=/opt/pyrunc DESTDIR=…` makes, moved: PREFIX without the directories above it."""
+    """The result of `make install PREFIX=/opt/pyrunc DESTDIR=…`, moved: PREFIX without the directories above it."""
     for tool in ("gcc", "make", "musl-gcc"):
         if shutil.which(tool) is None:
             pytest.skip(f"needs {tool}")
@@ -73,18 +75,18 @@ def test_both_builds_say_the_same(launcher: Path, tmp_path: Path, words: str) ->
 
 
 def without_time(text: str) -> str:
-    """What is logged, without the time: the two are not started in the same second."""
+    """Log text without the time: the two commands do not start in the same second."""
     return re.sub(r'^time="[^"]*" ', "", text, flags=re.MULTILINE)
 
 
 def without_commit(text: str) -> str:
-    """What is printed, without the commit of `--version`: the two may have been built at different ones."""
+    """Output without the commit of `--version`: the two may have been built at different commits."""
     return re.sub(r"^commit: .*\n", "", text, flags=re.MULTILINE)
 
 
 @pytest.mark.parametrize("words", HOT)
 def test_hot_commands_are_the_launchers_own(launcher: Path, tmp_path: Path, words: str) -> None:
-    """A copy of the launcher without the ordinary build beside it can do them."""
+    """A copy of the launcher without the ordinary build beside it can run them."""
     alone = tmp_path / "bin" / "pyrunc"
     alone.parent.mkdir()
     shutil.copy(launcher, alone)
@@ -124,14 +126,16 @@ def bundle_of(folder: Path, **changes: Any) -> Path:
 
 
 def test_a_command_that_is_handed_over_begins_where_it_was_started(launcher: Path, tmp_path: Path) -> None:
-    """A relative bundle is found again although the command had entered it."""
+    """A relative bundle is found again although the command had changed to it."""
     bundle_of(tmp_path, linux={"namespaces": [{"type": "netwrok"}]})
     result = run(launcher, "--root", str(tmp_path / "root"), "run", "--bundle", "bundle", "box", cwd=tmp_path)
-    assert r"did you mean \"network\"?" in result.stderr  # what only the ordinary build can say
+    assert r"did you mean \"network\"?" in result.stderr  # only the ordinary build can say this
 
 
 def test_the_first_filter_is_compiled_by_the_ordinary_build(launcher: Path, tmp_path: Path) -> None:
-    """Without it there is no libseccomp; from the cache the launcher starts containers alone. Warnings come once."""
+    """The launcher has no libseccomp; once the filter is in the cache, it starts containers alone. Warnings come
+    once.
+    """
     profile = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_ERRNO"}]}
     bundle_of(tmp_path, linux={"seccomp": profile}, capabilities={"bounding": ["CAP_NONE"]})
     alone = tmp_path / "bin" / "pyrunc"
@@ -148,7 +152,7 @@ def test_the_first_filter_is_compiled_by_the_ordinary_build(launcher: Path, tmp_
 
 @pytest.fixture
 def planted(tmp_path: Path) -> tuple[Path, dict[str, str], Path]:
-    """A directory to work in and an environment, both full of hostile modules, and the file that these would make."""
+    """A working directory and an environment, both full of hostile modules, and the file that these would make."""
     mark = tmp_path / "LOADED"
     code = f"import builtins\nbuiltins.open({str(mark)!r}, 'a').write(__name__)\n"
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
@@ -204,7 +208,7 @@ def test_the_modules_of_the_installation_are_the_only_ones(tree: Path) -> None:
 
 
 def test_a_refused_configuration_is_explained_by_jsonschema(launcher: Path, tmp_path: Path) -> None:
-    """The launcher's validator refuses it, and the ordinary build, which has jsonschema, says why."""
+    """The launcher's validator refuses it, and the ordinary build, which has jsonschema, gives the reason."""
     config = {"ociVersion": "1.0.2", "root": {"path": "rootfs", "readonlyy": True, "readonly": "yes"}}
     (tmp_path / "config.json").write_text(json.dumps(config))
     words = ("--root", str(tmp_path / "root"), "--log", str(tmp_path / "log"), "--log-format", "json")
@@ -229,7 +233,7 @@ def test_no_file_of_python_is_opened_by_a_hot_command(launcher: Path, tmp_path: 
 
 
 def test_n8_manual_pages_and_completion_are_installed(tree: Path, launcher: Path) -> None:
-    """And what is installed completes: the launcher hands over to the ordinary build, which prints nothing else."""
+    """The installed completion works: the launcher hands over to the ordinary build, which prints nothing else."""
     assert (tree / "share/man/man8/pyrunc.8").exists()
     assert (tree / "share/man/man8/pyrunc-run.8").exists()
     for name in ("bash-completion/completions/pyrunc", "zsh/site-functions/_pyrunc"):

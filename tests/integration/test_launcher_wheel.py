@@ -1,6 +1,6 @@
-"""`make wheel`: what pip installs of it in environments of several Python versions.
+"""`make wheel`: pip installs the wheel in environments of several Python versions.
 
-On a fresh Debian, where there is no compiler: `make test-fresh TESTS=packages`.
+Without a compiler, on a fresh Debian: `make test-fresh TESTS=packages`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ VERSIONS = ("3.11", "3.12", "3.13", "3.14")
 
 
 def interpreter(version: str) -> str:
-    """A Python of this version that can make environments. pytest.skip with the reason where there is none."""
+    """A Python of this version that can make environments. pytest.skip with the reason if there is none."""
     places = [shutil.which(f"python{version}") or "", "/usr/bin/python3"]
     places += map(str, Path(os.path.expanduser("~/.pyenv/versions")).glob(f"{version}.*/bin/python3"))
     code = f"import sys, venv, ensurepip; sys.exit('%d.%d' % sys.version_info[:2] != {version!r})"
@@ -71,7 +71,7 @@ def environment(request: pytest.FixtureRequest, wheel: Path, tmp_path_factory: p
 
 
 def test_the_command_is_the_launcher(environment: Environment) -> None:
-    """Without the environment's Python it does hot commands, and says what it lacks for others."""
+    """Without the environment's Python it runs hot commands, and names what it lacks for others."""
     assert environment.program.read_bytes()[:4] == b"\x7fELF"
     script = environment.folder / "bin/pyrunc-python"
     away = script.with_name("away")
@@ -123,7 +123,7 @@ def test_the_ordinary_build_is_there_by_its_own_name(environment: Environment) -
 
 
 def test_a_container_with_a_seccomp_profile(environment: Environment, runtime: Runtime) -> None:
-    """Its filter is compiled by the cold side, with the libseccomp of the wheel."""
+    """The cold side compiles its filter, with the libseccomp of the wheel."""
     bundle = runtime.bundle().sh("mkdir /tmp/x; echo $?")
     bundle.config["linux"]["seccomp"] = {
         "defaultAction": "SCMP_ACT_ALLOW",
@@ -169,7 +169,7 @@ def test_through_a_symlink(oldest: Environment, tmp_path: Path) -> None:
 
 
 def test_installed_for_a_user(wheel: Path, tmp_path: Path) -> None:
-    """The modules are beside the command then, and not where an isolated interpreter looks."""
+    """The modules are then beside the command, where an isolated interpreter does not look."""
     python = interpreter("3.11")
     environment = {"PATH": os.environ["PATH"], "PYTHONUSERBASE": str(tmp_path), "HOME": str(tmp_path)}
     words = [python, "-m", "pip", "install", "--user", "--break-system-packages", "-q", "--no-warn-script-location"]

@@ -90,7 +90,7 @@ def test_state_has_runc_s_fields_in_runc_s_order(runtime: Runtime, bundle: Bundl
     assert state["rootfs"] == str(bundle.rootfs)
     assert TIMESTAMP.fullmatch(state["created"])
     assert state["annotations"] == {"org.example.key": "value", "other": ""}
-    # runc leaves it empty here and fills it in for `list`.
+    # runc leaves it empty here and sets it in `list`.
     assert state["owner"] == ""
     assert text.startswith('{\n  "ociVersion": "')
 
@@ -129,7 +129,7 @@ def test_an_id_is_free_after_delete(runtime: Runtime, bundle: Bundle) -> None:
 @pytest.mark.parametrize("id", ["..", ".", "a/b", "../x", "/", "a b", "a\nb", "é", "a:b", "a" * 1025])
 def test_ids_that_are_refused(runtime: Runtime, bundle: Bundle, id: str) -> None:
     result = runtime.refuse(bundle, id=id)
-    if id != "." and len(id) < 1000:  # runc fails on these two later, in other words
+    if id != "." and len(id) < 1000:  # runc fails on these two later, with other messages
         assert "invalid container ID format" in result.last_line
 
 
@@ -192,14 +192,14 @@ def test_what_is_refused_of_a_stopped_container_leaves_it_alone(runtime: Runtime
 
 
 def test_without_a_process_there_is_nothing_to_start(runtime: Runtime, bundle: Bundle) -> None:
-    """The specification refuses it when it is started; runc, and so pyrunc, when it is created."""
+    """The specification refuses it at start; runc, and so pyrunc, at create."""
     del bundle.config["process"]
     assert "process" in runtime.refuse(bundle).last_line
 
 
 @pytest.mark.own("its state has no schema of ours")
 def test_every_state_is_as_the_schema_wants_it(runtime: Runtime, bundle: Bundle) -> None:
-    """spec-schemas/state.schema.json, which is stricter than the specification's."""
+    """Each state is valid by spec-schemas/state.schema.json, which is stricter than the specification's."""
     validator = jsonschema.Draft202012Validator(json.loads(STATE_SCHEMA.read_text()))
     record = runtime.work / "creating"
     bundle.config["annotations"] = {"org.example.key": "value"}
@@ -316,7 +316,7 @@ def test_kill_of_a_stopped_container(runtime: Runtime, bundle: Bundle) -> None:
     result = runtime("kill", container.id, "KILL")
     assert result.code == 1
     assert "container not running" in result.last_line
-    # Engines kill what may be left in it.
+    # Engines kill processes that may be left in it.
     assert runtime("kill", "--all", container.id, "KILL").code == 0
 
 
@@ -324,7 +324,7 @@ def test_kill_of_a_stopped_container(runtime: Runtime, bundle: Bundle) -> None:
 def test_kill_all(runtime: Runtime, bundle: Bundle, arguments: tuple[str, ...]) -> None:
     if not host.cgroup2_mount():
         pytest.skip("needs a cgroup2 hierarchy to find the processes by")
-    # Without a pid namespace the children survive the container's process, unless all are killed.
+    # Without a pid namespace the children survive the container's process, unless `kill --all` ends them too.
     bundle.without_namespace("pid").sh("sleep 1000 & sleep 1000 & echo $$ $! > /tmp/pids; wait")
     container = runtime.started(bundle)
     pids = host.wait_for("its children", lambda: _read(bundle.rootfs / "tmp/pids").split())
@@ -367,7 +367,7 @@ def test_list(runtime: Runtime, bundle: Bundle) -> None:
     assert rows[stopped.id][1:3] == ["0", "stopped"]
     assert TIMESTAMP.fullmatch(rows[created.id][4])
     assert rows[created.id][5] == "root"
-    # The columns stand under their headers.
+    # The columns are aligned with their headers.
     assert {line.index(line.split()[2]) for line in lines} == {lines[0].index("STATUS")}
     for flag in ("-q", "--quiet"):
         assert sorted(runtime("list", flag).out.split()) == sorted(ids)
@@ -421,7 +421,7 @@ def test_forced_delete_of_a_paused_container(runtime: Runtime, bundle: Bundle) -
 
 
 def test_a_pid_that_was_given_to_another_process_is_not_the_container(runtime: Runtime, bundle: Bundle) -> None:
-    """The pid in the state now belongs to a process of someone else: the start time tells them apart."""
+    """The pid in the state now belongs to another process: the start time tells them apart."""
     container = runtime.container(bundle)
     container.finish()
     other = subprocess.Popen(["sleep", "1000"])
@@ -453,7 +453,9 @@ def test_a_damaged_state_is_told(runtime: Runtime, bundle: Bundle) -> None:
 
 
 def test_default_root_of_a_user_is_in_xdg_runtime_dir(runtime: Runtime, bundle: Bundle) -> None:
-    """With no --root: $XDG_RUNTIME_DIR/NAME when not root. A user namespace without mappings makes one of root."""
+    """Without --root, a user other than root has $XDG_RUNTIME_DIR/NAME. A user namespace without mappings makes root
+    such a user.
+    """
     runtime.root = runtime.work / runtime.name
     container = runtime.container(bundle)
     directory = {"XDG_RUNTIME_DIR": str(runtime.work)}
@@ -484,7 +486,7 @@ def test_wrong_arguments(runtime: Runtime, arguments: tuple[str, ...]) -> None:
 
 @pytest.mark.own("two of its creates may both succeed")
 def test_concurrent_creates_of_one_id(runtime: Runtime, bundle: Bundle) -> None:
-    """One wins; the others are told so and take nothing of the winner away."""
+    """One create wins; the others fail with a message and change nothing of the winner."""
     bundle.write()
     id = runtime.new_id()
     command = runtime.argv("create", "--bundle", bundle.path, id)

@@ -1,6 +1,6 @@
-"""linux.resources where this machine can have them: what is refused, what a cgroup gets, who owns it.
+"""linux.resources with the controllers of this machine: what is refused, the files of a cgroup, and its owner.
 
-The limits' effects are for tests/guest, which has every controller.
+tests/guest, which has every controller, tests the limits' effects.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PAGE_SIZE = "2MB"
 
 @pytest.fixture(autouse=True)
 def enabled_controllers() -> Iterator[None]:
-    """The controllers that the hierarchy's root hands out, as they were."""
+    """After each test, the hierarchy's root enables the same controllers as before it."""
     file = ROOT / "cgroup.subtree_control"
     before = file.read_text().split()
     yield

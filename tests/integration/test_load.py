@@ -1,4 +1,4 @@
-"""Many clients on one state root: no command disturbs another's, and what killed commands leave, `gc` removes."""
+"""Many clients on one state root: no command disturbs another one, and `gc` removes what killed commands leave."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ KILLS = CONTAINERS // 2
 
 
 class Client(threading.Thread):
-    """One of many that use the runtime at the same time: it takes ids from a common list until none is left, and each
-    container through its life.
+    """One of many clients of the runtime: it takes ids from a common list until none is left, and runs each container
+    through its life.
 
-    killed: the ids of which a command was ended by SIGKILL. failures: commands that failed though none of that id was
-    killed before.
+    killed: the ids whose command SIGKILL ended. failures: commands that failed though no command on that id was killed
+    before.
     """
 
     def __init__(self, runtime: Runtime, bundle: Bundle, ids: list[str], number: int) -> None:
@@ -43,7 +43,7 @@ class Client(threading.Thread):
         self.failures: list[str] = []
 
     def run(self) -> None:
-        """Until there are no more ids."""
+        """Take ids until there are no more."""
         while True:
             try:
                 id = self.ids.pop()
@@ -52,7 +52,7 @@ class Client(threading.Thread):
             self.life(id)
 
     def life(self, id: str) -> None:
-        """Every command that an engine has for a container; the rest is left out where one was killed."""
+        """Every command that an engine runs for a container; after a killed command, the rest is left out."""
         commands: tuple[tuple[str, ...], ...] = (
             ("create", "--bundle", str(self.bundle.path), id),
             ("state", id),
@@ -70,7 +70,7 @@ class Client(threading.Thread):
                 return
 
     def command(self, id: str, *words: str) -> bool:
-        """Run a command to its end; whether it succeeded."""
+        """Run a command to its end; returns whether it succeeded."""
         with open(self.output, "wb") as output:
             self.process = subprocess.Popen(
                 self.runtime.argv(*words),
@@ -90,7 +90,7 @@ class Client(threading.Thread):
 
 
 def start(runtime: Runtime, bundle: Bundle) -> list[Client]:
-    """The clients, at work."""
+    """Start the clients."""
     bundle.args("sleep", "1000").write()
     ids = [runtime.new_id() for _ in range(CONTAINERS)]
     clients = [Client(runtime, bundle, ids, number) for number in range(CLIENTS)]
@@ -100,7 +100,7 @@ def start(runtime: Runtime, bundle: Bundle) -> list[Client]:
 
 
 def finish(clients: Iterable[Client]) -> list[str]:
-    """Wait for the clients; all their failures."""
+    """Wait for the clients and return all their failures."""
     failures: list[str] = []
     for client in clients:
         client.join()
@@ -117,8 +117,8 @@ def test_many_clients(runtime: Runtime, bundle: Bundle) -> None:
 
 @pytest.mark.own("gc is pyrunc's")
 def test_commands_that_are_killed(runtime: Runtime, bundle: Bundle) -> None:
-    """Commands are killed at any moment of theirs. The others succeed, and after `gc` what is left is containers that
-    can be deleted."""
+    """Commands are killed at any moment. The others succeed, and after `gc` only containers that can be deleted are
+    left."""
     clients = start(runtime, bundle)
     chance = random.Random(7)
     kills = 0
@@ -142,5 +142,5 @@ def test_commands_that_are_killed(runtime: Runtime, bundle: Bundle) -> None:
 
 
 def _left(root: Path) -> list[str]:
-    """What is under a state root that belongs to a container."""
+    """The entries of a state root that belong to a container."""
     return [path.name for path in root.iterdir() if not path.name.startswith(".")]

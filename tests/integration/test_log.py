@@ -37,7 +37,7 @@ def test_json_log(runtime: Runtime, bundle: Bundle) -> None:
     assert RFC3339.fullmatch(last["time"])
     assert "/no/such/source" in last["msg"]
     assert "no such file or directory" in last["msg"]
-    # The user sees it too, on one line.
+    # The user sees the error too, on one line.
     assert last["msg"] in err.replace('\\"', '"')
 
 
@@ -95,7 +95,7 @@ def test_quiet_by_default(runtime: Runtime, bundle: Bundle) -> None:
 
 @pytest.mark.own("the name is runc's")
 def test_name_is_the_one_the_command_was_called_by(runtime: Runtime, bundle: Bundle) -> None:
-    """COMPAT: wording that names runc uses the command's own name."""
+    """COMPAT: messages that name runc have the command's own name in its place."""
     _, err = failing(runtime, bundle)
     assert "pyrunc create failed: " in err
 
@@ -126,7 +126,7 @@ def test_help(runtime: Runtime) -> None:
 
 
 def test_json_of_odd_text(runtime: Runtime) -> None:
-    """A message with quotes, control characters and bytes that are no UTF-8 is JSON still."""
+    """A message with quotes, control characters and bytes that are not UTF-8 still gives valid JSON."""
     log = runtime.work / "log.json"
     runtime("--log", str(log), "--log-format", "json", "kill", "nobody", 'a"b\\c\nd\te\x01')
     runtime("--log", str(log), "--log-format", "json", "create", "--bundle", '/no/"such\n\udcff', runtime.new_id())

@@ -64,7 +64,7 @@ def test_a_bad_expression_does_nothing(runtime: Runtime, bundle: Bundle, words: 
 
 
 def test_kill_all_is_no_error_where_nothing_runs(runtime: Runtime, bundle: Bundle) -> None:
-    """As engines call it, whether or not the container has stopped meanwhile; one that there is not is an error."""
+    """Engines call it whether or not the container has stopped meanwhile; an unknown container is an error."""
     box = runtime.container(bundle)
     box.finish()
     for number in ("TERM", "KILL", "0"):

@@ -16,7 +16,8 @@ HostMount = Callable[..., Path]
 
 MOUNTINFO = "cat /proc/self/mountinfo"
 
-# Options of a new tmpfs: what the mount shows, what it doesn't, and the same of the file system (super) options.
+# Options of a new tmpfs: what mountinfo shows of the mount, what it does not show, and the same for the file system
+# (super) options.
 NEW = [
     ("async", (), (), (), ("sync",)),
     ("atime", ("relatime",), ("noatime",), (), ()),
@@ -77,7 +78,7 @@ def test_option_of_a_new_mount(
     assert not set(super_hasn_t) & mount.super_options
 
 
-# Pairs in which the later word wins, as with mount(8).
+# Pairs of which the later option wins, as with mount(8).
 WINS = [
     (("ro", "rw"), ("rw",), ("ro",)),
     (("rw", "ro"), ("ro",), ("rw",)),
@@ -118,8 +119,8 @@ def test_option_of_a_bind_mount(
     assert (before.options, before.super_options) == (after.options, after.super_options)
 
 
-# The options that clear what the source has. diratime and atime do not: as with mount(2), and so with runc, a bind
-# mount's access-time setting stays as it is where no word sets another one.
+# Options that clear an option of the source. diratime and atime do not: as with mount(2), and so with runc, a bind
+# mount keeps its access-time setting unless an option sets another one.
 CLEARING = [("rw", "ro"), ("suid", "nosuid"), ("dev", "nodev"), ("exec", "noexec")]
 
 
@@ -129,7 +130,7 @@ def test_bind_mount_clears_what_the_source_has(
     runtime: Runtime, bundle: Bundle, host_mount: HostMount, option: str, source_has: str
 ) -> None:
     source = host_mount("source")
-    # Of the mount alone: a read-only file system stays read-only.
+    # Options of the mount alone: a read-only file system stays read-only.
     host_mount("source", "-o", f"remount,bind,{source_has}")
     bundle.mount("/mnt", "bind", str(source), "bind", option)
     assert source_has not in host.mount_at(runtime.inside(bundle, MOUNTINFO), "/mnt").options
@@ -155,7 +156,7 @@ def test_bind_mount_with_an_option_has_the_named_ones_only(
     assert not {"nosuid", "noexec"} & options
 
 
-# Of the four kinds of propagation: what mountinfo shows of a mount, and whether the recursive form reaches submounts.
+# For the four kinds of propagation: what mountinfo shows of a mount, and whether the recursive form reaches submounts.
 PROPAGATION = [
     ("private", "bind", set[str]()),
     ("rprivate", "rbind", set[str]()),
@@ -172,7 +173,7 @@ PROPAGATION = [
 def test_propagation_of_a_bind_mount(
     runtime: Runtime, bundle: Bundle, host_mount: HostMount, option: str, bind: str, shown: set[str]
 ) -> None:
-    # The source and what is below it are shared mounts, as everything is under systemd.
+    # The source and the mounts below it are shared, as everything is under systemd.
     source = host_mount("source")
     host_mount("source/sub")
     bundle.linux["rootfsPropagation"] = "rshared" if "shared" in option else "rslave"
@@ -242,7 +243,7 @@ def test_bind_and_rbind(runtime: Runtime, bundle: Bundle, host_mount: HostMount)
     assert out.split() == ["/mnt:", "sub", "/mnt/sub:", "/srv:", "sub", "/srv/sub:", "deep"]
 
 
-# option, what the source's mounts have, what all of /mnt has then, and what it hasn't
+# option, options of the source's mounts, options that all of /mnt has then, and options that it lacks
 RECURSIVE = [
     ("rro", "rw", "ro", "rw"),
     ("rrw", "ro", "rw", "ro"),
@@ -337,7 +338,7 @@ def test_remount_replaces_the_flags_as_mount_does(
 def test_remount_where_nothing_is_mounted_is_refused(
     runtime: Runtime, bundle: Bundle, kind: str, words: tuple[str, ...]
 ) -> None:
-    """mount(2): EINVAL. The directory is there, and what is in it would stay as it was."""
+    """mount(2): EINVAL. The directory exists, and the remount would not change it."""
     bind = {"none": ("bind",), "rbind": ("rbind",)}.get(kind, ())
     bundle.mount("/mnt", kind, "/tmp", *bind, "remount", *words)
     result = runtime.refuse(bundle)
@@ -403,7 +404,7 @@ def test_idmap_is_refused_and_named(runtime: Runtime, bundle: Bundle, option: st
 
 
 def _tree(bundle: Bundle, host_mount: HostMount, *options: str) -> Bundle:
-    """The bundle with a mount that has another below it on /mnt."""
+    """The bundle with a mount on /mnt that has another mount below it."""
     source = host_mount("source")
     host_mount("source/below")
     return bundle.mount("/mnt", "bind", str(source), *options)
@@ -426,7 +427,7 @@ def test_s1_rbind_brings_the_mounts_below_wherever_it_stands(
     assert host.mount_at(out, "/mnt/below").fstype == "tmpfs"
 
 
-# The options, and whether the mount and the one below it are read-only then.
+# The options, and whether the mount and the one below it are then read-only.
 READ_ONLY = [
     (("rro", "rw"), False, True),
     (("rw", "rro"), True, True),
@@ -512,7 +513,7 @@ def test_empty_options_and_doubles_are_no_matter(runtime: Runtime, bundle: Bundl
 @pytest.mark.own("crun's")
 @pytest.mark.parametrize("user_namespace", [False, True])
 def test_s6_copy_symlink(runtime: Runtime, bundle: Bundle, user_namespace: bool) -> None:
-    """S6: a source that is a symlink is made again in the container; what is none is mounted."""
+    """S6: the container gets a copy of a source that is a symlink; any other source is mounted."""
     link = runtime.work / "link"
     link.symlink_to("../some/where")
     plain = runtime.work / "plain"
@@ -523,7 +524,7 @@ def test_s6_copy_symlink(runtime: Runtime, bundle: Bundle, user_namespace: bool)
     bundle.mount("/new/plain", "bind", str(plain), "bind", "copy-symlink")
     out = runtime.inside(bundle, "readlink /new/link; cat /new/plain")
     assert out.splitlines() == ["../some/where", "plain"]
-    # what says the same may be there already, and nothing else
+    # an equal link may exist already, and nothing else
     assert runtime.inside(bundle, "readlink /new/link") == "../some/where\n"
     (bundle.rootfs / "new/link").unlink()
     (bundle.rootfs / "new/link").symlink_to("elsewhere")

@@ -1,4 +1,4 @@
-"""Bind mounts whose source lies in the container's own rootfs: they show what the mounts before them have made of it.
+"""Bind mounts with a source in the container's own rootfs: they show the mounts that were made before them.
 
 B4. config.md, "Mounts": the runtime mounts the entries in the listed order.
 """
@@ -20,7 +20,7 @@ MAPS = [{"containerID": 0, "hostID": 100000, "size": 65536}]
 
 @pytest.fixture(params=["plain", "user-namespace"])
 def inside(request: pytest.FixtureRequest, bundle: Bundle) -> Bundle:
-    """A bundle in which /mnt is a tmpfs with a tmpfs of 4 MiB, and the host's /etc, in it."""
+    """A bundle with a tmpfs on /mnt; in it a tmpfs of 4 MiB, and the host's /etc."""
     if request.param != "plain":
         bundle.user_namespace()
     bundle.mount("/mnt", "tmpfs", "tmpfs").mount("/mnt/x", "tmpfs", "tmpfs", "size=4m")

@@ -174,7 +174,7 @@ def test_missing_targets_are_made(runtime: Runtime, bundle: Bundle) -> None:
         "755",
         "755",
     ]
-    # The targets themselves are in the image; what was mounted is not.
+    # The image has the targets; the mounts are gone.
     assert (bundle.rootfs / "opt/new/file").read_text() == ""
 
 
@@ -261,7 +261,7 @@ def test_readonly_rootfs(runtime: Runtime, bundle: Bundle) -> None:
     assert "ro" in host.mount_at(out, "/").options
     assert "Read-only file system" in out
     assert out.endswith("writable\n")
-    # Read-only is the container's mount, not the directory.
+    # The container's mount is read-only, not the directory.
     (bundle.rootfs / "still").touch()
 
 
@@ -377,7 +377,7 @@ def test_rootfs_propagation(runtime: Runtime, bundle: Bundle, value: str, shown:
     out = runtime.inside(bundle, MOUNTINFO)
     propagation = host.mount_at(out, "/").propagation
     if value in ("", "slave", "rslave"):
-        # A slave of the mount that held it, or alone in the world: runc makes that mount private first.
+        # Either a slave of the mount that held it, or without peers: runc makes that mount private first.
         assert propagation <= {"master"}
     else:
         assert propagation - {"master"} == shown
@@ -401,7 +401,7 @@ def test_mounts_of_the_container_do_not_reach_the_host(runtime: Runtime, bundle:
 
 
 def test_recursive_source_below_the_rootfs_itself(runtime: Runtime, bundle: Bundle) -> None:
-    """Binding the host's / shows no loop."""
+    """Binding the host's / does not recurse into itself."""
     bundle.mount("/mnt", "bind", "/", "rbind", "rslave", "ro")
     out = runtime.inside(bundle, f"ls /mnt{bundle.path}; ls -d /mnt/proc/self")
     assert out.split() == ["config.json", "rootfs", "/mnt/proc/self"]

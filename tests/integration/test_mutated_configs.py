@@ -1,8 +1,8 @@
-"""`create` of configurations that are wrong in any way: it works, or says in one line what is wrong; nothing is left.
+"""`create` of configurations that are wrong in any way: it works, or names the mistake in one line; nothing is left.
 
-They are tried in a sandbox (tests/support/sandbox.py), where whatever they make can be seen, and most of them in a fork
-that has pyrunc imported. PYRUNC_BAD_CONFIGS=N tries N of them in place of the few that every run tries, each time
-others; PYRUNC_TEST_RUNTIME is tried as it is.
+The tests try them in a sandbox (tests/support/sandbox.py), which sees whatever they make, most of them in a fork that
+has imported pyrunc. PYRUNC_BAD_CONFIGS=N tries N other ones, new each time, in place of the few that every run tries;
+PYRUNC_TEST_RUNTIME is tried as a command.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ pytestmark = pytest.mark.own("it crashes, or words it otherwise")
 
 EXAMPLES = int(os.environ.get("PYRUNC_BAD_CONFIGS", "0"))
 
-# How many, always the same ones, where the environment names no number.
+# How many configurations, always the same, if the environment gives no number.
 FIXED = times(60, 300)
 
-# A failure that is no configuration's: the file can't be understood at all.
+# Failures that come from the file, not from a configuration in it: it is not valid at all.
 NO_CONFIG = re.compile(r"config\.json:[\d:]* |config must be an object")
 AT = re.compile(r"[(, ]at /")
-# What a profile may do to its container's start is not the runtime's to prevent.
+# A profile may make its container's start fail; the runtime can't prevent that.
 FILTERED = "at /linux/seccomp"
 
 
 @contextmanager
 def opened(directory: Path, fork: bool) -> Iterator[Sandbox]:
-    """A sandbox. fork: carry commands out in a fork, where pyrunc's own ordinary build is what is tested."""
+    """A sandbox. fork: run commands in a fork, if pyrunc's own ordinary build is tested."""
     if not os.path.exists(BUSYBOX):
         pytest.skip(f"needs {BUSYBOX} (package busybox-static)")
     if not host.cgroup2_mount():
@@ -65,13 +65,13 @@ def sandbox(session_directory: Path) -> Iterator[Sandbox]:
 
 @pytest.fixture(scope="module")
 def real(session_directory: Path) -> Iterator[Sandbox]:
-    """One that starts the command as a process."""
+    """A sandbox that starts the command as a process."""
     with opened(session_directory, False) as value:
         yield value
 
 
 def judge(outcome: Outcome) -> None:
-    """What holds for every configuration."""
+    """Check what must be true of every configuration."""
     assert not outcome.left, outcome.left
     for command, (code, err) in {"create": (outcome.code, outcome.err), **outcome.later}.items():
         assert code >= 0, f"{command} was ended by signal {-code}"
@@ -112,7 +112,7 @@ def test_the_same_by_the_command_itself(real: Sandbox, random: Random) -> None:
 
 
 def test_what_is_not_mutated_works(sandbox: Sandbox) -> None:
-    """Else the others would show nothing."""
+    """Without this the other tests would show nothing."""
     for name in mutations.RUNNABLE:
         outcome = sandbox.attempt(mutations.plain_text(mutations.bases()[name]))
         assert outcome.code == 0, outcome.err
@@ -138,7 +138,7 @@ REGRESSIONS: dict[str, Any] = {
     "a filter that interrupts": (
         "plain", {"linux": {"seccomp": {"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 4}}},
     ),
-    # The container was created and its init gone: there was no descriptor for the connection of `start`.
+    # The container was created and its init had ended: there was no descriptor for the connection of `start`.
     "two open files": ("plain", {"process": {"rlimits": [{"type": "RLIMIT_NOFILE", "soft": 2, "hard": 1024}]}}),
 }  # fmt: skip
 

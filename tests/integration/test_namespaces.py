@@ -67,7 +67,7 @@ def test_without_a_mount_namespace_the_mounts_are_the_host_s_until_delete(runtim
 @pytest.mark.own("runc refuses it")
 @pytest.mark.parametrize("mounts", [False, True])
 def test_s5_without_a_mount_namespace_the_root_can_be_read_only(runtime: Runtime, bundle: Bundle, mounts: bool) -> None:
-    """S5: the rootfs is bound on itself then, and the host's stays writable."""
+    """S5: the rootfs is then bound on itself, and the host's mount stays writable."""
     bundle.without_namespace("mount")
     bundle.config["root"]["readonly"] = True
     if mounts:
@@ -92,7 +92,7 @@ def test_mounts_on_the_host_go_with_a_create_that_fails(runtime: Runtime, bundle
 
 @pytest.mark.own("runc wants a mount namespace for masked paths and the like; without any mounts it goes on")
 def test_without_a_mount_namespace(runtime: Runtime, bundle: Bundle) -> None:
-    """A chroot only."""
+    """Only a chroot."""
     bundle.without_namespace("mount")
     bundle.config["mounts"] = []
     result = runtime.run(bundle.sh("ls /; echo ran"), ok=False)
@@ -245,7 +245,7 @@ def test_user_namespace_with_many_mappings(runtime: Runtime, bundle: Bundle) -> 
 
 
 def test_devices_in_a_user_namespace(runtime: Runtime, bundle: Bundle) -> None:
-    """mknod is not permitted there: the host's devices are bound."""
+    """The kernel refuses mknod there: the host's devices are bound."""
     bundle.user_namespace()
     out = runtime.inside(
         bundle,
@@ -276,7 +276,7 @@ def test_user_namespace_joined_by_path(runtime: Runtime, bundle: Bundle) -> None
         host.wait_for("its mapping", lambda: Path(f"/proc/{holder.pid}/uid_map").read_text().strip())
         bundle.namespace("user", f"/proc/{holder.pid}/ns/user")
         bundle.mounts.pop()  # devpts, whose gid=5 is not mapped
-        if not runtime.is_own:  # runc 1.1 wants them with a path too
+        if not runtime.is_own:  # runc 1.1 requires a path for them too
             bundle.linux["uidMappings"] = [{"containerID": 0, "hostID": 0, "size": 1}]
             bundle.linux["gidMappings"] = [{"containerID": 0, "hostID": 0, "size": 1}]
         out = runtime.inside(bundle, "readlink /proc/self/ns/user; cat /proc/self/uid_map")
@@ -393,7 +393,7 @@ def test_sysctl_that_is_not_there(runtime: Runtime, bundle: Bundle) -> None:
 
 
 def test_container_process_is_a_child_of_nobody(runtime: Runtime, bundle: Bundle) -> None:
-    """After create, the runtime is gone and the init belongs to the caller's reaper."""
+    """After create, the runtime has ended and the init is a child of the caller's reaper."""
     container = runtime.container(bundle)
     parent = int(host.process_status(container.pid, "PPid"))
     assert parent == 1 or "pyrunc" not in Path(f"/proc/{parent}/cmdline").read_text()

@@ -1,4 +1,6 @@
-"""linux.netDevices: devices of the host in the container's network namespace, and where they are when none is made."""
+"""linux.netDevices: devices of the host in the container's network namespace, and their place if no namespace is
+made.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ ADDRESS, ADDRESS_6 = "192.0.2.7/24", "2001:db8::7/64"
 
 
 def ip(*words: str) -> Any:
-    """What `ip -json` says."""
+    """The output of `ip -json`."""
     done = subprocess.run(["ip", "-json", *words], capture_output=True, text=True, check=True)
     return json.loads(done.stdout or "[]")
 
@@ -49,7 +51,7 @@ class Device:
         ip("link", "add", self.name, "type", "veth", "peer", "name", self.peer)
 
     def remove(self) -> None:
-        """The kernel may be at it already, where the other one was in a namespace that has ended."""
+        """Remove the device. If its peer's namespace has ended, the kernel may be removing it already."""
         subprocess.run(["ip", "link", "delete", self.peer], check=False, stderr=subprocess.DEVNULL)
         host.wait_for(f"the end of {self.name}", lambda: not exists(self.peer))
 
@@ -63,7 +65,7 @@ def device(runtime: Runtime, request: pytest.FixtureRequest) -> Iterator[Device]
 
 @pytest.fixture
 def namespace(runtime: Runtime) -> Iterator[str]:
-    """The name of a network namespace that lasts as long as the test."""
+    """The name of a network namespace that exists as long as the test runs."""
     name = runtime.token
     ip("netns", "add", name)
     yield name
@@ -130,7 +132,9 @@ def test_template_beside_a_device_of_the_name(
 
 
 def test_addresses_of_a_device_that_is_up(runtime: Runtime, networked: Bundle, device: Device, namespace: str) -> None:
-    """Permanent ones of global scope are kept, those of IPv6 too, which the kernel drops when the device goes down."""
+    """Permanent addresses of global scope are kept, also IPv6 ones, which the kernel drops when the device goes
+    down.
+    """
     networked.namespace("network", f"/run/netns/{namespace}")
     ip("link", "set", device.name, "up")
     for address in (ADDRESS, "192.0.2.8/24", ADDRESS_6):
@@ -157,7 +161,7 @@ def test_the_device_stays_in_a_namespace_that_was_joined(
 def test_what_becomes_of_it_in_the_container_is_not_the_runtime_s_business(
     runtime: Runtime, networked: Bundle, device: Device, namespace: str
 ) -> None:
-    """config-linux.md, Namespace Lifecycle: whatever the runtime is asked later, the device stays as others left it."""
+    """config-linux.md, Namespace Lifecycle: later commands leave the device as others left it."""
     networked.namespace("network", f"/run/netns/{namespace}")
     container = runtime.started(networked)
     ip("-n", namespace, "link", "set", device.name, "down", "mtu", "1234", "name", "mine0")
@@ -199,7 +203,7 @@ def before_and_after(device: Device) -> tuple[Any, list[str]]:
 
 @pytest.fixture
 def as_before(device: Device) -> Callable[[], None]:
-    """A check that the device is on the host again, as it was."""
+    """Check that the device is on the host again, as it was."""
     ip("link", "set", device.name, "up", "mtu", "1400")
     ip("address", "add", ADDRESS, "dev", device.name, "label", device.name + ":x")
     ip("address", "add", ADDRESS_6, "dev", device.name, "nodad")
@@ -231,8 +235,8 @@ def test_failure_of_a_hook_in_a_namespace_that_was_joined(
 def test_killed_create(
     runtime: Runtime, networked: Bundle, device: Device, namespace: str, as_before: Callable[[], None], joined: bool
 ) -> None:
-    """A11: gc gives the device back, from a namespace that was joined and from a new one, which has lost its only
-    process: it is mounted in the state directory for as long."""
+    """A11: gc gives the device back: from a joined namespace, and from a new one that has lost its only process.
+    Meanwhile the state directory has a mount of the new namespace."""
     if joined:
         networked.namespace("network", f"/run/netns/{namespace}")
     ready = runtime.work / "ready"

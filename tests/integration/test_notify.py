@@ -1,4 +1,4 @@
-"""NOTIFY_SOCKET: what a container says to its service manager is relayed by run and start (sd_notify(3))."""
+"""NOTIFY_SOCKET: run and start relay the notifications of a container to its service manager (sd_notify(3))."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.bundle import Bundle
 from tests.support.rootless import RootlessRuntime
 from tests.support.runtime import Runtime
 
-# The container's side, for busybox has no program that sends datagrams.
+# The container's side; busybox has no program that sends datagrams.
 SENDER = r"""
 #include <stdio.h>
 #include <stdlib.h>
@@ -91,7 +91,7 @@ def sender(session_directory: Path) -> Path:
 
 
 class Manager:
-    """The service manager's socket. Descriptors are kept in `fds` until they are closed by `release`."""
+    """The service manager's socket. `fds` keeps received descriptors until `release` closes them."""
 
     def __init__(self, name: str) -> None:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -111,7 +111,7 @@ class Manager:
         return data.decode()
 
     def all(self) -> list[str]:
-        """What has come until now."""
+        """All datagrams that have come so far."""
         found = []
         self.socket.setblocking(False)
         try:
@@ -162,7 +162,9 @@ def test_run_in_the_foreground_relays_until_its_end(runtime: Runtime, notifying:
 
 
 def test_what_a_container_may_not_say(runtime: Runtime, notifying: Bundle, manager: Manager) -> None:
-    """MAINPID would have another process watched, FDSTORE keep descriptors, and what is unknown may do worse."""
+    """MAINPID would have the manager watch another process, FDSTORE keep descriptors; an unknown field could do
+    worse.
+    """
     messages = [
         "MAINPID=1", "MAINPID=1\\nREADY=0", "FDNAME=x\\nSTATUS=ok\\nMAINPID=7", "FDSTORE=1", "X_SOMETHING=1",
         "READY=11", "MONOTONIC_USEC=-1", "STATUS=\x1b[31m", "A" * 5000, "NOTIFYACCESS=all", "WATCHDOG=trigger",
@@ -207,7 +209,7 @@ def test_detached_run_returns_when_the_container_is_ready(
     assert manager.receive() == f"READY=1\nMAINPID={pid}"
     assert manager.receive() == "BARRIER=1"
     time.sleep(0.2)
-    assert command.poll() is None  # it is there while the manager looks who has sent it
+    assert command.poll() is None  # the command still exists while the manager looks up the sender
     manager.release()
     assert command.wait(20) == 0
     assert runtime.state(id)["status"] == "running"
@@ -318,7 +320,7 @@ def test_a_manager_that_is_not_there_is_a_warning(runtime: Runtime, notifying: B
 
 
 def test_with_a_terminal(runtime: Runtime, notifying: Bundle, manager: Manager) -> None:
-    """The relay of the terminal and that of notifications are one loop."""
+    """One loop relays the terminal and the notifications."""
     notifying.process["terminal"] = True
     notifying.args("/notify", "READY=1", "STOPPING=1", "exit7").write()
     import pty
@@ -373,7 +375,7 @@ def test_of_an_ordinary_user(rootless: RootlessRuntime, sender: Path) -> None:
 
 
 def test_a_killed_command_leaves_what_delete_removes(runtime: Runtime, notifying: Bundle, manager: Manager) -> None:
-    """At the end of each test nothing may be left of its containers."""
+    """The fixture checks at the end of each test that nothing is left of its containers."""
     notifying.args("/notify", "STATUS=x", "sleep").write()
     for words in (("run", "--detach"), ("run",)):
         id = runtime.new_id()

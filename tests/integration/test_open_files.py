@@ -18,7 +18,7 @@ ULIMIT = "ulimit -Sn; ulimit -Hn"
 
 
 def limited(soft: int, hard: int | None = None) -> list[str]:
-    """A prefix that gives a command a soft limit of open files, and a hard one of `hard`, or the test's own."""
+    """A prefix that gives a command a soft limit of open files, and a hard limit of `hard`, or the test's own."""
     lower = f"ulimit -Hn {hard} && " if hard is not None else ""
     return ["/bin/bash", "-c", f'ulimit -Sn {soft} && {lower}exec "$@"', "bash"]
 
@@ -36,7 +36,7 @@ def many_sources(bundle: Bundle, count: int) -> Bundle:
 
 
 def own_limits(soft: int) -> list[str]:
-    """What a program started with this soft limit prints for ULIMIT."""
+    """What a program that starts with this soft limit prints for ULIMIT."""
     done = subprocess.run([*limited(soft), "/bin/sh", "-c", ULIMIT], capture_output=True, text=True, check=True)
     return done.stdout.split()
 
@@ -69,7 +69,7 @@ def test_f7_limits_of_the_configuration_win(runtime: Runtime, bundle: Bundle) ->
 
 
 def test_f7_in_a_user_namespace(runtime: Runtime, bundle: Bundle) -> None:
-    """Sources that the init can't reach are opened by the runtime too."""
+    """The runtime also opens sources that the init can't reach."""
     bundle.user_namespace()
     source = bundle.path / "source"
     source.mkdir()
@@ -101,7 +101,7 @@ def test_f7_ordinary_launches_do_not_raise_anything(runtime: Runtime, bundle: Bu
 
 @pytest.fixture
 def opened() -> Iterator[int]:
-    """A descriptor of the caller that every program of his would inherit, 40 or above."""
+    """A descriptor of the caller, 40 or above, that every program it starts would inherit."""
     with open("/etc/passwd", "rb") as file:
         fd = fcntl.fcntl(file.fileno(), fcntl.F_DUPFD, 40)
     yield fd
@@ -109,7 +109,7 @@ def opened() -> Iterator[int]:
 
 
 def test_a11_runtime_hooks_inherit_no_descriptor(runtime: Runtime, bundle: Bundle, opened: int) -> None:
-    """A11: hooks that run in the runtime's namespaces have the standard streams alone, of `start` and `delete` too."""
+    """A11: hooks in the runtime's namespaces have only the standard streams, also those of `start` and `delete`."""
     out = bundle.path / "fds"
     script = bundle.script("hook", f"ls -l /proc/self/fd >> {out}; echo end >> {out}\n")
     kinds = ("prestart", "createRuntime", "createContainer", "poststart", "poststop")
@@ -131,7 +131,7 @@ def test_a11_runtime_hooks_inherit_no_descriptor(runtime: Runtime, bundle: Bundl
 def test_a11_more_preserved_descriptors_than_there_can_be(
     runtime: Runtime, bundle: Bundle, opened: int, count: str
 ) -> None:
-    """A11: the sum with the standard streams does not overflow, and no descriptor gets in. Of `exec` too."""
+    """A11: the sum with the standard streams does not overflow, and no descriptor gets in. Also for `exec`."""
     bundle.sh(f"ls /proc/self/fd; cat /proc/self/fd/{opened}").write()
     living = runtime.started(runtime.bundle("living").args("sleep", "1000"))
     commands = (
@@ -148,7 +148,7 @@ def test_a11_more_preserved_descriptors_than_there_can_be(
 
 @pytest.mark.parametrize("count", ["99999999999", "9" * 5000, "0" * 5000 + "7", "2147483647"])
 def test_a11_listen_fds_that_nobody_has(runtime: Runtime, bundle: Bundle, count: str) -> None:
-    """A11: any digits in LISTEN_FDS: descriptors that are promised and not there are an error of one line."""
+    """A11: any digits in LISTEN_FDS: if a promised descriptor is missing, the error is one line."""
     bundle.write()
     prefix = ["/bin/sh", "-c", 'LISTEN_PID=$$ exec "$@"', "sh"]
     words = ("run", "--bundle", str(bundle.path), runtime.new_id())
@@ -160,7 +160,7 @@ def test_a11_listen_fds_that_nobody_has(runtime: Runtime, bundle: Bundle, count:
 
 @pytest.mark.parametrize("count", ["", "-1", "1e3", "0x10", " 3", "٣", "three"])
 def test_a11_listen_fds_that_is_no_number(runtime: Runtime, bundle: Bundle, count: str) -> None:
-    """It is ignored, as by sd_listen_fds(3) and runc."""
+    """The value is ignored, as by sd_listen_fds(3) and runc."""
     bundle.write()
     prefix = ["/bin/sh", "-c", 'LISTEN_PID=$$ exec "$@"', "sh"]
     words = ("run", "--bundle", str(bundle.path), runtime.new_id())
@@ -169,7 +169,7 @@ def test_a11_listen_fds_that_is_no_number(runtime: Runtime, bundle: Bundle, coun
 
 
 def test_a11_nothing_is_opened_in_a_low_number(runtime: Runtime, bundle: Bundle) -> None:
-    """The descriptors that are preserved are those that the caller has open, all of them."""
+    """The preserved descriptors are the caller's open ones, and no others."""
     bundle.sh("cat <&3; cat <&4")
     first, second = runtime.work / "first", runtime.work / "second"
     first.write_text("one\n")

@@ -1,4 +1,4 @@
-"""A8: whoever speaks to the runtime or the init, or is looked at by it, is not believed more than need be."""
+"""A8: the runtime and the init trust their peers, and the processes that they look at, no more than they have to."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def connect(container: Container) -> socket.socket:
 
 @pytest.fixture
 def waiting(runtime: Runtime, bundle: Bundle) -> Container:
-    """A created container that says when it is started."""
+    """A created container that prints a word when it is started."""
     return runtime.container(bundle.sh("echo started; sleep 99"))
 
 
 def starts(container: Container) -> None:
-    """It has not begun yet, and `start` begins it."""
+    """Assert that the container has not begun yet, and that `start` begins it."""
     assert (container.status, container.output) == ("created", "")
     container.start()
     host.wait_for("its output", lambda: container.output == "started\n")
@@ -40,7 +40,7 @@ def starts(container: Container) -> None:
 
 @pytest.mark.parametrize("count", [1, 8, 30])
 def test_a8_peers_that_say_nothing_hold_no_start_up(waiting: Container, count: int) -> None:
-    """A8: each is heard, and none is waited for."""
+    """A8: the init reads each connection, and waits for none."""
     with contextlib.ExitStack() as stack:
         for _ in range(count):
             stack.enter_context(connect(waiting))
@@ -49,7 +49,7 @@ def test_a8_peers_that_say_nothing_hold_no_start_up(waiting: Container, count: i
 
 @pytest.mark.parametrize("word", [b"", b"X", b"s", b"SS", b"S\0", b"S" + bytes(4000), b"\xff" * 60000])
 def test_a8_what_is_not_the_word_starts_nothing(waiting: Container, word: bytes) -> None:
-    """A8: one byte S, and nothing else."""
+    """A8: only the one byte S starts the container."""
     with connect(waiting) as peer:
         peer.send(word)
         time.sleep(0.1)
@@ -57,7 +57,7 @@ def test_a8_what_is_not_the_word_starts_nothing(waiting: Container, word: bytes)
 
 
 def test_a8_descriptors_from_a_peer_are_not_taken(waiting: Container) -> None:
-    """A8: the init has them neither open nor kept for the program."""
+    """A8: the init neither keeps them open nor passes them to the program."""
     before = sorted(os.listdir(f"/proc/{waiting.pid}/fd"))
     with connect(waiting) as peer, open("/dev/null") as file:
         socket.send_fds(peer, [b"X"], [file.fileno()] * 3)
@@ -76,7 +76,7 @@ def is_closed(peer: socket.socket) -> bool:
 
 @pytest.mark.parametrize("name", [") Z 1 (", "a\nb", "1 (x) R", "\x1cTgid:\t1"])
 def test_a8_what_a_process_calls_itself(runtime: Runtime, bundle: Bundle, name: str) -> None:
-    """A8: names with all that separates fields and lines in files of /proc."""
+    """A8: names with every character that separates fields and lines in files of /proc."""
     container = runtime.started(bundle.sh(f"printf '{name}' > /proc/self/comm; echo named; while :; do sleep 1; done"))
     host.wait_for("its output", lambda: container.output == "named\n")
     assert container.status == "running"
@@ -90,7 +90,9 @@ def test_a8_what_a_process_calls_itself(runtime: Runtime, bundle: Bundle, name: 
 
 @pytest.mark.parametrize("name", ["a\nb", "cgroup.procs ", "..x", "-1", "\x1b[2J"])
 def test_a8_cgroups_that_the_container_has_made(runtime: Runtime, bundle: Bundle, name: str) -> None:
-    """A8: their names are any; what is told of them does not steer the terminal, and they go with the container."""
+    """A8: they may have any name; their files do not influence the terminal, and they are removed with the
+    container.
+    """
     bundle.namespace("cgroup").mount("/sys/fs/cgroup", "cgroup2", "cgroup", "rw")
     container = runtime.container(bundle.args("/bin/sh", "-c", 'mkdir "/sys/fs/cgroup/$0"; echo made; sleep 99', name))
     container.start()
@@ -103,7 +105,7 @@ def test_a8_cgroups_that_the_container_has_made(runtime: Runtime, bundle: Bundle
 
 @pytest.mark.parametrize("kind", ["createRuntime", "createContainer"])
 def test_a8_a_hook_that_writes_without_end(runtime: Runtime, bundle: Bundle, kind: str) -> None:
-    """A8: the end of its output is kept, and no more of it."""
+    """A8: only the end of its output is kept."""
     script = bundle.script("hook", "head -c 300000000 /dev/zero | tr '\\0' x; echo the end; exit 3")
     if kind == "createContainer":
         bundle.mount("/bin/hook", "bind", str(script), "bind")
@@ -124,7 +126,7 @@ def test_a8_a_hook_that_writes_without_end(runtime: Runtime, bundle: Bundle, kin
 
 
 def test_a8_the_table_of_ps_has_lines_of_processes_only(runtime: Runtime, bundle: Bundle, tmp_path: Path) -> None:
-    """A8: a line of ps ends with a newline, and not with what else Python takes for the end of one."""
+    """A8: a line of ps ends with a newline, and not with other characters that Python takes for the end of a line."""
     container = runtime.started(bundle.args("sleep", "99"))
     fake = tmp_path / "ps"
     line = f"%7d sleep\\342\\200\\250{container.pid} forged\\n"

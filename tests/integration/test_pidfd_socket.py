@@ -1,4 +1,4 @@
-"""B6: `create` and `run --pidfd-socket`; that of `exec` is in test_exec.py."""
+"""B6: `create` and `run --pidfd-socket`; test_exec.py has the tests of `exec`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def received(server: socket.socket) -> tuple[bytes, int]:
 
 
 def test_b6_create(runtime: Runtime, bundle: Bundle, server: socket.socket) -> None:
-    """The path is relative to where the command was started, not to the bundle."""
+    """The path is relative to the directory in which the command was started, not to the bundle."""
     container = runtime.container(bundle.args("sleep", "1000"), "--pidfd-socket", "pidfd.sock")
     name, pidfd = received(server)
     assert name == b"standard"

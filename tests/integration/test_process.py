@@ -1,4 +1,4 @@
-"""`process`, `hostname` and `domainname`: what the program finds itself to be."""
+"""`process`, `hostname` and `domainname`, as the program sees them."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_working_directory_that_the_user_may_not_enter(runtime: Runtime, bundle:
     del bundle.process["capabilities"]
     bundle.sh("pwd").write()
     result = runtime.run(bundle, ok=False)
-    # runc enters it as root first, as docker's users expect; either way the user reads nothing there.
+    # runc enters it as root first, as docker's users expect; in both cases the user can read nothing there.
     assert result.code != 0 or result.out == "/root\n"
 
 
@@ -156,7 +156,7 @@ def test_user_and_groups(runtime: Runtime, bundle: Bundle) -> None:
 
 
 def test_the_host_s_null_device_keeps_its_owner(runtime: Runtime, bundle: Bundle, tmp_path: Path) -> None:
-    """Also where the container, with an empty /dev of its own, has none to compare it with."""
+    """Also if the container has an empty /dev of its own, and so no null device to compare with."""
     null = tmp_path / "null"
     os.mknod(null, stat.S_IFCHR | 0o666, os.makedev(1, 3))
     (tmp_path / "dev").mkdir()
@@ -205,7 +205,7 @@ LIMITS = {
 
 
 def test_rlimits(runtime: Runtime, bundle: Bundle) -> None:
-    """Only lowered: raising a hard limit needs CAP_SYS_RESOURCE. Soft is one below hard where it can be."""
+    """Only lowered: raising a hard limit needs CAP_SYS_RESOURCE. Soft is one below hard if possible."""
     bundle.process["rlimits"] = [
         {"type": name, "soft": max(value - 1, 0), "hard": value} for name, (_, value) in LIMITS.items()
     ]
@@ -275,7 +275,7 @@ def test_dev_null_keeps_its_owner(runtime: Runtime, bundle: Bundle) -> None:
 
 
 def test_signals_are_as_a_shell_leaves_them(runtime: Runtime, bundle: Bundle) -> None:
-    """Nothing blocked and nothing ignored, SIGPIPE neither: Python ignores it."""
+    """No signal is blocked or ignored, not even SIGPIPE, which Python ignores."""
     out = runtime.run(bundle.args("cat", "/proc/self/status")).out
     assert int(host.status_field(out, "SigBlk"), 16) == 0
     assert int(host.status_field(out, "SigIgn"), 16) == 0
@@ -350,7 +350,7 @@ def test_unknown_properties_are_ignored(runtime: Runtime, bundle: Bundle) -> Non
 
 
 def test_members_for_other_platforms_are_warned_of(runtime: Runtime, bundle: Bundle) -> None:
-    """runc ignores them without a word."""
+    """runc ignores them silently."""
     bundle.process["user"]["username"] = "someone"
     bundle.config["windows"] = {"hyperv": {}}
     done = runtime.run(bundle.args("id", "-u"))

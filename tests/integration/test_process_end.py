@@ -1,4 +1,4 @@
-"""F11: a container runs until the last thread of its process has ended, whatever the first thread does."""
+"""F11: a container runs until the last thread of its process has ended, even if the first thread ends before."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support import host
 from tests.support.bundle import Bundle
 from tests.support.runtime import Container, Runtime
 
-# The second thread executes the program again and again, and takes the first one's place each time.
+# The second thread executes the program again and again, and becomes the first thread each time.
 HOP = """
 #include <pthread.h>
 #include <unistd.h>
@@ -24,7 +24,7 @@ static void *hop(void *unused) { execv("/bin/hop", (char *[]){"/bin/hop", 0}); r
 int main(void) { pthread_t thread; pthread_create(&thread, 0, hop, 0); for (;;) pause(); }
 """
 
-# The first thread ends, the second stays, until SIGTERM.
+# The first thread ends, and the second stays until SIGTERM.
 LEFT = """
 #include <pthread.h>
 #include <unistd.h>
@@ -104,7 +104,7 @@ def test_a_program_with_the_init_s_name_is_not_created(runtime: Runtime) -> None
     container = runtime.started(build(runtime.bundle(), "mimic", MIMIC))
     name = f"/proc/{container.pid}/comm"
     host.wait_for("the name", lambda: Path(name).read_text() == "pyrunc:[init]\n")
-    # what a `start` that was killed leaves
+    # what a killed `start` leaves
     path = runtime.root / container.id / "start.sock"
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
         listener.bind(str(path))
@@ -116,7 +116,7 @@ def test_a_program_with_the_init_s_name_is_not_created(runtime: Runtime) -> None
 
 
 def test_exec_joins_by_a_thread_that_lives(left: Container) -> None:
-    """The namespaces of a process whose first thread has ended can't be had by its pidfd."""
+    """The pidfd of a process whose first thread has ended does not lead to its namespaces."""
     done = left.runtime("exec", left.id, "readlink", "/proc/self/ns/pid")
     assert done.code == 0, done
     assert done.out.strip() == host.namespace(f"{left.pid}/task/{living_thread(left.pid)}", "pid")

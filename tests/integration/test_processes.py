@@ -23,7 +23,7 @@ def ticks(container: Container) -> int:
 
 
 def assert_stands_still(container: Container) -> None:
-    """A frozen process writes nothing; one that runs writes thirty lines in that time."""
+    """A frozen process writes nothing; a running one writes thirty lines in that time."""
     before = ticks(container)
     time.sleep(0.3)
     assert ticks(container) == before
@@ -56,7 +56,7 @@ def test_what_a_paused_container_refuses(runtime: Runtime, bundle: Bundle) -> No
 
 
 def test_exec_that_ignores_the_pause_waits_for_the_resume(runtime: Runtime, bundle: Bundle) -> None:
-    """The process is born in the frozen cgroup, as with runc."""
+    """The process is made in the frozen cgroup, as with runc."""
     container = runtime.started(bundle.sh(COUNTING))
     assert runtime("pause", container.id).code == 0
     command = runtime.background("exec", "--ignore-paused", container.id, "echo", "further")
@@ -148,7 +148,7 @@ def test_a_container_without_a_cgroup(runtime: Runtime, bundle: Bundle) -> None:
 
 
 def test_a_frozen_container_whose_freezer_others_hold_is_told_as_paused(runtime: Runtime, bundle: Bundle) -> None:
-    """The kernel tells the status: an engine may freeze the cgroup itself."""
+    """The kernel reports the status: an engine may freeze the cgroup itself."""
     container = runtime.started(bundle.sh(COUNTING))
     cgroup = Path(host.cgroups_of(runtime.token)[0])
     (cgroup / "cgroup.freeze").write_text("1")

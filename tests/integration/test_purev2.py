@@ -1,4 +1,4 @@
-"""The tests that are marked `purev2`, once more where /sys/fs/cgroup is a pure cgroup2 hierarchy."""
+"""The tests with the mark `purev2`, again with a pure cgroup2 hierarchy at /sys/fs/cgroup."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""linux.intelRdt. No machine of the tests has resctrl: the unit tests have the rest, on a directory like it."""
+"""linux.intelRdt. No machine of the tests has resctrl: the unit tests have the rest, on a directory of the same
+form.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What README.md tells a new user to type works as it stands there (N10)."""
+"""The commands that README.md tells a new user to type work as they are written (N10)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_the_recipe_of_a_bundle_makes_one_that_runs(runtime: Runtime, tmp_path: 
     if not Path(BUSYBOX).exists():
         pytest.skip(f"needs {BUSYBOX} (package busybox-static)")
     (recipe,) = blocks("sh")
-    # The command of the test in place of the installed one, and a program that ends in place of a shell at a terminal.
+    # The tested command replaces the installed one, and a program that ends replaces the shell at a terminal.
     (tmp_path / "bin").mkdir()
     command = tmp_path / "bin/pyrunc"
     command.write_text(f'#!/bin/sh\nexec {shlex.join(runtime.argv())} "$@"\n')
@@ -86,7 +86,7 @@ def test_every_command_of_pyrunc_is_there(runtime: Runtime) -> None:
 
 
 def test_the_steps_of_run_one_by_one(runtime: Runtime, tmp_path: Path) -> None:
-    """Each line, as it stands there, in a bundle that `spec` has written."""
+    """Each line, as it is written, in a bundle that `spec` has written."""
     if not Path(BUSYBOX).exists():
         pytest.skip(f"needs {BUSYBOX} (package busybox-static)")
     lines = re.search(r"^    sed -i .*?^    pyrunc list$", README, re.MULTILINE | re.DOTALL)
@@ -111,7 +111,7 @@ def test_the_steps_of_run_one_by_one(runtime: Runtime, tmp_path: Path) -> None:
             if " kill " in line:
                 host.wait_for("the container to end", lambda: runtime.state(id)["status"] == "stopped")
     text = (tmp_path / "out").read_text()
-    # There may be no controller for a limit.
+    # A limit's controller may be missing.
     assert set(failed) <= {"update"}, text
     assert not failed or 'controller \\"pids\\" not available' in text
     assert '"status": "created"' in text

@@ -1,5 +1,5 @@
-"""What is refused before anything is made, each with its JSON pointer: what is not supported yet, limits without their
-controller, and what is invalid."""
+"""Configurations that are refused before anything is made, each with its JSON pointer: unsupported features, limits
+without their controller, and invalid values."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def put(config: dict[str, Any], pointer: str, value: Any) -> None:
 def test_limit_without_its_controller(
     runtime: Runtime, bundle: Bundle, controller: str, pointer: str, value: Any
 ) -> None:
-    """Never ignored: an error that names the field and the controller, before anything is made."""
+    """Never ignored: an error names the field and the controller, before anything is made."""
     if controller in Path(host.cgroup2_mount(), "cgroup.controllers").read_text().split():
         pytest.skip(f"needs a cgroup2 hierarchy without the controller {controller}")
     put(bundle.config, pointer, value)
@@ -49,7 +49,7 @@ def test_limit_without_its_controller(
     assert controller in line
 
 
-# pointer at fault, and the pieces that the message must have
+# pointer of the mistake, and the texts that the message must have
 INVALID: list[tuple[str, Any, tuple[str, ...]]] = [
     ("/process/terminal", "yes", ("true or false", '"yes"')),
     ("/process/user/uid", -1, ("-1",)),
@@ -93,7 +93,7 @@ def test_missing_value(runtime: Runtime, bundle: Bundle, pointer: str) -> None:
 
 @pytest.mark.parametrize("missing", [("gid",), ("uid",), ("uid", "gid")], ids="-".join)
 def test_b5_a_user_without_ids_is_0(runtime: Runtime, bundle: Bundle, missing: tuple[str, ...]) -> None:
-    """B5: runc takes what is missing as 0; `validate` warns."""
+    """B5: runc takes missing ids as 0; `validate` warns."""
     bundle.process["user"] = {name: 7 for name in ("uid", "gid") if name not in missing}
     bundle.process["ioPriority"] = {"class": "IOPRIO_CLASS_BE"}
     bundle.user_namespace()
@@ -108,7 +108,7 @@ def test_b5_a_user_without_ids_is_0(runtime: Runtime, bundle: Bundle, missing: t
 
 
 def test_n5_a_near_miss_is_told(runtime: Runtime, bundle: Bundle) -> None:
-    """N5: a misspelt member is ignored, as the specification asks, but not without a word."""
+    """N5: a misspelt member is ignored, as the specification asks, with a warning."""
     bundle.config["root"]["readOnly"] = True
     result = runtime.run(bundle.args("touch", "/file"))
     assert "/root/readOnly" in result.err
@@ -129,7 +129,7 @@ def test_n5_the_number_of_other_problems_is_told(runtime: Runtime, bundle: Bundl
 
 
 def test_every_problem_is_listed_by_validate(runtime: Runtime, bundle: Bundle) -> None:
-    """`pyrunc validate` prints all of them; `create` stops at the first."""
+    """`pyrunc validate` prints all problems; `create` stops at the first one."""
     bundle.process["terminal"] = "yes"
     bundle.linux["namespaces"].append({"type": "netwrok"})
     bundle.process["cwd"] = "relative"
@@ -161,7 +161,7 @@ def test_resources_devices_and_empty_objects_are_supported(runtime: Runtime, bun
 
 
 def test_default_config_runs(runtime: Runtime, bundle: Bundle) -> None:
-    """What `spec` writes is what everybody starts from."""
+    """Everybody starts from the output of `spec`."""
     result = runtime("spec", "--bundle", bundle.path, with_root=False)
     assert result.code == 0, result
     bundle.config = json.loads((bundle.path / "config.json").read_text())

@@ -1,5 +1,5 @@
-"""The relay of `run` and `exec` with a terminal (F1, F2, A3): whatever the user's side does, the container goes on, its
-end is waited for, and the terminal is given back."""
+"""The relay of `run` and `exec` with a terminal (F1, F2, A3): whatever happens on the user's side, the container goes
+on, the command waits for its end, and the terminal gets its settings back."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from tests.support.runtime import Runtime
 from tests.support.terminals import Session, read_until
 
 LINES = "i=0; while [ $i -lt 40 ]; do echo line$i; i=$((i+1)); sleep 0.02; done; echo done > /said; exit 6"
-# More than the pty and a pipe hold.
+# More bytes than the pty and a pipe hold.
 MUCH = "dd if=/dev/zero bs=1000 count=300 2>/dev/null | tr '\\0' x"
 
 
 class Relayed:
-    """A command with a terminal: `run`, or `exec` in a container that has none itself."""
+    """A command with a terminal: `run`, or `exec` in a container without a terminal."""
 
     def __init__(self, runtime: Runtime, bundle: Bundle, command: str) -> None:
         self.runtime, self.bundle, self.command = runtime, bundle, command
@@ -54,7 +54,9 @@ class Relayed:
         host.wait_for(f"the container to say {text}", lambda: text in self.said(), 15)
 
     def ends(self, session: Session, code: int) -> None:
-        """The command ends with this code, the terminal has its settings back, and nothing is left."""
+        """Assert that the command ends with this code, that the terminal has its settings back, and that nothing is
+        left.
+        """
         assert session.finish() == code
         assert session.after == session.before
         self.runtime.assert_nothing_left(self.before)
@@ -79,7 +81,7 @@ def descriptors() -> Iterator[list[int]]:
         os.close(fd)
 
 
-# ---- F1: what can't be relayed is dropped ----------------------------------------------------------------------
+# ---- F1: output that can't be relayed is dropped ----------------------------------------------------------------
 
 
 def test_f1_the_reader_of_the_output_goes_away(relayed: Relayed) -> None:
@@ -128,7 +130,7 @@ def test_f1_output_that_nobody_can_take(run: Relayed, runtime: Runtime, kind: st
 
 
 def test_f1_output_beyond_the_limit_of_a_file_s_size(run: Relayed, runtime: Runtime) -> None:
-    """SIGXFSZ, which the write raises, is no signal for the container."""
+    """SIGXFSZ, which the relay's write raises, does not reach the container."""
     out = runtime.work / "limited"
     with out.open("wb") as file:
         argv = run.argv(f"{MUCH}; echo done > /said; exit 6")
@@ -148,7 +150,7 @@ def test_f1_sigpipe_from_outside_is_passed_on(run: Relayed) -> None:
 
 
 def test_f1_the_terminal_is_hung_up(relayed: Relayed, runtime: Runtime) -> None:
-    """A window that is closed: the container has SIGHUP ignored, and goes on to its end."""
+    """A closed window: the container ignores SIGHUP, and goes on to its end."""
     session = relayed("trap '' HUP; echo ready; i=0; while [ $i -lt 30 ]; do echo $i; i=$((i+1)); sleep 0.02; done; "
                       "echo done > /said")  # fmt: skip
     read_until(session.master, lambda text: b"ready" in text)
@@ -161,7 +163,7 @@ def test_f1_the_terminal_is_hung_up(relayed: Relayed, runtime: Runtime) -> None:
 
 @pytest.mark.parametrize("kind", ["closed", "empty", "not readable", "a path only", "no writer"])
 def test_f1_input_that_can_t_be_read(run: Relayed, kind: str) -> None:
-    """A container that is not interested in its input does not notice."""
+    """A container that does not read its input does not notice."""
     fd, writer = os.pipe()
     os.close(writer)
     if kind != "no writer":
@@ -174,7 +176,7 @@ def test_f1_input_that_can_t_be_read(run: Relayed, kind: str) -> None:
     os.close(fd)
 
 
-# ---- F2: the user's side never holds the command up ------------------------------------------------------------
+# ---- F2: the user's side never delays the command ---------------------------------------------------------------
 
 
 def test_f2_signals_get_through_while_nobody_reads(relayed: Relayed, descriptors: list[int]) -> None:
@@ -189,7 +191,7 @@ def test_f2_signals_get_through_while_nobody_reads(relayed: Relayed, descriptors
     host.wait_for("the pipe to be full", lambda: pipe_holds(read) >= 16000, 15)
     os.kill(session.pid, signal.SIGTERM)
     relayed.until_said("got")
-    # The container has ended and nobody takes its last words: a second signal says that nobody will.
+    # The container has ended and nobody reads its last output: the second signal stops waiting for a reader.
     host.wait_for("the terminal to be restored", lambda: not session.is_raw(), 15)
     assert os.waitpid(session.pid, os.WNOHANG)[0] == 0
     os.kill(session.pid, signal.SIGTERM)
@@ -202,7 +204,7 @@ def pipe_holds(fd: int) -> int:
 
 
 def test_f2_the_container_is_deleted_while_its_last_words_wait(run: Relayed, runtime: Runtime) -> None:
-    """A reader that stalls keeps the command, not the container; when it reads on, it gets it all."""
+    """A stalled reader keeps the command, not the container; when it reads on, it gets all output."""
     read, write = os.pipe()
     session = run(f"{MUCH} & sleep 0.5; exit 3", streams={1: write})
     os.close(write)
@@ -241,7 +243,7 @@ def test_f2_a_reader_that_stalls_gets_everything(run: Relayed, kind: str, descri
 
 
 def test_f2_no_flag_of_the_user_s_streams_is_changed(run: Relayed, descriptors: list[int]) -> None:
-    """O_NONBLOCK belongs to the open file description, which the shell and its other programs have too."""
+    """O_NONBLOCK belongs to the open file description, which the shell and its other programs share."""
     read, write = os.pipe()
     given = os.pipe()
     descriptors += [read, write, *given]
@@ -255,7 +257,7 @@ def test_f2_no_flag_of_the_user_s_streams_is_changed(run: Relayed, descriptors: 
 
 
 def test_f2_much_input_that_nobody_reads(relayed: Relayed, descriptors: list[int]) -> None:
-    """100 kB are held back, not read into memory, and signals and output go on."""
+    """100 kB stay in the pipe and are not read into memory; signals and output go on."""
     read, write = os.pipe()
     descriptors += [read, write]
     fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 1 << 20)
@@ -265,7 +267,7 @@ def test_f2_much_input_that_nobody_reads(relayed: Relayed, descriptors: list[int
         streams={0: read},
     )
     read_until(session.master, lambda text: b"ready" in text)
-    os.write(write, b"0123456789" * 50_000)  # not before: in canonical mode a terminal drops what is no line
+    os.write(write, b"0123456789" * 50_000)  # not before: in canonical mode a terminal drops input that is not a line
     host.wait_for("the relay to stop reading", lambda: pipe_holds(read) < 450_000, 15)
     os.kill(session.pid, signal.SIGTERM)
     assert b"500000" in read_until(session.master, lambda text: b"500000" in text)
@@ -274,7 +276,7 @@ def test_f2_much_input_that_nobody_reads(relayed: Relayed, descriptors: list[int
 
 def test_f2_output_held_by_the_interrupt_of_flow(run: Relayed) -> None:
     """^S holds the container's own terminal; ^Q lets it go on, and a signal gets through meanwhile."""
-    # A shell runs its trap in `wait` at once, and in the midst of a program only when that has ended.
+    # A shell runs its trap at once in `wait`; while a program runs, it waits for the program's end.
     writer = "seq 1 3000 & wait $!; wait $!"
     session = run(f"trap 'echo got > /said' USR1; echo ready; read line; {writer}; echo end; read line; exit 2")
     read_until(session.master, lambda text: b"ready" in text)
@@ -333,7 +335,7 @@ def test_a3_no_work_while_nobody_has_the_terminal_open(run: Relayed) -> None:
 
 
 def test_a3_no_work_while_input_waits_and_nobody_has_the_terminal_open(run: Relayed, descriptors: list[int]) -> None:
-    """Input that has no room in the pty is kept for who opens it again."""
+    """Input that does not fit into the pty is kept for a process that opens the terminal again."""
     read, write = os.pipe()
     descriptors += [read, write]
     fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 1 << 20)
@@ -362,7 +364,7 @@ def jiffies(pid: int) -> int:
 
 @pytest.mark.parametrize("rest", ["", "sleep 100 & "])
 def test_a3_the_last_words_are_seen(relayed: Relayed, rest: str) -> None:
-    """All that was written before the end; who keeps the terminal open after it holds nobody up."""
+    """All output from before the end is seen; a process that keeps the terminal open afterwards delays nothing."""
     session = relayed(f"{rest}seq 1 8000; exit 3")
     text = read_until(session.master, lambda text: text.endswith(b"8000\r\n"))
     assert [int(word) for word in text.split()] == list(range(1, 8001))
@@ -370,12 +372,12 @@ def test_a3_the_last_words_are_seen(relayed: Relayed, rest: str) -> None:
     assert session.after == session.before
 
 
-# ---- the terminal is given back in every way out ----------------------------------------------------------------
+# ---- the terminal is restored on every way out ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["TERM", "INT", "HUP", "QUIT"])
 def test_the_terminal_is_restored_after_a_signal_in_the_foreground(relayed: Relayed, name: str) -> None:
-    """The signal is the container's; its exit code is the command's."""
+    """The container gets the signal; the command's exit code is the container's."""
     session = relayed(f"trap 'exit 12' {name}; echo ready; while :; do sleep 0.02; done")
     read_until(session.master, lambda text: b"ready" in text)
     os.kill(session.pid, getattr(signal, "SIG" + name))
@@ -384,7 +386,7 @@ def test_the_terminal_is_restored_after_a_signal_in_the_foreground(relayed: Rela
 
 @pytest.mark.parametrize("name", ["TERM", "INT", "HUP", "QUIT"])
 def test_a_signal_during_the_start_undoes_it(run: Relayed, runtime: Runtime, name: str) -> None:
-    """A startContainer hook hangs: the program does not run yet, and the command is not deaf."""
+    """A startContainer hook hangs: the program does not run yet, and the command reacts to signals."""
     run.bundle.config["hooks"] = {"startContainer": [{"path": "/bin/sleep", "args": ["sleep", "100"]}]}
     session = run("true")
     host.wait_for("the hook to run", lambda: b"sleep\x00100\x00" in commands(runtime), 15)
@@ -419,7 +421,8 @@ def test_stop_and_continue(relayed: Relayed) -> None:
     session = relayed("trap 'stty size > /said; exit 0' TERM; echo ready; while :; do sleep 0.02; done")
     read_until(session.master, lambda text: b"ready" in text)
     host.wait_for("the terminal to be raw", session.is_raw, 15)
-    # In a session whose first process it is, nobody could continue it: SIGTSTP has no effect on such a group.
+    # If the command is the first process of its session, nobody could continue it: SIGTSTP has no effect on such a
+    # group.
     os.kill(session.pid, signal.SIGTSTP)
     session.set_size(11, 22)
     time.sleep(0.2)
@@ -443,7 +446,7 @@ class Shell:
         return read_until(self.session.master, lambda heard: text.encode() in heard)
 
     def settings(self, name: str) -> bytes:
-        """What stty says, between marks that the command line itself does not have."""
+        """The output of stty, between marks that the command line itself does not have."""
         self.say(f"echo {name}-be''gin; stty -a; echo {name}-e''nd")
         return self.hear(f"{name}-end").partition(f"{name}-begin".encode())[2]
 
@@ -478,7 +481,7 @@ def pid_of(runtime: Runtime, command: str) -> int:
 
 
 def test_job_control(relayed: Relayed, runtime: Runtime, shell: Shell) -> None:
-    """kill -TSTP, bg, fg: the shell has a sane terminal, the container goes on, and gets keys again."""
+    """kill -TSTP, bg, fg: the shell's terminal has usable settings, the container goes on, and gets keys again."""
     argv = relayed.argv("echo ready > /said; read line; echo got $line; exit 3")
     shell.say(shlex.join(argv) + "; echo code $?")
     relayed.until_said("ready")
@@ -500,7 +503,7 @@ def test_job_control(relayed: Relayed, runtime: Runtime, shell: Shell) -> None:
 
 
 def test_a_background_job_leaves_the_terminal_alone(relayed: Relayed, shell: Shell) -> None:
-    """`pyrunc run … &`: it runs, shows its output, reads nothing, and leaves the shell's settings as they are."""
+    """`pyrunc run … &`: it runs, shows its output, reads nothing, and leaves the shell's settings unchanged."""
     argv = relayed.argv("echo from the job; sleep 0.5; exit 3")
     shell.say(shlex.join(argv) + " &")
     shell.hear("from the job")

@@ -1,4 +1,4 @@
-"""F9: containers that start at once on one rootfs, and what an image puts where a container needs something."""
+"""F9: containers that start at the same time on one rootfs, and images with files at places that a container needs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROUNDS = 3
 
 
 def at_once(runtime: Runtime, bundles: list[Bundle]) -> list[str]:
-    """Run them at the same time; what each has said."""
+    """Run the commands at the same time and return the output of each."""
     running, files = [], []
     for number, bundle in enumerate(bundles):
         bundle.write()
@@ -40,7 +40,7 @@ def sharing(runtime: Runtime) -> list[Bundle]:
 
 @pytest.mark.parametrize("kind", ["file", "directory"])
 def test_f9_mount_points_that_are_missing(runtime: Runtime, kind: str) -> None:
-    """F9: who comes second takes what the first has made."""
+    """F9: the second container uses the mount points that the first one has made."""
     source = runtime.work / "source"
     if kind == "file":
         source.touch()
@@ -57,7 +57,7 @@ def test_f9_mount_points_that_are_missing(runtime: Runtime, kind: str) -> None:
 @pytest.mark.parametrize("ptmx", ["missing", "the image's own"])
 def test_f9_devices_and_links(runtime: Runtime, ptmx: str) -> None:
     """F9: without a tmpfs on /dev the devices, /dev/ptmx and the other links are made in the rootfs itself. A /dev/ptmx
-    that another container has made, and whose program looks for it already, is never missing."""
+    that another container has made is never missing: that container's program may be opening it."""
     bundles = sharing(runtime)
     dev = bundles[0].rootfs / "dev"
     for bundle in bundles:
@@ -82,7 +82,7 @@ def test_f9_what_is_there_must_be_of_the_right_kind(runtime: Runtime, bundle: Bu
 
 @pytest.mark.parametrize("target", ["/dir", "/dir/", "/link"])
 def test_f10_a_file_on_a_directory(runtime: Runtime, bundle: Bundle, target: str) -> None:
-    """F10: move_mount(2) says EINVAL where mount(2) said ENOTDIR, whose words engines look for."""
+    """F10: move_mount(2) gives EINVAL where mount(2) gave ENOTDIR, and engines look for the message of ENOTDIR."""
     source = runtime.work / "source"
     source.touch()
     (bundle.rootfs / "dir").mkdir()
@@ -112,5 +112,5 @@ def test_f10_a_device_on_a_directory(runtime: Runtime, bundle: Bundle) -> None:
 
 
 def test_f10_an_unknown_file_system(runtime: Runtime, bundle: Bundle) -> None:
-    """F10: the words of mount(2) where the new calls have the same errno."""
+    """F10: mount(2)'s message; the new calls have the same errno."""
     assert "no such device" in runtime.refuse(bundle.mount("/mnt", "nonsensefs", "none")).last_line

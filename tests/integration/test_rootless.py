@@ -1,7 +1,7 @@
-"""Rootless: the command as an ordinary user runs it, with one id or several, with a cgroup of his or none, and as root
-of a user namespace of his.
+"""Rootless: the command run by an ordinary user, with one id or several, with a cgroup of the user's or none, and by
+root of a user namespace of the user's.
 
-Facts: user_namespaces(7), cgroups(7), newuidmap(1). Words are runc's where runc has any.
+Facts: user_namespaces(7), cgroups(7), newuidmap(1). Messages are runc's if runc has one.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tests.support.seccomp import allowing
 
 pytestmark = pytest.mark.own("Debian's takes only cgroup v1 here, and its words are older")
 
-# Root of a user namespace: of one with the user's id alone, and of one with his subordinate ids too.
+# Root of a user namespace: of one with only the user's id, and of one that also has the user's subordinate ids.
 AS_ROOT = ("unshare", "--user", "--map-root-user", "--mount", "--")
 AS_ROOT_OF_MANY = ("unshare", "--user", "--map-auto", "--map-root-user", "--mount", "--")
 
@@ -262,7 +262,7 @@ def test_f15_flags_that_are_locked_stay_and_are_told(
     words: tuple[str, ...],
     told: tuple[str, ...],
 ) -> None:
-    """F15: engines give `rw` for every volume; it is mounted with the flags that the user namespace has locked."""
+    """F15: engines give `rw` for every volume; its mount gets the flags that the user namespace has locked."""
     source = host_mount("mounted", "-t", "tmpfs", "-o", "mode=755", "tmpfs")
     (source / "file").write_text("there\n")
     host_mount("mounted", "-o", "remount,bind,ro,nosuid,nodev,noexec,relatime")
@@ -367,7 +367,7 @@ def test_a_seccomp_filter(rootless: RootlessRuntime, bundle: Bundle) -> None:
 
 
 def test_a_seccomp_agent(rootless: RootlessRuntime, bundle: Bundle) -> None:
-    """Its listener is taken out of the init, which is not dumpable: the user owns the init's user namespace."""
+    """The runtime takes the listener from the init, which is not dumpable: the user owns the init's user namespace."""
     address = str(rootless.home / "agent.sock")
     agent = Agent(address, lambda number, args: -errno.ENOMEDIUM)
     try:
@@ -416,7 +416,7 @@ def test_without_a_cgroup_of_his_the_container_has_none(rootless: RootlessRuntim
 def test_what_can_t_be_limited_is_an_error(rootless: RootlessRuntime, bundle: Bundle) -> None:
     bundle.linux["resources"] = {"unified": {"cgroup.max.depth": "3"}}
     line = rootless.refuse(bundle).last_line
-    # Wording of runc.
+    # runc's message.
     assert "rootless needs no limits + no cgrouppath when no permission is granted for cgroups" in line
     assert "at /linux/resources/unified/cgroup.max.depth" in line
     bundle.linux["resources"] = {}
@@ -463,7 +463,7 @@ def test_a_limit_whose_controller_is_not_delegated(
 
 
 def test_a_cgroup_beside_the_delegated_ones(rootless: RootlessRuntime, bundle: Bundle, delegated: Delegated) -> None:
-    """The container's is the user's, but the command's own is not below the same one that is."""
+    """The user owns the container's cgroup, but the command's own cgroup is not below the same delegated one."""
     bundle.linux["cgroupsPath"] = f"/{delegated.path.name}/box"
     delegated.leave()
     line = rootless.refuse(bundle).last_line
@@ -485,7 +485,7 @@ def test_the_container_manages_what_is_below_its_cgroup(
 
 @pytest.mark.parametrize("inside", [AS_ROOT, AS_ROOT_OF_MANY], ids=["one-id", "subordinate-ids"])
 def test_root_of_a_user_namespace(rootless: RootlessRuntime, bundle: Bundle, inside: tuple[str, ...]) -> None:
-    """As Podman and Docker have it: the user namespace is theirs, and the container has none of its own."""
+    """As under Podman and Docker: the user namespace is theirs, and the container has none of its own."""
     bundle.without_namespace("user")
     del bundle.linux["uidMappings"], bundle.linux["gidMappings"]
     bundle.mount("/sys", "sysfs", "sysfs", "ro").mount("/sys/fs/cgroup", "cgroup", "cgroup", "nosuid")
@@ -506,7 +506,7 @@ def test_root_of_a_user_namespace_with_another_user(rootless: RootlessRuntime, b
     assert rootless.run(bundle, inside=AS_ROOT_OF_MANY).out.splitlines() == ["7", "7 8"]
     line = rootless.run(bundle, inside=AS_ROOT, ok=False).last_line
     assert "cannot setuid to unmapped uid 7 in user namespace" in line
-    # One gid means that setgroups is denied: as with runc, groups that nobody can set are left out.
+    # With a single gid setgroups is denied: as with runc, groups that nobody can set are left out.
     bundle.process["user"] = {"uid": 0, "gid": 0, "additionalGids": [0]}
     result = rootless.run(bundle, inside=AS_ROOT)
     assert result.out.splitlines() == ["0", "0"]

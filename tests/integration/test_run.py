@@ -1,4 +1,4 @@
-"""`run` in the foreground and detached: output, exit codes, signals, and what is left."""
+"""`run` in the foreground and detached: output, exit codes, signals, and that nothing is left."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_config_of_another_name(runtime: Runtime, bundle: Bundle, flag: str) -> 
 
 def test_no_pivot(runtime: Runtime, bundle: Bundle) -> None:
     out = runtime.inside(bundle, "cat /proc/self/mountinfo; ls /", "--no-pivot")
-    # MS_MOVE and chroot: the rootfs is the root, and nothing of the host is under it.
+    # MS_MOVE and chroot: the rootfs is the root, and no mount of the host is under it.
     assert host.mount_at(out, "/").root.endswith("/bundle/rootfs")
     assert "etc\nhome\n" in out
     runtime.assert_nothing_left()
@@ -155,7 +155,7 @@ def test_preserved_descriptors_reach_the_process(runtime: Runtime, bundle: Bundl
     file.write_text("through the fd\n")
     bundle.sh("cat <&4; ls /proc/self/fd")
     result = runtime.run(bundle, "--preserve-fds", "2", prefix=_with_open(file, 3, 4, 7))
-    # 5 is of `ls` itself; 7 was not to be preserved.
+    # 5 belongs to `ls` itself; 7 was not to be preserved.
     assert result.out.split() == ["through", "the", "fd", "0", "1", "2", "3", "4", "5"]
 
 
@@ -192,7 +192,7 @@ def test_session_keyring(runtime: Runtime, bundle: Bundle) -> None:
     first = runtime.run(bundle.sh("cat /proc/keys"), id=with_one).out
     second = runtime.run(bundle, "--no-new-keyring", id=without).out
     assert f"_ses.{with_one}" in first
-    assert f"_ses.{without}" not in second  # the first one's may be there still: the kernel collects keyrings later
+    assert f"_ses.{without}" not in second  # the first container's may still exist: the kernel collects keyrings later
 
 
 def test_subreaper_flag_is_accepted(runtime: Runtime, bundle: Bundle) -> None:
@@ -202,7 +202,7 @@ def test_subreaper_flag_is_accepted(runtime: Runtime, bundle: Bundle) -> None:
 
 
 def test_orphans_are_reaped(runtime: Runtime, bundle: Bundle) -> None:
-    """Without a pid namespace, `run` is the subreaper: a daemon that the container leaves is its child to reap."""
+    """Without a pid namespace, `run` is the subreaper: it reaps a daemon that the container leaves."""
     script = "( ( sleep 0.05; cat /proc/self/stat > /tmp/stat ) & ); sleep 0.3"
     runtime.run(bundle.without_namespace("pid").sh(script))
     parent = (bundle.rootfs / "tmp/stat").read_text().rpartition(")")[2].split()[1]

@@ -1,4 +1,4 @@
-"""What can't be had: descriptors, room on a disk, a cgroupfs or a state root that may be written to."""
+"""Lack of resources: descriptors, space on a disk, a writable cgroupfs or state root."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.own("of pyrunc's undoing")
 
 
 def one_error(result: Result) -> None:
-    """The failure is told in one line, as a cause and not as a defect."""
+    """Assert that the failure is one line, with a cause, and not an internal error."""
     assert result.code != 0, result
     lines = [line for line in result.err.splitlines() if "level=error" in line]
     assert len(lines) == 1, result
@@ -26,7 +26,7 @@ def one_error(result: Result) -> None:
 
 @pytest.mark.parametrize("limit", [*range(5, 24), 32, 40])
 def test_f8_every_limit_of_open_files(runtime: Runtime, bundle: Bundle, limit: int) -> None:
-    """F8: create, exec, start and delete under a hard limit: each works, or says why, and nothing is left."""
+    """F8: create, exec, start and delete under a hard limit: each works, or gives the reason, and nothing is left."""
     prefix = ["/bin/bash", "-c", f'ulimit -n {limit} && exec "$@"', "bash"]
     bundle.args("sleep", "1000").write()
     id = runtime.new_id()
@@ -85,7 +85,7 @@ def read_only_cgroups() -> list[str]:
 
 
 def test_a9_a_read_only_cgroupfs(runtime: Runtime, bundle: Bundle, read_only_cgroups: list[str]) -> None:
-    """A9: the cause is what is said, each time, and nothing is left that a later command would stumble over."""
+    """A9: each message has the cause, and nothing is left that a later command would fail on."""
     bundle.write()
     id = runtime.new_id()
     for _ in range(2):
@@ -101,7 +101,7 @@ def test_a9_a_read_only_cgroupfs(runtime: Runtime, bundle: Bundle, read_only_cgr
 def test_a9_what_a_killed_create_left_on_a_read_only_cgroupfs(
     runtime: Runtime, bundle: Bundle, read_only_cgroups: list[str]
 ) -> None:
-    """A9: a ledger that names cgroups, none of which was made: `delete --force`, `create` and `gc` finish it."""
+    """A9: the ledger names cgroups that were never made: `delete --force`, `create` and `gc` finish it."""
     bundle.write()
     for words in (["delete", "--force"], ["gc"]):
         id = runtime.new_id()
@@ -149,7 +149,7 @@ def test_a9_a_read_only_root(runtime: Runtime, bundle: Bundle) -> None:
 
 @pytest.mark.parametrize("blocks", range(9))
 def test_a9_a_full_root(runtime: Runtime, bundle: Bundle, host_mount: Callable[..., Path], blocks: int) -> None:
-    """A state root on a file system that is full but for some blocks: nothing of a failed create is left there."""
+    """A9: a state root on a file system that is full but for some blocks: a failed create leaves nothing there."""
     root = host_mount("small", "-t", "tmpfs", "-o", "size=64k,mode=700", "tmpfs")
     before = runtime.left_over()
     bundle.args("true").write()

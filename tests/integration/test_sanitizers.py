@@ -30,7 +30,7 @@ def sanitized() -> Path:
 
 
 def run(runtime: Runtime, image: Path, *arguments: str) -> tuple[int, str, str]:
-    """A command with that init: exit code, stdout, stderr. AssertionError for a sanitizer's report."""
+    """Run a command with that init: exit code, stdout, stderr. AssertionError for a sanitizer's report."""
     command = [sys.executable, "-m", "tests.support.harness", "--image", str(image), "--", "--root", str(runtime.root)]
     with open(runtime.work / "asan.out", "w+b") as out, open(runtime.work / "asan.err", "w+b") as err:
         code = subprocess.run(
@@ -54,7 +54,7 @@ def plain(runtime: Runtime, bundle: Bundle) -> None:
 
 
 def mounts(runtime: Runtime, bundle: Bundle) -> None:
-    """Every kind of mount, targets that are missing, symlinks and copy-up."""
+    """Every kind of mount, missing targets, symlinks and copy-up."""
     source = runtime.work / "source"
     source.mkdir()
     (source / "file").write_text("x")

@@ -1,4 +1,4 @@
-"""process.scheduler, process.ioPriority, linux.memoryPolicy, linux.personality: as the kernel has them."""
+"""process.scheduler, process.ioPriority, linux.memoryPolicy, linux.personality: the kernel's values."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def io_priority(pid: int) -> tuple[int, int]:
 
 
 def may_be_realtime() -> bool:
-    """Whether this process may have a realtime policy, which a kernel with CONFIG_RT_GROUP_SCHED lets nobody have in a
+    """Whether this process may have a realtime policy. A kernel with CONFIG_RT_GROUP_SCHED lets nobody have one in a
     cgroup with the cpu controller."""
     child = os.fork()
     if child == 0:
@@ -109,7 +109,7 @@ def test_deadline_scheduler(runtime: Runtime, either: Bundle) -> None:
 
 @realtime
 def test_reset_on_fork(runtime: Runtime, bundle: Bundle) -> None:
-    """The process is scheduled as configured, what it forks is not."""
+    """The process is scheduled as configured, and its children are not."""
     scheduler = {"policy": "SCHED_FIFO", "priority": 5, "flags": ["SCHED_FLAG_RESET_ON_FORK"]}
     bundle.process["scheduler"] = scheduler
     bundle.sh("cut -d ' ' -f 41 /proc/$$/stat; sh -c 'cut -d \" \" -f 41 /proc/$$/stat'; true")
@@ -189,7 +189,7 @@ def test_memory_node_that_is_not_there(runtime: Runtime, bundle: Bundle) -> None
 
 
 def test_invalid_memory_policy(runtime: Runtime, bundle: Bundle) -> None:
-    """COMPAT: runc's words."""
+    """COMPAT: runc's message."""
     bundle.linux["memoryPolicy"] = {"mode": "INTERLEAVE", "nodes": "0"}
     assert "invalid memory policy mode" in runtime.refuse(bundle).last_line
 

@@ -17,7 +17,7 @@ from tests.support.bundle import CAPABILITIES, Bundle
 from tests.support.runtime import REPOSITORY, Runtime
 from tests.support.seccomp import X32_BIT, allowing, argument, default_profile, rule
 
-# Numbers of x86-64, and where the name says so of i386.
+# Numbers of x86-64, or of i386 if the name says so.
 GETPID, MKDIR, SETNS, SOCKET, PERSONALITY = 39, 83, 308, 41, 135
 DUP3, PROCESS_VM_READV, FTRUNCATE, CLONE3, CHROOT = 292, 310, 77, 435, 161
 MKDIR_X86, GETPID_X86 = 39, 20
@@ -49,7 +49,7 @@ def calls(bundle: Bundle, program: Path) -> Bundle:
 
 
 def make(runtime: Runtime, bundle: Bundle, profile: dict[str, Any], *words: int | str, **more: Any) -> list[str]:
-    """What the program prints for calls under a profile."""
+    """The program's output for calls under a profile."""
     bundle.linux["seccomp"] = profile
     result = runtime.run(bundle.args("/bin/syscalls", *map(str, words)), **more)
     return result.out.splitlines()
@@ -157,7 +157,7 @@ def test_calls_that_are_newer_than_the_profile_are_unknown(runtime: Runtime, cal
 
 
 def test_conditions_of_every_kind(runtime: Runtime, calls: Bundle) -> None:
-    # ftruncate's descriptor is none, so that it is EBADF where the filter lets it through.
+    # ftruncate's descriptor is invalid: the call gives EBADF if the filter allows it.
     conditions = [
         (argument(0, "NE", 100), [100], [101, 99]),
         (argument(0, "LT", 100), [100, 101], [99]),
@@ -189,7 +189,7 @@ def test_conditions_hold_together_unless_two_are_about_one_argument(runtime: Run
 def test_architectures(runtime: Runtime, calls: Bundle) -> None:
     profile = allowing("SCMP_ACT_ERRNO", "mkdir", errnoRet=errno.ENOANO)
     calls.linux["seccomp"] = profile
-    # A 32-bit call under a profile for the machine's own architecture alone is libseccomp's bad architecture.
+    # For a profile of only the machine's own architecture, libseccomp treats a 32-bit call as of a bad architecture.
     killed = runtime.run(calls.args("/bin/syscalls", f"x86:{GETPID_X86}"), ok=False)
     assert killed.code == SIGSYS_CODE
     profile["architectures"] = ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32", "SCMP_ARCH_AARCH64"]
@@ -220,11 +220,11 @@ def test_flags(runtime: Runtime, bundle: Bundle, flags: list[str] | None, number
     assert "Operation not permitted" in result.err
     assert f'"seccomp filter flags: {number}"' in result.err
     if not number & 4 and not any(word in result.out for word in ("not affected", "vulnerable", "unknown")):
-        # Without SPEC_ALLOW the kernel may turn speculation off for who has a filter.
+        # Without SPEC_ALLOW the kernel may turn speculation off for a process with a filter.
         assert "thread" in result.out or "globally" in result.out
 
 
-# -- what the init has to do behind the filter
+# -- what the init must do after it has loaded the filter
 
 
 TIGHT = "arch_prctl brk execve exit_group getpid mmap mprotect munmap set_tid_address write".split()
@@ -237,7 +237,7 @@ def test_a_profile_need_not_allow_what_the_init_calls(
     runtime: Runtime, calls: Bundle, command: str, no_new_privileges: bool
 ) -> None:
     calls.process.update(noNewPrivileges=no_new_privileges, user={"uid": 1000, "gid": 1000, "additionalGids": [5]})
-    # Whatever is not listed kills, so a call of the init's own would be seen.
+    # The filter kills at every call that it does not list, so a call of the init's own would be seen.
     allowed = TIGHT if no_new_privileges else [*TIGHT, "capset"]
     profile = {"defaultAction": "SCMP_ACT_KILL_PROCESS", "syscalls": [rule("SCMP_ACT_ALLOW", *allowed)]}
     if command == "run":
@@ -286,7 +286,9 @@ def test_in_a_user_namespace(runtime: Runtime, calls: Bundle) -> None:
 
 
 def test_sys_admin_ends_with_the_filter(runtime: Runtime, bundle: Bundle) -> None:
-    """What is kept for the load does not reach the hooks nor the program, and a container that has it keeps it."""
+    """The capability that the init keeps for the load reaches neither hooks nor program; a container that has it keeps
+    it.
+    """
     bundle.process["noNewPrivileges"] = False
     bundle.linux["seccomp"] = allowing("SCMP_ACT_ERRNO", "mkdir")
     bundle.hook("startContainer", "/bin/sh", "sh", "-c", "grep CapEff /proc/self/status > /tmp/hook")
@@ -306,8 +308,8 @@ def cache_files(runtime: Runtime) -> list[Path]:
 
 
 def exchange(file: Path, old: str, new: str) -> None:
-    """Replace an instruction of a cached filter, and write the checksum that belongs to the new one: what the cache
-    protects from damage, it protects from those who can write to it by the file's owner and mode alone."""
+    """Replace an instruction of a cached filter, and write the checksum of the new filter. The checksum protects the
+    cache from damage; only the file's owner and mode protect it from processes that can write to it."""
     content, _, _ = file.read_text().rstrip("\n").rpartition("\n")
     assert old in content
     content = content.replace(old, new)
@@ -321,7 +323,7 @@ def test_a_filter_is_compiled_once(runtime: Runtime, calls: Bundle) -> None:
     [file] = cache_files(runtime)
     assert file.stat().st_mode & 0o777 == 0o600
     assert file.parent.stat().st_mode & 0o777 == 0o700
-    # The second run takes the filter from there: one that was exchanged shows it.
+    # The second run takes the filter from there: its behaviour shows if the filter was replaced.
     exchange(file, "0600000001000500", f"06000000{errno.ENOANO:02x}000500")
     assert make(runtime, calls, profile, MKDIR) == [str(-errno.ENOANO)]
     assert cache_files(runtime) == [file]
@@ -335,7 +337,7 @@ def test_a_cache_that_others_could_write_to_is_not_read(runtime: Runtime, calls:
     profile = allowing("SCMP_ACT_ERRNO", "mkdir")
     make(runtime, calls, profile, GETPID)
     [file] = cache_files(runtime)
-    # What the file says from now on is that mkdir is allowed.
+    # From now on the file says that mkdir is allowed.
     exchange(file, "0600000001000500", "060000000000ff7f")
     assert make(runtime, calls, profile, MKDIR) == [str(-errno.EFAULT)]
     if tamper == "directory-mode":

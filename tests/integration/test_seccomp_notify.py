@@ -1,4 +1,6 @@
-"""SCMP_ACT_NOTIFY: the listener reaches an agent, which answers for the kernel; nothing waits for what can't come."""
+"""SCMP_ACT_NOTIFY: an agent gets the listener and answers for the kernel; nothing waits for an answer that can't
+come.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,7 @@ pytestmark = [
 ]
 both = pytest.mark.parametrize("no_new_privileges", [False, True], ids=["privileged", "no-new-privileges"])
 
-# All that the init may call when the filter is loaded, and what a shell does, but write.
+# All calls that the init may make once the filter is loaded, and a shell's calls, except write.
 MANY = """
     accept accept4 access arch_prctl brk capget capset chdir clock_gettime clone close close_range connect dup dup2 dup3
     execve execveat exit exit_group faccessat faccessat2 fchown fcntl fork fstat futex getcwd getdents64 getegid geteuid
@@ -38,7 +40,7 @@ MANY = """
 
 
 def mkdir_is_made_up(number: int, args: tuple[int, ...]) -> Answer:
-    """mkdir fails as nothing else does, everything else is made."""
+    """mkdir fails with an errno that no other call gives; all other calls are made."""
     return -errno.ENOMEDIUM if number == MKDIR else None
 
 

@@ -18,7 +18,7 @@ from tests.support.terminals import read_until
 
 
 def at_terminal(runtime: Runtime, columns: int, *words: str | Path) -> list[str]:
-    """What a command prints to a terminal of this width."""
+    """A command's output on a terminal of this width."""
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     environment = {name: value for name, value in runtime.environment().items() if name != "COLUMNS"}

@@ -1,4 +1,4 @@
-"""The launcher's snapshot (docs/launcher.md): what is in it must not depend on who makes it, or when."""
+"""The launcher's snapshot (docs/launcher.md): its content must not depend on who makes it, or when."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def linked() -> Path:
 
 
 def is_trimmed() -> bool:
-    """Whether the launcher starts the core of CPython alone (launcher/trims)."""
+    """Whether the launcher starts only the core of CPython (launcher/trims)."""
     return (LINKED.parent / "trims" / "core.o").exists()
 
 
 def test_nothing_is_asked_of_the_machine_while_it_is_made(linked: Path, tmp_path: Path) -> None:
-    """No file, no id, no time: the hot modules only define things when they are imported."""
+    """No file, no id, no time: imports of hot modules only define things."""
     if shutil.which("strace") is None:
         pytest.skip("needs strace")
     trace = tmp_path / "trace"
@@ -38,8 +38,8 @@ def test_nothing_is_asked_of_the_machine_while_it_is_made(linked: Path, tmp_path
             ["strace", "-qq", "-o", trace, "-e", "trace=%file,getpid,getuid,geteuid,getegid,uname", linked],
             stdout=section, stdin=subprocess.DEVNULL, env={"TZ": "UTC0"}, check=True,
         )  # fmt: skip
-    # Left out: the C library's look at the time zone, for the module `time`; and where all of CPython is started, its
-    # look at its own executable, at the standard streams, and of its allocator at the system's settings.
+    # Left out: the C library's look at the time zone, for the module `time`. If all of CPython is started, also its
+    # look at its own executable and at the standard streams, and its allocator's look at the system's settings.
     lines = [line for line in trace.read_text().splitlines() if "/zoneinfo/UTC0" not in line]
     if not is_trimmed():
         own = re.compile(
@@ -52,7 +52,7 @@ def test_nothing_is_asked_of_the_machine_while_it_is_made(linked: Path, tmp_path
 
 
 def test_a11_two_builds_of_it_are_equal(linked: Path, tmp_path: Path) -> None:
-    """A11: no seed, address, pid or time of who makes it is in it; its source is written the same twice."""
+    """A11: it has no seed, address, pid or time of the machine that builds it; its source is the same both times."""
     if not is_trimmed():
         pytest.skip("all of CPython's start leaves addresses of the process in it, and random numbers from 3.13 on")
     sections = []
@@ -101,7 +101,9 @@ def test_who_builds_it_is_not_in_it(linked: Path) -> None:
 
 
 def test_the_pages_that_commands_write_to_are_known(linked: Path) -> None:
-    """Each set has pages, most of them those of the first one too, and looking again finds the same but for a few."""
+    """Each set has pages, most of them also in the first set, and a second search finds the same with few
+    exceptions.
+    """
     table = linked.with_name("pyrunc.pages").read_bytes()
     sets = [int.from_bytes(table[at : at + pages.SET_BYTES], "little") for at in range(0, len(table), pages.SET_BYTES)]
     assert len(sets) == len(pages.SETS)

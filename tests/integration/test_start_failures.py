@@ -1,4 +1,4 @@
-"""B7: a program that can't be executed at `start`: the container's own log has the reason, and `start` says it."""
+"""B7: a program that can't be executed at `start`: the container's own log has the reason, and `start` prints it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_b7_the_container_s_stderr_has_one_line(runtime: Runtime, bundle: Bundle, case: str) -> None:
-    """B7: what users look for in their container's log."""
+    """B7: the text that users look for in their container's log."""
     text, mode, reason = CASES[case]
     program = bundle.rootfs / "run.sh"
     program.write_text(text)
@@ -44,7 +44,7 @@ def test_b7_the_container_s_stderr_has_one_line(runtime: Runtime, bundle: Bundle
 
 
 def test_b7_a_program_that_goes_away_before_the_start(runtime: Runtime, bundle: Bundle) -> None:
-    """B7: the name is the one that was found in PATH."""
+    """B7: the message has the path that was found in PATH."""
     program = bundle.rootfs / "srv/program"
     program.write_bytes((bundle.rootfs / "bin/busybox").read_bytes())
     program.chmod(0o755)
@@ -56,7 +56,7 @@ def test_b7_a_program_that_goes_away_before_the_start(runtime: Runtime, bundle: 
 
 
 def test_b7_the_reason_is_said_once_by_run(runtime: Runtime, bundle: Bundle) -> None:
-    """The command's stderr is the container's: the line is not said twice."""
+    """B7: the command's stderr is also the container's: the line is printed once."""
     program = bundle.rootfs / "run.sh"
     program.write_text("#!/no/such/shell\n")
     program.chmod(0o755)
@@ -66,7 +66,7 @@ def test_b7_the_reason_is_said_once_by_run(runtime: Runtime, bundle: Bundle) -> 
 
 @pytest.mark.parametrize("reader", [True, False])
 def test_b7_a_stderr_that_takes_nothing_holds_nobody_up(runtime: Runtime, bundle: Bundle, reader: bool) -> None:
-    """B7: a full pipe, and one that nobody reads."""
+    """B7: a full pipe, and a pipe without a reader."""
     program = bundle.rootfs / "run.sh"
     program.write_text("#!/no/such/shell\n")
     program.chmod(0o755)

@@ -1,8 +1,8 @@
-"""How many system calls `create`, `run` and `exec` of the bench's bundle make, against syscall_count.json.
+"""How many system calls `create`, `run` and `exec` of the bench's bundle make, compared with syscall_count.json.
 
-A count that changes is to be looked at: is the call one that the plan needs? PYRUNC_UPDATE_GOLDEN=1 writes the file.
-The init's calls are those of any build. The runtime's are counted where the launcher is built with a snapshot and up to
-date, or is what is tested: an interpreter's start would drown them.
+Look at a count that changes: does the plan need the call? PYRUNC_UPDATE_GOLDEN=1 writes the file. The init's calls are
+counted in any build. The runtime's calls are counted if the launcher has an up-to-date build with a snapshot, or is
+under test: otherwise the interpreter's start would hide them.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ OF_LIBRARY = set(
     "arch_prctl brk execve futex getrandom gettid madvise mmap mprotect mremap munmap readlink rseq set_robust_list "
     "set_tid_address sysinfo".split()
 )
-# One call by whichever name the C library makes it.
+# Names of one call: the C library may use either.
 SAME = {"access": "faccessat", "faccessat2": "faccessat", "newfstatat": "fstat", "open": "openat", "stat": "fstat"}
-# As many as the machine has capabilities; as many as the bundle's path has components; as long as it takes.
+# The number of these depends on the machine's capabilities, the components of the bundle's path, or the time it takes.
 VARIES = re.compile(r"prctl\(PR_CAPBSET_|mount_setattr\(.*= -1 EINVAL|clock_nanosleep\(|restart_syscall\(")
 CALL = re.compile(r"(\d+) +(\w+)\(")
 BEGUN = re.compile(r"(\d+) +(.*)<unfinished \.\.\.>$")
@@ -41,8 +41,8 @@ RESUMED = re.compile(r"(\d+) +<\.\.\. \w+ resumed>(.*)")
 
 
 def whole_calls(log: str) -> list[str]:
-    """The lines of a log, with one line for a call that strace has written in two, since another process's came in
-    between. Without its second line its result would not be known."""
+    """The lines of a log, with one line for a call that strace has split in two because another process's call came in
+    between. The result is in the second part."""
     lines: list[str] = []
     begun: dict[str, int] = {}
     for line in log.splitlines():
@@ -57,8 +57,8 @@ def whole_calls(log: str) -> list[str]:
 
 
 def counts(log: str) -> tuple[Counter[str], Counter[str]]:
-    """The calls of the first process, and those of the init up to its execve, by name: of the process that joins the
-    namespaces too, where there is one."""
+    """Count the calls of the first process, and those of the init up to its execve, by name; if a separate process
+    joins the namespaces, its calls too."""
     found: dict[str, Counter[str]] = {}
     done: set[str] = set()
     for line in whole_calls(log):
@@ -75,13 +75,13 @@ def counts(log: str) -> tuple[Counter[str], Counter[str]]:
 
 
 def proc_paths() -> list[str]:
-    """The paths for which the bundle has a step that makes no more calls where the kernel lacks the file."""
+    """The paths for which the bundle has a step that makes no further calls if the kernel lacks the file."""
     linux = bundles.config()["linux"]
     return ["/proc/kcore", *linux["maskedPaths"], *linux["readonlyPaths"]]
 
 
 def is_built() -> bool:
-    """Whether there is a launcher with a snapshot that is not older than what it is made of."""
+    """Whether there is a launcher with a snapshot that is not older than its sources."""
     if not LAUNCHER.exists() or not LAUNCHER.with_name("pyrunc.section").exists():
         return False
     sources = [*REPOSITORY.glob("pyrunc/**/*.py"), *REPOSITORY.glob("csrc/*/*.[ch]"), *REPOSITORY.glob("launcher/*.*")]
@@ -89,7 +89,7 @@ def is_built() -> bool:
 
 
 def trace(runtime: Runtime, command: str) -> tuple[dict[str, int], dict[str, int]]:
-    """Run a command for a new container under strace, and kill the one that `create` leaves."""
+    """Trace a command for a new container with strace, and kill the container that `create` leaves."""
     own = os.environ.get("PYRUNC_TEST_RUNTIME")
     launcher = runtime.command if own else [str(LAUNCHER)] if is_built() else []
     runtime.root.mkdir()
@@ -113,7 +113,7 @@ def trace(runtime: Runtime, command: str) -> tuple[dict[str, int], dict[str, int
             while process.poll() is None and "accept4(" not in log.read_text():
                 assert time.monotonic() < until, log.read_text()
                 time.sleep(0.02)
-            # The init has its last answer, so nothing of the create is cut short; strace ends with the init.
+            # The init has its last answer, so the trace of the create is complete; strace ends with the init.
             assert runtime("kill", id, "KILL").code == 0
         assert process.wait(30) == 0 or command == "create", (runtime.work / "out").read_text()
         if command != "run":

@@ -1,7 +1,7 @@
-"""The systemd cgroup manager against a systemd that is none (tests/support/systemd.py), which makes real cgroups.
+"""The systemd cgroup manager against a fake systemd (tests/support/systemd.py), which makes real cgroups.
 
-tests/guest/test_systemd.py has the real one. Here is what that one can't be made to do, and, with the launcher, that
-commands are handed over to the build that speaks D-Bus.
+tests/guest/test_systemd.py tests with the real systemd. The tests here make systemd behave as the real one can't be
+made to, and show with the launcher that commands are handed over to the build that speaks D-Bus.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def test_the_life_of_a_container(runtime: Runtime, fake: FakeSystemd, bundle: Bu
     assert fake.units[unit]["PIDs"] == ("au", [container.pid])
     record = json.loads((runtime.root / container.id / "state.json").read_text())
     assert record["systemd"] == {"unit": unit, "user": False}
-    # Without the option, and but for delete without systemd: the state tells what there is.
+    # Without the option, and, except for delete, without systemd: the state has what is needed.
     runtime.command.remove("--systemd-cgroup")
     asked = len(fake.calls)
     assert container.status == "created"
@@ -219,7 +219,7 @@ def test_the_bundle_is_found_from_where_the_command_was_given(
 
 
 def test_a8_what_another_user_of_the_bus_sends(runtime: Runtime, fake: FakeSystemd, bundle: Bundle) -> None:
-    """A8: forged and malformed signals neither fail a create nor end its wait, and a delete's neither."""
+    """A8: forged and malformed signals neither make a create fail nor end its wait; nor those of a delete."""
     forged = [
         signal_of(STRANGER, MANAGER, "JobRemoved", None, ()),
         signal_of(STRANGER, MANAGER, "JobRemoved", "uoss", (7, "/job/7", "x.scope", "failed")),

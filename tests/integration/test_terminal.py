@@ -169,7 +169,7 @@ def test_console_size_is_ignored_without_a_terminal(runtime: Runtime, bundle: Bu
 
 
 def test_long_path_of_a_console_socket(runtime: Runtime, bundle: Bundle) -> None:
-    """A path longer than the 107 bytes of sockaddr_un: engines' state directories have such."""
+    """A path longer than the 107 bytes of sockaddr_un: engines' state directories have such paths."""
     if not runtime.is_own:
         pytest.skip("not of runc: it fails with such a path")
     folder = runtime.work / ("long" * 20) / ("path" * 20)
@@ -196,7 +196,7 @@ def foreground(runtime: Runtime, bundle: Bundle, script: str, **more: Any) -> Se
 def test_foreground_relays_the_user_s_terminal(runtime: Runtime, bundle: Bundle) -> None:
     session = foreground(runtime, bundle, "echo question; read answer; echo answer was $answer; exit 5")
     read_until(session.master, lambda text: b"question" in text)
-    # The user's terminal is raw: the container's own one turns the key into what its program reads.
+    # The user's terminal is raw: the container's own terminal turns the key into what its program reads.
     os.write(session.master, b"42\r")
     text = read_until(session.master, lambda text: b"answer was 42" in text)
     assert b"answer was 42" in text
@@ -206,7 +206,9 @@ def test_foreground_relays_the_user_s_terminal(runtime: Runtime, bundle: Bundle)
 
 
 def test_foreground_adds_carriage_returns_once(runtime: Runtime, bundle: Bundle) -> None:
-    """The container's terminal adds none (ONLCR is off before the process starts); the user's own one still does."""
+    """The container's terminal adds none (ONLCR is off before the process starts); the user's own terminal still
+    does.
+    """
     session = foreground(runtime, bundle, "stty -a | grep -o '.onlcr'; printf 'a\\nb\\r\\nend'")
     text = read_until(session.master, lambda text: text.endswith(b"end"))
     assert text == b"-onlcr\r\na\r\nb\r\r\nend"

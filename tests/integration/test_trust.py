@@ -1,4 +1,4 @@
-"""What lies under --root: whose word is believed, who acts on it, and that looking changes nothing."""
+"""Files under --root: which are trusted, who acts on them, and that reading commands change nothing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.runtime import Container, Result, Runtime
 pytestmark = pytest.mark.own("the state directory is pyrunc's")
 
 OTHER = 1000
-# Calls that change a file system, or what is beyond it.
+# Calls that change a file system, or other things of the host.
 WRITING = (
     "creat,mkdir,mkdirat,rmdir,unlink,unlinkat,rename,renameat,renameat2,link,linkat,symlink,symlinkat,truncate,"
     "ftruncate,chmod,fchmod,fchmodat,chown,fchown,lchown,fchownat,mknod,mknodat,utimensat,setxattr,fsetxattr,"
@@ -161,7 +161,9 @@ sys.stdin.read()
 
 @pytest.mark.parametrize("type", ["STREAM", "SEQPACKET"])
 def test_a6_another_user_s_socket_does_not_hold_list_up(runtime: Runtime, trap: Trap, type: str) -> None:
-    """A6, A1: `list` asked a start socket by a stream connect, which waits where a stream socket's queue is full."""
+    """A6, A1: `list` connected to the start socket with a stream socket, and waits there if the socket's queue is
+    full.
+    """
     path = runtime.root / "living"
     source = _BUSY_SOCKET.format(uid=OTHER, type=type, path=path / "start.sock")
     path.parent.parent.chmod(0o755)
@@ -183,7 +185,7 @@ def test_a6_another_user_s_socket_does_not_hold_list_up(runtime: Runtime, trap: 
 def test_a1_what_others_may_write_to_is_not_believed(
     runtime: Runtime, victim_process: subprocess.Popen[bytes], mode: int
 ) -> None:
-    """A1: root's own directory, in which anybody can have written."""
+    """A1: root's own directory, to which anybody can have written."""
     trap = Trap(runtime, victim_process, 0)
     try:
         for id in ("dead", "living"):
@@ -198,7 +200,7 @@ def test_a1_what_others_may_write_to_is_not_believed(
 
 
 def test_a1_directories_that_are_exchanged_are_not_mixed_up(runtime: Runtime, bundle: Bundle) -> None:
-    """A1: who owns the state root can rename what is in it, and put links in its place."""
+    """A1: the owner of the state root can rename its entries, and put links in their place."""
     first = runtime.started(bundle.args("sleep", "1000"))
     other = f"{runtime.token}-x"
     (runtime.root / first.id).rename(runtime.root / other)
@@ -215,7 +217,7 @@ def test_a1_directories_that_are_exchanged_are_not_mixed_up(runtime: Runtime, bu
 
 @pytest.mark.parametrize("command", ["list", "state", "gc", "delete", "create"])
 def test_a2_what_is_none_of_ours_stays(runtime: Runtime, bundle: Bundle, command: str) -> None:
-    """A2: empty directories, directories with files that are called as ours, another runtime's state."""
+    """A2: empty directories, directories whose files have the names of ours, another runtime's state."""
     for name, files in {
         "mnt": (), "lost+found": (), "books": ("ledger", "a"), "accounts": ("ledger",), "sockets": ("start.sock",),
         "runc": ("state.json",), "deep": ("x/y",),
@@ -245,7 +247,7 @@ def test_a2_what_is_none_of_ours_stays(runtime: Runtime, bundle: Bundle, command
 
 
 def looks(box: Container, stopped: Container) -> list[list[str]]:
-    """Commands that only look, or find that there is nothing to do."""
+    """Commands that only read, or find that there is nothing to do."""
     return [
         ["list"], ["list", "--quiet"], ["list", "--format", "json"], ["state", box.id], ["state", stopped.id],
         ["state", "none"], ["state", "dead"], ["ps", "--format", "json", box.id], ["features"], ["kill", "none"],
@@ -257,7 +259,7 @@ def looks(box: Container, stopped: Container) -> list[list[str]]:
 
 @pytest.fixture
 def shown(runtime: Runtime, bundle: Bundle) -> Iterator[tuple[Container, Container]]:
-    """A running and a stopped container, what a create that was killed has left, and what is damaged or foreign."""
+    """A running and a stopped container, the remains of a killed create, and damaged and foreign entries."""
     box = runtime.started(bundle.args("sleep", "1000"))
     stopped = runtime.started(runtime.bundle("other").args("true"))
     stopped.wait()
@@ -275,7 +277,7 @@ def shown(runtime: Runtime, bundle: Bundle) -> Iterator[tuple[Container, Contain
 
 
 def test_a1_looking_works_on_a_read_only_root(runtime: Runtime, shown: tuple[Container, Container]) -> None:
-    """A1: each command does the same where nothing can be written, and nothing is changed by any."""
+    """A1: each command gives the same result if nothing can be written, and none changes anything."""
     before = snapshot(runtime.root)
     script = f'mount --bind {runtime.root} {runtime.root} && mount -o remount,ro,bind {runtime.root} && exec "$@"'
     for words in looks(*shown):
@@ -288,7 +290,7 @@ def test_a1_looking_works_on_a_read_only_root(runtime: Runtime, shown: tuple[Con
 
 
 def test_a1_looking_makes_no_writing_call(runtime: Runtime, shown: tuple[Container, Container]) -> None:
-    """A1: under strace, of all commands that only look."""
+    """A1: under strace, of all commands that only read."""
     if shutil.which("strace") is None:
         pytest.skip("needs strace")
     log = runtime.work / "strace"
@@ -323,7 +325,7 @@ def damage(path: Path, how: str) -> None:
 def test_f12_a_container_with_a_damaged_state_is_deleted_by_force(
     runtime: Runtime, bundle: Bundle, manager: str, how: str
 ) -> None:
-    """F12, A6: killed and undone by what the ledger knows; the other containers are listed and told meanwhile."""
+    """F12, A6: killed and undone by its ledger; meanwhile the other containers are listed."""
     bundle.args("sleep", "1000").write()
     id = runtime.new_id()
     result = runtime("--cgroup-manager", manager, "run", "--detach", "--bundle", bundle.path, id)
@@ -347,7 +349,9 @@ def test_f12_a_container_with_a_damaged_state_is_deleted_by_force(
 
 
 def test_a6_a_container_of_the_released_version_is_known(runtime: Runtime, bundle: Bundle) -> None:
-    """A6: its files have no version, its pid file no content, and its directory no mark; and a later one has more."""
+    """A6: its files have no version, its pid file no content, and its directory no mark. A later version has further
+    members.
+    """
     for change in (-1, 1):
         box = runtime.started(bundle.args("sleep", "1000"), "--pid-file", "pid")
         path = runtime.root / box.id
@@ -378,7 +382,7 @@ def test_a6_a_container_of_the_released_version_is_known(runtime: Runtime, bundl
 
 
 def killed_at(runtime: Runtime, call: str, number: int, *words: str | Path) -> Result:
-    """A command that SIGKILL ends at its Nth call of a kind."""
+    """Run a command that SIGKILL ends at its Nth call of a kind."""
     strace = ["strace", "-qq", "-o", "/dev/null", "-e", f"trace={call}"]
     strace += ["-e", f"inject={call}:signal=KILL:when={number}"]
     return runtime(*words, prefix=strace)
@@ -393,7 +397,7 @@ def test_a4_a_delete_that_is_killed_leaves_an_id_that_can_be_used(runtime: Runti
     id = runtime.new_id()
     for number in range(1, 200):
         assert runtime("create", "--bundle", bundle.path, id).code == 0
-        # Most of the opens are the interpreter's.
+        # The interpreter makes most of the opens.
         result = killed_at(runtime, call, number * 7 if call == "openat" else number, "delete", "--force", id)
         if result.code == 0:
             break
@@ -481,7 +485,7 @@ def test_a5_a_container_s_own_cgroups_do_not_keep_it_from_being_deleted(
 
 
 def together(runtime: Runtime, *lines: list[str]) -> list[Result]:
-    """Commands that run at the same time."""
+    """Run commands at the same time."""
     running = []
     for number, words in enumerate(lines):
         with open(runtime.work / f"together.{number}", "wb") as err, open(os.devnull, "r+b") as null:
@@ -496,7 +500,7 @@ def together(runtime: Runtime, *lines: list[str]) -> list[Result]:
 
 
 def test_a7_of_two_creates_with_one_cgroup_the_second_is_refused(runtime: Runtime, bundle: Bundle) -> None:
-    """A7: always, and the refused one does not take the other's cgroup with it."""
+    """A7: always, and the refused one leaves the other's cgroup alone."""
     bundle.linux["cgroupsPath"] = f"/{runtime.token}/one"
     bundle.args("sleep", "1000").write()
     ids = [runtime.new_id(), runtime.new_id()]
@@ -513,7 +517,7 @@ def test_a7_of_two_creates_with_one_cgroup_the_second_is_refused(runtime: Runtim
 
 
 def test_a7_of_creates_of_one_id_all_but_one_hear_that_it_exists(runtime: Runtime, bundle: Bundle) -> None:
-    """A7: in runc's words, whoever is faster at what."""
+    """A7: in runc's words, in any order of events."""
     bundle.args("sleep", "1000").write()
     id = runtime.new_id()
     for _ in range(8):
@@ -530,9 +534,11 @@ def test_a7_of_creates_of_one_id_all_but_one_hear_that_it_exists(runtime: Runtim
 def test_a10_delete_by_force_ends_a_command_whose_hook_hangs(
     runtime: Runtime, bundle: Bundle, kind: str, command: str
 ) -> None:
-    """A10: the hook with all that it has started, the container, and what the command has made."""
+    """A10: it ends the hook with all processes that it has started and the container, and undoes what the command has
+    made.
+    """
     ready = runtime.work / "ready"
-    seconds = str(987_000_000 + os.getpid())  # by which this test's processes are found, and no other's
+    seconds = str(987_000_000 + os.getpid())  # identifies this test's processes
     script = bundle.script("hang", f"touch {ready}; sleep {seconds} & sleep {seconds}; true\n")
     bundle.args("sleep", "1000").hook(kind, script)
     bundle.write()
@@ -556,7 +562,7 @@ def test_a10_delete_by_force_ends_a_command_whose_hook_hangs(
 
 
 def test_a10_without_force_the_wait_ends_and_names_the_command(runtime: Runtime, bundle: Bundle) -> None:
-    """A10: start and delete wait a while, and say for whom."""
+    """A10: start and delete wait a while, and name the command."""
     ready = runtime.work / "ready"
     bundle.args("sleep", "1000").hook("poststart", bundle.script("hang", f"touch {ready}; exec sleep 1000\n"))
     box = runtime.container(bundle)
@@ -576,7 +582,7 @@ def test_a10_without_force_the_wait_ends_and_names_the_command(runtime: Runtime,
 
 @pytest.mark.parametrize("umask", ["0", "022", "0777"])
 def test_a11_the_start_socket_is_its_owner_s_alone(runtime: Runtime, bundle: Bundle, umask: str) -> None:
-    """A11: whatever umask the caller has, nobody else can start the container or hold `start` up."""
+    """A11: under any umask of the caller, nobody else can start the container or delay `start`."""
     bundle.args("sleep", "1000").write()
     id = runtime.new_id()
     result = runtime("create", "--bundle", bundle.path, id, prefix=["sh", "-c", f'umask {umask}; exec "$@"', "sh"])
@@ -609,7 +615,7 @@ def test_a11_a_full_disk_leaves_no_state_directory(runtime: Runtime, bundle: Bun
 
 @pytest.mark.parametrize("how", ["cut", "flipped", "empty", "binary"])
 def test_a11_a_damaged_filter_in_the_cache_is_as_good_as_none(runtime: Runtime, bundle: Bundle, how: str) -> None:
-    """A11: it is compiled again."""
+    """A11: the filter is compiled again."""
     bundle.linux["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW"}
     bundle.args("true")
     runtime.run(bundle)

@@ -1,6 +1,6 @@
-"""`update` on real containers, with what a hierarchy without controllers has: the cgroup's own files and device rules.
+"""`update` on real containers without controllers: the cgroup's own files and device rules.
 
-The limits of controllers are in tests/guest/test_update.py.
+tests/guest/test_update.py has the limits of controllers.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def test_a_created_container_can_be_updated_and_a_stopped_one_not(runtime: Runti
 
 
 def test_all_or_nothing(runtime: Runtime, bundle: Bundle) -> None:
-    """The kernel refuses the second write: the first is written back, and the next update starts from the old."""
+    """The kernel refuses the second write: the first one is undone, and the next update starts from the old values."""
     bundle.linux["resources"] = {"unified": {"cgroup.max.depth": "5"}}
     container = runtime.started(bundle.sh("sleep 99"))
     refused = update(container, {"unified": {"cgroup.max.depth": "7", "cgroup.max.descendants": "none"}})
@@ -172,7 +172,7 @@ def test_a_container_without_a_cgroup(runtime: Runtime, bundle: Bundle) -> None:
 
 
 def test_a_killed_update_is_undone_by_the_next(runtime: Runtime, bundle: Bundle) -> None:
-    """What a killed update leaves is its record; made here as the update makes it."""
+    """A killed update leaves only its record; the test makes it as the update does."""
     container = runtime.started(bundle.sh("sleep 99"))
     cgroup = cgroup_of(runtime)
     (cgroup / "cgroup.max.depth").write_text("7")
@@ -190,7 +190,7 @@ def test_a_killed_update_is_undone_by_the_next(runtime: Runtime, bundle: Bundle)
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_an_update_that_is_killed_at_any_moment(number: int, runtime: Runtime, bundle: Bundle) -> None:
-    """Afterwards the limits are the old ones or the new ones, and what is saved agrees, once another update ran."""
+    """Afterwards the limits are the old ones or the new ones, and the saved values agree after the next update."""
     container = runtime.started(bundle.sh("sleep 99"))
     both = (
         {"cgroup.max.depth": "7", "cgroup.max.descendants": "70"},

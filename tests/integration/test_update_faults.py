@@ -1,7 +1,7 @@
 """A fault at every system call of `update`, of limits, mounts and devices, and of the process that changes these.
 
-After each the container is as before or wholly as after, what is recorded agrees, and nothing is left on the host;
-after a kill that is so when the next command has found the journal. `make test` tries a sample of the calls, LONG=1 a
+After each fault the container is entirely as before or as after, the records agree, and nothing is left on the host.
+After a kill that is so once the next command has found the journal. `make test` tries a sample of the calls, LONG=1 a
 larger one, PYRUNC_TEST_EVERY_CALL=1 all of them.
 """
 
@@ -39,7 +39,9 @@ View = dict[str, Any]
 
 
 class Box:
-    """A container, and an update that is tried on it again and again; a new one where the old has been changed."""
+    """A container, and an update that is tried on it again and again. If an update has changed the container, a new one
+    follows.
+    """
 
     def __init__(self, runtime: Runtime, bundle: Bundle, host: Host) -> None:
         self.runtime = runtime
@@ -60,7 +62,7 @@ class Box:
         self.pid = 0
 
     def make(self) -> None:
-        """A container as before the update."""
+        """Make a container in the state before the update."""
         if self.id:
             self.host.succeed("delete", "--force", self.id)
         self.id = self.runtime.new_id()
@@ -78,7 +80,7 @@ class Box:
         return json.loads(self.host.err.with_suffix(".out").read_text())
 
     def view(self) -> View:
-        """All that an update may change, but for the mounts' ids."""
+        """Everything that an update may change, except the mounts' ids."""
         root = Path(f"/proc/{self.pid}/root")
         saved = json.loads((self.runtime.root / self.id / "exec.json").read_text())
         for made in saved.get("updated", {}).get("mounts", ()):
@@ -103,8 +105,8 @@ class Box:
         }
 
     def recover(self, command: list[str]) -> None:
-        """Have a command undo or finish what one that was killed has left. A child of that one has its lock for a
-        moment, and gc leaves alone what is locked."""
+        """Have a command undo or finish what a killed command has left. A child of the killed command has its lock for
+        a moment, and gc leaves locked containers alone."""
 
         def done() -> bool:
             outcome = self.host.call(*command)
@@ -153,7 +155,7 @@ def sweep(box: Box, name: str, words: Callable[[], list[str]]) -> None:
 
 
 def judged(box: Box, outcome: Outcome, fault: int | str, views: tuple[View, View], at: int) -> bool:
-    """Whether the update succeeded; AssertionError where the container is neither as before nor as after."""
+    """Whether the update succeeded; AssertionError if the container is neither as before nor as after."""
     before, after = views
     succeeded = outcome.code == 0
     try:
@@ -192,7 +194,7 @@ def test_a_fault_at_each_call_of_an_update_of_limits(box: Box, name: str) -> Non
 
 @pytest.mark.parametrize("name", ALL)
 def test_a_fault_at_each_call_of_an_update_of_mounts_and_devices(box: Box, name: str) -> None:
-    """One that mounts, unmounts, makes a node and removes one, and changes limits."""
+    """An update that mounts, unmounts, makes a node and removes one, and changes limits."""
     work = str(box.runtime.work)
     sweep(
         box,

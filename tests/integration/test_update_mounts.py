@@ -1,5 +1,5 @@
-"""`update --mount`, `--umount`, `--device` and `--device-rm` on containers that run: what is seen from inside, what is
-recorded, what is refused, and that nothing is half done."""
+"""`update --mount`, `--umount`, `--device` and `--device-rm` on running containers: what the container sees, what is
+recorded, what is refused, and that a failure changes nothing."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def mounts(container: Container) -> list[tuple[str, str, str]]:
 
 
 def tree(bundle: Bundle) -> list[str]:
-    """Everything in the rootfs, as it lies on the host."""
+    """Everything in the rootfs, as it is on the host."""
     return sorted(str(path.relative_to(bundle.rootfs)) for path in bundle.rootfs.rglob("*"))
 
 
@@ -80,7 +80,7 @@ def files(container: Container) -> list[str]:
 
 
 def snapshot(container: Container, bundle: Bundle) -> tuple[Any, ...]:
-    """What an update that failed must leave as it was."""
+    """The state that a failed update must leave as it was."""
     nodes = inside(container, "ls -ln /dev | sed 's/  */ /g' | cut -d' ' -f 1,3-6")
     return mounts(container), tree(bundle), nodes, saved(container), container.state(), files(container)
 
@@ -96,7 +96,7 @@ def tmpfs(path: Path, *, shared: bool = False) -> Iterator[None]:
         subprocess.run(["umount", "-l", path], check=True)
 
 
-# ---- what is asked for, is there -----------------------------------------------------------------------------
+# ---- the requested changes are made --------------------------------------------------------------------------
 
 
 def test_a_bind_mount_of_the_host_in_a_running_container(runtime: Runtime, bundle: Bundle, source: Path) -> None:
@@ -150,7 +150,7 @@ def test_what_is_mounted_below_the_source_comes_with_it_and_rro_is_of_all(
 
 @pytest.mark.parametrize(("word", "tag"), [("rprivate", ""), ("rslave", "master:"), ("rshared", "shared:")])
 def test_propagation(word: str, tag: str, runtime: Runtime, bundle: Bundle, source: Path) -> None:
-    """Whatever it is, what the container mounts in there never comes to the host."""
+    """With any propagation, what the container mounts in there never reaches the host."""
     bundle.process["capabilities"]["bounding"] = [*bundle.process["capabilities"]["bounding"], "CAP_SYS_ADMIN"]
     for name in ("effective", "permitted"):
         bundle.process["capabilities"][name] = bundle.process["capabilities"]["bounding"]
@@ -212,7 +212,7 @@ def test_in_a_user_namespace(runtime: Runtime, bundle: Bundle, source: Path, dev
 
 
 def test_by_root_of_a_user_namespace(runtime: Runtime, bundle: Bundle, source: Path, device: str) -> None:
-    """As rootless Podman runs a runtime: the device is bound, and no device rules are asked for."""
+    """As rootless Podman runs a runtime: the device is bound, and no device rules are needed."""
     bundle.mounts[2]["options"].remove("gid=5")
     bundle.sh("sleep 99").write()
     id = runtime.new_id()
@@ -326,7 +326,7 @@ def test_by_the_name_that_was_given_and_by_its_real_one(runtime: Runtime, bundle
 def test_a_mount_in_use_is_busy_and_nothing_is_changed(
     busy: int, runtime: Runtime, bundle: Bundle, source: Path, device: str
 ) -> None:
-    """The others that were unmounted before are there again, with what is in them."""
+    """The mounts that were unmounted before are there again, with their content."""
     bundle.sh("while [ ! -e /go ]; do sleep 0.01; done; cd /mnt/busy; sleep 99")
     container = runtime.started(bundle)
     succeed(container, "--mount", f"type=bind,source={source},target=/mnt/busy", "--mount",
@@ -365,7 +365,7 @@ def test_a_device_can_be_used_and_then_no_more(runtime: Runtime, bundle: Bundle,
     result = runtime(*opened)
     assert result.code != 0
     assert inside(container, f"ls {device} 2>/dev/null | wc -l") == "0\n"
-    # by another name, it still may not be opened
+    # the device still may not be opened under another name
     inside(container, f"mknod /dev/other c {MAJOR} {MINOR}")
     assert runtime("exec", container.id, "sh", "-c", "exec 3</dev/other").code != 0
 
@@ -408,7 +408,7 @@ def test_a_device_of_the_configuration_goes(runtime: Runtime, bundle: Bundle, de
 
 
 def test_without_a_gap_in_the_rules(runtime: Runtime, bundle: Bundle, device: str) -> None:
-    """A device that the container has all along can be opened at every moment."""
+    """A device that both sets of rules allow can be opened at every moment."""
     bundle.sh("while [ ! -e /stop ]; do head -c1 /dev/zero >/dev/null || echo gap; done; echo end")
     container = runtime.started(bundle)
     for _ in range(5):
@@ -546,7 +546,7 @@ def test_a_stopped_container(runtime: Runtime, bundle: Bundle, source: Path) -> 
 
 
 def test_an_ordinary_user(rootless: RootlessRuntime) -> None:
-    """The reason is told, and nothing is changed."""
+    """The message has the reason, and nothing is changed."""
     container = rootless.started(rootless.bundle().sh("sleep 99"))
     before = mounts(container)
     for words in (["--mount", "type=tmpfs,target=/x"], ["--umount", "/x"], ["--device-rm", "/dev/x"]):
@@ -608,7 +608,7 @@ def test_a_link_of_the_container_stays_inside(link: str, runtime: Runtime, bundl
 def test_a_target_that_is_exchanged_with_a_symlink_during_500_updates(
     runtime: Runtime, bundle: Bundle, source: Path
 ) -> None:
-    """CVE-2021-30465's race, against a container that runs: no mount and no file gets out of the rootfs."""
+    """CVE-2021-30465's race, against a running container: no mount and no file gets out of the rootfs."""
     victim = runtime.work / "victim"
     victim.mkdir()
     (bundle.rootfs / "mnt/dir").mkdir()

@@ -1,4 +1,4 @@
-"""`verify`: what is changed of a living container from outside, or by itself, is found with its pointer."""
+"""`verify` finds changes of a living container, made from outside or by itself, and names their pointers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Found = list[tuple[str, str, str]]
 
 
 def verified(container: Container, code: int = 1) -> list[dict[str, str]]:
-    """The differences that `verify` tells."""
+    """The differences that `verify` prints."""
     result = container.runtime("verify", "--format", "json", container.id)
     assert result.code == code, result
     value = json.loads(result.out)
@@ -41,7 +41,9 @@ def found(container: Container) -> Found:
 
 
 def enter(container: Container, *command: str, kinds: str = "-m -p") -> None:
-    """Run a command in namespaces of the container, with all rights; the host's where the mount namespace stays."""
+    """Run a command in namespaces of the container, with all rights; without -m in `kinds`, the mount namespace is the
+    host's.
+    """
     subprocess.run(["nsenter", "-t", str(container.pid), *kinds.split(), "--", *command], check=True)
 
 
@@ -52,7 +54,7 @@ def shell(container: Container, script: str) -> None:
 
 @pytest.fixture
 def box(bundle: Bundle) -> Bundle:
-    """A bundle with something of everything that is compared, whose process only waits."""
+    """A bundle with every kind of thing that is compared, whose process only waits."""
     bundle.args("sleep", "1000")
     bundle.config["hostname"] = "the-box"
     bundle.config["domainname"] = "the-domain"
@@ -315,7 +317,7 @@ def test_its_cgroup(runtime: Runtime, box: Bundle) -> None:
     below = cgroup / "below"
     below.mkdir()
     (below / "cgroup.procs").write_text(str(container.pid))
-    assert verified(container, 0) == []  # its limits hold there too
+    assert verified(container, 0) == []  # its limits apply there too
     other = cgroup.parent / f"{runtime.token}-other"
     other.mkdir()
     try:
@@ -465,7 +467,7 @@ numa = pytest.mark.skipif(
 def test_the_memory_policy(
     runtime: Runtime, bundle: Bundle, selfchange: Path, policy: dict[str, Any], shown: str
 ) -> None:
-    """A process changes its own, to none (0) here; nobody else can."""
+    """A process changes its own policy, here to none (0); no other process can."""
     bundle.linux["memoryPolicy"] = policy
     (bundle.rootfs / "bin/selfchange").write_bytes(selfchange.read_bytes())
     (bundle.rootfs / "bin/selfchange").chmod(0o755)
@@ -477,7 +479,7 @@ def test_the_memory_policy(
 
 
 def test_capabilities_of_a_user(runtime: Runtime, box: Bundle, selfchange: Path) -> None:
-    """What a process that is not root has after the execve is what is ambient."""
+    """After the execve a process that is not root has only its ambient capabilities."""
     (box.rootfs / "bin/selfchange").write_bytes(selfchange.read_bytes())
     (box.rootfs / "bin/selfchange").chmod(0o755)
     box.process["user"] = {"uid": 1000, "gid": 1000}
@@ -510,7 +512,7 @@ def test_seccomp_of_the_configuration(runtime: Runtime, box: Bundle) -> None:
 
 
 def test_a_process_that_has_changed_its_root(runtime: Runtime, box: Bundle, selfchange: Path) -> None:
-    """The container's mounts are looked at from the root of its mount namespace."""
+    """`verify` looks at the container's mounts from the root of its mount namespace."""
     (box.rootfs / "bin/selfchange").write_bytes(selfchange.read_bytes())
     (box.rootfs / "bin/selfchange").chmod(0o755)
     container = runtime.started(box.args("selfchange", "chroot", "/srv"))
@@ -564,7 +566,7 @@ def test_other_containers(runtime: Runtime, bundle: Bundle, kind: str) -> None:
 
 
 def test_a_hostile_root_file_system(runtime: Runtime, box: Bundle) -> None:
-    """Paths do not lead out of the rootfs, and what would make a reader wait is not opened."""
+    """Paths do not lead out of the rootfs, and files that would make a reader wait are not opened."""
     container = runtime.started(box)
     outside = box.path / "outside"
     outside.mkdir()
@@ -626,7 +628,7 @@ def test_the_table(runtime: Runtime, box: Bundle) -> None:
 
 
 def test_what_update_has_changed_is_of_the_plan(runtime: Runtime, box: Bundle) -> None:
-    """Mounts and devices that `update` has added or taken away while the container ran."""
+    """Mounts and devices that `update` has added or removed while the container ran."""
     (box.path / "more").mkdir()
     container = runtime.started(box)
     mount = f"type=bind,source={box.path / 'more'},target=/new/place,ro"

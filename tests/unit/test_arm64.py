@@ -1,4 +1,4 @@
-"""The C of arm64: it compiles without a warning. `make test-arm64` runs the init's tests with it too."""
+"""The C for arm64 compiles without a warning. `make test-arm64` also runs the init's tests with it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COMPILER = "aarch64-linux-gnu-gcc"
 @pytest.mark.skipif(shutil.which(COMPILER) is None, reason=f"needs {COMPILER} (package gcc-aarch64-linux-gnu)")
 @pytest.mark.parametrize("source", sorted(NATIVE.glob("*.c")), ids=lambda path: str(path.name))
 def test_the_parents_calls_compile(source: Path, tmp_path: Path) -> None:
-    """Those of clone.c with the assembly of the clone; qemu-user, which has no clone3, can't run it."""
+    """Also the calls of clone.c with the assembly of the clone; qemu-user has no clone3 and can't run it."""
     image = NATIVE / "init_image.gen.h"
     if source.name == "image.c" and not image.exists():
         pytest.skip("needs the init's image (make build)")

@@ -1,4 +1,4 @@
-"""What CI says at its end: which suites failed, and how many tests there were."""
+"""CI's closing lines: which suites failed, and how many tests there were."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def shell(script: str) -> tuple[str, ...]:
 
 
 def gone(group: int) -> bool:
-    """Whether no process of this group is left, a killed one that its parent still has to wait for included."""
+    """Whether no process of this group is left, not even a killed one that its parent has not reaped."""
     for _ in range(200):
         try:
             os.killpg(group, 0)
@@ -69,7 +69,7 @@ def test_each_of_a_suite_s_closing_lines_counts() -> None:
     [
         (0, "3 passed in 0.1s", None, 0),
         (1, "1 failed, 3 passed in 0.1s", "exit code 1", 1),
-        # A guest that does not boot, a build that fails: no test failed, and yet the sum is not to say so.
+        # A guest that does not boot, a build that fails: no test failed, and yet the sum must not say so.
         (2, "make: *** [guest.mk:17: test-guest] Error 125", "exit code 2", 1),
         (0, "1 failed, 3 passed in 0.1s", "failed tests, but exit code 0", 1),
         (0, "", "no test passed", 1),
@@ -116,7 +116,7 @@ def test_a_suite_that_hangs_is_ended_and_those_after_it_fail(
 
 
 def test_a_process_that_is_left_behind_is_not_waited_for(tmp_path: Path) -> None:
-    # It has the suite's stdout, and a session of its own as the programs of containers have.
+    # The process has the suite's stdout, and a session of its own as the programs of containers have.
     behind = f"setsid sh -c 'echo $$ > {tmp_path}/pid; exec sleep 1000' & while ! [ -s {tmp_path}/pid ]; do :; done"
     try:
         assert ci.main((shell(f"{behind}; echo '3 passed in 0.1s'"),)) == 0

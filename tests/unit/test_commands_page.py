@@ -28,7 +28,9 @@ def rows(text: str) -> dict[tuple[str, ...], list[str]]:
 
 
 def sections() -> dict[str, dict[tuple[str, ...], list[str]]]:
-    """The rows of each section by its title, which is a command's name or THE_PROGRAM; "" is what is before."""
+    """The rows of each section by its title, which is a command's name or THE_PROGRAM; "" has the rows before the first
+    section.
+    """
     first, *others = re.split(r"^## ", PAGE, flags=re.MULTILINE)
     found = {"": rows(first)}
     for other in others:
@@ -60,7 +62,7 @@ def test_every_option_is_on_the_page_and_no_other(name: str) -> None:
     command = program if name == THE_PROGRAM else program.commands[name]
     wanted = options(command)
     if name == THE_PROGRAM:
-        wanted.add(("--help", "-h"))  # which click adds to every command
+        wanted.add(("--help", "-h"))  # click adds this to every command
     assert present(sections().get(name, {})) == wanted
 
 
@@ -74,7 +76,7 @@ def test_each_row_says_who_has_it_and_why_it_is_not_here() -> None:
             assert ours != "same" or "yes" in (runc, crun), where
             assert text or ours not in ("refused", "missing"), f"{where} without a reason"
             assert ours != "missing" or "yes" in (runc, crun), where
-    # Where a command is missing, so are its options.
+    # A runtime that lacks a command also lacks its options.
     absent = {names[0] for names, cells in tables[""].items() if cells[2] == "missing"}
     for name in absent & tables.keys():
         assert present(tables[name]) == set(), name

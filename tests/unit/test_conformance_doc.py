@@ -1,4 +1,4 @@
-"""docs/conformance.md: whole, up to date, and true as far as a test can tell."""
+"""docs/conformance.md: complete, up to date, and true as far as a test can tell."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RESULTS = doc.Results.load()
 
 
 def functions(path: Path) -> set[str]:
-    """The test functions of a file, those of its classes as `Class::test`."""
+    """The test functions of a file; those in classes as `Class::test`."""
     found = set()
     for node in ast.parse(path.read_text()).body:
         inner = node.body if isinstance(node, ast.ClassDef) else [node]
@@ -62,7 +62,7 @@ def test_every_test_exists() -> None:
 
 
 def test_every_test_has_passed() -> None:
-    """Also that there is a test of those parameters: what was collected nowhere has passed nowhere."""
+    """Also that a test of those parameters exists: a test that was collected nowhere has passed nowhere."""
     never = [test for test in doc.named_tests(DOCUMENTS) if not RESULTS.best(test)[0]]
     assert never == [], "run `make conformance-doc`"
 

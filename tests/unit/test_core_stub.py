@@ -28,7 +28,7 @@ def test_the_stub_in_use_is_that_of_the_header() -> None:
 def test_it_has_the_functions_of_the_module() -> None:
     found = re.findall(r"^    def (pyrunc_\w+)\(self(.*?)\) -> int", core_stub.OUTPUT.read_text(), re.MULTILINE)
     assert {name for name, _ in found} == {name for name in dir(_core.lib) if callable(getattr(_core.lib, name))}
-    # The launcher reads the header by itself.
+    # The launcher's generator reads the header separately.
     counts = {name: len(kinds) for _, name, kinds in bindings.functions((NATIVE / "native.h").read_text())}
     assert {name: words.count(": ") for name, words in found} == counts
 

@@ -1,6 +1,6 @@
-"""What the hot modules import: start-up is mostly imports, and a heavy one slips in easily.
+"""The imports of the hot modules: start-up is mostly imports, and a heavy import slips in easily.
 
-tests/integration/test_hot_commands.py asks the same of whole commands.
+tests/integration/test_hot_commands.py tests the same for whole commands.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from launcher.freeze import EXTENSIONS, reach
 from pyrunc._generated.argv import COMMANDS
 from tests.support.imports import heavy, imported_by
 
-# The arguments with which a command stays in its hot part; the others get an id alone.
+# The arguments with which a command stays in its hot part; the other commands get only an id.
 ARGUMENTS = {
     "list": [], "--version": [], "ps": ["--format", "json", "nobody"], "events": ["--stats", "nobody"],
 }  # fmt: skip
 
 
 def modules() -> list[str]:
-    """Every module that the launcher holds: those that the hot commands reach by launcher/freeze.py."""
+    """Every module that the launcher holds: launcher/freeze.py finds them from the hot commands."""
     return sorted(name for name, found in reach().items() if found is not None)
 
 
 def cold(imported: set[str]) -> set[str]:
-    """The modules of the package among these that the launcher does not hold; cffi makes `pyrunc._core.lib`."""
+    """Those of these modules of the package that the launcher does not hold; cffi makes `pyrunc._core.lib`."""
     ours = {name for name in imported if name.startswith("pyrunc.")}
     return ours - set(modules()) - set(EXTENSIONS) - {"pyrunc._core.lib"}
 

@@ -19,7 +19,7 @@ from pyrunc.libcontainer.plan.model import Step
 from tests.support.host import wait_for
 from tests.support.init import Launch, Outcome, build, plan_of, run, shell, step
 
-# `make test-arm64` has the init of arm64 under qemu-user instead, which carries its system calls out on this kernel.
+# `make test-arm64` uses the init of arm64 under qemu-user instead, which passes its system calls on to this kernel.
 ARM64 = bool(os.environ.get("PYRUNC_TEST_ARM64"))
 VARIANTS = ("init-arm64",) if ARM64 else ("init", "init-asan")
 RLIMIT_NOFILE = 7
@@ -31,7 +31,7 @@ def init(request: pytest.FixtureRequest) -> Path:
 
 
 def emulated(program: Path) -> Path:
-    """A script that runs a program of arm64 under qemu-user, by the name that the runtime gives it."""
+    """A script that runs a program of arm64 under qemu-user, under the name that the runtime gives it."""
     emulator = shutil.which("qemu-aarch64-static")
     assert emulator is not None, "needs qemu-aarch64-static (package qemu-user-static)"
     script = program.with_name(f"{program.name}.sh")
@@ -41,13 +41,13 @@ def emulated(program: Path) -> Path:
 
 
 def skip_what_qemu_lacks(outcome: Outcome) -> None:
-    """qemu-user answers ENOSYS to calls that it does not know, as openat2 in qemu 7."""
+    """Skip if qemu-user lacks a call: it answers ENOSYS, in qemu 7 to openat2."""
     if ARM64 and outcome.error is not None and outcome.error.error == errno.ENOSYS:
         pytest.skip(f"this qemu-user lacks a system call: {outcome.error.detail[:60]}")
 
 
 def ran(outcome: Outcome) -> str:
-    """The program's output, where all went well."""
+    """The program's output, if everything worked."""
     skip_what_qemu_lacks(outcome)
     assert outcome.error is None, outcome
     assert (outcome.code, outcome.err) == (0, ""), outcome
@@ -55,7 +55,7 @@ def ran(outcome: Outcome) -> str:
 
 
 def refused(outcome: Outcome, error: int, *words: str) -> None:
-    """The plan failed with this errno, and the detail has these words."""
+    """Assert that the plan failed with this errno, and that the detail has these words."""
     skip_what_qemu_lacks(outcome)
     assert outcome.error is not None, outcome
     assert outcome.code == 1
@@ -214,14 +214,14 @@ def test_without_a_runtime_the_init_ends(init: Path, tmp_path: Path) -> None:
 
 
 def test_before_ready_the_init_dies_with_its_parent(init: Path) -> None:
-    """What a killed runtime leaves must not run on."""
+    """The init of a killed runtime must not run on."""
     launch = Launch(init, wire.encode(plan_of([step("request", what="x"), shell("true")]), {}), namespaces=("--fork",))
     try:
         message = launch.message()
         assert message is not None
         launch.process.kill()  # unshare, the init's parent
         launch.process.wait()
-        # with the init gone nobody holds the other end
+        # when the init has ended, nobody holds the other end
         assert launch.message() is None
     finally:
         launch.close()
@@ -265,7 +265,7 @@ class Waiting:
 def waiting(init: Path, tmp_path: Path) -> Iterator[Waiting]:
     if ARM64:
         pytest.skip("the plan of a waiting init opens the root, for which qemu-user lacks openat2")
-    value = Waiting(init, tmp_path, step("make_cwd", path="/tmp"))  # which opens the root
+    value = Waiting(init, tmp_path, step("make_cwd", path="/tmp"))  # this step opens the root
     yield value
     value.close()
 
@@ -398,7 +398,7 @@ def test_new_session(init: Path) -> None:
 
 
 def test_keep_fds_lets_no_other_descriptor_through(init: Path) -> None:
-    """CVE-2024-21626: nothing of the host's may be found in /proc/self/fd."""
+    """CVE-2024-21626: /proc/self/fd must have no descriptor of the host."""
     fds = [os.open("/", os.O_RDONLY) for _ in range(3)]
     try:
         low = min(fds)
@@ -461,7 +461,7 @@ def test_a_name_is_looked_for_in_path(init: Path, tmp_path: Path) -> None:
         (tmp_path / name / "tool").chmod(0o644 if name == "b" else 0o755)
     path = ":".join(str(tmp_path / name) for name in "xabcd")
     found = step("find_executable", name="tool", path=path)
-    # root may execute what has any execute bit: b has none
+    # root may execute a file with any execute bit: b has none
     assert ran(run(init, found, step("execute", args=("tool",)))) == "c\n"
 
 
@@ -539,14 +539,14 @@ def test_a_hook_has_the_umask_of_the_caller_or_of_the_step(init: Path, tmp_path:
 
 def test_a_hook_without_environment_has_none(init: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    # the shell's own environment as it was given, before the shell adds to it
+    # the shell gets the environment as it was given, and may add to it
     tool = hook("/bin/sh", "sh", "-c", f"cat /proc/$$/environ >{out}")
     assert run(init, tool, shell("true")).error is None
     assert out.read_text() == ""
 
 
 def hook_failure(init: Path, path: str | Path, timeout: int = 0) -> str:
-    """What the init says of a hook that fails, with T for its time."""
+    """The init's message for a failed hook, with T for its time."""
     outcome = run(init, hook(str(path), timeout=timeout), shell("true"))
     assert outcome.error is not None
     assert (outcome.error.step, outcome.error.error) == (0, 0)
@@ -605,13 +605,13 @@ def test_a_hook_that_closes_its_streams_fails_all_the_same(init: Path, tmp_path:
 def test_a_process_that_goes_on_writing_is_not_waited_for(
     init: Path, tmp_path: Path, rest: str, timeout: int, told: str
 ) -> None:
-    """What a hook leaves behind may write faster than it is read."""
+    """A process that a hook leaves behind may write faster than it is read."""
     pid = tmp_path / "pid"
     tool = script(tmp_path / "hook", f"yes >&2 & echo $! >{pid}; sleep 0.2; {rest}\n")
     try:
         text = hook_failure(init, tool, timeout)
     finally:
-        # It may have ended itself by SIGPIPE, since nobody reads any more.
+        # The process may have ended by SIGPIPE, since nobody reads any more.
         with contextlib.suppress(ProcessLookupError):
             os.kill(int(pid.read_text()), signal.SIGKILL)
     assert text.startswith(told)
@@ -668,6 +668,6 @@ def test_what_the_program_needs_stays_when_a_later_step_fails(init: Path, tmp_pa
 
 
 def test_texts_for_which_no_room_is_left_are_refused(init: Path) -> None:
-    """A plan has one home at most; more of them must not write behind the buffer."""
+    """A plan has at most one home; more of them must not write behind the buffer."""
     homes = [step("home", uid=3999999999)] * 1200
     refused(run(init, *homes, shell("exit 0")), errno.ENOMEM, "home")

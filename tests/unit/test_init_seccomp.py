@@ -1,4 +1,4 @@
-"""The init's steps of the seccomp filter, without privileges: no_new_privs stands in for them."""
+"""The init's steps of the seccomp filter, without privileges: no_new_privs replaces them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pyrunc.libcontainer.kernel import native
 from pyrunc.libcontainer.plan import wire
 from tests.support.init import Launch, Outcome, build, plan_of, run, shell, step
 
-# The address sanitizer reports its leaks by ptrace at the end, and no filter of ours is in its way.
+# At its end the sanitized build looks for leaks by ptrace, which no filter of these tests refuses.
 VARIANTS = ("init", "init-asan")
 LOAD_NUMBER = (0x20, 0, 0, 0)
 ALLOW = (0x06, 0, 0, 0x7FFF0000)
@@ -64,16 +64,16 @@ def test_the_filter_holds_for_the_program(init: Path, slots: dict[str, int]) -> 
     python = step("execute", args=("/usr/bin/env", "python3", "-c", program), env=(f"PATH={os.environ['PATH']}",))
     load = (step("no_new_privileges"), step("map_seccomp", filter="filter"), step("seccomp", flags=2, notify=0))
     outcome = run(init, *load, python, slots=slots)
-    # getppid can't fail, so that its C library passes on what the filter makes of it.
+    # getppid can't fail, so the C library returns whatever the filter gives.
     assert outcome.error is None, outcome
     assert int(outcome.out) in (-1, -errno.ENOANO)
 
 
 @pytest.mark.parametrize("error", [errno.EPERM, errno.EINTR])
 def test_an_init_that_may_do_nothing_ends(slots: dict[str, int], error: int) -> None:
-    """Neither execve nor the message of its failure nor exit_group: it must not try for ever.
+    """It may neither execve, nor send the message of its failure, nor call exit_group: it must not try for ever.
 
-    The sanitized build handles the trap, and would.
+    The sanitized build handles the trap, and would try for ever.
     """
     outcome = filtered(build("init"), slots, packed([returning(0x00050000 | error)]))
     assert outcome.code == -signal.SIGILL if os.uname().machine == "x86_64" else outcome.code < 0
@@ -110,7 +110,7 @@ def test_without_a_filter(init: Path) -> None:
 
 
 def test_the_listener_is_where_the_init_says(init: Path, slots: dict[str, int]) -> None:
-    """The number is told before there is a listener, and nothing else is ever seen there."""
+    """The init reports the number before the listener exists, and no other file ever has that number."""
     slots["filter"] = native.memfd("filter", packed([ALLOW]))
     steps = (
         step("no_new_privileges"),

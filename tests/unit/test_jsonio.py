@@ -1,4 +1,4 @@
-"""jsonio: JSON without the json package, read and written as that package does."""
+"""jsonio: JSON without the json package; reads and writes as that package does."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_whole_surrogate_pair_is_text() -> None:
 
 
 def hot(code: str) -> str:
-    """What a fresh interpreter without site prints for a piece of code."""
+    """The output of a piece of code in a fresh interpreter without site."""
     path = [entry for entry in sys.path if entry]
     command = [sys.executable, "-I", "-S", "-c", f"import sys; sys.path[:0] = {path!r}\n" + code]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout

@@ -1,4 +1,4 @@
-"""jsontext: where a text stops being JSON, and on which line a value stands (N6)."""
+"""jsontext: where a text stops being JSON, and on which line a value is (N6)."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_a_long_line_is_cut_around_the_place() -> None:
 
 
 def test_a6_a_large_damaged_file_is_told_at_once() -> None:
-    """A6: a file of zeros took `list` twelve seconds. Only the first signs of a word are looked at."""
+    """A6: with a file of zeros `list` took twelve seconds. Now only the first characters of a word are read."""
     text = "\0" * (1 << 20)
     reader = jsontext._Reader(text, set())
     assert len(reader.bare(jsontext._LONGEST_WORD)) == jsontext._LONGEST_WORD

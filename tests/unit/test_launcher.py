@@ -1,6 +1,7 @@
-"""The launcher's parts: what is frozen, the binding of native.h, and its C modules in the place of the ordinary ones.
+"""The launcher's parts: the frozen modules, the binding of native.h, and its C modules in the place of the ordinary
+ones.
 
-The C modules are built as shared objects here, and the unit tests of the Python modules over them are run on them.
+This test builds the C modules as shared objects, and runs the unit tests of the Python modules above them with them.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ LAUNCHER = ROOT / "launcher"
 
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
-    """A package `pyrunc` of our own, to freeze."""
+    """A package `pyrunc` of the test's own, to freeze."""
     (tmp_path / "pyrunc" / "sub").mkdir(parents=True)
     (tmp_path / "pyrunc" / "cli").mkdir()
     (tmp_path / "pyrunc" / "libcontainer").mkdir()
@@ -187,7 +188,7 @@ def c_json(objects: Path) -> ModuleType:
 
 
 # Puts the launcher's modules in the place of the ordinary ones, hides json from pyrunc.jsonio as the launcher does, and
-# runs the tests that are named.
+# runs the named tests.
 STAND_IN = """
 import builtins, importlib.util, json, sys
 from importlib.machinery import ExtensionFileLoader
@@ -254,7 +255,7 @@ PIECES = st.sampled_from(
 
 @st.composite
 def damaged(draw: st.DrawFn) -> str:
-    """The text of a value with a piece of it taken out or put in."""
+    """The text of a value with a piece removed or inserted."""
     text = json.dumps(draw(VALUES), ensure_ascii=draw(st.booleans()), indent=draw(st.sampled_from([None, 1])))
     start = draw(st.integers(0, len(text)))
     end = draw(st.integers(start, min(len(text), start + 3)))
@@ -262,7 +263,7 @@ def damaged(draw: st.DrawFn) -> str:
 
 
 def outcome(read: Callable[[], Any]) -> str:
-    """The value and its end as text (in which 1 is not 1.0), or that it is refused."""
+    """The value and its end as text (in which 1 is not 1.0), or that the text is refused."""
     try:
         return repr(read())
     except ValueError:
@@ -411,7 +412,7 @@ def test_a_page_that_was_written_to_is_copied(tmp_path: Path) -> None:
     path.write_bytes(bytes(6 * pages.PAGE))
     with path.open("r+b") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) as memory:
         begin = ctypes.addressof(ctypes.c_char.from_buffer(memory))
-        gc.collect()  # the object that had the address
+        gc.collect()  # frees the object that had the address
         assert [memory[number * pages.PAGE] for number in range(6)] == [0] * 6
         memory[pages.PAGE] = 1
         memory[4 * pages.PAGE + 7] = 0

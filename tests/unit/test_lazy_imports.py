@@ -1,7 +1,7 @@
-"""Where an import may stand in a function: at a command's door, and where the launcher's snapshot ends.
+"""Where functions may contain imports: at a command's door, and where the launcher's snapshot ends.
 
-launcher/freeze.py has the one list of what is cold, on demand or last. Everywhere else an import in a function hides an
-arrow between two modules and gains nothing.
+launcher/freeze.py has the only list of cold, on-demand and last modules. Everywhere else an import in a function hides
+an arrow between two modules and gains nothing.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import pytest
 from launcher import freeze
 
 ROOT = Path(__file__).resolve().parents[2]
-# The functions of these modules are the doors: each imports what its command alone needs.
+# The functions of these modules are the doors: each imports what only its command needs.
 DOORS = ("pyrunc.__main__", "pyrunc.cli", "pyrunc.commands", "pyrunc.libcontainer.lifecycle", "pyrunc.main")
-# What else is imported in a function: the importing module and the imported one, and why.
+# Other imports in functions: the importing module and the imported one, and why.
 EXCEPTIONS = {
     ("pyrunc.engines.documents", "tomlkit"): "only Podman and containerd have TOML files",
     ("pyrunc.engines.documents", "tomlkit.exceptions"): "only Podman and containerd have TOML files",
@@ -53,7 +53,7 @@ def imports_in_functions(name: str, path: Path) -> set[str]:
 
 
 def held_apart(name: str) -> bool:
-    """Whether the launcher has a module not at all, only on demand, or behind all others."""
+    """Whether the launcher does not have a module, has it only on demand, or has it behind all others."""
     return freeze.is_cold(name) or name in freeze.ON_DEMAND or name.startswith(freeze.LAST)
 
 

@@ -1,4 +1,4 @@
-"""The linter and the type checker have nothing to say, and the rules that they don't know hold."""
+"""The linter and the type checker report nothing, and the code keeps the rules that they don't know."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_pre_commit_runs_the_tools_of_make_lint() -> None:
 
 def test_every_module_has_its_tests() -> None:
     tests = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
-    # Declarations, wiring and the click commands, which test_fast_argv.py and test_commands.py go through.
+    # Declarations, wiring and the click commands, which test_fast_argv.py and test_commands.py test.
     without = {"__init__.py", "__main__.py", "types.py"}
     missing = [
         str(path.relative_to(ROOT))
@@ -59,7 +59,7 @@ def test_nothing_is_left_to_do_later() -> None:
 
 
 def test_hot_modules_use_neither_open_nor_print() -> None:
-    # A core-only interpreter has neither (docs/architecture.md).
+    # An interpreter with only its core has neither (docs/architecture.md).
     from tests.unit.test_hot_imports import modules
 
     found = []

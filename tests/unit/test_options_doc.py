@@ -1,4 +1,4 @@
-"""docs/mount-options.md is what scripts/options_doc.py makes, and has every option."""
+"""docs/mount-options.md is the output of scripts/options_doc.py, and has every option."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rooms of pyrunc: no circle of imports, and the drawing in docs/architecture.md is that of the code."""
+"""The rooms of pyrunc: no circle of imports, and the drawing in docs/architecture.md agrees with the code."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import rooms
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
-    """Imports for types too: a circle of them is two modules that can only be understood together."""
+    """Also imports for types: two modules that need each other's types can only be understood together."""
     assert rooms.circle(rooms.modules()) == []
 
 

@@ -1,4 +1,4 @@
-"""docs/security.md names every test of tests/integration/cve, and none that is not there."""
+"""docs/security.md names every test of tests/integration/cve, and none that does not exist."""
 
 from __future__ import annotations
 

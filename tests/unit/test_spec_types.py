@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT))
 
 from generate import spec_types, validators  # noqa: E402
 
-# Where the configuration is read: its members have their types there, and mypy finds a name that is wrong.
+# Code that reads the configuration: its members have their types there, and mypy finds a wrong name.
 TYPED = (
     "compile/*.py", "spec/checks.py", "spec/field_checks.py", "spec/idmap_option.py", "seccomp/checks.py",
     "cgroup/resources.py", "cgroup/devices.py",
@@ -29,7 +29,7 @@ TYPED = (
 def made(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The stub as a module."""
     module = ModuleType("made_spec_types")
-    monkeypatch.setitem(sys.modules, module.__name__, module)  # where get_type_hints looks for names
+    monkeypatch.setitem(sys.modules, module.__name__, module)  # get_type_hints looks for names there
     exec("from __future__ import annotations\n" + spec_types.stub(), vars(module))
     return module
 

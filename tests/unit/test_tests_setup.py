@@ -1,7 +1,7 @@
-"""What tests/conftest.py sets right for all tests, and how it hands them out (N2).
+"""What tests/conftest.py sets for all tests, and how it distributes them to workers (N2).
 
-`nohup make test` hung, since what was sent SIGHUP ignored it. A background shell, a service that blocks signals and a
-umask of 077 are of the same kind.
+`nohup make test` hung, since the processes to which tests sent SIGHUP ignored it. A background shell, a service that
+blocks signals and a umask of 077 cause faults of the same kind.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# Set it up as pytest does, have SIGHUP sent to us, and show what a child sees.
+# Apply the settings as pytest does, have SIGHUP sent to this process, and show the state of a child.
 CODE = """
 import os, signal, subprocess
 from tests.conftest import set_right
@@ -30,7 +30,7 @@ print(subprocess.run(["cat", "/proc/self/status"], capture_output=True, text=Tru
 
 @pytest.fixture(scope="module")
 def seen() -> tuple[str, dict[str, int]]:
-    """The umask and the signal masks of a child of a pytest that is started with everything unusual."""
+    """The umask and the signal masks of a child of a pytest that starts with unusual values of all of them."""
 
     def unusual() -> None:
         for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGCHLD):
@@ -61,7 +61,7 @@ def test_what_tests_make_can_be_read_by_others(seen: tuple[str, dict[str, int]])
 
 @pytest.mark.parametrize("name", ["MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS"])
 def test_a_make_that_tests_start_is_the_first(name: str) -> None:
-    """`make test LONG=1` would hand LONG and "Entering directory" on to it."""
+    """Otherwise `make test LONG=1` would pass LONG and "Entering directory" on to it."""
     program = "from tests.conftest import set_right; import os; set_right(); print(sorted(os.environ))"
     environment = {**os.environ, name: "1"}
     done = subprocess.run(
@@ -71,7 +71,7 @@ def test_a_make_that_tests_start_is_the_first(name: str) -> None:
 
 
 def test_tests_that_build_in_one_directory_are_run_by_one_worker() -> None:
-    """A unit test goes with its file; an integration test may be run by any worker."""
+    """The tests of a unit-test file stay together; an integration test may run on any worker."""
     program = """
 from tests import conftest
 files = ("integration/test_launcher_install.py", "integration/test_launcher_dist.py", "unit/test_log.py")
@@ -85,7 +85,7 @@ print(conftest.group("tests/integration/test_run.py::test_a"))
 
 
 def test_one_worker_gets_a_whole_group(tmp_path: Path) -> None:
-    """What `group` says is what pytest-xdist does."""
+    """pytest-xdist forms the groups that `group` returns."""
     pytest.importorskip("xdist")
     words = ["-n", "2", "-v", "-p", "no:cacheprovider", "tests/unit/test_effort.py", "tests/unit/test_output.py"]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
@@ -98,7 +98,7 @@ def test_one_worker_gets_a_whole_group(tmp_path: Path) -> None:
 
 
 def test_what_a_test_ignores_the_next_one_does_not(tmp_path: Path) -> None:
-    """A launch in this process has the signals that end commands blocked from then on."""
+    """After a launch, this process has the signals that end commands blocked."""
     (tmp_path / "conftest.py").write_text("from tests.conftest import signals_as_before as signals_as_before\n")
     (tmp_path / "test_two.py").write_text(
         "import signal\n\n\n"

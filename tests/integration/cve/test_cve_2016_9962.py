@@ -1,5 +1,5 @@
-"""CVE-2016-9962: before the exec, the init must not be dumpable, or other processes of the container may trace it and
-take what it has open of the host.
+"""CVE-2016-9962: before the exec, the init must not be dumpable. Otherwise other processes of the container may trace
+it and take the host's files that it has open.
 
 Seen to fail: with PR_SET_DUMPABLE set to 1 by the step set_nondumpable in csrc/init/steps_namespaces.c.
 """
@@ -26,14 +26,14 @@ def test_init_can_t_be_looked_into_from_inside(runtime: Runtime, bundle: Bundle)
     out = runtime.inside(attacker, f"cat /proc/1/comm; ({look}) 2>&1; true")
     assert "init" in out.lower()
     assert "seen" not in out
-    # The control: after the exec it is like any other process, so what was refused was so for the dumpable flag.
+    # The control: after the exec it is like any other process, so the dumpable flag caused the refusal.
     victim.start()
     assert "seen" in runtime.inside(attacker, f"({look}) 2>&1; true")
 
 
 @pytest.mark.purev2
 def test_files_of_the_waiting_init_are_root_s(runtime: Runtime, bundle: Bundle) -> None:
-    """proc(5): the files of a process that is not dumpable belong to root, whoever it runs as."""
+    """proc(5): the files of a process that is not dumpable belong to root, whatever user runs it."""
     bundle.process["user"] = {"uid": 1000, "gid": 1000}
     container = runtime.container(bundle.args("sleep", "1000"))
     assert Path(f"/proc/{container.pid}/status").stat().st_uid == 0

@@ -1,8 +1,9 @@
-"""CVE-2016-9962 for `exec`: what comes into the container's pid namespace must not be something that its processes can
-trace, or reach the host by; and CVE-2019-5736: what they can reach of it, its program, must be none of the host's.
+"""CVE-2016-9962 for `exec`: the process that enters the container's pid namespace must not be one that the container's
+processes can trace, or by which they reach the host. CVE-2019-5736: the program of that process, which they can reach,
+must not be one of the host's.
 
-The init stands before the first step of its plan: from there on back to the clone, what is in the pid namespace is the
-same. A process with CAP_SYS_PTRACE may look at it whatever it does (ptrace(2)); it finds nothing.
+The init stops before the first step of its plan: between the clone and that step, the processes in the pid namespace
+are the same. A process with CAP_SYS_PTRACE may look at the init whatever it does (ptrace(2)); it finds nothing.
 
 Seen to fail: the first with PR_SET_DUMPABLE set to 1 in csrc/init/join.c; test_a_tracer_finds_nothing_of_the_host with
 the descriptors of the namespaces left open there; test_nothing_in_the_pid_namespace_executes_the_init with a clone that
@@ -27,7 +28,7 @@ from tests.support.runtime import Container, Runtime
 
 pytestmark = pytest.mark.own("the harness is pyrunc's")
 
-# Everything in /proc but the looker's own, by the names that lead out.
+# All links in /proc that lead out, except those of the process that looks.
 LOOK = """
 for process in /proc/[0-9]*; do
     case $process in /proc/1|/proc/$$) continue;; esac
@@ -42,19 +43,19 @@ done 2>&1
 
 @pytest.fixture(scope="module")
 def faulty_init() -> Path:
-    """The init that stops where it is told to."""
+    """The init that stops at a given step."""
     return build("init-faults")
 
 
 def looking(bundle: Bundle, *more: str) -> Bundle:
-    """A container whose root looks at what comes into its pid namespace, when it is told to."""
+    """A container whose root looks at what enters its pid namespace, when the test tells it to."""
     for name in ("bounding", "permitted", "effective"):
         bundle.process["capabilities"][name] = [*CAPABILITIES, *more]
     return bundle.sh(f"while [ ! -e /tmp/go ]; do sleep 0.02; done; {LOOK}\necho done; sleep 1000")
 
 
 class Standing:
-    """An `exec` whose init stands before the first step."""
+    """An `exec` whose init has stopped before the first step."""
 
     def __init__(self, container: Container, image: Path) -> None:
         runtime = container.runtime
@@ -81,7 +82,7 @@ class Standing:
 
 @pytest.fixture
 def standing(faulty_init: Path) -> Iterator[object]:
-    """`standing(container)` starts an `exec` that stands; it is ended with the test."""
+    """`standing(container)` starts an `exec` that stops; it ends with the test."""
     made: list[Standing] = []
 
     def start(container: Container) -> Standing:
@@ -128,8 +129,8 @@ def test_a_tracer_finds_nothing_of_the_host(runtime: Runtime, bundle: Bundle, st
 
 
 def test_nothing_in_the_pid_namespace_executes_the_init(runtime: Runtime, bundle: Bundle) -> None:
-    """Before the exec it would have the runtime's memory and program. So the exec is outside: the one that is in the
-    pid namespace has only the program's own to come."""
+    """Before its exec a process has the runtime's memory and program. So the init is executed outside: the process in
+    the pid namespace executes only the container's program."""
     container = runtime.started(bundle.args("sleep", "1000"))
     log = runtime.work / "strace"
     line = ["strace", "-f", "-qq", "-e", "trace=execve,execveat,setns,clone,clone3,vfork", "-o", str(log)]

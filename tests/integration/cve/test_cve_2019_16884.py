@@ -1,4 +1,4 @@
-"""CVE-2019-16884: a mount over /proc, or inside it, makes the runtime write its labels and limits into nowhere.
+"""CVE-2019-16884: a mount over /proc, or inside it, makes the runtime write its labels and limits to other files.
 
 Seen to fail: with guard_proc of csrc/init/mounts.c taken out.
 """

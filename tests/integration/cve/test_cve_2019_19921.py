@@ -1,4 +1,4 @@
-"""CVE-2019-19921: /proc of the image is a symlink into a volume, where the attacker has the procfs of his choice.
+"""CVE-2019-19921: /proc of the image is a symlink into a volume, in which the attacker has a procfs of its choice.
 
 Seen to fail: with the error "must be mounted on ordinary directory" taken out of csrc/init/steps_mounts.c.
 """

@@ -1,6 +1,6 @@
-"""CVE-2019-5736: a container must not be able to overwrite the runtime's program by way of /proc/PID/exe.
+"""CVE-2019-5736: a container must not be able to overwrite the runtime's program through /proc/PID/exe.
 
-The init runs from a sealed memfd: nothing of the host is behind its /proc/PID/exe, and nobody can write there.
+The init runs from a sealed memfd: its /proc/PID/exe is no file of the host, and nobody can write to it.
 
 Seen to fail: with all seals but F_SEAL_SEAL left out of pyrunc_init_image in csrc/native/image.c.
 """
@@ -56,10 +56,10 @@ def test_write_from_inside_is_refused(runtime: Runtime, bundle: Bundle) -> None:
     victim.start()
     (attacker.rootfs / "tmp/go").touch()
     container.wait()
-    # Nothing was written, nor truncated.
+    # The program was neither written nor truncated.
     assert container.output.split()[-2] == before
     assert "pwned" not in container.output
-    # runc shows a read-only bind mount of itself, pyrunc a sealed memfd.
+    # runc's /proc/PID/exe is a read-only bind mount of itself, pyrunc's a sealed memfd.
     assert ("Operation not permitted" if runtime.is_own else "Read-only file system") in container.output
 
 

@@ -1,5 +1,5 @@
-"""CVE-2021-30465: a mount's target is exchanged with a symlink while it is being mounted, and the mount lands on the
-host's part of the tree, from where a later one brings the host's files into the container.
+"""CVE-2021-30465: an attacker exchanges a mount's target with a symlink during the mount. The mount lands in the host's
+part of the tree, and a later mount brings the host's files from there into the container.
 
 Targets are resolved inside the rootfs at use, and mounted by descriptor.
 
@@ -19,7 +19,7 @@ from tests.support.runtime import Runtime
 
 
 def test_symlink_in_a_volume(runtime: Runtime, bundle: Bundle) -> None:
-    """Without a race: the volume that is mounted first holds a link for the second one's target."""
+    """Without a race: the volume that is mounted first has a symlink at the second one's target."""
     volume = runtime.work / "volume"
     volume.mkdir()
     outside = runtime.work / "outside"
@@ -38,7 +38,7 @@ def test_symlink_in_a_volume(runtime: Runtime, bundle: Bundle) -> None:
 
 @pytest.mark.own("1.1 has the flaw")
 def test_exchanged_target(runtime: Runtime, bundle: Bundle) -> None:
-    """With the race: whatever wins, the host's tree is neither mounted on nor to be seen."""
+    """With the race: whoever wins, nothing is mounted on the host's tree, and the container does not see it."""
     secret = runtime.work / "secret"
     secret.mkdir()
     (secret / "of-the-host").write_text("secret\n")

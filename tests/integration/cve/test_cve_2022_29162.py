@@ -15,7 +15,7 @@ from tests.support.runtime import Runtime
 @pytest.mark.purev2
 @pytest.mark.parametrize("user", [0, 1000])
 def test_inheritable_and_ambient_are_empty(runtime: Runtime, bundle: Bundle, user: int) -> None:
-    """Though the caller has inheritable and ambient capabilities of its own."""
+    """The caller has inheritable and ambient capabilities of its own."""
     bundle.process["user"] = {"uid": user, "gid": user}
     bundle.args("cat", "/proc/self/status")
     prefix = ["setpriv", "--inh-caps=+chown,+net_raw", "--ambient-caps=+chown"]
@@ -26,7 +26,7 @@ def test_inheritable_and_ambient_are_empty(runtime: Runtime, bundle: Bundle, use
 
 
 def test_in_a_user_namespace_too(runtime: Runtime, bundle: Bundle) -> None:
-    """There the init has been given all of them, to keep them over its own exec."""
+    """In a user namespace the init has all capabilities, to keep them over its own exec."""
     bundle.user_namespace()
     out = runtime.run(bundle.args("cat", "/proc/self/status")).out
     assert int(host.status_field(out, "CapInh"), 16) == 0

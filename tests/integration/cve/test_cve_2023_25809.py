@@ -1,5 +1,5 @@
-"""CVE-2023-25809: a rootless container could write to /sys/fs/cgroup, and so to the cgroups that are its user's on the
-host: limit, freeze and move his other processes, and escape its own limits.
+"""CVE-2023-25809: a rootless container could write to /sys/fs/cgroup, and so to its user's cgroups on the host. It
+could limit, freeze and move the user's other processes, and escape its own limits.
 
 Seen to fail: the first test with _sealed of compile/mounts.py giving 0; the second and the third with shows_the_hosts
 of compile/cgroup.py giving False; the second also with attributes of 0 in the step bind_cgroup.
@@ -18,13 +18,13 @@ AS_ROOT = ("unshare", "--user", "--map-root-user", "--mount", "--")
 
 
 def attack(directory: str) -> str:
-    """A script that makes a cgroup in what is the user's on the host, wherever it is to be seen."""
+    """A script that makes a cgroup in the user's cgroup on the host, wherever the container sees it."""
     return f'for d in $(find /sys/fs/cgroup -type d -name "{directory}"); do echo found; mkdir $d/mine 2>&1; done; true'
 
 
 @pytest.mark.parametrize("where", ["/sys", "/sys/fs/cgroup"])
 def test_a_bound_sys(rootless: RootlessRuntime, delegated: Delegated, where: str) -> None:
-    """As `runc spec --rootless` has it, where no cgroup mount follows."""
+    """A configuration as `runc spec --rootless` writes it, without a cgroup mount after it."""
     bundle = rootless.bundle()
     bundle.mounts.append({"destination": "/sys", "type": "bind", "source": "/sys", "options": ["rbind", "ro"]})
     bundle.mount(where, "bind", where, "rbind", "ro")
@@ -52,7 +52,7 @@ def test_a_cgroup_mount_without_a_cgroup_namespace(
 
 
 def test_a_cgroup_namespace_whose_root_is_not_the_container_s(rootless: RootlessRuntime, delegated: Delegated) -> None:
-    """Without a cgroup of its own the container is in the command's, which its user may write to."""
+    """Without a cgroup of its own the container is in the command's, to which its user may write."""
     bundle = rootless.bundle()
     bundle.namespace("cgroup").mount("/sys/fs/cgroup", "cgroup", "cgroup", "nosuid")
     bundle.sh("mkdir /sys/fs/cgroup/mine 2>&1; cat /proc/self/mountinfo; true").write()

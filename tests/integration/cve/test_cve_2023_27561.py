@@ -1,5 +1,5 @@
-"""CVE-2023-27561: CVE-2019-19921 again, by way of a volume that two containers share: the parent of the procfs's or
-sysfs's target is exchanged with a symlink while it is being mounted.
+"""CVE-2023-27561: CVE-2019-19921 again, through a volume that two containers share. An attacker exchanges the parent of
+the procfs's or sysfs's target with a symlink during the mount.
 
 Seen to fail: with resolve and make_in_root of csrc/init/paths.c replaced by openat and mkdirat on the path as it is,
 and symlinks not refused either.
@@ -44,7 +44,7 @@ def test_exchanged_parent(runtime: Runtime, bundle: Bundle) -> None:
         results = [runtime.run(bundle, ok=False) for _ in range(8)]
     for result in results:
         points = [mount.point for mount in host.mountinfo(result.out) if mount.fstype == "proc"]
-        # Where the link won, its target has been made inside the container.
+        # If the link won, its target was made inside the container.
         assert set(points) <= {"/proc", "/volume/dir/proc", "/volume/link/proc", f"{outside}/proc"}
     assert os.listdir(outside / "proc") == []
     assert not host.mounts_of(str(outside))

@@ -1,8 +1,8 @@
 """CVE-2024-21626: a descriptor of the host that leaks into the init, and a working directory /proc/self/fd/N, put the
 process outside of its root.
 
-Nothing of the caller's is open in the init, magic links are not followed on the way to the working directory, and it is
-checked after chdir.
+The init has none of the caller's descriptors open, follows no magic links on the way to the working directory, and
+checks the working directory after chdir.
 
 Seen to fail: test_no_foreign_descriptor with both close_range taken out (csrc/native/clone.c, step_keep_fds); the
 others with step_make_cwd of csrc/init/steps_rootfs.c and the check in step_chdir of csrc/init/steps_process.c taken
@@ -33,7 +33,7 @@ def test_cwd_by_descriptor(runtime: Runtime, bundle: Bundle, number: int) -> Non
 @pytest.mark.own("1.1 has no such check")
 @pytest.mark.parametrize("flags", [(), ("--no-pivot",)])
 def test_preserved_directory(runtime: Runtime, bundle: Bundle, flags: tuple[str, ...]) -> None:
-    """Descriptors that are to be preserved are there, but the working directory may not lead through them."""
+    """The preserved descriptors are there, but the working directory may not lead through them."""
     bundle.process["cwd"] = "/proc/self/fd/3"
     result = runtime.run(bundle.sh(LOOK), "--preserve-fds", "2", *flags, ok=False, prefix=LEAKING)
     assert result.code != 0

@@ -38,7 +38,7 @@ def test_cwd_by_descriptor(box: Container, cwd: str) -> None:
 @pytest.mark.own("1.1 has no such check")
 @pytest.mark.parametrize("cwd", [f"/proc/{path}" for path in THROUGH])
 def test_preserved_directory(box: Container, cwd: str) -> None:
-    """Descriptors that are to be preserved are there, but the working directory may not lead through them."""
+    """The preserved descriptors are there, but the working directory may not lead through them."""
     result = box.runtime("exec", "--preserve-fds", "2", "--cwd", cwd, box.id, *LOOK, prefix=LEAKING)
     assert result.code == 255
     assert result.out == ""

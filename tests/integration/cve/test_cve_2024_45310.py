@@ -1,5 +1,5 @@
-"""CVE-2024-45310: making a missing mount target by path lets a symlink, or a race, make empty files and directories
-on the host.
+"""CVE-2024-45310: if the runtime makes a missing mount target by its path, a symlink or a race has it make empty files
+and directories on the host.
 
 Seen to fail: with resolve and make_in_root of csrc/init/paths.c replaced by openat and mkdirat on the path as it is.
 """

@@ -1,5 +1,5 @@
-"""CVE-2025-31133: a path is masked by binding /dev/null on it; where the image's /dev/null is something else, that is
-bound, readable and writable, instead.
+"""CVE-2025-31133: the runtime masks a path by binding /dev/null on it. If the image's /dev/null is another file, the
+runtime binds that file, readable and writable, instead.
 
 Seen to fail: with is_null taken out of open_null in csrc/init/steps_devices.c.
 """
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.own("1.1 has the flaw")
 
 @pytest.mark.parametrize("kind", ["file", "symlink", "directory", "fifo"])
 def test_null_that_is_something_else(runtime: Runtime, bundle: Bundle, kind: str) -> None:
-    """/dev is a directory that the attacker fills, bound into the container."""
+    """/dev is a bind mount of a directory that the attacker fills."""
     dev = runtime.work / "dev"
     dev.mkdir()
     null = dev / "null"

@@ -1,5 +1,5 @@
-"""CVE-2025-52565: the console is bound on /dev/console; where that is a symlink of the image, the pty is mounted on
-what it names, such as a file of /proc that was to be masked.
+"""CVE-2025-52565: the runtime binds the console on /dev/console. If that is a symlink of the image, the pty is mounted
+on the symlink's target, such as a file of /proc that was to be masked.
 
 The pty is opened by TIOCGPTPEER and mounted by descriptor, on a target that is resolved without following a symlink.
 
@@ -53,7 +53,9 @@ def _complete(path: Path) -> str:
 
 
 def test_ptmx_that_is_not_of_devpts(runtime: Runtime, bundle: Bundle) -> None:
-    """/dev/pts is a directory of the attacker: its ptmx is no terminal, and nothing of it is sent as one."""
+    """/dev/pts is a directory of the attacker: its ptmx is no terminal, and the runtime sends nothing from it as a
+    terminal.
+    """
     dev = runtime.work / "dev"
     (dev / "pts").mkdir(parents=True)
     (dev / "pts/ptmx").write_text("attacker\n")

@@ -1,8 +1,8 @@
 """CVE-2025-52881: what the runtime writes below /proc for the container (sysctl, labels, limits) must reach that file
 and no other, whatever is mounted or linked there.
 
-Writes go through a procfs descriptor that is verified to be one, and below it no symlink and no other mount is gone
-through.
+The runtime writes through a descriptor after it has checked that it is a procfs. Below it, the runtime follows no
+symlink and crosses no other mount.
 
 Seen to fail: with the resolve flags and the check of the file system taken out of proc_open_file in csrc/init/proc.c
 (test_procfs_of_the_runtime_that_is_mounted_over), and with guard_proc of csrc/init/mounts.c
@@ -35,7 +35,9 @@ def test_sysctl_behind_a_mount(runtime: Runtime, bundle: Bundle, destination: st
 
 
 def test_sysctl_of_a_procfs_by_a_volume(runtime: Runtime, bundle: Bundle) -> None:
-    """The attacker's directory is bound where the image has no procfs at all: the write reaches the kernel's file."""
+    """The image has no procfs, and the attacker's directory is bound in its place: the write reaches the kernel's
+    file.
+    """
     volume = runtime.work / "volume"
     (volume / "sys/net/ipv4").mkdir(parents=True)
     (volume / "sys/net/ipv4/ip_forward").write_text("caught nothing\n")
@@ -49,7 +51,7 @@ def test_sysctl_of_a_procfs_by_a_volume(runtime: Runtime, bundle: Bundle) -> Non
 
 
 def test_without_procfs_the_write_still_reaches_the_kernel(runtime: Runtime, bundle: Bundle) -> None:
-    """No procfs in the config: sysctl are written through the runtime's own descriptor."""
+    """The config has no procfs: the init writes sysctls through the runtime's own descriptor."""
     if not runtime.is_own:
         pytest.skip("not of runc: it writes by path, so it fails without a procfs")
     fake = bundle.rootfs / "proc/sys/net/ipv4"
@@ -72,8 +74,8 @@ def test_without_procfs_the_write_still_reaches_the_kernel(runtime: Runtime, bun
 
 @pytest.mark.own("1.1 sets this one by hostname only")
 def test_procfs_of_the_runtime_that_is_mounted_over(runtime: Runtime, bundle: Bundle) -> None:
-    """What the attack came to by a race: the file to be written is another one, mounted there. The init writes to a
-    procfs of its own then."""
+    """The end of the attack's race: another file is mounted on the file to be written. The init then writes to a procfs
+    of its own."""
     caught = runtime.work / "caught"
     caught.write_text("nothing\n")
     bundle.linux["sysctl"] = {"kernel.domainname": "written"}
@@ -95,7 +97,7 @@ def test_oom_score_adj_behind_a_mount(runtime: Runtime, bundle: Bundle) -> None:
 
 
 def test_masked_and_readonly_paths_below_proc(runtime: Runtime, bundle: Bundle) -> None:
-    """/proc/self is a symlink: a masked path that goes through it masks nothing of another process."""
+    """/proc/self is a symlink: masking a path through it masks nothing of another process."""
     bundle.linux["readonlyPaths"] = ["/proc/sys"]
     bundle.linux["maskedPaths"] = ["/proc/version"]
     out = runtime.inside(bundle, "( echo x > /proc/sys/kernel/domainname ) 2>&1; stat -c %t:%T /proc/version")

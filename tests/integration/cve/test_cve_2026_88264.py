@@ -1,5 +1,5 @@
-"""CVE-2026-88264: /dev is the image's own directory, and its console is a symlink: the pty is mounted on what that
-names, on the host or in a file of the container that was to be kept from it.
+"""CVE-2026-88264: /dev is the image's own directory, and its console is a symlink. The runtime mounts the pty on the
+symlink's target: a file of the host, or one that the container must not reach.
 
 The console's directory is opened inside the rootfs, and the name in it is not followed.
 
@@ -26,7 +26,9 @@ CLIMBING = "../" * 20
 
 @pytest.fixture
 def terminal(runtime: Runtime, bundle: Bundle) -> Iterator[Bundle]:
-    """A bundle with a terminal and no mount on /dev, where the image has what devpts needs; its mounts are recorded."""
+    """A bundle with a terminal and no mount on /dev; the image has what devpts needs. The container records its
+    mounts.
+    """
     bundle.config["mounts"] = [bundle.mounts[0]]
     bundle.mount("/dev/pts", "devpts", "devpts", "newinstance", "ptmxmode=0666")
     bundle.process["terminal"] = True
@@ -44,7 +46,7 @@ def _run(runtime: Runtime, bundle: Bundle) -> Result:
 
 
 def _ptys(bundle: Bundle) -> set[str]:
-    """Where devpts is mounted in the container, as it has written down."""
+    """Where devpts is mounted in the container, by the container's record."""
     path = bundle.rootfs / "tmp/kind"
     host.wait_for("the container's words", lambda: path.exists() and path.read_text().endswith("\n"))
     text = (bundle.rootfs / "tmp/mounts").read_text()
@@ -79,7 +81,9 @@ def test_console_that_is_a_symlink(runtime: Runtime, terminal: Bundle, kind: str
 
 @pytest.mark.parametrize("kind", ["missing", "file", "null", "fifo"])
 def test_console_that_is_something_else_is_covered(runtime: Runtime, terminal: Bundle, kind: str) -> None:
-    """What is no symlink is a place for a mount: the pty lies on it, and it is neither opened nor written."""
+    """Anything but a symlink can be a mount point: the pty is mounted on it, and the runtime neither opens nor writes
+    it.
+    """
     console = terminal.rootfs / "dev/console"
     if kind == "file":
         console.write_text("the image's\n")
@@ -104,7 +108,9 @@ def test_console_that_is_a_directory(runtime: Runtime, terminal: Bundle) -> None
 
 @pytest.mark.parametrize("kind", ["file", "symlink", "device"])
 def test_ptmx_of_the_image(runtime: Runtime, terminal: Bundle, kind: str) -> None:
-    """The image's /dev/ptmx would open ptys of the host, or another file: it is taken away, not followed."""
+    """The image's /dev/ptmx would open ptys of the host, or another file: the runtime removes it and does not follow
+    it.
+    """
     victim = runtime.work / "victim"
     victim.write_text("the host's\n")
     ptmx: Path = terminal.rootfs / "dev/ptmx"

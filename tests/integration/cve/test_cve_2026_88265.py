@@ -1,8 +1,8 @@
-"""CVE-2026-88265: /dev is the image's own directory, and its null is a symlink: what is bound over masked paths, and
-opened as the program's standard streams, is a file that the image has chosen.
+"""CVE-2026-88265: /dev is the image's own directory, and its null is a symlink. A file that the image has chosen is
+bound over masked paths, and opened as the program's standard streams.
 
-A device node that is to be made is never taken for made by its name alone, and null is looked at by its number
-before it is used.
+The runtime does not take a device node for its own because of its name, and checks the device number of null before
+use.
 
 Seen to fail: with the check of what is there taken out of step_mknod ("mknod"), with open_leaf in bind_file replaced by
 openat of the name ("bind"), and with is_null taken out of open_null (the volume's), all in csrc/init/steps_devices.c.
@@ -25,7 +25,7 @@ KINDS = ["absolute", "climbing", "inside", "procfs", "dangling", "file", "device
 
 
 def _put(path: Path, kind: str, victim: Path, bundle: Bundle) -> None:
-    """Have the image's device node be something else."""
+    """Replace the image's device node by something else."""
     if kind == "file":
         path.write_text("the image's\n")
     elif kind == "device":
@@ -51,7 +51,7 @@ def _put(path: Path, kind: str, victim: Path, bundle: Bundle) -> None:
 @pytest.mark.parametrize("name", ["null", "zero", "urandom", "tty"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_device_of_the_image(runtime: Runtime, bundle: Bundle, kind: str, name: str, userns: bool) -> None:
-    """In a user namespace devices are the host's, bound on what the image has there, which may be any file."""
+    """In a user namespace devices are the host's, bound on the image's files of these names, which may be any file."""
     victim = runtime.work / "victim"
     victim.write_text("the host's\n")
     bundle.config["mounts"] = [bundle.mounts[0]]
@@ -78,7 +78,7 @@ def test_device_of_the_image(runtime: Runtime, bundle: Bundle, kind: str, name: 
 @pytest.mark.own("1.1 has the flaw")
 @pytest.mark.parametrize("kind", KINDS)
 def test_null_of_a_volume(runtime: Runtime, bundle: Bundle, kind: str) -> None:
-    """A bind mount on /dev is the engine's affair: no node is made in it, and what is null there is looked at."""
+    """The engine answers for a bind mount on /dev: the runtime makes no node in it, but checks its null."""
     victim = runtime.work / "victim"
     victim.write_text("the host's\n")
     volume = runtime.work / "volume"

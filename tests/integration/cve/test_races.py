@@ -1,9 +1,9 @@
 """Races against the resolution of paths inside the rootfs (CVE-2021-30465, CVE-2023-27561, CVE-2024-45310,
-CVE-2025-31133, CVE-2025-52565): a volume that somebody else writes to, in which a directory and a symlink that leads
-to the host are exchanged all the time, while containers are created that mount, make or hide something there.
+CVE-2025-31133, CVE-2025-52565). An attacker may write to a volume, and keeps exchanging a directory in it with a
+symlink to the host. Meanwhile the test creates containers that mount, make or hide something there.
 
-Whichever of the two a create finds, nothing may be mounted, made or seen outside of the rootfs. PYRUNC_TEST_RACES
-says how often the exchanged mount target is tried; the others are tried a tenth as often.
+Whichever of the two a create finds, nothing may be mounted, made or seen outside of the rootfs. PYRUNC_TEST_RACES says
+how often the exchanged mount target is tried; the others are tried a tenth as often.
 
 Seen to fail, with PYRUNC_TEST_RACES=100: with resolve of csrc/init/paths.c without RESOLVE_IN_ROOT, on the path
 relative to the rootfs, and open_component without O_NOFOLLOW (all but nested-copyup); with O_NOFOLLOW taken out of
@@ -25,18 +25,18 @@ from tests.support.runtime import Runtime
 
 TIMES = times(60, 500, "PYRUNC_TEST_RACES")
 
-# Prints what an attacker wants to see: the host's canary, from where the races may have put it.
+# Prints what the attacker wants to see: the host's canary, at the places where the races may have put it.
 LOOK = (
     "find /volume /tmp . -name canary; cat canary /volume/dir/canary /volume/dir/*/canary 2>/dev/null; "
     "cat /proc/self/mountinfo"
 )
 
-# Changes a bundle for the create of a number, and returns how many mounts are then to be found at the target.
+# Changes a bundle for create number N, and returns how many mounts the target must then have.
 Setup = Callable[[Bundle, int], int]
 
 
 def _mounts(bundle: Bundle, number: int) -> int:
-    """Targets that are there and targets that have to be made, of every way to mount."""
+    """Existing targets and targets to be made, for every way to mount."""
     source = str(bundle.rootfs / "srv")
     bundle.mount("/volume/dir", "bind", source, "bind")
     bundle.mount("/volume/dir/there", "tmpfs", "tmpfs")
@@ -92,7 +92,7 @@ def test_directory_and_symlink_exchanged(runtime: Runtime, bundle: Bundle, setup
     volume = runtime.work / "volume"
     (volume / "dir/there").mkdir(parents=True)
     (volume / "link").symlink_to("../" * 20 + str(outside).lstrip("/"))
-    # Where the link leads inside of the rootfs.
+    # The link's target inside of the rootfs.
     (bundle.rootfs / str(outside).lstrip("/") / "there").mkdir(parents=True)
     bundle.mount("/volume", "bind", str(volume), "bind")
     common = list(bundle.mounts)
@@ -108,7 +108,7 @@ def test_directory_and_symlink_exchanged(runtime: Runtime, bundle: Bundle, setup
             assert "of the host" not in result.out, result
             if mounts := host.mountinfo(result.out):
                 made += 1
-                # The link's own name stands for the directory while they are exchanged.
+                # During the exchange the directory may have the link's name.
                 inside = [mount.point for mount in mounts if mount.point.startswith(("/volume/", str(outside)))]
                 assert len(inside) == expected, inside
     assert made, "no container has been made"

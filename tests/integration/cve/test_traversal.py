@@ -1,8 +1,8 @@
-"""Words of the configuration that become a path of the cgroup hierarchy: none leads out of it, or out of the
-container's own cgroup, with `..` or a slash.
+"""Values of the configuration that become a path of the cgroup hierarchy: none leads out of it, or out of the
+container's own cgroup, by `..` or a slash.
 
-No CVE has this name; CVE-2024-3154 shows how it goes where a runtime passes such words on. What is written to is a
-limit of the cgroup above, what is made and removed a directory of the host.
+There is no CVE of this name; CVE-2024-3154 shows what happens if a runtime passes such values on. A container could
+write to a limit of the cgroup above, and make and remove a directory of the host.
 
 Seen to fail: with controlFile's and pageSize's pattern taken out of spec-schemas/config.schema.json, with `clean` taken
 out of path_for in pyrunc/libcontainer/cgroup/files.py, and with the check of the id taken out of state.py.
@@ -64,7 +64,7 @@ def test_limit_of_another_cgroup(runtime: Runtime, bundle: Bundle, resources: di
 @pytest.mark.own("on a hybrid host it uses the v1 hierarchies")
 @pytest.mark.parametrize("path", ["/{up}{victim}/made", "{up}{victim}/made", "/a/{up}{victim}/made", "/{up}{victim}"])
 def test_cgroup_outside_of_the_hierarchy(runtime: Runtime, bundle: Bundle, path: str) -> None:
-    """The victim is an empty directory of the host: it is neither filled, nor removed by delete."""
+    """The victim is an empty directory of the host: the runtime neither fills it, nor removes it at delete."""
     victim = runtime.work / "victim"
     victim.mkdir()
     inode = victim.stat().st_ino
@@ -80,7 +80,7 @@ def test_cgroup_outside_of_the_hierarchy(runtime: Runtime, bundle: Bundle, path:
 
 @pytest.mark.parametrize("path", ["/TOKEN\n/x", "/TOKEN\0/../x", "/TOKEN\0"])
 def test_cgroup_path_that_is_no_path(runtime: Runtime, bundle: Bundle, path: str) -> None:
-    """A line feed is part of a name, if a strange one; a NUL character would end the path early."""
+    """A line feed is a legal, if strange, part of a name; a NUL character would end the path early."""
     bundle.linux["cgroupsPath"] = path.replace("TOKEN", runtime.token)
     bundle.write()
     result = runtime("create", "--bundle", bundle.path, runtime.new_id())

@@ -1,4 +1,4 @@
-"""The bench's bundles are what the table says of them."""
+"""The bench's bundles have what the table says about them."""
 
 from __future__ import annotations
 

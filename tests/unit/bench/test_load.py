@@ -1,4 +1,4 @@
-"""The load's table, and which locks somebody waits for."""
+"""The table of the load test, and which locks count as waited for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What click's reader prints: help, and mistakes as runc prints them."""
+"""The output of click's reader: help, and mistakes in runc's form."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _fresh_log() -> object:
 
 
 def said(capfd: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
-    """The exit code and the message of a mistake, which is all that is printed."""
+    """The exit code and the message of a mistake; nothing else is printed."""
     code = program.main("pyrunc", ["--log-format", "json", *words])
     printed = capfd.readouterr()
     assert printed.out == ""

@@ -92,7 +92,7 @@ def test_n8_the_usual_root_is_looked_at_and_not_made(tmp_path: Path, monkeypatch
 
 
 def test_n8_each_value_that_has_a_known_shape_has_candidates() -> None:
-    """An option that is added with FORMAT, DIR, FILE … in its help gets candidates, or is told here why not."""
+    """An option whose help has FORMAT, DIR, FILE … gets candidates, or this test gives the reason why not."""
     free = {
         "NAME=VALUE", "UID[:GID]", "GID", "LABEL", "PROFILE", "PATH", "N", "USEC", "LIST", "BYTES", "SCHEMA",
         "DURATION", "ADDRESS:PORT", "IMAGE",

@@ -29,7 +29,7 @@ WORDS = {
 }
 VALUES = {fast_argv.TEXT: ["x", "", "--", "-", "a=b", "-v"], fast_argv.NUMBER: ["0", "3", "250"]}
 VALUES |= {fast_argv.TEXTS: VALUES[fast_argv.TEXT], fast_argv.NUMBERS: VALUES[fast_argv.NUMBER]}
-# What a value of a kind is to the command.
+# A value of each kind, in the form that the command gets.
 MEANT: dict[int, Callable[[str], object]] = {
     fast_argv.TEXT: str,
     fast_argv.NUMBER: int,

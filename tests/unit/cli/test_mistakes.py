@@ -1,4 +1,4 @@
-"""mistakes: what is said of words on the command line that make no sense (N7). test_cli.py asks the whole reader."""
+"""mistakes: the messages for words on the command line that make no sense (N7). test_cli.py tests the whole reader."""
 
 from __future__ import annotations
 

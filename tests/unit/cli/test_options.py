@@ -9,7 +9,7 @@ from pyrunc.cli import options
 from pyrunc.cli.program import program
 from pyrunc.libcontainer.plan.options import ExecOptions
 
-# The formats of each command that has --format, the default first; whether it has -f for it, as with runc.
+# The formats of each command that has --format, the default first; whether -f means --format, as in runc.
 FORMATS = {
     "doctor": (("table", "json"), False),
     "hooks": (("table", "json"), False),

@@ -204,7 +204,7 @@ def test_a_plan_with_systemd_asks_it(
     monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", fake.address)
     (tmp_path / "config.json").write_text(json.dumps(minimal(linux={"cgroupsPath": "a.slice:p:x"})))
     assert pyrunc("--systemd-cgroup", "--rootless", "false", "plan", "--bundle", str(tmp_path), "--format", "json") == 1
-    # There is no rootfs, which is all that would fail.
+    # There is no rootfs, and nothing else would fail.
     steps = json.loads(capfd.readouterr().out)["steps"]
     (scope,) = [step for step in steps if step["kind"] == "systemd_scope"]
     assert scope["call"] == "StartTransientUnit"

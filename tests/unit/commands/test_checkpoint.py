@@ -1,4 +1,4 @@
-"""checkpoint and restore: the words of the command line as the library gets them."""
+"""checkpoint and restore: the command line's words in the form that the library gets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SETTINGS = Settings("pyrunc", "/r", False, "cgroupfs", None)
 
 
 def call(*words: str) -> int:
-    """Carry words out as the command line does."""
+    """Run a command line."""
     read = cli.read("pyrunc", list(words))
     assert not isinstance(read, int)
     return dispatch.execute(read[1], SETTINGS, read[2])

@@ -1,4 +1,4 @@
-"""commands/doctor.py: the table, the JSON and the exit code. What is found: diagnosis/test_doctor.py."""
+"""commands/doctor.py: the table, the JSON and the exit code. diagnosis/test_doctor.py tests the findings."""
 
 from __future__ import annotations
 

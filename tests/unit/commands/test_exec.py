@@ -1,4 +1,4 @@
-"""The command `exec`, with the library behind it replaced."""
+"""The command `exec`, with a replacement for the library behind it."""
 
 from __future__ import annotations
 

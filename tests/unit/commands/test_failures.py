@@ -1,4 +1,4 @@
-"""failures: what is printed, and the exit code."""
+"""failures: the output and the exit code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`gc`: its lines, its exit code, and a root that is not there."""
+"""`gc`: its lines, its exit code, and a root that does not exist."""
 
 from __future__ import annotations
 

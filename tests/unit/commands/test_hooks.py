@@ -1,4 +1,4 @@
-"""commands/hooks.py: the table, the JSON, the exit code, the errors. The trials are made up."""
+"""commands/hooks.py: the table, the JSON, the exit code, the errors. The trials are fake."""
 
 from __future__ import annotations
 

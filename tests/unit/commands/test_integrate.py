@@ -1,4 +1,4 @@
-"""commands/integrate.py: what is printed, and which words exclude each other."""
+"""commands/integrate.py: the output, and which words exclude each other."""
 
 from __future__ import annotations
 

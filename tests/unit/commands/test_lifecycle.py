@@ -1,4 +1,4 @@
-"""The hot commands, with the library behind them replaced."""
+"""The hot commands, with a replacement for the library behind them."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_list(
 def test_what_is_listed_does_not_steer_the_terminal(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Another user's record holds any text; a row that has nothing of the kind is printed as it is."""
+    """Another user's record may contain any text; a row without control characters is printed as it is."""
     hostile = {**STATE, "bundle": "/a\x1b[2J\n b", "created": "\x9b1m", "owner": "\u2028x\u00a0y"}
     wide = {**STATE, "bundle": "/\u00e9  \u4e16"}
     monkeypatch.setattr(operations, "list_states", lambda root: [STATE, hostile, wide])
@@ -198,7 +198,7 @@ def test_signals(text: str, number: int) -> None:
         " 9", "9 "],
 )  # fmt: skip
 def test_unknown_signals_are_named_in_runcs_words(text: str) -> None:
-    """A11: numbers of any length too."""
+    """A11: also numbers of any length."""
     with pytest.raises(PyruncError) as caught:
         lifecycle.parse_signal(text)
     assert caught.value.message == f'unknown signal "{text}"'

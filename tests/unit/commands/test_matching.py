@@ -1,4 +1,4 @@
-"""commands/matching.py: which containers a regular expression means, and what their failures are."""
+"""commands/matching.py: which containers a regular expression matches, and how their failures are reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ps, pause and resume, with the library behind them replaced."""
+"""ps, pause and resume, with a replacement for the library behind them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which lines of the host's ps `ps` keeps, and what it says where ps fails."""
+"""Which lines of the host's ps `ps` keeps, and its message if ps fails."""
 
 from __future__ import annotations
 

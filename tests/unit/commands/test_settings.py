@@ -44,7 +44,7 @@ def test_others_have_their_root_in_the_runtime_directory(tmp_path: Path, monkeyp
 def test_a1_the_root_in_the_runtime_directory_is_changed_only_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A1: a command that only looks works where the directory can't be written to."""
+    """A1: a command that only reads works although it can't write to the directory."""
     monkeypatch.setattr(module, "_is_host_root", lambda: False)
     monkeypatch.setitem(posix.environ, b"XDG_RUNTIME_DIR", str(tmp_path).encode())
     settle()

@@ -1,4 +1,4 @@
-"""What the options and the files of `update` come to."""
+"""The limits that the options and the files of `update` give."""
 
 from __future__ import annotations
 

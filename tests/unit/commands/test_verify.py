@@ -1,4 +1,4 @@
-"""commands/verify.py: the table, the JSON and the exit code. What is found: tests/unit/libcontainer/verify."""
+"""commands/verify.py: the table, the JSON and the exit code. tests/unit/libcontainer/verify tests the findings."""
 
 from __future__ import annotations
 

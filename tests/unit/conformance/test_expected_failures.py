@@ -1,4 +1,4 @@
-"""The list of failures that are no fault of the runtime, and the judgement by it."""
+"""The list of failures that are not the runtime's fault, and the verdict that uses it."""
 
 from __future__ import annotations
 

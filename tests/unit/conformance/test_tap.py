@@ -1,4 +1,4 @@
-"""What the suite's programs print, and what it counts as."""
+"""The output of the suite's programs, and the results that it gives."""
 
 from __future__ import annotations
 

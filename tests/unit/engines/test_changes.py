@@ -1,4 +1,4 @@
-"""Changes of a tree: made, made again without effect, and taken out."""
+"""Changes of a tree: applied, applied again without effect, and removed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The text of a file with a change in it: what is not changed stays, byte for byte."""
+"""The text of a file with a change in it: all other parts stay, byte for byte."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_toml_whose_tables_stand_anywhere(text: str) -> None:
 
 
 def test_what_can_not_be_merged_is_refused() -> None:
-    """Into an inline table no table can be put."""
+    """An inline table can't get another table."""
     with pytest.raises(PyruncError, match="f: the lines can't be merged") as caught:
         documents.edited(
             TOML, "engine = {}\n", lambda tree, make: apply(tree, [Entry(("engine", "a", "b"), {"c": "d"})], make), "f"

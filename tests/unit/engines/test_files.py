@@ -1,4 +1,4 @@
-"""A file is replaced whole, keeps mode, owner and attributes, and is not reached through a symlink."""
+"""A file is replaced as a whole, keeps mode, owner and attributes, and is not reached through a symlink."""
 
 from __future__ import annotations
 

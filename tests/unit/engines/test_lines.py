@@ -1,4 +1,4 @@
-"""What each engine needs, by the version of its file, and where the file is."""
+"""The lines that each engine needs, by the version of its file, and the path of the file."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_docker() -> None:
 
 
 def test_podman_is_told_what_it_decides_by_the_name() -> None:
-    """Podman reads the list without the s, its manual page has it with the s."""
+    """Podman reads the option without the s; its manual page has it with the s."""
     engine = tomllib.loads(lines.lines(ENGINES["podman"], Wish("/p", default=True), {}))["engine"]
     assert (engine["runtimes"], engine["runtime"]) == ({"pyrunc": ["/p"]}, "pyrunc")
     assert engine["runtime_supports_json"][-1] == "pyrunc"

@@ -1,4 +1,4 @@
-"""The manifests for Kubernetes: valid YAML, and a script of the DaemonSet that does what it should."""
+"""The manifests for Kubernetes: valid YAML, and a script of the DaemonSet that installs pyrunc."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def script(documents: list[dict[str, Any]], place: Path) -> str:
 
 
 def test_the_script_installs_and_restarts_only_after_a_change(documents: list[dict[str, Any]], tmp_path: Path) -> None:
-    """With chroot and nsenter by programs that write down how they are called."""
+    """Programs that record their arguments replace chroot and nsenter."""
     program = tmp_path / "image/bin/pyrunc"
     tools = tmp_path / "tools"
     for folder in (program.parent, tools, tmp_path / "host/opt", tmp_path / "host/etc/containerd"):

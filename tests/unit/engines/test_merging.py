@@ -1,4 +1,4 @@
-"""pyrunc's lines in the files that Debian and the engines ship: written, written again, taken out."""
+"""pyrunc's lines in the files that Debian and the engines ship: written, written again, removed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from pyrunc.errors import PyruncError
 
 WISH = Wish("/usr/bin/pyrunc", default=True)
 
-# Debian 12's containerd, what `containerd config default` prints of 1.6 and 2.x (in part), kubeadm's, Docker's package.
+# Debian 12's file of containerd, the output of `containerd config default` of 1.6 and 2.x (in part), kubeadm's file,
+# that of Docker's package.
 CONTAINERD_DEBIAN = """\
 version = 2
 
@@ -169,7 +170,7 @@ def test_written_and_restored(tmp_path: Path, engine: str, text: str) -> None:
     assert merging.merge(ENGINES[engine], WISH, path) == (True, True)
     written = path.read_text()
     assert "pyrunc" in written
-    # Each line of before but the default's is there, in the same order.
+    # Each line of before, except the default's, is there, in the same order.
     changed = re.compile(r"\s*(|default_runtime_name .*|default_runtime =.*|runtime =.*)")
     kept = [line.strip() for line in text.splitlines() if not changed.fullmatch(line)]
     now = iter([line.strip() for line in written.splitlines()])

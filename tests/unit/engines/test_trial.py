@@ -1,4 +1,4 @@
-"""`integrate --check`, with clients of engines that write down how they are called. Real ones: integration."""
+"""`integrate --check`, with fake clients that record their arguments. The integration tests use real ones."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Clients:
 ECHO = 'for word; do :; done; echo "$word"'
 
 
-# What `crictl info` prints, in part.
+# The output of `crictl info`, in part.
 INFO = '{"config": {"containerd": {"runtimes": {"%s": {}}}}}'
 
 CRICTL = """

@@ -7,5 +7,5 @@ from pathlib import Path
 
 SCRIPTS = Path(__file__).resolve().parents[3] / "scripts"
 
-# Unit tests of both have a `run`, so these are imported by name of the file only where they are unlike all others.
+# The unit tests of both have a `run`, so modules are imported by the name of their file only if that name is unique.
 sys.path.extend([str(SCRIPTS / "fresh"), str(SCRIPTS / "guest")])

@@ -1,4 +1,4 @@
-"""The fresh Debian of `make test-fresh`: where it comes from, and how it reaches the network."""
+"""The fresh Debian of `make test-fresh`: its archive, and its way to the network."""
 
 from __future__ import annotations
 
@@ -56,7 +56,9 @@ def test_a_machine_has_the_hosts_files_of_the_network(monkeypatch: pytest.Monkey
 
 
 def test_what_is_killed_leaves_no_mount(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """mmdebstrap mounts the host's /dev/shm, and what is left of an attempt is removed with all that is in it."""
+    """mmdebstrap mounts the host's /dev/shm, and the next attempt removes the remains of this one with everything in
+    them.
+    """
     commands: list[tuple[object, ...]] = []
     monkeypatch.setattr(debian, "command", lambda *words, what: commands.append(words))
     monkeypatch.setattr(debian, "network_options", lambda: "")

@@ -1,4 +1,4 @@
-"""`make test-fresh` (N2): a clone of the tree as it is, what pytest is told, and what is left behind."""
+"""`make test-fresh` (N2): a clone of the working tree, the arguments of pytest, and what is left behind."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def git(folder: Path, *words: str) -> None:
 
 
 def test_the_clone_has_the_tree_as_it_is(fresh: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The last commit, and what was changed, added or removed since; what git ignores stays behind."""
+    """The last commit, and the changed, added and removed files since; ignored files are left out."""
     tree, clone = tmp_path / "tree", tmp_path / "clone"
     tree.mkdir()
     for name, text in ((".gitignore", "*.o\n"), ("same", "1"), ("changed", "1"), ("removed", "1")):

@@ -1,4 +1,4 @@
-"""Which guest `make test-guest` boots, and what it says about that."""
+"""Which guest `make test-guest` boots, and its message about that."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 RUNS = choice.RUNS
 
-# The end of a console of User-Mode Linux 6.1 where the processor has AMX.
+# The end of the console of User-Mode Linux 6.1 on a processor with AMX.
 AMX = """Run /init as init process
 userspace - ptrace set fp regs failed, errno = 14
 
@@ -47,14 +47,14 @@ def test_qemu_where_it_does_not_and_why() -> None:
     ("console", "expected"),
     [
         (f"Run /init as init process\n{RUNS}\nreboot: System halted\n", None),
-        # A serial line's ends of lines, and what the kernel prints after it.
+        # A serial line's ends of lines, and the kernel's output after it.
         (f"\r\n{RUNS}\r\nreboot: System halted\r\n", None),
         (AMX, "userspace - ptrace set fp regs failed, errno = 14"),
         ("Freeing memory\nKernel panic - not syncing: no root\n [<0>] panic\n", "Kernel panic - not syncing: no root"),
         ("Kernel panic - not syncing: at once\n", "Kernel panic - not syncing: at once"),
         ("Core dump limits :\nptrace: Operation not permitted\n", "ptrace: Operation not permitted"),
         ("\n", "it printed nothing"),
-        # What only tells of the program is not the program.
+        # A line of the kernel that contains RUNS is not the program's output.
         (f"Kernel command line: {RUNS}\n", f"Kernel command line: {RUNS}"),
     ],
 )  # fmt: skip
@@ -64,7 +64,7 @@ def test_what_the_console_of_the_probe_says(console: str, expected: str | None) 
 
 @pytest.fixture
 def kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A shell script in the place of User-Mode Linux: append to it what it does. It needs no root."""
+    """A shell script in the place of User-Mode Linux: a test appends what it does. It needs no root."""
     script = tmp_path / "linux.uml"
     script.write_text("#!/bin/sh\n")
     script.chmod(0o755)

@@ -1,4 +1,4 @@
-"""What the host makes of what the guest says."""
+"""How the host interprets the guest's output."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def pipe() -> Iterator[tuple[int, int]]:
 
 
 def follow(pipe: tuple[int, int], *parts: bytes) -> int:
-    """The exit code that is made of this, which comes part by part."""
+    """The exit code for this output, which arrives in parts."""
     reader, writer = pipe
 
     def say() -> None:
         for part in parts:
             os.write(writer, part)
-            # The other side has to have read it: a pipe that is empty again.
+            # The other side must have read it: wait until the pipe is empty again.
             while ioctl_unread(reader) != b"\0\0\0\0":
                 pass
         os.close(writer)

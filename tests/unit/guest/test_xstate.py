@@ -1,6 +1,7 @@
-"""What is preloaded into User-Mode Linux: a buffer that is smaller than the processor's state is made whole.
+"""The library that is preloaded into User-Mode Linux: it extends a buffer that is smaller than the processor's state.
 
-The kernel refuses such a buffer whatever the processor has, so this shows on every machine what only fails with AMX.
+The kernel refuses such a buffer on any processor, so this test shows on every machine what otherwise fails only with
+AMX.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from pathlib import Path
 import machines
 import pytest
 
-# Sets the state of a traced process out of the first `argv[1]` bytes of it, 0 for all, after it had been given other
-# values, and prints whether that was right.
+# Sets the state of a traced process from its first `argv[1]` bytes, 0 for all, after the process had other values, and
+# prints whether the result is right.
 PROGRAM = """
 #include <errno.h>
 #include <signal.h>
@@ -65,7 +66,7 @@ int main(int argc, char **argv)
 
 # The legacy region, the header and AVX: less than any machine's state with PKRU or AVX-512.
 AVX = 512 + 64 + 256
-# Without AVX, on the oldest of machines.
+# Without AVX, on the oldest machines.
 SSE = 512 + 64
 
 
@@ -86,7 +87,7 @@ def run(program: Path, size: int, preloaded: bool) -> str:
 
 
 def test_the_kernel_refuses_a_part_of_the_state(program: Path) -> None:
-    # EFAULT, as the panic says. Where this passes, what is preloaded is needed no more.
+    # EFAULT, as in the panic. If the call succeeds, the library is no longer needed.
     assert run(program, SSE, preloaded=False) == "errno 14\n"
 
 

@@ -12,7 +12,7 @@ from tests.support.systemd import FakeSystemd
 
 @pytest.fixture
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeSystemd]:
-    """A systemd that is none, at the system's bus and the user's."""
+    """A fake systemd, at the system's bus and the user's."""
     made = FakeSystemd(tmp_path / "bus")
     monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", made.address)
     monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", made.address)

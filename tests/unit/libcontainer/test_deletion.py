@@ -1,4 +1,4 @@
-"""`delete`, also of what is damaged; real containers are tests/integration's."""
+"""`delete`, also of damaged containers; tests/integration has real ones."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def status(box: Box) -> str:
 
 
 def damage(path: Path, how: str) -> None:
-    """Put something else in a file's place."""
+    """Replace a file by something else."""
     path.unlink(missing_ok=True)
     if how == "fifo":
         os.mkfifo(path)
@@ -83,7 +83,7 @@ class TestDamaged:
 
     @pytest.mark.parametrize("how", DAMAGE)
     def test_f12_a_damaged_state_is_deleted_by_the_ledger(self, box: Box, warnings: list[str], how: str) -> None:
-        """F12: the process is killed by what the ledger knows; without --force the error stays."""
+        """F12: the ledger names the process, which is killed; without --force the error stays."""
         self.begin(box)
         damage(box.path / "state.json", how)
         with pytest.raises(PyruncError, match=r"damaged: .*\(delete --force box removes what is known of it\)"):
@@ -96,7 +96,7 @@ class TestDamaged:
 
     @pytest.mark.parametrize("how", [*DAMAGE, '{"effect":"teleport"}\n'])
     def test_a6_a_damaged_ledger(self, box: Box, warnings: list[str], how: str) -> None:
-        """A6: state.json suffices for --force; what the ledger's effects were, nobody knows."""
+        """A6: state.json suffices for --force; the ledger's effects are not known."""
         damage(box.path / "ledger", how)
         deletion.delete(box.root, "box", True)
         assert box.process.wait() == -9
@@ -104,7 +104,7 @@ class TestDamaged:
 
     @pytest.mark.parametrize("how", DAMAGE)
     def test_a6_both_are_damaged(self, box: Box, warnings: list[str], how: str) -> None:
-        """A6: it is ours by the directory's mode, and goes; nobody knows the process."""
+        """A6: the directory's mode shows that it is ours, and it is removed; the process is not known."""
         box.path.chmod(0o1711)
         damage(box.path / "ledger", how)
         damage(box.path / "state.json", how)
@@ -142,7 +142,7 @@ class TestDamaged:
         assert os.listdir(path) == [name] * bool(name)
 
     def test_a4_a_delete_killed_at_any_unlink_is_gone_on_with(self, box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A4: the container is there until the last unlink."""
+        """A4: the container exists until the last unlink."""
         self.begin(box)
         box.end()
         for name in ("exec.json", "start.sock", "zzz"):
@@ -257,7 +257,7 @@ class TestDelete:
         assert '"status":"stopped"' in told
 
     def test_force_does_not_wait_for_a_start_that_hangs(self, box: Box) -> None:
-        """The `start` has the lock until the process that it waits for ends; so that is killed first."""
+        """`start` has the lock until the process that it waits for ends; so that process is killed first."""
         holder = opened(box.path)
         holder.lock(0)
 

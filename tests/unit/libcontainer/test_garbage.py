@@ -1,4 +1,4 @@
-"""`gc`: what is left by killed commands is undone, and nothing else is touched."""
+"""`gc`: undoes what killed commands have left, and touches nothing else."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def child() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def left(path: Path, *entries: dict[str, object]) -> None:
-    """What a create that was killed has left at a path."""
+    """The remains of a killed create, at a path."""
     path.mkdir()
     path.chmod(0o1711)
     book = ledger.Ledger(opened(path))
@@ -40,7 +40,7 @@ def left(path: Path, *entries: dict[str, object]) -> None:
 
 
 def collect(root: Path, dry_run: bool = False) -> tuple[list[str], list[str]]:
-    """The lines that are told, and the failures."""
+    """The lines that `gc` prints, and the failures."""
     lines: list[str] = []
     failures = garbage.collect(str(root), dry_run, lines.append)
     return lines, [failure.line() for failure in failures]

@@ -39,7 +39,7 @@ def place(tmp_path: Path) -> StateDir:
 
 @contextlib.contextmanager
 def hold(place: StateDir, *words: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that has the lock, with a child; it and all that it has started are killed afterwards."""
+    """A process that has the lock, with a child; it and all processes that it has started are killed afterwards."""
     process = subprocess.Popen([sys.executable, "-c", SCRIPT, place.path, *words], start_new_session=True)
     try:
         host.wait_for("the lock", lambda: os.path.exists(place.path + "/ready"))
@@ -63,7 +63,9 @@ def test_it_is_found_and_described(place: StateDir) -> None:
 
 @pytest.mark.parametrize("kind", ["create", "stubborn"])
 def test_a10_its_descendants_are_ended_and_then_it(place: StateDir, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-    """A10: what it waits for is killed, with all that this has started; one that goes on gets SIGTERM."""
+    """A10: the process that it waits for is killed, with all that this one has started; a holder that goes on gets
+    SIGTERM.
+    """
     monkeypatch.setattr(holder, "_TERMINATE_SECONDS", 0.6)
     with hold(place, kind, "create", "box") as process:
         child = next(iter(host.children(process.pid)))
@@ -83,7 +85,9 @@ def test_a10_who_is_no_command_of_this_container_is_spared(place: StateDir, word
 
 
 def test_a_child_that_is_forked_meanwhile_is_killed_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its parent is killed only when no look has found another one: its child would not be found any more."""
+    """Its parent is killed only when a search has found no further child: later the child could not be found any
+    more.
+    """
     looks = [{10: 1, 20: 10}, {10: 1, 20: 10, 30: 20, 99: 1}, {10: 1, 20: 10, 30: 20, 99: 1}]
     sent: list[tuple[int, int]] = []
 

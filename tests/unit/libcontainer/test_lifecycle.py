@@ -1,4 +1,6 @@
-"""The life-cycle on state directories whose containers are plain processes; real ones are tests/integration's."""
+"""The life-cycle on state directories whose containers are ordinary processes; tests/integration has real
+containers.
+"""
 
 from __future__ import annotations
 
@@ -125,7 +127,7 @@ def warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_a6_list_leaves_out_what_is_damaged_and_no_container(box: Box, warnings: list[str]) -> None:
-    """A6, A2: one line of warning for what is damaged; what is none of ours is not looked at twice."""
+    """A6, A2: a damaged container gets one line of warning; an entry that is not ours gets none."""
     root = Path(box.root)
     for name, text in (("damaged", "{"), ("list", "[]"), ("number", "5"), ("null", "null"), ("empty", "")):
         (root / name).mkdir()
@@ -151,7 +153,7 @@ def test_a6_list_leaves_out_what_is_damaged_and_no_container(box: Box, warnings:
 def test_a7_list_goes_on_where_one_container_can_t_be_looked_at(
     box: Box, warnings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A7: whatever the kernel says of one, the others are listed."""
+    """A7: for any error of the kernel about one container, the others are listed."""
 
     def status(path: str, made: state.Record, asking: int) -> str:
         raise OSError(errno.EIO, "input/output error", path)
@@ -241,7 +243,7 @@ class TestKill:
         other = subprocess.Popen(["sleep", "60"])
         left = subprocess.Popen(["sleep", "60"])
         try:
-            # The second look no longer finds `left`: its pid may be another's by now.
+            # The second search no longer finds `left`: by now another process may have its pid.
             looks = iter([[box.process.pid, other.pid, left.pid, 2**22 + 1], [box.process.pid, other.pid]])
             monkeypatch.setattr(files, "procs", lambda path: next(looks))
             box.record.cgroup = str(box.path)
@@ -265,7 +267,7 @@ class TestStart:
         made.end()
 
     def listen(self, box: Box, reply: bytes, dies: bool = False) -> tuple[threading.Thread, list[bytes]]:
-        """An init's listener that takes one start and answers it. dies: the init ends, and is not reaped."""
+        """An init's listener that accepts one start and answers it. dies: the init ends, and is not reaped."""
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         listener.bind(str(box.path / "start.sock"))
         listener.listen()
@@ -318,7 +320,7 @@ class TestStart:
 
     @pytest.mark.parametrize("oom", [False, True])
     def test_tells_of_an_init_that_is_killed_before_its_program(self, created: Box, oom: bool) -> None:
-        """The socket is closed without a word, as by an execve; the process's name is the init's still."""
+        """The socket is closed without a message, as by an execve; the process still has the init's name."""
         (created.path / "memory.events").write_text(f"oom_kill {int(oom)}\n")
         created.record.cgroup = str(created.path)
         created.save()

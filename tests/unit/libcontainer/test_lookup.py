@@ -1,4 +1,4 @@
-"""Finding a container: it is there, trusted and locked."""
+"""Finding a container: it exists, is trusted and is locked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""F11: the end of a process is its pidfd readable, whatever the state of its first thread is."""
+"""F11: a process has ended when its pidfd is readable, whatever the state of its first thread is."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ print(flush=True)
 ctypes.CDLL(None).syscall(93 if os.uname().machine == "aarch64" else 60, 0)  # exit, not exit_group
 """
 
-# A process whose second thread executes the program again and again, each time in the first thread's place.
+# A process whose second thread executes the program again and again, and so becomes the first thread each time.
 HOPPING = """
 import os, sys, threading
 line = [sys.executable, "-I", "-S", "-c", sys.argv[1], sys.argv[1]]
@@ -152,7 +152,7 @@ def test_what_never_was() -> None:
 
 @pytest.fixture(params=[errno.ENOENT, errno.EPERM])
 def hidden(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A /proc that shows no process (hidepid=2), or lets none be looked at (hidepid=1)."""
+    """A /proc that shows no process (hidepid=2), or refuses access to them (hidepid=1)."""
 
     def read_record(path: str) -> str:
         raise OSError(request.param, path)
@@ -163,7 +163,7 @@ def hidden(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.usefixtures("hidden")
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 def test_f5_a_process_that_proc_hides_is_found_in_a_procfs_of_our_own() -> None:
-    """F5: it has not ended because /proc does not show it."""
+    """F5: it has not ended only because /proc does not show it."""
     found = process.stat(os.getpid())
     assert found is not None
     assert found.start_time > 0
@@ -172,7 +172,7 @@ def test_f5_a_process_that_proc_hides_is_found_in_a_procfs_of_our_own() -> None:
 
 @pytest.mark.usefixtures("hidden")
 def test_f5_a_process_that_is_hidden_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
-    """F5: an error, and never `stopped`: a delete would take the files of a container that runs."""
+    """F5: an error, and never `stopped`: a delete would remove the files of a running container."""
 
     def procfs() -> int:
         raise PermissionError(errno.EPERM, "fsopen")
@@ -185,7 +185,7 @@ def test_f5_a_process_that_is_hidden_for_good(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.usefixtures("hidden")
 def test_f5_no_process_is_none_in_a_proc_that_hides() -> None:
-    """F5: a pid that is nobody's."""
+    """F5: a pid that no process has."""
     child = subprocess.Popen(["true"])
     child.wait()
     assert process.stat(child.pid) is None

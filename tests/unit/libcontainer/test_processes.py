@@ -13,7 +13,7 @@ from pyrunc.libcontainer.cgroup import files
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> list[tuple[str, str]]:
-    """What was asked of the cgroup, of a container whose status and cgroup the parameter gives."""
+    """The calls to the cgroup of a container whose status and cgroup the parameter gives."""
     made: list[tuple[str, str]] = []
     status, cgroup = request.param
     record = state.new_record({"ociVersion": "1", "root": {"path": "r"}}, id="c1", bundle="/b", cgroup=cgroup)

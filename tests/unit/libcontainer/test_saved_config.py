@@ -1,4 +1,4 @@
-"""What is kept of a configuration for `exec`."""
+"""The part of a configuration that is saved for `exec`."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_a_file_that_is_missing_or_damaged_is_told(tmp_path: Path) -> None:
     {"updated": {"mounts": [{"destination": "/x", "named": "/x", "id": "1", "unique": 1}]}},
 ])  # fmt: skip
 def test_a6_a_wrong_value_at_any_depth_is_damage(tmp_path: Path, damage: dict[str, object]) -> None:
-    """A6: `exec` and `update` ended in an internal error where a part of a member was wrong."""
+    """A6: `exec` and `update` ended in an internal error if a part of a member was wrong."""
     path = tmp_path / EXEC_FILE
     path.write_text(json.dumps({"process": {"cwd": "/"}, "root": {"path": "r"}, "linux": {}, **damage}))
     path.chmod(0o600)
@@ -113,7 +113,7 @@ def test_a6_a_wrong_value_at_any_depth_is_damage(tmp_path: Path, damage: dict[st
 
 
 def test_a6_a_file_of_another_minor_version_is_read(tmp_path: Path) -> None:
-    """A6: what a later version adds is ignored, and what an earlier one lacks is made up for."""
+    """A6: members of a later version are ignored, and defaults replace the members that an earlier version lacks."""
     path = tmp_path / EXEC_FILE
     path.write_text('{"version":"1.9","new":[],"process":{"cwd":"/","new":1},"root":{"path":"r"},"linux":{}}')
     path.chmod(0o600)

@@ -1,4 +1,4 @@
-"""The state directory: ids, the record, the lock, and the status as the kernel tells it."""
+"""The state directory: ids, the record, the lock, and the status that the kernel reports."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_record_outlives_its_process(tmp_path: Path) -> None:
 
 
 def load(box: Path, text: str | None = None) -> state.Record | None:
-    """What is read of a state.json with this text."""
+    """The record that a state.json of this text gives."""
     box.mkdir(exist_ok=True)
     if text is not None:
         (box / "state.json").write_text(text)
@@ -76,7 +76,7 @@ def load(box: Path, text: str | None = None) -> state.Record | None:
 
 
 def values(**changes: Any) -> Any:
-    """What state.json of the container `box` holds, with these changes."""
+    """The values of the container `box` in state.json, with these changes."""
     return {**record(17, 4711, "/sys/fs/cgroup/box").values(), **changes}
 
 
@@ -96,7 +96,7 @@ def test_load_finds_none_and_tells_damage(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_a6_what_is_no_state_is_told(tmp_path: Path, text: str, reason: str) -> None:
-    """A6: whatever JSON, or no JSON at all, stands in state.json."""
+    """A6: any JSON, and any other text, in state.json."""
     box = tmp_path / "box"
     box.mkdir()
     (box / "state.json").write_bytes(text.encode("utf-8", "surrogateescape"))
@@ -125,7 +125,7 @@ def test_a6_a_wrong_value_anywhere_is_told(tmp_path: Path, name: str) -> None:
 
 
 def test_the_glance_at_a_record_sees_what_the_table_of_its_members_says() -> None:
-    """`list` asks the table only where the glance finds something: it must not find less."""
+    """`list` uses the table only if the quick check finds something, so the quick check must find at least as much."""
     whole = values()
     assert state._is_right(whole)
     for name, is_right, _ in state._FIELDS:
@@ -150,7 +150,7 @@ def test_a6_a_wrong_value_deep_inside_is_told(tmp_path: Path, inner: Any) -> Non
 
 
 def test_a6_states_of_the_neighbouring_versions_are_read(tmp_path: Path) -> None:
-    """A6: the release before has no version; a later minor one has members that this one does not know."""
+    """A6: the previous release has no version; a later minor version has members that this one does not know."""
     box = tmp_path / "box"
     first = values()
     del first["version"]
@@ -253,7 +253,7 @@ class TestStatus:
     def test_a7_a_cgroup_that_goes_meanwhile_is_not_frozen(
         self, child: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
     ) -> None:
-        """A7: the cgroup is removed between the open of its file and the read, which says ENODEV."""
+        """A7: the cgroup is removed between the open of its file and the read, which gives ENODEV."""
         made = record_of(child.pid)
         made.cgroup = str(tmp_path)
         (tmp_path / "cgroup.events").write_text("frozen 1\n")
@@ -295,7 +295,7 @@ def test_replace_leaves_the_old_file_and_no_draft_on_failure(tmp_path: Path, mon
 
 
 def test_make_root_takes_what_another_has_just_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """F9: two commands that are the first ones of a root, at the same time."""
+    """F9: two commands that are the first ones in a root, at the same time."""
     root = str(tmp_path / "a/root")
     mkdir = posix.mkdir
 

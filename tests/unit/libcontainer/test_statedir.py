@@ -1,4 +1,4 @@
-"""The state directory: whom it is believed, its lock, what of its files is read, and the order of its removal."""
+"""The state directory: who is trusted, its lock, which files are read, and the order of their removal."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ class TestMake:
         assert statedir.make(path) is None
 
     def test_a11_leaves_nothing_where_it_fails(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A11: a signal, or too many open files, behind the mkdir."""
+        """A11: a signal, or too many open files, after the mkdir."""
         path = tmp_path / "new"
         for error in (KeyboardInterrupt(), OSError(errno.EMFILE, "too many")):
 
@@ -186,7 +186,9 @@ class TestRemove:
         place.remove()
 
     def test_a4_what_marks_it_goes_last(self, box: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A4: the ledger and then state.json, and a directory of an earlier version is marked before."""
+        """A4: the ledger and then state.json are removed last; a directory of an earlier version gets its mark
+        before.
+        """
         self.fill(box)
         gone: list[str] = []
         unlink = posix.unlink
@@ -220,7 +222,7 @@ def test_owner_name(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a5_directories_of_any_depth_are_removed(tmp_path: Path) -> None:
-    """A5: a walk by recursion has a deepest level."""
+    """A5: a recursive walk has a deepest level."""
     path = tmp_path / "box"
     path.mkdir(mode=statedir.MODE)
     inner = os.open(path, os.O_RDONLY)

@@ -1,4 +1,4 @@
-"""A built launcher is run once (N1): what crashes, fails or prints something else is not installed."""
+"""A built launcher is run once (N1): if it crashes, fails or prints something else, it is not installed."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ import pytest
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """A tree with two dependencies: one of a wheel, one that setuptools has installed."""
+    """A tree with two dependencies: one from a wheel, one that setuptools has installed."""
     modules = tmp_path / deb.MODULES
     files = {
         "lark/__init__.py": "", "lark-1.0.dist-info/licenses/LICENSE": "text",
@@ -33,7 +33,7 @@ def tree(tmp_path: Path) -> Path:
 
 def test_the_copyright_file_names_all_parts(tree: Path) -> None:
     text = deb.copyright_file(tree, "shared")
-    assert text.count("\nLicense: Apache-2.0\n") == 2  # that of all files, and the text's
+    assert text.count("\nLicense: Apache-2.0\n") == 2  # the licence of all files, and the licence's text
     assert (
         f"Files: {deb.MODULES}/lark/* {deb.MODULES}/lark-1.0.dist-info/*\nCopyright: the lark authors\nLicense: MIT\n"
         f"Comment: lark 1.0\n text: /{deb.MODULES}/lark-1.0.dist-info/licenses/LICENSE\n"
@@ -59,7 +59,7 @@ def test_a_version_before_a_release_is_older_than_the_release(version: str, expe
 
 @pytest.mark.parametrize("link", ["static", "shared"])
 def test_the_python_of_this_release_is_a_dependency(link: str) -> None:
-    """N1, N10: python3.11 was asked for wherever the package was built."""
+    """N1, N10: the package asked for python3.11 wherever it was built."""
     if shutil.which("dpkg") is None:
         pytest.skip("needs dpkg")
     text = deb.control("1.0", link, 100, "N <n@example.org>")

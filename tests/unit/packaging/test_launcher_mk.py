@@ -1,4 +1,4 @@
-"""What launcher/launcher.mk decides by the Python that it finds."""
+"""The decisions of launcher/launcher.mk for the Python that it finds."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def decided(folder: Path, version: str, archive: bool, *words: str) -> str:
     ],
 )
 def test_only_a_proved_version_is_linked_statically(tmp_path: Path, version: str, archive: bool, result: str) -> None:
-    """N1: with the static library of another version every command may be a segmentation fault."""
+    """N1: with the static library of another version every command may end in a segmentation fault."""
     assert decided(tmp_path, version, archive) == result
 
 

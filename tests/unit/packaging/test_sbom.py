@@ -1,4 +1,4 @@
-"""What is in a package, as CycloneDX: complete, valid, and the same each time."""
+"""The content of a package, as CycloneDX: complete, valid, and the same each time."""
 
 from __future__ import annotations
 

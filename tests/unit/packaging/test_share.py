@@ -1,4 +1,4 @@
-"""Manual pages and shell completion, as they are installed (N8, issue 9)."""
+"""Manual pages and shell completion, in their installed form (N8, issue 9)."""
 
 from __future__ import annotations
 

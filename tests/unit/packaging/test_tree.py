@@ -1,4 +1,4 @@
-"""An installation is tried beside its place, and then moved into it (N1)."""
+"""An installation runs beside its place first, and is then moved into it (N1)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import tree
 from check import CheckError
 
-# A launcher that does what check.py asks, as long as its modules are beside it.
+# A launcher that passes check.py as long as its modules are beside it.
 LAUNCHER = """#!/bin/sh
 home=$(dirname "$0")/../lib/pyrunc
 [ -e "$home/modules/thing/VERSION" ] && [ -x "$home/bin/python3" ] || exit 1
@@ -44,7 +44,7 @@ def test_an_installation_replaces_an_earlier_one(tmp_path: Path, modules: Path) 
 
 @pytest.mark.parametrize("broken", ["kill -SEGV $$\n", "exit 1\n", "true\n"])
 def test_what_does_not_work_is_not_installed(tmp_path: Path, modules: Path, broken: str) -> None:
-    """N1: `make install` exited 0 with a launcher that only crashed. The one of before stays."""
+    """N1: `make install` exited 0 with a launcher that crashed at every command. Now the earlier installation stays."""
     top = install(tmp_path, modules, LAUNCHER)
     (modules / "thing/NEW").touch()
     with pytest.raises(CheckError):

@@ -1,4 +1,4 @@
-"""The parts of packaging/wheel.py; the wheel itself: tests/integration/test_launcher_wheel.py."""
+"""The parts of packaging/wheel.py; tests/integration/test_launcher_wheel.py tests the wheel itself."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_what_the_wheel_has_otherwise_is_left_out(tmp_path: Path) -> None:
 
 
 def test_a_requirement_that_is_gone_is_an_error(tmp_path: Path) -> None:
-    """Otherwise pip would look for a compiler again, and nobody would see why."""
+    """Otherwise pip would need a compiler again, and nobody would see why."""
     with pytest.raises(SystemExit, match="names python-prctl 0 times"):
         wheel.edit_metadata(metadata(tmp_path, "click>=8.1", "prctl"))
 

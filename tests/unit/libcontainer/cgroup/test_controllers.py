@@ -1,4 +1,4 @@
-"""controllers: enabled down the tree, against a hierarchy that refuses what the kernel refuses."""
+"""controllers: enabled down the tree, on a fake hierarchy that refuses what the kernel refuses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ THREADED = {"cpu", "cpuset", "perf_event", "pids"}
 
 
 class Hierarchy:
-    """cgroup2 in memory: for each cgroup what it hands out, its type ("" for the root) and its processes."""
+    """cgroup2 in memory: for each cgroup the controllers it enables, its type ("" for the root) and its processes."""
 
     def __init__(self, *paths: str, offered: str = "cpu memory pids") -> None:
         self.offered = offered.split()
@@ -109,7 +109,7 @@ def test_a_needed_one_that_fails_is_an_error_with_its_cause(enable: Any) -> None
 
 @pytest.mark.parametrize("needed", ["memory", "pids"])
 def test_a_cgroup_with_processes_is_left_as_it_is(enable: Any, needed: str) -> None:
-    """The kernel would take +pids there, and make it a threaded domain in which no container can be."""
+    """The kernel would accept +pids there, and make it a threaded domain in which no container can be."""
     tree = Hierarchy("/mnt/a", "/mnt/a/b")
     tree.procs["/mnt/a"] = "12\n"
     with pytest.raises(PyruncError) as caught:

@@ -1,4 +1,4 @@
-"""cgroup.devices: the text of rules, and what the assembled program answers to a small interpreter."""
+"""cgroup.devices: the text of rules, and the answers of the assembled program, run by a small interpreter."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ ACCESS = {"m": 1, "r": 2, "w": 4}
 
 
 def run(program: bytes, kind: str, major: int, minor: int, access: str) -> bool:
-    """Interpret a program as the kernel does: struct bpf_cgroup_dev_ctx in, R0 out; only what assemble may emit."""
+    """Interpret a program as the kernel does: struct bpf_cgroup_dev_ctx in, R0 out; only instructions that assemble may
+    emit.
+    """
     context = struct.pack("<III", sum(ACCESS[a] for a in access) << 16 | TYPES[kind], major, minor)
     registers: list[int | None] = [None] * 11
     at = 0
@@ -168,7 +170,9 @@ def test_every_instruction_can_be_reached(rules: list[tuple[str, int, int, str, 
 
 
 def test_the_program_stays_small() -> None:
-    """It is verified at each launch: 25 instructions or so for the default config, not a chain of conditions."""
+    """The kernel verifies it at each launch: about 25 instructions for the default config, not a chain of
+    conditions.
+    """
     assert len(devices.assemble(devices.rules_for([{"allow": False, "access": "rwm"}]))) // 8 <= 30
 
 

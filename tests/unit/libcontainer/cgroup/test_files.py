@@ -1,4 +1,6 @@
-"""cgroup.files: paths and decisions, on directories that look like cgroups; tests/integration has the kernel's part."""
+"""cgroup.files: paths and decisions, on directories that look like cgroups; tests/integration tests it in the
+kernel.
+"""
 
 from __future__ import annotations
 
@@ -181,7 +183,7 @@ def deep(path: Path, levels: int, name: str) -> None:
 
 
 def test_a5_processes_are_found_deeper_than_a_path_is_long(tmp_path: Path) -> None:
-    """A5: 60 cgroups of 200 characters in each other, and siblings beside them."""
+    """A5: 60 nested cgroups with names of 200 characters, and siblings beside them."""
     for name in ("first", "a\nb", "zz"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "cgroup.procs").write_text("1000\n")
@@ -236,7 +238,7 @@ def close(*fds: int) -> None:
 
 
 def test_a7_a_cgroup_is_claimed_by_one_create_at_a_time(tmp_path: Path) -> None:
-    """A7: two creates with one cgroupsPath, whatever their state roots."""
+    """A7: two creates with one cgroupsPath, of any state roots."""
     one, two = cgroup(tmp_path / "one"), cgroup(tmp_path / "two")
     withdrawn: list[str] = []
     made, fd, claim = files.take(str(one), os.mkdir)
@@ -301,7 +303,7 @@ def test_what_was_put_into_a_cgroup_before_it_is_claimed_is_seen(
 
 
 def test_a_cgroup_that_can_t_be_locked_is_taken_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The hierarchy's root, and a cgroup whose files belong to another."""
+    """The hierarchy's root, and a cgroup whose files belong to another user."""
     path = cgroup(tmp_path / "cg")
     (path / "cgroup.kill").unlink()
     made, fd, claim = files.take(str(path), os.mkdir)
@@ -310,7 +312,7 @@ def test_a_cgroup_that_can_t_be_locked_is_taken_without(tmp_path: Path, monkeypa
 
 
 def test_a7_who_finds_it_made_has_not_made_it(tmp_path: Path) -> None:
-    """A7: another runtime makes it in between; undoing must not take it away."""
+    """A7: another runtime makes the cgroup in between; the undoing must not remove it."""
     path = tmp_path / "cg"
     withdrawn: list[str] = []
     assert not files.create(str(path), os.mkdir, withdrawn.append)

@@ -1,4 +1,4 @@
-"""linux.resources as writes: the numbers of runc 1.5, the order, and what cgroup v2 refuses."""
+"""linux.resources as writes: the numbers of runc 1.5, the order, and values that cgroup v2 refuses."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_a_burst_is_tried_before_and_after_the_quota() -> None:
     assert [(write.fallback_level, write.on_errno) for write in made(cpu={"burst": 0}).writes] == [(0, ())]
 
 
-# The ends, the default, and what engines ask for often.
+# The limits of the range, the default, and values that engines use often.
 @pytest.mark.parametrize(
     ("shares", "weight"),
     [(1, 1), (2, 1), (100, 17), (200, 29), (1024, 100), (3333, 256), (262144, 10000), (1 << 63, 10000)],

@@ -54,7 +54,7 @@ def test_every_file_has_its_place(tmp_path: Path) -> None:
     assert (found["cpuset"]["cpus"], found["cpuset"]["mems"]) == ([0, 1, 2, 5], [0])
     memory = found["memory"]
     assert memory["usage"] == {"limit": 1000, "usage": 100, "max": 150, "failcnt": 3}
-    # As cgroup v1 counts it: memory and swap together.
+    # As cgroup v1 counts: memory and swap together.
     assert memory["swap"] == {"limit": 1050, "usage": 105, "failcnt": 0}
     assert (memory["cache"], memory["raw"]) == (2, {"anon": 1, "file": 2, "kernel": 3, "sock": 4})
     assert (memory["kernel"]["usage"], memory["kernelTCP"]["usage"]) == (3, 4)

@@ -46,7 +46,7 @@ def test_the_sets_as_configured() -> None:
 
 
 def test_absent_sets_are_empty() -> None:
-    """CVE-2022-29162: above all the inheritable and the ambient set."""
+    """CVE-2022-29162: especially the inheritable and the ambient set."""
     assert sets_of(with_sets()) == dict.fromkeys(("bounding", "ambient", "effective", "permitted", "inheritable"), 0)
 
 
@@ -87,7 +87,9 @@ def test_the_last_capability_of_the_kernel_is_one() -> None:
 
 
 def test_s4_what_the_runtime_lacks_is_left_out_of_all_sets_with_a_warning() -> None:
-    """S4: capset failed with EPERM. config.md: a runtime SHOULD NOT fail for what can't be granted, and warns."""
+    """S4: capset failed with EPERM. config.md: a runtime SHOULD NOT fail for a capability that it can't grant, and
+    warns.
+    """
     has = HostFacts(capabilities=((1 << 41) - 1) & ~KILL)
     plan = with_sets(has, bounding=ALL, permitted=ALL, effective=ALL, inheritable=ALL, ambient=ALL)
     assert all(not value & KILL for value in sets_of(plan).values())

@@ -1,4 +1,4 @@
-"""The cgroup's steps, and what stands in for a cgroup2 mount."""
+"""The cgroup's steps, and the replacement for a cgroup2 mount."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""process.terminal: the pty's steps, and where they don't go together with the options."""
+"""process.terminal: the pty's steps, and options that exclude it."""
 
 from __future__ import annotations
 

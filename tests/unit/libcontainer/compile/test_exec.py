@@ -1,4 +1,4 @@
-"""compile_exec: which namespaces are joined, into which cgroup, and what is not done again."""
+"""compile_exec: which namespaces are joined, into which cgroup, and which steps are left out."""
 
 from __future__ import annotations
 
@@ -58,7 +58,8 @@ def test_where_the_runtime_may_not_clone_the_user_s_systemd_moves_the_process() 
     [clone] = find(plan, "clone")
     assert values(clone, "cgroup") == ("",)
     assert [step.args for step in plan.served["cgroup"]] == [("x.scope", "/sub")]
-    # Nothing of the container's may see the process before it is hidden, nor own it before it is moved.
+    # No process of the container may see the new process before it is hidden, nor may it get its ids before it is
+    # moved.
     assert [step.kind for step in plan.init[:3]] == ["set_nondumpable", "request", "become_root"]
 
 

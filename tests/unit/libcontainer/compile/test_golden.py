@@ -1,4 +1,4 @@
-"""The golden plans, and what holds for every plan."""
+"""The golden plans, and properties of every plan."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_every_request_is_answered_and_every_answer_asked_for(plan: LaunchPlan) 
     asked += [step.kind for step in plan.init if step.kind in ("ready", "send_console")]
     asked += ["seccomp" for step in plan.init if step.kind == "seccomp" and step.arg("notify")]
     assert len(asked) == len(set(asked))
-    # At `ready` the init of an exec may only leave its dependence on the runtime.
+    # After `ready` the init of an exec may only give up its dependence on the runtime.
     assert set(asked) - {"ready"} == set(plan.served) - {"ready"}
     assert asked.count("ready") == 1
 
@@ -108,7 +108,7 @@ def _has_alternatives(steps: tuple[Step, ...]) -> None:
 
 @plans
 def test_the_ends_of_a_plan(plan: LaunchPlan) -> None:
-    # The launcher may begin anew while the filter is compiled, so nothing may have been done before.
+    # The launcher may hand over while the filter is compiled, so nothing may have been done before.
     first = [step.kind for step in plan.prepare if step.kind != "compile_seccomp"]
     assert first[0] in ("state_dir", "open_process")
     assert "compile_seccomp" not in [step.kind for step in plan.prepare[1:]]
@@ -124,7 +124,7 @@ def test_compiling_twice_gives_the_same_plan() -> None:
 
 @plans
 def test_the_plan_says_what_its_steps_make(plan: LaunchPlan) -> None:
-    """What the launch reads off the plan is what the steps do."""
+    """The launch reads the plan's summary of its effects: it must agree with the steps."""
     steps = list(plan.steps())
     made = [step.arg("path") for step in steps if step.kind in ("cgroup_create", "systemd_scope")]
     assert made == ([plan.cgroup] if plan.cgroup else [])

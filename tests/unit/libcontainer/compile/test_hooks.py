@@ -60,7 +60,7 @@ def test_a_command_without_args_has_its_path_as_argv_0() -> None:
 
 
 def test_environments_of_hooks_that_name_none() -> None:
-    """As with runc: the runtime's own, none, and for startContainer the process's."""
+    """As with runc: the runtime's own environment, none, and for startContainer the process's."""
     names = ("createRuntime", "createContainer", "startContainer")
     plan = compiled(hooks(**{name: [{"path": "/h"}, {"path": "/h", "env": []}] for name in names}))
     envs = [step.arg("env") for step in find(plan, "runtime_hook", "container_hook")]

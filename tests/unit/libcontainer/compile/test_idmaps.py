@@ -108,7 +108,7 @@ def test_it_takes_root() -> None:
 
 @pytest.mark.parametrize("word", ["idmap", "ridmap"])
 def test_s2_crun_s_syntax_of_an_id_map_is_applied(word: str) -> None:
-    """S2: `idmap=uids=…;gids=…` was warned of, and the mount was not mapped."""
+    """S2: pyrunc warned of `idmap=uids=…;gids=…` and did not map the mount."""
     plan = compiled(spec_of(mapped(f"{word}=uids=0-1-100#200-300-5;gids=7-9-1")))
     assert sources(plan) == [
         ("make_idmap", "idmap:0", ("0 1 100", "200 300 5"), ("7 9 1",), "/mounts/0"),
@@ -137,7 +137,7 @@ def test_s2_what_is_no_id_map_is_refused_with_its_pointer() -> None:
 
 @pytest.mark.parametrize(("own", "inside"), [(True, "idmap:map:0"), (False, "namespace:user")])
 def test_b4_a_source_in_the_rootfs_is_mapped_when_its_turn_has_come(own: bool, inside: str) -> None:
-    """B4: the runtime would open it before the mounts that make it what it is."""
+    """B4: the runtime would open it before the mounts that change it."""
     mount = own_maps("rbind") if own else mapped("rbind", "ridmap")
     mount["source"] = "/bundle/./rootfs/x"
     spec = spec_of(mount)

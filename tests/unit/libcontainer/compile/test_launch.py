@@ -1,4 +1,4 @@
-"""compile_launch: the order of a plan's effects, and what the command line changes."""
+"""compile_launch: the order of a plan's effects, and the effect of the command line's options."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_the_spec_is_left_as_it_was() -> None:
 
 
 def test_compiling_needs_no_module_of_the_standard_library() -> None:
-    """In the launcher there are the built-in modules and pyrunc's own, no others."""
+    """The launcher has only built-in modules and pyrunc's own."""
     program = (
         "import sys; before = set(sys.modules)\n"
         "import pyrunc.libcontainer.compile\n"

@@ -109,7 +109,7 @@ def test_recursive_options_and_propagation() -> None:
     [("/tmp", "tmpfs", True), ("/dev", "devtmpfs", True), ("/dev/", "tmpfs", True), ("/proc", "proc", False)],
 )
 def test_what_becomes_read_only_last(destination: str, type: str, kept: bool) -> None:
-    """Later mounts and the devices still need their targets made in it."""
+    """Later mounts and the devices still need to make their targets in it."""
     plan = plan_of(mount(destination, "ro", "nosuid", type=type))
     made = mounting(plan)[0]
     assert values(made, "attr_set", "keep") == ((NOSUID, 1) if kept else (RDONLY | NOSUID, 0))
@@ -246,7 +246,7 @@ def test_s6_options_about_symlinks_reach_the_init(word: str, bit: int, nofollow:
 
 @pytest.mark.parametrize("source", ["/bundle/rootfs/x", "rootfs/x", "/bundle/../bundle/rootfs/./x"])
 def test_b4_a_source_in_the_rootfs_is_the_init_s(source: str) -> None:
-    """B4: what earlier mounts have put there is what is bound."""
+    """B4: the bind shows what earlier mounts have put there."""
     plan = plan_of(mount("/m", "bind", source=source), types=("user",))
     assert not find(plan, "open_source")
     assert [values(step, "source_fd", "links", "recursive") for step in find(plan, "bind")] == [
@@ -285,7 +285,7 @@ def test_a_rootless_runtime_opens_no_sources() -> None:
     plan = compiled(spec, HostFacts(euid=1000))
     assert not find(plan, "open_source")
     assert values(find(plan, "bind")[0], "source_fd") == (None,)
-    # without what is mounted below it, or with it where the kernel permits no other
+    # without the mounts below it, or with them if the kernel permits only that
     assert [(step.fallback_level, step.arg("recursive"), step.on_errno) for step in find(plan, "bind")] == [
         (0, 0, (errno.EINVAL,)),
         (1, 1, ()),
@@ -293,7 +293,7 @@ def test_a_rootless_runtime_opens_no_sources() -> None:
 
 
 def test_remount_replaces_the_flags() -> None:
-    """As mount(2) with MS_REMOUNT does: what is not named is cleared."""
+    """As mount(2) with MS_REMOUNT does: flags that are not named are cleared."""
     plan = plan_of(mount("/m", "remount", "bind", "ro", "exec", "rnosuid", "rslave"))
     cleared = NODEV | NOEXEC | NOSYMFOLLOW
     assert [step.args for step in find(plan, "remount")] == [("/m", RDONLY, cleared, NOSUID, 0, MS_SLAVE | MS_REC)]
@@ -302,7 +302,7 @@ def test_remount_replaces_the_flags() -> None:
 
 @pytest.mark.parametrize("words", [("remount",), ("bind", "remount"), ("rbind", "remount", "rprivate")])
 def test_remount_without_a_flag_is_a_call_too(words: tuple[str, ...]) -> None:
-    """It clears all flags; and where nothing is mounted, the call is what fails."""
+    """It clears all flags; and if nothing is mounted, the call must fail."""
     plan = plan_of(mount("/m", *words))
     cleared = RDONLY | NOSUID | NODEV | NOEXEC | NOSYMFOLLOW
     assert [values(step, "attr_set", "attr_clr") for step in find(plan, "remount")] == [(0, cleared)]
@@ -402,7 +402,7 @@ def test_owners_that_the_runtime_s_own_user_namespace_does_not_have() -> None:
 
 @pytest.mark.parametrize("source", ["/sys", "/sys/", "/sys/fs", "/sys/fs/cgroup"])
 def test_a_rootless_sys_is_read_only_in_all_its_mounts(source: str) -> None:
-    """CVE-2023-25809: "ro" is of one mount, and the user's cgroups are in another below it."""
+    """CVE-2023-25809: "ro" applies to one mount, and the user's cgroups are in another mount below it."""
     spec = with_linux("user")
     spec["mounts"] = [mount("/sys", "rbind", "ro", source=source)]
     assert values(find(compiled(spec, HostFacts(euid=1000)), "bind")[0], "attr_set", "rattr_set") == (1, 1)

@@ -54,7 +54,7 @@ def test_maps_are_written_by_the_runtime_before_init_becomes_root() -> None:
 
 
 def test_an_unprivileged_single_gid_map_denies_setgroups_first() -> None:
-    """CVE-2014-8989: leaving a group could open what is forbidden to it."""
+    """CVE-2014-8989: leaving a group could permit what the group is denied."""
     plan = compiled(with_linux("user", uidMappings=ONE_ID, gidMappings=ONE_ID), ROOTLESS)
     order = kinds(plan)
     assert values(find(plan, "write_setgroups")[0], "value") == ("deny",)
@@ -140,7 +140,7 @@ def test_a_joined_user_namespace_has_its_maps_already() -> None:
     plan = compiled(spec)
     assert not find(plan, "write_map", "request")
     assert find(plan, "become_root")
-    # whether it denies setgroups, only init can find out
+    # only the init can find out whether the user namespace denies setgroups
     assert values(find(plan, "user")[0], "set_groups") == (2,)
 
 
@@ -185,7 +185,7 @@ def test_names() -> None:
 
 
 def test_sysctls_in_listed_order_after_the_hooks_of_the_runtime() -> None:
-    """A hook may bring the device that net.ipv4.conf.NAME is about."""
+    """A hook may bring the device that net.ipv4.conf.NAME names."""
     spec = with_linux("network", sysctl={"net.ipv4.conf.eth0.forwarding": "1", "net.core.somaxconn": "9"})
     spec["hooks"] = {"prestart": [{"path": "/bring-eth0"}]}
     plan = compiled(spec)

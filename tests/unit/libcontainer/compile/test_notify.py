@@ -1,4 +1,4 @@
-"""compile/notify.py: what NOTIFY_SOCKET brings into a plan."""
+"""compile/notify.py: the steps that NOTIFY_SOCKET adds to a plan."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The runtime's own limit of open files (A step of the plan where it is too low: F7)."""
+"""The runtime's own limit of open files. If it is too low, a step of the plan raises it (F7)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ UNLIMITED = 2**64 - 1
 
 
 def bound(count: int, hooks: bool = False) -> Any:
-    """A spec whose runtime opens this many sources: those of a container with a user namespace."""
+    """A spec with a user namespace, whose runtime opens this many sources."""
     spec = with_linux("user")
     spec["mounts"] = [
         {"destination": f"/mnt/{number}", "type": "bind", "source": "/source", "options": ["bind"]}
@@ -37,7 +37,7 @@ def test_the_usual_limit_is_enough() -> None:
 
 @pytest.mark.parametrize(("soft", "hard", "limit"), [(64, 4096, 228), (64, UNLIMITED, 228), (64, 100, 100)])
 def test_f7_it_is_raised_as_far_as_it_goes_and_given_back(soft: int, hard: int, limit: int) -> None:
-    """F7: for the runtime before the first source is opened, for the container before its other limits."""
+    """F7: the runtime's before the first source is opened, the container's before its other limits."""
     plan = with_limits(bound(100), soft, hard)
     order = [step.kind for step in plan.prepare]
     assert order.index("state_dir") < order.index("open_files") < order.index("open_source")

@@ -120,7 +120,7 @@ def test_limits_come_from_outside_of_a_user_namespace() -> None:
     plan = compiled(spec)
     assert [step.args for step in plan.served["limits"]] == [(7, 3, 4)]
     assert not find(plan, "rlimit")
-    # late: a low limit of files would be in init's own way
+    # late: a low limit of files would make the init's own steps fail
     assert kinds(plan).index("pivot_root") < kinds(plan).index("prlimit") < kinds(plan).index("user")
 
 

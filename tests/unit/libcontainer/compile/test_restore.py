@@ -1,4 +1,4 @@
-"""compile_restore: what the runtime does for a restore, and at which of CRIU's stages."""
+"""compile_restore: the runtime's steps for a restore, and the stages of CRIU at which they run."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_the_runtime_prepares_in_this_order() -> None:
         ["receive_console"],
     )
     assert plan.init == ()
-    assert list(plan.steps())  # all of them can be shown
+    assert list(plan.steps())  # show can print all of them
 
 
 def test_hooks_and_network_devices_come_when_the_namespaces_are_there() -> None:

@@ -1,4 +1,4 @@
-"""The rootfs phase: its order, propagation, the terminal, what is read-only and masked."""
+"""The rootfs phase: its order, propagation, the terminal, read-only and masked paths."""
 
 from __future__ import annotations
 

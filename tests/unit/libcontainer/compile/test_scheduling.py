@@ -13,7 +13,7 @@ SCHEDULER = ("policy", "flags", "nice", "priority", "runtime", "deadline", "peri
 
 
 def scheduler(**fields: Any) -> tuple[Any, ...]:
-    """What the step has of a process.scheduler."""
+    """The step's arguments for a process.scheduler."""
     return values(find(compiled(with_process(scheduler=fields)), "scheduler")[0], *SCHEDULER)
 
 

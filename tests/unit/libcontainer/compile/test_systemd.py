@@ -1,4 +1,4 @@
-"""The scope's step, and what follows it in the answer to the init's first request."""
+"""The scope's step, and the steps behind it in the answer to the init's first request."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_the_files_are_written_too_and_the_quota_as_systemd_has_it() -> None:
         ("cpu.max", "33500 50000"),
         ("cgroup.max.depth", "3"),
     ]
-    # Only what is needed: systemd delegates the others by itself.
+    # Only the needed controllers: systemd delegates the others by itself.
     assert values(find(plan, "cgroup_controllers")[0], "needed", "wanted") == (("cpu",), ("cpu",))
 
 

@@ -1,4 +1,4 @@
-"""CRIU's own cause of a failure, out of its log."""
+"""CRIU's own cause of a failure, found in its log."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ RESTORE = b"""\
         (SEVERAL, "inet: Connected TCP socket, consider using --tcp-established option. (criu/sk-inet.c:9)"),
         (FILES, "Can't lookup mount=66 for fd=1 path=/tmp/out (criu/files-reg.c:1790)"),
         (RESTORE, "Can't open file gone on restore: No such file or directory (criu/files-reg.c:2145)"),
-        # Only a summary is better than nothing.
+        # If the log has only a summary, the cause is the summary.
         (b"(00.1) Error (criu/cr-dump.c:1975): Dumping FAILED.\n", "Dumping FAILED."),
-        # What fails before it is known what is undone.
+        # Failures before CRIU knows what to undo.
         (b"Error (criu/cr-service.c:1): Can't read request: x\n", "Can't read request: x (criu/cr-service.c:1)"),
         (b"(00.1) Warn  (criu/x.c:1): something\n", ""),
         (b"", ""),
         (b"Error (criu/x.c:1): \xff\xfe\n", "�� (criu/x.c:1)"),
-        # A file's name may have anything in it.
+        # A file's name may contain any character.
         (b"(0) Error (criu/x.c:1): Can't open /a (Error (b): c\n", "Can't open /a (Error (b): c (criu/x.c:1)"),
     ],
 )

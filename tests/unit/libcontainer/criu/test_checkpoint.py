@@ -1,4 +1,4 @@
-"""A dump's request and what is done about its failure, with a CRIU that a test writes."""
+"""A dump's request and the reaction to its failure, with a CRIU that the test scripts."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def container(tmp_path: Path, sleeper: int) -> Path:
 
 
 def dump(tmp_path: Path, root: Path, *actions: list[Any], **options: Any) -> list[dict[str, Any]]:
-    """`checkpoint` with a CRIU that does this; gives what that was asked, but for the version."""
+    """Run `checkpoint` with a CRIU that does this; returns the requests without that of the version."""
     support.fake(tmp_path / "bin", [["recv"], ["send", support.VERSION]], list(actions))
     checkpoint.checkpoint(str(root), "c", CriuOptions(str(tmp_path / "images"), **options))
     return support.requests(tmp_path / "bin")[1:]
@@ -135,7 +135,7 @@ def test_the_container_is_deleted_where_criu_has_ended_it(
 ) -> None:
     dump(tmp_path, container, ["recv"], ["send", DONE])
     found = process.find(sleeper, process.stat(sleeper).start_time)  # type: ignore[union-attr]
-    assert found is None  # a fake CRIU ends nobody, so it was killed
+    assert found is None  # a fake CRIU ends nobody, so pyrunc killed the process
     assert not (container / "c").exists()
 
 

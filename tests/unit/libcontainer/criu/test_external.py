@@ -1,4 +1,4 @@
-"""What comes from outside of a container: its names in a dump and what they stand for in a restore."""
+"""External resources of a container: their names in a dump and what a restore puts in their place."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_a_namespace_that_criu_can_not_join(kind: Literal["cgroup", "time"]) -> 
 
 
 def test_the_standard_streams(tmp_path: Path) -> None:
-    """A file on a mount that the process has is no matter of the outside; a pipe is what it was at the start."""
+    """A file on a mount of the process is not external; a pipe is what it was at the start."""
     with open(tmp_path / "file", "wb") as file, open("/dev/null", "rb") as null:
         process = subprocess.Popen(["sleep", "100"], stdin=null, stdout=file, stderr=subprocess.PIPE)
     try:

@@ -1,4 +1,4 @@
-"""The codec of CRIU's messages: the encoding's own examples, a round trip, and bytes that are no message."""
+"""The codec of CRIU's messages: the encoding's own examples, a round trip, and bytes that are not a message."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""A restore's parts that need no CRIU: what is read, what is judged, what is kept for `exec`. tests/integration has it
-whole."""
+"""The parts of a restore that need no CRIU: reading, checking, and the record for `exec`. tests/integration tests whole
+restores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The root file system for a restore: missing mount points, made without being led out of it."""
+"""The root file system for a restore: missing mount points are made, and no link leads out of it."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def in_a_namespace(check: Callable[[], None]) -> None:
 
 
 def mounted(path: Path) -> bool:
-    """Whether something is mounted at a path, or below it."""
+    """Whether there is a mount at a path, or below it."""
     return any(line.split()[4].startswith(str(path)) for line in Path("/proc/self/mountinfo").read_text().splitlines())
 
 

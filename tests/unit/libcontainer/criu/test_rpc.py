@@ -1,4 +1,4 @@
-"""CRIU's messages as its own library writes and reads them: bytes that criu 4.2 has sent, and the tables' sense."""
+"""CRIU's messages in the form of its own library: bytes that criu 4.2 has sent, and checks of the tables."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pyrunc.libcontainer.criu.protobuf import MESSAGE, Table
 
 
 def tables(table: Table) -> list[Table]:
-    """A table and those of the messages in it."""
+    """A table and the tables of the messages in it."""
     return [table, *(inner for field in table.values() if field.message is not None for inner in tables(field.message))]
 
 

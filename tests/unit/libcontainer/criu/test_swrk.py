@@ -1,4 +1,4 @@
-"""The conversation with CRIU: what it is asked and started with, and all ways in which it may fail or lie."""
+"""The conversation with CRIU: its arguments and requests, and all ways in which CRIU may fail or lie."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_what_it_is_started_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         os.close(given)
         os.close(other)
     seen = json.loads((tmp_path / "bin/seen").read_text())
-    # The interpreter of the fake opens nothing that stays but the directory that it lists.
+    # The fake's interpreter keeps nothing open but the directory that it lists.
     assert seen["fds"]["4"] == str(tmp_path / "given")
     assert (seen["fds"]["0"], seen["fds"]["1"]) == ("/dev/null", "/dev/null")
     assert not [fd for fd, path in seen["fds"].items() if int(fd) > 4 and "/proc/" not in path]
@@ -142,7 +142,7 @@ def test_criu_s_own_cause_stands_in_the_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("actions", "told"),
     [
-        # Without a log the message in the answer, what was on stderr, the errno.
+        # Without a log, the first of these: the message in the answer, the text on stderr, the errno.
         ([["recv"], ["send", {"type": 0, "success": False, "cr_errmsg": "no images"}]], "criu failed: no images"),
         (
             [["recv"], ["stderr", "Error (criu/a.c:1): bad option\n"], ["send", {"type": 0, "success": False}]],

@@ -1,4 +1,4 @@
-"""bundle_check: every problem of a bundle, the rootfs and what only the compiler refuses included."""
+"""bundle_check: every problem of a bundle, also those of the rootfs and those that only the compiler finds."""
 
 from __future__ import annotations
 

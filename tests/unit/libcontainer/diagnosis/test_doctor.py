@@ -1,4 +1,4 @@
-"""libcontainer/diagnosis/doctor.py: what is found of hosts that are made up, and of this one."""
+"""libcontainer/diagnosis/doctor.py: the findings on fake hosts, and on this one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def found(area: str, facts: HostFacts) -> dict[str, Finding]:
 
 @pytest.fixture
 def texts(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """Files that the looks find by these texts; others are as they are."""
+    """Replace the texts of these files; other files are as they are."""
     made: dict[str, str] = {}
     read = doctor._read
     monkeypatch.setattr(doctor, "_read", lambda path: made[path] if path in made else read(path))

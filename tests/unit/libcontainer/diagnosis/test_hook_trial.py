@@ -1,4 +1,4 @@
-"""hook_trial: which hooks are tried, and what is left in the plan. tests/integration/test_hook_trial.py tries them."""
+"""hook_trial: which hooks it tries, and the rest of the plan. tests/integration/test_hook_trial.py runs them."""
 
 from __future__ import annotations
 

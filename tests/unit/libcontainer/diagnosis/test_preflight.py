@@ -1,4 +1,4 @@
-"""preflight: what a bundle would fail by on this host (N4)."""
+"""preflight: why a bundle would fail on this host (N4)."""
 
 from __future__ import annotations
 

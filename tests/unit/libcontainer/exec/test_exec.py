@@ -1,4 +1,4 @@
-"""`exec` up to its plan: which containers it can be in, and which cgroup is meant."""
+"""`exec` up to its plan: which containers it accepts, and which cgroup it uses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The kernel's numbers, against those that Python's standard library has."""
+"""The kernel's numbers, compared with those of Python's standard library."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ def test_reads_files_longer_than_one_chunk(tmp_path: Path) -> None:
 
 
 def test_a_record_of_the_kernel_is_read_at_once() -> None:
-    """proc(5): the whole of it with one read, also for a process that has the longest name."""
+    """proc(5): one read gets the whole file, also for a process with the longest name."""
     text = fileio.read_record("/proc/self/stat")
     assert text.startswith(f"{os.getpid()} (")
     assert text.endswith("\n")

@@ -1,4 +1,4 @@
-"""Mounts on the host, above a rootfs: counted, and taken away."""
+"""Mounts on the host, above a rootfs: counted, and unmounted."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Signals that end a command: they come in where it waits, and nowhere else. tests/conftest.py sets them right again.
+"""Signals that end a command: they arrive while it waits, and at no other time. tests/conftest.py restores them.
 
-They are sent to this thread: other threads of the tests have them not blocked.
+The tests send them to this thread: other threads of the tests have not blocked them.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def test_one_signal_is_raised_and_the_undoing_not_disturbed() -> None:
 
 
 def test_a_signal_is_not_kept_waiting_by_descriptors_that_are_always_ready() -> None:
-    """As the pipe of a hook that writes without end."""
+    """Such as the pipe of a hook that writes without end."""
     reader, writer = os.pipe()
     os.write(writer, b"x")
     interrupts.hold()
@@ -55,7 +55,9 @@ def test_a_signal_is_not_kept_waiting_by_descriptors_that_are_always_ready() -> 
 
 
 def test_a_wait_takes_no_other_signal_from_a_signalfd() -> None:
-    """A SIGCHLD, which is ignored by default, is gone once it is let in: nobody would learn of the container's end."""
+    """A SIGCHLD, which is ignored by default, is lost once it is unblocked: nobody would learn of the container's
+    end.
+    """
     interrupts.hold()
     interrupts.block([signal.SIGCHLD, signal.SIGTERM])
     signals = native.signalfd([signal.SIGCHLD])
@@ -99,7 +101,7 @@ def test_an_ignored_sigchld_is_set_right() -> None:
 
 
 def test_another_program_gets_the_signals_as_they_were() -> None:
-    """A command that the launcher hands over to the ordinary build, which inherits the mask."""
+    """The launcher hands a command over to the ordinary build, which inherits the mask."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     interrupts.hold()
     interrupts.release()

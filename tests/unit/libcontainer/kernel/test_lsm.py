@@ -1,4 +1,4 @@
-"""Whether a security module is at work."""
+"""Whether a security module is active."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The wrappers of csrc/native: what they do, and that every one raises OSError with the errno."""
+"""The wrappers of csrc/native: their effect, and that each raises OSError with the errno."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _image(tmp_path: Path, source: str) -> int:
     return image
 
 
-# Tells its argv, environment size, open descriptors and uid over argv[1], and waits for one byte, its exit code.
+# Writes its argv, environment size, open descriptors and uid to argv[1], and waits for one byte, its exit code.
 _PROGRAM = r"""
 #include <dirent.h>
 #include <stdio.h>
@@ -71,7 +71,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> int:
 
 
 class Child:
-    """One clone of the program: what it told, and its end."""
+    """One clone of the program: its output, and its end."""
 
     def __init__(self, image: int, flags: int = 0, joins: tuple[tuple[int, int], ...] = (), preserve: int = 0) -> None:
         self.ours, theirs = native.socketpair()
@@ -109,7 +109,7 @@ def test_clone_init_executes_the_image_as_our_child(program: int) -> None:
 
 
 def test_clone_init_keeps_the_preserved_descriptors(program: int) -> None:
-    # In a process of its own, since the descriptors' numbers count.
+    # In a separate process, since the descriptors' numbers matter.
     code = """
 import os, sys
 from pyrunc.libcontainer.kernel import native
@@ -158,7 +158,7 @@ def test_clone_init_joins_every_type_and_stays_our_child(program: int) -> None:
     target = Child(program, every)
     fds = {name: os.open(f"/proc/{target.pid}/ns/{name}", os.O_RDONLY) for name in flags}
     try:
-        # The mount namespace stands first here and must be entered last all the same.
+        # The mount namespace comes first here and must be entered last all the same.
         child = Child(program, 0, tuple((fds[name], flags[name]) for name in ("mnt", "user", "net", "pid", "cgroup")))
         try:
             for name in ("user", "mnt", "pid", "net", "cgroup"):
@@ -231,7 +231,7 @@ def test_init_image_is_sealed_and_executable() -> None:
         os.close(fd)
 
 
-# Makes the image as where memfd_create(2) refuses, executes it, and tries to write to it while it does not run.
+# Makes the image as if memfd_create(2) failed, executes it, and tries to write to it while it does not run.
 _IMAGE_ON_TMPFS = """
 import errno, os, sys
 sys.path.insert(0, sys.argv[1])
@@ -260,7 +260,7 @@ print((os.listdir("/proc/self/fd"), open("/proc/self/mountinfo").read()) == befo
 
 @pytest.mark.parametrize("user", [0, 1000])
 def test_init_image_without_memfds_can_t_be_written_either(user: int) -> None:
-    """F4, CVE-2019-5736: root mounts the tmpfs, another user has it mounted in a user namespace."""
+    """F4, CVE-2019-5736: root mounts the tmpfs; for another user it is mounted in a user namespace."""
     if os.geteuid() != 0:
         pytest.skip("needs root, to be both")
     words = [sys.executable, "-m", "tests.support.asuser", "--uid", "1000", "--reach"] if user else []
@@ -281,7 +281,7 @@ def test_memfd_holds_the_data_and_zeros_behind_it() -> None:
 
 
 def test_a11_memfds_are_sealed() -> None:
-    """A11: nobody changes what was written; with room behind it, as the init's times have, its size at least."""
+    """A11: nobody can write to one without room; one with room, as for the init's times, keeps its size."""
     whole, with_room = native.memfd("plan", b"abc"), native.memfd("plan", b"abc", 4096)
     try:
         for fd in (whole, with_room):
@@ -302,7 +302,7 @@ def test_a11_memfds_are_sealed() -> None:
 
 
 def test_a11_spawn_passes_the_standard_streams_and_the_caller_s_limit(tmp_path: Path) -> None:
-    """A11, F7: nothing else that is open, inheritable or not; the soft limit from before it was raised."""
+    """A11, F7: no other open descriptor, inheritable or not; the soft limit from before it was raised."""
     code = (
         "import os, resource; from pyrunc.libcontainer.kernel import native\n"
         "soft, hard = native.open_files(); assert (soft, hard) == (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1])\n"
@@ -553,7 +553,7 @@ def test_signalfd_reads_blocked_signals() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
     try:
         fd = native.signalfd([signal.SIGUSR1, signal.SIGUSR2])
-        # To this thread: another one that a test has left has not blocked it.
+        # To this thread: a thread that another test has left has not blocked it.
         signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
         assert int.from_bytes(os.read(fd, 128)[:4], "little") == signal.SIGUSR1
         os.close(fd)

@@ -1,4 +1,4 @@
-"""rtnetlink messages: how they are put together and taken apart, and a conversation about the namespace we are in."""
+"""rtnetlink messages: how they are encoded and decoded, and a conversation about the test's own namespace."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_attributes_come_out_as_they_went_in(parts: dict[int, bytes]) -> None:
 
 @given(st.binary(max_size=60))
 def test_a8_no_bytes_break_the_reader(data: bytes) -> None:
-    """A8: what does not fit is an error, and no IndexError or ValueError."""
+    """A8: malformed bytes give the usual error, never an IndexError or ValueError."""
     for read in (netlink.attributes, Link, Address, lambda data: netlink._check(data, 0x200)):
         with contextlib.suppress(PyruncError):
             read(data)
@@ -43,7 +43,7 @@ def test_a8_a_short_answer(data: bytes) -> None:
 
 @pytest.mark.parametrize("data", [struct.pack("=HHI", 9, 1, 0), struct.pack("=HHI", 3, 1, 0)])
 def test_a8_an_attribute_that_does_not_fit(data: bytes) -> None:
-    """A8: it is longer than what there is, or shorter than itself."""
+    """A8: the attribute's length is larger than the message, or smaller than its own header."""
     with pytest.raises(PyruncError, match="malformed answer"):
         netlink.attributes(data)
 
@@ -145,7 +145,7 @@ def message(kind: int, sequence: int, payload: bytes, length: int = 0) -> bytes:
 
 @pytest.fixture
 def answered(monkeypatch: pytest.MonkeyPatch) -> tuple[Socket, list[bytes]]:
-    """A conversation whose last request had the number 7, and what comes from the kernel."""
+    """A conversation whose last request had the number 7, and the kernel's answer."""
     talk = Socket.__new__(Socket)
     talk._fd, talk._sequence = -1, 7
     datagrams: list[bytes] = []
@@ -154,7 +154,7 @@ def answered(monkeypatch: pytest.MonkeyPatch) -> tuple[Socket, list[bytes]]:
 
 
 def test_a8_answers_to_other_requests_are_passed_over(answered: tuple[Socket, list[bytes]]) -> None:
-    """A8: an answer has the request's sequence number."""
+    """A8: only an answer with the request's sequence number counts."""
     talk, datagrams = answered
     datagrams.append(message(1, 6, b"data") + message(2, 7, b"data"))
     assert talk._receive() == [(2, 0, b"data")]
@@ -162,7 +162,7 @@ def test_a8_answers_to_other_requests_are_passed_over(answered: tuple[Socket, li
 
 @pytest.mark.parametrize("length", [3, 15, 25, 1 << 31])
 def test_a8_a_message_that_does_not_fit(answered: tuple[Socket, list[bytes]], length: int) -> None:
-    """A8: a length that is wrong is an error, and not the end of the answer, for which the caller would wait."""
+    """A8: a wrong length is an error, and not the end of the answer, for which the caller would wait."""
     talk, datagrams = answered
     datagrams.append(message(2, 7, bytes(8), length))
     with pytest.raises(PyruncError, match="malformed answer"):
@@ -185,7 +185,7 @@ def stranger() -> Iterator[socket.socket]:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 def test_a8_another_process_is_not_the_kernel(conversation: Socket, stranger: socket.socket) -> None:
-    """A8: what a process sends to our port is passed over; the kernel's port is 0."""
+    """A8: messages of other processes to our port are ignored; the kernel's port is 0."""
     conversation.links()  # the first request gives the socket its port
     with socket.socket(fileno=os.dup(conversation._fd)) as ours:
         port = ours.getsockname()[0]
@@ -196,7 +196,7 @@ def test_a8_another_process_is_not_the_kernel(conversation: Socket, stranger: so
 
 
 def test_a8_a_datagram_that_is_too_long(conversation: Socket) -> None:
-    """A8: a part of an answer is none."""
+    """A8: a truncated datagram is no answer."""
     conversation._send(netlink.GETLINK, 0x300, bytes(16))
     with pytest.raises(OSError, match="Message too long"):
         native.recv_netlink(conversation._fd, 32)

@@ -1,4 +1,4 @@
-"""What this process is permitted, as /proc tells it."""
+"""What this process may do, according to /proc."""
 
 from __future__ import annotations
 

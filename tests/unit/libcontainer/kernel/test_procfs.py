@@ -1,4 +1,4 @@
-"""procfs: writes that reach the process's own file or none."""
+"""procfs: a write reaches the process's own file or no file."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_symbolic_links_are_not_followed() -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 def test_cve_2019_19921_a_mount_over_proc_catches_no_write(tmp_path: Path) -> None:
-    """A fake /proc must not take the write of a label or a map: it would silently be lost."""
+    """A fake /proc must not receive the write of a label or a map, which would be lost silently."""
 
     def inside() -> None:
         pid = os.getpid()
@@ -68,7 +68,7 @@ def test_cve_2019_19921_a_mount_over_proc_catches_no_write(tmp_path: Path) -> No
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 def test_cve_2025_52881_a_mount_over_the_file_catches_no_write(tmp_path: Path) -> None:
-    """A file of procfs that is mounted over another takes writes that were meant for that one."""
+    """A procfs file that is mounted over another one receives the writes to that one."""
     decoy = tmp_path / "decoy"
     decoy.write_text("")
 

@@ -1,4 +1,4 @@
-"""Intel RDT by a directory that looks like resctrl: no machine of the tests has the real one."""
+"""Intel RDT on a directory that looks like resctrl: no machine of the tests has the real one."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def mount(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def overwrite(path: str, text: str) -> None:
-    """What a control file is written with takes the old content's place."""
+    """A write to a control file replaces the old content."""
     with open(path, "r+") as file:
         file.truncate()
         file.write(text)
 
 
 class Records(list[tuple[str, str]]):
-    """What would be in the ledger."""
+    """The entries that the ledger would have."""
 
     def __call__(self, effect: str, path: str) -> None:
         assert not Path(path).exists(), "the ledger comes first"
@@ -178,7 +178,7 @@ def test_no_class_is_left(mount: Path, records: Records, monkeypatch: pytest.Mon
 
 
 def group(path: Path, tasks: str = "") -> Path:
-    """A group that rmdir can remove: the kernel takes its files along."""
+    """A group that rmdir can remove: the kernel removes its files too."""
     path.mkdir()
     if tasks:
         (path / "tasks").write_text(tasks)
@@ -194,7 +194,7 @@ def test_undo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         {"effect": "resctrl_clos", "path": str(used)},
     ]
     with pytest.raises(PyruncError, match="is on another file system"):
-        ledger.undo(entries[:1])  # a ledger can't have it done elsewhere
+        ledger.undo(entries[:1])  # undoing a ledger must not remove a directory elsewhere
     assert own.exists()
     monkeypatch.setattr(native, "fs_magic", lambda fd: native.RDTGROUP_SUPER_MAGIC)
     ledger.undo(entries, deleting=True)

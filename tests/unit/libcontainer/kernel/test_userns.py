@@ -1,4 +1,4 @@
-"""userns: maps as single writes, and failures that say what is to be changed."""
+"""userns: maps as single writes, and failures that name what to change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The clone of the init, on what needs no container; real ones are tests/integration's."""
+"""The parts of the init's clone that need no container; tests/integration clones real ones."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_namespaces_are_those_of_a_thread_that_lives(tmp_path: Path, child: subp
 
 
 def test_an_image_that_can_t_be_made_names_its_sysctl(monkeypatch: pytest.MonkeyPatch) -> None:
-    """F4: where a tmpfs can't be made either."""
+    """F4: the memfd fails, and so does the tmpfs in its place."""
     cause = OSError(1, "x")
 
     def refuse() -> int:

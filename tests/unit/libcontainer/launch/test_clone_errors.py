@@ -1,4 +1,4 @@
-"""F13: a cause of a failed clone is named where it was found, and only there."""
+"""F13: the error of a failed clone names a cause only if pyrunc found it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def hint(launch: Launch, number: int, flags: int = NEW, cgroup: str = "/a/b") ->
 
 
 def write(launch: Launch, **files: str) -> None:
-    """Control files of /a/b, or of /a where the name begins with `a_`; two underscores are a dot."""
+    """Write control files of /a/b, or of /a if the name begins with `a_`; two underscores stand for a dot."""
     for name, text in files.items():
         above = name.startswith("a_")
         folder = Path(launch.facts.cgroup_mount) / ("a" if above else "a/b")

@@ -1,4 +1,4 @@
-"""Where a pty's master goes: the hand-over, and the search for the user's terminal."""
+"""The master of a pty: the hand-over, and the search for the user's terminal."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_hand_over_is_what_console_socket_receivers_take(tmp_path: Path) -> None
         receiver, _ = listener.accept()
     master, slave = os.openpty()
     console.hand_over(sender, master)
-    # As runc's recvtty and conmon have it: a name that is not empty, and exactly one descriptor.
+    # As runc's recvtty and conmon require: a name that is not empty, and exactly one descriptor.
     data, fds, _, _ = socket.recv_fds(receiver, 4096, 8)
     assert data
     assert len(data) < 4096
@@ -74,7 +74,7 @@ def test_find_terminal_prefers_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_find_terminal_without_any_is_explained() -> None:
-    # In a session of its own there is no /dev/tty either.
+    # In a new session there is no /dev/tty either.
     child = os.fork()
     if child == 0:
         os.setsid()

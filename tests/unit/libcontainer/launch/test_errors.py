@@ -1,4 +1,4 @@
-"""What a failed step is reported as: runc's words first, then the step, the pointer and a hint."""
+"""The report of a failed step: runc's words first, then the step, the pointer and a hint."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def test_an_init_that_its_filter_ended() -> None:
 def test_a_capability_is_named_where_it_lacks(
     monkeypatch: pytest.MonkeyPatch, kind: str, number: int, bit: int
 ) -> None:
-    """F13: the errno has other reasons too."""
+    """F13: the errno has other causes too."""
     from pyrunc.libcontainer.kernel import privileges
 
     for held, said in ((0, True), (1 << bit, False)):
@@ -156,7 +156,7 @@ def test_a_capability_is_named_where_it_lacks(
 
 
 def test_a_chroot_is_named_in_a_chroot(monkeypatch: pytest.MonkeyPatch) -> None:
-    """F13: EINVAL of another reason."""
+    """F13: EINVAL for another reason."""
     from pyrunc.libcontainer.kernel import privileges
 
     for mounted in (True, False):

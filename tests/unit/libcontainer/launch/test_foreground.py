@@ -1,4 +1,4 @@
-"""`run` in the foreground: what ends it, what is passed on, what is reaped. Each in a process of its own."""
+"""`run` in the foreground: what ends it, what it passes on, what it reaps. Each test runs in a separate process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pyrunc.libcontainer.plan.options import LaunchOptions
 
 
 class Fake:
-    """As much of a launched container as the foreground looks at, its process a child that runs `body`."""
+    """The parts of a launched container that the foreground uses; its process is a child that runs `body`."""
 
     hooks: dict[str, Any] = {}
     notify: Any = None
@@ -41,7 +41,7 @@ class Fake:
 
 
 def in_child(body: Callable[[], int]) -> int:
-    """What `body` gives in a process of its own, whose signals and children are its own."""
+    """The result of `body` in a separate process, with its own signals and children."""
     child = os.fork()
     if child == 0:
         code = 255
@@ -78,7 +78,7 @@ def test_signals_are_passed_on(number: int) -> None:
         def process() -> None:
             signal.signal(number, lambda got, frame: os._exit(got))
             os.write(write, b"x")
-            while True:  # not pause(), which a signal that comes just before it does not end
+            while True:  # not pause(): a signal that comes just before it does not end it
                 time.sleep(0.01)
 
         fake = Fake(process)
@@ -114,17 +114,17 @@ def test_other_children_are_reaped_and_do_not_end_it() -> None:
 
 
 class Starting(Fake):
-    """A container whose init is still at work: `sync` is our end of the conversation, `init_end` the init's."""
+    """A container whose init is still working: `sync` is our end of the socket, `init_end` the init's."""
 
     def __init__(self) -> None:
         super().__init__(signal.pause)
         self.sync, self.init_end = native.socketpair()
 
     def answer(self) -> None:
-        """Nothing to say."""
+        """Send nothing."""
 
     def receive(self, waited: bool) -> None:
-        """The program runs."""
+        """As if the program ran."""
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM])

@@ -1,4 +1,6 @@
-"""The runtime's steps: each has a handler of the right arity, and its effect in the ledger before it is made."""
+"""The runtime's steps: each has a handler of the right arity, and writes its effect to the ledger before it makes
+it.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +26,12 @@ from tests.support.records import opened
 HANDLERS = handlers.HANDLERS
 
 
-# What a field's value is in the plan, by its type on the wire.
+# A value of a field in the plan, by the field's type on the wire.
 PLAN_TYPES = {"u32": "int", "u64": "int", "i64": "int", "str": "str", "strv": "tuple[str, ...]"}
 
 
 def registered() -> list[tuple[str, Any]]:
-    """Each registration in the source of the module: the kind, and the function that is to handle it."""
+    """Each registration in the source of the module: the kind, and the function that must handle it."""
     tree = ast.parse(Path(handlers.__file__).read_text(encoding="utf-8"))
     found = []
     for node in tree.body:
@@ -105,7 +107,7 @@ class TestStateDir:
         launch, second = launched(tmp_path), launched(tmp_path)
         path = launch.options.state_dir
         HANDLERS["state_dir"](launch, path)
-        for _ in range(2):  # while it is created, and when it has been
+        for _ in range(2):  # while it is created, and afterwards
             with pytest.raises(PyruncError, match="container with given ID already exists"):
                 HANDLERS["state_dir"](second, path)
             state.save(launch.state_dir_fd, launch.record)

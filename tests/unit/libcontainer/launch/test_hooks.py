@@ -1,4 +1,4 @@
-"""hooks: what a hook is given, and what its failure says. The hooks are real processes."""
+"""hooks: the input of a hook, and the message of its failure. The hooks are real processes."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def test_a_hook_that_closes_its_streams_fails_all_the_same() -> None:
 
 
 def test_a_process_that_goes_on_writing_is_not_waited_for(tmp_path: Path) -> None:
-    """What a hook leaves behind may write faster than it is read."""
+    """A process that a hook leaves behind may write faster than it is read."""
     hook = _shell(f"yes >&2 & echo $! > {tmp_path}/pid; sleep 0.2; exit 1")
     try:
         text = _failure(hook)
@@ -196,7 +196,7 @@ def test_an_interrupted_wait_leaves_no_hook(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_no_single_wait_is_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A signal that comes between the interpreter's last look and poll(2) is noticed when that returns."""
+    """A signal that comes between the interpreter's last check and poll(2) is noticed when poll returns."""
     waits: list[int] = []
     poll = interrupts.poll
 
@@ -212,7 +212,7 @@ def test_no_single_wait_is_long(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_a_hook_leaves_behind_is_not_waited_for(tmp_path: Path) -> None:
-    """A daemon that a hook starts keeps its streams; waiting for their end would wait for the daemon."""
+    """A daemon that a hook starts keeps the hook's streams; waiting for their end would wait for the daemon."""
     hooks.run_hook(_shell(f"sleep 1000 & echo $! > {tmp_path}/pid"), "poststart", 0, "{}")
     os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
 
@@ -232,7 +232,7 @@ def test_no_descriptor_of_the_runtime_is_passed_on() -> None:
 def _is_inheritable(fd: int) -> bool:
     try:
         return os.get_inheritable(fd)
-    except OSError:  # what listdir itself had open
+    except OSError:  # the descriptor of listdir itself
         return False
 
 

@@ -1,4 +1,4 @@
-"""The init as its parent sees it: what it sends is kept, and it is killed and reaped once."""
+"""The init as its parent sees it: its messages are kept, and it is killed and reaped once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.launches import message
 
 
 def connected() -> tuple[InitProcess, socket.socket]:
-    """An init that is this test: its end of the socket."""
+    """An init played by this test: its end of the socket."""
     init = InitProcess()
     init.sync, theirs = native.socketpair()
     return init, socket.socket(fileno=theirs)
@@ -51,7 +51,9 @@ def test_the_end_of_file_is_no_message_and_no_answer() -> None:
 
 @pytest.mark.parametrize("said", [True, False])
 def test_an_init_that_ends_with_the_answer_unread(said: bool) -> None:
-    """Its last message is read all the same; without one it has died, since an execve comes behind that read."""
+    """The init's last message is read all the same; if there is none, it has died: an execve comes after it reads the
+    answer.
+    """
     init, theirs = connected()
     init.answer()
     if said:

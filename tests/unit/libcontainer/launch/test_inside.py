@@ -1,4 +1,4 @@
-"""inside: where a path of the container leads, links and mounts included, without leaving the rootfs."""
+"""inside: the target of a path in the container, after links and mounts, without leaving the rootfs."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ READY = Step("ready", "ready")
 
 @pytest.fixture(autouse=True)
 def signals() -> Iterator[None]:
-    """The signal handlers as they were, since a launch sets some."""
+    """Restore the signal handlers afterwards, since a launch sets some."""
     numbers = (signal.SIGCHLD, signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
     before = [signal.getsignal(number) for number in numbers]
     yield
@@ -213,7 +213,7 @@ def test_a_failed_launch_still_writes_its_timeline(tmp_path: Path, done: list[An
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_undoes_the_launch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals) -> None:
     def wait(*args: object) -> None:
-        signal.raise_signal(number)  # to this thread: other threads of the tests have it not blocked
+        signal.raise_signal(number)  # to this thread: other threads of the tests have not blocked it
         interrupts.poll([], 0)
 
     monkeypatch.setitem(handlers.HANDLERS, "prlimit", wait)
@@ -238,7 +238,7 @@ def test_an_ignored_signal_stays_ignored(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_the_undoing_goes_on_past_what_fails(tmp_path: Path, done: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each part of it, and the descriptors that are closed first."""
+    """Each part of it fails, and so do the descriptors that are closed first."""
     monkeypatch.setattr(launch, "serve", lambda launched: None)
     warnings: list[str] = []
     monkeypatch.setattr(log, "warning", warnings.append)

@@ -1,4 +1,6 @@
-"""The undo ledger: written before, undone in reverse, twice without harm, and by whoever finds it."""
+"""The undo ledger: written before the effect, undone in reverse, twice without harm, and by any command that finds
+it.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,7 @@ def read(path: str) -> list[ledger.Entry]:
 
 
 def begun(path: str) -> ledger.Ledger:
-    """A ledger as a create begins it."""
+    """A ledger in the state in which a create begins it."""
     book = book_of(path)
     book.record("state_dir", **record().values())
     return book
@@ -51,7 +53,7 @@ def begun(path: str) -> ledger.Ledger:
 
 @pytest.fixture
 def undone(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Effects `note` and `fail`, and what was undone of them."""
+    """Replacements of the effects `note` and `fail`, and the list of those that were undone."""
     done: list[str] = []
 
     def fail(entry: dict[str, Any]) -> None:
@@ -75,7 +77,7 @@ def test_entries_are_on_disk_before_the_effect(directory: str, undone: list[str]
 
 
 def test_an_entry_that_does_not_fit_is_an_error(directory: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A11: a full disk takes a part of the line only."""
+    """A11: on a full disk only a part of the line is written."""
     book = book_of(directory)
     monkeypatch.setattr(posix, "write", lambda fd, data: len(data) - 1)
     with pytest.raises(OSError, match="No space left"):
@@ -103,7 +105,7 @@ def test_a_line_that_a_kill_cut_off_does_not_count(directory: str, undone: list[
     ],
 )  # fmt: skip
 def test_a6_a_bad_line_does_not_hide_the_others(directory: str, undone: list[str], line: str, fault: str) -> None:
-    """A6: an effect of a later version, and anything that is no effect."""
+    """A6: an effect of a later version, and a line that is no effect."""
     write(directory, f'{{"effect":"note","path":"one"}}\n{line}\n{{"effect":"note","path":"two"}}\n')
     contents = ledger.read(opened(directory))
     assert [entry["path"] for entry in contents.entries] == ["one", "two"]
@@ -126,7 +128,7 @@ def test_a6_a_ledger_that_is_no_file_is_a_fault(directory: str) -> None:
 
 
 def test_f12_the_record_is_in_the_ledger(directory: str) -> None:
-    """F12: state.json can be damaged; the ledger begins with what it held, but for the process."""
+    """F12: state.json may be damaged; the ledger begins with its content, except the process."""
     begun(directory)
     claim = ledger.claim(ledger.read(opened(directory)), "box")
     assert claim is not None
@@ -135,7 +137,7 @@ def test_f12_the_record_is_in_the_ledger(directory: str) -> None:
 
 
 def test_a7_what_was_another_s_is_withdrawn(directory: str) -> None:
-    """A7: of two creates with one cgroupsPath, the one that is refused must not undo the other's cgroup."""
+    """A7: of two creates with one cgroupsPath, the refused one must not undo the other's cgroup."""
     book = book_of(directory)
     book.record("cgroup_parent", path="/a")
     book.record("cgroup", path="/a/b")
@@ -173,14 +175,14 @@ def test_pid_file_belongs_to_the_caller_once_the_container_is_created(tmp_path: 
 
 
 def test_a1_a_pid_file_is_removed_only_where_it_is_the_one(tmp_path: Path) -> None:
-    """A1: what is at the path is not what was written down."""
+    """A1: the path has another file than the one that the ledger records."""
     path = tmp_path / "pid"
     entry = {"effect": "pid_file", "path": str(path), "content": "4711", "draft": str(tmp_path / ".pid.7")}
     for text in ("4712", "47111", "precious", ""):
         path.write_text(text)
         ledger.undo([entry])
         assert path.exists()
-    for text in ("precious", ""):  # of a version that did not write the content down
+    for text in ("precious", ""):  # of a version that did not record the content
         path.write_text(text)
         ledger.undo([{"effect": "pid_file", "path": str(path)}])
         assert path.exists()
@@ -215,7 +217,7 @@ def test_a_cgroup_above_stays_while_others_use_it(tmp_path: Path, monkeypatch: p
     entries = [{"effect": "cgroup_parent", "path": str(parent)}]
     monkeypatch.setattr(native, "fs_magic", lambda fd: native.CGROUP2_SUPER_MAGIC)
     with monkeypatch.context() as patched:
-        # cgroupfs says EBUSY where another file system says ENOTEMPTY.
+        # cgroupfs gives EBUSY where other file systems give ENOTEMPTY.
         patched.setattr(posix, "rmdir", lambda path: (_ for _ in ()).throw(OSError(errno.EBUSY, "busy")))
         ledger.undo(entries)
     ledger.undo(entries)
@@ -295,7 +297,7 @@ class TestSweep:
 
     @pytest.mark.parametrize("names", [[], ["precious"], ["ledger"], ["ledger", "a"], ["exec.json"], ["start.sock"]])
     def test_a2_spares_what_is_none_of_ours(self, directory: str, names: list[str]) -> None:
-        """A2: an empty directory, and one with files whose names are like ours."""
+        """A2: an empty directory, and one whose files have names like ours."""
         for name in names:
             Path(directory, name).touch(0o600)
         assert ledger.sweep(directory) == ledger.FOREIGN
@@ -321,7 +323,7 @@ class TestSweep:
         assert undone == []
 
     def test_a1_spares_another_id_s(self, tmp_path: Path, directory: str, undone: list[str]) -> None:
-        """A1: who owns the state root can rename what is in it."""
+        """A1: the owner of the state root can rename its entries."""
         begun(directory).record("note", path="x")
         os.rename(directory, tmp_path / "other")
         assert ledger.sweep(str(tmp_path / "other")) == ledger.FOREIGN

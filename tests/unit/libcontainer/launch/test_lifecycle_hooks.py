@@ -1,4 +1,4 @@
-"""poststart hooks end a start that they fail; poststop hooks are all run."""
+"""A failed poststart hook ends the start; all poststop hooks run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a launch holds, what a failed one closes, and what it gives up for other commands."""
+"""What a launch holds, what a failed launch closes, and what it releases for other commands."""
 
 from __future__ import annotations
 

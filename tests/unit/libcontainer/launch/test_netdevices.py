@@ -1,4 +1,4 @@
-"""Network devices: what is decided without the kernel. tests/integration/test_net_devices.py moves real ones."""
+"""Network devices: the decisions that need no kernel. tests/integration/test_net_devices.py moves real devices."""
 
 from __future__ import annotations
 

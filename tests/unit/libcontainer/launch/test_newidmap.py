@@ -1,4 +1,4 @@
-"""newidmap: what is told to newuidmap and newgidmap, and what is told of their refusals."""
+"""newidmap: the arguments of newuidmap and newgidmap, and the messages for their refusals."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def tool(folder: Path, script: str, mode: int = 0o4755) -> str:
 
 @pytest.fixture
 def files(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """The files that are looked at for a hint."""
+    """The files that pyrunc reads for a hint."""
     content = {"/proc/self/status": "Name:\tx\nNoNewPrivs:\t0\n", "/etc/subuid": ""}
 
     def read_file(path: str) -> str:
@@ -56,7 +56,7 @@ def test_it_leaves_no_descriptor_and_no_process(tmp_path: Path) -> None:
 def test_a8_what_it_says_is_bounded_and_not_waited_for(
     tmp_path: Path, files: dict[str, str], monkeypatch: pytest.MonkeyPatch, script: str
 ) -> None:
-    """A8: the end of the output is kept, and a process that keeps the pipe open holds nobody up."""
+    """A8: only the end of the output is kept, and a process that keeps the pipe open delays nothing."""
     monkeypatch.chdir(tmp_path)
     error = refusal(tool(tmp_path, script))
     assert error.message.endswith("the end")
@@ -127,7 +127,7 @@ def test_a_tool_that_gains_no_privileges(tmp_path: Path, files: dict[str, str]) 
 def test_s6_a_user_namespace_without_mappings_gets_crun_s(
     monkeypatch: pytest.MonkeyPatch, inside: int, subordinate: tuple[int, int], mapped: list[tuple[int, int, int]]
 ) -> None:
-    """S6: the process's id is the runtime's own, the others are subordinate ones."""
+    """S6: the process's id is the runtime's own, the others are subordinate ids."""
     monkeypatch.setattr(newidmap, "subordinate", lambda file, euid: subordinate)
     spec: Any = {
         "process": {"user": {"uid": inside, "gid": inside}},

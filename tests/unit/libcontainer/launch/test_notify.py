@@ -1,4 +1,6 @@
-"""notify.py: what passes from a container to the service manager. tests/integration/test_notify.py has the rest."""
+"""notify.py: the notifications that a container may send to the service manager. tests/integration/test_notify.py has
+the rest.
+"""
 
 from __future__ import annotations
 
@@ -93,7 +95,7 @@ def test_a_manager_that_reads_nothing_stops_the_relay_and_not_the_loop(ends: End
             if not ends.is_ready():
                 break
     assert sent < 5000
-    assert not ends.is_ready()  # nobody calls in vain
+    assert not ends.is_ready()  # no descriptor is ready without work
     found: list[bytes] = []
     for _ in range(100):
         found += ends.received()
@@ -121,7 +123,7 @@ def test_descriptors_do_not_pile_up(ends: Ends) -> None:
         os.close(end)
         os.close(other)
         ends.relay.serve()
-    # Two for each that is under way, and one for each that waits to be sent.
+    # Two for each that is being received, and one for each that waits to be sent.
     assert len(os.listdir("/proc/self/fd")) <= before + 3 * notify.MAX_WAITING
     ends.relay.close()
     assert len(os.listdir("/proc/self/fd")) < before

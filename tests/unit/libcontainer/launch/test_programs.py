@@ -1,4 +1,4 @@
-"""programs: why a program can't be executed (N6), found out from its file."""
+"""programs: why a program can't be executed (N6), according to its file."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class Ends:
         self.relay.take_terminal()
 
     def turn(self, times: int = 4) -> None:
-        """Let the relay do what it can, without waiting for ever; nothing once it has drained."""
+        """Let the relay work without waiting for ever; do nothing once it has drained."""
         for _ in range(times):
             assert self.relay.master < 0 or not self.relay.wait()
 
@@ -194,7 +194,7 @@ def test_a_flood_of_output_holds_up_neither_signals_nor_input(
 
 
 def test_no_event_without_news(ends: Ends) -> None:
-    """Output that was read, and room that nothing waits for, wake nobody."""
+    """Neither output that was read nor room that nothing waits for wakes the relay."""
     native.tty_raw(ends.inside)
     ends.turn()
     for _ in range(3):
@@ -238,7 +238,9 @@ def test_output_while_input_waits_for_room(ends: Ends) -> None:
 
 @pytest.mark.parametrize("word", [b"", b"again"])
 def test_a3_a_hang_up_while_input_waits_for_room(ends: Ends, word: bytes) -> None:
-    """It waits on without work, and who opens the slave next is served both ways, one that only reads too."""
+    """It waits without work. A process that opens the slave next gets both directions, also a process that only
+    reads.
+    """
     name = os.ttyname(ends.inside)
     fill(ends)
     os.close(ends.inside)

@@ -1,4 +1,4 @@
-"""scene: what is found out after a failure (N6)."""
+"""scene: what pyrunc finds out after a failure (N6)."""
 
 from __future__ import annotations
 

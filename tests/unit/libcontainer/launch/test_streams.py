@@ -1,4 +1,4 @@
-"""The user's standard streams: nothing waits for them, nothing raises for them, and their flags stay (F1, F2)."""
+"""The user's standard streams: nothing waits for them or raises because of them, and their flags stay (F1, F2)."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ KINDS: dict[str, Callable[[], tuple[int, int]]] = {"pipe": os.pipe, "socket": so
 
 
 def read_all(fd: int, count: int) -> bytes:
-    """So many bytes, which a pty may give one by one."""
+    """Read so many bytes, which a pty may give one by one."""
     data = b""
     while len(data) < count:
         data += os.read(fd, count - len(data))
@@ -59,7 +59,7 @@ def read_all(fd: int, count: int) -> bytes:
 
 
 def deny(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no stream be opened again, as those of another user."""
+    """Let no stream be opened again, as if another user owned it."""
 
     def denied(path: str, flags: int) -> int:
         raise PermissionError(errno.EACCES, path)
@@ -76,7 +76,7 @@ def test_f2_a_full_output_is_not_waited_for(fds: Fds, monkeypatch: Any, kind: st
     stream = Stream(write, output=True)
     rest = stream.write(MUCH)
     assert 0 < len(rest) < len(MUCH)
-    # A pty takes a little more whenever the kernel has carried on what it took.
+    # A pty accepts a little more whenever the kernel has moved what it accepted before.
     while (more := stream.write(rest)) != rest:
         rest = more
     assert rest

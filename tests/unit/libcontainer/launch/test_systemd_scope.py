@@ -1,4 +1,4 @@
-"""The scope's start and undoing as steps of a launch; tests/integration/test_systemd.py has the whole of it."""
+"""The scope's start and undoing as steps of a launch; tests/integration/test_systemd.py tests it as a whole."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The timeline: what is written is Chrome's trace-event form, on one clock."""
+"""The timeline: its output is in Chrome's trace-event form, on one clock."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_a_new_time_namespace_does_not_shift_the_times(tmp_path: Path) -> None:
 
 
 def hook(name: str, index: int, kind: str = "container_hook") -> Step:
-    """A step of a hook, whose further fields do not matter here."""
+    """A step of a hook; its other fields do not matter here."""
     return Step("rootfs", kind, (name, index, "/bin/hook", (), (), 0), f"/hooks/{name}/{index}")
 
 
@@ -116,7 +116,7 @@ def test_a_file_that_can_t_be_written_is_an_error(tmp_path: Path) -> None:
 
 
 def fill(fd: int) -> None:
-    """Write until nothing more is taken."""
+    """Write until no more is accepted."""
     while True:
         try:
             os.write(fd, bytes(4096))

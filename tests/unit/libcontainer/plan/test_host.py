@@ -1,4 +1,4 @@
-"""host: the facts and the texts they are read from."""
+"""host: the facts and the texts from which they are read."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_in_userns() -> None:
 
 
 def test_f5_a_user_namespace_that_maps_every_id_to_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    """F5: PrivateUsers=full has the maps of the first user namespace, and not its rights."""
+    """F5: PrivateUsers=full has the same maps as the first user namespace, but not its rights."""
     monkeypatch.setattr(host, "posix", SimpleNamespace(stat=lambda path: SimpleNamespace(st_ino=4026532000)))
     assert host.in_userns()
 

@@ -68,7 +68,7 @@ def test_the_generated_constants_are_the_table() -> None:
     assert {name: kind.fields for name, kind in KINDS.items()} == steps.FIELDS
 
 
-# A value of each Python type of a field, and the one that stands for "left out".
+# A value of each Python type of a field, and the value that stands for "left out".
 SAMPLES = {"int": 7, "bool": True, "str": "a", "tuple[str, ...]": ("a", "b"), "str | None": "slot"}
 SAMPLES["tuple[str, ...] | None"] = ("A=1",)
 ZEROS = {"int": 0, "bool": 0, "str": "", "tuple[str, ...]": (), "str | None": None}
@@ -101,7 +101,7 @@ def test_a_constructor_wants_every_field_but_the_optional_ones(kind: Kind) -> No
                 getattr(steps, kind.name)(**rest)
 
 
-# A line that compiles a step, and what mypy is to say of it.
+# A line that compiles a step, and mypy's message about it.
 LINES = (
     ('context.init_step(steps.bind(source="/a", target="/b", recursive=True))', ""),
     ('context.init_step(steps.bind(source="/a"))', 'Missing named argument "target"'),
@@ -115,7 +115,7 @@ LINES = (
 
 
 def test_mypy_sees_mistakes(tmp_path: Path) -> None:
-    """The stub is what mypy reads of the constructors: without it every call would pass."""
+    """mypy reads only the constructors' stub: without it every call would pass."""
     pytest.importorskip("mypy")
     module = tmp_path / "mistakes.py"
     head = [
@@ -180,7 +180,7 @@ def test_the_signs_of_a_field() -> None:
 
 @pytest.mark.parametrize("kind", INIT_KINDS, ids=lambda kind: kind.name)
 def test_every_kind_of_the_init_has_one_c_function(kind: Kind) -> None:
-    """The dispatcher (steps.gen.h) calls step_KIND: the linker finds a missing one, and here it is named."""
+    """The dispatcher (steps.gen.h) calls step_KIND. The linker finds a missing one; this test names it."""
     assert DEFINITIONS.count(kind.name) == 1
 
 

@@ -112,7 +112,7 @@ def test_times_stand_behind_the_blob_and_are_pairs() -> None:
 
 @pytest.mark.parametrize("detail", ["", "-1", "x", "1 ", "\u0663", "9" * 5000])
 def test_a8_the_number_of_a_listener(detail: str) -> None:
-    """A8: what is no number is an error, and no ValueError."""
+    """A8: a value that is not a number gives the usual error, no ValueError."""
     assert wire.listener(wire.Message(wire.LISTENER, 0, 0, "17")) == 17
     with pytest.raises(PyruncError, match="malformed number"):
         wire.listener(wire.Message(wire.LISTENER, 0, 0, detail))

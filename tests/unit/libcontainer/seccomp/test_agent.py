@@ -15,12 +15,12 @@ from pyrunc.libcontainer.kernel import interrupts, native
 from pyrunc.libcontainer.seccomp import agent
 from tests.support.records import record
 
-# Holds stdin's file at descriptor 9 from the second line on that it reads.
+# Has stdin's file at descriptor 9 from the second line that it reads on.
 CHILD = "import os, sys\nfor line in sys.stdin:\n    os.dup2(1, 9)\n    print(flush=True)\n"
 
 
 class Child:
-    """A process whose descriptor 9 is opened by `open`; `sync` is our side of a socket as the init has one."""
+    """A process whose descriptor 9 is opened by `open`; `sync` is our side of a socket like the init's."""
 
     def __init__(self) -> None:
         self.sync, self.theirs = native.socketpair()
@@ -161,7 +161,7 @@ def test_send_to_an_agent_that_hangs_up(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a11_an_agent_that_hangs_is_not_waited_for_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, accepts: bool
 ) -> None:
-    """It accepts and does not read what is more than the socket holds, or it does not even accept."""
+    """It accepts the connection and reads less than the message, or it does not even accept."""
     monkeypatch.setattr(native, "PATIENCE_MS", 1000)
     path = str(tmp_path / "agent.sock")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:

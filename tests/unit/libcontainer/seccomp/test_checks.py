@@ -86,6 +86,6 @@ def test_the_spec_s_checks_ask_them() -> None:
     spec["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_NOTIFY"}
     at = [problem.pointer for problem in checks.check(spec)]
     assert "/linux/seccomp/defaultAction" in at
-    # A profile that the schema refuses is not looked at.
+    # A profile that the schema refuses is not checked.
     spec["linux"]["seccomp"] = {"syscalls": [{}]}
     checks.check(spec, ["/linux/seccomp/defaultAction"])

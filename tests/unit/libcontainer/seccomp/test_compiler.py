@@ -36,7 +36,7 @@ ARCHITECTURES = ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32", "SCMP_ARC
 
 
 def verdict(profile: Any, number: int, *args: int, arch: int = AUDIT_X86_64) -> int:
-    """What the compiled filter returns. The profile names every architecture, so that the machine's is no matter."""
+    """What the compiled filter returns. The profile names every architecture, so the machine's does not matter."""
     whole: Any = {"architectures": ARCHITECTURES, **profile}
     return evaluate(compiler.compile_filter(whole), number, *args, arch=arch)
 

@@ -14,7 +14,7 @@ LAST = {AUDIT_X86_64: 100, SCMP_X32: X32_BIT | 50, AUDIT_I386: 200, AARCH64: 300
 
 
 def verdict(last: dict[int, int], arch: int, number: int) -> int:
-    """What the stub says, or GONE_ON where it leaves the call to the filter behind it."""
+    """The stub's verdict, or GONE_ON if it leaves the call to the filter behind it."""
     return evaluate([*stub(last), (0x06, 0, 0, GONE_ON)], number, arch=arch)
 
 

@@ -1,4 +1,4 @@
-"""What differs between two plans (N8)."""
+"""The differences of two plans (N8)."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_an_alternative_that_came_and_one_that_went() -> None:
 
 
 def test_n8_hunks_are_in_the_order_of_the_phases() -> None:
-    """A phase has one hunk, wherever its steps stand among others that are added and removed."""
+    """A phase has one hunk, even if its steps are among others that are added and removed."""
     for old in CASES.values():
         for new in CASES.values():
             phases = [line.strip("@ ") for line in show_diff.diff(old(), new()).splitlines() if line.startswith("@@")]

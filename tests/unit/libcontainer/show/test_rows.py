@@ -1,4 +1,4 @@
-"""A plan's steps in their order, and what of them would fail."""
+"""A plan's steps in their order, and which of them would fail."""
 
 from __future__ import annotations
 

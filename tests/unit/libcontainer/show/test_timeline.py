@@ -24,7 +24,7 @@ def trace(*events: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_bars_over_time() -> None:
-    # 44 columns, less the names' 14 and the numbers' 15, are 15 for 1.5 ms
+    # 44 columns, less 14 for the names and 15 for the numbers, leave 15 for 1.5 ms
     events = event("mount", 600, 500, 2), event("clone", 100, 1000), event("chdir", 1600, 0, 2)
     text = show_timeline.bars(trace(*events), 44)
     assert text.splitlines()[:4] == [

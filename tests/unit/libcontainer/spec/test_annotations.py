@@ -1,4 +1,4 @@
-"""crun's annotations: what becomes of each, and docs/annotations.md."""
+"""crun's annotations: the effect of each, and docs/annotations.md."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PROFILE = {"defaultAction": "SCMP_ACT_ALLOW"}
 
 
 def found(**values: str) -> list[tuple[str, str, str]]:
-    """What `check` reports of annotations, by their names without the prefix."""
+    """The results of `check` for annotations, by their names without the prefix."""
     said: list[tuple[str, str, str]] = []
     names = {known.PREFIX + name.replace("__", "-").replace("_0_", "."): value for name, value in values.items()}
     known.check(
@@ -35,7 +35,7 @@ def found(**values: str) -> list[tuple[str, str, str]]:
 
 
 def test_s6_the_table_is_the_code_s() -> None:
-    """S6: docs/annotations.md lists each annotation with what becomes of it, and nothing else."""
+    """S6: docs/annotations.md lists each annotation with its effect, and nothing else."""
     rows = dict(re.findall(r"^\| `([^`]+)` \| (carried out|refused|no effect) \|", DOCUMENT.read_text(), re.MULTILINE))
     of_crun = {name: what for name, what in rows.items() if not name.startswith("org.")}
     assert of_crun == {
@@ -116,7 +116,7 @@ def annotated(config: Any, **more: str) -> LaunchPlan:
 
 @pytest.mark.parametrize(("value", "set_groups"), [("1", 0), ("", 1), ("0", 1), ("yes", 0)])
 def test_s6_keep_original_groups(value: str, set_groups: int) -> None:
-    """S6: Podman's keep-groups; it was ignored without a word."""
+    """S6: Podman's keep-groups; pyrunc ignored it silently."""
     plan = annotated(with_process(user={"uid": 7, "gid": 7, "additionalGids": [8]}), keep_original_groups=value)
     assert values(find(plan, "user")[0], "set_groups", "groups") == (set_groups, ("8",) if set_groups else ())
     assert any("additionalGids are not set" in warning for warning in plan.warnings) == (not set_groups)

@@ -1,6 +1,6 @@
-"""No configuration, however wrong, is answered by anything but a plan or one explained refusal.
+"""The result for any configuration, however wrong, is a plan or one explained refusal.
 
-PYRUNC_BAD_CONFIGS=N tries N of them in place of the few that every run tries, each time others.
+PYRUNC_BAD_CONFIGS=N tries N other ones, new each time, in place of the few that every run tries.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def refusal(error: PyruncError) -> str:
-    """The line of a refusal, which must be one that can be shown; it is about the configuration, so it says where."""
+    """The line of a refusal. It must be printable, and say where in the configuration the mistake is."""
     line = error.line()
     line.encode()
     assert error.message
@@ -99,7 +99,7 @@ def test_a_mutated_config_is_compiled_or_refused(bundle: Path, random: Random) -
         problems = bundle_check.validate_bundle(str(bundle))
     errors = [problem.line() for problem in problems if problem.severity == ERROR]
     assert all(line.encode() for line in errors)
-    # What `create` refuses on a host that lacks nothing, `validate` tells too.
+    # If `create` refuses it on a host that lacks nothing, `validate` reports it too.
     assert errors or not refused, refused
 
 

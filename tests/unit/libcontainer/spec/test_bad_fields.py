@@ -1,5 +1,5 @@
-"""Every field of the specification, wrong in each way that its configuration alone can show: the pointer, the reason
-and the hint are told by `create` and by `validate`."""
+"""Every field of the specification, wrong in each way that its configuration alone can show: `create` and `validate`
+report the pointer, the reason and the hint."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WRONG = {"object": [], "array": {}, "string": 5, "boolean": "true", "integer": "
 
 
 def fields() -> list[Place]:
-    """A place of every property of the schema: the first of each in the full configuration, which has them all
+    """A place of every property of the schema: the first place in the full configuration, which has all properties
     (test_schemas.py)."""
     first: dict[Place, Place] = {}
     for place in places(full_config()):
@@ -40,7 +40,7 @@ def kind(place: Place) -> Any:
 
 
 def refused(place: Place, value: Any) -> PyruncError:
-    """The refusal of the full configuration with another value at a place; `validate` finds it too."""
+    """The refusal of the full configuration with another value at a place; `validate` finds the mistake too."""
     config = full_config()
     value_at(config, place[:-1])[place[-1]] = value
     with pytest.raises(PyruncError) as caught:
@@ -104,7 +104,7 @@ def joined(kind: str) -> list[dict[str, str]]:
 
 
 SECCOMP = "SCMP_ACT_ERRNO"
-# What is set in the runnable configuration, and the place of the contradiction that comes of it.
+# A change of the runnable configuration, and the place of the contradiction that it causes.
 CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     ({"ociVersion": "2.0.0"}, "/ociVersion"),
     ({"process": None}, "/process"),
@@ -174,7 +174,7 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("changes", "at"), CONTRADICTIONS, ids=[case[1] for case in CONTRADICTIONS])
 def test_contradiction(changes: Any, at: str) -> None:
-    """Told by the checks, which `create` and `validate` share, with the hint."""
+    """The checks that `create` and `validate` share report it, with the hint."""
     config = runnable_config()
     for name, value in changes.items():
         *above, last = name.split(".")
@@ -191,7 +191,7 @@ def test_contradiction(changes: Any, at: str) -> None:
 
 
 def test_every_property_of_the_schema_has_its_cases() -> None:
-    """FIELDS has all of them, whatever is added to the specification."""
+    """FIELDS has all of them, also when the specification grows."""
     found = {tuple("*" if isinstance(part, int) else part for part in place) for place in FIELDS}
     missing = []
 

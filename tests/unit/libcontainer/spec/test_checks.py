@@ -1,4 +1,4 @@
-"""checks: contradictions are found at their pointers, and nothing where nothing is wrong."""
+"""checks: finds contradictions at their pointers, and nothing in a correct configuration."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def test_the_rootless_one_needs_no_privilege() -> None:
 @pytest.mark.skipif(not shutil.which("runc"), reason="needs runc")
 @pytest.mark.parametrize("rootless", [False, True])
 def test_as_runc_writes_it(tmp_path: Path, rootless: bool) -> None:
-    """What differs is told here: the names, the cgroup namespace (runc leaves it out on hybrid hosts), and ambient
+    """The differences from runc: the names, the cgroup namespace (runc leaves it out on hybrid hosts), and ambient
     capabilities, which runc wrote before 1.2."""
     subprocess.run(["runc", "spec", "--bundle", str(tmp_path), *(["--rootless"] if rootless else [])], check=True)
     theirs = json.loads((tmp_path / "config.json").read_text())

@@ -26,7 +26,7 @@ def test_the_structure_is_the_specifications() -> None:
 
 
 def test_nothing_is_null() -> None:
-    """Null would mean that nothing is known of a feature."""
+    """Null would mean that nothing is known about a feature."""
 
     def values(value: Any) -> list[Any]:
         members = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
@@ -49,7 +49,7 @@ def test_annotations_are_texts_by_name() -> None:
 
 
 def test_every_mount_option_is_recognised() -> None:
-    """And none of them goes to the file system."""
+    """And none of them is passed to the file system."""
     for word in features.features()["mountOptions"]:
         assert parse([word]).data == [], word
 
@@ -71,7 +71,7 @@ def test_the_managers_that_are_claimed_make_a_plan(claim: str, user: bool) -> No
 
 
 def test_the_annotations_that_change_what_is_done_are_listed() -> None:
-    """A name that ends with a dot stands for all that begin with it."""
+    """A name that ends with a dot stands for all names that begin with it."""
     prefix, cruns, criu = features.features()["potentiallyUnsafeConfigAnnotations"]
     facts = HostFacts(systemd=SystemdFacts(), controllers=("cpu", "io", "memory", "pids"))
     made = [
@@ -83,7 +83,7 @@ def test_the_annotations_that_change_what_is_done_are_listed() -> None:
     assert made[0] != made[1]
 
 
-# A claim of the structure, and the field that it is about with a value that makes use of it.
+# A claim of the structure, and the field that it is about with a value that uses it.
 CLAIMS: list[tuple[str, str, Any]] = [
     ("apparmor/enabled", "process/apparmorProfile", "profile"),
     ("selinux/enabled", "process/selinuxLabel", "system_u:system_r:svirt_lxc_net_t:s0"),
@@ -102,7 +102,7 @@ CLAIMS: list[tuple[str, str, Any]] = [
 
 @pytest.mark.parametrize(("claim", "field", "value"), CLAIMS, ids=[claim for claim, _, _ in CLAIMS])
 def test_what_is_claimed_is_compiled(claim: str, field: str, value: Any) -> None:
-    """Each claim is true, and so its field makes a plan that is another one."""
+    """Each claim is true: the field changes the plan."""
     claimed: Any = features.features()["linux"]
     for name in claim.split("/"):
         claimed = claimed[name]

@@ -21,7 +21,7 @@ def problems(parent: str, field: str, value: Any) -> list[tuple[str, str]]:
 
 
 def refusal(parent: str, field: str, value: Any) -> PyruncError:
-    """How the whole validation refuses the field's value."""
+    """The refusal of the field's value by the whole validation."""
     spec = runnable_config()
     spec[parent][field] = value
     with pytest.raises(PyruncError) as raised:

@@ -1,4 +1,4 @@
-"""foreign: what is given in place of a runtime's config.json (N6)."""
+"""foreign: files that users give in place of a runtime's config.json (N6)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""spec: what load gives and how it refuses."""
+"""spec: the result of load, and its refusals."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_process_alone() -> None:
 
 
 def run(code: str, *arguments: str) -> str:
-    """What a fresh interpreter prints for a piece of code."""
+    """The output of a piece of code in a fresh interpreter."""
     path = [str(ROOT), *[entry for entry in sys.path if entry]]
     command = [sys.executable, "-I", "-S", "-c", f"import sys; sys.path[:0] = {path!r}\n" + code, *arguments]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout

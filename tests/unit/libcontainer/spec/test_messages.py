@@ -1,4 +1,4 @@
-"""messages: what a schema says, in words."""
+"""messages: a schema's rules in words."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ def test_access_times(words: str, attr_set: int, attr_clr: int) -> None:
 )
 def test_recursive_attributes(words: str, rattr_set: int, rattr_clr: int) -> None:
     options = parse(words.split())
-    # what is set is also cleared only in the field of the access times, as mount_setattr(2) wants it
+    # only the field of the access times may be both set and cleared, as mount_setattr(2) requires
     assert (options.rattr_set, options.rattr_clr & ~(rattr_set & MOUNT_ATTR_ATIME)) == (
         rattr_set,
         rattr_clr & ~(rattr_set & MOUNT_ATTR_ATIME),
@@ -111,8 +111,8 @@ def test_recursive_attributes(words: str, rattr_set: int, rattr_clr: int) -> Non
 
 @given(st.lists(st.sampled_from(KNOWN_OPTIONS), max_size=12))
 def test_the_kernel_takes_every_combination(words: list[str]) -> None:
-    """mount_setattr(2), EINVAL: one access-time setting at most, with the whole field cleared; nothing both set and
-    cleared outside of it."""
+    """mount_setattr(2), EINVAL: at most one access-time setting, with the whole field cleared; no other bit both set
+    and cleared."""
     options = parse(words)
     for attr_set, attr_clr in ((options.attr_set, options.attr_clr), (options.rattr_set, options.rattr_clr)):
         assert attr_set & MOUNT_ATTR_ATIME in (0, NOATIME, STRICTATIME)
@@ -175,7 +175,7 @@ def test_id_maps(words: str, id_map: int) -> None:
 
 @pytest.mark.parametrize("words", list(permutations(["rbind", "rprivate", "rw", "bind"])))
 def test_s1_rbind_is_recursive_wherever_it_stands(words: tuple[str, ...]) -> None:
-    """S1: in `rbind,rprivate,rw,bind` the last word took the submounts away."""
+    """S1: in `rbind,rprivate,rw,bind` the last word removed the submounts."""
     assert parse(words).bind == 2
 
 
@@ -184,7 +184,7 @@ def test_s1_ridmap_is_recursive_wherever_it_stands(words: tuple[str, ...]) -> No
     assert parse(words).id_map == 2
 
 
-# The mount itself and what is below it, after words of which some are about the mount and some about the tree.
+# The mount itself and the mounts below it, after words of which some are about the mount and some about the tree.
 BOTH = [
     ("ro rrw", 0, 0),
     ("rrw ro", RDONLY, 0),
@@ -208,7 +208,7 @@ BOTH = [
 
 @pytest.mark.parametrize(("words", "own", "below"), BOTH)
 def test_s1_the_later_word_counts_for_the_mount_itself(words: str, own: int, below: int) -> None:
-    """S1's siblings: `rrw,ro` made the mount writable, `rro,rw` read-only, whatever the order."""
+    """Faults of S1's kind: `rrw,ro` made the mount writable, `rro,rw` read-only, in either order."""
     options = parse(words.split())
 
     def change(flags: int, attr_set: int, attr_clr: int) -> int:

@@ -45,7 +45,7 @@ def test_edits() -> None:
 
 
 def test_no_name_of_the_specification_is_a_near_miss_of_its_neighbours() -> None:
-    """Else two that are both right would be told as one that is wrong, where one of them is new to us."""
+    """Otherwise, of two correct names, a new one that we do not know would be reported as a misspelt other one."""
     validators.unknown.clear()
     assert validators.config(full_config()) is None
     assert validators.unknown == []
@@ -71,7 +71,7 @@ def _loaded(directory: Path, config: Any) -> None:
 def test_n5_a_near_miss_is_a_warning_in_run(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], place: tuple[Any, ...], wrong: str, right: str
 ) -> None:
-    """N5: `readOnly` ran writable without a word."""
+    """N5: with `readOnly` the container ran writable without a warning."""
     config = minimal()
     holder: Any = config
     for part in place:
@@ -94,7 +94,7 @@ def test_n5_what_is_like_nothing_is_ignored_as_the_specification_asks(
 
 @pytest.mark.parametrize(("right", "wrong", "at"), [("process", "proces", "/process"), ("root", "roots", "/root")])
 def test_n5_the_error_that_follows_names_it(tmp_path: Path, right: str, wrong: str, at: str) -> None:
-    """N5: `proces` was told as "process must not be empty"."""
+    """N5: the error for `proces` was "process must not be empty"."""
     config = minimal()
     config[wrong] = config.pop(right)
     with pytest.raises(PyruncError) as caught:

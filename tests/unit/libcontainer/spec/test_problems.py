@@ -1,4 +1,4 @@
-"""problems: how a problem is told."""
+"""problems: the form in which a problem is reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the specification demands of single members of config.json: docs/conformance.md names these tests by pointer."""
+"""The specification's demands on single members of config.json: docs/conformance.md names these tests by pointer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pyrunc.libcontainer.spec import load
 from pyrunc.libcontainer.spec.problems import WARNING
 from tests.support.full_config import full_config
 
-# Every member that the specification calls REQUIRED, where tests/support/full_config.py has it.
+# Every member that the specification calls REQUIRED, at its place in tests/support/full_config.py.
 REQUIRED = """
     /ociVersion /root /root/path /process/cwd /process/args /process/rlimits/0/type /process/rlimits/0/soft
     /process/rlimits/0/hard /process/scheduler/policy /process/ioPriority/class /mounts/0/destination
@@ -34,7 +34,7 @@ REQUIRED = """
     /linux/personality/domain
 """.split()
 
-# Those of which runc takes 0 where they are missing, and what comes of it.
+# The members that runc takes as 0 if they are missing, and the effect.
 ZERO = """
     /process/consoleSize/height /process/consoleSize/width /process/ioPriority/priority /process/user/uid
     /process/user/gid /linux/uidMappings/0/containerID /linux/uidMappings/0/hostID /linux/gidMappings/0/containerID
@@ -68,7 +68,7 @@ WRONG: list[tuple[str, Any]] = [
 
 
 def place(config: Any, pointer: str) -> tuple[Any, Any]:
-    """The value that holds what a pointer names, and its key there."""
+    """The value that contains the member of a pointer, and the member's key there."""
     *above, name = pointer[1:].split("/")
     for part in above:
         config = config[int(part)] if isinstance(config, list) else config[part]
@@ -127,6 +127,8 @@ def test_value_that_is_refused(tmp_path: Path, config: dict[str, Any], pointer: 
 
 
 def test_the_configuration_is_good_otherwise(tmp_path: Path, config: dict[str, Any]) -> None:
-    """Else the tests above would prove nothing. What the schemas accept and the checks refuse is not asked for here."""
+    """Otherwise the tests above would prove nothing. Values that the schemas accept and the checks refuse are not
+    tested here.
+    """
     (tmp_path / "config.json").write_text(json.dumps(config))
     assert load.load(str(tmp_path)) == config

@@ -1,4 +1,4 @@
-"""generate/validators.py and what it makes: it must say the same as jsonschema says of the same schema."""
+"""generate/validators.py and its output: the validators must agree with jsonschema about the same schema."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ MUTATIONS = st.lists(st.tuples(st.sampled_from(PATHS), st.sampled_from(["set", "
 
 
 def mutate(value: Any, path: tuple[str | int, ...], action: str, new: Any, name: str) -> None:
-    """Change a value in place; where an earlier mutation took the place away, nothing happens."""
+    """Change a value in place; if an earlier mutation removed the place, nothing happens."""
     for key in path[:-1]:
         keys = value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
         if key not in keys:

@@ -1,4 +1,4 @@
-"""Members that are taken as 0 where they are missing."""
+"""Members that are taken as 0 if they are missing."""
 
 from __future__ import annotations
 

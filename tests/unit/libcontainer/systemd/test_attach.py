@@ -1,4 +1,4 @@
-"""exec in a container of the user's systemd: by whom the process is moved into its cgroup."""
+"""exec in a container of the user's systemd: who moves the process into its cgroup."""
 
 from __future__ import annotations
 

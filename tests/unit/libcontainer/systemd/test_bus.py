@@ -1,4 +1,4 @@
-"""The connection: where it goes, what it says, and that nothing waits for ever."""
+"""The connection to the bus: its address, its messages, and that nothing waits for ever."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_a_full_queue_that_is_worked_off(busy: socket.socket) -> None:
             accepted, _ = busy.accept()
             with accepted, contextlib.suppress(TimeoutError):
                 accepted.settimeout(0.2)
-                said = accepted.recv(100)  # those that fill the queue say nothing
+                said = accepted.recv(100)  # connections that fill the queue send nothing
                 accepted.sendall(b"REJECTED EXTERNAL\r\n")
 
     threading.Timer(0.2, work).start()
@@ -171,7 +171,7 @@ def is_ours(values: tuple[object, ...]) -> bool:
 
 
 def start(connection: Connection) -> tuple[object, ...]:
-    """Start a scope and wait for its job; what the job came to."""
+    """Start a scope and wait for its job; returns the job's result."""
     connection.listen(MANAGER, "JobRemoved", "uoss")
     connection.call(MANAGER, "StartTransientUnit", "ssa(sv)a(sa(sv))", BODY, returns="o")
     return connection.wait("JobRemoved", is_ours)
@@ -185,7 +185,7 @@ def unix_fds(call: Message) -> Message:
 
 
 def unknown_field(call: Message) -> bytes:
-    """A header with a field of a number that nobody knows, which is legal."""
+    """A header with a field of an unknown number, which is legal."""
     data = bytearray(unix_fds(call).serialise(serial=1))
     at = data.index(bytes([HeaderFields.unix_fds.value, 1]) + b"u\0")
     data[at] = 77
@@ -217,7 +217,7 @@ BOGUS: dict[str, list[Bogus]] = {
 @pytest.mark.parametrize("method", ["StartTransientUnit", "GetNameOwner", "AddMatch"])
 @pytest.mark.parametrize("name", BOGUS)
 def test_a8_what_others_send_is_passed_over(fake: FakeSystemd, name: str, method: str) -> None:
-    """A8: sender, path, interface, member and signature make a signal; serial and sender an answer."""
+    """A8: sender, path, interface, member and signature identify a signal; serial and sender an answer."""
     fake.bogus[method] = BOGUS[name]
     with Connection(str(fake.path)) as connection:
         assert start(connection) == DONE
@@ -225,7 +225,7 @@ def test_a8_what_others_send_is_passed_over(fake: FakeSystemd, name: str, method
 
 @pytest.mark.usefixtures("short")
 def test_a8_a_stranger_s_word_is_no_end(fake: FakeSystemd) -> None:
-    """A8: a forged `done` would have create go on before the scope is there."""
+    """A8: a forged `done` would have create go on before the scope exists."""
     fake.silent.add("JobRemoved")
     fake.bogus["StartTransientUnit"] = [signal(STRANGER, MANAGER, "JobRemoved", "uoss", DONE)]
     with Connection(str(fake.path)) as connection, pytest.raises(PyruncError, match="JobRemoved within"):
@@ -233,7 +233,7 @@ def test_a8_a_stranger_s_word_is_no_end(fake: FakeSystemd) -> None:
 
 
 def test_a8_systemd_that_executes_itself_again(fake: FakeSystemd) -> None:
-    """A8: it comes back as another connection, which the bus tells of."""
+    """A8: it comes back with another connection, and the bus announces that."""
     fake.bogus["StartTransientUnit"] = [signal(DRIVER, BUS, "NameOwnerChanged", "sss", (NAME, SYSTEMD, ":1.2"))]
 
     def come_back(call: Message) -> Message:
@@ -249,7 +249,7 @@ def test_a8_systemd_that_executes_itself_again(fake: FakeSystemd) -> None:
 
 
 def test_a8_a_name_without_an_owner(fake: FakeSystemd) -> None:
-    """A8: the bus answers in place of a systemd that it has not."""
+    """A8: the bus answers in place of the missing systemd."""
     fake.refused["GetNameOwner"] = (DRIVER + ".Error.NameHasNoOwner", "nobody")
     fake.sender = DRIVER
     fake.refused["Get"] = (DRIVER + ".Error.ServiceUnknown", "not here")
@@ -258,14 +258,14 @@ def test_a8_a_name_without_an_owner(fake: FakeSystemd) -> None:
 
 
 def test_a8_an_answer_of_another_form(fake: FakeSystemd) -> None:
-    """A8: it is an error, and no IndexError or TypeError of whoever takes it apart."""
+    """A8: it gives the usual error, and no IndexError or TypeError in the code that decodes it."""
     with Connection(str(fake.path)) as connection, pytest.raises(PyruncError, match=r"malformed answer .* to Get"):
         connection.call(PROPERTIES, "Get", "ss", ("x", "ControlGroup"), returns="ss")
 
 
 @pytest.mark.parametrize("data", [b"HTTP/1.1 400 Bad Request\r\n", b"l\1\0\1" + b"\xff" * 12])
 def test_a8_bytes_that_are_no_dbus(fake: FakeSystemd, data: bytes) -> None:
-    """A8: the conversation ends with an error, and nothing is kept until memory is full."""
+    """A8: the conversation ends with an error, and does not fill the memory."""
     fake.bogus["Subscribe"] = [data]
     with Connection(str(fake.path)) as connection, pytest.raises(PyruncError, match="broke at Subscribe") as caught:
         connection.call(MANAGER, "Subscribe")
@@ -273,7 +273,7 @@ def test_a8_bytes_that_are_no_dbus(fake: FakeSystemd, data: bytes) -> None:
 
 
 def test_a8_a_greeting_without_an_end(tmp_path: Path) -> None:
-    """A8: what a peer says before it has authenticated us is bounded."""
+    """A8: the length of what a peer sends before it has authenticated us is bounded."""
 
     def talk(listener: socket.socket) -> None:
         accepted, _ = listener.accept()

@@ -1,4 +1,4 @@
-"""GVariant text: what runc reads, and what it does not."""
+"""GVariant text: the forms that runc reads, and those that it does not."""
 
 from __future__ import annotations
 

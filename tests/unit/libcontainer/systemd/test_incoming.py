@@ -1,4 +1,4 @@
-"""Messages cut out of a stream, whatever is in it."""
+"""Messages are cut out of a stream of any bytes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_messages_come_out_however_they_came_in(texts: list[str], step: int) -> 
 
 @given(st.binary(max_size=200), st.booleans())
 def test_a8_no_bytes_break_the_reader(data: bytes, begins_well: bool) -> None:
-    """A8: what is no message is passed over, or the end of the conversation."""
+    """A8: bytes that are not a message are skipped, or end the conversation."""
     stream = Incoming()
     stream.add((b"l\4\0\1" if begins_well else b"") + data)
     with contextlib.suppress(OSError):
@@ -50,7 +50,7 @@ def test_a8_no_bytes_break_the_reader(data: bytes, begins_well: bool) -> None:
 
 @given(st.binary(max_size=80))
 def test_a8_no_body_breaks_the_reader(data: bytes) -> None:
-    """A8: a body that is not what its signature says."""
+    """A8: a body that does not have the form of its signature."""
     whole = bytearray(message("a{sv}asuov", {}, [], 1, "/a", ("s", "")))
     stream = Incoming()
     whole[-len(data) :] = data[-40:].ljust(len(data), b"\1")
@@ -65,7 +65,7 @@ def test_a8_no_body_breaks_the_reader(data: bytes) -> None:
 
 @pytest.mark.parametrize("step", [1 << 12, 1 << 22])
 def test_a8_a_long_message_is_passed_over_and_not_kept(step: int) -> None:
-    """A8: what nobody waits for takes no memory."""
+    """A8: a message that nobody waits for takes no memory."""
     long = message("s", "x" * (LONGEST + 1000))
     data = message("s", "before") + long + message("s", "after")
     stream = Incoming()
@@ -78,7 +78,7 @@ def test_a8_a_long_message_is_passed_over_and_not_kept(step: int) -> None:
 
 
 def test_a8_a_length_that_no_message_has() -> None:
-    """A8: more than D-Bus allows is no message."""
+    """A8: longer than D-Bus allows."""
     stream = Incoming()
     stream.add(b"l\1\0\1" + b"\xff\xff\xff\xff" * 3)
     with pytest.raises(OSError, match="a D-Bus message of") as caught:

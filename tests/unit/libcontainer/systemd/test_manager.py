@@ -1,4 +1,4 @@
-"""systemd's manager: which one, what it is, a scope started and stopped."""
+"""systemd's manager: which one is used, its properties, and how a scope is started and stopped."""
 
 from __future__ import annotations
 

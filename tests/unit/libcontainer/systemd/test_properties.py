@@ -149,7 +149,9 @@ def test_limits(resources: Any, made: Any) -> None:
     ],
 )  # fmt: skip
 def test_unified(file: str, value: str, made: Any) -> None:
-    """What systemd has no property for, and what is no value of the kernel's, is none: it is written all the same."""
+    """A value that systemd has no property for, or that the kernel does not have, becomes no property: it is written
+    all the same.
+    """
     assert written(file, value) == made
 
 

@@ -1,4 +1,4 @@
-"""Properties of a scope: changed, and read back as the text that changes them back."""
+"""Properties of a scope: changed, and read back as the text that restores them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pyrunc.libcontainer.systemd import manager, update
 
 
 class Unit:
-    """Stands in for the manager: one unit's properties, and what was set."""
+    """Replaces the manager: one unit's properties, and the changes of them."""
 
     properties = {
         "TasksMax": ("t", 50),

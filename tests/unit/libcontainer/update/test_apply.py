@@ -19,7 +19,7 @@ from tests.support.records import opened
 
 
 class Place:
-    """A container's state directory and its cgroup, in which a write that is shorter leaves the rest: all are empty."""
+    """A container's state directory and its cgroup. A shorter write leaves the rest of a file: all files are empty."""
 
     def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.root, self.cgroup = path / "root", path / "cgroup"
@@ -77,7 +77,7 @@ def test_a_write_that_fails_undoes_those_before_it(place: Place) -> None:
     (place.cgroup / "memory.max").unlink()
     with pytest.raises(PyruncError, match=r"failed to write '4096' to memory\.max: no such file .*/memory/limit"):
         place.change({"pids": {"limit": 5}, "memory": {"limit": 4096}})
-    assert place.read("pids.max") == "\n"  # what an empty file is written back as
+    assert place.read("pids.max") == "\n"  # an empty file is restored with this
     assert place.resources is None
     assert sorted(os.listdir(place.saved.parent)) == ["exec.json"]
 

@@ -1,4 +1,4 @@
-"""What changes make of a container's resources, and which writes they ask for."""
+"""A container's resources after changes, and the writes that they need."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from pyrunc.libcontainer.update.merge import is_named, merge, named_places, without_unset
 
-# What Docker sends for `docker update --memory 256m`: every field, those that stay as zeros.
+# Docker's request for `docker update --memory 256m`: every field; those that stay the same are zeros.
 DOCKER: Any = {
     "memory": {"limit": 268435456, "reservation": 0, "swap": 0},
     "cpu": {"shares": 0, "quota": 0, "period": 0, "cpus": "", "mems": ""},

@@ -1,4 +1,4 @@
-"""What an update of mounts records and shows, and how it puts files back."""
+"""The records and messages of an update of mounts, and how it restores files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An unfinished update: undone or finished by its journal."""
+"""An unfinished update: its journal has it undone or finished."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_a6_a_record_that_is_no_file_of_ours_is_damaged(kind: str, place: Place)
 
 @pytest.mark.parametrize(("forward", "mounts"), [(False, ["old"]), (True, ["new"])])
 def test_what_is_recorded_is_as_before_or_as_after(forward: bool, mounts: list[str], place: Place) -> None:
-    """The container has ended: there is nothing to be put right but the records."""
+    """The container has ended: only the records need correction."""
     found = journal.Journal({"devices": None})
     entries = {name: [{"destination": "/" + name}] for name in ("old", "new")}
     found.kept, found.after = {"mounts": entries["old"]}, {"mounts": entries["new"]}

@@ -1,5 +1,5 @@
-"""A session in a container: what it needs of paths and mounts. The sessions themselves are tried on real containers
-(tests/integration/test_update_mounts.py)."""
+"""A session in a container: its requirements on paths and mounts. tests/integration/test_update_mounts.py tries
+sessions in real containers."""
 
 from __future__ import annotations
 

@@ -156,7 +156,7 @@ def test_rules_follow_the_devices() -> None:
     added = words.rules_with(base, [one], [])
     assert added == [*base, {"allow": True, **one}]
     assert words.rules_with(added, [], [two]) == [*added, {"allow": False, **two, "access": "rwm"}]
-    plain: Any = {"type": "c", "major": 1, "minor": 3}  # an entry of linux.devices tells no access
+    plain: Any = {"type": "c", "major": 1, "minor": 3}  # an entry of linux.devices has no access
     gone = words.rules_with(added, [], [plain])
     assert gone == [*base, {"allow": False, **plain, "access": "rwm"}]
     assert words.rules_with(gone, [one], []) == added

@@ -1,4 +1,4 @@
-"""The whole comparison, where there is no living container. Living ones: tests/integration/test_verify.py."""
+"""The whole comparison, without a living container. Living ones: tests/integration/test_verify.py."""
 
 from __future__ import annotations
 

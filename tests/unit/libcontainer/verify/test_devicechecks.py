@@ -1,4 +1,4 @@
-"""Nodes and links of a /dev that is made up."""
+"""Nodes and links of a fake /dev."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _expected(in_userns: bool = False) -> Expected:
 
 
 def _found(wanted: Expected, changes: dict[str, dict[str, Any]], point: str = "/dev", **more: Any) -> list[Any]:
-    """The differences of a /dev that is as it should be but for these places."""
+    """The differences of a /dev that is correct except at these places."""
     question = Question(-1, 1, [], "/")
     devicechecks.ask(wanted, question)
     links = {str(step.arg("path")): step.arg("target") for step in wanted.steps("symlink")}

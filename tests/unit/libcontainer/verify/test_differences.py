@@ -1,4 +1,4 @@
-"""What comes of a comparison, as JSON."""
+"""The result of a comparison, as JSON."""
 
 from __future__ import annotations
 

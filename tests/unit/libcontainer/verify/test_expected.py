@@ -1,4 +1,4 @@
-"""The plan that is compiled anew from what the state directory keeps."""
+"""The plan that is compiled anew from the files of the state directory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The look from outside, at this process's own mounts and at directories that are made up."""
+"""The look from outside, at this process's own mounts and at fake directories."""
 
 from __future__ import annotations
 

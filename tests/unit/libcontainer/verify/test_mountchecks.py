@@ -1,4 +1,4 @@
-"""Mounts against the plan, in mount tables that are made up. Real ones: tests/integration/test_verify.py."""
+"""Mounts against the plan, in fake mount tables. Real ones: tests/integration/test_verify.py."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _expected(mounts: list[dict[str, Any]], linux: dict[str, Any] | None = None,
 
 
 def _found(wanted: Expected, lines: list[str], **places: Any) -> list[tuple[str, str, str]]:
-    """The differences where the mount table has these lines. places: what is at a path, by its last name."""
+    """The differences if the mount table has these lines. places: what is at a path, by its last name."""
     question = Question(-1, 1, [], "/")
     mountchecks.ask(wanted, question)
     table = [ROOT, *lines]

@@ -1,4 +1,4 @@
-"""The mounts that a plan comes to."""
+"""The mounts that a plan makes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Namespaces and what belongs to them, of processes that are made up."""
+"""Namespaces and their properties, of fake processes."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ def test_a_filter_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = _expected({}, {"seccomp": {"defaultAction": "SCMP_ACT_ALLOW"}})
     findings = Findings()
     processchecks._restrictions(wanted, {"Seccomp": "0"}, False, findings)
-    assert findings.differences == []  # it is loaded at the start
+    assert findings.differences == []  # `start` loads the filter
     processchecks._restrictions(wanted, {"Seccomp": "0"}, True, findings)
     assert [(entry.expected, entry.found) for entry in findings.differences] == [("filter", "none")]
 
@@ -176,7 +176,7 @@ def test_cpus_of_the_nearest_cgroup_with_a_cpuset(monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_kernel_s_words_of_this_process(tmp_path: Path) -> None:
-    """What can't be changed of the test itself is compared with what it is."""
+    """Properties that the test can't change of itself are compared with their real values."""
     limit = processfiles.limits(os.getpid())[7]
     process = {
         "rlimits": [{"type": "RLIMIT_NOFILE", "soft": limit[0], "hard": limit[1]}],
