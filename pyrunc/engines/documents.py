@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..errors import PyruncError
+from ..jsontext import fault
 from .changes import MakeTable, Tree
 
 TOML, JSON = "toml", "json"
@@ -35,8 +36,11 @@ def parse(form: str, text: str, name: str) -> dict[str, Any]:
     try:
         value = json.loads(text, object_pairs_hook=_members)
     except json.JSONDecodeError as error:
-        message = f"{name}:{error.lineno}: no valid JSON: {_lowered(error.msg)} (column {error.colno})"
-        raise PyruncError(message) from error
+        found = fault(text)  # in words that do not depend on Python's version
+        line, column, reason = error.lineno, error.colno, _lowered(error.msg)
+        if found is not None:
+            line, column, reason = found.place.line, found.place.column, found.what
+        raise PyruncError(f"{name}:{line}: no valid JSON: {reason} (column {column})") from error
     except ValueError as error:
         raise PyruncError(f"{name}: {error}") from error
     if not isinstance(value, dict):

@@ -114,7 +114,7 @@ def test_no_change_changes_nothing(form: str) -> None:
     [
         (TOML, "[engine\n", "f: no valid TOML: expected ']'"),
         (TOML, "a = 1\na = 2\n", "f: no valid TOML: cannot overwrite a value"),
-        (JSON, '{\n "a": 1,\n}', "f:3: no valid JSON: "),
+        (JSON, '{\n "a": 1,\n}', "f:2: no valid JSON: a comma behind the last member (column 8)"),
         (JSON, '{"a": {"b": 1, "b": 2}}', 'f: "b" stands twice in an object'),
         (JSON, "[]", "f: no JSON object"),
     ],
