@@ -39,9 +39,10 @@ def test_limits_of_a_delegated_cgroup(rootless: RootlessRuntime, bundle: Bundle,
 
 def test_a_fork_bomb_of_a_user(rootless: RootlessRuntime, bundle: Bundle, delegated: Delegated) -> None:
     bundle.linux["resources"] = {"pids": {"limit": 12}}
-    container = rootless.started(bundle.sh("bomb() { bomb | bomb & }; bomb; while :; do sleep 1; done"))
+    # A fork that fails ends the inner shell, but not the first process.
+    container = rootless.started(bundle.sh("(while :; do sleep 1000 & done); exec sleep 1000"))
     events = delegated.path / container.id / "pids.events"
-    host.wait_for("a fork that fails", lambda: int(events.read_text().split()[1]) > 5)
+    host.wait_for("a fork that fails", lambda: int(events.read_text().split()[1]) > 0)
     container.delete("--force")
 
 
