@@ -45,7 +45,9 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if done.returncode != 0:
         pytest.skip(f"clang links no libFuzzer (package libclang-rt-dev): {done.stderr.strip().splitlines()[-1]}")
     command = [
-        clang, *flags, f"-I{sysconfig.get_path('include')}", "-DPyInit__json=PyInit_launcher_json", "-rdynamic",
+        # Debian's static library of CPython is not position-independent.
+        clang, *flags, "-no-pie", "-rdynamic", f"-I{sysconfig.get_path('include')}",
+        "-DPyInit__json=PyInit_launcher_json",
         str(ROOT / "launcher/json.c"), str(ROOT / "launcher/fuzz_json.c"), *libraries(), "-o", str(directory / "json"),
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False)

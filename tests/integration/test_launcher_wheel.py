@@ -88,15 +88,16 @@ def test_the_command_is_the_launcher(environment: Environment) -> None:
 def test_cold_commands_are_done_by_the_environments_python(environment: Environment, tmp_path: Path) -> None:
     (packages,) = environment.folder.glob("lib/python*/site-packages")
     mark = tmp_path / "mark"
-    (packages / "sitecustomize.py").write_text(
-        f"import sys\nopen({str(mark)!r}, 'a').write(f'{{sys.executable}} {{sys.flags.isolated}}\\n')\n"
+    # Debian's Python has a sitecustomize of its own. No other .pth file can hide this one (the module site).
+    (packages / "mark.pth").write_text(
+        f"import sys; print(sys.executable, sys.flags.isolated, file=open({str(mark)!r}, 'a'))\n"
     )
     try:
         assert environment.run("--version").returncode == 0
         assert not mark.exists()
         assert environment.run("--help").stdout.startswith("Usage: pyrunc ")
     finally:
-        (packages / "sitecustomize.py").unlink()
+        (packages / "mark.pth").unlink()
     (line,) = mark.read_text().splitlines()
     executable, isolated = line.split()
     assert (Path(executable).parent, isolated) == (environment.folder / "bin", "1")
