@@ -145,26 +145,26 @@ def write_container(path: Path, pid: int = _NO_PID, start_time: int = 1, cgroup:
     (path / "exec.json").write_text(json.dumps({name: spec[name] for name in ("process", "root", "mounts", "linux")}))
 
 
-def others(program: Path, addresses: range, work: Path) -> set[int]:
-    """The pages that `list` writes to before it prints nothing. Raises PagesError, OSError."""
-    (work / "empty").mkdir()
+def before_output(program: Path, words: list[str], addresses: range) -> set[int]:
+    """The pages that a command writes to before it prints. Raises PagesError, OSError."""
     reader, writer = full_pipe()
     try:
-        return written(program, ["--root", str(work / "empty"), "list"], addresses, writer)
+        return written(program, words, addresses, writer)
     finally:
         os.close(reader)
         os.close(writer)
+
+
+def others(program: Path, addresses: range, work: Path) -> set[int]:
+    """The pages that `list` writes to before it prints nothing. Raises PagesError, OSError."""
+    (work / "empty").mkdir()
+    return before_output(program, ["--root", str(work / "empty"), "list"], addresses)
 
 
 def container(program: Path, addresses: range, work: Path) -> set[int]:
     """The pages that `state` of a stopped container writes to before it prints. Raises PagesError, OSError."""
     write_container(work / "stopped" / ID)
-    reader, writer = full_pipe()
-    try:
-        return written(program, ["--root", str(work / "stopped"), "state", ID], addresses, writer)
-    finally:
-        os.close(reader)
-        os.close(writer)
+    return before_output(program, ["--root", str(work / "stopped"), "state", ID], addresses)
 
 
 def launch(program: Path, addresses: range, work: Path) -> set[int]:

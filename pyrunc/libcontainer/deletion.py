@@ -150,7 +150,8 @@ def destroy(
             files.kill(record.cgroup)
         if not record.systemd:  # otherwise systemd removes it with the unit
             files.remove(record.cgroup, killing=True)
-            files.remove_parents(record.cgroup)  # it may have been made by a create that lost it to this container
+            if all(entry["effect"] != "cgroup" for entry in entries):
+                files.remove_parents(record.cgroup)  # not this container's create made the cgroup, but one that lost it
     ledger.undo(entries, deleting=True)
     place.remove()
     if poststop is not None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
-import shutil
 import statistics
 import tempfile
 import threading
@@ -160,6 +159,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--write", type=Path, metavar="FILE", help="the document whose table is replaced")
+    parser.set_defaults(wheel=None)  # for bench.commands: it is not compared here
     return parser.parse_args()
 
 
@@ -168,8 +168,7 @@ def main() -> None:
     options = arguments()
     if os.geteuid() != 0:
         raise SystemExit("load: it starts containers: run it as root")
-    commands = {table.SUBJECT: [str(options.pyrunc.resolve())]}
-    commands |= {name: [program] for name in ("runc", "crun") if (program := shutil.which(name))}
+    commands = bench.commands(options)
     purev2.enter()
     adopt_orphans()
     prefix = f"pyrunc-load-{os.getpid()}-"

@@ -6,12 +6,12 @@ import ctypes
 import os
 import platform
 import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.bundle import Bundle
+from tests.support.marks import numa
 from tests.support.runtime import Container, Runtime
 
 # syscall numbers: sched_getattr, ioprio_get
@@ -154,11 +154,6 @@ def test_personality(runtime: Runtime, either: Bundle, domain: str, machine: str
         pytest.skip("this kernel calls itself x86_64 in every personality (User-Mode Linux)")
     either.linux["personality"] = {"domain": domain}
     assert runtime.run(either.args("uname", "-m")).out == machine + "\n"
-
-
-numa = pytest.mark.skipif(
-    not Path("/proc/self/numa_maps").exists(), reason="this kernel has no NUMA (no /proc/PID/numa_maps)"
-)
 
 
 @numa

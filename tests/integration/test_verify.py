@@ -14,6 +14,7 @@ import pytest
 
 from tests.support import host
 from tests.support.bundle import Bundle
+from tests.support.marks import numa
 from tests.support.runtime import REPOSITORY, Container, Runtime
 
 pytestmark = pytest.mark.own("no other runtime verifies")
@@ -444,11 +445,6 @@ def test_changed_by_itself(runtime: Runtime, box: Bundle, selfchange: Path, what
     container = runtime.started(box.args("selfchange", *words))
     host.wait_for("the change", lambda: container.output == "changed\n")
     assert ordered(found(container)) == ordered(expected)
-
-
-numa = pytest.mark.skipif(
-    not Path("/proc/self/numa_maps").exists(), reason="this kernel has no NUMA (no /proc/PID/numa_maps)"
-)
 
 
 @numa

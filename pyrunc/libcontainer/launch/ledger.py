@@ -271,13 +271,17 @@ def undo(
     try:
         _remove_parents(entries, tell)
     except PyruncError as error:
-        failure = failure or error
+        if failure is None:
+            failure = error
+        else:
+            log.warning(error.line())
     if failure is not None:
         raise failure
 
 
 def _remove_parents(entries: list[Entry], tell: Callable[[str], None] | None) -> None:
-    """Remove the cgroups above that pyrunc made for other containers, which have gone before. Raises PyruncError."""
+    """Remove the unused parents of each recorded cgroup, also those that another container's create made. Raises
+    PyruncError."""
     for entry in entries:
         if entry["effect"] == "cgroup":
             for path in files.remove_parents(entry["path"]):
