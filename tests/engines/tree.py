@@ -23,9 +23,9 @@ import debian  # noqa: E402
 # The packages' names in Debian. Recommended packages are not installed, so the list has everything that the engines
 # need.
 PACKAGES = (
-    "busybox-static", "ca-certificates", "catatonit", "conmon", "containerd", "containernetworking-plugins",
-    "docker.io", "iproute2", "iptables", "netavark", "nftables", "nginx-light", "podman", "procps", "runc", "tini",
-    "uidmap",
+    "busybox-static", "ca-certificates", "catatonit", "conmon", "containerd", "containernetworking-plugins", "crun",
+    "docker.io", "fuse-overlayfs", "iproute2", "iptables", "netavark", "nftables", "nginx-light", "passt", "podman",
+    "procps", "runc", "slirp4netns", "tini", "uidmap",
 )  # fmt: skip
 
 # What later releases have as a separate package.
