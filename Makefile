@@ -64,6 +64,7 @@ $(VENV)/.built: $(VENV)/.compiled $(SOURCES)
 	@$(BIN)/python generate/spec_types.py
 	@$(BIN)/python generate/core_stub.py
 	@$(BIN)/python generate/argv.py
+	@$(BIN)/python generate/shim_messages.py
 	@$(BIN)/python generate/steps.py pyrunc/_generated/steps.py
 	@touch $@
 

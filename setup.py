@@ -48,7 +48,7 @@ def generate() -> None:
     subprocess.run(["make", "-C", str(ROOT / "csrc" / "init"), "init", f"PYTHON={sys.executable}"], check=True)
     write_image(INIT, IMAGE_HEADER)
     # validators.py writes the schemas too, as Python literals: the package has no other copy of spec-schemas.
-    for script in ("validators", "spec_types", "core_stub", "argv"):
+    for script in ("validators", "spec_types", "core_stub", "argv", "shim_messages"):
         subprocess.run([sys.executable, str(ROOT / "generate" / f"{script}.py")], check=True, cwd=ROOT)
     subprocess.run([sys.executable, str(ROOT / "generate/steps.py"), str(GENERATED / "steps.py")], check=True)
 

@@ -25,7 +25,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pyrunc.libcontainer.criu import protobuf, rpc
+from pyrunc import protobuf
+from pyrunc.libcontainer.criu import rpc
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 VERSION = {"type": rpc.VERSION, "success": True, "version": {"major_number": 4, "minor_number": 2, "sublevel": 1}}

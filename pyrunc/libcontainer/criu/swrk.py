@@ -15,10 +15,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from ... import log
+from ... import log, protobuf
 from ...errors import PyruncError, errno_text
 from ..kernel import interrupts, native
-from . import cause, protobuf, rpc
+from . import cause, rpc
 
 # The oldest supported version: major, minor, sublevel.
 OLDEST = (3, 17, 0)

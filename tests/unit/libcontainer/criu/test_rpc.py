@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
-from pyrunc.libcontainer.criu import protobuf, rpc
-from pyrunc.libcontainer.criu.protobuf import MESSAGE, Table
+from pyrunc import protobuf
+from pyrunc.libcontainer.criu import rpc
+from pyrunc.protobuf import MESSAGE
+
+if TYPE_CHECKING:
+    from pyrunc.protobuf import Table
 
 
 def tables(table: Table) -> list[Table]:
     """A table and the tables of the messages in it."""
-    return [table, *(inner for field in table.values() if field.message is not None for inner in tables(field.message))]
+    return [table, *(inner for field in table.values() if field[4] is not None for inner in tables(field[4]))]
 
 
 @pytest.mark.parametrize("table", [*tables(rpc.REQUEST), *tables(rpc.RESPONSE)])
 def test_each_table_has_each_name_once_and_messages_have_fields(table: Table) -> None:
-    names = [field.name for field in table.values()]
+    names = [field[0] for field in table.values()]
     assert len(names) == len(set(names))
     for field in table.values():
-        assert (field.kind == MESSAGE) == (field.message is not None), field.name
+        assert (field[1] == MESSAGE) == (field[4] is not None), field[0]
 
 
 def test_the_version_as_criu_4_2_answers_it() -> None:

@@ -1,34 +1,45 @@
-"""The codec of CRIU's messages: the encoding's own examples, a round trip, and bytes that are not a message."""
+"""The codec: the encoding's own examples, a round trip, and bytes that are not a message."""
 
 from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyrunc.libcontainer.criu.protobuf import (
+from pyrunc.protobuf import (
     BOOL,
+    BYTES,
     INT32,
     MESSAGE,
+    DOUBLE,
+    INT64,
+    MAP,
+    STRING,
     TEXT,
+    UINT64,
     UINT32,
-    Field,
     MalformedError,
-    Table,
     decode,
     encode,
+    field,
 )
 
-INNER: Table = {1: Field("key", TEXT, required=True), 2: Field("fd", INT32)}
+if TYPE_CHECKING:
+    from pyrunc.protobuf import Table
+
+INNER: Table = {1: field("key", TEXT, required=True), 2: field("fd", INT32)}
 TABLE: Table = {
-    1: Field("number", INT32),
-    2: Field("text", TEXT),
-    3: Field("inner", MESSAGE, message=INNER),
-    4: Field("flag", BOOL),
-    5: Field("size", UINT32),
-    6: Field("texts", TEXT, repeated=True),
-    7: Field("inners", MESSAGE, repeated=True, message=INNER),
-    300: Field("far", BOOL),
+    1: field("number", INT32),
+    2: field("text", TEXT),
+    3: field("inner", MESSAGE, message=INNER),
+    4: field("flag", BOOL),
+    5: field("size", UINT32),
+    6: field("texts", TEXT, repeated=True),
+    7: field("inners", MESSAGE, repeated=True, message=INNER),
+    300: field("far", BOOL),
 }
 
 
@@ -149,3 +160,38 @@ def test_any_bytes_are_a_message_or_malformed(data: bytes) -> None:
 )
 def test_what_was_encoded_is_decoded(values: dict[str, object]) -> None:
     assert decode(TABLE, encode(TABLE, values)) == values
+
+
+NUMBERS: Table = {
+    1: field("wide", INT64), 2: field("large", UINT64), 3: field("share", DOUBLE), 4: field("name", STRING),
+    5: field("data", BYTES), 6: field("labels", MAP),
+}  # fmt: skip
+
+
+@given(st.integers(-(2**63), 2**63 - 1), st.integers(0, 2**64 - 1), st.binary(), st.dictionaries(st.text(), st.text()))
+def test_a_round_trip_of_wide_numbers_bytes_and_maps(
+    wide: int, large: int, data: bytes, labels: dict[str, str]
+) -> None:
+    values = {"wide": wide, "large": large, "data": data, **({"labels": labels} if labels else {})}
+    try:
+        encoded = encode(NUMBERS, values)
+        assert decode(NUMBERS, encoded) == values
+    except UnicodeEncodeError:
+        pytest.fail("text")
+
+
+@given(st.floats(min_value=0, allow_subnormal=False, allow_infinity=False, allow_nan=False))
+def test_a_double_has_the_bits_of_ieee_754(share: float) -> None:
+    data = encode(NUMBERS, {"share": share})
+    assert data == b"\x19" + struct.pack("<d", share)
+    assert decode(NUMBERS, data) == {"share": share}
+
+
+@given(st.floats(allow_nan=False))
+def test_any_double_is_read(share: float) -> None:
+    assert decode(NUMBERS, b"\x19" + struct.pack("<d", share)) == {"share": share}
+
+
+def test_a_string_is_utf_8() -> None:
+    with pytest.raises(MalformedError, match="name is not UTF-8"):
+        decode(NUMBERS, b"\x22\x01\xff")
