@@ -10,6 +10,8 @@ from pathlib import Path
 
 from cffi import FFI
 
+from generate.cflags import COMPILE_ARGS
+
 ROOT = Path(__file__).resolve().parent.parent
 CSRC = ROOT / "csrc"
 INIT = CSRC / "init" / "build" / "init"
@@ -42,15 +44,7 @@ def make_builder() -> FFI:
         sources=sorted(str(path.relative_to(ROOT)) for path in NATIVE.glob("*.c")),
         include_dirs=["csrc/native"],
         depends=["csrc/native/native.h", "csrc/native/parent.h", "csrc/init/join.h", "csrc/native/init_image.gen.h"],
-        extra_compile_args=[
-            "-std=gnu11",
-            "-O2",
-            "-fstack-protector-strong",
-            "-Wall",
-            "-Wextra",
-            "-Werror",
-            "-Wno-unused-parameter",
-        ],
+        extra_compile_args=COMPILE_ARGS,
     )
     return builder
 

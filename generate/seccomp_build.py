@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from cffi import FFI
 
+from generate.cflags import COMPILE_ARGS
+
 # libseccomp's interface as its manual pages describe it (seccomp_init(3) …), for 2.5.0 and later.
 DECLARATIONS = """
     typedef ... *scmp_filter_ctx;
@@ -64,15 +66,7 @@ def make_builder() -> FFI:
         "pyrunc._seccomp",
         SOURCE,
         libraries=["seccomp"],
-        extra_compile_args=[
-            "-std=gnu11",
-            "-O2",
-            "-fstack-protector-strong",
-            "-Wall",
-            "-Wextra",
-            "-Werror",
-            "-Wno-unused-parameter",
-        ],
+        extra_compile_args=COMPILE_ARGS,
     )
     return builder
 

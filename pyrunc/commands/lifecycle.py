@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from .._generated.spec_types import State
     from .settings import Settings
 
 STDOUT = 1
@@ -132,7 +133,7 @@ def list_containers(settings: Settings, quiet: bool, format: str) -> int:
     return 0
 
 
-def _row(item: dict[str, Any]) -> tuple[str, ...]:
+def _row(item: State) -> tuple[str, ...]:
     """A container's row of the table. Another user's may have any text: it must not control the terminal."""
     cells = (item["id"], str(item["pid"]), item["status"], item["bundle"], item["created"], item["owner"])
     text = "".join(cells)

@@ -18,9 +18,7 @@ from .statedir import START_SOCKET, StateDir, open_directory, owner_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
-    from .._generated.spec_types import Spec
+    from .._generated.spec_types import Spec, State
     from .launch.model import Launch
     from .launch.notify import Notify
     from .launch.timeline import Timeline
@@ -340,7 +338,7 @@ def _executed(record: Record, pidfd: int) -> bool:
     return True
 
 
-def state(root: str, id: str) -> dict[str, Any]:
+def state(root: str, id: str) -> State:
     """The container's state with runc's fields, in runc's order. Changes nothing. Raises PyruncError if there is no
     such container."""
     place = opened(store.directory(root, id))
@@ -353,7 +351,7 @@ def state(root: str, id: str) -> dict[str, Any]:
         place.close()
 
 
-def _describe(place: StateDir, owner: str, asking: int = -1) -> dict[str, Any] | None:
+def _describe(place: StateDir, owner: str, asking: int = -1) -> State | None:
     """The container's state; None if there is no container. asking: as for `state.status`. Raises DamagedError and
     OSError."""
     record = store.load(place)
@@ -370,7 +368,7 @@ def _describe(place: StateDir, owner: str, asking: int = -1) -> dict[str, Any] |
     return record.describe(store.status(place.path, record, asking), owner)
 
 
-def list_states(root: str) -> list[dict[str, Any]]:
+def list_states(root: str) -> list[State]:
     """The states of all containers under the root, by id, also other users'. Changes nothing.
 
     Damaged containers, and those that killed commands left, are left out with a warning.
@@ -390,7 +388,7 @@ def list_states(root: str) -> list[dict[str, Any]]:
             posix.close(asking)
 
 
-def _list_states(folder: str, names: list[str], asking: int) -> list[dict[str, Any]]:
+def _list_states(folder: str, names: list[str], asking: int) -> list[State]:
     states = []
     owners: dict[int, str] = {}
     for name in names:
@@ -406,7 +404,7 @@ def _list_states(folder: str, names: list[str], asking: int) -> list[dict[str, A
     return states
 
 
-def _listed(path: str, owners: dict[int, str], asking: int) -> dict[str, Any] | None:
+def _listed(path: str, owners: dict[int, str], asking: int) -> State | None:
     """The state of the container at a path; None if there is none. owners: known user names by uid."""
     place = open_directory(path)
     if place is None:

@@ -21,7 +21,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Literal
 
-    from .._generated.spec_types import HookEntry, Spec
+    from .._generated.spec_types import HookEntry, Spec, State, Updated
+
+    Status = Literal["creating", "created", "running", "paused", "stopped"]
 
 INIT_NAME = "pyrunc:[init]"
 # The format of state.json, of the ledger and of exec.json. A new minor version only adds members. Files without a
@@ -72,7 +74,7 @@ class Record:
     startSteps: list[list[Any]]
     startTime: int
     systemd: dict[str, Any]
-    updated: dict[str, Any]
+    updated: Updated
 
     def __init__(self, values: dict[str, Any]) -> None:
         """Take every field from `values`. Raises KeyError if one is missing."""
@@ -108,9 +110,9 @@ class Record:
             fields["annotations"] = self.annotations
         return jsonio.dumps(fields)
 
-    def describe(self, status: str, owner: str = "") -> dict[str, Any]:
+    def describe(self, status: Status, owner: str = "") -> State:
         """The state for `state` and `list`: runc's fields in runc's order."""
-        fields: dict[str, Any] = {
+        fields: State = {
             "ociVersion": self.ociVersion,
             "id": self.id,
             "pid": 0 if status == "stopped" else self.pid,
@@ -294,7 +296,8 @@ def _is_unit(value: Any) -> bool:
     return value == {} or (type(value) is dict and is_text(value.get("unit")) and type(value.get("user")) is bool)
 
 
-def _is_updated(value: Any) -> bool:
+def is_updated(value: Any) -> bool:
+    """Whether a value can be `updated` of the state: an object of lists."""
     return type(value) is dict and all([type(entries) is list for entries in value.values()])
 
 
@@ -314,7 +317,7 @@ _FIELDS = (
     ("hooks", _are_hooks, "lists of hooks"),
     ("startSteps", _are_steps, "a list of steps"),
     ("systemd", _is_unit, "a unit of systemd"),
-    ("updated", _is_updated, "lists of what update has changed"),
+    ("updated", is_updated, "lists of what update has changed"),
 )
 _NAMES = tuple([name for name, _, _ in _FIELDS])
 _TYPES = [str, int, int, str, str, str, str, str, int, bool, dict, dict, list, dict, dict]
@@ -338,7 +341,7 @@ def _is_right(fields: dict[str, Any]) -> bool:
         and (not fields["hooks"] or _are_hooks(fields["hooks"]))
         and _are_steps(fields["startSteps"])
         and (not fields["systemd"] or _is_unit(fields["systemd"]))
-        and (not fields["updated"] or _is_updated(fields["updated"]))
+        and (not fields["updated"] or is_updated(fields["updated"]))
     )
 
 
@@ -406,7 +409,7 @@ def _write_tmp(path: str, text: str, mode: int, dir_fd: int | None) -> str:
     return tmp
 
 
-def status(path: str, record: Record, asking: int = -1) -> str:
+def status(path: str, record: Record, asking: int = -1) -> Status:
     """The container's status, from the kernel: created, running, paused or stopped.
 
     asking: a datagram socket for checking whether the init waits; -1 to make one.

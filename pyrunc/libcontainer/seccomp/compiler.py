@@ -9,7 +9,7 @@ import errno
 import os
 import struct
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...errors import PyruncError, pointer
 from . import cache
@@ -18,6 +18,7 @@ from .enosys import Instruction, stub
 
 if TYPE_CHECKING:
     from ..._generated.spec_types import Seccomp, SeccompRule
+    from ..._seccomp import FFI, Filter, Library
     from ..plan.model import LaunchPlan
 
 INSTRUCTION_SIZE = 8
@@ -46,21 +47,21 @@ def compile_filter(profile: Seccomp) -> bytes:
         _refuse_unknown(library, profile)
     default = _action(profile["defaultAction"], profile.get("defaultErrnoRet"))
     tokens = _tokens(library, profile.get("architectures") or ())
-    context = library.lib.seccomp_init(default)
-    if context == library.ffi.NULL:
+    context = library.seccomp_init(default)
+    if not context:  # NULL
         raise PyruncError("error creating filter", pointer="/linux/seccomp/defaultAction")
     try:
         for index, token in enumerate(tokens):
-            result = library.lib.seccomp_arch_add(context, token)
+            result = library.seccomp_arch_add(context, token)
             if result not in (0, -errno.EEXIST):
                 raise _refused("error adding architecture to seccomp filter", result, "architectures", index)
         if sum([len(rule["names"]) for rule in profile.get("syscalls") or ()]) > _MANY_NAMES:
-            library.lib.seccomp_attr_set(context, _ATTR_CTL_OPTIMIZE, _BINARY_TREE)
+            library.seccomp_attr_set(context, _ATTR_CTL_OPTIMIZE, _BINARY_TREE)
         for index, rule in enumerate(profile.get("syscalls") or ()):
             _add_rule(library, context, default, rule, index)
         program = _exported(library, context)
     finally:
-        library.lib.seccomp_release(context)
+        library.seccomp_release(context)
     program = _packed(_stub(library, profile, tokens)) + program
     count = len(program) // INSTRUCTION_SIZE
     if count > MOST_INSTRUCTIONS:
@@ -88,16 +89,16 @@ def measure(plan: LaunchPlan, profile: Seccomp | None) -> None:
 def library_file() -> str:
     """The file that libseccomp was loaded from. Raises PyruncError."""
     library = _library()
-    name = library.lib.library_file()
-    if name == library.ffi.NULL:
+    name = library.library_file()
+    if not name:  # NULL
         raise PyruncError("the file of libseccomp can't be told")
-    return os.fsdecode(library.ffi.string(name))
+    return os.fsdecode(_ffi().string(name))
 
 
 def version() -> str:
     """The version of libseccomp, such as "2.5.4"; "" without libseccomp."""
     try:
-        found = _library().lib.seccomp_version()
+        found = _library().seccomp_version()
     except PyruncError:
         return ""
     return f"{found.major}.{found.minor}.{found.micro}"
@@ -113,11 +114,11 @@ def supported_flags() -> list[str]:
     """The flags of FLAGS that this kernel accepts. Raises PyruncError."""
     library = _library()
     bits = {name: bit | (NEW_LISTENER if name == WAIT_KILLABLE_RECV else 0) for name, bit in FLAGS.items()}
-    return [name for name, bit in bits.items() if library.lib.flags_error(bit) == errno.EFAULT]
+    return [name for name, bit in bits.items() if library.flags_error(bit) == errno.EFAULT]
 
 
-def _library() -> Any:
-    """`pyrunc._seccomp`. Raises PyruncError if it was not built or libseccomp is gone."""
+def _library() -> Library:
+    """libseccomp, of `pyrunc._seccomp`. Raises PyruncError if it was not built or libseccomp is gone."""
     try:
         from ... import _seccomp
     except ImportError as error:
@@ -126,15 +127,22 @@ def _library() -> Any:
             pointer="/linux/seccomp",
             hint="pyrunc needs libseccomp (Debian package: libseccomp2; libseccomp-dev to build it)",
         ) from error
-    return _seccomp
+    return _seccomp.lib
 
 
-def _token(library: Any, name: str) -> int:
+def _ffi() -> FFI:
+    """The interface of cffi, for the arguments and results of a library that was loaded before."""
+    from ..._seccomp import ffi
+
+    return ffi
+
+
+def _token(library: Library, name: str) -> int:
     """libseccomp's number of an architecture; 0 if it does not know it."""
-    return int(library.lib.seccomp_arch_resolve_name(name.removeprefix("SCMP_ARCH_").lower().encode()))
+    return library.seccomp_arch_resolve_name(name.removeprefix("SCMP_ARCH_").lower().encode())
 
 
-def _tokens(library: Any, names: Sequence[str]) -> list[int]:
+def _tokens(library: Library, names: Sequence[str]) -> list[int]:
     tokens = []
     for index, name in enumerate(names):
         token = _token(library, name)
@@ -160,7 +168,7 @@ def _refused(what: str, result: int, *place: str | int) -> PyruncError:
     return PyruncError(what, errno=-result, pointer=pointer("linux", "seccomp", *place))
 
 
-def _add_rule(library: Any, context: Any, default: int, rule: SeccompRule, index: int) -> None:
+def _add_rule(library: Library, context: Filter, default: int, rule: SeccompRule, index: int) -> None:
     action = _action(rule["action"], rule.get("errnoRet"))
     if action == default:
         return
@@ -178,23 +186,24 @@ def _add_rule(library: Any, context: Any, default: int, rule: SeccompRule, index
         groups = [[condition] for condition in conditions]
     else:
         groups = [conditions]
+    ffi = _ffi()
     for place, name in enumerate(rule["names"]):
-        number = library.lib.seccomp_syscall_resolve_name(name.encode())
+        number = library.seccomp_syscall_resolve_name(name.encode())
         if number == _UNKNOWN:
             continue
         for group in groups:
-            array = library.ffi.new("struct scmp_arg_cmp[]", group)
-            result = library.lib.seccomp_rule_add_array(context, action, number, len(group), array)
+            array = ffi.new("struct scmp_arg_cmp[]", group)
+            result = library.seccomp_rule_add_array(context, action, number, len(group), array)
             if result:
                 what = f"error adding seccomp {'' if group else 'filter '}rule for syscall {name}"
                 raise _refused(what, result, "syscalls", index, "names", place)
 
 
-def _refuse_unknown(library: Any, profile: Seccomp) -> None:
+def _refuse_unknown(library: Library, profile: Seccomp) -> None:
     """Raise PyruncError for a system call that this machine's libseccomp does not know."""
     for index, rule in enumerate(profile.get("syscalls") or ()):
         for place, name in enumerate(rule["names"]):
-            if library.lib.seccomp_syscall_resolve_name(name.encode()) == _UNKNOWN:
+            if library.seccomp_syscall_resolve_name(name.encode()) == _UNKNOWN:
                 raise PyruncError(
                     f"libseccomp does not know the system call {name}",
                     pointer=pointer("linux", "seccomp", "syscalls", index, "names", place),
@@ -202,10 +211,10 @@ def _refuse_unknown(library: Any, profile: Seccomp) -> None:
                 )
 
 
-def _exported(library: Any, context: Any) -> bytes:
+def _exported(library: Library, context: Filter) -> bytes:
     fd = os.memfd_create("seccomp")
     try:
-        result = library.lib.seccomp_export_bpf(context, fd)
+        result = library.seccomp_export_bpf(context, fd)
         if result:
             raise _refused("error exporting BPF", result)
         return os.pread(fd, os.fstat(fd).st_size, 0)
@@ -213,14 +222,14 @@ def _exported(library: Any, context: Any) -> bytes:
         os.close(fd)
 
 
-def _stub(library: Any, profile: Seccomp, tokens: list[int]) -> list[Instruction]:
+def _stub(library: Library, profile: Seccomp, tokens: list[int]) -> list[Instruction]:
     """The instructions before the filter. A profile always covers the machine's own architecture."""
     if profile["defaultAction"] in _PERMISSIVE:
         return []
     names = {name for rule in profile.get("syscalls") or () for name in rule["names"]}
     last = {}
-    for token in dict.fromkeys([library.lib.seccomp_arch_native(), *tokens]):
-        numbers = [library.lib.seccomp_syscall_resolve_name_arch(token, name.encode()) for name in names]
+    for token in dict.fromkeys([library.seccomp_arch_native(), *tokens]):
+        numbers = [library.seccomp_syscall_resolve_name_arch(token, name.encode()) for name in names]
         # System calls of other architectures only have negative numbers.
         number = max(numbers, default=0)
         if number > 0:
@@ -242,7 +251,7 @@ def unknown_syscalls(profile: Seccomp) -> list[tuple[str, str, tuple[str, ...]]]
         return []
 
     def known(name: str) -> bool:
-        resolve = library.lib.seccomp_syscall_resolve_name_arch
+        resolve = library.seccomp_syscall_resolve_name_arch
         return any(resolve(token, name.encode()) != _UNKNOWN for token in tokens)
 
     found = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 from ..._generated.build import VERSION
 from ...errors import PyruncError
@@ -16,12 +16,20 @@ from .annotations import CRIU_CONFIG
 from .annotations import PREFIX as ANNOTATION_PREFIX
 from .mount_options import KNOWN_OPTIONS
 
+if TYPE_CHECKING:
+    from typing import Literal
+
+    from ..._generated.spec_types import Features, SeccompFeatures
+
+    Hook = Literal["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"]
+    Namespace = Literal["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"]
+
 OLDEST_SPEC_VERSION = "1.0.0"
 
-HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
+HOOKS: tuple[Hook, ...] = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
 
 
-def features() -> dict[str, Any]:
+def features() -> Features:
     """The structure for `features` (features.md, features-linux.md)."""
     return {
         "ociVersionMin": OLDEST_SPEC_VERSION,
@@ -29,7 +37,7 @@ def features() -> dict[str, Any]:
         "hooks": list(HOOKS),
         "mountOptions": sorted(KNOWN_OPTIONS),
         "linux": {
-            "namespaces": sorted(CLONE_FLAGS),
+            "namespaces": cast("list[Namespace]", sorted(CLONE_FLAGS)),
             "capabilities": list(CAPABILITIES),
             "cgroup": {"v1": False, "v2": True, "systemd": True, "systemdUser": True, "rdma": True},
             "seccomp": _seccomp(),
@@ -45,7 +53,7 @@ def features() -> dict[str, Any]:
     }
 
 
-def _seccomp() -> dict[str, Any]:
+def _seccomp() -> SeccompFeatures:
     try:
         architectures, flags = compiler.known_architectures(), compiler.supported_flags()
     except PyruncError:

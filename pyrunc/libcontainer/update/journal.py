@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from ..._generated.spec_types import DeviceEntry
+    from ..._generated.spec_types import DeviceEntry, Updated
     from ..saved_config import Saved
     from ..state import Record
 
@@ -61,7 +61,7 @@ class Journal:
         self.properties: tuple[str, ...] = ()
         self.helper = (0, 0)
         self.kept: dict[str, Any] = {}
-        self.state: dict[str, Any] = {}
+        self.state: Updated = {}
         self.made: list[tuple[str, int]] = []
         self.attached: list[tuple[int, int]] = []
         self.unmounts: list[tuple[int, int, str]] = []
@@ -70,7 +70,7 @@ class Journal:
         self.forward = False
         self.after: Mapping[str, Any] = {}
         self.after_linux: Mapping[str, Any] = {}
-        self.after_state: dict[str, Any] = {}
+        self.after_state: Updated = {}
 
     @property
     def changes_files(self) -> bool:
@@ -100,7 +100,7 @@ class Journal:
         record: Record,
         linux: Mapping[str, Any],
         others: Mapping[str, Any],
-        shown: dict[str, Any],
+        shown: Updated,
         kept: Saved | None = None,
     ) -> None:
         """Record the container in exec.json and state.json. linux: members of the saved `linux`. others: other members.
@@ -142,7 +142,7 @@ def load(dirfd: int) -> Journal | None:
 def _load_files(found: Journal, fields: dict[str, Any]) -> None:
     """Read the members about mounts and devices. Raises KeyError, TypeError, ValueError."""
     found.kept = dict(fields["kept"])
-    found.state = dict(fields["state"])
+    found.state = _updated(fields["state"])
     pid, start_time = fields["helper"]
     found.helper = (int(pid), int(start_time))
     found.made = [(str(path), int(attached)) for path, attached in fields["made"]]
@@ -155,7 +155,15 @@ def _load_files(found: Journal, fields: dict[str, Any]) -> None:
     found.forward = bool(fields["forward"])
     found.after = dict(fields["after"])
     found.after_linux = dict(fields["after_linux"])
-    found.after_state = dict(fields["after_state"])
+    found.after_state = _updated(fields["after_state"])
+
+
+def _updated(value: Any) -> Updated:
+    """`updated` of the state, of a value that was read. Raises TypeError, ValueError."""
+    updated: Updated = value
+    if not state.is_updated(value):
+        raise ValueError("`updated` is no object of lists")
+    return updated
 
 
 def drafts(place: StateDir) -> list[str]:

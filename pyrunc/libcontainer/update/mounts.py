@@ -23,9 +23,10 @@ from .session import Container, Witness
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, TypedDict
+    from typing import Any, Literal, TypedDict
 
-    from ..._generated.spec_types import DeviceEntry, Linux, MountEntry
+    from ..._generated.spec_types import DeviceEntry, Linux, MountEntry, UpdatedMount
+    from ..._generated.spec_types import Updated as ShownUpdates
     from ..saved_config import MadeMount, Saved, Updated
     from .journal import Journal
     from .words import Asked
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
 _S_IFMT, _S_IFDIR, _S_IFREG, _S_IFCHR, _S_IFBLK = 0o170000, 0o040000, 0o100000, 0o020000, 0o060000
 _NODE = {_S_IFCHR: "c", _S_IFBLK: "b"}
+# The members of `updated` that are lists of paths.
+_SHOWN_PATHS: tuple[Literal["unmounted", "devices", "removedDevices"], ...] = ("unmounted", "devices", "removedDevices")
 # What stays where it is not what was made: it is in use by now, or has gone.
 _STAYS = (errno.ENOTEMPTY, errno.EBUSY, errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.ELOOP)
 
@@ -508,13 +511,23 @@ def _forget_mount(members: Members, recorded: MadeMount) -> None:
             return
 
 
-def _shown(members: Members) -> dict[str, Any]:
+def _shown(members: Members) -> ShownUpdates:
     """`updated` of the state: the mounts and devices that updates have made, and those that they have removed."""
     updated = members["updated"]
     places = [made["destination"] for made in updated.get("mounts", ())]
     mounts = [entry for entry in members["mounts"] if entry["destination"] in places]
-    shown = {**updated, "mounts": mounts[len(mounts) - len(places) :]}
-    return {name: value for name, value in shown.items() if value}
+    shown: ShownUpdates = {}
+    if places:
+        shown["mounts"] = [_shown_mount(entry) for entry in mounts[len(mounts) - len(places) :]]
+    for name in _SHOWN_PATHS:
+        if updated.get(name):
+            shown[name] = updated[name]
+    return shown
+
+
+def _shown_mount(entry: MountEntry) -> UpdatedMount:
+    """The entry of a mount that an update has made. It has a type and a source (words.mount)."""
+    return {**entry, "type": entry["type"], "source": entry["source"]}
 
 
 def _close(fds: list[int]) -> None:

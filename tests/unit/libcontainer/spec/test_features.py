@@ -20,9 +20,14 @@ from tests.support.plans import compiled, find, kinds, values
 SCHEMA = Path(__file__).resolve().parents[4] / "spec-schemas" / "features.json"
 
 
+def built() -> Any:
+    """The structure, whose members are optional by the schema: Any, so that a test can look at those that are there."""
+    return features.features()
+
+
 def test_the_structure_is_the_specifications() -> None:
     schema = json.loads(next(SCHEMA.parent.glob("features*.json")).read_text())
-    jsonschema.Draft202012Validator(schema).validate(features.features())
+    jsonschema.Draft202012Validator(schema).validate(built())
 
 
 def test_nothing_is_null() -> None:
@@ -32,11 +37,11 @@ def test_nothing_is_null() -> None:
         members = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
         return [value, *(inner for member in members for inner in values(member))]
 
-    assert None not in values(features.features())
+    assert None not in values(built())
 
 
 def test_the_versions_are_accepted_and_in_their_order() -> None:
-    structure = features.features()
+    structure = built()
     oldest, newest = structure["ociVersionMin"], structure["ociVersionMax"]
     for version in (oldest, newest):
         validate({**example(), "ociVersion": version})
@@ -44,19 +49,19 @@ def test_the_versions_are_accepted_and_in_their_order() -> None:
 
 
 def test_annotations_are_texts_by_name() -> None:
-    annotations = features.features()["annotations"]
+    annotations = built()["annotations"]
     assert all(key and isinstance(value, str) for key, value in annotations.items())
 
 
 def test_every_mount_option_is_recognised() -> None:
     """And none of them is passed to the file system."""
-    for word in features.features()["mountOptions"]:
+    for word in built()["mountOptions"]:
         assert parse([word]).data == [], word
 
 
 def test_every_capability_is_recognised() -> None:
     config: Any = example()
-    names = features.features()["linux"]["capabilities"]
+    names = built()["linux"]["capabilities"]
     sets = ("bounding", "effective", "permitted", "inheritable", "ambient")
     config["process"]["capabilities"] = {name: [*names, "CAP_MADE_UP"] for name in sets}
     assert {problem.value for problem in check(config, lint=True)} == {"CAP_MADE_UP"}
@@ -64,7 +69,7 @@ def test_every_capability_is_recognised() -> None:
 
 @pytest.mark.parametrize(("claim", "user"), [("systemd", False), ("systemdUser", True)])
 def test_the_managers_that_are_claimed_make_a_plan(claim: str, user: bool) -> None:
-    assert features.features()["linux"]["cgroup"][claim] is True
+    assert built()["linux"]["cgroup"][claim] is True
     facts = HostFacts(systemd=SystemdFacts(user=user), controllers=("cpu", "io", "memory", "pids"))
     (scope,) = find(compiled(example(), facts, cgroup_manager="systemd"), "systemd_scope")
     assert values(scope, "manager") == ("user" if user else "system",)
@@ -72,7 +77,7 @@ def test_the_managers_that_are_claimed_make_a_plan(claim: str, user: bool) -> No
 
 def test_the_annotations_that_change_what_is_done_are_listed() -> None:
     """A name that ends with a dot stands for all names that begin with it."""
-    prefix, cruns, criu = features.features()["potentiallyUnsafeConfigAnnotations"]
+    prefix, cruns, criu = built()["potentiallyUnsafeConfigAnnotations"]
     facts = HostFacts(systemd=SystemdFacts(), controllers=("cpu", "io", "memory", "pids"))
     made = [
         values(find(compiled(config, facts, cgroup_manager="systemd"), "systemd_scope")[0], "properties")
@@ -103,7 +108,7 @@ CLAIMS: list[tuple[str, str, Any]] = [
 @pytest.mark.parametrize(("claim", "field", "value"), CLAIMS, ids=[claim for claim, _, _ in CLAIMS])
 def test_what_is_claimed_is_compiled(claim: str, field: str, value: Any) -> None:
     """Each claim is true: the field changes the plan."""
-    claimed: Any = features.features()["linux"]
+    claimed: Any = built()["linux"]
     for name in claim.split("/"):
         claimed = claimed[name]
     assert claimed is True
@@ -123,7 +128,7 @@ def test_what_is_claimed_is_compiled(claim: str, field: str, value: Any) -> None
 
 
 def test_what_is_listed_is_accepted() -> None:
-    structure = features.features()
+    structure = built()
     hooks = {name: [{"path": "/bin/true"}] for name in structure["hooks"]}
     assert problems({**example(), "hooks": hooks}) == []
     linux = {**example()["linux"], "namespaces": [{"type": name} for name in structure["linux"]["namespaces"]]}
@@ -131,21 +136,21 @@ def test_what_is_listed_is_accepted() -> None:
 
 
 def test_every_memory_policy_that_is_listed_is_accepted() -> None:
-    listed = features.features()["linux"]["memoryPolicy"]
+    listed = built()["linux"]["memoryPolicy"]
     for mode in listed["modes"]:
         linux = {**example()["linux"], "memoryPolicy": {"mode": mode, "flags": listed["flags"]}}
         assert problems({**example(), "linux": linux}) == []
 
 
 def test_the_options_that_the_specification_asks_for_are_listed() -> None:
-    options = features.features()["mountOptions"]
+    options = built()["mountOptions"]
     assert options == sorted(set(options))
     for word in ("bind", "rbind", "ro", "rro", "rnosuid", "nosymfollow", "tmpcopyup", "shared", "runbindable"):
         assert word in options
 
 
 def test_seccomp_is_what_is_built_in_and_what_the_kernel_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    structure = features.features()
+    structure = built()
     seccomp = structure["linux"]["seccomp"]
     assert seccomp["enabled"] is True
     assert {"SCMP_ACT_NOTIFY", "SCMP_ACT_KILL_PROCESS"} <= set(seccomp["actions"])
@@ -163,6 +168,6 @@ def test_seccomp_is_what_is_built_in_and_what_the_kernel_takes(monkeypatch: pyte
     assert problems(config) == []
     monkeypatch.setitem(sys.modules, "pyrunc._seccomp", None)
     monkeypatch.delattr("pyrunc._seccomp", raising=False)
-    structure = features.features()
+    structure = built()
     assert structure["linux"]["seccomp"] == {"enabled": False}
     assert "io.github.seccomp.libseccomp.version" not in structure["annotations"]

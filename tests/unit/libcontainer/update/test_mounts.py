@@ -95,11 +95,12 @@ def test_what_state_shows() -> None:
         "mounts": [
             {"destination": "/x", "source": "config's"},
             {"destination": "/y"},
-            {"destination": "/x", "source": "ours"},
+            {"destination": "/x", "type": "bind", "source": "ours", "options": ["ro"]},
         ],
         "updated": {"mounts": [{"destination": "/x"}], "devices": [], "unmounted": ["/z"]},
     }
-    assert mounts._shown(members) == {"mounts": [{"destination": "/x", "source": "ours"}], "unmounted": ["/z"]}
+    shown = {"destination": "/x", "type": "bind", "source": "ours", "options": ["ro"]}
+    assert mounts._shown(members) == {"mounts": [shown], "unmounted": ["/z"]}
     assert mounts._shown({"mounts": [{"destination": "/x"}], "devicePaths": [], "updated": {"mounts": []}}) == {}
 
 
