@@ -73,9 +73,11 @@ $(VENV)/.built: $(VENV)/.compiled $(SOURCES)
 JOBS ?= $(shell nproc)
 RUN_TESTS := $(BIN)/python -m pytest -n $(JOBS)
 
-# As CI runs the tests: longer loops, and sweeps that leave nothing out (tests/support/effort.py).
+# As CI runs the tests: longer loops, and sweeps that leave nothing out (tests/support/effort.py). The slowest tests are
+# listed.
 ifneq ($(LONG),)
 export PYRUNC_TEST_LONG := $(LONG)
+RUN_TESTS += --durations=30 --durations-min=5
 endif
 
 test: $(VENV)/.built $(VENV)/.developer
