@@ -9,7 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from generate import shim_messages  # noqa: E402
+from generate import shim_messages
 
 
 def test_a_line_is_a_message() -> None:

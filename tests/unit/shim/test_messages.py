@@ -29,7 +29,7 @@ def test_any_has_the_full_name() -> None:
     box["type_url"] = "type.googleapis.com/" + box["type_url"]
     assert messages.unpack("TaskStart", box)["pid"] == 7
     assert messages.unpack("Options", None)["systemd_cgroup"] is False
-    with pytest.raises(protobuf.MalformedError, match="where containerd.runc.v1.Options is expected"):
+    with pytest.raises(protobuf.MalformedError, match=r"where containerd\.runc\.v1\.Options is expected"):
         messages.unpack("Options", box)
 
 
