@@ -1,0 +1,401 @@
+"""The standard streams of a container's process, between its pipes or pty and what containerd names. Hot.
+
+Nothing here waits: a reader that stalls holds up its own stream only, and what has no room stays in the container's
+pipe, where its writer waits. A FIFO is held open at both ends, so it outlives containerd and its writers get no EPIPE.
+docs/shim.md, Standard streams, has the whole.
+"""
+
+from __future__ import annotations
+
+import _socket
+import errno
+import fcntl
+import posix
+import sys
+
+from .. import log
+from ..errors import PyruncError, errno_text
+from ..libcontainer.kernel import native
+from . import logs, pumps
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .loop import Loop, Timer
+
+    Ready = Callable[[PyruncError | None], None]
+    Done = Callable[[], None]
+
+_TIOCSWINSZ = 0x5414
+_S_IFMT, _S_IFIFO = 0o170000, 0o010000
+
+# How long, in seconds, the exit of a process is held back for a reader that does not take its last output.
+EXIT_SECONDS = 2.0
+# How long, in seconds, a deletion waits for the end of the output: processes that are left may still write.
+CLOSE_SECONDS = 10.0
+
+
+class Stdio:
+    """The streams of one process.
+
+    given: the descriptors for the runtime's standard input, output and error, until `launched`.
+    console_socket: the path for --console-socket; "" without a terminal.
+    """
+
+    __slots__ = (
+        "_close_done", "_close_timer", "_exit_done", "_exit_timer", "_fifo", "_hanging_up", "_input", "_listener",
+        "_logger", "_loop", "_master", "_names", "_outputs", "_owner", "_paths", "_target", "_terminal",
+        "console_socket", "given",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        loop: Loop,
+        paths: tuple[str, str, str],
+        terminal: bool,
+        names: tuple[str, str],
+        owner: tuple[int, int] = (0, 0),
+    ) -> None:
+        """paths: stdin, stdout and stderr of a request. names: the container's id and namespace. owner: the uid and gid
+        of the pipes (IoUid, IoGid of runc's options)."""
+        self._loop = loop
+        self._paths = paths
+        self._terminal = terminal
+        self._names = names
+        self._owner = owner
+        self._outputs: list[pumps.Output] = []
+        self._input: pumps.Input | None = None
+        self._logger: logs.Logger | None = None
+        self._listener: _socket.socket | None = None
+        self._master = -1
+        self._exit_timer: Timer | None = None
+        self._close_timer: Timer | None = None
+        self._hanging_up = False
+        self._exit_done: Done | None = None
+        self._close_done: Done | None = None
+        self._target: pumps.Target | None = None  # of a terminal, until its master is there
+        self._fifo = -1  # of standard input, until an Input has it
+        self.console_socket = ""
+        self.given = (-1, -1, -1)
+
+    def open(self, directory: str, ready: Ready) -> None:
+        """Open what containerd names, and start its logger. `ready` is called once, here or later, with the failure if
+        there is one; all is closed then.
+
+        directory: where the console socket is made; only root may reach it.
+        """
+        try:
+            kind, path, args = logs.parse(self._paths[1])
+            if self._terminal:
+                self._listen(directory)
+            if kind in (logs.LOGGER, logs.STRICT_LOGGER):
+                self._start_logger(kind, path, args, ready)
+                return
+            self._give(kind, path)
+        except OSError as error:
+            self.abort()
+            ready(PyruncError("preparing the standard streams", errno=error.errno or 0))
+        except PyruncError as error:
+            self.abort()
+            ready(error)
+        else:
+            ready(None)
+
+    def _listen(self, directory: str) -> None:
+        """Listen on the console socket. The path may be longer than an address: its directory is named by its
+        descriptor. Raises OSError."""
+        fd = posix.open(directory, posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
+        try:
+            listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+            self._listener = listener
+            listener.setblocking(False)
+            name = f"pty{listener.fileno()}.sock"
+            _unlink(f"{directory}/{name}")  # of a shim that was killed
+            posix.fchmod(listener.fileno(), 0o600)  # the mode of the file that bind makes: nobody else may connect
+            listener.bind(f"/proc/self/fd/{fd}/{name}")
+            self.console_socket = f"{directory}/{name}"
+            listener.listen(1)
+        finally:
+            posix.close(fd)
+
+    def _start_logger(self, kind: str, path: str, args: list[str], ready: Ready) -> None:
+        """Raises PyruncError and OSError."""
+        self._logger = logs.Logger(self._loop)
+
+        def on_ready(failure: PyruncError | None) -> None:
+            if failure is None:
+                try:
+                    self._give(kind, path)
+                except OSError as error:
+                    failure = PyruncError("preparing the standard streams", errno=error.errno or 0)
+            if failure is not None:
+                self.abort()
+            ready(failure)
+
+        self._logger.start(path, args, self._names, self._owner, kind == logs.STRICT_LOGGER, on_ready)
+
+    def _give(self, kind: str, path: str) -> None:
+        """Open both sides: what containerd names, and what the runtime gets. Raises OSError and PyruncError."""
+        null = posix.open("/dev/null", posix.O_RDWR | posix.O_CLOEXEC)
+        self.given = (null, null, null)
+        stdin, _, stderr = self._paths
+        fifo = _open_fifo(stdin) if stdin and self._logger is None else -1
+        self._fifo = fifo
+        if self._terminal:
+            self._target = self._terminal_target(kind, path)  # the runtime gets nothing, and sends the pty's master
+            return
+        if self._logger is not None:
+            self.given = (null, self._logger.stdout, self._logger.stderr)
+            return
+        out = err = null
+        if kind != logs.NULL:
+            out = self._output("stdout", _open_file(path) if kind == logs.FILE else _open_path(path))
+            self.given = (null, out, null)
+        if kind == logs.FILE:
+            # One file for both, as with containerd's own shim.
+            err = self._output("stderr", pumps.Target(_copy(self._outputs[0].target.fd), path, never_waits=True))
+        elif stderr:
+            err = self._output("stderr", _open_path(logs.parse(stderr)[1]))
+        self.given = (null, out, err)
+        if fifo >= 0:
+            reader, writer = logs.open_pipe("write", self._owner)
+            self._fifo = -1
+            self._input = pumps.Input(self._loop, fifo, self._names[0], writer, terminal=False)
+            if null not in (out, err):
+                posix.close(null)
+            self.given = (reader, out, err)
+
+    def _terminal_target(self, kind: str, path: str) -> pumps.Target:
+        """Where the terminal's output goes. Raises OSError and PyruncError."""
+        if self._logger is not None:
+            writer = _copy(self._logger.stdout)
+            posix.set_blocking(writer, False)
+            return pumps.Target(writer, path)
+        if kind == logs.NULL:
+            return _open_path("/dev/null")
+        return _open_file(path) if kind == logs.FILE else _open_path(path)
+
+    def _output(self, name: str, target: pumps.Target) -> int:
+        """An output by a pipe. Returns the pipe's end for the container. Raises OSError."""
+        try:
+            reader, writer = logs.open_pipe("read", self._owner)
+        except OSError:
+            target.close()
+            raise
+        self._outputs.append(pumps.Output(self._loop, reader, target, name, terminal=False))
+        return writer
+
+    def launched(self) -> None:
+        """The runtime has made the process: let go of its ends, and begin to move.
+
+        Raises PyruncError if it has not sent the pty's master.
+        """
+        if self._terminal:
+            self._receive_master()
+        self._close_given()
+        for output in self._outputs:
+            output.start()
+        if self._input is not None:
+            self._input.start()
+
+    def _receive_master(self) -> None:
+        """Take the master that the runtime has sent before it ended, and connect it. Raises PyruncError."""
+        try:
+            assert self._listener is not None
+            fd, _ = self._listener._accept()  # type: ignore[attr-defined]
+            try:
+                posix.set_blocking(fd, False)
+                _, fds = native.recv(fd, 4096, 1)
+            finally:
+                posix.close(fd)
+        except OSError as error:
+            raise PyruncError("receiving the pty's master from the runtime", errno=error.errno or 0) from error
+        if not fds:
+            raise PyruncError("the runtime has not sent the pty's master")
+        self._master = fds[0]
+        self._close_listener()
+        target, self._target = self._target, None
+        fifo, self._fifo = self._fifo, -1
+        assert target is not None
+        try:
+            posix.set_blocking(self._master, False)
+            self._outputs.append(pumps.Output(self._loop, _copy(self._master), target, "stdout", terminal=True))
+            if fifo >= 0:
+                self._input = pumps.Input(self._loop, fifo, self._names[0], _copy(self._master), terminal=True)
+                self._input.on_end = self._hang_up
+        except OSError as error:
+            raise PyruncError("connecting the terminal", errno=error.errno or 0) from error
+
+    def _hang_up(self) -> None:
+        """The end of a terminal's input, which its user asked for (CloseIO): as with containerd's shim, the terminal
+        hangs up, after the output that is there."""
+        self._hanging_up = True
+        for output in self._outputs:
+            output.settle(self._look)
+        self._look()
+
+    def _close_master(self) -> None:
+        if self._input is not None:
+            self._input.close()
+        for output in self._outputs:
+            output.finish()
+        if self._master >= 0:
+            posix.close(self._master)
+            self._master = -1
+
+    def resize(self, width: int, height: int) -> None:
+        """Give the terminal a window size, in characters. Nothing happens without a terminal. Raises PyruncError."""
+        if self._master < 0:
+            return
+        size = b"".join([min(value, 0xFFFF).to_bytes(2, sys.byteorder) for value in (height, width, 0, 0)])
+        try:
+            fcntl.ioctl(self._master, _TIOCSWINSZ, size)
+        except OSError as error:
+            raise PyruncError("resizing the terminal", errno=error.errno or 0) from error
+
+    def close_stdin(self) -> None:
+        """Standard input ends once containerd's side has closed it and all has been read from it (CloseIO)."""
+        if self._input is not None:
+            self._input.let_end()
+
+    def exited(self, done: Done) -> None:
+        """The process has ended: call `done` once its last output is where containerd reads, or EXIT_SECONDS later.
+
+        Processes that it leaves behind may write on, until `close`. A terminal hangs up.
+        """
+        self._exit_done = done
+        self._hanging_up = self._terminal
+        self._exit_timer = self._loop.after(EXIT_SECONDS, self._exit_late)
+        for output in self._outputs:
+            output.settle(self._look)
+        self._look()
+
+    def close(self, done: Done) -> None:
+        """The deletion of the process: wait CLOSE_SECONDS at most for the end of its output, then for the logger's end.
+        `done` is called when all is closed."""
+        self._close_done = done
+        self._hanging_up = self._terminal
+        if self._input is not None:
+            self._input.close()
+        self._close_timer = self._loop.after(CLOSE_SECONDS, self._close_late)
+        for output in self._outputs:
+            output.settle(self._look)
+        self._look()
+
+    def _look(self) -> None:
+        """Go on with what waits for the outputs."""
+        if all([output.settled for output in self._outputs]):
+            if self._hanging_up:
+                self._hanging_up = False
+                self._close_master()
+            self._end_exit()
+        if all([output.ended for output in self._outputs]):
+            self._end_close()
+
+    def _exit_late(self) -> None:
+        names = " and ".join([output.name for output in self._outputs if not output.settled])
+        log.warning(f"{self._names[0]}: nobody takes the last output of {names}; the exit is reported before it")
+        self._end_exit()
+
+    def _end_exit(self) -> None:
+        done, self._exit_done = self._exit_done, None
+        if done is not None:
+            self._end_timer(self._exit_timer)
+            done()
+
+    def _close_late(self) -> None:
+        names = " and ".join([output.name for output in self._outputs if not output.ended])
+        log.warning(
+            f"{self._names[0]}: {names} did not end {CLOSE_SECONDS:.0f} s after the process: the rest is dropped"
+        )
+        self._end_close()
+
+    def _end_close(self) -> None:
+        done, self._close_done = self._close_done, None
+        if done is None:
+            return
+        logger, self._logger = self._logger, None
+        self.abort()
+        if logger is None:
+            done()
+        else:
+            logger.close(done)
+
+    def _end_timer(self, timer: Timer | None) -> None:
+        if timer is not None:
+            self._loop.cancel(timer)
+
+    def abort(self) -> None:
+        """Close all at once, after a failure; a logger reads what is there and ends. It may be called again."""
+        self._end_timer(self._exit_timer)
+        self._end_timer(self._close_timer)
+        self._close_listener()
+        self._close_master()
+        for output in self._outputs:
+            output.close()
+        self._close_given()
+        if self._target is not None:
+            self._target.close()
+            self._target = None
+        if self._fifo >= 0:
+            posix.close(self._fifo)
+            self._fifo = -1
+        logger, self._logger = self._logger, None
+        if logger is not None:
+            logger.close(lambda: None)
+
+    def _close_given(self) -> None:
+        kept = (self._logger.stdout, self._logger.stderr) if self._logger is not None else ()
+        for fd in {fd for fd in self.given if fd >= 0 and fd not in kept}:
+            posix.close(fd)
+        self.given = (-1, -1, -1)
+
+    def _close_listener(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+            _unlink(self.console_socket)
+
+
+def _open_path(path: str) -> pumps.Target:
+    """A FIFO at both of its ends, or a file to append to. Raises PyruncError."""
+    try:
+        if posix.stat(path).st_mode & _S_IFMT == _S_IFIFO:
+            return pumps.Target(_open_fifo(path), path, is_fifo=True)
+        fd = posix.open(path, posix.O_WRONLY | posix.O_APPEND | posix.O_CLOEXEC | posix.O_NOCTTY)
+    except OSError as error:
+        raise PyruncError(f"opening {path}", errno=error.errno or 0) from error
+    return pumps.Target(fd, path, never_waits=True)
+
+
+def _open_file(path: str) -> pumps.Target:
+    """Raises PyruncError."""
+    return pumps.Target(logs.open_file(path), path, never_waits=True)
+
+
+def _open_fifo(path: str) -> int:
+    """A FIFO at both of its ends. Raises PyruncError, for a file that is none too."""
+    try:
+        fd = posix.open(path, posix.O_RDWR | posix.O_NONBLOCK | posix.O_CLOEXEC | posix.O_NOCTTY)
+    except OSError as error:
+        raise PyruncError(f"opening {path}", errno=error.errno or 0) from error
+    if posix.fstat(fd).st_mode & _S_IFMT != _S_IFIFO:
+        posix.close(fd)
+        raise PyruncError(f"opening {path}: it is no FIFO")
+    return fd
+
+
+def _copy(fd: int) -> int:
+    """A copy of a descriptor: the loop watches each for one thing."""
+    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+
+
+def _unlink(path: str) -> None:
+    try:
+        posix.unlink(path)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        if error.errno != errno.ENOENT:
+            log.warning(f"removing {path}: {errno_text(error.errno or 0)}")
