@@ -27,6 +27,7 @@ help:
 	@echo 'make errors-doc  write docs/errors.md, what is said of mistakes, anew (root)'
 	@echo 'make options-doc  write docs/mount-options.md from the tables in spec/mount_options.py'
 	@echo 'make test-engines  containerd, Docker and Podman with pyrunc and, beside it, runc (root, Debian)'
+	@echo 'make test-shim  containerd'"'"'s shim, by a client of the tests and by containerd (root)'
 	@echo 'make conformance   the conformance suite of runtime-tools, beside runc (root)'
 	@echo 'make lint    ruff, clang-format, shellcheck, codespell, mypy; make format lets them change files'
 	@echo 'make bench   compare the launcher with runc and crun, and write docs/performance.md (root, 6 minutes)'
@@ -149,3 +150,4 @@ include guest.mk
 include bench.mk
 include conformance.mk
 include engines.mk
+include shim.mk

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Make sure that the system has what a purpose needs: build, demo, test, bench, conformance, arm64, engines, fresh (a
+# Make sure that the system has what a purpose needs: build, demo, test, bench, conformance, arm64, engines, shim, fresh (a
 # new machine), guest (any), guest-uml or guest-qemu. apt-get installs what is missing if it can; otherwise this script
 # names the Debian packages.
 set -eu
@@ -25,6 +25,7 @@ END
     [ "$1" = build ] || echo "busybox --list-full && ! ldd /bin/busybox|busybox-static"
     [ "$1" != bench ] || printf '%s\n' 'command -v runc|runc' 'command -v crun|crun'
     [ "$1" != engines ] || echo 'command -v mmdebstrap|mmdebstrap'
+    [ "$1" != shim ] || printf '%s\n' 'command -v containerd|containerd' 'command -v ip|iproute2' 'command -v ps|procps'
     [ "$1" != conformance ] || echo 'command -v runc|runc'
     [ "$1" != test ] || printf '%s\n' 'command -v git|git' 'command -v ip|iproute2' 'command -v newuidmap|uidmap'
     [ "$1" != arm64 ] || printf '%s\n' 'command -v qemu-aarch64-static|qemu-user-static' \

@@ -23,7 +23,7 @@ BUILDING = (
 )
 
 # Each of these files is a group: the fixtures of the module take longer than its tests.
-BY_FILE = ("tests/unit/", "tests/fuzz/", "tests/integration/test_mutated_configs.py")
+BY_FILE = ("tests/unit/", "tests/fuzz/", "tests/integration/test_mutated_configs.py", "tests/shim/test_hostile.py")
 
 
 # The signals that end a command.
