@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import subprocess
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -49,15 +51,51 @@ class Ground(NamedTuple):
         return KINDS[self.kind].adapter(self.machine, runtime)
 
 
-@pytest.fixture(scope="module")
-def ground(request: pytest.FixtureRequest) -> Iterator[Ground]:
-    """A machine of its own for each engine."""
+class Grounds:
+    """The machine of the engine that is tested now: made for its first check, ended when another engine's come."""
+
+    def __init__(self) -> None:
+        self.stack = contextlib.ExitStack()
+        self.current: Ground | None = None
+        self.broken: dict[str, str] = {}
+
+    def of(self, name: str) -> Ground:
+        """The machine of an engine. AssertionError if the engine has not started, also in an earlier call."""
+        if self.current is not None and self.current.kind == name:
+            return self.current
+        assert name not in self.broken, self.broken[name]
+        self.end()
+        kind = KINDS[name]
+        try:
+            machine = self.stack.enter_context(Machine(tree(RELEASE)))
+            furnish(machine)
+            kind.prepare(machine)
+            self.current = Ground(name, kind.adapter.up(machine), machine)
+        except (AssertionError, OSError, subprocess.SubprocessError) as error:
+            self.broken[name] = f"{name} did not start: {error}"
+            raise
+        return self.current
+
+    def end(self) -> None:
+        """End the machine."""
+        self.current = None
+        self.stack.close()
+
+
+@pytest.fixture(scope="session")
+def grounds() -> Iterator[Grounds]:
+    """One machine at a time."""
     signal.signal(signal.SIGTERM, leave)
-    kind = KINDS[request.param]
-    with Machine(tree(RELEASE)) as machine:
-        furnish(machine)
-        kind.prepare(machine)
-        yield Ground(request.param, kind.adapter.up(machine), machine)
+    grounds = Grounds()
+    yield grounds
+    grounds.end()
+
+
+@pytest.fixture
+def ground(request: pytest.FixtureRequest, grounds: Grounds) -> Ground:
+    """The machine of the engine that the test names. Not a fixture of a wider scope: pytest 9.2 ends such a fixture
+    after each test, because its parameter has another place in each."""
+    return grounds.of(request.param)
 
 
 class Outcome(NamedTuple):
