@@ -35,9 +35,15 @@ LAUNCHER_PROVED := 3.11 3.12 3.13 3.14
 LAUNCHER_LINK ?= $(if $(and $(filter $(LAUNCHER_PROVED),$(LAUNCHER_VERSION)),$(wildcard $(LAUNCHER_ARCHIVE))),static,shared)
 LAUNCHER_SNAPSHOT ?= $(and $(filter static,$(LAUNCHER_LINK)),$(filter $(LAUNCHER_PROVED),$(LAUNCHER_VERSION)))
 
+MACHINE := $(shell uname -m)
+
 # The versions whose start works without the parts that launcher/trims leaves out. LAUNCHER_TRIMS= leaves nothing out.
 LAUNCHER_TRIMMED := 3.11
 LAUNCHER_TRIMS ?= $(and $(filter static,$(LAUNCHER_LINK)),$(filter $(LAUNCHER_TRIMMED),$(LAUNCHER_VERSION)))
+
+# The C libraries whose start launcher/trims/start.c knows. LAUNCHER_START= uses the library's own.
+LAUNCHER_STARTS := glibc-2.36-x86_64
+LAUNCHER_START ?= $(and $(filter static,$(LAUNCHER_LINK)),$(filter $(LAUNCHER_STARTS),$(subst $() ,-,$(shell getconf GNU_LIBC_VERSION 2>/dev/null))-$(MACHINE)))
 
 LAUNCHER_CFLAGS := -std=gnu11 -O2 -fstack-protector-strong -D_FORTIFY_SOURCE=2 -Wall -Wextra -Werror -I$(word 2,$(LAUNCHER_FACTS)) -Ilauncher -Icsrc/native
 LAUNCHER_SOURCES := launcher.c importer.c ffi.c json.c prctl.c $(patsubst csrc/%,%,$(wildcard csrc/native/*.c))
@@ -50,6 +56,9 @@ endif
 ifneq ($(LAUNCHER_TRIMS),)
 LAUNCHER_SOURCES += trims/core.c trims/slim.c
 LAUNCHER_CFLAGS += -DPYRUNC_TRIMS
+endif
+ifneq ($(LAUNCHER_START),)
+LAUNCHER_SOURCES += trims/start.c
 endif
 ifneq ($(LAUNCHER_SNAPSHOT),)
 LAUNCHER_SOURCES += snapshot.c
@@ -112,7 +121,6 @@ $(LAUNCHER_BUILD) $(LAUNCHER_BUILD)/native $(LAUNCHER_BUILD)/trims:
 
 PREFIX ?= /usr/local
 PACKAGE_VERSION = $(shell $(LAUNCHER_PYTHON) -IS -c 'import tomllib; print(tomllib.load(open("pyproject.toml", "rb"))["project"]["version"])')
-MACHINE := $(shell uname -m)
 LAUNCHER_TREE = $(LAUNCHER_PYTHON) -IS packaging/tree.py --launcher $(LAUNCHER) --modules $(LAUNCHER_BUILD)/modules
 LAUNCHER_SHARE = $(LAUNCHER_PYTHON) -ISB packaging/share.py --modules $(LAUNCHER_BUILD)/modules --version $(PACKAGE_VERSION)
 

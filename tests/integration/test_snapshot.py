@@ -96,6 +96,17 @@ def test_a11_the_launcher_is_hardened(linked: Path, tmp_path: Path) -> None:
     assert "__stack_chk_fail" in symbols
 
 
+@pytest.mark.skipif(shutil.which("objdump") is None, reason="needs objdump")
+def test_its_start_asks_the_processor_nothing(linked: Path) -> None:
+    """A CPUID instruction leaves a virtual machine, and the C library's own start has dozens of them."""
+    if not (linked.parent / "trims" / "start.o").exists():
+        pytest.skip("launcher/trims/start.c is for another C library")
+    code = subprocess.run(["objdump", "-d", "--no-show-raw-insn", linked], capture_output=True, text=True, check=True)
+    functions = {words[1] for words in map(str.split, code.stdout.splitlines()) if len(words) == 2}
+    assert "<__libc_start_main>:" in functions
+    assert "cpuid" not in code.stdout
+
+
 def test_who_builds_it_is_not_in_it(linked: Path) -> None:
     assert str(REPOSITORY).encode() not in linked.with_name("pyrunc.section").read_bytes()
 
