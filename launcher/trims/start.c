@@ -21,7 +21,7 @@ extern const Elf64_Rela __rela_iplt_start[] __attribute__((weak)), __rela_iplt_e
 extern void (*__preinit_array_start[])(int, char **, char **), (*__preinit_array_end[])(int, char **, char **);
 extern void (*__init_array_start[])(int, char **, char **), (*__init_array_end[])(int, char **, char **);
 
-void _dl_aux_init(ElfW(auxv_t) *auxv);
+void _dl_aux_init(ElfW(auxv_t) * auxv);
 void __tunables_init(char **environment);
 void _dl_relocate_static_pie(void);
 void __libc_setup_tls(void);
@@ -45,9 +45,9 @@ int __x86_string_control = 0;
 
 /* Has no stack protector, since it stores the value that a stack protector compares. Until the functions are chosen
  * (R_X86_64_IRELATIVE) it calls none of the C library that has variants. */
-__attribute__((no_stack_protector, noreturn)) int
-__libc_start_main(int (*main)(int, char **, char **), int argc, char **argv, void (*init)(void), void (*fini)(void),
-                  void (*rtld_fini)(void), void *stack_end)
+__attribute__((no_stack_protector, noreturn)) int __libc_start_main(int (*main)(int, char **, char **), int argc,
+                                                                    char **argv, void (*init)(void), void (*fini)(void),
+                                                                    void (*rtld_fini)(void), void *stack_end)
 {
     (void)init;
     (void)fini;
@@ -61,7 +61,7 @@ __libc_start_main(int (*main)(int, char **, char **), int argc, char **argv, voi
     __tunables_init(environ);
     _dl_relocate_static_pie();
     for (const Elf64_Rela *choice = __rela_iplt_start; choice < __rela_iplt_end; choice++) {
-        Elf64_Addr (*choose)(void) = (Elf64_Addr(*)(void))choice->r_addend;
+        Elf64_Addr (*choose)(void) = (Elf64_Addr (*)(void))choice->r_addend;
         *(Elf64_Addr *)choice->r_offset = choose();
     }
     __libc_setup_tls();
