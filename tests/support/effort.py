@@ -1,4 +1,5 @@
-"""How much the tests do: the short form is for people (`make test`), the long one for CI (`make test LONG=1`)."""
+"""How much the tests do: the short form is for people (`make test`), the long one for CI (`make test-launcher
+LONG=1`)."""
 
 from __future__ import annotations
 
