@@ -166,8 +166,8 @@ endif
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)
 DATED = SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH)
 
-# The maintainer that a package names; who publishes it sets this: make dist MAINTAINER='Name <address>'
-# HOMEPAGE=https://…
+# The maintainer and the homepage that a package names. Who publishes packages sets them: make dist wheel
+# MAINTAINER='Name <address>' HOMEPAGE=https://… Debian demands a maintainer; the address of the default is nobody's.
 MAINTAINER ?= the pyrunc developers <pyrunc@pyrunc.invalid>
 HOMEPAGE ?=
 
@@ -193,7 +193,8 @@ $(LAUNCHER_BUILD)/tools: pyproject.toml
 wheel: launcher
 	@$(MAKE) --no-print-directory $(LAUNCHER_BUILD)/tools
 	@test '$(LAUNCHER_LINK)' = static || { echo 'pyrunc: a wheel needs a launcher that is linked statically' >&2; exit 1; }
-	$(DATED) $(LAUNCHER_BUILD)/tools/bin/python packaging/wheel.py --launcher $(LAUNCHER) --work build/wheel $(DIST)
+	$(DATED) $(LAUNCHER_BUILD)/tools/bin/python packaging/wheel.py --launcher $(LAUNCHER) --work build/wheel \
+	    --maintainer '$(MAINTAINER)' --homepage '$(HOMEPAGE)' $(DIST)
 
 # For any Linux with this C library or a later one: unpack it anywhere, run bin/pyrunc.
 dist-tar: $(LAUNCHER) $(LAUNCHER_BUILD)/modules $(LAUNCHER_BUILD)/python3

@@ -1,4 +1,5 @@
-"""Make the wheel whose `pyrunc` is the launcher: `wheel.py --launcher FILE --work DIRECTORY TARGET`.
+"""Make the wheel whose `pyrunc` is the launcher: `wheel.py --launcher FILE --work DIRECTORY [--maintainer NAME]
+[--homepage URL] TARGET`.
 
 It begins with the wheel of the ordinary build. The extension modules in it use the stable ABI, so that one wheel suits
 CPython 3.11 and later. auditwheel copies libseccomp into it and finds out which manylinux it is for. Then this script
@@ -99,18 +100,28 @@ def add_prctl(tree: Path) -> None:
     )  # fmt: skip
 
 
-def edit_metadata(folder: Path) -> None:
-    """Edit the wheel's metadata: leave out the lines that no longer hold."""
+def published(maintainer: str, homepage: str) -> str:
+    """The lines of the metadata that name who publishes the wheel (core metadata specification). maintainer: empty or
+    `Name <address>`. An address in the domain `invalid`, which nobody has (RFC 2606), stands for nobody.
+    """
+    known = maintainer and not maintainer.endswith(".invalid>")
+    lines = ["Maintainer-email: " + maintainer] if known else []
+    lines += ["Project-URL: Homepage, " + homepage] if homepage else []
+    return "".join(f"{line}\n" for line in lines)
+
+
+def edit_metadata(folder: Path, publisher: str = "") -> None:
+    """Edit the wheel's metadata: leave out the lines that no longer hold, and add those of `published`."""
     (folder / ENTRY_POINTS).unlink()
     metadata = folder / "METADATA"
     text, count = REPLACED.subn("", metadata.read_text())
     if count != 1:
         sys.exit(f"pyrunc: no wheel: {metadata} names python-prctl {count} times")
-    metadata.write_text(text)
+    metadata.write_text(re.sub(r"(?m)^(Name: .*\n)", lambda found: found[0] + publisher, text, count=1))
 
 
-def make(launcher: Path, work: Path, target: Path) -> Path:
-    """Make the wheel in `target` and return its path."""
+def make(launcher: Path, work: Path, target: Path, publisher: str = "") -> Path:
+    """Make the wheel in `target` and return its path. publisher: lines of `published`."""
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     run(sys.executable, "-m", "wheel", "unpack", "-d", work / "tree", ordinary(work))
@@ -118,7 +129,7 @@ def make(launcher: Path, work: Path, target: Path) -> Path:
     information = only(tree, "*.dist-info")
     add_programs(tree, launcher, information.name.removeprefix("pyrunc-").removesuffix(".dist-info"))
     add_prctl(tree)
-    edit_metadata(information)
+    edit_metadata(information, publisher)
     for program in [*tree.rglob("*.so*"), *tree.glob("*.data/scripts/pyrunc")]:
         run("strip", "--strip-unneeded", "--remove-section=.comment", program)
     target.mkdir(parents=True, exist_ok=True)
@@ -133,9 +144,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Make the wheel whose command is the launcher.")
     parser.add_argument("--launcher", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True, help="an own directory; it is made anew")
+    parser.add_argument("--maintainer", default="", help="who publishes it: Name <address>")
+    parser.add_argument("--homepage", default="")
     parser.add_argument("target", type=Path)
     args = parser.parse_args()
-    print(make(args.launcher.resolve(), args.work.resolve(), args.target.resolve()))
+    publisher = published(args.maintainer, args.homepage)
+    print(make(args.launcher.resolve(), args.work.resolve(), args.target.resolve(), publisher))
 
 
 if __name__ == "__main__":

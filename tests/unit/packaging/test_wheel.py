@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import email
 import os
 import stat
 from pathlib import Path
@@ -35,6 +36,19 @@ def test_what_the_wheel_has_otherwise_is_left_out(tmp_path: Path) -> None:
     assert "python-prctl" not in text
     assert "Requires-Dist: click>=8.1\nRequires-Dist: tomlkit>=0.12\n" in text
     assert os.listdir(tmp_path) == ["METADATA"]
+
+
+def test_who_publishes_it_is_in_the_metadata_where_that_is_known(tmp_path: Path) -> None:
+    publisher = wheel.published("Jane Doe <jane@example.org>", "https://example.org/pyrunc")
+    wheel.edit_metadata(metadata(tmp_path, "python-prctl>=1.8"), publisher)
+    facts = email.message_from_string((tmp_path / "METADATA").read_text())
+    assert facts["Maintainer-email"] == "Jane Doe <jane@example.org>"
+    assert facts["Project-URL"] == "Homepage, https://example.org/pyrunc"
+
+
+@pytest.mark.parametrize("maintainer", ["", "the pyrunc developers <pyrunc@pyrunc.invalid>"])
+def test_nobody_is_named_where_nobody_is_known(maintainer: str) -> None:
+    assert wheel.published(maintainer, "") == ""
 
 
 def test_a_requirement_that_is_gone_is_an_error(tmp_path: Path) -> None:
