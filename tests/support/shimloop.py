@@ -25,12 +25,15 @@ class ProbeLoop(Loop):
 
     def process(self, pid: int, callback: Callable[[int], None]) -> None:
         pidfd = posix.pidfd_open(pid)
+        self._processes[pid] = callback
 
         def on_end(events: int) -> None:
             self.unwatch(pidfd)
             os.close(pidfd)
             code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-            callback(128 - code if code < 0 else code)
+            wanted = self._processes.pop(pid, None)
+            if wanted is not None:
+                wanted(128 - code if code < 0 else code)
 
         self.watch(pidfd, IN, on_end)
 

@@ -65,7 +65,7 @@ def gather(path: str) -> Stats:
         posix.close(fd)
 
 
-def _read(cgroup_fd: int, file: str) -> str:
+def read(cgroup_fd: int, file: str) -> str:
     """The content of a control file; "" if it does not exist. Raises OSError."""
     try:
         fd = posix.open(file, posix.O_RDONLY | posix.O_CLOEXEC, dir_fd=cgroup_fd)
@@ -83,12 +83,13 @@ def _read(cgroup_fd: int, file: str) -> str:
         posix.close(fd)
 
 
-def _number(cgroup_fd: int, file: str, unlimited: int = 0) -> int:
-    text = _read(cgroup_fd, file).strip()
+def number(cgroup_fd: int, file: str, unlimited: int = 0) -> int:
+    """The number in a control file: `unlimited` for "max", 0 if it does not exist. Raises OSError."""
+    text = read(cgroup_fd, file).strip()
     return unlimited if text == "max" else int(text or "0")
 
 
-def _flat(text: str) -> dict[str, int]:
+def flat(text: str) -> dict[str, int]:
     """Parse a file of lines `KEY VALUE`."""
     words = text.split()
     return {key: int(value) for key, value in zip(words[::2], words[1::2], strict=False)}
@@ -99,7 +100,7 @@ def _without_zeros(values: Stats) -> Stats:
 
 
 def _cpu(cgroup_fd: int) -> Stats:
-    stat = _flat(_read(cgroup_fd, "cpu.stat"))
+    stat = flat(read(cgroup_fd, "cpu.stat"))
     usage: Stats = _without_zeros({"total": stat.get("usage_usec", 0) * 1000})
     usage["kernel"] = stat.get("system_usec", 0) * 1000
     usage["user"] = stat.get("user_usec", 0) * 1000
@@ -108,13 +109,13 @@ def _cpu(cgroup_fd: int) -> Stats:
         "throttledPeriods": stat.get("nr_throttled", 0),
         "throttledTime": stat.get("throttled_usec", 0) * 1000,
     }
-    return {"usage": usage, "throttling": _without_zeros(throttling), **_pressure(cgroup_fd, "cpu")}
+    return {"usage": usage, "throttling": _without_zeros(throttling), **pressure(cgroup_fd, "cpu")}
 
 
-def _pressure(cgroup_fd: int, resource: str) -> Stats:
+def pressure(cgroup_fd: int, resource: str) -> Stats:
     """The member `psi`; none if the kernel does not account pressure."""
     found: Stats = {}
-    for line in _read(cgroup_fd, resource + ".pressure").splitlines():
+    for line in read(cgroup_fd, resource + ".pressure").splitlines():
         kind, *words = line.split()
         values: Stats = {}
         for word in words:
@@ -127,7 +128,7 @@ def _pressure(cgroup_fd: int, resource: str) -> Stats:
 def _cpuset(cgroup_fd: int) -> Stats:
     found: Stats = {}
     for field, file in (("cpus", "cpuset.cpus.effective"), ("mems", "cpuset.mems.effective")):
-        numbers = _numbers(_read(cgroup_fd, file))
+        numbers = _numbers(read(cgroup_fd, file))
         if numbers:
             found[field] = numbers
     found.update(dict.fromkeys(_CPUSET_V1, 0))
@@ -145,7 +146,7 @@ def _numbers(text: str) -> list[int]:
 
 
 def _memory(cgroup_fd: int) -> Stats:
-    raw = _flat(_read(cgroup_fd, "memory.stat"))
+    raw = flat(read(cgroup_fd, "memory.stat"))
     usage = _entry(cgroup_fd, "memory")
     swap = _entry(cgroup_fd, "memory.swap")
     both: Stats = {"limit": swap["limit"], "usage": swap.get("usage", 0) + usage.get("usage", 0), "failcnt": 0}
@@ -160,25 +161,25 @@ def _memory(cgroup_fd: int) -> Stats:
     found["kernelTCP"] = {"limit": 0, **_without_zeros({"usage": raw.get("sock", 0)}), "failcnt": 0}
     if raw:
         found["raw"] = raw
-    found.update(_pressure(cgroup_fd, "memory"))
-    found["event_count"] = _flat(_read(cgroup_fd, "memory.events"))
+    found.update(pressure(cgroup_fd, "memory"))
+    found["event_count"] = flat(read(cgroup_fd, "memory.events"))
     return found
 
 
 def _entry(cgroup_fd: int, name: str) -> Stats:
     """limit, usage, max and failcnt of `memory` or `memory.swap`."""
-    values = {"usage": _number(cgroup_fd, name + ".current"), "max": _number(cgroup_fd, name + ".peak")}
-    failures = _flat(_read(cgroup_fd, name + ".events")).get("max", 0)
-    return {"limit": _number(cgroup_fd, name + ".max", _UNLIMITED), **_without_zeros(values), "failcnt": failures}
+    values = {"usage": number(cgroup_fd, name + ".current"), "max": number(cgroup_fd, name + ".peak")}
+    failures = flat(read(cgroup_fd, name + ".events")).get("max", 0)
+    return {"limit": number(cgroup_fd, name + ".max", _UNLIMITED), **_without_zeros(values), "failcnt": failures}
 
 
 def _pids(cgroup_fd: int) -> Stats:
-    return _without_zeros({"current": _number(cgroup_fd, "pids.current"), "limit": _number(cgroup_fd, "pids.max")})
+    return _without_zeros({"current": number(cgroup_fd, "pids.current"), "limit": number(cgroup_fd, "pids.max")})
 
 
 def _block_io(cgroup_fd: int) -> Stats:
     found: Stats = {}
-    for line in _read(cgroup_fd, "io.stat").splitlines():
+    for line in read(cgroup_fd, "io.stat").splitlines():
         device, *words = line.split()
         major, _, minor = device.partition(":")
         values = dict([word.split("=", 1) for word in words if "=" in word])
@@ -186,7 +187,7 @@ def _block_io(cgroup_fd: int) -> Stats:
             if key in values:
                 entry = {"major": int(major), "minor": int(minor), "op": operation, "value": int(values[key])}
                 found.setdefault(field, []).append(_without_zeros(entry))
-    return {**found, **_pressure(cgroup_fd, "io")}
+    return {**found, **pressure(cgroup_fd, "io")}
 
 
 def _huge_pages(cgroup_fd: int, path: str) -> Stats:
@@ -196,8 +197,8 @@ def _huge_pages(cgroup_fd: int, path: str) -> Stats:
         words = name.split(".")
         if words[0] == "hugetlb" and words[2:] == ["current"]:
             size = words[1]
-            usage = _read(cgroup_fd, f"hugetlb.{size}.rsvd.current") or _read(cgroup_fd, name)
-            failures = _flat(_read(cgroup_fd, f"hugetlb.{size}.events")).get("max", 0)
+            usage = read(cgroup_fd, f"hugetlb.{size}.rsvd.current") or read(cgroup_fd, name)
+            failures = flat(read(cgroup_fd, f"hugetlb.{size}.events")).get("max", 0)
             found[size] = {**_without_zeros({"usage": int(usage or "0")}), "failcnt": failures}
     return found
 
@@ -206,7 +207,7 @@ def _rdma(cgroup_fd: int) -> Stats:
     """current and limit, lists of entries with device, hcaHandles and hcaObjects; the largest u32 means no limit."""
     found: Stats = {}
     for file, field in (("rdma.current", "current"), ("rdma.max", "limit")):
-        for line in _read(cgroup_fd, file).splitlines():
+        for line in read(cgroup_fd, file).splitlines():
             device, *words = line.split()
             values = dict([word.split("=", 1) for word in words])
             entry: Stats = {"device": device}

@@ -1,0 +1,82 @@
+"""Out-of-memory kills in a container: the kernel reports changes of memory.events by EPOLLPRI. Hot.
+
+Source: the kernel's Documentation/admin-guide/cgroup-v2.rst, memory.events.
+"""
+
+from __future__ import annotations
+
+import errno
+import posix
+
+from .. import log
+from ..errors import errno_text
+from .loop import PRI
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .loop import Loop
+
+_FILE, _KEY = "memory.events", "oom_kill"
+# The file has six lines.
+_SIZE = 4096
+
+
+class Watcher:
+    """Counts the kills in one cgroup, and those in the cgroups below it."""
+
+    __slots__ = ("_callback", "_fd", "_kills", "_loop")
+
+    def __init__(self, loop: Loop, cgroup: str, callback: Callable[[], None]) -> None:
+        """Call `callback()` whenever there was a kill, once for several at a time.
+
+        cgroup: its path. Without the memory controller there is nothing to watch. Raises OSError.
+        """
+        self._loop = loop
+        self._callback = callback
+        self._fd = -1
+        self._kills = 0
+        try:
+            self._fd = posix.open(f"{cgroup}/{_FILE}", posix.O_RDONLY | posix.O_CLOEXEC)
+        except FileNotFoundError:
+            return
+        try:
+            self._kills = self._read()
+            loop.watch(self._fd, PRI, self._on_change)
+        except OSError:
+            posix.close(self._fd)
+            self._fd = -1
+            raise
+
+    def _read(self) -> int:
+        """Raises OSError: ENODEV once the cgroup is removed."""
+        words = posix.pread(self._fd, _SIZE, 0).decode().split()
+        return int(dict(zip(words[::2], words[1::2], strict=False)).get(_KEY, 0))
+
+    def _on_change(self, events: int) -> None:
+        # The kernel reports ERR along with PRI. A read acknowledges both.
+        del events
+        self.look()
+
+    def look(self) -> None:
+        """Look for kills now: a kill may have ended the container, whose exit is reported behind it."""
+        if self._fd < 0:
+            return
+        try:
+            before, self._kills = self._kills, self._read()
+        except OSError as error:
+            # ENODEV: the cgroup is gone.
+            self.close()
+            if error.errno != errno.ENODEV:
+                log.warning(f"reading {_FILE}: {errno_text(error.errno or 0)}; kills are no longer reported")
+            return
+        if self._kills > before:
+            self._callback()
+
+    def close(self) -> None:
+        """Stop. Nothing happens the second time."""
+        if self._fd >= 0:
+            self._loop.unwatch(self._fd)
+            posix.close(self._fd)
+            self._fd = -1

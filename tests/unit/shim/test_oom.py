@@ -1,0 +1,114 @@
+"""Kills for want of memory. Without a memory controller, cgroup.events stands in: its `frozen` counts as the kernel's
+other files do, and is reported the same way."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pyrunc.shim import oom
+from pyrunc.shim.oom import Watcher
+from tests.support.host import cgroup2_mount
+from tests.support.shimloop import ProbeLoop
+
+
+@pytest.fixture
+def loop() -> Iterator[ProbeLoop]:
+    made = ProbeLoop()
+    before = set(os.listdir("/proc/self/fd"))
+    yield made
+    assert set(os.listdir("/proc/self/fd")) == before
+    assert made.watched == 0
+    made.close()
+
+
+@pytest.fixture
+def cgroup(tmp_path: Path) -> Iterator[Path]:
+    path = Path(cgroup2_mount()) / f"pyrunc-oom-{os.getpid()}"
+    try:
+        path.mkdir()
+    except OSError as error:
+        pytest.skip(f"no cgroup of its own: {error}")
+    yield path
+    if path.exists():
+        path.rmdir()
+
+
+@pytest.fixture
+def as_memory_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(oom, "_FILE", "cgroup.events")
+    monkeypatch.setattr(oom, "_KEY", "frozen")
+
+
+def freeze(cgroup: Path, frozen: int) -> None:
+    (cgroup / "cgroup.freeze").write_text(str(frozen))
+
+
+@pytest.mark.usefixtures("as_memory_events")
+def test_a_kill_is_told_once(loop: ProbeLoop, cgroup: Path) -> None:
+    told: list[int] = []
+    watcher = Watcher(loop, str(cgroup), lambda: told.append(1))
+    assert loop.idle() == 0, "nothing has happened yet"
+    freeze(cgroup, 1)
+    loop.until(lambda: told)
+    assert loop.idle() == 0
+    freeze(cgroup, 0)
+    loop.until(lambda: watcher._kills == 0)
+    assert told == [1], "another change of the file"
+    freeze(cgroup, 1)
+    loop.until(lambda: len(told) == 2)
+    watcher.close()
+    watcher.close()
+    freeze(cgroup, 0)
+
+
+@pytest.mark.usefixtures("as_memory_events")
+def test_a_kill_can_be_looked_for_before_the_loop_hears_of_it(loop: ProbeLoop, cgroup: Path) -> None:
+    """The kill of a container's process is reported as an exit, too, and its event goes first."""
+    told: list[int] = []
+    watcher = Watcher(loop, str(cgroup), lambda: told.append(1))
+    freeze(cgroup, 1)
+    watcher.look()
+    assert told == [1]
+    loop.idle()
+    assert told == [1]
+    watcher.close()
+    watcher.look()
+
+
+@pytest.mark.usefixtures("as_memory_events")
+def test_kills_before_the_watch_do_not_count(loop: ProbeLoop, cgroup: Path) -> None:
+    told: list[int] = []
+    freeze(cgroup, 1)
+    watcher = Watcher(loop, str(cgroup), lambda: told.append(1))
+    watcher.look()
+    assert not told
+    watcher.close()
+
+
+@pytest.mark.usefixtures("as_memory_events")
+def test_a_cgroup_that_is_removed_ends_the_watch(
+    loop: ProbeLoop, cgroup: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    watcher = Watcher(loop, str(cgroup), lambda: pytest.fail("no kill"))
+    cgroup.rmdir()
+    watcher.look()
+    assert loop.watched == 0
+    watcher.look()
+    assert capfd.readouterr().err == ""
+
+
+def test_without_the_controller_there_is_nothing_to_watch(loop: ProbeLoop, tmp_path: Path) -> None:
+    watcher = Watcher(loop, str(tmp_path), lambda: None)
+    watcher.look()
+    watcher.close()
+    assert loop.watched == 0
+
+
+def test_a_file_that_cannot_be_watched_is_an_error_and_closed(loop: ProbeLoop, tmp_path: Path) -> None:
+    (tmp_path / "memory.events").write_text("low 0\noom_kill 2\n")
+    with pytest.raises(PermissionError):
+        Watcher(loop, str(tmp_path), lambda: None)
