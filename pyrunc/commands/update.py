@@ -53,6 +53,7 @@ def execute(settings: Settings, id: str, resources: str, **options: Any) -> int:
     try:
         if resources:
             changes = read(resources)
+            _warn_of_unused(options)
         else:
             changes = from_options(options)
         schemata = tuple([text for text in (options["l3_cache_schema"], options["mem_bw_schema"]) if text])
@@ -109,6 +110,13 @@ def from_options(options: dict[str, Any]) -> Resources:
             log.warning(f"Setting --{_flag(option)} is ignored and will be removed")  # wording of runc
     resources: Resources = found
     return resources
+
+
+def _warn_of_unused(options: dict[str, Any]) -> None:
+    """Name the options that have no effect beside --resources. runc says nothing of them."""
+    for option in (*_NUMBERS, *_SIZES, *_TEXTS, "blkio_weight", "pids_limit", "kernel_memory", "kernel_memory_tcp"):
+        if options[option]:
+            log.warning(f"--{_flag(option)} is ignored: --resources has all limits")
 
 
 def _blame_option(error: PyruncError) -> None:

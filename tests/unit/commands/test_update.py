@@ -68,6 +68,19 @@ def test_kernel_memory_is_said_to_be_without_effect(capfd: pytest.CaptureFixture
     assert "Setting --kernel-memory-tcp is ignored and will be removed" in capfd.readouterr().err
 
 
+def test_a_limit_beside_a_file_is_said_to_be_without_effect(capfd: pytest.CaptureFixture[str]) -> None:
+    update._warn_of_unused(options(cpu_share="5", cpuset_mems="0", pids_limit=3))
+    err = capfd.readouterr().err
+    assert err.count("\n") == 3
+    for option in ("--cpu-share", "--cpuset-mems", "--pids-limit"):
+        assert f"{option} is ignored: --resources has all limits" in err
+
+
+def test_limits_that_are_not_given_are_not_named(capfd: pytest.CaptureFixture[str]) -> None:
+    update._warn_of_unused(options(mount=["x"], l3_cache_schema="L3:0=f"))
+    assert capfd.readouterr().err == ""
+
+
 def test_a_file_and_stdin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "r.json"
     path.write_text('{"memory": {"limit": 5, "swap": null}, "cpu": null}')
