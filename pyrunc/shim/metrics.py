@@ -10,7 +10,6 @@ import posix
 
 from ..errors import PyruncError
 from ..libcontainer.cgroup import stats
-from . import messages
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,13 +39,13 @@ _RDMA = (("hca_handle", "hca_handles"), ("hca_object", "hca_objects"))
 
 
 def gather(path: str) -> Message:
-    """The metrics of the cgroup at `path`, as google.protobuf.Any. Raises PyruncError, also if the cgroup is gone."""
+    """The fields of Metrics, of the cgroup at `path`. Raises PyruncError, also if the cgroup is gone."""
     try:
         fd = posix.open(path, posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
     except OSError as error:
         raise PyruncError(f"opening cgroup {path}", errno=error.errno or 0) from error
     try:
-        return messages.pack("Metrics", _metrics(fd, path))
+        return _metrics(fd, path)
     except OSError as error:
         raise PyruncError(f"reading the statistics of cgroup {path}", errno=error.errno or 0) from error
     finally:

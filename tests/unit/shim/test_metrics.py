@@ -24,9 +24,7 @@ def cgroup(directory: Path, **files: str) -> Path:
 
 
 def gathered(path: Path) -> dict[str, Any]:
-    box = metrics.gather(str(path))
-    assert box["type_url"] == "io.containerd.cgroups.v2.Metrics"
-    return messages.unpack("Metrics", box)
+    return messages.decode("Metrics", messages.encode("Metrics", metrics.gather(str(path))))
 
 
 def test_processes_and_processor(tmp_path: Path) -> None:
