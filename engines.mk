@@ -1,6 +1,7 @@
 # Container engines with pyrunc and, beside it, runc (docs/engines.md). Included by the Makefile.
 #
-#   make test-engines                                as root, on Debian: every engine of Debian 12 and 13, containerd 2
+#   make test-engines                                as root, on Debian: every engine of Debian 12 and 13, and what is
+#                                                    built from Go modules: containerd 2, BuildKit, dockerd
 #   make test-engines ENGINES="docker podman"        these, by their names in tests/engines/kinds.py
 #   make test-engines ENGINES_DEBIAN=bookworm        the engines of this release
 #   make test-engines QUICK=1                        runc only where pyrunc fails
@@ -8,18 +9,18 @@
 #   make critest CRITEST_RUNTIME=runc                critest whole, with containerd of Debian 12 or 13 and this runtime
 #   make engines-doc                                 write the tables of docs/engines.md from the last runs
 
-ENGINES ?= docker remapped podman containerd cri containerd2 cri2
+ENGINES ?= docker remapped podman rootless delegated containerd cri crio containerd2 cri2 buildkit moby
 # A release whose C library is older than the host's can't run the host's launcher.
 ENGINES_DEBIAN ?= $(if $(filter trixie,$(shell . /etc/os-release && echo $$VERSION_CODENAME)),trixie,bookworm trixie)
 
 ENGINES_BIN := build/engines/bin
 
-# crictl, critest and containerd 2, if they are asked for: Debian does not have them.
-ENGINES_GO := $(if $(filter cri containerd2 cri2,$(ENGINES)),$(ENGINES_BIN)/.built)
+# Programs that Debian does not have, for the engines that are asked for: the parts of tests/engines/go/build.sh.
+ENGINES_GO := $(if $(filter cri cri2,$(ENGINES)),cri-tools) $(if $(filter containerd2 cri2,$(ENGINES)),containerd) \
+	$(filter buildkit moby,$(ENGINES))
 
-$(ENGINES_BIN)/.built: $(addprefix tests/engines/go/,build.sh cri-tools/go.mod containerd/go.mod) | $(VENV)/.installed
-	@tests/engines/go/build.sh $(BIN)/python $(ENGINES_BIN)
-	@touch $@
+$(ENGINES_BIN)/%/.built: tests/engines/go/build.sh tests/engines/go/%/go.mod | $(VENV)/.installed
+	@tests/engines/go/build.sh $(BIN)/python $(ENGINES_BIN) $*
 
 ifneq ($(QUICK),)
 export PYRUNC_TEST_ENGINES_QUICK := $(QUICK)
@@ -31,7 +32,7 @@ engines-ground: $(VENV)/.built $(VENV)/.developer
 	@scripts/criu.sh build/criu || echo 'pyrunc: the tests of checkpoint and restore fail with every runtime without CRIU'
 	@$(MAKE) --no-print-directory dist-tar
 
-test-engines: engines-ground $(ENGINES_GO)
+test-engines: engines-ground $(patsubst %,$(ENGINES_BIN)/%/.built,$(ENGINES_GO))
 	@code=0; for release in $(ENGINES_DEBIAN); do rm -f build/engines/$$release.jsonl; \
 	    PYRUNC_TEST_ENGINES=$$release PYRUNC_TEST_ENGINES_KINDS='$(ENGINES)' $(RUN_TESTS) tests/engines $(PYTEST) || code=1; done; exit $$code
 
@@ -39,5 +40,5 @@ engines-doc: $(VENV)/.built $(VENV)/.developer
 	@$(BIN)/python -m tests.engines.page
 
 CRITEST_RUNTIME ?= pyrunc
-critest: engines-ground $(ENGINES_BIN)/.built
+critest: engines-ground $(ENGINES_BIN)/cri-tools/.built
 	@$(BIN)/python -m tests.engines.critest $(firstword $(ENGINES_DEBIAN)) $(CRITEST_RUNTIME)

