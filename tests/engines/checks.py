@@ -96,7 +96,6 @@ def engine_run(engine: Engine, *command: str) -> Done:
 
 
 @check
-@needs("a client that hands on the end of its stdin, as ctr 2.4 does not")
 def stdin(engine: Engine) -> None:
     """What comes in on stdin reaches the container, to its end."""
     text = "".join(f"line {number}\n" for number in range(2000))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from tests.engines.docker import pairs
 from tests.engines.engine import GRACE, Box, Engine, Wish
@@ -84,8 +85,32 @@ class Ctr(Engine):
             self.lacks("environment for exec")
         return [*words, box.name, *command]
 
+    def once(self, *command: str, input: str = "", **wish: Any) -> Done:
+        def run() -> Done:
+            name = self.new_name()
+            words = self.run_words(name, command, Wish(**{"remove": True, **wish}), detach=False)
+            return self.fed(words, f"ctr task ls | grep -q '^{name} .*RUNNING'", input)
+
+        return until_heard(run)
+
     def exec(self, box: Box, command: Sequence[str], input: str, wish: Mapping[str, object]) -> Done:
-        return self.call(*self.exec_words(box, command, wish), input=input)
+        def run() -> Done:
+            # The box's own process is the first line after the heading.
+            return self.fed(
+                self.exec_words(box, command, wish), f"ctr task ps {box.name} | sed 1,2d | grep -q .", input
+            )
+
+        return run() if wish.get("detach") else until_heard(run)
+
+    def fed(self, words: Sequence[str], running: str, input: str) -> Done:
+        """Run a command of ctr. If there is input, it ends only when the container's process runs, which the shell
+        command `running` tells: an end of stdin that comes earlier is lost, because ctr asks the shim to close the
+        process's stdin only from then on.
+        """
+        if not input:
+            return self.call(*words)
+        script = f'{{ cat; timeout 30 sh -c "until {running}; do sleep 0.1; done"; }} | exec "$@"'
+        return self.call("sh", "-c", script, "sh", *words, input=input)
 
     def row(self, box: Box) -> list[str]:
         """The words of the box's line of `ctr task ls`."""
@@ -145,6 +170,19 @@ class Ctr(Engine):
         self.machine.kill(self.machine.pids("containerd"))
         wait_for(lambda: not self.machine.pids("containerd"), "containerd is still there")
         self.start(self.machine)
+
+
+def until_heard(run: Callable[[], Done]) -> Done:
+    """The result of a command of ctr that has printed something, or the third one that has not.
+
+    When the process has ended, ctr gives up a FIFO that it has not opened yet, and what the process wrote is lost. On a
+    busy machine that happens with every runtime.
+    """
+    for _ in range(2):
+        done = run()
+        if done.out or done.err:
+            return done
+    return run()
 
 
 def spaces(wish: Wish) -> list[tuple[str, str]]:
