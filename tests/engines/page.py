@@ -1,14 +1,17 @@
-"""Write the tables of docs/engines.md from the results of the last runs: `python -m tests.engines.page`.
+"""Write the tables of docs/engines.md: `python -m tests.engines.page`.
 
-The tables are between two comments of the page. They lack what did not run in the last runs.
+The results of the last runs, build/engines/RELEASE.jsonl, are merged into tests/engines/results.json, and the tables
+made from that file. So an engine that has not run since keeps its line. The tables are between two comments of the
+page.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from tests.engines import buildah, buildkit, podman, pods
 from tests.engines.checks import CHECKS, NEEDS
@@ -16,20 +19,43 @@ from tests.engines.kinds import KINDS
 from tests.engines.machine import REPOSITORY
 
 PAGE = REPOSITORY / "docs/engines.md"
-RESULTS = REPOSITORY / "build/engines"
+RUNS = REPOSITORY / "build/engines"
+KEPT = Path(__file__).with_name("results.json")
 BEGIN, END = "<!-- tables: make engines-doc -->", "<!-- end of the tables -->"
 
 # Debian's version numbers.
 NUMBERS = {"bookworm": "12", "trixie": "13"}
 
+# Every check by its name.
+ALL: Mapping[str, Callable[..., None]] = {
+    name: check
+    for table in (CHECKS, pods.CHECKS, podman.CHECKS, buildah.CHECKS, buildkit.CHECKS)
+    for name, check in table.items()
+}
+
 Record = Mapping[str, str]
+# `RELEASE KIND` to an engine's version and its checks, each with the words of pyrunc and of the runtime beside it.
+Results = dict[str, dict[str, Any]]
 
 
-def cell(record: Record | None) -> str:
+def merge(results: Results, release: str, records: Iterable[Record]) -> None:
+    """Take the records of a run into the results. Another version of an engine replaces all that was there of it; a
+    check that was done without the runtime beside it (QUICK) keeps that runtime's earlier result."""
+    for record in records:
+        key = f"{release} {record['kind']}"
+        if results.get(key, {}).get("version") != record["version"]:
+            results[key] = {"version": record["version"], "checks": {}}
+        checks = results[key]["checks"]
+        before = checks.get(record["check"], ["", ""])
+        peer = record["runc"]
+        if record["pyrunc"] == "passed" and not peer:
+            peer = before[1]
+        checks[record["check"]] = [record["pyrunc"], peer]
+
+
+def cell(pyrunc: str, peer: str) -> str:
     """The result of one check under one engine, in a word."""
-    if record is None:
-        return ""
-    match record["pyrunc"], record["runc"]:
+    match pyrunc, peer:
         case "passed", "failed":
             return "pyrunc"
         case "passed", _:
@@ -38,56 +64,75 @@ def cell(record: Record | None) -> str:
             return "neither"
         case "failed", _:
             return "**no**"
-    return "–"
+    return "–" if pyrunc == "lacks" else ""
 
 
-def tables(results: Mapping[str, Iterable[Record]]) -> str:
-    """The counts of each engine, and the checks. results: those of each release."""
-    found: dict[tuple[str, str], dict[str, Record]] = {}
-    for release, records in results.items():
-        for record in records:
-            found.setdefault((release, record["kind"]), {})[record["check"]] = record
-    columns = [(release, kind) for release in results for kind in KINDS if (release, kind) in found]
+def order(key: str) -> tuple[int, int]:
+    """The place of an engine in the tables."""
+    release, kind = key.split(" ")
+    return list(NUMBERS).index(release), list(KINDS).index(kind)
+
+
+def row(key: str, result: Mapping[str, Any]) -> str:
+    """The counts of an engine as a line of the first table."""
+    release, kind = key.split(" ")
+    found = list(result["checks"].values())
+    counts = (
+        len(found),
+        sum(own == "passed" for own, _ in found),
+        sum(own == other == "passed" for own, other in found),
+        sum(own == "passed" and other == "failed" for own, other in found),
+        sum(own == "failed" and other != "failed" for own, other in found),
+        sum(own == other == "failed" for own, other in found),
+        sum(own == "lacks" for own, _ in found),
+    )
+    return f"| {' | '.join(str(word) for word in (NUMBERS[release], kind, result['version'], *counts))} |"
+
+
+def tables(results: Results) -> str:
+    """The counts of each engine, and the checks that do not pass with both runtimes everywhere."""
+    keys = sorted((key for key in results if key.split(" ")[1] in KINDS), key=order)
     lines = [
-        "| Debian | engine | version | passed | with runc too | neither | no words for it |",
-        "|---|---|---|---|---|---|---|",
+        "| Debian | engine | version | checks | passed | with the other too | with pyrunc only | with the other only "
+        "| neither | no words for it |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+        *(row(key, results[key]) for key in keys),
+        "",
+        "| check | pyrunc only | the other only | neither |",
+        "|---|---|---|---|",
     ]
-    for column in columns:
-        records = list(found[column].values())
-        own = [record for record in records if record["pyrunc"] == "passed"]
-        both = sum(record["runc"] == "passed" for record in own)
-        neither = sum(record["pyrunc"] == record["runc"] == "failed" for record in records)
-        lacks = sum(record["pyrunc"] == "lacks" for record in records)
-        words = (NUMBERS[column[0]], column[1], records[0]["version"], len(own), both, neither, lacks)
-        lines.append(f"| {' | '.join(str(word) for word in words)} |")
-    lines += ["", "| check | " + " | ".join(f"{kind} {NUMBERS[release]}" for release, kind in columns) + " |"]
-    lines.append("|---|" + "---|" * len(columns))
-    documents = {
-        name: check.__doc__
-        for table in (CHECKS, pods.CHECKS, podman.CHECKS, buildah.CHECKS, buildkit.CHECKS)
-        for name, check in table.items()
-    }
-    for name, document in documents.items():
-        said = (document or "").splitlines()[0].rstrip(".")
-        said += f" (needs {NEEDS[name]})" if name in NEEDS else ""
-        lines.append(f"| {said} | " + " | ".join(cell(found[column].get(name)) for column in columns) + " |")
+    for name, check in ALL.items():
+        where: dict[str, list[str]] = {"pyrunc": [], "**no**": [], "neither": []}
+        for key in keys:
+            word = cell(*results[key]["checks"].get(name, ("", "")))
+            if word in where:
+                release, kind = key.split(" ")
+                where[word].append(f"{kind} {NUMBERS[release]}")
+        if any(where.values()):
+            said = (check.__doc__ or "").splitlines()[0].rstrip(".")
+            said += f" (needs {NEEDS[name]})" if name in NEEDS else ""
+            lines.append(f"| {said} | {' | '.join(', '.join(each) or ' ' for each in where.values())} |")
     return "\n".join(lines)
 
 
 def main() -> int:
-    """Write the page."""
-    results = {
-        release: [json.loads(line) for line in (RESULTS / f"{release}.jsonl").read_text().splitlines()]
-        for release in NUMBERS
-        if (RESULTS / f"{release}.jsonl").exists()
-    }
+    """Write the results and the page."""
+    results: Results = json.loads(KEPT.read_text()) if KEPT.exists() else {}
+    for release in NUMBERS:
+        path = RUNS / f"{release}.jsonl"
+        if path.exists():
+            merge(results, release, [json.loads(line) for line in path.read_text().splitlines()])
     if not results:
         print("no results: make test-engines", file=sys.stderr)
         return 1
+    for result in results.values():
+        # Checks that were renamed or removed since.
+        result["checks"] = {name: words for name, words in sorted(result["checks"].items()) if name in ALL}
+    KEPT.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
     text = PAGE.read_text()
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
-    Path(PAGE).write_text(f"{before}{BEGIN}\n\n{tables(results)}\n\n{END}{after}")
+    PAGE.write_text(f"{before}{BEGIN}\n\n{tables(results)}\n\n{END}{after}")
     return 0
 
 

@@ -2,41 +2,63 @@
 
 from __future__ import annotations
 
-from tests.engines import page, pods
+from tests.engines import buildah, buildkit, page, podman, pods
 from tests.engines.checks import CHECKS, NEEDS
 from tests.engines.kinds import KINDS
 
 
-def record(check: str, pyrunc: str, runc: str, kind: str = "docker") -> dict[str, str]:
-    return {"kind": kind, "version": "20.10", "check": check, "pyrunc": pyrunc, "runc": runc}
+def record(check: str, pyrunc: str, runc: str, kind: str = "docker", version: str = "20.10") -> dict[str, str]:
+    return {"kind": kind, "version": version, "check": check, "pyrunc": pyrunc, "runc": runc}
+
+
+def merged(*records: dict[str, str]) -> page.Results:
+    results: page.Results = {}
+    page.merge(results, "bookworm", records)
+    return results
 
 
 def test_each_outcome_has_a_word() -> None:
     outcomes = (("passed", "passed"), ("passed", ""), ("passed", "failed"), ("failed", "failed"), ("failed", "passed"))
-    assert [page.cell(record("run", *each)) for each in outcomes] == ["yes", "yes", "pyrunc", "neither", "**no**"]
-    assert page.cell(record("run", "lacks", "")) == "–"
-    assert page.cell(None) == ""
+    assert [page.cell(*each) for each in outcomes] == ["yes", "yes", "pyrunc", "neither", "**no**"]
+    assert page.cell("lacks", "") == "–"
+    assert page.cell("", "") == ""
 
 
 def test_what_is_counted() -> None:
-    records = [
+    results = merged(
         record("run", "passed", "passed"), record("pause", "passed", "failed"), record("limits", "failed", "failed"),
-        record("init", "lacks", ""), record("run", "passed", "passed", "podman"),
-    ]  # fmt: skip
-    lines = page.tables({"bookworm": records}).splitlines()
-    assert lines[2] == "| 12 | docker | 20.10 | 2 | 1 | 1 | 1 |"
-    assert lines[3] == "| 12 | podman | 20.10 | 1 | 1 | 0 | 0 |"
-    assert len([line for line in lines if line.endswith("|")]) == 4 + 2 + len(CHECKS) + len(pods.CHECKS)
+        record("init", "lacks", ""), record("run", "passed", "", "podman"), record("logs", "failed", "passed"),
+    )  # fmt: skip
+    lines = page.tables(results).splitlines()
+    assert lines[2] == "| 12 | docker | 20.10 | 5 | 2 | 1 | 1 | 1 | 1 | 1 |"
+    assert lines[3] == "| 12 | podman | 20.10 | 1 | 1 | 0 | 0 | 0 | 0 | 0 |"
+    # The checks that do not pass with both.
+    assert [line.rpartition(". |")[0] or line for line in lines[7:]] == [
+        "| The log of a container in the background, of both streams, also after its end |   | docker 12 |   |",
+        "| pause: the process stands still and exec is refused, until resume | docker 12 |   |   |",
+        "| Limits at the start, seen in the cgroup (needs the controllers memory and cpu) |   |   | docker 12 |",
+    ]
 
 
 def test_the_last_run_of_a_check_counts() -> None:
-    records = [record("run", "failed", "passed"), record("run", "passed", "passed")]
-    assert "**no**" not in page.tables({"trixie": records})
+    results = merged(record("run", "failed", "passed"), record("run", "passed", "passed"))
+    assert results["bookworm docker"]["checks"] == {"run": ["passed", "passed"]}
+
+
+def test_a_check_without_the_other_runtime_keeps_its_earlier_result() -> None:
+    results = merged(record("run", "passed", "passed"), record("run", "passed", ""))
+    assert results["bookworm docker"]["checks"] == {"run": ["passed", "passed"]}
+
+
+def test_another_version_replaces_all_results() -> None:
+    results = merged(record("run", "passed", "passed"), record("logs", "passed", "", version="26.1"))
+    assert results == {"bookworm docker": {"version": "26.1", "checks": {"logs": ["passed", ""]}}}
 
 
 def test_the_tables_of_checks_agree() -> None:
-    assert set(NEEDS) <= set(CHECKS)
+    tables = (CHECKS, pods.CHECKS, podman.CHECKS, buildah.CHECKS, buildkit.CHECKS)
+    assert set(NEEDS) <= set(page.ALL)
     for name, kind in KINDS.items():
         assert set(kind.checks) <= set(CHECKS), name
-    assert all(check.__doc__ for check in (*CHECKS.values(), *pods.CHECKS.values()))
-    assert not set(CHECKS) & set(pods.CHECKS)
+    assert all(check.__doc__ for check in page.ALL.values())
+    assert len(page.ALL) == sum(len(table) for table in tables), "two checks have one name"
