@@ -174,11 +174,14 @@ HOMEPAGE ?=
 DIST := build/dist
 DIST_NAME = pyrunc-$(PACKAGE_VERSION)-$(MACHINE)
 
+# Of the packages of this version, and of the wheel.
+DIST_SUMS = cd $(DIST) && sha256sum $$(ls -d $(DIST_NAME).* pyrunc-*.whl 2> /dev/null) > SHA256SUMS
+
 .PHONY: dist dist-tar dist-deb dist-sbom
 dist: launcher
 	@$(MAKE) --no-print-directory dist-tar dist-deb dist-sbom
 	$(if $(LAUNCHER_SNAPSHOT),cp $(LAUNCHER).pages $(DIST)/$(DIST_NAME).pages)
-	cd $(DIST) && sha256sum $(notdir $(DIST_NAME)).* > SHA256SUMS
+	$(DIST_SUMS)
 
 # The tools that build and describe packages, for the interpreter that is linked: pyproject.toml's extra `dist`.
 $(LAUNCHER_BUILD)/tools: pyproject.toml
@@ -195,6 +198,7 @@ wheel: launcher
 	@test '$(LAUNCHER_LINK)' = static || { echo 'pyrunc: a wheel needs a launcher that is linked statically' >&2; exit 1; }
 	$(DATED) $(LAUNCHER_BUILD)/tools/bin/python packaging/wheel.py --launcher $(LAUNCHER) --work build/wheel \
 	    --maintainer '$(MAINTAINER)' --homepage '$(HOMEPAGE)' $(DIST)
+	$(DIST_SUMS)
 
 # For any Linux with this C library or a later one: unpack it anywhere, run bin/pyrunc.
 dist-tar: $(LAUNCHER) $(LAUNCHER_BUILD)/modules $(LAUNCHER_BUILD)/python3

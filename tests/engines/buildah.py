@@ -14,6 +14,9 @@ Check = Callable[[Podman], None]
 
 CHECKS: dict[str, Check] = {}
 
+# By default buildah raises these limits where root runs it, which takes CAP_SYS_RESOURCE.
+LIMITS = ("--ulimit=nofile=1000:1000", "--ulimit=nproc=1000:1000")
+
 # The image that a check builds.
 BUILT = "localhost/by-buildah"
 
@@ -38,7 +41,7 @@ def isolation(podman: Podman) -> tuple[str, ...]:
 def working(podman: Podman) -> Iterator[str]:
     """A working container of buildah."""
     name = podman.new_name()
-    succeeds(buildah(podman, "from", f"--name={name}", BUSYBOX))
+    succeeds(buildah(podman, "from", *LIMITS, f"--name={name}", BUSYBOX))
     try:
         yield name
     finally:
@@ -102,6 +105,7 @@ ENTRYPOINT ["cat", "/result", "/tmp/who"]
     tag = f"{BUILT}-{podman.runtime}"
     options = (
         *isolation(podman),
+        *LIMITS,
         "--network=none",
         "--no-cache",
         "--secret=id=word,src=/srv/stages/word",
@@ -116,6 +120,6 @@ ENTRYPOINT ["cat", "/result", "/tmp/who"]
 def buildah_build_that_fails(podman: Podman) -> None:
     """buildah build: the exit code of a RUN is in the message, and no container is left."""
     podman.machine.write("/srv/failing/Containerfile", f"FROM {BUSYBOX}\nRUN exit 9\n")
-    done = buildah(podman, "build", *isolation(podman), "--network=none", "--no-cache", "/srv/failing")
+    done = buildah(podman, "build", *isolation(podman), *LIMITS, "--network=none", "--no-cache", "/srv/failing")
     fails(done, "exit status 9")
     assert not podman.machine.pids("buildah")

@@ -11,11 +11,12 @@ import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from tests.engines.buildah import LIMITS
 from tests.engines.checks import NEEDS, fails, namespace, succeeds
 from tests.engines.docker import Podman
 from tests.engines.engine import BUSYBOX, Box, Wish
 from tests.engines.machine import Done, wait_for
-from tests.engines.rootless import SHARED, Delegated, Rootless
+from tests.engines.rootless import ID, SHARED, Delegated, Rootless
 
 Check = Callable[[Podman], None]
 
@@ -369,12 +370,19 @@ ENTRYPOINT ["cat", "/built", "/who", "/tmp/who", "/tmp/given"]
     podman.machine.write("/srv/build/Containerfile", text)
     podman.machine.write("/srv/given/file", "given\n")
     name = f"localhost/built-{podman.runtime}"
-    options = ("--isolation=oci", "--network=none", "--volume=/srv/given:/given:ro", "--no-cache", f"--tag={name}")
+    options = (
+        *LIMITS,
+        "--isolation=oci",
+        "--network=none",
+        "--volume=/srv/given:/given:ro",
+        "--no-cache",
+        f"--tag={name}",
+    )
     does(podman, "build", *options, "/srv/build")
     words = podman.run_words(podman.new_name(), (), Wish(image=name, remove=True), detach=False)
     assert succeeds(podman.call(*words)) == "built\n0\n1000\ngiven\n"
     podman.machine.write("/srv/build/Containerfile", f"FROM {BUSYBOX}\nRUN exit 7\n")
-    fails(podman.call(*podman.program, "build", *options[:2], "--no-cache", "/srv/build"), "exit status 7")
+    fails(podman.call(*podman.program, "build", *options[:4], "--no-cache", "/srv/build"), "exit status 7")
 
 
 # ---- pods ----
@@ -569,9 +577,11 @@ def quadlet(podman: Podman) -> None:
     )
     user = ("-user",) if isinstance(podman, Rootless) else ()
     unit = succeeds(podman.call(*podman.prefix, "env", f"QUADLET_UNIT_DIRS={directory}", GENERATOR, "-dryrun", *user))
-    start, *stops = (command_of(line, name) for line in re.findall(r"^Exec(?:Start|Stop|StopPost)=(.*)", unit, re.M))
+    run = f"/run/user/{ID}" if isinstance(podman, Rootless) else "/run"
+    lines = re.findall(r"^(Exec\w+)=-?(.*)", unit, re.MULTILINE)
+    commands = {key: command_of(line, name, run) for key, line in lines}
     assert "Type=notify" in unit, unit
-    done = listening(podman, [*podman.prefix, "env", f"PODMAN_SYSTEMD_UNIT={name}.service", *start])
+    done = listening(podman, [*podman.prefix, "env", f"PODMAN_SYSTEMD_UNIT={name}.service", *commands["ExecStart"]])
     made = Box(podman, name)
     podman.boxes.append(made)
     assert done.code == 0, done.said
@@ -583,17 +593,16 @@ def quadlet(podman: Podman) -> None:
     )
     group = podman.machine.cgroup(podman.pid(made))
     assert "libpod-payload" in group.name, "the unit runs with --cgroups=split"
-    for stop in stops:
-        succeeds(podman.call(*podman.prefix, *stop))
+    for key in ("ExecStop", "ExecStopPost"):
+        succeeds(podman.call(*podman.prefix, *commands[key]))
     assert made.state() == ""
     podman.boxes.clear()
 
 
-def command_of(line: str, name: str) -> list[str]:
-    """The words of an Exec line of a unit, with its specifiers replaced (systemd.unit(5))."""
-    line = (
-        line.lstrip("-").replace("%N", name).replace("%n", f"{name}.service").replace("%t", "/run").replace("%%", "%")
-    )
+def command_of(line: str, name: str, run: str) -> list[str]:
+    """The words of an Exec line of a unit, with its specifiers replaced (systemd.unit(5)). run: the one for %t."""
+    for specifier, value in (("%N", name), ("%n", f"{name}.service"), ("%t", run), ("%%", "%")):
+        line = line.replace(specifier, value)
     return shlex.split(line)
 
 
