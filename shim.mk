@@ -14,3 +14,12 @@ test-shim: $(VENV)/.built $(VENV)/.developer
 	@$(MAKE) --no-print-directory install PREFIX=/usr DESTDIR=$(CURDIR)/build/launcher/root
 	@PYRUNC_TEST_SHIM='$(SHIM)' PYRUNC_TEST_SHIM_FORM='$(SHIM_FORM)' \
 	    $(BIN)/python -m tests.shim.inside $(RUN_TESTS) tests/shim $(PYTEST)
+
+# make bench-shim BENCH="--rounds 5 --pods 10"    less
+.PHONY: bench-shim
+bench-shim: $(VENV)/.built $(VENV)/.developer
+	@PYTHON='$(PYTHON)' scripts/packages.sh bench
+	@PYTHON='$(PYTHON)' scripts/packages.sh shim
+	@$(MAKE) --no-print-directory install DESTDIR=$(CURDIR)/$(BENCH_BUILD) PREFIX=/usr
+	@$(BIN)/python -m tests.shim.inside $(BIN)/python -m tests.bench.shim \
+	    --pyrunc $(BENCH_BUILD)/usr/bin/pyrunc --write docs/performance.md $(BENCH)
