@@ -394,9 +394,8 @@ class Bench:
         )
         missed = table.missed(self.samples, MEASURES)
         verdict = "\n".join(["Missed goals:\n", *(f"- {line}" for line in missed)]) if missed else "All goals are met."
-        return "\n".join(
-            [*lines, f"\nPSS of the shims of {self.options.pods} pods together, MiB: {sums}.\n", verdict, ""]
-        )
+        together = f"\nPSS of the shims of {self.options.pods} pods together, MiB: {sums}.\n"
+        return "\n".join([*lines, together, *sorted(self.notes), verdict, ""])
 
 
 def settled(group: Path) -> float:
