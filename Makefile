@@ -91,8 +91,8 @@ test: $(VENV)/.built $(VENV)/.developer
 test-launcher: $(VENV)/.built $(VENV)/.developer
 	@PYTHON='$(PYTHON)' scripts/packages.sh test
 	@scripts/criu.sh build/criu || echo 'pyrunc: the tests of checkpoint and restore are skipped without CRIU'
-	@$(MAKE) --no-print-directory install PREFIX=/usr DESTDIR=$(CURDIR)/build/launcher/root
-	@PYRUNC_TEST_RUNTIME=$(CURDIR)/build/launcher/root/usr/bin/pyrunc $(RUN_TESTS) tests/integration \
+	@$(MAKE) --no-print-directory install PREFIX=/usr DESTDIR='$(CURDIR)/build/launcher/root'
+	@PYRUNC_TEST_RUNTIME='$(CURDIR)/build/launcher/root/usr/bin/pyrunc' $(RUN_TESTS) tests/integration \
 	    --ignore-glob='*/test_launcher_*' --ignore=tests/integration/test_init_steps.py $(PYTEST)
 
 # The steps of a contributor on a new machine: scripts/fresh/run.py, for one release after the other.

@@ -22,7 +22,7 @@ $(BENCH_BUILD)/wheel: bench.mk
 .PHONY: bench
 bench: $(VENV)/.built $(VENV)/.bench
 	@PYTHON='$(PYTHON)' scripts/packages.sh bench
-	@$(MAKE) --no-print-directory install DESTDIR=$(CURDIR)/$(BENCH_BUILD) PREFIX=/usr
+	@$(MAKE) --no-print-directory install DESTDIR='$(CURDIR)/$(BENCH_BUILD)' PREFIX=/usr
 	@$(MAKE) --no-print-directory $(BENCH_BUILD)/wheel
 	@$(BIN)/python -m tests.bench.bench --pyrunc $(BENCH_BUILD)/usr/bin/pyrunc \
 	    --wheel '$(BENCH_BUILD)/wheel/bin/python $(BENCH_BUILD)/wheel/bin/pyrunc' \
@@ -31,5 +31,5 @@ bench: $(VENV)/.built $(VENV)/.bench
 .PHONY: load
 load: $(VENV)/.built $(VENV)/.developer
 	@PYTHON='$(PYTHON)' scripts/packages.sh bench
-	@$(MAKE) --no-print-directory install DESTDIR=$(CURDIR)/$(BENCH_BUILD) PREFIX=/usr
+	@$(MAKE) --no-print-directory install DESTDIR='$(CURDIR)/$(BENCH_BUILD)' PREFIX=/usr
 	@$(BIN)/python -m tests.bench.load --pyrunc $(BENCH_BUILD)/usr/bin/pyrunc --write docs/performance.md $(LOAD)

@@ -140,13 +140,13 @@ $(LAUNCHER_BUILD)/modules: $(LAUNCHER_MODULES) pyproject.toml setup.py $(wildcar
 .PHONY: install
 install: launcher
 	@$(MAKE) --no-print-directory $(LAUNCHER_BUILD)/modules
-	$(LAUNCHER_TREE) $(or $(DESTDIR),/) $(PREFIX)
-	$(LAUNCHER_SHARE) $(DESTDIR)$(PREFIX)
+	$(LAUNCHER_TREE) '$(or $(DESTDIR),/)' '$(PREFIX)'
+	$(LAUNCHER_SHARE) '$(DESTDIR)$(PREFIX)'
 
 .PHONY: uninstall
 uninstall:
-	rm -rf $(DESTDIR)$(PREFIX)/lib/pyrunc
-	rm -f $(DESTDIR)$(PREFIX)/bin/pyrunc $(addprefix $(DESTDIR)$(PREFIX)/share/,$(SHARED))
+	rm -rf '$(DESTDIR)$(PREFIX)/lib/pyrunc'
+	rm -f '$(DESTDIR)$(PREFIX)/bin/pyrunc' $(patsubst %,'$(DESTDIR)$(PREFIX)'/share/%,$(SHARED))
 
 # The bundled interpreter needs only the C library, and finds the libraries of its extensions beside it. If the launcher
 # is linked with the shared libpython, this interpreter is too, and tree.py copies the library.

@@ -9,6 +9,7 @@ from tests.engines.checks import fails, succeeds
 from tests.engines.docker import Podman
 from tests.engines.engine import BUSYBOX
 from tests.engines.machine import Done
+from tests.engines.rootless import USER
 
 Check = Callable[[Podman], None]
 
@@ -102,6 +103,8 @@ ENTRYPOINT ["cat", "/result", "/tmp/who"]
 """
     for name, content in (("Containerfile", text), ("given", "given\n"), ("word", "secret\n")):
         podman.machine.write(f"/srv/stages/{name}", content)
+    if podman.prefix:
+        succeeds(podman.machine.run("chown", "-R", USER, "/srv/stages"))  # buildah opens what it binds
     tag = f"{BUILT}-{podman.runtime}"
     options = (
         *isolation(podman),

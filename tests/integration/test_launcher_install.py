@@ -245,11 +245,13 @@ def test_n8_manual_pages_and_completion_are_installed(tree: Path, launcher: Path
 
 
 def test_n8_uninstall_removes_all_that_install_makes(tree: Path, tmp_path: Path) -> None:
-    shutil.copytree(tree, tmp_path / "opt/pyrunc", symlinks=True)
-    (tmp_path / "opt/pyrunc/share/man/man8/other.8").touch()
+    place = tmp_path / "a place"  # `rm -rf` must not take it for two
+    shutil.copytree(tree, place / "opt/pyrunc", symlinks=True)
+    (place / "opt/pyrunc/share/man/man8/other.8").touch()
+    (tmp_path / "a").touch()
     subprocess.run(
-        ["make", "-s", "-C", ROOT, "uninstall", f"PREFIX={PREFIX}", f"DESTDIR={tmp_path}"],
+        ["make", "-s", "-C", ROOT, "uninstall", f"PREFIX={PREFIX}", f"DESTDIR={place}"],
         check=True, capture_output=True,
     )  # fmt: skip
-    left = [path.name for path in tmp_path.rglob("*") if not path.is_dir()]
-    assert left == ["other.8"]
+    left = {path.name for path in tmp_path.rglob("*") if not path.is_dir()}
+    assert left == {"a", "other.8"}
