@@ -32,7 +32,11 @@ SUITES: tuple[tuple[str, ...], ...] = (
     (*MAKE, "test-pythons", "PYTHON_RELEASES=trixie"),
     (*MAKE, "test-guest"),
     (*MAKE, "conformance"),
-)
+    (
+        *MAKE, "test-engines", "ENGINES=docker podman containerd", "ENGINES_DEBIAN=bookworm", "QUICK=1",
+        "PYTEST=-k test_checks",
+    ),
+)  # fmt: skip
 
 # The time for all suites together, in seconds. A suite that is not finished by then has failed.
 SECONDS = 57 * 60

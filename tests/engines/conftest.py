@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, NamedTuple
@@ -128,6 +129,7 @@ def attempt(engine: Engine, check: Callable[[Any], None]) -> Outcome:
 
 def judge(ground: Ground, name: str, check: Callable[[Any], None], peer: str = "runc") -> None:
     """Fail if the peer passes the check and pyrunc does not; skip if the engine or the machine lacks something for it.
+    With QUICK, pyrunc has to fail twice.
 
     peer: the runtime beside pyrunc, crun for what runc lacks.
     """
@@ -135,6 +137,12 @@ def judge(ground: Ground, name: str, check: Callable[[Any], None], peer: str = "
     own = attempt(ground.engine("pyrunc"), check)
     needed = own.word == "failed" or (own.word == "passed" and not QUICK)
     other = attempt(ground.engine(peer), check) if needed else Outcome("")
+    if QUICK and own.word == "failed" and other.word == "passed":
+        # Engines have races of their own, which show when the machine is busy.
+        first, own = own, attempt(ground.engine("pyrunc"), check)
+        if own.word == "passed":
+            warnings.warn(f"passed at the second attempt only: {first.text}", stacklevel=1)
+            own = Outcome("passed", first.text)
     record = {
         "kind": ground.kind, "version": ground.version, "check": name, "pyrunc": own.word, "runc": other.word,
         "peer": peer, "pyrunc_says": own.text, "runc_says": other.text, "seconds": round(time.monotonic() - start, 1),

@@ -159,6 +159,7 @@ def test_the_script_that_ci_calls_runs_these_suites() -> None:
     names = [" ".join(command[2:]) for command in ci.SUITES]
     assert names == [
         "test", "test-launcher LONG=1", "test-pythons PYTHON_RELEASES=trixie", "test-guest", "conformance",
+        "test-engines ENGINES=docker podman containerd ENGINES_DEBIAN=bookworm QUICK=1 PYTEST=-k test_checks",
     ]  # fmt: skip
     rules = "".join(path.read_text() for path in [ROOT / "Makefile", *ROOT.glob("*.mk")])
     for name in names:
