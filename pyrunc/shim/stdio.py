@@ -264,6 +264,7 @@ class Stdio:
 
         Processes that it leaves behind may write on, until `close`. A terminal hangs up.
         """
+        self._end_timer(self._exit_timer)
         self._exit_done = done
         self._hanging_up = self._terminal
         self._exit_timer = self._loop.after(EXIT_SECONDS, self._exit_late)
