@@ -1,8 +1,8 @@
 """Write pyrunc/_generated/shim_messages.py: the messages between containerd and its shims, as tables for protobuf.py.
 
-The tables are here as text, one message a line: its full name, then its fields as `name type number`. A type that ends
-in [] is repeated. A message stands behind those that are in it. Fields that the shim neither reads nor writes may be
-left out, since a decoder skips them.
+The tables are here as text, one message a line: its full name, also `as` another one where two end alike, then its
+fields as `name type number`. A type that ends in [] is repeated. A message stands behind those that are in it. Fields
+that the shim neither reads nor writes may be left out, since a decoder skips them.
 
 Sources of the numbers, which never change: containerd's api/runtime/task/v2 and v3, api/runtime/bootstrap/v1,
 api/runtime/sandbox/v1, api/events, api/services/ttrpc/events/v1, api/types; cgroups' cgroup2/stats; ttrpc's
@@ -68,6 +68,7 @@ containerd.task.v2.ResumeRequest: id string 1
 containerd.runc.v1.Options: no_pivot_root bool 1, no_new_keyring bool 2, shim_cgroup string 3, io_uid uint32 4, \
 io_gid uint32 5, binary_name string 6, root string 7, systemd_cgroup bool 9, criu_image_path string 10, \
 criu_work_path string 11, task_api_address string 12, task_api_version uint32 13
+runtimeoptions.v1.Options as NamedOptions: type_url string 1, config_path string 2, config_body bytes 3
 containerd.runc.v1.CheckpointOptions: exit bool 1, open_tcp bool 2, external_unix_sockets bool 3, terminal bool 4, \
 file_locks bool 5, empty_namespaces string[] 6, cgroups_mode string 7, image_path string 8, work_path string 9, \
 parent_path string 10
@@ -162,7 +163,7 @@ def parse(text: str) -> dict[str, dict[int, tuple[str, str, bool]]]:
     known = set(SCALARS)
     for line in filter(None, text.splitlines()):
         full, colon, rest = line.partition(":")
-        short = full.rpartition(".")[2]
+        short = short_of(full)
         if not colon or short in known:
             raise ValueError(f"not a message, or one that is there already: {line!r}")
         fields: dict[int, tuple[str, str, bool]] = {}
@@ -179,6 +180,11 @@ def parse(text: str) -> dict[str, dict[int, tuple[str, str, bool]]]:
         messages[full] = fields
         known.add(short)
     return messages
+
+
+def short_of(full: str) -> str:
+    """The name of a message in the tables: the last part of its full name, or the one behind `as`."""
+    return full.rpartition(" as ")[2].rpartition(".")[2]
 
 
 def module(messages: dict[str, dict[int, tuple[str, str, bool]]]) -> str:
@@ -202,8 +208,8 @@ def module(messages: dict[str, dict[int, tuple[str, str, bool]]]) -> str:
             entries.append(
                 f'{number}: ("{name}", {scalar or "MESSAGE"}, False, {repeated}, {None if scalar else kind})'
             )
-        lines.append(f"{full.rpartition('.')[2]}: Table = {{{', '.join(entries)}}}")
-    names = {full.rpartition(".")[2]: full for full in messages}
+        lines.append(f"{short_of(full)}: Table = {{{', '.join(entries)}}}")
+    names = {short_of(full): full.partition(" as ")[0] for full in messages}
     lines += ["", "TABLES = {", *(f'    "{name}": {name},' for name in names), "}"]
     lines += ["FULL = {", *(f'    "{name}": "{full}",' for name, full in names.items()), "}"]
     return "\n".join(lines) + "\n"

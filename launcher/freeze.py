@@ -1,9 +1,10 @@
 """Freeze pyrunc's hot modules: write the launcher's table of modules (launcher/importer.h) as C.
 
-The walk starts at pyrunc.main and follows every import statement, also those in functions. It compiles and marshals
-each module that it reaches. A reached module must be one of ours or one of EXTENSIONS; for any other it raises an error
-that names the line, so a hot module can't depend on what the launcher lacks. The walk ends at COLD modules: importing
-one hands the command over to the ordinary build, so a command must import it before it has had an effect.
+The walk starts at pyrunc.main, and at pyrunc.shim.main, and follows every import statement, also those in functions. It
+compiles and marshals each module that it reaches. A reached module must be one of ours or one of EXTENSIONS; for any
+other it raises an error that names the line, so a hot module can't depend on what the launcher lacks. The walk ends at
+COLD modules: importing one hands the command over to the ordinary build, so a command must import it before it has had
+an effect.
 
 Run this script with the interpreter whose library is linked, since only the same version reads the code. Run it with
 `-X no_debug_ranges`, since nothing in the launcher reads the columns of an expression.
@@ -22,6 +23,8 @@ from types import CodeType
 ROOT = Path(__file__).resolve().parent.parent
 
 ENTRY = "pyrunc.main"
+# The entry of the launcher under the name of the shim (launcher.c).
+SHIM = "pyrunc.shim.main"
 # Imports the modules of commands by their names.
 DISPATCHER = "pyrunc.commands.dispatch"
 
@@ -31,9 +34,12 @@ EXTENSIONS = {
     "_launcher": "PyInit__launcher",  # launcher/launcher.c
     "_prctl": "PyInit__prctl",  # launcher/prctl.c
     "_signal": "PyInit__signal",
+    "_socket": "PyInit__socket",
     "errno": "PyInit_errno",
+    "fcntl": "PyInit_fcntl",
     "posix": "PyInit_posix",
     "pyrunc._core": "PyInit__core",  # launcher/ffi.c
+    "select": "PyInit_select",
     "time": "PyInit_time",
 }
 
@@ -77,6 +83,7 @@ ON_DEMAND = {
 # Modules of the snapshot that a container's usual life does not import. They are placed behind all others, so that the
 # pages that every command touches hold little of them.
 LAST = (
+    "pyrunc._generated.shim_messages", "pyrunc.protobuf", "pyrunc.shim",
     "pyrunc.commands.processes", "pyrunc.libcontainer.cgroup.controllers", "pyrunc.libcontainer.cgroup.limits",
     "pyrunc.libcontainer.cgroup.resources", "pyrunc.libcontainer.compile.idmaps",
     "pyrunc.libcontainer.compile.seccomp", "pyrunc.libcontainer.kernel.userns", "pyrunc.libcontainer.launch.console",
@@ -203,7 +210,10 @@ def reach(entry: str = ENTRY, root: Path = ROOT) -> dict[str, tuple[ast.Module, 
     The value of a COLD module and of an extension is None. Raises FreezeError for an import that the launcher lacks.
     """
     modules: dict[str, tuple[ast.Module, bool] | None] = {}
-    waiting = [(entry, "the entry")]
+    waiting = [
+        (entry, "the entry"),
+        *([(SHIM, "the shim's entry")] if entry == ENTRY and source_of(SHIM, root) else []),
+    ]
     while waiting:
         name, importer = waiting.pop()
         if name in modules or name in GIVEN:

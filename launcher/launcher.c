@@ -306,12 +306,23 @@ static int wake(void)
 #endif
 }
 
-/* Call pyrunc.main.main(argv). Returns its exit code, or -1 with an exception set. */
+/* The name under which this program is containerd's shim, and not the command. */
+#define SHIM "containerd-shim-pyrunc-v2"
+
+/* The module whose main(argv) is called. */
+static const char *entry(const char *name)
+{
+    const char *slash = name == NULL ? NULL : strrchr(name, '/');
+    const char *last = slash != NULL ? slash + 1 : name;
+    return last != NULL && strcmp(last, SHIM) == 0 ? "pyrunc.shim.main" : "pyrunc.main";
+}
+
+/* Call main(argv) of the module for argv[0]. Returns its exit code, or -1 with an exception set. */
 static int run(int argc, char **argv)
 {
     if (wake() < 0)
         return -1;
-    PyObject *module = importer_import("pyrunc.main");
+    PyObject *module = importer_import(entry(argc > 0 ? argv[0] : NULL));
     PyObject *words = module == NULL ? NULL : list_of_words(argc, argv);
     PyObject *code = words == NULL ? NULL : PyObject_CallMethod(module, "main", "O", words);
     return code == NULL ? -1 : (int)PyLong_AsLong(code);

@@ -146,7 +146,7 @@ install: launcher
 .PHONY: uninstall
 uninstall:
 	rm -rf '$(DESTDIR)$(PREFIX)/lib/pyrunc'
-	rm -f '$(DESTDIR)$(PREFIX)/bin/pyrunc' $(patsubst %,'$(DESTDIR)$(PREFIX)'/share/%,$(SHARED))
+	rm -f '$(DESTDIR)$(PREFIX)/bin/pyrunc' '$(DESTDIR)$(PREFIX)/bin/containerd-shim-pyrunc-v2' $(patsubst %,'$(DESTDIR)$(PREFIX)'/share/%,$(SHARED))
 
 # The bundled interpreter needs only the C library, and finds the libraries of its extensions beside it. If the launcher
 # is linked with the shared libpython, this interpreter is too, and tree.py copies the library.

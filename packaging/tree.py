@@ -1,6 +1,7 @@
 """Lay out an installation: the launcher, and the ordinary build that it hands cold commands to.
 
     PREFIX/bin/pyrunc                 the launcher
+    PREFIX/bin/containerd-shim-pyrunc-v2    a link to it
     PREFIX/lib/pyrunc/bin/python3     the interpreter of the ordinary build
     PREFIX/lib/pyrunc/modules/        pyrunc and its dependencies: all that this interpreter can import besides the
                                       standard library
@@ -34,6 +35,9 @@ from typing import NamedTuple
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from check import CheckError, check
+
+# The name under which the launcher is containerd's shim.
+SHIM = "containerd-shim-pyrunc-v2"
 
 # Parts of the standard library that the ordinary build never imports; they are half of it.
 UNUSED = (
@@ -136,17 +140,18 @@ def lay_out(top: Path, prefix: Path, parts: Parts) -> None:
     (top / "bin").mkdir()
     shutil.copyfile(launcher, top / "bin" / "pyrunc")
     (top / "bin" / "pyrunc").chmod(0o755)
+    (top / "bin" / SHIM).symlink_to("pyrunc")
     if parts.stripped:
         programs = [home / "bin" / "python3"] if bundled is not None else []
         strip([top / "bin" / "pyrunc", *programs, *sorted(home.rglob("*.so*"))])
 
 
 def move_in(tree: Path, top: Path) -> None:
-    """Put a tree in its place. The launcher comes last, by rename: a running launcher keeps its file."""
+    """Put a tree in its place. The launcher and its link come last, by rename: a running launcher keeps its file."""
     old = top / "lib" / "pyrunc"
     if old.exists():
         old.rename(tree / "old")
-    for name in ("lib/pyrunc", "bin/pyrunc"):
+    for name in ("lib/pyrunc", "bin/pyrunc", f"bin/{SHIM}"):
         (top / name).parent.mkdir(parents=True, exist_ok=True)
         (tree / name).rename(top / name)
 

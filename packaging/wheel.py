@@ -8,6 +8,7 @@ adds
     scripts/pyrunc          the launcher, a static program
     scripts/pyrunc-python   the ordinary build's script: its first line names the environment's interpreter, and the
                             launcher reads that name there
+    scripts/containerd-shim-pyrunc-v2    a script that executes the launcher by this name
     _prctl.abi3.so          launcher/prctl.c, in the place of python-prctl, which has no wheels and needs a compiler
 
 Run it with an interpreter that has the packages of the extra `dist` (pyproject.toml). It builds with that interpreter.
@@ -34,6 +35,17 @@ SCRIPT = """\
 from pyrunc.__main__ import run
 
 run()
+"""
+
+# The shim: the launcher by another name, which a wheel has no links for. The server that it starts is the launcher.
+SHIM = "containerd-shim-pyrunc-v2"
+SHIM_SCRIPT = f"""\
+#!python
+# containerd's shim: the launcher beside this file, by the name that tells it so.
+import os
+import sys
+
+os.execv(os.path.join(os.path.dirname(os.path.abspath(sys.argv[0])), "pyrunc"), ["{SHIM}", *sys.argv[1:]])
 """
 
 # Left out of the metadata: the script of the ordinary build, and the requirement that _prctl.abi3.so replaces.
@@ -87,6 +99,7 @@ def add_programs(tree: Path, launcher: Path, version: str) -> None:
     scripts.mkdir(parents=True)
     shutil.copyfile(launcher, scripts / "pyrunc")
     (scripts / "pyrunc-python").write_text(SCRIPT)
+    (scripts / SHIM).write_text(SHIM_SCRIPT)
     for path in scripts.iterdir():
         path.chmod(0o755)
 

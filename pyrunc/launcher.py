@@ -14,6 +14,11 @@ LACKING = {
 }
 
 
+def is_launcher() -> bool:
+    """Whether this is the launcher, and not the ordinary build."""
+    return hand_over is not None
+
+
 def require(part: str) -> None:
     """Declare that this command will need a part of LACKING.
 

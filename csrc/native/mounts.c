@@ -64,6 +64,11 @@ int pyrunc_move_mount(int fd, int dirfd, const char *path)
     return result(syscall(SYS_move_mount, fd, "", dirfd, path, flags));
 }
 
+int pyrunc_mount(const char *source, const char *target, const char *type, uint64_t flags, const char *data)
+{
+    return result(syscall(SYS_mount, source, target, type, flags, data));
+}
+
 /* Slaves of the others: mounts made here stay here, and the host's mounts still propagate here. */
 int pyrunc_private_mounts(void)
 {

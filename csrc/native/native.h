@@ -47,6 +47,7 @@ int pyrunc_openat2(int dirfd, const char *path, uint64_t flags, uint64_t mode, u
 int pyrunc_open_tree(int dirfd, const char *path, unsigned int flags);
 int pyrunc_mount_id(int fd, char *found, size_t size);
 int pyrunc_move_mount(int fd, int dirfd, const char *path);
+int pyrunc_mount(const char *source, const char *target, const char *type, uint64_t flags, const char *data);
 int pyrunc_private_mounts(void);
 int pyrunc_umount(const char *path);
 int pyrunc_detach_tree(const char *path);
@@ -61,6 +62,7 @@ int pyrunc_unlock(int fd);
 int pyrunc_prlimit(int pid, int resource, uint64_t soft, uint64_t hard);
 int pyrunc_open_files(char *limits, size_t size);
 int pyrunc_raise_open_files(uint64_t soft);
+int pyrunc_subreaper(void);
 int pyrunc_begin_spawn(void);
 int pyrunc_end_spawn(void);
 int pyrunc_sched_setattr(int pid, const void *attributes);

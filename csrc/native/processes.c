@@ -52,6 +52,12 @@ int pyrunc_raise_open_files(uint64_t soft)
     return 0;
 }
 
+/* Processes below us whose parents have ended become our children. */
+int pyrunc_subreaper(void)
+{
+    return result(prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0));
+}
+
 /* To be called before a program other than an init is started: it inherits only the standard streams, no other
  * descriptors of the caller, and the caller's limit of open files. */
 int pyrunc_begin_spawn(void)

@@ -209,6 +209,11 @@ def move_mount(fd: int, dirfd: int, path: str) -> None:
     _check(_lib.pyrunc_move_mount(fd, dirfd, fs_bytes(path)))
 
 
+def mount(source: str, target: str, type: str, flags: int, data: str) -> None:
+    """Mount a file system, or change a mount. flags: MS_*. data: the file system's options. mount(2)."""
+    _check(_lib.pyrunc_mount(fs_bytes(source), fs_bytes(target), fs_bytes(type), flags, fs_bytes(data)))
+
+
 def private_mounts() -> None:
     """Enter a new mount namespace. Mounts propagate into it, but not out of it. unshare(2)."""
     _check(_lib.pyrunc_private_mounts())
@@ -276,6 +281,12 @@ def open_files() -> tuple[int, int]:
 def raise_open_files(soft: int) -> None:
     """Raise this process's soft limit of open files. Programs of `spawn` get the former limit. setrlimit(2)."""
     _check(_lib.pyrunc_raise_open_files(soft))
+
+
+def subreaper() -> None:
+    """Have processes whose parents have ended become children of this process, its nearest ancestor that does so.
+    prctl(2), PR_SET_CHILD_SUBREAPER."""
+    _check(_lib.pyrunc_subreaper())
 
 
 def spawn(path: str | bytes, args: list[bytes] | list[str], env: Mapping[bytes, bytes], actions: Sequence[Any]) -> int:

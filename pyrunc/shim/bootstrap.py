@@ -1,0 +1,301 @@
+"""The shim's short commands: `start`, which starts a server or finds that of the pod, `delete`, and -info. Hot.
+
+containerd runs them in the bundle. What they print is for it: 2.3 and later send BootstrapParams and read a
+BootstrapResult, 1.7 to 2.2 set MAX_SHIM_VERSION and read JSON, 1.6 reads an address.
+"""
+
+from __future__ import annotations
+
+import errno
+import posix
+from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_STREAM, socket
+
+from .. import jsonio
+from .._generated.build import COMMIT, VERSION
+from .._generated.shim_messages import FULL
+from ..errors import PyruncError
+from ..libcontainer.kernel import fileio
+from ..libcontainer.plan.host import gather
+from ..protobuf import MalformedError
+from . import messages, mounts, options, runtime, starts
+from .digest import sha256
+from .model import check_id
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..protobuf import Message
+
+NAME = "io.containerd.pyrunc.v2"
+SOCKETS = "/run/containerd/s"
+# The annotations that name the containers of one shim, the first that is there.
+GROUPS = ("io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-id")
+# The file in the bundle with the address, which containerd 1.6 reads after a restart.
+ADDRESS = "address"
+
+_TASK_VERSION = 3
+_LARGEST_INPUT = 10 << 20
+_LARGEST_OOM_SCORE = 1000
+_KILLED = 128 + 9
+_FEATURES = "types.containerd.io/opencontainers/runtime-spec/1/features/Features"
+
+
+class Flags:
+    """The shim's command line, which is Go's: `-name value`, `-name=value`, with one or two dashes.
+
+    action: the first word that is no flag, "" for the server.
+    """
+
+    __slots__ = ("action", "address", "bundle", "debug", "id", "info", "namespace", "publish_binary", "version")
+
+    def __init__(self) -> None:
+        self.action = self.address = self.bundle = self.id = self.namespace = self.publish_binary = ""
+        self.debug = self.info = self.version = False
+
+
+_TEXTS = {
+    "address": "address", "bundle": "bundle", "debug-socket": "", "id": "id", "namespace": "namespace",
+    "publish-binary": "publish_binary", "socket": "",
+}  # fmt: skip
+_BOOLS = {"debug": "debug", "info": "info", "v": "version", "version": "version"}
+
+
+def parse(words: list[str]) -> Flags:
+    """Read the command line. Raises PyruncError."""
+    flags = Flags()
+    rest = list(words)
+    while rest and rest[0].startswith("-") and rest[0] not in ("-", "--"):
+        name, equals, value = rest.pop(0).lstrip("-").partition("=")
+        if name in _BOOLS:
+            setattr(flags, _BOOLS[name], value.lower() not in ("false", "f", "0") if equals else True)
+        elif name in _TEXTS:
+            if not equals:
+                if not rest:
+                    raise PyruncError(f"flag needs an argument: -{name}")
+                value = rest.pop(0)
+            if not _TEXTS[name]:
+                raise PyruncError(f"-{name} is not supported: the server's socket is that of `start`")
+            setattr(flags, _TEXTS[name], value)
+        else:
+            raise PyruncError(f"flag provided but not defined: -{name}")
+    flags.action = rest[0] if rest else ""
+    return flags
+
+
+def start(flags: Flags) -> bytes:
+    """`start`: have a server, and return what containerd reads. Raises PyruncError, OSError and MalformedError."""
+    params, box = _parameters(flags, _read_all(0))
+    group = _group(flags.id)
+    folder = (params and params["socket_dir"]) or SOCKETS
+    address = f"{folder}/{sha256('/'.join((flags.address, flags.namespace, group)).encode())}"
+    listener = _listen(address)
+    if listener is not None:
+        try:
+            _serve(flags, listener, options.read(box))
+        except BaseException:
+            posix.unlink(address)
+            raise
+        finally:
+            listener.close()
+    _write(ADDRESS, "unix://" + address)
+    return _answer("unix://" + address, params is not None)
+
+
+def _parameters(flags: Flags, data: bytes) -> tuple[Message | None, Message | None]:
+    """containerd's BootstrapParams, None from an earlier one; and the Any with the options. Raises MalformedError."""
+    if not data:
+        return None, None
+    try:
+        params = messages.decode("BootstrapParams", data)
+    except MalformedError:
+        params = None
+    # An Any of an earlier containerd may be readable as parameters, so these repeat what the command line says.
+    if params is not None and (params["instance_id"], params["namespace"]) == (flags.id, flags.namespace):
+        wanted = (FULL["Options"], FULL["NamedOptions"])
+        boxes = [entry["value"] for entry in params["extensions"] if entry["value"] is not None]
+        return params, next((box for box in boxes if messages.type_of(box) in wanted), None)
+    return None, messages.decode("Any", data)
+
+
+def _group(id: str) -> str:
+    """What the containers of one shim have in common: the pod's id, or the container's own. Raises PyruncError."""
+    try:
+        config = jsonio.loads(fileio.read_file("config.json"))
+    except (OSError, ValueError) as error:
+        raise PyruncError(f"config.json of the bundle: {error}") from error
+    annotations = config.get("annotations") if type(config) is dict else None
+    for name in GROUPS:
+        if type(annotations) is dict and type(annotations.get(name)) is str:
+            found: str = annotations[name]
+            return found
+    return id
+
+
+def _listen(path: str) -> socket | None:
+    """A listening socket; None if a server has it already. Raises OSError."""
+    folder = path.rpartition("/")[0]
+    for at in range(1, len(folder) + 1):
+        if at == len(folder) or folder[at] == "/":
+            try:
+                posix.mkdir(folder[:at], 0o700)
+            except FileExistsError:
+                continue
+    listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
+    posix.fchmod(listener.fileno(), 0o600)  # the mode of the file that bind makes
+    try:
+        listener.bind(path)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        if is_served(path):
+            listener.close()
+            return None
+        posix.unlink(path)  # of a shim that was killed
+        listener.bind(path)
+    listener.listen(_BACKLOG)
+    return listener
+
+
+_BACKLOG = 4096
+
+
+def is_served(path: str) -> bool:
+    """Whether a server listens at a path. Raises OSError."""
+    asking = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
+    try:
+        asking.setblocking(False)
+        asking.connect(path)
+    except BlockingIOError:
+        return True  # its queue is full
+    except (ConnectionRefusedError, FileNotFoundError):
+        return False
+    finally:
+        asking.close()
+    return True
+
+
+def _serve(flags: Flags, listener: socket, given: Message) -> None:
+    """Start the server with the listener as its descriptor 3. Raises OSError and PyruncError."""
+    path, words = runtime.own_program(runtime.SHIM)
+    words += ["-namespace", flags.namespace, "-id", flags.id, "-address", flags.address]
+    if flags.publish_binary:
+        words += ["-publish-binary", flags.publish_binary]
+    if flags.debug:
+        words.append("-debug")
+    env = dict(posix.environ)
+    pid = runtime.spawn(words, path=path, env=env, listener=listener.fileno())
+    try:
+        if given["shim_cgroup"]:
+            _join_cgroup(pid, given["shim_cgroup"])
+        _adjust_oom_score(pid)
+    except (OSError, PyruncError):
+        posix.kill(pid, 9)
+        raise
+
+
+def _join_cgroup(pid: int, cgroup: str) -> None:
+    """Move the server into the cgroup of the options (ShimCgroup). Raises PyruncError."""
+    path = f"{gather().cgroup_mount}/{cgroup.lstrip('/')}"
+    try:
+        fileio.write_file(path + "/cgroup.procs", str(pid))
+    except OSError as error:
+        raise PyruncError(f"failed to join cgroup {cgroup}", errno=error.errno or 0) from error
+
+
+def _adjust_oom_score(pid: int) -> None:
+    """containerd's own score + 1, so that the kernel kills the shim first. Raises OSError."""
+    score = int(fileio.read_file(f"/proc/{posix.getppid()}/oom_score_adj")) + 1
+    fileio.write_file(f"/proc/{pid}/oom_score_adj", str(min(score, _LARGEST_OOM_SCORE)))
+
+
+def _answer(address: str, is_message: bool) -> bytes:
+    result = {"version": _TASK_VERSION, "address": address, "protocol": "ttrpc"}
+    if is_message:
+        return messages.encode("BootstrapResult", result)
+    highest = posix.environ.get(b"MAX_SHIM_VERSION", b"")
+    if highest.isdigit():
+        return jsonio.dumps({**result, "version": min(_TASK_VERSION, int(highest))}).encode()
+    return address.encode()
+
+
+def delete(flags: Flags) -> bytes:
+    """`delete`: remove what a container has left whose shim is gone, also after a clean end of the shim. Returns the
+    DeleteResponse. Raises OSError."""
+    bundle = f"{posix.getcwd().rpartition('/')[0]}/{check_id(flags.id)}"
+    given = options.saved(bundle)
+    root = f"{given['root'] or runtime.DEFAULT_ROOT}/{flags.namespace}"
+    try:
+        pid = runtime.read_pid(f"{bundle}/{starts.PID_FILE}")
+    except (OSError, ValueError):
+        pid = 0
+    if _exists(f"{root}/{flags.id}"):
+        path, words = runtime.own_program(runtime.RUNTIME)
+        words += ["--root", root]
+        if given["systemd_cgroup"]:
+            words.append("--systemd-cgroup")
+        # Its messages go to our own standard error, which containerd logs.
+        child = runtime.spawn([*words, "delete", "--force", flags.id], (-1, -1, 2), path=path)
+        posix.waitpid(child, 0)
+    mounts.unmount(bundle + "/rootfs")
+    _remove_socket(bundle)
+    exited = messages.timestamp(messages.now())
+    return messages.encode("DeleteResponse", {"pid": pid, "exit_status": _KILLED, "exited_at": exited})
+
+
+def _remove_socket(bundle: str) -> None:
+    """Remove the socket of a shim that was killed; a pod's may still serve. Raises OSError."""
+    try:
+        path = fileio.read_file(f"{bundle}/{ADDRESS}").removeprefix("unix://")
+        if not is_served(path):
+            posix.unlink(path)
+    except FileNotFoundError:
+        return
+
+
+def info() -> bytes:
+    """`-info`: the RuntimeInfo, with the runtime's features. Raises OSError and MalformedError."""
+    data = _read_all(0)
+    box = messages.decode("Any", data) if data else None
+    path, words = runtime.own_program(runtime.RUNTIME)
+    reader, writer = posix.pipe2(posix.O_CLOEXEC)
+    child = runtime.spawn([*words, "features"], (-1, writer, 2), path=path)
+    posix.close(writer)
+    features = _read_all(reader)
+    posix.close(reader)
+    posix.waitpid(child, 0)
+    return messages.encode(
+        "RuntimeInfo",
+        {
+            "name": NAME,
+            "version": {"version": VERSION, "revision": COMMIT},
+            "options": box,
+            "features": {"type_url": _FEATURES, "value": features} if features else None,
+        },
+    )
+
+
+def _exists(path: str) -> bool:
+    try:
+        posix.lstat(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _read_all(fd: int) -> bytes:
+    """Read to the end. Raises OSError, EFBIG above 10 MiB."""
+    parts: list[bytes] = []
+    size = 0
+    while chunk := posix.read(fd, 1 << 16):
+        parts.append(chunk)
+        size += len(chunk)
+        if size > _LARGEST_INPUT:
+            raise OSError(errno.EFBIG, posix.strerror(errno.EFBIG))
+    return b"".join(parts)
+
+
+def _write(path: str, text: str) -> None:
+    fd = posix.open(path, posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC, 0o644)
+    try:
+        fileio.write_fd(fd, text)
+    finally:
+        posix.close(fd)

@@ -1,0 +1,130 @@
+"""The containers of one shim: whose turn it is, and how the ends of processes are reported. Hot."""
+
+from __future__ import annotations
+
+from .. import log
+from ..errors import PyruncError, from_os_error
+from ..libcontainer import lifecycle
+from . import messages, oom
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..protobuf import Message
+    from .loop import Loop
+    from .model import Container, Process
+    from .ttrpc import Call
+
+    # Publish an event: its topic, the name of its message, its fields.
+    Publish = Callable[[str, str, Message], None]
+
+_SIGKILL = 9
+
+
+class Containers:
+    """The containers by their ids. publish: for the events of their processes."""
+
+    def __init__(self, loop: Loop, namespace: str, publish: Publish) -> None:
+        self.loop = loop
+        self.namespace = namespace
+        self.publish = publish
+        self.containers: dict[str, Container] = {}
+
+    def launch(
+        self,
+        container: Container,
+        call: Call,
+        command: str,
+        words: list[str],
+        done: Callable[[PyruncError | None], None],
+        stdio: tuple[int, int, int] = (-1, -1, -1),
+    ) -> None:
+        """Run a command of the runtime when it is the container's turn. It ends with the call's time.
+
+        An exception of `done` is the answer.
+        """
+
+        def finish(failure: PyruncError | None) -> None:
+            try:
+                done(failure)
+            except Exception as error:
+                call.fail(error)
+            finally:
+                container.end_turn()
+
+        def begin() -> None:
+            try:
+                running = container.runtime.run(command, words, container.bundle, finish, stdio)
+            except OSError as error:
+                finish(from_os_error(error))
+                return
+            call.on_timeout = running.kill
+
+        container.turn(begin)
+
+    def exited(self, container: Container, process: Process, code: int) -> None:
+        """The process has ended.
+
+        Its end is reported after its start, after its output and, for the first process, after the ends of all others.
+        """
+        if process.ended < 0:
+            process.ended = code
+            process.exited_at = messages.now()
+            if not process.exec_id and not container.own_pids:
+                self._kill_rest(container)
+        if process.starting or (not process.exec_id and container.has_running_execs):
+            return
+        process.stdio.exited(lambda: self._report_exit(container, process))
+
+    def _kill_rest(self, container: Container) -> None:
+        """Without a pid namespace of its own the container's other processes do not end with the first one."""
+        try:
+            lifecycle.kill(container.runtime.root, container.id, _SIGKILL, True)
+        except (PyruncError, OSError) as error:
+            log.error(f"failed to kill init's children of {container.id}: {error}")
+
+    def _report_exit(self, container: Container, process: Process) -> None:
+        if process.status == "stopped":
+            return
+        process.status = "stopped"
+        process.exit_status = process.ended
+        if not process.exec_id:
+            self.forget_memory(container)
+        self.publish(
+            "/tasks/exit",
+            "TaskExit",
+            {
+                "container_id": container.id,
+                "id": process.exec_id or container.id,
+                "pid": process.pid,
+                "exit_status": process.exit_status,
+                "exited_at": messages.timestamp(process.exited_at),
+            },
+        )
+        waiting, process.waiting = process.waiting, []
+        for answer in waiting:
+            answer()
+        init = container.init
+        if process.exec_id and init.ended >= 0 and init.status != "stopped":
+            self.exited(container, init, init.ended)
+
+    def watch_memory(self, container: Container) -> None:
+        """Publish the OOM kills of a container's cgroup."""
+        if not container.cgroup:
+            return
+
+        def on_kill() -> None:
+            self.publish("/tasks/oom", "TaskOOM", {"container_id": container.id})
+
+        try:
+            container.memory = oom.Watcher(self.loop, container.cgroup, on_kill)
+        except OSError as error:
+            log.error(f"watching for OOM kills of {container.id}: {error}")
+
+    def forget_memory(self, container: Container) -> None:
+        """The end of `watch_memory`, after a last look: the kill may have ended the container."""
+        memory, container.memory = container.memory, None
+        if memory is not None:
+            memory.look()
+            memory.close()

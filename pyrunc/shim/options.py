@@ -1,0 +1,97 @@
+"""The runtime's options: runc's Options message, or a TOML table of the CRI plugin's configuration. Hot.
+
+containerd's CRI plugin knows runc's own runtime types. For another type it sends the table `options` of the runtime as
+TOML (runtimeoptions.v1.Options: config_body, or the file config_path).
+"""
+
+from __future__ import annotations
+
+import posix
+
+from .. import jsonio
+from .._generated.shim_messages import FULL
+from ..errors import PyruncError
+from ..libcontainer.kernel import fileio
+from . import messages
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ..protobuf import Message
+
+# What the shim reads of Options: by the names of the CRI plugin's table, which ignores case.
+NAMES = {
+    "nopivotroot": "no_pivot_root", "nonewkeyring": "no_new_keyring", "shimcgroup": "shim_cgroup", "iouid": "io_uid",
+    "iogid": "io_gid", "binaryname": "binary_name", "root": "root", "systemdcgroup": "systemd_cgroup",
+    "criuimagepath": "criu_image_path", "criuworkpath": "criu_work_path", "taskapiaddress": "task_api_address",
+    "taskapiversion": "task_api_version",
+}  # fmt: skip
+# The options in a bundle, for `delete`.
+FILE = "options.json"
+
+
+def read(box: Message | None) -> Message:
+    """The fields of Options out of an Any. Raises MalformedError, and PyruncError for a value of another type."""
+    if box is None or messages.type_of(box) != FULL["NamedOptions"]:
+        return messages.unpack("Options", box)
+    named = messages.unpack("NamedOptions", box)
+    options = messages.decode("Options", b"")
+    text = named["config_body"].decode("utf-8", "replace")
+    if not text and named["config_path"]:
+        try:
+            text = fileio.read_file(named["config_path"])
+        except OSError as error:
+            raise PyruncError(f"open {named['config_path']}", errno=error.errno or 0) from error
+    for number, given in enumerate(text.splitlines(), 1):
+        line = given.strip()
+        if not line or line[0] in "#[":
+            continue
+        name, _, value = [part.strip() for part in line.partition("=")]
+        field = NAMES.get(name.strip('"').lower().replace("_", ""))
+        if field is None:
+            continue  # an option of a later version
+        found = _value(value)
+        if type(found) is not type(options[field]):
+            raise PyruncError(f"the runtime's options, line {number}: {name} can't be {value}")
+        options[field] = found
+    return options
+
+
+def _value(text: str) -> Any:
+    """A bool, a whole number or a text of one line; None for anything else."""
+    if text[:1] == "'":
+        inner, quote, _ = text[1:].partition("'")
+        return inner if quote else None
+    if text[:1] != '"':
+        text = text.partition("#")[0].strip()
+    else:
+        end = text.find('"', 1)
+        while end > 0 and text[end - 1] == "\\":
+            end = text.find('"', end + 1)
+        text = text[: end + 1]
+    try:
+        found = jsonio.loads(text)
+    except ValueError:
+        return None
+    return found if type(found) in (bool, int, str) else None
+
+
+def save(bundle: str, options: Message) -> None:
+    """Write what `delete` needs into the bundle. Raises OSError."""
+    fd = posix.open(f"{bundle}/{FILE}", posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC, 0o600)
+    try:
+        kept = {name: options[name] for name in ("root", "systemd_cgroup")}
+        fileio.write_fd(fd, jsonio.dumps(kept))
+    finally:
+        posix.close(fd)
+
+
+def saved(bundle: str) -> Message:
+    """The saved options; the defaults if there are none, or if they are damaged. Raises OSError."""
+    try:
+        found = jsonio.loads(fileio.read_file(f"{bundle}/{FILE}"))
+    except (FileNotFoundError, ValueError):
+        found = {}
+    root, systemd = (found.get("root"), found.get("systemd_cgroup")) if type(found) is dict else (None, None)
+    return {"root": root if type(root) is str else "", "systemd_cgroup": systemd is True}

@@ -1,0 +1,167 @@
+"""The runtime's commands, each as a process of its own: what can wait or runs others' programs must not hold the shim.
+
+The program is the launcher itself, beside the shim's, so containers and the shim are always of one version. Hot.
+"""
+
+from __future__ import annotations
+
+import posix
+import sys
+
+from .. import jsonio, launcher
+from ..errors import PyruncError, join
+from ..libcontainer.kernel import fileio, native
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .loop import Loop
+
+    # Called at the end of a command: with its failure, or None.
+    Done = Callable[[PyruncError | None], None]
+
+SHIM = "containerd-shim-pyrunc-v2"
+RUNTIME = "pyrunc"
+# The state directories of containers, in a directory for each of containerd's namespaces: where they are too if
+# containerd's own shim runs pyrunc.
+DEFAULT_ROOT = "/run/containerd/runc"
+
+# What the service manager tells containerd, and no container.
+_NOT_INHERITED = (b"NOTIFY_SOCKET", b"LISTEN_FDS", b"LISTEN_PID", b"LISTEN_FDNAMES")
+# The server's socket.
+LISTENER = 3
+_SIGKILL = 9
+_DELETED = " (deleted)"
+
+
+def own_program(name: str) -> tuple[str, list[str]]:
+    """The path and the first words of the command line that start this program as SHIM or as RUNTIME.
+
+    In the launcher argv[0] decides; the ordinary build has a module for each. Raises OSError.
+    """
+    if launcher.is_launcher():
+        # After an upgrade the path has the new program, as for a shim that looks its runtime up.
+        return posix.readlink("/proc/self/exe").removesuffix(_DELETED), [name]
+    module = "pyrunc.shim" if name == SHIM else "pyrunc"
+    return sys.executable, [sys.executable, "-P", "-m", module]  # -P: nothing is imported from the bundle
+
+
+def environment() -> dict[bytes, bytes]:
+    """The environment of the runtime's commands."""
+    return {name: value for name, value in posix.environ.items() if name not in _NOT_INHERITED}
+
+
+def spawn(
+    words: list[str],
+    stdio: tuple[int, int, int] = (-1, -1, -1),
+    *,
+    path: str,
+    env: dict[bytes, bytes] | None = None,
+    listener: int = -1,
+) -> int:
+    """Start a program with standard streams; -1 stands for /dev/null. Returns its pid. Raises OSError.
+
+    env: `environment()` if None. listener: becomes the program's descriptor 3; -1 for none.
+    """
+    actions: list[tuple[int, ...] | tuple[int, int, bytes, int, int]] = []
+    # Descriptors below 3 are none of ours: main() opens what the caller has closed.
+    for number, fd in enumerate(stdio):
+        if fd < 0:
+            actions.append((posix.POSIX_SPAWN_OPEN, number, b"/dev/null", posix.O_RDWR, 0))
+        else:
+            actions.append((posix.POSIX_SPAWN_DUP2, fd, number))
+    if listener >= 0:
+        actions.append((posix.POSIX_SPAWN_DUP2, listener, LISTENER))
+    return native.spawn(path, [native.fs_bytes(word) for word in words], env or environment(), actions)
+
+
+class Command:
+    """A command of the runtime that runs."""
+
+    __slots__ = ("_done", "_log", "_loop", "_name", "pid")
+
+    def __init__(self, loop: Loop, name: str, log: str, done: Done) -> None:
+        self._loop = loop
+        self._name = name
+        self._log = log
+        self._done = done
+        self.pid = 0
+
+    def kill(self) -> None:
+        """End the command at once. What it has made so far is undone by `delete`."""
+        if self.pid:
+            posix.kill(self.pid, _SIGKILL)
+
+    def on_end(self, code: int) -> None:
+        """The command has ended: call `done`."""
+        self.pid = 0
+        failure = None
+        try:
+            text = last_error(self._log) if code else ""
+            posix.unlink(self._log)
+        except OSError as error:
+            text = f"its log can't be read: {error}" if code else ""
+        if code:
+            failure = PyruncError(text or f"pyrunc {self._name} ended with exit status {code}")
+        try:
+            self._done(failure)
+        finally:
+            self._loop.end_launch()
+
+
+class Runtime:
+    """The runtime for the containers below one state root.
+
+    root: the directory of the state directories. systemd: whether systemd makes the cgroups.
+    """
+
+    __slots__ = ("_loop", "root", "systemd")
+
+    _count = 0
+
+    def __init__(self, loop: Loop, root: str, systemd: bool) -> None:
+        self._loop = loop
+        self.root = root
+        self.systemd = systemd
+
+    def run(
+        self, command: str, words: list[str], directory: str, done: Done, stdio: tuple[int, int, int] = (-1, -1, -1)
+    ) -> Command:
+        """Start `pyrunc COMMAND WORDS…`. `done` is called at its end, never before this returns.
+
+        directory: where the command's log is meanwhile. stdio: its standard streams. Raises OSError.
+        """
+        Runtime._count += 1
+        log = f"{directory}/log-{Runtime._count}.json"
+        path, first = own_program(RUNTIME)
+        options = ["--root", self.root, "--log", log, "--log-format", "json"]
+        if self.systemd:
+            options.append("--systemd-cgroup")
+        running = Command(self._loop, command, log, done)
+        self._loop.begin_launch()
+        try:
+            running.pid = spawn([*first, *options, command, *words], stdio, path=path)
+        except BaseException:
+            self._loop.end_launch()
+            raise
+        self._loop.process(running.pid, running.on_end)
+        return running
+
+
+def last_error(path: str) -> str:
+    """The message of the last entry of level error in a log of JSON objects; "" if there is none. Raises OSError."""
+    text = ""
+    for line in fileio.read_file(path).splitlines():
+        try:
+            entry = jsonio.loads(line)
+        except ValueError:
+            continue  # a program that the runtime has started wrote it
+        if type(entry) is dict and entry.get("level") == "error" and type(entry.get("msg")) is str:
+            text = join([entry["msg"]])
+    return text
+
+
+def read_pid(path: str) -> int:
+    """The pid in a pid file. Raises OSError and ValueError."""
+    return int(fileio.read_file(path))

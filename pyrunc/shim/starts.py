@@ -1,0 +1,317 @@
+"""Create, Start and Exec: from a request to a process that the loop watches. Hot.
+
+Each is a chain: the standard streams are prepared, the runtime's command runs, its pid file is read. What fails is
+undone, and the call gets the failure.
+"""
+
+from __future__ import annotations
+
+import posix
+
+from .. import jsonio, log
+from ..errors import PyruncError, from_os_error, prefixed
+from ..libcontainer import lookup
+from ..libcontainer import state as store
+from ..libcontainer.kernel import fileio
+from ..protobuf import MalformedError
+from . import messages, mounts, options, runtime, ttrpc
+from .model import Container, Process
+from .stdio import Stdio
+from .ttrpc import StatusError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..protobuf import Message
+    from .containers import Containers
+    from .loop import Loop
+    from .runtime import Done
+    from .ttrpc import Call
+
+PID_FILE = "init.pid"
+_LARGEST_LOG = 1 << 20
+
+_count = 0
+
+
+def new_process(loop: Loop, container: Container, request: Message, exec_id: str) -> Process:
+    """The process of an Exec, before its start. Raises MalformedError for a specification that is no JSON object."""
+    try:
+        process = jsonio.loads((request["spec"] or {}).get("value", b"").decode())
+        process["terminal"] = request["terminal"]  # as with containerd's shim, the request decides
+    except (ValueError, TypeError) as error:
+        raise MalformedError(f"the specification of the process: {error}") from error
+    request["spec"] = jsonio.dumps(process).encode()
+    return Process(request, exec_id, _stdio(loop, request, container.id, container.namespace, container.options))
+
+
+def _stdio(loop: Loop, request: Message, id: str, namespace: str, given: Message) -> Stdio:
+    paths = request["stdin"], request["stdout"], request["stderr"]
+    return Stdio(loop, paths, request["terminal"], (id, namespace), (given["io_uid"], given["io_gid"]))
+
+
+def create(tasks: Containers, request: Message, call: Call) -> None:
+    """Create: mount the root file system and have the runtime create the container. Raises StatusError, PyruncError,
+    MalformedError and OSError before it has made anything."""
+    given = options.read(request["options"])
+    root = (given["root"] or runtime.DEFAULT_ROOT) + "/" + tasks.namespace
+    stdio = _stdio(tasks.loop, request, request["id"], tasks.namespace, given)
+    commands = runtime.Runtime(tasks.loop, root, given["systemd_cgroup"])
+    container = Container(request, tasks.namespace, given, commands, Process(request, "", stdio))
+    options.save(container.bundle, given)
+    if request["rootfs"]:
+        rootfs = container.bundle + "/rootfs"
+        try:
+            posix.mkdir(rootfs, 0o711)
+        except FileExistsError:
+            pass
+        mounts.mount_all(request["rootfs"], rootfs)
+    tasks.containers[container.id] = container
+
+    def ready(failure: PyruncError | None) -> None:
+        if failure is not None:
+            _discard(tasks, container)
+            call.fail(prefixed("failed to create init process I/O", failure))
+        elif container.checkpoint:
+            _created(tasks, container, call)  # Start restores it
+        else:
+            _run_create(tasks, container, call)
+
+    stdio.open(container.bundle, ready)
+
+
+def _run_create(tasks: Containers, container: Container, call: Call) -> None:
+    stdio = container.init.stdio
+    pid_file = f"{container.bundle}/{PID_FILE}"
+    words = ["--bundle", container.bundle, "--pid-file", pid_file]
+    if container.options["no_pivot_root"]:
+        words.append("--no-pivot")
+    if container.options["no_new_keyring"]:
+        words.append("--no-new-keyring")
+    if stdio.console_socket:
+        words += ["--console-socket", stdio.console_socket]
+
+    def done(failure: PyruncError | None) -> None:
+        if failure is not None:
+            stdio.abort()
+            _discard(tasks, container)
+            if call.is_answered:  # its time was up, and the command was killed
+                _force_delete(container)
+            call.fail(StatusError(ttrpc.UNKNOWN, f"OCI runtime create failed: {failure}"))
+            return
+        try:
+            _watch_init(tasks, container, pid_file)
+        except (PyruncError, OSError, ValueError) as error:
+            stdio.abort()
+            _discard(tasks, container)
+            _force_delete(container)
+            raise PyruncError(f"the container was created, and can't be watched: {error}") from error
+        _created(tasks, container, call)
+
+    tasks.launch(container, call, "create", [*words, container.id], done, stdio.given)
+
+
+def _watch_init(tasks: Containers, container: Container, pid_file: str) -> None:
+    """Take over the container that the runtime has made. Raises PyruncError, OSError and ValueError."""
+    init = container.init
+    init.pid = runtime.read_pid(pid_file)
+    init.stdio.launched()
+    record = lookup.existing(store.directory(container.runtime.root, container.id))
+    container.cgroup = record.cgroup
+    container.own_pids = record.private_pid_namespace
+    tasks.loop.process(init.pid, lambda code: tasks.exited(container, init, code))
+    tasks.watch_memory(container)
+
+
+def _created(tasks: Containers, container: Container, call: Call) -> None:
+    container.is_created = True
+    init = container.init
+    given = init.given
+    streams = {name: given[name] for name in ("stdin", "stdout", "stderr", "terminal")}
+    tasks.publish(
+        "/tasks/create",
+        "TaskCreate",
+        {
+            "container_id": container.id,
+            "bundle": container.bundle,
+            "rootfs": given["rootfs"],
+            "io": streams,
+            "checkpoint": container.checkpoint,
+            "pid": init.pid,
+        },
+    )
+    call.reply(pid=init.pid)
+
+
+def _discard(tasks: Containers, container: Container) -> None:
+    """Forget a container that was not created."""
+    mounts.unmount(container.bundle + "/rootfs")
+    tasks.containers.pop(container.id, None)
+
+
+def _force_delete(container: Container) -> None:
+    """Remove what is left of a create: nobody waits for this, and a failure is logged."""
+
+    def done(failure: PyruncError | None) -> None:
+        container.end_turn()
+        if failure is not None:
+            log.error(f"deleting {container.id} after its failed create: {failure}")
+
+    container.turn(lambda: _begin_delete(container, done))
+
+
+def _begin_delete(container: Container, done: Done) -> None:
+    try:
+        container.runtime.run("delete", ["--force", container.id], container.bundle, done)
+    except OSError as error:
+        done(from_os_error(error))
+
+
+def start(tasks: Containers, container: Container, call: Call) -> None:
+    """Start the container's first process, or restore it from its checkpoint."""
+    init = container.init
+    init.starting = True
+    words = [container.id]
+    stdio = (-1, -1, -1)
+    pid_file = f"{container.bundle}/{PID_FILE}"
+    command = "start"
+    if container.checkpoint:
+        command = "restore"
+        work = container.options["criu_work_path"] or f"{container.bundle}/work"
+        words = ["--image-path", container.checkpoint, "--work-path", work, "--detach", "--pid-file", pid_file]
+        words += ["--no-subreaper", "--bundle", container.bundle]
+        stdio = init.stdio.given
+        if init.stdio.console_socket:
+            words += ["--console-socket", init.stdio.console_socket]
+        words.append(container.id)
+
+    def done(failure: PyruncError | None) -> None:
+        if failure is None and container.checkpoint:
+            _watch_init(tasks, container, pid_file)
+        init.starting = False
+        if failure is None:
+            init.status = "running"
+            tasks.publish("/tasks/start", "TaskStart", {"container_id": container.id, "pid": init.pid})
+            call.reply(pid=init.pid)
+        else:
+            call.fail(StatusError(ttrpc.UNKNOWN, f"OCI runtime {command} failed: {failure}"))
+        if init.ended >= 0:
+            tasks.exited(container, init, init.ended)
+
+    tasks.launch(container, call, command, words, done, stdio)
+
+
+def start_exec(tasks: Containers, container: Container, process: Process, call: Call) -> None:
+    """Start a process of an Exec."""
+    process.starting = True
+    container.starts += 1
+
+    def ready(failure: PyruncError | None) -> None:
+        if failure is not None:
+            _failed_exec(tasks, container, process)
+            call.fail(prefixed("failed to create init process I/O", failure))
+            return
+        try:
+            _run_exec(tasks, container, process, call)
+        except (OSError, StatusError) as error:
+            process.stdio.abort()
+            _failed_exec(tasks, container, process)
+            call.fail(error)
+
+    process.stdio.open(container.bundle, ready)
+
+
+def _run_exec(tasks: Containers, container: Container, process: Process, call: Call) -> None:
+    """Execs of one container do not wait for each other."""
+    file = write_file(container.bundle, "process", process.given["spec"])
+    pid_file = file.removesuffix(".json") + ".pid"
+    words = ["--process", file, "--detach", "--pid-file", pid_file]
+    if process.stdio.console_socket:
+        words += ["--console-socket", process.stdio.console_socket]
+
+    def done(failure: PyruncError | None) -> None:
+        try:
+            if failure is None:
+                process.pid = runtime.read_pid(pid_file)
+                process.stdio.launched()
+        except (OSError, ValueError, PyruncError) as error:
+            failure = PyruncError(f"the process was started, and can't be watched: {error}")
+            process.pid = 0
+        for path in (file, pid_file):
+            _unlink(path)
+        if failure is not None:
+            process.stdio.abort()
+            _failed_exec(tasks, container, process)
+            call.fail(StatusError(ttrpc.UNKNOWN, f"OCI runtime exec failed: {failure}"))
+            return
+        process.starting = False
+        process.status = "running"
+        container.starts -= 1
+        names = {"container_id": container.id, "exec_id": process.exec_id, "pid": process.pid}
+        tasks.publish("/tasks/exec-started", "TaskExecStarted", names)
+        call.reply(pid=process.pid)
+        tasks.loop.process(process.pid, lambda code: tasks.exited(container, process, code))
+
+    running = container.runtime.run("exec", [*words, container.id], container.bundle, done, process.stdio.given)
+    call.on_timeout = running.kill
+
+
+def _failed_exec(tasks: Containers, container: Container, process: Process) -> None:
+    """A process of an Exec that could not be started: those who wait for it get 255."""
+    process.starting = False
+    process.status = "stopped"
+    process.ended = process.exit_status = 255
+    process.exited_at = messages.now()
+    container.starts -= 1
+    waiting, process.waiting = process.waiting, []
+    for answer in waiting:
+        answer()
+    if container.init.ended >= 0:
+        tasks.exited(container, container.init, container.init.ended)
+
+
+def write_file(bundle: str, name: str, data: bytes) -> str:
+    """Write a new file in a bundle for a command of the runtime. Returns its path. Raises OSError."""
+    global _count  # noqa: PLW0603
+    _count += 1
+    path = f"{bundle}/{name}-{_count}.json"
+    fd = posix.open(path, posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC, 0o600)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[posix.write(fd, view) :]
+    finally:
+        posix.close(fd)
+    return path
+
+
+def keep_dump_log(bundle: str, work: str) -> str:
+    """Copy CRIU's log of a failed dump into the bundle. Returns the copy's path; there is none if there is no log."""
+    path = f"{bundle}/criu-dump.log"
+    try:
+        text = fileio.read_file(f"{work}/dump.log")[-_LARGEST_LOG:]
+        fd = posix.open(path, posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC, 0o600)
+    except OSError:
+        return path
+    try:
+        posix.write(fd, text.encode("utf-8", "surrogateescape"))
+    finally:
+        posix.close(fd)
+    return path
+
+
+def remove_files(directory: str) -> None:
+    """Remove a directory with the files in it. One that is not there is no error, and one that can't be removed is left
+    to containerd, which removes the bundle."""
+    try:
+        for name in posix.listdir(directory):
+            posix.unlink(f"{directory}/{name}")
+        posix.rmdir(directory)
+    except OSError:
+        return
+
+
+def _unlink(path: str) -> None:
+    try:
+        posix.unlink(path)
+    except FileNotFoundError:
+        pass

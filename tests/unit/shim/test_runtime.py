@@ -1,0 +1,48 @@
+"""The runtime's commands: their logs and their pid files. What runs them is in tests/shim."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pyrunc.shim import runtime
+
+
+def test_the_last_error_of_a_log(tmp_path: Path) -> None:
+    log = tmp_path / "log.json"
+    log.write_text(
+        '{"level":"error","msg":"first"}\n{"level":"warning","msg":"w"}\nnoise\n3\n{"level":"error","msg":"last\\nline"}\n'
+        '{"level":"info","msg":"i"}\n'
+    )
+    assert runtime.last_error(str(log)) == "last line"
+    log.write_text("")
+    assert runtime.last_error(str(log)) == ""
+
+
+def test_a_pid_file(tmp_path: Path) -> None:
+    (tmp_path / "pid").write_text("42")
+    assert runtime.read_pid(str(tmp_path / "pid")) == 42
+    (tmp_path / "pid").write_text("")
+    with pytest.raises(ValueError):
+        runtime.read_pid(str(tmp_path / "pid"))
+
+
+def test_the_service_managers_variables_are_not_for_containers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("posix.environ", {b"NOTIFY_SOCKET": b"/x", b"LISTEN_FDS": b"1", b"PATH": b"/bin"})
+    assert runtime.environment() == {b"PATH": b"/bin"}
+
+
+def test_a_program_has_the_given_streams(tmp_path: Path) -> None:
+    out = os.open(tmp_path / "out", os.O_WRONLY | os.O_CREAT)
+    words = ["sh", "-c", "echo text; readlink /proc/self/fd/0; ls /proc/self/fd >&2"]
+    pid = runtime.spawn(words, (-1, out, -1), path="/bin/sh")
+    assert os.waitpid(pid, 0)[1] == 0
+    assert (tmp_path / "out").read_text() == "text\n/dev/null\n"
+
+
+def test_the_ordinary_build_starts_itself() -> None:
+    path, words = runtime.own_program(runtime.SHIM)
+    assert words == [path, "-P", "-m", "pyrunc.shim"]
+    assert runtime.own_program(runtime.RUNTIME)[1][-1] == "pyrunc"
