@@ -23,13 +23,14 @@ SEEDS = (
 
 
 def libraries() -> list[str]:
-    """The linker's arguments for a program with this interpreter in it."""
+    """The linker's arguments for a program with this interpreter in it: the shared library where there is one, since
+    Debian's static one also needs the libraries of modules such as pyexpat."""
     value = sysconfig.get_config_var
-    archive = Path(value("LIBPL") or "", f"libpython{value('VERSION')}.a")
-    if archive.exists():
+    directory, name = value("LIBDIR") or "", f"python{value('VERSION')}"
+    archive = Path(value("LIBPL") or "", f"lib{name}.a")
+    if archive.exists() and not Path(directory, f"lib{name}.so").exists():
         return [str(archive), *(value("LIBS") or "").split(), *(value("SYSLIBS") or "").split()]
-    directory = value("LIBDIR")
-    return [f"-L{directory}", f"-Wl,-rpath,{directory}", f"-lpython{value('VERSION')}"]
+    return [f"-L{directory}", f"-Wl,-rpath,{directory}", f"-l{name}"]
 
 
 @pytest.fixture(scope="module")

@@ -122,14 +122,16 @@ class Supervised:
             self.fault, self.at, self.calls, self.fired = fault, at, 0, ""
 
     def wait(self) -> Outcome:
-        """Wait for the command's end."""
+        """Wait for the command's end. Calls that its init makes later have no fault."""
         if not select.select([self._pidfd], [], [], SECONDS)[0]:
             state = Path(f"/proc/{self.pid}/stack").read_text()
             os.kill(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
             raise AssertionError(f"hung after a fault at {self.fired}: {state}")
         code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-        return Outcome(code, self.err.read_text(errors="replace"), self.fired, self.calls)
+        with self._lock:
+            self.fault = None
+            return Outcome(code, self.err.read_text(errors="replace"), self.fired, self.calls)
 
     def close(self) -> None:
         """End the supervision: calls of processes that still run get ENOSYS."""
