@@ -295,12 +295,13 @@ static int start(void)
 static int wake(void)
 {
 #ifdef PYRUNC_SNAPSHOT
-    if (snapshot_is_made())
-        return snapshot_wake(command_line + (command_line_length > 0));
-    snapshot_prepare();
-    if (start() < 0 || importer_import_all() < 0)
-        return -1;
-    snapshot_write();
+    if (!snapshot_is_made()) {
+        snapshot_prepare();
+        if (start() < 0 || importer_import_all() < 0)
+            return -1;
+        snapshot_write();
+    }
+    return snapshot_wake(command_line + (command_line_length > 0));
 #else
     return start();
 #endif

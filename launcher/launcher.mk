@@ -61,7 +61,7 @@ ifneq ($(LAUNCHER_START),)
 LAUNCHER_SOURCES += trims/start.c
 endif
 ifneq ($(LAUNCHER_SNAPSHOT),)
-LAUNCHER_SOURCES += snapshot.c
+LAUNCHER_SOURCES += snapshot.c heap.c
 LAUNCHER_CFLAGS += -DPYRUNC_SNAPSHOT
 LAUNCHER_LDFLAGS := -Wl,-T,launcher/text.ld -Wl,-T,launcher/snapshot.ld $(patsubst %,-Wl$(comma)--wrap=%,malloc calloc realloc free fputs)
 endif
@@ -80,20 +80,30 @@ launcher:
 
 # A static glibc warns of functions that would load shared objects (getpwnam …); the launcher calls none of them.
 LAUNCHER_LINKED := $(LAUNCHER)$(if $(LAUNCHER_SNAPSHOT),.linked)
+LAUNCHER_LINK_PROGRAM = $(CC) -Wl,--no-warnings -Wl,--gc-sections -Wl,-z,relro,-z,now -Wl,-z,noexecstack $(LAUNCHER_LDFLAGS)
 $(LAUNCHER_LINKED): $(LAUNCHER_OBJECTS) launcher/snapshot.ld launcher/text.ld
-	$(CC) -Wl,--no-warnings -Wl,--gc-sections -Wl,-z,relro,-z,now -Wl,-z,noexecstack $(LAUNCHER_LDFLAGS) -o $@ $(LAUNCHER_OBJECTS) $(LAUNCHER_LIBS)
+	$(LAUNCHER_LINK_PROGRAM) -o $@ $(LAUNCHER_OBJECTS) $(LAUNCHER_LIBS)
 
-# The table of the pages that commands write to, from an earlier build of the same sources. It is measured, and a few of
-# its bits may differ between two builds that are equal otherwise (pages.py).
+# The program that tells which blocks of its heap a command uses (heap.c).
+LAUNCHER_WATCHED := $(filter %/heap.o %/snapshot.o,$(LAUNCHER_OBJECTS))
+$(LAUNCHER).watched: $(LAUNCHER_OBJECTS) $(LAUNCHER_WATCHED:.o=.watched.o) launcher/snapshot.ld launcher/text.ld
+	$(LAUNCHER_LINK_PROGRAM) -Wl,--wrap=pthread_sigmask -o $@ $(filter-out $(LAUNCHER_WATCHED),$(LAUNCHER_OBJECTS)) $(LAUNCHER_WATCHED:.o=.watched.o) $(LAUNCHER_LIBS)
+$(LAUNCHER_BUILD)/%.watched.o: launcher/%.c $(wildcard launcher/*.h) launcher/launcher.mk | $(LAUNCHER_BUILD)
+	$(CC) $(LAUNCHER_CFLAGS) -DPYRUNC_WATCH -c -o $@ $<
+
+# The order of the snapshot's blocks and the table of the pages that commands write to, from an earlier build of the
+# same sources. They are measured, and may differ between two builds that are equal otherwise (pages.py).
 LAUNCHER_PAGES ?=
 
 # The snapshot has nothing of the machine that builds it: no environment, no terminal, no time zone.
 ifneq ($(LAUNCHER_SNAPSHOT),)
-$(LAUNCHER): $(LAUNCHER_LINKED) launcher/pages.py
-	env -i TZ=UTC0 $< < /dev/null > $(LAUNCHER).section
+$(LAUNCHER): $(LAUNCHER_LINKED) $(if $(LAUNCHER_PAGES),,$(LAUNCHER).watched) launcher/pages.py
+	$(if $(LAUNCHER_PAGES),tail -c +4097 $(LAUNCHER_PAGES) > $(LAUNCHER).order,$(LAUNCHER_PYTHON) -IS launcher/pages.py order $(LAUNCHER).watched $(LAUNCHER).order)
+	env -i TZ=UTC0 $< < $(LAUNCHER).order > $(LAUNCHER).section
 	objcopy --update-section .snapshot=$(LAUNCHER).section $< $(LAUNCHER).woken
-	$(if $(LAUNCHER_PAGES),cp $(LAUNCHER_PAGES) $(LAUNCHER).pages,$(LAUNCHER_PYTHON) -IS launcher/pages.py $(LAUNCHER).woken $(LAUNCHER).pages)
-	objcopy --update-section .written_pages=$(LAUNCHER).pages $(LAUNCHER).woken $@
+	$(if $(LAUNCHER_PAGES),head -c 4096 $(LAUNCHER_PAGES) > $(LAUNCHER).table,$(LAUNCHER_PYTHON) -IS launcher/pages.py table $(LAUNCHER).woken $(LAUNCHER).order $(LAUNCHER).table)
+	objcopy --update-section .written_pages=$(LAUNCHER).table $(LAUNCHER).woken $@
+	cat $(LAUNCHER).table $(LAUNCHER).order > $(LAUNCHER).pages
 endif
 
 $(LAUNCHER_BUILD)/%.o: launcher/%.c $(wildcard launcher/*.h launcher/trims/*.h) launcher/launcher.mk | $(LAUNCHER_BUILD)/trims

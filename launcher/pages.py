@@ -1,15 +1,22 @@
-"""Find the pages of the snapshot that commands write to: `pages.py PROGRAM OUTPUT`.
+"""Find the parts of the snapshot that commands use: `pages.py order PROGRAM OUTPUT`, `pages.py table PROGRAM ORDER OUTPUT`.
 
 A process that wakes from the snapshot writes to every object that it uses, since CPython keeps an object's reference
-count in the object. If the process reads a page first, one fault maps the page and its neighbours from the file, and
-the first write causes another fault, which copies the page. That takes longer than the one fault of a page that is
-written first. So the launcher writes to these pages before it reads them (launcher/snapshot.c).
+count in the object, and the kernel copies each page that is written to. This script runs PROGRAM until it sleeps, with
+commands that need no privileges and have no effect: one for each of SETS. For the order it also carries out the life
+of a container whose program ends at once, in a temporary directory: as root in a cgroup, for other users without one.
 
-PROGRAM is a launcher with its snapshot and without this table. This script runs PROGRAM until it sleeps, with commands
-that need no privileges and have no effect. /proc/PID/pagemap then tells which pages the process has copied (proc(5)).
-OUTPUT gets the table: for each of SETS a bit for each page. Where the script can't find out a set (a kernel without
-pagemap, a machine without cgroup2), it writes the first set or an empty one, and says why on stderr: such a launcher
-works as well, but is slower.
+order: PROGRAM is the launcher that watches its heap (launcher/heap.c). It tells which blocks of memory it reads and
+writes. OUTPUT gets the order in which the snapshot is to have them: those that the same commands write to stand
+together, and so do those that the same commands read.
+
+table: PROGRAM is a launcher with its snapshot, made in this ORDER, and without this table. /proc/PID/pagemap tells
+which pages the process has copied (proc(5)). OUTPUT gets for each of SETS a bit for each page, also for those of the
+blocks that its commands write to later. The launcher writes to these pages before it reads them (launcher/snapshot.c):
+if a page is read first, one fault maps the page and its neighbours from the file, and the first write causes another
+fault, which copies the page.
+
+Where the script can't find out a set (a kernel without pagemap, a machine without cgroup2), it takes the first set or
+an empty one, and says why on stderr: such a launcher works as well, but is slower.
 
 Run this script with the interpreter that is linked.
 """
@@ -19,6 +26,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -39,9 +48,17 @@ SET_BYTES = 1024
 PAGE = 4096
 # The variables around the section (launcher/snapshot.ld).
 BEGIN, END = "snapshot_begin", "snapshot_end"
-SECONDS = 30.0
+SECONDS = 60.0
+# The environment in which the snapshot is made: blocks are counted, also those of the environment.
+ENVIRONMENT = {"TZ": "UTC0"}
 # How many looks in a row must find the same pages.
 LOOKS = 30
+
+# As in launcher/heap.c: the descriptor to which a program that is watched writes; the largest block that has a place in
+# the order; the number of areas; the unit of sizes. A message has a block's number, its units, and whether it is
+# written to.
+WATCH, LARGE, AREAS, UNIT = 9, 4096, 32, 16
+_USE = struct.Struct("=IHH")
 
 # The bits of a pagemap entry: in memory, in swap, of a file.
 _PRESENT, _SWAPPED, _OF_FILE = 1 << 63, 1 << 62, 1 << 61
@@ -55,31 +72,107 @@ class PagesError(Exception):
     """The pages of a set could not be found out; the text says why."""
 
 
-def section(program: Path) -> range:
-    """The addresses of the snapshot. Raises CalledProcessError and KeyError."""
+def section(program: Path, begin: str = BEGIN) -> range:
+    """The addresses of the snapshot, from a variable on. Raises CalledProcessError and KeyError."""
     lines = subprocess.run(["nm", str(program)], capture_output=True, text=True, check=True).stdout.splitlines()
     symbols = {words[2]: int(words[0], 16) for words in map(str.split, lines) if len(words) == 3}
-    return range(symbols[BEGIN], symbols[END])
+    return range(symbols[begin], symbols[END])
 
 
-def written(program: Path, words: list[str], addresses: range, output: int) -> set[int]:
-    """The numbers of the pages that a command has copied by the time it sleeps. Raises PagesError, OSError."""
-    command = [str(program.resolve()), *words]
-    with subprocess.Popen(
-        command, env={}, cwd="/", stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.PIPE
-    ) as process:
-        try:
-            wait(process)
-            found = copied(process.pid, addresses)
-            unchanged = 0
-            while unchanged < LOOKS:  # a command that waits for a lock tries it again and again
-                time.sleep(0.001)
-                before, found = found, copied(process.pid, addresses)
-                unchanged = unchanged + 1 if found == before else 0
-            wait(process)  # the pagemap of a process that has ended is empty
-            return found
-        finally:
-            process.kill()
+class Subject:
+    """A program that is looked at while it carries out commands."""
+
+    def __init__(self, program: Path) -> None:
+        self.program = program.resolve()
+
+    def found(self, pid: int) -> Any:
+        """What the process `pid` has used by now. Raises PagesError, OSError."""
+        raise NotImplementedError
+
+    def used(self, words: list[str], output: int) -> Any:
+        """What a command has used by the time it sleeps. Raises PagesError, OSError."""
+        with subprocess.Popen(
+            [self.program, *words], env=ENVIRONMENT, cwd="/", stdin=subprocess.DEVNULL, stdout=output,
+            stderr=subprocess.PIPE, pass_fds=self.descriptors(),
+        ) as process:  # fmt: skip
+            try:
+                wait(process)
+                found = self.found(process.pid)
+                unchanged = 0
+                while unchanged < LOOKS:  # a command that waits for a lock tries it again and again
+                    time.sleep(0.001)
+                    before, found = found, self.found(process.pid)
+                    unchanged = unchanged + 1 if found == before else 0
+                wait(process)  # the pagemap of a process that has ended is empty
+                return found
+            finally:
+                process.kill()
+
+    def finished(self, *words: str) -> Any:
+        """What a command has used when it has ended. Raises PagesError, OSError."""
+        # Not a pipe: a container that waits for its start keeps it open.
+        with tempfile.TemporaryFile() as said:
+            try:
+                done = subprocess.run(
+                    [self.program, *words], env=ENVIRONMENT, cwd="/", stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL, stderr=said, pass_fds=self.descriptors(), timeout=SECONDS, check=False,
+                )  # fmt: skip
+            except subprocess.TimeoutExpired as error:
+                raise PagesError(str(error)) from None
+            said.seek(0)
+            text = said.read().decode(errors="replace").strip()
+        if text or done.returncode < 0:
+            raise PagesError(f"{' '.join(words)}: {done.returncode} {text}")
+        return self.found(0)
+
+    def descriptors(self) -> tuple[int, ...]:
+        """The descriptors that the process gets."""
+        return ()
+
+
+class Pages(Subject):
+    """A launcher with its snapshot: the numbers of the pages that it has copied."""
+
+    def __init__(self, program: Path) -> None:
+        super().__init__(program)
+        self.addresses = section(program)
+
+    def found(self, pid: int) -> set[int]:
+        """As in Subject."""
+        return copied(pid, self.addresses)
+
+
+class Blocks(Subject):
+    """A launcher that watches its heap: what it says of the blocks that it has used, in the order of their first use.
+
+    number: units, and whether it was written to.
+    """
+
+    def __init__(self, program: Path, report: int) -> None:
+        super().__init__(program)
+        self.report = report
+
+    def used(self, words: list[str], output: int) -> Any:
+        """As in Subject."""
+        os.ftruncate(self.report, 0)
+        return super().used(words, output)
+
+    def finished(self, *words: str) -> Any:
+        """As in Subject."""
+        os.ftruncate(self.report, 0)
+        return super().finished(*words)
+
+    def found(self, pid: int) -> dict[int, tuple[int, bool]]:
+        """As in Subject."""
+        data = os.pread(self.report, os.fstat(self.report).st_size, 0)
+        blocks: dict[int, tuple[int, bool]] = {}
+        for number, units, is_written in _USE.iter_unpack(data[: len(data) // _USE.size * _USE.size]):
+            blocks[number] = (units, bool(is_written) or blocks.get(number, (0, False))[1])
+        return blocks
+
+    def descriptors(self) -> tuple[int, ...]:
+        """As in Subject."""
+        return (self.report,)
 
 
 def wait(process: subprocess.Popen[bytes]) -> None:
@@ -145,30 +238,30 @@ def write_container(path: Path, pid: int = _NO_PID, start_time: int = 1, cgroup:
     (path / "exec.json").write_text(json.dumps({name: spec[name] for name in ("process", "root", "mounts", "linux")}))
 
 
-def before_output(program: Path, words: list[str], addresses: range) -> set[int]:
-    """The pages that a command writes to before it prints. Raises PagesError, OSError."""
+def before_output(subject: Subject, words: list[str]) -> Any:
+    """What a command uses before it prints. Raises PagesError, OSError."""
     reader, writer = full_pipe()
     try:
-        return written(program, words, addresses, writer)
+        return subject.used(words, writer)
     finally:
         os.close(reader)
         os.close(writer)
 
 
-def others(program: Path, addresses: range, work: Path) -> set[int]:
-    """The pages that `list` writes to before it prints nothing. Raises PagesError, OSError."""
+def others(subject: Subject, work: Path) -> Any:
+    """What `list` uses before it prints nothing. Raises PagesError, OSError."""
     (work / "empty").mkdir()
-    return before_output(program, ["--root", str(work / "empty"), "list"], addresses)
+    return before_output(subject, ["--root", str(work / "empty"), "list"])
 
 
-def container(program: Path, addresses: range, work: Path) -> set[int]:
-    """The pages that `state` of a stopped container writes to before it prints. Raises PagesError, OSError."""
+def container(subject: Subject, work: Path) -> Any:
+    """What `state` of a stopped container uses before it prints. Raises PagesError, OSError."""
     write_container(work / "stopped" / ID)
-    return before_output(program, ["--root", str(work / "stopped"), "state", ID], addresses)
+    return before_output(subject, ["--root", str(work / "stopped"), "state", ID])
 
 
-def launch(program: Path, addresses: range, work: Path) -> set[int]:
-    """The pages that `run` writes to before it waits for another command that has locked its state directory. By then
+def launch(subject: Subject, work: Path) -> Any:
+    """What `run` uses before it waits for another command that has locked its state directory. By then
     `run` has compiled the plan and has made nothing. Raises PagesError, OSError."""
     (work / "bundle/rootfs").mkdir(parents=True)
     (work / "bundle/config.json").write_text(json.dumps(configuration()))
@@ -178,13 +271,13 @@ def launch(program: Path, addresses: range, work: Path) -> set[int]:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         words = ["--root", str(work / "busy"), "run", "--bundle", str(work / "bundle"), ID]
-        return written(program, words, addresses, subprocess.DEVNULL)
+        return subject.used(words, subprocess.DEVNULL)
     finally:
         os.close(lock)
 
 
-def update(program: Path, addresses: range, work: Path) -> set[int]:
-    """The pages that `update` writes to before it reads the old value of a limit, from a FIFO. By then `update` has
+def update(subject: Subject, work: Path) -> Any:
+    """What `update` uses before it reads the old value of a limit, from a FIFO. By then `update` has
     compiled the limits. This process stands for the container's process. Raises PagesError, OSError."""
     cgroup = work / "cgroup"
     cgroup.mkdir()
@@ -195,7 +288,7 @@ def update(program: Path, addresses: range, work: Path) -> set[int]:
     write_container(work / "running" / ID, os.getpid(), start_time, str(cgroup))
     (work / "changes").write_text(json.dumps({"unified": {"cgroup.max.depth": "100"}}))
     words = ["--root", str(work / "running"), "update", "--resources", str(work / "changes"), ID]
-    return written(program, words, addresses, subprocess.DEVNULL)
+    return subject.used(words, subprocess.DEVNULL)
 
 
 def bitmap(pages: set[int]) -> bytes:
@@ -207,27 +300,102 @@ def bitmap(pages: set[int]) -> bytes:
     return bytes(bits)
 
 
-def table(program: Path) -> bytes:
-    """The bitmaps of SETS. Raises CalledProcessError, KeyError, OSError."""
-    addresses = section(program)
-    bitmaps = []
-    common: set[int] = set()
+def sets(subject: Subject) -> list[Any]:
+    """What the commands of SETS use; the first set's or nothing for one that can't be found out. Raises OSError."""
+    found: list[Any] = []
     with tempfile.TemporaryDirectory() as name:
         for find in (others, container, launch, update):
             try:
-                pages = find(program, addresses, Path(name))
+                found.append(find(subject, Path(name)))
             except PagesError as error:
-                print(f"pyrunc: no pages of {find.__name__}: {error}", file=sys.stderr)
-                pages = common
-            common = common or pages
-            bitmaps.append(bitmap(pages))
-    return b"".join(bitmaps)
+                print(f"pyrunc: nothing is known of {find.__name__}: {error}", file=sys.stderr)
+                found.append(found[0] if found else {})
+    return found
+
+
+def life(subject: Subject, work: Path) -> list[tuple[int, Any]]:
+    """What the commands of a container's life use, each with the index of its set. Raises PagesError, OSError."""
+    launches, others = SETS.index("launch"), SETS.index("container")
+    bundle = work / "life"
+    (bundle / "rootfs").mkdir(parents=True)
+    for name in ("proc", "dev", "sys"):
+        (bundle / "rootfs" / name).mkdir()
+    # It ends at once, since nobody tells it a plan.
+    shutil.copy(ROOT / "csrc/init/build/init", bundle / "rootfs/program")
+    spec = configuration()
+    spec["process"]["args"] = ["/program"]
+    (bundle / "config.json").write_text(json.dumps(spec))
+    manager = [] if os.geteuid() == 0 else ["--cgroup-manager", "disabled"]
+    before, id = [*manager, "--root", str(work / "lives")], f"pyrunc-build-{os.getpid()}"
+    try:
+        return [
+            (launches, subject.finished(*before, "run", "--bundle", str(bundle), id)),
+            (launches, subject.finished(*before, "create", "--bundle", str(bundle), id)),
+            (others, subject.finished(*before, "state", id)),
+            (others, subject.finished(*before, "start", id)),
+            (others, subject.finished(*before, "delete", "--force", id)),
+        ]
+    except PagesError:
+        subprocess.run(
+            [subject.program, *before, "delete", "--force", id], check=False, capture_output=True,
+            stdin=subprocess.DEVNULL, pass_fds=subject.descriptors(),
+        )  # fmt: skip
+        raise
+
+
+def order(program: Path) -> bytes:
+    """The order of the blocks: the bytes of each area; then, by their number, the blocks that have a place, each with
+    its units and its area. Raises OSError."""
+    with tempfile.TemporaryFile() as file, tempfile.TemporaryDirectory() as name:
+        os.set_inheritable(os.dup2(file.fileno(), WATCH), True)
+        fcntl.fcntl(WATCH, fcntl.F_SETFL, os.O_APPEND)
+        subject = Blocks(program, WATCH)
+        found = list(enumerate(sets(subject)))
+        try:
+            found += life(subject, Path(name))
+        except PagesError as error:
+            print(f"pyrunc: nothing is known of a container's life: {error}", file=sys.stderr)
+    return arrange(found)
+
+
+def arrange(found: list[tuple[int, dict[int, tuple[int, bool]]]]) -> bytes:
+    """The order of the blocks in these findings, each with the index of its set. Pure."""
+    units: dict[int, int] = {}
+    readers: dict[int, int] = {}
+    writers: dict[int, int] = {}
+    for index, blocks in found:
+        for number, (size, is_written) in blocks.items():
+            units[number] = size
+            users = writers if is_written else readers
+            users[number] = users.get(number, 0) | 1 << index
+    sizes = [0] * AREAS
+    places = bytearray()
+    for number, size in sorted(units.items()):
+        if size * UNIT <= LARGE:
+            # An area for each set of writers, and behind those an area for each set of readers.
+            area = writers[number] if number in writers else AREAS // 2 + readers[number]
+            sizes[area] += size * UNIT
+            places += _USE.pack(number, size, area)
+    return struct.pack(f"={AREAS}I", *sizes) + places
+
+
+def table(program: Path, order: bytes) -> bytes:
+    """The bitmaps of SETS. order: that in which the snapshot was made. Raises CalledProcessError, KeyError, OSError."""
+    sizes = struct.unpack_from(f"={AREAS}I", order) if order else (0,) * AREAS
+    at = section(program, "heap").start - section(program).start
+    areas: list[set[int]] = [set() for _ in SETS]
+    for users, size in enumerate(sizes[: AREAS // 2]):
+        for index, pages in enumerate(areas):
+            if users >> index & 1 and size:
+                pages |= set(range(at // PAGE, (at + size - 1) // PAGE + 1))
+        at += size
+    return b"".join(bitmap(set(pages) | more) for pages, more in zip(sets(Pages(program)), areas, strict=True))
 
 
 def main() -> None:
-    """Read the command line, write the table."""
-    program, output = map(Path, sys.argv[1:])
-    output.write_bytes(table(program))
+    """Read the command line, write what it asks for."""
+    what, program, *given, output = sys.argv[1], *map(Path, sys.argv[2:])
+    output.write_bytes(table(program, given[0].read_bytes()) if what == "table" else order(program))
 
 
 if __name__ == "__main__":

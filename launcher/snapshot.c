@@ -4,12 +4,11 @@
  * it is done once, when the launcher is built. The program is linked with an empty snapshot, runs up to where a command
  * would begin, and writes out its section .snapshot (snapshot.ld), which is all memory of CPython and of our modules.
  * The launcher is that program with these bytes in the section. It is static and not position-independent, so all its
- * pointers stay valid.
+ * pointers stay valid. Its memory is the heap of heap.c.
  *
  * For CPython, a process that wakes from the snapshot is like the child of a fork: another process, with one thread,
  * that continues where its parent was. The section has nothing of the C library: snapshot_wake makes anew what CPython
- * got from it. Until the snapshot is written, malloc and its kin are the functions of this file (--wrap), so that
- * CPython's memory is in the section.
+ * got from it.
  *
  * What this file knows of CPython's own structures holds for 3.11 to 3.14, except in the lines that name a version.
  */
@@ -18,6 +17,7 @@
 #undef HAVE_STD_ATOMIC /* a C++ check in CPython's own headers */
 #include <internal/pycore_runtime.h>
 
+#include "heap.h"
 #include "snapshot.h"
 
 #include <errno.h>
@@ -40,7 +40,7 @@
 #define THREAD_KEY _PyRuntime.autoTSSkey
 #endif
 
-enum { HEAP_BYTES = 6 << 20, BLOCK_ALIGNMENT = 16, PAGE_BYTES = 4096 };
+enum { PAGE_BYTES = 4096 };
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
@@ -52,125 +52,8 @@ enum set { OTHERS, CONTAINER, LAUNCH, UPDATE, SETS };
 
 extern char snapshot_begin[], snapshot_end[]; /* snapshot.ld */
 
-static _Alignas(4096) char heap[HEAP_BYTES] __attribute__((section(".snapshot_heap")));
-static size_t used;
 static enum { NONE, BEING_MADE, MADE } stage;
 static PyThreadState *thread; /* the only thread; a variable of ours, since CPython's are thread-local from 3.12 on */
-
-/* ---- memory ------------------------------------------------------------------------------------------------ */
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__real_realloc(void *memory, size_t size);
-void __real_free(void *memory);
-
-static bool is_in_heap(const void *memory)
-{
-    return (uintptr_t)memory - (uintptr_t)heap < sizeof heap;
-}
-
-/* Zeroed memory of the heap. */
-static void *take(size_t size, size_t alignment)
-{
-    size_t begin = (used + alignment - 1) & ~(alignment - 1);
-    if (size > sizeof heap - begin) {
-        dprintf(STDERR_FILENO, "pyrunc: the snapshot needs more than %zu bytes\n", sizeof heap);
-        _exit(1);
-    }
-    used = begin + size;
-    return heap + begin;
-}
-
-/* The header of a block. Blocks are small and frees are rare: a list is enough, and dense blocks are fewer pages to
- * read. */
-struct block {
-    size_t size; /* of the memory behind the header, a multiple of BLOCK_ALIGNMENT */
-    struct block *next;
-};
-_Static_assert(sizeof(struct block) == BLOCK_ALIGNMENT, "what follows a block's head is aligned");
-
-static struct block *unused;
-
-/* Zeroed memory: the first freed block that is large enough, whose rest stays in the list, or else a new block. */
-static void *take_block(size_t size)
-{
-    if (size > sizeof heap)
-        return NULL;
-    size = (size + (size == 0) + BLOCK_ALIGNMENT - 1) & ~((size_t)BLOCK_ALIGNMENT - 1);
-    struct block **place = &unused;
-    while (*place != NULL && (*place)->size < size)
-        place = &(*place)->next;
-    struct block *block = *place;
-    if (block == NULL) {
-        block = take(sizeof *block + size, BLOCK_ALIGNMENT);
-        block->size = size;
-    } else if (block->size > size + sizeof *block) {
-        struct block *rest = (struct block *)((char *)(block + 1) + size);
-        *rest = (struct block){block->size - size - sizeof *rest, block->next};
-        *place = rest;
-        block->size = size;
-    } else {
-        *place = block->next;
-    }
-    return memset(block + 1, 0, block->size);
-}
-
-void *__wrap_malloc(size_t size)
-{
-    return stage == BEING_MADE ? take_block(size) : __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t count, size_t size)
-{
-    if (stage != BEING_MADE)
-        return __real_calloc(count, size);
-    size_t total;
-    return __builtin_mul_overflow(count, size, &total) ? NULL : take_block(total);
-}
-
-void __wrap_free(void *memory);
-
-void *__wrap_realloc(void *memory, size_t size)
-{
-    if (!is_in_heap(memory) && (memory != NULL || stage != BEING_MADE))
-        return __real_realloc(memory, size);
-    void *moved = __wrap_malloc(size);
-    if (moved != NULL && memory != NULL) {
-        size_t before = ((struct block *)memory - 1)->size;
-        memcpy(moved, memory, before < size ? before : size);
-        __wrap_free(memory);
-    }
-    return moved;
-}
-
-void __wrap_free(void *memory)
-{
-    if (!is_in_heap(memory))
-        __real_free(memory);
-    else if (stage == BEING_MADE) {
-        struct block *block = (struct block *)memory - 1;
-        block->next = unused;
-        unused = block;
-    }
-}
-
-/* The arenas of CPython's allocator of small objects. */
-static void *arena(void *context, size_t size)
-{
-    (void)context;
-    if (stage == BEING_MADE)
-        return take(size, PAGE_BYTES);
-    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    return memory == MAP_FAILED ? NULL : memory;
-}
-
-static void free_arena(void *context, void *memory, size_t size)
-{
-    (void)context;
-    if (!is_in_heap(memory))
-        munmap(memory, size);
-}
-
 static bool awake;
 
 int __real_fputs(const char *text, FILE *file);
@@ -193,7 +76,7 @@ bool snapshot_is_made(void)
 void snapshot_prepare(void)
 {
     stage = BEING_MADE;
-    PyObject_SetArenaAllocator(&(PyObjectArenaAllocator){.alloc = arena, .free = free_arena});
+    heap_begin();
 }
 
 void snapshot_write(void)
@@ -205,6 +88,10 @@ void snapshot_write(void)
     thread->thread_id = 0;
     thread->native_thread_id = 0;
     _PyRuntime.main_thread = 0;
+    heap_end();
+#ifdef PYRUNC_WATCH
+    heap_watch();
+#else
     for (const char *from = snapshot_begin; from < snapshot_end;) {
         ssize_t count = write(STDOUT_FILENO, from, (size_t)(snapshot_end - from));
         if (count < 0) {
@@ -214,6 +101,7 @@ void snapshot_write(void)
         from += count;
     }
     _exit(0);
+#endif
 }
 
 /* ---- waking from the snapshot ------------------------------------------------------------------------------ */

@@ -10,8 +10,9 @@ bool snapshot_is_made(void);
 /* Prepare a snapshot, before the interpreter starts: from here on, memory comes from the program's section. */
 void snapshot_prepare(void);
 
-/* Write the section's bytes to standard output, in the form of a program that has its snapshot. Does not return. */
-_Noreturn void snapshot_write(void);
+/* Write the section's bytes to standard output, in the form of a program that has its snapshot, and exit. In a program
+ * that watches the heap (heap.c), return instead; it goes on as if it had its snapshot. */
+void snapshot_write(void);
 
 /* Make the interpreter of the snapshot that of this process. words: the arguments of the command line, ended by NULL.
  * Returns -1 with an exception set on failure. */

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import struct
 import subprocess
 from pathlib import Path
 
@@ -55,13 +56,9 @@ def test_a11_two_builds_of_it_are_equal(linked: Path, tmp_path: Path) -> None:
     """A11: it has no seed, address, pid or time of the machine that builds it; its source is the same both times."""
     if not is_trimmed():
         pytest.skip("all of CPython's start leaves addresses of the process in it, and random numbers from 3.13 on")
-    sections = []
-    for _ in range(3):
-        with open(tmp_path / "section", "w+b") as section:
-            subprocess.run([linked], stdout=section, stdin=subprocess.DEVNULL, env={"TZ": "UTC0"}, check=True)
-            section.seek(0)
-            sections.append(section.read())
-    assert sections[0] == sections[1] == sections[2]
+    order = linked.with_name("pyrunc.order").read_bytes()
+    sections = [section_of(linked, order) for _ in range(3)]
+    assert sections[0] == sections[1] == sections[2] == linked.with_name("pyrunc.section").read_bytes()
     texts = []
     for name in ("one.c", "two.c"):
         command = [
@@ -75,6 +72,42 @@ def test_a11_two_builds_of_it_are_equal(linked: Path, tmp_path: Path) -> None:
         subprocess.run(command, cwd=REPOSITORY, check=True)
         texts.append((tmp_path / name).read_bytes())
     assert texts[0] == texts[1]
+
+
+def section_of(linked: Path, order: bytes) -> bytes:
+    """The snapshot that is made in this order."""
+    done = subprocess.run([linked], input=order, stdout=subprocess.PIPE, env={"TZ": "UTC0"}, check=True)
+    return done.stdout
+
+
+def test_blocks_that_commands_use_stand_together(linked: Path) -> None:
+    """In the order in which they are made, `run` would write to more than 400 pages of the heap."""
+    order = linked.with_name("pyrunc.order").read_bytes()
+    sizes = struct.unpack_from(f"={pages.AREAS}I", order)
+    launches = 1 << pages.SETS.index("launch")
+    assert sum(size for users, size in enumerate(sizes[: pages.AREAS // 2]) if users & launches) < 140 * pages.PAGE
+    assert len(order) > 4 * pages.AREAS + 3000 * 8
+
+
+@pytest.mark.parametrize("kind", ["of another build", "cut off", "none"])
+def test_a_bad_order_does_no_harm(linked: Path, tmp_path: Path, kind: str) -> None:
+    """The numbers of blocks that the order names may belong to other blocks."""
+    order = linked.with_name("pyrunc.order").read_bytes()
+    head, places = order[: 4 * pages.AREAS], order[4 * pages.AREAS :]
+    if kind == "of another build":
+        shifted = [struct.pack("=IHH", n + 3, units, area) for n, units, area in struct.iter_unpack("=IHH", places)]
+        order = head + b"".join(shifted)
+    else:
+        order = order[: len(order) // 2 + 3] if kind == "cut off" else b""
+    (tmp_path / "section").write_bytes(section_of(linked, order))
+    program = tmp_path / "pyrunc"
+    subprocess.run(
+        ["objcopy", "--update-section", f".snapshot={tmp_path / 'section'}", linked, program], check=True
+    )  # fmt: skip
+    (tmp_path / "root").mkdir()
+    for words, said in ((["--version"], "pyrunc version "), (["--root", str(tmp_path / "root"), "list"], "ID ")):
+        done = subprocess.run([program, *words], capture_output=True, text=True, check=True)
+        assert done.stdout.startswith(said)
 
 
 @pytest.mark.skipif(shutil.which("readelf") is None, reason="needs readelf")
@@ -115,7 +148,9 @@ def test_the_pages_that_commands_write_to_are_known(linked: Path) -> None:
     """Each set has pages, most of them also in the first set, and a second search finds the same with few
     exceptions.
     """
-    table = linked.with_name("pyrunc.pages").read_bytes()
+    order = linked.with_name("pyrunc.order").read_bytes()
+    table = linked.with_name("pyrunc.table").read_bytes()
+    assert linked.with_name("pyrunc.pages").read_bytes() == table + order
     sets = [int.from_bytes(table[at : at + pages.SET_BYTES], "little") for at in range(0, len(table), pages.SET_BYTES)]
     assert len(sets) == len(pages.SETS)
     others = sets[0]
@@ -125,5 +160,5 @@ def test_the_pages_that_commands_write_to_are_known(linked: Path) -> None:
         assert (pages_of_set & others).bit_count() > others.bit_count() * 0.8
     assert table in linked.with_name("pyrunc").read_bytes()
     if is_trimmed():
-        again = pages.table(linked.with_name("pyrunc.woken"))
+        again = pages.table(linked.with_name("pyrunc.woken"), order)
         assert (int.from_bytes(table, "little") ^ int.from_bytes(again, "little")).bit_count() < 20

@@ -13,6 +13,7 @@ import json
 import mmap
 import os
 import re
+import struct
 import subprocess
 import sys
 import sysconfig
@@ -422,6 +423,32 @@ def test_a_page_that_was_written_to_is_copied(tmp_path: Path) -> None:
 def test_each_page_has_a_bit() -> None:
     bits = pages.bitmap({0, 3, 8, pages.SET_BYTES * 8})
     assert bits == bytes([0b1001, 0b1]) + bytes(pages.SET_BYTES - 2)
+
+
+# ---- the order of the snapshot's blocks ------------------------------------------------------------------------------
+
+
+def test_the_order_is_what_the_launcher_reads() -> None:
+    source = (LAUNCHER / "heap.c").read_text()
+    assert f"enum {{ UNIT = {pages.UNIT}, PAGE = {pages.PAGE}, LARGE = {pages.LARGE}," in source
+    assert f"AREAS = {pages.AREAS}," in source
+    assert f"HEAP_WATCH = {pages.WATCH} }};" in source
+
+
+def test_blocks_that_the_same_commands_use_are_in_one_area() -> None:
+    found = [
+        (0, {7: (2, True), 9: (1, False), 300: (pages.LARGE // pages.UNIT + 1, True)}),
+        (1, {7: (2, True), 8: (3, False), 9: (1, True)}),
+        (1, {8: (3, True), 10: (4, False)}),
+    ]
+    order = pages.arrange(found)
+    sizes = struct.unpack_from(f"={pages.AREAS}I", order)
+    places = list(struct.iter_unpack("=IHH", order[4 * pages.AREAS :]))
+    # The large block has no place; 9 is written to by one command; 10 is only read.
+    assert places == [(7, 2, 0b11), (8, 3, 0b10), (9, 1, 0b10), (10, 4, pages.AREAS // 2 + 0b10)]
+    assert sizes[0b11] == 2 * pages.UNIT
+    assert sizes[0b10] == 4 * pages.UNIT
+    assert sum(sizes) == 10 * pages.UNIT
 
 
 @pytest.mark.parametrize(("command", "said"), [("exit 1", ""), ("echo why >&2; exit 1", "why")])

@@ -1,0 +1,20 @@
+/* The heap of the snapshot: see heap.c. */
+#ifndef PYRUNC_HEAP_H
+#define PYRUNC_HEAP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* From here on, and until heap_end, malloc and its kin take memory from the heap. Reads the order of the blocks from
+ * standard input. */
+void heap_begin(void);
+
+/* From here on malloc and its kin are the C library's. Blocks of the heap stay where they are. */
+void heap_end(void);
+
+#ifdef PYRUNC_WATCH
+/* Write each first read of a block, and each first write to it, to the descriptor HEAP_WATCH (heap.c). */
+void heap_watch(void);
+#endif
+
+#endif
