@@ -1,19 +1,19 @@
-"""Find the parts of the snapshot that commands use: `pages.py order PROGRAM OUTPUT`, `pages.py table PROGRAM ORDER OUTPUT`.
+"""Find the parts of the snapshot that commands use: `pages.py order|table PROGRAM … OUTPUT`.
 
 A process that wakes from the snapshot writes to every object that it uses, since CPython keeps an object's reference
 count in the object, and the kernel copies each page that is written to. This script runs PROGRAM until it sleeps, with
 commands that need no privileges and have no effect: one for each of SETS. For the order it also carries out the life
 of a container whose program ends at once, in a temporary directory: as root in a cgroup, for other users without one.
 
-order: PROGRAM is the launcher that watches its heap (launcher/heap.c). It tells which blocks of memory it reads and
-writes. OUTPUT gets the order in which the snapshot is to have them: those that the same commands write to stand
-together, and so do those that the same commands read.
+`order PROGRAM OUTPUT`: PROGRAM is the launcher that watches its heap (launcher/heap.c). It tells which blocks of memory
+it reads and writes. OUTPUT gets the order in which the snapshot is to have them: those that the same commands write to
+stand together, and so do those that the same commands read.
 
-table: PROGRAM is a launcher with its snapshot, made in this ORDER, and without this table. /proc/PID/pagemap tells
-which pages the process has copied (proc(5)). OUTPUT gets for each of SETS a bit for each page, also for those of the
-blocks that its commands write to later. The launcher writes to these pages before it reads them (launcher/snapshot.c):
-if a page is read first, one fault maps the page and its neighbours from the file, and the first write causes another
-fault, which copies the page.
+`table PROGRAM ORDER OUTPUT`: PROGRAM is a launcher with its snapshot, made in this ORDER, and without this table.
+/proc/PID/pagemap tells which pages the process has copied (proc(5)). OUTPUT gets for each of SETS a bit for each page,
+also for those of the blocks that its commands write to later. The launcher writes to these pages before it reads them
+(launcher/snapshot.c): if a page is read first, one fault maps the page and its neighbours from the file, and the first
+write causes another fault, which copies the page.
 
 Where the script can't find out a set (a kernel without pagemap, a machine without cgroup2), it takes the first set or
 an empty one, and says why on stderr: such a launcher works as well, but is slower.
