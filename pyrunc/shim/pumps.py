@@ -162,6 +162,7 @@ class Output:
             self._loop.unwatch(self._source)
         posix.close(self._source)
         self._rest = b""
+        self._on_settled = None
         return True
 
     def _on_source(self, events: int) -> None:
@@ -264,8 +265,8 @@ class Output:
             self._on_settled()
 
     def _end(self) -> None:
+        callback = self._on_settled
         self.finish()
-        callback, self._on_settled = self._on_settled, None
         if callback is not None:
             callback()
 
@@ -332,6 +333,7 @@ class Input:
         posix.close(self._fifo)
         posix.close(self._target)
         self._rest = b""
+        self._timer = self.on_end = None
 
     def _on_input(self, events: int) -> None:
         del events
@@ -387,7 +389,7 @@ class Input:
         self._loop.watch(self._fifo, _IN, self._on_input)
 
     def _end(self) -> None:
+        callback = self.on_end
         self.close()
-        callback, self.on_end = self.on_end, None
         if callback is not None:
             callback()

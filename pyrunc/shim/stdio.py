@@ -37,7 +37,7 @@ CLOSE_SECONDS = 10.0
 
 
 class Stdio:
-    """The streams of one process.
+    """The streams of one process. At its end it has no reference to itself: nothing in the shim collects cycles.
 
     given: the descriptors for the runtime's standard input, output and error, until `launched`.
     console_socket: the path for --console-socket; "" without a terminal.
@@ -264,7 +264,7 @@ class Stdio:
 
         Processes that it leaves behind may write on, until `close`. A terminal hangs up.
         """
-        self._end_timer(self._exit_timer)
+        self._end_exit_timer()
         self._exit_done = done
         self._hanging_up = self._terminal
         self._exit_timer = self._loop.after(EXIT_SECONDS, self._exit_late)
@@ -302,7 +302,7 @@ class Stdio:
     def _end_exit(self) -> None:
         done, self._exit_done = self._exit_done, None
         if done is not None:
-            self._end_timer(self._exit_timer)
+            self._end_exit_timer()
             done()
 
     def _close_late(self) -> None:
@@ -323,14 +323,17 @@ class Stdio:
         else:
             logger.close(done)
 
-    def _end_timer(self, timer: Timer | None) -> None:
-        if timer is not None:
-            self._loop.cancel(timer)
+    def _end_exit_timer(self) -> None:
+        if self._exit_timer is not None:
+            self._loop.cancel(self._exit_timer)
+            self._exit_timer = None
 
     def abort(self) -> None:
         """Close all at once, after a failure; a logger reads what is there and ends. It may be called again."""
-        self._end_timer(self._exit_timer)
-        self._end_timer(self._close_timer)
+        self._end_exit_timer()
+        if self._close_timer is not None:
+            self._loop.cancel(self._close_timer)
+            self._close_timer = None
         self._close_listener()
         self._close_master()
         for output in self._outputs:

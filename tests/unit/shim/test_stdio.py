@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import fcntl
+import gc
 import os
 import socket
 import struct
@@ -18,6 +19,8 @@ import pytest
 
 from pyrunc.errors import PyruncError
 from pyrunc.shim import stdio as module
+from pyrunc.shim.logs import Logger
+from pyrunc.shim.pumps import Input, Output, Target
 from pyrunc.shim.stdio import Stdio
 from tests.support.shimloop import ProbeLoop
 
@@ -434,6 +437,46 @@ def test_a_runtime_that_sends_no_master_is_an_error(loop: ProbeLoop, tmp_path: P
             trial.stdio.launched()
     trial.stdio.abort()
     assert not list(tmp_path.glob("*.sock"))
+
+
+def living() -> list[object]:
+    """What is left of the streams of processes."""
+    return [found for found in gc.get_objects() if type(found) in (Stdio, Output, Input, Target, Logger)]
+
+
+@pytest.mark.parametrize("kind", ["fifos", "terminal", "stalled", "logger", "failure"])
+def test_at_its_end_all_is_freed_without_the_collector(
+    loop: ProbeLoop, tmp_path: Path, fifos: Three, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The launcher has no collector of cycles, and a shim serves for months."""
+    monkeypatch.setattr(module, "EXIT_SECONDS", 0.1)
+    stdin, stdout, stderr = [fifo.path for fifo in fifos]
+    if kind == "failure":
+        stderr = str(tmp_path / "absent")
+    if kind == "logger":
+        stdout = logger_uri(tmp_path)
+    gc.collect()
+    gc.disable()
+    try:
+        trial = Trial(loop, tmp_path, stdin, stdout, "" if kind == "terminal" else stderr, kind == "terminal")
+        assert living()
+        if kind == "failure":
+            assert trial.ready() is not None
+        elif kind == "terminal":
+            trial.wait(trial.start_with_terminal("echo x; exit 3"))
+        elif kind == "stalled":
+            trial.wait(trial.start("head -c 200000 /dev/zero & sleep 0.2"))
+            ends = trial.ends
+            trial.stdio.close(lambda: ends.append(1))
+            loop.until(lambda: fifos[1].read() and ends)
+        else:
+            trial.wait(trial.start("echo x; exit 3"))
+        trial.close()
+        trial.answers.clear()  # a failure has a traceback
+        del trial
+        assert not living()
+    finally:
+        gc.enable()
 
 
 def test_a_hundred_processes_leave_no_descriptor(loop: ProbeLoop, tmp_path: Path, fifos: Three) -> None:
