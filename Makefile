@@ -35,7 +35,7 @@ help:
 	@echo 'make load    200 containers by 16 clients, beside runc and crun (root, 2 minutes)'
 	@echo 'make build   build for the sources in place, as .venv/bin/pyrunc'
 	@echo 'make launcher, make install PREFIX=, make uninstall    the installed command (docs/launcher.md)'
-	@echo 'make dist, make wheel   packages: a .deb, a tar, a wheel for pip'
+	@echo 'make dist, make wheel   packages: a .deb, a tar, a wheel for pip; make wheel-arm64 (root)'
 	@echo 'make clean   remove what was built'
 
 build install-dev: $(VENV)/.built

@@ -6,6 +6,7 @@
 #   make uninstall PREFIX= DESTDIR=  remove all of that
 #   make dist                        build/dist/: a tar that needs nothing of the host but a kernel, and a .deb
 #   make wheel                       build/dist/: a wheel whose `pyrunc` is the launcher
+#   make wheel-arm64                 the same for arm64, on an emulated Debian (root)
 
 # The interpreter whose library is linked. It also runs the ordinary build of an installation.
 LAUNCHER_PYTHON ?= $(firstword $(wildcard /usr/bin/python3) $(PYTHON))
@@ -209,6 +210,15 @@ wheel: launcher
 	$(DATED) $(LAUNCHER_BUILD)/tools/bin/python packaging/wheel.py --launcher $(LAUNCHER) --work build/wheel \
 	    --maintainer '$(MAINTAINER)' --homepage '$(HOMEPAGE)' $(DIST)
 	$(DIST_SUMS)
+
+# The launcher's snapshot is made by running it, so this is `make wheel` where qemu-user runs all programs, not a cross
+# compilation. The wheel is installed and used there.
+.PHONY: wheel-arm64
+wheel-arm64:
+	@PYTHON='$(PYTHON)' scripts/packages.sh emulated
+	$(PYTHON) scripts/fresh/arm64.py 'make wheel && python3 -m venv /opt/e && \
+	    /opt/e/bin/pip install -q --disable-pip-version-check build/dist/*.whl && cd / && \
+	    /opt/e/bin/pyrunc --version && /opt/e/bin/pyrunc features | grep ociVersionMax'
 
 # For any Linux with this C library or a later one: unpack it anywhere, run bin/pyrunc.
 dist-tar: $(LAUNCHER) $(LAUNCHER_BUILD)/modules $(LAUNCHER_BUILD)/python3

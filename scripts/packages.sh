@@ -12,6 +12,11 @@ needs() {
         printf '%s\n' 'command -v git|git' 'command -v mmdebstrap|mmdebstrap'
         return
     fi
+    if [ "$1" = emulated ]; then
+        needs fresh
+        echo 'command -v qemu-aarch64-static|qemu-user-static'
+        return
+    fi
     cat <<END
 command -v gcc|gcc
 echo '#include <stdlib.h>' | gcc -E -|libc6-dev

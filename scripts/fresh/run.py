@@ -22,16 +22,16 @@ import time
 from pathlib import Path
 from types import FrameType
 
+from checkout import CLONE, clone
 from debian import RELEASES, copy, downloads, network
 from machine import cgroup, remove
 from machine import words as machine_words
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "guest"))
 
-from cache import REPOSITORY, GuestError, command
+from cache import REPOSITORY, GuestError
 
-# Where the clone is, and the log of a run.
-CLONE = "/root/pyrunc"
+# Where the log of a run is.
 LOG = "/root/log"
 
 SCRIPT = """
@@ -95,21 +95,6 @@ PYTHON_TESTS = (
     "tests/unit", "tests/integration/test_launcher_import.py", "tests/integration/test_snapshot.py",
     "tests/integration/test_lifecycle.py", "tests/integration/test_run.py", "tests/integration/test_exec.py",
 )  # fmt: skip
-
-
-def clone(target: Path) -> None:
-    """Clone the tree, and copy the working directory's changes since the last commit."""
-    command("git", "clone", "--quiet", "--no-hardlinks", REPOSITORY, target, what="cloning the tree")
-    listed = command(
-        "git", "-C", REPOSITORY, "ls-files", "-z", "--cached", "--others", "--exclude-standard", what="listing files"
-    )
-    for name in filter(None, listed.split("\0")):
-        source = REPOSITORY / name
-        if not source.is_symlink() and not source.exists():
-            (target / name).unlink(missing_ok=True)
-            continue
-        (target / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(source, target / name, follow_symlinks=False)
 
 
 def pytest_words(tests: str, given: list[str]) -> list[str]:

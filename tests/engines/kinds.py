@@ -39,11 +39,14 @@ def newer_dockerd(machine: Machine) -> None:
 NOT_MAPPED = ("network_host", "host_namespaces", "privileged", "exec_privileged", "volumes")
 MAPPED = tuple(name for name in CHECKS if name not in NOT_MAPPED)
 
+# What only a cgroup of the container's own makes possible.
+OWN_CGROUP = ("nothing_is_left", "pause", "kill_paused")
+
 KINDS: Mapping[str, Kind] = {
     "docker": Kind(Docker),
     "remapped": Kind(Remapped, MAPPED),
     "podman": Kind(Podman),
-    "rootless": Kind(Rootless),
+    "rootless": Kind(Rootless, tuple(name for name in CHECKS if name not in OWN_CGROUP)),
     "delegated": Kind(Delegated),
     "containerd": Kind(Ctr),
     "containerd2": Kind(Ctr, prepare=newer_containerd),
