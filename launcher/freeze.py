@@ -83,7 +83,7 @@ ON_DEMAND = {
 # Modules of the snapshot that a container's usual life does not import. They are placed behind all others, so that the
 # pages that every command touches hold little of them.
 LAST = (
-    "pyrunc._generated.shim_messages", "pyrunc.protobuf", "pyrunc.shim",
+    "_socket", "fcntl", "select", "pyrunc._generated.shim_messages", "pyrunc.protobuf", "pyrunc.shim",
     "pyrunc.commands.processes", "pyrunc.libcontainer.cgroup.controllers", "pyrunc.libcontainer.cgroup.limits",
     "pyrunc.libcontainer.cgroup.resources", "pyrunc.libcontainer.compile.idmaps",
     "pyrunc.libcontainer.compile.seccomp", "pyrunc.libcontainer.kernel.userns", "pyrunc.libcontainer.launch.console",

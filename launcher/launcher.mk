@@ -136,7 +136,7 @@ LAUNCHER_TREE = $(LAUNCHER_PYTHON) -IS packaging/tree.py --launcher $(LAUNCHER) 
 LAUNCHER_SHARE = $(LAUNCHER_PYTHON) -ISB packaging/share.py --modules $(LAUNCHER_BUILD)/modules --version $(PACKAGE_VERSION)
 
 # The files that share.py writes, below PREFIX/share.
-SHARED := man/man8/pyrunc.8 man/man8/pyrunc-*.8 bash-completion/completions/pyrunc zsh/site-functions/_pyrunc \
+SHARED := man/man8/pyrunc.8 man/man8/containerd-shim-pyrunc-v2.8 man/man8/pyrunc-*.8 bash-completion/completions/pyrunc zsh/site-functions/_pyrunc \
 	fish/vendor_completions.d/pyrunc.fish
 
 # pyrunc and its dependencies, built by the interpreter that will import them and for it: a wheel in pip's cache may

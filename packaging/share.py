@@ -1,6 +1,6 @@
 """Write what an installation has in PREFIX/share, from the click commands: manual pages and shell completion.
 
-    share/man/man8/pyrunc.8, pyrunc-COMMAND.8
+    share/man/man8/pyrunc.8, pyrunc-COMMAND.8, containerd-shim-pyrunc-v2.8
     share/bash-completion/completions/pyrunc
     share/zsh/site-functions/_pyrunc            with --debian share/zsh/vendor-completions/_pyrunc
     share/fish/vendor_completions.d/pyrunc.fish
@@ -33,6 +33,37 @@ and
 exit as the process did, with 128 + n after signal n;
 .B exec
 exits with 255 where it could not start the process.
+"""
+
+
+SHIM = "containerd-shim-pyrunc-v2"
+SHIM_PAGE = """\
+.SH SYNOPSIS
+\\fBcontainerd\\-shim\\-pyrunc\\-v2\\fR [\\fIFLAGS\\fR] [\\fBstart\\fR | \\fBdelete\\fR]
+.SH DESCRIPTION
+containerd runs this program for each pod, and each container outside of pods, whose runtime has the type
+.BR io.containerd.pyrunc.v2 .
+It is the launcher
+.BR pyrunc (8)
+by another name. People do not run it, but for
+.BR \\-version .
+.SH OPTIONS
+.TP
+\\fB\\-version\\fR
+print the version
+.TP
+\\fB\\-info\\fR
+read the runtime's options as a protobuf from standard input, and print what containerd asks of a runtime
+.SH FILES
+.TP
+.I /run/containerd/s
+The sockets of the servers.
+.TP
+.I /run/containerd/runc/NAMESPACE
+The containers' state, unless the option Root of the runtime names another directory.
+.SH SEE ALSO
+.BR pyrunc (8),
+.BR containerd (8)
 """
 
 
@@ -116,7 +147,8 @@ def program_page(program: click.Group, version: str) -> str:
 def pages(program: click.Group, version: str) -> dict[str, str]:
     """Every manual page, by the name of its file."""
     found = {f"pyrunc-{name}.8": command_page(command, version) for name, command in program.commands.items()}
-    return {"pyrunc.8": program_page(program, version), **found}
+    shim = header(SHIM, version, "containerd's shim for pyrunc") + SHIM_PAGE
+    return {"pyrunc.8": program_page(program, version), f"{SHIM}.8": shim, **found}
 
 
 def write(top: Path, version: str, debian: bool) -> None:
@@ -125,7 +157,7 @@ def write(top: Path, version: str, debian: bool) -> None:
     from pyrunc.cli.program import program
 
     manual = top / "share/man/man8"
-    for old in [manual / "pyrunc.8", *manual.glob("pyrunc-*.8")]:
+    for old in [manual / "pyrunc.8", manual / f"{SHIM}.8", *manual.glob("pyrunc-*.8")]:
         old.unlink(missing_ok=True)
     files = {f"man/man8/{name}": text for name, text in pages(program, version).items()}
     files["bash-completion/completions/pyrunc"] = completion.script("bash")

@@ -76,7 +76,7 @@ def create(tasks: Containers, request: Message, call: Call) -> None:
         else:
             _run_create(tasks, container, call)
 
-    stdio.open(container.bundle, ready)
+    stdio.open(container.bundle, ready, input_later=True)
 
 
 def _run_create(tasks: Containers, container: Container, call: Call) -> None:
@@ -167,8 +167,9 @@ def _begin_delete(container: Container, done: Done) -> None:
 
 
 def start(tasks: Containers, container: Container, call: Call) -> None:
-    """Start the container's first process, or restore it from its checkpoint."""
+    """Start the container's first process, or restore it from its checkpoint. Raises PyruncError."""
     init = container.init
+    init.stdio.open_input()
     init.starting = True
     words = [container.id]
     stdio = (-1, -1, -1)

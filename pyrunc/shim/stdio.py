@@ -44,9 +44,9 @@ class Stdio:
     """
 
     __slots__ = (
-        "_close_done", "_close_timer", "_exit_done", "_exit_timer", "_fifo", "_hanging_up", "_input", "_listener",
-        "_logger", "_loop", "_master", "_names", "_outputs", "_owner", "_paths", "_target", "_terminal",
-        "console_socket", "given",
+        "_close_done", "_close_timer", "_exit_done", "_exit_timer", "_fifo", "_hanging_up", "_input", "_input_later",
+        "_is_launched", "_listener", "_logger", "_loop", "_master", "_names", "_outputs", "_owner", "_paths", "_target",
+        "_terminal", "_writer", "console_socket", "given",
     )  # fmt: skip
 
     def __init__(
@@ -76,15 +76,20 @@ class Stdio:
         self._close_done: Done | None = None
         self._target: pumps.Target | None = None  # of a terminal, until its master is there
         self._fifo = -1  # of standard input, until an Input has it
+        self._writer = -1  # of the pipe for it, until an Input has it
+        self._input_later = self._is_launched = False
         self.console_socket = ""
         self.given = (-1, -1, -1)
 
-    def open(self, directory: str, ready: Ready) -> None:
+    def open(self, directory: str, ready: Ready, input_later: bool = False) -> None:
         """Open what containerd names, and start its logger. `ready` is called once, here or later, with the failure if
         there is one; all is closed then.
 
         directory: where the console socket is made; only root may reach it.
+        input_later: leave standard input to `open_input`. A client that has all its input at hand begins to write when
+            the FIFO has a reader, and asks for CloseIO at once: containerd knows the task only after its Create.
         """
+        self._input_later = input_later
         try:
             kind, path, args = logs.parse(self._paths[1])
             if self._terminal:
@@ -140,7 +145,9 @@ class Stdio:
         null = posix.open("/dev/null", posix.O_RDWR | posix.O_CLOEXEC)
         self.given = (null, null, null)
         stdin, _, stderr = self._paths
-        fifo = _open_fifo(stdin) if stdin and self._logger is None else -1
+        has_input = bool(stdin) and self._logger is None
+        self._input_later = self._input_later and has_input
+        fifo = _open_fifo(stdin) if has_input and not self._input_later else -1
         self._fifo = fifo
         if self._terminal:
             self._target = self._terminal_target(kind, path)  # the runtime gets nothing, and sends the pty's master
@@ -158,10 +165,13 @@ class Stdio:
         elif stderr:
             err = self._output("stderr", _open_path(logs.parse(stderr)[1]))
         self.given = (null, out, err)
-        if fifo >= 0:
+        if has_input:
             reader, writer = logs.open_pipe("write", self._owner)
-            self._fifo = -1
-            self._input = pumps.Input(self._loop, fifo, self._names[0], writer, terminal=False)
+            if self._input_later:
+                self._writer = writer
+            else:
+                self._fifo = -1
+                self._input = pumps.Input(self._loop, fifo, self._names[0], writer, terminal=False)
             if null not in (out, err):
                 posix.close(null)
             self.given = (reader, out, err)
@@ -193,10 +203,29 @@ class Stdio:
         """
         if self._terminal:
             self._receive_master()
+        self._is_launched = True
         self._close_given()
         for output in self._outputs:
             output.start()
         if self._input is not None:
+            self._input.start()
+
+    def open_input(self) -> None:
+        """Open standard input, if `open` has left it, before the process is started. Raises PyruncError."""
+        if not self._input_later:
+            return
+        self._input_later = False
+        fifo = _open_fifo(self._paths[0])
+        if self._terminal and self._master < 0:  # a restore brings it
+            self._fifo = fifo
+            return
+        if self._terminal:
+            self._input = pumps.Input(self._loop, fifo, self._names[0], _copy(self._master), terminal=True)
+            self._input.on_end = self._hang_up
+        else:
+            writer, self._writer = self._writer, -1
+            self._input = pumps.Input(self._loop, fifo, self._names[0], writer, terminal=False)
+        if self._is_launched:
             self._input.start()
 
     def _receive_master(self) -> None:
@@ -342,9 +371,10 @@ class Stdio:
         if self._target is not None:
             self._target.close()
             self._target = None
-        if self._fifo >= 0:
-            posix.close(self._fifo)
-            self._fifo = -1
+        for fd in (self._fifo, self._writer):
+            if fd >= 0:
+                posix.close(fd)
+        self._fifo = self._writer = -1
         logger, self._logger = self._logger, None
         if logger is not None:
             logger.close(lambda: None)

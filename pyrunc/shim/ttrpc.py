@@ -106,6 +106,7 @@ class Call:
             code = error.code
         elif isinstance(error, MalformedError):
             code = INVALID_ARGUMENT
+            log.warning(f"a request is malformed: {error}")
         elif isinstance(error, PyruncError):
             code = UNKNOWN
         else:

@@ -18,7 +18,8 @@ PAGES = share.pages(program, "1.2")
 
 
 def test_n8_there_is_a_page_for_each_command() -> None:
-    assert set(PAGES) == {"pyrunc.8"} | {f"pyrunc-{name}.8" for name in program.commands}
+    programs = {"pyrunc.8", f"{share.SHIM}.8"}
+    assert set(PAGES) == programs | {f"pyrunc-{name}.8" for name in program.commands}
     for name in program.commands:
         assert f"pyrunc\\-{name}" in PAGES["pyrunc.8"]
 

@@ -1,0 +1,116 @@
+"""The command line, what containerd says on standard input, and what it reads. The whole is in tests/shim."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pyrunc.errors import PyruncError
+from pyrunc.protobuf import MalformedError
+from pyrunc.shim import bootstrap, messages
+
+
+def flags(*words: str) -> bootstrap.Flags:
+    return bootstrap.parse(list(words))
+
+
+def test_the_command_line_is_gos() -> None:
+    found = flags("-namespace", "n", "--id=i", "-address", "/a", "-publish-binary", "/c", "-debug", "start", "more")
+    assert (found.namespace, found.id, found.address, found.publish_binary) == ("n", "i", "/a", "/c")
+    assert (found.debug, found.info, found.action) == (True, False, "start")
+    assert flags("-debug=false").debug is False
+    assert flags("-v").version
+    assert flags().action == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["-other"], "flag provided but not defined: -other"),
+        (["-id"], "flag needs an argument: -id"),
+        (["-socket", "/s"], "-socket is not supported"),
+    ],
+)
+def test_mistakes_on_the_command_line(words: list[str], text: str) -> None:
+    with pytest.raises(PyruncError, match=text):
+        bootstrap.parse(words)
+
+
+OPTIONS = messages.pack("Options", {"root": "/r"})
+
+
+def test_parameters_of_a_newer_containerd() -> None:
+    other = messages.pack("TaskStart", {})
+    values = {
+        "instance_id": "i",
+        "namespace": "n",
+        "socket_dir": "/s",
+        "extensions": [{"value": other}, {"value": OPTIONS}],
+    }
+    params, box = bootstrap._parameters(
+        flags("-id", "i", "-namespace", "n"), messages.encode("BootstrapParams", values)
+    )
+    assert params is not None
+    assert params["socket_dir"] == "/s"
+    assert box == OPTIONS
+
+
+def test_the_options_of_an_older_one() -> None:
+    params, box = bootstrap._parameters(flags("-id", "i", "-namespace", "n"), messages.encode("Any", OPTIONS))
+    assert params is None
+    assert box == OPTIONS
+    assert bootstrap._parameters(flags(), b"") == (None, None)
+    with pytest.raises(MalformedError):
+        bootstrap._parameters(flags("-id", "i"), b"\xff")
+
+
+@pytest.mark.parametrize(
+    ("annotations", "group"),
+    [
+        (None, "own"),
+        ({"other": "x"}, "own"),
+        ({"io.kubernetes.cri.sandbox-id": "pod"}, "pod"),
+        ({"io.kubernetes.cri.sandbox-id": "pod", "io.containerd.runc.v2.group": "g"}, "g"),
+        ({"io.kubernetes.cri.sandbox-id": 3}, "own"),
+        ([], "own"),
+    ],
+)
+def test_the_group_of_a_container(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, annotations: object, group: str
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"annotations": annotations} if annotations is not None else {}))
+    monkeypatch.chdir(tmp_path)
+    assert bootstrap._group("own") == group
+
+
+def test_a_bundle_without_a_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(PyruncError, match=r"config\.json of the bundle: "):
+        bootstrap._group("own")
+
+
+def test_what_each_containerd_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("posix.environ", {})
+    assert bootstrap._answer("unix:///s", False) == b"unix:///s"
+    monkeypatch.setattr("posix.environ", {b"MAX_SHIM_VERSION": b"2"})
+    wanted = {"version": 2, "address": "unix:///s", "protocol": "ttrpc"}
+    assert json.loads(bootstrap._answer("unix:///s", False)) == wanted
+    assert messages.decode("BootstrapResult", bootstrap._answer("unix:///s", True)) == {**wanted, "version": 3}
+
+
+def test_a_socket_is_found_replaced_or_made(tmp_path: Path) -> None:
+    path = f"{tmp_path}/a/b/s"
+    first = bootstrap._listen(path)
+    assert first is not None
+    assert Path(path).stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o700
+    assert bootstrap._listen(path) is None
+    assert bootstrap.is_served(path)
+    first.close()
+    assert not bootstrap.is_served(path)
+    second = bootstrap._listen(path)
+    assert second is not None
+    second.close()
+    assert not bootstrap.is_served(f"{tmp_path}/absent")

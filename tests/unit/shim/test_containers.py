@@ -1,0 +1,118 @@
+"""The order in which the ends of processes are reported, without a container. The whole is in tests/shim."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pyrunc.libcontainer import lifecycle
+from pyrunc.shim import messages
+from pyrunc.shim.containers import Containers
+from pyrunc.shim.model import Container, Process
+
+if TYPE_CHECKING:
+    from pyrunc.protobuf import Message
+
+
+class Streams:
+    """Standard streams whose last output comes when the test says so."""
+
+    def __init__(self) -> None:
+        self.done: Callable[[], None] | None = None
+        self.is_slow = False
+
+    def exited(self, done: Callable[[], None]) -> None:
+        if self.is_slow:
+            self.done = done
+        else:
+            done()
+
+
+class Command:
+    root = "/r"
+
+
+@pytest.fixture
+def events() -> list[tuple[str, Message]]:
+    return []
+
+
+@pytest.fixture
+def shim(events: list[tuple[str, Message]]) -> Containers:
+    loop: Any = None
+    return Containers(loop, "n", lambda topic, name, values: events.append((topic, values)))
+
+
+def process(exec_id: str) -> Process:
+    streams: Any = Streams()
+    made = Process({}, exec_id, streams)
+    made.status = "running"
+    made.pid = 7
+    return made
+
+
+def container() -> Container:
+    command: Any = Command()
+    return Container(messages.decode("CreateTaskRequest", b"\x0a\x01c"), "n", {}, command, process(""))
+
+
+def ids(events: list[tuple[str, Message]]) -> list[tuple[str, int]]:
+    return [(values["id"], values["exit_status"]) for _, values in events]
+
+
+def test_an_exit_waits_for_the_last_output(shim: Containers, events: list[tuple[str, Message]]) -> None:
+    one = container()
+    streams: Any = one.init.stdio
+    streams.is_slow = True
+    answered: list[str] = []
+    one.init.waiting.append(lambda: answered.append("wait"))
+    shim.exited(one, one.init, 3)
+    assert (events, one.init.status) == ([], "running")
+    streams.done()
+    assert ids(events) == [("c", 3)]
+    assert answered == ["wait"]
+    assert one.init.status == "stopped"
+    streams.done()
+    assert len(events) == 1
+
+
+def test_the_first_process_comes_last(shim: Containers, events: list[tuple[str, Message]]) -> None:
+    one = container()
+    one.execs["e"] = process("e")
+    shim.exited(one, one.init, 137)
+    assert events == []
+    shim.exited(one, one.execs["e"], 0)
+    assert ids(events) == [("e", 0), ("c", 137)]
+
+
+def test_an_exit_waits_for_its_start(shim: Containers, events: list[tuple[str, Message]]) -> None:
+    one = container()
+    one.init.starting = True
+    shim.exited(one, one.init, 1)
+    assert events == []
+    one.init.starting = False
+    shim.exited(one, one.init, one.init.ended)
+    assert ids(events) == [("c", 1)]
+
+
+def test_without_a_pid_namespace_the_others_are_killed(
+    shim: Containers, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    killed: list[object] = []
+    monkeypatch.setattr(lifecycle, "kill", lambda *args: killed.append(args))
+    one = container()
+    one.own_pids = False
+    shim.exited(one, one.init, 0)
+    assert killed == [("/r", "c", 9, True)]
+
+    def fail(*args: object) -> None:
+        raise OSError(1, "refused")
+
+    monkeypatch.setattr(lifecycle, "kill", fail)
+    other = container()
+    other.own_pids = False
+    shim.exited(other, other.init, 0)
+    assert "failed to kill init's children of c: " in capfd.readouterr().err
+    assert other.init.status == "stopped"
