@@ -67,7 +67,7 @@ class Loop:
         self._ended: dict[int, int] = {}
         self._running = False
         _signal.pthread_sigmask(_signal.SIG_BLOCK, (_SIGCHLD,))
-        self._signals = native.signalfd((_SIGCHLD,))
+        self._signals = native.signalfd(native.signal_bits((_SIGCHLD,)))
         self.watch(self._signals, IN, self._on_child)
 
     def watch(self, fd: int, events: int, callback: Callable[[int], None]) -> None:

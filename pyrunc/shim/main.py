@@ -80,7 +80,7 @@ class Shim:
         self._publisher = Publisher(self.loop, flags.namespace, address, flags.publish_binary, flags.address)
         self.tasks = Tasks(self.loop, flags.namespace, self._publisher.publish, self.end)
         self._server = Server(self.loop, listener, self.tasks.services())
-        self._signals = native.signalfd((_SIGINT, _SIGTERM))
+        self._signals = native.signalfd(native.signal_bits((_SIGINT, _SIGTERM)))
         _signal.pthread_sigmask(_signal.SIG_BLOCK, (_SIGINT, _SIGTERM))
         self.loop.watch(self._signals, IN, self._on_signal)
         self._ending = False

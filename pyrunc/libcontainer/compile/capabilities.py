@@ -90,7 +90,8 @@ def _list(bits: int) -> str:
 
 def _within(context: Context, name: str, bits: int, allowed: int, what: str) -> int:
     """The bits that are allowed. Warns of the others, in runc's words if runc has a warning for them."""
-    for number, capability in enumerate(CAPABILITIES):
-        if (bits & ~allowed) >> number & 1:
+    outside = bits & ~allowed
+    for number, capability in enumerate(CAPABILITIES) if outside else ():
+        if outside >> number & 1:
             context.warnings.append(f"can't raise {name} capability {capability}: it is not {what}")
     return bits & allowed

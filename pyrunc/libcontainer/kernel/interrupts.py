@@ -57,15 +57,18 @@ def hold() -> None:
     for number in signals:
         _signal.signal(number, _interrupt)
     _held.signals = signals
-    _held.mask = sum([1 << (number - 1) for number in before])
+    _held.mask = native.signal_bits(before)
     _held.open = True
 
 
-def block(numbers: Iterable[int]) -> None:
-    """Block other signals too, also during waits: otherwise a SIGCHLD, which is ignored by default, would be lost."""
+def block(numbers: Iterable[int], bits: int) -> None:
+    """Block other signals too, also during waits: otherwise a SIGCHLD, which is ignored by default, would be lost.
+
+    bits: the same signals, as `native.signal_bits` has them.
+    """
     _signal.pthread_sigmask(_signal.SIG_BLOCK, numbers)
     if _held.open:
-        _held.mask |= sum([1 << (number - 1) for number in numbers if number not in _held.signals])
+        _held.mask |= bits & ~native.signal_bits(_held.signals)
 
 
 def close() -> None:

@@ -522,13 +522,14 @@ def copy(source: int, target: int, size: int, turns: int) -> tuple[bytes, int, i
     return bytes(_ffi.buffer(data, size))[end[0] : end[0] + end[1]] if end[1] else b"", end[2], end[3]
 
 
-def signalfd(signals: Iterable[int]) -> int:
-    """A descriptor from which the given blocked signals are read: 128 bytes each, the number first (u32).
-    signalfd(2)."""
-    mask = 0
-    for number in signals:
-        mask |= 1 << (number - 1)
-    return _check(_lib.pyrunc_signalfd(mask))
+def signal_bits(signals: Iterable[int]) -> int:
+    """A set of signals as bits: bit N - 1 is signal N."""
+    return sum([1 << (number - 1) for number in signals])
+
+
+def signalfd(bits: int) -> int:
+    """A descriptor from which blocked signals are read: 128 bytes each, the number first (u32). signalfd(2)."""
+    return _check(_lib.pyrunc_signalfd(bits))
 
 
 def signal_ignored(number: int) -> bool:

@@ -25,6 +25,15 @@ _WRITE_SIGNALS = (_signal.SIGPIPE, _signal.SIGXFSZ)
 _BACKGROUND_SIGNALS = {_signal.SIGTTOU, _signal.SIGTTIN}
 
 
+def _with_bits(numbers: set[int]) -> tuple[frozenset[int], int]:
+    return frozenset(numbers), native.signal_bits(numbers)
+
+
+# The signals that are read from the signalfd, without and with a relay.
+_FORWARDED = _with_bits(_signal.valid_signals() - {_signal.SIGKILL, _signal.SIGSTOP})
+_FORWARDED_WITH_RELAY = _with_bits(_signal.valid_signals() - {_signal.SIGKILL, _signal.SIGSTOP} - _BACKGROUND_SIGNALS)
+
+
 class Foreground:
     """A foreground command, from just before its process starts until the process has ended and its output is written.
 
@@ -42,11 +51,9 @@ class Foreground:
         if not launch.options.no_subreaper and not launch.record.private_pid_namespace:
             # In a pid namespace of their own, orphans are reparented to its first process, not to us.
             prctl(_PR_SET_CHILD_SUBREAPER, 1)
-        numbers = _signal.valid_signals() - {_signal.SIGKILL, _signal.SIGSTOP}
-        if relay is not None:
-            numbers -= _BACKGROUND_SIGNALS
-        interrupts.block(numbers)
-        self._signals = native.signalfd(numbers)
+        numbers, bits = _FORWARDED if relay is None else _FORWARDED_WITH_RELAY
+        interrupts.block(numbers, bits)
+        self._signals = native.signalfd(bits)
         if relay is not None:
             relay.attach(launch.init.master, self._signals)
 

@@ -207,7 +207,7 @@ def _cgroup_owner(launch: Launch, uid: int) -> None:
 
 @handles("cgroup_devices")
 def _cgroup_devices(launch: Launch, rules: tuple[str, ...]) -> None:
-    program = devices.assemble(rules)
+    program = devices.program(rules)
     if launch.cgroup_made:
         devices.attach(launch.cgroup_fd, program)
     else:

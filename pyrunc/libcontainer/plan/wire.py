@@ -51,6 +51,9 @@ _RANGES = {
     "i64": (-0x8000000000000000, 0x7FFFFFFFFFFFFFFF),
 }
 
+# Of each kind of the init: its number, no fallback level and no errnos, on the wire.
+_HEADS = {kind: f"{number}\x000\x000" for kind, number in NUMBERS.items()}
+
 
 class Message:
     """A message of the init.
@@ -83,24 +86,36 @@ def encode(
     its type's range, an empty slot; and if the plan is over 16 MiB.
     """
     pointers = 0
+    separators = 0  # within the texts of `body`
     body: list[str] = []
+    put = body.append
     for step in plan.init:
-        body += (str(NUMBERS[step.kind]), str(step.fallback_level), str(len(step.on_errno)))
-        body += map(str, step.on_errno)
-        if step.fallback_level > MAX_FALLBACK_LEVEL or len(step.on_errno) > MAX_ERRNOS:
-            raise PyruncError("too many alternatives", step=step.kind, pointer=step.pointer)
-        for (name, type_), value in zip(FIELDS[step.kind], step.args, strict=True):
-            if type_ == "strv" and isinstance(value, tuple):
+        kind = step.kind
+        if step.fallback_level or step.on_errno:
+            if step.fallback_level > MAX_FALLBACK_LEVEL or len(step.on_errno) > MAX_ERRNOS:
+                raise PyruncError("too many alternatives", step=step.kind, pointer=step.pointer)
+            body += (str(NUMBERS[kind]), str(step.fallback_level), str(len(step.on_errno)))
+            body += map(str, step.on_errno)
+        else:
+            put(_HEADS[kind])
+            separators += 2
+        for (name, type_), value in zip(FIELDS[kind], step.args, strict=True):
+            if type_ == "str" and value.__class__ is str:
+                put(value)
+            elif type_ == "u32" and value.__class__ is int and 0 <= value <= 0xFFFFFFFF:
+                put(str(value))
+            elif type_ == "strv" and value.__class__ is tuple:
                 pointers += len(value) + 1
-                body.append(str(len(value)))
-                body += [_text(step, name, item) for item in value]
+                put(str(len(value)))
+                body += value
             else:
-                body.append(_token(step, name, type_, value, slots))
-    head = [MAGIC, str(len(plan.init)), str(pointers), str(int(timeline)), str(fault[0]), str(fault[1])]
-    tokens = head + body
-    tokens.append("")
+                put(_token(step, name, type_, value, slots))
+    tokens = [MAGIC, str(len(plan.init)), str(pointers), str(int(timeline)), str(fault[0]), str(fault[1]), *body, ""]
+    text = "\0".join(tokens)
+    if text.count("\0") != len(tokens) - 1 + separators:
+        _refuse_nul(plan)
     try:
-        blob = "\0".join(tokens).encode("utf-8", "surrogateescape")
+        blob = text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError as error:
         raise PyruncError(f"a text of the configuration is not Unicode: {error.object[error.start]!r}") from error
     if len(blob) > MAX_SIZE:
@@ -109,27 +124,30 @@ def encode(
 
 
 def _token(step: Step, name: str, type_: str, value: Arg, slots: dict[str, int]) -> str:
-    """Encode a field that is a single token."""
-    if type_ == "str" and isinstance(value, str):
-        return _text(step, name, value)
+    """Encode a field that is a single token and no text. Raises PyruncError."""
     if type_ == "fd" and value is None:
         return "-1"
     if type_ == "fd" and isinstance(value, str):
-        if value not in slots:
-            raise PyruncError(f"{name}: nothing fills the slot {value}", step=step.kind, pointer=step.pointer)
-        return str(slots[value])
-    if type_ in _RANGES and isinstance(value, int):
+        if value in slots:
+            return str(slots[value])
+        why = f"nothing fills the slot {value}"
+    elif type_ in _RANGES and isinstance(value, int):
         low, high = _RANGES[type_]
-        if not low <= value <= high:
-            raise PyruncError(f"{name}: {value} is no {type_}", step=step.kind, pointer=step.pointer)
-        return str(int(value))
-    raise PyruncError(f"{name}: {value!r} is no {type_}", step=step.kind, pointer=step.pointer)
+        if low <= value <= high:
+            return str(int(value))
+        why = f"{value} is no {type_}"
+    else:
+        why = f"{value!r} is no {type_}"
+    raise PyruncError(f"{name}: {why}", step=step.kind, pointer=step.pointer)
 
 
-def _text(step: Step, name: str, value: str) -> str:
-    if "\0" in value:
-        raise PyruncError(f"{name}: a NUL in {value!r}", step=step.kind, pointer=step.pointer)
-    return value
+def _refuse_nul(plan: LaunchPlan) -> None:
+    """Raise PyruncError for the first text with a NUL."""
+    for step in plan.init:
+        for (name, _), value in zip(FIELDS[step.kind], step.args, strict=True):
+            for text in value if isinstance(value, tuple) else (value,):
+                if isinstance(text, str) and "\0" in text:
+                    raise PyruncError(f"{name}: a NUL in {text!r}", step=step.kind, pointer=step.pointer)
 
 
 def times_offset(length: int) -> int:

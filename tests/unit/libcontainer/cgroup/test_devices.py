@@ -275,3 +275,12 @@ def test_a_missing_capability_has_a_hint(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(native, "bpf", bpf)
     with pytest.raises(PyruncError, match=r"loading the device rules: operation not permitted .*CAP_BPF"):
         devices.attach(0, devices.assemble([]))
+
+
+def test_the_programs_that_are_made_at_import_are_those_that_assemble_makes() -> None:
+    assert devices._KNOWN
+    for rules, made in devices._KNOWN.items():
+        assert devices.program(rules) == made == devices.assemble(rules)
+    others = devices.rules_for(({"allow": True, "access": "rwm", "type": "c", "major": 1, "minor": 3},))
+    assert others not in devices._KNOWN
+    assert devices.program(others) == devices.assemble(others)

@@ -59,8 +59,8 @@ def test_a_wait_takes_no_other_signal_from_a_signalfd() -> None:
     end.
     """
     interrupts.hold()
-    interrupts.block([signal.SIGCHLD, signal.SIGTERM])
-    signals = native.signalfd([signal.SIGCHLD])
+    interrupts.block([signal.SIGCHLD, signal.SIGTERM], native.signal_bits([signal.SIGCHLD, signal.SIGTERM]))
+    signals = native.signalfd(native.signal_bits([signal.SIGCHLD]))
     signal.raise_signal(signal.SIGCHLD)
     assert interrupts.poll([], 0) == []
     assert interrupts.poll([signals], 0) == [signals]

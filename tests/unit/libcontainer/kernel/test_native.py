@@ -552,7 +552,7 @@ def test_poll_tells_what_is_ready() -> None:
 def test_signalfd_reads_blocked_signals() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
     try:
-        fd = native.signalfd([signal.SIGUSR1, signal.SIGUSR2])
+        fd = native.signalfd(native.signal_bits([signal.SIGUSR1, signal.SIGUSR2]))
         # To this thread: a thread that another test has left has not blocked it.
         signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
         assert int.from_bytes(os.read(fd, 128)[:4], "little") == signal.SIGUSR1
