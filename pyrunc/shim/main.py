@@ -91,9 +91,15 @@ class Shim:
         self.end()
 
     def end(self) -> None:
-        """End when the clients have their answers, and containerd its events. Containers go on."""
+        """Remove the socket, and end when the clients have their answers and containerd its events. Containers go
+        on."""
         if not self._ending:
             self._ending = True
+            # The next container of the pod starts a server of its own.
+            try:
+                posix.unlink(self._address)
+            except FileNotFoundError:
+                pass
             self.loop.after(_END_SECONDS, self.loop.stop)
             self._publisher.close(self._look)
 
@@ -104,13 +110,9 @@ class Shim:
             self.loop.after(_LOOK_SECONDS, self._look)
 
     def run(self) -> None:
-        """Serve until the end, and remove the socket."""
+        """Serve until the end."""
         self.loop.run()
         self._server.close()
-        try:
-            posix.unlink(self._address)
-        except FileNotFoundError:
-            pass
 
 
 def serve(flags: bootstrap.Flags) -> int:
@@ -123,6 +125,7 @@ def serve(flags: bootstrap.Flags) -> int:
     posix.setpgid(0, 0)
     native.subreaper()
     _open_log()
+    posix.chdir("/")  # the bundle may be removed before those of the pod's other containers
     log.configure("", "text", "debug" if flags.debug else "info")
     Shim(flags, listener).run()
     return 0

@@ -85,7 +85,7 @@ class Command:
         self._loop = loop
         self._name = name
         self._log = log
-        self._done = done
+        self._done: Done | None = done
         self.pid = 0
 
     def kill(self) -> None:
@@ -104,8 +104,10 @@ class Command:
             text = f"its log can't be read: {error}" if code else ""
         if code:
             failure = PyruncError(text or f"pyrunc {self._name} ended with exit status {code}")
+        done, self._done = self._done, None  # no cycle is left
+        assert done is not None
         try:
-            self._done(failure)
+            done(failure)
         finally:
             self._loop.end_launch()
 

@@ -29,6 +29,21 @@ if TYPE_CHECKING:
 SERVICES = ("containerd.task.v2.Task", "containerd.task.v3.Task")
 
 
+class Waiter:
+    """A call of Wait, which is answered at the end of its process."""
+
+    __slots__ = ("_process", "call")
+
+    def __init__(self, process: Process, call: Call) -> None:
+        self._process = process
+        self.call = call
+
+    def __call__(self) -> None:
+        """Answer."""
+        process = self._process
+        self.call.reply(exit_status=process.exit_status, exited_at=messages.timestamp(process.exited_at))
+
+
 class Tasks(Containers):
     """The service for the containers of one shim."""
 
@@ -139,14 +154,14 @@ class Tasks(Containers):
 
     def _wait(self, request: Message, call: Call) -> None:
         _, process = self._process(request)
-
-        def answer() -> None:
-            call.reply(exit_status=process.exit_status, exited_at=messages.timestamp(process.exited_at))
-
+        waiter = Waiter(process, call)
         if process.status == "stopped":
-            answer()
-        else:
-            process.waiting.append(answer)
+            waiter()
+            return
+        # A client may ask again and again for as long as a container runs.
+        waiting = process.waiting
+        process.waiting = [one for one in waiting if not (isinstance(one, Waiter) and one.call.is_over)]
+        process.waiting.append(waiter)
 
     def _shutdown(self, request: Message, call: Call) -> None:
         del request  # runc's shim ignores `now` too

@@ -81,6 +81,11 @@ class Call:
         """Whether the call has its answer."""
         return self._connection is None
 
+    @property
+    def is_over(self) -> bool:
+        """Whether an answer would reach nobody: the call has one, or its client is gone."""
+        return self._connection is None or self._connection.is_closed
+
     def limit(self, loop: Loop, nanoseconds: int) -> None:
         """Answer with DEADLINE_EXCEEDED after a time."""
 
@@ -116,6 +121,7 @@ class Call:
 
     def _answer(self, response: Message) -> None:
         connection, self._connection = self._connection, None
+        self.on_timeout = None  # it refers to a command that refers to this call, and nobody collects cycles
         if connection is None:
             return
         if self._timer is not None:
@@ -177,9 +183,12 @@ def _peer(connected: socket) -> int:
 
 
 class Connection:
-    """A client's connection: what was received and is no whole frame, and what could not be sent yet."""
+    """A client's connection: what was received and is no whole frame, and what could not be sent yet.
 
-    __slots__ = ("_is_closed", "_last_stream", "_received", "_skip", "_socket", "_unsent", "_watched", "server")
+    is_closed: it has ended, from either side.
+    """
+
+    __slots__ = ("_last_stream", "_received", "_skip", "_socket", "_unsent", "_watched", "is_closed", "server")
 
     def __init__(self, server: Server, connected: socket) -> None:
         self.server = server
@@ -188,7 +197,7 @@ class Connection:
         self._unsent = bytearray()
         self._skip = 0  # bytes of a message that was too large
         self._last_stream = -1
-        self._is_closed = False
+        self.is_closed = False
         self._watched = IN
         connected.setblocking(False)
         server.loop.watch(connected.fileno(), IN, self._on_event)
@@ -200,9 +209,9 @@ class Connection:
 
     def close(self) -> None:
         """End the connection."""
-        if self._is_closed:
+        if self.is_closed:
             return
-        self._is_closed = True
+        self.is_closed = True
         self.server.loop.unwatch(self._socket.fileno())
         self.server.forget(self)
         try:
@@ -213,7 +222,7 @@ class Connection:
 
     def send(self, stream: int, response: Message) -> None:
         """Send a response; what does not fit into the socket now is sent by the loop."""
-        if self._is_closed:
+        if self.is_closed:
             return
         data = messages.encode("Response", response)
         if len(data) > LARGEST_MESSAGE:
@@ -240,7 +249,7 @@ class Connection:
     def _on_event(self, events: int) -> None:
         if events & OUT:
             self._flush()
-        if self._is_closed or not events & ~OUT:
+        if self.is_closed or not events & ~OUT:
             return
         try:
             data = self._socket.recv(_CHUNK, MSG_DONTWAIT)
@@ -258,7 +267,7 @@ class Connection:
         """Carry out the whole frames that were received. The rest is less than one frame."""
         at = 0
         received = self._received
-        while not self._is_closed:
+        while not self.is_closed:
             if self._skip:
                 part = min(self._skip, len(received) - at)
                 self._skip -= part

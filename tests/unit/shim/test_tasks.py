@@ -19,6 +19,7 @@ class Answer:
 
     def __init__(self) -> None:
         self.values: dict[str, Any] | None = None
+        self.is_over = False
 
     def reply(self, **values: Any) -> None:
         self.values = values
@@ -156,6 +157,15 @@ def test_a_wait(service: Service) -> None:
     service.one.init.status = "stopped"
     service.one.init.exit_status = 3
     assert service.call("Wait", id="c") == {"exit_status": 3, "exited_at": None}
+
+
+def test_waits_whose_clients_are_gone_are_forgotten(service: Service) -> None:
+    for _ in range(3):
+        service.call("Wait", id="c")
+    waiting: Any = service.one.init.waiting
+    waiting[0].call.is_over = waiting[2].call.is_over = True
+    service.call("Wait", id="c")
+    assert [one.call.is_over for one in service.one.init.waiting] == [False, False]  # type: ignore[attr-defined]
 
 
 def test_a_shutdown_waits_for_the_last_container(service: Service) -> None:
