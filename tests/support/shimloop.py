@@ -20,6 +20,8 @@ class ProbeLoop(Loop):
         self._watches = {}
         self._timers = []
         self._processes = {}
+        self._launches = 0
+        self._ended = {}
         self._running = False
         self._calls = 0
 

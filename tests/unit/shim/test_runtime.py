@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
 import pytest
 
+from pyrunc.errors import PyruncError
 from pyrunc.shim import runtime
+from tests.support.shimloop import ProbeLoop
 
 
 def test_the_last_error_of_a_log(tmp_path: Path) -> None:
@@ -46,3 +49,18 @@ def test_the_ordinary_build_starts_itself() -> None:
     path, words = runtime.own_program(runtime.SHIM)
     assert words == [path, "-P", "-m", "pyrunc.shim"]
     assert runtime.own_program(runtime.RUNTIME)[1][-1] == "pyrunc"
+
+
+def test_a_command_that_has_ended_keeps_nothing(tmp_path: Path) -> None:
+    """A call has its command, to end it, and the command has what answers the call: nothing collects such a cycle."""
+    answers: list[PyruncError | None] = []
+    log = tmp_path / "log.json"
+    log.write_text('{"level": "error", "msg": "why"}\n')
+    loop = ProbeLoop()
+    loop.begin_launch()
+    command = runtime.Command(loop, "create", str(log), answers.append)
+    command.on_end(1)
+    assert [str(answer) for answer in answers] == ["why"]
+    assert not log.exists()
+    assert not [found for found in gc.get_referents(command) if getattr(found, "__self__", None) is answers]
+    loop.close()
