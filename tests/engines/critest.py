@@ -7,14 +7,17 @@ names. Its output is in build/engines/critest-RUNTIME.log; this module prints th
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 from tests.engines import images
 from tests.engines.engine import PAUSE
 from tests.engines.images import Image
 from tests.engines.kinds import KINDS
-from tests.engines.machine import REPOSITORY, Machine
-from tests.engines.tree import furnish, programs, stand_ins, tree
+from tests.engines.machine import REPOSITORY, Machine, wait_for
+from tests.engines.tree import CONFIGURATION, furnish, libraries, programs, stand_ins, tree
 
 # The time limit in seconds.
 SECONDS = 1500
@@ -23,13 +26,55 @@ E2E = "registry.k8s.io/e2e-test-images"
 CRI = "gcr.io/k8s-staging-cri-tools"
 
 
-def published(machine: Machine) -> list[Image]:
-    """The images by critest's names."""
+# The port of critest's web server in the host's network.
+HOST_PORT = 12003
+
+# Tells the effective user to the test of no_new_privs, as a setuid program.
+WHO = """
+#include <stdio.h>
+#include <unistd.h>
+
+int main(void)
+{
+	return printf("Effective uid: %d\\n", (int)geteuid()) < 0;
+}
+"""
+
+
+def setuid_program(directory: Path) -> Path:
+    """A static program, set-user-ID root, that prints its effective user."""
+    program = directory / "who"
+    subprocess.run(["musl-gcc", "-static", "-x", "c", "-", "-o", program], input=WHO.encode(), check=True)
+    program.chmod(0o4755)
+    return program
+
+
+def shell(directory: Path) -> Path:
+    """A shell that executes /bin/ls where it is told to `ls`: that of the package busybox. The one of busybox-static
+    does it itself, so a masked /bin/ls makes no difference."""
+    command = ["apt-get", "-qq", "-o", "APT::Sandbox::User=", "download", "busybox"]
+    subprocess.run(command, cwd=directory, check=True)
+    subprocess.run(["dpkg-deb", "-x", next(directory.glob("busybox_*.deb")), directory / "shell"], check=True)
+    return directory / "shell/bin/busybox"
+
+
+def published(machine: Machine, directory: Path) -> list[Image]:
+    """The images by critest's names. directory: where files for them are made."""
     box, pause, nginx = stand_ins(machine)
-    box = box._replace(files=dict(box.files) | programs(machine, "usr/bin/ipcs"))
+    files = dict(box.files) | programs(machine, "usr/bin/ipcs", "usr/bin/pgrep")
+    del files["bin/sh@"], files["bin/ls@"]
+    plain = shell(directory)
+    files |= {"bin/sh": plain, "bin/ls": machine.tree / "bin/busybox"}
+    files |= libraries(machine, plain)
+    box = box._replace(files=files)
+    configuration = CONFIGURATION.replace("listen 80;", f"listen {HOST_PORT};").encode()
+    in_host = nginx._replace(files=dict(nginx.files) | {"etc/nginx/nginx.conf": configuration})
+    # The test looks for its server's name in the log.
+    httpd = nginx._replace(command=("sh", "-c", "echo httpd; exec /usr/sbin/nginx -g 'daemon off;'"))
+    who = Image("", {"who": setuid_program(directory)}, ("/who",))
     names = {
         f"{E2E}/busybox:1.29-2": box, PAUSE: pause, f"{E2E}/nginx:1.14-2": nginx,
-        f"{E2E}/httpd:2.4.39-4": nginx, f"{CRI}/hostnet-nginx-amd64:latest": nginx,
+        f"{E2E}/httpd:2.4.39-4": httpd, f"{CRI}/hostnet-nginx-amd64:latest": in_host, f"{E2E}/nonewprivs:1.3": who,
         f"{CRI}/test-image-user-uid:latest": box._replace(user="1002"),
         f"{CRI}/test-image-user-username:latest": box._replace(user="www-data"),
         f"{CRI}/test-image-user-uid-group:latest": box._replace(user="1003:users"),
@@ -55,9 +100,12 @@ def main() -> int:
         furnish(machine)
         kind.prepare(machine)
         print(f"containerd {kind.adapter.up(machine)}, {runtime}", flush=True)
-        for image in published(machine):
-            images.publish(image, machine.path("/srv/registry"))
+        with tempfile.TemporaryDirectory() as directory:
+            for image in published(machine, Path(directory)):
+                images.publish(image, machine.path("/srv/registry"))
         machine.start("registry", machine.python, "-IS", "-c", images.REGISTRY, "/srv/registry")
+        ask = ("busybox", "wget", "-q", "-O", "/dev/null", "http://127.0.0.1:5000/v2/")
+        wait_for(lambda: machine.run(*ask).code == 0, "the registry does not answer")
         done = machine.run(
             "critest", f"--runtime-handler={runtime}", "--runtime-endpoint=unix:///run/containerd/containerd.sock",
             "--ginkgo.no-color", "--ginkgo.seed=1", *more[1:], seconds=SECONDS,

@@ -81,7 +81,8 @@ def stand_ins(machine: Machine) -> list[images.Image]:
     nginx["var/run@"] = b"../run"
     return [
         box,
-        images.Image(PAUSE, box.files, ("sleep", "1000000")),
+        # Not `sleep`, for which critest looks among the processes of a pod.
+        images.Image(PAUSE, box.files, ("tail", "-f", "/dev/null")),
         images.Image(NGINX, nginx, ("/usr/sbin/nginx", "-g", "daemon off;")),
     ]
 
@@ -110,10 +111,18 @@ http {
 def programs(machine: Machine, *paths: str) -> dict[str, Path]:
     """The machine's programs, with the libraries that they are linked with."""
     found = {path: machine.tree / path for path in paths}
-    for line in machine.run("ldd", *(f"/{path}" for path in paths)).out.splitlines():
-        for word in line.split():
-            if word.startswith("/") and not word.endswith(":"):
-                found[word.lstrip("/")] = resolve(machine.tree, word)
+    for path in paths:
+        found |= libraries(machine, machine.tree / path)
+    return found
+
+
+def libraries(machine: Machine, program: Path) -> dict[str, Path]:
+    """The machine's libraries that a program is linked with, by their paths in an image."""
+    machine.path("/tmp/linked").write_bytes(program.read_bytes())
+    found = {}
+    for word in machine.run("ldd", "/tmp/linked").out.split():
+        if word.startswith("/") and not word.endswith(":"):
+            found[word.lstrip("/")] = resolve(machine.tree, word)
     return found
 
 
