@@ -7,6 +7,7 @@
 #   make test-engines QUICK=1                        runc only where pyrunc fails
 #   PYTEST="-k pause"
 #   make critest CRITEST_RUNTIME=runc                critest whole, with containerd of Debian 12 or 13 and this runtime
+#   make engines-probes PODS=100 SECONDS=300         pods with a probe by exec every second: what is left of them
 #   make engines-doc                                 write the tables of docs/engines.md from the last runs
 
 ENGINES ?= docker remapped podman rootless delegated containerd cri crio containerd2 cri2 buildkit moby
@@ -42,3 +43,13 @@ engines-doc: $(VENV)/.built $(VENV)/.developer
 CRITEST_RUNTIME ?= pyrunc
 critest: engines-ground $(ENGINES_BIN)/cri-tools/.built
 	@$(BIN)/python -m tests.engines.critest $(firstword $(ENGINES_DEBIAN)) $(CRITEST_RUNTIME)
+
+# Runs of each runtime for so many seconds, and a few minutes more.
+PODS ?= 100
+SECONDS ?= 300
+PROBED ?= pyrunc runc
+.PHONY: engines-probes
+engines-probes: engines-ground $(ENGINES_BIN)/cri-tools/.built
+	@$(PIP_INSTALL) $$($(BIN)/python scripts/requirements.py probes)
+	@set -e; for runtime in $(PROBED); do \
+	    $(BIN)/python -m tests.engines.probes $(firstword $(ENGINES_DEBIAN)) $$runtime $(PODS) $(SECONDS); done

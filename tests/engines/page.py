@@ -22,6 +22,7 @@ PAGE = REPOSITORY / "docs/engines.md"
 RUNS = REPOSITORY / "build/engines"
 KEPT = Path(__file__).with_name("results.json")
 BEGIN, END = "<!-- tables: make engines-doc -->", "<!-- end of the tables -->"
+PROBES, PROBES_END = "<!-- probes: make engines-doc -->", "<!-- end of the probes -->"
 
 # Debian's version numbers.
 NUMBERS = {"bookworm": "12", "trixie": "13"}
@@ -115,6 +116,52 @@ def tables(results: Results) -> str:
     return "\n".join(lines)
 
 
+def probes(runs: Iterable[Mapping[str, Any]]) -> str:
+    """The last run of each runtime of tests/engines/probes.py, a column each."""
+    last = {run["runtime"]: run for run in runs}
+    order = sorted(last, key=lambda name: (name == "runc", name))
+    chosen = [last[name] for name in order]
+
+    def line(title: str, value: Callable[[Mapping[str, Any]], object]) -> str:
+        return f"| {title} | {' | '.join(str(value(run)) for run in chosen)} |"
+
+    def course(name: str) -> Callable[[Mapping[str, Any]], str]:
+        return lambda run: f"{run['before'][name]} → {run['probed'][name]}; {run['after'][name]}"
+
+    def memory(name: str) -> Callable[[Mapping[str, Any]], str]:
+        return lambda run: " → ".join(f"{run[when][name] / 1024:.0f}" for when in ("before", "probed"))
+
+    empty = chosen[0]["empty"]
+    return "\n".join(
+        [
+            f"containerd {chosen[0]['containerd']}; before the probes → after them; at the end no pod is left:",
+            "",
+            f"| | {' | '.join(order)} |",
+            "|---|" + "---:|" * len(chosen),
+            line("pods", lambda run: run["pods"]),
+            line("seconds", lambda run: run["seconds"]),
+            line("probes, failed ones", lambda run: f"{run['probes']}, {run['failed']}"),
+            line("a probe: median, 99th percentile (ms)", lambda run: f"{run['median']}, {run['p99']}"),
+            line("processor time of a probe, all processes (ms)", lambda run: run["cpu"]),
+            line(f"processes ({empty['processes']} without a pod)", course("processes")),
+            line("descriptors of the shims", course("shim_descriptors")),
+            line("descriptors of containerd", course("daemon_descriptors")),
+            line(f"mounts ({empty['mounts']} without a pod)", course("mounts")),
+            line(f"cgroups ({empty['cgroups']} without a pod)", course("cgroups")),
+            line(f"files of state ({empty['files']} without a pod)", course("files")),
+            line("private memory of all shims (MiB)", memory("shim_private")),
+            line("private memory of containerd (MiB)", memory("daemon_private")),
+        ]
+    )
+
+
+def between(page: str, begin: str, end: str, content: str) -> str:
+    """The page with this content between two of its comments."""
+    before, _, rest = page.partition(begin)
+    _, _, after = rest.partition(end)
+    return f"{before}{begin}\n\n{content}\n\n{end}{after}"
+
+
 def main() -> int:
     """Write the results and the page."""
     results: Results = json.loads(KEPT.read_text()) if KEPT.exists() else {}
@@ -129,10 +176,11 @@ def main() -> int:
         # Checks that were renamed or removed since.
         result["checks"] = {name: words for name, words in sorted(result["checks"].items()) if name in ALL}
     KEPT.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
-    text = PAGE.read_text()
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    PAGE.write_text(f"{before}{BEGIN}\n\n{tables(results)}\n\n{END}{after}")
+    text = between(PAGE.read_text(), BEGIN, END, tables(results))
+    if (RUNS / "probes.jsonl").exists():
+        runs = [json.loads(line) for line in (RUNS / "probes.jsonl").read_text().splitlines()]
+        text = between(text, PROBES, PROBES_END, probes(runs))
+    PAGE.write_text(text)
     return 0
 
 
