@@ -57,6 +57,8 @@ endif
 ifneq ($(LAUNCHER_TRIMS),)
 LAUNCHER_SOURCES += trims/core.c trims/slim.c
 LAUNCHER_CFLAGS += -DPYRUNC_TRIMS
+else ifeq ($(LAUNCHER_LINK),static)
+LAUNCHER_SOURCES += absent.c
 endif
 ifneq ($(LAUNCHER_START),)
 LAUNCHER_SOURCES += trims/start.c
