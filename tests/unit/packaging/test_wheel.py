@@ -16,7 +16,7 @@ def test_the_programs_are_where_installers_look(tmp_path: Path) -> None:
     launcher.write_bytes(b"\x7fELF")
     wheel.add_programs(tmp_path / "tree", launcher, "1.0")
     scripts = tmp_path / "tree/pyrunc-1.0.data/scripts"
-    assert sorted(os.listdir(scripts)) == ["pyrunc", "pyrunc-python"]
+    assert sorted(os.listdir(scripts)) == [wheel.SHIM, "pyrunc", "pyrunc-python"]
     assert all(stat.S_IMODE(path.stat().st_mode) == 0o755 for path in scripts.iterdir())
     # Installers replace a first line that begins like this by the interpreter's path.
     assert (scripts / "pyrunc-python").read_text().startswith("#!python\n")
