@@ -1,6 +1,6 @@
-# The bench: the installed launcher beside the wheel, runc and crun (docs/performance.md). Included by the Makefile.
+# The bench: the installed launcher beside the wheel, runc, crun and the floor (docs/performance.md). Included by the Makefile.
 #
-#   make bench                                            as root, at most 6 minutes
+#   make bench                                            as root, at most 8 minutes
 #   make bench BENCH="--rounds 5 --containers 50"         less
 #   make load                                             200 containers by 16 clients (root, 2 minutes)
 
@@ -26,7 +26,7 @@ bench: $(VENV)/.built $(VENV)/.bench
 	@$(MAKE) --no-print-directory $(BENCH_BUILD)/wheel
 	@$(BIN)/python -m tests.bench.bench --pyrunc $(BENCH_BUILD)/usr/bin/pyrunc \
 	    --wheel '$(BENCH_BUILD)/wheel/bin/python $(BENCH_BUILD)/wheel/bin/pyrunc' \
-	    --write docs/performance.md --plots docs $(BENCH)
+	    --peers $(CURDIR)/$(BENCH_BUILD)/peers --write docs/performance.md --plots docs $(BENCH)
 
 .PHONY: load
 load: $(VENV)/.built $(VENV)/.developer

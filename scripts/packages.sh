@@ -28,7 +28,7 @@ $PYTHON -c 'import venv, ensurepip'|python3-venv
 $PYTHON -c 'import sysconfig, os; os.stat(sysconfig.get_path("include") + "/Python.h")'|python3-dev
 END
     [ "$1" = build ] || echo "busybox --list-full && ! ldd /bin/busybox|busybox-static"
-    [ "$1" != bench ] || printf '%s\n' 'command -v runc|runc' 'command -v crun|crun'
+    [ "$1" != bench ] || printf '%s\n' 'command -v runc|runc' 'command -v crun|crun' 'command -v patchelf|patchelf'
     [ "$1" != engines ] || echo 'command -v mmdebstrap|mmdebstrap'
     [ "$1" != shim ] || printf '%s\n' 'command -v containerd|containerd' 'command -v ip|iproute2' 'command -v ps|procps'
     [ "$1" != conformance ] || echo 'command -v runc|runc'

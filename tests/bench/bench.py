@@ -7,39 +7,45 @@ start follows an unmeasured start, the same for all runtimes. Needs root. Nothin
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import os
 import platform
+import random
 import shlex
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from tests import purev2
-from tests.bench import bundles, phases, relay, table
-from tests.bench.bundles import Bundles
+from tests.bench import bundles, engine_bundles, floor, peers, phases, relay, table
 from tests.bench.runtimes import Failed, Runtime, adopt_orphans, available_memory, build_spawn, make_null, pss, sweep
 from tests.bench.table import Measure, Samples
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RESULTS = REPOSITORY / "tests/bench/out/results.json"
 SMALL, LARGE = "small set", "large set"
+KUBERNETES, DOCKER = "Kubernetes set", "Docker set"
 WHEEL = "wheel"
-WITHOUT_EVENTS = "crun"
+WITHOUT_EVENTS = ("crun", table.NEW)
+# The pause before a start on a machine that does nothing else (s).
+QUIET = 1.0
 CLIENTS, CREATES = 8, 100
 # How much the container writes in one round of the relay (MiB).
 RELAYED = 64
 # Growth stops before the machine has less memory left than this (KiB).
 RESERVE = 2 << 20
 # The phases' shares of the time; removing the containers takes the rest.
-SHARES = {SMALL: 0.15, LARGE: 0.15, "timeline": 0.03, "clients": 0.15, "relay": 0.06, "growth": 0.36, "list": 0.05}
+SHARES = {
+    SMALL: 0.16, LARGE: 0.1, KUBERNETES: 0.08, DOCKER: 0.06, "quiet": 0.27, "timeline": 0.02, "clients": 0.1,
+    "relay": 0.04, "growth": 0.13, "list": 0.04,
+}  # fmt: skip
 
 
 class Bench:
@@ -53,19 +59,31 @@ class Bench:
         self.names = [runtime.name for runtime in self.runtimes]
         # Each measured start follows an unmeasured start of this runtime.
         self.before = Runtime("before", commands.get("crun") or self.runtimes[-1].command, work)
-        self.sets = {SMALL: Samples(), LARGE: Samples()}
+        self.sets = {SMALL: Samples(), LARGE: Samples(), KUBERNETES: Samples(), DOCKER: Samples()}
         self.rounds: dict[str, int] = {}
         self.phases: dict[str, list[phases.Phase]] = {}
         self.latencies: dict[str, list[float]] = {}
         self.note = ""
         self.changes = work / "changes.json"
+        self.random = random.Random(1)
 
     def measure(self) -> None:
         """Measure everything, in order. Raises Failed if a runtime fails."""
         self.changes.write_text(json.dumps({"unified": {"cgroup.max.depth": "100"}}))
-        self.bundles = {SMALL: bundles.small(self.work), LARGE: bundles.large(self.work)}
+        cgroup = f"/{self.prefix}parent"
+        self.bundles = {
+            SMALL: bundles.small(self.work),
+            LARGE: bundles.large(self.work),
+            KUBERNETES: engine_bundles.kubernetes(self.work, cgroup),
+            DOCKER: engine_bundles.docker(self.work, cgroup),
+        }
+        lowest = floor.Floor(self.work, self.prefix + floor.NAME)
+        for bundle in self.bundles.values():
+            lowest.record(bundle.short)
+        self.starters = [*self.runtimes, lowest]
         for name in self.sets:
             self.timed(name, self.options.rounds, self.lives(name))
+        self.timed("quiet", self.options.rounds, self.quiet())
         self.timed("timeline", self.options.rounds, self.timelines())
         self.timed("clients", self.options.batches, self.batches())
         self.timed("relay", self.options.rounds, self.relays())
@@ -86,8 +104,9 @@ class Bench:
         print(f"{name}: {done} rounds in {time.monotonic() - begin:.0f} s", file=sys.stderr, flush=True)
 
     def in_turn(self, runtimes: list[Runtime]) -> Iterator[list[Runtime]]:
-        """Yield the runtimes in every order, again and again, so that each follows each of the others equally often."""
-        return itertools.cycle([list(order) for order in itertools.permutations(runtimes)])
+        """Yield the runtimes in ever another order, so that each follows each of the others about equally often."""
+        while True:
+            yield self.random.sample(runtimes, len(runtimes))
 
     def sweep(self) -> None:
         """Remove everything that any of the runtimes made."""
@@ -99,15 +118,28 @@ class Bench:
 
     def lives(self, name: str) -> Iterator[None]:
         """Rounds of single commands: a `run`, and then a container's life, one command after the other."""
-        for number, order in enumerate(self.in_turn(self.runtimes)):
+        for number, order in enumerate(self.in_turn(self.starters)):
             for runtime in order:
                 # The first round warms the caches.
-                self.life(runtime, self.bundles[name], self.sets[name] if number else Samples())
+                self.life(runtime, name, self.sets[name] if number else Samples())
             if number:
                 yield
 
-    def life(self, runtime: Runtime, bundle: Bundles, samples: Samples) -> None:
-        """One round of one runtime."""
+    def quiet(self) -> Iterator[None]:
+        """Rounds of a `run` of a machine that has done nothing for a while."""
+        starters = [runtime for runtime in self.starters if runtime.name != WHEEL]
+        for order in self.in_turn(starters):
+            for name in (SMALL, KUBERNETES):
+                for runtime in order:
+                    time.sleep(QUIET)
+                    run = runtime("run", "--bundle", str(self.bundles[name].short), self.prefix + runtime.name)
+                    self.sets[name].add(table.QUIET, runtime.name, run.milliseconds)
+            yield
+
+    def life(self, runtime: Runtime, name: str, samples: Samples) -> None:
+        """One round of one runtime. The floor only has `run`, and of the engines' sets the commands that depend on the
+        configuration are measured."""
+        bundle = self.bundles[name]
 
         def note(measure: Measure, value: float) -> float:
             samples.add(measure, runtime.name, value)
@@ -118,6 +150,9 @@ class Bench:
         run = runtime("run", "--bundle", str(bundle.short), id)
         note(table.RUN, run.milliseconds)
         note(table.PEAK, run.peak)
+        note(table.BUSY, run.busy / 1000)
+        if runtime.name == floor.NAME:
+            return
         note(table.VERSION, runtime("--version").milliseconds)
         self.disturb()
         create = note(table.CREATE, runtime("create", "--bundle", str(bundle.long), id).milliseconds)
@@ -125,18 +160,23 @@ class Bench:
         pid = json.loads(runtime.output.read_text())["pid"]
         note(table.WAITING, pss(pid))
         start = note(table.START, runtime("start", id).milliseconds)
-        note(table.EXEC, runtime("exec", id, "/bin/true").milliseconds)
-        note(table.PS, runtime("ps", "--format", "json", id).milliseconds)
-        note(table.PAUSE, runtime("pause", id).milliseconds)
-        note(table.RESUME, runtime("resume", id).milliseconds)
-        note(table.UPDATE, runtime("update", "--resources", str(self.changes), id).milliseconds)
-        if runtime.name != WITHOUT_EVENTS:
-            note(table.EVENTS, runtime("events", "--stats", id).milliseconds)
+        if name in (SMALL, LARGE):
+            self.others(runtime, id, note)
         note(table.KILL, runtime("kill", id, "KILL").milliseconds)
         # The container is this process's child since its runtime ended.
         os.waitpid(pid, 0)
         delete = note(table.DELETE, runtime("delete", id).milliseconds)
         note(table.LIFE, create + start + delete)
+
+    def others(self, runtime: Runtime, id: str, note: Callable[[Measure, float], float]) -> None:
+        """The commands about a running container."""
+        note(table.EXEC, runtime("exec", id, "/bin/true").milliseconds)
+        note(table.PS, runtime("ps", "--format", "json", id).milliseconds)
+        note(table.PAUSE, runtime("pause", id).milliseconds)
+        note(table.RESUME, runtime("resume", id).milliseconds)
+        note(table.UPDATE, runtime("update", "--resources", str(self.changes), id).milliseconds)
+        if runtime.name not in WITHOUT_EVENTS:
+            note(table.EVENTS, runtime("events", "--stats", id).milliseconds)
 
     def batches(self) -> Iterator[None]:
         """Rounds of 100 creates by 8 clients at once."""
@@ -155,7 +195,8 @@ class Bench:
         """Rounds of one more container of every runtime; the containers stay. The wheel runs the launcher's
         containers.
         """
-        runtimes = [runtime for runtime in self.runtimes if runtime.name != WHEEL]
+        old = {"runc", "crun"} if table.NEW in self.names else set()
+        runtimes = [runtime for runtime in self.runtimes if runtime.name not in {WHEEL, *old}]
         for number, order in enumerate(self.in_turn(runtimes)):
             if available_memory() < RESERVE:
                 self.note = f" The machine bears no more than {number} containers of each: its memory is used up."
@@ -188,6 +229,8 @@ class Bench:
         for number, order in enumerate(self.in_turn(self.runtimes)):
             for runtime in order:
                 root = roots[table.SUBJECT if runtime.name == WHEEL else runtime.name]
+                if runtime.name not in (WHEEL, *self.latencies):
+                    continue
                 milliseconds = runtime("list", root=root).milliseconds
                 if number:
                     self.sets[SMALL].add(table.LIST, runtime.name, milliseconds)
@@ -198,9 +241,10 @@ class Bench:
         """Rounds of a `run` of the launcher that writes its timeline, of each set."""
         runtime = self.runtimes[0]
         file = self.work / "timeline.json"
-        runs: dict[str, list[list[phases.Phase]]] = {name: [] for name in self.sets}
+        runs: dict[str, list[list[phases.Phase]]] = {SMALL: [], LARGE: []}
         while True:
-            for name, bundle in self.bundles.items():
+            for name in (SMALL, LARGE):
+                bundle = self.bundles[name]
                 self.disturb()
                 words = "run", "--timeline", str(file), "--bundle", str(bundle.short), self.prefix + "timeline"
                 run = runtime(*words)
@@ -213,20 +257,17 @@ class Bench:
         made = self.rounds["growth"]
         if made < self.options.containers and not self.note:
             self.note = f" There was no time for {self.options.containers}."
-        small, large = self.sets[SMALL], self.sets[LARGE]
+        rows = {SMALL: table.SMALL, LARGE: table.LARGE, KUBERNETES: table.ENGINE, DOCKER: table.ENGINE}
         not_met = [
-            f"- {name}: {line}"
-            for name, samples, measures in ((SMALL, small, table.SMALL), (LARGE, large, table.LARGE))
-            for line in table.missed(samples, measures)
+            f"- {name}: {line}" for name, measures in rows.items() for line in table.missed(self.sets[name], measures)
         ]
+        names = [*self.names, floor.NAME]
         counts = ", ".join(f"{name} {count}" for name, count in self.rounds.items())
         return "\n".join(
             [
                 f"{machine()}; {versions}. Rounds: {counts}.",
                 f"`list` shows {made} created containers of the runtime.{self.note}\n",
-                f"**Small set**\n\n{table.table(small, table.SMALL, self.names)}",
-                "**Large set**: 20 mounts, 14 capabilities, a user namespace\n",
-                table.table(large, table.LARGE, self.names),
+                *(f"**{name}**\n\n{table.table(self.sets[name], measures, names)}" for name, measures in rows.items()),
                 "Missed goals:\n\n" + "\n".join(not_met) + "\n" if not_met else "All goals are met.\n",
                 f"Where the time of `pyrunc run /bin/true` goes:\n\n{phases.table(self.phases)}",
                 table.growth(self.latencies),
@@ -250,6 +291,8 @@ def commands(options: argparse.Namespace) -> dict[str, list[str]]:
         program = shutil.which(name)
         if program:
             found[name] = [program]
+    if options.peers:
+        found |= {f"new-{name}": [str(program)] for name, program in peers.newest(options.peers).items()}
     return found
 
 
@@ -285,10 +328,13 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pyrunc", type=Path, default=REPOSITORY / "build/bench/usr/bin/pyrunc", help="the launcher")
     parser.add_argument("--wheel", metavar="COMMAND", help="the wheel's command")
+    parser.add_argument(
+        "--peers", type=Path, metavar="DIRECTORY", help="where the newest runc and crun are, or are put"
+    )
     parser.add_argument("--rounds", type=int, default=40, help="at most")
     parser.add_argument("--batches", type=int, default=5, help="of 100 creates, at most")
     parser.add_argument("--containers", type=int, default=1000, help="of each runtime, at most")
-    parser.add_argument("--seconds", type=float, default=280, help="for all measuring")
+    parser.add_argument("--seconds", type=float, default=400, help="for all measuring")
     parser.add_argument("--write", type=Path, metavar="FILE", help="the document whose table is replaced")
     parser.add_argument("--plots", type=Path, metavar="DIRECTORY", help="where the plots go (needs matplotlib)")
     return parser.parse_args(argv)
@@ -309,7 +355,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="pyrunc-bench-") as name:
         work = Path(name)
         # The large set's user namespace must be able to enter this directory.
-        work.chmod(0o711)
+        # State directories are on a tmpfs, as /run is.
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=711", "bench", name], check=True)
         build_spawn(work)
         make_null(work)
         bench = Bench(found, work, options)
@@ -320,6 +367,7 @@ def main() -> None:
             raise SystemExit(f"bench: {error}") from None
         finally:
             clean(bench)
+            subprocess.run(["umount", "-l", name], check=True)
         text = bench.text(versions)
     print(text)
     write(options, bench, text)

@@ -25,11 +25,13 @@ class Failed(Exception):
 
 
 class Run(NamedTuple):
-    """The measurements of spawn for a command: begin and end (ns, CLOCK_MONOTONIC) and the peak RSS (KiB)."""
+    """The measurements of spawn for a command: begin and end (ns, CLOCK_MONOTONIC), the peak RSS (KiB), and the
+    processor time with that of the container (us)."""
 
     begin: int
     end: int
     peak: int
+    busy: int
 
     @property
     def milliseconds(self) -> float:
@@ -53,14 +55,17 @@ class Runtime:
         """Run a command `count` times, by `clients` at a time; a % in a word becomes the run's number. Raises
         Failed.
         """
-        line = [*self.command, "--root", str(root or self.root), *words]
+        return self.measured([*self.command, "--root", str(root or self.root), *words], clients, count)
+
+    def measured(self, line: list[str], clients: int, count: int) -> Run:
+        """Run a command line as `__call__` does. Raises Failed."""
         spawn = [str(self.spawn), str(self.output), str(clients), str(count)]
         with self.null.open("rb") as null:
             done = subprocess.run([*spawn, *line], stdin=null, stdout=subprocess.PIPE, text=True, check=True)
-        begin, end, peak, code = (int(word) for word in done.stdout.split())
+        begin, end, peak, busy, code = (int(word) for word in done.stdout.split())
         if code != 0:
             raise Failed(f"{shlex.join(line)} exited {code}:\n{self.output.read_text(errors='replace')[-2000:]}")
-        return Run(begin, end, peak)
+        return Run(begin, end, peak, busy)
 
     def version(self) -> str:
         """The first line of its `--version`."""

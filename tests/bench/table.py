@@ -39,32 +39,40 @@ class Measure(NamedTuple):
     digits: int = 1
 
 
+# Peers besides the distribution's: their newest versions, and the floor (floor.py).
+NEW = "new-crun"
+_SHORT = (Goal(0.45, NEW),)
+
 VERSION = Measure("--version", "ms", (Goal(1.0, "runc"),))
-KILL = Measure("kill", "ms", (Goal(1.0, "runc"),))
-STATE = Measure("state", "ms", (Goal(0.8, "runc"),))
-RUN = Measure("run /bin/true", "ms", (Goal(0.4, "runc"), Goal(1.0, "crun")))
-EXEC = Measure("exec /bin/true", "ms", (Goal(0.5, "runc"),))
+KILL = Measure("kill", "ms", _SHORT)
+STATE = Measure("state", "ms", _SHORT)
+RUN = Measure("run /bin/true", "ms", (Goal(0.4, "runc"), Goal(0.8, NEW), Goal(1.4, "floor")))
+RUN_OF_ENGINE = Measure("run /bin/true", "ms", (Goal(0.25, "new-runc"), Goal(0.75, NEW)))
+BUSY = Measure("processor time of run", "ms", (Goal(0.8, NEW), Goal(1.4, "floor")))
+QUIET = Measure("run, one a second", "ms", (Goal(0.85, NEW),))
+EXEC = Measure("exec /bin/true", "ms", (Goal(0.5, "runc"), Goal(0.6, NEW)))
 PS = Measure("ps --format json", "ms", (Goal(0.5, "runc"),))
 PAUSE = Measure("pause", "ms", (Goal(0.5, "runc"),))
 RESUME = Measure("resume", "ms", (Goal(0.5, "runc"),))
 UPDATE = Measure("update", "ms", (Goal(0.5, "runc"),))
 EVENTS = Measure("events --stats", "ms", (Goal(0.5, "runc"),))
 LIFE = Measure("create + start + delete", "ms", (Goal(0.5, "runc"),))
-CREATE = Measure("create", "ms")
-START = Measure("start", "ms")
-DELETE = Measure("delete", "ms")
-PEAK = Measure("peak RSS of run", "KiB", (Goal(0.7, "runc"),), 0)
+CREATE = Measure("create", "ms", (Goal(0.75, NEW),))
+START = Measure("start", "ms", _SHORT)
+DELETE = Measure("delete", "ms", _SHORT)
+PEAK = Measure("peak RSS of run", "KiB", (Goal(0.7, "runc"), Goal(1.3, NEW)), 0)
 WAITING = Measure("PSS of a waiting container", "KiB", (Goal(0.02, "runc"), Goal(0.2, "crun")), 0)
-CLIENTS = Measure("100 creates by 8 clients", "containers/s", (Goal(2.0, "runc", least=True),), 0)
-RELAY = Measure("relay", "MiB/s", (Goal(1.0, "runc", least=True), Goal(1.0, "crun", least=True)), 0)
-LIST = Measure("list", "ms", (Goal(1.0, "runc"),))
+CLIENTS = Measure("100 creates by 8 clients", "containers/s", (Goal(1.3, NEW, least=True),), 0)
+RELAY = Measure("relay", "MiB/s", (Goal(1.0, "runc", least=True), Goal(1.2, NEW, least=True)), 0)
+LIST = Measure("list", "ms", (Goal(0.8, NEW),))
 
 # The rows of each set of containers, in the order of the table.
 SMALL = (
-    VERSION, KILL, STATE, RUN, EXEC, LIFE, CREATE, START, DELETE, PS, PAUSE, RESUME, UPDATE, EVENTS, PEAK, WAITING,
-    CLIENTS, RELAY, LIST,
+    VERSION, KILL, STATE, RUN, QUIET, BUSY, EXEC, LIFE, CREATE, START, DELETE, PS, PAUSE, RESUME, UPDATE, EVENTS, PEAK,
+    WAITING, CLIENTS, RELAY, LIST,
 )  # fmt: skip
-LARGE = (KILL, STATE, RUN, EXEC, LIFE, CREATE, START, DELETE, PS, PAUSE, RESUME, UPDATE, EVENTS, PEAK, WAITING)
+LARGE = (KILL, STATE, RUN, BUSY, EXEC, LIFE, CREATE, START, DELETE, PS, PAUSE, RESUME, UPDATE, EVENTS, PEAK, WAITING)
+ENGINE = (RUN_OF_ENGINE, QUIET, BUSY, LIFE, CREATE, START, DELETE, PEAK)
 
 
 class Samples:
@@ -126,7 +134,8 @@ def cell(values: Sequence[float], digits: int) -> str:
 
 def table(samples: Samples, measures: Iterable[Measure], runtimes: Sequence[str]) -> str:
     """The rows in Markdown: each runtime's minimum, median and maximum, the ratios of the medians, and the goals."""
-    others = [name for name in runtimes if name in ("runc", "crun")]
+    others = [name for name in runtimes if name in ("new-runc", NEW, "floor")]
+    others = others or [name for name in runtimes if name in ("runc", "crun")]
     head = ["min / **median** / max", *runtimes, *(f"{SUBJECT} : {name}" for name in others), "goal"]
     lines = ["| " + " | ".join(head) + " |", "|---" + "|---:" * (len(head) - 2) + "|---|"]
     for measure in measures:

@@ -1,0 +1,54 @@
+"""The floor carries out the plans that the compiler makes: the container runs, and nothing is left."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests import purev2
+from tests.bench import bundles, engine_bundles, floor
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="starts containers")
+@pytest.mark.parametrize("name", ["small", "large", "kubernetes", "docker"])
+def test_the_floor_runs_a_container_and_removes_its_cgroup(tmp_path: Path, name: str) -> None:
+    tmp_path.parent.parent.chmod(0o711)  # the large set's user namespace enters it
+    tmp_path.parent.chmod(0o711)
+    tmp_path.chmod(0o711)
+    cgroup = f"/floor-{os.getpid()}"
+
+    def carried_out() -> None:
+        if name in ("kubernetes", "docker"):
+            bundle = getattr(engine_bundles, name)(tmp_path, cgroup)
+        else:
+            bundle = getattr(bundles, name)(tmp_path)
+        steps = floor.record(bundle.short, cgroup.strip("/"), tmp_path / "plan")
+        program = floor.build(tmp_path)
+        done = subprocess.run([program, steps], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        [line] = [line for line in steps.read_text().splitlines() if line.startswith("cgroup ")]
+        assert not Path(line.split()[1]).exists()
+        parent = Path("/sys/fs/cgroup" + cgroup)
+        if parent.exists():
+            parent.rmdir()
+
+    purev2.run(carried_out)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="starts containers")
+def test_the_floor_reports_a_step_that_fails(tmp_path: Path) -> None:
+    def carried_out() -> None:
+        bundle = bundles.small(tmp_path)
+        (bundle.short / "rootfs/bin/true").unlink()
+        steps = floor.record(bundle.short, f"floor-{os.getpid()}", tmp_path / "plan")
+        done = subprocess.run(
+            [floor.build(tmp_path), steps], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
+        Path(f"/sys/fs/cgroup/floor-{os.getpid()}").rmdir()
+        assert done.returncode == 1
+        assert "/bin/true" in done.stderr
+
+    purev2.run(carried_out)
