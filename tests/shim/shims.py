@@ -93,6 +93,7 @@ class Place:
         self.clients: list[Client] = []
         self.shims: dict[str, int] = {}  # address, pid
         self._number = 0
+        self.log = -1
 
     def bundle(self, id: str, *args: str, annotations: Mapping[str, str] | None = None) -> Bundle:
         """A bundle as containerd makes it: config.json, rootfs, and the FIFO of the shim's log."""
@@ -103,7 +104,7 @@ class Place:
         bundle.write()
         os.mkfifo(bundle.path / "log")
         # containerd holds it, so that the shim can open it.
-        self._log = os.open(bundle.path / "log", os.O_RDWR | os.O_NONBLOCK)
+        self.log = os.open(bundle.path / "log", os.O_RDWR | os.O_NONBLOCK)
         return bundle
 
     def words(self, id: str, action: str, *more: str) -> list[str]:
