@@ -62,7 +62,7 @@ def group(nodeid: str) -> str:
     file = nodeid.partition("::")[0]
     if file.rpartition("/")[2] in BUILDING:
         return "building"
-    if file.startswith("tests/engines/"):
+    if file.startswith(("tests/engines/", "tests/shim/test_containerd.py")):
         return file + nodeid.partition("[")[2].partition("-")[0]  # that of an engine
     return file if file.startswith(BY_FILE) else nodeid
 

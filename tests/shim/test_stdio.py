@@ -90,7 +90,9 @@ def test_stdout_alone(place: Place) -> None:
 
 def test_terminal(place: Place) -> None:
     """A terminal: one stream, its size, signals by control characters."""
-    script = "echo ready; trap 'echo interrupted' INT; read line; echo got $line; stty size; sleep 1000; sleep 1000"
+    script = (
+        "echo ready; trap 'echo interrupted' INT; read line; echo got $line; stty size; while :; do read more; done"
+    )
     task = place.running("sh", "-c", script, terminal=True, stdin=True)
     assert task.out is not None
     assert task.state()["terminal"] is True
