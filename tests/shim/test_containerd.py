@@ -300,9 +300,14 @@ def test_containerd_is_killed(containerd: Containerd) -> None:
     (containerd.rootfs / "tmp/end").unlink()
     assert containerd.pid(runs) == pid
     assert containerd.must("task", "exec", "--exec-id=again", runs, "echo", "hello") == "hello\n"
-    containerd.becomes(ends, "STOPPED")
-    done = containerd.ctr("task", "rm", ends)
-    assert "7" in done.err, done
+    if containerd.programs == NEW:
+        # containerd 2 removes a task without processes when it begins.
+        wait_for("no task", lambda: not containerd.row(ends))
+        assert not Path("/run/containerd/runc", containerd.namespace, ends).exists()
+    else:
+        containerd.becomes(ends, "STOPPED")
+        done = containerd.ctr("task", "rm", ends)
+        assert "7" in done.err, done
     containerd.must("task", "kill", "--signal=SIGKILL", runs)
     containerd.becomes(runs, "STOPPED")
 
