@@ -32,6 +32,7 @@ SUITES: tuple[tuple[str, ...], ...] = (
     (*MAKE, "test-pythons", "PYTHON_RELEASES=trixie"),
     (*MAKE, "test-guest"),
     (*MAKE, "conformance"),
+    (*MAKE, "test-shim"),
     (
         *MAKE, "test-engines", "ENGINES=docker podman containerd", "ENGINES_DEBIAN=bookworm", "QUICK=1",
         "PYTEST=-k test_checks",

@@ -158,7 +158,7 @@ def test_the_script_that_ci_calls_runs_these_suites() -> None:
     assert (ROOT / ".ci/run").read_text().rstrip().endswith("\nexec python3 scripts/ci.py")
     names = [" ".join(command[2:]) for command in ci.SUITES]
     assert names == [
-        "test", "test-launcher LONG=1", "test-pythons PYTHON_RELEASES=trixie", "test-guest", "conformance",
+        "test", "test-launcher LONG=1", "test-pythons PYTHON_RELEASES=trixie", "test-guest", "conformance", "test-shim",
         "test-engines ENGINES=docker podman containerd ENGINES_DEBIAN=bookworm QUICK=1 PYTEST=-k test_checks",
     ]  # fmt: skip
     rules = "".join(path.read_text() for path in [ROOT / "Makefile", *ROOT.glob("*.mk")])
