@@ -32,8 +32,8 @@ EMULATOR = "/usr/bin/qemu-aarch64-static"
 # What `make wheel` needs, and what an unpacked Debian lacks of the essential packages.
 PACKAGES = (
     "bash", "binutils", "ca-certificates", "coreutils", "dash", "diffutils", "dpkg-dev", "findutils", "gcc", "git",
-    "grep", "gzip", "libc6-dev", "libcap-dev", "libseccomp-dev", "linux-libc-dev", "make", "mawk", "musl-tools",
-    "python3", "python3-dev", "python3-venv", "sed", "tar", "util-linux",
+    "grep", "gzip", "libc-bin", "libc6-dev", "libcap-dev", "libseccomp-dev", "linux-libc-dev", "make", "mawk",
+    "musl-tools", "python3", "python3-dev", "python3-venv", "sed", "tar", "util-linux",
 )  # fmt: skip
 
 # Links and files that the packages' scripts would have made: path, target or content.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from tests.engines.engine import GRACE, Box, Engine, Wish
 from tests.engines.machine import Done, Machine, wait_for
@@ -195,6 +196,12 @@ class Podman(Words):
     def __init__(self, machine: Machine, runtime: str) -> None:
         super().__init__(machine, runtime)
         self.program = (*self.prefix, "podman", f"--runtime={runtime}")
+
+    def once(self, *command: str, input: str = "", **wish: Any) -> Done:
+        """Run a container in the foreground. On a busy machine conmon may read the output of a short program before it
+        accepts Podman's connection, and then only the log has it: so a success without output is tried again."""
+        done = super().once(*command, input=input, **wish)
+        return done if done.code or done.out else super().once(*command, input=input, **wish)
 
     @classmethod
     def up(cls, machine: Machine) -> str:
