@@ -202,6 +202,29 @@ def test_reader_that_dies(place: Place) -> None:
     os.close(err)
 
 
+@pytest.mark.ours("what a FIFO holds is lost when the shim closes it at the end of the output")
+def test_last_words_while_containerd_is_away(place: Place) -> None:
+    """A task that writes and ends then: the next containerd gets its output, and then its exit."""
+    fd, err = place.fifo("out"), place.fifo("err")
+    script = "while [ ! -e /tmp/go ]; do sleep 0.01; done; echo last words; echo bad >&2; exit 7"
+    task = place.task("sh", "-c", f"mkdir -p /tmp; {script}", streams=paths(place, "out", "err"))
+    task.call("Start")
+    place.events.wait("/tasks/start", container_id=task.id)
+    os.close(fd)
+    os.close(err)
+    place.events.away()
+    waited = task.begin("Wait")
+    Path(f"/proc/{task.pid}/root/tmp/go").touch()
+    assert waited()["exit_status"] == 7
+    for name, said in (("out", b"last words\n"), ("err", b"bad\n")):
+        reader = os.open(place.work / name, os.O_RDONLY | os.O_NONBLOCK)
+        assert os.read(reader, 100) == said
+        os.close(reader)
+    place.events.back()
+    place.events.wait("/tasks/exit", container_id=task.id, exit_status=7, seconds=40)
+    task.call("Delete")
+
+
 def paths(place: Place, stdout: str, stderr: str) -> dict[str, str]:
     """FIFOs of the place as the fields of Create and Exec."""
     return {"stdout": str(place.work / stdout), "stderr": str(place.work / stderr)}
