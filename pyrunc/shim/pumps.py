@@ -33,6 +33,8 @@ _TURN = 1 << 20
 _INPUT_TURNS = 8
 # A pty need not say that it has room, so it is asked again after this many seconds.
 _PTY_SECONDS = 0.05
+# How long, in seconds, until the first look for a late reader of a FIFO, and between the last ones.
+_FIRST_LOOK, _LAST_LOOK = 0.01, 1.0
 
 
 class Target:
@@ -74,8 +76,8 @@ class Target:
     def finish(self) -> None:
         """The end of the output: readers get an end of file.
 
-        What a FIFO holds is lost with its last opener. So one that nobody reads, since containerd is away, stays open
-        until `close`. Raises OSError.
+        What a FIFO holds is lost with its last opener. So one that nobody reads, since containerd is away or its client
+        is only about to open it, stays open until `look` finds a reader, or until `close`. Raises OSError.
         """
         if self.fd < 0 or not self.is_fifo:
             self.close()
@@ -83,10 +85,16 @@ class Target:
         writer = posix.open(f"/proc/self/fd/{self.fd}", posix.O_WRONLY | posix.O_NONBLOCK | posix.O_CLOEXEC)
         posix.close(self.fd)
         self.fd = writer
-        poller = poll()
-        poller.register(writer, 0)
-        if not poller.poll(0):  # an error is what a FIFO without a reader has. poll(2)
-            self.close()
+        self.look()
+
+    def look(self) -> bool:
+        """After `finish`: close a FIFO that has a reader, which gets its end of file. Returns whether it is closed."""
+        if self.fd >= 0:
+            poller = poll()
+            poller.register(self.fd, 0)
+            if not poller.poll(0):  # an error is what a FIFO without a reader has. poll(2)
+                self.close()
+        return self.fd < 0
 
     def close(self) -> None:
         """Close the descriptor; nothing happens the second time."""
@@ -102,8 +110,8 @@ class Output:
     """
 
     __slots__ = (
-        "_loop", "_on_settled", "_rest", "_source", "_splices", "_splicing", "_terminal", "_waiting", "_watched",
-        "ended", "name", "settled", "target",
+        "_look_timer", "_loop", "_on_settled", "_rest", "_source", "_splices", "_splicing", "_terminal", "_waiting",
+        "_watched", "ended", "name", "settled", "target",
     )  # fmt: skip
 
     def __init__(self, loop: Loop, source: int, target: Target, name: str, terminal: bool) -> None:
@@ -115,6 +123,7 @@ class Output:
         self.name = name
         self._terminal = terminal
         self._rest = b""  # what was read and has no room
+        self._look_timer: Timer | None = None
         self._splices = not (terminal or target.never_waits)  # whether the two can be spliced at all
         self._splicing = False
         self._waiting = False  # for room in the target
@@ -146,10 +155,22 @@ class Output:
         time. Raises OSError."""
         if self._stop():
             self.target.finish()
+            self._await_reader(_FIRST_LOOK)
+
+    def _await_reader(self, wait: float) -> None:
+        """Look from time to time whether the FIFO has got a reader, whose arrival epoll does not report: it waits for
+        the end, and may ask for the deletion only then. wait: the seconds up to the next look."""
+        self._look_timer = None
+        if not self.target.look():
+            later = min(wait * 2, _LAST_LOOK)
+            self._look_timer = self._loop.after(wait, lambda: self._await_reader(later))
 
     def close(self) -> None:
         """Close all. Nothing happens the second time."""
         self._stop()
+        if self._look_timer is not None:
+            self._loop.cancel(self._look_timer)
+            self._look_timer = None
         self.target.close()
 
     def _stop(self) -> bool:

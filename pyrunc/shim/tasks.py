@@ -117,8 +117,13 @@ class Tasks(Containers):
     def _pids(self, request: Message, call: Call) -> None:
         container = self._container(request)
         execs = {process.pid: process.exec_id for process in container.execs.values()}
+        pids = processes.pids(container.runtime.root, container.id)
+        if not pids and container.init.status == "stopped":
+            # A containerd that starts takes a shim without processes for one whose Create has failed, and ends it: the
+            # exit status would be lost.
+            raise StatusError(ttrpc.FAILED_PRECONDITION, f"container {container.id} is stopped: failed precondition")
         found = []
-        for pid in processes.pids(container.runtime.root, container.id):
+        for pid in pids:
             details = messages.pack("ProcessDetails", {"exec_id": execs[pid]}) if pid in execs else None
             found.append({"pid": pid, "info": details})
         call.reply(processes=found)

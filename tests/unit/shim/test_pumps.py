@@ -214,6 +214,21 @@ def test_output_that_ends_while_nobody_reads_waits_for_the_next_reader(ends: End
     assert ends.at_end()
 
 
+def test_a_reader_that_comes_after_the_end_gets_the_output_and_the_end(loop: ProbeLoop, tmp_path: Path) -> None:
+    """`ctr task exec` deletes a process only when it has read to the end, and may open the FIFO after the exit."""
+    ends = Ends(loop, tmp_path, read=False)
+    os.write(ends.inside, b"late")
+    os.close(ends.inside)
+    loop.until(lambda: ends.output.ended)
+    assert ends.output.target.fd >= 0
+    ends.outside = ends.open()
+    loop.until(lambda: ends.output.target.fd < 0)
+    assert os.read(ends.outside, 10) == b"late"
+    assert os.read(ends.outside, 10) == b""
+    os.close(ends.outside)
+    ends.output.close()
+
+
 def test_settled_is_told_once_all_that_is_there_has_been_moved(ends: Ends) -> None:
     told: list[str] = []
     os.write(ends.inside, b"last")
