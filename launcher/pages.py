@@ -64,6 +64,7 @@ _USE = struct.Struct("=IHH")
 _PRESENT, _SWAPPED, _OF_FILE = 1 << 63, 1 << 62, 1 << 61
 
 ID = "x"
+_NOBODY = "pyrunc: can't start the ordinary build"
 # No process has this number (/proc/sys/kernel/pid_max is at most 2^22).
 _NO_PID = (1 << 31) - 1
 
@@ -108,20 +109,21 @@ class Subject:
             finally:
                 process.kill()
 
-    def finished(self, *words: str) -> Any:
-        """What a command has used when it has ended. Raises PagesError, OSError."""
+    def finished(self, *words: str, said: str = "") -> Any:
+        """What a command has used when it has ended. said: how its error message begins; "" for none. Raises
+        PagesError, OSError."""
         # Not a pipe: a container that waits for its start keeps it open.
-        with tempfile.TemporaryFile() as said:
+        with tempfile.TemporaryFile() as errors:
             try:
                 done = subprocess.run(
                     [self.program, *words], env=ENVIRONMENT, cwd="/", stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL, stderr=said, pass_fds=self.descriptors(), timeout=SECONDS, check=False,
+                    stdout=subprocess.DEVNULL, stderr=errors, pass_fds=self.descriptors(), timeout=SECONDS, check=False,
                 )  # fmt: skip
             except subprocess.TimeoutExpired as error:
                 raise PagesError(str(error)) from None
-            said.seek(0)
-            text = said.read().decode(errors="replace").strip()
-        if text or done.returncode < 0:
+            errors.seek(0)
+            text = errors.read().decode(errors="replace").strip()
+        if not text.startswith(said) or bool(text) != bool(said) or done.returncode < 0:
             raise PagesError(f"{' '.join(words)}: {done.returncode} {text}")
         return self.found(0)
 
@@ -157,10 +159,10 @@ class Blocks(Subject):
         os.ftruncate(self.report, 0)
         return super().used(words, output)
 
-    def finished(self, *words: str) -> Any:
+    def finished(self, *words: str, said: str = "") -> Any:
         """As in Subject."""
         os.ftruncate(self.report, 0)
-        return super().finished(*words)
+        return super().finished(*words, said=said)
 
     def found(self, pid: int) -> dict[int, tuple[int, bool]]:
         """As in Subject."""
@@ -324,12 +326,24 @@ def life(subject: Subject, work: Path) -> list[tuple[int, Any]]:
     shutil.copy(ROOT / "csrc/init/build/init", bundle / "rootfs/program")
     spec = configuration()
     spec["process"]["args"] = ["/program"]
+    spec["mounts"].append({"destination": "/volume", "type": "bind", "source": str(bundle), "options": ["rbind", "ro"]})
     (bundle / "config.json").write_text(json.dumps(spec))
+    spec["linux"]["seccomp"] = {
+        "defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{"names": ["read", "write"], "action": "SCMP_ACT_ALLOW"}],
+    }  # fmt: skip
+    (bundle / "filtered.json").write_text(json.dumps(spec))
     manager = [] if os.geteuid() == 0 else ["--cgroup-manager", "disabled"]
     before, id = [*manager, "--root", str(work / "lives")], f"pyrunc-build-{os.getpid()}"
     try:
         return [
             (launches, subject.finished(*before, "run", "--bundle", str(bundle), id)),
+            # Its filter is not in the cache, so it is handed over, and this program has nobody to hand it to.
+            (
+                launches,
+                subject.finished(
+                    *before, "run", "--config", "filtered.json", "--bundle", str(bundle), id, said=_NOBODY
+                ),
+            ),
             (launches, subject.finished(*before, "create", "--bundle", str(bundle), id)),
             (others, subject.finished(*before, "state", id)),
             (others, subject.finished(*before, "start", id)),
