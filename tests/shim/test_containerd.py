@@ -300,8 +300,8 @@ def test_containerd_is_killed(containerd: Containerd) -> None:
     (containerd.rootfs / "tmp/end").unlink()
     assert containerd.pid(runs) == pid
     assert containerd.must("task", "exec", "--exec-id=again", runs, "echo", "hello") == "hello\n"
-    if containerd.programs == NEW:
-        # containerd 2 removes a task without processes when it begins.
+    if containerd.programs == NEW and not shims.is_ours():
+        # containerd 2 removes a task when it begins, if its Pids are none and no error.
         wait_for("no task", lambda: not containerd.row(ends))
         assert not Path("/run/containerd/runc", containerd.namespace, ends).exists()
     else:
