@@ -178,8 +178,10 @@ class Logger:
     def _spawn(self, path: str, args: list[str], names: tuple[str, str], given: tuple[int, int, int]) -> None:
         """Raises OSError, and ValueError for a NUL in an argument."""
         id, namespace = names
-        high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _ABOVE) for fd in given]
+        high: list[int] = []
         try:
+            for fd in given:
+                high.append(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _ABOVE))
             actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = [
                 (posix.POSIX_SPAWN_OPEN, fd, "/dev/null", posix.O_RDWR, 0) for fd in (0, 1, 2)
             ]

@@ -44,9 +44,9 @@ class Stdio:
     """
 
     __slots__ = (
-        "_close_done", "_close_timer", "_exit_done", "_exit_timer", "_fifo", "_hanging_up", "_input", "_input_later",
-        "_is_launched", "_listener", "_logger", "_loop", "_master", "_names", "_outputs", "_owner", "_paths", "_target",
-        "_terminal", "_writer", "console_socket", "given",
+        "_close_done", "_close_timer", "_ends_early", "_exit_done", "_exit_timer", "_fifo", "_hanging_up", "_input",
+        "_input_later", "_is_launched", "_listener", "_logger", "_loop", "_master", "_names", "_outputs", "_owner",
+        "_paths", "_target", "_terminal", "_writer", "console_socket", "given",
     )  # fmt: skip
 
     def __init__(
@@ -78,6 +78,7 @@ class Stdio:
         self._fifo = -1  # of standard input, until an Input has it
         self._writer = -1  # of the pipe for it, until an Input has it
         self._input_later = self._is_launched = False
+        self._ends_early = False  # CloseIO came before the input
         self.console_socket = ""
         self.given = (-1, -1, -1)
 
@@ -134,6 +135,8 @@ class Stdio:
                     self._give(kind, path)
                 except OSError as error:
                     failure = PyruncError("preparing the standard streams", errno=error.errno or 0)
+                except PyruncError as error:
+                    failure = error
             if failure is not None:
                 self.abort()
             ready(failure)
@@ -145,7 +148,7 @@ class Stdio:
         null = posix.open("/dev/null", posix.O_RDWR | posix.O_CLOEXEC)
         self.given = (null, null, null)
         stdin, _, stderr = self._paths
-        has_input = bool(stdin) and self._logger is None
+        has_input = bool(stdin) and (self._terminal or self._logger is None)
         self._input_later = self._input_later and has_input
         fifo = _open_fifo(stdin) if has_input and not self._input_later else -1
         self._fifo = fifo
@@ -171,7 +174,7 @@ class Stdio:
                 self._writer = writer
             else:
                 self._fifo = -1
-                self._input = pumps.Input(self._loop, fifo, self._names[0], writer, terminal=False)
+                self._connect_input(fifo, writer)
             if null not in (out, err):
                 posix.close(null)
             self.given = (reader, out, err)
@@ -215,17 +218,17 @@ class Stdio:
         if not self._input_later:
             return
         self._input_later = False
-        fifo = _open_fifo(self._paths[0])
+        self._fifo = _open_fifo(self._paths[0])
         if self._terminal and self._master < 0:  # a restore brings it
-            self._fifo = fifo
             return
-        if self._terminal:
-            self._input = pumps.Input(self._loop, fifo, self._names[0], _copy(self._master), terminal=True)
-            self._input.on_end = self._hang_up
-        else:
-            writer, self._writer = self._writer, -1
-            self._input = pumps.Input(self._loop, fifo, self._names[0], writer, terminal=False)
-        if self._is_launched:
+        try:
+            target = _copy(self._master) if self._terminal else self._writer
+            self._writer = -1
+            fifo, self._fifo = self._fifo, -1
+            self._connect_input(fifo, target)
+        except OSError as error:
+            raise PyruncError("connecting standard input", errno=error.errno or 0) from error
+        if self._is_launched and self._input is not None:
             self._input.start()
 
     def _receive_master(self) -> None:
@@ -244,17 +247,25 @@ class Stdio:
             raise PyruncError("the runtime has not sent the pty's master")
         self._master = fds[0]
         self._close_listener()
-        target, self._target = self._target, None
-        fifo, self._fifo = self._fifo, -1
-        assert target is not None
+        assert self._target is not None
         try:
             posix.set_blocking(self._master, False)
-            self._outputs.append(pumps.Output(self._loop, _copy(self._master), target, "stdout", terminal=True))
-            if fifo >= 0:
-                self._input = pumps.Input(self._loop, fifo, self._names[0], _copy(self._master), terminal=True)
-                self._input.on_end = self._hang_up
+            source = _copy(self._master)
+            self._outputs.append(pumps.Output(self._loop, source, self._target, "stdout", terminal=True))
+            self._target = None
+            if self._fifo >= 0:
+                self._connect_input(self._fifo, _copy(self._master))
+                self._fifo = -1
         except OSError as error:
             raise PyruncError("connecting the terminal", errno=error.errno or 0) from error
+
+    def _connect_input(self, fifo: int, target: int) -> None:
+        """Both descriptors are the input's from now on. Raises OSError."""
+        self._input = pumps.Input(self._loop, fifo, self._names[0], target, self._terminal)
+        if self._terminal:
+            self._input.on_end = self._hang_up
+        if self._ends_early:
+            self._input.let_end()
 
     def _hang_up(self) -> None:
         """The end of a terminal's input, which its user asked for (CloseIO): as with containerd's shim, the terminal
@@ -285,6 +296,7 @@ class Stdio:
 
     def close_stdin(self) -> None:
         """Standard input ends once containerd's side has closed it and all has been read from it (CloseIO)."""
+        self._ends_early = True
         if self._input is not None:
             self._input.let_end()
 
@@ -345,6 +357,7 @@ class Stdio:
         done, self._close_done = self._close_done, None
         if done is None:
             return
+        self._close_given()  # of a process that was never made
         logger, self._logger = self._logger, None
         self.abort()
         if logger is None:

@@ -6,6 +6,7 @@ import array
 import fcntl
 import gc
 import os
+import resource
 import socket
 import struct
 import subprocess
@@ -28,12 +29,21 @@ from tests.support.shimloop import ProbeLoop
 class Trial:
     """A process with its streams: in the place of the container, with a runtime that does nothing more."""
 
-    def __init__(self, loop: ProbeLoop, directory: Path, stdin: str, stdout: str, stderr: str, terminal: bool) -> None:
+    def __init__(
+        self,
+        loop: ProbeLoop,
+        directory: Path,
+        stdin: str,
+        stdout: str,
+        stderr: str,
+        terminal: bool,
+        input_later: bool = False,
+    ) -> None:
         self.loop = loop
         self.directory = directory
         self.answers: list[PyruncError | None] = []
         self.stdio = Stdio(loop, (stdin, stdout, stderr), terminal, ("box", "default"))
-        self.stdio.open(str(directory), self.answers.append)
+        self.stdio.open(str(directory), self.answers.append, input_later)
         self.exits: list[float] = []
         self.ends: list[float] = []
 
@@ -477,6 +487,71 @@ def test_at_its_end_all_is_freed_without_the_collector(
         assert not living()
     finally:
         gc.enable()
+
+
+def test_a_terminal_with_a_logger_has_input(loop: ProbeLoop, tmp_path: Path, fifos: Three) -> None:
+    trial = Trial(loop, tmp_path, fifos[0].path, logger_uri(tmp_path), "", True)
+    process = trial.start_with_terminal("stty -echo; read line; echo got $line")
+    os.write(fifos[0].fd, b"word\n")
+    assert trial.wait(process) == 0
+    trial.close()
+    assert b"got word" in (tmp_path / "log").read_bytes()
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_an_end_of_input_that_is_asked_for_before_it_is_open(
+    loop: ProbeLoop, tmp_path: Path, fifos: Three, terminal: bool
+) -> None:
+    stdin, stdout, _ = fifos
+    trial = Trial(loop, tmp_path, stdin.path, stdout.path, "", terminal, input_later=True)
+    script = "trap 'exit 7' HUP; echo up; while :; do sleep 0.05; done" if terminal else "echo up; cat; exit 7"
+    process = trial.start_with_terminal(script) if terminal else trial.start(script)
+    stdout.narrow()
+    loop.until(lambda: stdout.read().startswith(b"up"))
+    trial.stdio.close_stdin()
+    trial.stdio.open_input()
+    stdin.narrow()
+    if not terminal:
+        os.write(stdin.fd, b"all")
+    stdin.close()
+    assert trial.wait(process) == 7
+    assert terminal or stdout.read() == b"all"
+    trial.close()
+
+
+@pytest.mark.parametrize("kind", ["fifos", "terminal", "logger", "file"])
+def test_without_descriptors_it_fails_and_leaves_nothing(
+    loop: ProbeLoop, tmp_path: Path, fifos: Three, kind: str
+) -> None:
+    """EMFILE at each descriptor in turn."""
+    stdout = {"logger": logger_uri(tmp_path), "file": f"file://{tmp_path}/log"}.get(kind, fifos[1].path)
+    stderr = "" if kind == "terminal" else fifos[2].path
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    failures = 0
+    for more in range(30):
+        before = set(os.listdir("/proc/self/fd"))
+        spare = [os.open("/dev/null", os.O_RDONLY) for _ in range(40)]
+        limit = max(spare) + 1
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+        for fd in spare[:more]:
+            os.close(fd)
+        try:
+            trial = Trial(loop, tmp_path, fifos[0].path, stdout, stderr, kind == "terminal")
+            loop.until(lambda answers=trial.answers: answers)  # type: ignore[misc]
+        finally:
+            for fd in spare[more:]:
+                os.close(fd)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        failure = trial.answers[0]
+        failures += failure is not None
+        assert failure is None or "too many open files" in str(failure)
+        if failure is None:
+            trial.close()
+        loop.until(lambda: loop.watched == 0)
+        assert set(os.listdir("/proc/self/fd")) == before, more
+        if failure is None:
+            break
+    assert failures >= 3
 
 
 def test_a_hundred_processes_leave_no_descriptor(loop: ProbeLoop, tmp_path: Path, fifos: Three) -> None:
