@@ -24,11 +24,13 @@ DECLARATIONS = """
     int seccomp_attr_set(scmp_filter_ctx ctx, int attr, uint32_t value);
     int seccomp_syscall_resolve_name(const char *name);
     int seccomp_syscall_resolve_name_arch(uint32_t arch_token, const char *name);
+    char *seccomp_syscall_resolve_num_arch(uint32_t arch_token, int num);
     int seccomp_rule_add_array(scmp_filter_ctx ctx, uint32_t action, int syscall, unsigned int arg_cnt,
                                const struct scmp_arg_cmp *arg_array);
     int seccomp_export_bpf(scmp_filter_ctx ctx, int fd);
     const struct scmp_version *seccomp_version(void);
 
+    void free(void *pointer);
     const char *library_file(void);
     int flags_error(unsigned int flags);
 """
@@ -38,6 +40,7 @@ SOURCE = r"""
 #include <errno.h>
 #include <seccomp.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 

@@ -54,7 +54,8 @@ CODECS = ("encodings", "encodings.aliases", "encodings.latin_1", "encodings.utf_
 COLD = {
     "pyrunc.cli.program", "pyrunc.commands.bundle", "pyrunc.commands.checkpoint", "pyrunc.commands.doctor",
     "pyrunc.commands.eventstream", "pyrunc.commands.garbage", "pyrunc.commands.hooks", "pyrunc.commands.integrate",
-    "pyrunc.commands.matching", "pyrunc.commands.mounts", "pyrunc.commands.pstable", "pyrunc.commands.verify",
+    "pyrunc.commands.matching", "pyrunc.commands.mounts", "pyrunc.commands.pstable", "pyrunc.commands.seccomp",
+    "pyrunc.commands.verify",
     "pyrunc.libcontainer.compile.systemd",
     "pyrunc.libcontainer.garbage", "pyrunc.libcontainer.launch.notify", "pyrunc.libcontainer.launch.systemd_scope",
     "pyrunc.libcontainer.seccomp.compiler", "pyrunc.libcontainer.spec.explain", "pyrunc.libcontainer.systemd",

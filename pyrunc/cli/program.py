@@ -27,6 +27,7 @@ from . import (
     lifecycle,
     mounts,
     processes,
+    seccomp,
     update,
     verify,
 )
@@ -89,7 +90,8 @@ OPTIONS: list[click.Parameter] = [
 
 # What declares the commands. The module of the same name in pyrunc.commands carries them out.
 GROUPS = (
-    lifecycle, exec, processes, update, mounts, events, checkpoint, garbage, verify, bundle, hooks, doctor, integrate,
+    lifecycle, exec, processes, update, mounts, events, checkpoint, garbage, verify, bundle, hooks, seccomp, doctor,
+    integrate,
 )  # fmt: skip
 
 program = GoGroup(

@@ -18,6 +18,8 @@ from .statedir import START_SOCKET, StateDir, open_directory, owner_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .._generated.spec_types import Spec, State
     from .launch.model import Launch
     from .launch.notify import Notify
@@ -49,9 +51,12 @@ def create(options: LaunchOptions, fault: tuple[int, int] = (-1, 0)) -> None:
         raise
 
 
-def run(options: LaunchOptions, fault: tuple[int, int] = (-1, 0)) -> int:
+def run(
+    options: LaunchOptions, fault: tuple[int, int] = (-1, 0), before_start: Callable[[Record], None] | None = None
+) -> int:
     """Create and start the container. Unless detached, wait for its end and delete it.
 
+    before_start: called once the init waits for its start, in its namespaces and cgroup.
     Returns the exit code: that of the process, 128 + n after signal n, 0 if detached. If something fails up to the
     poststart hooks, it undoes everything and raises PyruncError.
     """
@@ -64,6 +69,14 @@ def run(options: LaunchOptions, fault: tuple[int, int] = (-1, 0)) -> int:
 
         relay = Relay()
     launch = _launch(spec, options, fault)
+    if before_start is not None:
+        try:
+            before_start(launch.record)
+        except BaseException as error:
+            if relay is not None:
+                relay.close()
+            launch.fail(error)
+            raise
 
     def on_running() -> None:
         if (launch.is_filtered or _limits_memory(spec)) and not _executed(launch.record, launch.init.pidfd):

@@ -45,7 +45,7 @@ def compile_filter(profile: Seccomp) -> bytes:
     library = _library()
     if profile.get(cache.STRICT):
         _refuse_unknown(library, profile)
-    default = _action(profile["defaultAction"], profile.get("defaultErrnoRet"))
+    default = action(profile["defaultAction"], profile.get("defaultErrnoRet"))
     tokens = _tokens(library, profile.get("architectures") or ())
     context = library.seccomp_init(default)
     if not context:  # NULL
@@ -137,6 +137,66 @@ def _ffi() -> FFI:
     return ffi
 
 
+def architecture(name: str) -> int:
+    """libseccomp's number of an architecture (`SCMP_ARCH_…`); with "" the machine's. Raises PyruncError."""
+    library = _library()
+    token = _token(library, name) if name else library.seccomp_arch_native()
+    if not token:
+        raise PyruncError(f"libseccomp does not know the architecture {name}")
+    return token
+
+
+def architecture_name(token: int) -> str:
+    """The specification's name of an architecture. Raises PyruncError."""
+    library = _library()
+    names = [name for name in ARCHITECTURES if _token(library, name) == token]
+    if not names:
+        raise PyruncError(f"the specification has no name for the architecture {token:#x}")
+    return names[0]
+
+
+def find_number(call: str, token: int) -> int:
+    """The number of a system call of an architecture; negative if there is none. Raises PyruncError without
+    libseccomp."""
+    return _library().seccomp_syscall_resolve_name_arch(token, call.encode())
+
+
+def covered(profile: Seccomp) -> list[int]:
+    """libseccomp's numbers of the architectures that a profile covers: the machine's is always one. Raises
+    PyruncError."""
+    library = _library()
+    return [library.seccomp_arch_native(), *_tokens(library, profile.get("architectures") or ())]
+
+
+def call_number(call: str, token: int) -> int:
+    """The number of a system call of an architecture, by its name or by itself. Raises PyruncError if there is none."""
+    if call.isascii() and call.isdigit() and int(call) < 1 << 31:
+        return int(call)
+    resolve = _library().seccomp_syscall_resolve_name_arch
+    found = resolve(token, call.encode())
+    if found == _UNKNOWN:
+        meant = [edit for edit in _edits(call) if resolve(token, edit.encode()) > 0]
+        raise PyruncError(
+            f"libseccomp does not know the system call {call}", hint=f"did you mean {meant[0]}?" if meant else ""
+        )
+    if found < 0:
+        raise PyruncError(f"this architecture has no system call {call}")
+    return found
+
+
+def call_name(number: int, token: int) -> str:
+    """The name of a system call of an architecture; its number as text if libseccomp does not know it. Raises
+    PyruncError."""
+    library = _library()
+    text = library.seccomp_syscall_resolve_num_arch(token, number)
+    if not text:  # NULL
+        return str(number)
+    try:
+        return _ffi().string(text).decode()
+    finally:
+        library.free(text)
+
+
 def _token(library: Library, name: str) -> int:
     """libseccomp's number of an architecture; 0 if it does not know it."""
     return library.seccomp_arch_resolve_name(name.removeprefix("SCMP_ARCH_").lower().encode())
@@ -157,8 +217,8 @@ def _tokens(library: Library, names: Sequence[str]) -> list[int]:
     return tokens
 
 
-def _action(name: str, number: int | None) -> int:
-    """The kernel's number of an action with its errno, EPERM by default."""
+def action(name: str, number: int | None) -> int:
+    """The value that a filter returns for an action: the kernel's number with its errno, EPERM by default."""
     if name not in NUMBERED:
         return ACTIONS[name]
     return ACTIONS[name] | (errno.EPERM if number is None else number)
@@ -169,8 +229,8 @@ def _refused(what: str, result: int, *place: str | int) -> PyruncError:
 
 
 def _add_rule(library: Library, context: Filter, default: int, rule: SeccompRule, index: int) -> None:
-    action = _action(rule["action"], rule.get("errnoRet"))
-    if action == default:
+    value = action(rule["action"], rule.get("errnoRet"))
+    if value == default:
         return
     conditions = [
         {
@@ -193,7 +253,7 @@ def _add_rule(library: Library, context: Filter, default: int, rule: SeccompRule
             continue
         for group in groups:
             array = ffi.new("struct scmp_arg_cmp[]", group)
-            result = library.seccomp_rule_add_array(context, action, number, len(group), array)
+            result = library.seccomp_rule_add_array(context, value, number, len(group), array)
             if result:
                 what = f"error adding seccomp {'' if group else 'filter '}rule for syscall {name}"
                 raise _refused(what, result, "syscalls", index, "names", place)

@@ -16,6 +16,7 @@ FORMATS = {
     "list": (("table", "json"), True),
     "plan": (("table", "json", "tree"), False),
     "ps": (("table", "json"), True),
+    "seccomp": (("table", "json"), False),
     "validate": (("text", "json"), False),
     "verify": (("table", "json"), False),
 }

@@ -1,0 +1,313 @@
+"""The command seccomp. Cold."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import select
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from .. import jsonio, log, output, paths
+from ..errors import PyruncError, join, prefixed
+from ..libcontainer import SPEC_VERSION, lifecycle, lookup, saved_config, state
+from ..libcontainer.plan.options import LaunchOptions
+from ..libcontainer.seccomp import decide, recorded
+from ..libcontainer.seccomp.counter import Counter, Counts
+from ..libcontainer.spec import load as specification
+
+if TYPE_CHECKING:
+    from .._generated.spec_types import Seccomp
+    from ..libcontainer.state import Record
+    from .settings import Settings
+
+STDOUT, STDERR = 1, 2
+FORMATS = ("table", "json")
+SINCE = ("load", "start")
+_ALL_ALLOWED: Seccomp = {"defaultAction": "SCMP_ACT_ALLOW"}
+# The rows of the table that is shown while a running container is recorded, and the seconds between two tables.
+_ROWS = 15
+_REFRESH = 1.0
+
+
+def seccomp(settings: Settings, action: str, words: tuple[str, ...], **options: Any) -> int:
+    """`seccomp record|explain`. Raises PyruncError."""
+    if options["format"] not in FORMATS:
+        raise PyruncError("invalid format option", hint="table and json are known")
+    if action == "record":
+        return _record(settings, words, options)
+    if action == "explain" and options["profile"]:
+        return _decide(words, options)
+    if action == "explain":
+        return _explain(settings, words, options)
+    raise PyruncError(f'unknown action "{action}"', hint="seccomp record or seccomp explain")
+
+
+HANDLERS: dict[str, Callable[..., int]] = {"seccomp": seccomp}
+
+
+def _record(settings: Settings, words: tuple[str, ...], options: dict[str, Any]) -> int:
+    """Returns the exit code of the container's process for a bundle, else 0."""
+    if options["since"] not in SINCE:
+        raise PyruncError(f'--since is load or start, not "{options["since"]}"')
+    if not options["output"]:
+        raise PyruncError("the profile needs a place", hint="-o FILE, or -o - for standard output")
+    old = read_profile(options["diff"]) if options["diff"] else None
+    arguments = recorded.argument_numbers() if options["arguments"] else {}
+    target = _target(words)
+    others: tuple[str, ...] = ()
+    if _is_bundle(target):
+        trigger = "execve" if options["since"] == "start" else "seccomp"
+        counts, code = _run(settings, target, options["config"], trigger, arguments)
+    else:
+        counts, code, others = _watch(settings, target, options["seconds"], arguments), 0, recorded.RUNTIME_CALLS
+    if not counts.entered:
+        raise PyruncError(f"{target} made no system call")
+    profile = recorded.profile(counts, others, options["arguments"])
+    text = output.indented(profile, "\t") + "\n"
+    if options["output"] == "-":
+        output.write(STDOUT, text)
+    else:
+        _write(options["output"], text)
+    for line in recorded.difference(old, profile) if old is not None else ():
+        output.write(STDERR, line + "\n")
+    return code
+
+
+def _explain(settings: Settings, words: tuple[str, ...], options: dict[str, Any]) -> int:
+    target = _target(words)
+    code = 0
+    if _is_bundle(target):
+        counts, code = _run(settings, target, options["config"], "", {})
+        profile = (specification.load(os.path.realpath(target), options["config"]).get("linux") or {}).get("seccomp")
+    else:
+        profile = _profile_of(settings, target)
+        counts = _watch(settings, target, options["seconds"], {})
+    refused, failed = recorded.refusals(counts, profile), recorded.failures(counts)
+    if options["format"] == "json":
+        value = {"refused": [_members(each) for each in refused], "failed": [_members(each) for each in failed]}
+        output.write(STDOUT, output.indented(value) + "\n")
+        return code
+    lines = [_sentence(each) for each in refused] or ["the filter refused nothing"]
+    for each in failed:
+        lines.append(f"{each.call} failed {_times(each.count)} in the kernel itself ({_name(each.errno)})")
+    output.write(STDOUT, "".join([line + "\n" for line in lines]))
+    return code
+
+
+def _members(refusal: recorded.Refusal) -> dict[str, Any]:
+    members: dict[str, Any] = {"call": refusal.call, "count": refusal.count, "errno": _name(refusal.errno)}
+    if refusal.rule:
+        members["pointer"] = refusal.rule
+    return members
+
+
+def _sentence(refusal: recorded.Refusal) -> str:
+    rule = f"by {refusal.rule}" if refusal.rule else "by a filter or tracer that is not the configuration's"
+    return f"{refusal.call} refused {_times(refusal.count)} {rule} (errno {_name(refusal.errno)})"
+
+
+def _name(code: int) -> str:
+    return errno.errorcode.get(code, str(code)) if code else "none"
+
+
+def _times(count: int) -> str:
+    return "1 time" if count == 1 else f"{count} times"
+
+
+def _decide(words: tuple[str, ...], options: dict[str, Any]) -> int:
+    """What a profile decides about a call. Returns 0."""
+    if not words:
+        raise PyruncError("no system call is named", hint="seccomp explain --profile FILE CALL [ARGUMENT…]")
+    call, *given = words
+    if len(given) > decide.ARGUMENTS:
+        raise PyruncError(f"a system call has at most {decide.ARGUMENTS} arguments, not {len(given)}")
+    arguments = [_number(text) for text in given]
+    profile = read_profile(options["profile"])
+    decision = decide.decide(profile, call, arguments, options["arch"])
+    others = [] if given else decide.open_rules(profile, call)
+    if options["format"] == "json":
+        value: dict[str, Any] = {"call": call, "action": decision.action, "pointer": decision.rule}
+        if decision.reason:
+            value["reason"] = decision.reason
+        if decision.conditions:
+            value["conditions"] = list(decision.conditions)
+        if others:
+            value["withArguments"] = [
+                {"pointer": pointer, "action": action, "conditions": list(conditions)}
+                for pointer, action, conditions in others
+            ]
+        output.write(STDOUT, output.indented(value) + "\n")
+        return 0
+    shown = f" {' '.join(given)}" if given else ""
+    text = f"{call}{shown}: {decision.action} by {decision.rule}"
+    if decision.conditions:
+        text += f", if {' and '.join(decision.conditions)}"
+    if decision.reason:
+        text += f": {decision.reason}"
+    lines = [text + (" (with all arguments 0)" if others else "")]
+    for pointer, action, conditions in others:
+        lines.append(f"{call}: {action} by {pointer}, if {' and '.join(conditions)}")
+    output.write(STDOUT, "".join([join([line]) + "\n" for line in lines]))
+    return 0
+
+
+def _number(text: str) -> int:
+    try:
+        return int(text, 0)
+    except ValueError as error:
+        raise PyruncError(f"{text} is no number", hint="arguments of a call are decimal or 0x… numbers") from error
+
+
+def _target(words: tuple[str, ...]) -> str:
+    if len(words) != 1:
+        raise PyruncError(
+            "one container or bundle is wanted", hint="the ID of a container, or the directory of a bundle"
+        )
+    return words[0]
+
+
+def _is_bundle(target: str) -> bool:
+    """Whether a word is a bundle: a path, or a directory here. An ID has no slash."""
+    return "/" in target or target in (".", "..") or os.path.isdir(target)
+
+
+def read_profile(path: str) -> Seccomp:
+    """The profile in a file: a linux.seccomp, or the one of a config.json. Raises PyruncError."""
+    value = specification.parse(os.getcwd(), paths.absolute(path), "--profile")
+    if type(value) is dict and "ociVersion" in value:
+        value = (value.get("linux") or {}).get("seccomp")
+        if value is None:
+            raise PyruncError(f"{path} has no linux.seccomp")
+    if type(value) is not dict or "defaultAction" not in value:
+        raise PyruncError(f"{path} is no seccomp profile", hint="a linux.seccomp, or a config.json that has one")
+    for index, rule in enumerate(value.get("syscalls") or ()):
+        if type(rule) is dict and (rule.get("includes") or rule.get("excludes")):
+            hint = "an engine makes linux.seccomp of it: take the config.json of a container"
+            raise PyruncError(f"{path}: rule {index} depends on the container's capabilities", hint=hint)
+    spec: Any = {
+        "ociVersion": SPEC_VERSION,
+        "root": {"path": "rootfs"},
+        "process": {"args": ["true"], "cwd": "/"},
+        "linux": {"seccomp": value},
+    }
+    try:
+        specification.validate(spec)
+    except PyruncError as error:
+        error.document = error.document or (path, paths.absolute(path))
+        raise prefixed(path, error) from error
+    profile: Seccomp = spec["linux"]["seccomp"]
+    return profile
+
+
+def _run(settings: Settings, bundle: str, config: str, trigger: str, arguments: dict[int, int]) -> tuple[Counts, int]:
+    """Run a bundle, and count its calls. trigger: the call after which they are counted; "" for all of the container's.
+    Returns the counts and the exit code."""
+    path = os.path.realpath(bundle)
+    counters: list[Counter] = []
+
+    def begin(record: Record) -> None:
+        if not record.cgroup:
+            raise PyruncError("the container has no cgroup, by which its calls are known")
+        counters.append(Counter(record.cgroup, trigger, arguments))
+
+    options = LaunchOptions(
+        id=f"seccomp-{os.getpid()}",
+        root=settings.root,
+        bundle=path,
+        config=config,
+        command="run",
+        cgroup_manager=settings.cgroup_manager,
+        rootless=settings.rootless,
+    )
+    try:
+        os.chdir(path)
+        with _with_filter(path, config) as options.config:
+            code = lifecycle.run(options, before_start=begin)
+        return counters[0].counts(), code
+    except OSError as error:
+        raise PyruncError(f"the bundle {path}", errno=error.errno or 0) from error
+    finally:
+        for counter in counters:
+            counter.close()
+
+
+@contextlib.contextmanager
+def _with_filter(bundle: str, config: str) -> Iterator[str]:
+    """A configuration with linux.seccomp: the bundle's own, or a copy with a filter that allows everything, so that the
+    init loads one."""
+    value = specification.parse(bundle, config)
+    if type(value) is not dict or (value.get("linux") or {}).get("seccomp"):
+        yield config  # what is wrong with it is the launch's to say
+        return
+    value["linux"] = {**(value.get("linux") or {}), "seccomp": _ALL_ALLOWED}
+    with tempfile.NamedTemporaryFile("w", prefix="config-", suffix=".json", encoding="utf-8") as file:
+        file.write(jsonio.dumps(value))
+        file.flush()
+        yield file.name
+
+
+def _profile_of(settings: Settings, id: str) -> Seccomp | None:
+    place = lookup.opened(state.directory(settings.root, id))
+    try:
+        return saved_config.load(place)["linux"].get("seccomp")
+    finally:
+        place.close()
+
+
+def _watch(settings: Settings, id: str, seconds: int, arguments: dict[int, int]) -> Counts:
+    """Count the calls of a running container until SIGINT or SIGTERM, its end, or the time."""
+    described = lifecycle.state(settings.root, id)
+    place = lookup.opened(state.directory(settings.root, id))
+    try:
+        record = state.load(place)
+    finally:
+        place.close()
+    if record is None or described["status"] not in ("created", "running", "paused"):
+        raise PyruncError(f"container {id} is {described['status']}", hint="a bundle can be recorded from its start on")
+    if not record.cgroup:
+        raise PyruncError(f"container {id} has no cgroup, by which its calls are known")
+    pidfd = os.pidfd_open(record.pid)
+    ended: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.append(1))
+    counter = Counter(record.cgroup, "", arguments)
+    try:
+        shown = 0
+        poller = select.poll()
+        poller.register(pidfd, select.POLLIN)
+        due = time.monotonic() + seconds if seconds else None
+        if os.isatty(STDERR):
+            log.info(f"counting the system calls of {id}: interrupt to end")
+        while not ended and (due is None or time.monotonic() < due):
+            wait = _REFRESH if due is None else min(_REFRESH, max(0.0, due - time.monotonic()))
+            if poller.poll(wait * 1000):
+                break
+            if os.isatty(STDERR):
+                shown = _show(counter.counts(), shown)
+        return counter.counts()
+    finally:
+        counter.close()
+        os.close(pidfd)
+
+
+def _show(counts: Counts, before: int) -> int:
+    """Write the most frequent calls over the table before, which had so many lines. Returns the number of lines."""
+    rows = sorted(recorded.calls(counts).items(), key=lambda item: -item[1])
+    lines = [f"{count:>12}  {name}" for name, count in rows[:_ROWS]]
+    if len(rows) > _ROWS:
+        lines.append(f"{'':>12}  and {len(rows) - _ROWS} other calls")
+    output.write(STDERR, (f"\x1b[{before}F\x1b[J" if before else "") + "".join([line + "\n" for line in lines]))
+    return len(lines)
+
+
+def _write(path: str, text: str) -> None:
+    try:
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise PyruncError(f"writing the profile to {path}", errno=error.errno or 0) from error

@@ -1,0 +1,156 @@
+"""`seccomp record` and `seccomp explain` on real containers."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pyrunc.libcontainer.seccomp import recorded
+from tests.support.bundle import Bundle
+from tests.support.runtime import Runtime
+
+pytestmark = [
+    pytest.mark.own("runc records no system calls"),
+    pytest.mark.skipif(platform.machine() != "x86_64", reason="the numbers of system calls are those of x86-64"),
+]
+
+PROGRAM = "mkdir /tmp/a && cd /tmp/a && echo text > file && cat file && rm file && kill -0 $$; exit 7"
+
+
+@pytest.fixture
+def tmp(bundle: Bundle) -> Bundle:
+    return bundle.mount("/tmp", "tmpfs", "tmpfs").sh(PROGRAM)
+
+
+def record(runtime: Runtime, bundle: Bundle, *flags: str) -> Any:
+    bundle.write()
+    target = runtime.work / "profile.json"
+    done = runtime("seccomp", "record", bundle.path, "-o", target, *flags)
+    assert (done.code, done.out) == (7, "text\n"), done
+    runtime.assert_nothing_left()
+    return json.loads(target.read_text())
+
+
+def names(profile: Any) -> set[str]:
+    return {name for rule in profile["syscalls"] for name in rule["names"]}
+
+
+def test_a_container_runs_with_its_profile_and_fails_without_one_call(runtime: Runtime, tmp: Bundle) -> None:
+    profile = record(runtime, tmp)
+    tmp.linux["seccomp"] = profile
+    tmp.write()
+    good = runtime.run(tmp, ok=False)
+    assert (good.code, good.out) == (7, "text\n")
+    explained = runtime("seccomp", "explain", tmp.path)
+    assert "the filter refused nothing\n" in explained.out
+    # The profile's largest number stays, since a call above it gets ENOSYS.
+    for rule in profile["syscalls"]:
+        rule["names"].remove("mkdir")
+    tmp.write()
+    bad = runtime("seccomp", "explain", tmp.path, "--format", "json")
+    assert bad.code == 7
+    assert json.loads(bad.out)["refused"] == [
+        {"call": "mkdir", "count": 1, "errno": "EPERM", "pointer": "/linux/seccomp/defaultAction"}
+    ]
+    runtime.assert_nothing_left()
+
+
+def test_conditions_on_arguments_are_enough_too(runtime: Runtime, tmp: Bundle) -> None:
+    profile = record(runtime, tmp, "--arguments")
+    assert any(rule.get("args") for rule in profile["syscalls"])
+    tmp.linux["seccomp"] = profile
+    tmp.write()
+    assert runtime.run(tmp, ok=False).out == "text\n"
+
+
+def test_since_start_leaves_out_the_init(runtime: Runtime, tmp: Bundle) -> None:
+    tmp.process["noNewPrivileges"] = False  # so that the init drops a capability after the load
+    whole, own = names(record(runtime, tmp)), names(record(runtime, tmp, "--since", "start"))
+    assert own < whole
+    assert whole - own <= set(recorded.RUNTIME_CALLS)
+    assert {"execve", "mkdir"} <= own
+    assert "capset" in whole - own
+
+
+def test_an_old_profile_is_compared(runtime: Runtime, tmp: Bundle) -> None:
+    old = record(runtime, tmp)
+    old["syscalls"][0]["names"].remove("mkdir")
+    old["syscalls"][0]["names"].append("mount")
+    (runtime.work / "old.json").write_text(json.dumps(old))
+    tmp.write()
+    done = runtime("seccomp", "record", tmp.path, "-o", "/dev/null", "--diff", runtime.work / "old.json")
+    assert done.err.splitlines()[-2:] == ["+ mkdir", "- mount"]
+
+
+def test_the_counts_are_those_of_strace(runtime: Runtime, bundle: Bundle) -> None:
+    if shutil.which("strace") is None:
+        pytest.skip("needs strace")
+    bundle.args("cat", "/bin/cat")
+    profile = names(record_output(runtime, bundle))
+    traced = runtime.work / "traced"
+    rootfs = bundle.path / "rootfs"
+    subprocess.run(
+        ["strace", "-f", "-o", traced, "chroot", str(rootfs), "/bin/cat", "/bin/cat"], check=False, capture_output=True
+    )
+    lines = traced.read_text().rpartition("execve(")[2].splitlines()[1:]
+    calls = {line.split("(")[0].split()[-1] for line in lines if "(" in line}
+    assert calls - {"exit_group"} == profile - {"execve", "exit_group"}
+
+
+def record_output(runtime: Runtime, bundle: Bundle) -> Any:
+    bundle.write()
+    target = runtime.work / "profile.json"
+    assert runtime("seccomp", "record", bundle.path, "-o", target, "--since", "start").code == 0
+    return json.loads(target.read_text())
+
+
+def test_a_running_container_until_the_time(runtime: Runtime, bundle: Bundle) -> None:
+    bundle.sh("while :; do mkdir /x; (chroot /); done 2>/dev/null")
+    bundle.linux["seccomp"] = {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{"names": ["chroot"], "action": "SCMP_ACT_ERRNO", "errnoRet": 13}],
+    }
+    container = runtime.started(bundle)
+    explained = runtime("seccomp", "explain", container.id, "--seconds", "1", "--format", "json")
+    found = json.loads(explained.out)
+    assert [(item["call"], item["errno"], item["pointer"]) for item in found["refused"]] == [
+        ("chroot", "EACCES", "/linux/seccomp/syscalls/0")
+    ]
+    recording = runtime("seccomp", "record", container.id, "-o", "-", "--seconds", "1")
+    calls = names(json.loads(recording.out))
+    assert "mkdir" in calls
+    assert "chroot" not in calls
+    assert set(recorded.RUNTIME_CALLS) <= calls
+
+
+def test_a_container_that_has_stopped(runtime: Runtime, bundle: Bundle) -> None:
+    container = runtime.started(bundle.args("true"))
+    container.wait()
+    done = runtime("seccomp", "record", container.id, "-o", "-")
+    assert done.code == 1
+    assert f"container {container.id} is stopped" in done.last_line
+
+
+def test_a_bundle_that_does_not_start_leaves_no_profile(runtime: Runtime, bundle: Bundle) -> None:
+    bundle.args("/nowhere").write()
+    target = runtime.work / "profile.json"
+    done = runtime("seccomp", "record", bundle.path, "-o", target)
+    assert done.code != 0
+    assert "/nowhere" in done.last_line
+    assert not target.exists()
+    runtime.assert_nothing_left()
+
+
+def test_a_decision_runs_nothing(runtime: Runtime, tmp_path: Path) -> None:
+    path = tmp_path / "p.json"
+    path.write_text(
+        '{"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{"names": ["read"], "action": "SCMP_ACT_ALLOW"}]}'
+    )
+    done = runtime("seccomp", "explain", "--profile", path, "read", "3", "0", "0x10")
+    assert done.out == "read 3 0 0x10: SCMP_ACT_ALLOW by /linux/seccomp/syscalls/0\n"

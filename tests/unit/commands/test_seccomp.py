@@ -1,0 +1,148 @@
+"""commands/seccomp.py: what a profile decides, profiles from files, and refused command lines. Nothing is run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pyrunc.commands import seccomp
+from pyrunc.commands.settings import Settings
+from pyrunc.errors import PyruncError
+from pyrunc.libcontainer.seccomp.recorded import Refusal
+from tests.support.plans import minimal
+from tests.support.seccomp import default_profile
+
+OPTIONS: dict[str, Any] = {
+    "config": "config.json", "output": "", "arguments": False, "since": "load", "diff": "", "seconds": 0, "profile": "",
+    "arch": "", "format": "table",
+}  # fmt: skip
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return Settings("pyrunc", "/nowhere", False, "cgroupfs", None)
+
+
+@pytest.fixture
+def profile(tmp_path: Path) -> Path:
+    path = tmp_path / "profile.json"
+    path.write_text(json.dumps(default_profile()))
+    return path
+
+
+def call(settings: Settings, action: str, *words: str, **options: Any) -> int:
+    return seccomp.seccomp(settings, action, words, **{**OPTIONS, **options})
+
+
+def test_a_decision_is_a_sentence(settings: Settings, profile: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert call(settings, "explain", "mount", profile=str(profile)) == 0
+    assert capfd.readouterr().out == "mount: SCMP_ACT_ERRNO (EPERM) by /linux/seccomp/defaultAction\n"
+    assert call(settings, "explain", "clone", "0x11", profile=str(profile)) == 0
+    assert capfd.readouterr().out == (
+        "clone 0x11: SCMP_ACT_ALLOW by /linux/seccomp/syscalls/7, if argument 0 & 0x7e020000 == 0x0\n"
+    )
+
+
+def test_without_arguments_the_conditions_are_listed(
+    settings: Settings, profile: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    call(settings, "explain", "socket", profile=str(profile))
+    first, second = capfd.readouterr().out.splitlines()
+    assert first.endswith("(with all arguments 0)")
+    assert second == "socket: SCMP_ACT_ALLOW by /linux/seccomp/syscalls/6, if argument 0 != 0x28"
+
+
+def test_a_decision_as_json(settings: Settings, profile: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    call(settings, "explain", "socket", profile=str(profile), format="json")
+    value = json.loads(capfd.readouterr().out)
+    assert (value["action"], value["pointer"]) == ("SCMP_ACT_ALLOW", "/linux/seccomp/syscalls/6")
+    assert value["withArguments"][0]["conditions"] == ["argument 0 != 0x28"]
+    call(settings, "explain", "1000", profile=str(profile), format="json")
+    assert "newer" in json.loads(capfd.readouterr().out)["reason"]
+
+
+def test_a_config_has_a_profile(tmp_path: Path) -> None:
+    config = minimal()
+    config.setdefault("linux", {})["seccomp"] = default_profile()
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert seccomp.read_profile(str(tmp_path / "config.json")) == default_profile()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[]", "is no seccomp profile"),
+        ("{}", "is no seccomp profile"),
+        ('{"ociVersion": "1.0.0"}', "has no linux.seccomp"),
+        ('{"defaultAction": "SCMP_ACT_NONE"}', "defaultAction must be one of"),
+        ('{"defaultAction": "SCMP_ACT_LOG", "syscalls": [{"names": []}]}', "syscalls"),
+        (
+            '{"defaultAction": "SCMP_ACT_LOG", "syscalls": [{"names": ["a"], "includes": {"caps": ["X"]}}]}',
+            "depends on",
+        ),
+        ("nonsense", "no JSON"),
+    ],
+)
+def test_what_is_no_profile(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "profile.json"
+    path.write_text(text)
+    with pytest.raises(PyruncError, match=message):
+        seccomp.read_profile(str(path))
+
+
+@pytest.mark.parametrize(
+    ("action", "words", "options", "message"),
+    [
+        ("look", (), {}, 'unknown action "look"'),
+        ("record", ("x",), {}, "the profile needs a place"),
+        ("record", (), {"output": "-"}, "one container or bundle is wanted"),
+        ("record", ("x",), {"output": "-", "since": "now"}, '--since is load or start, not "now"'),
+        ("record", ("x",), {"output": "-", "diff": "/nowhere/p"}, "/nowhere/p"),
+        ("explain", ("a", "b"), {}, "one container or bundle is wanted"),
+        ("explain", ("nothing",), {}, "container does not exist"),
+        ("explain", ("x",), {"format": "xml"}, "invalid format option"),
+        ("explain", (), {"profile": "P"}, "no system call is named"),
+        ("explain", ("write", "one"), {"profile": "P"}, "one is no number"),
+        ("explain", ("write", *"1234567"), {"profile": "P"}, "at most 6 arguments, not 7"),
+        ("explain", ("writx",), {"profile": "P"}, "does not know the system call writx"),
+    ],
+)
+def test_what_is_refused(
+    settings: Settings, profile: Path, action: str, words: tuple[str, ...], options: dict[str, Any], message: str
+) -> None:
+    if options.get("profile"):
+        options = {**options, "profile": str(profile)}
+    with pytest.raises(PyruncError, match=message):
+        call(settings, action, *words, **options)
+
+
+def test_sentences_about_refusals() -> None:
+    assert seccomp._sentence(Refusal("chroot", 1, 1, "/x/0")) == "chroot refused 1 time by /x/0 (errno EPERM)"
+    assert seccomp._sentence(Refusal("chroot", 2, 0, "")) == (
+        "chroot refused 2 times by a filter or tracer that is not the configuration's (errno none)"
+    )
+    assert seccomp._members(Refusal("chroot", 2, 13, "")) == {"call": "chroot", "count": 2, "errno": "EACCES"}
+
+
+@pytest.mark.parametrize(
+    ("word", "bundle"), [("x", False), ("./x", True), (".", True), ("/a/b", True), ("there", True)]
+)
+def test_bundles_and_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: str, bundle: bool) -> None:
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert seccomp._is_bundle(word) == bundle
+
+
+def test_a_configuration_without_a_filter_gets_one_that_allows_all(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(minimal()))
+    with seccomp._with_filter(str(tmp_path), "config.json") as path:
+        assert json.loads(Path(path).read_text())["linux"]["seccomp"] == {"defaultAction": "SCMP_ACT_ALLOW"}
+    assert not Path(path).exists()
+    config = minimal()
+    config.setdefault("linux", {})["seccomp"] = default_profile()
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with seccomp._with_filter(str(tmp_path), "config.json") as path:
+        assert path == "config.json"

@@ -1,0 +1,166 @@
+"""Counts of a cgroup's system calls by the kernel."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pyrunc.errors import PyruncError
+from pyrunc.libcontainer.seccomp import counter
+from pyrunc.libcontainer.seccomp.counter import Counter
+from tests.support.host import cgroup2_mount
+
+pytestmark = [
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
+    pytest.mark.skipif(platform.machine() != "x86_64", reason="the numbers of system calls are those of x86-64"),
+]
+
+GETPPID, IOCTL, CHROOT, MKDIR = 110, 16, 161, 83
+SCRIPT = """
+import ctypes, os, sys
+open(sys.argv[1] + "/cgroup.procs", "w").write(str(os.getpid()))
+call = ctypes.CDLL(None, use_errno=True).syscall
+"""
+
+
+@pytest.fixture
+def cgroup() -> Iterator[Path]:
+    path = Path(cgroup2_mount()) / f"pyrunc-test-counter-{os.getpid()}"
+    (path / "below").mkdir(parents=True)
+    yield path
+    (path / "below").rmdir()
+    path.rmdir()
+
+
+def run(cgroup: Path, code: str) -> None:
+    subprocess.run([sys.executable, "-I", "-S", "-c", SCRIPT + code, str(cgroup)], check=True)
+
+
+def counted(made: Counter) -> counter.Counts:
+    try:
+        return made.counts()
+    finally:
+        made.close()
+
+
+def test_each_call_is_counted_once_also_of_threads_and_below(cgroup: Path) -> None:
+    made = Counter(str(cgroup))
+    code = """
+import threading
+threads = [threading.Thread(target=lambda: [os.getppid() for _ in range(500)]) for _ in range(4)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+"""
+    run(cgroup / "below", code)
+    run(cgroup, "[os.getppid() for _ in range(1000)]")
+    assert counted(made).entered[GETPPID] == 3000
+
+
+def test_other_cgroups_are_not_counted(cgroup: Path) -> None:
+    made = Counter(str(cgroup / "below"))
+    run(cgroup, "[os.getppid() for _ in range(100)]")
+    assert counted(made).entered == {}
+
+
+def test_the_values_of_an_argument(cgroup: Path) -> None:
+    made = Counter(str(cgroup), arguments={IOCTL: 1})
+    run(cgroup, "[call(16, -1, value, 0) for value in (7, 7, 0x5401)]")
+    found = counted(made)
+    assert found.values[IOCTL, 7] == 2
+    assert (IOCTL, 0x5401) in found.values
+
+
+@pytest.mark.parametrize(("trigger", "count"), [("seccomp", 5), ("execve", 0)])
+def test_nothing_is_counted_before_the_trigger(cgroup: Path, trigger: str, count: int) -> None:
+    made = Counter(str(cgroup), trigger)
+    run(
+        cgroup,
+        "[os.getppid() for _ in range(9)]; call(317, 2, 0, ctypes.byref(ctypes.c_uint(0)));"
+        "[os.getppid() for _ in range(5)]",
+    )
+    found = counted(made)
+    assert found.entered.get(GETPPID, 0) == count
+    assert 317 not in found.entered
+
+
+def test_the_execve_that_starts_the_count_is_counted(cgroup: Path) -> None:
+    made = Counter(str(cgroup), "execve")
+    run(cgroup, "os.execv('/bin/true', ['true'])")
+    assert counted(made).entered[59] == 1
+
+
+FILTER = """
+import struct
+def deny(numbers, code):
+    steps = [struct.pack("=HBBI", 0x20, 0, 0, 0)]
+    for index, number in enumerate(numbers):
+        steps.append(struct.pack("=HBBI", 0x15, len(numbers) - index, 0, number))
+    steps += [struct.pack("=HBBI", 6, 0, 0, 0x7FFF0000), struct.pack("=HBBI", 6, 0, 0, 0x50000 | code)]
+    data = ctypes.create_string_buffer(b"".join(steps))
+    program = ctypes.create_string_buffer(struct.pack("=HxxxxxxQ", len(steps), ctypes.addressof(data)))
+    call(157, 38, 1, 0, 0, 0)
+    assert call(317, 1, 0, program) == 0
+"""
+
+
+def test_what_a_filter_refuses_and_what_the_kernel_does(cgroup: Path) -> None:
+    made = Counter(str(cgroup))
+    run(
+        cgroup,
+        FILTER + "call(83, b'/proc/x', 0o700); deny([161], 13);"
+        "[call(161, b'/') for _ in range(77)]; os.fork() or os._exit(0); os.wait(); call(300)",
+    )
+    found = counted(made)
+    assert found.refused == {(CHROOT, 13): 77}
+    assert (CHROOT, 13) not in found.failed
+    assert CHROOT not in found.entered
+
+
+def test_the_kernels_refusals_are_kept_apart(cgroup: Path) -> None:
+    made = Counter(str(cgroup))
+    run(cgroup, "[call(1000, 0) for _ in range(3)]")
+    found = counted(made)
+    assert found.failed[1000, 38] == 3
+    assert found.refused == {}
+
+
+def test_a_call_under_way_is_no_refusal(cgroup: Path) -> None:
+    code = "sys.stdout.write('x'); sys.stdout.flush(); sys.stdin.read(1); os.getppid()"
+    child = subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", SCRIPT + code, str(cgroup)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert child.stdout is not None
+    assert child.stdin is not None
+    child.stdout.read(1)
+    made = Counter(str(cgroup))
+    child.communicate(b"y")
+    found = counted(made)
+    assert found.refused == {}
+    assert found.entered[GETPPID] == 1
+
+
+def test_a_directory_that_is_no_cgroup(tmp_path: Path) -> None:
+    with pytest.raises(PyruncError, match="is not below the root of the cgroup hierarchy"):
+        Counter(str(tmp_path))
+    with pytest.raises(PyruncError, match="no such file"):
+        Counter(str(tmp_path / "missing"))
+
+
+def test_another_machine(cgroup: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "riscv64")
+    with pytest.raises(PyruncError, match="x86_64 and aarch64 only, not on riscv64"):
+        Counter(str(cgroup))
+
+
+def test_nothing_stays_open(cgroup: Path) -> None:
+    before = os.listdir("/proc/self/fd")
+    made = Counter(str(cgroup))
+    made.close()
+    made.close()
+    assert os.listdir("/proc/self/fd") == before

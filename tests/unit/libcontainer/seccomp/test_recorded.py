@@ -1,0 +1,90 @@
+"""Profiles out of counts, and the rules that refusals come from."""
+
+from __future__ import annotations
+
+import errno
+import platform
+from typing import Any
+
+import pytest
+
+from pyrunc.libcontainer.seccomp import compiler, decide, recorded
+from pyrunc.libcontainer.seccomp.counter import Counts
+from tests.support import seccomp as support
+
+pytestmark = pytest.mark.skipif(
+    platform.machine() != "x86_64", reason="the numbers of system calls are those of x86-64"
+)
+
+READ, WRITE, IOCTL, SOCKET, CLONE, MKDIR, CHROOT = 0, 1, 16, 41, 56, 83, 161
+
+
+def test_a_profile_allows_what_was_made_and_nothing_else() -> None:
+    profile = recorded.profile(Counts({WRITE: 5, MKDIR: 1, 1000: 3}), ("execve",))
+    assert profile["syscalls"] == [{"names": ["execve", "mkdir", "write"], "action": "SCMP_ACT_ALLOW"}]
+    for call in ("execve", "mkdir", "write"):
+        assert decide.decide(profile, call, ()).action == "SCMP_ACT_ALLOW"
+    assert decide.decide(profile, "socket", ()).action == "SCMP_ACT_ERRNO (EPERM)"
+    # The largest number in the profile is that of mkdir: what is above it counts as newer than the profile.
+    assert decide.decide(profile, "chroot", ()).action == "SCMP_ACT_ERRNO (ENOSYS)"
+
+
+def test_arguments_become_conditions() -> None:
+    values = {(IOCTL, 0x5401): 2, (CLONE, 0x11): 1, (CLONE, 0x1200011): 1, (SOCKET, 1): 1}
+    counts = Counts({IOCTL: 2, CLONE: 2, SOCKET: 1, READ: 1}, values=values)
+    profile = recorded.profile(counts, with_arguments=True)
+    assert decide.decide(profile, "ioctl", (0, 0x5401)).action == "SCMP_ACT_ALLOW"
+    assert decide.decide(profile, "ioctl", (0, 0x5402)).action != "SCMP_ACT_ALLOW"
+    assert decide.decide(profile, "clone", (0x3D0F00,)).action == "SCMP_ACT_ALLOW"  # no new namespace
+    assert decide.decide(profile, "clone", (0x10000000,)).action != "SCMP_ACT_ALLOW"
+    assert decide.decide(profile, "socket", (2,)).action != "SCMP_ACT_ALLOW"
+    assert sum(rule["names"] == ["clone"] for rule in profile.get("syscalls", ())) == 1
+    assert recorded.profile(counts)["syscalls"] == [
+        {"names": ["clone", "ioctl", "read", "socket"], "action": "SCMP_ACT_ALLOW"}
+    ]
+
+
+def test_too_many_values_are_no_condition() -> None:
+    counts = Counts({IOCTL: 99}, values={(IOCTL, value): 1 for value in range(99)})
+    assert recorded.profile(counts, with_arguments=True)["syscalls"] == [
+        {"names": ["ioctl"], "action": "SCMP_ACT_ALLOW"}
+    ]
+
+
+def test_a_call_that_the_runtime_needs_too_has_no_condition() -> None:
+    counts = Counts({IOCTL: 1}, values={(IOCTL, 5): 1})
+    assert len(recorded.profile(counts, ("ioctl",), with_arguments=True).get("syscalls", ())) == 1
+
+
+def test_the_difference_of_two_profiles() -> None:
+    old = recorded.profile(Counts({READ: 1, MKDIR: 1}))
+    new = recorded.profile(Counts({READ: 1, WRITE: 1}))
+    assert recorded.difference(old, new) == ["- mkdir", "+ write"]
+    assert recorded.difference(new, new) == []
+
+
+def test_refusals_name_the_rule() -> None:
+    profile: Any = {
+        "defaultAction": "SCMP_ACT_ERRNO",
+        "syscalls": [support.rule("SCMP_ACT_ALLOW", "read"), support.rule("SCMP_ACT_ERRNO", "chroot", errnoRet=13)],
+    }
+    counts = Counts(refused={(CHROOT, 13): 2, (MKDIR, 1): 7, (1000, errno.ENOSYS): 1, (READ, 5): 1, (CLONE, 0): 4})
+    assert recorded.refusals(counts, profile) == [
+        recorded.Refusal("mkdir", 7, 1, "/linux/seccomp/defaultAction"),
+        recorded.Refusal("chroot", 2, 13, "/linux/seccomp/syscalls/1"),
+        recorded.Refusal("1000", 1, errno.ENOSYS, "/linux/seccomp/syscalls"),
+        recorded.Refusal("read", 1, 5, ""),
+    ]
+    assert [refusal.rule for refusal in recorded.refusals(counts, None)] == ["", "", "", ""]
+
+
+def test_the_kernels_own_refusals() -> None:
+    counts = Counts(failed={(CHROOT, 1): 2})
+    assert recorded.failures(counts) == [recorded.Refusal("chroot", 2, 1, "")]
+    assert recorded.refusals(counts, None) == []
+
+
+def test_the_calls_of_the_runtime_exist() -> None:
+    token = compiler.architecture("")
+    assert [call for call in recorded.RUNTIME_CALLS if compiler.find_number(call, token) < 0] == []
+    assert list(recorded.RUNTIME_CALLS) == sorted(set(recorded.RUNTIME_CALLS))
