@@ -15,9 +15,10 @@ FILES = HERE / "files"
 # Free space on the disk for what the tests write, in bytes.
 SPARE = 2 << 30
 
-# Units that a guest for tests has no use for.
+# Units that a guest for tests has no use for, or that a test starts itself.
 MASKED = (
-    "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "e2scrub_reap.service",
+    "apt-daily.timer", "apt-daily-upgrade.timer", "containerd.service", "docker.service", "docker.socket",
+    "dpkg-db-backup.timer", "e2scrub_all.timer", "e2scrub_reap.service",
     "fstrim.timer", "getty@.service", "serial-getty@.service", "systemd-firstboot.service", "systemd-pstore.service",
 )  # fmt: skip
 
@@ -31,9 +32,10 @@ def release() -> str:
 
 
 def packages() -> list[str]:
-    """The packages that mmdebstrap is asked to install in the image."""
+    """The packages that mmdebstrap is asked to install in the image; GUEST_PACKAGES names more."""
     lines = (HERE / "packages").read_text().splitlines()
-    return [line for line in lines if line and not line.startswith("#")]
+    wanted = [line for line in lines if line and not line.startswith("#")]
+    return [*wanted, *os.environ.get("GUEST_PACKAGES", "").split()]
 
 
 def sources(codename: str) -> list[str]:

@@ -417,6 +417,18 @@ def update(engine: Engine) -> None:
     assert in_cgroup(engine, box, "memory.max") == str(96 << 20)
 
 
+@check
+@needs("the controller memory")
+def oom(engine: Engine) -> None:
+    """A container that needs more memory than it may have is killed, and the engine says why."""
+    # awk writes to its memory itself. In User-Mode Linux, a limit that a system call reaches is the end of the kernel.
+    # Where the engine ignores the limit, awk ends by itself.
+    program = 'BEGIN { s = "0123456789"; while (length(s) < 100000000) s = s s }'
+    box = engine.box("sh", "-c", f"awk '{program}'; exit 3", limits={"memory": "24m"})
+    box.becomes("exited", 60)
+    assert engine.oom_killed(box), engine.logs(box).said
+
+
 def in_cgroup(engine: Engine, box: Box, name: str) -> str:
     """The content of a file in the container's cgroup."""
     return (engine.machine.cgroup(engine.pid(box)) / name).read_text().strip()

@@ -295,6 +295,9 @@ class Cri(Engine):
         memory = resources(limits)["memory_limit_in_bytes"]
         return self.call("crictl", "update", f"--memory={memory}", self.ids[box.name])
 
+    def oom_killed(self, box: Box) -> bool:
+        return bool(self.inspect(box)["status"].get("reason") == "OOMKilled")
+
     def restart_daemon(self) -> None:
         self.machine.kill(self.machine.pids("containerd"))
         wait_for(lambda: not self.machine.pids("containerd"), "containerd is still there")

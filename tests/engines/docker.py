@@ -105,6 +105,9 @@ class Words(Engine):
     def update(self, box: Box, limits: Mapping[str, str]) -> Done:
         return self.call(*self.program, "update", *limit_words(limits), box.name)
 
+    def oom_killed(self, box: Box) -> bool:
+        return self.inspect(box, "{{.State.OOMKilled}}") == "true"
+
     def copy(self, source: str, target: str) -> Done:
         """Copy a file from or to BOX:PATH."""
         return self.call(*self.program, "cp", source, target)

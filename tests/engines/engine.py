@@ -177,6 +177,10 @@ class Engine:
         """Whether the box's health check passes."""
         return self.lacks("health checks")
 
+    def oom_killed(self, box: Box) -> bool:
+        """Whether the engine says of an ended box that it had not enough memory."""
+        return self.lacks("word for a kill for want of memory")
+
     def checkpoint(self, box: Box) -> Box:
         """Write a checkpoint, which ends the box, and start the box from it again."""
         return self.lacks("checkpoint")

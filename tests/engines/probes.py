@@ -15,6 +15,7 @@ import importlib
 import json
 import math
 import os
+import signal
 import statistics
 import sys
 import threading
@@ -156,7 +157,9 @@ def run_probes(machine: Machine, containers: list[str], seconds: float) -> tuple
     with grpc.insecure_channel(f"unix:{machine.path(SOCKET)}") as channel:
         call = channel.unary_unary(METHOD)
         end = time.monotonic() + seconds
-        threads = [threading.Thread(target=probe, args=(call, each, end, took, wrong)) for each in containers]
+        threads = [
+            threading.Thread(target=probe, args=(call, each, end, took, wrong), daemon=True) for each in containers
+        ]
         for thread in threads:
             thread.start()
             time.sleep(min(1, seconds / 10) / len(threads))  # not all in the same moment
@@ -216,6 +219,8 @@ def run(machine: Machine, runtime: str, pods: int, seconds: float) -> tuple[dict
 
 def main() -> int:
     """Run what sys.argv asks for."""
+    # The machine ends too when a signal comes.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     release, runtime, *more = sys.argv[1:]
     pods, seconds = int(more[0]) if more else 100, float(more[1]) if len(more) > 1 else 300
     kind = KINDS["cri"]
