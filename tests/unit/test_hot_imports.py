@@ -30,8 +30,21 @@ def cold(imported: set[str]) -> set[str]:
     return ours - set(modules()) - set(EXTENSIONS) - {"pyrunc._core.lib"}
 
 
+def of_the_shim(names: list[str]) -> list[str]:
+    return [name for name in names if name.startswith("pyrunc.shim")]
+
+
+def test_the_shim_imports_builtin_modules_only(tmp_path: Path) -> None:
+    names = of_the_shim(modules())
+    assert "pyrunc.shim.loop" in names
+    imported = imported_by("\n".join(f"import {name}" for name in names), tmp_path / "modules")
+    assert set(heavy(imported)) == {"_socket", "fcntl", "select"}  # built into the launcher
+    assert not cold(imported)
+
+
 def test_no_module_of_the_hot_path_imports_a_heavy_one(tmp_path: Path) -> None:
-    names = modules()
+    shim = of_the_shim(modules())
+    names = [name for name in modules() if name not in shim]
     assert "pyrunc.libcontainer.launch.launch" in names
     code = "\n".join(f"import {name}" for name in names)
     imported = imported_by(code, tmp_path / "modules")
