@@ -125,7 +125,6 @@ def serve(flags: bootstrap.Flags) -> int:
     posix.setpgid(0, 0)
     native.subreaper()
     _open_log()
-    posix.chdir("/")  # the bundle may be removed before those of the pod's other containers
     log.configure("", "text", "debug" if flags.debug else "info")
     Shim(flags, listener).run()
     return 0

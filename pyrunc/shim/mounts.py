@@ -58,12 +58,14 @@ def _mount(entry: Message, rootfs: str) -> None:
     try:
         if directory:
             # mount(2) reads one page of options: layers are named relative to the directory that has them all.
-            here = posix.getcwd()
-            posix.chdir(directory)
+            # Our own directory is the first container's bundle, which may have no name any more.
+            here = posix.open(".", posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
             try:
+                posix.chdir(directory)
                 native.mount(entry["source"], target, entry["type"], flags, ",".join(data))
             finally:
-                posix.chdir(here)
+                posix.fchdir(here)
+                posix.close(here)
         elif flags & _MS_BIND and not flags & _MS_REMOUNT:
             native.mount(entry["source"], target, entry["type"], flags & _BIND_KEEPS, "")
             if flags & ~_BIND_KEEPS:

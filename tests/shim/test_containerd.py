@@ -40,7 +40,7 @@ class Containerd:
         self.programs, self.work, self.rootfs = programs, work, template
         self.socket = work / "c.sock"
         # That of the state root and of the cgroups, which all workers share.
-        self.namespace = f"shim-{work.name}"
+        self.namespace = f"shim-{work.name}".rstrip("_").replace("__", "x")  # an identifier of containerd
         self.process: subprocess.Popen[bytes] | None = None
         self._number = 0
         (work / "bin").mkdir()
