@@ -70,6 +70,7 @@ The containers' state, unless the option Root of the runtime names another direc
 def escaped(text: str) -> str:
     """Text for roff: roff takes no character of it as a command, and a word in backquotes is bold."""
     text = " ".join(text.split()).replace("\\", "\\e").replace("-", "\\-")
+    text = "".join([char if char.isascii() else f"\\[u{ord(char):04X}]" for char in text])  # groff reads Latin-1
     text = re.sub(r"`([^`]*)`", r"\\fB\1\\fR", text)
     return "\\&" + text if text[:1] in (".", "'") else text
 
