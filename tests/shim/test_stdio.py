@@ -392,3 +392,21 @@ def test_descriptors_stay_the_same(place: Place) -> None:
         round(number)
     wait_for("as many descriptors", lambda: len(os.listdir(f"/proc/{shim}/fd")) <= before)
     assert Path(f"/proc/{shim}").exists()
+
+
+def test_reader_that_comes_after_the_end(place: Place) -> None:
+    """ctr opens a FIFO in a thread of its own, which may be late, and waits for its end before it asks for Delete."""
+    task = place.running()
+    fd, err = place.fifo("out"), place.fifo("err")
+    os.close(fd)
+    process = {"args": ["echo", "said"], "cwd": "/", "env": ["PATH=/bin"], "user": {"uid": 0, "gid": 0}}
+    spec = wire.any_of("Process", json.dumps(process).encode())
+    task.call("Exec", exec_id="late", spec=spec, **paths(place, "out", "err"))
+    if not shims.is_ours():
+        pytest.skip("the Go shim waits for the reader before the start")
+    task.call("Start", exec_id="late")
+    task.call("Wait", exec_id="late")
+    time.sleep(0.2)
+    with (place.work / "out").open("rb") as late:
+        assert late.read() == b"said\n"
+    os.close(err)
