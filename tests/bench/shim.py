@@ -433,11 +433,15 @@ def flavours(options: argparse.Namespace) -> Iterator[Flavour]:
     shim = options.pyrunc.with_name("containerd-shim-pyrunc-v2")
     if not shim.exists():
         raise SystemExit(f"bench: no {shim} (make bench-shim installs it)")
-    yield Flavour(table.SUBJECT, str(shim.resolve()), "2.3")
+    yield Flavour(table.SUBJECT, str(shim.absolute()), "2.3")  # the name decides what the launcher is
     go = shutil.which(options.go)
     if go is None:
         raise SystemExit(f"bench: no {options.go} (package containerd)")
-    for name, program in ((RUNC, shutil.which("runc")), (CRUN, shutil.which("crun")), (OWN, str(options.pyrunc))):
+    for name, program in (
+        (RUNC, shutil.which("runc")),
+        (CRUN, shutil.which("crun")),
+        (OWN, str(options.pyrunc.absolute())),
+    ):
         if program:
             yield Flavour(name, go, options.go_form, program)
 
