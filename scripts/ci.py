@@ -5,6 +5,7 @@ The last line counts the tests of all suites: `N passed, N failed, N skipped`. T
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import re
@@ -201,6 +202,7 @@ def leave(number: int, frame: FrameType | None) -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()
     for each in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(each, leave)
     sys.exit(main())
