@@ -27,6 +27,7 @@ import fcntl
 import json
 import os
 import shutil
+import socket
 import struct
 import subprocess
 import sys
@@ -43,6 +44,12 @@ ROOT = Path(__file__).resolve().parent.parent
 # The sets of pages, in the order of launcher/snapshot.c: the pages that all commands write to, those of commands about
 # an existing container, those of commands that start a process, and those of `update`.
 SETS = ("others", "container", "launch", "update")
+# The server of containerd's shim has no table of pages, as it lives long and a fault more at its start does not count.
+# But its blocks are neighbours too, so that a pod's shim copies few pages.
+SHIM = len(SETS)
+SHIM_NAME = "containerd-shim-pyrunc-v2"
+# The descriptor of the shim's socket (pyrunc/shim/runtime.py).
+LISTENER = 3
 # The bytes of one set: SET_BYTES of snapshot.c.
 SET_BYTES = 1024
 PAGE = 4096
@@ -57,7 +64,7 @@ LOOKS = 30
 # As in launcher/heap.c: the descriptor to which a program that is watched writes; the largest block that has a place in
 # the order; the number of areas; the unit of sizes. A message has a block's number, its units, and whether it is
 # written to.
-WATCH, LARGE, AREAS, UNIT = 9, 4096, 32, 16
+WATCH, LARGE, AREAS, UNIT = 9, 4096, 64, 16
 _USE = struct.Struct("=IHH")
 
 # The bits of a pagemap entry: in memory, in swap, of a file.
@@ -357,6 +364,66 @@ def life(subject: Subject, work: Path) -> list[tuple[int, Any]]:
         raise
 
 
+def request(service: str, method: str, message: str, stream: int, **fields: Any) -> bytes:
+    """A request to the shim, as bytes (pyrunc/shim/ttrpc.py)."""
+    sys.path.insert(0, str(ROOT))
+    from pyrunc.shim import messages
+
+    payload = messages.encode(message, fields)
+    data = messages.encode("Request", {"service": service, "method": method, "payload": payload})
+    return struct.pack(">IIBB", len(data), stream, 1, 0) + data
+
+
+def shim(subject: Blocks, work: Path) -> Any:
+    """What the server of containerd's shim uses from its start to the answers of a few calls. Its runtime is the
+    watched program too, which ends at once where nobody listens, so Create fails. Raises PagesError, OSError."""
+    bundle = work / "shim"
+    bundle.mkdir()
+    (bundle / "config.json").write_text(json.dumps(configuration()))
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(work / "shim.sock"))
+    listener.listen()
+    os.ftruncate(subject.report, 0)
+
+    def give_listener() -> None:
+        os.dup2(listener.fileno(), LISTENER)
+
+    with subprocess.Popen(
+        [SHIM_NAME, "-namespace", "build", "-id", ID, "-address", "/nowhere"], executable=subject.program, cwd=bundle,
+        env=ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        pass_fds=(LISTENER, *subject.descriptors()), preexec_fn=give_listener,  # noqa: PLW1509
+    ) as process:  # fmt: skip
+        listener.close()
+        try:
+            with socket.socket(socket.AF_UNIX) as client:
+                client.settimeout(SECONDS)
+                client.connect(str(work / "shim.sock"))
+                service = "containerd.task.v3.Task"
+                calls: list[tuple[str, dict[str, Any]]] = [
+                    ("CreateTask", {"id": ID, "bundle": str(bundle)}), ("State", {"id": ID}), ("Connect", {"id": ID}),
+                ]  # fmt: skip
+                for number, (name, fields) in enumerate(calls):
+                    method = name.removesuffix("Task")
+                    client.sendall(request(service, method, name + "Request", 2 * number + 1, **fields))
+                    answer(client, process)
+            return subject.found(process.pid)
+        except (OSError, EOFError) as error:
+            raise PagesError(f"the shim: {error}") from error
+        finally:
+            process.kill()
+
+
+def answer(client: socket.socket, process: subprocess.Popen[bytes]) -> None:
+    """Read one answer. Raises EOFError if the shim has ended, OSError."""
+    data = b""
+    while len(data) < 10 or len(data) < 10 + int.from_bytes(data[:4], "big"):
+        more = client.recv(65536)
+        if not more:
+            said = process.stderr.read().decode(errors="replace").strip() if process.stderr else ""
+            raise EOFError(f"it has ended: {said}")
+        data += more
+
+
 def order(program: Path) -> bytes:
     """The order of the blocks: the bytes of each area; then, by their number, the blocks that have a place, each with
     its units and its area. Raises OSError."""
@@ -369,6 +436,10 @@ def order(program: Path) -> bytes:
             found += life(subject, Path(name))
         except PagesError as error:
             print(f"pyrunc: nothing is known of a container's life: {error}", file=sys.stderr)
+        try:
+            found.append((SHIM, shim(subject, Path(name))))
+        except PagesError as error:
+            print(f"pyrunc: nothing is known of the shim's server: {error}", file=sys.stderr)
     return arrange(found)
 
 
