@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,15 +19,20 @@ LOGS = "/var/log/pods"
 OF_POD, OF_CONTAINER, OF_NODE = 0, 1, 2
 
 # If a machine's cgroup2 has no cpu controller, the plugin's cpu.shares fail with every runtime. This program replaces
-# the runtime: it removes from config.json the limits whose controllers are missing, and executes the runtime.
+# the runtime, or pyrunc's shim: it removes from config.json the limits whose controllers are missing, and executes the
+# program. containerd calls the shim's `start` in each bundle.
 STRIP = """#!{python} -IS
 import json, os, sys
 with open("/sys/fs/cgroup/cgroup.controllers") as file:
     there = file.read().split()
 absent = [key for name, keys in (("cpu", ["cpu"]), ("memory", ["memory"]), ("pids", ["pids"])) if name not in there
           for key in keys]
+path = ""
 if "create" in sys.argv and absent:
     path = sys.argv[sys.argv.index("--bundle") + 1] + "/config.json"
+elif sys.argv[-1] == "start" and "-namespace" in sys.argv:
+    path = "config.json"
+if path:
     with open(path) as file:
         config = json.load(file)
     for name in absent:
@@ -35,6 +41,10 @@ if "create" in sys.argv and absent:
         json.dump(config, file)
 os.execv("{runtime}", ["{runtime}"] + sys.argv[1:])
 """
+
+
+# The runtime's handler with pyrunc's shim, and the shim.
+SHIM, SHIM_NAME = "pyrunc-shim", "containerd-shim-pyrunc-v2"
 
 
 def write_config(machine: Machine, version: int) -> None:
@@ -63,6 +73,11 @@ def write_config(machine: Machine, version: int) -> None:
   runtime_type = "io.containerd.runc.v2"
 [plugins."{plugin}".containerd.runtimes.{runtime}.options]
   BinaryName = "{program}"
+"""
+    program = f"{os.path.dirname(machine.which('pyrunc'))}/{SHIM_NAME}"
+    machine.write(f"/usr/local/sbin/{SHIM_NAME}", STRIP.format(python=machine.python, runtime=program), mode=0o755)
+    text += f"""[plugins."{plugin}".containerd.runtimes.{SHIM}]
+  runtime_type = "io.containerd.pyrunc.v2"
 """
     machine.write(CONFIG, text)
     # containerd looks up all names in the registry on the loopback (images.REGISTRY), if that runs.
