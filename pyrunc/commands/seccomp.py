@@ -59,6 +59,7 @@ def _record(settings: Settings, words: tuple[str, ...], options: dict[str, Any])
     old = read_profile(options["diff"]) if options["diff"] else None
     arguments = recorded.argument_numbers() if options["arguments"] else {}
     target = _target(words)
+    place = "" if options["output"] == "-" else _place(options["output"])
     others: tuple[str, ...] = ()
     if _is_bundle(target):
         trigger = "execve" if options["since"] == "start" else "seccomp"
@@ -69,10 +70,10 @@ def _record(settings: Settings, words: tuple[str, ...], options: dict[str, Any])
         raise PyruncError(f"{target} made no system call")
     profile = recorded.profile(counts, others, options["arguments"])
     text = output.indented(profile, "\t") + "\n"
-    if options["output"] == "-":
-        output.write(STDOUT, text)
+    if place:
+        _write(place, text)
     else:
-        _write(options["output"], text)
+        output.write(STDOUT, text)
     for line in recorded.difference(old, profile) if old is not None else ():
         output.write(STDERR, line + "\n")
     return code
@@ -82,8 +83,9 @@ def _explain(settings: Settings, words: tuple[str, ...], options: dict[str, Any]
     target = _target(words)
     code = 0
     if _is_bundle(target):
-        counts, code = _run(settings, target, options["config"], "", {})
-        profile = (specification.load(os.path.realpath(target), options["config"]).get("linux") or {}).get("seccomp")
+        bundle = os.path.realpath(target)
+        counts, code = _run(settings, bundle, options["config"], "", {})
+        profile = (specification.load(bundle, options["config"]).get("linux") or {}).get("seccomp")
     else:
         profile = _profile_of(settings, target)
         counts = _watch(settings, target, options["seconds"], {})
@@ -303,6 +305,17 @@ def _show(counts: Counts, before: int) -> int:
         lines.append(f"{'':>12}  and {len(rows) - _ROWS} other calls")
     output.write(STDERR, (f"\x1b[{before}F\x1b[J" if before else "") + "".join([line + "\n" for line in lines]))
     return len(lines)
+
+
+def _place(path: str) -> str:
+    """The absolute path of the profile: the bundle becomes the working directory. Raises PyruncError if its directory
+    is not there, which the caller would else learn only at the end of the run."""
+    place = paths.absolute(path)
+    try:
+        os.stat(os.path.dirname(place))
+    except OSError as error:
+        raise PyruncError(f"writing the profile to {place}", errno=error.errno or 0) from error
+    return place
 
 
 def _write(path: str, text: str) -> None:

@@ -147,6 +147,26 @@ def test_a_bundle_that_does_not_start_leaves_no_profile(runtime: Runtime, bundle
     runtime.assert_nothing_left()
 
 
+def test_relative_paths_are_those_of_the_callers_directory(runtime: Runtime, tmp: Bundle) -> None:
+    tmp.write()
+    above, name = tmp.path.parent, tmp.path.name
+    done = runtime("seccomp", "record", name, "-o", "profile.json", cwd=above)
+    assert (done.code, done.out) == (7, "text\n"), done
+    assert "mkdir" in names(json.loads((above / "profile.json").read_text()))
+    assert not (tmp.path / "profile.json").exists()
+    explained = runtime("seccomp", "explain", name, cwd=above)
+    assert explained.code == 7
+    assert "the filter refused nothing\n" in explained.out
+
+
+def test_a_profile_that_can_have_no_place_is_refused_before_the_run(runtime: Runtime, tmp: Bundle) -> None:
+    tmp.write()
+    done = runtime("seccomp", "record", tmp.path, "-o", "nowhere/profile.json")
+    assert (done.code, done.out) == (1, "")
+    assert f"writing the profile to {runtime.work}/nowhere/profile.json: no such file or directory" in done.last_line
+    runtime.assert_nothing_left()
+
+
 def test_a_decision_runs_nothing(runtime: Runtime, tmp_path: Path) -> None:
     path = tmp_path / "p.json"
     path.write_text(
