@@ -34,6 +34,15 @@ class Choice:
 
 
 @dataclass(frozen=True)
+class Usual:
+    """What the engine has by itself in the table above `path`, until a file has that table. It is put in if nothing is
+    at `path`, and taken out where it is the only one in the table: the engine then has it by itself again."""
+
+    path: tuple[str, ...]
+    value: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Member:
     """A list that has `name` among its members. usual: what the engine takes where the file has no such list."""
 
@@ -42,7 +51,7 @@ class Member:
     usual: tuple[str, ...]
 
 
-Change = Entry | Choice | Member
+Change = Entry | Choice | Usual | Member
 
 
 def apply(tree: Tree, changes: Iterable[Change], make: MakeTable = dict) -> None:
@@ -52,6 +61,9 @@ def apply(tree: Tree, changes: Iterable[Change], make: MakeTable = dict) -> None
         key = change.path[-1]
         if isinstance(change, Entry | Choice):
             _merge(table, {key: change.value}, make, change.path[:-1])
+        elif isinstance(change, Usual):
+            if key not in table:
+                _merge(table, {key: change.value}, make, change.path[:-1])
         else:
             found = table.get(key)
             if found is None:
@@ -81,6 +93,9 @@ def take_out(tree: Tree, changes: Iterable[Change], before: Tree) -> None:
                     del table[key]
                 else:
                     table[key] = earlier
+        elif isinstance(change, Usual):
+            if earlier is None and list(table) == [key] and table[key] == change.value:
+                del table[key]
         elif change.name in table[key] and change.name not in (earlier or ()):
             table[key].remove(change.name)
             if earlier is None and tuple(table[key]) == change.usual:

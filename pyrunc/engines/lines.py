@@ -15,12 +15,15 @@ from pathlib import Path
 
 from ..errors import PyruncError
 from . import documents
-from .changes import Change, Choice, Entry, Member, Tree, apply, at
+from .changes import Change, Choice, Entry, Member, Tree, Usual, apply, at
 
 NAME = "pyrunc"
 
 # The plugin that has the runtimes, by the version of containerd's file; containerd 2.x reads both.
 CRI_PLUGINS = {2: "io.containerd.grpc.v1.cri", 3: "io.containerd.cri.v1.runtime"}
+
+# The shim of containerd that runs runc, or the program that BinaryName names.
+RUNC_SHIM = "io.containerd.runc.v2"
 
 # What Podman takes where no file has these lists (containers.conf(5)): Podman 4 and 5 together, a name that a version
 # does not know is without effect. A list in a file replaces its own, so ours has these names too. The page calls the
@@ -75,7 +78,11 @@ def containerd_changes(wish: Wish, tree: Tree) -> list[Change]:
     runtimes = ("plugins", plugin, "containerd", "runtimes")
     systemd = wish.systemd if wish.systemd is not None else _systemd_as_runc(tree, runtimes)
     options = {"BinaryName": wish.program, "SystemdCgroup": systemd}
-    found.append(Entry((*runtimes, NAME), {"runtime_type": "io.containerd.runc.v2", "options": options}))
+    found.append(Entry((*runtimes, NAME), {"runtime_type": RUNC_SHIM, "options": options}))
+    # containerd 1.x has runc as long as no file has a table of runtimes. Without the default runtime its CRI plugin
+    # does not load ("no corresponding runtime configured"). containerd 2.x adds the file's runtimes to its own.
+    if version == min(CRI_PLUGINS) and not set(at(tree, runtimes) or ()) - {NAME}:
+        found.append(Usual((*runtimes, "runc"), {"runtime_type": RUNC_SHIM}))
     if wish.default:
         found.append(Choice((*runtimes[:-1], "default_runtime_name"), NAME))
     return found

@@ -102,6 +102,16 @@ def test_containerd_starts_a_container(containerd: Machine) -> None:
     assert "io.containerd.grpc.v1.cri" in (containerd.folder / "config.toml").read_text()
 
 
+@pytest.mark.parametrize("default", ["", "--default"])
+def test_the_cri_plugin_still_loads(containerd: Machine, default: str) -> None:
+    """containerd 1.x: the table of runtimes in the file replaces its own, which has the default runtime."""
+    config = containerd.folder / "config.toml"
+    config.write_text("".join([line for line in config.read_text().splitlines(True) if "disabled" not in line]))
+    script = f'./pyrunc integrate containerd --write --file config.toml --path "$PWD/pyrunc" {default}\n'
+    done = containerd.run(script + CONTAINERD + "ctr plugins ls | grep -w cri\n")
+    assert done.stdout.split()[-1] == "ok", (containerd.folder / "containerd.log").read_text()
+
+
 def test_what_containerd_says_of_a_runtime_that_fails(containerd: Machine) -> None:
     done = containerd.run(CONTAINERD + "./pyrunc integrate containerd --check --path /bin/false\n")
     assert done.returncode == 1

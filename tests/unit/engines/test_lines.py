@@ -41,13 +41,25 @@ def containerd(folder: Path, version: str) -> None:
 def test_a_new_file_of_containerd_has_its_version(machine: Path, printed: str, version: int) -> None:
     containerd(machine, printed)
     tree = tomllib.loads(lines.lines(ENGINES["containerd"], WISH, {}))
-    assert tree == {
+    shim = {"runtime_type": "io.containerd.runc.v2"}
+    pyrunc = {**shim, "options": {"BinaryName": "/usr/bin/pyrunc", "SystemdCgroup": False}}
+    runtimes = {"pyrunc": pyrunc, "runc": shim} if version == 2 else {"pyrunc": pyrunc}
+    assert tree == {"version": version, "plugins": {CRI_PLUGINS[version]: {"containerd": {"runtimes": runtimes}}}}
+
+
+@pytest.mark.parametrize(
+    ("version", "names", "added"),
+    [(2, (), True), (2, ("pyrunc",), True), (2, ("runc",), False), (2, ("crun", "pyrunc"), False), (3, (), False)],
+)
+def test_runc_stays_a_runtime_of_containerd_1(version: int, names: tuple[str, ...], added: bool) -> None:
+    """The file's table of runtimes replaces the one that containerd 1.x has by itself, which has runc."""
+    runtimes: dict[str, Any] = {name: {"runtime_type": "x"} for name in names}
+    tree: dict[str, Any] = {
         "version": version,
-        "plugins": {CRI_PLUGINS[version]: {"containerd": {"runtimes": {"pyrunc": {
-            "runtime_type": "io.containerd.runc.v2",
-            "options": {"BinaryName": "/usr/bin/pyrunc", "SystemdCgroup": False},
-        }}}}},
-    }  # fmt: skip
+        "plugins": {CRI_PLUGINS[version]: {"containerd": {"runtimes": runtimes}}},
+    }
+    paths = [change.path[-1] for change in lines.containerd_changes(WISH, tree)]
+    assert paths == ["pyrunc", *(["runc"] if added else [])]
 
 
 def test_without_containerd_the_file_is_of_the_version_that_all_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +84,7 @@ def test_the_cgroups_are_made_as_the_kubelet_says(machine: Path) -> None:
 
 
 def entry(tree: dict[str, Any], wish: Wish = WISH) -> dict[str, Any]:
-    (change,) = lines.containerd_changes(wish, tree)
+    change = lines.containerd_changes(wish, tree)[0]
     assert isinstance(change, Entry)
     assert isinstance(change.value, dict)
     return change.value

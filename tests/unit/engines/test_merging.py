@@ -253,6 +253,24 @@ def test_without_the_kept_file_the_lines_are_taken_out_too(tmp_path: Path) -> No
     assert tomllib.loads(path.read_text()) == tomllib.loads(CONTAINERD_DEBIAN)
 
 
+@pytest.mark.parametrize("options", ["", "  privileged_without_host_devices = true\n"])
+def test_runc_stays_if_it_was_changed_or_is_not_alone(tmp_path: Path, options: str) -> None:
+    path = tmp_path / "f"
+    path.write_text(CONTAINERD_DEBIAN)
+    merging.merge(ENGINES["containerd"], WISH, path)
+    table = '[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.'
+    runc = f"{table}runc]\n"
+    runtimes = tomllib.loads(path.read_text())["plugins"]["io.containerd.grpc.v1.cri"]["containerd"]["runtimes"]
+    assert runtimes["runc"] == {"runtime_type": "io.containerd.runc.v2"}
+    text = path.read_text()
+    assert runc in text
+    path.write_text(text.replace(runc, runc + options) if options else f'{text}\n{table}crun]\nruntime_type = "x"\n')
+    merging.undo(ENGINES["containerd"], path)
+    runtimes = tomllib.loads(path.read_text())["plugins"]["io.containerd.grpc.v1.cri"]["containerd"]["runtimes"]
+    assert runtimes["runc"]["runtime_type"] == "io.containerd.runc.v2"
+    assert "pyrunc" not in runtimes
+
+
 @pytest.mark.parametrize(
     ("engine", "text", "said"),
     [
