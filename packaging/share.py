@@ -45,7 +45,7 @@ containerd runs this program for each pod, and each container outside of pods, w
 .BR io.containerd.pyrunc.v2 .
 It is the launcher
 .BR pyrunc (8)
-by another name. People do not run it, but for
+by another name. docs/shim.md has the configuration of containerd. People need only
 .BR \\-version .
 .SH OPTIONS
 .TP

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -97,6 +98,12 @@ def test_the_steps_of_run_one_by_one(runtime: Runtime, tmp_path: Path) -> None:
     command.chmod(0o755)
     bundle = runtime.bundle().path
     (bundle / "config.json").unlink(missing_ok=True)
+    # No directories but those of the recipe: config.json has a root that is read-only.
+    (recipe,) = blocks("sh")
+    made = [Path(path).relative_to("bundle/rootfs").parts[0] for path in re.findall(r"bundle/rootfs/\S+", recipe)]
+    for path in (bundle / "rootfs").iterdir():
+        if path.name not in made:
+            shutil.rmtree(path)
     environment = {**runtime.environment(), "PATH": f"{command.parent}:{os.environ['PATH']}"}
     failed = {}
     id = runtime.new_id()
@@ -107,11 +114,11 @@ def test_the_steps_of_run_one_by_one(runtime: Runtime, tmp_path: Path) -> None:
                 words, cwd=bundle, env=environment, check=False, stdin=subprocess.DEVNULL, stdout=out, stderr=out
             ).returncode
             if code:
-                failed[line.split()[1]] = code
+                failed[line] = code
             if " kill " in line:
                 host.wait_for("the container to end", lambda: runtime.state(id)["status"] == "stopped")
     text = (tmp_path / "out").read_text()
     # A limit's controller may be missing.
-    assert set(failed) <= {"update"}, text
+    assert all("--pids-limit" in line for line in failed), text
     assert not failed or 'controller \\"pids\\" not available' in text
     assert '"status": "created"' in text
