@@ -19,32 +19,39 @@ COMMANDS: list[click.Command] = [
                 ["--output", "-o"],
                 default="",
                 metavar="FILE",
-                help="record: write the profile there, - is stdout",
+                help="record: the file of the profile, - is standard output",
             ),
             click.Option(
                 ["--arguments"],
                 is_flag=True,
                 default=False,
-                help="record: allow socket, clone, ioctl and prctl only with the values that their argument had",
+                help="record: allow socket, clone, ioctl and prctl only with the values that were seen",
             ),
             click.Option(
                 ["--since"],
                 default="load",
                 metavar="load|start",
-                help="record a bundle: from the load of the filter on (default), or from the program's own start",
+                help="record BUNDLE: count from the load of the filter on (default), or from the program's start",
                 shell_complete=choices("load", "start"),
             ),
             click.Option(
-                ["--diff"], default="", metavar="FILE", help="record: print how the profile differs from this one"
+                ["--diff"],
+                default="",
+                metavar="FILE",
+                help="record: print how the profile differs from the one in FILE",
             ),
             click.Option(
-                ["--seconds"], type=GoNumber(), default=0, metavar="N", help="end after this time (default: at SIGINT)"
+                ["--seconds"],
+                type=GoNumber(),
+                default=0,
+                metavar="N",
+                help="ID: watch so many seconds (default: until SIGINT)",
             ),
             click.Option(
                 ["--profile"],
                 default="",
                 metavar="FILE",
-                help="explain: a profile, or a config.json with one",
+                help="explain: the file of a profile, or a config.json that has one",
             ),
             click.Option(
                 ["--arch"],
@@ -57,11 +64,13 @@ COMMANDS: list[click.Command] = [
         ],
         help="""Record the system calls of a container, or explain what a seccomp filter refuses.
 
-        seccomp record BUNDLE -o FILE runs a bundle and writes the profile that allows the calls that it made, those of
-        the runtime after the load of the filter included. seccomp record ID does so for a running container, until
-        SIGINT, its end, or --seconds.
+        seccomp record BUNDLE -o FILE runs a bundle and writes a profile that allows the calls that were made, also by
+        the container's init after it has loaded the filter. It exits with the exit code of the bundle's program.
+        seccomp record ID -o FILE watches a running container until SIGINT, its end, or the end of --seconds.
 
-        seccomp explain ID|BUNDLE prints which calls a filter refused, how often, and by which rule.
+        A word that is a directory, or that has a slash, is a bundle.
+
+        seccomp explain ID|BUNDLE does the same, and prints which calls a filter refused, how often, and by which rule.
         seccomp explain --profile FILE CALL [ARGUMENT…] prints what a profile decides about a call, and runs nothing.
         """,
     ),

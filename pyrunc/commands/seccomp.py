@@ -28,6 +28,18 @@ if TYPE_CHECKING:
 STDOUT, STDERR = 1, 2
 FORMATS = ("table", "json")
 SINCE = ("load", "start")
+# What an option is if it is not given (cli/seccomp.py), and the options that each form of the command takes.
+_DEFAULTS: dict[str, Any] = {
+    "config": "config.json", "output": "", "arguments": False, "since": "load", "diff": "", "seconds": 0, "profile": "",
+    "arch": "", "format": "table",
+}  # fmt: skip
+_FORMS = {
+    "record BUNDLE": ("config", "output", "arguments", "since", "diff"),
+    "record ID": ("output", "arguments", "diff", "seconds"),
+    "explain BUNDLE": ("config", "format"),
+    "explain ID": ("seconds", "format"),
+    "explain --profile FILE": ("profile", "arch", "format"),
+}
 _ALL_ALLOWED: Seccomp = {"defaultAction": "SCMP_ACT_ALLOW"}
 # The rows of the table that is shown while a running container is recorded, and the seconds between two tables.
 _ROWS = 15
@@ -50,6 +62,16 @@ def seccomp(settings: Settings, action: str, words: tuple[str, ...], **options: 
 HANDLERS: dict[str, Callable[..., int]] = {"seccomp": seccomp}
 
 
+def _check(form: str, options: dict[str, Any]) -> None:
+    """Refuse options that would have no effect on this form of the command."""
+    for name, default in _DEFAULTS.items():
+        if options[name] != default and name not in _FORMS[form]:
+            others = " and ".join([f"`seccomp {other}`" for other, names in _FORMS.items() if name in names])
+            raise PyruncError(f"--{name} has no effect on `seccomp {form}`", hint=f"it is for {others}")
+    if options["seconds"] < 0:
+        raise PyruncError(f"--seconds is a number of seconds, not {options['seconds']}")
+
+
 def _record(settings: Settings, words: tuple[str, ...], options: dict[str, Any]) -> int:
     """Returns the exit code of the container's process for a bundle, else 0."""
     if options["since"] not in SINCE:
@@ -59,9 +81,13 @@ def _record(settings: Settings, words: tuple[str, ...], options: dict[str, Any])
     old = read_profile(options["diff"]) if options["diff"] else None
     arguments = recorded.argument_numbers() if options["arguments"] else {}
     target = _target(words)
+    of_bundle = _is_bundle(target)
+    _check("record BUNDLE" if of_bundle else "record ID", options)
+    if not of_bundle:
+        _require_container(settings, target)
     place = "" if options["output"] == "-" else _place(options["output"])
     others: tuple[str, ...] = ()
-    if _is_bundle(target):
+    if of_bundle:
         trigger = "execve" if options["since"] == "start" else "seccomp"
         counts, code = _run(settings, target, options["config"], trigger, arguments)
     else:
@@ -81,8 +107,12 @@ def _record(settings: Settings, words: tuple[str, ...], options: dict[str, Any])
 
 def _explain(settings: Settings, words: tuple[str, ...], options: dict[str, Any]) -> int:
     target = _target(words)
+    of_bundle = _is_bundle(target)
+    _check("explain BUNDLE" if of_bundle else "explain ID", options)
+    if not of_bundle:
+        _require_container(settings, target)
     code = 0
-    if _is_bundle(target):
+    if of_bundle:
         bundle = os.path.realpath(target)
         counts, code = _run(settings, bundle, options["config"], "", {})
         profile = (specification.load(bundle, options["config"]).get("linux") or {}).get("seccomp")
@@ -123,6 +153,7 @@ def _times(count: int) -> str:
 
 def _decide(words: tuple[str, ...], options: dict[str, Any]) -> int:
     """What a profile decides about a call. Returns 0."""
+    _check("explain --profile FILE", options)
     if not words:
         raise PyruncError("no system call is named", hint="seccomp explain --profile FILE CALL [ARGUMENT…]")
     call, *given = words
@@ -171,6 +202,16 @@ def _target(words: tuple[str, ...]) -> str:
             "one container or bundle is wanted", hint="the ID of a container, or the directory of a bundle"
         )
     return words[0]
+
+
+def _require_container(settings: Settings, id: str) -> None:
+    """Raises PyruncError if there is no container for a word that is not a bundle either."""
+    try:
+        lookup.opened(state.directory(settings.root, id)).close()
+    except PyruncError as error:
+        if error.message == lookup.missing().message:
+            error.hint = f"{id} is no directory either, so it is no bundle"
+        raise
 
 
 def _is_bundle(target: str) -> bool:

@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
+from pyrunc.cli import seccomp as cli
 from pyrunc.commands import seccomp
 from pyrunc.commands.settings import Settings
 from pyrunc.errors import PyruncError
@@ -15,10 +17,7 @@ from pyrunc.libcontainer.seccomp.recorded import Refusal
 from tests.support.plans import minimal
 from tests.support.seccomp import default_profile
 
-OPTIONS: dict[str, Any] = {
-    "config": "config.json", "output": "", "arguments": False, "since": "load", "diff": "", "seconds": 0, "profile": "",
-    "arch": "", "format": "table",
-}  # fmt: skip
+OPTIONS = seccomp._DEFAULTS
 
 
 @pytest.fixture
@@ -103,6 +102,19 @@ def test_what_is_no_profile(tmp_path: Path, text: str, message: str) -> None:
         ("record", ("x",), {"output": "-", "diff": "/nowhere/p"}, "/nowhere/p"),
         ("explain", ("a", "b"), {}, "one container or bundle is wanted"),
         ("explain", ("nothing",), {}, "container does not exist"),
+        ("record", ("x",), {"output": "-", "since": "start"}, "--since has no effect on `seccomp record ID`"),
+        ("record", ("x",), {"output": "-", "config": "c"}, "--config has no effect on `seccomp record ID`"),
+        ("record", ("./x",), {"output": "-", "seconds": 1}, "--seconds has no effect on `seccomp record BUNDLE`"),
+        ("record", ("x",), {"output": "-", "format": "json"}, "--format has no effect on `seccomp record ID`"),
+        ("record", ("x",), {"output": "-", "seconds": -1}, "--seconds is a number of seconds, not -1"),
+        ("explain", ("./x",), {"output": "-"}, "--output has no effect on `seccomp explain BUNDLE`"),
+        ("explain", ("x",), {"arch": "SCMP_ARCH_X86"}, "--arch has no effect on `seccomp explain ID`"),
+        (
+            "explain",
+            ("read",),
+            {"profile": "P", "arguments": True},
+            "--arguments has no effect on `seccomp explain --p",
+        ),
         ("explain", ("x",), {"format": "xml"}, "invalid format option"),
         ("explain", (), {"profile": "P"}, "no system call is named"),
         ("explain", ("write", "one"), {"profile": "P"}, "one is no number"),
@@ -117,6 +129,25 @@ def test_what_is_refused(
         options = {**options, "profile": str(profile)}
     with pytest.raises(PyruncError, match=message):
         call(settings, action, *words, **options)
+
+
+def test_the_hint_of_an_option_names_where_it_belongs(settings: Settings) -> None:
+    with pytest.raises(PyruncError) as caught:
+        call(settings, "explain", "x", diff="p")
+    assert caught.value.hint == "it is for `seccomp record BUNDLE` and `seccomp record ID`"
+
+
+def test_a_word_that_is_neither(settings: Settings) -> None:
+    with pytest.raises(PyruncError) as caught:
+        call(settings, "record", "nothing", output="-")
+    assert caught.value.hint == "nothing is no directory either, so it is no bundle"
+
+
+def test_each_option_has_its_default_and_a_form() -> None:
+    (command,) = cli.COMMANDS
+    options = {param.name: param.default for param in command.params if isinstance(param, click.Option)}
+    assert options == seccomp._DEFAULTS
+    assert {name for names in seccomp._FORMS.values() for name in names} == set(options)
 
 
 def test_sentences_about_refusals() -> None:
