@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import select
 import signal
-import tempfile
+import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from .. import jsonio, log, output, paths
+from .. import log, output, paths
 from ..errors import PyruncError, join, prefixed
 from ..libcontainer import SPEC_VERSION, lifecycle, lookup, saved_config, state
 from ..libcontainer.plan.options import LaunchOptions
@@ -21,7 +20,7 @@ from ..libcontainer.seccomp.counter import Counter, Counts
 from ..libcontainer.spec import load as specification
 
 if TYPE_CHECKING:
-    from .._generated.spec_types import Seccomp
+    from .._generated.spec_types import Seccomp, Spec
     from ..libcontainer.state import Record
     from .settings import Settings
 
@@ -40,7 +39,6 @@ _FORMS = {
     "explain ID": ("seconds", "format"),
     "explain --profile FILE": ("profile", "arch", "format"),
 }
-_ALL_ALLOWED: Seccomp = {"defaultAction": "SCMP_ACT_ALLOW"}
 # The rows of the table that is shown while a running container is recorded, and the seconds between two tables.
 _ROWS = 15
 _REFRESH = 1.0
@@ -89,7 +87,7 @@ def _record(settings: Settings, words: tuple[str, ...], options: dict[str, Any])
     others: tuple[str, ...] = ()
     if of_bundle:
         trigger = "execve" if options["since"] == "start" else "seccomp"
-        counts, code = _run(settings, target, options["config"], trigger, arguments)
+        counts, _, code = _run(settings, target, options["config"], trigger, arguments)
     else:
         counts, code, others = _watch(settings, target, options["seconds"], arguments), 0, recorded.RUNTIME_CALLS
     if not counts.entered:
@@ -113,9 +111,7 @@ def _explain(settings: Settings, words: tuple[str, ...], options: dict[str, Any]
         _require_container(settings, target)
     code = 0
     if of_bundle:
-        bundle = os.path.realpath(target)
-        counts, code = _run(settings, bundle, options["config"], "", {})
-        profile = (specification.load(bundle, options["config"]).get("linux") or {}).get("seccomp")
+        counts, profile, code = _run(settings, target, options["config"], "", {})
     else:
         profile = _profile_of(settings, target)
         counts = _watch(settings, target, options["seconds"], {})
@@ -191,9 +187,12 @@ def _decide(words: tuple[str, ...], options: dict[str, Any]) -> int:
 
 def _number(text: str) -> int:
     try:
-        return int(text, 0)
+        value = int(text, 0)
     except ValueError as error:
         raise PyruncError(f"{text} is no number", hint="arguments of a call are decimal or 0x… numbers") from error
+    if not -(1 << 63) <= value < 1 << 64:
+        raise PyruncError(f"{text} has more than 64 bits", hint="a register has no more")
+    return value
 
 
 def _target(words: tuple[str, ...]) -> str:
@@ -223,12 +222,14 @@ def read_profile(path: str) -> Seccomp:
     """The profile in a file: a linux.seccomp, or the one of a config.json. Raises PyruncError."""
     value = specification.parse(os.getcwd(), paths.absolute(path), "--profile")
     if type(value) is dict and "ociVersion" in value:
-        value = (value.get("linux") or {}).get("seccomp")
+        linux = value.get("linux")
+        value = linux.get("seccomp") if type(linux) is dict else None
         if value is None:
             raise PyruncError(f"{path} has no linux.seccomp")
     if type(value) is not dict or "defaultAction" not in value:
         raise PyruncError(f"{path} is no seccomp profile", hint="a linux.seccomp, or a config.json that has one")
-    for index, rule in enumerate(value.get("syscalls") or ()):
+    rules = value.get("syscalls")
+    for index, rule in enumerate(rules if type(rules) is list else ()):
         if type(rule) is dict and (rule.get("includes") or rule.get("excludes")):
             hint = "an engine makes linux.seccomp of it: take the config.json of a container"
             raise PyruncError(f"{path}: rule {index} depends on the container's capabilities", hint=hint)
@@ -247,11 +248,14 @@ def read_profile(path: str) -> Seccomp:
     return profile
 
 
-def _run(settings: Settings, bundle: str, config: str, trigger: str, arguments: dict[int, int]) -> tuple[Counts, int]:
+def _run(
+    settings: Settings, bundle: str, config: str, trigger: str, arguments: dict[int, int]
+) -> tuple[Counts, Seccomp | None, int]:
     """Run a bundle, and count its calls. trigger: the call after which they are counted; "" for all of the container's.
-    Returns the counts and the exit code."""
+    Returns the counts, the bundle's filter and the exit code. The working directory is the bundle then."""
     path = os.path.realpath(bundle)
     counters: list[Counter] = []
+    filters: list[Seccomp | None] = []
 
     def begin(record: Record) -> None:
         if not record.cgroup:
@@ -269,29 +273,26 @@ def _run(settings: Settings, bundle: str, config: str, trigger: str, arguments: 
     )
     try:
         os.chdir(path)
-        with _with_filter(path, config) as options.config:
-            code = lifecycle.run(options, before_start=begin)
-        return counters[0].counts(), code
     except OSError as error:
         raise PyruncError(f"the bundle {path}", errno=error.errno or 0) from error
+    try:
+        code = lifecycle.run(options, before_start=begin, change=lambda spec: filters.append(_filter_of(spec)))
+        return counters[0].counts(), filters[0], code
+    except PyruncError as error:
+        if error.document is None and error.pointer:
+            error.document = specification.document(path, config)
+        raise
     finally:
         for counter in counters:
             counter.close()
 
 
-@contextlib.contextmanager
-def _with_filter(bundle: str, config: str) -> Iterator[str]:
-    """A configuration with linux.seccomp: the bundle's own, or a copy with a filter that allows everything, so that the
-    init loads one."""
-    value = specification.parse(bundle, config)
-    if type(value) is not dict or (value.get("linux") or {}).get("seccomp"):
-        yield config  # what is wrong with it is the launch's to say
-        return
-    value["linux"] = {**(value.get("linux") or {}), "seccomp": _ALL_ALLOWED}
-    with tempfile.NamedTemporaryFile("w", prefix="config-", suffix=".json", encoding="utf-8") as file:
-        file.write(jsonio.dumps(value))
-        file.flush()
-        yield file.name
+def _filter_of(spec: Spec) -> Seccomp | None:
+    """The filter of a configuration. If it has none, it gets one that allows everything, so that the init loads one."""
+    found = (spec.get("linux") or {}).get("seccomp")
+    if not found:
+        spec.setdefault("linux", {})["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW"}
+    return found
 
 
 def _profile_of(settings: Settings, id: str) -> Seccomp | None:
@@ -303,7 +304,7 @@ def _profile_of(settings: Settings, id: str) -> Seccomp | None:
 
 
 def _watch(settings: Settings, id: str, seconds: int, arguments: dict[int, int]) -> Counts:
-    """Count the calls of a running container until SIGINT or SIGTERM, its end, or the time."""
+    """Count the calls of a running container until SIGINT, SIGTERM or SIGHUP, its end, or the time."""
     described = lifecycle.state(settings.root, id)
     place = lookup.opened(state.directory(settings.root, id))
     try:
@@ -316,8 +317,10 @@ def _watch(settings: Settings, id: str, seconds: int, arguments: dict[int, int])
         raise PyruncError(f"container {id} has no cgroup, by which its calls are known")
     pidfd = os.pidfd_open(record.pid)
     ended: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.append(1))
+    # A shell has its background commands ignore SIGINT, which ends them here nevertheless; nohup SIGHUP.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, lambda *_: ended.append(1))
     counter = Counter(record.cgroup, "", arguments)
     try:
         shown = 0
@@ -348,15 +351,24 @@ def _show(counts: Counts, before: int) -> int:
     return len(lines)
 
 
-def _place(path: str) -> str:
-    """The absolute path of the profile: the bundle becomes the working directory. Raises PyruncError if its directory
-    is not there, which the caller would else learn only at the end of the run."""
-    place = paths.absolute(path)
+def _place(given: str) -> str:
+    """The absolute path of the profile: the bundle becomes the working directory. Raises PyruncError if it can't be
+    written, which the caller would else learn only at the end of the run. Nothing is made."""
+    path = os.path.join(os.getcwd(), given)
+    folder = os.path.dirname(path)
     try:
-        os.stat(os.path.dirname(place))
+        try:
+            exists, is_directory = True, stat.S_ISDIR(os.stat(path).st_mode)
+        except FileNotFoundError:
+            exists, is_directory = False, False
+            os.stat(folder)
+        if is_directory:
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     except OSError as error:
-        raise PyruncError(f"writing the profile to {place}", errno=error.errno or 0) from error
-    return place
+        raise PyruncError(f"writing the profile to {path}", errno=error.errno or 0) from error
+    if not os.access(path if exists else folder, os.W_OK):
+        raise PyruncError(f"{path if exists else folder} is not writable")
+    return path
 
 
 def _write(path: str, text: str) -> None:

@@ -52,10 +52,14 @@ def create(options: LaunchOptions, fault: tuple[int, int] = (-1, 0)) -> None:
 
 
 def run(
-    options: LaunchOptions, fault: tuple[int, int] = (-1, 0), before_start: Callable[[Record], None] | None = None
+    options: LaunchOptions,
+    fault: tuple[int, int] = (-1, 0),
+    before_start: Callable[[Record], None] | None = None,
+    change: Callable[[Spec], None] | None = None,
 ) -> int:
     """Create and start the container. Unless detached, wait for its end and delete it.
 
+    change: called with the configuration, which it may change; what it makes of it must be valid.
     before_start: called once the init waits for its start, in its namespaces and cgroup.
     Returns the exit code: that of the process, 128 + n after signal n, 0 if detached. If something fails up to the
     poststart hooks, it undoes everything and raises PyruncError.
@@ -63,6 +67,8 @@ def run(
     from .launch.launch import finish
 
     spec = prepare(options)
+    if change is not None:
+        change(spec)
     relay = None
     if spec["process"].get("terminal") and not options.detach:
         from .launch.relay import Relay

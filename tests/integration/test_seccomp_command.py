@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
+import re
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +89,40 @@ def test_an_old_profile_is_compared(runtime: Runtime, tmp: Bundle) -> None:
     tmp.write()
     done = runtime("seccomp", "record", tmp.path, "-o", "/dev/null", "--diff", runtime.work / "old.json")
     assert done.err.splitlines()[-2:] == ["+ mkdir", "- mount"]
+
+
+def test_names_of_files_are_the_callers(runtime: Runtime, tmp: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command enters the bundle, and its paths are those from where it was called."""
+    tmp.write()
+    monkeypatch.chdir(runtime.work)
+    bundle = os.path.relpath(tmp.path, runtime.work)
+    assert runtime("seccomp", "record", f"./{bundle}", "-o", "here.json").code == 7
+    profile = json.loads((runtime.work / "here.json").read_text())
+    assert not (tmp.path / "here.json").exists()
+    again = runtime("seccomp", "record", f"./{bundle}", "-o", "-", "--diff", "here.json")
+    assert json.loads(again.out.removeprefix("text\n")) == profile
+    explained = runtime("seccomp", "explain", f"./{bundle}")
+    assert (explained.code, explained.out) == (7, "text\nthe filter refused nothing\n")
+
+
+def test_a_place_that_cannot_be_written_is_known_before_the_run(runtime: Runtime, tmp: Bundle) -> None:
+    tmp.write()
+    done = runtime("seccomp", "record", tmp.path, "-o", "/nowhere/profile.json")
+    assert (done.code, done.out) == (1, "")
+    assert "writing the profile to /nowhere/profile.json: no such file or directory" in done.last_line
+
+
+@pytest.mark.parametrize("linux", [5, [1], {"seccomp": 7}, {"namespaces": [{"type": "moon"}]}])
+@pytest.mark.parametrize("action", ["record", "explain"])
+def test_a_bad_configuration_is_named(runtime: Runtime, bundle: Bundle, linux: Any, action: str) -> None:
+    """The error has the bundle's file and line, not those of a copy, and no copy is left."""
+    bundle.config["linux"] = linux
+    bundle.write()
+    before = set(os.listdir(tempfile.gettempdir()))
+    done = runtime("seccomp", action, bundle.path, *(("-o", "-") if action == "record" else ()))
+    assert done.code == 1
+    assert re.search(r"\(config\.json:\d+ at /linux", done.last_line), done
+    assert not {name for name in set(os.listdir(tempfile.gettempdir())) - before if name.startswith("config-")}
 
 
 def test_the_counts_are_those_of_strace(runtime: Runtime, bundle: Bundle) -> None:

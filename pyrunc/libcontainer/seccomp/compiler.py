@@ -158,7 +158,7 @@ def architecture_name(token: int) -> str:
 def find_number(call: str, token: int) -> int:
     """The number of a system call of an architecture; negative if there is none. Raises PyruncError without
     libseccomp."""
-    return _library().seccomp_syscall_resolve_name_arch(token, call.encode())
+    return _library().seccomp_syscall_resolve_name_arch(token, _bytes(call))
 
 
 def covered(profile: Seccomp) -> list[int]:
@@ -173,9 +173,9 @@ def call_number(call: str, token: int) -> int:
     if call.isascii() and call.isdigit() and int(call) < 1 << 31:
         return int(call)
     resolve = _library().seccomp_syscall_resolve_name_arch
-    found = resolve(token, call.encode())
+    found = resolve(token, _bytes(call))
     if found == _UNKNOWN:
-        meant = [edit for edit in _edits(call) if resolve(token, edit.encode()) > 0]
+        meant = [edit for edit in _edits(call) if resolve(token, _bytes(edit)) > 0]
         raise PyruncError(
             f"libseccomp does not know the system call {call}", hint=f"did you mean {meant[0]}?" if meant else ""
         )
@@ -197,9 +197,14 @@ def call_name(number: int, token: int) -> str:
         library.free(text)
 
 
+def _bytes(name: str) -> bytes:
+    """A name for libseccomp. One that is no UTF-8, or ends early for C, becomes one that nothing has."""
+    return name.replace("\0", "?").encode("utf-8", "replace")
+
+
 def _token(library: Library, name: str) -> int:
     """libseccomp's number of an architecture; 0 if it does not know it."""
-    return library.seccomp_arch_resolve_name(name.removeprefix("SCMP_ARCH_").lower().encode())
+    return library.seccomp_arch_resolve_name(_bytes(name.removeprefix("SCMP_ARCH_").lower()))
 
 
 def _tokens(library: Library, names: Sequence[str]) -> list[int]:
@@ -248,7 +253,7 @@ def _add_rule(library: Library, context: Filter, default: int, rule: SeccompRule
         groups = [conditions]
     ffi = _ffi()
     for place, name in enumerate(rule["names"]):
-        number = library.seccomp_syscall_resolve_name(name.encode())
+        number = library.seccomp_syscall_resolve_name(_bytes(name))
         if number == _UNKNOWN:
             continue
         for group in groups:
@@ -263,7 +268,7 @@ def _refuse_unknown(library: Library, profile: Seccomp) -> None:
     """Raise PyruncError for a system call that this machine's libseccomp does not know."""
     for index, rule in enumerate(profile.get("syscalls") or ()):
         for place, name in enumerate(rule["names"]):
-            if library.seccomp_syscall_resolve_name(name.encode()) == _UNKNOWN:
+            if library.seccomp_syscall_resolve_name(_bytes(name)) == _UNKNOWN:
                 raise PyruncError(
                     f"libseccomp does not know the system call {name}",
                     pointer=pointer("linux", "seccomp", "syscalls", index, "names", place),
@@ -289,7 +294,7 @@ def _stub(library: Library, profile: Seccomp, tokens: list[int]) -> list[Instruc
     names = {name for rule in profile.get("syscalls") or () for name in rule["names"]}
     last = {}
     for token in dict.fromkeys([library.seccomp_arch_native(), *tokens]):
-        numbers = [library.seccomp_syscall_resolve_name_arch(token, name.encode()) for name in names]
+        numbers = [library.seccomp_syscall_resolve_name_arch(token, _bytes(name)) for name in names]
         # System calls of other architectures only have negative numbers.
         number = max(numbers, default=0)
         if number > 0:
@@ -312,7 +317,7 @@ def unknown_syscalls(profile: Seccomp) -> list[tuple[str, str, tuple[str, ...]]]
 
     def known(name: str) -> bool:
         resolve = library.seccomp_syscall_resolve_name_arch
-        return any(resolve(token, name.encode()) != _UNKNOWN for token in tokens)
+        return any(resolve(token, _bytes(name)) != _UNKNOWN for token in tokens)
 
     found = []
     for index, rule in enumerate(profile.get("syscalls") or ()):

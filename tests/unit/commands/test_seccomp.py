@@ -76,6 +76,10 @@ def test_a_config_has_a_profile(tmp_path: Path) -> None:
         ("[]", "is no seccomp profile"),
         ("{}", "is no seccomp profile"),
         ('{"ociVersion": "1.0.0"}', "has no linux.seccomp"),
+        ('{"ociVersion": "1.0.0", "linux": 5}', "has no linux.seccomp"),
+        ('{"ociVersion": "1.0.0", "linux": [1]}', "has no linux.seccomp"),
+        ('{"ociVersion": "1.0.0", "linux": {"seccomp": 7}}', "is no seccomp profile"),
+        ('{"defaultAction": "SCMP_ACT_LOG", "syscalls": 5}', "syscalls must be an array"),
         ('{"defaultAction": "SCMP_ACT_NONE"}', "defaultAction must be one of"),
         ('{"defaultAction": "SCMP_ACT_LOG", "syscalls": [{"names": []}]}', "syscalls"),
         (
@@ -119,6 +123,11 @@ def test_what_is_no_profile(tmp_path: Path, text: str, message: str) -> None:
         ("explain", (), {"profile": "P"}, "no system call is named"),
         ("explain", ("write", "one"), {"profile": "P"}, "one is no number"),
         ("explain", ("write", *"1234567"), {"profile": "P"}, "at most 6 arguments, not 7"),
+        ("explain", ("write", "0x10000000000000000"), {"profile": "P"}, "has more than 64 bits"),
+        ("explain", ("write", "-9223372036854775809"), {"profile": "P"}, "has more than 64 bits"),
+        ("explain", ("mk\udcff",), {"profile": "P"}, "does not know the system call mk"),
+        ("explain", ("mkdir\0",), {"profile": "P"}, "does not know the system call mkdir"),
+        ("explain", ("write",), {"profile": "P", "arch": "SCMP_ARCH_\udcff"}, "does not know the architecture"),
         ("explain", ("writx",), {"profile": "P"}, "does not know the system call writx"),
     ],
 )
@@ -159,7 +168,8 @@ def test_sentences_about_refusals() -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "bundle"), [("x", False), ("./x", True), (".", True), ("/a/b", True), ("there", True)]
+    ("word", "bundle"),
+    [("x", False), ("./x", True), (".", True), ("/a/b", True), ("there", True)],
 )
 def test_bundles_and_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: str, bundle: bool) -> None:
     (tmp_path / "there").mkdir()
@@ -167,13 +177,39 @@ def test_bundles_and_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: 
     assert seccomp._is_bundle(word) == bundle
 
 
-def test_a_configuration_without_a_filter_gets_one_that_allows_all(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text(json.dumps(minimal()))
-    with seccomp._with_filter(str(tmp_path), "config.json") as path:
-        assert json.loads(Path(path).read_text())["linux"]["seccomp"] == {"defaultAction": "SCMP_ACT_ALLOW"}
-    assert not Path(path).exists()
-    config = minimal()
-    config.setdefault("linux", {})["seccomp"] = default_profile()
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    with seccomp._with_filter(str(tmp_path), "config.json") as path:
-        assert path == "config.json"
+def test_a_configuration_without_a_filter_gets_one_that_allows_all() -> None:
+    spec: Any = minimal()
+    spec.pop("linux", None)
+    assert seccomp._filter_of(spec) is None
+    assert spec["linux"]["seccomp"] == {"defaultAction": "SCMP_ACT_ALLOW"}
+    spec["linux"]["seccomp"] = default_profile()
+    assert seccomp._filter_of(spec) == spec["linux"]["seccomp"] == default_profile()
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("none/p.json", "none/p.json: no such file or directory"),
+        ("file/p.json", "file/p.json: not a directory"),
+        ("new/", "new/: no such file or directory"),
+        (".", "is a directory"),
+    ],
+)
+def test_a_place_where_no_profile_can_be_written(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, message: str
+) -> None:
+    """It is refused before the bundle is read."""
+    (tmp_path / "file").write_text("")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(PyruncError, match=message):
+        call(settings, "record", "/nowhere", output=place)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("place", ["file", "new", "/dev/null", "dangling"])
+def test_a_place_for_a_profile(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("old")
+    (tmp_path / "dangling").symlink_to("later")
+    assert seccomp._place(str(tmp_path / place)) == str(tmp_path / place)
+    assert (tmp_path / "file").read_text() == "old"
+    assert not (tmp_path / "new").exists()
