@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 from pathlib import Path
@@ -10,14 +11,14 @@ import pytest
 
 from tests import purev2
 from tests.bench import bundles, engine_bundles, floor
+from tests.support.host import wait_for
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="starts containers")
 @pytest.mark.parametrize("name", ["small", "large", "kubernetes", "docker"])
 def test_the_floor_runs_a_container_and_removes_its_cgroup(tmp_path: Path, name: str) -> None:
-    tmp_path.parent.parent.chmod(0o711)  # the large set's user namespace enters it
-    tmp_path.parent.chmod(0o711)
-    tmp_path.chmod(0o711)
+    for path in (tmp_path, *tmp_path.parents[:-2]):
+        path.chmod(0o711)  # the large set's user namespace enters it
     cgroup = f"/floor-{os.getpid()}"
 
     def carried_out() -> None:
@@ -38,6 +39,13 @@ def test_the_floor_runs_a_container_and_removes_its_cgroup(tmp_path: Path, name:
     purev2.run(carried_out)
 
 
+def removed(cgroup: Path) -> bool:
+    """Remove a cgroup, unless the process in it has not ended yet."""
+    with contextlib.suppress(OSError):
+        cgroup.rmdir()
+    return not cgroup.exists()
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="starts containers")
 def test_the_floor_reports_a_step_that_fails(tmp_path: Path) -> None:
     def carried_out() -> None:
@@ -47,7 +55,7 @@ def test_the_floor_reports_a_step_that_fails(tmp_path: Path) -> None:
         done = subprocess.run(
             [floor.build(tmp_path), steps], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
         )
-        Path(f"/sys/fs/cgroup/floor-{os.getpid()}").rmdir()
+        wait_for("the end of the init", lambda: removed(Path(f"/sys/fs/cgroup/floor-{os.getpid()}")))
         assert done.returncode == 1
         assert "/bin/true" in done.stderr
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import contextlib
 import fcntl
 import gc
 import os
@@ -68,9 +69,8 @@ class Trial:
         process = subprocess.Popen(program, stdin=slave, stdout=slave, stderr=slave)
         os.close(slave)
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sender:
-            os.chdir(os.path.dirname(self.stdio.console_socket))
-            sender.connect(os.path.basename(self.stdio.console_socket))
-            os.chdir("/")
+            with contextlib.chdir(os.path.dirname(self.stdio.console_socket)):
+                sender.connect(os.path.basename(self.stdio.console_socket))
             rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [master]))]
             sender.sendmsg([b"/dev/ptmx"], rights)
         os.close(master)
