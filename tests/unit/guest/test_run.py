@@ -24,12 +24,13 @@ def pipe() -> Iterator[tuple[int, int]]:
 def follow(pipe: tuple[int, int], *parts: bytes) -> int:
     """The exit code for this output, which arrives in parts."""
     reader, writer = pipe
+    ended = threading.Event()
 
     def say() -> None:
         for part in parts:
             os.write(writer, part)
-            # The other side must have read it: wait until the pipe is empty again.
-            while ioctl_unread(reader) != b"\0\0\0\0":
+            # The other side must have read it: wait until the pipe is empty again, or nobody reads any more.
+            while ioctl_unread(reader) != b"\0\0\0\0" and not ended.wait(0.0005):
                 pass
         os.close(writer)
 
@@ -38,6 +39,7 @@ def follow(pipe: tuple[int, int], *parts: bytes) -> int:
     try:
         return run.follow(reader, [], 30)
     finally:
+        ended.set()
         thread.join()
 
 
