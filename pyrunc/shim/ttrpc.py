@@ -16,7 +16,7 @@ import sys
 from _socket import MSG_DONTWAIT, SHUT_RDWR, SO_PEERCRED, SOL_SOCKET, socket
 
 from .. import log
-from ..errors import PyruncError
+from ..errors import PyruncError, errno_text
 from ..protobuf import MalformedError
 from . import messages
 from .loop import IN, OUT, describe
@@ -48,6 +48,8 @@ _UCRED_SIZE = 12
 # A peer that does not read its answers is not read any more, until it has.
 _MOST_UNSENT = 8 << 20
 _LARGEST_TIMEOUT_NS = 1 << 62
+# How long, in seconds, until the next accept after one that found no descriptor.
+_ACCEPT_SECONDS = 0.1
 _NANOSECONDS = 1e9
 
 
@@ -141,6 +143,8 @@ class Server:
         self.services = services
         self._listener = listener
         self._connections: set[Connection] = set()
+        self._is_short = False  # the last accept found no descriptor
+        self._pause: Timer | None = None
         listener.setblocking(False)
         loop.watch(listener.fileno(), IN, self._accept)
 
@@ -149,15 +153,25 @@ class Server:
         try:
             fd, _ = self._listener._accept()  # type: ignore[attr-defined]
         except OSError as error:
-            # The client has gone, or there are no descriptors left: it may try again.
-            if error.errno != errno.EAGAIN:
-                log.warning(f"accept: {error}")
+            if error.errno in (errno.EAGAIN, errno.ECONNABORTED):
+                return  # the client has gone
+            # No descriptors or memory are left. The client waits in the queue, which epoll would report at once again.
+            if not self._is_short:
+                log.warning(f"accept: {errno_text(error.errno or 0)}; clients wait")
+            self._is_short = True
+            self.loop.change(self._listener.fileno(), 0)
+            self._pause = self.loop.after(_ACCEPT_SECONDS, self._accept_again)
             return
+        self._is_short = False
         connected = socket(fileno=fd)
         if _peer(connected) != posix.geteuid():
             connected.close()
             return
         self._connections.add(Connection(self, connected))
+
+    def _accept_again(self) -> None:
+        self._pause = None
+        self.loop.change(self._listener.fileno(), IN)
 
     def forget(self, connection: Connection) -> None:
         """A connection has ended."""
@@ -170,6 +184,8 @@ class Server:
 
     def close(self) -> None:
         """Close the listener and the connections."""
+        if self._pause is not None:
+            self.loop.cancel(self._pause)
         self.loop.unwatch(self._listener.fileno())
         self._listener.close()
         for connection in list(self._connections):

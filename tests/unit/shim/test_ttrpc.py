@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import _socket
+import errno
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,6 +98,41 @@ def frame(stream: int, data: bytes, kind: int = 1, length: int | None = None) ->
 def request(method: str, id: str = "x", stream: int = 1, **more: Any) -> bytes:
     values = {"service": SERVICE, "method": method, "payload": messages.encode("StartRequest", {"id": id}), **more}
     return frame(stream, messages.encode("Request", values))
+
+
+class NoDescriptors:
+    """A listener whose accept fails."""
+
+    def __init__(self, listener: Any) -> None:
+        self.listener = listener
+        self.asked = 0
+
+    def _accept(self) -> None:
+        self.asked += 1
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.listener, name)
+
+
+def test_without_descriptors_clients_wait(
+    peer: Peer, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The listener is not asked again at once, and one line tells of all failures."""
+    monkeypatch.setattr(ttrpc, "_ACCEPT_SECONDS", 0.05)
+    peer.client.send(request("Echo"))
+    listener = peer.server._listener
+    none: Any = NoDescriptors(listener)
+    peer.server._listener = none
+    end = time.monotonic() + 0.3
+    while time.monotonic() < end:
+        peer.turn()
+    assert 2 <= none.asked <= 8
+    assert capfd.readouterr().err.count("accept: too many open files; clients wait") == 1
+    peer.server._listener = listener
+    peer.loop.until(lambda: bool(peer.server._connections))
+    assert peer.codes() == [(1, 0)]
+    assert not peer.server._is_short
 
 
 def test_a_call(peer: Peer) -> None:
