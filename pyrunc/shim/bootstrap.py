@@ -6,6 +6,7 @@ BootstrapResult, 1.7 to 2.2 set MAX_SHIM_VERSION and read JSON, 1.6 reads an add
 
 from __future__ import annotations
 
+import _signal
 import errno
 import posix
 from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_STREAM, socket
@@ -14,7 +15,7 @@ from .. import jsonio
 from .._generated.build import COMMIT, VERSION
 from .._generated.shim_messages import FULL
 from ..errors import PyruncError
-from ..libcontainer.kernel import fileio
+from ..libcontainer.kernel import fileio, native
 from ..libcontainer.plan.host import gather
 from ..protobuf import MalformedError
 from . import messages, mounts, options, runtime, starts
@@ -35,7 +36,9 @@ ADDRESS = "address"
 _TASK_VERSION = 3
 _LARGEST_INPUT = 10 << 20
 _LARGEST_OOM_SCORE = 1000
-_KILLED = 128 + 9
+_SIGKILL = 9
+_KILLED = 128 + _SIGKILL
+_COMMAND_SECONDS = 5.0
 _FEATURES = "types.containerd.io/opencontainers/runtime-spec/1/features/Features"
 
 
@@ -88,15 +91,21 @@ def start(flags: Flags) -> bytes:
     folder = (params and params["socket_dir"]) or SOCKETS
     address = f"{folder}/{sha256('/'.join((flags.address, flags.namespace, group)).encode())}"
     listener = _listen(address)
-    if listener is not None:
-        try:
-            _serve(flags, listener, options.read(box))
-        except BaseException:
+    server = 0
+    try:
+        if listener is not None:
+            server = _serve(flags, listener, options.read(box))
+        _write(ADDRESS, "unix://" + address)
+    except BaseException:
+        # containerd asks neither a server that it does not know, nor for the end of one.
+        if server:
+            posix.kill(server, _SIGKILL)
+        if listener is not None:
             posix.unlink(address)
-            raise
-        finally:
+        raise
+    finally:
+        if listener is not None:
             listener.close()
-    _write(ADDRESS, "unix://" + address)
     return _answer("unix://" + address, params is not None)
 
 
@@ -173,8 +182,8 @@ def is_served(path: str) -> bool:
     return True
 
 
-def _serve(flags: Flags, listener: socket, given: Message) -> None:
-    """Start the server with the listener as its descriptor 3. Raises OSError and PyruncError."""
+def _serve(flags: Flags, listener: socket, given: Message) -> int:
+    """Start the server with the listener as its descriptor 3. Returns its pid. Raises OSError and PyruncError."""
     path, words = runtime.own_program(runtime.SHIM)
     words += ["-namespace", flags.namespace, "-id", flags.id, "-address", flags.address]
     if flags.publish_binary:
@@ -188,8 +197,9 @@ def _serve(flags: Flags, listener: socket, given: Message) -> None:
             _join_cgroup(pid, given["shim_cgroup"])
         _adjust_oom_score(pid)
     except (OSError, PyruncError):
-        posix.kill(pid, 9)
+        posix.kill(pid, _SIGKILL)
         raise
+    return pid
 
 
 def _join_cgroup(pid: int, cgroup: str) -> None:
@@ -227,6 +237,8 @@ def delete(flags: Flags) -> bytes:
         pid = runtime.read_pid(f"{bundle}/{starts.PID_FILE}")
     except (OSError, ValueError):
         pid = 0
+    if _exists(f"{bundle}/{options.FILE}"):
+        _end_commands(bundle)
     if _exists(f"{root}/{flags.id}"):
         path, words = runtime.own_program(runtime.RUNTIME)
         words += ["--root", root]
@@ -239,6 +251,35 @@ def delete(flags: Flags) -> bytes:
     _remove_socket(bundle)
     exited = messages.timestamp(messages.now())
     return messages.encode("DeleteResponse", {"pid": pid, "exit_status": _KILLED, "exited_at": exited})
+
+
+def _end_commands(bundle: str) -> None:
+    """End the commands of the runtime that a killed shim has left. A `create` would go on, and make the container when
+    nobody deletes it any more. Raises OSError."""
+    for name in posix.listdir("/proc"):
+        if name.isdigit() and _is_command(name, bundle):
+            try:
+                pidfd = posix.pidfd_open(int(name))
+            except ProcessLookupError:
+                continue
+            try:
+                if _is_command(name, bundle):  # still, so the descriptor is the command's
+                    _signal.pidfd_send_signal(pidfd, _SIGKILL)
+                    native.poll([pidfd], int(_COMMAND_SECONDS * 1000))
+            except ProcessLookupError:
+                pass
+            finally:
+                posix.close(pidfd)
+
+
+def _is_command(pid: str, bundle: str) -> bool:
+    """Whether a process is a command that a shim has started for a bundle: its log is there (runtime.Runtime.run)."""
+    try:
+        words = fileio.read_file(f"/proc/{pid}/cmdline").split("\0")
+        place = words[words.index("--log") + 1].rpartition("/log-")[0]
+        return _identity(place) == _identity(bundle)
+    except (OSError, ValueError, IndexError):
+        return False  # it has ended, or is another program
 
 
 def _remove_socket(bundle: str) -> None:
@@ -271,6 +312,12 @@ def info() -> bytes:
             "features": {"type_url": _FEATURES, "value": features} if features else None,
         },
     )
+
+
+def _identity(path: str) -> tuple[int, int]:
+    """What two names of one directory have in common. Raises OSError."""
+    found = posix.stat(path)
+    return found.st_dev, found.st_ino
 
 
 def _exists(path: str) -> bool:

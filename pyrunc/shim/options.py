@@ -87,6 +87,14 @@ def save(bundle: str, options: Message) -> None:
         posix.close(fd)
 
 
+def forget(bundle: str) -> None:
+    """Remove them once the container is deleted: `delete` has nothing to look for then."""
+    try:
+        posix.unlink(f"{bundle}/{FILE}")
+    except OSError:
+        return  # the bundle is gone, and else `delete` looks in vain
+
+
 def saved(bundle: str) -> Message:
     """The saved options; the defaults if there are none, or if they are damaged. Raises OSError."""
     try:

@@ -10,7 +10,7 @@ import posix
 
 from ..errors import PyruncError
 from ..libcontainer import lifecycle, processes
-from . import messages, metrics, mounts, starts, ttrpc
+from . import messages, metrics, mounts, options, starts, ttrpc
 from .containers import Containers
 from .model import STATUSES, check_id
 from .ttrpc import StatusError
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .ttrpc import Call, Service
 
 
+_LAST_SIGNAL = 64
 SERVICES = ("containerd.task.v2.Task", "containerd.task.v3.Task")
 
 
@@ -136,6 +137,8 @@ class Tasks(Containers):
 
     def _kill(self, request: Message, call: Call) -> None:
         container, process = self._process(request)
+        if request["signal"] > _LAST_SIGNAL:
+            raise StatusError(ttrpc.INVALID_ARGUMENT, f"signal {request['signal']}: signals have the numbers 1 to 64")
         try:
             if process.exec_id:
                 _kill_exec(process, request["signal"])
@@ -267,28 +270,28 @@ class Tasks(Containers):
         container = self._container(request)
         if container.init.status not in ("running", "paused"):
             raise StatusError(ttrpc.UNKNOWN, f"cannot checkpoint a {container.init.status} container")
-        options = messages.unpack("CheckpointOptions", request["options"])
-        work = options["work_path"] or f"{container.bundle}/criu-work"
+        given = messages.unpack("CheckpointOptions", request["options"])
+        work = given["work_path"] or f"{container.bundle}/criu-work"
         words = ["--image-path", request["path"], "--work-path", work]
         flags = {
             "open_tcp": "--tcp-established", "external_unix_sockets": "--ext-unix-sk", "terminal": "--shell-job",
             "file_locks": "--file-locks",
         }  # fmt: skip
-        words += [flag for name, flag in flags.items() if options[name]]
-        if not options["exit"]:
+        words += [flag for name, flag in flags.items() if given[name]]
+        if not given["exit"]:
             words.append("--leave-running")
-        for namespace in options["empty_namespaces"]:
+        for namespace in given["empty_namespaces"]:
             words += ["--empty-ns", namespace]
-        if options["cgroups_mode"]:
-            words += ["--manage-cgroups-mode", options["cgroups_mode"]]
-        if options["parent_path"]:
-            words += ["--parent-path", options["parent_path"]]
+        if given["cgroups_mode"]:
+            words += ["--manage-cgroups-mode", given["cgroups_mode"]]
+        if given["parent_path"]:
+            words += ["--parent-path", given["parent_path"]]
 
         def done(failure: PyruncError | None) -> None:
             kept = ""
             if failure is not None:
                 kept = starts.keep_dump_log(container.bundle, work)
-            if not options["work_path"]:
+            if not given["work_path"]:
                 starts.remove_files(work)
             if failure is not None:
                 call.fail(StatusError(ttrpc.UNKNOWN, f"{failure} path= {kept}"))
@@ -325,6 +328,7 @@ class Tasks(Containers):
 
     def _deleted(self, container: Container, call: Call) -> None:
         mounts.unmount(container.bundle + "/rootfs")
+        options.forget(container.bundle)
         del self.containers[container.id]
         self.publish("/tasks/delete", "TaskDelete", {"container_id": container.id, **_exit(container.init)})
         call.reply(**_exit(container.init))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -114,3 +116,34 @@ def test_a_socket_is_found_replaced_or_made(tmp_path: Path) -> None:
     assert second is not None
     second.close()
     assert not bootstrap.is_served(f"{tmp_path}/absent")
+
+
+def test_commands_that_a_killed_shim_has_left(tmp_path: Path) -> None:
+    """Those of this bundle end, by whatever name of it; others go on."""
+    (tmp_path / "box").mkdir()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "link").symlink_to("box")
+
+    def command(*words: str) -> subprocess.Popen[bytes]:
+        made = subprocess.Popen(["sh", "-c", "read x", *words], stdin=subprocess.PIPE)
+        while b"read" not in Path(f"/proc/{made.pid}/cmdline").read_bytes():
+            time.sleep(0.001)
+        return made
+
+    box = f"{tmp_path}/box"
+    ours = [command("--log", f"{box}/log-1.json", "create"), command("--log", f"{tmp_path}/link/log-20.json")]
+    others = [
+        command("--log", f"{tmp_path}/other/log-1.json"),
+        command("--log", f"{box}/runtime.log"),
+        command("--log", "/log-1.json"),
+        command("--log"),
+        command(f"{box}/log-1.json"),
+    ]
+    try:
+        bootstrap._end_commands(box)
+        assert [one.wait(10) for one in ours] == [-9, -9]
+        assert [one.poll() for one in others] == [None] * len(others)
+    finally:
+        for one in (*ours, *others):
+            one.kill()
+            one.communicate()

@@ -62,3 +62,10 @@ def test_saved_for_the_deletion(tmp_path: Path) -> None:
     for damaged in ("", "3", '{"root": 3, "systemd_cgroup": 1}'):
         (tmp_path / options.FILE).write_text(damaged)
         assert options.saved(str(tmp_path)) == nothing
+
+
+def test_forgotten_after_the_deletion(tmp_path: Path) -> None:
+    options.save(str(tmp_path), options.read(None))
+    for _ in range(2):  # also if they are gone
+        options.forget(str(tmp_path))
+        assert not (tmp_path / options.FILE).exists()
