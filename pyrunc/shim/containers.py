@@ -40,7 +40,8 @@ class Containers:
         done: Callable[[PyruncError | None], None],
         stdio: tuple[int, int, int] = (-1, -1, -1),
     ) -> None:
-        """Run a command of the runtime when it is the container's turn. It ends with the call's time.
+        """Run a command of the runtime when it is the container's turn. It ends with the call's time, and is not begun
+        after that.
 
         An exception of `done` is the answer.
         """
@@ -54,10 +55,16 @@ class Containers:
                 container.end_turn()
 
         def begin() -> None:
+            if call.is_answered:
+                finish(PyruncError(f"the client's time for {command} was up before its turn"))
+                return
             try:
                 running = container.runtime.run(command, words, container.bundle, finish, stdio)
             except OSError as error:
                 finish(from_os_error(error))
+                return
+            except ValueError as error:  # a NUL in a word, which protobuf allows
+                finish(PyruncError(f"the command line of {command}: {error}"))
                 return
             call.on_timeout = running.kill
 

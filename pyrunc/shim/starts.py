@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 PID_FILE = "init.pid"
 _LARGEST_LOG = 1 << 20
+_SIGKILL = 9
 
 _count = 0
 
@@ -187,7 +188,11 @@ def start(tasks: Containers, container: Container, call: Call) -> None:
 
     def done(failure: PyruncError | None) -> None:
         if failure is None and container.checkpoint:
-            _watch_init(tasks, container, pid_file)
+            try:
+                _watch_init(tasks, container, pid_file)
+            except (PyruncError, OSError, ValueError) as error:
+                failure = PyruncError(f"the container was restored, and can't be watched: {error}")
+                _force_delete(container)
         init.starting = False
         if failure is None:
             init.status = "running"
@@ -212,6 +217,8 @@ def start_exec(tasks: Containers, container: Container, process: Process, call: 
             call.fail(prefixed("failed to create init process I/O", failure))
             return
         try:
+            if call.is_answered:  # a logger took the client's whole time
+                raise StatusError(ttrpc.DEADLINE_EXCEEDED, "context deadline exceeded")
             _run_exec(tasks, container, process, call)
         except (OSError, StatusError) as error:
             process.stdio.abort()
@@ -236,6 +243,8 @@ def _run_exec(tasks: Containers, container: Container, process: Process, call: C
                 process.stdio.launched()
         except (OSError, ValueError, PyruncError) as error:
             failure = PyruncError(f"the process was started, and can't be watched: {error}")
+            if process.pid:
+                _kill(process.pid)
             process.pid = 0
         for path in (file, pid_file):
             _unlink(path)
@@ -252,8 +261,20 @@ def _run_exec(tasks: Containers, container: Container, process: Process, call: C
         call.reply(pid=process.pid)
         tasks.loop.process(process.pid, lambda code: tasks.exited(container, process, code))
 
-    running = container.runtime.run("exec", [*words, container.id], container.bundle, done, process.stdio.given)
+    try:
+        running = container.runtime.run("exec", [*words, container.id], container.bundle, done, process.stdio.given)
+    except OSError:
+        _unlink(file)
+        raise
     call.on_timeout = running.kill
+
+
+def _kill(pid: int) -> None:
+    """End a child that was just made, and whose pid is its own until the loop reaps it."""
+    try:
+        posix.kill(pid, _SIGKILL)
+    except ProcessLookupError:
+        return
 
 
 def _failed_exec(tasks: Containers, container: Container, process: Process) -> None:
@@ -280,6 +301,9 @@ def write_file(bundle: str, name: str, data: bytes) -> str:
         view = memoryview(data)
         while view:
             view = view[posix.write(fd, view) :]
+    except OSError:
+        posix.unlink(path)  # a disk that is full has no room for a part
+        raise
     finally:
         posix.close(fd)
     return path

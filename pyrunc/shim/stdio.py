@@ -99,12 +99,9 @@ class Stdio:
                 self._start_logger(kind, path, args, ready)
                 return
             self._give(kind, path)
-        except OSError as error:
+        except (OSError, ValueError, PyruncError) as error:
             self.abort()
-            ready(PyruncError("preparing the standard streams", errno=error.errno or 0))
-        except PyruncError as error:
-            self.abort()
-            ready(error)
+            ready(_failure(error))
         else:
             ready(None)
 
@@ -133,10 +130,8 @@ class Stdio:
             if failure is None:
                 try:
                     self._give(kind, path)
-                except OSError as error:
-                    failure = PyruncError("preparing the standard streams", errno=error.errno or 0)
-                except PyruncError as error:
-                    failure = error
+                except (OSError, ValueError, PyruncError) as error:
+                    failure = _failure(error)
             if failure is not None:
                 self.abort()
             ready(failure)
@@ -218,7 +213,10 @@ class Stdio:
         if not self._input_later:
             return
         self._input_later = False
-        self._fifo = _open_fifo(self._paths[0])
+        try:
+            self._fifo = _open_fifo(self._paths[0])
+        except ValueError as error:
+            raise _failure(error) from error
         if self._terminal and self._master < 0:  # a restore brings it
             return
         try:
@@ -403,6 +401,14 @@ class Stdio:
             self._listener.close()
             self._listener = None
             _unlink(self.console_socket)
+
+
+def _failure(error: OSError | ValueError | PyruncError) -> PyruncError:
+    """Why streams can't be prepared. A ValueError is of a path with a NUL, which protobuf allows."""
+    if isinstance(error, PyruncError):
+        return error
+    number = error.errno or 0 if isinstance(error, OSError) else errno.EINVAL
+    return PyruncError("preparing the standard streams", errno=number)
 
 
 def _open_path(path: str) -> pumps.Target:

@@ -31,7 +31,29 @@ class Streams:
 
 
 class Command:
+    """A runtime that can't be started. begun: the commands that were to be."""
+
     root = "/r"
+
+    def __init__(self, failure: Exception | None = None) -> None:
+        self.failure = failure
+        self.begun: list[str] = []
+
+    def run(self, command: str, *given: object) -> None:
+        self.begun.append(command)
+        assert self.failure is not None
+        raise self.failure
+
+
+class Answer:
+    """A call."""
+
+    def __init__(self, is_answered: bool) -> None:
+        self.is_answered = is_answered
+        self.on_timeout = None
+
+    def fail(self, error: BaseException) -> None:
+        raise error
 
 
 @pytest.fixture
@@ -116,3 +138,30 @@ def test_without_a_pid_namespace_the_others_are_killed(
     shim.exited(other, other.init, 0)
     assert "failed to kill init's children of c: " in capfd.readouterr().err
     assert other.init.status == "stopped"
+
+
+@pytest.mark.parametrize(
+    ("failure", "is_answered", "begun", "text"),
+    [
+        (None, True, [], "the client's time for start was up before its turn"),
+        (ValueError("embedded null byte"), False, ["start"], "the command line of start: embedded null byte"),
+        (OSError(11, "x"), False, ["start"], "resource temporarily unavailable"),
+    ],
+)
+def test_a_command_that_does_not_begin(
+    shim: Containers, failure: Exception | None, is_answered: bool, begun: list[str], text: str
+) -> None:
+    """The caller learns it, also if other commands came before, and the next command has its turn."""
+    one = container()
+    command: Any = Command(failure)
+    one.runtime = command
+    call: Any = Answer(is_answered)
+    failures: list[str] = []
+    later: list[int] = []
+    one.turn(lambda: None)
+    shim.launch(one, call, "start", ["c"], lambda found: failures.append(str(found)))
+    one.turn(lambda: later.append(1))
+    one.end_turn()
+    assert command.begun == begun
+    assert [text in found.lower() for found in failures] == [True], failures
+    assert later == [1]

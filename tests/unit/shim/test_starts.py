@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import posix
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,22 @@ def test_each_file_is_a_new_one(tmp_path: Path) -> None:
     assert Path(first).read_bytes() == b"1"
     assert Path(second).stat().st_size == 100_000
     assert Path(second).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_full_disk_leaves_no_part_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = posix.write
+    full: list[int] = []
+
+    def fill(fd: int, data: bytes) -> int:
+        if full:
+            raise OSError(errno.ENOSPC, "full")
+        full.append(fd)
+        return write(fd, data[:2])
+
+    monkeypatch.setattr(posix, "write", fill)
+    with pytest.raises(OSError, match="full"):
+        starts.write_file(str(tmp_path), "process", b"1234")
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_log_of_a_failed_dump(tmp_path: Path) -> None:

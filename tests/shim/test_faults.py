@@ -1,0 +1,179 @@
+"""What goes wrong around a shim: a kill at any moment, no descriptors, times that are up, names that no file has."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.shim import shims, wire
+from tests.shim.client import (
+    DEADLINE_EXCEEDED,
+    INVALID_ARGUMENT,
+    REQUEST,
+    RpcError,
+    connect,
+    frame,
+    read_frame,
+    request,
+)
+from tests.shim.shims import RUNNING, STOPPED, Place, cgroup, processes
+from tests.support.host import wait_for
+
+pytestmark = pytest.mark.ours("it does otherwise, or is not of interest here")
+
+SPEC = {"args": ["true"], "cwd": "/", "user": {"uid": 0, "gid": 0}}
+
+
+def spec() -> Any:
+    return wire.any_of("types.containerd.io/opencontainers/runtime-spec/1/Process", json.dumps(SPEC).encode())
+
+
+@pytest.mark.parametrize("seconds", [0, 0.005, 0.01, 0.02, 0.04])
+def test_shim_is_killed_during_create(place: Place, seconds: float) -> None:
+    """The command that it has left does not make the container after `delete`."""
+    place.bundle("box")
+    client = place.connect(place.start("box"))
+    shim = client.call("Connect", id="box")["shim_pid"]
+    client.begin("Create", id="box", bundle=str(place.work / "box"))
+    time.sleep(seconds)
+    shims.kill(shim)
+    done = place.run("box", "delete", "-bundle", str(place.work / "box"))
+    assert done.returncode == 0, done
+    assert shims.settled(lambda: processes("box") or Path(shims.ROOT, shims.NAMESPACE, "box").exists())
+    assert not cgroup("box").exists()
+
+
+@pytest.mark.parametrize("uri", ["/run/a\0b", "file:///run/a%00b"])
+def test_names_of_streams_with_a_nul(place: Place, uri: str) -> None:
+    """They fail as any stream that can't be opened; the exec can be deleted, and the task ends."""
+    task = place.running()
+    task.call("Exec", exec_id="e", spec=spec(), stdout=uri)
+    with pytest.raises(RpcError, match="preparing the standard streams: invalid argument"):
+        task.call("Start", exec_id="e")
+    assert task.state("e")["status"] == STOPPED
+    assert task.call("Delete", exec_id="e")["exit_status"] == 255
+    assert task.end()["exit_status"] == 137
+    place.bundle("box")
+    with pytest.raises(RpcError, match="preparing the standard streams: invalid argument"):
+        task.client.call("Create", id="box", bundle=str(place.work / "box"), stdout=uri)
+    assert task.client.call("Create", id="box", bundle=str(place.work / "box"))["pid"]
+
+
+def test_names_of_files_with_a_nul(place: Place) -> None:
+    """Those that the runtime's command line would have: the call fails, and the next one has its turn."""
+    task = place.running()
+    with pytest.raises(RpcError, match="the command line of checkpoint: embedded null"):
+        task.call("Checkpoint", path="/run/a\0b")
+    task.call("Pause")
+    task.call("Resume")
+    place.bundle("box")
+    task.client.call("Create", id="box", bundle=str(place.work / "box"), checkpoint="/run/a\0b")
+    with pytest.raises(RpcError, match="the command line of restore: embedded null"):
+        task.client.call("Start", id="box")
+    task.client.call("Delete", id="box")
+
+
+@pytest.mark.parametrize("number", [65, 1 << 31, (1 << 32) - 1])
+def test_signals_that_there_are_not(place: Place, number: int) -> None:
+    task = place.running()
+    task.exec("e", "sleep", "1000")
+    for exec_id in ("", "e"):
+        with pytest.raises(RpcError) as caught:
+            task.call("Kill", exec_id=exec_id, signal=number)
+        assert caught.value.code == INVALID_ARGUMENT
+    assert task.state()["status"] == RUNNING
+
+
+def test_time_is_up_before_the_command(place: Place) -> None:
+    """A logger that takes the client's whole time: nothing is made for a client that has been told so."""
+    logger = place.work / "logger"
+    logger.write_text("#!/bin/sh\nsleep 1\nexec 5>&-\ncat <&3 >/dev/null\n")
+    logger.chmod(0o755)
+    task = place.running()
+    place.bundle("box")
+    task.call("Exec", exec_id="e", spec=spec(), stdout=f"binary://{logger}")
+    fields = {"id": "box", "bundle": str(place.work / "box"), "stdout": f"binary://{logger}"}
+    calls = [
+        ("Create", wire.encode("CreateTaskRequest", fields)),
+        ("Start", wire.encode("StartRequest", {"id": task.id, "exec_id": "e"})),
+    ]
+    for method, payload in calls:
+        with connect(next(iter(place.shims)), 10) as peer:
+            peer.sendall(frame(1, REQUEST, request(task.client.service, method, payload, 100_000_000)))
+            status = wire.decode("Response", read_frame(peer)[3])["status"]
+            assert status["code"] == DEADLINE_EXCEEDED
+    wait_for("the end of the exec", lambda: task.state("e")["status"] == STOPPED)
+    assert task.state("e")["pid"] == 0
+    assert shims.settled(lambda: processes("box"), 1.5)
+    assert not Path(shims.ROOT, shims.NAMESPACE, "box").exists()
+    assert task.client.call("Create", id="box", bundle=str(place.work / "box"))["pid"]
+
+
+def test_address_that_can_not_be_written(place: Place) -> None:
+    """`start` fails, and leaves no server and no socket that nobody knows."""
+    before = set(os.listdir("/run/containerd/s")) if os.path.isdir("/run/containerd/s") else set()
+    bundle = place.bundle("box")
+    (bundle.path / "address").symlink_to("/dev/full")
+    done = place.run("box", "start")
+    assert done.returncode == 1
+    assert b"o space left on device" in done.stderr
+    assert set(os.listdir("/run/containerd/s")) == before
+    words = f"\0-id\0box\0-address\0{place.work}/".encode()
+    wait_for("the end of the server", lambda: not any(words in line for line in command_lines()))
+
+
+def command_lines() -> list[bytes]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            found.append(path.read_bytes())
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return found
+
+
+def test_no_descriptors(place: Place) -> None:
+    """A new client waits without work for the shim; what fails leaves nothing; later all is well."""
+    task = place.running()
+    shim = task.call("Connect")["shim_pid"]
+    count = len(os.listdir(f"/proc/{shim}/fd"))
+    resource.prlimit(shim, resource.RLIMIT_NOFILE, (3, 4096))
+    waiting = connect(next(iter(place.shims)), 10)
+    before = ticks(shim)
+    time.sleep(1)
+    assert ticks(shim) - before < 30
+    payload = wire.encode("StateRequest", {"id": task.id})
+    waiting.sendall(frame(1, REQUEST, request(task.client.service, "State", payload)))
+    failures = 0
+    for number in range(count, count + 16):
+        resource.prlimit(shim, resource.RLIMIT_NOFILE, (number, 4096))
+        id = f"e{number}"
+        waited = None
+        try:
+            task.exec(id, "true", terminal=bool(number % 2), stdin=True)
+            waited = task.begin("Wait", exec_id=id)
+        except RpcError:
+            failures += 1
+        if waited is not None:
+            waited(20)
+        task.call("Delete", exec_id=id)
+    assert failures
+    resource.prlimit(shim, resource.RLIMIT_NOFILE, (4096, 4096))
+    assert read_frame(waiting)[0] == 1
+    waiting.close()
+    wait_for("all descriptors closed", lambda: len(os.listdir(f"/proc/{shim}/fd")) == count)
+    wait_for("the end of the execs", lambda: processes(task.id) == [task.pid])
+    assert not list(task.path.glob("process-*"))
+    task.exec("last", "true")
+
+
+def ticks(pid: int) -> int:
+    """The processor time of a process, in hundredths of a second."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
