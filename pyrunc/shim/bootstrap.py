@@ -79,7 +79,7 @@ def parse(words: list[str]) -> Flags:
                 raise PyruncError(f"-{name} is not supported: the server's socket is that of `start`")
             setattr(flags, _TEXTS[name], value)
         else:
-            raise PyruncError(f"flag provided but not defined: -{name}")
+            raise PyruncError(f"flag provided but not defined: -{name}", hint="see containerd-shim-pyrunc-v2(8)")
     flags.action = rest[0] if rest else ""
     return flags
 
