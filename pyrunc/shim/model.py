@@ -120,7 +120,7 @@ class Container:
 
 
 def check_id(id: str) -> str:
-    """An id that can be the name of a file, as containerd's are. Raises MalformedError."""
-    if not id or id in (".", "..") or "/" in id or "\0" in id or len(id) > 200:
+    """An id that can be the name of a file and a word of a command line, as containerd's are. Raises MalformedError."""
+    if not id or id in (".", "..") or id[0] == "-" or "/" in id or "\0" in id or len(id) > 200:
         raise MalformedError(f"identifier {id!r} is not valid")
     return id

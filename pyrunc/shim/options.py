@@ -78,13 +78,17 @@ def _value(text: str) -> Any:
 
 
 def save(bundle: str, options: Message) -> None:
-    """Write what `delete` needs into the bundle. Raises OSError."""
-    fd = posix.open(f"{bundle}/{FILE}", posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC, 0o600)
+    """Write what `delete` needs into the bundle. Raises PyruncError."""
+    path = f"{bundle}/{FILE}"
+    kept = jsonio.dumps({name: options[name] for name in ("root", "systemd_cgroup")})
     try:
-        kept = {name: options[name] for name in ("root", "systemd_cgroup")}
-        fileio.write_fd(fd, jsonio.dumps(kept))
-    finally:
-        posix.close(fd)
+        fd = posix.open(path, posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC, 0o600)
+        try:
+            fileio.write_fd(fd, kept)
+        finally:
+            posix.close(fd)
+    except OSError as error:
+        raise PyruncError(f"writing {path}", errno=error.errno or 0) from error
 
 
 def forget(bundle: str) -> None:

@@ -220,7 +220,7 @@ def start_exec(tasks: Containers, container: Container, process: Process, call: 
             if call.is_answered:  # a logger took the client's whole time
                 raise StatusError(ttrpc.DEADLINE_EXCEEDED, "context deadline exceeded")
             _run_exec(tasks, container, process, call)
-        except (OSError, StatusError) as error:
+        except (OSError, PyruncError, StatusError) as error:
             process.stdio.abort()
             _failed_exec(tasks, container, process)
             call.fail(error)
@@ -292,20 +292,23 @@ def _failed_exec(tasks: Containers, container: Container, process: Process) -> N
 
 
 def write_file(bundle: str, name: str, data: bytes) -> str:
-    """Write a new file in a bundle for a command of the runtime. Returns its path. Raises OSError."""
+    """Write a new file in a bundle for a command of the runtime. Returns its path. Raises PyruncError."""
     global _count  # noqa: PLW0603
     _count += 1
     path = f"{bundle}/{name}-{_count}.json"
-    fd = posix.open(path, posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC, 0o600)
     try:
-        view = memoryview(data)
-        while view:
-            view = view[posix.write(fd, view) :]
-    except OSError:
-        posix.unlink(path)  # a disk that is full has no room for a part
-        raise
-    finally:
-        posix.close(fd)
+        fd = posix.open(path, posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC, 0o600)
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[posix.write(fd, view) :]
+        except OSError:
+            posix.unlink(path)  # a disk that is full has no room for a part
+            raise
+        finally:
+            posix.close(fd)
+    except OSError as error:
+        raise PyruncError(f"writing {path}", errno=error.errno or 0) from error
     return path
 
 

@@ -16,6 +16,7 @@ from tests.shim.client import (
     DEADLINE_EXCEEDED,
     INVALID_ARGUMENT,
     REQUEST,
+    UNKNOWN,
     RpcError,
     connect,
     frame,
@@ -171,6 +172,38 @@ def test_no_descriptors(place: Place) -> None:
     wait_for("the end of the execs", lambda: processes(task.id) == [task.pid])
     assert not list(task.path.glob("process-*"))
     task.exec("last", "true")
+
+
+def test_bundle_that_vanishes(place: Place) -> None:
+    """What needs a file in it fails, and names it; the rest goes on."""
+    task = place.running()
+    task.call("Exec", exec_id="e", spec=spec())
+    for path in task.path.iterdir():
+        if path.name not in ("rootfs", "log"):
+            path.unlink()
+    task.path.rename(place.work / "elsewhere")
+    calls: list[tuple[str, dict[str, Any]]] = [
+        ("Update", {"id": task.id}),
+        ("Start", {"id": task.id, "exec_id": "e"}),
+        ("Create", {"id": "x", "bundle": str(task.path)}),
+    ]
+    for method, fields in calls:
+        with pytest.raises(RpcError, match=r"writing .*\.json: no such file or directory") as caught:
+            task.client.call(method, **fields)
+        assert caught.value.code == UNKNOWN
+    assert task.call("Delete", exec_id="e")["exit_status"] == 255
+    assert task.state()["status"] == RUNNING
+    (place.work / "elsewhere").rename(task.path)
+    assert task.end()["exit_status"] == 137
+
+
+def test_ids_that_look_like_flags(place: Place) -> None:
+    place.bundle("box")
+    client = place.connect(place.start("box"))
+    for id in ("--help", "-v", "--no-pivot"):
+        with pytest.raises(RpcError, match="is not valid") as caught:
+            client.call("Create", id=id, bundle=str(place.work / "box"))
+        assert caught.value.code == INVALID_ARGUMENT
 
 
 def ticks(pid: int) -> int:

@@ -45,8 +45,8 @@ def test_an_unknown_process() -> None:
     assert caught.value.code == NOT_FOUND
 
 
-@pytest.mark.parametrize("id", ["", ".", "..", "a/b", "a\0", "x" * 300])
-def test_an_id_that_is_no_name_of_a_file(id: str) -> None:
+@pytest.mark.parametrize("id", ["", ".", "..", "a/b", "a\0", "x" * 300, "-", "-rf", "--help"])
+def test_an_id_that_is_no_name_of_a_file_or_a_flag(id: str) -> None:
     with pytest.raises(MalformedError):
         check_id(id)
 

@@ -69,3 +69,8 @@ def test_forgotten_after_the_deletion(tmp_path: Path) -> None:
     for _ in range(2):  # also if they are gone
         options.forget(str(tmp_path))
         assert not (tmp_path / options.FILE).exists()
+
+
+def test_a_bundle_that_is_gone(tmp_path: Path) -> None:
+    with pytest.raises(PyruncError, match=r"gone/options\.json: no such file or directory"):
+        options.save(f"{tmp_path}/gone", options.read(None))
