@@ -87,7 +87,9 @@ def _record(settings: Settings, words: tuple[str, ...], options: dict[str, Any])
     others: tuple[str, ...] = ()
     if of_bundle:
         trigger = "execve" if options["since"] == "start" else "seccomp"
-        counts, _, code = _run(settings, target, options["config"], trigger, arguments)
+        counts, given, code = _run(settings, target, options["config"], trigger, arguments)
+        if trigger == "seccomp" and _is_loaded_early(given):
+            others = recorded.RUNTIME_CALLS
     else:
         counts, code, others = _watch(settings, target, options["seconds"], arguments), 0, recorded.RUNTIME_CALLS
     if not counts.entered:
@@ -260,7 +262,8 @@ def _run(
     def begin(record: Record) -> None:
         if not record.cgroup:
             raise PyruncError("the container has no cgroup, by which its calls are known")
-        counters.append(Counter(record.cgroup, trigger, arguments))
+        after = "" if trigger == "seccomp" and _is_loaded_early(filters[0]) else trigger
+        counters.append(Counter(record.cgroup, after, arguments))
 
     options = LaunchOptions(
         id=f"seccomp-{os.getpid()}",
@@ -293,6 +296,13 @@ def _filter_of(spec: Spec) -> Seccomp | None:
     if not found:
         spec.setdefault("linux", {})["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW"}
     return found
+
+
+def _is_loaded_early(profile: Seccomp | None) -> bool:
+    """Whether the init loads a filter before it waits for the start, as an agent gets the listener then: the calls in
+    between are not counted (compile/seccomp.py)."""
+    rules = (profile.get("syscalls") if profile else None) or ()
+    return any([rule["action"] == "SCMP_ACT_NOTIFY" for rule in rules])
 
 
 def _profile_of(settings: Settings, id: str) -> Seccomp | None:

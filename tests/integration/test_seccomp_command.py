@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import platform
@@ -15,14 +16,17 @@ from typing import Any
 import pytest
 
 from pyrunc.libcontainer.seccomp import recorded
+from tests.support.agent import Agent
 from tests.support.bundle import Bundle
 from tests.support.runtime import Runtime
+from tests.support.seccomp import allowing
 
 pytestmark = [
     pytest.mark.own("runc records no system calls"),
     pytest.mark.skipif(platform.machine() != "x86_64", reason="the numbers of system calls are those of x86-64"),
 ]
 
+CHDIR = 80
 PROGRAM = "mkdir /tmp/a && cd /tmp/a && echo text > file && cat file && rm file && kill -0 $$; exit 7"
 
 
@@ -70,6 +74,27 @@ def test_conditions_on_arguments_are_enough_too(runtime: Runtime, tmp: Bundle) -
     tmp.linux["seccomp"] = profile
     tmp.write()
     assert runtime.run(tmp, ok=False).out == "text\n"
+
+
+@pytest.mark.parametrize("since", ["load", "start"])
+def test_a_filter_that_asks_an_agent(runtime: Runtime, tmp: Bundle, since: str) -> None:
+    """It is loaded before the start: what the init calls until then is added. The refusals are the agent's."""
+    agent = Agent(str(runtime.work / "agent.sock"), lambda number, args: -errno.ENOMEDIUM if number == CHDIR else None)
+    try:
+        tmp.linux["seccomp"] = {
+            **allowing("SCMP_ACT_NOTIFY", "chdir", "mkdir"), "listenerPath": str(runtime.work / "agent.sock"),
+        }  # fmt: skip
+        tmp.sh("mkdir /tmp/a; cd /tmp/a; exit 7").write()
+        target = runtime.work / "profile.json"
+        done = runtime("seccomp", "record", tmp.path, "-o", target, "--since", since)
+        assert done.code == 7, done
+        calls = names(json.loads(target.read_text()))
+        assert {"execve", "mkdir", "exit_group"} <= calls
+        assert ("capset" in calls) == (since == "load")
+        explained = runtime("seccomp", "explain", tmp.path)
+        assert "chdir refused 1 time by /linux/seccomp/syscalls/0 (errno ENOMEDIUM)" in explained.out
+    finally:
+        agent.close()
 
 
 def test_since_start_leaves_out_the_init(runtime: Runtime, tmp: Bundle) -> None:

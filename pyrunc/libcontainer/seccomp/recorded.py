@@ -28,6 +28,9 @@ _MAKE_PROCESSES = ("clone", "clone3", "fork", "vfork")
 # The bits of clone(2)'s flags that a profile cares about: the namespaces. The other arguments are 32 bits wide.
 _CLONE_NAMESPACES = 0x7E020000
 _INT = 0xFFFFFFFF
+# The agent or the tracer decides; without one it is ENOSYS. And what has no errno, but a signal.
+_ASKING = ("SCMP_ACT_NOTIFY", "SCMP_ACT_TRACE")
+_SIGNALLING = ("SCMP_ACT_TRAP", "SCMP_ACT_KILL", "SCMP_ACT_KILL_THREAD", "SCMP_ACT_KILL_PROCESS")
 # With more values than this, an argument is no use as a condition.
 _MOST_VALUES = 64
 
@@ -126,16 +129,22 @@ def failures(counts: Counts) -> list[Refusal]:
 
 
 def _rule(profile: Seccomp, call: str, number: int, code: int) -> str:
-    """The pointer of the first rule that refuses a call with an errno; of the default action if that does; ""."""
+    """The pointer of the first rule that refuses a call with an errno; of the default action if that does; of the first
+    rule that may have it refused so; ""."""
     wanted = compiler.action("SCMP_ACT_ERRNO", code)
-    for index, rule in enumerate(profile.get("syscalls") or ()):
+    rules = [(f"{decide.RULES}/{at}", rule) for at, rule in enumerate(profile.get("syscalls") or ())]
+    for pointer, rule in rules:
         if call in rule["names"] and compiler.action(rule["action"], rule.get("errnoRet")) == wanted:
-            return f"{decide.RULES}/{index}"
+            return pointer
     if compiler.action(profile["defaultAction"], profile.get("defaultErrnoRet")) == wanted:
         return decide.DEFAULT
+    possible = _ASKING if code else (*_ASKING, *_SIGNALLING)
+    for pointer, rule in rules:
+        if call in rule["names"] and rule["action"] in possible:
+            return pointer
     if code == errno.ENOSYS and number > _newest(profile):
         return decide.RULES  # the stub before the filter
-    return ""
+    return decide.DEFAULT if profile["defaultAction"] in possible else ""
 
 
 def _newest(profile: Seccomp) -> int:

@@ -78,6 +78,31 @@ def test_refusals_name_the_rule() -> None:
     assert [refusal.rule for refusal in recorded.refusals(counts, None)] == ["", "", "", ""]
 
 
+@pytest.mark.parametrize(
+    ("action", "code", "found"),
+    [
+        ("SCMP_ACT_NOTIFY", errno.ENOMEDIUM, True),
+        ("SCMP_ACT_NOTIFY", 0, True),
+        ("SCMP_ACT_TRACE", errno.ENOSYS, True),
+        ("SCMP_ACT_TRAP", 0, True),
+        ("SCMP_ACT_KILL_PROCESS", 0, True),
+        ("SCMP_ACT_KILL_PROCESS", errno.EPERM, False),
+        ("SCMP_ACT_LOG", 0, False),
+    ],
+)
+@pytest.mark.parametrize("is_default", [False, True])
+def test_refusals_by_other_actions(action: str, code: int, found: bool, is_default: bool) -> None:
+    """An agent and a tracer may give any errno, and a signal has none."""
+    profile: Any = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [support.rule(action, "mkdir")]}
+    if is_default:
+        profile = {"defaultAction": action, "syscalls": [support.rule("SCMP_ACT_ALLOW", "read")]}
+        if code == errno.ENOSYS:
+            profile["syscalls"].append(support.rule("SCMP_ACT_ALLOW", "openat2"))  # newer: else it is the stub's
+    pointer = "/linux/seccomp/defaultAction" if is_default else "/linux/seccomp/syscalls/0"
+    [refusal] = recorded.refusals(Counts(refused={(MKDIR, code): 1}), profile)
+    assert refusal.rule == (pointer if found else "")
+
+
 def test_the_kernels_own_refusals() -> None:
     counts = Counts(failed={(CHROOT, 1): 2})
     assert recorded.failures(counts) == [recorded.Refusal("chroot", 2, 1, "")]
