@@ -35,7 +35,7 @@ static char *heap; /* not in the program's file */
 static uint16_t *sizes;
 static uint32_t numbers[HEAP_BYTES / PAGE]; /* of the block on each page */
 #else
-enum { HEAP_BYTES = 6 << 20 };
+enum { HEAP_BYTES = 8 << 20 };
 static _Alignas(PAGE) char heap[HEAP_BYTES] __attribute__((section(".snapshot_heap")));
 /* The size of the block that begins at each unit. They are not beside the blocks, where each page would have fewer
  * blocks. */

@@ -21,6 +21,7 @@
 #include "snapshot.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -76,6 +77,11 @@ bool snapshot_is_made(void)
 void snapshot_prepare(void)
 {
     stage = BEING_MADE;
+    /* _signal keeps which signals are ignored, and whoever builds may ignore some: nohup, or a shell for what it runs
+     * in the background. The launcher itself ignores two (main). */
+    for (int number = 1; number < NSIG; number++)
+        if (number != SIGPIPE && number != SIGXFSZ && number != SIGKILL && number != SIGSTOP)
+            (void)signal(number, SIG_DFL); /* the C library refuses its own two */
     heap_begin();
 }
 
