@@ -39,6 +39,7 @@ _LARGEST_OOM_SCORE = 1000
 _SIGKILL = 9
 _KILLED = 128 + _SIGKILL
 _COMMAND_SECONDS = 5.0
+_MAKING = ("create", "restore")
 _FEATURES = "types.containerd.io/opencontainers/runtime-spec/1/features/Features"
 
 
@@ -254,8 +255,8 @@ def delete(flags: Flags) -> bytes:
 
 
 def _end_commands(bundle: str) -> None:
-    """End the commands of the runtime that a killed shim has left. A `create` would go on, and make the container when
-    nobody deletes it any more. Raises OSError."""
+    """End the commands of the runtime that a killed shim has left and that make the container: they would go on when
+    nobody deletes it any more. Others may: a `delete` has hooks to run. Raises OSError."""
     for name in posix.listdir("/proc"):
         if name.isdigit() and _is_command(name, bundle):
             try:
@@ -273,11 +274,14 @@ def _end_commands(bundle: str) -> None:
 
 
 def _is_command(pid: str, bundle: str) -> bool:
-    """Whether a process is a command that a shim has started for a bundle: its log is there (runtime.Runtime.run)."""
+    """Whether a process is a `create` or `restore` that a shim has started for a bundle: its log is there
+    (runtime.Runtime.run)."""
     try:
         words = fileio.read_file(f"/proc/{pid}/cmdline").split("\0")
-        place = words[words.index("--log") + 1].rpartition("/log-")[0]
-        return _identity(place) == _identity(bundle)
+        at = words.index("--log") + 1
+        command = next((word for word in words[at + 3 :] if word != "--systemd-cgroup"), "")
+        place = words[at].rpartition("/log-")[0]
+        return command in _MAKING and _identity(place) == _identity(bundle)
     except (OSError, ValueError, IndexError):
         return False  # it has ended, or is another program
 

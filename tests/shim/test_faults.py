@@ -50,6 +50,24 @@ def test_shim_is_killed_during_create(place: Place, seconds: float) -> None:
     assert not cgroup("box").exists()
 
 
+def test_shim_is_killed_during_delete(place: Place) -> None:
+    """Its command goes on, and runs all hooks."""
+    bundle = place.bundle("box")
+    ended = place.work / "ended"
+    hooks = [{"path": "/bin/sleep", "args": ["sleep", "1"]}, {"path": "/bin/touch", "args": ["touch", str(ended)]}]
+    bundle.config["hooks"] = {"poststop": hooks}
+    bundle.write()
+    client = place.connect(place.start("box"))
+    shim = client.call("Connect", id="box")["shim_pid"]
+    client.call("Create", id="box", bundle=str(bundle.path))
+    client.begin("Delete", id="box")
+    wait_for("the end of the process", lambda: not processes("box"))
+    wait_for("the end of the state directory", lambda: not Path(shims.ROOT, shims.NAMESPACE, "box").exists())
+    shims.kill(shim)
+    assert place.run("box", "delete", "-bundle", str(bundle.path)).returncode == 0
+    wait_for("the last hook", ended.exists)
+
+
 @pytest.mark.parametrize("uri", ["/run/a\0b", "file:///run/a%00b"])
 def test_names_of_streams_with_a_nul(place: Place, uri: str) -> None:
     """They fail as any stream that can't be opened; the exec can be deleted, and the task ends."""

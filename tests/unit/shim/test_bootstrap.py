@@ -119,7 +119,7 @@ def test_a_socket_is_found_replaced_or_made(tmp_path: Path) -> None:
 
 
 def test_commands_that_a_killed_shim_has_left(tmp_path: Path) -> None:
-    """Those of this bundle end, by whatever name of it; others go on."""
+    """Those end that make the container of this bundle, by whatever name of it; others go on."""
     (tmp_path / "box").mkdir()
     (tmp_path / "other").mkdir()
     (tmp_path / "link").symlink_to("box")
@@ -131,13 +131,20 @@ def test_commands_that_a_killed_shim_has_left(tmp_path: Path) -> None:
         return made
 
     box = f"{tmp_path}/box"
-    ours = [command("--log", f"{box}/log-1.json", "create"), command("--log", f"{tmp_path}/link/log-20.json")]
+    json = ("--log-format", "json")
+    log = f"{box}/log-1.json"
+    ours = [
+        command("--log", log, *json, "create", "id"),
+        command("--log", f"{tmp_path}/link/log-20.json", *json, "--systemd-cgroup", "restore", "id"),
+    ]
     others = [
-        command("--log", f"{tmp_path}/other/log-1.json"),
-        command("--log", f"{box}/runtime.log"),
-        command("--log", "/log-1.json"),
+        command("--log", log, *json, "delete", "create"),
+        command("--log", f"{tmp_path}/other/log-1.json", *json, "create"),
+        command("--log", f"{box}/runtime.log", *json, "create"),
+        command("--log", "/log-1.json", *json, "create"),
+        command("--log", log, *json),
         command("--log"),
-        command(f"{box}/log-1.json"),
+        command(log, *json, "create"),
     ]
     try:
         bootstrap._end_commands(box)
