@@ -182,7 +182,7 @@ def test_tcp_close(runtime: Runtime, bundle: Bundle, criu: Checkpoints, listener
 def test_tcp_skip_in_flight(runtime: Runtime, bundle: Bundle, criu: Checkpoints) -> None:
     """A connection that the container has not accepted yet."""
     port = free_port()
-    script = f"busybox nc -l -p {port} & sleep 0.5; kill -STOP $!; touch /go; sleep 1000"
+    script = f"busybox nc -l -p {port} & sleep 0.5; kill -STOP $!; touch /go; while :; do sleep 1000; done"
     container = runtime.started(bundle.sh(script))
     host.wait_for("it to listen", (bundle.rootfs / "go").exists)
     with socket.create_connection((LOCAL, port), 15):
@@ -234,7 +234,7 @@ def test_link_remap(runtime: Runtime, bundle: Bundle, criu: Checkpoints) -> None
 def test_the_annotation_names_options_of_criu_s(runtime: Runtime, bundle: Bundle, criu: Checkpoints) -> None:
     options = runtime.work / "criu.conf"
     bundle.config["annotations"] = {"org.criu.config": str(options)}
-    script = "echo first > /a; ln /a /b; exec 7>>/a; rm /a; touch /go; sleep 1000"
+    script = "echo first > /a; ln /a /b; exec 7>>/a; rm /a; touch /go; while :; do sleep 1000; done"
     container = runtime.started(bundle.sh(script))
     host.wait_for("the file", (bundle.rootfs / "go").exists)
     assert "link-remap" in criu.dump(container, ok=False).last_line
