@@ -17,7 +17,7 @@ def test_version(capfd: pytest.CaptureFixture[str]) -> None:
     [
         ([], "shim namespace cannot be empty"),
         (["-namespace", "n", "stop"], "unknown action stop (start and delete are known)"),
-        (["-other"], "flag provided but not defined: -other"),
+        (["-other"], "flag provided but not defined: -other (see containerd-shim-pyrunc-v2(8))"),
     ],
 )
 def test_mistakes(words: list[str], text: str, capfd: pytest.CaptureFixture[str]) -> None:

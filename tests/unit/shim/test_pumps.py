@@ -30,7 +30,7 @@ def loop() -> Iterator[ProbeLoop]:
 def _no_leaks() -> Iterator[None]:
     before = set(os.listdir("/proc/self/fd"))
     yield
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert set(os.listdir("/proc/self/fd")) <= before  # what earlier tests left may be collected meanwhile
 
 
 class Ends:
