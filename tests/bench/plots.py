@@ -15,7 +15,10 @@ matplotlib.use("agg")
 from matplotlib import pyplot
 from matplotlib.figure import Figure
 
-COLOURS = {"pyrunc": "#1f6fb4", "runc": "#c8442c", "crun": "#3a8f4f", "runtime": "#1f6fb4", "init": "#e0932a"}
+COLOURS = {
+    "pyrunc": "#1f6fb4", "runc": "#c8442c", "crun": "#3a8f4f", "new-runc": "#e79c8e", "new-crun": "#9dcfa8",
+    "wheel": "#8fb8dc", "floor": "#777777", "runtime": "#1f6fb4", "init": "#e0932a",
+}  # fmt: skip
 WINDOW = 25
 
 
