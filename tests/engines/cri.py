@@ -74,7 +74,8 @@ def write_config(machine: Machine, version: int) -> None:
 [plugins."{plugin}".containerd.runtimes.{runtime}.options]
   BinaryName = "{program}"
 """
-    program = f"{os.path.dirname(machine.which('pyrunc'))}/{SHIM_NAME}"
+    # pyrunc is a link into the tar that was unpacked (tree.py).
+    program = f"{os.path.dirname(os.readlink(machine.path(machine.which('pyrunc'))))}/{SHIM_NAME}"
     machine.write(f"/usr/local/sbin/{SHIM_NAME}", STRIP.format(python=machine.python, runtime=program), mode=0o755)
     text += f"""[plugins."{plugin}".containerd.runtimes.{SHIM}]
   runtime_type = "io.containerd.pyrunc.v2"
