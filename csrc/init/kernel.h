@@ -46,7 +46,8 @@
 #define AT_EACCESS 0x200
 #endif
 
-/* openat2(2) */
+/* openat2(2); a recent glibc declares it in fcntl.h */
+#ifndef _LINUX_OPENAT2_H
 struct open_how {
     uint64_t flags;
     uint64_t mode;
@@ -59,6 +60,7 @@ enum {
     RESOLVE_BENEATH = 0x08,
     RESOLVE_IN_ROOT = 0x10,
 };
+#endif
 
 /* statx(2): only the members for the root of a mount. The C library's structure may lack stx_mnt_id. */
 struct kernel_statx {
