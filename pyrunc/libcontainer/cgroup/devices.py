@@ -19,7 +19,7 @@ import posix
 import sys
 
 from ...errors import PyruncError, join, pointer
-from ..kernel import native
+from ..kernel import bpf, native
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
     # (type, major or -1, minor or -1, access mask, allowed)
     Rule = tuple[str, int, int, int, bool]
-    # (offset in the attributes, the buffer whose address belongs there)
-    Buffer = tuple[int, bytes | bytearray]
 
 ANY = -1
 _MAX_NUMBER = 0xFFFFFFFF
@@ -74,10 +72,8 @@ _JUMP_EQUAL = 0x16
 _JUMP_ANY_BIT = 0x46
 _EXIT = 0x95
 _RESULT, _CONTEXT, _TYPE, _WANTED, _MAJOR, _MINOR, _DEVICE = 0, 1, 2, 3, 4, 5, 6
-_INSTRUCTION_BYTES = 8
 _LONGEST_JUMP = 0x7FFF
 
-_PROG_LOAD = 5
 _PROG_ATTACH = 8
 _PROG_GET_FD_BY_ID = 13
 _OBJ_GET_INFO_BY_FD = 15
@@ -91,8 +87,6 @@ _NAME_AT = 64  # of `name` in struct bpf_prog_info
 _NAME_BYTES = 16
 # the same of `tag`, and its end
 _TAG_AT, _TAG_END = 8, 16
-_LOG_BYTES = 1 << 16
-_LOG_SHOWN = 500
 # The program calls no helper, so the kernel accepts any license.
 _LICENSE = b"Apache\0"
 _NAME = b"pyrunc_devices"
@@ -298,7 +292,7 @@ def _attach(cgroup_fd: int, program: bytes, old_fd: int) -> None:
     what = (cgroup_fd, program_fd, _ATTACH_CGROUP_DEVICE)
     how = (_ALLOW_MULTI | _REPLACE, old_fd) if old_fd >= 0 else (_ALLOW_MULTI,)
     try:
-        native.bpf(_PROG_ATTACH, _words(*what, *how))
+        native.bpf(_PROG_ATTACH, bpf.words(*what, *how))
     except OSError as error:
         raise _failure("attaching the device rules to the cgroup", error) from error
     finally:
@@ -308,12 +302,14 @@ def _attach(cgroup_fd: int, program: bytes, old_fd: int) -> None:
 def _attached(cgroup_fd: int) -> int:
     """The descriptor of pyrunc's program that is attached to the cgroup itself, or -1. Raises OSError."""
     ids = bytearray(4 * _MOST_PROGRAMS)
-    query = _words(cgroup_fd, _ATTACH_CGROUP_DEVICE, 0, 0) + bytes(8) + _words(_MOST_PROGRAMS, 0)
+    query = bpf.words(cgroup_fd, _ATTACH_CGROUP_DEVICE, 0, 0) + bytes(8) + bpf.words(_MOST_PROGRAMS, 0)
     native.bpf(_PROG_QUERY, query, [(16, ids)])
     for index in range(int.from_bytes(query[24:28], sys.byteorder)):
-        fd = native.bpf(_PROG_GET_FD_BY_ID, _words(int.from_bytes(ids[4 * index : 4 * index + 4], sys.byteorder), 0, 0))
+        fd = native.bpf(
+            _PROG_GET_FD_BY_ID, bpf.words(int.from_bytes(ids[4 * index : 4 * index + 4], sys.byteorder), 0, 0)
+        )
         info = bytearray(_NAME_AT + _NAME_BYTES)
-        native.bpf(_OBJ_GET_INFO_BY_FD, _words(fd, len(info)) + bytes(8), [(8, info)])
+        native.bpf(_OBJ_GET_INFO_BY_FD, bpf.words(fd, len(info)) + bytes(8), [(8, info)])
         if info[_NAME_AT:].rstrip(b"\0") == _NAME:
             return fd
         posix.close(fd)
@@ -341,40 +337,19 @@ def has(cgroup_fd: int, program: bytes) -> bool | None:
 def _tag(program_fd: int) -> bytes:
     """The kernel's digest of a program's instructions."""
     info = bytearray(_TAG_END)
-    native.bpf(_OBJ_GET_INFO_BY_FD, _words(program_fd, len(info)) + bytes(8), [(8, info)])
+    native.bpf(_OBJ_GET_INFO_BY_FD, bpf.words(program_fd, len(info)) + bytes(8), [(8, info)])
     return bytes(info[_TAG_AT:])
 
 
 def _load(program: bytes) -> int:
     """Load a program and return its descriptor. The verifier's log is requested only after a refusal."""
     try:
-        return native.bpf(_PROG_LOAD, *_load_attributes(program))
+        return bpf.load(_PROG_TYPE_CGROUP_DEVICE, _NAME, _LICENSE, program)
     except OSError as error:
-        reasons = "" if error.errno == errno.EPERM else _verifier_log(program)
+        reasons = (
+            "" if error.errno == errno.EPERM else bpf.verifier_log(_PROG_TYPE_CGROUP_DEVICE, _NAME, _LICENSE, program)
+        )
         raise _failure(join(("loading the device rules", reasons and f"({reasons})")), error) from error
-
-
-def _load_attributes(program: bytes, log: bytearray | None = None) -> tuple[bytearray, list[Buffer]]:
-    """union bpf_attr for BPF_PROG_LOAD, and the buffers whose addresses belong in it."""
-    attributes = _words(_PROG_TYPE_CGROUP_DEVICE, len(program) // _INSTRUCTION_BYTES)
-    attributes += bytes(16)  # insns, license
-    attributes += _words(1, len(log)) if log else bytes(8)  # log_level, log_size
-    attributes += bytes(16)  # log_buf; kern_version, prog_flags
-    attributes += _NAME.ljust(16, b"\0")
-    buffers: list[Buffer] = [(8, program), (16, _LICENSE)]
-    if log:
-        buffers.append((32, log))
-    return attributes, buffers
-
-
-def _verifier_log(program: bytes) -> str:
-    """Load a refused program again to get the end of the verifier's log, which has the reason; "" without a log."""
-    log = bytearray(_LOG_BYTES)
-    try:
-        posix.close(native.bpf(_PROG_LOAD, *_load_attributes(program, log)))
-    except OSError:
-        pass  # the same refusal again: the caller raises the first
-    return log.partition(b"\0")[0].decode("utf-8", "replace").strip()[-_LOG_SHOWN:]
 
 
 def _failure(what: str, error: OSError) -> PyruncError:
@@ -387,11 +362,6 @@ def _failure(what: str, error: OSError) -> PyruncError:
         if error.errno == errno.EPERM
         else "",
     )
-
-
-def _words(*values: int) -> bytearray:
-    """Numbers as u32 in the machine's byte order."""
-    return bytearray(b"".join([value.to_bytes(4, sys.byteorder) for value in values]))
 
 
 # The programs of containers without rules, and of those whose engine denies all other devices.

@@ -12,11 +12,11 @@ import sys
 from dataclasses import dataclass, field
 
 from ...errors import PyruncError, join
-from ..kernel import native
+from ..kernel import bpf, native
 
 # Commands of bpf(2).
 _MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_NEXT_KEY = 0, 1, 2, 4
-_PROG_LOAD, _RAW_TRACEPOINT_OPEN = 5, 17
+_RAW_TRACEPOINT_OPEN = 17
 # enum bpf_map_type
 HASH, ARRAY, LRU_HASH = 1, 2, 9
 _PROG_TYPE_RAW_TRACEPOINT = 17
@@ -35,11 +35,9 @@ _JUMPS = (JUMP, JUMP_EQUAL, JUMP_NOT_EQUAL, JUMP_NOT_EQUAL_REGISTER, JUMP_GREATE
 
 # The register with the frame's end: a program's variables are below it.
 FRAME = 10
-_INSTRUCTION_BYTES = 8
-_LOG_BYTES = 1 << 16
-_LOG_SHOWN = 500
 # bpf_probe_read_kernel is for programs with a license that the GPL is compatible with. This is the programs' own.
 _LICENSE = b"Dual BSD/GPL\0"
+_NAME = b"pyrunc_calls"
 
 
 @dataclass
@@ -89,7 +87,7 @@ class Map:
     def __init__(self, kind: int, key_bytes: int, entries: int) -> None:
         """Raises PyruncError."""
         self.key_bytes = key_bytes
-        attributes = _words(kind, key_bytes, 8, entries)
+        attributes = bpf.words(kind, key_bytes, 8, entries)
         try:
             self.fd = native.bpf(_MAP_CREATE, attributes)
         except OSError as error:
@@ -99,7 +97,7 @@ class Map:
         """A value; 0 without one. Raises OSError."""
         value = bytearray(8)
         try:
-            native.bpf(_MAP_LOOKUP, _words(self.fd, 0) + bytes(24), [(8, self._key(key)), (16, value)])
+            native.bpf(_MAP_LOOKUP, bpf.words(self.fd, 0) + bytes(24), [(8, self._key(key)), (16, value)])
         except FileNotFoundError:
             return 0
         return int.from_bytes(value, sys.byteorder)
@@ -107,7 +105,7 @@ class Map:
     def set(self, key: int, value: int) -> None:
         """Raises OSError."""
         data = value.to_bytes(8, sys.byteorder)
-        native.bpf(_MAP_UPDATE, _words(self.fd, 0) + bytes(24), [(8, self._key(key)), (16, data)])
+        native.bpf(_MAP_UPDATE, bpf.words(self.fd, 0) + bytes(24), [(8, self._key(key)), (16, data)])
 
     def items(self) -> dict[int, int]:
         """All values of a hash, by their keys. Raises OSError."""
@@ -116,7 +114,7 @@ class Map:
         buffers: list[tuple[int, bytes | bytearray]] = [(16, following)]
         while True:
             try:
-                native.bpf(_MAP_NEXT_KEY, _words(self.fd, 0) + bytes(24), buffers)
+                native.bpf(_MAP_NEXT_KEY, bpf.words(self.fd, 0) + bytes(24), buffers)
             except FileNotFoundError:
                 break
             keys.append(int.from_bytes(following, sys.byteorder))
@@ -138,7 +136,7 @@ def attach(program: bytes, tracepoint: str) -> int:
     program_fd = _load(program)
     name = tracepoint.encode() + b"\0"
     try:
-        return native.bpf(_RAW_TRACEPOINT_OPEN, bytearray(8) + _words(program_fd, 0), [(0, name)])
+        return native.bpf(_RAW_TRACEPOINT_OPEN, bytearray(8) + bpf.words(program_fd, 0), [(0, name)])
     except OSError as error:
         raise _failure(f"attaching a program to the tracepoint {tracepoint}", error) from error
     finally:
@@ -147,42 +145,14 @@ def attach(program: bytes, tracepoint: str) -> int:
 
 def _load(program: bytes) -> int:
     try:
-        return native.bpf(_PROG_LOAD, *_load_attributes(program))
+        return bpf.load(_PROG_TYPE_RAW_TRACEPOINT, _NAME, _LICENSE, program)
     except OSError as error:
-        reasons = "" if error.errno == errno.EPERM else _verifier_log(program)
+        reasons = (
+            "" if error.errno == errno.EPERM else bpf.verifier_log(_PROG_TYPE_RAW_TRACEPOINT, _NAME, _LICENSE, program)
+        )
         raise _failure(join(("loading the program that counts system calls", reasons)), error) from error
-
-
-def _load_attributes(
-    program: bytes, log: bytearray | None = None
-) -> tuple[bytearray, list[tuple[int, bytes | bytearray]]]:
-    """union bpf_attr for BPF_PROG_LOAD, and the buffers whose addresses belong in it."""
-    attributes = _words(_PROG_TYPE_RAW_TRACEPOINT, len(program) // _INSTRUCTION_BYTES)
-    attributes += bytes(16)  # insns, license
-    attributes += _words(1, len(log)) if log else bytes(8)  # log_level, log_size
-    attributes += bytes(16)  # log_buf; kern_version, prog_flags
-    attributes += b"pyrunc_calls".ljust(16, b"\0")
-    buffers: list[tuple[int, bytes | bytearray]] = [(8, program), (16, _LICENSE)]
-    if log:
-        buffers.append((32, log))
-    return attributes, buffers
-
-
-def _verifier_log(program: bytes) -> str:
-    """Load a refused program again for the end of the verifier's log, which has the reason."""
-    log = bytearray(_LOG_BYTES)
-    try:
-        os.close(native.bpf(_PROG_LOAD, *_load_attributes(program, log)))
-    except OSError:
-        pass  # the same refusal again: the caller raises the first
-    return log.partition(b"\0")[0].decode("utf-8", "replace").strip()[-_LOG_SHOWN:]
 
 
 def _failure(what: str, error: OSError) -> PyruncError:
     hint = "it takes CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN, outside of user namespaces"
     return PyruncError(what, errno=error.errno or 0, hint=hint if error.errno == errno.EPERM else "")
-
-
-def _words(*values: int) -> bytearray:
-    """Numbers as u32 in the machine's byte order."""
-    return bytearray(b"".join([value.to_bytes(4, sys.byteorder) for value in values]))

@@ -1,0 +1,44 @@
+"""Programs are loaded with their kind, name and license; a refusal has the verifier's text."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from pyrunc.libcontainer.kernel import bpf, native
+
+CGROUP_DEVICE = 15
+OBJ_GET_INFO_BY_FD = 15
+RETURN_ONE = bytes.fromhex("b7000000010000009500000000000000")
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+
+
+def test_numbers_are_32_bits() -> None:
+    assert len(bpf.words(1, 2, 3)) == 12
+    assert memoryview(bpf.words(7, 1 << 31)).cast("I").tolist() == [7, 1 << 31]
+
+
+@needs_root
+def test_a_program_has_its_kind_and_name() -> None:
+    fd = bpf.load(CGROUP_DEVICE, b"pyrunc_test", b"Apache\0", RETURN_ONE)
+    try:
+        info = bytearray(80)
+        native.bpf(OBJ_GET_INFO_BY_FD, bpf.words(fd, len(info)) + bytes(8), [(8, info)])
+    finally:
+        os.close(fd)
+    assert memoryview(info).cast("I")[0] == CGROUP_DEVICE
+    assert info[64:].rstrip(b"\0") == b"pyrunc_test"
+
+
+@needs_root
+def test_a_refusal_has_the_verifiers_reason() -> None:
+    program = RETURN_ONE[8:]  # it returns what it has not set
+    with pytest.raises(OSError, match="Permission denied"):
+        bpf.load(CGROUP_DEVICE, b"pyrunc_test", b"Apache\0", program)
+    assert "R0 !read_ok" in bpf.verifier_log(CGROUP_DEVICE, b"pyrunc_test", b"Apache\0", program)
+
+
+@needs_root
+def test_a_program_that_is_accepted_has_no_reason() -> None:
+    assert "R0 !read_ok" not in bpf.verifier_log(CGROUP_DEVICE, b"pyrunc_test", b"Apache\0", RETURN_ONE)
