@@ -3,13 +3,22 @@ callback raises fails the test."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import posix
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from select import epoll
 
 from pyrunc.shim.loop import IN, Loop
+
+
+@contextlib.contextmanager
+def no_leaks() -> Iterator[None]:
+    """Assert that no descriptor is left open. What earlier tests left may be collected meanwhile."""
+    before = set(os.listdir("/proc/self/fd"))
+    yield
+    assert set(os.listdir("/proc/self/fd")) <= before
 
 
 class ProbeLoop(Loop):

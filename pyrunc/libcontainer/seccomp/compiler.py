@@ -172,10 +172,9 @@ def call_number(call: str, token: int) -> int:
     """The number of a system call of an architecture, by its name or by itself. Raises PyruncError if there is none."""
     if call.isascii() and call.isdigit() and int(call) < 1 << 31:
         return int(call)
-    resolve = _library().seccomp_syscall_resolve_name_arch
-    found = resolve(token, _bytes(call))
+    found = find_number(call, token)
     if found == _UNKNOWN:
-        meant = [edit for edit in _edits(call) if resolve(token, _bytes(edit)) > 0]
+        meant = [edit for edit in _edits(call) if find_number(edit, token) > 0]
         raise PyruncError(
             f"libseccomp does not know the system call {call}", hint=f"did you mean {meant[0]}?" if meant else ""
         )

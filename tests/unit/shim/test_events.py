@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -13,7 +12,7 @@ import pytest
 from pyrunc.shim import events as module
 from pyrunc.shim import messages
 from pyrunc.shim.events import Publisher
-from tests.support.shimloop import ProbeLoop
+from tests.support.shimloop import ProbeLoop, no_leaks
 
 
 class Containerd:
@@ -99,9 +98,8 @@ def loop() -> Iterator[ProbeLoop]:
 
 @pytest.fixture(autouse=True)
 def _no_leaks() -> Iterator[None]:
-    before = set(os.listdir("/proc/self/fd"))
-    yield
-    assert set(os.listdir("/proc/self/fd")) <= before  # what earlier tests left may be collected meanwhile
+    with no_leaks():
+        yield
 
 
 @pytest.fixture(autouse=True)

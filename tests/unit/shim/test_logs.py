@@ -14,7 +14,7 @@ import pytest
 from pyrunc.errors import PyruncError
 from pyrunc.shim import logs
 from pyrunc.shim.logs import Logger
-from tests.support.shimloop import ProbeLoop
+from tests.support.shimloop import ProbeLoop, no_leaks
 
 
 @pytest.mark.parametrize(
@@ -86,9 +86,8 @@ def test_a_pipe_belongs_to_the_user_of_the_container() -> None:
 @pytest.fixture
 def loop() -> Iterator[ProbeLoop]:
     made = ProbeLoop()
-    before = set(os.listdir("/proc/self/fd"))
-    yield made
-    assert set(os.listdir("/proc/self/fd")) <= before  # what earlier tests left may be collected meanwhile
+    with no_leaks():
+        yield made
     made.close()
 
 

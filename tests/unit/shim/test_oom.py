@@ -12,15 +12,14 @@ import pytest
 from pyrunc.shim import oom
 from pyrunc.shim.oom import Watcher
 from tests.support.host import cgroup2_mount
-from tests.support.shimloop import ProbeLoop
+from tests.support.shimloop import ProbeLoop, no_leaks
 
 
 @pytest.fixture
 def loop() -> Iterator[ProbeLoop]:
     made = ProbeLoop()
-    before = set(os.listdir("/proc/self/fd"))
-    yield made
-    assert set(os.listdir("/proc/self/fd")) <= before  # what earlier tests left may be collected meanwhile
+    with no_leaks():
+        yield made
     assert made.watched == 0
     made.close()
 

@@ -16,7 +16,7 @@ import pytest
 
 from pyrunc.shim import pumps
 from pyrunc.shim.pumps import Input, Output, Target
-from tests.support.shimloop import ProbeLoop
+from tests.support.shimloop import ProbeLoop, no_leaks
 
 
 @pytest.fixture
@@ -28,9 +28,8 @@ def loop() -> Iterator[ProbeLoop]:
 
 @pytest.fixture(autouse=True)
 def _no_leaks() -> Iterator[None]:
-    before = set(os.listdir("/proc/self/fd"))
-    yield
-    assert set(os.listdir("/proc/self/fd")) <= before  # what earlier tests left may be collected meanwhile
+    with no_leaks():
+        yield
 
 
 class Ends:
