@@ -82,9 +82,9 @@ def encode(table: Table, values: Message) -> bytes:
 def _encode_field(number: int, entry: Field, value: Any) -> bytes:
     name, kind, _, _, message = entry
     wire = _WIRES[kind]
-    tag = _encode_varint(number << 3 | wire)
+    tag = encode_varint(number << 3 | wire)
     if wire == _VARINT:
-        return tag + _encode_varint(_to_unsigned(name, kind, value))
+        return tag + encode_varint(_to_unsigned(name, kind, value))
     if kind == DOUBLE:
         return tag + _double_bits(value).to_bytes(8, "little")
     data: bytes
@@ -96,7 +96,7 @@ def _encode_field(number: int, entry: Field, value: Any) -> bytes:
         data = value
     else:
         data = encode(_ENTRY if kind == MAP else message or {}, value)
-    return tag + _encode_varint(len(data)) + data
+    return tag + encode_varint(len(data)) + data
 
 
 def _to_unsigned(name: str, kind: int, value: int) -> int:
@@ -107,7 +107,8 @@ def _to_unsigned(name: str, kind: int, value: int) -> int:
     return number & ((1 << 64) - 1)  # a negative int32 is written with 64 bits
 
 
-def _encode_varint(value: int) -> bytes:
+def encode_varint(value: int) -> bytes:
+    """The number, not negative, in groups of seven bits (protobuf's encoding, Base 128 Varints)."""
     data = bytearray()
     while value > 0x7F:
         data.append(value & 0x7F | 0x80)

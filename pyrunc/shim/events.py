@@ -12,7 +12,7 @@ from _socket import AF_UNIX, MSG_DONTWAIT, SOCK_CLOEXEC, SOCK_STREAM, socket
 from .. import log
 from ..errors import errno_text
 from ..libcontainer.kernel import native
-from ..protobuf import MalformedError
+from ..protobuf import MalformedError, encode_varint
 from . import messages
 from .loop import IN, OUT
 
@@ -130,7 +130,7 @@ class Publisher:
         self._stream += 2
         _, envelope, _ = self._queue[0]
         # An Envelope is the only field of a ForwardRequest, so that it need not be decoded again.
-        payload = b"\x0a" + _varint(len(envelope)) + envelope
+        payload = b"\x0a" + encode_varint(len(envelope)) + envelope
         request = messages.encode(
             "Request",
             {
@@ -334,12 +334,3 @@ class Publisher:
         self._end_attempt()
         self._disconnect()
         done()
-
-
-def _varint(value: int) -> bytes:
-    found = bytearray()
-    while value > 0x7F:
-        found.append(value & 0x7F | 0x80)
-        value >>= 7
-    found.append(value)
-    return bytes(found)

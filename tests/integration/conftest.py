@@ -137,3 +137,12 @@ def delegated(rootless: RootlessRuntime) -> Iterator[Delegated]:
     for id in rootless.ids:
         rootless("delete", "--force", id)
     value.remove()
+
+
+@pytest.fixture
+def record(runtime: Runtime, bundle: Bundle) -> Path:
+    """A directory that is at the same path on the host and in the container: hooks of both sides write there."""
+    path = runtime.work / "record"
+    path.mkdir()
+    bundle.mount(str(path), "bind", str(path), "bind")
+    return path

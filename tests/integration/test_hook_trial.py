@@ -19,15 +19,6 @@ pytestmark = pytest.mark.own("runc can't try hooks")
 FAILED = "echo to-stdout; echo the reason >&2; exit 3"
 
 
-@pytest.fixture
-def record(runtime: Runtime, bundle: Bundle) -> Path:
-    """A directory that is at the same path on the host and in the container: hooks of both sides write there."""
-    path = runtime.work / "record"
-    path.mkdir()
-    bundle.mount(str(path), "bind", str(path), "bind")
-    return path
-
-
 def tried(runtime: Runtime, bundle: Bundle, *args: str, code: int = 0) -> list[dict[str, Any]]:
     """The output of `hooks run --format json`; it leaves nothing."""
     bundle.write()

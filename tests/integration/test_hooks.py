@@ -28,15 +28,6 @@ POSTSTART = pytest.mark.own("1.1 runs poststart hooks when it creates")
 WORDS = pytest.mark.own("1.1 does not name the kind")
 
 
-@pytest.fixture
-def record(runtime: Runtime, bundle: Bundle) -> Path:
-    """A directory that is at the same path on the host and in the container: hooks of both sides write there."""
-    path = runtime.work / "record"
-    path.mkdir()
-    bundle.mount(str(path), "bind", str(path), "bind")
-    return path
-
-
 def shell_hook(bundle: Bundle, kind: str, script: str, **more: Any) -> None:
     """A hook of a shell script, also for startContainer and poststart: the shell is found on both sides."""
     bundle.hook(kind, "/bin/sh", "sh", "-c", script, **more)

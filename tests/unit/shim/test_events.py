@@ -12,7 +12,7 @@ import pytest
 from pyrunc.shim import events as module
 from pyrunc.shim import messages
 from pyrunc.shim.events import Publisher
-from tests.support.shimloop import ProbeLoop, no_leaks
+from tests.support.shimloop import ProbeLoop
 
 
 class Containerd:
@@ -87,19 +87,6 @@ class Containerd:
             self.events.append(envelope)
         response = messages.encode("Response", {"status": status, "payload": b""})
         connection.sendall(len(response).to_bytes(4, "big") + stream + b"\x02\x00" + response)
-
-
-@pytest.fixture
-def loop() -> Iterator[ProbeLoop]:
-    made = ProbeLoop()
-    yield made
-    made.close()
-
-
-@pytest.fixture(autouse=True)
-def _no_leaks() -> Iterator[None]:
-    with no_leaks():
-        yield
 
 
 @pytest.fixture(autouse=True)

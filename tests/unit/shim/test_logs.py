@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ import pytest
 from pyrunc.errors import PyruncError
 from pyrunc.shim import logs
 from pyrunc.shim.logs import Logger
-from tests.support.shimloop import ProbeLoop, no_leaks
+from tests.support.shimloop import ProbeLoop
 
 
 @pytest.mark.parametrize(
@@ -81,14 +80,6 @@ def test_a_pipe_belongs_to_the_user_of_the_container() -> None:
     for fd in ends:
         assert (os.fstat(fd).st_uid, os.fstat(fd).st_gid) == (1000, 1001)
         os.close(fd)
-
-
-@pytest.fixture
-def loop() -> Iterator[ProbeLoop]:
-    made = ProbeLoop()
-    with no_leaks():
-        yield made
-    made.close()
 
 
 READ_ALL = """

@@ -12,16 +12,7 @@ import pytest
 from pyrunc.shim import oom
 from pyrunc.shim.oom import Watcher
 from tests.support.host import cgroup2_mount
-from tests.support.shimloop import ProbeLoop, no_leaks
-
-
-@pytest.fixture
-def loop() -> Iterator[ProbeLoop]:
-    made = ProbeLoop()
-    with no_leaks():
-        yield made
-    assert made.watched == 0
-    made.close()
+from tests.support.shimloop import ProbeLoop
 
 
 @pytest.fixture

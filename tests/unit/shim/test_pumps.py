@@ -16,20 +16,7 @@ import pytest
 
 from pyrunc.shim import pumps
 from pyrunc.shim.pumps import Input, Output, Target
-from tests.support.shimloop import ProbeLoop, no_leaks
-
-
-@pytest.fixture
-def loop() -> Iterator[ProbeLoop]:
-    made = ProbeLoop()
-    yield made
-    made.close()
-
-
-@pytest.fixture(autouse=True)
-def _no_leaks() -> Iterator[None]:
-    with no_leaks():
-        yield
+from tests.support.shimloop import ProbeLoop
 
 
 class Ends:

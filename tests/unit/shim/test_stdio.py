@@ -92,17 +92,6 @@ class Trial:
         self.stdio.abort()
 
 
-@pytest.fixture
-def loop() -> Iterator[ProbeLoop]:
-    made = ProbeLoop()
-    before = set(os.listdir("/proc/self/fd"))
-    yield made
-    assert made.watched == 0
-    assert not made._timers
-    assert set(os.listdir("/proc/self/fd")) == before
-    made.close()
-
-
 class Fifo:
     """A FIFO of containerd's, and its end of it."""
 
