@@ -8,6 +8,7 @@
 #   PYTEST="-k pause"
 #   make critest CRITEST_RUNTIME=runc                critest whole, with containerd of Debian 12 or 13 and this runtime
 #   make engines-probes PODS=100 SECONDS=300         pods with a probe by exec every second: what is left of them
+#   make test-guest-engines GUEST=qemu               a part of them with systemd and controllers, in the guest
 #   make engines-doc                                 write the tables of docs/engines.md from the last runs
 
 ENGINES ?= docker remapped podman rootless delegated containerd cri crio containerd2 cri2 buildkit moby
@@ -53,3 +54,21 @@ engines-probes: engines-ground $(ENGINES_BIN)/cri-tools/.built
 	@$(PIP_INSTALL) $$($(BIN)/python scripts/requirements.py probes)
 	@set -e; for runtime in $(PROBED); do \
 	    $(BIN)/python -m tests.engines.probes $(firstword $(ENGINES_DEBIAN)) $$runtime $(PODS) $(SECONDS); done
+
+# Docker, Podman, containerd and pods with systemd and controllers (guest.mk). The packages of the engines are in an
+# image of its own, which only this target makes.
+GUEST_ENGINES := catatonit conmon containerd containernetworking-plugins crun docker.io iptables podman
+.PHONY: test-guest-engines
+test-guest-engines: export GUEST_PACKAGES := $(GUEST_ENGINES)
+test-guest-engines: export GUEST_BRINGS := $(ENGINES_BIN)/crictl
+test-guest-engines: GUEST_TESTS := tests/guest/test_engines.py tests/guest/test_shim.py tests/guest/test_shim_checkpoint.py
+test-guest-engines: $(ENGINES_BIN)/cri-tools/.built test-guest
+
+# critest whole, there: its images are made on the host. PYTEST="-k runc" for one of pyrunc, pyrunc-shim, runc.
+.PHONY: guest-critest
+guest-critest: export GUEST_PACKAGES := $(GUEST_ENGINES)
+guest-critest: export GUEST_BRINGS := $(ENGINES_BIN)/crictl $(ENGINES_BIN)/critest build/guest/registry
+guest-critest: GUEST_TESTS := tests/guest/test_critest.py -s
+guest-critest: build/guest/registry test-guest
+build/guest/registry: engines-ground $(ENGINES_BIN)/cri-tools/.built
+	@$(BIN)/python -m tests.engines.critest $(firstword $(ENGINES_DEBIAN)) --images $@

@@ -4,7 +4,7 @@
 #   make test-guest GUEST=uml     by User-Mode Linux: cpu, io, memory, pids
 #   make test-guest GUEST=qemu    by QEMU's software emulation: every controller, AppArmor, CRIU; much slower
 #   PYTEST="-k name"  GUEST_TESTS=tests/integration  GUEST_SECONDS=600
-#   make test-guest-engines       Docker, Podman and containerd with systemd and controllers (tests/guest/test_engines.py)
+#   GUEST_PACKAGES: more Debian packages in the image. GUEST_BRINGS: files for /pyrunc/brought of the guest
 
 GUEST ?= auto
 GUEST_TESTS ?= tests/guest
@@ -16,9 +16,3 @@ GUEST_PYTHON := /usr/bin/python3
 test-guest:
 	@PYTHON=$(GUEST_PYTHON) scripts/packages.sh guest
 	@$(GUEST_PYTHON) scripts/guest/run.py $(GUEST) $(GUEST_TESTS) $(PYTEST)
-
-# The packages of the engines are in an image of its own, which only this target makes.
-.PHONY: test-guest-engines
-test-guest-engines: export GUEST_PACKAGES := catatonit conmon containerd crun docker.io iptables podman
-test-guest-engines: GUEST_TESTS := tests/guest/test_engines.py
-test-guest-engines: test-guest

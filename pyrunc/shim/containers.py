@@ -98,6 +98,8 @@ class Containers:
         process.exit_status = process.ended
         if not process.exec_id:
             self.forget_memory(container)
+        elif container.memory is not None:
+            container.memory.look()  # a kill is reported before the end that it is the reason of
         self.publish(
             "/tasks/exit",
             "TaskExit",

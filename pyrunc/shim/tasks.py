@@ -295,8 +295,10 @@ class Tasks(Containers):
                 starts.remove_files(work)
             if failure is not None:
                 call.fail(StatusError(ttrpc.UNKNOWN, f"{failure} path= {kept}"))
-            else:
-                call.reply()
+                return
+            names = {"container_id": container.id, "checkpoint": request["path"]}
+            self.publish("/tasks/checkpointed", "TaskCheckpointed", names)
+            call.reply()
 
         self.launch(container, call, "checkpoint", [*words, container.id], done)
 

@@ -75,6 +75,10 @@ def tree_disk(work: Path, venv: Path, arguments: list[str], launcher: bool) -> P
         what="building the init that the tests let fail", env=BUILD_ENVIRONMENT,
     )  # fmt: skip
     command(venv / "bin/python", "-m", "compileall", "-q", tree / "pyrunc", what="compiling pyrunc's modules")
+    for name in os.environ.get("GUEST_BRINGS", "").split():
+        # Programs and data for the guest, in /pyrunc/brought.
+        command("cp", "-a", "--no-preserve=ownership", "-t", _directory(work / "payload/brought"), REPOSITORY / name,
+                what=f"copying {name} for the guest")  # fmt: skip
     (work / "payload/arguments").write_text(shlex.join(arguments) + "\n")
     environment = ""
     if launcher:
@@ -85,6 +89,11 @@ def tree_disk(work: Path, venv: Path, arguments: list[str], launcher: bool) -> P
     disk(work / "payload", target)
     shutil.rmtree(work / "payload")
     return target
+
+
+def _directory(path: Path) -> Path:
+    path.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 def check_python() -> None:

@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from cache import GuestError
+from cache import REPOSITORY, GuestError
 from choice import AUTO, NAMES, choose, install, why_not_uml
 from image import image
 from machines import GUARD, MACHINES, PANIC
@@ -39,12 +39,16 @@ NO_RESULT = 125
 # How many lines of the console are shown if there is no result.
 SHOWN = 40
 
+# A line that is kept in build/guest/MACHINE.jsonl instead of being printed: a test's result as JSON.
+RESULT = b"pyrunc-guest: result "
+
 LAST_WORDS = b"pyrunc-guest: exit "
 LAST_LINE = re.compile(rb"^%b(\d+)\r?$" % LAST_WORDS)
 
 
-def follow(channel: int, consoles: list[Path], seconds: float) -> int:
-    """Print the guest's output until it tells pytest's exit code, and return that code."""
+def follow(channel: int, consoles: list[Path], seconds: float, results: list[bytes]) -> int:
+    """Print the guest's output until it tells pytest's exit code, and return that code. Its results are added to
+    `results`."""
     end = time.monotonic() + seconds
     rest = b""
     # How much of `rest` is printed already.
@@ -67,10 +71,13 @@ def follow(channel: int, consoles: list[Path], seconds: float) -> int:
             for line in lines:
                 if found := LAST_LINE.match(line):
                     return int(found[1])
+                if line.startswith(RESULT):
+                    results.append(line.removeprefix(RESULT).rstrip(b"\r") + b"\n")
+                    continue
                 sys.stdout.buffer.write(line[printed:].rstrip(b"\r") + b"\n")
                 printed = 0
             # pytest's progress line grows by a letter for each test.
-            if not rest.startswith(LAST_WORDS) and not LAST_WORDS.startswith(rest):
+            if not any(rest.startswith(words) or words.startswith(rest) for words in (LAST_WORDS, RESULT)):
                 shown = rest.rstrip(b"\r")
                 sys.stdout.buffer.write(shown[printed:])
                 printed = max(printed, len(shown))
@@ -119,11 +126,16 @@ def boot(machine: str, work: Path, arguments: list[str]) -> int:
         )
     os.close(writer)
     seconds = float(os.environ.get("GUEST_SECONDS") or SECONDS[machine])
+    results: list[bytes] = []
     try:
-        code = follow(reader, consoles, seconds)
+        code = follow(reader, consoles, seconds, results)
     finally:
         end(guest)
         os.close(reader)
+    if results:
+        kept = REPOSITORY / "build/guest" / f"{machine}.jsonl"
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_bytes(b"".join(results))
     if code in (TIMED_OUT, NO_RESULT):
         for path in filter(Path.exists, consoles):
             sys.stderr.write(tail(path.read_bytes()))

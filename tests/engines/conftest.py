@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import time
-import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -17,9 +16,10 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.engines.checks import NEEDS
-from tests.engines.engine import Engine, Lacks
+from tests.engines.engine import Engine
 from tests.engines.kinds import KINDS
 from tests.engines.machine import REPOSITORY, Machine
+from tests.engines.outcomes import Outcome, attempt
 from tests.engines.tree import furnish, tree
 
 RESULTS = REPOSITORY / "build/engines"
@@ -97,34 +97,6 @@ def ground(request: pytest.FixtureRequest, grounds: Grounds) -> Ground:
     """The machine of the engine that the test names. Not a fixture of a wider scope: pytest 9.2 ends such a fixture
     after each test, because its parameter has another place in each."""
     return grounds.of(request.param)
-
-
-class Outcome(NamedTuple):
-    """The result of a check: passed, failed, lacks, or empty if it did not run; and the message."""
-
-    word: str
-    text: str = ""
-
-    @property
-    def short(self) -> str:
-        """The last line with content, without those that only say where to find help."""
-        lines = [line.strip() for line in self.text.splitlines() if line.strip() and not line.startswith("See ")]
-        return lines[-1] if lines else ""
-
-
-def attempt(engine: Engine, check: Callable[[Any], None]) -> Outcome:
-    """Run a check with an engine, and remove what the check has left."""
-    try:
-        check(engine)
-        return Outcome("passed")
-    except Lacks as error:
-        return Outcome("lacks", str(error))
-    except (AssertionError, ValueError, KeyError, OSError, IndexError) as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        where = next((frame for frame in frames if frame.name == check.__name__), frames[-1])
-        return Outcome("failed", f"{where.line}: {type(error).__name__}: {error}")
-    finally:
-        engine.clean()
 
 
 def judge(ground: Ground, name: str, check: Callable[[Any], None], peer: str = "runc") -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tests.engines.docker import pairs
@@ -47,8 +47,30 @@ os.execv("{runtime}", ["{runtime}"] + sys.argv[1:])
 SHIM, SHIM_NAME = "pyrunc-shim", "containerd-shim-pyrunc-v2"
 
 
-def write_config(machine: Machine, version: int) -> None:
-    """Configure containerd: a runtime handler for each runtime. version: that of the file's format, 2 or 3."""
+def stripped(machine: Machine, plugin: str) -> str:
+    """The runtimes' tables of containerd's configuration, for a machine that may lack controllers."""
+    text = ""
+    for runtime in ("runc", "pyrunc"):
+        program = f"/usr/local/libexec/{runtime}"
+        machine.write(program, STRIP.format(python=machine.python, runtime=machine.which(runtime)), mode=0o755)
+        text += f"""[plugins."{plugin}".containerd.runtimes.{runtime}]
+  runtime_type = "io.containerd.runc.v2"
+[plugins."{plugin}".containerd.runtimes.{runtime}.options]
+  BinaryName = "{program}"
+"""
+    # pyrunc is a link into the tar that was unpacked (tree.py).
+    program = f"{os.path.dirname(os.readlink(machine.path(machine.which('pyrunc'))))}/{SHIM_NAME}"
+    machine.write(f"/usr/local/sbin/{SHIM_NAME}", STRIP.format(python=machine.python, runtime=program), mode=0o755)
+    return f"""{text}[plugins."{plugin}".containerd.runtimes.{SHIM}]
+  runtime_type = "io.containerd.pyrunc.v2"
+"""
+
+
+def write_config(machine: Machine, version: int, tables: Callable[[Machine, str], str] = stripped) -> None:
+    """Configure containerd: a runtime handler for each runtime.
+
+    version: that of the file's format, 2 or 3. tables: the handlers' tables, by the machine and the plugin's name.
+    """
     plugin = "io.containerd.grpc.v1.cri" if version == 2 else "io.containerd.cri.v1.runtime"
     images = plugin if version == 2 else "io.containerd.cri.v1.images"
     sandbox = f'sandbox_image = "{PAUSE}"' if version == 2 else ""
@@ -66,21 +88,7 @@ def write_config(machine: Machine, version: int) -> None:
 """
     if version == 3:
         text += f'[plugins."io.containerd.cri.v1.images".pinned_images]\n  sandbox = "{PAUSE}"\n'
-    for runtime in ("runc", "pyrunc"):
-        program = f"/usr/local/libexec/{runtime}"
-        machine.write(program, STRIP.format(python=machine.python, runtime=machine.which(runtime)), mode=0o755)
-        text += f"""[plugins."{plugin}".containerd.runtimes.{runtime}]
-  runtime_type = "io.containerd.runc.v2"
-[plugins."{plugin}".containerd.runtimes.{runtime}.options]
-  BinaryName = "{program}"
-"""
-    # pyrunc is a link into the tar that was unpacked (tree.py).
-    program = f"{os.path.dirname(os.readlink(machine.path(machine.which('pyrunc'))))}/{SHIM_NAME}"
-    machine.write(f"/usr/local/sbin/{SHIM_NAME}", STRIP.format(python=machine.python, runtime=program), mode=0o755)
-    text += f"""[plugins."{plugin}".containerd.runtimes.{SHIM}]
-  runtime_type = "io.containerd.pyrunc.v2"
-"""
-    machine.write(CONFIG, text)
+    machine.write(CONFIG, text + tables(machine, plugin))
     # containerd looks up all names in the registry on the loopback (images.REGISTRY), if that runs.
     machine.write(
         "/etc/containerd/certs.d/_default/hosts.toml",
@@ -131,12 +139,16 @@ class Cri(Engine):
         self.pods: dict[str, Pod] = {}
         self.ids: dict[str, str] = {}
 
+    # The machine's images, and the tables of its runtimes.
+    images: Sequence[str] = ("busybox", "pause", "nginx")
+    tables: Callable[[Machine, str], str] = staticmethod(stripped)
+
     @classmethod
     def up(cls, machine: Machine) -> str:
         version = machine.run("containerd", "--version").out.split()[2]
-        write_config(machine, 3 if version.lstrip("v").startswith("2") else 2)
+        write_config(machine, 3 if version.lstrip("v").startswith("2") else 2, cls.tables)
         cls.start(machine)
-        for image in ("busybox", "pause", "nginx"):
+        for image in cls.images:
             done = machine.run("ctr", "--namespace=k8s.io", "image", "import", f"/var/tmp/{image}.tar")
             assert done.code == 0, done.said
         return version
@@ -146,6 +158,10 @@ class Cri(Engine):
         """Start containerd and wait until its plugin is ready."""
         machine.start("containerd", "containerd")
         wait_for(lambda: machine.run("crictl", "version").code == 0, "containerd does not answer", 60)
+
+    def handler(self) -> str:
+        """The name of the runtime's handler."""
+        return self.runtime
 
     def write(self, name: str, value: object) -> str:
         """Write a JSON file for crictl and return its path."""
@@ -159,6 +175,11 @@ class Cri(Engine):
         assert done.code == 0, f"crictl {words[0]}: {done.said}"
         return done.out.strip()
 
+    @staticmethod
+    def cgroup_parent(name: str) -> str:
+        """The cgroup of a pod."""
+        return f"/kubepods/pod{name}"
+
     def pod(self, name: str, wish: Wish) -> Pod:
         """Start a pod."""
         context: dict[str, Any] = {"namespace_options": namespaces(wish)}
@@ -169,13 +190,13 @@ class Cri(Engine):
             "hostname": "" if wish.network == "host" else wish.hostname or name,
             "log_directory": f"{LOGS}/{name}",
             "linux": {
-                "cgroup_parent": f"/kubepods/pod{name}",
+                "cgroup_parent": self.cgroup_parent(name),
                 "security_context": context,
                 "sysctls": dict(wish.sysctls),
             },
         }
         path = self.write(f"{name}-pod", config)
-        pod = Pod(self.must("runp", f"--runtime={self.runtime}", path), path)
+        pod = Pod(self.must("runp", f"--runtime={self.handler()}", path), path)
         self.pods[name] = pod
         return pod
 

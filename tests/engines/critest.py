@@ -1,4 +1,5 @@
 """Run all of critest with one runtime: `python -m tests.engines.critest RELEASE RUNTIME [KIND [ARGUMENT…]]`.
+`python -m tests.engines.critest RELEASE --images DIRECTORY` makes only the registry's files, for a guest.
 
 critest pulls its images from a registry on the machine's loopback: stand-ins made of busybox and nginx, under critest's
 names. Its output is in build/engines/critest-RUNTIME.log; this module prints the last lines.
@@ -91,29 +92,52 @@ def published(machine: Machine, directory: Path) -> list[Image]:
     return [image._replace(name=name) for name, image in names.items()]
 
 
+def publish(machine: Machine, target: Path) -> None:
+    """Put all images where the registry finds them, below a directory of the host."""
+    with tempfile.TemporaryDirectory() as directory:
+        for image in published(machine, Path(directory)):
+            images.publish(image, target)
+
+
+def serve(machine: Machine, directory: str) -> None:
+    """Start the registry on a machine, for a directory of it, and wait until it answers."""
+    machine.start("registry", machine.python, "-IS", "-c", images.REGISTRY, directory)
+    ask = ("busybox", "wget", "-q", "-O", "/dev/null", "http://127.0.0.1:5000/v2/")
+    wait_for(lambda: machine.run(*ask).code == 0, "the registry does not answer")
+
+
+def words(runtime: str, *more: str) -> list[str]:
+    """The command line of critest."""
+    return [
+        "critest", f"--runtime-handler={runtime}", "--runtime-endpoint=unix:///run/containerd/containerd.sock",
+        "--ginkgo.no-color", "--ginkgo.seed=1", *more,
+    ]  # fmt: skip
+
+
+def summary(output: str) -> list[str]:
+    """The lines of critest's output that count and that name what has failed."""
+    wanted = ("Ran ", "[FAIL]", "FAIL!", "SUCCESS!", "PASS")
+    return [line for line in output.splitlines() if line.strip().startswith(wanted)]
+
+
 def main() -> int:
-    """Run the critest that sys.argv asks for."""
+    """Do what sys.argv asks for."""
     release, runtime, *more = sys.argv[1:]
+    if runtime == "--images":
+        with Machine(tree(release)) as machine:
+            publish(machine, Path(more[0]))
+        return 0
     kind = KINDS[more[0] if more else "cri"]
     log = REPOSITORY / f"build/engines/critest-{runtime}.log"
     with Machine(tree(release)) as machine:
         furnish(machine)
         kind.prepare(machine)
         print(f"containerd {kind.adapter.up(machine)}, {runtime}", flush=True)
-        with tempfile.TemporaryDirectory() as directory:
-            for image in published(machine, Path(directory)):
-                images.publish(image, machine.path("/srv/registry"))
-        machine.start("registry", machine.python, "-IS", "-c", images.REGISTRY, "/srv/registry")
-        ask = ("busybox", "wget", "-q", "-O", "/dev/null", "http://127.0.0.1:5000/v2/")
-        wait_for(lambda: machine.run(*ask).code == 0, "the registry does not answer")
-        done = machine.run(
-            "critest", f"--runtime-handler={runtime}", "--runtime-endpoint=unix:///run/containerd/containerd.sock",
-            "--ginkgo.no-color", "--ginkgo.seed=1", *more[1:], seconds=SECONDS,
-        )  # fmt: skip
+        publish(machine, machine.path("/srv/registry"))
+        serve(machine, "/srv/registry")
+        done = machine.run(*words(runtime, *more[1:]), seconds=SECONDS)
     log.write_text(done.out + done.err)
-    lines = done.out.splitlines()
-    wanted = ("Ran ", "[FAIL]", "FAIL!", "SUCCESS!", "PASS", "  [FAIL]")
-    print("\n".join(line for line in lines if line.strip().startswith(wanted)))
+    print("\n".join(summary(done.out)))
     return done.code
 
 

@@ -1,28 +1,33 @@
 """Write the tables of docs/engines.md: `python -m tests.engines.page`.
 
-The results of the last runs, build/engines/RELEASE.jsonl, are merged into tests/engines/results.json, and the tables
-made from that file. So an engine that has not run since keeps its line. The tables are between two comments of the
-page.
+The results of the last runs, build/engines/RELEASE.jsonl and build/guest/MACHINE.jsonl, are merged into
+tests/engines/results.json, and the tables made from that file. So an engine that has not run since keeps its line. The
+tables are between two comments of the page.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.engines import buildah, buildkit, podman, pods
+from tests.engines import buildah, buildkit, guests, podman, pods
 from tests.engines.checks import CHECKS, NEEDS
 from tests.engines.kinds import KINDS
 from tests.engines.machine import REPOSITORY
 
 PAGE = REPOSITORY / "docs/engines.md"
 RUNS = REPOSITORY / "build/engines"
+GUEST_RUNS = REPOSITORY / "build/guest"
 KEPT = Path(__file__).with_name("results.json")
 BEGIN, END = "<!-- tables: make engines-doc -->", "<!-- end of the tables -->"
+GUESTS, GUESTS_END = "<!-- guests: make engines-doc -->", "<!-- end of the guests -->"
 PROBES, PROBES_END = "<!-- probes: make engines-doc -->", "<!-- end of the probes -->"
+
+# The guests' names.
+MACHINES = {"uml": "User-Mode Linux", "qemu": "QEMU"}
 
 # Debian's version numbers.
 NUMBERS = {"bookworm": "12", "trixie": "13"}
@@ -30,12 +35,13 @@ NUMBERS = {"bookworm": "12", "trixie": "13"}
 # Every check by its name.
 ALL: Mapping[str, Callable[..., None]] = {
     name: check
-    for table in (CHECKS, pods.CHECKS, podman.CHECKS, buildah.CHECKS, buildkit.CHECKS)
+    for table in (CHECKS, pods.CHECKS, podman.CHECKS, buildah.CHECKS, buildkit.CHECKS, guests.CHECKS)
     for name, check in table.items()
 }
 
 Record = Mapping[str, str]
-# `RELEASE KIND` to an engine's version and its checks, each with the words of pyrunc and of the runtime beside it.
+# `RELEASE KIND`, or `RELEASE GUEST KIND`, to an engine's version and its checks, each with the words of pyrunc and of
+# the runtime beside it, and that runtime's name if it is not runc.
 Results = dict[str, dict[str, Any]]
 
 
@@ -43,7 +49,7 @@ def merge(results: Results, release: str, records: Iterable[Record]) -> None:
     """Take the records of a run into the results. Another version of an engine replaces all that was there of it; a
     check that was done without the runtime beside it (QUICK) keeps that runtime's earlier result."""
     for record in records:
-        key = f"{release} {record['kind']}"
+        key = " ".join(word for word in (release, record.get("guest", ""), record["kind"]) if word)
         if results.get(key, {}).get("version") != record["version"]:
             results[key] = {"version": record["version"], "checks": {}}
         checks = results[key]["checks"]
@@ -51,7 +57,8 @@ def merge(results: Results, release: str, records: Iterable[Record]) -> None:
         peer = record["runc"]
         if record["pyrunc"] == "passed" and not peer:
             peer = before[1]
-        checks[record["check"]] = [record["pyrunc"], peer]
+        name = record.get("peer", "runc")
+        checks[record["check"]] = [record["pyrunc"], peer, *([] if name == "runc" else [name])]
 
 
 def cell(pyrunc: str, peer: str) -> str:
@@ -68,17 +75,17 @@ def cell(pyrunc: str, peer: str) -> str:
     return "–" if pyrunc == "lacks" else ""
 
 
-def order(key: str) -> tuple[int, int]:
+def order(key: str) -> tuple[int, int, int]:
     """The place of an engine in the tables."""
-    release, kind = key.split(" ")
-    return list(NUMBERS).index(release), list(KINDS).index(kind)
+    release, *guest, kind = key.split(" ")
+    kinds = list(guests.ENGINES if guest else KINDS)
+    return list(NUMBERS).index(release), list(MACHINES).index(guest[0]) if guest else -1, kinds.index(kind)
 
 
-def row(key: str, result: Mapping[str, Any]) -> str:
-    """The counts of an engine as a line of the first table."""
-    release, kind = key.split(" ")
-    found = list(result["checks"].values())
-    counts = (
+def counts(checks: Iterable[Sequence[str]]) -> tuple[int, ...]:
+    """How many checks there are, and how many have each outcome."""
+    found = [(own, other) for own, other, *_ in checks]
+    return (
         len(found),
         sum(own == "passed" for own, _ in found),
         sum(own == other == "passed" for own, other in found),
@@ -87,33 +94,54 @@ def row(key: str, result: Mapping[str, Any]) -> str:
         sum(own == other == "failed" for own, other in found),
         sum(own == "lacks" for own, _ in found),
     )
-    return f"| {' | '.join(str(word) for word in (NUMBERS[release], kind, result['version'], *counts))} |"
+
+
+COUNTS = (
+    "| version | checks | passed | with the other too | with pyrunc only | with the other only | neither "
+    "| no words for it |"
+)
+
+
+def row(key: str, result: Mapping[str, Any]) -> str:
+    """The counts of an engine as a line of the first table, or of the guests'."""
+    release, *guest, kind = key.split(" ")
+    where = MACHINES[guest[0]] if guest else NUMBERS[release]
+    return (
+        f"| {' | '.join(str(word) for word in (where, kind, result['version'], *counts(result['checks'].values())))} |"
+    )
+
+
+def differences(results: Results, keys: Sequence[str]) -> list[str]:
+    """The table of the checks that do not pass with both runtimes everywhere."""
+    lines = ["| check | pyrunc only | the other only | neither |", "|---|---|---|---|"]
+    for name, check in ALL.items():
+        where: dict[str, list[str]] = {"pyrunc": [], "**no**": [], "neither": []}
+        for key in keys:
+            own, other, *peer = results[key]["checks"].get(name, ("", ""))
+            word = cell(own, other)
+            if word in where:
+                release, *guest, kind = key.split(" ")
+                said = f"{kind} {MACHINES[guest[0]] if guest else NUMBERS[release]}"
+                where[word].append(f"{said} ({peer[0]})" if peer else said)
+        if any(where.values()):
+            said = (check.__doc__ or "").splitlines()[0].rstrip(".")
+            said += f" (needs {NEEDS[name]})" if name in NEEDS else ""
+            lines.append(f"| {said} | {' | '.join(', '.join(each) or ' ' for each in where.values())} |")
+    return lines
 
 
 def tables(results: Results) -> str:
     """The counts of each engine, and the checks that do not pass with both runtimes everywhere."""
     keys = sorted((key for key in results if key.split(" ")[1] in KINDS), key=order)
-    lines = [
-        "| Debian | engine | version | checks | passed | with the other too | with pyrunc only | with the other only "
-        "| neither | no words for it |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-        *(row(key, results[key]) for key in keys),
-        "",
-        "| check | pyrunc only | the other only | neither |",
-        "|---|---|---|---|",
-    ]
-    for name, check in ALL.items():
-        where: dict[str, list[str]] = {"pyrunc": [], "**no**": [], "neither": []}
-        for key in keys:
-            word = cell(*results[key]["checks"].get(name, ("", "")))
-            if word in where:
-                release, kind = key.split(" ")
-                where[word].append(f"{kind} {NUMBERS[release]}")
-        if any(where.values()):
-            said = (check.__doc__ or "").splitlines()[0].rstrip(".")
-            said += f" (needs {NEEDS[name]})" if name in NEEDS else ""
-            lines.append(f"| {said} | {' | '.join(', '.join(each) or ' ' for each in where.values())} |")
-    return "\n".join(lines)
+    heading = [f"| Debian | engine {COUNTS}", "|---|---|---|---|---|---|---|---|---|---|"]
+    return "\n".join([*heading, *(row(key, results[key]) for key in keys), "", *differences(results, keys)])
+
+
+def guest_tables(results: Results) -> str:
+    """The same of the guests."""
+    keys = sorted((key for key in results if key.split(" ")[1] in MACHINES), key=order)
+    heading = [f"| guest | engine {COUNTS}", "|---|---|---|---|---|---|---|---|---|---|"]
+    return "\n".join([*heading, *(row(key, results[key]) for key in keys), "", *differences(results, keys)])
 
 
 def probes(runs: Iterable[Mapping[str, Any]]) -> str:
@@ -162,13 +190,21 @@ def between(page: str, begin: str, end: str, content: str) -> str:
     return f"{before}{begin}\n\n{content}\n\n{end}{after}"
 
 
+def records(path: Path) -> list[Record]:
+    """The records of a run."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
 def main() -> int:
     """Write the results and the page."""
     results: Results = json.loads(KEPT.read_text()) if KEPT.exists() else {}
     for release in NUMBERS:
         path = RUNS / f"{release}.jsonl"
         if path.exists():
-            merge(results, release, [json.loads(line) for line in path.read_text().splitlines()])
+            merge(results, release, records(path))
+    for path in GUEST_RUNS.glob("*.jsonl"):
+        for record in records(path):
+            merge(results, record["release"], [record])
     if not results:
         print("no results: make test-engines", file=sys.stderr)
         return 1
@@ -177,9 +213,10 @@ def main() -> int:
         result["checks"] = {name: words for name, words in sorted(result["checks"].items()) if name in ALL}
     KEPT.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
     text = between(PAGE.read_text(), BEGIN, END, tables(results))
+    if GUESTS in text:
+        text = between(text, GUESTS, GUESTS_END, guest_tables(results))
     if (RUNS / "probes.jsonl").exists():
-        runs = [json.loads(line) for line in (RUNS / "probes.jsonl").read_text().splitlines()]
-        text = between(text, PROBES, PROBES_END, probes(runs))
+        text = between(text, PROBES, PROBES_END, probes(records(RUNS / "probes.jsonl")))
     PAGE.write_text(text)
     return 0
 

@@ -6,6 +6,7 @@ They have the fixtures of the integration tests: `runtime`, `bundle`, `host_moun
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -44,6 +45,20 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     marker = item.get_closest_marker("qemu")
     if marker is not None and GUEST != "qemu":
         pytest.skip(f"make test-guest GUEST=qemu: {marker.args[0]}")
+
+
+RESULTS = pytest.StashKey[list[dict[str, str]]]()
+
+
+@pytest.fixture(scope="session")
+def results(pytestconfig: pytest.Config) -> list[dict[str, str]]:
+    """What is added here is kept by the host: scripts/guest/run.py."""
+    return pytestconfig.stash.setdefault(RESULTS, [])
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    for result in config.stash.get(RESULTS, []):
+        print(f"pyrunc-guest: result {json.dumps(result)}")
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ A message is a dict. What is absent has protobuf's default: 0, "", b"", False, a
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from typing import Any
 
@@ -77,13 +78,28 @@ TaskExecStarted: 1 container_id string, 2 exec_id string, 3 pid uint32
 TaskPaused: 1 container_id string
 TaskResumed: 1 container_id string
 TaskCheckpointed: 1 container_id string, 2 checkpoint string
-Metrics: 1 pids PidsStat, 2 cpu CPUStat, 4 memory MemoryStat, 6 io IOStat, 8 memory_events MemoryEvents
+Metrics: 1 pids PidsStat, 2 cpu CPUStat, 4 memory MemoryStat, 5 rdma RdmaStat, 6 io IOStat, 7 hugetlb HugeTlbStat*, \
+8 memory_events MemoryEvents
+PSIData: 1 avg10 double, 2 avg60 double, 3 avg300 double, 4 total uint64
+PSIStats: 1 some PSIData, 2 full PSIData
 PidsStat: 1 current uint64, 2 limit uint64
-CPUStat: 1 usage_usec uint64, 2 user_usec uint64, 3 system_usec uint64
-MemoryStat: 1 anon uint64, 2 file uint64, 32 usage uint64, 33 usage_limit uint64
-IOStat: 1 usage IOEntry*
+CPUStat: 1 usage_usec uint64, 2 user_usec uint64, 3 system_usec uint64, 4 nr_periods uint64, 5 nr_throttled uint64, \
+6 throttled_usec uint64, 7 psi PSIStats, 8 nr_bursts uint64, 9 burst_usec uint64
+MemoryStat: 1 anon uint64, 2 file uint64, 3 kernel_stack uint64, 4 slab uint64, 5 sock uint64, 6 shmem uint64, \
+7 file_mapped uint64, 8 file_dirty uint64, 9 file_writeback uint64, 10 anon_thp uint64, 11 inactive_anon uint64, \
+12 active_anon uint64, 13 inactive_file uint64, 14 active_file uint64, 15 unevictable uint64, \
+16 slab_reclaimable uint64, 17 slab_unreclaimable uint64, 18 pgfault uint64, 19 pgmajfault uint64, \
+20 workingset_refault uint64, 21 workingset_activate uint64, 22 workingset_nodereclaim uint64, 23 pgrefill uint64, \
+24 pgscan uint64, 25 pgsteal uint64, 26 pgactivate uint64, 27 pgdeactivate uint64, 28 pglazyfree uint64, \
+29 pglazyfreed uint64, 30 thp_fault_alloc uint64, 31 thp_collapse_alloc uint64, 32 usage uint64, \
+33 usage_limit uint64, 34 swap_usage uint64, 35 swap_limit uint64, 36 max_usage uint64, 37 swap_max_usage uint64, \
+38 psi PSIStats
+RdmaStat: 1 current RdmaEntry*, 2 limit RdmaEntry*
+RdmaEntry: 1 device string, 2 hca_handles uint32, 3 hca_objects uint32
+IOStat: 1 usage IOEntry*, 2 psi PSIStats
 IOEntry: 1 major uint64, 2 minor uint64, 3 rbytes uint64, 4 wbytes uint64, 5 rios uint64, 6 wios uint64
-MemoryEvents: 1 low uint64, 2 high uint64, 3 max uint64, 4 oom uint64, 5 oom_kill uint64
+HugeTlbStat: 1 current uint64, 2 max uint64, 3 pagesize string, 4 failcnt uint64
+MemoryEvents: 1 low uint64, 2 high uint64, 3 max uint64, 4 oom uint64, 5 oom_kill uint64, 6 oom_group_kill uint64
 CreateSandboxRequest: 1 sandbox_id string, 2 bundle_path string, 3 rootfs Mount*, 4 options Any, 5 netns_path string, \
 6 annotations Entry*
 CreateSandboxResponse:
@@ -205,7 +221,9 @@ def decode(name: str, data: bytes) -> Message:
             continue
         key, kind, repeated = fields[number]
         value: Any = given
-        if isinstance(given, bytes):
+        if kind == "double" and isinstance(given, bytes) and wire_type == FIXED64:
+            value = struct.unpack("<d", given)[0]
+        elif isinstance(given, bytes):
             if wire_type != BYTES:
                 raise ValueError(f"{name}.{key} has wire type {wire_type}")
             value = decode(kind, given) if kind[0].isupper() else given.decode() if kind == "string" else given

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.engines import buildah, buildkit, page, podman, pods
+from tests.engines import buildah, buildkit, guests, page, podman, pods
 from tests.engines.checks import CHECKS, NEEDS
 from tests.engines.kinds import KINDS
 
@@ -55,8 +55,29 @@ def test_another_version_replaces_all_results() -> None:
     assert results == {"bookworm docker": {"version": "26.1", "checks": {"logs": ["passed", ""]}}}
 
 
+def test_a_guest_has_a_table_of_its_own() -> None:
+    results = merged(
+        record("run", "passed", "passed"), record("oom", "passed", "failed", "docker-systemd") | {"guest": "qemu"},
+        record("oom", "passed", "passed", "docker-systemd") | {"guest": "uml"},
+    )  # fmt: skip
+    assert list(results) == ["bookworm docker", "bookworm qemu docker-systemd", "bookworm uml docker-systemd"]
+    assert "systemd" not in page.tables(results)
+    lines = page.guest_tables(results).splitlines()
+    assert lines[2:4] == [
+        "| User-Mode Linux | docker-systemd | 20.10 | 1 | 1 | 1 | 0 | 0 | 0 | 0 |",
+        "| QEMU | docker-systemd | 20.10 | 1 | 1 | 0 | 1 | 0 | 0 | 0 |",
+    ]
+    assert lines[7].endswith("| docker-systemd QEMU |   |   |")
+
+
+def test_another_runtime_than_runc_is_named() -> None:
+    results = merged(record("run", "passed", "failed") | {"peer": "crun"})
+    assert results["bookworm docker"]["checks"] == {"run": ["passed", "failed", "crun"]}
+    assert page.tables(results).splitlines()[-1].endswith("| docker 12 (crun) |   |   |")
+
+
 def test_the_tables_of_checks_agree() -> None:
-    tables = (CHECKS, pods.CHECKS, podman.CHECKS, buildah.CHECKS, buildkit.CHECKS)
+    tables = (CHECKS, pods.CHECKS, podman.CHECKS, buildah.CHECKS, buildkit.CHECKS, guests.CHECKS)
     assert set(NEEDS) <= set(page.ALL)
     for name, kind in KINDS.items():
         assert set(kind.checks) <= set(CHECKS), name

@@ -21,8 +21,8 @@ def pipe() -> Iterator[tuple[int, int]]:
     os.close(reader)
 
 
-def follow(pipe: tuple[int, int], *parts: bytes) -> int:
-    """The exit code for this output, which arrives in parts."""
+def follow(pipe: tuple[int, int], *parts: bytes, results: list[bytes] | None = None) -> int:
+    """The exit code for this output, which arrives in parts. results: the list for the tests' results."""
     reader, writer = pipe
     ended = threading.Event()
 
@@ -37,7 +37,7 @@ def follow(pipe: tuple[int, int], *parts: bytes) -> int:
     thread = threading.Thread(target=say)
     thread.start()
     try:
-        return run.follow(reader, [], 30)
+        return run.follow(reader, [], 30, results if results is not None else [])
     finally:
         ended.set()
         thread.join()
@@ -63,6 +63,14 @@ def test_a_line_that_comes_in_pieces_is_printed_once(pipe: tuple[int, int], capf
     assert capfd.readouterr().out == "tests/a.py .. [100%]\nlast\n"
 
 
+def test_results_are_kept_and_not_printed(pipe: tuple[int, int], capfd: pytest.CaptureFixture[str]) -> None:
+    results: list[bytes] = []
+    parts = [b"1 passed\npyrunc-guest: res", b'ult {"a": 1}\r\npyrunc-guest: result {}\npyrunc-guest: exit 0\n']
+    assert follow(pipe, *parts, results=results) == 0
+    assert results == [b'{"a": 1}\n', b"{}\n"]
+    assert capfd.readouterr().out == "1 passed\n"
+
+
 def test_a_guest_that_ends_before_its_tests(pipe: tuple[int, int], capfd: pytest.CaptureFixture[str]) -> None:
     assert follow(pipe, b"tests/a.py .", b".") == run.NO_RESULT
     assert capfd.readouterr().out == "tests/a.py .."
@@ -71,7 +79,7 @@ def test_a_guest_that_ends_before_its_tests(pipe: tuple[int, int], capfd: pytest
 def test_the_beginning_of_a_line_is_printed_at_once(pipe: tuple[int, int], capfd: pytest.CaptureFixture[str]) -> None:
     reader, writer = pipe
     os.write(writer, b"tests/a.py .")
-    assert run.follow(reader, [], 0.1) == run.TIMED_OUT
+    assert run.follow(reader, [], 0.1, []) == run.TIMED_OUT
     assert capfd.readouterr().out == "tests/a.py ."
     os.close(writer)
 
@@ -79,7 +87,7 @@ def test_the_beginning_of_a_line_is_printed_at_once(pipe: tuple[int, int], capfd
 def test_a_panic_on_the_console_ends_it(pipe: tuple[int, int], tmp_path: Path) -> None:
     console = tmp_path / "console"
     console.write_bytes(b"before\n" + PANIC + b": why\n")
-    assert run.follow(pipe[0], [tmp_path / "none", console], 30) == run.NO_RESULT
+    assert run.follow(pipe[0], [tmp_path / "none", console], 30, []) == run.NO_RESULT
     os.close(pipe[1])
 
 

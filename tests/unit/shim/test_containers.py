@@ -109,6 +109,33 @@ def test_the_first_process_comes_last(shim: Containers, events: list[tuple[str, 
     assert ids(events) == [("e", 0), ("c", 137)]
 
 
+class Memory:
+    """A watch for kills that has one to tell."""
+
+    def __init__(self, told: Callable[[], None]) -> None:
+        self.told = told
+
+    def look(self) -> None:
+        self.told()
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+@pytest.mark.parametrize("exec_id", ["", "e"])
+def test_a_kill_for_want_of_memory_is_told_before_the_exit(
+    shim: Containers, events: list[tuple[str, Message]], exec_id: str
+) -> None:
+    one = container()
+    one.execs["e"] = process("e")
+    if not exec_id:
+        one.execs["e"].status = "stopped"
+    memory: Any = Memory(lambda: shim.publish("/tasks/oom", "TaskOOM", {}))
+    one.memory = memory
+    shim.exited(one, one.process(exec_id), 137)
+    assert [topic for topic, _ in events] == ["/tasks/oom", "/tasks/exit"]
+
+
 def test_an_exit_waits_for_its_start(shim: Containers, events: list[tuple[str, Message]]) -> None:
     one = container()
     one.init.starting = True
