@@ -66,10 +66,11 @@ COLD = {
 # failure, or carry out what few configurations ask for. In the snapshot they would make every command larger.
 ON_DEMAND = {
     "pyrunc.commands.events", "pyrunc.jsontext",
-    "pyrunc.libcontainer.cgroup.stats", "pyrunc.libcontainer.compile.labels",
+    "pyrunc.libcontainer.cgroup.stats", "pyrunc.libcontainer.compile.labels", "pyrunc.libcontainer.compile.landlock",
     "pyrunc.libcontainer.compile.notify", "pyrunc.libcontainer.compile.overlay", "pyrunc.libcontainer.compile.rdt",
     "pyrunc.libcontainer.compile.scheduling", "pyrunc.libcontainer.compile.update",
     "pyrunc.libcontainer.diagnosis.terminal", "pyrunc.libcontainer.holder", "pyrunc.libcontainer.kernel.hostmounts",
+    "pyrunc.libcontainer.kernel.landlock",
     "pyrunc.libcontainer.kernel.lsm", "pyrunc.libcontainer.kernel.mountinfo", "pyrunc.libcontainer.kernel.netlink",
     "pyrunc.libcontainer.kernel.privileges", "pyrunc.libcontainer.kernel.procfs", "pyrunc.libcontainer.kernel.resctrl",
     "pyrunc.libcontainer.kernel.scheduling", "pyrunc.libcontainer.launch.clone_errors",
@@ -77,7 +78,7 @@ ON_DEMAND = {
     "pyrunc.libcontainer.launch.newidmap", "pyrunc.libcontainer.launch.programs", "pyrunc.libcontainer.launch.scene",
     "pyrunc.libcontainer.launch.timeline", "pyrunc.libcontainer.plan.kinds", "pyrunc.libcontainer.spec.annotations",
     "pyrunc.libcontainer.spec.field_checks", "pyrunc.libcontainer.spec.foreign",
-    "pyrunc.libcontainer.spec.idmap_option", "pyrunc.libcontainer.spec.nearest",
+    "pyrunc.libcontainer.spec.idmap_option", "pyrunc.libcontainer.spec.landlock", "pyrunc.libcontainer.spec.nearest",
     "pyrunc.libcontainer.update.mounts", "pyrunc.libcontainer.update.session", "pyrunc.libcontainer.update.words",
 }  # fmt: skip
 

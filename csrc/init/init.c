@@ -164,7 +164,7 @@ int main(int argc, char **argv)
     if (init.sync < 0 || close_on_exec(init.sync, NULL) != 0)
         return 1; /* not run by pyrunc; there is nobody to tell */
     join_namespaces();
-    init.proc = init.root = init.null = init.mask = init.master = init.slave = init.listener = -1;
+    init.proc = init.root = init.null = init.mask = init.master = init.slave = init.listener = init.landlock = -1;
     for (int i = 0; i < REGISTERS; i++)
         init.kept[i] = -1;
     init.plan = &plan;

@@ -36,6 +36,7 @@ struct init {
     const void *filter; /* of map_seccomp; NULL without */
     uint16_t filter_length; /* in instructions */
     int listener; /* of the filter, or -1 */
+    int landlock; /* the Landlock ruleset, or -1 */
     mode_t umask; /* for hooks and the program: the init's own is 0 until it is set */
     bool umask_is_set;
     bool supervised; /* since send_root: each effect is announced to the runtime before it is made */

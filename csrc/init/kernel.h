@@ -38,6 +38,11 @@
 #ifndef SYS_mount_setattr
 #define SYS_mount_setattr 442
 #endif
+#ifndef SYS_landlock_create_ruleset
+#define SYS_landlock_create_ruleset 444
+#define SYS_landlock_add_rule 445
+#define SYS_landlock_restrict_self 446
+#endif
 
 #ifndef AT_RECURSIVE
 #define AT_RECURSIVE 0x8000
@@ -146,6 +151,23 @@ struct bpf_program {
     uint16_t length; /* instructions */
     const struct bpf_instruction *filter;
 };
+
+/* linux/landlock.h; a kernel that knows less of the first takes it as long as the rest is 0 */
+struct landlock_ruleset {
+    uint64_t handled_fs;
+    uint64_t handled_net;
+    uint64_t scoped;
+};
+struct landlock_path {
+    uint64_t access;
+    int32_t parent;
+} __attribute__((packed));
+struct landlock_port {
+    uint64_t access;
+    uint64_t port;
+};
+enum { LANDLOCK_PATH_BENEATH = 1, LANDLOCK_NET_PORT = 2 };
+_Static_assert(sizeof(struct landlock_path) == 12, "struct landlock_path_beneath_attr");
 
 /* keyctl(2) */
 enum { KEYCTL_JOIN_SESSION_KEYRING = 1, KEYCTL_SETPERM = 5, KEYCTL_DESCRIBE = 6 };

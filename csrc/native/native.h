@@ -73,6 +73,7 @@ int pyrunc_bpf(int command, void *attributes, unsigned int size);
 int pyrunc_pidfd_getfd(int pidfd, int fd);
 int64_t pyrunc_capabilities(void);
 int pyrunc_last_capability(void);
+int pyrunc_landlock_abi(void);
 
 int pyrunc_socketpair(int pair[2]);
 int pyrunc_listen(const char *path);

@@ -115,6 +115,13 @@ int pyrunc_last_capability(void)
     return last < 0 ? -errno : last;
 }
 
+/* The ABI of the kernel's Landlock (landlock_create_ruleset(2)). */
+int pyrunc_landlock_abi(void)
+{
+    enum { CREATE_RULESET = 444, VERSION = 1 }; /* the number is the same on all machines; older headers lack both */
+    return result(syscall(CREATE_RULESET, NULL, (size_t)0, VERSION));
+}
+
 /* Whether a signal is ignored in this process: 1 or 0. */
 int pyrunc_signal_ignored(int number)
 {

@@ -98,7 +98,7 @@ def plan(settings: Settings, id: str, bundle: str, config: str, format: str, dif
     from ..libcontainer.show import plan as show_plan
     from ..libcontainer.show import table as show_table
 
-    this, problems = compiled(settings, id, bundle, config, host.gather())
+    this, problems = compiled(settings, id, bundle, config, host.gather(landlock=True))
     if format == "table":
         text = show_table.table(this, problems, show_table.columns())
     else:
@@ -125,7 +125,7 @@ def _show_difference(settings: Settings, id: str, old: str, new: str, config: st
     from ..libcontainer.plan import host
     from ..libcontainer.show import diff as show_diff
 
-    facts = host.gather()
+    facts = host.gather(landlock=True)
     files, plans = [], []
     for bundle in (old, new):
         file = os.path.join(bundle, config)

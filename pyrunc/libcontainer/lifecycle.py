@@ -166,9 +166,9 @@ def _launch(spec: Spec, options: LaunchOptions, fault: tuple[int, int]) -> Launc
 
 def host_facts(spec: Spec, options: LaunchOptions) -> HostFacts:
     """The facts of the host for a plan. Adds missing id mappings to the spec. Raises PyruncError."""
-    from .plan.host import gather
+    from .plan.host import LANDLOCK, gather
 
-    facts = gather()
+    facts = gather(LANDLOCK in (spec.get("annotations") or ()))
     linux = spec.get("linux") or {}
     if any([entry["type"] == "user" for entry in linux.get("namespaces") or ()]) and not (
         linux.get("uidMappings") and linux.get("gidMappings")

@@ -11,6 +11,7 @@ from .. import jsonio
 from .._generated import validators
 from . import SPEC_VERSION, state
 from .kernel.fileio import write_fd
+from .plan.host import LANDLOCK
 from .state import FORMAT, check_format
 from .statedir import EXEC_FILE as FILE
 from .statedir import DamagedError, StateDir
@@ -95,7 +96,11 @@ def save(dirfd: int, spec: Spec, options: LaunchOptions) -> None:
         "rootless": options.rootless,
         "notify": bool(options.notify_socket),
     }
-    annotations = {name: value for name, value in spec.get("annotations", {}).items() if name.startswith("run.oci.")}
+    annotations = {
+        name: value
+        for name, value in spec.get("annotations", {}).items()
+        if name.startswith("run.oci.") or name == LANDLOCK
+    }
     if annotations:
         kept["annotations"] = annotations
     if not spec["process"].get("terminal"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..._generated import steps
 from ..kernel.constants import CAPABILITIES
 
 TYPE_CHECKING = False
@@ -15,6 +16,7 @@ _SETS: tuple[Literal["ambient", "bounding", "effective", "inheritable", "permitt
     "ambient", "bounding", "effective", "inheritable", "permitted",
 )  # fmt: skip
 _BITS: dict[str, int] = {name: 1 << number for number, name in enumerate(CAPABILITIES)}
+_SYS_ADMIN = _BITS["CAP_SYS_ADMIN"]
 
 
 class CapabilitySets:
@@ -95,3 +97,27 @@ def _within(context: Context, name: str, bits: int, allowed: int, what: str) -> 
         if outside >> number & 1:
             context.warnings.append(f"can't raise {name} capability {capability}: it is not {what}")
     return bits & allowed
+
+
+def held_for_restriction(context: Context, sets: CapabilitySets | None) -> int:
+    """The capabilities that the init keeps until it has restricted itself by a seccomp filter or a Landlock ruleset,
+    although the configuration does not grant them. Without no_new_privs the kernel wants CAP_SYS_ADMIN for both
+    (seccomp(2), landlock_restrict_self(2))."""
+    if context.process.get("noNewPrivileges"):
+        return 0
+    # Without `capabilities` in the configuration, root has all of them and other users have no effective ones.
+    has = 0 if (context.process.get("user") or {}).get("uid", 0) else _SYS_ADMIN
+    if sets is not None:
+        has = sets.effective & sets.permitted
+    return _SYS_ADMIN & ~has
+
+
+def drop_held(context: Context, sets: CapabilitySets | None, pointer: str) -> None:
+    """Add the step that drops the held capabilities. pointer: what they were held for."""
+    if sets is None:
+        context.init_step(steps.capabilities(effective=0, permitted=0, inheritable=0), pointer=pointer)
+    else:
+        context.init_step(
+            steps.capabilities(effective=sets.effective, permitted=sets.permitted, inheritable=sets.inheritable),
+            pointer="/process/capabilities",
+        )

@@ -7,6 +7,7 @@ import errno
 from ..._generated import steps
 from ...errors import PyruncError, pointer
 from ..kernel.constants import RLIMITS
+from ..plan.host import LANDLOCK
 from ..plan.model import START_SLOT
 from . import hooks
 from .capabilities import capability_sets
@@ -16,6 +17,7 @@ from .openfiles import raise_open_files
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .context import Context
+    from .landlock import Landlock
     from .seccomp import Filter
 
 # Where the configuration names none.
@@ -41,6 +43,14 @@ def compile_process(context: Context) -> None:
         context.init_step(steps.new_session())
     context.init_step(steps.stdio_owner(uid=uid), pointer="/process/user/uid")
     raise_open_files(context)
+    sets = capability_sets(context)
+    rules = None
+    ruleset = context.annotated(LANDLOCK)
+    if ruleset:
+        from .landlock import Landlock
+
+        rules = Landlock(context, sets, ruleset)
+        rules.build()
     _limits(context)
     if process.get("apparmorProfile") or process.get("selinuxLabel"):
         from .labels import label_process
@@ -48,14 +58,13 @@ def compile_process(context: Context) -> None:
         label_process(context)
     if process.get("noNewPrivileges"):
         context.init_step(steps.no_new_privileges(), pointer="/process/noNewPrivileges")
-    sets = capability_sets(context)
     filter = None
-    held = 0
+    held = rules.held if rules is not None else 0
     if context.linux.get("seccomp") or context.annotated("run.oci.seccomp_bpf_data"):
         from .seccomp import Filter
 
         filter = Filter(context, sets)
-        held = filter.held
+        held |= filter.held
     if sets is not None:
         context.init_step(steps.bounding(keep=sets.bounding), pointer="/process/capabilities/bounding")
     _user(context)
@@ -67,7 +76,8 @@ def compile_process(context: Context) -> None:
         )
         context.init_step(steps.ambient(caps=sets.ambient), pointer="/process/capabilities/ambient")
     elif held:
-        context.init_step(steps.capabilities(effective=held, permitted=held, inheritable=0), pointer="/linux/seccomp")
+        at = "/linux/seccomp" if filter is not None else pointer("annotations", LANDLOCK)
+        context.init_step(steps.capabilities(effective=held, permitted=held, inheritable=0), pointer=at)
     umask = user.get("umask")
     context.init_step(
         steps.umask(mask=_UMASK if umask is None else umask), pointer="" if umask is None else "/process/user/umask"
@@ -81,9 +91,17 @@ def compile_process(context: Context) -> None:
     if filter is not None:
         filter.map()
     if filter is not None and filter.notifies:
+        _restrict(rules, filter)
+        rules = filter = None
+    _start(context, args, env, has_home, rules, filter)
+
+
+def _restrict(rules: Landlock | None, filter: Filter | None) -> None:
+    """Enforce the ruleset, then load the filter: it need not allow Landlock's calls."""
+    if rules is not None:
+        rules.enforce(drop=filter is None)
+    if filter is not None:
         filter.load()
-        filter = None
-    _start(context, args, env, has_home, filter)
 
 
 def _limits(context: Context) -> None:
@@ -116,8 +134,8 @@ def _limits(context: Context) -> None:
 
 def _leave_room(context: Context, soft: int, pointer: str) -> None:
     """Refuse a limit of open files that is too low for a created container: it waits with this limit, and needs one
-    more descriptor for the start."""
-    least = _FIRST_FD + context.options.preserve_fds + 1
+    more descriptor for the start. A Landlock ruleset is a descriptor too."""
+    least = _FIRST_FD + context.options.preserve_fds + 1 + (1 if context.annotated(LANDLOCK) else 0)
     if soft < least:
         raise PyruncError(
             f"a soft limit of {soft} open files leaves the init none to be started by",
@@ -209,10 +227,15 @@ def _path_of(env: tuple[str, ...]) -> str:
 
 
 def _start(
-    context: Context, args: tuple[str, ...], env: tuple[str, ...], has_home: bool, filter: Filter | None
+    context: Context,
+    args: tuple[str, ...],
+    env: tuple[str, ...],
+    has_home: bool,
+    rules: Landlock | None,
+    filter: Filter | None,
 ) -> None:
-    """Report ready, wait for the start, load the seccomp filter if that is not done, run the startContainer hooks, and
-    execute the program. A process of `exec` has no state, no hooks and no wait."""
+    """Report ready, wait for the start, enforce the Landlock ruleset and load the seccomp filter if that is not done,
+    run the startContainer hooks, and execute the program. A process of `exec` has no state, no hooks and no wait."""
     options = context.options
     context.phase = "ready"
     context.init_step(steps.ready())
@@ -230,8 +253,7 @@ def _start(
     context.phase = "start"
     if not context.is_exec:
         context.init_step(steps.await_start(listener=START_SLOT if options.command == "create" else None))
-    if filter is not None:
-        filter.load()
+    _restrict(rules, filter)
     if not context.is_exec:
         # The specification has no rule: as with runc, hooks without an environment get that of the process.
         hooks.container_hooks(context, "startContainer", "created", env, not has_home)

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from ..._generated import steps
 from ...errors import PyruncError, pointer
-from ..kernel.constants import CAPABILITIES
 from ..seccomp.constants import FLAGS, NEW_LISTENER, NOTIFY, WAIT_KILLABLE_RECV
 from ..spec.annotations import BPF_DATA
+from .capabilities import drop_held, held_for_restriction
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 _POINTER = "/linux/seccomp"
 _SLOT = "seccomp"
-_SYS_ADMIN = 1 << CAPABILITIES.index("CAP_SYS_ADMIN")
 # seccomp(2): WAIT_KILLABLE_RECV came with Linux 5.19, all others before the oldest kernel that pyrunc supports.
 _WAIT_KILLABLE_KERNEL = (5, 19)
 
@@ -66,13 +65,7 @@ class Filter:
         self._sets = sets
         rules = profile.get("syscalls") if profile else None
         self.notifies = any([rule["action"] == NOTIFY for rule in rules or ()])
-        self.held = 0
-        if not context.process.get("noNewPrivileges"):
-            # Without `capabilities` in the configuration, root has all of them and other users have no effective ones.
-            has = 0 if (context.process.get("user") or {}).get("uid", 0) else _SYS_ADMIN
-            if sets is not None:
-                has = sets.effective & sets.permitted
-            self.held = _SYS_ADMIN & ~has
+        self.held = held_for_restriction(context, sets)
 
     def map(self) -> None:
         """Map the filter, so that a waiting container does not hold its descriptor."""
@@ -91,15 +84,8 @@ class Filter:
                 steps.send_listener(path=profile["listenerPath"], metadata=metadata),
                 pointer=_POINTER + "/listenerPath",
             )
-        if not self.held:
-            return
-        if sets is None:
-            context.init_step(steps.capabilities(effective=0, permitted=0, inheritable=0), pointer=_POINTER)
-        else:
-            context.init_step(
-                steps.capabilities(effective=sets.effective, permitted=sets.permitted, inheritable=sets.inheritable),
-                pointer="/process/capabilities",
-            )
+        if self.held:
+            drop_held(context, sets, _POINTER)
 
     def _flags(self) -> int:
         """seccomp(2)'s flags: those of the configuration; by default SPEC_ALLOW, as with runc."""

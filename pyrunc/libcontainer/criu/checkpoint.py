@@ -13,10 +13,11 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from ... import log
-from ...errors import PyruncError, errno_text, prefixed
+from ...errors import PyruncError, errno_text, pointer, prefixed
 from .. import deletion, lookup, process, saved_config, state
 from ..cgroup import files
 from ..kernel import interrupts, native
+from ..plan.host import LANDLOCK
 from ..spec.annotations import CRIU_CONFIG
 from ..state import Record
 from ..statedir import StateDir
@@ -24,6 +25,8 @@ from . import external, rpc, swrk
 from .options import CriuOptions
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ..saved_config import Saved
 
 _LOG = "dump.log"
@@ -53,6 +56,7 @@ def checkpoint(root: str, id: str, options: CriuOptions) -> None:
             )
         if not any(entry["type"] == "mount" for entry in kept["linux"].get("namespaces") or ()):
             raise PyruncError("a container without a mount namespace can't be checkpointed")
+        refuse_landlock(kept.get("annotations", {}))
         _check_status_fd(options)
         program = swrk.find()
         swrk.require_version(program)
@@ -65,6 +69,17 @@ def checkpoint(root: str, id: str, options: CriuOptions) -> None:
             _delete(place, record)
     finally:
         place.close()
+
+
+def refuse_landlock(annotations: Mapping[str, str]) -> None:
+    """Raise PyruncError for a container with a Landlock ruleset: CRIU does not dump it, so what is restored would be
+    free of it."""
+    if LANDLOCK in annotations:
+        raise PyruncError(
+            "a container with a Landlock ruleset can't be checkpointed or restored",
+            pointer=pointer("annotations", LANDLOCK),
+            hint="CRIU does not know Landlock: the restored processes would not be under the ruleset",
+        )
 
 
 def _delete(place: StateDir, record: Record) -> None:

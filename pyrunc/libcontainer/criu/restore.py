@@ -23,7 +23,7 @@ from ..launch.model import Launch
 from ..launch.relay import Relay
 from ..plan.host import own_cgroup
 from . import external, rootfs, rpc, swrk
-from .checkpoint import common_options, open_directory
+from .checkpoint import common_options, open_directory, refuse_landlock
 from .options import CriuOptions
 from .rootfs import MountPoint
 
@@ -50,6 +50,7 @@ def restore(options: LaunchOptions, criu_options: CriuOptions) -> int:
     raises PyruncError.
     """
     spec = lifecycle.prepare(options)
+    refuse_landlock(spec.get("annotations") or {})
     program = swrk.find()
     swrk.require_version(program)
     streams = _read_descriptors(criu_options.images)

@@ -99,7 +99,7 @@ def on_host(bundle: str, value: dict[str, Any]) -> list[Problem]:
     spec: Spec = without_nulls(value)
     path = os.path.realpath(bundle)
     try:
-        facts = host.gather()
+        facts = host.gather(landlock=True)
     except PyruncError as error:
         return [Problem(ERROR, "", error.reason(), hint=error.hint)]
     complete(spec)

@@ -5,7 +5,6 @@ Each check yields findings. Nothing is changed: a check removes what it makes, s
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import shutil
@@ -14,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ...errors import PyruncError, errno_text
-from ..kernel import lsm, native
+from ..kernel import landlock, lsm, native
 from ..kernel.mountinfo import v1_mounts
 from ..launch.newidmap import subordinate
 from ..plan.host import MINIMUM_KERNEL, HostFacts
@@ -51,9 +50,6 @@ _ACTIONS = {
     "SCMP_ACT_KILL_PROCESS": "kill_process", "SCMP_ACT_KILL_THREAD": "kill_thread", "SCMP_ACT_LOG": "log",
     "SCMP_ACT_NOTIFY": "user_notif", "SCMP_ACT_TRACE": "trace", "SCMP_ACT_TRAP": "trap",
 }  # fmt: skip
-# landlock_create_ruleset(2): its number, the same on all machines, and the flag for the version.
-_LANDLOCK_CREATE_RULESET = 444
-_LANDLOCK_VERSION = 1
 # How long a program may take to print its version.
 _PATIENCE_SECONDS = 10
 
@@ -170,14 +166,22 @@ def _modules(facts: HostFacts) -> _Found:
 
 
 def _landlock(names: str) -> tuple[str, str, str, str]:
-    libc = ctypes.CDLL(None, use_errno=True)
-    version = libc.syscall(_LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), _LANDLOCK_VERSION)
-    if version > 0:
-        return "Landlock", YES, f"ABI {version}", ""
-    if ctypes.get_errno() == errno.EOPNOTSUPP:
-        hint = f"boot with lsm=landlock,{names}" if names else "boot with lsm=landlock,…"
-        return "Landlock", NO, "the kernel has it, and it is not enabled", hint
-    return "Landlock", NO, "the kernel does not have it", "a kernel with CONFIG_SECURITY_LANDLOCK"
+    try:
+        abi = native.landlock_abi()
+    except OSError as error:
+        if error.errno == errno.EOPNOTSUPP:
+            hint = f"boot with lsm=landlock,{names}" if names else "boot with lsm=landlock,…"
+            return "Landlock", NO, "the kernel has it, and it is not enabled", hint
+        if error.errno != errno.ENOSYS:
+            raise
+        return "Landlock", NO, "the kernel does not have it", "a kernel with CONFIG_SECURITY_LANDLOCK"
+    lacking = [
+        f"{name} (ABI {since}, Linux {landlock.RELEASES[since]})"
+        for table in (landlock.FS, landlock.NET, landlock.SCOPES)
+        for name, since in table
+        if since > abi
+    ]
+    return "Landlock", YES, f"ABI {abi}" + (", without " + ", ".join(lacking) if lacking else ""), ""
 
 
 def _seccomp(facts: HostFacts) -> _Found:

@@ -106,7 +106,7 @@ def trials(spec: Spec, options: LaunchOptions, hooks: list[tuple[Kind, int]]) ->
 
 
 def _trial(spec: Spec, options: LaunchOptions, kind: Kind, index: int) -> Outcome:
-    facts = gather()
+    facts = gather(landlock=True)
     hooks: Hooks = {}
     if kind not in _STATUS:
         hooks[kind] = spec["hooks"][kind]

@@ -19,7 +19,7 @@ from ..launch.launch import add_timeline, finish, reach_ready
 from ..launch.model import Launch
 from ..lifecycle import prepare_fds
 from ..lookup import existing_in, opened
-from ..plan.host import gather
+from ..plan.host import LANDLOCK, gather
 from ..state import Record
 from .process import process_of
 
@@ -118,7 +118,7 @@ def _compile(place: StateDir, container: Record, options: ExecOptions, fault: tu
     options.no_new_keyring = kept["noNewKeyring"]
     spec = saved_config.spec_of(kept)
     spec["process"] = process_of(spec, options)
-    facts = gather()
+    facts = gather(LANDLOCK in spec["annotations"])
     if any([namespace["type"] == "user" for namespace in kept["linux"].get("namespaces", ())]):
         facts.setgroups = _setgroups(container.pid)
     plan = compile_exec(spec, _target(container, options, facts), options, facts)

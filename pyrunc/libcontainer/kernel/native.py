@@ -370,6 +370,12 @@ def last_capability() -> int:
     return _check(_lib.pyrunc_last_capability())
 
 
+def landlock_abi() -> int:
+    """The ABI of the kernel's Landlock. landlock_create_ruleset(2); ENOSYS: the kernel has none, EOPNOTSUPP: it is not
+    enabled."""
+    return _check(_lib.pyrunc_landlock_abi())
+
+
 def socketpair() -> tuple[int, int]:
     """Two connected SOCK_SEQPACKET sockets. socketpair(2)."""
     pair = _ffi.new("int[2]")

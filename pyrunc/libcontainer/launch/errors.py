@@ -86,8 +86,8 @@ def init_step_failed(
     found = found_out(step, error, scene) if scene is not None else None
     if found is not None and found.message and not error:
         detail = found.message
-    if found is not None and step.kind == "execute" and not found.message:
-        pointer = "/linux/seccomp"
+    if found is not None and found.pointer:
+        pointer = found.pointer
     if step.kind in _MOUNTS:
         detail = f'error mounting "{step.arg("source")}" to rootfs at "{step.arg("target")}": {detail}'
     elif step.kind == "container_hook":

@@ -26,15 +26,16 @@ _ALSO = {"x86_64": ("i386",), "aarch64": ("arm",)}
 class Trouble:
     """What keeps a program from being executed. message: runc's words. hint: what was found, and what to do.
 
-    late: `create` does not see it, only the execve.
+    late: `create` does not see it, only the execve. pointer: the field that is the cause, "" if it is the step's.
     """
 
-    __slots__ = ("hint", "late", "message")
+    __slots__ = ("hint", "late", "message", "pointer")
 
-    def __init__(self, message: str, hint: str, late: bool = False) -> None:
+    def __init__(self, message: str, hint: str, late: bool = False, pointer: str = "") -> None:
         self.message = message
         self.hint = hint
         self.late = late
+        self.pointer = pointer
 
 
 def trouble(inside: Inside, name: str, path: str, cwd: str = "/") -> Trouble | None:

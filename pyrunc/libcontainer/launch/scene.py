@@ -8,9 +8,10 @@ from __future__ import annotations
 import errno
 import posix
 
-from ...errors import errno_text
+from ...errors import errno_text, pointer
 from .. import saved_config
 from ..kernel.fileio import read_file
+from ..plan.host import LANDLOCK
 from ..seccomp.checks import refuses
 from ..spec import load
 from ..statedir import open_directory
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from ..plan.model import LaunchPlan, Step
     from ..state import Record
 
+_LANDLOCK = pointer("annotations", LANDLOCK)
+# The rights that execve(2) takes, execute and read_file (kernel/landlock.py).
+_EXECVE = 0b101
 _S_IFMT, _S_IFDIR = 0o170000, 0o040000
 _NR_OPEN = "/proc/sys/fs/nr_open"
 _NOFILE = 7
@@ -33,9 +37,10 @@ _CAP_SYS_RESOURCE = 24
 
 class Scene:
     """plan: what was carried out; None where it is gone. inside: the container's files; None where nobody knows them.
-    program: process.args[0]. path: its PATH. cwd: its working directory. profile: linux.seccomp, None for none."""
+    program: process.args[0]. path: its PATH. cwd: its working directory. profile: linux.seccomp, None for none.
+    executable: the paths beneath which a Landlock ruleset allows an execve; None if none handles it."""
 
-    __slots__ = ("cwd", "inside", "path", "plan", "profile", "program")
+    __slots__ = ("cwd", "executable", "inside", "path", "plan", "profile", "program")
 
     def __init__(
         self,
@@ -45,8 +50,10 @@ class Scene:
         cwd: str,
         profile: Seccomp | None,
         plan: LaunchPlan | None = None,
+        executable: tuple[str, ...] | None = None,
     ) -> None:
         self.plan = plan
+        self.executable = executable
         self.inside = inside
         self.program = program
         self.path = path
@@ -62,7 +69,8 @@ def of_launch(plan: LaunchPlan, pid: int = 0) -> Scene:
             program, path = str(step.arg("name")), str(step.arg("path"))
         elif step.kind == "chdir":
             cwd = str(step.arg("path"))
-    return Scene(Inside(f"/proc/{pid}/root") if pid else of_plan(plan), program, path, cwd, plan.profile, plan)
+    inside = Inside(f"/proc/{pid}/root") if pid else of_plan(plan)
+    return Scene(inside, program, path, cwd, plan.profile, plan, _executable_by_plan(plan))
 
 
 def of_created(directory: str, record: Record) -> Scene | None:
@@ -79,7 +87,14 @@ def of_created(directory: str, record: Record) -> Scene | None:
         for entry in process.get("env") or ():
             if entry.startswith("PATH="):
                 path = entry[5:]
-        return Scene(inside, process["args"][0], path, process["cwd"], kept["linux"].get("seccomp"))
+        return Scene(
+            inside,
+            process["args"][0],
+            path,
+            process["cwd"],
+            kept["linux"].get("seccomp"),
+            executable=_executable_by_text(kept.get("annotations", {}).get(LANDLOCK, "")),
+        )
     except Exception:  # whatever has become of the bundle, the failure itself is to be told
         return None
     finally:
@@ -89,12 +104,15 @@ def of_created(directory: str, record: Record) -> Scene | None:
 def found_out(step: Step, error: int, scene: Scene) -> Trouble | None:
     """What the scene tells of a failed step of the init; None for nothing. error: its errno."""
     if step.kind == "execute" and scene.profile and refuses(scene.profile, "execve"):
-        return Trouble("", "linux.seccomp refuses execve: its profile must allow it")
+        hint = "linux.seccomp refuses execve: its profile must allow it"
+        return Trouble("", hint, pointer="/linux/seccomp")
     if scene.inside is None:
         return None
     try:
         if step.kind in ("find_executable", "execute"):
             what = trouble(scene.inside, scene.program, scene.path, scene.cwd)
+            if what is None and step.kind == "execute" and error == errno.EACCES and scene.executable is not None:
+                return of_landlock(scene.inside, scene.program, scene.path, scene.executable)
             if what is None or what.late != (step.kind == "execute"):
                 return None
             return what if not error or what.message.endswith(errno_text(error)) else None
@@ -108,6 +126,47 @@ def found_out(step: Step, error: int, scene: Scene) -> Trouble | None:
     except OSError:
         return None
     return None
+
+
+def of_landlock(inside: Inside, name: str, path: str, executable: tuple[str, ...]) -> Trouble | None:
+    """Why an execve is refused under a Landlock ruleset. executable: the paths beneath which it allows execute and
+    read_file, which execve takes both."""
+    places = [name] if "/" in name else [f"{directory}/{name}" for directory in path.split(":")]
+    found = next((found for found in map(inside.find, places) if found.state == FOUND and not found.is_directory), None)
+    if found is None:
+        return None
+    for allowed in executable:
+        beneath = inside.find(allowed)
+        if beneath.state == FOUND and (found.path + "/").startswith(beneath.path.rstrip("/") + "/"):
+            hint = "does the Landlock ruleset allow execute and read_file for the interpreter that it names, too?"
+            return Trouble("", hint, pointer=_LANDLOCK)
+    hint = f"no rule of the Landlock ruleset allows execute and read_file, which it handles, for {found.path}"
+    return Trouble("", hint, pointer=_LANDLOCK)
+
+
+def _executable_by_plan(plan: LaunchPlan) -> tuple[str, ...] | None:
+    """The paths beneath which the plan's Landlock ruleset allows an execve; None if it does not handle it."""
+    needed = 0
+    paths = []
+    for step in plan.init:
+        if step.kind == "landlock_ruleset":
+            needed = int(str(step.arg("handled_fs"))) & _EXECVE
+        elif step.kind == "landlock_path" and int(str(step.arg("access"))) & needed == needed:
+            paths.append(str(step.arg("path")))
+    return tuple(paths) if needed else None
+
+
+def _executable_by_text(text: str) -> tuple[str, ...] | None:
+    """The same by the annotation; None without one."""
+    if not text:
+        return None
+    from ..spec.landlock import bits, read
+
+    ruleset = read(text)[0]
+    needed = bits(ruleset.fs) & _EXECVE
+    if not needed:
+        return None
+    return tuple([str(rule.object) for rule in ruleset.paths if rule.access & needed == needed])
 
 
 def of_directory(inside: Inside, path: str) -> Trouble | None:

@@ -30,6 +30,9 @@ _TOOL_DIRECTORIES = ("/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin", "/run/wr
 # the version 1 hierarchies as in systemd's hybrid mode.
 _FIRST_USERNS = 0xEFFFFFFD
 
+# The annotation that has a Landlock ruleset (spec/landlock.py).
+LANDLOCK = "org.pyrunc.landlock"
+
 _CGROUP_MOUNTS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
 
 
@@ -67,6 +70,7 @@ class HostFacts:
     capabilities: the runtime's permitted capabilities, as a bit set.
     setgroups: whether the runtime's user namespace allows setgroups(2).
     kcore: whether /proc/kcore is there.
+    landlock: the ABI of the kernel's Landlock; 0 for none, and if nobody has asked.
     open_files: the runtime's soft and hard limit of open files, 2**64 - 1 for none (getrlimit(2)).
     systemd: None unless systemd makes the container's cgroup.
     """
@@ -85,6 +89,7 @@ class HostFacts:
         "in_userns",
         "kcore",
         "kernel",
+        "landlock",
         "machine",
         "newgidmap",
         "newuidmap",
@@ -115,6 +120,7 @@ class HostFacts:
         capabilities: int = (1 << 41) - 1,
         setgroups: bool = True,
         kcore: bool = True,
+        landlock: int = 0,
         open_files: tuple[int, int] = (1024, 4096),
         systemd: SystemdFacts | None = None,
     ) -> None:
@@ -136,12 +142,16 @@ class HostFacts:
         self.capabilities = capabilities
         self.setgroups = setgroups
         self.kcore = kcore
+        self.landlock = landlock
         self.open_files = open_files
         self.systemd = systemd
 
 
-def gather() -> HostFacts:
-    """The facts of this host. Raises PyruncError on a kernel or a machine that pyrunc does not support."""
+def gather(landlock: bool = False) -> HostFacts:
+    """The facts of this host. Raises PyruncError on a kernel or a machine that pyrunc does not support.
+
+    landlock: also ask for the ABI of Landlock, which few configurations need (LANDLOCK).
+    """
     uname = posix.uname()
     kernel = kernel_version(uname.release)
     if kernel < MINIMUM_KERNEL:
@@ -173,8 +183,20 @@ def gather() -> HostFacts:
         cap_last_cap=_cap_last_cap(),
         setgroups=_proc_file("/proc/self/setgroups").strip() != "deny",
         kcore=posix.access("/proc/kcore", posix.F_OK),
+        landlock=landlock_abi() if landlock else 0,
         open_files=native.open_files(),
     )
+
+
+def landlock_abi() -> int:
+    """The ABI of the kernel's Landlock; 0 if it has none, does not enable it, or a filter on the runtime refuses the
+    call."""
+    try:
+        return native.landlock_abi()
+    except OSError as error:
+        if error.errno in (errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM):
+            return 0
+        raise PyruncError("landlock_create_ruleset", errno=error.errno or 0) from error
 
 
 def gather_limits() -> HostFacts:

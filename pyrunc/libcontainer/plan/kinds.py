@@ -122,7 +122,7 @@ _CHROOT = Hint(
     "itself first",
     unless=ROOT_IS_MOUNT_POINT,
 )
-_MAGIC_LINKS = "links of /proc to descriptors and processes are not followed on the way to the working directory"
+_MAGIC_LINKS = "links of /proc to descriptors and processes are not followed"
 _LOCKED = "a user namespace can't take nosuid, nodev, noexec and ro from mounts of the host, which are locked"
 _DESTINATION = "the destination, or what is above it in the rootfs, can't be a mount point"
 _ROOTFS = "root.path is the directory with the container's files, absolute or relative to the bundle"
@@ -345,6 +345,15 @@ _INIT_KINDS = (
     ("terminal_stdio", "dup3+ioctl(TIOCSCTTY)", "", "a new session with the pty as its controlling terminal and stdio"),
     ("new_session", "setsid", "", "a new session without a terminal"),
     ("stdio_owner", "fchown", "uid:u32", "give the standard streams to the process's user"),
+    ("landlock_ruleset", "landlock_create_ruleset",
+     "handled_fs:u64?/landlock_fs handled_net:u64?/landlock_net scoped:u64?/landlock_scopes",
+     "make a Landlock ruleset: what it handles is refused where no rule allows it"),
+    ("landlock_path", "openat2+landlock_add_rule", "path:str* access:u64/landlock_fs if_there:flag?",
+     "allow access beneath a path of the container",
+     {errno.ENOENT: "the path is not in the container",
+      errno.ELOOP: _MAGIC_LINKS,
+      errno.EBADFD: "the path leads to a file of the kernel's own, which takes no rules"}),
+    ("landlock_port", "landlock_add_rule", "port:u32* access:u64/landlock_net", "allow access for a TCP port"),
     ("rlimit", "setrlimit", "resource:u32/rlimit soft:u64/limit hard:u64/limit", "set a resource limit"),
     ("oom_score_adj", "write", "value:i64", "set oom_score_adj",
      {errno.EACCES: _OOM_SCORE}),
@@ -393,6 +402,10 @@ _INIT_KINDS = (
      {errno.EACCES: "without process.noNewPrivileges it needs CAP_SYS_ADMIN",
       errno.EBUSY: "the runtime itself runs under a filter with a listener, and the kernel allows one only",
       errno.EINVAL: "does the kernel know all of linux.seccomp.flags?"}),
+    ("landlock_restrict", "landlock_restrict_self", "flags:u32?/landlock_flags",
+     "enforce the Landlock ruleset on this process and all that it starts",
+     {errno.EPERM: "without process.noNewPrivileges it needs CAP_SYS_ADMIN",
+      errno.E2BIG: "16 rulesets are enforced already, those that the runtime itself is under included"}),
     ("execute", "execve", "args:strv env:strv", "become the container's process",
      {errno.ENOENT: "is the program, or the interpreter that it names, in the rootfs?",
       errno.EACCES: "is the file executable?",

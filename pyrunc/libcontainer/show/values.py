@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import stat
 
-from ..kernel import resctrl, scheduling
+from ..kernel import landlock, resctrl, scheduling
 from ..kernel.constants import CAPABILITIES, CLONE_FLAGS, PROPAGATION, RLIMITS
 from ..plan.kinds import KINDS
 from ..seccomp.constants import FLAGS, NEW_LISTENER
@@ -133,12 +133,20 @@ def _making(value: int) -> str:
     return _MAKING.get(value, str(value))
 
 
+def _landlock(table: landlock.Table) -> Callable[[int], str]:
+    return lambda value: flags(value, {1 << bit: name for bit, (name, _) in enumerate(table)})
+
+
 # How numbers are shown, by the names that plan/kinds.py has.
 FORMS: dict[str, Callable[[int], str]] = {
     "attr": _attributes,
     "capabilities": capabilities,
     "device_mode": _mode,
     "io_class": _io_class,
+    "landlock_flags": _landlock(landlock.FLAGS),
+    "landlock_fs": _landlock(landlock.FS),
+    "landlock_net": _landlock(landlock.NET),
+    "landlock_scopes": _landlock(landlock.SCOPES),
     "limit": _limit,
     "memory_flags": _memory_flags,
     "memory_mode": _memory_mode,

@@ -1,4 +1,4 @@
-"""crun's annotations and their effects. docs/annotations.md has the same table, and a test compares the two.
+"""crun's annotations and pyrunc's own: their effects. docs/annotations.md has the same table; a test compares them.
 
 An annotation that changes ownership, access or limits is carried out or refused, never ignored. Engines pass their
 users' annotations on, so the features structure names all annotations that are carried out
@@ -8,6 +8,7 @@ users' annotations on, so the features structure names all annotations that are 
 from __future__ import annotations
 
 from ...errors import pointer
+from ..plan.host import LANDLOCK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from ..._generated.spec_types import Spec
 
 PREFIX = "run.oci."
+OWN_PREFIX = "org.pyrunc."
 # The file of options that CRIU reads at a checkpoint and at a restore (criu/checkpoint.py).
 CRIU_CONFIG = "org.criu.config"
 WASM = "module.wasm.image/variant"
@@ -58,7 +60,7 @@ _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
 def is_one(name: str) -> bool:
     """Whether this module knows an annotation, or its prefix says that it should."""
-    return name.startswith(PREFIX) or name == WASM
+    return name.startswith((PREFIX, OWN_PREFIX)) or name == WASM
 
 
 def is_set(annotations: Mapping[str, str], name: str) -> bool:
@@ -85,7 +87,7 @@ def check(
     annotations: Mapping[str, str], error: Callable[[str, str, str], None], warning: Callable[[str, str], None]
 ) -> None:
     """Report each refused annotation by `error(pointer, message, hint)`, and each unknown annotation with crun's prefix
-    by `warning(pointer, message)`."""
+    or pyrunc's by `warning(pointer, message)`."""
     for name, value in annotations.items():
         at = pointer("annotations", name)
         if name in REFUSED:
@@ -95,7 +97,12 @@ def check(
             problem, hint = _judge(name, value)
             if problem:
                 error(at, problem, hint)
-        elif name.startswith(PREFIX) and name not in IGNORED:
+        elif name == LANDLOCK:
+            from .landlock import read
+
+            for complaint in read(value)[1]:
+                error(*complaint)
+        elif name.startswith((PREFIX, OWN_PREFIX)) and name not in IGNORED:
             warning(at, f"the annotation {name} is unknown and ignored")
 
 

@@ -394,9 +394,9 @@ def _mounts(look: CheckContext) -> None:
 
 
 def _annotations(look: CheckContext) -> None:
-    """crun's annotations: some are refused."""
+    """crun's annotations, of which some are refused, and pyrunc's own."""
     annotations = look.spec.get("annotations") or {}
-    if any([name.startswith(("run.oci.", "module.wasm.")) for name in annotations]):
+    if any([name.startswith(("run.oci.", "module.wasm.", "org.pyrunc.")) for name in annotations]):
         from .annotations import check as check_annotations
 
         check_annotations(annotations, look.error, look.warning)

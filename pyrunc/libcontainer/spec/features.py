@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, cast
 from ..._generated.build import VERSION
 from ...errors import PyruncError
 from .. import SPEC_VERSION
+from ..kernel import landlock
 from ..kernel.constants import CAPABILITIES, CLONE_FLAGS
 from ..kernel.scheduling import MEMORY_FLAGS, MEMORY_MODES
+from ..plan.host import LANDLOCK
 from ..seccomp import compiler
 from ..seccomp.constants import ACTIONS, FLAGS, OPERATORS
 from ..systemd.properties import PREFIX
@@ -49,7 +51,7 @@ def features() -> Features:
             "netDevices": {"enabled": True},
         },
         "annotations": _annotations(),
-        "potentiallyUnsafeConfigAnnotations": [PREFIX, ANNOTATION_PREFIX, CRIU_CONFIG],
+        "potentiallyUnsafeConfigAnnotations": [PREFIX, ANNOTATION_PREFIX, CRIU_CONFIG, LANDLOCK],
     }
 
 
@@ -69,8 +71,13 @@ def _seccomp() -> SeccompFeatures:
 
 
 def _annotations() -> dict[str, str]:
-    """Versions, by the names that readers of runc's features know, and that checkpoints are supported, as in runc's."""
-    annotations = {"org.pyrunc.version": VERSION, "org.opencontainers.runc.checkpoint.enabled": "true"}
+    """Versions, by the names that readers of runc's features know; the newest Landlock ABI that the
+    annotation knows; and that checkpoints are supported, as in runc's."""
+    annotations = {
+        "org.pyrunc.version": VERSION,
+        LANDLOCK + ".abi": str(landlock.NEWEST),
+        "org.opencontainers.runc.checkpoint.enabled": "true",
+    }
     libseccomp = compiler.version()
     if libseccomp:
         annotations["io.github.seccomp.libseccomp.version"] = libseccomp

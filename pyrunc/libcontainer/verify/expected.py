@@ -71,7 +71,7 @@ def of(place: StateDir, root: str, record: Record) -> Expected:
             hint="an earlier version of pyrunc created it, and kept only a part of its configuration",
         )
     spec = _spec(place, kept, rest)
-    facts = host.gather()
+    facts = host.gather(landlock=True)
     options = LaunchOptions(
         id=record.id,
         root=root,

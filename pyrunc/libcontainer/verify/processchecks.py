@@ -158,6 +158,8 @@ def _restrictions(expected: Expected, status: dict[str, str], is_started: bool, 
         less = int(found) < int(wanted)
         text = _SECCOMP_MODES.get(found, found) + ("" if less else " (more restricted than configured)")
         findings.differ("/linux/seccomp", "seccomp mode", _SECCOMP_MODES.get(wanted, wanted), text)
+    for step in expected.steps("landlock_restrict"):
+        findings.miss(step.pointer, "Landlock", "the kernel does not tell which ruleset a process is under")
     wanted = "1" if expected.step("no_new_privileges") is not None else own.get("NoNewPrivs", "0")
     found = status.get("NoNewPrivs", wanted)
     if found != wanted:

@@ -25,7 +25,7 @@ SETTINGS = Settings("pyrunc", "/r", False, "cgroupfs", None)
 def host(monkeypatch: pytest.MonkeyPatch) -> HostFacts:
     facts = HostFacts()
     monkeypatch.setattr(doctor, "examine", lambda _: FOUND)
-    monkeypatch.setattr(plan_host, "gather", lambda: facts)
+    monkeypatch.setattr(plan_host, "gather", lambda landlock=False: facts)
     return facts
 
 
