@@ -203,11 +203,24 @@ static PyObject *call_hand_over(PyObject *self, PyObject *unused)
     Py_RETURN_NONE;
 }
 
+/* _launcher.rest(): for pyrunc.launcher.rest. */
+static PyObject *call_rest(PyObject *self, PyObject *unused)
+{
+    (void)self;
+    (void)unused;
+#ifdef PYRUNC_SNAPSHOT
+    snapshot_rest();
+#endif
+    Py_RETURN_NONE;
+}
+
 PyObject *PyInit__launcher(void);
 
 PyObject *PyInit__launcher(void)
 {
-    static PyMethodDef methods[] = {{"hand_over", call_hand_over, METH_NOARGS, NULL}, {NULL, NULL, 0, NULL}};
+    static PyMethodDef methods[] = {{"hand_over", call_hand_over, METH_NOARGS, NULL},
+                                    {"rest", call_rest, METH_NOARGS, NULL},
+                                    {NULL, NULL, 0, NULL}};
     static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, .m_name = "_launcher", .m_size = -1,
                                         .m_methods = methods};
     return PyModule_Create(&module);

@@ -20,7 +20,11 @@
 #include "heap.h"
 #include "snapshot.h"
 
+#include <elf.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <link.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -207,8 +211,20 @@ static void copy_pages(enum set set)
     }
 }
 
+/* CPython's allocator of objects makes a table of 128 KB of zeros with its first arena (ARENA_MAP_BOT). The first piece
+ * of memory that malloc has from the kernel is 1 KB larger than this table, and calloc clears the memory of that piece,
+ * page by page. If the piece is too small, the table gets a mapping of its own, whose pages are zeros already and take
+ * no memory before they are used. So a part of the piece is taken here and never used. */
+static void keep_table_apart(void)
+{
+    enum { TAKEN = 8 << 10 };
+    void *volatile taken = malloc(TAKEN);
+    (void)taken;
+}
+
 int snapshot_wake(char *const *words)
 {
+    keep_table_apart();
     copy_pages(expected(words));
     awake = true;
     Py_tss_t *key = &THREAD_KEY; /* made by pthread_key_create in the process that built the snapshot */
@@ -223,4 +239,69 @@ int snapshot_wake(char *const *words)
     PyOS_BeforeFork(); /* takes, for this thread, the locks that the next call makes anew */
     PyOS_AfterFork_Child();
     return take_environment();
+}
+
+/* ---- giving memory back ------------------------------------------------------------------------------------ */
+
+/* A mapping of the section's bytes as they are in the program's file, or MAP_FAILED. */
+static const char *map_original(void)
+{
+    extern const ElfW(Ehdr) __ehdr_start __attribute__((visibility("hidden"))); /* the linker's */
+    const ElfW(Phdr) *segment = (const ElfW(Phdr) *)((const char *)&__ehdr_start + __ehdr_start.e_phoff);
+    const ElfW(Phdr) *end = segment + __ehdr_start.e_phnum;
+    uintptr_t begin = (uintptr_t)snapshot_begin;
+    while (segment < end && (segment->p_type != PT_LOAD || begin - segment->p_vaddr >= segment->p_filesz))
+        segment++;
+    if (segment == end)
+        return MAP_FAILED;
+    int program = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+    if (program < 0)
+        return MAP_FAILED;
+    off_t offset = (off_t)(segment->p_offset + (begin - segment->p_vaddr));
+    void *memory = mmap(NULL, (size_t)(snapshot_end - snapshot_begin), PROT_READ, MAP_PRIVATE, program, offset);
+    close(program);
+    return memory;
+}
+
+/* Drop each copy of a page that has become equal to the page in the file again. pagemap: of this process. */
+static void drop_copies(int pagemap, const char *original)
+{
+    /* proc(5) */
+    const uint64_t present = (uint64_t)1 << 63, of_file = (uint64_t)1 << 61;
+    enum { BATCH = 512 };
+    uint64_t entries[BATCH];
+    size_t count = (size_t)(snapshot_end - snapshot_begin) / PAGE_BYTES;
+    off_t at = (off_t)((uintptr_t)snapshot_begin / PAGE_BYTES * sizeof entries[0]);
+    for (size_t page = 0; page < count; page++) {
+        if (page % BATCH == 0) {
+            size_t size = (count - page < BATCH ? count - page : BATCH) * sizeof entries[0];
+            if (pread(pagemap, entries, size, at + (off_t)(page * sizeof entries[0])) != (ssize_t)size)
+                return;
+        }
+        uint64_t entry = entries[page % BATCH];
+        char *here = snapshot_begin + page * PAGE_BYTES;
+        if ((entry & present) != 0 && (entry & of_file) == 0 &&
+            memcmp(here, original + page * PAGE_BYTES, PAGE_BYTES) == 0)
+            (void)madvise(here, PAGE_BYTES, MADV_DONTNEED); /* the next access maps the file's page */
+    }
+}
+
+void snapshot_rest(void)
+{
+    (void)malloc_trim(0);
+    int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    if (pagemap < 0)
+        return; /* a kernel without pagemap */
+    const char *original = map_original();
+    if (original != MAP_FAILED) {
+        /* A signal's handler writes to the section, maybe between the look at a page and its end. */
+        sigset_t all, before;
+        sigfillset(&all);
+        if (pthread_sigmask(SIG_BLOCK, &all, &before) == 0) {
+            drop_copies(pagemap, original);
+            (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+        }
+        munmap((void *)original, (size_t)(snapshot_end - snapshot_begin));
+    }
+    close(pagemap);
 }

@@ -18,4 +18,8 @@ void snapshot_write(void);
  * Returns -1 with an exception set on failure. */
 int snapshot_wake(char *const *words);
 
+/* Give back memory that is not needed: what malloc has free, and copies of the snapshot's pages that have become equal
+ * to the program's file again, as they do when the references to an object are dropped. The process has one thread. */
+void snapshot_rest(void);
+
 #endif

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 try:
-    from _launcher import hand_over  # type: ignore[import-not-found]
+    import _launcher  # type: ignore[import-not-found]
 except ImportError:
-    hand_over = None
+    _launcher = None
 
 # The cold parts that a command may find out to need, each with its module in COLD of launcher/freeze.py.
 LACKING = {
@@ -16,7 +16,7 @@ LACKING = {
 
 def is_launcher() -> bool:
     """Whether this is the launcher, and not the ordinary build."""
-    return hand_over is not None
+    return _launcher is not None
 
 
 def require(part: str) -> None:
@@ -27,5 +27,14 @@ def require(part: str) -> None:
     name.
     """
     LACKING[part]
-    if hand_over is not None:
-        hand_over()
+    if _launcher is not None:
+        _launcher.hand_over()
+
+
+def rest() -> None:
+    """Give back memory that is not needed for now. In the ordinary build this does nothing.
+
+    The process must have one thread.
+    """
+    if _launcher is not None:
+        _launcher.rest()

@@ -10,7 +10,7 @@ import posix
 import time
 from select import epoll
 
-from .. import log
+from .. import launcher, log
 from ..libcontainer.kernel import native
 
 TYPE_CHECKING = False
@@ -29,6 +29,8 @@ RDHUP = 0x2000
 UNKNOWN_EXIT = 255
 
 _MAX_EVENTS = 64
+# After so many seconds without an event the loop gives memory back, once.
+_REST_SECONDS = 2.0
 _SIGCHLD = 17
 _SIGNALFD_SIZE = 128
 
@@ -66,6 +68,7 @@ class Loop:
         self._launches = 0
         self._ended: dict[int, int] = {}
         self._running = False
+        self._rested = False
         _signal.pthread_sigmask(_signal.SIG_BLOCK, (_SIGCHLD,))
         self._signals = native.signalfd(native.signal_bits((_SIGCHLD,)))
         self.watch(self._signals, IN, self._on_child)
@@ -147,8 +150,15 @@ class Loop:
 
     def _turn(self) -> None:
         wait = max(0.0, self._timers[-1].due - time.monotonic()) if self._timers else -1
+        rests = not self._rested and not 0 <= wait <= _REST_SECONDS
         # A callback may close a descriptor, and open another one with its number: the events are those of the former.
-        ready = [(fd, self._watches.get(fd), events) for fd, events in self._epoll.poll(wait, _MAX_EVENTS)]
+        polled = self._epoll.poll(_REST_SECONDS if rests else wait, _MAX_EVENTS)
+        ready = [(fd, self._watches.get(fd), events) for fd, events in polled]
+        if rests and not ready:
+            self._rested = True
+            launcher.rest()
+            return
+        self._rested = False
         for fd, watched, events in ready:
             if watched is not None and self._watches.get(fd) is watched:
                 self._call(watched.callback, events)

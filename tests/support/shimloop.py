@@ -32,6 +32,7 @@ class ProbeLoop(Loop):
         self._launches = 0
         self._ended = {}
         self._running = False
+        self._rested = False
         self._calls = 0
 
     def process(self, pid: int, callback: Callable[[int], None]) -> None:

@@ -20,7 +20,7 @@ import sysconfig
 from collections.abc import Callable
 from importlib.machinery import ExtensionFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -381,7 +381,8 @@ def test_what_is_required_is_what_the_launcher_lacks() -> None:
 
 
 def test_the_ordinary_build_has_all_that_is_required() -> None:
-    assert vars(required)["hand_over"] is None
+    assert not required.is_launcher()
+    required.rest()
     for part, module in required.LACKING.items():
         required.require(part)
         assert importlib.util.find_spec(module) is not None
@@ -391,9 +392,11 @@ def test_the_ordinary_build_has_all_that_is_required() -> None:
 
 def test_in_the_launcher_what_is_required_hands_over(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
-    monkeypatch.setattr(required, "hand_over", lambda: calls.append("handed over"))
+    own = SimpleNamespace(hand_over=lambda: calls.append("handed over"), rest=lambda: calls.append("rested"))
+    monkeypatch.setattr(required, "_launcher", own)
     required.require("systemd")
-    assert calls == ["handed over"]
+    required.rest()
+    assert calls == ["handed over", "rested"]
 
 
 # ---- the pages that commands write to --------------------------------------------------------------------------------

@@ -168,3 +168,35 @@ except PermissionError:
     print("refused")
 """)
     assert out == ["refused"]
+
+
+def test_memory_is_given_back_once_in_each_quiet_time() -> None:
+    """After a callback, but not while nothing happens; a timer that is far away does not keep the loop from it."""
+    out, _ = run("""
+from pyrunc import launcher
+from pyrunc.shim import loop as module
+module._REST_SECONDS = 0.05
+launcher.rest = lambda: print("rest")
+r, w = os.pipe()
+def on_read(events):
+    print(os.read(r, 10))
+loop.watch(r, IN, on_read)
+loop.after(0.4, lambda: os.write(w, b"x"))
+loop.after(0.8, loop.stop)
+loop.run()
+""")
+    assert out == ["rest", "b'x'", "rest"]
+
+
+def test_memory_is_not_given_back_while_much_happens() -> None:
+    out, _ = run("""
+from pyrunc import launcher
+from pyrunc.shim import loop as module
+module._REST_SECONDS = 5
+launcher.rest = lambda: print("rest")
+def again(left):
+    loop.after(0.01, (lambda: again(left - 1)) if left else loop.stop)
+again(20)
+loop.run()
+""")
+    assert out == []
