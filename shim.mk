@@ -11,6 +11,7 @@ SHIM_FORM ?= 2.3
 .PHONY: test-shim
 test-shim: $(VENV)/.built $(VENV)/.developer
 	@PYTHON='$(PYTHON)' scripts/packages.sh shim
+	@scripts/criu.sh build/criu || echo 'pyrunc: the tests of checkpoint and restore are skipped without CRIU'
 	@$(MAKE) --no-print-directory install PREFIX=/usr DESTDIR=$(CURDIR)/build/launcher/root
 	@PYRUNC_TEST_SHIM='$(SHIM)' PYRUNC_TEST_SHIM_FORM='$(SHIM_FORM)' \
 	    $(BIN)/python -m tests.shim.inside $(RUN_TESTS) tests/shim $(PYTEST)

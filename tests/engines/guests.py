@@ -57,7 +57,8 @@ class Local(Machine):
             self.write(path, f'#!/bin/sh\nexec {command} "$@"\n', 0o755)
         for program in BROUGHT.glob("*"):
             if program.is_file():
-                Path("/usr/local/bin", program.name).symlink_to(program)
+                self.path(f"/usr/local/bin/{program.name}").unlink(missing_ok=True)
+                self.path(f"/usr/local/bin/{program.name}").symlink_to(program)
         if not self.path("/etc/resolv.conf").exists():
             self.write("/etc/resolv.conf", "")  # the CRI plugin copies it
         applets = self.run("busybox", "--list").out.split()

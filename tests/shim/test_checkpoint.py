@@ -56,6 +56,7 @@ class Counting:
         # The place that CRIU has in its images, the same for all.
         bundle.config["root"]["path"] = str(self.rootfs)
         bundle.write()
+        (bundle.path / "work").mkdir()  # a link in containerd's bundles
         task = Task(self.place, id, self.place.connect(self.place.start(id)))
         given = wire.any_of("Options", self.options, "containerd.runc.v1.")
         task.create(checkpoint=checkpoint, stdin=True, options=given)
@@ -128,8 +129,9 @@ def test_the_task_runs_on(place: Place, criu: None) -> None:
     counting.goes_on()
     assert (counting.images / "inventory.img").exists()
     assert not (task.path / "criu-work").exists()
-    event = place.events.wait("/tasks/checkpointed", container_id=task.id)
-    assert event["checkpoint"] == str(counting.images)
+    if shims.is_ours():  # the Go shim sends no such event
+        event = place.events.wait("/tasks/checkpointed", container_id=task.id)
+        assert event["checkpoint"] == str(counting.images)
     task.end()
 
 

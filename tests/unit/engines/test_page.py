@@ -56,24 +56,31 @@ def test_another_version_replaces_all_results() -> None:
 
 
 def test_a_guest_has_a_table_of_its_own() -> None:
+    systemd = "docker-systemd"
     results = merged(
-        record("run", "passed", "passed"), record("oom", "passed", "failed", "docker-systemd") | {"guest": "qemu"},
-        record("oom", "passed", "passed", "docker-systemd") | {"guest": "uml"},
+        record("run", "passed", "passed"), record("oom", "passed", "failed", systemd) | {"guest": "qemu"},
+        record("run", "passed", "passed", systemd) | {"guest": "qemu"},
+        record("oom", "passed", "passed", systemd) | {"guest": "uml"},
     )  # fmt: skip
     assert list(results) == ["bookworm docker", "bookworm qemu docker-systemd", "bookworm uml docker-systemd"]
     assert "systemd" not in page.tables(results)
     lines = page.guest_tables(results).splitlines()
     assert lines[2:4] == [
         "| User-Mode Linux | docker-systemd | 20.10 | 1 | 1 | 1 | 0 | 0 | 0 | 0 |",
-        "| QEMU | docker-systemd | 20.10 | 1 | 1 | 0 | 1 | 0 | 0 | 0 |",
+        "| QEMU | docker-systemd | 20.10 | 2 | 2 | 1 | 1 | 0 | 0 | 0 |",
     ]
     assert lines[7].endswith("| docker-systemd QEMU |   |   |")
 
 
 def test_another_runtime_than_runc_is_named() -> None:
-    results = merged(record("run", "passed", "failed") | {"peer": "crun"})
-    assert results["bookworm docker"]["checks"] == {"run": ["passed", "failed", "crun"]}
+    results = merged(record("run", "passed", "failed") | {"peer": "crun"}, record("logs", "passed", "passed"))
+    assert results["bookworm docker"]["checks"] == {"run": ["passed", "failed", "crun"], "logs": ["passed", "passed"]}
     assert page.tables(results).splitlines()[-1].endswith("| docker 12 (crun) |   |   |")
+
+
+def test_an_engine_that_does_not_start_with_the_other_runtime_is_no_list_of_checks() -> None:
+    results = merged(record("run", "passed", "failed"), record("logs", "passed", "failed"))
+    assert page.tables(results).splitlines()[-1] == "|---|---|---|---|"
 
 
 def test_the_tables_of_checks_agree() -> None:
