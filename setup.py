@@ -1,7 +1,8 @@
 """The build: the init, the generated files, and the cffi modules. Everything else is in pyproject.toml.
 
-A build runs, in this order: `make -C csrc/init init` (the static init, by musl-gcc), generate/*.py (validators, types,
-argv table), and the compiler for `pyrunc._core`, which holds the init's program, and `pyrunc._seccomp`.
+A build runs, in this order: `make -C csrc/init init` (the static init, by musl-gcc), `make -C csrc/pause`,
+generate/*.py (validators, types, argv table), and the compiler for `pyrunc._core`, which holds the init's program, and
+`pyrunc._seccomp`.
 """
 
 from __future__ import annotations
@@ -47,8 +48,9 @@ def generate() -> None:
 
     subprocess.run(["make", "-C", str(ROOT / "csrc" / "init"), "init", f"PYTHON={sys.executable}"], check=True)
     write_image(INIT, IMAGE_HEADER)
+    subprocess.run(["make", "-C", str(ROOT / "csrc" / "pause"), "pause"], check=True)
     # validators.py writes the schemas too, as Python literals: the package has no other copy of spec-schemas.
-    for script in ("validators", "spec_types", "core_stub", "argv", "shim_messages"):
+    for script in ("validators", "spec_types", "core_stub", "argv", "shim_messages", "pause"):
         subprocess.run([sys.executable, str(ROOT / "generate" / f"{script}.py")], check=True, cwd=ROOT)
     subprocess.run([sys.executable, str(ROOT / "generate/steps.py"), str(GENERATED / "steps.py")], check=True)
 

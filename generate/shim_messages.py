@@ -6,7 +6,7 @@ that the shim neither reads nor writes may be left out, since a decoder skips th
 
 Sources of the numbers, which never change: containerd's api/runtime/task/v2 and v3, api/runtime/bootstrap/v1,
 api/runtime/sandbox/v1, api/events, api/services/ttrpc/events/v1, api/types; cgroups' cgroup2/stats; ttrpc's
-request.proto; google's any, timestamp and status.
+request.proto; google's any, timestamp and status; api.proto of k8s.io/cri-api (runtime.v1).
 
 Usage: shim_messages.py
 """
@@ -105,8 +105,6 @@ containerd.runtime.sandbox.v1.PlatformRequest: sandbox_id string 1
 containerd.runtime.sandbox.v1.PlatformResponse: platform Platform 1
 containerd.runtime.sandbox.v1.StopSandboxRequest: sandbox_id string 1, timeout_secs uint32 2
 containerd.runtime.sandbox.v1.StopSandboxResponse:
-containerd.runtime.sandbox.v1.UpdateSandboxRequest: sandbox_id string 1, resources Any 2, annotations map 3
-containerd.runtime.sandbox.v1.UpdateSandboxResponse:
 containerd.runtime.sandbox.v1.WaitSandboxRequest: sandbox_id string 1
 containerd.runtime.sandbox.v1.WaitSandboxResponse: exit_status uint32 1, exited_at Timestamp 2
 containerd.runtime.sandbox.v1.SandboxStatusRequest: sandbox_id string 1, verbose bool 2
@@ -118,6 +116,18 @@ containerd.runtime.sandbox.v1.ShutdownSandboxRequest: sandbox_id string 1
 containerd.runtime.sandbox.v1.ShutdownSandboxResponse:
 containerd.runtime.sandbox.v1.SandboxMetricsRequest: sandbox_id string 1
 containerd.runtime.sandbox.v1.SandboxMetricsResponse: metrics Metric 1
+
+runtime.v1.Int64Value: value int64 1
+runtime.v1.IDMapping: host_id uint32 1, container_id uint32 2, length uint32 3
+runtime.v1.UserNamespace: mode int32 1, uids IDMapping[] 2, gids IDMapping[] 3
+runtime.v1.NamespaceOption: network int32 1, pid int32 2, ipc int32 3, userns_options UserNamespace 5
+runtime.v1.LinuxSandboxSecurityContext: namespace_options NamespaceOption 1, run_as_user Int64Value 3, \
+run_as_group Int64Value 8
+runtime.v1.LinuxPodSandboxConfig: cgroup_parent string 1, security_context LinuxSandboxSecurityContext 2, sysctls map 3
+runtime.v1.DNSConfig: servers string[] 1, searches string[] 2, options string[] 3
+runtime.v1.PodSandboxMetadata: name string 1, uid string 2, namespace string 3
+runtime.v1.PodSandboxConfig: metadata PodSandboxMetadata 1, hostname string 2, log_directory string 3, \
+dns_config DNSConfig 4, linux LinuxPodSandboxConfig 8
 
 io.containerd.cgroups.v2.PSIData: avg10 double 1, avg60 double 2, avg300 double 3, total uint64 4
 io.containerd.cgroups.v2.PSIStats: some PSIData 1, full PSIData 2

@@ -18,7 +18,7 @@ from ..errors import PyruncError
 from ..libcontainer.kernel import fileio, native
 from ..libcontainer.plan.host import gather
 from ..protobuf import MalformedError
-from . import messages, mounts, options, runtime, starts
+from . import messages, mounts, options, pods, runtime, starts
 from .digest import sha256
 from .model import check_id
 
@@ -95,7 +95,10 @@ def start(flags: Flags) -> bytes:
     server = 0
     try:
         if listener is not None:
-            server = _serve(flags, listener, options.read(box))
+            given = options.read(box)
+            if not _exists("config.json"):
+                options.save(".", given)  # a sandbox is told them only here
+            server = _serve(flags, listener, given)
         _write(ADDRESS, "unix://" + address)
     except BaseException:
         # containerd asks neither a server that it does not know, nor for the end of one.
@@ -130,6 +133,8 @@ def _group(id: str) -> str:
     """What the containers of one shim have in common: the pod's id, or the container's own. Raises PyruncError."""
     try:
         config = jsonio.loads(fileio.read_file("config.json"))
+    except FileNotFoundError:
+        return id  # a sandbox, whose configuration is to come (sandbox.py)
     except (OSError, ValueError) as error:
         raise PyruncError(f"config.json of the bundle: {error}") from error
     annotations = config.get("annotations") if type(config) is dict else None
@@ -249,6 +254,7 @@ def delete(flags: Flags) -> bytes:
         child = runtime.spawn([*words, "delete", "--force", flags.id], (-1, -1, 2), path=path)
         posix.waitpid(child, 0)
     mounts.unmount(bundle + "/rootfs")
+    pods.remove(pods.directory(flags.namespace, flags.id))
     _remove_socket(bundle)
     exited = messages.timestamp(messages.now())
     return messages.encode("DeleteResponse", {"pid": pid, "exit_status": _KILLED, "exited_at": exited})

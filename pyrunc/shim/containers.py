@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from ..protobuf import Message
     from .loop import Loop
     from .model import Container, Process
-    from .ttrpc import Call
+    from .pods import Sandbox
+    from .ttrpc import Answerable
 
     # Publish an event: its topic, the name of its message, its fields.
     Publish = Callable[[str, str, Message], None]
@@ -23,18 +24,25 @@ _SIGKILL = 9
 
 
 class Containers:
-    """The containers by their ids. publish: for the events of their processes."""
+    """The containers by their ids. publish: for the events of their processes. sandbox: the pod that they belong to, if
+    the shim keeps it."""
 
     def __init__(self, loop: Loop, namespace: str, publish: Publish) -> None:
         self.loop = loop
         self.namespace = namespace
         self.publish = publish
         self.containers: dict[str, Container] = {}
+        self.sandbox: Sandbox | None = None
+
+    def tell(self, container: Container, topic: str, name: str, values: Message) -> None:
+        """Publish an event of a container. containerd knows the process of a sandbox as no task."""
+        if not container.is_sandbox:
+            self.publish(topic, name, values)
 
     def launch(
         self,
         container: Container,
-        call: Call,
+        call: Answerable,
         command: str,
         words: list[str],
         done: Callable[[PyruncError | None], None],
@@ -100,7 +108,8 @@ class Containers:
             self.forget_memory(container)
         elif container.memory is not None:
             container.memory.look()  # a kill is reported before the end that it is the reason of
-        self.publish(
+        self.tell(
+            container,
             "/tasks/exit",
             "TaskExit",
             {
@@ -124,7 +133,7 @@ class Containers:
             return
 
         def on_kill() -> None:
-            self.publish("/tasks/oom", "TaskOOM", {"container_id": container.id})
+            self.tell(container, "/tasks/oom", "TaskOOM", {"container_id": container.id})
 
         try:
             container.memory = oom.Watcher(self.loop, container.cgroup, on_kill)

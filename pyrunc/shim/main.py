@@ -15,6 +15,7 @@ from ..protobuf import MalformedError
 from . import bootstrap, runtime
 from .events import Publisher
 from .loop import IN, Loop, describe
+from .sandbox import Sandboxes
 from .tasks import Tasks
 from .ttrpc import Server
 
@@ -79,7 +80,8 @@ class Shim:
         address = posix.environ.get(b"TTRPC_ADDRESS", b"").decode("utf-8", "surrogateescape")
         self._publisher = Publisher(self.loop, flags.namespace, address, flags.publish_binary, flags.address)
         self.tasks = Tasks(self.loop, flags.namespace, self._publisher.publish, self.end)
-        self._server = Server(self.loop, listener, self.tasks.services())
+        services = {**self.tasks.services(), **Sandboxes(self.tasks).services()}
+        self._server = Server(self.loop, listener, services)
         self._signals = native.signalfd(native.signal_bits((_SIGINT, _SIGTERM)))
         _signal.pthread_sigmask(_signal.SIG_BLOCK, (_SIGINT, _SIGTERM))
         self.loop.watch(self._signals, IN, self._on_signal)

@@ -54,13 +54,13 @@ class Container:
 
     is_created: its Create has ended. cgroup: the directory of its cgroup; "" for none. own_pids: whether it has a pid
     namespace of its own. starts: how many processes of Exec are being started.
-    memory: watches for OOM kills. checkpoint: the images that
-    it is restored from, "" for none.
+    memory: watches for OOM kills. checkpoint: the images that it is restored from, "" for none.
+    is_sandbox: it holds the namespaces of a pod (sandbox.py), and containerd knows it as no task.
     """
 
     __slots__ = (
-        "_busy", "_turns", "bundle", "cgroup", "checkpoint", "execs", "id", "init", "is_created", "memory", "namespace",
-        "options", "own_pids", "runtime", "starts",
+        "_busy", "_turns", "bundle", "cgroup", "checkpoint", "execs", "id", "init", "is_created", "is_sandbox",
+        "memory", "namespace", "options", "own_pids", "runtime", "starts",
     )  # fmt: skip
 
     def __init__(self, request: Message, namespace: str, options: Message, runtime: Runtime, init: Process) -> None:
@@ -77,6 +77,7 @@ class Container:
         self.memory: Watcher | None = None
         self.starts = 0
         self.is_created = False
+        self.is_sandbox = False
         self._busy = False
         self._turns: list[Callable[[], None]] = []
 

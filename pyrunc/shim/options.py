@@ -27,8 +27,9 @@ NAMES = {
     "criuimagepath": "criu_image_path", "criuworkpath": "criu_work_path", "taskapiaddress": "task_api_address",
     "taskapiversion": "task_api_version",
 }  # fmt: skip
-# The options in a bundle, for `delete`.
+# The options in a bundle, for `delete` and for the sandbox, with their defaults.
 FILE = "options.json"
+_KEPT = {"root": "", "systemd_cgroup": False, "no_pivot_root": False, "no_new_keyring": False}
 
 
 def read(box: Message | None) -> Message:
@@ -78,13 +79,16 @@ def _value(text: str) -> Any:
 
 
 def save(bundle: str, options: Message) -> None:
-    """Write what `delete` needs into the bundle. Raises PyruncError."""
-    path = f"{bundle}/{FILE}"
-    kept = jsonio.dumps({name: options[name] for name in ("root", "systemd_cgroup")})
+    """Write what `delete` and the sandbox need into the bundle. Raises PyruncError."""
+    write(f"{bundle}/{FILE}", jsonio.dumps({name: options[name] for name in _KEPT}))
+
+
+def write(path: str, text: str) -> None:
+    """Write a file in a bundle. Raises PyruncError."""
     try:
         fd = posix.open(path, posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC, 0o600)
         try:
-            fileio.write_fd(fd, kept)
+            fileio.write_fd(fd, text)
         finally:
             posix.close(fd)
     except OSError as error:
@@ -105,5 +109,5 @@ def saved(bundle: str) -> Message:
         found = jsonio.loads(fileio.read_file(f"{bundle}/{FILE}"))
     except (FileNotFoundError, ValueError):
         found = {}
-    root, systemd = (found.get("root"), found.get("systemd_cgroup")) if type(found) is dict else (None, None)
-    return {"root": root if type(root) is str else "", "systemd_cgroup": systemd is True}
+    kept = found if type(found) is dict else {}
+    return {name: kept[name] if type(kept.get(name)) is type(default) else default for name, default in _KEPT.items()}

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .containers import Containers
     from .loop import Loop
     from .runtime import Done
-    from .ttrpc import Call
+    from .ttrpc import Answerable
 
 PID_FILE = "init.pid"
 _LARGEST_LOG = 1 << 20
@@ -50,7 +50,7 @@ def _stdio(loop: Loop, request: Message, id: str, namespace: str, given: Message
     return Stdio(loop, paths, request["terminal"], (id, namespace), (given["io_uid"], given["io_gid"]))
 
 
-def create(tasks: Containers, request: Message, call: Call) -> None:
+def create(tasks: Containers, request: Message, call: Answerable) -> None:
     """Create: mount the root file system and have the runtime create the container. Raises StatusError, PyruncError,
     MalformedError and OSError before it has made anything."""
     given = options.read(request["options"])
@@ -80,7 +80,7 @@ def create(tasks: Containers, request: Message, call: Call) -> None:
     stdio.open(container.bundle, ready, input_later=True)
 
 
-def _run_create(tasks: Containers, container: Container, call: Call) -> None:
+def _run_create(tasks: Containers, container: Container, call: Answerable) -> None:
     stdio = container.init.stdio
     pid_file = f"{container.bundle}/{PID_FILE}"
     words = ["--bundle", container.bundle, "--pid-file", pid_file]
@@ -123,12 +123,13 @@ def _watch_init(tasks: Containers, container: Container, pid_file: str) -> None:
     tasks.watch_memory(container)
 
 
-def _created(tasks: Containers, container: Container, call: Call) -> None:
+def _created(tasks: Containers, container: Container, call: Answerable) -> None:
     container.is_created = True
     init = container.init
     given = init.given
     streams = {name: given[name] for name in ("stdin", "stdout", "stderr", "terminal")}
-    tasks.publish(
+    tasks.tell(
+        container,
         "/tasks/create",
         "TaskCreate",
         {
@@ -167,7 +168,7 @@ def _begin_delete(container: Container, done: Done) -> None:
         done(from_os_error(error))
 
 
-def start(tasks: Containers, container: Container, call: Call) -> None:
+def start(tasks: Containers, container: Container, call: Answerable) -> None:
     """Start the container's first process, or restore it from its checkpoint. Raises PyruncError."""
     init = container.init
     init.stdio.open_input()
@@ -196,7 +197,7 @@ def start(tasks: Containers, container: Container, call: Call) -> None:
         init.starting = False
         if failure is None:
             init.status = "running"
-            tasks.publish("/tasks/start", "TaskStart", {"container_id": container.id, "pid": init.pid})
+            tasks.tell(container, "/tasks/start", "TaskStart", {"container_id": container.id, "pid": init.pid})
             call.reply(pid=init.pid)
         else:
             call.fail(StatusError(ttrpc.UNKNOWN, f"OCI runtime {command} failed: {failure}"))
@@ -206,7 +207,7 @@ def start(tasks: Containers, container: Container, call: Call) -> None:
     tasks.launch(container, call, command, words, done, stdio)
 
 
-def start_exec(tasks: Containers, container: Container, process: Process, call: Call) -> None:
+def start_exec(tasks: Containers, container: Container, process: Process, call: Answerable) -> None:
     """Start a process of an Exec."""
     process.starting = True
     container.starts += 1
@@ -228,7 +229,7 @@ def start_exec(tasks: Containers, container: Container, process: Process, call: 
     process.stdio.open(container.bundle, ready)
 
 
-def _run_exec(tasks: Containers, container: Container, process: Process, call: Call) -> None:
+def _run_exec(tasks: Containers, container: Container, process: Process, call: Answerable) -> None:
     """Execs of one container do not wait for each other."""
     file = write_file(container.bundle, "process", process.given["spec"])
     pid_file = file.removesuffix(".json") + ".pid"
@@ -257,7 +258,7 @@ def _run_exec(tasks: Containers, container: Container, process: Process, call: C
         process.status = "running"
         container.starts -= 1
         names = {"container_id": container.id, "exec_id": process.exec_id, "pid": process.pid}
-        tasks.publish("/tasks/exec-started", "TaskExecStarted", names)
+        tasks.tell(container, "/tasks/exec-started", "TaskExecStarted", names)
         call.reply(pid=process.pid)
         tasks.loop.process(process.pid, lambda code: tasks.exited(container, process, code))
 

@@ -10,7 +10,7 @@ import posix
 
 from ..errors import PyruncError
 from ..libcontainer import lifecycle, processes
-from . import messages, metrics, mounts, options, starts, ttrpc
+from . import messages, metrics, mounts, options, pods, starts, ttrpc
 from .containers import Containers
 from .model import STATUSES, check_id
 from .ttrpc import StatusError
@@ -51,7 +51,7 @@ class Tasks(Containers):
     def __init__(self, loop: Loop, namespace: str, publish: Publish, end: Callable[[], None]) -> None:
         """end: called by a Shutdown when no container is left, after its answer."""
         super().__init__(loop, namespace, publish)
-        self._end = end
+        self.end = end
 
     def services(self) -> dict[str, Service]:
         """The methods of both versions, which have the same messages."""
@@ -174,8 +174,8 @@ class Tasks(Containers):
     def _shutdown(self, request: Message, call: Call) -> None:
         del request  # runc's shim ignores `now` too
         call.reply()
-        if not self.containers:
-            self._end()
+        if not self.containers and self.sandbox is None:
+            self.end()
 
     # ---- what the runtime carries out
 
@@ -183,6 +183,8 @@ class Tasks(Containers):
         check_id(request["id"])
         if request["id"] in self.containers:
             raise StatusError(ttrpc.ALREADY_EXISTS, f"container {request['id']}: already exists")
+        if self.sandbox is not None:
+            pods.join(request["bundle"], self.sandbox.id, self.sandbox.directory)
         starts.create(self, request, call)
 
     def _exec(self, request: Message, call: Call) -> None:
@@ -193,7 +195,7 @@ class Tasks(Containers):
         if container.init.status in ("paused", "stopped"):
             raise StatusError(ttrpc.UNKNOWN, f"cannot exec in a {container.init.status} state")
         container.execs[request["exec_id"]] = starts.new_process(self.loop, container, request, request["exec_id"])
-        self.publish("/tasks/exec-added", "TaskExecAdded", _names(container, request["exec_id"]))
+        self.tell(container, "/tasks/exec-added", "TaskExecAdded", _names(container, request["exec_id"]))
         call.reply()
 
     def _start(self, request: Message, call: Call) -> None:
@@ -234,7 +236,7 @@ class Tasks(Containers):
             if failure is not None:
                 call.fail(StatusError(ttrpc.UNKNOWN, f"OCI runtime pause failed: {failure}"))
                 return
-            self.publish("/tasks/paused", "TaskPaused", {"container_id": container.id})
+            self.tell(container, "/tasks/paused", "TaskPaused", {"container_id": container.id})
             call.reply()
 
         self.launch(container, call, "pause", [container.id], done)
@@ -247,7 +249,7 @@ class Tasks(Containers):
         def then() -> None:
             if container.init.status == "paused":
                 container.init.status = "running"
-            self.publish("/tasks/resumed", "TaskResumed", {"container_id": container.id})
+            self.tell(container, "/tasks/resumed", "TaskResumed", {"container_id": container.id})
 
         self._run(container, call, "resume", [container.id], then)
 
@@ -297,13 +299,15 @@ class Tasks(Containers):
                 call.fail(StatusError(ttrpc.UNKNOWN, f"{failure} path= {kept}"))
                 return
             names = {"container_id": container.id, "checkpoint": request["path"]}
-            self.publish("/tasks/checkpointed", "TaskCheckpointed", names)
+            self.tell(container, "/tasks/checkpointed", "TaskCheckpointed", names)
             call.reply()
 
         self.launch(container, call, "checkpoint", [*words, container.id], done)
 
     def _delete(self, request: Message, call: Call) -> None:
         container, process = self._process(request)
+        if container.is_sandbox:
+            raise StatusError(ttrpc.FAILED_PRECONDITION, f"{container.id} is a sandbox, which ShutdownSandbox removes")
         if process.starting or process.deleting or process.status in ("running", "pausing", "paused"):
             what = "deleted" if process.deleting else _status(process)
             raise StatusError(ttrpc.UNKNOWN, f"cannot delete a {what} process")
@@ -332,7 +336,7 @@ class Tasks(Containers):
         mounts.unmount(container.bundle + "/rootfs")
         options.forget(container.bundle)
         del self.containers[container.id]
-        self.publish("/tasks/delete", "TaskDelete", {"container_id": container.id, **_exit(container.init)})
+        self.tell(container, "/tasks/delete", "TaskDelete", {"container_id": container.id, **_exit(container.init)})
         call.reply(**_exit(container.init))
 
 

@@ -24,6 +24,7 @@ from .loop import IN, OUT, describe
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Protocol
 
     from ..protobuf import Message
     from .loop import Loop, Timer
@@ -32,6 +33,22 @@ if TYPE_CHECKING:
     # call, to which it answers at once or later.
     Handler = Callable[[Message, "Call"], None]
     Service = dict[str, tuple[str, str, Handler]]
+
+    class Answerable(Protocol):
+        """What a part of a call's work needs of the call."""
+
+        on_timeout: Callable[[], None] | None
+
+        @property
+        def is_answered(self) -> bool:
+            """Whether there is an answer already."""
+
+        def reply(self, **values: object) -> None:
+            """The work has succeeded."""
+
+        def fail(self, error: BaseException) -> None:
+            """The work has failed."""
+
 
 HEADER_SIZE = 10
 LARGEST_MESSAGE = 4 << 20

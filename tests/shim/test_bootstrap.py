@@ -180,9 +180,9 @@ def test_twenty_starts_at_once(place: Place) -> None:
     assert len(set(place.shims.values())) == 1
 
 
-def test_start_without_a_config(place: Place) -> None:
-    """The error names the file, and no shim stays."""
-    (place.bundle("box").path / "config.json").unlink()
+def test_start_with_a_bad_config(place: Place) -> None:
+    """The error names the file, and no shim stays. Without the file it is a sandbox's bundle (test_sandbox.py)."""
+    (place.bundle("box").path / "config.json").write_text("{")
     done = place.run("box", "start", input=bootstrap("box"), MAX_SHIM_VERSION="2")
     assert done.returncode != 0
     assert b"config.json" in done.stderr + done.stdout

@@ -123,6 +123,17 @@ SandboxMetricsRequest: 1 sandbox_id string
 SandboxMetricsResponse: 1 metrics Metric
 Metric: 1 timestamp Timestamp, 2 id string, 3 data Any
 UpdateSandboxRequest: 1 sandbox_id string
+PodSandboxConfig: 1 metadata PodSandboxMetadata, 2 hostname string, 3 log_directory string, 4 dns_config DNSConfig, \
+6 labels Entry*, 7 annotations Entry*, 8 linux LinuxPodSandboxConfig
+PodSandboxMetadata: 1 name string, 2 uid string, 3 namespace string, 4 attempt uint32
+DNSConfig: 1 servers string*, 2 searches string*, 3 options string*
+LinuxPodSandboxConfig: 1 cgroup_parent string, 2 security_context LinuxSandboxSecurityContext, 3 sysctls Entry*
+LinuxSandboxSecurityContext: 1 namespace_options NamespaceOption, 3 run_as_user Int64Value, 4 readonly_rootfs bool, \
+6 privileged bool, 8 run_as_group Int64Value
+NamespaceOption: 1 network int32, 2 pid int32, 3 ipc int32, 4 target_id string, 5 userns_options UserNamespace
+UserNamespace: 1 mode int32, 2 uids IDMapping*, 3 gids IDMapping*
+IDMapping: 1 host_id uint32, 2 container_id uint32, 3 length uint32
+Int64Value: 1 value int64
 """
 
 Field = tuple[str, str, bool]  # name, type, repeated

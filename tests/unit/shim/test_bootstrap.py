@@ -88,7 +88,10 @@ def test_the_group_of_a_container(
 
 
 def test_a_bundle_without_a_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is a sandbox's. One that can't be read is an error."""
     monkeypatch.chdir(tmp_path)
+    assert bootstrap._group("own") == "own"
+    (tmp_path / "config.json").write_text("{")
     with pytest.raises(PyruncError, match=r"config\.json of the bundle: "):
         bootstrap._group("own")
 

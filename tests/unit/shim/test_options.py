@@ -55,10 +55,10 @@ def test_another_message() -> None:
 
 
 def test_saved_for_the_deletion(tmp_path: Path) -> None:
-    nothing = {"root": "", "systemd_cgroup": False}
+    nothing = {"root": "", "systemd_cgroup": False, "no_pivot_root": False, "no_new_keyring": False}
     assert options.saved(str(tmp_path)) == nothing
     options.save(str(tmp_path), options.read(toml("SystemdCgroup = true\nRoot = '/r'")))
-    assert options.saved(str(tmp_path)) == {"root": "/r", "systemd_cgroup": True}
+    assert options.saved(str(tmp_path)) == {**nothing, "root": "/r", "systemd_cgroup": True}
     for damaged in ("", "3", '{"root": 3, "systemd_cgroup": 1}'):
         (tmp_path / options.FILE).write_text(damaged)
         assert options.saved(str(tmp_path)) == nothing
