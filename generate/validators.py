@@ -52,6 +52,13 @@ PATTERNS = {
     r"(\+[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?$(?!\n)": "not _semver({v})",
 }
 
+# The same for a whole list {v} of strings: true if all of them match. Most lists are judged by this alone, which takes
+# no step of the interpreter for each of them.
+LIST_PATTERNS = {
+    r"^[^\u0000]*$": '"\\0" not in "".join({v})',
+    r"^[^\u0000]+$": 'all({v}) and "\\0" not in "".join({v})',
+}
+
 # Which keywords may stand together is not checked: the generator compiles each by itself, as JSON Schema evaluates it.
 KEYWORDS = {
     "object": {
@@ -86,6 +93,8 @@ if TYPE_CHECKING:
 
 # Each object with members that its schema does not know, and the names that it knows; for the caller to empty.
 unknown: list[tuple[dict[str, Any], frozenset[str]]] = []
+
+_TEXT = {str}
 
 
 def _escape(name: str) -> str:
@@ -253,7 +262,25 @@ class Generator:
             if node["minItems"] != 1:
                 raise UnknownSchemaError(f"{location}: minItems {node['minItems']}")
             lines += ["    if not v:", self._refuse("        ", '""', words.NOT_EMPTY)]
+        lines += self._whole_array(location + "/items")
         return [*lines, "    for i, x in enumerate(v):", *self._value(location + "/items", "x", "        ", 'f"/{i}"')]
+
+    def _whole_array(self, location: str) -> list[str]:
+        """Statements that accept an array of strings at once, if there are such tests for its items; the statements
+        after them find the item that is refused."""
+        location, node = self.resolve(location)
+        if node.get("type") != "string":
+            return []
+        check_keywords(location, node)
+        tests = ["{*map(type, v)} <= _TEXT"]
+        if "enum" in node:
+            literal = "frozenset((" + " ".join(quote(word) + "," for word in node["enum"]) + "))"
+            tests.append(f"{self._constant(literal)}.issuperset(v)")
+        if "pattern" in node:
+            if node["pattern"] not in LIST_PATTERNS:
+                return []
+            tests.append(LIST_PATTERNS[node["pattern"]].format(v="v"))
+        return [f"    if {' and '.join(tests)}:", "        return None"]
 
     def _value(self, location: str, value: str, indent: str, pointer: str) -> list[str]:
         """Statements that validate `value`, an expression; v has its JSON pointer, an expression."""

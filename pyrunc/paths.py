@@ -7,6 +7,8 @@ import posix
 
 def clean(path: str) -> str:
     """`path` as an absolute path without empty, `.` and `..` components; `..` at the root stays at the root."""
+    if path[:1] == "/" and "//" not in path and "/." not in path and path[-1] != "/":
+        return path  # as nearly all are
     parts: list[str] = []
     for part in path.split("/"):
         if part == "..":

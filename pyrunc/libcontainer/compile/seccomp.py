@@ -38,7 +38,7 @@ def compile_profile(context: Context) -> None:
         context.runtime_step(steps.raw_seccomp(slot=_SLOT, data=raw), pointer=pointer("annotations", BPF_DATA))
         return
     if profile:
-        names = {name for rule in profile.get("syscalls") or () for name in rule["names"]}
+        names: set[str] = set().union(*[rule["names"] for rule in profile.get("syscalls") or ()])
         context.runtime_step(
             steps.compile_seccomp(slot=_SLOT, default_action=profile["defaultAction"], syscalls=len(names)),
             pointer=_POINTER,

@@ -21,9 +21,10 @@ if not TYPE_CHECKING:
         """The attributes that the class declares, with their defaults. Others are refused."""
 
         def __init__(self, *, id, **given):
-            self.id = id
-            for name, value in given.items():
-                setattr(self, name, value)
+            unknown = [name for name in given if not hasattr(type(self), name)]
+            if unknown:
+                raise AttributeError(f"{type(self).__name__} has no option {unknown[0]}")
+            self.__dict__.update(given, id=id)
 
         def __setattr__(self, name, value):
             if name != "id" and not hasattr(type(self), name):

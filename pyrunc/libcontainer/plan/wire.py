@@ -12,6 +12,8 @@ from ...errors import PyruncError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from .model import Arg, LaunchPlan, Step
 
 MAGIC = "pyrunc-plan-1"
@@ -53,6 +55,23 @@ _RANGES = {
 
 # Of each kind of the init: its number, no fallback level and no errnos, on the wire.
 _HEADS = {kind: f"{number}\x000\x000" for kind, number in NUMBERS.items()}
+_CLASSES: dict[str, type] = {"str": str, "strv": tuple, "fd": type(None), "u32": int, "u64": int}
+
+
+def _shape(types: list[str]) -> tuple[list[type], int, list[int], bool] | None:
+    """What a step with fields of these types needs to be encoded at once: their classes, an `fd` being empty; how many
+    stand before the numbers; the highest value of each number; and whether those before are all texts. None if it has
+    other fields, or another order."""
+    first = len([type_ for type_ in types if type_ not in ("u32", "u64")])
+    if not {*types} <= _CLASSES.keys() or not {*types[first:]} <= {"u32", "u64"}:
+        return None
+    limits = [_RANGES[type_][1] for type_ in types[first:]]
+    return [_CLASSES[type_] for type_ in types], first, limits, {*types[:first]} <= {"str"}
+
+
+_SHAPES = {kind: _shape([type_ for _, type_ in FIELDS[kind]]) for kind in NUMBERS}
+_at_most = int.__le__
+_U64 = _RANGES["u64"][1]
 
 
 class Message:
@@ -85,31 +104,8 @@ def encode(
     Raises PyruncError, with the step's name and pointer, if a value can't be encoded: a NUL in a text, a number out of
     its type's range, an empty slot; and if the plan is over 16 MiB.
     """
-    pointers = 0
-    separators = 0  # within the texts of `body`
-    body: list[str] = []
-    put = body.append
-    for step in plan.init:
-        kind = step.kind
-        if step.fallback_level or step.on_errno:
-            if step.fallback_level > MAX_FALLBACK_LEVEL or len(step.on_errno) > MAX_ERRNOS:
-                raise PyruncError("too many alternatives", step=step.kind, pointer=step.pointer)
-            body += (str(NUMBERS[kind]), str(step.fallback_level), str(len(step.on_errno)))
-            body += map(str, step.on_errno)
-        else:
-            put(_HEADS[kind])
-            separators += 2
-        for (name, type_), value in zip(FIELDS[kind], step.args, strict=True):
-            if type_ == "str" and value.__class__ is str:
-                put(value)
-            elif type_ == "u32" and value.__class__ is int and 0 <= value <= 0xFFFFFFFF:
-                put(str(value))
-            elif type_ == "strv" and value.__class__ is tuple:
-                pointers += len(value) + 1
-                put(str(len(value)))
-                body += value
-            else:
-                put(_token(step, name, type_, value, slots))
+    pointers, alternatives, body = _tokens(plan, slots)
+    separators = 2 * (len(plan.init) - alternatives)  # within the texts of `body`
     tokens = [MAGIC, str(len(plan.init)), str(pointers), str(int(timeline)), str(fault[0]), str(fault[1]), *body, ""]
     text = "\0".join(tokens)
     if text.count("\0") != len(tokens) - 1 + separators:
@@ -121,6 +117,79 @@ def encode(
     if len(blob) > MAX_SIZE:
         raise PyruncError(f"the launch plan has {len(blob)} bytes", hint=f"at most {MAX_SIZE} are allowed")
     return blob
+
+
+def _tokens(plan: LaunchPlan, slots: dict[str, int]) -> tuple[int, int, list[str]]:
+    """The tokens of the steps, with the number of pointers and the number of steps that have a level or errnos; a step
+    without has one token in place of three. Raises PyruncError.
+
+    A plan has hundreds of fields. So most steps are encoded without a look at each field, and what they should hold is
+    compared at the end, for all of them at once.
+    """
+    pointers = alternatives = 0
+    body: list[str] = []
+    given: list[Arg] = []  # the fields of steps that were encoded at once
+    classes: list[type] = []  # and their classes
+    numbers: list[Any] = []  # the numbers among them
+    limits: list[int] = []  # and the highest values
+    for step in plan.init:
+        kind = step.kind
+        args: tuple[Any, ...] = step.args
+        if step.fallback_level or step.on_errno:
+            alternatives += 1
+            _put_alternative(step, body)
+        else:
+            body.append(_HEADS[kind])
+        shape = _SHAPES[kind]
+        if shape is None or not (shape[3] or shape[0] == [*map(type, args)]):
+            pointers += _put_fields(step, body, slots)
+            continue
+        if shape[3]:
+            body += map(str, args)
+        else:
+            for value in args[: shape[1]]:
+                if value.__class__ is tuple:
+                    pointers += len(value) + 1
+                    body.append(str(len(value)))
+                    body += value
+                else:
+                    body.append("-1" if value is None else value)
+            body += map(str, args[shape[1] :])
+        given += args
+        classes += shape[0]
+        if shape[2]:
+            numbers += args[shape[1] :]
+            limits += shape[2]
+    if [*map(type, given)] != classes or (numbers and min(numbers) < 0) or not all(map(_at_most, numbers, limits)):
+        for step in plan.init:
+            _put_fields(step, [], slots)  # raises for the first field that has no such value
+        raise PyruncError("the launch plan has a value of another type than its field")
+    return pointers, alternatives, body
+
+
+def _put_alternative(step: Step, body: list[str]) -> None:
+    """Add the kind, level and errnos of a step. Raises PyruncError."""
+    if step.fallback_level > MAX_FALLBACK_LEVEL or len(step.on_errno) > MAX_ERRNOS:
+        raise PyruncError("too many alternatives", step=step.kind, pointer=step.pointer)
+    body += (str(NUMBERS[step.kind]), str(step.fallback_level), str(len(step.on_errno)))
+    body += map(str, step.on_errno)
+
+
+def _put_fields(step: Step, body: list[str], slots: dict[str, int]) -> int:
+    """Add the fields of a step, one after the other. Returns the number of its pointers. Raises PyruncError."""
+    pointers = 0
+    for (name, type_), value in zip(FIELDS[step.kind], step.args, strict=True):
+        if type_ == "str" and value.__class__ is str:
+            body.append(value)
+        elif type_ == "u64" and value.__class__ is int and 0 <= value <= _U64:
+            body.append(str(value))
+        elif type_ == "strv" and value.__class__ is tuple:
+            pointers += len(value) + 1
+            body.append(str(len(value)))
+            body += value
+        else:
+            body.append(_token(step, name, type_, value, slots))
+    return pointers
 
 
 def _token(step: Step, name: str, type_: str, value: Arg, slots: dict[str, int]) -> str:

@@ -51,6 +51,13 @@ def test_no_timeline_and_no_fault_are_the_default() -> None:
         (Step("process", "umask", (1 << 32,)), "mask: 4294967296 is no u32"),
         (Step("process", "oom_score_adj", (1 << 63,)), "is no i64"),
         (Step("process", "umask", ("7",)), "mask: '7' is no u32"),
+        (Step("process", "chdir", (7,)), "path: 7 is no str"),
+        (Step("process", "chdir", (None,)), "path: None is no str"),
+        (Step("rootfs", "mknod", ("/dev/x", 0o600, 1, 1 << 32, 0, 0)), "minor: 4294967296 is no u32"),
+        (Step("rootfs", "seal_mount", (1, 1 << 64)), "attr_set: 18446744073709551616 is no u64"),
+        (Step("rootfs", "bind", ("/a", None, 7, 0, 0, 0, 0, 0, 0, 0, 0)), "target: 7 is no str"),
+        (Step("rootfs", "bind", ("/a", None, "/b", -1, 0, 0, 0, 0, 0, 0, 0)), "recursive: -1 is no u32"),
+        (Step("rootfs", "bind", ("/a", 3, "/b", 0, 0, 0, 0, 0, 0, 0, 0)), "source_fd: 3 is no fd"),
         (Step("start", "execute", ("sh", ())), "args: 'sh' is no strv"),
         (Step("start", "await_start", ("start",)), "nothing fills the slot start"),
         (Step("process", "umask", (0,), fallback_level=8), "too many alternatives"),
@@ -64,6 +71,14 @@ def test_what_cannot_travel_is_refused(step: Step, words: str) -> None:
     assert words in caught.value.message
     if step.pointer:
         assert (caught.value.step, caught.value.pointer) == (step.kind, step.pointer)
+
+
+def test_a_step_is_encoded_the_same_at_once_and_field_by_field() -> None:
+    bind = ("/a", None, "/b", 1, 2, 3, 4, 5, 6, 1 << 63, 0)
+    blob = wire.encode(plan(Step("rootfs", "bind", bind), Step("rootfs", "bind", ("/a", "s", *bind[2:]))), {"s": 9})
+    first, second = (blob.decode().split("\0")[6 + 14 * number :][:14] for number in range(2))
+    assert first[3:] == ["/a", "-1", "/b", "1", "2", "3", "4", "5", "6", str(1 << 63), "0"]
+    assert second == [*first[:4], "9", *first[5:]]
 
 
 def test_a_plan_has_a_largest_size() -> None:

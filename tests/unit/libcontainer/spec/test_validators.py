@@ -120,6 +120,19 @@ def test_pattern_is_translated_truly(pattern: str) -> None:
     compare()
 
 
+@pytest.mark.parametrize("pattern", list(generator.LIST_PATTERNS))
+def test_pattern_is_translated_truly_for_a_list(pattern: str) -> None:
+    accepts = eval("lambda x: " + generator.LIST_PATTERNS[pattern].format(v="x"))
+    matches = re.compile(pattern).search
+
+    @settings(max_examples=300, deadline=None)
+    @given(st.lists(st.text("/\0\nax", max_size=3), max_size=4))
+    def compare(texts: list[str]) -> Any:
+        assert bool(accepts(texts)) == all(matches(text) for text in texts)
+
+    compare()
+
+
 def test_accepts_the_full_config() -> None:
     assert validators.config(full_config()) is None
     assert validators.process(full_config()["process"]) is None
