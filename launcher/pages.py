@@ -2,8 +2,8 @@
 
 A process that wakes from the snapshot writes to every object that it uses, since CPython keeps an object's reference
 count in the object, and the kernel copies each page that is written to. This script runs PROGRAM until it sleeps, with
-commands that need no privileges and have no effect: one for each of SETS. For the order it also carries out the life
-of a container whose program ends at once, in a temporary directory: as root in a cgroup, for other users without one.
+commands that need no privileges and have no effect: one for each of SETS. For the order it also carries out the lives
+of containers whose program ends at once, in a temporary directory: as root in a cgroup, for other users without one.
 
 `order PROGRAM OUTPUT`: PROGRAM is the launcher that watches its heap (launcher/heap.c). It tells which blocks of memory
 it reads and writes. OUTPUT gets the order in which the snapshot is to have them: those that the same commands write to
@@ -47,6 +47,9 @@ SETS = ("others", "container", "launch", "update")
 # The server of containerd's shim has no table of pages, as it lives long and a fault more at its start does not count.
 # But its blocks are neighbours too, so that a pod's shim copies few pages.
 SHIM = len(SETS)
+# A start with a configuration as engines write it. What it writes to besides the blocks of other starts stands
+# together, but is not copied in advance: only the configuration tells which start it is.
+ENGINE = SHIM + 1
 SHIM_NAME = "containerd-shim-pyrunc-v2"
 # The descriptor of the shim's socket (pyrunc/shim/runtime.py).
 LISTENER = 3
@@ -64,7 +67,7 @@ LOOKS = 30
 # As in launcher/heap.c: the descriptor to which a program that is watched writes; the largest block that has a place in
 # the order; the number of areas; the unit of sizes. A message has a block's number, its units, and whether it is
 # written to.
-WATCH, LARGE, AREAS, UNIT = 9, 4096, 64, 16
+WATCH, LARGE, AREAS, UNIT = 9, 4096, 128, 16
 _USE = struct.Struct("=IHH")
 
 # The bits of a pagemap entry: in memory, in swap, of a file.
@@ -322,6 +325,35 @@ def sets(subject: Subject) -> list[Any]:
     return found
 
 
+def as_engines(spec: Spec, volume: Path) -> None:
+    """Add to a configuration what engines have in theirs, except for a profile. volume: the source of its volumes."""
+    for number, options in enumerate((["rbind", "rprivate", "rw"], ["rbind", "rprivate", "ro"], ["bind", "nosuid"])):
+        spec["mounts"].append(
+            {"destination": f"/volumes/{number}", "type": "bind", "source": str(volume), "options": options}
+        )
+    capabilities = ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_MKNOD", "CAP_NET_RAW", "CAP_SETUID"]
+    spec["process"]["capabilities"] = {
+        "bounding": capabilities, "effective": capabilities, "permitted": capabilities,
+    }  # fmt: skip
+    spec["process"]["oomScoreAdj"] = 0
+    spec["annotations"] = {"build.pyrunc": "true"}
+    spec["linux"]["cgroupsPath"] = f"/pyrunc-build-{os.getpid()}/{ID}"
+
+
+def add_profile(spec: Spec) -> None:
+    """Add a seccomp profile to a configuration."""
+    spec["linux"]["seccomp"] = {
+        "defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 1, "architectures": ["SCMP_ARCH_X86_64"],
+        "syscalls": [
+            {"names": ["read", "write", "openat"], "action": "SCMP_ACT_ALLOW"},
+            {
+                "names": ["clone"], "action": "SCMP_ACT_ALLOW",
+                "args": [{"index": 0, "value": 0x7E020000, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ"}],
+            },
+        ],
+    }  # fmt: skip
+
+
 def life(subject: Subject, work: Path) -> list[tuple[int, Any]]:
     """What the commands of a container's life use, each with the index of its set. Raises PagesError, OSError."""
     launches, others = SETS.index("launch"), SETS.index("container")
@@ -335,18 +367,19 @@ def life(subject: Subject, work: Path) -> list[tuple[int, Any]]:
     spec["process"]["args"] = ["/program"]
     spec["mounts"].append({"destination": "/volume", "type": "bind", "source": str(bundle), "options": ["rbind", "ro"]})
     (bundle / "config.json").write_text(json.dumps(spec))
-    spec["linux"]["seccomp"] = {
-        "defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{"names": ["read", "write"], "action": "SCMP_ACT_ALLOW"}],
-    }  # fmt: skip
+    as_engines(spec, bundle)
+    (bundle / "engine.json").write_text(json.dumps(spec))
+    add_profile(spec)
     (bundle / "filtered.json").write_text(json.dumps(spec))
     manager = [] if os.geteuid() == 0 else ["--cgroup-manager", "disabled"]
     before, id = [*manager, "--root", str(work / "lives")], f"pyrunc-build-{os.getpid()}"
     try:
         return [
             (launches, subject.finished(*before, "run", "--bundle", str(bundle), id)),
+            (ENGINE, subject.finished(*before, "run", "--config", "engine.json", "--bundle", str(bundle), id)),
             # Its filter is not in the cache, so it is handed over, and this program has nobody to hand it to.
             (
-                launches,
+                ENGINE,
                 subject.finished(
                     *before, "run", "--config", "filtered.json", "--bundle", str(bundle), id, said=_NOBODY
                 ),
@@ -453,6 +486,10 @@ def arrange(found: list[tuple[int, dict[int, tuple[int, bool]]]]) -> bytes:
             units[number] = size
             users = writers if is_written else readers
             users[number] = users.get(number, 0) | 1 << index
+    launches = 1 << SETS.index("launch")
+    for number, bits in writers.items():
+        if bits & launches:
+            writers[number] = bits & ~(1 << ENGINE)
     sizes = [0] * AREAS
     places = bytearray()
     for number, size in sorted(units.items()):
