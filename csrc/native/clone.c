@@ -32,6 +32,7 @@ struct shared {
     char *argv[MAX_ARGS + 1];
     int report; /* where the stage that joins namespaces reports to; -1 without */
     char join[512]; /* the environment variable that asks for that stage */
+    int network;       /* the network namespace that was made ahead (ahead.c), which the child joins; -1 without */
     int procs;         /* the cgroup.procs to which the child writes itself; -1 if it is cloned into its cgroup */
     int begun;         /* the child has carried out its first instruction */
     int error;
@@ -50,9 +51,9 @@ static int fail(struct shared *shared, int call, int index)
     return 127;
 }
 
-/* clone3 with a separate stack: the child calls child(data) there and exits with its value. It is assembly because the
- * child must not return through a frame that the parent, which shares the memory, uses later. */
-static long clone_on_stack(struct clone_args *args, int (*child)(void *), void *data)
+/* It is assembly because the child must not return through a frame that the parent, which shares the memory, uses
+ * later. */
+long clone_on_stack(struct clone_args *args, int (*child)(void *), void *data)
 {
     long value;
 #if defined(__x86_64__)
@@ -132,6 +133,9 @@ static int init_child(void *data)
     shared->begun = 1;
     if (shared->procs >= 0 && write(shared->procs, "0", 1) != 1) /* 0 is who writes (cgroups(7)) */
         return fail(shared, PYRUNC_CGROUP_PROCS, 0);
+
+    if (shared->network >= 0 && setns(shared->network, CLONE_NEWNET) < 0)
+        return fail(shared, PYRUNC_CLONE3, 0);
 
     /* CVE-2024-21626: no descriptor of the caller reaches the container unless it was requested. */
     if (syscall(SYS_close_range, 3U + (unsigned int)spawn->preserve_fds, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
@@ -271,10 +275,18 @@ int pyrunc_clone_init(struct pyrunc_clone *spawn)
     if (shared == MAP_FAILED)
         return -errno;
     shared->spawn = spawn;
-    shared->pid = shared->pidfd = shared->report = shared->procs = -1;
+    shared->pid = shared->pidfd = shared->report = shared->procs = shared->network = -1;
     const char *arg = spawn->args;
     for (int i = 0; i < spawn->arg_count; i++, arg += strlen(arg) + 1)
         shared->argv[i] = (char *)arg;
+
+    CLEANUP_FD int network = pyrunc_take_network();
+    uint64_t flags = spawn->flags;
+    /* It belongs to the runtime's user namespace. */
+    if (network >= 0 && spawn->join_count == 0 && (flags & CLONE_NEWNET) != 0 && (flags & CLONE_NEWUSER) == 0) {
+        shared->network = network;
+        flags &= ~(uint64_t)CLONE_NEWNET;
+    }
 
     sigset_t all, before;
     sigfillset(&all);
@@ -282,7 +294,7 @@ int pyrunc_clone_init(struct pyrunc_clone *spawn)
     if (spawn->join_count > 0)
         clone_and_join(shared);
     else
-        clone_into_cgroup(shared, spawn->flags);
+        clone_into_cgroup(shared, flags);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 
     int error = shared->error;

@@ -37,6 +37,7 @@ enum pyrunc_call {
     PYRUNC_KILLED,       /* no call: the child was killed before its first instruction */
 };
 
+int pyrunc_begin_network(void);
 int pyrunc_clone_init(struct pyrunc_clone *spawn);
 int pyrunc_init_image(void);
 int pyrunc_init_image_on_tmpfs(void);

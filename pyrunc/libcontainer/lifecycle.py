@@ -160,8 +160,19 @@ def _launch(spec: Spec, options: LaunchOptions, fault: tuple[int, int]) -> Launc
     from .compile.launch import compile_launch
     from .launch.launch import create as create_container
 
+    _begin_network(spec)
     facts = host_facts(spec, options)
     return create_container(compile_launch(spec, options, facts), spec, options, facts, fault)
+
+
+def _begin_network(spec: Spec) -> None:
+    """Begin to make the network namespace, which takes the kernel as long as the compiler takes for the plan. Only if
+    the clone can use it: the container joins no namespace and has no user namespace, as an ordinary user's has."""
+    entries = (spec.get("linux") or {}).get("namespaces") or ()
+    types = [entry["type"] for entry in entries]
+    joins = any([entry.get("path") for entry in entries])
+    if "network" in types and "user" not in types and not joins and posix.geteuid() == 0:
+        native.begin_network()
 
 
 def host_facts(spec: Spec, options: LaunchOptions) -> HostFacts:

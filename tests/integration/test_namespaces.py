@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -21,6 +23,8 @@ FILES = {
     "uts": "uts",
 }  # fmt: skip
 OFFERED = ["cgroup", "ipc", "mount", "network", "pid", "uts"]
+# The user namespace to which a namespace belongs (ioctl_nsfs(2)).
+NS_GET_USERNS = 0xB701
 LINKS = "cd /proc/self/ns; for n in cgroup ipc mnt net pid time user uts; do echo $n $(readlink $n); done"
 
 
@@ -198,6 +202,47 @@ def test_unknown_type_is_refused(runtime: Runtime, bundle: Bundle) -> None:
     bundle.namespace("galaxy")
     result = runtime.refuse(bundle)
     assert "galaxy" in result.last_line
+
+
+@pytest.mark.own("the runtime makes the namespace ahead of the clone, which makes it if that has failed")
+def test_the_network_namespace_is_made_by_the_clone_if_not_before(
+    runtime: Runtime, bundle: Bundle, tmp_path: Path
+) -> None:
+    if shutil.which("strace") is None:
+        pytest.skip("needs strace, which makes the call fail")
+    bundle.namespace("network")
+    bundle.without_namespace("cgroup")
+    bundle.sh("readlink /proc/self/ns/net; grep -c : /proc/net/dev").write()
+    log = tmp_path / "strace"
+    fails = ["-e", "inject=unshare:error=ENOSPC:when=1", "-e", "trace=unshare,clone3"]
+    line = ["strace", "-f", "-qq", "-o", str(log), *fails, *runtime.command, "--root", str(runtime.root)]
+    done = subprocess.run(
+        [*line, "run", "--bundle", str(bundle.path), runtime.new_id()],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, env=runtime.environment(), check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    namespace, devices = done.stdout.split()
+    assert namespace != host.namespace("self", "net")
+    assert devices == "1"  # lo
+    _, failed, after = log.read_text().partition("ENOSPC")
+    assert failed
+    assert "CLONE_NEWNET" in after
+
+
+@pytest.mark.own("the runtime makes the namespace ahead of the clone")
+def test_the_network_namespace_belongs_to_the_container_s_user_namespace(runtime: Runtime, bundle: Bundle) -> None:
+    bundle.namespace("network")
+    for user in (False, True):
+        if user:
+            bundle.user_namespace()
+        container = runtime.container(bundle)
+        with open(f"/proc/{container.pid}/ns/net") as net:
+            owner = fcntl.ioctl(net, NS_GET_USERNS)
+        try:
+            own = os.stat(f"/proc/{container.pid}/ns/user").st_ino
+            assert (os.fstat(owner).st_ino, own == os.stat("/proc/self/ns/user").st_ino) == (own, not user)
+        finally:
+            os.close(owner)
 
 
 def test_loopback_is_up_in_a_new_network_namespace(runtime: Runtime, bundle: Bundle) -> None:

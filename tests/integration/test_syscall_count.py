@@ -37,6 +37,7 @@ SAME = {"access": "faccessat", "faccessat2": "faccessat", "newfstatat": "fstat",
 VARIES = re.compile(r"prctl\(PR_CAPBSET_|mount_setattr\(.*= -1 EINVAL|clock_nanosleep\(|restart_syscall\(")
 CALL = re.compile(r"(\d+) +(\w+)\(")
 BEGUN = re.compile(r"(\d+) +(.*)<unfinished \.\.\.>$")
+THREAD = re.compile(r"\d+ +clone3\(.*CLONE_THREAD.* = (\d+)$")
 RESUMED = re.compile(r"(\d+) +<\.\.\. \w+ resumed>(.*)")
 
 
@@ -57,15 +58,20 @@ def whole_calls(log: str) -> list[str]:
 
 
 def counts(log: str) -> tuple[Counter[str], Counter[str]]:
-    """Count the calls of the first process, and those of the init up to its execve, by name; if a separate process
-    joins the namespaces, its calls too."""
+    """Count the calls of the first process with its threads, and those of the init up to its execve, by name; if a
+    separate process joins the namespaces, its calls too."""
     found: dict[str, Counter[str]] = {}
     done: set[str] = set()
+    threads: set[str] = set()
     for line in whole_calls(log):
+        if thread := THREAD.match(line):
+            threads.add(thread[1])
         match = CALL.match(line)
         if match is None or match[1] in done:
             continue
         pid, name = match.groups()
+        if pid in threads:
+            pid = next(iter(found))
         if name == "exit_group" or (name == "execve" and found.get(pid)):
             done.add(pid)
         elif name not in OF_LIBRARY and VARIES.search(line) is None:

@@ -98,6 +98,14 @@ def _check(value: int) -> int:
     return value
 
 
+def begin_network() -> None:
+    """Begin to make a network namespace for the next `clone_init`, on another processor, while this command goes on.
+
+    It belongs to the runtime's user namespace. If it can't be made, that clone makes it, and has the error. unshare(2).
+    """
+    _lib.pyrunc_begin_network()
+
+
 class CloneError(OSError):
     """The clone of the init failed. call: the system call, or KILLED. index: which of the joined or inherited
     descriptors."""
