@@ -1,4 +1,7 @@
-"""The real containerd with the shim: Debian's, and containerd 2 where it was built (make build/engines/bin/.built)."""
+"""The real containerd with the shim: Debian's, and containerd 2 where it was built.
+
+That is `make build/engines/bin/containerd/.built`.
+"""
 
 from __future__ import annotations
 
@@ -44,11 +47,7 @@ class Containerd:
         self.process: subprocess.Popen[bytes] | None = None
         self._number = 0
         (work / "bin").mkdir()
-        (work / "config.toml").write_text(
-            f'version = 2\nroot = "{work}/root"\nstate = "{work}/state"\n'
-            'disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.runtime"]\n'
-            f'[grpc]\naddress = "{self.socket}"\n'
-        )
+        (work / "config.toml").write_text(self.configuration())
         program = work / "bin" / RUNTIME.replace("io.containerd.", "containerd-shim-").replace(".", "-")
         words = shims.command()
         if len(words) == 1:
@@ -57,6 +56,14 @@ class Containerd:
             program.write_text(f'#!/bin/sh\nexport PYTHONPATH={REPOSITORY}\nexec {" ".join(words)} "$@"\n')
             program.chmod(0o755)
         self.up()
+
+    def configuration(self) -> str:
+        """The text of config.toml."""
+        return (
+            f'version = 2\nroot = "{self.work}/root"\nstate = "{self.work}/state"\n'
+            'disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.runtime"]\n'
+            f'[grpc]\naddress = "{self.socket}"\n'
+        )
 
     def up(self) -> None:
         """Start it and wait until it answers."""
