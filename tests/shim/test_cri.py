@@ -84,7 +84,7 @@ state = "{self.work}/state"
 
     def call(self, *words: str, seconds: float = 30) -> Done:
         """Run crictl."""
-        command = [CRICTL, "--runtime-endpoint", f"unix://{self.socket}", "--timeout", "20s", *words]
+        command = [str(CRICTL), "--runtime-endpoint", f"unix://{self.socket}", "--timeout", "20s", *words]
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
         return Done(done.returncode, done.stdout, done.stderr)
 
