@@ -27,11 +27,12 @@
 
 /* Sizes are counted in units, which are CPython's alignment too. Blocks above LARGE are not put in order: a page in the
  * middle of one has nothing else. */
-enum { UNIT = 16, PAGE = 4096, LARGE = 4096, LISTS = 64, AREAS = 128, PLACES = 512 };
+enum { UNIT = 16, PAGE = 4096, LARGE = 4096, LISTS = 64, AREAS = 256, PLACES = 512 };
 
 #ifdef PYRUNC_WATCH
 enum { HEAP_BYTES = 1 << 28, HEAP_WATCH = 9 };
 static char *heap; /* not in the program's file */
+static char *originals; /* of the pages that were written to, at the same places */
 static uint16_t *sizes;
 static uint32_t numbers[HEAP_BYTES / PAGE]; /* of the block on each page */
 #else
@@ -257,7 +258,8 @@ void heap_begin(void)
     heap = mmap(NULL, HEAP_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     sizes = mmap(NULL, HEAP_BYTES / UNIT * sizeof *sizes, PROT_READ | PROT_WRITE,
                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (heap == MAP_FAILED || sizes == MAP_FAILED) {
+    originals = mmap(NULL, HEAP_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (heap == MAP_FAILED || sizes == MAP_FAILED || originals == MAP_FAILED) {
         dprintf(STDERR_FILENO, "pyrunc: no memory for a heap with a page for each block: %s\n", strerror(errno));
         _exit(1);
     }
@@ -282,19 +284,32 @@ void heap_end(void)
 
 #ifdef PYRUNC_WATCH
 
+#include <fcntl.h>
 #include <signal.h>
 
 /* A block that was used, as launcher/pages.py reads it. */
 struct use {
     uint32_t number;
     uint16_t units;
-    uint16_t is_written;
+    uint16_t kind;
 };
+enum { IS_READ, IS_WRITTEN, IS_CHANGED, END = UINT16_MAX };
+
+static enum { CLOSED, READABLE, WRITABLE } state[HEAP_BYTES / PAGE];
+
+/* Tell of the block that has a page. */
+static void tell(size_t at, uint16_t kind)
+{
+    while (sizes[at * PAGE / UNIT] == 0 && at > 0)
+        at--; /* the page with the block's beginning */
+    struct use use = {numbers[at], sizes[at * PAGE / UNIT], kind};
+    if (write(HEAP_WATCH, &use, sizeof use) != sizeof use)
+        _exit(1);
+}
 
 /* The first access to a page makes it readable, and the next one, which is a write, writable. */
 static void on_access(int number, siginfo_t *info, void *context)
 {
-    static unsigned char state[HEAP_BYTES / PAGE];
     (void)number;
     (void)context;
     char *page = (char *)((uintptr_t)info->si_addr & ~((uintptr_t)PAGE - 1));
@@ -303,14 +318,22 @@ static void on_access(int number, siginfo_t *info, void *context)
         return;
     }
     size_t at = (size_t)(page - heap) / PAGE;
-    size_t begin = at;
-    while (sizes[begin * PAGE / UNIT] == 0 && begin > 0)
-        begin--; /* the page with the block's beginning */
-    struct use use = {numbers[begin], sizes[begin * PAGE / UNIT], state[at] != 0};
-    if (mprotect(page, PAGE, state[at] == 0 ? PROT_READ : PROT_READ | PROT_WRITE) < 0 ||
-        write(HEAP_WATCH, &use, sizeof use) != sizeof use)
+    if (state[at] == READABLE)
+        memcpy(originals + (page - heap), page, PAGE);
+    if (mprotect(page, PAGE, state[at] == CLOSED ? PROT_READ : PROT_READ | PROT_WRITE) < 0)
         _exit(1);
-    state[at] = 1;
+    tell(at, state[at] == CLOSED ? IS_READ : IS_WRITTEN);
+    state[at] = state[at] == CLOSED ? READABLE : WRITABLE;
+}
+
+void heap_tell_changes(void)
+{
+    for (size_t at = 0; at < used / PAGE; at++)
+        if (state[at] == WRITABLE && memcmp(heap + at * PAGE, originals + at * PAGE, PAGE) != 0)
+            tell(at, IS_CHANGED);
+    const struct use end = {.kind = END};
+    if (write(HEAP_WATCH, &end, sizeof end) != sizeof end)
+        _exit(1);
 }
 
 int __real_pthread_sigmask(int how, const sigset_t *set, sigset_t *old);
@@ -330,6 +353,8 @@ int __wrap_pthread_sigmask(int how, const sigset_t *set, sigset_t *old)
 
 void heap_watch(void)
 {
+    if (fcntl(HEAP_WATCH, F_GETFD) < 0)
+        return; /* a command of the shim's, whose blocks nobody wants to know */
     static char stack[1 << 16];
     const stack_t other = {.ss_sp = stack, .ss_size = sizeof stack};
     struct sigaction action = {.sa_sigaction = on_access, .sa_flags = SA_SIGINFO | SA_ONSTACK};

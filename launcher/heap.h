@@ -13,8 +13,11 @@ void heap_begin(void);
 void heap_end(void);
 
 #ifdef PYRUNC_WATCH
-/* Write each first read of a block, and each first write to it, to the descriptor HEAP_WATCH (heap.c). */
+/* Write each first read of a block, and each first write to it, to the descriptor HEAP_WATCH (heap.c), if it is open. */
 void heap_watch(void);
+
+/* Write there which blocks are not as they were in the beginning. */
+void heap_tell_changes(void);
 #endif
 
 #endif

@@ -32,6 +32,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,6 +51,9 @@ SHIM = len(SETS)
 # A start with a configuration as engines write it. What it writes to besides the blocks of other starts stands
 # together, but is not copied in advance: only the configuration tells which start it is.
 ENGINE = SHIM + 1
+# The blocks that are not as they were when the shim gives memory back (launcher/snapshot.c, snapshot_rest): their pages
+# stay its own, and so they stand together again.
+CHANGED = ENGINE + 1
 SHIM_NAME = "containerd-shim-pyrunc-v2"
 # The descriptor of the shim's socket (pyrunc/shim/runtime.py).
 LISTENER = 3
@@ -59,16 +63,15 @@ PAGE = 4096
 # The variables around the section (launcher/snapshot.ld).
 BEGIN, END = "snapshot_begin", "snapshot_end"
 SECONDS = 60.0
-# The environment in which the snapshot is made: blocks are counted, also those of the environment.
 ENVIRONMENT = {"TZ": "UTC0"}
 # How many looks in a row must find the same pages.
 LOOKS = 30
 
 # As in launcher/heap.c: the descriptor to which a program that is watched writes; the largest block that has a place in
-# the order; the number of areas; the unit of sizes. A message has a block's number, its units, and whether it is
-# written to.
-WATCH, LARGE, AREAS, UNIT = 9, 4096, 128, 16
+# the order; the number of areas; the unit of sizes. A message has a block's number, its units, and how it is used.
+WATCH, LARGE, AREAS, UNIT = 9, 4096, 256, 16
 _USE = struct.Struct("=IHH")
+READ, WRITTEN, KEPT, END_OF_CHANGES = 0, 1, 2, 0xFFFF
 
 # The bits of a pagemap entry: in memory, in swap, of a file.
 _PRESENT, _SWAPPED, _OF_FILE = 1 << 63, 1 << 62, 1 << 61
@@ -157,7 +160,7 @@ class Pages(Subject):
 class Blocks(Subject):
     """A launcher that watches its heap: what it says of the blocks that it has used, in the order of their first use.
 
-    number: units, and whether it was written to.
+    number: units, and READ, WRITTEN or KEPT: written to and not as it was.
     """
 
     def __init__(self, program: Path, report: int) -> None:
@@ -174,13 +177,26 @@ class Blocks(Subject):
         os.ftruncate(self.report, 0)
         return super().finished(*words, said=said)
 
-    def found(self, pid: int) -> dict[int, tuple[int, bool]]:
+    def found(self, pid: int) -> dict[int, tuple[int, int]]:
         """As in Subject."""
-        data = os.pread(self.report, os.fstat(self.report).st_size, 0)
-        blocks: dict[int, tuple[int, bool]] = {}
-        for number, units, is_written in _USE.iter_unpack(data[: len(data) // _USE.size * _USE.size]):
-            blocks[number] = (units, bool(is_written) or blocks.get(number, (0, False))[1])
+        blocks: dict[int, tuple[int, int]] = {}
+        for number, units, kind in self.messages():
+            if kind != END_OF_CHANGES:
+                blocks[number] = (units, max(kind, blocks.get(number, (0, READ))[1]))
         return blocks
+
+    def messages(self) -> list[tuple[int, int, int]]:
+        """All that the program has told by now."""
+        data = os.pread(self.report, os.fstat(self.report).st_size, 0)
+        return list(_USE.iter_unpack(data[: len(data) // _USE.size * _USE.size]))
+
+    def changes(self) -> None:
+        """Wait until the program has told which blocks it has changed. Raises PagesError."""
+        deadline = time.monotonic() + SECONDS
+        while all(kind != END_OF_CHANGES for _, _, kind in self.messages()):
+            if time.monotonic() > deadline:
+                raise PagesError("the shim does not give memory back")
+            time.sleep(0.05)
 
     def descriptors(self) -> tuple[int, ...]:
         """As in Subject."""
@@ -354,17 +370,28 @@ def add_profile(spec: Spec) -> None:
     }  # fmt: skip
 
 
-def life(subject: Subject, work: Path) -> list[tuple[int, Any]]:
-    """What the commands of a container's life use, each with the index of its set. Raises PagesError, OSError."""
-    launches, others = SETS.index("launch"), SETS.index("container")
-    bundle = work / "life"
+def make_bundle(bundle: Path) -> Path:
+    """Make the root file system of `life_configuration`. Raises OSError."""
     (bundle / "rootfs").mkdir(parents=True)
     for name in ("proc", "dev", "sys"):
         (bundle / "rootfs" / name).mkdir()
     # It ends at once, since nobody tells it a plan.
     shutil.copy(ROOT / "csrc/init/build/init", bundle / "rootfs/program")
+    return bundle
+
+
+def life_configuration() -> Spec:
+    """That of `configuration` with the program of `make_bundle`."""
     spec = configuration()
     spec["process"]["args"] = ["/program"]
+    return spec
+
+
+def life(subject: Subject, work: Path) -> list[tuple[int, Any]]:
+    """What the commands of a container's life use, each with the index of its set. Raises PagesError, OSError."""
+    launches, others = SETS.index("launch"), SETS.index("container")
+    bundle = make_bundle(work / "life")
+    spec = life_configuration()
     spec["mounts"].append({"destination": "/volume", "type": "bind", "source": str(bundle), "options": ["rbind", "ro"]})
     (bundle / "config.json").write_text(json.dumps(spec))
     as_engines(spec, bundle)
@@ -408,42 +435,69 @@ def request(service: str, method: str, message: str, stream: int, **fields: Any)
 
 
 def shim(subject: Blocks, work: Path) -> Any:
-    """What the server of containerd's shim uses from its start to the answers of a few calls. Its runtime is the
-    watched program too, which ends at once where nobody listens, so Create fails. Raises PagesError, OSError."""
-    bundle = work / "shim"
-    bundle.mkdir()
-    (bundle / "config.json").write_text(json.dumps(configuration()))
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(str(work / "shim.sock"))
-    listener.listen()
+    """What the server of containerd's shim uses in the life of a container whose program ends at once, and what it has
+    changed when it gives memory back. Where no container can be made, Create fails. Raises PagesError, OSError."""
+    bundle = make_bundle(work / "shim")
+    (bundle / "config.json").write_text(json.dumps(life_configuration()))
+    listener, events = (socket.socket(socket.AF_UNIX) for _ in range(2))
+    for name, made in (("shim.sock", listener), ("events.sock", events)):
+        made.bind(str(work / name))
+        made.listen()
+    threading.Thread(target=take_events, args=[events], daemon=True).start()
     os.ftruncate(subject.report, 0)
 
     def give_listener() -> None:
         os.dup2(listener.fileno(), LISTENER)
 
+    id, root = f"pyrunc-build-shim-{os.getpid()}", work / "shim-root"
     with subprocess.Popen(
-        [SHIM_NAME, "-namespace", "build", "-id", ID, "-address", "/nowhere"], executable=subject.program, cwd=bundle,
-        env=ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-        pass_fds=(LISTENER, *subject.descriptors()), preexec_fn=give_listener,  # noqa: PLW1509
+        [SHIM_NAME, "-namespace", "build", "-id", id, "-address", "/nowhere"], executable=subject.program, cwd=bundle,
+        env={**ENVIRONMENT, "TTRPC_ADDRESS": str(work / "events.sock")}, stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, pass_fds=(LISTENER, *subject.descriptors()),
+        preexec_fn=give_listener,  # noqa: PLW1509
     ) as process:  # fmt: skip
         listener.close()
         try:
             with socket.socket(socket.AF_UNIX) as client:
                 client.settimeout(SECONDS)
                 client.connect(str(work / "shim.sock"))
-                service = "containerd.task.v3.Task"
-                calls: list[tuple[str, dict[str, Any]]] = [
-                    ("CreateTask", {"id": ID, "bundle": str(bundle)}), ("State", {"id": ID}), ("Connect", {"id": ID}),
-                ]  # fmt: skip
-                for number, (name, fields) in enumerate(calls):
-                    method = name.removesuffix("Task")
-                    client.sendall(request(service, method, name + "Request", 2 * number + 1, **fields))
-                    answer(client, process)
+                call_shim(client, process, id, bundle, root)
+            subject.changes()
             return subject.found(process.pid)
         except (OSError, EOFError) as error:
             raise PagesError(f"the shim: {error}") from error
         finally:
             process.kill()
+            subprocess.run(
+                [subject.program, "--root", str(root / "build"), "delete", "--force", id], check=False,
+                stdin=subprocess.DEVNULL, capture_output=True, env=ENVIRONMENT,
+            )  # fmt: skip
+
+
+def call_shim(client: socket.socket, process: subprocess.Popen[bytes], id: str, bundle: Path, root: Path) -> None:
+    """Carry out the calls of a life, but for the end. A call that fails is answered too. Raises EOFError, OSError."""
+    sys.path.insert(0, str(ROOT))
+    from pyrunc.shim import messages
+
+    options = {"type_url": "containerd.runc.v1.Options", "value": messages.encode("Options", {"root": str(root)})}
+    calls: list[tuple[str, dict[str, Any]]] = [
+        ("CreateTask", {"bundle": str(bundle), "options": options}), ("State", {}), ("Connect", {}), ("Start", {}),
+        ("Wait", {}), ("State", {}),
+    ]  # fmt: skip
+    for number, (name, fields) in enumerate(calls):
+        method = name.removesuffix("Task")
+        data = request("containerd.task.v3.Task", method, name + "Request", 2 * number + 1, id=id, **fields)
+        client.sendall(data)
+        answer(client, process)
+
+
+def take_events(listener: socket.socket) -> None:
+    """containerd's event service: answer each event of one client, until it goes."""
+    peer = listener.accept()[0].makefile("rwb", buffering=0)
+    while len(head := peer.read(10)) == 10:
+        length, stream, _, _ = struct.unpack(">IIBB", head)
+        peer.read(length)
+        peer.write(struct.pack(">IIBB", 0, stream, 2, 0))
 
 
 def answer(client: socket.socket, process: subprocess.Popen[bytes]) -> None:
@@ -476,16 +530,16 @@ def order(program: Path) -> bytes:
     return arrange(found)
 
 
-def arrange(found: list[tuple[int, dict[int, tuple[int, bool]]]]) -> bytes:
+def arrange(found: list[tuple[int, dict[int, tuple[int, int]]]]) -> bytes:
     """The order of the blocks in these findings, each with the index of its set. Pure."""
     units: dict[int, int] = {}
     readers: dict[int, int] = {}
     writers: dict[int, int] = {}
     for index, blocks in found:
-        for number, (size, is_written) in blocks.items():
+        for number, (size, kind) in blocks.items():
             units[number] = size
-            users = writers if is_written else readers
-            users[number] = users.get(number, 0) | 1 << index
+            users = readers if kind == READ else writers
+            users[number] = users.get(number, 0) | 1 << index | (kind == KEPT) << CHANGED
     launches = 1 << SETS.index("launch")
     for number, bits in writers.items():
         if bits & launches:

@@ -15,6 +15,7 @@
 #define Py_BUILD_CORE
 #include <Python.h>
 #undef HAVE_STD_ATOMIC /* a C++ check in CPython's own headers */
+#include <internal/pycore_interp.h>
 #include <internal/pycore_runtime.h>
 
 #include "heap.h"
@@ -38,12 +39,15 @@
 #error "snapshot_wake is for CPython 3.11 to 3.14"
 #endif
 
-/* The key by which a thread finds its state. */
+/* The key by which a thread finds its state, and the interpreter's cache of the attributes of types. */
 #if PY_VERSION_HEX < 0x030C0000
 #define THREAD_KEY _PyRuntime.gilstate.autoTSSkey
+#define TYPE_CACHE _PyRuntime._main_interpreter.type_cache.hashtable
 #else
 #define THREAD_KEY _PyRuntime.autoTSSkey
+#define TYPE_CACHE _PyRuntime._main_interpreter.types.type_cache.hashtable
 #endif
+enum { TYPE_CACHE_ENTRIES = sizeof TYPE_CACHE / sizeof TYPE_CACHE[0] };
 
 enum { PAGE_BYTES = 4096 };
 
@@ -60,6 +64,7 @@ extern char snapshot_begin[], snapshot_end[]; /* snapshot.ld */
 static enum { NONE, BEING_MADE, MADE } stage;
 static PyThreadState *thread; /* the only thread; a variable of ours, since CPython's are thread-local from 3.12 on */
 static bool awake;
+static char **given_environment;
 
 int __real_fputs(const char *text, FILE *file);
 int __wrap_fputs(const char *text, FILE *file);
@@ -80,6 +85,10 @@ bool snapshot_is_made(void)
 
 void snapshot_prepare(void)
 {
+    /* The blocks of the environment are counted too (heap.c), so it is the same in every process that makes them. */
+    static char *none[] = {"TZ=UTC0", NULL};
+    given_environment = environ;
+    environ = none;
     stage = BEING_MADE;
     /* _signal keeps which signals are ignored, and whoever builds may ignore some: nohup, or a shell for what it runs
      * in the background. The launcher itself ignores two (main). */
@@ -89,11 +98,22 @@ void snapshot_prepare(void)
     heap_begin();
 }
 
+/* An entry of the cache of attributes has a reference to its name. With one more, the name outlives the entry, so that
+ * snapshot_rest can put the entry back. */
+static void keep_names(void)
+{
+    for (size_t i = 0; i < TYPE_CACHE_ENTRIES; i++)
+        Py_XINCREF(TYPE_CACHE[i].name);
+}
+
 void snapshot_write(void)
 {
+    environ = given_environment;
+    given_environment = NULL;
     stage = MADE;
     /* The numbers of this process and thread are of no use to a process that wakes, which sets them anew. Clear them,
      * so that two builds are equal. */
+    keep_names();
     thread = PyEval_SaveThread(); /* of no process, until snapshot_wake attaches it */
     thread->thread_id = 0;
     thread->native_thread_id = 0;
@@ -263,6 +283,23 @@ static const char *map_original(void)
     return memory;
 }
 
+/* Put back what the cache of attributes had in the snapshot. It fills 24 pages, and each name in it has a reference. An
+ * entry is that of a version of a type. A type that is changed gets another version, so an old entry is right, or is
+ * not used. */
+static void restore_type_cache(const char *original)
+{
+    for (size_t i = 0; i < TYPE_CACHE_ENTRIES; i++) {
+        struct type_cache_entry *entry = &TYPE_CACHE[i];
+        const struct type_cache_entry *before = (const void *)(original + ((char *)entry - snapshot_begin));
+        if (memcmp(entry, before, sizeof *entry) == 0)
+            continue;
+        entry->version = before->version;
+        entry->value = before->value;
+        Py_XINCREF(before->name);
+        Py_XSETREF(entry->name, before->name);
+    }
+}
+
 /* Drop each copy of a page that has become equal to the page in the file again. pagemap: of this process. */
 static void drop_copies(int pagemap, const char *original)
 {
@@ -288,6 +325,9 @@ static void drop_copies(int pagemap, const char *original)
 
 void snapshot_rest(void)
 {
+#ifdef PYRUNC_WATCH
+    heap_tell_changes();
+#endif
     (void)malloc_trim(0);
     int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
     if (pagemap < 0)
@@ -298,6 +338,7 @@ void snapshot_rest(void)
         sigset_t all, before;
         sigfillset(&all);
         if (pthread_sigmask(SIG_BLOCK, &all, &before) == 0) {
+            restore_type_cache(original);
             drop_copies(pagemap, original);
             (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
         }

@@ -23,8 +23,8 @@ STATES = times(2_000, 100_000, "PYRUNC_TEST_SHIM_STATES")
 # for the first time becomes private. After some 2,000 execs there are none left, and the number stays the same.
 SPARE_KIB = 512
 # The private memory of an idle shim with one container, with a margin, and the least that it gives back, in KiB.
-IDLE_KIB = 1100
-GIVEN_KIB = 40
+IDLE_KIB = 800
+GIVEN_KIB = 200
 
 
 def private_memory(pid: int) -> int:

@@ -439,19 +439,24 @@ def test_the_order_is_what_the_launcher_reads() -> None:
 
 
 def test_blocks_that_the_same_commands_use_are_in_one_area() -> None:
+    read, written, kept = pages.READ, pages.WRITTEN, pages.KEPT
     found = [
-        (0, {7: (2, True), 9: (1, False), 300: (pages.LARGE // pages.UNIT + 1, True)}),
-        (1, {7: (2, True), 8: (3, False), 9: (1, True)}),
-        (1, {8: (3, True), 10: (4, False)}),
+        (0, {7: (2, written), 9: (1, read), 300: (pages.LARGE // pages.UNIT + 1, written)}),
+        (1, {7: (2, written), 8: (3, read), 9: (1, written)}),
+        (1, {8: (3, written), 10: (4, read)}),
+        (pages.SHIM, {8: (3, written), 11: (5, kept)}),
     ]
     order = pages.arrange(found)
     sizes = struct.unpack_from(f"={pages.AREAS}I", order)
     places = list(struct.iter_unpack("=IHH", order[4 * pages.AREAS :]))
-    # The large block has no place; 9 is written to by one command; 10 is only read.
-    assert places == [(7, 2, 0b11), (8, 3, 0b10), (9, 1, 0b10), (10, 4, pages.AREAS // 2 + 0b10)]
+    # The large block has no place; 9 is written to by one command; 10 is only read; 11 stays changed.
+    of_shim, changed = 1 << pages.SHIM, 1 << pages.CHANGED
+    areas = [(7, 2, 0b11), (8, 3, of_shim | 0b10), (9, 1, 0b10), (10, 4, pages.AREAS // 2 + 0b10)]
+    assert places == [*areas, (11, 5, of_shim | changed)]
     assert sizes[0b11] == 2 * pages.UNIT
-    assert sizes[0b10] == 4 * pages.UNIT
-    assert sum(sizes) == 10 * pages.UNIT
+    assert sizes[0b10] == 1 * pages.UNIT
+    assert sum(sizes) == 15 * pages.UNIT
+    assert pages.AREAS == 2 << pages.CHANGED + 1
 
 
 @pytest.mark.parametrize(("command", "said"), [("exit 1", ""), ("echo why >&2; exit 1", "why")])
