@@ -52,8 +52,9 @@ CODECS = ("encodings", "encodings.aliases", "encodings.latin_1", "encodings.utf_
 # Only the ordinary build has these packages and what is in them: click, jsonschema, the commands that people type,
 # libseccomp, D-Bus.
 COLD = {
-    "pyrunc.cli.program", "pyrunc.commands.bundle", "pyrunc.commands.checkpoint", "pyrunc.commands.doctor",
-    "pyrunc.commands.eventstream", "pyrunc.commands.garbage", "pyrunc.commands.hooks", "pyrunc.commands.integrate",
+    "pyrunc.cli.program", "pyrunc.commands.broker", "pyrunc.commands.bundle", "pyrunc.commands.checkpoint",
+    "pyrunc.commands.doctor", "pyrunc.commands.eventstream", "pyrunc.commands.garbage", "pyrunc.commands.hooks",
+    "pyrunc.commands.integrate",
     "pyrunc.commands.matching", "pyrunc.commands.mounts", "pyrunc.commands.pstable", "pyrunc.commands.seccomp",
     "pyrunc.commands.verify",
     "pyrunc.libcontainer.compile.systemd",

@@ -94,6 +94,19 @@ int pyrunc_epoll_wait(int epoll, int timeout_ms, int *ready, int room);
 int pyrunc_signalfd(uint64_t mask);
 int pyrunc_signal_ignored(int number);
 
+int pyrunc_read_process(int pid, uint64_t address, char *data, size_t size);
+int pyrunc_connect_to(int fd, const char *address, size_t size);
+int pyrunc_bind_to(int fd, const char *address, size_t size);
+int pyrunc_keep_capabilities(void);
+int pyrunc_protect_worker(void);
+int pyrunc_set_effective(uint64_t mask);
+int pyrunc_sysinfo(char *data, size_t size);
+int pyrunc_fsopen(const char *type);
+int pyrunc_fs_set(int fd, const char *key, const char *value);
+int pyrunc_fs_set_flag(int fd, const char *key);
+int pyrunc_fs_create(int fd);
+int pyrunc_fsmount(int fd, unsigned int attributes);
+
 int pyrunc_tty_raw(int fd, char *saved, size_t size);
 int pyrunc_tty_no_onlcr(int fd);
 int pyrunc_tty_restore(int fd, const char *saved, size_t size);

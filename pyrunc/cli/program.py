@@ -14,6 +14,7 @@ from ..commands import dispatch, failures
 from ..commands.settings import CGROUP_MANAGERS, LOG_FORMATS
 from ..errors import PyruncError
 from . import (
+    broker,
     bundle,
     checkpoint,
     completion,
@@ -90,8 +91,8 @@ OPTIONS: list[click.Parameter] = [
 
 # What declares the commands. The module of the same name in pyrunc.commands carries them out.
 GROUPS = (
-    lifecycle, exec, processes, update, mounts, events, checkpoint, garbage, verify, bundle, hooks, seccomp, doctor,
-    integrate,
+    lifecycle, exec, processes, update, mounts, events, checkpoint, garbage, verify, bundle, hooks, seccomp, broker,
+    doctor, integrate,
 )  # fmt: skip
 
 program = GoGroup(

@@ -127,5 +127,5 @@ def test_the_commands_are_those_of_the_table() -> None:
     assert {command.name for command in COMMANDS} == {
         "create", "start", "state", "kill", "delete", "run", "list", "spec", "features", "validate", "plan", "help",
         "gc", "doctor", "hooks", "integrate", "exec", "ps", "pause", "resume", "update", "mounts", "events",
-        "checkpoint", "restore", "verify", "seccomp",
+        "broker", "checkpoint", "restore", "verify", "seccomp",
     }  # fmt: skip

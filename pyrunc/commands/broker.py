@@ -1,0 +1,64 @@
+"""The command broker. Cold."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from .. import log, output, paths
+from ..errors import PyruncError
+from ..libcontainer.broker import config as configuration
+from ..libcontainer.broker import profile
+from ..libcontainer.broker.server import Server
+from ..libcontainer.plan import host
+from ..libcontainer.spec import load as specification
+from .seccomp import read_profile
+
+if TYPE_CHECKING:
+    from .settings import Settings
+
+STDOUT = 1
+
+
+def broker(settings: Settings, socket: str, config: str, print_profile: bool, base: str, policy: str) -> int:
+    """`broker --socket PATH --config FILE`: serve until SIGTERM or SIGINT; or print a profile. Raises PyruncError."""
+    if not socket or not config:
+        missing = "--socket" if not socket else "--config"
+        raise PyruncError(f"{missing} is missing", hint="pyrunc broker --socket PATH --config FILE")
+    policies = configuration.read(config)
+    path = paths.absolute(socket)
+    if print_profile:
+        return _print(_policy(policies, policy or "default"), path, base)
+    for name, value in (("--base", base), ("--policy", policy)):
+        if value:
+            raise PyruncError(f"{name} has no effect without --print-profile", origin=name)
+    if os.geteuid() != 0:
+        raise PyruncError("the broker runs as root", hint="it acts for containers with rights that they don't have")
+    with Server(path, policies, host.gather_limits().cgroup_mount) as server:
+        log.info(f"the broker listens at {path}")
+        server.serve()
+    return 0
+
+
+def _policy(policies: dict[str, configuration.Policy], name: str) -> configuration.Policy:
+    if name not in policies:
+        raise PyruncError(f"there is no policy {name}", hint=", ".join(policies) + ": --policy NAME", origin="--policy")
+    return policies[name]
+
+
+def _print(policy: configuration.Policy, listener: str, base: str) -> int:
+    value: Any = None
+    if base:
+        value = specification.parse(os.getcwd(), paths.absolute(base), "--base")
+    if type(value) is dict and "ociVersion" in value:
+        linux = value.setdefault("linux", {})
+        linux["seccomp"] = profile.make(policy, listener, read_profile(base) if linux.get("seccomp") else None)
+        output.write(STDOUT, output.indented(value) + "\n")
+    else:
+        made = profile.make(policy, listener, read_profile(base) if base else None)
+        output.write(STDOUT, output.indented(made) + "\n")
+    return 0
+
+
+HANDLERS: dict[str, Callable[..., int]] = {"broker": broker}

@@ -1,0 +1,241 @@
+"""mount(2) of tmpfs, proc and overlay in the mount namespace of a thread of a container.
+
+The new mount is made by descriptors (fsopen(2), fsmount(2)) and attached to the directory that was found: no path of
+the container is looked up twice. A container with a user namespace of its own gets a file system of that namespace, for
+which the kernel's own rules hold.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..kernel import brokering, native
+from ..kernel.constants import (
+    MOUNT_ATTR_NOATIME,
+    MOUNT_ATTR_NODEV,
+    MOUNT_ATTR_NODIRATIME,
+    MOUNT_ATTR_NOEXEC,
+    MOUNT_ATTR_NOSUID,
+    MOUNT_ATTR_NOSYMFOLLOW,
+    MOUNT_ATTR_RDONLY,
+    MOUNT_ATTR_STRICTATIME,
+)
+from . import acting
+from .acting import ALL_CAPABILITIES, bits
+from .caller import AT_FDCWD, PATH_MAX
+from .containers import namespace
+from .model import Refusal
+from .mountoptions import Options, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .caller import Caller, Credentials
+    from .config import Mount
+    from .containers import Container
+
+# mount(2): the flags that a caller may give, with the attribute of the mount. The others change mounts that are there.
+_ATTRIBUTES = {
+    1: MOUNT_ATTR_RDONLY, 2: MOUNT_ATTR_NOSUID, 4: MOUNT_ATTR_NODEV, 8: MOUNT_ATTR_NOEXEC, 256: MOUNT_ATTR_NOSYMFOLLOW,
+    1024: MOUNT_ATTR_NOATIME, 2048: MOUNT_ATTR_NODIRATIME, 1 << 15: 0, 1 << 21: 0, 1 << 24: MOUNT_ATTR_STRICTATIME,
+}  # fmt: skip
+_MAGIC, _MAGIC_MASK = 0xC0ED0000, 0xFFFF0000
+_TYPE_BYTES = 32
+_SOURCE_BYTES = 256
+_REASON_BYTES = 1024
+_SYSFS_MAGIC = 0x62656572
+# Runtimes and engines write to these, and trust what they find (CVE-2019-16884, CVE-2019-19921).
+_TRUSTED = (native.PROC_SUPER_MAGIC, _SYSFS_MAGIC, native.CGROUP2_SUPER_MAGIC)
+
+
+@dataclass(frozen=True)
+class _Request:
+    """A mount that a thread asks for: its own copies of the arguments."""
+
+    source: str
+    target: str
+    type: str
+    attributes: int
+    options: Options
+
+
+def attributes(flags: int) -> int:
+    """The MOUNT_ATTR_* of mount(2)'s flags, always with nosuid and nodev. Raises Refusal (EPERM) for other flags."""
+    if flags & _MAGIC_MASK == _MAGIC:
+        flags &= ~_MAGIC_MASK
+    found = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV
+    for flag, attribute in _ATTRIBUTES.items():
+        if flags & flag:
+            found |= attribute
+            flags &= ~flag
+    if flags:
+        raise Refusal(errno.EPERM, f"mount with the flags {flags:#x}")
+    if found & MOUNT_ATTR_NOATIME:
+        found &= ~MOUNT_ATTR_STRICTATIME
+    return found
+
+
+def mount(caller: Caller, container: Container, policy: Mount) -> Callable[[], None]:
+    """The job of a mount. Raises Refusal."""
+    source, target, type, flags, data = caller.notification.arguments[:5]
+    found = attributes(flags)
+    credentials = container.require(caller, policy.capability)
+    name = caller.text(type, _TYPE_BYTES, errno.ENODEV) if type else ""
+    if name not in policy.types:
+        raise Refusal(errno.EPERM, f"mount of {name}")
+    if name == "proc" and container.is_of_host:
+        # The kernel does not ask whether the container's own proc is masked, as in user namespaces.
+        raise Refusal(errno.EPERM, "mount of proc for a container without a user namespace")
+    request = _Request(
+        source=caller.text(source, _SOURCE_BYTES) if source else "none",
+        target=caller.text(target, PATH_MAX),
+        type=name,
+        attributes=found,
+        options=parse(name, caller.text(data, PATH_MAX, errno.EINVAL) if data else "", policy.max_bytes),
+    )
+    st = os.stat("ns/mnt", dir_fd=caller.proc())
+    if (st.st_dev, st.st_ino) == namespace("self", "mnt"):
+        raise Refusal(errno.EPERM, "mount in the host's mount namespace")
+    where = acting.place(caller, AT_FDCWD, request.target)
+    pidfd = caller.pidfd()
+    return lambda: _work(container, policy, credentials, request, where, pidfd)
+
+
+def _work(
+    container: Container,
+    policy: Mount,
+    credentials: Credentials,
+    request: _Request,
+    where: acting.Place,
+    pidfd: int,
+) -> None:
+    """Enter the container's namespaces, and mount there."""
+    acting.become(credentials, ALL_CAPABILITIES)
+    kinds = native.CLONE_NEWNS
+    if not container.is_of_host:
+        kinds |= native.CLONE_NEWUSER
+    if request.type == "proc":
+        kinds |= native.CLONE_NEWPID
+    native.setns(pidfd, kinds)
+    where.enter()
+    brokering.set_effective(credentials.capabilities | bits("CAP_SYS_ADMIN"))
+    brokering.protect_worker()
+    if request.type != "proc":
+        _mount(container, policy, request)
+        return
+    # Only children are in the pid namespace. The container can kill this one, but not look into it: its memory belongs
+    # to the host's user namespace, and it is not dumpable.
+    reading, writing = os.pipe2(os.O_CLOEXEC)
+    pid = os.fork()
+    if not pid:
+        code = acting.CRASHED
+        try:
+            brokering.protect_worker()
+            code, reason = acting.run(lambda: _mount(container, policy, request))
+            os.write(writing, reason.encode("utf-8", "surrogateescape")[:_REASON_BYTES])
+        finally:
+            os._exit(code)
+    os.close(writing)
+    reason = os.read(reading, _REASON_BYTES).decode("utf-8", "surrogateescape")
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if code:
+        raise Refusal(code if 0 < code < acting.CRASHED else errno.EPERM, reason or "mount of proc")
+
+
+def _mount(container: Container, policy: Mount, request: _Request) -> None:
+    """Make the file system and attach it, as a process of the container's namespaces."""
+    descriptors = acting.own_descriptors(container.proc)
+    target = acting.open_path(request.target)
+    table = mountinfo(container.proc)
+    _check_target(table, descriptors, policy, target)
+    attributes = request.attributes
+    if request.type == "proc":
+        attributes |= _proc_attributes(table)
+    layers = [(key, [acting.open_path(path) for path in paths]) for key, paths in request.options.layers]
+    os.fchdir(descriptors)  # overlay looks its layers up by name: the name of a descriptor here
+    context = brokering.fsopen(request.type)
+    try:
+        brokering.fs_set(context, "source", request.source)
+        for key, value in request.options.values:
+            brokering.fs_set(context, key, value)
+        for key in request.options.words:
+            brokering.fs_set_flag(context, key)
+        for key, fds in layers:
+            brokering.fs_set(context, key, ":".join(map(str, fds)))
+        brokering.fs_create(context)
+    except OSError as error:
+        raise Refusal(error.errno or errno.EINVAL, _message(context, request.type)) from error
+    native.move_mount(brokering.fsmount(context, attributes), target, "")
+
+
+def _message(context: int, type: str) -> str:
+    """What the kernel says of a failure to make a file system (fsopen(2)), on one line."""
+    try:
+        return f"mount of {type}: " + os.read(context, 1024).decode("utf-8", "replace").rstrip()
+    except OSError:  # ENODATA: it says nothing
+        return f"mount of {type}"
+
+
+def _check_target(table: list[MountEntry], descriptors: int, policy: Mount, target: int) -> None:
+    """Raises Refusal (EPERM) for a directory where nothing is to be mounted."""
+    name = acting.resolved(descriptors, target)
+    if not any([name == allowed or name.startswith(allowed.rstrip("/") + "/") for allowed in policy.targets]):
+        raise Refusal(errno.EPERM, f"mount on {name}")
+    if native.fs_magic(target) in _TRUSTED:
+        raise Refusal(errno.EPERM, f"mount on {name}, which is in proc, sysfs or the cgroups")
+    id = native.mount_id(target)[0]
+    if any([entry.is_shared for entry in table if entry.id == id]) or id not in [entry.id for entry in table]:
+        raise Refusal(errno.EPERM, f"mount on {name}, from where it would propagate")
+
+
+@dataclass(frozen=True)
+class MountEntry:
+    """A line of /proc/PID/mountinfo. is_shared: mounts on it propagate to others. is_whole: the root of its file system
+    is mounted."""
+
+    id: int
+    parent: int
+    type: str
+    is_whole: bool
+    is_read_only: bool
+    is_shared: bool
+
+
+def parse_mountinfo(text: str) -> list[MountEntry]:
+    """The mounts of a mountinfo file (proc_pid_mountinfo(5))."""
+    found = []
+    for line in text.splitlines():
+        words = line.split(" ")
+        end = words.index("-", 6)
+        found.append(
+            MountEntry(
+                id=int(words[0]),
+                parent=int(words[1]),
+                type=words[end + 1],
+                is_whole=words[3] == "/",
+                is_read_only="ro" in words[5].split(","),
+                is_shared=any([word.startswith("shared:") for word in words[6:end]]),
+            )
+        )
+    return found
+
+
+def mountinfo(proc: int) -> list[MountEntry]:
+    """The mounts of this process's mount namespace. proc: /proc of the broker. Raises OSError."""
+    fd = os.open("self/mountinfo", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
+    with os.fdopen(fd, encoding="utf-8", errors="surrogateescape") as file:
+        return parse_mountinfo(file.read())
+
+
+def _proc_attributes(table: list[MountEntry]) -> int:
+    """The attributes that a new proc must have. Raises Refusal (EPERM) if the container sees no proc without mounts in
+    it, which mask parts or make them read-only. The kernel asks this too, but only of mounts that the container could
+    not unmount, if it might call umount2(2)."""
+    covered = {entry.parent for entry in table}
+    whole = [entry for entry in table if entry.type == "proc" and entry.is_whole and entry.id not in covered]
+    if not whole:
+        raise Refusal(errno.EPERM, "mount of proc: the container's own is masked")
+    return MOUNT_ATTR_RDONLY if all([entry.is_read_only for entry in whole]) else 0

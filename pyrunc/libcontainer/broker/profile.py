@@ -1,0 +1,174 @@
+"""The linux.seccomp that has a container's calls asked at the broker. Pure but for libseccomp.
+
+A filter sees registers only, so besides the calls themselves it closes the other ways to do the same: the new mount
+calls get ENOSYS (programs then use mount(2)), and for `connect` the sockets that send without connecting, TCP Fast Open
+and io_uring are refused.
+"""
+
+from __future__ import annotations
+
+import errno
+import platform
+import socket
+import stat
+from typing import TYPE_CHECKING, Any, Literal
+
+from ...errors import PyruncError
+from ..seccomp import compiler, decide
+from .calls import NAMES
+from .config import DEFAULT
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..._generated.spec_types import Seccomp, SeccompArg, SeccompRule
+    from .config import Policy
+
+_ALLOW, _ERRNO, _NOTIFY = "SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO", "SCMP_ACT_NOTIFY"
+# Without `flags` in a profile, as runtimes have it. A filter that asks an agent wants one more: a signal must not end a
+# call that the broker has carried out.
+_FLAGS = ["SECCOMP_FILTER_FLAG_SPEC_ALLOW"]
+_OPEN = (_ALLOW, "SCMP_ACT_LOG")
+_NEW_MOUNT_CALLS = ("fsopen", "fspick", "fsmount", "move_mount", "open_tree", "mount_setattr")
+_IO_URING = ("io_uring_setup", "io_uring_enter", "io_uring_register")
+_TYPES = (0, stat.S_IFREG, stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFBLK)
+_TYPE_MASK = 0o170000
+# sendto(2) and its kind: the argument with the flags.
+_SENDING = {"sendto": 3, "sendmsg": 2, "sendmmsg": 3}
+_MSG_FASTOPEN = 0x20000000
+# socket(2): the type without its flags.
+_SOCKET_TYPE = 0xF
+_INTERNET = (socket.AF_INET, socket.AF_INET6)
+_SCTP = 132
+# Families below AF_NETLINK that are neither AF_UNIX nor the internet's; those above it are refused as well.
+_OTHER_FAMILIES = (*range(3, 10), *range(11, 16))
+_OTHER_TYPES = (2, 3, 4, 5, 6, 10)
+_MACHINES: dict[str, list[Literal["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32", "SCMP_ARCH_AARCH64"]]] = {
+    "x86_64": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"],
+    "aarch64": ["SCMP_ARCH_AARCH64"],
+}
+
+
+def make(policy: Policy, listener: str, base: Seccomp | None = None) -> Seccomp:
+    """A linux.seccomp for a policy. listener: the broker's socket. base: the profile that it is added to; without one,
+    everything else is allowed. Raises PyruncError for a base that asks another agent."""
+    base = base or _open_profile()
+    if base.get("listenerPath"):
+        raise PyruncError("the profile has a listenerPath already", pointer="/linux/seccomp/listenerPath")
+    names = [name for call in policy.calls() for name in NAMES[call]]
+    if base["defaultAction"] in _OPEN:
+        rules, replaced = _refusing(policy), {*names}
+    else:
+        rules, replaced = _allowing(policy, base), {*names, *_IO_URING, *_NEW_MOUNT_CALLS}
+        replaced |= {*_SENDING, "socket"} if policy.connect else set()
+        if not policy.mount:
+            replaced -= {*_NEW_MOUNT_CALLS}
+        if not (policy.connect or policy.bind):
+            replaced -= {*_IO_URING}
+    plain = [name for name in names if name not in ("mknod", "mknodat")]
+    asked = [_rule(_NOTIFY, *plain)] if plain else []
+    if policy.mknod:
+        asked += [_rule(_NOTIFY, name, _type_is(name, stat.S_IFCHR)) for name in NAMES["mknod"]]
+    kept = [_without(rule, replaced) for rule in base.get("syscalls") or ()]
+    made: Seccomp = {
+        **base,
+        "flags": [*(base.get("flags") or _FLAGS), "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"],
+        "listenerPath": listener,
+        "syscalls": [*[rule for rule in kept if rule["names"]], *asked, *rules],
+    }
+    if policy.name != DEFAULT:
+        made["listenerMetadata"] = policy.name
+    return made
+
+
+def _open_profile() -> Seccomp:
+    """A profile that allows everything, with the architectures of the machine."""
+    value: Seccomp = {"defaultAction": "SCMP_ACT_ALLOW"}
+    if platform.machine() in _MACHINES:
+        value["architectures"] = [*_MACHINES[platform.machine()]]
+    return value
+
+
+def _rule(action: Any, *names: str | SeccompArg, code: int = 0) -> SeccompRule:
+    """A rule: names of calls, and the conditions behind them."""
+    rule: SeccompRule = {"names": [name for name in names if isinstance(name, str)], "action": action}
+    conditions = [each for each in names if not isinstance(each, str)]
+    if conditions:
+        rule["args"] = conditions
+    if code:
+        rule["errnoRet"] = code
+    return rule
+
+
+def _is(index: int, value: int) -> SeccompArg:
+    return {"index": index, "value": value, "op": "SCMP_CMP_EQ"}
+
+
+def _masked(index: int, mask: int, value: int) -> SeccompArg:
+    return {"index": index, "value": mask, "valueTwo": value, "op": "SCMP_CMP_MASKED_EQ"}
+
+
+def _type_is(name: str, kind: int) -> SeccompArg:
+    return _masked(2 if name == "mknodat" else 1, _TYPE_MASK, kind)
+
+
+def _without(rule: SeccompRule, names: set[str]) -> SeccompRule:
+    return {**rule, "names": [name for name in rule["names"] if name not in names]}
+
+
+def _refusing(policy: Policy) -> list[SeccompRule]:
+    """What is added to a profile that allows what it does not name."""
+    rules = []
+    if policy.mount:
+        rules.append(_rule(_ERRNO, *_NEW_MOUNT_CALLS, code=errno.ENOSYS))
+    if policy.connect or policy.bind:
+        rules.append(_rule(_ERRNO, *_IO_URING, code=errno.EPERM))
+    if not policy.connect:
+        return rules
+    for name, index in _SENDING.items():
+        condition = _masked(index, _MSG_FASTOPEN, _MSG_FASTOPEN)
+        rules.append(_rule(_ERRNO, name, condition, code=errno.EOPNOTSUPP))
+    above: SeccompArg = {"index": 0, "value": socket.AF_NETLINK, "op": "SCMP_CMP_GT"}
+    for condition in (above, *[_is(0, family) for family in _OTHER_FAMILIES]):
+        rules.append(_rule(_ERRNO, "socket", condition, code=errno.EAFNOSUPPORT))
+    rules.append(_rule(_ERRNO, "socket", _is(2, _SCTP), code=errno.EPROTONOSUPPORT))
+    if not policy.connect.datagrams:
+        for family in _INTERNET:
+            for kind in _OTHER_TYPES:
+                rules.append(_rule(_ERRNO, "socket", _is(0, family), _masked(1, _SOCKET_TYPE, kind), code=errno.EACCES))
+    return rules
+
+
+def _allowing(policy: Policy, base: Seccomp) -> list[SeccompRule]:
+    """What is added to a profile that refuses what it does not name: what it allowed of the calls whose rules were
+    taken out, but for the other ways."""
+    program = compiler.compile_filter(base)
+    token = compiler.architecture("")
+
+    def allows(name: str, *arguments: int) -> bool:
+        number = compiler.find_number(name, token)
+        padded = [*arguments, 0, 0, 0, 0, 0, 0][:6]
+        return decide.describe(decide.evaluate(program, number, padded, token)) in _OPEN
+
+    rules = []
+    if policy.mknod:
+        for name in NAMES["mknod"]:
+            first: Sequence[int] = (0,) if name == "mknodat" else ()
+            kinds = [kind for kind in _TYPES if allows(name, *first, 0, kind)]
+            rules += [_rule(_ALLOW, name, _type_is(name, kind)) for kind in kinds]
+    if policy.mount:
+        rules.append(_rule(_ERRNO, *_NEW_MOUNT_CALLS, code=errno.ENOSYS))
+    if not policy.connect:
+        return rules
+    for name, index in _SENDING.items():
+        if allows(name):
+            rules.append(_rule(_ALLOW, name, _masked(index, _MSG_FASTOPEN, 0)))
+    for family in (socket.AF_UNIX, socket.AF_NETLINK):
+        if allows("socket", family, socket.SOCK_STREAM):
+            rules.append(_rule(_ALLOW, "socket", _is(0, family)))
+    for family in _INTERNET:
+        for kind in (1, 2) if policy.connect.datagrams else (1,):
+            if allows("socket", family, kind):
+                other: SeccompArg = {"index": 2, "value": _SCTP, "op": "SCMP_CMP_NE"}
+                rules.append(_rule(_ALLOW, "socket", _is(0, family), _masked(1, _SOCKET_TYPE, kind), other))
+    return rules

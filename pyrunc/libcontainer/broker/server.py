@@ -1,0 +1,233 @@
+"""The broker's socket: runtimes send the listeners of containers there (config-linux.md, Container Process State).
+
+For each connection a process is forked, which becomes the container's agent. So nothing of a container, neither its
+calls nor a runtime that sends slowly, keeps another one waiting, and an agent that fails takes no other one with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import gc
+import os
+import select
+import signal
+import socket
+import stat
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ... import jsonio, log
+from ...errors import PyruncError, join
+from ..kernel.fileio import read_file
+from ..plan.host import own_cgroup
+from . import listener
+from .agent import Agent
+from .config import DEFAULT
+from .containers import Container, namespace
+from .memory import Limits
+
+if TYPE_CHECKING:
+    from .config import Policy
+
+# Containers at a time. Each has an agent of some MB.
+MAX_AGENTS = 1024
+_STATE_BYTES = 4 << 20
+_STATE_SECONDS = 10.0
+_MAX_FDS = 16
+_OPEN_PROC = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+@dataclass(frozen=True)
+class State:
+    """A container process state. fd: the listener."""
+
+    id: str
+    pid: int
+    metadata: str
+    fd: int
+
+
+def parse(data: bytes, fds: list[int]) -> State:
+    """The container process state that a runtime has sent, with its descriptors in order. Raises PyruncError."""
+    try:
+        value: Any = jsonio.loads(data.decode())
+        names, pid, state = value["fds"], value["pid"], value["state"]
+        id, metadata = state["id"], value.get("metadata", "")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise PyruncError("what was sent is no container process state") from error
+    is_valid = type(names) is list and type(pid) is int and type(id) is str and type(metadata) is str
+    if not is_valid or "seccompFd" not in names or names.index("seccompFd") >= len(fds):
+        raise PyruncError("the container process state has no seccompFd")
+    fd = fds[names.index("seccompFd")]
+    if not listener.is_listener(fd):
+        raise PyruncError("seccompFd is no seccomp listener")
+    return State(id, pid, metadata, fd)
+
+
+class Server:
+    """The broker. Use it as a context: the end removes the socket and ends the agents."""
+
+    def __init__(self, path: str, policies: dict[str, Policy], cgroup_mount: str) -> None:
+        """Listen at a path; only root may connect. Raises PyruncError if another program listens there."""
+        self._path = path
+        self._policies = policies
+        self._mount = cgroup_mount
+        self._agents: dict[int, int] = {}  # pid by pidfd
+        self._proc = os.open("/proc", _OPEN_PROC)
+        self._socket = _listen(path)
+        self._ended, self._end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._path)
+        self._socket.close()
+        for pid in self._agents.values():
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+
+    def serve(self) -> None:
+        """Take listeners until SIGTERM or SIGINT."""
+        for number in _SIGNALS:
+            signal.signal(number, lambda *_: os.write(self._end, b"\0"))
+        gc.freeze()
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        poll.register(self._ended, select.POLLIN)
+        while True:
+            ready = dict(poll.poll())
+            for fd in ready:
+                if fd in self._agents:
+                    poll.unregister(fd)
+                    self._reap(fd)
+            if self._ended in ready:
+                return
+            if self._socket.fileno() in ready:
+                pidfd = self._accept()
+                if pidfd >= 0:
+                    poll.register(pidfd, select.POLLIN)
+
+    def _accept(self) -> int:
+        """Start an agent for a connection. Returns its pidfd; -1 without one."""
+        try:
+            connection, _ = self._socket.accept()
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                raise
+            return -1
+        with connection:
+            if len(self._agents) >= MAX_AGENTS:
+                log.error(f"a container is refused: the broker has {MAX_AGENTS} already")
+                return -1
+            pid = os.fork()
+            if not pid:
+                self._become_agent(connection)
+        pidfd = os.pidfd_open(pid)
+        self._agents[pidfd] = pid
+        return pidfd
+
+    def _reap(self, pidfd: int) -> None:
+        pid = self._agents.pop(pidfd)
+        os.close(pidfd)
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        if code < 0:
+            log.error(
+                f"the agent {pid} was ended by signal {-code}: the calls of its container fail with ENOSYS from now on"
+            )
+
+    def _become_agent(self, connection: socket.socket) -> None:
+        """In the forked process: be the agent of the container that is sent."""
+        code = 1
+        try:
+            for number in _SIGNALS:
+                signal.signal(number, signal.SIG_DFL)
+            self._socket.close()
+            for pidfd in self._agents:
+                os.close(pidfd)
+            _serve(_receive(connection), self._policies, self._mount, self._proc)
+            code = 0
+        except PyruncError as error:
+            log.error(f"a container is refused: {error}")
+        except OSError as error:
+            log.error(f"the agent {os.getpid()} ends: {error}")
+        except Exception as error:
+            log.error(join([f"the agent {os.getpid()}: internal error: {type(error).__name__}: {error}"]))
+        finally:
+            os._exit(code)
+
+
+def _listen(path: str) -> socket.socket:
+    found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _remove_stale(path)
+        mask = os.umask(0o177)
+        try:
+            found.bind(path)
+        finally:
+            os.umask(mask)
+        found.listen(128)
+    except OSError as error:
+        found.close()
+        raise PyruncError(f"listening at {path}", errno=error.errno or 0) from error
+    return found
+
+
+def _remove_stale(path: str) -> None:
+    """Remove the socket of a broker that was killed. Raises OSError (EADDRINUSE) if there is anything else."""
+    try:
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            return
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+
+
+def _receive(connection: socket.socket) -> State:
+    """Read a state. Raises PyruncError and OSError."""
+    (uid,) = struct.unpack_from("=i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12), 4)
+    if uid not in (0, os.geteuid()):
+        raise PyruncError(f"user {uid} may not send listeners")
+    connection.settimeout(_STATE_SECONDS)
+    data, fds = b"", []
+    while len(data) <= _STATE_BYTES:
+        part, more, _, _ = socket.recv_fds(connection, 1 << 16, _MAX_FDS)
+        fds += more
+        data += part
+        if not part:
+            connection.close()
+            return parse(data, fds)
+    raise PyruncError(f"the container process state has more than {_STATE_BYTES} bytes")
+
+
+def _serve(state: State, policies: dict[str, Policy], mount: str, proc: int) -> None:
+    name = state.metadata or DEFAULT
+    if name not in policies:
+        raise PyruncError(f"container {state.id} wants policy {name}", hint="the configuration does not have it")
+    user_namespace = namespace(state.pid, "user")
+    container = Container(
+        id=join([state.id]),
+        pid=state.pid,
+        policy=policies[name],
+        user_namespace=user_namespace,
+        is_of_host=user_namespace == namespace("self", "user"),
+        proc=proc,
+        limits=Limits(_cgroup(state.pid, mount), mount),
+    )
+    log.info(f"container {container.id}: {', '.join(container.policy.calls())} by policy {name}")
+    Agent(state.fd, container).serve()
+    log.debug(f"container {container.id} has ended")
+
+
+def _cgroup(pid: int, mount: str) -> str:
+    """The directory of a process's cgroup; "" without a hierarchy."""
+    own = own_cgroup(read_file(f"/proc/{pid}/cgroup"))
+    return mount + own.rstrip("/") if own and mount else ""

@@ -1,0 +1,53 @@
+"""broker/containers.py: what a thread must have."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+
+from pyrunc.libcontainer.broker import listener
+from pyrunc.libcontainer.broker.acting import OVER_FILES, bits
+from pyrunc.libcontainer.broker.caller import Caller, Credentials, Processes
+from pyrunc.libcontainer.broker.config import Policy
+from pyrunc.libcontainer.broker.containers import Container, namespace
+from pyrunc.libcontainer.broker.memory import Limits
+from pyrunc.libcontainer.broker.model import Notification, Refusal
+
+
+def container(user_namespace: tuple[int, int], is_of_host: bool = True) -> Container:
+    return Container("box", os.getpid(), Policy("default"), user_namespace, is_of_host, -1, Limits("", ""))
+
+
+@pytest.fixture
+def self(monkeypatch: pytest.MonkeyPatch) -> Caller:
+    monkeypatch.setattr(listener, "is_waiting", lambda fd, id: True)
+    return Caller(-1, Notification(1, os.getpid(), 0, 0, (0,) * 6), Processes())
+
+
+def test_a_thread_of_the_container(self: Caller) -> None:
+    with self:
+        assert container(namespace("self", "user")).require(self, 0).uids[0] == os.getuid()
+
+
+def test_a_thread_of_another_user_namespace(self: Caller) -> None:
+    with self, pytest.raises(Refusal) as caught:
+        container((1, 2)).require(self, 0)
+    assert caught.value.reason == "a process in a further user namespace"
+
+
+def test_a_thread_without_the_capability(self: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Caller, "credentials", lambda self: Credentials((0,) * 4, (0,) * 4, (), 0, bits("CAP_KILL")))
+    box = container(namespace("self", "user"))
+    with self:
+        assert box.require(self, bits("CAP_KILL"))
+        with pytest.raises(Refusal, match="without CAP_KILL and CAP_MKNOD") as caught:
+            box.require(self, bits("CAP_KILL", "CAP_MKNOD"), errno.EACCES)
+    assert caught.value.errno == errno.EACCES
+
+
+def test_capabilities_over_files_count_only_in_their_user_namespace() -> None:
+    credentials = Credentials((0,) * 4, (0,) * 4, (), 0, OVER_FILES | bits("CAP_KILL"))
+    assert container((0, 0)).over_files(credentials) == OVER_FILES
+    assert container((0, 0), is_of_host=False).over_files(credentials) == 0

@@ -1,0 +1,115 @@
+"""broker/profile.py: what the printed filter asks, allows and refuses, by the filter itself."""
+
+from __future__ import annotations
+
+import errno
+import platform
+from typing import Any
+
+import pytest
+
+from pyrunc.errors import PyruncError
+from pyrunc.libcontainer.broker import config, profile
+from pyrunc.libcontainer.seccomp import decide
+from tests.support.seccomp import default_profile
+
+pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="the test profile is that of x86-64")
+
+CHR, FIFO, BLK = 0o020000, 0o010000, 0o060000
+FASTOPEN = 0x20000000
+ASK, ALLOW = "SCMP_ACT_NOTIFY", "SCMP_ACT_ALLOW"
+MEMBERS: dict[str, Any] = {
+    "mknod": {}, "mount": {"types": ["tmpfs"], "targets": ["/mnt"]}, "sysinfo": {}, "connect": {}, "bind": {},
+}  # fmt: skip
+
+
+def made(base: Any = None, **members: Any) -> Any:
+    policy = config.policies({"policies": {"default": members}})["default"]
+    return profile.make(policy, "/run/broker.sock", base)
+
+
+def action(found: Any, call: str, *arguments: int) -> str:
+    return decide.decide(found, call, arguments).action
+
+
+@pytest.mark.parametrize("base", [None, default_profile()], ids=["open", "engine"])
+def test_what_is_asked_and_what_not(base: Any) -> None:
+    found = made(base, **MEMBERS)
+    assert found["listenerPath"] == "/run/broker.sock"
+    for call in ("mount", "sysinfo", "connect", "bind"):
+        assert action(found, call) == ASK
+    assert action(found, "mknod", 0, CHR | 0o666) == action(found, "mknodat", 0, 0, CHR) == ASK
+    assert action(found, "mknod", 0, FIFO) == action(found, "mknodat", 0, 0, FIFO | 0o600) == ALLOW
+    assert action(found, "mknod", 0, BLK) == ALLOW  # the kernel asks for the capability
+    for call in ("read", "openat", "futex"):
+        assert action(found, call) == ALLOW
+
+
+@pytest.mark.parametrize("base", [None, default_profile()], ids=["open", "engine"])
+@pytest.mark.parametrize("datagrams", [False, True])
+def test_the_other_ways(base: Any, datagrams: bool) -> None:
+    found = made(base, **{**MEMBERS, "connect": {"datagrams": datagrams}})
+    for call in ("fsopen", "move_mount", "open_tree", "mount_setattr"):
+        assert action(found, call) == "SCMP_ACT_ERRNO (ENOSYS)"
+    assert action(found, "io_uring_setup").startswith("SCMP_ACT_ERRNO")
+    for call, index in (("sendto", 3), ("sendmsg", 2), ("sendmmsg", 3)):
+        assert action(found, call) == ALLOW
+        assert action(found, call, *[0] * index, FASTOPEN).startswith("SCMP_ACT_ERRNO")
+    for family in (1, 16):
+        assert action(found, "socket", family, 2) == ALLOW
+    for family in (2, 10):
+        assert action(found, "socket", family, 1 | 0x80800) == ALLOW
+        assert (action(found, "socket", family, 2 | 0x80000) == ALLOW) is datagrams
+        assert action(found, "socket", family, 3).startswith("SCMP_ACT_ERRNO") or (datagrams and base is None)
+        assert action(found, "socket", family, 1, 132).startswith("SCMP_ACT_ERRNO")
+    for family in (3, 9, 11, 17, 21, 30, 33, 40, 44):
+        assert action(found, "socket", family, 1).startswith("SCMP_ACT_ERRNO")
+
+
+def test_only_what_the_policy_has() -> None:
+    found = made(default_profile(), sysinfo={})
+    assert action(found, "sysinfo") == ASK
+    assert action(found, "connect") == action(found, "io_uring_setup") == ALLOW
+    assert action(found, "mount") == action(found, "fsopen") == "SCMP_ACT_ERRNO (EPERM)"
+    assert action(found, "mknod", 0, CHR) == ALLOW
+
+
+def test_what_the_base_refuses_stays_refused() -> None:
+    base = default_profile()
+    base["syscalls"][0]["names"].remove("mknod")
+    base["syscalls"][0]["names"].remove("sendmmsg")
+    found = made(base, **MEMBERS)
+    assert action(found, "mknod", 0, FIFO) == action(found, "sendmmsg") == "SCMP_ACT_ERRNO (EPERM)"
+    assert action(found, "mknodat", 0, 0, FIFO) == ALLOW
+
+
+def test_a_rule_of_an_open_base_for_a_brokered_call_is_replaced() -> None:
+    base: Any = {
+        "defaultAction": ALLOW,
+        "syscalls": [{"names": ["mount", "chroot"], "action": "SCMP_ACT_ERRNO"}],
+    }
+    found = made(base, mount=MEMBERS["mount"])
+    assert action(found, "mount") == ASK
+    assert action(found, "chroot") == "SCMP_ACT_ERRNO (EPERM)"
+    assert base["syscalls"][0]["names"] == ["mount", "chroot"]
+
+
+def test_flags_and_metadata() -> None:
+    found = made(None, sysinfo={})
+    assert found["flags"] == ["SECCOMP_FILTER_FLAG_SPEC_ALLOW", "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]
+    assert "listenerMetadata" not in found
+    policy = config.policies({"policies": {"web": {"sysinfo": {}}}})["web"]
+    assert profile.make(policy, "/s")["listenerMetadata"] == "web"
+
+
+def test_a_profile_with_another_agent() -> None:
+    with pytest.raises(PyruncError) as caught:
+        made({"defaultAction": ALLOW, "listenerPath": "/x"}, sysinfo={})
+    assert caught.value.pointer == "/linux/seccomp/listenerPath"
+
+
+def test_an_errno_of_the_base_is_no_errno_of_ours() -> None:
+    found = made(None, **MEMBERS)
+    codes = {rule.get("errnoRet") for rule in found["syscalls"] if rule["action"] == "SCMP_ACT_ERRNO"}
+    assert errno.ENOSYS in codes
+    assert None not in codes

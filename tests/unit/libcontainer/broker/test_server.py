@@ -1,0 +1,91 @@
+"""broker/server.py: the states that runtimes send, and the socket."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pyrunc.errors import PyruncError
+from pyrunc.libcontainer.broker import listener, server
+
+STATE = {"ociVersion": "1.2.0", "fds": ["seccompFd"], "pid": 5, "metadata": "web", "state": {"id": "box"}}
+
+
+@pytest.fixture
+def any_listener(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listener, "is_listener", lambda fd: fd != 99)
+
+
+def parse(value: Any, fds: list[int]) -> server.State:
+    return server.parse(value if type(value) is bytes else json.dumps(value).encode(), fds)
+
+
+@pytest.mark.usefixtures("any_listener")
+def test_a_state() -> None:
+    assert parse(STATE, [7]) == server.State("box", 5, "web", 7)
+    assert parse({**STATE, "fds": ["other", "seccompFd"], "metadata": ""}, [7, 8]) == server.State("box", 5, "", 8)
+
+
+@pytest.mark.usefixtures("any_listener")
+@pytest.mark.parametrize(
+    ("value", "fds"),
+    [
+        (b"", [7]),
+        (b"{", [7]),
+        (b"\xff", [7]),
+        ([], [7]),
+        ({}, [7]),
+        (STATE, []),
+        (STATE, [99]),
+        ({**STATE, "fds": ["other"]}, [7]),
+        ({**STATE, "fds": "seccompFd"}, [7]),
+        ({**STATE, "fds": [["seccompFd"]]}, [7]),
+        ({**STATE, "pid": "5"}, [7]),
+        ({**STATE, "pid": True}, [7]),
+        ({**STATE, "metadata": 5}, [7]),
+        ({**STATE, "state": {"id": 5}}, [7]),
+        ({**STATE, "state": []}, [7]),
+        (b"[" * 100_000, [7]),
+    ],
+)
+def test_what_is_no_state(value: Any, fds: list[int]) -> None:
+    with pytest.raises(PyruncError):
+        parse(value, fds)
+
+
+def test_the_socket_is_roots_alone(tmp_path: Path) -> None:
+    path = tmp_path / "broker.sock"
+    found = server._listen(str(path))
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    with pytest.raises(PyruncError, match="already in use"):
+        server._listen(str(path))
+    found.close()
+    # What a killed broker leaves is no broker.
+    server._listen(str(path)).close()
+
+
+def test_what_is_there_is_not_removed(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("mine")
+    with pytest.raises(PyruncError):
+        server._listen(str(path))
+    assert path.read_text() == "mine"
+
+
+def test_a_connection_that_brings_nothing() -> None:
+    ours, theirs = socket.socketpair()
+    theirs.close()
+    with pytest.raises(PyruncError):
+        server._receive(ours)
+
+
+def test_the_cgroup_of_a_process() -> None:
+    found = server._cgroup(os.getpid(), "/sys/fs/cgroup")
+    assert found.startswith("/sys/fs/cgroup") or not found
+    assert server._cgroup(os.getpid(), "") == ""
