@@ -42,7 +42,7 @@ engines-doc: $(VENV)/.built $(VENV)/.developer
 	@$(BIN)/python -m tests.engines.page
 
 CRITEST_RUNTIME ?= pyrunc
-critest: engines-ground $(ENGINES_BIN)/cri-tools/.built
+critest: engines-ground $(ENGINES_BIN)/cri-tools/.built $(if $(filter pyrunc-sandbox,$(CRITEST_RUNTIME)),$(ENGINES_BIN)/containerd/.built)
 	@$(BIN)/python -m tests.engines.critest $(firstword $(ENGINES_DEBIAN)) $(CRITEST_RUNTIME)
 
 # Runs of each runtime for so many seconds, and a few minutes more.

@@ -66,8 +66,7 @@ containerd.task.v2.PauseRequest: id string 1
 containerd.task.v2.ResumeRequest: id string 1
 
 containerd.runc.v1.Options: no_pivot_root bool 1, no_new_keyring bool 2, shim_cgroup string 3, io_uid uint32 4, \
-io_gid uint32 5, binary_name string 6, root string 7, systemd_cgroup bool 9, criu_image_path string 10, \
-criu_work_path string 11, task_api_address string 12, task_api_version uint32 13
+io_gid uint32 5, binary_name string 6, root string 7, systemd_cgroup bool 9, criu_work_path string 11
 runtimeoptions.v1.Options as NamedOptions: type_url string 1, config_path string 2, config_body bytes 3
 containerd.runc.v1.CheckpointOptions: exit bool 1, open_tcp bool 2, external_unix_sockets bool 3, terminal bool 4, \
 file_locks bool 5, empty_namespaces string[] 6, cgroups_mode string 7, image_path string 8, work_path string 9, \

@@ -114,6 +114,15 @@ def processes() -> dict[int, Process]:
     return found
 
 
+def kill_tree(pid: int) -> None:
+    """SIGKILL a command and what it has started, such as a hook that hangs. It is stopped first, so that it starts
+    nothing more. A process that is gone is no error."""
+    found = processes().get(pid)
+    _send(found, _signal.SIGSTOP)
+    _kill_descendants(pid)
+    _send(found, _signal.SIGKILL)
+
+
 def _kill_descendants(pid: int) -> None:
     """SIGKILL the descendants of a process.
 

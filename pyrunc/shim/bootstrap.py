@@ -18,7 +18,7 @@ from ..errors import PyruncError
 from ..libcontainer.kernel import fileio, native
 from ..libcontainer.plan.host import gather
 from ..protobuf import MalformedError
-from . import messages, mounts, options, pods, runtime, starts
+from . import containers, messages, mounts, options, pods, runtime, starts
 from .digest import sha256
 from .model import check_id
 
@@ -256,13 +256,17 @@ def delete(flags: Flags) -> bytes:
     mounts.unmount(bundle + "/rootfs")
     pods.remove(pods.directory(flags.namespace, flags.id))
     _remove_socket(bundle)
-    exited = messages.timestamp(messages.now())
-    return messages.encode("DeleteResponse", {"pid": pid, "exit_status": _KILLED, "exited_at": exited})
+    noted = containers.noted_exit(bundle)
+    status, at = noted if noted is not None else (_KILLED, messages.now())
+    exited = messages.timestamp(at)
+    return messages.encode("DeleteResponse", {"pid": pid, "exit_status": status, "exited_at": exited})
 
 
 def _end_commands(bundle: str) -> None:
-    """End the commands of the runtime that a killed shim has left and that make the container: they would go on when
-    nobody deletes it any more. Others may: a `delete` has hooks to run. Raises OSError."""
+    """End the commands of the runtime that a killed shim has left and that make the container, with their hooks: they
+    would go on when nobody deletes it any more. Others may: a `delete` has hooks to run. Raises OSError."""
+    from ..libcontainer import holder
+
     for name in posix.listdir("/proc"):
         if name.isdigit() and _is_command(name, bundle):
             try:
@@ -271,6 +275,7 @@ def _end_commands(bundle: str) -> None:
                 continue
             try:
                 if _is_command(name, bundle):  # still, so the descriptor is the command's
+                    holder.kill_tree(int(name))
                     _signal.pidfd_send_signal(pidfd, _SIGKILL)
                     native.poll([pidfd], int(_COMMAND_SECONDS * 1000))
             except ProcessLookupError:

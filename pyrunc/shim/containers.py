@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from .. import log
+import posix
+
+from .. import jsonio, log
 from ..errors import PyruncError, from_os_error
 from ..libcontainer import lifecycle
-from . import messages, oom
+from ..libcontainer.kernel import fileio
+from . import messages, oom, options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +24,43 @@ if TYPE_CHECKING:
     Publish = Callable[[str, str, Message], None]
 
 _SIGKILL = 9
+
+
+# The file in a bundle with the end of the first process, for `delete`.
+EXIT = "exit.json"
+
+
+def _note_exit(container: Container) -> None:
+    """Keep the end of a container's first process for a `delete` after the shim's own end. A failure is logged."""
+    init = container.init
+    path = f"{container.bundle}/{EXIT}"
+    try:
+        options.write(path + ".new", jsonio.dumps({"status": init.exit_status, "at": init.exited_at}))
+        posix.rename(path + ".new", path)
+    except (PyruncError, OSError) as error:
+        log.warning(f"the exit status of {container.id} is not kept: {error}")
+
+
+def forget_exit(bundle: str) -> None:
+    """A container is about to be created: an earlier one's end is none of its. Raises OSError."""
+    try:
+        posix.unlink(f"{bundle}/{EXIT}")
+    except FileNotFoundError:
+        return
+
+
+def noted_exit(bundle: str) -> tuple[int, int] | None:
+    """The exit status that was kept, and its time in nanoseconds since 1970; None if the process had not ended, or if
+    the file is damaged. Raises OSError."""
+    try:
+        found = jsonio.loads(fileio.read_file(f"{bundle}/{EXIT}"))
+        status, at = found["status"], found["at"]
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError):
+        log.warning(f"{bundle}/{EXIT} is damaged")
+        return None
+    return (status, at) if type(status) is int and type(at) is int and 0 <= status < 1 << 32 and at > 0 else None
 
 
 class Containers:
@@ -106,6 +146,7 @@ class Containers:
         process.exit_status = process.ended
         if not process.exec_id:
             self.forget_memory(container)
+            _note_exit(container)
         elif container.memory is not None:
             container.memory.look()  # a kill is reported before the end that it is the reason of
         self.tell(

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
     from ..protobuf import Message
 
-# What the shim reads of Options: by the names of the CRI plugin's table, which ignores case.
+# What the shim reads of Options: by the names of the CRI plugin's table, which ignores case. CriuImagePath and
+# TaskApiAddress are for containerd itself.
 NAMES = {
     "nopivotroot": "no_pivot_root", "nonewkeyring": "no_new_keyring", "shimcgroup": "shim_cgroup", "iouid": "io_uid",
     "iogid": "io_gid", "binaryname": "binary_name", "root": "root", "systemdcgroup": "systemd_cgroup",
-    "criuimagepath": "criu_image_path", "criuworkpath": "criu_work_path", "taskapiaddress": "task_api_address",
-    "taskapiversion": "task_api_version",
+    "criuworkpath": "criu_work_path",
 }  # fmt: skip
 # The options in a bundle, for `delete` and for the sandbox, with their defaults.
 FILE = "options.json"

@@ -37,8 +37,9 @@ _USER = 65535
 _OOM_SCORE = -998
 _CAPABILITIES = ("bounding", "effective", "inheritable", "permitted", "ambient")
 _SHM_BYTES = 64 << 20
-# mount(2): MS_NOSUID, MS_NODEV, MS_NOEXEC
-_SHM_FLAGS = 0x2 | 0x4 | 0x8
+_ROOT_BYTES = 256 << 10
+# mount(2)
+_MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 0x2, 0x4, 0x8
 _SPEC_VERSION = "1.2.0"
 _SANDBOX_ID, _CONTAINER_TYPE = "io.kubernetes.cri.sandbox-id", "io.kubernetes.cri.container-type"
 # The files of a pod, and where its containers have them.
@@ -242,8 +243,11 @@ def write_files(pod: Pod, path: str) -> None:
         if pod.uids:  # the pod's root has to come through
             posix.chown(path, 0, pod.gids[0]["hostID"])
             posix.chmod(path, 0o710)
+        what = path + "/root"
+        _make(what, 0o755)
+        # /run is often without programs and devices.
+        native.mount("pause", what, "tmpfs", _MS_NOSUID, f"mode=755,size={_ROOT_BYTES}")
         what = path + "/root/pause"
-        _make(path + "/root", 0o755)
         if pod.uids:  # it makes /dev
             posix.chown(path + "/root", pod.uids[0]["hostID"], pod.gids[0]["hostID"])
         _write(what, PROGRAM, 0o755)
@@ -253,7 +257,7 @@ def write_files(pod: Pod, path: str) -> None:
         if "ipc" not in pod.on_host:
             what = path + "/shm"
             _make(what, 0o700)
-            native.mount("shm", what, "tmpfs", _SHM_FLAGS, f"mode=1777,size={_SHM_BYTES}")
+            native.mount("shm", what, "tmpfs", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC, f"mode=1777,size={_SHM_BYTES}")
     except OSError as error:
         raise PyruncError(f"the files of the pod: {what}", errno=error.errno or 0) from error
 
@@ -303,7 +307,8 @@ def remove(path: str) -> None:
         posix.lstat(path)
     except FileNotFoundError:
         return
-    mounts.unmount(path + "/shm")
+    for name in ("shm", "root"):
+        mounts.unmount(f"{path}/{name}")
     try:
         _remove(path)
     except OSError as error:
@@ -312,7 +317,7 @@ def remove(path: str) -> None:
         try:
             posix.rmdir(above)
         except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.ENOENT):
+            if error.errno not in (errno.ENOTEMPTY, errno.ENOENT, errno.EBUSY):
                 log.warning(f"removing {above}: {error}")
             return
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import posix
 import sys
 
-from .. import jsonio, launcher
+from .. import jsonio, launcher, log
 from ..errors import PyruncError, join
 from ..libcontainer.kernel import fileio, native
 
@@ -32,6 +32,8 @@ _NOT_INHERITED = (b"NOTIFY_SOCKET", b"LISTEN_FDS", b"LISTEN_PID", b"LISTEN_FDNAM
 # The server's socket.
 LISTENER = 3
 _SIGKILL = 9
+# The directory of a state, the file in it, and one more.
+_RESERVED = 3
 _DELETED = " (deleted)"
 
 
@@ -76,26 +78,60 @@ def spawn(
     return native.spawn(path, [native.fs_bytes(word) for word in words], env or environment(), actions)
 
 
+class Reserve:
+    """Descriptors that are free once `close` is called: as many as it takes to read what a command has left.
+
+    Others may use all descriptors up while a command runs, and a process whose pid can't be read is watched by nobody.
+    """
+
+    __slots__ = ("_fds",)
+
+    def __init__(self) -> None:
+        """Raises OSError."""
+        self._fds: list[int] = []
+        try:
+            for _ in range(_RESERVED):
+                self._fds.append(posix.open("/", posix.O_PATH | posix.O_CLOEXEC))
+        except OSError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Free them."""
+        while self._fds:
+            posix.close(self._fds.pop())
+
+
 class Command:
     """A command of the runtime that runs."""
 
-    __slots__ = ("_done", "_log", "_loop", "_name", "pid")
+    __slots__ = ("_done", "_log", "_loop", "_name", "pid", "reserve")
 
-    def __init__(self, loop: Loop, name: str, log: str, done: Done) -> None:
+    def __init__(self, loop: Loop, name: str, path: str, done: Done) -> None:
+        """Raises OSError."""
+        self.reserve = Reserve()
         self._loop = loop
         self._name = name
-        self._log = log
+        self._log = path
         self._done: Done | None = done
         self.pid = 0
 
     def kill(self) -> None:
-        """End the command at once. What it has made so far is undone by `delete`."""
+        """End the command at once, with its hooks. What it has made so far is undone by `delete`."""
+        if self.pid and self._name != "checkpoint":  # CRIU puts the container right when its caller is gone
+            from ..libcontainer import holder
+
+            try:
+                holder.kill_tree(self.pid)
+            except OSError as error:
+                log.error(f"ending what pyrunc {self._name} has started: {error}")
         if self.pid:
             posix.kill(self.pid, _SIGKILL)
 
     def on_end(self, code: int) -> None:
         """The command has ended: call `done`."""
         self.pid = 0
+        self.reserve.close()
         failure = None
         try:
             text = last_error(self._log) if code else ""
@@ -135,20 +171,31 @@ class Runtime:
         directory: where the command's log is meanwhile. stdio: its standard streams. Raises OSError.
         """
         Runtime._count += 1
-        log = f"{directory}/log-{Runtime._count}.json"
+        # A container whose bundle is gone can still be deleted.
+        place = directory if _is_there(directory) else "/run"
+        messages = f"{place}/log-{posix.getpid()}-{Runtime._count}.json"
         path, first = own_program(RUNTIME)
-        options = ["--root", self.root, "--log", log, "--log-format", "json"]
+        options = ["--root", self.root, "--log", messages, "--log-format", "json"]
         if self.systemd:
             options.append("--systemd-cgroup")
-        running = Command(self._loop, command, log, done)
+        running = Command(self._loop, command, messages, done)
         self._loop.begin_launch()
         try:
             running.pid = spawn([*first, *options, command, *words], stdio, path=path)
         except BaseException:
             self._loop.end_launch()
+            running.reserve.close()
             raise
         self._loop.process(running.pid, running.on_end)
         return running
+
+
+def _is_there(path: str) -> bool:
+    try:
+        posix.stat(path)
+    except OSError:
+        return False
+    return True
 
 
 def last_error(path: str) -> str:

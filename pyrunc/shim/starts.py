@@ -15,6 +15,7 @@ from ..libcontainer import state as store
 from ..libcontainer.kernel import fileio
 from ..protobuf import MalformedError
 from . import messages, mounts, options, runtime, ttrpc
+from .containers import forget_exit
 from .model import Container, Process
 from .stdio import Stdio
 from .ttrpc import StatusError
@@ -58,7 +59,10 @@ def create(tasks: Containers, request: Message, call: Answerable) -> None:
     stdio = _stdio(tasks.loop, request, request["id"], tasks.namespace, given)
     commands = runtime.Runtime(tasks.loop, root, given["systemd_cgroup"])
     container = Container(request, tasks.namespace, given, commands, Process(request, "", stdio))
+    forget_exit(container.bundle)
     options.save(container.bundle, given)
+    if given["binary_name"]:
+        log.warning(f"the option BinaryName, {given['binary_name']}, is not used: the runtime is this shim's own")
     if request["rootfs"]:
         rootfs = container.bundle + "/rootfs"
         try:

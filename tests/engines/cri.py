@@ -32,7 +32,7 @@ if "create" in sys.argv and absent:
     path = sys.argv[sys.argv.index("--bundle") + 1] + "/config.json"
 elif sys.argv[-1] == "start" and "-namespace" in sys.argv:
     path = "config.json"
-if path:
+if path and os.path.exists(path):  # a sandbox that the shim keeps has none
     with open(path) as file:
         config = json.load(file)
     for name in absent:
@@ -43,8 +43,8 @@ os.execv("{runtime}", ["{runtime}"] + sys.argv[1:])
 """
 
 
-# The runtime's handler with pyrunc's shim, and the shim.
-SHIM, SHIM_NAME = "pyrunc-shim", "containerd-shim-pyrunc-v2"
+# The runtime's handler with pyrunc's shim, the one whose shim keeps the sandboxes, and the shim.
+SHIM, SANDBOX, SHIM_NAME = "pyrunc-shim", "pyrunc-sandbox", "containerd-shim-pyrunc-v2"
 
 
 def stripped(machine: Machine, plugin: str) -> str:
@@ -61,8 +61,16 @@ def stripped(machine: Machine, plugin: str) -> str:
     # pyrunc is a link into the tar that was unpacked (tree.py).
     program = f"{os.path.dirname(os.readlink(machine.path(machine.which('pyrunc'))))}/{SHIM_NAME}"
     machine.write(f"/usr/local/sbin/{SHIM_NAME}", STRIP.format(python=machine.python, runtime=program), mode=0o755)
-    return f"""{text}[plugins."{plugin}".containerd.runtimes.{SHIM}]
+    text += f"""[plugins."{plugin}".containerd.runtimes.{SHIM}]
   runtime_type = "io.containerd.pyrunc.v2"
+"""
+    if "grpc" in plugin:
+        return text
+    # Of containerd 2. No `start` is called for a container of such a pod, so its limits stay.
+    return f"""{text}[plugins."{plugin}".containerd.runtimes.{SANDBOX}]
+  runtime_type = "io.containerd.pyrunc.v2"
+  sandboxer = "shim"
+  disable_pause_image_pull = true
 """
 
 

@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 from tests.engines import images
+from tests.engines.cri import SANDBOX
 from tests.engines.engine import PAUSE
 from tests.engines.images import Image
 from tests.engines.kinds import KINDS
@@ -127,7 +128,7 @@ def main() -> int:
         with Machine(tree(release)) as machine:
             publish(machine, Path(more[0]))
         return 0
-    kind = KINDS[more[0] if more else "cri"]
+    kind = KINDS[more[0] if more else "cri2" if runtime == SANDBOX else "cri"]  # only containerd 2 has sandboxers
     log = REPOSITORY / f"build/engines/critest-{runtime}.log"
     with Machine(tree(release)) as machine:
         furnish(machine)

@@ -48,10 +48,15 @@ def outside(command: list[str]) -> int:
 def inside(command: list[str]) -> int:
     """Process 1: mount, run the command, and reap everything until it ends."""
     purev2.enter()
-    mounts = (("proc", "/proc"), ("tmpfs", "/run"), ("tmpfs", "/var/lib/containerd"))
-    for kind, path in mounts:
+    # Debian's /run has neither programs nor devices; here it has the tests' root file systems.
+    bare = "nosuid,nodev,noexec"
+    mounts = (
+        ("proc", "/proc", "rw"), ("tmpfs", "/run", "rw"), ("tmpfs", "/var/lib/containerd", "rw"),
+        ("tmpfs", "/run/containerd-shim-pyrunc-v2", bare),
+    )  # fmt: skip
+    for kind, path, options in mounts:
         os.makedirs(path, exist_ok=True)
-        subprocess.run(["mount", "-t", kind, kind, path], check=True)
+        subprocess.run(["mount", "-t", kind, "-o", options, kind, path], check=True)
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     Path("/sys/fs/cgroup/cgroup.subtree_control").write_text(
         " ".join(f"+{name}" for name in Path("/sys/fs/cgroup/cgroup.controllers").read_text().split())

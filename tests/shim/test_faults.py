@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -228,3 +229,128 @@ def ticks(pid: int) -> int:
     """The processor time of a process, in hundredths of a second."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return int(fields[11]) + int(fields[12])
+
+
+def test_bundle_that_is_gone_for_good(place: Place) -> None:
+    """Its container can be ended, paused and deleted all the same, and nothing of it stays."""
+    task = place.running()
+    task.call("Exec", exec_id="e", spec=spec())
+    shutil.rmtree(task.path)
+    task.call("Pause")
+    task.call("Resume")
+    assert task.end()["exit_status"] == 137
+    assert not cgroup(task.id).exists()
+    assert not Path(shims.ROOT, shims.NAMESPACE, task.id).exists()
+    assert not list(Path("/run").glob("log-*.json"))
+    task.call("Shutdown")
+
+
+def hooked(place: Place, name: str, kind: str) -> Any:
+    """A bundle with a hook that hangs, in a session of its own, and has a child."""
+    bundle = place.bundle(name)
+    args = ["setsid", "sh", "-c", "sleep 98765 & sleep 98765"]
+    bundle.config["hooks"] = {kind: [{"path": "/usr/bin/setsid", "args": args}]}
+    bundle.write()
+    return bundle
+
+
+def hangs() -> bool:
+    return any(b"98765" in line for line in command_lines())
+
+
+@pytest.mark.parametrize("kind", ["prestart", "createRuntime"])
+def test_hook_of_a_create_whose_shim_is_killed(place: Place, kind: str) -> None:
+    """`delete` ends it with the command."""
+    hooked(place, "box", kind)
+    client = place.connect(place.start("box"))
+    shim = client.call("Connect", id="box")["shim_pid"]
+    client.begin("Create", id="box", bundle=str(place.work / "box"))
+    wait_for("the hook", hangs)
+    shims.kill(shim)
+    assert place.run("box", "delete", "-bundle", str(place.work / "box")).returncode == 0
+    wait_for("the end of the hook", lambda: not hangs())
+    assert not processes("box")
+
+
+@pytest.mark.parametrize(("kind", "method"), [("createRuntime", "Create"), ("poststart", "Start")])
+def test_hook_when_the_time_is_up(place: Place, kind: str, method: str) -> None:
+    """It ends with the command of the call."""
+    hooked(place, "box", kind)
+    client = place.connect(place.start("box"))
+    fields: dict[str, Any] = {"id": "box", "bundle": str(place.work / "box")}
+    if method == "Start":
+        client.call("Create", **fields)
+        fields.pop("bundle")
+    payload = wire.encode("CreateTaskRequest" if method == "Create" else "StartRequest", fields)
+    waited = client.send(client.service, method, payload, 1)
+    wait_for("the hook", hangs)
+    status = wire.decode("Response", waited.result(20))["status"]
+    assert status["code"] == DEADLINE_EXCEEDED
+    wait_for("the end of the hook", lambda: not hangs())
+    client.call("Connect", id="box")
+
+
+def test_no_descriptors_when_a_command_has_ended(place: Place) -> None:
+    """What it has made is watched: descriptors for its pid file are kept while it runs."""
+    task = place.running()
+    shim = task.call("Connect")["shim_pid"]
+    for number in range(3):
+        task.call("Exec", exec_id=f"e{number}", spec=spec_of("sh", "-c", "sleep 0.2; exit 7"))
+    waits = []
+    for number in range(3):
+        started = task.begin("Start", exec_id=f"e{number}")
+        wait_for("the command", lambda: os.listdir(f"/proc/{shim}/fd") and bool(children_of(shim, b"exec")))
+        limit = min(set(range(4096)) - {int(name) for name in os.listdir(f"/proc/{shim}/fd")})
+        resource.prlimit(shim, resource.RLIMIT_NOFILE, (limit, 4096))
+        assert started(20)["pid"] > 0
+        resource.prlimit(shim, resource.RLIMIT_NOFILE, (4096, 4096))
+        waits.append(task.begin("Wait", exec_id=f"e{number}"))
+    assert [wait(20)["exit_status"] for wait in waits] == [7, 7, 7]
+
+
+def spec_of(*args: str) -> Any:
+    process = {**SPEC, "args": list(args), "env": ["PATH=/bin:/usr/bin"]}
+    return wire.any_of("types.containerd.io/opencontainers/runtime-spec/1/Process", json.dumps(process).encode())
+
+
+def children_of(pid: int, word: bytes) -> list[int]:
+    """The children of a process whose command line has a word."""
+    found = []
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        try:
+            if word in Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0"):
+                found.append(int(child))
+        except FileNotFoundError:
+            continue
+    return found
+
+
+def test_exit_status_of_a_process_that_had_ended(place: Place) -> None:
+    """`delete` after the shim's kill tells it, and its time; a container that still ran was killed."""
+    task = place.running("sh", "-c", "exit 5")
+    ended = task.call("Wait")
+    shims.kill(task.call("Connect")["shim_pid"])
+    done = place.run(task.id, "delete", "-bundle", str(task.path))
+    found = wire.decode("DeleteResponse", done.stdout)
+    assert (found["exit_status"], found["exited_at"], found["pid"]) == (5, ended["exited_at"], task.pid)
+
+
+def test_exit_status_of_an_earlier_container(place: Place) -> None:
+    """The bundle is used again: what is kept there is none of the next one's."""
+    task = place.running("sh", "-c", "exit 5")
+    task.call("Wait")
+    task.call("Delete")
+    (task.path / "exit.json").stat()
+    task.create(streams={})
+    shims.kill(task.call("Connect")["shim_pid"])
+    done = place.run(task.id, "delete", "-bundle", str(task.path))
+    assert wire.decode("DeleteResponse", done.stdout)["exit_status"] == 137
+
+
+def test_binary_name_is_logged(place: Place) -> None:
+    """The option has no effect, and somebody is told."""
+    place.bundle("box")
+    client = place.connect(place.start("box"))
+    options = wire.any_of("Options", {"binary_name": "/usr/bin/crun"}, "containerd.runc.v1.")
+    client.call("Create", id="box", bundle=str(place.work / "box"), options=options)
+    assert b"/usr/bin/crun" in os.read(place.log, 1 << 16)

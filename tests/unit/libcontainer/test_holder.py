@@ -102,3 +102,14 @@ def test_a_child_that_is_forked_meanwhile_is_killed_too(monkeypatch: pytest.Monk
     holder._kill_descendants(10)
     assert looks == []
     assert sent == [(20, signal.SIGSTOP), (30, signal.SIGSTOP), (20, signal.SIGKILL), (30, signal.SIGKILL)]
+
+
+def test_a_tree_is_killed_from_its_root_on(place: StateDir) -> None:
+    with hold(place, "stubborn") as process:
+        (child,) = host.children(process.pid)
+        host.wait_for("the grandchild", lambda: host.children(child))
+        (grandchild,) = host.children(child)
+        holder.kill_tree(process.pid)
+        assert process.wait(10) == -signal.SIGKILL
+        host.wait_for("the end of all", lambda: not host.is_alive(child) and not host.is_alive(grandchild))
+    holder.kill_tree(process.pid)  # it is gone

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pyrunc.libcontainer import lifecycle
-from pyrunc.shim import messages
+from pyrunc.shim import containers, messages
 from pyrunc.shim.containers import Containers
 from pyrunc.shim.model import Container, Process
 
@@ -192,3 +194,36 @@ def test_a_command_that_does_not_begin(
     assert command.begun == begun
     assert [text in found.lower() for found in failures] == [True], failures
     assert later == [1]
+
+
+def test_the_end_is_kept(tmp_path: Path) -> None:
+    one = container()
+    one.bundle = str(tmp_path)
+    assert containers.noted_exit(str(tmp_path)) is None
+    one.init.exit_status, one.init.exited_at = 5, 7 * 10**9
+    containers._note_exit(one)
+    assert containers.noted_exit(str(tmp_path)) == (5, 7 * 10**9)
+    assert os.listdir(tmp_path) == [containers.EXIT]
+    for damaged in ("", "[]", "{}", '{"status": "5", "at": 7}', '{"status": -1, "at": 7}', '{"status": 1, "at": 0}'):
+        (tmp_path / containers.EXIT).write_text(damaged)
+        assert containers.noted_exit(str(tmp_path)) is None
+    containers.forget_exit(str(tmp_path))
+    containers.forget_exit(str(tmp_path))
+    assert not os.listdir(tmp_path)
+
+
+def test_an_end_that_can_not_be_kept(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    one = container()
+    one.bundle = f"{tmp_path}/gone"
+    containers._note_exit(one)
+    assert "the exit status of c is not kept: writing " in capfd.readouterr().err
+
+
+def test_the_process_of_a_sandbox_has_no_events(shim: Containers) -> None:
+    seen: list[str] = []
+    shim.publish = lambda topic, name, values: seen.append(topic)
+    one = container()
+    shim.tell(one, "/tasks/start", "TaskStart", {})
+    one.is_sandbox = True
+    shim.tell(one, "/tasks/exit", "TaskExit", {})
+    assert seen == ["/tasks/start"]

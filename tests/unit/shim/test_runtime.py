@@ -64,3 +64,30 @@ def test_a_command_that_has_ended_keeps_nothing(tmp_path: Path) -> None:
     assert not log.exists()
     assert not [found for found in gc.get_referents(command) if getattr(found, "__self__", None) is answers]
     loop.close()
+
+
+def test_a_reserve_of_descriptors() -> None:
+    before = os.listdir("/proc/self/fd")
+    reserve = runtime.Reserve()
+    assert len(os.listdir("/proc/self/fd")) == len(before) + runtime._RESERVED
+    reserve.close()
+    reserve.close()
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_a_reserve_that_can_not_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was opened is closed."""
+    before = os.listdir("/proc/self/fd")
+    opened: list[int] = []
+
+    def fail(path: str, flags: int) -> int:
+        if opened:
+            raise OSError(24, "x")
+        opened.append(os.dup(0))
+        return opened[0]
+
+    monkeypatch.setattr("posix.open", fail)
+    with pytest.raises(OSError):
+        runtime.Reserve()
+    monkeypatch.undo()
+    assert os.listdir("/proc/self/fd") == before
