@@ -18,9 +18,9 @@ test-shim: $(VENV)/.built $(VENV)/.developer
 
 # make bench-shim BENCH="--rounds 5 --pods 10"    less
 .PHONY: bench-shim
-bench-shim: $(VENV)/.built $(VENV)/.developer
+bench-shim: $(VENV)/.built $(VENV)/.developer $(ENGINES_BIN)/containerd/.built
 	@PYTHON='$(PYTHON)' scripts/packages.sh bench
 	@PYTHON='$(PYTHON)' scripts/packages.sh shim
 	@$(MAKE) --no-print-directory install DESTDIR=$(CURDIR)/$(BENCH_BUILD) PREFIX=/usr
 	@$(BIN)/python -m tests.shim.inside $(BIN)/python -m tests.bench.shim \
-	    --pyrunc $(BENCH_BUILD)/usr/bin/pyrunc --write docs/performance.md $(BENCH)
+	    --pyrunc $(BENCH_BUILD)/usr/bin/pyrunc --newer $(ENGINES_BIN)/containerd/containerd-shim-runc-v2 --write docs/performance.md $(BENCH)

@@ -1,4 +1,4 @@
-"""`make bench-shim`: pyrunc's shim beside the Go shim with runc, crun and pyrunc, by ttrpc as containerd speaks it.
+"""`make bench-shim`: pyrunc's shim beside the Go shims with runc, crun and pyrunc, by ttrpc as containerd speaks it.
 
 Run by tests.shim.inside. The shims take turns within every round. CPU is that of a cgroup in which a life's shim and
 its container are, so it has every process of that life and none of the client. Nothing is asserted about a time.
@@ -35,6 +35,8 @@ GROUP = Path("/sys/fs/cgroup/bench")
 NAMESPACE = "bench"
 
 RUNC, CRUN, OWN = "Go + runc", "Go + crun", "Go + pyrunc"
+# The shim of containerd 2, built from its module (tests/engines/go).
+NEWER = "Go 2 + runc"
 
 SHARE = (Goal(0.35, RUNC), Goal(0.6, CRUN))
 LIFE = Measure("a life: start … delete", "ms", SHARE)
@@ -43,7 +45,7 @@ CTR = Measure("ctr run --rm", "ms")
 EXEC = Measure("exec", "ms")
 EXEC_CPU = Measure("CPU of an exec", "ms")
 RSS = Measure("idle: RSS", "KiB", (), 0)
-PSS = Measure("idle: PSS", "KiB", (Goal(0.35, RUNC),), 0)
+PSS = Measure("idle: PSS", "KiB", (Goal(0.35, RUNC), Goal(0.35, NEWER)), 0)
 DIRTY = Measure("idle: private dirty", "KiB", (), 0)
 THREADS = Measure("idle: threads", "threads", (), 0)
 PODS = Measure("start of many pods at once", "ms", (Goal(0.5, RUNC),), 0)
@@ -57,6 +59,11 @@ class Flavour(NamedTuple):
     shim: str
     form: str
     binary: str = ""
+
+    def shim_version(self) -> str:
+        """The version of containerd that the shim tells."""
+        done = subprocess.run([self.shim, "-v"], capture_output=True, text=True, check=True)
+        return done.stdout.split("Version:")[1].split()[0]
 
     def options(self) -> Message:
         """runc's options message for Create."""
@@ -358,12 +365,15 @@ class Bench:
         containerd = self.containerd()
         try:
             options = self.options
-            self.rounds(options.rounds, self.life, self.life_cpu, self.ctr, flavours=self.flavours)
+            # Debian's containerd can't start the shim of containerd 2.
+            early = [flavour for flavour in self.flavours if flavour.name != NEWER]
+            self.rounds(options.rounds, self.life, self.life_cpu, flavours=self.flavours)
+            self.rounds(options.rounds, self.ctr, flavours=early)
             self.rounds(options.batches, self.exec, flavours=self.flavours)
             # The Go shim's memory and threads do not depend on the runtime.
-            both = [flavour for flavour in self.flavours if flavour.name in (table.SUBJECT, RUNC)]
-            self.rounds(options.batches, self.many, flavours=both)
-            for flavour in both:
+            with_runc = [flavour for flavour in self.flavours if flavour.name in (table.SUBJECT, RUNC, NEWER)]
+            self.rounds(options.batches, self.many, flavours=with_runc)
+            for flavour in with_runc:
                 self.idle(flavour, self.samples)
         finally:
             os.kill(pid, signal.SIGKILL)
@@ -374,7 +384,8 @@ class Bench:
         """The table in Markdown."""
         names = [flavour.name for flavour in self.flavours]
         others = names[1:]
-        head = ["min / **median** / max", *names, *(f"{table.SUBJECT} : {name}" for name in others[:2]), "goal"]
+        compared = [name for name in (RUNC, NEWER, CRUN) if name in others]
+        head = ["min / **median** / max", *names, *(f"{table.SUBJECT} : {name}" for name in compared), "goal"]
         lines = [
             f"{bench.machine()}; {versions(self.flavours)}. Rounds: {self.options.rounds} of lives and of ctr, "
             f"{self.options.batches} of 20 execs and of {self.options.at_once} pods at once. Idle: {self.options.pods} "
@@ -385,7 +396,7 @@ class Bench:
         for measure in MEASURES:
             cells = [f"{measure.name} ({measure.unit})"]
             cells += [table.cell(self.samples.get(measure, name), measure.digits) for name in names]
-            for name in others[:2]:
+            for name in compared:
                 value = table.ratio(self.samples, measure, name)
                 cells.append("–" if value is None else f"{value:.2f}")
             lines.append("| " + " | ".join([*cells, table.verdict(self.samples, measure)]).rstrip() + " |")
@@ -424,8 +435,8 @@ def versions(flavours: list[Flavour]) -> str:
         if shutil.which(words[0]):
             done = subprocess.run(words, capture_output=True, text=True, check=True)
             found.append(" ".join(done.stdout.splitlines()[0].split()[:3]))
-    own = subprocess.run([flavours[0].shim, "-v"], capture_output=True, text=True, check=True).stdout.split()
-    return "; ".join([f"pyrunc {own[own.index('Version:') + 1]}", *found])
+    found += [f"containerd {flavour.shim_version()}" for flavour in flavours if flavour.name == NEWER]
+    return "; ".join([f"pyrunc {flavours[0].shim_version()}", *found])
 
 
 def flavours(options: argparse.Namespace) -> Iterator[Flavour]:
@@ -444,6 +455,8 @@ def flavours(options: argparse.Namespace) -> Iterator[Flavour]:
     ):
         if program:
             yield Flavour(name, go, options.go_form, program)
+        if program and name == RUNC and options.newer:
+            yield Flavour(NEWER, str(options.newer.absolute()), "2.3", program)
 
 
 def main() -> None:
@@ -452,6 +465,7 @@ def main() -> None:
     parser.add_argument("--pyrunc", type=Path, default=bench.REPOSITORY / "build/bench/usr/bin/pyrunc")
     parser.add_argument("--go", default="containerd-shim-runc-v2", help="the Go shim")
     parser.add_argument("--go-form", default="1.6", help="how it is bootstrapped: 1.6 or 2.3")
+    parser.add_argument("--newer", type=Path, help="the shim of containerd 2")
     parser.add_argument("--rounds", type=int, default=24, help="of lives")
     parser.add_argument("--batches", type=int, default=4, help="of execs and of pods at once")
     parser.add_argument("--at-once", type=int, default=50, help="pods that are started at once")
