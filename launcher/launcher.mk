@@ -101,10 +101,10 @@ LAUNCHER_PAGES ?=
 # The snapshot has nothing of the machine that builds it: no environment, no terminal, no time zone.
 ifneq ($(LAUNCHER_SNAPSHOT),)
 $(LAUNCHER): $(LAUNCHER_LINKED) $(if $(LAUNCHER_PAGES),,$(LAUNCHER).watched) launcher/pages.py
-	$(if $(LAUNCHER_PAGES),tail -c +4097 $(LAUNCHER_PAGES) > $(LAUNCHER).order,$(LAUNCHER_PYTHON) -IS launcher/pages.py order $(LAUNCHER).watched $(LAUNCHER).order)
+	$(if $(LAUNCHER_PAGES),tail -c +5121 $(LAUNCHER_PAGES) > $(LAUNCHER).order,$(LAUNCHER_PYTHON) -IS launcher/pages.py order $(LAUNCHER).watched $(LAUNCHER).order)
 	env -i TZ=UTC0 $< < $(LAUNCHER).order > $(LAUNCHER).section
 	objcopy --update-section .snapshot=$(LAUNCHER).section $< $(LAUNCHER).woken
-	$(if $(LAUNCHER_PAGES),head -c 4096 $(LAUNCHER_PAGES) > $(LAUNCHER).table,$(LAUNCHER_PYTHON) -IS launcher/pages.py table $(LAUNCHER).woken $(LAUNCHER).order $(LAUNCHER).table)
+	$(if $(LAUNCHER_PAGES),head -c 5120 $(LAUNCHER_PAGES) > $(LAUNCHER).table,$(LAUNCHER_PYTHON) -IS launcher/pages.py table $(LAUNCHER).woken $(LAUNCHER).order $(LAUNCHER).table)
 	objcopy --update-section .written_pages=$(LAUNCHER).table $(LAUNCHER).woken $@
 	cat $(LAUNCHER).table $(LAUNCHER).order > $(LAUNCHER).pages
 endif

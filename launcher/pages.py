@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 
 # The sets of pages, in the order of launcher/snapshot.c: the pages that all commands write to, those of commands about
-# an existing container, those of commands that start a process, and those of `update`.
-SETS = ("others", "container", "launch", "update")
+# an existing container, those of `create` and `run`, those of `update`, and those of `exec`.
+SETS = ("others", "container", "launch", "update", "exec")
 # The server of containerd's shim has no table of pages, as it lives long and a fault more at its start does not count.
 # But its blocks are neighbours too, so that a pod's shim copies few pages.
 SHIM = len(SETS)
@@ -54,6 +54,9 @@ ENGINE = SHIM + 1
 # The blocks that are not as they were when the shim gives memory back (launcher/snapshot.c, snapshot_rest): their pages
 # stay its own, and so they stand together again.
 CHANGED = ENGINE + 1
+# From the lowest to the highest bit of an area's number, by which the areas are ordered: what stays changed is one
+# piece, and what `run` uses is two.
+_BITS = (ENGINE, SHIM, *(SETS.index(name) for name in ("update", "others", "container", "exec", "launch")), CHANGED)
 SHIM_NAME = "containerd-shim-pyrunc-v2"
 # The descriptor of the shim's socket (pyrunc/shim/runtime.py).
 LISTENER = 3
@@ -69,7 +72,7 @@ LOOKS = 30
 
 # As in launcher/heap.c: the descriptor to which a program that is watched writes; the largest block that has a place in
 # the order; the number of areas; the unit of sizes. A message has a block's number, its units, and how it is used.
-WATCH, LARGE, AREAS, UNIT = 9, 4096, 256, 16
+WATCH, LARGE, AREAS, UNIT = 9, 4096, 512, 16
 _USE = struct.Struct("=IHH")
 READ, WRITTEN, KEPT, END_OF_CHANGES = 0, 1, 2, 0xFFFF
 
@@ -80,6 +83,11 @@ ID = "x"
 _NOBODY = "pyrunc: can't start the ordinary build"
 # No process has this number (/proc/sys/kernel/pid_max is at most 2^22).
 _NO_PID = (1 << 31) - 1
+
+
+def bit(index: int) -> int:
+    """The bit of a set, SHIM or ENGINE in an area's number."""
+    return 1 << _BITS.index(index)
 
 
 class PagesError(Exception):
@@ -329,7 +337,8 @@ def bitmap(pages: set[int]) -> bytes:
 
 
 def sets(subject: Subject) -> list[Any]:
-    """What the commands of SETS use; the first set's or nothing for one that can't be found out. Raises OSError."""
+    """What the commands of SETS but `exec` use; the first set's or nothing for one that can't be found out. Raises
+    OSError."""
     found: list[Any] = []
     with tempfile.TemporaryDirectory() as name:
         for find in (others, container, launch, update):
@@ -413,7 +422,11 @@ def life(subject: Subject, work: Path) -> list[tuple[int, Any]]:
             ),
             (launches, subject.finished(*before, "create", "--bundle", str(bundle), id)),
             (others, subject.finished(*before, "state", id)),
+            (SETS.index("exec"), subject.finished(*before, "exec", id, "/program")),
             (others, subject.finished(*before, "start", id)),
+            (others, subject.finished(*before, "delete", "--force", id)),
+            (launches, subject.finished(*before, "create", "--bundle", str(bundle), id)),
+            (others, subject.finished(*before, "kill", id, "KILL")),
             (others, subject.finished(*before, "delete", "--force", id)),
         ]
     except PagesError:
@@ -539,11 +552,10 @@ def arrange(found: list[tuple[int, dict[int, tuple[int, int]]]]) -> bytes:
         for number, (size, kind) in blocks.items():
             units[number] = size
             users = readers if kind == READ else writers
-            users[number] = users.get(number, 0) | 1 << index | (kind == KEPT) << CHANGED
-    launches = 1 << SETS.index("launch")
+            users[number] = users.get(number, 0) | bit(index) | (bit(CHANGED) if kind == KEPT else 0)
     for number, bits in writers.items():
-        if bits & launches:
-            writers[number] = bits & ~(1 << ENGINE)
+        if bits & bit(SETS.index("launch")):
+            writers[number] = bits & ~bit(ENGINE)
     sizes = [0] * AREAS
     places = bytearray()
     for number, size in sorted(units.items()):
@@ -559,13 +571,19 @@ def table(program: Path, order: bytes) -> bytes:
     """The bitmaps of SETS. order: that in which the snapshot was made. Raises CalledProcessError, KeyError, OSError."""
     sizes = struct.unpack_from(f"={AREAS}I", order) if order else (0,) * AREAS
     at = section(program, "heap").start - section(program).start
+    first = at // PAGE
     areas: list[set[int]] = [set() for _ in SETS]
     for users, size in enumerate(sizes[: AREAS // 2]):
         for index, pages in enumerate(areas):
-            if users >> index & 1 and size:
+            if users & bit(index) and size:
                 pages |= set(range(at // PAGE, (at + size - 1) // PAGE + 1))
         at += size
-    return b"".join(bitmap(set(pages) | more) for pages, more in zip(sets(Pages(program)), areas, strict=True))
+    found = sets(Pages(program))
+    # `exec` needs a container. It writes to the variables to which other starts write, and to what `state` writes to.
+    launch = found[SETS.index("launch")]
+    variables = {page for page in launch if page < first} | set(found[SETS.index("container")])
+    found.append(variables if areas[SETS.index("exec")] else launch)
+    return b"".join(bitmap(set(pages) | more) for pages, more in zip(found, areas, strict=True))
 
 
 def main() -> None:

@@ -56,8 +56,8 @@ enum { PAGE_BYTES = 4096 };
 #endif
 
 /* The sets of pages, in the order of pages.py: the pages that all commands write to, those of commands about an
- * existing container, those of commands that start a process, and those of `update`. */
-enum set { OTHERS, CONTAINER, LAUNCH, UPDATE, SETS };
+ * existing container, those of `create` and `run`, those of `update`, and those of `exec`. */
+enum set { OTHERS, CONTAINER, LAUNCH, UPDATE, EXEC, SETS };
 
 extern char snapshot_begin[], snapshot_end[]; /* snapshot.ld */
 
@@ -194,7 +194,7 @@ static enum set expected(char *const *words)
         const char *name;
         enum set set;
     } commands[] = {
-        {"create", LAUNCH},   {"run", LAUNCH},       {"exec", LAUNCH},      {"state", CONTAINER},
+        {"create", LAUNCH},   {"run", LAUNCH},       {"exec", EXEC},        {"state", CONTAINER},
         {"start", CONTAINER}, {"kill", CONTAINER},   {"ps", CONTAINER},     {"delete", CONTAINER},
         {"pause", CONTAINER}, {"resume", CONTAINER}, {"events", CONTAINER}, {"update", UPDATE},
     };

@@ -87,7 +87,7 @@ def test_blocks_that_commands_use_stand_together(linked: Path) -> None:
     """In the order in which they are made, `run` would write to more than 400 pages of the heap."""
     order = linked.with_name("pyrunc.order").read_bytes()
     sizes = struct.unpack_from(f"={pages.AREAS}I", order)
-    launches = 1 << pages.SETS.index("launch")
+    launches = pages.bit(pages.SETS.index("launch"))
     written = sum(size for users, size in enumerate(sizes[: pages.AREAS // 2]) if users & launches)
     assert written < (125 if is_trimmed() else 175) * pages.PAGE  # more with later versions of CPython
     assert len(order) > 4 * pages.AREAS + 3000 * 8

@@ -450,13 +450,28 @@ def test_blocks_that_the_same_commands_use_are_in_one_area() -> None:
     sizes = struct.unpack_from(f"={pages.AREAS}I", order)
     places = list(struct.iter_unpack("=IHH", order[4 * pages.AREAS :]))
     # The large block has no place; 9 is written to by one command; 10 is only read; 11 stays changed.
-    of_shim, changed = 1 << pages.SHIM, 1 << pages.CHANGED
-    areas = [(7, 2, 0b11), (8, 3, of_shim | 0b10), (9, 1, 0b10), (10, 4, pages.AREAS // 2 + 0b10)]
+    one, of_shim, changed = pages.bit(1), pages.bit(pages.SHIM), pages.bit(pages.CHANGED)
+    both = pages.bit(0) | one
+    areas = [(7, 2, both), (8, 3, of_shim | one), (9, 1, one), (10, 4, pages.AREAS // 2 + one)]
     assert places == [*areas, (11, 5, of_shim | changed)]
-    assert sizes[0b11] == 2 * pages.UNIT
-    assert sizes[0b10] == 1 * pages.UNIT
+    assert sizes[both] == 2 * pages.UNIT
+    assert sizes[one] == 1 * pages.UNIT
     assert sum(sizes) == 15 * pages.UNIT
-    assert pages.AREAS == 2 << pages.CHANGED + 1
+    assert changed == pages.AREAS // 4
+
+
+def test_an_engine_s_start_has_areas_only_for_what_other_starts_do_not_write_to() -> None:
+    launch = pages.SETS.index("launch")
+    order = pages.arrange([(launch, {7: (2, True)}), (pages.ENGINE, {7: (2, True), 8: (3, True)})])
+    places = list(struct.iter_unpack("=IHH", order[4 * pages.AREAS :]))
+    assert places == [(7, 2, pages.bit(launch)), (8, 3, pages.bit(pages.ENGINE))]
+
+
+def test_the_areas_of_what_stays_changed_are_one_piece_and_those_of_starts_two() -> None:
+    numbers = range(pages.AREAS // 2)
+    changed, launch = pages.bit(pages.CHANGED), pages.bit(pages.SETS.index("launch"))
+    assert [users for users in numbers if users & changed] == list(numbers[changed:])
+    assert [users for users in numbers[:changed] if users & launch] == list(numbers[launch:changed])
 
 
 @pytest.mark.parametrize(("command", "said"), [("exit 1", ""), ("echo why >&2; exit 1", "why")])
