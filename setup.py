@@ -50,7 +50,7 @@ def generate() -> None:
     write_image(INIT, IMAGE_HEADER)
     subprocess.run(["make", "-C", str(ROOT / "csrc" / "pause"), "pause"], check=True)
     # validators.py writes the schemas too, as Python literals: the package has no other copy of spec-schemas.
-    for script in ("validators", "spec_types", "core_stub", "argv", "shim_messages", "pause"):
+    for script in ("validators", "spec_types", "core_stub", "argv", "shim_messages", "pause", "syscalls"):
         subprocess.run([sys.executable, str(ROOT / "generate" / f"{script}.py")], check=True, cwd=ROOT)
     subprocess.run([sys.executable, str(ROOT / "generate/steps.py"), str(GENERATED / "steps.py")], check=True)
 

@@ -75,6 +75,7 @@ ON_DEMAND = {
     "pyrunc.libcontainer.kernel.lsm", "pyrunc.libcontainer.kernel.mountinfo", "pyrunc.libcontainer.kernel.netlink",
     "pyrunc.libcontainer.kernel.privileges", "pyrunc.libcontainer.kernel.procfs", "pyrunc.libcontainer.kernel.resctrl",
     "pyrunc.libcontainer.kernel.scheduling", "pyrunc.libcontainer.launch.clone_errors",
+    "pyrunc._generated.syscalls", "pyrunc.libcontainer.launch.blame",
     "pyrunc.libcontainer.launch.errors", "pyrunc.libcontainer.launch.inside", "pyrunc.libcontainer.launch.netdevices",
     "pyrunc.libcontainer.launch.newidmap", "pyrunc.libcontainer.launch.programs", "pyrunc.libcontainer.launch.scene",
     "pyrunc.libcontainer.launch.timeline", "pyrunc.libcontainer.plan.kinds", "pyrunc.libcontainer.spec.annotations",

@@ -329,7 +329,13 @@ def _send_start(path: str, record: Record) -> None:
             from .launch import errors as launch_errors
 
             filtered = any([step[1] == "seccomp" for step in record.startSteps])
-            raise launch_errors.init_vanished(record.cgroup, filtered)
+            profile = None
+            if filtered:
+                from .launch import scene
+
+                found = scene.of_created(path, record)
+                profile = found.profile if found is not None else None
+            raise launch_errors.init_vanished(record.cgroup, filtered, record.pid, profile)
     finally:
         posix.close(sync)
         if pidfd >= 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import platform
 import shutil
 import subprocess
@@ -393,3 +394,56 @@ def test_plan_tells_of_the_filter(runtime: Runtime, bundle: Bundle) -> None:
     assert "default_action=SCMP_ACT_ERRNO" in out
     assert "instructions=" in out
     assert "seccomp: flags=SECCOMP_FILTER_FLAG_SPEC_ALLOW" in out
+
+
+@pytest.fixture
+def recorded(runtime: Runtime, bundle: Bundle) -> Bundle:
+    """A bundle; the kernel records in its log what a filter ends a process for."""
+    bundle.process["rlimits"] = [{"type": "RLIMIT_CORE", "soft": 0, "hard": 0}]
+    bundle.linux["seccomp"] = allowing("SCMP_ACT_KILL_PROCESS", "mkdir")
+    runtime.run(bundle.sh("exec mkdir /tmp/x"), ok=False)
+    if "type=1326" not in subprocess.run(["dmesg"], capture_output=True, text=True, check=False).stdout:
+        pytest.skip("the kernel's log has no records of filters: no CONFIG_AUDIT, or a daemon takes them")
+    return bundle
+
+
+@pytest.mark.own("1.1 says nothing")
+def test_a_program_that_a_filter_ends_is_told_with_the_call_and_the_rule(runtime: Runtime, recorded: Bundle) -> None:
+    recorded.linux["seccomp"]["syscalls"].insert(0, rule("SCMP_ACT_ERRNO", "chroot"))
+    for words in ("mkdir /tmp/x", "sh -c 'mkdir /tmp/x; exit 159'"):
+        result = runtime.run(recorded.sh(f"exec {words}"), ok=False)
+        assert result.code == SIGSYS_CODE
+        # A child of the container's process is not its end.
+        assert ("the seccomp filter does not allow mkdir (at /linux/seccomp/syscalls/1;" in result.err) == (
+            words == "mkdir /tmp/x"
+        )
+
+
+@both
+@pytest.mark.own("1.1 names neither")
+def test_the_call_and_the_rule_that_end_the_init(runtime: Runtime, recorded: Bundle, no_new_privileges: bool) -> None:
+    recorded.process["noNewPrivileges"] = no_new_privileges
+    recorded.linux["seccomp"] = allowing("SCMP_ACT_KILL_PROCESS", "execve")
+    said = "does not allow execve"
+    result = runtime.run(recorded.sh("true"), ok=False)
+    assert said in result.last_line
+    assert "at /linux/seccomp/syscalls/0; SCMP_ACT_KILL_PROCESS: the profile must allow execve" in result.last_line
+    container = runtime.container(recorded)
+    started = runtime("start", container.id)
+    assert started.code != 0
+    assert said in started.last_line
+    assert "/linux/seccomp/syscalls/0" in started.last_line
+
+
+@pytest.mark.own("1.1 names no rule")
+@pytest.mark.parametrize(("name", "code"), [("execve", errno.EPERM), ("execve", errno.ENOSYS), ("capset", errno.EPERM)])
+def test_the_rule_that_refuses_a_call_of_the_init(runtime: Runtime, bundle: Bundle, name: str, code: int) -> None:
+    bundle.process["noNewPrivileges"] = False
+    bundle.linux["seccomp"] = {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [rule("SCMP_ACT_ERRNO", "chroot"), rule("SCMP_ACT_ERRNO", name, errnoRet=code)],
+    }
+    result = runtime.run(bundle.sh("true"), ok=False)
+    assert os.strerror(code).lower() in result.last_line
+    assert "at /linux/seccomp/syscalls/1; " in result.last_line
+    assert f"linux.seccomp refuses {name} (SCMP_ACT_ERRNO): its profile must allow it" in result.last_line

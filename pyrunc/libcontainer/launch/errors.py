@@ -9,10 +9,11 @@ from ...errors import INIT_FAILED, START_FAILED, PyruncError, join
 from ..cgroup.limits import oom_kills
 from ..kernel.constants import RLIMITS
 from ..plan.kinds import KINDS, ROOT_IS_MOUNT_POINT
-from ..seccomp.checks import refuses
+from ..seccomp.checks import refusal
 from ..spec.mount_options import KNOWN_OPTIONS
 from ..spec.nearest import SYNONYMS
-from .scene import found_out, limit_refused, may_execute, missing_part, near
+from .blame import SIGSYS, by_filter, killed_for
+from .scene import filter_refuses, found_out, limit_refused, may_execute, missing_part, near
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ _SIGNALLED = 2  # CLD_KILLED is 2, CLD_DUMPED 3 (waitid(2))
 # By which a filter ends the init: SIGSYS, and where it refuses exit_group, the init's trap: SIGILL, on arm64 SIGTRAP.
 _FILTER_SIGNALS = (31, 4, 5)
 _EXECVE = "the profile must allow execve, and what the program's start takes"
-_REFUSES = "linux.seccomp refuses execve: its profile must allow it"
 _OOM = "container init was OOM-killed (memory limit too low?)"  # wording of runc
 
 # Why a user namespace may not mount a file system, by its type (mount_too_revealing() and the *_init_fs_context of the
@@ -215,33 +215,43 @@ def _limit_hint(step: Step, number: int) -> str:
 
 
 def init_died(
-    code: int, status: int, cgroup: str = "", prefix: str = INIT_FAILED, profile: Seccomp | None = None
+    code: int, status: int, cgroup: str = "", prefix: str = INIT_FAILED, profile: Seccomp | None = None, pid: int = 0
 ) -> PyruncError:
     """The error of an init that ended without a message. code, status: of waitid(2). cgroup: the container's, or "".
-    prefix: what the message begins with. profile: linux.seccomp."""
+    prefix: what the message begins with. profile: linux.seccomp. pid: the init's, to find the kernel's record."""
     if code >= _SIGNALLED:
         if cgroup and oom_kills(cgroup):
             return _oom_killed(cgroup)
         message = f"{prefix}the init was killed by signal {status}"
         if status in _FILTER_SIGNALS:
-            hint = _REFUSES if profile and refuses(profile, "execve") else _EXECVE
-            return PyruncError(message, pointer="/linux/seccomp", hint=hint, lead=len(prefix))
+            call = killed_for(pid) if pid and status == SIGSYS else ""
+            if call:
+                return by_filter(f"{message}: ", call, profile)
+            rule = refusal(profile, "execve") if profile else None
+            if rule is not None:
+                return PyruncError(message, pointer=rule.pointer, hint=filter_refuses(rule, "execve"), lead=len(prefix))
+            return PyruncError(message, pointer="/linux/seccomp", hint=_EXECVE, lead=len(prefix))
         return PyruncError(message, lead=len(prefix))
     message = f"{prefix}the init exited with status {status}"
-    if profile and refuses(profile, "execve"):
-        return PyruncError(message, pointer="/linux/seccomp", hint=_REFUSES, lead=len(prefix))
+    rule = refusal(profile, "execve") if profile else None
+    if rule is not None:
+        return PyruncError(message, pointer=rule.pointer, hint=filter_refuses(rule, "execve"), lead=len(prefix))
     return PyruncError(message, lead=len(prefix))
 
 
-def init_vanished(cgroup: str, filtered: bool) -> PyruncError:
+def init_vanished(cgroup: str, filtered: bool, pid: int = 0, profile: Seccomp | None = None) -> PyruncError:
     """The error of an init that ended after `start` and before it executed its program. Only its parent knows how.
 
-    cgroup: the container's, or "". filtered: whether there is a seccomp profile.
+    cgroup: the container's, or "". filtered: whether there is a seccomp profile. pid: the init's, to find the kernel's
+    record. profile: linux.seccomp, None if it is not known.
     """
     if cgroup and oom_kills(cgroup):
         return _oom_killed(cgroup)
     message = INIT_FAILED + "the init was killed before it executed the program"
     if filtered:
+        call = killed_for(pid) if pid else ""
+        if call:
+            return by_filter(f"{message}: ", call, profile)
         return PyruncError(message, pointer="/linux/seccomp", hint=_EXECVE, lead=len(INIT_FAILED))
     return PyruncError(message, lead=len(INIT_FAILED))
 

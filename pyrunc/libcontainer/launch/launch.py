@@ -16,6 +16,9 @@ from .foreground import Foreground
 from .handlers import HANDLERS
 from .model import Launch
 
+# The exit code of a program that a seccomp filter has ended: 128 + SIGSYS.
+_SIGSYS_CODE = 159
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -131,6 +134,10 @@ def wait(launch: Launch, foreground: Foreground, relay: Relay | None, on_end: Ca
     try:
         try:
             code = foreground.wait()
+            if code == _SIGSYS_CODE and launch.is_filtered:
+                from . import blame
+
+                blame.tell(launch.init.pid, launch.plan.profile)
         except OSError:
             launch.abandon()
             raise

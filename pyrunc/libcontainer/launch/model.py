@@ -142,7 +142,7 @@ class Launch:
 
         result = self.init.wait()
         return launch_errors.init_died(
-            result.si_code, result.si_status, self.record.cgroup, self.error_prefix, self.plan.profile
+            result.si_code, result.si_status, self.record.cgroup, self.error_prefix, self.plan.profile, result.si_pid
         )
 
     def close_network(self) -> None:

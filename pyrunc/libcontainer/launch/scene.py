@@ -12,7 +12,7 @@ from ...errors import errno_text, pointer
 from .. import saved_config
 from ..kernel.fileio import read_file
 from ..plan.host import LANDLOCK
-from ..seccomp.checks import refuses
+from ..seccomp.checks import refusal
 from ..spec import load
 from ..statedir import open_directory
 from .inside import FOUND, LOOP, NOT_DIRECTORY, Inside, of_config, of_plan
@@ -24,8 +24,11 @@ if TYPE_CHECKING:
 
     from ..._generated.spec_types import Seccomp
     from ..plan.model import LaunchPlan, Step
+    from ..seccomp.checks import Refusal
     from ..state import Record
 
+# The calls of the init after it has loaded the filter, by the kind of the step.
+_FILTERED = {"execute": "execve", "capabilities": "capset"}
 _LANDLOCK = pointer("annotations", LANDLOCK)
 # The rights that execve(2) takes, execute and read_file (kernel/landlock.py).
 _EXECVE = 0b101
@@ -101,11 +104,36 @@ def of_created(directory: str, record: Record) -> Scene | None:
         place.close()
 
 
+def of_filter(step: Step, error: int, scene: Scene) -> Trouble | None:
+    """Whether the filter has refused the call of a step, which is made after the filter's load: by its rules, with the
+    errno that was seen. None if it has not."""
+    call = _FILTERED.get(step.kind)
+    rule = refusal(scene.profile, call) if call and scene.profile else None
+    if call is None or rule is None or rule.errno != error:
+        return None
+    if scene.plan is not None and step.kind != "execute" and not _is_loaded_before(scene.plan, step):
+        return None
+    return Trouble("", filter_refuses(rule, call), pointer=rule.pointer)
+
+
+def filter_refuses(rule: Refusal, call: str) -> str:
+    """The hint of a call of the init that the filter refuses."""
+    return f"linux.seccomp refuses {call} ({rule.action}): its profile must allow it"
+
+
+def _is_loaded_before(plan: LaunchPlan, step: Step) -> bool:
+    """Whether the init loads the filter before a step."""
+    for each in plan.init:
+        if each is step or each.kind == "seccomp":
+            return each.kind == "seccomp"
+    return False
+
+
 def found_out(step: Step, error: int, scene: Scene) -> Trouble | None:
     """What the scene tells of a failed step of the init; None for nothing. error: its errno."""
-    if step.kind == "execute" and scene.profile and refuses(scene.profile, "execve"):
-        hint = "linux.seccomp refuses execve: its profile must allow it"
-        return Trouble("", hint, pointer="/linux/seccomp")
+    filtered = of_filter(step, error, scene)
+    if filtered is not None:
+        return filtered
     if scene.inside is None:
         return None
     try:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ..._generated.spec_types import Seccomp
 
 _PLACE = "/linux/seccomp"
+_EPERM = 1  # of SCMP_ACT_ERRNO without a number
 _LETS_GO_ON = ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_NOTIFY", "SCMP_ACT_TRACE")
 
 
@@ -71,13 +72,33 @@ def _number(action: str, name: str, number: int | None, at: str, error: Callable
         )
 
 
-def refuses(profile: Seccomp, name: str) -> str:
-    """The action that stops a process at a system call with any arguments; "" if the call is executed. Rules that
-    depend on arguments count as permission."""
-    action = profile["defaultAction"]
-    for rule in profile.get("syscalls") or ():
+class Refusal:
+    """What a profile does to a system call. pointer: of the rule, or of the default. errno: what the call returns; 0 if
+    the process is stopped."""
+
+    __slots__ = ("action", "errno", "pointer")
+
+    def __init__(self, action: str, pointer: str, errno: int) -> None:
+        self.action = action
+        self.pointer = pointer
+        self.errno = errno
+
+
+def refusal(profile: Seccomp, name: str) -> Refusal | None:
+    """How a profile refuses a system call with any arguments; None if the call is executed. Rules that depend on
+    arguments count as permission."""
+    action, at, number = profile["defaultAction"], _PLACE + "/defaultAction", profile.get("defaultErrnoRet")
+    for index, rule in enumerate(profile.get("syscalls") or ()):
         if name in rule["names"]:
             if rule.get("args"):
-                return ""
-            action = rule["action"]
-    return "" if action in _LETS_GO_ON else action
+                return None
+            action, at, number = rule["action"], f"{_PLACE}/syscalls/{index}", rule.get("errnoRet")
+    if action in _LETS_GO_ON:
+        return None
+    return Refusal(action, at, (_EPERM if number is None else number) if action == "SCMP_ACT_ERRNO" else 0)
+
+
+def refuses(profile: Seccomp, name: str) -> str:
+    """The action of `refusal`; "" if the call is executed."""
+    found = refusal(profile, name)
+    return "" if found is None else found.action

@@ -1,0 +1,101 @@
+"""launch/blame.py: the kernel's records of what a filter has ended a process for."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+
+from pyrunc import log
+from pyrunc.libcontainer.launch import blame, scene
+from pyrunc.libcontainer.launch.scene import Scene
+from pyrunc.libcontainer.plan.model import LaunchPlan, Step
+
+RECORD = (
+    "5,819,15031739850,-;audit: type=1326 audit(1795814386.746:819): auid=4294967295 uid=0 gid=0 ses=4294967295 "
+    'pid=10090 comm="mkdir" exe="/bin/busybox" sig=31 arch=c000003e syscall=83 compat=0 ip=0x47b567 code=0x80000000\n'
+)
+KILL: Any = {
+    "defaultAction": "SCMP_ACT_ALLOW",
+    "syscalls": [
+        {"names": ["chroot"], "action": "SCMP_ACT_ERRNO"},
+        {"names": ["mkdir", "execve"], "action": "SCMP_ACT_KILL"},
+        {"names": ["clone"], "action": "SCMP_ACT_KILL", "args": [{"index": 0, "value": 1, "op": "SCMP_CMP_EQ"}]},
+    ],
+}
+
+
+def test_a_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pyrunc._generated.syscalls.NAMES", {83: "mkdir"})
+    assert blame.call_of(RECORD, 10090, "x86_64") == "mkdir"
+    assert blame.call_of(RECORD.replace("syscall=83", "syscall=9999"), 10090, "x86_64") == "system call 9999"
+    other = blame.call_of(RECORD, 10090, "aarch64")
+    assert other == "system call 83 of architecture c000003e"
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        "",
+        "5,819,1,-;something else\n",
+        RECORD.replace("type=1326", "type=1300"),
+        RECORD.replace("pid=10090", "pid=1009"),
+        RECORD.replace("sig=31", "sig=0"),
+        RECORD.replace("pid=10090", "pid=1").replace('comm="mkdir"', 'comm="pid=10090"'),
+        RECORD.replace("audit: type=1326", "init: audit: type=1326"),
+    ],
+)
+def test_other_records(record: str) -> None:
+    assert blame.call_of(record, 10090, "x86_64") == ""
+
+
+def test_a_log_without_a_record() -> None:
+    assert blame.killed_for(0) == ""
+
+
+@pytest.mark.parametrize(
+    ("call", "pointer", "hint"),
+    [
+        ("mkdir", "/linux/seccomp/syscalls/1", "SCMP_ACT_KILL: the profile must allow mkdir"),
+        ("clone", "/linux/seccomp", "pyrunc seccomp explain --profile config.json clone shows the rules about it"),
+        ("read", "/linux/seccomp", "pyrunc seccomp explain --profile config.json read shows the rules about it"),
+    ],
+)
+def test_the_error(call: str, pointer: str, hint: str) -> None:
+    error = blame.by_filter("before: ", call, KILL)
+    assert (error.message, error.pointer, error.hint) == (
+        f"before: the seccomp filter does not allow {call}", pointer, hint,
+    )  # fmt: skip
+    assert blame.by_filter("", call, None).pointer == "/linux/seccomp"
+
+
+def test_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(log, "warning", told.append)
+    monkeypatch.setattr(blame, "killed_for", lambda pid: "mkdir" if pid == 5 else "")
+    blame.tell(4, KILL)
+    assert told == []
+    blame.tell(5, KILL)
+    assert told[0].startswith("the program was killed by signal 31: the seccomp filter does not allow mkdir (at /linux")
+
+
+@pytest.mark.parametrize(
+    ("rule", "error", "pointer"),
+    [
+        ({"names": ["capset"], "action": "SCMP_ACT_ERRNO"}, 1, "/linux/seccomp/syscalls/0"),
+        ({"names": ["capset"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38}, 38, "/linux/seccomp/syscalls/0"),
+        ({"names": ["capset"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38}, 1, ""),
+        ({"names": ["capset"], "action": "SCMP_ACT_KILL"}, 1, ""),
+        ({"names": ["mkdir"], "action": "SCMP_ACT_ERRNO"}, 1, ""),
+    ],
+)
+@pytest.mark.parametrize("is_before", [False, True])
+def test_a_step_after_the_load_that_the_filter_refuses(rule: Any, error: int, pointer: str, is_before: bool) -> None:
+    load, drop = Step("start", "seccomp", (0, 0), "/linux/seccomp"), Step("start", "capabilities", (0, 0, 0), "/c")
+    plan = LaunchPlan.__new__(LaunchPlan)
+    plan.init = (drop, load) if is_before else (load, drop)
+    profile: Any = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}
+    found = scene.of_filter(drop, error, Scene(None, "", "", "/", profile, plan))
+    assert (found.pointer if found else "") == ("" if is_before else pointer)
+    assert os.strerror(error)
