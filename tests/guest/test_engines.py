@@ -1,7 +1,7 @@
 """Docker, Podman, containerd and pods with controllers and systemd: `make test-guest-engines`, whose image has them.
 
-Each check is done with pyrunc and beside it with runc. It fails where pyrunc fails it. The host keeps the results for
-docs/engines.md.
+Each check is done with pyrunc and beside it with runc, in QEMU only some. It fails where pyrunc fails it. The host
+keeps the results for docs/engines.md.
 """
 
 from __future__ import annotations
@@ -72,7 +72,9 @@ def started() -> Iterator[Started]:
 def test_check(started: Started, results: list[dict[str, str]], guest: str, kind: str, name: str) -> None:
     check = {**CHECKS, **guests.CHECKS}[name]
     own = attempt(started.engine(kind, "pyrunc"), check)
-    beside = Outcome("") if own.word == "lacks" else attempt(started.engine(kind, "runc"), check)
+    # QEMU emulates every instruction, so runc does there only what is for QEMU, and what pyrunc fails.
+    needed = own.word == "failed" or (own.word == "passed" and (guest == "uml" or name in QEMU))
+    beside = attempt(started.engine(kind, "runc"), check) if needed else Outcome("")
     results.append(
         {
             "release": platform.freedesktop_os_release()["VERSION_CODENAME"], "guest": guest, "kind": kind,
