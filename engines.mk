@@ -64,11 +64,14 @@ test-guest-engines: export GUEST_BRINGS := $(ENGINES_BIN)/crictl
 test-guest-engines: GUEST_TESTS := tests/guest/test_engines.py tests/guest/test_shim.py tests/guest/test_shim_checkpoint.py
 test-guest-engines: $(ENGINES_BIN)/cri-tools/.built test-guest
 
-# critest whole, there: its images are made on the host. PYTEST="-k runc" for one of pyrunc, pyrunc-shim, runc.
+# critest whole, there, with containerd 2; its images are made on the host. PYTEST="-k runc" for one of pyrunc,
+# pyrunc-shim and runc.
 .PHONY: guest-critest
 guest-critest: export GUEST_PACKAGES := $(GUEST_ENGINES)
-guest-critest: export GUEST_BRINGS := $(ENGINES_BIN)/crictl $(ENGINES_BIN)/critest build/guest/registry
+guest-critest: export GUEST_BRINGS := $(ENGINES_BIN)/crictl $(ENGINES_BIN)/critest build/guest/registry \
+	$(addprefix $(ENGINES_BIN)/containerd/,containerd containerd-shim-runc-v2 ctr)
 guest-critest: GUEST_TESTS := tests/guest/test_critest.py -s
-guest-critest: build/guest/registry test-guest
-build/guest/registry: engines-ground $(ENGINES_BIN)/cri-tools/.built
-	@$(BIN)/python -m tests.engines.critest $(firstword $(ENGINES_DEBIAN)) --images $@
+guest-critest: $(ENGINES_BIN)/containerd/.built build/guest/registry test-guest
+build/guest/registry: tests/engines/critest.py | engines-ground $(ENGINES_BIN)/cri-tools/.built
+	@$(BIN)/python -m tests.engines.critest $(firstword $(ENGINES_DEBIAN)) --images $@.new
+	@rm -rf $@ && mv $@.new $@

@@ -31,6 +31,9 @@ CRI = "gcr.io/k8s-staging-cri-tools"
 # The port of critest's web server in the host's network.
 HOST_PORT = 12003
 
+# The groups of the image whose user 1000 has one more group, and no other.
+GROUP = "root:x:0:\nuser:x:1000:\npredefined:x:50000:user\n"
+
 # Tells the effective user to the test of no_new_privs, as a setuid program.
 WHO = """
 #include <stdio.h>
@@ -81,7 +84,9 @@ def published(machine: Machine, directory: Path) -> list[Image]:
         f"{CRI}/test-image-user-username:latest": box._replace(user="www-data"),
         f"{CRI}/test-image-user-uid-group:latest": box._replace(user="1003:users"),
         f"{CRI}/test-image-user-username-group:latest": box._replace(user="www-data:100"),
-        f"{CRI}/test-image-predefined-group:latest": box._replace(user="1000"),
+        f"{CRI}/test-image-predefined-group:latest": box._replace(
+            user="1000", files=files | {"etc/group": GROUP.encode()}
+        ),
         f"{CRI}/test-image-latest:latest": box, f"{CRI}/test-image-tag:test": box, f"{CRI}/test-image-tag:all": box,
     }  # fmt: skip
     # containerd removes an image with all its names, and the sandbox's image must stay.

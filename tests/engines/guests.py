@@ -108,7 +108,7 @@ class ShimCtr(Ctr):
 
 
 def systemd_tables(machine: Machine, plugin: str) -> str:
-    """The tables of the runtimes, with systemd's cgroups."""
+    """The tables of the runtimes, with systemd's cgroups; docs/shim.md has the shim's by containerd's version."""
     runtimes = f'plugins."{plugin}".containerd.runtimes'
     text = ""
     for runtime in ("runc", "pyrunc"):
@@ -119,10 +119,11 @@ def systemd_tables(machine: Machine, plugin: str) -> str:
   SystemdCgroup = true
 """
     machine.write(SHIM_OPTIONS, "SystemdCgroup = true\n")
+    option = f'ConfigPath = "{SHIM_OPTIONS}"' if plugin.startswith("io.containerd.grpc") else "SystemdCgroup = true"
     return f"""{text}[{runtimes}.{SHIM_HANDLER}]
   runtime_type = "io.containerd.pyrunc.v2"
 [{runtimes}.{SHIM_HANDLER}.options]
-  ConfigPath = "{SHIM_OPTIONS}"
+  {option}
 """
 
 

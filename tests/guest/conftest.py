@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -47,18 +48,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip(f"make test-guest GUEST=qemu: {marker.args[0]}")
 
 
-RESULTS = pytest.StashKey[list[dict[str, str]]]()
+@pytest.fixture
+def record(pytestconfig: pytest.Config) -> Callable[[Mapping[str, str]], None]:
+    """A function whose argument the host keeps, even if the guest does not finish: scripts/guest/run.py."""
+    capture = pytestconfig.pluginmanager.getplugin("capturemanager")
 
+    def record(result: Mapping[str, str]) -> None:
+        with capture.global_and_fixture_disabled():
+            print(f"\npyrunc-guest: result {json.dumps(result)}", flush=True)
 
-@pytest.fixture(scope="session")
-def results(pytestconfig: pytest.Config) -> list[dict[str, str]]:
-    """What is added here is kept by the host: scripts/guest/run.py."""
-    return pytestconfig.stash.setdefault(RESULTS, [])
-
-
-def pytest_unconfigure(config: pytest.Config) -> None:
-    for result in config.stash.get(RESULTS, []):
-        print(f"pyrunc-guest: result {json.dumps(result)}")
+    return record
 
 
 @pytest.fixture(scope="session")

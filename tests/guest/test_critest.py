@@ -1,11 +1,10 @@
-"""critest of Kubernetes whole, with controllers and systemd's cgroups: `make guest-critest GUEST=qemu`.
+"""critest of Kubernetes whole, under containerd 2, with controllers and systemd's cgroups: `make guest-critest`.
 
 What it prints is shown with `PYTEST=-s`. Natively, `make critest` does it without controllers.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import pytest
@@ -16,12 +15,8 @@ from tests.engines.guests import BROUGHT, Local, SystemdCri
 
 pytestmark = pytest.mark.skipif(not (BROUGHT / "critest").exists(), reason="make guest-critest")
 
-# Those that fail with every runtime under containerd 1.6, by a part of their names, and why.
-EXPECTED = {
-    "public image with digest should be pulled": "the digest is that of the real image, not of the stand-in",
-    "Idempotence StopPodSandbox": "containerd 1.6 says NotFound",
-    "Idempotence StopContainer": "containerd 1.6 says NotFound",
-}
+# Those that fail with every runtime, by a part of their names, and why.
+EXPECTED = {"public image with digest should be pulled": "the digest is that of the real image, not of the stand-in"}
 
 # In seconds; QEMU emulates every instruction.
 SECONDS = 3000
@@ -44,8 +39,7 @@ def machine() -> Iterator[Local]:
 @pytest.mark.parametrize("runtime", ["pyrunc", SHIM, "runc"])
 def test_critest(machine: Local, guest: str, runtime: str) -> None:
     more = PANICS if guest == "uml" else ()
-    # What the kernel, systemd or QEMU's time make impossible here fails with each runtime: runc's run shows it.
-    done = machine.run(*critest.words(runtime, *more, *os.environ.get("CRITEST", "").split()), seconds=SECONDS)
+    done = machine.run(*critest.words(runtime, *more), seconds=SECONDS)
     lines = critest.summary(done.out)
     print("\n".join(["", runtime, *lines]))
     assert any(line.startswith("Ran ") for line in lines), done.said[-3000:]
