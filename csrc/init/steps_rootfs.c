@@ -52,7 +52,10 @@ int step_rootfs(struct init *init, const struct step_rootfs *step)
                                          : sys_open_tree(target, "", OPEN_TREE_CLONE | AT_RECURSIVE | AT_EMPTY_PATH);
     if (tree < 0)
         return fail(init, errno, "open_tree ", step->path);
-    int result = attach(init, tree, target, step->path);
+    /* the runtime's copy may be a peer of the host's mount; with a peer, pivot_root is refused */
+    int result = step->source >= 0 ? set_propagation(init, tree, MS_SLAVE | MS_REC, step->path) : 0;
+    if (result == 0)
+        result = attach(init, tree, target, step->path);
     if (result < 0)
         return result;
     close_fd(&init->root);

@@ -46,6 +46,7 @@ COMMANDS: list[click.Command] = [
             options.bundle(),
             options.config(),
             options.output_format("table", "json", "tree"),
+            *options.isolation(),
             click.Option(["--diff"], default="", metavar="BUNDLE", help="show what another bundle does otherwise"),
             click.Option(
                 ["--timeline"], default="", metavar="FILE", help="draw a timeline that create, start or run has written"

@@ -36,6 +36,7 @@ def _launch() -> list[click.Parameter]:
             help="the configuration, in the bundle or absolute (default: config.json)",
         ),
         shared["console_socket"],
+        *options.isolation(),
         shared["pidfd_socket"],
         shared["pid_file"],
         options.launch_option("--no-pivot", help="do not use pivot_root (for a root filesystem on a ramdisk)"),

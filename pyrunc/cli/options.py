@@ -52,6 +52,27 @@ def launch_option(*names: str, help: str, metavar: str | None = None, **more: An
     )
 
 
+def isolation() -> list[click.Option]:
+    """`--isolation`, `--network` and `--seccomp-profile`."""
+    return [
+        launch_option(
+            "--isolation",
+            metavar="sandbox",
+            help="tighten the configuration: user namespace, capabilities, seccomp, Landlock, no network",
+            shell_complete=choices("sandbox"),
+        ),
+        launch_option(
+            "--network",
+            metavar="none|host|config",
+            help="the network of a sandbox: only lo (default), the host's, or what the configuration says",
+            shell_complete=choices("none", "host", "config"),
+        ),
+        launch_option(
+            "--seccomp-profile", metavar="FILE", help="a linux.seccomp that replaces that of the configuration"
+        ),
+    ]
+
+
 def timeline() -> click.Option:
     """`--timeline FILE`."""
     return launch_option(

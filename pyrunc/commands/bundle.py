@@ -74,7 +74,9 @@ def validate(settings: Settings, path: str, bundle: str, config: str, format: st
     return 1 if any(problem.severity == ERROR for problem in problems) else 0
 
 
-def plan(settings: Settings, id: str, bundle: str, config: str, format: str, diff: str, timeline: str) -> int:
+def plan(
+    settings: Settings, id: str, bundle: str, config: str, format: str, diff: str, timeline: str, **isolation: str
+) -> int:
     """`plan`: show the steps of a launch, the differences from another bundle's, or a timeline.
 
     Returns 1 if a step would fail on this host; the step says so. With `diff` it is 1 if the plans differ, and 2 if one
@@ -82,6 +84,8 @@ def plan(settings: Settings, id: str, bundle: str, config: str, format: str, dif
     """
     if format not in PLAN_FORMATS:
         raise PyruncError("invalid format option", hint=", ".join(PLAN_FORMATS) + " are known")
+    if any(isolation.values()) and (timeline or diff):
+        raise PyruncError("--isolation, --network and --seccomp-profile exclude --diff and --timeline")
     if timeline and diff:
         raise PyruncError("--timeline and --diff exclude each other")
     if (timeline or diff) and format == "tree":
@@ -98,7 +102,7 @@ def plan(settings: Settings, id: str, bundle: str, config: str, format: str, dif
     from ..libcontainer.show import plan as show_plan
     from ..libcontainer.show import table as show_table
 
-    this, problems = compiled(settings, id, bundle, config, host.gather(landlock=True))
+    this, problems = compiled(settings, id, bundle, config, host.gather(landlock=True), **isolation)
     if format == "table":
         text = show_table.table(this, problems, show_table.columns())
     else:
@@ -147,9 +151,10 @@ def _show_difference(settings: Settings, id: str, old: str, new: str, config: st
 
 
 def compiled(
-    settings: Settings, id: str, bundle: str, config: str, facts: HostFacts
+    settings: Settings, id: str, bundle: str, config: str, facts: HostFacts, **isolation: str
 ) -> tuple[LaunchPlan, list[Problem]]:
-    """The plan of a `run` of a bundle on this host, and the problems that would make it fail. Raises PyruncError."""
+    """The plan of a `run` of a bundle on this host, and the problems that would make it fail. isolation: the options
+    isolation, network and seccomp_profile. Raises PyruncError."""
     from ..libcontainer.compile.launch import compile_launch
     from ..libcontainer.diagnosis import preflight
     from ..libcontainer.diagnosis.bundle_check import on_disk
@@ -171,7 +176,18 @@ def compiled(
         rootless=settings.rootless,
         notify_socket=notify_socket(),
     )
+    for name, value in isolation.items():
+        setattr(options, name, value)
     spec = specification.load(options.bundle, config)
+    if any(isolation.values()):
+        from ..libcontainer.isolation.apply import apply
+
+        options.seccomp_profile = options.seccomp_profile and os.path.abspath(options.seccomp_profile)
+        try:
+            apply(spec, options, facts.euid)
+        except PyruncError as error:
+            error.document = error.document or specification.document(options.bundle, config)
+            raise
     fill_mappings(spec, facts.euid, facts.egid)
     if options.cgroup_manager == "systemd":
         from ..libcontainer.systemd import manager

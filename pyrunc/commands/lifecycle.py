@@ -24,7 +24,7 @@ STDOUT = 1
 RTMIN, RTMAX = 34, 64
 _SIGNAL_DIGITS = 9
 # The parameters that are paths, besides the bundle and paths in it.
-_PATHS = ("console_socket", "pid_file", "pidfd_socket", "timeline")
+_PATHS = ("console_socket", "pid_file", "pidfd_socket", "seccomp_profile", "timeline")
 
 
 def create(settings: Settings, **params: Any) -> int:
@@ -149,7 +149,7 @@ def launch_options(settings: Settings, command: str, params: dict[str, Any]) -> 
     """
     if settings.cgroup_manager == "systemd":
         launcher.require("systemd")
-    paths = {name: absolute(params[name]) if params[name] else "" for name in _PATHS}
+    paths = {name: absolute(params[name]) if params.get(name) else "" for name in _PATHS}
     notify = notify_socket(relayed=command == "run")
     if params["preserve_fds"] < 0:
         raise PyruncError(f"--preserve-fds must not be negative, not {params['preserve_fds']}")

@@ -130,6 +130,10 @@ def prepare(options: LaunchOptions) -> Spec:
     prepare_fds(options.preserve_fds)
     log.hold()
     loaded = load.load(options.bundle, options.config)
+    if options.isolation or options.network or options.seccomp_profile:
+        from .isolation.apply import apply
+
+        apply(loaded, options, posix.geteuid())
     if listening:
         options.extra_env += (f"LISTEN_FDS={listening}", "LISTEN_PID=1")
     return loaded

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
         annotations: NotRequired[dict[str, str]]
         devicePaths: list[str]
         noNewKeyring: bool
+        isolation: NotRequired[str]
         pipes: NotRequired[list[int]]
         updated: NotRequired[Updated]
         rest: NotRequired[Any]
@@ -103,6 +104,8 @@ def save(dirfd: int, spec: Spec, options: LaunchOptions) -> None:
     }
     if annotations:
         kept["annotations"] = annotations
+    if options.isolation:
+        kept["isolation"] = options.isolation
     if not spec["process"].get("terminal"):
         kept["pipes"] = _pipes()
     fd = posix.open(FILE, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o600, dir_fd=dirfd)
@@ -123,7 +126,8 @@ def load(place: StateDir) -> Saved:
     """Load the file: `process`, `root`, `mounts` and `linux` as in config.json, `noNewKeyring`, `devicePaths` (the
     paths of linux.devices), and the `annotations` that pyrunc carries out, if there are any. `pipes` has the inodes of
     the standard streams that were pipes, 0 for others; [] if none was. `updated` has the changes of updates
-    (update/mounts.py). `rest`, which is not checked, has the other inputs of the plan (verify/expected.py).
+    (update/mounts.py). `isolation` is that of `--isolation`, by which `exec` tightens its process too. `rest`, which is
+    not checked, has the other inputs of the plan (verify/expected.py).
 
     Raises DamagedError if it can't be read or understood.
     """
@@ -172,6 +176,8 @@ def _judge(kept: Any) -> None:
     annotations = kept.get("annotations", {})
     if type(annotations) is not dict or any([type(value) is not str for value in annotations.values()]):
         raise ValueError("annotations has a wrong value")
+    if type(kept.get("isolation", "")) is not str:
+        raise ValueError("isolation has a wrong value")
     paths = kept.get("devicePaths", [])
     if type(paths) is not list or any([type(path) is not str for path in paths]):
         raise ValueError("devicePaths has a wrong value")

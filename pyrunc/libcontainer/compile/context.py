@@ -98,7 +98,7 @@ class Context:
         self.init: list[Step] = []
         self.served: dict[str, list[Step]] = {}
         self.warnings: list[str] = []
-        self.notes: list[str] = []
+        self.notes: list[str] = list(options.changes)
 
     @property
     def is_exec(self) -> bool:

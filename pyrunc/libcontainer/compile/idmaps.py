@@ -62,6 +62,19 @@ def open_sources(context: Context, mounts: list[Mount]) -> None:
         )
 
 
+def open_rootfs(context: Context) -> str:
+    """Open the rootfs with its ids mapped by the container's new user namespace: the files of the host's root are those
+    of the container's. Returns the slot."""
+    slot, idmap = "source:rootfs", "idmap:rootfs"
+    uids, gids = map_lines(context.mappings("uid")), map_lines(context.mappings("gid"))
+    context.runtime_step(steps.make_idmap(idmap=idmap, uids=uids, gids=gids), pointer="/linux/uidMappings")
+    context.runtime_step(
+        steps.open_mapped_source(slot=slot, path=context.rootfs, recursive=True, idmap=idmap, below=False),
+        pointer="/root/path",
+    )
+    return slot
+
+
 def serve_map(context: Context, mount: Mount, what: str) -> None:
     """Add the runtime's answer to the init's request `what`: map the ids of the mount that comes with it."""
     maps = _maps(context, mount)

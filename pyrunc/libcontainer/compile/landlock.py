@@ -38,6 +38,13 @@ class Landlock:
         for at, message, hint in complaints:
             raise PyruncError(message, pointer=at, hint=hint)
         abi = context.facts.landlock
+        if context.options.isolation and not abi:
+            raise PyruncError(
+                "a sandbox takes Landlock, which this kernel does not have",
+                pointer=AT,
+                origin="--isolation",
+                hint="a kernel with CONFIG_SECURITY_LANDLOCK, and landlock in its lsm= list (pyrunc doctor)",
+            )
         lacking = [
             one for asked in (ruleset.fs, ruleset.net, ruleset.scoped, ruleset.flags) for one in asked if one.abi > abi
         ]

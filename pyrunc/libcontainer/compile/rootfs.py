@@ -10,7 +10,17 @@ from __future__ import annotations
 
 from ..._generated import steps
 from ...errors import PyruncError
-from ..kernel.constants import MOUNT_ATTR_RDONLY, MS_PRIVATE, MS_REC, MS_SHARED, MS_SLAVE, MS_UNBINDABLE, PROPAGATION
+from ..kernel.constants import (
+    MOUNT_ATTR_NODEV,
+    MOUNT_ATTR_NOSUID,
+    MOUNT_ATTR_RDONLY,
+    MS_PRIVATE,
+    MS_REC,
+    MS_SHARED,
+    MS_SLAVE,
+    MS_UNBINDABLE,
+    PROPAGATION,
+)
 from . import devices, hooks, mounts
 from .console import compile_console
 from .namespaces import compile_sysctl
@@ -104,7 +114,17 @@ def _root_mount(context: Context) -> None:
         # A rootfs that was asked to be a slave is bound from a slave and so gets the host's mounts. Otherwise what
         # holds it must not be shared: pivot_root refuses that, and the bind would reach the host.
         context.init_step(steps.parent_private(path=context.rootfs), pointer="/root/path")
-    context.init_step(steps.rootfs(path=context.rootfs), pointer="/root/path")
+    source = None
+    if context.options.map_rootfs:
+        from .idmaps import open_rootfs
+
+        source = open_rootfs(context)
+    context.init_step(steps.rootfs(path=context.rootfs, source=source), pointer="/root/path")
+    if context.options.isolation:
+        # An image may have setuid programs and device nodes.
+        context.init_step(
+            steps.remount(target="/", attr_set=MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV), pointer="/root/path"
+        )
 
 
 def _make_cwd(context: Context) -> None:

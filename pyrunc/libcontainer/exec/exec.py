@@ -118,6 +118,11 @@ def _compile(place: StateDir, container: Record, options: ExecOptions, fault: tu
     options.no_new_keyring = kept["noNewKeyring"]
     spec = saved_config.spec_of(kept)
     spec["process"] = process_of(spec, options)
+    if kept.get("isolation"):
+        from ..isolation.apply import bound
+
+        for change in bound(spec["process"]):
+            log.warning(f"sandbox: {change}")
     facts = gather(LANDLOCK in spec["annotations"])
     if any([namespace["type"] == "user" for namespace in kept["linux"].get("namespaces", ())]):
         facts.setgroups = _setgroups(container.pid)

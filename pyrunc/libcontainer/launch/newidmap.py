@@ -79,14 +79,22 @@ def _default_mappings(inside: int, own: int, first: int, count: int) -> list[IDM
 
 def subordinate(file: str, euid: int) -> tuple[int, int]:
     """The first range that a file as subuid(5) describes it gives to a user: (first id, count); (0, 0) for none."""
+    found = ranges_of(file, (owner_name(euid), str(euid)))
+    return found[0] if found else (0, 0)
+
+
+def ranges_of(file: str, users: Sequence[str]) -> list[tuple[int, int]]:
+    """The ranges that a file as subuid(5) describes it gives to the first of some users that has any: (first id,
+    count). [] if none has, or the file can't be read."""
     try:
         text = read_file(file)
     except OSError:
-        return 0, 0
-    for found in _ranges(text, (owner_name(euid), str(euid))):
-        first, _, last = found.partition("-")
-        return int(first), int(last) - int(first) + 1
-    return 0, 0
+        return []
+    for user in users:
+        found = [range.partition("-") for range in _ranges(text, (user,))]
+        if found:
+            return [(int(first), int(last) - int(first) + 1) for first, _, last in found]
+    return []
 
 
 def _run(words: list[str]) -> tuple[int, str]:

@@ -126,6 +126,7 @@ _MAGIC_LINKS = "links of /proc to descriptors and processes are not followed"
 _LOCKED = "a user namespace can't take nosuid, nodev, noexec and ro from mounts of the host, which are locked"
 _DESTINATION = "the destination, or what is above it in the rootfs, can't be a mount point"
 _ROOTFS = "root.path is the directory with the container's files, absolute or relative to the bundle"
+_PASS = "may the root of the container's user namespace pass the directories above the rootfs? chmod a+x"
 _CWD = "process.cwd is to be a directory in the container"
 
 _RUNTIME_KINDS = (
@@ -275,10 +276,10 @@ _INIT_KINDS = (
      {errno.EINVAL: _CHROOT}),
     ("parent_private", "mount_setattr", "path:str",
      "make the mount that holds the rootfs private, so that the mounts to come stay in here",
-     {ANY: _ROOTFS}),
+     {errno.EACCES: _PASS, ANY: _ROOTFS}),
     ("rootfs", "open_tree+move_mount", "path:str source:fd?",
      "bind the rootfs on itself and keep its descriptor: all later paths are resolved inside it",
-     {ANY: _ROOTFS}),
+     {errno.EACCES: _PASS, ANY: _ROOTFS}),
     ("mount", "fsopen+fsmount+move_mount",
      "fstype:str source:str target:str options:strv attr_set:u64?/attr propagation:u64?/propagation copyup:flag? "
      "keep:u32?",

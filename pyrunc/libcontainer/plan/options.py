@@ -54,6 +54,11 @@ class LaunchOptions(_Options):
     cgroup_manager: str = "cgroupfs"  # "cgroupfs", "systemd" or "disabled"
     rootless: bool | None = None  # `--rootless`; None for automatic
     timeline: str = ""  # path of the Chrome trace to write
+    isolation: str = ""  # "sandbox", or "" for what the configuration says
+    network: str = ""  # of a sandbox: "none", "host" or "config"; "" is "none"
+    seccomp_profile: str = ""  # path of a linux.seccomp that replaces the configuration's
+    changes: tuple[str, ...] = ()  # what isolation has changed in the configuration
+    map_rootfs: bool = False  # mount the rootfs with its ids mapped by the container's new user namespace
 
     @property
     def state_dir(self) -> str:

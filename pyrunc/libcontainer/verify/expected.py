@@ -83,6 +83,7 @@ def of(place: StateDir, root: str, record: Record) -> Expected:
         # Only because mounts depend on the cgroup: its limits are compared without the plan (cgroupchecks.py).
         cgroup_manager="cgroupfs" if record.cgroup else "disabled",
         rootless=rest.get("rootless"),
+        isolation=kept.get("isolation", ""),
     )
     unlimited: Any = {name: value for name, value in spec["linux"].items() if name not in ("resources", "cgroupsPath")}
     plan = compile_launch({**spec, "linux": unlimited}, options, facts)

@@ -1,0 +1,336 @@
+"""`--isolation sandbox`: how a configuration is tightened, or refused. Pure.
+
+What a configuration asks for by name and a sandbox can't give is refused with its pointer: the program would miss it.
+What engines give to every container is tightened, and the plan's notes list it.
+"""
+
+from __future__ import annotations
+
+from ... import jsonio
+from ...errors import PyruncError, pointer
+from ...paths import clean
+from ..kernel import landlock
+from ..plan.host import LANDLOCK
+from ..spec import annotations as known
+from ..spec.landlock import AT as LANDLOCK_AT
+from ..spec.landlock import read
+from . import calls
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any, Literal
+
+    from ..._generated.spec_types import Capabilities, DeviceRule, Linux, MountEntry, Process, Seccomp, Spec
+
+    Set = Literal["ambient", "bounding", "effective", "inheritable", "permitted"]
+
+SANDBOX = "sandbox"
+# The values of --network: a new network namespace with only lo, the host's, or what the configuration says.
+NETWORKS = ("none", "host", "config")
+
+# The namespaces that the container gets anew.
+NAMESPACES = ("user", "mount", "pid", "ipc", "uts", "cgroup")
+
+# What the container's root may do with its own ids, files and ports; all of it counts in its user namespace only.
+CAPABILITIES = (
+    "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_NET_BIND_SERVICE", "CAP_SETGID",
+    "CAP_SETUID",
+)  # fmt: skip
+_SETS: tuple[Set, ...] = ("ambient", "bounding", "effective", "inheritable", "permitted")
+
+MASKED = (
+    "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
+    "/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+)  # fmt: skip
+READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+
+# The options that each file system gets in any case. The nodes of /dev are mounts of their own.
+_FILE_SYSTEMS: dict[str, tuple[str, ...]] = {
+    "proc": ("nosuid", "nodev", "noexec"),
+    "sysfs": ("nosuid", "nodev", "noexec", "ro"),
+    "cgroup": ("nosuid", "nodev", "noexec", "ro"),
+    "cgroup2": ("nosuid", "nodev", "noexec", "ro"),
+    "devpts": ("nosuid", "noexec"),
+    "mqueue": ("nosuid", "nodev", "noexec"),
+    "tmpfs": ("nosuid",),
+}
+_OF_BINDS = ("nosuid", "nodev")
+_OPPOSITES = {"nosuid": "suid", "nodev": "dev", "noexec": "exec", "ro": "rw"}
+_BINDS = ("bind", "rbind")
+# Host directories that no bind mount may bring: they show or change the host.
+_OF_THE_HOST = ("/proc", "/sys", "/dev")
+_SHARED = ("shared", "rshared")
+
+# (major, minor) of the character devices that every container has, and of terminals; None is any minor number.
+_DEVICES = (
+    (1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 1), (5, 2), (136, None),
+)  # fmt: skip
+_PATHS = {"/dev/null": (1, 3), "/dev/zero": (1, 5), "/dev/full": (1, 7), "/dev/random": (1, 8),
+          "/dev/urandom": (1, 9), "/dev/tty": (5, 0)}  # fmt: skip
+
+# Rights that Landlock refuses in the sandbox, also beneath its root; ioctl_dev is allowed beneath /dev.
+_NOT_GIVEN = ("make_char", "make_block", "ioctl_dev")
+
+# Annotations that would take away what the sandbox is.
+_ANNOTATIONS = {
+    known.BPF_DATA: "a raw filter replaces the profile; give a profile by --seccomp-profile",
+    known.KEEP_GROUPS: "the groups of the runtime's caller are the host's",
+}
+
+
+class Ids:
+    """The host's ids that the container's user namespace maps from 0 on: (first, count) of the uids and the gids."""
+
+    __slots__ = ("gids", "uids")
+
+    def __init__(self, uids: tuple[int, int], gids: tuple[int, int]) -> None:
+        self.uids = uids
+        self.gids = gids
+
+
+def _refuse(at: str, message: str, hint: str) -> PyruncError:
+    return PyruncError(f"{message} in a sandbox", pointer=at, hint=hint)
+
+
+def tighten(spec: Spec, *, network: str, profile: Seccomp | None, ids: Ids | None, rules: bool) -> list[str]:
+    """Change a valid configuration to that of a sandbox. Returns what was changed, each as `POINTER: what`.
+
+    network: one of NETWORKS. profile: the filter of --seccomp-profile; None for the configuration's, or else ours.
+    ids: the ids for a new user namespace; None if it gets others later (newidmap.fill_mappings).
+    rules: whether the runtime may attach device rules to a cgroup.
+    Raises PyruncError with the pointer of what a sandbox can't have.
+    """
+    changes: list[str] = []
+    linux: Linux = spec.setdefault("linux", {})
+    _annotations(spec)
+    _namespaces(linux, network, ids, changes)
+    _process(spec["process"], changes)
+    _seccomp(linux, profile, changes)
+    _landlock(spec, changes)
+    for index, mount in enumerate(spec.get("mounts") or ()):
+        _mount(mount, index, changes)
+    _devices(linux, changes)
+    if rules:
+        _device_rules(linux, changes)
+    _paths(linux, changes)
+    word = linux.get("rootfsPropagation") or ""
+    if word in _SHARED:
+        raise _refuse("/linux/rootfsPropagation", f"{word} is refused", "leave it out, or take rslave or rprivate")
+    return changes
+
+
+def _annotations(spec: Spec) -> None:
+    for name, why in _ANNOTATIONS.items():
+        if known.is_set(spec.get("annotations") or {}, name):
+            raise _refuse(pointer("annotations", name), "this annotation is refused", why)
+
+
+def _namespaces(linux: Linux, network: str, ids: Ids | None, changes: list[str]) -> None:
+    entries = linux.setdefault("namespaces", [])
+    at = "/linux/namespaces"
+    found: dict[str, int] = {}
+    for index, entry in enumerate(entries):
+        found[entry["type"]] = index
+        if entry.get("path") and not (entry["type"] == "network" and network != "none"):
+            hint = "leave the path out: it gets a new one"
+            if entry["type"] == "network":
+                hint = "--network config keeps it"
+            raise _refuse(f"{at}/{index}/path", f"a {entry['type']} namespace of others is refused", hint)
+    had_user = "user" in found
+    wanted = [*NAMESPACES, *(["network"] if network == "none" else [])]
+    for type in wanted:
+        if type not in found:
+            member: Any = {"type": type}
+            entries.append(member)
+            changes.append(f"{at}: a new {type} namespace")
+    if network == "host" and "network" in found:
+        linux["namespaces"] = [entry for entry in entries if entry["type"] != "network"]
+        changes.append(f"{at}/{found['network']}: the host's network")
+    if network != "config" and linux.get("netDevices"):
+        raise _refuse("/linux/netDevices", "network devices of the host are refused", "--network config keeps them")
+    if not had_user:
+        _mappings(linux, ids, changes)
+    for name, entries_of in (("uid", linux.get("uidMappings")), ("gid", linux.get("gidMappings"))):
+        for index, entry_of in enumerate(entries_of or ()):
+            if entry_of["hostID"] == 0:
+                raise _refuse(
+                    f"/linux/{name}Mappings/{index}/hostID",
+                    f"the host's {name} 0 is refused",
+                    "map ids that /etc/subuid and /etc/subgid give",
+                )
+
+
+def _mappings(linux: Linux, ids: Ids | None, changes: list[str]) -> None:
+    for name in ("uidMappings", "gidMappings"):
+        linux.pop(name, None)  # type: ignore[misc]
+    if ids is None:
+        return
+    for kind, (first, count) in (("uid", ids.uids), ("gid", ids.gids)):
+        linux[f"{kind}Mappings"] = [{"containerID": 0, "hostID": first, "size": count}]  # type: ignore[literal-required]
+        changes.append(f"/linux/{kind}Mappings: 0 to {count - 1} are the host's {first} to {first + count - 1}")
+
+
+def _process(process: Process, changes: list[str]) -> None:
+    for change in bound_process(process):
+        changes.append(f"/process{change}")
+
+
+def bound_process(process: Process) -> list[str]:
+    """Tighten a process, also one of `exec`: no_new_privs, and only CAPABILITIES. Returns what was changed, with
+    pointers into the process."""
+    changes = []
+    if not process.get("noNewPrivileges"):
+        process["noNewPrivileges"] = True
+        changes.append("/noNewPrivileges: true")
+    given: Capabilities = process.get("capabilities") or {}
+    sets: Capabilities = {}
+    dropped: dict[str, None] = {}
+    for name in _SETS:
+        words = given.get(name)
+        if words is None:
+            continue
+        sets[name] = [word for word in words if word in CAPABILITIES]
+        dropped.update(dict.fromkeys([word for word in words if word not in CAPABILITIES]))
+    if process.get("capabilities") is None:
+        changes.append("/capabilities: none")
+    elif dropped:
+        changes.append(f"/capabilities: without {' '.join(dropped)}")
+    process["capabilities"] = sets
+    return changes
+
+
+def _seccomp(linux: Linux, profile: Seccomp | None, changes: list[str]) -> None:
+    own = linux.get("seccomp")
+    chosen = profile or own
+    if not chosen:
+        linux["seccomp"] = calls.profile()
+        changes.append("/linux/seccomp: the sandbox's own profile, which allows a list of calls")
+        return
+    if chosen["defaultAction"] in ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG"):
+        raise _refuse(
+            "/linux/seccomp/defaultAction",
+            f"a profile with the default {chosen['defaultAction']} is refused",
+            "leave linux.seccomp out for the sandbox's own, or write one by pyrunc seccomp record",
+        )
+    if profile is not None:
+        linux["seccomp"] = profile
+
+
+def _landlock(spec: Spec, changes: list[str]) -> None:
+    """Add the rights that the configuration's own ruleset does not handle: refused, but beneath the root."""
+    annotations = spec.setdefault("annotations", {})
+    own = annotations.get(LANDLOCK)
+    value: Any = {}
+    handled: set[str] = set()
+    if own:
+        ruleset, complaints = read(own)
+        for at, message, hint in complaints:
+            raise PyruncError(message, pointer=at, hint=hint)
+        handled = {one.word for one in ruleset.fs}
+        value = jsonio.loads(own)
+    added = [name for name, _ in landlock.FS if name not in handled]
+    target = value.setdefault("ruleset", {})
+    target["handledAccessFS"] = [*target.get("handledAccessFS", ()), *added]
+    target["scoped"] = list(dict.fromkeys([*target.get("scoped", ()), "abstract_unix_socket"]))
+    rules = value.setdefault("rules", {}).setdefault("pathBeneath", [])
+    everywhere = [name for name in added if name not in _NOT_GIVEN]
+    if everywhere:
+        _allow(rules, "/", everywhere)
+    if "ioctl_dev" in added:
+        _allow(rules, "/dev", ["ioctl_dev"])
+    annotations[LANDLOCK] = jsonio.dumps(value)
+    if added:
+        changes.append(f"{LANDLOCK_AT}: no file outside of the root, no devices")
+
+
+def _allow(rules: list[Any], path: str, access: Sequence[str]) -> None:
+    """Allow rights beneath a path, which may have a rule already."""
+    for rule in rules:
+        for index, other in enumerate(rule["paths"]):
+            if (other.rstrip("/") or "/") != path:
+                continue
+            if len(rule["paths"]) == 1:
+                rule["allowedAccess"] = [*rule["allowedAccess"], *access]
+                return
+            del rule["paths"][index]
+            rules.append({"allowedAccess": [*rule["allowedAccess"], *access], "paths": [path]})
+            return
+    rules.append({"allowedAccess": list(access), "paths": [path]})
+
+
+def _mount(mount: MountEntry, index: int, changes: list[str]) -> None:
+    at = f"/mounts/{index}"
+    options = mount.get("options") or []
+    for place, word in enumerate(options):
+        if word in _SHARED:
+            raise _refuse(f"{at}/options/{place}", f"{word} is refused", "mounts of the container stay in it: rslave")
+    if mount.get("type") in _BINDS or any([word in _BINDS for word in options]):
+        source = clean(mount.get("source") or "")
+        if source == "/" or any([source == path or source.startswith(path + "/") for path in _OF_THE_HOST]):
+            raise _refuse(
+                f"{at}/source", f"a bind mount of the host's {source} is refused", "mount what is needed of it"
+            )
+        wanted: tuple[str, ...] = _OF_BINDS
+    else:
+        type = mount.get("type") or ""
+        if type not in _FILE_SYSTEMS:
+            hint = "bind mounts, and " + ", ".join(_FILE_SYSTEMS)
+            raise _refuse(f"{at}/type", f"the file system {type} is refused", hint)
+        wanted = _FILE_SYSTEMS[type]
+        if type == "tmpfs" and clean(mount["destination"]) != "/dev":
+            wanted = (*wanted, "nodev")
+    missing = [word for word in wanted if word not in options]
+    if not missing:
+        return
+    opposites = {_OPPOSITES[word] for word in wanted}
+    mount["options"] = [word for word in options if word not in opposites] + missing
+    changes.append(f"{at}/options: {' '.join(missing)}")
+
+
+def _devices(linux: Linux, changes: list[str]) -> None:
+    for index, device in enumerate(linux.get("devices") or ()):
+        numbers = (device.get("major"), device.get("minor"))
+        if device["type"] != "p" and _PATHS.get(clean(device["path"])) != numbers:
+            hint = "a sandbox has /dev/null, zero, full, random, urandom and tty"
+            raise _refuse(f"/linux/devices/{index}", f"the device {device['path']} is refused", hint)
+
+
+def _device_rules(linux: Linux, changes: list[str]) -> None:
+    """The rules of the cgroup allow only the devices that every container has: an image may have nodes of others."""
+    resources = linux.setdefault("resources", {})
+    rules = resources.get("devices") or []
+    deny: DeviceRule = {"allow": False, "access": "rwm"}
+    kept = [] if rules and not rules[0]["allow"] and rules[0].get("type", "a") == "a" else [deny]
+    for rule in rules:
+        if not rule["allow"] or _is_harmless(rule):
+            kept.append(rule)
+        else:
+            numbers_text = f"{rule.get('type', 'a')} {rule.get('major', '*')}:{rule.get('minor', '*')}"
+            changes.append(f"/linux/resources/devices: without {numbers_text} {rule.get('access', 'rwm')}")
+    if not rules:
+        changes.append("/linux/resources/devices: all others are refused")
+    resources["devices"] = kept
+
+
+def _is_harmless(rule: DeviceRule) -> bool:
+    """Whether a rule allows a device that every container has, or only mknod, which a user namespace forbids."""
+    if rule.get("access") == "m":
+        return True
+    major, minor = rule.get("major"), rule.get("minor")
+    return rule.get("type") == "c" and any(
+        [major == of_major and of_minor in (None, minor) for of_major, of_minor in _DEVICES]
+    )
+
+
+def _paths(linux: Linux, changes: list[str]) -> None:
+    masked, read_only = linux.get("maskedPaths") or [], linux.get("readonlyPaths") or []
+    more = [path for path in MASKED if path not in masked]
+    if more:
+        linux["maskedPaths"] = [*masked, *more]
+        changes.append(f"/linux/maskedPaths: also {' '.join(more)}")
+    more = [path for path in READ_ONLY if path not in read_only and path not in masked]
+    if more:
+        linux["readonlyPaths"] = [*read_only, *more]
+        changes.append(f"/linux/readonlyPaths: also {' '.join(more)}")
