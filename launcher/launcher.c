@@ -29,7 +29,7 @@
  * pyrunc/libcontainer/spec/inputs.py hands over, and then our own argv. */
 #define ENTRY                                                                              \
     "import sys; sys.path.insert(0, sys.argv[1]); given = sys.argv[2]; del sys.argv[:3]\n" \
-    "from pyrunc.main import entry; entry(given)"
+    "from pyrunc.__main__ import run; run(given)"
 
 /* The same in a Python environment into which pip has installed a wheel. argv[1] is the directory of this program. The
  * path of an isolated interpreter lacks the packages that are installed for one user: their directory is added behind
@@ -40,7 +40,7 @@
     "for name in ('site-packages', 'dist-packages'):\n"                                                \
     "    path = os.path.normpath(top + '../lib/python%d.%d/' % sys.version_info[:2] + name)\n"         \
     "    if os.path.isdir(path + '/pyrunc'): sys.path.insert(at, path)\n"                              \
-    "from pyrunc.main import entry; entry(given)"
+    "from pyrunc.__main__ import run; run(given)"
 
 /* The script that a wheel has beside this program. The installer writes the environment's interpreter into its first
  * line (binary distribution format, "Recommended installer features"). */
@@ -172,6 +172,22 @@ static _Noreturn void execute(char *const words[], size_t count)
     give_up(args[0]);
 }
 
+/* Block SIGINT for the start of the interpreter, which would end by it with a traceback. It is unblocked when it can
+ * end the process as usual (pyrunc/startup.py), which the mark in front of what is handed over asks for. */
+static char *hold_interrupt(const char *numbers)
+{
+    sigset_t interrupt, before;
+    sigemptyset(&interrupt);
+    sigaddset(&interrupt, SIGINT);
+    if (sigprocmask(SIG_BLOCK, &interrupt, &before) < 0)
+        give_up("sigprocmask");
+    char *given = malloc(strlen(numbers) + 2);
+    if (given == NULL)
+        give_up("malloc");
+    sprintf(given, "%s%s", sigismember(&before, SIGINT) ? "" : "+", numbers);
+    return given;
+}
+
 /* Hand the command over. The interpreter is isolated (-I). In an installation of our own it runs without site (-S) too,
  * and imports only from the standard library and our own directory. */
 static void hand_over(void)
@@ -180,7 +196,7 @@ static void hand_over(void)
     /* Paths in the command line are relative to this directory; the command may have changed to its bundle since. */
     if (working_directory[0] != '\0' && chdir(working_directory) < 0)
         give_up(working_directory);
-    char *given = (char *)read_inputs();
+    char *given = hold_interrupt(read_inputs());
     char *environment = environment_python(text);
     if (environment != NULL) {
         if (own_path(modules, "") < 0)

@@ -6,17 +6,28 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import NoReturn
+    from collections.abc import Callable
+
+# In front of what the launcher hands over, if it has blocked SIGINT (launcher.c).
+HELD = "+"
 
 
-def run() -> NoReturn:
-    """The process's own command line; the installed `pyrunc` script calls it too."""
+def run(given: str = "") -> None:
+    """The process's own command line; the installed `pyrunc` script calls it too.
+
+    given: what the launcher that hands this command over has read (inputs.hand_over), with HELD in front or without.
+    """
     if not __package__:
         # Started by path: the directory that holds the package is not on the module path then.
         sys.path.insert(0, __file__.rpartition("/pyrunc/")[0] or "..")
-    from pyrunc.main import entry
+    from pyrunc.startup import quietly
 
-    entry()
+    def load() -> Callable[[], object]:
+        from pyrunc.main import entry
+
+        return lambda: entry(given.removeprefix(HELD))
+
+    quietly(load, given.startswith(HELD))
 
 
 if __name__ == "__main__":

@@ -29,12 +29,12 @@ def spec(settings: Settings, bundle: str, file: str, rootless: bool) -> int:
     With --file an existing file is overwritten, as with crun.
     """
     from ..libcontainer.spec import example
+    from . import outputs
 
     value = example.rootless_example() if rootless else example.example()
     path = Path(bundle, file or CONFIG)
     try:
-        with path.open("w" if file else "x", encoding="utf-8") as stream:
-            stream.write(output.indented(value, "\t"))
+        outputs.write(str(path), output.indented(value, "\t"), replace=bool(file))
     except FileExistsError as error:
         raise PyruncError(f"File {CONFIG} exists. Remove it first") from error
     except OSError as error:

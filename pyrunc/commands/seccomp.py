@@ -18,6 +18,7 @@ from ..libcontainer.plan.options import LaunchOptions
 from ..libcontainer.seccomp import decide, recorded
 from ..libcontainer.seccomp.counter import Counter, Counts
 from ..libcontainer.spec import load as specification
+from . import outputs
 
 if TYPE_CHECKING:
     from .._generated.spec_types import Seccomp, Spec
@@ -383,7 +384,6 @@ def _place(given: str) -> str:
 
 def _write(path: str, text: str) -> None:
     try:
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(text)
+        outputs.write(path, text)
     except OSError as error:
         raise PyruncError(f"writing the profile to {path}", errno=error.errno or 0) from error

@@ -210,10 +210,7 @@ def open_directory(path: str, make: bool = False) -> int:
 
 def _write_descriptors(images: int, names: list[str]) -> None:
     """Write the names of the standard streams in runc's form. A restore replaces them by its own."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-    fd = os.open(external.DESCRIPTORS, flags, 0o600, dir_fd=images)
-    with open(fd, "w", encoding="utf-8", errors="surrogateescape") as file:
-        json.dump(names, file)
+    state.replace(external.DESCRIPTORS, json.dumps(names), 0o600, dir_fd=images)
 
 
 def _options(
