@@ -28,6 +28,7 @@ struct init {
     int proc; /* the host's procfs, or -1 */
     int root; /* the rootfs; -1 until it is known or asked for */
     const char *root_path; /* its path for the runtime; NULL without a `rootfs` step */
+    bool is_on_root; /* the rootfs is mounted on the root that this process still has */
     int null; /* the container's /dev/null, verified; -1 until a path is masked */
     int mask; /* the empty tmpfs that masks directories; -1 until one is */
     int master; /* the pty */

@@ -43,11 +43,29 @@ int step_parent_private(struct init *init, const struct step_parent_private *ste
     return 0;
 }
 
+/* Makes the root of the mount namespace this process's root, by setns(2). In a chroot that is another mount. It would
+ * stay in the container's mount namespace, above the container's root, and every process that joins the namespace, such
+ * as that of `exec`, would start there, outside of the container. A process that may not call setns here can't join a
+ * container either. */
+static void leave_chroot(void)
+{
+    CLOSING int self = sys_pidfd_open(getpid());
+    if (self >= 0)
+        (void)!setns(self, CLONE_NEWNS);
+}
+
+/* A source that the runtime has opened is attached to the root: the user namespace may not be permitted to pass the
+ * directories above the rootfs. Paths still begin below it, until pivot_root. */
 int step_rootfs(struct init *init, const struct step_rootfs *step)
 {
-    CLOSING int target = open(step->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (step->source >= 0) {
+        leave_chroot(); /* later it would lead onto the new mount */
+        init->is_on_root = true;
+    }
+    const char *place = init->is_on_root ? "/" : step->path;
+    CLOSING int target = open(place, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (target < 0)
-        return fail(init, errno, "open ", step->path);
+        return fail(init, errno, "open ", place);
     CLOSING int tree = step->source >= 0 ? fcntl(step->source, F_DUPFD_CLOEXEC, 0)
                                          : sys_open_tree(target, "", OPEN_TREE_CLONE | AT_RECURSIVE | AT_EMPTY_PATH);
     if (tree < 0)
@@ -70,24 +88,14 @@ int step_make_cwd(struct init *init, const struct step_make_cwd *step)
     return directory < 0 ? directory : 0;
 }
 
-/* Makes the root of the mount namespace this process's root, by setns(2). In a chroot that is another mount. It would
- * stay in the container's mount namespace, above the container's root, and every process that joins the namespace, such
- * as that of `exec`, would start there, outside of the container. A process that may not call setns here can't join a
- * container either. */
-static void leave_chroot(void)
-{
-    CLOSING int self = sys_pidfd_open(getpid());
-    if (self >= 0)
-        (void)!setns(self, CLONE_NEWNS);
-}
-
 int step_pivot_root(struct init *init, const struct step_pivot_root *step)
 {
     (void)step;
     int root = root_fd(init);
     if (root < 0)
         return root;
-    leave_chroot();
+    if (!init->is_on_root)
+        leave_chroot();
     CLOSING int old = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (old < 0 || fchdir(root) < 0)
         return fail(init, errno, "chdir to the rootfs");

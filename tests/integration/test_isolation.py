@@ -24,6 +24,7 @@ from pyrunc.libcontainer.plan.host import landlock_abi
 from pyrunc.libcontainer.seccomp import compiler
 from tests.support import host
 from tests.support.bundle import Bundle
+from tests.support.rootless import UID, RootlessRuntime
 from tests.support.runtime import REPOSITORY, Runtime
 from tests.support.seccomp import allowing
 
@@ -276,6 +277,52 @@ def test_what_the_container_makes_in_its_root_is_of_the_host_s_root(runtime: Run
     """With the ids of the root file system mapped, the host sees the files of the container's root as root's."""
     runtime.inside(box, "touch /tmp/made", *SANDBOX)
     assert (box.rootfs / "tmp/made").stat().st_uid == 0
+
+
+def test_a_bundle_that_only_root_may_reach(runtime: Runtime, box: Bundle) -> None:
+    """The runtime opens the root file system and the sources of mounts, not the init in its user namespace."""
+    data = box.path / "data"
+    data.mkdir()
+    (data / "file").write_text("data\n")
+    box.mount("/mnt", "bind", str(data), "bind")
+    box.path.chmod(0o700)
+    box.hook("createContainer", "/bin/sh", "sh", "-c", "test -e /etc/passwd")
+    assert runtime.inside(box, "cat /mnt/file; ls /", *SANDBOX).split()[0] == "data"
+    container = runtime.started(box.args("sleep", "100"), *SANDBOX)
+    assert runtime("exec", container.id, "ls", "/").out.split() == sorted(os.listdir(box.rootfs))
+
+
+def test_a_user_s_sandbox(rootless: RootlessRuntime, attacks: Path) -> None:
+    """A user's root file system belongs to the user, who is the container's root."""
+    bundle = rootless.bundle()
+    shutil.copy(attacks, bundle.rootfs / "bin/attacks")
+    (bundle.rootfs / "bin/attacks").chmod(0o755)
+    names = [attack.name for attack in ATTACKS if attack.layer == SECCOMP]
+    bundle.sh("id -u; cat /proc/self/uid_map; attacks " + " ".join(names))
+    lines = rootless.run(bundle, *SANDBOX).out.splitlines()
+    assert lines[0] == "0"
+    assert lines[1].split() == ["0", str(UID), "1"]
+    found = results("\n".join(line for line in lines[1:] if line.split()[0] in names))
+    assert {found[name] for name in names} <= {EPERM, ENOSYS}
+
+
+def test_a_root_file_system_that_can_t_map_ids(runtime: Runtime, box: Bundle, private_mounts: None) -> None:
+    layers, merged = box.path / "layers", box.path / "merged"
+    layers.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "layers", layers], check=True)
+    for directory in (layers / "upper", layers / "work", merged):
+        directory.mkdir()
+    options = f"lowerdir={box.rootfs},upperdir={layers}/upper,workdir={layers}/work"
+    subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, merged], check=True)
+    try:
+        box.config["root"]["path"] = "merged"
+        box.write()
+        result = runtime("run", "--bundle", box.path, *SANDBOX, runtime.new_id())
+    finally:
+        subprocess.run(["umount", merged, layers], check=True)
+    if result.code:  # a later kernel may map the ids of overlay
+        assert "on a file system that can't map ids" in result.last_line
+        assert "at /root/path" in result.last_line
 
 
 def test_programs_work(runtime: Runtime, box: Bundle) -> None:

@@ -110,9 +110,10 @@ def _root_mount(context: Context) -> None:
         context.init_step(steps.propagation(flag=MS_PRIVATE, recursive=True), pointer=pointer)
     else:
         context.init_step(steps.propagation(flag=flag & ~MS_REC, recursive=bool(flag & MS_REC)), pointer=pointer)
-    if not (word and flag & MS_SLAVE):
+    if not (word and flag & MS_SLAVE) and not context.options.map_rootfs:
         # A rootfs that was asked to be a slave is bound from a slave and so gets the host's mounts. Otherwise what
-        # holds it must not be shared: pivot_root refuses that, and the bind would reach the host.
+        # holds it must not be shared: pivot_root refuses that, and the bind would reach the host. A rootfs with mapped
+        # ids is mounted on the root, which is a slave by now.
         context.init_step(steps.parent_private(path=context.rootfs), pointer="/root/path")
     source = None
     if context.options.map_rootfs:

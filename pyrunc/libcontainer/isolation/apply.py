@@ -47,12 +47,8 @@ def apply(spec: Spec, options: LaunchOptions, euid: int) -> None:
     linux = spec.get("linux") or {}
     maps = euid == 0 and not any([entry["type"] == "user" for entry in linux.get("namespaces") or ()])
     ids = _ids(options.id) if maps else None
-    options.changes = tuple(
-        [
-            f"sandbox: {change}"
-            for change in sandbox.tighten(spec, network=network, profile=profile, ids=ids, rules=euid == 0)
-        ]
-    )
+    changes = sandbox.tighten(spec, network=network, profile=profile, ids=ids, rules=euid == 0, bundle=options.bundle)
+    options.changes = tuple([f"sandbox: {change}" for change in changes])
     options.map_rootfs = maps
 
 

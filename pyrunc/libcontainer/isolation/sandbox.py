@@ -94,23 +94,26 @@ def _refuse(at: str, message: str, hint: str) -> PyruncError:
     return PyruncError(f"{message} in a sandbox", pointer=at, hint=hint)
 
 
-def tighten(spec: Spec, *, network: str, profile: Seccomp | None, ids: Ids | None, rules: bool) -> list[str]:
+def tighten(
+    spec: Spec, *, network: str, profile: Seccomp | None, ids: Ids | None, rules: bool, bundle: str = "/"
+) -> list[str]:
     """Change a valid configuration to that of a sandbox. Returns what was changed, each as `POINTER: what`.
 
     network: one of NETWORKS. profile: the filter of --seccomp-profile; None for the configuration's, or else ours.
     ids: the ids for a new user namespace; None if it gets others later (newidmap.fill_mappings).
-    rules: whether the runtime may attach device rules to a cgroup.
+    rules: whether the runtime may attach device rules to a cgroup. bundle: where relative paths begin.
     Raises PyruncError with the pointer of what a sandbox can't have.
     """
     changes: list[str] = []
     linux: Linux = spec.setdefault("linux", {})
     _annotations(spec)
+    _root(spec["root"]["path"], bundle)
     _namespaces(linux, network, ids, changes)
     _process(spec["process"], changes)
     _seccomp(linux, profile, changes)
     _landlock(spec, changes)
     for index, mount in enumerate(spec.get("mounts") or ()):
-        _mount(mount, index, changes)
+        _mount(mount, index, bundle, changes)
     _devices(linux, changes)
     if rules:
         _device_rules(linux, changes)
@@ -125,6 +128,21 @@ def _annotations(spec: Spec) -> None:
     for name, why in _ANNOTATIONS.items():
         if known.is_set(spec.get("annotations") or {}, name):
             raise _refuse(pointer("annotations", name), "this annotation is refused", why)
+
+
+def _absolute(path: str, bundle: str) -> str:
+    return clean(path if path.startswith("/") else f"{bundle}/{path}")
+
+
+def _is_of_the_host(path: str) -> bool:
+    """Whether a path of the host is its root, or shows or changes the host."""
+    return path == "/" or any([path == other or path.startswith(other + "/") for other in _OF_THE_HOST])
+
+
+def _root(path: str, bundle: str) -> None:
+    if _is_of_the_host(_absolute(path, bundle)):
+        hint = "give it a directory with the container's files: they belong to the container's root"
+        raise _refuse("/root/path", f"the host's {_absolute(path, bundle)} is refused", hint)
 
 
 def _namespaces(linux: Linux, network: str, ids: Ids | None, changes: list[str]) -> None:
@@ -260,15 +278,15 @@ def _allow(rules: list[Any], path: str, access: Sequence[str]) -> None:
     rules.append({"allowedAccess": list(access), "paths": [path]})
 
 
-def _mount(mount: MountEntry, index: int, changes: list[str]) -> None:
+def _mount(mount: MountEntry, index: int, bundle: str, changes: list[str]) -> None:
     at = f"/mounts/{index}"
     options = mount.get("options") or []
     for place, word in enumerate(options):
         if word in _SHARED:
             raise _refuse(f"{at}/options/{place}", f"{word} is refused", "mounts of the container stay in it: rslave")
     if mount.get("type") in _BINDS or any([word in _BINDS for word in options]):
-        source = clean(mount.get("source") or "")
-        if source == "/" or any([source == path or source.startswith(path + "/") for path in _OF_THE_HOST]):
+        source = _absolute(mount.get("source") or "", bundle)
+        if "remount" not in options and _is_of_the_host(source):
             raise _refuse(
                 f"{at}/source", f"a bind mount of the host's {source} is refused", "mount what is needed of it"
             )

@@ -44,6 +44,10 @@ _REFUSED = {
     "cgroup2": "it takes a new cgroup namespace",
 }
 
+_NO_IDMAP = (
+    "the rootfs is on a file system that can't map ids, as overlay: put it on another one, or give config.json a user "
+    "namespace with mappings to ids that own its files"
+)
 _HOOK = "the hook began and failed: what it says of itself is in the message"
 _SILENT_HOOK = "the hook began and failed, and printed nothing"
 _SILENCE = "stdout: , stderr:"
@@ -122,6 +126,8 @@ def _hint(step: Step, error: int, detail: str = "") -> str:
         word = detail.partition("Unknown parameter '")[2].partition("'")[0]
         meant = SYNONYMS.get(word) or near(word, KNOWN_OPTIONS)
         return f'did you mean "{meant}"?' if meant else f"the file system knows no option {word}"
+    if step.kind == "open_mapped_source" and error == errno.EINVAL and step.pointer == "/root/path":
+        return _NO_IDMAP
     if step.kind == "mount" and error == errno.EPERM:
         return _REFUSED.get(str(step.arg("fstype")), "")
     if step.kind == "propagation" and error in (errno.EACCES, errno.EPERM):

@@ -187,7 +187,8 @@ def test_bind_mounts_stay_without_setuid_and_devices() -> None:
 
 
 @pytest.mark.parametrize(
-    "source", ["/", "/proc", "/proc/1", "/sys", "/sys/fs/cgroup", "/dev", "/dev/sda", "/srv/../proc", "//dev"]
+    "source",
+    ["/", "/proc", "/proc/1", "/sys", "/sys/fs/cgroup", "/dev", "/dev/sda", "/srv/../proc", "//dev", "../../proc"],
 )
 def test_bind_mounts_of_what_shows_or_changes_the_host_are_refused(source: str) -> None:
     mount = {"destination": "/x", "type": "bind", "source": source, "options": ["bind"]}
@@ -259,3 +260,11 @@ def test_masked_paths_of_the_configuration_stay_and_a_masked_path_is_not_read_on
     assert set(sandbox.MASKED) < set(changed["linux"]["maskedPaths"])
     assert "/proc/bus" not in changed["linux"]["readonlyPaths"]
     assert changed["linux"]["readonlyPaths"][0] == "/etc"
+
+
+@pytest.mark.parametrize("path", ["/", "//", "/proc/1/root", "/sys", "..", "../../"])
+def test_the_host_s_root_is_refused(path: str) -> None:
+    spec = minimal(root={"path": path})
+    with pytest.raises(PyruncError, match="in a sandbox") as caught:
+        sandbox.tighten(spec, network="none", profile=None, ids=IDS, rules=True, bundle="/bundle")
+    assert caught.value.pointer == "/root/path"
