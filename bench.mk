@@ -2,6 +2,8 @@
 #
 #   make bench                                            as root, at most 8 minutes
 #   make bench BENCH="--rounds 5 --containers 50"         less
+#   make bench-calls                                      what a system call costs, recorded and brokered (root, 2 minutes)
+#   make bench-calls BENCH="--runsc PATH"                  beside gVisor
 #   make load                                             200 containers by 16 clients (root, 2 minutes)
 
 BENCH_BUILD := build/bench
@@ -27,6 +29,11 @@ bench: $(VENV)/.built $(VENV)/.bench
 	@$(BIN)/python -m tests.bench.bench --pyrunc $(BENCH_BUILD)/usr/bin/pyrunc \
 	    --wheel '$(BENCH_BUILD)/wheel/bin/python $(BENCH_BUILD)/wheel/bin/pyrunc' \
 	    --peers $(CURDIR)/$(BENCH_BUILD)/peers --write docs/performance.md --plots docs $(BENCH)
+
+.PHONY: bench-calls
+bench-calls: $(VENV)/.built $(VENV)/.developer
+	@PYTHON='$(PYTHON)' scripts/packages.sh bench
+	@$(BIN)/python -m tests.bench.calls --write docs/performance.md $(BENCH)
 
 .PHONY: load
 load: $(VENV)/.built $(VENV)/.developer

@@ -25,6 +25,12 @@ COMMANDS: list[click.Command] = [
                 help="--print-profile: the profile to add it to; of a config.json all is printed",
             ),
             click.Option(
+                ["--no-flags"],
+                is_flag=True,
+                default=False,
+                help="--print-profile: add no flag to the profile; runc 1.1 refuses any",
+            ),
+            click.Option(
                 ["--policy"], default="", metavar="POLICY", help="--print-profile: the policy (default: default)"
             ),
         ],

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 STDOUT = 1
 
 
-def broker(settings: Settings, socket: str, config: str, print_profile: bool, base: str, policy: str) -> int:
+def broker(
+    settings: Settings, socket: str, config: str, print_profile: bool, base: str, no_flags: bool, policy: str
+) -> int:
     """`broker --socket PATH --config FILE`: serve until SIGTERM or SIGINT; or print a profile. Raises PyruncError."""
     if not socket or not config:
         missing = "--socket" if not socket else "--config"
@@ -29,8 +31,8 @@ def broker(settings: Settings, socket: str, config: str, print_profile: bool, ba
     policies = configuration.read(config)
     path = paths.absolute(socket)
     if print_profile:
-        return _print(_policy(policies, policy or "default"), path, base)
-    for name, value in (("--base", base), ("--policy", policy)):
+        return _print(_policy(policies, policy or "default"), path, base, not no_flags)
+    for name, value in (("--base", base), ("--no-flags", no_flags), ("--policy", policy)):
         if value:
             raise PyruncError(f"{name} has no effect without --print-profile", origin=name)
     if os.geteuid() != 0:
@@ -47,16 +49,16 @@ def _policy(policies: dict[str, configuration.Policy], name: str) -> configurati
     return policies[name]
 
 
-def _print(policy: configuration.Policy, listener: str, base: str) -> int:
+def _print(policy: configuration.Policy, listener: str, base: str, flags: bool) -> int:
     value: Any = None
     if base:
         value = specification.parse(os.getcwd(), paths.absolute(base), "--base")
     if type(value) is dict and "ociVersion" in value:
         linux = value.setdefault("linux", {})
-        linux["seccomp"] = profile.make(policy, listener, read_profile(base) if linux.get("seccomp") else None)
+        linux["seccomp"] = profile.make(policy, listener, read_profile(base) if linux.get("seccomp") else None, flags)
         output.write(STDOUT, output.indented(value) + "\n")
     else:
-        made = profile.make(policy, listener, read_profile(base) if base else None)
+        made = profile.make(policy, listener, read_profile(base) if base else None, flags)
         output.write(STDOUT, output.indented(made) + "\n")
     return 0
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import platform
 import re
@@ -21,6 +20,7 @@ from typing import Any
 import pytest
 
 from tests.support import host
+from tests.support.broker import ALL, Broker
 from tests.support.bundle import Bundle
 from tests.support.runtime import REPOSITORY, Runtime
 from tests.support.seccomp import default_profile
@@ -29,52 +29,6 @@ pytestmark = [
     pytest.mark.own("runc has no broker"),
     pytest.mark.skipif(platform.machine() != "x86_64", reason="the test profile is that of x86-64"),
 ]
-
-ALL = {
-    "mknod": {},
-    "mount": {"types": ["tmpfs", "proc", "overlay"], "targets": ["/mnt", "/tmp"], "maxSize": "1m"},
-    "sysinfo": {},
-    "connect": {
-        "networks": [{"cidr": "127.0.0.1/32"}, {"cidr": "::1/128"}],
-        "unix": ["/run/good/*", "/srv/server", "@pyrunc-good*"],
-        "datagrams": True,
-    },
-    "bind": {"networks": [{"cidr": "127.0.0.1/32"}], "unix": ["/run/good/*"]},
-}
-
-
-class Broker:
-    """A broker that runs, with its log."""
-
-    def __init__(self, runtime: Runtime, policies: dict[str, Any]) -> None:
-        self.runtime = runtime
-        self.path = runtime.work / "broker.sock"
-        self.config = runtime.work / "broker.json"
-        self.config.write_text(json.dumps({"policies": policies}))
-        self._log = runtime.work / "broker.log"
-        self.process = subprocess.Popen(
-            runtime.argv("--log", self._log, "broker", "--socket", self.path, "--config", self.config),
-            env=runtime.environment(),
-            stdin=subprocess.DEVNULL,
-        )
-        host.wait_for("the broker to listen", lambda: "the broker listens at" in self.log())
-
-    def log(self) -> str:
-        return self._log.read_text() if self._log.exists() else ""
-
-    def profile(self, *flags: str) -> Any:
-        done = self.runtime("broker", "--socket", self.path, "--config", self.config, "--print-profile", *flags)
-        assert done.code == 0, done
-        return json.loads(done.out)
-
-    def agents(self) -> list[int]:
-        path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        return [int(word) for word in path.read_text().split()]
-
-    def close(self) -> None:
-        self.process.terminate()
-        assert self.process.wait(10) == 0, self.log()
-        assert "internal error" not in self.log()
 
 
 @pytest.fixture
@@ -551,3 +505,18 @@ def test_with_an_engines_profile(runtime: Runtime, bundle: Bundle, program: Path
     result = runtime.run(bundle)
     assert names(result.out) == ["done", "3", "EACCES", "127.0.0.1"]
     assert "can't unmount" in result.err or "Operation not permitted" in result.err
+
+
+@pytest.mark.purev2
+@pytest.mark.parametrize("other", ["runc", "crun"])
+def test_with_another_runtime(
+    runtime: Runtime, bundle: Bundle, program: Path, broker: Broker, other: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if shutil.which(other) is None:
+        pytest.skip(f"needs {other}")
+    if other == "crun" and host.cgroup2_mount() != "/sys/fs/cgroup":
+        pytest.skip("crun runs nothing where both versions of cgroups are mounted")
+    prepare(bundle, program, broker, *(["--no-flags"] if other == "runc" else []))
+    bundle.sh("mknod /tmp/null c 1 3 && echo made; brokered sysinfo | wc -w; brokered connect dgram 8.8.8.8 9")
+    monkeypatch.setattr(runtime, "command", [other])
+    assert names(runtime.run(bundle).out) == ["made", "3", "EACCES"]

@@ -49,9 +49,9 @@ _MACHINES: dict[str, list[Literal["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARC
 }
 
 
-def make(policy: Policy, listener: str, base: Seccomp | None = None) -> Seccomp:
+def make(policy: Policy, listener: str, base: Seccomp | None = None, flags: bool = True) -> Seccomp:
     """A linux.seccomp for a policy. listener: the broker's socket. base: the profile that it is added to; without one,
-    everything else is allowed. Raises PyruncError for a base that asks another agent."""
+    everything else is allowed. flags: whether to add one. Raises PyruncError for a base that asks another agent."""
     base = base or _open_profile()
     if base.get("listenerPath"):
         raise PyruncError("the profile has a listenerPath already", pointer="/linux/seccomp/listenerPath")
@@ -72,10 +72,11 @@ def make(policy: Policy, listener: str, base: Seccomp | None = None) -> Seccomp:
     kept = [_without(rule, replaced) for rule in base.get("syscalls") or ()]
     made: Seccomp = {
         **base,
-        "flags": [*(base.get("flags") or _FLAGS), "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"],
         "listenerPath": listener,
         "syscalls": [*[rule for rule in kept if rule["names"]], *asked, *rules],
     }
+    if flags:
+        made["flags"] = [*(base.get("flags") or _FLAGS), "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]
     if policy.name != DEFAULT:
         made["listenerMetadata"] = policy.name
     return made

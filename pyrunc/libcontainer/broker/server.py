@@ -192,7 +192,7 @@ def _remove_stale(path: str) -> None:
 
 
 def _receive(connection: socket.socket) -> State:
-    """Read a state. Raises PyruncError and OSError."""
+    """Read a state: until it is whole, since runc keeps the connection open. Raises PyruncError and OSError."""
     (uid,) = struct.unpack_from("=i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12), 4)
     if uid not in (0, os.geteuid()):
         raise PyruncError(f"user {uid} may not send listeners")
@@ -202,10 +202,19 @@ def _receive(connection: socket.socket) -> State:
         part, more, _, _ = socket.recv_fds(connection, 1 << 16, _MAX_FDS)
         fds += more
         data += part
-        if not part:
-            connection.close()
+        if not part or _is_whole(data):
             return parse(data, fds)
     raise PyruncError(f"the container process state has more than {_STATE_BYTES} bytes")
+
+
+def _is_whole(data: bytes) -> bool:
+    if not data.rstrip().endswith(b"}"):
+        return False
+    try:
+        jsonio.loads(data.decode())
+    except ValueError:
+        return False
+    return True
 
 
 def _serve(state: State, policies: dict[str, Policy], mount: str, proc: int) -> None:

@@ -25,7 +25,15 @@ def config(tmp_path: Path) -> str:
 
 
 def run(**options: Any) -> int:
-    given = {"socket": "/run/b", "config": "", "print_profile": False, "base": "", "policy": "", **options}
+    given = {
+        "socket": "/run/b",
+        "config": "",
+        "print_profile": False,
+        "base": "",
+        "no_flags": False,
+        "policy": "",
+        **options,
+    }
     return broker.broker(SETTINGS, **given)
 
 
@@ -35,7 +43,7 @@ def test_what_is_missing(config: str, missing: str) -> None:
         run(**{"socket": "/run/b", "config": config, missing: ""})
 
 
-@pytest.mark.parametrize(("option", "value"), [("base", "x.json"), ("policy", "web")])
+@pytest.mark.parametrize(("option", "value"), [("base", "x.json"), ("no_flags", True), ("policy", "web")])
 def test_options_of_the_profile_alone(config: str, option: str, value: str) -> None:
     with pytest.raises(PyruncError, match="no effect without --print-profile"):
         run(config=config, **{option: value})

@@ -99,6 +99,7 @@ def test_flags_and_metadata() -> None:
     assert found["flags"] == ["SECCOMP_FILTER_FLAG_SPEC_ALLOW", "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]
     assert "listenerMetadata" not in found
     policy = config.policies({"policies": {"web": {"sysinfo": {}}}})["web"]
+    assert "flags" not in profile.make(policy, "/s", flags=False)
     assert profile.make(policy, "/s")["listenerMetadata"] == "web"
 
 

@@ -78,6 +78,18 @@ def test_what_is_there_is_not_removed(tmp_path: Path) -> None:
     assert path.read_text() == "mine"
 
 
+@pytest.mark.usefixtures("any_listener")
+def test_a_runtime_that_keeps_the_connection_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = socket.socketpair()
+    monkeypatch.setattr(server, "_STATE_SECONDS", 5.0)
+    data = json.dumps(STATE).encode()
+    socket.send_fds(theirs, [data[:50]], [0])
+    theirs.sendall(data[50:])
+    assert server._receive(ours).id == "box"
+    theirs.close()
+    ours.close()
+
+
 def test_a_connection_that_brings_nothing() -> None:
     ours, theirs = socket.socketpair()
     theirs.close()
