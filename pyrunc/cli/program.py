@@ -130,6 +130,8 @@ def main(name: str, words: list[str]) -> int:
         result = read(name, words)
     except click.UsageError as error:
         return _explain(name, words, error)
+    except click.Abort as error:  # what click makes of SIGINT
+        raise KeyboardInterrupt from error
     except (output.ReaderGone, SystemExit):
         # The reader of the help has closed the pipe: click raises SystemExit.
         return 1

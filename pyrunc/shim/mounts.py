@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import posix
+import sys
 
 from .. import log
 from ..errors import PyruncError, errno_text
@@ -30,8 +31,17 @@ _FLAGS = {
 }  # fmt: skip
 # The flags of a bind mount that only a second call sets.
 _BIND_KEEPS = _MS_BIND | _MS_REC
-# Options that ask for more than mount(2).
-_UNKNOWN = ("loop", "uidmap=", "gidmap=", "X-")
+# Options of mount(8), which no file system knows. containerd's own mount manager is to have taken out those of its own.
+_FOREIGN = "X-"
+_UIDMAP, _GIDMAP, _LOOP, _DIRECT = "uidmap=", "gidmap=", "loop", "direct-io"
+# The types for which containerd runs a helper.
+_HELPED = ("fuse.", "fuse3.")
+_LOWER = "lowerdir="
+# loop(4): struct loop_config, its member info.lo_flags, and LO_FLAGS_*
+_LOOP_CTL_GET_FREE, _LOOP_CONFIGURE = 0x4C82, 0x4C0A
+_LOOP_CONFIG_SIZE, _LO_FLAGS_AT = 304, 60
+_LO_READ_ONLY, _LO_AUTOCLEAR, _LO_DIRECT = 1, 4, 16
+_LOOP_TRIES = 100
 # What mount(2) reads of the data: a page, with its NUL.
 _LARGEST_DATA = 4095
 
@@ -48,12 +58,38 @@ def mount_all(mounts: list[Message], rootfs: str) -> None:
 
 
 def _mount(entry: Message, rootfs: str) -> None:
+    if entry["type"].startswith(_HELPED):
+        text = f"the mount type {entry['type']} of the root file system is not supported: it needs a helper, mount.fuse"
+        raise PyruncError(text)
     flags, data = _options(entry)
+    maps = _take_maps(data)
     target = rootfs
     if entry["target"]:
         target = rootfs + "/" + entry["target"].lstrip("/")
         if ".." in target.split("/"):
             raise PyruncError(f"the target {entry['target']} of a mount is outside the root file system")
+    layers = ""
+    try:
+        if maps is not None and entry["type"] == "overlay":
+            layers = _map_layers(rootfs, data, maps)
+        _attach(entry, target, flags, data)
+        if maps is not None and not layers:
+            _map_mount(target, maps)
+    except OSError as error:
+        message = f"failed to mount rootfs component: mount {entry['type']} {entry['source']} on {target}"
+        raise PyruncError(message, errno=error.errno or 0) from error
+    finally:
+        if layers:  # the overlay has mounts of its own of them
+            unmount(layers)
+            posix.rmdir(layers)
+
+
+def _attach(entry: Message, target: str, flags: int, data: list[str]) -> None:
+    """Raises OSError."""
+    source, loop = entry["source"], -1
+    if _LOOP in data:
+        source, loop = _loop(source, bool(flags & _MS_RDONLY), _DIRECT in data)
+        data = [option for option in data if option not in (_LOOP, _DIRECT)]
     directory, data = _shorten(entry["type"], data)
     try:
         if directory:
@@ -62,33 +98,126 @@ def _mount(entry: Message, rootfs: str) -> None:
             here = posix.open(".", posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
             try:
                 posix.chdir(directory)
-                native.mount(entry["source"], target, entry["type"], flags, ",".join(data))
+                native.mount(source, target, entry["type"], flags, ",".join(data))
             finally:
                 posix.fchdir(here)
                 posix.close(here)
         elif flags & _MS_BIND and not flags & _MS_REMOUNT:
-            native.mount(entry["source"], target, entry["type"], flags & _BIND_KEEPS, "")
+            native.mount(source, target, entry["type"], flags & _BIND_KEEPS, "")
             if flags & ~_BIND_KEEPS:
                 native.mount("", target, "", flags | _MS_REMOUNT, ",".join(data))
         else:
-            native.mount(entry["source"], target, entry["type"], flags, ",".join(data))
-    except OSError as error:
-        message = f"failed to mount rootfs component: mount {entry['type']} {entry['source']} on {target}"
-        raise PyruncError(message, errno=error.errno or 0) from error
+            native.mount(source, target, entry["type"], flags, ",".join(data))
+    finally:
+        if loop >= 0:
+            posix.close(loop)  # the mount holds the device
 
 
 def _options(entry: Message) -> tuple[int, list[str]]:
-    """The flags and the data of mount(2). Raises PyruncError for an option that asks for more."""
+    """The flags, and what is left: the data of mount(2), and what is done besides. Raises PyruncError for an option of
+    others."""
     flags, data = 0, []
     for option in entry["options"]:
         if option in _FLAGS:
             bits, clears = _FLAGS[option]
             flags = flags & ~bits if clears else flags | bits
-        elif option.startswith(_UNKNOWN):
-            raise PyruncError(f"the mount option {option} of the root file system is not supported")
+        elif option.startswith(_FOREIGN):
+            text = f"the mount option {option} of the root file system is not supported: it is for mount(8), or for "
+            raise PyruncError(text + "containerd's mount manager, which has not taken it out")
         else:
             data.append(option)
     return flags, data
+
+
+def _take_maps(data: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+    """Take the mappings of ids out of options: as lines of uid_map and of gid_map; None if there are not both, as with
+    containerd. Raises PyruncError."""
+    found = {}
+    for prefix in (_UIDMAP, _GIDMAP):
+        for option in [option for option in data if option.startswith(prefix)]:
+            data.remove(option)
+            entries = [entry.split(":") for entry in option.removeprefix(prefix).split(",")]
+            if not all([len(entry) == 3 and all([number.isdigit() for number in entry]) for entry in entries]):
+                raise PyruncError(
+                    f"the mount option {option} of the root file system: mappings are CONTAINER:HOST:SIZE"
+                )
+            found[prefix] = tuple([" ".join(entry) for entry in entries])
+    return (found[_UIDMAP], found[_GIDMAP]) if len(found) == 2 else None
+
+
+def _map_layers(rootfs: str, data: list[str], maps: tuple[tuple[str, ...], tuple[str, ...]]) -> str:
+    """Have the lower layers of an overlay mapped: they are taken from a mapped mount of the directory that has all.
+    Returns the place of that mount. Raises PyruncError and OSError."""
+    at = next((index for index, option in enumerate(data) if option.startswith(_LOWER)), -1)
+    if at < 0:
+        raise PyruncError("an overlay whose ids are mapped has no lowerdir")
+    layers = data[at].removeprefix(_LOWER).split(":")
+    shared = _shared(layers)
+    place = rootfs.rstrip("/") + ".layers"
+    posix.mkdir(place, 0o700)
+    try:
+        _map_mount(place, maps, source="/".join(shared) or "/")
+    except BaseException:
+        posix.rmdir(place)
+        raise
+    data[at] = _LOWER + ":".join(["/".join((place, *layer.split("/")[len(shared) :])) for layer in layers])
+    return place
+
+
+def _map_mount(target: str, maps: tuple[tuple[str, ...], tuple[str, ...]], source: str = "") -> None:
+    """Mount a directory, `target` itself if none is given, on `target` with its ids mapped. Raises PyruncError and
+    OSError. mount_setattr(2), MOUNT_ATTR_IDMAP."""
+    from ..libcontainer.kernel import userns
+
+    namespace = userns.make(*maps)
+    try:
+        tree = native.open_tree(native.AT_FDCWD, source or target, native.OPEN_TREE_CLONE)
+        try:
+            native.idmap_mount(tree, namespace, False)
+            native.move_mount(tree, native.AT_FDCWD, target)
+        finally:
+            posix.close(tree)
+    finally:
+        posix.close(namespace)
+
+
+def _loop(path: str, read_only: bool, direct: bool) -> tuple[str, int]:
+    """Attach a file to a free loop device, which is free again after the last use. Returns its path and a descriptor,
+    without which it would be free at once. Raises OSError. loop(4)."""
+    import fcntl
+
+    control = posix.open("/dev/loop-control", posix.O_RDWR | posix.O_CLOEXEC)
+    try:
+        backing = posix.open(path, (posix.O_RDONLY if read_only else posix.O_RDWR) | posix.O_CLOEXEC)
+        try:
+            flags = _LO_AUTOCLEAR | (_LO_READ_ONLY if read_only else 0) | (_LO_DIRECT if direct else 0)
+            config = bytearray(_LOOP_CONFIG_SIZE)
+            config[0:4] = backing.to_bytes(4, sys.byteorder)
+            config[_LO_FLAGS_AT : _LO_FLAGS_AT + 4] = flags.to_bytes(4, sys.byteorder)
+            for _ in range(_LOOP_TRIES):
+                device = f"/dev/loop{fcntl.ioctl(control, _LOOP_CTL_GET_FREE)}"
+                fd = posix.open(device, posix.O_RDWR | posix.O_CLOEXEC)
+                try:
+                    fcntl.ioctl(fd, _LOOP_CONFIGURE, bytes(config))
+                    return device, fd
+                except OSError as error:
+                    posix.close(fd)
+                    if error.errno != errno.EBUSY:  # another process was faster
+                        raise
+            raise OSError(errno.EBUSY, posix.strerror(errno.EBUSY))
+        finally:
+            posix.close(backing)
+    finally:
+        posix.close(control)
+
+
+def _shared(layers: list[str]) -> list[str]:
+    """The parts of the path of the directory that has all layers."""
+    parts = [layer.split("/") for layer in layers]
+    shared = 0
+    while all([len(part) > shared + 1 and part[shared] == parts[0][shared] for part in parts]):
+        shared += 1
+    return parts[0][:shared]
 
 
 def _shorten(kind: str, data: list[str]) -> tuple[str, list[str]]:
@@ -97,18 +226,15 @@ def _shorten(kind: str, data: list[str]) -> tuple[str, list[str]]:
     if kind != "overlay" or len(",".join(data)) <= _LARGEST_DATA:
         return "", data
     for index, option in enumerate(data):
-        if not option.startswith("lowerdir="):
+        if not option.startswith(_LOWER):
             continue
-        layers = option.removeprefix("lowerdir=").split(":")
-        parts = [layer.split("/") for layer in layers]
-        shared = 0
-        while all([len(part) > shared + 1 and part[shared] == parts[0][shared] for part in parts]):
-            shared += 1
-        directory = "/".join(parts[0][:shared])
+        layers = option.removeprefix(_LOWER).split(":")
+        shared = _shared(layers)
+        directory = "/".join(shared)
         if not directory:
             break
-        short = ["/".join(part[shared:]) for part in parts]
-        return directory, [*data[:index], "lowerdir=" + ":".join(short), *data[index + 1 :]]
+        short = ["/".join(layer.split("/")[len(shared) :]) for layer in layers]
+        return directory, [*data[:index], _LOWER + ":".join(short), *data[index + 1 :]]
     return "", data
 
 

@@ -395,6 +395,74 @@ def test_rootfs_of_an_overlay(place: Place) -> None:
     assert (upper / "written").read_text() == "new\n"
 
 
+MAPPED = ["uidmap=0:1000:65536", "gidmap=0:2000:65536"]
+
+
+def mapped(place: Place, name: str, kind: str) -> shims.Task:
+    """A task whose root file system, of two layers, has its ids mapped."""
+    bundle = place.bundle(name, "stat", "-c", "%u %g", "/etc/os-release", "/layer")
+    lower, top = place.work / "layers/1/fs", place.work / "layers/2/fs"
+    lower.parent.mkdir(parents=True)
+    shutil.move(bundle.rootfs, lower)
+    for path in (bundle.rootfs, top):
+        path.mkdir(parents=True)
+    (top / "layer").touch()
+    (lower / "layer").touch()
+    task = shims.Task(place, name, place.connect(place.start(name)))
+    if kind == "bind":
+        task.create(rootfs=[{"type": "bind", "source": str(lower), "options": ["rbind", "rw", *MAPPED]}])
+    else:
+        options = [f"lowerdir={top}:{lower}", *MAPPED]
+        task.create(rootfs=[{"type": "overlay", "source": "overlay", "options": options}])
+    return task
+
+
+@pytest.mark.parametrize("kind", ["bind", "overlay"])
+@pytest.mark.ours("Debian's maps no ids")
+def test_rootfs_with_mapped_ids(place: Place, kind: str) -> None:
+    """As containerd 2 has it for a pod with a user namespace; nothing is left but the containers' own mounts."""
+    task = mapped(place, "mapped", kind)
+    assert not task.path.joinpath("rootfs.layers").exists()
+    waited = task.begin("Wait")
+    task.call("Start")
+    assert waited()["exit_status"] == 0
+    task.call("Delete")
+    assert task.out is not None
+    assert task.out.all() == b"1000 2000\n1000 2000\n"
+    assert str(place.work) not in Path("/proc/self/mountinfo").read_text()
+
+
+def test_rootfs_of_an_image_file(place: Place) -> None:
+    """The option loop, as of containerd's blockfile snapshotter; the device is free again after the Delete."""
+    bundle = place.bundle("looped", "cat", "/etc/os-release")
+    image = place.work / "image.ext4"
+    words = ["mkfs.ext4", "-q", "-d", str(bundle.rootfs), str(image), "16M"]
+    if shutil.which("mkfs.ext4") is None or not os.path.exists("/dev/loop-control"):
+        pytest.skip("needs mkfs.ext4 and loop devices")
+    subprocess.run(words, check=True, capture_output=True)
+    shutil.rmtree(bundle.rootfs)
+    bundle.rootfs.mkdir()
+    task = shims.Task(place, "looped", place.connect(place.start("looped")))
+    try:
+        task.create(rootfs=[{"type": "ext4", "source": str(image), "options": ["loop", "ro"]}])
+    except RpcError as error:
+        if "no such device" in error.message:
+            pytest.skip(f"this machine has no loop devices: {error}")
+        raise
+    waited = task.begin("Wait")
+    task.call("Start")
+    assert waited()["exit_status"] == 0
+    task.call("Delete")
+    assert task.out is not None
+    assert task.out.all() == b"ID=busybox\n"
+    wait_for("the device to be free", lambda: str(image) not in attached())
+
+
+def attached() -> set[str]:
+    """The files of all loop devices."""
+    return {path.read_text().strip() for path in Path("/sys/block").glob("loop*/loop/backing_file")}
+
+
 def test_rootfs_that_can_not_be_mounted(place: Place) -> None:
     place.bundle("unmounted")
     task = shims.Task(place, "unmounted", place.connect(place.start("unmounted")))

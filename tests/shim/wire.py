@@ -175,6 +175,9 @@ def encode(name: str, message: Message) -> bytes:
         for value in given if repeated else [given]:
             if kind[0].isupper():
                 data = encode(kind, value)
+            elif kind == "double":
+                out += tag(number, FIXED64) + struct.pack("<d", value) if value or repeated else b""
+                continue
             elif kind in ("string", "bytes"):
                 data = value.encode() if isinstance(value, str) else value
             else:

@@ -53,14 +53,31 @@ def test_a_target_below_the_root(calls: Calls) -> None:
 
 
 @pytest.mark.parametrize(
-    "bad", [entry("ext4", ["loop"]), entry("bind", ["X-mount.mkdir"]), entry("x", [], "../../etc")]
+    ("bad", "why"),
+    [
+        (entry("bind", ["X-mount.mkdir"]), "it is for mount"),
+        (entry("bind", ["X-containerd.mkdir.path=/x"]), "mount manager, which has not taken it out"),
+        (entry("fuse.x", []), "needs a helper"),
+        (entry("fuse3.x", []), "needs a helper"),
+        (entry("bind", ["uidmap=0:1:x", "gidmap=0:1:1"]), "mappings are CONTAINER:HOST:SIZE"),
+        (entry("bind", ["uidmap=0:1:1", "gidmap=0:1"]), "mappings are CONTAINER:HOST:SIZE"),
+        (entry("overlay", ["uidmap=0:1:1", "gidmap=0:1:1"]), "has no lowerdir"),
+        (entry("x", [], "../../etc"), "outside the root file system"),
+    ],
 )
-def test_what_is_refused(calls: Calls, monkeypatch: pytest.MonkeyPatch, bad: dict[str, object]) -> None:
+def test_what_is_refused(calls: Calls, monkeypatch: pytest.MonkeyPatch, bad: dict[str, object], why: str) -> None:
+    """With the reason."""
     unmounted: list[str] = []
     monkeypatch.setattr(mounts, "unmount", unmounted.append)
-    with pytest.raises(PyruncError):
+    with pytest.raises(PyruncError, match=why):
         mounts.mount_all([entry("tmpfs", []), bad], "/r")
     assert unmounted == ["/r"]
+
+
+def test_one_mapping_alone_has_no_effect(calls: Calls) -> None:
+    """As with containerd."""
+    mounts.mount_all([entry("ext4", ["uidmap=0:1:1", "data"])], "/r")
+    assert calls == [("s", "/r", "ext4", 0, "data")]
 
 
 def test_a_failed_mount_names_itself(monkeypatch: pytest.MonkeyPatch) -> None:
