@@ -398,6 +398,27 @@ def test_a_profile_without_a_sandbox(runtime: Runtime, box: Bundle, tmp_path: Pa
     assert "at /syscalls/0/action" in result.last_line
 
 
+def test_a_recorded_profile(runtime: Runtime, box: Bundle) -> None:
+    """What `seccomp record` has seen is what a sandbox allows, and nothing more."""
+    work = "cat /srv/file; echo written > /tmp/made; cat /tmp/made"
+    box.sh(work).write()
+    file = runtime.work / "recorded.json"
+    done = runtime("seccomp", "record", box.path, "-o", file)
+    assert done.code == 0, done
+    flags = (*SANDBOX, "--seccomp-profile", str(file))
+    assert runtime.run(box, *flags).out.split() == ["from", "the", "image", "written"]
+    assert "mkdir" not in {name for rule in json.loads(file.read_text())["syscalls"] for name in rule["names"]}
+    assert "not permitted" in runtime.run(box.sh("mkdir /tmp/d"), *flags, ok=False).err
+
+
+def test_explain_names_what_the_sandbox_s_filter_refuses(runtime: Runtime, box: Bundle) -> None:
+    """In the life of a container, by the rule of the profile that the state directory keeps."""
+    container = runtime.started(box.sh("while true; do attacks chroot unshare; sleep 0.1; done"), *SANDBOX)
+    found = json.loads(runtime("seccomp", "explain", container.id, "--seconds", "1", "--format", "json").out)
+    refused = {(item["call"], item["errno"], item["pointer"]) for item in found["refused"]}
+    assert refused == {(call, "EPERM", "/linux/seccomp/defaultAction") for call in ("chroot", "unshare")}
+
+
 def test_the_plan_shows_it_and_verify_agrees(runtime: Runtime, box: Bundle) -> None:
     box.write()
     out = runtime("plan", *SANDBOX, "--bundle", box.path).out
