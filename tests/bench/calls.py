@@ -31,7 +31,19 @@ POLICY = {
 BROKERED_CALLS = ("sysinfo", "connect")
 CALLS = ("getppid", *BROKERED_CALLS)
 PLAIN, FILTERED, RECORDED, BROKERED, GVISOR = "plain", "with a filter", "recorded", "broker's filter", "gVisor"
+SANDBOX = "sandbox"
 SECONDS = 120
+# A ruleset of three paths and a port (docs/landlock.md).
+LANDLOCK = {
+    "ruleset": {"handledAccessFS": ["execute", "read_file", "write_file"], "handledAccessNet": ["connect_tcp"]},
+    "rules": {
+        "pathBeneath": [
+            {"allowedAccess": ["execute", "read_file"], "paths": ["/bin", "/proc"]},
+            {"allowedAccess": ["write_file"], "paths": ["/tmp"]},
+        ],
+        "netPort": [{"allowedAccess": ["connect_tcp"], "ports": [443]}],
+    },
+}
 
 
 class Bench:
@@ -44,6 +56,7 @@ class Bench:
         self.count = count
         self.times: dict[tuple[str, str], list[float]] = {}
         self.starts: dict[str, list[float]] = {}
+        self.landlock: list[float] = []  # microseconds of a start
         self.memory: dict[str, float] = {}
         self.agent = 0.0  # processor time of a brokered call in microseconds
         self._ids = 0
@@ -84,7 +97,8 @@ class Bench:
         if form == GVISOR:
             flags = ["--root", str(self.work / "runsc"), "--ignore-cgroups", "--network=sandbox"]
             return [self.runsc, *flags, "run", "--bundle", str(bundle), name]
-        return [*self.pyrunc, "run", "--bundle", str(bundle), name]
+        flags = ["--isolation", "sandbox"] if form == SANDBOX else []
+        return [*self.pyrunc, "run", *flags, "--bundle", str(bundle), name]
 
     def measure(self, form: str, call: str, seccomp: Any) -> None:
         """Take the time of a call once."""
@@ -103,6 +117,18 @@ class Bench:
         began = time.monotonic()
         subprocess.run(self.command(form, bundle), check=True, timeout=SECONDS, cwd=self.work, capture_output=True)
         self.starts.setdefault(form, []).append((time.monotonic() - began) * 1000)
+
+    def ruleset(self) -> None:
+        """Take the time of the steps of a Landlock ruleset in one start, by its timeline."""
+        bundle = self.bundle(None, "/bin/true")
+        config = json.loads((bundle / "config.json").read_text())
+        config["annotations"] = {"org.pyrunc.landlock": json.dumps(LANDLOCK)}
+        (bundle / "config.json").write_text(json.dumps(config))
+        command = self.command(PLAIN, bundle)
+        file = bundle / "timeline.json"
+        command[-1:-1] = ["--timeline", str(file)]
+        subprocess.run(command, check=True, timeout=SECONDS, cwd=self.work, capture_output=True)
+        self.landlock.append(ruleset_time(json.loads(file.read_text())))
 
     def keep(self, form: str) -> None:
         """Measure the memory of a container that sleeps: PSS in MB of what is not its program."""
@@ -149,9 +175,16 @@ class Bench:
         if self.memory:
             cells = [f"{self.memory[form]:.1f}" for form in self.starts]
             lines.append("| PSS of a sleeping container with its runtime, MB | " + " | ".join(cells) + " |")
+        if self.landlock:
+            lines += ["", f"The steps of a Landlock ruleset of three paths and a port: {_cell(self.landlock)} µs."]
         if self.agent:
             lines += ["", f"Processor time of the broker's agent for a call, its start included: {self.agent:.1f} µs."]
         return "\n".join(lines) + "\n"
+
+
+def ruleset_time(trace: dict[str, Any]) -> float:
+    """The sum of the times of Landlock's steps in a timeline, in microseconds."""
+    return float(sum(event["dur"] for event in trace["traceEvents"] if event["name"].startswith("landlock_")))
 
 
 def _cell(values: list[float]) -> str:
@@ -200,7 +233,7 @@ def main() -> None:
         raise SystemExit("bench-calls: it starts containers: run it as root")
     with tempfile.TemporaryDirectory(prefix="pyrunc-calls-") as name:
         bench = Bench(Path(name), [options.pyrunc], options.runsc, options.count)
-        runs = [PLAIN] + ([GVISOR] if options.runsc else [])
+        runs = [PLAIN, SANDBOX] + ([GVISOR] if options.runsc else [])
         with bench.broker() as profile:
             filters = {PLAIN: None, FILTERED: {"defaultAction": "SCMP_ACT_ALLOW"}, RECORDED: None, BROKERED: profile}
             if options.runsc:
@@ -211,6 +244,7 @@ def main() -> None:
                         bench.measure(form, call, seccomp)
                 for form in runs:
                     bench.start(form)
+                bench.ruleset()
         for form in runs:
             bench.keep(form)
         text = bench.text()

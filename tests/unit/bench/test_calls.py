@@ -26,12 +26,20 @@ def test_the_tables(bench: calls.Bench) -> None:
     bench.starts = {calls.PLAIN: [10.0], calls.GVISOR: [250.0]}
     bench.memory = {calls.PLAIN: 1.0, calls.GVISOR: 42.0}
     bench.agent = 17.5
+    bench.landlock = [25.0, 29.0, 22.0]
     lines = bench.text().splitlines()
     assert lines[0] == "| ns a call: median (minimum) | plain | gVisor |"
     assert lines[2] == "| getppid | 120 (100) | 13000 (13000) |"
     assert "| run /bin/true, ms | 10 (10) | 250 (250) |" in lines
     assert "| PSS of a sleeping container with its runtime, MB | 1.0 | 42.0 |" in lines
     assert lines[-1].endswith("17.5 µs.")
+    assert lines[-3].endswith("a port: 25 (22) µs.")
+
+
+def test_the_time_of_a_ruleset() -> None:
+    times = {"landlock_path": 3.5, "landlock_restrict": 8, "user": 9}
+    events = [{"name": name, "dur": time} for name, time in times.items()]
+    assert calls.ruleset_time({"traceEvents": events}) == 11.5
 
 
 def test_the_commands(bench: calls.Bench) -> None:
@@ -40,6 +48,7 @@ def test_the_commands(bench: calls.Bench) -> None:
     assert bench.command(calls.RECORDED, path)[3:5] == ["seccomp", "record"]
     assert bench.command(calls.GVISOR, path)[0] == "/x/runsc"
     assert bench.command(calls.PLAIN, path)[3] == "run"
+    assert bench.command(calls.SANDBOX, path)[4:6] == ["--isolation", "sandbox"]
 
 
 def test_processes() -> None:
