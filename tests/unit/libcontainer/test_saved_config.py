@@ -101,7 +101,8 @@ def test_a_file_that_is_missing_or_damaged_is_told(tmp_path: Path) -> None:
     {"process": {"cwd": "/", "user": {"additionalGids": "12"}}}, {"linux": {"seccomp": {"syscalls": [1]}}},
     {"linux": {"namespaces": [{"type": []}]}}, {"mounts": 5}, {"mounts": [{}]}, {"updated": []},
     {"updated": {"devices": 5}}, {"updated": {"mounts": [5]}}, {"devicePaths": 5}, {"devicePaths": [5]},
-    {"updated": {"mounts": [{"destination": "/x", "named": "/x", "id": "1", "unique": 1}]}},
+    {"updated": {"mounts": [{"destination": "/x", "named": "/x", "id": "1", "unique": 1}]}}, {"isolation": 5},
+    {"isolation": ["sandbox"]}, {"annotations": {"org.pyrunc.landlock": 5}},
 ])  # fmt: skip
 def test_a6_a_wrong_value_at_any_depth_is_damage(tmp_path: Path, damage: dict[str, object]) -> None:
     """A6: `exec` and `update` ended in an internal error if a part of a member was wrong."""

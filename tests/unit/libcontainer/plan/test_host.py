@@ -166,3 +166,23 @@ def test_gather_here() -> None:
         assert os.path.exists(facts.cgroup_mount + "/cgroup.procs")
         assert facts.cgroup_self.startswith("/")
     assert facts.cgroup_pure == (facts.cgroup_mount == "/sys/fs/cgroup")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM])
+def test_a_kernel_without_landlock_has_the_abi_0(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def refuse() -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(host.native, "landlock_abi", refuse)
+    assert host.landlock_abi() == 0
+    assert host.gather(landlock=True).landlock == 0
+
+
+def test_landlock_is_asked_for_only_where_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ask() -> int:
+        raise OSError(errno.EINVAL, "asked")
+
+    monkeypatch.setattr(host.native, "landlock_abi", ask)
+    assert host.gather().landlock == 0
+    with pytest.raises(PyruncError, match="landlock_create_ruleset"):
+        host.gather(landlock=True)
