@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from pyrunc.errors import PyruncError
+from pyrunc.libcontainer.kernel import native
 from pyrunc.libcontainer.plan import host
 
 MOUNTINFO = """\
@@ -173,7 +174,7 @@ def test_a_kernel_without_landlock_has_the_abi_0(monkeypatch: pytest.MonkeyPatch
     def refuse() -> int:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(host.native, "landlock_abi", refuse)
+    monkeypatch.setattr(native, "landlock_abi", refuse)
     assert host.landlock_abi() == 0
     assert host.gather(landlock=True).landlock == 0
 
@@ -182,7 +183,7 @@ def test_landlock_is_asked_for_only_where_it_is_needed(monkeypatch: pytest.Monke
     def ask() -> int:
         raise OSError(errno.EINVAL, "asked")
 
-    monkeypatch.setattr(host.native, "landlock_abi", ask)
+    monkeypatch.setattr(native, "landlock_abi", ask)
     assert host.gather().landlock == 0
     with pytest.raises(PyruncError, match="landlock_create_ruleset"):
         host.gather(landlock=True)
