@@ -118,8 +118,9 @@ $(LAUNCHER_BUILD)/native/%.o: csrc/native/%.c $(wildcard csrc/native/*.h) csrc/i
 # The build in place makes pyrunc/_generated and the init's image.
 $(LAUNCHER_BUILD)/native/image.o $(LAUNCHER_BUILD)/frozen.gen.c: $(VENV)/.built
 
-$(LAUNCHER_BUILD)/%.gen.o: $(LAUNCHER_BUILD)/%.gen.c launcher/importer.h launcher/ffi.h
-	$(CC) $(LAUNCHER_CFLAGS) -c -o $@ $<
+# Each table in a section of its own, by which text.ld places it.
+$(LAUNCHER_BUILD)/%.gen.o: $(LAUNCHER_BUILD)/%.gen.c launcher/importer.h launcher/ffi.h launcher/launcher.mk
+	$(CC) $(LAUNCHER_CFLAGS) -fdata-sections -c -o $@ $<
 
 $(LAUNCHER_BUILD)/frozen.gen.c: launcher/freeze.py $(LAUNCHER_MODULES) | $(LAUNCHER_BUILD)
 	$(LAUNCHER_PYTHON) -IS -X no_debug_ranges $< $@ $(LAUNCHER_FREEZE)
