@@ -165,6 +165,8 @@ def test_mount_of_a_tmpfs(runtime: Runtime, calls: Bundle, broker: Broker) -> No
         (("tmpfs", "/tmp/../etc", "tmpfs", "0", ""), "mount on /etc"),
         (("tmpfs", "/tmp/link", "tmpfs", "0", ""), "mount on /proc/sys"),
         (("overlay", "/mnt", "overlay", "0", "lowerdir=/etc,redirect_dir=on"), "the option redirect_dir"),
+        (("overlay", "/mnt", "overlay", "0", "lowerdir=/proc:/etc"), "the layer /proc"),
+        (("overlay", "/mnt", "overlay", "0", "lowerdir=/etc:/tmp/link"), "the layer /tmp/link"),
     ],
 )
 def test_mounts_that_are_refused(

@@ -6,6 +6,7 @@ the container itself serves, a peer that does not accept) keeps nobody else wait
 
 from __future__ import annotations
 
+import errno
 import os
 import posixpath
 import sys
@@ -77,12 +78,13 @@ def open_path(path: str, flags: int = os.O_DIRECTORY) -> int:
 
 def open_parent(path: str) -> tuple[int, str]:
     """The directory of a new entry, and its name. Raises Refusal as the kernel would: EEXIST for `.`, ENOENT for a name
-    with a slash behind it. Raises OSError."""
+    with a slash behind it and for none. Raises OSError."""
     parent, name = posixpath.split(path)
     if not name:
-        raise Refusal(2 if path.strip("/") else 17, f"the path {path}")
+        is_root = bool(path) and not path.strip("/")
+        raise Refusal(errno.EEXIST if is_root else errno.ENOENT, f"the path {path}")
     if name in (".", ".."):
-        raise Refusal(17, f"the path {path}")
+        raise Refusal(errno.EEXIST, f"the path {path}")
     return open_path(parent or "."), name
 
 

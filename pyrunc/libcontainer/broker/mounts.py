@@ -7,6 +7,7 @@ which the kernel's own rules hold.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from dataclasses import dataclass
@@ -97,11 +98,19 @@ def mount(caller: Caller, container: Container, policy: Mount) -> Callable[[], N
         options=parse(name, caller.text(data, PATH_MAX, errno.EINVAL) if data else "", policy.max_bytes),
     )
     st = os.stat("ns/mnt", dir_fd=caller.proc())
-    if (st.st_dev, st.st_ino) == namespace("self", "mnt"):
+    if (st.st_dev, st.st_ino) in _host_namespaces():
         raise Refusal(errno.EPERM, "mount in the host's mount namespace")
     where = acting.place(caller, AT_FDCWD, request.target)
     pidfd = caller.pidfd()
     return lambda: _work(container, policy, credentials, request, where, pidfd)
+
+
+def _host_namespaces() -> list[tuple[int, int]]:
+    """The mount namespaces of the broker and of the host's first process, which may be two (systemd's PrivateTmp)."""
+    found = [namespace("self", "mnt")]
+    with contextlib.suppress(PermissionError):  # a security module may forbid to look at that process
+        found.append(namespace(1, "mnt"))
+    return found
 
 
 def _work(
@@ -154,7 +163,7 @@ def _mount(container: Container, policy: Mount, request: _Request) -> None:
     attributes = request.attributes
     if request.type == "proc":
         attributes |= _proc_attributes(table)
-    layers = [(key, [acting.open_path(path) for path in paths]) for key, paths in request.options.layers]
+    layers = [(key, [_open_layer(path) for path in paths]) for key, paths in request.options.layers]
     os.fchdir(descriptors)  # overlay looks its layers up by name: the name of a descriptor here
     context = brokering.fsopen(request.type)
     try:
@@ -169,6 +178,15 @@ def _mount(container: Container, policy: Mount, request: _Request) -> None:
     except OSError as error:
         raise Refusal(error.errno or errno.EINVAL, _message(context, request.type)) from error
     native.move_mount(brokering.fsmount(context, attributes), target, "")
+
+
+def _open_layer(path: str) -> int:
+    """A directory for overlay. Raises Refusal (EPERM) on a file system whose masked files it would show: it uses a
+    layer without the mounts on it."""
+    fd = acting.open_path(path)
+    if native.fs_magic(fd) in _TRUSTED:
+        raise Refusal(errno.EPERM, f"the layer {path}, which is in proc, sysfs or the cgroups")
+    return fd
 
 
 def _message(context: int, type: str) -> str:

@@ -9,6 +9,7 @@ import os
 
 from ..._core import ffi as _ffi
 from ..._core import lib as _lib
+from .native import fs_bytes
 
 # A structure sysinfo of machines with 64 bits.
 SYSINFO_BYTES = 112
@@ -72,7 +73,7 @@ def fsopen(type: str) -> int:
 
 def fs_set(fd: int, key: str, value: str) -> None:
     """Set an option of a new file system. fsconfig(2), FSCONFIG_SET_STRING."""
-    _check(_lib.pyrunc_fs_set(fd, key.encode(), value.encode()))
+    _check(_lib.pyrunc_fs_set(fd, key.encode(), fs_bytes(value)))
 
 
 def fs_set_flag(fd: int, key: str) -> None:

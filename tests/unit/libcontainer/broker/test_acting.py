@@ -107,7 +107,8 @@ def test_a_place_is_entered_and_not_left(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "code"), [("/", errno.EEXIST), ("tmp/", errno.ENOENT), (".", errno.EEXIST), ("tmp/..", errno.EEXIST)]
+    ("path", "code"),
+    [("/", errno.EEXIST), ("", errno.ENOENT), ("tmp/", errno.ENOENT), (".", errno.EEXIST), ("tmp/..", errno.EEXIST)],
 )
 def test_names_that_nothing_can_be_made_at(path: str, code: int) -> None:
     with pytest.raises(Refusal) as caught:
