@@ -291,38 +291,22 @@ def test_hook_when_the_time_is_up(place: Place, kind: str, method: str) -> None:
 
 
 def test_no_descriptors_when_a_command_has_ended(place: Place) -> None:
-    """What it has made is watched: descriptors for its pid file are kept while it runs."""
-    task = place.running()
-    shim = task.call("Connect")["shim_pid"]
-    for number in range(3):
-        task.call("Exec", exec_id=f"e{number}", spec=spec_of("sh", "-c", "sleep 0.2; exit 7"))
-    waits = []
-    for number in range(3):
-        started = task.begin("Start", exec_id=f"e{number}")
-        wait_for("the command", lambda: os.listdir(f"/proc/{shim}/fd") and bool(children_of(shim, b"exec")))
-        limit = min(set(range(4096)) - {int(name) for name in os.listdir(f"/proc/{shim}/fd")})
-        resource.prlimit(shim, resource.RLIMIT_NOFILE, (limit, 4096))
-        assert started(20)["pid"] > 0
-        resource.prlimit(shim, resource.RLIMIT_NOFILE, (4096, 4096))
-        waits.append(task.begin("Wait", exec_id=f"e{number}"))
-    assert [wait(20)["exit_status"] for wait in waits] == [7, 7, 7]
-
-
-def spec_of(*args: str) -> Any:
-    process = {**SPEC, "args": list(args), "env": ["PATH=/bin:/usr/bin"]}
-    return wire.any_of("types.containerd.io/opencontainers/runtime-spec/1/Process", json.dumps(process).encode())
-
-
-def children_of(pid: int, word: bytes) -> list[int]:
-    """The children of a process whose command line has a word."""
-    found = []
-    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        try:
-            if word in Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0"):
-                found.append(int(child))
-        except FileNotFoundError:
-            continue
-    return found
+    """What it has made is watched: descriptors for its pid file and its state are kept while it runs."""
+    bundle = place.bundle("box", "sh", "-c", "exit 7")
+    bundle.config["hooks"] = {"createRuntime": [{"path": "/bin/sleep", "args": ["sleep", "1"]}]}
+    bundle.write()
+    client = place.connect(place.start("box"))
+    shim = client.call("Connect", id="box")["shim_pid"]
+    created = client.begin("Create", id="box", bundle=str(bundle.path))
+    wait_for("the hook", lambda: any(line == b"sleep\x001\0" for line in command_lines()))
+    limit = min(set(range(4096)) - {int(name) for name in os.listdir(f"/proc/{shim}/fd")})
+    resource.prlimit(shim, resource.RLIMIT_NOFILE, (limit, 4096))
+    assert created(20)["pid"] > 0
+    resource.prlimit(shim, resource.RLIMIT_NOFILE, (4096, 4096))
+    waited = client.begin("Wait", id="box")
+    client.call("Start", id="box")
+    assert waited(20)["exit_status"] == 7
+    client.call("Delete", id="box")
 
 
 def test_exit_status_of_a_process_that_had_ended(place: Place) -> None:

@@ -114,6 +114,11 @@ def namespace(pid: int | str, kind: str) -> str:
     return os.readlink(f"/proc/{pid}/ns/{kind}")
 
 
+def status_of(pid: int) -> str:
+    """/proc/PID/status of a process."""
+    return Path(f"/proc/{pid}/status").read_text()
+
+
 def code(pod: Pod, method: str, **fields: Any) -> int:
     """The status of a call that fails."""
     with pytest.raises(RpcError) as caught:
@@ -261,6 +266,7 @@ def test_a_container_of_another_pod_is_left_alone(pod: Pod, place: shims.Place) 
 def test_the_process_ends(pod: Pod, signal: int) -> None:
     pod.start()
     waited = pod.client.begin("WaitSandbox", sandbox_id=pod.id)
+    wait_for("its own first steps", lambda: "SigIgn:\t0000000000010000" in status_of(pod.pid))
     os.kill(pod.pid, signal)
     assert waited()["exit_status"] == (137 if signal == 9 else 0)
     assert pod.call("SandboxStatus")["state"] == "SANDBOX_NOTREADY"
