@@ -6,6 +6,8 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pyrunc.libcontainer.kernel import landlock
 from pyrunc.libcontainer.spec.landlock import AT, MOST_BYTES, bits, read
@@ -153,3 +155,30 @@ def test_all_faults_are_found_at_once_and_the_nearest_word() -> None:
     assert set(found) == {"/ruleset/handledAccessFS/0", "/ruleset/scope", "/strict"}
     assert found["/ruleset/handledAccessFS/0"] == 'did you mean "execute"?'
     assert found["/ruleset/scope"] == 'did you mean "scoped"?'
+
+
+WORDS = st.sampled_from([
+    "ruleset", "rules", "flags", "strict", "disableBestEffort", "handledAccessFS", "handledAccessNet", "scoped",
+    "pathBeneath", "netPort", "allowedAccess", "paths", "ports", "execute", "bind_tcp", "signal", "/bin", "/", "x",
+])  # fmt: skip
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text() | WORDS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(WORDS | st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(
+    ANYTHING | st.fixed_dictionaries({"ruleset": ANYTHING, "rules": st.fixed_dictionaries({"pathBeneath": ANYTHING})})
+)
+def test_any_value_is_read_or_refused(value: Any) -> None:
+    ruleset, wrong = read(json.dumps(value))
+    assert wrong or bits(ruleset.fs) or bits(ruleset.net) or bits(ruleset.scoped)
+    for at, message, _ in wrong:
+        assert at.startswith(AT)
+        assert message
+
+
+@given(st.text())
+def test_any_text_is_read_or_refused(text: str) -> None:
+    read(text)
