@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 NATIVE = Path(__file__).resolve().parents[2] / "csrc" / "native"
+PAUSE = NATIVE.parent / "pause"
 COMPILER = "aarch64-linux-gnu-gcc"
 
 
@@ -35,3 +36,22 @@ def test_the_parents_calls_compile(source: Path, tmp_path: Path) -> None:
     if "stdio.h: No such file" in done.stderr or "errno.h: No such file" in done.stderr:
         pytest.skip("needs the C library of arm64 (package libc6-dev-arm64-cross)")
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(shutil.which(COMPILER) is None, reason=f"needs {COMPILER} (package gcc-aarch64-linux-gnu)")
+def test_the_pause_waits_and_ends(tmp_path: Path) -> None:
+    """The pod's first process, under qemu-user where that is there."""
+    for name in ("Makefile", "pause.c"):
+        shutil.copy(PAUSE / name, tmp_path / name)
+    done = subprocess.run(["make", "-C", tmp_path, "pause-arm64"], capture_output=True, text=True, check=False)
+    if "No such file" in done.stderr:
+        pytest.skip("needs the C library of arm64 (package libc6-dev-arm64-cross)")
+    assert (done.returncode, done.stderr) == (0, "")
+    emulator = shutil.which("qemu-aarch64-static") or shutil.which("qemu-aarch64")
+    if emulator is None:
+        pytest.skip("needs qemu-user-static")
+    process = subprocess.Popen([emulator, tmp_path / "build/pause-arm64"])
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(1)
+    process.terminate()
+    assert process.wait(10) == 0
