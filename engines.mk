@@ -72,6 +72,7 @@ guest-critest: export GUEST_BRINGS := $(ENGINES_BIN)/crictl $(ENGINES_BIN)/crite
 	$(addprefix $(ENGINES_BIN)/containerd/,containerd containerd-shim-runc-v2 ctr)
 guest-critest: GUEST_TESTS := tests/guest/test_critest.py -s
 guest-critest: $(ENGINES_BIN)/containerd/.built build/guest/registry test-guest
-build/guest/registry: tests/engines/critest.py | engines-ground $(ENGINES_BIN)/cri-tools/.built
+build/guest/registry: tests/engines/critest.py | $(ENGINES_BIN)/cri-tools/.built
+	@$(MAKE) --no-print-directory engines-ground
 	@$(BIN)/python -m tests.engines.critest $(firstword $(ENGINES_DEBIAN)) --images $@.new
 	@rm -rf $@ && mv $@.new $@
