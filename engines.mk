@@ -42,8 +42,10 @@ engines-doc: $(VENV)/.built $(VENV)/.developer
 	@$(BIN)/python -m tests.engines.page
 
 CRITEST_RUNTIME ?= pyrunc
-critest: engines-ground $(ENGINES_BIN)/cri-tools/.built $(if $(filter pyrunc-sandbox,$(CRITEST_RUNTIME)),$(ENGINES_BIN)/containerd/.built)
-	@$(BIN)/python -m tests.engines.critest $(firstword $(ENGINES_DEBIAN)) $(CRITEST_RUNTIME)
+# cri2: with containerd 2
+CRITEST_KIND ?=
+critest: engines-ground $(ENGINES_BIN)/cri-tools/.built $(if $(filter cri2 pyrunc-sandbox,$(CRITEST_KIND) $(CRITEST_RUNTIME)),$(ENGINES_BIN)/containerd/.built)
+	@$(BIN)/python -m tests.engines.critest $(firstword $(ENGINES_DEBIAN)) $(CRITEST_RUNTIME) $(CRITEST_KIND)
 
 # Runs of each runtime for so many seconds, and a few minutes more.
 PODS ?= 100
