@@ -33,6 +33,7 @@ struct shared {
     int report; /* where the stage that joins namespaces reports to; -1 without */
     char join[512]; /* the environment variable that asks for that stage */
     int network;       /* the network namespace that was made ahead (ahead.c), which the child joins; -1 without */
+    bool joins_here;   /* the child joins its namespaces before the exec */
     int procs;         /* the cgroup.procs to which the child writes itself; -1 if it is cloned into its cgroup */
     int begun;         /* the child has carried out its first instruction */
     int error;
@@ -136,6 +137,9 @@ static int init_child(void *data)
 
     if (shared->network >= 0 && setns(shared->network, CLONE_NEWNET) < 0)
         return fail(shared, PYRUNC_CLONE3, 0);
+    for (int i = 0; shared->joins_here && i < spawn->join_count; i++)
+        if (setns(spawn->join_fds[i], spawn->join_types[i]) < 0)
+            return fail(shared, PYRUNC_SETNS, i);
 
     /* CVE-2024-21626: no descriptor of the caller reaches the container unless it was requested. */
     if (syscall(SYS_close_range, 3U + (unsigned int)spawn->preserve_fds, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
@@ -144,7 +148,7 @@ static int init_child(void *data)
         if (fcntl(spawn->inherit_fds[i], F_SETFD, 0) < 0)
             return fail(shared, PYRUNC_FCNTL, i);
 
-    for (int i = 0; i < spawn->join_count; i++)
+    for (int i = 0; !shared->joins_here && i < spawn->join_count; i++)
         if (fcntl(spawn->join_fds[i], F_SETFD, 0) < 0)
             return fail(shared, PYRUNC_FCNTL, i);
     if (shared->report >= 0 && fcntl(shared->report, F_SETFD, 0) < 0)
@@ -153,7 +157,7 @@ static int init_child(void *data)
     if (spawn->join_count == 0 && (spawn->flags & CLONE_NEWUSER) != 0 && keep_capabilities() < 0)
         return fail(shared, PYRUNC_CAPSET, 0);
 
-    char *const environment[] = {spawn->join_count > 0 ? shared->join : NULL, NULL};
+    char *const environment[] = {shared->report >= 0 ? shared->join : NULL, NULL};
     syscall(SYS_execveat, spawn->image_fd, "", shared->argv, environment, AT_EMPTY_PATH);
     return fail(shared, PYRUNC_EXECVEAT, 0);
 }
@@ -266,6 +270,17 @@ static int clone_and_join(struct shared *shared)
     return shared->pidfd < 0 ? fail(shared, PYRUNC_CLONE3, 0) : 0;
 }
 
+/* Whether the child that shares the runtime's memory may join all of its namespaces. In these three no process can
+ * look into it: for that it would have to be in its pid namespace, or to have capabilities in its user namespace, which
+ * is the runtime's. */
+static bool may_join_here(const struct pyrunc_clone *spawn)
+{
+    for (int i = 0; i < spawn->join_count; i++)
+        if ((spawn->join_types[i] & ~(CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS)) != 0)
+            return false;
+    return (spawn->flags & CLONE_NEWUSER) == 0;
+}
+
 int pyrunc_clone_init(struct pyrunc_clone *spawn)
 {
     if (spawn->arg_count > MAX_ARGS || spawn->join_count > MAX_JOINS)
@@ -291,7 +306,8 @@ int pyrunc_clone_init(struct pyrunc_clone *spawn)
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    if (spawn->join_count > 0)
+    shared->joins_here = may_join_here(spawn);
+    if (!shared->joins_here && spawn->join_count > 0)
         clone_and_join(shared);
     else
         clone_into_cgroup(shared, flags);

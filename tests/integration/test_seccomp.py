@@ -314,7 +314,8 @@ def exchange(file: Path, old: str, new: str) -> None:
     content, _, _ = file.read_text().rstrip("\n").rpartition("\n")
     assert old in content
     content = content.replace(old, new)
-    file.write_text(f"{content}\n{cache._hash(content)}\n")
+    program = bytes.fromhex(content.rpartition("\n")[2])
+    file.write_text(f"{content}\n{cache._remainder(program)}\n")
 
 
 @pytest.mark.own("it has no cache")

@@ -70,15 +70,19 @@ def add_timeline(launch: Launch) -> None:
 def reach_ready(launch: Launch, after_clone: Callable[[], None] | None = None) -> None:
     """Carry out the runtime's steps and serve the init until it is ready.
 
-    after_clone: called between the clone and the init's first request. Raises PyruncError, everything undone.
+    after_clone: called after the clone, while the init works: before its first request, or if that is one for which it
+        waits from the beginning, after the answer. Raises PyruncError, everything undone.
     """
+    served = launch.plan.served
+    awaited = "maps" if "maps" in served else "cgroup" if "cgroup" in served else ""
     interrupts.hold()
     try:
         log_plan(launch)
         run_steps(launch, launch.plan.prepare)
-        if after_clone is not None:
+        if after_clone is not None and not awaited:
             after_clone()
-        serve(launch)
+            after_clone = None
+        serve(launch, awaited, after_clone)
         launch.close_network()
     except BaseException as error:
         launch.fail(error)
@@ -196,13 +200,19 @@ def run_steps(launch: Launch, steps: Iterable[Step], prefix: str = "") -> None:
             raise launch_errors.runtime_step_failed(step, error, prefix) from error
 
 
-def serve(launch: Launch) -> None:
-    """Answer the init's requests until it is ready. Raises PyruncError, also where the init dies."""
+def serve(launch: Launch, awaited: str = "", after: Callable[[], None] | None = None) -> None:
+    """Answer the init's requests until it is ready. Raises PyruncError, also where the init dies.
+
+    after: called after the answer to the request `awaited`, or before that to another message that comes first.
+    """
     served = launch.plan.served
     while True:
         message = launch.receive()
         if message is None:
             raise launch.death()
+        if after is not None and message.detail != awaited:
+            after()
+            after = None
         if message.type == wire.LISTENER:
             # Not answered: the init enters the filter now, and may be unable to read an answer before its agent runs.
             launch.init.listener = wire.listener(message)
@@ -217,3 +227,6 @@ def serve(launch: Launch) -> None:
         if ready:
             return
         launch.answer()
+        if after is not None:
+            after()
+            after = None

@@ -198,6 +198,27 @@ def test_clone_init_joins_every_type_and_stays_our_child(program: int) -> None:
 
 
 @ROOT_ONLY
+def test_clone_init_joins_namespaces_beside_which_nobody_can_look_into_the_runtime(program: int) -> None:
+    flags = {"net": native.CLONE_NEWNET, "ipc": native.CLONE_NEWIPC, "uts": native.CLONE_NEWUTS}
+    target = Child(program, native.CLONE_NEWNET | native.CLONE_NEWIPC | native.CLONE_NEWUTS)
+    joins = tuple((os.open(f"/proc/{target.pid}/ns/{name}", os.O_RDONLY), flag) for name, flag in flags.items())
+    try:
+        child = Child(program, native.CLONE_NEWPID | native.CLONE_NEWNS, joins)
+        try:
+            for name in flags:
+                assert os.readlink(f"/proc/{child.pid}/ns/{name}") == os.readlink(f"/proc/{target.pid}/ns/{name}")
+            assert child.told[3].strip() == "1", "the first process of its pid namespace"
+            assert child.told[1].strip() == "0", "the environment is empty"
+            assert [int(fd) for fd in child.told[2].split()] == [0, 1, 2, child.theirs]
+        finally:
+            assert child.end(0) == 0
+    finally:
+        assert target.end(0) == 0
+        for fd, _ in joins:
+            os.close(fd)
+
+
+@ROOT_ONLY
 def test_clone_init_joins_a_time_namespace(program: int) -> None:
     # setns refuses a process that shares its memory (EUSERS).
     sleeper = subprocess.Popen(["unshare", "--time", "--fork", "sleep", "60"])

@@ -65,6 +65,26 @@ def limit(resource: int) -> Step:
     return Step("process", "prlimit", (resource, 1, 2), f"/process/rlimits/{resource}")
 
 
+@pytest.mark.parametrize(("whats", "heard_before"), [(("maps", "limits"), "A"), (("limits",), ""), ((), "")])
+def test_what_can_wait_is_done_after_the_request_for_which_the_init_waits(
+    tmp_path: Path, done: list[Any], whats: tuple[str, ...], heard_before: str
+) -> None:
+    made = launched(tmp_path, READY, served={"maps": (limit(1),), "limits": (limit(2),)})
+    order: list[str] = []
+
+    def talk(sync: int) -> None:
+        for what in whats:
+            native.send(sync, message(wire.REQUEST, what))
+            native.recv(sync, 10)
+        native.send(sync, message(wire.READY))
+
+    init = Init(made, talk)
+    launch.serve(made, "maps", lambda: order.append("A" * len(done)))
+    init.join()
+    assert order == [heard_before]
+    made.init.close_sync()
+
+
 def test_serve_answers_each_request_after_its_steps(tmp_path: Path, done: list[Any]) -> None:
     made = launched(tmp_path, READY, served={"limits": (limit(1), limit(2)), "ready": (limit(3),)})
     heard = []
@@ -231,7 +251,7 @@ def test_an_ignored_signal_stays_ignored(tmp_path: Path, monkeypatch: pytest.Mon
         interrupts.poll([], 1)
 
     monkeypatch.setitem(handlers.HANDLERS, "prlimit", wait)
-    monkeypatch.setattr(launch, "serve", lambda launched: None)
+    monkeypatch.setattr(launch, "serve", lambda *_: None)
     made = _launch(tmp_path, limit(1))
     made.undo()
     os.close(made.state_dir_fd)
@@ -239,7 +259,7 @@ def test_an_ignored_signal_stays_ignored(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_the_undoing_goes_on_past_what_fails(tmp_path: Path, done: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Each part of it fails, and so do the descriptors that are closed first."""
-    monkeypatch.setattr(launch, "serve", lambda launched: None)
+    monkeypatch.setattr(launch, "serve", lambda *_: None)
     warnings: list[str] = []
     monkeypatch.setattr(log, "warning", warnings.append)
 
