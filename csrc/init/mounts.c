@@ -100,17 +100,18 @@ int attach(struct init *init, int mount, int target, const char *path)
  * CVE-2019-19921). Another procfs on /proc, and the files that lxcfs emulates, are permitted. */
 int guard_proc(struct init *init, int target, const char *path, bool mounts_procfs)
 {
+    bool on_procfs = is_procfs(target);
+    bool on_root = strcmp(path, "/proc") == 0;
+    if (!on_procfs && !on_root)
+        return 0;
     struct stat st;
     if (fstat(target, &st) < 0)
         return fail(init, errno, "stat ", path);
-    bool on_procfs = is_procfs(target);
-    if (strcmp(path, "/proc") == 0 || (on_procfs && st.st_ino == PROC_ROOT_INO)) {
+    if (on_root || st.st_ino == PROC_ROOT_INO) {
         if (mounts_procfs)
             return 0;
         return fail(init, FAILED, "\"", path, "\" cannot be mounted because it is not of type proc");
     }
-    if (!on_procfs)
-        return 0;
     for (size_t i = 0; i < sizeof(PROC_FILES) / sizeof(*PROC_FILES); i++)
         if (strcmp(path, PROC_FILES[i]) == 0)
             return 0;

@@ -45,7 +45,8 @@ int step_mknod(struct init *init, const struct step_mknod *step)
     if (((st.st_mode ^ step->mode) & S_IFMT) != 0 || (!S_ISFIFO(st.st_mode) && st.st_rdev != device))
         return fail(init, EEXIST, "mknod ", step->path, ": something else is there");
     /* the mode is exact already: the init's umask is 0 */
-    if (made && fchownat(node, "", step->uid, step->gid, AT_EMPTY_PATH) < 0)
+    if (made && (st.st_uid != step->uid || st.st_gid != step->gid) &&
+        fchownat(node, "", step->uid, step->gid, AT_EMPTY_PATH) < 0)
         return fail(init, errno, "chown ", step->path);
     return 0;
 }

@@ -57,15 +57,15 @@ int step_keep_fds(struct init *init, const struct step_keep_fds *step)
 int step_bounding(struct init *init, const struct step_bounding *step)
 {
     for (int capability = 0; capability < CAPABILITIES; capability++) {
-        int has = prctl(PR_CAPBSET_READ, capability, 0, 0, 0);
-        if (has < 0)
-            break; /* the kernel knows no more */
-        if (has == 0 || (step->keep >> capability & 1) != 0)
+        if ((step->keep >> capability & 1) != 0 || prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) == 0)
             continue;
-        if (prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) < 0) {
-            char number[DECIMAL_SIZE];
-            return fail(init, errno, "prctl(PR_CAPBSET_DROP) ", decimal(number, capability));
-        }
+        int error = errno;
+        if (error == EINVAL)
+            break; /* the kernel knows no more */
+        if (prctl(PR_CAPBSET_READ, capability, 0, 0, 0) == 0)
+            continue; /* dropping one that is not there needs CAP_SETPCAP too */
+        char number[DECIMAL_SIZE];
+        return fail(init, error, "prctl(PR_CAPBSET_DROP) ", decimal(number, capability));
     }
     return 0;
 }
