@@ -138,9 +138,11 @@ class Bench:
                 time.sleep(2)
                 self.memory[form] = sum(map(_pss, _below(process.pid))) / 1024
             finally:
-                for pid in reversed(_below(process.pid)):
+                # Not the runtime itself, which removes the container then.
+                for pid in reversed(_below(process.pid)[1:]):
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, 9)
+                process.wait(SECONDS)
 
     @contextlib.contextmanager
     def broker(self) -> Iterator[Any]:
