@@ -522,3 +522,25 @@ def test_with_another_runtime(
     bundle.sh("mknod /tmp/null c 1 3 && echo made; brokered sysinfo | wc -w; brokered connect dgram 8.8.8.8 9")
     monkeypatch.setattr(runtime, "command", [other])
     assert names(runtime.run(bundle).out) == ["made", "3", "EACCES"]
+
+
+def test_a_container_does_not_fill_the_log(runtime: Runtime, calls: Bundle, broker: Broker) -> None:
+    calls.sh("brokered race 127.0.0.2 9 127.0.0.2 9 500")
+    assert runtime.run(calls).out.startswith("good 0 bad 0 refused 500 ")
+    assert broker.log().count("connect is refused with EACCES") == 20
+
+
+def test_more_waiting_calls_than_workers(runtime: Runtime, calls: Bundle, broker: Broker) -> None:
+    with socket.socket(socket.AF_UNIX) as full:
+        full.bind(str(calls.rootfs / "srv/server"))
+        full.listen(0)  # one more connection is taken
+        calls.sh("for i in $(seq 40); do brokered unix stream /srv/server & done; wait")
+        container = runtime.started(calls)
+        host.wait_for("the refused calls", lambda: len(container.output.splitlines()) == 40 - 32 - 1, 60)
+        assert set(names(container.output)) == {"EAGAIN"}
+        (agent,) = broker.agents()
+        children = Path(f"/proc/{agent}/task/{agent}/children").read_text().split()
+        assert len(children) == 32
+        container.kill()
+        container.wait()
+        host.wait_for("the workers' end", lambda: not any(Path(f"/proc/{pid}").exists() for pid in children))
