@@ -221,7 +221,12 @@ def _serve(state: State, policies: dict[str, Policy], mount: str, proc: int) -> 
     name = state.metadata or DEFAULT
     if name not in policies:
         raise PyruncError(f"container {state.id} wants policy {name}", hint="the configuration does not have it")
-    user_namespace = namespace(state.pid, "user")
+    try:
+        user_namespace = namespace(state.pid, "user")
+        cgroup = _cgroup(state.pid, mount)
+    except (FileNotFoundError, ProcessLookupError):
+        log.debug(f"container {state.id} has ended before its agent began")
+        return
     container = Container(
         id=join([state.id]),
         pid=state.pid,
@@ -229,7 +234,7 @@ def _serve(state: State, policies: dict[str, Policy], mount: str, proc: int) -> 
         user_namespace=user_namespace,
         is_of_host=user_namespace == namespace("self", "user"),
         proc=proc,
-        limits=Limits(_cgroup(state.pid, mount), mount),
+        limits=Limits(cgroup, mount),
     )
     log.info(f"container {container.id}: {', '.join(container.policy.calls())} by policy {name}")
     Agent(state.fd, container).serve()

@@ -13,6 +13,7 @@ import pytest
 
 from pyrunc.errors import PyruncError
 from pyrunc.libcontainer.broker import listener, server
+from pyrunc.libcontainer.broker.config import Policy
 
 STATE = {"ociVersion": "1.2.0", "fds": ["seccompFd"], "pid": 5, "metadata": "web", "state": {"id": "box"}}
 
@@ -95,6 +96,17 @@ def test_a_connection_that_brings_nothing() -> None:
     theirs.close()
     with pytest.raises(PyruncError):
         server._receive(ours)
+
+
+def test_a_container_that_has_ended_already() -> None:
+    ended = os.fork()
+    if not ended:
+        os._exit(0)
+    os.waitpid(ended, 0)
+    policies = {"default": Policy("default")}
+    server._serve(server.State("box", ended, "", -1), policies, "", -1)
+    with pytest.raises(PyruncError, match="wants policy x"):
+        server._serve(server.State("box", ended, "x", -1), policies, "", -1)
 
 
 def test_the_cgroup_of_a_process() -> None:
