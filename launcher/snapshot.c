@@ -65,6 +65,9 @@ static enum { NONE, BEING_MADE, MADE } stage;
 static PyThreadState *thread; /* the only thread; a variable of ours, since CPython's are thread-local from 3.12 on */
 static bool awake;
 static char **given_environment;
+#ifdef PYRUNC_WATCH
+static struct type_cache_entry first_cache[TYPE_CACHE_ENTRIES];
+#endif
 
 int __real_fputs(const char *text, FILE *file);
 int __wrap_fputs(const char *text, FILE *file);
@@ -111,9 +114,12 @@ void snapshot_write(void)
     environ = given_environment;
     given_environment = NULL;
     stage = MADE;
+    keep_names();
+#ifdef PYRUNC_WATCH
+    memcpy(first_cache, TYPE_CACHE, sizeof first_cache);
+#endif
     /* The numbers of this process and thread are of no use to a process that wakes, which sets them anew. Clear them,
      * so that two builds are equal. */
-    keep_names();
     thread = PyEval_SaveThread(); /* of no process, until snapshot_wake attaches it */
     thread->thread_id = 0;
     thread->native_thread_id = 0;
@@ -286,11 +292,10 @@ static const char *map_original(void)
 /* Put back what the cache of attributes had in the snapshot. It fills 24 pages, and each name in it has a reference. An
  * entry is that of a version of a type. A type that is changed gets another version, so an old entry is right, or is
  * not used. */
-static void restore_type_cache(const char *original)
+static void restore_type_cache(const struct type_cache_entry *before)
 {
-    for (size_t i = 0; i < TYPE_CACHE_ENTRIES; i++) {
+    for (size_t i = 0; i < TYPE_CACHE_ENTRIES; i++, before++) {
         struct type_cache_entry *entry = &TYPE_CACHE[i];
-        const struct type_cache_entry *before = (const void *)(original + ((char *)entry - snapshot_begin));
         if (memcmp(entry, before, sizeof *entry) == 0)
             continue;
         entry->version = before->version;
@@ -326,7 +331,9 @@ static void drop_copies(int pagemap, const char *original)
 void snapshot_rest(void)
 {
 #ifdef PYRUNC_WATCH
+    restore_type_cache(first_cache); /* this program's file has no snapshot */
     heap_tell_changes();
+    return;
 #endif
     (void)malloc_trim(0);
     int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
@@ -338,7 +345,7 @@ void snapshot_rest(void)
         sigset_t all, before;
         sigfillset(&all);
         if (pthread_sigmask(SIG_BLOCK, &all, &before) == 0) {
-            restore_type_cache(original);
+            restore_type_cache((const void *)(original + ((char *)TYPE_CACHE - snapshot_begin)));
             drop_copies(pagemap, original);
             (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
         }
