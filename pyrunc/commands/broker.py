@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from .. import log, output, paths
+from .. import output, paths
 from ..errors import PyruncError
 from ..libcontainer.broker import config as configuration
 from ..libcontainer.broker import profile
@@ -38,7 +38,6 @@ def broker(
     if os.geteuid() != 0:
         raise PyruncError("the broker runs as root", hint="it acts for containers with rights that they don't have")
     with Server(path, policies, host.gather_limits().cgroup_mount) as server:
-        log.info(f"the broker listens at {path}")
         server.serve()
     return 0
 

@@ -155,6 +155,7 @@ def _work(job: Callable[[], None], writing: int) -> None:
     code, reason = CRASHED, ""
     try:
         _forbid_imports()
+        brokering.protect_worker()
         code, reason = run(job)
     except Exception as error:
         reason = f"internal error: {type(error).__name__}: {error}"

@@ -95,6 +95,7 @@ class Server:
         """Take listeners until SIGTERM or SIGINT."""
         for number in _SIGNALS:
             signal.signal(number, lambda *_: os.write(self._end, b"\0"))
+        log.info(f"the broker listens at {self._path}")  # from here on a signal ends it in order
         gc.freeze()
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import select
@@ -40,6 +41,17 @@ def test_what_comes_of_a_job() -> None:
         (0, ""), (errno.EACCES, "so"), (errno.ENOENT, ""),
         (acting.CRASHED, "internal error: ValueError: not caught"),
     ]  # fmt: skip
+
+
+def test_a_job_ends_with_the_agent() -> None:
+    libc = ctypes.CDLL(None)
+
+    def job() -> None:
+        signal = ctypes.c_int()
+        libc.prctl(2, ctypes.byref(signal))  # PR_GET_PDEATHSIG
+        raise Refusal(signal.value, "the signal")
+
+    assert worker(job).result() == (9, "the signal")
 
 
 def test_a_job_imports_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
