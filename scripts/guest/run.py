@@ -132,10 +132,10 @@ def boot(machine: str, work: Path, arguments: list[str]) -> int:
     finally:
         end(guest)
         os.close(reader)
-    if results:
-        kept = REPOSITORY / "build/guest" / f"{machine}.jsonl"
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        kept.write_bytes(b"".join(results))
+        if results:
+            kept = REPOSITORY / "build/guest" / f"{machine}.jsonl"
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            kept.write_bytes(b"".join(results))
     if code in (TIMED_OUT, NO_RESULT):
         for path in filter(Path.exists, consoles):
             sys.stderr.write(tail(path.read_bytes()))

@@ -424,10 +424,10 @@ def oom(engine: Engine) -> None:
     # awk writes to its memory itself. In User-Mode Linux, a limit that a system call reaches is the end of the kernel.
     # Where the engine ignores the limit, awk ends by itself.
     program = 'BEGIN { s = "0123456789"; while (length(s) < 100000000) s = s s }'
-    box = engine.box("awk", program, limits={"memory": "24m"})
+    # The first process outlives the kill: containerd's own shim may tell the end of a container before the kill.
+    box = engine.box("sh", "-c", f"awk '{program}'; sleep 2; exit 3", limits={"memory": "24m"})
     box.becomes("exited", 60)
-    said = engine.oom_killed(box)
-    assert (engine.exit_code(box), said) == (137, True), engine.logs(box).said
+    assert engine.oom_killed(box), engine.logs(box).said
 
 
 def in_cgroup(engine: Engine, box: Box, name: str) -> str:

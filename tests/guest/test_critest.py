@@ -30,6 +30,9 @@ def machine() -> Iterator[Local]:
     """This machine with containerd and the registry."""
     machine = Local()
     machine.furnish()
+    # User-Mode Linux has no nat in nf_tables, which the CNI plugin portmap needs.
+    for name in ("iptables", "ip6tables"):
+        machine.run("update-alternatives", "--set", name, f"/usr/sbin/{name}-legacy")
     SystemdCri.up(machine)
     critest.serve(machine, str(BROUGHT / "registry"))
     yield machine
