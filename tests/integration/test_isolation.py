@@ -134,13 +134,19 @@ def attacks(session_directory: Path) -> Path:
 
 
 @pytest.fixture
-def box(bundle: Bundle, attacks: Path) -> Bundle:
-    """A bundle with the attacks, and with all that containers usually have."""
-    shutil.copy(attacks, bundle.rootfs / "bin/attacks")
+def box(bundle: Bundle) -> Bundle:
+    """A bundle with all that containers usually have."""
     bundle.mount("/sys", "sysfs", "sysfs", "nosuid", "noexec", "nodev")
     bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup")
     bundle.namespace("cgroup")
     return bundle
+
+
+@pytest.fixture
+def armed(box: Bundle, attacks: Path) -> Bundle:
+    """The same with the attacks."""
+    shutil.copy(attacks, box.rootfs / "bin/attacks")
+    return box
 
 
 @pytest.fixture(scope="session")
@@ -171,16 +177,16 @@ def in_words(number: int) -> str:
 
 
 @pytest.mark.parametrize("permissive", [False, True], ids=["own-profile", "every-call"])
-def test_attacks(runtime: Runtime, box: Bundle, everything: Path, tmp_path: Path, permissive: bool) -> None:
-    os.mknod(box.rootfs / "srv/kmsg", stat.S_IFCHR | 0o666, os.makedev(1, 11))
-    os.chmod(box.rootfs / "srv/kmsg", 0o666)
-    outside = box.path / "outside"
+def test_attacks(runtime: Runtime, armed: Bundle, everything: Path, tmp_path: Path, permissive: bool) -> None:
+    os.mknod(armed.rootfs / "srv/kmsg", stat.S_IFCHR | 0o666, os.makedev(1, 11))
+    os.chmod(armed.rootfs / "srv/kmsg", 0o666)
+    outside = armed.path / "outside"
     outside.mkdir()
     (outside / "file").write_text("the host's")
     flags = [*SANDBOX, "--preserve-fds", "1"] + (["--seccomp-profile", str(everything)] if permissive else [])
     names = [attack.name for attack in ATTACKS]
-    box.sh("attacks " + " ".join(names) + "; exit 0")
-    out = runtime.run(box, *flags, prefix=("sh", "-c", 'exec 3< "$0" && exec "$@"', str(outside))).out
+    armed.sh("attacks " + " ".join(names) + "; exit 0")
+    out = runtime.run(armed, *flags, prefix=("sh", "-c", 'exec 3< "$0" && exec "$@"', str(outside))).out
     found = results(out)
     assert list(found) == names
     wrong = []
@@ -191,14 +197,14 @@ def test_attacks(runtime: Runtime, box: Bundle, everything: Path, tmp_path: Path
     assert not wrong
 
 
-def test_without_the_sandbox_the_attacks_work(runtime: Runtime, box: Bundle) -> None:
+def test_without_the_sandbox_the_attacks_work(runtime: Runtime, armed: Bundle) -> None:
     """Otherwise the table would prove nothing: a privileged container without a sandbox."""
     names = [f"CAP_{name}" for name in "SYS_ADMIN SYS_CHROOT SYS_PTRACE MKNOD NET_RAW DAC_READ_SEARCH SYSLOG".split()]
-    box.process["capabilities"] = sets(names)
+    armed.process["capabilities"] = sets(names)
     tried = (
         "mount bind fsopen open_tree ptrace keyctl unshare clone setns chroot open_by_handle_at socket_raw mknod_char"
     )
-    found = results(runtime.run(box.sh(f"attacks {tried}; exit 0")).out)
+    found = results(runtime.run(armed.sh(f"attacks {tried}; exit 0")).out)
     assert found == dict.fromkeys(tried.split(), 0)
 
 
@@ -216,8 +222,8 @@ def test_seccomp_explain_names_the_rule(runtime: Runtime, box: Bundle) -> None:
             ), attack.name
 
 
-def test_exec_is_bound_in_the_same_way(runtime: Runtime, box: Bundle) -> None:
-    container = runtime.started(box.args("sleep", "100"), *SANDBOX)
+def test_exec_is_bound_in_the_same_way(runtime: Runtime, armed: Bundle) -> None:
+    container = runtime.started(armed.args("sleep", "100"), *SANDBOX)
     names = [attack.name for attack in ATTACKS if attack.layer != LANDLOCK]
     status = "grep -E 'CapBnd|CapEff|NoNewPrivs|Seccomp:' /proc/self/status; cat /proc/self/uid_map"
     script = "attacks " + " ".join(names) + "; " + status
@@ -336,14 +342,14 @@ def test_programs_work(runtime: Runtime, box: Bundle) -> None:
 
 
 @pytest.mark.parametrize("network", ["", "none", "host", "config"])
-def test_the_network(runtime: Runtime, box: Bundle, network: str) -> None:
+def test_the_network(runtime: Runtime, armed: Bundle, network: str) -> None:
     """The configuration has the caller's network. An abstract socket of the host is out of reach with it, too."""
     flags = [*SANDBOX, *(["--network", network] if network else [])]
     name = f"pyrunc-{runtime.token}"
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(b"\0" + name.encode())
         listener.listen()
-        out = runtime.inside(box, f"readlink /proc/self/ns/net; attacks abstract:{name}", *flags).split()
+        out = runtime.inside(armed, f"readlink /proc/self/ns/net; attacks abstract:{name}", *flags).split()
     own = os.readlink("/proc/self/ns/net")
     has_own = network in ("", "none")
     assert (out[0] != own) is has_own
@@ -411,9 +417,9 @@ def test_a_recorded_profile(runtime: Runtime, box: Bundle) -> None:
     assert "not permitted" in runtime.run(box.sh("mkdir /tmp/d"), *flags, ok=False).err
 
 
-def test_explain_names_what_the_sandbox_s_filter_refuses(runtime: Runtime, box: Bundle) -> None:
+def test_explain_names_what_the_sandbox_s_filter_refuses(runtime: Runtime, armed: Bundle) -> None:
     """In the life of a container, by the rule of the profile that the state directory keeps."""
-    container = runtime.started(box.sh("while true; do attacks chroot unshare; sleep 0.1; done"), *SANDBOX)
+    container = runtime.started(armed.sh("while true; do attacks chroot unshare; sleep 0.1; done"), *SANDBOX)
     found = json.loads(runtime("seccomp", "explain", container.id, "--seconds", "1", "--format", "json").out)
     refused = {(item["call"], item["errno"], item["pointer"]) for item in found["refused"]}
     assert refused == {(call, "EPERM", "/linux/seccomp/defaultAction") for call in ("chroot", "unshare")}
