@@ -29,6 +29,7 @@ help:
 	@echo 'make test-engines  containerd, Docker and Podman with pyrunc and, beside it, runc (root, Debian)'
 	@echo 'make test-guest-engines  Docker, Podman and containerd with systemd and every limit, in the guest (root)'
 	@echo 'make critest    critest of Kubernetes with containerd; CRITEST_RUNTIME=runc for the one beside it (root)'
+	@echo 'make guest-critest  the same with systemd and every limit, in the guest; PYTEST="-k pyrunc-shim" for one (root)'
 	@echo 'make engines-probes  100 pods with a probe every second, with pyrunc, then with runc; counts what is left (root)'
 	@echo 'make engines-doc  write the tables of docs/engines.md from the last runs'
 	@echo 'make test-shim  containerd-shim-pyrunc-v2, by a client of the tests and by containerd (root)'
