@@ -1,6 +1,6 @@
 /* tmpcopyup: copy the content of the image's directory into the tmpfs that will cover it. Both sides are walked by
  * descriptors without following symlinks, so a change meanwhile can't redirect the copy. */
-#include "init.h"
+#include "common.h"
 
 #include <string.h>
 #include <sys/sendfile.h>

@@ -3,7 +3,7 @@
  * Run as `pyrunc:[init] SYNC PLAN` with two descriptor numbers: the socket to the runtime and the memfd with the plan
  * (docs/architecture.md tells both). */
 #define STEPS_DISPATCH
-#include "init.h"
+#include "common.h"
 
 #include <string.h>
 #include <sys/mman.h>

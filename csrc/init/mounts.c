@@ -1,6 +1,6 @@
 /* Shared by the mounting steps: mounts are made detached, get their attributes, and are then attached to a descriptor
  * of their target. */
-#include "init.h"
+#include "common.h"
 
 #include <string.h>
 #include <sys/stat.h>

@@ -1,7 +1,7 @@
 /* Paths inside the rootfs. The image is hostile: a path of the container is resolved by the kernel as if the rootfs
  * were the root (RESOLVE_IN_ROOT), once, and what was found is used by its descriptor from then on. A symlink that
  * changes afterwards changes nothing (CVE-2021-30465, CVE-2023-27561, CVE-2024-45310). */
-#include "init.h"
+#include "common.h"
 
 #include <string.h>
 #include <sys/stat.h>

@@ -1,7 +1,7 @@
 /* The host's procfs. Whatever the container mounts on its /proc, writes go through a descriptor of the host's procfs
  * that was opened before anything of the container could interfere (CVE-2019-16884, CVE-2019-19921), and each file is
  * reached without leaving that mount and checked to be procfs's own (CVE-2025-52881). */
-#include "init.h"
+#include "common.h"
 
 #include <string.h>
 #include <sys/stat.h>

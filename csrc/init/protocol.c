@@ -5,7 +5,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
-#include "init.h"
+#include "common.h"
 #include "kernel.h"
 
 struct message_header {
@@ -69,16 +69,6 @@ int announce(struct init *init, const char *what, const char *name, int fd)
     if (!join(text, sizeof(text), what, name[0] != '\0' ? "/" : "", name))
         return fail(init, ENAMETOOLONG, name);
     return ask(init, MESSAGE_REQUEST, text, fd);
-}
-
-int step_send_root(struct init *init, const struct step_send_root *step)
-{
-    (void)step;
-    int root = root_fd(init);
-    if (root < 0)
-        return root;
-    init->supervised = true;
-    return announce(init, "root", "", root);
 }
 
 int step_end(struct init *init, const struct step_end *step)

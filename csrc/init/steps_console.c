@@ -1,6 +1,6 @@
 /* The terminal. The pty is of the container's own devpts and is opened by descriptors only: neither the ptmx nor the
  * slave is named by a path that the image could have replaced (CVE-2025-52565). */
-#include "init.h"
+#include "common.h"
 
 #include <string.h>
 #include <sys/ioctl.h>

@@ -1,6 +1,6 @@
 /* Device nodes and links. Each is made in an open directory, and its name is not followed: an image whose /dev is a
  * symlink stays in its own rootfs (CVE-2026-41579). */
-#include "init.h"
+#include "common.h"
 
 #include <stdio.h>
 #include <string.h>

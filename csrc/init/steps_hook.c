@@ -1,5 +1,5 @@
 /* Hooks that run in the container's namespaces: createContainer and startContainer. */
-#include "init.h"
+#include "common.h"
 
 #include <poll.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* The steps that build a Landlock ruleset and enforce it. */
-#include "init.h"
+#include "common.h"
 
 #include <string.h>
 #include <sys/stat.h>

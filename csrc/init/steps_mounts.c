@@ -1,5 +1,5 @@
 /* The steps that mount something on a path of the container. */
-#include "init.h"
+#include "common.h"
 
 #include <string.h>
 #include <sys/stat.h>

@@ -1,5 +1,5 @@
 /* The steps that finish the namespaces after the clone. */
-#include "init.h"
+#include "common.h"
 
 #include <net/if.h>
 #include <sched.h>

@@ -1,5 +1,5 @@
 /* The steps for limits, user and capabilities of the process. */
-#include "init.h"
+#include "common.h"
 
 #include <signal.h>
 #include <string.h>

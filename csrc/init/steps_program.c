@@ -1,5 +1,5 @@
 /* The steps that find the program and become it. */
-#include "init.h"
+#include "common.h"
 
 #include <errno.h>
 #include <poll.h>

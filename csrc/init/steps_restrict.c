@@ -1,5 +1,5 @@
 /* The steps that take access away: masked and read-only paths, the read-only root. */
-#include "init.h"
+#include "common.h"
 
 #include <sys/stat.h>
 

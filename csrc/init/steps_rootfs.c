@@ -1,5 +1,5 @@
 /* The steps that make the rootfs the root. */
-#include "init.h"
+#include "common.h"
 
 #include <sched.h>
 #include <string.h>
@@ -248,4 +248,14 @@ int step_chroot(struct init *init, const struct step_chroot *step)
         return fail(init, errno, "chdir /");
     close_fd(&init->root); /* paths are resolved below the new root from now on */
     return 0;
+}
+
+int step_send_root(struct init *init, const struct step_send_root *step)
+{
+    (void)step;
+    int root = root_fd(init);
+    if (root < 0)
+        return root;
+    init->supervised = true;
+    return announce(init, "root", "", root);
 }

@@ -1,5 +1,5 @@
 /* The steps for scheduling of CPU and I/O, for memory nodes, and for the personality. */
-#include "init.h"
+#include "common.h"
 
 #include "kernel.h"
 

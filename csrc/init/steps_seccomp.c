@@ -1,5 +1,5 @@
 /* The steps that map and load the seccomp filter. */
-#include "init.h"
+#include "common.h"
 
 #include <string.h>
 #include <sys/mman.h>

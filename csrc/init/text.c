@@ -1,5 +1,5 @@
 /* Texts, errors and descriptors. */
-#include "init.h"
+#include "common.h"
 
 #include <stdarg.h>
 #include <string.h>

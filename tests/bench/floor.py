@@ -21,7 +21,7 @@ from tests.bench.runtimes import Run, Runtime
 
 NAME = "floor"
 _REPOSITORY = Path(__file__).resolve().parents[2]
-_SOURCES = ("ahead.c", "clone.c", "image.c", "mounts.c", "sockets.c")
+_SOURCES = ("ahead.c", "clone.c", "image.c", "mounts.c", "sockets.c", "stack.c")
 # Numbers of the descriptors of slots: above those that the program opens itself.
 _FIRST_FD = 40
 

@@ -48,8 +48,8 @@ _KNOWN_TO_SILENT = {
     "tracefs": ("uid", "gid", "mode", "source"),
 }
 
-# Register 0: the mount is not kept for a later step. The registers are 1 to 64 (csrc/init/init.h); the last one is for
-# the steps directly after.
+# Register 0: the mount is not kept for a later step. The registers are 1 to 64 (csrc/init/common.h); the last one is
+# for the steps directly after.
 _NOT_KEPT = 0
 _REGISTERS = 63
 _NEXT_STEP = 64

@@ -38,7 +38,7 @@ FAULT_STOP = 1
 FAULT_FAIL = 2
 
 HEADER_SIZE = 16
-# bytes of the longest message: the header and csrc/init/init.h's DETAIL_SIZE
+# bytes of the longest message: the header and csrc/init/common.h's DETAIL_SIZE
 MESSAGE_SIZE = HEADER_SIZE + 4096
 
 # the limits of csrc/init/decode.c

@@ -2,8 +2,8 @@
  *
  * It is one static program without allocation and without stdio. A step's function returns 0 or what fail() returned;
  * functions that return a descriptor return it, or the same negative number. */
-#ifndef PYRUNC_INIT_H
-#define PYRUNC_INIT_H
+#ifndef PYRUNC_INIT_COMMON_H
+#define PYRUNC_INIT_COMMON_H
 
 #include <limits.h>
 #include <stdbool.h>
