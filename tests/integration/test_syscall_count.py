@@ -21,10 +21,10 @@ import pytest
 
 from tests import purev2
 from tests.bench import bundles
-from tests.support.runtime import REPOSITORY, Runtime
+from tests.support.built import launcher_of
+from tests.support.runtime import Runtime
 
 GOLDEN = Path(__file__).with_name("syscall_count.json")
-LAUNCHER = REPOSITORY / "build/launcher/pyrunc"
 
 # The C library's own: memory, threads, start.
 OF_LIBRARY = set(
@@ -86,18 +86,9 @@ def proc_paths() -> list[str]:
     return ["/proc/kcore", *linux["maskedPaths"], *linux["readonlyPaths"]]
 
 
-def is_built() -> bool:
-    """Whether there is a launcher with a snapshot that is not older than its sources."""
-    if not LAUNCHER.exists() or not LAUNCHER.with_name("pyrunc.section").exists():
-        return False
-    sources = [*REPOSITORY.glob("pyrunc/**/*.py"), *REPOSITORY.glob("csrc/*/*.[ch]"), *REPOSITORY.glob("launcher/*.*")]
-    return LAUNCHER.stat().st_mtime >= max(path.stat().st_mtime for path in sources)
-
-
 def trace(runtime: Runtime, command: str) -> tuple[dict[str, int], dict[str, int]]:
     """Trace a command for a new container with strace, and kill the container that `create` leaves."""
-    own = os.environ.get("PYRUNC_TEST_RUNTIME")
-    launcher = runtime.command if own else [str(LAUNCHER)] if is_built() else []
+    launcher = launcher_of(runtime)
     runtime.root.mkdir()
     short, long = bundles.small(runtime.work)
     log = runtime.work / "strace"
