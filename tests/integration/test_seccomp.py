@@ -7,6 +7,7 @@ import os
 import platform
 import shutil
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -418,6 +419,28 @@ def test_a_program_that_a_filter_ends_is_told_with_the_call_and_the_rule(runtime
         assert ("the seccomp filter does not allow mkdir (at /linux/seccomp/syscalls/1;" in result.err) == (
             words == "mkdir /tmp/x"
         )
+
+
+@pytest.mark.own("1.1 says nothing")
+def test_a_program_that_fails_at_once_is_told_what_its_filter_has_refused(runtime: Runtime, recorded: Bundle) -> None:
+    if "errno" not in Path("/proc/sys/kernel/seccomp/actions_logged").read_text().split():
+        pytest.skip("the kernel does not record SCMP_ACT_ERRNO (actions_logged)")
+    said = "before the program ended with exit code 1, the seccomp filter refused mkdir (at /linux/seccomp/syscalls/0;"
+    recorded.linux["seccomp"] = allowing("SCMP_ACT_ERRNO", "mkdir")
+    assert said not in runtime.run(recorded.sh("exec mkdir /tmp/x"), ok=False).err
+    recorded.linux["seccomp"]["flags"] = ["SECCOMP_FILTER_FLAG_LOG"]
+    container = runtime.started(recorded.sh("exec sleep 100"))
+    for _ in range(4):  # other processes' records may use up the 10 that the kernel writes in 5 s
+        result = runtime.run(recorded.sh("exec mkdir /tmp/x"), ok=False)
+        executed = runtime("exec", container.id, "mkdir", "/tmp/x")
+        if said in result.err and said in executed.err:
+            break
+        time.sleep(2)
+    assert (result.code, executed.code) == (1, 1)
+    assert (result.err.count(said), executed.err.count(said)) == (1, 1)
+    # It is said of the program's own calls, of no child's, and only where it fails.
+    for script in ("mkdir /tmp/x; exit 1", "exec cat /nowhere"):
+        assert "the seccomp filter refused" not in runtime.run(recorded.sh(script), ok=False).err
 
 
 @both

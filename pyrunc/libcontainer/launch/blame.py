@@ -1,12 +1,15 @@
-"""Which system call a seccomp filter has ended a process for, and by which rule. On demand: only failures import it.
+"""Which system call a seccomp filter has ended a process for or refused to it, and by which rule. On demand: only
+failures import it.
 
-The kernel records each such call in its log (audit(7), type 1326), unless a daemon takes the records. Nothing here is a
-guess: without a record nothing is said.
+The kernel records each call that ends a process in its log (audit(7), type 1326), and with SECCOMP_FILTER_FLAG_LOG also
+each that fails with an errno of the filter, unless a daemon takes the records. Nothing here is a guess: without a
+record nothing is said.
 """
 
 from __future__ import annotations
 
 import posix
+import time
 
 from ... import log
 from ...errors import PyruncError
@@ -23,6 +26,12 @@ SIGSYS = 31
 _LOG = "/dev/kmsg"
 _RECORD_BYTES = 8192
 _PATIENCE_MS = 100
+# The kernel writes 10 records in 5 s at most (printk_ratelimit), so a program's records are few.
+_COLLECT_SECONDS = 0.5
+# seccomp(2): SECCOMP_RET_ERRNO and the mask of a result's action. The record leaves the errno out.
+_RET_ERRNO, _RET_ACTION = 0x00050000, 0xFFFF0000
+# The records' time is that of the kernel's last tick, and the program's start is measured a little late.
+_EARLY_SECONDS = 0.5
 # The records' pids are those of the first pid namespace, whose file in /proc/self/ns has this inode (linux/proc_ns.h).
 _FIRST_PID_NAMESPACE = 0xEFFFFFFC
 # linux/audit.h: AUDIT_ARCH_X86_64, AUDIT_ARCH_AARCH64
@@ -35,13 +44,38 @@ def call_of(record: str, pid: int, machine: str) -> str:
 
     record: of /dev/kmsg. machine: of uname(2). A call of another architecture is a number.
     """
+    words = _words(record, pid)
+    return _name(words, machine) if words.get("sig") == str(SIGSYS) else ""
+
+
+def refused_of(record: str, pid: int, machine: str, since: float) -> str:
+    """The system call of a record that a filter has failed a call of process `pid` with an errno at `since`, in seconds
+    since 1970, or later; "" for any other record. Arguments as for `call_of`."""
+    words = _words(record, pid)
+    try:
+        at = float(words["audit"].partition(":")[0])
+        is_refused = words["sig"] == "0" and int(words["code"], 16) & _RET_ACTION == _RET_ERRNO
+    except (KeyError, ValueError):
+        return ""
+    return _name(words, machine) if is_refused and at >= since else ""
+
+
+def _words(record: str, pid: int) -> dict[str, str]:
+    """The words of a record about a filter and process `pid`, by their names; "audit" has the time and the serial
+    number. Empty for any other record."""
     text = record.partition(";")[2]
     if not text.startswith("audit: type=1326 "):
-        return ""
+        return {}
     # A process chooses its comm= and exe=, which the kernel quotes, or writes as hexadecimal digits.
-    words = dict([word.partition("=")[::2] for word in _unquoted(text)])
-    if words.get("pid") != str(pid) or words.get("sig") != str(SIGSYS):
-        return ""
+    unquoted = _unquoted(text)
+    words = dict([word.partition("=")[::2] for word in unquoted if "=" in word])
+    if words.get("pid") != str(pid):
+        return {}
+    stamp = next((word for word in unquoted if word.startswith("audit(")), "")
+    return {**words, "audit": stamp.removeprefix("audit(")}
+
+
+def _name(words: dict[str, str], machine: str) -> str:
     number = words.get("syscall", "")
     if words.get("arch") == _MACHINES.get(machine) and number.isdigit():
         from ..._generated.syscalls import NAMES
@@ -52,17 +86,14 @@ def call_of(record: str, pid: int, machine: str) -> str:
 
 def _unquoted(text: str) -> list[str]:
     """The words of a record outside of quotation marks."""
-    return [word for part in text.split('"')[::2] for word in part.split() if "=" in word]
+    return [word for part in text.split('"')[::2] for word in part.split()]
 
 
 def killed_for(pid: int) -> str:
     """The system call for which a filter has ended process `pid`, which has not been reaped for long; "" if it is not
     known. Waits for the record for up to 0.1 s."""
-    try:
-        if posix.stat("/proc/self/ns/pid").st_ino != _FIRST_PID_NAMESPACE:
-            return ""
-        fd = posix.open(_LOG, posix.O_RDONLY | posix.O_NONBLOCK | posix.O_CLOEXEC)
-    except OSError:  # no right to read it, or no /dev/kmsg here
+    fd = _open_log()
+    if fd < 0:
         return ""
     machine = posix.uname().machine
     found = ""
@@ -76,6 +107,39 @@ def killed_for(pid: int) -> str:
         return found
     finally:
         posix.close(fd)
+
+
+def refused_to(pid: int, since: float) -> list[str]:
+    """The system calls that a filter has failed with an errno for process `pid`, which has ended, since a time in
+    seconds since 1970. Each once, in their order. Waits for records until there is none for 0.1 s, 0.5 s at most."""
+    fd = _open_log()
+    if fd < 0:
+        return []
+    machine = posix.uname().machine
+    found: list[str] = []
+    end = time.monotonic() + _COLLECT_SECONDS
+    try:
+        while True:
+            for record in _records(fd):
+                call = refused_of(record, pid, machine, since)
+                if call and call not in found:
+                    found.append(call)
+            if time.monotonic() >= end or not native.poll([fd], _PATIENCE_MS):
+                return found
+    except OSError:
+        return found
+    finally:
+        posix.close(fd)
+
+
+def _open_log() -> int:
+    """The kernel's log, with the records of this pid namespace; -1 if it has none, or can't be read."""
+    try:
+        if posix.stat("/proc/self/ns/pid").st_ino != _FIRST_PID_NAMESPACE:
+            return -1
+        return posix.open(_LOG, posix.O_RDONLY | posix.O_NONBLOCK | posix.O_CLOEXEC)
+    except OSError:  # no right to read it, or no /dev/kmsg here
+        return -1
 
 
 def _records(fd: int) -> Iterable[str]:
@@ -106,3 +170,17 @@ def tell(pid: int, profile: Seccomp | None) -> None:
     call = killed_for(pid)
     if call:
         log.warning(by_filter(f"the program was killed by signal {SIGSYS}: ", call, profile).line())
+
+
+def tell_refused(pid: int, profile: Seccomp, code: int, seconds: float) -> None:
+    """Log which calls a filter with SECCOMP_FILTER_FLAG_LOG has refused to a program that ran in the foreground, if the
+    kernel has records of them. code: its exit code. seconds: how long it has run."""
+    for call in refused_to(pid, time.time() - seconds - _EARLY_SECONDS):
+        rule = refusal(profile, call)
+        if rule is None:
+            hint = f"pyrunc seccomp explain --profile config.json {call} shows the rules about it"
+        else:
+            hint = f"{rule.action}: if the program needs {call}, the profile must allow it"
+        message = f"before the program ended with exit code {code}, the seccomp filter refused {call}"
+        pointer = rule.pointer if rule is not None else "/linux/seccomp"
+        log.warning(PyruncError(message, pointer=pointer, hint=hint).line())

@@ -7,6 +7,8 @@ are removed.
 
 from __future__ import annotations
 
+import time
+
 from ... import log
 from ...errors import START_FAILED, PyruncError
 from .. import saved_config, state
@@ -18,6 +20,9 @@ from .model import Launch
 
 # The exit code of a program that a seccomp filter has ended: 128 + SIGSYS.
 _SIGSYS_CODE = 159
+# With this flag of linux.seccomp the kernel also records the calls that the filter fails with an errno, and a program
+# that fails within so many seconds may have failed because of one.
+_RECORDED, _FIRST_SECONDS = "SECCOMP_FILTER_FLAG_LOG", 1.5
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -135,13 +140,19 @@ def wait(launch: Launch, foreground: Foreground, relay: Relay | None, on_end: Ca
 
     Raises OSError, with the process abandoned (Launch.abandon).
     """
+    profile = launch.plan.profile
+    begun = time.monotonic() if profile is not None and _RECORDED in (profile.get("flags") or ()) else 0.0
     try:
         try:
             code = foreground.wait()
             if code == _SIGSYS_CODE and launch.is_filtered:
                 from . import blame
 
-                blame.tell(launch.init.pid, launch.plan.profile)
+                blame.tell(launch.init.pid, profile)
+            elif code and begun and profile is not None and time.monotonic() - begun < _FIRST_SECONDS:
+                from . import blame
+
+                blame.tell_refused(launch.init.pid, profile, code, time.monotonic() - begun)
         except OSError:
             launch.abandon()
             raise

@@ -50,8 +50,65 @@ def test_other_records(record: str) -> None:
     assert blame.call_of(record, 10090, "x86_64") == ""
 
 
+REFUSED = RECORD.replace("sig=31", "sig=0").replace("code=0x80000000", "code=0x50000")
+
+
+def test_a_record_of_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pyrunc._generated.syscalls.NAMES", {83: "mkdir"})
+    assert blame.refused_of(REFUSED, 10090, "x86_64", 1795814386.7) == "mkdir"
+    assert blame.call_of(REFUSED, 10090, "x86_64") == ""
+
+
+@pytest.mark.parametrize(
+    ("record", "since"),
+    [
+        ("", 0),
+        (RECORD, 0),
+        (REFUSED, 1795814386.8),
+        (REFUSED.replace("0x50000", "0x7ffc0000"), 0),
+        (REFUSED.replace("0x50000", "0x7fc00000"), 0),
+        (REFUSED.replace("0x50000", "word"), 0),
+        (REFUSED.replace("pid=10090", "pid=1009"), 0),
+        (REFUSED.replace("audit(1795814386.746:819)", "audit"), 0),
+        (REFUSED.replace("pid=10090", "pid=1").replace('comm="mkdir"', 'comm="pid=10090"'), 0),
+    ],
+)
+def test_no_record_of_a_refusal(record: str, since: float) -> None:
+    assert blame.refused_of(record, 10090, "x86_64", since) == ""
+
+
+def test_refusals_are_told_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    records = [[REFUSED, REFUSED, REFUSED.replace("syscall=83", "syscall=56")], []]
+    monkeypatch.setattr("pyrunc._generated.syscalls.NAMES", {83: "chroot", 56: "clone"})
+    monkeypatch.setattr(log, "warning", told.append)
+    monkeypatch.setattr(blame, "_open_log", lambda: os.open("/dev/null", os.O_RDONLY))
+    monkeypatch.setattr(blame, "_records", lambda fd: records.pop(0) if records else [])
+    monkeypatch.setattr("pyrunc.libcontainer.kernel.native.poll", lambda fds, patience: [])
+    monkeypatch.setattr("time.time", lambda: 1795814387.0)
+    monkeypatch.setattr("posix.uname", lambda: os.uname_result(("", "", "", "", "x86_64")))
+    blame.tell_refused(10090, KILL, 3, 0.1)
+    assert [line.partition(" (at ")[::2] for line in told] == [
+        (
+            "before the program ended with exit code 3, the seccomp filter refused chroot",
+            "/linux/seccomp/syscalls/0; SCMP_ACT_ERRNO: if the program needs chroot, the profile must allow it)",
+        ),
+        (
+            "before the program ended with exit code 3, the seccomp filter refused clone",
+            "/linux/seccomp; pyrunc seccomp explain --profile config.json clone shows the rules about it)",
+        ),
+    ]
+
+
+def test_a_log_that_can_t_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blame, "_LOG", "/nowhere")
+    assert blame.killed_for(1) == ""
+    assert blame.refused_to(1, 0) == []
+
+
 def test_a_log_without_a_record() -> None:
     assert blame.killed_for(0) == ""
+    assert blame.refused_to(0, 0) == []
 
 
 @pytest.mark.parametrize(
