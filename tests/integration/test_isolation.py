@@ -366,6 +366,22 @@ def test_bind_mounts_stay(runtime: Runtime, box: Bundle) -> None:
     assert "nosuid,nodev" in out
 
 
+def test_options_of_a_tree_do_not_undo_the_sandbox(runtime: Runtime, box: Bundle, private_mounts: None) -> None:
+    data = box.path / "data"
+    (data / "below").mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "none", data / "below"], check=True)
+    box.mount("/mnt", "bind", str(data), "rbind", "rsuid", "rdev")
+    next(entry for entry in box.config["mounts"] if entry["type"] == "proc")["options"] = ["rsuid", "rexec"]
+    try:
+        out = runtime.inside(box, "grep -E ' (/mnt|/mnt/below|/proc) ' /proc/self/mountinfo", *SANDBOX)
+    finally:
+        subprocess.run(["umount", data / "below"], check=True)
+    lines = out.splitlines()
+    assert len(lines) == 3
+    assert all("nosuid,nodev" in line for line in lines)
+    assert all("noexec" in line for line in lines if " /proc " in line)
+
+
 OPEN = {"defaultAction": "SCMP_ACT_ALLOW"}
 DISK = {"path": "/dev/x", "type": "b", "major": 8, "minor": 0}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import posix
+
 from ...errors import PyruncError
 from ..launch.newidmap import ranges_of
 from ..spec import load
@@ -47,9 +49,29 @@ def apply(spec: Spec, options: LaunchOptions, euid: int) -> None:
     linux = spec.get("linux") or {}
     maps = euid == 0 and not any([entry["type"] == "user" for entry in linux.get("namespaces") or ()])
     ids = _ids(options.id) if maps else None
-    changes = sandbox.tighten(spec, network=network, profile=profile, ids=ids, rules=euid == 0, bundle=options.bundle)
+    changes = sandbox.tighten(
+        spec,
+        network=network,
+        profile=profile,
+        ids=ids,
+        rules=euid == 0,
+        bundle=options.bundle,
+        resolve=_resolved,
+    )
     options.changes = tuple([f"sandbox: {change}" for change in changes])
     options.map_rootfs = maps
+
+
+def _resolved(path: str) -> str:
+    """A path of the host without symlinks; the path itself if there is nothing."""
+    try:
+        fd = posix.open(path, posix.O_PATH | posix.O_CLOEXEC)
+    except OSError:
+        return path
+    try:
+        return posix.readlink(f"/proc/self/fd/{fd}")
+    finally:
+        posix.close(fd)
 
 
 def bound(process: Process) -> list[str]:

@@ -18,12 +18,13 @@ from . import calls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any, Literal
 
     from ..._generated.spec_types import Capabilities, DeviceRule, Linux, MountEntry, Process, Seccomp, Spec
 
     Set = Literal["ambient", "bounding", "effective", "inheritable", "permitted"]
+    Resolve = Callable[[str], str]
 
 SANDBOX = "sandbox"
 # The values of --network: a new network namespace with only lo, the host's, or what the configuration says.
@@ -57,7 +58,13 @@ _FILE_SYSTEMS: dict[str, tuple[str, ...]] = {
     "tmpfs": ("nosuid",),
 }
 _OF_BINDS = ("nosuid", "nodev")
-_OPPOSITES = {"nosuid": "suid", "nodev": "dev", "noexec": "exec", "ro": "rw"}
+_OF_TREES = ("rnosuid", "rnodev")  # of a bind mount with those below it
+# The options that would undo these, also for a whole tree.
+_OPPOSITES = {
+    word: (opposite, "r" + opposite)
+    for plain, opposite in (("nosuid", "suid"), ("nodev", "dev"), ("noexec", "exec"), ("ro", "rw"))
+    for word in (plain, "r" + plain)
+}
 _BINDS = ("bind", "rbind")
 # Host directories that no bind mount may bring: they show or change the host.
 _OF_THE_HOST = ("/proc", "/sys", "/dev")
@@ -95,25 +102,32 @@ def _refuse(at: str, message: str, hint: str) -> PyruncError:
 
 
 def tighten(
-    spec: Spec, *, network: str, profile: Seccomp | None, ids: Ids | None, rules: bool, bundle: str = "/"
+    spec: Spec,
+    *,
+    network: str,
+    profile: Seccomp | None,
+    ids: Ids | None,
+    rules: bool,
+    bundle: str = "/",
+    resolve: Resolve = str,
 ) -> list[str]:
     """Change a valid configuration to that of a sandbox. Returns what was changed, each as `POINTER: what`.
 
     network: one of NETWORKS. profile: the filter of --seccomp-profile; None for the configuration's, or else ours.
     ids: the ids for a new user namespace; None if it gets others later (newidmap.fill_mappings).
     rules: whether the runtime may attach device rules to a cgroup. bundle: where relative paths begin.
+    resolve: a path of the host without symlinks; the path itself if there is nothing.
     Raises PyruncError with the pointer of what a sandbox can't have.
     """
     changes: list[str] = []
     linux: Linux = spec.setdefault("linux", {})
     _annotations(spec)
-    _root(spec["root"]["path"], bundle)
+    _root(spec["root"]["path"], bundle, resolve)
     _namespaces(linux, network, ids, changes)
     _process(spec["process"], changes)
     _seccomp(linux, profile, changes)
     _landlock(spec, changes)
-    for index, mount in enumerate(spec.get("mounts") or ()):
-        _mount(mount, index, bundle, changes)
+    _mounts(spec.get("mounts") or [], bundle, resolve, changes)
     _devices(linux, changes)
     if rules:
         _device_rules(linux, changes)
@@ -139,10 +153,12 @@ def _is_of_the_host(path: str) -> bool:
     return path == "/" or any([path == other or path.startswith(other + "/") for other in _OF_THE_HOST])
 
 
-def _root(path: str, bundle: str) -> None:
-    if _is_of_the_host(_absolute(path, bundle)):
-        hint = "give it a directory with the container's files: they belong to the container's root"
-        raise _refuse("/root/path", f"the host's {_absolute(path, bundle)} is refused", hint)
+def _root(path: str, bundle: str, resolve: Resolve) -> None:
+    root = _absolute(path, bundle)
+    for found in (root, resolve(root)):
+        if _is_of_the_host(found):
+            hint = "give it a directory with the container's files: they belong to the container's root"
+            raise _refuse("/root/path", f"the host's {found} is refused", hint)
 
 
 def _namespaces(linux: Linux, network: str, ids: Ids | None, changes: list[str]) -> None:
@@ -166,6 +182,8 @@ def _namespaces(linux: Linux, network: str, ids: Ids | None, changes: list[str])
     if network == "host" and "network" in found:
         linux["namespaces"] = [entry for entry in entries if entry["type"] != "network"]
         changes.append(f"{at}/{found['network']}: the host's network")
+    if network == "host":
+        _sysctls(linux)
     if network != "config" and linux.get("netDevices"):
         raise _refuse("/linux/netDevices", "network devices of the host are refused", "--network config keeps them")
     if not had_user:
@@ -178,6 +196,13 @@ def _namespaces(linux: Linux, network: str, ids: Ids | None, changes: list[str])
                     f"the host's {name} 0 is refused",
                     "map ids that /etc/subuid and /etc/subgid give",
                 )
+
+
+def _sysctls(linux: Linux) -> None:
+    for name in linux.get("sysctl") or ():
+        if name.replace("/", ".").startswith("net."):
+            hint = "take another network, or leave it out"
+            raise _refuse(pointer("linux", "sysctl", name), f"{name} of the host's network is refused", hint)
 
 
 def _mappings(linux: Linux, ids: Ids | None, changes: list[str]) -> None:
@@ -278,39 +303,51 @@ def _allow(rules: list[Any], path: str, access: Sequence[str]) -> None:
     rules.append({"allowedAccess": list(access), "paths": [path]})
 
 
-def _mount(mount: MountEntry, index: int, bundle: str, changes: list[str]) -> None:
-    at = f"/mounts/{index}"
-    options = mount.get("options") or []
+def _mounts(mounts: list[MountEntry], bundle: str, resolve: Resolve, changes: list[str]) -> None:
+    wanted: dict[str, tuple[str, ...]] = {}  # by destination: a remount does not undo what the mount got
+    for index, mount in enumerate(mounts):
+        options = mount.get("options") or []
+        at = f"/mounts/{index}"
+        destination = clean(mount["destination"])
+        words = _wanted(mount, options, at, bundle, resolve)
+        if "remount" in options:
+            words = tuple(dict.fromkeys([*wanted.get(destination, ()), *words]))
+        wanted[destination] = words
+        opposites = {opposite for word in words for opposite in _OPPOSITES[word]}
+        kept = [word for word in options if word not in opposites]
+        missing = [word for word in words if word not in kept]
+        if missing or kept != options:
+            mount["options"] = kept + missing
+            changes.append(f"{at}/options: {' '.join(missing or words)}")
+
+
+def _wanted(mount: MountEntry, options: list[str], at: str, bundle: str, resolve: Resolve) -> tuple[str, ...]:
+    """The options that a mount has to have. Raises PyruncError if a sandbox can't have the mount."""
     for place, word in enumerate(options):
         if word in _SHARED:
             raise _refuse(f"{at}/options/{place}", f"{word} is refused", "mounts of the container stay in it: rslave")
-    if mount.get("type") in _BINDS or any([word in _BINDS for word in options]):
+    type = mount.get("type") or ""
+    if type in _BINDS or any([word in _BINDS for word in options]):
         source = _absolute(mount.get("source") or "", bundle)
-        if "remount" not in options and _is_of_the_host(source):
-            raise _refuse(
-                f"{at}/source", f"a bind mount of the host's {source} is refused", "mount what is needed of it"
-            )
-        wanted: tuple[str, ...] = _OF_BINDS
-    else:
-        type = mount.get("type") or ""
-        if type not in _FILE_SYSTEMS:
-            hint = "bind mounts, and " + ", ".join(_FILE_SYSTEMS)
-            raise _refuse(f"{at}/type", f"the file system {type} is refused", hint)
-        wanted = _FILE_SYSTEMS[type]
-        if type == "tmpfs" and clean(mount["destination"]) != "/dev":
-            wanted = (*wanted, "nodev")
-    missing = [word for word in wanted if word not in options]
-    if not missing:
-        return
-    opposites = {_OPPOSITES[word] for word in wanted}
-    mount["options"] = [word for word in options if word not in opposites] + missing
-    changes.append(f"{at}/options: {' '.join(missing)}")
+        if "remount" not in options:
+            for path in (source, resolve(source)):
+                if _is_of_the_host(path):
+                    hint = "mount what is needed of it"
+                    raise _refuse(f"{at}/source", f"a bind mount of the host's {path} is refused", hint)
+        return _OF_TREES if type == "rbind" or "rbind" in options else _OF_BINDS
+    if type not in _FILE_SYSTEMS:
+        hint = "bind mounts, and " + ", ".join(_FILE_SYSTEMS)
+        raise _refuse(f"{at}/type", f"the file system {type} is refused", hint)
+    if type == "tmpfs" and clean(mount["destination"]) != "/dev":
+        return (*_FILE_SYSTEMS[type], "nodev")
+    return _FILE_SYSTEMS[type]
 
 
 def _devices(linux: Linux, changes: list[str]) -> None:
     for index, device in enumerate(linux.get("devices") or ()):
         numbers = (device.get("major"), device.get("minor"))
-        if device["type"] != "p" and _PATHS.get(clean(device["path"])) != numbers:
+        is_default = device["type"] in ("c", "u") and _PATHS.get(clean(device["path"])) == numbers
+        if device["type"] != "p" and not is_default:
             hint = "a sandbox has /dev/null, zero, full, random, urandom and tty"
             raise _refuse(f"/linux/devices/{index}", f"the device {device['path']} is refused", hint)
 

@@ -147,3 +147,13 @@ def test_what_exec_adds_is_bound() -> None:
     process: Any = {"args": ["x"], "cwd": "/", "noNewPrivileges": True}
     process["capabilities"] = {"bounding": ["CAP_SYS_ADMIN"]}
     assert isolation.bound(process) == ["/process/capabilities: without CAP_SYS_ADMIN"]
+
+
+def test_a_symlink_to_the_host_s_own_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("/proc")
+    mount: Any = {"destination": "/x", "type": "bind", "source": str(tmp_path / "link"), "options": ["bind"]}
+    with pytest.raises(PyruncError, match="bind mount of the host's /proc is refused") as caught:
+        isolation.apply(minimal(mounts=[mount]), options(), 0)
+    assert caught.value.pointer == "/mounts/0/source"
+    mount["source"] = str(tmp_path / "nothing")
+    isolation.apply(minimal(mounts=[mount]), options(), 0)

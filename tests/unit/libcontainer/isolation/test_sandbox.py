@@ -10,8 +10,14 @@ import pytest
 
 from pyrunc.errors import PyruncError
 from pyrunc.libcontainer.isolation import calls, sandbox
+from pyrunc.libcontainer.kernel.constants import (
+    MOUNT_ATTR_NODEV,
+    MOUNT_ATTR_NOEXEC,
+    MOUNT_ATTR_NOSUID,
+    MOUNT_ATTR_RDONLY,
+)
 from pyrunc.libcontainer.plan.host import LANDLOCK
-from pyrunc.libcontainer.spec import load
+from pyrunc.libcontainer.spec import load, mount_options
 from pyrunc.libcontainer.spec.example import example
 from pyrunc.libcontainer.spec.landlock import bits, read
 from tests.support.plans import minimal
@@ -181,9 +187,65 @@ def options_of(mount: Any) -> list[str]:
 
 def test_bind_mounts_stay_without_setuid_and_devices() -> None:
     mount = {"destination": "/data", "type": "bind", "source": "/srv/data", "options": ["rbind", "dev", "suid", "rw"]}
-    assert options_of(mount) == ["rbind", "rw", "nosuid", "nodev"]
+    assert options_of(mount) == ["rbind", "rw", "rnosuid", "rnodev"]
     mount = {"destination": "/x", "source": "/srv", "options": ["bind", "ro"]}
     assert options_of(mount) == ["bind", "ro", "nosuid", "nodev"]
+    mount = {"destination": "/x", "type": "rbind", "source": "/srv"}
+    assert options_of(mount) == ["rnosuid", "rnodev"]
+
+
+@pytest.mark.parametrize(
+    ("type", "given"),
+    [
+        ("bind", ["bind", "nosuid", "nodev", "suid", "dev"]),
+        ("bind", ["rbind", "rdev", "rsuid"]),
+        ("bind", ["bind", "rdev", "rsuid"]),
+        ("bind", ["rbind", "rnosuid", "rnodev", "suid", "dev"]),
+        ("sysfs", ["nosuid", "noexec", "nodev", "ro", "rrw"]),
+        ("proc", ["nosuid", "noexec", "nodev", "rsuid", "rexec", "rdev"]),
+        ("tmpfs", ["rdev", "suid"]),
+    ],
+)
+def test_no_option_undoes_what_a_mount_has_to_have(type: str, given: list[str]) -> None:
+    entry = {"destination": "/x", "type": type, "source": "/srv", "options": given}
+    found = mount_options.parse(options_of(entry))
+    wanted = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV
+    if type in ("sysfs", "proc"):
+        wanted |= MOUNT_ATTR_NOEXEC
+    if type == "sysfs":
+        wanted |= MOUNT_ATTR_RDONLY
+    assert found.of_new() & wanted == wanted
+    assert not (found.attr_clr | found.rattr_clr) & wanted
+    if found.bind == 2:
+        assert found.rattr_set & wanted == wanted
+
+
+def test_a_remount_does_not_undo_what_a_mount_got() -> None:
+    remount = {"destination": "/sys/", "type": "bind", "source": "/sys", "options": ["bind", "remount", "rw", "exec"]}
+    spec, _ = tight(mounts({"destination": "/sys", "type": "sysfs", "source": "sysfs"}, remount))
+    assert spec["mounts"][1]["options"] == ["bind", "remount", "nosuid", "nodev", "noexec", "ro"]
+
+
+def test_symlinks_that_lead_to_the_host_s_own_are_refused() -> None:
+    links = {"/srv/link": "/proc", "/srv/root": "/"}
+    mount = {"destination": "/x", "type": "bind", "source": "/srv/link", "options": ["bind"]}
+    for spec, at in ((mounts(mount), "/mounts/0/source"), (minimal(root={"path": "/srv/root"}), "/root/path")):
+        with pytest.raises(PyruncError, match="in a sandbox") as caught:
+            sandbox.tighten(
+                spec, network="none", profile=None, ids=IDS, rules=True, resolve=lambda path: links.get(path, path)
+            )
+        assert caught.value.pointer == at
+
+
+def test_parameters_of_the_host_s_network_are_refused() -> None:
+    spec = minimal()
+    spec["linux"]["namespaces"].append({"type": "network"})
+    for name in ("net.core.somaxconn", "net/core/somaxconn"):
+        spec["linux"]["sysctl"] = {name: "77"}
+        with pytest.raises(PyruncError, match="in a sandbox") as caught:
+            tight(spec, "host")
+        assert caught.value.pointer == "/linux/sysctl/" + name.replace("/", "~1")
+        tight(spec)
 
 
 @pytest.mark.parametrize(
@@ -229,6 +291,7 @@ def test_devices() -> None:
         {"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229},
         {"path": "/dev/null", "type": "c", "major": 1, "minor": 1},
         {"path": "/dev/sda", "type": "b", "major": 8, "minor": 0},
+        {"path": "/dev/null", "type": "b", "major": 1, "minor": 3},
     ):
         spec["linux"]["devices"] = [device]
         assert refused(spec).pointer == "/linux/devices/0"
