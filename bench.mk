@@ -4,6 +4,7 @@
 #   make bench BENCH="--rounds 5 --containers 50"         less
 #   make bench-calls                                      what a system call costs, recorded and brokered (root, 2 minutes)
 #   make bench-calls BENCH="--runsc PATH"                  beside gVisor
+#   make bench-waits                                      what a start waits for, by process and call (root, 2 minutes)
 #   make load                                             200 containers by 16 clients (root, 2 minutes)
 
 BENCH_BUILD := build/bench
@@ -34,6 +35,13 @@ bench: $(VENV)/.built $(VENV)/.bench
 bench-calls: $(VENV)/.built $(VENV)/.developer
 	@PYTHON='$(PYTHON)' scripts/packages.sh bench
 	@$(BIN)/python -m tests.bench.calls --write docs/performance.md $(BENCH)
+
+.PHONY: bench-waits
+bench-waits: $(VENV)/.built $(VENV)/.developer
+	@PYTHON='$(PYTHON)' scripts/packages.sh bench
+	@$(MAKE) --no-print-directory install DESTDIR='$(CURDIR)/$(BENCH_BUILD)' PREFIX=/usr
+	@$(BIN)/python -m tests.bench.waits --pyrunc $(BENCH_BUILD)/usr/bin/pyrunc --peers $(CURDIR)/$(BENCH_BUILD)/peers \
+	    --write docs/performance.md $(BENCH)
 
 .PHONY: load
 load: $(VENV)/.built $(VENV)/.developer
