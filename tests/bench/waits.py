@@ -100,7 +100,7 @@ class Row(NamedTuple):
     process: str
     call: str
     state: str
-    count: float
+    times: float
     waited: float
     queued: float
 
@@ -129,7 +129,7 @@ def text(found: dict[tuple[str, str], list[list[Wait]]]) -> str:
     lines.append("|---|---|---|---|---|---:|---:|---:|")
     for (name, runtime), starts in found.items():
         lines += [
-            f"| {name} | {runtime} | {row.process} | {row.call} | {row.state} | {row.count:g} | {row.waited:.2f} "
+            f"| {name} | {runtime} | {row.process} | {row.call} | {row.state} | {row.times:g} | {row.waited:.2f} "
             f"| {row.queued:.2f} |"
             for row in rows(starts)
         ]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from tests.bench import waits
 from tests.bench.waits import Row, Wait
+from tests.support.runtime import REPOSITORY
 
 # A program, /bin/box, that waits for its child in wait4 (61), while the child waits in umount2 (166); both are switched
 # off once by the scheduler, and a stranger waits in the same call.
@@ -69,5 +68,5 @@ def test_the_table_names_set_and_runtime() -> None:
 
 
 def test_the_document_has_the_marks() -> None:
-    document = Path(waits.bench.REPOSITORY / "docs/performance.md").read_text()
+    document = (REPOSITORY / "docs/performance.md").read_text()
     assert document.count(waits.BEGIN) == document.count(waits.END) == 1
