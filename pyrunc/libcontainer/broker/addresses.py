@@ -97,12 +97,13 @@ class Unix:
 
 @dataclass(frozen=True)
 class Netlink:
-    """An address of AF_NETLINK. groups: the multicast groups to join, as bits."""
+    """An address of AF_NETLINK. groups: the multicast groups to join, as bits. port: nl_pid, 0 for the kernel."""
 
     groups: int
+    port: int = 0
 
     def __str__(self) -> str:
-        return f"netlink groups {self.groups:#x}"
+        return f"netlink port {self.port} and groups {self.groups:#x}"
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,8 @@ def read(data: bytes) -> Address:
         return _unix(data[_FAMILY_BYTES:])
     if family == socket.AF_NETLINK:
         _require(data, _NETLINK_BYTES)
-        return Netlink(struct.unpack_from("=I", data, 8)[0])
+        port, groups = struct.unpack_from("=2I", data, 4)
+        return Netlink(groups, port)
     if family == socket.AF_UNSPEC:
         return Unspecified()
     raise Refusal(errno.EAFNOSUPPORT, f"the address family {family}")

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import gc
 import os
+import resource
 import select
 import signal
 import socket
@@ -36,6 +37,7 @@ MAX_AGENTS = 1024
 _STATE_BYTES = 4 << 20
 _STATE_SECONDS = 10.0
 _MAX_FDS = 16
+_PATH_BYTES = 107  # sun_path, with a NUL (unix(7))
 _OPEN_PROC = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -77,15 +79,19 @@ class Server:
         self._mount = cgroup_mount
         self._agents: dict[int, int] = {}  # pid by pidfd
         self._proc = os.open("/proc", _OPEN_PROC)
+        _raise_limit()
+        self._spare = os.dup(self._proc)  # closed to take, and end, a connection that there is no descriptor for
         self._socket = _listen(path)
+        self._own = _identity(path)
         self._ended, self._end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
 
     def __enter__(self) -> Server:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._path)
+        if _identity(self._path) == self._own:  # else another broker listens there by now
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._path)
         self._socket.close()
         for pid in self._agents.values():
             os.kill(pid, signal.SIGKILL)
@@ -119,18 +125,37 @@ class Server:
             connection, _ = self._socket.accept()
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE):
-                raise
+                self._refuse_one(error)
             return -1
         with connection:
             if len(self._agents) >= MAX_AGENTS:
                 log.error(f"a container is refused: the broker has {MAX_AGENTS} already")
                 return -1
-            pid = os.fork()
+            try:
+                pid = os.fork()
+            except OSError as error:
+                log.error(f"a container is refused: fork: {error.strerror}")
+                return -1
             if not pid:
                 self._become_agent(connection)
-        pidfd = os.pidfd_open(pid)
+        try:
+            pidfd = os.pidfd_open(pid)
+        except OSError as error:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            log.error(f"a container is refused: pidfd_open: {error.strerror}")
+            return -1
         self._agents[pidfd] = pid
         return pidfd
+
+    def _refuse_one(self, error: OSError) -> None:
+        """End a connection that there is no descriptor for: it would wait, and keep the broker busy, until an agent
+        ends. The agents that are there go on."""
+        log.error(f"a container is refused: accept: {error.strerror}")
+        os.close(self._spare)
+        with contextlib.suppress(OSError):
+            self._socket.accept()[0].close()
+        self._spare = os.dup(self._proc)
 
     def _reap(self, pidfd: int) -> None:
         pid = self._agents.pop(pidfd)
@@ -162,7 +187,24 @@ class Server:
             os._exit(code)
 
 
+def _raise_limit() -> None:
+    """Have as many descriptors as this process may: one for each agent."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _identity(path: str) -> tuple[int, int]:
+    """The device and inode of a file; (0, 0) without one."""
+    try:
+        st = os.lstat(path)
+    except FileNotFoundError:
+        return 0, 0
+    return st.st_dev, st.st_ino
+
+
 def _listen(path: str) -> socket.socket:
+    if len(os.fsencode(path)) > _PATH_BYTES:
+        raise PyruncError(f"listening at {path}", errno=errno.ENAMETOOLONG, hint=f"at most {_PATH_BYTES} bytes")
     found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         _remove_stale(path)

@@ -53,6 +53,9 @@ def connect(
             return _connect_path(caller, container, allowed, caller.descriptor(number), address.path)
     elif isinstance(address, Netlink):
         _check_netlink(allowed, address)
+        # Only CAP_NET_ADMIN, which the broker has, may send to another process's socket (netlink_connect()).
+        if address.port:
+            raise Refusal(errno.EPERM, f"connect to {address}")
     fd = caller.descriptor(number)
     if isinstance(address, Unix):
         credentials = container.credentials(caller)

@@ -38,7 +38,7 @@ def inet6(address: str, port: int) -> bytes:
         (struct.pack("=H", 1) + b"/" + b"x" * 107, "/" + "x" * 107),
         (struct.pack("=H", 1) + b"\0name\0with", "@name\0with"),
         (struct.pack("=H", 1), ""),
-        (struct.pack("=HHII", 16, 0, 0, 5), "netlink groups 0x5"),
+        (struct.pack("=HHII", 16, 0, 7, 5), "netlink port 7 and groups 0x5"),
         (struct.pack("=H", 0), "AF_UNSPEC"),
     ],
 )

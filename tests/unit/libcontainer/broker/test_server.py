@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import resource
 import socket
 import stat
 from pathlib import Path
@@ -113,3 +115,75 @@ def test_the_cgroup_of_a_process() -> None:
     found = server._cgroup(os.getpid(), "/sys/fs/cgroup")
     assert found.startswith("/sys/fs/cgroup") or not found
     assert server._cgroup(os.getpid(), "") == ""
+
+
+class Full:
+    """A listening socket for which there is no descriptor at first."""
+
+    def __init__(self, connections: list[socket.socket]) -> None:
+        self.connections = connections
+        self.calls = 0
+
+    def accept(self) -> tuple[socket.socket, str]:
+        self.calls += 1
+        if self.calls == 1:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return self.connections.pop(), ""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+def test_a_broker_without_descriptors_goes_on(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with server.Server(str(tmp_path / "broker.sock"), {}, "") as broker:
+        ours, theirs = socket.socketpair()
+        broker._socket.close()
+        broker._socket = Full([theirs])  # type: ignore[assignment]
+        assert broker._accept() == -1
+        assert ours.recv(1) == b""  # the runtime is not left waiting
+        os.fstat(broker._spare)
+        ours.close()
+    assert "a container is refused: accept: Too many open files" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("call", ["fork", "pidfd_open"])
+def test_a_broker_without_processes_goes_on(
+    call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, call, full)
+    path = tmp_path / "broker.sock"
+    with server.Server(str(path), {}, "") as broker:
+        runtime = socket.socket(socket.AF_UNIX)
+        runtime.connect(str(path))
+        assert broker._accept() == -1
+        assert not broker._agents
+        assert runtime.recv(1) == b""
+        runtime.close()
+    assert f"a container is refused: {call}: Resource" in capfd.readouterr().err
+
+
+def test_a_broker_has_all_the_descriptors_that_it_may(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, before[1]))
+    try:
+        with server.Server(str(tmp_path / "broker.sock"), {}, ""):
+            assert resource.getrlimit(resource.RLIMIT_NOFILE) == (before[1], before[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_the_end_leaves_the_socket_of_another_broker(tmp_path: Path) -> None:
+    path = tmp_path / "broker.sock"
+    with server.Server(str(path), {}, ""):
+        path.unlink()
+        other = server._listen(str(path))
+    assert path.exists()
+    other.close()
+
+
+def test_a_path_that_is_too_long(tmp_path: Path) -> None:
+    with pytest.raises(PyruncError, match="name too long"):
+        server._listen(str(tmp_path / ("x" * 120)))

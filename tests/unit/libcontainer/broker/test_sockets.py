@@ -58,8 +58,15 @@ def test_what_no_allowlist_has(self: Caller, call: Call, data: bytes) -> None:
 
 def test_multicast_groups_of_netlink(self: Caller) -> None:
     place, size, _keep = at(struct.pack("=HHII", 16, 0, 0, 1))
-    with pytest.raises(Refusal, match="netlink groups 0x1"):
+    with pytest.raises(Refusal, match="groups 0x1"):
         sockets.bind(self, None, Allowed(netlink=True), 0, place, size)  # type: ignore[arg-type]
+
+
+def test_netlink_of_another_process(self: Caller) -> None:
+    place, size, _keep = at(struct.pack("=HHII", 16, 0, 7, 0))
+    with pytest.raises(Refusal, match="netlink port 7") as caught:
+        sockets.connect(self, None, Allowed(netlink=True), 0, place, size)  # type: ignore[arg-type]
+    assert caught.value.errno == errno.EPERM
 
 
 def test_netlink(self: Caller) -> None:
