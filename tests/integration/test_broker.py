@@ -351,6 +351,26 @@ def test_unix_sockets_by_the_allowlist(
     assert "connect to /run/bad" in broker.log()
 
 
+def test_the_allowlist_holds_beneath_a_chroot(
+    runtime: Runtime, calls: Bundle, broker: Broker, unix: list[tuple[int, int, int]]
+) -> None:
+    """A process with CAP_SYS_CHROOT gives no other path the name of an allowed one."""
+    other = calls.rootfs / "other"
+    for name in ("bin", "run/good", "mnt"):
+        (other / name).mkdir(parents=True)
+    shutil.copy(calls.rootfs / "bin/brokered", other / "bin/brokered")
+    os.link(calls.rootfs / "run/bad", other / "run/good/socket")
+    capabilities(calls, "CAP_SYS_CHROOT", "CAP_SYS_ADMIN")
+    calls.sh(
+        "for words in 'unix stream /run/good/socket' 'listen /run/good/new' 'mount none /mnt tmpfs 0 mode=755'; do"
+        "  chroot /other brokered $words; done;"
+        "mkdir /run/good/bin; cp /bin/brokered /run/good/bin; chroot /run/good brokered unix stream /socket"
+    )
+    assert names(runtime.run(calls, ok=False).out) == ["EACCES", "EACCES", "EPERM", "good"]
+    assert "connect to /other/run/good/socket" in broker.log()
+    assert "mount on /other/mnt" in broker.log()
+
+
 def test_bind_of_a_path(runtime: Runtime, calls: Bundle, broker: Broker) -> None:
     (calls.rootfs / "run/good").mkdir()
     calls.sh("cd /run; brokered listen good/new; brokered listen /run/new; ls -l good/new | cut -c1-10; ls new")

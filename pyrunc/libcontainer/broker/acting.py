@@ -99,6 +99,17 @@ def resolved(descriptors: int, fd: int) -> str:
     return os.readlink(str(fd), dir_fd=descriptors)
 
 
+def seen_from(root: int, descriptors: int, fd: int, capabilities: int) -> str:
+    """The path of an open file from the container's root directory, which is this process's from then on. The thread
+    may have made any directory its own root, in which any file has the name of an allowed one (chroot(2)).
+    capabilities: the effective ones after it."""
+    brokering.set_effective(ALL_CAPABILITIES)
+    os.fchdir(root)
+    os.chroot(".")
+    brokering.set_effective(capabilities)
+    return resolved(descriptors, fd)
+
+
 class Worker:
     """A forked process that carries out one call."""
 

@@ -20,13 +20,15 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Container:
     """id: the container's. pid: the process that its filter was first on. user_namespace: that process's, as device and
-    inode. is_of_host: it is the broker's own. proc: /proc of the broker, a descriptor. limits: of its cgroup."""
+    inode. is_of_host: it is the broker's own. root: that process's root directory, a descriptor. proc: /proc of the
+    broker, a descriptor. limits: of its cgroup."""
 
     id: str
     pid: int
     policy: Policy
     user_namespace: tuple[int, int]
     is_of_host: bool
+    root: int
     proc: int
     limits: Limits
 

@@ -130,10 +130,11 @@ def _work(
         kinds |= native.CLONE_NEWPID
     native.setns(pidfd, kinds)
     where.enter()
-    brokering.set_effective(credentials.capabilities | bits("CAP_SYS_ADMIN"))
+    capabilities = credentials.capabilities | bits("CAP_SYS_ADMIN")
+    brokering.set_effective(capabilities)
     brokering.protect_worker()
     if request.type != "proc":
-        _mount(container, policy, request)
+        _mount(container, policy, request, capabilities)
         return
     # Only children are in the pid namespace. The container can kill this one, but not look into it: its memory belongs
     # to the host's user namespace, and it is not dumpable.
@@ -143,7 +144,7 @@ def _work(
         code = acting.CRASHED
         try:
             brokering.protect_worker()
-            code, reason = acting.run(lambda: _mount(container, policy, request))
+            code, reason = acting.run(lambda: _mount(container, policy, request, capabilities))
             os.write(writing, reason.encode("utf-8", "surrogateescape")[:_REASON_BYTES])
         finally:
             os._exit(code)
@@ -154,16 +155,17 @@ def _work(
         raise Refusal(code if 0 < code < acting.CRASHED else errno.EPERM, reason or "mount of proc")
 
 
-def _mount(container: Container, policy: Mount, request: _Request) -> None:
-    """Make the file system and attach it, as a process of the container's namespaces."""
+def _mount(container: Container, policy: Mount, request: _Request, capabilities: int) -> None:
+    """Make the file system and attach it, as a process of the container's namespaces with these capabilities."""
     descriptors = acting.own_descriptors(container.proc)
     target = acting.open_path(request.target)
-    table = mountinfo(container.proc)
-    _check_target(table, descriptors, policy, target)
+    layers = [(key, [_open_layer(path) for path in paths]) for key, paths in request.options.layers]
+    name = acting.seen_from(container.root, descriptors, target, capabilities)
+    table = mountinfo(container.proc)  # from the container's root: it lists what is beneath
+    _check_target(table, name, policy, target)
     attributes = request.attributes
     if request.type == "proc":
         attributes |= _proc_attributes(table)
-    layers = [(key, [_open_layer(path) for path in paths]) for key, paths in request.options.layers]
     os.fchdir(descriptors)  # overlay looks its layers up by name: the name of a descriptor here
     context = brokering.fsopen(request.type)
     try:
@@ -197,9 +199,8 @@ def _message(context: int, type: str) -> str:
         return f"mount of {type}"
 
 
-def _check_target(table: list[MountEntry], descriptors: int, policy: Mount, target: int) -> None:
-    """Raises Refusal (EPERM) for a directory where nothing is to be mounted."""
-    name = acting.resolved(descriptors, target)
+def _check_target(table: list[MountEntry], name: str, policy: Mount, target: int) -> None:
+    """Raises Refusal (EPERM) for a directory where nothing is to be mounted. name: its path."""
     if not any([name == allowed or name.startswith(allowed.rstrip("/") + "/") for allowed in policy.targets]):
         raise Refusal(errno.EPERM, f"mount on {name}")
     if native.fs_magic(target) in _TRUSTED:

@@ -266,6 +266,7 @@ def _serve(state: State, policies: dict[str, Policy], mount: str, proc: int) -> 
         raise PyruncError(f"container {state.id} wants policy {name}", hint="the configuration does not have it")
     try:
         user_namespace = namespace(state.pid, "user")
+        root = os.open(f"/proc/{state.pid}/root", _OPEN_PROC)
         cgroup = _cgroup(state.pid, mount)
     except (FileNotFoundError, ProcessLookupError):
         log.debug(f"container {state.id} has ended before its agent began")
@@ -276,6 +277,7 @@ def _serve(state: State, policies: dict[str, Policy], mount: str, proc: int) -> 
         policy=policies[name],
         user_namespace=user_namespace,
         is_of_host=user_namespace == namespace("self", "user"),
+        root=root,
         proc=proc,
         limits=Limits(cgroup, mount),
     )

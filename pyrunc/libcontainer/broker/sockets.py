@@ -91,14 +91,14 @@ def _connect_path(caller: Caller, container: Container, allowed: Allowed, fd: in
     where = acting.place(caller, -100, path)
     credentials = container.credentials(caller)
     over_files = container.over_files(credentials)
-    proc = container.proc
+    proc, root = container.proc, container.root
 
     def connect_path() -> None:
         descriptors = acting.own_descriptors(proc)
         where.enter()
         acting.become(credentials, over_files)
         found = acting.open_path(path, 0)
-        name = acting.resolved(descriptors, found)
+        name = acting.seen_from(root, descriptors, found, over_files)
         if not allowed.has_path(name):
             raise Refusal(errno.EACCES, f"connect to {name}")
         if not stat.S_ISSOCK(os.fstat(found).st_mode):
@@ -140,14 +140,14 @@ def _bind_path(caller: Caller, container: Container, allowed: Allowed, fd: int, 
     where = acting.place(caller, -100, path)
     credentials = container.credentials(caller)
     over_files = container.over_files(credentials)
-    proc = container.proc
+    proc, root = container.proc, container.root
 
     def bind_path() -> None:
         descriptors = acting.own_descriptors(proc)
         where.enter()
         acting.become(credentials, over_files)
         parent, name = acting.open_parent(path)
-        directory = acting.resolved(descriptors, parent)
+        directory = acting.seen_from(root, descriptors, parent, over_files)
         if not allowed.has_path(directory.rstrip("/") + "/" + name):
             raise Refusal(errno.EACCES, f"bind to {directory.rstrip('/')}/{name}")
         os.fchdir(parent)

@@ -118,6 +118,27 @@ def test_a_place_is_entered_and_not_left(tmp_path: Path) -> None:
     os.close(proc)
 
 
+@ROOT_ONLY
+def test_a_path_is_named_from_the_containers_root(tmp_path: Path) -> None:
+    (tmp_path / "inner/run").mkdir(parents=True)
+    proc = os.open("/proc", os.O_PATH)
+
+    def job() -> None:
+        own, root = os.open(tmp_path / "inner", os.O_PATH), os.open(tmp_path, os.O_PATH)
+        acting.Place(own, own).enter()
+        descriptors = acting.own_descriptors(proc)
+        found = acting.open_path("/run")
+        names = [acting.resolved(descriptors, found), acting.seen_from(root, descriptors, found, 0)]
+        try:
+            os.chroot("/")
+        except PermissionError:
+            names.append("without capabilities")
+        raise Refusal(1, " ".join(names))
+
+    assert worker(job).result() == (1, "/run /inner/run without capabilities")
+    os.close(proc)
+
+
 @pytest.mark.parametrize(
     ("path", "code"),
     [("/", errno.EEXIST), ("", errno.ENOENT), ("tmp/", errno.ENOENT), (".", errno.EEXIST), ("tmp/..", errno.EEXIST)],

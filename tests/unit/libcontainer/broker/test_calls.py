@@ -15,7 +15,7 @@ from pyrunc.libcontainer.broker.containers import Container
 from pyrunc.libcontainer.broker.memory import Limits
 from pyrunc.libcontainer.broker.model import Notification, Refusal
 
-BOX = Container("box", 1, Policy("nothing"), (0, 0), True, -1, Limits("", ""))
+BOX = Container("box", 1, Policy("nothing"), (0, 0), True, -1, -1, Limits("", ""))
 
 
 def caller(*arguments: int) -> Caller:

@@ -17,7 +17,7 @@ from pyrunc.libcontainer.broker.model import Notification, Refusal
 
 
 def container(user_namespace: tuple[int, int], is_of_host: bool = True) -> Container:
-    return Container("box", os.getpid(), Policy("default"), user_namespace, is_of_host, -1, Limits("", ""))
+    return Container("box", os.getpid(), Policy("default"), user_namespace, is_of_host, -1, -1, Limits("", ""))
 
 
 @pytest.fixture
