@@ -44,7 +44,7 @@ def broker(
 
 def _policy(policies: dict[str, configuration.Policy], name: str) -> configuration.Policy:
     if name not in policies:
-        raise PyruncError(f"there is no policy {name}", hint=", ".join(policies) + ": --policy NAME", origin="--policy")
+        raise PyruncError(f"there is no policy {name}", hint="there are " + ", ".join(policies), origin="--policy")
     return policies[name]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import platform
 import re
@@ -527,6 +528,17 @@ def test_with_an_engines_profile(runtime: Runtime, bundle: Bundle, program: Path
     result = runtime.run(bundle)
     assert names(result.out) == ["done", "3", "EACCES", "127.0.0.1"]
     assert "can't unmount" in result.err or "Operation not permitted" in result.err
+
+
+def test_with_a_recorded_profile(runtime: Runtime, bundle: Bundle, program: Path, broker: Broker) -> None:
+    prepare(bundle, program, broker)
+    del bundle.linux["seccomp"]
+    bundle.sh("brokered sysinfo | wc -w").write()
+    recorded, base = runtime.work / "recorded.json", runtime.work / "base.json"
+    assert runtime("seccomp", "record", bundle.path, "-o", recorded).code == 0
+    base.write_text(json.dumps(broker.profile("--base", str(recorded))))
+    assert runtime.run(bundle, "--seccomp-profile", str(base)).out == "3\n"
+    assert "sysinfo" in broker.log()
 
 
 @pytest.mark.purev2

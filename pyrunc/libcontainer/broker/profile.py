@@ -14,7 +14,7 @@ import stat
 from typing import TYPE_CHECKING, Any, Literal
 
 from ...errors import PyruncError
-from ..seccomp import compiler, decide
+from ..seccomp import compiler, decide, recorded
 from .calls import NAMES
 from .config import DEFAULT
 
@@ -59,6 +59,7 @@ def make(policy: Policy, listener: str, base: Seccomp | None = None, flags: bool
     if base["defaultAction"] in _OPEN:
         rules, replaced = _refusing(policy), {*names}
     else:
+        base = _with_the_init_s(base)
         rules, replaced = _allowing(policy, base), {*names, *_IO_URING, *_NEW_MOUNT_CALLS}
         replaced |= {*_SENDING, "socket"} if policy.connect else set()
         if not policy.mount:
@@ -88,6 +89,15 @@ def _open_profile() -> Seccomp:
     if platform.machine() in _MACHINES:
         value["architectures"] = [*_MACHINES[platform.machine()]]
     return value
+
+
+def _with_the_init_s(base: Seccomp) -> Seccomp:
+    """A profile that refuses what it does not name, with the calls that the init makes under it. A filter with a
+    listener is loaded before the init is ready, so it needs more of them than a filter without one."""
+    rules = base.get("syscalls") or []
+    named = {name for rule in rules for name in rule["names"]}
+    missing = [name for name in recorded.RUNTIME_CALLS if name not in named]
+    return {**base, "syscalls": [*rules, _rule(_ALLOW, *missing)]} if missing else base
 
 
 def _rule(action: Any, *names: str | SeccompArg, code: int = 0) -> SeccompRule:

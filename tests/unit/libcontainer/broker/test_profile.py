@@ -83,6 +83,21 @@ def test_what_the_base_refuses_stays_refused() -> None:
     assert action(found, "mknodat", 0, 0, FIFO) == ALLOW
 
 
+def test_a_base_that_lacks_what_the_init_calls() -> None:
+    """As those of `seccomp record` do: without a listener the filter is loaded later."""
+    base: Any = {
+        "defaultAction": "SCMP_ACT_ERRNO",
+        "syscalls": [
+            {"names": ["read"], "action": ALLOW},
+            {"names": ["umask"], "action": "SCMP_ACT_ERRNO", "errnoRet": errno.EPERM},
+        ],
+    }
+    found = made(base, sysinfo={})
+    assert [action(found, name) for name in ("read", "sendmsg", "recvmsg", "accept4")] == [ALLOW] * 4
+    assert action(found, "umask") == action(found, "chroot") == "SCMP_ACT_ERRNO (EPERM)"
+    assert len(base["syscalls"]) == 2
+
+
 def test_a_rule_of_an_open_base_for_a_brokered_call_is_replaced() -> None:
     base: Any = {
         "defaultAction": ALLOW,
