@@ -164,7 +164,7 @@ def compiled(
     from ..libcontainer.spec import load as specification
     from ..libcontainer.spec.problems import ERROR
     from ..libcontainer.state import check_id
-    from .lifecycle import notify_socket
+    from .lifecycle import locate, notify_socket
 
     options = LaunchOptions(
         id=check_id(id),
@@ -186,7 +186,8 @@ def compiled(
         try:
             apply(spec, options, facts.euid)
         except PyruncError as error:
-            error.document = error.document or specification.document(options.bundle, config)
+            if error.document is None:
+                locate(error, specification.document(options.bundle, config), options.seccomp_profile)
             raise
     fill_mappings(spec, facts.euid, facts.egid)
     if options.cgroup_manager == "systemd":
@@ -196,7 +197,7 @@ def compiled(
     try:
         plan = compile_launch(spec, options, facts)
     except PyruncError as error:
-        error.document = specification.document(options.bundle, config)
+        locate(error, specification.document(options.bundle, config), options.seccomp_profile)
         raise
     compiler.measure(plan, (spec.get("linux") or {}).get("seccomp"))
     problems = [*on_disk(options.bundle, spec), *preflight.problems(spec, options.bundle, facts)]

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 STDOUT = 1
 RTMIN, RTMAX = 34, 64
 _SIGNAL_DIGITS = 9
+_SECCOMP = "/linux/seccomp"
 # The parameters that are paths, besides the bundle and paths in it.
 _PATHS = ("console_socket", "pid_file", "pidfd_socket", "seccomp_profile", "timeline")
 
@@ -49,8 +50,20 @@ def _failed(settings: Settings, command: str, params: dict[str, Any], error: Pyr
     failure = prefixed(f"{settings.name} {command} failed", error)
     if failure.document is None and failure.pointer:
         config = params["config"]
-        failure.document = (config, config if config.startswith("/") else posix.getcwd() + "/" + config)
+        path = config if config.startswith("/") else posix.getcwd() + "/" + config
+        locate(failure, (config, path), params.get("seccomp_profile") or "")
     return failure
+
+
+def locate(error: PyruncError, config: tuple[str, str], profile: str) -> None:
+    """Give an error the file of its pointer: the profile, if one replaces linux.seccomp, or the configuration.
+
+    config: (name to show, absolute path). profile: the absolute path of --seccomp-profile; "" without one.
+    """
+    if profile and error.pointer.startswith(_SECCOMP + "/"):
+        error.document, error.pointer = (profile, profile), error.pointer[len(_SECCOMP) :]
+    else:
+        error.document = config
 
 
 def start(settings: Settings, id: str, timeline: str) -> int:
@@ -143,19 +156,20 @@ def _row(item: State) -> tuple[str, ...]:
 
 
 def launch_options(settings: Settings, command: str, params: dict[str, Any]) -> LaunchOptions:
-    """The options of a launch, with absolute paths. As with runc, the bundle becomes the working directory.
+    """The options of a launch, with absolute paths, also in `params`. As with runc, the bundle becomes the working
+    directory.
 
     Raises PyruncError for an invalid number and for a bundle that can't be entered.
     """
     if settings.cgroup_manager == "systemd":
         launcher.require("systemd")
     paths = {name: absolute(params[name]) if params.get(name) else "" for name in _PATHS}
+    params.update(paths)
     notify = notify_socket(relayed=command == "run")
     if params["preserve_fds"] < 0:
         raise PyruncError(f"--preserve-fds must not be negative, not {params['preserve_fds']}")
     given = {
         **params,
-        **paths,
         "bundle": enter_bundle(params["bundle"]),
         "cgroup_manager": settings.cgroup_manager,
         "command": command,

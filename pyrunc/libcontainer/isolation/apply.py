@@ -34,7 +34,7 @@ def apply(spec: Spec, options: LaunchOptions, euid: int) -> None:
     profile = _profile(options.seccomp_profile) if options.seccomp_profile else None
     if not options.isolation:
         if options.network:
-            raise PyruncError("--network takes --isolation sandbox", hint="without it config.json decides")
+            raise PyruncError("--network needs --isolation sandbox", hint="without it config.json decides")
         if profile is not None:
             spec.setdefault("linux", {})["seccomp"] = profile
         return

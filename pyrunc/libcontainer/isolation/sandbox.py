@@ -113,7 +113,8 @@ def tighten(
 ) -> list[str]:
     """Change a valid configuration to that of a sandbox. Returns what was changed, each as `POINTER: what`.
 
-    network: one of NETWORKS. profile: the filter of --seccomp-profile; None for the configuration's, or else ours.
+    network: one of NETWORKS. profile: the filter of --seccomp-profile; None for the configuration's or the
+    sandbox's own.
     ids: the ids for a new user namespace; None if it gets others later (newidmap.fill_mappings).
     rules: whether the runtime may attach device rules to a cgroup. bundle: where relative paths begin.
     resolve: a path of the host without symlinks; the path itself if there is nothing.

@@ -85,6 +85,28 @@ def test_a_failure_says_what_failed_in_the_name_of_the_binary(
     assert caught.value.line() == f"runc {command} failed: broken (at /root; mend it)"
 
 
+def test_a_pointer_into_the_profile_of_an_option_names_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bundle is the working directory by then, and the profile's path is relative to the caller's."""
+    bundle = tmp_path / "bundle"
+    bundle.mkdir()
+    monkeypatch.chdir(tmp_path)
+
+    def fail(_: Any) -> int:
+        raise PyruncError("broken", pointer="/linux/seccomp/defaultAction")
+
+    monkeypatch.setattr(operations, "run", fail)
+    for profile, document, pointer in (
+        ("p.json", (f"{tmp_path}/p.json",) * 2, "/defaultAction"),
+        ("", ("config.json", f"{bundle}/config.json"), "/linux/seccomp/defaultAction"),
+    ):
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(PyruncError) as caught:
+            lifecycle.run(settings(), **params("run", bundle="bundle", seccomp_profile=profile))
+        assert (caught.value.document, caught.value.pointer) == (document, pointer)
+
+
 def test_a_missing_bundle_is_named_as_runc_names_it(tmp_path: Path) -> None:
     with pytest.raises(PyruncError) as caught:
         lifecycle.create(settings(), **params("create", bundle=f"{tmp_path}/no"))

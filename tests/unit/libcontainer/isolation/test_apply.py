@@ -100,7 +100,7 @@ def test_a_kernel_without_landlock_has_no_sandbox() -> None:
     [
         ({"isolation": "vm"}, 'unknown isolation "vm"'),
         ({"network": "bridge"}, 'unknown network "bridge"'),
-        ({"isolation": "", "network": "host"}, "--network takes --isolation sandbox"),
+        ({"isolation": "", "network": "host"}, "--network needs --isolation sandbox"),
         ({"no_pivot": True}, "--no-pivot is refused"),
         ({"no_new_keyring": True}, "--no-new-keyring is refused"),
     ],
