@@ -1,1 +1,1 @@
-"""Carries a plan out: the runtime's steps, the init's birth, its requests, the undo ledger, the relay."""
+"""Carries a plan out: the runtime's steps, the making of the init, its requests, the undo ledger, the relay."""
