@@ -27,6 +27,16 @@ FULL = {
 }
 
 
+PAGE = (Path(__file__).resolve().parents[4] / "docs/broker.md").read_text()
+
+
+def test_the_page_s_example_is_read() -> None:
+    section = PAGE.partition("## The configuration\n")[2].partition("\n\nA container gets")[0]
+    found = config.policies(json.loads(section))
+    assert set(found) == {"default", "web"}
+    assert len(found["default"].calls()) == 5
+
+
 def policy(**members: Any) -> config.Policy:
     return config.policies({"policies": {"default": members}})["default"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,6 +37,12 @@ def complaints(value: Any) -> list[tuple[str, str]]:
     assert all(hint for _, _, hint in found)
     assert all(at.startswith("/annotations/org.pyrunc.landlock") for at, _, _ in found)
     return [(at[len(AT) :], message) for at, message, _ in found]
+
+
+def test_the_page_s_example_is_read() -> None:
+    page = (Path(__file__).resolve().parents[4] / "docs/landlock.md").read_text()
+    text = page.partition('    {\n      "ruleset"')[2].partition("\n    }\n")[0]
+    assert complaints('{"ruleset"' + text + "}") == []
 
 
 def test_a_whole_ruleset() -> None:
