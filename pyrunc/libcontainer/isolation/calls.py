@@ -52,7 +52,7 @@ FREELY: dict[str, str] = {
     """,
     "sockets": """
         accept accept4 bind connect getpeername getsockname getsockopt listen recvfrom recvmmsg recvmsg sendmmsg sendmsg
-        sendto setsockopt shutdown socketpair
+        sendto setsockopt shutdown
     """,
     "System V and POSIX IPC": """
         mq_getsetattr mq_notify mq_open mq_timedreceive mq_timedsend mq_unlink msgctl msgget msgrcv msgsnd semctl semget
@@ -64,6 +64,9 @@ FREELY: dict[str, str] = {
 _AF_UNIX, _AF_INET, _AF_INET6, _AF_NETLINK = 1, 2, 10, 16
 _SOCK_STREAM, _SOCK_DGRAM, _SOCK_TYPE = 1, 2, 0xF
 _NETLINK_ROUTE = 0
+# The protocols of the internet's sockets: the default, TCP and Multipath TCP; UDP and, for ping, ICMP. Others, such as
+# SCTP and L2TP, would have the kernel load a module.
+_PROTOCOLS = {_SOCK_STREAM: (0, 6, 262), _SOCK_DGRAM: (0, 17, 1, 58)}
 _S_IFMT = 0o170000
 _NO_DEVICES = (0o010000, 0o100000, 0o140000, 0)  # S_IFIFO, S_IFREG, S_IFSOCK; 0 is a regular file too (mknod(2))
 # The bits of clone(2)'s flags that make namespaces. CLONE_NEWTIME is not among the flags of clone.
@@ -76,18 +79,20 @@ _PERSONALITIES = (0x0, 0x8, 0x20000, 0x20008, 0xFFFFFFFF)
 # (argument, mask, value) that all have to hold).
 WITH_ARGUMENTS: tuple[tuple[str, str, tuple[tuple[tuple[int, int, int], ...], ...]], ...] = (
     (
-        "UNIX, IPv4 and IPv6 without raw sockets, and netlink for routes",
+        "UNIX; IPv4 and IPv6 with TCP, UDP and ICMP's ping; netlink for routes",
         "socket",
         (
             ((0, _INT, _AF_UNIX),),
             *[
-                ((0, _INT, family), (1, _SOCK_TYPE, kind))
+                ((0, _INT, family), (1, _SOCK_TYPE, kind), (2, _INT, protocol))
                 for family in (_AF_INET, _AF_INET6)
-                for kind in (_SOCK_STREAM, _SOCK_DGRAM)
+                for kind, protocols in _PROTOCOLS.items()
+                for protocol in protocols
             ],
             ((0, _INT, _AF_NETLINK), (2, _INT, _NETLINK_ROUTE)),
         ),
     ),
+    ("UNIX", "socketpair", (((0, _INT, _AF_UNIX),),)),  # of TIPC it makes what `socket` refuses
     ("without new namespaces", "clone", (((0, _NAMESPACES, 0),),)),
     ("FIFOs, sockets and files, no devices", "mknod", tuple([((1, _S_IFMT, kind),) for kind in _NO_DEVICES])),
     ("FIFOs, sockets and files, no devices", "mknodat", tuple([((2, _S_IFMT, kind),) for kind in _NO_DEVICES])),

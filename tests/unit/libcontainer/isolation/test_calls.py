@@ -66,6 +66,15 @@ def program() -> list[tuple[int, int, int, int]]:
         (41, (1, 1, 0), ALLOW),  # socket: UNIX
         (41, (2, 1, 0), ALLOW),
         (41, (10, 2 | 0o2000000, 0), ALLOW),  # SOCK_CLOEXEC
+        (41, (2, 1, 6), ALLOW),
+        (41, (10, 1, 262), ALLOW),  # Multipath TCP
+        (41, (2, 2, 1), ALLOW),  # ping
+        (41, (2, 1, 132), EPERM),  # SCTP
+        (41, (2, 2, 115), EPERM),  # L2TP
+        (41, (2, 6, 0), EPERM),  # DCCP
+        (53, (1, 1, 0), ALLOW),  # socketpair: UNIX
+        (53, (30, 5, 0), EPERM),  # TIPC
+        (53, (38, 5, 0), EPERM),
         (41, (2, 3, 1), EPERM),  # raw
         (41, (2, 3 | 0o2000000, 1), EPERM),
         (41, (10, 3, 58), EPERM),
