@@ -16,26 +16,28 @@ COMMANDS: list[click.Command] = [
                 ["--print-profile"],
                 is_flag=True,
                 default=False,
-                help="print the linux.seccomp that has calls asked at the broker, and do not start it",
+                help="print the linux.seccomp for a policy, and start no broker",
             ),
             click.Option(
                 ["--base"],
                 default="",
                 metavar="FILE",
-                help="--print-profile: the profile to add it to; of a config.json all is printed",
+                help="--print-profile: the profile to add it to, or a config.json, which is printed whole",
             ),
             click.Option(
                 ["--no-flags"],
                 is_flag=True,
                 default=False,
-                help="--print-profile: add no flag to the profile; runc 1.1 refuses any",
+                help="--print-profile: add no flag to the profile, since runc 1.1 refuses all flags",
             ),
             click.Option(
                 ["--policy"], default="", metavar="POLICY", help="--print-profile: the policy (default: default)"
             ),
         ],
-        help="""Carry out selected rare system calls for containers that may not make them: mknod of harmless devices,
-        mount of tmpfs, proc and overlay, sysinfo with the cgroup's limits, connect and bind by an allowlist.
+        help="""Carry out selected system calls for containers.
+
+        These are rare calls that the containers may not make: mknod of harmless devices, mount of tmpfs, proc and
+        overlay, sysinfo with the cgroup's limits, connect and bind by an allowlist.
 
         It is an agent of SCMP_ACT_NOTIFY: a runtime sends the listener of a container's filter to its socket. It runs
         in the foreground until SIGTERM or SIGINT. It is no second kernel: see docs/broker.md.

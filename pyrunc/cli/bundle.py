@@ -34,9 +34,10 @@ COMMANDS: list[click.Command] = [
             options.output_format("text", "json"),
             click.Option(["--spec-only"], is_flag=True, help="look neither at the root file system nor at this host"),
         ],
-        help="""Check a bundle's config.json and print every problem in it, and what it would fail by on this host.
+        help="""Check a bundle, and print every problem in it.
 
-        The exit code is 1 where one of them is more than a warning.
+        It checks config.json, the root file system and what this host lacks for it. The exit code is 1 if a problem is
+        more than a warning.
         """,
     ),
     GoCommand(
@@ -47,9 +48,12 @@ COMMANDS: list[click.Command] = [
             options.config(),
             options.output_format("table", "json", "tree"),
             *options.isolation(),
-            click.Option(["--diff"], default="", metavar="BUNDLE", help="show what another bundle does otherwise"),
+            click.Option(["--diff"], default="", metavar="BUNDLE", help="show what differs from another bundle"),
             click.Option(
-                ["--timeline"], default="", metavar="FILE", help="draw a timeline that create, start or run has written"
+                ["--timeline"],
+                default="",
+                metavar="FILE",
+                help="draw a timeline that create, start, run or exec has written",
             ),
         ],
         help="""Show what `run` would do, step by step, without doing it.
@@ -58,5 +62,9 @@ COMMANDS: list[click.Command] = [
         that causes it. No privilege is needed. A step that would fail on this host is marked, and the exit code is 1.
         """,
     ),
-    GoCommand("features", params=[], help="Print as JSON what this runtime supports (runtime-spec, features)."),
+    GoCommand(
+        "features",
+        params=[],
+        help="Print as JSON what this runtime supports.\n\nIt is runtime-spec's features structure.",
+    ),
 ]

@@ -73,7 +73,7 @@ COMMANDS: list[click.Command] = [
             ),
             _flag("--pre-dump", "dump memory alone, and let the container run on"),
         ],
-        help="""Save the state of a running container by CRIU, and delete the container.
+        help="""Save a running container by CRIU, and delete it.
 
         It takes CRIU 3.17 or later. With --leave-running or --pre-dump the container runs on.
         """,

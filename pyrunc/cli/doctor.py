@@ -15,9 +15,10 @@ COMMANDS: list[click.Command] = [
             options.config(),
             options.output_format("table", "json"),
         ],
-        help="""Show what this host offers to containers, and what is to be done about what it lacks.
+        help="""Show what this host offers to containers.
 
-        With a bundle it is also told what in that would not work here; the exit code is 1 where it would not run.
+        It also shows what the host lacks, and what to do about that. With a bundle it shows what in the bundle would
+        not work here; the exit code is 1 if the bundle would not run.
         """,
     ),
 ]

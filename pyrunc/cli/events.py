@@ -20,7 +20,7 @@ COMMANDS: list[click.Command] = [
             ),
             click.Option(["--stats"], is_flag=True, help="print the statistics once"),
         ],
-        help="""Print what a container uses, as a JSON object a line.
+        help="""Print what a container uses, one JSON object on each line.
 
         Events of type stats come at the interval, those of type oom when the kernel has killed a process of the
         container for want of memory. The command ends when the container does.

@@ -38,16 +38,18 @@ COMMANDS: list[click.Command] = [
                 shell_complete=choices(*CAPABILITIES),
             ),
             _SHARED["preserve_fds"],
-            launch_option("--cgroup", metavar="PATH", help="run in this cgroup, which is there, below the container's"),
-            launch_option("--ignore-paused", help="also in a paused container, when that is resumed"),
+            launch_option("--cgroup", metavar="PATH", help="run in this existing cgroup below the container's"),
+            launch_option(
+                "--ignore-paused", help="start in a paused container too; the process runs once that is resumed"
+            ),
             _SHARED["timeline"],
         ],
         stop_after=1,
-        help="""Start a further process in a container that is created or running.
+        help="""Start a further process in a container.
 
-        Without --process it is the container's own process but for its program and what the options change. In the
-        foreground signals are forwarded to it, and its exit code becomes this command's (128 + n after signal n);
-        255 says that it could not be started.
+        The container is created or running. Without --process the new process has the settings of the container's own,
+        but for its program and what the options change. In the foreground signals are forwarded to it, and its exit
+        code becomes this command's (128 + n after signal n); 255 says that it could not be started.
         """,
     ),
 ]

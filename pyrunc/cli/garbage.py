@@ -12,10 +12,10 @@ COMMANDS: list[click.Command] = [
         params=[
             click.Option(["--dry-run"], is_flag=True, help="print what would be undone, and undo nothing"),
         ],
-        help="""Undo what commands that were killed left behind under the root directory.
+        help="""Undo what killed commands left behind.
 
-        Containers, running or stopped, stay; so do directories of other users and those that are not pyrunc's. The
-        exit code is 1 where something could not be undone.
+        It looks under the root directory. Containers, running or stopped, stay; so do directories of other users and
+        those that are not pyrunc's. The exit code is 1 if something could not be undone.
         """,
     ),
 ]

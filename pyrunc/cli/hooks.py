@@ -26,11 +26,11 @@ COMMANDS: list[click.Command] = [
             click.Option(["--index"], type=GoNumber(), default=-1, metavar="N", help="one hook of the kind, from 0 on"),
             options.output_format("table", "json"),
         ],
-        help="""Try a bundle's hooks, and show how each ended and how long it took.
+        help="""Try a bundle's hooks, and show how each ended.
 
-        For each hook a container is made as far as that hook's turn, with an id that is made up and without a cgroup,
-        and is removed again; its program never runs. Hooks really run: what they change on the host stays. The exit
-        code is 1 where one failed.
+        For each hook a container is made up to the point where the hook is due, with an id that is made up and without
+        a cgroup, and is removed afterwards. Its program never runs. Hooks really run: what they change on the host
+        stays. The exit code is 1 if one failed.
         """,
     ),
 ]

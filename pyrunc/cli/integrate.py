@@ -13,8 +13,12 @@ COMMANDS: list[click.Command] = [
         "integrate",
         params=[
             click.Argument(["engine"], metavar="ENGINE", shell_complete=choices(*ENGINES)),
-            click.Option(["--write"], is_flag=True, help="merge the lines into the engine's file; the first is kept"),
-            click.Option(["--undo"], is_flag=True, help="take them out again, or put the kept file back"),
+            click.Option(
+                ["--write"],
+                is_flag=True,
+                help="merge the lines into the engine's file, and keep a copy of the file as it was",
+            ),
+            click.Option(["--undo"], is_flag=True, help="take the lines out again, or put the copy back"),
             click.Option(["--check"], is_flag=True, help="start a container through the engine"),
             click.Option(
                 ["--file", "-f"], default="", metavar="FILE", help="the engine's file (default: its usual one)"
@@ -23,7 +27,7 @@ COMMANDS: list[click.Command] = [
             click.Option(["--default"], is_flag=True, help="make it the runtime of all containers"),
             click.Option(["--image"], default="", metavar="IMAGE", help="for kubernetes, and docker with --check"),
         ],
-        help="""Print what an engine's configuration needs to start this runtime.
+        help="""Print what an engine needs to start this runtime.
 
         ENGINE is containerd, docker, podman, crio or kubernetes. For containerd the global option --systemd-cgroup has
         systemd make the cgroups; without it they are made as for runc in the same file, or as the kubelet has it.

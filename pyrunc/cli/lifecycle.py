@@ -101,7 +101,7 @@ COMMANDS: list[click.Command] = [
             click.Option(["--force", "-f"], is_flag=True, help="kill what still runs; an unknown id is no error"),
             _regex(),
         ],
-        help="Delete containers that are stopped or were never started, and all that they hold on the host.",
+        help="Delete containers that are stopped or were never started.\n\nAll that they hold on the host is removed.",
     ),
     GoCommand(
         "list",

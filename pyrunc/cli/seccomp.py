@@ -62,13 +62,13 @@ COMMANDS: list[click.Command] = [
             ),
             options.output_format("table", "json"),
         ],
-        help="""Record the system calls of a container, or explain what a seccomp filter refuses.
+        help="""Record system calls, or explain what a filter refuses.
 
         seccomp record BUNDLE -o FILE runs a bundle and writes a profile that allows the calls that were made, also by
         the container's init after it has loaded the filter. It exits with the exit code of the bundle's program.
         seccomp record ID -o FILE watches a running container until SIGINT, its end, or the end of --seconds.
 
-        A word that is a directory, or that has a slash, is a bundle.
+        An argument that is a directory, or that has a slash, is a bundle.
 
         seccomp explain ID|BUNDLE does the same, and prints which calls a filter refused, how often, and by which rule.
         seccomp explain --profile FILE CALL [ARGUMENT…] prints what a profile decides about a call, and runs nothing.

@@ -66,9 +66,9 @@ COMMANDS: list[click.Command] = [
             _text("--l3-cache-schema", "SCHEMA", "share of the L3 cache (Intel RDT), such as L3:0=7f0;1=1f"),
             _text("--mem-bw-schema", "SCHEMA", "share of memory bandwidth (Intel RDT), such as MB:0=20;1=70"),
         ],
-        help="""Change the limits of a container, and its mounts and devices while it runs.
+        help="""Change the limits, mounts and devices of a container.
 
-        What is not named stays as it is. All of it is changed or nothing: where the kernel refuses one change, those
+        What is not named stays as it is. All of it is changed or nothing: if the kernel refuses one change, those
         that were made before are undone. --mount, --umount, --device and --device-rm may be given several times.
         """,
     ),

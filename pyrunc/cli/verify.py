@@ -14,10 +14,10 @@ COMMANDS: list[click.Command] = [
             click.Argument(["id"], metavar=options.ID),
             options.output_format("table", "json"),
         ],
-        help="""Compare a living container with its plan, and show what differs.
+        help="""Compare a living container with its plan.
 
-        Each difference has its place in config.json, what is expected and what is found. It is looked at from outside;
-        nothing is executed in the container. The exit code is 1 where something differs.
+        Each difference is shown with its place in config.json, what is expected and what is found. pyrunc looks at the
+        container from outside; nothing is executed in it. The exit code is 1 if something differs.
         """,
     ),
 ]

@@ -129,3 +129,11 @@ def test_the_commands_are_those_of_the_table() -> None:
         "gc", "doctor", "hooks", "integrate", "exec", "ps", "pause", "resume", "update", "mounts", "events",
         "broker", "checkpoint", "restore", "verify", "seccomp",
     }  # fmt: skip
+
+
+def test_the_list_of_commands_has_whole_sentences(capfd: pytest.CaptureFixture[str]) -> None:
+    """click cuts a first sentence that does not fit beside the names."""
+    assert program.main("pyrunc", ["--help"]) == 0
+    lines = capfd.readouterr().out.partition("\nCommands:\n")[2].splitlines()
+    assert len(lines) == len(COMMANDS)
+    assert [line for line in lines if not line.endswith(".") or line.endswith("...")] == []
