@@ -10,7 +10,7 @@ import posix
 from .. import jsonio
 from .._generated import validators
 from . import SPEC_VERSION, state
-from .kernel.fileio import write_fd
+from .kernel.fileio import write_whole
 from .plan.host import LANDLOCK
 from .state import FORMAT, check_format
 from .statedir import EXEC_FILE as FILE
@@ -110,7 +110,7 @@ def save(dirfd: int, spec: Spec, options: LaunchOptions) -> None:
         kept["pipes"] = _pipes()
     fd = posix.open(FILE, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o600, dir_fd=dirfd)
     try:
-        write_fd(fd, jsonio.dumps(kept))
+        write_whole(fd, jsonio.dumps(kept), FILE)
     finally:
         posix.close(fd)
 

@@ -14,7 +14,7 @@ from .. import jsonio
 from ..errors import PyruncError
 from . import SPEC_VERSION, process
 from .kernel import native
-from .kernel.fileio import read_record
+from .kernel.fileio import read_record, write_whole
 from .statedir import START_SOCKET, STATE_FILE, DamagedError, RenamedError, StateDir
 
 TYPE_CHECKING = False
@@ -397,12 +397,9 @@ def _write_tmp(path: str, text: str, mode: int, dir_fd: int | None) -> str:
     tmp = tmp_name(path)
     fd = posix.open(tmp, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, mode, dir_fd=dir_fd)
     try:
-        data = memoryview(text.encode("utf-8", "surrogateescape"))
-        while data:
-            data = data[posix.write(fd, data) :]
-    except OSError as error:
+        write_whole(fd, text, path)
+    except OSError:
         posix.unlink(tmp, dir_fd=dir_fd)
-        error.filename = error.filename or path  # a failed write has none
         raise
     finally:
         posix.close(fd)

@@ -358,6 +358,6 @@ def _read_all(fd: int) -> bytes:
 def _write(path: str, text: str) -> None:
     fd = posix.open(path, posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC, 0o644)
     try:
-        fileio.write_fd(fd, text)
+        fileio.write_whole(fd, text, path)
     finally:
         posix.close(fd)

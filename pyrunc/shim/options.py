@@ -88,7 +88,7 @@ def write(path: str, text: str) -> None:
     try:
         fd = posix.open(path, posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC, 0o600)
         try:
-            fileio.write_fd(fd, text)
+            fileio.write_whole(fd, text, path)
         finally:
             posix.close(fd)
     except OSError as error:

@@ -147,11 +147,16 @@ def test_a9_a_read_only_root(runtime: Runtime, bundle: Bundle) -> None:
     runtime.assert_nothing_left()
 
 
+@pytest.mark.parametrize("many", [0, 6000], ids=["small", "large"])
 @pytest.mark.parametrize("blocks", range(9))
-def test_a9_a_full_root(runtime: Runtime, bundle: Bundle, host_mount: Callable[..., Path], blocks: int) -> None:
-    """A9: a state root on a file system that is full but for some blocks: a failed create leaves nothing there."""
+def test_a9_a_full_root(
+    runtime: Runtime, bundle: Bundle, host_mount: Callable[..., Path], blocks: int, many: int
+) -> None:
+    """A9: a state root on a file system that is full but for some blocks: a failed create leaves nothing there. many:
+    bytes that each of its files has more, so that a part of it may find room."""
     root = host_mount("small", "-t", "tmpfs", "-o", "size=64k,mode=700", "tmpfs")
     before = runtime.left_over()
+    bundle.process["env"].append("LONG=" + many * "x")
     bundle.args("true").write()
     (root / "filler").write_bytes(bytes(65536 - 4096 * blocks))
     (root / "filler").chmod(0o600)

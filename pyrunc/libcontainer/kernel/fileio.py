@@ -30,6 +30,20 @@ def write_fd(fd: int, text: str) -> None:
         raise OSError(errno.EIO, "short write")
 
 
+def write_whole(fd: int, text: str, path: str) -> None:
+    """Write all of `text` to a regular file, of which a nearly full disk takes a part. path: the file's, for the error.
+
+    Raises OSError.
+    """
+    data = memoryview(text.encode("utf-8", "surrogateescape"))
+    try:
+        while data:
+            data = data[posix.write(fd, data) :]
+    except OSError as error:
+        error.filename = error.filename or path
+        raise
+
+
 def read_file(path: str) -> str:
     """The content of the file at `path`. Raises OSError."""
     fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import posix
 from pathlib import Path
 
 import pytest
@@ -43,6 +45,21 @@ def test_write_does_not_create(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         fileio.write_file(str(tmp_path / "new"), "1")
     assert not (tmp_path / "new").exists()
+
+
+def test_a_regular_file_is_written_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    try:
+        monkeypatch.setattr(posix, "write", lambda fd, data, write=posix.write: write(fd, data[:3]))
+        fileio.write_whole(writer, "12345678", "exec.json")
+        assert os.read(reader, 100) == b"12345678"
+        os.set_blocking(writer, False)
+        with pytest.raises(OSError, match=r"'exec\.json'") as caught:
+            fileio.write_whole(writer, "x" * (1 << 22), "exec.json")
+        assert caught.value.errno == errno.EAGAIN
+    finally:
+        os.close(reader)
+        os.close(writer)
 
 
 def test_a_short_write_is_an_error() -> None:
