@@ -85,7 +85,7 @@ def plan(
     if format not in PLAN_FORMATS:
         raise PyruncError("invalid format option", hint=", ".join(PLAN_FORMATS) + " are known")
     if any(isolation.values()) and (timeline or diff):
-        raise PyruncError("--isolation, --network and --seccomp-profile exclude --diff and --timeline")
+        raise PyruncError("--isolation, --network and --seccomp-profile can't be used with --diff and --timeline")
     if timeline and diff:
         raise PyruncError("--timeline and --diff exclude each other")
     if (timeline or diff) and format == "tree":

@@ -76,7 +76,7 @@ def _record(settings: Settings, words: tuple[str, ...], options: dict[str, Any])
     if options["since"] not in SINCE:
         raise PyruncError(f'--since is load or start, not "{options["since"]}"')
     if not options["output"]:
-        raise PyruncError("the profile needs a place", hint="-o FILE, or -o - for standard output")
+        raise PyruncError("--output is missing", hint="-o FILE, or -o - for standard output")
     old = read_profile(options["diff"]) if options["diff"] else None
     arguments = recorded.argument_numbers() if options["arguments"] else {}
     target = _target(words)

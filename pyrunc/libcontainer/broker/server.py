@@ -175,7 +175,9 @@ class Server:
             self._socket.close()
             for pidfd in self._agents:
                 os.close(pidfd)
-            _serve(_receive(connection), self._policies, self._mount, self._proc)
+            state = _receive(connection)
+            if state is not None:
+                _serve(state, self._policies, self._mount, self._proc)
             code = 0
         except PyruncError as error:
             log.error(f"a container is refused: {error}")
@@ -216,7 +218,10 @@ def _listen(path: str) -> socket.socket:
         found.listen(128)
     except OSError as error:
         found.close()
-        raise PyruncError(f"listening at {path}", errno=error.errno or 0) from error
+        hint = ""
+        if error.errno == errno.EADDRINUSE:
+            hint = "a program listens there, or a file that is no socket is there: --socket names another path"
+        raise PyruncError(f"listening at {path}", errno=error.errno or 0, hint=hint) from error
     return found
 
 
@@ -234,8 +239,10 @@ def _remove_stale(path: str) -> None:
             os.unlink(path)
 
 
-def _receive(connection: socket.socket) -> State:
-    """Read a state: until it is whole, since runc keeps the connection open. Raises PyruncError and OSError."""
+def _receive(connection: socket.socket) -> State | None:
+    """Read a state: until it is whole, since runc keeps the connection open. None if nothing was sent, as by another
+    broker that looks whether one listens here. Raises PyruncError and OSError.
+    """
     (uid,) = struct.unpack_from("=i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12), 4)
     if uid not in (0, os.geteuid()):
         raise PyruncError(f"user {uid} may not send listeners")
@@ -245,6 +252,8 @@ def _receive(connection: socket.socket) -> State:
         part, more, _, _ = socket.recv_fds(connection, 1 << 16, _MAX_FDS)
         fds += more
         data += part
+        if not part and not data:
+            return None
         if not part or _is_whole(data):
             return parse(data, fds)
     raise PyruncError(f"the container process state has more than {_STATE_BYTES} bytes")

@@ -40,7 +40,7 @@ class Landlock:
         abi = context.facts.landlock
         if context.options.isolation and not abi:
             raise PyruncError(
-                "a sandbox takes Landlock, which this kernel does not have",
+                "a sandbox needs Landlock, which this kernel does not have",
                 pointer=AT,
                 origin="--isolation",
                 hint="a kernel with CONFIG_SECURITY_LANDLOCK, and landlock in its lsm= list (pyrunc doctor)",

@@ -109,6 +109,8 @@ def _profile(path: str) -> Seccomp:
     }
     try:
         if type(value) is dict:
+            if "ociVersion" in value:
+                raise PyruncError("the file is a config.json and no profile", hint="take its linux.seccomp")
             _refuse_dockers(value)
         load.validate(whole)
     except PyruncError as error:

@@ -100,7 +100,7 @@ def test_what_is_no_profile(tmp_path: Path, text: str, message: str) -> None:
     ("action", "words", "options", "message"),
     [
         ("look", (), {}, 'unknown action "look"'),
-        ("record", ("x",), {}, "the profile needs a place"),
+        ("record", ("x",), {}, "--output is missing"),
         ("record", (), {"output": "-"}, "one container or bundle is wanted"),
         ("record", ("x",), {"output": "-", "since": "now"}, '--since is load or start, not "now"'),
         ("record", ("x",), {"output": "-", "diff": "/nowhere/p"}, "/nowhere/p"),

@@ -66,8 +66,9 @@ def test_the_socket_is_roots_alone(tmp_path: Path) -> None:
     path = tmp_path / "broker.sock"
     found = server._listen(str(path))
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    with pytest.raises(PyruncError, match="already in use"):
+    with pytest.raises(PyruncError, match="already in use") as caught:
         server._listen(str(path))
+    assert "--socket names another path" in caught.value.hint
     found.close()
     # What a killed broker leaves is no broker.
     server._listen(str(path)).close()
@@ -88,15 +89,25 @@ def test_a_runtime_that_keeps_the_connection_open(monkeypatch: pytest.MonkeyPatc
     data = json.dumps(STATE).encode()
     socket.send_fds(theirs, [data[:50]], [0])
     theirs.sendall(data[50:])
-    assert server._receive(ours).id == "box"
+    state = server._receive(ours)
+    assert state is not None
+    assert state.id == "box"
     theirs.close()
     ours.close()
 
 
 def test_a_connection_that_brings_nothing() -> None:
+    """Another broker connects to see whether one listens: that is no failure of a container."""
     ours, theirs = socket.socketpair()
     theirs.close()
-    with pytest.raises(PyruncError):
+    assert server._receive(ours) is None
+
+
+def test_a_connection_that_ends_within_the_state() -> None:
+    ours, theirs = socket.socketpair()
+    theirs.sendall(b'{"fds"')
+    theirs.close()
+    with pytest.raises(PyruncError, match="no container process state"):
         server._receive(ours)
 
 

@@ -91,7 +91,7 @@ def test_a_user_s_sandbox_and_a_user_namespace_of_the_configuration_map_no_rootf
 def test_a_kernel_without_landlock_has_no_sandbox() -> None:
     spec = minimal()
     isolation.apply(spec, options(), 0)
-    with pytest.raises(PyruncError, match="a sandbox takes Landlock"):
+    with pytest.raises(PyruncError, match="a sandbox needs Landlock"):
         compiled(spec, HostFacts(landlock=0), isolation="sandbox")
 
 
@@ -126,6 +126,7 @@ def test_a_profile_with_and_without_a_sandbox(tmp_path: Path) -> None:
     [
         ("{", "profile.json:1:2", ""),
         ("[]", "seccomp", ""),
+        ('{"ociVersion": "1.0.0", "linux": {}}', "a config.json and no profile", ""),
         ('{"syscalls": []}', "defaultAction", "/defaultAction"),
         ('{"defaultAction": "SCMP_ACT_NO"}', "SCMP_ACT_NO", "/defaultAction"),
         ('{"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{"names": ["a"], "action": "x"}]}', '"x"',
