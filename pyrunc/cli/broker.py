@@ -33,6 +33,14 @@ COMMANDS: list[click.Command] = [
             click.Option(
                 ["--policy"], default="", metavar="POLICY", help="--print-profile: the policy (default: default)"
             ),
+            click.Option(
+                ["--parent"],
+                type=int,
+                default=0,
+                metavar="PID",
+                help="end with this process, the broker's parent; a line on standard output tells it that the broker "
+                "listens",
+            ),
         ],
         help="""Carry out selected system calls for containers.
 

@@ -22,7 +22,14 @@ STDOUT = 1
 
 
 def broker(
-    settings: Settings, socket: str, config: str, print_profile: bool, base: str, no_flags: bool, policy: str
+    settings: Settings,
+    socket: str,
+    config: str,
+    print_profile: bool,
+    base: str,
+    no_flags: bool,
+    policy: str,
+    parent: int,
 ) -> int:
     """`broker --socket PATH --config FILE`: serve until SIGTERM or SIGINT; or print a profile. Raises PyruncError."""
     if not socket or not config:
@@ -30,6 +37,9 @@ def broker(
         raise PyruncError(f"{missing} is missing", hint="pyrunc broker --socket PATH --config FILE")
     policies = configuration.read(config)
     path = paths.absolute(socket)
+    if parent < 0 or (parent and print_profile):
+        text = "--parent has no effect with --print-profile" if print_profile else f"--parent is a pid, not {parent}"
+        raise PyruncError(text, origin="--parent")
     if print_profile:
         return _print(_policy(policies, policy or "default"), path, base, not no_flags)
     for name, value in (("--base", base), ("--no-flags", no_flags), ("--policy", policy)):
@@ -38,7 +48,7 @@ def broker(
     if os.geteuid() != 0:
         raise PyruncError("the broker runs as root", hint="it acts for containers with rights that they don't have")
     with Server(path, policies, host.gather_limits().cgroup_mount) as server:
-        server.serve()
+        server.serve(parent)
     return 0
 
 

@@ -302,9 +302,21 @@ def _remove_socket(bundle: str) -> None:
     try:
         path = fileio.read_file(f"{bundle}/{ADDRESS}").removeprefix("unix://")
         if not is_served(path):
+            _remove_brokers(path)
             posix.unlink(path)
     except FileNotFoundError:
         return
+
+
+def _remove_brokers(path: str) -> None:
+    """Remove the sockets of brokers that were killed with their shim (brokers.py). Raises OSError."""
+    folder, _, name = path.rpartition("/")
+    for found in posix.listdir(folder):
+        if found.startswith(name + "."):
+            try:
+                posix.unlink(f"{folder}/{found}")
+            except FileNotFoundError:
+                continue
 
 
 def info() -> bytes:

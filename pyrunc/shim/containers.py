@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..protobuf import Message
+    from .brokers import Brokers
     from .loop import Loop
     from .model import Container, Process
     from .pods import Sandbox
@@ -65,7 +66,7 @@ def noted_exit(bundle: str) -> tuple[int, int] | None:
 
 class Containers:
     """The containers by their ids. publish: for the events of their processes. sandbox: the pod that they belong to, if
-    the shim keeps it."""
+    the shim keeps it. address: the path of the shim's socket. brokers: there are none until a container asks."""
 
     def __init__(self, loop: Loop, namespace: str, publish: Publish) -> None:
         self.loop = loop
@@ -73,11 +74,19 @@ class Containers:
         self.publish = publish
         self.containers: dict[str, Container] = {}
         self.sandbox: Sandbox | None = None
+        self.address = ""
+        self.brokers: Brokers | None = None
 
     def tell(self, container: Container, topic: str, name: str, values: Message) -> None:
         """Publish an event of a container. containerd knows the process of a sandbox as no task."""
         if not container.is_sandbox:
             self.publish(topic, name, values)
+
+    def forget(self, container: Container) -> None:
+        """A container is deleted, or was not created."""
+        self.containers.pop(container.id, None)
+        if self.brokers is not None and container.broker is not None:
+            self.brokers.release(container.broker, container.id)
 
     def launch(
         self,

@@ -80,6 +80,7 @@ class Shim:
         address = posix.environ.get(b"TTRPC_ADDRESS", b"").decode("utf-8", "surrogateescape")
         self._publisher = Publisher(self.loop, flags.namespace, address, flags.publish_binary, flags.address)
         self.tasks = Tasks(self.loop, flags.namespace, self._publisher.publish, self.end)
+        self.tasks.address = self._address
         services = {**self.tasks.services(), **Sandboxes(self.tasks).services()}
         self._server = Server(self.loop, listener, services)
         self._signals = native.signalfd(native.signal_bits((_SIGINT, _SIGTERM)))
@@ -102,6 +103,8 @@ class Shim:
                 posix.unlink(self._address)
             except FileNotFoundError:
                 pass
+            if self.tasks.brokers is not None:
+                self.tasks.brokers.end()
             self.loop.after(_END_SECONDS, self.loop.stop)
             self._publisher.close(self._look)
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..protobuf import Message
+    from .brokers import Broker
     from .oom import Watcher
     from .runtime import Runtime
     from .stdio import Stdio
@@ -55,12 +56,13 @@ class Container:
     is_created: its Create has ended. cgroup: the directory of its cgroup; "" for none. own_pids: whether it has a pid
     namespace of its own. starts: how many processes of Exec are being started.
     memory: watches for OOM kills. checkpoint: the images that it is restored from, "" for none.
+    broker: carries calls out for it (brokers.py), None for most.
     is_sandbox: it holds the namespaces of a pod (sandbox.py), and containerd knows it as no task.
     """
 
     __slots__ = (
-        "_busy", "_turns", "bundle", "cgroup", "checkpoint", "execs", "id", "init", "is_created", "is_sandbox",
-        "memory", "namespace", "options", "own_pids", "runtime", "starts",
+        "_busy", "_turns", "broker", "bundle", "cgroup", "checkpoint", "execs", "id", "init", "is_created",
+        "is_sandbox", "memory", "namespace", "options", "own_pids", "runtime", "starts",
     )  # fmt: skip
 
     def __init__(self, request: Message, namespace: str, options: Message, runtime: Runtime, init: Process) -> None:
@@ -75,6 +77,7 @@ class Container:
         self.cgroup = ""
         self.own_pids = True
         self.memory: Watcher | None = None
+        self.broker: Broker | None = None
         self.starts = 0
         self.is_created = False
         self.is_sandbox = False

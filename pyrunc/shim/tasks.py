@@ -335,7 +335,7 @@ class Tasks(Containers):
     def _deleted(self, container: Container, call: Call) -> None:
         mounts.unmount(container.bundle + "/rootfs")
         options.forget(container.bundle)
-        del self.containers[container.id]
+        self.forget(container)
         self.tell(container, "/tasks/delete", "TaskDelete", {"container_id": container.id, **_exit(container.init)})
         call.reply(**_exit(container.init))
 

@@ -1,8 +1,8 @@
 """Run a command where shims and containerd can be tried: `python -m tests.shim.inside COMMAND…`. Needs root.
 
 The command is in new mount, pid, cgroup, network, IPC and UTS namespaces, with only cgroup2 at /sys/fs/cgroup and with
-empty file systems of its own at /run and /var/lib/containerd. So what a shim that was killed leaves behind ends with
-the command, and no test meets the machine's containerd.
+empty file systems of its own at /run, /var/lib/containerd and /etc/pyrunc. So what a shim that was killed leaves behind
+ends with the command, and no test meets the machine's containerd.
 """
 
 from __future__ import annotations
@@ -39,10 +39,15 @@ def outside(command: list[str]) -> int:
         raise SystemExit("inside: this machine has no cgroup2 hierarchy")
     words = ["unshare", "--mount", "--propagation", "private", "sh", "-euc", SCRIPT, str(group)]
     words += [*NAMESPACES, sys.executable, "-m", __spec__.name, *command]
+    configuration = Path("/etc/pyrunc")
+    is_missing = not configuration.exists()
+    configuration.mkdir(exist_ok=True)
     try:
         return subprocess.run(words, env={**os.environ, MARK: str(os.getpid())}, check=False).returncode
     finally:
         machine.remove(group)
+        if is_missing:
+            configuration.rmdir()
 
 
 def inside(command: list[str]) -> int:
@@ -52,7 +57,7 @@ def inside(command: list[str]) -> int:
     bare = "nosuid,nodev,noexec"
     mounts = (
         ("proc", "/proc", "rw"), ("tmpfs", "/run", "rw"), ("tmpfs", "/var/lib/containerd", "rw"),
-        ("tmpfs", "/run/containerd-shim-pyrunc-v2", bare),
+        ("tmpfs", "/run/containerd-shim-pyrunc-v2", bare), ("tmpfs", "/etc/pyrunc", "rw"),
     )  # fmt: skip
     for kind, path, options in mounts:
         os.makedirs(path, exist_ok=True)

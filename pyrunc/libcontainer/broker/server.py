@@ -40,6 +40,7 @@ _MAX_FDS = 16
 _PATH_BYTES = 107  # sun_path, with a NUL (unix(7))
 _OPEN_PROC = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_STDOUT = 1
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ class Server:
         self._socket = _listen(path)
         self._own = _identity(path)
         self._ended, self._end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._parent = -1
 
     def __enter__(self) -> Server:
         return self
@@ -97,22 +99,31 @@ class Server:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
 
-    def serve(self) -> None:
-        """Take listeners until SIGTERM or SIGINT."""
+    def serve(self, parent: int = 0) -> None:
+        """Take listeners until SIGTERM or SIGINT.
+
+        parent: the pid of the parent process, at whose end this ends too, and to which a line on standard output tells
+        that the broker listens; 0 for none. Raises PyruncError if it is not the parent.
+        """
         for number in _SIGNALS:
             signal.signal(number, lambda *_: os.write(self._end, b"\0"))
+        if parent:
+            self._parent = _open_parent(parent)
+            _tell_parent()
         log.info(f"the broker listens at {self._path}")  # from here on a signal ends it in order
         gc.freeze()
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
         poll.register(self._ended, select.POLLIN)
+        if parent:
+            poll.register(self._parent, select.POLLIN)
         while True:
             ready = dict(poll.poll())
             for fd in ready:
                 if fd in self._agents:
                     poll.unregister(fd)
                     self._reap(fd)
-            if self._ended in ready:
+            if self._ended in ready or self._parent in ready:
                 return
             if self._socket.fileno() in ready:
                 pidfd = self._accept()
@@ -173,7 +184,7 @@ class Server:
             for number in _SIGNALS:
                 signal.signal(number, signal.SIG_DFL)
             self._socket.close()
-            for pidfd in self._agents:
+            for pidfd in (*self._agents, *([self._parent] if self._parent >= 0 else [])):
                 os.close(pidfd)
             state = _receive(connection)
             if state is not None:
@@ -202,6 +213,29 @@ def _identity(path: str) -> tuple[int, int]:
     except FileNotFoundError:
         return 0, 0
     return st.st_dev, st.st_ino
+
+
+def _open_parent(pid: int) -> int:
+    """A pidfd of the parent process. Raises PyruncError."""
+    try:
+        found = os.pidfd_open(pid)
+    except OSError as error:
+        raise PyruncError(f"the parent process {pid}", errno=error.errno or 0, origin="--parent") from error
+    if os.getppid() != pid:  # else it is no later process with this pid
+        os.close(found)
+        raise PyruncError(f"process {pid} is not the broker's parent", origin="--parent")
+    return found
+
+
+def _tell_parent() -> None:
+    """Write the line on standard output, which is /dev/null from then on: no agent keeps the parent's pipe."""
+    try:
+        os.write(_STDOUT, b"listening\n")
+        null = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise PyruncError("telling the parent that the broker listens", errno=error.errno or 0) from error
+    os.dup2(null, _STDOUT)
+    os.close(null)
 
 
 def _listen(path: str) -> socket.socket:

@@ -32,6 +32,8 @@ _FIRST_USERNS = 0xEFFFFFFD
 
 # The annotation that has a Landlock ruleset (spec/landlock.py).
 LANDLOCK = "org.pyrunc.landlock"
+# The annotation that names a policy of the broker. The shim carries it out (shim/brokered.py).
+BROKER = "org.pyrunc.broker"
 
 _CGROUP_MOUNTS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
 

@@ -8,7 +8,7 @@ users' annotations on, so the features structure names all annotations that are 
 from __future__ import annotations
 
 from ...errors import pointer
-from ..plan.host import LANDLOCK
+from ..plan.host import BROKER, LANDLOCK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,6 +53,10 @@ REFUSED = {
 # crun itself writes these, into the features structure or for its own commands. They have no effect here.
 IGNORED = (PREFIX + "crun.checkpoint.enabled", PREFIX + "crun.commit", PREFIX + "crun.version", PREFIX + "crun.wasm")
 
+# Which containers of a pod has the CRI's annotation with the value sandbox.
+_CONTAINER_TYPE = "io.kubernetes.cri.container-type"
+_BY_HAND = "by hand, pyrunc broker --print-profile writes the configuration that has a broker asked"
+
 _INSTRUCTION = 8  # bytes of a struct sock_filter
 _MOST_INSTRUCTIONS = 4096  # BPF_MAXINSNS
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
@@ -84,10 +88,13 @@ def fill(spec: Spec) -> None:
 
 
 def check(
-    annotations: Mapping[str, str], error: Callable[[str, str, str], None], warning: Callable[[str, str], None]
+    annotations: Mapping[str, str],
+    error: Callable[[str, str, str], None],
+    warning: Callable[[str, str], None],
+    has_agent: bool,
 ) -> None:
     """Report each refused annotation by `error(pointer, message, hint)`, and each unknown annotation with crun's prefix
-    or pyrunc's by `warning(pointer, message)`."""
+    or pyrunc's by `warning(pointer, message)`. has_agent: whether linux.seccomp has a listenerPath."""
     for name, value in annotations.items():
         at = pointer("annotations", name)
         if name in REFUSED:
@@ -102,6 +109,10 @@ def check(
 
             for complaint in read(value)[1]:
                 error(*complaint)
+        elif name == BROKER:
+            # The shim has written the listenerPath. A pod's own process, of a pause image, makes no such call.
+            if not has_agent and annotations.get(_CONTAINER_TYPE) != "sandbox":
+                error(at, f"the annotation {BROKER} has no effect without containerd-shim-pyrunc-v2", _BY_HAND)
         elif name.startswith((PREFIX, OWN_PREFIX)) and name not in IGNORED:
             warning(at, f"the annotation {name} is unknown and ignored")
 

@@ -399,7 +399,8 @@ def _annotations(look: CheckContext) -> None:
     if any([name.startswith(("run.oci.", "module.wasm.", "org.pyrunc.")) for name in annotations]):
         from .annotations import check as check_annotations
 
-        check_annotations(annotations, look.error, look.warning)
+        seccomp = look.linux.get("seccomp")
+        check_annotations(annotations, look.error, look.warning, bool(seccomp and seccomp.get("listenerPath")))
 
 
 def _devices(look: CheckContext) -> None:

@@ -10,7 +10,7 @@ from .. import SPEC_VERSION
 from ..kernel import landlock
 from ..kernel.constants import CAPABILITIES, CLONE_FLAGS
 from ..kernel.scheduling import MEMORY_FLAGS, MEMORY_MODES
-from ..plan.host import LANDLOCK
+from ..plan.host import BROKER, LANDLOCK
 from ..seccomp import compiler
 from ..seccomp.constants import ACTIONS, FLAGS, OPERATORS
 from ..systemd.properties import PREFIX
@@ -51,7 +51,7 @@ def features() -> Features:
             "netDevices": {"enabled": True},
         },
         "annotations": _annotations(),
-        "potentiallyUnsafeConfigAnnotations": [PREFIX, ANNOTATION_PREFIX, CRIU_CONFIG, LANDLOCK],
+        "potentiallyUnsafeConfigAnnotations": [PREFIX, ANNOTATION_PREFIX, CRIU_CONFIG, LANDLOCK, BROKER],
     }
 
 

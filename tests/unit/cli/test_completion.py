@@ -95,7 +95,7 @@ def test_n8_each_value_that_has_a_known_shape_has_candidates() -> None:
     """An option whose help has FORMAT, DIR, FILE … gets candidates, or this test gives the reason why not."""
     free = {
         "NAME=VALUE", "UID[:GID]", "GID", "LABEL", "PROFILE", "PATH", "N", "USEC", "LIST", "BYTES", "SCHEMA",
-        "DURATION", "ADDRESS:PORT", "IMAGE", "POLICY",
+        "DURATION", "ADDRESS:PORT", "IMAGE", "POLICY", "PID",
     }  # fmt: skip
     for command in [program, *program.commands.values()]:
         context = click.Context(command)

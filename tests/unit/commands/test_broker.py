@@ -32,6 +32,7 @@ def run(**options: Any) -> int:
         "base": "",
         "no_flags": False,
         "policy": "",
+        "parent": 0,
         **options,
     }
     return broker.broker(SETTINGS, **given)
@@ -47,6 +48,13 @@ def test_what_is_missing(config: str, missing: str) -> None:
 def test_options_of_the_profile_alone(config: str, option: str, value: str) -> None:
     with pytest.raises(PyruncError, match="no effect without --print-profile"):
         run(config=config, **{option: value})
+
+
+def test_a_parent_is_of_a_broker_that_runs(config: str) -> None:
+    with pytest.raises(PyruncError, match="--parent has no effect with --print-profile"):
+        run(config=config, print_profile=True, parent=1)
+    with pytest.raises(PyruncError, match="--parent is a pid, not -1"):
+        run(config=config, parent=-1)
 
 
 def test_a_policy_that_is_not_there(config: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import time
 from pathlib import Path
@@ -157,3 +158,13 @@ def test_commands_that_a_killed_shim_has_left(tmp_path: Path) -> None:
         for one in (*ours, *others):
             one.kill()
             one.communicate()
+
+
+def test_the_sockets_of_a_shim_that_was_killed(tmp_path: Path) -> None:
+    path = tmp_path / "address"
+    for name in ("shim", "shim.5.1", "shim.5.2", "shim2", "shim2.5.1"):
+        (tmp_path / name).touch()
+    path.write_text(f"unix://{tmp_path}/shim")
+    bootstrap._remove_socket(str(tmp_path))
+    assert sorted(os.listdir(tmp_path)) == ["address", "shim2", "shim2.5.1"]
+    bootstrap._remove_socket(str(tmp_path / "absent"))

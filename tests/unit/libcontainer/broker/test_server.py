@@ -198,3 +198,26 @@ def test_the_end_leaves_the_socket_of_another_broker(tmp_path: Path) -> None:
 def test_a_path_that_is_too_long(tmp_path: Path) -> None:
     with pytest.raises(PyruncError, match="name too long"):
         server._listen(str(tmp_path / ("x" * 120)))
+
+
+def test_a_parent() -> None:
+    found = server._open_parent(os.getppid())
+    os.close(found)
+
+
+def test_what_is_no_parent() -> None:
+    with pytest.raises(PyruncError, match=f"process {os.getpid()} is not the broker's parent"):
+        server._open_parent(os.getpid())
+    with pytest.raises(PyruncError, match="the parent process 4194305: "):
+        server._open_parent(4194305)
+
+
+def test_the_line_for_the_parent(capfd: pytest.CaptureFixture[str]) -> None:
+    kept = os.dup(1)
+    try:
+        server._tell_parent()
+        os.write(1, b"lost")
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+    assert capfd.readouterr().out == "listening\n"

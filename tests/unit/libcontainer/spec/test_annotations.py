@@ -13,7 +13,7 @@ import pytest
 
 from pyrunc.errors import PyruncError
 from pyrunc.libcontainer.diagnosis import bundle_check
-from pyrunc.libcontainer.plan.host import HostFacts
+from pyrunc.libcontainer.plan.host import BROKER, HostFacts
 from pyrunc.libcontainer.plan.model import LaunchPlan
 from pyrunc.libcontainer.spec import annotations as known
 from pyrunc.libcontainer.spec import load
@@ -22,6 +22,8 @@ from tests.support.plans import compiled, find, minimal, values, with_linux, wit
 DOCUMENT = Path(__file__).resolve().parents[4] / "docs/annotations.md"
 FILTER = base64.b64encode(b"\x06\0\0\0\0\0\xff\x7f").decode()  # SECCOMP_RET_ALLOW
 PROFILE = {"defaultAction": "SCMP_ACT_ALLOW"}
+NOTIFIES = {"names": ["sysinfo"], "action": "SCMP_ACT_NOTIFY"}
+CONTAINER_TYPE = "io.kubernetes.cri.container-type"
 
 
 def found(**values: str) -> list[tuple[str, str, str]]:
@@ -29,7 +31,10 @@ def found(**values: str) -> list[tuple[str, str, str]]:
     said: list[tuple[str, str, str]] = []
     names = {known.PREFIX + name.replace("__", "-").replace("_0_", "."): value for name, value in values.items()}
     known.check(
-        names, lambda at, what, _: said.append(("error", at, what)), lambda at, what: said.append(("warning", at, what))
+        names,
+        lambda at, what, _: said.append(("error", at, what)),
+        lambda at, what: said.append(("warning", at, what)),
+        False,
     )
     return said
 
@@ -163,3 +168,28 @@ def test_validate_compiles_a_user_namespace_without_mappings(tmp_path: Path) -> 
     problems = bundle_check.validate_bundle(str(tmp_path))
     assert {problem.severity for problem in problems if "Mappings" in problem.pointer} == {"warning"}
     assert HostFacts().euid == 0
+
+
+def broker(tmp_path: Path, annotations: dict[str, str] | None = None, **linux: Any) -> None:
+    """Load a configuration that asks for a broker."""
+    config = minimal(annotations={BROKER: "web", **(annotations or {})})
+    config["linux"] = {**config.get("linux", {}), **linux}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    load.load(str(tmp_path))
+
+
+def test_a_broker_that_nobody_has_started_is_refused(tmp_path: Path) -> None:
+    """Only the shim starts one, and writes its listenerPath into the configuration."""
+    given: list[dict[str, Any]] = [{}, {"seccomp": PROFILE}, {"annotations": {CONTAINER_TYPE: "container"}}]
+    for others in given:
+        with pytest.raises(
+            PyruncError, match=f"the annotation {BROKER} has no effect without containerd-shim"
+        ) as caught:
+            broker(tmp_path, **others)
+        assert caught.value.pointer == f"/annotations/{BROKER}"
+        assert "pyrunc broker --print-profile" in caught.value.hint
+
+
+def test_a_broker_that_is_asked_is_accepted(tmp_path: Path) -> None:
+    broker(tmp_path, seccomp={**PROFILE, "listenerPath": "/run/b", "syscalls": [NOTIFIES]})
+    broker(tmp_path, annotations={CONTAINER_TYPE: "sandbox"})  # a pause image makes no such calls

@@ -77,15 +77,15 @@ def test_the_managers_that_are_claimed_make_a_plan(claim: str, user: bool) -> No
 
 def test_the_annotations_that_change_what_is_done_are_listed() -> None:
     """A name that ends with a dot stands for all names that begin with it."""
-    prefix, cruns, criu, own = built()["potentiallyUnsafeConfigAnnotations"]
+    prefix, cruns, criu, *own = built()["potentiallyUnsafeConfigAnnotations"]
     facts = HostFacts(systemd=SystemdFacts(), controllers=("cpu", "io", "memory", "pids"))
     made = [
         values(find(compiled(config, facts, cgroup_manager="systemd"), "systemd_scope")[0], "properties")
         for config in (example(), {**example(), "annotations": {prefix + "CollectMode": "'inactive'"}})
     ]
     assert prefix[-1] == "."
-    # criu/test_checkpoint.py, compile/test_landlock.py
-    assert (cruns, criu, own) == ("run.oci.", "org.criu.config", "org.pyrunc.landlock")
+    # criu/test_checkpoint.py, compile/test_landlock.py, tests/shim/test_broker.py
+    assert (cruns, criu, own) == ("run.oci.", "org.criu.config", ["org.pyrunc.landlock", "org.pyrunc.broker"])
     assert made[0] != made[1]
 
 
