@@ -146,8 +146,8 @@ class Load:
             lines.append(f"| {command} | {' | '.join(cells)} |")
         for command, runtimes in self.failed.items():
             lines.append(f"\n`{command}` failed in at least one round with {' and '.join(sorted(runtimes))}.")
-        longest = f"for {self.longest * 1000:.0f} ms at most" if self.waits else "never"
-        lines.append(f"\nA lock of pyrunc's was held while another command waited for it {longest}.\n")
+        longest = f"held for {self.longest * 1000:.0f} ms at most" if self.waits else "none"
+        lines.append(f"\nLocks of pyrunc's for which another command waited: {longest}.\n")
         return "\n".join(lines)
 
 
