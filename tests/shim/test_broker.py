@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import platform
@@ -15,6 +14,7 @@ import pytest
 
 from tests.shim import shims
 from tests.shim.client import UNKNOWN, RpcError
+from tests.shim.policies import BROKER, CONFIG, POLICIES, given, write
 from tests.shim.shims import Place, Task, alive
 from tests.support.host import wait_for
 
@@ -23,9 +23,6 @@ pytestmark = [
     pytest.mark.skipif(platform.machine() != "x86_64", reason="the names of the calls are those of x86-64"),
 ]
 
-CONFIG = Path("/etc/pyrunc/broker.json")
-POLICIES = {"nodes": {"mknod": {"devices": ["null"]}}, "info": {"sysinfo": {}}}
-BROKER = "org.pyrunc.broker"
 MKNOD = "cd /tmp; mknod null c 1 3 && echo made; mknod zero c 1 5; mknod kmsg c 1 11"
 WAIT = "while ! [ -e /tmp/go ]; do sleep 0.1; done"
 SAID = ["made", "mknod: zero: Operation not permitted", "mknod: kmsg: Operation not permitted"]
@@ -33,18 +30,9 @@ SAID = ["made", "mknod: zero: Operation not permitted", "mknod: kmsg: Operation 
 
 @pytest.fixture(autouse=True)
 def policies() -> Iterator[None]:
-    """The administrator's file, which is one for all workers."""
-    with open(CONFIG.with_name("lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        write(POLICIES)
+    """The administrator's file."""
+    with given():
         yield
-        CONFIG.unlink(missing_ok=True)
-
-
-def write(value: Any) -> None:
-    new = CONFIG.with_suffix(".new")
-    new.write_text(json.dumps({"policies": value}))
-    new.rename(CONFIG)
 
 
 def asking(place: Place, id: str, policy: str | None, *args: str, group: str = "", form: str = "2.3") -> Task:

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.shim import shims
+from tests.shim import policies, shims
 from tests.shim.inside import REPOSITORY
 from tests.support.host import wait_for
 from tests.support.terminals import Session, read_until
@@ -220,6 +220,17 @@ def test_run_of_a_program_that_is_missing(containerd: Containerd) -> None:
     done = containerd.once("/no/such/program")
     assert done.code != 0
     assert "/no/such/program" in done.err
+
+
+@pytest.mark.ours("it has no broker")
+def test_a_broker_that_an_annotation_asks_for(containerd: Containerd) -> None:
+    words = ("sh", "-c", "cd /dev; mknod a c 1 3 && echo made; mknod b c 1 5")
+    with policies.given():
+        done = containerd.once(*words, options=("--annotation", f"{policies.BROKER}=nodes"))
+        assert (done.out, "b: Operation not permitted" in done.err) == ("made\n", True), (done, containerd.log())
+        refused = containerd.once(*words, options=("--annotation", f"{policies.BROKER}=none"))
+    assert f"the annotation {policies.BROKER} asks for policy none: there is no policy none" in refused.err
+    assert "mknodat is refused with EPERM: the device c 1:5" in containerd.log()
 
 
 def test_states(containerd: Containerd) -> None:
