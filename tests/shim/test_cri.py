@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from tests.engines import images
-from tests.shim import shims
+from tests.shim import policies, shims
 from tests.shim.inside import REPOSITORY
 from tests.shim.test_containerd import NEW, RUNTIME, Containerd, Done
 from tests.support.host import wait_for
@@ -56,7 +56,7 @@ class Cri(Containerd):
         super().__init__(programs, work, template)
         self.namespace = "k8s.io"
         wait_for("the plugin", lambda: self.call("info").code == 0, 30)
-        applets = ["sh", "sleep", "cat", "echo", "hostname", "ls", "wc", "kill", "ps", "true", "id"]
+        applets = ["sh", "sleep", "cat", "echo", "hostname", "ls", "wc", "kill", "ps", "true", "id", "mknod"]
         images.archive(images.busybox(template, IMAGE, applets), work / "box.tar")
         self.must("images", "import", str(work / "box.tar"))
 
@@ -80,6 +80,7 @@ state = "{self.work}/state"
   runtime_type = "{RUNTIME}"
   sandboxer = "shim"
   disable_pause_image_pull = true
+  pod_annotations = ["{policies.BROKER}"]
 """
 
     def call(self, *words: str, seconds: float = 30) -> Done:
@@ -318,4 +319,34 @@ def test_a_container_that_fails_leaves_the_pod(cri: Cri) -> None:
     assert "/none" in done.err
     assert pod.state == "SANDBOX_READY"
     assert cri.need("exec", pod.run("sleep", "1000"), "echo", "well") == "well"
+    pod.remove()
+
+
+def test_a_pod_with_a_broker(cri: Cri) -> None:
+    """Its containers have one for all of them, its own process none; nothing is left of it."""
+    script = "cd /dev; mknod a c 1 3 && echo made; mknod b c 1 5 2>/dev/null || echo refused; sleep 1000"
+    with policies.given():
+        pod = Pod(cri, annotations={policies.BROKER: "nodes"})
+        ids = [pod.run("sh", "-c", script) for _ in range(2)]
+        for id in ids:
+            wait_for("the output", lambda id=id: cri.need("logs", id).splitlines() == ["made", "refused"])
+        assert cri.need("exec", ids[1], "sh", "-c", "mknod /dev/c c 1 5 2>/dev/null || echo refused") == "refused"
+        [shim] = cri.shims()
+        children = Path(f"/proc/{shim}/task/{shim}/children").read_text().split()
+        brokers = [pid for pid in children if b"\0broker\0" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        assert len(brokers) == 1
+        assert "Seccomp:\t0" in Path(f"/proc/{pod.pid}/status").read_text()
+        pod.remove()
+        assert not any(shims.alive(int(pid)) for pid in brokers)
+
+
+def test_a_pod_whose_policy_is_not_there(cri: Cri) -> None:
+    with policies.given():
+        pod = Pod(cri, annotations={policies.BROKER: "none"})
+        name = cri.name()
+        config = cri.write(
+            {"metadata": {"name": name}, "image": {"image": IMAGE}, "command": ["true"], "log_path": name}
+        )
+        done = cri.call("start", cri.need("create", pod.id, config, cri.write(pod.config)))
+    assert f"the annotation {policies.BROKER} asks for policy none: there is no policy none" in done.err
     pod.remove()
