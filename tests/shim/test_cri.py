@@ -328,8 +328,8 @@ def test_a_pod_with_a_broker(cri: Cri) -> None:
     with policies.given():
         pod = Pod(cri, annotations={policies.BROKER: "nodes"})
         ids = [pod.run("sh", "-c", script) for _ in range(2)]
-        for id in ids:
-            wait_for("the output", lambda id=id: cri.need("logs", id).splitlines() == ["made", "refused"])
+        said = ["made", "refused"]
+        wait_for("the output", lambda: all(cri.need("logs", id).splitlines() == said for id in ids))
         assert cri.need("exec", ids[1], "sh", "-c", "mknod /dev/c c 1 5 2>/dev/null || echo refused") == "refused"
         [shim] = cri.shims()
         children = Path(f"/proc/{shim}/task/{shim}/children").read_text().split()
