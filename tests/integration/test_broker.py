@@ -119,6 +119,14 @@ def test_mknod_takes_the_callers_capability_and_rights(runtime: Runtime, calls: 
     assert "a process without CAP_MKNOD" in broker.log()
 
 
+def test_a_further_user_namespace_gives_no_capability(runtime: Runtime, calls: Bundle, broker: Broker) -> None:
+    """A program that enters one at once, before the broker has looked at the container's process."""
+    capabilities(calls)
+    for _ in range(6):
+        assert names(runtime.run(calls.args("brokered", "further", "/tmp/null")).out) == ["EPERM"]
+    assert "a process in a further user namespace" in broker.log()
+
+
 def test_mknod_in_a_user_namespace(runtime: Runtime, calls: Bundle, broker: Broker) -> None:
     calls.user_namespace()
     (calls.rootfs / "srv/theirs").mkdir()
@@ -370,6 +378,18 @@ def test_the_allowlist_holds_beneath_a_chroot(
     assert names(runtime.run(calls, ok=False).out) == ["EACCES", "EACCES", "EPERM", "good"]
     assert "connect to /other/run/good/socket" in broker.log()
     assert "mount on /other/mnt" in broker.log()
+
+
+def test_the_root_of_the_first_process_is_none_to_rely_on(
+    runtime: Runtime, calls: Bundle, broker: Broker, unix: list[tuple[int, int, int]]
+) -> None:
+    """A program that makes another root directory at once, before the broker has looked at the container's process."""
+    (calls.rootfs / "other/run/good").mkdir(parents=True)
+    os.link(calls.rootfs / "run/bad", calls.rootfs / "other/run/good/socket")
+    capabilities(calls, "CAP_SYS_CHROOT")
+    for _ in range(4):
+        calls.args("brokered", "chroot", "/other", "/run/good/socket")
+        assert names(runtime.run(calls).out) == ["EACCES"]
 
 
 def test_bind_of_a_path(runtime: Runtime, calls: Bundle, broker: Broker) -> None:

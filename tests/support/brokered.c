@@ -7,6 +7,8 @@
  *     listen PATH                    bind a stream socket; the errno's number, or its address
  *     mount SOURCE TARGET TYPE FLAGS DATA
  *     mknod PATH MODE DEVICE
+ *     chroot ROOT PATH               make ROOT the root directory at once; then connect to PATH
+ *     further PATH                   enter a user namespace of its own at once; then mknod of null
  *     race IP PORT IP PORT COUNT     connect so often, while a thread exchanges the two addresses
  *     racepath PATH PATH COUNT       the same with two paths
  *     time CALL COUNT                nanoseconds of a call: sysinfo, connect, getppid
@@ -16,6 +18,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -220,6 +223,18 @@ int main(int argc, char **argv)
         return say(mount(argv[2], argv[3], argv[4], strtoul(argv[5], NULL, 0), argv[6]));
     if (strcmp(call, "mknod") == 0 && argc == 5)
         return say(mknod(argv[2], (mode_t)strtoul(argv[3], NULL, 0), strtoul(argv[4], NULL, 0)));
+    if (strcmp(call, "chroot") == 0 && argc == 4) {
+        if (chroot(argv[2]) < 0)
+            return say(-1);
+        usleep(300000); /* the broker looks at this process meanwhile */
+        return do_unix("stream", argv[3]);
+    }
+    if (strcmp(call, "further") == 0 && argc == 3) {
+        if (unshare(CLONE_NEWUSER) < 0)
+            return say(-1);
+        usleep(300000); /* the broker looks at this process meanwhile */
+        return say(mknod(argv[2], S_IFCHR | 0666, 1 << 8 | 3));
+    }
     if (strcmp(call, "race") == 0 && argc == 7) {
         socklen_t size = internet(&both[0], argv[2], argv[3]);
         internet(&both[1], argv[4], argv[5]);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,10 +18,15 @@ if TYPE_CHECKING:
     from .memory import Limits
 
 
+# ioctl(2): the user namespace that owns a namespace
+_NS_GET_USERNS = 0xB701
+OPEN_ROOT = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+
+
 @dataclass(frozen=True)
 class Container:
-    """id: the container's. pid: the process that its filter was first on. user_namespace: that process's, as device and
-    inode. is_of_host: it is the broker's own. root: that process's root directory, a descriptor. proc: /proc of the
+    """id: the container's. pid: the process that its filter was first on. user_namespace: of `user_namespace`.
+    is_of_host: it is the broker's own. root: of `root_directory`. proc: /proc of the
     broker, a descriptor. limits: of its cgroup."""
 
     id: str
@@ -63,3 +69,30 @@ def namespace(pid: int | str, name: str) -> tuple[int, int]:
     """A namespace of a process: device and inode. Raises OSError."""
     st = os.stat(f"/proc/{pid}/ns/{name}")
     return st.st_dev, st.st_ino
+
+
+def user_namespace(pid: int) -> tuple[int, int]:
+    """The user namespace of the container that a process is in: the one that owns its pid namespace, as device and
+    inode. A process may leave its user namespace for a further one at its first instruction, before it is looked at,
+    but never its pid namespace (pid_namespaces(7)). Raises OSError."""
+    fd = os.open(f"/proc/{pid}/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        owner = fcntl.ioctl(fd, _NS_GET_USERNS)
+    finally:
+        os.close(fd)
+    try:
+        st = os.fstat(owner)
+    finally:
+        os.close(owner)
+    return st.st_dev, st.st_ino
+
+
+def root_directory(pid: int) -> int:
+    """A descriptor of the directory from which the paths of a container are named. Raises OSError.
+
+    For a container with a mount namespace it is the broker's own root: a path that is not beneath a process's root is
+    named from the root of its mount namespace (d_path() of the kernel). The process's root is none to rely on, since it
+    may have made another one at its first instruction (chroot(2)).
+    """
+    has_own = namespace(pid, "mnt") != namespace("self", "mnt")
+    return os.open("/" if has_own else f"/proc/{pid}/root", OPEN_ROOT)

@@ -27,7 +27,7 @@ from ..kernel.constants import (
 from . import acting
 from .acting import ALL_CAPABILITIES, bits
 from .caller import AT_FDCWD, PATH_MAX
-from .containers import namespace
+from .containers import OPEN_ROOT, namespace
 from .model import Refusal
 from .mountoptions import Options, parse
 
@@ -129,12 +129,13 @@ def _work(
     if request.type == "proc":
         kinds |= native.CLONE_NEWPID
     native.setns(pidfd, kinds)
+    root = os.open("/", OPEN_ROOT)  # setns(2) has made the mount namespace's root this process's
     where.enter()
     capabilities = credentials.capabilities | bits("CAP_SYS_ADMIN")
     brokering.set_effective(capabilities)
     brokering.protect_worker()
     if request.type != "proc":
-        _mount(container, policy, request, capabilities)
+        _mount(container, policy, request, root, capabilities)
         return
     # Only children are in the pid namespace. The container can kill this one, but not look into it: its memory belongs
     # to the host's user namespace, and it is not dumpable.
@@ -144,7 +145,7 @@ def _work(
         code = acting.CRASHED
         try:
             brokering.protect_worker()
-            code, reason = acting.run(lambda: _mount(container, policy, request, capabilities))
+            code, reason = acting.run(lambda: _mount(container, policy, request, root, capabilities))
             os.write(writing, reason.encode("utf-8", "surrogateescape")[:_REASON_BYTES])
         finally:
             os._exit(code)
@@ -155,13 +156,14 @@ def _work(
         raise Refusal(code if 0 < code < acting.CRASHED else errno.EPERM, reason or "mount of proc")
 
 
-def _mount(container: Container, policy: Mount, request: _Request, capabilities: int) -> None:
-    """Make the file system and attach it, as a process of the container's namespaces with these capabilities."""
+def _mount(container: Container, policy: Mount, request: _Request, root: int, capabilities: int) -> None:
+    """Make the file system and attach it, as a process of the container's namespaces with these capabilities. root: the
+    root directory of the mount namespace."""
     descriptors = acting.own_descriptors(container.proc)
     target = acting.open_path(request.target)
     layers = [(key, [_open_layer(path) for path in paths]) for key, paths in request.options.layers]
-    name = acting.seen_from(container.root, descriptors, target, capabilities)
-    table = mountinfo(container.proc)  # from the container's root: it lists what is beneath
+    name = acting.seen_from(root, descriptors, target, capabilities)
+    table = mountinfo(container.proc)  # it lists what is beneath this process's root
     _check_target(table, name, policy, target)
     attributes = request.attributes
     if request.type == "proc":

@@ -26,7 +26,7 @@ from ..plan.host import own_cgroup
 from . import listener
 from .agent import Agent
 from .config import DEFAULT
-from .containers import Container, namespace
+from .containers import Container, namespace, root_directory, user_namespace
 from .memory import Limits
 
 if TYPE_CHECKING:
@@ -308,8 +308,8 @@ def _serve(state: State, policies: dict[str, Policy], mount: str, proc: int) -> 
     if name not in policies:
         raise PyruncError(f"container {state.id} wants policy {name}", hint="the configuration does not have it")
     try:
-        user_namespace = namespace(state.pid, "user")
-        root = os.open(f"/proc/{state.pid}/root", _OPEN_PROC)
+        of_container = user_namespace(state.pid)
+        root = root_directory(state.pid)
         cgroup = _cgroup(state.pid, mount)
     except (FileNotFoundError, ProcessLookupError):
         log.debug(f"container {state.id} has ended before its agent began")
@@ -318,8 +318,8 @@ def _serve(state: State, policies: dict[str, Policy], mount: str, proc: int) -> 
         id=join([state.id]),
         pid=state.pid,
         policy=policies[name],
-        user_namespace=user_namespace,
-        is_of_host=user_namespace == namespace("self", "user"),
+        user_namespace=of_container,
+        is_of_host=of_container == namespace("self", "user"),
         root=root,
         proc=proc,
         limits=Limits(cgroup, mount),

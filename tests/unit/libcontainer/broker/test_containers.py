@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -11,7 +13,7 @@ from pyrunc.libcontainer.broker import listener
 from pyrunc.libcontainer.broker.acting import OVER_FILES, bits
 from pyrunc.libcontainer.broker.caller import Caller, Credentials, Processes
 from pyrunc.libcontainer.broker.config import Policy
-from pyrunc.libcontainer.broker.containers import Container, namespace
+from pyrunc.libcontainer.broker.containers import Container, namespace, user_namespace
 from pyrunc.libcontainer.broker.memory import Limits
 from pyrunc.libcontainer.broker.model import Notification, Refusal
 
@@ -35,6 +37,18 @@ def test_a_thread_of_another_user_namespace(self: Caller) -> None:
     with self, pytest.raises(Refusal) as caught:
         container((1, 2)).require(self, 0)
     assert caught.value.reason == "a process in a further user namespace"
+
+
+def test_the_user_namespace_is_the_one_before_a_process_left_it() -> None:
+    code = "import ctypes; print(ctypes.CDLL(None).unshare(0x10000000), flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        if process.stdout.readline() != b"0\n":
+            pytest.skip("needs user namespaces")
+        assert namespace(process.pid, "user") != namespace("self", "user")
+        assert user_namespace(process.pid) == user_namespace(os.getpid())
+        process.stdin.write(b"\n")
 
 
 def test_a_thread_without_the_capability(self: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
