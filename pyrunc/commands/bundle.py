@@ -102,7 +102,12 @@ def plan(
     from ..libcontainer.show import plan as show_plan
     from ..libcontainer.show import table as show_table
 
-    this, problems = compiled(settings, id, bundle, config, host.gather(landlock=True), **isolation)
+    try:
+        this, problems = compiled(settings, id, bundle, config, host.gather(landlock=True), **isolation)
+    except PyruncError as error:
+        if not bundle and not os.path.exists(config) and os.path.isfile(os.path.join(id, config)):
+            error.hint = f"{id} was taken as the id: --bundle {id} names the bundle"
+        raise
     if format == "table":
         text = show_table.table(this, problems, show_table.columns())
     else:

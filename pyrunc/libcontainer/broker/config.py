@@ -71,7 +71,7 @@ def read(path: str) -> dict[str, Policy]:
     """The policies of a file. Raises PyruncError with the place in it."""
     document = (path, paths.absolute(path))
     try:
-        value = load.parse(os.getcwd(), document[1], "--config")
+        value = load.parse(os.getcwd(), document[1], "broker --config")
         return policies(value)
     except PyruncError as error:
         error.document = error.document or document

@@ -119,6 +119,17 @@ def test_plan_in_every_format(bundle: Path, capfd: pytest.CaptureFixture[str]) -
     assert "pivot_root" in json.dumps(json.loads(capfd.readouterr().out))
 
 
+def test_plan_says_that_a_bundle_is_no_argument(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """validate, doctor and seccomp record take a bundle there, plan an id."""
+    monkeypatch.chdir(bundle.parent)
+    assert pyrunc("plan", bundle.name) == 1
+    assert f"was taken as the id: --bundle {bundle.name} names the bundle" in capfd.readouterr().err
+    assert pyrunc("plan", "other") == 1
+    assert "--bundle" not in capfd.readouterr().err
+
+
 def test_plan_does_nothing(bundle: Path, tmp_path: Path) -> None:
     root = tmp_path / "root"
     assert pyrunc("--root", str(root), "plan", "-b", str(bundle), "c1") == 0
