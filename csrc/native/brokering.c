@@ -28,12 +28,14 @@ int pyrunc_read_process(int pid, uint64_t address, char *data, size_t size)
     unsigned long parts = 0;
     if (size == 0 || size > (size_t)(MAX_PARTS - 1) * PAGE || address > UINT64_MAX - size)
         return -EFAULT;
-    for (uint64_t at = address; at < address + size; parts++) {
-        uint64_t end = at - at % PAGE + PAGE;
-        if (end > address + size)
-            end = address + size;
-        remote[parts] = (struct iovec){.iov_base = (void *)(uintptr_t)at, .iov_len = (size_t)(end - at)};
-        at = end;
+    /* Counted by what is left: the end of the highest page is beyond the largest address. */
+    for (size_t left = size; left > 0 && parts < MAX_PARTS; parts++) {
+        size_t length = (size_t)(PAGE - address % PAGE);
+        if (length > left)
+            length = left;
+        remote[parts] = (struct iovec){.iov_base = (void *)(uintptr_t)address, .iov_len = length};
+        address += length;
+        left -= length;
     }
     return result(process_vm_readv(pid, &local, 1, remote, parts, 0));
 }

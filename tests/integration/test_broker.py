@@ -428,6 +428,15 @@ def test_an_address_that_another_thread_changes(runtime: Runtime, calls: Bundle,
     assert flips >= FLIPS
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_calls_with_arguments_of_no_sense(runtime: Runtime, calls: Bundle, broker: Broker, seed: int) -> None:
+    capabilities(calls, "CAP_SYS_ADMIN", "CAP_MKNOD")
+    result = runtime.run(calls.args("brokered", "noise", str(seed), "1500"), seconds=200)
+    assert result.out == "done\n"
+    assert "was ended by signal" not in broker.log()
+    assert "internal error" not in broker.log()
+
+
 def test_a_path_that_another_thread_changes(
     runtime: Runtime, calls: Bundle, broker: Broker, unix: list[tuple[int, int, int]]
 ) -> None:

@@ -11,6 +11,7 @@
  *     further PATH                   enter a user namespace of its own at once; then mknod of null
  *     race IP PORT IP PORT COUNT     connect so often, while a thread exchanges the two addresses
  *     racepath PATH PATH COUNT       the same with two paths
+ *     noise SEED COUNT               so many calls with arguments of no sense
  *     time CALL COUNT                nanoseconds of a call: sysinfo, connect, getppid
  */
 #define _GNU_SOURCE
@@ -200,6 +201,37 @@ static int take_time(const char *call, long count)
     return 0;
 }
 
+/* An argument: a number at an edge, or the place of bytes that may be a path, an address or options. */
+static long any_argument(void)
+{
+    static char text[8192];
+    static const char *const words[] = {"tmpfs",   "overlay",         "/mnt",     "/tmp/x",
+                                        "size=1k", "lowerdir=/:/bin", "/dev/fd/0"};
+    for (int i = 0; i < 64; i++)
+        text[rand() % (int)sizeof text] = (char)rand();
+    char *place = text + rand() % (int)sizeof text;
+    if (place < text + sizeof text - 32 && rand() % 2 == 0)
+        strcpy(place, words[rand() % (int)(sizeof words / sizeof *words)]);
+    const long edges[] = {
+        0,         -1, -5, -300, -4096, -8193, -100, rand() % 130, 1L << rand() % 63, 0x7fffffffffff, S_IFCHR | 0666,
+        1 << 8 | 3};
+    return rand() % 2 ? (long)place : edges[rand() % (int)(sizeof edges / sizeof *edges)];
+}
+
+static int make_noise(unsigned seed, long count)
+{
+    static const long calls[] = {SYS_mknod, SYS_mknodat, SYS_mount, SYS_sysinfo, SYS_connect, SYS_bind};
+    srand(seed);
+    for (int i = 0; i < 8; i++)
+        socket(i % 2 ? AF_INET : AF_UNIX, i % 3 ? SOCK_STREAM : SOCK_DGRAM, 0);
+    for (long i = 0; i < count; i++) {
+        long call = calls[rand() % (int)(sizeof calls / sizeof *calls)];
+        long first = call == SYS_connect || call == SYS_bind ? rand() % 12 : any_argument();
+        syscall(call, first, any_argument(), any_argument(), any_argument(), any_argument());
+    }
+    return say(0);
+}
+
 int main(int argc, char **argv)
 {
     union address address;
@@ -223,6 +255,8 @@ int main(int argc, char **argv)
         return say(mount(argv[2], argv[3], argv[4], strtoul(argv[5], NULL, 0), argv[6]));
     if (strcmp(call, "mknod") == 0 && argc == 5)
         return say(mknod(argv[2], (mode_t)strtoul(argv[3], NULL, 0), strtoul(argv[4], NULL, 0)));
+    if (strcmp(call, "noise") == 0 && argc == 4)
+        return make_noise((unsigned)atoi(argv[2]), atol(argv[3]));
     if (strcmp(call, "chroot") == 0 && argc == 4) {
         if (chroot(argv[2]) < 0)
             return say(-1);

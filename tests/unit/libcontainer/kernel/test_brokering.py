@@ -29,7 +29,15 @@ def test_memory_is_read_as_far_as_it_goes() -> None:
         assert libc.mprotect(ctypes.c_void_p(start + size), size, 3) == 0
 
 
-@pytest.mark.parametrize(("address", "size"), [(0, 0), (0, 8193), ((1 << 64) - 5, 10), ((1 << 64) - 1, 8192)])
+@pytest.mark.parametrize(
+    ("address", "size"),
+    [
+        (0, 0), (0, 8193), ((1 << 64) - 5, 10), ((1 << 64) - 1, 8192),
+        # In the highest page, whose end is no address.
+        ((1 << 64) - 5, 3), ((1 << 64) - 5, 4), ((1 << 64) - 4096, 4095), ((1 << 64) - 8193, 8192),
+        ((1 << 63) - 5, 10), ((1 << 47) - 5, 10),
+    ],
+)  # fmt: skip
 def test_sizes_and_addresses_that_can_not_be(address: int, size: int) -> None:
     with pytest.raises(OSError, match="Bad address"):
         brokering.read_process(os.getpid(), address, size)
