@@ -312,6 +312,17 @@ def test_a_user_s_sandbox(rootless: RootlessRuntime, attacks: Path) -> None:
     assert {found[name] for name in names} <= {EPERM, ENOSYS}
 
 
+def test_a_user_s_sandbox_of_the_example(rootless: RootlessRuntime) -> None:
+    """What `spec --rootless` writes has a bind mount of the host's /sys."""
+    bundle = rootless.bundle()
+    (bundle.path / "config.json").unlink(missing_ok=True)
+    rootless("spec", "--rootless", "--bundle", bundle.path)
+    bundle.config = json.loads((bundle.path / "config.json").read_text())
+    bundle.process["terminal"] = False
+    bundle.sh("awk '$5 == \"/sys\" {print $6}' /proc/self/mountinfo; ls /sys/class/net")
+    assert rootless.run(bundle, *SANDBOX).out.split() == ["ro,nosuid,nodev,noexec,relatime", "lo"]
+
+
 def test_a_root_file_system_that_can_t_map_ids(runtime: Runtime, box: Bundle, private_mounts: None) -> None:
     layers, merged = box.path / "layers", box.path / "merged"
     layers.mkdir()

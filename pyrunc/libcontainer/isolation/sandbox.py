@@ -310,6 +310,16 @@ def _mounts(mounts: list[MountEntry], bundle: str, resolve: Resolve, changes: li
         options = mount.get("options") or []
         at = f"/mounts/{index}"
         destination = clean(mount["destination"])
+        if (
+            destination == "/sys"
+            and mount.get("source") == "/sys"
+            and _is_bind(mount, options)
+            and "remount" not in options
+        ):
+            # what `spec --rootless` and engines write where a user may not mount sysfs
+            mount["type"] = mount["source"] = "sysfs"
+            options = mount["options"] = []
+            changes.append(f"{at}: a sysfs in the place of the host's")
         words = _wanted(mount, options, at, bundle, resolve)
         if "remount" in options:
             words = tuple(dict.fromkeys([*wanted.get(destination, ()), *words]))
@@ -322,13 +332,17 @@ def _mounts(mounts: list[MountEntry], bundle: str, resolve: Resolve, changes: li
             changes.append(f"{at}/options: {' '.join(missing or words)}")
 
 
+def _is_bind(mount: MountEntry, options: list[str]) -> bool:
+    return mount.get("type") in _BINDS or any([word in _BINDS for word in options])
+
+
 def _wanted(mount: MountEntry, options: list[str], at: str, bundle: str, resolve: Resolve) -> tuple[str, ...]:
     """The options that a mount has to have. Raises PyruncError if a sandbox can't have the mount."""
     for place, word in enumerate(options):
         if word in _SHARED:
             raise _refuse(f"{at}/options/{place}", f"{word} is refused", "mounts of the container stay in it: rslave")
     type = mount.get("type") or ""
-    if type in _BINDS or any([word in _BINDS for word in options]):
+    if _is_bind(mount, options):
         source = _absolute(mount.get("source") or "", bundle)
         if "remount" not in options:
             for path in (source, resolve(source)):

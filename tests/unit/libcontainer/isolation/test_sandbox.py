@@ -226,6 +226,17 @@ def test_a_remount_does_not_undo_what_a_mount_got() -> None:
     assert spec["mounts"][1]["options"] == ["bind", "remount", "nosuid", "nodev", "noexec", "ro"]
 
 
+@pytest.mark.parametrize("type", ["none", "bind", "rbind"])
+def test_a_bind_mount_of_the_host_s_sys_becomes_a_sysfs(type: str) -> None:
+    mount = {"destination": "/sys", "type": type, "source": "/sys", "options": ["rbind", "nosuid", "rw"]}
+    spec, notes = tight(mounts(mount))
+    assert spec["mounts"] == [
+        {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["nosuid", "nodev", "noexec", "ro"]}
+    ]
+    assert "/mounts/0: a sysfs in the place of the host's" in notes
+    assert refused(mounts({**mount, "destination": "/host"})).pointer == "/mounts/0/source"
+
+
 def test_symlinks_that_lead_to_the_host_s_own_are_refused() -> None:
     links = {"/srv/link": "/proc", "/srv/root": "/"}
     mount = {"destination": "/x", "type": "bind", "source": "/srv/link", "options": ["bind"]}
