@@ -5,6 +5,7 @@ They need `make build/engines/bin/containerd/.built build/engines/bin/cri-tools/
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -178,9 +179,11 @@ def daemon(template: Path) -> Iterator[Cri]:
 
 @pytest.fixture
 def cri(daemon: Cri) -> Iterator[Cri]:
-    """The same; what a test leaves is removed."""
-    yield daemon
-    daemon.clean()
+    """The same; what a test leaves is removed. One test at a time: all workers have the namespace k8s.io."""
+    with open("/run/cri.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield daemon
+        daemon.clean()
 
 
 def namespace(pid: int | str, kind: str) -> str:
@@ -277,6 +280,8 @@ def test_the_shim_is_killed(cri: Cri) -> None:
     (shim,) = cri.shims()
     os.kill(shim, signal.SIGKILL)
     wait_for("the end of the pod", lambda: not shims.alive(pod.pid) and not shims.alive(pid))
+    # Until containerd has seen the end, it asks the shim.
+    wait_for("its state", lambda: cri.call("inspectp", pod.id).code == 0)
     wait_for("not ready", lambda: pod.state == "SANDBOX_NOTREADY")
     wait_for("its removal", lambda: cri.call("rmp", "--force", pod.id).code == 0, 30)
     pod.gone()
