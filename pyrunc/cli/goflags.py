@@ -104,7 +104,8 @@ def rewrite(ctx: click.Context, words: Sequence[str], stop_after: int) -> tuple[
     own, shared = _options(ctx, ctx.command), {}
     if ctx.parent is not None:
         program = ctx.find_root()
-        shared = {name: option for name, option in _options(program, program.command).items() if name not in LOCAL}
+        options = _options(program, program.command)
+        shared = {name: option for name, option in options.items() if option.name not in LOCAL}
     found: dict[str, list[str | bool]] = {}
     off = ctx.meta.setdefault(_OFF, set())
     arguments: list[str] = []

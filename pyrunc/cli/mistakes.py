@@ -21,7 +21,7 @@ _MEANT = {
     "info": ("features",), "init": ("spec",), "inspect": ("state",), "lint": ("validate",), "ls": ("list",),
     "new": ("spec", "create"), "remove": ("delete",), "restart": ("kill", "start"),
     "rm": ("delete",), "signal": ("kill",), "status": ("state",), "stop": ("kill", "delete"), "top": ("ps",),
-    "trace": ("plan",), "unpause": ("resume",), "verify": ("validate",),
+    "trace": ("plan",), "unpause": ("resume",),
 }  # fmt: skip
 _IMAGES = frozenset(("build", "commit", "images", "image", "import", "load", "pull", "push", "rmi", "save", "tag"))
 _OF_ENGINES = {
@@ -47,10 +47,10 @@ _LAUNCH = {
     **dict.fromkeys(("m", "memory", "cpus", "cpu-shares", "pids-limit"), _LIMITS),
     **dict.fromkeys(("cap-add", "cap-drop", "privileged"), "process.capabilities in config.json has them"),
     **dict.fromkeys(("h", "hostname"), "hostname in config.json names the container's host"),
-    **dict.fromkeys(("net", "network"), "linux.namespaces in config.json says which network the container is in"),
     **dict.fromkeys(("p", "publish", "P"), "ports are an engine's matter: a runtime makes the network namespace only"),
     "device": "linux.devices in config.json has the devices",
     "entrypoint": "process.args in config.json is the program with its arguments",
+    "net": "linux.namespaces in config.json says which network the container is in",
     "name": "the container's name is the argument behind the options",
     "read-only": "root.readonly in config.json makes the root file system read-only",
     "rootfs": "root.path in config.json is the root file system",

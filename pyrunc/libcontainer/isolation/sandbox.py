@@ -124,6 +124,7 @@ def tighten(
     linux: Linux = spec.setdefault("linux", {})
     _annotations(spec)
     _root(spec["root"]["path"], bundle, resolve)
+    changes.append("/root: nosuid, nodev")
     _namespaces(linux, network, ids, changes)
     _process(spec["process"], changes)
     _seccomp(linux, profile, changes)

@@ -150,6 +150,8 @@ MISTAKES = [
     (["delete"], 'pyrunc: "delete" requires a minimum of 1 argument(s)'),
     (["state", "--nope", "a"], "flag provided but not defined: -nope"),
     (["state", "-version", "a"], "flag provided but not defined: -version"),
+    (["state", "-v", "a"], "flag provided but not defined: -v"),
+    (["run", "-v", "/x:/y", "a"], "flag provided but not defined: -v"),
     (["create", "--bund", "x", "a"], "flag provided but not defined: -bund"),
     (["-x", "state", "a"], "flag provided but not defined: -x"),
     (["list", "-qf"], "flag provided but not defined: -qf"),
