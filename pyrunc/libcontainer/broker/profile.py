@@ -35,6 +35,9 @@ _TYPES = (0, stat.S_IFREG, stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFBLK)
 _TYPE_MASK = 0o170000
 # sendto(2) and its kind: the argument with the flags.
 _SENDING = {"sendto": 3, "sendmsg": 2, "sendmmsg": 3}
+# All calls of sockets in one, on x86 with 32 bits: its arguments are in memory. A 64-bit program can make it too
+# (int 0x80). C libraries have made the calls themselves since 2015.
+_SOCKETCALL = "socketcall"
 _MSG_FASTOPEN = 0x20000000
 # socket(2): the type without its flags.
 _SOCKET_TYPE = 0xF
@@ -61,11 +64,15 @@ def make(policy: Policy, listener: str, base: Seccomp | None = None, flags: bool
     else:
         base = _with_the_init_s(base)
         rules, replaced = _allowing(policy, base), {*names, *_IO_URING, *_NEW_MOUNT_CALLS}
-        replaced |= {*_SENDING, "socket"} if policy.connect else set()
+        replaced |= {*_SENDING, "socket", "socketpair"} if policy.connect else set()
         if not policy.mount:
             replaced -= {*_NEW_MOUNT_CALLS}
         if not (policy.connect or policy.bind):
             replaced -= {*_IO_URING}
+    if policy.connect or policy.bind:
+        replaced.add(_SOCKETCALL)
+        default = base.get("defaultErrnoRet", errno.EPERM)
+        rules.append(_rule(_ERRNO, _SOCKETCALL, code=errno.ENOSYS if default != errno.ENOSYS else errno.EPERM))
     plain = [name for name in names if name not in ("mknod", "mknodat")]
     asked = [_rule(_NOTIFY, *plain)] if plain else []
     if policy.mknod:
@@ -143,6 +150,8 @@ def _refusing(policy: Policy) -> list[SeccompRule]:
     for condition in (above, *[_is(0, family) for family in _OTHER_FAMILIES]):
         rules.append(_rule(_ERRNO, "socket", condition, code=errno.EAFNOSUPPORT))
     rules.append(_rule(_ERRNO, "socket", _is(2, _SCTP), code=errno.EPROTONOSUPPORT))
+    no_unix: SeccompArg = {"index": 0, "value": socket.AF_UNIX, "op": "SCMP_CMP_NE"}  # TIPC has pairs too
+    rules.append(_rule(_ERRNO, "socketpair", no_unix, code=errno.EAFNOSUPPORT))
     if not policy.connect.datagrams:
         for family in _INTERNET:
             for kind in _OTHER_TYPES:
@@ -174,6 +183,8 @@ def _allowing(policy: Policy, base: Seccomp) -> list[SeccompRule]:
     for name, index in _SENDING.items():
         if allows(name):
             rules.append(_rule(_ALLOW, name, _masked(index, _MSG_FASTOPEN, 0)))
+    if allows("socketpair", socket.AF_UNIX, socket.SOCK_STREAM):
+        rules.append(_rule(_ALLOW, "socketpair", _is(0, socket.AF_UNIX)))
     for family in (socket.AF_UNIX, socket.AF_NETLINK):
         if allows("socket", family, socket.SOCK_STREAM):
             rules.append(_rule(_ALLOW, "socket", _is(0, family)))

@@ -10,7 +10,7 @@ import pytest
 
 from pyrunc.errors import PyruncError
 from pyrunc.libcontainer.broker import config, profile
-from pyrunc.libcontainer.seccomp import decide
+from pyrunc.libcontainer.seccomp import compiler, decide
 from tests.support.seccomp import default_profile
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="the test profile is that of x86-64")
@@ -43,6 +43,30 @@ def test_what_is_asked_and_what_not(base: Any) -> None:
     assert action(found, "mknod", 0, BLK) == ALLOW  # the kernel asks for the capability
     for call in ("read", "openat", "futex"):
         assert action(found, call) == ALLOW
+
+
+I386, SOCKETCALL = 0x40000003, 102
+
+
+@pytest.mark.parametrize("base", [None, default_profile()], ids=["open", "engine"])
+@pytest.mark.parametrize("call", ["connect", "bind"])
+def test_sockets_by_the_32_bit_entry(base: Any, call: str) -> None:
+    """socketcall(2), whose arguments no filter sees, of any program (int 0x80)."""
+    program = compiler.compile_filter(made(base, **{call: {"datagrams": False} if call == "connect" else {}}))
+    for number in range(1, 21):  # SYS_SOCKET to SYS_SENDMMSG
+        word = decide.evaluate(program, SOCKETCALL, [number, 0x1000, 0, 0, 0, 0], I386)
+        assert decide.describe(word) == "SCMP_ACT_ERRNO (ENOSYS)"
+    refusing = {**default_profile(), "defaultErrnoRet": errno.ENOSYS}
+    program = compiler.compile_filter(made(refusing, **{call: {}}))
+    word = decide.evaluate(program, SOCKETCALL, [3, 0x1000, 0, 0, 0, 0], I386)
+    assert decide.describe(word).startswith("SCMP_ACT_ERRNO")
+
+
+@pytest.mark.parametrize("base", [None, default_profile()], ids=["open", "engine"])
+def test_pairs_of_sockets(base: Any) -> None:
+    found = made(base, connect={})
+    assert action(found, "socketpair", 1, 1, 0) == ALLOW
+    assert action(found, "socketpair", 30, 5, 0).startswith("SCMP_ACT_ERRNO")
 
 
 @pytest.mark.parametrize("base", [None, default_profile()], ids=["open", "engine"])
