@@ -43,9 +43,14 @@ _MSG_FASTOPEN = 0x20000000
 _SOCKET_TYPE = 0xF
 _INTERNET = (socket.AF_INET, socket.AF_INET6)
 _SCTP = 132
+# The protocols of streams and datagrams beside it: the default, TCP and Multipath TCP; UDP, ICMP's ping and UDP-Lite.
+_PROTOCOLS = {1: (0, 6, 262), 2: (0, 17, 1, 58, 136)}
+# The kernel takes an int of a register; a condition without this mask compares all of it.
+_INT = 0xFFFFFFFF
 # Families below AF_NETLINK that are neither AF_UNIX nor the internet's; those above it are refused as well.
 _OTHER_FAMILIES = (*range(3, 10), *range(11, 16))
-_OTHER_TYPES = (2, 3, 4, 5, 6, 10)
+# The types beside streams, datagrams and raw sockets: the default protocol of SOCK_SEQPACKET is SCTP.
+_NEITHER = (4, 5, 6, 10)
 _MACHINES: dict[str, list[Literal["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32", "SCMP_ARCH_AARCH64"]]] = {
     "x86_64": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"],
     "aarch64": ["SCMP_ARCH_AARCH64"],
@@ -149,13 +154,13 @@ def _refusing(policy: Policy) -> list[SeccompRule]:
     above: SeccompArg = {"index": 0, "value": socket.AF_NETLINK, "op": "SCMP_CMP_GT"}
     for condition in (above, *[_is(0, family) for family in _OTHER_FAMILIES]):
         rules.append(_rule(_ERRNO, "socket", condition, code=errno.EAFNOSUPPORT))
-    rules.append(_rule(_ERRNO, "socket", _is(2, _SCTP), code=errno.EPROTONOSUPPORT))
+    rules.append(_rule(_ERRNO, "socket", _masked(2, _INT, _SCTP), code=errno.EPROTONOSUPPORT))
     no_unix: SeccompArg = {"index": 0, "value": socket.AF_UNIX, "op": "SCMP_CMP_NE"}  # TIPC has pairs too
     rules.append(_rule(_ERRNO, "socketpair", no_unix, code=errno.EAFNOSUPPORT))
-    if not policy.connect.datagrams:
-        for family in _INTERNET:
-            for kind in _OTHER_TYPES:
-                rules.append(_rule(_ERRNO, "socket", _is(0, family), _masked(1, _SOCKET_TYPE, kind), code=errno.EACCES))
+    refused = _NEITHER if policy.connect.datagrams else (2, 3, *_NEITHER)
+    for family in _INTERNET:
+        for kind in refused:
+            rules.append(_rule(_ERRNO, "socket", _is(0, family), _masked(1, _SOCKET_TYPE, kind), code=errno.EACCES))
     return rules
 
 
@@ -191,6 +196,7 @@ def _allowing(policy: Policy, base: Seccomp) -> list[SeccompRule]:
     for family in _INTERNET:
         for kind in (1, 2) if policy.connect.datagrams else (1,):
             if allows("socket", family, kind):
-                other: SeccompArg = {"index": 2, "value": _SCTP, "op": "SCMP_CMP_NE"}
-                rules.append(_rule(_ALLOW, "socket", _is(0, family), _masked(1, _SOCKET_TYPE, kind), other))
+                for protocol in _PROTOCOLS[kind]:
+                    conditions = (_is(0, family), _masked(1, _SOCKET_TYPE, kind), _masked(2, _INT, protocol))
+                    rules.append(_rule(_ALLOW, "socket", *conditions))
     return rules

@@ -85,7 +85,10 @@ def test_the_other_ways(base: Any, datagrams: bool) -> None:
         assert action(found, "socket", family, 1 | 0x80800) == ALLOW
         assert (action(found, "socket", family, 2 | 0x80000) == ALLOW) is datagrams
         assert action(found, "socket", family, 3).startswith("SCMP_ACT_ERRNO") or (datagrams and base is None)
-        assert action(found, "socket", family, 1, 132).startswith("SCMP_ACT_ERRNO")
+        for protocol in (132, 1 << 32 | 132):  # the kernel takes an int
+            assert action(found, "socket", family, 1, protocol).startswith("SCMP_ACT_ERRNO")
+        assert action(found, "socket", family, 5).startswith("SCMP_ACT_ERRNO")  # SCTP by its type
+        assert action(found, "socket", family, 1, 6) == action(found, "socket", family, 1, 262) == ALLOW
     for family in (3, 9, 11, 17, 21, 30, 33, 40, 44):
         assert action(found, "socket", family, 1).startswith("SCMP_ACT_ERRNO")
 
