@@ -38,6 +38,7 @@ _OOM_SCORE = -998
 _CAPABILITIES = ("bounding", "effective", "inheritable", "permitted", "ambient")
 _SHM_BYTES = 64 << 20
 _ROOT_BYTES = 256 << 10
+_FILES_BYTES = 1 << 20
 # mount(2)
 _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 0x2, 0x4, 0x8
 _SPEC_VERSION = "1.2.0"
@@ -240,6 +241,8 @@ def write_files(pod: Pod, path: str) -> None:
             _make(above, 0o711)
         what = path
         _make(path, 0o700)
+        # A file system of its own: a container may write to its files, and would fill the host's /run.
+        native.mount("pod", path, "tmpfs", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC, f"mode=700,size={_FILES_BYTES}")
         if pod.uids:  # the pod's root has to come through
             posix.chown(path, 0, pod.gids[0]["hostID"])
             posix.chmod(path, 0o710)
@@ -307,8 +310,8 @@ def remove(path: str) -> None:
         posix.lstat(path)
     except FileNotFoundError:
         return
-    for name in ("shm", "root"):
-        mounts.unmount(f"{path}/{name}")
+    for mounted in (path + "/shm", path + "/root", path):
+        mounts.unmount(mounted)
     try:
         _remove(path)
     except OSError as error:

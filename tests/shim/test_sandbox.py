@@ -224,6 +224,17 @@ def test_containers_share(pod: Pod) -> None:
     pod.shutdown()
 
 
+def test_a_container_does_not_fill_the_hosts_run(pod: Pod) -> None:
+    pod.start()
+    one = pod.container(
+        "one", "sh", "-c", "dd if=/dev/zero bs=4000 count=999 2>&- >>/etc/hosts; wc -c </etc/hosts; sleep 99"
+    )
+    assert one.out is not None
+    assert 4000 < int(one.out.says(b"\n")) <= 1 << 20
+    one.end()
+    pod.shutdown()
+
+
 def test_what_a_container_brings_itself_stays(pod: Pod, place: shims.Place) -> None:
     """A mount of its own at one of the files, and a read-only root, which makes the files read-only."""
     pod.start()
