@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 BOOL, TEXT, NUMBER, TEXTS, NUMBERS = 0, 1, 2, 3, 4
 
 
+# Options that take no empty value: a script whose variable is not set would start a container without the protection.
+NEVER_EMPTY = ("isolation", "network", "seccomp_profile")
+
+
 class _Unknown(Exception):
     """This reader does not know an argument: click has to read the command line."""
 
@@ -83,6 +87,8 @@ def _scan(args: list[str], readers: Readers, stop_after: int) -> list[str]:
                 raise _Unknown
             value = args[at]
             at += 1
+        if not value and param in NEVER_EMPTY:
+            raise _Unknown
         if kind in (TEXTS, NUMBERS):
             params[param] += (_number(value) if kind == NUMBERS else value,)
         else:

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from ..commands.settings import parse_bool
+from .fast_argv import NEVER_EMPTY
 
 # Options of the program that have no effect after a command.
 LOCAL = ("version", "help")
@@ -164,6 +165,8 @@ def _take(
         if not rest:
             raise click.UsageError(f"flag needs an argument: -{name}", ctx)
         value = rest.pop(0)
+    if not value and option.name in NEVER_EMPTY:
+        raise click.UsageError(f"flag -{name} has an empty value", ctx)
     return option, value
 
 

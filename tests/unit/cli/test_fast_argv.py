@@ -56,6 +56,8 @@ def spellings(flags: dict[str, tuple[str, int]]) -> list[tuple[str, object, list
                 found += [(param, False, [f"{dashes}{name}{end}"]) for end in FALSE]
                 continue
             for value in VALUES[kind]:
+                if not value and param in fast_argv.NEVER_EMPTY:
+                    continue
                 meant: object = MEANT[kind](value)
                 found.append((param, meant, [f"{dashes}{name}={value}"]))
                 found.append((param, meant, [f"{dashes}{name}", value]))
@@ -164,6 +166,11 @@ MISTAKES = [
     (["create", "--preserve-fds=", "a"], 'invalid value "" for flag -preserve-fds: parse error'),
     (["create", "---x", "a"], "bad flag syntax: ---x"),
     (["create", "-=x", "a"], "bad flag syntax: -=x"),
+    (["run", "--isolation", "", "a"], "flag -isolation has an empty value"),
+    (["run", "--isolation", "sandbox", "--isolation=", "a"], "flag -isolation has an empty value"),
+    (["create", "--network=", "a"], "flag -network has an empty value"),
+    (["create", "a", "--seccomp-profile", ""], "flag -seccomp-profile has an empty value"),
+    (["plan", "--isolation="], "flag -isolation has an empty value"),
     (["exec"], 'pyrunc: "exec" requires a minimum of 1 argument(s)'),
     (["exec", "-g", "x", "a", "b"], 'invalid value "x" for flag -additional-gids: parse error'),
     (["nope"], "No such command 'nope'."),
