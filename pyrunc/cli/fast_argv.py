@@ -14,7 +14,7 @@ readers follow Go's flag syntax, as runc's users write it:
 from __future__ import annotations
 
 from .._generated.argv import COMMANDS, GLOBAL_DEFAULTS, GLOBAL_FLAGS, SHARED_FLAGS
-from ..commands.settings import parse_bool
+from ..commands.settings import NEVER_EMPTY, parse_bool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,10 +25,6 @@ if TYPE_CHECKING:
 
 # The kinds of options: the second column of the table.
 BOOL, TEXT, NUMBER, TEXTS, NUMBERS = 0, 1, 2, 3, 4
-
-
-# Options that take no empty value: a script whose variable is not set would start a container without the protection.
-NEVER_EMPTY = ("isolation", "network", "seccomp_profile")
 
 
 class _Unknown(Exception):

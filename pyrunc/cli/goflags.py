@@ -10,8 +10,7 @@ from typing import Any
 
 import click
 
-from ..commands.settings import parse_bool
-from .fast_argv import NEVER_EMPTY
+from ..commands.settings import NEVER_EMPTY, parse_bool
 
 # Options of the program that have no effect after a command.
 LOCAL = ("version", "help")

@@ -15,6 +15,9 @@ CGROUP_MANAGERS = ("cgroupfs", "systemd", "disabled")
 _STICKY = 0o1000
 LOG_FORMATS = ("text", "json")
 
+# Options that take no empty value: a script whose variable is not set would start a container without the protection.
+NEVER_EMPTY = ("isolation", "network", "seccomp_profile")
+
 
 class Settings:
     """The checked global options.

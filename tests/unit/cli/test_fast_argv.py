@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from pyrunc._generated import argv as table
 from pyrunc.cli import fast_argv, program
+from pyrunc.commands.settings import NEVER_EMPTY
 
 WORDS = {
     "create": ["c1"],
@@ -56,7 +57,7 @@ def spellings(flags: dict[str, tuple[str, int]]) -> list[tuple[str, object, list
                 found += [(param, False, [f"{dashes}{name}{end}"]) for end in FALSE]
                 continue
             for value in VALUES[kind]:
-                if not value and param in fast_argv.NEVER_EMPTY:
+                if not value and param in NEVER_EMPTY:
                     continue
                 meant: object = MEANT[kind](value)
                 found.append((param, meant, [f"{dashes}{name}={value}"]))
