@@ -43,3 +43,9 @@ def test_the_commit_of_a_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert argv.commit() == git("rev-parse", "HEAD")
     (tmp_path / "file").write_text("2")
     assert argv.commit() == git("rev-parse", "HEAD") + "-dirty"
+
+
+def test_the_commands_can_be_read_before_the_table_is_made() -> None:
+    """A clean clone has no pyrunc/_generated/argv.py when generate/argv.py reads the click commands."""
+    code = "import sys; sys.modules['pyrunc._generated.argv'] = None; import pyrunc.cli.goflags, pyrunc.cli.program"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
