@@ -59,16 +59,15 @@ def _policy(policies: dict[str, configuration.Policy], name: str) -> configurati
 
 
 def _print(policy: configuration.Policy, listener: str, base: str, flags: bool) -> int:
-    value: Any = None
-    if base:
-        value = specification.parse(os.getcwd(), paths.absolute(base), "--base")
-    if type(value) is dict and "ociVersion" in value:
-        linux = value.setdefault("linux", {})
-        linux["seccomp"] = profile.make(policy, listener, read_profile(base) if linux.get("seccomp") else None, flags)
-        output.write(STDOUT, output.indented(value) + "\n")
-    else:
-        made = profile.make(policy, listener, read_profile(base) if base else None, flags)
-        output.write(STDOUT, output.indented(made) + "\n")
+    whole: Any = specification.parse(os.getcwd(), paths.absolute(base), "--base") if base else None
+    is_config = type(whole) is dict and "ociVersion" in whole
+    linux = whole.setdefault("linux", {}) if is_config else {}
+    has_profile = bool(linux.get("seccomp")) if is_config else bool(base)
+    made: Any = profile.make(policy, listener, read_profile(base) if has_profile else None, flags)
+    if is_config:
+        linux["seccomp"] = made
+        made = whole
+    output.write(STDOUT, output.indented(made) + "\n")
     return 0
 
 

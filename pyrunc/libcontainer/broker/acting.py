@@ -115,9 +115,9 @@ class Worker:
 
     __slots__ = ("_reason", "pid", "pidfd")
 
-    def __init__(self, job: Callable[[], None], listener: int) -> None:
+    def __init__(self, job: Callable[[], None], listener: int | None = None) -> None:
         """Start it. job: raises Refusal or OSError if the call is to fail. listener: it closes this descriptor, since
-        calls must fail as soon as the agent has ended. Raises OSError."""
+        calls must fail as soon as the agent has ended; None for a worker of a worker. Raises OSError."""
         reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._reason = reading
         try:
@@ -127,7 +127,8 @@ class Worker:
             os.close(writing)
             raise
         if not self.pid:
-            os.close(listener)
+            if listener is not None:
+                os.close(listener)
             _work(job, writing)
         os.close(writing)
         self.pidfd = os.pidfd_open(self.pid)

@@ -37,7 +37,7 @@ _PATIENT = ("connect",)
 
 @dataclass(frozen=True)
 class _Pending:
-    """A call that a worker carries out. due: when it is killed; None for never. is_killed: it was, for that reason."""
+    """A call that a worker carries out. due: when it is killed; None for never."""
 
     id: int
     name: str

@@ -15,7 +15,6 @@ from . import listener
 from .model import Notification, Refusal
 
 PATH_MAX = 4096
-AT_FDCWD = -100
 _PIDFD_THREAD = os.O_EXCL
 _KEPT = 64
 _OPEN_PATH = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
@@ -178,7 +177,7 @@ class Caller:
 
     def starting_point(self, number: int, path: str) -> int:
         """The directory that a path is relative to. number: the argument dirfd of the call. Raises Refusal."""
-        if number == AT_FDCWD or path.startswith("/"):
+        if number == native.AT_FDCWD or path.startswith("/"):
             return self.working_directory()
         return self.descriptor(number)
 

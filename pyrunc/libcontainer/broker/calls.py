@@ -6,10 +6,9 @@ import errno
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ..kernel import brokering
+from ..kernel import brokering, native
 from ..seccomp import compiler
 from . import memory, mounts, nodes, sockets
-from .caller import AT_FDCWD
 from .model import Refusal
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ def carry_out(name: str, caller: Caller, container: Container) -> Job | None:
 
 def _mknod(name: str, caller: Caller, container: Container, policy: Policy) -> Job | None:
     arguments = caller.notification.arguments
-    dirfd = AT_FDCWD
+    dirfd = native.AT_FDCWD
     if name == "mknodat":
         dirfd, arguments = caller.notification.signed(0), arguments[1:]
     mode, device = arguments[1] & 0xFFFF, arguments[2] & 0xFFFFFFFF

@@ -13,7 +13,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..kernel import brokering, native
+from ..kernel import brokering, mounttable, native
 from ..kernel.constants import (
     MOUNT_ATTR_NOATIME,
     MOUNT_ATTR_NODEV,
@@ -26,7 +26,7 @@ from ..kernel.constants import (
 )
 from . import acting
 from .acting import ALL_CAPABILITIES, bits
-from .caller import AT_FDCWD, PATH_MAX
+from .caller import PATH_MAX
 from .containers import OPEN_ROOT, namespace
 from .model import Refusal
 from .mountoptions import Options, parse
@@ -34,6 +34,7 @@ from .mountoptions import Options, parse
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ..kernel.mounttable import Entry
     from .caller import Caller, Credentials
     from .config import Mount
     from .containers import Container
@@ -46,7 +47,6 @@ _ATTRIBUTES = {
 _MAGIC, _MAGIC_MASK = 0xC0ED0000, 0xFFFF0000
 _TYPE_BYTES = 32
 _SOURCE_BYTES = 256
-_REASON_BYTES = 1024
 _SYSFS_MAGIC = 0x62656572
 # Runtimes and engines write to these, and trust what they find (CVE-2019-16884, CVE-2019-19921).
 _TRUSTED = (native.PROC_SUPER_MAGIC, _SYSFS_MAGIC, native.CGROUP2_SUPER_MAGIC)
@@ -100,7 +100,7 @@ def mount(caller: Caller, container: Container, policy: Mount) -> Callable[[], N
     st = os.stat("ns/mnt", dir_fd=caller.proc())
     if (st.st_dev, st.st_ino) in _host_namespaces():
         raise Refusal(errno.EPERM, "mount in the host's mount namespace")
-    where = acting.place(caller, AT_FDCWD, request.target)
+    where = acting.place(caller, native.AT_FDCWD, request.target)
     pidfd = caller.pidfd()
     return lambda: _work(container, policy, credentials, request, where, pidfd)
 
@@ -139,21 +139,9 @@ def _work(
         return
     # Only children are in the pid namespace. The container can kill this one, but not look into it: its memory belongs
     # to the host's user namespace, and it is not dumpable.
-    reading, writing = os.pipe2(os.O_CLOEXEC)
-    pid = os.fork()
-    if not pid:
-        code = acting.CRASHED
-        try:
-            brokering.protect_worker()
-            code, reason = acting.run(lambda: _mount(container, policy, request, root, capabilities))
-            os.write(writing, reason.encode("utf-8", "surrogateescape")[:_REASON_BYTES])
-        finally:
-            os._exit(code)
-    os.close(writing)
-    reason = os.read(reading, _REASON_BYTES).decode("utf-8", "surrogateescape")
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    code, reason = acting.Worker(lambda: _mount(container, policy, request, root, capabilities)).result()
     if code:
-        raise Refusal(code if 0 < code < acting.CRASHED else errno.EPERM, reason or "mount of proc")
+        raise Refusal(code if code < acting.CRASHED else errno.EPERM, reason or "mount of proc")
 
 
 def _mount(container: Container, policy: Mount, request: _Request, root: int, capabilities: int) -> None:
@@ -201,62 +189,31 @@ def _message(context: int, type: str) -> str:
         return f"mount of {type}"
 
 
-def _check_target(table: list[MountEntry], name: str, policy: Mount, target: int) -> None:
+def _check_target(table: list[Entry], name: str, policy: Mount, target: int) -> None:
     """Raises Refusal (EPERM) for a directory where nothing is to be mounted. name: its path."""
     if not any([name == allowed or name.startswith(allowed.rstrip("/") + "/") for allowed in policy.targets]):
         raise Refusal(errno.EPERM, f"mount on {name}")
     if native.fs_magic(target) in _TRUSTED:
         raise Refusal(errno.EPERM, f"mount on {name}, which is in proc, sysfs or the cgroups")
     id = native.mount_id(target)[0]
-    if any([entry.is_shared for entry in table if entry.id == id]) or id not in [entry.id for entry in table]:
+    found = [entry for entry in table if entry.id == id]
+    if not found or any(["shared" in entry.propagation for entry in found]):
         raise Refusal(errno.EPERM, f"mount on {name}, from where it would propagate")
 
 
-@dataclass(frozen=True)
-class MountEntry:
-    """A line of /proc/PID/mountinfo. is_shared: mounts on it propagate to others. is_whole: the root of its file system
-    is mounted."""
-
-    id: int
-    parent: int
-    type: str
-    is_whole: bool
-    is_read_only: bool
-    is_shared: bool
-
-
-def parse_mountinfo(text: str) -> list[MountEntry]:
-    """The mounts of a mountinfo file (proc_pid_mountinfo(5))."""
-    found = []
-    for line in text.splitlines():
-        words = line.split(" ")
-        end = words.index("-", 6)
-        found.append(
-            MountEntry(
-                id=int(words[0]),
-                parent=int(words[1]),
-                type=words[end + 1],
-                is_whole=words[3] == "/",
-                is_read_only="ro" in words[5].split(","),
-                is_shared=any([word.startswith("shared:") for word in words[6:end]]),
-            )
-        )
-    return found
-
-
-def mountinfo(proc: int) -> list[MountEntry]:
+def mountinfo(proc: int) -> list[Entry]:
     """The mounts of this process's mount namespace. proc: /proc of the broker. Raises OSError."""
     fd = os.open("self/mountinfo", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
     with os.fdopen(fd, encoding="utf-8", errors="surrogateescape") as file:
-        return parse_mountinfo(file.read())
+        return mounttable.parse(file.read())
 
 
-def _proc_attributes(table: list[MountEntry]) -> int:
+def _proc_attributes(table: list[Entry]) -> int:
     """The attributes that a new proc must have. Raises Refusal (EPERM) if the container sees no proc without mounts in
     it, which mask parts or make them read-only. The kernel asks this too, but only of mounts that the container could
     not unmount, if it might call umount2(2)."""
     covered = {entry.parent for entry in table}
-    whole = [entry for entry in table if entry.type == "proc" and entry.is_whole and entry.id not in covered]
+    whole = [entry for entry in table if entry.fstype == "proc" and entry.root == "/" and entry.id not in covered]
     if not whole:
         raise Refusal(errno.EPERM, "mount of proc: the container's own is masked")
-    return MOUNT_ATTR_RDONLY if all([entry.is_read_only for entry in whole]) else 0
+    return MOUNT_ATTR_RDONLY if all([entry.attributes & MOUNT_ATTR_RDONLY for entry in whole]) else 0

@@ -9,7 +9,7 @@ import socket
 import stat
 from typing import TYPE_CHECKING
 
-from ..kernel import brokering
+from ..kernel import brokering, native
 from . import acting, addresses
 from .acting import bits
 from .addresses import Internet, Netlink, Unix, Unspecified
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from .addresses import Allowed
     from .caller import Caller
     from .containers import Container
+
+    # What is done with a path: it gets the directory of this process's descriptors, and the function that tells the
+    # path of an open file from the container's root directory.
+    Act = Callable[[int, Callable[[int], str]], None]
 
 _FIRST_FREE_PORT = 1024
 _NET_BIND_SERVICE = bits("CAP_NET_BIND_SERVICE")
@@ -88,17 +92,10 @@ def _connect_path(caller: Caller, container: Container, allowed: Allowed, fd: in
     is asked about and that is connected to."""
     if not path:
         raise Refusal(errno.ECONNREFUSED, "connect to an address without a name")
-    where = acting.place(caller, -100, path)
-    credentials = container.credentials(caller)
-    over_files = container.over_files(credentials)
-    proc, root = container.proc, container.root
 
-    def connect_path() -> None:
-        descriptors = acting.own_descriptors(proc)
-        where.enter()
-        acting.become(credentials, over_files)
+    def connect_path(descriptors: int, seen: Callable[[int], str]) -> None:
         found = acting.open_path(path, 0)
-        name = acting.seen_from(root, descriptors, found, over_files)
+        name = seen(found)
         if not allowed.has_path(name):
             raise Refusal(errno.EACCES, f"connect to {name}")
         if not stat.S_ISSOCK(os.fstat(found).st_mode):
@@ -106,7 +103,7 @@ def _connect_path(caller: Caller, container: Container, allowed: Allowed, fd: in
         os.fchdir(descriptors)
         brokering.connect(fd, addresses.unix_bytes(str(found)))
 
-    return connect_path
+    return _with_path(caller, container, path, connect_path)
 
 
 def bind(
@@ -137,23 +134,32 @@ def bind(
 
 def _bind_path(caller: Caller, container: Container, allowed: Allowed, fd: int, path: str) -> Callable[[], None]:
     """The job of binding a path: its directory is looked up once, and the socket is made in it by its name alone."""
-    where = acting.place(caller, -100, path)
+
+    def bind_path(_: int, seen: Callable[[int], str]) -> None:
+        parent, name = acting.open_parent(path)
+        directory = seen(parent).rstrip("/")
+        if not allowed.has_path(f"{directory}/{name}"):
+            raise Refusal(errno.EACCES, f"bind to {directory}/{name}")
+        os.fchdir(parent)
+        brokering.bind(fd, addresses.unix_bytes(name))
+
+    return _with_path(caller, container, path, bind_path)
+
+
+def _with_path(caller: Caller, container: Container, path: str, act: Act) -> Callable[[], None]:
+    """The job of a call with a path, for a worker that acts as the thread, in the thread's root directory."""
+    where = acting.place(caller, native.AT_FDCWD, path)
     credentials = container.credentials(caller)
     over_files = container.over_files(credentials)
     proc, root = container.proc, container.root
 
-    def bind_path() -> None:
+    def job() -> None:
         descriptors = acting.own_descriptors(proc)
         where.enter()
         acting.become(credentials, over_files)
-        parent, name = acting.open_parent(path)
-        directory = acting.seen_from(root, descriptors, parent, over_files)
-        if not allowed.has_path(directory.rstrip("/") + "/" + name):
-            raise Refusal(errno.EACCES, f"bind to {directory.rstrip('/')}/{name}")
-        os.fchdir(parent)
-        brokering.bind(fd, addresses.unix_bytes(name))
+        act(descriptors, lambda fd: acting.seen_from(root, descriptors, fd, over_files))
 
-    return bind_path
+    return job
 
 
 def _check_netlink(allowed: Allowed, address: Netlink) -> None:

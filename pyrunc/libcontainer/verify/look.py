@@ -23,7 +23,7 @@ from ...errors import PyruncError
 from ...paths import clean
 from ..kernel import native
 from ..kernel.constants import CLONE_FLAGS, NS_FILES
-from .mountinfo import Entry, parse
+from ..kernel.mounttable import Entry, parse
 from .processfiles import id_map
 
 _TIMEOUT = 20.0

@@ -7,15 +7,16 @@ import stat
 from typing import TYPE_CHECKING
 
 from ...paths import clean
+from ..kernel import mounttable
 from ..kernel.constants import MOUNT_ATTR_RDONLY, MS_SHARED, MS_UNBINDABLE, PROPAGATION
-from . import mountinfo, mountplan, processfiles
+from . import mountplan, processfiles
 from .mountplan import MASK
 
 if TYPE_CHECKING:
+    from ..kernel.mounttable import Entry
     from .differences import Findings
     from .expected import Expected
     from .look import Look, Place, Question
-    from .mountinfo import Entry
     from .mountplan import Variant, Wanted
 
 # The options of file systems that can be compared with mountinfo: how, by file system and name.
@@ -154,8 +155,8 @@ def _problems(
     found = []
     missing, extra = variant.set & ~entry.attributes, variant.clear & entry.attributes
     if missing or extra:
-        right = mountinfo.words(entry.attributes & ~variant.clear | variant.set)
-        found.append((f"{wanted.pointer}/options", "flags of the ", right, mountinfo.words(entry.attributes)))
+        right = mounttable.words(entry.attributes & ~variant.clear | variant.set)
+        found.append((f"{wanted.pointer}/options", "flags of the ", right, mounttable.words(entry.attributes)))
     for name, right, real in _options(seen, variant, entry):
         found.append((f"{wanted.pointer}/options", f"{name} of the ", right, real))
     return found
@@ -269,7 +270,7 @@ def _others(seen: Look, points: _Points, findings: Findings) -> None:
         if "master" in entry.propagation and not planned:
             continue  # it was propagated from the host
         if counts[entry.point] > planned:
-            flags = mountinfo.words(entry.attributes)
+            flags = mounttable.words(entry.attributes)
             source = f" of {entry.root}" if entry.root != "/" else ""
             text = f"{entry.fstype}{source}, {flags}"
             what = f"mount at {entry.point}"

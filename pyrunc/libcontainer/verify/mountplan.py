@@ -13,8 +13,8 @@ from ..kernel.constants import (
     MS_SLAVE,
     MS_UNBINDABLE,
 )
+from ..kernel.mounttable import WORDS
 from ..spec.mount_options import COPY_SYMLINK, SOURCE_NOFOLLOW, TARGET_NOFOLLOW
-from .mountinfo import WORDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -13,6 +13,7 @@ import pytest
 from pyrunc.libcontainer.broker import caller, listener
 from pyrunc.libcontainer.broker.caller import Caller, Processes
 from pyrunc.libcontainer.broker.model import Notification, Refusal
+from pyrunc.libcontainer.kernel import native
 
 PAGE = mmap.PAGESIZE
 
@@ -103,7 +104,7 @@ def test_descriptors_and_directories(self: Caller) -> None:
 def test_where_a_path_starts(self: Caller) -> None:
     directory = os.open("/usr", os.O_RDONLY)
     assert os.path.samestat(os.fstat(self.starting_point(directory, "bin")), os.stat("/usr"))
-    for number, path in ((directory, "/bin"), (caller.AT_FDCWD, "bin")):
+    for number, path in ((directory, "/bin"), (native.AT_FDCWD, "bin")):
         assert os.path.samestat(os.fstat(self.starting_point(number, path)), os.stat("."))
     os.close(directory)
 

@@ -6,7 +6,7 @@ import pytest
 
 from pyrunc.libcontainer.broker import mounts
 from pyrunc.libcontainer.broker.model import Refusal
-from pyrunc.libcontainer.kernel import constants
+from pyrunc.libcontainer.kernel import constants, mounttable
 
 ALWAYS = constants.MOUNT_ATTR_NOSUID | constants.MOUNT_ATTR_NODEV
 
@@ -45,18 +45,18 @@ TABLE = """\
 
 
 def test_a_mount_table() -> None:
-    found = mounts.parse_mountinfo(TABLE)
-    assert [(entry.id, entry.parent, entry.type) for entry in found] == [
+    found = mounttable.parse(TABLE)
+    assert [(entry.id, entry.parent, entry.fstype) for entry in found] == [
         (20, 1, "ext4"), (21, 20, "proc"), (22, 20, "tmpfs"), (23, 20, "tmpfs"),
     ]  # fmt: skip
-    assert [entry.is_shared for entry in found] == [False, False, True, False]
-    assert [entry.is_whole for entry in found] == [True, True, True, False]
+    assert ["shared" in entry.propagation for entry in found] == [False, False, True, False]
+    assert [entry.root == "/" for entry in found] == [True, True, True, False]
 
 
 def test_a_proc_is_as_the_one_that_is_there() -> None:
-    table = mounts.parse_mountinfo(TABLE)
+    table = mounttable.parse(TABLE)
     assert mounts._proc_attributes(table) == constants.MOUNT_ATTR_RDONLY
-    writable = mounts.parse_mountinfo(TABLE + "24 20 0:20 / /p rw - proc proc rw\n")
+    writable = mounttable.parse(TABLE + "24 20 0:20 / /p rw - proc proc rw\n")
     assert mounts._proc_attributes(writable) == 0
 
 
@@ -70,4 +70,4 @@ def test_a_proc_is_as_the_one_that_is_there() -> None:
 )
 def test_a_masked_proc(masked: str) -> None:
     with pytest.raises(Refusal):
-        mounts._proc_attributes(mounts.parse_mountinfo(masked))
+        mounts._proc_attributes(mounttable.parse(masked))

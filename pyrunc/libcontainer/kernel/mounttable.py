@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..kernel.constants import (
+from .constants import (
     MOUNT_ATTR_ATIME,
     MOUNT_ATTR_NOATIME,
     MOUNT_ATTR_NODEV,
@@ -13,7 +13,7 @@ from ..kernel.constants import (
     MOUNT_ATTR_RDONLY,
     MOUNT_ATTR_STRICTATIME,
 )
-from ..kernel.mountinfo import unescape
+from .mountinfo import unescape
 
 # The options for flags of a mount, in the kernel's order.
 WORDS = (
