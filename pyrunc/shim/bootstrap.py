@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 NAME = "io.containerd.pyrunc.v2"
 SOCKETS = "/run/containerd/s"
 # The annotations that name the containers of one shim, the first that is there.
-GROUPS = ("io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-id")
+GROUPS = ("io.containerd.runc.v2.group", pods.SANDBOX_ID)
 # The file in the bundle with the address, which containerd 1.6 reads after a restart.
 ADDRESS = "address"
 
@@ -96,7 +96,7 @@ def start(flags: Flags) -> bytes:
     try:
         if listener is not None:
             given = options.read(box)
-            if not _exists("config.json"):
+            if not pods.is_there("config.json"):
                 options.save(".", given)  # a sandbox is told them only here
             server = _serve(flags, listener, given)
         _write(ADDRESS, "unix://" + address)
@@ -243,9 +243,9 @@ def delete(flags: Flags) -> bytes:
         pid = runtime.read_pid(f"{bundle}/{starts.PID_FILE}")
     except (OSError, ValueError):
         pid = 0
-    if _exists(f"{bundle}/{options.FILE}"):
+    if pods.is_there(f"{bundle}/{options.FILE}"):
         _end_commands(bundle)
-    if _exists(f"{root}/{flags.id}"):
+    if pods.is_there(f"{root}/{flags.id}"):
         path, words = runtime.own_program(runtime.RUNTIME)
         words += ["--root", root]
         if given["systemd_cgroup"]:
@@ -345,14 +345,6 @@ def _identity(path: str) -> tuple[int, int]:
     """What two names of one directory have in common. Raises OSError."""
     found = posix.stat(path)
     return found.st_dev, found.st_ino
-
-
-def _exists(path: str) -> bool:
-    try:
-        posix.lstat(path)
-    except FileNotFoundError:
-        return False
-    return True
 
 
 def _read_all(fd: int) -> bytes:

@@ -14,6 +14,7 @@ from ..errors import PyruncError, prefixed
 from ..libcontainer.kernel import fileio
 from ..libcontainer.plan.host import BROKER
 from .brokers import CONFIG, Brokers
+from .pods import CONTAINER_TYPE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def policy(bundle: str) -> str:
     annotations = config.get("annotations") if type(config) is dict else None
     if type(annotations) is not dict or BROKER not in annotations:
         return ""  # the name is a part of something else
-    if annotations.get("io.kubernetes.cri.container-type") == "sandbox":
+    if annotations.get(CONTAINER_TYPE) == "sandbox":
         return ""  # a pause image makes no such calls
     name = annotations[BROKER]
     if type(name) is not str or not name:

@@ -42,15 +42,13 @@ _FILES_BYTES = 1 << 20
 # mount(2)
 _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 0x2, 0x4, 0x8
 _SPEC_VERSION = "1.2.0"
-_SANDBOX_ID, _CONTAINER_TYPE = "io.kubernetes.cri.sandbox-id", "io.kubernetes.cri.container-type"
+SANDBOX_ID, CONTAINER_TYPE = "io.kubernetes.cri.sandbox-id", "io.kubernetes.cri.container-type"
 # The files of a pod, and where its containers have them.
 _FILES = {"hostname": "/etc/hostname", "hosts": "/etc/hosts", "resolv.conf": "/etc/resolv.conf"}
 _SHM = "/dev/shm"
 # What containerd 2 sets by default for a pod with a network of its own (enable_unprivileged_ports,
 # enable_unprivileged_icmp).
 _PORTS, _PING = "net.ipv4.ip_unprivileged_port_start", "net.ipv4.ping_group_range"
-# ioctl(2): the user namespace that owns a namespace
-_NS_GET_USERNS = 0xB701
 
 
 class Pod:
@@ -195,8 +193,8 @@ def _annotations(config: Message, id: str) -> dict[str, str]:
     """The annotations that containerd gives to a pod's process."""
     names = config["metadata"] or {"name": "", "uid": "", "namespace": ""}
     return {
-        _SANDBOX_ID: id,
-        _CONTAINER_TYPE: "sandbox",
+        SANDBOX_ID: id,
+        CONTAINER_TYPE: "sandbox",
         "io.kubernetes.cri.sandbox-namespace": names["namespace"],
         "io.kubernetes.cri.sandbox-uid": names["uid"],
         "io.kubernetes.cri.sandbox-name": names["name"],
@@ -218,15 +216,11 @@ def oom_score() -> int:
 
 
 def user_namespace(netns: str) -> int:
-    """A descriptor of the user namespace that owns a network namespace. Raises PyruncError. ioctl_ns(2)."""
-    import fcntl
+    """A descriptor of the user namespace that owns a network namespace. Raises PyruncError."""
+    from ..libcontainer.kernel import userns
 
     try:
-        fd = posix.open(netns, posix.O_RDONLY | posix.O_CLOEXEC)
-        try:
-            return fcntl.ioctl(fd, _NS_GET_USERNS)
-        finally:
-            posix.close(fd)
+        return userns.owner(netns)
     except OSError as error:
         raise PyruncError(f"the user namespace of {netns}", errno=error.errno or 0) from error
 
@@ -279,9 +273,7 @@ def _write(path: str, data: bytes, mode: int) -> None:
     fd = posix.open(path, posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC, mode)
     try:
         posix.fchmod(fd, mode)
-        view = memoryview(data)
-        while view:
-            view = view[posix.write(fd, view) :]
+        fileio.write_bytes(fd, data, path)
     finally:
         posix.close(fd)
 
@@ -306,9 +298,7 @@ def _texts(pod: Pod) -> dict[str, str]:
 
 def remove(path: str) -> None:
     """Remove a pod's directory, if there is one. Failures are logged."""
-    try:
-        posix.lstat(path)
-    except FileNotFoundError:
+    if not is_there(path):
         return
     for mounted in (path + "/shm", path + "/root", path):
         mounts.unmount(mounted)
@@ -363,7 +353,7 @@ def join(bundle: str, id: str, path: str) -> None:
 
 def _is_member(config: Any, id: str) -> bool:
     annotations = config.get("annotations") or {}
-    return annotations.get(_SANDBOX_ID) == id and annotations.get(_CONTAINER_TYPE) == "container"
+    return annotations.get(SANDBOX_ID) == id and annotations.get(CONTAINER_TYPE) == "container"
 
 
 def _is_default_shm(entry: Any, path: str) -> bool:

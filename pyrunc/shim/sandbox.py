@@ -12,6 +12,7 @@ import posix
 from .. import jsonio, log
 from ..errors import PyruncError
 from ..libcontainer import lifecycle
+from ..libcontainer.kernel import fileio
 from ..libcontainer.plan.host import gather_limits
 from ..protobuf import MalformedError
 from . import messages, metrics, options, pods, starts, ttrpc
@@ -151,7 +152,9 @@ class Sandboxes:
             sandbox.status, sandbox.pid, sandbox.created_at = "ready", init.pid, messages.now()
             init.waiting.append(lambda: _ended(sandbox))
             created_at = messages.timestamp(sandbox.created_at)
-            call.reply(pid=init.pid, created_at=created_at, spec={"type_url": _SPEC, "value": _read(sandbox.bundle)})
+            call.reply(
+                pid=init.pid, created_at=created_at, spec={"type_url": _SPEC, "value": _read(sandbox.bundle).encode()}
+            )
 
         sandbox.status = "starting"
         try:
@@ -237,7 +240,7 @@ class Sandboxes:
             status = {"ready": "running"}.get(sandbox.status, sandbox.status)
             found = {"pid": sandbox.pid, "processStatus": status, "runtimeType": "io.containerd.pyrunc.v2"}
             if sandbox.container is not None:
-                found["runtimeSpec"] = jsonio.loads(_read(sandbox.bundle).decode() or "null")
+                found["runtimeSpec"] = jsonio.loads(_read(sandbox.bundle) or "null")
             info["info"] = jsonio.dumps(found)
         call.reply(
             sandbox_id=sandbox.id,
@@ -293,13 +296,9 @@ def _kill(container: Container) -> None:
             log.error(f"stopping the sandbox: killing {container.id}: {error}")
 
 
-def _read(bundle: str) -> bytes:
+def _read(bundle: str) -> str:
     """config.json of the sandbox's container; nothing if it is gone."""
     try:
-        fd = posix.open(bundle + "/config.json", posix.O_RDONLY | posix.O_CLOEXEC)
+        return fileio.read_file(bundle + "/config.json")
     except FileNotFoundError:
-        return b""
-    try:
-        return posix.read(fd, 1 << 20)
-    finally:
-        posix.close(fd)
+        return ""

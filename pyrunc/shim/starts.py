@@ -344,9 +344,7 @@ def write_file(bundle: str, name: str, data: bytes) -> str:
     try:
         fd = posix.open(path, posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC, 0o600)
         try:
-            view = memoryview(data)
-            while view:
-                view = view[posix.write(fd, view) :]
+            fileio.write_bytes(fd, data, path)
         except OSError:
             posix.unlink(path)  # a disk that is full has no room for a part
             raise

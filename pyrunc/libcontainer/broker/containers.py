@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..kernel import userns
 from ..kernel.constants import CAPABILITIES
 from .acting import OVER_FILES
 from .model import Refusal
@@ -18,16 +18,14 @@ if TYPE_CHECKING:
     from .memory import Limits
 
 
-# ioctl(2): the user namespace that owns a namespace
-_NS_GET_USERNS = 0xB701
 OPEN_ROOT = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 @dataclass(frozen=True)
 class Container:
     """id: the container's. pid: the process that its filter was first on. user_namespace: of `user_namespace`.
-    is_of_host: it is the broker's own. root: of `root_directory`. proc: /proc of the
-    broker, a descriptor. limits: of its cgroup."""
+    is_of_host: it is the broker's own. root: of `root_directory`. proc: /proc of the broker, a descriptor. limits: of
+    its cgroup."""
 
     id: str
     pid: int
@@ -75,15 +73,11 @@ def user_namespace(pid: int) -> tuple[int, int]:
     """The user namespace of the container that a process is in: the one that owns its pid namespace, as device and
     inode. A process may leave its user namespace for a further one at its first instruction, before it is looked at,
     but never its pid namespace (pid_namespaces(7)). Raises OSError."""
-    fd = os.open(f"/proc/{pid}/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    fd = userns.owner(f"/proc/{pid}/ns/pid")
     try:
-        owner = fcntl.ioctl(fd, _NS_GET_USERNS)
+        st = os.fstat(fd)
     finally:
         os.close(fd)
-    try:
-        st = os.fstat(owner)
-    finally:
-        os.close(owner)
     return st.st_dev, st.st_ino
 
 

@@ -35,10 +35,15 @@ def write_whole(fd: int, text: str, path: str) -> None:
 
     Raises OSError.
     """
-    data = memoryview(text.encode("utf-8", "surrogateescape"))
+    write_bytes(fd, text.encode("utf-8", "surrogateescape"), path)
+
+
+def write_bytes(fd: int, data: bytes, path: str) -> None:
+    """`write_whole` for bytes. Raises OSError."""
+    rest = memoryview(data)
     try:
-        while data:
-            data = data[posix.write(fd, data) :]
+        while rest:
+            rest = rest[posix.write(fd, rest) :]
     except OSError as error:
         error.filename = error.filename or path
         raise

@@ -16,11 +16,24 @@ if TYPE_CHECKING:
 
 _POINTERS = {"uid_map": "/linux/uidMappings", "gid_map": "/linux/gidMappings"}
 _CAPABILITIES = {"uid_map": "CAP_SETUID", "gid_map": "CAP_SETGID"}
+# ioctl_ns(2): the user namespace that owns a namespace
+_NS_GET_USERNS = 0xB701
 
 
 NO_TOOL = (
     "; newuidmap and newgidmap can map more, and are not in PATH (package uidmap of Debian, shadow-utils of Fedora)"
 )
+
+
+def owner(path: str) -> int:
+    """A descriptor of the user namespace that owns the namespace at a path. Raises OSError. ioctl_ns(2)."""
+    import fcntl
+
+    fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+    try:
+        return fcntl.ioctl(fd, _NS_GET_USERNS)
+    finally:
+        posix.close(fd)
 
 
 def write_map(pid: int, file: str, lines: Sequence[str]) -> None:
