@@ -9,14 +9,15 @@ from typing import Any
 
 from ... import paths
 from ...errors import PyruncError, pointer
+from ..compile.devices import DEFAULT_DEVICES
 from ..kernel.constants import CAPABILITIES
 from ..spec import load
 from ..spec.nearest import nearest
 from .addresses import Allowed, Network, ports
 
 DEFAULT = "default"
-# The devices that give a process nothing that it could misuse, by their numbers (the kernel's devices.txt).
-DEVICES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
+# The devices that every container has, and which give a process nothing that it could misuse.
+DEVICES = {path.removeprefix("/dev/"): (major, minor) for path, major, minor in DEFAULT_DEVICES}
 FILE_SYSTEMS = ("tmpfs", "proc", "overlay")
 CALLS = ("mknod", "mount", "sysinfo", "connect", "bind")
 # What programs call all the time.

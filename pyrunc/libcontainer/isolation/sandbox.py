@@ -9,6 +9,7 @@ from __future__ import annotations
 from ... import jsonio
 from ...errors import PyruncError, pointer
 from ...paths import clean
+from ..compile.devices import DEFAULT_DEVICES
 from ..kernel import landlock
 from ..plan.host import LANDLOCK
 from ..spec import annotations as known
@@ -70,12 +71,10 @@ _BINDS = ("bind", "rbind")
 _OF_THE_HOST = ("/proc", "/sys", "/dev")
 _SHARED = ("shared", "rshared")
 
-# (major, minor) of the character devices that every container has, and of terminals; None is any minor number.
-_DEVICES = (
-    (1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 1), (5, 2), (136, None),
-)  # fmt: skip
-_PATHS = {"/dev/null": (1, 3), "/dev/zero": (1, 5), "/dev/full": (1, 7), "/dev/random": (1, 8),
-          "/dev/urandom": (1, 9), "/dev/tty": (5, 0)}  # fmt: skip
+# (major, minor) of the devices that every container has, by their paths.
+_PATHS = {path: (major, minor) for path, major, minor in DEFAULT_DEVICES}
+# Those and the terminals; None is any minor number.
+_DEVICES = (*_PATHS.values(), (5, 1), (5, 2), (136, None))
 
 # Rights that Landlock refuses in the sandbox, also beneath its root; ioctl_dev is allowed beneath /dev.
 _NOT_GIVEN = ("make_char", "make_block", "ioctl_dev")

@@ -156,13 +156,17 @@ def _records(fd: int) -> Iterable[str]:
 
 def by_filter(prefix: str, call: str, profile: Seccomp | None) -> PyruncError:
     """The error of a process that a filter has ended. prefix: its beginning. profile: linux.seccomp."""
-    rule = refusal(profile, call) if profile else None
     message = f"{prefix}the seccomp filter does not allow {call}"
+    return _error(message, call, profile, f"the profile must allow {call}", len(prefix))
+
+
+def _error(message: str, call: str, profile: Seccomp | None, cure: str, lead: int = 0) -> PyruncError:
+    """An error with the rule that decides about a call. cure: the hint if there is one. lead: as of PyruncError."""
+    rule = refusal(profile, call) if profile else None
     if rule is None:  # it depends on the arguments, or the profile changed
         hint = f"pyrunc seccomp explain --profile config.json {call} shows the rules about it"
-        return PyruncError(message, pointer="/linux/seccomp", hint=hint, lead=len(prefix))
-    hint = f"{rule.action}: the profile must allow {call}"
-    return PyruncError(message, pointer=rule.pointer, hint=hint, lead=len(prefix))
+        return PyruncError(message, pointer="/linux/seccomp", hint=hint, lead=lead)
+    return PyruncError(message, pointer=rule.pointer, hint=f"{rule.action}: {cure}", lead=lead)
 
 
 def tell(pid: int, profile: Seccomp | None) -> None:
@@ -176,11 +180,6 @@ def tell_refused(pid: int, profile: Seccomp, code: int, seconds: float) -> None:
     """Log which calls a filter with SECCOMP_FILTER_FLAG_LOG has refused to a program that ran in the foreground, if the
     kernel has records of them. code: its exit code. seconds: how long it has run."""
     for call in refused_to(pid, time.time() - seconds - _EARLY_SECONDS):
-        rule = refusal(profile, call)
-        if rule is None:
-            hint = f"pyrunc seccomp explain --profile config.json {call} shows the rules about it"
-        else:
-            hint = f"{rule.action}: if the program needs {call}, the profile must allow it"
         message = f"before the program ended with exit code {code}, the seccomp filter refused {call}"
-        pointer = rule.pointer if rule is not None else "/linux/seccomp"
-        log.warning(PyruncError(message, pointer=pointer, hint=hint).line())
+        cure = f"if the program needs {call}, the profile must allow it"
+        log.warning(_error(message, call, profile, cure).line())
