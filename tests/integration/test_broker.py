@@ -10,7 +10,6 @@ import re
 import shutil
 import signal
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +22,8 @@ import pytest
 from tests.support import host
 from tests.support.broker import ALL, Broker
 from tests.support.bundle import Bundle
-from tests.support.runtime import REPOSITORY, Runtime
+from tests.support.programs import static_program
+from tests.support.runtime import Runtime
 from tests.support.seccomp import default_profile
 
 pytestmark = [
@@ -53,12 +53,7 @@ def broker(brokers: Callable[[dict[str, Any]], Broker]) -> Broker:
 @pytest.fixture(scope="session")
 def program(session_directory: Path) -> Path:
     """tests/support/brokered.c as a static program."""
-    if shutil.which("musl-gcc") is None:
-        pytest.skip("needs musl-gcc (package musl-tools)")
-    target = session_directory / "brokered"
-    source = REPOSITORY / "tests/support/brokered.c"
-    subprocess.run(["musl-gcc", "-static", "-pthread", "-O1", "-Wall", "-Werror", "-o", target, source], check=True)
-    return target
+    return static_program(session_directory, "brokered", "-pthread")
 
 
 @pytest.fixture

@@ -24,8 +24,9 @@ from pyrunc.libcontainer.plan.host import landlock_abi
 from pyrunc.libcontainer.seccomp import compiler
 from tests.support import host
 from tests.support.bundle import Bundle
+from tests.support.programs import static_program
 from tests.support.rootless import UID, RootlessRuntime
-from tests.support.runtime import REPOSITORY, Runtime
+from tests.support.runtime import Runtime
 from tests.support.seccomp import allowing
 
 pytestmark = [
@@ -125,12 +126,7 @@ ERRNOS = {
 @pytest.fixture(scope="session")
 def attacks(session_directory: Path) -> Path:
     """tests/support/attacks.c as a static program."""
-    if shutil.which("musl-gcc") is None:
-        pytest.skip("needs musl-gcc (package musl-tools)")
-    target = session_directory / "attacks"
-    source = REPOSITORY / "tests/support/attacks.c"
-    subprocess.run(["musl-gcc", "-static", "-O1", "-Wall", "-Wextra", "-Werror", "-o", target, source], check=True)
-    return target
+    return static_program(session_directory, "attacks", "-Wextra")
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ import pytest
 from pyrunc.libcontainer.seccomp import cache
 from tests.support import host
 from tests.support.bundle import CAPABILITIES, Bundle
-from tests.support.runtime import REPOSITORY, Result, Runtime
+from tests.support.programs import static_program
+from tests.support.runtime import Result, Runtime
 from tests.support.seccomp import X32_BIT, allowing, argument, default_profile, rule
 
 # Numbers of x86-64, or of i386 if the name says so.
@@ -35,12 +36,7 @@ both = pytest.mark.parametrize("no_new_privileges", [False, True], ids=["privile
 @pytest.fixture(scope="session")
 def program(session_directory: Path) -> Path:
     """tests/support/syscalls.c as a static program."""
-    if shutil.which("musl-gcc") is None:
-        pytest.skip("needs musl-gcc (package musl-tools)")
-    target = session_directory / "syscalls"
-    source = REPOSITORY / "tests/support/syscalls.c"
-    subprocess.run(["musl-gcc", "-static", "-O1", "-Wall", "-Werror", "-o", target, source], check=True)
-    return target
+    return static_program(session_directory, "syscalls")
 
 
 @pytest.fixture
