@@ -193,7 +193,7 @@ class Bench:
 
     def growth(self) -> Iterator[None]:
         """Rounds of one more container of every runtime; the containers stay. The wheel runs the launcher's
-        containers.
+        containers. The floor has a `run` in each round: what that takes longer is the kernel's share.
         """
         old = {"runc", "crun"} if table.NEW in self.names else set()
         runtimes = [runtime for runtime in self.runtimes if runtime.name not in {WHEEL, *old}]
@@ -212,6 +212,8 @@ class Bench:
                     self.note = f" {runtime.name} could not make more than {number} containers."
                     return
                 self.latencies.setdefault(runtime.name, []).append(milliseconds)
+            run = self.starters[-1]("run", "--bundle", str(self.bundles[SMALL].short), self.prefix + floor.NAME)
+            self.latencies.setdefault(floor.NAME, []).append(run.milliseconds)
             yield
 
     def relays(self) -> Iterator[None]:

@@ -152,7 +152,8 @@ def table(samples: Samples, measures: Iterable[Measure], runtimes: Sequence[str]
 def growth(latencies: dict[str, list[float]], groups: int = 5) -> str:
     """The medians of `create`'s latency (ms) in equal parts of the containers that lived, in Markdown.
 
-    latencies: by runtime; the value at index n was measured with n containers of that runtime alive.
+    latencies: by runtime; the value at index n was measured with n containers of that runtime alive. Those of the floor
+    are of its `run`.
     """
     count = min(map(len, latencies.values()), default=0)
     groups = min(groups, count)
@@ -163,7 +164,8 @@ def growth(latencies: dict[str, list[float]], groups: int = 5) -> str:
     lines = ["| " + " | ".join([*head, "last : first"]) + " |", "|---" + "|---:" * (groups + 1) + "|"]
     for name, values in latencies.items():
         medians = [statistics.median(values[a:b]) for a, b in itertools.pairwise(edges)]
-        cells = [name, *(f"{value:.1f}" for value in medians), f"{medians[-1] / medians[0]:.2f}"]
+        cells = ["floor's run" if name == "floor" else name, *(f"{value:.1f}" for value in medians)]
+        cells += [f"{medians[-1] / medians[0]:.2f}", f"{medians[-1] - medians[0]:.1f}"]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
