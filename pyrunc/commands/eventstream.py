@@ -10,7 +10,7 @@ import time
 from .. import jsonio, log, output
 from ..errors import PyruncError
 from ..libcontainer import lookup, process, processes, state
-from ..libcontainer.cgroup import stats
+from ..libcontainer.cgroup import oom, stats
 
 STDOUT = 1
 _NANOSECONDS = 1_000_000_000
@@ -35,20 +35,28 @@ def follow(root: str, id: str, interval: int) -> int:
         if memory >= 0:
             stack.callback(os.close, memory)
             poller.register(memory, select.POLLPRI)
-        kills = _oom_kills(memory)
+        kills = max(0, _oom_kills(memory))
+        above = oom.Above(cgroup, kills)
         due = time.monotonic_ns() + interval
         while True:
             wait = max(0, due - time.monotonic_ns())
             ready = [fd for fd, _ in poller.poll(-(-wait * 1000 // _NANOSECONDS))]
             # Also at the end: the kill may have ended the container.
-            kills, before = _oom_kills(memory), kills
-            for _ in range(kills - before):
-                output.write(STDOUT, jsonio.dumps({"type": "oom", "id": id}) + "\n")
+            found = _oom_kills(memory)
+            for _ in range(found - kills):
+                _print_kill(id)
+            kills = max(found, kills)
             if pidfd in ready:
+                if found < 0 and above.was_killed(record.pid, kills):
+                    _print_kill(id)
                 return 0
             if time.monotonic_ns() >= due:
                 due += interval
                 _print_stats(id, cgroup)
+
+
+def _print_kill(id: str) -> None:
+    output.write(STDOUT, jsonio.dumps({"type": "oom", "id": id}) + "\n")
 
 
 def _print_stats(id: str, cgroup: str) -> None:
@@ -69,13 +77,13 @@ def _open_events(cgroup: str) -> int:
 
 
 def _oom_kills(fd: int) -> int:
-    """oom_kill of memory.events; 0 without the file, or if the cgroup is gone."""
+    """oom_kill of memory.events; 0 without the file, -1 if the cgroup is gone."""
     if fd < 0:
         return 0
     try:
         text = os.pread(fd, 4096, 0).decode()
     except OSError:
-        return 0
+        return -1
     words = text.split()
     values = dict(zip(words[::2], words[1::2], strict=False))
     return int(values.get("oom_kill", 0))

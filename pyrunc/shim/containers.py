@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     Publish = Callable[[str, str, Message], None]
 
 _SIGKILL = 9
+# The exit code of a process that has ended by it.
+_KILLED = 128 + _SIGKILL
 
 
 # The file in a bundle with the end of the first process, for `delete`.
@@ -194,5 +196,5 @@ class Containers:
         """The end of `watch_memory`, after a last look: the kill may have ended the container."""
         memory, container.memory = container.memory, None
         if memory is not None:
-            memory.look()
-            memory.close()
+            init = container.init
+            memory.ended(init.pid, init.ended == _KILLED and not container.is_killed)

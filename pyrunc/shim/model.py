@@ -58,11 +58,12 @@ class Container:
     memory: watches for OOM kills. checkpoint: the images that it is restored from, "" for none.
     broker: carries calls out for it (brokers.py), None for most.
     is_sandbox: it holds the namespaces of a pod (sandbox.py), and containerd knows it as no task.
+    is_killed: a client has sent it SIGKILL.
     """
 
     __slots__ = (
         "_busy", "_turns", "broker", "bundle", "cgroup", "checkpoint", "execs", "id", "init", "is_created",
-        "is_sandbox", "memory", "namespace", "options", "own_pids", "runtime", "starts",
+        "is_killed", "is_sandbox", "memory", "namespace", "options", "own_pids", "runtime", "starts",
     )  # fmt: skip
 
     def __init__(self, request: Message, namespace: str, options: Message, runtime: Runtime, init: Process) -> None:
@@ -81,6 +82,7 @@ class Container:
         self.starts = 0
         self.is_created = False
         self.is_sandbox = False
+        self.is_killed = False
         self._busy = False
         self._turns: list[Callable[[], None]] = []
 

@@ -10,6 +10,7 @@ import posix
 
 from .. import log
 from ..errors import errno_text
+from ..libcontainer.cgroup.oom import Above
 from .loop import PRI
 
 TYPE_CHECKING = False
@@ -26,7 +27,7 @@ _SIZE = 4096
 class Watcher:
     """Counts the kills in one cgroup, and those in the cgroups below it."""
 
-    __slots__ = ("_callback", "_fd", "_kills", "_loop")
+    __slots__ = ("_above", "_callback", "_fd", "_is_gone", "_kills", "_loop")
 
     def __init__(self, loop: Loop, cgroup: str, callback: Callable[[], None]) -> None:
         """Call `callback()` whenever there was a kill, once for several at a time.
@@ -37,12 +38,14 @@ class Watcher:
         self._callback = callback
         self._fd = -1
         self._kills = 0
+        self._is_gone = False
         try:
             self._fd = posix.open(f"{cgroup}/{_FILE}", posix.O_RDONLY | posix.O_CLOEXEC)
         except FileNotFoundError:
             return
         try:
             self._kills = self._read()
+            self._above = Above(cgroup, self._kills)
             loop.watch(self._fd, PRI, self._on_change)
         except OSError:
             posix.close(self._fd)
@@ -68,10 +71,21 @@ class Watcher:
         except OSError as error:
             # ENODEV: the cgroup is gone.
             self.close()
-            if error.errno != errno.ENODEV:
+            self._is_gone = error.errno == errno.ENODEV
+            if not self._is_gone:
                 log.warning(f"reading {_FILE}: {errno_text(error.errno or 0)}; kills are no longer reported")
             return
         if self._kills > before:
+            self._callback()
+
+    def ended(self, pid: int, killed_by_others: bool) -> None:
+        """The container's first process has ended: look for the last time.
+
+        pid: its pid. killed_by_others: by SIGKILL, which was not the shim's.
+        """
+        self.look()
+        self.close()
+        if self._is_gone and killed_by_others and self._above.was_killed(pid, self._kills, unless_known=True):
             self._callback()
 
     def close(self) -> None:

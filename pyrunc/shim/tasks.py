@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .ttrpc import Call, Service
 
 
-_LAST_SIGNAL = 64
+_SIGKILL, _LAST_SIGNAL = 9, 64
 SERVICES = ("containerd.task.v2.Task", "containerd.task.v3.Task")
 
 
@@ -144,6 +144,7 @@ class Tasks(Containers):
                 _kill_exec(process, request["signal"])
             else:
                 lifecycle.kill(container.runtime.root, container.id, request["signal"], request["all"])
+                container.is_killed = container.is_killed or request["signal"] == _SIGKILL
         except (PyruncError, OSError) as error:
             raise _kill_error(error) from error
         call.reply()

@@ -39,3 +39,20 @@ def test_each_kill_for_want_of_memory_is_an_event(runtime: Runtime, bundle: Bund
     assert stream.wait(20) == 0
     lines = [json.loads(line) for line in out.read_text().splitlines()]
     assert [line for line in lines if line["type"] != "stats"] == [{"type": "oom", "id": container.id}] * 2
+
+
+def test_the_kill_that_ends_a_container_of_systemd_is_an_event(runtime: Runtime, bundle: Bundle) -> None:
+    """systemd may remove the cgroup with its count before `events` reads it."""
+    bundle.linux["resources"] = {"memory": {"limit": 24 * MIB, "swap": 24 * MIB}}
+    bundle.linux["cgroupsPath"] = f"system.slice:pyrunc:{runtime.token}"
+    bundle.sh("mkfifo /tmp/f; read x </tmp/f; exec dd if=/dev/zero of=/dev/null bs=64M count=1")
+    runtime.command.append("--systemd-cgroup")
+    container = runtime.started(bundle)
+    stream = runtime.background("events", "--interval", "500ms", container.id)
+    out = runtime.work / "background.out"
+    host.wait_for("the stream", lambda: '"stats"' in out.read_text())
+    with (bundle.rootfs / "tmp/f").open("w") as pipe:
+        pipe.write("go\n")
+    assert stream.wait(20) == 0
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [line for line in lines if line["type"] != "stats"] == [{"type": "oom", "id": container.id}]

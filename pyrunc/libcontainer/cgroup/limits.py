@@ -8,7 +8,7 @@ from __future__ import annotations
 import posix
 
 from ...errors import PyruncError
-from ..kernel.fileio import read_fd, read_file, write_fd
+from ..kernel.fileio import read_fd, write_fd
 
 # Most files hold one value. These hold a line for each device or name, of which a write changes one. The value is what
 # a line says of a device or name without a limit.
@@ -60,18 +60,6 @@ def check_memory(cgroup_fd: int, limit: int, swap: int) -> None:
                 pointer="/linux/resources/memory/" + field,
                 hint="memory.checkBeforeUpdate asks for this",
             )
-
-
-def oom_kills(cgroup: str) -> int:
-    """How many processes of the cgroup at this path, and of those below it, the OOM killer has ended.
-
-    0 if it is unknown: without the memory controller, or if the cgroup is gone.
-    """
-    try:
-        words = read_file(cgroup + "/memory.events").split()
-    except OSError:
-        return 0
-    return sum([int(value) for key, value in zip(words[::2], words[1::2], strict=False) if key == "oom_kill"])
 
 
 def previous(cgroup_fd: int, file: str, value: str) -> str | None:

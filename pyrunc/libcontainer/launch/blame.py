@@ -13,18 +13,16 @@ import time
 
 from ... import log
 from ...errors import PyruncError
-from ..kernel import native
+from ..kernel import kmsg, native
 from ..seccomp.checks import refusal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterator
 
     from ..._generated.spec_types import Seccomp
 
 SIGSYS = 31
-_LOG = "/dev/kmsg"
-_RECORD_BYTES = 8192
 _PATIENCE_MS = 100
 # The kernel writes 10 records in 5 s at most (printk_ratelimit), so a program's records are few.
 _COLLECT_SECONDS = 0.5
@@ -32,11 +30,8 @@ _COLLECT_SECONDS = 0.5
 _RET_ERRNO, _RET_ACTION = 0x00050000, 0xFFFF0000
 # The records' time is that of the kernel's last tick, and the program's start is measured a little late.
 _EARLY_SECONDS = 0.5
-# The records' pids are those of the first pid namespace, whose file in /proc/self/ns has this inode (linux/proc_ns.h).
-_FIRST_PID_NAMESPACE = 0xEFFFFFFC
 # linux/audit.h: AUDIT_ARCH_X86_64, AUDIT_ARCH_AARCH64
 _MACHINES = {"x86_64": "c000003e", "aarch64": "c00000b7"}
-_EPIPE = 32
 
 
 def call_of(record: str, pid: int, machine: str) -> str:
@@ -92,66 +87,38 @@ def _unquoted(text: str) -> list[str]:
 def killed_for(pid: int) -> str:
     """The system call for which a filter has ended process `pid`, which has not been reaped for long; "" if it is not
     known. Waits for the record for up to 0.1 s."""
-    fd = _open_log()
-    if fd < 0:
-        return ""
     machine = posix.uname().machine
-    found = ""
-    try:
-        while True:
-            for record in _records(fd):
-                found = call_of(record, pid, machine) or found
-            if found or not native.poll([fd], _PATIENCE_MS):
-                return found
-    except OSError:
-        return found
-    finally:
-        posix.close(fd)
+    for records in _waves():
+        found = [call for record in records if (call := call_of(record, pid, machine))]
+        if found:
+            return found[-1]
+    return ""
 
 
 def refused_to(pid: int, since: float) -> list[str]:
     """The system calls that a filter has failed with an errno for process `pid`, which has ended, since a time in
     seconds since 1970. Each once, in their order. Waits for records until there is none for 0.1 s, 0.5 s at most."""
-    fd = _open_log()
-    if fd < 0:
-        return []
     machine = posix.uname().machine
-    found: list[str] = []
+    calls = [refused_of(record, pid, machine, since) for records in _waves() for record in records]
+    return list(dict.fromkeys([call for call in calls if call]))
+
+
+def _waves() -> Iterator[list[str]]:
+    """The records of the kernel's log: those that are there, then those that come, until there is none for 0.1 s, 0.5 s
+    at most. Nothing if the log can't be read."""
+    fd = kmsg.open_log()
+    if fd < 0:
+        return
     end = time.monotonic() + _COLLECT_SECONDS
     try:
         while True:
-            for record in _records(fd):
-                call = refused_of(record, pid, machine, since)
-                if call and call not in found:
-                    found.append(call)
+            yield list(kmsg.records(fd))
             if time.monotonic() >= end or not native.poll([fd], _PATIENCE_MS):
-                return found
+                return
     except OSError:
-        return found
+        return
     finally:
         posix.close(fd)
-
-
-def _open_log() -> int:
-    """The kernel's log, with the records of this pid namespace; -1 if it has none, or can't be read."""
-    try:
-        if posix.stat("/proc/self/ns/pid").st_ino != _FIRST_PID_NAMESPACE:
-            return -1
-        return posix.open(_LOG, posix.O_RDONLY | posix.O_NONBLOCK | posix.O_CLOEXEC)
-    except OSError:  # no right to read it, or no /dev/kmsg here
-        return -1
-
-
-def _records(fd: int) -> Iterable[str]:
-    """The records that are there. Raises OSError."""
-    while True:
-        try:
-            yield posix.read(fd, _RECORD_BYTES).decode("utf-8", "replace")
-        except BlockingIOError:
-            return
-        except OSError as error:
-            if error.errno != _EPIPE:  # older records have been overwritten
-                raise
 
 
 def by_filter(prefix: str, call: str, profile: Seccomp | None) -> PyruncError:

@@ -6,7 +6,7 @@ import errno
 from _signal import strsignal
 
 from ...errors import INIT_FAILED, START_FAILED, PyruncError, join
-from ..cgroup.limits import oom_kills
+from ..cgroup.oom import oom_kills, was_oom_killed
 from ..kernel.constants import RLIMITS
 from ..plan.kinds import KINDS, ROOT_IS_MOUNT_POINT
 from ..seccomp.checks import refusal
@@ -30,6 +30,7 @@ _OPTION_STEPS = {
     "send_pidfd": ("can't send the pidfd to", "--pidfd-socket"),
 }
 _SIGNALLED = 2  # CLD_KILLED is 2, CLD_DUMPED 3 (waitid(2))
+_SIGKILL = 9
 # By which a filter ends the init: SIGSYS, and where it refuses exit_group, the init's trap: SIGILL, on arm64 SIGTRAP.
 _FILTER_SIGNALS = (31, 4, 5)
 _EXECVE = "the profile must allow execve, and what the program's start takes"
@@ -226,7 +227,7 @@ def init_died(
     """The error of an init that ended without a message. code, status: of waitid(2). cgroup: the container's, or "".
     prefix: what the message begins with. profile: linux.seccomp. pid: the init's, to find the kernel's record."""
     if code >= _SIGNALLED:
-        if cgroup and oom_kills(cgroup):
+        if was_oom_killed(cgroup, pid if status == _SIGKILL else 0):
             return _oom_killed(cgroup)
         message = f"{prefix}the init was killed by signal {status}"
         if status in _FILTER_SIGNALS:
@@ -251,7 +252,7 @@ def init_vanished(cgroup: str, filtered: bool, pid: int = 0, profile: Seccomp | 
     cgroup: the container's, or "". filtered: whether there is a seccomp profile. pid: the init's, to find the kernel's
     record. profile: linux.seccomp, None if it is not known.
     """
-    if cgroup and oom_kills(cgroup):
+    if was_oom_killed(cgroup, pid):
         return _oom_killed(cgroup)
     message = INIT_FAILED + "the init was killed before it executed the program"
     if filtered:

@@ -23,3 +23,9 @@ def test_kills_are_counted_from_the_file(tmp_path: Path) -> None:
 def test_without_the_controller_there_are_none(tmp_path: Path) -> None:
     assert eventstream._open_events(str(tmp_path)) == -1
     assert eventstream._oom_kills(-1) == 0
+
+
+def test_a_count_that_is_gone(tmp_path: Path) -> None:
+    fd = os.open(tmp_path, os.O_RDONLY)  # its read fails, as that of a file of a removed cgroup
+    assert eventstream._oom_kills(fd) == -1
+    os.close(fd)

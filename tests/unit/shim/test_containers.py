@@ -120,8 +120,11 @@ class Memory:
     def look(self) -> None:
         self.told()
 
-    def close(self) -> None:
-        """Nothing."""
+    def ended(self, pid: int, killed_by_others: bool) -> None:
+        """The last look."""
+        assert pid == 7
+        if killed_by_others:
+            self.told()
 
 
 @pytest.mark.parametrize("exec_id", ["", "e"])

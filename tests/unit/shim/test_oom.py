@@ -91,6 +91,34 @@ def test_a_cgroup_that_is_removed_ends_the_watch(
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.usefixtures("as_memory_events")
+@pytest.mark.parametrize("grown", [False, True])
+@pytest.mark.parametrize("by_others", [False, True])
+def test_the_kill_that_ends_a_container_whose_cgroup_is_gone(
+    loop: ProbeLoop, cgroup: Path, monkeypatch: pytest.MonkeyPatch, grown: bool, by_others: bool
+) -> None:
+    """Without a log that can tell, the cgroup above decides, unless the shim itself has sent SIGKILL."""
+    counts = iter([3, 4 if grown else 3])
+    monkeypatch.setattr("pyrunc.libcontainer.cgroup.oom.oom_kills", lambda path: next(counts))
+    monkeypatch.setattr("pyrunc.libcontainer.kernel.kmsg.oom_killed", lambda pid: None)
+    told: list[int] = []
+    watcher = Watcher(loop, str(cgroup), lambda: told.append(1))
+    cgroup.rmdir()
+    watcher.ended(77, by_others)
+    assert told == [1] * (grown and by_others)
+    assert loop.watched == 0
+
+
+@pytest.mark.usefixtures("as_memory_events")
+def test_the_kill_that_ends_a_container_whose_cgroup_is_there(loop: ProbeLoop, cgroup: Path) -> None:
+    told: list[int] = []
+    watcher = Watcher(loop, str(cgroup), lambda: told.append(1))
+    freeze(cgroup, 1)
+    watcher.ended(77, True)
+    assert told == [1]
+    assert loop.watched == 0
+
+
 def test_without_the_controller_there_is_nothing_to_watch(loop: ProbeLoop, tmp_path: Path) -> None:
     watcher = Watcher(loop, str(tmp_path), lambda: None)
     watcher.look()

@@ -57,12 +57,6 @@ def test_limits_above_the_usage_and_none_are_not(cgroup: int, tmp_path: Path) ->
         limits.check_memory(cgroup, limit, swap)
 
 
-def test_oom_kills(tmp_path: Path) -> None:
-    assert limits.oom_kills(str(tmp_path)) == 0
-    (tmp_path / "memory.events").write_text("low 0\nhigh 0\nmax 8\noom 3\noom_kill 2\noom_group_kill 1\n")
-    assert limits.oom_kills(str(tmp_path)) == 2
-
-
 @pytest.mark.parametrize(
     ("file", "text", "value", "undone"),
     [

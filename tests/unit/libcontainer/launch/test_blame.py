@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pyrunc import log
+from pyrunc.libcontainer.kernel import kmsg
 from pyrunc.libcontainer.launch import blame, scene
 from pyrunc.libcontainer.launch.scene import Scene
 from pyrunc.libcontainer.plan.model import LaunchPlan, Step
@@ -82,8 +83,8 @@ def test_refusals_are_told_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
     records = [[REFUSED, REFUSED, REFUSED.replace("syscall=83", "syscall=56")], []]
     monkeypatch.setattr("pyrunc._generated.syscalls.NAMES", {83: "chroot", 56: "clone"})
     monkeypatch.setattr(log, "warning", told.append)
-    monkeypatch.setattr(blame, "_open_log", lambda: os.open("/dev/null", os.O_RDONLY))
-    monkeypatch.setattr(blame, "_records", lambda fd: records.pop(0) if records else [])
+    monkeypatch.setattr(kmsg, "open_log", lambda: os.open("/dev/null", os.O_RDONLY))
+    monkeypatch.setattr(kmsg, "records", lambda fd: records.pop(0) if records else [])
     monkeypatch.setattr("pyrunc.libcontainer.kernel.native.poll", lambda fds, patience: [])
     monkeypatch.setattr("time.time", lambda: 1795814387.0)
     monkeypatch.setattr("posix.uname", lambda: os.uname_result(("", "", "", "", "x86_64")))
@@ -101,9 +102,21 @@ def test_refusals_are_told_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_log_that_can_t_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blame, "_LOG", "/nowhere")
+    monkeypatch.setattr(kmsg, "_LOG", "/nowhere")
     assert blame.killed_for(1) == ""
     assert blame.refused_to(1, 0) == []
+
+
+def test_the_last_record_of_a_pid_counts_and_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An earlier one is that of another process that had the pid."""
+    waves = [[""], [RECORD, RECORD.replace("syscall=83", "syscall=56")], [RECORD]]
+    monkeypatch.setattr("pyrunc._generated.syscalls.NAMES", {83: "mkdir", 56: "clone"})
+    monkeypatch.setattr(kmsg, "open_log", lambda: os.open("/dev/null", os.O_RDONLY))
+    monkeypatch.setattr(kmsg, "records", lambda fd: waves.pop(0))
+    monkeypatch.setattr("pyrunc.libcontainer.kernel.native.poll", lambda fds, patience: fds)
+    monkeypatch.setattr("posix.uname", lambda: os.uname_result(("", "", "", "", "x86_64")))
+    assert blame.killed_for(10090) == "clone"
+    assert len(waves) == 1
 
 
 def test_a_log_without_a_record() -> None:

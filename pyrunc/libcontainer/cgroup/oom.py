@@ -1,0 +1,61 @@
+"""Which processes the OOM killer has ended. Hot.
+
+A cgroup counts the kills in it and in the cgroups below it (memory.events). systemd removes the cgroup of a container,
+with its count, as soon as the last process has ended. The cgroup above has counted its kills too, but also those in its
+other children; the kernel's log tells which process it was.
+"""
+
+from __future__ import annotations
+
+import posix
+
+from ..kernel import kmsg
+from ..kernel.fileio import read_file
+
+
+def oom_kills(cgroup: str) -> int:
+    """How many processes of the cgroup at this path, and of those below it, the OOM killer has ended.
+
+    0 if it is unknown: without the memory controller, or if the cgroup is gone.
+    """
+    try:
+        words = read_file(cgroup + "/memory.events").split()
+    except OSError:
+        return 0
+    return sum([int(value) for key, value in zip(words[::2], words[1::2], strict=False) if key == "oom_kill"])
+
+
+def was_oom_killed(cgroup: str, pid: int) -> bool:
+    """Whether the OOM killer has killed in the cgroup at this path, whose first process, `pid`, has ended by SIGKILL; 0
+    if it has ended in another way."""
+    if not cgroup:
+        return False
+    if oom_kills(cgroup):
+        return True
+    try:
+        posix.stat(cgroup)
+    except FileNotFoundError:
+        return pid > 0 and kmsg.oom_killed(pid) is True
+    return False
+
+
+class Above:
+    """What the cgroup above a container's has counted, for the time when the container's own is gone."""
+
+    __slots__ = ("_cgroup", "_others")
+
+    def __init__(self, cgroup: str, kills: int) -> None:
+        """cgroup: the container's. kills: how many it has counted itself by now."""
+        self._cgroup = cgroup.rpartition("/")[0]
+        self._others = oom_kills(self._cgroup) - kills
+
+    def was_killed(self, pid: int, kills: int, unless_known: bool = False) -> bool:
+        """Whether the OOM killer has ended the container's first process, by a kill that was not counted.
+
+        pid: its pid. kills: how many kills the container's cgroup had counted when it was last read. unless_known: the
+        answer if there was a kill in the cgroup or beside it, and the kernel's log can't be read.
+        """
+        if oom_kills(self._cgroup) - self._others <= kills:
+            return False
+        found = kmsg.oom_killed(pid)
+        return unless_known if found is None else found
