@@ -38,6 +38,7 @@ help:
 	@echo 'make bench   compare the launcher with runc, crun and the floor, and write docs/performance.md (root, 8 minutes)'
 	@echo 'make bench-calls  what a system call costs, recorded and brokered, and in gVisor if it is there (root)'
 	@echo 'make bench-waits  what a start waits for: the kernel'"'"'s trace, by process and call (root, 2 minutes)'
+	@echo 'make bench-pythons  the launcher on CPython 3.13 and 3.14 beside this one (root, 4 minutes)'
 	@echo 'make bench-shim  the shim beside containerd'"'"'s own (root, 8 minutes)'
 	@echo 'make load    200 containers by 16 clients, beside runc and crun (root, 2 minutes)'
 	@echo 'make build   build for the sources in place, as .venv/bin/pyrunc'

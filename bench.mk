@@ -5,6 +5,7 @@
 #   make bench-calls                                      what a system call costs, recorded and brokered (root, 2 minutes)
 #   make bench-calls BENCH="--runsc PATH"                  beside gVisor
 #   make bench-waits                                      what a start waits for, by process and call (root, 2 minutes)
+#   make bench-pythons                                    the launcher on later versions of CPython (root, 4 minutes)
 #   make load                                             200 containers by 16 clients (root, 2 minutes)
 
 BENCH_BUILD := build/bench
@@ -41,6 +42,20 @@ bench-waits: $(VENV)/.built $(VENV)/.developer
 	@PYTHON='$(PYTHON)' scripts/packages.sh bench
 	@$(MAKE) --no-print-directory install DESTDIR='$(CURDIR)/$(BENCH_BUILD)' PREFIX=/usr
 	@$(BIN)/python -m tests.bench.waits --pyrunc $(BENCH_BUILD)/usr/bin/pyrunc --peers $(CURDIR)/$(BENCH_BUILD)/peers \
+	    --write docs/performance.md $(BENCH)
+
+# The launcher of this machine, and those that are built on later releases of Debian, each with a `lib` beside it: the
+# ordinary build of this machine, which compiles the seccomp filters that they lack.
+.PHONY: bench-pythons
+bench-pythons: $(VENV)/.built $(VENV)/.developer
+	@PYTHON='$(PYTHON)' scripts/packages.sh bench
+	@PYTHON='$(PYTHON)' scripts/packages.sh fresh
+	@$(MAKE) --no-print-directory install DESTDIR='$(CURDIR)/$(BENCH_BUILD)' PREFIX=/usr
+	@rm -rf build/fresh
+	@set -e; for release in $(PYTHON_RELEASES); do $(PYTHON) scripts/fresh/run.py $$release launcher; done; \
+	    for version in $$(ls build/fresh); do ln -s '$(CURDIR)/$(BENCH_BUILD)/usr/lib' build/fresh/$$version/lib; done; \
+	    $(BIN)/python -m tests.bench.pythons --program $(LAUNCHER_VERSION)=$(BENCH_BUILD)/usr/bin/pyrunc \
+	    $$(for version in $$(ls build/fresh); do echo --program $$version=build/fresh/$$version/bin/pyrunc; done) \
 	    --write docs/performance.md $(BENCH)
 
 .PHONY: load

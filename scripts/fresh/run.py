@@ -1,10 +1,11 @@
 """Run `make demo`, `make install` and `make test` on a fresh Debian, as a contributor does on a new machine.
 
-`run.py bookworm|trixie|sid unit|python|packages|full PYTEST_ARGUMENT…`, as root. The machine is a copy of what
+`run.py bookworm|trixie|sid unit|python|packages|full|launcher PYTEST_ARGUMENT…`, as root. The machine is a copy of what
 debian.py makes, entered by enter.py, with a clone of the working tree in /root (mode 0700). `unit` runs the unit tests,
 `full` all tests. `python` runs the unit tests and those that depend on the version of Python, with the installed
 launcher, which must have its snapshot. `packages` installs the result of this machine's `make wheel` before the fresh
-machine has a compiler, then makes the packages there, installs the .deb and removes it; it does not run pytest. All
+machine has a compiler, then makes the packages there, installs the .deb and removes it; it does not run pytest.
+`launcher` only builds the launcher, and copies it to build/fresh/VERSION/bin/pyrunc; VERSION is that of Python. All
 commands run under nohup: SIGHUP is ignored, and there is no terminal. The exit code is that of the first command that
 fails.
 """
@@ -90,6 +91,13 @@ tar -xzf build/dist/*.tar.gz -C /opt
 try "$(ls -d /opt/pyrunc-*)/bin/pyrunc"
 """
 
+# The launcher alone, for `make bench-pythons`.
+LAUNCHER_SCRIPT = "make build launcher > /tmp/build.log 2>&1 || { cat /tmp/build.log >&2; exit 1; }"
+LAUNCHER = "build/launcher/pyrunc"
+
+SCRIPTS = {"packages": PACKAGES_SCRIPT, "launcher": LAUNCHER_SCRIPT}
+KINDS = ("unit", "python", "packages", "full", "launcher")
+
 # The tests that depend on the version of Python: unit tests, tests of the launcher, and a container's whole life.
 PYTHON_TESTS = (
     "tests/unit", "tests/integration/test_launcher_import.py", "tests/integration/test_snapshot.py",
@@ -154,8 +162,8 @@ def run(codename: str, script: str, variables: dict[str, str], work: Path) -> in
 
 def main() -> int:
     """Run what sys.argv asks for."""
-    if len(sys.argv) < 3 or sys.argv[1] not in RELEASES or sys.argv[2] not in ("unit", "python", "packages", "full"):
-        raise GuestError(f"usage: run.py {'|'.join(RELEASES)} unit|python|packages|full PYTEST_ARGUMENT…")
+    if len(sys.argv) < 3 or sys.argv[1] not in RELEASES or sys.argv[2] not in KINDS:
+        raise GuestError(f"usage: run.py {'|'.join(RELEASES)} {'|'.join(KINDS)} PYTEST_ARGUMENT…")
     codename, tests, *given = sys.argv[1:]
     if tests == "packages" and not list((REPOSITORY / "build/dist").glob("*.whl")):
         raise GuestError("there is no wheel in build/dist: make wheel")
@@ -165,7 +173,12 @@ def main() -> int:
     start = time.monotonic()
     try:
         variables = {"PYTEST": shlex.join(pytest_words(tests, given)), "SNAPSHOT": str(int(tests == "python"))}
-        code = run(codename, PACKAGES_SCRIPT if tests == "packages" else SCRIPT, variables, work)
+        code = run(codename, SCRIPTS.get(tests, SCRIPT), variables, work)
+        if tests == "launcher" and code == 0:
+            built = work / "root" / CLONE.lstrip("/") / LAUNCHER
+            target = REPOSITORY / "build/fresh" / RELEASES[codename] / "bin"
+            target.mkdir(parents=True, exist_ok=True)
+            shutil.copy(built, target)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     how = "passed" if code == 0 else f"failed with exit code {code}"

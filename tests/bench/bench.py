@@ -65,11 +65,11 @@ class Bench:
         self.latencies: dict[str, list[float]] = {}
         self.note = ""
         self.changes = work / "changes.json"
+        self.changes.write_text(json.dumps({"unified": {"cgroup.max.depth": "100"}}))
         self.random = random.Random(1)
 
     def measure(self) -> None:
         """Measure everything, in order. Raises Failed if a runtime fails."""
-        self.changes.write_text(json.dumps({"unified": {"cgroup.max.depth": "100"}}))
         cgroup = f"/{self.prefix}parent"
         self.bundles = {
             SMALL: bundles.small(self.work),
@@ -151,12 +151,15 @@ class Bench:
         note(table.RUN, run.milliseconds)
         note(table.PEAK, run.peak)
         note(table.BUSY, run.busy / 1000)
+        note(table.FAULTS, run.faults)
         if runtime.name == floor.NAME:
             return
         note(table.VERSION, runtime("--version").milliseconds)
         self.disturb()
         create = note(table.CREATE, runtime("create", "--bundle", str(bundle.long), id).milliseconds)
-        note(table.STATE, runtime("state", id).milliseconds)
+        state = runtime("state", id)
+        note(table.STATE, state.milliseconds)
+        note(table.FAULTS_OF_STATE, state.faults)
         pid = json.loads(runtime.output.read_text())["pid"]
         note(table.WAITING, pss(pid))
         start = note(table.START, runtime("start", id).milliseconds)

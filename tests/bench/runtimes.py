@@ -26,12 +26,13 @@ class Failed(Exception):
 
 class Run(NamedTuple):
     """The measurements of spawn for a command: begin and end (ns, CLOCK_MONOTONIC), the peak RSS (KiB), and the
-    processor time with that of the container (us)."""
+    processor time (us) and page faults with those of the container."""
 
     begin: int
     end: int
     peak: int
     busy: int
+    faults: int
 
     @property
     def milliseconds(self) -> float:
@@ -62,10 +63,10 @@ class Runtime:
         spawn = [str(self.spawn), str(self.output), str(clients), str(count)]
         with self.null.open("rb") as null:
             done = subprocess.run([*spawn, *line], stdin=null, stdout=subprocess.PIPE, text=True, check=True)
-        begin, end, peak, busy, code = (int(word) for word in done.stdout.split())
+        begin, end, peak, busy, faults, code = (int(word) for word in done.stdout.split())
         if code != 0:
             raise Failed(f"{shlex.join(line)} exited {code}:\n{self.output.read_text(errors='replace')[-2000:]}")
-        return Run(begin, end, peak, busy)
+        return Run(begin, end, peak, busy, faults)
 
     def version(self) -> str:
         """The first line of its `--version`."""

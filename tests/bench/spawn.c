@@ -2,8 +2,8 @@
  * the caller's stdin; its stdout and stderr go to the file OUT. An argument's % is the run's number, from 0 on.
  *
  * Prints when the first was started and the last had ended (ns, CLOCK_MONOTONIC), the largest peak resident set (KiB),
- * the processor time of all of them and of the children that they waited for (us), and the first exit code that is
- * not 0.
+ * the processor time of all of them and of the children that they waited for (us), the page faults of the same that
+ * needed no disk, and the first exit code that is not 0.
  *
  * spawn is small and static because the kernel counts the memory that the caller had resident at execve as part of the
  * command's own peak. */
@@ -59,7 +59,7 @@ int main(int argc, char **argv)
         return 3;
     static char text[LENGTH];
     char *words[ARGS];
-    long started = 0, running = 0, peak = 0;
+    long started = 0, running = 0, peak = 0, faults = 0;
     long long busy = 0;
     int code = 0;
     long long start = now();
@@ -88,11 +88,12 @@ int main(int argc, char **argv)
         running--;
         busy += (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000LL + usage.ru_utime.tv_usec +
                 usage.ru_stime.tv_usec;
+        faults += usage.ru_minflt;
         if (usage.ru_maxrss > peak)
             peak = usage.ru_maxrss;
         if (code == 0)
             code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
     }
-    dprintf(result, "%lld %lld %ld %lld %d\n", start, now(), peak, busy, code);
+    dprintf(result, "%lld %lld %ld %lld %ld %d\n", start, now(), peak, busy, faults, code);
     return 0;
 }

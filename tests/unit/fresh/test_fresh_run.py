@@ -48,4 +48,5 @@ def test_for_a_version_of_python_there_is_more_than_the_unit_tests(fresh: Module
 def test_wrong_words_are_told(words: list[str]) -> None:
     done = subprocess.run([sys.executable, SCRIPT, *words], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr == "pyrunc-fresh: usage: run.py bookworm|trixie|sid unit|python|packages|full PYTEST_ARGUMENT…\n"
+    usage = "run.py bookworm|trixie|sid unit|python|packages|full|launcher PYTEST_ARGUMENT…"
+    assert done.stderr == f"pyrunc-fresh: usage: {usage}\n"
