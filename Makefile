@@ -152,7 +152,7 @@ demo:
 clean:
 	$(MAKE) -C csrc/init clean
 	$(MAKE) -C csrc/pause clean
-	rm -rf $(VENV) build dist pyrunc.egg-info pyrunc/_generated pyrunc/_core.* tests/bench/out
+	rm -rf $(VENV) build dist pyrunc.egg-info pyrunc/_generated pyrunc/_core.pyi pyrunc/*.so tests/bench/out
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
 include launcher/launcher.mk

@@ -1,8 +1,8 @@
-"""The build: the init, the generated files, and the cffi modules. Everything else is in pyproject.toml.
+"""The build: the init, the generated files, and the C modules. Everything else is in pyproject.toml.
 
 A build runs, in this order: `make -C csrc/init init` (the static init, by musl-gcc), `make -C csrc/pause`,
-generate/*.py (validators, types, argv table), and the compiler for `pyrunc._core`, which holds the init's program, and
-`pyrunc._seccomp`.
+generate/*.py (validators, types, argv table), and the compiler for `pyrunc._core`, which holds the init's program,
+`pyrunc._seccomp` and `pyrunc._wire`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
 
@@ -79,9 +79,19 @@ def packages() -> list[str]:
     return find_packages(str(ROOT), include=["pyrunc", "pyrunc.*"])
 
 
+def wire() -> Extension:
+    """`pyrunc._wire`, one shared object for every version of Python."""
+    from generate.cflags import COMPILE_ARGS
+
+    headers = ["csrc/init/decode.h", "csrc/init/steps.gen.h"]
+    sources = ["csrc/wire/encode.c"]
+    return Extension("pyrunc._wire", sources, depends=headers, extra_compile_args=COMPILE_ARGS, py_limited_api=True)
+
+
 check_tools()
 setup(
     packages=packages(),
     cffi_modules=["generate/native_build.py:ffibuilder", "generate/seccomp_build.py:ffibuilder"],
+    ext_modules=[wire()],
     cmdclass={"build_py": BuildModules, "build_ext": BuildCore},
 )

@@ -39,6 +39,7 @@ EXTENSIONS = {
     "fcntl": "PyInit_fcntl",
     "posix": "PyInit_posix",
     "pyrunc._core": "PyInit__core",  # launcher/ffi.c
+    "pyrunc._wire": "PyInit__wire",  # csrc/wire/encode.c
     "select": "PyInit_select",
     "time": "PyInit_time",
 }

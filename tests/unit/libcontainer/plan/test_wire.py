@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import struct
 import sys
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pyrunc import _wire
+from pyrunc._generated.steps import FIELDS
 from pyrunc.errors import PyruncError
 from pyrunc.libcontainer.plan import wire
 from pyrunc.libcontainer.plan.kinds import NUMBERS
 from pyrunc.libcontainer.plan.model import LaunchPlan, Step
+from tests.support.plans import CASES
+from tests.support.wire import Source, encoded, outcome
 
 
 def plan(*steps: Step) -> LaunchPlan:
@@ -62,7 +67,10 @@ def test_no_timeline_and_no_fault_are_the_default() -> None:
         (Step("start", "await_start", ("start",)), "nothing fills the slot start"),
         (Step("process", "umask", (0,), fallback_level=8), "too many alternatives"),
         (Step("process", "umask", (0,), on_errno=tuple(range(9))), "too many alternatives"),
-        (Step("process", "chdir", ("/\ud800",)), "not Unicode"),
+        (Step("process", "chdir", ("/\ud800",), pointer="/process/cwd"), "path: '/\\ud800' is not Unicode"),
+        (Step("start", "execute", (("a", "\udfff"), ())), "args: '\\udfff' is not Unicode"),
+        (Step("start", "execute", (("a", 1), ())), "args: ('a', 1) is no strv"),  # type: ignore[arg-type]
+        (Step("process", "umask", (0,), fallback_level=-1), "too many alternatives"),
     ],
 )
 def test_what_cannot_travel_is_refused(step: Step, words: str) -> None:
@@ -73,12 +81,103 @@ def test_what_cannot_travel_is_refused(step: Step, words: str) -> None:
         assert (caught.value.step, caught.value.pointer) == (step.kind, step.pointer)
 
 
-def test_a_step_is_encoded_the_same_at_once_and_field_by_field() -> None:
-    bind = ("/a", None, "/b", 1, 2, 3, 4, 5, 6, 1 << 63, 0)
-    blob = wire.encode(plan(Step("rootfs", "bind", bind), Step("rootfs", "bind", ("/a", "s", *bind[2:]))), {"s": 9})
-    first, second = (blob.decode().split("\0")[6 + 14 * number :][:14] for number in range(2))
-    assert first[3:] == ["/a", "-1", "/b", "1", "2", "3", "4", "5", "6", str(1 << 63), "0"]
-    assert second == [*first[:4], "9", *first[5:]]
+VALUES = st.sampled_from(Source.VALUES) | st.text() | st.integers(-(1 << 65), 1 << 65) | st.booleans()
+FITTING: dict[str, st.SearchStrategy[Any]] = {
+    "u32": st.integers(0, (1 << 32) - 1) | st.booleans(),
+    "u64": st.integers(0, (1 << 64) - 1),
+    "i64": st.integers(-(1 << 63), (1 << 63) - 1),
+    "str": st.text(st.characters(exclude_characters="\0")),
+    "strv": st.lists(st.text(st.characters(exclude_characters="\0"))).map(tuple),
+    "fd": st.sampled_from(["source:0", "start", None]),
+}
+SLOTS = {"source:0": 7, "start": 2147483647}
+
+
+@st.composite
+def made(draw: st.DrawFn) -> Step:
+    """A step of any kind, some with a value that does not fit."""
+    kind = draw(st.sampled_from(sorted(NUMBERS)))
+    args = [draw(FITTING[type_]) for _, type_ in FIELDS[kind]]
+    if args and draw(st.integers(0, 9)) == 0:
+        args[draw(st.integers(0, len(args) - 1))] = draw(VALUES)
+    errnos = draw(st.just([]) | st.lists(st.integers(1, 4095), max_size=9))
+    return Step(
+        "rootfs", kind, tuple(args), fallback_level=draw(st.just(0) | st.integers(-1, 8)), on_errno=tuple(errnos)
+    )
+
+
+@given(st.lists(made(), max_size=6).map(tuple))
+def test_steps_are_encoded_and_refused_as_by_the_reference(steps: tuple[Step, ...]) -> None:
+    assert outcome(_wire.encode, steps, NUMBERS, SLOTS) == outcome(encoded, steps, SLOTS)
+
+
+@given(st.lists(made(), min_size=1, max_size=6).map(tuple))
+def test_a_refusal_names_the_step_and_the_field(steps: tuple[Step, ...]) -> None:
+    try:
+        encoded(steps, SLOTS)
+    except ValueError as error:
+        number, field = error.args
+    else:
+        return
+    with pytest.raises(PyruncError) as caught:
+        wire.encode(plan(*steps), SLOTS)
+    assert caught.value.step == steps[number].kind
+    start = FIELDS[steps[number].kind][field][0] + ": " if field >= 0 else "too many alternatives"
+    assert caught.value.message.startswith(start)
+
+
+@given(st.binary())
+def test_the_steps_of_the_fuzzer_too(data: bytes) -> None:
+    steps = Source(data).steps()
+    assert outcome(_wire.encode, steps, NUMBERS, SLOTS) == outcome(encoded, steps, SLOTS)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_golden_plans_are_encoded_as_by_the_reference(name: str) -> None:
+    steps = CASES[name]().init
+    named = {
+        str(value)
+        for step in steps
+        for (_, type_), value in zip(FIELDS[step.kind], step.args, strict=True)
+        if type_ == "fd"
+    }
+    slots = {slot: number for number, slot in enumerate(sorted(named))}
+    pointers, tokens = encoded(steps, slots)
+    assert (
+        wire.encode(plan(*steps), slots)
+        == b"%s\0%d\0%d\x000\0-1\x000\0" % (wire.MAGIC.encode(), len(steps), pointers) + tokens
+    )
+
+
+class Text(str):
+    """A text that is no str itself: an attribute or an override of it must not count."""
+
+
+STEP: Any = Step
+
+
+@pytest.mark.parametrize(
+    ("steps", "numbers", "error"),
+    [
+        ((STEP("process", "chdir", ("/",)),), {}, KeyError),
+        ((STEP("process", "chdir", ("/",)),), {"chdir": 1000}, TypeError),
+        ((STEP("process", "chdir", ("/",)),), {"chdir": -1}, OverflowError),
+        ((STEP("process", "chdir", ()),), NUMBERS, TypeError),
+        ((STEP("process", "chdir", ("/", "/")),), NUMBERS, TypeError),
+        ((STEP("process", "chdir", ["/"]),), NUMBERS, TypeError),
+        ((STEP("process", "chdir", ("/",), fallback_level="1"),), NUMBERS, TypeError),
+        ((STEP("process", "chdir", ("/",), on_errno=("1",)),), NUMBERS, TypeError),
+        ((STEP("process", "chdir", ("/",), on_errno=[1]),), NUMBERS, TypeError),
+        ((STEP("process", "chdir", (Text("/"),)),), NUMBERS, ValueError),
+        ((7,), NUMBERS, AttributeError),
+        ([], NUMBERS, TypeError),
+    ],
+)
+def test_what_is_no_plan_is_an_error_of_the_program(
+    steps: Any, numbers: dict[str, int], error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        _wire.encode(steps, numbers, {})
 
 
 def test_a_plan_has_a_largest_size() -> None:

@@ -1,0 +1,50 @@
+/* libFuzzer target: encode.c encodes and refuses what tests/support/wire.py does, for any steps. The interpreter
+ * allocates by malloc here, so that AddressSanitizer sees every access behind an object's end. */
+#include <Python.h>
+
+#include <stdint.h>
+#include <stdlib.h>
+
+int LLVMFuzzerInitialize(int *argc, char ***argv);
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+PyObject *PyInit__wire(void);
+
+static const char SETUP[] = "import _wire\n"
+                            "from tests.support.wire import difference\n"
+                            "def check(data):\n"
+                            "    found = difference(_wire.encode, data)\n"
+                            "    assert not found, found\n";
+
+static PyObject *check;
+
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+    (void)argc;
+    (void)argv;
+    PyPreConfig before;
+    PyPreConfig_InitPythonConfig(&before);
+    before.allocator = PYMEM_ALLOCATOR_MALLOC;
+    before.utf8_mode = 1;
+    if (PyStatus_Exception(Py_PreInitialize(&before)) || PyImport_AppendInittab("_wire", PyInit__wire) < 0)
+        abort();
+    Py_Initialize();
+    PyObject *main = PyImport_AddModule("__main__");
+    if (main == NULL || PyRun_SimpleString(SETUP) < 0)
+        abort();
+    check = PyObject_GetAttrString(main, "check");
+    return check == NULL ? abort(), -1 : 0;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    PyObject *bytes = PyBytes_FromStringAndSize((const char *)data, (Py_ssize_t)size);
+    PyObject *checked = bytes == NULL ? NULL : PyObject_CallOneArg(check, bytes);
+    if (checked == NULL) {
+        PyErr_Print();
+        abort();
+    }
+    Py_DECREF(checked);
+    Py_DECREF(bytes);
+    return 0;
+}
