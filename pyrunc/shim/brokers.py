@@ -170,7 +170,9 @@ def identity() -> tuple[int, ...]:
 
 
 def _unlink(path: str) -> None:
-    try:
-        posix.unlink(path)
-    except FileNotFoundError:
-        return
+    """Remove the socket of a broker that may have been killed, and its lock."""
+    for name in (path, path + ".lock"):
+        try:
+            posix.unlink(name)
+        except FileNotFoundError:
+            continue

@@ -387,6 +387,24 @@ def test_the_root_of_the_first_process_is_none_to_rely_on(
         assert names(runtime.run(calls).out) == ["EACCES"]
 
 
+def test_a_container_without_a_mount_namespace(runtime: Runtime, calls: Bundle, broker: Broker) -> None:
+    """Its paths are those of the host, whatever root directory it makes: no call with a path is carried out."""
+    calls.config["mounts"] = []
+    for name in ("maskedPaths", "readonlyPaths"):
+        calls.linux.pop(name, None)
+    calls.linux["namespaces"] = [each for each in calls.linux["namespaces"] if each["type"] != "mount"]
+    capabilities(calls, "CAP_MKNOD", "CAP_SYS_ADMIN")
+    calls.sh(
+        "brokered unix stream /run/good/socket; brokered listen /run/good/new; brokered mount none /mnt tmpfs 0 mode=755;"
+        "mknod /node c 1 3; brokered connect stream 127.0.0.1 1"
+    )
+    result = runtime.run(calls, ok=False)
+    assert names(result.out) == ["EPERM", "EPERM", "EPERM", "ECONNREFUSED"]
+    assert "Operation not permitted" in result.err
+    assert broker.log().count("in a container without a mount namespace") == 3
+    assert not (calls.rootfs / "node").exists()
+
+
 def test_bind_of_a_path(runtime: Runtime, calls: Bundle, broker: Broker) -> None:
     (calls.rootfs / "run/good").mkdir()
     calls.sh("cd /run; brokered listen good/new; brokered listen /run/new; ls -l good/new | cut -c1-10; ls new")

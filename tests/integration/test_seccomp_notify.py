@@ -197,6 +197,17 @@ def test_wait_killable_recv(
     assert '"seccomp filter flags: 40"' in result.err
 
 
+def test_a_filter_that_refuses_the_init_its_words(
+    runtime: Runtime, bundle: Bundle, agent_at: Callable[..., Agent], address: str
+) -> None:
+    agent_at(address)
+    bundle.linux["seccomp"] = notifying(address, "mkdir")
+    bundle.linux["seccomp"]["syscalls"].append({"names": ["sendmsg"], "action": "SCMP_ACT_ERRNO"})
+    result = runtime.refuse(bundle)
+    assert "the init exited with status 1" in result.last_line
+    assert "at /linux/seccomp/syscalls/1; linux.seccomp refuses sendmsg" in result.last_line
+
+
 def test_a_hook_gets_no_descriptor_of_the_listener(
     runtime: Runtime, bundle: Bundle, agent_at: Callable[..., Agent], address: str
 ) -> None:

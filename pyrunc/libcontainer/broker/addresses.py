@@ -42,12 +42,14 @@ class Allowed:
 
     unix: paths in the container's root, or a directory's with /* at the end; @NAME for abstract ones, @PREFIX* too.
     datagrams: the container may have datagram sockets of the internet, which send anywhere without connect(2).
+    unix_datagrams: the same of AF_UNIX.
     """
 
     networks: tuple[Network, ...] = ()
     unix: tuple[str, ...] = ()
     netlink: bool = False
     datagrams: bool = False
+    unix_datagrams: bool = False
 
     def has_internet(self, address: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int) -> bool:
         """Whether an address is allowed."""

@@ -101,7 +101,9 @@ def _policy(name: str, value: Any) -> Policy:
         mknod=_mknod(members["mknod"], at + "/mknod") if "mknod" in members else None,
         mount=_mount(members["mount"], at + "/mount") if "mount" in members else None,
         sysinfo="sysinfo" in members and _members(members["sysinfo"], at + "/sysinfo", ()) == {},
-        connect=_allowed(members["connect"], at + "/connect", "datagrams") if "connect" in members else None,
+        connect=_allowed(members["connect"], at + "/connect", "datagrams", "unixDatagrams")
+        if "connect" in members
+        else None,
         bind=_allowed(members["bind"], at + "/bind") if "bind" in members else None,
         calls_per_second=_whole(members, "callsPerSecond", at, 20_000, 1_000_000),
     )
@@ -158,7 +160,8 @@ def _allowed(value: Any, at: str, *others: str) -> Allowed:
                 pointer=f"{at}/unix/{index}",
                 hint="an abstract name begins with @",
             )
-    return Allowed(tuple(networks), unix, _flag(members, "netlink", at), _flag(members, "datagrams", at))
+    flags = [_flag(members, name, at) for name in ("netlink", "datagrams", "unixDatagrams")]
+    return Allowed(tuple(networks), unix, *flags)
 
 
 def _flag(members: dict[str, Any], name: str, at: str) -> bool:

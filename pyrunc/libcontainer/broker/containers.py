@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..kernel import userns
 from ..kernel.constants import CAPABILITIES
-from .acting import OVER_FILES
+from . import acting
 from .model import Refusal
 
 if TYPE_CHECKING:
@@ -53,10 +53,17 @@ class Container:
             raise Refusal(failure, f"a process without {_names(capability)}")
         return credentials
 
+    def place(self, caller: Caller, dirfd: int, path: str) -> acting.Place:
+        """The place of a path of the caller's. dirfd: as in openat(2). Raises Refusal (EPERM) for a container without a
+        mount namespace."""
+        if self.root < 0:
+            raise Refusal(errno.EPERM, f"the path {path}, in a container without a mount namespace")
+        return acting.place(caller, dirfd, path)
+
     def over_files(self, credentials: Credentials) -> int:
         """The capabilities over files that a process of the broker may take for a thread: those of a container's user
         namespace count only there."""
-        return credentials.capabilities & OVER_FILES if self.is_of_host else 0
+        return credentials.capabilities & acting.OVER_FILES if self.is_of_host else 0
 
 
 def _names(capability: int) -> str:
@@ -82,11 +89,13 @@ def user_namespace(pid: int) -> tuple[int, int]:
 
 
 def root_directory(pid: int) -> int:
-    """A descriptor of the directory from which the paths of a container are named. Raises OSError.
+    """A descriptor of the directory from which the paths of a container are named; -1 for a container without a mount
+    namespace. Raises OSError.
 
-    For a container with a mount namespace it is the broker's own root: a path that is not beneath a process's root is
-    named from the root of its mount namespace (d_path() of the kernel). The process's root is none to rely on, since it
-    may have made another one at its first instruction (chroot(2)).
+    It is the broker's own root: a path that is not beneath a process's root is named from the root of its mount
+    namespace (d_path() of the kernel). The process's root is none to rely on, since it may have made another one at its
+    first instruction (chroot(2)), and without a mount namespace nothing tells the container's paths from the host's.
     """
-    has_own = namespace(pid, "mnt") != namespace("self", "mnt")
-    return os.open("/" if has_own else f"/proc/{pid}/root", OPEN_ROOT)
+    if namespace(pid, "mnt") == namespace("self", "mnt"):
+        return -1
+    return os.open("/", OPEN_ROOT)

@@ -100,7 +100,7 @@ def mount(caller: Caller, container: Container, policy: Mount) -> Callable[[], N
     st = os.stat("ns/mnt", dir_fd=caller.proc())
     if (st.st_dev, st.st_ino) in _host_namespaces():
         raise Refusal(errno.EPERM, "mount in the host's mount namespace")
-    where = acting.place(caller, native.AT_FDCWD, request.target)
+    where = container.place(caller, native.AT_FDCWD, request.target)
     pidfd = caller.pidfd()
     return lambda: _work(container, policy, credentials, request, where, pidfd)
 

@@ -38,7 +38,7 @@ def mknod(
         raise Refusal(errno.EPERM, f"the device {kind} {numbers[0]}:{numbers[1]}")
     credentials = container.require(caller, policy.capability)
     path = caller.text(address, PATH_MAX)
-    where = acting.place(caller, dirfd, path)
+    where = container.place(caller, dirfd, path)
     maps = None if container.is_of_host else caller.maps()
 
     def make() -> None:

@@ -49,6 +49,9 @@ _PROTOCOLS = {1: (0, 6, 262), 2: (0, 17, 1, 58, 136)}
 _INT = 0xFFFFFFFF
 # Families below AF_NETLINK that are neither AF_UNIX nor the internet's; those above it are refused as well.
 _OTHER_FAMILIES = (*range(3, 10), *range(11, 16))
+# Of AF_UNIX: what sends to a path or a name without connect(2), also one of a pair. The kernel takes SOCK_RAW for it.
+_UNIX_DATAGRAMS = (2, 3)
+_UNIX_STREAMS = (1, 5)
 # The types beside streams, datagrams and raw sockets: the default protocol of SOCK_SEQPACKET is SCTP.
 _NEITHER = (4, 5, 6, 10)
 _MACHINES: dict[str, list[Literal["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32", "SCMP_ARCH_AARCH64"]]] = {
@@ -157,6 +160,9 @@ def _refusing(policy: Policy) -> list[SeccompRule]:
     rules.append(_rule(_ERRNO, "socket", _masked(2, _INT, _SCTP), code=errno.EPROTONOSUPPORT))
     no_unix: SeccompArg = {"index": 0, "value": socket.AF_UNIX, "op": "SCMP_CMP_NE"}  # TIPC has pairs too
     rules.append(_rule(_ERRNO, "socketpair", no_unix, code=errno.EAFNOSUPPORT))
+    for name in ("socket", "socketpair") if not policy.connect.unix_datagrams else ():
+        for kind in _UNIX_DATAGRAMS:
+            rules.append(_rule(_ERRNO, name, _is(0, socket.AF_UNIX), _masked(1, _SOCKET_TYPE, kind), code=errno.EACCES))
     refused = _NEITHER if policy.connect.datagrams else (2, 3, *_NEITHER)
     for family in _INTERNET:
         for kind in refused:
@@ -188,11 +194,16 @@ def _allowing(policy: Policy, base: Seccomp) -> list[SeccompRule]:
     for name, index in _SENDING.items():
         if allows(name):
             rules.append(_rule(_ALLOW, name, _masked(index, _MSG_FASTOPEN, 0)))
-    if allows("socketpair", socket.AF_UNIX, socket.SOCK_STREAM):
-        rules.append(_rule(_ALLOW, "socketpair", _is(0, socket.AF_UNIX)))
-    for family in (socket.AF_UNIX, socket.AF_NETLINK):
-        if allows("socket", family, socket.SOCK_STREAM):
-            rules.append(_rule(_ALLOW, "socket", _is(0, family)))
+    streams = [_masked(1, _SOCKET_TYPE, kind) for kind in _UNIX_STREAMS]
+    for name in ("socketpair", "socket"):
+        if not allows(name, socket.AF_UNIX, socket.SOCK_STREAM):
+            continue
+        if policy.connect.unix_datagrams:
+            rules.append(_rule(_ALLOW, name, _is(0, socket.AF_UNIX)))
+        else:
+            rules += [_rule(_ALLOW, name, _is(0, socket.AF_UNIX), stream) for stream in streams]
+    if allows("socket", socket.AF_NETLINK, socket.SOCK_STREAM):
+        rules.append(_rule(_ALLOW, "socket", _is(0, socket.AF_NETLINK)))
     for family in _INTERNET:
         for kind in (1, 2) if policy.connect.datagrams else (1,):
             if allows("socket", family, kind):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import gc
 import os
 import resource
@@ -41,6 +42,8 @@ _PATH_BYTES = 107  # sun_path, with a NUL (unix(7))
 _OPEN_PROC = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _STDOUT = 1
+# The lock of a path has the name of the path with this behind it.
+LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ class Server:
         self._proc = os.open("/proc", _OPEN_PROC)
         _raise_limit()
         self._spare = os.dup(self._proc)  # closed to take, and end, a connection that there is no descriptor for
-        self._socket = _listen(path)
+        self._socket, self._lock = _listen(path)
         self._own = _identity(path)
         self._ended, self._end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._parent = -1
@@ -94,6 +97,7 @@ class Server:
         if _identity(self._path) == self._own:  # else another broker listens there by now
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self._path)
+            _unlock(self._path, self._lock)
         self._socket.close()
         for pid in self._agents.values():
             os.kill(pid, signal.SIGKILL)
@@ -184,8 +188,9 @@ class Server:
             for number in _SIGNALS:
                 signal.signal(number, signal.SIG_DFL)
             self._socket.close()
-            for pidfd in (*self._agents, *([self._parent] if self._parent >= 0 else [])):
-                os.close(pidfd)
+            # The lock is the broker's: an agent that lives on after it keeps no other broker away.
+            for fd in (self._lock, *self._agents, *([self._parent] if self._parent >= 0 else [])):
+                os.close(fd)
             state = _receive(connection)
             if state is not None:
                 _serve(state, self._policies, self._mount, self._proc)
@@ -238,11 +243,14 @@ def _tell_parent() -> None:
     os.close(null)
 
 
-def _listen(path: str) -> socket.socket:
+def _listen(path: str) -> tuple[socket.socket, int]:
+    """The socket at a path, and the lock of the path. Raises PyruncError if another program has the path."""
     if len(os.fsencode(path)) > _PATH_BYTES:
         raise PyruncError(f"listening at {path}", errno=errno.ENAMETOOLONG, hint=f"at most {_PATH_BYTES} bytes")
     found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    held = -1
     try:
+        held = _lock(path)
         _remove_stale(path)
         mask = os.umask(0o177)
         try:
@@ -252,30 +260,63 @@ def _listen(path: str) -> socket.socket:
         found.listen(128)
     except OSError as error:
         found.close()
+        if held >= 0:
+            _unlock(path, held)
         hint = ""
         if error.errno == errno.EADDRINUSE:
             hint = "a program listens there, or a file that is no socket is there: --socket names another path"
         raise PyruncError(f"listening at {path}", errno=error.errno or 0, hint=hint) from error
-    return found
+    return found, held
+
+
+def _lock(path: str) -> int:
+    """The lock of a path, a file beside it, which a broker holds as long as it runs: of two that start at once, neither
+    removes the socket of the other. Raises OSError (EADDRINUSE) if another broker has it."""
+    name = path + LOCK
+    while True:
+        fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(fd)
+            raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE)) from error
+        st = os.fstat(fd)
+        if _identity(name) == (st.st_dev, st.st_ino):
+            return fd
+        os.close(fd)  # its holder has just removed it
+
+
+def _unlock(path: str, fd: int) -> None:
+    """Remove the lock of a path, and end it."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path + LOCK)
+    os.close(fd)
 
 
 def _remove_stale(path: str) -> None:
-    """Remove the socket of a broker that was killed. Raises OSError (EADDRINUSE) if there is anything else."""
+    """Remove the socket of a broker that was killed. Raises OSError (EADDRINUSE) if there is anything else.
+
+    Whether a program listens is asked by a socket of another type: the kernel refuses it, and the program, which may be
+    an agent of another kind, does not notice (unix_find_bsd() of the kernel).
+    """
     try:
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
             return
     except FileNotFoundError:
         return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(path)
         except ConnectionRefusedError:
             os.unlink(path)
+        except OSError as error:
+            if error.errno != errno.EPROTOTYPE:
+                raise
 
 
 def _receive(connection: socket.socket) -> State | None:
-    """Read a state: until it is whole, since runc keeps the connection open. None if nothing was sent, as by another
-    broker that looks whether one listens here. Raises PyruncError and OSError.
+    """Read a state: until it is whole, since runc keeps the connection open. None if nothing was sent, as by a program
+    that looks whether one listens here. Raises PyruncError and OSError.
     """
     (uid,) = struct.unpack_from("=i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12), 4)
     if uid not in (0, os.geteuid()):

@@ -148,7 +148,7 @@ def _bind_path(caller: Caller, container: Container, allowed: Allowed, fd: int, 
 
 def _with_path(caller: Caller, container: Container, path: str, act: Act) -> Callable[[], None]:
     """The job of a call with a path, for a worker that acts as the thread, in the thread's root directory."""
-    where = acting.place(caller, native.AT_FDCWD, path)
+    where = container.place(caller, native.AT_FDCWD, path)
     credentials = container.credentials(caller)
     over_files = container.over_files(credentials)
     proc, root = container.proc, container.root

@@ -240,9 +240,13 @@ def init_died(
             return PyruncError(message, pointer="/linux/seccomp", hint=_EXECVE, lead=len(prefix))
         return PyruncError(message, lead=len(prefix))
     message = f"{prefix}the init exited with status {status}"
-    rule = refusal(profile, "execve") if profile else None
-    if rule is not None:
-        return PyruncError(message, pointer=rule.pointer, hint=filter_refuses(rule, "execve"), lead=len(prefix))
+    # The init tells its errors by sendmsg, and with a listener also that it is ready, before it executes a program.
+    calls = ("sendmsg", "execve") if profile and profile.get("listenerPath") else ("execve", "sendmsg")
+    for call in calls if profile else ():
+        assert profile is not None
+        rule = refusal(profile, call)
+        if rule is not None:
+            return PyruncError(message, pointer=rule.pointer, hint=filter_refuses(rule, call), lead=len(prefix))
     return PyruncError(message, lead=len(prefix))
 
 

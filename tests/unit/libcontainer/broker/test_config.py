@@ -21,6 +21,7 @@ FULL = {
         "unix": ["/run/app.sock", "@name"],
         "netlink": True,
         "datagrams": True,
+        "unixDatagrams": True,
     },
     "bind": {"networks": [{"cidr": "0.0.0.0/0"}]},
     "callsPerSecond": 100,
@@ -48,7 +49,8 @@ def test_everything() -> None:
     assert found.connect is not None
     assert [str(each.network) for each in found.connect.networks] == ["10.0.0.0/8", "fd00::/8"]
     assert found.connect.networks[0].ports == ((443, 443), (8000, 8100))
-    assert (found.connect.netlink, found.connect.datagrams, found.sysinfo) == (True, True, True)
+    assert (found.connect.netlink, found.connect.datagrams, found.connect.unix_datagrams) == (True, True, True)
+    assert found.sysinfo
     assert found.calls() == config.CALLS
     assert found.calls_per_second == 100
 
@@ -96,6 +98,8 @@ def test_the_default_of_mknod_is_all_harmless_devices() -> None:
         ({"connect": {"networks": [{"cidr": "::/0", "ports": [True]}]}}, "/connect/networks/0/ports/0", "no port"),
         ({"connect": {"unix": ["run"]}}, "/connect/unix/0", "neither"),
         ({"connect": {"netlink": 1}}, "/connect/netlink", "true or false"),
+        ({"connect": {"unixDatagrams": 1}}, "/connect/unixDatagrams", "true or false"),
+        ({"bind": {"unixDatagrams": True}}, "/bind/unixDatagrams", "unknown member"),
         ({"bind": {"datagrams": True}}, "/bind/datagrams", "unknown member"),
         ({"sysinfo": {}, "callsPerSecond": 0}, "/callsPerSecond", "whole number"),
     ],

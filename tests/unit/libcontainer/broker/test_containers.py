@@ -13,7 +13,7 @@ from pyrunc.libcontainer.broker import listener
 from pyrunc.libcontainer.broker.acting import OVER_FILES, bits
 from pyrunc.libcontainer.broker.caller import Caller, Credentials, Processes
 from pyrunc.libcontainer.broker.config import Policy
-from pyrunc.libcontainer.broker.containers import Container, namespace, user_namespace
+from pyrunc.libcontainer.broker.containers import Container, namespace, root_directory, user_namespace
 from pyrunc.libcontainer.broker.memory import Limits
 from pyrunc.libcontainer.broker.model import Notification, Refusal
 
@@ -49,6 +49,18 @@ def test_the_user_namespace_is_the_one_before_a_process_left_it() -> None:
         assert namespace(process.pid, "user") != namespace("self", "user")
         assert user_namespace(process.pid) == user_namespace(os.getpid())
         process.stdin.write(b"\n")
+
+
+def test_paths_of_a_container_without_a_mount_namespace(self: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert root_directory(os.getpid()) == -1
+    with self, pytest.raises(Refusal) as caught:
+        container((0, 0)).place(self, -100, "/run/app.sock")
+    assert caught.value.errno == errno.EPERM
+    assert caught.value.reason == "the path /run/app.sock, in a container without a mount namespace"
+    monkeypatch.setattr("pyrunc.libcontainer.broker.containers.namespace", lambda pid, name: (1, int(pid != "self")))
+    root = root_directory(os.getpid())
+    assert os.readlink(f"/proc/self/fd/{root}") == "/"
+    os.close(root)
 
 
 def test_a_thread_without_the_capability(self: Caller, monkeypatch: pytest.MonkeyPatch) -> None:

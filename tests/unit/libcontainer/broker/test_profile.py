@@ -79,8 +79,7 @@ def test_the_other_ways(base: Any, datagrams: bool) -> None:
     for call, index in (("sendto", 3), ("sendmsg", 2), ("sendmmsg", 3)):
         assert action(found, call) == ALLOW
         assert action(found, call, *[0] * index, FASTOPEN).startswith("SCMP_ACT_ERRNO")
-    for family in (1, 16):
-        assert action(found, "socket", family, 2) == ALLOW
+    assert action(found, "socket", 16, 2) == ALLOW
     for family in (2, 10):
         assert action(found, "socket", family, 1 | 0x80800) == ALLOW
         assert (action(found, "socket", family, 2 | 0x80000) == ALLOW) is datagrams
@@ -91,6 +90,19 @@ def test_the_other_ways(base: Any, datagrams: bool) -> None:
         assert action(found, "socket", family, 1, 6) == action(found, "socket", family, 1, 262) == ALLOW
     for family in (3, 9, 11, 17, 21, 30, 33, 40, 44):
         assert action(found, "socket", family, 1).startswith("SCMP_ACT_ERRNO")
+
+
+@pytest.mark.parametrize("base", [None, default_profile()], ids=["open", "engine"])
+@pytest.mark.parametrize("datagrams", [False, True])
+def test_datagrams_of_unix(base: Any, datagrams: bool) -> None:
+    """They send to a path or a name without connect(2). SOCK_RAW is one too, and so is each of a pair."""
+    found = made(base, connect={"unixDatagrams": datagrams, "datagrams": not datagrams})
+    for call in ("socket", "socketpair"):
+        for kind in (1, 5):
+            assert action(found, call, 1, kind) == action(found, call, 1, kind | 0x80800) == ALLOW
+        for kind in (2, 3, 2 | 0x80800, 1 << 32 | 2):
+            assert (action(found, call, 1, kind) == ALLOW) is datagrams
+        assert action(found, call, 1 << 32 | 1, 2).startswith("SCMP_ACT_ERRNO")  # the kernel takes an int
 
 
 def test_only_what_the_policy_has() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import resource
@@ -64,14 +65,80 @@ def test_what_is_no_state(value: Any, fds: list[int]) -> None:
 
 def test_the_socket_is_roots_alone(tmp_path: Path) -> None:
     path = tmp_path / "broker.sock"
-    found = server._listen(str(path))
+    found, lock = server._listen(str(path))
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     with pytest.raises(PyruncError, match="already in use") as caught:
         server._listen(str(path))
     assert "--socket names another path" in caught.value.hint
+    found.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        found.accept()  # the other one has not connected
     found.close()
+    os.close(lock)
     # What a killed broker leaves is no broker.
-    server._listen(str(path)).close()
+    found, lock = server._listen(str(path))
+    found.close()
+    server._unlock(str(path), lock)
+    assert [each.name for each in tmp_path.iterdir()] == ["broker.sock"]
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_SEQPACKET])
+def test_another_program_listens(tmp_path: Path, kind: socket.SocketKind) -> None:
+    """It keeps its socket and does not notice."""
+    path = tmp_path / "broker.sock"
+    with socket.socket(socket.AF_UNIX, kind) as other:
+        other.bind(str(path))
+        if kind != socket.SOCK_DGRAM:
+            other.listen()
+        with pytest.raises(PyruncError, match="already in use"):
+            server._listen(str(path))
+        other.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            other.recv(1) if kind == socket.SOCK_DGRAM else other.accept()
+    assert [each.name for each in tmp_path.iterdir()] == ["broker.sock"]
+
+
+def test_a_broker_that_starts_while_another_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each would find the socket of the killed broker, and one would remove the other's."""
+    path = str(tmp_path / "broker.sock")
+    with socket.socket(socket.AF_UNIX) as killed:
+        killed.bind(path)
+    remove = server._remove_stale
+    refused: list[str] = []
+
+    def start_another(path: str) -> None:
+        monkeypatch.setattr(server, "_remove_stale", remove)
+        with pytest.raises(PyruncError, match="already in use"):
+            server._listen(path)
+        refused.append(path)
+        remove(path)
+
+    monkeypatch.setattr(server, "_remove_stale", start_another)
+    found, lock = server._listen(path)
+    assert refused == [path]
+    with socket.socket(socket.AF_UNIX) as runtime:
+        runtime.connect(path)
+    found.close()
+    server._unlock(path, lock)
+
+
+def test_a_lock_that_is_removed_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the broker that ends: the lock of the file that is there counts."""
+    path = str(tmp_path / "broker.sock")
+    flock = fcntl.flock
+
+    def remove_first(fd: int, how: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", flock)
+        os.unlink(path + server.LOCK)
+        flock(fd, how)
+
+    monkeypatch.setattr(fcntl, "flock", remove_first)
+    fd = server._lock(path)
+    assert os.fstat(fd).st_ino == os.stat(path + server.LOCK).st_ino
+    with pytest.raises(OSError, match="already in use"):
+        server._lock(path)
+    server._unlock(path, fd)
+    assert os.listdir(tmp_path) == []
 
 
 def test_what_is_there_is_not_removed(tmp_path: Path) -> None:
@@ -97,7 +164,7 @@ def test_a_runtime_that_keeps_the_connection_open(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_connection_that_brings_nothing() -> None:
-    """Another broker connects to see whether one listens: that is no failure of a container."""
+    """A program connects to see whether one listens: that is no failure of a container."""
     ours, theirs = socket.socketpair()
     theirs.close()
     assert server._receive(ours) is None
@@ -193,9 +260,11 @@ def test_the_end_leaves_the_socket_of_another_broker(tmp_path: Path) -> None:
     path = tmp_path / "broker.sock"
     with server.Server(str(path), {}, ""):
         path.unlink()
-        other = server._listen(str(path))
+        (tmp_path / "broker.sock.lock").unlink()
+        other, lock = server._listen(str(path))
     assert path.exists()
     other.close()
+    server._unlock(str(path), lock)
 
 
 def test_a_path_that_is_too_long(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,6 +60,26 @@ def test_an_init_that_died(code: int, status: int, text: str) -> None:
     error = launch_errors.init_died(code, status)
     assert text in error.line()
     assert error.hint == "", "F3: nothing was looked at"
+
+
+@pytest.mark.parametrize(
+    ("listener", "names", "expected"),
+    [
+        ("", ["execve", "sendmsg"], "linux.seccomp refuses execve (SCMP_ACT_ERRNO): its profile must allow it"),
+        ("/a", ["execve", "sendmsg"], "linux.seccomp refuses sendmsg (SCMP_ACT_ERRNO): its profile must allow it"),
+        ("/a", ["execve"], "linux.seccomp refuses execve (SCMP_ACT_ERRNO): its profile must allow it"),
+        ("", ["sendmsg"], "linux.seccomp refuses sendmsg (SCMP_ACT_ERRNO): its profile must allow it"),
+        ("/a", ["mkdir"], ""),
+    ],
+)
+def test_an_init_that_can_tell_nothing(listener: str, names: list[str], expected: str) -> None:
+    """The filter refuses what it tells its errors by."""
+    profile: Any = {
+        "defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": names, "action": "SCMP_ACT_ERRNO"}],
+        "listenerPath": listener,
+    }  # fmt: skip
+    error = launch_errors.init_died(1, 1, profile=profile)
+    assert (error.hint, error.pointer) == (expected, "/linux/seccomp/syscalls/0" if expected else "")
 
 
 def limit(file: str, value: str) -> Step:
