@@ -4,6 +4,7 @@
  * STEPS is a file with a step on each line (floor.py writes it):
  *     cgroup PATH                make it, and remove it at the end
  *     devices FILE               load the eBPF program of these instructions, and attach it to the cgroup
+ *     beside FILE                the same after the clone, or where the init waits for an answer, after that
  *     file FD FILE               the content of FILE in a sealed memfd
  *     tree FD PATH               a detached copy of the mount
  *     namespace FD TYPE PATH     join it, a CLONE_NEW* type
@@ -16,6 +17,7 @@
 #include <fcntl.h>
 #include <linux/bpf.h>
 #include <linux/mount.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,6 +43,7 @@ struct message {
 static char *lines[LINES];
 static int inherited[FDS], joined[FDS], types[FDS];
 static int inherited_count, joined_count;
+static char beside[4096];
 
 static _Noreturn void die(const char *what)
 {
@@ -120,10 +123,17 @@ static void answer(int pid, const char *what)
 }
 
 /* Serves the init until it executes its program. */
-static void serve(int sync, int pid)
+static void serve(int sync, int pid, int cgroup)
 {
     struct message message;
     ssize_t length;
+    bool waits = false;
+    for (int i = 0; lines[i] != NULL; i++)
+        waits |= strncmp(lines[i], "answer maps ", strlen("answer maps ")) == 0;
+    if (beside[0] != '\0' && !waits) {
+        attach_devices(cgroup, beside);
+        beside[0] = '\0';
+    }
     while ((length = recv(sync, &message, sizeof message - 1, 0)) > 0) {
         ((char *)&message)[length] = '\0';
         if (message.type != REQUEST && message.type != READY) {
@@ -134,6 +144,9 @@ static void serve(int sync, int pid)
             answer(pid, message.detail);
         if (send(sync, "A", 1, MSG_NOSIGNAL) != 1)
             die("send");
+        if (beside[0] != '\0')
+            attach_devices(cgroup, beside);
+        beside[0] = '\0';
     }
 }
 
@@ -161,7 +174,7 @@ static int run(uint64_t flags, int cgroup, const char *blob)
     if (errno != 0)
         die("clone");
     close(pair[1]);
-    serve(pair[0], clone.pid);
+    serve(pair[0], clone.pid, cgroup);
     int status;
     if (waitpid(clone.pid, &status, 0) < 0)
         die("waitpid");
@@ -185,6 +198,8 @@ int main(int argc, char **argv)
                 die(path);
         } else if (sscanf(lines[i], "devices %4095s", file) == 1) {
             attach_devices(cgroup, file);
+        } else if (sscanf(lines[i], "beside %4095s", beside) == 1) {
+            continue;
         } else if (sscanf(lines[i], "file %d %4095s", &number, file) == 2) {
             place(sealed("pyrunc-seccomp", file), number);
             inherited[inherited_count++] = number;

@@ -68,7 +68,9 @@ def record(bundle: Path, id: str, target: Path) -> Path:
     slots: dict[str, int] = {}
     lines: list[str] = []
     clone = ""
-    for step in plan.prepare:
+    # The floor attaches the device rules where the plan does: before the clone, or while the init works.
+    ordered = [*plan.prepare[:-1], *plan.beside, plan.prepare[-1]]
+    for step in ordered:
         args = {name: value for (name, _), value in zip(FIELDS[step.kind], step.args, strict=True)}
         if "slot" in args:
             slots[str(args["slot"])] = _FIRST_FD + len(slots)
@@ -80,7 +82,7 @@ def record(bundle: Path, id: str, target: Path) -> Path:
                 lines.append(f"cgroup {args['path']}")
             case "cgroup_devices":
                 (target / "devices").write_bytes(devices.assemble(step.args[1]))  # type: ignore[arg-type]
-                lines.append(f"devices {target / 'devices'}")
+                lines.append(f"{'beside' if step in plan.beside else 'devices'} {target / 'devices'}")
             case "compile_seccomp":
                 assert plan.profile is not None
                 (target / "filter").write_bytes(compiler.compile_filter(plan.profile))

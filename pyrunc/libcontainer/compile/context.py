@@ -54,6 +54,7 @@ class Context:
     """
 
     __slots__ = (
+        "beside",
         "cgroup",
         "facts",
         "filter_flags",
@@ -95,6 +96,7 @@ class Context:
         self.limit_pointers: dict[str, str] = {}
         self.phase = "namespaces"
         self.prepare: list[Step] = []
+        self.beside: list[Step] = []
         self.init: list[Step] = []
         self.served: dict[str, list[Step]] = {}
         self.warnings: list[str] = []
@@ -139,6 +141,13 @@ class Context:
         phase = "clone" if kind == "clone" else "prepare"
         self.prepare.append(Step(phase, kind, args, pointer, fallback_level, on_errno))
 
+    def step_beside(
+        self, operation: RuntimeOperation, *, pointer: str = "", fallback_level: int = 0, on_errno: tuple[int, ...] = ()
+    ) -> None:
+        """Add a step of the runtime after the clone, while the init works. The keywords are those of Step."""
+        kind, args = operation
+        self.beside.append(Step("clone", kind, args, pointer, fallback_level, on_errno))
+
     def init_step(
         self, operation: InitOperation, *, pointer: str = "", fallback_level: int = 0, on_errno: tuple[int, ...] = ()
     ) -> None:
@@ -174,6 +183,7 @@ class Context:
             bool(self.process.get("terminal")),
             tuple(self.warnings),
             tuple(self.notes),
+            beside=tuple(self.beside),
             cgroup=self.cgroup,
             unit=self.unit,
             user_unit=self.user_unit,

@@ -75,19 +75,23 @@ def add_timeline(launch: Launch) -> None:
 def reach_ready(launch: Launch, after_clone: Callable[[], None] | None = None) -> None:
     """Carry out the runtime's steps and serve the init until it is ready.
 
-    after_clone: called after the clone, while the init works: before its first request, or if that is one for which it
-        waits from the beginning, after the answer. Raises PyruncError, everything undone.
+    after_clone: called after the plan's steps beside the init. Raises PyruncError, everything undone.
     """
     served = launch.plan.served
     awaited = "maps" if "maps" in served else "cgroup" if "cgroup" in served else ""
+
+    def beside() -> None:
+        run_steps(launch, launch.plan.beside)
+        if after_clone is not None:
+            after_clone()
+
     interrupts.hold()
     try:
         log_plan(launch)
         run_steps(launch, launch.plan.prepare)
-        if after_clone is not None and not awaited:
-            after_clone()
-            after_clone = None
-        serve(launch, awaited, after_clone)
+        if not awaited:
+            beside()
+        serve(launch, awaited, beside if awaited else None)
         launch.close_network()
     except BaseException as error:
         launch.fail(error)

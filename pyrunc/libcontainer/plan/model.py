@@ -64,6 +64,8 @@ class LaunchPlan:
 
     prepare: the runtime's steps up to and including the clone.
     init: the init's steps in order.
+    beside: the runtime's steps that it carries out after the clone, while the init works, before it answers a request
+        (but for the first, where the init waits for that from the beginning).
     served: the runtime's steps that answer the init, by the `what` of each `request`, or by "send_console", "ready" and
         "seccomp" (the runtime takes the listener without an answer).
     terminal: whether the process gets a pty.
@@ -77,8 +79,8 @@ class LaunchPlan:
     """
 
     __slots__ = (
-        "cgroup", "filter_flags", "init", "limit_pointers", "notes", "prepare", "profile", "served", "terminal", "unit",
-        "user_unit", "warnings",
+        "beside", "cgroup", "filter_flags", "init", "limit_pointers", "notes", "prepare", "profile", "served",
+        "terminal", "unit", "user_unit", "warnings",
     )  # fmt: skip
 
     def __init__(
@@ -90,6 +92,7 @@ class LaunchPlan:
         warnings: tuple[str, ...] = (),
         notes: tuple[str, ...] = (),
         *,
+        beside: tuple[Step, ...] = (),
         cgroup: str = "",
         unit: str = "",
         user_unit: bool = False,
@@ -98,6 +101,7 @@ class LaunchPlan:
         limit_pointers: dict[str, str] | None = None,
     ) -> None:
         self.prepare = prepare
+        self.beside = beside
         self.init = init
         self.served = served
         self.terminal = terminal
@@ -117,6 +121,7 @@ class LaunchPlan:
     def steps(self) -> Iterator[Step]:
         """All steps in order. The runtime's answers follow the init's request."""
         yield from self.prepare
+        yield from self.beside
         for step in self.init:
             assert step.kind in NUMBERS
             yield step

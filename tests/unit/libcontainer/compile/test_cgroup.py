@@ -170,7 +170,7 @@ def test_each_write_is_a_step_between_the_cgroup_and_the_clone() -> None:
     memory = {"limit": 9, "checkBeforeUpdate": True}
     plan = compiled(limited(pids={"limit": 5}, cpu={"quota": 5000}, memory=memory), facts)
     steps = [step for step in plan.prepare if step.kind.startswith("cgroup_")]
-    assert [(step.kind, step.args[:2]) for step in steps[:-1]] == [
+    assert [(step.kind, step.args[:2]) for step in steps] == [
         ("cgroup_create", ("/sys/fs/cgroup/box",)),
         ("cgroup_controllers", ("/sys/fs/cgroup/box", ("pids", "memory", "cpu"))),
         ("cgroup_check_memory", (9, 0)),
@@ -178,7 +178,7 @@ def test_each_write_is_a_step_between_the_cgroup_and_the_clone() -> None:
         ("cgroup_limit", ("memory.max", "9")),
         ("cgroup_limit", ("cpu.max", "5000 100000")),
     ]
-    assert steps[-1].kind == "cgroup_devices"
+    assert [step.kind for step in plan.beside] == ["cgroup_devices"]
     assert steps[1].arg("wanted") == ALL
     assert [step.pointer for step in steps[3:6]] == [
         "/linux/resources/pids/limit",
@@ -258,3 +258,39 @@ def test_the_cgroup_keeps_its_owner_otherwise() -> None:
     spec = with_linux("user")
     spec["linux"]["namespaces"].append({"type": "cgroup", "path": "/proc/7/ns/cgroup"})
     assert owner_of(spec) is None
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        minimal(),
+        minimal(
+            mounts=[{"destination": "/a", "type": "tmpfs"}, {"destination": "/b", "type": "bind", "source": "/srv"}]
+        ),
+        minimal(mounts=[{"destination": "/a", "source": "/srv", "options": ["ro", "rbind"]}]),
+        with_linux("user", "mount"),
+    ],
+)
+@pytest.mark.parametrize("command", ["create", "run"])
+def test_device_rules_are_attached_while_the_init_works(spec: dict[str, Any], command: str) -> None:
+    plan = compiled(spec, command=command)
+    assert [(step.kind, step.phase) for step in plan.beside] == [("cgroup_devices", "clone")]
+    assert kinds(plan).index("cgroup_devices") == kinds(plan).index("clone") + 1
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        minimal(mounts=[{"destination": "/a", "type": "ext4", "source": "/dev/vda"}]),
+        minimal(mounts=[{"destination": "/a", "source": "/dev/vda"}]),
+        minimal(mounts=[{"destination": "/a", "type": "tmpfs"}, {"destination": "/b", "type": "xfs"}]),
+        minimal(hooks={"createContainer": [{"path": "/bin/true"}]}),
+        minimal(hooks={"prestart": [{"path": "/bin/true"}]}),
+        minimal(linux={"devices": [{"path": "/dev/null", "type": "c", "major": 1, "minor": 3}]}),
+    ],
+    ids=["ext4", "no type", "second mount", "createContainer", "prestart", "devices"],
+)
+def test_device_rules_are_attached_before_an_init_that_may_meet_them(spec: dict[str, Any]) -> None:
+    plan = compiled(spec, command="run")
+    assert not plan.beside
+    assert kinds(plan).index("cgroup_devices") < kinds(plan).index("clone")

@@ -26,13 +26,13 @@ def test_the_runtime_prepares_in_this_order() -> None:
     assert [step.kind for step in plan.prepare] == [
         "state_dir",
         "cgroup_create",
-        "cgroup_devices",
         "open_namespace",
         "console_socket",
         "open_source",
         "start_socket",
         "clone",
     ]
+    assert [step.kind for step in plan.beside] == ["cgroup_devices"]
 
 
 def test_run_has_no_start_socket_and_waits_for_the_runtime_alone() -> None:

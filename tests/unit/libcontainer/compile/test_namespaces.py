@@ -46,7 +46,9 @@ def test_only_a_new_network_namespace_gets_its_loopback() -> None:
 
 def test_maps_are_written_by_the_runtime_before_init_becomes_root() -> None:
     plan = compiled(with_linux("user", uidMappings=[*ONE_ID, {"containerID": 1, "hostID": 5, "size": 7}]))
-    assert kinds(plan)[kinds(plan).index("clone") + 1 :][:4] == ["request", "write_map", "write_map", "become_root"]
+    assert kinds(plan)[kinds(plan).index("clone") + 1 :][:5] == [
+        "cgroup_devices", "request", "write_map", "write_map", "become_root",
+    ]  # fmt: skip
     assert [values(step, "file", "lines") for step in find(plan, "write_map")] == [
         ("uid_map", ("0 1000 1", "1 5 7")),
         ("gid_map", ("0 100000 65536",)),
