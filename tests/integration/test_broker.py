@@ -395,8 +395,8 @@ def test_a_container_without_a_mount_namespace(runtime: Runtime, calls: Bundle, 
     calls.linux["namespaces"] = [each for each in calls.linux["namespaces"] if each["type"] != "mount"]
     capabilities(calls, "CAP_MKNOD", "CAP_SYS_ADMIN")
     calls.sh(
-        "brokered unix stream /run/good/socket; brokered listen /run/good/new; brokered mount none /mnt tmpfs 0 mode=755;"
-        "mknod /node c 1 3; brokered connect stream 127.0.0.1 1"
+        "brokered unix stream /run/good/socket; brokered listen /run/good/new;"
+        "brokered mount none /mnt tmpfs 0 mode=755; mknod /node c 1 3; brokered connect stream 127.0.0.1 1"
     )
     result = runtime.run(calls, ok=False)
     assert names(result.out) == ["EPERM", "EPERM", "EPERM", "ECONNREFUSED"]
