@@ -53,7 +53,8 @@ def loads(text: str) -> Any:
         raise _located(text) from error
     if text[end:].lstrip(_SPACE):
         raise _located(text)
-    if "\\u" in text and ("\\ud" in text or "\\uD" in text):
+    # The search for one character is much faster than one for two.
+    if "\\" in text and "\\u" in text and ("\\ud" in text or "\\uD" in text):
         _refuse_surrogates(text, value)
     return value
 

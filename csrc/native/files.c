@@ -6,7 +6,10 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/openat2.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -30,6 +33,47 @@ int pyrunc_openat2(int dirfd, const char *path, uint64_t flags, uint64_t mode, u
 {
     struct open_how how = {.flags = flags | O_CLOEXEC, .mode = mode, .resolve = resolve};
     return result(syscall(SYS_openat2, dirfd, path, &how, sizeof how));
+}
+
+/* The first `size` bytes of a file, in one read: what the kernel makes in one piece is whole. */
+int pyrunc_read_record(int dirfd, const char *path, int flags, char *data, size_t size)
+{
+    CLEANUP_FD int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC | flags);
+    return fd < 0 ? -errno : result(read(fd, data, size));
+}
+
+/* Whether nobody but the user, or root, can have changed it. */
+static bool is_own(const struct stat *found, uid_t user)
+{
+    return found->st_uid == user && (found->st_mode & (S_IWGRP | S_IWOTH)) == 0;
+}
+
+/* The file ID/NAME below a directory, if both ID and the file are the caller's own and are as the caller makes them.
+ * Gives its length, which is less than `size`. -EPERM if they are not, and -EAGAIN if the file changes meanwhile:
+ * statedir.py finds the reason. The directory is not opened, which would take as long as all the rest. */
+int pyrunc_read_own(int dirfd, const char *id, const char *name, char *data, size_t size)
+{
+    char path[NAME_MAX + NAME_MAX + 2];
+    int count = snprintf(path, sizeof path, "%s/%s", id, name);
+    if (count < 0 || (size_t)count >= sizeof path)
+        return -ENAMETOOLONG;
+    uid_t user = geteuid();
+    struct stat found;
+    if (fstatat(dirfd, id, &found, AT_SYMLINK_NOFOLLOW) < 0)
+        return -errno;
+    if (!S_ISDIR(found.st_mode) || !is_own(&found, user))
+        return -EPERM;
+    CLEANUP_FD int fd = pyrunc_openat2(dirfd, path, O_RDONLY | O_NONBLOCK, 0, RESOLVE_NO_SYMLINKS);
+    if (fd < 0)
+        return fd;
+    if (fstat(fd, &found) < 0)
+        return -errno;
+    if (!S_ISREG(found.st_mode) || !is_own(&found, user) || found.st_nlink != 1 || (uintmax_t)found.st_size >= size)
+        return -EPERM;
+    ssize_t length = read(fd, data, size);
+    if (length != found.st_size)
+        return length < 0 ? -errno : -EAGAIN;
+    return (int)length;
 }
 
 int64_t pyrunc_fs_magic(int fd)

@@ -45,6 +45,8 @@ int pyrunc_memfd(const char *name, const char *data, size_t length, size_t size)
 int pyrunc_prepare_fds(int preserve_fds);
 
 int pyrunc_openat2(int dirfd, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve);
+int pyrunc_read_record(int dirfd, const char *path, int flags, char *data, size_t size);
+int pyrunc_read_own(int dirfd, const char *id, const char *name, char *data, size_t size);
 int pyrunc_open_tree(int dirfd, const char *path, unsigned int flags);
 int pyrunc_mount_id(int fd, char *found, size_t size);
 int pyrunc_move_mount(int fd, int dirfd, const char *path);

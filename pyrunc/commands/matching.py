@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import posix
 import re
 import warnings
 from collections.abc import Callable, Sequence
@@ -28,7 +27,7 @@ def each(root: str, patterns: Sequence[str], work: Callable[[str], None]) -> int
     """
     expressions = [_compiled(pattern) for pattern in patterns]
     try:
-        names = sorted(name for name in posix.listdir(root) if state.is_id(name))
+        names = state.ids(root)
     except FileNotFoundError:
         return 0
     except OSError as error:

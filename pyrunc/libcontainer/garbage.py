@@ -7,7 +7,6 @@ Containers, running or stopped, other users' directories, and directories that p
 
 from __future__ import annotations
 
-import posix
 from collections.abc import Callable
 
 from ..errors import PyruncError, from_os_error, prefixed
@@ -26,7 +25,7 @@ def collect(root: str, dry_run: bool, tell: Callable[[str], None]) -> list[Pyrun
     Returns the failures.
     """
     try:
-        names = sorted([name for name in posix.listdir(root) if state.is_id(name)])
+        names = state.ids(root)
     except FileNotFoundError:
         return []
     used = _cgroups_in_use(root, names)

@@ -33,8 +33,6 @@ _MAX_FDS = 2**31 - 64
 _DIGITS = 10
 # How long an init may take to end after it has reported a failure.
 KILL_TIMEOUT_MS = 10_000
-# The directory that must have the cgroup of another user's container for its path to be believed.
-_CGROUPS = "/sys/fs/cgroup/"
 # How often to check, a millisecond apart, whether an init has executed its program.
 EXEC_POLL_ATTEMPTS = 50
 
@@ -383,7 +381,7 @@ def state(root: str, id: str) -> State:
     such container."""
     place = opened(store.directory(root, id))
     try:
-        described = _describe(place, "")
+        described = _describe(place, "", None)
         if described is None:
             raise missing()
         return described
@@ -391,9 +389,8 @@ def state(root: str, id: str) -> State:
         place.close()
 
 
-def _describe(place: StateDir, owner: str, asking: int = -1) -> State | None:
-    """The container's state; None if there is no container. asking: as for `state.status`. Raises DamagedError and
-    OSError."""
+def _describe(place: StateDir, owner: str, shared: store.Shared | None) -> State | None:
+    """The container's state; None if there is no container. Raises DamagedError and OSError."""
     record = store.load(place)
     if record is None:
         if place.is_locked():
@@ -403,9 +400,9 @@ def _describe(place: StateDir, owner: str, asking: int = -1) -> State | None:
         record = store.load(place)  # its creation may have ended just now
         if record is None:
             return None
-    if place.distrust and (not record.cgroup.startswith(_CGROUPS) or "/../" in record.cgroup):
+    if place.distrust and (not record.cgroup.startswith(store.CGROUPS) or "/../" in record.cgroup):
         record.cgroup = ""  # only root can have a cgroup anywhere else
-    return record.describe(store.status(place.path, record, asking), owner)
+    return record.describe(store.status(place.path, record, shared), owner)
 
 
 def list_states(root: str) -> list[State]:
@@ -414,26 +411,30 @@ def list_states(root: str) -> list[State]:
     Damaged containers, and those that killed commands left, are left out with a warning.
     """
     try:
-        names = sorted([name for name in posix.listdir(root) if store.is_id(name)])
+        names = store.ids(root)
+        place = posix.open(root, posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
     except FileNotFoundError:
         return []
+    shared = store.Shared()
     try:
-        asking = native.datagram_socket()  # one for all containers
-    except OSError:
-        asking = -1  # who needs it reports why there is none
-    try:
-        return _list_states(root.rstrip("/"), names, asking)
+        return _list_states(root.rstrip("/"), place, names, shared)
     finally:
-        if asking >= 0:
-            posix.close(asking)
+        shared.close()
+        posix.close(place)
 
 
-def _list_states(folder: str, names: list[str], asking: int) -> list[State]:
-    states = []
-    owners: dict[int, str] = {}
+def _list_states(root: str, root_fd: int, names: list[str], shared: store.Shared) -> list[State]:
+    states: list[State] = []
+    user = posix.geteuid()
+    owners = {user: owner_name(user)}  # user names by uid
     for name in names:
+        path = root + "/" + name
         try:
-            described = _listed(f"{folder}/{name}", owners, asking)
+            record = store.load_own(root_fd, name)
+            if record is not None:
+                described: State | None = record.describe(store.status(path, record, shared), owners[user])
+            else:
+                described = _listed(path, owners, shared)
         except PyruncError as error:
             log.warning(f"load container {name}: {error.line()}")
         except OSError as error:
@@ -444,7 +445,7 @@ def _list_states(folder: str, names: list[str], asking: int) -> list[State]:
     return states
 
 
-def _listed(path: str, owners: dict[int, str], asking: int) -> State | None:
+def _listed(path: str, owners: dict[int, str], shared: store.Shared) -> State | None:
     """The state of the container at a path; None if there is none. owners: known user names by uid."""
     place = open_directory(path)
     if place is None:
@@ -452,7 +453,7 @@ def _listed(path: str, owners: dict[int, str], asking: int) -> State | None:
     try:
         if place.owner not in owners:
             owners[place.owner] = owner_name(place.owner)
-        described = _describe(place, owners[place.owner], asking)
+        described = _describe(place, owners[place.owner], shared)
         if described is None and not place.distrust and _is_left_behind(place):
             log.warning(f"container {place.id} was left behind by a command that was killed: gc or delete removes it")
         return described

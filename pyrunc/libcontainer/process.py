@@ -14,7 +14,7 @@ import posix
 
 from ..errors import PyruncError
 from .kernel import native
-from .kernel.fileio import read_fd, read_record
+from .kernel.fileio import read_fd
 
 # The state letters of a thread that has ended. Only with these the pidfd has to be checked.
 _ENDED_THREAD = ("Z", "X", "x")
@@ -45,7 +45,7 @@ def stat(pid: int, thread: int = 0) -> Stat | None:
     PyruncError if /proc hides the process."""
     path = f"/proc/{pid}/task/{thread}/stat" if thread else f"/proc/{pid}/stat"
     try:
-        text = read_record(path)
+        text = native.read_record(path)
     except ProcessLookupError:
         return None
     except (FileNotFoundError, PermissionError):

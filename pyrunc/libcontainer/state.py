@@ -14,7 +14,7 @@ from .. import jsonio
 from ..errors import PyruncError
 from . import SPEC_VERSION, process
 from .kernel import native
-from .kernel.fileio import read_record, write_whole
+from .kernel.fileio import write_whole
 from .statedir import START_SOCKET, STATE_FILE, DamagedError, RenamedError, StateDir
 
 TYPE_CHECKING = False
@@ -35,6 +35,10 @@ _FIRST_FORMAT = "1.0"
 _ID_SIGNS = {ord(sign): "x" for sign in "_+-."}
 _LARGEST_PID = 1 << 31
 _LARGEST_NUMBER = 1 << 64
+# The directory that must have the cgroup of another user's container for its path to be believed.
+CGROUPS = "/sys/fs/cgroup/"
+_CGROUPS_END = len(CGROUPS)
+_OPEN_EVENTS = posix.O_NONBLOCK | posix.O_NOFOLLOW
 # A cgroup that does not exist, or is removed while one of its files is read (ENODEV).
 _NO_CGROUP = (errno.ENOENT, errno.ENODEV, errno.ENOTDIR)
 
@@ -179,6 +183,15 @@ def is_id(name: str) -> bool:
     return name.isascii() and name.translate(_ID_SIGNS).isalnum() and name not in (".", "..") and len(name) <= 255
 
 
+def ids(root: str) -> list[str]:
+    """The names in the state root that can be an id, in order. Raises OSError."""
+    names = sorted(posix.listdir(root))
+    together = "".join(names)
+    if together.isascii() and together.translate(_ID_SIGNS).isalnum():
+        return names  # a listing has neither . nor .., nor an empty or a longer name
+    return [name for name in names if is_id(name)]
+
+
 def directory(root: str, id: str) -> str:
     """The state directory's path. Raises PyruncError for an invalid id, which might lead out of the root."""
     return root.rstrip("/") + "/" + check_id(id)
@@ -287,9 +300,15 @@ def _is_hook(value: Any) -> bool:
 
 
 def _are_steps(value: Any) -> bool:
-    return type(value) is list and all(
-        [type(step) is list and list(map(type, step)) == [int, str, list, str] for step in value]
-    )
+    if type(value) is not list:
+        return False
+    for step in value:
+        if type(step) is not list or len(step) != 4:
+            return False
+        number, kind, arguments, pointer = step
+        if type(number) is not int or type(kind) is not str or type(arguments) is not list or type(pointer) is not str:
+            return False
+    return True
 
 
 def _is_unit(value: Any) -> bool:
@@ -362,6 +381,15 @@ def load(place: StateDir) -> Record | None:
         raise DamagedError(f"the container's state in {place.path}/{STATE_FILE} is damaged: {error}") from error
 
 
+def load_own(root: int, id: str) -> Record | None:
+    """The record of a container below an open state root, with one call of C. None if anything is unusual: `load` of
+    the open state directory finds out what."""
+    try:
+        return judged(jsonio.loads(native.read_own(root, id, STATE_FILE)), id)
+    except (OSError, ValueError):
+        return None
+
+
 def write_tmp(dirfd: int, record: Record) -> str:
     """Write the temporary file for state.json in an open state directory. Returns its name. Raises OSError."""
     return _write_tmp(STATE_FILE, jsonio.dumps(record.values()), 0o600, dirfd)
@@ -406,51 +434,87 @@ def _write_tmp(path: str, text: str, mode: int, dir_fd: int | None) -> str:
     return tmp
 
 
-def status(path: str, record: Record, asking: int = -1) -> Status:
+class Shared:
+    """What a command that looks at many containers opens once.
+
+    asking: a datagram socket for checking whether the init waits. cgroups: the directory of the cgroups. -1 each where
+    it can't be had: who needs it reports why.
+    """
+
+    __slots__ = ("asking", "cgroups")
+
+    def __init__(self) -> None:
+        self.asking = self.cgroups = -1
+        try:
+            self.cgroups = posix.open(CGROUPS, posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
+            self.asking = native.datagram_socket()
+        except OSError:
+            pass
+
+    def close(self) -> None:
+        """Close the descriptors."""
+        for fd in (self.asking, self.cgroups):
+            if fd >= 0:
+                posix.close(fd)
+
+
+def status(path: str, record: Record, shared: Shared | None = None) -> Status:
     """The container's status, from the kernel: created, running, paused or stopped.
 
-    asking: a datagram socket for checking whether the init waits; -1 to make one.
     If the process with that pid has another start time, the container is stopped. Raises OSError.
     """
-    found = process.find(record.pid, record.startTime)
-    if found is None:
-        return "stopped"
-    if record.cgroup and _frozen(record.cgroup):
+    # As long as somebody has the socket open, it is the init, which waits. So it lives, whatever its pid.
+    held = _is_held(path + "/" + START_SOCKET, shared)
+    if not held:
+        found = process.find(record.pid, record.startTime)
+        if found is None:
+            return "stopped"
+        # Without the permission to ask, the name of the process decides.
+        held = held is None and found.name == INIT_NAME
+    if record.cgroup and _frozen(record.cgroup, shared):
         return "paused"
-    # A program may take the init's name, and a killed `start` leaves the socket's file: only if both are there we ask
-    # whether a process holds the socket.
-    if found.name == INIT_NAME and _is_held(path + "/" + START_SOCKET, asking):
-        return "created"
-    return "running"
+    return "created" if held else "running"
 
 
-def _is_held(socket: str, asking: int) -> bool:
-    """Whether a process has this start socket open, as only an init that waits for the start does.
+def _is_held(socket: str, shared: Shared | None) -> bool | None:
+    """Whether a process has this start socket open, as only the container's init has while it waits for the start; None
+    without the permission to ask. A killed `start` leaves the socket's file.
 
     connect(2) of a datagram socket fails with EPROTOTYPE if the socket is open, and with ECONNREFUSED if only its file
     is left. It makes no connection and never waits, as it might for a stream socket of another user. Raises OSError.
     """
-    fd = asking if asking >= 0 else native.datagram_socket()
-    try:
-        error = native.ask_socket(fd, socket)
-    finally:
-        if fd != asking:
-            posix.close(fd)
-    if error in (errno.EPROTOTYPE, errno.EACCES):  # without the permission to check, the name of the process decides
+    if shared is not None and shared.asking >= 0:
+        error = native.ask_socket(shared.asking, socket)
+    elif not exists(socket):
+        return False
+    else:
+        asking = native.datagram_socket()
+        try:
+            error = native.ask_socket(asking, socket)
+        finally:
+            posix.close(asking)
+    if error == errno.EPROTOTYPE:
         return True
+    if error == errno.EACCES:
+        return None
     if error in (0, errno.ENOENT, errno.ECONNREFUSED):  # 0: a datagram socket, so not an init's
         return False
     raise OSError(error, posix.strerror(error), socket)
 
 
-def _frozen(cgroup: str) -> bool:
+def _frozen(cgroup: str, shared: Shared | None) -> bool:
     """Whether the cgroup is frozen; False if it vanishes meanwhile."""
     try:
-        return "frozen 1" in read_record(cgroup + "/cgroup.events", posix.O_NONBLOCK | posix.O_NOFOLLOW)
+        if shared is not None and shared.cgroups >= 0 and cgroup.startswith(CGROUPS):
+            # The path from there is half as long, and relative whatever follows.
+            events = native.read_record(f"./{cgroup[_CGROUPS_END:]}/cgroup.events", _OPEN_EVENTS, shared.cgroups)
+        else:
+            events = native.read_record(cgroup + "/cgroup.events", _OPEN_EVENTS)
     except OSError as error:
         if error.errno in _NO_CGROUP:
             return False
         raise
+    return "frozen 1" in events
 
 
 def exists(path: str) -> bool:

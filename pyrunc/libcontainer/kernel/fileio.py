@@ -6,7 +6,6 @@ import errno
 import posix
 
 _CHUNK = 1 << 16
-_RECORD = 1 << 12
 
 
 def read_fd(fd: int) -> str:
@@ -54,16 +53,6 @@ def read_file(path: str) -> str:
     fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     try:
         return read_fd(fd)
-    finally:
-        posix.close(fd)
-
-
-def read_record(path: str, flags: int = 0) -> str:
-    """The content of a file that one read returns whole, because it has less than 4 KiB and the kernel makes it in one
-    piece: /proc/PID/stat, cgroup.events. flags: further flags of open(2). Raises OSError."""
-    fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | flags)
-    try:
-        return posix.read(fd, _RECORD).decode("utf-8", "surrogateescape")
     finally:
         posix.close(fd)
 

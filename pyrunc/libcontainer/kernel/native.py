@@ -47,7 +47,6 @@ PROC_SUPER_MAGIC = 0x9FA0
 CGROUP2_SUPER_MAGIC = 0x63677270
 SELINUX_MAGIC = 0xF97CFF8C
 RDTGROUP_SUPER_MAGIC = 0x07655821
-NSFS_MAGIC = 0x6E736673
 
 # struct sched_attr with the utilization clamps, as sched_setattr(2) has it since Linux 5.3
 _SCHED_ATTR_SIZE = 56
@@ -73,6 +72,10 @@ AS_NOW = 2**64 - 1
 EPOLLIN = 0x001
 EPOLLOUT = 0x004
 EPOLLET = 0x80000000
+
+# How much `read_record` and `read_own` read.
+_RECORD = 1 << 12
+_OWN = 1 << 13
 
 # How many descriptors one `epoll_wait` returns at most (csrc/native/events.c, MAX_READY).
 _MAX_READY = 8
@@ -195,6 +198,26 @@ def prepare_fds(preserve_fds: int) -> int:
 def openat2(dirfd: int, path: str, flags: int, mode: int = 0, resolve: int = 0) -> int:
     """Open a path with resolution rules (RESOLVE_*). openat2(2)."""
     return _check(_lib.pyrunc_openat2(dirfd, fs_bytes(path), flags, mode, resolve))
+
+
+def read_record(path: str, flags: int = 0, dirfd: int = AT_FDCWD) -> str:
+    """The content of a file that one read returns whole, because it has less than 4 KiB and the kernel makes it in one
+    piece: /proc/PID/stat, cgroup.events. flags: further flags of open(2). Bytes that are not UTF-8 become surrogates
+    (surrogateescape)."""
+    data = _ffi.new("char[]", _RECORD)
+    length = _check(_lib.pyrunc_read_record(dirfd, fs_bytes(path), flags, data, _RECORD))
+    return str(_ffi.buffer(data, length), "utf-8", "surrogateescape")
+
+
+def read_own(dirfd: int, id: str, name: str) -> str:
+    """The file `id`/`name` below a directory, if both belong to the effective user, nobody else may write to them,
+    neither is a symbolic link, and the file has no other name and less than 8 KiB.
+
+    Raises OSError if not, and if the file changes meanwhile. openat2(2).
+    """
+    data = _ffi.new("char[]", _OWN)
+    length = _check(_lib.pyrunc_read_own(dirfd, id.encode(), name.encode(), data, _OWN))
+    return str(_ffi.buffer(data, length), "utf-8", "surrogateescape")
 
 
 def open_tree(dirfd: int, path: str, flags: int) -> int:

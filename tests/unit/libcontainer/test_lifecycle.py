@@ -155,12 +155,29 @@ def test_a7_list_goes_on_where_one_container_can_t_be_looked_at(
 ) -> None:
     """A7: for any error of the kernel about one container, the others are listed."""
 
-    def status(path: str, made: state.Record, asking: int) -> str:
+    def status(path: str, made: state.Record, shared: state.Shared) -> str:
         raise OSError(errno.EIO, "input/output error", path)
 
     monkeypatch.setattr(state, "status", status)
     assert lifecycle.list_states(box.root) == []
     assert "load container box" in warnings[0]
+
+
+@pytest.mark.parametrize("situation", ["running", "created", "paused", "paused before its start", "stopped"])
+def test_list_and_state_say_the_same(box: Box, situation: str) -> None:
+    box.record.cgroup = str(box.path)
+    (box.path / "cgroup.events").write_text(f"populated 1\nfrozen {int('paused' in situation)}\n")
+    box.save()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as waiting:
+        if situation in ("created", "paused before its start"):
+            waiting.bind(str(box.path / "start.sock"))
+            waiting.listen()
+        if situation == "stopped":
+            box.end()
+        found = lifecycle.state(box.root, "box")
+        [listed] = lifecycle.list_states(box.root)
+    assert found["status"] == situation.partition(" ")[0]
+    assert listed == {**found, "owner": statedir.owner_name(os.geteuid())}
 
 
 class TestForeign:
@@ -171,6 +188,7 @@ class TestForeign:
         real = os.geteuid()
         monkeypatch.setattr(os, "geteuid", lambda: real)
         monkeypatch.setattr("posix.geteuid", lambda: 4_000_000_000)
+        monkeypatch.setattr(state, "load_own", lambda root, id: None)  # C asks the kernel who we are
 
     def test_a1_is_listed_with_its_owner_and_told(self, box: Box) -> None:
         assert [item["owner"] for item in lifecycle.list_states(box.root)] == [statedir.owner_name(os.getuid())]

@@ -157,7 +157,7 @@ def hidden(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
     def read_record(path: str) -> str:
         raise OSError(request.param, path)
 
-    monkeypatch.setattr(process, "read_record", read_record)
+    monkeypatch.setattr(native, "read_record", read_record)
 
 
 @pytest.mark.usefixtures("hidden")

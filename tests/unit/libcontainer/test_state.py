@@ -17,6 +17,7 @@ import pytest
 from pyrunc import jsonio
 from pyrunc.errors import PyruncError
 from pyrunc.libcontainer import SPEC_VERSION, state
+from pyrunc.libcontainer.kernel import native
 from pyrunc.libcontainer.statedir import DamagedError
 from tests.support.records import opened, record, record_of, saved, spec
 
@@ -176,6 +177,38 @@ def test_a6_the_state_of_another_container_is_not_believed(tmp_path: Path) -> No
         load(tmp_path / "box", jsonio.dumps(values(id="other")))
 
 
+def test_ids_of_a_root(tmp_path: Path) -> None:
+    for name in ("b", "a-1.x_+", "c" * 255):
+        (tmp_path / name).mkdir()
+    assert state.ids(str(tmp_path)) == ["a-1.x_+", "b", "c" * 255]
+    for name in (":compiled", "a b", "é", "x~"):
+        (tmp_path / name).mkdir()
+        assert state.ids(str(tmp_path)) == ["a-1.x_+", "b", "c" * 255]
+        (tmp_path / name).rmdir()
+    with pytest.raises(FileNotFoundError):
+        state.ids(str(tmp_path / "none"))
+
+
+def test_the_glance_at_a_container_sees_what_a_look_sees(tmp_path: Path) -> None:
+    """`list` reads a state with one call of C; where that finds anything unusual, the look at the open directory
+    says what."""
+    made = record()
+    (tmp_path / "box").mkdir()
+    saved(tmp_path / "box", made)
+    root = os.open(tmp_path, os.O_PATH)
+    try:
+        found = state.load_own(root, "box")
+        assert found is not None
+        assert found.values() == made.values()
+        (tmp_path / "box").rename(tmp_path / "other")
+        assert state.load_own(root, "other") is None  # it has another id
+        (tmp_path / "other" / "state.json").write_text("{")
+        assert state.load_own(root, "other") is None
+        assert state.load_own(root, "none") is None
+    finally:
+        os.close(root)
+
+
 def test_describe_has_runcs_fields_in_runcs_order() -> None:
     made = record(17)
     made.annotations = {"k": "v"}
@@ -242,6 +275,17 @@ class TestStatus:
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
 
+    def test_without_the_permission_to_ask_the_name_decides(
+        self, child: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """unix(7): EACCES of connect(2), for a socket of another user."""
+        (tmp_path / "start.sock").touch()
+        monkeypatch.setattr(native, "ask_socket", lambda fd, path: errno.EACCES)
+        made = record_of(child.pid)
+        assert state.status(str(tmp_path), made) == "running"
+        monkeypatch.setattr(state, "INIT_NAME", Path(f"/proc/{child.pid}/comm").read_text().strip())
+        assert state.status(str(tmp_path), made) == "created"
+
     def test_paused_is_a_frozen_cgroup(self, child: Any, tmp_path: Path) -> None:
         made = record_of(child.pid)
         made.cgroup = str(tmp_path)
@@ -258,10 +302,14 @@ class TestStatus:
         made.cgroup = str(tmp_path)
         (tmp_path / "cgroup.events").write_text("frozen 1\n")
 
-        def read(path: str, flags: int) -> str:
+        real = native.read_record
+
+        def read(path: str, flags: int = 0) -> str:
+            if path.startswith("/proc/"):
+                return real(path, flags)
             raise OSError(number, os.strerror(number))
 
-        monkeypatch.setattr(state, "read_record", read)
+        monkeypatch.setattr(native, "read_record", read)
         assert state.status(str(tmp_path), made) == "running"
 
     def test_a1_a_fifo_in_a_cgroup_s_place_does_not_hang(self, child: Any, tmp_path: Path) -> None:

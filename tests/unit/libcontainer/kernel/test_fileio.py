@@ -18,22 +18,6 @@ def test_reads_files_longer_than_one_chunk(tmp_path: Path) -> None:
     assert fileio.read_file(str(tmp_path / "f")) == text
 
 
-def test_a_record_of_the_kernel_is_read_at_once() -> None:
-    """proc(5): one read gets the whole file, also for a process with the longest name."""
-    text = fileio.read_record("/proc/self/stat")
-    assert text.startswith(f"{os.getpid()} (")
-    assert text.endswith("\n")
-    assert len(text.rpartition(")")[2].split()) == 50
-
-
-def test_a_record_in_whose_place_a_fifo_lies_does_not_hang(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "fifo")
-    assert fileio.read_record(str(tmp_path / "fifo"), os.O_NONBLOCK) == ""
-    (tmp_path / "link").symlink_to("fifo")
-    with pytest.raises(OSError, match="symbolic"):
-        fileio.read_record(str(tmp_path / "link"), os.O_NOFOLLOW)
-
-
 def test_keeps_bytes_that_are_not_utf8(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"/a\xff\n")
     text = fileio.read_file(str(tmp_path / "f"))

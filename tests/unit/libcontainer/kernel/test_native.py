@@ -13,6 +13,7 @@ import subprocess
 import sys
 import termios
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -699,4 +700,121 @@ def test_copy_of_a_hung_up_terminal() -> None:
     assert native.copy(master, target, 4096, 8) == (b"", errno.EIO, 0)
     assert os.read(out, 10) == b"last"
     for fd in (master, out, target):
+        os.close(fd)
+
+
+def test_a_record_of_the_kernel_is_read_at_once() -> None:
+    """proc(5): one read gets the whole file, also for a process with the longest name."""
+    text = native.read_record("/proc/self/stat")
+    assert text.startswith(f"{os.getpid()} (")
+    assert text.endswith("\n")
+    assert len(text.rpartition(")")[2].split()) == 50
+
+
+def test_a_record_in_whose_place_a_fifo_lies_does_not_hang(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    assert native.read_record(str(tmp_path / "fifo"), os.O_NONBLOCK) == ""
+    (tmp_path / "link").symlink_to("fifo")
+    with pytest.raises(OSError, match="symbolic"):
+        native.read_record(str(tmp_path / "link"), os.O_NOFOLLOW)
+
+
+def test_a_record_is_found_below_a_directory(tmp_path: Path) -> None:
+    (tmp_path / "record").write_bytes(b"na\xefve")
+    fd = os.open(tmp_path, os.O_PATH)
+    try:
+        assert native.read_record("record", dirfd=fd) == "na\udcefve"
+        with pytest.raises(FileNotFoundError):
+            native.read_record("none", dirfd=fd)
+    finally:
+        os.close(fd)
+
+
+def _as_it_is(place: Path) -> None:
+    pass
+
+
+def _longest(place: Path) -> None:
+    (place / "file").write_text("x" * 8191)
+
+
+READ = [_as_it_is, _longest]
+
+
+def _symlink(place: Path) -> None:
+    (place / "file").rename(place / "other")
+    (place / "file").symlink_to("other")
+
+
+def _symlink_to_the_directory(place: Path) -> None:
+    place.rename(place.with_name("other"))
+    place.symlink_to("other")
+
+
+def _no_directory(place: Path) -> None:
+    place.rename(place.with_name("other"))
+    place.touch()
+
+
+def _hard_link(place: Path) -> None:
+    os.link(place / "file", place / "other")
+
+
+def _fifo(place: Path) -> None:
+    (place / "file").unlink()
+    os.mkfifo(place / "file", 0o600)
+
+
+def _directory(place: Path) -> None:
+    (place / "file").unlink()
+    (place / "file").mkdir()
+
+
+def _missing(place: Path) -> None:
+    (place / "file").unlink()
+
+
+def _group_may_write(place: Path) -> None:
+    (place / "file").chmod(0o660)
+
+
+def _others_may_write_to_the_directory(place: Path) -> None:
+    place.chmod(0o757)
+
+
+def _too_large(place: Path) -> None:
+    (place / "file").write_text("x" * 8192)
+
+
+def _anothers(place: Path) -> None:
+    os.chown(place / "file", 1234, -1)
+
+
+def _anothers_directory(place: Path) -> None:
+    os.chown(place, 1234, -1)
+
+
+NOT_READ = [
+    _symlink, _symlink_to_the_directory, _no_directory, _hard_link, _fifo, _directory, _missing, _group_may_write,
+    _others_may_write_to_the_directory, _too_large, pytest.param(_anothers, marks=ROOT_ONLY),
+    pytest.param(_anothers_directory, marks=ROOT_ONLY),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", [*READ, *NOT_READ])
+def test_a_file_of_one_s_own_is_read_and_no_other(tmp_path: Path, change: Callable[[Path], None]) -> None:
+    """A1: what may be another user's is left to the code that says why it is refused."""
+    place = tmp_path / "id"
+    place.mkdir(0o755)
+    (place / "file").write_text("é")
+    (place / "file").chmod(0o600)
+    change(place)
+    fd = os.open(tmp_path, os.O_PATH)
+    try:
+        if change in READ:
+            assert native.read_own(fd, "id", "file") == (place / "file").read_text()
+        else:
+            with pytest.raises(OSError, match="Errno"):
+                native.read_own(fd, "id", "file")
+    finally:
         os.close(fd)
