@@ -8,6 +8,7 @@
 #include <linux/openat2.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
@@ -106,4 +107,23 @@ int pyrunc_pidfd_getfd(int pidfd, int fd)
 int pyrunc_bpf(int command, void *attributes, unsigned int size)
 {
     return result(syscall(SYS_bpf, command, attributes, size));
+}
+
+static uint64_t mix(uint64_t sum, uint64_t word)
+{
+    sum = (sum ^ word) * 0x100000001b3;
+    return sum ^ sum >> 32; /* a product changes only the bits above */
+}
+
+/* A checksum against damage, not against attacks: FNV-1a, with words of eight bytes in the place of bytes. It is not
+ * negative. */
+int64_t pyrunc_checksum(const char *data, size_t length)
+{
+    uint64_t sum = 0xcbf29ce484222325;
+    for (size_t at = 0; at < length; at += sizeof sum) {
+        uint64_t word = 0;
+        memcpy(&word, data + at, length - at < sizeof word ? length - at : sizeof word);
+        sum = mix(sum, word);
+    }
+    return (int64_t)(mix(sum, length) >> 1);
 }

@@ -77,6 +77,7 @@ int pyrunc_pidfd_getfd(int pidfd, int fd);
 int64_t pyrunc_capabilities(void);
 int pyrunc_last_capability(void);
 int pyrunc_landlock_abi(void);
+int64_t pyrunc_checksum(const char *data, size_t length);
 
 int pyrunc_socketpair(int pair[2]);
 int pyrunc_listen(const char *path);

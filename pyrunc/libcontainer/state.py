@@ -14,7 +14,7 @@ from .. import jsonio
 from ..errors import PyruncError
 from . import SPEC_VERSION, process
 from .kernel import native
-from .kernel.fileio import write_whole
+from .kernel.fileio import write_bytes
 from .statedir import START_SOCKET, STATE_FILE, DamagedError, RenamedError, StateDir
 
 TYPE_CHECKING = False
@@ -392,7 +392,8 @@ def load_own(root: int, id: str) -> Record | None:
 
 def write_tmp(dirfd: int, record: Record) -> str:
     """Write the temporary file for state.json in an open state directory. Returns its name. Raises OSError."""
-    return _write_tmp(STATE_FILE, jsonio.dumps(record.values()), 0o600, dirfd)
+    data = jsonio.dumps(record.values()).encode("utf-8", "surrogateescape")
+    return _write_tmp(STATE_FILE, data, 0o600, dirfd)
 
 
 def save(dirfd: int, record: Record, written: str = "") -> None:
@@ -406,7 +407,12 @@ def save(dirfd: int, record: Record, written: str = "") -> None:
 
 def replace(path: str, text: str, mode: int, dir_fd: int | None = None) -> None:
     """Write a temporary file beside `path` and rename it to `path`. Removes it and raises OSError if that fails."""
-    name = _write_tmp(path, text, mode, dir_fd)
+    replace_bytes(path, text.encode("utf-8", "surrogateescape"), mode, dir_fd)
+
+
+def replace_bytes(path: str, data: bytes, mode: int, dir_fd: int | None = None) -> None:
+    """`replace` for bytes."""
+    name = _write_tmp(path, data, mode, dir_fd)
     try:
         posix.rename(name, path, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
     except OSError:
@@ -420,12 +426,12 @@ def tmp_name(path: str) -> str:
     return f"{folder}{slash}.{name}.{posix.getpid()}"
 
 
-def _write_tmp(path: str, text: str, mode: int, dir_fd: int | None) -> str:
+def _write_tmp(path: str, data: bytes, mode: int, dir_fd: int | None) -> str:
     """Write the temporary file for `path`. Returns its path. Removes it and raises OSError if that fails."""
     tmp = tmp_name(path)
     fd = posix.open(tmp, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, mode, dir_fd=dir_fd)
     try:
-        write_whole(fd, text, path)
+        write_bytes(fd, data, path)
     except OSError:
         posix.unlink(tmp, dir_fd=dir_fd)
         raise

@@ -309,11 +309,12 @@ def cache_files(runtime: Runtime) -> list[Path]:
 def exchange(file: Path, old: str, new: str) -> None:
     """Replace an instruction of a cached filter, and write the checksum of the new filter. The checksum protects the
     cache from damage; only the file's owner and mode protect it from processes that can write to it."""
-    content, _, _ = file.read_text().rstrip("\n").rpartition("\n")
-    assert old in content
-    content = content.replace(old, new)
-    program = bytes.fromhex(content.rpartition("\n")[2])
-    file.write_text(f"{content}\n{cache._remainder(program)}\n")
+    *lines, rest = file.read_bytes().split(b"\n", 5)
+    key, program = rest[: int(lines[4])], rest[int(lines[4]) :]
+    assert bytes.fromhex(old) in program
+    program = program.replace(bytes.fromhex(old), bytes.fromhex(new))
+    lines[3] = cache._checksum(program)
+    file.write_bytes(b"\n".join([*lines, key + program]))
 
 
 @pytest.mark.own("it has no cache")
@@ -349,9 +350,10 @@ def test_a_cache_that_others_could_write_to_is_not_read(runtime: Runtime, calls:
     elif tamper == "symlink":
         file.symlink_to(file.rename(file.with_name("elsewhere")))
     elif tamper == "damage":
-        file.write_text(file.read_text()[:-9])
+        file.write_bytes(file.read_bytes()[:-9])
     else:
-        file.write_text(file.read_text().replace("060000000000ff7f", "060000000000ff70"))
+        allow, refuse = (bytes.fromhex(f"060000000000ff{last}") for last in ("7f", "70"))
+        file.write_bytes(file.read_bytes().replace(allow, refuse))
     assert make(runtime, calls, profile, MKDIR) == [str(-errno.EPERM)]
     file.parent.chmod(0o700)
 

@@ -187,6 +187,11 @@ def memfd(name: str, data: bytes, size: int = 0) -> int:
     return _check(_lib.pyrunc_memfd(name.encode(), data, len(data), size))
 
 
+def checksum(data: bytes) -> int:
+    """A checksum against damage, not against attacks: 0 to 2**63 - 1."""
+    return _lib.pyrunc_checksum(data, len(data))
+
+
 def prepare_fds(preserve_fds: int) -> int:
     """Open /dev/null for each closed standard stream. Returns the first preserved descriptor that is not open, or 0.
 

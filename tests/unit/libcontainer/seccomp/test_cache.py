@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import itertools
 import os
 import posix
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pyrunc import log
+from pyrunc.libcontainer.kernel import native
 from pyrunc.libcontainer.seccomp import cache
 from tests.support.seccomp import allowing
 
@@ -94,18 +98,42 @@ def test_another_libseccomp_is_another(root: Path, file: Path, library: Path) ->
 
 
 def test_a_chance_of_the_hash_is_no_hit(root: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    hashed = cache._hash
-    monkeypatch.setattr(cache, "_hash", lambda content: hashed(content) if "\n" in content else file.name)
+    monkeypatch.setattr(cache, "_hash", lambda content: file.name)
     other: Any = {**PROFILE, "defaultErrnoRet": 1}
     assert cache.lookup(str(root), other, KERNEL) is None
     assert looked_up(root) == PROGRAM
 
 
-def test_a_key_is_one_line_whatever_the_profile_says() -> None:
-    strange: Any = {**PROFILE, "syscalls": [{"names": ["a\nb\0c\ud800"], "action": "SCMP_ACT_ERRNO"}]}
-    content = cache.key(strange, KERNEL)
-    assert "\n" not in content
-    assert content.encode().isascii()
+def keyed(*names: list[str]) -> bytes:
+    """The key of a profile that has a rule for each of these lists."""
+    rules = [{"names": listed, "action": "SCMP_ACT_ERRNO"} for listed in names]
+    return cache.key({**PROFILE, "syscalls": rules}, KERNEL)  # type: ignore[typeddict-item]
+
+
+def test_each_list_of_names_has_a_key_of_its_own() -> None:
+    lists = (["a", "b"], ["a"], ["b"], ["a\nb"], ["ab"], ["a", "b", "c"], ["\ud800"], ["\udc80"], ["é"])
+    keys = [keyed(*chosen) for count in (0, 1, 2) for chosen in itertools.product(lists, repeat=count)]
+    assert len(set(keys)) == len(keys) == 1 + 9 + 81
+
+
+def test_each_member_of_a_rule_is_in_the_key() -> None:
+    rule = {"names": ["a"], "action": "SCMP_ACT_ERRNO"}
+    arg = {"index": 0, "value": 1, "op": "SCMP_CMP_EQ"}
+    changes: list[Any] = [
+        {}, {"names": ["b"]}, {"action": "SCMP_ACT_LOG"}, {"errnoRet": 1}, {"args": [arg]}, {"args": [{**arg, "index": 1}]},
+        {"args": [{**arg, "value": 2}]}, {"args": [{**arg, "valueTwo": 2}]}, {"args": [{**arg, "op": "SCMP_CMP_NE"}]},
+    ]  # fmt: skip
+    profiles: list[Any] = [{**PROFILE, "syscalls": [{**rule, **change}]} for change in changes]
+    assert len({cache.key(profile, KERNEL) for profile in profiles}) == len(changes)
+
+
+@given(st.binary())
+def test_every_single_change_has_another_checksum(data: bytes) -> None:
+    found = {native.checksum(data), native.checksum(data + b"\0")}
+    for at in range(len(data)):
+        found.add(native.checksum(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]))
+    assert len(found) == len(data) + 2
+    assert all(0 <= number < 1 << 63 for number in found)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +146,7 @@ def test_what_others_may_touch_is_not_read(root: Path, file: Path, warnings: lis
     assert "is not used: others may have written to it" in warnings[0]
     cache.store(str(root), PROFILE, KERNEL, b"again", "/lib")
     if what == "directory":
-        assert "again" not in file.read_text()
+        assert b"again" not in file.read_bytes()
         assert os.listdir(file.parent) == [file.name]
 
 
@@ -151,14 +179,18 @@ def test_a_fifo_does_not_stop_us(root: Path, file: Path, warnings: list[str]) ->
     assert len(warnings) == 1
 
 
-@pytest.mark.parametrize("damage", ["cut", "format", "longer", "empty"])
+@pytest.mark.parametrize("damage", ["cut", "format", "longer", "empty", "key", "program", "length"])
 def test_a_damaged_file_is_none(root: Path, file: Path, damage: str) -> None:
-    text = file.read_text()
-    file.write_text({
-        "cut": text[:-40], "format": text.replace(cache.FORMAT, "pyrunc-seccomp-0", 1), "longer": text + "x\n",
-        "empty": "",
+    data = file.read_bytes()
+    length = data.split(b"\n")[4]
+    file.write_bytes({
+        "cut": data[:-40], "format": data.replace(cache.FORMAT, b"pyrunc-seccomp-0", 1), "longer": data + b"x",
+        "empty": b"", "key": data.replace(b"mkdir", b"rmdir"), "program": data[:-1] + b"x",
+        "length": data.replace(b"\n" + length + b"\n", b"\n1" + length + b"\n", 1),
     }[damage])  # fmt: skip
     assert looked_up(root) is None
+    file.write_bytes(data)
+    assert looked_up(root) == PROGRAM
 
 
 def test_a_cache_that_can_not_be_made_is_no_failure(tmp_path: Path) -> None:
