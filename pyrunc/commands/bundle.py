@@ -183,10 +183,12 @@ def compiled(
     )
     for name, value in isolation.items():
         setattr(options, name, value)
-    spec = specification.load(options.bundle, config)
-    if any(isolation.values()):
-        from ..libcontainer.isolation.apply import apply
+    if not any(isolation.values()):
+        spec = specification.load(options.bundle, config)
+    else:
+        from ..libcontainer.isolation.apply import added, apply
 
+        spec = specification.load(options.bundle, config, added(options))
         options.seccomp_profile = options.seccomp_profile and os.path.abspath(options.seccomp_profile)
         try:
             apply(spec, options, facts.euid)

@@ -127,11 +127,13 @@ def prepare(options: LaunchOptions) -> Spec:
     options.preserve_fds += listening
     prepare_fds(options.preserve_fds)
     log.hold()
-    loaded = load.load(options.bundle, options.config)
     if options.isolation or options.network or options.seccomp_profile:
-        from .isolation.apply import apply
+        from .isolation.apply import added, apply
 
+        loaded = load.load(options.bundle, options.config, added(options))
         apply(loaded, options, posix.geteuid())
+    else:
+        loaded = load.load(options.bundle, options.config)
     if listening:
         options.extra_env += (f"LISTEN_FDS={listening}", "LISTEN_PID=1")
     return loaded

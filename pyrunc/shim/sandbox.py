@@ -36,6 +36,8 @@ _CONFIG = "runtime.v1.PodSandboxConfig"
 _READY, _NOT_READY = "SANDBOX_READY", "SANDBOX_NOTREADY"
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _SIGKILL = 9
+# The exit status of what has none, as containerd has it.
+_NO_STATUS = 255
 
 
 class Step:
@@ -124,12 +126,8 @@ class Sandboxes:
         sandbox = self._of(request)
         if sandbox.status != "created":
             raise StatusError(ttrpc.FAILED_PRECONDITION, f"sandbox {sandbox.id} is {sandbox.status}")
-        sandbox.status = "failed"
-        pods.remove(sandbox.directory)  # of a shim that was killed
-        pods.write_files(sandbox.pod, sandbox.directory)
+        sandbox.status = "starting"
         descriptor = -1
-        if sandbox.pod.uids and sandbox.netns:
-            descriptor = pods.user_namespace(sandbox.netns)
 
         def close() -> None:
             nonlocal descriptor
@@ -139,7 +137,7 @@ class Sandboxes:
 
         def failed() -> None:
             close()
-            sandbox.status = "failed"
+            _end(sandbox, "failed", _NO_STATUS, messages.now())
 
         def created() -> None:
             close()
@@ -156,8 +154,11 @@ class Sandboxes:
                 pid=init.pid, created_at=created_at, spec={"type_url": _SPEC, "value": _read(sandbox.bundle).encode()}
             )
 
-        sandbox.status = "starting"
         try:
+            pods.remove(sandbox.directory)  # of a shim that was killed
+            pods.write_files(sandbox.pod, sandbox.directory)
+            if sandbox.pod.uids and sandbox.netns:
+                descriptor = pods.user_namespace(sandbox.netns)
             userns = f"/proc/{posix.getpid()}/fd/{descriptor}" if descriptor >= 0 else ""
             self._write(sandbox, userns)
             starts.create(self._tasks, self._request(sandbox), Step(call, created, failed))
@@ -221,6 +222,8 @@ class Sandboxes:
             pods.remove(sandbox.directory)
             options.forget(sandbox.bundle)
             self._tasks.sandbox = None
+            if sandbox.waiting:  # it was never started
+                _end(sandbox, "stopped", _NO_STATUS, messages.now())
         call.reply()
         self._tasks.end()
 
@@ -230,7 +233,7 @@ class Sandboxes:
         sandbox = self._of(request)
         sandbox.waiting = [one for one in sandbox.waiting if not one.is_over]
         sandbox.waiting.append(call)
-        if sandbox.status == "stopped":
+        if sandbox.status in ("stopped", "failed"):
             _answer(sandbox)
 
     def _status(self, request: Message, call: Call) -> None:
@@ -276,7 +279,12 @@ def _ended(sandbox: Sandbox) -> None:
     """The sandbox's process has ended."""
     assert sandbox.container is not None
     init = sandbox.container.init
-    sandbox.status, sandbox.exit_status, sandbox.exited_at = "stopped", init.exit_status, init.exited_at
+    _end(sandbox, "stopped", init.exit_status, init.exited_at)
+
+
+def _end(sandbox: Sandbox, status: str, exit_status: int, at: int) -> None:
+    """The sandbox has ended, or was not started. at: nanoseconds since 1970."""
+    sandbox.status, sandbox.exit_status, sandbox.exited_at = status, exit_status, at
     _answer(sandbox)
 
 

@@ -319,6 +319,40 @@ def test_a_user_s_sandbox_of_the_example(rootless: RootlessRuntime) -> None:
     assert rootless.run(bundle, *SANDBOX).out.split() == ["ro,nosuid,nodev,noexec,relatime", "lo"]
 
 
+def test_a_sandbox_of_the_root_of_a_user_namespace(rootless: RootlessRuntime) -> None:
+    """unshare -Ur: its only id is the user's. No subordinate ids of the host are mapped there."""
+    bundle = rootless.bundle().sh("id -u; cat /proc/self/uid_map /proc/self/gid_map")
+    bundle.linux["namespaces"] = [each for each in bundle.linux["namespaces"] if each["type"] != "user"]
+    for name in ("uidMappings", "gidMappings"):
+        del bundle.linux[name]
+    bundle.write()
+    result = rootless("run", "--bundle", bundle.path, *SANDBOX, rootless.new_id(), inside=("unshare", "-Ur"))
+    assert result.out.split() == ["0", "0", "0", "1", "0", "0", "1"], result
+
+
+@pytest.mark.parametrize("network", ["none", "host"])
+def test_what_takes_a_namespace_that_the_sandbox_adds(runtime: Runtime, box: Bundle, network: str) -> None:
+    """hostname, paths, propagation and sysctls are refused without one."""
+    box.linux["namespaces"] = []
+    box.config["hostname"] = "boxed"
+    box.linux["maskedPaths"] = ["/proc/keys"]
+    box.linux["rootfsPropagation"] = "private"
+    box.linux["sysctl"] = {"kernel.msgmax": "4096"}
+    if network == "none":
+        box.linux["sysctl"]["net.ipv4.ip_forward"] = "1"
+    box.sh("hostname; cat /proc/sys/kernel/msgmax; cat /proc/sys/net/ipv4/ip_forward")
+    out = runtime.run(box, *SANDBOX, "--network", network).out.split()
+    assert out[:2] == ["boxed", "4096"]
+    if network == "none":
+        assert out[2] == "1"
+    else:
+        box.linux["sysctl"] = {"net.ipv4.ip_forward": "1"}
+        refused = runtime.refuse(box, *SANDBOX, "--network", network)
+        assert "/linux/sysctl/net.ipv4.ip_forward" in refused.last_line
+    plan = runtime("plan", "--bundle", box.path, *SANDBOX, "--network", network)
+    assert plan.code == (network == "host")
+
+
 def test_a_root_file_system_that_can_t_map_ids(runtime: Runtime, box: Bundle, private_mounts: None) -> None:
     layers, merged = box.path / "layers", box.path / "merged"
     layers.mkdir()

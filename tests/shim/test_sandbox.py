@@ -404,9 +404,11 @@ def test_a_start_that_fails(pod: Pod) -> None:
     """The runtime's message is the answer, and nothing is left."""
     pod.config["linux"]["sysctls"] = [{"key": "net.core.somaxconn", "value": "none"}]
     pod.create()
+    waited = pod.client.begin("WaitSandbox", sandbox_id=pod.id)
     with pytest.raises(RpcError) as caught:
         pod.call("StartSandbox")
     assert "net.core.somaxconn" in caught.value.message or "somaxconn" in caught.value.message
+    assert waited()["exit_status"] == 255
     assert pod.call("SandboxStatus")["state"] == "SANDBOX_NOTREADY"
     pod.shutdown()
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import posix
 
 from ...errors import PyruncError
+from ..kernel.fileio import read_file
 from ..launch.newidmap import ranges_of
+from ..plan.host import id_map, in_userns
 from ..spec import load
 from . import sandbox
 
@@ -47,19 +49,29 @@ def apply(spec: Spec, options: LaunchOptions, euid: int) -> None:
         if given:
             raise PyruncError(f"{flag} is refused in a sandbox", origin=flag, hint="leave it out")
     linux = spec.get("linux") or {}
-    maps = euid == 0 and not any([entry["type"] == "user" for entry in linux.get("namespaces") or ()])
-    ids = _ids(options.id) if maps else None
+    own = _own_ids() if euid == 0 else None
+    maps = euid == 0 and own is None and not any([one["type"] == "user" for one in linux.get("namespaces") or ()])
+    ids = _ids(options.id) if maps else own
     changes = sandbox.tighten(
         spec,
         network=network,
         profile=profile,
         ids=ids,
-        rules=euid == 0,
+        rules=euid == 0 and not in_userns(),
         bundle=options.bundle,
         resolve=_resolved,
     )
     options.changes = tuple([f"sandbox: {change}" for change in changes])
     options.map_rootfs = maps
+
+
+def added(options: LaunchOptions) -> tuple[str, ...]:
+    """The types of the namespaces that `apply` adds where the configuration has none, so that it may have what takes
+    one. The mappings of a user namespace are not among that."""
+    if options.isolation != sandbox.SANDBOX:
+        return ()
+    network = ("network",) if options.network in ("", sandbox.NETWORKS[0]) else ()
+    return (*[name for name in sandbox.NAMESPACES if name != "user"], *network)
 
 
 def _resolved(path: str) -> str:
@@ -82,7 +94,20 @@ def bound(process: Process) -> list[str]:
 def _ids(id: str) -> sandbox.Ids:
     """The ids of a sandbox of root: one part of its range, by a hash of the container's id, so that most sandboxes
     have ids of their own."""
-    return sandbox.Ids(_part("/etc/subuid", id), _part("/etc/subgid", id))
+    return sandbox.Ids([(0, *_part("/etc/subuid", id))], [(0, *_part("/etc/subgid", id))])
+
+
+def _own_ids() -> sandbox.Ids | None:
+    """The ids of a root in a user namespace that is not the host's root, such as that of unshare(1) -Ur: all that the
+    namespace has, and each as itself, since files can't be mounted with mapped ids there. None for the host's root.
+    Raises PyruncError and OSError."""
+    if not in_userns():
+        return None
+    maps = [id_map(read_file(f"/proc/self/{name}")) for name in ("uid_map", "gid_map")]
+    if any([inside == outside == 0 for inside, outside, _ in maps[0]]):
+        return None
+    uids, gids = [[(inside, inside, count) for inside, _, count in each] for each in maps]
+    return sandbox.Ids(uids, gids, has_root=True)
 
 
 def _part(file: str, id: str) -> tuple[int, int]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     Set = Literal["ambient", "bounding", "effective", "inheritable", "permitted"]
     Resolve = Callable[[str], str]
+    Ranges = Sequence[tuple[int, int, int]]
 
 SANDBOX = "sandbox"
 # The values of --network: a new network namespace with only lo, the host's, or what the configuration says.
@@ -87,13 +88,16 @@ _ANNOTATIONS = {
 
 
 class Ids:
-    """The host's ids that the container's user namespace maps from 0 on: (first, count) of the uids and the gids."""
+    """The host's ids that the container's user namespace maps: (first inside, first of the host, count) of the uids and
+    of the gids. has_root: the host's id 0 may be among them, as it is the id 0 of another user namespace only, and an
+    ordinary user's outside."""
 
-    __slots__ = ("gids", "uids")
+    __slots__ = ("gids", "has_root", "uids")
 
-    def __init__(self, uids: tuple[int, int], gids: tuple[int, int]) -> None:
+    def __init__(self, uids: Ranges, gids: Ranges, has_root: bool = False) -> None:
         self.uids = uids
         self.gids = gids
+        self.has_root = has_root
 
 
 def _refuse(at: str, message: str, hint: str) -> PyruncError:
@@ -189,6 +193,8 @@ def _namespaces(linux: Linux, network: str, ids: Ids | None, changes: list[str])
         raise _refuse("/linux/netDevices", "network devices of the host are refused", "--network config keeps them")
     if not had_user:
         _mappings(linux, ids, changes)
+    if ids is not None and ids.has_root:
+        return
     for name, entries_of in (("uid", linux.get("uidMappings")), ("gid", linux.get("gidMappings"))):
         for index, entry_of in enumerate(entries_of or ()):
             if entry_of["hostID"] == 0:
@@ -211,9 +217,18 @@ def _mappings(linux: Linux, ids: Ids | None, changes: list[str]) -> None:
         linux.pop(name, None)  # type: ignore[misc]
     if ids is None:
         return
-    for kind, (first, count) in (("uid", ids.uids), ("gid", ids.gids)):
-        linux[f"{kind}Mappings"] = [{"containerID": 0, "hostID": first, "size": count}]  # type: ignore[literal-required]
-        changes.append(f"/linux/{kind}Mappings: 0 to {count - 1} are the host's {first} to {first + count - 1}")
+    for kind, ranges in (("uid", ids.uids), ("gid", ids.gids)):
+        rows = [{"containerID": inside, "hostID": first, "size": count} for inside, first, count in ranges]
+        linux[f"{kind}Mappings"] = rows  # type: ignore[literal-required]
+        shown = [
+            f"{_range(inside, count)} {'are' if count > 1 else 'is'} the host's {_range(first, count)}"
+            for inside, first, count in ranges
+        ]
+        changes.append(f"/linux/{kind}Mappings: {', '.join(shown)}")
+
+
+def _range(first: int, count: int) -> str:
+    return f"{first} to {first + count - 1}" if count > 1 else str(first)
 
 
 def _process(process: Process, changes: list[str]) -> None:

@@ -70,14 +70,15 @@ _MEMORY_POLICY = "/linux/memoryPolicy"
 _ADD_MOUNT = "add a namespace of type mount to linux.namespaces"
 
 
-def check(spec: Spec, refused: Iterable[str] = (), lint: bool = False) -> list[Problem]:
+def check(spec: Spec, refused: Iterable[str] = (), lint: bool = False, added: Iterable[str] = ()) -> list[Problem]:
     """Check a spec that the schema accepts. Returns errors and warnings in the order of CHECKS.
 
     refused: pointers at which the schema refused the spec. Checks that read one of them are skipped.
     lint: report also what the compiler reports by itself.
+    added: the types of the namespaces that the container gets anew besides those of the spec.
     The result depends on the spec alone, except that `linux.sysctl` reads the namespaces to join.
     """
-    look = CheckContext(spec)
+    look = CheckContext(spec, added)
     pointers = tuple(refused)
     for function, places in CHECKS + LINTS if lint else CHECKS:
         if not pointers or not any(_touches(at, place) for at in pointers for place in places):

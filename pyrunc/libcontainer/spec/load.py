@@ -14,7 +14,7 @@ from .problems import ERROR, sentence, shorten
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
     from ..._generated.spec_types import Process, Spec
@@ -26,19 +26,20 @@ if TYPE_CHECKING:
 _DEEPEST = 100
 
 
-def load(bundle: str, config: str = "config.json") -> Spec:
+def load(bundle: str, config: str = "config.json", added: Iterable[str] = ()) -> Spec:
     """Load and validate the configuration of a bundle. Warnings go to the log.
 
-    bundle: path of the bundle directory. config: path of the file, relative to the bundle.
+    bundle: path of the bundle directory. config: path of the file, relative to the bundle. added: the types of the
+    namespaces that the container gets anew besides those of the configuration.
     Members whose value is null count as absent, as with Go's decoder, and are not in the result.
     Raises PyruncError if the file can't be read, is no JSON, or is refused by its schema or a check.
     """
     value = parse(bundle, config)
     try:
-        validate(value)
+        validate(value, added)
     except PyruncError as error:
         error.document = document(bundle, config)
-        others = _count_others(value, error.pointer) if error.pointer else 0
+        others = _count_others(value, error.pointer, added) if error.pointer else 0
         if others:
             error.hint = f"{error.hint} ({others} more: pyrunc validate {bundle})".lstrip()
         raise
@@ -46,7 +47,7 @@ def load(bundle: str, config: str = "config.json") -> Spec:
     return spec
 
 
-def _count_others(value: Any, at: str) -> int:
+def _count_others(value: Any, at: str, added: Iterable[str]) -> int:
     """How many errors a configuration has besides the one at a pointer, without a look at the host."""
     spec: Spec = value  # of any shape: the checks leave out what the schema refuses
     if type(value) is not dict:
@@ -58,7 +59,7 @@ def _count_others(value: Any, at: str) -> int:
         except ImportError:
             return 0
         refused = [problem.pointer for problem in explain.problems(value)]
-    found = [problem.pointer for problem in check(spec, refused) if problem.severity == ERROR]
+    found = [problem.pointer for problem in check(spec, refused, added=added) if problem.severity == ERROR]
     return len({*refused, *found} - {at})
 
 
@@ -80,10 +81,11 @@ def parse(bundle: str, config: str = "config.json", option: str = "--config") ->
     return without_nulls(value) if "null" in text else value
 
 
-def validate(value: Any) -> None:
+def validate(value: Any, added: Iterable[str] = ()) -> None:
     """Refuse a configuration that is invalid or contradictory; log warnings.
 
-    value: as `parse` returns it. Raises PyruncError with the pointer, the value, what is allowed and the nearest word.
+    value: as `parse` returns it. added: as for `load`. Raises PyruncError with the pointer, the value, what is allowed
+    and the nearest word.
     """
     validators.unknown.clear()
     misses: list[NearMiss] = []
@@ -91,7 +93,7 @@ def validate(value: Any) -> None:
         _by_schema(value, validators.config)
         complete(value)
         misses = _near_misses(value)
-        for problem in check(value):
+        for problem in check(value, added=added):
             if problem.severity == ERROR:
                 raise PyruncError(problem.message, pointer=problem.pointer, hint=problem.hint_text())
             log.warning(f"{problem.pointer}: {problem.message}")

@@ -8,7 +8,7 @@ from ..kernel.constants import LAST_ID
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from typing import Any, Literal
 
     from ..._generated.spec_types import IDMapping, Linux, Process, Spec
@@ -76,7 +76,8 @@ class CheckContext:
 
     __slots__ = ("found", "linux", "namespaces", "process", "spec")
 
-    def __init__(self, spec: Spec) -> None:
+    def __init__(self, spec: Spec, added: Iterable[str] = ()) -> None:
+        """added: the types of the namespaces that the container gets anew besides those of the spec."""
         self.spec = spec
         self.process: Process = as_object(spec.get("process"))
         self.linux: Linux = as_object(spec.get("linux"))
@@ -87,6 +88,8 @@ class CheckContext:
             # `validate` runs checks on a spec that the schema has refused too
             if type(entry) is dict and type(entry.get("type")) is str:
                 self.namespaces.setdefault(entry["type"], entry.get("path", ""))
+        for type_of in added:
+            self.namespaces.setdefault(type_of, "")
         self.found: list[Problem] = []
 
     def error(self, at: str, message: str, hint: str) -> None:

@@ -124,6 +124,32 @@ def test_the_end_answers_those_who_wait(service: Service) -> None:
     assert service.call("SandboxStatus")["state"] == "SANDBOX_NOTREADY"
 
 
+def test_a_start_that_fails_answers_those_who_wait(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    service.call("CreateSandbox", bundle_path="/b")
+    waiting = service.begin("WaitSandbox", sandbox_id="s")
+    assert waiting.values is None
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pyrunc.shim.pods.remove", fail)
+    with pytest.raises(OSError, match="No space"):
+        service.begin("StartSandbox", sandbox_id="s")
+    assert waiting.values is not None
+    assert waiting.values["exit_status"] == 255
+    assert service.call("WaitSandbox")["exit_status"] == 255
+    assert service.call("SandboxStatus")["state"] == "SANDBOX_NOTREADY"
+    assert service.code("StartSandbox") == ttrpc.FAILED_PRECONDITION
+
+
+def test_a_shutdown_without_a_start_answers_those_who_wait(service: Service) -> None:
+    service.call("CreateSandbox", bundle_path="/b")
+    waiting = service.begin("WaitSandbox", sandbox_id="s")
+    service.call("ShutdownSandbox")
+    assert waiting.values is not None
+    assert waiting.values["exit_status"] == 255
+
+
 def test_while_it_starts(service: Service) -> None:
     service.ready().status = "starting"
     for name in ("StartSandbox", "StopSandbox", "ShutdownSandbox"):

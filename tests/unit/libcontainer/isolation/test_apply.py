@@ -57,6 +57,51 @@ def test_root_s_ids_by_the_files(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {mapped(f"box-{number}")[0] for number in range(50)} == {3000000, 3065536, 3131072}
 
 
+@pytest.mark.parametrize(
+    ("uids", "expected"),
+    [
+        ("0 1000 1\n", [(0, 0, 1)]),
+        ("0 1000 1\n1 100000 65536\n", [(0, 0, 1), (1, 1, 65536)]),
+    ],
+)
+def test_a_root_of_another_user_namespace_keeps_its_ids(
+    monkeypatch: pytest.MonkeyPatch, uids: str, expected: list[tuple[int, int, int]]
+) -> None:
+    monkeypatch.setattr(isolation, "in_userns", lambda: True)
+    monkeypatch.setattr(isolation, "read_file", lambda path: uids if path == "/proc/self/uid_map" else "0 1000 1\n")
+    spec, chosen = minimal(), options()
+    isolation.apply(spec, chosen, 0)
+    rows = [(row["containerID"], row["hostID"], row["size"]) for row in spec["linux"]["uidMappings"]]
+    assert rows == expected
+    assert spec["linux"]["gidMappings"] == [{"containerID": 0, "hostID": 0, "size": 1}]
+    assert not chosen.map_rootfs
+    assert "sandbox: /linux/gidMappings: 0 is the host's 0" in chosen.changes
+
+
+def test_the_host_s_root_in_a_user_namespace_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with systemd's PrivateUsers=full: its id 0 is the host's."""
+    files(monkeypatch)
+    monkeypatch.setattr(isolation, "in_userns", lambda: True)
+    monkeypatch.setattr(isolation, "read_file", lambda path: "0 0 4294967295\n")
+    spec, chosen = minimal(), options()
+    isolation.apply(spec, chosen, 0)
+    assert spec["linux"]["uidMappings"][0]["hostID"] >= isolation.DEFAULT_FIRST
+    assert chosen.map_rootfs
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, ("mount", "pid", "ipc", "uts", "cgroup", "network")),
+        ({"network": "none"}, ("mount", "pid", "ipc", "uts", "cgroup", "network")),
+        ({"network": "host"}, ("mount", "pid", "ipc", "uts", "cgroup")),
+        ({"isolation": ""}, ()),
+    ],
+)
+def test_the_namespaces_that_are_added(given: dict[str, str], expected: tuple[str, ...]) -> None:
+    assert isolation.added(options(**given)) == expected
+
+
 def test_the_rootfs_is_mounted_with_mapped_ids(monkeypatch: pytest.MonkeyPatch) -> None:
     files(monkeypatch)
     spec = minimal()

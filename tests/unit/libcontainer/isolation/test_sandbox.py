@@ -22,7 +22,7 @@ from pyrunc.libcontainer.spec.example import example
 from pyrunc.libcontainer.spec.landlock import bits, read
 from tests.support.plans import minimal
 
-IDS = sandbox.Ids((1000000, 65536), (2000000, 65536))
+IDS = sandbox.Ids([(0, 1000000, 65536)], [(0, 2000000, 65536)])
 
 
 def tight(
