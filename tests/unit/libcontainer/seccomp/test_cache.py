@@ -120,7 +120,8 @@ def test_each_member_of_a_rule_is_in_the_key() -> None:
     rule = {"names": ["a"], "action": "SCMP_ACT_ERRNO"}
     arg = {"index": 0, "value": 1, "op": "SCMP_CMP_EQ"}
     changes: list[Any] = [
-        {}, {"names": ["b"]}, {"action": "SCMP_ACT_LOG"}, {"errnoRet": 1}, {"args": [arg]}, {"args": [{**arg, "index": 1}]},
+        {}, {"names": ["b"]}, {"action": "SCMP_ACT_LOG"}, {"errnoRet": 1}, {"args": [arg]},
+        {"args": [{**arg, "index": 1}]},
         {"args": [{**arg, "value": 2}]}, {"args": [{**arg, "valueTwo": 2}]},
         {"args": [{**arg, "op": "SCMP_CMP_NE"}]},
     ]  # fmt: skip
