@@ -14,18 +14,31 @@ from typing import Any
 
 import pytest
 
-from pyrunc.libcontainer.seccomp import cache
+from pyrunc.libcontainer.seccomp import cache, compiler
 from tests.support import host
 from tests.support.bundle import CAPABILITIES, Bundle
 from tests.support.programs import static_program
 from tests.support.runtime import Result, Runtime
-from tests.support.seccomp import X32_BIT, allowing, argument, default_profile, rule
+from tests.support.seccomp import (
+    ALLOWED,
+    AUDIT_I386,
+    AUDIT_X86_64,
+    ERRNO,
+    X32_BIT,
+    allowing,
+    argument,
+    default_profile,
+    evaluate,
+    rule,
+)
 
 # Numbers of x86-64, or of i386 if the name says so.
 GETPID, MKDIR, SETNS, SOCKET, PERSONALITY = 39, 83, 308, 41, 135
 DUP3, PROCESS_VM_READV, FTRUNCATE, CLONE3, CHROOT = 292, 310, 77, 435, 161
 MKDIR_X86, GETPID_X86 = 39, 20
 NEWER = 1000  # no kernel has it yet
+# The kernel's own: it executes no filter for them, and ends a program that calls them by itself.
+URETPROBE, UPROBE = 335, 336
 
 SIGSYS_CODE = 128 + 31
 
@@ -297,6 +310,41 @@ def test_sys_admin_ends_with_the_filter(runtime: Runtime, bundle: Bundle) -> Non
     more = [*CAPABILITIES, "CAP_SYS_ADMIN"]
     bundle.process["capabilities"] = {"bounding": more, "effective": more, "permitted": more}
     assert int(runtime.inside(bundle, "grep CapEff /proc/self/status").split()[1], 16) >> 21 & 1
+
+
+@pytest.mark.own("the expected values are those of libseccomp as pyrunc asks it")
+def test_the_kernel_decides_each_number_as_libseccomps_filter(runtime: Runtime, calls: Bundle) -> None:
+    """The filter that is loaded is smaller than libseccomp's. No call but the program's own is carried out."""
+    groups = [ALLOWED[index::7] for index in range(7)]
+    profile: Any = {
+        "defaultAction": "SCMP_ACT_ERRNO",
+        "defaultErrnoRet": 100,
+        "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"],
+        "syscalls": [rule("SCMP_ACT_ALLOW", *TIGHT, "capset")],
+    }
+    for index, names in enumerate(groups):
+        others = [name for name in names if name not in (*TIGHT, "capset")]
+        args = [argument(index % 3, op, value) for op, value in [("GT", 5), ("MASKED_EQ", 6)][: index % 3]]
+        profile["syscalls"].append(
+            rule("SCMP_ACT_ERRNO", *others, errnoRet=101 + index, **({"args": args} if args else {}))
+        )
+    library = compiler.library_filter(profile)
+    assert len(compiler.compile_filter(profile)) < len(library)
+    words, expected = [], []
+    for number in [*range(480), *range(512, 560), 1000, 0x7FFFFFFF, 0xFFFFFFFF]:
+        if number in (URETPROBE, UPROBE):
+            continue
+        for word, value, machine in (
+            (f"{number}", number, AUDIT_X86_64), (f"{number | X32_BIT}", number | X32_BIT, AUDIT_X86_64),
+            (f"x86:{number}", number, AUDIT_I386),
+        ):  # fmt: skip
+            for arguments in ((0, 0, 0), (6, 6, 6), (7, 1, 0)):
+                result = evaluate(library, value, *arguments, arch=machine)
+                if result & 0xFFFF0000 == ERRNO:
+                    words.append(":".join([word, *map(str, arguments)]))
+                    expected.append(str(-(result & 0xFFFF)))
+    assert make(runtime, calls, profile, *words) == expected
+    assert len(set(expected)) > 7
 
 
 # -- the cache

@@ -19,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..._generated.spec_types import Seccomp
 
-FORMAT = b"pyrunc-seccomp-4"
+FORMAT = b"pyrunc-seccomp-5"
 DIRECTORY = statedir.ID_INTERNAL_PREFIX + "seccomp"
 # A host has a profile or two for all of its containers: more files than this are not worth their memory on /run.
 MOST_FILES = 64

@@ -7,23 +7,20 @@ from __future__ import annotations
 
 import errno
 import os
-import struct
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ...errors import PyruncError, pointer
 from . import cache
+from .classic import INSTRUCTION_SIZE, MOST_INSTRUCTIONS, Instruction, packed
 from .constants import ACTIONS, ARCHITECTURES, FLAGS, NEW_LISTENER, NUMBERED, OPERATORS, WAIT_KILLABLE_RECV
-from .enosys import Instruction, stub
+from .enosys import stub
+from .minimise import minimise
 
 if TYPE_CHECKING:
     from ..._generated.spec_types import Seccomp, SeccompRule
     from ..._seccomp import FFI, Filter, Library
     from ..plan.model import LaunchPlan
-
-INSTRUCTION_SIZE = 8
-# BPF_MAXINSNS of linux/bpf_common.h
-MOST_INSTRUCTIONS = 4096
 
 _UNKNOWN = -1  # __NR_SCMP_ERROR
 _ATTR_CTL_OPTIMIZE = 8  # SCMP_FLTATR_CTL_OPTIMIZE: 2 is a binary tree
@@ -36,7 +33,22 @@ _PERMISSIVE = ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_TRACE")
 
 
 def compile_filter(profile: Seccomp) -> bytes:
-    """Compile a valid linux.seccomp: an array of struct sock_filter, 8 bytes an instruction.
+    """Compile a valid linux.seccomp: an array of struct sock_filter, as small as `minimise` makes libseccomp's filter.
+
+    Raises PyruncError with the pointer of a rule that libseccomp refuses, and without libseccomp.
+    """
+    program = minimise(library_filter(profile))
+    count = len(program) // INSTRUCTION_SIZE
+    if count > MOST_INSTRUCTIONS:
+        raise PyruncError(
+            f"the seccomp filter has {count} instructions: the kernel takes at most {MOST_INSTRUCTIONS}",
+            pointer="/linux/seccomp/syscalls",
+        )
+    return program
+
+
+def library_filter(profile: Seccomp) -> bytes:
+    """The filter that libseccomp makes of a valid linux.seccomp, behind the instructions for newer calls.
 
     Rules are added as by runc: rules with the default action, and system calls that this libseccomp does not know, are
     skipped. If two conditions are about one argument, each becomes a separate rule.
@@ -62,14 +74,7 @@ def compile_filter(profile: Seccomp) -> bytes:
         program = _exported(library, context)
     finally:
         library.seccomp_release(context)
-    program = _packed(_stub(library, profile, tokens)) + program
-    count = len(program) // INSTRUCTION_SIZE
-    if count > MOST_INSTRUCTIONS:
-        raise PyruncError(
-            f"the seccomp filter has {count} instructions: the kernel takes at most {MOST_INSTRUCTIONS}",
-            pointer="/linux/seccomp/syscalls",
-        )
-    return program
+    return packed(_stub(library, profile, tokens)) + program
 
 
 def compile_cached(root: str, profile: Seccomp, kernel: tuple[int, int]) -> bytes:
@@ -299,10 +304,6 @@ def _stub(library: Library, profile: Seccomp, tokens: list[int]) -> list[Instruc
         if number > 0:
             last[token] = number
     return stub(last)
-
-
-def _packed(program: list[Instruction]) -> bytes:
-    return b"".join([struct.pack("=HBBI", *instruction) for instruction in program])
 
 
 def unknown_syscalls(profile: Seccomp) -> list[tuple[str, str, tuple[str, ...]]]:

@@ -8,14 +8,13 @@ the profile that names the call, has this action and whose conditions hold.
 from __future__ import annotations
 
 import errno
-import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ...errors import PyruncError, pointer
-from . import compiler
+from ...errors import pointer
+from . import classic, compiler
 from .constants import ACTIONS, NUMBERED, OPERATORS
-from .enosys import AUDIT_X86_64, JUMP, JUMP_EQUAL, JUMP_GREATER, JUMP_SET, LOAD, RETURN, SCMP_X32
+from .enosys import AUDIT_X86_64, SCMP_X32
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
     from ..._generated.spec_types import Seccomp, SeccompArg, SeccompRule
 
 ARGUMENTS = 6
-_AND = 0x54
-_JUMP_GREATER_OR_EQUAL = 0x35
 _WORD = (1 << 64) - 1
 _DATA_BITS = 0xFFFF
 _ENOSYS = ACTIONS["SCMP_ACT_ERRNO"] | errno.ENOSYS
@@ -147,31 +144,4 @@ def evaluate(program: bytes, number: int, arguments: Sequence[int], arch: int) -
 
     Raises PyruncError for an instruction that the filters of libseccomp don't have.
     """
-    steps = list(struct.iter_unpack("=HBBI", program))
-    kernels = AUDIT_X86_64 if arch == SCMP_X32 else arch
-    data = struct.pack("=iIQ6Q", number, kernels, 0, *arguments)
-    accumulator = at = 0
-    while at < len(steps):
-        code, yes, no, operand = steps[at]
-        at += 1
-        if code == LOAD:
-            (accumulator,) = struct.unpack_from("=I", data, operand)
-        elif code == RETURN:
-            return int(operand)
-        elif code == _AND:
-            accumulator &= operand
-        elif code == JUMP:
-            at += operand
-        elif code in _TESTS:
-            at += yes if _TESTS[code](accumulator, operand) else no
-        else:
-            raise PyruncError(f"the filter's instruction {at - 1} has the unknown code {code:#x}")
-    raise PyruncError("the filter ends without a decision")
-
-
-_TESTS = {
-    JUMP_EQUAL: lambda left, right: left == right,
-    JUMP_GREATER: lambda left, right: left > right,
-    _JUMP_GREATER_OR_EQUAL: lambda left, right: left >= right,
-    JUMP_SET: lambda left, right: left & right != 0,
-}
+    return classic.execute(classic.unpacked(program), number, arguments, AUDIT_X86_64 if arch == SCMP_X32 else arch)

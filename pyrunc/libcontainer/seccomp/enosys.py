@@ -10,20 +10,8 @@ from __future__ import annotations
 import errno
 from collections.abc import Mapping
 
+from .classic import ARCH_OFFSET, JUMP, JUMP_EQUAL, JUMP_GREATER, JUMP_SET, LOAD, NUMBER_OFFSET, RETURN, Instruction
 from .constants import ACTIONS
-
-# One instruction: code, jump if true, jump if false, operand (linux/filter.h: struct sock_filter).
-Instruction = tuple[int, int, int, int]
-
-# linux/bpf_common.h, and offsets in struct seccomp_data (seccomp(2))
-LOAD = 0x20
-JUMP = 0x05
-JUMP_EQUAL = 0x15
-JUMP_GREATER = 0x25
-JUMP_SET = 0x45
-RETURN = 0x06
-NUMBER_OFFSET = 0
-ARCH_OFFSET = 4
 
 # Numbers of linux/audit.h. libseccomp's tokens are the same except for x32, which is a bit of the call's number.
 AUDIT_X86_64 = 0xC000003E
