@@ -46,15 +46,11 @@ def capability_sets(context: Context) -> CapabilitySets | None:
         return None
     sets = CapabilitySets()
     unknown: set[str] = set()
-    known_bits = (2 << context.facts.cap_last_cap) - 1
+    known = {*CAPABILITIES[: context.facts.cap_last_cap + 1]}
     for name in _SETS:
-        bits = 0
-        for word in config.get(name) or ():
-            bit = _BITS.get(word, 0) & known_bits
-            if not bit:
-                unknown.add(word)
-            bits |= bit
-        setattr(sets, name, bits)
+        words = {*(config.get(name) or ())}
+        unknown |= words - known
+        setattr(sets, name, sum(map(_BITS.__getitem__, words & known)))
     if unknown:
         from ..spec.nearest import nearest
 

@@ -7,6 +7,7 @@ import errno
 from ..._generated import steps
 from ...paths import clean
 from ..kernel.constants import S_IFBLK, S_IFCHR, S_IFIFO
+from ..plan.model import Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,18 +37,18 @@ def compile_devices(context: Context) -> None:
     """The default devices, linux.devices, and the links. An entry for a default device's path takes its place."""
     devices = context.linux.get("devices") or ()
     own = {device["path"] for device in devices}
-    for path, major, minor in DEFAULT_DEVICES:
+    made = _BOUND if context.userns or context.facts.in_userns else _MADE
+    for path, default in made.items():
         if path not in own:
-            _node(context, path, S_IFCHR | 0o666, major, minor, 0, 0, "")
+            context.init += default
     for index, device in enumerate(devices):
         # /dev/ptmx is always a link to the container's own ptmx, also against the configuration
         if clean(device["path"]) != "/dev/ptmx":
             _device(context, device, f"/linux/devices/{index}")
-    for target, path in _LINKS:
-        context.init_step(steps.symlink(target=target, path=path))
+    context.init += _LINKED
     if context.facts.kcore:
-        context.init_step(steps.symlink(target="/proc/kcore", path="/dev/core"))
-    context.init_step(steps.symlink(target="pts/ptmx", path="/dev/ptmx"))
+        context.init.append(_CORE)
+    context.init.append(_PTMX)
 
 
 def _device(context: Context, device: DeviceEntry, pointer: str) -> None:
@@ -65,8 +66,7 @@ def _device(context: Context, device: DeviceEntry, pointer: str) -> None:
 
 
 def _node(context: Context, path: str, mode: int, major: int, minor: int, uid: int, gid: int, pointer: str) -> None:
-    """Add one node. A user namespace can make only FIFOs: there, and if the runtime may not make nodes, the host's node
-    of that path is bound instead."""
+    """Add one node. A user namespace can make only FIFOs: there the host's node of that path is bound instead."""
     if mode & S_IFIFO and not mode & (S_IFCHR | S_IFBLK):
         context.init_step(
             steps.mknod(path=path, mode=mode, major=major, minor=minor, uid=uid, gid=gid), pointer=pointer
@@ -74,9 +74,24 @@ def _node(context: Context, path: str, mode: int, major: int, minor: int, uid: i
     elif context.userns or context.facts.in_userns:
         context.init_step(steps.bind_device(source=path, path=path), pointer=pointer)
     else:
-        context.init_step(
-            steps.mknod(path=path, mode=mode, major=major, minor=minor, uid=uid, gid=gid),
-            pointer=pointer,
-            on_errno=(errno.EPERM,),
-        )
-        context.init_step(steps.bind_device(source=path, path=path), pointer=pointer, fallback_level=1)
+        context.init += _made(path, mode, major, minor, uid, gid, pointer)
+
+
+def _made(
+    path: str, mode: int, major: int, minor: int, uid: int = 0, gid: int = 0, pointer: str = ""
+) -> tuple[Step, Step]:
+    """The steps that make a device node, or bind the host's if the runtime may not make nodes."""
+    node = steps.mknod(path=path, mode=mode, major=major, minor=minor, uid=uid, gid=gid)
+    return (
+        Step("rootfs", *node, pointer=pointer, on_errno=(errno.EPERM,)),
+        Step("rootfs", *steps.bind_device(source=path, path=path), pointer=pointer, fallback_level=1),
+    )
+
+
+# The steps of the default devices, which are the same for every container: by path, made, and bound in a user
+# namespace.
+_MADE = {path: _made(path, S_IFCHR | 0o666, major, minor) for path, major, minor in DEFAULT_DEVICES}
+_BOUND = {path: (Step("rootfs", *steps.bind_device(source=path, path=path)),) for path, _, _ in DEFAULT_DEVICES}
+_LINKED = [Step("rootfs", *steps.symlink(target=target, path=path)) for target, path in _LINKS]
+_CORE = Step("rootfs", *steps.symlink(target="/proc/kcore", path="/dev/core"))
+_PTMX = Step("rootfs", *steps.symlink(target="pts/ptmx", path="/dev/ptmx"))

@@ -61,8 +61,12 @@ def parse_mounts(context: Context) -> list[Mount]:
     Raises PyruncError with the pointer of an option that a mount of this type can't have.
     """
     mounts = []
+    known: dict[tuple[str, ...], MountOptions] = {}  # most mounts of an engine have one of a few lists of options
     for index, entry in enumerate(context.spec.get("mounts") or ()):
-        mount = Mount(index, entry)
+        words = tuple(entry.get("options") or ())
+        if words not in known:
+            known[words] = mount_options.parse(words)
+        mount = Mount(index, entry, known[words])
         if mount.is_bind:
             _check_bind(mount, context)
         else:
@@ -73,7 +77,7 @@ def parse_mounts(context: Context) -> list[Mount]:
 
 def binds_dev(mounts: list[Mount]) -> bool:
     """Whether the configuration binds its own /dev: then nothing is made in it, as with runc."""
-    return any(mount.is_bind and clean(mount.target) == "/dev" for mount in mounts)
+    return any([mount.is_bind and "/dev" in mount.target and clean(mount.target) == "/dev" for mount in mounts])
 
 
 def open_sources(context: Context, mounts: list[Mount]) -> None:
@@ -83,7 +87,7 @@ def open_sources(context: Context, mounts: list[Mount]) -> None:
     Only a privileged runtime can do it, and only then it makes a difference: a rootless runtime is the same user as
     init.
     """
-    if any(mount.id_map for mount in mounts):
+    if any([mount.id_map for mount in mounts]):
         from . import idmaps
 
         idmaps.open_sources(context, mounts)
@@ -143,20 +147,28 @@ def _nearest(word: str) -> str:
 
 def _check_bind(mount: Mount, context: Context) -> None:
     options = mount.options
+    if options.data or options.superblock:
+        _check_without_effect(mount, context)
+    if not mount.source and not options.remount:
+        at = mount.pointer + "/source"
+        raise PyruncError("bind mount has no source", pointer=at, hint="name what is to be bound")
+    if options.links:
+        _check_links(mount)
+    if options.copy_up:
+        raise _copy_up_error(mount)
+
+
+def _check_without_effect(mount: Mount, context: Context) -> None:
+    """Refuse options of file systems for a bind mount, or warn of them."""
+    options = mount.options
     for option in options.data:
         name, equals, _ = option[1].partition("=")
         if not equals or name not in _WITHOUT_EFFECT:
             # Wording of runc since 1.2. An option without a value may be a misspelt flag: what it should forbid would
             # be allowed.
             raise _refuse_option(mount, option, "bind mounts cannot have any filesystem-specific options applied")
-    if not mount.source and not options.remount:
-        at = mount.pointer + "/source"
-        raise PyruncError("bind mount has no source", pointer=at, hint="name what is to be bound")
     for word in (*options.superblock.values(), *(word for _, word in options.data)):
         context.warnings.append(f"{mount.pointer}/options: {word} has no effect on a bind mount")
-    if options.links:
-        _check_links(mount)
-    _check_copy_up(mount)
 
 
 def _check_links(mount: Mount) -> None:
@@ -173,16 +185,15 @@ def _check_links(mount: Mount) -> None:
         raise PyruncError(problem, pointer=mount.pointer + "/options", hint=hint)
 
 
-def _check_copy_up(mount: Mount) -> None:
-    if mount.options.copy_up and (mount.is_bind or mount.type != "tmpfs"):
-        raise PyruncError(
-            "only a tmpfs can have tmpcopyup", pointer=mount.pointer + "/options", hint="leave the option out"
-        )
+def _copy_up_error(mount: Mount) -> PyruncError:
+    at = mount.pointer + "/options"
+    return PyruncError("only a tmpfs can have tmpcopyup", pointer=at, hint="leave the option out")
 
 
 def _check_file_system(mount: Mount, context: Context) -> None:
     options = mount.options
-    _check_copy_up(mount)
+    if options.copy_up and mount.type != "tmpfs":
+        raise _copy_up_error(mount)
     if options.links:
         _check_links(mount)
     if mount.type in _KNOWN_TO_SILENT and not options.remount:
@@ -268,7 +279,33 @@ def _more_propagation(context: Context, mount: Mount, more: list[int]) -> None:
 
 
 def _bind(context: Context, mount: Mount) -> None:
-    """Add a bind mount, with the alternatives that a user namespace makes necessary.
+    """Add a bind mount."""
+    options = mount.options
+    if context.userns or context.facts.in_userns or context.is_update or mount.id_map:
+        _bind_alternatives(context, mount)
+        return
+    first, more = _propagation(options)
+    context.init_step(
+        steps.bind(
+            source=context.from_bundle(mount.source),
+            source_fd=None,
+            target=mount.target,
+            recursive=options.bind == 2,
+            links=options.links,
+            attr_set=options.attr_set,
+            attr_clr=options.attr_clr | options.implied_clr[False],
+            rattr_set=options.rattr_set | _sealed(context, mount),
+            rattr_clr=options.rattr_clr,
+            propagation=first,
+            keep=_NOT_KEPT,
+        ),
+        pointer=mount.pointer,
+    )
+    _more_propagation(context, mount, more)
+
+
+def _bind_alternatives(context: Context, mount: Mount) -> None:
+    """Add a bind mount whose source the runtime opens, or with the alternatives that a user namespace makes necessary.
 
     In a user namespace, the container's or the runtime's own, flags of the source may be locked. So a separate step,
     which may fail, clears flags and sets access times. If the container's user can't reach the source, the runtime's
@@ -315,7 +352,7 @@ def _bind(context: Context, mount: Mount) -> None:
 
     slot = None if inside else f"source:{mount.index}"
     covers = () if options.bind == 2 else (errno.EINVAL,)
-    locked, unlocked = options.implied_clr(True), options.implied_clr(False)
+    unlocked, locked = options.implied_clr
     if mount.id_map:
         add(0, (), locked if context.userns else unlocked, slot)
     elif context.is_update:
@@ -329,15 +366,13 @@ def _bind(context: Context, mount: Mount) -> None:
         add(0, covers, locked)
         if covers:
             add(1, (), locked, tree=True)
-    elif context.facts.in_userns:
+    else:  # the runtime's own user namespace
         level = int(unlocked != locked)
         if level:
             add(0, (errno.EPERM, *covers), unlocked)
         add(level, covers, locked)
         if covers:
             add(level + 1, (), locked, tree=True)
-    else:
-        add(0, (), unlocked)
     if late:
         _change_flags(context, mount, late)
     _more_propagation(context, mount, more)

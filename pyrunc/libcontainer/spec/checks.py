@@ -378,20 +378,24 @@ def _is_own(path: str, kind: str) -> bool:
 
 def _mounts(look: CheckContext) -> None:
     for index, mount in enumerate(look.spec.get("mounts", ())):
-        at = f"/mounts/{index}"
         options = mount.get("options", ())
         if mount["destination"][0] != "/":
-            look.warning(at + "/destination", "relative destination path is deprecated, using it as relative to /")
+            at = f"/mounts/{index}/destination"
+            look.warning(at, "relative destination path is deprecated, using it as relative to /")
         if not mount.get("type") and not any(word in options for word in ("bind", "rbind", "remount")):
             look.error(
-                at,
+                f"/mounts/{index}",
                 f"{shorten(mount['destination'])} has no type and is no bind mount",
                 "set type, or have bind or rbind among the options",
             )
-        if "uidMappings" in mount or any([word.startswith(("idmap", "ridmap")) for word in options]):
+        if "uidMappings" in mount or ("idmap" in " ".join(options) and _has_id_map(options)):
             from .field_checks import id_mapped_mount
 
-            id_mapped_mount(look, mount, at)
+            id_mapped_mount(look, mount, f"/mounts/{index}")
+
+
+def _has_id_map(options: Sequence[str]) -> bool:
+    return any(word.startswith(("idmap", "ridmap")) for word in options)
 
 
 def _annotations(look: CheckContext) -> None:

@@ -142,6 +142,8 @@ class MountOptions:
     links: bits of LINK_BITS.
     remount, copy_up: whether `remount` and `tmpcopyup` are there.
     touched: whether any option is a flag: mount(2) then clears the flags that are not named.
+    implied_clr: those flags, and diratime's opposite, of a bind mount: all of them, and without the flags that the
+        kernel may have locked (it never locks nosymfollow).
     """
 
     __slots__ = (
@@ -154,6 +156,7 @@ class MountOptions:
         "data",
         "id_map",
         "id_map_ranges",
+        "implied_clr",
         "links",
         "propagation",
         "rattr_clr",
@@ -178,20 +181,14 @@ class MountOptions:
         self.remount = False
         self.copy_up = False
         self.touched = False
+        self.implied_clr = (0, 0)
         self._atime = -1
         self._nodiratime = -1
-
-    def implied_clr(self, locked: bool) -> int:
-        """The flags that mount(2) clears besides the named ones if a bind mount gets any; and diratime's opposite.
-
-        locked: leave out the flags that the kernel may have locked; it never locks nosymfollow.
-        """
-        return self.replaced_clr(locked) if self.touched else 0
 
     def replaced_clr(self, locked: bool) -> int:
         """The flags that mount(2) clears besides the named ones when it changes the flags of a mount.
 
-        locked: as for `implied_clr`.
+        locked: leave out the flags that the kernel may have locked.
         """
         cleared = MOUNT_ATTR_NOSYMFOLLOW
         if not locked:
@@ -273,6 +270,8 @@ class MountOptions:
                 self.attr_clr |= MOUNT_ATTR_NODIRATIME
         elif self._nodiratime == 0 and self.rattr_set & MOUNT_ATTR_NODIRATIME:
             self.attr_clr |= MOUNT_ATTR_NODIRATIME
+        if self.touched:
+            self.implied_clr = (self.replaced_clr(False), self.replaced_clr(True))
 
 
 def parse(options: Iterable[str]) -> MountOptions:

@@ -24,8 +24,8 @@ def fill(spec: Spec) -> None:
     if "process" in spec:
         fill_process(spec["process"])
     for holder in (spec.get("linux") or {}, *(spec.get("mounts") or ())):
-        for field in _MAPPINGS:
-            for entry in holder.get(field) or ():
+        if "uidMappings" in holder or "gidMappings" in holder:
+            for entry in (*(holder.get("uidMappings") or ()), *(holder.get("gidMappings") or ())):
                 entry.setdefault("containerID", 0)
                 entry.setdefault("hostID", 0)
 
