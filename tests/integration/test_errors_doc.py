@@ -66,18 +66,29 @@ class Scene:
             other = runtime.bundle("box")
             self.box = runtime.started(other.args("sleep", "1000")).id
         (runtime.work / "dir").mkdir()
-        self.input = "pyrunc " + mistake.words.replace("B/rootfs", "BUNDLE/rootfs").replace(" B ", " BUNDLE ")
+        self.input = "pyrunc " + mistake.words.replace(" B/", " BUNDLE/").replace(" B ", " BUNDLE ").replace(
+            " W/", " DIR/"
+        )
         self.id = runtime.new_id()
         if mistake.edit is not None:
             mistake.edit(self.bundle)
-            self.input = self._changed()
+            self.input = self._changed() if mistake in BUNDLES else f"{self.input}, {self._changed()}"
         self.bundle.write()
         names = {"B": str(self.bundle.path), "ID": self.id, "BOX": self.box, "W": str(runtime.work / "dir")}
         names["BO"] = self.box[:-1]
-        names["B/rootfs"] = str(self.bundle.rootfs)
-        self.words = [names.get(word, word) for word in words]
+        self.words = [self._word(word, names) for word in words]
+
+    def _word(self, word: str, names: dict[str, str]) -> str:
+        first, slash, rest = word.partition("/")
+        return names[first] + slash + rest if first in ("B", "W") else names.get(word, word)
 
     def _changed(self) -> str:
+        policies = self.bundle.path / "broker.json"
+        if policies.exists():
+            return "broker.json: " + policies.read_text()
+        for other in self.bundle.path.glob("*.json"):
+            if other.name != "config.json":
+                return f"config.json is named {other.name}"
         path = self.bundle.path / "config.json"
         if path.exists():  # the mistake made it a text that is not JSON
             good = json.dumps(self.bundle.config, indent=1).split("\n")

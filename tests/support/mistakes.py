@@ -144,6 +144,27 @@ def seccomp(default: str, *allowed: str) -> Edit:
     )
 
 
+def landlock(text: str) -> Edit:
+    """A ruleset as an annotation."""
+    return put("annotations", {"org.pyrunc.landlock": text})
+
+
+def policies(**members: Any) -> Edit:
+    """A broker's configuration in the bundle, with one policy."""
+    value = {"policies": {"default": members}} if members else {"policies": {}}
+    return lambda bundle: (bundle.path / "broker.json").write_text(json.dumps(value))
+
+
+def others(name: str) -> Edit:
+    """A file of another name in the place of config.json."""
+
+    def edit(bundle: Bundle) -> None:
+        bundle.write(name)
+        bundle.write = lambda name="config.json": None  # type: ignore[method-assign]
+
+    return edit
+
+
 def lacks(path: str) -> Callable[[], bool]:
     """Whether the host has no such file."""
     return lambda: not os.path.exists(path)
@@ -164,6 +185,7 @@ def has_no(controller: str) -> Callable[[], bool]:
     return holds
 
 
+SERVE = "broker --socket W/broker.sock --config B/broker.json"
 NO_APPARMOR = lacks("/sys/module/apparmor")
 NO_SELINUX = lacks("/sys/fs/selinux/enforce")
 DATA = '{"architecture": "amd64", "config": {"Cmd": ["sh"]}, "rootfs": {"type": "layers", "diff_ids": []}}'
@@ -259,6 +281,47 @@ BUNDLES: tuple[Mistake, ...] = (
             lambda b: put("linux.netDevices", {"eth7": {}})(b.namespace("network")), says="eth7"),
     Mistake("mappings without a user namespace",
             put("linux.uidMappings", [{"containerID": 0, "hostID": 1000, "size": 1}]), says="isn't enabled"),
+    # Landlock
+    Mistake("ruleset that is no JSON", landlock("fs: [read_file]"), says="org.pyrunc.landlock is no JSON"),
+    Mistake("ruleset that handles nothing", landlock('{"rules": {}}'), says="the ruleset handles nothing"),
+    Mistake("misspelt right of a ruleset",
+            landlock('{"ruleset": {"handledAccessFS": ["write_files"]}}'), says='did you mean "write_file"?'),
+    Mistake("right that is allowed and not handled",
+            landlock('{"ruleset": {"handledAccessFS": ["write_file"]}, "rules": {"pathBeneath": '
+                     '[{"allowedAccess": ["read_file"], "paths": ["/tmp"]}]}}'), says="allowed but not handled"),
+    Mistake("ruleset's path that is relative",
+            landlock('{"ruleset": {"handledAccessFS": ["write_file"]}, "rules": {"pathBeneath": '
+                     '[{"allowedAccess": ["write_file"], "paths": ["tmp"]}]}}'), says="is not absolute"),
+    Mistake("broker's annotation without an agent",
+            put("annotations", {"org.pyrunc.broker": "default"}), says="org.pyrunc.broker"),
+)  # fmt: skip
+
+IN_A_SANDBOX = "run --isolation sandbox -b B ID"
+
+# The mistake is in the bundle, and only the command's options or another program make it one.
+OTHERS: tuple[Mistake, ...] = (
+    Mistake("sandbox with the host's /proc", mount("/mnt", "bind", "/proc", "bind"), IN_A_SANDBOX,
+            says="is refused in a sandbox"),
+    Mistake("sandbox with a device",
+            put("linux.devices", [{"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229}]),
+            IN_A_SANDBOX, says="in a sandbox"),
+    Mistake("sandbox in a network namespace of others", namespace("network", "/proc/self/ns/net"), IN_A_SANDBOX,
+            says="--network config keeps it"),
+    Mistake("sandbox with a profile that allows everything", seccomp("SCMP_ACT_ALLOW", "read"), IN_A_SANDBOX,
+            says="write one by pyrunc seccomp record"),
+    Mistake("sandbox with shared mounts", put("linux.rootfsPropagation", "shared"), IN_A_SANDBOX, says="in a sandbox"),
+    Mistake("call that programs make all the time", policies(openat={}), SERVE, says="openat can't be brokered"),
+    Mistake("broker's device that is not harmless", policies(mknod={"devices": ["mem"]}), SERVE,
+            says="mem is no device that the broker makes"),
+    Mistake("broker's network that is none", policies(connect={"networks": [{"cidr": "10.0.0.1/8"}]}), SERVE,
+            says="10.0.0.1/8 is no network"),
+    Mistake("misspelt member of a policy", policies(connect={"datagram": True}), SERVE, says="datagrams is known"),
+    Mistake("broker without a policy", policies(), SERVE, says="the broker has no policy"),
+    Mistake("broker's socket that is a file", policies(sysinfo={}),
+            "broker --socket B/config.json --config B/broker.json", says="already in use"),
+    Mistake("profile of a policy that there is not", policies(sysinfo={}), SERVE + " --print-profile --policy web",
+            says="there is no policy web"),
+    Mistake("configuration under another name", others("box.json"), says="--config box.json"),
 )  # fmt: skip
 
 COMMANDS: tuple[Mistake, ...] = (
@@ -295,9 +358,17 @@ COMMANDS: tuple[Mistake, ...] = (
     Mistake("misspelt flag", words="run --bundel B ID", says="did you mean --bundle?"),
     Mistake("no container's id", words="start", says="exactly 1 argument"),
     Mistake("validate's format that is none", words="validate --format yaml W", says="text and json"),
+    Mistake("isolation that there is not", words="run --isolation vm -b B ID", says='unknown isolation "vm"'),
+    Mistake("network without a sandbox", words="run --network host -b B ID",
+            says="--network needs --isolation sandbox"),
+    Mistake("sandbox without pivot_root", words="run --isolation sandbox --no-pivot -b B ID",
+            says="--no-pivot is refused"),
+    Mistake("config.json as the profile", words="run --seccomp-profile B/config.json -b B ID",
+            says="the file is a config.json and no profile"),
+    Mistake("broker without a configuration", words="broker --socket W/broker.sock", says="--config is missing"),
 )  # fmt: skip
 
-MISTAKES = BUNDLES + COMMANDS
+MISTAKES = BUNDLES + OTHERS + COMMANDS
 
 
 def changes(before: Any, after: Any, at: str = "") -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posix
 
+from ... import jsonio
 from ...errors import PyruncError
 
 TYPE_CHECKING = False
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
 
 _MAKE = "unpack the image to a bundle first (umoci unpack), or have an engine run it"
 _SPEC = "`pyrunc spec` writes one to start from"
+# How many files are looked at for a configuration, and of which size.
+_FILES, _LARGEST = 8, 1 << 20
+_S_IFMT, _S_IFREG = 0o170000, 0o100000
 _ROOTFS = ("bin", "etc", "usr")
 
 
@@ -31,10 +35,30 @@ def missing_config(bundle: str, config: str) -> PyruncError:
         return PyruncError(message, hint="this is an image, not a bundle: " + _MAKE)
     if config in above and any([name in names for name in _ROOTFS]):
         return PyruncError(message, hint="this is a root file system: the bundle is the directory above")
-    others = sorted([name for name in names if name.endswith(".json")])
-    if config not in names and len(others) == 1:
+    files = sorted([name for name in names if name.endswith(".json")])[:_FILES]
+    others = [name for name in files if _is_configuration(f"{directory}/{name}")] if config not in names else []
+    if len(others) == 1:
         return PyruncError(message, hint=f"--config {others[0]} takes the file that is there; {_SPEC}")
     return PyruncError(message, hint=_SPEC)
+
+
+def _is_configuration(path: str) -> bool:
+    """Whether a file looks like a runtime's configuration: a regular file, an object with the members that one must
+    have."""
+    try:
+        fd = posix.open(path, posix.O_RDONLY | posix.O_NONBLOCK | posix.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        st = posix.fstat(fd)
+        if st.st_mode & _S_IFMT != _S_IFREG or st.st_size > _LARGEST:
+            return False
+        value = jsonio.loads(posix.read(fd, _LARGEST).decode())
+    except (OSError, ValueError):
+        return False
+    finally:
+        posix.close(fd)
+    return type(value) is dict and "ociVersion" in value and type(value.get("root")) is dict
 
 
 def refuse_foreign(value: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +44,38 @@ def test_the_directory_and_the_cure_are_named(tmp_path: Path) -> None:
     assert error.hint == "`pyrunc spec` writes one to start from"
 
 
+CONFIGURATION = '{"ociVersion": "1.2.0", "root": {"path": "rootfs"}}'
+
+
+@pytest.mark.parametrize(
+    ("files", "named"),
+    [
+        ({"spec.json": CONFIGURATION}, "spec.json"),
+        ({"spec.json": CONFIGURATION, "broker.json": '{"policies": {}}', "cut.json": "{"}, "spec.json"),
+        ({"profile.json": '{"defaultAction": "SCMP_ACT_ERRNO"}'}, ""),
+        ({"state.json": '{"ociVersion": "1.2.0", "id": "box", "root": "/"}'}, ""),
+        ({"list.json": "[]"}, ""),
+        ({"bytes.json": "\udcff"}, ""),
+        ({"deep.json": "[" * 100000}, ""),
+        ({"large.json": CONFIGURATION + " " * (1 << 20)}, ""),
+        ({"a.json": CONFIGURATION, "b.json": CONFIGURATION}, ""),
+    ],
+)
+def test_a_file_that_looks_like_a_configuration_is_named(files: dict[str, str], named: str, tmp_path: Path) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_bytes(text.encode("utf-8", "surrogateescape"))
+    os.mkfifo(tmp_path / "fifo.json")  # nobody writes to it
+    (tmp_path / "directory.json").mkdir()
+    begin = f"--config {named} takes the file that is there; " if named else ""
+    assert missing_config(str(tmp_path), "config.json").hint == begin + "`pyrunc spec` writes one to start from"
+
+
 @pytest.mark.parametrize(
     ("made", "hint"),
     [
         ("oci-layout", "this is an image, not a bundle"),
         ("../config.json bin", "this is a root file system: the bundle is the directory above"),
-        ("spec.json", "--config spec.json takes the file that is there"),
+        ("spec.json", "`pyrunc spec` writes one to start from"),
     ],
 )
 def test_why_it_is_missing(made: str, hint: str, tmp_path: Path) -> None:
