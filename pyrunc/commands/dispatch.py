@@ -12,6 +12,8 @@ from ..libcontainer import SPEC_VERSION
 from .failures import guarded, name_missing
 from .settings import settle
 
+_EBADF = 9
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -50,8 +52,13 @@ def execute(command: str, settings: Settings, params: dict[str, Any]) -> int:
 
 
 def print_version(name: str) -> int:
-    """`--version`. Engines read the first line and that of the specification."""
+    """`--version`. Engines read the first line and that of the specification. Who has closed standard output wants
+    neither, and learns by the exit code that the program is there, as with `--help` and with runc."""
     from .._generated.build import COMMIT, VERSION
 
-    output.write(1, f"{name} version {VERSION}\ncommit: {COMMIT}\nspec: {SPEC_VERSION}\n")
+    try:
+        output.write(1, f"{name} version {VERSION}\ncommit: {COMMIT}\nspec: {SPEC_VERSION}\n")
+    except PyruncError as error:
+        if error.errno != _EBADF:
+            raise
     return 0

@@ -29,9 +29,21 @@ def gc(settings: Settings, dry_run: bool) -> int:
             return 0
         except OSError as error:
             raise PyruncError("open " + settings.root, errno=error.errno or 0) from error
-    failures = garbage.collect(settings.root, dry_run, lambda line: output.write(STDOUT, join([line]) + "\n"))
+    lost: list[Exception] = []
+
+    def tell(line: str) -> None:
+        """A line that can't be written keeps nothing from being undone: it is an error at the end."""
+        try:
+            if not lost:
+                output.write(STDOUT, join([line]) + "\n")
+        except (PyruncError, output.ReaderGone) as error:
+            lost.append(error)
+
+    failures = garbage.collect(settings.root, dry_run, tell)
     for failure in failures:
         log.error(failure.line())
+    if lost:
+        raise lost[0]
     return 1 if failures else 0
 
 

@@ -58,6 +58,39 @@ def test_n7_a_reader_who_is_gone(runtime: Runtime, words: list[str]) -> None:
         os.close(write_end)
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--version"], 0),
+        (["--help"], 0),
+        (["list", "--help"], 0),
+        (["list", "--quiet"], 0),  # prints nothing
+        (["list"], 1),
+        (["features"], 1),
+    ],
+    ids=["version", "help", "help of list", "quiet list", "list", "features"],
+)
+def test_a_closed_standard_output(runtime: Runtime, words: list[str], expected: int) -> None:
+    """Who asks whether the program is there succeeds; a command whose result is lost fails."""
+    runtime.root.mkdir(exist_ok=True)
+    closed = ["/bin/sh", "-c", 'exec "$@" >&-', "sh"]
+    result = subprocess.run(
+        [*closed, *runtime.argv(*words)], stderr=subprocess.PIPE, env=runtime.environment(), text=True, check=False
+    )
+    assert result.returncode == expected, result.stderr
+    assert ("write /dev/stdout: bad file descriptor" in result.stderr) == bool(expected)
+
+
+@pytest.mark.own("runc's state and ps tell nothing of it")
+def test_the_result_of_a_container_is_lost_too(runtime: Runtime, bundle: Bundle) -> None:
+    id = runtime.started(bundle.args("sleep", "99")).id
+    for words in (("state", id), ("ps", id), ("list",)):
+        words_closed = ["/bin/sh", "-c", 'exec "$@" >&-', "sh", *runtime.argv(*words)]
+        assert subprocess.run(
+            words_closed, stderr=subprocess.DEVNULL, env=runtime.environment(), check=False
+        ).returncode
+
+
 def test_a_message_names_the_option_that_it_is_about(runtime: Runtime, bundle: Bundle) -> None:
     """The message names neither config.json, nor an option of another command."""
     id = runtime.started(bundle.args("sleep", "99")).id

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from pyrunc import output
 from pyrunc.commands import garbage
 from pyrunc.commands.settings import Settings
 from pyrunc.errors import PyruncError
@@ -39,3 +41,28 @@ def test_what_is_undone_is_printed_and_what_is_not_is_the_exit_code(
     out, err = capfd.readouterr()
     assert out == "box: undone: pid file /x\\x1b[1m\n" * 2
     assert "bad: stuck" in err
+
+
+@pytest.mark.parametrize("error", [PyruncError("write /dev/stdout", errno=28), output.ReaderGone()])
+def test_a_line_that_can_t_be_written_keeps_nothing_from_being_undone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], error: Exception
+) -> None:
+    """As with `gc | head -1`."""
+    done: list[str] = []
+
+    def collect(root: str, dry_run: bool, tell: Callable[[str], None]) -> list[PyruncError]:
+        for name in ("one", "two"):
+            tell(name)
+            done.append(name)
+        return [PyruncError("bad: stuck")]
+
+    def write(fd: int, text: str) -> None:
+        assert text == "one\n", "nothing is written behind what was lost"
+        raise error
+
+    monkeypatch.setattr(libcontainer_garbage, "collect", collect)
+    monkeypatch.setattr(output, "write", write)
+    with pytest.raises(type(error)):
+        garbage.gc(settings(tmp_path), dry_run=False)
+    assert done == ["one", "two"]
+    assert "bad: stuck" in capfd.readouterr().err
