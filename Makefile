@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 
 # The sources of compiled code. Only a change of these needs a new installation: it is editable, so Python reads the
 # sources themselves.
-COMPILED := pyproject.toml setup.py pyrunc/libcontainer/plan/kinds.py pyrunc/libcontainer/spec/mount_options.py \
+COMPILED := pyproject.toml setup.py pyrunc/libcontainer/plan/kinds.py pyrunc/libcontainer/spec/mount_options.py pyrunc/libcontainer/kernel/landlock.py \
 	$(shell find csrc generate -name '*.[ch]' -not -name '*.gen.h' -o -name Makefile -o -name 'steps.py' -o -name '*_build.py')
 
 # The sources of pyrunc/_generated. Its build.py has the commit, so a new commit is a change too.

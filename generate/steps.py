@@ -22,6 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from pyrunc.libcontainer.kernel import landlock  # noqa: E402
 from pyrunc.libcontainer.plan.kinds import INIT, INIT_KINDS, KINDS, NUMBERS, RUNTIME, Kind  # noqa: E402
 from pyrunc.libcontainer.spec import mount_options  # noqa: E402
 
@@ -60,6 +61,10 @@ def _fields(kind: Kind) -> str:
     return f"static const struct field fields_{kind.name}[] = {{\n{rows}}};\n"
 
 
+def _listed(words: tuple[str, ...]) -> str:
+    return f"{', '.join(words[:-1])} and {words[-1]}"
+
+
 def header(kinds: tuple[Kind, ...]) -> str:
     """The text of steps.gen.h."""
     enum = "".join(f"    STEP_{kind.name.upper()},\n" for kind in kinds)
@@ -78,6 +83,9 @@ def header(kinds: tuple[Kind, ...]) -> str:
             "#ifndef PYRUNC_STEPS_GEN_H\n#define PYRUNC_STEPS_GEN_H\n",
             f"enum step_kind {{\n{enum}    STEP_KINDS\n}};\n",
             f"/* the bits of `links` in a `bind` step (spec/mount_options.py) */\nenum {{\n{bits}}};\n",
+            "/* the rights of a Landlock rule for a file that is no directory (kernel/landlock.py), their names */\n"
+            f"#define LANDLOCK_OF_FILES UINT64_C({landlock.bits(landlock.FS, landlock.OF_FILES):#x})\n"
+            f'#define LANDLOCK_NAMES_OF_FILES "{_listed(landlock.OF_FILES)}"\n',
             *(_struct(kind) for kind in kinds),
             f"union step_fields {{\n{members}}};\n",
             declarations,

@@ -44,6 +44,9 @@ EXTENSIONS = {
     "time": "PyInit_time",
 }
 
+# Those that the launcher brings itself.
+OWN = {"_json", "_launcher", "_prctl", "pyrunc._core", "pyrunc._wire"}
+
 # The interpreter imports these before anything else, so they need no entry.
 GIVEN = {"builtins", "sys"}
 
@@ -314,6 +317,19 @@ def table(modules: dict[str, tuple[ast.Module, bool] | None]) -> str:
     )
 
 
+def check_interpreter() -> None:
+    """Raises FreezeError if the interpreter, whose library is linked, lacks one of EXTENSIONS.
+
+    CPython's own build has some as shared objects only, and the linker would find no function of that name.
+    """
+    lacking = sorted(EXTENSIONS.keys() - OWN - set(sys.builtin_module_names))
+    if lacking:
+        raise FreezeError(
+            f"{sys.executable} has no built-in {' and no built-in '.join(lacking)}, which the launcher needs: build "
+            "CPython with it (Modules/Setup.local), or name another interpreter by LAUNCHER_PYTHON"
+        )
+
+
 def main() -> None:
     """Write the table to the file that the command line names."""
     parser = argparse.ArgumentParser(description="Freeze pyrunc's hot modules for the launcher.")
@@ -321,6 +337,7 @@ def main() -> None:
     parser.add_argument("--root", type=Path, default=ROOT, help="the directory that holds the package")
     args = parser.parse_args()
     try:
+        check_interpreter()
         text = table(reach(root=args.root))
     except FreezeError as error:
         raise SystemExit(f"freeze: {error}") from error

@@ -6,9 +6,6 @@
 
 #include "kernel.h"
 
-/* What a rule for a file that is no directory may allow: ACCESS_FILE in the kernel's security/landlock/fs.c. */
-#define OF_FILES (UINT64_C(1) << 0 | UINT64_C(1) << 1 | UINT64_C(1) << 2 | UINT64_C(1) << 14 | UINT64_C(1) << 15)
-
 int step_landlock_ruleset(struct init *init, const struct step_landlock_ruleset *step)
 {
     const struct landlock_ruleset ruleset = {step->handled_fs, step->handled_net, step->scoped};
@@ -26,10 +23,8 @@ int step_landlock_path(struct init *init, const struct step_landlock_path *step)
     struct stat st;
     if (fstat(parent, &st) < 0)
         return fail(init, errno, "stat ", step->path);
-    if (!S_ISDIR(st.st_mode) && (step->access & ~OF_FILES) != 0)
-        return fail(init, FAILED, step->path,
-                    " is no directory, and takes only execute, write_file, read_file, truncate "
-                    "and ioctl_dev");
+    if (!S_ISDIR(st.st_mode) && (step->access & ~LANDLOCK_OF_FILES) != 0)
+        return fail(init, FAILED, step->path, " is no directory, and takes only " LANDLOCK_NAMES_OF_FILES);
     const struct landlock_path rule = {step->access, parent};
     if (syscall(SYS_landlock_add_rule, init->landlock, LANDLOCK_PATH_BENEATH, &rule, 0) < 0)
         return fail(init, errno, "landlock_add_rule ", step->path);

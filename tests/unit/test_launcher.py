@@ -85,6 +85,17 @@ def test_an_import_that_the_launcher_has_not_is_named_with_its_line(package: Pat
         frozen(package, source)
 
 
+def test_an_interpreter_without_a_built_in_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As CPython's own build, which has sockets as a shared object."""
+    rest = tuple([name for name in sys.builtin_module_names if name not in ("_socket", "select")])
+    builtin = (*rest, "_signal", "errno", "fcntl", "posix", "time")
+    monkeypatch.setattr("sys.builtin_module_names", (*builtin, "_socket", "select"))
+    freeze.check_interpreter()
+    monkeypatch.setattr("sys.builtin_module_names", builtin)
+    with pytest.raises(freeze.FreezeError, match="has no built-in _socket and no built-in select, which the launcher"):
+        freeze.check_interpreter()
+
+
 def test_annotations_and_docstrings_are_not_frozen(package: Path) -> None:
     source = [
         '"""Docs."""',
