@@ -57,6 +57,8 @@ PATTERNS = {
 LIST_PATTERNS = {
     r"^[^\u0000]*$": '"\\0" not in "".join({v})',
     r"^[^\u0000]+$": 'all({v}) and "\\0" not in "".join({v})',
+    # Before each text a NUL and a slash, and no other NUL.
+    r"^/[^\u0000]*$": '(t := "\\0".join(("", *{v}))).count("\\0") == t.count("\\0/") == len({v})',
 }
 
 # Which keywords may stand together is not checked: the generator compiles each by itself, as JSON Schema evaluates it.

@@ -8,7 +8,6 @@ from ..spec import mount_options
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..._generated.spec_types import MountEntry
-    from ..spec.mount_options import MountOptions
     from .context import Context
 
 
@@ -16,12 +15,11 @@ class Mount:
     """An entry of `mounts` with its options parsed.
 
     target: the destination, absolute. pointer: its JSON pointer, "" for a mount of the runtime's own.
-    options: those of the entry, parsed, which mounts with the same list share. Nobody changes them.
     """
 
     __slots__ = ("id_map", "index", "is_bind", "options", "pointer", "source", "target", "type")
 
-    def __init__(self, index: int, entry: MountEntry, options: MountOptions | None = None) -> None:
+    def __init__(self, index: int, entry: MountEntry) -> None:
         self.index = index
         self.pointer = f"/mounts/{index}"
         self.type = entry.get("type") or ""
@@ -29,7 +27,7 @@ class Mount:
         # A relative destination starts at "/" (config.md, "Mounts").
         destination = entry["destination"]
         self.target = destination if destination.startswith("/") else "/" + destination
-        self.options = options or mount_options.parse(entry.get("options") or ())
+        self.options = mount_options.parse(entry.get("options") or ())
         self.is_bind = bool(self.options.bind) or self.type == "bind"
         # 0 for none, 1 for the mount alone, 2 for the mounts below it too
         self.id_map = self.options.id_map or int("uidMappings" in entry)

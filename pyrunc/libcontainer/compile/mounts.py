@@ -61,12 +61,8 @@ def parse_mounts(context: Context) -> list[Mount]:
     Raises PyruncError with the pointer of an option that a mount of this type can't have.
     """
     mounts = []
-    known: dict[tuple[str, ...], MountOptions] = {}  # most mounts of an engine have one of a few lists of options
     for index, entry in enumerate(context.spec.get("mounts") or ()):
-        words = tuple(entry.get("options") or ())
-        if words not in known:
-            known[words] = mount_options.parse(words)
-        mount = Mount(index, entry, known[words])
+        mount = Mount(index, entry)
         if mount.is_bind:
             _check_bind(mount, context)
         else:

@@ -277,8 +277,15 @@ class MountOptions:
 def parse(options: Iterable[str]) -> MountOptions:
     """Parse a mount's `options`. Unknown ones go into `data`; nothing is refused here.
 
-    config.md, "Linux mount options"; mount(2), mount_setattr(2).
+    Equal lists share the result: nobody changes it. config.md, "Linux mount options"; mount(2), mount_setattr(2).
     """
+    words = tuple(options)
+    if words not in _parsed:
+        _parsed[words] = _parse(words)
+    return _parsed[words]
+
+
+def _parse(options: tuple[str, ...]) -> MountOptions:
     result = MountOptions()
     for index, word in enumerate(options):
         kind, value = _WORDS.get(word, _UNKNOWN)
@@ -301,3 +308,28 @@ def parse(options: Iterable[str]) -> MountOptions:
             result.data.append((index, word))
     result._finish()
     return result
+
+
+# What has been parsed, by the list. The lists that engines write for the mounts that every container has, and for
+# volumes, are parsed when this module is imported.
+_parsed: dict[tuple[str, ...], MountOptions] = {}
+for _line in (
+    "",
+    "nosuid noexec nodev",
+    "nosuid noexec nodev ro",
+    "nosuid noexec nodev relatime ro",
+    "ro nosuid noexec nodev",
+    "nosuid strictatime mode=755 size=65536k",
+    "nosuid noexec newinstance ptmxmode=0666 mode=0620 gid=5",
+    "nosuid noexec nodev mode=1777 size=65536k",
+    "nosuid noexec nodev mode=1777 size=67108864",
+    "rprivate nosuid noexec nodev relatime rw",
+    "rbind rprivate rw",
+    "rbind rprivate ro",
+    "rbind rprivate",
+    "rbind ro",
+    "rbind rw",
+    "bind",
+    "bind rprivate",
+):
+    parse(_line.split())
