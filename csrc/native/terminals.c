@@ -59,29 +59,38 @@ int pyrunc_copy_winsize(int from, int to)
     return result(ioctl(to, TIOCSWINSZ, &size));
 }
 
-/* Copies chunk by chunk between two descriptors that make nobody wait: each chunk is written before the next is read.
- * Ends when either gives an error, when there is no more to read, or after `turns` chunks.
+/* Copies between two descriptors that make nobody wait: reads chunks until there is no more or `data` has no room for
+ * another one, and then writes them together. Ends when a call gives an error, when there is no more to read, or after
+ * `turns` chunks.
  *
  * end: where in `data` the part begins that was read and not written, its length, the errno of the read, and that of
  * the write; an errno is 0 where that call did not fail. */
-int pyrunc_copy(int from, int to, char *data, size_t size, int turns, int *end)
+int pyrunc_copy(int from, int to, char *data, size_t size, size_t chunk, int turns, int *end)
 {
     memset(end, 0, 4 * sizeof *end);
-    for (int turn = 0; turn < turns; turn++) {
-        ssize_t got = read(from, data, size);
-        if (got <= 0) {
-            end[2] = got < 0 ? errno : EAGAIN;
-            return 0;
+    while (turns > 0) {
+        size_t length = 0;
+        ssize_t got = 1;
+        while (turns > 0 && got > 0 && size - length >= chunk) {
+            got = read(from, data + length, chunk);
+            if (got > 0) {
+                length += (size_t)got;
+                turns--;
+            } else if (length == 0 || (got < 0 && errno != EAGAIN)) {
+                /* After EAGAIN the time of the write may have been enough for the kernel to bring more. */
+                end[2] = got < 0 ? errno : EAGAIN;
+                turns = 0;
+            }
         }
-        for (ssize_t at = 0; at < got;) {
-            ssize_t put = write(to, data + at, (size_t)(got - at));
+        for (size_t at = 0; at < length;) {
+            ssize_t put = write(to, data + at, length - at);
             if (put < 0) {
                 end[0] = (int)at;
-                end[1] = (int)(got - at);
+                end[1] = (int)(length - at);
                 end[3] = errno;
                 return 0;
             }
-            at += put;
+            at += (size_t)put;
         }
     }
     return 0;

@@ -7,7 +7,7 @@ from pathlib import Path
 import matplotlib
 
 from tests.bench.phases import Phase
-from tests.bench.table import running_median
+from tests.bench.table import STEP, running_median
 
 # Before pyplot is imported: it would take the display's backend.
 matplotlib.use("agg")
@@ -19,7 +19,7 @@ COLOURS = {
     "pyrunc": "#1f6fb4", "runc": "#c8442c", "crun": "#3a8f4f", "new-runc": "#e79c8e", "new-crun": "#9dcfa8",
     "wheel": "#8fb8dc", "floor": "#777777", "runtime": "#1f6fb4", "init": "#e0932a",
 }  # fmt: skip
-WINDOW = 25
+WINDOW = 9
 
 
 def startup(path: Path, sets: dict[str, list[Phase]]) -> None:
@@ -47,8 +47,9 @@ def latency(path: Path, latencies: dict[str, list[float]]) -> None:
     top = 0.0
     for name, values in latencies.items():
         smooth = running_median(values, WINDOW)
-        axis.plot(values, ".", color=COLOURS[name], alpha=0.15, markersize=3, rasterized=True)
-        axis.plot(smooth, color=COLOURS[name], label=name)
+        alive = range(0, len(values) * STEP, STEP)
+        axis.plot(alive, values, ".", color=COLOURS[name], alpha=0.15, markersize=3, rasterized=True)
+        axis.plot(alive, smooth, color=COLOURS[name], label=name)
         top = max(top, *smooth)
     axis.set_ylim(0, top * 1.6)
     axis.set_xlabel("living containers of the runtime (as many of each of the others live beside them)")

@@ -13,6 +13,9 @@ from typing import NamedTuple
 # The runtime that is judged.
 SUBJECT = "pyrunc"
 
+# How many containers of each runtime are made for one whose create is measured while others live.
+STEP = 5
+
 BEGIN, END = "<!-- bench -->", "<!-- /bench -->"
 LOAD_BEGIN, LOAD_END = "<!-- load -->", "<!-- /load -->"
 
@@ -154,15 +157,15 @@ def table(samples: Samples, measures: Iterable[Measure], runtimes: Sequence[str]
 def growth(latencies: dict[str, list[float]], groups: int = 5) -> str:
     """The medians of `create`'s latency (ms) in equal parts of the containers that lived, in Markdown.
 
-    latencies: by runtime; the value at index n was measured with n containers of that runtime alive. Those of the floor
-    are of its `run`.
+    latencies: by runtime; the value at index n was measured with n * STEP containers of that runtime alive. Those of
+    the floor are of its `run`.
     """
     count = min(map(len, latencies.values()), default=0)
     groups = min(groups, count)
     if not groups:
         return ""
     edges = [count * number // groups for number in range(groups + 1)]
-    head = ["create (ms) with … alive", *(f"{a} to {b - 1}" for a, b in itertools.pairwise(edges))]
+    head = ["create (ms) with … alive", *(f"{a * STEP} to {b * STEP - 1}" for a, b in itertools.pairwise(edges))]
     lines = ["| " + " | ".join([*head, "last : first"]) + " |", "|---" + "|---:" * (groups + 1) + "|"]
     for name, values in latencies.items():
         medians = [statistics.median(values[a:b]) for a, b in itertools.pairwise(edges)]

@@ -551,17 +551,27 @@ def epoll_wait(epoll: int, timeout_ms: int) -> list[int]:
     return [ready[i] for i in range(_check(value))]
 
 
-def copy(source: int, target: int, size: int, turns: int) -> tuple[bytes, int, int]:
-    """Copy at most `turns` chunks of `size` bytes between two descriptors that do not block. Each chunk is written
-    before the next is read.
+class Copier:
+    """Copies output, with memory for `room` bytes."""
 
-    Returns the bytes that were read but not written, the errno of the last read, and that of the last write; 0 if that
-    call did not fail. An end of file is EAGAIN.
-    """
-    data = _ffi.new("char[]", size)
-    end = _ffi.new("int[]", 4)
-    _check(_lib.pyrunc_copy(source, target, data, size, turns, end))
-    return bytes(_ffi.buffer(data, size))[end[0] : end[0] + end[1]] if end[1] else b"", end[2], end[3]
+    __slots__ = ("_data", "_end", "_room")
+
+    def __init__(self, room: int) -> None:
+        self._room = room
+        self._data = _ffi.new("char[]", room)
+        self._end = _ffi.new("int[]", 4)
+
+    def copy(self, source: int, target: int, chunk: int, turns: int) -> tuple[bytes, int, int]:
+        """Copy at most `turns` chunks of at most `chunk` bytes between two descriptors that do not block. As many
+        chunks as there are, and as there is room for, are written together.
+
+        Returns the bytes that were read but not written, the errno of the last read, and that of the last write; 0 if
+        that call did not fail. An end of file is EAGAIN.
+        """
+        end = self._end
+        _check(_lib.pyrunc_copy(source, target, self._data, self._room, chunk, turns, end))
+        rest = bytes(_ffi.buffer(self._data, self._room))[end[0] : end[0] + end[1]] if end[1] else b""
+        return rest, end[2], end[3]
 
 
 def signal_bits(signals: Iterable[int]) -> int:

@@ -1,7 +1,7 @@
 """The relay: bytes between the user's streams and the master of the container's pty. Hot.
 
 It never waits for the user's side and never raises for it, keeps the master open for as long as the process lives, and
-holds at most one chunk in each direction: what has no room stays in the pty, where the container waits for it.
+holds at most 64 KiB in each direction: what has no room stays in the pty, where the container waits for it.
 docs/architecture.md, The relay, tells why it is so.
 """
 
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 # A pty gives at most 4095 bytes at a time, and the user's side whatever it has.
 _CHUNK = 65536
-_FROM_PTY = 8192
+_FROM_PTY = 4096
+# How much is collected for one write, except to a terminal: a pipe has room for 64 KiB.
+_COLLECTED = 15 * _FROM_PTY
 # How many chunks are moved each way before signals are looked at again.
 _TURNS_OUT = 64
 _TURNS_IN = 8
@@ -45,7 +47,7 @@ class Relay:
     """
 
     __slots__ = (
-        "_background", "_epoll", "_hung_up", "_input", "_input_ready", "_input_watched", "_other", "_output",
+        "_background", "_copier", "_epoll", "_hung_up", "_input", "_input_ready", "_input_watched", "_other", "_output",
         "_output_watched", "_raw", "_readable", "_room_watched", "_serve_other", "_settings", "_to_container",
         "_to_user", "master", "signals", "terminal",
     )  # fmt: skip
@@ -79,6 +81,7 @@ class Relay:
         posix.set_blocking(master, False)
         self._input = Stream(STDIN, output=False)
         self._output = Stream(STDOUT, output=True)
+        self._copier = native.Copier(_FROM_PTY if posix.isatty(STDOUT) else _COLLECTED)
         self._epoll = native.epoll()
         native.epoll_watch(self._epoll, signals, native.EPOLLIN)
         # By its edges: while no process has the slave open, the master is hung up for whoever asks, again and again.
@@ -215,8 +218,7 @@ class Relay:
 
     def _copy_output(self) -> None:
         """`_from_container` in one call, for a stream that makes nobody wait."""
-        # Each chunk is written before the next is read: meanwhile the kernel's worker fills the pty again.
-        rest, read_errno, write_errno = native.copy(self.master, self._output.fd, _FROM_PTY, _TURNS_OUT)
+        rest, read_errno, write_errno = self._copier.copy(self.master, self._output.fd, _FROM_PTY, _TURNS_OUT)
         self._readable = read_errno in (0, errno.EINTR)
         self._hung_up = read_errno not in (0, errno.EINTR, errno.EAGAIN)
         if write_errno in (errno.EAGAIN, errno.EINTR):

@@ -662,16 +662,35 @@ def test_copy_moves_what_there_is_and_says_why_it_ended() -> None:
     source, into = os.pipe2(os.O_NONBLOCK)
     out, target = os.pipe2(os.O_NONBLOCK)
     os.write(into, b"abcdef")
-    assert native.copy(source, target, 4, 8) == (b"", errno.EAGAIN, 0)
+    assert native.Copier(4).copy(source, target, 4, 8) == (b"", errno.EAGAIN, 0)
     assert os.read(out, 100) == b"abcdef"
     os.write(into, b"abcdef")
-    assert native.copy(source, target, 2, 2) == (b"", 0, 0)
+    assert native.Copier(2).copy(source, target, 2, 2) == (b"", 0, 0)
     assert os.read(out, 100) == b"abcd"
     os.close(into)
-    assert native.copy(source, target, 100, 8) == (b"", errno.EAGAIN, 0)
+    assert native.Copier(100).copy(source, target, 100, 8) == (b"", errno.EAGAIN, 0)
     assert os.read(out, 100) == b"ef"
     for fd in (source, out, target):
         os.close(fd)
+
+
+@pytest.mark.parametrize(("room", "turns", "written"), [(4, 8, 4), (8, 8, 2), (11, 8, 2), (100, 8, 1), (100, 2, 1)])
+def test_copy_writes_together_what_there_is_and_has_room(room: int, turns: int, written: int) -> None:
+    """Each write of a SOCK_SEQPACKET socket is a message of its own."""
+    source, into = os.pipe2(os.O_NONBLOCK)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        ours.setblocking(False)
+        theirs.setblocking(False)
+        os.write(into, b"abcdefghijklmn")
+        rest, read_errno, write_errno = native.Copier(room).copy(source, ours.fileno(), 4, turns)
+        assert (rest, read_errno, write_errno) == (b"", errno.EAGAIN if turns > 2 else 0, 0)
+        messages = [theirs.recv(100) for _ in range(written)]
+        with pytest.raises(BlockingIOError):
+            theirs.recv(100)
+    assert b"".join(messages) == (b"abcdefghijklmn" if turns > 2 else b"abcdefgh")
+    os.close(source)
+    os.close(into)
 
 
 def test_copy_gives_back_what_has_no_room() -> None:
@@ -679,13 +698,13 @@ def test_copy_gives_back_what_has_no_room() -> None:
     out, target = os.pipe2(os.O_NONBLOCK)
     fcntl.fcntl(target, fcntl.F_SETPIPE_SZ, 4096)
     os.write(into, b"a" * 4000 + b"b" * 4000)
-    rest, read_errno, write_errno = native.copy(source, target, 8000, 8)
+    rest, read_errno, write_errno = native.Copier(8000).copy(source, target, 8000, 8)
     assert (read_errno, write_errno) == (0, errno.EAGAIN)
     assert os.read(out, 8192) + rest == b"a" * 4000 + b"b" * 4000
     os.close(out)
     os.write(into, b"x")
     try:
-        assert native.copy(source, target, 8000, 8) == (b"x", 0, errno.EPIPE)
+        assert native.Copier(8000).copy(source, target, 8000, 8) == (b"x", 0, errno.EPIPE)
     finally:
         for fd in (source, into, target):
             os.close(fd)
@@ -697,7 +716,7 @@ def test_copy_of_a_hung_up_terminal() -> None:
     os.set_blocking(master, False)
     os.write(slave, b"last")
     os.close(slave)
-    assert native.copy(master, target, 4096, 8) == (b"", errno.EIO, 0)
+    assert native.Copier(4096).copy(master, target, 4096, 8) == (b"", errno.EIO, 0)
     assert os.read(out, 10) == b"last"
     for fd in (master, out, target):
         os.close(fd)

@@ -175,11 +175,11 @@ def test_a_flood_of_output_holds_up_neither_signals_nor_input(
             reads.append(0)
             return b"x" * 4095
 
-        def copy(source: int, target: int, size: int, turns: int) -> tuple[bytes, int, int]:
+        def copy(self: native.Copier, source: int, target: int, chunk: int, turns: int) -> tuple[bytes, int, int]:
             reads.extend([0] * turns)
             return b"", 0, 0
 
-        monkeypatch.setattr(native, "copy", copy)
+        monkeypatch.setattr(native.Copier, "copy", copy)
         monkeypatch.setattr(relays.Relay, "_read_master", read)
         os.write(ends.inside, b"x")
         os.write(ends.user, b"typed")
