@@ -35,7 +35,8 @@ bench: $(VENV)/.built $(VENV)/.bench
 .PHONY: bench-calls
 bench-calls: $(VENV)/.built $(VENV)/.developer
 	@PYTHON='$(PYTHON)' scripts/packages.sh bench
-	@$(BIN)/python -m tests.bench.calls --write docs/performance.md $(BENCH)
+	@$(MAKE) --no-print-directory install DESTDIR='$(CURDIR)/$(BENCH_BUILD)' PREFIX=/usr
+	@$(BIN)/python -m tests.bench.calls --pyrunc $(BENCH_BUILD)/usr/bin/pyrunc --write docs/performance.md $(BENCH)
 
 .PHONY: bench-waits
 bench-waits: $(VENV)/.built $(VENV)/.developer

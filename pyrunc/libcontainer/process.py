@@ -132,11 +132,15 @@ def open_process(pid: int, start_time: int) -> int:
     if pidfd < 0:
         return -1
     # Read the start time after the pidfd is open: if it matches, the pidfd is that of the same process.
-    found = stat(pid)
-    if found is None or found.start_time != start_time or (found.letter in _ENDED_THREAD and has_ended(pidfd)):
+    try:
+        found = stat(pid)
+        if found and found.start_time == start_time and not (found.letter in _ENDED_THREAD and has_ended(pidfd)):
+            return pidfd
+    except BaseException:
         posix.close(pidfd)
-        return -1
-    return pidfd
+        raise
+    posix.close(pidfd)
+    return -1
 
 
 def send_signal(pid: int, start_time: int, signal: int = _SIGKILL) -> bool:

@@ -222,7 +222,7 @@ def _pss(pid: int) -> int:
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pyrunc", default=str(REPOSITORY / ".venv/bin/pyrunc"))
+    parser.add_argument("--pyrunc", default=str(REPOSITORY / "build/bench/usr/bin/pyrunc"))
     parser.add_argument("--runsc", default=shutil.which("runsc") or "", help="gVisor's runtime")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--count", type=int, default=20_000)
@@ -236,7 +236,8 @@ def main() -> None:
     if os.geteuid() != 0:
         raise SystemExit("bench-calls: it starts containers: run it as root")
     with tempfile.TemporaryDirectory(prefix="pyrunc-calls-") as name:
-        bench = Bench(Path(name), [options.pyrunc], options.runsc, options.count)
+        # The commands run in another directory.
+        bench = Bench(Path(name), [str(Path(options.pyrunc).absolute())], options.runsc, options.count)
         runs = [PLAIN, SANDBOX] + ([GVISOR] if options.runsc else [])
         with bench.broker() as profile:
             filters = {PLAIN: None, FILTERED: {"defaultAction": "SCMP_ACT_ALLOW"}, RECORDED: None, BROKERED: profile}
