@@ -1,6 +1,25 @@
 """csrc/wire/encode.c."""
 
-from .libcontainer.plan.model import Step
+from .libcontainer.plan.model import Arg
+
+class Step:
+    """The attributes of a step, without the interpreter's work for each of them: see libcontainer/plan/model.py."""
+
+    phase: str
+    kind: str
+    args: tuple[Arg, ...]
+    pointer: str
+    fallback_level: int
+    on_errno: tuple[int, ...]
+    def __init__(
+        self,
+        phase: str,
+        kind: str,
+        args: tuple[Arg, ...] = (),
+        pointer: str = "",
+        fallback_level: int = 0,
+        on_errno: tuple[int, ...] = (),
+    ) -> None: ...
 
 def encode(steps: tuple[Step, ...], numbers: dict[str, int], slots: dict[str, int], /) -> tuple[int, bytes]:
     """Encode the init's steps: the sum of count + 1 over all `strv`, and the tokens.

@@ -1,11 +1,14 @@
-/* pyrunc._wire: a plan's steps as the init reads them (docs/architecture.md, The wire). Both builds use this module.
+/* pyrunc._wire: the steps of a plan, and the steps as the init reads them (docs/architecture.md, The wire). Both builds
+ * use this module.
  *
  * The types of the fields and the limits are those by which csrc/init/decode.c reads them. For a value that the wire
  * can't carry, the module names only the place; pyrunc/libcontainer/plan/wire.py finds the words. */
 #define Py_LIMITED_API 0x030b0000 /* the same shared object for every version from 3.11 on */
 #include <Python.h>
+#include <structmember.h>
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -20,21 +23,86 @@ enum { NO_FIELD = -1 };
 struct encoder {
     char *data; /* the tokens, each ended by NUL */
     size_t length, room;
-    size_t pointers;  /* of all strv: see POINTERS in docs/architecture.md */
-    PyObject *slots;  /* dict: the descriptor of each slot */
-    Py_ssize_t step;  /* the step and the field at work, */
+    size_t pointers; /* of all strv: see POINTERS in docs/architecture.md */
+    PyObject *slots; /* dict: the descriptor of each slot */
+    Py_ssize_t step; /* the step and the field at work, */
     Py_ssize_t field; /* for a refusal */
 };
-
-/* The names of the attributes of a step that are encoded. */
-enum attribute { KIND, ARGS, LEVEL, ERRNOS, ATTRIBUTES };
-static PyObject *attributes[ATTRIBUTES];
 
 static void release(PyObject **object)
 {
     Py_XDECREF(*object);
 }
 #define OWNED __attribute__((cleanup(release))) PyObject *
+
+/* ---- Step: see pyrunc/_wire.pyi ---------------------------------------------------------------------------- */
+
+enum { PHASE, KIND, ARGS, POINTER, LEVEL, ERRNOS, ATTRIBUTES };
+
+struct step_object {
+    PyObject_HEAD
+    PyObject *attributes[ATTRIBUTES];
+};
+
+static PyTypeObject *step_type;
+static PyObject *defaults[ATTRIBUTES]; /* NULL for those that a caller must give */
+
+static char *const attribute_names[] = {"phase", "kind", "args", "pointer", "fallback_level", "on_errno", NULL};
+
+static PyObject *step_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
+{
+    PyObject *given[ATTRIBUTES];
+    memcpy(given, defaults, sizeof given);
+    /* The compiler gives no keywords; reading them takes several times as long. */
+    bool read = keywords == NULL ? PyArg_UnpackTuple(args, "Step", 2, ATTRIBUTES, &given[PHASE], &given[KIND],
+                                                     &given[ARGS], &given[POINTER], &given[LEVEL], &given[ERRNOS])
+                                 : PyArg_ParseTupleAndKeywords(args, keywords, "OO|OOOO:Step", (char **)attribute_names,
+                                                               &given[PHASE], &given[KIND], &given[ARGS],
+                                                               &given[POINTER], &given[LEVEL], &given[ERRNOS]);
+    PyObject *self = read ? PyType_GenericAlloc(type, 0) : NULL;
+    for (int i = 0; self != NULL && i < ATTRIBUTES; i++)
+        ((struct step_object *)self)->attributes[i] = Py_NewRef(given[i]);
+    return self;
+}
+
+static void step_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    for (int i = 0; i < ATTRIBUTES; i++)
+        Py_XDECREF(((struct step_object *)self)->attributes[i]);
+    ((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
+    Py_DECREF(type);
+}
+
+/* Makes the type and the defaults. */
+static bool make_step(void)
+{
+    static PyMemberDef members[ATTRIBUTES + 1];
+    static PyType_Slot slots[] = {
+        {Py_tp_new, step_new},
+        {Py_tp_dealloc, step_dealloc},
+        {Py_tp_members, members},
+        {0, NULL},
+    };
+    static PyType_Spec spec = {
+        .name = "pyrunc._wire.Step",
+        .basicsize = sizeof(struct step_object),
+        .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+        .slots = slots,
+    };
+    for (int i = 0; i < ATTRIBUTES; i++)
+        members[i] = (PyMemberDef){.name = attribute_names[i],
+                                   .type = T_OBJECT_EX,
+                                   .offset = offsetof(struct step_object, attributes) + i * (int)sizeof(PyObject *)};
+    defaults[ARGS] = PyTuple_New(0);
+    defaults[POINTER] = PyUnicode_FromString("");
+    defaults[LEVEL] = PyLong_FromLong(0);
+    defaults[ERRNOS] = PyTuple_New(0);
+    step_type = (PyTypeObject *)PyType_FromSpec(&spec);
+    return step_type != NULL && !PyErr_Occurred();
+}
+
+/* ---- the encoder ------------------------------------------------------------------------------------------- */
 
 static void encoder_release(struct encoder *encoder)
 {
@@ -193,14 +261,16 @@ static bool put_alternative(struct encoder *encoder, PyObject *level, PyObject *
 
 static bool put_step(struct encoder *encoder, PyObject *step, PyObject *numbers)
 {
-    OWNED kind = PyObject_GetAttr(step, attributes[KIND]);
-    OWNED args = kind == NULL ? NULL : PyObject_GetAttr(step, attributes[ARGS]);
-    OWNED level = args == NULL ? NULL : PyObject_GetAttr(step, attributes[LEVEL]);
-    OWNED errnos = level == NULL ? NULL : PyObject_GetAttr(step, attributes[ERRNOS]);
-    if (errnos == NULL)
+    if (!PyObject_TypeCheck(step, step_type)) {
+        PyErr_SetString(PyExc_TypeError, "a plan has steps only");
         return false;
-    if (!PyTuple_Check(args) || !PyTuple_Check(errnos)) {
-        PyErr_SetString(PyExc_TypeError, "the arguments and the errnos of a step are tuples");
+    }
+    PyObject *const *attributes = ((struct step_object *)step)->attributes;
+    PyObject *kind = attributes[KIND], *args = attributes[ARGS], *level = attributes[LEVEL],
+             *errnos = attributes[ERRNOS];
+    if (kind == NULL || level == NULL || args == NULL || !PyTuple_Check(args) || errnos == NULL ||
+        !PyTuple_Check(errnos)) {
+        PyErr_SetString(PyExc_TypeError, "a step has a kind and a level, and tuples of arguments and errnos");
         return false;
     }
     PyObject *number = PyDict_GetItemWithError(numbers, kind);
@@ -241,13 +311,9 @@ static PyObject *encode(PyObject *self, PyObject *args)
 
 PyMODINIT_FUNC PyInit__wire(void)
 {
-    static const char *const names[ATTRIBUTES] = {
-        [KIND] = "kind", [ARGS] = "args", [LEVEL] = "fallback_level", [ERRNOS] = "on_errno"};
     static PyMethodDef methods[] = {{"encode", encode, METH_VARARGS, NULL}, {NULL, NULL, 0, NULL}};
     static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, .m_name = "pyrunc._wire", .m_size = -1,
                                         .m_methods = methods};
-    for (size_t i = 0; i < ATTRIBUTES; i++)
-        if (attributes[i] == NULL && (attributes[i] = PyUnicode_InternFromString(names[i])) == NULL)
-            return NULL;
-    return PyModule_Create(&module);
+    OWNED made = make_step() ? PyModule_Create(&module) : NULL;
+    return made != NULL && PyModule_AddObjectRef(made, "Step", (PyObject *)step_type) == 0 ? Py_NewRef(made) : NULL;
 }

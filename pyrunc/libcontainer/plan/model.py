@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ... import _wire
 from ..._generated.steps import FIELDS, NUMBERS
 
 TYPE_CHECKING = False
@@ -19,32 +20,17 @@ PHASES = ("prepare", "clone", "namespaces", "rootfs", "process", "ready", "start
 START_SLOT = "start"
 
 
-class Step:
-    """One step of a plan.
+class Step(_wire.Step):
+    """One step of a plan. A plan has some 70, so their attributes are in C (csrc/wire/encode.c).
 
+    phase: one of PHASES. kind: its name in plan/kinds.py.
     args: one value a field of the kind, in its order (str, int, tuple of str, or None for an empty `fd`).
     pointer: JSON pointer (RFC 6901) of the config field that caused the step; "" for none.
     fallback_level: 0 for a step that always runs. A step of level n runs only if an earlier step of level n - 1 failed
         with one of its `on_errno`. If it succeeds, that failure no longer counts.
     """
 
-    __slots__ = ("args", "fallback_level", "kind", "on_errno", "phase", "pointer")
-
-    def __init__(
-        self,
-        phase: str,
-        kind: str,
-        args: tuple[Arg, ...] = (),
-        pointer: str = "",
-        fallback_level: int = 0,
-        on_errno: tuple[int, ...] = (),
-    ) -> None:
-        self.phase = phase
-        self.kind = kind
-        self.args = args
-        self.pointer = pointer
-        self.fallback_level = fallback_level
-        self.on_errno = on_errno
+    __slots__ = ()
 
     @property
     def actor(self) -> str:

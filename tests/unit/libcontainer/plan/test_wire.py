@@ -156,6 +156,17 @@ class Text(str):
 STEP: Any = Step
 
 
+@pytest.mark.parametrize("name", ["phase", "kind", "args", "pointer", "fallback_level", "on_errno"])
+def test_a_step_that_lacks_an_attribute(name: str) -> None:
+    step = Step("process", "chdir", ("/",), "/process/cwd", 1, (2,))
+    delattr(step, name)
+    with pytest.raises(AttributeError):
+        getattr(step, name)
+    if name not in ("phase", "pointer"):
+        with pytest.raises(TypeError):
+            _wire.encode((step,), NUMBERS, {})
+
+
 @pytest.mark.parametrize(
     ("steps", "numbers", "error"),
     [
@@ -169,7 +180,7 @@ STEP: Any = Step
         ((STEP("process", "chdir", ("/",), on_errno=("1",)),), NUMBERS, TypeError),
         ((STEP("process", "chdir", ("/",), on_errno=[1]),), NUMBERS, TypeError),
         ((STEP("process", "chdir", (Text("/"),)),), NUMBERS, ValueError),
-        ((7,), NUMBERS, AttributeError),
+        ((7,), NUMBERS, TypeError),
         ([], NUMBERS, TypeError),
     ],
 )
