@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from .plan.options import LaunchOptions
 
 _SIGKILL = 9
+# Nobody listens on the start socket, or it was replaced by a socket of another type.
+_NO_INIT = (errno.ENOENT, errno.ECONNREFUSED, errno.EPROTOTYPE)
 # More descriptors than a process can have (/proc/sys/fs/nr_open is lower), and a C int.
 _MAX_FDS = 2**31 - 64
 _DIGITS = 10
@@ -210,41 +212,57 @@ def start(root: str, id: str, notify_socket: str = "", timeline: str = "") -> No
     """
     path = store.directory(root, id)
     place, record = locked(path)
+    sync = -1
     try:
-        status = store.status(path, record)
-        if status == "stopped":
-            raise PyruncError("cannot start a container that has stopped")
-        if status == "running":
-            raise PyruncError("cannot start an already running container")
-        if status != "created":
-            raise PyruncError(f"cannot start a container in the {status} state")
-        # If a signal ends this command, the hooks are killed.
-        interrupts.hold()
+        sync = _reach_init(path, record)
         notify = None
         if notify_socket:
+            interrupts.hold()
             notify = _notify(place, notify_socket)
         if timeline:
-            _timed_start(place, record, timeline)
+            _timed_start(place, record, sync, timeline)
         else:
-            _start(place, record)
+            _start(place, record, sync)
         if notify is not None:
             _relay_ready(place, record, notify)
     finally:
+        if sync >= 0:
+            posix.close(sync)
         place.close()
 
 
-def _start(place: StateDir, record: Record, times: Timeline | None = None) -> None:
+def _reach_init(path: str, record: Record) -> int:
+    """A connection to the init that waits for the start. Raises PyruncError if none does, and OSError.
+
+    A frozen one is not connected to: it accepts nothing, and after some such attempts a connect(2) would wait for it.
+    """
+    if not record.cgroup or not store.is_frozen(record.cgroup):
+        try:
+            return native.connect(path + "/" + START_SOCKET)
+        except OSError as error:
+            if error.errno not in _NO_INIT:
+                raise
+    status = store.status(path, record)
+    if status == "running":
+        raise PyruncError("cannot start an already running container")
+    if status == "paused":
+        raise PyruncError("cannot start a container in the paused state")
+    # "created": its init has ended since it was connected to.
+    raise PyruncError("cannot start a container that has stopped")
+
+
+def _start(place: StateDir, record: Record, sync: int, times: Timeline | None = None) -> None:
     """Have the program executed, and run the poststart hooks. If a hook fails, delete the container.
 
-    times: records the beginning and the end. Raises PyruncError.
+    sync: the connection to the init. times: records the beginning and the end. Raises PyruncError.
     """
     try:
         if times is None:
-            _send_start(place.path, record)
+            _send_start(place.path, record, sync)
         else:
             from .plan.model import Step
 
-            times.run_step(Step("start", "start", (), "/process"), _send_start, place.path, record)
+            times.run_step(Step("start", "start", (), "/process"), _send_start, place.path, record, sync)
         lifecycle_hooks.poststart(record, times)
     except PyruncError as error:
         if error.pointer.startswith("/hooks/"):
@@ -252,13 +270,13 @@ def _start(place: StateDir, record: Record, times: Timeline | None = None) -> No
         raise
 
 
-def _timed_start(place: StateDir, record: Record, path: str) -> None:
+def _timed_start(place: StateDir, record: Record, sync: int, path: str) -> None:
     """As `_start`, and write the timeline, however it ends. Raises PyruncError."""
     from .launch.timeline import Timeline
 
     times = Timeline(path)
     try:
-        _start(place, record, times)
+        _start(place, record, sync, times)
     finally:
         try:
             times.write()
@@ -302,32 +320,30 @@ def _end(place: StateDir, record: Record, times: Timeline | None) -> None:
         log.warning(f"deleting {record.id} after its failed start: {failure}")
 
 
-def _send_start(path: str, record: Record) -> None:
+def _send_start(path: str, record: Record, sync: int) -> None:
     """Tell the waiting init to go on, and wait until it has executed the program. Raises PyruncError if that fails."""
     from .plan import wire
 
-    pidfd = process.open_process(record.pid, record.startTime)
-    try:
-        sync = interrupts.during(native.connect, path + "/" + START_SOCKET)
-    except ConnectionRefusedError as error:
-        raise PyruncError("cannot start a container that has stopped") from error
+    # Opened while the init surely lives. Whether it is the init's is looked at only where it is used.
+    pidfd = process.open_pidfd(record.pid)
     try:
         try:
             native.send(sync, wire.START)
+            # All that need not come before the start is done while the init goes on. If a signal ends this command, the
+            # hooks are killed.
+            interrupts.hold()
+            posix.unlink(path + "/" + START_SOCKET)
             while not interrupts.poll([sync]):
                 continue
             data = native.recv(sync, wire.MESSAGE_SIZE)[0]
         except (BrokenPipeError, ConnectionResetError) as error:
             # The init has ended before it accepted the connection or read the message.
-            if pidfd >= 0:
-                native.poll([pidfd], KILL_TIMEOUT_MS)
+            _await_end(pidfd, record)
             from .launch import errors as launch_errors
 
             raise launch_errors.init_vanished(record.cgroup, False) from error
-        posix.unlink(path + "/" + START_SOCKET)
         if data:
-            if pidfd >= 0:
-                native.poll([pidfd], KILL_TIMEOUT_MS)  # until the next command finds it stopped
+            _await_end(pidfd, record)  # until the next command finds it stopped
             raise _start_failure(path, record, data)
         if pidfd >= 0 and not _executed(record, pidfd):
             from .launch import errors as launch_errors
@@ -341,9 +357,15 @@ def _send_start(path: str, record: Record) -> None:
                 profile = found.profile if found is not None else None
             raise launch_errors.init_vanished(record.cgroup, filtered, record.pid, profile)
     finally:
-        posix.close(sync)
         if pidfd >= 0:
             posix.close(pidfd)
+
+
+def _await_end(pidfd: int, record: Record) -> None:
+    """Wait for the end of an init that ends by itself, by the pidfd of the process that has its pid."""
+    found = process.stat(record.pid) if pidfd >= 0 else None
+    if found is not None and found.start_time == record.startTime:
+        native.poll([pidfd], KILL_TIMEOUT_MS)
 
 
 def _start_failure(path: str, record: Record, data: bytes) -> PyruncError:

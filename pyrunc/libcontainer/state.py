@@ -477,7 +477,7 @@ def status(path: str, record: Record, shared: Shared | None = None) -> Status:
             return "stopped"
         # Without the permission to ask, the name of the process decides.
         held = held is None and found.name == INIT_NAME
-    if record.cgroup and _frozen(record.cgroup, shared):
+    if record.cgroup and is_frozen(record.cgroup, shared):
         return "paused"
     return "created" if held else "running"
 
@@ -508,7 +508,7 @@ def _is_held(socket: str, shared: Shared | None) -> bool | None:
     raise OSError(error, posix.strerror(error), socket)
 
 
-def _frozen(cgroup: str, shared: Shared | None) -> bool:
+def is_frozen(cgroup: str, shared: Shared | None = None) -> bool:
     """Whether the cgroup is frozen; False if it vanishes meanwhile."""
     try:
         if shared is not None and shared.cgroups >= 0 and cgroup.startswith(CGROUPS):

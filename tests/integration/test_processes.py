@@ -67,6 +67,17 @@ def test_exec_that_ignores_the_pause_waits_for_the_resume(runtime: Runtime, bund
     assert (runtime.work / "background.out").read_text() == "further\n"
 
 
+def test_a_paused_container_is_not_started_however_often_that_is_tried(runtime: Runtime, bundle: Bundle) -> None:
+    """Its init accepts no connection: one more than its queue takes would be waited for."""
+    container = runtime.container(bundle.sh("echo begun"))
+    assert runtime("pause", container.id).code == 0
+    for _ in range(10):
+        refused = runtime("start", container.id)
+        assert (refused.code, "cannot start a container in the paused state" in refused.last_line) == (1, True)
+    assert runtime("resume", container.id).code == 0
+    assert container.finish() == "begun\n"
+
+
 def test_a_paused_container_can_be_killed_and_deleted(runtime: Runtime, bundle: Bundle) -> None:
     container = runtime.started(bundle.sh(COUNTING))
     assert runtime("pause", container.id).code == 0

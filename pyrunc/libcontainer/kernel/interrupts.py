@@ -47,10 +47,12 @@ _held = _Held()
 
 def hold() -> None:
     """Block the signals that end a command except in `poll` and `during`, where they raise Interrupted. Ignored ones
-    stay ignored.
+    stay ignored. A second call does nothing.
 
     SIGCHLD gets its default action. If the caller has ignored it, children would be reaped before a wait for them.
     """
+    if _held.open:
+        return
     _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
     before = _signal.pthread_sigmask(_signal.SIG_BLOCK, SIGNALS)
     signals = [number for number in SIGNALS if number not in before and not native.signal_ignored(number)]

@@ -31,6 +31,14 @@ def test_a_signal_raises_at_the_next_wait_and_not_before(number: int) -> None:
     assert caught.value.exit_code == 128 + number
 
 
+def test_a_second_hold_changes_nothing() -> None:
+    interrupts.hold()
+    interrupts.hold()
+    signal.raise_signal(signal.SIGTERM)
+    with pytest.raises(interrupts.Interrupted):
+        interrupts.during(time.sleep, 0)
+
+
 def test_one_signal_is_raised_and_the_undoing_not_disturbed() -> None:
     interrupts.hold()
     signal.raise_signal(signal.SIGTERM)
