@@ -39,11 +39,11 @@ LAUNCHER_SNAPSHOT ?= $(and $(filter static,$(LAUNCHER_LINK)),$(filter $(LAUNCHER
 MACHINE := $(shell uname -m)
 
 # The versions whose start works without the parts that launcher/trims leaves out. LAUNCHER_TRIMS= leaves nothing out.
-LAUNCHER_TRIMMED := 3.11
+LAUNCHER_TRIMMED := 3.11 3.13 3.14
 LAUNCHER_TRIMS ?= $(and $(filter static,$(LAUNCHER_LINK)),$(filter $(LAUNCHER_TRIMMED),$(LAUNCHER_VERSION)))
 
 # The C libraries whose start launcher/trims/start.c knows. LAUNCHER_START= uses the library's own.
-LAUNCHER_STARTS := glibc-2.36-x86_64
+LAUNCHER_STARTS := glibc-2.36-x86_64 glibc-2.41-x86_64 glibc-2.43-x86_64
 LAUNCHER_START ?= $(and $(filter static,$(LAUNCHER_LINK)),$(filter $(LAUNCHER_STARTS),$(subst $() ,-,$(shell getconf GNU_LIBC_VERSION 2>/dev/null))-$(MACHINE)))
 
 LAUNCHER_CFLAGS := -std=gnu11 -O2 -fstack-protector-strong -D_FORTIFY_SOURCE=2 -Wall -Wextra -Werror -I$(word 2,$(LAUNCHER_FACTS)) -Ilauncher -Icsrc/native
@@ -63,10 +63,12 @@ endif
 ifneq ($(LAUNCHER_START),)
 LAUNCHER_SOURCES += trims/start.c
 endif
+# How the linker places code, constants and variables.
+LAUNCHER_SCRIPTS := launcher/text$(if $(filter-out 3.11 3.12,$(LAUNCHER_VERSION)),-3.13).ld launcher/rodata.ld launcher/snapshot.ld
 ifneq ($(LAUNCHER_SNAPSHOT),)
 LAUNCHER_SOURCES += snapshot.c heap.c
 LAUNCHER_CFLAGS += -DPYRUNC_SNAPSHOT
-LAUNCHER_LDFLAGS := -Wl,-T,launcher/text.ld -Wl,-T,launcher/snapshot.ld $(patsubst %,-Wl$(comma)--wrap=%,malloc calloc realloc free fputs)
+LAUNCHER_LDFLAGS := $(LAUNCHER_SCRIPTS:%=-Wl,-T,%) $(patsubst %,-Wl$(comma)--wrap=%,malloc calloc realloc free)
 endif
 LAUNCHER_OBJECTS := $(patsubst %.c,$(LAUNCHER_BUILD)/%.o,$(LAUNCHER_SOURCES) frozen.gen.c bindings.gen.c)
 LAUNCHER_MODULES := $(shell find pyrunc -name '*.py')
@@ -84,12 +86,12 @@ launcher:
 # A static glibc warns of functions that would load shared objects (getpwnam …); the launcher calls none of them.
 LAUNCHER_LINKED := $(LAUNCHER)$(if $(LAUNCHER_SNAPSHOT),.linked)
 LAUNCHER_LINK_PROGRAM = $(CC) -Wl,--no-warnings -Wl,--gc-sections -Wl,-z,relro,-z,now -Wl,-z,noexecstack $(LAUNCHER_LDFLAGS)
-$(LAUNCHER_LINKED): $(LAUNCHER_OBJECTS) launcher/snapshot.ld launcher/text.ld
+$(LAUNCHER_LINKED): $(LAUNCHER_OBJECTS) $(LAUNCHER_SCRIPTS)
 	$(LAUNCHER_LINK_PROGRAM) -o $@ $(LAUNCHER_OBJECTS) $(LAUNCHER_LIBS)
 
 # The program that tells which blocks of its heap a command uses (heap.c).
 LAUNCHER_WATCHED := $(filter %/heap.o %/snapshot.o,$(LAUNCHER_OBJECTS))
-$(LAUNCHER).watched: $(LAUNCHER_OBJECTS) $(LAUNCHER_WATCHED:.o=.watched.o) launcher/snapshot.ld launcher/text.ld
+$(LAUNCHER).watched: $(LAUNCHER_OBJECTS) $(LAUNCHER_WATCHED:.o=.watched.o) $(LAUNCHER_SCRIPTS)
 	$(LAUNCHER_LINK_PROGRAM) -Wl,--wrap=pthread_sigmask -o $@ $(filter-out $(LAUNCHER_WATCHED),$(LAUNCHER_OBJECTS)) $(LAUNCHER_WATCHED:.o=.watched.o) $(LAUNCHER_LIBS)
 $(LAUNCHER_BUILD)/%.watched.o: launcher/%.c $(wildcard launcher/*.h) launcher/launcher.mk | $(LAUNCHER_BUILD)
 	$(CC) $(LAUNCHER_CFLAGS) -DPYRUNC_WATCH -c -o $@ $<
@@ -121,7 +123,7 @@ $(LAUNCHER_BUILD)/wire/%.o: csrc/wire/%.c csrc/init/decode.h launcher/launcher.m
 # The build in place makes pyrunc/_generated, the header with the steps and the init's image.
 $(LAUNCHER_BUILD)/wire/encode.o $(LAUNCHER_BUILD)/native/image.o $(LAUNCHER_BUILD)/frozen.gen.c: $(VENV)/.built
 
-# Each table in a section of its own, by which text.ld places it.
+# Each table in a section of its own, by which rodata.ld places it.
 $(LAUNCHER_BUILD)/%.gen.o: $(LAUNCHER_BUILD)/%.gen.c launcher/importer.h launcher/ffi.h launcher/launcher.mk
 	$(CC) $(LAUNCHER_CFLAGS) -fdata-sections -c -o $@ $<
 

@@ -63,21 +63,10 @@ extern char snapshot_begin[], snapshot_end[]; /* snapshot.ld */
 
 static enum { NONE, BEING_MADE, MADE } stage;
 static PyThreadState *thread; /* the only thread; a variable of ours, since CPython's are thread-local from 3.12 on */
-static bool awake;
 static char **given_environment;
 #ifdef PYRUNC_WATCH
 static struct type_cache_entry first_cache[TYPE_CACHE_ENTRIES];
 #endif
-
-int __real_fputs(const char *text, FILE *file);
-int __wrap_fputs(const char *text, FILE *file);
-
-/* From 3.13 on a constructor of CPython's mimalloc runs before main, even if mimalloc is initialised in the snapshot.
- * It then prints the empty line that is in its buffer of early messages. This drops that line. */
-int __wrap_fputs(const char *text, FILE *file)
-{
-    return stage == MADE && !awake ? 0 : __real_fputs(text, file);
-}
 
 /* ---- making the snapshot ----------------------------------------------------------------------------------- */
 
@@ -109,6 +98,40 @@ static void keep_names(void)
         Py_XINCREF(TYPE_CACHE[i].name);
 }
 
+enum { LEAST_STACK = 1 << 19, MOST_STACK = 8 << 20 };
+
+/* Tell CPython where the thread's stack is. */
+static int protect_stack(char *lowest, size_t size)
+{
+#if PY_VERSION_HEX >= 0x030E0100
+    return PyUnstable_ThreadState_SetStackProtection(thread, lowest, size);
+#elif PY_VERSION_HEX >= 0x030E0000
+#error "link with CPython 3.14.1 or later: 3.14.0 does not let a program say where its stack is"
+#else
+    (void)lowest;
+    (void)size;
+    return 0;
+#endif
+}
+
+/* Clear the addresses of this process's stack. */
+static void forget_stack(void)
+{
+#if PY_VERSION_HEX >= 0x030E0100
+    (void)protect_stack(NULL, LEAST_STACK);
+    ((_PyThreadStateImpl *)thread)->c_stack_init_base = 0;
+    ((_PyThreadStateImpl *)thread)->c_stack_init_top = 0;
+#endif
+}
+
+/* Clear what ended calls have left on the stack of frames: a frame points to its caller's, and that of a call from C is
+ * on the C stack, whose address differs in each process. */
+static void forget_frames(void)
+{
+    if (thread->datastack_top != NULL)
+        memset(thread->datastack_top, 0, (size_t)((char *)thread->datastack_limit - (char *)thread->datastack_top));
+}
+
 void snapshot_write(void)
 {
     environ = given_environment;
@@ -121,9 +144,11 @@ void snapshot_write(void)
     /* The numbers of this process and thread are of no use to a process that wakes, which sets them anew. Clear them,
      * so that two builds are equal. */
     thread = PyEval_SaveThread(); /* of no process, until snapshot_wake attaches it */
+    forget_frames();
     thread->thread_id = 0;
     thread->native_thread_id = 0;
     _PyRuntime.main_thread = 0;
+    forget_stack();
     heap_end();
 #ifdef PYRUNC_WATCH
     heap_watch();
@@ -170,19 +195,12 @@ static int take_environment(void)
  * of the stack is below this frame, since the kernel limits arguments and environment to a quarter of it. */
 static int limit_stack(void)
 {
-#if PY_VERSION_HEX >= 0x030E0100
-    enum { LEAST = 1 << 20, MOST = 8 << 20 };
     struct rlimit limit;
-    if (getrlimit(RLIMIT_STACK, &limit) < 0 || limit.rlim_cur > MOST)
-        limit.rlim_cur = MOST;
-    size_t size = limit.rlim_cur < LEAST ? LEAST / 2 : limit.rlim_cur / 2;
+    if (getrlimit(RLIMIT_STACK, &limit) < 0 || limit.rlim_cur > MOST_STACK)
+        limit.rlim_cur = MOST_STACK;
+    size_t size = limit.rlim_cur < 2 * LEAST_STACK ? LEAST_STACK : limit.rlim_cur / 2;
     char *here = __builtin_frame_address(0);
-    return PyUnstable_ThreadState_SetStackProtection(thread, here - size, size);
-#elif PY_VERSION_HEX >= 0x030E0000
-#error "link with CPython 3.14.1 or later: 3.14.0 does not let a program say where its stack is"
-#else
-    return 0;
-#endif
+    return protect_stack(here - size, size);
 }
 
 enum { SET_BYTES = 1024 };
@@ -252,7 +270,6 @@ int snapshot_wake(char *const *words)
 {
     keep_table_apart();
     copy_pages(expected(words));
-    awake = true;
     Py_tss_t *key = &THREAD_KEY; /* made by pthread_key_create in the process that built the snapshot */
     *key = (Py_tss_t)Py_tss_NEEDS_INIT;
     if (PyThread_tss_create(key) != 0 || PyThread_tss_set(key, thread) != 0 || limit_stack() < 0) {

@@ -1,8 +1,8 @@
-/* A slimmer libpython, for a static link with CPython 3.11.
+/* A slimmer libpython, for a static link.
  *
- * libpython3.11.a has these definitions in config.o, frozen.o and deepfreeze.o. The linker finds them here first, and
- * does not link those members. The interpreter starts with only two C modules of its own (the launcher's table of
- * modules names those that we use) and without the standard library's frozen modules. That makes the snapshot and the
+ * libpython.a has these definitions in config.o, frozen.o and, until CPython 3.12, deepfreeze.o. The linker finds them
+ * here first, and does not link those members. The interpreter starts with only two C modules of its own (the launcher's
+ * table of modules names those that we use) and without the standard library's frozen modules. That makes the snapshot and the
  * program smaller; without a snapshot, preparing those modules would be a third of each command's start.
  */
 #include "trims.h"
@@ -17,6 +17,7 @@ const struct _frozen *_PyImport_FrozenTest = none;
 const struct _frozen *PyImport_FrozenModules = NULL;
 const struct _module_alias *_PyImport_FrozenAliases = (const struct _module_alias *)none;
 
+#if PY_VERSION_HEX < 0x030D0000
 int _Py_Deepfreeze_Init(void);
 void _Py_Deepfreeze_Fini(void);
 
@@ -28,3 +29,4 @@ int _Py_Deepfreeze_Init(void)
 void _Py_Deepfreeze_Fini(void)
 {
 }
+#endif

@@ -38,6 +38,7 @@ long int __x86_data_cache_size_half = 32 * 1024 / 2;
 long int __x86_shared_cache_size = 1024 * 1024;
 long int __x86_shared_cache_size_half = 1024 * 1024 / 2;
 long int __x86_shared_non_temporal_threshold = 1024 * 1024 * 3 / 4;
+long int __x86_memset_non_temporal_threshold = 1024 * 1024 * 3 / 4; /* from 2.40 on */
 long int __x86_rep_movsb_threshold = 2048;
 long int __x86_rep_movsb_stop_threshold = 1024 * 1024 * 3 / 4;
 long int __x86_rep_stosb_threshold = 2048;

@@ -5,8 +5,8 @@
 
 #include <Python.h>
 
-#if PY_VERSION_HEX < 0x030B0000 || PY_VERSION_HEX >= 0x030C0000
-#error "the trims are for CPython 3.11"
+#if PY_VERSION_HEX < 0x030B0000 || PY_VERSION_HEX >= 0x030F0000
+#error "the trims are for CPython 3.11 to 3.14"
 #endif
 
 /* Before the start: have only the core of the interpreter initialised. */
