@@ -61,6 +61,7 @@ struct place {
     uint16_t area;
 };
 static char *areas[AREAS]; /* where the next block of the area begins */
+static char *areas_end;    /* NULL without an order */
 static struct place places[PLACES], *place = places, *places_end = places;
 
 void *__real_malloc(size_t size);
@@ -249,6 +250,7 @@ static void divide(void)
         return; /* there is no order */
     for (int area = 0; area < AREAS; area++)
         areas[area] = take_new(bytes[area]);
+    areas_end = heap + used;
 }
 #endif
 
@@ -280,6 +282,11 @@ void heap_end(void)
     for (size_t i = 0; i < sizeof domains / sizeof domains[0]; i++)
         PyMem_SetAllocator(domains[i], &own[i]);
     being_made = false;
+}
+
+bool heap_is_unused(const void *block)
+{
+    return is_in_heap(block) && areas_end != NULL && (const char *)block >= areas_end;
 }
 
 #ifdef PYRUNC_WATCH

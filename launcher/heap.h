@@ -12,6 +12,9 @@ void heap_begin(void);
 /* From here on malloc and its kin are the C library's. Blocks of the heap stay where they are. */
 void heap_end(void);
 
+/* Whether this is a block of the heap that has no place in the order: no command is known to use it. */
+bool heap_is_unused(const void *block);
+
 #ifdef PYRUNC_WATCH
 /* Write each first read of a block, and each first write to it, to the descriptor HEAP_WATCH (heap.c), if it is open. */
 void heap_watch(void);

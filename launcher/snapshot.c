@@ -91,11 +91,21 @@ void snapshot_prepare(void)
 }
 
 /* An entry of the cache of attributes has a reference to its name. With one more, the name outlives the entry, so that
- * snapshot_rest can put the entry back. */
-static void keep_names(void)
+ * snapshot_rest can put the entry back.
+ *
+ * Where an entry is depends on the addresses of names. So a command overwrites others than the program that watched it
+ * did, and would write to their names, which are all over the heap. Such entries are dropped now. */
+static void prepare_type_cache(void)
 {
-    for (size_t i = 0; i < TYPE_CACHE_ENTRIES; i++)
-        Py_XINCREF(TYPE_CACHE[i].name);
+    for (size_t i = 0; i < TYPE_CACHE_ENTRIES; i++) {
+        struct type_cache_entry *entry = &TYPE_CACHE[i];
+        if (entry->name != NULL && heap_is_unused(entry->name)) {
+            entry->version = 0;
+            entry->value = NULL;
+            Py_SETREF(entry->name, Py_NewRef(Py_None)); /* as CPython's own empty entries */
+        }
+        Py_XINCREF(entry->name);
+    }
 }
 
 enum { LEAST_STACK = 1 << 19, MOST_STACK = 8 << 20 };
@@ -137,7 +147,7 @@ void snapshot_write(void)
     environ = given_environment;
     given_environment = NULL;
     stage = MADE;
-    keep_names();
+    prepare_type_cache();
 #ifdef PYRUNC_WATCH
     memcpy(first_cache, TYPE_CACHE, sizeof first_cache);
 #endif
