@@ -122,18 +122,19 @@ def _pipes() -> list[int]:
     return pipes if any(pipes) else []
 
 
-def load(place: StateDir) -> Saved:
+def load(place: StateDir, mounts: bool = True) -> Saved:
     """Load the file: `process`, `root`, `mounts` and `linux` as in config.json, `noNewKeyring`, `devicePaths` (the
     paths of linux.devices), and the `annotations` that pyrunc carries out, if there are any. `pipes` has the inodes of
     the standard streams that were pipes, 0 for others; [] if none was. `updated` has the changes of updates
     (update/mounts.py). `isolation` is that of `--isolation`, by which `exec` tightens its process too. `rest`, which is
     not checked, has the other inputs of the plan (verify/expected.py).
 
+    mounts: whether the caller uses `mounts`, and so they are checked.
     Raises DamagedError if it can't be read or understood.
     """
     try:
         value = jsonio.loads(place.read(FILE))
-        _judge(value)
+        _judge(value, ("process", "root", "linux", "mounts") if mounts else ("process", "root", "linux"))
     except FileNotFoundError as error:
         raise DamagedError(f"reading {place.path}/{FILE}", errno=error.errno or 0) from error
     except ValueError as error:
@@ -156,8 +157,9 @@ def spec_of(kept: Saved) -> Spec:
     }
 
 
-def _judge(kept: Any) -> None:
-    """Raise ValueError if a member is not of the form that `save` writes."""
+def _judge(kept: Any, configured: tuple[str, ...]) -> None:
+    """Raise ValueError if a member is not of the form that `save` writes. configured: the members of config.json that
+    are checked."""
     if type(kept) is not dict:
         raise ValueError("it is not an object")
     check_format(kept)
@@ -167,7 +169,7 @@ def _judge(kept: Any) -> None:
     if type(kept["root"].get("path")) is not str:
         raise ValueError("the path of root is missing")
     # All parts were valid by the schema when the container was created. Earlier versions saved no mounts.
-    parts = {name: kept[name] for name in ("process", "root", "linux", "mounts") if name in kept}
+    parts = {name: kept[name] for name in configured if name in kept}
     violation = validators.config({"ociVersion": SPEC_VERSION, **parts})
     validators.unknown.clear()  # members of a later version need no warning here
     if violation is not None:

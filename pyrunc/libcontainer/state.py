@@ -100,7 +100,11 @@ class Record:
 
     def values(self) -> dict[str, Any]:
         """The content of state.json: the fields and the version of their format."""
-        values: dict[str, Any] = {"version": FORMAT, **{name: getattr(self, name) for name in self.__slots__}}
+        fields = self.__slots__
+        values: dict[str, Any] = {
+            "version": FORMAT,
+            **dict(zip(fields, map(self.__getattribute__, fields), strict=True)),
+        }
         values["ownPids"] = values.pop("private_pid_namespace")
         return values
 

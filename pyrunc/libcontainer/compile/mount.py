@@ -14,13 +14,15 @@ if TYPE_CHECKING:
 class Mount:
     """An entry of `mounts` with its options parsed.
 
+    inside: what `in_rootfs` has found, None before.
     target: the destination, absolute. pointer: its JSON pointer, "" for a mount of the runtime's own.
     """
 
-    __slots__ = ("id_map", "index", "is_bind", "options", "pointer", "source", "target", "type")
+    __slots__ = ("id_map", "index", "inside", "is_bind", "options", "pointer", "source", "target", "type")
 
     def __init__(self, index: int, entry: MountEntry) -> None:
         self.index = index
+        self.inside: bool | None = None
         self.pointer = f"/mounts/{index}"
         self.type = entry.get("type") or ""
         self.source = entry.get("source") or ""
@@ -41,6 +43,7 @@ def in_rootfs(context: Context, mount: Mount) -> bool:
     Earlier mounts may cover such a source (config.md, "Mounts": in listed order), and only the init sees them. So the
     runtime can't open it beforehand. For a running container a source is always the host's.
     """
-    if context.is_update:
-        return False
-    return (clean(context.from_bundle(mount.source)) + "/").startswith(context.rootfs.rstrip("/") + "/")
+    if mount.inside is None:
+        source = clean(context.from_bundle(mount.source)) + "/"
+        mount.inside = not context.is_update and source.startswith(context.rootfs.rstrip("/") + "/")
+    return mount.inside

@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 # read-only device or archive refuses a writable superblock.
 _NO_DEVICE = ("proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup2", "ramfs", "debugfs", "tracefs", "bpf")
 
-# The options of SELinux: their values may have commas.
-_CONTEXTS = ("context", "fscontext", "defcontext", "rootcontext")
-
 # Options of file systems that the conformance suite of runtime-tools gives bind mounts (validation/mounts). They have
 # no effect there, with a warning. Any other option with a value is refused, as by runc since 1.2.
 _WITHOUT_EFFECT = ("mode", "size")
@@ -446,29 +443,13 @@ def _sealed(context: Context, mount: Mount) -> int:
     return MOUNT_ATTR_RDONLY if source in ("/sys", "/sys/fs", "/sys/fs/cgroup") else 0
 
 
-def _unquoted(word: str) -> str:
-    """An SELinux context for fsconfig. Only mount(2) needs quotes around a context with commas."""
-    name, _, value = word.partition("=")
-    if name in _CONTEXTS and len(value) > 1 and value[0] == value[-1] == '"':
-        return f"{name}={value[1:-1]}"
-    return word
-
-
 def _data(context: Context, mount: Mount) -> tuple[str, ...]:
-    """The options for fsconfig: flags of the file system, then its own options.
-
-    mount(2) takes one comma-separated string, so an entry may hold several options. A value in quotes or with escaped
-    commas (SELinux contexts, overlay's lowerdir) is not split.
-    """
+    """The options for fsconfig: flags of the file system, then its own options."""
     options = mount.options
     words = list(options.superblock.values())
     if options.of_new() & MOUNT_ATTR_RDONLY and mount.type not in _NO_DEVICE:
         words.append("ro")
-    for _, word in options.data:
-        if "," in word and '"' not in word and "\\" not in word:
-            words.extend([part for part in word.split(",") if part])
-        elif word:
-            words.append(_unquoted(word))
+    words += options.settings
     if mount.type == "overlay":
         from . import overlay
 

@@ -113,7 +113,7 @@ def _container(place: StateDir, options: ExecOptions) -> Record:
 
 
 def _compile(place: StateDir, container: Record, options: ExecOptions, fault: tuple[int, int]) -> Joining:
-    kept = saved_config.load(place)
+    kept = saved_config.load(place, mounts=False)
     options.bundle = container.bundle
     options.no_new_keyring = kept["noNewKeyring"]
     spec = saved_config.spec_of(kept)

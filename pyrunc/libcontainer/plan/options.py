@@ -20,9 +20,12 @@ if not TYPE_CHECKING:
     class _Options:
         """The attributes that the class declares, with their defaults. Others are refused."""
 
+        def __init_subclass__(cls):
+            cls._names = frozenset(dir(cls))
+
         def __init__(self, *, id, **given):
-            unknown = [name for name in given if not hasattr(type(self), name)]
-            if unknown:
+            if not given.keys() <= self._names:
+                unknown = [name for name in given if name not in self._names]
                 raise AttributeError(f"{type(self).__name__} has no option {unknown[0]}")
             self.__dict__.update(given, id=id)
 

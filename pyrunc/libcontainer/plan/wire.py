@@ -124,17 +124,11 @@ def decode_times(data: bytes, steps: int) -> list[tuple[int, int]]:
 
 def decode_message(data: bytes) -> Message:
     """Decode a message of the init. Raises PyruncError for bytes that no init sends."""
-    order = sys.byteorder
-    length = int.from_bytes(data[12:16], order)
-    kind = int.from_bytes(data[0:4], order)
-    if len(data) < HEADER_SIZE or len(data) != HEADER_SIZE + length or kind not in _TYPES:
+    head = memoryview(data)[:HEADER_SIZE]
+    kind, step, error, length = head.cast("i") if len(head) == HEADER_SIZE else (0, 0, 0, 0)
+    if kind not in _TYPES or len(data) != HEADER_SIZE + length:
         raise PyruncError(f"a malformed message of {len(data)} bytes came from the container's init")
-    return Message(
-        kind,
-        int.from_bytes(data[4:8], order),
-        int.from_bytes(data[8:12], order, signed=True),
-        data[HEADER_SIZE:].decode("utf-8", "replace"),
-    )
+    return Message(kind, step & 0xFFFFFFFF, error, data[HEADER_SIZE:].decode("utf-8", "replace"))
 
 
 def listener(message: Message) -> int:

@@ -96,9 +96,8 @@ def check_platforms(spec: Spec) -> list[Problem]:
 def check_process(spec: Spec) -> list[Problem]:
     """Check the `process`, of valid shape, that is to be started in the container of this spec."""
     look = CheckContext(spec)
-    for function, places in CHECKS:
-        if any([place.startswith("/process/") for place in places]):
-            function(look)
+    for function in _OF_PROCESS:
+        function(look)
     return look.found
 
 
@@ -478,6 +477,7 @@ CHECKS: tuple[tuple[Callable[[CheckContext], None], tuple[str, ...]], ...] = (
     _rare("linux", "personality"),
     _rare("linux", "seccomp"),
 )
+_OF_PROCESS = [function for function, places in CHECKS if any(place.startswith("/process/") for place in places)]
 LINTS: tuple[tuple[Callable[[CheckContext], None], tuple[str, ...]], ...] = (
     (_capabilities, ("/process/capabilities",)),
     (_taken_as_zero, ("/process/user", "/process/consoleSize", "/process/ioPriority", "/linux/uidMappings")),

@@ -119,6 +119,9 @@ _SUPERBLOCK = {
     "nolazytime": "lazytime",  # the opposite of lazytime
 }
 
+# The options of SELinux: their values may have commas.
+_CONTEXTS = ("context", "fscontext", "defcontext", "rootcontext")
+
 # The options that `features` lists, and those of them about symlinks of a bind mount.
 KNOWN_OPTIONS: tuple[str, ...] = tuple(sorted((*_WORDS, *_SUPERBLOCK)))
 LINK_OPTIONS: tuple[str, ...] = tuple(word for word, kind, _ in _OTHERS if kind == _LINKS)
@@ -137,6 +140,8 @@ class MountOptions:
     superblock: the last option for each flag of the file system, by that flag (`{"sync": "async"}`).
     propagation: MS_* in order; the kernel combines them (a slave that is made shared is both).
     data: options for the file system, as (position in the list, option); empty ones are left out.
+    settings: the same for fsconfig. mount(2) takes one comma-separated string, so an entry may hold several options. A
+        value in quotes or with escaped commas (SELinux contexts, overlay's lowerdir) is not split.
     bind: 0, 1 for bind, 2 for rbind, which includes bind. id_map: 0, 1 for idmap, 2 for ridmap, which includes idmap.
     id_map_ranges: the texts behind `idmap=` and `ridmap=`, as (position in the list, text) (idmaps.py).
     links: bits of LINK_BITS.
@@ -162,6 +167,7 @@ class MountOptions:
         "rattr_clr",
         "rattr_set",
         "remount",
+        "settings",
         "superblock",
         "touched",
     )
@@ -174,6 +180,7 @@ class MountOptions:
         self.superblock: dict[str, str] = {}
         self.propagation: list[int] = []
         self.data: list[tuple[int, str]] = []
+        self.settings: list[str] = []
         self.bind = 0
         self.id_map = 0
         self.id_map_ranges: list[tuple[int, str]] = []
@@ -285,6 +292,14 @@ def parse(options: Iterable[str]) -> MountOptions:
     return _parsed[words]
 
 
+def _unquoted(word: str) -> str:
+    """An SELinux context for fsconfig. Only mount(2) needs quotes around a context with commas."""
+    name, _, value = word.partition("=")
+    if name in _CONTEXTS and len(value) > 1 and value[0] == value[-1] == '"':
+        return f"{name}={value[1:-1]}"
+    return word
+
+
 def _parse(options: tuple[str, ...]) -> MountOptions:
     result = MountOptions()
     for index, word in enumerate(options):
@@ -306,6 +321,10 @@ def _parse(options: tuple[str, ...]) -> MountOptions:
             result.id_map_ranges.append((index, text))
         elif word:
             result.data.append((index, word))
+            if "," in word and '"' not in word and "\\" not in word:
+                result.settings += [part for part in word.split(",") if part]
+            else:
+                result.settings.append(_unquoted(word))
     result._finish()
     return result
 

@@ -113,6 +113,18 @@ def test_a6_a_wrong_value_at_any_depth_is_damage(tmp_path: Path, damage: dict[st
         load(tmp_path)
 
 
+@pytest.mark.parametrize("damage", [{"mounts": 5}, {"mounts": [{}]}])
+def test_exec_does_not_check_the_mounts_that_it_does_not_use(tmp_path: Path, damage: dict[str, object]) -> None:
+    path = tmp_path / EXEC_FILE
+    path.write_text(json.dumps({"process": {"cwd": "/"}, "root": {"path": "r"}, "linux": {}, **damage}))
+    path.chmod(0o600)
+    place = opened(tmp_path)
+    try:
+        assert saved_config.load(place, mounts=False)["process"] == {"cwd": "/"}
+    finally:
+        place.close()
+
+
 def test_a6_a_file_of_another_minor_version_is_read(tmp_path: Path) -> None:
     """A6: members of a later version are ignored, and defaults replace the members that an earlier version lacks."""
     path = tmp_path / EXEC_FILE
