@@ -436,6 +436,13 @@ def _resources(look: CheckContext) -> None:
         look.error(at, message, hint)
 
 
+def _seccomp(look: CheckContext) -> None:
+    if "seccomp" in look.linux:
+        from ..seccomp.checks import check_seccomp  # engines configure it, so the snapshot has it, unlike field_checks
+
+        check_seccomp(look.linux["seccomp"], look.error)
+
+
 def _rare(parent: str, field: str, *more: str) -> tuple[Callable[[CheckContext], None], tuple[str, ...]]:
     """The row of CHECKS for a check in field_checks.py, which is imported only if a configuration has the field.
 
@@ -475,7 +482,7 @@ CHECKS: tuple[tuple[Callable[[CheckContext], None], tuple[str, ...]], ...] = (
     _rare("linux", "memoryPolicy"),
     _rare("linux", "netDevices", _NAMESPACES),
     _rare("linux", "personality"),
-    _rare("linux", "seccomp"),
+    (_seccomp, ("/linux/seccomp",)),
 )
 _OF_PROCESS = [function for function, places in CHECKS if any(place.startswith("/process/") for place in places)]
 LINTS: tuple[tuple[Callable[[CheckContext], None], tuple[str, ...]], ...] = (

@@ -116,12 +116,6 @@ def _personality(look: CheckContext) -> None:
         )
 
 
-def _seccomp(look: CheckContext) -> None:
-    from ..seccomp.checks import check_seccomp
-
-    check_seccomp(look.linux["seccomp"], look.error)
-
-
 def _intel_rdt(look: CheckContext) -> None:
     """closID must name a directory directly below resctrl, and none of resctrl's own. The message is runc's."""
     name = look.linux["intelRdt"].get("closID", "")
@@ -234,5 +228,4 @@ FIELD_CHECKS: dict[str, Callable[[CheckContext], None]] = {
     "memoryPolicy": _memory_policy,
     "netDevices": _net_devices,
     "personality": _personality,
-    "seccomp": _seccomp,
 }
