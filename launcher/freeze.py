@@ -19,12 +19,18 @@ import marshal
 import sys
 from pathlib import Path
 from types import CodeType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 ROOT = Path(__file__).resolve().parent.parent
 
 ENTRY = "pyrunc.main"
 # The entry of the launcher under the name of the shim (launcher.c).
 SHIM = "pyrunc.shim.main"
+# Runs before the snapshot is written (launcher/specialise.c), and is in no table.
+SPECIALISE = "launcher.specialise"
 # Imports the modules of commands by their names.
 DISPATCHER = "pyrunc.commands.dispatch"
 
@@ -277,8 +283,27 @@ def codecs() -> list[str]:
     return [*declarations, "", "const struct _frozen frozen_codecs[] = {", *rows, "    {.name = NULL},", "};"]
 
 
-def table(modules: dict[str, tuple[ast.Module, bool] | None]) -> str:
-    """The C source of the table."""
+def specialiser(modules: dict[str, tuple[ast.Module, bool] | None], root: Path = ROOT) -> list[str]:
+    """The C source of SPECIALISE; without code if there is no such module. Raises FreezeError if it imports a module
+    that the snapshot does not hold."""
+    path = source_of(SPECIALISE, root)
+    if path is None:
+        return [f'const struct frozen_module frozen_specialise = {{.name = "{SPECIALISE}"}};']
+    tree = ast.fix_missing_locations(Stripper().visit(ast.parse(path.read_text(), str(path))))
+    for line, name in imports_of(tree, SPECIALISE, False, root):
+        if name in ON_DEMAND or (name not in EXTENSIONS and modules.get(name) is None):
+            raise FreezeError(f"{path.relative_to(root)}:{line}: the snapshot has no module {name}")
+    return [
+        array("specialise_code", marshal.dumps(compiled(SPECIALISE, tree, False))),
+        "const struct frozen_module frozen_specialise = {",
+        f'    .name = "{SPECIALISE}", .kind = FROZEN_MODULE, .marshalled = specialise_code,',
+        "    .size = sizeof specialise_code,",
+        "};",
+    ]
+
+
+def table(modules: dict[str, tuple[ast.Module, bool] | None], more: Iterable[str] = ()) -> str:
+    """The C source of the table. more: lines of C that stand behind it."""
     declarations, rows = [], []
     names = sorted(modules)
     held = [number for number, name in enumerate(names) if not is_cold(name) and name not in ON_DEMAND]
@@ -312,6 +337,7 @@ def table(modules: dict[str, tuple[ast.Module, bool] | None]) -> str:
             f"const unsigned short frozen_held[] = {{{', '.join(map(str, held))}}};",
             "const size_t frozen_held_count = sizeof frozen_held / sizeof frozen_held[0];",
             "const size_t frozen_module_count = sizeof frozen_modules / sizeof frozen_modules[0];",
+            *more,
             "",
         ]
     )
@@ -338,7 +364,8 @@ def main() -> None:
     args = parser.parse_args()
     try:
         check_interpreter()
-        text = table(reach(root=args.root))
+        modules = reach(root=args.root)
+        text = table(modules, specialiser(modules, args.root))
     except FreezeError as error:
         raise SystemExit(f"freeze: {error}") from error
     args.output.write_text(text)

@@ -12,6 +12,7 @@
 #include <string.h>
 
 static void (*hand_over_to_ordinary_build)(void);
+static void (*take_note)(PyObject *code); /* of each module's code, or NULL */
 
 static int compare_names(const void *name, const void *entry)
 {
@@ -54,6 +55,8 @@ static PyObject *run_frozen(const struct frozen_module *entry, PyObject *name)
     }
     PyObject *code = PyMarshal_ReadObjectFromString((const char *)entry->marshalled, entry->size);
     PyObject *globals = PyModule_GetDict(module);
+    if (code != NULL && take_note != NULL)
+        take_note(code);
     PyObject *done = code == NULL ? NULL : PyEval_EvalCode(code, globals, globals);
     Py_XDECREF(code);
     if (done == NULL) {
@@ -187,13 +190,29 @@ PyObject *importer_import(const char *name)
     return module;
 }
 
-int importer_import_all(void)
+int importer_import_all(void (*note)(PyObject *code))
 {
-    for (size_t i = 0; i < frozen_held_count; i++) {
+    int result = 0;
+    take_note = note;
+    for (size_t i = 0; result == 0 && i < frozen_held_count; i++) {
         PyObject *module = importer_import(frozen_modules[frozen_held[i]].name);
+        result = module == NULL ? -1 : 0;
         Py_XDECREF(module);
-        if (PyErr_Occurred())
-            return -1;
     }
-    return 0;
+    take_note = NULL;
+    return result;
+}
+
+int importer_run(const struct frozen_module *entry, const char *function)
+{
+    if (entry->marshalled == NULL)
+        return 0;
+    PyObject *name = PyUnicode_FromString(entry->name);
+    PyObject *module = name == NULL ? NULL : run_frozen(entry, name);
+    PyObject *result = module == NULL ? NULL : PyObject_CallMethod(module, function, NULL);
+    int code = result == NULL || PyDict_DelItem(PyImport_GetModuleDict(), name) < 0 ? -1 : 0;
+    Py_XDECREF(result);
+    Py_XDECREF(module);
+    Py_XDECREF(name);
+    return code;
 }

@@ -22,6 +22,9 @@ struct frozen_module {
 extern const struct frozen_module frozen_modules[];
 extern const size_t frozen_module_count;
 
+/* launcher/specialise.py, which no import statement finds; without code where the table has other modules. */
+extern const struct frozen_module frozen_specialise;
+
 /* The modules that the snapshot holds, in the order in which they are imported: first those that most commands need. */
 extern const unsigned short frozen_held[];
 extern const size_t frozen_held_count;
@@ -36,7 +39,12 @@ int importer_install(void (*hand_over)(void));
 /* Import a module of the table by its absolute name: a new reference, or NULL with an exception set. */
 PyObject *importer_import(const char *name);
 
-/* Import all modules that the snapshot holds. Returns -1 with an exception set on failure. */
-int importer_import_all(void);
+/* Import all modules that the snapshot holds. note: called with the code of each, before it runs. Returns -1 with an
+ * exception set on failure. */
+int importer_import_all(void (*note)(PyObject *code));
+
+/* Run a module that is not in the table, if it has code, call its function without arguments, and drop it. Returns -1 with an
+ * exception set on failure. */
+int importer_run(const struct frozen_module *entry, const char *function);
 
 #endif

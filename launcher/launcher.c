@@ -8,6 +8,7 @@
 #define _GNU_SOURCE
 #include "importer.h"
 #include "snapshot.h"
+#include "specialise.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -326,7 +327,7 @@ static int wake(void)
 #ifdef PYRUNC_SNAPSHOT
     if (!snapshot_is_made()) {
         snapshot_prepare();
-        if (start() < 0 || importer_import_all() < 0)
+        if (start() < 0 || importer_import_all(specialise_note) < 0 || specialise() < 0)
             return -1;
         snapshot_write();
     }

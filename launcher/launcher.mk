@@ -66,7 +66,7 @@ endif
 # How the linker places code, constants and variables.
 LAUNCHER_SCRIPTS := launcher/text$(if $(filter-out 3.11 3.12,$(LAUNCHER_VERSION)),-3.13).ld launcher/rodata.ld launcher/snapshot.ld
 ifneq ($(LAUNCHER_SNAPSHOT),)
-LAUNCHER_SOURCES += snapshot.c heap.c
+LAUNCHER_SOURCES += snapshot.c heap.c specialise.c
 LAUNCHER_CFLAGS += -DPYRUNC_SNAPSHOT
 LAUNCHER_LDFLAGS := $(LAUNCHER_SCRIPTS:%=-Wl,-T,%) $(patsubst %,-Wl$(comma)--wrap=%,malloc calloc realloc free)
 endif
@@ -127,7 +127,7 @@ $(LAUNCHER_BUILD)/wire/encode.o $(LAUNCHER_BUILD)/native/image.o $(LAUNCHER_BUIL
 $(LAUNCHER_BUILD)/%.gen.o: $(LAUNCHER_BUILD)/%.gen.c launcher/importer.h launcher/ffi.h launcher/launcher.mk
 	$(CC) $(LAUNCHER_CFLAGS) -fdata-sections -c -o $@ $<
 
-$(LAUNCHER_BUILD)/frozen.gen.c: launcher/freeze.py $(LAUNCHER_MODULES) | $(LAUNCHER_BUILD)
+$(LAUNCHER_BUILD)/frozen.gen.c: launcher/freeze.py launcher/specialise.py $(LAUNCHER_MODULES) | $(LAUNCHER_BUILD)
 	$(LAUNCHER_PYTHON) -IS -X no_debug_ranges $< $@ $(LAUNCHER_FREEZE)
 
 $(LAUNCHER_BUILD)/bindings.gen.c: launcher/bindings.py csrc/native/native.h | $(LAUNCHER_BUILD)

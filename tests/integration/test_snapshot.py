@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import opcode
 import os
 import re
 import shutil
 import struct
 import subprocess
+import sys
 from pathlib import Path
+from types import CodeType
 
 import pytest
 
-from launcher import pages
+from launcher import freeze, pages
 from tests.support.runtime import REPOSITORY
 
 LINKED = REPOSITORY / "build/launcher/pyrunc.linked"
@@ -79,6 +82,73 @@ def section_of(linked: Path, order: bytes, *before: str) -> bytes:
     """The snapshot that is made in this order. before: the words before the program's."""
     done = subprocess.run([*before, linked], input=order, stdout=subprocess.PIPE, env={"TZ": "UTC0"}, check=True)
     return done.stdout
+
+
+# Functions that a `run` calls often, and the least share of specialised instructions among those that can be.
+HOT = {
+    ("pyrunc._generated.validators", "_mount"): 0.3,
+    ("pyrunc.libcontainer.compile.context", "Context.init_step"): 0.6,
+    ("pyrunc.libcontainer.compile.mount", "Mount.__init__"): 0.6,
+    ("pyrunc.libcontainer.compile.mounts", "_bind"): 0.5,
+    ("pyrunc.libcontainer.plan.model", "LaunchPlan.__init__"): 0.9,
+    ("pyrunc.libcontainer.spec.mount_options", "parse"): 0.5,
+    ("pyrunc.cli.fast_argv", "_scan"): 0.5,
+    ("pyrunc.libcontainer.state", "judged"): 0.3,
+}
+# Functions that no command calls unless it fails.
+NEVER = (
+    ("pyrunc.libcontainer.launch.clone", "_by_living_thread"),
+    ("pyrunc.libcontainer.cgroup.files", "_kill_threaded"),
+)
+
+
+def code_of(code: CodeType, name: str) -> CodeType:
+    """The code of a function in the code of its module."""
+    inner = {found.co_qualname: found for found in code.co_consts if isinstance(found, CodeType)}
+    return inner[name] if name in inner else code_of(inner[name.partition(".")[0]], name)
+
+
+def specialised(section: bytes, code: CodeType) -> list[bool]:
+    """Of each instruction of a function that can be specialised, whether the snapshot has it so.
+
+    The function is found by the arguments of its instructions: specialising changes opcodes and inline caches only.
+    The snapshot may also have the memory from which the code was read. That has generic instructions.
+    """
+    units = code.co_code
+    pattern, generic, at = b"", [], 0
+    while at < len(units):
+        caches = 2 * opcode._inline_cache_entries[units[at]]  # type: ignore[attr-defined]
+        generic.append(units[at])
+        pattern += b"(.)" + re.escape(units[at + 1 : at + 2]) + b".{%d}" % caches
+        at += 2 + caches
+    # CPython gives the specialised ones the free numbers in this order (Tools/scripts/generate_opcode_h.py).
+    free = [number for number, name in enumerate(opcode.opname) if number and name.startswith("<")]
+    names: list[str] = opcode._specialized_instructions  # type: ignore[attr-defined]
+    fitting = {number for number, name in zip(free, names, strict=False) if not name.endswith("_ADAPTIVE")}
+    kinds = {opcode.opmap[name] for name in opcode._specializations}  # type: ignore[attr-defined]
+    able = [index for index, number in enumerate(generic) if number in kinds and opcode._inline_cache_entries[number]]  # type: ignore[attr-defined]
+    copies = [match.groups() for match in re.finditer(pattern, section, re.DOTALL)]
+    assert copies
+    return max(([copy[index][0] in fitting for index in able] for copy in copies), key=sum)
+
+
+def test_what_commands_execute_is_specialised(linked: Path) -> None:
+    with open(linked.with_name("frozen.gen.c")) as table:
+        linked_version = table.readline()
+    if "with Python 3.11." not in linked_version or sys.version_info[:2] != (3, 11):
+        pytest.skip("the numbers of specialised instructions are those of CPython 3.11")
+    section = linked.with_name("pyrunc.section").read_bytes()
+    modules = freeze.reach()
+
+    def share(module: str, name: str) -> float:
+        found = modules[module]
+        assert found is not None
+        flags = specialised(section, code_of(freeze.compiled(module, *found), name))
+        return sum(flags) / len(flags)
+
+    found = {place: share(*place) for place in HOT}
+    assert {place: value for place, value in found.items() if value < HOT[place]} == {}
+    assert {place: value for place in NEVER if (value := share(*place))} == {}
 
 
 def test_blocks_that_commands_use_stand_together(linked: Path) -> None:
