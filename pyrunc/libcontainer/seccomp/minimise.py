@@ -48,8 +48,12 @@ _LOWEST_BIT = 1 << 28
 # Numbers of system calls that exist are below, with or without the bit of x32.
 _MOST_CALLS = 512
 _X32_BIT = 1 << 30
-# So many single numbers in a range of others are compared with one by one. More would be slower than a branch.
-_MOST_SINGLE = 3
+# What a load takes for an instruction, and for its execution, in ns (measured on Linux 6.18). The kernel executes a
+# filter for each number of a system call.
+_INSTRUCTION = 100
+_STEP = 1
+# The most numbers of a leaf that are compared with one by one: a limit for the work here.
+_MOST_SINGLE = 6
 
 
 class NotUnderstood(Exception):
@@ -251,19 +255,65 @@ def _next_test(steps: Sequence[Instruction], at: int, word: Word | None) -> tupl
 
 def _search(ranges: Sequence[_Range], tests: _Tests) -> Decision:
     """The tests of a number that find its range."""
-    if len(ranges) == 1:
-        return ranges[0][2]
-    for usual in dict.fromkeys([decision for _, _, decision in ranges]):
-        others = [(first, last, decision) for first, last, decision in ranges if decision != usual]
-        if sum([last - first + 1 for first, last, _ in others]) <= _MOST_SINGLE:
-            found = usual
-            for first, last, decision in reversed(others):
-                for number in range(last, first - 1, -1):
-                    found = tests.add(_NUMBER, JUMP_EQUAL, number, decision, found)
-            return found
-    middle = _middle(ranges)
-    low, high = _search(ranges[:middle], tests), _search(ranges[middle:], tests)
-    return tests.add(_NUMBER, JUMP_GREATER_OR_EQUAL, ranges[middle][0], high, low)
+    return _branches(_leaves(ranges), tests)
+
+
+def _branches(leaves: Sequence[Sequence[_Range]], tests: _Tests) -> Decision:
+    """A tree of comparisons above leaves."""
+    if len(leaves) > 1:
+        middle = _middle(leaves)
+        low, high = _branches(leaves[:middle], tests), _branches(leaves[middle:], tests)
+        return tests.add(_NUMBER, JUMP_GREATER_OR_EQUAL, leaves[middle][0][0], high, low)
+    found, others = _usual(leaves[0])
+    for first, last, decision in reversed(others):
+        for number in range(last, first - 1, -1):
+            found = tests.add(_NUMBER, JUMP_EQUAL, number, decision, found)
+    return found
+
+
+def _leaves(ranges: Sequence[_Range]) -> list[Sequence[_Range]]:
+    """Divide ranges into leaves, so that a load costs least.
+
+    In a leaf all numbers with another than its usual decision are compared with one by one.
+    """
+    # For each number of first ranges: the least cost, and where the last leaf begins.
+    best = [(0, 0)]
+    for end in range(1, len(ranges) + 1):
+        found = []
+        for begin in range(end - 1, -1, -1):
+            cost = _cost(ranges[begin:end])
+            if cost < 0:
+                break
+            found.append((best[begin][0] + cost, begin))
+        best.append(min(found))
+    leaves: list[Sequence[_Range]] = []
+    end = len(ranges)
+    while end:
+        begin = best[end][1]
+        leaves.insert(0, ranges[begin:end])
+        end = begin
+    return leaves
+
+
+def _cost(ranges: Sequence[_Range]) -> int:
+    """What a leaf costs when the filter is loaded, with its branch, in ns; -1 if it would have too many tests."""
+    _, others = _usual(ranges)
+    tests = sum([last - first + 1 for first, last, _ in others])
+    if not tests:
+        return _INSTRUCTION
+    if tests > _MOST_SINGLE:
+        return -1
+    # The last test jumps in both cases, which the kernel makes two instructions of.
+    return (tests + 2) * _INSTRUCTION + tests * _calls(ranges) * _STEP
+
+
+def _usual(ranges: Sequence[_Range]) -> tuple[Decision, list[_Range]]:
+    """The decision about most numbers of some ranges, and the ranges with others."""
+    numbers: dict[Decision, int] = {}
+    for first, last, decision in ranges:
+        numbers[decision] = numbers.get(decision, 0) + last - first + 1
+    usual = max(numbers, key=numbers.__getitem__)
+    return usual, [each for each in ranges if each[2] != usual]
 
 
 def _with_ends(ranges: Ranges) -> list[_Range]:
@@ -272,15 +322,20 @@ def _with_ends(ranges: Ranges) -> list[_Range]:
     return [(first, end - 1, decision) for (first, decision), (_, end) in zip(ranges, pairwise(firsts), strict=True)]
 
 
-def _middle(ranges: Sequence[_Range]) -> int:
-    """Where to cut ranges so that both parts have about as many system calls."""
-    weights = [_calls_below(last + 1) - _calls_below(first) + 1 for first, last, _ in ranges]
+def _middle(leaves: Sequence[Sequence[_Range]]) -> int:
+    """Where to cut leaves so that both parts have about as many system calls."""
+    weights = [_calls(leaf) + 1 for leaf in leaves]
     total, below = sum(weights), 0
     larger = []
     for weight in weights[:-1]:
         below += weight
         larger.append(max(below, total - below))
     return larger.index(min(larger)) + 1
+
+
+def _calls(ranges: Sequence[_Range]) -> int:
+    """How many numbers of some ranges system calls have."""
+    return _calls_below(ranges[-1][1] + 1) - _calls_below(ranges[0][0])
 
 
 def _calls_below(number: int) -> int:

@@ -84,10 +84,10 @@ def assert_valid(steps: Sequence[Instruction]) -> None:
     assert steps[-1][0] == RETURN
 
 
-def test_the_default_profile_becomes_a_quarter() -> None:
+def test_the_default_profile_becomes_a_fifth() -> None:
     steps = unpacked(compiler.library_filter(default_profile()))
     smaller = shrunk(steps)
-    assert len(smaller) < len(steps) / 4
+    assert len(smaller) < len(steps) / 5
     assert are_equal(steps, smaller)
     assert minimise(packed(steps)) == packed(smaller)
     assert compiler.compile_filter(default_profile()) == packed(smaller)
