@@ -60,6 +60,4 @@ def test_a_closed_output_is_no_traceback() -> None:
     done = subprocess.run(
         f"exec {sys.executable} -I -S {ENTRY} --version >&-", shell=True, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
-    assert "bad file descriptor" in done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
