@@ -24,17 +24,16 @@ class Mount:
         self.index = index
         self.inside: bool | None = None
         self.pointer = f"/mounts/{index}"
-        self.type = entry.get("type") or ""
+        type = entry.get("type") or ""
         self.source = entry.get("source") or ""
         # A relative destination starts at "/" (config.md, "Mounts").
         destination = entry["destination"]
-        self.target = destination if destination.startswith("/") else "/" + destination
-        self.options = mount_options.parse(entry.get("options") or ())
-        self.is_bind = bool(self.options.bind) or self.type == "bind"
+        self.target = destination if destination[0] == "/" else "/" + destination
+        self.options = options = mount_options.parse(entry.get("options") or ())
+        self.type = "cgroup2" if type == "cgroup" else type
+        self.is_bind = options.bind > 0 or type == "bind"
         # 0 for none, 1 for the mount alone, 2 for the mounts below it too
-        self.id_map = self.options.id_map or int("uidMappings" in entry)
-        if self.type == "cgroup":
-            self.type = "cgroup2"
+        self.id_map = options.id_map or int("uidMappings" in entry)
 
 
 def in_rootfs(context: Context, mount: Mount) -> bool:

@@ -239,7 +239,7 @@ def _remount(context: Context, mount: Mount) -> None:
     In a user namespace some flags may be locked: the alternative leaves those unchanged that no option names.
     """
     options = mount.options
-    first, more = _propagation(options)
+    first, *more = options.propagation or (0,)
     unlocked, locked = options.replaced_clr(False), options.replaced_clr(True)
     alternatives = [unlocked]
     if (context.userns or context.facts.in_userns) and locked != unlocked:
@@ -258,15 +258,12 @@ def _remount(context: Context, mount: Mount) -> None:
             fallback_level=level,
             on_errno=(errno.EPERM,) if level + 1 < len(alternatives) else (),
         )
-    _more_propagation(context, mount, more)
-
-
-def _propagation(options: MountOptions) -> tuple[int, list[int]]:
-    """The first propagation type (0 for none) and the others, which need a call each."""
-    return (options.propagation[0], options.propagation[1:]) if options.propagation else (0, [])
+    if more:
+        _more_propagation(context, mount, more)
 
 
 def _more_propagation(context: Context, mount: Mount, more: list[int]) -> None:
+    """Add the propagation types besides the first, which need a call each."""
     for flag in more:
         context.init_step(steps.remount(target=mount.target, propagation=flag), pointer=mount.pointer + "/options")
 
@@ -277,7 +274,7 @@ def _bind(context: Context, mount: Mount) -> None:
     if context.userns or context.facts.in_userns or context.is_update or mount.id_map:
         _bind_alternatives(context, mount)
         return
-    first, more = _propagation(options)
+    first, *more = options.propagation or (0,)
     context.init_step(
         steps.bind(
             source=context.from_bundle(mount.source),
@@ -294,7 +291,8 @@ def _bind(context: Context, mount: Mount) -> None:
         ),
         pointer=mount.pointer,
     )
-    _more_propagation(context, mount, more)
+    if more:
+        _more_propagation(context, mount, more)
 
 
 def _bind_alternatives(context: Context, mount: Mount) -> None:
@@ -306,7 +304,7 @@ def _bind_alternatives(context: Context, mount: Mount) -> None:
     below it can't be bound if that would uncover what a locked mount covers: then it is bound with them.
     """
     options = mount.options
-    first, more = _propagation(options)
+    first, *more = options.propagation or (0,)
     inside = in_rootfs(context, mount)
     by_descriptor = bool(mount.id_map) or context.is_update
     by_descriptor = by_descriptor or (context.userns and context.facts.euid == 0 and not inside)
@@ -368,7 +366,8 @@ def _bind_alternatives(context: Context, mount: Mount) -> None:
             add(level + 1, (), locked, tree=True)
     if late:
         _change_flags(context, mount, late)
-    _more_propagation(context, mount, more)
+    if more:
+        _more_propagation(context, mount, more)
 
 
 def _change_flags(context: Context, mount: Mount, late: tuple[int, int, int, int]) -> None:
@@ -447,7 +446,7 @@ def _data(context: Context, mount: Mount) -> tuple[str, ...]:
     """The options for fsconfig: flags of the file system, then its own options."""
     options = mount.options
     words = list(options.superblock.values())
-    if options.of_new() & MOUNT_ATTR_RDONLY and mount.type not in _NO_DEVICE:
+    if options.of_new & MOUNT_ATTR_RDONLY and mount.type not in _NO_DEVICE:
         words.append("ro")
     words += options.settings
     if mount.type == "overlay":
@@ -466,7 +465,7 @@ def _data(context: Context, mount: Mount) -> tuple[str, ...]:
 def _mount(context: Context, mount: Mount, attr_set: int, keep: int, on_errno: tuple[int, ...]) -> list[int]:
     """Add the step `mount`. Returns the propagation types that need further calls."""
     options = mount.options
-    first, more = _propagation(options)
+    first, *more = options.propagation or (0,)
     context.init_step(
         steps.mount(
             fstype=mount.type,
@@ -485,7 +484,7 @@ def _mount(context: Context, mount: Mount, attr_set: int, keep: int, on_errno: t
 
 
 def _file_system(context: Context, mount: Mount, kept: list[Mount]) -> None:
-    attr_set = mount.options.of_new()
+    attr_set = mount.options.of_new
     keep = _NOT_KEPT
     on_errno: tuple[int, ...] = ()
     if attr_set & MOUNT_ATTR_RDONLY and (mount.type == "tmpfs" or clean(mount.target) == "/dev"):
@@ -505,7 +504,8 @@ def _file_system(context: Context, mount: Mount, kept: list[Mount]) -> None:
         from . import labels
 
         labels.label_queues(context, mount.target)
-    _more_propagation(context, mount, more)
+    if more:
+        _more_propagation(context, mount, more)
 
 
 def _bind_sysfs(context: Context, mount: Mount) -> None:
@@ -515,7 +515,7 @@ def _bind_sysfs(context: Context, mount: Mount) -> None:
     devices, and the mounts below it show cgroups of the runtime's user (CVE-2023-25809).
     """
     flags = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
-    first, _ = _propagation(mount.options)
+    first, *_ = mount.options.propagation or (0,)
     context.init_step(
         steps.bind(
             source="/sys", target=mount.target, recursive=True, rattr_set=flags, propagation=first, keep=_NOT_KEPT
@@ -531,7 +531,7 @@ def _cgroup(context: Context, mount: Mount) -> None:
     can't reach that either, the directory is masked."""
     source = cgroup.bind_source(context)
     on_errno = (errno.EPERM, errno.EBUSY) if source or context.rootless else ()
-    attributes = mount.options.of_new()
+    attributes = mount.options.of_new
     if cgroup.shows_the_hosts(context) and not attributes & MOUNT_ATTR_RDONLY:
         # CVE-2023-25809: the container must not write to cgroups that are not its own.
         attributes |= MOUNT_ATTR_RDONLY
@@ -548,4 +548,5 @@ def _cgroup(context: Context, mount: Mount) -> None:
     if context.rootless:
         # CVE-2023-25809: the bound /sys would show the host's cgroups.
         context.init_step(steps.mask_path(path=mount.target), pointer=mount.pointer, fallback_level=2 if source else 1)
-    _more_propagation(context, mount, more)
+    if more:
+        _more_propagation(context, mount, more)

@@ -80,9 +80,11 @@ def check(spec: Spec, refused: Iterable[str] = (), lint: bool = False, added: It
     """
     look = CheckContext(spec, added)
     pointers = tuple(refused)
-    for function, places in CHECKS + LINTS if lint else CHECKS:
-        if not pointers or not any(_touches(at, place) for at in pointers for place in places):
-            function(look)
+    checks = CHECKS + LINTS if lint else CHECKS
+    if pointers:
+        checks = tuple(row for row in checks if not any(_touches(at, place) for at in pointers for place in row[1]))
+    for function, _ in checks:
+        function(look)
     return look.found
 
 

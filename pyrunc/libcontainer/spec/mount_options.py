@@ -146,6 +146,7 @@ class MountOptions:
     id_map_ranges: the texts behind `idmap=` and `ridmap=`, as (position in the list, text) (idmaps.py).
     links: bits of LINK_BITS.
     remount, copy_up: whether `remount` and `tmpcopyup` are there.
+    of_new: the MOUNT_ATTR_* of a new mount, which has no other mounts below it.
     touched: whether any option is a flag: mount(2) then clears the flags that are not named.
     implied_clr: those flags, and diratime's opposite, of a bind mount: all of them, and without the flags that the
         kernel may have locked (it never locks nosymfollow).
@@ -163,6 +164,7 @@ class MountOptions:
         "id_map_ranges",
         "implied_clr",
         "links",
+        "of_new",
         "propagation",
         "rattr_clr",
         "rattr_set",
@@ -189,6 +191,7 @@ class MountOptions:
         self.copy_up = False
         self.touched = False
         self.implied_clr = (0, 0)
+        self.of_new = 0
         self._atime = -1
         self._nodiratime = -1
 
@@ -201,10 +204,6 @@ class MountOptions:
         if not locked:
             cleared |= _LOCKABLE | (MOUNT_ATTR_NODIRATIME if self._nodiratime == 0 else 0)
         return cleared & ~(self.attr_set | self.rattr_set)
-
-    def of_new(self) -> int:
-        """The MOUNT_ATTR_* of a new mount, which has no other mounts below it."""
-        return self.attr_set | self.rattr_set & ~self.attr_clr
 
     def _flag(self, kind: int, value: int) -> None:
         """Apply an option of the mount itself."""
@@ -277,6 +276,7 @@ class MountOptions:
                 self.attr_clr |= MOUNT_ATTR_NODIRATIME
         elif self._nodiratime == 0 and self.rattr_set & MOUNT_ATTR_NODIRATIME:
             self.attr_clr |= MOUNT_ATTR_NODIRATIME
+        self.of_new = self.attr_set | self.rattr_set & ~self.attr_clr
         if self.touched:
             self.implied_clr = (self.replaced_clr(False), self.replaced_clr(True))
 

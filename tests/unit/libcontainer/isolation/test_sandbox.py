@@ -214,7 +214,7 @@ def test_no_option_undoes_what_a_mount_has_to_have(type: str, given: list[str]) 
         wanted |= MOUNT_ATTR_NOEXEC
     if type == "sysfs":
         wanted |= MOUNT_ATTR_RDONLY
-    assert found.of_new() & wanted == wanted
+    assert found.of_new & wanted == wanted
     assert not (found.attr_clr | found.rattr_clr) & wanted
     if found.bind == 2:
         assert found.rattr_set & wanted == wanted

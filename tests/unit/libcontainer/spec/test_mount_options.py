@@ -217,7 +217,7 @@ def test_s1_the_later_word_counts_for_the_mount_itself(words: str, own: int, bel
     tree = change(0, options.rattr_set, options.rattr_clr)
     assert tree == below
     assert change(tree, options.attr_set, options.attr_clr | options.implied_clr[False]) == own
-    assert options.of_new() == own
+    assert options.of_new == own
 
 
 def test_empty_words_are_no_options() -> None:
