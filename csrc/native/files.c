@@ -17,13 +17,40 @@
 
 #include "parent.h"
 
-/* Opens /dev/null for each closed standard stream, so no other descriptor becomes one. Returns the first preserved
+/* The standard streams that the caller had closed, as bits; -1 until pyrunc_hold_fds has looked. */
+static int closed_streams = -1;
+
+/* Takes the numbers of closed standard streams, so no other descriptor becomes one: what is written to a stream would go
+ * to a file of the state, or to a socket. A write fails as before, with EBADF. */
+int pyrunc_hold_fds(void)
+{
+    int closed = 0;
+    for (int fd = 0; fd < 3; fd++) {
+        if (fcntl(fd, F_GETFD) >= 0)
+            continue;
+        if (open("/dev/null", O_RDONLY | O_CLOEXEC) < 0) /* the lowest free number: fd itself */
+            return -errno;
+        closed |= 1 << fd;
+    }
+    closed_streams = closed;
+    return 0;
+}
+
+/* Opens /dev/null for each standard stream that was closed: the container gets it. Returns the first preserved
  * descriptor that the caller did not leave open, or 0: close-on-exec descriptors are the runtime's own. */
 int pyrunc_prepare_fds(int preserve_fds)
 {
-    for (int fd = 0; fd < 3; fd++)
-        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) < 0) /* the lowest free number: fd itself */
+    int result = closed_streams < 0 ? pyrunc_hold_fds() : 0;
+    if (result < 0)
+        return result;
+    for (int fd = 0; fd < 3; fd++) {
+        if ((closed_streams & 1 << fd) == 0)
+            continue;
+        CLEANUP_FD int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+        if (null < 0 || dup2(null, fd) < 0)
             return -errno;
+    }
+    closed_streams = 0;
     for (int count = 0; count < preserve_fds && count <= INT_MAX - 3; count++) /* 3 + preserve_fds may not be an int */
         if (fcntl(3 + count, F_GETFD) != 0)
             return 3 + count;

@@ -42,6 +42,7 @@ int pyrunc_clone_init(struct pyrunc_clone *spawn);
 int pyrunc_init_image(void);
 int pyrunc_init_image_on_tmpfs(void);
 int pyrunc_memfd(const char *name, const char *data, size_t length, size_t size);
+int pyrunc_hold_fds(void);
 int pyrunc_prepare_fds(int preserve_fds);
 
 int pyrunc_openat2(int dirfd, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve);

@@ -9,6 +9,7 @@ from __future__ import annotations
 from .. import output
 from ..errors import PyruncError
 from ..libcontainer import SPEC_VERSION
+from ..libcontainer.kernel import native
 from .failures import guarded, name_missing
 from .settings import settle
 
@@ -26,7 +27,14 @@ def run_command(name: str, options: dict[str, Any], command: str, params: dict[s
 
     name: the name of the program. options, command, params: the result of pyrunc.cli.fast_argv.parse.
     """
-    return guarded(lambda: _named(command, settle(name, options), params))
+    return guarded(lambda: _run(name, options, command, params))
+
+
+def _run(name: str, options: dict[str, Any], command: str, params: dict[str, Any]) -> int:
+    # A log, a result or a hook's output that is meant for a closed stream must not reach a file of the state, a cgroup
+    # or a socket that got its number.
+    native.hold_fds()
+    return _named(command, settle(name, options), params)
 
 
 def _named(command: str, settings: Settings, params: dict[str, Any]) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -62,18 +64,51 @@ def test_standard_streams_are_the_caller_s(runtime: Runtime, bundle: Bundle) -> 
     assert found[2] == str(container.out.with_suffix(".err"))
 
 
-def test_closed_standard_streams(runtime: Runtime, bundle: Bundle) -> None:
-    """A caller with closed streams: no descriptor of the runtime gets their numbers in the container."""
-    bundle.sh("ls -l /proc/self/fd > /tmp/fds").write()
+@pytest.mark.parametrize("log", [False, True], ids=["no log", "log"])
+def test_closed_standard_streams(runtime: Runtime, bundle: Bundle, log: bool) -> None:
+    """A caller with closed streams: no descriptor of the runtime gets their numbers in the container, which may write
+    to them."""
+    bundle.sh("ls -l /proc/self/fd > /tmp/fds; echo out; echo err >&2; echo $? >> /tmp/fds").write()
     prefix = ["/bin/sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh"]
-    result = runtime("run", "--bundle", bundle.path, runtime.new_id(), prefix=prefix)
+    flags = ["--log", str(runtime.work / "log")] if log else []
+    result = runtime(*flags, "run", "--bundle", bundle.path, runtime.new_id(), prefix=prefix)
     assert result.code == 0
+    assert (bundle.rootfs / "tmp/fds").read_text().endswith("\n0\n")
+    assert not log or (runtime.work / "log").read_text() == ""
     listing = (bundle.rootfs / "tmp/fds").read_text()
     for line in listing.splitlines():
         if " -> " in line:
             target = line.rpartition(" -> ")[2]
             own = target.endswith("/tmp/fds")
             assert own or not target.startswith(("socket", "anon_inode", "/memfd", str(runtime.work)))
+
+
+OPENED = re.compile(r"^(?!pipe2|socketpair).* = [012]$|\[[012], \d+\]|\[\d+, [012]\]")  # a number, or a pair of them
+CLOSED = ["/bin/sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh"]
+
+
+@pytest.mark.own("it is about pyrunc's own files")
+@pytest.mark.parametrize("flags", [(), ("--debug",)], ids=["plain", "debug"])
+def test_what_a_command_opens_becomes_no_standard_stream(
+    runtime: Runtime, bundle: Bundle, tmp_path: Path, flags: tuple[str, ...]
+) -> None:
+    """What it writes to a closed stream would reach that file or socket: the ledger, the journal, the init."""
+    if shutil.which("strace") is None:
+        pytest.skip("needs strace")
+    container = runtime.container(bundle.args("sleep", "1000"))
+    id, trace = container.id, tmp_path / "trace"
+    calls = "pipe2,open,openat,openat2,socket,socketpair,accept4,dup,pidfd_open,memfd_create,epoll_create1"
+    for words in (
+        ("state", id), ("start", id), ("ps", id), ("pause", id), ("resume", id), ("list",), ("features",),
+        ("exec", "--detach", id, "true"), ("kill", id, "KILL"), ("delete", "--force", id), ("gc",),
+    ):  # fmt: skip
+        command = ["strace", "-qq", "-o", str(trace), "-e", f"trace={calls}", *CLOSED, *runtime.argv(*flags, *words)]
+        subprocess.run(command, env=runtime.environment(), check=False, cwd=runtime.work)
+        # Before that, the shell and the interpreter read what they need to start.
+        _, held, lines = trace.read_text().rpartition('"/dev/null", O_RDONLY|O_CLOEXEC) = 2\n')
+        assert held, words
+        taken = [line for line in lines.splitlines() if OPENED.search(line) and '"/dev/null"' not in line]
+        assert taken == [], words
 
 
 @pytest.mark.own("it is Go's, not this small")

@@ -192,10 +192,16 @@ def checksum(data: bytes) -> int:
     return _lib.pyrunc_checksum(data, len(data))
 
 
+def hold_fds() -> None:
+    """Take the numbers of closed standard streams, so that no other descriptor gets one. Writes to them still fail
+    (EBADF). To be called before any other descriptor is opened. Raises OSError."""
+    _check(_lib.pyrunc_hold_fds())
+
+
 def prepare_fds(preserve_fds: int) -> int:
     """Open /dev/null for each closed standard stream. Returns the first preserved descriptor that is not open, or 0.
 
-    To be called before any other descriptor is opened.
+    To be called before any other descriptor is opened, or after `hold_fds`.
     """
     return _check(_lib.pyrunc_prepare_fds(preserve_fds))
 
