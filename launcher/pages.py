@@ -24,6 +24,7 @@ Run this script with the interpreter that is linked.
 from __future__ import annotations
 
 import fcntl
+import itertools
 import json
 import os
 import shutil
@@ -34,6 +35,7 @@ import sys
 import tempfile
 import threading
 import time
+import types
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -379,6 +381,32 @@ def add_profile(spec: Spec) -> None:
     }  # fmt: skip
 
 
+def cache_filter(root: Path, spec: Spec) -> None:
+    """Put a filter that allows all into the cache of a state root, for the profile of a configuration: so a start takes
+    it from there, as nearly every start does. Raises OSError."""
+    # This interpreter lacks cffi. Of the C core the cache needs only the checksum.
+    core = types.ModuleType("pyrunc._core")
+    core.ffi = core.lib = None  # type: ignore[attr-defined]
+    sys.modules.setdefault(core.__name__, core)
+    from pyrunc.libcontainer.kernel import native
+    from pyrunc.libcontainer.seccomp import cache
+
+    native.checksum = checksum
+    major, minor = os.uname().release.split(".")[:2]
+    allow = struct.pack("=HBBI", 0x06, 0, 0, 0x7FFF0000)  # BPF_RET | BPF_K, SECCOMP_RET_ALLOW
+    cache.store(str(root), spec["linux"]["seccomp"], (int(major), int(minor)), allow, sys.executable)
+
+
+def checksum(data: bytes) -> int:
+    """pyrunc_checksum of csrc/native/files.c."""
+    words = [int.from_bytes(data[at : at + 8], sys.byteorder) for at in range(0, len(data), 8)]
+    value = 0xCBF29CE484222325
+    for word in (*words, len(data)):
+        value = (value ^ word) * 0x100000001B3 & (1 << 64) - 1
+        value ^= value >> 32
+    return value >> 1
+
+
 def make_bundle(bundle: Path) -> Path:
     """Make the root file system of `life_configuration`. Raises OSError."""
     (bundle / "rootfs").mkdir(parents=True)
@@ -396,6 +424,48 @@ def life_configuration() -> Spec:
     return spec
 
 
+def in_user_namespace(spec: Spec) -> dict[str, Any]:
+    """A configuration with a user namespace besides, whose ids are the host's, and a tmpfs."""
+    linux = dict(spec["linux"])
+    linux["namespaces"] = [*spec["linux"]["namespaces"], {"type": "user"}]
+    linux["uidMappings"] = linux["gidMappings"] = [{"containerID": 0, "hostID": 0, "size": 65536}]
+    options = ["nosuid", "nodev", "mode=755", "size=1024k"]
+    volume = {"destination": "/volumes/3", "type": "tmpfs", "source": "tmpfs", "options": options}
+    return {**spec, "linux": linux, "mounts": [*spec["mounts"], volume]}
+
+
+def in_pod(spec: Spec) -> dict[str, Any]:
+    """A configuration that joins namespaces, which are those of this process."""
+    types = {"network": "net", "ipc": "ipc", "uts": "uts"}
+    own = [{"type": name, "path": f"/proc/{os.getpid()}/ns/{file}"} for name, file in types.items()]
+    others = [entry for entry in spec["linux"]["namespaces"] if entry["type"] not in types]
+    masked = [*spec["linux"].get("maskedPaths", []), "/sys/devices/virtual/powercap"]
+    changed = {key: value for key, value in spec.items() if key != "hostname"}
+    return {**changed, "linux": {**spec["linux"], "namespaces": [*others, *own], "maskedPaths": masked}}
+
+
+def with_devices(spec: Spec) -> dict[str, Any]:
+    """A configuration with rules for devices, and more for its process."""
+    rules = [
+        {"allow": False, "access": "rwm"},
+        {"allow": True, "type": "c", "major": 1, "minor": 5, "access": "rwm"},
+        {"allow": True, "type": "c", "major": 136, "access": "rwm"},
+    ]
+    limits = [{"type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024}]
+    user = {"uid": 0, "gid": 0, "additionalGids": [0, 10]}
+    process = {**spec["process"], "user": user, "rlimits": limits}
+    return {**spec, "process": process, "linux": {**spec["linux"], "resources": {"devices": rules}}}
+
+
+def variant(subject: Subject, words: list[str], name: str) -> list[tuple[int, Any]]:
+    """What a `run` with the configuration NAME.json uses; nothing where it is refused. Raises OSError."""
+    try:
+        return [(ENGINE, subject.finished(*words, "--config", f"{name}.json"))]
+    except PagesError as error:
+        print(f"pyrunc: nothing is known of the configuration {name}: {error}", file=sys.stderr)
+        return []
+
+
 def life(subject: Subject, work: Path) -> list[tuple[int, Any]]:
     """What the commands of a container's life use, each with the index of its set. Raises PagesError, OSError."""
     launches, others = SETS.index("launch"), SETS.index("container")
@@ -405,8 +475,14 @@ def life(subject: Subject, work: Path) -> list[tuple[int, Any]]:
     (bundle / "config.json").write_text(json.dumps(spec))
     as_engines(spec, bundle)
     (bundle / "engine.json").write_text(json.dumps(spec))
+    variants = {"user": in_user_namespace(spec), "pod": in_pod(spec), "devices": with_devices(spec)}
+    for name, changed in variants.items():
+        (bundle / f"{name}.json").write_text(json.dumps(changed))
     add_profile(spec)
     (bundle / "filtered.json").write_text(json.dumps(spec))
+    spec["linux"]["seccomp"]["defaultErrnoRet"] = 38  # another one, which is in the cache
+    (bundle / "cached.json").write_text(json.dumps(spec))
+    cache_filter(work / "lives", spec)
     manager = [] if os.geteuid() == 0 else ["--cgroup-manager", "disabled"]
     before, id = [*manager, "--root", str(work / "lives")], f"pyrunc-build-{os.getpid()}"
     try:
@@ -419,6 +495,12 @@ def life(subject: Subject, work: Path) -> list[tuple[int, Any]]:
                 subject.finished(
                     *before, "run", "--config", "filtered.json", "--bundle", str(bundle), id, said=_NOBODY
                 ),
+            ),
+            *itertools.chain(
+                *[
+                    variant(subject, [*before, "run", "--bundle", str(bundle), id], name)
+                    for name in (*variants, "cached")
+                ]
             ),
             (launches, subject.finished(*before, "create", "--bundle", str(bundle), id)),
             (others, subject.finished(*before, "state", id)),
@@ -556,11 +638,15 @@ def arrange(found: list[tuple[int, dict[int, tuple[int, int]]]]) -> bytes:
     for number, bits in writers.items():
         if bits & bit(SETS.index("launch")):
             writers[number] = bits & ~bit(ENGINE)
+        elif bits == bit(ENGINE) and readers.get(number, bits) != bits:
+            # The others that read it find such blocks beside each other. No reader has the bit CHANGED.
+            writers[number] = AREAS // 2 + bit(CHANGED) + readers[number]
     sizes = [0] * AREAS
     places = bytearray()
     for number, size in sorted(units.items()):
         if size * UNIT <= LARGE:
-            # An area for each set of writers, and behind those an area for each set of readers.
+            # An area for each set of writers, and behind those an area for each set of readers of what no command
+            # writes to, and of what only engines' starts write to.
             area = writers[number] if number in writers else AREAS // 2 + readers[number]
             sizes[area] += size * UNIT
             places += _USE.pack(number, size, area)

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from launcher.freeze import EXTENSIONS, reach
+from launcher.freeze import EXTENSIONS, ON_DEMAND, reach
 from pyrunc._generated.argv import COMMANDS
+from tests.bench import engine_bundles
+from tests.bench.bundles import BUSYBOX
 from tests.support.imports import heavy, imported_by
 
 # The arguments with which a command stays in its hot part; the other commands get only an id.
@@ -69,6 +71,25 @@ def test_a_command_that_fails_or_has_nothing_to_do_is_light_too(command: str, tm
     assert "pyrunc.commands" in imported
     assert heavy(imported) == []
     assert not cold(imported)
+
+
+@pytest.mark.skipif(not Path(BUSYBOX).exists(), reason="needs busybox")
+def test_an_engine_s_configuration_needs_only_what_the_snapshot_has(tmp_path: Path) -> None:
+    """Each other module would be run anew in every start of a container of an engine."""
+    bundle = engine_bundles.docker(tmp_path, "/parent").short
+    code = f"""
+from pyrunc.libcontainer.compile.launch import compile_launch
+from pyrunc.libcontainer.plan.host import HostFacts
+from pyrunc.libcontainer.plan.options import LaunchOptions
+from pyrunc.libcontainer.seccomp import cache
+from pyrunc.libcontainer.spec.load import load
+spec = load({str(bundle)!r}, "config.json")
+options = LaunchOptions(id="x", bundle={str(bundle)!r}, root={str(tmp_path / "root")!r})
+plan = compile_launch(spec, options, HostFacts())
+assert cache.lookup(options.root, plan.profile, (6, 1)) is None
+"""
+    # compile/seccomp.py takes a name from this one when the snapshot is made.
+    assert imported_by(code, tmp_path / "modules") & ON_DEMAND == {"pyrunc.libcontainer.spec.annotations"}
 
 
 def test_the_measure_itself_sees_a_heavy_module(tmp_path: Path) -> None:

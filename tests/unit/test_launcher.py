@@ -30,6 +30,10 @@ from hypothesis import strategies as st
 from generate import argv
 from launcher import bindings, freeze, pages
 from pyrunc import launcher as required
+from pyrunc.libcontainer.seccomp import cache
+from pyrunc.libcontainer.spec.checks import check
+from pyrunc.libcontainer.spec.load import validate
+from pyrunc.libcontainer.spec.problems import ERROR
 
 ROOT = Path(__file__).resolve().parents[2]
 NATIVE = ROOT / "csrc" / "native"
@@ -439,6 +443,36 @@ def test_each_page_has_a_bit() -> None:
     assert bits == bytes([0b1001, 0b1]) + bytes(pages.SET_BYTES - 2)
 
 
+# ---- the configurations with which they are found out ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("change", [pages.in_user_namespace, pages.in_pod, pages.with_devices])
+def test_the_configurations_of_engines_are_valid(tmp_path: Path, change: Callable[[Any], Any]) -> None:
+    spec = pages.life_configuration()
+    pages.as_engines(spec, tmp_path)
+    before = json.dumps(spec)
+    changed = change(spec)
+    assert changed != spec
+    assert json.dumps(spec) == before
+    assert [problem.line() for problem in check(changed) if problem.severity == ERROR] == []
+    validate(changed)
+
+
+def test_the_cache_has_the_filter_of_a_configuration(tmp_path: Path) -> None:
+    spec = pages.life_configuration()
+    pages.add_profile(spec)
+    program = """
+import json, os, sys
+sys.path.insert(0, sys.argv[1])
+from launcher import pages
+pages.cache_filter(pages.Path(sys.argv[2]), json.loads(sys.argv[3]))
+"""
+    words = [str(ROOT), str(tmp_path), json.dumps(spec)]
+    subprocess.run([sys.executable, "-I", "-S", "-c", program, *words], check=True)
+    kernel = tuple(map(int, os.uname().release.split(".")[:2]))
+    assert cache.lookup(str(tmp_path), spec["linux"]["seccomp"], kernel) == b"\x06\0\0\0\0\0\xff\x7f"  # type: ignore[arg-type]
+
+
 # ---- the order of the snapshot's blocks ------------------------------------------------------------------------------
 
 
@@ -456,18 +490,20 @@ def test_blocks_that_the_same_commands_use_are_in_one_area() -> None:
         (1, {7: (2, written), 8: (3, read), 9: (1, written)}),
         (1, {8: (3, written), 10: (4, read)}),
         (pages.SHIM, {8: (3, written), 11: (5, kept)}),
+        (pages.ENGINE, {10: (4, written), 12: (6, written)}),
     ]
     order = pages.arrange(found)
     sizes = struct.unpack_from(f"={pages.AREAS}I", order)
     places = list(struct.iter_unpack("=IHH", order[4 * pages.AREAS :]))
-    # The large block has no place; 9 is written to by one command; 10 is only read; 11 stays changed.
+    # The large block has no place; 9 is written to by one command; 10 is read by it, and written to by an engine's;
+    # 11 stays changed; 12 is an engine's.
     one, of_shim, changed = pages.bit(1), pages.bit(pages.SHIM), pages.bit(pages.CHANGED)
     both = pages.bit(0) | one
-    areas = [(7, 2, both), (8, 3, of_shim | one), (9, 1, one), (10, 4, pages.AREAS // 2 + one)]
-    assert places == [*areas, (11, 5, of_shim | changed)]
+    areas = [(7, 2, both), (8, 3, of_shim | one), (9, 1, one), (10, 4, pages.AREAS // 2 + changed + one)]
+    assert places == [*areas, (11, 5, of_shim | changed), (12, 6, pages.bit(pages.ENGINE))]
     assert sizes[both] == 2 * pages.UNIT
     assert sizes[one] == 1 * pages.UNIT
-    assert sum(sizes) == 15 * pages.UNIT
+    assert sum(sizes) == 21 * pages.UNIT
     assert changed == pages.AREAS // 4
 
 
