@@ -7,15 +7,15 @@
  * part of the commands.
  *
  * CPython 3.11 begins with generic instructions, replaces them by adaptive ones at the eighth call, and an adaptive one
- * is specialised when it is executed. So all code becomes adaptive first (begin), and what is adaptive still
- * at the end becomes generic again (end): otherwise the next execution of each would try to specialise it,
- * and the others would count, which is a write to the page of the code. From 3.12 on all code is adaptive from the
- * beginning, and there are no generic instructions. */
+ * is specialised when it is executed. So all code becomes adaptive first (begin), and what is adaptive still at the end
+ * becomes generic again (end): otherwise the next execution of each would try to specialise it, and the others would
+ * count, which is a write to the page of the code. From 3.12 on all code is adaptive from the beginning, and there are
+ * no generic instructions. */
 #define Py_BUILD_CORE
 #include <Python.h>
+#if PY_VERSION_HEX < 0x030C0000
 #undef HAVE_STD_ATOMIC /* a C++ check in CPython's own headers */
 #include <internal/pycore_code.h>
-#if PY_VERSION_HEX < 0x030C0000
 #include <internal/pycore_opcode.h>
 #endif
 
