@@ -25,9 +25,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* Sizes are counted in units, which are CPython's alignment too. Blocks above LARGE are not put in order: a page in the
- * middle of one has nothing else. */
-enum { UNIT = 16, PAGE = 4096, LARGE = 4096, LISTS = 64, AREAS = 512, PLACES = 512 };
+/* Sizes are counted in units, which are CPython's alignment too. Blocks above LARGE are not put in order, nor are
+ * those above a page that commands write to (launcher/pages.py): a page in the middle of one has nothing else. */
+enum { UNIT = 16, PAGE = 4096, LARGE = 16384, LISTS = 64, AREAS = 512, PLACES = 512 };
 
 #ifdef PYRUNC_WATCH
 enum { HEAP_BYTES = 1 << 28, HEAP_WATCH = 9 };

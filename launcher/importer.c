@@ -184,7 +184,8 @@ int importer_install(void (*hand_over)(void))
 
 PyObject *importer_import(const char *name)
 {
-    PyObject *text = PyUnicode_InternFromString(name);
+    /* Not interned: a command would read the table of interned strings for this name alone. */
+    PyObject *text = PyUnicode_FromString(name);
     PyObject *module = text == NULL ? NULL : import_absolute(text);
     Py_XDECREF(text);
     return module;

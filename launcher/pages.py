@@ -74,7 +74,7 @@ LOOKS = 30
 
 # As in launcher/heap.c: the descriptor to which a program that is watched writes; the largest block that has a place in
 # the order; the number of areas; the unit of sizes. A message has a block's number, its units, and how it is used.
-WATCH, LARGE, AREAS, UNIT = 9, 4096, 512, 16
+WATCH, LARGE, AREAS, UNIT = 9, 16384, 512, 16
 _USE = struct.Struct("=IHH")
 READ, WRITTEN, KEPT, END_OF_CHANGES = 0, 1, 2, 0xFFFF
 
@@ -644,7 +644,8 @@ def arrange(found: list[tuple[int, dict[int, tuple[int, int]]]]) -> bytes:
     sizes = [0] * AREAS
     places = bytearray()
     for number, size in sorted(units.items()):
-        if size * UNIT <= LARGE:
+        # All pages of an area of writers are copied, but of a large block few are written to.
+        if size * UNIT <= (PAGE if number in writers else LARGE):
             # An area for each set of writers, and behind those an area for each set of readers of what no command
             # writes to, and of what only engines' starts write to.
             area = writers[number] if number in writers else AREAS // 2 + readers[number]
