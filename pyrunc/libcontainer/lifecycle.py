@@ -454,7 +454,7 @@ def _list_states(root: str, root_fd: int, names: list[str], shared: store.Shared
     for name in names:
         path = root + "/" + name
         try:
-            record = store.load_own(root_fd, name)
+            record = store.load_own(root_fd, name, shared)
             if record is not None:
                 described: State | None = record.describe(store.status(path, record, shared), owners[user])
             else:

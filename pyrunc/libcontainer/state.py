@@ -225,7 +225,8 @@ def judged(values: Any, id: str) -> Record:
     """
     if type(values) is not dict:
         raise ValueError("it is not an object")
-    check_format(values)
+    if values.get("version") != FORMAT:
+        check_format(values)
     fields = values
     if not _is_right(fields):
         fields = {**_defaults(), **values}
@@ -385,11 +386,12 @@ def load(place: StateDir) -> Record | None:
         raise DamagedError(f"the container's state in {place.path}/{STATE_FILE} is damaged: {error}") from error
 
 
-def load_own(root: int, id: str) -> Record | None:
+def load_own(root: int, id: str, shared: Shared | None = None) -> Record | None:
     """The record of a container below an open state root, with one call of C. None if anything is unusual: `load` of
     the open state directory finds out what."""
     try:
-        return judged(jsonio.loads(native.read_own(root, id, STATE_FILE)), id)
+        text = native.read_own(root, id, STATE_FILE, shared.room if shared is not None else None)
+        return judged(jsonio.loads(text), id)
     except (OSError, ValueError):
         return None
 
@@ -448,12 +450,13 @@ class Shared:
     """What a command that looks at many containers opens once.
 
     asking: a datagram socket for checking whether the init waits. cgroups: the directory of the cgroups. -1 each where
-    it can't be had: who needs it reports why.
+    it can't be had: who needs it reports why. room: memory for what is read.
     """
 
-    __slots__ = ("asking", "cgroups")
+    __slots__ = ("asking", "cgroups", "room")
 
     def __init__(self) -> None:
+        self.room = native.room()
         self.asking = self.cgroups = -1
         try:
             self.cgroups = posix.open(CGROUPS, posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
@@ -517,7 +520,8 @@ def is_frozen(cgroup: str, shared: Shared | None = None) -> bool:
     try:
         if shared is not None and shared.cgroups >= 0 and cgroup.startswith(CGROUPS):
             # The path from there is half as long, and relative whatever follows.
-            events = native.read_record(f"./{cgroup[_CGROUPS_END:]}/cgroup.events", _OPEN_EVENTS, shared.cgroups)
+            path = f"./{cgroup[_CGROUPS_END:]}/cgroup.events"
+            events = native.read_record(path, _OPEN_EVENTS, shared.cgroups, shared.room)
         else:
             events = native.read_record(cgroup + "/cgroup.events", _OPEN_EVENTS)
     except OSError as error:

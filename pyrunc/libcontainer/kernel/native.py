@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
+    from ..._core import Characters
+
 # clone(2), setns(2): the namespace types
 CLONE_NEWTIME = 0x00000080
 CLONE_NEWNS = 0x00020000
@@ -211,23 +213,32 @@ def openat2(dirfd: int, path: str, flags: int, mode: int = 0, resolve: int = 0) 
     return _check(_lib.pyrunc_openat2(dirfd, fs_bytes(path), flags, mode, resolve))
 
 
-def read_record(path: str, flags: int = 0, dirfd: int = AT_FDCWD) -> str:
+def room() -> Characters:
+    """Memory for any number of calls of `read_record` and `read_own`."""
+    return _ffi.new("char[]", _OWN)
+
+
+def read_record(path: str, flags: int = 0, dirfd: int = AT_FDCWD, room: Characters | None = None) -> str:
     """The content of a file that one read returns whole, because it has less than 4 KiB and the kernel makes it in one
     piece: /proc/PID/stat, cgroup.events. flags: further flags of open(2). Bytes that are not UTF-8 become surrogates
     (surrogateescape)."""
-    data = _ffi.new("char[]", _RECORD)
-    length = _check(_lib.pyrunc_read_record(dirfd, fs_bytes(path), flags, data, _RECORD))
+    data = room if room is not None else _ffi.new("char[]", _RECORD)
+    length = _lib.pyrunc_read_record(dirfd, path.encode("utf-8", "surrogateescape"), flags, data, _RECORD)
+    if length < 0:
+        _check(length)
     return str(_ffi.buffer(data, length), "utf-8", "surrogateescape")
 
 
-def read_own(dirfd: int, id: str, name: str) -> str:
+def read_own(dirfd: int, id: str, name: str, room: Characters | None = None) -> str:
     """The file `id`/`name` below a directory, if both belong to the effective user, nobody else may write to them,
     neither is a symbolic link, and the file has no other name and less than 8 KiB.
 
     Raises OSError if not, and if the file changes meanwhile. openat2(2).
     """
-    data = _ffi.new("char[]", _OWN)
-    length = _check(_lib.pyrunc_read_own(dirfd, id.encode(), name.encode(), data, _OWN))
+    data = room if room is not None else _ffi.new("char[]", _OWN)
+    length = _lib.pyrunc_read_own(dirfd, id.encode(), name.encode(), data, _OWN)
+    if length < 0:
+        _check(length)
     return str(_ffi.buffer(data, length), "utf-8", "surrogateescape")
 
 
@@ -443,7 +454,7 @@ def datagram_socket() -> int:
 def ask_socket(fd: int, path: str) -> int:
     """The errno of a datagram socket's connect(2) to a path: EPROTOTYPE if a process has a socket of another type open
     there, ECONNREFUSED if no process has one. It does not wait, and the other socket does not notice it."""
-    return -_lib.pyrunc_ask_socket(fd, fs_bytes(path))
+    return -_lib.pyrunc_ask_socket(fd, path.encode("utf-8", "surrogateescape"))
 
 
 def connect(path: str, stream: bool = False, timeout_ms: int = 0) -> int:

@@ -188,7 +188,7 @@ class TestForeign:
         real = os.geteuid()
         monkeypatch.setattr(os, "geteuid", lambda: real)
         monkeypatch.setattr("posix.geteuid", lambda: 4_000_000_000)
-        monkeypatch.setattr(state, "load_own", lambda root, id: None)  # C asks the kernel who we are
+        monkeypatch.setattr(state, "load_own", lambda root, id, shared: None)  # C asks the kernel who we are
 
     def test_a1_is_listed_with_its_owner_and_told(self, box: Box) -> None:
         assert [item["owner"] for item in lifecycle.list_states(box.root)] == [statedir.owner_name(os.getuid())]

@@ -832,6 +832,9 @@ def test_a_file_of_one_s_own_is_read_and_no_other(tmp_path: Path, change: Callab
     try:
         if change in READ:
             assert native.read_own(fd, "id", "file") == (place / "file").read_text()
+            room = native.room()
+            assert native.read_record("id/file", dirfd=fd, room=room) == (place / "file").read_text()[:4096]
+            assert native.read_own(fd, "id", "file", room) == (place / "file").read_text()
         else:
             with pytest.raises(OSError, match="Errno"):
                 native.read_own(fd, "id", "file")
