@@ -9,7 +9,6 @@ from __future__ import annotations
 from .. import output
 from ..errors import PyruncError
 from ..libcontainer import SPEC_VERSION
-from ..libcontainer.kernel import native
 from .failures import guarded, name_missing
 from .settings import settle
 
@@ -31,6 +30,8 @@ def run_command(name: str, options: dict[str, Any], command: str, params: dict[s
 
 
 def _run(name: str, options: dict[str, Any], command: str, params: dict[str, Any]) -> int:
+    from ..libcontainer.kernel import native  # the build imports this module before it has made the extension
+
     # A log, a result or a hook's output that is meant for a closed stream must not reach a file of the state, a cgroup
     # or a socket that got its number.
     native.hold_fds()
