@@ -89,9 +89,12 @@ def reach_ready(launch: Launch, after_clone: Callable[[], None] | None = None) -
     try:
         log_plan(launch)
         run_steps(launch, launch.plan.prepare)
-        if not awaited:
+        if awaited == "maps":
+            # The init asks for its id maps first, and waits for them: they are there when it does.
+            run_steps(launch, served["maps"], launch.error_prefix)
+        elif not awaited:
             beside()
-        serve(launch, awaited, beside if awaited else None)
+        serve(launch, awaited, beside if awaited else None, "maps")
         launch.close_network()
     except BaseException as error:
         launch.fail(error)
@@ -215,10 +218,11 @@ def run_steps(launch: Launch, steps: Iterable[Step], prefix: str = "") -> None:
             raise launch_errors.runtime_step_failed(step, error, prefix) from error
 
 
-def serve(launch: Launch, awaited: str = "", after: Callable[[], None] | None = None) -> None:
+def serve(launch: Launch, awaited: str = "", after: Callable[[], None] | None = None, carried_out: str = "") -> None:
     """Answer the init's requests until it is ready. Raises PyruncError, also where the init dies.
 
     after: called after the answer to the request `awaited`, or before that to another message that comes first.
+    carried_out: the request whose steps have been carried out already.
     """
     served = launch.plan.served
     while True:
@@ -235,7 +239,7 @@ def serve(launch: Launch, awaited: str = "", after: Callable[[], None] | None = 
             continue
         ready = message.type == wire.READY
         steps = served.get("ready" if ready else message.detail)
-        if steps:
+        if steps and (ready or message.detail != carried_out):
             # The request `cgroup` stands for what the cgroupfs manager does before the clone: its errors are no
             # failure of the init.
             run_steps(launch, steps, START_FAILED if message.detail == "cgroup" else launch.error_prefix)

@@ -85,6 +85,22 @@ def test_what_can_wait_is_done_after_the_request_for_which_the_init_waits(
     made.init.close_sync()
 
 
+def test_serve_does_not_repeat_what_has_been_carried_out(tmp_path: Path, done: list[Any]) -> None:
+    made = launched(tmp_path, READY, served={"maps": (limit(1),), "limits": (limit(2),)})
+
+    def talk(sync: int) -> None:
+        for what in ("maps", "limits"):
+            native.send(sync, message(wire.REQUEST, what))
+            assert native.recv(sync, 10)
+        native.send(sync, message(wire.READY))
+
+    init = Init(made, talk)
+    launch.serve(made, carried_out="maps")
+    init.join()
+    assert done == [(2, 1, 2)]
+    made.init.close_sync()
+
+
 def test_serve_answers_each_request_after_its_steps(tmp_path: Path, done: list[Any]) -> None:
     made = launched(tmp_path, READY, served={"limits": (limit(1), limit(2)), "ready": (limit(3),)})
     heard = []
