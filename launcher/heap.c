@@ -257,7 +257,10 @@ static void divide(void)
 void heap_begin(void)
 {
 #ifdef PYRUNC_WATCH
-    heap = mmap(NULL, HEAP_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    /* CPython makes ints of addresses, and keeps freed ints of one digit (30 bits) for later ones from 3.14 on. The heap
+     * of the other program is below that too. */
+    heap = mmap((void *)0x20000000, HEAP_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+                0);
     sizes = mmap(NULL, HEAP_BYTES / UNIT * sizeof *sizes, PROT_READ | PROT_WRITE,
                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     originals = mmap(NULL, HEAP_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
