@@ -135,7 +135,8 @@ def rules(draw: st.DrawFn, most_names: int) -> Any:
     if action in NUMBERED and draw(st.booleans()):
         made["errnoRet"] = draw(st.integers(0, NUMBERED[action]))
     if draw(st.booleans()):
-        made["args"] = draw(st.lists(conditions(), min_size=1, max_size=3))
+        # libseccomp takes minutes to join several conditions about hundreds of calls.
+        made["args"] = draw(st.lists(conditions(), min_size=1, max_size=3 if most_names < 10 else 1))
     return made
 
 
@@ -151,7 +152,7 @@ def profiles(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, derandomize=True)
 @given(profiles())
 def test_random_profiles(profile: Any) -> None:
     try:
