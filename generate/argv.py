@@ -1,10 +1,12 @@
 """Make pyrunc/_generated/argv.py, the table of the fast argv reader, from the click commands; and build.py beside it.
 
-Run at build time: `python generate/argv.py`. build.py holds the version (from pyproject.toml) and the commit.
+Run at build time: `python generate/argv.py`. build.py holds the version (from pyproject.toml), the commit, and a digest
+of what makes seccomp filters.
 """
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 import tomllib
@@ -91,7 +93,19 @@ def build_facts() -> str:
     """The text of pyrunc/_generated/build.py."""
     with (ROOT / "pyproject.toml").open("rb") as file:
         version = tomllib.load(file)["project"]["version"]
-    return f'"""Made by generate/argv.py: what this build is of."""\n\nVERSION = {version!r}\nCOMMIT = {commit()!r}\n'
+    facts = f"VERSION = {version!r}\nCOMMIT = {commit()!r}\nFILTERS = {filters()!r}\n"
+    return f'"""Made by generate/argv.py: what this build is of."""\n\n{facts}'
+
+
+def filters() -> str:
+    """A digest of the modules that make a filter of a profile: filters in a cache are of one digest.
+
+    The commit would not do: parts of a build that are made before and after a change elsewhere would have two of them.
+    """
+    digest = hashlib.sha256()
+    for path in sorted((ROOT / "pyrunc/libcontainer/seccomp").glob("*.py")):
+        digest.update(f"{path.name}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
 
 
 def commit() -> str:

@@ -45,6 +45,20 @@ def test_the_commit_of_a_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert argv.commit() == git("rev-parse", "HEAD") + "-dirty"
 
 
+def test_filters_are_of_the_modules_that_make_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(argv, "ROOT", tmp_path)
+    room = tmp_path / "pyrunc/libcontainer/seccomp"
+    room.mkdir(parents=True)
+    (room / "compiler.py").write_text("1")
+    before = argv.filters()
+    (tmp_path / "pyrunc/main.py").write_text("1")
+    assert argv.filters() == before
+    (room / "compiler.py").write_text("2")
+    changed = argv.filters()
+    (room / "more.py").write_text("")
+    assert len({before, changed, argv.filters()}) == 3
+
+
 def test_the_commands_can_be_read_before_the_table_is_made() -> None:
     """A clean clone has no pyrunc/_generated/argv.py when generate/argv.py reads the click commands."""
     code = "import sys; sys.modules['pyrunc._generated.argv'] = None; import pyrunc.cli.goflags, pyrunc.cli.program"

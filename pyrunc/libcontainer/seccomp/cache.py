@@ -11,7 +11,7 @@ from __future__ import annotations
 import posix
 
 from ... import log
-from ..._generated.build import COMMIT, VERSION
+from ..._generated.build import FILTERS, VERSION
 from .. import state, statedir
 from ..kernel import native
 
@@ -44,7 +44,7 @@ def key(profile: Seccomp, kernel: tuple[int, int]) -> bytes:
     """
     rules = profile.get("syscalls") or ()
     others = [(rule["action"], rule.get("errnoRet"), rule.get("args")) for rule in rules]
-    parts = [VERSION, COMMIT, posix.uname().machine, kernel, *[profile.get(name) for name in _MEMBERS], others]
+    parts = [VERSION, FILTERS, posix.uname().machine, kernel, *[profile.get(name) for name in _MEMBERS], others]
     texts = [repr(parts), *["\0".join(rule["names"]) for rule in rules]]
     return "\0\0".join(texts).encode("utf-8", "surrogatepass")
 

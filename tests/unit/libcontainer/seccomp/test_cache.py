@@ -83,7 +83,7 @@ def test_another_profile_is_another(root: Path, file: Path, change: Any) -> None
 
 def test_another_kernel_or_build_is_another(root: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert cache.lookup(str(root), PROFILE, (6, 2)) is None
-    for name in ("VERSION", "COMMIT"):
+    for name in ("VERSION", "FILTERS"):
         with monkeypatch.context() as patch:
             patch.setattr(cache, name, "another")
             assert looked_up(root) is None
