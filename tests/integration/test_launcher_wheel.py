@@ -211,4 +211,6 @@ def test_the_wheel_suits_every_python_and_needs_no_compiler(wheel: Path) -> None
         assert archive.getinfo(launcher).external_attr >> 16 & 0o777 == 0o755
     assert any(re.search(r"pyrunc\.libs/libseccomp-\w+\.so", name) for name in names)
     extensions = [name for name in names if ".so" in name and "pyrunc.libs/" not in name]
-    assert sorted(extensions) == ["_prctl.abi3.so", "pyrunc/_core.abi3.so", "pyrunc/_seccomp.abi3.so"]
+    assert sorted(extensions) == [
+        "_prctl.abi3.so", "pyrunc/_core.abi3.so", "pyrunc/_seccomp.abi3.so", "pyrunc/_wire.abi3.so",
+    ]  # fmt: skip

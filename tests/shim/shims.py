@@ -301,7 +301,8 @@ def processes(id: str) -> list[int]:
     """The live processes in the cgroup of a task and in those below it."""
     found = []
     for file in cgroup(id).glob("**/cgroup.procs"):
-        found += [int(word) for word in file.read_text().split()]
+        with contextlib.suppress(OSError):  # it has been removed meanwhile: ENOENT, ENODEV
+            found += [int(word) for word in file.read_text().split()]
     return [pid for pid in found if alive(pid)]
 
 

@@ -17,6 +17,9 @@ _PROG_LOAD = 5
 _NAME_BYTES = 16
 _LOG_BYTES = 1 << 16
 _LOG_SHOWN = 500
+_EAGAIN = 11
+# The verifier ends with EAGAIN if something interrupts the process meanwhile: a signal, a stop, the freezer.
+_ATTEMPTS = 5
 
 
 def words(*values: int) -> bytearray:
@@ -29,7 +32,14 @@ def load(kind: int, name: bytes, license: bytes, program: bytes) -> int:
 
     kind: BPF_PROG_TYPE_*. name: at most 15 bytes. license: ends with NUL.
     """
-    return native.bpf(_PROG_LOAD, *_attributes(kind, name, license, program))
+    attempts = _ATTEMPTS
+    while True:
+        attempts -= 1
+        try:
+            return native.bpf(_PROG_LOAD, *_attributes(kind, name, license, program))
+        except OSError as error:
+            if error.errno != _EAGAIN or not attempts:
+                raise
 
 
 def verifier_log(kind: int, name: bytes, license: bytes, program: bytes) -> str:

@@ -16,6 +16,8 @@ _RECORD_BYTES = 8192
 # The records' pids are those of the first pid namespace, whose file in /proc/self/ns has this inode (linux/proc_ns.h).
 _FIRST_PID_NAMESPACE = 0xEFFFFFFC
 _EPIPE = 32
+# The messages with which the kernel begins the record of a kill (mm/oom_kill.c).
+_MESSAGES = ("Out of memory", "Memory cgroup out of memory", "Out of memory (oom_kill_allocating_task)")
 
 
 def open_log() -> int:
@@ -42,12 +44,14 @@ def records(fd: int) -> Iterator[str]:
 
 def is_oom_kill(record: str, pid: int) -> bool:
     """Whether a record says that the OOM killer has killed process `pid`. No process can write such a record: what is
-    written to /dev/kmsg has another facility than the kernel's, 0."""
+    written to /dev/kmsg has another facility than the kernel's, 0. Of the kernel's other records some begin with the
+    name of a process and have the path of its program, so the whole beginning is compared.
+    """
     head, _, text = record.partition(";")
     priority = head.partition(",")[0]
     text = text.partition("\n")[0]
-    begins = text.startswith(("Memory cgroup out of memory: ", "Out of memory"))
-    return begins and f": Killed process {pid} (" in text and priority.isdigit() and int(priority) < 8
+    message, killed, _ = text.partition(f": Killed process {pid} (")
+    return bool(killed) and message in _MESSAGES and priority.isdigit() and int(priority) < 8
 
 
 def oom_killed(pid: int) -> bool | None:

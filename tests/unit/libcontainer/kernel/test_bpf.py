@@ -42,3 +42,24 @@ def test_a_refusal_has_the_verifiers_reason() -> None:
 @needs_root
 def test_a_program_that_is_accepted_has_no_reason() -> None:
     assert "R0 !read_ok" not in bpf.verifier_log(CGROUP_DEVICE, b"pyrunc_test", b"Apache\0", RETURN_ONE)
+
+
+@pytest.mark.parametrize(("number", "failures", "calls"), [(11, 4, 5), (11, 9, 5), (1, 9, 1)])
+def test_an_interrupted_load_is_repeated(
+    monkeypatch: pytest.MonkeyPatch, number: int, failures: int, calls: int
+) -> None:
+    done: list[int] = []
+
+    def call(*_: object) -> int:
+        done.append(1)
+        if len(done) <= failures:
+            raise OSError(number, "x")
+        return 7
+
+    monkeypatch.setattr(native, "bpf", call)
+    if calls > failures:
+        assert bpf.load(15, b"n", b"x\0", bytes(16)) == 7
+    else:
+        with pytest.raises(OSError, match="x"):
+            bpf.load(15, b"n", b"x\0", bytes(16))
+    assert len(done) == calls

@@ -15,7 +15,9 @@ KILL = (
 )
 
 
-@pytest.mark.parametrize("begin", ["Memory cgroup out of memory: ", "Out of memory: ", "Out of memory (a): "])
+@pytest.mark.parametrize(
+    "begin", ["Memory cgroup out of memory: ", "Out of memory: ", "Out of memory (oom_kill_allocating_task): "]
+)
 def test_a_kill(begin: str) -> None:
     record = KILL.replace("Memory cgroup out of memory: ", begin)
     assert kmsg.is_oom_kill(record, 77)
@@ -31,6 +33,10 @@ def test_a_kill(begin: str) -> None:
         KILL.replace("Killed process", "Would kill process"),
         KILL.replace("Memory", "init: Memory"),
         KILL.replace("process 77 (dd)", "process 1 (process 77 (dd))"),
+        # a program's end by SIGSEGV has names that its owner chooses
+        "6,1,1,-;Out of memory[5]: segfault at 0 ip 0 sp 0 error 4 in x: Killed process 77 (dd)[55,1000]",
+        "6,1,1,-;Memory cgroup out of memory: Killed process 5: Killed process 77 (dd)",
+        KILL.replace("Memory cgroup out of memory", "Out of memory (a)"),
         "3,1,1,-;Memory cgroup out of memory: none\n x: Killed process 77 (dd)",
     ],
 )
