@@ -166,7 +166,10 @@ def growth(latencies: dict[str, list[float]], groups: int = 5) -> str:
         return ""
     edges = [count * number // groups for number in range(groups + 1)]
     head = ["create (ms) with … alive", *(f"{a * STEP} to {b * STEP - 1}" for a, b in itertools.pairwise(edges))]
-    lines = ["| " + " | ".join([*head, "last : first"]) + " |", "|---" + "|---:" * (groups + 1) + "|"]
+    lines = [
+        "| " + " | ".join([*head, "last : first", "last minus first"]) + " |",
+        "|---" + "|---:" * (groups + 2) + "|",
+    ]
     for name, values in latencies.items():
         medians = [statistics.median(values[a:b]) for a, b in itertools.pairwise(edges)]
         cells = ["floor's run" if name == "floor" else name, *(f"{value:.1f}" for value in medians)]

@@ -65,6 +65,7 @@ def test_all_lines_of_a_table_have_as_many_cells() -> None:
 def test_growth_compares_the_last_part_with_the_first() -> None:
     lines = table.growth({"pyrunc": [1, 1, 2, 2, 3, 3, 4, 4, 5, 5]}).splitlines()
     assert lines[0].startswith(f"| create (ms) with … alive | 0 to {2 * table.STEP - 1} | {2 * table.STEP} to")
+    assert len({line.count("|") for line in lines}) == 1
     assert lines[2] == "| pyrunc | 1.0 | 2.0 | 3.0 | 4.0 | 5.0 | 5.00 | 4.0 |"
     assert table.growth({"floor": [3, 4]}).splitlines()[2] == "| floor's run | 3.0 | 4.0 | 1.33 | 1.0 |"
 
