@@ -323,7 +323,9 @@ def _watch(settings: Settings, id: str, seconds: int, arguments: dict[int, int])
     finally:
         place.close()
     if record is None or described["status"] not in ("created", "running", "paused"):
-        raise PyruncError(f"container {id} is {described['status']}", hint="a bundle can be recorded from its start on")
+        raise PyruncError(
+            f"container {id} is {described['status']}", hint="with its BUNDLE it is watched from its start on"
+        )
     if not record.cgroup:
         raise PyruncError(f"container {id} has no cgroup, by which its calls are known")
     pidfd = os.pidfd_open(record.pid)
