@@ -81,9 +81,6 @@ def _oom_kills(fd: int) -> int:
     if fd < 0:
         return 0
     try:
-        text = os.pread(fd, 4096, 0).decode()
+        return oom.kills_in(os.pread(fd, 4096, 0).decode())
     except OSError:
         return -1
-    words = text.split()
-    values = dict(zip(words[::2], words[1::2], strict=False))
-    return int(values.get("oom_kill", 0))

@@ -10,7 +10,7 @@ import posix
 
 from .. import log
 from ..errors import errno_text
-from ..libcontainer.cgroup.oom import Above
+from ..libcontainer.cgroup.oom import Above, kills_in
 from .loop import PRI
 
 TYPE_CHECKING = False
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from .loop import Loop
 
-_FILE, _KEY = "memory.events", "oom_kill"
+_FILE = "memory.events"
 # The file has six lines.
 _SIZE = 4096
 
@@ -54,8 +54,7 @@ class Watcher:
 
     def _read(self) -> int:
         """Raises OSError: ENODEV once the cgroup is removed."""
-        words = posix.pread(self._fd, _SIZE, 0).decode().split()
-        return int(dict(zip(words[::2], words[1::2], strict=False)).get(_KEY, 0))
+        return kills_in(posix.pread(self._fd, _SIZE, 0).decode())
 
     def _on_change(self, events: int) -> None:
         # The kernel reports ERR along with PRI. A read acknowledges both.

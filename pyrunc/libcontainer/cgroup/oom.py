@@ -12,6 +12,14 @@ import posix
 from ..kernel import kmsg
 from ..kernel.fileio import read_file
 
+KEY = "oom_kill"
+
+
+def kills_in(text: str) -> int:
+    """The kills that the content of a memory.events counts: its oom_kill."""
+    words = text.split()
+    return int(dict(zip(words[::2], words[1::2], strict=False)).get(KEY, 0))
+
 
 def oom_kills(cgroup: str) -> int:
     """How many processes of the cgroup at this path, and of those below it, the OOM killer has ended.
@@ -19,15 +27,17 @@ def oom_kills(cgroup: str) -> int:
     0 if it is unknown: without the memory controller, or if the cgroup is gone.
     """
     try:
-        words = read_file(cgroup + "/memory.events").split()
+        return kills_in(read_file(cgroup + "/memory.events"))
     except OSError:
         return 0
-    return sum([int(value) for key, value in zip(words[::2], words[1::2], strict=False) if key == "oom_kill"])
 
 
 def was_oom_killed(cgroup: str, pid: int) -> bool:
-    """Whether the OOM killer has killed in the cgroup at this path, whose first process, `pid`, has ended by SIGKILL; 0
-    if it has ended in another way."""
+    """Whether the OOM killer has killed a process of the cgroup at this path.
+
+    pid: the container's first process, about which the kernel's log is asked if the cgroup is gone. 0 not to ask,
+        because the process has not ended by SIGKILL.
+    """
     if not cgroup:
         return False
     if oom_kills(cgroup):

@@ -18,7 +18,6 @@ from pyrunc.libcontainer.kernel import kmsg, userns
 from pyrunc.libcontainer.plan.host import gather_limits
 from pyrunc.shim import metrics, options, pods
 from tests.support.boxes import Box
-from tests.support.host import cgroup2_mount
 
 MOST = 9
 
@@ -92,16 +91,8 @@ def test_the_limits_of_the_host() -> None:
     leaves_nothing(gather_limits)
 
 
-def test_metrics() -> None:
-    path = Path(cgroup2_mount()) / f"pyrunc-metrics-{os.getpid()}"
-    try:
-        path.mkdir()
-    except OSError as error:
-        pytest.skip(f"no cgroup of its own: {error}")
-    try:
-        leaves_nothing(lambda: metrics.gather(str(path)))
-    finally:
-        path.rmdir()
+def test_metrics(cgroup: Path) -> None:
+    leaves_nothing(lambda: metrics.gather(str(cgroup)))
 
 
 def test_files(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import pytest
 from pyrunc._generated.shim_messages import TABLES
 from pyrunc.errors import PyruncError
 from pyrunc.shim import messages, metrics
-from tests.support.host import cgroup2_mount
 
 UNLIMITED = 2**64 - 1
 PRESSURE = "some avg10=1.50 avg60=0.25 avg300=0.00 total=12\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=3\n"
@@ -119,16 +117,8 @@ def test_without_any_controller_all_is_zero(tmp_path: Path) -> None:
     assert found["hugetlb"] == []
 
 
-def test_a_real_cgroup() -> None:
-    path = Path(cgroup2_mount()) / f"pyrunc-metrics-{os.getpid()}"
-    try:
-        path.mkdir()
-    except OSError as error:
-        pytest.skip(f"no cgroup of its own: {error}")
-    try:
-        found = gathered(path)
-    finally:
-        path.rmdir()
+def test_a_real_cgroup(cgroup: Path) -> None:
+    found = gathered(cgroup)
     assert found["cpu"]["usage_usec"] == 0
 
 

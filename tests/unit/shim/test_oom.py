@@ -3,34 +3,20 @@ other files do, and is reported the same way."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from pyrunc.libcontainer.cgroup import oom as kernel_counts
 from pyrunc.shim import oom
 from pyrunc.shim.oom import Watcher
-from tests.support.host import cgroup2_mount
 from tests.support.shimloop import ProbeLoop
-
-
-@pytest.fixture
-def cgroup(tmp_path: Path) -> Iterator[Path]:
-    path = Path(cgroup2_mount()) / f"pyrunc-oom-{os.getpid()}"
-    try:
-        path.mkdir()
-    except OSError as error:
-        pytest.skip(f"no cgroup of its own: {error}")
-    yield path
-    if path.exists():
-        path.rmdir()
 
 
 @pytest.fixture
 def as_memory_events(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(oom, "_FILE", "cgroup.events")
-    monkeypatch.setattr(oom, "_KEY", "frozen")
+    monkeypatch.setattr(kernel_counts, "KEY", "frozen")
 
 
 def freeze(cgroup: Path, frozen: int) -> None:
