@@ -1,10 +1,11 @@
-/* libFuzzer target: json.c accepts and returns what Python's json does, for any text. The interpreter allocates by
- * malloc here, so that AddressSanitizer sees every access behind an object's end. */
+/* libFuzzer target: json.c accepts and returns what Python's json does, for any text. */
 #include <Python.h>
 
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
+
+#include "../tests/fuzz/embedded.h"
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -48,19 +49,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
     (void)argc;
     (void)argv;
-    PyPreConfig before;
-    PyPreConfig_InitPythonConfig(&before);
-    before.allocator = PYMEM_ALLOCATOR_MALLOC;
-    before.utf8_mode = 1;
-    if (PyStatus_Exception(Py_PreInitialize(&before)) ||
-        PyImport_AppendInittab("launcher_json", PyInit_launcher_json) < 0)
-        abort();
-    Py_Initialize();
-    PyObject *main = PyImport_AddModule("__main__");
-    if (main == NULL || PyRun_SimpleString(SETUP) < 0)
-        abort();
-    check = PyObject_GetAttrString(main, "check");
-    return check == NULL ? abort(), -1 : 0;
+    check = fuzz_check("launcher_json", PyInit_launcher_json, SETUP);
+    return 0;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

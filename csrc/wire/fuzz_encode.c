@@ -1,9 +1,10 @@
-/* libFuzzer target: encode.c encodes and refuses what tests/support/wire.py does, for any steps. The interpreter
- * allocates by malloc here, so that AddressSanitizer sees every access behind an object's end. */
+/* libFuzzer target: encode.c encodes and refuses what tests/support/wire.py does, for any steps. */
 #include <Python.h>
 
 #include <stdint.h>
 #include <stdlib.h>
+
+#include "../../tests/fuzz/embedded.h"
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -23,18 +24,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
     (void)argc;
     (void)argv;
-    PyPreConfig before;
-    PyPreConfig_InitPythonConfig(&before);
-    before.allocator = PYMEM_ALLOCATOR_MALLOC;
-    before.utf8_mode = 1;
-    if (PyStatus_Exception(Py_PreInitialize(&before)) || PyImport_AppendInittab("_wire", PyInit__wire) < 0)
-        abort();
-    Py_Initialize();
-    PyObject *main = PyImport_AddModule("__main__");
-    if (main == NULL || PyRun_SimpleString(SETUP) < 0)
-        abort();
-    check = PyObject_GetAttrString(main, "check");
-    return check == NULL ? abort(), -1 : 0;
+    check = fuzz_check("_wire", PyInit__wire, SETUP);
+    return 0;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
