@@ -100,11 +100,7 @@ class Record:
 
     def values(self) -> dict[str, Any]:
         """The content of state.json: the fields and the version of their format."""
-        fields = self.__slots__
-        values: dict[str, Any] = {
-            "version": FORMAT,
-            **dict(zip(fields, map(self.__getattribute__, fields), strict=True)),
-        }
+        values: dict[str, Any] = {"version": FORMAT, **{name: getattr(self, name) for name in self.__slots__}}
         values["ownPids"] = values.pop("private_pid_namespace")
         return values
 

@@ -223,7 +223,7 @@ def read_record(path: str, flags: int = 0, dirfd: int = AT_FDCWD, room: Characte
     piece: /proc/PID/stat, cgroup.events. flags: further flags of open(2). Bytes that are not UTF-8 become surrogates
     (surrogateescape)."""
     data = room if room is not None else _ffi.new("char[]", _RECORD)
-    length = _lib.pyrunc_read_record(dirfd, path.encode("utf-8", "surrogateescape"), flags, data, _RECORD)
+    length = _lib.pyrunc_read_record(dirfd, fs_bytes(path), flags, data, _RECORD)
     if length < 0:
         _check(length)
     return str(_ffi.buffer(data, length), "utf-8", "surrogateescape")
@@ -454,7 +454,7 @@ def datagram_socket() -> int:
 def ask_socket(fd: int, path: str) -> int:
     """The errno of a datagram socket's connect(2) to a path: EPROTOTYPE if a process has a socket of another type open
     there, ECONNREFUSED if no process has one. It does not wait, and the other socket does not notice it."""
-    return -_lib.pyrunc_ask_socket(fd, path.encode("utf-8", "surrogateescape"))
+    return -_lib.pyrunc_ask_socket(fd, fs_bytes(path))
 
 
 def connect(path: str, stream: bool = False, timeout_ms: int = 0) -> int:

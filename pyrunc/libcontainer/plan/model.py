@@ -50,8 +50,8 @@ class LaunchPlan:
 
     prepare: the runtime's steps up to and including the clone.
     init: the init's steps in order.
-    beside: the runtime's steps that it carries out after the clone, while the init works, before it answers a request
-        (but for the first, where the init waits for that from the beginning).
+    beside: the runtime's steps after the clone, while the init works. They are done before the runtime answers the
+        init's first request. If that is one that the init makes at once (`maps`, `cgroup`), they are done after it.
     served: the runtime's steps that answer the init, by the `what` of each `request`, or by "send_console", "ready" and
         "seccomp" (the runtime takes the listener without an answer).
     terminal: whether the process gets a pty.

@@ -40,7 +40,8 @@ class UnsafeError(OSError):
 def key(profile: Seccomp, kernel: tuple[int, int]) -> bytes:
     """A filter's inputs: the profile, pyrunc, and the kernel, whose features libseccomp checks.
 
-    The names, most of a profile, are joined: that takes a fifth of the time of their repr. No name has a NUL.
+    The names, most of a profile, are joined: that takes a fifth of the time of their repr. The checks of a
+    profile refuse names that are empty or have a NUL, so different profiles have different keys.
     """
     rules = profile.get("syscalls") or ()
     others = [(rule["action"], rule.get("errnoRet"), rule.get("args")) for rule in rules]
