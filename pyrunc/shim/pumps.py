@@ -44,7 +44,7 @@ class Target:
     name: for the log. never_waits: it can't be watched for room. is_fifo: it is open at both ends.
     """
 
-    __slots__ = ("_failed", "fd", "is_fifo", "name", "never_waits")
+    __slots__ = ("_failed", "_unread_fd", "fd", "is_fifo", "name", "never_waits")
 
     def __init__(self, fd: int, name: str, never_waits: bool = False, is_fifo: bool = False) -> None:
         self.fd = fd
@@ -52,6 +52,7 @@ class Target:
         self.never_waits = never_waits
         self.is_fifo = is_fifo
         self._failed = False
+        self._unread_fd = -1  # a FIFO's read end, to count what it holds once its write end is closed
 
     def write(self, data: bytes) -> bytes:
         """Write what there is room for. Returns the rest.
@@ -93,14 +94,36 @@ class Target:
             poller = poll()
             poller.register(self.fd, 0)
             if not poller.poll(0):  # an error is what a FIFO without a reader has. poll(2)
-                self.close()
+                if _unread(self.fd):
+                    self._unread_fd = posix.open(
+                        f"/proc/self/fd/{self.fd}", posix.O_RDONLY | posix.O_NONBLOCK | posix.O_CLOEXEC
+                    )
+                posix.close(self.fd)
+                self.fd = -1
         return self.fd < 0
 
+    def is_taken(self) -> bool:
+        """Whether a FIFO's readers have read all that was written to it. True for what is no FIFO. Raises OSError."""
+        fd = max(self.fd, self._unread_fd)
+        return not self.is_fifo or fd < 0 or not _unread(fd)
+
+    def forget_unread(self) -> None:
+        """`is_taken` is not asked any more. Nothing happens the second time."""
+        if self._unread_fd >= 0:
+            posix.close(self._unread_fd)
+            self._unread_fd = -1
+
     def close(self) -> None:
-        """Close the descriptor; nothing happens the second time."""
+        """Close the descriptors; nothing happens the second time."""
+        self.forget_unread()
         if self.fd >= 0:
             posix.close(self.fd)
             self.fd = -1
+
+
+def _unread(fd: int) -> int:
+    """How many bytes a pipe or a pty's master holds. Raises OSError. ioctl_tty(2)"""
+    return int.from_bytes(fcntl.ioctl(fd, _FIONREAD, bytes(4)), sys.byteorder)
 
 
 class Output:
@@ -262,7 +285,7 @@ class Output:
             )
         except BlockingIOError:
             # Either of the two makes it EAGAIN.
-            if self._has_more():
+            if _unread(self._source):
                 self._wait_for_room()
             else:
                 self._splicing = False
@@ -276,9 +299,6 @@ class Output:
         if count < _CHUNK:
             self._splicing = False  # also at the end, which a read tells
         return count
-
-    def _has_more(self) -> bool:
-        return int.from_bytes(fcntl.ioctl(self._source, _FIONREAD, bytes(4)), sys.byteorder) > 0
 
     def _is_empty(self) -> None:
         if self._on_settled is not None and not self.settled:

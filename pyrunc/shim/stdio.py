@@ -34,6 +34,8 @@ _S_IFMT, _S_IFIFO = 0o170000, 0o010000
 EXIT_SECONDS = 2.0
 # How long, in seconds, a deletion waits for the end of the output: processes that are left may still write.
 CLOSE_SECONDS = 10.0
+# The waits, in seconds, between looks whether readers have taken the last output: each is twice the one before.
+_FIRST_WAIT, _LAST_WAIT = 0.001, 0.064
 
 
 class Stdio:
@@ -46,7 +48,7 @@ class Stdio:
     __slots__ = (
         "_close_done", "_close_timer", "_ends_early", "_exit_done", "_exit_timer", "_fifo", "_hanging_up", "_input",
         "_input_later", "_is_launched", "_listener", "_logger", "_loop", "_master", "_names", "_outputs", "_owner",
-        "_paths", "_target", "_terminal", "_writer", "console_socket", "given",
+        "_paths", "_taken_timer", "_target", "_terminal", "_writer", "console_socket", "given",
     )  # fmt: skip
 
     def __init__(
@@ -70,6 +72,7 @@ class Stdio:
         self._listener: _socket.socket | None = None
         self._master = -1
         self._exit_timer: Timer | None = None
+        self._taken_timer: Timer | None = None
         self._close_timer: Timer | None = None
         self._hanging_up = False
         self._exit_done: Done | None = None
@@ -301,9 +304,12 @@ class Stdio:
     def exited(self, done: Done) -> None:
         """The process has ended: call `done` once its last output is where containerd reads, or EXIT_SECONDS later.
 
+        Readers then have 0.13 s to take what their FIFOs hold: ctr closes a FIFO at the exit, even if it has not begun
+        to read, and the output is lost.
+
         Processes that it leaves behind may write on, until `close`. A terminal hangs up.
         """
-        self._end_exit_timer()
+        self._end_exit_timers()
         self._exit_done = done
         self._hanging_up = self._terminal
         self._exit_timer = self._loop.after(EXIT_SECONDS, self._exit_late)
@@ -329,9 +335,19 @@ class Stdio:
             if self._hanging_up:
                 self._hanging_up = False
                 self._close_master()
-            self._end_exit()
+            if self._exit_done is not None and self._taken_timer is None:
+                self._await_readers(_FIRST_WAIT)
         if all([output.ended for output in self._outputs]):
             self._end_close()
+
+    def _await_readers(self, wait: float) -> None:
+        """Report the exit once readers have taken all that the FIFOs hold. A pipe does not report that it is empty, so
+        this looks from time to time. wait: the seconds up to the next look."""
+        self._taken_timer = None
+        if wait > _LAST_WAIT or all([output.target.is_taken() for output in self._outputs]):
+            self._end_exit()
+        else:
+            self._taken_timer = self._loop.after(wait, lambda: self._await_readers(wait * 2))
 
     def _exit_late(self) -> None:
         names = " and ".join([output.name for output in self._outputs if not output.settled])
@@ -341,7 +357,9 @@ class Stdio:
     def _end_exit(self) -> None:
         done, self._exit_done = self._exit_done, None
         if done is not None:
-            self._end_exit_timer()
+            self._end_exit_timers()
+            for output in self._outputs:
+                output.target.forget_unread()
             done()
 
     def _close_late(self) -> None:
@@ -355,6 +373,7 @@ class Stdio:
         done, self._close_done = self._close_done, None
         if done is None:
             return
+        self._end_exit()
         self._close_given()  # of a process that was never made
         logger, self._logger = self._logger, None
         self.abort()
@@ -363,14 +382,15 @@ class Stdio:
         else:
             logger.close(done)
 
-    def _end_exit_timer(self) -> None:
-        if self._exit_timer is not None:
-            self._loop.cancel(self._exit_timer)
-            self._exit_timer = None
+    def _end_exit_timers(self) -> None:
+        for timer in (self._exit_timer, self._taken_timer):
+            if timer is not None:
+                self._loop.cancel(timer)
+        self._exit_timer = self._taken_timer = None
 
     def abort(self) -> None:
         """Close all at once, after a failure; a logger reads what is there and ends. It may be called again."""
-        self._end_exit_timer()
+        self._end_exit_timers()
         if self._close_timer is not None:
             self._loop.cancel(self._close_timer)
             self._close_timer = None

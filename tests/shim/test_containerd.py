@@ -6,6 +6,7 @@ That is `make build/engines/bin/containerd/.built`.
 from __future__ import annotations
 
 import concurrent.futures
+import itertools
 import json
 import os
 import re
@@ -45,7 +46,7 @@ class Containerd:
         # That of the state root and of the cgroups, which all workers share.
         self.namespace = f"shim-{work.name}".rstrip("_").replace("__", "x")  # an identifier of containerd
         self.process: subprocess.Popen[bytes] | None = None
-        self._number = 0
+        self._numbers = itertools.count(1)
         (work / "bin").mkdir()
         (work / "config.toml").write_text(self.configuration())
         program = work / "bin" / RUNTIME.replace("io.containerd.", "containerd-shim-").replace(".", "-")
@@ -107,8 +108,7 @@ class Containerd:
 
     def name(self) -> str:
         """A new name."""
-        self._number += 1
-        return f"c{self._number}"
+        return f"c{next(self._numbers)}"
 
     def run_words(self, name: str, *command: str, options: tuple[str, ...] = ()) -> list[str]:
         """The words that run a container."""
@@ -345,6 +345,7 @@ def test_shim_is_killed(containerd: Containerd) -> None:
     assert containerd.once("echo", "well").out == "well\n"
 
 
+@pytest.mark.ours("with it ctr loses the output of some: the exit comes before ctr has read it")
 def test_many_at_once(containerd: Containerd) -> None:
     with concurrent.futures.ThreadPoolExecutor(10) as pool:
         found = list(pool.map(lambda n: containerd.once("sh", "-c", f"echo {n}; exit {n}"), range(20)))

@@ -215,6 +215,36 @@ def test_a_reader_that_comes_after_the_end_gets_the_output_and_the_end(loop: Pro
     ends.output.close()
 
 
+def test_after_the_end_it_is_known_whether_the_readers_have_taken_all(ends: Ends) -> None:
+    """Also while the write end is closed, which the reader waits for."""
+    target = ends.output.target
+    assert target.is_taken()
+    os.write(ends.inside, b"last words")
+    ends.loop.idle()
+    assert not target.is_taken()
+    ends.end()
+    ends.loop.until(lambda: ends.output.ended)
+    assert not target.is_taken()
+    assert os.read(ends.outside, 4) == b"last"
+    assert not target.is_taken()
+    assert os.read(ends.outside, 10) == b" words"
+    assert target.is_taken()
+    assert ends.at_end()
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(2):
+        target.forget_unread()
+    assert len(os.listdir("/proc/self/fd")) == before - 1
+    assert target.is_taken()
+
+
+def test_what_is_no_fifo_is_taken_at_once(tmp_path: Path) -> None:
+    target = Target(os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT), "log", never_waits=True)
+    target.write(b"text")
+    assert target.is_taken()
+    target.close()
+    assert target.is_taken()
+
+
 def test_settled_is_told_once_all_that_is_there_has_been_moved(ends: Ends) -> None:
     told: list[str] = []
     os.write(ends.inside, b"last")

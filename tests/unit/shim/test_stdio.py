@@ -189,6 +189,43 @@ def test_the_last_byte_is_there_before_the_exit(loop: ProbeLoop, tmp_path: Path,
     trial.close()
 
 
+@pytest.mark.parametrize("script", ["echo last", "sleep 1000 & echo last"], ids=["ended", "held open"])
+def test_the_exit_comes_when_readers_have_taken_the_last_output(
+    loop: ProbeLoop, tmp_path: Path, fifos: Three, monkeypatch: pytest.MonkeyPatch, script: str
+) -> None:
+    """ctr closes a FIFO at the exit, though it has not begun to read."""
+    monkeypatch.setattr(module, "_LAST_WAIT", 1000.0)
+    trial = trial_of(loop, tmp_path, fifos)
+    process = trial.start(f"{script}; echo $!")
+    process.wait()
+    trial.stdio.exited(lambda: trial.exits.append(1))
+    trial.loop.idle()
+    assert not trial.exits
+    text = fifos[1].read()
+    assert text.startswith(b"last\n")
+    trial.loop.until(lambda: trial.exits)
+    if rest := text.split()[1:]:
+        os.kill(int(rest[0]), 9)
+    trial.close()
+
+
+@pytest.mark.parametrize("leave", [False, True], ids=["stalls", "none"])
+def test_without_a_reader_that_takes_it_the_exit_comes_too(
+    loop: ProbeLoop, tmp_path: Path, fifos: Three, leave: bool
+) -> None:
+    trial = trial_of(loop, tmp_path, fifos)
+    if leave:
+        for fifo in fifos:
+            fifo.close()
+    before = len(os.listdir("/proc/self/fd"))
+    process = trial.start("echo out; echo err >&2")
+    assert trial.wait(process) == 0
+    if not leave:
+        assert fifos[1].read() == b"out\n"
+        assert len(os.listdir("/proc/self/fd")) <= before, "what counts the bytes is closed"
+    trial.close()
+
+
 def test_a_reader_that_stalls_delays_the_exit_and_does_not_prevent_it(
     loop: ProbeLoop, tmp_path: Path, fifos: Three, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
