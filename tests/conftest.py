@@ -34,8 +34,32 @@ def _ignore(number: int, frame: object) -> None:
     """A handler that does nothing: unlike SIG_IGN, execve resets it to the default action."""
 
 
+# The name of the Hypothesis profile of all tests, and of the one that tries other examples each time.
+PROFILE = "pyrunc"
+EXPLORING = "pyrunc-explore"
+
+
 def pytest_configure() -> None:
     set_right()
+    load_profile()
+
+
+def load_profile() -> None:
+    """Let no Hypothesis test fail because the machine is slow, and let all of them try the same examples each time.
+
+    By default, an example that takes 200 ms or examples that take a second to draw are failures. The examples follow
+    from the test's source, so that CI fails again where it failed, and `@reproduce_failure` is printed. A test's own
+    `settings` must not give `deadline` or `suppress_health_check`: they would replace these.
+    `--hypothesis-profile=pyrunc-explore` tries other examples each time.
+    """
+    try:
+        from hypothesis import HealthCheck, settings
+    except ModuleNotFoundError:
+        return  # only the tests that import it need it
+    untimed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+    settings.register_profile(PROFILE, untimed, derandomize=True)
+    settings.register_profile(EXPLORING, untimed, derandomize=False)
+    settings.load_profile(PROFILE)
 
 
 @pytest.fixture(autouse=True)

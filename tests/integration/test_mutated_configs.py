@@ -17,7 +17,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, note, settings
+from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
 from tests.support import host, mutations
@@ -96,16 +96,13 @@ def attempt(sandbox: Sandbox, random: Random) -> None:
     judge(sandbox.attempt(text, mutations.has_terminal(config) and random.random() < 0.7))
 
 
-common = settings(derandomize=not EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
-
-
-@settings(common, max_examples=EXAMPLES or FIXED)
+@settings(max_examples=EXAMPLES or FIXED, derandomize=not EXAMPLES)
 @given(random=st.randoms(use_true_random=bool(EXAMPLES)))
 def test_a_mutated_config_is_carried_out_or_refused(sandbox: Sandbox, random: Random) -> None:
     attempt(sandbox, random)
 
 
-@settings(common, max_examples=EXAMPLES // 20 or 8)
+@settings(max_examples=EXAMPLES // 20 or 8, derandomize=not EXAMPLES)
 @given(random=st.randoms(use_true_random=bool(EXAMPLES)))
 def test_the_same_by_the_command_itself(real: Sandbox, random: Random) -> None:
     attempt(real, random)

@@ -6,6 +6,7 @@ blocks signals and a umask of 077 cause faults of the same kind.
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import signal
@@ -14,6 +15,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -111,3 +113,58 @@ def test_what_a_test_ignores_the_next_one_does_not(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert "2 passed" in done.stdout, done.stdout + done.stderr
+
+
+def test_the_profile_of_hypothesis_is_loaded() -> None:
+    """A test whose examples took 1.01 s to draw failed on a busy machine."""
+    profile = settings.default
+    assert profile is not None
+    assert profile.deadline is None
+    assert HealthCheck.too_slow in profile.suppress_health_check
+    assert profile.print_blob
+    assert profile.derandomize == (settings.get_current_profile_name() == "pyrunc")
+
+
+SLOW_TEST = """
+import time
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+def slowly(value):
+    time.sleep(0.4)
+    return value
+
+@settings(max_examples=4, phases=[Phase.generate])
+@given(st.integers().map(slowly), st.text())
+def test_slow(number, text):
+    time.sleep(0.3)
+    print("example", number, ascii(text))
+"""
+
+
+def test_slow_examples_pass_and_are_the_same_each_time(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text("from tests.conftest import pytest_configure as pytest_configure\n")
+    (tmp_path / "test_slow.py").write_text(SLOW_TEST)
+    place = str(tmp_path)
+    words = [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", "--rootdir", place, place]
+    seen = []
+    for seed in ("1", "2"):
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": seed}
+        done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert "1 passed" in done.stdout, done.stdout + done.stderr
+        seen.append([line for line in done.stdout.splitlines() if "example" in line])
+    assert len(seen[0]) == 4
+    assert seen[0] == seen[1]
+
+
+def test_no_test_replaces_what_the_profile_says_of_time() -> None:
+    """These arguments replace those of the profile: a list that lacks `too_slow` brings that check back."""
+    own = []
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        if "hypothesis" not in (text := path.read_text()) or path.name == "conftest.py":
+            continue
+        for call in ast.walk(ast.parse(text)):
+            if isinstance(call, ast.Call) and ast.unparse(call.func).rpartition(".")[2] == "settings":
+                names = {str(keyword.arg) for keyword in call.keywords}
+                own += [f"{path}:{call.lineno}: {name}" for name in names & {"deadline", "suppress_health_check"}]
+    assert not own

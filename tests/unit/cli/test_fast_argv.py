@@ -211,7 +211,7 @@ VOCABULARY = sorted(
 )
 
 
-@settings(deadline=None, max_examples=600)
+@settings(max_examples=600)
 @given(st.lists(st.sampled_from(VOCABULARY), max_size=7))
 def test_the_readers_agree_on_any_words(line: list[str]) -> None:
     hot = fast_argv.parse(line)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyrunc import protobuf
@@ -118,7 +118,7 @@ def test_the_numbers_are_the_same(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_reads_what_the_other_writes(name: str) -> None:
-    @settings(max_examples=effort.times(15, 200), deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=effort.times(15, 200))
     @given(values(name))
     def check(given: wire.Message) -> None:
         data = wire.encode(name, given)
@@ -142,7 +142,7 @@ def test_they_agree_on_damaged_bytes(name: str, monkeypatch: pytest.MonkeyPatch)
     """Ours refuses more: what it takes means the same for both. It never fails otherwise."""
     monkeypatch.setattr(wire, "FIELDS", shared_fields())
 
-    @settings(max_examples=effort.times(15, 200), deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=effort.times(15, 200))
     @given(values(name), st.integers(0, 1 << 16), st.integers(0, 255), st.booleans())
     def check(given: wire.Message, at: int, byte: int, cut: bool) -> None:
         data = bytearray(wire.encode(name, given) or b"\0")

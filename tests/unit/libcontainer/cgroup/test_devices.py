@@ -7,7 +7,7 @@ import struct
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pyrunc.errors import PyruncError
@@ -153,7 +153,6 @@ def test_the_last_rule_that_covers_decides_each_access(rules: list[tuple[str, in
                     assert run(program, kind, major, minor, access) == expected
 
 
-@settings(deadline=None)
 @given(st.lists(_rules, max_size=12))
 def test_every_instruction_can_be_reached(rules: list[tuple[str, int, int, str, bool]]) -> None:
     """The verifier refuses a program with dead code."""

@@ -152,7 +152,7 @@ def profiles(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=100)
 @given(profiles())
 def test_random_profiles(profile: Any) -> None:
     try:
@@ -190,7 +190,7 @@ def filters(draw: st.DrawFn) -> list[Instruction]:
     return [*steps, (RETURN, 0, 0, 5), (RETURN, 0, 0, 6)]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(filters())
 def test_any_filter_keeps_its_meaning_or_is_left_alone(steps: list[Instruction]) -> None:
     try:
@@ -203,7 +203,7 @@ def test_any_filter_keeps_its_meaning_or_is_left_alone(steps: list[Instruction])
     assert_same(steps, smaller)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.data())
 def test_a_changed_filter_is_found(data: st.DataObject) -> None:
     """A filter with another operand or other jumps is equal only if it decides the same."""

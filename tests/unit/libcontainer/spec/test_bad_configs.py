@@ -12,7 +12,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, note, settings
+from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
 from pyrunc import log
@@ -70,12 +70,7 @@ def plans(value: Any, bundle: Path, facts: HostFacts) -> None:
         assert wire.encode(plan, slots)
 
 
-@settings(
-    max_examples=EXAMPLES or 150,
-    derandomize=not EXAMPLES,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
+@settings(max_examples=EXAMPLES or 150, derandomize=not EXAMPLES)
 @given(random=st.randoms(use_true_random=bool(EXAMPLES)))
 def test_a_mutated_config_is_compiled_or_refused(bundle: Path, random: Random) -> None:
     text = mutations.text_of(random, mutations.mutated(random))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pyrunc._generated import schemas, validators
@@ -83,7 +83,7 @@ def mutate(value: Any, path: tuple[str | int, ...], action: str, new: Any, name:
             value[key] = new
 
 
-@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=500)
 @given(MUTATIONS)
 def test_agrees_with_jsonschema(mutations: Any) -> None:
     value = full_config()
@@ -95,7 +95,7 @@ def test_agrees_with_jsonschema(mutations: Any) -> None:
         assert violation[0] in [problem.pointer for problem in explain.problems(value)]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(VALUES)
 @example([])
 @example({"ociVersion": "1.0.0", "root": {"path": "/"}})
@@ -112,7 +112,7 @@ def test_pattern_is_translated_truly(pattern: str) -> None:
     refuses = eval("lambda x: " + generator.PATTERNS[pattern].format(v="x"), dict(vars(validators)))
     matches = re.compile(pattern).search
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=300)
     @given(WORDS | st.text("/\0\n=rwmxMBKG:0123789,-.+aZé٣", max_size=8) | st.from_regex(pattern))
     def compare(text: str) -> Any:
         assert bool(refuses(text)) == (matches(text) is None)
@@ -125,7 +125,7 @@ def test_pattern_is_translated_truly_for_a_list(pattern: str) -> None:
     accepts = eval("lambda x: " + generator.LIST_PATTERNS[pattern].format(v="x"))
     matches = re.compile(pattern).search
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=300)
     @given(st.lists(st.text("/\0\nax", max_size=3), max_size=4))
     def compare(texts: list[str]) -> Any:
         assert bool(accepts(texts)) == all(matches(text) for text in texts)
