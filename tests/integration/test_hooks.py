@@ -224,6 +224,7 @@ def test_prestart_hook_can_set_up_the_network(runtime: Runtime, bundle: Bundle, 
         assert "dummy7" in out
 
 
+ZOMBIE = "grep -q '^State:.Z' /proc/$pid/status"
 PID = "pid=$(sed 's/.*\"pid\": *\\([0-9]*\\).*/\\1/')"
 
 
@@ -287,6 +288,14 @@ def test_failing_hook_of_create(runtime: Runtime, bundle: Bundle, record: Path, 
     assert "second" not in words
     # runtime.md, Lifecycle: after a failure comes step 12, and step 13 is the poststop hooks.
     assert words == ["first", "poststop"]
+
+
+def test_the_init_s_end_is_told_before_the_failure_of_a_hook_beside_it(runtime: Runtime, bundle: Bundle) -> None:
+    """A step of the runtime for an init that has died meanwhile: its failure is no cause."""
+    shell_hook(bundle, "createRuntime", f"{PID}; kill -KILL $pid; until {ZOMBIE}; do sleep 0.01; done; exit 3")
+    line = runtime.refuse(bundle).last_line
+    at = line.index("the init was killed by signal 9; step runtime_hook failed too: ")
+    assert line.index("error running createRuntime hook #0: exit status 3") > at
 
 
 HOSTILE = {

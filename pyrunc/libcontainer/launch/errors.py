@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from _signal import strsignal
 
-from ...errors import INIT_FAILED, START_FAILED, PyruncError, join
+from ...errors import INIT_FAILED, START_FAILED, PyruncError, join, reworded
 from ..cgroup.oom import oom_kills, was_oom_killed
 from ..kernel.constants import RLIMITS
 from ..plan.kinds import KINDS, ROOT_IS_MOUNT_POINT
@@ -248,6 +248,15 @@ def init_died(
         if rule is not None:
             return PyruncError(message, pointer=rule.pointer, hint=filter_refuses(rule, call), lead=len(prefix))
     return PyruncError(message, lead=len(prefix))
+
+
+def ended_beside(end: PyruncError, failure: PyruncError) -> PyruncError:
+    """The error of an init that has ended before or while a step of the runtime failed. end: what has ended it.
+    failure: the step's."""
+    message = f"{end.reason()}; step {failure.step} failed too: {failure.reason(failure.lead)}"
+    error = reworded(end, message, end.lead)
+    error.errno = 0  # the message has its text
+    return error
 
 
 def init_vanished(cgroup: str, filtered: bool, pid: int = 0, profile: Seccomp | None = None) -> PyruncError:

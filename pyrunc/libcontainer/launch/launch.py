@@ -186,7 +186,8 @@ def log_plan(launch: Launch) -> None:
 
 
 def run_steps(launch: Launch, steps: Iterable[Step], prefix: str = "") -> None:
-    """Carry out steps of the runtime in order. Raises PyruncError that names the step, with `prefix` before its text.
+    """Carry out steps of the runtime in order. Raises PyruncError that names the step, with `prefix` before its text,
+    or, if the init has ended, what has ended it.
 
     A step of a level above 0 is an alternative: it runs only if a step of the level below has failed with one of the
     errnos that the plan expects there.
@@ -215,7 +216,8 @@ def run_steps(launch: Launch, steps: Iterable[Step], prefix: str = "") -> None:
 
             if step.kind == "clone":
                 prefix = launch.clone_error_prefix
-            raise launch_errors.runtime_step_failed(step, error, prefix) from error
+            failure = launch_errors.runtime_step_failed(step, error, prefix)
+            raise launch.cause_of(failure) from error
 
 
 def serve(launch: Launch, awaited: str = "", after: Callable[[], None] | None = None, carried_out: str = "") -> None:

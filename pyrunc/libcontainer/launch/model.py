@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import posix
 
 from ... import log
 from ...errors import INIT_FAILED, START_FAILED, PyruncError, errno_text, prefixed
-from ..kernel import interrupts
+from ..kernel import interrupts, native
 from ..plan import wire
 from . import lifecycle_hooks
 from .init_process import InitProcess
@@ -21,6 +22,13 @@ if TYPE_CHECKING:
     from .notify import Notify
     from .scene import Scene
     from .timeline import Timeline
+
+# The errnos by which the kernel says that a process, its namespaces, its descriptors or its socket are gone, and how
+# long a process that is gone so may still take to end.
+_GONE = (
+    errno.ESRCH, errno.ENOENT, errno.ENODEV, errno.EBADF, errno.EINVAL, errno.EPIPE, errno.ECONNRESET, errno.ECHILD,
+)  # fmt: skip
+_ENDING_MS = 100
 
 
 class Launch:
@@ -144,6 +152,25 @@ class Launch:
         return launch_errors.init_died(
             result.si_code, result.si_status, self.record.cgroup, self.error_prefix, self.plan.profile, result.si_pid
         )
+
+    def cause_of(self, failure: PyruncError) -> PyruncError:
+        """The error to report for a failed step of the runtime. If the init has ended, that is its end or its own last
+        report, with the step's failure after it: most of the runtime's steps need a living init."""
+        init = self.init
+        # A process that has been killed may still be ending: its files in /proc are gone, and it is no zombie yet.
+        patience = _ENDING_MS if failure.errno in _GONE else 0
+        if init.pidfd < 0 or not native.poll([init.pidfd], patience):
+            return failure
+        try:
+            # It may have reported why it ends. Nobody else can send now, so nothing is waited for.
+            while init.sync >= 0 and native.poll([init.sync], 0) and self.receive(waited=True) is not None:
+                continue
+            end = self.death()
+        except PyruncError as reported:
+            end = reported
+        from . import errors as launch_errors
+
+        return launch_errors.ended_beside(end, failure)
 
     def close_network(self) -> None:
         """Close the network namespace, which then lives as long as the container. Raises OSError."""

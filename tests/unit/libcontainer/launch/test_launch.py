@@ -205,6 +205,80 @@ def test_an_init_that_died_before_the_answer_is_told_too(tmp_path: Path) -> None
     made.init.close_sync()
 
 
+@pytest.fixture
+def gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the handler of `prlimit` fail as for a process that is gone."""
+
+    def prlimit(launched: Launch, *args: int) -> None:
+        raise OSError(errno.ESRCH, "x")
+
+    monkeypatch.setitem(handlers.HANDLERS, "prlimit", prlimit)
+
+
+def dying(made: Launch, *command: str) -> subprocess.Popen[bytes]:
+    """A process that takes the place of the launch's init and has ended."""
+    child = subprocess.Popen(command)
+    made.init.pid, made.init.pidfd = child.pid, os.pidfd_open(child.pid)
+    assert native.poll([made.init.pidfd], 10_000)
+    child.returncode = 0  # the launch reaps it
+    return child
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("kill -KILL $$", "the init was killed by signal 9"),
+        ("kill -SYS $$", "the init was killed by signal 31"),
+        ("exit 3", "the init exited with status 3"),
+    ],
+)
+@pytest.mark.usefixtures("gone")
+def test_a_step_beside_an_init_that_has_ended_is_no_cause(tmp_path: Path, command: str, told: str) -> None:
+    made = launched(tmp_path, READY)
+    dying(made, "sh", "-c", command)
+    with pytest.raises(PyruncError) as caught:
+        launch.run_steps(made, [limit(7)], "prefix: ")
+    line = caught.value.line()
+    assert line.startswith(f"{INIT_FAILED}{told}; step prlimit failed too: setrlimit RLIMIT_NOFILE: no such process")
+    assert "no such process: no such process" not in line
+    assert made.init.pidfd == -1
+
+
+@pytest.mark.usefixtures("gone")
+def test_what_an_init_has_reported_before_it_ended_is_the_cause_of_a_step_s_failure(tmp_path: Path) -> None:
+    made = launched(tmp_path, READY)
+    init = Init(made, sends(wire.ERROR, "why", 0, errno.EPERM))
+    init.join()
+    dying(made, "true")
+    with pytest.raises(PyruncError) as caught:
+        launch.run_steps(made, [limit(7)])
+    expected = INIT_FAILED + "why: operation not permitted; step prlimit failed too: setrlimit RLIMIT_NOFILE: no such"
+    assert caught.value.line().startswith(expected)
+    assert caught.value.step == "ready"
+    made.init.kill()
+    made.init.close_sync()
+
+
+def test_a_process_that_is_gone_and_has_not_ended_yet_is_waited_for(tmp_path: Path) -> None:
+    made = launched(tmp_path, READY)
+    with subprocess.Popen(["sleep", "0.03"]) as child:
+        made.init.pid, made.init.pidfd = child.pid, os.pidfd_open(child.pid)
+        failure = PyruncError("x", step="write_map", errno=errno.ESRCH)
+        assert "exited with status 0; step write_map failed too: x: no such" in made.cause_of(failure).line()
+        child.returncode = 0
+
+
+def test_a_step_s_failure_beside_a_living_init_is_told_alone(tmp_path: Path) -> None:
+    made = launched(tmp_path, READY)
+    with subprocess.Popen(["sleep", "60"]) as child:
+        made.init.pid, made.init.pidfd = child.pid, os.pidfd_open(child.pid)
+        for number in (errno.EPERM, errno.ESRCH):
+            failure = PyruncError("x", step="write_map", errno=number)
+            assert made.cause_of(failure) is failure
+        child.kill()
+    os.close(made.init.pidfd)
+
+
 def test_undo_kills_reaps_and_removes(tmp_path: Path) -> None:
     made = launched(tmp_path)
     handlers.HANDLERS["state_dir"](made, made.options.state_dir)
