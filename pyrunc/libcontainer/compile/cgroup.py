@@ -7,6 +7,7 @@ from ...errors import PyruncError
 from ...paths import clean
 from ..cgroup.devices import rules_for
 from ..cgroup.files import path_for
+from .mount import WITHOUT_DEVICE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from .context import AddStep, Context
 
 RESOURCES = "/linux/resources"
-# Types of file systems that need no block device.
-_WITHOUT_DEVICE = frozenset(("bind", "cgroup", "cgroup2", "devpts", "mqueue", "overlay", "proc", "sysfs", "tmpfs"))
 
 
 def compile_cgroup(context: Context) -> None:
@@ -62,7 +61,8 @@ def _rules_can_wait(context: Context) -> bool:
 
 def _opens_no_device(mount: MountEntry) -> bool:
     """Whether the kernel opens no block device for a mount: a bind mount, or a file system without one."""
-    if mount.get("type") in _WITHOUT_DEVICE:
+    kind = mount.get("type") or ""
+    if kind in WITHOUT_DEVICE or kind == "bind":
         return True
     options = mount.get("options") or ()
     return "bind" in options or "rbind" in options

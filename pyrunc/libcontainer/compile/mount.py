@@ -10,6 +10,19 @@ if TYPE_CHECKING:
     from ..._generated.spec_types import MountEntry
     from .context import Context
 
+# File systems of the kernel's own data. They have no device, server or image that could be read-only, so their `ro` is
+# a flag of the mount alone. All others get it as an option of their superblock too, because a read-only device or image
+# refuses a writable one. Here that option could do harm: some have one superblock for all mounts, also the host's.
+OWN_DATA = frozenset(
+    (
+        "binfmt_misc", "bpf", "cgroup", "cgroup2", "configfs", "debugfs", "devpts", "devtmpfs", "efivarfs", "fusectl",
+        "hugetlbfs", "mqueue", "proc", "pstore", "ramfs", "securityfs", "selinuxfs", "sysfs", "tmpfs", "tracefs",
+    )
+)  # fmt: skip
+# Those that open no block device when they are mounted: their file_system_type lacks FS_REQUIRES_DEV, and
+# /proc/filesystems has `nodev` before their names. A type that is missing here is taken for one that may open one.
+WITHOUT_DEVICE = OWN_DATA | {"9p", "autofs", "ceph", "cifs", "fuse", "nfs", "nfs4", "overlay", "virtiofs"}
+
 
 class Mount:
     """An entry of `mounts` with its options parsed.

@@ -22,16 +22,12 @@ from ..kernel.constants import (
 from ..spec import mount_options
 from ..spec.mount_options import COPY_SYMLINK, LINK_OPTIONS, SOURCE_ITSELF, SOURCE_KEPT
 from . import cgroup
-from .mount import Mount, in_rootfs
+from .mount import OWN_DATA, Mount, in_rootfs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..spec.mount_options import MountOptions
     from .context import Context
-
-# File systems without a device: their `ro` is a flag of the mount alone. All others get it as an option too, because a
-# read-only device or archive refuses a writable superblock.
-_NO_DEVICE = ("proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup2", "ramfs", "debugfs", "tracefs", "bpf")
 
 # Options of file systems that the conformance suite of runtime-tools gives bind mounts (validation/mounts). They have
 # no effect there, with a warning. Any other option with a value is refused, as by runc since 1.2.
@@ -446,7 +442,7 @@ def _data(context: Context, mount: Mount) -> tuple[str, ...]:
     """The options for fsconfig: flags of the file system, then its own options."""
     options = mount.options
     words = list(options.superblock.values())
-    if options.of_new & MOUNT_ATTR_RDONLY and mount.type not in _NO_DEVICE:
+    if options.of_new & MOUNT_ATTR_RDONLY and mount.type not in OWN_DATA:
         words.append("ro")
     words += options.settings
     if mount.type == "overlay":

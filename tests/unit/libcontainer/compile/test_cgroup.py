@@ -268,6 +268,10 @@ def test_the_cgroup_keeps_its_owner_otherwise() -> None:
             mounts=[{"destination": "/a", "type": "tmpfs"}, {"destination": "/b", "type": "bind", "source": "/srv"}]
         ),
         minimal(mounts=[{"destination": "/a", "source": "/srv", "options": ["ro", "rbind"]}]),
+        *[
+            minimal(mounts=[{"destination": "/a", "type": type}])
+            for type in ("ramfs", "debugfs", "tracefs", "bpf", "hugetlbfs", "overlay", "nfs4")
+        ],
         with_linux("user", "mount"),
     ],
 )

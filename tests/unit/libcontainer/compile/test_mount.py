@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pyrunc.libcontainer.compile.mount import Mount
+from pyrunc.libcontainer.compile.mount import OWN_DATA, WITHOUT_DEVICE, Mount
 
 
 def mount(**members: Any) -> Mount:
@@ -36,3 +37,12 @@ def test_the_type_cgroup_is_the_second_version() -> None:
 def test_how_far_ids_are_mapped(members: Any, reach: int) -> None:
     assert mount(**members).id_map == reach
     assert mount(**members).pointer == "/mounts/2"
+
+
+def test_file_systems_without_a_device_are_those_of_the_kernel() -> None:
+    """/proc/filesystems has `nodev` before those whose file_system_type lacks FS_REQUIRES_DEV."""
+    rows = [line.partition("\t") for line in Path("/proc/filesystems").read_text().splitlines()]
+    with_device = {name for flag, _, name in rows if flag != "nodev"}
+    assert len(rows) > 10
+    assert not WITHOUT_DEVICE & with_device
+    assert OWN_DATA < WITHOUT_DEVICE
