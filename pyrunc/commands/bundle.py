@@ -160,10 +160,10 @@ def compiled(
 ) -> tuple[LaunchPlan, list[Problem]]:
     """The plan of a `run` of a bundle on this host, and the problems that would make it fail. isolation: the options
     isolation, network and seccomp_profile. Raises PyruncError."""
+    from ..libcontainer import lifecycle
     from ..libcontainer.compile.launch import compile_launch
     from ..libcontainer.diagnosis import preflight
     from ..libcontainer.diagnosis.bundle_check import on_disk
-    from ..libcontainer.launch.newidmap import fill_mappings
     from ..libcontainer.plan.options import LaunchOptions
     from ..libcontainer.seccomp import compiler
     from ..libcontainer.spec import load as specification
@@ -183,28 +183,13 @@ def compiled(
     )
     for name, value in isolation.items():
         setattr(options, name, value)
-    if not any(isolation.values()):
-        spec = specification.load(options.bundle, config)
-    else:
-        from ..libcontainer.isolation.apply import added, apply
-
-        spec = specification.load(options.bundle, config, added(options))
-        options.seccomp_profile = options.seccomp_profile and os.path.abspath(options.seccomp_profile)
-        try:
-            apply(spec, options, facts.euid)
-        except PyruncError as error:
-            if error.document is None:
-                locate(error, specification.document(options.bundle, config), options.seccomp_profile)
-            raise
-    fill_mappings(spec, facts.euid, facts.egid)
-    if options.cgroup_manager == "systemd":
-        from ..libcontainer.systemd import manager
-
-        facts.systemd = manager.gather(options.rootless, facts)
+    options.seccomp_profile = options.seccomp_profile and os.path.abspath(options.seccomp_profile)
     try:
-        plan = compile_launch(spec, options, facts)
+        spec = lifecycle.load_spec(options)
+        plan = compile_launch(spec, options, lifecycle.host_facts(spec, options, facts))
     except PyruncError as error:
-        locate(error, specification.document(options.bundle, config), options.seccomp_profile)
+        if error.document is None and error.pointer:
+            locate(error, specification.document(options.bundle, config), options.seccomp_profile)
         raise
     compiler.measure(plan, (spec.get("linux") or {}).get("seccomp"))
     problems = [*on_disk(options.bundle, spec), *preflight.problems(spec, options.bundle, facts)]

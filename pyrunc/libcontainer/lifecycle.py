@@ -122,23 +122,28 @@ def _delete_ended(launch: Launch) -> None:
 
 def prepare(options: LaunchOptions) -> Spec:
     """Check the environment of the command, and load the configuration. Call it before any descriptor is opened."""
-    from .spec import load
-
     store.check_id(options.id)
     listening = listen_fds()
     options.preserve_fds += listening
     prepare_fds(options.preserve_fds)
     log.hold()
-    if options.isolation or options.network or options.seccomp_profile:
-        from .isolation.apply import added, apply
-
-        loaded = load.load(options.bundle, options.config, added(options))
-        apply(loaded, options, posix.geteuid())
-    else:
-        loaded = load.load(options.bundle, options.config)
+    spec = load_spec(options)
     if listening:
         options.extra_env += (f"LISTEN_FDS={listening}", "LISTEN_PID=1")
-    return loaded
+    return spec
+
+
+def load_spec(options: LaunchOptions) -> Spec:
+    """The configuration of a launch, valid, as the options of its isolation have changed it. Raises PyruncError."""
+    from .spec import load
+
+    if not (options.isolation or options.network or options.seccomp_profile):
+        return load.load(options.bundle, options.config)
+    from .isolation.apply import added, apply
+
+    spec = load.load(options.bundle, options.config, added(options))
+    apply(spec, options, posix.geteuid())
+    return spec
 
 
 def prepare_fds(preserve_fds: int) -> None:
@@ -181,11 +186,15 @@ def _begin_network(spec: Spec) -> None:
         native.begin_network()
 
 
-def host_facts(spec: Spec, options: LaunchOptions) -> HostFacts:
-    """The facts of the host for a plan. Adds missing id mappings to the spec. Raises PyruncError."""
-    from .plan.host import LANDLOCK, gather
+def host_facts(spec: Spec, options: LaunchOptions, facts: HostFacts | None = None) -> HostFacts:
+    """The facts of the host for a plan. Adds missing id mappings to the spec. Raises PyruncError.
 
-    facts = gather(LANDLOCK in (spec.get("annotations") or ()))
+    facts: those that the caller has gathered, with Landlock's; they are completed.
+    """
+    if facts is None:
+        from .plan.host import LANDLOCK, gather
+
+        facts = gather(LANDLOCK in (spec.get("annotations") or ()))
     linux = spec.get("linux") or {}
     if any([entry["type"] == "user" for entry in linux.get("namespaces") or ()]) and not (
         linux.get("uidMappings") and linux.get("gidMappings")

@@ -13,6 +13,8 @@ import pytest
 from pyrunc import main
 from pyrunc.commands import dispatch
 from pyrunc.commands.settings import Settings
+from pyrunc.libcontainer import lifecycle
+from pyrunc.libcontainer.plan.options import LaunchOptions
 from pyrunc.libcontainer.spec import example
 from tests.support.plans import minimal
 from tests.support.systemd import FakeSystemd
@@ -222,3 +224,18 @@ def test_a_plan_with_systemd_asks_it(
     assert (scope["args"]["unit"], scope["args"]["manager"]) == ("p-x.scope", "system")
     assert fake.methods == []
     fake.close()
+
+
+def test_plan_and_run_load_the_configuration_alike(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One function loads it and applies the options of isolation."""
+    seen: list[tuple[str, str]] = []
+    load = lifecycle.load_spec
+
+    def load_spec(options: LaunchOptions) -> Any:
+        seen.append((options.command, options.isolation))
+        return load(options)
+
+    monkeypatch.setattr(lifecycle, "load_spec", load_spec)
+    pyrunc("plan", "--bundle", str(bundle), "--isolation", "sandbox", "x")
+    lifecycle.prepare(LaunchOptions(id="x", bundle=str(bundle), command="run", isolation="sandbox"))
+    assert seen == [("run", "sandbox")] * 2
