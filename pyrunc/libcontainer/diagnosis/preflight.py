@@ -20,9 +20,11 @@ from ..launch import scene
 from ..launch.inside import FOUND, LOOP, NOT_DIRECTORY, Inside
 from ..launch.programs import trouble
 from ..plan.host import HostFacts
+from ..seccomp import classic
 from ..seccomp.checks import refuses
 from ..seccomp.compiler import unknown_syscalls
 from ..spec import mount_options
+from ..spec.annotations import BPF_DATA, decode
 from ..spec.nearest import SYNONYMS
 from ..spec.problems import ERROR, WARNING, Problem, shorten
 
@@ -264,6 +266,15 @@ def _namespaces(look: Look) -> Iterator[Problem]:
             yield _error(at, message, f"such as /proc/PID/ns/{NS_FILES[entry['type']]}")
 
 
+def _raw_filter(look: Look) -> Iterator[Problem]:
+    """A filter that is given as it is: the kernel's EINVAL would not say what is wrong with it."""
+    data = (look.spec.get("annotations") or {}).get(BPF_DATA)
+    wrong = classic.fault(classic.unpacked(decode(data))) if data else ""
+    if wrong:
+        at = pointer("annotations", BPF_DATA)
+        yield _error(at, f"the kernel takes no such seccomp filter: {wrong}", "it is an array of struct sock_filter")
+
+
 def _seccomp(look: Look) -> Iterator[Problem]:
     profile = look.linux.get("seccomp")
     if not profile:
@@ -332,5 +343,5 @@ def _resctrl(look: Look) -> Iterator[Problem]:
 
 
 CHECKS: tuple[Callable[[Look], Iterator[Problem]], ...] = (
-    _mounts, _program, _hooks, _namespaces, _seccomp, _limits, _modules, _sysctl, _devices, _resctrl,
+    _mounts, _program, _hooks, _namespaces, _raw_filter, _seccomp, _limits, _modules, _sysctl, _devices, _resctrl,
 )  # fmt: skip

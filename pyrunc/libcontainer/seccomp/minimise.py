@@ -28,6 +28,7 @@ from .classic import (
     WORD,
     Instruction,
     execute,
+    fault,
     packed,
     unpacked,
 )
@@ -57,12 +58,12 @@ _MOST_SINGLE = 6
 
 
 class NotUnderstood(Exception):
-    """A filter has an instruction, or a use of one, that those of libseccomp don't have."""
+    """A filter has an instruction, or a use of one, that those of libseccomp don't have, or the kernel refuses it."""
 
 
 def minimise(program: bytes) -> bytes:
     """A filter that decides as the given one does, with as many instructions at most. It is the given one if that is
-    not understood, or if the two can't be shown to be equal."""
+    not understood, or if the two can't be shown to be equal. Raises PyruncError for bytes that are no instructions."""
     steps = unpacked(program)
     try:
         smaller = shrunk(steps)
@@ -83,7 +84,8 @@ def shrunk(steps: Sequence[Instruction]) -> list[Instruction]:
 
 
 def are_equal(first: Sequence[Instruction], second: Sequence[Instruction]) -> bool:
-    """Whether two filters decide the same about every call: by what they test, and by executing both."""
+    """Whether two filters decide the same about every call: by what they test, and by executing both. False for a
+    filter that is not understood."""
     tests = _Tests()
     try:
         known = sorted({*_architectures(first), *_architectures(second)})
@@ -131,6 +133,9 @@ class _Tests:
 
 def _architectures(steps: Sequence[Instruction]) -> list[int]:
     """The architectures that a filter tells apart, in its order. Raises NotUnderstood."""
+    wrong = fault(steps)
+    if wrong:
+        raise NotUnderstood(wrong)
     return list(_explore(steps, None)[0])
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from pyrunc.libcontainer.diagnosis import preflight
 from pyrunc.libcontainer.plan import host
+from pyrunc.libcontainer.spec.annotations import BPF_DATA
 from pyrunc.libcontainer.spec.problems import ERROR
 from tests.support.plans import minimal
 
@@ -31,7 +32,7 @@ def config(**members: Any) -> Any:
     value["process"].update({"args": ["/bin/sh"], "cwd": "/"})
     value["mounts"] = []
     for name, member in members.items():
-        if name in ("mounts", "hooks"):
+        if name in ("annotations", "mounts", "hooks"):
             value[name] = member
         elif name in ("seccomp", "namespaces", "sysctl", "netDevices", "devices"):
             value.setdefault("linux", {})[name] = member
@@ -79,6 +80,7 @@ DENY = {"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{"names": ["read"], "act
         ({"namespaces": [{"type": "mount"}, {"type": "pid", "path": "/proc/self/ns/net"}]}, "/linux/namespaces/1/path",
          "is not a namespace of type pid"),
         ({"seccomp": DENY}, "/linux/seccomp", "refuses execve (SCMP_ACT_ERRNO)"),
+        ({"annotations": {BPF_DATA: "IAAAAEAAAAAGAAAAAAAAAA=="}}, "/annotations/" + BPF_DATA, "word at 64 of struct"),
         ({"rlimits": [{"type": "RLIMIT_NOFILE", "soft": 1, "hard": 1 << 40}]}, "/process/rlimits/0", "nr_open"),
         ({"sysctl": {"net.ipv4.no_such": "1"}}, "/linux/sysctl/net.ipv4.no_such", "this kernel has no sysctl"),
         ({"netDevices": {"nothere0": {}}}, "/linux/netDevices/nothere0", "there is no network device"),
@@ -97,6 +99,7 @@ def test_n4_what_fails_is_found(bundle: Path, members: Any, pointer: str, words:
         {"mounts": [bind("rootfs", "/new/place"), fs("proc", destination="/proc")]},
         {"mounts": [fs("tmpfs", "size=50%", "mode=1777", "nosuid", "huge=never", "uid=3"), bind("/etc", "/dir/etc")]},
         {"cwd": "/will/be/made"},
+        {"annotations": {BPF_DATA: "BgAAAAAA/38="}},
         {"mounts": [fs("tmpfs", destination="/bin")], "args": ["/bin/any"]},
         {"mounts": [bind("/usr/bin", "/bin")], "args": ["/bin/nothing-that-is-there"], "cwd": "/dir"},
         {"namespaces": [{"type": "mount"}, {"type": "pid", "path": "/proc/self/ns/pid"}]},

@@ -22,6 +22,7 @@ from pyrunc.libcontainer.seccomp.classic import (
     JUMP_SET,
     LOAD,
     RETURN,
+    WORD,
     Instruction,
     packed,
     unpacked,
@@ -267,6 +268,12 @@ RETURNS: list[Instruction] = [(RETURN, 0, 0, 1), (RETURN, 0, 0, 2)]
         [(LOAD, 0, 0, ARCH), (JUMP_GREATER, 0, 1, 4), *RETURNS],
         [(JUMP_EQUAL, 0, 1, 0), *RETURNS],  # nothing is loaded
         [(LOAD, 0, 0, NUMBER)],  # no return
+        [(LOAD, 0, 0, 64), (JUMP_EQUAL, 0, 1, 3), *RETURNS],  # beyond struct seccomp_data
+        [(LOAD, 0, 0, 3), (JUMP_EQUAL, 0, 1, 3), *RETURNS],
+        [(LOAD, 0, 0, NUMBER), (JUMP_EQUAL, 0, 2, 3), *RETURNS],  # out of the filter
+        [(JUMP, 0, 0, WORD), *RETURNS],
+        [],
+        [(LOAD, 0, 0, NUMBER)] * 4096 + RETURNS[:1],
     ],
 )
 def test_what_is_not_understood_stays(steps: list[Instruction]) -> None:
