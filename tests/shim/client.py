@@ -203,9 +203,10 @@ class Events:
             self._listener.close()
             self._listener = None
             os.unlink(self.path)
-        for connection in self._connections:
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+        with self.changed:  # an event that was kept has its answer: without it the shim would send it again
+            for connection in self._connections:
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
 
     def _accept(self, listener: socket.socket) -> None:
         while True:
@@ -223,9 +224,10 @@ class Events:
                     stream, _, _, data = read_frame(connection)
                 except (OSError, EOFError):
                     return
-                self._take(data)
-                with contextlib.suppress(OSError):
-                    connection.sendall(frame(stream, RESPONSE, wire.encode("Response", {})))
+                with self.changed:
+                    self._take(data)
+                    with contextlib.suppress(OSError):
+                        connection.sendall(frame(stream, RESPONSE, wire.encode("Response", {})))
 
     def _take(self, data: bytes) -> None:
         given = wire.decode("Request", data)
@@ -233,10 +235,9 @@ class Events:
         envelope = wire.decode("ForwardRequest", given["payload"])["envelope"]
         kind = envelope["event"]["type_url"].rpartition(".")[2]
         assert envelope["timestamp"]["seconds"] > 0, "an event has its time"
-        with self.changed:
-            self.namespaces.add(envelope["namespace"])
-            self.seen.append((envelope["topic"], wire.decode(kind, envelope["event"]["value"])))
-            self.changed.notify_all()
+        self.namespaces.add(envelope["namespace"])
+        self.seen.append((envelope["topic"], wire.decode(kind, envelope["event"]["value"])))
+        self.changed.notify_all()
 
     def topics(self, id: str = "") -> list[str]:
         """The topics so far, of all containers or of one."""
