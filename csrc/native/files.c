@@ -21,7 +21,7 @@
 static int closed_streams = -1;
 
 /* Takes the numbers of closed standard streams, so no other descriptor becomes one: what is written to a stream would go
- * to a file of the state, or to a socket. A write fails as before, with EBADF. */
+ * to a file of the state, or to a socket. A write fails as before, with EBADF. Returns the closed ones, as bits. */
 int pyrunc_hold_fds(void)
 {
     int closed = 0;
@@ -32,8 +32,7 @@ int pyrunc_hold_fds(void)
             return -errno;
         closed |= 1 << fd;
     }
-    closed_streams = closed;
-    return 0;
+    return closed_streams = closed;
 }
 
 /* Opens /dev/null for each standard stream that was closed: the container gets it. Returns the first preserved

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .. import output
 from ..errors import PyruncError
 from ..libcontainer.diagnosis import bundle_check
+from ..libcontainer.spec import inputs
 
 if TYPE_CHECKING:
     from ..libcontainer.plan.host import HostFacts
@@ -206,11 +207,11 @@ def features(settings: Settings) -> int:
 
 def _read_json(path: str) -> Any:
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(inputs.read(os.path.abspath(path)))
     except ValueError as error:
         raise PyruncError(f"{path} is no timeline: {error}") from error
     except OSError as error:
-        raise PyruncError(f"open {path}", errno=error.errno or 0) from error
+        raise PyruncError(f"open {path}", errno=error.errno or 0, hint=inputs.hint(error)) from error
 
 
 HANDLERS: dict[str, Callable[..., int]] = {"spec": spec, "validate": validate, "plan": plan, "features": features}

@@ -53,7 +53,8 @@ def read(path: str) -> list[MountEntry]:
         data = inputs.read(inputs.STDIN if path == "-" else paths.absolute(path))
         value = without_nulls(jsonio.loads(data.decode()))
     except OSError as error:
-        raise PyruncError(f"reading the mounts from {name}", errno=error.errno or 0) from error
+        hint = inputs.hint(error)
+        raise PyruncError(f"reading the mounts from {name}", errno=error.errno or 0, hint=hint) from error
     except ValueError as error:
         raise PyruncError(f"the mounts in {name}: {error}") from error
     if type(value) is not list:

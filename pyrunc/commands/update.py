@@ -76,7 +76,8 @@ def read(path: str) -> Resources:
     try:
         data = inputs.read(inputs.STDIN if path == "-" else paths.absolute(path))
     except OSError as error:
-        raise PyruncError(f"reading the resources from {name}", errno=error.errno or 0) from error
+        hint = inputs.hint(error)
+        raise PyruncError(f"reading the resources from {name}", errno=error.errno or 0, hint=hint) from error
     try:
         value = jsonio.loads(data.decode())
     except UnicodeDecodeError as error:

@@ -156,3 +156,34 @@ def test_b1_resources(once: Once, box: Container, name: str) -> None:
     assert result.code == 1
     assert "/pids/limit" in result.last_line, result
     assert once("{}", "update", "--resources", name, box.id).code == 0
+
+
+CLOSED = ["/bin/sh", "-c", 'exec "$@" <&-', "sh"]
+READING = {
+    "resources": ("update", "--resources", "-", "BOX"),
+    "resources of a path": ("update", "--resources", "/dev/stdin", "BOX"),
+    "process": ("exec", "--process", "/dev/fd/0", "BOX", "true"),
+    "config of run": ("run", "--bundle", "BUNDLE", "--config", "/dev/stdin", "NEW"),
+    "config of create": ("create", "--bundle", "BUNDLE", "--config", "/proc/self/fd/0", "NEW"),
+    "profile of run": ("run", "--bundle", "BUNDLE", "--seccomp-profile", "/dev/stdin", "NEW"),
+    "mounts": ("mounts", "add", "BOX", "-"),
+    "config of validate": ("validate", "--config", "/dev/stdin", "BUNDLE"),
+    "config of plan": ("plan", "--bundle", "BUNDLE", "--config", "/dev/stdin"),
+    "timeline": ("plan", "--timeline", "/dev/stdin"),
+    "profile of explain": ("seccomp", "explain", "--profile", "/dev/stdin", "mkdir"),
+    "config of the broker": ("broker", "--config", "/dev/stdin", "--socket", "BUNDLE/socket"),
+}
+
+
+@pytest.mark.own("the words are pyrunc's")
+@pytest.mark.parametrize("what", READING)
+def test_a_closed_standard_input_is_no_empty_file(runtime: Runtime, box: Container, bundle: Bundle, what: str) -> None:
+    places = {"BOX": box.id, "NEW": runtime.new_id(), "BUNDLE": str(bundle.path)}
+    words = [places.get(word, word.replace("BUNDLE", places["BUNDLE"])) for word in READING[what]]
+    result = runtime(*words, prefix=CLOSED)
+    text = result.out + result.err
+    assert result.code == (255 if what == "process" else 1), result
+    assert "bad file descriptor" in text
+    assert "standard input is closed" in text
+    assert "empty" not in text
+    assert runtime("update", "--resources", "-", box.id, stdin="").last_line.count("the file is empty") == 1

@@ -197,7 +197,16 @@ def checksum(data: bytes) -> int:
 def hold_fds() -> None:
     """Take the numbers of closed standard streams, so that no other descriptor gets one. Writes to them still fail
     (EBADF). To be called before any other descriptor is opened. Raises OSError."""
-    _check(_lib.pyrunc_hold_fds())
+    _closed_streams[0] = _check(_lib.pyrunc_hold_fds())
+
+
+def was_closed(fd: int) -> bool:
+    """Whether a standard stream was closed when `hold_fds` was called. A read of it would find the end of a file."""
+    return bool(_closed_streams[0] >> fd & 1)
+
+
+# The standard streams that the caller had closed, as bits.
+_closed_streams = [0]
 
 
 def prepare_fds(preserve_fds: int) -> int:

@@ -19,6 +19,7 @@ _CHUNK = 1 << 16
 _LARGEST = 64 << 20
 # Names of this process's own descriptors (proc(5), /proc/pid/fd).
 _DESCRIPTORS = ("/dev/fd/", "/proc/self/fd/")
+_STREAMS = 3
 _S_IFMT, _S_IFREG = 0o170000, 0o100000
 
 # path, or STDIN: the content that this process has read, and that which the launcher read before
@@ -30,10 +31,14 @@ def read(path: str) -> bytes:
     """The content of the file at an absolute path, or of standard input for STDIN.
 
     A path that the launcher has read before the hand-over is not opened again.
-    Raises OSError: with `filename` if it can't be opened, without if it can't be read; EFBIG above 64 MiB.
+    Raises OSError: with `filename` if it can't be opened, without if it can't be read; EFBIG above 64 MiB; EBADF for a
+    standard stream that is closed.
     """
     data = _given.get(path)
     if data is None:
+        number = 0 if path == STDIN else _own_descriptor(path)
+        if 0 <= number < _STREAMS and native.was_closed(number):
+            raise OSError(errno.EBADF, posix.strerror(errno.EBADF))
         fd = 0 if path == STDIN else _open(path)
         try:
             data = _read_all(fd)
@@ -42,6 +47,11 @@ def read(path: str) -> bytes:
                 posix.close(fd)
     _kept[path] = data
     return data
+
+
+def hint(error: OSError) -> str:
+    """What to do about an error of `read`; "" if its text has all."""
+    return "standard input is closed: give it a file or a pipe" if error.errno == errno.EBADF else ""
 
 
 def kept(path: str) -> bytes | None:

@@ -213,7 +213,7 @@ def _read(bundle: str, config: str, option: str) -> str:
         if error.errno == errno.EISDIR and option == "--config":
             hint = "name the bundle's directory by --bundle"
         elif error.errno not in (errno.EISDIR, errno.ENOENT):
-            hint = ""
+            hint = inputs.hint(error)
         action = "read" if error.filename is None else "open"
         raise PyruncError(f"{action} {path}", errno=error.errno or 0, hint=hint) from error
     try:
