@@ -350,7 +350,7 @@ def _send_start(path: str, record: Record, sync: int) -> None:
             _await_end(pidfd, record)
             from .launch import errors as launch_errors
 
-            raise launch_errors.init_vanished(record.cgroup, False) from error
+            raise launch_errors.init_vanished(record.cgroup, False, record.pid, record.startTime) from error
         if data:
             _await_end(pidfd, record)  # until the next command finds it stopped
             raise _start_failure(path, record, data)
@@ -364,7 +364,7 @@ def _send_start(path: str, record: Record, sync: int) -> None:
 
                 found = scene.of_created(path, record)
                 profile = found.profile if found is not None else None
-            raise launch_errors.init_vanished(record.cgroup, filtered, record.pid, profile)
+            raise launch_errors.init_vanished(record.cgroup, filtered, record.pid, record.startTime, profile)
     finally:
         if pidfd >= 0:
             posix.close(pidfd)

@@ -32,11 +32,11 @@ def oom_kills(cgroup: str) -> int:
         return 0
 
 
-def was_oom_killed(cgroup: str, pid: int) -> bool:
+def was_oom_killed(cgroup: str, pid: int, start_time: int) -> bool:
     """Whether the OOM killer has killed a process of the cgroup at this path.
 
-    pid: the container's first process, about which the kernel's log is asked if the cgroup is gone. 0 not to ask,
-        because the process has not ended by SIGKILL.
+    pid, start_time: the container's first process, about which the kernel's log is asked if the cgroup is gone. 0 not
+        to ask, because the process has not ended by SIGKILL.
     """
     if not cgroup:
         return False
@@ -45,18 +45,19 @@ def was_oom_killed(cgroup: str, pid: int) -> bool:
     try:
         posix.stat(cgroup)
     except FileNotFoundError:
-        return pid > 0 and kmsg.oom_killed(pid) is True
+        return pid > 0 and kmsg.oom_killed(pid, kmsg.begun(start_time)) is True
     return False
 
 
 class Above:
     """What the cgroup above a container's has counted, for the time when the container's own is gone."""
 
-    __slots__ = ("_cgroup", "_others")
+    __slots__ = ("_cgroup", "_others", "_since")
 
     def __init__(self, cgroup: str, kills: int) -> None:
         """cgroup: the container's. kills: how many it has counted itself by now."""
         self._cgroup = cgroup.rpartition("/")[0]
+        self._since = kmsg.now()  # earlier kills have been counted
         self._others = oom_kills(self._cgroup) - kills
 
     def was_killed(self, pid: int, kills: int, unless_known: bool = False) -> bool:
@@ -67,5 +68,5 @@ class Above:
         """
         if oom_kills(self._cgroup) - self._others <= kills:
             return False
-        found = kmsg.oom_killed(pid)
+        found = kmsg.oom_killed(pid, self._since)
         return unless_known if found is None else found

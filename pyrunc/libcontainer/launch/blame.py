@@ -34,18 +34,20 @@ _EARLY_SECONDS = 0.5
 _MACHINES = {"x86_64": "c000003e", "aarch64": "c00000b7"}
 
 
-def call_of(record: str, pid: int, machine: str) -> str:
+def call_of(record: str, pid: int, machine: str, since: float) -> str:
     """The system call of a record that a filter has ended process `pid`; "" for any other record.
 
-    record: of /dev/kmsg. machine: of uname(2). A call of another architecture is a number.
+    record: of /dev/kmsg. machine: of uname(2). A call of another architecture is a number. since: a time on the log's
+        clock (kmsg.begun); an older record is about another process that had the pid.
     """
     words = _words(record, pid)
-    return _name(words, machine) if words.get("sig") == str(SIGSYS) else ""
+    is_it = words.get("sig") == str(SIGSYS) and kmsg.time_of(record) >= since
+    return _name(words, machine) if is_it else ""
 
 
 def refused_of(record: str, pid: int, machine: str, since: float) -> str:
     """The system call of a record that a filter has failed a call of process `pid` with an errno at `since`, in seconds
-    since 1970, or later; "" for any other record. Arguments as for `call_of`."""
+    since 1970, or later; "" for any other record. Other arguments as for `call_of`."""
     words = _words(record, pid)
     try:
         at = float(words["audit"].partition(":")[0])
@@ -84,12 +86,13 @@ def _unquoted(text: str) -> list[str]:
     return [word for part in text.split('"')[::2] for word in part.split()]
 
 
-def killed_for(pid: int) -> str:
-    """The system call for which a filter has ended process `pid`, which has not been reaped for long; "" if it is not
+def killed_for(pid: int, start_time: int) -> str:
+    """The system call for which a filter has ended a process, which has not been reaped for long; "" if it is not
     known. Waits for the record for up to 0.1 s."""
+    since = kmsg.begun(start_time)
     machine = posix.uname().machine
     for records in _waves():
-        found = [call for record in records if (call := call_of(record, pid, machine))]
+        found = [call for record in records if (call := call_of(record, pid, machine, since))]
         if found:
             return found[-1]
     return ""
@@ -136,9 +139,9 @@ def _error(message: str, call: str, profile: Seccomp | None, cure: str, lead: in
     return PyruncError(message, pointer=rule.pointer, hint=f"{rule.action}: {cure}", lead=lead)
 
 
-def tell(pid: int, profile: Seccomp | None) -> None:
+def tell(pid: int, start_time: int, profile: Seccomp | None) -> None:
     """Log for which call a filter has ended a program that ran in the foreground, if the kernel has a record of it."""
-    call = killed_for(pid)
+    call = killed_for(pid, start_time)
     if call:
         log.warning(by_filter(f"the program was killed by signal {SIGSYS}: ", call, profile).line())
 

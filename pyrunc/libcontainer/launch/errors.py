@@ -222,16 +222,22 @@ def _limit_hint(step: Step, number: int) -> str:
 
 
 def init_died(
-    code: int, status: int, cgroup: str = "", prefix: str = INIT_FAILED, profile: Seccomp | None = None, pid: int = 0
+    code: int,
+    status: int,
+    cgroup: str = "",
+    prefix: str = INIT_FAILED,
+    profile: Seccomp | None = None,
+    pid: int = 0,
+    start_time: int = 0,
 ) -> PyruncError:
     """The error of an init that ended without a message. code, status: of waitid(2). cgroup: the container's, or "".
-    prefix: what the message begins with. profile: linux.seccomp. pid: the init's, to find the kernel's record."""
+    prefix: what the message begins with. profile: linux.seccomp. pid, start_time: the init's, to find the kernel's record."""
     if code >= _SIGNALLED:
-        if was_oom_killed(cgroup, pid if status == _SIGKILL else 0):
+        if was_oom_killed(cgroup, pid if status == _SIGKILL else 0, start_time):
             return _oom_killed(cgroup)
         message = f"{prefix}the init was killed by signal {status}"
         if status in _FILTER_SIGNALS:
-            call = killed_for(pid) if pid and status == SIGSYS else ""
+            call = killed_for(pid, start_time) if pid and status == SIGSYS else ""
             if call:
                 return by_filter(f"{message}: ", call, profile)
             rule = refusal(profile, "execve") if profile else None
@@ -259,17 +265,19 @@ def ended_beside(end: PyruncError, failure: PyruncError) -> PyruncError:
     return error
 
 
-def init_vanished(cgroup: str, filtered: bool, pid: int = 0, profile: Seccomp | None = None) -> PyruncError:
+def init_vanished(
+    cgroup: str, filtered: bool, pid: int, start_time: int, profile: Seccomp | None = None
+) -> PyruncError:
     """The error of an init that ended after `start` and before it executed its program. Only its parent knows how.
 
-    cgroup: the container's, or "". filtered: whether there is a seccomp profile. pid: the init's, to find the kernel's
-    record. profile: linux.seccomp, None if it is not known.
+    cgroup: the container's, or "". filtered: whether there is a seccomp profile. pid, start_time: the init's, to find
+    the kernel's record. profile: linux.seccomp, None if it is not known.
     """
-    if was_oom_killed(cgroup, pid):
+    if was_oom_killed(cgroup, pid, start_time):
         return _oom_killed(cgroup)
     message = INIT_FAILED + "the init was killed before it executed the program"
     if filtered:
-        call = killed_for(pid) if pid else ""
+        call = killed_for(pid, start_time) if pid else ""
         if call:
             return by_filter(f"{message}: ", call, profile)
         return PyruncError(message, pointer="/linux/seccomp", hint=_EXECVE, lead=len(INIT_FAILED))

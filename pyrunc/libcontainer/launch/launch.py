@@ -155,7 +155,7 @@ def wait(launch: Launch, foreground: Foreground, relay: Relay | None, on_end: Ca
             if code == _SIGSYS_CODE and launch.is_filtered:
                 from . import blame
 
-                blame.tell(launch.init.pid, profile)
+                blame.tell(launch.init.pid, launch.record.startTime, profile)
             elif code and begun and profile is not None and time.monotonic() - begun < _FIRST_SECONDS:
                 from . import blame
 

@@ -150,7 +150,13 @@ class Launch:
 
         result = self.init.wait()
         return launch_errors.init_died(
-            result.si_code, result.si_status, self.record.cgroup, self.error_prefix, self.plan.profile, result.si_pid
+            result.si_code,
+            result.si_status,
+            self.record.cgroup,
+            self.error_prefix,
+            self.plan.profile,
+            result.si_pid,
+            self.record.startTime,
         )
 
     def cause_of(self, failure: PyruncError) -> PyruncError:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pyrunc import main
+from pyrunc import log, main
 from pyrunc.commands import dispatch
 from pyrunc.commands.settings import Settings
 from pyrunc.libcontainer import lifecycle
@@ -238,4 +238,5 @@ def test_plan_and_run_load_the_configuration_alike(bundle: Path, monkeypatch: py
     monkeypatch.setattr(lifecycle, "load_spec", load_spec)
     pyrunc("plan", "--bundle", str(bundle), "--isolation", "sandbox", "x")
     lifecycle.prepare(LaunchOptions(id="x", bundle=str(bundle), command="run", isolation="sandbox"))
+    log.release()
     assert seen == [("run", "sandbox")] * 2

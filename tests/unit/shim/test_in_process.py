@@ -99,7 +99,7 @@ def test_files(tmp_path: Path) -> None:
     leaves_nothing(lambda: options.write(str(tmp_path / "file"), "text"))
     leaves_nothing(pods.oom_score)
     leaves_nothing(lambda: os.close(userns.owner("/proc/self/ns/net")))
-    leaves_nothing(lambda: kmsg.oom_killed(1))
+    leaves_nothing(lambda: kmsg.oom_killed(1, 0.0))
 
 
 def test_a_process_that_can_t_be_looked_at(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,7 +86,7 @@ def test_the_kill_that_ends_a_container_whose_cgroup_is_gone(
     """Without a log that can tell, the cgroup above decides, unless the shim itself has sent SIGKILL."""
     counts = iter([3, 4 if grown else 3])
     monkeypatch.setattr("pyrunc.libcontainer.cgroup.oom.oom_kills", lambda path: next(counts))
-    monkeypatch.setattr("pyrunc.libcontainer.kernel.kmsg.oom_killed", lambda pid: None)
+    monkeypatch.setattr("pyrunc.libcontainer.kernel.kmsg.oom_killed", lambda pid, since: None)
     told: list[int] = []
     watcher = Watcher(loop, str(cgroup), lambda: told.append(1))
     cgroup.rmdir()

@@ -30,19 +30,22 @@ def test_the_log_is_asked_only_where_the_cgroup_is_gone(
 ) -> None:
     asked: list[int] = []
 
-    def tell(pid: int) -> bool | None:
+    def tell(pid: int, since: float) -> bool | None:
         asked.append(pid)
+        assert since == 7.0
         return known
+
+    monkeypatch.setattr(kmsg, "begun", lambda start_time: start_time / 10)
 
     monkeypatch.setattr(kmsg, "oom_killed", tell)
     count(tmp_path / "a", 1)
     count(tmp_path / "b", 0)
-    assert oom.was_oom_killed(str(tmp_path / "a"), PID)
-    assert not oom.was_oom_killed(str(tmp_path / "b"), PID)
-    assert not oom.was_oom_killed("", PID)
-    assert not oom.was_oom_killed(str(tmp_path / "c"), 0)
+    assert oom.was_oom_killed(str(tmp_path / "a"), PID, 70)
+    assert not oom.was_oom_killed(str(tmp_path / "b"), PID, 70)
+    assert not oom.was_oom_killed("", PID, 70)
+    assert not oom.was_oom_killed(str(tmp_path / "c"), 0, 70)
     assert asked == []
-    assert oom.was_oom_killed(str(tmp_path / "c"), PID) is (known is True)
+    assert oom.was_oom_killed(str(tmp_path / "c"), PID, 70) is (known is True)
     assert asked == [PID]
 
 
@@ -51,7 +54,8 @@ def test_the_log_is_asked_only_where_the_cgroup_is_gone(
 def test_a_count_that_is_gone(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, known: bool | None, expected: bool | str, unless_known: bool
 ) -> None:
-    monkeypatch.setattr(kmsg, "oom_killed", lambda pid: known if pid == PID else None)
+    monkeypatch.setattr(kmsg, "oom_killed", lambda pid, since: known if (pid, since) == (PID, 8.0) else None)
+    monkeypatch.setattr(kmsg, "now", lambda: 8.0)
     count(tmp_path, 5)  # two of them are others'
     above = oom.Above(str(tmp_path / "box"), 3)
     count(tmp_path, 6)
@@ -60,7 +64,7 @@ def test_a_count_that_is_gone(
 
 def test_without_a_further_kill_the_log_is_not_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Its record may be that of an earlier process with the pid."""
-    monkeypatch.setattr(kmsg, "oom_killed", lambda pid: pytest.fail("asked"))
+    monkeypatch.setattr(kmsg, "oom_killed", lambda pid, since: pytest.fail("asked"))
     count(tmp_path, 5)
     above = oom.Above(str(tmp_path / "box"), 3)
     assert not above.was_killed(PID, 3)

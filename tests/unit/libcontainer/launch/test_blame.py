@@ -29,10 +29,11 @@ KILL: Any = {
 
 def test_a_record(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pyrunc._generated.syscalls.NAMES", {83: "mkdir"})
-    assert blame.call_of(RECORD, 10090, "x86_64") == "mkdir"
-    assert blame.call_of(RECORD.replace("syscall=83", "syscall=9999"), 10090, "x86_64") == "system call 9999"
-    other = blame.call_of(RECORD, 10090, "aarch64")
+    assert blame.call_of(RECORD, 10090, "x86_64", 15031.0) == "mkdir"
+    assert blame.call_of(RECORD.replace("syscall=83", "syscall=9999"), 10090, "x86_64", 15031.0) == "system call 9999"
+    other = blame.call_of(RECORD, 10090, "aarch64", 15031.0)
     assert other == "system call 83 of architecture c000003e"
+    assert blame.call_of(RECORD, 10090, "x86_64", 15032.0) == "", "an earlier process with the pid"
 
 
 @pytest.mark.parametrize(
@@ -48,7 +49,7 @@ def test_a_record(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_other_records(record: str) -> None:
-    assert blame.call_of(record, 10090, "x86_64") == ""
+    assert blame.call_of(record, 10090, "x86_64", 15031.0) == ""
 
 
 REFUSED = RECORD.replace("sig=31", "sig=0").replace("code=0x80000000", "code=0x50000")
@@ -57,7 +58,7 @@ REFUSED = RECORD.replace("sig=31", "sig=0").replace("code=0x80000000", "code=0x5
 def test_a_record_of_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pyrunc._generated.syscalls.NAMES", {83: "mkdir"})
     assert blame.refused_of(REFUSED, 10090, "x86_64", 1795814386.7) == "mkdir"
-    assert blame.call_of(REFUSED, 10090, "x86_64") == ""
+    assert blame.call_of(REFUSED, 10090, "x86_64", 15031.0) == ""
 
 
 @pytest.mark.parametrize(
@@ -103,7 +104,7 @@ def test_refusals_are_told_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_log_that_can_t_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kmsg, "_LOG", "/nowhere")
-    assert blame.killed_for(1) == ""
+    assert blame.killed_for(1, 0) == ""
     assert blame.refused_to(1, 0) == []
 
 
@@ -115,12 +116,12 @@ def test_the_last_record_of_a_pid_counts_and_ends_the_wait(monkeypatch: pytest.M
     monkeypatch.setattr(kmsg, "records", lambda fd: waves.pop(0))
     monkeypatch.setattr("pyrunc.libcontainer.kernel.native.poll", lambda fds, patience: fds)
     monkeypatch.setattr("posix.uname", lambda: os.uname_result(("", "", "", "", "x86_64")))
-    assert blame.killed_for(10090) == "clone"
+    assert blame.killed_for(10090, 0) == "clone"
     assert len(waves) == 1
 
 
 def test_a_log_without_a_record() -> None:
-    assert blame.killed_for(0) == ""
+    assert blame.killed_for(0, 0) == ""
     assert blame.refused_to(0, 0) == []
 
 
@@ -143,10 +144,10 @@ def test_the_error(call: str, pointer: str, hint: str) -> None:
 def test_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
     monkeypatch.setattr(log, "warning", told.append)
-    monkeypatch.setattr(blame, "killed_for", lambda pid: "mkdir" if pid == 5 else "")
-    blame.tell(4, KILL)
+    monkeypatch.setattr(blame, "killed_for", lambda pid, start_time: "mkdir" if (pid, start_time) == (5, 6) else "")
+    blame.tell(4, 6, KILL)
     assert told == []
-    blame.tell(5, KILL)
+    blame.tell(5, 6, KILL)
     assert told[0].startswith("the program was killed by signal 31: the seccomp filter does not allow mkdir (at /linux")
 
 

@@ -145,12 +145,12 @@ def test_what_a_hook_of_the_init_prints_steers_no_terminal() -> None:
 
 def test_an_init_that_is_lost_while_starting(tmp_path: Path) -> None:
     assert (
-        launch_errors.init_vanished("", False).message
+        launch_errors.init_vanished("", False, 0, 0).message
         == INIT_FAILED + "the init was killed before it executed the program"
     )
     (tmp_path / "memory.events").write_text("oom 1\noom_kill 1\n")
-    assert launch_errors.init_vanished("", True).pointer == "/linux/seccomp"
-    error = launch_errors.init_vanished(str(tmp_path), True)
+    assert launch_errors.init_vanished("", True, 0, 0).pointer == "/linux/seccomp"
+    error = launch_errors.init_vanished(str(tmp_path), True, 0, 0)
     assert error.message == START_FAILED + "container init was OOM-killed (memory limit too low?)"
     assert error.pointer == "/linux/resources/memory"
 
