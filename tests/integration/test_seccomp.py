@@ -475,10 +475,29 @@ def test_a_program_that_a_filter_ends_is_told_with_the_call_and_the_rule(runtime
     result = until_recorded(lambda: runtime.run(recorded.sh("exec mkdir /tmp/x"), ok=False), said)
     assert result.code == SIGSYS_CODE
     assert said in result.err
-    # A child of the container's process is not its end.
+    # A child of the container's process is not its end, but may be the reason of its exit code.
     result = runtime.run(recorded.sh("exec sh -c 'mkdir /tmp/x; exit 159'"), ok=False)
     assert result.code == SIGSYS_CODE
     assert said not in result.err
+    assert "that of signal 31 (SIGSYS), by which a seccomp filter ends a process" in result.err
+    assert "(at /linux/seccomp/syscalls/1; SCMP_ACT_KILL_PROCESS: the kernel's log has nothing about" in result.err
+
+
+@pytest.mark.own("1.1 says nothing")
+@pytest.mark.parametrize("where", ["pid namespace", "trap"])
+def test_a_filter_that_ends_a_program_is_told_without_a_record_too(
+    runtime: Runtime, recorded: Bundle, where: str
+) -> None:
+    """In a pid namespace of the runtime's own the log's pids are others; of SCMP_ACT_TRAP there is no record."""
+    if where == "trap":
+        recorded.linux["seccomp"]["syscalls"][0]["action"] = "SCMP_ACT_TRAP"
+    recorded.sh("exec mkdir /tmp/x").write()
+    prefix = ["unshare", "--pid", "--fork", "--mount-proc"] if where == "pid namespace" else []
+    result = runtime("run", "--bundle", recorded.path, runtime.new_id(), prefix=prefix)
+    assert result.code == SIGSYS_CODE
+    reason = "has the pids of another namespace" if prefix else "the kernel's log has nothing about this process"
+    assert "SIGSYS" in result.err
+    assert reason in result.err
 
 
 @pytest.mark.own("1.1 says nothing")

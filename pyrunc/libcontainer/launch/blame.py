@@ -30,6 +30,8 @@ _COLLECT_SECONDS = 0.5
 _RET_ERRNO, _RET_ACTION = 0x00050000, 0xFFFF0000
 # The records' time is that of the kernel's last tick, and the program's start is measured a little late.
 _EARLY_SECONDS = 0.5
+# The actions by which a process gets SIGSYS. Of SCMP_ACT_TRAP the kernel keeps no record.
+_KILLING = ("SCMP_ACT_KILL", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_KILL_THREAD", "SCMP_ACT_TRAP")
 # linux/audit.h: AUDIT_ARCH_X86_64, AUDIT_ARCH_AARCH64
 _MACHINES = {"x86_64": "c000003e", "aarch64": "c00000b7"}
 
@@ -140,10 +142,41 @@ def _error(message: str, call: str, profile: Seccomp | None, cure: str, lead: in
 
 
 def tell(pid: int, start_time: int, profile: Seccomp | None) -> None:
-    """Log for which call a filter has ended a program that ran in the foreground, if the kernel has a record of it."""
+    """Log for which call a filter has ended a program that ran in the foreground, if the kernel has a record of it.
+
+    Without a record, log that the exit code is that of SIGSYS, if the profile has an action that sends it.
+    """
     call = killed_for(pid, start_time)
     if call:
         log.warning(by_filter(f"the program was killed by signal {SIGSYS}: ", call, profile).line())
+        return
+    found = _killing(profile) if profile is not None else None
+    if found is None:
+        return
+    at, action = found
+    message = (
+        f"the program's exit code is {128 + SIGSYS}, that of signal {SIGSYS} (SIGSYS), by which a seccomp filter ends a "
+        "process; the system call is not known"
+    )
+    log.warning(PyruncError(message, pointer=at, hint=f"{action}: {_unknown()}").line())
+
+
+def _unknown() -> str:
+    """Why the call is not known."""
+    fd = kmsg.open_log()
+    if fd < 0:
+        return "the kernel's log can't be read here, or has the pids of another namespace"
+    posix.close(fd)
+    return "the kernel's log has nothing about this process; one that it has started may be the one that was ended"
+
+
+def _killing(profile: Seccomp) -> tuple[str, str] | None:
+    """The pointer and the action of the first rule, or else the default, that sends SIGSYS; None if none does."""
+    for index, rule in enumerate(profile.get("syscalls") or ()):
+        if rule["action"] in _KILLING:
+            return f"/linux/seccomp/syscalls/{index}", rule["action"]
+    action = profile["defaultAction"]
+    return ("/linux/seccomp/defaultAction", action) if action in _KILLING else None
 
 
 def tell_refused(pid: int, profile: Seccomp, code: int, seconds: float) -> None:

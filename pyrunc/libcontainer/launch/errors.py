@@ -230,8 +230,11 @@ def init_died(
     pid: int = 0,
     start_time: int = 0,
 ) -> PyruncError:
-    """The error of an init that ended without a message. code, status: of waitid(2). cgroup: the container's, or "".
-    prefix: what the message begins with. profile: linux.seccomp. pid, start_time: the init's, to find the kernel's record."""
+    """The error of an init that ended without a message.
+
+    code, status: of waitid(2). cgroup: the container's, or "". prefix: what the message begins with. profile:
+    linux.seccomp. pid, start_time: the init's, to find the kernel's record.
+    """
     if code >= _SIGNALLED:
         if was_oom_killed(cgroup, pid if status == _SIGKILL else 0, start_time):
             return _oom_killed(cgroup)

@@ -145,10 +145,39 @@ def test_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
     monkeypatch.setattr(log, "warning", told.append)
     monkeypatch.setattr(blame, "killed_for", lambda pid, start_time: "mkdir" if (pid, start_time) == (5, 6) else "")
-    blame.tell(4, 6, KILL)
-    assert told == []
     blame.tell(5, 6, KILL)
     assert told[0].startswith("the program was killed by signal 31: the seccomp filter does not allow mkdir (at /linux")
+
+
+@pytest.mark.parametrize(
+    ("profile", "expected"),
+    [
+        (
+            KILL,
+            "(at /linux/seccomp/syscalls/1; SCMP_ACT_KILL: the kernel's log has nothing about this process; one that",
+        ),
+        ({"defaultAction": "SCMP_ACT_TRAP"}, "(at /linux/seccomp/defaultAction; SCMP_ACT_TRAP: the kernel's log has"),
+        ({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": KILL["syscalls"][:1]}, ""),
+        (None, ""),
+    ],
+)
+@pytest.mark.parametrize("readable", [True, False])
+def test_a_sigsys_without_a_record_is_told_without_the_call(
+    monkeypatch: pytest.MonkeyPatch, profile: Any, expected: str, readable: bool
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(log, "warning", told.append)
+    monkeypatch.setattr(kmsg, "open_log", lambda: os.open("/dev/null", os.O_RDONLY) if readable else -1)
+    monkeypatch.setattr(kmsg, "records", lambda fd: iter(()))
+    before = os.listdir("/proc/self/fd")
+    blame.tell(5, 6, profile)
+    assert os.listdir("/proc/self/fd") == before
+    assert len(told) == bool(expected)
+    if expected:
+        start = "the program's exit code is 159, that of signal 31 (SIGSYS), by which a seccomp filter ends a process; "
+        assert told[0].startswith(start + "the system call is not known (at /linux/seccomp/")
+        assert (expected in told[0]) is readable
+        assert ("has the pids of another namespace" in told[0]) is not readable
 
 
 @pytest.mark.parametrize(
