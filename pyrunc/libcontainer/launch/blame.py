@@ -155,8 +155,8 @@ def tell(pid: int, start_time: int, profile: Seccomp | None) -> None:
         return
     at, action = found
     message = (
-        f"the program's exit code is {128 + SIGSYS}, that of signal {SIGSYS} (SIGSYS), by which a seccomp filter ends a "
-        "process; the system call is not known"
+        f"the program's exit code is {128 + SIGSYS}, that of signal {SIGSYS} (SIGSYS), by which a seccomp filter ends "
+        "a process; the system call is not known"
     )
     log.warning(PyruncError(message, pointer=at, hint=f"{action}: {_unknown()}").line())
 
