@@ -12,36 +12,65 @@
 /* ---- text that grows --------------------------------------------------------------------------------------- */
 
 struct text {
-    Py_UCS4 *characters;
+    Py_UCS1 *narrow; /* the characters as long as each fits into one byte, as in nearly every text, */
+    Py_UCS4 *wide;   /* and then all of them here */
     Py_ssize_t length, room;
 };
 
 static void text_release(struct text *text)
 {
-    PyMem_Free(text->characters);
+    PyMem_Free(text->narrow);
+    PyMem_Free(text->wide);
 }
 #define TEXT __attribute__((cleanup(text_release))) struct text
 
-static bool text_reserve(struct text *text, Py_ssize_t more)
+static bool text_grow(struct text *text, Py_ssize_t more)
 {
-    if (text->room - text->length >= more)
-        return true;
     Py_ssize_t room = 2 * text->room + more + 64;
-    Py_UCS4 *grown = PyMem_Realloc(text->characters, (size_t)room * sizeof *grown);
+    bool wide = text->wide != NULL;
+    void *grown =
+        wide ? PyMem_Realloc(text->wide, (size_t)room * sizeof *text->wide) : PyMem_Realloc(text->narrow, (size_t)room);
     if (grown == NULL) {
         PyErr_NoMemory();
         return false;
     }
-    text->characters = grown;
+    if (wide)
+        text->wide = grown;
+    else
+        text->narrow = grown;
     text->room = room;
+    return true;
+}
+
+static inline bool text_reserve(struct text *text, Py_ssize_t more)
+{
+    return text->room - text->length >= more || text_grow(text, more);
+}
+
+/* The first character that needs more than a byte. */
+static bool text_widen(struct text *text)
+{
+    text->room = text->length + 64;
+    text->wide = PyMem_Malloc((size_t)text->room * sizeof *text->wide);
+    if (text->wide == NULL) {
+        PyErr_NoMemory();
+        return false;
+    }
+    for (Py_ssize_t i = 0; i < text->length; i++)
+        text->wide[i] = text->narrow[i];
     return true;
 }
 
 static bool text_add(struct text *text, Py_UCS4 character)
 {
+    if (character > UINT8_MAX && text->wide == NULL && !text_widen(text))
+        return false;
     if (!text_reserve(text, 1))
         return false;
-    text->characters[text->length++] = character;
+    if (text->wide != NULL)
+        text->wide[text->length++] = character;
+    else
+        text->narrow[text->length++] = (Py_UCS1)character;
     return true;
 }
 
@@ -53,20 +82,39 @@ static bool text_add_ascii(struct text *text, const char *words)
     return true;
 }
 
+/* Some characters of a Python string of this kind. */
+static bool text_add_part(struct text *text, int kind, const void *data, Py_ssize_t start, Py_ssize_t end)
+{
+    if (kind == PyUnicode_1BYTE_KIND && text->wide == NULL) {
+        if (start == end)
+            return true;
+        if (!text_reserve(text, end - start))
+            return false;
+        memcpy(text->narrow + text->length, (const Py_UCS1 *)data + start, (size_t)(end - start));
+        text->length += end - start;
+        return true;
+    }
+    for (; start < end; start++)
+        if (!text_add(text, PyUnicode_READ(kind, data, start)))
+            return false;
+    return true;
+}
+
 static bool text_add_string(struct text *text, PyObject *string)
 {
-    Py_ssize_t length = PyUnicode_GET_LENGTH(string);
-    if (!text_reserve(text, length + 1))
-        return false;
-    if (PyUnicode_AsUCS4(string, text->characters + text->length, length, 0) == NULL)
-        return false;
-    text->length += length;
-    return true;
+    return text_add_part(text, PyUnicode_KIND(string), PyUnicode_DATA(string), 0, PyUnicode_GET_LENGTH(string));
 }
 
 static PyObject *text_string(const struct text *text)
 {
-    return PyUnicode_FromKindAndData(PyUnicode_4BYTE_KIND, text->characters, text->length);
+    return text->wide != NULL ? PyUnicode_FromKindAndData(PyUnicode_4BYTE_KIND, text->wide, text->length)
+                              : PyUnicode_FromKindAndData(PyUnicode_1BYTE_KIND, text->narrow, text->length);
+}
+
+/* Whether a character stands for itself in a string of JSON: no quote, no backslash, no control character. */
+static inline bool is_plain(Py_UCS4 c)
+{
+    return c > 0x1f && c != '"' && c != '\\';
 }
 
 /* ---- the scanner ------------------------------------------------------------------------------------------- */
@@ -74,6 +122,7 @@ static PyObject *text_string(const struct text *text)
 struct scan {
     int kind;
     const void *data;
+    const Py_UCS1 *bytes; /* the same data where a character has one byte, as in nearly every document; else NULL */
     Py_ssize_t length, at;
     PyObject *string;         /* the whole document */
     PyObject *parse_constant; /* called for NaN, Infinity and -Infinity */
@@ -81,28 +130,30 @@ struct scan {
 
 static const Py_UCS4 END = UINT32_MAX; /* what `peek` returns behind the last character */
 
-static Py_UCS4 peek(const struct scan *scan)
+static inline Py_UCS4 peek(const struct scan *scan)
 {
-    return scan->at < scan->length ? PyUnicode_READ(scan->kind, scan->data, scan->at) : END;
+    if (scan->at >= scan->length)
+        return END;
+    return scan->bytes != NULL ? scan->bytes[scan->at] : PyUnicode_READ(scan->kind, scan->data, scan->at);
 }
 
-static void skip_space(struct scan *scan)
+static inline void skip_space(struct scan *scan)
 {
     for (Py_UCS4 c = peek(scan); c == ' ' || c == '\t' || c == '\n' || c == '\r'; c = peek(scan))
         scan->at++;
 }
 
-/* Go on to the character that ends a string's plain part: a quote, a backslash, a control character, or the end. */
+/* Go on to the character that ends a string's plain part, or to the end. */
 static void skip_plain(struct scan *scan)
 {
-    if (scan->kind == PyUnicode_1BYTE_KIND) { /* true of nearly every document */
-        const Py_UCS1 *data = scan->data, *at = data + scan->at, *end = data + scan->length;
-        while (at < end && *at != '"' && *at != '\\' && *at > 0x1f)
+    if (scan->bytes != NULL) {
+        const Py_UCS1 *at = scan->bytes + scan->at;
+        while (is_plain(*at)) /* a NUL is behind the last character */
             at++;
-        scan->at = at - data;
+        scan->at = at - scan->bytes;
         return;
     }
-    for (Py_UCS4 c = peek(scan); c != END && c != '"' && c != '\\' && c > 0x1f; c = peek(scan))
+    for (Py_UCS4 c = peek(scan); c != END && is_plain(c); c = peek(scan))
         scan->at++;
 }
 
@@ -113,12 +164,20 @@ static PyObject *refuse(void)
     return NULL;
 }
 
+/* Consume a character if it is the next one. */
+static inline bool take_one(struct scan *scan, char character)
+{
+    bool there = peek(scan) == (unsigned char)character;
+    scan->at += there;
+    return there;
+}
+
 /* Consume a word if the text has it here. */
 static bool take(struct scan *scan, const char *word)
 {
     Py_ssize_t at = scan->at;
-    for (; *word != '\0'; word++, scan->at++)
-        if (peek(scan) != (unsigned char)*word) {
+    for (; *word != '\0'; word++)
+        if (!take_one(scan, *word)) {
             scan->at = at;
             return false;
         }
@@ -187,21 +246,61 @@ static PyObject *scan_string(struct scan *scan)
             return refuse();
         if (c == '"' && plain == quote + 1)
             return PyUnicode_Substring(scan->string, plain, scan->at++);
-        if (!text_reserve(&text, scan->at - plain + 1))
+        if (!text_add_part(&text, scan->kind, scan->data, plain, scan->at))
             return NULL;
-        while (plain < scan->at)
-            text.characters[text.length++] = PyUnicode_READ(scan->kind, scan->data, plain++);
         scan->at++;
         if (c == '"')
             return text_string(&text);
         if (peek(scan) == END)
             return refuse();
         Py_UCS4 escaped = scan_escape(scan);
-        if (escaped == END)
+        if (escaped == END || !text_add(&text, escaped))
             return NULL;
-        text.characters[text.length++] = escaped; /* there is room: see above */
         plain = scan->at;
     }
+}
+
+/* ---- the names of members ---- */
+
+enum { NAMES = 512, LONGEST_NAME = 32 };
+
+/* Names that documents have had, by a hash. They are the interned objects that the code compares them with, so a name
+ * needs no object of its own, and looking it up no comparison of text. A name that finds another one in its place is
+ * left out, and so is every later one: the table keeps at most NAMES strings alive. The snapshot has those of the
+ * configurations that specialise.py decodes. */
+static PyObject *names[NAMES];
+
+static PyObject *name_of(struct scan *scan, Py_ssize_t start, uint32_t hash)
+{
+    Py_ssize_t length = scan->at - start;
+    PyObject **place = &names[(hash ^ hash >> 9) % NAMES], *name = *place;
+    if (name != NULL && PyUnicode_GET_LENGTH(name) == length &&
+        memcmp(PyUnicode_1BYTE_DATA(name), scan->bytes + start, (size_t)length) == 0)
+        return Py_NewRef(name);
+    PyObject *made = PyUnicode_Substring(scan->string, start, scan->at);
+    if (made != NULL && name == NULL && PyUnicode_IS_ASCII(made)) {
+        PyUnicode_InternInPlace(&made);
+        *place = Py_NewRef(made);
+    }
+    return made;
+}
+
+/* The name of a member; `at` is behind its opening quote. */
+static PyObject *scan_name(struct scan *scan)
+{
+    if (scan->bytes == NULL)
+        return scan_string(scan);
+    const Py_UCS1 *first = scan->bytes + scan->at, *at = first;
+    uint32_t hash = 0;
+    for (; is_plain(*at) && at - first < LONGEST_NAME; at++)
+        hash = hash * 31 + *at;
+    if (*at != '"')
+        return scan_string(scan);
+    Py_ssize_t start = scan->at;
+    scan->at += at - first;
+    PyObject *name = name_of(scan, start, hash);
+    scan->at++;
+    return name;
 }
 
 static Py_ssize_t skip_digits(struct scan *scan)
@@ -218,17 +317,18 @@ enum { SHORT = 18 }; /* an integer of so many characters fits into 64 bits */
 static PyObject *scan_number(struct scan *scan)
 {
     Py_ssize_t start = scan->at;
-    take(scan, "-");
-    if (!take(scan, "0") && skip_digits(scan) == 0)
+    take_one(scan, '-');
+    if (!take_one(scan, '0') && skip_digits(scan) == 0)
         return NULL;
     bool whole = true;
     Py_ssize_t end = scan->at;
-    if (take(scan, ".") && skip_digits(scan) > 0) {
+    if (take_one(scan, '.') && skip_digits(scan) > 0) {
         whole = false;
         end = scan->at;
     }
     scan->at = end;
-    if ((take(scan, "e") || take(scan, "E")) && (take(scan, "+") || take(scan, "-") || true) && skip_digits(scan) > 0) {
+    if ((take_one(scan, 'e') || take_one(scan, 'E')) && (take_one(scan, '+') || take_one(scan, '-') || true) &&
+        skip_digits(scan) > 0) {
         whole = false;
         end = scan->at;
     }
@@ -255,17 +355,17 @@ static PyObject *scan_object(struct scan *scan)
 {
     PyObject *object = PyDict_New();
     skip_space(scan);
-    if (object == NULL || take(scan, "}"))
+    if (object == NULL || take_one(scan, '}'))
         return object;
     for (;;) {
         PyObject *key = NULL, *value = NULL;
-        if (!take(scan, "\""))
+        if (!take_one(scan, '"'))
             refuse();
         else
-            key = scan_string(scan);
+            key = scan_name(scan);
         if (key != NULL) {
             skip_space(scan);
-            if (!take(scan, ":"))
+            if (!take_one(scan, ':'))
                 refuse();
             else {
                 skip_space(scan);
@@ -278,9 +378,9 @@ static PyObject *scan_object(struct scan *scan)
         if (stored < 0)
             break;
         skip_space(scan);
-        if (take(scan, "}"))
+        if (take_one(scan, '}'))
             return object;
-        if (!take(scan, ",")) {
+        if (!take_one(scan, ',')) {
             refuse();
             break;
         }
@@ -295,7 +395,7 @@ static PyObject *scan_array(struct scan *scan)
 {
     PyObject *array = PyList_New(0);
     skip_space(scan);
-    if (array == NULL || take(scan, "]"))
+    if (array == NULL || take_one(scan, ']'))
         return array;
     for (;;) {
         PyObject *value = scan_value(scan);
@@ -304,9 +404,9 @@ static PyObject *scan_array(struct scan *scan)
         if (stored < 0)
             break;
         skip_space(scan);
-        if (take(scan, "]"))
+        if (take_one(scan, ']'))
             return array;
-        if (!take(scan, ",")) {
+        if (!take_one(scan, ',')) {
             refuse();
             break;
         }
@@ -359,6 +459,7 @@ static PyObject *scan_once(PyObject *parse_constant, PyObject *args)
         return NULL;
     scan.kind = PyUnicode_KIND(scan.string);
     scan.data = PyUnicode_DATA(scan.string);
+    scan.bytes = scan.kind == PyUnicode_1BYTE_KIND ? scan.data : NULL;
     scan.length = PyUnicode_GET_LENGTH(scan.string);
     if (scan.at < 0) {
         PyErr_SetString(PyExc_ValueError, "start must not be negative");
@@ -386,26 +487,36 @@ struct encode {
     PyObject *refuse; /* called for a value that JSON can't express; it raises */
 };
 
+/* A character that does not stand for itself. */
+static bool encode_special(struct text *text, Py_UCS4 c)
+{
+    static const char characters[] = "\"\\\b\f\n\r\t", letters[] = "\"\\bfnrt";
+    const char *special = c > 0 ? strchr(characters, (int)c) : NULL;
+    if (special != NULL)
+        return text_add(text, '\\') && text_add(text, (unsigned char)letters[special - characters]);
+    char escape[8];
+    PyOS_snprintf(escape, sizeof escape, "\\u%04x", (unsigned int)c);
+    return text_add_ascii(text, escape);
+}
+
 static bool encode_text(struct text *text, PyObject *string)
 {
-    static const char plain[] = "\"\\\b\f\n\r\t", letters[] = "\"\\bfnrt";
+    int kind = PyUnicode_KIND(string);
+    const void *data = PyUnicode_DATA(string);
+    Py_ssize_t length = PyUnicode_GET_LENGTH(string), at = 0;
     if (!text_add(text, '"'))
         return false;
-    for (Py_ssize_t i = 0; i < PyUnicode_GET_LENGTH(string); i++) {
-        Py_UCS4 c = PyUnicode_READ_CHAR(string, i);
-        const char *special = c < 128 && c > 0 ? strchr(plain, (int)c) : NULL;
-        if (special != NULL) {
-            if (!text_add(text, '\\') || !text_add(text, (unsigned char)letters[special - plain]))
-                return false;
-        } else if (c <= 0x1f) {
-            char escape[8];
-            PyOS_snprintf(escape, sizeof escape, "\\u%04x", (unsigned int)c);
-            if (!text_add_ascii(text, escape))
-                return false;
-        } else if (!text_add(text, c))
+    for (;;) {
+        Py_ssize_t plain = at;
+        while (at < length && is_plain(PyUnicode_READ(kind, data, at)))
+            at++;
+        if (!text_add_part(text, kind, data, plain, at))
+            return false;
+        if (at == length)
+            return text_add(text, '"');
+        if (!encode_special(text, PyUnicode_READ(kind, data, at++)))
             return false;
     }
-    return text_add(text, '"');
 }
 
 static bool encode_value(struct encode *encode, PyObject *value);

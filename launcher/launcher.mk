@@ -47,7 +47,7 @@ LAUNCHER_STARTS := glibc-2.36-x86_64 glibc-2.41-x86_64 glibc-2.43-x86_64
 LAUNCHER_START ?= $(and $(filter static,$(LAUNCHER_LINK)),$(filter $(LAUNCHER_STARTS),$(subst $() ,-,$(shell getconf GNU_LIBC_VERSION 2>/dev/null))-$(MACHINE)))
 
 LAUNCHER_CFLAGS := -std=gnu11 -O2 -fstack-protector-strong -D_FORTIFY_SOURCE=2 -Wall -Wextra -Werror -I$(word 2,$(LAUNCHER_FACTS)) -Ilauncher -Icsrc/native
-LAUNCHER_SOURCES := launcher.c importer.c ffi.c json.c prctl.c wire/encode.c $(patsubst csrc/%,%,$(wildcard csrc/native/*.c))
+LAUNCHER_SOURCES := launcher.c importer.c ffi.c json.c prctl.c wire/encode.c wire/record.c $(patsubst csrc/%,%,$(wildcard csrc/native/*.c))
 ifeq ($(LAUNCHER_LINK),static)
 LAUNCHER_CFLAGS += -fno-pie
 LAUNCHER_LIBS := -static -no-pie $(LAUNCHER_ARCHIVE) $(wordlist 6,99,$(LAUNCHER_FACTS))
@@ -117,7 +117,7 @@ $(LAUNCHER_BUILD)/%.o: launcher/%.c $(wildcard launcher/*.h launcher/trims/*.h) 
 $(LAUNCHER_BUILD)/native/%.o: csrc/native/%.c $(wildcard csrc/native/*.h) csrc/init/join.h launcher/launcher.mk | $(LAUNCHER_BUILD)/native
 	$(CC) $(LAUNCHER_CFLAGS) -c -o $@ $<
 
-$(LAUNCHER_BUILD)/wire/%.o: csrc/wire/%.c csrc/init/decode.h launcher/launcher.mk | $(LAUNCHER_BUILD)/wire
+$(LAUNCHER_BUILD)/wire/%.o: csrc/wire/%.c csrc/wire/record.h csrc/init/decode.h launcher/launcher.mk | $(LAUNCHER_BUILD)/wire
 	$(CC) $(LAUNCHER_CFLAGS) -c -o $@ $<
 
 # The build in place makes pyrunc/_generated, the header with the steps and the init's image.

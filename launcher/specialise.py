@@ -248,7 +248,7 @@ def _states() -> None:
     found = [record.describe("running", "root"), record.describe("stopped", "root")]
     output.indented(found[0])
     jsonio.dumps(found)
-    output.table([("ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"), *[life._row(item) for item in found]])
+    output.table([("ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"), *life._rows(found)])
     state.directory(_ROOT, state.check_id(_ID))
 
 

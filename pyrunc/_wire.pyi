@@ -1,5 +1,8 @@
-"""csrc/wire/encode.c."""
+"""csrc/wire/encode.c and csrc/wire/record.c."""
 
+from typing import Any
+
+from ._generated.spec_types import HookEntry, Updated
 from .libcontainer.plan.model import Arg
 
 class Step:
@@ -29,3 +32,28 @@ def encode(steps: tuple[Step, ...], numbers: dict[str, int], slots: dict[str, in
     field is -1 if the step has too high a level or too many errnos. Raises KeyError for a kind without a number, and
     TypeError for a step with fewer or more fields than its kind has.
     """
+
+class Record:
+    """The attributes of a container's record: see libcontainer/state.py."""
+
+    annotations: dict[str, str]
+    bundle: str
+    cgroup: str
+    created: str
+    hooks: dict[str, list[HookEntry]]
+    id: str
+    ociVersion: str
+    owner: int
+    pid: int
+    private_pid_namespace: bool
+    rootfs: str
+    startSteps: list[list[Any]]
+    startTime: int
+    systemd: dict[str, Any]
+    updated: Updated
+    def __init__(self, values: dict[str, Any], /) -> None:
+        """Take every field from `values`. Raises KeyError if one is missing."""
+
+def is_record(values: dict[str, Any], /) -> bool:
+    """Whether these are the members of a state.json, each of them right, and without hooks. state.py has the checks one
+    by one, and knows hooks."""

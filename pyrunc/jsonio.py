@@ -45,13 +45,13 @@ def loads(text: str) -> Any:
     Raises ValueError that says what is wrong; for a syntax error jsontext.Fault, which has the place.
     """
     try:
-        value, end = _scan(text, len(text) - len(text.lstrip(_SPACE)))
+        value, end = _scan(text, 0 if text[:1] == "{" else len(text) - len(text.lstrip(_SPACE)))
     except RecursionError as error:
         raise _at(text, 0, "nested too deeply") from error
     except (StopIteration, SystemError, ValueError) as error:
         # If json.decoder is not imported yet, the C scanner of 3.11 returns NULL without an exception: a SystemError.
         raise _located(text) from error
-    if text[end:].lstrip(_SPACE):
+    if end != len(text) and text[end:].lstrip(_SPACE):
         raise _located(text)
     # The search for one character is much faster than one for two.
     if "\\" in text and "\\u" in text and ("\\ud" in text or "\\uD" in text):

@@ -7,7 +7,6 @@
 #include <limits.h>
 #include <linux/openat2.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -62,11 +61,40 @@ int pyrunc_openat2(int dirfd, const char *path, uint64_t flags, uint64_t mode, u
     return result(syscall(SYS_openat2, dirfd, path, &how, sizeof how));
 }
 
-/* The first `size` bytes of a file, in one read: what the kernel makes in one piece is whole. */
-int pyrunc_read_record(int dirfd, const char *path, int flags, char *data, size_t size)
+/* Put `end` behind `start`. Returns its end, or NULL without the room. snprintf would take four pages of code that most
+ * commands don't have, and more time. */
+static char *join_path(char *path, size_t size, const char *start, const char *end)
 {
-    CLEANUP_FD int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC | flags);
+    size_t first = strlen(start), second = strlen(end);
+    if (first >= size || second >= size - first)
+        return NULL;
+    memcpy(path, start, first);
+    memcpy(path + first, end, second + 1);
+    return path + first + second;
+}
+
+/* The first `size` bytes of a file, in one read: what the kernel makes in one piece is whole. */
+int pyrunc_read_record(const char *path, char *data, size_t size)
+{
+    CLEANUP_FD int fd = open(path, O_RDONLY | O_CLOEXEC);
     return fd < 0 ? -errno : result(read(fd, data, size));
+}
+
+/* Whether a cgroup is frozen, by the path of its directory. The path may be another user's word: in the place of
+ * cgroup.events may be a link, or a FIFO, for which the open must not wait. */
+int pyrunc_is_frozen(int dirfd, const char *cgroup)
+{
+    char path[PATH_MAX], events[4096];
+    if (!join_path(path, sizeof path, cgroup, "/cgroup.events"))
+        return -ENAMETOOLONG;
+    CLEANUP_FD int fd = openat(dirfd, path, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    ssize_t length = read(fd, events, sizeof events - 1);
+    if (length < 0)
+        return -errno;
+    events[length] = '\0';
+    return strstr(events, "frozen 1") != NULL;
 }
 
 /* Whether nobody but the user, or root, can have changed it. */
@@ -80,9 +108,8 @@ static bool is_own(const struct stat *found, uid_t user)
  * statedir.py finds the reason. The directory is not opened, which would take as long as all the rest. */
 int pyrunc_read_own(int dirfd, const char *id, const char *name, char *data, size_t size)
 {
-    char path[NAME_MAX + NAME_MAX + 2];
-    int count = snprintf(path, sizeof path, "%s/%s", id, name);
-    if (count < 0 || (size_t)count >= sizeof path)
+    char path[NAME_MAX + NAME_MAX + 2], *slash = join_path(path, sizeof path, id, "/");
+    if (slash == NULL || !join_path(slash, sizeof path - (size_t)(slash - path), name, ""))
         return -ENAMETOOLONG;
     uid_t user = geteuid();
     struct stat found;

@@ -46,7 +46,8 @@ int pyrunc_hold_fds(void);
 int pyrunc_prepare_fds(int preserve_fds);
 
 int pyrunc_openat2(int dirfd, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve);
-int pyrunc_read_record(int dirfd, const char *path, int flags, char *data, size_t size);
+int pyrunc_read_record(const char *path, char *data, size_t size);
+int pyrunc_is_frozen(int dirfd, const char *cgroup);
 int pyrunc_read_own(int dirfd, const char *id, const char *name, char *data, size_t size);
 int pyrunc_open_tree(int dirfd, const char *path, unsigned int flags);
 int pyrunc_mount_id(int fd, char *found, size_t size);

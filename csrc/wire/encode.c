@@ -14,6 +14,7 @@
 
 #define STEPS_FIELDS
 #include "../init/decode.h"
+#include "record.h"
 
 enum { FIRST_ROOM = 16 << 10 }; /* bytes: enough for most plans; what is not used is not touched */
 
@@ -311,9 +312,17 @@ static PyObject *encode(PyObject *self, PyObject *args)
 
 PyMODINIT_FUNC PyInit__wire(void)
 {
-    static PyMethodDef methods[] = {{"encode", encode, METH_VARARGS, NULL}, {NULL, NULL, 0, NULL}};
+    static PyMethodDef methods[] = {
+        {"encode", encode, METH_VARARGS, NULL},
+        {"is_record", pyrunc_is_record, METH_O, NULL},
+        {NULL, NULL, 0, NULL},
+    };
     static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, .m_name = "pyrunc._wire", .m_size = -1,
                                         .m_methods = methods};
     OWNED made = make_step() ? PyModule_Create(&module) : NULL;
-    return made != NULL && PyModule_AddObjectRef(made, "Step", (PyObject *)step_type) == 0 ? Py_NewRef(made) : NULL;
+    OWNED record = made != NULL ? pyrunc_make_record() : NULL;
+    if (record == NULL || PyModule_AddObjectRef(made, "Step", (PyObject *)step_type) < 0 ||
+        PyModule_AddObjectRef(made, "Record", record) < 0)
+        return NULL;
+    return Py_NewRef(made);
 }

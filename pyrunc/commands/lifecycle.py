@@ -140,19 +140,22 @@ def list_containers(settings: Settings, quiet: bool, format: str) -> int:
         text = (jsonio.dumps(states) if states else "null") + "\n"
     else:
         rows: list[tuple[str, ...]] = [("ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER")]
-        rows += [_row(item) for item in states]
+        rows += _rows(states)
         text = output.table(rows)
     output.write(STDOUT, text)
     return 0
 
 
-def _row(item: State) -> tuple[str, ...]:
-    """A container's row of the table. Another user's may have any text: it must not control the terminal."""
-    cells = (item["id"], str(item["pid"]), item["status"], item["bundle"], item["created"], item["owner"])
-    text = "".join(cells)
+def _rows(states: list[State]) -> list[tuple[str, ...]]:
+    """The rows of the table. Another user's container may have any text: it must not control the terminal."""
+    rows: list[tuple[str, ...]] = [
+        (item["id"], str(item["pid"]), item["status"], item["bundle"], item["created"], item["owner"])
+        for item in states
+    ]
+    text = "".join(map("".join, rows))
     if text.isprintable() and " " not in text:
-        return cells  # `join` would not change them
-    return tuple([join([cell]) for cell in cells])
+        return rows  # `join` would not change a cell
+    return [tuple([join([cell]) for cell in row]) for row in rows]
 
 
 def launch_options(settings: Settings, command: str, params: dict[str, Any]) -> LaunchOptions:

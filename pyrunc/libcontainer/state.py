@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import posix
 
-from .. import jsonio
+from .. import _wire, jsonio
 from ..errors import PyruncError
 from . import SPEC_VERSION, process
 from .kernel import native
@@ -21,7 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Literal
 
-    from .._generated.spec_types import HookEntry, Spec, State, Updated
+    from .._generated.spec_types import Spec, State
 
     Status = Literal["creating", "created", "running", "paused", "stopped"]
 
@@ -38,12 +38,18 @@ _LARGEST_NUMBER = 1 << 64
 # The directory that must have the cgroup of another user's container for its path to be believed.
 CGROUPS = "/sys/fs/cgroup/"
 _CGROUPS_END = len(CGROUPS)
-_OPEN_EVENTS = posix.O_NONBLOCK | posix.O_NOFOLLOW
 # A cgroup that does not exist, or is removed while one of its files is read (ENODEV).
 _NO_CGROUP = (errno.ENOENT, errno.ENODEV, errno.ENOTDIR)
 
 
-class Record:
+# The attributes of a record, in the order of the file.
+_ATTRIBUTES = (
+    "annotations", "bundle", "cgroup", "created", "hooks", "id", "ociVersion", "owner",
+    "pid", "private_pid_namespace", "rootfs", "startSteps", "startTime", "systemd", "updated",
+)  # fmt: skip
+
+
+class Record(_wire.Record):
     """The members of state.json besides `version`. One attribute has another name in the file.
 
     ociVersion, id, bundle, annotations: as in the specification's state (runtime.md, State).
@@ -59,48 +65,11 @@ class Record:
         removed, `unmounted` and `removedDevices`; {} without an update.
     """
 
-    __slots__ = (
-        "annotations", "bundle", "cgroup", "created", "hooks", "id", "ociVersion", "owner",
-        "pid", "private_pid_namespace", "rootfs", "startSteps", "startTime", "systemd", "updated",
-    )  # fmt: skip
-
-    annotations: dict[str, str]
-    bundle: str
-    cgroup: str
-    created: str
-    hooks: dict[str, list[HookEntry]]
-    id: str
-    ociVersion: str
-    owner: int
-    pid: int
-    private_pid_namespace: bool
-    rootfs: str
-    startSteps: list[list[Any]]
-    startTime: int
-    systemd: dict[str, Any]
-    updated: Updated
-
-    def __init__(self, values: dict[str, Any]) -> None:
-        """Take every field from `values`. Raises KeyError if one is missing."""
-        self.annotations = values["annotations"]  # one by one, since `list` does it for every container
-        self.bundle = values["bundle"]
-        self.cgroup = values["cgroup"]
-        self.created = values["created"]
-        self.hooks = values["hooks"]
-        self.id = values["id"]
-        self.ociVersion = values["ociVersion"]
-        self.owner = values["owner"]
-        self.pid = values["pid"]
-        self.private_pid_namespace = values["ownPids"]
-        self.rootfs = values["rootfs"]
-        self.startSteps = values["startSteps"]
-        self.startTime = values["startTime"]
-        self.systemd = values["systemd"]
-        self.updated = values["updated"]
+    __slots__ = ()
 
     def values(self) -> dict[str, Any]:
         """The content of state.json: the fields and the version of their format."""
-        values: dict[str, Any] = {"version": FORMAT, **{name: getattr(self, name) for name in self.__slots__}}
+        values: dict[str, Any] = {"version": FORMAT, **{name: getattr(self, name) for name in _ATTRIBUTES}}
         values["ownPids"] = values.pop("private_pid_namespace")
         return values
 
@@ -224,7 +193,8 @@ def judged(values: Any, id: str) -> Record:
     if values.get("version") != FORMAT:
         check_format(values)
     fields = values
-    if not _is_right(fields):
+    if not _wire.is_record(fields):
+        # Something is unusual, or wrong.
         fields = {**_defaults(), **values}
         for name, is_right, what in _FIELDS:
             if name not in fields:
@@ -339,30 +309,6 @@ _FIELDS = (
     ("systemd", _is_unit, "a unit of systemd"),
     ("updated", is_updated, "lists of what update has changed"),
 )
-_NAMES = tuple([name for name, _, _ in _FIELDS])
-_TYPES = [str, int, int, str, str, str, str, str, int, bool, dict, dict, list, dict, dict]
-
-
-def _is_right(fields: dict[str, Any]) -> bool:
-    """Whether all fields pass the checks of _FIELDS. It is faster than the table, because `list` checks every
-    container. The table finds the wrong field."""
-    if list(map(type, map(fields.get, _NAMES))) != _TYPES:
-        return False
-    bundle, rootfs, cgroup = fields["bundle"], fields["rootfs"], fields["cgroup"]
-    return (
-        bundle[:1] == "/"
-        and rootfs[:1] in ("", "/")
-        and cgroup[:1] in ("", "/")
-        and "\0" not in "".join((fields["id"], bundle, rootfs, cgroup, fields["created"], fields["ociVersion"]))
-        and 0 <= fields["pid"] < _LARGEST_PID
-        and 0 <= fields["startTime"] < _LARGEST_NUMBER
-        and 0 <= fields["owner"] < _LARGEST_NUMBER
-        and (not fields["annotations"] or _are_annotations(fields["annotations"]))
-        and (not fields["hooks"] or _are_hooks(fields["hooks"]))
-        and _are_steps(fields["startSteps"])
-        and (not fields["systemd"] or _is_unit(fields["systemd"]))
-        and (not fields["updated"] or is_updated(fields["updated"]))
-    )
 
 
 def load(place: StateDir) -> Record | None:
@@ -516,15 +462,12 @@ def is_frozen(cgroup: str, shared: Shared | None = None) -> bool:
     try:
         if shared is not None and shared.cgroups >= 0 and cgroup.startswith(CGROUPS):
             # The path from there is half as long, and relative whatever follows.
-            path = f"./{cgroup[_CGROUPS_END:]}/cgroup.events"
-            events = native.read_record(path, _OPEN_EVENTS, shared.cgroups, shared.room)
-        else:
-            events = native.read_record(cgroup + "/cgroup.events", _OPEN_EVENTS)
+            return native.is_frozen("./" + cgroup[_CGROUPS_END:], shared.cgroups)
+        return native.is_frozen(cgroup)
     except OSError as error:
         if error.errno in _NO_CGROUP:
             return False
         raise
-    return "frozen 1" in events
 
 
 def exists(path: str) -> bool:

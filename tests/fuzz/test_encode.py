@@ -13,7 +13,7 @@ SEEDS = (b"", bytes(range(256)), bytes(range(255, -1, -1)) * 4, b"\x10\x01" * 20
 
 @pytest.fixture(scope="module")
 def target(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return built(tmp_path_factory.mktemp("fuzz"), "csrc/wire/encode.c", "csrc/wire/fuzz_encode.c")
+    return built(tmp_path_factory.mktemp("fuzz"), "csrc/wire/encode.c", "csrc/wire/record.c", "csrc/wire/fuzz_encode.c")
 
 
 def test_no_steps_are_encoded_otherwise_than_by_the_reference(target: Path, tmp_path: Path) -> None:

@@ -223,19 +223,21 @@ def openat2(dirfd: int, path: str, flags: int, mode: int = 0, resolve: int = 0) 
 
 
 def room() -> Characters:
-    """Memory for any number of calls of `read_record` and `read_own`."""
+    """Memory for any number of calls of `read_own`."""
     return _ffi.new("char[]", _OWN)
 
 
-def read_record(path: str, flags: int = 0, dirfd: int = AT_FDCWD, room: Characters | None = None) -> str:
+def read_record(path: str) -> str:
     """The content of a file that one read returns whole, because it has less than 4 KiB and the kernel makes it in one
-    piece: /proc/PID/stat, cgroup.events. flags: further flags of open(2). Bytes that are not UTF-8 become surrogates
-    (surrogateescape)."""
-    data = room if room is not None else _ffi.new("char[]", _RECORD)
-    length = _lib.pyrunc_read_record(dirfd, fs_bytes(path), flags, data, _RECORD)
-    if length < 0:
-        _check(length)
+    piece: /proc/PID/stat. Bytes that are not UTF-8 become surrogates (surrogateescape)."""
+    data = _ffi.new("char[]", _RECORD)
+    length = _check(_lib.pyrunc_read_record(fs_bytes(path), data, _RECORD))
     return str(_ffi.buffer(data, length), "utf-8", "surrogateescape")
+
+
+def is_frozen(cgroup: str, dirfd: int = AT_FDCWD) -> bool:
+    """Whether a cgroup's directory has a cgroup.events that says so. It does not wait. Raises OSError."""
+    return _check(_lib.pyrunc_is_frozen(dirfd, fs_bytes(cgroup))) == 1
 
 
 def read_own(dirfd: int, id: str, name: str, room: Characters | None = None) -> str:

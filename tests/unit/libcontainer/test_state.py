@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from pyrunc import jsonio
+from pyrunc import _wire, jsonio
 from pyrunc.errors import PyruncError
 from pyrunc.libcontainer import SPEC_VERSION, state
 from pyrunc.libcontainer.kernel import native
@@ -125,14 +125,51 @@ def test_a6_a_wrong_value_anywhere_is_told(tmp_path: Path, name: str) -> None:
                 load(tmp_path / "box", text)
 
 
+GLANCED: list[Any] = [
+    "", "/p", "p/", "a\0", 0, (1 << 31) - 1, 1 << 31, (1 << 64) - 1, 1 << 64, False, {"a": "text"}, {"a": []},
+    {"a": [], "b": 1}, {"unit": "x", "user": True}, {"unit": "x"}, {"user": True}, {"unit": "a\0", "user": False},
+    {"unit": "x", "user": 1}, {"unit": 5, "user": True}, [[1, "execute", [], "/process"]], [[1, "execute", []]],
+    [[True, "execute", [], "/process"]], [[1, "execute", {}, "/process"]], [[1, "execute", [], None]],
+    [[1, None, [], ""]], [(1, "execute", [], "/process")],
+]  # fmt: skip
+
+
 def test_the_glance_at_a_record_sees_what_the_table_of_its_members_says() -> None:
-    """`list` uses the table only if the quick check finds something, so the quick check must find at least as much."""
+    """The table is used only if the check in C finds something, so that must find at least as much. It leaves hooks to
+    the table."""
     whole = values()
-    assert state._is_right(whole)
+    assert _wire.is_record(whole)
+    assert not _wire.is_record({})
     for name, is_right, _ in state._FIELDS:
-        assert not state._is_right({key: value for key, value in whole.items() if key != name})
-        for value in [*WRONG, "", "/p", "a\0", 0, 1 << 31, 1 << 64, [[1, "execute", [], "/process"]]]:
-            assert state._is_right({**whole, name: value}) == is_right(value), (name, value)
+        assert not _wire.is_record({key: value for key, value in whole.items() if key != name})
+        for value in [*WRONG, *GLANCED]:
+            right = is_right(value) and (name != "hooks" or not value)
+            assert _wire.is_record({**whole, name: value}) == right, (name, value)
+    hooks = {"poststop": [{"path": "/hook"}]}
+    assert not _wire.is_record({**whole, "hooks": hooks})
+    assert state.judged({**whole, "hooks": hooks}, whole["id"]).hooks == hooks
+    with pytest.raises(TypeError):
+        _wire.is_record([])  # type: ignore[arg-type]
+
+
+def test_a_record_takes_each_member_and_misses_none() -> None:
+    """csrc/wire/record.c has the names a second time."""
+    whole = {**values(), **{name: object() for name in state._defaults()}}
+    made = state.Record(whole)
+    assert made.values() == {**whole, "version": state.FORMAT}
+    made.pid = 7
+    assert made.values()["pid"] == 7
+    for name in whole:
+        if name != "version":
+            with pytest.raises(KeyError, match=name):
+                state.Record({key: value for key, value in whole.items() if key != name})
+    record_type: Any = state.Record
+    arguments: list[tuple[Any, ...]] = [(), ([],), (whole, whole)]
+    for wrong in arguments:
+        with pytest.raises(TypeError):
+            record_type(*wrong)
+    with pytest.raises(TypeError):
+        record_type(values=whole)
 
 
 @pytest.mark.parametrize(
@@ -302,14 +339,10 @@ class TestStatus:
         made.cgroup = str(tmp_path)
         (tmp_path / "cgroup.events").write_text("frozen 1\n")
 
-        real = native.read_record
-
-        def read(path: str, flags: int = 0) -> str:
-            if path.startswith("/proc/"):
-                return real(path, flags)
+        def is_frozen(cgroup: str) -> bool:
             raise OSError(number, os.strerror(number))
 
-        monkeypatch.setattr(native, "read_record", read)
+        monkeypatch.setattr(native, "is_frozen", is_frozen)
         assert state.status(str(tmp_path), made) == "running"
 
     def test_a1_a_fifo_in_a_cgroup_s_place_does_not_hang(self, child: Any, tmp_path: Path) -> None:

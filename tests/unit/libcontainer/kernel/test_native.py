@@ -730,23 +730,40 @@ def test_a_record_of_the_kernel_is_read_at_once() -> None:
     assert len(text.rpartition(")")[2].split()) == 50
 
 
-def test_a_record_in_whose_place_a_fifo_lies_does_not_hang(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "fifo")
-    assert native.read_record(str(tmp_path / "fifo"), os.O_NONBLOCK) == ""
-    (tmp_path / "link").symlink_to("fifo")
-    with pytest.raises(OSError, match="symbolic"):
-        native.read_record(str(tmp_path / "link"), os.O_NOFOLLOW)
-
-
-def test_a_record_is_found_below_a_directory(tmp_path: Path) -> None:
+def test_a_record_may_have_any_bytes(tmp_path: Path) -> None:
     (tmp_path / "record").write_bytes(b"na\xefve")
+    assert native.read_record(str(tmp_path / "record")) == "na\udcefve"
+    with pytest.raises(FileNotFoundError):
+        native.read_record(str(tmp_path / "none"))
+
+
+@pytest.mark.parametrize(
+    ("events", "frozen"),
+    [("populated 1\nfrozen 1\n", True), ("populated 0\nfrozen 0\n", False), ("", False), ("x" * 5000, False)],
+)
+def test_whether_a_cgroup_is_frozen(tmp_path: Path, events: str, frozen: bool) -> None:
+    (tmp_path / "cgroup").mkdir()
+    (tmp_path / "cgroup/cgroup.events").write_text(events)
+    assert native.is_frozen(str(tmp_path / "cgroup")) is frozen
     fd = os.open(tmp_path, os.O_PATH)
     try:
-        assert native.read_record("record", dirfd=fd) == "na\udcefve"
-        with pytest.raises(FileNotFoundError):
-            native.read_record("none", dirfd=fd)
+        assert native.is_frozen("./cgroup", fd) is frozen
     finally:
         os.close(fd)
+
+
+def test_a_cgroup_without_an_answer_is_told_and_a_fifo_does_not_hang(tmp_path: Path) -> None:
+    """A1: another user's record can name any path."""
+    with pytest.raises(FileNotFoundError):
+        native.is_frozen(str(tmp_path))
+    with pytest.raises(OSError, match="too long"):
+        native.is_frozen("/" + "x/" * 2100)
+    (tmp_path / "cgroup.events").symlink_to("fifo")
+    with pytest.raises(OSError, match="symbolic"):
+        native.is_frozen(str(tmp_path))
+    (tmp_path / "cgroup.events").unlink()
+    os.mkfifo(tmp_path / "cgroup.events")
+    assert native.is_frozen(str(tmp_path)) is False
 
 
 def _as_it_is(place: Path) -> None:
@@ -832,9 +849,7 @@ def test_a_file_of_one_s_own_is_read_and_no_other(tmp_path: Path, change: Callab
     try:
         if change in READ:
             assert native.read_own(fd, "id", "file") == (place / "file").read_text()
-            room = native.room()
-            assert native.read_record("id/file", dirfd=fd, room=room) == (place / "file").read_text()[:4096]
-            assert native.read_own(fd, "id", "file", room) == (place / "file").read_text()
+            assert native.read_own(fd, "id", "file", native.room()) == (place / "file").read_text()
         else:
             with pytest.raises(OSError, match="Errno"):
                 native.read_own(fd, "id", "file")
