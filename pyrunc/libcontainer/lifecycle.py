@@ -37,6 +37,8 @@ _DIGITS = 10
 KILL_TIMEOUT_MS = 10_000
 # How often to check, a millisecond apart, whether an init has executed its program.
 EXEC_POLL_ATTEMPTS = 50
+# The name of the init's program, a memfd or a file on a tmpfs (csrc/native/image.c).
+_INIT_IMAGE = "pyrunc-init"
 
 
 def create(options: LaunchOptions, fault: tuple[int, int] = (-1, 0)) -> None:
@@ -85,7 +87,8 @@ def run(
             raise
 
     def on_running() -> None:
-        if (launch.is_filtered or _limits_memory(spec)) and not _executed(launch.record, launch.init.pidfd):
+        looks = launch.is_filtered or _limits_memory(spec)
+        if looks and _executed(launch.record, launch.init.pidfd) is False:
             raise launch.death()
         lifecycle_hooks.poststart(launch.record, launch.timeline)
 
@@ -244,8 +247,11 @@ def _reach_init(path: str, record: Record) -> int:
     """A connection to the init that waits for the start. Raises PyruncError if none does, and OSError.
 
     A frozen one is not connected to: it accepts nothing, and after some such attempts a connect(2) would wait for it.
+    Nothing else than the init is connected to either: whoever may write to the state directory can listen there.
     """
-    if not record.cgroup or not store.is_frozen(record.cgroup):
+    found = process.find(record.pid, record.startTime)
+    waits = found is not None and found.name == store.INIT_NAME
+    if waits and not (record.cgroup and store.is_frozen(record.cgroup)):
         try:
             return native.connect(path + "/" + START_SOCKET)
         except OSError as error:
@@ -354,7 +360,13 @@ def _send_start(path: str, record: Record, sync: int) -> None:
         if data:
             _await_end(pidfd, record)  # until the next command finds it stopped
             raise _start_failure(path, record, data)
-        if pidfd >= 0 and not _executed(record, pidfd):
+        executed = pidfd < 0 or _executed(record, pidfd)
+        if executed is None and _is_init(record.pid):
+            raise PyruncError(
+                "the container's init has not been started",
+                hint=f"another process listens at {path}/{START_SOCKET}; delete --force removes the container",
+            )
+        if executed is False:
             from .launch import errors as launch_errors
 
             filtered = any([step[1] == "seccomp" for step in record.startSteps])
@@ -394,8 +406,9 @@ def _start_failure(path: str, record: Record, data: bytes) -> PyruncError:
     )
 
 
-def _executed(record: Record, pidfd: int) -> bool:
-    """Whether the init has executed its program after it closed its socket; False if it was killed before.
+def _executed(record: Record, pidfd: int) -> bool | None:
+    """Whether the init has executed its program after it closed its socket; False if it was killed before, None if
+    after 50 ms neither can be seen, as the program may have taken the init's name.
 
     In both cases the descriptors are closed a moment before the two can be told apart. An init that its parent has
     reaped counts as executed: its parent knows more.
@@ -406,7 +419,17 @@ def _executed(record: Record, pidfd: int) -> bool:
             return True
         if native.poll([pidfd], 1):
             return False
-    return True
+    return None
+
+
+def _is_init(pid: int) -> bool:
+    """Whether a process still executes the init's program, not the container's; False where that can't be seen. execve
+    changes it before it closes descriptors."""
+    try:
+        path = posix.readlink(f"/proc/{pid}/exe")
+    except OSError:
+        return False
+    return path.removesuffix(" (deleted)").rpartition("/")[2].removeprefix("memfd:") == _INIT_IMAGE
 
 
 def state(root: str, id: str) -> State:

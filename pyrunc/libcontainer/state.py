@@ -418,21 +418,20 @@ def status(path: str, record: Record, shared: Shared | None = None) -> Status:
 
     If the process with that pid has another start time, the container is stopped. Raises OSError.
     """
-    # As long as somebody has the socket open, it is the init, which waits. So it lives, whatever its pid.
-    held = _is_held(path + "/" + START_SOCKET, shared)
-    if not held:
-        found = process.find(record.pid, record.startTime)
-        if found is None:
-            return "stopped"
-        # Without the permission to ask, the name of the process decides.
-        held = held is None and found.name == INIT_NAME
+    # Whoever may write to the state directory can listen on a socket there, so the socket says nothing of a process
+    # that has ended, or that is no init any more.
+    found = process.find(record.pid, record.startTime)
+    if found is None:
+        return "stopped"
     if record.cgroup and is_frozen(record.cgroup, shared):
         return "paused"
-    return "created" if held else "running"
+    # A program may have given itself the init's name. Without the permission to ask, the name decides.
+    waits = found.name == INIT_NAME and _is_held(path + "/" + START_SOCKET, shared) is not False
+    return "created" if waits else "running"
 
 
 def _is_held(socket: str, shared: Shared | None) -> bool | None:
-    """Whether a process has this start socket open, as only the container's init has while it waits for the start; None
+    """Whether a process has this start socket open, as the container's init has while it waits for the start; None
     without the permission to ask. A killed `start` leaves the socket's file.
 
     connect(2) of a datagram socket fails with EPROTOTYPE if the socket is open, and with ECONNREFUSED if only its file

@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import socket
+import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -134,3 +137,85 @@ def test_a8_the_table_of_ps_has_lines_of_processes_only(runtime: Runtime, bundle
     fake.chmod(0o755)
     said = runtime("ps", container.id, env={"PATH": f"{tmp_path}:{os.environ['PATH']}"}).out
     assert said == f"  PID CMD\n{container.pid:7} sleep\u2028{container.pid} forged\n"
+
+
+class Impostor:
+    """A process that listens on a container's start socket in place of its init: it answers a start by closing the
+    connection, as an init does that executes its program."""
+
+    def __init__(self, container: Container) -> None:
+        self.path = container.runtime.root / container.id / "start.sock"
+        with contextlib.suppress(FileNotFoundError):
+            self.path.unlink()
+        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        place = os.open(self.path.parent, os.O_PATH)
+        self.listener.bind(f"/proc/self/fd/{place}/start.sock")
+        os.close(place)
+        self.listener.listen()
+        self.heard: list[bytes] = []
+        self.thread = threading.Thread(target=self._serve, daemon=True)
+        self.thread.start()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self.listener.accept()
+                self.heard.append(connection.recv(10))
+                connection.close()
+
+    def end(self) -> None:
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.thread.join()
+        self.listener.close()
+
+
+@pytest.fixture
+def impostor(waiting: Container) -> Iterator[Callable[[], Impostor]]:
+    made: list[Impostor] = []
+
+    def make() -> Impostor:
+        made.append(Impostor(waiting))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.end()
+
+
+@pytest.mark.own("runc has a FIFO")
+@pytest.mark.parametrize("state", ["stopped", "running"])
+def test_who_listens_on_the_start_socket_does_not_make_a_container_created(
+    waiting: Container, impostor: Callable[[], Impostor], state: str
+) -> None:
+    """In `state`, `list`, `start`, `kill` and `delete`."""
+    if state == "stopped":
+        os.kill(waiting.pid, signal.SIGKILL)
+        waiting.wait()
+    else:
+        waiting.start()
+        host.wait_for("its output", lambda: waiting.output == "started\n")
+    false = impostor()
+    assert waiting.status == state
+    listed = json.loads(waiting.runtime("list", "--format", "json").out)
+    assert [item["status"] for item in listed] == [state]
+    result = waiting.runtime("start", waiting.id)
+    words = "a container that has stopped" if state == "stopped" else "an already running container"
+    assert (result.code, f"cannot start {words}" in result.last_line) == (1, True)
+    assert false.heard == []
+    assert waiting.runtime("kill", waiting.id, "CONT").code == (state == "stopped")
+    assert waiting.runtime("delete", waiting.id).code == (state == "running")
+    assert waiting.runtime("delete", "--force", waiting.id).code == 0
+    assert not host.processes_of(waiting.runtime.token)
+
+
+@pytest.mark.own("runc has a FIFO")
+def test_a_start_that_did_not_reach_the_init_is_an_error(waiting: Container, impostor: Callable[[], Impostor]) -> None:
+    """The init lives and waits, and another process listens in its place."""
+    false = impostor()
+    result = waiting.runtime("start", waiting.id)
+    assert false.heard == [b"S"]
+    assert result.code == 1
+    assert "the container's init has not been started (another process listens at" in result.last_line
+    assert waiting.output == ""
+    assert waiting.runtime("delete", "--force", waiting.id).code == 0
+    assert not host.processes_of(waiting.runtime.token)

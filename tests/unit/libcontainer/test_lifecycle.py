@@ -164,18 +164,21 @@ def test_a7_list_goes_on_where_one_container_can_t_be_looked_at(
 
 
 @pytest.mark.parametrize("situation", ["running", "created", "paused", "paused before its start", "stopped"])
-def test_list_and_state_say_the_same(box: Box, situation: str) -> None:
+def test_list_and_state_say_the_same(tmp_path: Path, situation: str) -> None:
+    waits = situation in ("created", "paused before its start")
+    box = Box(tmp_path, state.INIT_NAME if waits else "sleep")
     box.record.cgroup = str(box.path)
     (box.path / "cgroup.events").write_text(f"populated 1\nfrozen {int('paused' in situation)}\n")
     box.save()
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as waiting:
-        if situation in ("created", "paused before its start"):
+        if waits:
             waiting.bind(str(box.path / "start.sock"))
             waiting.listen()
         if situation == "stopped":
             box.end()
         found = lifecycle.state(box.root, "box")
         [listed] = lifecycle.list_states(box.root)
+    box.end()
     assert found["status"] == situation.partition(" ")[0]
     assert listed == {**found, "owner": statedir.owner_name(os.geteuid())}
 

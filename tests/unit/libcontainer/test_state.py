@@ -312,6 +312,18 @@ class TestStatus:
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
 
+    def test_a_process_that_listens_in_the_init_s_place_makes_no_created_container(
+        self, child: Any, tmp_path: Path
+    ) -> None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+            listener.bind(str(tmp_path / "start.sock"))
+            listener.listen()
+            assert state.status(str(tmp_path), record_of(child.pid)) == "running"
+            made = record_of(child.pid)
+            child.kill()
+            child.wait()
+            assert state.status(str(tmp_path), made) == "stopped"
+
     def test_without_the_permission_to_ask_the_name_decides(
         self, child: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
