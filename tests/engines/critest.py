@@ -2,7 +2,8 @@
 `python -m tests.engines.critest RELEASE --images DIRECTORY` makes only the registry's files, for a guest.
 
 critest pulls its images from a registry on the machine's loopback: stand-ins made of busybox and nginx, under critest's
-names. Its output is in build/engines/critest-RUNTIME.log; this module prints the last lines.
+names. Its output is in build/engines/critest-RUNTIME.log, containerd's in critest-RUNTIME.containerd.log. This module
+prints the last lines.
 """
 
 from __future__ import annotations
@@ -142,7 +143,9 @@ def main() -> int:
         publish(machine, machine.path("/srv/registry"))
         serve(machine, "/srv/registry")
         done = machine.run(*words(runtime, *more[1:]), seconds=SECONDS)
+        daemon = machine.path("/run/containerd.log").read_text(errors="replace")
     log.write_text(done.out + done.err)
+    log.with_name(f"critest-{runtime}.containerd.log").write_text(daemon)
     print("\n".join(summary(done.out)))
     return done.code
 
