@@ -125,6 +125,8 @@ class Subject:
                 unchanged = 0
                 while unchanged < LOOKS:  # a command that waits for a lock tries it again and again
                     time.sleep(0.001)
+                    if unchanged == LOOKS - 1:
+                        wait(process)  # on a busy machine it may have waited for a processor during the other looks
                     before, found = found, self.found(process.pid)
                     unchanged = unchanged + 1 if found == before else 0
                 wait(process)  # the pagemap of a process that has ended is empty

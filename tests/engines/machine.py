@@ -56,11 +56,14 @@ class Done(NamedTuple):
         return f"exit code {self.code}\n{self.out}{self.err}".rstrip()
 
 
-def wait_for(condition: Callable[[], object], what: str, seconds: float = 20) -> None:
+def wait_for(condition: Callable[[], object], what: str, seconds: float = 60) -> None:
     """Wait until `condition` holds. AssertionError with `what` if it does not hold in time."""
     end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"after {seconds:.0f} s: {what}"
+    while True:
+        is_last = time.monotonic() >= end
+        if condition():
+            return
+        assert not is_last, f"after {seconds:.0f} s: {what}"
         time.sleep(0.05)
 
 

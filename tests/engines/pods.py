@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 
 from tests.engines.checks import namespace, succeeds
@@ -42,11 +41,9 @@ def nginx(cri: Cri) -> None:
     assert "served by nginx" in succeeds(cri.call("busybox", "wget", "-qO-", f"http://{address}/"))
     assert "master process" in succeeds(box.exec("ps"))
     box.says('"GET / HTTP/1.1" 200')
-    started = time.monotonic()
     box.do("stop")
     box.becomes("exited")
     assert cri.exit_code(box) == 0, "nginx ends by itself at SIGTERM"
-    assert time.monotonic() - started < 30
 
 
 @check

@@ -85,7 +85,7 @@ HOLDING = (
 def holding(runtime: Runtime, bundle: Bundle) -> Container:
     """A container that holds much memory, and counts."""
     container = runtime.started(bundle.sh(HOLDING))
-    host.wait_for("the counter to begin", lambda: count(bundle) > 1, 60)
+    host.wait_for("the counter to begin", lambda: count(bundle) > 1)
     return container
 
 
@@ -93,7 +93,7 @@ def assert_holds(bundle: Bundle) -> None:
     """Assert that the memory is unchanged, and that the counter goes on."""
     assert_counts(bundle)
     (bundle.rootfs / "check").touch()
-    host.wait_for("the sum", (bundle.rootfs / "after").exists, 60)
+    host.wait_for("the sum", (bundle.rootfs / "after").exists)
     assert (bundle.rootfs / "after").read_text() == (bundle.rootfs / "before").read_text()
     (bundle.rootfs / "after").unlink()
 
@@ -151,10 +151,10 @@ def test_pages_that_come_when_they_are_wanted(runtime: Runtime, bundle: Bundle, 
     words = ("--page-server", "--address", LOCAL, "--port", str(port), "-D", criu.images, "-v4", "-o", "lazy.log")
     with criu_command(runtime, "lazy-pages", *words) as server:
         try:
-            host.wait_for("the server of pages", (criu.images / "lazy-pages.socket").exists, 60)
+            host.wait_for("the server of pages", (criu.images / "lazy-pages.socket").exists)
             # CRIU looks for that socket in its work directory.
             restored = criu.restore(bundle, "--lazy-pages", "--work-path", str(criu.images))
-            host.wait_for("the counter to go on", lambda: count(bundle) > stopped, 60)
+            host.wait_for("the counter to go on", lambda: count(bundle) > stopped)
             assert_holds(bundle)
             assert dump.wait(60) == 0, (runtime.work / "background.err").read_text()
             assert server.wait(60) == 0, (criu.images / "lazy.log").read_text()
@@ -173,7 +173,7 @@ def test_a_page_server_takes_the_memory(runtime: Runtime, bundle: Bundle, criu: 
     port = free_port()
     with criu_command(runtime, "page-server", "-D", taken, "--address", LOCAL, "--port", str(port)) as server:
         try:
-            host.wait_for("the page server", lambda: is_listened_to(port), 60)
+            host.wait_for("the page server", lambda: is_listened_to(port))
             criu.dump(container, "--page-server", f"{LOCAL}:{port}")
             assert server.wait(60) == 0
         finally:

@@ -36,7 +36,7 @@ def test_each_kill_for_want_of_memory_is_an_event(runtime: Runtime, bundle: Bund
         host.wait_for("the kill", lambda turn=turn: container.output.count("137") == turn)  # type: ignore[misc]
         host.wait_for("its event", lambda turn=turn: out.read_text().count('"type":"oom"') == turn)  # type: ignore[misc]
     container.kill("KILL")
-    assert stream.wait(20) == 0
+    assert stream.wait(60) == 0
     lines = [json.loads(line) for line in out.read_text().splitlines()]
     assert [line for line in lines if line["type"] != "stats"] == [{"type": "oom", "id": container.id}] * 2
 
@@ -53,6 +53,6 @@ def test_the_kill_that_ends_a_container_of_systemd_is_an_event(runtime: Runtime,
     host.wait_for("the stream", lambda: '"stats"' in out.read_text())
     with (bundle.rootfs / "tmp/f").open("w") as pipe:
         pipe.write("go\n")
-    assert stream.wait(20) == 0
+    assert stream.wait(60) == 0
     lines = [json.loads(line) for line in out.read_text().splitlines()]
     assert [line for line in lines if line["type"] != "stats"] == [{"type": "oom", "id": container.id}]

@@ -171,7 +171,7 @@ def test_cpu_max_is_seen_in_the_usage(runtime: Runtime, bundle: Bundle) -> None:
     path = cgroup(container)
     assert (path / "cpu.max").read_text() == f"{quota} 100000\n"
     stat = path / "cpu.stat"
-    host.wait_for("ten throttled periods", lambda: entry(stat, "nr_throttled") >= 10, 60)
+    host.wait_for("ten throttled periods", lambda: entry(stat, "nr_throttled") >= 10)
     # A process runs on to the next tick when its quota is used up, and pays for that in the next period.
     most = (entry(stat, "nr_periods") + 5) * quota
     assert entry(stat, "usage_usec") <= most
@@ -181,7 +181,7 @@ def test_cpu_max_is_seen_in_the_usage(runtime: Runtime, bundle: Bundle) -> None:
 def test_what_has_no_quota_is_not_throttled(runtime: Runtime, bundle: Bundle) -> None:
     container = spin(runtime, bundle, period=50000, shares=1024)
     stat = cgroup(container) / "cpu.stat"
-    host.wait_for("a second of its time", lambda: entry(stat, "usage_usec") > 1000000, 60)
+    host.wait_for("a second of its time", lambda: entry(stat, "usage_usec") > 1000000)
     assert entry(stat, "nr_throttled") == 0
     assert (cgroup(container) / "cpu.max").read_text() == "max 50000\n"
     assert (cgroup(container) / "cpu.weight").read_text() == "100\n"
@@ -199,7 +199,7 @@ def test_shares_divide_the_cpu(runtime: Runtime) -> None:
     def used() -> list[int]:
         return [entry(stat, "usage_usec") - old for stat, old in zip(stats, start, strict=True)]
 
-    host.wait_for("two seconds of the second one", lambda: used()[1] > 2000000, 60)
+    host.wait_for("two seconds of the second one", lambda: used()[1] > 2000000)
     little, much = used()
     assert much > 3 * little
     for container in (first, second):
@@ -254,15 +254,13 @@ def seconds(runtime: Runtime, bundle: Bundle) -> float:
 def test_io_max_is_seen_in_the_throughput(
     runtime: Runtime, bundle: Bundle, disk: str, field: str, rate: int, value: str
 ) -> None:
-    """4 MiB by 128 KiB: with either limit at least 4 s, and far less without a limit."""
+    """4 MiB by 128 KiB: with either limit at least 4 s."""
     write_directly(bundle, 4)
-    free = seconds(runtime, bundle)
     major, minor = map(int, disk.split(":"))
     limited(bundle, blockIO={field: [{"major": major, "minor": minor, "rate": rate}]})
     limits = (cgroup(runtime.container(bundle)) / "io.max").read_text().split()
     assert limits[0] == disk
     assert value in limits
-    assert free < 3
     assert seconds(runtime, bundle) > 3
 
 
@@ -488,7 +486,7 @@ def test_pids_max_of_a_running_container(runtime: Runtime, bundle: Bundle) -> No
 def test_cpu_max_of_a_running_container(runtime: Runtime, bundle: Bundle) -> None:
     container = spin(runtime, bundle, quota=5000, period=100000)
     stat = cgroup(container) / "cpu.stat"
-    host.wait_for("ten throttled periods", lambda: entry(stat, "nr_throttled") >= 10, 60)
+    host.wait_for("ten throttled periods", lambda: entry(stat, "nr_throttled") >= 10)
     update(container, cpu={"quota": 60000, "period": 100000})
     usage, periods = entry(stat, "usage_usec"), entry(stat, "nr_periods")
 
@@ -496,7 +494,7 @@ def test_cpu_max_of_a_running_container(runtime: Runtime, bundle: Bundle) -> Non
         passed = entry(stat, "nr_periods") - periods
         return passed >= 10 and entry(stat, "usage_usec") - usage > passed * 10000
 
-    host.wait_for("twice the old quota in each period", more_than_before, 60)
+    host.wait_for("twice the old quota in each period", more_than_before)
     container.delete("--force")
 
 
@@ -505,7 +503,7 @@ def test_memory_max_of_a_running_container(runtime: Runtime, bundle: Bundle) -> 
     bundle.sh("x=$(head -c 33554432 /dev/zero | tr '\\0' x); while :; do sleep 1; done")
     container = runtime.started(limited(bundle, memory={"limit": 256 * MIB, "swap": 256 * MIB}))
     path = cgroup(container)
-    host.wait_for("32 MiB in use", lambda: entry(path / "memory.stat", "anon") > 30 * MIB, 60)
+    host.wait_for("32 MiB in use", lambda: entry(path / "memory.stat", "anon") > 30 * MIB)
     assert entry(path / "memory.events", "oom_kill") == 0
     update(container, memory={"limit": 16 * MIB, "swap": 16 * MIB})
     container.wait()
@@ -514,14 +512,12 @@ def test_memory_max_of_a_running_container(runtime: Runtime, bundle: Bundle) -> 
 
 
 def test_io_max_of_a_running_container(runtime: Runtime, bundle: Bundle, disk: str) -> None:
-    """8 MiB at 128 KiB/s would take a minute."""
+    """16 MiB at 128 KiB/s would take two minutes."""
     major, minor = map(int, disk.split(":"))
     device = {"major": major, "minor": minor}
-    limited(write_directly(bundle, 8), blockIO={"throttleWriteBpsDevice": [{**device, "rate": MIB // 8}]})
-    start = time.monotonic()
+    limited(write_directly(bundle, 16), blockIO={"throttleWriteBpsDevice": [{**device, "rate": MIB // 8}]})
     container = runtime.started(bundle)
     time.sleep(2)
     assert container.status == "running"
     update(container, blockIO={"throttleWriteBpsDevice": [{**device, "rate": 64 * MIB}]})
-    container.wait()
-    assert time.monotonic() - start < 30
+    container.wait()  # it gives up after a minute

@@ -179,7 +179,7 @@ def test_nobody_is_killed(place: shims.Place, tmp_path: Path) -> None:
     memory = {"memory": {"limit": 24 * MIB, "swap": 24 * MIB}}
     task = running(place, "sh", "-c", script, resources=memory, disk=tmp_path)
     file = tmp_path / "file"
-    host.wait_for("the file", lambda: file.exists() and file.stat().st_size == 40 * MIB, 60)
+    host.wait_for("the file", lambda: file.exists() and file.stat().st_size == 40 * MIB)
     host.wait_for("reclaim", lambda: stats(task)["memory_events"]["max"] > 0)
     assert stats(task)["memory_events"]["oom_kill"] == 0
     task.end()
@@ -233,7 +233,7 @@ def test_stats_are_those_of_containerds_own_shim(go_place: shims.Place, systemd:
     script = f"{' '.join(HOG)}; dd if=/dev/zero of=/tmp/file bs=1M count=2 2>/dev/null; sleep 1000; true"
     task = running(go_place, "sh", "-c", script, resources=LIMITS, options={"systemd_cgroup": systemd}, form="1.6")
     file = go_place.work / task.id / "rootfs/tmp/file"
-    host.wait_for("the file", lambda: file.exists() and file.stat().st_size == 2 * MIB, 30)
+    host.wait_for("the file", lambda: file.exists() and file.stat().st_size == 2 * MIB)
     host.wait_for("the sleep", lambda: "sleep" in Path(f"/proc/{children(task.pid)[-1]}/cmdline").read_text())
     task.call("Pause")
     for _ in range(50):

@@ -379,7 +379,7 @@ class Rootless:
 def rootless(systemd: Runtime, bundle: Bundle) -> Iterator[Rootless]:
     subprocess.run(["loginctl", "enable-linger", "tester"], check=True)
     is_there = [*HOST_MOUNTS, "test", "-S", f"/run/user/{TESTER}/bus"]
-    host.wait_for("the user's bus", lambda: subprocess.run(is_there, check=False).returncode == 0, 60)
+    host.wait_for("the user's bus", lambda: subprocess.run(is_there, check=False).returncode == 0)
     made = Rootless(systemd, bundle)
     yield made
     for id in systemd.ids:

@@ -131,11 +131,12 @@ def test_f4_without_executable_memfds(runtime: Runtime, bundle: Bundle, value: i
     before = Path("/proc/self/mountinfo").read_text()
     outside, id = list(runtime.command), runtime.new_id()
     command = f"{' '.join(outside)} --root {runtime.root} exec {id} echo by exec"
-    hook = bundle.script("hook", f"{command} >{runtime.work}/said")
+    hook = bundle.script("hook", f"{command} >{runtime.work}/said; touch {bundle.rootfs}/go")
     bundle.hook("poststart", hook)
     runtime.command = [*noexec(value), *outside]
     timeline = runtime.work / "timeline"
-    result = runtime.run(bundle.sh("readlink /proc/self/exe; sleep 0.5"), "--timeline", str(timeline), id=id)
+    bundle.sh("readlink /proc/self/exe; until [ -e /go ]; do sleep 0.02; done")
+    result = runtime.run(bundle, "--timeline", str(timeline), id=id)
     runtime.command = outside
     assert result.out == "/bin/busybox\n"
     assert (runtime.work / "said").read_text() == "by exec\n"
@@ -249,7 +250,7 @@ def test_a7_start_tells_of_an_init_that_dies_meanwhile(runtime: Runtime, bundle:
             # A stopped init's socket accepts the connection and the byte; the init's death closes the connection.
             host.wait_for("the connection", functools.partial(waits_for_an_answer, starting.pid))
         os.kill(container.pid, signal.SIGKILL)
-        assert starting.wait(30) == 1
+        assert starting.wait(60) == 1
         said = (runtime.work / "background.err").read_text()
         assert said.strip(), "an empty stderr"
         assert "killed before it executed the program" in said or "has stopped" in said, said

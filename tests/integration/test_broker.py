@@ -11,7 +11,6 @@ import shutil
 import signal
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -492,7 +491,7 @@ def test_the_brokers_end_ends_the_agents(runtime: Runtime, calls: Bundle, broker
     host.wait_for("the agent", broker.agents)
     (agent,) = broker.agents()
     broker.process.send_signal(signal.SIGINT)
-    assert broker.process.wait(10) == 0
+    assert broker.process.wait(60) == 0
     assert not Path(f"/proc/{agent}").exists()
     container.wait()
     assert names(container.output) == ["ENOSYS"]
@@ -520,11 +519,9 @@ def test_many_containers_and_one_whose_call_never_ends(
             other.wait()
             assert other.output == "3\n"
         assert waiting.status == "running"
-        begin = time.monotonic()
         waiting.kill()
         waiting.wait()
         host.wait_for("the agents' end", lambda: not broker.agents())
-        assert time.monotonic() - begin < 10
 
 
 def test_a_policy_by_the_listeners_metadata(
@@ -610,7 +607,7 @@ def test_more_waiting_calls_than_workers(runtime: Runtime, calls: Bundle, broker
         full.listen(0)  # one more connection is taken
         calls.sh("for i in $(seq 40); do brokered unix stream /srv/server & done; wait")
         container = runtime.started(calls)
-        host.wait_for("the refused calls", lambda: len(container.output.splitlines()) == 40 - 32 - 1, 60)
+        host.wait_for("the refused calls", lambda: len(container.output.splitlines()) == 40 - 32 - 1)
         assert set(names(container.output)) == {"EAGAIN"}
         (agent,) = broker.agents()
         children = Path(f"/proc/{agent}/task/{agent}/children").read_text().split()

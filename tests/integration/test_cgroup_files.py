@@ -116,7 +116,7 @@ def _remove_kills_those_who_came_late(base: str) -> None:
     try:
         files.remove(base, killing=True)
         assert not os.path.exists(base)
-        assert process.wait(5) == -9
+        assert process.wait(60) == -9
     finally:
         _end(process)
 

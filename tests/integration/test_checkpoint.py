@@ -154,7 +154,7 @@ def test_in_the_foreground_the_exit_code_is_the_process_s(runtime: Runtime, bund
     process = runtime.background("restore", "--image-path", criu.images, "--bundle", bundle.path, id)
     wait_until_running(runtime, id)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == 7
+    assert process.wait(60) == 7
     assert "container does not exist" in runtime("state", id).last_line
     runtime.assert_nothing_left()
 
@@ -183,7 +183,7 @@ def test_standard_streams_that_are_pipes_are_the_restore_s(runtime: Runtime, bun
     host.wait_for("its output", lambda: len(output[0]) > 3)
     result = runtime("checkpoint", "--image-path", criu.images, id)
     assert result.code == 0, result
-    assert first.wait(20) == 128 + 9
+    assert first.wait(60) == 128 + 9
     names = json.loads((criu.images / "descriptors.json").read_text())
     assert all(name.startswith("pipe:[") for name in names)
     host.wait_for("the old output's end", lambda: output[0] and output[1])
@@ -191,7 +191,7 @@ def test_standard_streams_that_are_pipes_are_the_restore_s(runtime: Runtime, bun
     second, more = start("restore", "--image-path", criu.images, "--bundle", bundle.path, id)
     host.wait_for("its output", lambda: len(more[0]) > 3 and len(more[1]) > 3)
     runtime("kill", id, "KILL")
-    assert second.wait(20) == 128 + 9
+    assert second.wait(60) == 128 + 9
     numbers = [int(line) for line in output[0] + more[0]]
     assert numbers == list(range(1, len(numbers) + 1))
     errors = [line for line in output[1] + more[1] if line.startswith("e")]

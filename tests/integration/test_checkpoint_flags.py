@@ -60,7 +60,7 @@ def listener() -> Iterator[socket.socket]:
     with socket.socket() as value:
         value.bind((LOCAL, 0))
         value.listen(1)
-        value.settimeout(15)
+        value.settimeout(60)
         yield value
 
 
@@ -141,7 +141,7 @@ def connected(runtime: Runtime, bundle: Bundle, listener: socket.socket) -> tupl
     script = f"i=0; while :; do i=$((i+1)); echo $i; sleep 0.05; done | exec busybox nc {LOCAL} {port}"
     container = runtime.started(bundle.sh(script))
     connection, _ = listener.accept()
-    connection.settimeout(15)
+    connection.settimeout(60)
     return container, connection
 
 
@@ -251,7 +251,7 @@ def test_ext_unix_sk(runtime: Runtime, bundle: Bundle, criu: Checkpoints) -> Non
             client.connect(str(path))
             bundle.sh("exec >&0; i=0; while :; do i=$((i+1)); echo $i; sleep 0.05; done")
             container = runtime.started(bundle, stdin=client.fileno())
-        server.settimeout(15)
+        server.settimeout(60)
         server.recv(100)
         assert "--ext-unix-sk" in criu.dump(container, ok=False).last_line
         before = int(server.recv(100))
@@ -286,7 +286,7 @@ def test_page_server(runtime: Runtime, bundle: Bundle, criu: Checkpoints) -> Non
     try:
         host.wait_for("the page server", lambda: is_listened_to(port))
         criu.dump(container, "--page-server", f"{LOCAL}:{port}")
-        assert server.wait(15) == 0
+        assert server.wait(60) == 0
     finally:
         server.kill()
         server.wait()
@@ -314,7 +314,7 @@ def test_lazy_pages_and_the_status_descriptor(runtime: Runtime, bundle: Bundle, 
     assert is_listened_to(port)
     # No client fetches the pages: the dump is ended, and the container is as before.
     dump.terminate()
-    assert dump.wait(40) == 128 + signal.SIGTERM
+    assert dump.wait(60) == 128 + signal.SIGTERM
     assert container.status == "running"
     assert_counts(bundle)
     criu.dump(container)

@@ -59,7 +59,7 @@ class Shell:
     def until(self, pattern: str) -> str:
         """Read the shell's output until it matches this regular expression."""
         wanted = re.compile(pattern.encode(), re.MULTILINE)
-        text = read_until(self.master, lambda data: wanted.search(_ESCAPES.sub(b"", data)) is not None, 60)
+        text = read_until(self.master, lambda data: wanted.search(_ESCAPES.sub(b"", data)) is not None)
         return _ESCAPES.sub(b"", text).decode("utf-8", "replace")
 
     def settle(self) -> str:

@@ -128,7 +128,7 @@ class Scene:
             cwd=self.runtime.work,
         )
         os.close(slave)
-        said = read_until(master, lambda text: False, 60).decode().replace("\r\n", "\n")
+        said = read_until(master, lambda text: False).decode().replace("\r\n", "\n")
         process.wait()
         os.close(master)
         lines = [line for line in said.splitlines() if not line.startswith("warning: ")]
@@ -211,7 +211,7 @@ def test_n6_a_log_and_a_pipe_get_one_line(runtime: Runtime, bundle: Bundle, tmp_
     command = runtime.argv("--log", log, "--log-format", "json", "run", "-b", bundle.path, runtime.new_id())
     subprocess.run(command, check=False, stdin=subprocess.DEVNULL, stderr=slave, env=runtime.environment())
     os.close(slave)
-    said = read_until(master, lambda text: False, 30).decode().splitlines()
+    said = read_until(master, lambda text: False).decode().splitlines()
     os.close(master)
     assert said == [json.loads(log.read_text().splitlines()[-1])["msg"]]
 

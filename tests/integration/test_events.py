@@ -31,7 +31,7 @@ def test_the_stream_ends_with_the_container(runtime: Runtime, bundle: Bundle) ->
     out = runtime.work / "background.out"
     host.wait_for("three lines", lambda: out.read_text().count("\n") >= 3)
     container.kill("KILL")
-    assert stream.wait(20) == 0
+    assert stream.wait(60) == 0
     lines = [json.loads(line) for line in out.read_text().splitlines()]
     assert {line["type"] for line in lines} == {"stats"}
     assert (runtime.work / "background.err").read_text() == ""
@@ -45,7 +45,7 @@ def test_a_reader_that_leaves_ends_the_stream(runtime: Runtime, bundle: Bundle) 
     os.close(writer)
     os.read(reader, 100)
     os.close(reader)
-    assert stream.wait(20) in (1, -signal.SIGPIPE)
+    assert stream.wait(60) in (1, -signal.SIGPIPE)
     assert container.status == "running"
 
 

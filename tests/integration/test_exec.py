@@ -320,7 +320,7 @@ def test_signals_go_to_the_process(box: Container) -> None:
     out = box.runtime.work / "background.out"
     host.wait_for("the shell", lambda: "up" in out.read_text())
     process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == 9
+    assert process.wait(60) == 9
     assert out.read_text() == "up\ngot\n"
 
 
@@ -328,7 +328,7 @@ def test_the_end_of_the_container_ends_it(box: Container) -> None:
     process = box.runtime.background("exec", box.id, "sh", "-c", "echo up; exec sleep 1000")
     host.wait_for("the shell", lambda: "up" in (box.runtime.work / "background.out").read_text())
     box.kill()
-    assert process.wait(20) == 137
+    assert process.wait(60) == 137
 
 
 def test_preserved_descriptors(box: Container) -> None:
@@ -433,7 +433,7 @@ def test_a_paused_container(box: Container) -> None:
         assert process.poll() is None
     finally:
         freeze.write_text("0")
-    assert process.wait(20) == 0
+    assert process.wait(60) == 0
     assert (box.runtime.work / "background.out").read_text() == "thawed\n"
 
 

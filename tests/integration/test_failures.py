@@ -172,7 +172,7 @@ def test_interrupted_create_leaves_nothing(runtime: Runtime, bundle: Bundle, num
     process = runtime.background("create", "--bundle", bundle.path, runtime.new_id())
     host.wait_for("the hook", marker.exists)
     process.send_signal(number)
-    assert process.wait(15) != 0
+    assert process.wait(60) != 0
     runtime.assert_nothing_left()
 
 

@@ -53,7 +53,7 @@ class Once:
         thread = threading.Thread(target=path.write_text, args=(text,), daemon=True)
         thread.start()
         result = self.runtime(*self._named(str(path), words))
-        thread.join(5)
+        thread.join(60)
         assert not thread.is_alive(), "nobody has read the FIFO"
         return result
 

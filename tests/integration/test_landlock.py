@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -167,6 +168,11 @@ def test_truncate(runtime: Runtime, bundle: Bundle) -> None:
     assert (bundle.rootfs / "tmp/f").read_text() == "content"
 
 
+def accept_and_close(listener: socket.socket) -> None:
+    """Take one connection and end it."""
+    listener.accept()[0].close()
+
+
 @needs(4)
 def test_ports(runtime: Runtime, bundle: Bundle) -> None:
     """The container has this test's network namespace: a listener of the host's is there."""
@@ -177,13 +183,16 @@ def test_ports(runtime: Runtime, bundle: Bundle) -> None:
         rules = {"netPort": [{"allowedAccess": ["connect_tcp"], "ports": [port]}]}
         wholly(bundle, handledAccessNet=["connect_tcp", "bind_tcp"], rules=rules)
         (bundle.rootfs / "bin/nc").symlink_to("busybox")
+        # nc ends when its peer does.
+        thread = threading.Thread(target=accept_and_close, args=(opened,), daemon=True)
+        thread.start()
         out = said(
             runtime, bundle,
-            f"nc 127.0.0.1 {port} </dev/null & sleep 0.3; kill $!; "
+            f"nc 127.0.0.1 {port} </dev/null; "
             f"nc 127.0.0.1 {shut.getsockname()[1]} </dev/null; nc -l -p 0 </dev/null",
         )  # fmt: skip
-        opened.settimeout(5)
-        opened.accept()[0].close()
+        thread.join(60)
+        assert not thread.is_alive(), "nobody has connected"
     assert out.count(REFUSED) == 2
 
 

@@ -524,7 +524,7 @@ def test_what_came_into_the_cgroup_after_the_end_goes_with_it(runtime: Runtime, 
         if frozen:
             (directory / "cgroup.freeze").write_text("1")
         container.delete()
-        assert late.wait(5) == -9
+        assert late.wait(60) == -9
         assert not directory.exists()
     finally:
         late.kill()

@@ -96,7 +96,7 @@ class Manager:
     def __init__(self, name: str) -> None:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.bind("\0" + name[1:] if name.startswith("@") else name)
-        self.socket.settimeout(20)
+        self.socket.settimeout(60)
         self.fds: list[int] = []
 
     def receive(self) -> str:
@@ -120,7 +120,7 @@ class Manager:
         except BlockingIOError:
             return found
         finally:
-            self.socket.settimeout(20)
+            self.socket.settimeout(60)
 
     def release(self) -> None:
         for fd in self.fds:
@@ -151,7 +151,7 @@ def test_run_in_the_foreground_relays_until_its_end(runtime: Runtime, notifying:
     notifying.args("/notify", "STATUS=begins", "READY=1", "RELOADING=1\\nMONOTONIC_USEC=12", "READY=1", "STOPPING=1")
     notifying.write()
     command = runtime.background("run", "--bundle", notifying.path, runtime.new_id())
-    assert command.wait(20) == 0
+    assert command.wait(60) == 0
     assert manager.all() == [
         "STATUS=begins",
         f"READY=1\nMAINPID={command.pid}",
@@ -191,7 +191,7 @@ def test_a_barrier_ends_when_the_manager_has_ended_it(runtime: Runtime, notifyin
     assert (runtime.work / "background.out").read_text() == ""
     manager.release()
     assert manager.receive() == "STATUS=b"
-    assert command.wait(20) == 0
+    assert command.wait(60) == 0
     assert (runtime.work / "background.out").read_text() == "passed BARRIER=1\n"
 
 
@@ -211,7 +211,7 @@ def test_detached_run_returns_when_the_container_is_ready(
     time.sleep(0.2)
     assert command.poll() is None  # the command still exists while the manager looks up the sender
     manager.release()
-    assert command.wait(20) == 0
+    assert command.wait(60) == 0
     assert runtime.state(id)["status"] == "running"
 
 
@@ -223,7 +223,7 @@ def test_create_and_start(runtime: Runtime, notifying: Bundle, manager: Manager)
     assert manager.receive() == f"READY=1\nMAINPID={container.pid}"
     assert manager.receive() == "BARRIER=1"
     manager.release()
-    assert command.wait(20) == 0
+    assert command.wait(60) == 0
     container.kill("KILL")
     container.wait()
     container.delete()
@@ -244,7 +244,7 @@ def test_no_start_outlasts_a_container_that_is_never_ready(
     assert runtime("kill", id, "KILL").code == 0
     assert manager.receive() == "BARRIER=1"
     manager.release()
-    assert command.wait(20) == 0
+    assert command.wait(60) == 0
     assert runtime("delete", id).code == 0
 
 
@@ -254,7 +254,7 @@ def test_a_signal_ends_the_wait_and_not_the_container(runtime: Runtime, notifyin
     command = runtime.background("start", container.id)
     assert manager.receive() == "STATUS=x"
     command.send_signal(signal.SIGTERM)
-    assert command.wait(20) == 128 + signal.SIGTERM
+    assert command.wait(60) == 128 + signal.SIGTERM
     assert container.status == "running"
 
 
@@ -331,7 +331,7 @@ def test_with_a_terminal(runtime: Runtime, notifying: Bundle, manager: Manager) 
         stdin=slave, stdout=slave, stderr=slave, env=runtime.environment(), cwd=runtime.work,
     )  # fmt: skip
     os.close(slave)
-    assert command.wait(20) == 7
+    assert command.wait(60) == 7
     assert manager.all() == [f"READY=1\nMAINPID={command.pid}", "STOPPING=1"]
     os.close(master)
 

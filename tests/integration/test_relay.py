@@ -3,8 +3,10 @@ on, the command waits for its end, and the terminal gets its settings back."""
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
+import select
 import shlex
 import signal
 import socket
@@ -51,7 +53,7 @@ class Relayed:
         return path.read_text() if path.exists() else ""
 
     def until_said(self, text: str) -> None:
-        host.wait_for(f"the container to say {text}", lambda: text in self.said(), 15)
+        host.wait_for(f"the container to say {text}", lambda: text in self.said())
 
     def ends(self, session: Session, code: int) -> None:
         """Assert that the command ends with this code, that the terminal has its settings back, and that nothing is
@@ -187,12 +189,12 @@ def test_f2_signals_get_through_while_nobody_reads(relayed: Relayed, descriptors
         streams={1: write},
     )
     ready = relayed.bundle.path / "rootfs/ready"
-    host.wait_for("the container to run", ready.exists, 15)
-    host.wait_for("the pipe to be full", lambda: pipe_holds(read) >= 16000, 15)
+    host.wait_for("the container to run", ready.exists)
+    host.wait_for("the pipe to be full", lambda: is_full(write))
     os.kill(session.pid, signal.SIGTERM)
     relayed.until_said("got")
     # The container has ended and nobody reads its last output: the second signal stops waiting for a reader.
-    host.wait_for("the terminal to be restored", lambda: not session.is_raw(), 15)
+    host.wait_for("the terminal to be restored", lambda: not session.is_raw())
     assert os.waitpid(session.pid, os.WNOHANG)[0] == 0
     os.kill(session.pid, signal.SIGTERM)
     relayed.ends(session, 4)
@@ -203,19 +205,26 @@ def pipe_holds(fd: int) -> int:
     return int.from_bytes(fcntl.ioctl(fd, 0x541B, bytes(4)), "little")
 
 
+def is_full(fd: int) -> bool:
+    """Whether a pipe takes no more. fd: its end for writing."""
+    return not select.select([], [fd], [], 0)[1]
+
+
 def test_f2_the_container_is_deleted_while_its_last_words_wait(run: Relayed, runtime: Runtime) -> None:
     """A stalled reader keeps the command, not the container; when it reads on, it gets all output."""
     read, write = os.pipe()
-    session = run(f"{MUCH} & sleep 0.5; exit 3", streams={1: write})
+    session = run(f"{MUCH} & until test -e /go; do sleep 0.02; done; exit 3", streams={1: write})
+    host.wait_for("the pipe to be full", lambda: is_full(write))
     os.close(write)
-    host.wait_for("the pipe to be full", lambda: pipe_holds(read) >= 16000, 15)
-    host.wait_for("the cgroup to be removed", lambda: not host.cgroups_of(runtime.token), 15)
-    host.wait_for("the state to be removed", lambda: not list(runtime.root.glob("[!:]*")), 15)
+    held = pipe_holds(read)
+    (run.bundle.path / "rootfs/go").touch()
+    host.wait_for("the cgroup to be removed", lambda: not host.cgroups_of(runtime.token))
+    host.wait_for("the state to be removed", lambda: not list(runtime.root.glob("[!:]*")))
     assert os.waitpid(session.pid, os.WNOHANG)[0] == 0
     text = b""
     while data := os.read(read, 65536):
         text += data
-    assert text.count(b"x") > 50_000, "what the pipe, the relay and the pty held"
+    assert text.count(b"x") >= held > 16_000, "what the pipe, the relay and the pty held"
     os.close(read)
     run.ends(session, 3)
 
@@ -237,7 +246,7 @@ def test_f2_a_reader_that_stalls_gets_everything(run: Relayed, kind: str, descri
     else:
         read = session.master
     time.sleep(1)
-    text = read_until(read, lambda text: text.rstrip().endswith(b"end"), 40)
+    text = read_until(read, lambda text: text.rstrip().endswith(b"end"))
     assert text.replace(b"\r", b"").split() == [b"%d" % number for number in range(1, 60001)] + [b"end"]
     run.ends(session, 0)
 
@@ -262,13 +271,13 @@ def test_f2_much_input_that_nobody_reads(relayed: Relayed, descriptors: list[int
     descriptors += [read, write]
     fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 1 << 20)
     session = relayed(
-        "stty raw -echo; echo ready; trap 'echo now; head -c 500000 | wc -c; exit 5' TERM; "
+        "trap 'echo now; head -c 500000 | wc -c; exit 5' TERM; stty raw -echo; echo ready; "
         "while :; do sleep 0.02; done",
         streams={0: read},
     )
     read_until(session.master, lambda text: b"ready" in text)
     os.write(write, b"0123456789" * 50_000)  # not before: in canonical mode a terminal drops input that is not a line
-    host.wait_for("the relay to stop reading", lambda: pipe_holds(read) < 450_000, 15)
+    host.wait_for("the relay to stop reading", lambda: pipe_holds(read) < 450_000)
     os.kill(session.pid, signal.SIGTERM)
     assert b"500000" in read_until(session.master, lambda text: b"500000" in text)
     relayed.ends(session, 5)
@@ -280,7 +289,7 @@ def test_f2_output_held_by_the_interrupt_of_flow(run: Relayed) -> None:
     writer = "seq 1 3000 & wait $!; wait $!"
     session = run(f"trap 'echo got > /said' USR1; echo ready; read line; {writer}; echo end; read line; exit 2")
     read_until(session.master, lambda text: b"ready" in text)
-    host.wait_for("the terminal to be raw", session.is_raw, 15)
+    host.wait_for("the terminal to be raw", session.is_raw)
     os.write(session.master, b"\x13go\r")
     os.kill(session.pid, signal.SIGUSR1)
     run.until_said("got")
@@ -302,11 +311,11 @@ def test_a3_a_program_that_closes_its_terminal_is_waited_for(relayed: Relayed) -
 def test_a3_a_terminal_that_is_opened_again_is_read_again(relayed: Relayed) -> None:
     session = relayed(
         "echo one; exec >/dev/null 2>&1 </dev/null; sleep 0.3; echo two >/dev/pts/0; sleep 0.3; "
-        "echo three >/dev/pts/0; read it </dev/pts/0; echo got $it >/dev/pts/0"
+        "echo three >/dev/pts/0; exec 3</dev/pts/0; echo open > /said; read it <&3; echo got $it >/dev/pts/0"
     )
     text = read_until(session.master, lambda text: b"three" in text)
     assert text.replace(b"\r", b"").split() == [b"one", b"two", b"three"]
-    time.sleep(0.1)
+    relayed.until_said("open")
     os.write(session.master, b"input\r")
     assert b"got input" in read_until(session.master, lambda text: b"got input" in text)
     relayed.ends(session, 0)
@@ -346,7 +355,7 @@ def test_a3_no_work_while_input_waits_and_nobody_has_the_terminal_open(run: Rela
     )
     read_until(session.master, lambda text: b"ready" in text)
     os.write(write, b"0123456789" * 50_000)
-    host.wait_for("the relay to stop reading", lambda: pipe_holds(read) < 450_000, 15)
+    host.wait_for("the relay to stop reading", lambda: pipe_holds(read) < 450_000)
     (run.bundle.path / "rootfs/go").touch()
     run.until_said("closed")
     before = jiffies(session.pid)
@@ -389,7 +398,7 @@ def test_a_signal_during_the_start_undoes_it(run: Relayed, runtime: Runtime, nam
     """A startContainer hook hangs: the program does not run yet, and the command reacts to signals."""
     run.bundle.config["hooks"] = {"startContainer": [{"path": "/bin/sleep", "args": ["sleep", "100"]}]}
     session = run("true")
-    host.wait_for("the hook to run", lambda: b"sleep\x00100\x00" in commands(runtime), 15)
+    host.wait_for("the hook to run", lambda: b"sleep\x00100\x00" in commands(runtime))
     number = getattr(signal, "SIG" + name)
     os.kill(session.pid, number)
     run.ends(session, 128 + number)
@@ -399,8 +408,9 @@ def commands(runtime: Runtime) -> bytes:
     """The command lines of the test's containers."""
     lines = []
     for path in host.cgroups_of(runtime.token):
-        for pid in (Path(path) / "cgroup.procs").read_text().split():
-            lines.append(Path(f"/proc/{pid}/cmdline").read_bytes())
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a process or a cgroup that ends meanwhile
+            for pid in (Path(path) / "cgroup.procs").read_text().split():
+                lines.append(Path(f"/proc/{pid}/cmdline").read_bytes())
     return b"\n".join(lines)
 
 
@@ -410,7 +420,7 @@ def test_a_signal_during_a_poststart_hook_undoes_it(run: Relayed, runtime: Runti
     script = f"echo > {mark}; exec sleep 100"
     run.bundle.config["hooks"] = {"poststart": [{"path": "/bin/sh", "args": ["sh", "-c", script]}]}
     session = run("sleep 100")
-    host.wait_for("the hook to run", mark.exists, 15)
+    host.wait_for("the hook to run", mark.exists)
     number = getattr(signal, "SIG" + name)
     os.kill(session.pid, number)
     run.ends(session, 128 + number)
@@ -418,19 +428,19 @@ def test_a_signal_during_a_poststart_hook_undoes_it(run: Relayed, runtime: Runti
 
 def test_stop_and_continue(relayed: Relayed) -> None:
     """SIGTSTP: the terminal has its settings while the command is stopped. SIGCONT: raw again, with the new size."""
-    session = relayed("trap 'stty size > /said; exit 0' TERM; echo ready; while :; do sleep 0.02; done")
+    session = relayed("trap 'stty size > /said' WINCH; trap 'exit 0' TERM; echo ready; while :; do sleep 0.02; done")
     read_until(session.master, lambda text: b"ready" in text)
-    host.wait_for("the terminal to be raw", session.is_raw, 15)
+    host.wait_for("the terminal to be raw", session.is_raw)
     # If the command is the first process of its session, nobody could continue it: SIGTSTP has no effect on such a
     # group.
     os.kill(session.pid, signal.SIGTSTP)
     session.set_size(11, 22)
     time.sleep(0.2)
-    host.wait_for("the terminal to be raw again", session.is_raw, 15)
+    host.wait_for("the terminal to be raw again", session.is_raw)
     os.kill(session.pid, signal.SIGCONT)
+    relayed.until_said("11 22\n")
     os.kill(session.pid, signal.SIGTERM)
     relayed.ends(session, 0)
-    assert relayed.said() == "11 22\n"
 
 
 class Shell:
@@ -476,7 +486,7 @@ def pid_of(runtime: Runtime, command: str) -> int:
                     found.append(int(entry.name))
         return bool(found)
 
-    host.wait_for("the command to run", look, 15)
+    host.wait_for("the command to run", look)
     return found[0]
 
 
@@ -485,7 +495,7 @@ def test_job_control(relayed: Relayed, runtime: Runtime, shell: Shell) -> None:
     argv = relayed.argv("echo ready > /said; read line; echo got $line; exit 3")
     shell.say(shlex.join(argv) + "; echo code $?")
     relayed.until_said("ready")
-    host.wait_for("the terminal to be raw", shell.session.is_raw, 15)
+    host.wait_for("the terminal to be raw", shell.session.is_raw)
     pid = pid_of(runtime, relayed.command)
     os.kill(pid, signal.SIGTSTP)
     shell.hear("Stopped")
@@ -493,9 +503,9 @@ def test_job_control(relayed: Relayed, runtime: Runtime, shell: Shell) -> None:
     shell.say("bg")
     time.sleep(0.5)
     assert b" icanon" in shell.settings("background")
-    assert Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "S", "it is not stopped again"
+    assert Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "Tt", "it is stopped again"
     shell.say("fg; echo code $?")
-    host.wait_for("the terminal to be raw again", shell.session.is_raw, 15)
+    host.wait_for("the terminal to be raw again", shell.session.is_raw)
     os.write(shell.session.master, b"words\r")
     text = shell.hear("code 3")
     assert b"got words" in text

@@ -45,7 +45,7 @@ def test_signals_are_forwarded(runtime: Runtime, bundle: Bundle, name: str) -> N
     out = runtime.work / "background.out"
     host.wait_for("the container to be ready", lambda: "ready" in out.read_text())
     process.send_signal(signal.Signals["SIG" + name])
-    assert process.wait(15) == 9, (runtime.work / "background.err").read_text()
+    assert process.wait(60) == 9, (runtime.work / "background.err").read_text()
     assert f"got {name}" in out.read_text()
     runtime.assert_nothing_left()
 
@@ -97,7 +97,7 @@ def test_another_container_that_took_its_name_is_not_deleted(runtime: Runtime, b
     assert runtime("delete", "--force", id).code == 0
     assert runtime("create", "--bundle", bundle.path, id).code == 0
     process.send_signal(signal.SIGCONT)
-    assert process.wait(30) == 128 + signal.SIGKILL
+    assert process.wait(60) == 128 + signal.SIGKILL
     assert runtime.state(id)["status"] == "created"
 
 
@@ -203,7 +203,7 @@ def test_subreaper_flag_is_accepted(runtime: Runtime, bundle: Bundle) -> None:
 
 def test_orphans_are_reaped(runtime: Runtime, bundle: Bundle) -> None:
     """Without a pid namespace, `run` is the subreaper: it reaps a daemon that the container leaves."""
-    script = "( ( sleep 0.05; cat /proc/self/stat > /tmp/stat ) & ); sleep 0.3"
+    script = "( ( sleep 0.05; cat /proc/self/stat > /tmp/stat ) & ); until [ -s /tmp/stat ]; do sleep 0.02; done"
     runtime.run(bundle.without_namespace("pid").sh(script))
     parent = (bundle.rootfs / "tmp/stat").read_text().rpartition(")")[2].split()[1]
     assert parent != "1"

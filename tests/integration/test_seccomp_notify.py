@@ -261,7 +261,7 @@ def test_a_create_that_waits_for_its_agent_can_be_interrupted(
     process = runtime.background("create", "--bundle", bundle.path, runtime.new_id())
     host.wait_for("the first call", lambda: asked)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == 128 + signal.SIGTERM
+    assert process.wait(60) == 128 + signal.SIGTERM
     runtime.assert_nothing_left()
 
 

@@ -24,7 +24,7 @@ def at_terminal(runtime: Runtime, columns: int, *words: str | Path) -> list[str]
     environment = {name: value for name, value in runtime.environment().items() if name != "COLUMNS"}
     with subprocess.Popen(runtime.argv(*words), stdin=slave, stdout=slave, stderr=slave, env=environment):
         os.close(slave)
-        text = read_until(master, lambda _: False, 60)
+        text = read_until(master, lambda _: False)
     os.close(master)
     return text.decode().replace("\r\n", "\n").splitlines()
 

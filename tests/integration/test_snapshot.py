@@ -253,4 +253,7 @@ def test_the_pages_that_commands_write_to_are_known(linked: Path) -> None:
     assert table in linked.with_name("pyrunc").read_bytes()
     if is_trimmed():
         again = pages.table(linked.with_name("pyrunc.woken"), order)
-        assert (int.from_bytes(table, "little") ^ int.from_bytes(again, "little")).bit_count() < 20
+        changed = (int.from_bytes(table, "little") ^ int.from_bytes(again, "little")).bit_count()
+        # The table of another build differs in more than a hundred.
+        is_newer = linked.with_name("pyrunc.woken").stat().st_mtime > linked.with_name("pyrunc.pages").stat().st_mtime
+        assert changed < 20, f"{changed} pages" + (", and a build in this tree goes on" if is_newer else "")

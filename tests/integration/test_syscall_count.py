@@ -112,7 +112,7 @@ def trace(runtime: Runtime, command: str) -> tuple[dict[str, int], dict[str, int
                 time.sleep(0.02)
             # The init has its last answer, so the trace of the create is complete; strace ends with the init.
             assert runtime("kill", id, "KILL").code == 0
-        assert process.wait(30) == 0 or command == "create", (runtime.work / "out").read_text()
+        assert process.wait(60) == 0 or command == "create", (runtime.work / "out").read_text()
         if command != "run":
             assert runtime("delete", "--force", id).code == 0
 

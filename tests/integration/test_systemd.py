@@ -174,7 +174,7 @@ def test_a_create_that_ends_while_it_waits_for_systemd(
         host.wait_for("the unit", lambda: fake.units)
     process.send_signal(signal)
     # Before the launch there is nothing to undo, so that a signal may simply end the command.
-    assert process.wait(30) == (-signal if signal == 9 or call == "Get" else 128 + signal)
+    assert process.wait(60) == (-signal if signal == 9 or call == "Get" else 128 + signal)
     fake.silent.clear()
     runtime.assert_nothing_left([f"state directory {id}"])
     assert runtime("state", id).code == 1

@@ -159,7 +159,7 @@ def test_a11_a_signal_gets_through_while_the_console_socket_s_queue_is_full(
         process = runtime.background(*words)
         host.wait_for("the state directory", lambda: list(runtime.root.glob("[!:]*")))
         process.terminate()
-        assert process.wait(4) == 128 + signal.SIGTERM
+        assert process.wait(60) == 128 + signal.SIGTERM
     runtime.assert_nothing_left()
 
 

@@ -113,7 +113,7 @@ class Box:
             assert outcome.code == 0, outcome
             return len(os.listdir(self.runtime.root / self.id)) == 3
 
-        wait_for("the update to be undone or finished", done, 5)
+        wait_for("the update to be undone or finished", done)
 
     def _may_open(self, cgroup: Path, major: int, minor: int) -> bool:
         """Whether a process in the cgroup may open a device."""

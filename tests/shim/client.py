@@ -14,6 +14,7 @@ from typing import Any
 
 from tests.shim import wire
 from tests.shim.wire import Message
+from tests.support.host import SECONDS
 
 REQUEST, RESPONSE, DATA = 1, 2, 3
 HEADER = struct.Struct(">IIBB")
@@ -83,7 +84,7 @@ def read_frame(connection: socket.socket) -> tuple[int, int, int, bytes]:
     return stream, kind, flags, read_exactly(connection, size)
 
 
-def connect(address: str, seconds: float = 30) -> socket.socket:
+def connect(address: str, seconds: float = SECONDS) -> socket.socket:
     """A connection to the address of a shim; both forms with unix:// in front, and the abstract one."""
     path = address.partition("unix://")[2] if "unix://" in address else "\0" + address
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -151,13 +152,13 @@ class Client:
         given, answer = methods[method]
         future = self.send(service, method, wire.encode(given, fields))
 
-        def wait(seconds: float = 30) -> Message:
+        def wait(seconds: float = SECONDS) -> Message:
             return wire.decode(answer, result(future.result(seconds)))
 
         wait.done = future.done  # type: ignore[attr-defined]
         return wait
 
-    def call(self, method: str, seconds: float = 30, **fields: Any) -> Message:
+    def call(self, method: str, seconds: float = SECONDS, **fields: Any) -> Message:
         """A call of the service. Raises RpcError if it fails, TimeoutError without an answer in time."""
         return self.begin(method, **fields)(seconds)
 
@@ -244,7 +245,7 @@ class Events:
         with self.changed:
             return [topic for topic, event in self.seen if not id or event["container_id"] == id]
 
-    def wait(self, topic: str, seconds: float = 20, **fields: Any) -> Message:
+    def wait(self, topic: str, seconds: float = SECONDS, **fields: Any) -> Message:
         """Wait for the event of a topic with such fields. AssertionError if it does not come in time."""
 
         def found() -> Message | None:

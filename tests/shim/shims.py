@@ -19,7 +19,7 @@ from tests.shim import wire
 from tests.shim.client import TASK2, TASK3, Client, Events
 from tests.shim.wire import Message
 from tests.support.bundle import Bundle
-from tests.support.host import wait_for
+from tests.support.host import SECONDS, wait_for
 
 NAMESPACE = "shimtest" + os.environ.get("PYTEST_XDIST_WORKER", "")
 ROOT = "/run/containerd/runc"  # the state root of tasks without an option
@@ -68,7 +68,7 @@ class Output:
                 self.data += part
         self.ended.set()
 
-    def says(self, text: bytes, seconds: float = 20) -> bytes:
+    def says(self, text: bytes, seconds: float = SECONDS) -> bytes:
         """Wait until a text has come; all so far."""
         end = time.monotonic() + seconds
         while text not in self.data:
@@ -76,7 +76,7 @@ class Output:
             time.sleep(0.005)
         return self.data
 
-    def all(self, seconds: float = 20) -> bytes:
+    def all(self, seconds: float = SECONDS) -> bytes:
         """Wait until the shim has closed the FIFO; all that came."""
         assert self.ended.wait(seconds), f"the FIFO is still open; so far: {self.data[-500:]!r}"
         return self.data

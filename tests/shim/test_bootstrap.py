@@ -200,7 +200,7 @@ def test_wrong_command_lines(place: Place, words: list[str]) -> None:
 
     place.bundle("box")
     done = subprocess.run(
-        [*place.program, *words], cwd=place.work / "box", stdin=subprocess.DEVNULL, capture_output=True, timeout=20,
+        [*place.program, *words], cwd=place.work / "box", stdin=subprocess.DEVNULL, capture_output=True, timeout=60,
         check=False,
     )  # fmt: skip
     assert done.returncode != 0
@@ -209,7 +209,7 @@ def test_wrong_command_lines(place: Place, words: list[str]) -> None:
 
 def test_version(place: Place) -> None:
 
-    done = subprocess.run([*place.program, "-v"], capture_output=True, text=True, timeout=20, check=True)
+    done = subprocess.run([*place.program, "-v"], capture_output=True, text=True, timeout=60, check=True)
     assert "Version:" in done.stdout
 
 
@@ -218,7 +218,7 @@ def test_info(place: Place) -> None:
     """containerd asks for the shim's features by an Any on stdin, which may be empty."""
 
     for options in (b"", wire.encode("Any", wire.any_of("Options", {"root": "/run/x"}, "containerd.runc.v1."))):
-        done = subprocess.run([*place.program, "-info"], input=options, capture_output=True, timeout=20, check=True)
+        done = subprocess.run([*place.program, "-info"], input=options, capture_output=True, timeout=60, check=True)
         info = wire.decode("RuntimeInfo", done.stdout)
         assert info["name"] == "io.containerd.pyrunc.v2"
         assert info["version"]["version"]

@@ -71,7 +71,7 @@ class Counting:
     def goes_on(self) -> None:
         """Wait for more, and assert that no number is left out."""
         before = len(self.numbers())
-        wait_for("the counter to go on", lambda: len(self.numbers()) > before + 1, 60)
+        wait_for("the counter to go on", lambda: len(self.numbers()) > before + 1)
         numbers = self.numbers()
         assert numbers == list(range(1, len(numbers) + 1))
 

@@ -74,7 +74,7 @@ class Containerd:
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 env={**os.environ, "PATH": f"{self.work}/bin:{os.environ['PATH']}"}, start_new_session=True,
             )  # fmt: skip
-        wait_for("containerd", lambda: self.ctr("version").code == 0, 30)
+        wait_for("containerd", lambda: self.ctr("version").code == 0)
 
     def down(self) -> None:
         """Kill it by SIGKILL."""
@@ -142,7 +142,7 @@ class Containerd:
 
     def becomes(self, name: str, status: str) -> None:
         """Wait for a status: RUNNING, STOPPED, PAUSED, or none."""
-        wait_for(f"{name} to be {status}", lambda: (self.row(name) or ["", ""])[1] == status, 20)
+        wait_for(f"{name} to be {status}", lambda: (self.row(name) or ["", ""])[1] == status)
 
     def shims(self) -> list[int]:
         """The pids of the shims that serve."""
@@ -164,14 +164,14 @@ class Containerd:
         """Remove a container and its task."""
         self.ctr("task", "rm", "--force", name)
         # A ctr that ran it may be removing it too.
-        wait_for(f"{name} to be removed", lambda: self.ctr("container", "rm", name).code == 0 or not self.row(name), 30)
+        wait_for(f"{name} to be removed", lambda: self.ctr("container", "rm", name).code == 0 or not self.row(name))
         self.ctr("container", "rm", name)
 
     def clean(self) -> None:
         """Remove what a test has left; no shim may stay."""
         for name in self.must("container", "ls", "--quiet").split():
             self.remove(name)
-        wait_for("the end of all shims", lambda: not self.shims(), 20)
+        wait_for("the end of all shims", lambda: not self.shims())
 
 
 @pytest.fixture(scope="module", params=["debian", "new"])

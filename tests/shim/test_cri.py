@@ -56,7 +56,7 @@ class Cri(Containerd):
         (work / "cni/10-pods.conflist").write_text(json.dumps(network))
         super().__init__(programs, work, template)
         self.namespace = "k8s.io"
-        wait_for("the plugin", lambda: self.call("info").code == 0, 30)
+        wait_for("the plugin", lambda: self.call("info").code == 0)
         applets = ["sh", "sleep", "cat", "echo", "hostname", "ls", "wc", "kill", "ps", "true", "id", "mknod"]
         images.archive(images.busybox(template, IMAGE, applets), work / "box.tar")
         self.must("images", "import", str(work / "box.tar"))
@@ -154,7 +154,7 @@ class Pod:
 
     def gone(self) -> None:
         """No shim, process, cgroup, mount, directory or bundle of the pod is there."""
-        wait_for("the end of the shim", lambda: not self.cri.shims(), 20)
+        wait_for("the end of the shim", lambda: not self.cri.shims())
         assert not shims.alive(self.pid)
         assert not (FILES / self.id).exists()
         assert self.id not in Path("/proc/self/mountinfo").read_text()
@@ -251,7 +251,7 @@ def test_containerd_is_killed(cri: Cri) -> None:
     shim = cri.shims()
     cri.down()
     cri.up()
-    wait_for("the plugin", lambda: cri.call("info").code == 0, 30)
+    wait_for("the plugin", lambda: cri.call("info").code == 0)
     assert pod.state == "SANDBOX_READY"
     assert (pod.pid_of(one), cri.shims()) == (pid, shim)
     assert int(pod.inspect()["info"]["pid"]) == pod.pid
@@ -268,7 +268,7 @@ def test_the_process_ends_while_containerd_is_away(cri: Cri) -> None:
     cri.down()
     os.kill(pod.pid, signal.SIGKILL)
     cri.up()
-    wait_for("the plugin", lambda: cri.call("info").code == 0, 30)
+    wait_for("the plugin", lambda: cri.call("info").code == 0)
     assert pod.state == "SANDBOX_NOTREADY"
     pod.remove()
 
@@ -283,7 +283,7 @@ def test_the_shim_is_killed(cri: Cri) -> None:
     # Until containerd has seen the end, it asks the shim.
     wait_for("its state", lambda: cri.call("inspectp", pod.id).code == 0)
     wait_for("not ready", lambda: pod.state == "SANDBOX_NOTREADY")
-    wait_for("its removal", lambda: cri.call("rmp", "--force", pod.id).code == 0, 30)
+    wait_for("its removal", lambda: cri.call("rmp", "--force", pod.id).code == 0)
     pod.gone()
 
 
@@ -294,9 +294,9 @@ def test_the_shim_is_killed_while_containerd_is_away(cri: Cri) -> None:
     cri.down()
     os.kill(shim, signal.SIGKILL)
     cri.up()
-    wait_for("the plugin", lambda: cri.call("info").code == 0, 30)
+    wait_for("the plugin", lambda: cri.call("info").code == 0)
     wait_for("the end of the pod", lambda: not shims.alive(pod.pid) and not shims.alive(pid))
-    wait_for("its removal", lambda: cri.call("rmp", "--force", pod.id).code == 0, 30)
+    wait_for("its removal", lambda: cri.call("rmp", "--force", pod.id).code == 0)
     pod.gone()
 
 

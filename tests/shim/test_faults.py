@@ -181,7 +181,7 @@ def test_no_descriptors(place: Place) -> None:
         except RpcError:
             failures += 1
         if waited is not None:
-            waited(20)
+            waited(60)
         task.call("Delete", exec_id=id)
     assert failures
     resource.prlimit(shim, resource.RLIMIT_NOFILE, (4096, 4096))
@@ -284,7 +284,7 @@ def test_hook_when_the_time_is_up(place: Place, kind: str, method: str) -> None:
     payload = wire.encode("CreateTaskRequest" if method == "Create" else "StartRequest", fields)
     waited = client.send(client.service, method, payload, 1)
     wait_for("the hook", hangs)
-    status = wire.decode("Response", waited.result(20))["status"]
+    status = wire.decode("Response", waited.result(60))["status"]
     assert status["code"] == DEADLINE_EXCEEDED
     wait_for("the end of the hook", lambda: not hangs())
     client.call("Connect", id="box")
@@ -305,7 +305,7 @@ def test_no_descriptors_when_a_command_has_ended(place: Place) -> None:
     resource.prlimit(shim, resource.RLIMIT_NOFILE, (4096, 4096))
     waited = client.begin("Wait", id="box")
     client.call("Start", id="box")
-    assert waited(20)["exit_status"] == 7
+    assert waited(60)["exit_status"] == 7
     client.call("Delete", id="box")
 
 

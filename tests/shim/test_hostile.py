@@ -154,7 +154,7 @@ def test_unfinished_requests_of_many(task: Task) -> None:
 def test_unknown_method(task: Task, name: str, method: str) -> None:
     given = name.replace("SERVICE", service(task))
     with pytest.raises(RpcError) as caught:
-        result(task.client.send(given, method, b"").result(10))
+        result(task.client.send(given, method, b"").result(60))
     assert caught.value.code == UNIMPLEMENTED
 
 
@@ -182,7 +182,7 @@ def test_message_that_is_broken(task: Task, method: str, what: str) -> None:
     if method == "Connect" and not shims.is_ours():
         pytest.skip("the Go shim takes text that is no UTF-8")
     with pytest.raises(RpcError) as caught:
-        result(future.result(10))
+        result(future.result(60))
     if shims.is_ours():
         assert caught.value.code == INVALID_ARGUMENT, caught.value
 
@@ -201,7 +201,7 @@ def test_request_that_is_broken(task: Task, what: str) -> None:
 def test_shutdown_with_the_fields_of_another_message(task: Task) -> None:
     """Text in the place of a bool."""
     with pytest.raises(RpcError):
-        result(task.client.send(service(task), "Shutdown", wire.encode("StateRequest", {"exec_id": "x"})).result(10))
+        result(task.client.send(service(task), "Shutdown", wire.encode("StateRequest", {"exec_id": "x"})).result(60))
 
 
 @pytest.mark.parametrize("stream", [0, 2, 4294967294])
@@ -241,13 +241,13 @@ def test_unknown_fields(task: Task) -> None:
     extra = wire.tag(99, wire.BYTES) + wire.varint(3) + b"new" + wire.tag(98, wire.VARINT) + b"\x05"
     extra += wire.tag(97, wire.FIXED64) + bytes(8) + wire.tag(96, wire.FIXED32) + bytes(4)
     data = extra + wire.encode("StateRequest", {"id": task.id}) + extra
-    answer = result(task.client.send(service(task), "State", data).result(10))
+    answer = result(task.client.send(service(task), "State", data).result(60))
     assert wire.decode("StateResponse", answer)["status"] == RUNNING
 
 
 def test_last_of_a_field_counts(task: Task) -> None:
     data = wire.encode("StateRequest", {"id": "another"}) + wire.encode("StateRequest", {"id": task.id})
-    answer = result(task.client.send(service(task), "State", data).result(10))
+    answer = result(task.client.send(service(task), "State", data).result(60))
     assert wire.decode("StateResponse", answer)["id"] == task.id
 
 
@@ -342,7 +342,7 @@ def test_payloads_without_sense(task: Task) -> None:
     def check(method: str, payload: bytes) -> None:
         future = task.client.send(service(task), method, payload)
         try:
-            result(future.result(20))
+            result(future.result(60))
         except RpcError:
             return
         assert method == "Connect"

@@ -42,7 +42,7 @@ def look(shim: int) -> tuple[int, int]:
 
 def rest(shim: int, most: int) -> None:
     """Wait until the shim has given memory back and has at most so many KiB."""
-    wait_for("memory to be given back", lambda: private_memory(shim) <= most, 20)
+    wait_for("memory to be given back", lambda: private_memory(shim) <= most)
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def add(task: Task, exec_id: str, command: str, terminal: bool, **streams: str) 
 def same(task: Task, what: str, before: tuple[int, int]) -> None:
     """After the last Delete all is as it was."""
     shim = task.call("Connect")["shim_pid"]
-    wait_for("as many descriptors", lambda: look(shim)[0] <= before[0], 20)
+    wait_for("as many descriptors", lambda: look(shim)[0] <= before[0])
     after = look(shim)
     print(f"{what}: descriptors {before[0]} to {after[0]}, private memory {before[1]} to {after[1]} KiB")
     assert after[1] <= before[1] + SPARE_KIB, (before, after)

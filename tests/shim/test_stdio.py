@@ -221,7 +221,7 @@ def test_last_words_while_containerd_is_away(place: Place) -> None:
         assert os.read(reader, 100) == said
         os.close(reader)
     place.events.back()
-    place.events.wait("/tasks/exit", container_id=task.id, exit_status=7, seconds=40)
+    place.events.wait("/tasks/exit", container_id=task.id, exit_status=7)
     task.call("Delete")
 
 

@@ -54,5 +54,5 @@ class Broker:
 
     def close(self) -> None:
         self.process.terminate()
-        assert self.process.wait(10) == 0, self.log()
+        assert self.process.wait(60) == 0, self.log()
         assert "internal error" not in self.log()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
+import random
 import socket
 import subprocess
 from pathlib import Path
@@ -96,10 +98,13 @@ def wait_until_running(runtime: Runtime, id: str) -> None:
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind((LOCAL, 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody listens on, and that nobody gets without asking for it: it is above those that the kernel
+    gives to connections and to tests that bind to port 0."""
+    for port in random.SystemRandom().sample(range(61000, 65536), 100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((LOCAL, port))
+            return port
+    raise AssertionError("no port is free")
 
 
 def criu_command(runtime: Runtime, *words: str | Path) -> subprocess.Popen[bytes]:

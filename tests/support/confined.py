@@ -288,7 +288,7 @@ class ConfinedRuntime(Runtime):
         self._service.stdin.write(json.dumps(question) + "\n")
         self._service.stdin.flush()
         line = self._service.stdout.readline()
-        assert line, f"the service ended with {self._service.wait(10)}"
+        assert line, f"the service ended with {self._service.wait(60)}"
         return json.loads(line)
 
     def __call__(self, *args: str | Path, with_root: bool = True, terminal: bool = False, **more: Any) -> Result:
@@ -307,7 +307,7 @@ class ConfinedRuntime(Runtime):
         """End the service."""
         assert self._service.stdin is not None
         self._service.stdin.close()
-        self._service.wait(10)
+        self._service.wait(60)
 
 
 def _read(path: str) -> str:

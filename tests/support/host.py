@@ -11,14 +11,20 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def wait_for(what: str, probe: Callable[[], T], seconds: float = 15.0) -> T:
-    """Call `probe` until its result is true, and return that; AssertionError after so many seconds."""
+# When a wait gives up. Only a test that fails anyway waits so long, so it is far longer than anything takes on a busy
+# machine.
+SECONDS = 60.0
+
+
+def wait_for(what: str, probe: Callable[[], T], seconds: float = SECONDS) -> T:
+    """Call `probe` until its result is true, and return that; AssertionError if it is not after so many seconds."""
     end = time.monotonic() + seconds
     while True:
+        is_last = time.monotonic() >= end  # before the look: this process may stand still between the two
         value = probe()
         if value:
             return value
-        assert time.monotonic() < end, f"waited {seconds} s in vain for {what}"
+        assert not is_last, f"waited {seconds} s in vain for {what}"
         time.sleep(0.005)
 
 

@@ -196,7 +196,7 @@ class Runtime:
             return not rest
 
         try:
-            host.wait_for("nothing to be left", gone, 5)
+            host.wait_for("nothing to be left", gone)
         except AssertionError:
             raise AssertionError("left on the host: " + "; ".join(rest)) from None
 

@@ -221,15 +221,16 @@ class _Ground:
 
     def left(self) -> list[str]:
         """What exists now and did not before. Waits for what is being removed."""
-        until = time.monotonic() + 5
+        until = time.monotonic() + host.SECONDS
         while True:
+            is_last = time.monotonic() >= until
             try:
                 while os.waitpid(-1, os.WNOHANG)[0]:
                     continue
             except ChildProcessError:
                 pass
             found = [line for line in self.look() if line not in self.before]
-            if not found or time.monotonic() > until:
+            if not found or is_last:
                 return found
             time.sleep(0.005)
 

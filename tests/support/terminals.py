@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.support.host import SECONDS
+
 
 class ConsoleSocket:
     """A listening socket like an engine's: it receives one descriptor, the pty's master."""
@@ -22,14 +24,14 @@ class ConsoleSocket:
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.listener.bind(str(path))
         self.listener.listen(1)
-        self.listener.settimeout(20)
+        self.listener.settimeout(60)
         self.name = b""
 
     def receive(self) -> int:
         """The master, non-blocking."""
         connection, _ = self.listener.accept()
         with connection:
-            connection.settimeout(20)
+            connection.settimeout(60)
             self.name, ancillary, _, _ = connection.recvmsg(4096, socket.CMSG_SPACE(4))
         numbers = array.array("i")
         for level, type, data in ancillary:
@@ -40,12 +42,12 @@ class ConsoleSocket:
         return numbers[0]
 
 
-def read_until(master: int, done: Callable[[bytes], bool], seconds: float = 15) -> bytes:
+def read_until(master: int, done: Callable[[bytes], bool], seconds: float = SECONDS) -> bytes:
     """Read the output of a pty until `done` accepts it, or the other side is closed."""
     text = b""
     end = time.monotonic() + seconds
     while not done(text):
-        assert time.monotonic() < end, f"the terminal only said {text!r}"
+        is_last = time.monotonic() >= end
         if select.select([master], [], [], 0.2)[0]:
             try:
                 data = os.read(master, 65536)
@@ -56,6 +58,7 @@ def read_until(master: int, done: Callable[[bytes], bool], seconds: float = 15) 
             if not data:
                 return text
             text += data
+        assert not is_last or done(text), f"the terminal only said {text!r}"
     return text
 
 
@@ -108,7 +111,7 @@ class Session:
 
     def finish(self) -> int:
         """Wait for the exit code, negative for a signal; afterwards `after` has the terminal's settings."""
-        end = time.monotonic() + 20
+        end = time.monotonic() + SECONDS
         while True:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             if pid:

@@ -150,7 +150,7 @@ ci.main((("sh", "-c", "echo $$; exec sleep 1000"),))
         child.stdout.readline()
         group = int(child.stdout.readline())
         child.terminate()
-        assert child.wait(30) == 128 + signal.SIGTERM
+        assert child.wait(60) == 128 + signal.SIGTERM
     assert gone(group)
 
 

@@ -139,6 +139,6 @@ def test_the_listener_is_where_the_init_says(init: Path, slots: dict[str, int]) 
         assert ready.type == wire.READY
         launch.answer()
         assert launch.message() is None
-        assert launch.process.wait(20) == 0
+        assert launch.process.wait(60) == 0
     finally:
         launch.close()

@@ -58,7 +58,7 @@ def test_a_signal_at_any_moment(tmp_path: Path, words: list[str], number: int) -
         )  # fmt: skip
         time.sleep(random.random() * SECONDS)
         process.send_signal(number)
-        said = process.communicate(timeout=30)[1]
+        said = process.communicate(timeout=60)[1]
         # The environment's own files may be below a directory of this name.
         places = set(re.findall(rb'/pyrunc/[^"]*', said.replace(os.fsencode(sys.prefix), b"")))
         assert all(place.endswith(BEGINNING) for place in places), said
@@ -73,7 +73,7 @@ def test_it_ends_by_the_signal(where: str, left: bytes) -> None:
     assert process.stdout is not None
     assert process.stdout.read(4) == b"here"
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (-signal.SIGINT, left, b"")
 
 

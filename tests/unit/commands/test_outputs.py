@@ -54,7 +54,7 @@ def test_what_is_no_regular_file(tmp_path: Path, capfd: pytest.CaptureFixture[st
     reader = threading.Thread(target=lambda: seen.append((tmp_path / "p").read_text()))
     reader.start()
     outputs.write(str(tmp_path / "p"), "through")
-    reader.join(10)
+    reader.join(60)
     assert seen == ["through"]
     assert stat.S_ISFIFO((tmp_path / "p").stat().st_mode)
     outputs.write("/dev/stdout", "said")

@@ -71,7 +71,7 @@ def test_a10_its_descendants_are_ended_and_then_it(place: StateDir, monkeypatch:
         child = next(iter(host.children(process.pid)))
         grandchild = host.wait_for("the grandchild", lambda: next(iter(host.children(child)), 0))
         holder.end(place)
-        assert process.wait(10) == (-15 if kind == "stubborn" else 0)
+        assert process.wait(60) == (-15 if kind == "stubborn" else 0)
         host.wait_for("the end of all", lambda: not host.is_alive(child) and not host.is_alive(grandchild))
         place.lock(0)
 
@@ -110,6 +110,6 @@ def test_a_tree_is_killed_from_its_root_on(place: StateDir) -> None:
         host.wait_for("the grandchild", lambda: host.children(child))
         (grandchild,) = host.children(child)
         holder.kill_tree(process.pid)
-        assert process.wait(10) == -signal.SIGKILL
+        assert process.wait(60) == -signal.SIGKILL
         host.wait_for("the end of all", lambda: not host.is_alive(child) and not host.is_alive(grandchild))
     holder.kill_tree(process.pid)  # it is gone

@@ -97,7 +97,7 @@ def test_a_first_thread_that_has_ended_is_no_end_of_the_process(threaded: subpro
         thread = process.living_thread(threaded.pid)
         assert thread not in (0, threaded.pid)
         assert process.send_signal(threaded.pid, begun, signal.SIGTERM)
-        assert threaded.wait(10) == -signal.SIGTERM
+        assert threaded.wait(60) == -signal.SIGTERM
         assert process.has_ended(pidfd)
         assert process.find(threaded.pid, begun) is None
         assert process.living_thread(threaded.pid) == 0

@@ -152,7 +152,7 @@ def test_commands_that_a_killed_shim_has_left(tmp_path: Path) -> None:
     ]
     try:
         bootstrap._end_commands(box)
-        assert [one.wait(10) for one in ours] == [-9, -9]
+        assert [one.wait(60) for one in ours] == [-9, -9]
         assert [one.poll() for one in others] == [None] * len(others)
     finally:
         for one in (*ours, *others):

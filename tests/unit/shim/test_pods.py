@@ -243,4 +243,4 @@ def test_the_program(tmp_path: Path) -> None:
         process.send_signal(19)  # stopped and continued, it waits on
         process.send_signal(18)
         process.send_signal(signal)
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0

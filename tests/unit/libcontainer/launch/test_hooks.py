@@ -152,8 +152,10 @@ def test_of_what_is_too_long_whole_lines_are_kept_or_whole_characters(
     assert _failure(_shell('cat "$1" >&2; exit 1', str(tmp_path / "text"))).endswith(f", stderr: {start}")
 
 
-def test_what_a_hook_said_before_its_timeout_is_told() -> None:
-    text = _failure(_shell("echo waiting for the network >&2; exec sleep 1000", timeout=1))
+def test_what_a_hook_said_before_its_timeout_is_told(tmp_path: Path) -> None:
+    said = tmp_path / "said"
+    while not said.exists():  # on a busy machine its second may pass before it says something
+        text = _failure(_shell(f"echo waiting for the network >&2; touch {said}; exec sleep 1000", timeout=1))
     assert text.endswith("of 1.0s, stdout: , stderr: waiting for the network")
 
 
@@ -164,7 +166,7 @@ def test_a_hook_that_closes_its_streams_fails_all_the_same() -> None:
 
 def test_a_process_that_goes_on_writing_is_not_waited_for(tmp_path: Path) -> None:
     """A process that a hook leaves behind may write faster than it is read."""
-    hook = _shell(f"yes >&2 & echo $! > {tmp_path}/pid; sleep 0.2; exit 1")
+    hook = _shell(f"yes | head -c 5000 >&2; yes >&2 & echo $! > {tmp_path}/pid; exit 1")
     try:
         text = _failure(hook)
     finally:
@@ -174,8 +176,9 @@ def test_a_process_that_goes_on_writing_is_not_waited_for(tmp_path: Path) -> Non
 
 
 def test_past_its_timeout_a_hook_is_killed(tmp_path: Path) -> None:
-    hook = _shell(f"echo $$ > {tmp_path}/pid; exec sleep 1000", timeout=1)
-    assert _failure(hook) == "hook ran past specified timeout of 1.0s, stdout: , stderr: "
+    hook = _shell(f"echo $$ > {tmp_path}/new; mv {tmp_path}/new {tmp_path}/pid; exec sleep 1000", timeout=1)
+    while not (tmp_path / "pid").exists():  # on a busy machine its second may pass before
+        assert _failure(hook) == "hook ran past specified timeout of 1.0s, stdout: , stderr: "
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "pid").read_text()), 0)
 
