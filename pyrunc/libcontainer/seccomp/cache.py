@@ -28,9 +28,12 @@ MOST_FILES = 64
 # part of the filter. STRICT is no member of the specification: an annotation makes unknown system calls an error.
 STRICT = "fail unknown"
 _MEMBERS = ("defaultAction", "defaultErrnoRet", "architectures", STRICT)
+# The largest program (BPF_MAXINSNS) and path (PATH_MAX), and more than the numbers take. A larger file is damaged, and
+# would be read into memory.
+_MOST_BESIDE_KEY = 4096 * 8 + 4096 + 512
 _OTHERS = 0o077
 _TYPE = 0o170000
-_REGULAR = 0o100000
+_REGULAR, _DIRECTORY = 0o100000, 0o040000
 
 
 class UnsafeError(OSError):
@@ -57,7 +60,7 @@ def lookup(root: str, profile: Seccomp, kernel: tuple[int, int]) -> bytes | None
     """
     wanted = key(profile, kernel)
     try:
-        data = _read(root, _hash(wanted))
+        data = _read(root, _hash(wanted), len(wanted) + _MOST_BESIDE_KEY)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -101,7 +104,7 @@ def identity(path: bytes) -> bytes:
     """The identity of a file, which an upgrade changes; empty without a file."""
     try:
         found = posix.stat(path)
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a damaged path, with a NUL
         return b""
     return b"%d:%d:%d:%d" % (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
 
@@ -123,7 +126,8 @@ def _open(root: str) -> int:
     return _checked(directory)
 
 
-def _read(root: str, name: str) -> bytes:
+def _read(root: str, name: str, most: int) -> bytes:
+    """The content of a file of the cache, or its first `most` bytes. Raises OSError."""
     directory = _open(root)
     try:
         # The open must not wait if the file is a FIFO.
@@ -132,7 +136,7 @@ def _read(root: str, name: str) -> bytes:
     finally:
         posix.close(directory)
     try:
-        return posix.read(fd, posix.fstat(fd).st_size)
+        return posix.read(fd, min(posix.fstat(fd).st_size, most))
     finally:
         posix.close(fd)
 
@@ -152,6 +156,16 @@ def _make_room(directory: int) -> None:
     names = posix.listdir(directory)
     if len(names) < MOST_FILES:
         return
-    times = [(posix.stat(name, dir_fd=directory, follow_symlinks=False).st_mtime_ns, name) for name in names]
-    for _, name in sorted(times)[: len(names) - MOST_FILES + 1]:
-        posix.unlink(name, dir_fd=directory)
+    times = []
+    for name in names:
+        try:
+            found = posix.stat(name, dir_fd=directory, follow_symlinks=False)
+        except FileNotFoundError:
+            continue  # another command has removed it
+        if found.st_mode & _TYPE != _DIRECTORY:  # a directory is not pyrunc's, and would end the removal
+            times.append((found.st_mtime_ns, name))
+    for _, name in sorted(times)[: max(0, len(times) - MOST_FILES + 1)]:
+        try:
+            posix.unlink(name, dir_fd=directory)
+        except FileNotFoundError:
+            continue

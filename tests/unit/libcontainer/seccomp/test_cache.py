@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import os
 import posix
+import random
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +180,50 @@ def test_a_fifo_does_not_stop_us(root: Path, file: Path, warnings: list[str]) ->
     os.mkfifo(file, 0o600)
     assert looked_up(root) is None
     assert len(warnings) == 1
+
+
+def test_a_file_of_any_size_is_not_read_whole(root: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    read = posix.read
+
+    def noted(fd: int, size: int) -> bytes:
+        sizes.append(size)
+        return read(fd, size)
+
+    monkeypatch.setattr(posix, "read", noted)
+    os.truncate(file, 1 << 42)
+    assert looked_up(root) is None
+    assert max(sizes) < 1 << 17
+
+
+def test_random_damage_is_none(root: Path, file: Path) -> None:
+    """A byte of the file is another one, missing or there twice: nothing but the same program is given, or None."""
+    data, generator = file.read_bytes(), random.Random(1)
+    for at in range(len(data)):
+        byte = bytes([generator.choice((0, 10, 48, 255, generator.randrange(256)))])
+        for damaged in (data[:at] + byte + data[at + 1 :], data[:at] + data[at + 1 :], data[:at] + byte + data[at:]):
+            file.write_bytes(damaged)
+            assert looked_up(root) in (None, PROGRAM)
+
+
+def test_commands_that_make_room_at_once(root: Path, file: Path, library: Path) -> None:
+    """What one has removed meanwhile, and what can't be removed, keeps no other from storing its filter."""
+    children = []
+    (file.parent / "0000000000000000").mkdir()
+    for child in range(4):
+        pid = os.fork()
+        if not pid:
+            cache.MOST_FILES = 3
+            kept = 0
+            for number in range(150):
+                other: Any = {**PROFILE, "defaultErrnoRet": child * 1000 + number}
+                cache.store(str(root), other, KERNEL, PROGRAM, str(library))
+                kept += cache.lookup(str(root), other, KERNEL) in (None, PROGRAM)
+            os._exit(kept != 150)
+        children.append(pid)
+    assert [os.waitpid(pid, 0)[1] for pid in children] == [0] * 4
+    assert len(list(file.parent.iterdir())) <= 3 + 4 + 1
+    assert not [path for path in file.parent.iterdir() if path.name.startswith(".")]
 
 
 @pytest.mark.parametrize("damage", ["cut", "format", "longer", "empty", "key", "program", "length"])
