@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import signal
 import socket
 import subprocess
@@ -380,3 +381,33 @@ def test_the_init_of_exec_failing_at_every_step(runtime: Runtime, living: str, f
         names.add(err.splitlines()[-1].rpartition("step ")[2].split(",")[0].split(")")[0].split(";")[0])
         assert_only(runtime, living, before)
     assert {"set_nondumpable", "chdir", "user", "find_executable", "ready", "execute"} <= names
+
+
+@pytest.mark.parametrize("hooks", [False, True], ids=["plain", "hooks"])
+@pytest.mark.parametrize(
+    "call", ["flock", "connect", "pidfd_open", "sendmsg", "rt_sigprocmask", "unlink", "ppoll", "recvmsg", "exit_group"]
+)
+def test_start_killed_at_a_call(runtime: Runtime, bundle: Bundle, call: str, hooks: bool) -> None:
+    """The container is still created, and can be started, or it runs. No call leaves it between the two."""
+    if shutil.which("strace") is None:
+        pytest.skip("needs strace")
+    if hooks:
+        for kind in ("startContainer", "poststart"):
+            bundle.config.setdefault("hooks", {})[kind] = [{"path": "/bin/true"}]
+    container = runtime.container(bundle.args("sleep", "1000"))
+    inject = ["strace", "-qq", "-o", os.devnull, "-e", f"inject={call}:signal=KILL:when=1"]
+    assert runtime("start", container.id, prefix=inject).code == -signal.SIGKILL
+    program = Path(f"/proc/{container.pid}/comm")
+    if call in ("ppoll", "recvmsg", "exit_group"):
+        host.wait_for("the program", lambda: program.read_text() == "sleep\n")
+    status = container.status
+    assert status == "running" or call not in ("ppoll", "recvmsg", "exit_group")
+    again = runtime("start", container.id)
+    if again.code:
+        assert "cannot start an already running container" in again.last_line
+        assert status == "running" or call in ("sendmsg", "unlink")
+    host.wait_for("the program", lambda: program.read_text() == "sleep\n")
+    assert container.status == "running"
+    assert runtime("delete", container.id).code == 1
+    container.delete("--force")
+    assert not host.processes_of(runtime.token)
