@@ -367,3 +367,29 @@ def test_utf8_with_escapes(runtime: Runtime, bundle: Bundle) -> None:
     assert runtime("run", "--bundle", bundle.path, runtime.new_id()).out == "ü€😀\u2028\n"
     (bundle.path / "config.json").write_text(json.dumps(bundle.config, ensure_ascii=True))
     assert runtime("run", "--bundle", bundle.path, runtime.new_id()).out == "ü€😀\u2028\n"
+
+
+@pytest.mark.own("the words are pyrunc's")
+@pytest.mark.parametrize(
+    ("args", "env", "pointer"),
+    [
+        (["x" * 131_072], [], "/process/args/1"),
+        ([], ["A=1", "B=" + "x" * 131_070], "/process/env/1"),
+        ([], [f"A{n}={'x' * 100}" for n in range(100_000)], "/process/env"),
+        (["x" * 100_000] * 70, [], "/process/args"),
+        (["x" * 100_000] * 170, [], "/process/args"),  # more than a plan may have
+    ],
+)
+def test_what_is_too_long_for_the_program_is_named(
+    runtime: Runtime, bundle: Bundle, args: list[str], env: list[str], pointer: str
+) -> None:
+    bundle.process["env"] = env
+    line = runtime.run(bundle.args("/bin/true", *args), ok=False).last_line
+    assert ": argument list too long (" in line
+    assert f"at {pointer};" in line
+
+
+def test_as_many_texts_as_a_program_may_have(runtime: Runtime, bundle: Bundle) -> None:
+    bundle.process["env"] = [f"A{n}=1" for n in range(100_000)]
+    result = runtime.run(bundle.args("/bin/sh", "-c", "echo $A99999 ${#0}", "x" * 131_071))
+    assert result.out == "1 131071\n"

@@ -51,6 +51,12 @@ _NO_IDMAP = (
 )
 _HOOK = "the hook began and failed: what it says of itself is in the message"
 _SILENT_HOOK = "the hook began and failed, and printed nothing"
+# execve(2): MAX_ARG_STRLEN with the NUL. Each text takes a pointer besides.
+_LONGEST, _POINTER = 131_072, 8
+_TOO_LONG = (
+    "one text of args and env may have 131071 bytes, all of them a quarter of the stack's soft limit, and 6 MiB at most"
+)
+_MOST_GROUPS = "the kernel takes at most 65536 groups (/proc/sys/kernel/ngroups_max)"
 _SILENCE = "stdout: , stderr:"
 _NO_HOOK = "the hook's path is one of the host, but that of a startContainer hook one of the rootfs"
 
@@ -102,6 +108,8 @@ def init_step_failed(
     elif step.kind in _ROOT_STEPS and error in (errno.ENOENT, errno.ENOTDIR):
         detail = f"invalid rootfs: stat {step.arg('path')}"  # wording of runc
     hint = found.hint if found is not None else ""
+    if step.kind == "execute" and error == errno.E2BIG:
+        pointer, hint = _too_long(step), _TOO_LONG
     return PyruncError(
         prefix + detail,
         step=step.kind,
@@ -110,6 +118,22 @@ def init_step_failed(
         hint=hint or _hint(step, error, detail),
         lead=len(prefix),
     )
+
+
+def _too_long(step: Step) -> str:
+    """The pointer of the text that is too long for execve, or else of the longer one of args and env. For `start`,
+    which knows only the first text of each, it is the step's."""
+    lists = [("/process/args", step.arg("args")), ("/process/env", step.arg("env"))]
+    sizes = {}
+    for at, texts in lists:
+        if not isinstance(texts, tuple):
+            return step.pointer  # of Record.startSteps
+        lengths = [len(str(text).encode("utf-8", "surrogateescape")) + 1 for text in texts]
+        for index, length in enumerate(lengths):
+            if length > _LONGEST:
+                return f"{at}/{index}"
+        sizes[at] = sum(lengths) + _POINTER * len(lengths)
+    return max(sizes, key=sizes.__getitem__)
 
 
 def _limit_name(step: Step) -> str:
@@ -121,6 +145,8 @@ def _limit_name(step: Step) -> str:
 def _hint(step: Step, error: int, detail: str = "") -> str:
     if step.kind in ("rlimit", "prlimit") and error == errno.EPERM:
         return limit_refused(int(str(step.arg("resource"))), int(str(step.arg("hard"))))
+    if step.kind == "user" and detail.endswith("too many groups"):
+        return _MOST_GROUPS
     if step.kind in ("runtime_hook", "container_hook"):
         return _hook_hint(step, error, detail)
     if step.kind == "mount" and error == errno.EINVAL and "Unknown parameter '" in detail:
@@ -159,7 +185,8 @@ def _hook_hint(step: Step, error: int, detail: str) -> str:
         return "the hook's program: " + missing
     if not may_execute(path):
         return f"the hook's program {path} is not executable: chmod a+x"
-    return "" if error else failed
+    has_begun = not error and f" hook #{step.arg('index')}: fork/exec {path}: " not in detail
+    return failed if has_begun else ""
 
 
 def signal_named(detail: str) -> str:

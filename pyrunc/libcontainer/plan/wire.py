@@ -6,6 +6,7 @@ csrc/init/protocol.c are the other side.
 
 from __future__ import annotations
 
+import errno
 import sys
 
 from ..._generated.steps import FIELDS, NUMBERS
@@ -14,6 +15,8 @@ from ...errors import PyruncError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from .model import LaunchPlan, Step
 
 MAGIC = "pyrunc-plan-1"
@@ -83,8 +86,26 @@ def encode(
     head = f"{MAGIC}\0{len(plan.init)}\0{pointers}\0{int(timeline)}\0{fault[0]}\0{fault[1]}\0"
     blob = head.encode() + tokens
     if len(blob) > MAX_SIZE:
-        raise PyruncError(f"the launch plan has {len(blob)} bytes", hint=f"at most {MAX_SIZE} are allowed")
+        hint = f"at most {MAX_SIZE} are allowed, and this part of the configuration has most of them"
+        message = f"the launch plan has {len(blob)} bytes"
+        raise PyruncError(message, pointer=_largest(plan.init), errno=errno.E2BIG, hint=hint)
     return blob
+
+
+def _largest(steps: Iterable[Step]) -> str:
+    """The pointer of the part of the configuration that needs most of a plan: a member, or a whole array."""
+    sizes: dict[str, int] = {}
+    for step in steps:
+        array = step.pointer
+        for part in step.pointer.split("/"):
+            if part.isdigit():
+                array = step.pointer.partition(f"/{part}")[0]
+                break
+        for (name, _), value in zip(FIELDS[step.kind], step.args, strict=True):
+            at = "/process/env" if step.kind == "execute" and name == "env" else array
+            texts = value if isinstance(value, tuple) else (str(value),)
+            sizes[at] = sizes.get(at, 0) + sum([len(str(text)) + 1 for text in texts])
+    return max(sizes, key=sizes.__getitem__)
 
 
 def _refusal(step: Step, field: int) -> PyruncError:

@@ -55,6 +55,44 @@ def test_a_step_without_a_path_is_named_by_its_kind() -> None:
     assert error.hint == "", "F13: nothing was looked at"
 
 
+def of_execute(args: tuple[str, ...], env: tuple[str, ...]) -> PyruncError:
+    step = Step("start", "execute", (args, env), "/process/args")
+    return launch_errors.init_step_failed(step, errno.E2BIG, "exec /a")
+
+
+@pytest.mark.parametrize(
+    ("args", "env", "pointer"),
+    [
+        (("/a", "x" * 131_072), ("A=1",), "/process/args/1"),
+        (("/a",), ("A=1", "B=" + "\xe9" * 66_000), "/process/env/1"),
+        (("/a",), ("A=1",) * 1_000_000, "/process/env"),
+        (("/a", *("x" * 100_000,) * 70), ("A=1",) * 1000, "/process/args"),
+    ],
+)
+def test_what_is_too_long_for_execve_is_named(args: tuple[str, ...], env: tuple[str, ...], pointer: str) -> None:
+    error = of_execute(args, env)
+    assert error.pointer == pointer
+    assert "131071 bytes" in error.hint
+
+
+def test_start_knows_only_the_beginnings_of_what_is_too_long() -> None:
+    outline: Any = (["/a"], ["A=" + "x" * 200_000])
+    step = Step("start", "execute", outline, "/process/args")
+    error = launch_errors.init_step_failed(step, errno.E2BIG, "exec /a")
+    assert (error.pointer, "131071 bytes" in error.hint) == ("/process/args", True)
+
+
+def test_hints_that_would_be_false_are_not_given() -> None:
+    user = Step("process", "user", (0, 0, (), 1), "/process/user")
+    assert "at most 65536" in launch_errors.init_step_failed(user, errno.EINVAL, "setgroups: too many groups").hint
+    assert "not mapped" in launch_errors.init_step_failed(user, errno.EINVAL, "setgroups").hint
+    hook = Step("rootfs", "runtime_hook", ("createRuntime", 0, "/bin/true", ("a",), None, 0), "/hooks/createRuntime/0")
+    begun = "error running createRuntime hook #0: exit status 1, stdout: , stderr: x: fork/exec /bin/true: no"
+    assert launch_errors.runtime_step_failed(hook, PyruncError(begun), "").hint.startswith("the hook began")
+    message = "error running createRuntime hook #0: fork/exec /bin/true: argument list too long"
+    assert launch_errors.runtime_step_failed(hook, PyruncError(message), "").hint == ""
+
+
 @pytest.mark.parametrize(("code", "status", "text"), [(1, 5, "status 5"), (2, 9, "signal 9"), (3, 11, "signal 11")])
 def test_an_init_that_died(code: int, status: int, text: str) -> None:
     error = launch_errors.init_died(code, status)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import struct
 import sys
 from typing import Any
@@ -241,3 +242,24 @@ def test_a8_the_number_of_a_listener(detail: str) -> None:
     assert wire.listener(wire.Message(wire.LISTENER, 0, 0, "17")) == 17
     with pytest.raises(PyruncError, match="malformed number"):
         wire.listener(wire.Message(wire.LISTENER, 0, 0, detail))
+
+
+@pytest.mark.parametrize(
+    ("steps", "pointer"),
+    [
+        ((Step("process", "chdir", ("x" * wire.MAX_SIZE,), "/process/cwd"),), "/process/cwd"),
+        ((Step("start", "execute", (("/a",), ("x" * wire.MAX_SIZE,)), "/process/args"),), "/process/env"),
+        ((Step("start", "execute", (("x" * wire.MAX_SIZE,), ("A=",)), "/process/args"),), "/process/args"),
+        (
+            (
+                Step("start", "execute", (("x" * 400_000,), ()), "/process/args"),
+                *[Step("rootfs", "mask_path", ("x" * 200_000,), f"/linux/maskedPaths/{n}") for n in range(90)],
+            ),
+            "/linux/maskedPaths",
+        ),
+    ],
+)
+def test_the_part_that_makes_a_plan_too_large_is_named(steps: tuple[Step, ...], pointer: str) -> None:
+    with pytest.raises(PyruncError, match="the launch plan has") as caught:
+        wire.encode(plan(*steps), {})
+    assert (caught.value.pointer, caught.value.errno) == (pointer, errno.E2BIG)
