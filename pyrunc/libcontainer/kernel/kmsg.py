@@ -6,6 +6,7 @@ Source: the kernel's Documentation/ABI/testing/dev-kmsg.
 from __future__ import annotations
 
 import posix
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,8 +46,6 @@ def _is_first_time_namespace() -> bool:
 
 def now() -> float:
     """A time on the log's clock that is surely not later than now, in seconds: what comes from now on is later."""
-    import time  # here, since it reads /etc/localtime
-
     return _surely(time.clock_gettime(time.CLOCK_MONOTONIC))
 
 
@@ -56,8 +55,6 @@ def begun(start_time: int) -> float:
     start_time: in clock ticks since boot, suspensions included (CLOCK_BOOTTIME); 0 if it is not known. What the machine
     has been suspended since then makes the result earlier.
     """
-    import time
-
     if not start_time:
         return 0.0
     age = time.clock_gettime(time.CLOCK_BOOTTIME) - start_time / posix.sysconf("SC_CLK_TCK")
