@@ -12,6 +12,7 @@ from ...errors import PyruncError, join
 from ...jsontext import places
 from ..kernel import fileio
 from ..spec import inputs
+from ..statedir import STATE_FILE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def _content(path: str) -> bytes:
 def others(root: str, id: str) -> str:
     """The hint for the id of a missing container: the id that was meant, or how to list the ids."""
     try:
-        names = sorted([name for name in posix.listdir(root) if name[0] not in ":."])
+        names = sorted([name for name in posix.listdir(root) if name[0] not in ":." and _is_container(root, name)])
     except FileNotFoundError:
         return "there is no such directory: containers of another --root are in another one"
     except OSError:
@@ -94,6 +95,17 @@ def others(root: str, id: str) -> str:
     if len(names) <= _FEW:
         return "there are: " + ", ".join(names)
     return "list shows which there are"
+
+
+def _is_container(root: str, name: str) -> bool:
+    """Whether a name in the state root is a container's, as far as can be seen."""
+    try:
+        posix.stat(f"{root}/{name}/{STATE_FILE}")
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def on_terminal(error: PyruncError, coloured: bool = False) -> str:

@@ -109,6 +109,9 @@ def test_an_unknown_id_tells_which_there_are(tmp_path: Path) -> None:
     assert "no container is there" in terminal.others(str(tmp_path), "x")
     for name in (":seccomp", "web-1", "web-2", "db"):
         (tmp_path / name).mkdir()
+        (tmp_path / name / "state.json").touch()
+    (tmp_path / "lost+found").mkdir()
+    (tmp_path / "file").touch()
     assert terminal.others(str(tmp_path), "d") == "an id can't be shortened: did you mean db?"
     # Another command has just made it.
     assert terminal.others(str(tmp_path), "db") == "there are: db, web-1, web-2"
