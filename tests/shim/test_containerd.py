@@ -13,7 +13,6 @@ import re
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -290,7 +289,8 @@ def test_events(containerd: Containerd) -> None:
     file = containerd.work / "events"
     with file.open("wb") as out:
         watcher = subprocess.Popen(containerd.words("events"), stdout=out, stderr=subprocess.STDOUT)
-    time.sleep(0.5)
+    numbers = itertools.count()
+    wait_for("the watcher", lambda: containerd.ctr("namespaces", "create", f"n{next(numbers)}") and file.read_text())
     done = containerd.once("sh", "-c", "exit 2")
     assert done.code == 2
     name = containerd.box()

@@ -124,7 +124,7 @@ def test_time_is_up_before_the_command(place: Place) -> None:
         ("Start", wire.encode("StartRequest", {"id": task.id, "exec_id": "e"})),
     ]
     for method, payload in calls:
-        with connect(next(iter(place.shims)), 10) as peer:
+        with connect(next(iter(place.shims))) as peer:
             peer.sendall(frame(1, REQUEST, request(task.client.service, method, payload, 100_000_000)))
             status = wire.decode("Response", read_frame(peer)[3])["status"]
             assert status["code"] == DEADLINE_EXCEEDED
@@ -164,7 +164,7 @@ def test_no_descriptors(place: Place) -> None:
     shim = task.call("Connect")["shim_pid"]
     count = len(os.listdir(f"/proc/{shim}/fd"))
     resource.prlimit(shim, resource.RLIMIT_NOFILE, (3, 4096))
-    waiting = connect(next(iter(place.shims)), 10)
+    waiting = connect(next(iter(place.shims)))
     before = ticks(shim)
     time.sleep(1)
     assert ticks(shim) - before < 30
@@ -245,17 +245,21 @@ def test_bundle_that_is_gone_for_good(place: Place) -> None:
     task.call("Shutdown")
 
 
+# It identifies this test's processes beside those of other workers.
+LONG = str(98_000_000 + os.getpid())
+
+
 def hooked(place: Place, name: str, kind: str) -> Any:
     """A bundle with a hook that hangs, in a session of its own, and has a child."""
     bundle = place.bundle(name)
-    args = ["setsid", "sh", "-c", "sleep 98765 & sleep 98765"]
+    args = ["setsid", "sh", "-c", f"sleep {LONG} & sleep {LONG}"]
     bundle.config["hooks"] = {kind: [{"path": "/usr/bin/setsid", "args": args}]}
     bundle.write()
     return bundle
 
 
 def hangs() -> bool:
-    return any(b"98765" in line for line in command_lines())
+    return any(LONG.encode() in line for line in command_lines())
 
 
 @pytest.mark.parametrize("kind", ["prestart", "createRuntime"])
@@ -282,7 +286,7 @@ def test_hook_when_the_time_is_up(place: Place, kind: str, method: str) -> None:
         client.call("Create", **fields)
         fields.pop("bundle")
     payload = wire.encode("CreateTaskRequest" if method == "Create" else "StartRequest", fields)
-    waited = client.send(client.service, method, payload, 1)
+    waited = client.send(client.service, method, payload, 5)
     wait_for("the hook", hangs)
     status = wire.decode("Response", waited.result(60))["status"]
     assert status["code"] == DEADLINE_EXCEEDED
@@ -293,15 +297,18 @@ def test_hook_when_the_time_is_up(place: Place, kind: str, method: str) -> None:
 def test_no_descriptors_when_a_command_has_ended(place: Place) -> None:
     """What it has made is watched: descriptors for its pid file and its state are kept while it runs."""
     bundle = place.bundle("box", "sh", "-c", "exit 7")
-    bundle.config["hooks"] = {"createRuntime": [{"path": "/bin/sleep", "args": ["sleep", "1"]}]}
+    here, on = place.work / "here", place.work / "on"
+    script = f"touch {here}; until [ -e {on} ]; do sleep 0.05; done"
+    bundle.config["hooks"] = {"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", script]}]}
     bundle.write()
     client = place.connect(place.start("box"))
     shim = client.call("Connect", id="box")["shim_pid"]
     created = client.begin("Create", id="box", bundle=str(bundle.path))
-    wait_for("the hook", lambda: any(line == b"sleep\x001\0" for line in command_lines()))
+    wait_for("the hook", here.exists)
     limit = min(set(range(4096)) - {int(name) for name in os.listdir(f"/proc/{shim}/fd")})
     resource.prlimit(shim, resource.RLIMIT_NOFILE, (limit, 4096))
-    assert created(20)["pid"] > 0
+    on.touch()
+    assert created()["pid"] > 0
     resource.prlimit(shim, resource.RLIMIT_NOFILE, (4096, 4096))
     waited = client.begin("Wait", id="box")
     client.call("Start", id="box")

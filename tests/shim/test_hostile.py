@@ -261,7 +261,7 @@ def test_many_small_frames(task: Task) -> None:
         connection.setblocking(False)
         sent = read = b""
         received = number = 0
-        end = time.monotonic() + 120
+        end = time.monotonic() + 600
         looked = 0.0
         while received < count and time.monotonic() < end:
             while number < count and len(sent) < 1 << 16:
@@ -281,7 +281,7 @@ def test_many_small_frames(task: Task) -> None:
             read = read[at:]
             if time.monotonic() - looked > 0.5:
                 looked = time.monotonic()
-                assert task.begin("State")(10)["status"] == RUNNING
+                assert task.begin("State")()["status"] == RUNNING
     assert received == count
     assert memory(shim) < before + (8 << 10)
 

@@ -13,7 +13,7 @@ import pytest
 from tests.shim import shims, wire
 from tests.shim.client import RpcError
 from tests.shim.shims import RUNNING, Place
-from tests.support.host import wait_for
+from tests.support.host import SECONDS, wait_for
 
 LARGE = 20 << 20
 
@@ -161,7 +161,7 @@ def test_reader_that_stalls(place: Place) -> None:
         task.call("Wait", exec_id=f"other{number}")
     assert not waited.done()
     data = b""
-    end = time.monotonic() + 20
+    end = time.monotonic() + SECONDS
     while len(data) < 3000004 and time.monotonic() < end:
         try:
             data += os.read(fd, 1 << 16)
@@ -179,10 +179,10 @@ def test_delete_with_a_reader_that_stalls(place: Place) -> None:
     task = place.task("sh", "-c", "head -c 100000 /dev/zero", streams=paths(place, "slow", "err"))
     other = place.running()
     task.call("Start")
-    assert task.begin("Wait")(5)["exit_status"] == 0
+    assert task.begin("Wait")()["exit_status"] == 0
     deleted = task.begin("Delete")
     assert other.state()["status"] == RUNNING
-    assert deleted(25)["exit_status"] == 0
+    assert deleted()["exit_status"] == 0
     os.close(fd)
     os.close(err)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from select import epoll
 
 from pyrunc.shim.loop import IN, Loop
+from tests.support.host import SECONDS
 
 
 @contextlib.contextmanager
@@ -53,11 +54,14 @@ class ProbeLoop(Loop):
         self._calls += 1
         callback(*args)
 
-    def until(self, condition: Callable[[], object], seconds: float = 20) -> None:
+    def until(self, condition: Callable[[], object], seconds: float = SECONDS) -> None:
         """Turn the loop until something is so. Fails the test if it takes too long."""
         end = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < end, "it did not happen in time"
+        while True:
+            is_last = time.monotonic() >= end
+            if condition():
+                return
+            assert not is_last, "it did not happen in time"
             tick = self.after(0.02, lambda: None)
             self._turn()
             self.cancel(tick)

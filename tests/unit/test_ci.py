@@ -32,7 +32,7 @@ def shell(script: str) -> tuple[str, ...]:
 
 def gone(group: int) -> bool:
     """Whether no process of this group is left, not even a killed one that its parent has not reaped."""
-    for _ in range(200):
+    for _ in range(1200):
         try:
             os.killpg(group, 0)
         except ProcessLookupError:

@@ -66,7 +66,8 @@ def test_a10_its_descendants_are_ended_and_then_it(place: StateDir, monkeypatch:
     """A10: the process that it waits for is killed, with all that this one has started; a holder that goes on gets
     SIGTERM.
     """
-    monkeypatch.setattr(holder, "_TERMINATE_SECONDS", 0.6)
+    monkeypatch.setattr(holder, "_TERMINATE_SECONDS", 0.6 if kind == "stubborn" else host.SECONDS)
+    monkeypatch.setattr(holder, "_PATIENCE_SECONDS", host.SECONDS)
     with hold(place, kind, "create", "box") as process:
         child = next(iter(host.children(process.pid)))
         grandchild = host.wait_for("the grandchild", lambda: next(iter(host.children(child)), 0))

@@ -12,7 +12,15 @@ import pytest
 from pyrunc.shim import events as module
 from pyrunc.shim import messages
 from pyrunc.shim.events import Publisher
+from tests.support.host import SECONDS
 from tests.support.shimloop import ProbeLoop
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only tests that set a limit of time themselves come to it."""
+    monkeypatch.setattr(module, "ANSWER_SECONDS", SECONDS)
+    monkeypatch.setattr(module, "CLOSE_SECONDS", SECONDS)
 
 
 class Containerd:
@@ -213,10 +221,11 @@ def test_a_containerd_that_does_not_answer_is_asked_again(
     containerd.start()
     containerd.answers = False
     publish(publisher, 1)
-    until(loop, containerd, lambda: len(containerd.requests) == 2)
+    until(loop, containerd, lambda: len(containerd.requests) >= 2)
+    monkeypatch.setattr(module, "ANSWER_SECONDS", SECONDS)
     containerd.answers = True
     until(loop, containerd, lambda: containerd.topics)
-    assert containerd.topics == topics(1)
+    assert {*containerd.topics} == {*topics(1)}
 
 
 def test_a_queue_that_is_full_drops_the_oldest_and_says_so(
@@ -373,7 +382,6 @@ def published(loop: ProbeLoop, publisher: Publisher) -> None:
 def test_without_a_service_containerd_s_program_publishes(
     loop: ProbeLoop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "CLOSE_SECONDS", 20.0)
     program = Program(tmp_path)
     publisher = Publisher(loop, "default", "", str(program.path), "/run/containerd/containerd.sock")
     publish(publisher, 1, 2)
@@ -388,7 +396,6 @@ def test_without_a_service_containerd_s_program_publishes(
 
 
 def test_a_program_that_fails_is_run_again(loop: ProbeLoop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CLOSE_SECONDS", 20.0)
     program = Program(tmp_path)
     program.away.touch()
     publisher = Publisher(loop, "default", "", str(program.path))
@@ -417,7 +424,6 @@ def test_a_program_that_hangs_is_killed(loop: ProbeLoop, tmp_path: Path, monkeyp
 def test_a_service_that_containerd_does_not_have_is_replaced_by_its_program(
     loop: ProbeLoop, containerd: Containerd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "CLOSE_SECONDS", 20.0)
     program = Program(tmp_path)
     containerd.start()
     containerd.status = [{"code": 12, "message": "service"}]

@@ -221,7 +221,8 @@ def test_a_logger_that_reads_on_is_ended(
     trial = Trial(loop, tmp_path, IGNORE.format(end=end))
     assert trial.answer() is None
     trial.close()
-    assert trial.out.read_text() == "term"
+    if end != "None":  # else it may have been killed before its handler
+        assert trial.out.read_text() == "term"
     assert ("it is killed" in capfd.readouterr().err) == (end == "None")
 
 

@@ -114,12 +114,16 @@ def end_one():
         os._exit(5)
     return pid
 def later():
+    if os.path.exists(f"/proc/{known}"):
+        return loop.after(0.01, later)
     loop.process(known, lambda code: print("known", code))
     loop.end_launch()
     global lost
     lost = end_one()
-    loop.after(0.1, last)
+    loop.after(0, last)
 def last():
+    if os.path.exists(f"/proc/{lost}"):
+        return loop.after(0.01, last)
     try:
         loop.process(lost, print)
     except ProcessLookupError:
@@ -127,7 +131,7 @@ def last():
     loop.stop()
 loop.begin_launch()
 known = end_one()
-loop.after(0.1, later)
+loop.after(0, later)
 loop.run()
 """)
     assert out == ["known 5", "gone"]
@@ -147,10 +151,15 @@ if not pid:
     time.sleep(0.1)
     os._exit(0)
 orphan = int(os.read(r, 10))
-loop.after(0.4, lambda: (print(os.path.exists(f"/proc/{orphan}")), loop.stop()))
+def look():
+    if os.path.exists(f"/proc/{orphan}"):
+        return loop.after(0.01, look)
+    print("reaped")
+    loop.stop()
+look()
 loop.run()
 """)
-    assert out == ["False"]
+    assert out == ["reaped"]
 
 
 def test_the_end_of_a_process_that_is_no_child() -> None:
@@ -176,13 +185,16 @@ def test_memory_is_given_back_once_in_each_quiet_time() -> None:
 from pyrunc import launcher
 from pyrunc.shim import loop as module
 module._REST_SECONDS = 0.05
-launcher.rest = lambda: print("rest")
+left = [loop.stop, lambda: os.write(w, b"x")]
+def rest():
+    print("rest")
+    loop.after(0.4, left.pop())
+launcher.rest = rest
 r, w = os.pipe()
 def on_read(events):
     print(os.read(r, 10))
 loop.watch(r, IN, on_read)
-loop.after(0.4, lambda: os.write(w, b"x"))
-loop.after(0.8, loop.stop)
+loop.after(1000, print)
 loop.run()
 """)
     assert out == ["rest", "b'x'", "rest"]

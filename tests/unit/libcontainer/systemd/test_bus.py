@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import select
 import socket
 import threading
 from collections.abc import Iterator
@@ -62,20 +63,28 @@ def test_signals_that_come_before_the_answer_are_kept(fake: FakeSystemd) -> None
     assert "path='/org/freedesktop/systemd1'" in rule
 
 
-@pytest.mark.usefixtures("short")
 @pytest.mark.parametrize("method", ["Hello", "Subscribe"])
-def test_no_answer_in_time(fake: FakeSystemd, method: str) -> None:
+def test_no_answer_in_time(fake: FakeSystemd, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     fake.silent.add(method)
+    call = Connection.call
+
+    def impatient(self: Connection, address: DBusAddress, member: str, *args: Any, **more: Any) -> Any:
+        if member == method:
+            monkeypatch.setattr(bus, "DEADLINE_SECONDS", 0.1)
+        return call(self, address, member, *args, **more)
+
+    monkeypatch.setattr(Connection, "call", impatient)
     with pytest.raises(PyruncError, match=r"no answer from .* to .* within 0.1 s") as caught:
         Connection(str(fake.path)).call(MANAGER, "Subscribe")
     assert method in caught.value.message
     assert "list-jobs" in caught.value.hint
 
 
-@pytest.mark.usefixtures("short")
-def test_no_signal_in_time(fake: FakeSystemd) -> None:
-    with Connection(str(fake.path)) as connection, pytest.raises(PyruncError, match=r"signal JobRemoved within 0.1 s"):
-        connection.wait("JobRemoved", lambda values: True)
+def test_no_signal_in_time(fake: FakeSystemd, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Connection(str(fake.path)) as connection:
+        monkeypatch.setattr(bus, "DEADLINE_SECONDS", 0.1)
+        with pytest.raises(PyruncError, match=r"signal JobRemoved within 0.1 s"):
+            connection.wait("JobRemoved", lambda values: True)
 
 
 @pytest.mark.usefixtures("short")
@@ -109,13 +118,14 @@ def test_a_full_queue_is_waited_for_until_the_deadline(busy: socket.socket) -> N
 
 def test_a_full_queue_that_is_worked_off(busy: socket.socket) -> None:
     def work() -> None:
-        said = b""
-        while not said:
-            accepted, _ = busy.accept()
-            with accepted, contextlib.suppress(TimeoutError):
-                accepted.settimeout(0.2)
-                said = accepted.recv(100)  # connections that fill the queue send nothing
-                accepted.sendall(b"REJECTED EXTERNAL\r\n")
+        # Connections that fill the queue send nothing.
+        with contextlib.ExitStack() as taken:
+            connections = [busy]
+            while [busy] == (ready := select.select(connections, [], [])[0]):
+                connections.append(taken.enter_context(busy.accept()[0]))
+            (first, *_) = [one for one in ready if one is not busy]
+            first.recv(100)
+            first.sendall(b"REJECTED EXTERNAL\r\n")
 
     threading.Timer(0.2, work).start()
     with pytest.raises(PyruncError, match="for one of its users"):
@@ -223,11 +233,17 @@ def test_a8_what_others_send_is_passed_over(fake: FakeSystemd, name: str, method
         assert start(connection) == DONE
 
 
-@pytest.mark.usefixtures("short")
-def test_a8_a_stranger_s_word_is_no_end(fake: FakeSystemd) -> None:
+def test_a8_a_stranger_s_word_is_no_end(fake: FakeSystemd, monkeypatch: pytest.MonkeyPatch) -> None:
     """A8: a forged `done` would have create go on before the scope exists."""
     fake.silent.add("JobRemoved")
     fake.bogus["StartTransientUnit"] = [signal(STRANGER, MANAGER, "JobRemoved", "uoss", DONE)]
+    wait = Connection.wait
+
+    def impatient(self: Connection, *args: Any) -> Any:
+        monkeypatch.setattr(bus, "DEADLINE_SECONDS", 0.1)
+        return wait(self, *args)
+
+    monkeypatch.setattr(Connection, "wait", impatient)
     with Connection(str(fake.path)) as connection, pytest.raises(PyruncError, match="JobRemoved within"):
         start(connection)
 

@@ -108,8 +108,14 @@ def test_a_job_that_fails_leaves_no_unit(fake: FakeSystemd) -> None:
 
 
 def test_a_job_without_an_end_leaves_no_unit(fake: FakeSystemd, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bus, "DEADLINE_SECONDS", 0.3)
-    monkeypatch.setattr(Manager, "_result", lambda self, job: self._bus.wait("JobRemoved", lambda values: False))
+
+    def result(self: Manager, job: str) -> str:
+        with monkeypatch.context() as patch:
+            patch.setattr(bus, "DEADLINE_SECONDS", 0.1)
+            self._bus.wait("JobRemoved", lambda values: False)
+        return ""
+
+    monkeypatch.setattr(Manager, "_result", result)
     with Manager(False) as systemd, pytest.raises(PyruncError, match="signal JobRemoved within"):
         systemd.start_scope("x.scope", PROPERTIES)
     assert fake.units == {}
@@ -118,10 +124,11 @@ def test_a_job_without_an_end_leaves_no_unit(fake: FakeSystemd, monkeypatch: pyt
 def test_an_unanswered_start_stops_nothing_that_may_be_another_s(
     fake: FakeSystemd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bus, "DEADLINE_SECONDS", 0.3)
     fake.silent.add("StartTransientUnit")
-    with Manager(False) as systemd, pytest.raises(PyruncError, match=r"StartTransientUnit within 0.3 s"):
-        systemd.start_scope("x.scope", PROPERTIES)
+    with Manager(False) as systemd:
+        monkeypatch.setattr(bus, "DEADLINE_SECONDS", 0.3)
+        with pytest.raises(PyruncError, match=r"StartTransientUnit within 0.3 s"):
+            systemd.start_scope("x.scope", PROPERTIES)
     assert fake.methods == ["StartTransientUnit"]
 
 
