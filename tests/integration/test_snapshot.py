@@ -249,7 +249,7 @@ def test_the_pages_that_commands_write_to_are_known(linked: Path) -> None:
     assert others
     for pages_of_set in sets[1:]:
         assert pages_of_set.bit_count() > others.bit_count()
-        # 0.77 to 0.94 in eight builds: `list` has pages of its own, and how blocks share pages is measured in each build.
+        # 0.77 to 0.94 in five builds: `list` has pages of its own, and each build measures how blocks share pages.
         assert (pages_of_set & others).bit_count() > others.bit_count() * 0.5
     assert table in linked.with_name("pyrunc").read_bytes()
     if is_trimmed():
