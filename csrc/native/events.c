@@ -5,8 +5,10 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <time.h>
 
 #include "parent.h"
@@ -42,6 +44,36 @@ int pyrunc_poll(const int *fds, int count, int readers, int timeout_ms, uint64_t
     for (int i = 0; i < count; i++)
         ready[i] = entries[i].revents != 0;
     return value;
+}
+
+/* /proc/PID/comm, without snprintf, which would take four pages of code that most commands don't have. */
+static void comm_path(char *path, int pid)
+{
+    char digits[12], *at = digits + sizeof digits;
+    unsigned int rest = (unsigned int)pid;
+    *--at = '\0';
+    do
+        *--at = (char)('0' + rest % 10);
+    while ((rest /= 10) > 0);
+    path = stpcpy(path, "/proc/");
+    path = stpcpy(path, at);
+    strcpy(path, "/comm");
+}
+
+/* Waits for the end of the init's socket, which its execve closes. Returns 1 if the process has had another name since,
+ * by its /proc/PID/comm: it has executed its program. 0 if that is not sure: the caller finds out what has happened. The
+ * arguments for the wait are those of pyrunc_poll. */
+int pyrunc_await_execve(int sync, int pid, const char *name, uint64_t blocked)
+{
+    char ready, byte, path[32], comm[32];
+    int value = pyrunc_poll(&sync, 1, 1, -1, blocked, &ready);
+    if (value < 0)
+        return value;
+    if (recv(sync, &byte, sizeof byte, MSG_PEEK | MSG_DONTWAIT) != 0)
+        return 0; /* a message, or an error */
+    comm_path(path, pid);
+    int length = pyrunc_read_record(path, comm, sizeof comm);
+    return length > 0 && ((size_t)length != strlen(name) + 1 || memcmp(comm, name, (size_t)length - 1) != 0);
 }
 
 int pyrunc_epoll(void)

@@ -93,6 +93,7 @@ int pyrunc_send_now(int fd, const char *data, size_t length);
 int pyrunc_recv_now(int fd, char *data, size_t length);
 int pyrunc_recv(int fd, char *data, size_t size, int *fds, int max_fds, int *fd_count);
 int pyrunc_poll(const int *fds, int count, int readers, int timeout_ms, uint64_t blocked, char *ready);
+int pyrunc_await_execve(int sync, int pid, const char *name, uint64_t blocked);
 int pyrunc_epoll(void);
 int pyrunc_epoll_watch(int epoll, int fd, unsigned int events);
 int pyrunc_epoll_wait(int epoll, int timeout_ms, int *ready, int room);

@@ -44,6 +44,16 @@ long int __x86_rep_movsb_stop_threshold = 1024 * 1024 * 3 / 4;
 long int __x86_rep_stosb_threshold = 2048;
 int __x86_string_control = 0;
 
+/* The directory of the program, which glibc would put in the place of $ORIGIN when it loads a shared object: this program
+ * loads none. glibc reads /proc/self/exe for it, a fortieth of the time of a `state`. (char *)-1 is its word for an
+ * unknown one. */
+const char *_dl_get_origin(void);
+
+const char *_dl_get_origin(void)
+{
+    return (const char *)-1;
+}
+
 /* Has no stack protector, since it stores the value that a stack protector compares. Until the functions are chosen
  * (R_X86_64_IRELATIVE) it calls none of the C library that has variants. */
 __attribute__((no_stack_protector, noreturn)) int __libc_start_main(int (*main)(int, char **, char **), int argc,

@@ -348,6 +348,9 @@ def _send_start(path: str, record: Record, sync: int) -> None:
             # hooks are killed.
             interrupts.hold()
             posix.unlink(path + "/" + START_SOCKET)
+            if interrupts.await_execve(sync, record.pid, store.INIT_NAME):
+                return
+            # Something is unusual: a message, a signal, or an init that was killed.
             while not interrupts.poll([sync]):
                 continue
             data = native.recv(sync, wire.MESSAGE_SIZE)[0]

@@ -95,6 +95,11 @@ def poll(fds: Sequence[int], timeout_ms: int = -1) -> list[int]:
     return native.poll(fds, timeout_ms, _held.mask)
 
 
+def await_execve(sync: int, pid: int, name: str) -> bool:
+    """`native.await_execve` that delivers signals like `poll`."""
+    return native.await_execve(sync, pid, name, _held.mask)
+
+
 def look() -> None:
     """Deliver a pending signal without a wait. For loops whose descriptors may always be ready."""
     if _held.open:

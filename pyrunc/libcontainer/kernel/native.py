@@ -534,7 +534,14 @@ def poll(fds: Sequence[int], timeout_ms: int = -1, blocked: int = AS_NOW) -> lis
     blocked: the signal mask during the wait, as bits (bit N - 1 is signal N). A signal that is not in it ends the
         wait, also if it was pending before, unless a descriptor is ready at once. ppoll(2).
     """
-    return poll_both(fds, (), timeout_ms, blocked)[0]
+    entries = [*fds]
+    ready = _ffi.new("char[]", len(entries))
+    value = _lib.pyrunc_poll(entries, len(entries), len(entries), timeout_ms, blocked, ready)
+    if value == -_EINTR:  # the caller looks again
+        return []
+    if _check(value) == len(entries):
+        return entries
+    return [fd for fd, flag in zip(entries, ready, strict=True) if flag != b"\0"] if value else []
 
 
 def poll_both(
@@ -554,6 +561,18 @@ def poll_both(
         [fd for fd, flag in zip(readers, flags[:split], strict=True) if flag],
         [fd for fd, flag in zip(writers, flags[split:], strict=True) if flag],
     )
+
+
+def await_execve(sync: int, pid: int, name: str, blocked: int = AS_NOW) -> bool:
+    """Wait until an init's socket ends or has a message. True if it has ended, and the process has another name than
+    the init's, so that it has executed its program. False if that is not sure, or after a signal.
+
+    blocked: as for `poll`.
+    """
+    value = _lib.pyrunc_await_execve(sync, pid, name.encode(), blocked)
+    if value == -_EINTR:
+        return False
+    return _check(value) == 1
 
 
 def epoll() -> int:

@@ -31,6 +31,15 @@ def test_a_signal_raises_at_the_next_wait_and_not_before(number: int) -> None:
     assert caught.value.exit_code == 128 + number
 
 
+def test_a_signal_raises_in_the_wait_for_an_execve() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        interrupts.hold()
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(interrupts.Interrupted):
+            interrupts.await_execve(ours.fileno(), os.getpid(), "none")
+
+
 def test_a_second_hold_changes_nothing() -> None:
     interrupts.hold()
     interrupts.hold()

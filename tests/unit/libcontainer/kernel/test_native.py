@@ -13,6 +13,7 @@ import subprocess
 import sys
 import termios
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -589,6 +590,51 @@ def test_poll_tells_what_is_ready() -> None:
     assert native.poll_both([], [write], 0) == ([], [write])
     for fd in (read, write, other):
         os.close(fd)
+
+
+def test_poll_tells_the_one_that_is_ready() -> None:
+    read, write = os.pipe()
+    other, far = os.pipe()
+    os.write(far, b"x")
+    assert native.poll((read, other), 0) == [other]
+    assert native.poll([], 0) == []
+    for fd in (read, write, other, far):
+        os.close(fd)
+
+
+@pytest.mark.parametrize(
+    ("name", "sent", "sure"),
+    [
+        ("pyrunc:[init]", b"", True), ("sleep", b"", False), ("sleep", b"error", False), ("slee", b"", True),
+        ("sleepy", b"", True), ("pyrunc:[init]", b"error", False),
+    ],
+)  # fmt: skip
+def test_an_execve_is_seen_by_the_end_of_the_socket_and_the_name(name: str, sent: bytes, sure: bool) -> None:
+    """A process that still has the init's name, or has sent a message, is left to the caller."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, subprocess.Popen(["sleep", "60"]) as child:
+        while Path(f"/proc/{child.pid}/comm").read_text() != "sleep\n":
+            time.sleep(0.001)
+        if sent:
+            theirs.send(sent)
+        theirs.close()
+        assert native.await_execve(ours.fileno(), child.pid, name) is sure
+        assert ours.recv(100) == sent  # the message is still there
+        child.kill()
+        child.wait()
+        assert native.await_execve(ours.fileno(), child.pid, name) is False  # there is no such process
+
+
+def test_a_signal_ends_the_wait_for_an_execve() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    before = signal.signal(signal.SIGALRM, lambda *_: None)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.02)
+        assert native.await_execve(ours.fileno(), os.getpid(), "none") is False
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        ours.close()
+        theirs.close()
 
 
 def test_signalfd_reads_blocked_signals() -> None:
