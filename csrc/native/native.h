@@ -117,7 +117,7 @@ int pyrunc_tty_raw(int fd, char *saved, size_t size);
 int pyrunc_tty_no_onlcr(int fd);
 int pyrunc_tty_restore(int fd, const char *saved, size_t size);
 int pyrunc_copy_winsize(int from, int to);
-int pyrunc_copy(int from, int to, char *data, size_t size, size_t chunk, int turns, int *end);
+int pyrunc_copy(int from, int to, char *data, size_t size, size_t chunk, int turns, int edges, int *pace, int *end);
 size_t pyrunc_tty_size(void);
 
 #endif

@@ -3,9 +3,12 @@
 #include "native.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <termios.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "parent.h"
@@ -59,14 +62,52 @@ int pyrunc_copy_winsize(int from, int to)
     return result(ioctl(to, TIOCSWINSZ, &size));
 }
 
+/* How long a copy waits awake for the pty to be filled again, and after how many chunks at most it tries that again. */
+enum { AWAKE_NS = 40000, MOST_SKIPPED = 64 };
+
+static int64_t monotonic_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
+}
+
+/* Waits awake for the kernel's worker, which fills a pty again after a read. A read that finds it empty
+ * sleeps until the worker is done, and two processors that sleep in turn spend more time on waking each other up than
+ * on the output. Where the worker has to wait for a processor, this is no use: after each miss it is left out for twice
+ * as many chunks.
+ *
+ * edges: an epoll descriptor that has nothing but the pty, by edges. pace: how many chunks are still to be left out, and
+ * how many were the last time. */
+static void await_refill(int edges, int *pace)
+{
+    struct epoll_event event;
+    if (pace[0] > 0) {
+        pace[0]--;
+        epoll_wait(edges, &event, 1, 0); /* an old edge says nothing */
+        return;
+    }
+    int64_t end = monotonic_ns() + AWAKE_NS;
+    do {
+        if (epoll_wait(edges, &event, 1, 0) != 0) {
+            pace[1] = 0;
+            return;
+        }
+    } while (monotonic_ns() < end);
+    pace[1] = pace[1] < MOST_SKIPPED / 2 ? 2 * pace[1] + 1 : MOST_SKIPPED;
+    pace[0] = pace[1];
+}
+
 /* Copies between two descriptors that make nobody wait: reads chunks until there is no more or `data` has no room for
  * another one, and then writes them together. Ends when a call gives an error, when there is no more to read, or after
  * `turns` chunks.
  *
+ * edges, pace: as for await_refill, once a chunk was full; -1 for another source.
  * end: where in `data` the part begins that was read and not written, its length, the errno of the read, and that of
  * the write; an errno is 0 where that call did not fail. */
-int pyrunc_copy(int from, int to, char *data, size_t size, size_t chunk, int turns, int *end)
+int pyrunc_copy(int from, int to, char *data, size_t size, size_t chunk, int turns, int edges, int *pace, int *end)
 {
+    bool flows = false; /* a key's echo does not wait */
     memset(end, 0, 4 * sizeof *end);
     while (turns > 0) {
         size_t length = 0;
@@ -76,6 +117,9 @@ int pyrunc_copy(int from, int to, char *data, size_t size, size_t chunk, int tur
             if (got > 0) {
                 length += (size_t)got;
                 turns--;
+                flows = flows || (size_t)got == chunk;
+                if (edges >= 0 && flows)
+                    await_refill(edges, pace);
             } else if (length == 0 || (got < 0 && errno != EAGAIN)) {
                 /* After EAGAIN the time of the write may have been enough for the kernel to bring more. */
                 end[2] = got < 0 ? errno : EAGAIN;

@@ -599,14 +599,20 @@ def epoll_wait(epoll: int, timeout_ms: int) -> list[int]:
 
 
 class Copier:
-    """Copies output, with memory for `room` bytes."""
+    """Copies output, with memory for `room` bytes.
 
-    __slots__ = ("_data", "_end", "_room")
+    edges: an epoll descriptor that watches nothing but the source, a pty's master, for EPOLLIN | EPOLLET; -1 for none.
+    With it, a copy of output that flows waits awake, up to 40 us, for the kernel to fill the pty again.
+    """
 
-    def __init__(self, room: int) -> None:
+    __slots__ = ("_data", "_edges", "_end", "_pace", "_room")
+
+    def __init__(self, room: int, edges: int = -1) -> None:
         self._room = room
+        self._edges = edges
         self._data = _ffi.new("char[]", room)
         self._end = _ffi.new("int[]", 4)
+        self._pace = _ffi.new("int[]", 2)
 
     def copy(self, source: int, target: int, chunk: int, turns: int) -> tuple[bytes, int, int]:
         """Copy at most `turns` chunks of at most `chunk` bytes between two descriptors that do not block. As many
@@ -616,7 +622,7 @@ class Copier:
         that call did not fail. An end of file is EAGAIN.
         """
         end = self._end
-        _check(_lib.pyrunc_copy(source, target, self._data, self._room, chunk, turns, end))
+        _check(_lib.pyrunc_copy(source, target, self._data, self._room, chunk, turns, self._edges, self._pace, end))
         rest = bytes(_ffi.buffer(self._data, self._room))[end[0] : end[0] + end[1]] if end[1] else b""
         return rest, end[2], end[3]
 

@@ -24,8 +24,11 @@ if TYPE_CHECKING:
 # A pty gives at most 4095 bytes at a time, and the user's side whatever it has.
 _CHUNK = 65536
 _FROM_PTY = 4096
-# How much is collected for one write, except to a terminal: a pipe has room for 64 KiB.
-_COLLECTED = 15 * _FROM_PTY
+# To anything but a terminal less is read at a time, and output is collected for one write: a pipe has room for 64 KiB.
+# While more than 128 bytes are left in the pty, a read wakes the kernel's worker, but not the program that writes: so
+# that one is woken up once for all the room that it then has.
+_PART = 3840
+_COLLECTED = 16 * _PART
 # How many chunks are moved each way before signals are looked at again.
 _TURNS_OUT = 64
 _TURNS_IN = 8
@@ -47,15 +50,15 @@ class Relay:
     """
 
     __slots__ = (
-        "_background", "_copier", "_epoll", "_hung_up", "_input", "_input_ready", "_input_watched", "_other", "_output",
-        "_output_watched", "_raw", "_readable", "_room_watched", "_serve_other", "_settings", "_to_container",
-        "_to_user", "master", "signals", "terminal",
+        "_background", "_chunk", "_copier", "_edges", "_epoll", "_hung_up", "_input", "_input_ready", "_input_watched",
+        "_other", "_output", "_output_watched", "_raw", "_readable", "_room_watched", "_serve_other", "_settings",
+        "_to_container", "_to_user", "master", "signals", "terminal",
     )  # fmt: skip
 
     def __init__(self) -> None:
         """Find the user's terminal, which need not be one of the standard streams. Raises PyruncError."""
         self.terminal = find_terminal()
-        self.master = self.signals = self._epoll = -1
+        self.master = self.signals = self._epoll = self._edges = -1
         self._settings = b""  # what the terminal had before it was in raw mode the first time
         self._other = -1
         self._serve_other: Callable[[], None] | None = None
@@ -81,8 +84,15 @@ class Relay:
         posix.set_blocking(master, False)
         self._input = Stream(STDIN, output=False)
         self._output = Stream(STDOUT, output=True)
-        self._copier = native.Copier(_FROM_PTY if posix.isatty(STDOUT) else _COLLECTED)
         self._epoll = native.epoll()
+        if posix.isatty(STDOUT):
+            self._chunk = _FROM_PTY
+            self._copier = native.Copier(_FROM_PTY)
+        else:
+            self._chunk = _PART
+            self._edges = native.epoll()
+            native.epoll_watch(self._edges, master, native.EPOLLIN | native.EPOLLET)
+            self._copier = native.Copier(_COLLECTED, self._edges)
         native.epoll_watch(self._epoll, signals, native.EPOLLIN)
         # By its edges: while no process has the slave open, the master is hung up for whoever asks, again and again.
         # For room only while input waits for it: a pty has room nearly always, so that each edge would be reported,
@@ -218,7 +228,7 @@ class Relay:
 
     def _copy_output(self) -> None:
         """`_from_container` in one call, for a stream that makes nobody wait."""
-        rest, read_errno, write_errno = self._copier.copy(self.master, self._output.fd, _FROM_PTY, _TURNS_OUT)
+        rest, read_errno, write_errno = self._copier.copy(self.master, self._output.fd, self._chunk, _TURNS_OUT)
         self._readable = read_errno in (0, errno.EINTR)
         self._hung_up = read_errno not in (0, errno.EINTR, errno.EAGAIN)
         if write_errno in (errno.EAGAIN, errno.EINTR):
@@ -316,6 +326,9 @@ class Relay:
         self._output.close()
         posix.close(self._epoll)
         self._epoll = -1
+        if self._edges >= 0:
+            posix.close(self._edges)
+            self._edges = -1
         failure = self._output.failure
         if failure and failure not in _SILENT:
             log.warning(f"the rest of the container's output is lost: write to standard output: {errno_text(failure)}")

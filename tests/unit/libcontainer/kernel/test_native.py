@@ -739,6 +739,25 @@ def test_copy_writes_together_what_there_is_and_has_room(room: int, turns: int, 
     os.close(into)
 
 
+def test_copy_of_a_pty_s_output_waits_for_more_and_ends_when_there_is_none() -> None:
+    master, slave = os.openpty()
+    native.tty_raw(slave)
+    os.set_blocking(master, False)
+    out, target = os.pipe2(os.O_NONBLOCK)
+    edges = native.epoll()
+    native.epoll_watch(edges, master, native.EPOLLIN | native.EPOLLET)
+    copier = native.Copier(8192, edges)
+    for _ in range(3):
+        os.write(slave, b"x" * 5000)
+        got = 0
+        while got < 5000:
+            native.poll([master], -1)
+            assert copier.copy(master, target, 1024, 64) == (b"", errno.EAGAIN, 0)
+            got += len(os.read(out, 8192))
+    for fd in (master, slave, out, target, edges):
+        os.close(fd)
+
+
 def test_copy_gives_back_what_has_no_room() -> None:
     source, into = os.pipe2(os.O_NONBLOCK)
     out, target = os.pipe2(os.O_NONBLOCK)
