@@ -100,6 +100,17 @@ def has_ended(pidfd: int) -> bool:
     return bool(native.poll([pidfd], 0))
 
 
+def exists(pid: int) -> bool:
+    """Whether there is a process with this pid, of any user, ended and not reaped too. Raises OSError."""
+    try:
+        posix.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return pid > 0  # others are groups of processes
+
+
 def find(pid: int, start_time: int) -> Stat | None:
     """The stat of the process with this pid and start time; None if it has ended. Raises OSError.
 

@@ -187,7 +187,7 @@ def impostor(waiting: Container) -> Iterator[Callable[[], Impostor]]:
 def test_who_listens_on_the_start_socket_does_not_make_a_container_created(
     waiting: Container, impostor: Callable[[], Impostor], state: str
 ) -> None:
-    """In `state`, `list`, `start`, `kill` and `delete`."""
+    """In `state`, `start`, `kill` and `delete`. `list` asks only if there is a process with the container's pid."""
     if state == "stopped":
         os.kill(waiting.pid, signal.SIGKILL)
         waiting.wait()
@@ -196,8 +196,6 @@ def test_who_listens_on_the_start_socket_does_not_make_a_container_created(
         host.wait_for("its output", lambda: waiting.output == "started\n")
     false = impostor()
     assert waiting.status == state
-    listed = json.loads(waiting.runtime("list", "--format", "json").out)
-    assert [item["status"] for item in listed] == [state]
     result = waiting.runtime("start", waiting.id)
     words = "a container that has stopped" if state == "stopped" else "an already running container"
     assert (result.code, f"cannot start {words}" in result.last_line) == (1, True)

@@ -143,6 +143,23 @@ def test_a_thread_s_id_is_no_process() -> None:
         thread.join()
 
 
+def test_whether_a_pid_has_a_process() -> None:
+    with subprocess.Popen(["sleep", "99"]) as child:
+        assert process.exists(child.pid)
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert process.exists(child.pid), "until it is reaped"
+    assert [pid for pid in (child.pid, 0, -1, 1 << 30) if process.exists(pid)] == []
+
+
+def test_of_another_user_too() -> None:
+    pid = os.fork()
+    if pid == 0:
+        os.setresuid(65534, 65534, 65534)
+        os._exit(process.exists(os.getppid()))
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
+
+
 def test_what_never_was() -> None:
     assert process.stat(2**22 + 1) is None
     assert process.find(2**22 + 1, 0) is None

@@ -323,6 +323,9 @@ class TestStatus:
             child.kill()
             child.wait()
             assert state.status(str(tmp_path), made) == "stopped"
+            shared = state.Shared()
+            assert state.status(str(tmp_path), made, shared) == "stopped"
+            shared.close()
 
     def test_without_the_permission_to_ask_the_name_decides(
         self, child: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
