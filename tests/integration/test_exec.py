@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -257,6 +258,19 @@ def test_a_process_from_a_file(box: Container) -> None:
     out = inside(box, "--process", path, "::")
     assert out.splitlines()[:3] == ["uid=3 gid=4 groups=5(tty)", "file", "33"]
     assert process_status(out, "CapBnd", "NoNewPrivs") == ["0" * 16, "0"]
+
+
+def test_a_process_from_a_file_without_limits_has_the_caller_s(runtime: Runtime, bundle: Bundle) -> None:
+    """As with runc and crun. Without a file the limits are the container's."""
+    bundle.process["rlimits"] = [{"type": "RLIMIT_NOFILE", "soft": 60, "hard": 61}]
+    container = runtime.started(bundle.args(*SLEEP))
+    words = ["sh", "-c", "ulimit -Sn; ulimit -Hn"]
+    limits = [str(limit) for limit in resource.getrlimit(resource.RLIMIT_NOFILE)]
+    members: dict[str, Any]
+    for members in ({}, {"rlimits": []}):
+        path = write_process(container, args=words, env=["PATH=/bin"], **members)
+        assert inside(container, "--process", path, "::").split() == limits
+    assert inside(container, "::", *words).split() == ["60", "61"]
 
 
 def test_a_process_for_another_platform_is_warned_of(box: Container) -> None:

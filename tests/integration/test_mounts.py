@@ -330,6 +330,14 @@ def test_masked_paths(runtime: Runtime, bundle: Bundle) -> None:
     assert not (bundle.rootfs / "no").exists()
 
 
+def test_paths_that_are_listed_twice_are_mounted_over_once(runtime: Runtime, bundle: Bundle) -> None:
+    (bundle.rootfs / "srv/dir").mkdir()
+    bundle.linux["maskedPaths"] = ["/srv/file", "/srv/dir", "/srv/file", "/srv/dir", "/srv/file"]
+    bundle.linux["readonlyPaths"] = ["/etc", "/tmp", "/etc"]
+    points = [line.split()[4] for line in runtime.inside(bundle, MOUNTINFO).splitlines()]
+    assert [points.count(path) for path in ("/srv/file", "/srv/dir", "/etc", "/tmp")] == [1, 1, 1, 1]
+
+
 def test_masked_path_that_is_a_symlink_masks_what_it_names(runtime: Runtime, bundle: Bundle) -> None:
     (bundle.rootfs / "srv/link").symlink_to("/srv/file")
     bundle.linux["maskedPaths"] = ["/srv/link"]

@@ -27,6 +27,8 @@ from .namespaces import compile_sysctl
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from .context import Context
     from .mount import Mount
 
@@ -139,17 +141,25 @@ def _hooks(context: Context) -> None:
 
 def _restrict(context: Context, kept: list[Mount]) -> None:
     """Read-only and masked paths. They come after the hooks, which may mount and write anything."""
-    for index, path in enumerate(context.linux.get("readonlyPaths") or ()):
+    for index, path in _once(context.linux.get("readonlyPaths") or ()):
         context.init_step(steps.readonly_path(path=path), pointer=f"/linux/readonlyPaths/{index}")
     if context.linux.get("mountLabel"):
         from . import labels
 
         labels.label_masks(context)
-    for index, path in enumerate(context.linux.get("maskedPaths") or ()):
+    for index, path in _once(context.linux.get("maskedPaths") or ()):
         context.init_step(steps.mask_path(path=path), pointer=f"/linux/maskedPaths/{index}")
     _seal(context, kept)
     if context.spec["root"].get("readonly"):
         context.init_step(steps.readonly_rootfs(), pointer="/root/readonly")
+
+
+def _once(paths: Sequence[str]) -> Iterable[tuple[int, str]]:
+    """Each path with its index; of one that is listed again the first only: a second mount over the first is of no
+    use, and a kernel limits how many mounts there are."""
+    if len(set(paths)) == len(paths):
+        return enumerate(paths)
+    return [(paths.index(path), path) for path in dict.fromkeys(paths)]
 
 
 def _seal(context: Context, kept: list[Mount]) -> None:

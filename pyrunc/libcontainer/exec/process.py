@@ -23,11 +23,10 @@ if TYPE_CHECKING:
 
 _ID_DIGITS = 10  # of LAST_ID; the id above it would leave the process as the runtime's root (setresuid(2))
 
-# The members that a process from a file takes from the container if it does not have them, as with runc; `rlimits` also
-# if the list is empty.
+# The members that a process from a file takes from the container if it does not have them, as with runc. `rlimits` is
+# none of them: without it the process has the caller's limits, as with runc and crun.
 _FALLBACKS: tuple[Fallback, ...] = (
-    "apparmorProfile", "capabilities", "execCPUAffinity", "ioPriority", "oomScoreAdj", "rlimits", "scheduler",
-    "selinuxLabel",
+    "apparmorProfile", "capabilities", "execCPUAffinity", "ioPriority", "oomScoreAdj", "scheduler", "selinuxLabel",
 )  # fmt: skip
 
 # The options that have no effect with a process from a file.
@@ -61,7 +60,7 @@ def _from_file(path: str, own: Process) -> Process:
     process = load.load_process(path)
     members: Any = process
     for name in _FALLBACKS:
-        if name in own and members.get(name) in (None, "", []):
+        if name in own and members.get(name) in (None, ""):
             members[name] = own[name]
     umask = own.get("user", {}).get("umask")
     if umask is not None:
