@@ -345,6 +345,10 @@ static PyObject *scan_number(struct scan *scan)
         return NULL;
     PyObject *number = whole ? PyLong_FromUnicodeObject(word, 10) : PyFloat_FromString(word);
     Py_DECREF(word);
+    if (number != NULL && !whole && !Py_IS_FINITE(PyFloat_AS_DOUBLE(number))) { /* 1e999 */
+        Py_DECREF(number);
+        return refuse();
+    }
     return number;
 }
 

@@ -1,7 +1,7 @@
 """JSON without the json package: its C scanner and encoder do the work, and importing json costs 9 ms.
 
 The language is that of RFC 8259, read as by Go's decoder and Python's: of two members with one name the last one
-counts. NaN and Infinity are refused, and so is half of a surrogate pair.
+counts. NaN and Infinity are refused, and so are half of a surrogate pair and a number that no float can hold.
 """
 
 from __future__ import annotations
@@ -19,13 +19,21 @@ def _refuse_constant(word: str) -> NoReturn:
     raise ValueError(word)
 
 
+def _float(word: str) -> float:
+    """A number with a fraction or an exponent. Raises ValueError for one as 1e999, which `dumps` could not write."""
+    number = float(word)
+    if number - number != 0:
+        raise ValueError(word)
+    return number
+
+
 class _Context:
     """The settings of _json.make_scanner."""
 
     strict = True
     object_hook = None
     object_pairs_hook = None
-    parse_float = float
+    parse_float = staticmethod(_float)
     parse_int = int
     parse_constant = staticmethod(_refuse_constant)
 
@@ -67,6 +75,19 @@ def dumps(value: Any) -> str:
     return "".join(_encode(value, 0))
 
 
+def is_deeper(value: Any, levels: int) -> bool:
+    """Whether a decoded value has a value that is in more objects and arrays than these."""
+    level = [value]
+    for _ in range(levels + 1):
+        level = [
+            inner
+            for outer in level
+            if type(outer) in (dict, list)
+            for inner in (outer.values() if type(outer) is dict else outer)
+        ]
+    return bool(level)
+
+
 def _at(text: str, position: int, what: str) -> ValueError:
     from .jsontext import Fault
 
@@ -86,5 +107,3 @@ def _refuse_surrogates(text: str, value: Any) -> None:
     except UnicodeEncodeError as error:
         escape = f"\\u{ord(error.object[error.start]):04x}"
         raise _at(text, max(text.lower().find(escape), 0), f"{escape} is half of a surrogate pair") from error
-    except ValueError as error:
-        raise ValueError("a number is out of range") from error

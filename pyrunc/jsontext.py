@@ -294,6 +294,9 @@ class _Reader:
             self.fail(self.at, f"{word} is no number of JSON", "it is decimal, with digits on both sides of a point")
         if len(whole) > 1 and whole[0] == "0":
             self.fail(self.at, f"the number {word} begins with 0", "JSON has decimal numbers only: 0755 is 493")
+        if (dot or exponent) and float(word) in (float("inf"), float("-inf")):
+            shown = word if len(word) <= 40 else word[:37] + "..."
+            self.fail(self.at, f"the number {shown} is too large", "a float is smaller than 1.8e308")
         self.at += len(word)
 
     def word(self, sign: str) -> None:

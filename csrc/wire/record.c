@@ -158,8 +158,8 @@ static bool is_right(enum member member, PyObject *value)
     case OWN_PIDS: return is_exactly(value, &PyBool_Type);
     case START_STEPS: return are_steps(value);
     case SYSTEMD: return is_empty(value) || is_unit(value);
-    case HOOKS: return is_empty(value); /* state.py knows the others */
-    case UPDATED: return is_object_of(value, &PyList_Type);
+    case HOOKS:
+    case UPDATED: return is_empty(value); /* state.py knows the others */
     case MEMBERS: break;
     }
     return false;

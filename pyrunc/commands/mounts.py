@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from .. import jsonio, paths
 from ..errors import PyruncError
 from ..libcontainer.spec import inputs
-from ..libcontainer.spec.load import validate_mounts, without_nulls
+from ..libcontainer.spec.load import refuse_depth, validate_mounts, without_nulls
 from ..libcontainer.update.apply import Target
 from ..libcontainer.update.words import Asked
 
@@ -51,7 +51,7 @@ def read(path: str) -> list[MountEntry]:
     name = "stdin" if path == "-" else path
     try:
         data = inputs.read(inputs.STDIN if path == "-" else paths.absolute(path))
-        value = without_nulls(jsonio.loads(data.decode()))
+        value = jsonio.loads(data.decode())
     except OSError as error:
         hint = inputs.hint(error)
         raise PyruncError(f"reading the mounts from {name}", errno=error.errno or 0, hint=hint) from error
@@ -59,6 +59,8 @@ def read(path: str) -> list[MountEntry]:
         raise PyruncError(f"the mounts in {name}: {error}") from error
     if type(value) is not list:
         raise PyruncError(f"the mounts in {name} must be an array, like mounts of config.json")
+    refuse_depth(value, f"the mounts in {name}")
+    value = without_nulls(value)
     validate_mounts(value)
     entries: list[MountEntry] = value
     return entries

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .. import jsonio, log, paths
 from ..errors import PyruncError
 from ..libcontainer.spec import inputs
-from ..libcontainer.spec.load import without_nulls
+from ..libcontainer.spec.load import refuse_depth, without_nulls
 from ..libcontainer.update.apply import Target
 
 TYPE_CHECKING = False
@@ -86,6 +86,7 @@ def read(path: str) -> Resources:
         raise PyruncError(f"the resources in {name}: {error}") from error
     if type(value) is not dict:
         raise PyruncError(f"the resources in {name} must be an object, like linux.resources of config.json")
+    refuse_depth(value, f"the resources in {name}")
     found: Resources = without_nulls(value)
     return found
 

@@ -35,6 +35,8 @@ _FIRST_FORMAT = "1.0"
 _ID_SIGNS = {ord(sign): "x" for sign in "_+-."}
 _LARGEST_PID = 1 << 31
 _LARGEST_NUMBER = 1 << 64
+# How many levels of objects and arrays `updated` has at most.
+_DEEPEST = 10
 # The directory that must have the cgroup of another user's container for its path to be believed.
 CGROUPS = "/sys/fs/cgroup/"
 _CGROUPS_END = len(CGROUPS)
@@ -287,8 +289,12 @@ def _is_unit(value: Any) -> bool:
 
 
 def is_updated(value: Any) -> bool:
-    """Whether a value can be `updated` of the state: an object of lists."""
-    return type(value) is dict and all([type(entries) is list for entries in value.values()])
+    """Whether a value can be `updated` of the state: an object of lists, which `state` can show."""
+    return (
+        type(value) is dict
+        and all([type(entries) is list for entries in value.values()])
+        and not jsonio.is_deeper(value, _DEEPEST)
+    )
 
 
 # The check of each member of state.json, and what it has to be.

@@ -9,7 +9,8 @@ import pytest
 from tests.support.fuzzing import built, run, search
 
 SEEDS = (
-    '{"ociVersion":"1.2.0","root":{"path":"rootfs"},"n":[0,-1,1.5e3,9223372036854775807,1e999]}',
+    '{"ociVersion":"1.2.0","root":{"path":"rootfs"},"n":[0,-1,1.5e3,9223372036854775807]}',
+    "[1e999,-1.5e308]",
     '["\\u00e9\\ud83d\\ude00\\ud83d\\n\\/","é☃😀",true,false,null]',
     "[NaN,Infinity,-Infinity,01,-,1.,.5,1e,+1]",
     '{"a":1,"a":{"b":[]},}',

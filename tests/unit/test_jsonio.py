@@ -29,7 +29,7 @@ def test_writes_as_json_does_and_reads_it_back(value: Any) -> None:
 def test_accepts_what_json_accepts(text: str) -> None:
     try:
         expected = json.loads(text, parse_constant=lambda word: json.loads(""))
-        json.dumps(expected, ensure_ascii=False).encode()
+        json.dumps(expected, ensure_ascii=False, allow_nan=False).encode()
     except ValueError:
         with pytest.raises(ValueError):
             jsonio.loads(text)
@@ -69,6 +69,8 @@ def test_white_space_around_is_ignored() -> None:
         ("[NaN]", "line 1, column 2: NaN is no JSON value"),
         ("[-Infinity]", "line 1, column 2: -Infinity is no JSON value"),
         ('[1,\n "\\ud83d"]', "line 2, column 3: \\ud83d is half of a surrogate pair"),
+        ("[0,\n -1e999]", "line 2, column 2: the number -1e999 is too large"),
+        ("1" * 400 + ".0", "line 1, column 1: the number " + "1" * 37 + "... is too large"),
         ("[" * 100000, "line 1, column 1: nested too deeply"),
     ],
 )
@@ -100,3 +102,9 @@ def test_the_json_package_is_never_imported() -> None:
     )
     said = 'line 1, column 4: the file ends inside an array: the "]" for line 1 is missing'
     assert hot(code) == f"False\n{said}\nFalse False\n"
+
+
+@pytest.mark.parametrize(("value", "levels"), [(5, 0), ([], 0), ([[]], 1), ({"a": [1, {}]}, 2)])
+def test_levels_are_counted(value: Any, levels: int) -> None:
+    assert not jsonio.is_deeper(value, levels)
+    assert levels == 0 or jsonio.is_deeper(value, levels - 1)

@@ -77,7 +77,7 @@ def parse(bundle: str, config: str = "config.json", option: str = "--config") ->
     except ValueError as error:
         raise _no_json(error, document(bundle, config)) from error
     if text.count("{") + text.count("[") > _DEEPEST:
-        _refuse_depth(value, config)
+        refuse_depth(value, config)
     return without_nulls(value) if "null" in text else value
 
 
@@ -187,17 +187,11 @@ def _no_json(error: ValueError, document: tuple[str, str]) -> PyruncError:
     return failure
 
 
-def _refuse_depth(value: Any, config: str) -> None:
-    level = [value]
-    for _ in range(_DEEPEST + 1):
-        level = [
-            inner
-            for outer in level
-            if type(outer) in (dict, list)
-            for inner in (outer.values() if type(outer) is dict else outer)
-        ]
-    if level:
-        raise PyruncError(f"{config}: nested too deeply", hint=f"{_DEEPEST} levels are allowed")
+def refuse_depth(value: Any, name: str) -> None:
+    """Refuse a JSON value that is nested too deeply for `without_nulls`, or to be written again. name: of what has it,
+    for the error. Raises PyruncError."""
+    if jsonio.is_deeper(value, _DEEPEST):
+        raise PyruncError(f"{name}: nested too deeply", hint=f"{_DEEPEST} levels are allowed")
 
 
 def _read(bundle: str, config: str, option: str) -> str:

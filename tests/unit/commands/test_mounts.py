@@ -25,6 +25,7 @@ def test_an_array_of_mounts(tmp_path: Path) -> None:
         ("[{}]", "destination"),
         ('[{"destination": "/x", "options": "ro"}]', "/mounts/0/options"),
         ("\udcff", "utf-8"),
+        ("[" * 800 + "]" * 800, "nested too deeply (100 levels are allowed)"),
     ],
 )
 def test_what_is_no_array_of_mounts(text: str, part: str, tmp_path: Path) -> None:

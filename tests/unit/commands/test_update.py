@@ -102,6 +102,13 @@ def test_what_is_no_object(text: str, tmp_path: Path) -> None:
         update.read(str(tmp_path / "r"))
 
 
+@pytest.mark.parametrize("depth", [101, 800])
+def test_what_is_nested_too_deeply(depth: int, tmp_path: Path) -> None:
+    (tmp_path / "r").write_text('{"unknown": ' + "[" * depth + "]" * depth + "}")
+    with pytest.raises(PyruncError, match=r"the resources in .*/r: nested too deeply"):
+        update.read(str(tmp_path / "r"))
+
+
 def test_bytes_that_are_no_text(tmp_path: Path) -> None:
     (tmp_path / "r").write_bytes(b'{"unified": {"a.b": "\xff"}}')
     with pytest.raises(PyruncError, match="are not UTF-8"):

@@ -113,6 +113,13 @@ RIGHT: dict[str, list[Any]] = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("entry", ["[" * 11 + "]" * 11, '{"a":' * 400 + "1" + "}" * 400, "1e999"])
+def test_a6_an_update_that_could_not_be_shown_is_told(tmp_path: Path, entry: str) -> None:
+    text = jsonio.dumps(values(updated="@")).replace('"@"', '{"mounts":[' + entry + "]}")
+    with pytest.raises(DamagedError, match=r"is damaged: (updated is not lists|.* too large)"):
+        load(tmp_path / "box", text)
+
+
 @pytest.mark.parametrize("name", sorted(RIGHT))
 def test_a6_a_wrong_value_anywhere_is_told(tmp_path: Path, name: str) -> None:
     """A6: each member with a value of each wrong type."""
@@ -135,15 +142,15 @@ GLANCED: list[Any] = [
 
 
 def test_the_glance_at_a_record_sees_what_the_table_of_its_members_says() -> None:
-    """The table is used only if the check in C finds something, so that must find at least as much. It leaves hooks to
-    the table."""
+    """The table is used only if the check in C finds something, so that must find at least as much. It leaves hooks
+    and updates to the table."""
     whole = values()
     assert _wire.is_record(whole)
     assert not _wire.is_record({})
     for name, is_right, _ in state._FIELDS:
         assert not _wire.is_record({key: value for key, value in whole.items() if key != name})
         for value in [*WRONG, *GLANCED]:
-            right = is_right(value) and (name != "hooks" or not value)
+            right = is_right(value) and (name not in ("hooks", "updated") or not value)
             assert _wire.is_record({**whole, name: value}) == right, (name, value)
     hooks = {"poststop": [{"path": "/hook"}]}
     assert not _wire.is_record({**whole, "hooks": hooks})

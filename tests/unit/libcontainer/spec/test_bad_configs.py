@@ -124,7 +124,7 @@ def test_what_is_nested_a_hundred_times_is_not_looked_at(bundle: Path) -> None:
 @pytest.mark.parametrize("more", ["", ', "x": "\\ud83d\\ude00"'])
 def test_a_number_that_is_none(bundle: Path, more: str) -> None:
     (bundle / "config.json").write_text('{"root": {}, "ociVersion": 1e400' + more + "}")
-    with pytest.raises(PyruncError, match=r"a number (is )?out of range"):
+    with pytest.raises(PyruncError, match=r"config\.json:1:28: the number 1e400 is too large"):
         load.load(str(bundle))
 
 
