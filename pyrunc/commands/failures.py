@@ -43,7 +43,7 @@ def report(error: PyruncError | OSError) -> int:
         for line in history(error):
             log.debug(line)
     explained = from_os_error(error) if isinstance(error, OSError) else error
-    if explained.pointer or log.is_terminal():
+    if explained.pointer or explained.origin or log.is_terminal():
         from ..libcontainer.diagnosis import terminal
 
         terminal.locate(explained)

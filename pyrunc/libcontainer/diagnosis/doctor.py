@@ -19,6 +19,7 @@ from ..launch.newidmap import subordinate
 from ..plan.host import MINIMUM_KERNEL, HostFacts
 from ..seccomp import compiler
 from ..seccomp.constants import ACTIONS
+from . import terminal
 from .bundle_check import CONTROLLERS
 
 YES, NO, UNKNOWN = "yes", "no", "unknown"
@@ -140,7 +141,10 @@ def _controllers(facts: HostFacts) -> _Found:
         if older:
             yield name, NO, f"cgroup v1 has it, on {older[0]}", boot
         else:
-            yield name, NO, "the kernel does not offer it", f"a kernel with it, or without cgroup_disable={name}"
+            # A hierarchy of cgroup v1 may be mounted in another mount namespace alone.
+            reason, cure = terminal.controller(name)
+            cure = cure or "a kernel or a cgroup v2 hierarchy with it"
+            yield name, NO, reason or "the kernel does not offer it", cure
     own = facts.cgroup_mount + facts.cgroup_self.rpartition("/")[0]
     state = os.stat(own)
     handed = _read(own + "/cgroup.controllers").split()

@@ -28,14 +28,15 @@ def locate(error: PyruncError) -> None:
     """Find the line of the error's pointer in its document, if both are known. A document that can't be read, or has
     changed, is ignored: the pointer names the place too."""
     if error.message.endswith("not available") and ': controller "' in error.message:
-        error.hint = controller(error.message.rsplit('"', 2)[1]) or error.hint
+        reason, cure = controller(error.message.rsplit('"', 2)[1])
+        error.hint = f"{reason}: {cure}" if cure else reason or error.hint
     if error.place is None and error.pointer and error.document is not None:
         error.place = lines_of(error.document[1], (error.pointer,)).get(error.pointer)
 
 
-def controller(name: str) -> str:
-    """Why cgroup v2 does not have a controller, by /proc/cgroups and the mounts; "" if they do not tell
-    (cgroups(7))."""
+def controller(name: str) -> tuple[str, str]:
+    """Why cgroup v2 does not have a controller, by /proc/cgroups and the mounts, and what to do about it; "" for what
+    they do not tell (cgroups(7))."""
     from ..kernel.mountinfo import v1_mounts
 
     of_v1 = {"io": "blkio"}.get(name, name)
@@ -43,20 +44,18 @@ def controller(name: str) -> str:
         lines = [line.split() for line in fileio.read_file("/proc/cgroups").split("\n") if line and line[0] != "#"]
         mounts = v1_mounts(of_v1)
     except OSError:
-        return ""
+        return "", ""
     for found, hierarchy, _, enabled in lines:
         if found != of_v1:
             continue
         if enabled == "0":
-            return f"the kernel has the {name} controller switched off (cgroup_disable)"
+            return f"the kernel has the {name} controller switched off", f"boot without cgroup_disable={name}"
         if hierarchy != "0":
             at = f" at {mounts[0]}" if mounts else ""
-            return (
-                f"the controller {name} is mounted on cgroup v1{at}, and pyrunc uses cgroup v2: boot with "
-                "systemd.unified_cgroup_hierarchy=1"
-            )
-        return f"the kernel has the {name} controller, and the cgroup v2 hierarchy as it is seen here does not"
-    return f"the kernel has no {name} controller" if lines else ""
+            reason = f"the controller {name} is mounted on cgroup v1{at}, and pyrunc uses cgroup v2"
+            return reason, "boot with systemd.unified_cgroup_hierarchy=1"
+        return f"the kernel has the {name} controller, and the cgroup v2 hierarchy as it is seen here does not", ""
+    return (f"the kernel has no {name} controller" if lines else ""), ""
 
 
 def lines_of(path: str, pointers: tuple[str, ...]) -> dict[str, Place]:

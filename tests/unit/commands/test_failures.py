@@ -9,6 +9,7 @@ import pytest
 from pyrunc import output
 from pyrunc.commands import failures
 from pyrunc.errors import PyruncError
+from pyrunc.libcontainer.diagnosis import terminal
 
 
 @pytest.mark.parametrize(
@@ -27,6 +28,16 @@ def test_a_failure_is_one_line(error: Exception, code: int, words: str, capfd: p
     lines = capfd.readouterr().err.splitlines()
     assert len(lines) == 1
     assert words in lines[0]
+
+
+@pytest.mark.parametrize(("pointer", "origin"), [("/linux/resources/pids/limit", ""), ("", "--pids-limit")])
+def test_why_a_controller_is_missing_is_looked_up_for_fields_and_options(
+    pointer: str, origin: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(terminal, "controller", lambda name: (f"why {name} is missing", "what to do"))
+    message = 'pids.limit can\'t be set: controller "pids" not available'
+    failures.report(PyruncError(message, pointer=pointer, origin=origin, hint="a guess"))
+    assert "why pids is missing: what to do" in capfd.readouterr().err
 
 
 def test_a_reader_that_has_gone_is_told_nothing(capfd: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pyrunc.libcontainer.diagnosis import doctor
+from pyrunc.libcontainer.diagnosis import doctor, terminal
 from pyrunc.libcontainer.diagnosis.doctor import NO, UNKNOWN, YES, Finding
 from pyrunc.libcontainer.plan import host
 from pyrunc.libcontainer.plan.host import HostFacts
@@ -74,6 +74,11 @@ def test_controllers_and_who_has_them(monkeypatch: pytest.MonkeyPatch, tmp_path:
         "cgroup v1 has it, on /v1/memory", "cgroup v1 has it, on /v1/blkio",
     )  # fmt: skip
     assert by_name["rdma"].state == NO
+    # Mounted on cgroup v1 in another mount namespace: its mount is not seen here.
+    reason = "the controller rdma is mounted on cgroup v1, and pyrunc uses cgroup v2"
+    monkeypatch.setattr(terminal, "controller", lambda name: (reason, "boot with cgroup v2"))
+    rdma = found("cgroups", facts)["rdma"]
+    assert (rdma.state, rdma.detail, rdma.hint) == (NO, reason, "boot with cgroup v2")
     own = by_name["own cgroups"]
     assert (own.state, "Delegate=yes" in own.hint) == (NO, True)
     assert f"owned by uid {os.geteuid()} and has cpu, pids" in own.detail

@@ -99,7 +99,7 @@ def test_n6_why_a_controller_is_missing(
 
     monkeypatch.setattr(fileio, "read_file", lambda path: CGROUPS.format(hierarchy, enabled))
     monkeypatch.setattr(mountinfo, "v1_mounts", lambda controller: [])
-    assert terminal.controller(name).startswith(reason)
+    assert terminal.controller(name)[0].startswith(reason)
     error = PyruncError(f'memory.limit can\'t be set: controller "{name}" not available', hint="guess")
     terminal.locate(error)
     assert error.hint.startswith(reason)
