@@ -53,6 +53,7 @@ def loads(text: str) -> Any:
     Raises ValueError that says what is wrong; for a syntax error jsontext.Fault, which has the place.
     """
     try:
+        # Most documents begin with a brace and end without white space: then `lstrip` need not be called.
         value, end = _scan(text, 0 if text[:1] == "{" else len(text) - len(text.lstrip(_SPACE)))
     except RecursionError as error:
         raise _at(text, 0, "nested too deeply") from error

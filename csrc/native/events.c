@@ -61,8 +61,8 @@ static void comm_path(char *path, int pid)
 }
 
 /* Waits for the end of the init's socket, which its execve closes. Returns 1 if the process has had another name since,
- * by its /proc/PID/comm: it has executed its program. 0 if that is not sure: the caller finds out what has happened. The
- * arguments for the wait are those of pyrunc_poll. */
+ * by its /proc/PID/comm: it has executed its program. 0 if that is not sure: the caller finds out what has happened. -errno
+ * if the wait fails, -EINTR after a signal. name: the init's. blocked: as for pyrunc_poll. */
 int pyrunc_await_execve(int sync, int pid, const char *name, uint64_t blocked)
 {
     char ready, byte, path[32], comm[32];

@@ -62,8 +62,8 @@ int pyrunc_copy_winsize(int from, int to)
     return result(ioctl(to, TIOCSWINSZ, &size));
 }
 
-/* How long a copy waits awake for the pty to be filled again, and after how many chunks at most it tries that again. */
-enum { AWAKE_NS = 40000, MOST_SKIPPED = 64 };
+/* How long a copy polls for the refill of the pty, and for how many chunks at most it does not poll after a miss. */
+enum { POLL_NS = 40000, MOST_SKIPPED = 64 };
 
 static int64_t monotonic_ns(void)
 {
@@ -72,22 +72,22 @@ static int64_t monotonic_ns(void)
     return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
 }
 
-/* Waits awake for the kernel's worker, which fills a pty again after a read. A read that finds it empty
+/* Polls, for POLL_NS at most, until the kernel's worker has filled a pty again after a read. A read that finds it empty
  * sleeps until the worker is done, and two processors that sleep in turn spend more time on waking each other up than
- * on the output. Where the worker has to wait for a processor, this is no use: after each miss it is left out for twice
- * as many chunks.
+ * on the output. Where the worker has to wait for a processor, polling is no use: after each miss, twice as many chunks
+ * as the last time are copied without it.
  *
- * edges: an epoll descriptor that has nothing but the pty, by edges. pace: how many chunks are still to be left out, and
- * how many were the last time. */
+ * edges: an epoll descriptor that watches nothing but the pty, edge-triggered. pace: how many chunks are still to be
+ * copied without polling, and how many it were after the last miss. */
 static void await_refill(int edges, int *pace)
 {
     struct epoll_event event;
     if (pace[0] > 0) {
         pace[0]--;
-        epoll_wait(edges, &event, 1, 0); /* an old edge says nothing */
+        epoll_wait(edges, &event, 1, 0); /* or a later poll would take this edge for a new refill */
         return;
     }
-    int64_t end = monotonic_ns() + AWAKE_NS;
+    int64_t end = monotonic_ns() + POLL_NS;
     do {
         if (epoll_wait(edges, &event, 1, 0) != 0) {
             pace[1] = 0;

@@ -236,7 +236,11 @@ def read_record(path: str) -> str:
 
 
 def is_frozen(cgroup: str, dirfd: int = AT_FDCWD) -> bool:
-    """Whether a cgroup's directory has a cgroup.events that says so. It does not wait. Raises OSError."""
+    """Whether cgroup.events in a cgroup's directory says `frozen 1`. Raises OSError.
+
+    cgroup: the directory's path, relative to `dirfd` if it does not begin with a slash. In the file's place may be a
+        FIFO: nothing waits for it.
+    """
     return _check(_lib.pyrunc_is_frozen(dirfd, fs_bytes(cgroup))) == 1
 
 
@@ -567,7 +571,8 @@ def await_execve(sync: int, pid: int, name: str, blocked: int = AS_NOW) -> bool:
     """Wait until an init's socket ends or has a message. True if it has ended, and the process has another name than
     the init's, so that it has executed its program. False if that is not sure, or after a signal.
 
-    blocked: as for `poll`.
+    sync: the other end of the init's socket. name: the init's, of 15 bytes at most. blocked: as for `poll`. Raises
+        OSError.
     """
     value = _lib.pyrunc_await_execve(sync, pid, name.encode(), blocked)
     if value == -_EINTR:
@@ -602,7 +607,8 @@ class Copier:
     """Copies output, with memory for `room` bytes.
 
     edges: an epoll descriptor that watches nothing but the source, a pty's master, for EPOLLIN | EPOLLET; -1 for none.
-    With it, a copy of output that flows waits awake, up to 40 us, for the kernel to fill the pty again.
+    With it, a copy polls after each read, once one was full, for 40 us at most: until the kernel has filled the pty
+    again.
     """
 
     __slots__ = ("_data", "_edges", "_end", "_pace", "_room")

@@ -165,7 +165,7 @@ def _unknown() -> str:
     """Why the call is not known."""
     fd = kmsg.open_log()
     if fd < 0:
-        return "the kernel's log can't be read here, or has the pids of another namespace"
+        return "the kernel's log can't be read here, or has the pids of another namespace, or its clock"
     posix.close(fd)
     return "the kernel's log has nothing about this process; one that it has started may be the one that was ended"
 
