@@ -55,5 +55,6 @@ class Record:
         """Take every field from `values`. Raises KeyError if one is missing."""
 
 def is_record(values: dict[str, Any], /) -> bool:
-    """Whether these are the members of a state.json, each of them right, and `hooks` empty. After False one need not be
-    wrong: state.py has the checks one by one, and those of hooks. Raises TypeError if `values` is no dict."""
+    """Whether these are the members of a state.json, each of them right, and `hooks` and `updated` empty. After False
+    none need be wrong: state.py has all checks, also of hooks and updates. Raises TypeError if `values` is no dict.
+    """

@@ -77,7 +77,7 @@ def dumps(value: Any) -> str:
 
 
 def is_deeper(value: Any, levels: int) -> bool:
-    """Whether a decoded value has a value that is in more objects and arrays than these."""
+    """Whether a decoded value has an element that is inside more than `levels` objects and arrays."""
     level = [value]
     for _ in range(levels + 1):
         level = [

@@ -155,8 +155,8 @@ def _restrict(context: Context, kept: list[Mount]) -> None:
 
 
 def _once(paths: Sequence[str]) -> Iterable[tuple[int, str]]:
-    """Each path with its index; of one that is listed again the first only: a second mount over the first is of no
-    use, and a kernel limits how many mounts there are."""
+    """Each path with its index. A path that is listed again is left out: a second mount over the first has no effect,
+    and the number of mounts is limited (/proc/sys/fs/mount-max)."""
     if len(set(paths)) == len(paths):
         return enumerate(paths)
     return [(paths.index(path), path) for path in dict.fromkeys(paths)]

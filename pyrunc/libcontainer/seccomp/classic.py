@@ -47,7 +47,8 @@ MOST_INSTRUCTIONS = 4096
 # What the kernel takes in a seccomp filter (bpf_check_classic in net/core/filter.c, seccomp_check_filter in
 # kernel/seccomp.c), besides LOAD and jumps: lengths, immediate values, arithmetic with an operand or the index
 # register, copies between registers, memory, returns.
-_ALWAYS_TAKEN = {0x80, 0x81, 0x00, 0x01, RETURN, 0x16, 0x84, 0xA4, 0xAC, 0x07, 0x87} | {
+_RETURNS = (RETURN, 0x16)  # of a value, of the accumulator
+_ALWAYS_TAKEN = {*_RETURNS, 0x80, 0x81, 0x00, 0x01, 0x84, 0xA4, 0xAC, 0x07, 0x87} | {
     0x04 | operation << 4 | source for operation in range(8) for source in (0, 8)
 }
 _LOADS_OF_MEMORY, _STORES = (0x60, 0x61), (0x02, 0x03)
@@ -66,7 +67,7 @@ def fault(steps: Sequence[Instruction]) -> str:
         wrong = _fault_of(step, len(steps) - at - 1)
         if wrong:
             return f"its instruction {at} {wrong}"
-    if steps[-1][0] not in (RETURN, 0x16):
+    if steps[-1][0] not in _RETURNS:
         return "its last instruction is no return"
     return _unset_memory(steps)
 
@@ -83,7 +84,7 @@ def _unset_memory(steps: Sequence[Instruction]) -> str:
             now |= 1 << operand
         if code in _JUMPS:
             ways = [at + 1 + yes, at + 1 + no]
-        elif code in (RETURN, 0x16):
+        elif code in _RETURNS:
             # As the kernel, which takes the instruction behind a return for one that can be reached.
             ways = [at + 1]
         else:
