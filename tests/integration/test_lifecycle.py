@@ -8,6 +8,7 @@ import re
 import signal
 import stat
 import subprocess
+import time
 from pathlib import Path
 
 import jsonschema
@@ -424,6 +425,7 @@ def test_a_pid_that_was_given_to_another_process_is_not_the_container(runtime: R
     """The pid in the state now belongs to another process: the start time tells them apart."""
     container = runtime.container(bundle)
     container.finish()
+    time.sleep(0.03)  # a start time has ticks of 10 ms
     other = subprocess.Popen(["sleep", "1000"])
     try:
         state_file = runtime.root / container.id / "state.json"
