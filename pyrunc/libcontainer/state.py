@@ -427,8 +427,10 @@ def status(path: str, record: Record, shared: Shared | None = None) -> Status:
     """
     # Reading the start time takes ten times as long as asking whether there is a process with the pid. So among many, a
     # held socket and such a process are enough.
-    if shared is not None and _is_held(path + "/" + START_SOCKET, shared) and process.exists(record.pid):
-        return "paused" if record.cgroup and is_frozen(record.cgroup, shared) else "created"
+    if shared is not None and shared.asking >= 0:
+        held = native.ask_socket(shared.asking, path + "/" + START_SOCKET) == errno.EPROTOTYPE
+        if held and process.exists(record.pid):
+            return "paused" if record.cgroup and is_frozen(record.cgroup, shared) else "created"
     # Whoever may write to the state directory can listen on a socket there, so the socket says nothing of a process
     # that has ended, or that is no init any more.
     found = process.find(record.pid, record.startTime)
