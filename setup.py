@@ -83,7 +83,7 @@ def wire() -> Extension:
     """`pyrunc._wire`, one shared object for every version of Python."""
     from generate.cflags import COMPILE_ARGS
 
-    headers = ["csrc/init/decode.h", "csrc/init/steps.gen.h", "csrc/wire/record.h"]
+    headers = ["csrc/init/decode.h", "csrc/init/steps.gen.h", "csrc/wire/attributes.h", "csrc/wire/record.h"]
     sources = ["csrc/wire/encode.c", "csrc/wire/record.c"]
     return Extension("pyrunc._wire", sources, depends=headers, extra_compile_args=COMPILE_ARGS, py_limited_api=True)
 

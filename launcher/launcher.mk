@@ -117,7 +117,7 @@ $(LAUNCHER_BUILD)/%.o: launcher/%.c $(wildcard launcher/*.h launcher/trims/*.h) 
 $(LAUNCHER_BUILD)/native/%.o: csrc/native/%.c $(wildcard csrc/native/*.h) csrc/init/join.h launcher/launcher.mk | $(LAUNCHER_BUILD)/native
 	$(CC) $(LAUNCHER_CFLAGS) -c -o $@ $<
 
-$(LAUNCHER_BUILD)/wire/%.o: csrc/wire/%.c csrc/wire/record.h csrc/init/decode.h launcher/launcher.mk | $(LAUNCHER_BUILD)/wire
+$(LAUNCHER_BUILD)/wire/%.o: csrc/wire/%.c $(wildcard csrc/wire/*.h) csrc/init/decode.h launcher/launcher.mk | $(LAUNCHER_BUILD)/wire
 	$(CC) $(LAUNCHER_CFLAGS) -c -o $@ $<
 
 # The build in place makes pyrunc/_generated, the header with the steps and the init's image.

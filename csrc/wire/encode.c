@@ -5,7 +5,6 @@
  * can't carry, the module names only the place; pyrunc/libcontainer/plan/wire.py finds the words. */
 #define Py_LIMITED_API 0x030b0000 /* the same shared object for every version from 3.11 on */
 #include <Python.h>
-#include <structmember.h>
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -14,6 +13,7 @@
 
 #define STEPS_FIELDS
 #include "../init/decode.h"
+#include "attributes.h"
 #include "record.h"
 
 enum { FIRST_ROOM = 16 << 10 }; /* bytes: enough for most plans; what is not used is not touched */
@@ -40,11 +40,6 @@ static void release(PyObject **object)
 
 enum { PHASE, KIND, ARGS, POINTER, LEVEL, ERRNOS, ATTRIBUTES };
 
-struct step_object {
-    PyObject_HEAD
-    PyObject *attributes[ATTRIBUTES];
-};
-
 static PyTypeObject *step_type;
 static PyObject *defaults[ATTRIBUTES]; /* NULL for those that a caller must give */
 
@@ -62,44 +57,26 @@ static PyObject *step_new(PyTypeObject *type, PyObject *args, PyObject *keywords
                                                                &given[POINTER], &given[LEVEL], &given[ERRNOS]);
     PyObject *self = read ? PyType_GenericAlloc(type, 0) : NULL;
     for (int i = 0; self != NULL && i < ATTRIBUTES; i++)
-        ((struct step_object *)self)->attributes[i] = Py_NewRef(given[i]);
+        ((struct attributes_object *)self)->attributes[i] = Py_NewRef(given[i]);
     return self;
 }
 
 static void step_dealloc(PyObject *self)
 {
-    PyTypeObject *type = Py_TYPE(self);
-    for (int i = 0; i < ATTRIBUTES; i++)
-        Py_XDECREF(((struct step_object *)self)->attributes[i]);
-    ((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
-    Py_DECREF(type);
+    attributes_dealloc(self, ATTRIBUTES);
 }
 
 /* Makes the type and the defaults. */
 static bool make_step(void)
 {
     static PyMemberDef members[ATTRIBUTES + 1];
-    static PyType_Slot slots[] = {
-        {Py_tp_new, step_new},
-        {Py_tp_dealloc, step_dealloc},
-        {Py_tp_members, members},
-        {0, NULL},
-    };
-    static PyType_Spec spec = {
-        .name = "pyrunc._wire.Step",
-        .basicsize = sizeof(struct step_object),
-        .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
-        .slots = slots,
-    };
     for (int i = 0; i < ATTRIBUTES; i++)
-        members[i] = (PyMemberDef){.name = attribute_names[i],
-                                   .type = T_OBJECT_EX,
-                                   .offset = offsetof(struct step_object, attributes) + i * (int)sizeof(PyObject *)};
+        members[i] = attribute_member(attribute_names[i], i);
     defaults[ARGS] = PyTuple_New(0);
     defaults[POINTER] = PyUnicode_FromString("");
     defaults[LEVEL] = PyLong_FromLong(0);
     defaults[ERRNOS] = PyTuple_New(0);
-    step_type = (PyTypeObject *)PyType_FromSpec(&spec);
+    step_type = (PyTypeObject *)attributes_type("pyrunc._wire.Step", ATTRIBUTES, members, step_new, step_dealloc);
     return step_type != NULL && !PyErr_Occurred();
 }
 
@@ -266,7 +243,7 @@ static bool put_step(struct encoder *encoder, PyObject *step, PyObject *numbers)
         PyErr_SetString(PyExc_TypeError, "a plan has steps only");
         return false;
     }
-    PyObject *const *attributes = ((struct step_object *)step)->attributes;
+    PyObject *const *attributes = ((struct attributes_object *)step)->attributes;
     PyObject *kind = attributes[KIND], *args = attributes[ARGS], *level = attributes[LEVEL],
              *errnos = attributes[ERRNOS];
     if (kind == NULL || level == NULL || args == NULL || !PyTuple_Check(args) || errnos == NULL ||

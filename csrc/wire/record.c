@@ -2,12 +2,11 @@
  * `list` one for each container. What each member is: pyrunc/libcontainer/state.py. */
 #define Py_LIMITED_API 0x030b0000 /* the same shared object for every version from 3.11 on */
 #include <Python.h>
-#include <structmember.h>
 
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 
+#include "attributes.h"
 #include "record.h"
 
 /* clang-format off */
@@ -27,11 +26,6 @@ static const char *const member_names[MEMBERS] = {
 
 static PyObject *names[MEMBERS], *unit_name, *user_name;
 
-struct record_object {
-    PyObject_HEAD
-    PyObject *members[MEMBERS];
-};
-
 static PyObject *record_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
 {
     PyObject *values;
@@ -48,18 +42,14 @@ static PyObject *record_new(PyTypeObject *type, PyObject *args, PyObject *keywor
                 PyErr_SetObject(PyExc_KeyError, names[i]);
             Py_CLEAR(self);
         } else
-            ((struct record_object *)self)->members[i] = Py_NewRef(value);
+            ((struct attributes_object *)self)->attributes[i] = Py_NewRef(value);
     }
     return self;
 }
 
 static void record_dealloc(PyObject *self)
 {
-    PyTypeObject *type = Py_TYPE(self);
-    for (int i = 0; i < MEMBERS; i++)
-        Py_XDECREF(((struct record_object *)self)->members[i]);
-    ((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
-    Py_DECREF(type);
+    attributes_dealloc(self, MEMBERS);
 }
 
 /* ---- the check --------------------------------------------------------------------------------------------- */
@@ -183,25 +173,13 @@ PyObject *pyrunc_is_record(PyObject *module, PyObject *values)
 PyObject *pyrunc_make_record(void)
 {
     static PyMemberDef members[MEMBERS + 1];
-    static PyType_Slot slots[] = {
-        {Py_tp_new, record_new},
-        {Py_tp_dealloc, record_dealloc},
-        {Py_tp_members, members},
-        {0, NULL},
-    };
-    static PyType_Spec spec = {
-        .name = "pyrunc._wire.Record",
-        .basicsize = sizeof(struct record_object),
-        .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
-        .slots = slots,
-    };
     for (int i = 0; i < MEMBERS; i++) {
         names[i] = PyUnicode_InternFromString(member_names[i]);
-        members[i] = (PyMemberDef){.name = i == OWN_PIDS ? "private_pid_namespace" : member_names[i],
-                                   .type = T_OBJECT_EX,
-                                   .offset = offsetof(struct record_object, members) + i * (int)sizeof(PyObject *)};
+        members[i] = attribute_member(i == OWN_PIDS ? "private_pid_namespace" : member_names[i], i);
     }
     unit_name = PyUnicode_InternFromString("unit");
     user_name = PyUnicode_InternFromString("user");
-    return PyErr_Occurred() ? NULL : PyType_FromSpec(&spec);
+    if (PyErr_Occurred())
+        return NULL;
+    return attributes_type("pyrunc._wire.Record", MEMBERS, members, record_new, record_dealloc);
 }
