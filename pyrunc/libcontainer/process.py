@@ -101,13 +101,14 @@ def has_ended(pidfd: int) -> bool:
 
 
 def exists(pid: int) -> bool:
-    """Whether there is a process with this pid, of any user, ended and not reaped too. Raises OSError."""
+    """Whether there is a process with this pid, of any user. One that has ended is there until it is reaped. Raises
+    OSError."""
     try:
         posix.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True
+        pass  # it belongs to another user
     return pid > 0  # others are groups of processes
 
 
