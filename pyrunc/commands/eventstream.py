@@ -81,6 +81,6 @@ def _oom_kills(fd: int) -> int:
     if fd < 0:
         return 0
     try:
-        return oom.kills_in(os.pread(fd, 4096, 0).decode())
+        return oom.kills_at(fd)
     except OSError:
         return -1

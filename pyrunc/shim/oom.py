@@ -10,7 +10,7 @@ import posix
 
 from .. import log
 from ..errors import errno_text
-from ..libcontainer.cgroup.oom import Above, kills_in
+from ..libcontainer.cgroup.oom import Above, kills_at
 from .loop import PRI
 
 TYPE_CHECKING = False
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from .loop import Loop
 
 _FILE = "memory.events"
-# The file has six lines.
-_SIZE = 4096
 
 
 class Watcher:
@@ -44,17 +42,13 @@ class Watcher:
         except FileNotFoundError:
             return
         try:
-            self._kills = self._read()
+            self._kills = kills_at(self._fd)
             self._above = Above(cgroup, self._kills)
             loop.watch(self._fd, PRI, self._on_change)
         except OSError:
             posix.close(self._fd)
             self._fd = -1
             raise
-
-    def _read(self) -> int:
-        """Raises OSError: ENODEV once the cgroup is removed."""
-        return kills_in(posix.pread(self._fd, _SIZE, 0).decode())
 
     def _on_change(self, events: int) -> None:
         # The kernel reports ERR along with PRI. A read acknowledges both.
@@ -66,7 +60,7 @@ class Watcher:
         if self._fd < 0:
             return
         try:
-            before, self._kills = self._kills, self._read()
+            before, self._kills = self._kills, kills_at(self._fd)
         except OSError as error:
             # ENODEV: the cgroup is gone.
             self.close()

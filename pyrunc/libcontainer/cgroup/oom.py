@@ -13,9 +13,15 @@ from ..kernel import kmsg
 from ..kernel.fileio import read_file
 
 KEY = "oom_kill"
+_EVENTS_SIZE = 4096  # a memory.events has less: six lines
 
 
-def kills_in(text: str) -> int:
+def kills_at(fd: int) -> int:
+    """How many kills an open memory.events counts now. Raises OSError: ENODEV once the cgroup is removed."""
+    return _kills_in(posix.pread(fd, _EVENTS_SIZE, 0).decode())
+
+
+def _kills_in(text: str) -> int:
     """The kills that the content of a memory.events counts: its oom_kill."""
     words = text.split()
     return int(dict(zip(words[::2], words[1::2], strict=False)).get(KEY, 0))
@@ -27,7 +33,7 @@ def oom_kills(cgroup: str) -> int:
     0 if it is unknown: without the memory controller, or if the cgroup is gone.
     """
     try:
-        return kills_in(read_file(cgroup + "/memory.events"))
+        return _kills_in(read_file(cgroup + "/memory.events"))
     except OSError:
         return 0
 
