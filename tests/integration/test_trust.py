@@ -515,6 +515,32 @@ def test_a7_of_two_creates_with_one_cgroup_the_second_is_refused(runtime: Runtim
         runtime.assert_nothing_left()
 
 
+def test_a7_a_create_within_another_s_mkdir_has_the_cgroup(runtime: Runtime, bundle: Bundle) -> None:
+    """A7: the one that made the cgroup finds the other's init in it, is refused, and leaves it alone."""
+    if shutil.which("strace") is None:
+        pytest.skip("needs strace, which delays a call")
+    bundle.linux["cgroupsPath"] = f"/{runtime.token}/one"
+    bundle.args("sleep", "1000").write()
+    group = Path(host.cgroup2_mount(), runtime.token, "one")
+    late, other = runtime.new_id(), runtime.new_id()
+    # Every mkdir of the first is delayed at its end; the second has half a second after that of the cgroup.
+    strace = ["strace", "-f", "-qq", "-o", os.devnull, "-e", "trace=mkdir", "-e", "inject=mkdir:delay_exit=500000"]
+    with open(runtime.work / "late", "wb") as err, open(os.devnull, "r+b") as null:
+        process = subprocess.Popen(
+            [*strace, *runtime.argv("create", "--bundle", str(bundle.path), late)],
+            stdin=null, stdout=null, stderr=err, env=runtime.environment(),
+        )  # fmt: skip
+    host.wait_for("the cgroup", group.is_dir)
+    assert runtime("create", "--bundle", str(bundle.path), other).code == 0
+    assert process.poll() is None, "the second create was too late"
+    assert process.wait(60) == 1
+    assert "container's cgroup is not empty: 1 process(es) found" in (runtime.work / "late").read_text()
+    assert runtime("start", other).code == 0
+    assert runtime.state(other)["status"] == "running"
+    assert runtime("delete", "--force", other).code == 0
+    runtime.assert_nothing_left()
+
+
 def test_a7_of_creates_of_one_id_all_but_one_hear_that_it_exists(runtime: Runtime, bundle: Bundle) -> None:
     """A7: in runc's words, in any order of events."""
     bundle.args("sleep", "1000").write()

@@ -11,6 +11,7 @@ import errno
 import posix
 import time
 
+from ... import log
 from ...errors import PyruncError, errno_text
 from ...paths import clean
 from ..kernel import native
@@ -74,13 +75,17 @@ def open_directory(path: str) -> int:
 
 
 def take(
-    path: str, record: Callable[[str], None], withdraw: Callable[[str], None] | None = None
+    path: str, place: str, record: Callable[[str], None], withdraw: Callable[[str], None] | None = None
 ) -> tuple[bool, int, int]:
-    """Make the cgroup at `path`, or find it unused, and claim it for a new container.
+    """Make the cgroup at `path`, or find it unused, and claim it for the new container with the state directory
+    `place`.
 
     A cgroup has no processes until the init is cloned into it, so without a claim two creates would both find it empty.
     The claim is a lock on its cgroup.kill, which only its owner can open: any user could lock the directory. It lasts
     until the descriptor is closed, or this process ends.
+
+    The attribute MARK of the cgroup is set under the claim. If a cgroup made here has it already, another command has
+    had the claim between the mkdir and now.
 
     record, withdraw: as for `create`. The effect is also withdrawn if another command has claimed the new cgroup.
     Returns whether it was made, the descriptor of its directory, and that of the claim, -1 if there is nothing to lock:
@@ -93,11 +98,16 @@ def take(
         try:
             fd = open_directory(path)
             claim = _claim(fd, path)
-            if made:
+            if made and _mark(fd, place, posix.XATTR_CREATE):
                 return True, fd, claim
             if _is_at(fd, path):
-                _refuse_in_use(path)  # another container may have been created in it just before
-                return False, fd, claim
+                # Another container may have been created in it just before, also in a cgroup made here: the claim was
+                # free again.
+                if made and withdraw is not None and procs(path):
+                    withdraw(path)
+                _refuse_in_use(path)
+                _mark(fd, place, 0)
+                return made, fd, claim
         except FileNotFoundError:
             pass  # removed in between, as below
         except BlockingIOError as error:
@@ -147,9 +157,15 @@ def _close(*fds: int) -> None:
             posix.close(fd)
 
 
-def mark(fd: int, place: str) -> None:
-    """Store in the attribute of a cgroup the path of its container's state directory. Raises OSError."""
-    posix.setxattr(fd, MARK, place.encode("utf-8", "surrogateescape"))
+def _mark(fd: int, place: str, flags: int) -> bool:
+    """Store in the attribute of a cgroup the path of its container's state directory; False if that fails. It is for
+    the sake of other containers alone."""
+    try:
+        posix.setxattr(fd, MARK, place.encode("utf-8", "surrogateescape"), flags)
+    except OSError as error:
+        log.debug(f"marking the cgroup of {place}: {errno_text(error.errno or 0)}")
+        return False
+    return True
 
 
 def other_marks(path: str, own: str, below: bool) -> list[tuple[int, str]]:

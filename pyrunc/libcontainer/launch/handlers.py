@@ -10,7 +10,7 @@ import posix
 
 from ... import log, paths
 from ..._generated.steps import FIELDS
-from ...errors import PyruncError, errno_text
+from ...errors import PyruncError
 from .. import process, state
 from ..cgroup import devices, files
 from ..kernel import interrupts, native
@@ -140,11 +140,8 @@ def _cgroup_create(launch: Launch, path: str) -> None:
     def withdraw(directory: str) -> None:
         launch.ledger.withdraw("cgroup", directory)
 
-    launch.cgroup_made, launch.cgroup_fd, launch.claim = files.take(path, record, withdraw)
-    try:
-        files.mark(launch.cgroup_fd, paths.absolute(launch.ledger.place.path))
-    except OSError as error:
-        log.debug(f"marking cgroup {path}: {errno_text(error.errno or 0)}")  # for other containers' sake alone
+    place = paths.absolute(launch.ledger.place.path)
+    launch.cgroup_made, launch.cgroup_fd, launch.claim = files.take(path, place, record, withdraw)
     if len(made) > 1 and launch.cgroup_made:
         _hand_down(launch, path)
 
