@@ -155,19 +155,32 @@ def _listen(path: str) -> socket | None:
             except FileExistsError:
                 continue
     listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
-    posix.fchmod(listener.fileno(), 0o600)  # the mode of the file that bind makes
+    # Two containers of a pod may start at the same time: one makes the socket, and the other one finds it served.
+    # Without a lock it would, between bind and listen, take the socket for that of a shim that was killed.
+    lock = _lock(folder)
     try:
-        listener.bind(path)
-    except OSError as error:
-        if error.errno != errno.EADDRINUSE:
-            raise
-        if is_served(path):
-            listener.close()
-            return None
-        posix.unlink(path)  # of a shim that was killed
-        listener.bind(path)
-    listener.listen(_BACKLOG)
+        posix.fchmod(listener.fileno(), 0o600)  # the mode of the file that bind makes
+        try:
+            listener.bind(path)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            if is_served(path):
+                listener.close()
+                return None
+            posix.unlink(path)  # of a shim that was killed
+            listener.bind(path)
+        listener.listen(_BACKLOG)
+    finally:
+        posix.close(lock)
     return listener
+
+
+def _lock(folder: str) -> int:
+    """Lock the directory of the sockets, until the descriptor is closed. Raises OSError."""
+    fd = posix.open(folder, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC)
+    native.flock(fd, True, True)
+    return fd
 
 
 _BACKLOG = 4096
@@ -301,9 +314,13 @@ def _remove_socket(bundle: str) -> None:
     """Remove the socket of a shim that was killed; a pod's may still serve. Raises OSError."""
     try:
         path = fileio.read_file(f"{bundle}/{ADDRESS}").removeprefix("unix://")
-        if not is_served(path):
-            _remove_brokers(path)
-            posix.unlink(path)
+        lock = _lock(path.rpartition("/")[0])
+        try:
+            if not is_served(path):
+                _remove_brokers(path)
+                posix.unlink(path)
+        finally:
+            posix.close(lock)
     except FileNotFoundError:
         return
 

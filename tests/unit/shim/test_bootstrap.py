@@ -6,7 +6,10 @@ import json
 import os
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from socket import AF_UNIX, socket
+from typing import Any
 
 import pytest
 
@@ -120,6 +123,37 @@ def test_a_socket_is_found_replaced_or_made(tmp_path: Path) -> None:
     assert second is not None
     second.close()
     assert not bootstrap.is_served(f"{tmp_path}/absent")
+
+
+def test_one_of_many_at_the_same_time_makes_the_socket(tmp_path: Path) -> None:
+    """Two containers of a pod: between bind and listen a socket looks like that of a shim that was killed."""
+    for number in range(20):
+        path = f"{tmp_path}/s{number}"
+        with ThreadPoolExecutor(8) as pool:
+            made = [listener for listener in pool.map(bootstrap._listen, [path] * 8) if listener is not None]
+        assert len(made) == 1
+        assert bootstrap.is_served(path)
+        made[0].close()
+
+
+@pytest.mark.parametrize("end", ["listen", "remove"])
+def test_nobody_takes_the_place_of_a_socket_meanwhile(tmp_path: Path, end: str) -> None:
+    """A `start`, or a `delete` of a shim that was killed, waits for another one that is at work on a socket."""
+    path = f"{tmp_path}/s"
+    (tmp_path / bootstrap.ADDRESS).write_text("unix://" + path)
+    lock = bootstrap._lock(str(tmp_path))
+    with socket(AF_UNIX) as bound, ThreadPoolExecutor(1) as pool:
+        bound.bind(path)
+        if end == "listen":
+            waiting: Any = pool.submit(bootstrap._listen, path)
+        else:
+            waiting = pool.submit(bootstrap._remove_socket, str(tmp_path))
+        with pytest.raises(TimeoutError):
+            waiting.result(0.1)
+        bound.listen()
+        os.close(lock)
+        assert waiting.result(30) is None
+        assert bootstrap.is_served(path)
 
 
 def test_commands_that_a_killed_shim_has_left(tmp_path: Path) -> None:
