@@ -290,6 +290,26 @@ def test_connect_by_the_allowlist(
     assert f"connect is refused with EACCES: connect to 8.8.8.8:{port}" in broker.log()
 
 
+@pytest.mark.parametrize("kind", ["stream", "dgram"])
+def test_the_unspecified_address_is_no_other_than_the_loopbacks(
+    runtime: Runtime, bundle: Bundle, program: Path, brokers: Callable[[dict[str, Any]], Broker], kind: str
+) -> None:
+    """The kernel takes it for the address that a socket is bound to, which may be one that the policy does not have."""
+    broker = brokers({"default": {"connect": {"networks": [{"cidr": "127.0.0.1/32"}, {"cidr": "::1/128"}],
+                                              "datagrams": True}}})  # fmt: skip
+    prepare(bundle, program, broker)
+    with socket.socket(type=socket.SOCK_STREAM if kind == "stream" else socket.SOCK_DGRAM) as found:
+        found.bind(("127.0.0.2", 0))
+        if kind == "stream":
+            found.listen()
+        port = found.getsockname()[1]
+        pairs = (("127.0.0.2", "0.0.0.0"), ("::ffff:127.0.0.2", "::ffff:0.0.0.0"), ("::ffff:127.0.0.2", "::"))
+        bundle.sh("; ".join(f"brokered from {own} {kind} {address} {port}" for own, address in pairs))
+        lines = names(runtime.run(bundle).out)
+    reached = {"stream": "ECONNREFUSED", "dgram": f"127.0.0.1 {port}"}[kind]
+    assert lines == [reached, "::ffff:" + reached if kind == "dgram" else reached, "EAFNOSUPPORT"]
+
+
 def test_a_failure_of_the_kernel_is_passed_on(runtime: Runtime, calls: Bundle, broker: Broker) -> None:
     calls.sh("brokered connect stream 127.0.0.1 1; brokered connect nonblock 127.0.0.1 1;brokered unix stream /nosuch")
     assert names(runtime.run(calls).out) == ["ECONNREFUSED", "EINPROGRESS", "ENOENT"]

@@ -2,6 +2,7 @@
  *
  *     sysinfo                        total and free memory in bytes, processes
  *     connect KIND IP PORT           KIND: stream, dgram or nonblock; the errno's number, or the peer
+ *     from OWN KIND IP PORT          the same with a socket that is bound to the address OWN
  *     bind KIND IP PORT              the errno's number, or the socket's address
  *     unix KIND PATH                 connect a stream socket; the errno's number, or what the server sends
  *     listen PATH                    bind a stream socket; the errno's number, or its address
@@ -94,11 +95,14 @@ static int make_socket(const char *kind, int family)
     return socket(family, type | (strcmp(kind, "nonblock") == 0 ? SOCK_NONBLOCK : 0), 0);
 }
 
-static int do_connect(const char *kind, const union address *address, socklen_t size)
+/* own: the address that the socket is bound to; NULL for none. */
+static int do_connect(const char *own, const char *kind, const union address *address, socklen_t size)
 {
-    union address peer;
+    union address bound, peer;
     socklen_t length = sizeof peer;
     int fd = make_socket(kind, address->any.sa_family);
+    if (fd >= 0 && own != NULL && bind(fd, &bound.any, internet(&bound, own, "0")) < 0)
+        return say(-1);
     if (fd < 0 || connect(fd, &address->any, size) < 0)
         return say(-1);
     getpeername(fd, &peer.any, &length);
@@ -244,7 +248,9 @@ int main(int argc, char **argv)
         return 0;
     }
     if (strcmp(call, "connect") == 0 && argc == 5)
-        return do_connect(argv[2], &address, internet(&address, argv[3], argv[4]));
+        return do_connect(NULL, argv[2], &address, internet(&address, argv[3], argv[4]));
+    if (strcmp(call, "from") == 0 && argc == 6)
+        return do_connect(argv[2], argv[3], &address, internet(&address, argv[4], argv[5]));
     if (strcmp(call, "bind") == 0 && argc == 5)
         return do_bind(argv[2], &address, internet(&address, argv[3], argv[4]));
     if (strcmp(call, "unix") == 0 && argc == 4)

@@ -19,6 +19,8 @@ _FAMILY_BYTES = 2
 _INET_BYTES = 16
 _INET6_BYTES = 24  # RFC 2133: without the scope
 _NETLINK_BYTES = 12
+# What precedes an IPv4 address in an address of IPv6 (RFC 4291, 2.5.5.2).
+_MAPPED = bytes(10) + b"\xff\xff"
 _PORTS = 65535
 
 
@@ -144,12 +146,19 @@ def read(data: bytes) -> Address:
     raise Refusal(errno.EAFNOSUPPORT, f"the address family {family}")
 
 
-def destination(address: Internet) -> Internet:
-    """What connect(2) takes an address for: the unspecified address is the loopback's (ip(7), ipv6(7))."""
-    if not address.address.is_unspecified:
-        return address
-    loopback = ipaddress.ip_address("127.0.0.1" if address.address.version == 4 else "::1")
-    return Internet(loopback, address.port)
+def destined(data: bytes) -> bytes:
+    """A valid struct sockaddr of the internet, with the loopback's address in the place of the unspecified one.
+
+    connect(2) takes the unspecified address for the loopback's (ip(7), ipv6(7)), but for the address that the socket is
+    bound to if it is bound to one (ip_route_connect() of the kernel), and that may be any of the machine's.
+    """
+    (family,) = struct.unpack_from("=H", data)
+    if family == socket.AF_INET6 and data[8:24] == bytes(16):
+        return data[:8] + ipaddress.IPv6Address("::1").packed + data[24:]
+    at = 4 if family == socket.AF_INET else 20 if data[8:20] == _MAPPED else None
+    if at is None or data[at : at + 4] != bytes(4):
+        return data
+    return data[:at] + ipaddress.IPv4Address("127.0.0.1").packed + data[at + 4 :]
 
 
 def _require(data: bytes, size: int) -> None:

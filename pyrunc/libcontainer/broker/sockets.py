@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import ipaddress
 import os
 import socket
 import stat
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     Act = Callable[[int, Callable[[int], str]], None]
 
 _FIRST_FREE_PORT = 1024
+_ALL_4, _ALL_6 = ipaddress.IPv4Address("0.0.0.0"), ipaddress.IPv6Address("::")
 _NET_BIND_SERVICE = bits("CAP_NET_BIND_SERVICE")
 
 
@@ -47,8 +49,9 @@ def connect(
     data = _address(caller, pointer, size)
     address = addresses.read(data)
     if isinstance(address, Internet):
-        target = addresses.destination(address)
-        if not allowed.has_internet(target.address, target.port):
+        data = addresses.destined(data)
+        target = addresses.read(data)
+        if not isinstance(target, Internet) or not allowed.has_internet(target.address, target.port):
             raise Refusal(errno.EACCES, f"connect to {address}")
     elif isinstance(address, Unix):
         if address.abstract and not allowed.has_abstract(address.path):
@@ -126,6 +129,9 @@ def bind(
     else:
         if not allowed.has_internet(address.address, address.port):
             raise Refusal(errno.EACCES, f"bind to {address}")
+        # Whatever IPV6_V6ONLY says now: another thread may change it until the socket is bound (ipv6(7)).
+        if address.address == _ALL_6 and not allowed.has_internet(_ALL_4, address.port):
+            raise Refusal(errno.EACCES, f"bind to {address}, which takes connections by IPv4 too")
         if 0 < address.port < _FIRST_FREE_PORT:
             container.require(caller, _NET_BIND_SERVICE, errno.EACCES)
     brokering.bind(fd, data)

@@ -69,10 +69,26 @@ def test_what_is_no_address(data: bytes, code: int) -> None:
     assert caught.value.errno == code
 
 
-@pytest.mark.parametrize(("given", "meant"), [("0.0.0.0", "127.0.0.1"), ("::", "::1"), ("10.0.0.1", "10.0.0.1")])
-def test_the_unspecified_address_is_the_loopbacks(given: str, meant: str) -> None:
-    found = addresses.destination(Internet(ipaddress.ip_address(given), 5))
-    assert found == Internet(ipaddress.ip_address(meant), 5)
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("0.0.0.0", "127.0.0.1"),
+        ("::", "::1"),
+        ("::ffff:0.0.0.0", "::ffff:127.0.0.1"),
+        ("10.0.0.1", "10.0.0.1"),
+        ("::ffff:10.0.0.1", "::ffff:10.0.0.1"),
+        ("fd00::", "fd00::"),
+        ("::5", "::5"),
+    ],
+)
+def test_the_unspecified_address_becomes_the_loopbacks(given: str, meant: str) -> None:
+    def packed(text: str) -> bytes:
+        address = ipaddress.ip_address(text)
+        if address.version == 4:
+            return struct.pack("=H", socket.AF_INET) + b"\0\5" + address.packed + bytes(8)
+        return struct.pack("=H", socket.AF_INET6) + b"\0\5" + b"flow" + address.packed + b"area"
+
+    assert addresses.destined(packed(given)) == packed(meant)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import ipaddress
 import os
 import socket
 import struct
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pyrunc.libcontainer.broker import listener, sockets
+from pyrunc.libcontainer.broker import addresses, listener, sockets
 from pyrunc.libcontainer.broker.addresses import Allowed
 from pyrunc.libcontainer.broker.caller import Caller, Processes
 from pyrunc.libcontainer.broker.model import Notification, Refusal
@@ -54,6 +55,16 @@ def test_what_no_allowlist_has(self: Caller, call: Call, data: bytes) -> None:
     with pytest.raises(Refusal) as caught:
         call(self, None, Allowed(), 0, place, size)
     assert caught.value.errno == errno.EACCES
+
+
+def test_all_addresses_of_ipv6_are_those_of_ipv4_too(self: Caller) -> None:
+    networks = [addresses.Network(ipaddress.ip_network(cidr)) for cidr in ("::/0", "0.0.0.0/0")]
+    place, size, _keep = at(struct.pack("=H", socket.AF_INET6) + bytes(26))
+    with socket.socket(socket.AF_INET6) as found:
+        with pytest.raises(Refusal, match="IPv4") as caught:
+            sockets.bind(self, None, Allowed((networks[0],)), found.fileno(), place, size)  # type: ignore[arg-type]
+        assert caught.value.errno == errno.EACCES
+        assert sockets.bind(self, None, Allowed((*networks,)), found.fileno(), place, size) is None  # type: ignore[arg-type]
 
 
 def test_multicast_groups_of_netlink(self: Caller) -> None:
