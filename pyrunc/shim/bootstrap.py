@@ -1,6 +1,6 @@
-"""The shim's short commands: `start`, which starts a server or finds that of the pod, `delete`, and -info. Hot.
+"""The shim's short commands: `start`, which starts a server or finds the pod's, `delete`, and -info. Hot.
 
-containerd runs them in the bundle. What they print is for it: 2.3 and later send BootstrapParams and read a
+containerd runs them in the bundle and reads what they print: 2.3 and later send BootstrapParams and read a
 BootstrapResult, 1.7 to 2.2 set MAX_SHIM_VERSION and read JSON, 1.6 reads an address.
 """
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 NAME = "io.containerd.pyrunc.v2"
 SOCKETS = "/run/containerd/s"
-# The annotations that name the containers of one shim, the first that is there.
+# The annotations that name the group of containers of one shim; the first one present counts.
 GROUPS = ("io.containerd.runc.v2.group", pods.SANDBOX_ID)
 # The file in the bundle with the address, which containerd 1.6 reads after a restart.
 ADDRESS = "address"
@@ -86,7 +86,8 @@ def parse(words: list[str]) -> Flags:
 
 
 def start(flags: Flags) -> bytes:
-    """`start`: have a server, and return what containerd reads. Raises PyruncError, OSError and MalformedError."""
+    """`start`: start a server, or find the pod's. Returns what containerd reads. Raises PyruncError, OSError and
+    MalformedError."""
     params, box = _parameters(flags, _read_all(0))
     group = _group(flags.id)
     folder = (params and params["socket_dir"]) or SOCKETS
@@ -97,11 +98,11 @@ def start(flags: Flags) -> bytes:
         if listener is not None:
             given = options.read(box)
             if not pods.is_there("config.json"):
-                options.save(".", given)  # a sandbox is told them only here
+                options.save(".", given)  # a sandbox gets them only here
             server = _serve(flags, listener, given)
         _write(ADDRESS, "unix://" + address)
     except BaseException:
-        # containerd asks neither a server that it does not know, nor for the end of one.
+        # A failed `start` must end its server: containerd does not know of it, and never asks it to end.
         if server:
             posix.kill(server, _SIGKILL)
         if listener is not None:
@@ -114,14 +115,16 @@ def start(flags: Flags) -> bytes:
 
 
 def _parameters(flags: Flags, data: bytes) -> tuple[Message | None, Message | None]:
-    """containerd's BootstrapParams, None from an earlier one; and the Any with the options. Raises MalformedError."""
+    """containerd's BootstrapParams (None from an earlier containerd), and the Any with the options. Raises
+    MalformedError."""
     if not data:
         return None, None
     try:
         params = messages.decode("BootstrapParams", data)
     except MalformedError:
         params = None
-    # An Any of an earlier containerd may be readable as parameters, so these repeat what the command line says.
+    # An Any of an earlier containerd may be readable as parameters, so they count only if they have the id and
+    # namespace of the command line.
     if params is not None and (params["instance_id"], params["namespace"]) == (flags.id, flags.namespace):
         wanted = (FULL["Options"], FULL["NamedOptions"])
         boxes = [entry["value"] for entry in params["extensions"] if entry["value"] is not None]
@@ -130,11 +133,11 @@ def _parameters(flags: Flags, data: bytes) -> tuple[Message | None, Message | No
 
 
 def _group(id: str) -> str:
-    """What the containers of one shim have in common: the pod's id, or the container's own. Raises PyruncError."""
+    """The id of the group of containers that share a shim: the pod's id, or the container's own. Raises PyruncError."""
     try:
         config = jsonio.loads(fileio.read_file("config.json"))
     except FileNotFoundError:
-        return id  # a sandbox, whose configuration is to come (sandbox.py)
+        return id  # a sandbox, whose configuration does not exist yet (sandbox.py)
     except (OSError, ValueError) as error:
         raise PyruncError(f"config.json of the bundle: {error}") from error
     annotations = config.get("annotations") if type(config) is dict else None
@@ -146,7 +149,7 @@ def _group(id: str) -> str:
 
 
 def _listen(path: str) -> socket | None:
-    """A listening socket; None if a server has it already. Raises OSError."""
+    """A listening socket; None if a server listens there already. Raises OSError."""
     folder = path.rpartition("/")[0]
     for at in range(1, len(folder) + 1):
         if at == len(folder) or folder[at] == "/":
@@ -156,7 +159,8 @@ def _listen(path: str) -> socket | None:
                 continue
     listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
     # Two containers of a pod may start at the same time: one makes the socket, and the other one finds it served.
-    # Without a lock it would, between bind and listen, take the socket for that of a shim that was killed.
+    # Without a lock, the second one could find the socket between bind and listen, and take it for that of a killed
+    # shim.
     lock = _lock(folder)
     try:
         posix.fchmod(listener.fileno(), 0o600)  # the mode of the file that bind makes
@@ -247,7 +251,7 @@ def _answer(address: str, is_message: bool) -> bytes:
 
 
 def delete(flags: Flags) -> bytes:
-    """`delete`: remove what a container has left whose shim is gone, also after a clean end of the shim. Returns the
+    """`delete`: remove what is left of a container whose shim has ended, also after a clean end. Returns the
     DeleteResponse. Raises OSError."""
     bundle = f"{posix.getcwd().rpartition('/')[0]}/{check_id(flags.id)}"
     given = options.saved(bundle)
@@ -263,7 +267,7 @@ def delete(flags: Flags) -> bytes:
         words += ["--root", root]
         if given["systemd_cgroup"]:
             words.append("--systemd-cgroup")
-        # Its messages go to our own standard error, which containerd logs.
+        # Its messages go to the standard error of this process, which containerd logs.
         child = runtime.spawn([*words, "delete", "--force", flags.id], (-1, -1, 2), path=path)
         posix.waitpid(child, 0)
     mounts.unmount(bundle + "/rootfs")
@@ -277,7 +281,8 @@ def delete(flags: Flags) -> bytes:
 
 def _end_commands(bundle: str) -> None:
     """End the commands of the runtime that a killed shim has left and that make the container, with their hooks: they
-    would go on when nobody deletes it any more. Others may: a `delete` has hooks to run. Raises OSError."""
+    would go on after the container is deleted. Other commands may go on, such as a `delete` that runs hooks. Raises
+    OSError."""
     from ..libcontainer import holder
 
     for name in posix.listdir("/proc"):
@@ -287,7 +292,7 @@ def _end_commands(bundle: str) -> None:
             except ProcessLookupError:
                 continue
             try:
-                if _is_command(name, bundle):  # still, so the descriptor is the command's
+                if _is_command(name, bundle):  # checked again: now the descriptor is surely the command's
                     holder.kill_tree(int(name))
                     _signal.pidfd_send_signal(pidfd, _SIGKILL)
                     native.poll([pidfd], int(_COMMAND_SECONDS * 1000))
@@ -311,7 +316,7 @@ def _is_command(pid: str, bundle: str) -> bool:
 
 
 def _remove_socket(bundle: str) -> None:
-    """Remove the socket of a shim that was killed; a pod's may still serve. Raises OSError."""
+    """Remove the socket of a killed shim; a pod's may still serve. Raises OSError."""
     try:
         path = fileio.read_file(f"{bundle}/{ADDRESS}").removeprefix("unix://")
         lock = _lock(path.rpartition("/")[0])
@@ -359,7 +364,7 @@ def info() -> bytes:
 
 
 def _identity(path: str) -> tuple[int, int]:
-    """What two names of one directory have in common. Raises OSError."""
+    """The device and inode of a directory, which identify it under any name. Raises OSError."""
     found = posix.stat(path)
     return found.st_dev, found.st_ino
 

@@ -2,8 +2,8 @@
 failures import it.
 
 The kernel records each call that ends a process in its log (audit(7), type 1326), and with SECCOMP_FILTER_FLAG_LOG also
-each that fails with an errno of the filter, unless a daemon takes the records. Nothing here is a guess: without a
-record nothing is said.
+each that fails with an errno of the filter, unless a daemon takes the records. Without a record, these functions report
+nothing.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def _unquoted(text: str) -> list[str]:
 
 
 def killed_for(pid: int, start_time: int) -> str:
-    """The system call for which a filter has ended a process, which has not been reaped for long; "" if it is not
+    """The system call for which a filter has ended a process that was reaped a moment ago at most; "" if it is not
     known. Waits for the record for up to 0.1 s."""
     since = kmsg.begun(start_time)
     machine = posix.uname().machine
@@ -102,15 +102,15 @@ def killed_for(pid: int, start_time: int) -> str:
 
 def refused_to(pid: int, since: float) -> list[str]:
     """The system calls that a filter has failed with an errno for process `pid`, which has ended, since a time in
-    seconds since 1970. Each once, in their order. Waits for records until there is none for 0.1 s, 0.5 s at most."""
+    seconds since 1970. Each once, in their order. Waits for records until none has come for 0.1 s, 0.5 s at most."""
     machine = posix.uname().machine
     calls = [refused_of(record, pid, machine, since) for records in _waves() for record in records]
     return list(dict.fromkeys([call for call in calls if call]))
 
 
 def _waves() -> Iterator[list[str]]:
-    """The records of the kernel's log: those that are there, then those that come, until there is none for 0.1 s, 0.5 s
-    at most. Nothing if the log can't be read."""
+    """The records of the kernel's log: first the existing ones, then new ones until none has come for 0.1 s, 0.5 s at
+    most. Nothing if the log can't be read."""
     fd = kmsg.open_log()
     if fd < 0:
         return

@@ -51,7 +51,8 @@ def clone(launch: Launch, flags: int, cgroup: str, join: tuple[str, ...]) -> Non
         _close([fd] if fd >= 0 else [])
         raise failure from error
     finally:
-        # Close our copy of the init's socket: otherwise we never see EOF when it execs or dies.
+        # Close the runtime's copy of the init's socket: otherwise its own end never gets an end of file when the init
+        # executes a program or dies.
         _close(handed)
     _close([*{*slots.values()}, *launch.idmaps.values()])
     slots.clear()

@@ -158,8 +158,8 @@ def _not_permitted(flags: int) -> str:
 
 
 def _not_delegated(launch: Launch, directory: str) -> str:
-    """A process may be moved by who may write to cgroup.procs of the new cgroup and of the nearest common ancestor of
-    the old and the new one (cgroups(7), "Cgroup delegation containment rules")."""
+    """Whoever moves a process needs write access to cgroup.procs of the new cgroup and of the nearest common ancestor
+    of the old and the new one (cgroups(7), "Cgroup delegation containment rules")."""
     common = launch.facts.cgroup_mount
     for own, other in zip(
         launch.facts.cgroup_self.split("/")[1:], directory[len(common) :].split("/")[1:], strict=False
@@ -257,7 +257,7 @@ def _lacks(capability: int, name: str) -> str:
 
 
 def _words(path: str) -> list[str]:
-    """The words of a small file; none where it can't be read."""
+    """The words of a small file; none if it can't be read."""
     try:
         return read_file(path).split()
     except OSError:

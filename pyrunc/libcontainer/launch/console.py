@@ -1,4 +1,4 @@
-"""Where the pty's master goes: to the console socket, or to the relay, which wants a terminal of the user's."""
+"""The receiver of the pty's master: the console socket, or the relay, which needs a terminal of the user."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from ...errors import PyruncError
 from ..kernel import interrupts, native
 
 STDIN, STDOUT, STDERR = 0, 1, 2
-# What the message says beside the descriptor: receivers take it for the pty's name, and an empty one for the end.
+# The text of the message that carries the descriptor. Receivers take it for the pty's name, and an empty text for the
+# end of the stream.
 _MASTER_NAME = b"/dev/ptmx"
 
 

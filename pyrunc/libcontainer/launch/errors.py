@@ -31,7 +31,8 @@ _OPTION_STEPS = {
 }
 _SIGNALLED = 2  # CLD_KILLED is 2, CLD_DUMPED 3 (waitid(2))
 _SIGKILL = 9
-# By which a filter ends the init: SIGSYS, and where it refuses exit_group, the init's trap: SIGILL, on arm64 SIGTRAP.
+# The signals of an init that a filter has ended: SIGSYS, or if the filter refuses exit_group, the signal of the init's
+# trap instruction: SIGILL, on arm64 SIGTRAP.
 _FILTER_SIGNALS = (31, 4, 5)
 _EXECVE = "the profile must allow execve, and what the program's start takes"
 _OOM = "container init was OOM-killed (memory limit too low?)"  # wording of runc
@@ -60,7 +61,8 @@ _MOST_GROUPS = "the kernel takes at most 65536 groups (/proc/sys/kernel/ngroups_
 _SILENCE = "stdout: , stderr:"
 _NO_HOOK = "the hook's path is one of the host, but that of a startContainer hook one of the rootfs"
 
-# The hint for a refused write to a control file, by the begin of the file's name and errno; the first that fits.
+# The hint for a refused write to a control file, by the beginning of the file's name and the errno. The first row that
+# fits counts.
 _LIMIT_HINTS = (
     ("cpu.max.burst", errno.EINVAL, "a burst is at most the quota"),
     ("cpu.max", errno.EINVAL, "a quota is at least 1000 microseconds, a period 1000 to 1000000"),
@@ -83,12 +85,13 @@ def init_step_failed(
 ) -> PyruncError:
     """The error of a step that the init reports as failed; `step` is None if none had begun.
 
-    error: its errno, or 0 where the detail tells all. detail: the call and its path, or the reason.
-    cgroup: the container's, to see whether the OOM killer killed in it. prefix: what the message begins with.
-    scene: the surroundings of the step, to find the cause in; None if unknown.
+    error: its errno, or 0 if the detail has the whole reason. detail: the call and its path, or the reason.
+    cgroup: the container's, to check whether the OOM killer has killed a process of it. prefix: what the message begins
+        with.
+    scene: the data in which the cause is looked for (scene.py); None if it is unknown.
     """
     if step is not None and step.kind == "container_hook":
-        detail = join((signal_named(detail),))  # it has what the hook printed
+        detail = join((signal_named(detail),))  # the message has the hook's output
     if cgroup and oom_kills(cgroup):
         detail = f"{_OOM}: {detail}"
     if step is None:
@@ -168,7 +171,7 @@ def _hint(step: Step, error: int, detail: str = "") -> str:
 
 
 def _is_so(what: int) -> bool:
-    """Whether what a hint depends on is so: ROOT_IS_MOUNT_POINT, or a capability that the runtime has."""
+    """Whether the condition of a hint is true: ROOT_IS_MOUNT_POINT, or a capability of the runtime."""
     from ..kernel.privileges import capabilities, root_is_mount_point
 
     return root_is_mount_point() if what == ROOT_IS_MOUNT_POINT else bool(capabilities() >> what & 1)
@@ -190,7 +193,7 @@ def _hook_hint(step: Step, error: int, detail: str) -> str:
 
 
 def signal_named(detail: str) -> str:
-    """`killed by signal 31 after 0.010 s, …` as Go says it: `signal: bad system call after 0.010 s, …`."""
+    """`killed by signal 31 after 0.010 s, …` in Go's words: `signal: bad system call after 0.010 s, …`."""
     start, blank, rest = detail.removeprefix("killed by signal ").partition(" ")
     if not detail.startswith("killed by signal ") or not start.isdigit():
         return detail

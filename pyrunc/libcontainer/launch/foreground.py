@@ -19,7 +19,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 # struct signalfd_siginfo (signalfd(2)): the number first (u32), then the error and the code, then the sender's pid.
 _SIGINFO_SIZE = 128
 
-# Signals that a write(2) of our own raises; we handle its errno instead.
+# Signals that this process's own write(2) may raise. Its errno is handled instead.
 _WRITE_SIGNALS = (_signal.SIGPIPE, _signal.SIGXFSZ)
 # Left to the kernel, so that a background job that reads or writes its terminal stops (TOSTOP in termios(3)).
 _BACKGROUND_SIGNALS = {_signal.SIGTTOU, _signal.SIGTTIN}
@@ -49,7 +49,7 @@ class Foreground:
         self._relay = relay
         self._pending: list[int] = []  # signals that came before the program ran
         if not launch.options.no_subreaper and not launch.record.private_pid_namespace:
-            # In a pid namespace of their own, orphans are reparented to its first process, not to us.
+            # In a pid namespace of their own, orphans become children of its first process, not of this one.
             prctl(_PR_SET_CHILD_SUBREAPER, 1)
         numbers, bits = _FORWARDED if relay is None else _FORWARDED_WITH_RELAY
         interrupts.block(numbers, bits)
@@ -60,7 +60,8 @@ class Foreground:
     def start(self) -> None:
         """Let the init go on, and wait until it has executed the program.
 
-        Raises PyruncError where it fails, Interrupted for a signal that ends commands; others are forwarded later.
+        Raises PyruncError if that fails, Interrupted for a signal that ends commands. Other signals are forwarded
+        later.
         """
         launch = self._launch
         launch.answer()
@@ -75,10 +76,10 @@ class Foreground:
             self._pending.append(number)
 
     def wait(self) -> int:
-        """Wait until the process ends: its exit status, or 128 + n where signal n ended it. Raises OSError.
+        """Wait until the process ends. Returns its exit status, or 128 + n if signal n ended it. Raises OSError.
 
-        Every signal is forwarded to it, except SIGCHLD, on which children are reaped (the container's orphans too,
-        where this process is their subreaper), and SIGWINCH where a terminal is relayed.
+        Every signal is forwarded to it, except SIGCHLD, on which children are reaped (the container's orphans too, if
+        this process is their subreaper), and SIGWINCH if a terminal is relayed.
         """
         relay = self._relay
         notify = self._launch.notify
@@ -109,7 +110,8 @@ class Foreground:
         return code
 
     def _serve(self, notify: Notify) -> list[int]:
-        """Wait for signals and notifications, and relay notifications; gives what was readable. Raises OSError."""
+        """Wait for signals and notifications, and relay notifications. Returns the readable descriptors. Raises
+        OSError."""
         found = native.poll([self._signals, notify.fd])
         if notify.fd in found:
             notify.serve()
@@ -135,7 +137,8 @@ class Foreground:
             relay.close()
 
     def _read(self) -> int:
-        """The number of the next signal; SIGCHLD, which is harmless, for one that a write of our own has raised."""
+        """The number of the next signal. For one that this process's own write has raised, SIGCHLD, which is
+        harmless."""
         info = posix.read(self._signals, _SIGINFO_SIZE)
         number = int.from_bytes(info[:4], "little")
         sender = int.from_bytes(info[12:16], "little")
@@ -144,7 +147,7 @@ class Foreground:
         return number
 
     def _handle(self, number: int) -> int:
-        """Handle one signal; gives the exit code if it was SIGCHLD for the process's end, else -1."""
+        """Handle one signal. Returns the exit code if it was SIGCHLD for the process's end, else -1."""
         relay = self._relay
         if number == _signal.SIGCHLD:
             return _reap(self._launch.init.pid)
@@ -174,7 +177,7 @@ def _stop() -> None:
 
 
 def _reap(pid: int) -> int:
-    """Reap every child that has ended; gives the exit code of the one with this pid, else -1."""
+    """Reap every child that has ended. Returns the exit code of the one with this pid, else -1."""
     code = -1
     while True:
         try:

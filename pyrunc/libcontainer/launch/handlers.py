@@ -1,6 +1,7 @@
-"""The runtime's steps: one function a step kind (plan/kinds.py), which takes those of the kind's fields that it uses.
+"""The runtime's steps: one function for each step kind (plan/kinds.py). Its parameters are the kind's fields that it
+uses.
 
-Each writes its effect to the ledger before it makes it. Raises PyruncError or OSError; `launch` adds the step.
+Each writes its effect to the ledger before it makes it. It raises PyruncError or OSError; `launch` adds the step.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def handles(kind: str) -> Callable[[Handler], Handler]:
 
 
 def _selecting(function: Callable[..., None], with_launch: bool, places: list[int]) -> Callable[..., None]:
-    """The handler that hands some of its arguments on."""
+    """The handler that passes some of its arguments to a function."""
 
     def handler(launch: Launch, *args: Any) -> None:
         chosen = [args[place] for place in places]
@@ -98,7 +99,7 @@ def _open_hook_output(launch: Launch, slot: str, path: str) -> None:
 
 @handles("state_dir")
 def _state_dir(launch: Launch, path: str) -> None:
-    """Claim the id by the directory. Leftovers of a create that died are swept first."""
+    """Claim the id by making the directory. What a killed create has left there is undone first."""
     log.release()
     state.make_root(launch.options.root)
     launch.ledger = ledger.claim_id(path)
@@ -147,8 +148,8 @@ def _cgroup_create(launch: Launch, path: str) -> None:
 
 
 def _hand_down(launch: Launch, path: str) -> None:
-    """Have new cgroups above the container's hand out all controllers that they can, as with runc, so that a container
-    without limits has its statistics too. A cgroup that was there hands out what its maker wants."""
+    """Enable all possible controllers in the new cgroups above the container's, as runc does, so that a container
+    without limits has its statistics too. Cgroups that existed before are left as they are."""
     from ..cgroup import controllers
 
     controllers.enable(path, launch.facts.cgroup_mount, {}, launch.facts.controllers)
@@ -249,7 +250,7 @@ def _net_device(launch: Launch, name: str, new_name: str, path: str) -> None:
 
 @handles("start_socket")
 def _start_socket(launch: Launch) -> None:
-    # By the directory's descriptor: the state root may belong to another user, who can exchange what its names mean.
+    # By the directory's descriptor: the state root may belong to another user, who can exchange the directories in it.
     listener = native.listen(f"/proc/self/fd/{launch.state_dir_fd}/{START_SOCKET}")
     launch.slots[START_SLOT] = listener
     launch.record.startSteps = [_outline(number, step) for number, step in launch.plan.start_steps()]
@@ -299,8 +300,8 @@ def _map_ids(mount: int, namespace: int, below: int, path: str) -> None:
 
 @handles("map_source")
 def _map_source(launch: Launch, idmap: str, below: int) -> None:
-    """Map the mount that came with the init's request, by a user namespace that is there for it alone or the
-    container's own."""
+    """Map the ids of the mount that came with the init's request, by a user namespace made for it or by the
+    container's."""
     mount, launch.init.received = launch.init.received, -1
     namespace = launch.idmaps.pop(idmap, -1)
     try:
@@ -315,11 +316,11 @@ def _map_source(launch: Launch, idmap: str, below: int) -> None:
 
 @handles("warn_locked")
 def _warn_locked(path: str, attr_clr: int) -> None:
-    """Tell which of the flags that were to be cleared the source has. They have the numbers of MOUNT_ATTR_*."""
+    """Warn of the flags that were to be cleared and that the source has. They have the numbers of MOUNT_ATTR_*."""
     try:
         has = posix.statvfs(path).f_flag & attr_clr
     except OSError:
-        has = 0  # the container can reach it, and we can't
+        has = 0  # the container can reach it, the runtime can't
     names = ", ".join([name for name, bit in _LOCKED_NAMES if has & bit])
     log.warning(
         f"{path} is mounted {names or 'with the flags that it has'}: "
@@ -336,7 +337,7 @@ _LOCKED_NAMES = (
 def _open_namespace(launch: Launch, slot: str, type: str, path: str) -> None:
     fd = interrupts.during(posix.open, path, posix.O_RDONLY | posix.O_CLOEXEC)
     launch.slots[slot] = fd
-    # The kernel is asked, not the name: where a namespace is kept by a bind mount, its file has the mount's name.
+    # The kernel tells the type, not the file's name: a namespace that is kept by a bind mount has the mount's name.
     if native.fs_magic(fd) != native.NSFS_MAGIC or native.namespace_type(fd) != CLONE_FLAGS[type]:
         raise PyruncError(f"{path} is not a namespace of type {type}")
 
@@ -351,7 +352,7 @@ def _open_process(launch: Launch, slot: str, pid: int, start_time: int) -> None:
 
 
 def stopped() -> PyruncError:
-    """That there is no process to join, in runc's words."""
+    """The error for a process that has ended, in runc's words."""
     return PyruncError("cannot exec in a stopped container", hint="container not running")
 
 
@@ -394,7 +395,7 @@ def _clone(launch: Launch, flags: int, cgroup: str, join: tuple[str, ...]) -> No
     launch.record.pid = launch.init.pid
     launch.record.startTime = born.start_time
     if not cgroup:
-        # With a cgroup, undoing kills what is in it.
+        # With a cgroup, the undoing kills the processes in it.
         launch.ledger.record("process", pid=launch.init.pid, startTime=born.start_time)
 
 
@@ -498,7 +499,7 @@ def _receive_console(launch: Launch, relay: int) -> None:
 
 @handles("send_pidfd")
 def _send_pidfd(launch: Launch, path: str) -> None:
-    """The message beside the descriptor tells whose it is, in runc's words."""
+    """The text of the message names the sort of process, as with runc."""
     socket = interrupts.connect(path, f"connecting to the pidfd socket {path}")
     try:
         native.send(socket, b"setns" if launch.options.command == "exec" else b"standard", [launch.init.pidfd])

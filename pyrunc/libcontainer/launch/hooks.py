@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
     from ..._generated.spec_types import HookEntry
 
-# What a failed hook wrote goes into the error: the last bytes of each stream. Engines show the line, and
-# Kubernetes cuts its events at 1024 bytes. csrc/init/steps_hook.c keeps as much of stderr.
+# The output of a failed hook goes into the error: the last bytes of each stream. Engines show the line, and Kubernetes
+# cuts its events at 1024 bytes. csrc/init/steps_hook.c keeps as much of stderr.
 _OUTPUT_KEPT = 2048
 _READ_BYTES = 1 << 16
 # Reads that empty a pipe of any usual size, after the hook has ended; its children may go on writing for ever.
 _LAST_READS = 16
-# A command that holds no signals back (interrupts.py) has Python's handler of SIGINT, which runs only after poll(2)
-# where the signal comes just before it.
+# How long one poll(2) takes at most, in milliseconds. In a command that blocks no signals (interrupts.py), Python's
+# handler of a SIGINT that comes just before poll(2) runs only after it.
 _LONGEST_POLL_MS = 1000
 # The bytes that continue a character of UTF-8.
 _CONTINUATION = bytes(range(0x80, 0xC0))
-# How a hook ended that did what it had to.
+# The end of a hook that has succeeded.
 ENDED_WELL = "exit status 0"
 NOT_STARTED = "not started: "
 
@@ -46,7 +46,8 @@ class HookError(PyruncError):
 
 
 class Output:
-    """One output stream of a hook, or of another program: the reading end of its pipe, and the end of what was read."""
+    """One output stream of a hook, or of another program: the read end of its pipe, and the last part of what was
+    read."""
 
     __slots__ = ("fd", "is_cut", "kept")
 
@@ -56,7 +57,7 @@ class Output:
         self.is_cut = False
 
     def read(self) -> bool:
-        """Read once what is there; False at the end of the stream and where nothing is there."""
+        """Read once. False at the end of the stream, and if there is nothing to read now."""
         try:
             chunk = posix.read(self.fd, _READ_BYTES)
         except BlockingIOError:
@@ -66,8 +67,8 @@ class Output:
         return bool(chunk)
 
     def text(self) -> str:
-        """What was kept, on one line that steers no terminal. Where more was written, it begins with `…` and with a
-        whole line, or, where the last line alone is longer than what is kept, with a whole character."""
+        """The text that was kept, on one line, with control characters escaped. If more was written, it begins with `…`
+        and a whole line, or with a whole character if the last line is longer than the kept text."""
         kept = self.kept
         if self.is_cut:
             _, newline, lines = kept.partition(b"\n")
@@ -82,33 +83,35 @@ def outputs(annotations: Mapping[str, str]) -> tuple[str, str]:
 
 
 def open_output(path: str) -> int:
-    """A file to which hooks append, made where it is missing. Raises OSError."""
+    """Open a file to which hooks append; a missing one is made. Raises OSError."""
     return posix.open(path, posix.O_WRONLY | posix.O_APPEND | posix.O_CREAT | posix.O_NOCTTY | posix.O_CLOEXEC, 0o600)
 
 
 def run_hook(hook: HookEntry, name: str, index: int, state_json: str, files: tuple[str, str] = ("", "")) -> None:
-    """Run one hook to its end: the state on its stdin, no other descriptor of the runtime's, its output kept aside.
+    """Run one hook to its end. It gets the state on its stdin and no other descriptor of the runtime; its output is
+    captured.
 
-    hook: `path`, `args` (args[0] is argv[0]; without args argv[0] is the path), `env` (exactly these; where the config
-    has none the hook gets the runtime's, as runc does) and `timeout` (seconds; 0 or absent: none).
+    hook: `path`, `args` (args[0] is argv[0]; without args argv[0] is the path), `env` (exactly these; without it the
+    hook gets the runtime's environment, as with runc) and `timeout` (seconds; 0 or absent: none).
     name: the kind of hook, as in the config; index: its place in the list of that kind.
-    files: where its standard output and error go; "" to keep the end of them for the error.
-    Raises HookError `error running NAME hook #INDEX: …` where it can't be run, exits with another status than 0, is
-    killed by a signal, or runs past its timeout, in which case it has been killed.
+    files: the paths of the files that get its standard output and error; "" to keep the end of the stream for the
+    error. Raises HookError `error running NAME hook #INDEX: …` if it can't be run, exits with another status than 0, is
+    killed by a signal, or runs longer than its timeout, in which case it has been killed.
     """
     try:
         end, reason = _run(hook, state_json.encode("utf-8", "surrogateescape"), files)
     except OSError as error:
         reason = errno_text(error.errno or 0)
         raise _failure(name, index, f"fork/exec {hook['path']}: {reason}", NOT_STARTED + reason) from error
-    except ValueError as error:  # a NUL, or what is no NAME=value in env
+    except ValueError as error:  # a NUL, or an entry of env without `=`
         raise _failure(name, index, str(error), NOT_STARTED + str(error)) from error
     if end != ENDED_WELL:
         raise _failure(name, index, reason, end)
 
 
 def ending(detail: str) -> str:
-    """How a hook of the init's ended: `exit status 3`, where the init says `exit status 3 after 0.012 s, stdout: …`."""
+    """How a hook that the init has run ended: `exit status 3` if the init's detail is `exit status 3 after 0.012 s,
+    stdout: …`."""
     return detail.partition(", stdout: ")[0].partition(" after ")[0]
 
 
@@ -117,9 +120,9 @@ def _failure(name: str, index: int, reason: str, end: str) -> HookError:
 
 
 def _run(hook: HookEntry, state: bytes, files: tuple[str, str]) -> tuple[str, str]:
-    """Run the hook: how it ended, and all that is to be said of that.
+    """Run the hook. Returns how it ended, and the text about that for the error.
 
-    Raises OSError where it could not be started, ValueError for bad strings.
+    Raises OSError if it could not be started, ValueError for bad strings.
     """
     fds: list[int] = []
     try:
@@ -156,9 +159,10 @@ def _run(hook: HookEntry, state: bytes, files: tuple[str, str]) -> tuple[str, st
 
 
 def _stdin(state: bytes) -> int:
-    """A descriptor to read the state from: a pipe that holds all of it already, so that nobody has to go on writing.
+    """A descriptor to read the state from: a pipe that holds all of it already, so that the runtime need not go on
+    writing.
 
-    A state that is larger than a pipe (by its annotations) comes in a memory file.
+    A state that is larger than a pipe (by its annotations) is in a memfd.
     """
     reader, writer = posix.pipe2(posix.O_CLOEXEC)
     posix.set_blocking(writer, False)
@@ -172,7 +176,7 @@ def _stdin(state: bytes) -> int:
 
 
 def _spawn(hook: HookEntry, stdin: int, stdout: int, stderr: int) -> int:
-    """Start the hook with these standard streams; its pid. Raises OSError, and ValueError for bad strings."""
+    """Start the hook with these standard streams. Returns its pid. Raises OSError, and ValueError for bad strings."""
     path = _bytes(hook["path"])
     env = hook.get("env")
     return native.spawn(
@@ -188,7 +192,7 @@ def _spawn(hook: HookEntry, stdin: int, stdout: int, stderr: int) -> int:
 
 
 def _environment(env: Sequence[str]) -> dict[bytes, bytes]:
-    """`NAME=value` texts as a mapping; of two with one name the later counts. Raises ValueError."""
+    """`NAME=value` texts as a mapping; of two with one name the last one counts. Raises ValueError."""
     variables = {}
     for text in env:
         key, equals, value = text.partition("=")
@@ -203,8 +207,9 @@ def _bytes(text: str) -> bytes:
 
 
 def wait(pid: int, outputs: Sequence[Output], timeout: float) -> int | None:
-    """Read a program's output until it ends, whoever holds its pipes longer; its wait status, or None where it was
-    killed for running past `timeout` (seconds; 0: none). It has been reaped in any case."""
+    """Read a program's output until the program ends, also if other processes keep its pipes open. Returns its wait
+    status, or None if it was killed because it ran longer than `timeout` (seconds; 0: none). It has been reaped in any
+    case."""
     deadline = time.monotonic() + timeout
     running = True
     pidfd = posix.pidfd_open(pid)
@@ -227,7 +232,7 @@ def wait(pid: int, outputs: Sequence[Output], timeout: float) -> int | None:
             interrupts.look()  # the hook may write without end
     finally:
         posix.close(pidfd)
-        if running:  # out of time, or interrupted: nothing of it stays
+        if running:  # its time is up, or a signal came: no process of it stays
             posix.kill(pid, _signal.SIGKILL)
             posix.waitpid(pid, 0)
 

@@ -1,4 +1,4 @@
-"""The container's init as its parent sees it: its pid, the socket that it talks on, what it has sent."""
+"""The container's init as the runtime, its parent, sees it: its pid, the socket to it, and what it has sent."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ class InitProcess:
     """The init, from just before its clone until it is reaped. In C it is csrc/init/init.c.
 
     pid, pidfd: 0 and -1 before the clone; pidfd is -1 again once the init is reaped.
-    sync: our end of the socket that the init talks on (docs/architecture.md, The wire); -1 before the clone and after
+    sync: the runtime's end of the socket to the init (docs/architecture.md, The wire); -1 before the clone and after
         `close_sync`.
     plan_fd, times_at: the memfd that holds the init's plan, or -1, and the offset at which the init stores its times.
-    master: the pty's master that the init has sent and that we still have, or -1.
+    master: the pty's master that the init has sent and that is not handed on yet, or -1.
     received: a mount that the init has sent with its last request, or -1.
     listener: the number of the seccomp listener among the init's descriptors, once the init has told it; else -1.
     """
@@ -37,16 +37,16 @@ class InitProcess:
         """Wait for the init's next message; None at the end of file, which is its exec or its death.
 
         A descriptor that comes with the message is kept: a pty's master in `master`, a mount in `received`.
-        waited: the caller has polled the socket already, and handles signals itself.
-        Raises Interrupted for a signal, ConnectionResetError where the init has ended without reading the last answer
-        or saying why (one that executes its program has read it), OSError.
+        waited: the caller has polled the socket already, and handles signals itself. Raises Interrupted for a signal,
+        OSError, ConnectionResetError if the init has ended without an error message and without reading the last answer
+        (one that executes its program has read it).
         """
         while not (waited or interrupts.poll([self.sync])):
             continue
         try:
             data, fds = native.recv(self.sync, wire.MESSAGE_SIZE, 1)
         except ConnectionResetError:
-            # Our answer is unread. The error comes once, before the init's last message (unix(7)).
+            # The runtime's answer is unread. The error comes once, before the init's last message (unix(7)).
             data, fds = native.recv(self.sync, wire.MESSAGE_SIZE, 1)
             if not data:
                 raise
@@ -61,7 +61,7 @@ class InitProcess:
         return message
 
     def answer(self) -> None:
-        """Let the init go on. Raises BrokenPipeError or ConnectionResetError where it has ended."""
+        """Let the init go on. Raises BrokenPipeError or ConnectionResetError if it has ended."""
         native.send(self.sync, wire.GO_ON)
 
     def kill(self) -> None:
@@ -84,11 +84,11 @@ class InitProcess:
         self.close_pidfd()
         return result
 
-    # Each of these forgets the descriptor before it closes it: close(2) frees the number even where it fails, and
-    # another file may have that number afterwards.
+    # Each of these sets the attribute to -1 before the close: close(2) frees the number even if it fails, and another
+    # file may have that number afterwards.
 
     def close_sync(self) -> None:
-        """Close our end of the socket. Raises OSError."""
+        """Close the runtime's end of the socket. Raises OSError."""
         fd, self.sync = self.sync, -1
         _close(fd)
 

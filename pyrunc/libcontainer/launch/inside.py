@@ -1,7 +1,7 @@
-"""The container's files as the host sees them: where a path of the container leads, without entering it.
+"""The container's files as the host sees them: what a path of the container leads to, without entering the container.
 
-The walk is for messages and for `validate`: nothing is opened by what it finds out. Each component is looked at by
-itself, so that a symbolic link can't lead out of the rootfs. What a mount holds is known for bind mounts alone.
+The walk is for messages and for `validate`: no file is opened by the path that it finds. Each component is looked up by
+itself, so that a symbolic link can't lead out of the rootfs. The content of a mount is known for bind mounts only.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _S_IFMT, _S_IFLNK, _S_IFDIR = 0o170000, 0o120000, 0o040000
 
 
 class Found:
-    """Where a path leads.
+    """What a path leads to.
 
-    state: one of the words above. host: the host's path, where FOUND. path: the container's path without links, as far
-    as it was walked. mode: st_mode, where FOUND. link, target: the first symbolic link on the way and what it names;
-    "" for none.
+    state: one of the words above. host: the host's path, if FOUND. path: the container's path without links, as far as
+    it was walked. mode: st_mode, if FOUND. link, target: the first symbolic link of the path and its target; "" for
+    none.
     """
 
     __slots__ = ("host", "link", "mode", "path", "state", "target")
@@ -48,13 +48,13 @@ class Found:
 
     @property
     def is_directory(self) -> bool:
-        """Whether it is a directory that is there."""
+        """Whether it is an existing directory."""
         return self.state == FOUND and self.mode & _S_IFMT == _S_IFDIR
 
 
 class Inside:
-    """A rootfs with what is mounted on it. mounts: the sources of bind mounts by their place in the container; None
-    for a file system whose content nobody knows beforehand."""
+    """A rootfs with what is mounted on it. mounts: the sources of bind mounts by their place in the container; None for
+    a file system whose content is not known beforehand."""
 
     __slots__ = ("mounts", "rootfs")
 
@@ -63,7 +63,7 @@ class Inside:
         self.mounts: dict[str, str | None] = {}
 
     def mount(self, destination: str, source: str | None) -> Found:
-        """Mount on a destination; gives where that leads before. What was mounted below it is hidden then."""
+        """Mount on a destination. Returns what the destination was before. Earlier mounts below it are hidden then."""
         found = self.find(destination)
         place = found.path
         if found.state in (FOUND, MISSING) and place:
@@ -73,10 +73,10 @@ class Inside:
         return found
 
     def find(self, path: str, cwd: str = "/") -> Found:
-        """Where a path leads; a relative one counts from `cwd`."""
+        """What a path leads to. A relative path starts at `cwd`."""
         found = Found()
         rest = [part for part in (path if path.startswith("/") else f"{cwd}/{path}").split("/") if part][::-1]
-        # the container's path and the host's of each directory down to here; no host path: it will be made
+        # the container's path and the host's of each directory so far; no host path: it will be made
         walked: list[tuple[str, str]] = [("", self.mounts.get("") or self.rootfs)]
         links = 0
         found.mode = _S_IFDIR
@@ -119,7 +119,7 @@ class Inside:
         return found
 
     def _enter(self, found: Found, place: str, host: str, part: str) -> bool:
-        """Fill in what a component is; False where the walk ends there."""
+        """Fill in what a component is. False if the walk ends there."""
         if place in self.mounts:
             source = self.mounts[place]
             if source is None:
@@ -150,7 +150,7 @@ class Inside:
 
 
 def of_plan(plan: LaunchPlan, until: Step | None = None) -> Inside | None:
-    """The container that a plan makes, up to a step; None where it has no rootfs of its own."""
+    """The container as the plan's steps before a given one make it; None if it has no rootfs of its own."""
     inside = None
     for step in plan.init:
         if step is until:

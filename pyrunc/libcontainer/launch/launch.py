@@ -109,10 +109,10 @@ def finish(
 ) -> int:
     """Let a ready init execute the program and, unless the command detaches, wait for its end.
 
-    relay: the relay of the user's terminal, or None; it is closed. on_running: called when the program runs; what it
-    raises fails the launch. on_end: called after the program's end, or when it can't be waited for any longer.
-    Gives the exit code: the process's, 128 + n where signal n ended it, 0 where detached.
-    Raises PyruncError, everything undone, for what fails before the program runs and in `on_running`.
+    relay: the relay of the user's terminal, or None; it is closed. on_running: called when the program runs; if it
+    raises an exception, the launch fails. on_end: called after the program's end, or when it can't be waited for any
+    longer. Returns the exit code: the process's, 128 + n if signal n ended it, 0 if detached. If something fails before
+    the program runs or in `on_running`, everything is undone and PyruncError is raised.
     """
     foreground = None
     try:
@@ -143,7 +143,7 @@ def finish(
 
 
 def wait(launch: Launch, foreground: Foreground, relay: Relay | None, on_end: Callable[[], None] | None = None) -> int:
-    """Wait for the end of a program that runs in the foreground; gives its exit code. Arguments as for `finish`.
+    """Wait for the end of a program that runs in the foreground. Returns its exit code. Arguments as for `finish`.
 
     Raises OSError, with the process abandoned (Launch.abandon).
     """
@@ -221,7 +221,7 @@ def run_steps(launch: Launch, steps: Iterable[Step], prefix: str = "") -> None:
 
 
 def serve(launch: Launch, awaited: str = "", after: Callable[[], None] | None = None, carried_out: str = "") -> None:
-    """Answer the init's requests until it is ready. Raises PyruncError, also where the init dies.
+    """Answer the init's requests until it is ready. Raises PyruncError, also if the init dies.
 
     after: called after the answer to the request `awaited`, or before that to another message that comes first.
     carried_out: the request whose steps have been carried out already.

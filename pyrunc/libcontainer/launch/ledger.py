@@ -5,8 +5,8 @@ state directory itself, with the container's record. A failed create undoes it a
 killed create left is undone by a `create` or `delete` of that id, or by `gc`. No other command acts on a ledger.
 Undoing is idempotent, since an effect that was written down may not have been made, or may be undone already.
 
-An effect is undone only where it is known to be the one that was written down: a process by its start time, a pid file
-by its content, a cgroup by its file system.
+An effect is undone only if it is known to be the one that was written down: a process by its start time, a pid file by
+its content, a cgroup by its file system.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ _KEPT = {"linux", "noNewKeyring", "process", "root"}
 
 
 class Ledger:
-    """The open ledger of a launch. The file and its entries last until the state directory is removed."""
+    """The open ledger of a launch. The file stays until the state directory is removed."""
 
     __slots__ = ("_fd", "entries", "place")
 
     place: StateDir
 
     def __init__(self, place: StateDir) -> None:
-        """Start the ledger of a state directory. Raises OSError, FileExistsError where it has one."""
+        """Start the ledger of a state directory. Raises OSError, FileExistsError if it has one."""
         self.place = place
         self.entries: list[Entry] = []
         flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_APPEND | posix.O_CLOEXEC
@@ -69,23 +69,24 @@ class Ledger:
         self.entries.append(entry)
 
     def withdraw(self, effect: str, path: str) -> None:
-        """Write down that an effect was not made after all, since another command was faster. Raises OSError."""
+        """Write down that this command has not made an effect after all, because another command was faster. Raises
+        OSError."""
         self.record("withdrawn", undoes=effect, path=path)
         self.entries = _without_withdrawn(self.entries)
 
     def undo(self) -> None:
-        """Undo everything, the state directory with it, as if never attempted."""
+        """Undo everything and remove the state directory, as if the launch had never been attempted."""
         undo(self.entries)
         self.place.remove()
 
     def close(self) -> None:
-        """Close the file, which stays; nothing can be recorded any more."""
+        """Close the file, which stays on the disk. Nothing can be recorded any more."""
         if self._fd >= 0:
             posix.close(self._fd)
             self._fd = -1
 
     def unlock(self) -> None:
-        """Give up the lock on the state directory, which stays open."""
+        """Release the lock on the state directory, which stays open."""
         self.place.unlock()
 
 
@@ -114,8 +115,11 @@ class MemoryLedger(Ledger):
 
 
 class Contents:
-    """What a ledger says. entries: those that this version can undo, in their order. faults: what it can't, each a
-    clause: effects of a later version, lines that are damaged, the file as a whole. renamed: it is of another id."""
+    """The content of a ledger.
+
+    entries: those that this version can undo, in their order. faults: what it can't undo, one clause each: effects of a
+    later version, damaged lines, a damaged file. renamed: the ledger is of another id.
+    """
 
     __slots__ = ("entries", "faults", "renamed")
 
@@ -125,7 +129,7 @@ class Contents:
         self.renamed = False
 
     def require_whole(self, place: StateDir) -> None:
-        """Raise DamagedError where it has faults."""
+        """Raise DamagedError if it has faults."""
         if self.faults:
             raise DamagedError(
                 f"the ledger in {place.path} is damaged: {self.faults[0]}",
@@ -133,13 +137,13 @@ class Contents:
             )
 
     def warn(self, place: StateDir) -> None:
-        """Log each fault: what is left is the user's to undo."""
+        """Log each fault as a warning: the user has to undo these effects."""
         for fault in self.faults:
             log.warning(f"the ledger in {place.path}: {fault}; it is left as it is")
 
 
 def read(place: StateDir) -> Contents:
-    """What the ledger of a state directory says; nothing where it has none.
+    """The content of the ledger of a state directory; no entries if it has none.
 
     A line that was cut off by a kill is left out: its effect had not been made yet.
     """
@@ -166,7 +170,7 @@ def read(place: StateDir) -> Contents:
 
 
 def _judged(entry: Any, number: int, id: str) -> Entry:
-    """The entry, where it is one that this version can undo. Raises ValueError that says why it is not."""
+    """The entry, if this version can undo it. Otherwise raises ValueError with the reason."""
     if type(entry) is not dict or type(entry.get("effect")) is not str:
         raise ValueError("it is not an effect")
     effect = entry["effect"]
@@ -186,7 +190,7 @@ def _judged(entry: Any, number: int, id: str) -> Entry:
 
 
 def _without_withdrawn(entries: list[Entry]) -> list[Entry]:
-    """The entries without those that one after them withdraws, and without these."""
+    """The entries without the withdrawn ones and the withdrawals."""
     left: list[Entry] = []
     for entry in entries:
         if entry["effect"] == "withdrawn":
@@ -198,16 +202,16 @@ def _without_withdrawn(entries: list[Entry]) -> list[Entry]:
 
 
 def claim(contents: Contents, id: str) -> Record | None:
-    """The record that the ledger of `id` begins with, as it was before there was a process; None where it has none."""
+    """The record at the beginning of the ledger of `id`, as it was before there was a process; None if it has none."""
     entries = contents.entries
     return state.judged(entries[0], id) if entries and entries[0]["effect"] == _FIRST_EFFECT else None
 
 
 def is_anothers(path: str, own: StateDir, below: bool = True) -> bool:
-    """Whether a cgroup has become that of another container, which has found it empty, or is above one of another.
+    """Whether a cgroup is by now that of another container, which has found it empty, or is above another container's.
 
-    own: the state directory that says it is its own. below: look at the cgroups below it too. What a mark says is
-    believed only where the other container says the same. Raises PyruncError, OSError.
+    own: the state directory that has recorded the cgroup. below: look at the cgroups below it too. A mark counts only
+    if the other container has recorded the cgroup too. Raises PyruncError, OSError.
     """
     return any([_is_of_other(inode, mark, own) for inode, mark in files.other_marks(path, own.path, below)])
 
@@ -224,7 +228,7 @@ def _is_of_other(inode: int, mark: str, own: StateDir) -> bool:
         except DamagedError:
             record = None
         if record is None and other.is_locked():
-            record = claim(read(other), other.id)  # a create is at work
+            record = claim(read(other), other.id)  # a create is running
         return record is not None and record.cgroup != "" and posix.stat(record.cgroup).st_ino == inode
     except (FileNotFoundError, ValueError):
         return False
@@ -243,8 +247,8 @@ def undo(
     deleting: the container was created, so what belongs to its caller stays: the pid file, the class of service
         that a closID names, and the network devices, which go with their namespace (config-linux.md).
     tell: called with a clause for each effect that was there and is undone.
-    own: the state directory whose ledger it is: a cgroup that is another container's by now stays. None where nobody
-        else can have taken it.
+    own: the state directory whose ledger it is: a cgroup that is another container's by now stays. None if no other
+        container can have taken it.
     """
     failure: PyruncError | None = None
     entries = list(entries)
@@ -258,7 +262,7 @@ def undo(
                 continue
             what = describe(entry) if tell is not None else ""
             _UNDO[entry["effect"]](entry)
-            # What others have come into meanwhile stays.
+            # A class of service or a cgroup that others use by now stays.
             if what and tell is not None and (entry["effect"] not in _SHARED_EFFECTS or not describe(entry)):
                 tell(what)
         except (OSError, PyruncError) as error:
@@ -290,7 +294,7 @@ def _remove_parents(entries: list[Entry], tell: Callable[[str], None] | None) ->
 
 
 def describe(entry: Entry) -> str:
-    """What there is to be undone of an effect, as a clause; "" where nothing is. Raises OSError."""
+    """The part of an effect that still exists, as a clause; "" if none does. Raises OSError."""
     effect = entry["effect"]
     if effect in ("cgroup", "cgroup_parent", "resctrl_group", "resctrl_clos"):
         what = "cgroup" if effect.startswith("cgroup") else "resctrl group"
@@ -320,8 +324,8 @@ def describe(entry: Entry) -> str:
 def is_ours(place: StateDir, contents: Contents) -> bool:
     """Whether a state directory that has no readable state.json is known to be made by pyrunc.
 
-    Its mode says so since format 1.1. Earlier ones are known by what is in them: a ledger that begins with this id, or
-    no files but those that pyrunc makes, two of them or exec.json.
+    Its mode says so since format 1.1. Earlier ones are known by their content: a ledger that begins with this id, or
+    only files that pyrunc makes, among them exec.json or two others.
     """
     if contents.renamed:
         return False
@@ -340,14 +344,15 @@ def is_ours(place: StateDir, contents: Contents) -> bool:
     return len(names) > 1 and STATE_FILE in names
 
 
-# What `sweep` finds at a path: it is free (now), a command is at work there, a container, what is none of ours.
+# The results of `sweep`: the path is free now; another command works on the directory; it is a container's; pyrunc has
+# not made it.
 FREE, BUSY, CONTAINER, FOREIGN = range(4)
 
 
 def sweep(path: str) -> int:
-    """Undo what a dead create, or a delete that was killed at its end, left in the state directory at `path`.
+    """Undo what a killed create, or a delete that was killed at its end, left in the state directory at `path`.
 
-    Gives FREE where the path is free then, else what is there. Raises PyruncError for what could not be undone.
+    Returns one of the results above. Raises PyruncError for what could not be undone.
     """
     place = open_directory(path)
     if place is None:
@@ -370,9 +375,9 @@ def sweep(path: str) -> int:
 
 def claim_id(path: str) -> Ledger:
     """Make the state directory at `path`, which claims the id, lock it and begin its ledger. What a killed command left
-    there is swept first.
+    there is undone first.
 
-    Raises PyruncError in runc's words where the id is taken, OSError with nothing left.
+    Raises PyruncError in runc's words if the id is taken, OSError with nothing left.
     """
     for attempt in range(_CLAIM_ATTEMPTS):
         place = make(path)
@@ -380,7 +385,7 @@ def claim_id(path: str) -> Ledger:
             try:
                 return Ledger(place)
             except FileExistsError:
-                place.close()  # another create has made this one: it was faster
+                place.close()  # another create was faster
             except BaseException:
                 withdraw(path)
                 place.close()
@@ -389,7 +394,7 @@ def claim_id(path: str) -> Ledger:
         if found in (CONTAINER, FOREIGN) or (found == BUSY and attempt >= _LOCK_ATTEMPTS and _has_ledger(path)):
             raise _taken(path, found)
         if found == BUSY:
-            time.sleep(_CLAIM_WAIT)  # another command makes it, looks at it, or sweeps it
+            time.sleep(_CLAIM_WAIT)  # another command makes it, reads it, or undoes it
     raise _taken(path, BUSY)
 
 
@@ -408,9 +413,9 @@ def _taken(path: str, found: int) -> PyruncError:
 
 
 def sweep_locked(place: StateDir, tell: Callable[[str], None] | None = None) -> bool:
-    """The same for a directory that is trusted, locked, and has no state.json; False where it is none of ours.
+    """The same for a directory that is trusted, locked, and has no state.json. False if pyrunc has not made it.
 
-    Raises PyruncError for what could not be undone, and where the ledger is damaged; the directory stays then.
+    Raises PyruncError for what could not be undone, and if the ledger is damaged; the directory stays then.
     """
     contents = read(place)
     if not is_ours(place, contents):
@@ -422,7 +427,7 @@ def sweep_locked(place: StateDir, tell: Callable[[str], None] | None = None) -> 
 
 
 def _undo_nothing(entry: Entry) -> None:
-    """Nothing here: the state directory, which holds the ledger itself, goes last."""
+    """Do nothing: the state directory, which has the ledger, is removed last."""
 
 
 def _undo_cgroup(entry: Entry) -> None:
@@ -433,7 +438,7 @@ def _undo_cgroup(entry: Entry) -> None:
 
 
 def _is_of(path: str, magic: int) -> bool:
-    """Whether there is a directory at a path; PyruncError where it is not of this file system."""
+    """Whether there is a directory at a path. Raises PyruncError if it is not of this file system."""
     try:
         fd = posix.open(path, posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
     except FileNotFoundError:
@@ -468,7 +473,7 @@ def _undo_resctrl_group(entry: Entry) -> None:
 
 
 def _undo_resctrl_clos(entry: Entry) -> None:
-    """A class of service that others may have come into meanwhile."""
+    """Remove a class of service, unless others have put processes into it meanwhile."""
     from ..kernel import resctrl
 
     if _is_of(entry["path"], native.RDTGROUP_SUPER_MAGIC):
@@ -507,14 +512,14 @@ def _undo_pid_file(entry: Entry) -> None:
 
 
 def _is_pid_file(path: str, content: str, begun: bool = False) -> bool:
-    """Whether the pid file that was written down is at a path: a file of ours with that content.
+    """Whether the recorded pid file is at a path: a file of this user with that content.
 
-    content: "" where an earlier version did not write it down: then it is any number. begun: it may not be complete.
+    content: "" if an earlier version did not record it: any number counts then. begun: the file may be incomplete.
     """
     try:
         fd = posix.open(path, _OPEN_FILE)
     except OSError as error:
-        # No descriptor is left to a create that undoes what it has just made.
+        # A create that fails because it has no descriptor left can't open the file. It has just made it.
         return error.errno in (errno.EMFILE, errno.ENFILE) and bool(content) and state.exists(path)
     try:
         found = posix.fstat(fd)
@@ -546,7 +551,7 @@ def _is_hex(value: Any) -> bool:
 
 _PATH = (("path", state.is_path),)
 _PROCESS = (("pid", state.is_pid), ("startTime", state.is_number))
-# What each effect's entry must have; it may have more, of a later version.
+# The members that each effect's entry must have. A later version may add more.
 _MEMBERS: dict[str, tuple[tuple[str, Callable[[Any], bool]], ...]] = {
     "state_dir": (),  # judged by state.judged
     "withdrawn": (("undoes", state.is_text), *_PATH),

@@ -19,14 +19,14 @@ _PHASES = {"poststart": "start", "poststop": "stop"}
 def poststart(record: Record, timeline: Timeline | None = None) -> None:
     """Run the poststart hooks. Raises PyruncError for the first that fails; the caller stops the container.
 
-    timeline: takes down when each began and ended, and how.
+    timeline: records when and how each began and ended.
     """
     for index, hook in enumerate(record.hooks.get("poststart", ())):
         run(record, "poststart", index, hook, "running", timeline)
 
 
 def poststop(record: Record, timeline: Timeline | None = None) -> None:
-    """Run all poststop hooks; what fails is logged as a warning, since the container is gone all the same.
+    """Run all poststop hooks. A failure is logged as a warning, because the container is deleted all the same.
 
     timeline: as for `poststart`.
     """

@@ -1,4 +1,4 @@
-"""One launch: its plan and options, the descriptors it holds, what has to be undone if it fails."""
+"""One launch: its plan and options, its open descriptors, and its effects, which are undone if it fails."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from .scene import Scene
     from .timeline import Timeline
 
-# The errnos by which the kernel says that a process, its namespaces, its descriptors or its socket are gone, and how
-# long a process that is gone so may still take to end.
+# The errnos for a process, namespace, descriptor or socket that is gone, and how long such a process may still take to
+# end.
 _GONE = (
     errno.ESRCH, errno.ENOENT, errno.ENODEV, errno.EBADF, errno.EINVAL, errno.EPIPE, errno.ECONNRESET, errno.ECHILD,
 )  # fmt: skip
@@ -47,9 +47,9 @@ class Launch:
     claim: the lock on the cgroup (cgroup.files.take), or -1.
     console_socket: the socket that the pty's master is sent to, or -1.
     network: the container's network namespace while devices are moved into it, or -1: it must exist until they are
-        moved back. network_pin: where it is mounted meanwhile, "" for nowhere.
+        moved back. network_pin: the path on which it is mounted meanwhile, "" for none.
     notify: the relay of the container's notifications, or None.
-    own_oom_score_adj: the runtime's own, which is restored after the clone; None where it was not changed.
+    own_oom_score_adj: the runtime's own, which is restored after the clone; None if it was not changed.
     """
 
     __slots__ = (
@@ -108,7 +108,7 @@ class Launch:
         return self.record.hook_state("creating")
 
     def scene(self) -> Scene:
-        """Where a step of the init has failed, for finding its cause."""
+        """The scene of a failed step of the init, in which the cause is looked for (scene.py)."""
         from . import scene
 
         return scene.of_launch(self.plan)
@@ -137,7 +137,7 @@ class Launch:
         )
 
     def answer(self) -> None:
-        """Let the init go on. Raises PyruncError where it has died."""
+        """Let the init go on. Raises PyruncError if it has died."""
         try:
             self.init.answer()
         except (BrokenPipeError, ConnectionResetError) as error:
@@ -168,7 +168,7 @@ class Launch:
         if init.pidfd < 0 or not native.poll([init.pidfd], patience):
             return failure
         try:
-            # It may have reported why it ends. Nobody else can send now, so nothing is waited for.
+            # It may have sent the reason for its end. A message is there already or never comes, so this does not wait.
             while init.sync >= 0 and native.poll([init.sync], 0) and self.receive(waited=True) is not None:
                 continue
             end = self.death()
@@ -179,7 +179,7 @@ class Launch:
         return launch_errors.ended_beside(end, failure)
 
     def close_network(self) -> None:
-        """Close the network namespace, which then lives as long as the container. Raises OSError."""
+        """Close the network namespace, which then exists as long as the container. Raises OSError."""
         fd, self.network = self.network, -1
         if fd >= 0:
             posix.close(fd)
@@ -190,8 +190,7 @@ class Launch:
             self.network_pin = ""
 
     def close_claim(self) -> None:
-        """Give up the lock on the cgroup: the init is in the cgroup, so that others find it in use. Raises
-        OSError."""
+        """Release the lock on the cgroup: the init is in it now, so other commands find it in use. Raises OSError."""
         fd, self.claim = self.claim, -1
         if fd >= 0:
             posix.close(fd)
@@ -221,8 +220,8 @@ class Launch:
         self.ledger.close()
 
     def undo(self) -> None:
-        """Undo all effects of the launch, as if it had never been attempted. A part that fails does not stop the
-        others. Raises the first failure: PyruncError or OSError."""
+        """Undo all effects of the launch, as if it had never been attempted. If one part fails, the others are still
+        undone. Raises the first failure: PyruncError or OSError."""
         failures: list[PyruncError | OSError] = []
         parts = (
             self._give_devices_back, self.close_network, self.init.close_sync, self.init.kill, self._undo_ledger,
@@ -250,7 +249,7 @@ class Launch:
         ledger.undo()
 
     def rollback(self) -> None:
-        """Undo a failed launch. What fails in that is logged, so that the command reports the first cause."""
+        """Undo a failed launch. Failures of this are logged, so that the command reports the first cause."""
         interrupts.close()
         self.make_room()
         for part in (self.take_times, self.undo):
@@ -262,9 +261,9 @@ class Launch:
         self.try_timeline()  # last: the file is the caller's, and a write to it may take a while
 
     def fail(self, error: BaseException) -> None:
-        """Undo a launch that `error` has ended, and run the poststop hooks if there was a container already.
+        """Undo a launch that has failed with `error`, and run the poststop hooks if the container was created already.
 
-        A subclass may raise another error, which then is the one that the command reports.
+        A subclass may raise another error, which the command reports instead.
         """
         self.rollback()
         if self.init.pid:
@@ -295,7 +294,7 @@ class Launch:
             self.try_timeline()
 
     def try_timeline(self) -> None:
-        """Write the timeline; log a warning where that fails."""
+        """Write the timeline; log a warning if that fails."""
         try:
             self.write_timeline()
         except OSError as failure:

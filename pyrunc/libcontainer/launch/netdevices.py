@@ -1,7 +1,8 @@
-"""Moves network devices into a container's network namespace, and back where the container is not made after all.
+"""Moves network devices into a container's network namespace, and back if the container can't be made.
 
 config-linux.md, "Network Devices": a device keeps its attributes and its permanent addresses of global scope, and is up
-afterwards. The kernel takes addresses and the up state away when a device changes its namespace, so they are set anew.
+afterwards. The kernel takes addresses and the up state away when a device changes its namespace, so pyrunc sets them
+again.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     # An address as JSON holds it: family, prefix length, attributes as hexadecimal by their number.
     Kept = list[Any]
 
-# What an IPv6 address may be given again: linux/if_addr.h's IFA_F_NODAD, _MANAGETEMPADDR, _NOPREFIXROUTE, _MCAUTOJOIN.
+# The flags that an IPv6 address gets again: linux/if_addr.h's IFA_F_NODAD, _MANAGETEMPADDR, _NOPREFIXROUTE,
+# _MCAUTOJOIN.
 _LASTING_FLAGS = 0x02 | 0x100 | 0x200 | 0x400
 
 _LABEL_BYTES = 15  # IFNAMSIZ without the NUL
@@ -35,9 +37,9 @@ _LABEL_BYTES = 15  # IFNAMSIZ without the NUL
 def move(namespace: int, name: str, new_name: str, record: Callable[..., None]) -> None:
     """Move the device `name` of the runtime's network namespace into another, rename it, and set it up.
 
-    namespace: its descriptor. new_name: may hold `%d`, for which the kernel takes the first free number.
-    record(effect, …) is called before the device is moved, with what `give_back` needs.
-    Raises PyruncError, the device perhaps moved.
+    namespace: its descriptor. new_name: may have `%d`, which the kernel replaces by the first free number.
+    record(effect, …) is called before the device is moved, with what `give_back` needs. Raises PyruncError, the device
+    perhaps moved.
     """
     here = Socket()
     try:
@@ -83,8 +85,8 @@ def _named(links: Iterable[Link], name: str) -> Link | None:
 
 
 def _free_index(links: list[Link], wanted: int) -> int:
-    """The index for a device that comes among these: its own, or one above all. It has to be known beforehand, since
-    the kernel chooses the name where that is a template."""
+    """The index for a device that comes among these: its own, or one above all. It has to be known beforehand, because
+    the kernel chooses the name if that has `%d`."""
     indexes = [link.index for link in links]
     return max(indexes) + 1 if wanted in indexes else wanted
 
@@ -102,7 +104,7 @@ def _change_namespace(socket: Socket, index: int, namespace: int, name: str, new
 
 
 def _lasts(address: Address) -> bool:
-    """Whether the specification wants the address kept."""
+    """Whether the device keeps this address (config-linux.md, "Network Devices")."""
     return bool(address.flags & netlink.IFA_F_PERMANENT) and address.scope == netlink.RT_SCOPE_UNIVERSE
 
 
@@ -134,10 +136,10 @@ def _relabelled(label: bytes, name: bytes, new_name: bytes) -> bytes:
 
 
 def give_back(entry: dict[str, Any], namespace: int) -> None:
-    """Move a device back to the runtime's network namespace: name, index, addresses, and up where it was up.
+    """Move a device back to the runtime's network namespace, with its name, index, addresses and up state.
 
-    entry: as `move` recorded it. namespace: the container's. One that is not there (any more) is no error.
-    Raises PyruncError.
+    entry: as `move` recorded it. namespace: the container's. A device that is not there (any more) is no error. Raises
+    PyruncError.
     """
     there = Socket(namespace)
     try:
@@ -167,8 +169,8 @@ def _give_back(entry: dict[str, Any], here: Socket, there: Socket) -> None:
 
 
 def namespace_path(entry: dict[str, Any]) -> str:
-    """Where the namespace of a ledger's entry can be opened: by the init, by the path of one that was joined, or by its
-    pin; "" where none of them is left. Raises OSError."""
+    """The path by which the namespace of a ledger's entry can be opened: that of the init, of a joined namespace, or of
+    its pin; "" if none of them is left. Raises OSError."""
     if process.find(entry["pid"], entry["startTime"]) is not None:
         return f"/proc/{entry['pid']}/ns/net"
     if entry["path"]:
@@ -179,7 +181,7 @@ def namespace_path(entry: dict[str, Any]) -> str:
 
 def pin(namespace: int, place: StateDir, record: Callable[..., None]) -> str:
     """Mount a network namespace on the file `netns` of the state directory, so that it outlives the init: a virtual
-    device is destroyed with its namespace. Gives the file's path, "" where the runtime may not mount.
+    device is destroyed with its namespace. Returns the file's path, "" if the runtime may not mount.
 
     record(effect, …) is called before anything is made. Raises OSError.
     """
@@ -212,7 +214,7 @@ def is_pinned(path: str) -> bool:
 
 
 def unpin(path: str) -> None:
-    """Take the pin away: the namespace lives as long as the container then. One that is not there is no error.
+    """Remove the pin: the namespace then exists as long as the container. A missing pin is no error.
 
     Raises OSError.
     """
@@ -225,10 +227,10 @@ def unpin(path: str) -> None:
 
 
 def undo(entry: dict[str, Any]) -> None:
-    """The ledger's undoing, where the runtime that moved the device is gone.
+    """Undo an entry of the ledger, if the runtime that moved the device has ended.
 
-    Where the namespace is not left, the kernel has given the device back, or destroyed a virtual one.
-    Raises PyruncError, OSError.
+    If the namespace is gone, the kernel has moved the device back, or has destroyed it if it is virtual. Raises
+    PyruncError, OSError.
     """
     path = namespace_path(entry)
     if not path:
@@ -244,7 +246,7 @@ def undo(entry: dict[str, Any]) -> None:
 
 
 def give_all_back(entries: Iterable[dict[str, Any]], namespace: int) -> None:
-    """Move back, while the container's namespace lives, what a failed launch has moved. What fails is logged."""
+    """Move the devices of a failed launch back while the container's namespace still exists. Failures are logged."""
     for entry in entries:
         if entry["effect"] == "net_device":
             try:

@@ -1,7 +1,7 @@
-"""newuidmap and newgidmap: programs with privileges, which map for a user what /etc/subuid and /etc/subgid give him.
+"""newuidmap and newgidmap: privileged programs that map the ids which /etc/subuid and /etc/subgid give to a user.
 
-Source: newuidmap(1), newgidmap(1), subuid(5). Imported only where a plan comes to the step map_by_tool, and for a user
-namespace without mappings.
+Source: newuidmap(1), newgidmap(1), subuid(5). Imported only by the step map_by_tool, and for a user namespace without
+mappings.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _ST_NOSUID = 2  # statvfs(3)
 
 
 def write_map(tool: str, pid: int, file: str, lines: Sequence[str]) -> None:
-    """Have a map written by its tool.
+    """Have the tool write a map.
 
     tool: the program's path. pid: the init, as the runtime's PID namespace numbers it. file: `uid_map` or `gid_map`.
-    lines: `CONTAINER_ID HOST_ID SIZE` each. Raises PyruncError with what the tool says, the pointer of the mappings,
-    and what is to be changed.
+    lines: `CONTAINER_ID HOST_ID SIZE` each. Raises PyruncError with the tool's message, the pointer of the mappings,
+    and a hint.
     """
     words = [tool, str(pid)]
     for line in lines:
@@ -98,7 +98,7 @@ def ranges_of(file: str, users: Sequence[str]) -> list[tuple[int, int]]:
 
 
 def _run(words: list[str]) -> tuple[int, str]:
-    """Run a program to its end; its wait status and the end of what it wrote, on one line. Raises OSError."""
+    """Run a program to its end. Returns its wait status and the end of its output, on one line. Raises OSError."""
     from .hooks import Output, wait
 
     reader, writer = posix.pipe2(posix.O_CLOEXEC)
@@ -127,7 +127,7 @@ def _run(words: list[str]) -> tuple[int, str]:
 
 
 def _hint(tool: str, file: str) -> str:
-    """Why the tool may have refused, as far as it can be seen from here; else what the user's ranges are."""
+    """Why the tool may have refused, as far as the runtime can see it; else the user's ranges."""
     if "\nNoNewPrivs:\t1" in read_file("/proc/self/status"):
         return f"the runtime was started with no_new_privs, under which {tool} gains no privileges"
     if posix.statvfs(tool).f_flag & _ST_NOSUID:

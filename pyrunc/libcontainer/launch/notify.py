@@ -1,9 +1,9 @@
-"""The relay of sd_notify(3): what a container tells its service manager, passed on to the runtime's. Cold.
+"""The relay of sd_notify(3): it passes a container's notifications on to the runtime's service manager. Cold.
 
-What comes from the container is not trusted. A datagram has at most 4096 bytes, and only assignments of ASSIGNMENTS
-pass: with MAINPID or FDSTORE a container could have its manager watch another process or keep descriptors. No
-descriptor of the container's passes. It may send one with BARRIER=1, which is closed when the manager has closed a
-pipe of ours: the manager would close what the container has sent, which may block (FUSE).
+The container's datagrams are not trusted. A datagram has at most 4096 bytes, and only assignments of ASSIGNMENTS
+pass: with MAINPID or FDSTORE a container could make the manager watch another process or keep descriptors. No
+descriptor of the container's passes. It may send one with BARRIER=1. The relay closes that one after the manager has
+closed a pipe of the relay: if the manager itself closed the container's descriptor, the close might block (FUSE).
 """
 
 from __future__ import annotations
@@ -20,27 +20,28 @@ from ..kernel import interrupts, native
 
 DIRECTORY = "notify"
 NAME = "notify.sock"
-# What systemd reads of a datagram (NOTIFY_BUFFER_MAX, which is PIPE_BUF).
+# The bytes of a datagram that systemd reads (NOTIFY_BUFFER_MAX, which is PIPE_BUF).
 MAX_MESSAGE = 4096
 # How many datagrams wait for the manager, and how many barriers are under way.
 MAX_WAITING = 64
-# How many datagrams are read before something else has its turn.
+# How many datagrams are read before the caller gets its turn.
 _TURNS = 64
 # How long the manager may take to answer a barrier, in milliseconds, as with sd_notify_barrier(3) by runc and crun.
 _BARRIER_MS = 30_000
 _GONE = select.EPOLLERR | select.EPOLLHUP
 _DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-# Assignments that pass: the only value that has a meaning, or "" for any text, or "0" for a number.
+# Assignments that are passed on, each with the only value that has a meaning, or "" for any text, or "0" for a number.
 ASSIGNMENTS = {"READY": "1", "STOPPING": "1", "RELOADING": "1", "STATUS": "", "MONOTONIC_USEC": "0"}
 
 
 def address(name: str) -> str:
-    """A NOTIFY_SOCKET as socket(2) has it: a path, or an abstract name behind a NUL."""
+    """The address in NOTIFY_SOCKET in the form of unix(7): a path, or an abstract name after a NUL."""
     return "\0" + name[1:] if name.startswith("@") else name
 
 
 def permitted(message: bytes) -> list[str]:
-    """The assignments of a container's datagram that are passed on, in their order. What is no UTF-8 has none."""
+    """The assignments of a container's datagram that are passed on, in their order. A datagram that is no UTF-8 has
+    none."""
     try:
         lines = message.decode("utf-8").split("\n")
     except UnicodeDecodeError:
@@ -61,7 +62,7 @@ def permitted(message: bytes) -> list[str]:
 class Notify:
     """The container's socket, and the connection to the manager's.
 
-    fd: readable when `serve` has something to do. ready: the container has said READY=1, and it was passed on.
+    fd: readable when `serve` has something to do. ready: the container has sent READY=1, and it was passed on.
     """
 
     __slots__ = ("_barriers", "_epoll", "_host", "_main_pid", "_own", "_path", "_waiting", "fd", "ready")
@@ -69,7 +70,7 @@ class Notify:
     def __init__(self, state_dir: int, path: str) -> None:
         """Make the container's socket in the directory `notify` of an open state directory.
 
-        path: the manager's socket, as NOTIFY_SOCKET has it. Raises OSError, FileNotFoundError where the container was
+        path: the manager's socket, as NOTIFY_SOCKET has it. Raises OSError, FileNotFoundError if the container was
         created without that directory.
         """
         self._path = path
@@ -87,9 +88,10 @@ class Notify:
         self.fd = self._epoll.fileno()
 
     def begin(self, main_pid: int) -> None:
-        """Connect to the manager and relay from now on. main_pid: what is sent as MAINPID with the first READY.
+        """Connect to the manager and relay from now on. main_pid: sent as MAINPID with the first READY.
 
-        Raises nothing: a manager that can't be reached is a warning, and what comes for it is dropped, as by runc.
+        Raises nothing: if the manager can't be reached, a warning is logged and notifications are dropped, as with
+        runc.
         """
         self._main_pid = main_pid
         self._epoll.register(self._own, select.EPOLLIN)
@@ -105,7 +107,7 @@ class Notify:
         self._epoll.register(host, 0)
 
     def serve(self) -> None:
-        """Do what there is to do, without waiting. Raises nothing."""
+        """Receive and send what is possible without waiting. Raises nothing."""
         for fd, events in self._epoll.poll(0):
             if fd in self._barriers:
                 self._end_barrier(fd)
@@ -117,8 +119,8 @@ class Notify:
         self._send()
 
     def wait_ready(self, pidfd: int) -> None:
-        """Relay until the container has said READY=1 and the manager knows of it, or the container's process has
-        ended. Raises nothing but what a signal's handler raises."""
+        """Relay until the container has sent READY=1 and the manager has handled it, or the container's process has
+        ended. Raises only what a signal's handler raises."""
         while not self.ready:
             found = interrupts.poll([self.fd, pidfd])
             interrupts.look()  # the container may send without end
@@ -128,7 +130,7 @@ class Notify:
         self._flush()
 
     def finish(self) -> None:
-        """Relay what the container has said before its end, and close. Raises nothing."""
+        """Relay what the container has sent before its end, and close. Raises nothing."""
         self.serve()
         self.close()
 
@@ -146,7 +148,7 @@ class Notify:
             self._host = None
 
     def _receive(self) -> bool:
-        """Take one datagram; whether there may be more."""
+        """Receive one datagram. Returns whether there may be more."""
         try:
             data, fds = native.recv(self._own.fileno(), MAX_MESSAGE, 1)
         except BlockingIOError:
@@ -168,7 +170,7 @@ class Notify:
         return True
 
     def _barrier(self, theirs: int) -> None:
-        """Close the container's descriptor when the manager has handled what was passed on before."""
+        """Close the container's descriptor when the manager has handled all earlier notifications."""
         if self._host is None or len(self._barriers) >= MAX_WAITING:
             os.close(theirs)
             return
@@ -178,7 +180,7 @@ class Notify:
             os.close(theirs)
             return
         self._barriers[end] = theirs
-        self._epoll.register(end, 0)  # a hang-up is always told
+        self._epoll.register(end, 0)  # a hang-up is always reported
         self._queue(b"BARRIER=1", other)
 
     def _end_barrier(self, end: int) -> None:
@@ -194,7 +196,8 @@ class Notify:
         self._waiting.append((data, fd))
 
     def _send(self) -> None:
-        """Send what the manager has room for; the rest waits, and while too much does, nothing more is read."""
+        """Send as much as the manager's socket has room for. The rest waits, and while too much waits, nothing more is
+        read."""
         host = self._host
         if host is None:
             return
@@ -213,7 +216,7 @@ class Notify:
         self._epoll.modify(self._own, select.EPOLLIN if len(self._waiting) < MAX_WAITING else 0)
 
     def _lose(self, error: OSError) -> None:
-        """The manager is gone: what waits for it, and what is to come, is dropped."""
+        """The manager is gone: drop waiting and later notifications."""
         if self._host is not None:
             self._epoll.unregister(self._host)
             self._host.close()
@@ -225,8 +228,8 @@ class Notify:
         self._epoll.modify(self._own, select.EPOLLIN)
 
     def _flush(self) -> None:
-        """Wait until the manager has handled all, so that this process is there still while it looks who has sent it:
-        30 s at most."""
+        """Wait until the manager has handled all notifications, 30 s at most: it looks up the sender, so this process
+        must still exist."""
         try:
             end, other = os.pipe()
         except OSError:
@@ -252,7 +255,7 @@ class Notify:
 
 
 def _bind(directory: int) -> socket.socket:
-    """A socket in a directory, to which every user may send. One that another command has left is replaced."""
+    """A socket in a directory, to which every user may send. A socket that another command has left is replaced."""
     own = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     umask = os.umask(0)
     try:
@@ -262,7 +265,7 @@ def _bind(directory: int) -> socket.socket:
             os.unlink(NAME, dir_fd=directory)
         except FileNotFoundError:
             pass
-        # By the descriptor: the path may be longer than an address of unix(7), and another's in the meantime.
+        # By the descriptor: the path may be longer than an address of unix(7), and may have been replaced meanwhile.
         own.bind(f"/proc/self/fd/{directory}/{NAME}")
     except BaseException:
         own.close()

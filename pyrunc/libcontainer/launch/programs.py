@@ -1,4 +1,5 @@
-"""Why a program can't be executed: what its file is, and what it needs, as far as the host can see (inside.py)."""
+"""Why a program can't be executed: its file, and the interpreter that it needs, as far as the host can see
+(inside.py)."""
 
 from __future__ import annotations
 
@@ -19,14 +20,14 @@ _MACHINES = {
     2: "sparc", 3: "i386", 8: "mips", 20: "ppc", 21: "ppc64", 22: "s390x", 40: "arm", 62: "x86_64", 183: "aarch64",
     243: "riscv64", 258: "loongarch64",
 }  # fmt: skip
-# What a machine executes besides its own.
+# The other machine whose programs a machine executes.
 _ALSO = {"x86_64": ("i386",), "aarch64": ("arm",)}
 
 
 class Trouble:
-    """What keeps a program from being executed. message: runc's words. hint: what was found, and what to do.
+    """The reason why a program can't be executed. message: runc's words. hint: what was found, and what to do.
 
-    late: `create` does not see it, only the execve. pointer: the field that is the cause, "" if it is the step's.
+    late: only the execve fails, not `create`. pointer: the field that is the cause, "" if it is the step's.
     """
 
     __slots__ = ("hint", "late", "message", "pointer")
@@ -39,9 +40,9 @@ class Trouble:
 
 
 def trouble(inside: Inside, name: str, path: str, cwd: str = "/") -> Trouble | None:
-    """What keeps the container from executing a program; None where nothing is known to.
+    """The reason why the container can't execute a program; None if none is known.
 
-    name: process.args[0]. path: the value of PATH, by which a name without a slash is looked for.
+    name: process.args[0]. path: the value of PATH, in which a name without a slash is searched.
     """
     if "/" in name:
         found = inside.find(name, cwd)
@@ -112,7 +113,7 @@ def _not_found(name: str, found: Found) -> Trouble | None:
 
 
 def _of_file(inside: Inside, name: str, found: Found, quoted: bool = False) -> Trouble | None:
-    """What is wrong with a file that is there."""
+    """What is wrong with an existing file."""
     if found.is_directory:
         return Trouble(f'exec: "{name}": is a directory', f"{found.path} is a directory, not a program")
     if not found.mode & 0o111:
@@ -123,7 +124,7 @@ def _of_file(inside: Inside, name: str, found: Found, quoted: bool = False) -> T
 
 
 def _of_content(inside: Inside, name: str, found: Found) -> Trouble | None:
-    """What the execve will say of a file's content, and of the interpreters that it names."""
+    """Why execve(2) will refuse a file's content, or the interpreters that it names."""
     missing = f"exec {name}: no such file or directory"
     for _ in range(_INTERPRETERS):
         head = _head(found)
@@ -153,7 +154,7 @@ def _of_content(inside: Inside, name: str, found: Found) -> Trouble | None:
 
 
 def _head(found: Found) -> bytes | None:
-    """The first bytes of a regular file; None where they can't be read."""
+    """The first bytes of a regular file; None if they can't be read."""
     if found.mode & 0o170000 != _S_IFREG:
         return None
     try:
@@ -169,7 +170,7 @@ def _head(found: Found) -> bytes | None:
 
 
 def _kind(head: bytes, found: Found) -> tuple[str, str]:
-    """What is wrong with a program by its first bytes, and the interpreter that it names; "" for neither."""
+    """What is wrong with a program according to its first bytes, and the interpreter that it names; "" for none."""
     if head.startswith(b"#!"):
         line = head[2:].split(b"\n", 1)[0].decode("utf-8", "surrogateescape").strip(" \t")
         word = line.split(" ")[0].split("\t")[0]
@@ -188,7 +189,7 @@ def _kind(head: bytes, found: Found) -> tuple[str, str]:
 
 
 def _is_registered() -> bool:
-    """Whether binfmt_misc may execute programs of other machines."""
+    """Whether binfmt_misc may have a handler for programs of other machines."""
     try:
         return len(posix.listdir("/proc/sys/fs/binfmt_misc")) > 2
     except OSError:
@@ -196,7 +197,7 @@ def _is_registered() -> bool:
 
 
 def _elf_interpreter(head: bytes, is_64: bool, big: bool) -> str:
-    """The PT_INTERP of an ELF file, where it is within the first bytes (elf(5)); "" for none."""
+    """The PT_INTERP of an ELF file, if it is within the first bytes (elf(5)); "" for none."""
 
     def number(at: int, size: int) -> int:
         return int.from_bytes(head[at : at + size], "big" if big else "little")

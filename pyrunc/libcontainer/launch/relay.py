@@ -1,8 +1,8 @@
 """The relay: bytes between the user's streams and the master of the container's pty. Hot.
 
 It never waits for the user's side and never raises for it, keeps the master open for as long as the process lives, and
-holds at most 64 KiB in each direction: what has no room stays in the pty, where the container waits for it.
-docs/architecture.md, The relay, tells why it is so.
+holds at most 64 KiB in each direction: more output stays in the pty, and the container waits. docs/architecture.md, The
+relay, has the reasons.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# A pty gives at most 4095 bytes at a time, and the user's side whatever it has.
+# One read of a pty returns at most 4095 bytes, one of the user's input any number.
 _CHUNK = 65536
 _FROM_PTY = 4096
 # To anything but a terminal less is read at a time, and output is collected for one write: a pipe has room for 64 KiB.
 # While more than 128 bytes are left in the pty, a read wakes the kernel's worker, but not the program that writes: so
-# that one is woken up once for all the room that it then has.
+# the program is woken up once for all the room.
 _PART = 3840
 _COLLECTED = 16 * _PART
-# How many chunks are moved each way before signals are looked at again.
+# How many chunks are moved in each direction before signals are read again.
 _TURNS_OUT = 64
 _TURNS_IN = 8
-# A pty holds about 70 KiB. What is read beyond this after the end was written later, by processes that live on.
+# A pty holds about 70 KiB. If more is read after the process's end, other processes have written it later.
 _LAST = 1 << 18
-# How often, in milliseconds, it is looked whether the terminal is ours again, and whether the pty has room, which it
-# need not say.
+# How often, in milliseconds, to check whether this process is in the terminal's foreground again, and whether the pty
+# has room, which it does not always report.
 _LOOK_MS = 200
 
-# What a reader says by going away is no news to the user; a full disk is.
+# No warning for these errors: they only mean that the reader has gone. A full disk is worth a warning.
 _SILENT = (errno.EPIPE, errno.EIO, errno.ECONNRESET, errno.ENXIO, errno.ENOTCONN, errno.EBADF)
 
 
@@ -46,7 +46,7 @@ class Relay:
     """The user's terminal and streams on one side, the master of the container's pty on the other.
 
     terminal: a descriptor of the user's terminal, whose window size the pty has. master: of the container's pty.
-    signals: the descriptor that `wait` tells of. Both are -1 before `attach`.
+    signals: the descriptor of the signals (`wait`). Both are -1 before `attach`.
     """
 
     __slots__ = (
@@ -63,10 +63,10 @@ class Relay:
         self._other = -1
         self._serve_other: Callable[[], None] | None = None
         self._raw = False
-        self._background = False  # the terminal is another process group's: it is not read, and keeps its settings
-        self._to_container = self._to_user = b""  # what waits for room
-        self._readable = False  # whether the master is worth a read: it is watched for edges
-        self._hung_up = False  # whether the last look found that no process has the slave open
+        self._background = False  # another process group has the terminal: it is not read, and keeps its settings
+        self._to_container = self._to_user = b""  # data that waits for room
+        self._readable = False  # whether the master may have output: it is watched for edges
+        self._hung_up = False  # whether the last read found that no process has the slave open
         self._input_ready = False
         self._input_watched = self._output_watched = self._room_watched = False
 
@@ -75,8 +75,8 @@ class Relay:
 
         signals: a descriptor of the signals, which are blocked, but for SIGTTIN and SIGTTOU.
 
-        The user's terminal adds the carriage returns, so the pty may not; as runc has it. Who receives the master by
-        a console socket gets it as it is: Docker's client counts on the pty's carriage returns.
+        The user's terminal adds the carriage returns, so the pty must not, as with runc. A master that is sent to a
+        console socket is left as it is: Docker's client relies on the pty's carriage returns.
         """
         self.master = master
         self.signals = signals
@@ -94,9 +94,9 @@ class Relay:
             native.epoll_watch(self._edges, master, native.EPOLLIN | native.EPOLLET)
             self._copier = native.Copier(_COLLECTED, self._edges)
         native.epoll_watch(self._epoll, signals, native.EPOLLIN)
-        # By its edges: while no process has the slave open, the master is hung up for whoever asks, again and again.
-        # For room only while input waits for it: a pty has room nearly always, so that each edge would be reported,
-        # also those of output that has been read before.
+        # By edges (EPOLLET): while no process has the slave open, the master would report a hang-up all the time. For
+        # room (EPOLLOUT) only while input waits for it: a pty nearly always has room, so every edge would be reported,
+        # also those of output that was read before.
         native.epoll_watch(self._epoll, master, native.EPOLLIN | native.EPOLLET)
         self.resize()
 
@@ -106,10 +106,10 @@ class Relay:
         native.epoll_watch(self._epoll, fd, native.EPOLLIN)
 
     def take_terminal(self) -> None:
-        """Put the terminal that is read from into raw mode, if it is ours: at the start and after each SIGCONT.
+        """Put the terminal on standard input into raw mode, if this process is in its foreground.
 
-        Where standard input is no terminal, its keys are not for the container: the interrupt key stays a signal.
-        Raises nothing.
+        To be called at the start and after each SIGCONT. If standard input is no terminal, the interrupt key stays a
+        signal. Raises nothing.
         """
         self.resize()
         if not posix.isatty(STDIN):
@@ -123,15 +123,15 @@ class Relay:
         except OSError:
             return  # it has hung up, and SIGHUP is on its way
         self._raw = True
-        # After a stop they may be those of the raw mode, where the shell has kept them for its job.
+        # After a stop these may be the settings of raw mode, if the shell has kept them for its job.
         self._settings = self._settings or settings
 
     def restore(self) -> None:
-        """Give the user's terminal its settings back; nothing happens the second time. Raises nothing."""
+        """Restore the settings of the user's terminal. A second call does nothing. Raises nothing."""
         if not self._raw:
             return
         self._raw = False
-        # Another process group may be in the foreground, which is no reason to stop now.
+        # Another process group may be in the foreground: SIGTTOU must not stop this process now.
         before = _signal.pthread_sigmask(_signal.SIG_BLOCK, (_signal.SIGTTOU,))
         try:
             native.tty_restore(STDIN, self._settings)
@@ -147,7 +147,7 @@ class Relay:
             pass  # the terminal is gone
 
     def wait(self) -> bool:
-        """Move what there is to move, once there is something; whether there are signals to read. Raises OSError."""
+        """Wait for an event, and move what can be moved. Returns whether there are signals to read. Raises OSError."""
         self._watch()
         told = False
         for fd in native.epoll_wait(self._epoll, self._timeout()):
@@ -168,7 +168,7 @@ class Relay:
         return False
 
     def _timeout(self) -> int:
-        """How long to wait for an event, in milliseconds: not at all while there is something to move."""
+        """How long to wait for an event, in milliseconds: 0 while there is something to move."""
         if self._readable and not self._to_user:
             return 0
         if self._input_ready and not self._to_container and self._reads_input():
@@ -179,7 +179,7 @@ class Relay:
         return not (self._input.ended or self._background)
 
     def _watch(self) -> None:
-        """Watch the user's streams and the pty's room for what is wanted of them. Raises OSError."""
+        """Watch the user's streams, and the pty for room, for the events that are needed now. Raises OSError."""
         wanted = not self._to_container and self._reads_input()
         if wanted != self._input_watched:
             self._input_watched = wanted
@@ -189,8 +189,8 @@ class Relay:
         if wanted != self._output_watched:
             self._output_watched = wanted
             self._watch_one(self._output.fd, native.EPOLLOUT if wanted else 0)
-        # Each write to a terminal, one that finds no room too, is an edge for who watches room. While the slave is
-        # open, epoll drops it; after a hang-up it would be reported at once, again and again.
+        # Each write to a terminal is an edge of EPOLLOUT, also one that finds no room. While the slave is open, epoll
+        # drops it; after a hang-up it would be reported all the time.
         wanted = bool(self._to_container) and not self._hung_up
         if wanted != self._room_watched:
             self._room_watched = wanted
@@ -199,12 +199,12 @@ class Relay:
             native.epoll_watch(self._epoll, self.master, native.EPOLLIN | native.EPOLLET | room)
 
     def _watch_one(self, fd: int, events: int) -> bool:
-        """False where it can't be watched: it is of a kind that makes nobody wait (EPERM), or names a file and is open
-        for nothing (EBADF of O_PATH), which the first read or write tells."""
+        """False if it can't be watched: reads and writes of it never wait (EPERM), or it is an O_PATH descriptor
+        (EBADF), for which the first read or write fails."""
         try:
             native.epoll_watch(self._epoll, fd, events)
         except FileNotFoundError:
-            pass  # the end of a watch that never was
+            pass  # it was not watched
         except OSError as error:
             if error.errno not in (errno.EPERM, errno.EBADF):
                 raise
@@ -212,7 +212,7 @@ class Relay:
         return True
 
     def _from_container(self) -> None:
-        """Move output until there is no more, or no room for it."""
+        """Move output until there is no more, or until there is no room for it."""
         if self._readable and not self._to_user and self._output.never_waits:
             self._copy_output()
             return
@@ -223,11 +223,11 @@ class Relay:
                     return
             if not self._readable:
                 return
-            # Written before the next read: meanwhile the kernel's worker fills the pty again, and that read finds it.
+            # Written before the next read: meanwhile the kernel's worker fills the pty again for that read.
             self._to_user = self._output.write(self._read_master())
 
     def _copy_output(self) -> None:
-        """`_from_container` in one call, for a stream that makes nobody wait."""
+        """`_from_container` in one call, for a stream whose writes never wait."""
         rest, read_errno, write_errno = self._copier.copy(self.master, self._output.fd, self._chunk, _TURNS_OUT)
         self._readable = read_errno in (0, errno.EINTR)
         self._hung_up = read_errno not in (0, errno.EINTR, errno.EAGAIN)
@@ -237,10 +237,10 @@ class Relay:
             self._output.fail(write_errno)
 
     def _read_master(self) -> bytes:
-        """The next chunk of output; b"" where there is none now.
+        """The next chunk of output; b"" if there is none now.
 
-        EIO says that no process has the slave open. One that opens /dev/console or /dev/pts/0 later writes again, and
-        an edge tells of it.
+        EIO means that no process has the slave open. A process may open /dev/console or /dev/pts/0 later and write; an
+        edge reports that.
         """
         try:
             data = posix.read(self.master, _FROM_PTY)
@@ -255,33 +255,33 @@ class Relay:
         return data
 
     def _from_user(self) -> None:
-        """Move input until there is no more, or no room for it. An end of file is not passed on, as by runc."""
+        """Move input until there is no more, or no room for it. An end of file is not passed on, as with runc."""
         for _ in range(_TURNS_IN):
             if self._to_container and not self._write_master():
                 return
             if not self._input_ready or not self._reads_input():
                 return
-            # What is watched says itself when there is more.
+            # If it is watched, epoll reports when there is more.
             self._to_container = self._input.read(_CHUNK)
             if not self._to_container:
                 self._input_ready = False
                 return
 
     def _write_master(self) -> bool:
-        """Whether all waiting input was written."""
+        """Write the waiting input. Returns whether all of it was written."""
         try:
             self._to_container = self._to_container[posix.write(self.master, self._to_container) :]
-            self._hung_up = False  # someone may read again; if not, the next event tells
+            self._hung_up = False  # a process may read again; if not, the next event reports that
         except BlockingIOError:
             pass  # it has no room
         except OSError:
-            self._to_container = b""  # nobody has the slave open: it is lost, as what is typed ahead of a hang-up
+            self._to_container = b""  # no process has the slave open: the input is lost
         return not self._to_container
 
     def drain(self) -> None:
-        """After the process's end: take what is left in the pty, and close the master. Raises nothing.
+        """After the process's end: read what is left in the pty, and close the master. Raises nothing.
 
-        Processes that it leaves may have the slave open and write on: nobody waits for these, as with runc.
+        Other processes may still have the slave open and write: the command does not wait for them, as with runc.
         """
         left = _LAST
         self._readable = True
@@ -307,8 +307,8 @@ class Relay:
             self._readable = False
 
     def flush(self) -> bool:
-        """Wait until the user's side takes what is left, or a signal comes; whether signals are to be read first.
-        Nothing is left when it gives False. Raises OSError."""
+        """Wait until the user's side has taken what is left, or a signal comes. Returns whether signals have to be read
+        first; after False nothing is left. Raises OSError."""
         while self._to_user:
             self._watch()
             if self.signals in native.epoll_wait(self._epoll, -1):
@@ -317,7 +317,8 @@ class Relay:
         return False
 
     def close(self) -> None:
-        """The end, in every way out: the terminal is restored, what can't be shown is dropped. Raises nothing."""
+        """Restore the terminal and drop what could not be written. Called at every end of the command. Raises
+        nothing."""
         self.restore()
         self.hang_up()
         if self._epoll < 0:

@@ -1,6 +1,7 @@
-"""Where a step has failed, and what is found out there afterwards: the cause that the kernel's errno does not tell.
+"""The scene of a failed step: what was carried out, and the container's files, from which the cause is found that the
+kernel's errno does not tell.
 
-Only failures load it. Nothing here may fail: what can't be found out is left to the hints of errors.py.
+Only failures import this module. Its functions raise nothing: if they find no cause, errors.py has a hint.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 # The calls of the init after it has loaded the filter, by the kind of the step.
 _FILTERED = {"execute": "execve", "capabilities": "capset"}
 _LANDLOCK = pointer("annotations", LANDLOCK)
-# The rights that execve(2) takes, execute and read_file (kernel/landlock.py).
+# The rights that execve(2) needs, execute and read_file (kernel/landlock.py).
 _EXECVE = 0b101
 _S_IFMT, _S_IFDIR = 0o170000, 0o040000
 _NR_OPEN = "/proc/sys/fs/nr_open"
@@ -39,7 +40,7 @@ _CAP_SYS_RESOURCE = 24
 
 
 class Scene:
-    """plan: what was carried out; None where it is gone. inside: the container's files; None where nobody knows them.
+    """plan: the plan that was carried out; None if it is gone. inside: the container's files; None if they are unknown.
     program: process.args[0]. path: its PATH. cwd: its working directory. profile: linux.seccomp, None for none.
     executable: the paths beneath which a Landlock ruleset allows an execve; None if none handles it."""
 
@@ -65,7 +66,7 @@ class Scene:
 
 
 def of_launch(plan: LaunchPlan, pid: int = 0) -> Scene:
-    """The scene of a launch. pid: that of the container's process, where the plan is one of `exec`."""
+    """The scene of a launch. pid: that of the container's process, if the plan is one of `exec`."""
     program, path, cwd = "", "", "/"
     for step in plan.init:
         if step.kind == "find_executable":
@@ -77,7 +78,8 @@ def of_launch(plan: LaunchPlan, pid: int = 0) -> Scene:
 
 
 def of_created(directory: str, record: Record) -> Scene | None:
-    """The scene of a `start`, by what is kept of the configuration and by the bundle's; None where that is gone."""
+    """The scene of a `start`, from the saved part of the configuration and the bundle's config.json; None if that is
+    gone."""
     place = open_directory(directory)
     if place is None:
         return None
@@ -98,7 +100,7 @@ def of_created(directory: str, record: Record) -> Scene | None:
             kept["linux"].get("seccomp"),
             executable=_executable_by_text(kept.get("annotations", {}).get(LANDLOCK, "")),
         )
-    except Exception:  # whatever has become of the bundle, the failure itself is to be told
+    except Exception:  # the failure has to be reported even if the bundle is gone or damaged
         return None
     finally:
         place.close()
@@ -130,7 +132,7 @@ def _is_loaded_before(plan: LaunchPlan, step: Step) -> bool:
 
 
 def found_out(step: Step, error: int, scene: Scene) -> Trouble | None:
-    """What the scene tells of a failed step of the init; None for nothing. error: its errno."""
+    """The cause of a failed step of the init; None if none is found. error: its errno."""
     filtered = of_filter(step, error, scene)
     if filtered is not None:
         return filtered
@@ -158,7 +160,7 @@ def found_out(step: Step, error: int, scene: Scene) -> Trouble | None:
 
 def of_landlock(inside: Inside, name: str, path: str, executable: tuple[str, ...]) -> Trouble | None:
     """Why an execve is refused under a Landlock ruleset. executable: the paths beneath which it allows execute and
-    read_file, which execve takes both."""
+    read_file; execve needs both."""
     places = [name] if "/" in name else [f"{directory}/{name}" for directory in path.split(":")]
     found = next((found for found in map(inside.find, places) if found.state == FOUND and not found.is_directory), None)
     if found is None:
@@ -226,7 +228,7 @@ def of_bind(source: str, inside: Inside | None, target: str, error: int = 0) -> 
 
 
 def of_remount(inside: Inside | None, target: str) -> Trouble | None:
-    """Why a mount can't be changed: nothing is mounted there; None where something may be."""
+    """Why a mount can't be changed: nothing is mounted there. None if something may be mounted."""
     if inside is None:
         return None
     found = inside.find(target)
@@ -236,7 +238,7 @@ def of_remount(inside: Inside | None, target: str) -> Trouble | None:
 
 
 def missing_part(path: str) -> str:
-    """Which part of a path of the host is not there, in words; "" where it is, or where that can't be told."""
+    """The first missing part of a path of the host, in words; "" if the path exists, or if that is unknown."""
     try:
         posix.stat(path)
     except FileNotFoundError:
@@ -261,7 +263,7 @@ def missing_part(path: str) -> str:
 
 
 def near(word: str, words: Iterable[str]) -> str:
-    """The first of some words that is one slip of the finger away from a word; "" for none."""
+    """The first of some words that differs from a word by one typing error; "" for none."""
     for known in words:
         if len(known) > 2 and abs(len(known) - len(word)) < 2 and _is_near(word, known):
             return known
@@ -279,7 +281,7 @@ def _is_near(one: str, other: str) -> bool:
 
 
 def may_execute(path: str) -> bool:
-    """Whether anybody may execute a file of the host; also where that can't be told."""
+    """Whether a file of the host has an execute bit. True also if that is unknown."""
     try:
         mode = posix.stat(path).st_mode
     except OSError:
@@ -288,7 +290,7 @@ def may_execute(path: str) -> bool:
 
 
 def limit_refused(resource: int, hard: int) -> str:
-    """Why a hard limit can't be set, by what this process may have itself; "" where that does not keep it from that."""
+    """Why a hard limit can't be set, by this process's own hard limit; "" if that is not the reason."""
     from ..kernel.privileges import capabilities
 
     try:
@@ -302,7 +304,7 @@ def limit_refused(resource: int, hard: int) -> str:
     return f"the runtime's own hard limit is {own}, and it lacks CAP_SYS_RESOURCE"
 
 
-# The lines of /proc/PID/limits in the order of the limits' numbers are these (proc(5), getrlimit(2)).
+# The lines of /proc/PID/limits, in the order of the limits' numbers (proc(5), getrlimit(2)).
 _LINES = (
     "Max cpu time", "Max file size", "Max data size", "Max stack size", "Max core file size", "Max resident set",
     "Max processes", "Max open files", "Max locked memory", "Max address space", "Max file locks",

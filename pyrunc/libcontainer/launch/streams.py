@@ -1,13 +1,13 @@
-"""The user's standard streams as the relay uses them: nothing here waits for the user's side, or raises for it. Hot.
+"""The user's standard streams as the relay uses them: no call waits for the user's side, or raises for its errors. Hot.
 
 O_NONBLOCK belongs to an open file description, which a shell and its other programs share, so it is never set on the
-streams that we were given. Instead, by what is behind a descriptor:
+inherited streams. Instead, depending on the file of a descriptor:
 
-- a pipe or a terminal is opened again through /proc/self/fd, with O_NONBLOCK. Where that is not permitted (another user
-  made the pipe or owns the terminal: su, sudo), the controlling terminal is opened as /dev/tty; any other is asked by
-  poll(2) before each read or write, and is given no more than it has room for;
+- a pipe or a terminal is opened again through /proc/self/fd, with O_NONBLOCK. If that is not permitted (another user
+  made the pipe or owns the terminal: su, sudo), the controlling terminal is opened as /dev/tty. For any other file,
+  poll(2) is called before each read or write, and a write is no larger than the room;
 - a socket gets MSG_DONTWAIT;
-- files and other devices make nobody wait.
+- reads and writes of files and other devices never wait.
 
 A master of a pty is never opened again: that would make another pty.
 """
@@ -19,7 +19,7 @@ import posix
 
 from ..kernel import native
 
-# A pipe that poll(2) calls writable has room for so much (pipe(7), PIPE_BUF); a terminal for one byte.
+# The room, in bytes, of a pipe that poll(2) reports as writable (pipe(7), PIPE_BUF). A terminal has room for one byte.
 _PIPE_ROOM = 4096
 _TERMINAL_ROOM = 1
 
@@ -30,16 +30,16 @@ _PTMX = posix.makedev(5, 2)
 class Stream:
     """One direction of a standard stream.
 
-    given: the descriptor that we were started with. fd: the one to use and to watch, which may be another.
-    failure: the errno for which it was given up; 0 while it is in use, and after an end of file.
+    given: the inherited descriptor. fd: the one to use and to watch, which may be another.
+    failure: the errno after which it is not used any more; 0 while it is in use, and after an end of file.
     ended: nothing can be read or written any more.
-    never_waits: plain reads and writes of `fd` make nobody wait.
+    never_waits: plain reads and writes of `fd` never wait.
     """
 
     __slots__ = ("_room", "_socket", "ended", "failure", "fd", "given")
 
     def __init__(self, given: int, output: bool) -> None:
-        """Look at a descriptor. Raises nothing: one that can't be used has ended."""
+        """Find out how to use a descriptor. Raises nothing: one that can't be used counts as ended."""
         self.given = self.fd = given
         self.ended = False
         self.failure = 0
@@ -79,7 +79,7 @@ class Stream:
         return not (self._room or self._socket or self.ended)
 
     def read(self, size: int) -> bytes:
-        """What there is to read now, at most `size` bytes: b"" where there is nothing, for ever if `ended` is set."""
+        """Read what is available now, at most `size` bytes. b"" if there is nothing; for good if `ended` is set."""
         try:
             if self._socket:
                 data = native.recv_now(self.fd, size)
@@ -97,7 +97,8 @@ class Stream:
         return data
 
     def write(self, data: bytes) -> bytes:
-        """Write what it takes now; gives the rest, which is b"" once it has ended, since nobody will get it."""
+        """Write as much as there is room for now. Returns the rest, which is b"" once the stream has ended: it is
+        dropped."""
         while data and not self.ended:
             part = data[: self._room] if self._room else data
             try:
@@ -116,11 +117,11 @@ class Stream:
         return b""
 
     def fail(self, number: int) -> None:
-        """A write of `fd` by other means has failed with this errno."""
+        """Record that a write of `fd` by other code has failed with this errno."""
         self._give_up(OSError(number, ""))
 
     def close(self) -> None:
-        """Let go of a descriptor of our own."""
+        """Close the descriptor, unless it is the inherited one."""
         if self.fd != self.given:
             posix.close(self.fd)
             self.fd = self.given
@@ -132,7 +133,7 @@ class Stream:
 
 
 def is_controlling(fd: int) -> bool:
-    """Whether a descriptor is of our controlling terminal (tcgetpgrp(3): ENOTTY otherwise)."""
+    """Whether a descriptor is of this process's controlling terminal (tcgetpgrp(3): ENOTTY otherwise)."""
     try:
         posix.tcgetpgrp(fd)
     except OSError:
@@ -141,8 +142,8 @@ def is_controlling(fd: int) -> bool:
 
 
 def in_background(fd: int) -> bool:
-    """Whether a descriptor is of our controlling terminal and another process group is in its foreground: reads from
-    it get SIGTTIN then, and changes of its settings SIGTTOU (termios(3), credentials(7))."""
+    """Whether a descriptor is of this process's controlling terminal and another process group is in its foreground:
+    reads from it get SIGTTIN then, and changes of its settings SIGTTOU (termios(3), credentials(7))."""
     try:
         return posix.tcgetpgrp(fd) != posix.getpgrp()
     except OSError:

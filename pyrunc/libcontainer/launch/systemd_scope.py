@@ -24,7 +24,7 @@ _STARTING = "unable to apply cgroup configuration: unable to start unit"  # word
 
 
 def start(launch: Launch, unit: str, path: str, user: bool, properties: Sequence[str]) -> None:
-    """Have systemd make the unit, with the init in it, and open its cgroup, which is at `path`.
+    """Have systemd make the unit with the init in it, and open the unit's cgroup at `path`.
 
     properties: as properties.py writes them. Raises PyruncError and OSError.
     """
@@ -48,13 +48,14 @@ def start(launch: Launch, unit: str, path: str, user: bool, properties: Sequence
 
 
 def attach(pid: int, unit: str, subcgroup: str) -> None:
-    """Have the user's systemd move a process into his unit, or into a cgroup below, "/…". Raises PyruncError."""
+    """Have the user's systemd move a process into a unit, or into the cgroup `subcgroup` ("/…") below it. Raises
+    PyruncError."""
     with Manager(True) as manager:
         manager.attach(unit, subcgroup, pid)
 
 
 def _cause(launch: Launch, text: str, values: Sequence[tuple[str, object]]) -> str:
-    """The pointer of what asked for the property that systemd's error text names; "" where it names none."""
+    """The pointer of the field that requested the property which systemd's error text names; "" if it names none."""
     words = text.replace(",", " ").replace(":", " ").split()
     name = next((name for name, _ in values if name in words), "")
     for other in (name, name.removesuffix("USec") + "Sec"):

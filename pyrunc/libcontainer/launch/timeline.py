@@ -1,8 +1,8 @@
 """The timeline: when each step of a launch began and ended, as Chrome trace-event JSON (`--timeline FILE`).
 
-Perfetto and chrome://tracing open the file, and `pyrunc plan --timeline FILE` draws it. The runtime's times are
-taken here, the init's by the init itself, which stores them in the plan's memfd (docs/architecture.md, The wire).
-All are CLOCK_MONOTONIC; the file's are in microseconds, as the format wants.
+Perfetto and chrome://tracing open the file, and `pyrunc plan --timeline FILE` draws it. The runtime's times are taken
+here, the init's by the init itself, which stores them in the plan's memfd (docs/architecture.md, The wire). All are
+CLOCK_MONOTONIC; those in the file are in microseconds, as the format requires.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _WAIT_MS = 10
 
 
 class Timeline:
-    """The times of one launch, in the order in which they came."""
+    """The times of one launch, in the order in which they were added."""
 
     __slots__ = ("_is_told", "events", "failures", "has_init", "path")
 
@@ -44,7 +44,7 @@ class Timeline:
         self.events: list[dict[str, Any]] = []
         self.failures: dict[int, str] = {}  # the steps of the init that failed, by number, and how hooks ended
         self.has_init = False
-        self._is_told = False  # a file that is no regular one has had it
+        self._is_told = False  # it was written to a file that is not a regular one
 
     def run_step(self, step: Step, work: Callable[..., object], *args: object) -> None:
         """Carry out a step of the runtime by `work(*args)`, and record when it began and ended.
@@ -62,7 +62,7 @@ class Timeline:
             self.add(step, start, now(), failure=failure)
 
     def add(self, step: Step, start: int, end: int, track: int = RUNTIME_TRACK, failure: str = "") -> None:
-        """Take down one step, its times in nanoseconds. failure: how it ended where it failed."""
+        """Add one step, with its times in nanoseconds. failure: the reason if it failed, else ""."""
         args: dict[str, Any] = {"pointer": step.pointer, "level": step.fallback_level}
         if step.kind in HOOKS:
             from .hooks import ENDED_WELL
@@ -83,14 +83,14 @@ class Timeline:
         )
 
     def fail(self, plan: LaunchPlan, number: int, error: int, detail: str) -> None:
-        """Note that a step of the init has failed. error, detail: what the init says of it."""
+        """Record that a step of the init has failed. error, detail: those of the init's message."""
         if number < len(plan.init) and plan.init[number].kind in HOOKS:
             from .hooks import NOT_STARTED, ending
 
             self.failures[number] = NOT_STARTED + errno_text(error) if error else ending(detail)
 
     def add_init(self, plan: LaunchPlan, memfd: int, offset: int) -> None:
-        """Take down the init's steps: two u64 each in `memfd` from `offset` on, 0 where a step did not run or end.
+        """Add the init's steps: two u64 each in `memfd` from `offset` on, 0 if a step did not run or did not end.
 
         Raises OSError.
         """
@@ -109,8 +109,8 @@ class Timeline:
     def write(self) -> None:
         """Write the file, whole or not at all. Raises OSError.
 
-        A FIFO, a device and a link such as /dev/stdout are kept and written to; what is no regular file only once,
-        since a second time would be a second document behind the first.
+        A FIFO, a device and a link such as /dev/stdout are kept and written to. A file that is not regular is written
+        only once, because a second document would follow the first.
         """
         names = ((RUNTIME_TRACK, "runtime"), (INIT_TRACK, "init"))
         header = [
@@ -129,9 +129,9 @@ class Timeline:
 
 
 def _write_to(path: str, data: bytes) -> bool:
-    """Write to what is at a path; whether that is no regular file, which a link may lead to.
+    """Write to the file at a path, also behind a link. Returns whether it is not a regular file.
 
-    Raises OSError: EAGAIN where it takes nothing for native.PATIENCE_MS.
+    Raises OSError, EAGAIN if it takes nothing for native.PATIENCE_MS.
     """
     fd = posix.open(path, _INTO, 0o644)
     try:
@@ -165,7 +165,7 @@ def now() -> int:
 
 
 def monotonic_offset(plan: LaunchPlan) -> int:
-    """By how many nanoseconds the plan's time namespace sets CLOCK_MONOTONIC forward (time_namespaces(7))."""
+    """The nanoseconds by which the plan's time namespace sets CLOCK_MONOTONIC forward (time_namespaces(7))."""
     for step in plan.init:
         if step.kind == "time_offset" and step.arg("clock") == "monotonic":
             secs, nanosecs = step.arg("secs"), step.arg("nanosecs")
