@@ -10,6 +10,7 @@ import posix
 from .. import jsonio
 from .._generated import validators
 from . import SPEC_VERSION, state
+from .kernel import native
 from .kernel.fileio import write_whole
 from .plan.host import LANDLOCK
 from .state import FORMAT, check_format
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
         noNewKeyring: bool
         isolation: NotRequired[str]
         pipes: NotRequired[list[int]]
+        files: NotRequired[list[list[int]]]
         updated: NotRequired[Updated]
         rest: NotRequired[Any]
 
@@ -74,6 +76,7 @@ _NAMES: tuple[Literal["domainname", "hostname"], ...] = ("domainname", "hostname
 
 _TYPE = 0o170000
 _FIFO = 0o010000
+_FILE = 0o100000
 
 
 def save(dirfd: int, spec: Spec, options: LaunchOptions) -> None:
@@ -107,7 +110,7 @@ def save(dirfd: int, spec: Spec, options: LaunchOptions) -> None:
     if options.isolation:
         kept["isolation"] = options.isolation
     if not spec["process"].get("terminal"):
-        kept["pipes"] = _pipes()
+        _keep_streams(kept)
     fd = posix.open(FILE, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o600, dir_fd=dirfd)
     try:
         write_whole(fd, jsonio.dumps(kept), FILE)
@@ -115,17 +118,20 @@ def save(dirfd: int, spec: Spec, options: LaunchOptions) -> None:
         posix.close(fd)
 
 
-def _pipes() -> list[int]:
-    """The inodes of the standard streams that are pipes, 0 for others; [] if none is. Raises OSError."""
+def _keep_streams(kept: Saved) -> None:
+    """Add `pipes`, and `files` if a standard stream is a file. Raises OSError."""
     found = [posix.fstat(fd) for fd in (0, 1, 2)]
-    pipes = [stat.st_ino if stat.st_mode & _TYPE == _FIFO else 0 for stat in found]
-    return pipes if any(pipes) else []
+    types = [stat.st_mode & _TYPE for stat in found]
+    kept["pipes"] = [stat.st_ino if stat.st_mode & _TYPE == _FIFO else 0 for stat in found] if _FIFO in types else []
+    if _FILE in types:
+        kept["files"] = [[native.mount_id(fd)[0], found[fd].st_ino] if types[fd] == _FILE else [] for fd in (0, 1, 2)]
 
 
 def load(place: StateDir, mounts: bool = True) -> Saved:
     """Load the file: `process`, `root`, `mounts` and `linux` as in config.json, `noNewKeyring`, `devicePaths` (the
     paths of linux.devices), and the `annotations` that pyrunc carries out, if there are any. `pipes` has the inodes of
-    the standard streams that were pipes, 0 for others; [] if none was. `updated` has the changes of updates
+    the standard streams that were pipes, 0 for others; [] if none was. `files` has mount and inode of those that were
+    files, [] for others; [] if none was, or an earlier version has saved it. `updated` has the changes of updates
     (update/mounts.py). `isolation` is that of `--isolation`, by which `exec` tightens its process too. `rest`, which is
     not checked, has the other inputs of the plan (verify/expected.py).
 
@@ -142,6 +148,7 @@ def load(place: StateDir, mounts: bool = True) -> Saved:
     kept: Saved = value
     kept.setdefault("noNewKeyring", False)
     kept.setdefault("pipes", [])
+    kept.setdefault("files", [])
     kept.setdefault("devicePaths", [device["path"] for device in kept["linux"].get("devices") or ()])
     return kept
 
@@ -186,6 +193,14 @@ def _judge(kept: Any, configured: tuple[str, ...]) -> None:
     pipes = kept.get("pipes", [])
     if type(pipes) is not list or not all([state.is_number(value) for value in pipes]):
         raise ValueError("pipes has a wrong value")
+    files = kept.get("files", [])
+    if type(files) is not list or len(files) not in (0, 3) or not all([_is_file(entry) for entry in files]):
+        raise ValueError("files has a wrong value")
+
+
+def _is_file(entry: Any) -> bool:
+    """Whether an entry of `files` is [], or the ids of a mount and an inode."""
+    return type(entry) is list and len(entry) in (0, 2) and all([state.is_number(value) for value in entry])
 
 
 def _judge_updated(updated: Any) -> None:

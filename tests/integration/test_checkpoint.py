@@ -225,6 +225,24 @@ def test_a_log_file_is_written_on(runtime: Runtime, bundle: Bundle, criu: Checkp
     assert numbers == list(range(1, len(numbers) + 1))
 
 
+def test_a_stream_that_the_process_has_elsewhere_at_the_moment(
+    runtime: Runtime, bundle: Bundle, criu: Checkpoints
+) -> None:
+    """A shell moves its output to another descriptor while it writes to a file: that is the host's file, too."""
+    script = "{ echo here; until test -e /go; do sleep 0.05; done; } > /said; echo there"
+    container = runtime.started(bundle.sh(script))
+    host.wait_for("the redirection", (bundle.rootfs / "said").exists)
+    assert os.path.samefile(f"/proc/{container.pid}/fd/1", bundle.rootfs / "said")
+    criu.dump(container)
+    names = json.loads((criu.images / "descriptors.json").read_text())
+    assert [name.partition("[")[0] for name in names] == ["file"] * 3
+    restored = criu.restore(bundle)
+    assert restored.output == ""
+    (bundle.rootfs / "go").touch()
+    restored.wait()
+    assert (restored.output, (bundle.rootfs / "said").read_text()) == ("there\n", "here\n")
+
+
 def test_a_terminal_by_the_console_socket(
     runtime: Runtime, bundle: Bundle, criu: Checkpoints, console: ConsoleSocket
 ) -> None:

@@ -118,7 +118,7 @@ def _dump(program: str, place: StateDir, record: Record, kept: Saved, options: C
             work = open_directory(options.work, make=True)
         opts = _options(place, record, kept, options, images, work)
         if not options.pre_dump:
-            names = external.streams(record.pid, kept["pipes"])
+            names = external.streams(record.pid, kept["pipes"], kept["files"])
             opts["external"] += [name for name in names if name.startswith("file[")]
             _write_descriptors(images, names)
         criu = swrk.Criu(program, keys=False)

@@ -105,16 +105,21 @@ def resolve(root: int, path: str) -> str:
         os.close(fd)
 
 
-def streams(pid: int, pipes: Sequence[int]) -> list[str]:
+def streams(pid: int, pipes: Sequence[int], files: Sequence[Sequence[int]]) -> list[str]:
     """The standard streams of a container. Streams from outside have CRIU's names: `pipe:[INODE]`, and
     `file[MOUNT:INODE]` for a file on a mount that the container does not have. Others are paths; "" for a closed one.
 
     pipes: the inodes of the pipes when the container was created: other pipes are the process's own.
+    files: mount and inode of the files then. The process may have moved one to another descriptor meanwhile, as a shell
+        does for the time of a redirection.
     """
     names = [f"pipe:[{inode}]" if inode else "" for inode in pipes or (0, 0, 0)]
     mounts = {line.split(" ", 1)[0] for line in _read(f"/proc/{pid}/mountinfo").splitlines()}
-    for number, name in enumerate(names):
+    for number, (name, given) in enumerate(zip(names, files or ((), (), ()), strict=False)):
         if name:
+            continue
+        if given and str(given[0]) not in mounts:
+            names[number] = f"file[{given[0]:x}:{given[1]:x}]"
             continue
         try:
             link = os.readlink(f"/proc/{pid}/fd/{number}")

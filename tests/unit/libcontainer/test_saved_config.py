@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,12 @@ import pytest
 
 from pyrunc.errors import PyruncError
 from pyrunc.libcontainer import saved_config
+from pyrunc.libcontainer.kernel import native
 from pyrunc.libcontainer.plan.options import LaunchOptions
 from pyrunc.libcontainer.statedir import EXEC_FILE
 from tests.support.full_config import full_config
 from tests.support.records import opened
+from tests.support.runtime import REPOSITORY
 
 
 def save(path: Path, spec: dict[str, object], **options: bool) -> None:
@@ -69,8 +73,10 @@ def test_members_beside_linux_too(tmp_path: Path) -> None:
 def test_the_file_is_its_owner_s_alone(tmp_path: Path) -> None:
     save(tmp_path, {"process": {"args": ["true"], "cwd": "/"}, "root": {"path": "r"}})
     assert stat.S_IMODE((tmp_path / EXEC_FILE).stat().st_mode) == 0o600
-    assert load(tmp_path) == {
-        "version": "1.2", "devicePaths": [], "mounts": [], "pipes": [], "noNewKeyring": False,
+    kept = load(tmp_path)
+    del kept["pipes"], kept["files"]  # of whatever pytest's own streams are
+    assert kept == {
+        "version": "1.2", "devicePaths": [], "mounts": [], "noNewKeyring": False,
         "rest": {"linux": {}, "noPivot": False, "rootless": None, "notify": False},
         "process": {"args": ["true"], "cwd": "/"}, "root": {"path": "r"}, "linux": {},
     }  # fmt: skip
@@ -102,6 +108,7 @@ def test_a_file_that_is_missing_or_damaged_is_told(tmp_path: Path) -> None:
     {"linux": {"namespaces": [{"type": []}]}}, {"mounts": 5}, {"mounts": [{}]}, {"updated": []},
     {"updated": {"devices": 5}}, {"updated": {"mounts": [5]}}, {"devicePaths": 5}, {"devicePaths": [5]},
     {"updated": {"mounts": [{"destination": "/x", "named": "/x", "id": "1", "unique": 1}]}}, {"isolation": 5},
+    {"pipes": [[]]}, {"files": 5}, {"files": [[]]}, {"files": [[], [1], []]}, {"files": [[], [1, "2"], []]},
     {"isolation": ["sandbox"]}, {"annotations": {"org.pyrunc.landlock": 5}},
 ])  # fmt: skip
 def test_a6_a_wrong_value_at_any_depth_is_damage(tmp_path: Path, damage: dict[str, object]) -> None:
@@ -131,7 +138,26 @@ def test_a6_a_file_of_another_minor_version_is_read(tmp_path: Path) -> None:
     path.write_text('{"version":"1.9","new":[],"process":{"cwd":"/","new":1},"root":{"path":"r"},"linux":{}}')
     path.chmod(0o600)
     kept = load(tmp_path)
-    assert (kept["noNewKeyring"], kept["devicePaths"], kept["pipes"]) == (False, [], [])
+    assert (kept["noNewKeyring"], kept["devicePaths"], kept["pipes"], kept["files"]) == (False, [], [], [])
+
+
+def test_the_standard_streams_that_are_pipes_and_files_are_kept(tmp_path: Path) -> None:
+    """The process may change them before a checkpoint."""
+    saving = (
+        "import os, sys; from tests.unit.libcontainer.test_saved_config import save; from pathlib import Path; "
+        "save(Path(sys.argv[1]), {'process': {'args': ['true'], 'cwd': '/'}, 'root': {'path': 'r'}})"
+    )
+    (tmp_path / "state").mkdir()
+    with open(tmp_path / "out", "wb") as out:
+        done = subprocess.run(
+            [sys.executable, "-c", saving, tmp_path / "state"], stdin=subprocess.DEVNULL, stdout=out,
+            stderr=subprocess.PIPE, cwd=REPOSITORY, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done
+        mount = native.mount_id(out.fileno())[0]
+    kept = load(tmp_path / "state")
+    assert kept["files"] == [[], [mount, (tmp_path / "out").stat().st_ino], []]
+    assert [bool(inode) for inode in kept["pipes"]] == [False, False, True]
 
 
 def test_a6_a_link_is_not_followed(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from pyrunc.errors import PyruncError
 from pyrunc.libcontainer.criu import external
+from pyrunc.libcontainer.kernel import native
 
 if TYPE_CHECKING:
     from pyrunc._generated.spec_types import NamespaceEntry
@@ -103,8 +104,14 @@ def test_the_standard_streams(tmp_path: Path) -> None:
         process = subprocess.Popen(["sleep", "100"], stdin=null, stdout=file, stderr=subprocess.PIPE)
     try:
         assert process.stderr is not None
-        assert external.streams(process.pid, []) == ["/dev/null", str(tmp_path / "file"), ""]
-        assert external.streams(process.pid, [0, 12, 34]) == ["/dev/null", "pipe:[12]", "pipe:[34]"]
+        assert external.streams(process.pid, [], []) == ["/dev/null", str(tmp_path / "file"), ""]
+        assert external.streams(process.pid, [0, 12, 34], []) == ["/dev/null", "pipe:[12]", "pipe:[34]"]
+        # A file on another mount, wherever the process has it now; one on a mount of the process, where it is.
+        with open(tmp_path / "file") as file:
+            own = native.mount_id(file.fileno())[0]
+        assert external.streams(process.pid, [0, 0, 34], [[0x7FFF_FFFF, 0x1A], [own, 26], []]) == [
+            "file[7fffffff:1a]", str(tmp_path / "file"), "pipe:[34]",
+        ]  # fmt: skip
     finally:
         process.kill()
         process.communicate()
