@@ -23,6 +23,19 @@ def test_the_last_container_removes_the_parents(runtime: Runtime, bundle: Bundle
     assert not parent.exists()
 
 
+def test_a_parent_above_one_that_another_container_made_is_removed(runtime: Runtime, bundle: Bundle) -> None:
+    """The last container has made the lower parent, the first one the upper parent."""
+    parent = Path(host.cgroup2_mount(), runtime.token)
+    containers = []
+    for name in ("first/one", "last/one"):
+        bundle.linux["cgroupsPath"] = f"/{runtime.token}/{name}"
+        containers.append(runtime.started(bundle.args("sleep", "1000")))
+    containers[0].delete("--force")
+    assert not (parent / "first").exists()
+    containers[1].delete("--force")
+    assert not parent.exists()
+
+
 def test_a_parent_that_pyrunc_did_not_make_stays(runtime: Runtime, bundle: Bundle) -> None:
     parent = Path(host.cgroup2_mount(), runtime.token)
     parent.mkdir()

@@ -40,8 +40,8 @@ MARK = "user.pyrunc.container"
 PARENT_MARK = "user.pyrunc.parent"
 # The hierarchy's root on every host: it has no such attribute.
 _ROOTS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
-# Of such a cgroup: it has no attribute, is gone, is in use, or belongs to another user.
-_NOT_OURS = (errno.ENODATA, errno.EOPNOTSUPP, errno.ENOENT, errno.EBUSY, errno.EACCES, errno.EPERM)
+# Of such a cgroup: it has no attribute, is in use, or belongs to another user.
+_NOT_OURS = (errno.ENODATA, errno.EOPNOTSUPP, errno.EBUSY, errno.EACCES, errno.EPERM)
 _OPEN = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC
 
 # A cgroup that another process removes meanwhile: ENOENT when opened, ENODEV when read.
@@ -469,15 +469,17 @@ def remove_parents(path: str) -> list[str]:
     """
     removed: list[str] = []
     parent = path.rpartition("/")[0]
-    while parent not in _ROOTS:
+    while parent and parent not in _ROOTS:
         try:
             posix.getxattr(parent, PARENT_MARK)
             posix.rmdir(parent)
+            removed.append(parent)
+        except FileNotFoundError:
+            pass  # the caller, or another command, has removed it; what is above it may be unused since then
         except OSError as error:
             if error.errno in _NOT_OURS:
                 break
             raise PyruncError(f"removing cgroup {parent}", errno=error.errno or 0) from error
-        removed.append(parent)
         parent = parent.rpartition("/")[0]
     return removed
 
