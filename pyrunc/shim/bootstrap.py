@@ -316,7 +316,7 @@ def _is_command(pid: str, bundle: str) -> bool:
 
 
 def _remove_socket(bundle: str) -> None:
-    """Remove the socket of a killed shim; a pod's may still serve. Raises OSError."""
+    """Remove the socket of a killed shim, unless a pod's shim still listens on it. Raises OSError."""
     try:
         path = fileio.read_file(f"{bundle}/{ADDRESS}").removeprefix("unix://")
         lock = _lock(path.rpartition("/")[0])

@@ -1,4 +1,4 @@
-"""The containers whose calls a broker carries out: they ask for it by the annotation org.pyrunc.broker. On demand.
+"""The containers whose calls a broker carries out: those with the annotation org.pyrunc.broker. On demand.
 
 The annotation names one of the policies that the machine's administrator has written (brokers.CONFIG). The container is
 created by a copy of its config.json, with the linux.seccomp that `pyrunc broker --print-profile` makes: containerd and
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .model import Container
     from .ttrpc import Answerable
 
-# The configuration in a bundle that has the broker asked.
+# The name of the copy of config.json, in the bundle.
 FILE = "config-broker.json"
 
 
@@ -39,7 +39,7 @@ def policy(bundle: str) -> str:
         raise PyruncError(f"{path}: {error}") from error
     annotations = config.get("annotations") if type(config) is dict else None
     if type(annotations) is not dict or BROKER not in annotations:
-        return ""  # the name is a part of something else
+        return ""  # the name is part of another text
     if annotations.get(CONTAINER_TYPE) == "sandbox":
         return ""  # a pause image makes no such calls
     name = annotations[BROKER]
@@ -55,7 +55,7 @@ def prepare(
     then: Callable[[str], None],
     failed: Callable[[PyruncError], None],
 ) -> None:
-    """Have a broker for a container that asks for one, and its configuration.
+    """Start the broker for a container that asks for one, and write the container's configuration.
 
     Calls `then` with the path of the configuration by which the container is to be created, "" for config.json, or
     `failed`.

@@ -1,5 +1,5 @@
-"""The broker of a shim, `pyrunc broker`: a process of its own whose parent is the shim, and which ends with it. On
-demand: brokered.py has the containers that ask for it.
+"""The broker of a shim, `pyrunc broker`: a separate process whose parent is the shim, and which ends with the shim. On
+demand: brokered.py decides for which containers.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from .loop import Loop, Timer
     from .runtime import Done
 
-# The administrator's file. Nobody who writes a pod has a say in its place.
+# The administrator's file. The path is fixed: the author of a pod must not choose it.
 CONFIG = "/etc/pyrunc/broker.json"
 
 _SIGTERM, _SIGKILL = 15, 9
 _LINE_BYTES = 64
-# How long a broker may take until it listens.
+# How long, in seconds, a broker may take until it listens.
 _PATIENCE_SECONDS = 30.0
 
 
 class Broker:
-    """A broker, which may run or not. path: its socket. users: the ids of the containers that have it.
+    """A broker, running or not. path: its socket. users: the ids of its containers.
 
-    identity: of the file with the policies, as the running process has read it.
+    identity: that of the file with the policies which the running process has read.
     """
 
     __slots__ = ("_loop", "_reader", "_timer", "_waiting", "identity", "is_over", "path", "pid", "users")
@@ -45,7 +45,7 @@ class Broker:
         self.is_over = False
 
     def ensure(self, done: Done) -> None:
-        """Call `done` when the broker listens, or with the failure. It is started if it does not run."""
+        """Start the broker if it does not run. Calls `done` with None when it listens, or with the failure."""
         if self.pid and self._reader < 0:
             done(None)
             return
@@ -65,7 +65,7 @@ class Broker:
         words += ["broker", "--socket", self.path, "--config", CONFIG, "--parent", str(posix.getpid())]
         reader, writer = posix.pipe2(posix.O_CLOEXEC | posix.O_NONBLOCK)
         try:
-            # Its messages go to the shim's own log.
+            # Its messages go to the shim's log.
             self.pid = runtime.spawn(words, (-1, writer, 2), path=path)
         except OSError:
             posix.close(reader)
@@ -79,7 +79,7 @@ class Broker:
         self._loop.process(pid, self._on_end)
 
     def _on_line(self, events: int) -> None:
-        """The broker listens, or has ended before that."""
+        """The broker listens, or has ended before it did."""
         del events
         try:
             line = posix.read(self._reader, _LINE_BYTES)
@@ -123,9 +123,9 @@ class Broker:
 
 
 class Brokers:
-    """The brokers of a shim: one, and another one after each change of the file while containers have the former.
+    """The brokers of a shim: one for each version of the file with the policies that containers use.
 
-    address: the path of the shim's socket, to which the brokers' are named.
+    address: the path of the shim's socket, from which the names of the brokers' sockets are derived.
     """
 
     __slots__ = ("_address", "_loop", "_made", "_running")
@@ -148,20 +148,20 @@ class Brokers:
         return found
 
     def release(self, broker: Broker, id: str) -> None:
-        """A container is gone; with its last one a broker ends."""
+        """A container is deleted. A broker ends with its last container."""
         broker.users.discard(id)
         if not broker.users and broker in self._running:
             self._running.remove(broker)
             broker.end()
 
     def end(self) -> None:
-        """The shim ends, and so do its brokers: the calls of containers that go on fail with ENOSYS."""
+        """End all brokers, because the shim ends. The calls of containers that go on then fail with ENOSYS."""
         while self._running:
             self._running.pop().end()
 
 
 def identity() -> tuple[int, ...]:
-    """What changes when the file with the policies does. Raises PyruncError."""
+    """The identity of the file with the policies; a change of the file changes it. Raises PyruncError."""
     try:
         found = posix.stat(CONFIG)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The containers of one shim: whose turn it is, and how the ends of processes are reported. Hot."""
+"""The containers of one shim: the order of their commands, and the reports of their processes' ends. Hot."""
 
 from __future__ import annotations
 
@@ -25,16 +25,17 @@ if TYPE_CHECKING:
     Publish = Callable[[str, str, Message], None]
 
 _SIGKILL = 9
-# The exit code of a process that has ended by it.
+# The exit code of a process that SIGKILL has ended.
 _KILLED = 128 + _SIGKILL
 
 
-# The file in a bundle with the end of the first process, for `delete`.
+# The file in a bundle with the exit code and time of the first process, for `delete`.
 EXIT = "exit.json"
 
 
 def _note_exit(container: Container) -> None:
-    """Keep the end of a container's first process for a `delete` after the shim's own end. A failure is logged."""
+    """Save the exit code and time of a container's first process for a `delete` after the end of the shim. A failure is
+    logged."""
     init = container.init
     path = f"{container.bundle}/{EXIT}"
     try:
@@ -45,7 +46,7 @@ def _note_exit(container: Container) -> None:
 
 
 def forget_exit(bundle: str) -> None:
-    """A container is about to be created: an earlier one's end is none of its. Raises OSError."""
+    """Remove what `_note_exit` has saved for an earlier container of the bundle. Raises OSError."""
     try:
         posix.unlink(f"{bundle}/{EXIT}")
     except FileNotFoundError:
@@ -53,8 +54,8 @@ def forget_exit(bundle: str) -> None:
 
 
 def noted_exit(bundle: str) -> tuple[int, int] | None:
-    """The exit status that was kept, and its time in nanoseconds since 1970; None if the process had not ended, or if
-    the file is damaged. Raises OSError."""
+    """The saved exit status, and its time in nanoseconds since 1970; None if the process had not ended, or if the file
+    is damaged. Raises OSError."""
     try:
         found = jsonio.loads(fileio.read_file(f"{bundle}/{EXIT}"))
         status, at = found["status"], found["at"]
@@ -68,7 +69,7 @@ def noted_exit(bundle: str) -> tuple[int, int] | None:
 
 class Containers:
     """The containers by their ids. publish: for the events of their processes. sandbox: the pod that they belong to, if
-    the shim keeps it. address: the path of the shim's socket. brokers: there are none until a container asks."""
+    the shim keeps it. address: the path of the shim's socket. brokers: None until a container asks for one."""
 
     def __init__(self, loop: Loop, namespace: str, publish: Publish) -> None:
         self.loop = loop
@@ -80,12 +81,13 @@ class Containers:
         self.brokers: Brokers | None = None
 
     def tell(self, container: Container, topic: str, name: str, values: Message) -> None:
-        """Publish an event of a container. containerd knows the process of a sandbox as no task."""
+        """Publish an event of a container. For the process of a sandbox nothing is published: it is no task for
+        containerd."""
         if not container.is_sandbox:
             self.publish(topic, name, values)
 
     def forget(self, container: Container) -> None:
-        """A container is deleted, or was not created."""
+        """Remove a container that is deleted, or was not created."""
         self.containers.pop(container.id, None)
         if self.brokers is not None and container.broker is not None:
             self.brokers.release(container.broker, container.id)
@@ -99,8 +101,8 @@ class Containers:
         done: Callable[[PyruncError | None], None],
         stdio: tuple[int, int, int] = (-1, -1, -1),
     ) -> None:
-        """Run a command of the runtime when it is the container's turn. It ends with the call's time, and is not begun
-        after that.
+        """Run a command of the runtime after the container's earlier commands. It is killed when the call's time is
+        over, and not started after that.
 
         An exception of `done` is the answer.
         """
@@ -130,9 +132,9 @@ class Containers:
         container.turn(begin)
 
     def exited(self, container: Container, process: Process, code: int) -> None:
-        """The process has ended.
+        """Report the end of a process.
 
-        Its end is reported after its start, after its output and, for the first process, after the ends of all others.
+        It is reported after its start, after its output and, for the first process, after the ends of all others.
         """
         if process.ended < 0:
             process.ended = code
@@ -159,7 +161,7 @@ class Containers:
             self.forget_memory(container)
             _note_exit(container)
         elif container.memory is not None:
-            container.memory.look()  # a kill is reported before the end that it is the reason of
+            container.memory.look()  # a kill is reported before the end of the process that it has caused
         self.tell(
             container,
             "/tasks/exit",
@@ -193,7 +195,7 @@ class Containers:
             log.error(f"watching for OOM kills of {container.id}: {error}")
 
     def forget_memory(self, container: Container) -> None:
-        """The end of `watch_memory`, after a last look: the kill may have ended the container."""
+        """Stop watching the OOM kills, after a last check: the kill may have ended the container."""
         memory, container.memory = container.memory, None
         if memory is not None:
             init = container.init

@@ -1,7 +1,7 @@
 """Events for containerd, in their order: to its ttrpc event service, or by its program (-publish-binary). Hot.
 
-While containerd is away they wait, in a queue with a bound. One is under way at a time, and the next follows its
-answer. Sources: containerd's api/services/ttrpc/events/v1, core/runtime/v2/README.md; ttrpc's PROTOCOL.md.
+While containerd is not running they wait, in a bounded queue. One is sent at a time, and the next one after its answer.
+Sources: containerd's api/services/ttrpc/events/v1, core/runtime/v2/README.md; ttrpc's PROTOCOL.md.
 """
 
 from __future__ import annotations
@@ -31,15 +31,16 @@ HEADER_SIZE, LARGEST_MESSAGE = 10, 4 << 20
 REQUEST, RESPONSE = 1, 2
 OK, UNIMPLEMENTED = 0, 12
 
-# How many events wait at most. Beyond it the oldest is dropped: a containerd that starts asks for the state of tasks.
+# How many events wait at most. If there are more, the oldest is dropped: a containerd that starts asks for the state of
+# tasks.
 QUEUE_SIZE = 2048
 # How long, in seconds, containerd may take to answer.
 ANSWER_SECONDS = 5.0
 # The wait before the first attempt after a failure, in seconds; it doubles up to the longest.
 FIRST_WAIT, LONGEST_WAIT = 0.1, 5.0
-# How often an event may be refused by a containerd that answers.
+# How many attempts an event has with a containerd that answers.
 MOST_REFUSALS = 5
-# How long, in seconds, the end of the shim waits for the last events.
+# How long, in seconds, the shim waits at its end for the last events.
 CLOSE_SECONDS = 3.0
 
 _LAST_STREAM = 1 << 30
@@ -58,8 +59,8 @@ class Publisher:
     )  # fmt: skip
 
     def __init__(self, loop: Loop, namespace: str, address: str, binary: str = "", grpc_address: str = "") -> None:
-        """address: of the ttrpc service, $TTRPC_ADDRESS; "" for none. binary: of -publish-binary, which is used without
-        such a service; grpc_address: what it connects to, from -address."""
+        """address: of the ttrpc service, $TTRPC_ADDRESS; "" for none. binary: the program of -publish-binary, which is
+        used without such a service; grpc_address: the address that it connects to, from -address."""
         self._loop = loop
         self._namespace = namespace
         self._address = address.removeprefix("unix://")
@@ -82,7 +83,7 @@ class Publisher:
     def publish(self, topic: str, name: str, values: Message) -> None:
         """Publish an event, such as "/tasks/exit" with the fields of a TaskExit. It is sent by the loop.
 
-        Raises KeyError and ValueError for what is no such message.
+        Raises KeyError and ValueError for fields that the message does not have.
         """
         if self._closed:
             return
@@ -104,7 +105,7 @@ class Publisher:
         log.warning(f"event {topic} is dropped ({self.dropped} so far): {why}")
 
     def _next(self) -> None:
-        """Send the first of the queue, unless it is under way or waits."""
+        """Send the first event of the queue, unless it is being sent or waits for its next attempt."""
         if self._under_way or self._timer is not None or self._closed:
             return
         if not self._queue:
@@ -233,13 +234,13 @@ class Publisher:
         if self._program:
             self._loop.forget(self._program)
             try:
-                posix.kill(self._program, 9)  # it is our child, and not reaped
+                posix.kill(self._program, 9)  # it is a child of the shim, and not reaped
             except ProcessLookupError:
                 pass
         self._failed(f"containerd has not answered for {ANSWER_SECONDS:.0f} s")
 
     def _run(self) -> None:
-        """Have containerd's program publish the first of the queue, which it reads as an Any. Raises OSError."""
+        """Have containerd's program publish the first event of the queue, which it reads as an Any. Raises OSError."""
         topic, _, event = self._queue[0]
         args = ["--address", self._grpc_address, "publish", "--topic", topic, "--namespace", self._namespace]
         fd = native.memfd("event", event)
@@ -258,7 +259,7 @@ class Publisher:
 
     def _on_program(self, code: int) -> None:
         if code:
-            # It says the same for a containerd that is away and for one that refuses.
+            # Its exit code is the same if containerd is not running and if it refuses the event.
             self._failed(f"{self._binary} has ended with {code}")
         else:
             self._published()
@@ -280,7 +281,8 @@ class Publisher:
         self._next()
 
     def _refused(self, why: str) -> None:
-        """Containerd has answered with a failure: others may pass that it takes."""
+        """containerd has answered with a failure. After several attempts the event is dropped, because containerd may
+        accept others."""
         self._end_attempt()
         self._refusals += 1
         if self._refusals >= MOST_REFUSALS:
@@ -291,7 +293,7 @@ class Publisher:
             self._retry()
 
     def _failed(self, why: str) -> None:
-        """Containerd is away. That is told once, and only where an event waits for it."""
+        """containerd is not running. Logs that once, and only if an event waits."""
         self._end_attempt()
         self._disconnect()
         if not self._queue or self._closed:
@@ -311,16 +313,16 @@ class Publisher:
         self._next()
 
     def close(self, done: Callable[[], None]) -> None:
-        """The end of the shim: call `done` when all events are published, or after CLOSE_SECONDS."""
+        """Call `done` when all events are published, or after CLOSE_SECONDS. For the end of the shim."""
         self._on_closed = done
         self._close_timer = self._loop.after(CLOSE_SECONDS, self._end)
         if not self._under_way and self._timer is not None:
-            self._loop.cancel(self._timer)  # the next attempt, which is now
+            self._loop.cancel(self._timer)  # the next attempt is made now
             self._timer = None
         self._next()
 
     def _end(self) -> None:
-        """End, if that was asked for."""
+        """Call `done` of `close`, if it was called."""
         done, self._on_closed = self._on_closed, None
         if done is None:
             return

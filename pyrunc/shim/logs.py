@@ -1,7 +1,7 @@
-"""Where a container's output goes, as containerd names it: a FIFO, a file (file://) or a logger (binary://). Hot.
+"""The targets of a container's output, as containerd names them: a FIFO, a file (file://) or a logger (binary://). Hot.
 
 A logger is a program of the host that reads the container's standard output from descriptor 3 and standard error from
-descriptor 4, and says on descriptor 5 that it is ready (containerd's core/runtime/v2/README.md, Logging).
+descriptor 4, and writes to descriptor 5 when it is ready (containerd's core/runtime/v2/README.md, Logging).
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
     from .loop import Loop, Timer
 
-# What `parse` finds.
+# The sorts of targets.
 NULL, FIFO, FILE, LOGGER, STRICT_LOGGER = "null", "fifo", "file", "binary", "binary-v2"
 
 _STDOUT, _STDERR, _READY = 3, 4, 5
-# Descriptors of the shim that a logger gets are first moved above the numbers that it knows.
+# Descriptors that a logger gets are first moved above the numbers that it expects.
 _ABOVE = 10
 _DIRECTORY_MODE, _FILE_MODE = 0o755, 0o644
 _IN = 0x001
 
-# How long, in seconds, a logger may take to say that it is ready.
+# How long, in seconds, a logger may take to report that it is ready.
 READY_SECONDS = 60.0
 # How long, in seconds, a logger may read on after the end of the output, before SIGTERM and then before SIGKILL.
 END_SECONDS = 2.0
@@ -40,7 +40,8 @@ TERM_SECONDS = 10.0
 def parse(uri: str) -> tuple[str, str, list[str]]:
     """The sort of a target, its path, and for a logger its arguments: each key of the query and its value.
 
-    A text without a scheme is the path of a FIFO, "" is no target. Raises PyruncError for another scheme. RFC 3986.
+    A text without a scheme is the path of a FIFO, "" stands for no target. Raises PyruncError for another scheme. RFC
+    3986.
     """
     if not uri:
         return NULL, "", []
@@ -48,7 +49,7 @@ def parse(uri: str) -> tuple[str, str, list[str]]:
     if not colon:
         return FIFO, uri, []
     rest, _, query = rest.partition("#")[0].partition("?")
-    _, _, path = rest.partition("/")  # what is before the path is a host, which a file of this machine has not
+    _, _, path = rest.partition("/")  # the text before the path is a host, which a file of this machine does not have
     path = "/" + _unquoted(path)
     if scheme in (FIFO, FILE):
         return scheme, path, []
@@ -58,14 +59,14 @@ def parse(uri: str) -> tuple[str, str, list[str]]:
     known: set[str] = set()
     for part in query.split("&"):
         key, _, value = part.partition("=")
-        if part and key not in known:  # of a key that is there twice the first value counts
+        if part and key not in known:  # if a key occurs twice, the first value counts
             known.add(key)
             args += [_unquoted(key.replace("+", " ")), _unquoted(value.replace("+", " "))]
     return scheme, path, args
 
 
 def _unquoted(text: str) -> str:
-    """Percent-encoded text, decoded. What is no encoding stays as it is."""
+    """Percent-encoded text, decoded. A `%` without two hexadecimal digits stays as it is."""
     first, *parts = text.split("%")
     if not parts:
         return text
@@ -83,7 +84,7 @@ def _unquoted(text: str) -> str:
 
 
 def open_file(path: str) -> int:
-    """A file to append to, made with its directories where it does not exist. Raises PyruncError."""
+    """Open a file to append to. A missing one is made, with its directories. Raises PyruncError."""
     flags = posix.O_WRONLY | posix.O_APPEND | posix.O_CREAT | posix.O_CLOEXEC | posix.O_NOCTTY
     try:
         _make_directories(path.rpartition("/")[0])
@@ -125,8 +126,8 @@ def open_pipe(own: str = "", owner: tuple[int, int] = (0, 0)) -> tuple[int, int]
 class Logger:
     """A logger, from its start to its end.
 
-    stdout, stderr: the write ends of its pipes, for the container; -1 after `close`. They block, as a container wants
-        it: whoever writes to them in the loop asks for that.
+    stdout, stderr: the write ends of its pipes, for the container; -1 after `close`. They block, as a container's
+        streams do: code that writes to them in the loop makes its copy non-blocking.
     """
 
     __slots__ = ("_closed", "_done", "_ended", "_loop", "_name", "_pid", "_ready", "_ready_fd", "_timer", "stderr",
@@ -153,8 +154,8 @@ class Logger:
     ) -> None:
         """Start the program, and call `ready` once: with None when it is ready, or with the reason why not.
 
-        names: the container's id and namespace. owner: uid and gid of the pipes. strict: it has to write a byte to
-        descriptor 5; else it is ready when it closes it, too. Raises PyruncError if it does not start.
+        names: the container's id and namespace. owner: uid and gid of the pipes. strict: only a byte on descriptor 5
+        means that it is ready; else the end of the file means it too. Raises PyruncError if it does not start.
         """
         self._name = path
         fds: list[int] = []
@@ -237,9 +238,10 @@ class Logger:
             done()
 
     def close(self, done: Callable[[], None]) -> None:
-        """The end of the output: close the pipes, and call `done` when the logger has ended.
+        """Close the pipes at the end of the output, and call `done` when the logger has ended.
 
-        It reads what is left, up to the end of the file. It gets SIGTERM if it does not end then, and SIGKILL at last.
+        The logger reads what is left, up to the end of the file. If it does not end then, it gets SIGTERM, and later
+        SIGKILL.
         """
         self._closed = True
         self._ready = None
@@ -267,6 +269,6 @@ class Logger:
 
     def _kill(self, number: int) -> None:
         try:
-            posix.kill(self._pid, number)  # it is our child and not reaped, so the pid is still its own
+            posix.kill(self._pid, number)  # it is a child of the shim and not reaped, so the pid is still its own
         except OSError as error:
             log.warning(f"signal {number} for the logger {self._name}: {errno_text(error.errno or 0)}")

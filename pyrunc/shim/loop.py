@@ -1,6 +1,6 @@
 """The shim's loop: descriptors, timers and the ends of processes, each with its callback. epoll(7), signalfd(2).
 
-The shim is a subreaper, so processes become its children whose parents have ended. The loop reaps every child. Hot.
+The shim is a subreaper: processes whose parents have ended become its children. The loop reaps every child. Hot.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ERR = 0x008
 HUP = 0x010
 RDHUP = 0x2000
 
-# The exit code of a process whose own is not known, as it was no child of the shim.
+# The exit code of a process that was no child of the shim, so its real one is unknown.
 UNKNOWN_EXIT = 255
 
 _MAX_EVENTS = 64
@@ -57,13 +57,13 @@ class _Watch:
 class Loop:
     """One thread's loop. An exception of a callback is logged with its causes, and the loop goes on.
 
-    From its construction on SIGCHLD is blocked in the process, and every child of the process is the loop's to reap.
+    From its construction on, SIGCHLD is blocked in this process, and the loop reaps every child of it.
     """
 
     def __init__(self) -> None:
         self._epoll = epoll()
         self._watches: dict[int, _Watch] = {}
-        self._timers: list[Timer] = []  # the next one last
+        self._timers: list[Timer] = []  # sorted, the next one last
         self._processes: dict[int, Callable[[int], None]] = {}
         self._launches = 0
         self._ended: dict[int, int] = {}
@@ -100,7 +100,7 @@ class Loop:
         return timer
 
     def cancel(self, timer: Timer) -> None:
-        """Drop a timer. One that was called or dropped already is no error."""
+        """Drop a timer. One that has been called or dropped is no error."""
         if timer in self._timers:
             self._timers.remove(timer)
 
@@ -126,14 +126,14 @@ class Loop:
         self._processes.pop(pid, None)
 
     def begin_launch(self) -> None:
-        """From now on, until `end_launch`, remember the exit codes of children that nobody has asked for.
+        """From now on, until `end_launch`, remember the exit codes of children without a callback.
 
-        A runtime that is running may make a process that has ended before its pid is known.
+        The process of a running command may end before the shim knows its pid.
         """
         self._launches += 1
 
     def end_launch(self) -> None:
-        """The end of a `begin_launch`: whoever wanted a remembered exit code has called `process`."""
+        """End a `begin_launch`: `process` has been called for the remembered exit code that is needed."""
         self._launches -= 1
         if not self._launches:
             self._ended.clear()
@@ -145,13 +145,14 @@ class Loop:
             self._turn()
 
     def stop(self) -> None:
-        """Have `run` return after the callbacks that are due now."""
+        """Make `run` return after the callbacks that are due now."""
         self._running = False
 
     def _turn(self) -> None:
         wait = max(0.0, self._timers[-1].due - time.monotonic()) if self._timers else -1
         rests = not self._rested and not 0 <= wait <= _REST_SECONDS
-        # A callback may close a descriptor, and open another one with its number: the events are those of the former.
+        # A callback may close a descriptor, and open another one with the same number: these events are of the closed
+        # one.
         polled = self._epoll.poll(_REST_SECONDS if rests else wait, _MAX_EVENTS)
         ready = [(fd, self._watches.get(fd), events) for fd, events in polled]
         if rests and not ready:

@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 _STDERR = 2
 _SIGINT, _SIGTERM = 2, 15
 _SIGNALFD_SIZE = 128
-# How long, in seconds, the end waits for clients and events.
+# How long, in seconds, the shim waits at its end for clients and events.
 _END_SECONDS = 5.0
 _LOOK_SECONDS = 0.01
 
 
 def main(argv: list[str]) -> int:
-    """Run one command line of the shim. Returns the exit code; what failed is on standard error."""
+    """Run one command line of the shim. Returns the exit code. An error is written to standard error."""
     try:
         native.prepare_fds(0)
         return _main(bootstrap.parse(argv[1:]))
@@ -94,7 +94,7 @@ class Shim:
         self.end()
 
     def end(self) -> None:
-        """Remove the socket, and end when the clients have their answers and containerd its events. Containers go
+        """Remove the socket, and end when the clients have their answers and containerd has its events. Containers go
         on."""
         if not self._ending:
             self._ending = True
@@ -121,7 +121,8 @@ class Shim:
 
 
 def serve(flags: bootstrap.Flags) -> int:
-    """The server, which `start` has started in the bundle with its listener. Raises OSError and PyruncError."""
+    """Run the server. `start` has started this process in the bundle, with the listener. Raises OSError and
+    PyruncError."""
     try:
         listener = socket(AF_UNIX, SOCK_STREAM, 0, runtime.LISTENER)
     except OSError as error:
@@ -136,8 +137,8 @@ def serve(flags: bootstrap.Flags) -> int:
 
 
 def _open_log() -> None:
-    """Standard error is the bundle's FIFO, which containerd reads. It is held open at both ends, so that containerd may
-    go and come; without a reader, lines are lost when it is full."""
+    """Make the bundle's FIFO, which containerd reads, standard error. It is held open at both ends, so that containerd
+    may be restarted; without a reader, lines are lost when it is full."""
     try:
         fd = posix.open("log", posix.O_RDWR | posix.O_NONBLOCK | posix.O_CLOEXEC)
     except FileNotFoundError:
@@ -147,5 +148,5 @@ def _open_log() -> None:
 
 
 def run() -> NoReturn:
-    """The ordinary build's program."""
+    """The entry of the ordinary build."""
     posix._exit(main([sys.argv[0], *sys.argv[1:]]))

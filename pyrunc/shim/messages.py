@@ -1,7 +1,7 @@
 """The messages between containerd and the shim: dicts by the names of the fields of containerd's API. Hot.
 
-The tables are made by generate/shim_messages.py. A decoded message has all its fields: what the sender left out has its
-default, as proto3 says, and a message that is not there is None.
+The tables are made by generate/shim_messages.py. A decoded message has all its fields: a field that the sender left out
+has its default (proto3), a missing message is None.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def decode(name: str, data: bytes) -> Message:
 
 
 def _complete(table: Table, values: Message) -> Message:
-    """Add the fields that are not there, also in the messages of a message."""
+    """Add missing fields, also in the messages within a message."""
     for name, kind, _, repeated, message in table.values():
         value = values.get(name)
         if value is None:
@@ -56,12 +56,12 @@ def _complete(table: Table, values: Message) -> Message:
 
 
 def pack(name: str, values: Message) -> Message:
-    """A message as google.protobuf.Any, under its full name as containerd's typeurl has it."""
+    """A message as google.protobuf.Any, with its full name as the type's URL, as in containerd's typeurl."""
     return {"type_url": FULL[name], "value": encode(name, values)}
 
 
 def unpack(name: str, box: Message | None) -> Message:
-    """The message in a google.protobuf.Any; all defaults if there is none.
+    """The message in a google.protobuf.Any; all defaults without one.
 
     Raises protobuf.MalformedError if it has another type.
     """

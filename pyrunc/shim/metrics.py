@@ -1,7 +1,8 @@
 """The statistics of a container as containerd's io.containerd.cgroups.v2.Metrics. Hot.
 
-Names are the kernel's but for the few below, units are the kernel's too (bytes, microseconds). What a controller that
-is not enabled would say is 0, as with containerd's own shim. Source: github.com/containerd/cgroups, cgroup2/stats.
+Names are the kernel's except for the few below; units are the kernel's too (bytes, microseconds). Values of a
+controller that is not enabled are 0, as with containerd's own shim. Source: github.com/containerd/cgroups,
+cgroup2/stats.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ def _cpu(fd: int) -> Message:
 
 
 def _memory(fd: int) -> Message:
-    """memory.stat is there for the controller only, and with it the other files."""
+    """memory.stat exists only with the controller, as do the other files."""
     stat = stats.flat(stats.read(fd, "memory.stat"))
     if not stat:
         return {}

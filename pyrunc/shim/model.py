@@ -27,8 +27,8 @@ class Process:
     """A process of a container: its first one, whose exec_id is "", or one of an Exec.
 
     given: the request that made it. exited_at: nanoseconds since 1970, 0 until the end is known. starting: a Start is
-    running, so the end of the process is reported after it. ended: the exit code that waits for that; -1 for none.
-    waiting: what is called when the end is reported. deleting: a Delete is running.
+    running, so the end of the process is reported after it. ended: the exit code that is reported then; -1 for none.
+    waiting: the functions to call when the end is reported. deleting: a Delete is running.
     """
 
     __slots__ = (
@@ -51,13 +51,13 @@ class Process:
 
 
 class Container:
-    """A container: its first process, those of Exec by their ids, and whose turn it is.
+    """A container: its first process, those of Exec by their ids, and the queue of its commands.
 
     is_created: its Create has ended. cgroup: the directory of its cgroup; "" for none. own_pids: whether it has a pid
     namespace of its own. starts: how many processes of Exec are being started.
-    memory: watches for OOM kills. checkpoint: the images that it is restored from, "" for none.
-    broker: carries calls out for it (brokers.py), None for most.
-    is_sandbox: it holds the namespaces of a pod (sandbox.py), and containerd knows it as no task.
+    memory: watches for OOM kills. checkpoint: the directory of the images that it is restored from, "" for none.
+    broker: the one that carries out calls for it (brokers.py), or None.
+    is_sandbox: it holds the namespaces of a pod (sandbox.py), and is no task for containerd.
     is_killed: a client has sent it SIGKILL.
     """
 
@@ -87,16 +87,16 @@ class Container:
         self._turns: list[Callable[[], None]] = []
 
     def turn(self, action: Callable[[], None]) -> None:
-        """Call `action` when the earlier ones have ended (`end_turn`).
+        """Call `action` when the earlier actions have ended (`end_turn`).
 
-        The runtime's commands for one container come one after the other.
+        The runtime's commands for one container run one after the other.
         """
         self._turns.append(action)
         if not self._busy:
             self._next()
 
     def end_turn(self) -> None:
-        """The action whose turn it is has ended."""
+        """End the current action, and call the next one."""
         self._busy = False
         if self._turns:
             self._next()

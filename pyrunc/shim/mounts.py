@@ -1,4 +1,4 @@
-"""The root file system of a container: containerd names its mounts, and the shim makes them in the bundle. Hot.
+"""The root file system of a container: the shim makes the mounts that containerd names, in the bundle. Hot.
 
 Options are those of containerd's mounts (core/mount of containerd), which are those of mount(8).
 """
@@ -31,7 +31,7 @@ _FLAGS = {
 }  # fmt: skip
 # The flags of a bind mount that only a second call sets.
 _BIND_KEEPS = _MS_BIND | _MS_REC
-# Options of mount(8), which no file system knows. containerd's own mount manager is to have taken out those of its own.
+# Options of mount(8), which no file system knows. containerd's mount manager has removed its own options.
 _FOREIGN = "X-"
 _UIDMAP, _GIDMAP, _LOOP, _DIRECT = "uidmap=", "gidmap=", "loop", "direct-io"
 # The types for which containerd runs a helper.
@@ -42,7 +42,7 @@ _LOOP_CTL_GET_FREE, _LOOP_CONFIGURE = 0x4C82, 0x4C0A
 _LOOP_CONFIG_SIZE, _LO_FLAGS_AT = 304, 60
 _LO_READ_ONLY, _LO_AUTOCLEAR, _LO_DIRECT = 1, 4, 16
 _LOOP_TRIES = 100
-# What mount(2) reads of the data: a page, with its NUL.
+# The bytes of data that mount(2) reads: a page, with the NUL.
 _LARGEST_DATA = 4095
 
 
@@ -79,7 +79,7 @@ def _mount(entry: Message, rootfs: str) -> None:
         message = f"failed to mount rootfs component: mount {entry['type']} {entry['source']} on {target}"
         raise PyruncError(message, errno=error.errno or 0) from error
     finally:
-        if layers:  # the overlay has mounts of its own of them
+        if layers:  # the overlay has its own mounts of the layers
             unmount(layers)
             posix.rmdir(layers)
 
@@ -93,8 +93,8 @@ def _attach(entry: Message, target: str, flags: int, data: list[str]) -> None:
     directory, data = _shorten(entry["type"], data)
     try:
         if directory:
-            # mount(2) reads one page of options: layers are named relative to the directory that has them all.
-            # Our own directory is the first container's bundle, which may have no name any more.
+            # mount(2) reads one page of options: layers are named relative to the directory that has them all. The
+            # shim's working directory is the first container's bundle, which may have been removed.
             here = posix.open(".", posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
             try:
                 posix.chdir(directory)
@@ -114,8 +114,8 @@ def _attach(entry: Message, target: str, flags: int, data: list[str]) -> None:
 
 
 def _options(entry: Message) -> tuple[int, list[str]]:
-    """The flags, and what is left: the data of mount(2), and what is done besides. Raises PyruncError for an option of
-    others."""
+    """The flags, the other options as data of mount(2), and the options that the shim carries out. Raises PyruncError
+    for an option that only a helper or a mount manager knows."""
     flags, data = 0, []
     for option in entry["options"]:
         if option in _FLAGS:
@@ -146,8 +146,8 @@ def _take_maps(data: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]] | Non
 
 
 def _map_layers(rootfs: str, data: list[str], maps: tuple[tuple[str, ...], tuple[str, ...]]) -> str:
-    """Have the lower layers of an overlay mapped: they are taken from a mapped mount of the directory that has all.
-    Returns the place of that mount. Raises PyruncError and OSError."""
+    """Map the ids of an overlay's lower layers: the layers are taken from an id-mapped mount of the directory that has
+    all of them. Returns the place of that mount. Raises PyruncError and OSError."""
     at = next((index for index, option in enumerate(data) if option.startswith(_LOWER)), -1)
     if at < 0:
         raise PyruncError("an overlay whose ids are mapped has no lowerdir")
@@ -165,8 +165,8 @@ def _map_layers(rootfs: str, data: list[str], maps: tuple[tuple[str, ...], tuple
 
 
 def _map_mount(target: str, maps: tuple[tuple[str, ...], tuple[str, ...]], source: str = "") -> None:
-    """Mount a directory, `target` itself if none is given, on `target` with its ids mapped. Raises PyruncError and
-    OSError. mount_setattr(2), MOUNT_ATTR_IDMAP."""
+    """Mount the directory `source`, or `target` itself without one, on `target` with its ids mapped. Raises PyruncError
+    and OSError. mount_setattr(2), MOUNT_ATTR_IDMAP."""
     from ..libcontainer.kernel import userns
 
     namespace = userns.make(*maps)
@@ -182,8 +182,8 @@ def _map_mount(target: str, maps: tuple[tuple[str, ...], tuple[str, ...]], sourc
 
 
 def _loop(path: str, read_only: bool, direct: bool) -> tuple[str, int]:
-    """Attach a file to a free loop device, which is free again after the last use. Returns its path and a descriptor,
-    without which it would be free at once. Raises OSError. loop(4)."""
+    """Attach a file to a free loop device, which is freed after the last use. Returns its path, and a descriptor that
+    keeps it in use. Raises OSError. loop(4)."""
     import fcntl
 
     control = posix.open("/dev/loop-control", posix.O_RDWR | posix.O_CLOEXEC)
@@ -239,7 +239,7 @@ def _shorten(kind: str, data: list[str]) -> tuple[str, list[str]]:
 
 
 def unmount(rootfs: str) -> None:
-    """Unmount all that is mounted on a directory, and what is mounted below. Failures are logged."""
+    """Unmount all mounts on a directory and below it. Failures are logged."""
     while True:
         try:
             native.detach_tree(rootfs)

@@ -56,7 +56,7 @@ class Watcher:
         self.look()
 
     def look(self) -> None:
-        """Look for kills now: a kill may have ended the container, whose exit is reported behind it."""
+        """Look for kills now: a kill may have ended the container, and the exit is reported after the kill."""
         if self._fd < 0:
             return
         try:
@@ -72,9 +72,9 @@ class Watcher:
             self._callback()
 
     def ended(self, pid: int, killed_by_others: bool) -> None:
-        """The container's first process has ended: look for the last time.
+        """Look for kills for the last time: the container's first process has ended.
 
-        pid: its pid. killed_by_others: by SIGKILL, which was not the shim's.
+        pid: its pid. killed_by_others: it was ended by a SIGKILL that the shim has not sent.
         """
         self.look()
         self.close()
@@ -82,7 +82,7 @@ class Watcher:
             self._callback()
 
     def close(self) -> None:
-        """Stop. Nothing happens the second time."""
+        """Stop watching. A second call does nothing."""
         if self._fd >= 0:
             self._loop.unwatch(self._fd)
             posix.close(self._fd)

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from ..protobuf import Message
 
-# What the shim reads of Options: by the names of the CRI plugin's table, which ignores case. CriuImagePath and
-# TaskApiAddress are for containerd itself.
+# The fields of Options that the shim reads, by the names of the CRI plugin's table, which ignores case. CriuImagePath
+# and TaskApiAddress are for containerd itself.
 NAMES = {
     "nopivotroot": "no_pivot_root", "nonewkeyring": "no_new_keyring", "shimcgroup": "shim_cgroup", "iouid": "io_uid",
     "iogid": "io_gid", "binaryname": "binary_name", "root": "root", "systemdcgroup": "systemd_cgroup",
@@ -33,7 +33,7 @@ _KEPT = {"root": "", "systemd_cgroup": False, "no_pivot_root": False, "no_new_ke
 
 
 def read(box: Message | None) -> Message:
-    """The fields of Options out of an Any. Raises MalformedError, and PyruncError for a value of another type."""
+    """The fields of Options in an Any. Raises MalformedError, and PyruncError for a value of another type."""
     if box is None or messages.type_of(box) != FULL["NamedOptions"]:
         return messages.unpack("Options", box)
     named = messages.unpack("NamedOptions", box)
@@ -96,11 +96,11 @@ def write(path: str, text: str) -> None:
 
 
 def forget(bundle: str) -> None:
-    """Remove them once the container is deleted: `delete` has nothing to look for then."""
+    """Remove the file once the container is deleted: `delete` then has nothing to remove."""
     try:
         posix.unlink(f"{bundle}/{FILE}")
     except OSError:
-        return  # the bundle is gone, and else `delete` looks in vain
+        return  # if the bundle is not gone, `delete` finds no container
 
 
 def saved(bundle: str) -> Message:

@@ -2,8 +2,8 @@
 
 containerd's CRI plugin leaves both to a shim that keeps sandboxes: a container of such a pod joins the namespaces of
 the sandbox's process by its pid, and has the pod's /etc/hostname, /etc/hosts, /etc/resolv.conf and /dev/shm only if the
-shim gives it them. Fields and numbers are those of k8s.io/cri-api; what a pod's process gets is what containerd gives
-it with a pause image, where that makes a difference for the containers.
+shim gives it them. Fields and numbers are those of k8s.io/cri-api; the pod's process is configured as containerd does
+with a pause image, as far as the containers can see it.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
     from .model import Container
     from .ttrpc import Call
 
-# The directories of the pods' files, in one for each of containerd's namespaces. Not in the bundle, which is below a
-# directory that the root of a user namespace can't enter.
+# The parent of the pods' directories; each of containerd's namespaces has its own below it. They are not in the bundle,
+# because the root of a user namespace can't enter a directory above it.
 DIRECTORY = "/run/containerd-shim-pyrunc-v2"
 
 # NamespaceMode of the CRI
 _OF_POD, _OF_NODE = 0, 2
-# The user of the pod's process, as of the usual pause image.
+# The user of the pod's process, that of the usual pause image.
 _USER = 65535
-# The score that containerd gives to a pod's process.
+# The oom_score_adj that containerd gives to a pod's process.
 _OOM_SCORE = -998
 _CAPABILITIES = ("bounding", "effective", "inheritable", "permitted", "ambient")
 _SHM_BYTES = 64 << 20
@@ -43,16 +43,16 @@ _FILES_BYTES = 1 << 20
 _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 0x2, 0x4, 0x8
 _SPEC_VERSION = "1.2.0"
 SANDBOX_ID, CONTAINER_TYPE = "io.kubernetes.cri.sandbox-id", "io.kubernetes.cri.container-type"
-# The files of a pod, and where its containers have them.
+# The files of a pod, and their paths in its containers.
 _FILES = {"hostname": "/etc/hostname", "hosts": "/etc/hosts", "resolv.conf": "/etc/resolv.conf"}
 _SHM = "/dev/shm"
-# What containerd 2 sets by default for a pod with a network of its own (enable_unprivileged_ports,
+# The sysctls that containerd 2 sets by default for a pod with its own network namespace (enable_unprivileged_ports,
 # enable_unprivileged_icmp).
 _PORTS, _PING = "net.ipv4.ip_unprivileged_port_start", "net.ipv4.ping_group_range"
 
 
 class Pod:
-    """What the CRI asks of a sandbox: a PodSandboxConfig, with the parts that may be absent filled in.
+    """The CRI's request for a sandbox: a PodSandboxConfig, with the absent parts filled in.
 
     on_host: which of "network", "pid" and "ipc" are the node's. uids, gids: the mappings of its user namespace as in
     config.json; empty without one.
@@ -85,8 +85,9 @@ class Pod:
 class Sandbox:
     """The pod of this shim.
 
-    status: "created", "starting", "ready", "stopped" or "failed". container: that of its process, from its creation on.
-    created_at, exited_at: nanoseconds since 1970, 0 before. waiting: calls that are answered at its end.
+    status: "created", "starting", "ready", "stopped" or "failed". container: the one of its process, from its creation
+        on.
+    created_at, exited_at: nanoseconds since 1970, 0 before. waiting: the calls that are answered at its end.
     """
 
     __slots__ = (
@@ -107,12 +108,12 @@ class Sandbox:
 
 
 def _mappings(given: list[Message]) -> list[dict[str, int]]:
-    """Mappings of the CRI as those of config.json."""
+    """The CRI's mappings in the form of config.json."""
     return [{"containerID": it["container_id"], "hostID": it["host_id"], "size": it["length"]} for it in given]
 
 
 def _user(security: Message, uids: list[dict[str, int]], gids: list[dict[str, int]]) -> dict[str, int]:
-    """The user of the pod's process: the one that is asked for, else one that owns nothing."""
+    """The user of the pod's process: the requested one, else one that owns no files."""
     if security["run_as_user"] is not None:
         group = security["run_as_group"]
         return {"uid": security["run_as_user"]["value"], "gid": group["value"] if group is not None else 0}
@@ -135,7 +136,7 @@ def spec(pod: Pod, id: str, namespace: str, netns: str, userns: str, oom_score: 
     """
     kinds = ["mount", "ipc", "pid"]
     if "network" not in pod.on_host:
-        kinds += ["network", "uts"]  # on the node's network the host name is the node's too
+        kinds += ["network", "uts"]  # with the node's network the host name is the node's too
     if pod.uids:
         kinds.append("user")
     paths = {"network": netns, "user": userns}
@@ -203,8 +204,8 @@ def _annotations(config: Message, id: str) -> dict[str, str]:
 
 
 def oom_score() -> int:
-    """The score for the OOM killer of a pod's process: containerd's, or the lowest that the kernel permits this process
-    to give. Raises OSError."""
+    """The oom_score_adj of a pod's process: containerd's, or the lowest that the kernel permits this process to set.
+    Raises OSError."""
     own = "/proc/self/oom_score_adj"
     before = fileio.read_file(own)
     try:
@@ -227,7 +228,7 @@ def user_namespace(netns: str) -> int:
 
 def write_files(pod: Pod, path: str) -> None:
     """Make the directory of a pod: its process's root, its files, and its /dev/shm unless that is the node's. Raises
-    PyruncError; what was made is removed by `remove`."""
+    PyruncError; the caller removes the directory by `remove`."""
     what = path
     try:
         for above in (DIRECTORY, path.rpartition("/")[0]):
@@ -235,17 +236,17 @@ def write_files(pod: Pod, path: str) -> None:
             _make(above, 0o711)
         what = path
         _make(path, 0o700)
-        # A file system of its own: a container may write to its files, and would fill the host's /run.
+        # A separate file system: a container may write to these files, and would fill the host's /run.
         native.mount("pod", path, "tmpfs", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC, f"mode=700,size={_FILES_BYTES}")
-        if pod.uids:  # the pod's root has to come through
+        if pod.uids:  # the root of the pod's user namespace has to enter it
             posix.chown(path, 0, pod.gids[0]["hostID"])
             posix.chmod(path, 0o710)
         what = path + "/root"
         _make(what, 0o755)
-        # /run is often without programs and devices.
+        # /run often has the options noexec and nodev.
         native.mount("pause", what, "tmpfs", _MS_NOSUID, f"mode=755,size={_ROOT_BYTES}")
         what = path + "/root/pause"
-        if pod.uids:  # it makes /dev
+        if pod.uids:  # for the directory /dev
             posix.chown(path + "/root", pod.uids[0]["hostID"], pod.gids[0]["hostID"])
         _write(what, PROGRAM, 0o755)
         for name, text in _texts(pod).items():
@@ -260,7 +261,7 @@ def write_files(pod: Pod, path: str) -> None:
 
 
 def _make(path: str, mode: int) -> None:
-    """Make a directory with a mode, whatever the umask; one that is there is kept. Raises OSError."""
+    """Make a directory with a mode, independent of the umask; an existing one is kept. Raises OSError."""
     try:
         posix.mkdir(path, mode)
     except FileExistsError:
@@ -279,7 +280,7 @@ def _write(path: str, data: bytes, mode: int) -> None:
 
 
 def _texts(pod: Pod) -> dict[str, str]:
-    """The contents of the files by their names. Those of the host's that are not there are left out."""
+    """The contents of the files by their names. Missing files of the host are left out."""
     found = {"hostname": (pod.hostname or posix.uname().nodename) + "\n"}
     dns = pod.config["dns_config"]
     if dns is not None:
@@ -316,7 +317,7 @@ def remove(path: str) -> None:
 
 
 def _remove(path: str) -> None:
-    """Remove a directory with all in it; a mount is left and is an error (EBUSY). Raises OSError."""
+    """Remove a directory and its content; a mount in it is an error (EBUSY). Raises OSError."""
     for entry in posix.scandir(path):
         if entry.is_dir(follow_symlinks=False):
             _remove(entry.path)
@@ -326,7 +327,7 @@ def _remove(path: str) -> None:
 
 
 def join(bundle: str, id: str, path: str) -> None:
-    """Give a container of the pod `id` the pod's files, where its configuration says nothing of them.
+    """Give a container of the pod `id` those of the pod's files that its configuration does not mount itself.
 
     bundle: the container's. path: the pod's directory. Raises PyruncError. A container of another pod, or of none, is
     left alone.
@@ -357,12 +358,12 @@ def _is_member(config: Any, id: str) -> bool:
 
 
 def _is_default_shm(entry: Any, path: str) -> bool:
-    """Whether a mount is the /dev/shm that containerd gives to every container, where the pod has one."""
+    """Whether a mount is the /dev/shm that containerd gives to every container, and the pod has its own."""
     return entry["destination"] == _SHM and entry.get("type") == "tmpfs" and is_there(path + "/shm")
 
 
 def is_there(path: str) -> bool:
-    """Whether something has this name. Raises OSError."""
+    """Whether a path exists. Raises OSError."""
     try:
         posix.lstat(path)
     except FileNotFoundError:
@@ -371,7 +372,8 @@ def is_there(path: str) -> bool:
 
 
 def _bind(source: str, target: str, mode: str, config: Any) -> dict[str, Any]:
-    """A bind mount. In a user namespace the pod's root owns the files, as with containerd; /dev/shm is everybody's."""
+    """An entry for a bind mount. In a user namespace the pod's root owns the files, as with containerd; every user may
+    write to /dev/shm."""
     entry = {"destination": target, "type": "bind", "source": source, "options": ["rbind", "rprivate", mode]}
     linux = config.get("linux") or {}
     if target != _SHM and linux.get("uidMappings"):

@@ -1,7 +1,7 @@
-"""Moving bytes between a container's streams and containerd's, without ever waiting. Hot.
+"""Moves bytes between a container's streams and containerd's, without waiting. Hot.
 
-An `Output` moves from a pipe or a pty's master to a FIFO, a pipe or a file; much at once by splice(2), little by read
-and write, since spliced bytes take a whole slot of the FIFO however few they are. An `Input` moves the other way.
+An `Output` moves from a pipe or a pty's master to a FIFO, a pipe or a file; large amounts by splice(2), small ones by
+read and write, because a few spliced bytes take a whole slot of the FIFO too. An `Input` moves the other way.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ if TYPE_CHECKING:
 _IN, _OUT, _ET = 0x001, 0x004, 0x80000000
 _FIONREAD = 0x541B
 
-# What is read at a time. A read that gets so much is followed by splices.
+# The bytes of one read. A read that returns so many is followed by splices.
 _CHUNK = 16384
 _SPLICE = 1 << 20
-# What one output moves before the others have their turn.
+# How much one output moves before the others have their turn.
 _TURN = 1 << 20
 _INPUT_TURNS = 8
-# A pty need not say that it has room, so it is asked again after this many seconds.
+# A pty does not always report that it has room, so a write is tried again after this many seconds.
 _PTY_SECONDS = 0.05
-# How long, in seconds, until the first look for a late reader of a FIFO, and between the last ones.
+# The seconds until the first check for a late reader of a FIFO, and the longest time between two checks.
 _FIRST_LOOK, _LAST_LOOK = 0.01, 1.0
 
 
 class Target:
-    """Where output goes.
+    """The target of output.
 
-    fd: a descriptor of its own, which does not block, or of a file, which makes nobody wait for a reader.
+    fd: a non-blocking descriptor, or one of a file, whose writes wait for no reader.
     name: for the log. never_waits: it can't be watched for room. is_fifo: it is open at both ends.
     """
 
@@ -55,10 +55,10 @@ class Target:
         self._unread_fd = -1  # a FIFO's read end, to count what it holds once its write end is closed
 
     def write(self, data: bytes) -> bytes:
-        """Write what there is room for. Returns the rest.
+        """Write as much as there is room for. Returns the rest.
 
-        What it refuses (a disk that is full, a logger that is gone) is dropped, so that the container goes on. The
-        first failure is logged, and the next after a success.
+        If a write fails (full disk, ended logger), the bytes are dropped, so that the container goes on. The first
+        failure is logged, and the first one after each success.
         """
         while data:
             try:
@@ -75,10 +75,10 @@ class Target:
         return b""
 
     def finish(self) -> None:
-        """The end of the output: readers get an end of file.
+        """End the output: readers get an end of file.
 
-        What a FIFO holds is lost with its last opener. So one that nobody reads, since containerd is away or its client
-        is only about to open it, stays open until `look` finds a reader, or until `close`. Raises OSError.
+        The content of a FIFO is lost when nobody has it open. So a FIFO without a reader (containerd is restarted, or
+        its client has not opened it yet) stays open until `look` finds a reader, or until `close`. Raises OSError.
         """
         if self.fd < 0 or not self.is_fifo:
             self.close()
@@ -89,11 +89,12 @@ class Target:
         self.look()
 
     def look(self) -> bool:
-        """After `finish`: close a FIFO that has a reader, which gets its end of file. Returns whether it is closed."""
+        """After `finish`: close a FIFO if it has a reader, which then gets the end of file. Returns whether it is
+        closed."""
         if self.fd >= 0:
             poller = poll()
             poller.register(self.fd, 0)
-            if not poller.poll(0):  # an error is what a FIFO without a reader has. poll(2)
+            if not poller.poll(0):  # poll(2): the write end of a FIFO without a reader has POLLERR
                 if _unread(self.fd):
                     self._unread_fd = posix.open(
                         f"/proc/self/fd/{self.fd}", posix.O_RDONLY | posix.O_NONBLOCK | posix.O_CLOEXEC
@@ -103,18 +104,18 @@ class Target:
         return self.fd < 0
 
     def is_taken(self) -> bool:
-        """Whether a FIFO's readers have read all that was written to it. True for what is no FIFO. Raises OSError."""
+        """Whether a FIFO's readers have read all that was written to it. True for other targets. Raises OSError."""
         fd = max(self.fd, self._unread_fd)
         return not self.is_fifo or fd < 0 or not _unread(fd)
 
     def forget_unread(self) -> None:
-        """`is_taken` is not asked any more. Nothing happens the second time."""
+        """Close the descriptor for `is_taken`, which is not called any more. A second call does nothing."""
         if self._unread_fd >= 0:
             posix.close(self._unread_fd)
             self._unread_fd = -1
 
     def close(self) -> None:
-        """Close the descriptors; nothing happens the second time."""
+        """Close the descriptors. A second call does nothing."""
         self.forget_unread()
         if self.fd >= 0:
             posix.close(self.fd)
@@ -129,7 +130,7 @@ def _unread(fd: int) -> int:
 class Output:
     """One direction of one stream: from the container's end to a target.
 
-    settled: since the last `settle` all that was there has been moved. ended: the source has ended and is closed.
+    settled: all data that was there at the last `settle` has been moved. ended: the source has ended and is closed.
     """
 
     __slots__ = (
@@ -139,33 +140,33 @@ class Output:
 
     def __init__(self, loop: Loop, source: int, target: Target, name: str, terminal: bool) -> None:
         """source: a pipe's read end, or a copy of a pty's master if `terminal`; it does not block. name: for the log.
-        Both descriptors are the output's to close."""
+        The output closes both descriptors."""
         self._loop = loop
         self._source = source
         self.target = target
         self.name = name
         self._terminal = terminal
-        self._rest = b""  # what was read and has no room
+        self._rest = b""  # bytes that were read and wait for room
         self._look_timer: Timer | None = None
-        self._splices = not (terminal or target.never_waits)  # whether the two can be spliced at all
+        self._splices = not (terminal or target.never_waits)  # whether the source and the target support splice(2)
         self._splicing = False
-        self._waiting = False  # for room in the target
+        self._waiting = False  # whether it waits for room in the target
         self._watched = False
         self._on_settled: Callable[[], None] | None = None
         self.settled = self.ended = False
 
     def start(self) -> None:
-        """Move what comes. Raises OSError.
+        """Begin to move bytes. Raises OSError.
 
-        The source is watched for edges: without them a pty that no process has open would be reported for ever, and a
-        pipe that has ended while its target has no room.
+        The source is watched for edges: otherwise a pty that no process has open, and a pipe that has ended while its
+        target has no room, would be reported all the time.
         """
         self._loop.watch(self._source, _IN | _ET, self._on_source)
         self._watched = True
 
     def settle(self, callback: Callable[[], None]) -> None:
-        """Have `callback()` called when all that is there now has been moved, if all is within this call, and again at
-        the end of the source."""
+        """Call `callback()` when all data that is there now has been moved, perhaps within this call, and again at the
+        end of the source."""
         if self.ended:
             return
         self._on_settled = callback
@@ -174,15 +175,15 @@ class Output:
             self._move()
 
     def finish(self) -> None:
-        """The end of the output: what was not moved is lost, and readers get an end of file. Nothing happens the second
-        time. Raises OSError."""
+        """End the output: bytes that were not moved are lost, and readers get an end of file. Nothing happens the
+        second time. Raises OSError."""
         if self._stop():
             self.target.finish()
             self._await_reader(_FIRST_LOOK)
 
     def _await_reader(self, wait: float) -> None:
-        """Look from time to time whether the FIFO has got a reader, whose arrival epoll does not report: it waits for
-        the end, and may ask for the deletion only then. wait: the seconds up to the next look."""
+        """Check from time to time whether the FIFO has got a reader, which epoll does not report: a late reader waits
+        for the end of file, and may request the deletion only after it. wait: the seconds until the next check."""
         self._look_timer = None
         if not self.target.look():
             later = min(wait * 2, _LAST_LOOK)
@@ -197,7 +198,7 @@ class Output:
         self.target.close()
 
     def _stop(self) -> bool:
-        """Close the source; whether it was open."""
+        """Close the source. Returns whether it was open."""
         if self.ended:
             return False
         self.ended = self.settled = True
@@ -229,7 +230,7 @@ class Output:
         self._loop.watch(self.target.fd, _OUT, self._on_room)
 
     def _move(self) -> None:
-        """Move until there is no more, no room, or it is another's turn."""
+        """Move until there is no more, no room, or the others have their turn."""
         left = _TURN
         while left > 0:
             if self._rest:
@@ -254,7 +255,7 @@ class Output:
             left -= len(data)
             self._rest = data
         if self._watched:
-            self._loop.change(self._source, _IN | _ET)  # reports it again if it still has something
+            self._loop.change(self._source, _IN | _ET)  # reports it again if it still has data
         else:
             self._loop.after(0, self._go_on)
 
@@ -265,7 +266,7 @@ class Output:
     def _read(self) -> bytes | None:
         """The next bytes, b"" at the end, None if there are none now.
 
-        A pty has no end: EIO says that no process has the slave open, and one may open it again.
+        A pty has no end: EIO means that no process has the slave open, and one may open it again.
         """
         try:
             data = posix.read(self._source, _CHUNK)
@@ -278,26 +279,27 @@ class Output:
         return None if self._terminal and not data else data
 
     def _splice(self) -> int:
-        """Splice once. Returns the count. It may begin to wait for room, or leave the rest to reads. splice(2)."""
+        """Splice once. Returns the number of bytes. It may begin to wait for room, or leave the rest to reads.
+        splice(2)."""
         try:
             count = posix.splice(
                 self._source, self.target.fd, _SPLICE, flags=posix.SPLICE_F_NONBLOCK | posix.SPLICE_F_MOVE
             )
         except BlockingIOError:
-            # Either of the two makes it EAGAIN.
+            # EAGAIN may come from the source or from the target.
             if _unread(self._source):
                 self._wait_for_room()
             else:
                 self._splicing = False
             return 0
         except OSError as error:
-            # Not spliceable, or a target that a write will name: reads go on.
+            # splice(2) is not supported, or the target has an error that a write will report: reads go on.
             if error.errno == errno.EINVAL:
                 self._splices = False
             self._splicing = False
             return 0
         if count < _CHUNK:
-            self._splicing = False  # also at the end, which a read tells
+            self._splicing = False  # also at the end, which a read finds
         return count
 
     def _is_empty(self) -> None:
@@ -315,10 +317,10 @@ class Output:
 class Input:
     """Standard input: from a FIFO to the container's pipe, or to its pty.
 
-    The FIFO is held at both ends, so input does not end when its writer goes away: containerd may come back. It ends
-    after `let_end`, with the last writer, or when the container has closed its end.
+    The FIFO is held open at both ends, so input does not end with its writer: containerd may be restarted. After
+    `let_end` it ends with the last writer; it also ends when the container has closed its end.
 
-    on_end: called once after the end that `let_end` asked for.
+    on_end: called once after an end by `let_end`.
     """
 
     __slots__ = (
@@ -327,8 +329,8 @@ class Input:
     )  # fmt: skip
 
     def __init__(self, loop: Loop, fifo: int, name: str, target: int, terminal: bool) -> None:
-        """fifo: open for both. target: a pipe's write end, or a copy of a pty's master if `terminal`. Neither blocks,
-        and both are the input's to close."""
+        """fifo: open for reading and writing. target: a pipe's write end, or a copy of a pty's master if `terminal`.
+        Neither blocks. The input closes both."""
         self._loop = loop
         self._fifo = fifo
         self.name = name
@@ -340,16 +342,17 @@ class Input:
         self.on_end: Callable[[], None] | None = None
 
     def start(self) -> None:
-        """Move what comes. Raises OSError."""
+        """Begin to move bytes. Raises OSError."""
         self._started = True
         self._loop.watch(self._fifo, _IN, self._on_input)
 
     def let_end(self) -> None:
-        """From now on the end of the FIFO is the end of the input. Nothing happens the second time. Raises OSError."""
+        """From now on, an end of file of the FIFO ends the input. A second call does nothing. Raises OSError."""
         if self._ending or self._closed:
             return
         self._ending = True
-        # Opened while the other still is, so that the end of the last writer is told even if it is the other.
+        # Opened while the other descriptor is still open, so that the last writer's end is reported even if the other
+        # descriptor was the last writer.
         flags = posix.O_RDONLY | posix.O_NONBLOCK | posix.O_CLOEXEC
         reader = posix.open(f"/proc/self/fd/{self._fifo}", flags)
         watched = self._started and not self._waiting
@@ -361,7 +364,7 @@ class Input:
             self._loop.watch(reader, _IN, self._on_input)
 
     def close(self) -> None:
-        """Stop, and close both ends; what the container has not got is lost. Nothing happens the second time."""
+        """Stop, and close both ends. Bytes that the container has not received are lost. A second call does nothing."""
         if self._closed:
             return
         self._closed = True
@@ -391,7 +394,7 @@ class Input:
                 return
 
     def _write(self) -> bool:
-        """Whether all was written, so that more may be read."""
+        """Write the waiting bytes. Returns whether all were written, so that more may be read."""
         while self._rest:
             try:
                 count = posix.write(self._target, self._rest)
@@ -400,17 +403,17 @@ class Input:
                 return False
             except OSError as error:
                 if not self._terminal:
-                    # EPIPE: nobody reads it any more, and its writers are to know that.
+                    # EPIPE: no process reads it any more, and the FIFO's writers have to learn that.
                     if error.errno != errno.EPIPE:
                         log.warning(f"writing the standard input of {self.name}: {errno_text(error.errno or 0)}")
                     self.close()
                     return False
-                count = len(self._rest)  # EIO: nobody has the slave open, and what is typed then is lost
+                count = len(self._rest)  # EIO: no process has the slave open, so the input is lost
             self._rest = self._rest[count:]
         return True
 
     def _wait(self) -> None:
-        """Wait for room, and leave meanwhile in the FIFO what is there."""
+        """Wait for room. Meanwhile nothing is read from the FIFO."""
         if not self._waiting:
             self._loop.unwatch(self._fifo)
         if self._terminal:

@@ -1,4 +1,4 @@
-"""The runtime's commands, each as a process of its own: what can wait or runs others' programs must not hold the shim.
+"""The runtime's commands, each as a separate process: a command may wait or run hooks, and must not block the shim.
 
 The program is the launcher itself, beside the shim's, so containers and the shim are always of one version. Hot.
 """
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 SHIM = "containerd-shim-pyrunc-v2"
 RUNTIME = "pyrunc"
-# The state directories of containers, in a directory for each of containerd's namespaces: where they are too if
-# containerd's own shim runs pyrunc.
+# The parent of the state roots, one for each of containerd's namespaces. containerd's own shim has the same path when
+# it runs pyrunc.
 DEFAULT_ROOT = "/run/containerd/runc"
 
-# What the service manager tells containerd, and no container.
+# Variables by which the service manager talks to containerd; no container gets them.
 _NOT_INHERITED = (b"NOTIFY_SOCKET", b"LISTEN_FDS", b"LISTEN_PID", b"LISTEN_FDNAMES")
 # The server's socket.
 LISTENER = 3
 _SIGKILL = 9
-# The directory of a state, the file in it, and one more.
+# A state directory, a file in it, and one more.
 _RESERVED = 3
 _DELETED = " (deleted)"
 
@@ -43,7 +43,7 @@ def own_program(name: str) -> tuple[str, list[str]]:
     In the launcher argv[0] decides; the ordinary build has a module for each. Raises OSError.
     """
     if launcher.is_launcher():
-        # After an upgrade the path has the new program, as for a shim that looks its runtime up.
+        # After an upgrade the path has the new program, as for a shim that searches its runtime in PATH.
         return posix.readlink("/proc/self/exe").removesuffix(_DELETED), [name]
     module = "pyrunc.shim" if name == SHIM else "pyrunc"
     return sys.executable, [sys.executable, "-P", "-m", module]  # -P: nothing is imported from the bundle
@@ -67,7 +67,7 @@ def spawn(
     env: `environment()` if None. listener: becomes the program's descriptor 3; -1 for none.
     """
     actions: list[tuple[int, ...] | tuple[int, int, bytes, int, int]] = []
-    # Descriptors below 3 are none of ours: main() opens what the caller has closed.
+    # The shim has no descriptor below 3 besides the standard streams: main() opens those that the caller has closed.
     for number, fd in enumerate(stdio):
         if fd < 0:
             actions.append((posix.POSIX_SPAWN_OPEN, number, b"/dev/null", posix.O_RDWR, 0))
@@ -79,9 +79,11 @@ def spawn(
 
 
 class Reserve:
-    """Descriptors that are free once `close` is called: as many as it takes to read what a command has left.
+    """Reserved descriptors, which `close` frees: as many as the shim needs to read the files of a command that has
+    ended.
 
-    Others may use all descriptors up while a command runs, and a process whose pid can't be read is watched by nobody.
+    Other calls may use up all descriptors while a command runs, and without the pid file the shim could not watch the
+    process.
     """
 
     __slots__ = ("_fds",)
@@ -117,8 +119,8 @@ class Command:
         self.pid = 0
 
     def kill(self) -> None:
-        """End the command at once, with its hooks. What it has made so far is undone by `delete`."""
-        if self.pid and self._name != "checkpoint":  # CRIU puts the container right when its caller is gone
+        """Kill the command and its hooks. `delete` undoes what it has made so far."""
+        if self.pid and self._name != "checkpoint":  # CRIU restores the container when its caller has ended
             from ..libcontainer import holder
 
             try:
@@ -140,7 +142,7 @@ class Command:
             text = f"its log can't be read: {error}" if code else ""
         if code:
             failure = PyruncError(text or f"pyrunc {self._name} ended with exit status {code}")
-        done, self._done = self._done, None  # no cycle is left
+        done, self._done = self._done, None  # leave no reference cycle
         assert done is not None
         try:
             done(failure)
@@ -168,7 +170,7 @@ class Runtime:
     ) -> Command:
         """Start `pyrunc COMMAND WORDS…`. `done` is called at its end, never before this returns.
 
-        directory: where the command's log is meanwhile. stdio: its standard streams. Raises OSError.
+        directory: that of the command's log. stdio: its standard streams. Raises OSError.
         """
         Runtime._count += 1
         # A container whose bundle is gone can still be deleted.
@@ -205,7 +207,7 @@ def last_error(path: str) -> str:
         try:
             entry = jsonio.loads(line)
         except ValueError:
-            continue  # a program that the runtime has started wrote it
+            continue  # written by a program that the runtime has started
         if type(entry) is dict and entry.get("level") == "error" and type(entry.get("msg")) is str:
             text = join([entry["msg"]])
     return text

@@ -1,8 +1,8 @@
-"""The sandbox service: a pod whose namespaces the shim keeps itself, without a pause image. Hot.
+"""The sandbox service: a pod whose namespaces the shim keeps, without a pause image. Hot.
 
-The sandbox's process is csrc/pause in a container of the runtime, so that its namespaces, cgroup and removal are those
-of every container. containerd is told its pid, and has the pod's containers join it. One shim has one sandbox.
-Source: api/runtime/sandbox/v1 of containerd.
+The sandbox's process is csrc/pause in a container of the runtime, so that its namespaces and cgroup are made and
+removed as those of any container. containerd gets its pid, and has the pod's containers join its namespaces. One shim
+has one sandbox. Source: api/runtime/sandbox/v1 of containerd.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ if TYPE_CHECKING:
 SERVICE = "containerd.runtime.sandbox.v1.Sandbox"
 _SPEC = "types.containerd.io/opencontainers/runtime-spec/1/Spec"
 _CONFIG = "runtime.v1.PodSandboxConfig"
-# The words of the CRI for a pod's state.
+# The CRI's words for a pod's state.
 _READY, _NOT_READY = "SANDBOX_READY", "SANDBOX_NOTREADY"
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _SIGKILL = 9
-# The exit status of what has none, as containerd has it.
+# The exit status of a sandbox that has none, as with containerd.
 _NO_STATUS = 255
 
 
 class Step:
-    """A part of the way to an answer: starts.py takes it for the call, and its reply leads on to the next part."""
+    """One part of the work for a call. starts.py uses it like a call; its reply begins the next part."""
 
     __slots__ = ("_call", "_failed", "_then")
 
@@ -52,12 +52,12 @@ class Step:
 
     @property
     def is_answered(self) -> bool:
-        """Whether the call has its answer: its time was up."""
+        """Whether the call has an answer already, because its time is over."""
         return self._call.is_answered
 
     @property
     def on_timeout(self) -> Callable[[], None] | None:
-        """What the end of the call's time ends."""
+        """The action at the end of the call's time."""
         return self._call.on_timeout
 
     @on_timeout.setter
@@ -65,12 +65,12 @@ class Step:
         self._call.on_timeout = action
 
     def reply(self, **values: object) -> None:
-        """The part has succeeded."""
+        """This part has succeeded."""
         del values
         self._then()
 
     def fail(self, error: BaseException) -> None:
-        """The part has failed, and so has the call."""
+        """This part has failed, and so has the call."""
         self._failed()
         self._call.fail(error)
 
@@ -82,8 +82,8 @@ class Sandboxes:
         self._tasks = tasks
 
     def services(self) -> dict[str, Service]:
-        """The methods. UpdateSandbox is none, which the interface permits: the limits of a pod are its cgroup's, which
-        the kubelet writes."""
+        """The methods. There is no UpdateSandbox, which the interface permits: the kubelet itself writes the limits of
+        a pod to its cgroup."""
         methods: Service = {
             "CreateSandbox": ("CreateSandboxRequest", "CreateSandboxResponse", self._create),
             "StartSandbox": ("StartSandboxRequest", "StartSandboxResponse", self._start),
@@ -155,7 +155,7 @@ class Sandboxes:
             )
 
         try:
-            pods.remove(sandbox.directory)  # of a shim that was killed
+            pods.remove(sandbox.directory)  # of a killed shim
             pods.write_files(sandbox.pod, sandbox.directory)
             if sandbox.pod.uids and sandbox.netns:
                 descriptor = pods.user_namespace(sandbox.netns)
@@ -175,14 +175,14 @@ class Sandboxes:
         options.write(f"{sandbox.bundle}/config.json", jsonio.dumps(config))
 
     def _request(self, sandbox: Sandbox) -> Message:
-        """The Create of the sandbox's container, with the options that `start` was given."""
+        """The Create of the sandbox's container, with the options that `start` has received."""
         given = messages.pack("Options", options.saved(sandbox.bundle))
         fields = {"id": sandbox.id, "bundle": sandbox.bundle, "options": given}
         return messages.decode("CreateTaskRequest", messages.encode("CreateTaskRequest", fields))
 
     def _stop(self, request: Message, call: Call) -> None:
-        """Kill the sandbox's process, and those of the pod's containers that still run. A process that only waits has
-        nothing to end in its own way, so there is no time to give it."""
+        """Kill the sandbox's process, and those of the pod's containers that still run. The sandbox's process only
+        waits, so it gets no time to end by itself."""
         sandbox = self._of(request)
         if sandbox.status == "starting":
             raise StatusError(ttrpc.FAILED_PRECONDITION, f"sandbox {sandbox.id} is being started")
@@ -195,8 +195,8 @@ class Sandboxes:
                 _kill(container)
 
     def _shutdown(self, request: Message, call: Call) -> None:
-        """Remove the sandbox, and end the shim. What is left of the pod's containers is removed by `delete`, which
-        containerd runs when a shim has gone."""
+        """Remove the sandbox, and end the shim. containerd then runs `delete`, which removes what is left of the pod's
+        containers."""
         sandbox = self._of(request) if self._tasks.sandbox is not None else None
         container = sandbox.container if sandbox is not None else None
         if sandbox is not None and sandbox.status == "starting":
@@ -264,7 +264,8 @@ class Sandboxes:
         call.reply(platform={"os": "linux", "architecture": _ARCHITECTURES.get(machine, machine)})
 
     def _metrics(self, request: Message, call: Call) -> None:
-        """The statistics of the pod's cgroup, which include its containers'; without one, of the process's."""
+        """The statistics of the pod's cgroup, which include its containers'; without a pod's cgroup, those of the
+        process's cgroup."""
         sandbox = self._of(request)
         cgroup = sandbox.container.cgroup if sandbox.container is not None else ""
         if sandbox.pod.cgroup_parent:
@@ -289,14 +290,14 @@ def _end(sandbox: Sandbox, status: str, exit_status: int, at: int) -> None:
 
 
 def _answer(sandbox: Sandbox) -> None:
-    """Answer those who wait for the end."""
+    """Answer the calls that wait for the end."""
     waiting, sandbox.waiting = sandbox.waiting, []
     for call in waiting:
         call.reply(exit_status=sandbox.exit_status, exited_at=messages.timestamp(sandbox.exited_at))
 
 
 def _kill(container: Container) -> None:
-    """Kill all processes of a container. One that has ended meanwhile is no failure; others are logged."""
+    """Kill all processes of a container. A process that has ended meanwhile is no failure; failures are logged."""
     try:
         lifecycle.kill(container.runtime.root, container.id, _SIGKILL, True)
     except (PyruncError, OSError) as error:
@@ -305,7 +306,7 @@ def _kill(container: Container) -> None:
 
 
 def _read(bundle: str) -> str:
-    """config.json of the sandbox's container; nothing if it is gone."""
+    """config.json of the sandbox's container; an empty object if it is gone."""
     try:
         return fileio.read_file(bundle + "/config.json")
     except FileNotFoundError:

@@ -1,7 +1,7 @@
 """Create, Start and Exec: from a request to a process that the loop watches. Hot.
 
-Each is a chain: the standard streams are prepared, the runtime's command runs, its pid file is read. What fails is
-undone, and the call gets the failure.
+Each is a chain: the standard streams are prepared, the runtime's command runs, its pid file is read. If one part fails,
+the earlier ones are undone, and the call gets the failure.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def new_process(loop: Loop, container: Container, request: Message, exec_id: str
     """The process of an Exec, before its start. Raises MalformedError for a specification that is no JSON object."""
     try:
         process = jsonio.loads((request["spec"] or {}).get("value", b"").decode())
-        process["terminal"] = request["terminal"]  # as with containerd's shim, the request decides
+        process["terminal"] = request["terminal"]  # as with containerd's shim, the request takes precedence
     except (ValueError, TypeError) as error:
         raise MalformedError(f"the specification of the process: {error}") from error
     request["spec"] = jsonio.dumps(process).encode()
@@ -99,12 +99,12 @@ def create(tasks: Containers, request: Message, call: Answerable) -> None:
 
 
 def _may_ask_broker(bundle: str) -> bool:
-    """Whether config.json may have the broker's annotation. The text is not parsed here: few containers have it, and
-    `create` refuses it if it is written in a way that this does not see."""
+    """Whether config.json may have the broker's annotation. The text is only searched, because few containers have it.
+    If it is written with escapes, this does not find it, and `create` refuses it."""
     try:
         return BROKER in fileio.read_file(f"{bundle}/config.json")
     except OSError:
-        return False  # `create` tells
+        return False  # `create` reports the error
 
 
 def _run_create(tasks: Containers, container: Container, call: Answerable, config: str) -> None:
@@ -125,7 +125,7 @@ def _run_create(tasks: Containers, container: Container, call: Answerable, confi
         if failure is not None:
             stdio.abort()
             _discard(tasks, container)
-            if call.is_answered:  # its time was up, and the command was killed
+            if call.is_answered:  # its time was over, and the command was killed
                 _force_delete(container)
             call.fail(StatusError(ttrpc.UNKNOWN, f"OCI runtime create failed: {failure}"))
             return
@@ -142,7 +142,7 @@ def _run_create(tasks: Containers, container: Container, call: Answerable, confi
 
 
 def _watch_init(tasks: Containers, container: Container, pid_file: str) -> None:
-    """Take over the container that the runtime has made. Raises PyruncError, OSError and ValueError."""
+    """Watch the process of the container that the runtime has made. Raises PyruncError, OSError and ValueError."""
     init = container.init
     init.pid = runtime.read_pid(pid_file)
     init.stdio.launched()
@@ -181,7 +181,7 @@ def _discard(tasks: Containers, container: Container) -> None:
 
 
 def _force_delete(container: Container) -> None:
-    """Remove what is left of a create: nobody waits for this, and a failure is logged."""
+    """Remove what is left of a create. No call waits for this; a failure is logged."""
 
     def done(failure: PyruncError | None) -> None:
         container.end_turn()
@@ -262,7 +262,7 @@ def start_exec(tasks: Containers, container: Container, process: Process, call: 
 
     def run() -> None:
         try:
-            if call.is_answered:  # a logger took the client's whole time
+            if call.is_answered:  # a logger has used up the client's time
                 raise StatusError(ttrpc.DEADLINE_EXCEEDED, "context deadline exceeded")
             _run_exec(tasks, container, process, call)
         except (OSError, PyruncError, StatusError) as error:
@@ -274,7 +274,7 @@ def start_exec(tasks: Containers, container: Container, process: Process, call: 
 
 
 def _run_exec(tasks: Containers, container: Container, process: Process, call: Answerable) -> None:
-    """Execs of one container do not wait for each other."""
+    """Run `pyrunc exec`. Execs of one container do not wait for each other."""
     file = write_file(container.bundle, "process", process.given["spec"])
     pid_file = file.removesuffix(".json") + ".pid"
     words = ["--process", file, "--detach", "--pid-file", pid_file]
@@ -315,7 +315,7 @@ def _run_exec(tasks: Containers, container: Container, process: Process, call: A
 
 
 def _kill(pid: int) -> None:
-    """End a child that was just made, and whose pid is its own until the loop reaps it."""
+    """Kill a child of the shim that the loop has not reaped yet, so the pid is still its own."""
     try:
         posix.kill(pid, _SIGKILL)
     except ProcessLookupError:
@@ -323,7 +323,7 @@ def _kill(pid: int) -> None:
 
 
 def _failed_exec(tasks: Containers, container: Container, process: Process) -> None:
-    """A process of an Exec that could not be started: those who wait for it get 255."""
+    """End a process of an Exec that could not be started: calls that wait for it get 255."""
     process.starting = False
     process.status = "stopped"
     process.ended = process.exit_status = 255
@@ -346,7 +346,7 @@ def write_file(bundle: str, name: str, data: bytes) -> str:
         try:
             fileio.write_bytes(fd, data, path)
         except OSError:
-            posix.unlink(path)  # a disk that is full has no room for a part
+            posix.unlink(path)  # on a full disk a part of it may exist
             raise
         finally:
             posix.close(fd)
@@ -356,7 +356,8 @@ def write_file(bundle: str, name: str, data: bytes) -> str:
 
 
 def keep_dump_log(bundle: str, work: str) -> str:
-    """Copy CRIU's log of a failed dump into the bundle. Returns the copy's path; there is none if there is no log."""
+    """Copy CRIU's log of a failed dump into the bundle. Returns the copy's path; no file is there if there is no
+    log."""
     path = f"{bundle}/criu-dump.log"
     try:
         text = fileio.read_file(f"{work}/dump.log")[-_LARGEST_LOG:]
@@ -371,8 +372,8 @@ def keep_dump_log(bundle: str, work: str) -> str:
 
 
 def remove_files(directory: str) -> None:
-    """Remove a directory with the files in it. One that is not there is no error, and one that can't be removed is left
-    to containerd, which removes the bundle."""
+    """Remove a directory with the files in it. A missing one is no error. One that can't be removed stays: containerd
+    removes the whole bundle."""
     try:
         for name in posix.listdir(directory):
             posix.unlink(f"{directory}/{name}")

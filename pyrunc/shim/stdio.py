@@ -1,8 +1,8 @@
-"""The standard streams of a container's process, between its pipes or pty and what containerd names. Hot.
+"""The standard streams of a container's process, between its pipes or pty and the files that containerd names. Hot.
 
-Nothing here waits: a reader that stalls holds up its own stream only, and what has no room stays in the container's
-pipe, where its writer waits. A FIFO is held open at both ends, so it outlives containerd and its writers get no EPIPE.
-docs/shim.md, Standard streams, has the whole.
+No call here waits: a reader that stalls delays its own stream only. Output without room stays in the container's pipe,
+and its writer waits. A FIFO is held open at both ends, so it outlives containerd and its writers get no EPIPE.
+docs/shim.md, Standard streams, has all rules.
 """
 
 from __future__ import annotations
@@ -30,16 +30,17 @@ if TYPE_CHECKING:
 _TIOCSWINSZ = 0x5414
 _S_IFMT, _S_IFIFO = 0o170000, 0o010000
 
-# How long, in seconds, the exit of a process is held back for a reader that does not take its last output.
+# How long, in seconds, the report of an exit waits for a reader that does not read the last output.
 EXIT_SECONDS = 2.0
-# How long, in seconds, a deletion waits for the end of the output: processes that are left may still write.
+# How long, in seconds, a deletion waits for the end of the output: other processes may still write.
 CLOSE_SECONDS = 10.0
-# The waits, in seconds, between looks whether readers have taken the last output: each is twice the one before.
+# The waits, in seconds, between checks whether readers have read the last output: each is twice the one before.
 _FIRST_WAIT, _LAST_WAIT = 0.001, 0.064
 
 
 class Stdio:
-    """The streams of one process. At its end it has no reference to itself: nothing in the shim collects cycles.
+    """The streams of one process. At its end it must have no reference cycle: the shim runs without a garbage
+    collector.
 
     given: the descriptors for the runtime's standard input, output and error, until `launched`.
     console_socket: the path for --console-socket; "" without a terminal.
@@ -77,21 +78,21 @@ class Stdio:
         self._hanging_up = False
         self._exit_done: Done | None = None
         self._close_done: Done | None = None
-        self._target: pumps.Target | None = None  # of a terminal, until its master is there
-        self._fifo = -1  # of standard input, until an Input has it
-        self._writer = -1  # of the pipe for it, until an Input has it
+        self._target: pumps.Target | None = None  # of a terminal, until its master has arrived
+        self._fifo = -1  # the FIFO of standard input, until an Input has it
+        self._writer = -1  # the pipe's write end for it, until an Input has it
         self._input_later = self._is_launched = False
-        self._ends_early = False  # CloseIO came before the input
+        self._ends_early = False  # CloseIO came before the Input was made
         self.console_socket = ""
         self.given = (-1, -1, -1)
 
     def open(self, directory: str, ready: Ready, input_later: bool = False) -> None:
-        """Open what containerd names, and start its logger. `ready` is called once, here or later, with the failure if
-        there is one; all is closed then.
+        """Open the files that containerd names, and start its logger. `ready` is called once, here or later, with None
+        or with the failure, after which all is closed.
 
         directory: where the console socket is made; only root may reach it.
-        input_later: leave standard input to `open_input`. A client that has all its input at hand begins to write when
-            the FIFO has a reader, and asks for CloseIO at once: containerd knows the task only after its Create.
+        input_later: leave standard input to `open_input`. A client with finite input begins to write when the FIFO has
+            a reader, and calls CloseIO right after it: before the end of Create, containerd would not know the task.
         """
         self._input_later = input_later
         try:
@@ -117,8 +118,8 @@ class Stdio:
             self._listener = listener
             listener.setblocking(False)
             name = f"pty{listener.fileno()}.sock"
-            _unlink(f"{directory}/{name}")  # of a shim that was killed
-            posix.fchmod(listener.fileno(), 0o600)  # the mode of the file that bind makes: nobody else may connect
+            _unlink(f"{directory}/{name}")  # of a killed shim
+            posix.fchmod(listener.fileno(), 0o600)  # the mode of the file that bind makes: no other user may connect
             listener.bind(f"/proc/self/fd/{fd}/{name}")
             self.console_socket = f"{directory}/{name}"
             listener.listen(1)
@@ -142,7 +143,8 @@ class Stdio:
         self._logger.start(path, args, self._names, self._owner, kind == logs.STRICT_LOGGER, on_ready)
 
     def _give(self, kind: str, path: str) -> None:
-        """Open both sides: what containerd names, and what the runtime gets. Raises OSError and PyruncError."""
+        """Open both sides: the files that containerd names, and the descriptors for the runtime. Raises OSError and
+        PyruncError."""
         null = posix.open("/dev/null", posix.O_RDWR | posix.O_CLOEXEC)
         self.given = (null, null, null)
         stdin, _, stderr = self._paths
@@ -151,7 +153,7 @@ class Stdio:
         fifo = _open_fifo(stdin) if has_input and not self._input_later else -1
         self._fifo = fifo
         if self._terminal:
-            self._target = self._terminal_target(kind, path)  # the runtime gets nothing, and sends the pty's master
+            self._target = self._terminal_target(kind, path)  # the runtime gets no streams, and sends the pty's master
             return
         if self._logger is not None:
             self.given = (null, self._logger.stdout, self._logger.stderr)
@@ -178,7 +180,7 @@ class Stdio:
             self.given = (reader, out, err)
 
     def _terminal_target(self, kind: str, path: str) -> pumps.Target:
-        """Where the terminal's output goes. Raises OSError and PyruncError."""
+        """The target of the terminal's output. Raises OSError and PyruncError."""
         if self._logger is not None:
             writer = _copy(self._logger.stdout)
             posix.set_blocking(writer, False)
@@ -188,7 +190,7 @@ class Stdio:
         return _open_file(path) if kind == logs.FILE else _open_path(path)
 
     def _output(self, name: str, target: pumps.Target) -> int:
-        """An output by a pipe. Returns the pipe's end for the container. Raises OSError."""
+        """Add an output through a pipe. Returns the pipe's end for the container. Raises OSError."""
         try:
             reader, writer = logs.open_pipe("read", self._owner)
         except OSError:
@@ -198,7 +200,7 @@ class Stdio:
         return writer
 
     def launched(self) -> None:
-        """The runtime has made the process: let go of its ends, and begin to move.
+        """Begin to move bytes, because the runtime has made the process. Close the descriptors that it got.
 
         Raises PyruncError if it has not sent the pty's master.
         """
@@ -220,7 +222,7 @@ class Stdio:
             self._fifo = _open_fifo(self._paths[0])
         except ValueError as error:
             raise _failure(error) from error
-        if self._terminal and self._master < 0:  # a restore brings it
+        if self._terminal and self._master < 0:  # a restore sends it
             return
         try:
             target = _copy(self._master) if self._terminal else self._writer
@@ -233,7 +235,7 @@ class Stdio:
             self._input.start()
 
     def _receive_master(self) -> None:
-        """Take the master that the runtime has sent before it ended, and connect it. Raises PyruncError."""
+        """Receive the master that the runtime has sent before its end, and connect it. Raises PyruncError."""
         try:
             assert self._listener is not None
             fd, _ = self._listener._accept()  # type: ignore[attr-defined]
@@ -261,7 +263,7 @@ class Stdio:
             raise PyruncError("connecting the terminal", errno=error.errno or 0) from error
 
     def _connect_input(self, fifo: int, target: int) -> None:
-        """Both descriptors are the input's from now on. Raises OSError."""
+        """Move standard input from a FIFO to a target, both of which are the input's from now on. Raises OSError."""
         self._input = pumps.Input(self._loop, fifo, self._names[0], target, self._terminal)
         if self._terminal:
             self._input.on_end = self._hang_up
@@ -269,8 +271,8 @@ class Stdio:
             self._input.let_end()
 
     def _hang_up(self) -> None:
-        """The end of a terminal's input, which its user asked for (CloseIO): as with containerd's shim, the terminal
-        hangs up, after the output that is there."""
+        """End a terminal's input after a CloseIO: as with containerd's shim, the terminal hangs up, after its pending
+        output."""
         self._hanging_up = True
         for output in self._outputs:
             output.settle(self._look)
@@ -286,7 +288,7 @@ class Stdio:
             self._master = -1
 
     def resize(self, width: int, height: int) -> None:
-        """Give the terminal a window size, in characters. Nothing happens without a terminal. Raises PyruncError."""
+        """Set the terminal's window size, in characters. Does nothing without a terminal. Raises PyruncError."""
         if self._master < 0:
             return
         size = b"".join([min(value, 0xFFFF).to_bytes(2, sys.byteorder) for value in (height, width, 0, 0)])
@@ -296,18 +298,18 @@ class Stdio:
             raise PyruncError("resizing the terminal", errno=error.errno or 0) from error
 
     def close_stdin(self) -> None:
-        """Standard input ends once containerd's side has closed it and all has been read from it (CloseIO)."""
+        """End standard input once containerd's side has closed it and all of it has been read (CloseIO)."""
         self._ends_early = True
         if self._input is not None:
             self._input.let_end()
 
     def exited(self, done: Done) -> None:
-        """The process has ended: call `done` once its last output is where containerd reads, or EXIT_SECONDS later.
+        """Call `done` once the last output of the ended process is on containerd's side, or EXIT_SECONDS later.
 
-        Readers then have 0.13 s to take what their FIFOs hold: ctr closes a FIFO at the exit, even if it has not begun
-        to read, and the output is lost.
+        Readers then have 0.13 s to empty their FIFOs: ctr closes a FIFO at the exit, even if it has not begun to read,
+        and the output would be lost.
 
-        Processes that it leaves behind may write on, until `close`. A terminal hangs up.
+        Other processes may write until `close`. A terminal hangs up.
         """
         self._end_exit_timers()
         self._exit_done = done
@@ -318,8 +320,8 @@ class Stdio:
         self._look()
 
     def close(self, done: Done) -> None:
-        """The deletion of the process: wait CLOSE_SECONDS at most for the end of its output, then for the logger's end.
-        `done` is called when all is closed."""
+        """Close all for the deletion of the process: wait CLOSE_SECONDS at most for the end of its output, then for the
+        logger's end. `done` is called when all is closed."""
         self._close_done = done
         self._hanging_up = self._terminal
         if self._input is not None:
@@ -330,7 +332,7 @@ class Stdio:
         self._look()
 
     def _look(self) -> None:
-        """Go on with what waits for the outputs."""
+        """Go on with the exit or the close that waits for the outputs."""
         if all([output.settled for output in self._outputs]):
             if self._hanging_up:
                 self._hanging_up = False
@@ -341,8 +343,8 @@ class Stdio:
             self._end_close()
 
     def _await_readers(self, wait: float) -> None:
-        """Report the exit once readers have taken all that the FIFOs hold. A pipe does not report that it is empty, so
-        this looks from time to time. wait: the seconds up to the next look."""
+        """Report the exit once readers have emptied the FIFOs. A pipe does not report that it is empty, so this checks
+        from time to time. wait: the seconds until the next check."""
         self._taken_timer = None
         if wait > _LAST_WAIT or all([output.target.is_taken() for output in self._outputs]):
             self._end_exit()
@@ -374,7 +376,7 @@ class Stdio:
         if done is None:
             return
         self._end_exit()
-        self._close_given()  # of a process that was never made
+        self._close_given()  # streams of a process that was never made
         logger, self._logger = self._logger, None
         self.abort()
         if logger is None:
@@ -389,7 +391,7 @@ class Stdio:
         self._exit_timer = self._taken_timer = None
 
     def abort(self) -> None:
-        """Close all at once, after a failure; a logger reads what is there and ends. It may be called again."""
+        """Close all at once, after a failure; a logger reads what is left and ends. A second call does nothing."""
         self._end_exit_timers()
         if self._close_timer is not None:
             self._loop.cancel(self._close_timer)
@@ -424,7 +426,7 @@ class Stdio:
 
 
 def _failure(error: OSError | ValueError | PyruncError) -> PyruncError:
-    """Why streams can't be prepared. A ValueError is of a path with a NUL, which protobuf allows."""
+    """The error of streams that can't be prepared. A path with a NUL, which protobuf allows, is a ValueError."""
     if isinstance(error, PyruncError):
         return error
     number = error.errno or 0 if isinstance(error, OSError) else errno.EINVAL
@@ -432,7 +434,7 @@ def _failure(error: OSError | ValueError | PyruncError) -> PyruncError:
 
 
 def _open_path(path: str) -> pumps.Target:
-    """A FIFO at both of its ends, or a file to append to. Raises PyruncError."""
+    """A FIFO, open at both ends, or a file to append to. Raises PyruncError."""
     try:
         if posix.stat(path).st_mode & _S_IFMT == _S_IFIFO:
             return pumps.Target(_open_fifo(path), path, is_fifo=True)
@@ -448,7 +450,7 @@ def _open_file(path: str) -> pumps.Target:
 
 
 def _open_fifo(path: str) -> int:
-    """A FIFO at both of its ends. Raises PyruncError, for a file that is none too."""
+    """A FIFO, open at both ends. Raises PyruncError, also for a file that is no FIFO."""
     try:
         fd = posix.open(path, posix.O_RDWR | posix.O_NONBLOCK | posix.O_CLOEXEC | posix.O_NOCTTY)
     except OSError as error:

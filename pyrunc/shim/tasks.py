@@ -1,7 +1,7 @@
-"""The task service: what containerd asks of its containers and their processes. Hot.
+"""The task service: containerd's calls about containers and their processes. Hot.
 
-What reads or signals is answered at once. What the runtime carries out is answered when its command has ended
-(starts.py has create, start and exec). Errors have the status codes of containerd's own shim.
+Calls that only read or signal are answered at once. Calls that the runtime carries out are answered when its command
+has ended (starts.py has create, start and exec). Errors have the status codes of containerd's own shim.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Tasks(Containers):
     """The service for the containers of one shim."""
 
     def __init__(self, loop: Loop, namespace: str, publish: Publish, end: Callable[[], None]) -> None:
-        """end: called by a Shutdown when no container is left, after its answer."""
+        """end: called after the answer to a Shutdown, if no container is left."""
         super().__init__(loop, namespace, publish)
         self.end = end
 
@@ -167,13 +167,13 @@ class Tasks(Containers):
         if process.status == "stopped":
             waiter()
             return
-        # A client may ask again and again for as long as a container runs.
+        # A client may call Wait any number of times while a container runs.
         waiting = process.waiting
         process.waiting = [one for one in waiting if not (isinstance(one, Waiter) and one.call.is_over)]
         process.waiting.append(waiter)
 
     def _shutdown(self, request: Message, call: Call) -> None:
-        del request  # runc's shim ignores `now` too
+        del request  # `now` is ignored, as by runc's shim
         call.reply()
         if not self.containers and self.sandbox is None:
             self.end()
@@ -212,8 +212,8 @@ class Tasks(Containers):
         starts.start_exec(self, container, process, call)
 
     def _run(self, container: Container, call: Call, command: str, words: list[str], then: Callable[[], None]) -> None:
-        """Run a command of the runtime in the container's turn; call `then`, and answer. A failure has the words of
-        runc's shim."""
+        """Run a command of the runtime after the container's earlier ones; then call `then`, and answer. A failure has
+        the words of runc's shim."""
 
         def done(failure: PyruncError | None) -> None:
             if failure is not None:
@@ -359,7 +359,8 @@ def _status(process: Process) -> str:
 
 
 def _kill_exec(process: Process, signal: int) -> None:
-    """Signal the process of an Exec, which is our child until it is reaped. Raises StatusError and OSError."""
+    """Signal the process of an Exec, which is a child of the shim until it is reaped. Raises StatusError and
+    OSError."""
     if not process.pid:
         raise StatusError(ttrpc.FAILED_PRECONDITION, "process not created: failed precondition")
     if process.ended >= 0:
@@ -368,7 +369,7 @@ def _kill_exec(process: Process, signal: int) -> None:
 
 
 def _kill_error(error: PyruncError | OSError) -> StatusError:
-    """A failed kill with the status that containerd looks for."""
+    """The error of a failed kill, with the status code that containerd checks."""
     text = str(error)
     if isinstance(error, ProcessLookupError) or "container not running" in text:
         return StatusError(ttrpc.NOT_FOUND, "process already finished: not found")

@@ -1,11 +1,11 @@
 """A server of ttrpc, containerd's remote procedure calls over Unix sockets, in the shim's loop. Hot.
 
 A frame is a header of 10 bytes (length and stream, both 32 bits and big-endian; type; flags) and a message. A call is a
-request and a response with the request's stream. Streams of several messages are not served, as no service of the shim
-has them. Source: PROTOCOL.md of github.com/containerd/ttrpc.
+request and a response with the request's stream. Streams of several messages are not supported, because no service of
+the shim has them. Source: PROTOCOL.md of github.com/containerd/ttrpc.
 
-One bad request never ends the loop or another connection: it has an answer with a status, and an exception of a handler
-is logged and answered with INTERNAL.
+A bad request never ends the loop or another connection: it is answered with a status. An exception of a handler is
+logged and answered with INTERNAL.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from ..protobuf import Message
     from .loop import Loop, Timer
 
-    # A method: the names of its request and its response, and what carries it out. The handler gets the request and the
-    # call, to which it answers at once or later.
+    # A method: the names of its request and its response, and its handler. The handler gets the request and the call,
+    # and answers at once or later.
     Handler = Callable[[Message, "Call"], None]
     Service = dict[str, tuple[str, str, Handler]]
 
     class Answerable(Protocol):
-        """What a part of a call's work needs of the call."""
+        """The part of a call that a step of its work needs."""
 
         on_timeout: Callable[[], None] | None
 
@@ -59,13 +59,13 @@ OK, CANCELLED, UNKNOWN, INVALID_ARGUMENT, DEADLINE_EXCEEDED, NOT_FOUND, ALREADY_
 RESOURCE_EXHAUSTED, FAILED_PRECONDITION = 8, 9
 UNIMPLEMENTED, INTERNAL = 12, 13
 
-# As much is taken from one client before others have their turn.
+# How many bytes are received from one client before others have their turn.
 _CHUNK = 1 << 14
 _UCRED_SIZE = 12
-# A peer that does not read its answers is not read any more, until it has.
+# Beyond so many unsent bytes, no more is read from a client until it has read its answers.
 _MOST_UNSENT = 8 << 20
 _LARGEST_TIMEOUT_NS = 1 << 62
-# How long, in seconds, until the next accept after one that found no descriptor.
+# The seconds until the next accept after one that had no free descriptor.
 _ACCEPT_SECONDS = 0.1
 _NANOSECONDS = 1e9
 
@@ -82,7 +82,7 @@ class Call:
     """One call of a client. The first answer counts, and answers to a client that is gone are dropped.
 
     namespace: containerd's, from the metadata; "" for none.
-    on_timeout: called when the time that the client gives has passed, before the client gets DEADLINE_EXCEEDED.
+    on_timeout: called when the client's timeout is over, before the client gets DEADLINE_EXCEEDED.
     """
 
     __slots__ = ("_connection", "_response", "_stream", "_timer", "namespace", "on_timeout")
@@ -102,7 +102,7 @@ class Call:
 
     @property
     def is_over(self) -> bool:
-        """Whether an answer would reach nobody: the call has one, or its client is gone."""
+        """Whether an answer would be dropped: the call has one, or its client is gone."""
         return self._connection is None or self._connection.is_closed
 
     def limit(self, loop: Loop, nanoseconds: int) -> None:
@@ -140,7 +140,7 @@ class Call:
 
     def _answer(self, response: Message) -> None:
         connection, self._connection = self._connection, None
-        self.on_timeout = None  # it refers to a command that refers to this call, and nobody collects cycles
+        self.on_timeout = None  # its command refers to this call, and the shim runs without a garbage collector
         if connection is None:
             return
         if self._timer is not None:
@@ -160,7 +160,7 @@ class Server:
         self.services = services
         self._listener = listener
         self._connections: set[Connection] = set()
-        self._is_short = False  # the last accept found no descriptor
+        self._is_short = False  # the last accept had no free descriptor
         self._pause: Timer | None = None
         listener.setblocking(False)
         loop.watch(listener.fileno(), IN, self._accept)
@@ -172,7 +172,7 @@ class Server:
         except OSError as error:
             if error.errno in (errno.EAGAIN, errno.ECONNABORTED):
                 return  # the client has gone
-            # No descriptors or memory are left. The client waits in the queue, which epoll would report at once again.
+            # No descriptor or memory is left. The client stays in the queue, which epoll would report again at once.
             if not self._is_short:
                 log.warning(f"accept: {errno_text(error.errno or 0)}; clients wait")
             self._is_short = True
@@ -191,7 +191,7 @@ class Server:
         self.loop.change(self._listener.fileno(), IN)
 
     def forget(self, connection: Connection) -> None:
-        """A connection has ended."""
+        """Remove a connection that has ended."""
         self._connections.discard(connection)
 
     @property
@@ -216,7 +216,7 @@ def _peer(connected: socket) -> int:
 
 
 class Connection:
-    """A client's connection: what was received and is no whole frame, and what could not be sent yet.
+    """A client's connection, with the bytes of an incomplete frame, and those that could not be sent yet.
 
     is_closed: it has ended, from either side.
     """
@@ -250,11 +250,11 @@ class Connection:
         try:
             self._socket.shutdown(SHUT_RDWR)
         except OSError:
-            pass  # the client has done so
+            pass  # the client has closed it
         self._socket.close()
 
     def send(self, stream: int, response: Message) -> None:
-        """Send a response; what does not fit into the socket now is sent by the loop."""
+        """Send a response. The part for which the socket has no room now is sent by the loop."""
         if self.is_closed:
             return
         data = messages.encode("Response", response)
@@ -297,7 +297,7 @@ class Connection:
         self._take_frames()
 
     def _take_frames(self) -> None:
-        """Carry out the whole frames that were received. The rest is less than one frame."""
+        """Carry out all complete frames that were received."""
         at = 0
         received = self._received
         while not self.is_closed:
@@ -335,7 +335,7 @@ class Connection:
                 return
             self._last_stream = stream
             self._take_request(stream, data)
-        # Other types are for later versions of the protocol.
+        # Frames of other types belong to later versions of the protocol.
 
     def _take_request(self, stream: int, data: bytes) -> None:
         try:
