@@ -365,16 +365,17 @@ def as_engines(spec: Spec, volume: Path) -> None:
         "bounding": capabilities, "effective": capabilities, "permitted": capabilities,
     }  # fmt: skip
     spec["process"]["oomScoreAdj"] = 0
-    spec["annotations"] = {"build.pyrunc": "true"}
     spec["linux"]["cgroupsPath"] = f"/pyrunc-build-{os.getpid()}/{ID}"
 
 
 def add_profile(spec: Spec) -> None:
     """Add a seccomp profile to a configuration."""
     spec["linux"]["seccomp"] = {
-        "defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 1, "architectures": ["SCMP_ARCH_X86_64"],
+        "defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 1,
+        "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"],
         "syscalls": [
             {"names": ["read", "write", "openat"], "action": "SCMP_ACT_ALLOW"},
+            {"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38},
             {
                 "names": ["clone"], "action": "SCMP_ACT_ALLOW",
                 "args": [{"index": 0, "value": 0x7E020000, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ"}],
@@ -436,6 +437,12 @@ def in_user_namespace(spec: Spec) -> dict[str, Any]:
     return {**spec, "linux": linux, "mounts": [*spec["mounts"], volume]}
 
 
+# Those that containerd's CRI plugin gives a container.
+_ANNOTATIONS = (
+    "container-type", "sandbox-id", "container-name", "image-name", "sandbox-name", "sandbox-namespace", "sandbox-uid",
+)  # fmt: skip
+
+
 def in_pod(spec: Spec) -> dict[str, Any]:
     """A configuration that joins namespaces, which are those of this process."""
     types = {"network": "net", "ipc": "ipc", "uts": "uts"}
@@ -443,6 +450,7 @@ def in_pod(spec: Spec) -> dict[str, Any]:
     others = [entry for entry in spec["linux"]["namespaces"] if entry["type"] not in types]
     masked = [*spec["linux"].get("maskedPaths", []), "/sys/devices/virtual/powercap"]
     changed = {key: value for key, value in spec.items() if key != "hostname"}
+    changed["annotations"] = {f"io.kubernetes.cri.{name}": ID for name in _ANNOTATIONS}
     return {**changed, "linux": {**spec["linux"], "namespaces": [*others, *own], "maskedPaths": masked}}
 
 

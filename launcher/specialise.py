@@ -10,6 +10,9 @@ Nothing here asks the machine or keeps anything: no system call, no name or cont
 
 from __future__ import annotations
 
+import _signal
+import posix
+
 from pyrunc import jsonio, output
 from pyrunc._generated.steps import FIELDS
 from pyrunc.cli import fast_argv
@@ -21,6 +24,7 @@ from pyrunc.libcontainer.compile.exec import Target, compile_exec
 from pyrunc.libcontainer.compile.launch import compile_launch
 from pyrunc.libcontainer.exec.process import process_of
 from pyrunc.libcontainer.kernel import native
+from pyrunc.libcontainer.launch import ledger
 from pyrunc.libcontainer.plan import host, wire
 from pyrunc.libcontainer.plan.options import ExecOptions, LaunchOptions
 from pyrunc.libcontainer.spec import load, mount_options
@@ -74,7 +78,23 @@ _CAPABILITIES = [
     "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_MKNOD", "CAP_NET_RAW", "CAP_SETGID", "CAP_SETUID",
     "CAP_SETFCAP", "CAP_SETPCAP", "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT", "CAP_KILL", "CAP_AUDIT_WRITE",
 ]  # fmt: skip
+# Functions of hot modules that take names of arguments. Each demands an argument.
+_NAMED = (
+    posix.access, posix.chmod, posix.chown, posix.lstat, posix.mkdir, posix.open, posix.readlink, posix.rename,
+    posix.rmdir, posix.stat, posix.unlink, _signal.pidfd_send_signal,
+)  # fmt: skip
 _CONTROLLERS = ("cpuset", "cpu", "io", "memory", "hugetlb", "pids", "rdma")
+# Those that containerd's CRI plugin gives a container.
+_ANNOTATIONS = (
+    "container-type", "sandbox-id", "container-name", "image-name", "sandbox-name", "sandbox-namespace", "sandbox-uid",
+)  # fmt: skip
+# What `create` and `run` write down in the ledger behind the state directory.
+_EFFECTS: tuple[tuple[str, dict[str, object]], ...] = (
+    ("cgroup_parent", {"path": "/sys/fs/cgroup/pod"}),
+    ("cgroup", {"path": _CGROUP}),
+    ("process", {"pid": 100, "startTime": 5000}),
+    ("pid_file", {"path": _BUNDLE + "/init.pid", "content": "100", "draft": _BUNDLE + "/.init.pid"}),
+)
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -116,7 +136,7 @@ def _spec(*namespaces: str) -> Any:
     return {
         "ociVersion": "1.0.2",
         "process": {
-            "user": {"uid": 0, "gid": 0}, "args": ["sh"], "env": [_PATH, "TERM=xterm"], "cwd": "/",
+            "terminal": False, "user": {"uid": 0, "gid": 0}, "args": ["sh"], "env": [_PATH, "TERM=xterm"], "cwd": "/",
             "capabilities": dict.fromkeys(("bounding", "effective", "permitted"), _CAPABILITIES[-3:]),
             "rlimits": [{"type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024}], "noNewPrivileges": True,
         },
@@ -149,7 +169,7 @@ def _engine() -> Any:
     process["env"] += [f"VARIABLE_{number}={number}" for number in range(8)]
     process["capabilities"] = dict.fromkeys(("bounding", "effective", "permitted"), _CAPABILITIES)
     process["oomScoreAdj"] = 0
-    spec["annotations"] = {f"io.kubernetes.cri.{name}": _ID for name in ("container-name", "sandbox-id", "image-name")}
+    spec["annotations"] = {f"io.kubernetes.cri.{name}": _ID for name in _ANNOTATIONS}
     linux["cgroupsPath"] = "/kubepods/pod/" + _ID
     linux["resources"] = {
         "devices": [
@@ -167,6 +187,7 @@ def _engine() -> Any:
         "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"],
         "syscalls": [
             {"names": ["read", "write", "openat"], "action": "SCMP_ACT_ALLOW"},
+            {"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38},
             {
                 "names": ["clone"], "action": "SCMP_ACT_ALLOW",
                 "args": [{"index": 0, "value": 0x7E020000, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ"}],
@@ -229,7 +250,10 @@ def _further(spec: Spec, facts: HostFacts) -> None:
     options = ExecOptions(id=_ID, root=_ROOT, bundle=_BUNDLE, args=("sh", "-c", "true"), env=("A=1",))
     kept: Any = {name: spec[name] for name in ("process", "root", "linux", "mounts")}
     kept.update(version=state.FORMAT, devicePaths=[], noNewKeyring=False, pipes=[])
-    again = saved_config.spec_of(jsonio.loads(jsonio.dumps(kept)))
+    kept["rest"] = {"hostname": "pyrunc", "linux": {}, "noPivot": False, "rootless": False, "notify": False}
+    loaded = jsonio.loads(jsonio.dumps(kept))
+    saved_config._judge(loaded, ("process", "root", "linux"))
+    again = saved_config.spec_of(loaded)
     again["process"] = process_of(again, options)
     _encode(compile_exec(again, Target(100, 5000, _CGROUP), options, facts))
 
@@ -250,6 +274,8 @@ def _states() -> None:
     jsonio.dumps(found)
     output.table([("ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"), *life._rows(found)])
     state.directory(_ROOT, state.check_id(_ID))
+    for number, (effect, facts) in enumerate(_EFFECTS):
+        ledger._judged(jsonio.loads(jsonio.dumps({"effect": effect, **facts})), number + 1, _ID)
 
 
 def _messages() -> None:
@@ -271,8 +297,19 @@ def _command_lines() -> None:
         life.parse_signal(name)
 
 
+def _name_arguments() -> None:
+    """Have CPython 3.11 make the names of the functions' arguments, as it does at the first call of each. In a command
+    that takes pages of its table of interned strings."""
+    for function in _NAMED:
+        try:
+            function()  # type: ignore[call-arg]
+        except TypeError:
+            continue
+
+
 def main() -> None:
     """Carry the pure part of the commands out, some times."""
+    _name_arguments()
     for _ in range(ROUNDS):
         facts = _facts()
         _command_lines()
