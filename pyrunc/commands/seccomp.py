@@ -15,7 +15,7 @@ from .. import log, output, paths
 from ..errors import PyruncError, join, prefixed
 from ..libcontainer import SPEC_VERSION, lifecycle, lookup, saved_config, state
 from ..libcontainer.plan.options import LaunchOptions
-from ..libcontainer.seccomp import decide, recorded
+from ..libcontainer.seccomp import compiler, decide, recorded
 from ..libcontainer.seccomp.counter import Counter, Counts
 from ..libcontainer.spec import load as specification
 from . import outputs
@@ -114,10 +114,10 @@ def _explain(settings: Settings, words: tuple[str, ...], options: dict[str, Any]
         _require_container(settings, target)
     code = 0
     if of_bundle:
-        counts, profile, code = _run(settings, target, options["config"], "", {})
+        counts, profile, code = _run(settings, target, options["config"], refusals=True)
     else:
         profile = _profile_of(settings, target)
-        counts = _watch(settings, target, options["seconds"], {})
+        counts = _watch(settings, target, options["seconds"], refusals=True)
     refused, failed = recorded.refusals(counts, profile), recorded.failures(counts)
     if options["format"] == "json":
         value = {"refused": [_members(each) for each in refused], "failed": [_members(each) for each in failed]}
@@ -252,7 +252,12 @@ def read_profile(path: str) -> Seccomp:
 
 
 def _run(
-    settings: Settings, bundle: str, config: str, trigger: str, arguments: dict[int, int]
+    settings: Settings,
+    bundle: str,
+    config: str,
+    trigger: str = "",
+    arguments: dict[int, int] | None = None,
+    refusals: bool = False,
 ) -> tuple[Counts, Seccomp | None, int]:
     """Run a bundle, and count its calls. trigger: the call after which they are counted; "" for all of the container's.
     Returns the counts, the bundle's filter and the exit code. The working directory is the bundle then."""
@@ -264,7 +269,7 @@ def _run(
         if not record.cgroup:
             raise PyruncError("the container has no cgroup, by which its calls are known")
         after = "" if trigger == "seccomp" and _is_loaded_early(filters[0]) else trigger
-        counters.append(Counter(record.cgroup, after, arguments))
+        counters.append(Counter(record.cgroup, after, arguments, refusals))
 
     options = LaunchOptions(
         id=f"seccomp-{os.getpid()}",
@@ -295,7 +300,11 @@ def _filter_of(spec: Spec) -> Seccomp | None:
     """The filter of a configuration. If it has none, it gets one that allows everything, so that the init loads one."""
     found = (spec.get("linux") or {}).get("seccomp")
     if not found:
-        spec.setdefault("linux", {})["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW"}
+        allow: Seccomp = {
+            "defaultAction": "SCMP_ACT_ALLOW",
+            "architectures": [*compiler.machine_architectures()],
+        }
+        spec.setdefault("linux", {})["seccomp"] = allow
     return found
 
 
@@ -314,7 +323,9 @@ def _profile_of(settings: Settings, id: str) -> Seccomp | None:
         place.close()
 
 
-def _watch(settings: Settings, id: str, seconds: int, arguments: dict[int, int]) -> Counts:
+def _watch(
+    settings: Settings, id: str, seconds: int, arguments: dict[int, int] | None = None, refusals: bool = False
+) -> Counts:
     """Count the calls of a running container until SIGINT, SIGTERM or SIGHUP, its end, or the time."""
     described = lifecycle.state(settings.root, id)
     place = lookup.opened(state.directory(settings.root, id))
@@ -334,7 +345,7 @@ def _watch(settings: Settings, id: str, seconds: int, arguments: dict[int, int])
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, lambda *_: ended.append(1))
-    counter = Counter(record.cgroup, "", arguments)
+    counter = Counter(record.cgroup, "", arguments, refusals)
     try:
         shown = 0
         poller = select.poll()

@@ -18,6 +18,7 @@ import pytest
 from pyrunc.libcontainer.seccomp import recorded
 from tests.support.agent import Agent
 from tests.support.bundle import Bundle
+from tests.support.programs import static_program
 from tests.support.runtime import Runtime
 from tests.support.seccomp import allowing
 
@@ -95,6 +96,39 @@ def test_a_filter_that_asks_an_agent(runtime: Runtime, tmp: Bundle, since: str) 
         assert "chdir refused 1 time by /linux/seccomp/syscalls/0 (errno ENOMEDIUM)" in explained.out
     finally:
         agent.close()
+
+
+GETPPID_X86, MKDIR_X86, SOCKET_X86 = 64, 39, 359
+
+
+def test_calls_of_32_bit_programs(runtime: Runtime, bundle: Bundle, session_directory: Path) -> None:
+    """They run while they are recorded, have their own names, and run with the profile."""
+    shutil.copy(static_program(session_directory, "syscalls"), bundle.rootfs / "bin/syscalls")
+    calls = (f"x86:{GETPPID_X86}", f"x86:{SOCKET_X86}:1:1:0", f"x86:{MKDIR_X86}:0:0")
+    bundle.args("syscalls", *calls).write()
+    target = runtime.work / "profile.json"
+    done = runtime("seccomp", "record", bundle.path, "-o", target, "--since", "start", "--arguments")
+    out = "0\n3\n-14\n"
+    assert (done.code, done.out) == (0, out), done
+    profile = json.loads(target.read_text())
+    assert profile["architectures"] == ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"]
+    assert {"getppid", "mkdir", "socket"} <= names(profile)
+    assert not {"sched_rr_get_interval", "sendmsg", "lgetxattr"} & names(profile)  # what the numbers are on x86-64
+    [socket] = [rule for rule in profile["syscalls"] if rule["names"] == ["socket"]]
+    assert [each["valueTwo"] for each in socket["args"]] == [1]
+    profile["syscalls"][0]["names"].extend(recorded.RUNTIME_CALLS)
+    target.write_text(json.dumps(profile))
+    assert runtime.run(bundle, "--seccomp-profile", str(target)).out == out
+    bundle.args("syscalls", *calls, f"x86:{SOCKET_X86}:2:1:0")
+    for rule in profile["syscalls"]:
+        rule["names"] = [name for name in rule["names"] if name != "mkdir"]
+    bundle.linux["seccomp"] = profile
+    bundle.write()
+    explained = runtime("seccomp", "explain", bundle.path)
+    assert explained.out == (
+        "0\n3\n-1\n-1\nmkdir refused 1 time by /linux/seccomp/defaultAction (errno EPERM)\n"
+        "socket refused 1 time by /linux/seccomp/defaultAction (errno EPERM)\n"
+    )
 
 
 def test_since_start_leaves_out_the_init(runtime: Runtime, tmp: Bundle) -> None:

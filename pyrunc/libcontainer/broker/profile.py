@@ -8,10 +8,9 @@ and io_uring are refused.
 from __future__ import annotations
 
 import errno
-import platform
 import socket
 import stat
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from ...errors import PyruncError
 from ..seccomp import compiler, decide, recorded
@@ -54,10 +53,6 @@ _UNIX_DATAGRAMS = (2, 3)
 _UNIX_STREAMS = (1, 5)
 # The types beside streams, datagrams and raw sockets: the default protocol of SOCK_SEQPACKET is SCTP.
 _NEITHER = (4, 5, 6, 10)
-_MACHINES: dict[str, list[Literal["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32", "SCMP_ARCH_AARCH64"]]] = {
-    "x86_64": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"],
-    "aarch64": ["SCMP_ARCH_AARCH64"],
-}
 
 
 def make(policy: Policy, listener: str, base: Seccomp | None = None, flags: bool = True) -> Seccomp:
@@ -100,10 +95,7 @@ def make(policy: Policy, listener: str, base: Seccomp | None = None, flags: bool
 
 def _open_profile() -> Seccomp:
     """A profile that allows everything, with the architectures of the machine."""
-    value: Seccomp = {"defaultAction": "SCMP_ACT_ALLOW"}
-    if platform.machine() in _MACHINES:
-        value["architectures"] = [*_MACHINES[platform.machine()]]
-    return value
+    return {"defaultAction": "SCMP_ACT_ALLOW", "architectures": [*compiler.machine_architectures()]}
 
 
 def _with_the_init_s(base: Seccomp) -> Seccomp:

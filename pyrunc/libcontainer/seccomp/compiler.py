@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Container, Sequence
+from typing import TYPE_CHECKING, Literal
 
 from ...errors import PyruncError, pointer
 from . import cache
@@ -23,10 +23,21 @@ if TYPE_CHECKING:
     from ..plan.model import LaunchPlan
 
 _UNKNOWN = -1  # __NR_SCMP_ERROR
+# libseccomp's numbers from here down are of calls that socketcall(2) and ipc(2) make. On x86 with 32 bits such a call
+# may have a number of its own too, for which libseccomp adds the rule as well. No call has a number above _HIGHEST.
+_MULTIPLEXED, _HIGHEST = -100, 1023
 _ATTR_CTL_OPTIMIZE = 8  # SCMP_FLTATR_CTL_OPTIMIZE: 2 is a binary tree
 _BINARY_TREE = 2
 # With so many names the filter is a binary tree, as with runc; libseccomp 2.5 fails for a tree without rules.
 _MANY_NAMES = 32
+Architecture = Literal[
+    "SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32", "SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"
+]  # fmt: skip
+# The architectures whose programs a kernel may run: its own, the 32-bit one, and others.
+_FAMILIES: tuple[tuple[Architecture, ...], ...] = (
+    ("SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"),
+    ("SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"),
+)
 # With these default actions the profile lists the refused calls, and other system calls are allowed; a tracer decides
 # by itself.
 _PERMISSIVE = ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_TRACE")
@@ -142,6 +153,15 @@ def _ffi() -> FFI:
     return ffi
 
 
+def machine_architectures() -> list[Architecture]:
+    """The architectures whose programs this machine may run: its own, the 32-bit one, and others. A filter ends a
+    process that makes a call of one that it does not have. Empty for a machine that is not in the table. Raises
+    PyruncError."""
+    library = _library()
+    native = library.seccomp_arch_native()
+    return next((list(names) for names in _FAMILIES if _token(library, names[0]) == native), [])
+
+
 def architecture(name: str) -> int:
     """libseccomp's number of an architecture (`SCMP_ARCH_…`); with "" the machine's. Raises PyruncError."""
     library = _library()
@@ -163,7 +183,13 @@ def architecture_name(token: int) -> str:
 def find_number(call: str, token: int) -> int:
     """The number of a system call of an architecture; negative if there is none. Raises PyruncError without
     libseccomp."""
-    return _library().seccomp_syscall_resolve_name_arch(token, _bytes(call))
+    found = _library().seccomp_syscall_resolve_name_arch(token, _bytes(call))
+    return _highest([call], 0, token) or found if found <= _MULTIPLEXED else found
+
+
+def _highest(calls: Container[str], number: int, token: int) -> int:
+    """The highest number above another one that is of one of these calls; the other one if none is."""
+    return next((each for each in range(_HIGHEST, number, -1) if call_name(each, token) in calls), number)
 
 
 def covered(profile: Seccomp) -> list[int]:
@@ -301,6 +327,8 @@ def _stub(library: Library, profile: Seccomp, tokens: list[int]) -> list[Instruc
         numbers = [library.seccomp_syscall_resolve_name_arch(token, _bytes(name)) for name in names]
         # System calls of other architectures only have negative numbers.
         number = max(numbers, default=0)
+        if any([each <= _MULTIPLEXED for each in numbers]):
+            number = _highest(names, number, token)
         if number > 0:
             last[token] = number
     return stub(last)

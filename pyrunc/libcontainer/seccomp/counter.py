@@ -4,8 +4,8 @@ The kernel passes a call to the filter before it reaches sys_enter. So a call th
 entered, was refused by a filter (or a tracer). A thread's first exit is left out: it may be of a call that was under
 way when the programs were attached, or the return of clone(2) in a child.
 
-A call that a filter ends the process for (SCMP_ACT_KILL…) reaches neither. Calls of 32-bit programs are counted under
-the number that they have, as if it were the machine's own architecture's.
+A call that a filter ends the process for (SCMP_ACT_KILL…) reaches neither. Calls of the machine's 32-bit architecture
+have numbers of their own (NUMBERS). Those of x32 are not counted: few kernels have them (CONFIG_X86_X32).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ...errors import PyruncError
 from . import ebpf
 from .ebpf import Assembler
 
-# A number above all system calls.
+# A number above all system calls. With NUMBERS added it is the number of a call of the 32-bit architecture.
 NUMBERS = 1024
 # How many threads of a cgroup are followed at a time; beyond that, refusals are missed.
 _THREADS = 16384
@@ -36,10 +36,31 @@ _ROOT_CGROUP = 1
 # A thread's state.
 _UNSEEN, _OUTSIDE, _INSIDE = 0, 1, 2
 
-# In struct pt_regs (asm/ptrace.h): the call's number, and its arguments from the first on. The numbers of triggers.
-_REGISTERS = {
-    "x86_64": (120, (112, 104, 96, 56, 72, 44), {"seccomp": 317, "execve": 59}),
-    "aarch64": (280, (0, 8, 16, 24, 32, 40), {"seccomp": 277, "execve": 221}),
+
+@dataclass(frozen=True)
+class _Machine:
+    """Where the kernel keeps what the programs read.
+
+    number, arguments: the offsets in struct pt_regs (asm/ptrace.h) of the call's number, and of its arguments from the
+    first on. compat_arguments: of those of a 32-bit call. compat: in struct task_struct, which begins with struct
+    thread_info (asm/thread_info.h), the offset of a word, and its bit that is set during a 32-bit call: TS_COMPAT of
+    x86, TIF_32BIT of arm64. triggers: the numbers of calls.
+    """
+
+    number: int
+    arguments: tuple[int, ...]
+    compat_arguments: tuple[int, ...]
+    compat: tuple[int, int]
+    triggers: dict[str, int]
+
+
+_MACHINES = {
+    "x86_64": _Machine(
+        120, (112, 104, 96, 56, 72, 44), (40, 88, 96, 104, 112, 32), (16, 1 << 1), {"seccomp": 317, "execve": 59}
+    ),
+    "aarch64": _Machine(
+        280, (0, 8, 16, 24, 32, 40), (0, 8, 16, 24, 32, 40), (0, 1 << 22), {"seccomp": 277, "execve": 221}
+    ),
 }
 # The calls whose argument matters to a profile, and which: socket(domain), clone(flags), ioctl(request), prctl(option).
 ARGUMENTS = {"socket": 0, "clone": 0, "ioctl": 1, "prctl": 0}
@@ -51,7 +72,9 @@ _THREAD_AT, _VALUE_AT, _KEY_AT, _READ_AT = -8, -16, -24, -32
 
 @dataclass
 class Counts:
-    """entered: how often each call was made, by its number. refused: how often a filter refused a call, by its number
+    """A number is that of the machine's own architecture, or that of its 32-bit one with NUMBERS added.
+
+    entered: how often each call was made, by its number. refused: how often a filter refused a call, by its number
     and the errno (0 for a result that is none). failed: how often the kernel itself refused one, by the same, for the
     errnos that a filter would give too. values: how often an argument had a value, by (number, value)."""
 
@@ -66,32 +89,36 @@ class Counter:
 
     cgroup: the path of the cgroup's directory; the cgroups below it are counted too. trigger: count from the first call
     of seccomp or execve on: by seccomp the init loads the filter, and it is not counted itself; "" counts from now on.
-    arguments: the argument to record, by the number of the call.
+    arguments: the argument to record, by the number of the call. refusals: whether to count those too, which more than
+    doubles the time that a call takes longer.
     """
 
-    def __init__(self, cgroup: str, trigger: str = "", arguments: dict[int, int] | None = None) -> None:
+    def __init__(
+        self, cgroup: str, trigger: str = "", arguments: dict[int, int] | None = None, refusals: bool = True
+    ) -> None:
         """Raises PyruncError."""
         machine = platform.machine()
-        if machine not in _REGISTERS:
+        if machine not in _MACHINES:
             raise PyruncError(f"system calls can be counted on x86_64 and aarch64 only, not on {machine}")
         try:
             self._cgroup = os.stat(cgroup).st_ino
         except OSError as error:
             raise PyruncError(f"the cgroup {cgroup}", errno=error.errno or 0) from error
         self._level = _level(cgroup)
-        self._number_at, self._arguments_at, self._triggers = _REGISTERS[machine]
-        self._trigger = trigger
+        self._machine = _MACHINES[machine]
+        self._trigger, self._with_refusals = trigger, refusals
         self._maps: list[ebpf.Map] = []
         self._links: list[int] = []
         try:
             self._state = self._map(ebpf.ARRAY, 4, 2)
-            self._entered = self._map(ebpf.ARRAY, 4, NUMBERS)
-            self._threads = self._map(ebpf.LRU_HASH, 8, _THREADS)
-            self._refused = self._map(ebpf.HASH, 8, _REFUSALS)
-            self._failed = self._map(ebpf.HASH, 8, _REFUSALS)
+            self._entered = self._map(ebpf.ARRAY, 4, 2 * NUMBERS)
             self._values = self._map(ebpf.HASH, 8, _VALUES)
             self._state.set(_ON, 0 if trigger else 1)
-            self._links.append(ebpf.attach(self._on_exit(), "sys_exit"))
+            if refusals:
+                self._threads = self._map(ebpf.LRU_HASH, 8, _THREADS)
+                self._refused = self._map(ebpf.HASH, 8, _REFUSALS)
+                self._failed = self._map(ebpf.HASH, 8, _REFUSALS)
+                self._links.append(ebpf.attach(self._on_exit(), "sys_exit"))
             self._links.append(ebpf.attach(self._on_enter(arguments or {}), "sys_enter"))
             self._state.set(_COMPLETE, _OUTSIDE)
         except PyruncError:
@@ -106,11 +133,12 @@ class Counter:
     def counts(self) -> Counts:
         """What was counted so far. Raises OSError."""
         found = Counts()
-        for number in range(NUMBERS):
+        for number in range(2 * NUMBERS):
             count = self._entered.get(number)
             if count:
                 found.entered[number] = count
-        found.refused, found.failed = _by_errno(self._refused.items()), _by_errno(self._failed.items())
+        if self._with_refusals:
+            found.refused, found.failed = _by_errno(self._refused.items()), _by_errno(self._failed.items())
         found.values = {(key >> 48, key & (1 << 48) - 1): count for key, count in self._values.items().items()}
         return found
 
@@ -123,15 +151,13 @@ class Counter:
         self._links, self._maps = [], []
 
     def _begin(self) -> Assembler:
-        """Leave unless the task is in the cgroup; the number of the thread is a variable then."""
+        """Leave unless the task is in the cgroup."""
         code = Assembler()
         code.add(ebpf.MOVE_REGISTER, _CONTEXT, 1)
         code.add(ebpf.MOVE, 1, value=self._level)
         code.add(ebpf.CALL, value=ebpf.GET_CURRENT_ANCESTOR_CGROUP_ID)
         code.load(1, self._cgroup)
         code.add(ebpf.JUMP_NOT_EQUAL_REGISTER, _RESULT, 1, "end")
-        code.add(ebpf.CALL, value=ebpf.GET_CURRENT_PID_TGID)
-        code.add(ebpf.STORE_U64, ebpf.FRAME, _RESULT, _THREAD_AT)
         return code
 
     def _set_thread(self, code: Assembler) -> None:
@@ -139,6 +165,8 @@ class Counter:
 
         The state of a thread that is known is changed in its place, which can't fail, as an update of the map may.
         """
+        code.add(ebpf.CALL, value=ebpf.GET_CURRENT_PID_TGID)
+        code.add(ebpf.STORE_U64, ebpf.FRAME, _RESULT, _THREAD_AT)
         code.add(ebpf.MOVE, _BEFORE, value=_UNSEEN)
         code.load_map(1, self._threads.fd)
         code.frame(2, _THREAD_AT)
@@ -159,22 +187,14 @@ class Counter:
     def _on_enter(self, arguments: dict[int, int]) -> bytes:
         """The program of sys_enter, whose context is the registers' address and the call's number."""
         code = self._begin()
-        code.add(ebpf.MOVE, _THREAD_STATE, value=_INSIDE)
-        self._set_thread(code)
+        if self._with_refusals:
+            code.add(ebpf.MOVE, _THREAD_STATE, value=_INSIDE)
+            self._set_thread(code)
         code.add(ebpf.LOAD_U64, _NUMBER, _CONTEXT, 8)
         code.add(ebpf.JUMP_GREATER_OR_EQUAL, _NUMBER, 0, "end", NUMBERS)
-        code.add(ebpf.STORE_VALUE_U64, ebpf.FRAME, 0, _KEY_AT, _ON)
-        code.load_map(1, self._state.fd)
-        code.frame(2, _KEY_AT)
-        code.add(ebpf.CALL, value=ebpf.MAP_LOOKUP)
-        code.add(ebpf.JUMP_EQUAL, _RESULT, 0, "end")
-        code.add(ebpf.LOAD_U64, 1, _RESULT)
-        code.add(ebpf.JUMP_NOT_EQUAL, 1, 0, "count")
+        self._mark_compat(code)
         if self._trigger:
-            code.add(ebpf.JUMP_NOT_EQUAL, _NUMBER, 0, "end", self._triggers[self._trigger])
-            code.add(ebpf.STORE_VALUE_U64, _RESULT, 0, 0, 1)
-        if self._trigger != "execve":
-            code.add(ebpf.JUMP, offset="end")
+            self._await_trigger(code)
         code.label("count")
         code.add(ebpf.STORE_U64, ebpf.FRAME, _NUMBER, _KEY_AT)
         code.load_map(1, self._entered.fd)
@@ -190,11 +210,26 @@ class Counter:
         code.add(ebpf.EXIT)
         return code.assemble()
 
+    def _await_trigger(self, code: Assembler) -> None:
+        """Go to the end before the trigger. That itself is counted if it is an execve."""
+        code.add(ebpf.STORE_VALUE_U64, ebpf.FRAME, 0, _KEY_AT, _ON)
+        code.load_map(1, self._state.fd)
+        code.frame(2, _KEY_AT)
+        code.add(ebpf.CALL, value=ebpf.MAP_LOOKUP)
+        code.add(ebpf.JUMP_EQUAL, _RESULT, 0, "end")
+        code.add(ebpf.LOAD_U64, 1, _RESULT)
+        code.add(ebpf.JUMP_NOT_EQUAL, 1, 0, "count")
+        code.add(ebpf.JUMP_NOT_EQUAL, _NUMBER, 0, "end", self._machine.triggers[self._trigger])
+        code.add(ebpf.STORE_VALUE_U64, _RESULT, 0, 0, 1)
+        if self._trigger != "execve":
+            code.add(ebpf.JUMP, offset="end")
+
     def _count_value(self, code: Assembler, number: int, index: int) -> None:
         """Count the value of an argument, of which the lower 48 bits are kept."""
         after = f"after {number}"
         code.add(ebpf.JUMP_NOT_EQUAL, _NUMBER, 0, after, number)
-        self._read(code, self._arguments_at[index], 8)
+        of = self._machine.arguments if number < NUMBERS else self._machine.compat_arguments
+        self._read_registers(code, of[index], 8)
         code.add(ebpf.LOAD_U64, 1, ebpf.FRAME, _READ_AT)
         code.add(ebpf.SHIFT_LEFT, 1, value=16)
         code.add(ebpf.SHIFT_RIGHT, 1, value=16)
@@ -222,9 +257,10 @@ class Counter:
             code.add(ebpf.JUMP_EQUAL, 1, 0, "key", -code_number)
         code.add(ebpf.JUMP, offset="end")
         code.label("key")
-        self._read(code, self._number_at, 8)
+        self._read_registers(code, self._machine.number, 8)
         code.add(ebpf.LOAD_U32, _NUMBER, ebpf.FRAME, _READ_AT)
         code.add(ebpf.JUMP_GREATER_OR_EQUAL, _NUMBER, 0, "end", NUMBERS)
+        self._mark_compat(code)
         code.add(ebpf.LOAD_U64, 1, _CONTEXT, 8)
         code.add(ebpf.STORE_U64, ebpf.FRAME, 1, _READ_AT)
         code.add(ebpf.SHIFT_LEFT, _NUMBER, value=32)
@@ -241,12 +277,28 @@ class Counter:
         code.add(ebpf.EXIT)
         return code.assemble()
 
-    def _read(self, code: Assembler, offset: int, size: int) -> None:
+    def _mark_compat(self, code: Assembler) -> None:
+        """Add NUMBERS to the call's number if the call is one of the 32-bit architecture."""
+        offset, bit = self._machine.compat
+        code.add(ebpf.CALL, value=ebpf.GET_CURRENT_TASK)
+        code.add(ebpf.MOVE_REGISTER, 3, _RESULT)
+        self._read(code, offset, 8)
+        code.add(ebpf.LOAD_U64, 1, ebpf.FRAME, _READ_AT)
+        code.add(ebpf.AND, 1, value=bit)
+        code.add(ebpf.JUMP_EQUAL, 1, 0, "own")
+        code.add(ebpf.ADD, _NUMBER, value=NUMBERS)
+        code.label("own")
+
+    def _read_registers(self, code: Assembler, offset: int, size: int) -> None:
         """Read from the registers of the task into a variable."""
+        code.add(ebpf.LOAD_U64, 3, _CONTEXT)
+        self._read(code, offset, size)
+
+    def _read(self, code: Assembler, offset: int, size: int) -> None:
+        """Read the kernel's memory at an offset from the address in register 3 into a variable."""
+        code.add(ebpf.ADD, 3, value=offset)
         code.frame(1, _READ_AT)
         code.add(ebpf.MOVE, 2, value=size)
-        code.add(ebpf.LOAD_U64, 3, _CONTEXT)
-        code.add(ebpf.ADD, 3, value=offset)
         code.add(ebpf.CALL, value=ebpf.PROBE_READ_KERNEL)
         code.add(ebpf.JUMP_NOT_EQUAL, _RESULT, 0, "end")
 

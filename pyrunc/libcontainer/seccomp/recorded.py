@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import errno
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from . import compiler, decide
-from .counter import ARGUMENTS, Counts
+from .counter import ARGUMENTS, NUMBERS, Counts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -46,18 +46,31 @@ class Refusal:
     rule: str
 
 
+def _architecture(number: int) -> compiler.Architecture:
+    """The architecture of a counted call (counter.Counts)."""
+    return compiler.machine_architectures()[number // NUMBERS]
+
+
+def call_name(number: int) -> str:
+    """The name of a counted call (counter.Counts); its number as text if libseccomp has none. Raises PyruncError."""
+    return compiler.call_name(number % NUMBERS, compiler.architecture(_architecture(number)))
+
+
 def argument_numbers() -> dict[int, int]:
-    """The argument that is recorded, by the number of the call. Raises PyruncError."""
-    token = compiler.architecture("")
-    return {compiler.call_number(call, token): index for call, index in ARGUMENTS.items()}
+    """The argument that is recorded, by the counted number of the call (counter.Counts). Raises PyruncError."""
+    found = {}
+    for at, name in enumerate(compiler.machine_architectures()[:2]):
+        token = compiler.architecture(name)
+        for call, index in ARGUMENTS.items():
+            found[at * NUMBERS + compiler.call_number(call, token)] = index
+    return found
 
 
 def calls(counts: Counts) -> dict[str, int]:
-    """How often each call was made or refused, by its name. Raises PyruncError."""
-    token = compiler.architecture("")
+    """How often each call was made, by its name. Raises PyruncError."""
     found: dict[str, int] = {}
     for number, count in counts.entered.items():
-        name = compiler.call_name(number, token)
+        name = call_name(number)
         found[name] = found.get(name, 0) + count
     return found
 
@@ -66,25 +79,24 @@ def profile(counts: Counts, others: Iterable[str] = (), with_arguments: bool = F
     """The linux.seccomp that allows the calls that were made, and refuses all others with EPERM.
 
     others: further calls to allow. with_arguments: allow socket, clone, ioctl and prctl only with the values that their
-    argument had (counter.ARGUMENTS). A call that libseccomp has no name for is left out. Raises PyruncError.
+    argument had (counter.ARGUMENTS). A call that libseccomp has no name for is left out. The profile has the 32-bit
+    architecture if calls of it were made. Raises PyruncError.
     """
-    token = compiler.architecture("")
     names = {name for name in calls(counts) if not name.isdigit()}
     rules: list[SeccompRule] = []
     if with_arguments:
         for call, index in ARGUMENTS.items():
-            number = compiler.call_number(call, token)
             mask = _CLONE_NAMESPACES if call == "clone" else _INT
-            values = sorted({value & mask for of, value in counts.values if of == number})
+            values = sorted({value & mask for of, value in counts.values if call_name(of) == call})
             if values and len(values) <= _MOST_VALUES and call not in others:
                 names.discard(call)
                 rules += [_conditional(call, index, mask, value) for value in values]
-    architecture: Any = compiler.architecture_name(token)
+    firsts = [0, NUMBERS] if any(number >= NUMBERS for number in counts.entered) else [0]
     allowed: SeccompRule = {"names": sorted(names | set(others)), "action": "SCMP_ACT_ALLOW"}
     return {
         "defaultAction": "SCMP_ACT_ERRNO",
         "defaultErrnoRet": errno.EPERM,
-        "architectures": [architecture],
+        "architectures": [_architecture(first) for first in firsts],
         "syscalls": [allowed, *rules],
     }
 
@@ -110,10 +122,9 @@ def _allowed(profile: Seccomp) -> set[str]:
 
 def refusals(counts: Counts, profile: Seccomp | None) -> list[Refusal]:
     """What filters refused, the most frequent first. profile: the container's; None without one. Raises PyruncError."""
-    token = compiler.architecture("")
     found = []
     for (number, code), count in counts.refused.items():
-        name = compiler.call_name(number, token)
+        name = call_name(number)
         if code or name not in _MAKE_PROCESSES:
             found.append(Refusal(name, count, code, _rule(profile, name, number, code) if profile else ""))
     return sorted(found, key=lambda refusal: (-refusal.count, refusal.call))
@@ -121,10 +132,7 @@ def refusals(counts: Counts, profile: Seccomp | None) -> list[Refusal]:
 
 def failures(counts: Counts) -> list[Refusal]:
     """What the kernel itself refused with an errno that a filter would give too. Raises PyruncError."""
-    token = compiler.architecture("")
-    found = [
-        Refusal(compiler.call_name(number, token), count, code, "") for (number, code), count in counts.failed.items()
-    ]
+    found = [Refusal(call_name(number), count, code, "") for (number, code), count in counts.failed.items()]
     return sorted(found, key=lambda refusal: (-refusal.count, refusal.call))
 
 
@@ -142,12 +150,11 @@ def _rule(profile: Seccomp, call: str, number: int, code: int) -> str:
     for pointer, rule in rules:
         if call in rule["names"] and rule["action"] in possible:
             return pointer
-    if code == errno.ENOSYS and number > _newest(profile):
+    if code == errno.ENOSYS and number % NUMBERS > _newest(profile, compiler.architecture(_architecture(number))):
         return decide.RULES  # the stub before the filter
     return decide.DEFAULT if profile["defaultAction"] in possible else ""
 
 
-def _newest(profile: Seccomp) -> int:
-    token = compiler.architecture("")
+def _newest(profile: Seccomp, token: int) -> int:
     names = {name for rule in profile.get("syscalls") or () for name in rule["names"]}
     return max([compiler.find_number(name, token) for name in names], default=0)

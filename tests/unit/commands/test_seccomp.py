@@ -13,6 +13,7 @@ from pyrunc.cli import seccomp as cli
 from pyrunc.commands import seccomp
 from pyrunc.commands.settings import Settings
 from pyrunc.errors import PyruncError
+from pyrunc.libcontainer.seccomp import compiler
 from pyrunc.libcontainer.seccomp.recorded import Refusal
 from tests.support.plans import minimal
 from tests.support.seccomp import default_profile
@@ -181,7 +182,10 @@ def test_a_configuration_without_a_filter_gets_one_that_allows_all() -> None:
     spec: Any = minimal()
     spec.pop("linux", None)
     assert seccomp._filter_of(spec) is None
-    assert spec["linux"]["seccomp"] == {"defaultAction": "SCMP_ACT_ALLOW"}
+    assert spec["linux"]["seccomp"] == {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "architectures": compiler.machine_architectures(),
+    }
     spec["linux"]["seccomp"] = default_profile()
     assert seccomp._filter_of(spec) == spec["linux"]["seccomp"] == default_profile()
 

@@ -52,6 +52,22 @@ def test_actions(action: str, number: int) -> None:
         assert verdict(profile, MKDIR - 1) == with_errno
 
 
+@pytest.mark.parametrize(("name", "number"), [("socket", 359), ("shutdown", 373), ("shmget", 395)])
+def test_calls_that_x86_also_multiplexes_are_not_newer_than_the_profile(name: str, number: int) -> None:
+    profile = {"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [rule("SCMP_ACT_ALLOW", "read", name)]}
+    assert verdict(profile, number, arch=AUDIT_I386) == ALLOW
+    assert verdict(profile, number - 1, arch=AUDIT_I386) == ERRNO | errno.EPERM
+    assert verdict(profile, number + 1, arch=AUDIT_I386) == ERRNO | errno.ENOSYS
+    token = compiler.architecture("SCMP_ARCH_X86")
+    assert compiler.find_number(name, token) == number
+    assert compiler.call_number(name, token) == number
+
+
+def test_the_architectures_of_this_machine() -> None:
+    names = compiler.machine_architectures()
+    assert compiler.architecture(names[0]) == compiler.architecture("")
+
+
 def test_errnos() -> None:
     profile = allowing("SCMP_ACT_ERRNO", "mkdir", errnoRet=55)
     profile["syscalls"].append(rule("SCMP_ACT_TRACE", "ftruncate", errnoRet=0xABCD))

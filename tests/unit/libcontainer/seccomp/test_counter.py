@@ -62,6 +62,25 @@ threads = [threading.Thread(target=lambda: [os.getppid() for _ in range(500)]) f
     assert counted(made).entered[GETPPID] == 3000
 
 
+X86 = """
+import mmap
+# mov eax, edi; xchg ebx, esi; int 0x80; xchg ebx, esi; ret
+code = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+code.write(bytes.fromhex("89f887decd8087dec3"))
+x86 = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_int)(ctypes.addressof(ctypes.c_char.from_buffer(code)))
+"""
+GETPPID_X86, CLOSE_X86 = counter.NUMBERS + 64, counter.NUMBERS + 6
+
+
+def test_32_bit_calls_have_their_own_numbers(cgroup: Path) -> None:
+    made = Counter(str(cgroup), arguments={CLOSE_X86: 0})
+    run(cgroup, X86 + "before = os.getppid(); [x86(64, 0) for _ in range(30)]; x86(6, 777); x86(1000, 0); os.getppid()")
+    found = counted(made)
+    assert (found.entered[GETPPID_X86], found.entered[GETPPID], found.entered[CLOSE_X86]) == (30, 2, 1)
+    assert found.values == {(CLOSE_X86, 777): 1}
+    assert found.failed[counter.NUMBERS + 1000, 38] == 1
+
+
 def test_other_cgroups_are_not_counted(cgroup: Path) -> None:
     made = Counter(str(cgroup / "below"))
     run(cgroup, "[os.getppid() for _ in range(100)]")
@@ -76,9 +95,10 @@ def test_the_values_of_an_argument(cgroup: Path) -> None:
     assert (IOCTL, 0x5401) in found.values
 
 
+@pytest.mark.parametrize("refusals", [False, True])
 @pytest.mark.parametrize(("trigger", "count"), [("seccomp", 5), ("execve", 0)])
-def test_nothing_is_counted_before_the_trigger(cgroup: Path, trigger: str, count: int) -> None:
-    made = Counter(str(cgroup), trigger)
+def test_nothing_is_counted_before_the_trigger(cgroup: Path, trigger: str, count: int, refusals: bool) -> None:
+    made = Counter(str(cgroup), trigger, refusals=refusals)
     run(
         cgroup,
         "[os.getppid() for _ in range(9)]; call(317, 2, 0, ctypes.byref(ctypes.c_uint(0)));"
@@ -120,6 +140,14 @@ def test_what_a_filter_refuses_and_what_the_kernel_does(cgroup: Path) -> None:
     assert found.refused == {(CHROOT, 13): 77}
     assert (CHROOT, 13) not in found.failed
     assert CHROOT not in found.entered
+
+
+def test_calls_without_refusals(cgroup: Path) -> None:
+    made = Counter(str(cgroup), refusals=False)
+    run(cgroup, FILTER + "deny([161], 13); [os.getppid() for _ in range(70)]; call(161, b'/'); call(1000, 0)")
+    found = counted(made)
+    assert found.entered[GETPPID] == 70
+    assert (found.refused, found.failed) == ({}, {})
 
 
 def test_the_kernels_refusals_are_kept_apart(cgroup: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pyrunc.libcontainer.seccomp import compiler, decide, recorded
-from pyrunc.libcontainer.seccomp.counter import Counts
+from pyrunc.libcontainer.seccomp.counter import NUMBERS, Counts
 from tests.support import seccomp as support
 
 pytestmark = pytest.mark.skipif(
@@ -27,6 +27,39 @@ def test_a_profile_allows_what_was_made_and_nothing_else() -> None:
     assert decide.decide(profile, "socket", ()).action == "SCMP_ACT_ERRNO (EPERM)"
     # The largest number in the profile is that of mkdir: what is above it counts as newer than the profile.
     assert decide.decide(profile, "chroot", ()).action == "SCMP_ACT_ERRNO (ENOSYS)"
+
+
+GETPID_X86, IOCTL_X86, SOCKET_X86 = NUMBERS + 20, NUMBERS + 54, NUMBERS + 359
+
+
+def test_32_bit_calls_bring_their_architecture() -> None:
+    counts = Counts({WRITE: 1, GETPID_X86: 2, SOCKET_X86: 1}, values={(SOCKET_X86, 1): 1, (SOCKET, 2): 1})
+    assert recorded.calls(counts) == {"write": 1, "getpid": 2, "socket": 1}
+    profile = recorded.profile(counts, with_arguments=True)
+    assert profile.get("architectures") == ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"]
+    for architecture in ("SCMP_ARCH_X86_64", "SCMP_ARCH_X86"):
+        found = [decide.decide(profile, "socket", (family,), architecture).action for family in (1, 2, 3)]
+        assert found == ["SCMP_ACT_ALLOW", "SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO (EPERM)"]
+    assert recorded.profile(Counts({WRITE: 1})).get("architectures") == ["SCMP_ARCH_X86_64"]
+
+
+def test_the_arguments_that_are_recorded() -> None:
+    found = recorded.argument_numbers()
+    assert (found[IOCTL], found[IOCTL_X86], found[SOCKET_X86]) == (1, 1, 0)
+    assert len(found) == 8
+
+
+def test_refusals_of_32_bit_calls() -> None:
+    profile: Any = {
+        "defaultAction": "SCMP_ACT_ERRNO",
+        "architectures": ["SCMP_ARCH_X86"],
+        "syscalls": [support.rule("SCMP_ACT_ALLOW", "getpid")],
+    }
+    counts = Counts(refused={(SOCKET_X86, errno.ENOSYS): 1, (NUMBERS + 11, 1): 2})
+    assert recorded.refusals(counts, profile) == [
+        recorded.Refusal("execve", 2, 1, "/linux/seccomp/defaultAction"),
+        recorded.Refusal("socket", 1, errno.ENOSYS, "/linux/seccomp/syscalls"),
+    ]
 
 
 def test_arguments_become_conditions() -> None:
