@@ -102,7 +102,8 @@ int step_send_console(struct init *init, const struct step_send_console *step)
     return result;
 }
 
-/* The descriptors for the steps after the wait: the listener, and the files to which startContainer hooks write. */
+/* The descriptors for the steps after the wait: the listener, the Landlock ruleset, and the files to which
+ * startContainer hooks write. */
 struct needed {
     const struct init *init;
     int listener;
@@ -117,7 +118,8 @@ static bool is_needed(const struct needed *needed, int fd)
         if (hook != NULL && (hook->output == fd || hook->errors == fd))
             return true;
     }
-    return fd == needed->listener;
+    /* close_sources has closed descriptors of the plan, and the ruleset may have got the number of one */
+    return fd == needed->listener || fd == needed->init->landlock;
 }
 
 static int close_other(int fd, void *needed)
@@ -127,8 +129,8 @@ static int close_other(int fd, void *needed)
     return 0;
 }
 
-/* Closes all descriptors but the listener: a waiting container should hold nothing of the host. The sync socket is the
- * last: its end tells the runtime that the init waits. */
+/* Closes all descriptors but those of is_needed: a waiting container should hold nothing of the host. The sync socket is
+ * the last: its end tells the runtime that the init waits. */
 static void let_go(struct init *init, int listener)
 {
     close_fd(&init->proc);

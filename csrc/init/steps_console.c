@@ -87,12 +87,12 @@ int step_stdio_owner(struct init *init, const struct step_stdio_owner *step)
         struct stat st;
         if (fstat(fd, &st) < 0 || st.st_uid == step->uid)
             continue;
-        /* Everybody's, and the host's own where it was inherited: told by its number, since the container may have no
-         * /dev/null to compare it with. */
+        /* Every user may open /dev/null, and an inherited one is the host's own. It is known by its device number,
+         * because the container may have no /dev/null to compare it with. */
         if (is_null(&st))
             continue;
-        /* EINVAL and EPERM: its group or its owner isn't mapped in our user namespace; EROFS: a read-only /dev. The
-         * stream stays usable, only not to be opened again. */
+        /* EINVAL and EPERM: its group or its owner is not mapped in this user namespace; EROFS: a read-only /dev. The
+         * process can use the stream, but not open it again. */
         if (fchown(fd, step->uid, (gid_t)-1) < 0 && errno != EINVAL && errno != EPERM && errno != EROFS)
             return fail(init, errno, "chown of a standard stream");
     }

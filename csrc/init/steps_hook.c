@@ -233,9 +233,10 @@ static int64_t milliseconds(void)
     return sys_monotonic() / NANOSECONDS;
 }
 
-/* Serves the hook's streams until it ends; processes that it leaves in the background are not waited for. Returns
- * whether it ended in time. `timeout` is in seconds; 0 or less means none. */
-static bool serve_hook(struct hook *hook, int64_t timeout)
+/* Serves the hook's streams until it ends; processes that it leaves in the background are not waited for. Returns 1 if
+ * it ended in time, 0 if not, or a negative errno: the container's filter may refuse poll. `timeout` is in seconds; 0 or
+ * less means none. */
+static int serve_hook(struct hook *hook, int64_t timeout)
 {
     int64_t deadline = timeout > 0 && timeout < INT_MAX ? milliseconds() + timeout * MILLISECONDS : INT64_MAX;
     for (;;) {
@@ -247,15 +248,18 @@ static bool serve_hook(struct hook *hook, int64_t timeout)
         };
         int64_t left = deadline == INT64_MAX ? -1 : deadline - milliseconds();
         if (deadline != INT64_MAX && left <= 0)
-            return false;
-        if (poll(fds, 4, (int)(left < INT_MAX ? left : INT_MAX)) < 0)
-            continue;
+            return 0;
+        if (poll(fds, 4, (int)(left < INT_MAX ? left : INT_MAX)) < 0) {
+            if (errno == EINTR)
+                continue;
+            return -errno;
+        }
         if (fds[1].revents != 0)
             feed(&hook->input);
         drain(&hook->output);
         drain(&hook->errors);
         if (fds[0].revents != 0)
-            return true;
+            return 1;
     }
 }
 
@@ -295,8 +299,8 @@ static int run_hook(struct init *init, const struct step_container_hook *step, s
     int result = start_hook(init, step, hook);
     if (result < 0)
         return result;
-    bool in_time = serve_hook(hook, step->timeout);
-    if (!in_time)
+    int ended = serve_hook(hook, step->timeout);
+    if (ended <= 0)
         kill(hook->pid, SIGKILL);
     int status;
     pid_t pid;
@@ -304,7 +308,9 @@ static int run_hook(struct init *init, const struct step_container_hook *step, s
         ;
     if (pid < 0)
         return fail(init, errno, "wait for ", step->path);
-    if (!in_time)
+    if (ended < 0)
+        return fail(init, -ended, "poll while ", step->path, " runs");
+    if (ended == 0)
         return fail_hook(init, hook, "hook ran past specified timeout of ", decimal(number, step->timeout), ".0s");
     if (WIFSIGNALED(status))
         return fail_hook(init, hook, "killed by signal ", decimal(number, WTERMSIG(status)),

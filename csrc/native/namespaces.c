@@ -17,22 +17,23 @@
 
 #include "parent.h"
 
-/* The child of the function below: joins the namespace, where there is one, says so, and waits to be killed. */
+/* The child of the function below: joins the namespace `join`, unless that is -1, reports the result, and waits to be
+ * killed. */
 static _Noreturn void wait_in_user_namespace(pid_t parent, int join, int writer)
 {
-    /* No process in there may look into this one, which is a copy of the runtime (CVE-2016-9962). */
+    /* No process of that namespace may inspect this one, which is a copy of the runtime (CVE-2016-9962). */
     int error = 0;
     if (join >= 0 && (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 || setns(join, CLONE_NEWUSER) < 0))
         error = errno;
-    bool said = write(writer, &error, sizeof error) == (ssize_t)sizeof error;
+    bool reported = write(writer, &error, sizeof error) == (ssize_t)sizeof error;
     close(writer);
     prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-    while (said && error == 0 && getppid() == parent)
+    while (reported && error == 0 && getppid() == parent)
         pause();
     _exit(1);
 }
 
-/* A child that does nothing in a new user namespace: somebody has to be in it while its id maps are written. */
+/* A child that does nothing in a user namespace: the namespace needs a process while its id maps are written. */
 int pyrunc_fork_user_namespace(int join)
 {
     const pid_t parent = getpid();
@@ -48,13 +49,14 @@ int pyrunc_fork_user_namespace(int join)
     if (pid < 0)
         return -errno;
     close(take_fd(&writer));
-    int error = ESRCH; /* it was killed before it could say a word */
+    int error = ESRCH; /* if it was killed before its report */
     ssize_t length;
     do
         length = read(reader, &error, sizeof error);
     while (length < 0 && errno == EINTR);
-    if (error == 0)
+    if (length == (ssize_t)sizeof error && error == 0)
         return (int)pid;
+    kill((pid_t)pid, SIGKILL);
     while (waitpid((pid_t)pid, NULL, 0) < 0 && errno == EINTR)
         ;
     return -error;

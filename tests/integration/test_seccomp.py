@@ -282,6 +282,16 @@ def test_start_container_hooks_run_under_the_filter(runtime: Runtime, bundle: Bu
     assert "bad system call" in result.err.lower()
 
 
+def test_a_filter_that_refuses_poll_fails_a_start_container_hook(runtime: Runtime, bundle: Bundle) -> None:
+    """The init watches the hook by poll. It must neither wait for ever nor use a processor for that."""
+    bundle.linux["seccomp"] = allowing("SCMP_ACT_ERRNO", "poll", "ppoll", errnoRet=errno.EPERM)
+    bundle.hook("startContainer", "/bin/sh", "sh", "-c", "read line")
+    result = runtime.run(bundle, ok=False)
+    assert result.code != 0
+    assert "error running startContainer hook #0: poll while /bin/sh runs: operation not permitted" in result.err
+    assert "linux.seccomp refuses p" in result.err
+
+
 def test_a_waiting_container_holds_no_descriptor_of_its_filter(runtime: Runtime, bundle: Bundle) -> None:
     bundle.linux["seccomp"] = default_profile()
     container = runtime.container(bundle.sh("true"))

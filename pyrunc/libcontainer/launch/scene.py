@@ -28,8 +28,13 @@ if TYPE_CHECKING:
     from ..seccomp.checks import Refusal
     from ..state import Record
 
-# The calls of the init after it has loaded the filter, by the kind of the step.
-_FILTERED = {"execute": "execve", "capabilities": "capset"}
+# The calls of the init after it has loaded the filter, by the kind of the step. It watches a startContainer hook by
+# poll(3), which is ppoll(2) on arm64.
+_FILTERED = {
+    "execute": "execve",
+    "capabilities": "capset",
+    "container_hook": "poll" if posix.uname().machine == "x86_64" else "ppoll",
+}
 _LANDLOCK = pointer("annotations", LANDLOCK)
 # The rights that execve(2) needs, execute and read_file (kernel/landlock.py).
 _EXECVE = 0b101
