@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from ..._generated.spec_types import MountEntry
     from ..plan.model import LaunchPlan, Step
 
+    # The names in a directory that are mount points, or lead to some.
+    Names = dict[str, "Names"]
+
 FOUND = ""
 MISSING = "missing"
 LOOP = "loop"
@@ -56,21 +59,41 @@ class Inside:
     """A rootfs with what is mounted on it. mounts: the sources of bind mounts by their place in the container; None for
     a file system whose content is not known beforehand."""
 
-    __slots__ = ("mounts", "rootfs")
+    __slots__ = ("_names", "mounts", "rootfs")
 
     def __init__(self, rootfs: str) -> None:
         self.rootfs = rootfs.rstrip("/") or "/."
         self.mounts: dict[str, str | None] = {}
+        self._names: Names = {}  # of the container's root
 
     def mount(self, destination: str, source: str | None) -> Found:
         """Mount on a destination. Returns what the destination was before. Earlier mounts below it are hidden then."""
         found = self.find(destination)
         place = found.path
         if found.state in (FOUND, MISSING) and place:
-            for other in [other for other in self.mounts if (other + "/").startswith(place + "/")]:
-                del self.mounts[other]
+            self._hide(place)
             self.mounts[place] = source
         return found
+
+    def _hide(self, place: str) -> None:
+        """Forget the mounts at and below a place, and note its name. It looks at none of the others, since a
+        configuration may have very many."""
+        names = self._names
+        for part in place.split("/")[1:]:
+            names = names.setdefault(part, {})
+        hidden = [(place, names)]
+        while hidden:
+            path, below = hidden.pop()
+            self.mounts.pop(path, None)
+            hidden += [(f"{path}/{name}", more) for name, more in below.items()]
+            below.clear()
+
+    def _leads_to_mounts(self, place: str) -> bool:
+        """Whether something is mounted below a place."""
+        names: Names | None = self._names
+        for part in place.split("/")[1:]:
+            names = names.get(part) if names else None
+        return bool(names)
 
     def find(self, path: str, cwd: str = "/") -> Found:
         """What a path leads to. A relative path starts at `cwd`."""
@@ -138,7 +161,7 @@ class Inside:
                 raise FileNotFoundError(errno.ENOENT, "to be made", place)
             found.mode = posix.lstat(found.host).st_mode
         except (FileNotFoundError, NotADirectoryError):
-            if any([other.startswith(place + "/") for other in self.mounts]):
+            if self._leads_to_mounts(place):
                 found.host, found.mode = "", _S_IFDIR  # a mount point will be made below it
                 return True
             found.state = MISSING

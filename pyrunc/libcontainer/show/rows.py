@@ -57,14 +57,16 @@ def text(row: Row) -> str:
 def marked(plan: LaunchPlan, problems: Sequence[Problem]) -> dict[int, list[Problem]]:
     """The problems by the number of the first step that would fail. Its pointer is that of the problem or the nearest
     parent; 0 if no step has such a pointer."""
+    numbers: dict[str, int] = {}
+    for row in rows(plan) if problems else ():
+        numbers.setdefault(row.step.pointer, row.number)
+    numbers[""] = 0
     found: dict[int, list[Problem]] = {}
     for problem in problems:
-        best, number = "", 0
-        for row in rows(plan):
-            at = row.step.pointer
-            if at and len(at) > len(best) and (problem.pointer + "/").startswith(at + "/"):
-                best, number = at, row.number
-        found.setdefault(number, []).append(problem)
+        at = problem.pointer
+        while at not in numbers:
+            at = at.rpartition("/")[0]
+        found.setdefault(numbers[at], []).append(problem)
     return found
 
 
