@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 #include "join.h"
@@ -18,6 +19,7 @@
 enum {
     NO_STEP = -1, /* the number that an error bears where no step has begun */
     SIGNALS = 64,
+    QUEUE = 8, /* connections that wait until the init accepts them */
 };
 
 /* Ends the init with what its step recorded. */
@@ -45,6 +47,18 @@ static int close_on_exec(int fd, void *data)
 {
     (void)data;
     return fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 ? errno : 0;
+}
+
+/* The runtime made the start socket. listen(2) makes the init its owner for those who connect (unix(7), SO_PEERCRED), by
+ * which `start` knows it. It comes before any step, since the container's filter may refuse the call. */
+static int own_start_socket(const struct plan *plan)
+{
+    for (uint32_t i = 0; i < plan->step_count; i++) {
+        const struct step_await_start *step = plan->steps[i].fields;
+        if (plan->steps[i].kind == STEP_AWAIT_START && step->listener >= 0 && listen(step->listener, QUEUE) < 0)
+            return errno;
+    }
+    return 0;
 }
 
 static int refuse_plan(struct init *init, int error, const char *why)
@@ -90,6 +104,8 @@ static int load_plan(struct init *init, struct plan *plan, int fd, uint64_t (**t
 #endif
     /* the runtime's clone handed them over without the flag */
     result = plan_each_fd(plan, close_on_exec, NULL);
+    if (result == 0)
+        result = own_start_socket(plan);
     return result == 0 ? 0 : refuse_plan(init, result, "one of its descriptors");
 }
 

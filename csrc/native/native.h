@@ -87,6 +87,7 @@ int pyrunc_netlink(int namespace);
 int pyrunc_recv_netlink(int fd, char *data, size_t size);
 int pyrunc_connect(const char *path, int stream, int timeout_ms);
 int pyrunc_datagram_socket(void);
+int pyrunc_peer(int fd);
 int pyrunc_ask_socket(int fd, const char *path);
 int pyrunc_send(int fd, const char *data, size_t length, const int *fds, int fd_count);
 int pyrunc_send_now(int fd, const char *data, size_t length);

@@ -85,6 +85,14 @@ int pyrunc_connect(const char *path, int stream, int timeout_ms)
     return take_fd(&fd);
 }
 
+/* The process that last called listen(2) on the socket at the other end, 0 if it is in no pid namespace of this one. */
+int pyrunc_peer(int fd)
+{
+    struct ucred peer;
+    socklen_t length = sizeof peer;
+    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0 ? -errno : peer.pid;
+}
+
 int pyrunc_datagram_socket(void)
 {
     return result(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));

@@ -246,17 +246,25 @@ def start(root: str, id: str, notify_socket: str = "", timeline: str = "") -> No
 def _reach_init(path: str, record: Record) -> int:
     """A connection to the init that waits for the start. Raises PyruncError if none does, and OSError.
 
-    A frozen one is not connected to: it accepts nothing, and after some such attempts a connect(2) would wait for it.
-    Nothing else than the init is connected to either: whoever may write to the state directory can listen there.
+    A frozen one is not connected to: it accepts nothing until it is thawed. A stopped one is waited for, as by runc.
+    Nothing else than the init is told to start, or waited for: whoever may write to the state directory can listen
+    there.
     """
     found = process.find(record.pid, record.startTime)
     waits = found is not None and found.name == store.INIT_NAME
     if waits and not (record.cgroup and store.is_frozen(record.cgroup)):
         try:
-            return native.connect(path + "/" + START_SOCKET)
+            sync = native.connect(path + "/" + START_SOCKET, timeout_ms=native.PATIENCE_MS)
+        except BlockingIOError as error:
+            raise _not_started(f"the queue of {path}/{START_SOCKET} is full: nobody accepts connections") from error
         except OSError as error:
             if error.errno not in _NO_INIT:
                 raise
+        else:
+            if native.peer(sync) == record.pid:
+                return sync
+            posix.close(sync)
+            raise _not_started(f"another process listens at {path}/{START_SOCKET}")
     status = store.status(path, record)
     if status == "running":
         raise PyruncError("cannot start an already running container")
@@ -264,6 +272,11 @@ def _reach_init(path: str, record: Record) -> int:
         raise PyruncError("cannot start a container in the paused state")
     # "created": its init has ended since it was connected to.
     raise PyruncError("cannot start a container that has stopped")
+
+
+def _not_started(why: str) -> PyruncError:
+    """The error for an init that waits and was not reached."""
+    return PyruncError("the container's init has not been started", hint=f"{why}; delete --force removes the container")
 
 
 def _start(place: StateDir, record: Record, sync: int, times: Timeline | None = None) -> None:
@@ -365,10 +378,7 @@ def _send_start(path: str, record: Record, sync: int) -> None:
             raise _start_failure(path, record, data)
         executed = pidfd < 0 or _executed(record, pidfd)
         if executed is None and _is_init(record.pid):
-            raise PyruncError(
-                "the container's init has not been started",
-                hint=f"another process listens at {path}/{START_SOCKET}; delete --force removes the container",
-            )
+            raise _not_started(f"too many processes were connected to {path}/{START_SOCKET}")
         if executed is False:
             from .launch import errors as launch_errors
 

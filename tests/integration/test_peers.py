@@ -140,10 +140,12 @@ def test_a8_the_table_of_ps_has_lines_of_processes_only(runtime: Runtime, bundle
 
 
 class Impostor:
-    """A process that listens on a container's start socket in place of its init: it answers a start by closing the
-    connection, as an init does that executes its program."""
+    """A process that listens on a container's start socket in place of its init.
 
-    def __init__(self, container: Container) -> None:
+    It accepts connections, and neither answers nor closes them; or not even that, and its queue has no room.
+    """
+
+    def __init__(self, container: Container, accepts: bool = True) -> None:
         self.path = container.runtime.root / container.id / "start.sock"
         with contextlib.suppress(FileNotFoundError):
             self.path.unlink()
@@ -151,30 +153,35 @@ class Impostor:
         place = os.open(self.path.parent, os.O_PATH)
         self.listener.bind(f"/proc/self/fd/{place}/start.sock")
         os.close(place)
-        self.listener.listen()
+        self.listener.listen(0)
         self.heard: list[bytes] = []
+        self.connections: list[socket.socket] = []
         self.thread = threading.Thread(target=self._serve, daemon=True)
-        self.thread.start()
+        if accepts:
+            self.thread.start()
+        else:
+            self.connections.append(connect(container))
 
     def _serve(self) -> None:
         with contextlib.suppress(OSError):
             while True:
-                connection, _ = self.listener.accept()
-                self.heard.append(connection.recv(10))
-                connection.close()
+                self.connections.append(self.listener.accept()[0])
+                self.heard.append(self.connections[-1].recv(10))
 
     def end(self) -> None:
         self.listener.shutdown(socket.SHUT_RDWR)
-        self.thread.join()
-        self.listener.close()
+        if self.thread.is_alive():
+            self.thread.join()
+        for each in (self.listener, *self.connections):
+            each.close()
 
 
 @pytest.fixture
-def impostor(waiting: Container) -> Iterator[Callable[[], Impostor]]:
+def impostor(waiting: Container) -> Iterator[Callable[..., Impostor]]:
     made: list[Impostor] = []
 
-    def make() -> Impostor:
-        made.append(Impostor(waiting))
+    def make(accepts: bool = True) -> Impostor:
+        made.append(Impostor(waiting, accepts))
         return made[-1]
 
     yield make
@@ -185,7 +192,7 @@ def impostor(waiting: Container) -> Iterator[Callable[[], Impostor]]:
 @pytest.mark.own("runc has a FIFO")
 @pytest.mark.parametrize("state", ["stopped", "running"])
 def test_who_listens_on_the_start_socket_does_not_make_a_container_created(
-    waiting: Container, impostor: Callable[[], Impostor], state: str
+    waiting: Container, impostor: Callable[..., Impostor], state: str
 ) -> None:
     """In `state`, `start`, `kill` and `delete`. `list` asks only if there is a process with the container's pid."""
     if state == "stopped":
@@ -207,13 +214,49 @@ def test_who_listens_on_the_start_socket_does_not_make_a_container_created(
 
 
 @pytest.mark.own("runc has a FIFO")
-def test_a_start_that_did_not_reach_the_init_is_an_error(waiting: Container, impostor: Callable[[], Impostor]) -> None:
-    """The init lives and waits, and another process listens in its place."""
-    false = impostor()
+@pytest.mark.parametrize("accepts", [True, False], ids=["silent", "full queue"])
+def test_a_start_that_does_not_reach_the_init_is_an_error(
+    waiting: Container, impostor: Callable[..., Impostor], accepts: bool
+) -> None:
+    """The init lives and waits, and another process listens in its place, which is told nothing and not waited for."""
+    false = impostor(accepts)
     result = waiting.runtime("start", waiting.id)
-    assert false.heard == [b"S"]
     assert result.code == 1
-    assert "the container's init has not been started (another process listens at" in result.last_line
+    assert (
+        f"init has not been started ({'another process listens at' if accepts else 'the queue of'}" in result.last_line
+    )
+    assert b"S" not in false.heard
     assert waiting.output == ""
     assert waiting.runtime("delete", "--force", waiting.id).code == 0
     assert not host.processes_of(waiting.runtime.token)
+
+
+@pytest.mark.own("runc has a FIFO")
+def test_a_stopped_init_is_waited_for(waiting: Container) -> None:
+    """SIGSTOP is no end: the start goes on when the init does, as with runc."""
+    os.kill(waiting.pid, signal.SIGSTOP)
+    command = waiting.runtime.background("start", waiting.id)
+    host.wait_for("the start to connect", lambda: "socket:" in descriptors(command.pid))
+    os.kill(waiting.pid, signal.SIGCONT)
+    assert command.wait() == 0
+    host.wait_for("its output", lambda: waiting.output == "started\n")
+
+
+@pytest.mark.own("runc has a FIFO")
+def test_a_start_ends_with_the_stopped_init_that_it_waits_for(waiting: Container) -> None:
+    os.kill(waiting.pid, signal.SIGSTOP)
+    command = waiting.runtime.background("start", waiting.id)
+    host.wait_for("the start to connect", lambda: "socket:" in descriptors(command.pid))
+    os.kill(waiting.pid, signal.SIGKILL)
+    assert command.wait() == 1
+    assert "the init was killed before it executed the" in (waiting.runtime.work / "background.err").read_text()
+
+
+def descriptors(pid: int) -> str:
+    """The links of a process's descriptors above the standard streams."""
+    found = ""
+    with contextlib.suppress(OSError):
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            if int(name) > 2:
+                found += os.readlink(f"/proc/{pid}/fd/{name}")
+    return found

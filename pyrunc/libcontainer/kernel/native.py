@@ -486,6 +486,12 @@ def connect(path: str, stream: bool = False, timeout_ms: int = 0) -> int:
             return _check(value)
 
 
+def peer(fd: int) -> int:
+    """The pid of the process that last called listen(2) on the socket at the other end, 0 if this process's pid
+    namespace does not have it. It may have ended. unix(7), SO_PEERCRED."""
+    return _check(_lib.pyrunc_peer(fd))
+
+
 def recv_netlink(fd: int, size: int) -> bytes:
     """The kernel's next datagram on a netlink socket. Datagrams of other processes are ignored.
 

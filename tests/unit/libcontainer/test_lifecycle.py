@@ -21,6 +21,7 @@ import pytest
 from pyrunc import log
 from pyrunc.errors import PyruncError
 from pyrunc.libcontainer import deletion, lifecycle, state, statedir
+from pyrunc.libcontainer.kernel import native
 from pyrunc.libcontainer.launch import ledger
 from pyrunc.libcontainer.plan import wire
 from pyrunc.libcontainer.plan.options import LaunchOptions
@@ -280,8 +281,9 @@ class TestKill:
 
 class TestStart:
     @pytest.fixture
-    def created(self, tmp_path: Path) -> Iterator[Box]:
+    def created(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Box]:
         made = Box(tmp_path, "pyrunc:[init]")
+        monkeypatch.setattr(native, "peer", lambda fd: made.record.pid)  # the tests listen in the init's place
         made.record.startSteps = [[7, "execute", [["/run.sh"], []], "/process/args"]]
         made.save()
         yield made

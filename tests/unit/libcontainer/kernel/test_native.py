@@ -509,6 +509,22 @@ def test_sockets_at_paths_longer_than_the_address(tmp_path: Path) -> None:
         native.listen("x" * 200)
 
 
+def test_peer_is_the_process_that_listened_last(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(str(tmp_path / "socket"))
+        listener.listen()
+        pids = [os.getpid()]
+        for _ in range(2):
+            connection = native.connect(str(tmp_path / "socket"))
+            assert native.peer(connection) == pids[-1]
+            os.close(connection)
+            pids.append(os.fork())
+            if not pids[-1]:
+                listener.listen()
+                os._exit(0)
+            os.waitpid(pids[-1], 0)
+
+
 def test_connect_takes_the_socket_type(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.bind(str(tmp_path / "console"))
