@@ -63,7 +63,7 @@ def _print(policy: configuration.Policy, listener: str, base: str, flags: bool) 
     is_config = type(whole) is dict and "ociVersion" in whole
     linux = whole.setdefault("linux", {}) if is_config else {}
     has_profile = bool(linux.get("seccomp")) if is_config else bool(base)
-    made: Any = profile.make(policy, listener, read_profile(base) if has_profile else None, flags)
+    made: Any = profile.make(policy, listener, read_profile(base, "--base") if has_profile else None, flags)
     if is_config:
         linux["seccomp"] = made
         made = whole

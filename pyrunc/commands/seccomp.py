@@ -77,7 +77,7 @@ def _record(settings: Settings, words: tuple[str, ...], options: dict[str, Any])
         raise PyruncError(f'--since is load or start, not "{options["since"]}"')
     if not options["output"]:
         raise PyruncError("--output is missing", hint="-o FILE, or -o - for standard output")
-    old = read_profile(options["diff"]) if options["diff"] else None
+    old = read_profile(options["diff"], "--diff") if options["diff"] else None
     arguments = recorded.argument_numbers() if options["arguments"] else {}
     target = _target(words)
     of_bundle = _is_bundle(target)
@@ -221,9 +221,10 @@ def _is_bundle(target: str) -> bool:
     return "/" in target or target in (".", "..") or os.path.isdir(target)
 
 
-def read_profile(path: str) -> Seccomp:
-    """The profile in a file: a linux.seccomp, or the one of a config.json. Raises PyruncError."""
-    value = specification.parse(os.getcwd(), paths.absolute(path), "--profile")
+def read_profile(path: str, option: str = "--profile") -> Seccomp:
+    """The profile in a file: a linux.seccomp, or the one of a config.json. option: the one that names the file. Raises
+    PyruncError."""
+    value = specification.parse(os.getcwd(), paths.absolute(path), option)
     if type(value) is dict and "ociVersion" in value:
         linux = value.get("linux")
         value = linux.get("seccomp") if type(linux) is dict else None

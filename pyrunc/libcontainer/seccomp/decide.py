@@ -58,8 +58,7 @@ def decide(profile: Seccomp, call: str, arguments: Sequence[int], architecture: 
     index = _deciding(profile, compiler.call_name(number, token), padded, value)
     if index is not None:
         rule = (profile.get("syscalls") or [])[index]
-        conditions = tuple([condition(argument) for argument in rule.get("args") or ()])
-        return Decision(describe(value), f"{RULES}/{index}", conditions=conditions)
+        return Decision(describe(value), f"{RULES}/{index}", conditions=_conditions(rule))
     if value == compiler.action(profile["defaultAction"], profile.get("defaultErrnoRet")):
         return Decision(describe(value), DEFAULT)
     if token not in compiler.covered(profile):
@@ -75,8 +74,7 @@ def open_rules(profile: Seccomp, call: str) -> list[tuple[str, str, tuple[str, .
     for index, rule in enumerate(profile.get("syscalls") or ()):
         if call in rule["names"] and rule.get("args"):
             action = describe(compiler.action(rule["action"], rule.get("errnoRet")))
-            conditions = tuple([condition(argument) for argument in rule.get("args") or ()])
-            found.append((f"{RULES}/{index}", action, conditions))
+            found.append((f"{RULES}/{index}", action, _conditions(rule)))
     return found
 
 
@@ -91,12 +89,21 @@ def _deciding(profile: Seccomp, call: str, arguments: Sequence[int], value: int)
 
 
 def _holds(rule: SeccompRule, arguments: Sequence[int]) -> bool:
-    """Whether a rule's conditions hold. If two are about one argument, one of all is enough (compiler._add_rule)."""
-    conditions = rule.get("args") or []
-    met = [_is_met(argument, arguments[argument["index"]]) for argument in conditions]
-    if len({argument["index"] for argument in conditions}) < len(conditions):
-        return any(met)
-    return all(met)
+    """Whether a rule's conditions hold."""
+    met = [_is_met(argument, arguments[argument["index"]]) for argument in rule.get("args") or ()]
+    return any(met) if _are_alternatives(rule) else all(met)
+
+
+def _are_alternatives(rule: SeccompRule) -> bool:
+    """Whether one of a rule's conditions is enough: two are about one argument (compiler._add_rule)."""
+    conditions = rule.get("args") or ()
+    return len({argument["index"] for argument in conditions}) < len(conditions)
+
+
+def _conditions(rule: SeccompRule) -> tuple[str, ...]:
+    """The conditions of a rule, all of which must hold, as text. Alternatives are one of them."""
+    texts = [condition(argument) for argument in rule.get("args") or ()]
+    return (" or ".join(texts),) if _are_alternatives(rule) else tuple(texts)
 
 
 def _is_met(argument: SeccompArg, value: int) -> bool:

@@ -104,7 +104,7 @@ def test_what_is_no_profile(tmp_path: Path, text: str, message: str) -> None:
         ("record", ("x",), {}, "--output is missing"),
         ("record", (), {"output": "-"}, "one container or bundle is wanted"),
         ("record", ("x",), {"output": "-", "since": "now"}, '--since is load or start, not "now"'),
-        ("record", ("x",), {"output": "-", "diff": "/nowhere/p"}, "/nowhere/p"),
+        ("record", ("x",), {"output": "-", "diff": "/nowhere/p"}, "/nowhere/p: no such file or directory"),
         ("explain", ("a", "b"), {}, "one container or bundle is wanted"),
         ("explain", ("nothing",), {}, "container does not exist"),
         ("record", ("x",), {"output": "-", "since": "start"}, "--since has no effect on `seccomp record ID`"),
@@ -166,6 +166,12 @@ def test_sentences_about_refusals() -> None:
         "chroot refused 2 times by a filter or tracer that is not the configuration's (errno none)"
     )
     assert seccomp._members(Refusal("chroot", 2, 13, "")) == {"call": "chroot", "count": 2, "errno": "EACCES"}
+
+
+def test_the_option_of_a_file_that_is_not_there(settings: Settings) -> None:
+    with pytest.raises(PyruncError) as caught:
+        call(settings, "record", "./x", output="-", diff="/nowhere/p")
+    assert caught.value.hint == "--diff names a file"
 
 
 @pytest.mark.parametrize(

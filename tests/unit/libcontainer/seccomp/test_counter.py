@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pyrunc.errors import PyruncError
-from pyrunc.libcontainer.seccomp import counter
+from pyrunc.libcontainer.seccomp import counter, recorded
 from pyrunc.libcontainer.seccomp.counter import Counter
 from tests.support.host import cgroup2_mount
 
@@ -38,8 +39,9 @@ def cgroup() -> Iterator[Path]:
     path.rmdir()
 
 
-def run(cgroup: Path, code: str) -> None:
-    subprocess.run([sys.executable, "-I", "-S", "-c", SCRIPT + code, str(cgroup)], check=True)
+def run(cgroup: Path, code: str, check: bool = True) -> None:
+    command = [sys.executable, "-I", "-S", "-c", SCRIPT + code, str(cgroup)]
+    subprocess.run(command, check=check, capture_output=True)
 
 
 def counted(made: Counter) -> counter.Counts:
@@ -113,6 +115,23 @@ def test_the_execve_that_starts_the_count_is_counted(cgroup: Path) -> None:
     made = Counter(str(cgroup), "execve")
     run(cgroup, "os.execv('/bin/true', ['true'])")
     assert counted(made).entered[59] == 1
+
+
+def test_the_counts_are_those_of_strace(cgroup: Path, tmp_path: Path) -> None:
+    if shutil.which("strace") is None:
+        pytest.skip("needs strace")
+    command = ["/bin/cat", *["/bin/cat"] * 20, "/nowhere"]
+    made = Counter(str(cgroup), "execve", refusals=False)
+    run(cgroup, f"os.execv({command[0]!r}, {command!r})", check=False)
+    found = recorded.calls(counted(made))
+    table = tmp_path / "table"
+    subprocess.run(["strace", "-f", "-c", "-o", table, *command], check=False, capture_output=True)
+    rows = [line.split() for line in table.read_text().splitlines()]
+    counts = {row[-1]: int(row[3]) for row in rows if row and row[0][0].isdigit() and row[-1] != "total"}
+    assert counts["read"] > 40
+    own = {name: count for name, count in found.items() if name in counts}
+    assert own == counts
+    assert set(found) - set(counts) <= {"exit_group"}  # it does not return, which strace waits for
 
 
 FILTER = """

@@ -62,7 +62,11 @@ def test_two_conditions_about_one_argument_are_alternatives() -> None:
     profile = support.allowing(
         "SCMP_ACT_KILL_PROCESS", "socket", args=[support.argument(0, "EQ", 1), support.argument(0, "EQ", 3)]
     )
-    assert decide.decide(profile, "socket", (3,)).rule == "/linux/seccomp/syscalls/0"
+    decision = decide.decide(profile, "socket", (3,))
+    assert decision.rule == "/linux/seccomp/syscalls/0"
+    assert decision.conditions == ("argument 0 == 0x1 or argument 0 == 0x3",)
+    [(_, _, conditions)] = decide.open_rules(profile, "socket")
+    assert conditions == decision.conditions
     assert decide.decide(profile, "socket", (2,)).rule == DEFAULT
 
 
