@@ -204,6 +204,8 @@ def test_architectures(runtime: Runtime, calls: Bundle) -> None:
     # For a profile of only the machine's own architecture, libseccomp treats a 32-bit call as of a bad architecture.
     killed = runtime.run(calls.args("/bin/syscalls", f"x86:{GETPID_X86}"), ok=False)
     assert killed.code == SIGSYS_CODE
+    assert "/linux/seccomp/architectures; " in killed.last_line
+    assert "the profile does not have" in killed.last_line
     profile["architectures"] = ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32", "SCMP_ARCH_AARCH64"]
     out = make(runtime, calls, profile, f"x86:{GETPID_X86}", f"x86:{MKDIR_X86}", MKDIR, MKDIR | X32_BIT)
     assert out == ["1", *[str(-errno.ENOANO)] * 3]

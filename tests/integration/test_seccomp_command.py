@@ -131,6 +131,16 @@ def test_calls_of_32_bit_programs(runtime: Runtime, bundle: Bundle, session_dire
     )
 
 
+def test_a_call_of_an_architecture_that_the_profile_has_not(
+    runtime: Runtime, bundle: Bundle, session_directory: Path
+) -> None:
+    shutil.copy(static_program(session_directory, "syscalls"), bundle.rootfs / "bin/syscalls")
+    bundle.linux["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW"}
+    bundle.args("syscalls", f"x86:{GETPPID_X86}").write()
+    explained = runtime("seccomp", "explain", bundle.path)
+    assert explained.out == "getppid refused 1 time by /linux/seccomp/architectures (errno none)\n"
+
+
 def test_since_start_leaves_out_the_init(runtime: Runtime, tmp: Bundle) -> None:
     tmp.process["noNewPrivileges"] = False  # so that the init drops a capability after the load
     whole, own = names(record(runtime, tmp)), names(record(runtime, tmp, "--since", "start"))

@@ -32,8 +32,14 @@ _RET_ERRNO, _RET_ACTION = 0x00050000, 0xFFFF0000
 _EARLY_SECONDS = 0.5
 # The actions by which a process gets SIGSYS. Of SCMP_ACT_TRAP the kernel keeps no record.
 _KILLING = ("SCMP_ACT_KILL", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_KILL_THREAD", "SCMP_ACT_TRAP")
-# linux/audit.h: AUDIT_ARCH_X86_64, AUDIT_ARCH_AARCH64
+# linux/audit.h: AUDIT_ARCH_X86_64, AUDIT_ARCH_AARCH64. Then the other architectures whose programs they may run.
 _MACHINES = {"x86_64": "c000003e", "aarch64": "c00000b7"}
+_OTHERS = {"x86_64": ("SCMP_ARCH_X86", "SCMP_ARCH_X32"), "aarch64": ("SCMP_ARCH_ARM",)}
+_ARCHITECTURES = {"40000003": "SCMP_ARCH_X86", "40000028": "SCMP_ARCH_ARM"}
+_X32_BIT = 1 << 30
+# A call that has no name here begins with this, and its number follows; behind _OF the architecture if it is another
+# one than the machine's.
+_NUMBER, _OF = "system call ", " of "
 
 
 def call_of(record: str, pid: int, machine: str, since: float) -> str:
@@ -75,12 +81,14 @@ def _words(record: str, pid: int) -> dict[str, str]:
 
 
 def _name(words: dict[str, str], machine: str) -> str:
-    number = words.get("syscall", "")
-    if words.get("arch") == _MACHINES.get(machine) and number.isdigit():
-        from ..._generated.syscalls import NAMES
+    number, arch = words.get("syscall", ""), words.get("arch", "")
+    if arch != _MACHINES.get(machine) or not number.isdigit():
+        return f"{_NUMBER}{number}{_OF}{_ARCHITECTURES.get(arch, 'architecture ' + arch)}"
+    if int(number) & _X32_BIT and machine == "x86_64":
+        return f"{_NUMBER}{int(number) & ~_X32_BIT}{_OF}SCMP_ARCH_X32"
+    from ..._generated.syscalls import NAMES
 
-        return NAMES.get(int(number), f"system call {number}")
-    return f"system call {number} of architecture {words.get('arch')}"
+    return NAMES.get(int(number), f"{_NUMBER}{number}")
 
 
 def _unquoted(text: str) -> list[str]:
@@ -134,9 +142,14 @@ def by_filter(prefix: str, call: str, profile: Seccomp | None) -> PyruncError:
 
 def _error(message: str, call: str, profile: Seccomp | None, cure: str, lead: int = 0) -> PyruncError:
     """An error with the rule that decides about a call. cure: the hint if there is one. lead: as of PyruncError."""
+    name, _, architecture = call.removeprefix(_NUMBER).partition(_OF)
+    if architecture and profile and architecture not in (profile.get("architectures") or ()):
+        hint = f"the profile does not have {architecture}: with it in architectures, the rules hold for such calls too"
+        return PyruncError(message, pointer="/linux/seccomp/architectures", hint=hint, lead=lead)
     rule = refusal(profile, call) if profile else None
-    if rule is None:  # it depends on the arguments, or the profile changed
-        hint = f"pyrunc seccomp explain --profile config.json {call} shows the rules about it"
+    if rule is None or name != call:  # it depends on the arguments, the profile changed, or the name is not known here
+        of = f" --arch {architecture}" if architecture else ""
+        hint = f"pyrunc seccomp explain --profile config.json{of} {name} shows the rules about it"
         return PyruncError(message, pointer="/linux/seccomp", hint=hint, lead=lead)
     return PyruncError(message, pointer=rule.pointer, hint=f"{rule.action}: {cure}", lead=lead)
 
@@ -144,7 +157,8 @@ def _error(message: str, call: str, profile: Seccomp | None, cure: str, lead: in
 def tell(pid: int, start_time: int, profile: Seccomp | None) -> None:
     """Log for which call a filter has ended a program that ran in the foreground, if the kernel has a record of it.
 
-    Without a record, log that the exit code is that of SIGSYS, if the profile has an action that sends it.
+    Without a record, log that the exit code is that of SIGSYS, if the profile has an action that sends it, or lacks an
+    architecture.
     """
     call = killed_for(pid, start_time)
     if call:
@@ -171,12 +185,20 @@ def _unknown() -> str:
 
 
 def _killing(profile: Seccomp) -> tuple[str, str] | None:
-    """The pointer and the action of the first rule, or else the default, that sends SIGSYS; None if none does."""
+    """The pointer and the action of the first rule, or else the default, that sends SIGSYS; or else the architectures
+    that the profile does not have, for whose calls libseccomp's filter sends it; None if nothing does."""
     for index, rule in enumerate(profile.get("syscalls") or ()):
         if rule["action"] in _KILLING:
             return f"/linux/seccomp/syscalls/{index}", rule["action"]
     action = profile["defaultAction"]
-    return ("/linux/seccomp/defaultAction", action) if action in _KILLING else None
+    if action in _KILLING:
+        return "/linux/seccomp/defaultAction", action
+    covered = profile.get("architectures") or ()
+    missing = [name for name in _OTHERS.get(posix.uname().machine, ()) if name not in covered]
+    if missing:
+        names = " and ".join(missing)
+        return "/linux/seccomp/architectures", f"calls of {names}, which the profile does not have, end a process"
+    return None
 
 
 def tell_refused(pid: int, profile: Seccomp, code: int, seconds: float) -> None:

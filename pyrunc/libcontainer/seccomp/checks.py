@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .constants import NOTIFY, NUMBERED, WAIT_KILLABLE_RECV
+from .constants import ACTIONS, NOTIFY, NUMBERED, WAIT_KILLABLE_RECV
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -86,16 +86,26 @@ class Refusal:
 
 def refusal(profile: Seccomp, name: str) -> Refusal | None:
     """How a profile refuses a system call with any arguments; None if the call is executed. Rules that depend on
-    arguments count as permission."""
+    arguments count as permission. Of several rules the first one counts that has another action than the default, as
+    for libseccomp."""
     action, at, number = profile["defaultAction"], _PLACE + "/defaultAction", profile.get("defaultErrnoRet")
+    default = decided = _value(action, number)
     for index, rule in enumerate(profile.get("syscalls") or ()):
         if name in rule["names"]:
             if rule.get("args"):
                 return None
-            action, at, number = rule["action"], f"{_PLACE}/syscalls/{index}", rule.get("errnoRet")
+            value = _value(rule["action"], rule.get("errnoRet"))
+            if decided == default != value:
+                decided = value
+                action, at, number = rule["action"], f"{_PLACE}/syscalls/{index}", rule.get("errnoRet")
     if action in _LETS_GO_ON:
         return None
     return Refusal(action, at, (_EPERM if number is None else number) if action == "SCMP_ACT_ERRNO" else 0)
+
+
+def _value(action: str, number: int | None) -> tuple[int, int]:
+    """An action with its number, for comparison: some actions have two names."""
+    return ACTIONS[action], (_EPERM if number is None else number) if action in NUMBERED else 0
 
 
 def refuses(profile: Seccomp, name: str) -> str:

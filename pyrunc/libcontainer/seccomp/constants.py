@@ -16,8 +16,8 @@ ACTIONS: dict[str, int] = {
 }
 NOTIFY = "SCMP_ACT_NOTIFY"
 
-# The actions with a number, and its maximum: the kernel takes a larger errno as MAX_ERRNO.
-NUMBERED: dict[str, int] = {"SCMP_ACT_ERRNO": 4095, "SCMP_ACT_TRACE": 0xFFFF}
+# The actions with a number, and its maximum: libseccomp takes no errno from the kernel's MAX_ERRNO (4095) on.
+NUMBERED: dict[str, int] = {"SCMP_ACT_ERRNO": 4094, "SCMP_ACT_TRACE": 0xFFFF}
 
 # seccomp_rule_add(3): enum scmp_compare
 OPERATORS: dict[str, int] = {

@@ -139,6 +139,9 @@ def failures(counts: Counts) -> list[Refusal]:
 def _rule(profile: Seccomp, call: str, number: int, code: int) -> str:
     """The pointer of the first rule that refuses a call with an errno; of the default action if that does; of the first
     rule that may have it refused so; ""."""
+    token = compiler.architecture(_architecture(number))
+    if not code and token not in compiler.covered(profile):
+        return decide.ARCHITECTURES
     wanted = compiler.action("SCMP_ACT_ERRNO", code)
     rules = [(f"{decide.RULES}/{at}", rule) for at, rule in enumerate(profile.get("syscalls") or ())]
     for pointer, rule in rules:
@@ -150,7 +153,7 @@ def _rule(profile: Seccomp, call: str, number: int, code: int) -> str:
     for pointer, rule in rules:
         if call in rule["names"] and rule["action"] in possible:
             return pointer
-    if code == errno.ENOSYS and number % NUMBERS > _newest(profile, compiler.architecture(_architecture(number))):
+    if code == errno.ENOSYS and number % NUMBERS > _newest(profile, token):
         return decide.RULES  # the stub before the filter
     return decide.DEFAULT if profile["defaultAction"] in possible else ""
 

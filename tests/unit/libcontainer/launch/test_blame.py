@@ -37,6 +37,39 @@ def test_a_record(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
+    ("words", "call", "pointer", "hint"),
+    [
+        (
+            "arch=40000003 syscall=20",
+            "system call 20 of SCMP_ARCH_X86",
+            "/linux/seccomp",
+            "pyrunc seccomp explain --profile config.json --arch SCMP_ARCH_X86 20 shows the rules about it",
+        ),
+        (
+            "arch=c000003e syscall=1073741863",
+            "system call 39 of SCMP_ARCH_X32",
+            "/linux/seccomp/architectures",
+            "the profile does not have SCMP_ARCH_X32: with it in architectures, the rules hold for such calls too",
+        ),
+        (
+            "arch=c000003e syscall=1022",
+            "system call 1022",
+            "/linux/seccomp",
+            "pyrunc seccomp explain --profile config.json 1022 shows the rules about it",
+        ),
+    ],
+)
+def test_calls_that_have_no_name_here(words: str, call: str, pointer: str, hint: str) -> None:
+    record = RECORD.replace("arch=c000003e syscall=83", words)
+    assert blame.call_of(record, 10090, "x86_64", 15031.0) == call
+    profile: Any = {**KILL, "architectures": ["SCMP_ARCH_X86"]}
+    error = blame.by_filter("", call, profile)
+    assert (error.message, error.pointer, error.hint) == (
+        f"the seccomp filter does not allow {call}", pointer, hint,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
     "record",
     [
         "",
@@ -157,10 +190,16 @@ def test_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
             "(at /linux/seccomp/syscalls/1; SCMP_ACT_KILL: the kernel's log has nothing about this process; one that",
         ),
         ({"defaultAction": "SCMP_ACT_TRAP"}, "(at /linux/seccomp/defaultAction; SCMP_ACT_TRAP: the kernel's log has"),
-        ({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": KILL["syscalls"][:1]}, ""),
+        (
+            {"defaultAction": "SCMP_ACT_ERRNO", "architectures": ["SCMP_ARCH_X32"], "syscalls": KILL["syscalls"][:1]},
+            "(at /linux/seccomp/architectures; calls of SCMP_ARCH_X86, which the profile does not have, end a process: "
+            "the kernel's log has nothing",
+        ),
+        ({"defaultAction": "SCMP_ACT_ERRNO", "architectures": ["SCMP_ARCH_X86", "SCMP_ARCH_X32"]}, ""),
         (None, ""),
     ],
 )
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="the architectures are those of x86-64")
 @pytest.mark.parametrize("readable", [True, False])
 def test_a_sigsys_without_a_record_is_told_without_the_call(
     monkeypatch: pytest.MonkeyPatch, profile: Any, expected: str, readable: bool

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import platform
 from typing import Any
 
 import pytest
 
-from pyrunc.libcontainer.seccomp.checks import check_seccomp
+from pyrunc.libcontainer.seccomp import decide
+from pyrunc.libcontainer.seccomp.checks import check_seccomp, refusal
 from pyrunc.libcontainer.spec import checks
 from tests.support.full_config import full_config
 from tests.support.seccomp import allowing, default_profile, rule
@@ -21,7 +23,7 @@ def found(profile: Any) -> list[tuple[str, str]]:
 @pytest.mark.parametrize(
     "profile",
     [
-        default_profile(), NOTIFYING, allowing("SCMP_ACT_ERRNO", "write", errnoRet=4095),
+        default_profile(), NOTIFYING, allowing("SCMP_ACT_ERRNO", "write", errnoRet=4094),
         allowing("SCMP_ACT_TRACE", "write", errnoRet=65535), {"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 0},
         {**NOTIFYING, "flags": ["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]}, {"defaultAction": "SCMP_ACT_KILL"},
         full_config()["linux"]["seccomp"],
@@ -58,9 +60,9 @@ def test_good_profiles(profile: Any) -> None:
             "errnoRet is set, but SCMP_ACT_KILL_PROCESS takes none: SCMP_ACT_ERRNO and SCMP_ACT_TRACE do",
         ),
         (
-            allowing("SCMP_ACT_ERRNO", "mkdir", errnoRet=4096),
+            allowing("SCMP_ACT_ERRNO", "mkdir", errnoRet=4095),
             "syscalls/0/errnoRet",
-            "errnoRet must be at most 4095 with SCMP_ACT_ERRNO, not 4096",
+            "errnoRet must be at most 4094 with SCMP_ACT_ERRNO, not 4095",
         ),
         (
             {"defaultAction": "SCMP_ACT_TRACE", "defaultErrnoRet": 65536},
@@ -79,6 +81,26 @@ def test_good_profiles(profile: Any) -> None:
 )
 def test_contradictions(profile: Any, pointer: str, message: str) -> None:
     assert found(profile) == [("/linux/seccomp/" + pointer, message)]
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the numbers of system calls are those of x86-64")
+@pytest.mark.parametrize("default", ["ALLOW", "ERRNO", "KILL", "LOG"])
+@pytest.mark.parametrize("first", ["ALLOW", "ERRNO", "KILL", "KILL_THREAD", "LOG"])
+@pytest.mark.parametrize("second", ["ALLOW", "ERRNO", "KILL_PROCESS", "TRACE"])
+def test_of_two_rules_about_a_call_the_one_counts_that_is_the_filters(default: str, first: str, second: str) -> None:
+    profile: Any = {
+        "defaultAction": f"SCMP_ACT_{default}",
+        "syscalls": [
+            rule(f"SCMP_ACT_{first}", "mkdir"), rule(f"SCMP_ACT_{second}", "mkdir"), rule("SCMP_ACT_ALLOW", "openat2"),
+        ],
+    }  # fmt: skip
+    decision, found = decide.decide(profile, "mkdir", ()), refusal(profile, "mkdir")
+    if found is None:
+        assert decision.action.partition(" ")[0] in ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_TRACE")
+    else:
+        assert (found.pointer, found.action in ("SCMP_ACT_KILL", decision.action.partition(" ")[0])) == (
+            decision.rule, True,
+        )  # fmt: skip
 
 
 def test_the_spec_s_checks_ask_them() -> None:
