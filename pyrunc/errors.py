@@ -20,6 +20,12 @@ START_FAILED = "unable to start container process: "
 INIT_FAILED = START_FAILED + "error during container init: "
 
 
+# The most characters of a message. A path has up to 4095, the output of a hook that is told 2048.
+_LONGEST = 6000
+# The most characters of a value in a message.
+_MOST_SHOWN = 200
+
+
 class PyruncError(Exception):
     """A failure to explain to the user.
 
@@ -103,15 +109,30 @@ def pointer(*parts: str | int) -> str:
 
 
 def join(parts: Iterable[str]) -> str:
-    """Join parts into one line of text. Newlines and tabs become spaces, and empty parts are left out.
+    """Join parts into one line of text. Newlines and tabs become spaces, and empty parts are left out. Of a very long
+    line the middle is left out.
 
     Other control characters are shown as `\\x1b`, and invisible ones and those that change the direction of writing as
     `\\u202e`: text of a config.json or a hook must not control the terminal of the reader.
     """
-    text = " ".join([" ".join(part.split()) for part in parts if part])
+    text = bounded(" ".join([" ".join(part.split()) for part in parts if part]))
     if text.isprintable():
         return text
     return "".join([char if char.isprintable() or "\ud800" <= char <= "\udfff" else _shown(ord(char)) for char in text])
+
+
+def bounded(message: str) -> str:
+    """A message, without the middle if it repeats a long value of a configuration, a state or the command line. The
+    beginning says what was being done, the end why that failed."""
+    if len(message) <= _LONGEST:
+        return message
+    half = _LONGEST // 2
+    return f"{message[:half]} ... ({len(message) - 2 * half} characters) ... {message[-half:]}"
+
+
+def cut(value: str) -> str:
+    """A value for a message: of a long one the beginning and its length."""
+    return value if len(value) <= _MOST_SHOWN else f"{value[:_MOST_SHOWN]}... ({len(value)} characters)"
 
 
 def _shown(code: int) -> str:

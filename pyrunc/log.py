@@ -11,7 +11,7 @@ import posix
 from _json import encode_basestring
 
 from . import paths
-from .errors import join
+from .errors import bounded, join
 
 # logrus' levels, the most serious first; a message is logged where its level is at most the log's own.
 LEVELS = {"panic": 0, "fatal": 1, "error": 2, "warning": 3, "warn": 3, "info": 4, "debug": 5, "trace": 6}
@@ -130,6 +130,7 @@ def show(text: str) -> None:
 def _log(level: str, message: str) -> None:
     if LEVELS[level] > _sink.level:
         return
+    message = bounded(message)
     if _sink.json:
         fields = (("level", level), ("msg", message), ("time", _now()))
         line = "{" + ",".join([f'"{name}":{encode_basestring(value)}' for name, value in fields]) + "}\n"

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
-from ..errors import PyruncError
+from ..errors import PyruncError, cut
 from .lines import NAME
 
 _SECONDS = 120
@@ -178,7 +178,7 @@ def _quietly(words: Sequence[str]) -> None:
 
 def _expect(trial: Trial, printed: str) -> None:
     if last_line(printed) != trial.word:
-        raise PyruncError(f"the container printed {last_line(printed)!r} and not {trial.word!r}")
+        raise PyruncError(f"the container printed {cut(repr(last_line(printed)))} and not {trial.word!r}")
 
 
 def _needed() -> list[Path]:

@@ -11,7 +11,7 @@ import errno
 import posix
 
 from .. import _wire, jsonio
-from ..errors import PyruncError
+from ..errors import PyruncError, cut
 from . import SPEC_VERSION, process
 from .kernel import native
 from .kernel.fileio import write_bytes
@@ -204,7 +204,7 @@ def judged(values: Any, id: str) -> Record:
             if not is_right(fields[name]):
                 raise ValueError(f"{name} is not {what}")
     if fields["id"] != id:
-        raise OtherIdError(f"it is the state of {fields['id']!r}")
+        raise OtherIdError(f"it is the state of {cut(repr(fields['id']))}")
     return Record(fields)
 
 
@@ -213,7 +213,7 @@ def check_format(values: dict[str, Any]) -> None:
     version = values.get("version", _FIRST_FORMAT)
     major = version.partition(".")[0] if type(version) is str else ""
     if major != FORMAT.partition(".")[0]:
-        raise ValueError(f"its format is {version}, and this version of pyrunc reads {FORMAT}")
+        raise ValueError(f"its format is {cut(str(version))}, and this version of pyrunc reads {FORMAT}")
 
 
 def _defaults() -> dict[str, Any]:

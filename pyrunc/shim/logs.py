@@ -12,7 +12,7 @@ import fcntl
 import posix
 
 from .. import log
-from ..errors import PyruncError, errno_text
+from ..errors import PyruncError, cut, errno_text
 from ..libcontainer.kernel import native
 
 TYPE_CHECKING = False
@@ -54,7 +54,9 @@ def parse(uri: str) -> tuple[str, str, list[str]]:
     if scheme in (FIFO, FILE):
         return scheme, path, []
     if scheme not in (LOGGER, STRICT_LOGGER):
-        raise PyruncError(f"standard output {uri!r}: the scheme must be fifo, file, binary or binary-v2, not {scheme}")
+        raise PyruncError(
+            f"standard output {cut(repr(uri))}: the scheme must be fifo, file, binary or binary-v2, not {cut(scheme)}"
+        )
     args = []
     known: set[str] = set()
     for part in query.split("&"):

@@ -5,6 +5,7 @@ A status is one of the words of runc's shim: created, running, pausing, paused, 
 
 from __future__ import annotations
 
+from ..errors import cut
 from ..protobuf import MalformedError
 from . import ttrpc
 from .ttrpc import StatusError
@@ -128,5 +129,5 @@ class Container:
 def check_id(id: str) -> str:
     """An id that can be the name of a file and a word of a command line, as containerd's are. Raises MalformedError."""
     if not id or id in (".", "..") or id[0] == "-" or "/" in id or "\0" in id or len(id) > 200:
-        raise MalformedError(f"identifier {id!r} is not valid")
+        raise MalformedError(f"identifier {cut(repr(id))} is not valid")
     return id

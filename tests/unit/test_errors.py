@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from pyrunc.errors import PyruncError, errno_text, from_os_error, history, join, pointer, prefixed
+from pyrunc.errors import PyruncError, cut, errno_text, from_os_error, history, join, pointer, prefixed
 from pyrunc.libcontainer.kernel import native
 
 
@@ -42,6 +42,19 @@ def test_joined_parts_are_one_line() -> None:
 
 def test_characters_that_turn_the_direction_or_are_not_seen_are_shown() -> None:
     assert join(["\u202eab\u2066\u200b\xad\U000e0001é中"]) == "\\u202eab\\u2066\\u200b\\xad\\U000e0001é中"
+
+
+def test_of_a_long_line_the_beginning_and_the_end_are_kept() -> None:
+    assert join(["x" * 6000]) == "x" * 6000
+    long = join(["begun: " + "x" * 1_000_000 + ": no such file"])
+    assert len(long) < 6100
+    assert (long[:8], long[-14:]) == ("begun: x", ": no such file")
+    assert " ... (994021 characters) ... " in long
+
+
+def test_of_a_long_value_the_beginning_is_shown() -> None:
+    assert cut("x" * 200) == "x" * 200
+    assert cut("x" * 1000) == "x" * 200 + "... (1000 characters)"
 
 
 def test_a_line_does_not_steer_the_terminal() -> None:

@@ -164,3 +164,10 @@ def test_an_error_comes_behind_the_warnings_that_were_kept_back(tmp_path: Path) 
     log.warning("before")
     log.error("after")
     assert [json.loads(line)["msg"] for line in path.read_text().splitlines()] == ["before", "after"]
+
+
+def test_of_a_long_message_the_middle_is_left_out(tmp_path: Path) -> None:
+    log.configure(str(tmp_path / "log"), "json", "info")
+    log.warning("x" * 1_000_000 + " end")
+    text = json.loads((tmp_path / "log").read_text())["msg"]
+    assert (len(text) < 6100, text[:3], text[-3:]) == (True, "xxx", "end")

@@ -11,6 +11,7 @@ import socket
 import struct
 from dataclasses import dataclass
 
+from ...errors import cut
 from .model import Refusal
 
 # struct sockaddr_storage: no address is longer.
@@ -193,5 +194,5 @@ def ports(text: str) -> tuple[int, int]:
 
 def _port(word: str) -> int:
     if not word.isascii() or not word.isdigit() or int(word) > _PORTS:
-        raise ValueError(f"{word!r} is no port")
+        raise ValueError(f"{cut(repr(word))} is no port")
     return int(word)

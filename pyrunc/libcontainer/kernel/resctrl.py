@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import posix
 
-from ...errors import PyruncError
+from ...errors import PyruncError, cut
 from . import native
 from .fileio import read_file, write_file
 from .mountinfo import mount_points
@@ -153,7 +153,7 @@ def _write(mount: str, path: str, text: str) -> None:
     try:
         write_file(path, text)
     except OSError as error:
-        raise _failure(mount, f"writing {text.strip()!r} to {path}", error) from error
+        raise _failure(mount, f"writing {cut(repr(text.strip()))} to {path}", error) from error
 
 
 def _failure(mount: str, what: str, error: OSError) -> PyruncError:
@@ -209,6 +209,6 @@ def parse(schemata: Sequence[str]) -> Shares:
             try:
                 share = int(value.strip(), 10 if resource == "MB" else 16)
             except ValueError:
-                raise PyruncError(f"{line!r} is no line of schemata", pointer="/linux/intelRdt") from None
+                raise PyruncError(f"{cut(repr(line))} is no line of schemata", pointer="/linux/intelRdt") from None
             shares[resource.strip(), domain.strip()] = share
     return shares

@@ -11,7 +11,7 @@ import sys
 
 from ..._generated.steps import FIELDS, NUMBERS
 from ..._wire import encode as encode_steps
-from ...errors import PyruncError
+from ...errors import PyruncError, cut
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -114,15 +114,15 @@ def _refusal(step: Step, field: int) -> PyruncError:
         return PyruncError("too many alternatives", step=step.kind, pointer=step.pointer)
     name, type_ = FIELDS[step.kind][field]
     value = step.args[field]
-    why = f"{value!r} is no {type_}"
+    why = f"{cut(repr(value))} is no {type_}"
     if type_ == "fd" and isinstance(value, str):
         why = f"nothing fills the slot {value}"
     elif type_ in ("str", "strv"):
         for text in value if isinstance(value, tuple) else (value,):
             if isinstance(text, str) and "\0" in text:
-                why = f"a NUL in {text!r}"
+                why = f"a NUL in {cut(repr(text))}"
             elif isinstance(text, str) and not _is_unicode(text):
-                why = f"{text!r} is not Unicode"
+                why = f"{cut(repr(text))} is not Unicode"
     return PyruncError(f"{name}: {why}", step=step.kind, pointer=step.pointer)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import posix
 
 from ... import launcher, log
-from ...errors import PyruncError, prefixed
+from ...errors import PyruncError, cut, prefixed
 from .. import lookup, saved_config, state
 from ..cgroup import controllers, devices, files, limits, resources
 from ..kernel import interrupts
@@ -236,7 +236,7 @@ def _write_limits(cgroup_fd: int, writes: Sequence[Write]) -> None:
                 failed = True
                 continue
             raise PyruncError(
-                f"failed to write {write.value.strip()!r} to {write.file}",
+                f"failed to write {cut(repr(write.value.strip()))} to {write.file}",
                 pointer=write.pointer,
                 errno=error.errno or 0,
             ) from error
