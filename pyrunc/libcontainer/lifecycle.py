@@ -360,7 +360,10 @@ def _send_start(path: str, record: Record, sync: int) -> None:
             # All that need not come before the start is done while the init goes on. If a signal ends this command, the
             # hooks are killed.
             interrupts.hold()
-            posix.unlink(path + "/" + START_SOCKET)
+            try:
+                posix.unlink(path + "/" + START_SOCKET)
+            except OSError as error:  # on a read-only file system; nobody listens on it any more
+                log.debug(prefixed("removing the start socket", error).line())
             if interrupts.await_execve(sync, record.pid, store.INIT_NAME):
                 return
             # Something is unusual: a message, a signal, or an init that was killed.

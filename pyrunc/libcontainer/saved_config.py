@@ -11,7 +11,7 @@ from .. import jsonio
 from .._generated import validators
 from . import SPEC_VERSION, state
 from .kernel import native
-from .kernel.fileio import write_whole
+from .kernel.fileio import name_whole, write_whole
 from .plan.host import LANDLOCK
 from .state import FORMAT, check_format
 from .statedir import EXEC_FILE as FILE
@@ -111,11 +111,16 @@ def save(dirfd: int, spec: Spec, options: LaunchOptions) -> None:
         kept["isolation"] = options.isolation
     if not spec["process"].get("terminal"):
         _keep_streams(kept)
-    fd = posix.open(FILE, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o600, dir_fd=dirfd)
+    flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC
     try:
-        write_whole(fd, jsonio.dumps(kept), FILE)
-    finally:
-        posix.close(fd)
+        fd = posix.open(FILE, flags, 0o600, dir_fd=dirfd)
+        try:
+            write_whole(fd, jsonio.dumps(kept), FILE)
+        finally:
+            posix.close(fd)
+    except OSError as error:
+        name_whole(error, dirfd, FILE)
+        raise
 
 
 def _keep_streams(kept: Saved) -> None:

@@ -14,7 +14,7 @@ from .. import _wire, jsonio
 from ..errors import PyruncError, cut
 from . import SPEC_VERSION, process
 from .kernel import native
-from .kernel.fileio import write_bytes
+from .kernel.fileio import name_whole, write_bytes
 from .statedir import START_SOCKET, STATE_FILE, DamagedError, RenamedError, StateDir
 
 TYPE_CHECKING = False
@@ -356,7 +356,11 @@ def save(dirfd: int, record: Record, written: str = "") -> None:
     written: the name of the temporary file, where `write_tmp` has written it already; else "".
     """
     name = written or write_tmp(dirfd, record)
-    posix.rename(name, STATE_FILE, src_dir_fd=dirfd, dst_dir_fd=dirfd)
+    try:
+        posix.rename(name, STATE_FILE, src_dir_fd=dirfd, dst_dir_fd=dirfd)
+    except OSError as error:
+        name_whole(error, dirfd, STATE_FILE)
+        raise
 
 
 def replace(path: str, text: str, mode: int, dir_fd: int | None = None) -> None:
@@ -369,7 +373,8 @@ def replace_bytes(path: str, data: bytes, mode: int, dir_fd: int | None = None) 
     name = _write_tmp(path, data, mode, dir_fd)
     try:
         posix.rename(name, path, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
-    except OSError:
+    except OSError as error:
+        name_whole(error, dir_fd, path)
         posix.unlink(name, dir_fd=dir_fd)
         raise
 
@@ -383,10 +388,15 @@ def tmp_name(path: str) -> str:
 def _write_tmp(path: str, data: bytes, mode: int, dir_fd: int | None) -> str:
     """Write the temporary file for `path`. Returns its path. Removes it and raises OSError if that fails."""
     tmp = tmp_name(path)
-    fd = posix.open(tmp, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, mode, dir_fd=dir_fd)
+    try:
+        fd = posix.open(tmp, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, mode, dir_fd=dir_fd)
+    except OSError as error:
+        name_whole(error, dir_fd, tmp)
+        raise
     try:
         write_bytes(fd, data, path)
-    except OSError:
+    except OSError as error:
+        name_whole(error, dir_fd, path)
         posix.unlink(tmp, dir_fd=dir_fd)
         raise
     finally:

@@ -211,24 +211,36 @@ class StateDir:
             raise FileNotFoundError(errno.ENOENT, "the state directory was replaced", self.path)
 
     def remove(self) -> None:
-        """Remove the directory and its content. Raises OSError.
+        """Remove the directory and its content. Raises PyruncError.
 
         The files that identify a container are removed last: if the command is killed, the rest can be deleted again.
         Directories are emptied too, but not mounts on them. If it can't be listed, because there is no free descriptor,
         pyrunc's own files are removed by name.
         """
         if not self.mode & _STICKY:  # made by an earlier version of pyrunc
-            posix.chmod(self.fd, MODE)
+            try:
+                posix.chmod(self.fd, MODE)
+            except OSError as error:
+                raise _not_removed(self.path, error) from error
         try:
             names: Iterable[str] = posix.listdir(self.fd)
         except OSError:
             names = (f".{STATE_FILE}.{posix.getpid()}", *FILES)
         for name in sorted(names, key=_order):
-            _unlink(self.fd, name)
+            try:
+                _unlink(self.fd, name)
+            except OSError as error:
+                raise _not_removed(f"{self.path}/{name}", error) from error
         try:
             posix.rmdir(self.path)
         except FileNotFoundError:
             return
+        except OSError as error:
+            raise _not_removed(self.path, error) from error
+
+
+def _not_removed(path: str, error: OSError) -> PyruncError:
+    return PyruncError(f"removing the state directory: {path}", errno=error.errno or 0)
 
 
 def _order(name: str) -> int:

@@ -14,6 +14,7 @@ import json
 import os
 import pkgutil
 import platform
+import re
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,6 +41,8 @@ EVERY_CALL = bool(os.environ.get("PYRUNC_TEST_EVERY_CALL"))
 SAMPLE = effort.times(6, 20)
 # The init waits for the answer to its ready, and for the start: if it can't, it ends, and the container has stopped.
 AFTER_READY = (f"number 45, of {INIT}", f"number 288, of {INIT}")
+# The name of a file of the state directory without the directory.
+BARE = re.compile(r"(?<![\w/.])\.?(state\.json|exec\.json|start\.sock)|[ \"](ledger|update|netns): ")
 FAULTS = {
     **{name: getattr(errno, name) for name in ("EMFILE", "ENOSPC", "EROFS", "ENOMEM", "ENODEV", "EDQUOT")},
     "SIGKILL": KILL,
@@ -120,6 +123,7 @@ def check(outcome: Outcome, fault: int | str) -> bool:
     assert outcome.code > 0, outcome
     assert len(errors) == 1, outcome
     assert outcome.err.splitlines()[-1] == errors[0], outcome
+    assert not BARE.search(errors[0]), outcome
     return False
 
 

@@ -222,3 +222,30 @@ def test_a9_a_full_disk_for_the_log_changes_nothing(
     result = runtime("--log", full / "log", "--debug", "run", "--bundle", bundle.path, runtime.new_id())
     assert result.code == 0, result
     assert not (full / "log").exists() or (full / "log").stat().st_size == 0
+
+
+@pytest.mark.parametrize("command", ["create", "delete"])
+def test_a_read_only_state_root(runtime: Runtime, bundle: Bundle, command: str) -> None:
+    """The error names the whole path, and what was being done."""
+    bundle.args("sleep", "1000").write()
+    container = runtime.container(bundle)
+    prefix = in_mounts(f"mount --bind {runtime.root} {runtime.root} && mount -o remount,bind,ro {runtime.root}")
+    words = ("--bundle", str(bundle.path), "other") if command == "create" else (container.id,)
+    result = runtime(command, *words, prefix=prefix)
+    one_error(result)
+    place = (
+        f"{runtime.root}/other"
+        if command == "create"
+        else f"removing the state directory: {runtime.root}/{container.id}/"
+    )
+    assert f"{place}: read-only" in result.last_line if command == "create" else place in result.last_line
+    assert "read-only file system" in result.last_line
+
+
+def test_a_start_with_a_read_only_state_root(runtime: Runtime, bundle: Bundle) -> None:
+    """The socket's file stays, which does no harm."""
+    container = runtime.container(bundle.sh("echo started; sleep 1000"))
+    prefix = in_mounts(f"mount --bind {runtime.root} {runtime.root} && mount -o remount,bind,ro {runtime.root}")
+    assert runtime("start", container.id, prefix=prefix).code == 0
+    host.wait_for("its output", lambda: container.output == "started\n")
+    assert container.status == "running"

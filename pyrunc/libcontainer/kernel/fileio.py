@@ -48,6 +48,19 @@ def write_bytes(fd: int, data: bytes, path: str) -> None:
         raise
 
 
+def name_whole(error: OSError, directory: int | None, name: str) -> None:
+    """Give an error the path of the file `name` in an open directory, for a message: a call with a descriptor of the
+    directory knows only the name. directory: None if `name` is a path."""
+    error.filename = name
+    error.filename2 = None
+    if directory is None:
+        return
+    try:
+        error.filename = f"{posix.readlink(f'/proc/self/fd/{directory}')}/{name}"
+    except OSError:
+        return  # without /proc the name is what there is
+
+
 def read_file(path: str) -> str:
     """The content of the file at `path`. Raises OSError."""
     fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)

@@ -16,7 +16,7 @@ import posix
 import time
 
 from ... import jsonio, launcher, log
-from ...errors import PyruncError, prefixed
+from ...errors import PyruncError, cut, prefixed
 from .. import process, state
 from ..cgroup import files
 from ..kernel import native
@@ -57,15 +57,22 @@ class Ledger:
         self.place = place
         self.entries: list[Entry] = []
         flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_APPEND | posix.O_CLOEXEC
-        self._fd = posix.open(LEDGER_FILE, flags, 0o600, dir_fd=place.fd)
+        try:
+            self._fd = posix.open(LEDGER_FILE, flags, 0o600, dir_fd=place.fd)
+        except OSError as error:
+            error.filename = f"{place.path}/{LEDGER_FILE}"
+            raise
 
     def record(self, effect: str, **facts: Any) -> None:
         """Write down an effect that is about to be made. Raises OSError."""
         entry = {"effect": effect, **facts}
         data = (jsonio.dumps(entry) + "\n").encode("utf-8", "surrogateescape")
-        written = posix.write(self._fd, data)
-        if written != len(data):
-            raise OSError(errno.ENOSPC, posix.strerror(errno.ENOSPC), f"{self.place.path}/{LEDGER_FILE}")
+        try:
+            if posix.write(self._fd, data) != len(data):
+                raise OSError(errno.ENOSPC, posix.strerror(errno.ENOSPC))
+        except OSError as error:
+            error.filename = f"{self.place.path}/{LEDGER_FILE}"
+            raise
         self.entries.append(entry)
 
     def withdraw(self, effect: str, path: str) -> None:
@@ -179,7 +186,7 @@ def _judged(entry: Any, number: int, id: str) -> Entry:
             raise ValueError("the state directory is not the first effect")
         state.judged(entry, id)
     if effect not in _MEMBERS:
-        raise ValueError(f"the effect {effect!r} is not known to this version of pyrunc")
+        raise ValueError(f"the effect {cut(repr(effect))} is not known to this version of pyrunc")
     for name, is_right in _MEMBERS[effect]:
         if name not in entry:
             raise ValueError(f"{name} of {effect} is missing")

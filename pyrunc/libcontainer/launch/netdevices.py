@@ -188,7 +188,11 @@ def pin(namespace: int, place: StateDir, record: Callable[..., None]) -> str:
     path = f"{place.path}/{NETWORK_FILE}"
     record("network_pin", path=path)
     flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC
-    posix.close(posix.open(NETWORK_FILE, flags, 0o600, dir_fd=place.fd))
+    try:
+        posix.close(posix.open(NETWORK_FILE, flags, 0o600, dir_fd=place.fd))
+    except OSError as error:
+        error.filename = path
+        raise
     try:
         tree = native.open_tree(namespace, "", native.OPEN_TREE_CLONE | native.AT_EMPTY_PATH)
     except PermissionError:

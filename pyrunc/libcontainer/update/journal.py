@@ -10,6 +10,7 @@ import posix
 
 from ... import jsonio
 from .. import saved_config, state
+from ..kernel.fileio import name_whole
 from ..statedir import EXEC_FILE, STATE_FILE, DamagedError, StateDir
 from ..statedir import UPDATE_FILE as FILE
 
@@ -174,4 +175,8 @@ def drafts(place: StateDir) -> list[str]:
 
 def remove(dirfd: int) -> None:
     """Remove the file. Raises OSError."""
-    posix.unlink(FILE, dir_fd=dirfd)
+    try:
+        posix.unlink(FILE, dir_fd=dirfd)
+    except OSError as error:
+        name_whole(error, dirfd, FILE)
+        raise

@@ -7,7 +7,7 @@ import posix
 from ...errors import PyruncError, from_os_error
 from .. import saved_config
 from ..cgroup import devices, files, limits
-from ..kernel.fileio import write_file
+from ..kernel.fileio import name_whole, write_file
 from ..plan import host
 from . import journal
 
@@ -25,7 +25,11 @@ def recover(place: StateDir, record: Record) -> str:
     """Undo a killed update, or finish it if it can't be undone any more. Returns UNDONE or FINISHED, "" if there was
     none. Its temporary files are removed. Raises PyruncError, OSError."""
     for name in journal.drafts(place):
-        posix.unlink(name, dir_fd=place.fd)
+        try:
+            posix.unlink(name, dir_fd=place.fd)
+        except OSError as error:
+            name_whole(error, place.fd, name)
+            raise
     found = journal.load(place.fd)
     if found is None:
         return ""

@@ -55,3 +55,15 @@ def test_a_short_write_is_an_error() -> None:
     finally:
         os.close(reader)
         os.close(writer)
+
+
+def test_an_error_gets_the_whole_path(tmp_path: Path) -> None:
+    directory = os.open(tmp_path, os.O_PATH)
+    error = OSError(errno.EROFS, "x", "exec.json", None, "other")
+    fileio.name_whole(error, directory, "exec.json")
+    assert (error.filename, error.filename2) == (f"{tmp_path}/exec.json", None)
+    os.close(directory)
+    fileio.name_whole(error, directory, "state.json")
+    assert error.filename == "state.json"
+    fileio.name_whole(error, None, "/a/b")
+    assert error.filename == "/a/b"
