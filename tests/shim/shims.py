@@ -283,6 +283,30 @@ def alive(pid: int) -> bool:
         return False
 
 
+def children(pid: int) -> list[int]:
+    """The children of a process, with zombies."""
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def brokers(shim: int) -> list[int]:
+    """The brokers of a shim that live."""
+    found = []
+    for pid in children(shim):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it ends meanwhile
+            if alive(pid) and b"\0broker\0" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.append(pid)
+    return found
+
+
+def files_of(pid: int) -> list[str]:
+    """What the descriptors of a process lead to. It may close some meanwhile."""
+    found = []
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found.append(os.readlink(path))
+    return found
+
+
 def kill(pid: int) -> None:
     """Kill a process and wait for its end."""
     try:

@@ -99,7 +99,7 @@ def test_descriptors(place: Place) -> None:
     started = place.start("box")
     pipe = os.readlink(f"/proc/self/fd/{writer}")
     os.close(writer)
-    kept = [os.readlink(path) for path in Path(f"/proc/{pid_of(place, started)}/fd").iterdir()]
+    kept = shims.files_of(pid_of(place, started))
     os.close(reader)
     assert pipe not in kept
     assert [os.readlink(f"/proc/{pid_of(place, started)}/fd/{number}") for number in range(2)] == ["/dev/null"] * 2
@@ -243,8 +243,7 @@ def test_log(place: Place) -> None:
     """The shim's log is the FIFO in the bundle, which containerd reads; its loss ends nothing."""
     task = place.running()
     shim = task.call("Connect")["shim_pid"]
-    kept = [os.readlink(path) for path in Path(f"/proc/{shim}/fd").iterdir()]
-    assert str(task.path / "log") in kept
+    assert str(task.path / "log") in shims.files_of(shim)
     os.close(place.log)
     place.log = os.open(task.path / "log", os.O_RDONLY | os.O_NONBLOCK)
     os.close(place.log)

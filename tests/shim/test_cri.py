@@ -22,7 +22,7 @@ from tests.engines import images
 from tests.shim import policies, shims
 from tests.shim.inside import REPOSITORY
 from tests.shim.test_containerd import NEW, RUNTIME, Containerd, Done
-from tests.support.host import wait_for
+from tests.support.host import SECONDS, wait_for
 
 pytestmark = pytest.mark.ours("it keeps no sandbox")
 
@@ -84,9 +84,9 @@ state = "{self.work}/state"
   pod_annotations = ["{policies.BROKER}"]
 """
 
-    def call(self, *words: str, seconds: float = 30) -> Done:
+    def call(self, *words: str, seconds: float = 2 * SECONDS) -> Done:
         """Run crictl."""
-        command = [str(CRICTL), "--runtime-endpoint", f"unix://{self.socket}", "--timeout", "20s", *words]
+        command = [str(CRICTL), "--runtime-endpoint", f"unix://{self.socket}", "--timeout", f"{SECONDS:.0f}s", *words]
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
         return Done(done.returncode, done.stdout, done.stderr)
 
@@ -103,7 +103,7 @@ state = "{self.work}/state"
         return str(path)
 
     def clean(self) -> None:
-        self.call("rmp", "--all", "--force", seconds=60)
+        self.call("rmp", "--all", "--force")
         super().clean()
 
 
@@ -201,6 +201,7 @@ def test_a_pod(cri: Cri) -> None:
     own = {"linux": {"security_context": {"namespace_options": {"pid": OF_CONTAINER}}}}
     one = pod.run("sh", "-c", "echo shared >/dev/shm/x; echo logged; sleep 1000", **own)
     two = pod.run("sleep", "1000", **own)
+    wait_for("its log", lambda: cri.need("logs", one) == "logged")
     pids = pod.pid_of(one), pod.pid_of(two)
     for kind in ("net", "ipc", "uts"):
         assert len({namespace(pid, kind) for pid in (*pids, pod.pid)}) == 1
@@ -210,14 +211,13 @@ def test_a_pod(cri: Cri) -> None:
     script = "cat /dev/shm/x /etc/hostname /etc/resolv.conf; hostname"
     said = cri.need("exec", two, "sh", "-c", script)
     assert said.split("\n") == ["shared", "web-0", "search svc.local", "nameserver 10.0.0.9", "web-0"]
-    assert cri.need("logs", one) == "logged"
     assert json.loads(cri.need("statsp", "--id", pod.id, "--output", "json"))["stats"][0]["attributes"]["id"] == pod.id
     cri.need("stop", "--timeout=0", one)
     cri.need("rm", one)
     assert pod.state == "SANDBOX_READY"
     cri.need("stopp", pod.id)
     assert pod.state == "SANDBOX_NOTREADY"
-    assert not any(map(shims.alive, (*pids, pod.pid)))
+    wait_for("the end of all", lambda: not any(map(shims.alive, (*pids, pod.pid))))
     pod.remove()
 
 
@@ -269,7 +269,7 @@ def test_the_process_ends_while_containerd_is_away(cri: Cri) -> None:
     os.kill(pod.pid, signal.SIGKILL)
     cri.up()
     wait_for("the plugin", lambda: cri.call("info").code == 0)
-    assert pod.state == "SANDBOX_NOTREADY"
+    wait_for("not ready", lambda: pod.state == "SANDBOX_NOTREADY")
     pod.remove()
 
 
@@ -337,12 +337,11 @@ def test_a_pod_with_a_broker(cri: Cri) -> None:
         wait_for("the output", lambda: all(cri.need("logs", id).splitlines() == said for id in ids))
         assert cri.need("exec", ids[1], "sh", "-c", "mknod /dev/c c 1 5 2>/dev/null || echo refused") == "refused"
         [shim] = cri.shims()
-        children = Path(f"/proc/{shim}/task/{shim}/children").read_text().split()
-        brokers = [pid for pid in children if b"\0broker\0" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        brokers = shims.brokers(shim)
         assert len(brokers) == 1
         assert "Seccomp:\t0" in Path(f"/proc/{pod.pid}/status").read_text()
         pod.remove()
-        assert not any(shims.alive(int(pid)) for pid in brokers)
+        wait_for("the end of the broker", lambda: not any(map(shims.alive, brokers)))
 
 
 def test_a_pod_whose_policy_is_not_there(cri: Cri) -> None:

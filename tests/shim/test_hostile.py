@@ -61,7 +61,7 @@ def unharmed(task: Task) -> Iterator[None]:
 
 def peer(task: Task) -> socket.socket:
     """A connection of a stranger."""
-    return connect(next(iter(task.place.shims)), 20)
+    return connect(next(iter(task.place.shims)))
 
 
 def service(task: Task) -> str:

@@ -386,6 +386,7 @@ def test_descriptors_stay_the_same(place: Place) -> None:
             task.call("Wait", exec_id=id)
             task.call("Delete", exec_id=id)
 
+    place.events.wait("/tasks/start", container_id=task.id)  # so the shim has its connection
     round(0)
     before = len(os.listdir(f"/proc/{shim}/fd"))
     for number in range(1, 10):

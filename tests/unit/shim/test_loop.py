@@ -204,7 +204,7 @@ def test_memory_is_not_given_back_while_much_happens() -> None:
     out, _ = run("""
 from pyrunc import launcher
 from pyrunc.shim import loop as module
-module._REST_SECONDS = 5
+module._REST_SECONDS = 60
 launcher.rest = lambda: print("rest")
 def again(left):
     loop.after(0.01, (lambda: again(left - 1)) if left else loop.stop)
