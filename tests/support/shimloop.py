@@ -11,15 +11,15 @@ from collections.abc import Callable, Iterator
 from select import epoll
 
 from pyrunc.shim.loop import IN, Loop
-from tests.support.host import SECONDS
+from tests.support.host import SECONDS, open_descriptors
 
 
 @contextlib.contextmanager
 def no_leaks() -> Iterator[None]:
-    """Assert that no descriptor is left open. What earlier tests left may be collected meanwhile."""
-    before = set(os.listdir("/proc/self/fd"))
+    """Assert that no descriptor is left open."""
+    before = set(open_descriptors())
     yield
-    assert set(os.listdir("/proc/self/fd")) <= before
+    assert set(open_descriptors()) <= before
 
 
 class ProbeLoop(Loop):

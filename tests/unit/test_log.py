@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pyrunc import log
+from tests.support.host import open_descriptors
 
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(Z|[+-]\d\d:\d\d)"
 
@@ -101,12 +102,12 @@ def test_no_descriptor_is_kept_and_a_relative_path_survives_chdir(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    before = os.listdir("/proc/self/fd")
+    before = open_descriptors()
     log.configure("log", "text", "info")
     monkeypatch.chdir("/")
     log.info("x")
     assert (tmp_path / "log").read_text().endswith("msg=x\n")
-    assert os.listdir("/proc/self/fd") == before
+    assert open_descriptors() == before
 
 
 def test_a_full_disk_is_survived() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from pyrunc.errors import PyruncError
 from pyrunc.shim import runtime
+from tests.support.host import open_descriptors
 from tests.support.shimloop import ProbeLoop
 
 
@@ -67,17 +68,17 @@ def test_a_command_that_has_ended_keeps_nothing(tmp_path: Path) -> None:
 
 
 def test_a_reserve_of_descriptors() -> None:
-    before = os.listdir("/proc/self/fd")
+    before = open_descriptors()
     reserve = runtime.Reserve()
-    assert len(os.listdir("/proc/self/fd")) == len(before) + runtime._RESERVED
+    assert len(open_descriptors()) == len(before) + runtime._RESERVED
     reserve.close()
     reserve.close()
-    assert os.listdir("/proc/self/fd") == before
+    assert open_descriptors() == before
 
 
 def test_a_reserve_that_can_not_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was opened is closed."""
-    before = os.listdir("/proc/self/fd")
+    before = open_descriptors()
     opened: list[int] = []
 
     def fail(path: str, flags: int) -> int:
@@ -90,4 +91,4 @@ def test_a_reserve_that_can_not_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(OSError):
         runtime.Reserve()
     monkeypatch.undo()
-    assert os.listdir("/proc/self/fd") == before
+    assert open_descriptors() == before

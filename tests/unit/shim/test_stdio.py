@@ -24,6 +24,7 @@ from pyrunc.shim import stdio as module
 from pyrunc.shim.logs import Logger
 from pyrunc.shim.pumps import Input, Output, Target
 from pyrunc.shim.stdio import Stdio
+from tests.support.host import open_descriptors
 from tests.support.shimloop import ProbeLoop
 
 
@@ -217,12 +218,12 @@ def test_without_a_reader_that_takes_it_the_exit_comes_too(
     if leave:
         for fifo in fifos:
             fifo.close()
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(open_descriptors())
     process = trial.start("echo out; echo err >&2")
     assert trial.wait(process) == 0
     if not leave:
         assert fifos[1].read() == b"out\n"
-        assert len(os.listdir("/proc/self/fd")) <= before, "what counts the bytes is closed"
+        assert len(open_descriptors()) <= before, "what counts the bytes is closed"
     trial.close()
 
 
@@ -559,7 +560,7 @@ def test_without_descriptors_it_fails_and_leaves_nothing(
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     failures = 0
     for more in range(30):
-        before = set(os.listdir("/proc/self/fd"))
+        before = set(open_descriptors())
         spare = [os.open("/dev/null", os.O_RDONLY) for _ in range(40)]
         limit = max(spare) + 1
         resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
@@ -578,16 +579,16 @@ def test_without_descriptors_it_fails_and_leaves_nothing(
         if failure is None:
             trial.close()
         loop.until(lambda: loop.watched == 0)
-        assert set(os.listdir("/proc/self/fd")) == before, more
+        assert set(open_descriptors()) == before, more
         if failure is None:
             break
     assert failures >= 3
 
 
 def test_a_hundred_processes_leave_no_descriptor(loop: ProbeLoop, tmp_path: Path, fifos: Three) -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(open_descriptors())
     for _ in range(100):
         trial = Trial(loop, tmp_path, fifos[0].path, fifos[1].path, fifos[2].path, False)
         trial.wait(trial.start("echo x"))
         trial.close()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(open_descriptors()) == before

@@ -14,6 +14,7 @@ from pyrunc.libcontainer.broker import caller, listener
 from pyrunc.libcontainer.broker.caller import Caller, Processes
 from pyrunc.libcontainer.broker.model import Notification, Refusal
 from pyrunc.libcontainer.kernel import native
+from tests.support.host import open_descriptors
 
 PAGE = mmap.PAGESIZE
 
@@ -124,15 +125,15 @@ def test_credentials(self: Caller) -> None:
 
 
 def test_the_end_closes_everything(waiting: list[bool]) -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(open_descriptors())
     processes = Processes()
     with Caller(-1, Notification(1, os.getpid(), 0, 0, (0,) * 6), processes) as found:
         found.root()
         found.pidfd()
         found.credentials()
-        assert len(os.listdir("/proc/self/fd")) > before
+        assert len(open_descriptors()) > before
     processes.clear()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(open_descriptors()) == before
 
 
 def test_pidfds_are_kept_until_their_thread_ends(waiting: list[bool]) -> None:

@@ -18,6 +18,7 @@ from pyrunc.errors import PyruncError
 from pyrunc.libcontainer.cgroup import files
 from pyrunc.libcontainer.kernel import native
 from pyrunc.libcontainer.plan.host import HostFacts
+from tests.support.host import open_descriptors
 
 PLACE = "/run/pyrunc/c1"
 
@@ -190,9 +191,9 @@ def test_a5_processes_are_found_deeper_than_a_path_is_long(tmp_path: Path) -> No
         (tmp_path / name).mkdir()
         (tmp_path / name / "cgroup.procs").write_text("1000\n")
     deep(tmp_path, 60, "x" * 200)
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(open_descriptors())
     assert sorted(files.procs(str(tmp_path))) == [*range(1, 61), 1000, 1000, 1000]
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(open_descriptors()) == before
 
 
 def test_a5_few_descriptors_are_open_at_a_time(tmp_path: Path) -> None:
@@ -204,7 +205,7 @@ def test_a5_few_descriptors_are_open_at_a_time(tmp_path: Path) -> None:
         most[0] = max(most[0], len(os.listdir("/proc/self/fd")))
         return real(fd)
 
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(open_descriptors())
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(posix, "scandir", scandir)
         files.procs(str(tmp_path))
@@ -298,12 +299,12 @@ def test_a_cgroup_in_which_another_has_created_before_it_is_claimed_is_the_other
     monkeypatch.setattr(posix, "mkdir", mkdir)
     monkeypatch.setattr(posix, "setxattr", setxattr)
     withdrawn: list[str] = []
-    before = os.listdir("/proc/self/fd")
+    before = open_descriptors()
     with pytest.raises(PyruncError, match=r"container's cgroup is not empty: 1 process\(es\) found"):
         files.take(str(path), PLACE, lambda directory: None, withdrawn.append)
     assert withdrawn == [str(path)]
     assert len(attributes) == has_attributes
-    assert len(os.listdir("/proc/self/fd")) == len(before)
+    assert len(open_descriptors()) == len(before)
 
 
 @pytest.mark.parametrize("error", [errno.EEXIST, errno.EOPNOTSUPP, errno.ENOSPC])
@@ -345,10 +346,10 @@ def test_what_was_put_into_a_cgroup_before_it_is_claimed_is_seen(
 ) -> None:
     path = cgroup(tmp_path / "cg")
     monkeypatch.setattr(native, "flock", lambda *args: (path / "cgroup.procs").write_text("12\n"))
-    before = os.listdir("/proc/self/fd")
+    before = open_descriptors()
     with pytest.raises(PyruncError, match=r"container's cgroup is not empty: 1 process\(es\) found"):
         files.take(str(path), PLACE, os.mkdir)
-    assert len(os.listdir("/proc/self/fd")) == len(before)
+    assert len(open_descriptors()) == len(before)
 
 
 def test_a_cgroup_that_can_t_be_locked_is_taken_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ import pytest
 from pyrunc.errors import PyruncError
 from pyrunc.libcontainer.criu import rpc, swrk
 from tests.support import criu as support
+from tests.support.host import open_descriptors
 
 NOTICE = {"type": rpc.NOTIFY, "success": True, "notify": {"script": "post-dump"}}
 DONE = {"type": rpc.DUMP, "success": True}
@@ -57,7 +58,7 @@ def test_a_request_and_its_stages(tmp_path: Path) -> None:
 
 
 def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
-    before = sorted(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     scenarios: list[list[list[Any]]] = [
         [["recv"], ["send_fd", NOTICE], ["recv"], ["send", DONE]],
         [["recv"], ["send_fd", DONE]],
@@ -72,7 +73,7 @@ def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
         except PyruncError:
             pass
         criu.close()
-    assert sorted(os.listdir("/proc/self/fd")) == before
+    assert open_descriptors() == before
 
 
 def test_what_it_is_started_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from pyrunc.libcontainer.diagnosis import doctor, terminal
 from pyrunc.libcontainer.diagnosis.doctor import NO, UNKNOWN, YES, Finding
 from pyrunc.libcontainer.plan import host
 from pyrunc.libcontainer.plan.host import HostFacts
+from tests.support.host import open_descriptors
 
 
 def found(area: str, facts: HostFacts) -> dict[str, Finding]:
@@ -115,10 +116,10 @@ def test_id_mapped_mounts_are_for_root_to_try() -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may try")
 def test_id_mapped_mounts_of_this_host() -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(open_descriptors())
     for finding in found("id-mapped mounts", host.gather()).values():
         assert finding.state in (YES, NO, UNKNOWN)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(open_descriptors()) == before
 
 
 def test_criu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pyrunc.libcontainer.kernel import kmsg
 from pyrunc.libcontainer.launch import blame, scene
 from pyrunc.libcontainer.launch.scene import Scene
 from pyrunc.libcontainer.plan.model import LaunchPlan, Step
+from tests.support.host import open_descriptors
 
 RECORD = (
     "5,819,15031739850,-;audit: type=1326 audit(1795814386.746:819): auid=4294967295 uid=0 gid=0 ses=4294967295 "
@@ -208,9 +209,9 @@ def test_a_sigsys_without_a_record_is_told_without_the_call(
     monkeypatch.setattr(log, "warning", told.append)
     monkeypatch.setattr(kmsg, "open_log", lambda: os.open("/dev/null", os.O_RDONLY) if readable else -1)
     monkeypatch.setattr(kmsg, "records", lambda fd: iter(()))
-    before = os.listdir("/proc/self/fd")
+    before = open_descriptors()
     blame.tell(5, 6, profile)
-    assert os.listdir("/proc/self/fd") == before
+    assert open_descriptors() == before
     assert len(told) == bool(expected)
     if expected:
         start = "the program's exit code is 159, that of signal 31 (SIGSYS), by which a seccomp filter ends a process; "

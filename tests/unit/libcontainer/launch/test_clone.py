@@ -17,6 +17,7 @@ from pyrunc.libcontainer.kernel.constants import CLONE_FLAGS, NS_FILES
 from pyrunc.libcontainer.launch import clone, clone_errors
 from pyrunc.libcontainer.plan.host import cgroup_directory
 from pyrunc.libcontainer.plan.model import LaunchPlan, Step
+from tests.support.host import open_descriptors
 from tests.support.launches import launched
 
 
@@ -49,9 +50,9 @@ def test_namespaces_are_those_of_a_thread_that_lives(tmp_path: Path, child: subp
         os.close(fd)
     child.kill()
     child.wait()
-    before = os.listdir("/proc/self/fd")
+    before = open_descriptors()
     assert clone._by_living_thread(launch, ["mount"]) == []
-    assert os.listdir("/proc/self/fd") == before
+    assert open_descriptors() == before
     os.close(launch.slots["container"])
 
 

@@ -15,6 +15,7 @@ import pytest
 from pyrunc.errors import PyruncError
 from pyrunc.libcontainer.kernel import interrupts
 from pyrunc.libcontainer.launch import hooks
+from tests.support.host import open_descriptors
 
 
 def _shell(script: str, *args: str, **fields: Any) -> Any:
@@ -253,12 +254,12 @@ def test_signals_are_as_for_a_fresh_program(tmp_path: Path) -> None:
 
 
 def test_no_descriptor_is_left(tmp_path: Path) -> None:
-    before = os.listdir("/proc/self/fd")
+    before = open_descriptors()
     hooks.run_hook(_shell("true"), "poststart", 0, "{}")
     _failure(_shell("false"))
     _failure({"path": "/no/such/hook"})
     _failure(_shell("true", env=["x"]))
-    assert os.listdir("/proc/self/fd") == before
+    assert open_descriptors() == before
 
 
 def test_status_text() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from pyrunc.errors import PyruncError
 from pyrunc.libcontainer.launch import newidmap
+from tests.support.host import open_descriptors
 
 LINES = ["0 1000 1", "1 100000 65536"]
 
@@ -44,9 +45,9 @@ def test_the_tool_gets_the_pid_and_the_map_in_words(tmp_path: Path) -> None:
 
 
 def test_it_leaves_no_descriptor_and_no_process(tmp_path: Path) -> None:
-    before = os.listdir("/proc/self/fd")
+    before = open_descriptors()
     newidmap.write_map(tool(tmp_path, "exit 0"), 77, "uid_map", LINES)
-    assert os.listdir("/proc/self/fd") == before
+    assert open_descriptors() == before
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
 

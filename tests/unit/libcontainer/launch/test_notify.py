@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from pyrunc.libcontainer.launch import notify
+from tests.support.host import open_descriptors
 
 
 @pytest.mark.parametrize(
@@ -116,7 +117,7 @@ def test_a_manager_that_goes_is_told_once(ends: Ends, capfd: pytest.CaptureFixtu
 
 def test_descriptors_do_not_pile_up(ends: Ends) -> None:
     ends.relay.begin(7)
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(open_descriptors())
     for _ in range(3 * notify.MAX_WAITING):
         end, other = os.pipe()
         socket.send_fds(ends.container, [b"BARRIER=1"], [other])
@@ -124,9 +125,9 @@ def test_descriptors_do_not_pile_up(ends: Ends) -> None:
         os.close(other)
         ends.relay.serve()
     # Two for each that is being received, and one for each that waits to be sent.
-    assert len(os.listdir("/proc/self/fd")) <= before + 3 * notify.MAX_WAITING
+    assert len(open_descriptors()) <= before + 3 * notify.MAX_WAITING
     ends.relay.close()
-    assert len(os.listdir("/proc/self/fd")) < before
+    assert len(open_descriptors()) < before
 
 
 def test_a_left_socket_is_replaced_and_a_link_is_not_followed(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 from pyrunc.errors import PyruncError
 from pyrunc.libcontainer.seccomp import counter, recorded
 from pyrunc.libcontainer.seccomp.counter import Counter
-from tests.support.host import cgroup2_mount
+from tests.support.host import cgroup2_mount, open_descriptors
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
@@ -206,8 +206,8 @@ def test_another_machine(cgroup: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_nothing_stays_open(cgroup: Path) -> None:
-    before = os.listdir("/proc/self/fd")
+    before = open_descriptors()
     made = Counter(str(cgroup))
     made.close()
     made.close()
-    assert set(os.listdir("/proc/self/fd")) <= set(before)
+    assert set(open_descriptors()) <= set(before)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 from pyrunc.errors import PyruncError
 from pyrunc.libcontainer import statedir
 from pyrunc.libcontainer.verify import compare, processfiles
+from tests.support.host import open_descriptors
 from tests.support.records import record, record_of, saved
 
 
@@ -38,12 +38,12 @@ def test_a_process_that_ends_meanwhile(tmp_path: Path, monkeypatch: pytest.Monke
 
     try:
         saved(_root(tmp_path) / "box", record_of(sleeper.pid))
-        before = os.listdir("/proc/self/fd")
+        before = open_descriptors()
         monkeypatch.setattr("pyrunc.libcontainer.verify.expected.of", lambda *_: None)
         monkeypatch.setattr(compare, "_to_enter", end)
         with pytest.raises(PyruncError, match="container not running"):
             compare.verify(str(tmp_path), "box")
-        assert os.listdir("/proc/self/fd") == before
+        assert open_descriptors() == before
     finally:
         sleeper.kill()
         sleeper.wait()
