@@ -164,6 +164,8 @@ def test_standard_streams_that_are_pipes_are_the_restore_s(runtime: Runtime, bun
     bundle.write()
     id = runtime.new_id()
 
+    readers: list[threading.Thread] = []
+
     def start(*words: str | Path) -> tuple[subprocess.Popen[str], list[list[str]]]:
         process = subprocess.Popen(
             runtime.argv(*words), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -176,7 +178,8 @@ def test_standard_streams_that_are_pipes_are_the_restore_s(runtime: Runtime, bun
                 lines.append(line.strip())
 
         for stream, lines in ((process.stdout, found[0]), (process.stderr, found[1])):
-            threading.Thread(target=read, args=(stream, lines), daemon=True).start()
+            readers.append(threading.Thread(target=read, args=(stream, lines), daemon=True))
+            readers[-1].start()
         return process, found
 
     first, output = start("run", "--bundle", bundle.path, id)
@@ -186,7 +189,8 @@ def test_standard_streams_that_are_pipes_are_the_restore_s(runtime: Runtime, bun
     assert first.wait(60) == 128 + 9
     names = json.loads((criu.images / "descriptors.json").read_text())
     assert all(name.startswith("pipe:[") for name in names)
-    host.wait_for("the old output's end", lambda: output[0] and output[1])
+    for reader in readers:
+        reader.join(host.SECONDS)
     id = runtime.new_id()
     second, more = start("restore", "--image-path", criu.images, "--bundle", bundle.path, id)
     host.wait_for("its output", lambda: len(more[0]) > 3 and len(more[1]) > 3)

@@ -182,10 +182,13 @@ def test_tcp_close(runtime: Runtime, bundle: Bundle, criu: Checkpoints, listener
 def test_tcp_skip_in_flight(runtime: Runtime, bundle: Bundle, criu: Checkpoints) -> None:
     """A connection that the container has not accepted yet."""
     port = free_port()
-    script = f"busybox nc -l -p {port} & sleep 0.5; kill -STOP $!; touch /go; while :; do sleep 1000; done"
+    waits = "until test -e /listens; do sleep 0.05; done"
+    script = f"busybox nc -l -p {port} & {waits}; kill -STOP $!; touch /go; while :; do sleep 1000; done"
     container = runtime.started(bundle.sh(script))
-    host.wait_for("it to listen", (bundle.rootfs / "go").exists)
-    with socket.create_connection((LOCAL, port), 15):
+    host.wait_for("it to listen", lambda: is_listened_to(port))
+    (bundle.rootfs / "listens").touch()
+    host.wait_for("it to stand still", (bundle.rootfs / "go").exists)
+    with socket.create_connection((LOCAL, port), host.SECONDS):
         refused = criu.dump(container, "--leave-running", ok=False)
         assert "n-flight" in refused.last_line, refused
         criu.dump(container, "--leave-running", "--tcp-skip-in-flight")

@@ -352,7 +352,7 @@ def test_what_is_said_of_a_hook_that_fails_badly(
 
 def assert_ended(runtime: Runtime, container: Container, record: Path) -> None:
     """runtime.md, Lifecycle: after the failure come the container's destruction and the poststop hooks."""
-    assert not host.is_alive(container.pid)
+    host.wait_for("the end", lambda: not host.is_alive(container.pid))
     assert "container does not exist" in runtime("state", container.id).last_line
     runtime.assert_nothing_left()
     assert (record / "log").read_text() == "poststop\n"

@@ -410,4 +410,4 @@ def test_start_killed_at_a_call(runtime: Runtime, bundle: Bundle, call: str, hoo
     assert container.status == "running"
     assert runtime("delete", container.id).code == 1
     container.delete("--force")
-    assert not host.processes_of(runtime.token)
+    host.wait_for("the end", lambda: not host.processes_of(runtime.token))

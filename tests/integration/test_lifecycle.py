@@ -256,7 +256,7 @@ def test_delete_of_a_created_container(runtime: Runtime, bundle: Bundle) -> None
 def test_forced_delete_of_a_running_container(runtime: Runtime, bundle: Bundle, flag: str) -> None:
     container = runtime.started(bundle.sh("sleep 1000 & sleep 1000"))
     container.delete(flag)
-    assert not host.is_alive(container.pid)
+    host.wait_for("the end", lambda: not host.is_alive(container.pid))
     runtime.assert_nothing_left()
 
 
@@ -418,7 +418,7 @@ def test_forced_delete_of_a_paused_container(runtime: Runtime, bundle: Bundle) -
     container = runtime.started(bundle.args("sleep", "1000"))
     Path(mount + host.cgroup_of(container.pid), "cgroup.freeze").write_text("1")
     container.delete("--force")
-    assert not host.is_alive(container.pid)
+    host.wait_for("the end", lambda: not host.is_alive(container.pid))
 
 
 def test_a_pid_that_was_given_to_another_process_is_not_the_container(runtime: Runtime, bundle: Bundle) -> None:

@@ -196,7 +196,6 @@ def test_symlinked_targets_stay_inside_the_rootfs(runtime: Runtime, bundle: Bund
     (runtime.work / "directory").mkdir()
     (runtime.work / "directory/inner").write_text("inner\n")
     (runtime.work / "file").write_text("inner\n")
-    before = sorted(os.listdir("/etc"))
     target = "/data/new/pyrunc-test"
     if kind == "tmpfs":
         bundle.mount(target, "tmpfs", "tmpfs")
@@ -205,7 +204,7 @@ def test_symlinked_targets_stay_inside_the_rootfs(runtime: Runtime, bundle: Bund
     out = runtime.inside(bundle, MOUNTINFO)
     assert host.mount_at(out, "/etc/new/pyrunc-test")
     assert (bundle.rootfs / "etc/new/pyrunc-test").exists()
-    assert sorted(os.listdir("/etc")) == before
+    assert not os.path.lexists("/etc/new")
     runtime.assert_nothing_left()
 
 

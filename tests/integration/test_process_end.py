@@ -90,7 +90,7 @@ def test_pause_resume_and_delete(left: Container) -> None:
     left.runtime("resume", left.id)
     assert left.status == "running"
     left.delete("--force")
-    assert not host.processes_of(left.runtime.token)
+    host.wait_for("the end", lambda: not host.processes_of(left.runtime.token))
 
 
 def test_run_waits_for_the_last_thread(runtime: Runtime) -> None:

@@ -335,11 +335,12 @@ def test_a3_a_window_that_changes_after_the_terminal_s_end(relayed: Relayed) -> 
 
 
 def test_a3_no_work_while_nobody_has_the_terminal_open(run: Relayed) -> None:
-    session = run("exec >/dev/null 2>&1 </dev/null; echo closed > /said; sleep 2; exit 0")
+    session = run("exec >/dev/null 2>&1 </dev/null; echo closed > /said; until test -e /go; do sleep 0.05; done")
     run.until_said("closed")
     before = jiffies(session.pid)
     time.sleep(1)
     assert jiffies(session.pid) - before < os.sysconf("SC_CLK_TCK") // 5
+    (run.bundle.path / "rootfs/go").touch()
     run.ends(session, 0)
 
 
@@ -350,7 +351,8 @@ def test_a3_no_work_while_input_waits_and_nobody_has_the_terminal_open(run: Rela
     fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 1 << 20)
     session = run(
         "stty raw -echo; echo ready; until test -e /go; do sleep 0.02; done; exec >/dev/null 2>&1 </dev/null; "
-        "echo closed > /said; sleep 2; head -c 300000 </dev/pts/0 | wc -c > /said; exit 4",
+        "echo closed > /said; until test -e /on; do sleep 0.05; done; head -c 300000 </dev/pts/0 | wc -c > /said; "
+        "exit 4",
         streams={0: read},
     )
     read_until(session.master, lambda text: b"ready" in text)
@@ -361,6 +363,7 @@ def test_a3_no_work_while_input_waits_and_nobody_has_the_terminal_open(run: Rela
     before = jiffies(session.pid)
     time.sleep(1)
     assert jiffies(session.pid) - before < os.sysconf("SC_CLK_TCK") // 5
+    (run.bundle.path / "rootfs/on").touch()
     run.until_said("300000")
     run.ends(session, 4)
 

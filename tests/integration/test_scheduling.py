@@ -87,7 +87,7 @@ def created(runtime: Runtime, bundle: Bundle, field: str, value: Any) -> Contain
     [
         ({"policy": "SCHED_OTHER", "nice": -7}, (0, -7, 0)),
         ({"policy": "SCHED_BATCH", "nice": 19}, (3, 19, 0)),
-        ({"policy": "SCHED_IDLE"}, (5, 0, 0)),
+        ({"policy": "SCHED_IDLE"}, (5, os.getpriority(os.PRIO_PROCESS, 0), 0)),
         pytest.param({"policy": "SCHED_FIFO", "priority": 7}, (1, 0, 7), marks=realtime),
         pytest.param({"policy": "SCHED_RR", "priority": 99}, (2, 0, 99), marks=realtime),
     ],

@@ -332,12 +332,12 @@ def test_f12_a_container_with_a_damaged_state_is_deleted_by_force(
     pid = runtime.state(id)["pid"]
     other = runtime.container(runtime.bundle("other").args("true"))
     damage(runtime.root / id / "state.json", how)
-    listed = runtime("list", "--quiet", seconds=20)
+    listed = runtime("list", "--quiet")
     assert (listed.code, listed.out) == (0, other.id + "\n"), listed
     assert listed.err.count("\n") == 1
     assert "damaged" in listed.err
     for words in (["state", id], ["kill", id, "KILL"], ["delete", id], ["start", id]):
-        result = runtime(*words, seconds=20)
+        result = runtime(*words)
         assert result.code == 1, result
         assert "damaged" in result.last_line, result
     assert host.is_alive(pid)
@@ -480,7 +480,7 @@ def test_a5_a_container_s_own_cgroups_do_not_keep_it_from_being_deleted(
     result = runtime("delete", "--force", box.id)
     assert (result.code, result.err) == (0, ""), result
     runtime.assert_nothing_left()
-    assert not any(host.is_alive(pid) for pid in pids)
+    host.wait_for("the end", lambda: not any(host.is_alive(pid) for pid in pids))
 
 
 def together(runtime: Runtime, *lines: list[str]) -> list[Result]:
@@ -523,8 +523,19 @@ def test_a7_a_create_within_another_s_mkdir_has_the_cgroup(runtime: Runtime, bun
     bundle.args("sleep", "1000").write()
     group = Path(host.cgroup2_mount(), runtime.token, "one")
     late, other = runtime.new_id(), runtime.new_id()
-    # Every mkdir of the first is delayed at its end; the second has half a second after that of the cgroup.
-    strace = ["strace", "-f", "-qq", "-o", os.devnull, "-e", "trace=mkdir", "-e", "inject=mkdir:delay_exit=500000"]
+    # The first is stopped at the end of its mkdir of the cgroup.
+    strace = [
+        "strace",
+        "-qq",
+        "-o",
+        os.devnull,
+        "-P",
+        str(group),
+        "-e",
+        "trace=mkdir",
+        "-e",
+        "inject=mkdir:signal=STOP",
+    ]
     with open(runtime.work / "late", "wb") as err, open(os.devnull, "r+b") as null:
         process = subprocess.Popen(
             [*strace, *runtime.argv("create", "--bundle", str(bundle.path), late)],
@@ -532,7 +543,9 @@ def test_a7_a_create_within_another_s_mkdir_has_the_cgroup(runtime: Runtime, bun
         )  # fmt: skip
     host.wait_for("the cgroup", group.is_dir)
     assert runtime("create", "--bundle", str(bundle.path), other).code == 0
-    assert process.poll() is None, "the second create was too late"
+    ((pid, (_, state)),) = host.children(process.pid).items()
+    assert state in "tT", "the first is not stopped"
+    os.kill(pid, signal.SIGCONT)
     assert process.wait(60) == 1
     assert "container's cgroup is not empty: 1 process(es) found" in (runtime.work / "late").read_text()
     assert runtime("start", other).code == 0
@@ -577,7 +590,7 @@ def test_a10_delete_by_force_ends_a_command_whose_hook_hangs(
         result = runtime("delete", "--force", id)
         assert (result.code, result.err) == (0, ""), result
         assert process.wait(60) != 0
-        assert not host.processes_of(seconds)
+        host.wait_for("the end", lambda: not host.processes_of(seconds))
         runtime.assert_nothing_left()
     finally:
         process.kill()
@@ -593,7 +606,7 @@ def test_a10_without_force_the_wait_ends_and_names_the_command(runtime: Runtime,
     try:
         host.wait_for("the hook", ready.exists)
         for words in (["delete", box.id], ["start", box.id]):
-            result = runtime(*words, seconds=30)
+            result = runtime(*words)
             assert result.code == 1
             assert f"container {box.id} is in use (process {process.pid} is at work on it: " in result.last_line
             assert f"start {box.id}" in result.last_line

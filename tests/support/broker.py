@@ -43,6 +43,10 @@ class Broker:
     def log(self) -> str:
         return self._log.read_text() if self._log.exists() else ""
 
+    def until_logged(self, *texts: str, times: int = 1) -> None:
+        """Wait until one of these texts is in the log so many times. A refusal is logged after its answer."""
+        host.wait_for(f"{texts} in the log", lambda: any(self.log().count(text) >= times for text in texts))
+
     def profile(self, *flags: str) -> Any:
         done = self.runtime("broker", "--socket", self.path, "--config", self.config, "--print-profile", *flags)
         assert done.code == 0, done

@@ -117,7 +117,9 @@ def criu_command(runtime: Runtime, *words: str | Path) -> subprocess.Popen[bytes
 
 def is_listened_to(port: int) -> bool:
     """Whether a process listens at a port; makes no connection."""
+    tables = [path for path in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")) if path.exists()]
     return any(
         line.split()[1].endswith(f":{port:04X}") and line.split()[3] == "0A"
-        for line in Path("/proc/net/tcp").read_text().splitlines()[1:]
+        for table in tables
+        for line in table.read_text().splitlines()[1:]
     )

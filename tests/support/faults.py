@@ -23,6 +23,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+from tests.support import host
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 _SECCOMP, _PIDFD_GETFD = 317, 438
@@ -50,7 +52,7 @@ TraceFunction = Callable[[FrameType, str, Any], Any]
 KILL, TERM = "SIGKILL", "SIGTERM"
 # The init, not the command, is killed when it makes the call.
 KILL_INIT = "SIGKILL of the init"
-SECONDS = 30
+SECONDS = host.SECONDS
 
 
 class Outcome:
