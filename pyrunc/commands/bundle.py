@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import output
+from .. import jsonio, output
 from ..errors import PyruncError
 from ..libcontainer.diagnosis import bundle_check
 from ..libcontainer.spec import inputs
@@ -106,7 +105,8 @@ def plan(
     try:
         this, problems = compiled(settings, id, bundle, config, host.gather(landlock=True), **isolation)
     except PyruncError as error:
-        if not bundle and not os.path.exists(config) and os.path.isfile(os.path.join(id, config)):
+        is_bundle = os.path.isfile(os.path.join(id, config)) and not os.path.exists(config)
+        if not bundle and (is_bundle or ("/" in id and os.path.isdir(id))):
             error.hint = f"{id} was taken as the id: --bundle {id} names the bundle"
         raise
     if format == "table":
@@ -207,7 +207,7 @@ def features(settings: Settings) -> int:
 
 def _read_json(path: str) -> Any:
     try:
-        return json.loads(inputs.read(os.path.abspath(path)))
+        return jsonio.loads(inputs.read(os.path.abspath(path)).decode())
     except ValueError as error:
         raise PyruncError(f"{path} is no timeline: {error}") from error
     except OSError as error:

@@ -67,7 +67,7 @@ def _json(found: list[hook_trial.Outcome]) -> str:
 
 def _table(found: list[hook_trial.Outcome]) -> str:
     if not found:
-        return "the configuration has no such hooks\n"
+        return "the configuration has no hooks to try\n"
     rows: list[tuple[str, ...]] = [("KIND", "INDEX", "TIME", "END", "PATH")]
     for outcome in found:
         cells = (outcome.kind, str(outcome.index), f"{outcome.seconds:.3f} s", outcome.end, outcome.path)

@@ -200,9 +200,7 @@ def _number(text: str) -> int:
 
 def _target(words: tuple[str, ...]) -> str:
     if len(words) != 1:
-        raise PyruncError(
-            "one container or bundle is wanted", hint="the ID of a container, or the directory of a bundle"
-        )
+        raise PyruncError("name one container or bundle", hint="the ID of a container, or the directory of a bundle")
     return words[0]
 
 
@@ -212,7 +210,8 @@ def _require_container(settings: Settings, id: str) -> None:
         lookup.opened(state.directory(settings.root, id)).close()
     except PyruncError as error:
         if error.message == lookup.missing().message:
-            error.hint = f"{id} is no directory either, so it is no bundle"
+            error.message += f": {id} in {settings.root}"
+            error.hint = f"there is no directory {id} either, so it is not a bundle"
         raise
 
 
@@ -268,7 +267,7 @@ def _run(
 
     def begin(record: Record) -> None:
         if not record.cgroup:
-            raise PyruncError("the container has no cgroup, by which its calls are known")
+            raise PyruncError("the container has no cgroup, by which its system calls are counted")
         after = "" if trigger == "seccomp" and _is_loaded_early(filters[0]) else trigger
         counters.append(Counter(record.cgroup, after, arguments, refusals))
 
@@ -339,7 +338,7 @@ def _watch(
             f"container {id} is {described['status']}", hint="with its BUNDLE it is watched from its start on"
         )
     if not record.cgroup:
-        raise PyruncError(f"container {id} has no cgroup, by which its calls are known")
+        raise PyruncError(f"container {id} has no cgroup, by which its system calls are counted")
     pidfd = os.pidfd_open(record.pid)
     ended: list[int] = []
     # A shell has its background commands ignore SIGINT, which ends them here nevertheless; nohup SIGHUP.

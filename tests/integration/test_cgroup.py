@@ -153,6 +153,16 @@ def test_disabled_manager_makes_no_cgroup(runtime: Runtime, bundle: Bundle) -> N
     assert host.cgroup_of(runtime.state(id)["pid"]) == host.cgroup_of("self")
 
 
+@pytest.mark.own("--cgroup-manager is an option of pyrunc")
+def test_exec_can_not_join_a_cgroup_of_a_container_without_one(runtime: Runtime, bundle: Bundle) -> None:
+    bundle.write()
+    id = runtime.new_id()
+    assert runtime("--cgroup-manager", "disabled", "create", "--bundle", bundle.path, id).code == 0
+    result = runtime("exec", "--cgroup", "sub", id, "true")
+    assert result.code != 0
+    assert "can't join a sub cgroup of a container without a cgroup" in result.last_line
+
+
 def test_systemd_s_path_needs_its_manager(runtime: Runtime, bundle: Bundle) -> None:
     bundle.linux["cgroupsPath"] = f"system.slice:pyrunc:{runtime.token}"
     bundle.write()

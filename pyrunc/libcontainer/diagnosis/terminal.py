@@ -83,14 +83,14 @@ def others(root: str, id: str) -> str:
     try:
         names = sorted([name for name in posix.listdir(root) if name[0] not in ":." and _is_container(root, name)])
     except FileNotFoundError:
-        return "there is no such directory: containers of another --root are in another one"
+        return "the directory does not exist: --root of a command must be that of the create"
     except OSError:
         return ""
     begun = [name for name in names if name.startswith(id) and name != id]
     if len(begun) == 1:
         return f"an id can't be shortened: did you mean {begun[0]}?"
     if not names:
-        return "no container is there: those of another --root, or of another user, are in another directory"
+        return "it has no containers: --root of a command must be that of the create"
     if len(names) <= _FEW:
         return "there are: " + ", ".join(names)
     return "list shows which there are"

@@ -142,7 +142,7 @@ def _setgroups(pid: int) -> bool:
 
 def _target(container: Record, options: ExecOptions, facts: HostFacts) -> Target:
     cgroup = container.cgroup
-    if options.cgroup and cgroup:
+    if options.cgroup:
         cgroup = _sub_cgroup(cgroup, options.cgroup)
     target = Target(container.pid, container.startTime, cgroup, bool(options.cgroup))
     if container.systemd.get("user") and not _may_move(cgroup, facts):
@@ -165,6 +165,8 @@ def _may_move(cgroup: str, facts: HostFacts) -> bool:
 
 def _sub_cgroup(cgroup: str, asked: tuple[str, ...]) -> str:
     """The directory that `--cgroup` names below the container's. Raises PyruncError."""
+    if not cgroup:
+        raise PyruncError("can't join a sub cgroup of a container without a cgroup", hint="it was created without one")
     path = asked[0]
     if len(asked) > 1 or ":" in path:
         raise PyruncError(

@@ -235,6 +235,8 @@ def _subject(step: Step) -> str:
         return f'writing "{step.arg("value")}" to {step.arg("file")}'
     if step.kind == "prlimit":
         return "setrlimit " + _limit_name(step)
+    if step.kind == "state_dir":
+        return f"making the state directory {step.arg('path')}"
     for name in ("path", "file"):
         try:
             return f"{step.kind} {step.arg(name)}"

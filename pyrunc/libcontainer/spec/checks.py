@@ -219,7 +219,7 @@ def _names(look: CheckContext) -> None:
             look.error(
                 "/" + name,
                 f"{name} is longer than {_UTS_NAME_BYTES} bytes",
-                "shorten it; what is beyond goes to /etc/hosts",
+                "shorten it; a longer name can be in /etc/hosts",
             )
 
 
@@ -342,7 +342,7 @@ def _sysctl(look: CheckContext) -> None:
             look.error(
                 at,
                 f"sysctl {shorten(name)} is not in a separate kernel namespace",
-                "set it on the host: it would change all of it",
+                "set it on the host: it has one value for the whole host",
             )
         elif kind not in look.namespaces or _is_own(look.namespaces[kind], kind):
             look.error(

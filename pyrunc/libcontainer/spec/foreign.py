@@ -29,6 +29,8 @@ def missing_config(bundle: str, config: str) -> PyruncError:
     try:
         names = posix.listdir(directory)
         above = posix.listdir(directory + "/..")
+    except (FileNotFoundError, NotADirectoryError):
+        return PyruncError(message, hint=f"there is no directory {directory}")
     except OSError:
         return PyruncError(message, hint=_SPEC)
     if "oci-layout" in names or "index.json" in names or "manifest.json" in names:

@@ -128,6 +128,9 @@ def test_plan_says_that_a_bundle_is_no_argument(
     monkeypatch.chdir(bundle.parent)
     assert pyrunc("plan", bundle.name) == 1
     assert f"was taken as the id: --bundle {bundle.name} names the bundle" in capfd.readouterr().err
+    (bundle / "config.json").unlink()
+    assert pyrunc("plan", f"./{bundle.name}") == 1
+    assert f"--bundle ./{bundle.name} names the bundle" in capfd.readouterr().err
     assert pyrunc("plan", "other") == 1
     assert "--bundle" not in capfd.readouterr().err
 

@@ -79,7 +79,7 @@ def test_json_and_success(
 
 def test_no_such_hooks(settings: Settings, bundle: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert hooks.hooks(settings, "run", "", "config.json", "poststop", -1, "table") == 0
-    assert capfd.readouterr().out == "the configuration has no such hooks\n"
+    assert capfd.readouterr().out == "the configuration has no hooks to try\n"
     assert hooks.hooks(settings, "run", "", "config.json", "poststop", -1, "json") == 0
     assert json.loads(capfd.readouterr().out) == {"hooks": []}
 

@@ -102,10 +102,10 @@ def test_what_is_no_profile(tmp_path: Path, text: str, message: str) -> None:
     [
         ("look", (), {}, 'unknown action "look"'),
         ("record", ("x",), {}, "--output is missing"),
-        ("record", (), {"output": "-"}, "one container or bundle is wanted"),
+        ("record", (), {"output": "-"}, "name one container or bundle"),
         ("record", ("x",), {"output": "-", "since": "now"}, '--since is load or start, not "now"'),
         ("record", ("x",), {"output": "-", "diff": "/nowhere/p"}, "/nowhere/p: no such file or directory"),
-        ("explain", ("a", "b"), {}, "one container or bundle is wanted"),
+        ("explain", ("a", "b"), {}, "name one container or bundle"),
         ("explain", ("nothing",), {}, "container does not exist"),
         ("record", ("x",), {"output": "-", "since": "start"}, "--since has no effect on `seccomp record ID`"),
         ("record", ("x",), {"output": "-", "config": "c"}, "--config has no effect on `seccomp record ID`"),
@@ -150,7 +150,7 @@ def test_the_hint_of_an_option_names_where_it_belongs(settings: Settings) -> Non
 def test_a_word_that_is_neither(settings: Settings) -> None:
     with pytest.raises(PyruncError) as caught:
         call(settings, "record", "nothing", output="-")
-    assert caught.value.hint == "nothing is no directory either, so it is no bundle"
+    assert caught.value.hint == "there is no directory nothing either, so it is not a bundle"
 
 
 def test_each_option_has_its_default_and_a_form() -> None:

@@ -106,7 +106,7 @@ def test_n6_why_a_controller_is_missing(
 
 
 def test_an_unknown_id_tells_which_there_are(tmp_path: Path) -> None:
-    assert "no container is there" in terminal.others(str(tmp_path), "x")
+    assert "it has no containers" in terminal.others(str(tmp_path), "x")
     for name in (":seccomp", "web-1", "web-2", "db"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "state.json").touch()
@@ -116,4 +116,4 @@ def test_an_unknown_id_tells_which_there_are(tmp_path: Path) -> None:
     # Another command has just made it.
     assert terminal.others(str(tmp_path), "db") == "there are: db, web-1, web-2"
     assert terminal.others(str(tmp_path), "web") == "there are: db, web-1, web-2"
-    assert "no such directory" in terminal.others(f"{tmp_path}/none", "x")
+    assert "the directory does not exist" in terminal.others(f"{tmp_path}/none", "x")

@@ -70,6 +70,13 @@ def test_a_file_that_looks_like_a_configuration_is_named(files: dict[str, str], 
     assert missing_config(str(tmp_path), "config.json").hint == begin + "`pyrunc spec` writes one to start from"
 
 
+def test_a_directory_that_does_not_exist_is_no_place_for_spec(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for name in ("missing", "file"):
+        error = missing_config(f"{tmp_path}/{name}", "config.json")
+        assert error.hint == f"there is no directory {tmp_path}/{name}"
+
+
 @pytest.mark.parametrize(
     ("made", "hint"),
     [
