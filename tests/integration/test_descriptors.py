@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.bundle import Bundle
+from tests.support.host import files_of
 from tests.support.runtime import Runtime
 
 INIT_MAY_HAVE = re.compile(
@@ -19,19 +20,10 @@ INIT_MAY_HAVE = re.compile(
 )
 
 
-def descriptors(pid: int) -> dict[int, str]:
-    """A process's open descriptors and what they are."""
-    found = {}
-    for link in Path(f"/proc/{pid}/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):  # the init closes some just after `create` has ended
-            found[int(link.name)] = os.readlink(link)
-    return found
-
-
 @pytest.mark.purev2
 def test_container_has_three_descriptors(runtime: Runtime, bundle: Bundle) -> None:
     container = runtime.started(bundle.args("sleep", "1000"))
-    assert sorted(descriptors(container.pid)) == [0, 1, 2]
+    assert sorted(files_of(container.pid)) == [0, 1, 2]
 
 
 @pytest.mark.purev2
@@ -43,7 +35,7 @@ def test_waiting_init_has_nothing_foreign(runtime: Runtime, bundle: Bundle) -> N
     id = runtime.new_id()
     result = runtime("create", "--bundle", bundle.path, id, prefix=prefix)
     assert result.code == 0, result
-    found = descriptors(runtime.state(id)["pid"])
+    found = files_of(runtime.state(id)["pid"])
     for number in (0, 1, 2):
         found.pop(number)
     for name in found.values():
@@ -54,7 +46,7 @@ def test_waiting_init_has_nothing_foreign(runtime: Runtime, bundle: Bundle) -> N
 @pytest.mark.own("its init is Go's")
 def test_descriptors_of_the_waiting_init_are_close_on_exec(runtime: Runtime, bundle: Bundle) -> None:
     container = runtime.container(bundle)
-    for number, target in descriptors(container.pid).items():
+    for number, target in files_of(container.pid).items():
         if number > 2:
             with contextlib.suppress(FileNotFoundError):
                 info = Path(f"/proc/{container.pid}/fdinfo/{number}").read_text()
@@ -64,7 +56,7 @@ def test_descriptors_of_the_waiting_init_are_close_on_exec(runtime: Runtime, bun
 
 def test_standard_streams_are_the_caller_s(runtime: Runtime, bundle: Bundle) -> None:
     container = runtime.container(bundle)
-    found = descriptors(container.pid)
+    found = files_of(container.pid)
     assert found[1] == str(container.out)
     assert found[2] == str(container.out.with_suffix(".err"))
 

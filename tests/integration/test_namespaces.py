@@ -106,14 +106,18 @@ def test_without_a_mount_namespace(runtime: Runtime, bundle: Bundle) -> None:
     runtime.assert_nothing_left()
 
 
+def sleeper(parent: int) -> int:
+    """The child that executes sleep by now; 0 if there is none. unshare(1) has done its work before."""
+    return next((pid for pid, (name, _) in host.children(parent).items() if name == "sleep"), 0)
+
+
 @pytest.fixture
 def holder() -> Iterator[subprocess.Popen[bytes]]:
     """A process with new namespaces of the kinds that can be joined."""
     process = subprocess.Popen(
         ["unshare", *"--uts --ipc --net --cgroup --mount --pid --fork --kill-child sleep 1000".split()]
     )
-    host.wait_for("its namespaces", lambda: host.namespace(process.pid, "uts") != host.namespace("self", "uts"))
-    host.wait_for("its child", lambda: host.children(process.pid))
+    host.wait_for("its program", lambda: sleeper(process.pid))
     yield process
     process.kill()
     process.wait()
@@ -318,7 +322,8 @@ def test_user_that_is_not_mapped_is_refused(runtime: Runtime, bundle: Bundle) ->
 def test_user_namespace_joined_by_path(runtime: Runtime, bundle: Bundle) -> None:
     holder = subprocess.Popen(["unshare", "--user", "--map-root-user", "sleep", "1000"])
     try:
-        host.wait_for("its mapping", lambda: Path(f"/proc/{holder.pid}/uid_map").read_text().strip())
+        # uid_map is written first, then gid_map.
+        host.wait_for("its program", lambda: Path(f"/proc/{holder.pid}/comm").read_text() == "sleep\n")
         bundle.namespace("user", f"/proc/{holder.pid}/ns/user")
         bundle.mounts.pop()  # devpts, whose gid=5 is not mapped
         if not runtime.is_own:  # runc 1.1 requires a path for them too
@@ -362,7 +367,7 @@ class TestTime:
     def test_joined_by_path(self, runtime: Runtime, bundle: Bundle) -> None:
         holder = subprocess.Popen(["unshare", *"--time --boottime 1000 --fork --kill-child sleep 1000".split()])
         try:
-            child = next(iter(host.wait_for("its child", lambda: host.children(holder.pid))))
+            child = host.wait_for("its program", lambda: sleeper(holder.pid))
             bundle.namespace("time", f"/proc/{child}/ns/time")
             assert inside(runtime, bundle)["time"] == host.namespace(child, "time")
         finally:

@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -322,7 +321,6 @@ def test_nothing_of_the_namespace_is_held(runtime: Runtime, networked: Bundle, d
     id = runtime.ids[-1]
     output = runtime.work / "background.out"
     host.wait_for("the container to run", lambda: device.name in output.read_text())
-    held = [os.readlink(path) for path in Path(f"/proc/{process.pid}/fd").iterdir()]
-    assert not [name for name in held if name.startswith("net:")]
+    assert not [name for name in host.files_of(process.pid).values() if name.startswith("net:")]
     assert runtime("kill", id, "KILL").code == 0
     process.wait()

@@ -8,6 +8,7 @@ import errno
 import os
 import platform
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -225,8 +226,7 @@ def test_a_waiting_container_holds_no_listener(
     bundle.linux["seccomp"] = notifying(address, "mkdir")
     container = runtime.container(bundle.sh("true"))
     assert host.process_status(container.pid, "Seccomp") == "2"
-    links = [str(link.readlink()) for link in Path(f"/proc/{container.pid}/fd").iterdir()]
-    assert not [link for link in links if "seccomp" in link or "memfd" in link]
+    assert not [link for link in host.files_of(container.pid).values() if "seccomp" in link or "memfd" in link]
     container.finish()
 
 
@@ -249,10 +249,11 @@ def test_a_create_that_waits_for_its_agent_can_be_interrupted(
     runtime: Runtime, bundle: Bundle, agent_at: Callable[..., Agent], address: str
 ) -> None:
     asked: list[int] = []
+    ended = threading.Event()
 
     def never(number: int, args: tuple[int, ...]) -> Answer:
         asked.append(number)
-        host.wait_for("the end of the init", lambda: process.poll() is not None)
+        ended.wait(host.SECONDS)
         return -errno.EIO
 
     agent_at(address, never)
@@ -262,6 +263,7 @@ def test_a_create_that_waits_for_its_agent_can_be_interrupted(
     host.wait_for("the first call", lambda: asked)
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 128 + signal.SIGTERM
+    ended.set()
     runtime.assert_nothing_left()
 
 

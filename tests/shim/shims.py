@@ -298,15 +298,6 @@ def brokers(shim: int) -> list[int]:
     return found
 
 
-def files_of(pid: int) -> list[str]:
-    """What the descriptors of a process lead to. It may close some meanwhile."""
-    found = []
-    for path in Path(f"/proc/{pid}/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):
-            found.append(os.readlink(path))
-    return found
-
-
 def kill(pid: int) -> None:
     """Kill a process and wait for its end."""
     try:

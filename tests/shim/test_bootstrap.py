@@ -12,7 +12,7 @@ import pytest
 from tests.shim import shims, wire
 from tests.shim.client import TASK2, TASK3, Client, RpcError
 from tests.shim.shims import FORMS, NAMESPACE, Place
-from tests.support.host import wait_for
+from tests.support.host import files_of, wait_for
 
 SANDBOX_ID = "io.kubernetes.cri.sandbox-id"
 
@@ -99,7 +99,7 @@ def test_descriptors(place: Place) -> None:
     started = place.start("box")
     pipe = os.readlink(f"/proc/self/fd/{writer}")
     os.close(writer)
-    kept = shims.files_of(pid_of(place, started))
+    kept = files_of(pid_of(place, started)).values()
     os.close(reader)
     assert pipe not in kept
     assert [os.readlink(f"/proc/{pid_of(place, started)}/fd/{number}") for number in range(2)] == ["/dev/null"] * 2
@@ -243,7 +243,7 @@ def test_log(place: Place) -> None:
     """The shim's log is the FIFO in the bundle, which containerd reads; its loss ends nothing."""
     task = place.running()
     shim = task.call("Connect")["shim_pid"]
-    assert str(task.path / "log") in shims.files_of(shim)
+    assert str(task.path / "log") in files_of(shim).values()
     os.close(place.log)
     place.log = os.open(task.path / "log", os.O_RDONLY | os.O_NONBLOCK)
     os.close(place.log)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import time
@@ -134,6 +135,16 @@ def open_descriptors() -> list[str]:
     cycle, is closed before, and not between two looks."""
     gc.collect()
     return sorted(os.listdir("/proc/self/fd"))
+
+
+def files_of(pid: int) -> dict[int, str]:
+    """A process's descriptors and what they lead to. It may close some meanwhile, as an init does just after `create`
+    has ended."""
+    found = {}
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found[int(link.name)] = os.readlink(link)
+    return found
 
 
 def status_field(text: str, name: str) -> str:
