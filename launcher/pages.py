@@ -5,18 +5,18 @@ count in the object, and the kernel copies each page that is written to. This sc
 commands that need no privileges and have no effect: one for each of SETS. For the order it also carries out the lives
 of containers whose program ends at once, in a temporary directory: as root in a cgroup, for other users without one.
 
-`order PROGRAM OUTPUT`: PROGRAM is the launcher that watches its heap (launcher/heap.c). It tells which blocks of memory
-it reads and writes. OUTPUT gets the order in which the snapshot is to have them: those that the same commands write to
-stand together, and so do those that the same commands read.
+`order PROGRAM OUTPUT`: PROGRAM is the launcher that watches its heap (launcher/heap.c). It reports which blocks of
+memory it reads and writes. OUTPUT gets their order in the snapshot: blocks that the same commands write to are
+together, and so are those that the same commands read.
 
 `table PROGRAM ORDER OUTPUT`: PROGRAM is a launcher with its snapshot, made in this ORDER, and without this table.
-/proc/PID/pagemap tells which pages the process has copied (proc(5)). OUTPUT gets for each of SETS a bit for each page,
+/proc/PID/pagemap has the pages that the process has copied (proc(5)). OUTPUT gets for each of SETS a bit for each page,
 also for those of the blocks that its commands write to later. The launcher writes to these pages before it reads them
 (launcher/snapshot.c): if a page is read first, one fault maps the page and its neighbours from the file, and the first
 write causes another fault, which copies the page.
 
-Where the script can't find out a set (a kernel without pagemap, a machine without cgroup2), it takes the first set or
-an empty one, and says why on stderr: such a launcher works as well, but is slower.
+If the script can't determine a set (a kernel without pagemap, a machine without cgroup2), it uses the first set or an
+empty one, and prints the reason on stderr: such a launcher works, but is slower.
 
 Run this script with the interpreter that is linked.
 """
@@ -50,14 +50,14 @@ SETS = ("others", "container", "launch", "update", "exec")
 # The server of containerd's shim has no table of pages, as it lives long and a fault more at its start does not count.
 # But its blocks are neighbours too, so that a pod's shim copies few pages.
 SHIM = len(SETS)
-# A start with a configuration as engines write it. What it writes to besides the blocks of other starts stands
-# together, but is not copied in advance: only the configuration tells which start it is.
+# A start with a configuration as engines write it. The additional blocks that it writes to are together, but are not
+# copied in advance: which start it is depends on the configuration.
 ENGINE = SHIM + 1
-# The blocks that are not as they were when the shim gives memory back (launcher/snapshot.c, snapshot_rest): their pages
-# stay its own, and so they stand together again.
+# The blocks that are changed when the shim gives memory back (launcher/snapshot.c, snapshot_rest): their pages stay
+# private, so they are together too.
 CHANGED = ENGINE + 1
-# From the lowest to the highest bit of an area's number, by which the areas are ordered: what stays changed is one
-# piece, and what `run` uses is two.
+# From the lowest to the highest bit of an area's number, by which the areas are ordered: the blocks that stay changed
+# are one piece, and those of `run` are two.
 _BITS = (ENGINE, SHIM, *(SETS.index(name) for name in ("update", "others", "container", "exec", "launch")), CHANGED)
 SHIM_NAME = "containerd-shim-pyrunc-v2"
 # The descriptor of the shim's socket (pyrunc/shim/runtime.py).
@@ -69,7 +69,7 @@ PAGE = 4096
 BEGIN, END = "snapshot_begin", "snapshot_end"
 SECONDS = 60.0
 ENVIRONMENT = {"TZ": "UTC0"}
-# How many looks in a row must find the same pages.
+# How many consecutive looks must find the same pages.
 LOOKS = 30
 
 # As in launcher/heap.c: the descriptor to which a program that is watched writes; the largest block that has a place in
@@ -104,13 +104,13 @@ def section(program: Path, begin: str = BEGIN) -> range:
 
 
 class Subject:
-    """A program that is looked at while it carries out commands."""
+    """A program that is inspected while it carries out commands."""
 
     def __init__(self, program: Path) -> None:
         self.program = program.resolve()
 
     def found(self, pid: int) -> Any:
-        """What the process `pid` has used by now. Raises PagesError, OSError."""
+        """The numbers that the process `pid` has used by now. Raises PagesError, OSError."""
         raise NotImplementedError
 
     def used(self, words: list[str], output: int) -> Any:
@@ -126,7 +126,7 @@ class Subject:
                 while unchanged < LOOKS:  # a command that waits for a lock tries it again and again
                     time.sleep(0.001)
                     if unchanged == LOOKS - 1:
-                        wait(process)  # on a busy machine it may have waited for a processor during the other looks
+                        wait(process)  # on a busy machine it may have waited for a processor during the earlier looks
                     before, found = found, self.found(process.pid)
                     unchanged = unchanged + 1 if found == before else 0
                 wait(process)  # the pagemap of a process that has ended is empty
@@ -135,8 +135,8 @@ class Subject:
                 process.kill()
 
     def finished(self, *words: str, said: str = "") -> Any:
-        """What a command has used when it has ended. said: how its error message begins; "" for none. Raises
-        PagesError, OSError."""
+        """What a command has used at its end. said: the beginning of its error message; "" for none. Raises PagesError,
+        OSError."""
         # Not a pipe: a container that waits for its start keeps it open.
         with tempfile.TemporaryFile() as errors:
             try:
@@ -170,7 +170,7 @@ class Pages(Subject):
 
 
 class Blocks(Subject):
-    """A launcher that watches its heap: what it says of the blocks that it has used, in the order of their first use.
+    """A launcher that watches its heap: its reports on the blocks that it has used, in the order of their first use.
 
     number: units, and READ, WRITTEN or KEPT: written to and not as it was.
     """
@@ -198,12 +198,12 @@ class Blocks(Subject):
         return blocks
 
     def messages(self) -> list[tuple[int, int, int]]:
-        """All that the program has told by now."""
+        """All reports of the program by now."""
         data = os.pread(self.report, os.fstat(self.report).st_size, 0)
         return list(_USE.iter_unpack(data[: len(data) // _USE.size * _USE.size]))
 
     def changes(self) -> None:
-        """Wait until the program has told which blocks it has changed. Raises PagesError."""
+        """Wait until the program has reported which blocks it has changed. Raises PagesError."""
         deadline = time.monotonic() + SECONDS
         while all(kind != END_OF_CHANGES for _, _, kind in self.messages()):
             if time.monotonic() > deadline:
@@ -415,7 +415,7 @@ def make_bundle(bundle: Path) -> Path:
     (bundle / "rootfs").mkdir(parents=True)
     for name in ("proc", "dev", "sys"):
         (bundle / "rootfs" / name).mkdir()
-    # It ends at once, since nobody tells it a plan.
+    # It ends at once, because it gets no plan.
     shutil.copy(ROOT / "csrc/init/build/init", bundle / "rootfs/program")
     return bundle
 
@@ -499,7 +499,8 @@ def life(subject: Subject, work: Path) -> list[tuple[int, Any]]:
         return [
             (launches, subject.finished(*before, "run", "--bundle", str(bundle), id)),
             (ENGINE, subject.finished(*before, "run", "--config", "engine.json", "--bundle", str(bundle), id)),
-            # Its filter is not in the cache, so it is handed over, and this program has nobody to hand it to.
+            # Its filter is not in the cache, so the launcher would hand the command over to the ordinary build, which
+            # this program lacks.
             (
                 ENGINE,
                 subject.finished(

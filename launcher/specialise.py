@@ -1,11 +1,11 @@
 """What the launcher does before its snapshot is written, so that the snapshot has specialised bytecode.
 
 CPython specialises an instruction for the types that it meets, and keeps what it has found out in the instruction's
-inline cache (PEP 659). That pays after some calls of a function, and a command calls most functions once. So the pure
-part of the commands is carried out here, with configurations as engines write them: it has two thirds of the bytecodes
-of a `run`. launcher/specialise.c runs this module when the snapshot is made, and drops it.
+inline cache (PEP 659). This takes several calls of a function, and a command calls most functions once. So the pure
+part of the commands, two thirds of the bytecodes of a `run`, is carried out here with configurations as engines write
+them. launcher/specialise.c runs this module when the snapshot is made, and drops it.
 
-Nothing here asks the machine or keeps anything: no system call, no name or container of a module that is changed.
+Nothing here makes a system call, or changes a variable or container of a module.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from pyrunc.libcontainer.plan.model import LaunchPlan
 
 # From CPython 3.12 on an instruction is specialised when it is executed for the second time. A third time shows whether
-# what was found out holds for the other configurations too.
+# the specialisation holds for the other configurations too.
 ROUNDS = 3
 
 _ID = "0123456789abcdef"
@@ -72,7 +72,7 @@ _LINES = (
 )  # fmt: skip
 
 _SYSTEM = ["nosuid", "noexec", "nodev"]
-# No list of a configuration here: those are remembered, and the modules must stay as they are.
+# No list of a configuration here: the modules remember those, and must stay as they are.
 _OPTIONS = ("bind", "ro", "nosuid", "nodev", "private", "size=1024k")
 _CAPABILITIES = [
     "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_MKNOD", "CAP_NET_RAW", "CAP_SETGID", "CAP_SETUID",
@@ -308,7 +308,7 @@ def _name_arguments() -> None:
 
 
 def main() -> None:
-    """Carry the pure part of the commands out, some times."""
+    """Carry out the pure part of the commands several times."""
     _name_arguments()
     for _ in range(ROUNDS):
         facts = _facts()

@@ -61,8 +61,8 @@ def execute(command: str, settings: Settings, params: dict[str, Any]) -> int:
 
 
 def print_version(name: str) -> int:
-    """`--version`. Engines read the first line and that of the specification. Who has closed standard output wants
-    neither, and learns by the exit code that the program is there, as with `--help` and with runc."""
+    """`--version`. Engines read the first line and that of the specification. A closed standard output is no error, as
+    with `--help` and with runc: the caller may only test whether the program exists."""
     from .._generated.build import COMMIT, VERSION
 
     try:

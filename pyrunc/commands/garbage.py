@@ -32,7 +32,7 @@ def gc(settings: Settings, dry_run: bool) -> int:
     lost: list[Exception] = []
 
     def tell(line: str) -> None:
-        """A line that can't be written keeps nothing from being undone: it is an error at the end."""
+        """Print a line. If that fails, the undoing goes on, and the error is raised at the end."""
         try:
             if not lost:
                 output.write(STDOUT, join([line]) + "\n")

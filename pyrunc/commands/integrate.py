@@ -36,7 +36,7 @@ def integrate(
 ) -> int:
     """`integrate ENGINE`: print an engine's lines, merge them (write), take them out (undo), start a container (check).
 
-    Raises PyruncError for what can't be done; nothing has been changed then.
+    Raises PyruncError if that fails; nothing has been changed then.
     """
     if engine not in NAMES:
         raise PyruncError(f'unknown engine "{engine}"', hint=f"{', '.join(NAMES[:-1])} and {NAMES[-1]} are known")
@@ -92,9 +92,9 @@ def _after(engine: Engine, changed: bool) -> str:
 
 
 def _program(path: str) -> str:
-    """The absolute path of the command that engines are to start: `path`, or the one that was called.
+    """The absolute path of the command that engines start: `path`, or the called one.
 
-    PyruncError where there is no such program.
+    Raises PyruncError if there is no such program.
     """
     called = path or sys.argv[0]
     found = paths.absolute(called) if path or "/" in called else shutil.which(called) or ""

@@ -1,4 +1,4 @@
-"""Files that a command writes where its user says, such as a profile: whole or not at all."""
+"""Files that the user names as output, such as a profile: written whole or not at all."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import stat
 import tempfile
 
 _NEW_MODE = 0o666
-# Names of descriptors (proc(5)): the file belongs to who has opened it.
+# Names of descriptors (proc(5)): such a file is written to, not replaced.
 _DESCRIPTORS = ("/dev/", "/proc/")
 
 
@@ -15,7 +15,7 @@ def write(path: str, text: str, *, replace: bool = True) -> None:
     """Write a text to a file. A full disk, or a kill at any moment, leaves an earlier file as it is, and no part of a
     new one.
 
-    What is no regular file, such as a FIFO or /dev/stdout, is written to; a link is followed. A file whose directory
+    A file that is not regular, such as a FIFO or /dev/stdout, is written to; a link is followed. A file whose directory
     can't be written to is overwritten in its place. Raises OSError, FileExistsError if there is a file and `replace` is
     False.
     """
@@ -67,7 +67,7 @@ def _write_to(path: str, data: bytes) -> None:
 
 
 def _umask() -> int:
-    """The umask of this process, which only a change tells."""
+    """The umask of this process. It can be read only by setting it."""
     value = os.umask(0o077)
     os.umask(value)
     return value

@@ -377,7 +377,7 @@ def _show(counts: Counts, before: int) -> int:
 
 def _place(given: str) -> str:
     """The absolute path of the profile: the bundle becomes the working directory. Raises PyruncError if it can't be
-    written, which the caller would else learn only at the end of the run. Nothing is made."""
+    written: otherwise the caller would learn that only at the end of the run. Nothing is made."""
     path = os.path.join(os.getcwd(), given)
     folder = os.path.dirname(path)
     try:

@@ -1,4 +1,4 @@
-"""What is changed in an engine's configuration, as changes of a tree of tables, which can also be taken out again.
+"""Changes of an engine's configuration, as a tree of tables, which can also be undone.
 
 A tree is a dict of a JSON or TOML file, or tomlkit's document, which keeps comments and order: both are mappings.
 """
@@ -12,14 +12,14 @@ from typing import Any
 from ..errors import PyruncError
 
 Tree = MutableMapping[str, Any]
-# Makes an empty table for a tree.
+# A function that makes an empty table for a tree.
 MakeTable = Callable[[], Tree]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What is ours alone at `path`. Of a table these members get these values, others in it stay; it is taken out as a
-    whole."""
+    """A value or table at `path` that only pyrunc has. If it is a table, these members get these values and others
+    stay; the undo removes it as a whole."""
 
     path: tuple[str, ...]
     value: dict[str, Any] | list[str]
@@ -27,7 +27,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Choice:
-    """A value that is set to ours, and that gets its earlier one back."""
+    """A value that is replaced by pyrunc's; the undo restores the earlier one."""
 
     path: tuple[str, ...]
     value: str | int
@@ -35,8 +35,8 @@ class Choice:
 
 @dataclass(frozen=True)
 class Usual:
-    """What the engine has by itself in the table above `path`, until a file has that table. It is put in if nothing is
-    at `path`, and taken out where it is the only one in the table: the engine then has it by itself again."""
+    """An entry that the engine has by default as long as the file does not have the table above `path`. It is added if
+    nothing is at `path`. The undo removes it if it is the only entry of the table: then the default applies again."""
 
     path: tuple[str, ...]
     value: dict[str, Any]
@@ -44,7 +44,7 @@ class Usual:
 
 @dataclass(frozen=True)
 class Member:
-    """A list that has `name` among its members. usual: what the engine takes where the file has no such list."""
+    """A list that gets the member `name`. usual: the engine's default if the file has no such list."""
 
     path: tuple[str, ...]
     name: str
@@ -55,7 +55,7 @@ Change = Entry | Choice | Usual | Member
 
 
 def apply(tree: Tree, changes: Iterable[Change], make: MakeTable = dict) -> None:
-    """Make all changes. Raises PyruncError where a value stands in the place of a table or of a list."""
+    """Make all changes. Raises PyruncError if another value is in the place of a table or a list."""
     for change in changes:
         table = _reach(tree, change.path[:-1], make)
         key = change.path[-1]
@@ -75,7 +75,7 @@ def apply(tree: Tree, changes: Iterable[Change], make: MakeTable = dict) -> None
 
 
 def take_out(tree: Tree, changes: Iterable[Change], before: Tree) -> None:
-    """Undo what `apply` has done. before: the tree before it, {} where there was no file or where nobody knows."""
+    """Undo `apply`. before: the tree before it, {} if there was no file or if it is unknown."""
     for change in changes:
         table = at(tree, change.path[:-1])
         key = change.path[-1]
@@ -104,7 +104,7 @@ def take_out(tree: Tree, changes: Iterable[Change], before: Tree) -> None:
 
 
 def at(tree: Tree, path: Iterable[str]) -> Any:
-    """What is at a path; None where nothing is."""
+    """The value at a path; None if there is none."""
     node: Any = tree
     for key in path:
         if not isinstance(node, MutableMapping) or key not in node:
@@ -119,7 +119,7 @@ def shown(path: Iterable[str]) -> str:
 
 
 def _reach(tree: Tree, path: tuple[str, ...], make: MakeTable) -> Tree:
-    """The table at a path, made where it is absent."""
+    """The table at a path; a missing one is made."""
     node = tree
     for depth, key in enumerate(path, 1):
         if key not in node:
@@ -145,7 +145,7 @@ def _merge(table: Tree, members: dict[str, Any], make: MakeTable, path: tuple[st
 
 
 def _prune(tree: Tree, path: tuple[str, ...], before: Tree) -> None:
-    """Take out the tables on a path that are empty now and were not there before, the innermost first."""
+    """Remove the tables on a path that are empty now and did not exist before, the innermost first."""
     for end in range(len(path), 0, -1):
         if at(tree, path[:end]) or at(before, path[:end]) is not None:
             return

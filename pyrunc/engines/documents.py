@@ -1,7 +1,7 @@
-"""The text of a configuration file, TOML or JSON, with changes made in it: comments, order and layout stay.
+"""The text of a configuration file, TOML or JSON, and changes of it that keep comments, order and layout.
 
-tomlkit keeps them, but has mistaken tables that are defined in several places. So each result is read again by the
-standard library's parser and compared with what was meant.
+tomlkit keeps them, but handles tables that are defined in several places wrongly. So each result is parsed again by the
+standard library and compared with the intended tree.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ TOML, JSON = "toml", "json"
 
 BY_HAND = "without --write they are printed, to be added by hand"
 
-# Changes a tree in place; it is given what makes an empty table.
+# A function that changes a tree in place; its second argument makes an empty table.
 Edit = Callable[[Tree, MakeTable], None]
 
 
 def parse(form: str, text: str, name: str) -> dict[str, Any]:
-    """The tree of a file's text. form: TOML or JSON; name: the file, for PyruncError where it can't be parsed."""
+    """The tree of a file's text. form: TOML or JSON; name: the file's. Raises PyruncError if it can't be parsed."""
     if form == TOML:
         try:
             return tomllib.loads(text)
@@ -36,7 +36,7 @@ def parse(form: str, text: str, name: str) -> dict[str, Any]:
     try:
         value = json.loads(text, object_pairs_hook=_members)
     except json.JSONDecodeError as error:
-        found = fault(text)  # in words that do not depend on Python's version
+        found = fault(text)  # a text that does not depend on the version of Python
         line, column, reason = error.lineno, error.colno, _lowered(error.msg)
         if found is not None:
             line, column, reason = found.place.line, found.place.column, found.what
@@ -49,8 +49,8 @@ def parse(form: str, text: str, name: str) -> dict[str, Any]:
 
 
 def edited(form: str, text: str, edit: Edit, name: str) -> str:
-    """The text with a change made: as it was where the change changes nothing. PyruncError as from `parse`, or where
-    the change can't be made without touching something else."""
+    """The text with a change made, or the same text if it changes nothing. Raises PyruncError like `parse`, and if the
+    change can't be made without changing something else."""
     wanted = parse(form, text, name)
     edit(wanted, dict)
     if wanted == parse(form, text, name):
@@ -62,7 +62,7 @@ def edited(form: str, text: str, edit: Edit, name: str) -> str:
 
 
 def layout(form: str, tree: Tree) -> str:
-    """A new file of a tree."""
+    """The text of a new file for a tree."""
     if form == JSON:
         return json.dumps(tree, indent=4, ensure_ascii=False) + "\n"
     import tomlkit
@@ -76,7 +76,7 @@ def comments(text: str) -> list[str]:
 
 
 def lost_comments(before: str, after: str) -> list[str]:
-    """The comments of a text that another one does not have any more."""
+    """The comments of a text that another one lacks."""
     left = comments(after)
     lost = []
     for line in comments(before):
@@ -96,7 +96,7 @@ def _edit_toml(text: str, edit: Edit, name: str) -> str:
         edit(document, lambda: tomlkit.table(is_super_table=True))
         return tomlkit.dumps(document)
     except (TOMLKitError, AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        # Of tables that are defined in several places tomlkit makes trees that it then does not find its way in.
+        # tomlkit can't find members of tables that are defined in several places.
         message = f"{name}: the lines can't be merged: {error}"
         raise PyruncError(message, hint=BY_HAND) from error
 
@@ -108,14 +108,14 @@ def _ordered(tree: Tree) -> Tree:
 
 
 def _dump_json(tree: Tree, text: str) -> str:
-    """JSON indented as the text is, with four spaces where that has no lines."""
+    """JSON with the indentation of the text; four spaces if the text is one line."""
     indent = re.search(r"^([ \t]+)\S", text, re.MULTILINE)
     end = "\n" if text.endswith("\n") or not text else ""
     return json.dumps(tree, indent=indent[1] if indent else 4, ensure_ascii=False) + end
 
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object; a name that stands twice in it is an error, since one of the two would be lost."""
+    """An object; a name that occurs twice is an error, because one of the two values would be lost."""
     members: dict[str, Any] = {}
     for key, value in pairs:
         if key in members:

@@ -28,14 +28,14 @@ class Found:
 
 
 def backup_of(path: Path) -> Path:
-    """Where the file as it was before the first change is kept."""
+    """The path of the copy of the file as it was before the first change."""
     return path.with_name(path.name + BACKUP)
 
 
 def read(path: Path) -> Found | None:
-    """The file, or None where there is none.
+    """The file, or None if there is none.
 
-    Raises PyruncError for a symlink, for what is no regular file or no UTF-8, and for what can't be read.
+    Raises PyruncError for a symlink, a file that is not regular or not UTF-8, and one that can't be read.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -57,9 +57,10 @@ def read(path: Path) -> Found | None:
 
 
 def write(path: Path, text: str, found: Found | None) -> bool:
-    """Put a text in the place of what `read` has found, and keep the first such file. Whether it was kept now.
+    """Replace the file that `read` has found by a text, and keep a copy of the first one that is replaced. Returns
+    whether the copy was made now.
 
-    Raises PyruncError where the file has changed since it was read, and for what can't be written.
+    Raises PyruncError if the file has changed since it was read, or can't be written.
     """
     try:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -88,7 +89,7 @@ def remove(path: Path) -> None:
 
 
 def _keep(path: Path, found: Found) -> bool:
-    """Keep the file as it was before the first change; an earlier one stays."""
+    """Keep a copy of the file before the first change; an existing copy stays."""
     temporary = _temporary(path, found.text, found)
     try:
         os.link(temporary, backup_of(path), follow_symlinks=False)
@@ -103,7 +104,7 @@ def _replace(path: Path, text: str, found: Found | None) -> None:
     temporary = _temporary(path, text, found)
     try:
         if found is None:
-            os.link(temporary, path, follow_symlinks=False)  # not in the place of a file that has come meanwhile
+            os.link(temporary, path, follow_symlinks=False)  # must not replace a file that was made meanwhile
             temporary.unlink()
         else:
             now = os.lstat(path)
@@ -119,7 +120,8 @@ def _replace(path: Path, text: str, found: Found | None) -> None:
 
 
 def _temporary(path: Path, text: str, found: Found | None) -> Path:
-    """A new file beside `path`, with what `found` has besides its text, written to the disk."""
+    """A new file beside `path` with the text, and with the mode, owner and attributes of `found`, written to the
+    disk."""
     fd, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     with os.fdopen(fd, "wb") as file:
         try:
@@ -137,7 +139,7 @@ def _temporary(path: Path, text: str, found: Found | None) -> Path:
 
 
 def _copy_attributes(path: Path, fd: int) -> None:
-    """Extended attributes; those that the file system or the kernel does not let us set are the new file's own."""
+    """Copy extended attributes. Those that the file system or the kernel refuses are left out."""
     try:
         names = os.listxattr(path, follow_symlinks=False)
     except OSError:

@@ -1,4 +1,4 @@
-"""What each engine needs in its configuration to start pyrunc, and in which file.
+"""The entries that each engine needs in its configuration to start pyrunc, and the file.
 
 Sources: containerd's docs/cri/config.md and its configuration versions 2 and 3, dockerd(8), containers.conf(5),
 crio.conf(5).
@@ -25,9 +25,9 @@ CRI_PLUGINS = {2: "io.containerd.grpc.v1.cri", 3: "io.containerd.cri.v1.runtime"
 # The shim of containerd that runs runc, or the program that BinaryName names.
 RUNC_SHIM = "io.containerd.runc.v2"
 
-# What Podman takes where no file has these lists (containers.conf(5)): Podman 4 and 5 together, a name that a version
-# does not know is without effect. A list in a file replaces its own, so ours has these names too. The page calls the
-# last one runtime_supports_nocgroups, Podman 4 and 5 read it without the s.
+# Podman's defaults if no file has these lists (containers.conf(5)): Podman 4 and 5 together, a name that a version does
+# not know is without effect. A list in a file replaces the default, so pyrunc's list has these names too. The page
+# calls the last list runtime_supports_nocgroups; Podman 4 and 5 read it without the s.
 PODMAN_LISTS = {
     "runtime_supports_json": ("crun", "runc", "kata", "runsc", "youki", "krun", "ocijail"),
     "runtime_supports_nocgroups": ("crun", "krun"),
@@ -42,7 +42,8 @@ _SECONDS = 30
 
 @dataclass(frozen=True)
 class Wish:
-    """What the caller wants: the path of the command, to be the default runtime, systemd's cgroups (None: find out)."""
+    """The caller's wishes: the path of the command; whether it becomes the default runtime; whether systemd makes the
+    cgroups (None: as the engine's configuration says)."""
 
     program: str
     default: bool = False
@@ -52,8 +53,9 @@ class Wish:
 @dataclass(frozen=True)
 class Engine:
     """An engine. form: of its file; places: where that may be, the one to be made last; own: the same below
-    $XDG_CONFIG_HOME for a user who is not root, () where the engine runs as root only; after: what makes it read the
-    file again, "" where it reads it at every command; changes: what it needs, given the file's tree."""
+    $XDG_CONFIG_HOME for a user who is not root, () where the engine runs as root only; after: the command that makes it
+    read the file again, "" if it reads the file at every command; changes: the entries that it needs, for the file's
+    tree."""
 
     name: str
     form: str
@@ -79,8 +81,9 @@ def containerd_changes(wish: Wish, tree: Tree) -> list[Change]:
     systemd = wish.systemd if wish.systemd is not None else _systemd_as_runc(tree, runtimes)
     options = {"BinaryName": wish.program, "SystemdCgroup": systemd}
     found.append(Entry((*runtimes, NAME), {"runtime_type": RUNC_SHIM, "options": options}))
-    # containerd 1.x has runc as long as no file has a table of runtimes. Without the default runtime its CRI plugin
-    # does not load ("no corresponding runtime configured"). containerd 2.x adds the file's runtimes to its own.
+    # containerd 1.x has runc by default as long as no file has a table of runtimes. Without the default runtime, its
+    # CRI plugin does not load ("no corresponding runtime configured"). containerd 2.x adds the file's runtimes to its
+    # own.
     if version == min(CRI_PLUGINS) and not set(at(tree, runtimes) or ()) - {NAME}:
         found.append(Usual((*runtimes, "runc"), {"runtime_type": RUNC_SHIM}))
     if wish.default:
@@ -101,8 +104,8 @@ def containerd_version() -> int:
 
 
 def _systemd_as_runc(tree: Tree, runtimes: tuple[str, ...]) -> bool:
-    """Whether systemd makes the cgroups: all runtimes of a node, and the kubelet, must agree. As for runc in this file,
-    else as the kubelet's file says, else no, which is containerd's default."""
+    """Whether systemd makes the cgroups: all runtimes of a node, and the kubelet, must agree. The setting of runc in
+    this file, else that of the kubelet's file, else no, containerd's default."""
     for name in ("runc", *(at(tree, runtimes) or ())):
         value = at(tree, (*runtimes, name, "options", "SystemdCgroup"))
         if isinstance(value, bool):
@@ -114,7 +117,7 @@ def _systemd_as_runc(tree: Tree, runtimes: tuple[str, ...]) -> bool:
 
 
 def remark(engine: Engine, tree: Tree) -> str:
-    """What in a file keeps pyrunc's lines from having an effect; "" for nothing."""
+    """The entry of a file because of which pyrunc's lines have no effect; "" for none."""
     disabled = tree.get("disabled_plugins") if engine.name == "containerd" else None
     if isinstance(disabled, list) and {"cri", *CRI_PLUGINS.values()} & set(disabled):
         return "disabled_plugins has the CRI plugin: these lines are for Kubernetes, which needs it"
@@ -128,7 +131,8 @@ def docker_changes(wish: Wish, tree: Tree) -> list[Change]:
 
 
 def podman_changes(wish: Wish, tree: Tree) -> list[Change]:
-    """The runtime, and that it writes JSON logs and can do without a cgroup: Podman decides both by the name."""
+    """The runtime, and its name in the lists of runtimes that write JSON logs and support containers without a
+    cgroup."""
     shared = _shared_lists()
     found: list[Change] = [Entry(("engine", "runtimes", NAME), [wish.program])]
     found += [Member(("engine", key), NAME, shared.get(key) or usual) for key, usual in PODMAN_LISTS.items()]
@@ -136,7 +140,7 @@ def podman_changes(wish: Wish, tree: Tree) -> list[Change]:
 
 
 def _shared_lists() -> dict[str, tuple[str, ...]]:
-    """The lists of PODMAN_LISTS that the distribution's file sets, which ours would replace."""
+    """The lists of PODMAN_LISTS that the distribution's file sets, which pyrunc's would replace."""
     try:
         engine = documents.parse(documents.TOML, PODMAN_SHARED.read_text(), str(PODMAN_SHARED)).get("engine", {})
     except (OSError, UnicodeDecodeError):
@@ -155,7 +159,7 @@ def crio_changes(wish: Wish, tree: Tree) -> list[Change]:
 
 
 def _crio_monitor() -> str:
-    """The monitor_path of a handler in CRI-O's files, "" where none names one: CRI-O looks for conmon in $PATH then."""
+    """The monitor_path of a handler in CRI-O's files; "" if none names one: CRI-O then searches conmon in $PATH."""
     for path in [CRIO / "crio.conf", *sorted((CRIO / "crio.conf.d").glob("*.conf"))]:
         try:
             tree = documents.parse(documents.TOML, path.read_text(), str(path))
@@ -193,7 +197,8 @@ ENGINES = {
 
 
 def places(engine: Engine) -> list[Path]:
-    """Where the engine's file may be for the user who runs this; PyruncError where the engine runs as root only."""
+    """The possible paths of the engine's file for the calling user. Raises PyruncError if the engine runs as root
+    only."""
     if os.geteuid() == 0:
         return [Path(place) for place in engine.places]
     if not engine.own:
@@ -203,22 +208,22 @@ def places(engine: Engine) -> list[Path]:
 
 
 def place(engine: Engine) -> Path:
-    """The file to change: the first one that there is, else the one to be made."""
+    """The file to change: the first existing one, else the one to make."""
     found = places(engine)
     return next((path for path in found if os.path.lexists(path)), found[-1])
 
 
 def lines(engine: Engine, wish: Wish, tree: Tree) -> str:
-    """What a file needs, as a text in its form; tree: what it has already."""
+    """The lines that a file needs, as text in its form. tree: the file's present content."""
     wanted: dict[str, object] = {}
     apply(wanted, engine.changes(wish, tree))
     return documents.layout(engine.form, wanted)
 
 
 def everything(engine: Engine, tree: Tree) -> list[Change]:
-    """All that pyrunc may have changed in a file with this tree, whatever was wished."""
+    """All changes that pyrunc may have made in a file with this tree, with any wishes."""
     wish = Wish("/", default=True, systemd=False)
     if engine.name != "containerd":
         return engine.changes(wish, tree)
-    # A file may have become one of another version since.
+    # The file may have another version by now.
     return [change for version in CRI_PLUGINS for change in engine.changes(wish, {"version": version})]

@@ -16,8 +16,8 @@ metadata:
 handler: {NAME}
 """
 
-# Each version has a directory of its own, and a symlink is what containerd knows: containers that run go on with the
-# version that made them, and there is no moment without a program.
+# Each version has its own directory, and containerd's configuration names a symlink. So running containers go on with
+# the version that made them, and the program is never missing.
 _INSTALL = r"""
 set -eu
 version=$(/opt/pyrunc/bin/pyrunc --version | sed -n '1s/.* //p')

@@ -11,7 +11,8 @@ from .lines import Engine, Wish, everything, lines
 
 
 def merge(engine: Engine, wish: Wish, path: Path) -> tuple[bool, bool]:
-    """Merge the lines into a file. Whether the file changed, and whether the earlier one was kept now."""
+    """Merge the lines into a file. Returns whether the file changed, and whether a copy of the earlier one was made
+    now."""
     found = files.read(path)
     text = found.text if found is not None else ""
     tree = documents.parse(engine.form, text, str(path))
@@ -31,9 +32,9 @@ def merge(engine: Engine, wish: Wish, path: Path) -> tuple[bool, bool]:
 
 
 def undo(engine: Engine, path: Path) -> str:
-    """Take pyrunc out of a file: "" where it is not in it, else what was done, in a clause.
+    """Remove pyrunc from a file. Returns "" if the file does not have it, else what was done, in a clause.
 
-    Where nothing else has changed since, the file is what it was, byte for byte. Otherwise the other changes stay.
+    If nothing else has changed since the merge, the file is restored byte for byte. Otherwise the other changes stay.
     """
     found = files.read(path)
     if found is None:
@@ -47,10 +48,10 @@ def undo(engine: Engine, path: Path) -> str:
     if result == found.text:
         return ""
     if engine.form == documents.TOML:
-        # A comment below our table may be of who added it there, and went with the table.
+        # A comment below pyrunc's table may be the administrator's, and was removed with the table.
         result += "".join([line + "\n" for line in documents.lost_comments(found.text, result)])
     if left.keys() == {"version"} and "version" not in before:
-        left = {}  # of a file without a line we chose the version
+        left = {}  # pyrunc has chosen the version of a file without other lines
     if kept is not None and left == before and documents.comments(result) == documents.comments(kept.text):
         files.restore(path)
         return "restored as it was"

@@ -1,7 +1,7 @@
-"""`integrate --check`: a container started through an engine, and what came of it.
+"""`integrate --check`: start a container through an engine, and report the result.
 
-The container has a root file system of its own, with the host's echo and what that is linked with, so that no image is
-pulled. What it prints proves that it ran.
+The container has its own root file system, with the host's echo and its libraries, so that no image is pulled. What it
+prints proves that it ran.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from .lines import NAME
 _SECONDS = 120
 _PROGRAM = "/bin/echo"
 _NODE = 2  # the host's namespace, in the CRI
-_VERBS = ("run", "import", "info", "runp", "inspectp", "wait", "logs")  # what the clients are asked to do
+_VERBS = ("run", "import", "info", "runp", "inspectp", "wait", "logs")  # subcommands of the clients, for errors
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What a check is given. program: pyrunc's path; systemd: whether systemd is to make the cgroup; image: what to
-    start where the engine can't start a directory, "" for the one that is made; word: what the container prints; id:
-    the container's; rootfs: its root file system."""
+    """The parameters of a check. program: pyrunc's path; systemd: whether systemd makes the cgroup; image: the image to
+    start if the engine can't start a directory, "" for the one that is made; word: the container's output; id: the
+    container's; rootfs: its root file system."""
 
     program: str
     systemd: bool
@@ -43,9 +43,9 @@ class Trial:
 
 
 def check(engine: str, program: str, systemd: bool = False, image: str = "") -> str:
-    """Start a container through an engine, and remove it. What happened, in a line.
+    """Start a container through an engine, and remove it. Returns the result in a line.
 
-    Raises PyruncError where the engine is not there or did not start it; the engine's last line is in the message.
+    Raises PyruncError if the engine is missing or did not start it; the message has the engine's last line.
     """
     # /var/tmp and /tmp may be private to a daemon's unit (PrivateTmp=), its own directory is not.
     with tempfile.TemporaryDirectory(prefix="pyrunc-check-", dir=os.environ.get("TMPDIR") or _reachable()) as folder:
@@ -61,7 +61,7 @@ def _reachable() -> str:
 
 
 def _containerd(trial: Trial) -> str:
-    """By ctr, which names the runtime's binary itself; the CRI plugin's handler is asked for where there is crictl."""
+    """By ctr, which names the runtime's binary itself. If there is crictl, check the CRI plugin's handler too."""
     _fill(trial.rootfs)
     words = ["ctr", "--namespace", NAME, "run", "--rm", "--rootfs", "--runc-binary", trial.program]
     words += ["--runc-systemd-cgroup"] if trial.systemd else []
@@ -72,7 +72,7 @@ def _containerd(trial: Trial) -> str:
 
 
 def _cri_handler() -> str:
-    """Whether the CRI plugin has read of the handler. PyruncError where it has not."""
+    """Check whether the CRI plugin has read the handler. Raises PyruncError if not."""
     address = os.environ.get("CONTAINERD_ADDRESS", "/run/containerd/containerd.sock")
     try:
         info = json.loads(_run(["crictl", "--runtime-endpoint", f"unix://{address}", "info"]))
@@ -102,7 +102,7 @@ def _docker(trial: Trial) -> str:
 
 
 def _podman(trial: Trial) -> str:
-    """By the name in containers.conf, and that it knows both things that it decides by the name."""
+    """By the name in containers.conf. Also check that Podman has the name in both lists."""
     _fill(trial.rootfs)
     words = ["podman", "--runtime", NAME, "run", "--rm", "--name", trial.id, "--network", "none"]
     start = ["--rootfs", str(trial.rootfs), _PROGRAM, trial.word]
@@ -112,7 +112,7 @@ def _podman(trial: Trial) -> str:
 
 
 def _crio(trial: Trial) -> str:
-    """A pod's sandbox by the handler, in the host's network: of the pod's image CRI-O decides itself."""
+    """A pod's sandbox by the handler, in the host's network. CRI-O itself chooses the pod's image."""
     pod = {
         "metadata": {"name": trial.id, "uid": trial.id, "namespace": NAME, "attempt": 0},
         "linux": {"security_context": {"namespace_options": {"network": _NODE}}},
@@ -150,13 +150,13 @@ _TRIALS: dict[str, Callable[[Trial], str]] = {
 
 
 def last_line(text: str) -> str:
-    """The last line of a text that says something."""
+    """The last line of a text that is not blank."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else ""
 
 
 def _run(words: Sequence[str], stdin: bytes = b"") -> str:
-    """Run a client of an engine to its end; what it printed. PyruncError where it failed, with its last line."""
+    """Run a client of an engine to its end. Returns its output. Raises PyruncError with its last line if it failed."""
     verb = next((word for word in words if word in _VERBS), "")
     shown = f"{words[0]} {verb}".strip()
     try:
@@ -172,7 +172,7 @@ def _run(words: Sequence[str], stdin: bytes = b"") -> str:
 
 
 def _quietly(words: Sequence[str]) -> None:
-    """Clean up; what fails of it is not what the caller wants to know."""
+    """Run a command that cleans up. Failures are ignored: the caller reports the result of the check."""
     subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=_SECONDS)
 
 
@@ -189,7 +189,7 @@ def _needed() -> list[Path]:
 
 
 def _files() -> list[tuple[str, Path]]:
-    """What the root file system has: the path in it, and the host's file."""
+    """The files of the root file system: the path in it, and the host's file."""
     program, *libraries = _needed()
     return [(_PROGRAM, program), *((str(path), path) for path in libraries)]
 
@@ -202,7 +202,7 @@ def _fill(rootfs: Path) -> None:
 
 
 def _archive(rootfs: Path) -> bytes:
-    """The same as a tar."""
+    """The root file system as a tar."""
     _fill(rootfs)
     target = BytesIO()
     with tarfile.open(fileobj=target, mode="w") as archive:

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     ]  # fmt: skip
 
     class MadeMount(TypedDict):
-        """A mount that `update` has made: where it is, where it was asked for, its ids (session.Identity), which the
-        configuration's have not."""
+        """A mount that `update` has made: its path, the requested path, and its ids (session.Identity), which mounts of
+        the configuration do not have."""
 
         destination: str
         named: str
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
         unique: NotRequired[int]
 
     class Updated(TypedDict):
-        """What updates have changed; the last three are paths in the container."""
+        """The changes by updates; the last three are paths in the container."""
 
         mounts: NotRequired[list[MadeMount]]
         unmounted: NotRequired[list[str]]
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
         removedDevices: NotRequired[list[str]]
 
     class Saved(TypedDict):
-        """What the file holds; `load` says what its members are. Earlier versions have kept no mounts and no rest."""
+        """The content of the file; `load` describes its members. Earlier versions saved no mounts and no rest."""
 
         version: str
         process: Process
@@ -159,7 +159,7 @@ def load(place: StateDir, mounts: bool = True) -> Saved:
 
 
 def spec_of(kept: Saved) -> Spec:
-    """What `load` has given, as a config.json of which the rest is gone."""
+    """The result of `load` as a partial config.json."""
     return {
         "ociVersion": SPEC_VERSION,
         "process": kept["process"],

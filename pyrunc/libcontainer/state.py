@@ -405,10 +405,10 @@ def _write_tmp(path: str, data: bytes, mode: int, dir_fd: int | None) -> str:
 
 
 class Shared:
-    """What a command that looks at many containers opens once.
+    """The descriptors that a command opens once for many containers.
 
-    asking: a datagram socket for checking whether the init waits. cgroups: the directory of the cgroups. -1 each where
-    it can't be had: who needs it reports why. room: memory for what is read.
+    asking: a datagram socket for checking whether the init waits. cgroups: the directory of the cgroups. A descriptor
+    is -1 if it can't be opened: the code that needs it reports why. room: memory for the content of files.
     """
 
     __slots__ = ("asking", "cgroups", "room")

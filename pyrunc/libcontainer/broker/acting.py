@@ -1,7 +1,7 @@
 """A process of the broker that acts for a thread of a container: with its credentials, in its root directory.
 
 Each is forked for one call: it may enter namespaces for good, and a call that never ends (a path on a file system that
-the container itself serves, a peer that does not accept) keeps nobody else waiting.
+the container itself serves, a peer that does not accept) delays no other call.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from .caller import Caller, Credentials
 
-# What a worker exits with if it fails in another way than the kernel's: no errno is so large.
+# The exit code of a worker that fails without an errno of the kernel; larger than any errno.
 CRASHED = 255
 ALL_CAPABILITIES = (1 << 64) - 1
 _REASON_BYTES = 4096
@@ -45,7 +45,7 @@ class Place:
     start: int
 
     def enter(self) -> None:
-        """Make it this process's. Takes CAP_SYS_CHROOT."""
+        """Make it the place of this process. Needs CAP_SYS_CHROOT."""
         os.fchdir(self.root)
         os.chroot(".")
         os.fchdir(self.start)
@@ -116,8 +116,8 @@ class Worker:
     __slots__ = ("_reason", "pid", "pidfd")
 
     def __init__(self, job: Callable[[], None], listener: int | None = None) -> None:
-        """Start it. job: raises Refusal or OSError if the call is to fail. listener: it closes this descriptor, since
-        calls must fail as soon as the agent has ended; None for a worker of a worker. Raises OSError."""
+        """Start it. job: raises Refusal or OSError to fail the call. listener: it closes this descriptor, since calls
+        must fail as soon as the agent has ended; None for a worker of a worker. Raises OSError."""
         reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._reason = reading
         try:
@@ -134,7 +134,7 @@ class Worker:
         self.pidfd = os.pidfd_open(self.pid)
 
     def kill(self) -> None:
-        """End it, whatever it waits for."""
+        """Kill it, also while it waits."""
         os.kill(self.pid, 9)
 
     def result(self) -> tuple[int, str]:

@@ -1,7 +1,7 @@
-"""The agent of one container, a process of its own: it takes the calls that wait, and answers them.
+"""The agent of one container, a separate process: it receives the waiting calls and answers them.
 
-What can't take long is carried out here, the rest by workers, each forked for one call. So a call that never ends keeps
-neither other containers nor other calls of its container waiting.
+Calls that can't take long are carried out here, others by workers, each forked for one call. So a call that never ends
+delays neither other containers nor other calls of its container.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # How many calls of a container may be carried out by workers at a time, and how long one of a path may take.
 MAX_WORKERS = 32
 PATIENCE_SECONDS = 30.0
-# How often the agent looks whether the calls of its workers still wait.
+# How often, in seconds, the agent checks whether the calls of its workers still wait.
 _LOOK_SECONDS = 1.0
 # How many lines the log gets of one container in so many seconds.
 _LINES, _LINES_SECONDS = 20, 10.0
@@ -71,7 +71,7 @@ class Agent:
             pending.worker.result()
 
     def _turn(self) -> bool:
-        """Wait, and answer what is there. False at the end."""
+        """Wait, and answer the calls. False at the end."""
         ready = dict(self._poll.poll(_LOOK_SECONDS * 1000 if self._pending else None))
         events = ready.pop(self._fd, 0)
         for pidfd in ready:
@@ -152,7 +152,7 @@ class Agent:
 
 
 class Allowance:
-    """So many of something in a time."""
+    """A rate limit: at most `count` in `seconds`."""
 
     __slots__ = ("_count", "_left", "_seconds", "_until")
 
@@ -162,7 +162,7 @@ class Allowance:
         self._until = 0.0
 
     def take(self) -> bool:
-        """Take one. False if none is left for now."""
+        """Use one of the allowance. False if none is left for now."""
         now = time.monotonic()
         if now >= self._until:
             self._until = now + self._seconds
@@ -171,5 +171,5 @@ class Allowance:
         return self._left >= 0
 
     def wait(self) -> float:
-        """How long, in seconds, there is none."""
+        """The seconds until one is left."""
         return max(self._until - time.monotonic(), 0.0)

@@ -1,7 +1,7 @@
 """The thread of a container whose call waits: its memory, descriptors, credentials, root and working directory.
 
-Its number may be another thread's once the call has ended. So everything is opened first, or copied, and then the
-listener is asked whether the call still waits; what was opened stays the thread's own.
+Its number may be another thread's once the call has ended. So everything is opened or copied first, and then the
+listener is asked whether the call still waits. Open descriptors stay those of the thread.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Caller:
             os.close(fd)
 
     def check(self) -> None:
-        """Raises Refusal (EINTR) if the call does not wait any more: nobody gets that answer."""
+        """Raises Refusal (EINTR) if the call does not wait any more: no process gets that answer."""
         if not listener.is_waiting(self._fd, self.notification.id):
             raise Refusal(errno.EINTR, "the call has ended")
 
@@ -111,7 +111,7 @@ class Caller:
 
     def write(self, address: int, data: bytes) -> None:
         """Write to the thread's memory. Raises Refusal (EFAULT)."""
-        # The descriptor stays that of the thread's memory, whoever gets its number.
+        # The descriptor stays that of the thread's memory, even if another thread gets its number.
         memory = self._keep(os.open(f"/proc/{self.notification.tid}/mem", os.O_WRONLY | os.O_CLOEXEC))
         self.check()
         try:

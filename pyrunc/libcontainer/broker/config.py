@@ -16,11 +16,11 @@ from ..spec.nearest import nearest
 from .addresses import Allowed, Network, ports
 
 DEFAULT = "default"
-# The devices that every container has, and which give a process nothing that it could misuse.
+# The devices that every container has, which are harmless.
 DEVICES = {path.removeprefix("/dev/"): (major, minor) for path, major, minor in DEFAULT_DEVICES}
 FILE_SYSTEMS = ("tmpfs", "proc", "overlay")
 CALLS = ("mknod", "mount", "sysinfo", "connect", "bind")
-# What programs call all the time.
+# Calls that programs make all the time.
 FREQUENT = frozenset("""
     read write open openat openat2 close stat fstat lstat newfstatat statx access faccessat faccessat2 lseek mmap munmap
     mprotect brk futex poll ppoll select pselect6 epoll_wait epoll_pwait epoll_ctl recvfrom recvmsg recvmmsg sendto

@@ -1,4 +1,4 @@
-"""A container whose calls the broker gets: who it is, and what a thread of it must have."""
+"""A container whose calls the broker gets: its identity, and the checks of its threads."""
 
 from __future__ import annotations
 

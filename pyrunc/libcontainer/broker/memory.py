@@ -16,8 +16,8 @@ assert _SYSINFO.size == brokering.SYSINFO_BYTES
 
 @dataclass(frozen=True)
 class Bound:
-    """What the limits of a cgroup and those above it leave of a resource, in bytes. limit: the smallest; None for no
-    limit. room: the least that is left below one."""
+    """The limits of a cgroup and those above it for one resource, in bytes. limit: the smallest; None for no limit.
+    room: the smallest difference between a limit and the usage."""
 
     limit: int | None = None
     room: int = 0
@@ -27,8 +27,8 @@ class Limits:
     """The limits of a cgroup and those above it. Its files stay open: a value takes one read."""
 
     def __init__(self, cgroup: str, mount: str) -> None:
-        """cgroup: the directory of a cgroup. mount: where the hierarchy is mounted. A file that is not there, without
-        the controller, limits nothing."""
+        """cgroup: the directory of a cgroup. mount: where the hierarchy is mounted. A missing file, without the
+        controller, is no limit."""
         self._memory: list[tuple[int, int]] = []
         self._swap: list[tuple[int, int]] = []
         self._processes = -1
@@ -46,11 +46,11 @@ class Limits:
             files.append(pair)
 
     def memory(self) -> Bound:
-        """What is left of memory. Raises OSError once the cgroup is gone."""
+        """The limit and the room of memory. Raises OSError once the cgroup is gone."""
         return _least(self._memory)
 
     def swap(self) -> Bound:
-        """What is left of swap space. Raises OSError once the cgroup is gone."""
+        """The limit and the room of swap space. Raises OSError once the cgroup is gone."""
         return _least(self._swap)
 
     def processes(self) -> int | None:

@@ -1,4 +1,4 @@
-"""What the modules of the broker have in common: a notification, and a refusal."""
+"""The types that the modules of the broker share: a notification, and a refusal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ class Refusal(Exception):
 class Notification:
     """A call that waits for the broker (struct seccomp_notif). tid: the thread, in the broker's pid namespace.
 
-    The arguments are the registers, which the process can't change any more; what they point to, it can.
+    The arguments are the registers, which the process can't change any more; it can change the memory that they point
+    to.
     """
 
     id: int

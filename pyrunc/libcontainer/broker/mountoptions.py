@@ -9,7 +9,7 @@ from .config import size
 from .model import Refusal
 
 MAX_LAYERS = 64
-# Without `nr_inodes`, and at most: one file for so many bytes, but not fewer than _FEW.
+# The default and the maximum of `nr_inodes`: one for so many bytes, but at least _FEW.
 _BYTES_PER_FILE = 4096
 _FEW = 1024
 _HIDEPID = ("0", "1", "2", "4", "off", "noaccess", "invisible", "ptraceable")

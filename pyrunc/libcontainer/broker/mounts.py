@@ -182,15 +182,15 @@ def _open_layer(path: str) -> int:
 
 
 def _message(context: int, type: str) -> str:
-    """What the kernel says of a failure to make a file system (fsopen(2)), on one line."""
+    """The kernel's message about a failure to make a file system (fsopen(2)), on one line."""
     try:
         return f"mount of {type}: " + os.read(context, 1024).decode("utf-8", "replace").rstrip()
-    except OSError:  # ENODATA: it says nothing
+    except OSError:  # ENODATA: there is no message
         return f"mount of {type}"
 
 
 def _check_target(table: list[Entry], name: str, policy: Mount, target: int) -> None:
-    """Raises Refusal (EPERM) for a directory where nothing is to be mounted. name: its path."""
+    """Raises Refusal (EPERM) for a directory on which the policy permits no mount. name: its path."""
     if not any([name == allowed or name.startswith(allowed.rstrip("/") + "/") for allowed in policy.targets]):
         raise Refusal(errno.EPERM, f"mount on {name}")
     if native.fs_magic(target) in _TRUSTED:

@@ -1,8 +1,8 @@
-"""The linux.seccomp that has a container's calls asked at the broker. Pure but for libseccomp.
+"""The linux.seccomp that sends a container's calls to the broker. Pure except for libseccomp.
 
-A filter sees registers only, so besides the calls themselves it closes the other ways to do the same: the new mount
-calls get ENOSYS (programs then use mount(2)), and for `connect` the sockets that send without connecting, TCP Fast Open
-and io_uring are refused.
+A filter sees registers only, so it also closes the other ways to the same effect: the new mount calls get ENOSYS
+(programs then use mount(2)), and for `connect` the sockets that send without connecting, TCP Fast Open and io_uring are
+refused.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .config import Policy
 
 _ALLOW, _ERRNO, _NOTIFY = "SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO", "SCMP_ACT_NOTIFY"
-# Without `flags` in a profile, as runtimes have it. A filter that asks an agent wants one more: a signal must not end a
+# The default of `flags`, as with other runtimes. A filter with an agent needs one more: a signal must not interrupt a
 # call that the broker has carried out.
 _FLAGS = ["SECCOMP_FILTER_FLAG_SPEC_ALLOW"]
 _OPEN = (_ALLOW, "SCMP_ACT_LOG")
@@ -32,7 +32,7 @@ _NEW_MOUNT_CALLS = ("fsopen", "fspick", "fsmount", "move_mount", "open_tree", "m
 _IO_URING = ("io_uring_setup", "io_uring_enter", "io_uring_register")
 _TYPES = (0, stat.S_IFREG, stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFBLK)
 _TYPE_MASK = 0o170000
-# sendto(2) and its kind: the argument with the flags.
+# sendto(2) and similar calls: the argument with the flags.
 _SENDING = {"sendto": 3, "sendmsg": 2, "sendmmsg": 3}
 # All calls of sockets in one, on x86 with 32 bits: its arguments are in memory. A 64-bit program can make it too
 # (int 0x80). C libraries have made the calls themselves since 2015.
@@ -135,7 +135,7 @@ def _without(rule: SeccompRule, names: set[str]) -> SeccompRule:
 
 
 def _refusing(policy: Policy) -> list[SeccompRule]:
-    """What is added to a profile that allows what it does not name."""
+    """The rules that are added to a profile with a default action that allows."""
     rules = []
     if policy.mount:
         rules.append(_rule(_ERRNO, *_NEW_MOUNT_CALLS, code=errno.ENOSYS))
@@ -163,8 +163,8 @@ def _refusing(policy: Policy) -> list[SeccompRule]:
 
 
 def _allowing(policy: Policy, base: Seccomp) -> list[SeccompRule]:
-    """What is added to a profile that refuses what it does not name: what it allowed of the calls whose rules were
-    taken out, but for the other ways."""
+    """The rules that are added to a profile with a default action that refuses: those of its rules that were removed,
+    without the other ways."""
     program = compiler.compile_filter(base)
     token = compiler.architecture("")
 

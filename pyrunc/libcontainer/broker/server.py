@@ -1,7 +1,7 @@
 """The broker's socket: runtimes send the listeners of containers there (config-linux.md, Container Process State).
 
-For each connection a process is forked, which becomes the container's agent. So nothing of a container, neither its
-calls nor a runtime that sends slowly, keeps another one waiting, and an agent that fails takes no other one with it.
+For each connection a process is forked, which becomes the container's agent. So neither a container's calls nor a
+runtime that sends slowly delays another container, and an agent that fails ends no other agent.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Server:
         self._agents: dict[int, int] = {}  # pid by pidfd
         self._proc = os.open("/proc", _OPEN_PROC)
         _raise_limit()
-        self._spare = os.dup(self._proc)  # closed to take, and end, a connection that there is no descriptor for
+        self._spare = os.dup(self._proc)  # reserved for a connection when no other is left
         self._socket, self._lock = _listen(path)
         self._own = _identity(path)
         self._ended, self._end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -94,7 +94,7 @@ class Server:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if _identity(self._path) == self._own:  # else another broker listens there by now
+        if _identity(self._path) == self._own:  # otherwise another broker listens there by now
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self._path)
             _unlock(self._path, self._lock)
@@ -182,7 +182,7 @@ class Server:
             )
 
     def _become_agent(self, connection: socket.socket) -> None:
-        """In the forked process: be the agent of the container that is sent."""
+        """In the forked process: become the agent of the container whose state is sent."""
         code = 1
         try:
             for number in _SIGNALS:
@@ -206,7 +206,7 @@ class Server:
 
 
 def _raise_limit() -> None:
-    """Have as many descriptors as this process may: one for each agent."""
+    """Raise the soft limit of open files to the hard one: each agent needs a descriptor."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 

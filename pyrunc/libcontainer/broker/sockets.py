@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from .caller import Caller
     from .containers import Container
 
-    # What is done with a path: it gets the directory of this process's descriptors, and the function that tells the
-    # path of an open file from the container's root directory.
+    # The action on a path: it gets the directory of this process's descriptors, and the function that returns the path
+    # of an open file from the container's root directory.
     Act = Callable[[int, Callable[[int], str]], None]
 
 _FIRST_FREE_PORT = 1024

@@ -35,8 +35,8 @@ def locate(error: PyruncError) -> None:
 
 
 def controller(name: str) -> tuple[str, str]:
-    """Why cgroup v2 does not have a controller, by /proc/cgroups and the mounts, and what to do about it; "" for what
-    they do not tell (cgroups(7))."""
+    """Why cgroup v2 does not have a controller, by /proc/cgroups and the mounts, and what to do about it; "" if they
+    have no reason (cgroups(7))."""
     from ..kernel.mountinfo import v1_mounts
 
     of_v1 = {"io": "blkio"}.get(name, name)

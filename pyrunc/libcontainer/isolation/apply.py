@@ -29,7 +29,7 @@ _OPTION = "--seccomp-profile"
 
 
 def apply(spec: Spec, options: LaunchOptions, euid: int) -> None:
-    """Change a valid configuration as the options say. What was changed becomes notes of the plan.
+    """Change a valid configuration by the options. The changes become notes of the plan.
 
     euid: the runtime's. Raises PyruncError.
     """
@@ -66,8 +66,8 @@ def apply(spec: Spec, options: LaunchOptions, euid: int) -> None:
 
 
 def added(options: LaunchOptions) -> tuple[str, ...]:
-    """The types of the namespaces that `apply` adds where the configuration has none, so that it may have what takes
-    one. The mappings of a user namespace are not among that."""
+    """The types of the namespaces that `apply` adds if the configuration has none, so that it may have fields that need
+    one, except mappings of a user namespace."""
     if options.isolation != sandbox.SANDBOX:
         return ()
     network = ("network",) if options.network in ("", sandbox.NETWORKS[0]) else ()
@@ -98,9 +98,8 @@ def _ids(id: str) -> sandbox.Ids:
 
 
 def _own_ids() -> sandbox.Ids | None:
-    """The ids of a root in a user namespace that is not the host's root, such as that of unshare(1) -Ur: all that the
-    namespace has, and each as itself, since files can't be mounted with mapped ids there. None for the host's root.
-    Raises PyruncError and OSError."""
+    """The ids for the root of a user namespace, such as that of unshare(1) -Ur: all ids of the namespace, each mapped
+    to itself, because mounts can't be id-mapped there. None for the host's root. Raises PyruncError and OSError."""
     if not in_userns():
         return None
     maps = [id_map(read_file(f"/proc/self/{name}")) for name in ("uid_map", "gid_map")]

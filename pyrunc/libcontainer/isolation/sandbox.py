@@ -1,7 +1,7 @@
 """`--isolation sandbox`: how a configuration is tightened, or refused. Pure.
 
-What a configuration asks for by name and a sandbox can't give is refused with its pointer: the program would miss it.
-What engines give to every container is tightened, and the plan's notes list it.
+A field that a configuration sets explicitly and a sandbox can't grant is refused with its pointer: the program would
+miss it. The defaults that engines give to every container are tightened, and the plan's notes list that.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ NETWORKS = ("none", "host", "config")
 # The namespaces that the container gets anew.
 NAMESPACES = ("user", "mount", "pid", "ipc", "uts", "cgroup")
 
-# What the container's root may do with its own ids, files and ports; all of it counts in its user namespace only.
+# The capabilities of the container's root for its own ids, files and ports. They count in its user namespace only.
 CAPABILITIES = (
     "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_NET_BIND_SERVICE", "CAP_SETGID",
     "CAP_SETUID",
@@ -80,7 +80,7 @@ _DEVICES = (*_PATHS.values(), (5, 1), (5, 2), (136, None))
 # Rights that Landlock refuses in the sandbox, also beneath its root; ioctl_dev is allowed beneath /dev.
 _NOT_GIVEN = ("make_char", "make_block", "ioctl_dev")
 
-# Annotations that would take away what the sandbox is.
+# Annotations that would undo the sandbox.
 _ANNOTATIONS = {
     known.BPF_DATA: "a raw filter replaces the profile; give a profile by --seccomp-profile",
     known.KEEP_GROUPS: "the groups of the runtime's caller are the host's",
@@ -278,7 +278,7 @@ def _seccomp(linux: Linux, profile: Seccomp | None, changes: list[str]) -> None:
 
 
 def _landlock(spec: Spec, changes: list[str]) -> None:
-    """Add the rights that the configuration's own ruleset does not handle: refused, but beneath the root."""
+    """Add the rights that the configuration's own ruleset does not handle: they are refused except beneath the root."""
     annotations = spec.setdefault("annotations", {})
     own = annotations.get(LANDLOCK)
     value: Any = {}
@@ -331,7 +331,7 @@ def _mounts(mounts: list[MountEntry], bundle: str, resolve: Resolve, changes: li
             and _is_bind(mount, options)
             and "remount" not in options
         ):
-            # what `spec --rootless` and engines write where a user may not mount sysfs
+            # the entry that `spec --rootless` and engines write if a user may not mount sysfs
             mount["type"] = mount["source"] = "sysfs"
             options = mount["options"] = []
             changes.append(f"{at}: a sysfs in the place of the host's")
@@ -383,7 +383,7 @@ def _devices(linux: Linux, changes: list[str]) -> None:
 
 
 def _device_rules(linux: Linux, changes: list[str]) -> None:
-    """The rules of the cgroup allow only the devices that every container has: an image may have nodes of others."""
+    """Allow only the devices that every container has by rules of the cgroup: an image may have nodes of others."""
     resources = linux.setdefault("resources", {})
     rules = resources.get("devices") or []
     deny: DeviceRule = {"allow": False, "access": "rwm"}

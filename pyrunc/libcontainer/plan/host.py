@@ -202,8 +202,8 @@ def landlock_abi() -> int:
 
 
 def gather_limits() -> HostFacts:
-    """Those facts of this host on which the limits of a container depend that there is: `euid`, `in_userns`,
-    `cgroup_mount`, `cgroup_pure` and `controllers`. The others are not looked at. Raises PyruncError."""
+    """The facts of this host on which the limits of an existing container depend: `euid`, `in_userns`, `cgroup_mount`,
+    `cgroup_pure` and `controllers`. The other facts are left out. Raises PyruncError."""
     mount, controllers = _find_cgroup2()
     return HostFacts(
         euid=posix.geteuid(),

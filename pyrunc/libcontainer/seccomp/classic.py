@@ -44,9 +44,9 @@ INSTRUCTION_SIZE = struct.calcsize(_FORMAT)
 MOST_INSTRUCTIONS = 4096
 
 
-# What the kernel takes in a seccomp filter (bpf_check_classic in net/core/filter.c, seccomp_check_filter in
-# kernel/seccomp.c), besides LOAD and jumps: lengths, immediate values, arithmetic with an operand or the index
-# register, copies between registers, memory, returns.
+# The instructions that the kernel accepts in a seccomp filter (bpf_check_classic in net/core/filter.c,
+# seccomp_check_filter in kernel/seccomp.c), besides LOAD and jumps: lengths, immediate values, arithmetic with an
+# operand or the index register, copies between registers, memory, returns.
 _RETURNS = (RETURN, 0x16)  # of a value, of the accumulator
 _ALWAYS_TAKEN = {*_RETURNS, 0x80, 0x81, 0x00, 0x01, 0x84, 0xA4, 0xAC, 0x07, 0x87} | {
     0x04 | operation << 4 | source for operation in range(8) for source in (0, 8)
@@ -60,7 +60,7 @@ _JUMPS = frozenset([code | source for code in TESTS for source in (0, 8)])
 
 
 def fault(steps: Sequence[Instruction]) -> str:
-    """Why the kernel takes no such seccomp filter; "" if it does."""
+    """Why the kernel refuses a seccomp filter; "" if it accepts it."""
     if not 0 < len(steps) <= MOST_INSTRUCTIONS:
         return f"it has {len(steps)} instructions, and a filter has 1 to {MOST_INSTRUCTIONS}"
     for at, step in enumerate(steps):
@@ -96,7 +96,7 @@ def _unset_memory(steps: Sequence[Instruction]) -> str:
 
 
 def _fault_of(step: Instruction, behind: int) -> str:
-    """What is wrong with an instruction that has so many behind it; "" for nothing."""
+    """What is wrong with an instruction, `behind` of which follow; "" if nothing is."""
     code, yes, no, operand = step
     if code == LOAD:
         if operand % 4 or operand >= _DATA_SIZE:

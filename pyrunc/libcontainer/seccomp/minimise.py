@@ -33,11 +33,11 @@ from .classic import (
     unpacked,
 )
 
-# A word that was loaded: its offset in struct seccomp_data, and the bits that are left of it.
+# A word that was loaded: its offset in struct seccomp_data, and the mask that was applied.
 Word = tuple[int, int]
-# What a filter returns if it is not negative, else ~ the index of a test.
+# A decision: the filter's return value, or if negative, ~ the index of a test.
 Decision = int
-# What an architecture decides: the first number of each range, and its decision. The first range begins at 0.
+# The decisions for an architecture: the first number of each range, and its decision. The first range begins at 0.
 Ranges = list[tuple[int, Decision]]
 # A range of numbers: the first, the last, the decision.
 _Range = tuple[int, int, Decision]
@@ -49,7 +49,7 @@ _LOWEST_BIT = 1 << 28
 # Numbers of system calls that exist are below, with or without the bit of x32.
 _MOST_CALLS = 512
 _X32_BIT = 1 << 30
-# What a load takes for an instruction, and for its execution, in ns (measured on Linux 6.18). The kernel executes a
+# The time of a load for each instruction, and for its execution, in ns (measured on Linux 6.18). The kernel executes a
 # filter for each number of a system call.
 _INSTRUCTION = 100
 _STEP = 1

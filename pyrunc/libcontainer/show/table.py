@@ -1,8 +1,8 @@
 """`pyrunc plan` as a table. Cold.
 
-Where the width is unlimited, as in a pipe, each row is one line and nothing is cut. Within a width, a row has the
-step's number and name, and beside them what the kind does and its arguments, wrapped. Equal steps that follow each
-other, such as all masked paths, are one row with a count.
+If the width is unlimited, as in a pipe, each row is one line and nothing is cut. Within a width, a row has the step's
+number and name, and beside them the kind's effect and its arguments, wrapped. Equal steps that follow each other, such
+as all masked paths, are one row with a count.
 """
 
 from __future__ import annotations
@@ -32,13 +32,12 @@ LISTED = {kind.name: kind.listed for kind in KINDS.values() if kind.listed}
 _ARGUMENT_LINES = 3
 _LEAST_ROOM = 30
 
-# A block is a step and its alternatives; blocks that are one row each side by side are a group.
+# A block is a step and its alternatives; consecutive blocks that share a row are a group.
 _Block = list["Row"]
 
 
 def columns() -> int:
-    """The width that output has to fit: what COLUMNS says, else the terminal's; 0 (unlimited) where standard output is
-    none."""
+    """The width for the output: COLUMNS, else the terminal's; 0 (unlimited) if standard output is no terminal."""
     try:
         wanted = int(os.environ.get("COLUMNS", ""))
     except ValueError:
@@ -52,9 +51,9 @@ def columns() -> int:
 
 
 def table(plan: LaunchPlan, problems: Sequence[Problem] = (), width: int = 0) -> str:
-    """The plan as rows; alternatives have `or ` before their name. Below a step that will fail stands the problem.
+    """The plan as rows; alternatives have `or ` before their name. The problem is shown below a step that will fail.
 
-    width: columns in all; 0 for as many as it takes.
+    width: columns in all; 0 for unlimited.
     """
     failing = marked(plan, problems)
     groups = _groups(plan, set(failing))
@@ -66,7 +65,8 @@ def table(plan: LaunchPlan, problems: Sequence[Problem] = (), width: int = 0) ->
 
 
 def _groups(plan: LaunchPlan, alone: set[int]) -> list[list[Row]]:
-    """The table's rows, each as the steps that it stands for. alone: numbers of steps with something to say."""
+    """The table's rows, each as its steps. alone: numbers of steps that have a row of their own, because a problem
+    follows."""
     blocks: list[_Block] = []
     for row in rows(plan):
         if row.step.fallback_level and blocks:
@@ -88,7 +88,7 @@ def _groups(plan: LaunchPlan, alone: set[int]) -> list[list[Row]]:
 
 
 def _key(row: Row) -> tuple[object, ...]:
-    """What steps of one row have in common."""
+    """The key that steps of one row share."""
     listed = LISTED.get(row.step.kind, ())
     same = tuple([pair for pair in arguments(row.step) if pair[0] not in listed])
     alone = row.number if not listed else 0
@@ -114,7 +114,7 @@ def _field(group: list[Row]) -> str:
 
 
 def _arguments(group: list[Row]) -> str:
-    """The arguments in words, those in which the steps differ as lists: `path=/proc/acpi /proc/kcore`."""
+    """The arguments as text; those in which the steps differ are lists: `path=/proc/acpi /proc/kcore`."""
     if len(group) == 1:
         return text(group[0])
     listed = LISTED[group[0].step.kind]
@@ -153,8 +153,8 @@ def _one_line_each(groups: list[list[Row]], failing: dict[int, list[Problem]]) -
 
 
 def _within(groups: list[list[Row]], failing: dict[int, list[Problem]], width: int) -> list[str]:
-    """Phases with their rows below them, each wrapped into the width. What a kind does stands at the first of several
-    rows of it."""
+    """Phases with their rows below them, each wrapped into the width. A kind's effect is shown in the first of
+    consecutive rows of the kind."""
     numbers = max(len(_number(group)) for group in groups)
     names = max(len(_name(group)) for group in groups)
     left = 2 + numbers + 2 + names + 2
@@ -193,7 +193,7 @@ def _wrapped(words: str, room: int, most: int | None = None) -> list[str]:
 
 
 def _details(group: list[Row], room: int) -> list[str]:
-    """The arguments, cut where they are very long, who carries the step out if not the init, and the field."""
+    """The arguments, cut if they are very long, the actor unless it is the init, and the field."""
     lines = _wrapped(_arguments(group), room, _ARGUMENT_LINES)
     words = ["[runtime]"] if KINDS[group[0].step.kind].actor == "runtime" else []
     if _field(group):

@@ -15,11 +15,11 @@ _TRACKS = {1: "runtime", 2: "init"}
 # systemd, and `start` the init.
 _WAITS = ("request", "ready", "await_start", "start", "send_console", "open_inside", "systemd_scope", "systemd_attach")
 _COLUMN_NAMES = ("span", "runtime", "init", "waiting")
-# The width where there is no terminal.
+# The width without a terminal.
 _COLUMNS = 100
 _SMALLEST_BAR = 10
 _SHORTEST_NAME = 16
-# The columns of the milliseconds with the blanks around them, and one that a bar may have beyond the end.
+# The columns of the milliseconds and the blanks around them, and one more, by which a bar may exceed the end.
 _NUMBERS = 15
 # Parts of a column, in eighths.
 _BLOCKS = " ▏▎▍▌▋▊▉"
@@ -36,8 +36,8 @@ def bars(trace: dict[str, Any], width: int = 0) -> str:
     A step that only waits for another process (the init for the runtime or `start`, the runtime for systemd, `start`
     for the init) has a light bar, and counts as waiting.
     trace: Chrome trace-event JSON as `--timeline` writes it: complete events (`"ph": "X"`), `ts` and `dur` in
-    microseconds, `tid` 1 for the runtime and 2 for the init. width: columns in all; 0 for the terminal's.
-    Raises PyruncError where it has no such events.
+    microseconds, `tid` 1 for the runtime and 2 for the init. width: columns in all; 0 for the terminal's. Raises
+    PyruncError if it has no such events.
     """
     launch, afterwards = _parted(_grouped(_events(trace)))
     events = launch + afterwards
@@ -88,7 +88,7 @@ def totals(trace: dict[str, Any]) -> list[dict[str, Any]]:
     the phase's first beginning to its last end, and `runtime`, `init` and `waiting`, the time that the steps of each
     took; in microseconds. What the runtime does while the init waits for it counts in both columns.
 
-    Raises PyruncError where the trace has no complete events.
+    Raises PyruncError if the trace has no complete events.
     """
     events = _events(trace)
     found = [str(event.get("cat", "")) for event in events]
@@ -146,7 +146,7 @@ def _is_complete(event: dict[str, Any]) -> bool:
 
 
 def _label(event: dict[str, Any]) -> str:
-    """The actor and the step, with the config's place where it tells steps of one kind apart."""
+    """The actor and the step, with the pointer if it distinguishes steps of one kind."""
     text = f"{_TRACKS.get(event.get('tid', 0), '?'):7}  {event['name']}"
     args = event.get("args") or {}
     pointer = args.get("pointer")

@@ -1,4 +1,4 @@
-"""The values in a plan's steps, in the words that people use for them: flags, modes, capabilities, limits."""
+"""The values of a plan's steps as text: flags, modes, capabilities, limits."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ FORMS: dict[str, Callable[[int], str]] = {
 
 
 def arguments(step: Step) -> list[tuple[str, str]]:
-    """The step's fields that say something, as (name, value in words), in the kind's order."""
+    """The step's fields without those that have their default, as (name, value as text), in the kind's order."""
     kind = KINDS[step.kind]
     shown = []
     for (field, _), value in zip(kind.fields, step.args, strict=True):
@@ -181,7 +181,7 @@ def arguments(step: Step) -> list[tuple[str, str]]:
 
 
 def _quoted(word: str) -> str:
-    """A word as it is, or in quotes where it has spaces or is empty."""
+    """A word, in quotes if it has spaces or is empty."""
     if word and word.isprintable() and not any(sign in word for sign in " \"'"):
         return word
     escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t")

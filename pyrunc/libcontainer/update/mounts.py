@@ -43,7 +43,7 @@ _S_IFMT, _S_IFDIR, _S_IFREG, _S_IFCHR, _S_IFBLK = 0o170000, 0o040000, 0o100000, 
 _NODE = {_S_IFCHR: "c", _S_IFBLK: "b"}
 # The members of `updated` that are lists of paths.
 _SHOWN_PATHS: tuple[Literal["unmounted", "devices", "removedDevices"], ...] = ("unmounted", "devices", "removedDevices")
-# What stays where it is not what was made: it is in use by now, or has gone.
+# Errnos of a file that stays because it is not as the update has made it: in use by now, or gone.
 _STAYS = (errno.ENOTEMPTY, errno.EBUSY, errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.ELOOP)
 
 

@@ -1,5 +1,5 @@
-"""What `--mount`, `--umount`, `--device` and `--device-rm` ask for, as entries of config.json. Pure, but for the device
-that is looked at on the host."""
+"""The options `--mount`, `--umount`, `--device` and `--device-rm` as entries of config.json. Pure, except that a device
+of the host is inspected."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from ..compile.update import Device
 
 MOUNT, UMOUNT, DEVICE, DEVICE_RM = "--mount", "--umount", "--device", "--device-rm"
-# What can be mounted in a container that runs, and unmounted.
+# The types of mounts that can be made and removed in a running container.
 TYPES = ("bind", "tmpfs")
 _SOURCE = ("source", "src")
 _TARGET = ("target", "destination", "dst")
 _READ_ONLY = ("ro", "readonly")
-# Docker's names of what config.json has as options of a tmpfs.
+# Docker's names for options of a tmpfs.
 _TMPFS = {"tmpfs-size": "size", "tmpfs-mode": "mode"}
 _ACCESS = "rwm"
 _S_IFMT = 0o170000
@@ -35,7 +35,7 @@ _DEFAULTS = (
 
 
 class Asked:
-    """What the command asks for. mounts: entries as config.json's; umounts: paths of the container; devices: entries as
+    """The requested changes. mounts: entries as in config.json; umounts: paths of the container; devices: entries as
     linux.devices, with `access` and the host's path as `source`; removals: paths of devices in the container."""
 
     __slots__ = ("cwd", "devices", "mounts", "removals", "umounts")
@@ -49,7 +49,7 @@ class Asked:
         *,
         cwd: str,
     ) -> None:
-        """Read the options. cwd: the directory from which relative sources count. Raises PyruncError."""
+        """Read the options. cwd: the directory at which relative sources start. Raises PyruncError."""
         self.cwd = cwd
         self.mounts = [mount(text, cwd) for text in mounts]
         self.umounts = [place(text, UMOUNT) for text in umounts]
@@ -58,12 +58,12 @@ class Asked:
         self._check()
 
     def add_entries(self, entries: Sequence[MountEntry]) -> None:
-        """Mount entries that are valid as those of config.json. Raises PyruncError."""
+        """Request mounts by entries that are valid in config.json. Raises PyruncError."""
         self.mounts += [_usable(entry, self.cwd) for entry in entries]
         self._check()
 
     def remove_entries(self, entries: Sequence[MountEntry]) -> None:
-        """Unmount what is on the entries' destinations. Raises PyruncError."""
+        """Request that the mounts on the entries' destinations are removed. Raises PyruncError."""
         self.umounts += [place("/" + entry["destination"].lstrip("/"), UMOUNT) for entry in entries]
         self._check()
 
@@ -90,7 +90,7 @@ def _twice(paths: Sequence[str]) -> str:
 
 
 def place(path: str, option: str) -> str:
-    """A path of the container, cleaned. Raises PyruncError for one that is none."""
+    """A clean path of the container. Raises PyruncError for a path that is not absolute."""
     if not path.startswith("/"):
         raise PyruncError(f'"{path}" is not an absolute path of the container', origin=option)
     cleaned = clean(path)
@@ -126,7 +126,7 @@ def fields(text: str) -> list[str]:
 def mount(text: str, cwd: str) -> MountEntry:
     """The entry of `mounts` that `type=bind,source=S,target=T[,option…]` asks for. Raises PyruncError.
 
-    Without a word about it, what is bound is bound with all that is mounted below it, and private.
+    Without an option for it, a bind mount includes the mounts below its source and is private.
     """
     kind, source, target, options = "bind", "", "", []
     try:
@@ -163,7 +163,7 @@ def mount(text: str, cwd: str) -> MountEntry:
 
 
 def _usable(entry: MountEntry, cwd: str) -> MountEntry:
-    """A copy of an entry with cleaned paths, where it can be mounted in a container that runs. Raises PyruncError."""
+    """A copy of an entry with clean paths. Raises PyruncError if it can't be mounted in a running container."""
     options = entry.get("options") or ()
     parsed = parse(options)
     kind, source = entry.get("type") or "", entry.get("source") or ""
@@ -184,8 +184,8 @@ def _usable(entry: MountEntry, cwd: str) -> MountEntry:
 
 
 def device(text: str) -> Device:
-    """The entry of linux.devices that `PATH[:PATH IN THE CONTAINER[:ACCESS]]` asks for, with the mode and the owner
-    of the host's node. Raises PyruncError where it is no device."""
+    """The entry of linux.devices that `PATH[:PATH IN THE CONTAINER[:ACCESS]]` asks for, with the mode and the owner of
+    the host's node. Raises PyruncError if it is no device."""
     source, _, rest = text.partition(":")
     path, _, access = rest.partition(":")
     if path and not path.startswith("/") and not access:
@@ -239,7 +239,8 @@ def entry_of(asked: Device) -> DeviceEntry:
 def rules_with(
     rules: Sequence[DeviceRule], added: Sequence[Device], removed: Sequence[DeviceEntry]
 ) -> list[DeviceRule]:
-    """linux.resources.devices after devices have come and gone: an entry for just one of these gives way to the new."""
+    """linux.resources.devices after devices are added and removed: earlier entries for exactly one of these devices are
+    dropped."""
     changed = [(entry["type"], entry["major"], entry["minor"]) for entry in (*added, *removed)]
     kept = [rule for rule in rules if (rule.get("type"), rule.get("major"), rule.get("minor")) not in changed]
     kept += [_rule(False, entry, _ACCESS) for entry in removed]
