@@ -139,14 +139,17 @@ class Caller:
 
     def pidfd(self) -> int:
         """A pidfd of the thread, which others keep; before Linux 6.9 of its process, whose threads nearly always have
-        one table of descriptors. pidfd_open(2)."""
+        one table of descriptors. That one is not kept: the thread's number may become one of another process, while
+        this process lives on. pidfd_open(2)."""
         tid = self.notification.tid
         try:
             pidfd = os.pidfd_open(tid, _PIDFD_THREAD)
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
-            pidfd = os.pidfd_open(int(self._status()["Tgid"]))
+            of_process = self._keep(os.pidfd_open(int(self._status()["Tgid"])))
+            self.check()
+            return of_process
         try:
             self.check()
         except Refusal:

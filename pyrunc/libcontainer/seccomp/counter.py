@@ -44,7 +44,8 @@ class _Machine:
     number, arguments: the offsets in struct pt_regs (asm/ptrace.h) of the call's number, and of its arguments from the
     first on. compat_arguments: of those of a 32-bit call. compat: in struct task_struct, which begins with struct
     thread_info (asm/thread_info.h), the offset of a word, and its bit that is set during a 32-bit call: TS_COMPAT of
-    x86, TIF_32BIT of arm64. triggers: the numbers of calls.
+    x86, TIF_32BIT of arm64. triggers: the numbers of calls. vsyscalls: those of the calls of the vsyscall page, which
+    programs with C libraries from before 2012 use. These calls pass the filter, but not sys_enter.
     """
 
     number: int
@@ -52,11 +53,17 @@ class _Machine:
     compat_arguments: tuple[int, ...]
     compat: tuple[int, int]
     triggers: dict[str, int]
+    vsyscalls: tuple[int, ...] = ()
 
 
 _MACHINES = {
     "x86_64": _Machine(
-        120, (112, 104, 96, 56, 72, 44), (40, 88, 96, 104, 112, 32), (16, 1 << 1), {"seccomp": 317, "execve": 59}
+        120,
+        (112, 104, 96, 56, 72, 44),
+        (40, 88, 96, 104, 112, 32),
+        (16, 1 << 1),
+        {"seccomp": 317, "execve": 59},
+        (96, 201, 309),  # gettimeofday, time, getcpu
     ),
     "aarch64": _Machine(
         280, (0, 8, 16, 24, 32, 40), (0, 8, 16, 24, 32, 40), (0, 1 << 22), {"seccomp": 277, "execve": 221}
@@ -120,6 +127,7 @@ class Counter:
                 self._failed = self._map(ebpf.HASH, 8, _REFUSALS)
                 self._links.append(ebpf.attach(self._on_exit(), "sys_exit"))
             self._links.append(ebpf.attach(self._on_enter(arguments or {}), "sys_enter"))
+            self._follow_vsyscalls()
             self._state.set(_COMPLETE, _OUTSIDE)
         except PyruncError:
             self.close()
@@ -195,6 +203,43 @@ class Counter:
         self._mark_compat(code)
         if self._trigger:
             self._await_trigger(code)
+        self._count(code)
+        for number, index in arguments.items():
+            self._count_value(code, number, index)
+        code.label("end")
+        code.add(ebpf.MOVE, _RESULT, value=0)
+        code.add(ebpf.EXIT)
+        return code.assemble()
+
+    def _follow_vsyscalls(self) -> None:
+        """Count the calls of the vsyscall page too, where the kernel has it. Raises PyruncError."""
+        if not self._machine.vsyscalls:
+            return
+        try:
+            self._links.append(ebpf.attach(self._on_vsyscall(), "emulate_vsyscall"))
+        except PyruncError as error:
+            if error.errno != errno.ENOENT:
+                raise
+
+    def _on_vsyscall(self) -> bytes:
+        """The program of emulate_vsyscall, whose context is the index of the call in the page."""
+        code = self._begin()
+        code.add(ebpf.LOAD_U64, 1, _CONTEXT)
+        for index, number in enumerate(self._machine.vsyscalls):
+            code.add(ebpf.MOVE, _NUMBER, value=number)
+            code.add(ebpf.JUMP_EQUAL, 1, 0, "known", index)
+        code.add(ebpf.JUMP, offset="end")
+        code.label("known")
+        if self._trigger:
+            self._await_trigger(code)
+        self._count(code)
+        code.label("end")
+        code.add(ebpf.MOVE, _RESULT, value=0)
+        code.add(ebpf.EXIT)
+        return code.assemble()
+
+    def _count(self, code: Assembler) -> None:
+        """Count a call."""
         code.label("count")
         code.add(ebpf.STORE_U64, ebpf.FRAME, _NUMBER, _KEY_AT)
         code.load_map(1, self._entered.fd)
@@ -203,12 +248,6 @@ class Counter:
         code.add(ebpf.JUMP_EQUAL, _RESULT, 0, "end")
         code.add(ebpf.MOVE, 1, value=1)
         code.add(ebpf.ATOMIC_ADD_U64, _RESULT, 1)
-        for number, index in arguments.items():
-            self._count_value(code, number, index)
-        code.label("end")
-        code.add(ebpf.MOVE, _RESULT, value=0)
-        code.add(ebpf.EXIT)
-        return code.assemble()
 
     def _await_trigger(self, code: Assembler) -> None:
         """Go to the end before the trigger. That itself is counted if it is an execve."""

@@ -156,3 +156,24 @@ def test_pidfds_are_kept_until_their_thread_ends(waiting: list[bool]) -> None:
     assert processes.get(1099) is not None
     assert processes.get(1000) is None
     processes.clear()
+
+
+def test_the_pidfd_of_a_process_is_not_kept(waiting: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before Linux 6.9 there is none of a thread, whose number may become one of another process."""
+    pidfd_open = os.pidfd_open
+
+    def of_processes_only(pid: int, flags: int = 0) -> int:
+        if flags:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        return pidfd_open(pid)
+
+    monkeypatch.setattr(os, "pidfd_open", of_processes_only)
+    before = os.listdir("/proc/self/fd")
+    processes = Processes()
+    with Caller(-1, Notification(1, os.getpid(), 0, 0, (0,) * 6), processes) as found:
+        assert os.path.samestat(os.fstat(found.descriptor(0)), os.fstat(0))
+        assert processes.get(os.getpid()) is None
+        waiting.append(False)
+        with pytest.raises(Refusal):
+            found.pidfd()
+    assert os.listdir("/proc/self/fd") == before
