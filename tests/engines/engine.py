@@ -20,7 +20,7 @@ PAUSE = "localhost/pause:1"
 NGINX = "localhost/nginx:1"
 
 # Seconds from a stop's SIGTERM to its SIGKILL.
-GRACE = 2
+GRACE = 5
 
 _numbers = itertools.count(1)
 
@@ -80,7 +80,7 @@ class Box:
         """running, paused, exited or restarting; empty if there is no such container."""
         return self.engine.state(self)
 
-    def becomes(self, state: str, seconds: float = 20) -> None:
+    def becomes(self, state: str, seconds: float = 60) -> None:
         """Wait until the box has a state."""
         wait_for(lambda: self.state() == state, f"{self.name} is {self.state()!r}, not {state!r}", seconds)
 
@@ -88,7 +88,7 @@ class Box:
         """The box's log."""
         return self.engine.logs(self)
 
-    def says(self, text: str, seconds: float = 20) -> None:
+    def says(self, text: str, seconds: float = 60) -> None:
         """Wait until the box's log has a text."""
         wait_for(lambda: text in self.logs().out + self.logs().err, f"{text!r} is not in {self.logs().said!r}", seconds)
 

@@ -128,7 +128,7 @@ def crash_is_seen(cri: Cri) -> None:
     cri.must("rm", cri.ids[box.name])
     cri.container(f"{box.name}-again", pod, NGINX_COMMAND, Wish(image=NGINX))
     again = Box(cri, f"{box.name}-again")
-    wait_for(lambda: "served by nginx" in again.exec("wget", "-qO-", "http://127.0.0.1/").out, "it does not answer", 30)
+    wait_for(lambda: "served by nginx" in again.exec("wget", "-qO-", "http://127.0.0.1/").out, "it does not answer")
 
 
 @check
