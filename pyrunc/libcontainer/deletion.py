@@ -7,8 +7,8 @@ import posix
 
 from .. import launcher, log
 from ..errors import PyruncError
-from . import process, state
-from .cgroup import files
+from . import ownership, process, state
+from .cgroup import claims, files
 from .kernel import native
 from .launch import ledger, lifecycle_hooks
 from .lookup import missing, take_lock
@@ -71,7 +71,7 @@ def _delete(place: StateDir, force: bool) -> bool:
         if not force and found != "created":
             message = f"cannot delete container {place.id} that is not stopped: {found}"
             raise PyruncError(message, hint="kill it first, or use delete --force")
-        kill_and_wait(record)
+        kill_and_wait(place, record)
     contents = ledger.read(place)
     if force:
         contents.warn(place)
@@ -108,10 +108,8 @@ def _delete_damaged(place: StateDir, error: DamagedError) -> None:
         place.remove()
         return
     _require_systemd(record)
-    if record.cgroup and not ledger.is_anothers(record.cgroup, place):
-        files.kill(record.cgroup)
     _kill_entries(contents)
-    destroy(place, record, contents.entries)
+    destroy(place, record, contents.entries, killing=True)
 
 
 def _kill_known(place: StateDir) -> None:
@@ -122,42 +120,67 @@ def _kill_known(place: StateDir) -> None:
         record = None
     if record is not None:
         _require_systemd(record)
-        cgroup = record.cgroup
-        if cgroup and process.find(record.pid, record.startTime) is None and ledger.is_anothers(cgroup, place):
-            return
-        _kill_all(record.pid, record.startTime, cgroup)
+        _kill_cgroup(place, record)
+        try:
+            process.send_signal(record.pid, record.startTime)
+        except OSError as error:
+            raise PyruncError("unable to signal init", errno=error.errno or 0) from error
+
+
+def _kill_cgroup(place: StateDir, record: Record) -> None:
+    """SIGKILL what is in the container's cgroup, unless that is another one's by now. Raises PyruncError and
+    OSError."""
+    if record.cgroup:
+        with ownership.hold(record.cgroup, place, record) as held:
+            if held.found == ownership.OWN:
+                files.kill(record.cgroup)
 
 
 def _kill_entries(contents: ledger.Contents) -> None:
     """Kill the processes that a ledger names, and wait for their end. Raises PyruncError."""
     for entry in contents.entries:
         if entry["effect"] == "process":
-            _end_process(entry["pid"], entry["startTime"], "")
+            pidfd = process.open_process(entry["pid"], entry["startTime"])
+            if pidfd >= 0:
+                _end_process(pidfd)
 
 
 def destroy(
-    place: StateDir, record: Record, entries: list[ledger.Entry], poststop: Callable[[], None] | None = None
+    place: StateDir,
+    record: Record,
+    entries: list[ledger.Entry],
+    poststop: Callable[[], None] | None = None,
+    killing: bool = False,
 ) -> None:
     """Undo the effects of a stopped container, and run the poststop hooks, whose failures are warnings.
 
-    entries: its ledger. poststop: runs the hooks, if a timeline records them. The caller holds the lock. Raises
-    PyruncError.
+    entries: its ledger. poststop: runs the hooks, if a timeline records them. killing: also kill the processes in its
+    cgroup if the container has a pid namespace of its own, which has ended all but those that are on their way into it.
+    The caller holds the lock. Raises PyruncError.
     """
-    if record.cgroup and ledger.is_anothers(record.cgroup, place, below=not record.private_pid_namespace):
+    if record.cgroup:
+        # What is in the cgroup, or at its path, from now on is another container's.
         entries = [entry for entry in entries if entry["effect"] != "cgroup"]
-    elif record.cgroup:
-        if not record.private_pid_namespace:
-            files.kill(record.cgroup)
-        if not record.systemd:  # otherwise systemd removes it with the unit
-            files.remove(record.cgroup, killing=True)
-            if all(entry["effect"] != "cgroup" for entry in entries):
-                files.remove_parents(record.cgroup)  # not this container's create made the cgroup, but one that lost it
+        _remove_cgroup(place, record, killing or not record.private_pid_namespace)
     ledger.undo(entries, deleting=True)
+    if record.cgroup and not record.systemd:
+        claims.remove_parents(record.cgroup)  # also those that another container's create made
     place.remove()
     if poststop is not None:
         poststop()
     else:
         lifecycle_hooks.poststop(record)
+
+
+def _remove_cgroup(place: StateDir, record: Record, killing: bool) -> None:
+    """Remove the cgroup of a stopped container, unless it is another one's by now. Raises PyruncError."""
+    path = record.cgroup
+    with ownership.hold_to_remove(path, place, below=not record.private_pid_namespace) as held:
+        if held.found == ownership.OWN:
+            if killing:
+                files.kill(path)
+            if not record.systemd:  # otherwise systemd removes it with the unit
+                files.remove(path, killing=True)
 
 
 def _require_systemd(record: Record) -> None:
@@ -173,22 +196,18 @@ def whole(place: StateDir) -> ledger.Contents:
     return contents
 
 
-def kill_and_wait(record: Record) -> None:
+def kill_and_wait(place: StateDir, record: Record) -> None:
     """Kill the container and wait until its process has ended. Raises PyruncError on timeout."""
-    _end_process(record.pid, record.startTime, record.cgroup)
+    pidfd = process.open_process(record.pid, record.startTime)
+    if pidfd >= 0:
+        _end_process(pidfd, lambda: _kill_cgroup(place, record))
 
 
-def _end_process(pid: int, start_time: int, cgroup: str) -> None:
-    """Kill a process and the processes of a cgroup, and wait for the end of the process. Does nothing if it has ended.
-
-    cgroup: "" for none. Raises PyruncError.
-    """
-    pidfd = process.open_process(pid, start_time)
-    if pidfd < 0:
-        return
+def _end_process(pidfd: int, kill_others: Callable[[], None] | None = None) -> None:
+    """Kill a process, and wait for its end. kill_others: called before that. Raises PyruncError."""
     try:
-        if cgroup:
-            files.kill(cgroup)
+        if kill_others is not None:
+            kill_others()
         _kill(pidfd)
         if not native.poll([pidfd], KILL_TIMEOUT_MS):
             raise PyruncError("container init still running", hint="its process is stuck in the kernel")
@@ -202,15 +221,5 @@ def _kill(pidfd: int) -> None:
         _signal.pidfd_send_signal(pidfd, _signal.SIGKILL)
     except ProcessLookupError:
         return
-    except OSError as error:
-        raise PyruncError("unable to signal init", errno=error.errno or 0) from error
-
-
-def _kill_all(pid: int, start_time: int, cgroup: str) -> None:
-    """SIGKILL the container's process and the other processes of its cgroup."""
-    if cgroup:
-        files.kill(cgroup)
-    try:
-        process.send_signal(pid, start_time)
     except OSError as error:
         raise PyruncError("unable to signal init", errno=error.errno or 0) from error

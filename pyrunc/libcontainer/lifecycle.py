@@ -7,12 +7,12 @@ import posix
 
 from .. import log
 from ..errors import PyruncError, from_os_error, prefixed
-from . import process
+from . import ownership, process
 from . import state as store
 from .deletion import destroy, kill_and_wait, whole
 from .kernel import interrupts, native
 from .launch import ledger, lifecycle_hooks
-from .lookup import existing, locked, missing, opened, take_lock
+from .lookup import existing_in, locked, missing, opened, take_lock
 from .state import Record
 from .statedir import START_SOCKET, StateDir, open_directory, owner_name
 
@@ -114,11 +114,7 @@ def _delete_ended(launch: Launch) -> None:
             take_lock(place)
         except FileNotFoundError:
             return  # another command has deleted it
-        if record.cgroup and not ledger.is_anothers(record.cgroup, place, below=not record.private_pid_namespace):
-            from .cgroup import files
-
-            files.kill(record.cgroup)
-        destroy(place, record, launch.ledger.entries, launch.poststop)
+        destroy(place, record, launch.ledger.entries, launch.poststop, killing=True)
     finally:
         place.close()
 
@@ -342,7 +338,7 @@ def _end(place: StateDir, record: Record, times: Timeline | None) -> None:
     """Delete a container after a hook of its start has failed. Failures here are logged: the hook is the first
     cause."""
     try:
-        kill_and_wait(record)
+        kill_and_wait(place, record)
         destroy(place, record, whole(place).entries, lambda: lifecycle_hooks.poststop(record, times))
     except (PyruncError, OSError) as failure:
         log.warning(f"deleting {record.id} after its failed start: {failure}")
@@ -545,22 +541,14 @@ def kill(root: str, id: str, signal: int, all: bool) -> None:
     Without a pid namespace of the container's own, SIGKILL goes to all of them too: the end of the first process would
     not end them. Raises PyruncError: `container not running` without a process; with `all` that is no error.
     """
-    path = store.directory(root, id)
-    record = existing(path)
-    if record.cgroup and (all or (signal == _SIGKILL and not record.private_pid_namespace)):
-        from .cgroup import files
-
-        if process.find(record.pid, record.startTime) is None:
-            left = not _is_anothers(path, record.cgroup)
-            if not all and (not left or files.is_empty(record.cgroup)):
-                raise PyruncError("container not running")
-            if not left:
-                return
-        if signal == _SIGKILL:
-            files.kill(record.cgroup)
-        else:
-            files.signal_all(record.cgroup, signal)
-        return
+    place = opened(store.directory(root, id))
+    try:
+        record = existing_in(place)
+        of_cgroup = record.cgroup and (all or (signal == _SIGKILL and not record.private_pid_namespace))
+        if of_cgroup and _signal_cgroup(place, record, signal, all):
+            return
+    finally:
+        place.close()
     try:
         sent = process.send_signal(record.pid, record.startTime, signal)
     except OSError as error:
@@ -570,10 +558,19 @@ def kill(root: str, id: str, signal: int, all: bool) -> None:
         raise PyruncError("container not running")
 
 
-def _is_anothers(path: str, cgroup: str) -> bool:
-    """Whether the cgroup of a stopped container belongs to another container by now. Raises PyruncError."""
-    place = opened(path)
-    try:
-        return ledger.is_anothers(cgroup, place)
-    finally:
-        place.close()
+def _signal_cgroup(place: StateDir, record: Record, signal: int, all: bool) -> bool:
+    """Send a signal to every process of the container's cgroup, unless that is another one's by now. Returns False if
+    there is no cgroup. Raises PyruncError, `container not running` unless `all`."""
+    from .cgroup import files
+
+    with ownership.hold(record.cgroup, place, record) as held:
+        if not all and process.find(record.pid, record.startTime) is None:
+            left = held.found == ownership.OWN and not files.is_empty(record.cgroup)
+            if not left:
+                raise PyruncError("container not running")
+        if held.found == ownership.OWN:
+            if signal == _SIGKILL:
+                files.kill(record.cgroup)
+            else:
+                files.signal_all(record.cgroup, signal)
+    return held.found != ownership.GONE

@@ -6,11 +6,13 @@ Facts: the kernel's Documentation/admin-guide/cgroup-v2.rst, cgroup.procs and cg
 from __future__ import annotations
 
 from ..errors import PyruncError
-from . import lookup, state
+from . import lookup, ownership, state
 from .cgroup import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .state import Record
 
 
@@ -30,22 +32,42 @@ def pause(root: str, id: str) -> None:
     Raises PyruncError after thawing the cgroup again if that takes too long, and `container not running` if the
     container is neither created nor running.
     """
-    path = state.directory(root, id)
-    record = lookup.existing(path)
-    found = state.status(path, record)
-    if found not in ("created", "running"):
-        raise PyruncError("container not running", hint="it is paused already" if found == "paused" else "")  # of runc
-    files.freeze(_cgroup(record, "pause"))
+
+    def freeze(record: Record, found: str) -> None:
+        if found not in ("created", "running"):
+            # Wording of runc.
+            raise PyruncError("container not running", hint="it is paused already" if found == "paused" else "")
+        files.freeze(_cgroup(record, "pause"))
+
+    _with_own_cgroup(root, id, freeze)
 
 
 def resume(root: str, id: str) -> None:
     """Thaw the container's cgroup and wait until its processes run. Raises PyruncError: `container not paused` if
     it is not frozen."""
-    path = state.directory(root, id)
-    record = lookup.existing(path)
-    if state.status(path, record) != "paused":
-        raise PyruncError("container not paused")
-    files.thaw(_cgroup(record, "resume"))
+
+    def thaw(record: Record, found: str) -> None:
+        if found != "paused":
+            raise PyruncError("container not paused")
+        files.thaw(_cgroup(record, "resume"))
+
+    _with_own_cgroup(root, id, thaw)
+
+
+def _with_own_cgroup(root: str, id: str, work: Callable[[Record, str], None]) -> None:
+    """Call `work` with the container's record and status, while nobody else takes its cgroup. Raises PyruncError."""
+    place = lookup.opened(state.directory(root, id))
+    try:
+        record = lookup.existing_in(place)
+        if not record.cgroup:
+            work(record, state.status(place.path, record))
+            return
+        with ownership.hold(record.cgroup, place, record) as held:
+            # Without a cgroup of its own it has ended, and may be deleted by now.
+            own = held.found == ownership.OWN
+            work(record, state.status(place.path, record) if own else "stopped")
+    finally:
+        place.close()
 
 
 def living_cgroup(root: str, id: str, what: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pyrunc.errors import PyruncError
-from pyrunc.libcontainer.cgroup import files
+from pyrunc.libcontainer.cgroup import claims, files
 from pyrunc.libcontainer.plan import host
 from tests import purev2
 
@@ -56,7 +56,7 @@ def _kills_and_removes_a_tree(base: str) -> None:
         for process in processes:
             _end(process)
     assert files.procs(path) == []
-    files.remove_if_unused(base)
+    claims.remove_if_unused(base)
     assert not os.path.exists(base)
 
 
@@ -101,7 +101,7 @@ def _remove_gives_up_on_the_living(base: str) -> None:
     try:
         with pytest.raises(PyruncError, match=r"device or resource busy \(processes are still in it"):
             files.remove(base + "/above")
-        files.remove_if_unused(base)  # in use: it stays, without an error
+        claims.remove_if_unused(base)  # in use: it stays, without an error
         assert os.path.exists(base)
     finally:
         files.PATIENCE_SECONDS = patience

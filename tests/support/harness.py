@@ -7,12 +7,15 @@ Faults:
 - `--image FILE`: another build of the init
 - `--at-message N WHAT`: at the Nth message of any CRIU (from 0), before the answer: `die` by SIGKILL, `kill` CRIU,
   `fail` as a stage that fails at this message does, or get SIGTERM (`term`)
+- `--wait-before MODULE NAME FILE`: make FILE before the function NAME of a module of pyrunc.libcontainer is called for
+  the first time, and wait until it is removed
 - `--init-fault STEP KIND`: the init stops (1) or fails (2) before the STEP of its plan; needs an init-faults image
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import signal
 import sys
@@ -26,6 +29,7 @@ from pyrunc.libcontainer.criu import swrk
 from pyrunc.libcontainer.exec import exec
 from pyrunc.libcontainer.kernel import native
 from pyrunc.libcontainer.launch import handlers, ledger
+from tests.support.host import wait_for
 
 
 def _die() -> None:
@@ -61,6 +65,21 @@ def _kill_after_record(number: int) -> None:
         written[0] += 1
 
     ledger.Ledger.record = record  # type: ignore[method-assign]
+
+
+def _wait_before(module: str, name: str, file: str) -> None:
+    """Tell by a file that a function is about to be called, and wait until the file is removed."""
+    place = importlib.import_module(f"pyrunc.libcontainer.{module}")
+    original = getattr(place, name)
+
+    def waiting(*args: Any, **more: Any) -> Any:
+        setattr(place, name, original)
+        with open(file, "x", encoding="ascii"):
+            pass
+        wait_for(f"the removal of {file}", lambda: not os.path.exists(file))
+        return original(*args, **more)
+
+    setattr(place, name, waiting)
 
 
 def _at_message(number: int, what: str) -> None:
@@ -111,6 +130,7 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--before-step", type=int)
     parser.add_argument("--after-record", type=int)
     parser.add_argument("--at-message", nargs=2, metavar=("N", "WHAT"))
+    parser.add_argument("--wait-before", nargs=3, metavar=("MODULE", "NAME", "FILE"))
     parser.add_argument("--image")
     parser.add_argument("--init-fault", type=int, nargs=2)
     faults = parser.parse_args(arguments[:at])
@@ -120,6 +140,8 @@ def run(arguments: list[str]) -> int:
         _kill_after_record(faults.after_record)
     if faults.at_message:
         _at_message(int(faults.at_message[0]), faults.at_message[1])
+    if faults.wait_before:
+        _wait_before(*faults.wait_before)
     if faults.image:
         _use_image(faults.image)
     if faults.init_fault:

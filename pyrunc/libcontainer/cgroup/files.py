@@ -11,10 +11,8 @@ import errno
 import posix
 import time
 
-from ... import log
 from ...errors import PyruncError, errno_text
 from ...paths import clean
-from ..kernel import native
 from ..kernel.fileio import read_fd, read_file, write_file
 
 TYPE_CHECKING = False
@@ -25,27 +23,22 @@ if TYPE_CHECKING:
 
 # How long the kernel may take to freeze the processes of a cgroup, or to remove killed ones from it.
 PATIENCE_SECONDS = 10.0
-_FIRST_WAIT_SECONDS = 0.0005
-_LONGEST_WAIT_SECONDS = 0.02
+FIRST_WAIT_SECONDS = 0.0005
+LONGEST_WAIT_SECONDS = 0.02
 
 # Another process may remove an empty parent cgroup between the check and the mkdir.
-_CREATE_ATTEMPTS = 10
+CREATE_ATTEMPTS = 10
 
 # How many processes are signalled at a time: each needs a descriptor.
 _AT_ONCE = 32
 _SIGKILL = 9
-# The attribute of a cgroup that names the state directory of its container.
-MARK = "user.pyrunc.container"
-# The attribute of a cgroup that was made as a parent. Who removes the last cgroup below it removes it too.
+# The attribute of a cgroup that was made as a parent, or was given up. Its last user removes it: who removes the last
+# cgroup below it, or whose create fails in it.
 PARENT_MARK = "user.pyrunc.parent"
-# The hierarchy's root on every host: it has no such attribute.
-_ROOTS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
-# Of such a cgroup: it has no attribute, is in use, or belongs to another user.
-_NOT_OURS = (errno.ENODATA, errno.EOPNOTSUPP, errno.EBUSY, errno.EACCES, errno.EPERM)
 _OPEN = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC
 
 # A cgroup that another process removes meanwhile: ENOENT when opened, ENODEV when read.
-_GONE = (errno.ENOENT, errno.ENODEV)
+GONE = (errno.ENOENT, errno.ENODEV)
 
 
 def path_for(spec_path: str, container_id: str, facts: HostFacts) -> str:
@@ -74,158 +67,39 @@ def open_directory(path: str) -> int:
     return posix.open(path, _OPEN)
 
 
-def take(
-    path: str, place: str, record: Callable[[str], None], withdraw: Callable[[str], None] | None = None
-) -> tuple[bool, int, int]:
-    """Make the cgroup at `path`, or find it unused, and claim it for the new container with the state directory
-    `place`.
-
-    A cgroup has no processes until the init is cloned into it, so without a claim two creates would both find it empty.
-    The claim is a lock on its cgroup.kill, which only its owner can open: any user could lock the directory. It lasts
-    until the descriptor is closed, or this process ends.
-
-    The attribute MARK of the cgroup is set under the claim. If a cgroup made here has it already, another command has
-    had the claim between the mkdir and now.
-
-    record, withdraw: as for `create`. The effect is also withdrawn if another command has claimed the new cgroup.
-    Returns whether it was made, the descriptor of its directory, and that of the claim, -1 if there is nothing to lock:
-    in the hierarchy's root, and in another user's cgroup. Raises the errors of `create`, PyruncError if another command
-    has the claim, and OSError.
-    """
-    for _ in range(_CREATE_ATTEMPTS):
-        made = create(path, record, withdraw)
-        fd = claim = -1
-        try:
-            fd = open_directory(path)
-            claim = _claim(fd, path)
-            if made and _mark(fd, place, posix.XATTR_CREATE):
-                return True, fd, claim
-            if _is_at(fd, path):
-                # Another container may have been created in it just before, also in a cgroup made here: the claim was
-                # free again.
-                if made and withdraw is not None and procs(path):
-                    withdraw(path)
-                _refuse_in_use(path)
-                _mark(fd, place, 0)
-                return made, fd, claim
-        except FileNotFoundError:
-            pass  # removed in between, as below
-        except BlockingIOError as error:
-            _close(fd, claim)
-            if made and withdraw is not None:
-                withdraw(path)
-            raise PyruncError(
-                "container's cgroup is not empty: another container is being created in it",
-                step="cgroup_create",
-                pointer="/linux/cgroupsPath",
-                hint=f"{path} is in use",
-            ) from error
-        except BaseException:
-            _close(fd, claim)
-            raise
-        _close(fd, claim)
-    raise PyruncError(f"creating cgroup {path}", step="cgroup_create", errno=errno.ENOENT, hint="others remove it")
-
-
-def _claim(fd: int, path: str) -> int:
-    """Claim a cgroup whose directory is open. Raises OSError, BlockingIOError if another command has the claim,
-    FileNotFoundError if the cgroup is gone."""
-    try:
-        claim = posix.open("cgroup.kill", posix.O_WRONLY | posix.O_NONBLOCK | posix.O_CLOEXEC, dir_fd=fd)
-    except PermissionError:
-        return -1
-    except FileNotFoundError:
-        if _is_at(fd, path):
-            return -1
-        raise
-    try:
-        native.flock(claim, True, False)
-    except OSError:
-        posix.close(claim)
-        raise
-    return claim
-
-
-def _is_at(fd: int, path: str) -> bool:
-    """Whether an open directory is the one at a path. Raises FileNotFoundError if the path does not exist."""
-    return posix.fstat(fd).st_ino == posix.stat(path).st_ino
-
-
-def _close(*fds: int) -> None:
-    for fd in fds:
-        if fd >= 0:
-            posix.close(fd)
-
-
-def _mark(fd: int, place: str, flags: int) -> bool:
-    """Store in the attribute of a cgroup the path of its container's state directory; False if that fails. It is for
-    the sake of other containers alone."""
-    try:
-        posix.setxattr(fd, MARK, place.encode("utf-8", "surrogateescape"), flags)
-    except OSError as error:
-        log.debug(f"marking the cgroup of {place}: {errno_text(error.errno or 0)}")
-        return False
-    return True
-
-
-def other_marks(path: str, own: str, below: bool) -> list[tuple[int, str]]:
-    """The attributes of a cgroup, and with `below` of those below it, that differ from `own`, with the cgroup's inode
-    number.
-
-    Anybody with write access to the cgroup may have set them. A cgroup that does not exist or can't be read has none.
-    Raises PyruncError.
-    """
-    found: list[tuple[int, str]] = []
-
-    def look(at: int | str) -> None:
-        try:
-            text = posix.getxattr(at, MARK).decode("utf-8", "surrogateescape")
-            if text != own:
-                found.append((posix.stat(at).st_ino, text))
-        except OSError:
-            return
-
-    if not below:
-        look(path)
-        return found
-    try:
-        _walk(path, look)
-    except OSError as error:
-        raise PyruncError(f"looking for whose the cgroup {path} is", errno=error.errno or 0) from error
-    return found
-
-
 def create(path: str, record: Callable[[str], None], withdraw: Callable[[str], None] | None = None) -> bool:
     """Make the cgroup at `path` and its missing parents, mode 0755; False if it exists.
 
     record(directory): called before each mkdir, from the top down, with the directory.
-    withdraw(path): called if another runtime has made the cgroup in that moment.
+    withdraw(directory): called if another process has made this directory in that moment.
     Raises PyruncError: `container's cgroup is not empty` if it has processes, and if it is frozen.
     """
-    made = _make(path, record)
+    made = _make(path, record, withdraw)
     if made is None and withdraw is not None:
         withdraw(path)
     if not made:
-        _refuse_in_use(path)
+        refuse_in_use(path)
     return bool(made)
 
 
-def _make(path: str, record: Callable[[str], None]) -> bool | None:
+def _make(path: str, record: Callable[[str], None], withdraw: Callable[[str], None] | None = None) -> bool | None:
     """Make the cgroup at `path` and its missing parents; False if it exists, None if another process has just made
     it."""
     missing = _missing(path)
     if not missing:
         return False
-    for attempt in range(_CREATE_ATTEMPTS):
+    for attempt in range(CREATE_ATTEMPTS):
         try:
             for directory in missing:
                 record(directory)
                 made = _mkdir(directory)
                 if made and directory != path:
-                    _mark_parent(directory)
+                    mark_parent(directory)
+                elif directory != path and withdraw is not None:
+                    withdraw(directory)  # whoever has made it in this moment removes it
             return made or None
         except OSError as error:
-            if error.errno == errno.ENOENT and attempt + 1 < _CREATE_ATTEMPTS:
+            if error.errno == errno.ENOENT and attempt + 1 < CREATE_ATTEMPTS:
                 missing = _missing(path)
                 continue
             raise PyruncError(
@@ -237,7 +111,8 @@ def _make(path: str, record: Callable[[str], None]) -> bool | None:
     return False
 
 
-def _mark_parent(path: str) -> None:
+def mark_parent(path: str) -> None:
+    """Have the last user of a cgroup remove it."""
     try:
         posix.setxattr(path, PARENT_MARK, b"1")
     except OSError:
@@ -273,7 +148,7 @@ def _mkdir(path: str) -> bool:
     return True
 
 
-def _refuse_in_use(path: str) -> None:
+def refuse_in_use(path: str) -> None:
     """Raise PyruncError if the existing cgroup at `path` has processes or is frozen."""
     count = len(procs(path))
     if count:
@@ -322,7 +197,7 @@ def procs(path: str) -> list[int]:
         pids.extend([int(line) for line in text.split() if line != "0"])
 
     try:
-        _walk(path, look)
+        walk(path, look)
     except OSError as error:
         raise PyruncError(f"reading the processes of cgroup {path}", errno=error.errno or 0) from error
     return pids
@@ -346,7 +221,7 @@ def _kill_threaded(path: str) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while procs(path) and time.monotonic() < deadline:
         signal_all(path, _SIGKILL)
-        time.sleep(_LONGEST_WAIT_SECONDS)
+        time.sleep(LONGEST_WAIT_SECONDS)
 
 
 def signal_all(path: str, number: int) -> None:
@@ -429,7 +304,7 @@ def remove(path: str, killing: bool = False) -> None:
     Waits up to PATIENCE_SECONDS for killed processes to leave. Raises PyruncError, EBUSY if live processes stay.
     """
     deadline = time.monotonic() + PATIENCE_SECONDS
-    wait = _FIRST_WAIT_SECONDS
+    wait = FIRST_WAIT_SECONDS
     while True:
         try:
             posix.rmdir(path)  # the usual case in one call
@@ -443,45 +318,11 @@ def remove(path: str, killing: bool = False) -> None:
                     errno=error.errno or 0,
                     hint="processes are still in it" if error.errno == errno.EBUSY else "",
                 ) from error
-        if killing and wait > _FIRST_WAIT_SECONDS:  # most of those that were killed have left by then
+        if killing and wait > FIRST_WAIT_SECONDS:  # most of those that were killed have left by then
             kill(path)
         _remove_children(path)
         time.sleep(wait)
-        wait = min(wait * 2, _LONGEST_WAIT_SECONDS)
-
-
-def remove_if_unused(path: str) -> None:
-    """Remove a parent cgroup that was made for the container, unless others use it by now.
-
-    Raises PyruncError.
-    """
-    try:
-        posix.rmdir(path)
-    except OSError as error:
-        if error.errno not in (errno.ENOENT, errno.EBUSY):
-            raise PyruncError(f"removing cgroup {path}", errno=error.errno or 0) from error
-
-
-def remove_parents(path: str) -> list[str]:
-    """Remove the parents of `path` that have PARENT_MARK and no other cgroup below them. Gives what was removed.
-
-    Raises PyruncError.
-    """
-    removed: list[str] = []
-    parent = path.rpartition("/")[0]
-    while parent and parent not in _ROOTS:
-        try:
-            posix.getxattr(parent, PARENT_MARK)
-            posix.rmdir(parent)
-            removed.append(parent)
-        except FileNotFoundError:
-            pass  # the caller, or another command, has removed it; what is above it may be unused since then
-        except OSError as error:
-            if error.errno in _NOT_OURS:
-                break
-            raise PyruncError(f"removing cgroup {parent}", errno=error.errno or 0) from error
-        parent = parent.rpartition("/")[0]
-    return removed
+        wait = min(wait * 2, LONGEST_WAIT_SECONDS)
 
 
 def _remove_children(path: str) -> None:
@@ -497,12 +338,12 @@ def _remove_children(path: str) -> None:
         return False
 
     try:
-        _walk(path, lambda fd: None, is_busy, is_busy)
+        walk(path, lambda fd: None, is_busy, is_busy)
     except OSError as error:
         raise PyruncError(f"removing the cgroups below {path}", errno=error.errno or 0) from error
 
 
-def _walk(
+def walk(
     path: str,
     look: Callable[[int], None],
     enter: Callable[[int, str], bool] | None = None,
@@ -556,7 +397,7 @@ def _open_or_gone(path: str, directory: int | None = None) -> int:
     try:
         return posix.open(path, _OPEN | posix.O_NOFOLLOW, dir_fd=directory)
     except OSError as error:
-        if error.errno not in _GONE:
+        if error.errno not in GONE:
             raise
         return -1
 
@@ -565,7 +406,7 @@ def _ignore_gone(look: Callable[[int], None], fd: int) -> None:
     try:
         look(fd)
     except OSError as error:
-        if error.errno not in _GONE:
+        if error.errno not in GONE:
             raise
 
 
@@ -575,7 +416,7 @@ def _children(fd: int) -> list[str]:
         with posix.scandir(fd) as entries:
             return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
     except OSError as error:
-        if error.errno not in _GONE:
+        if error.errno not in GONE:
             raise
         return []
 
@@ -595,7 +436,7 @@ def _read_at(fd: int, name: str) -> str:
 def _wait_for(path: str, event: str, value: bool) -> None:
     """Wait until `event` of cgroup.events is `value`. Raises PyruncError after PATIENCE_SECONDS."""
     deadline = time.monotonic() + PATIENCE_SECONDS
-    wait = _FIRST_WAIT_SECONDS
+    wait = FIRST_WAIT_SECONDS
     while _event(path, event) is (not value):  # None, if the cgroup is gone, ends the wait
         if time.monotonic() > deadline:
             raise PyruncError(
@@ -603,7 +444,7 @@ def _wait_for(path: str, event: str, value: bool) -> None:
                 hint="a process in it is stuck in the kernel",
             )
         time.sleep(wait)
-        wait = min(wait * 2, _LONGEST_WAIT_SECONDS)
+        wait = min(wait * 2, LONGEST_WAIT_SECONDS)
 
 
 def _event(path: str, name: str) -> bool | None:
@@ -620,7 +461,7 @@ def _read_or_gone(path: str) -> str:
     try:
         return read_file(path)
     except OSError as error:
-        if error.errno in _GONE:
+        if error.errno in GONE:
             return ""
         raise PyruncError(f"reading {path}", errno=error.errno or 0) from error
 
@@ -637,5 +478,5 @@ def _write_or_gone(path: str, text: str) -> None:
     try:
         _write(path, text)
     except PyruncError as error:
-        if error.errno not in _GONE:
+        if error.errno not in GONE:
             raise

@@ -85,7 +85,7 @@ def refuse_landlock(annotations: Mapping[str, str]) -> None:
 def _delete(place: StateDir, record: Record) -> None:
     """Delete the container, which CRIU has ended. The dump exists, so a failure is a warning, as with runc."""
     try:
-        deletion.kill_and_wait(record)
+        deletion.kill_and_wait(place, record)
         deletion.destroy(place, record, deletion.whole(place).entries)
     except (PyruncError, OSError) as error:
         log.warning(prefixed(f"deleting {record.id} after its checkpoint", error).line())

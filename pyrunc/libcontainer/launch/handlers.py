@@ -13,7 +13,7 @@ from ... import log, paths
 from ..._generated.steps import FIELDS
 from ...errors import PyruncError
 from .. import process, state
-from ..cgroup import devices, files
+from ..cgroup import claims, devices
 from ..kernel import interrupts, native
 from ..kernel.constants import CLONE_FLAGS
 from ..kernel.fileio import read_file
@@ -139,10 +139,10 @@ def _cgroup_create(launch: Launch, path: str) -> None:
         launch.ledger.record("cgroup" if directory == path else "cgroup_parent", path=directory)
 
     def withdraw(directory: str) -> None:
-        launch.ledger.withdraw("cgroup", directory)
+        launch.ledger.withdraw("cgroup" if directory == path else "cgroup_parent", directory)
 
     place = paths.absolute(launch.ledger.place.path)
-    launch.cgroup_made, launch.cgroup_fd, launch.claim = files.take(path, place, record, withdraw)
+    launch.cgroup_made, launch.cgroup_fd, launch.claim = claims.take(path, place, record, withdraw)
     if len(made) > 1 and launch.cgroup_made:
         _hand_down(launch, path)
 

@@ -17,8 +17,8 @@ import time
 
 from ... import jsonio, launcher, log
 from ...errors import PyruncError, cut, prefixed
-from .. import process, state
-from ..cgroup import files
+from .. import ownership, process, state
+from ..cgroup import claims, files
 from ..kernel import native
 from ..statedir import EXEC_FILE, FILES, LEDGER_FILE, STATE_FILE, DamagedError, StateDir, make, open_directory, withdraw
 
@@ -81,9 +81,12 @@ class Ledger:
         self.record("withdrawn", undoes=effect, path=path)
         self.entries = _without_withdrawn(self.entries)
 
-    def undo(self) -> None:
-        """Undo everything and remove the state directory, as if the launch had never been attempted."""
-        undo(self.entries)
+    def undo(self, claimed: bool) -> None:
+        """Undo everything and remove the state directory, as if the launch had never been attempted.
+
+        claimed: the caller has claimed the cgroup, so it is no other container's.
+        """
+        undo(self.entries, own=None if claimed else self.place)
         self.place.remove()
 
     def close(self) -> None:
@@ -110,8 +113,9 @@ class MemoryLedger(Ledger):
         """Note an effect that is about to be made."""
         self.entries.append({"effect": effect, **facts})
 
-    def undo(self) -> None:
+    def undo(self, claimed: bool) -> None:
         """Undo everything."""
+        del claimed
         undo(self.entries)
 
     def close(self) -> None:
@@ -214,35 +218,6 @@ def claim(contents: Contents, id: str) -> Record | None:
     return state.judged(entries[0], id) if entries and entries[0]["effect"] == _FIRST_EFFECT else None
 
 
-def is_anothers(path: str, own: StateDir, below: bool = True) -> bool:
-    """Whether a cgroup is by now that of another container, which has found it empty, or is above another container's.
-
-    own: the state directory that has recorded the cgroup. below: look at the cgroups below it too. A mark counts only
-    if the other container has recorded the cgroup too. Raises PyruncError, OSError.
-    """
-    return any([_is_of_other(inode, mark, own) for inode, mark in files.other_marks(path, own.path, below)])
-
-
-def _is_of_other(inode: int, mark: str, own: StateDir) -> bool:
-    other = open_directory(mark) if mark.startswith("/") and "\0" not in mark else None
-    if other is None:
-        return False
-    try:
-        if other.distrust or (other.device, other.inode) == (own.device, own.inode):
-            return False
-        try:
-            record = state.load(other)
-        except DamagedError:
-            record = None
-        if record is None and other.is_locked():
-            record = claim(read(other), other.id)  # a create is running
-        return record is not None and record.cgroup != "" and posix.stat(record.cgroup).st_ino == inode
-    except (FileNotFoundError, ValueError):
-        return False
-    finally:
-        other.close()
-
-
 def undo(
     entries: Iterable[Entry],
     deleting: bool = False,
@@ -265,10 +240,12 @@ def undo(
         if deleting and entry["effect"] in _CALLERS_EFFECTS:
             continue
         try:
-            if own is not None and entry["effect"] == "cgroup" and is_anothers(entry["path"], own):
-                continue
             what = describe(entry) if tell is not None else ""
-            _UNDO[entry["effect"]](entry)
+            if own is not None and entry["effect"] == "cgroup":
+                if not _undo_own_cgroup(entry, own):
+                    continue
+            else:
+                _UNDO[entry["effect"]](entry)
             # A class of service or a cgroup that others use by now stays.
             if what and tell is not None and (entry["effect"] not in _SHARED_EFFECTS or not describe(entry)):
                 tell(what)
@@ -280,7 +257,7 @@ def undo(
             else:
                 log.warning(prefixed(what, error).line())
     try:
-        _remove_parents(entries, tell)
+        _remove_parents(entries, own is not None, tell)
     except PyruncError as error:
         if failure is None:
             failure = error
@@ -290,14 +267,26 @@ def undo(
         raise failure
 
 
-def _remove_parents(entries: list[Entry], tell: Callable[[str], None] | None) -> None:
-    """Remove the unused parents of each recorded cgroup, also those that another container's create made. Raises
-    PyruncError."""
+def _remove_parents(entries: list[Entry], itself: bool, tell: Callable[[str], None] | None) -> None:
+    """Remove the unused parents of each recorded cgroup, also those that another container's create made. itself: also
+    the container's own cgroup if another container has given it up. Raises PyruncError."""
+    removed = []
     for entry in entries:
         if entry["effect"] == "cgroup":
-            for path in files.remove_parents(entry["path"]):
-                if tell is not None:
-                    tell(f"cgroup {path}")
+            removed += claims.remove_parents(entry["path"])
+        elif itself and entry["effect"] == _FIRST_EFFECT and entry.get("cgroup"):
+            removed += claims.remove_parents(entry["cgroup"], itself=True)
+    if tell is not None:
+        for path in removed:
+            tell(f"cgroup {path}")
+
+
+def _undo_own_cgroup(entry: Entry, own: StateDir) -> bool:
+    """Remove a cgroup; False where it is another container's by now."""
+    with ownership.hold_to_remove(entry["path"], own) as held:
+        if held.found == ownership.OWN:
+            _undo_cgroup(entry)
+    return held.found != ownership.OTHER
 
 
 def describe(entry: Entry) -> str:
@@ -469,7 +458,7 @@ def _undo_systemd_unit(entry: Entry) -> None:
 
 def _undo_cgroup_parent(entry: Entry) -> None:
     if _is_of(entry["path"], native.CGROUP2_SUPER_MAGIC):
-        files.remove_if_unused(entry["path"])
+        claims.remove_if_unused(entry["path"])
 
 
 def _undo_resctrl_group(entry: Entry) -> None:

@@ -7,6 +7,7 @@ import posix
 
 from ... import log
 from ...errors import INIT_FAILED, START_FAILED, PyruncError, errno_text, prefixed
+from ..cgroup import claims
 from ..kernel import interrupts, native
 from ..plan import wire
 from . import lifecycle_hooks
@@ -44,7 +45,7 @@ class Launch:
     slots: descriptors for the plan's `fd` fields, until the clone.
     idmaps: user namespaces that hold the id maps of mounts, until the clone or until the init's request for them.
     cgroup_fd: the init's cgroup, or -1. cgroup_made: whether this launch made it.
-    claim: the lock on the cgroup (cgroup.files.take), or -1.
+    claim: the lock on the cgroup (cgroup.claims.take), or -1.
     console_socket: the socket that the pty's master is sent to, or -1.
     network: the container's network namespace while devices are moved into it, or -1: it must exist until they are
         moved back. network_pin: the path on which it is mounted meanwhile, "" for none.
@@ -225,6 +226,7 @@ class Launch:
         failures: list[PyruncError | OSError] = []
         parts = (
             self._give_devices_back, self.close_network, self.init.close_sync, self.init.kill, self._undo_ledger,
+            self._leave_cgroup,
         )  # fmt: skip
         for part in parts:
             try:
@@ -246,7 +248,14 @@ class Launch:
         if notify is not None:
             notify.close()
         ledger, self.ledger = self.ledger, MemoryLedger()
-        ledger.undo()
+        ledger.undo(self.claim >= 0)
+
+    def _leave_cgroup(self) -> None:
+        """Give up the claim, and remove a cgroup that another container has given up to this one."""
+        cgroup = self.record.cgroup
+        if self.claim >= 0:
+            self.close_claim()
+            claims.remove_parents(cgroup, itself=True)
 
     def rollback(self) -> None:
         """Undo a failed launch. Failures of this are logged, so that the command reports the first cause."""

@@ -10,7 +10,7 @@ import posix
 
 from ... import launcher, log
 from ...errors import PyruncError, cut, prefixed
-from .. import lookup, saved_config, state
+from .. import lookup, ownership, saved_config, state
 from ..cgroup import controllers, devices, files, limits, resources
 from ..kernel import interrupts
 from ..kernel.fileio import read_file
@@ -164,12 +164,25 @@ class _Change:
             writes, properties = unit.limit_properties(writes, record.systemd)
             found.unit, found.user = record.systemd["unit"], record.systemd["user"]
             found.properties = unit.previous(found.unit, found.user, properties)
+        if record.cgroup:
+            with ownership.hold(record.cgroup, self.target.place, record) as held:
+                self._carry_out(held.found == ownership.OWN, writes, properties)
+        else:
+            self._carry_out(True, writes, properties)
+
+    def _carry_out(self, is_own: bool, writes: Sequence[Write], properties: list[str]) -> None:
+        """is_own: the cgroup is still the container's, if it has one."""
+        record, found = self.target.record, self.found
+        if not is_own:
+            raise PyruncError("container not running")
         cgroup_fd = files.open_directory(record.cgroup) if record.cgroup else -1
         try:
             self._prepare_cgroup(cgroup_fd, writes)
             found.save(self.target.place.fd)
             try:
                 if properties:
+                    from ..systemd import update as unit
+
                     unit.set_properties(found.unit, found.user, properties)
                 self._write(cgroup_fd, writes)
             except BaseException:

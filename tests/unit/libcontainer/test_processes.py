@@ -7,17 +7,21 @@ from pathlib import Path
 import pytest
 
 from pyrunc.errors import PyruncError
-from pyrunc.libcontainer import lookup, processes, state
+from pyrunc.libcontainer import lookup, ownership, processes, state
 from pyrunc.libcontainer.cgroup import files
 
 
 @pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> list[tuple[str, str]]:
+def calls(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, tmp_path: Path) -> list[tuple[str, str]]:
     """The calls to the cgroup of a container whose status and cgroup the parameter gives."""
     made: list[tuple[str, str]] = []
-    status, cgroup = request.param
+    status, cgroup, *others = request.param
+    found = others[0] if others else ownership.OWN
+    (tmp_path / "c1").mkdir()
     record = state.new_record({"ociVersion": "1", "root": {"path": "r"}}, id="c1", bundle="/b", cgroup=cgroup)
     monkeypatch.setattr(lookup, "existing", lambda path: record)
+    monkeypatch.setattr(lookup, "existing_in", lambda place: record)
+    monkeypatch.setattr(ownership, "hold", lambda path, place, record: ownership.Hold(found))
     monkeypatch.setattr(state, "status", lambda path, record: status)
     for name in ("freeze", "thaw"):
         monkeypatch.setattr(files, name, lambda path, name=name: made.append((name, path)))
@@ -41,7 +45,16 @@ def test_what_is_paused_can_be_resumed(calls: list[tuple[str, str]], tmp_path: P
     assert calls == [("thaw", "/cg")]
 
 
-@pytest.mark.parametrize("calls", [("paused", "/cg"), ("stopped", "/cg")], indirect=True)
+@pytest.mark.parametrize(
+    "calls",
+    [
+        ("paused", "/cg"),
+        ("stopped", "/cg"),
+        ("running", "/cg", ownership.GONE),  # it is deleted meanwhile
+        ("running", "/cg", ownership.OTHER),
+    ],
+    indirect=True,
+)
 def test_what_does_not_run_cant_be_paused(calls: list[tuple[str, str]], tmp_path: Path) -> None:
     with pytest.raises(PyruncError, match="container not running"):
         processes.pause(str(tmp_path), "c1")

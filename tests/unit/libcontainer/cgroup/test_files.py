@@ -7,7 +7,6 @@ from __future__ import annotations
 import errno
 import os
 import posix
-import shutil
 from pathlib import Path
 
 import pytest
@@ -16,11 +15,8 @@ from hypothesis import strategies as st
 
 from pyrunc.errors import PyruncError
 from pyrunc.libcontainer.cgroup import files
-from pyrunc.libcontainer.kernel import native
 from pyrunc.libcontainer.plan.host import HostFacts
 from tests.support.host import open_descriptors
-
-PLACE = "/run/pyrunc/c1"
 
 
 @pytest.mark.parametrize(
@@ -160,7 +156,6 @@ def test_what_is_gone_needs_no_kill_and_no_removal(tmp_path: Path) -> None:
     gone = str(tmp_path / "gone")
     files.kill(gone)
     files.remove(gone)
-    files.remove_if_unused(gone)
     assert not files.is_frozen(gone)
     with pytest.raises(PyruncError, match=r"writing .*/gone/cgroup\.freeze: no such file or directory"):
         files.freeze(gone)
@@ -225,140 +220,6 @@ def test_a5_what_goes_meanwhile_is_left_out(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(posix, "open", vanishing)
     assert files.procs(str(tmp_path)) == [7]
-
-
-def cgroup(path: Path) -> Path:
-    """What `take` finds in a cgroup's directory."""
-    path.mkdir(exist_ok=True)
-    (path / "cgroup.kill").write_text("")
-    (path / "cgroup.procs").write_text("")
-    return path
-
-
-def close(*fds: int) -> None:
-    for fd in fds:
-        os.close(fd)
-
-
-def test_a7_a_cgroup_is_claimed_by_one_create_at_a_time(tmp_path: Path) -> None:
-    """A7: two creates with one cgroupsPath, of any state roots."""
-    one, two = cgroup(tmp_path / "one"), cgroup(tmp_path / "two")
-    withdrawn: list[str] = []
-    made, fd, claim = files.take(str(one), PLACE, os.mkdir)
-    assert not made
-    assert claim >= 0
-    with pytest.raises(PyruncError, match="container's cgroup is not empty: another container is being") as caught:
-        files.take(str(one), PLACE, os.mkdir, withdrawn.append)
-    assert caught.value.pointer == "/linux/cgroupsPath"
-    assert not withdrawn
-    close(*files.take(str(two), PLACE, os.mkdir)[1:])
-    close(fd, claim)
-    close(*files.take(str(one), PLACE, os.mkdir)[1:])
-
-
-def test_a_cgroup_that_another_claims_as_soon_as_it_is_made_is_the_other_s(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "cg"
-    claims: list[int] = []
-    real = posix.mkdir
-
-    def mkdir(directory: str, mode: int) -> None:
-        real(directory, mode)
-        claims.extend(files.take(str(cgroup(path)), PLACE, os.mkdir)[1:])
-
-    monkeypatch.setattr(posix, "mkdir", mkdir)
-    withdrawn: list[str] = []
-    with pytest.raises(PyruncError, match="another container is being created in it"):
-        files.take(str(path), PLACE, lambda directory: None, withdrawn.append)
-    assert withdrawn == [str(path)]
-    close(*claims)
-
-
-@pytest.mark.parametrize("has_attributes", [True, False])
-def test_a_cgroup_in_which_another_has_created_before_it_is_claimed_is_the_other_s(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_attributes: bool
-) -> None:
-    """A7: between the mkdir and the claim another create has had the claim, and put its init there."""
-    path = tmp_path / "cg"
-    real = posix.mkdir
-    attributes: list[str] = []
-
-    def mkdir(directory: str, mode: int) -> None:
-        real(directory, mode)
-        close(*files.take(str(cgroup(path)), "/run/pyrunc/other", os.mkdir)[1:])
-        (path / "cgroup.procs").write_text("12\n")
-
-    def setxattr(fd: int, name: str, value: bytes, flags: int) -> None:
-        if not has_attributes:
-            raise OSError(errno.EOPNOTSUPP, "")
-        if flags == posix.XATTR_CREATE and name in attributes:
-            raise OSError(errno.EEXIST, "")
-        attributes.append(name)
-
-    monkeypatch.setattr(posix, "mkdir", mkdir)
-    monkeypatch.setattr(posix, "setxattr", setxattr)
-    withdrawn: list[str] = []
-    before = open_descriptors()
-    with pytest.raises(PyruncError, match=r"container's cgroup is not empty: 1 process\(es\) found"):
-        files.take(str(path), PLACE, lambda directory: None, withdrawn.append)
-    assert withdrawn == [str(path)]
-    assert len(attributes) == has_attributes
-    assert len(open_descriptors()) == len(before)
-
-
-@pytest.mark.parametrize("error", [errno.EEXIST, errno.EOPNOTSUPP, errno.ENOSPC])
-def test_a_new_cgroup_whose_attribute_can_t_be_set_is_taken_if_it_is_unused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int
-) -> None:
-    def setxattr(*args: object) -> None:
-        raise OSError(error, "")
-
-    monkeypatch.setattr(posix, "setxattr", setxattr)
-    withdrawn: list[str] = []
-    made, fd, claim = files.take(str(tmp_path / "cg"), PLACE, lambda directory: None, withdrawn.append)
-    assert made
-    assert not withdrawn
-    close(fd, *[claim] * (claim >= 0))
-
-
-def test_a_cgroup_that_is_removed_before_it_is_claimed_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = cgroup(tmp_path / "cg")
-    real = native.flock
-
-    def flock(fd: int, exclusive: bool, wait: bool) -> None:
-        if not recorded:
-            shutil.rmtree(path)
-        real(fd, exclusive, wait)
-
-    recorded: list[str] = []
-    monkeypatch.setattr(native, "flock", flock)
-    made, fd, claim = files.take(str(path), PLACE, recorded.append)
-    assert made
-    assert recorded == [str(path)]
-    assert os.fstat(fd).st_ino == path.stat().st_ino
-    os.close(fd)
-    assert claim == -1  # no cgroup file system
-
-
-def test_what_was_put_into_a_cgroup_before_it_is_claimed_is_seen(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = cgroup(tmp_path / "cg")
-    monkeypatch.setattr(native, "flock", lambda *args: (path / "cgroup.procs").write_text("12\n"))
-    before = open_descriptors()
-    with pytest.raises(PyruncError, match=r"container's cgroup is not empty: 1 process\(es\) found"):
-        files.take(str(path), PLACE, os.mkdir)
-    assert len(open_descriptors()) == len(before)
-
-
-def test_a_cgroup_that_can_t_be_locked_is_taken_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The hierarchy's root, and a cgroup whose files belong to another user."""
-    path = cgroup(tmp_path / "cg")
-    (path / "cgroup.kill").unlink()
-    made, fd, claim = files.take(str(path), PLACE, os.mkdir)
-    assert (made, claim) == (False, -1)
-    os.close(fd)
 
 
 def test_a7_who_finds_it_made_has_not_made_it(tmp_path: Path) -> None:
