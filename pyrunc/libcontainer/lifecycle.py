@@ -376,7 +376,7 @@ def _send_start(path: str, record: Record, sync: int) -> None:
             _await_end(pidfd, record)  # until the next command finds it stopped
             raise _start_failure(path, record, data)
         executed = pidfd < 0 or _executed(record, pidfd)
-        if executed is None and _is_init(record.pid):
+        if executed is None:
             raise _not_started(f"too many processes were connected to {path}/{START_SOCKET}")
         if executed is False:
             from .launch import errors as launch_errors
@@ -419,29 +419,35 @@ def _start_failure(path: str, record: Record, data: bytes) -> PyruncError:
 
 
 def _executed(record: Record, pidfd: int) -> bool | None:
-    """Whether the init has executed its program after it closed its socket; False if it was killed before, None if
-    after 50 ms neither can be seen, as the program may have taken the init's name.
+    """Whether the init has executed its program after it closed its socket; False if it was killed before, None if it
+    still executes the init's program.
 
-    In both cases the descriptors are closed a moment before the two can be told apart. An init that its parent has
-    reaped counts as executed: its parent knows more.
+    execve(2) changes the program of a process before it closes descriptors, and a process that ends has none by then.
+    Where the caller may not see it, the name decides: an init that has kept it for 50 ms counts as executed, since its
+    program may have taken it. So does an init that its parent has reaped: its parent knows more.
     """
-    for _ in range(EXEC_POLL_ATTEMPTS):
-        found = process.stat(record.pid)
-        if found is None or found.start_time != record.startTime or found.name != store.INIT_NAME:
-            return True
-        if native.poll([pidfd], 1):
-            return False
-    return None
-
-
-def _is_init(pid: int) -> bool:
-    """Whether a process still executes the init's program, not the container's; False where that can't be seen. execve
-    changes it before it closes descriptors."""
+    if not _is_named_init(record):
+        return True
     try:
-        path = posix.readlink(f"/proc/{pid}/exe")
-    except OSError:
-        return False
-    return path.removesuffix(" (deleted)").rpartition("/")[2].removeprefix("memfd:") == _INIT_IMAGE
+        path = posix.readlink(f"/proc/{record.pid}/exe")
+    except (FileNotFoundError, ProcessLookupError):
+        native.poll([pidfd], KILL_TIMEOUT_MS)
+        return not _is_named_init(record)
+    except PermissionError:
+        for _ in range(EXEC_POLL_ATTEMPTS):
+            if native.poll([pidfd], 1):
+                return not _is_named_init(record)
+            if not _is_named_init(record):
+                break
+        return True
+    name = path.removesuffix(" (deleted)").rpartition("/")[2].removeprefix("memfd:")
+    return None if name == _INIT_IMAGE else True
+
+
+def _is_named_init(record: Record) -> bool:
+    """Whether the init exists, as a zombie too, and has the init's name."""
+    found = process.stat(record.pid)
+    return found is not None and found.start_time == record.startTime and found.name == store.INIT_NAME
 
 
 def state(root: str, id: str) -> State:

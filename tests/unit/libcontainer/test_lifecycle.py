@@ -352,6 +352,31 @@ class TestStart:
             lifecycle.start(created.root, "box")
         thread.join()
 
+    @pytest.mark.parametrize("error", [errno.ENOENT, errno.EACCES])
+    @pytest.mark.parametrize("dies", [False, True])
+    def test_waits_for_the_end_of_an_init_without_a_program(
+        self, created: Box, monkeypatch: pytest.MonkeyPatch, error: int, dies: bool
+    ) -> None:
+        """A process that ends has no program while its descriptors are closed, and may take its time after it. Of a
+        program that can't be seen 50 ms decide."""
+
+        def readlink(path: str) -> str:
+            if dies:
+                timer.start()
+            raise OSError(error, "")
+
+        timer = threading.Timer(0.2 if error == errno.ENOENT else 0, created.process.kill)
+        monkeypatch.setattr(lifecycle, "EXEC_POLL_ATTEMPTS", 5000 if dies else 50)
+        monkeypatch.setattr(lifecycle, "KILL_TIMEOUT_MS", 5000 if dies else 50)
+        monkeypatch.setattr(posix, "readlink", readlink)
+        thread, _ = self.listen(created, b"")
+        if dies or error == errno.ENOENT:
+            with pytest.raises(PyruncError, match="the init was killed before it executed the"):
+                lifecycle.start(created.root, "box")
+        else:
+            lifecycle.start(created.root, "box")
+        thread.join()
+
     def test_of_an_init_that_dies_just_then(self, created: Box, monkeypatch: pytest.MonkeyPatch) -> None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
             listener.bind(str(created.path / "start.sock"))
