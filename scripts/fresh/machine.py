@@ -27,8 +27,8 @@ def cgroup() -> Path | None:
 
 
 def remove(group: Path) -> None:
-    """Remove a machine's cgroup once the processes in it have died. Raises OSError if that does not happen in 10 s."""
-    end = time.monotonic() + 10
+    """Remove a machine's cgroup once the processes in it have died. Raises OSError if they do not in a minute."""
+    end = time.monotonic() + 60
     while True:
         try:
             for folder, _, _ in os.walk(group, topdown=False):

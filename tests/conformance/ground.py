@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests import purev2
+from tests.support import host
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -73,7 +74,7 @@ class Ground:
         return Ended(code, out.decode(errors="replace"), err.decode(errors="replace"))
 
 
-def remove(cgroup: Path, seconds: float = 10) -> None:
+def remove(cgroup: Path, seconds: float = host.SECONDS) -> None:
     """Kill the processes in a cgroup and those below it, and remove them. Raises OSError if that takes too long."""
     (cgroup / "cgroup.kill").write_text("1")
     end = time.monotonic() + seconds

@@ -234,7 +234,7 @@ def test_stats_are_those_of_containerds_own_shim(go_place: shims.Place, systemd:
     task = running(go_place, "sh", "-c", script, resources=LIMITS, options={"systemd_cgroup": systemd}, form="1.6")
     file = go_place.work / task.id / "rootfs/tmp/file"
     host.wait_for("the file", lambda: file.exists() and file.stat().st_size == 2 * MIB)
-    host.wait_for("the sleep", lambda: "sleep" in Path(f"/proc/{children(task.pid)[-1]}/cmdline").read_text())
+    host.wait_for("the sleep", lambda: "sleep" in [name for name, _ in host.children(task.pid).values()])
     task.call("Pause")
     for _ in range(50):
         # The kernel may still count a period that began before.
@@ -250,11 +250,6 @@ def test_stats_are_those_of_containerds_own_shim(go_place: shims.Place, systemd:
     assert ours == theirs
     task.call("Resume")
     task.end()
-
-
-def children(pid: int) -> list[int]:
-    """The children of a process; itself if it has none."""
-    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()] or [pid]
 
 
 # ---- Update
@@ -312,7 +307,7 @@ def test_the_container_is_a_unit(place: shims.Place) -> None:
     path = cgroup(task)
     task.shutdown()
     host.wait_for("the end of the cgroup", lambda: not path.exists())
-    assert "ActiveState=inactive" in unit(task, "ActiveState")
+    host.wait_for("the end of the unit", lambda: "ActiveState=inactive" in unit(task, "ActiveState"))
 
 
 def test_a_killed_shim_leaves_no_unit(place: shims.Place) -> None:
@@ -323,7 +318,7 @@ def test_a_killed_shim_leaves_no_unit(place: shims.Place) -> None:
     assert place.run(task.id, "delete", "-bundle", str(task.path)).returncode == 0
     host.wait_for("the end of the container", lambda: not shims.alive(task.pid))
     host.wait_for("the end of the cgroup", lambda: not path.exists())
-    assert "ActiveState=inactive" in unit(task, "ActiveState")
+    host.wait_for("the end of the unit", lambda: "ActiveState=inactive" in unit(task, "ActiveState"))
 
 
 def test_the_shim_has_a_cgroup_of_its_own(place: shims.Place) -> None:

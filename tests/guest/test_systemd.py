@@ -36,6 +36,11 @@ def is_known(unit: str) -> bool:
     return unit in systemctl("list-units", "--all", "--plain", "--no-legend", "--", unit)
 
 
+def gone(unit: str) -> None:
+    """Wait until systemd has forgotten the unit. It collects units some time after their end."""
+    host.wait_for("the unit's end", lambda: not is_known(unit))
+
+
 @pytest.fixture
 def systemd(runtime: Runtime) -> Iterator[Runtime]:
     """The runtime with systemd as its cgroup manager. No unit of the test may be left at its end."""
@@ -90,7 +95,7 @@ def test_the_life_of_a_container(systemd: Runtime, bundle: Bundle) -> None:
     container.wait()
     assert container.status == "stopped"
     container.delete()
-    assert not is_known(unit)
+    gone(unit)
     assert not (ROOT / "system.slice" / unit).exists()
 
 
@@ -100,7 +105,7 @@ def test_run_in_the_foreground(systemd: Runtime, bundle: Bundle) -> None:
     script = "cat /proc/self/cgroup; exit 7"
     result = systemd.run(bundle.sh(script), ok=False)
     assert (result.code, result.out) == (7, "0::/\n"), result
-    assert not is_known(unit)
+    gone(unit)
     systemd.assert_nothing_left()
 
 
@@ -111,7 +116,7 @@ def test_kill_all_and_delete_by_force(systemd: Runtime, bundle: Bundle) -> None:
     host.wait_for("its children", lambda: len((files(container) / "cgroup.procs").read_text().split()) == 3)
     container.kill("USR1", "--all")
     container.delete("--force")
-    assert not is_known(unit)
+    gone(unit)
 
 
 @pytest.mark.parametrize(
@@ -243,7 +248,7 @@ def test_annotations(systemd: Runtime, bundle: Bundle) -> None:
 def refused(systemd: Runtime, bundle: Bundle, unit: str) -> str:
     """The last line of a create that fails; neither a unit nor anything else is left."""
     result = systemd.refuse(bundle)
-    assert not is_known(unit), result
+    gone(unit)
     return result.last_line
 
 
@@ -304,7 +309,7 @@ def test_a_failed_unit_of_the_name_is_reset(systemd: Runtime, bundle: Bundle) ->
     container = systemd.container(bundle)
     assert shown(unit, "ActiveState") == {"ActiveState": "active"}
     container.delete()
-    assert not is_known(unit)
+    gone(unit)
 
 
 def test_a_killed_create_leaves_nothing(systemd: Runtime, bundle: Bundle) -> None:
@@ -318,7 +323,7 @@ def test_a_killed_create_leaves_nothing(systemd: Runtime, bundle: Bundle) -> Non
     process.kill()
     process.wait()
     assert systemd("state", id).code == 1
-    host.wait_for("the unit's end", lambda: not is_known(unit))
+    gone(unit)
 
 
 def test_plan_and_features(systemd: Runtime, bundle: Bundle) -> None:
@@ -342,7 +347,7 @@ def test_systemd_s_own_socket_where_there_is_no_bus(systemd: Runtime, bundle: Bu
     assert shown(unit, "ActiveState") == {"ActiveState": "active"}
     result = systemd("delete", id, prefix=prefix)
     assert result.code == 0, result
-    assert not is_known(unit)
+    gone(unit)
 
 
 # Mounts that were made since the tests began are not in their mount namespace.
@@ -386,7 +391,7 @@ def rootless(systemd: Runtime, bundle: Bundle) -> Iterator[Rootless]:
         result = made("delete", "--force", id)
         assert result.code == 0, result
     systemd.ids.clear()
-    assert made.units() == ""
+    host.wait_for("the units' end", lambda: made.units() == "")
 
 
 def test_the_user_s_systemd(rootless: Rootless) -> None:
@@ -435,7 +440,7 @@ def test_the_root_of_a_user_namespace_has_the_user_s_systemd(rootless: Rootless)
     assert (ROOT / host.cgroup_of(pid)[1:] / "pids.max").read_text() == "9\n"
     result = rootless("delete", "--force", id, inside=inside)
     assert result.code == 0, result
-    assert not host.is_alive(pid)
+    host.wait_for("its end", lambda: not host.is_alive(pid))
 
 
 def test_a_controller_that_the_user_has_not_is_named(rootless: Rootless) -> None:
