@@ -259,6 +259,16 @@ def test_sysinfo_without_limits_is_the_hosts(runtime: Runtime, calls: Bundle, br
     assert total == pages * size
 
 
+def test_sysinfo_in_a_time_namespace(runtime: Runtime, calls: Bundle, broker: Broker) -> None:
+    if not os.path.exists("/proc/self/ns/time"):
+        pytest.skip("needs time namespaces")
+    calls.namespace("time")
+    calls.linux["timeOffsets"] = {"boottime": {"secs": 1_000_000, "nanosecs": 0}}
+    calls.sh("cut -d. -f1 /proc/uptime; brokered uptime; cut -d. -f1 /proc/uptime")
+    before, found, after = map(int, runtime.run(calls).out.split())
+    assert 1_000_000 < before <= found <= after + 1  # sysinfo counts a begun second
+
+
 @pytest.fixture
 def server() -> Iterator[Callable[..., int]]:
     """Listen on the loopback: `server(family)` returns the port."""

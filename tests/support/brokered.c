@@ -1,6 +1,7 @@
 /* Makes the calls that the broker carries out, and prints what came of them.
  *
  *     sysinfo                        total and free memory in bytes, processes
+ *     uptime                         of sysinfo, in seconds
  *     connect KIND IP PORT           KIND: stream, dgram or nonblock; the errno's number, or the peer
  *     from OWN KIND IP PORT          the same with a socket that is bound to the address OWN
  *     bind KIND IP PORT              the errno's number, or the socket's address
@@ -245,6 +246,12 @@ int main(int argc, char **argv)
         if (sysinfo(&info) < 0)
             return say(-1);
         printf("%lu %lu %d\n", info.totalram * info.mem_unit, info.freeram * info.mem_unit, info.procs);
+        return 0;
+    }
+    if (strcmp(call, "uptime") == 0) {
+        if (sysinfo(&info) < 0)
+            return say(-1);
+        printf("%ld\n", info.uptime);
         return 0;
     }
     if (strcmp(call, "connect") == 0 && argc == 5)

@@ -48,7 +48,7 @@ def carry_out(name: str, caller: Caller, container: Container) -> Job | None:
         return mounts.mount(caller, container, policy.mount)
     if name == "sysinfo" and policy.sysinfo:
         limits = container.limits
-        data = memory.sysinfo(brokering.sysinfo(), limits.memory(), limits.swap(), limits.processes())
+        data = memory.sysinfo(brokering.sysinfo(), limits.memory(), limits.swap(), limits.processes(), container.ahead)
         caller.write(arguments[0], data)
         return None
     if name in ("connect", "bind"):

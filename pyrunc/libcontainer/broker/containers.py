@@ -25,7 +25,7 @@ OPEN_ROOT = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 class Container:
     """id: the container's. pid: the process that its filter was first on. user_namespace: of `user_namespace`.
     is_of_host: it is the broker's own. root: of `root_directory`. proc: /proc of the broker, a descriptor. limits: of
-    its cgroup."""
+    its cgroup. ahead: by how many seconds its uptime is ahead of the broker's."""
 
     id: str
     pid: int
@@ -35,6 +35,7 @@ class Container:
     root: int
     proc: int
     limits: Limits
+    ahead: int = 0
 
     def credentials(self, caller: Caller) -> Credentials:
         """The caller's credentials. Raises Refusal (EPERM) if the caller is in a user namespace that the container has

@@ -1,4 +1,4 @@
-"""sysinfo(2) with the limits of the container's cgroup."""
+"""sysinfo(2) with the limits of the container's cgroup and the clock of its time namespace."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import struct
 from dataclasses import dataclass
 
 from ..kernel import brokering
+from ..kernel.fileio import read_file
 
 # struct sysinfo: uptime, loads, totalram, freeram, sharedram, bufferram, totalswap, freeswap, procs, totalhigh,
 # freehigh, mem_unit
@@ -75,9 +76,22 @@ def _least(files: list[tuple[int, int]]) -> Bound:
     return Bound(min(limits), min(rooms)) if limits else Bound()
 
 
-def sysinfo(host: bytes, memory: Bound, swap: Bound, processes: int | None) -> bytes:
-    """A struct sysinfo with a container's limits. host: the host's."""
+def boot_offset(pid: int | str) -> int:
+    """By how many seconds CLOCK_BOOTTIME of a process's time namespace is ahead of the first one's
+    (time_namespaces(7)). Raises OSError."""
+    try:
+        text = read_file(f"/proc/{pid}/timens_offsets")
+    except FileNotFoundError:  # a kernel without them, or the process has ended
+        return 0
+    rows = [line.split() for line in text.splitlines()]
+    return sum([int(row[1]) for row in rows if row[0] == "boottime"])
+
+
+def sysinfo(host: bytes, memory: Bound, swap: Bound, processes: int | None, ahead: int = 0) -> bytes:
+    """A struct sysinfo with a container's limits. host: the host's. ahead: by how many seconds the container's uptime
+    is."""
     values = list(_SYSINFO.unpack(host))
+    values[0] += ahead
     unit = values[-1] or 1
     values[4], values[5] = _limited(values[4], values[5], memory, unit)
     values[6] = min(values[6], values[4])

@@ -28,7 +28,7 @@ from . import listener
 from .agent import Agent
 from .config import DEFAULT
 from .containers import Container, namespace, root_directory, user_namespace
-from .memory import Limits
+from .memory import Limits, boot_offset
 
 if TYPE_CHECKING:
     from .config import Policy
@@ -352,6 +352,7 @@ def _serve(state: State, policies: dict[str, Policy], mount: str, proc: int) -> 
         of_container = user_namespace(state.pid)
         root = root_directory(state.pid)
         cgroup = _cgroup(state.pid, mount)
+        ahead = boot_offset(state.pid) - boot_offset("self")
     except (FileNotFoundError, ProcessLookupError):
         log.debug(f"container {state.id} has ended before its agent began")
         return
@@ -364,6 +365,7 @@ def _serve(state: State, policies: dict[str, Policy], mount: str, proc: int) -> 
         root=root,
         proc=proc,
         limits=Limits(cgroup, mount),
+        ahead=ahead,
     )
     log.info(f"container {container.id}: {', '.join(container.policy.calls())} by policy {name}")
     Agent(state.fd, container).serve()

@@ -56,3 +56,11 @@ def test_the_smallest_limit_of_a_cgroup_and_those_above(tmp_path: Path) -> None:
 def test_without_a_cgroup() -> None:
     limits = Limits("", "")
     assert (limits.memory(), limits.swap(), limits.processes()) == (Bound(), Bound(), None)
+
+
+def test_the_clock_of_the_time_namespace() -> None:
+    host = brokering.sysinfo()
+    found = SYSINFO.unpack(memory.sysinfo(host, Bound(), Bound(), None, 1000))
+    assert found[0] == SYSINFO.unpack(host)[0] + 1000
+    assert memory.boot_offset("self") == memory.boot_offset(os.getpid())
+    assert memory.boot_offset(0) == 0
