@@ -12,7 +12,7 @@
 #include <string.h>
 
 static void (*hand_over_to_ordinary_build)(void);
-static void (*take_note)(PyObject *code); /* of each module's code, or NULL */
+static void (*take_note)(PyObject *code, PyObject *globals); /* of each module's code, or NULL */
 
 static int compare_names(const void *name, const void *entry)
 {
@@ -56,7 +56,7 @@ static PyObject *run_frozen(const struct frozen_module *entry, PyObject *name)
     PyObject *code = PyMarshal_ReadObjectFromString((const char *)entry->marshalled, entry->size);
     PyObject *globals = PyModule_GetDict(module);
     if (code != NULL && take_note != NULL)
-        take_note(code);
+        take_note(code, globals);
     PyObject *done = code == NULL ? NULL : PyEval_EvalCode(code, globals, globals);
     Py_XDECREF(code);
     if (done == NULL) {
@@ -191,7 +191,7 @@ PyObject *importer_import(const char *name)
     return module;
 }
 
-int importer_import_all(void (*note)(PyObject *code))
+int importer_import_all(void (*note)(PyObject *code, PyObject *globals))
 {
     int result = 0;
     take_note = note;

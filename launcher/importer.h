@@ -41,7 +41,7 @@ PyObject *importer_import(const char *name);
 
 /* Import all modules that the snapshot holds. note: called with the code of each, before it runs. Returns -1 with an
  * exception set on failure. */
-int importer_import_all(void (*note)(PyObject *code));
+int importer_import_all(void (*note)(PyObject *code, PyObject *globals));
 
 /* Run a module that is not in the table, if it has code, call its function without arguments, and drop it. Returns -1 with an
  * exception set on failure. */

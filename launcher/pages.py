@@ -365,6 +365,7 @@ def as_engines(spec: Spec, volume: Path) -> None:
         "bounding": capabilities, "effective": capabilities, "permitted": capabilities,
     }  # fmt: skip
     spec["process"]["oomScoreAdj"] = 0
+    spec["process"]["noNewPrivileges"] = False
     spec["linux"]["cgroupsPath"] = f"/pyrunc-build-{os.getpid()}/{ID}"
 
 
@@ -476,6 +477,27 @@ def variant(subject: Subject, words: list[str], name: str) -> list[tuple[int, An
         return []
 
 
+def variant_exec(subject: Subject, before: list[str], bundle: Path, id: str, name: str) -> list[tuple[int, Any]]:
+    """What an `exec` uses in a container with the configuration NAME.json; nothing where it is refused. Raises
+    OSError."""
+    try:
+        subject.finished(*before, "create", "--bundle", str(bundle), "--config", f"{name}.json", id)
+        return [(SETS.index("exec"), subject.finished(*before, "exec", id, "/program"))]
+    except PagesError as error:
+        print(f"pyrunc: nothing is known of exec with the configuration {name}: {error}", file=sys.stderr)
+        return []
+    finally:
+        remove(subject, [*before, "delete", "--force", id])
+
+
+def remove(subject: Subject, words: list[str]) -> None:
+    """Carry out a command, whatever it says."""
+    subprocess.run(
+        [subject.program, *words], check=False, capture_output=True, stdin=subprocess.DEVNULL,
+        pass_fds=subject.descriptors(),
+    )  # fmt: skip
+
+
 def life(subject: Subject, work: Path) -> list[tuple[int, Any]]:
     """What the commands of a container's life use, each with the index of its set. Raises PagesError, OSError."""
     launches, others = SETS.index("launch"), SETS.index("container")
@@ -521,12 +543,10 @@ def life(subject: Subject, work: Path) -> list[tuple[int, Any]]:
             (launches, subject.finished(*before, "create", "--bundle", str(bundle), id)),
             (others, subject.finished(*before, "kill", id, "KILL")),
             (others, subject.finished(*before, "delete", "--force", id)),
+            *itertools.chain(*[variant_exec(subject, before, bundle, id, name) for name in ("user", "cached")]),
         ]
     except PagesError:
-        subprocess.run(
-            [subject.program, *before, "delete", "--force", id], check=False, capture_output=True,
-            stdin=subprocess.DEVNULL, pass_fds=subject.descriptors(),
-        )  # fmt: skip
+        remove(subject, [*before, "delete", "--force", id])
         raise
 
 

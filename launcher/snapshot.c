@@ -149,6 +149,7 @@ void snapshot_write(void)
     stage = MADE;
     prepare_type_cache();
 #ifdef PYRUNC_WATCH
+    PyType_ClearCache(); /* what a look into a type needs is used too: in the snapshot another entry may be missing */
     memcpy(first_cache, TYPE_CACHE, sizeof first_cache);
 #endif
     /* The numbers of this process and thread are of no use to a process that wakes, which sets them anew. Clear them,

@@ -4,8 +4,8 @@
 
 #include <Python.h>
 
-/* Take note of the code of a module that is going to be in the snapshot. */
-void specialise_note(PyObject *code);
+/* Take note of the code of a module that is going to be in the snapshot, and of its names. */
+void specialise_note(PyObject *code, PyObject *globals);
 
 /* Have the bytecode of the modules that are imported specialised. Returns -1 with an exception set on failure. */
 int specialise(void);

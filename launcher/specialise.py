@@ -10,7 +10,6 @@ Nothing here makes a system call, or changes a variable or container of a module
 
 from __future__ import annotations
 
-import _signal
 import posix
 
 from pyrunc import jsonio, output
@@ -80,8 +79,8 @@ _CAPABILITIES = [
 ]  # fmt: skip
 # Functions of hot modules that take names of arguments. Each demands an argument.
 _NAMED = (
-    posix.access, posix.chmod, posix.chown, posix.lstat, posix.mkdir, posix.open, posix.readlink, posix.rename,
-    posix.rmdir, posix.stat, posix.unlink, _signal.pidfd_send_signal,
+    posix.access, posix.chmod, posix.chown, posix.lstat, posix.mkdir, posix.open, posix.pidfd_open, posix.readlink,
+    posix.rename, posix.rmdir, posix.stat, posix.unlink,
 )  # fmt: skip
 _CONTROLLERS = ("cpuset", "cpu", "io", "memory", "hugetlb", "pids", "rdma")
 # Those that containerd's CRI plugin gives a container.

@@ -96,8 +96,8 @@ HOT = {
     ("pyrunc.cli.fast_argv", "_scan"): 0.5,
     ("pyrunc.libcontainer.state", "judged"): 0.3,
 }
-# Functions that no command calls unless it fails.
-NEVER = (
+# Functions that are not executed before the snapshot is written: they have effects.
+WITH_EFFECTS = (
     ("pyrunc.libcontainer.launch.clone", "_by_living_thread"),
     ("pyrunc.libcontainer.cgroup.files", "_kill_threaded"),
 )
@@ -109,8 +109,8 @@ def code_of(code: CodeType, name: str) -> CodeType:
     return inner[name] if name in inner else code_of(inner[name.partition(".")[0]], name)
 
 
-def specialised(section: bytes, code: CodeType) -> list[bool]:
-    """Of each instruction of a function that can be specialised, whether the snapshot has it so.
+def specialised(section: bytes, code: CodeType) -> list[tuple[str, bool]]:
+    """Of each instruction of a function that can be specialised, its name and whether the snapshot has it so.
 
     The function is found by the arguments of its instructions: specialising changes opcodes and inline caches only.
     The snapshot may also have the memory from which the code was read. That has generic instructions.
@@ -130,7 +130,8 @@ def specialised(section: bytes, code: CodeType) -> list[bool]:
     able = [index for index, number in enumerate(generic) if number in kinds and opcode._inline_cache_entries[number]]  # type: ignore[attr-defined]
     copies = [match.groups() for match in re.finditer(pattern, section, re.DOTALL)]
     assert copies
-    return max(([copy[index][0] in fitting for index in able] for copy in copies), key=sum)
+    flags = max(([copy[index][0] in fitting for index in able] for copy in copies), key=sum)
+    return [(opcode.opname[generic[index]], flag) for index, flag in zip(able, flags, strict=True)]
 
 
 def test_what_commands_execute_is_specialised(linked: Path) -> None:
@@ -141,15 +142,20 @@ def test_what_commands_execute_is_specialised(linked: Path) -> None:
     section = linked.with_name("pyrunc.section").read_bytes()
     modules = freeze.reach()
 
-    def share(module: str, name: str) -> float:
+    def instructions(module: str, name: str) -> list[tuple[str, bool]]:
         found = modules[module]
         assert found is not None
-        flags = specialised(section, code_of(freeze.compiled(module, *found), name))
+        return specialised(section, code_of(freeze.compiled(module, *found), name))
+
+    def share(flags: list[bool]) -> float:
         return sum(flags) / len(flags)
 
-    found = {place: share(*place) for place in HOT}
+    found = {place: share([flag for _, flag in instructions(*place)]) for place in HOT}
     assert {place: value for place, value in found.items() if value < HOT[place]} == {}
-    assert {place: value for place in NEVER if (value := share(*place))} == {}
+    for place in WITH_EFFECTS:
+        listed = instructions(*place)
+        assert all(flag for name, flag in listed if name == "LOAD_GLOBAL"), place
+        assert {name for name, flag in listed if flag} <= {"LOAD_GLOBAL", "LOAD_ATTR", "LOAD_METHOD"}, place
 
 
 def test_blocks_that_commands_use_stand_together(linked: Path) -> None:
