@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import jsonio, output
+from .. import jsonio, output, paths
 from ..errors import PyruncError
 from ..libcontainer.diagnosis import bundle_check
 from ..libcontainer.spec import inputs
@@ -38,7 +38,7 @@ def spec(settings: Settings, bundle: str, file: str, rootless: bool) -> int:
     except FileExistsError as error:
         raise PyruncError(f"File {CONFIG} exists. Remove it first") from error
     except OSError as error:
-        hint = "" if path.parent.is_dir() else "--bundle names a directory that exists"
+        hint = paths.closed_hint(error) or ("" if path.parent.is_dir() else "--bundle names a directory that exists")
         raise PyruncError(f"open {path}", errno=error.errno or 0, hint=hint) from error
     return 0
 

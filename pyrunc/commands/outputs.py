@@ -6,6 +6,8 @@ import os
 import stat
 import tempfile
 
+from ..libcontainer.kernel import native
+
 _NEW_MODE = 0o666
 # Names of descriptors (proc(5)): such a file is written to, not replaced.
 _DESCRIPTORS = ("/dev/", "/proc/")
@@ -19,6 +21,7 @@ def write(path: str, text: str, *, replace: bool = True) -> None:
     can't be written to is overwritten in its place. Raises OSError, FileExistsError if there is a file and `replace` is
     False.
     """
+    native.refuse_closed(path)
     data = text.encode("utf-8", "surrogateescape")
     if not replace:
         _write_new(path, data)

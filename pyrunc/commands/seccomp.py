@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .. import log, output, paths
 from ..errors import PyruncError, join, prefixed
 from ..libcontainer import SPEC_VERSION, lifecycle, lookup, saved_config, state
+from ..libcontainer.kernel import native
 from ..libcontainer.plan.options import LaunchOptions
 from ..libcontainer.seccomp import compiler, decide, recorded
 from ..libcontainer.seccomp.counter import Counter, Counts
@@ -381,6 +382,7 @@ def _place(given: str) -> str:
     path = os.path.join(os.getcwd(), given)
     folder = os.path.dirname(path)
     try:
+        native.refuse_closed(path)
         try:
             exists, is_directory = True, stat.S_ISDIR(os.stat(path).st_mode)
         except FileNotFoundError:
@@ -389,7 +391,9 @@ def _place(given: str) -> str:
         if is_directory:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     except OSError as error:
-        raise PyruncError(f"writing the profile to {path}", errno=error.errno or 0) from error
+        raise PyruncError(
+            f"writing the profile to {path}", errno=error.errno or 0, hint=paths.closed_hint(error)
+        ) from error
     if not os.access(path if exists else folder, os.W_OK):
         raise PyruncError(f"{path if exists else folder} is not writable")
     return path
@@ -399,4 +403,6 @@ def _write(path: str, text: str) -> None:
     try:
         outputs.write(path, text)
     except OSError as error:
-        raise PyruncError(f"writing the profile to {path}", errno=error.errno or 0) from error
+        raise PyruncError(
+            f"writing the profile to {path}", errno=error.errno or 0, hint=paths.closed_hint(error)
+        ) from error

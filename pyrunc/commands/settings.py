@@ -50,10 +50,16 @@ def settle(name: str, options: dict[str, Any]) -> Settings:
         raise PyruncError(f'not a valid log level: "{level}"', hint="error, warning, info and debug are known")
     root = _given_root(options["root"])
     try:
+        if options["log"]:
+            from ..libcontainer.kernel import native  # the build imports this module before it has made the extension
+
+            native.refuse_closed(options["log"])
         log.configure(options["log"], options["log_format"], level)
     except OSError as error:
         message = f"open {options['log']}"
-        raise PyruncError(message, errno=error.errno or 0, hint="--log names the log's file") from error
+        raise PyruncError(
+            message, errno=error.errno or 0, hint=paths.closed_hint(error) or "--log names the log's file"
+        ) from error
     if options["criu"] is not None:
         log.warning("--criu is without effect: criu is looked for in $PATH")
     manager = options["cgroup_manager"] or ("systemd" if options["systemd_cgroup"] else "cgroupfs")

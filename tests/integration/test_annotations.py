@@ -80,10 +80,12 @@ def test_s6_hooks_write_to_the_files(runtime: Runtime, bundle: Bundle, command: 
     assert stat.S_IMODE(err.stat().st_mode) == 0o600
 
 
-def test_s6_a_file_for_hooks_that_can_t_be_opened(runtime: Runtime, bundle: Bundle) -> None:
-    annotate(bundle, hooks__stdout=str(runtime.work / "none/log")).hook("createContainer", "/bin/true")
+@pytest.mark.parametrize("kind", ["createContainer", "createRuntime"])
+def test_s6_a_file_for_hooks_that_can_t_be_opened(runtime: Runtime, bundle: Bundle, kind: str) -> None:
+    path = str(runtime.work / "none/log")
+    annotate(bundle, hooks__stdout=path).hook(kind, "/bin/true")
     line = runtime.refuse(bundle).last_line
-    assert "no such file or directory" in line
+    assert f"opening {path} for the output of hooks: no such file or directory" in line
     assert "at /annotations/run.oci.hooks.stdout" in line
 
 

@@ -187,3 +187,46 @@ def test_a_closed_standard_input_is_no_empty_file(runtime: Runtime, box: Contain
     assert "standard input is closed" in text
     assert "empty" not in text
     assert runtime("update", "--resources", "-", box.id, stdin="").last_line.count("the file is empty") == 1
+
+
+# Commands that write to the file FILE.
+WRITING: dict[str, tuple[str, ...]] = {
+    "log": ("--log", "FILE", "state", "BOX"),
+    "spec": ("spec", "--bundle", "EMPTY", "--file", "FILE"),
+    "timeline of run": ("run", "--bundle", "BUNDLE", "--timeline", "FILE", "NEW"),
+    "timeline of create": ("create", "--bundle", "BUNDLE", "--timeline", "FILE", "NEW"),
+    "timeline of start": ("start", "--timeline", "FILE", "CREATED"),
+    "timeline of exec": ("exec", "--timeline", "FILE", "BOX", "true"),
+    "seccomp record": ("seccomp", "record", "--output", "FILE", "BUNDLE"),
+    "hooks": ("run", "--bundle", "HOOKED", "NEW"),
+}
+
+
+@pytest.mark.own("the words are pyrunc's")
+@pytest.mark.parametrize("stream", ["output", "error"])
+@pytest.mark.parametrize("what", WRITING)
+def test_a_closed_stream_is_no_file_for_output(
+    runtime: Runtime, box: Container, bundle: Bundle, tmp_path: Path, what: str, stream: str
+) -> None:
+    """The content would be lost in /dev/null."""
+    number, file = (1, "/dev/stdout") if stream == "output" else (2, "/proc/self/fd/2")
+    bundle.write()
+    places = {"BOX": box.id, "NEW": runtime.new_id(), "BUNDLE": str(bundle.path), "FILE": file, "EMPTY": str(tmp_path)}
+    if what == "hooks":
+        bundle.config["annotations"] = {"run.oci.hooks.stdout": file}
+        bundle.hook("createRuntime", "/bin/true").write()
+        places["HOOKED"] = str(bundle.path)
+    if what == "timeline of start":
+        places["CREATED"] = runtime.container(bundle).id
+    words = [places.get(word, word) for word in WRITING[what]]
+    log = tmp_path / "log"
+    prefix = ["/bin/sh", "-c", f'exec "$@" {number}>&-', "sh"]
+    result = runtime(*([] if what == "log" else ["--log", str(log)]), *words, prefix=prefix)
+    assert result.code != 0
+    said = log.read_text() if what != "log" else result.err
+    if what != "log" or stream == "output":
+        assert "bad file descriptor" in said
+        assert f"standard {stream} is closed" in said
+    if what == "timeline of start":
+        assert json.loads(runtime("state", places["CREATED"]).out)["status"] == "created"
+    assert places["NEW"] not in runtime("list").out

@@ -9,6 +9,7 @@ import errno
 import posix
 import sys
 
+from ... import paths
 from ..._core import ffi as _ffi
 from ..._core import lib as _lib
 
@@ -205,6 +206,17 @@ def was_closed(fd: int) -> bool:
     return bool(_closed_streams[0] >> fd & 1)
 
 
+def refuse_closed(path: str) -> None:
+    """Refuse a file for output that is a closed standard stream, such as /dev/stdout: /dev/null has its number.
+
+    Raises OSError (EBADF). To be called after `hold_fds`.
+    """
+    number = paths.descriptor(path)
+    if 0 <= number < _STREAMS and was_closed(number):
+        raise OSError(errno.EBADF, posix.strerror(errno.EBADF), path)
+
+
+_STREAMS = 3
 # The standard streams that the caller had closed, as bits.
 _closed_streams = [0]
 

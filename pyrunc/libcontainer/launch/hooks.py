@@ -11,6 +11,7 @@ import posix
 import time
 
 from ...errors import PyruncError, errno_text, join, pointer
+from ...paths import closed_hint
 from ..kernel import interrupts, native
 
 TYPE_CHECKING = False
@@ -77,14 +78,34 @@ class Output:
         return "…" + text if self.is_cut else text
 
 
+_ANNOTATIONS = ("run.oci.hooks.stdout", "run.oci.hooks.stderr")
+
+
 def outputs(annotations: Mapping[str, str]) -> tuple[str, str]:
     """The files to which crun's annotations send the standard output and error of hooks; "" for none."""
-    return annotations.get("run.oci.hooks.stdout", ""), annotations.get("run.oci.hooks.stderr", "")
+    stdout, stderr = [annotations.get(name, "") for name in _ANNOTATIONS]
+    return stdout, stderr
 
 
 def open_output(path: str) -> int:
-    """Open a file to which hooks append; a missing one is made. Raises OSError."""
-    return posix.open(path, posix.O_WRONLY | posix.O_APPEND | posix.O_CREAT | posix.O_NOCTTY | posix.O_CLOEXEC, 0o600)
+    """Open a file to which hooks append; a missing one is made. Raises PyruncError."""
+    flags = posix.O_WRONLY | posix.O_APPEND | posix.O_CREAT | posix.O_NOCTTY | posix.O_CLOEXEC
+    try:
+        native.refuse_closed(path)
+        return posix.open(path, flags, 0o600)
+    except OSError as error:
+        raise PyruncError(
+            f"opening {path} for the output of hooks", errno=error.errno or 0, hint=closed_hint(error)
+        ) from error
+
+
+def _open_named(path: str, number: int) -> int:
+    """`open_output` of the standard output (0) or error (1). The error has the annotation."""
+    try:
+        return open_output(path)
+    except PyruncError as error:
+        error.pointer = pointer("annotations", _ANNOTATIONS[number])
+        raise
 
 
 def run_hook(hook: HookEntry, name: str, index: int, state_json: str, files: tuple[str, str] = ("", "")) -> None:
@@ -132,7 +153,7 @@ def _run(hook: HookEntry, state: bytes, files: tuple[str, str]) -> tuple[str, st
         ends = []
         for number, file in enumerate(files):
             if file:
-                ends.append(interrupts.during(open_output, file))
+                ends.append(interrupts.during(_open_named, file, number))
                 fds.append(ends[-1])
                 continue
             reader, writer = posix.pipe2(posix.O_CLOEXEC)

@@ -12,6 +12,7 @@ import time
 
 from ... import jsonio
 from ...errors import PyruncError, errno_text
+from ...paths import closed_hint
 from ..kernel import native
 from ..plan.wire import decode_times
 from ..state import replace
@@ -39,7 +40,13 @@ class Timeline:
     __slots__ = ("_is_told", "events", "failures", "has_init", "path")
 
     def __init__(self, path: str) -> None:
-        """path: the file to write."""
+        """path: the file to write. Raises PyruncError for a standard stream that is closed."""
+        try:
+            native.refuse_closed(path)
+        except OSError as error:
+            raise PyruncError(
+                f"opening the timeline {path}", errno=error.errno or 0, hint=closed_hint(error)
+            ) from error
         self.path = path
         self.events: list[dict[str, Any]] = []
         self.failures: dict[int, str] = {}  # the steps of the init that failed, by number, and how hooks ended

@@ -11,14 +11,13 @@ from __future__ import annotations
 import errno
 import posix
 
+from ... import paths
 from ..kernel import interrupts, native
 
 STDIN = "-"
 _CHUNK = 1 << 16
 # A configuration with a hundred mounts has 20 KiB; a device such as /dev/zero has no end.
 _LARGEST = 64 << 20
-# Names of this process's own descriptors (proc(5), /proc/pid/fd).
-_DESCRIPTORS = ("/dev/fd/", "/proc/self/fd/")
 _STREAMS = 3
 _S_IFMT, _S_IFREG = 0o170000, 0o100000
 
@@ -36,7 +35,7 @@ def read(path: str) -> bytes:
     """
     data = _given.get(path)
     if data is None:
-        number = 0 if path == STDIN else _own_descriptor(path)
+        number = 0 if path == STDIN else paths.descriptor(path)
         if 0 <= number < _STREAMS and native.was_closed(number):
             raise OSError(errno.EBADF, posix.strerror(errno.EBADF))
         fd = 0 if path == STDIN else _open(path)
@@ -93,21 +92,10 @@ def _open(path: str) -> int:
     try:
         return posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     except OSError as error:
-        number = _own_descriptor(path)
+        number = paths.descriptor(path)
         if error.errno != errno.ENXIO or number < 0:
             raise
         return posix.dup(number)  # a socket can be read, but not opened by its name in /proc; dup sets close-on-exec
-
-
-def _own_descriptor(path: str) -> int:
-    """The number of the descriptor that a path such as /dev/fd/63 names; -1 for another path."""
-    if path == "/dev/stdin":
-        return 0
-    for prefix in _DESCRIPTORS:
-        digits = path.removeprefix(prefix)
-        if digits != path and digits.isascii() and digits.isdigit() and len(digits) < 10:
-            return int(digits)
-    return -1
 
 
 def _read_all(fd: int) -> bytes:
