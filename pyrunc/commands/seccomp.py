@@ -88,7 +88,7 @@ def _record(settings: Settings, words: tuple[str, ...], options: dict[str, Any])
     place = "" if options["output"] == "-" else _place(options["output"])
     others: tuple[str, ...] = ()
     if of_bundle:
-        trigger = "execve" if options["since"] == "start" else "seccomp"
+        trigger = "program" if options["since"] == "start" else "seccomp"
         counts, given, code = _run(settings, target, options["config"], trigger, arguments)
         if trigger == "seccomp" and _is_loaded_early(given):
             others = recorded.RUNTIME_CALLS
@@ -269,7 +269,9 @@ def _run(
     def begin(record: Record) -> None:
         if not record.cgroup:
             raise PyruncError("the container has no cgroup, by which its system calls are counted")
-        after = "" if trigger == "seccomp" and _is_loaded_early(filters[0]) else trigger
+        after = trigger
+        if _is_loaded_early(filters[0]):
+            after = "execve" if trigger == "program" else ""
         counters.append(Counter(record.cgroup, after, arguments, refusals))
 
     options = LaunchOptions(

@@ -150,6 +150,15 @@ def test_since_start_leaves_out_the_init(runtime: Runtime, tmp: Bundle) -> None:
     assert "capset" in whole - own
 
 
+def test_since_start_leaves_out_hooks(runtime: Runtime, tmp: Bundle) -> None:
+    hook = {"path": "/bin/sh", "args": ["sh", "-c", "ln -s /nowhere /tmp/link"]}
+    tmp.config["hooks"] = {"startContainer": [hook]}
+    whole, own = names(record(runtime, tmp)), names(record(runtime, tmp, "--since", "start"))
+    assert "symlink" in whole
+    assert "symlink" not in own
+    assert {"execve", "mkdir"} <= own
+
+
 def test_an_old_profile_is_compared(runtime: Runtime, tmp: Bundle) -> None:
     old = record(runtime, tmp)
     old["syscalls"][0]["names"].remove("mkdir")

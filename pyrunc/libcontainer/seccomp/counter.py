@@ -29,8 +29,8 @@ _ERRNOS = (errno.EPERM, errno.EACCES, errno.ENOSYS)
 _REFUSALS = 4096
 _VALUES = 8192
 # Keys of the state: whether calls are counted; the state of a thread outside of calls, which is _UNSEEN until both
-# programs are attached.
-_ON, _COMPLETE = 0, 1
+# programs are attached; the thread that has loaded the filter.
+_ON, _COMPLETE, _LOADER = 0, 1, 2
 # The inode of the root of a cgroup2 file system.
 _ROOT_CGROUP = 1
 # A thread's state.
@@ -94,8 +94,9 @@ class Counts:
 class Counter:
     """Counts from now on until `close`.
 
-    cgroup: the path of the cgroup's directory; the cgroups below it are counted too. trigger: count from the first call
-    of seccomp or execve on: by seccomp the init loads the filter, and it is not counted itself; "" counts from now on.
+    cgroup: the path of the cgroup's directory; the cgroups below it are counted too. trigger: from where on to count.
+    "seccomp" is the first call of it, by which the init loads the filter, and which is not counted itself; "execve" the
+    first call of it; "program" the first execve of the thread that called seccomp first; "" counts from now on.
     arguments: the argument to record, by the number of the call. refusals: whether to count those too, which more than
     doubles the time that a call takes longer.
     """
@@ -117,7 +118,7 @@ class Counter:
         self._maps: list[ebpf.Map] = []
         self._links: list[int] = []
         try:
-            self._state = self._map(ebpf.ARRAY, 4, 2)
+            self._state = self._map(ebpf.ARRAY, 4, 3)
             self._entered = self._map(ebpf.ARRAY, 4, 2 * NUMBERS)
             self._values = self._map(ebpf.HASH, 8, _VALUES)
             self._state.set(_ON, 0 if trigger else 1)
@@ -251,17 +252,42 @@ class Counter:
 
     def _await_trigger(self, code: Assembler) -> None:
         """Go to the end before the trigger. That itself is counted if it is an execve."""
-        code.add(ebpf.STORE_VALUE_U64, ebpf.FRAME, 0, _KEY_AT, _ON)
+        self._look_up_state(code, _ON)
+        code.add(ebpf.LOAD_U64, 1, _RESULT)
+        code.add(ebpf.JUMP_NOT_EQUAL, 1, 0, "count")
+        if self._trigger == "program":
+            self._note_loader(code)
+        number = self._machine.triggers["execve" if self._trigger == "program" else self._trigger]
+        code.add(ebpf.JUMP_NOT_EQUAL, _NUMBER, 0, "end", number)
+        if self._trigger == "program":
+            self._look_up_state(code, _LOADER)
+            code.add(ebpf.LOAD_U64, 1, _RESULT)
+            code.add(ebpf.LOAD_U64, 2, ebpf.FRAME, _THREAD_AT)
+            code.add(ebpf.JUMP_NOT_EQUAL_REGISTER, 1, 2, "end")
+        self._look_up_state(code, _ON)
+        code.add(ebpf.STORE_VALUE_U64, _RESULT, 0, 0, 1)
+        if self._trigger == "seccomp":
+            code.add(ebpf.JUMP, offset="end")
+
+    def _note_loader(self, code: Assembler) -> None:
+        """The number of the thread is a variable from here on. If it is the first that calls seccomp, it is noted."""
+        code.add(ebpf.CALL, value=ebpf.GET_CURRENT_PID_TGID)
+        code.add(ebpf.STORE_U64, ebpf.FRAME, _RESULT, _THREAD_AT)
+        code.add(ebpf.JUMP_NOT_EQUAL, _NUMBER, 0, "noted", self._machine.triggers["seccomp"])
+        self._look_up_state(code, _LOADER)
+        code.add(ebpf.LOAD_U64, 1, _RESULT)
+        code.add(ebpf.JUMP_NOT_EQUAL, 1, 0, "end")
+        code.add(ebpf.LOAD_U64, 2, ebpf.FRAME, _THREAD_AT)
+        code.add(ebpf.STORE_U64, _RESULT, 2)
+        code.label("noted")
+
+    def _look_up_state(self, code: Assembler, key: int) -> None:
+        """Put the address of a value of the state into the register of results."""
+        code.add(ebpf.STORE_VALUE_U64, ebpf.FRAME, 0, _KEY_AT, key)
         code.load_map(1, self._state.fd)
         code.frame(2, _KEY_AT)
         code.add(ebpf.CALL, value=ebpf.MAP_LOOKUP)
         code.add(ebpf.JUMP_EQUAL, _RESULT, 0, "end")
-        code.add(ebpf.LOAD_U64, 1, _RESULT)
-        code.add(ebpf.JUMP_NOT_EQUAL, 1, 0, "count")
-        code.add(ebpf.JUMP_NOT_EQUAL, _NUMBER, 0, "end", self._machine.triggers[self._trigger])
-        code.add(ebpf.STORE_VALUE_U64, _RESULT, 0, 0, 1)
-        if self._trigger != "execve":
-            code.add(ebpf.JUMP, offset="end")
 
     def _count_value(self, code: Assembler, number: int, index: int) -> None:
         """Count the value of an argument, of which the lower 48 bits are kept."""
@@ -282,11 +308,7 @@ class Counter:
     def _on_exit(self) -> bytes:
         """The program of sys_exit, whose context is the registers' address and the call's result."""
         code = self._begin()
-        code.add(ebpf.STORE_VALUE_U64, ebpf.FRAME, 0, _KEY_AT, _COMPLETE)
-        code.load_map(1, self._state.fd)
-        code.frame(2, _KEY_AT)
-        code.add(ebpf.CALL, value=ebpf.MAP_LOOKUP)
-        code.add(ebpf.JUMP_EQUAL, _RESULT, 0, "end")
+        self._look_up_state(code, _COMPLETE)
         code.add(ebpf.LOAD_U64, _THREAD_STATE, _RESULT)
         self._set_thread(code)
         code.add(ebpf.JUMP_EQUAL, _BEFORE, 0, "end", _UNSEEN)

@@ -123,6 +123,19 @@ def test_nothing_is_counted_before_the_trigger(cgroup: Path, trigger: str, count
     assert 317 not in found.entered
 
 
+@pytest.mark.parametrize("refusals", [False, True])
+def test_the_execve_of_a_hook_is_not_the_program_s(cgroup: Path, refusals: bool) -> None:
+    made = Counter(str(cgroup), "program", refusals=refusals)
+    run(
+        cgroup,
+        "call(317, 2, 0, ctypes.byref(ctypes.c_uint(0))); os.getppid();"
+        "os.fork() or os.execv('/bin/true', ['true']); os.wait(); os.getppid();"
+        f"os.execv({sys.executable!r}, ['python', '-I', '-S', '-c', 'import os; os.fork(); os.getppid()'])",
+    )
+    found = counted(made)
+    assert (found.entered[59], found.entered[GETPPID]) == (1, 2)
+
+
 def test_the_execve_that_starts_the_count_is_counted(cgroup: Path) -> None:
     made = Counter(str(cgroup), "execve")
     run(cgroup, "os.execv('/bin/true', ['true'])")
