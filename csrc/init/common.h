@@ -120,6 +120,6 @@ int ask(struct init *init, enum message type, const char *what, int fd);
 int announce(struct init *init, const char *what, const char *name, int fd);
 
 /* steps_program.c */
-void say_not_executed(const struct init *init, int error);
+void write_not_executed(const struct init *init, int error);
 
 #endif

@@ -23,12 +23,12 @@ enum {
 };
 
 /* Ends the init with what its step recorded. */
-_Noreturn static void give_up(const struct init *init, uint32_t step, int error)
+_Noreturn static void end_with_error(const struct init *init, uint32_t step, int error)
 {
     /* if that fails, only the exit shows the error */
     (void)send_message(init, MESSAGE_ERROR, step, error == FAILED ? 0 : error, init->detail, init->detail_length, -1);
     if (init->was_started && step < init->plan->step_count && init->plan->steps[step].kind == STEP_EXECUTE)
-        say_not_executed(init, error);
+        write_not_executed(init, error);
     sys_exit(1);
 }
 
@@ -149,7 +149,7 @@ static void run_plan(struct init *init, uint64_t (*times)[2])
         init->current = i;
         if (i == init->plan->step_count - 1 && memchr(failed, true, sizeof(failed)) != NULL) {
             fail(init, FAILED, "a step before it failed, and no alternative made up for that");
-            give_up(init, i, FAILED);
+            end_with_error(init, i, FAILED);
         }
         if (times != NULL)
             times[i][0] = (uint64_t)sys_monotonic();
@@ -159,7 +159,7 @@ static void run_plan(struct init *init, uint64_t (*times)[2])
         if (error == 0)
             continue;
         if (!is_expected(step, error))
-            give_up(init, i, error);
+            end_with_error(init, i, error);
         failed[step->fallback_level] = true;
     }
 }
@@ -195,8 +195,8 @@ int main(int argc, char **argv)
 
     int result = load_plan(&init, &plan, parse_fd(argv[2]), &times);
     if (result < 0)
-        give_up(&init, (uint32_t)NO_STEP, -result);
+        end_with_error(&init, (uint32_t)NO_STEP, -result);
     run_plan(&init, times);
     fail(&init, FAILED, "the launch plan ends without a program to execute");
-    give_up(&init, plan.step_count, FAILED);
+    end_with_error(&init, plan.step_count, FAILED);
 }

@@ -131,7 +131,7 @@ static int close_other(int fd, void *needed)
 
 /* Closes all descriptors but those of is_needed: a waiting container should hold nothing of the host. The sync socket is
  * the last: its end tells the runtime that the init waits. */
-static void let_go(struct init *init, int listener)
+static void close_for_wait(struct init *init, int listener)
 {
     close_fd(&init->proc);
     close_fd(&init->root);
@@ -166,14 +166,14 @@ static int take_peer(struct peers *peers, int index)
 }
 
 /* Whether the peer's message is the start: a single `S`. */
-static bool says_start(int fd)
+static bool is_start(int fd)
 {
     char word[2];
     return recv(fd, word, sizeof(word), 0) == 1 && word[0] == 'S';
 }
 
 /* Waits for a message of a peer, or a new connection. Returns the connection that sent `S`, or -1 for none yet. */
-static int hear(struct peers *peers, int listener, bool *comes)
+static int await_peer(struct peers *peers, int listener, bool *comes)
 {
     struct pollfd watched[PEERS + 1] = {{.fd = listener, .events = POLLIN}};
     for (int i = 0; i < peers->count; i++)
@@ -188,7 +188,7 @@ static int hear(struct peers *peers, int listener, bool *comes)
         if (watched[i + 1].revents == 0)
             continue;
         int fd = take_peer(peers, i);
-        if (says_start(fd))
+        if (is_start(fd))
             return fd;
         close(fd);
     }
@@ -201,11 +201,11 @@ int step_await_start(struct init *init, const struct step_await_start *step)
     int starter = -1;
     if (step->listener < 0)
         return 0;
-    let_go(init, step->listener);
+    close_for_wait(init, step->listener);
     while (starter < 0) {
         bool comes = true;
         if (peers.count > 0)
-            starter = hear(&peers, step->listener, &comes);
+            starter = await_peer(&peers, step->listener, &comes);
         if (starter >= 0 || !comes)
             continue;
         CLOSING int connection = accept4(step->listener, NULL, NULL, SOCK_CLOEXEC);

@@ -143,7 +143,7 @@ static const char *execve_text(int error)
 
 /* Writes why the program could not be executed to the container's stderr, and so to its log, where runc's users search
  * for it: `exec /run.sh: no such file or directory`. The write does not wait for a reader. */
-void say_not_executed(const struct init *init, int error)
+void write_not_executed(const struct init *init, int error)
 {
     char line[PATH_MAX + 256], number[DECIMAL_SIZE];
     struct pollfd stderr_ready = {.fd = STDERR_FILENO, .events = POLLOUT};

@@ -21,7 +21,7 @@ def name_missing(error: PyruncError, root: str, id: str) -> None:
         from ..libcontainer.diagnosis import terminal
 
         error.message += f": {id} in {root}"
-        error.hint = error.hint or terminal.others(root, id)
+        error.hint = error.hint or terminal.missing_id_hint(root, id)
 
 
 def guarded(work: Callable[[], int]) -> int:

@@ -152,7 +152,7 @@ class _Stages:
     def __call__(self, stage: str, pid: int, fds: list[int]) -> None:
         log.debug(f"criu: {stage}")
         if stage == "post-dump":
-            interrupts.look()
+            interrupts.deliver_pending()
             if not self._lazy:
                 interrupts.close()
             self.whole = True

@@ -282,7 +282,7 @@ class Restoration:
         self._check_cgroup()
         self._check_terminal()
         saved_config.save(launch.state_dir_fd, _with_time_namespace(self._spec, pid), launch.options)
-        interrupts.look()
+        interrupts.deliver_pending()
         interrupts.close()
         if not launch.options.detach:
             # From now on others may see the container running, and signals are for its process.

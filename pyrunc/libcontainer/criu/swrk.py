@@ -105,7 +105,7 @@ class Criu:
                     continue
                 told = stream.read()
             if told:
-                raise _told(told)
+                raise _reported(told)
             if prepare is not None:
                 self._socket, handed = _handed_over(self._socket)
                 os.close(handed)
@@ -280,7 +280,7 @@ def _become(
         environment.setdefault("PATH", _PATH)
         os.execve(program, [program, "swrk", str(_SOCKET)], environment)
     except BaseException as error:  # after any exception the child must not go on as a second runtime
-        _tell(writer, program, error)
+        _report(writer, program, error)
     os._exit(_DIED_UNHEARD)
 
 
@@ -300,7 +300,7 @@ def _handed_over(socket: int) -> tuple[int, int]:
     return fds[0], socket
 
 
-def _tell(writer: int, program: str, error: BaseException) -> None:
+def _report(writer: int, program: str, error: BaseException) -> None:
     values: dict[str, Any] = {"message": str(error), "errno": 0, "pointer": "", "hint": ""}
     if isinstance(error, PyruncError):
         values = {
@@ -311,7 +311,7 @@ def _tell(writer: int, program: str, error: BaseException) -> None:
     os.write(writer, json.dumps(values).encode())
 
 
-def _told(data: bytes) -> PyruncError:
+def _reported(data: bytes) -> PyruncError:
     """The error that the child has written."""
     values = json.loads(data)
     return PyruncError(values["message"], errno=values["errno"], pointer=values["pointer"], hint=values["hint"])

@@ -78,7 +78,7 @@ def _content(path: str) -> bytes:
         posix.close(fd)
 
 
-def others(root: str, id: str) -> str:
+def missing_id_hint(root: str, id: str) -> str:
     """The hint for the id of a missing container: the id that was meant, or how to list the ids."""
     try:
         names = sorted([name for name in posix.listdir(root) if name[0] not in ":." and _is_container(root, name)])

@@ -100,7 +100,7 @@ def await_execve(sync: int, pid: int, name: str) -> bool:
     return native.await_execve(sync, pid, name, _held.mask)
 
 
-def look() -> None:
+def deliver_pending() -> None:
     """Deliver a pending signal without a wait. For loops whose descriptors may always be ready."""
     if _held.open:
         native.poll((), 0, _held.mask)

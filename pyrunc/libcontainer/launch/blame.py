@@ -154,7 +154,7 @@ def _error(message: str, call: str, profile: Seccomp | None, cure: str, lead: in
     return PyruncError(message, pointer=rule.pointer, hint=f"{rule.action}: {cure}", lead=lead)
 
 
-def tell(pid: int, start_time: int, profile: Seccomp | None) -> None:
+def log_killed(pid: int, start_time: int, profile: Seccomp | None) -> None:
     """Log for which call a filter has ended a program that ran in the foreground, if the kernel has a record of it.
 
     Without a record, log that the exit code is that of SIGSYS, if the profile has an action that sends it, or lacks an
@@ -201,7 +201,7 @@ def _killing(profile: Seccomp) -> tuple[str, str] | None:
     return None
 
 
-def tell_refused(pid: int, profile: Seccomp, code: int, seconds: float) -> None:
+def log_refused(pid: int, profile: Seccomp, code: int, seconds: float) -> None:
     """Log which calls a filter with SECCOMP_FILTER_FLAG_LOG has refused to a program that ran in the foreground, if the
     kernel has records of them. code: its exit code. seconds: how long it has run."""
     for call in refused_to(pid, time.time() - seconds - _EARLY_SECONDS):

@@ -13,7 +13,7 @@ from ..seccomp.checks import refusal
 from ..spec.mount_options import KNOWN_OPTIONS
 from ..spec.nearest import SYNONYMS
 from .blame import SIGSYS, by_filter, killed_for
-from .scene import filter_refuses, found_out, limit_refused, may_execute, missing_part, near
+from .scene import filter_refuses, find_cause, limit_refused, may_execute, missing_part, near
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def init_step_failed(
     if step is None:
         return PyruncError(prefix + detail, errno=error, lead=len(prefix))
     pointer = step.pointer
-    found = found_out(step, error, scene) if scene is not None else None
+    found = find_cause(step, error, scene) if scene is not None else None
     if found is not None and found.message and not error:
         detail = found.message
     if found is not None and found.pointer:

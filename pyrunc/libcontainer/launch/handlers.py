@@ -253,10 +253,10 @@ def _start_socket(launch: Launch) -> None:
     # By the directory's descriptor: the state root may belong to another user, who can exchange the directories in it.
     listener = native.listen(f"/proc/self/fd/{launch.state_dir_fd}/{START_SOCKET}")
     launch.slots[START_SLOT] = listener
-    launch.record.startSteps = [_outline(number, step) for number, step in launch.plan.start_steps()]
+    launch.record.startSteps = [_saved_step(number, step) for number, step in launch.plan.start_steps()]
 
 
-def _outline(number: int, step: Step) -> list[Any]:
+def _saved_step(number: int, step: Step) -> list[Any]:
     return [number, step.kind, [arg[:1] if isinstance(arg, tuple) else arg for arg in step.args], step.pointer]
 
 

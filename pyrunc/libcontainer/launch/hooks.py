@@ -250,7 +250,7 @@ def wait(pid: int, outputs: Sequence[Output], timeout: float) -> int | None:
                             break
                 return status
             open_outputs = [output for output in open_outputs if output.fd not in ready or output.read()]
-            interrupts.look()  # the hook may write without end
+            interrupts.deliver_pending()  # the hook may write without end
     finally:
         posix.close(pidfd)
         if running:  # its time is up, or a signal came: no process of it stays

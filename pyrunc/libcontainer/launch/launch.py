@@ -155,11 +155,11 @@ def wait(launch: Launch, foreground: Foreground, relay: Relay | None, on_end: Ca
             if code == _SIGSYS_CODE and launch.is_filtered:
                 from . import blame
 
-                blame.tell(launch.init.pid, launch.record.startTime, profile)
+                blame.log_killed(launch.init.pid, launch.record.startTime, profile)
             elif code and begun and profile is not None and time.monotonic() - begun < _FIRST_SECONDS:
                 from . import blame
 
-                blame.tell_refused(launch.init.pid, profile, code, time.monotonic() - begun)
+                blame.log_refused(launch.init.pid, profile, code, time.monotonic() - begun)
         except OSError:
             launch.abandon()
             raise

@@ -225,7 +225,7 @@ class Launch:
         undone. Raises the first failure: PyruncError or OSError."""
         failures: list[PyruncError | OSError] = []
         parts = (
-            self._give_devices_back, self.close_network, self.init.close_sync, self.init.kill, self._undo_ledger,
+            self._move_devices_back, self.close_network, self.init.close_sync, self.init.kill, self._undo_ledger,
             self._leave_cgroup,
         )  # fmt: skip
         for part in parts:
@@ -236,11 +236,11 @@ class Launch:
         if failures:
             raise failures[0]
 
-    def _give_devices_back(self) -> None:
+    def _move_devices_back(self) -> None:
         if self.network >= 0:
             from . import netdevices
 
-            netdevices.give_all_back(reversed(self.ledger.entries), self.network)
+            netdevices.move_all_back(reversed(self.ledger.entries), self.network)
 
     def _undo_ledger(self) -> None:
         self.init.close_plan()

@@ -38,7 +38,7 @@ def move(namespace: int, name: str, new_name: str, record: Callable[..., None]) 
     """Move the device `name` of the runtime's network namespace into another, rename it, and set it up.
 
     namespace: its descriptor. new_name: may have `%d`, which the kernel replaces by the first free number.
-    record(effect, …) is called before the device is moved, with what `give_back` needs. Raises PyruncError, the device
+    record(effect, …) is called before the device is moved, with what `move_back` needs. Raises PyruncError, the device
     perhaps moved.
     """
     here = Socket()
@@ -135,7 +135,7 @@ def _relabelled(label: bytes, name: bytes, new_name: bytes) -> bytes:
     return (new_name + rest)[:_LABEL_BYTES] + b"\0"
 
 
-def give_back(entry: dict[str, Any], namespace: int) -> None:
+def move_back(entry: dict[str, Any], namespace: int) -> None:
     """Move a device back to the runtime's network namespace, with its name, index, addresses and up state.
 
     entry: as `move` recorded it. namespace: the container's. A device that is not there (any more) is no error. Raises
@@ -147,7 +147,7 @@ def give_back(entry: dict[str, Any], namespace: int) -> None:
             return
         here = Socket()
         try:
-            _give_back(entry, here, there)
+            _move_back(entry, here, there)
         except (PyruncError, OSError) as error:
             raise prefixed(f"moving netDevice {entry['name']} back", error) from error
         finally:
@@ -156,7 +156,7 @@ def give_back(entry: dict[str, Any], namespace: int) -> None:
         there.close()
 
 
-def _give_back(entry: dict[str, Any], here: Socket, there: Socket) -> None:
+def _move_back(entry: dict[str, Any], here: Socket, there: Socket) -> None:
     own = posix.open("/proc/self/ns/net", posix.O_RDONLY | posix.O_CLOEXEC)
     try:
         index = _free_index(here.links(), entry["index"])
@@ -244,16 +244,16 @@ def undo(entry: dict[str, Any]) -> None:
     except FileNotFoundError:
         return
     try:
-        give_back(entry, namespace)
+        move_back(entry, namespace)
     finally:
         posix.close(namespace)
 
 
-def give_all_back(entries: Iterable[dict[str, Any]], namespace: int) -> None:
+def move_all_back(entries: Iterable[dict[str, Any]], namespace: int) -> None:
     """Move the devices of a failed launch back while the container's namespace still exists. Failures are logged."""
     for entry in entries:
         if entry["effect"] == "net_device":
             try:
-                give_back(entry, namespace)
+                move_back(entry, namespace)
             except (PyruncError, OSError) as error:
                 log.warning(prefixed("undoing net_device", error).line())

@@ -123,7 +123,7 @@ class Notify:
         ended. Raises only what a signal's handler raises."""
         while not self.ready:
             found = interrupts.poll([self.fd, pidfd])
-            interrupts.look()  # the container may send without end
+            interrupts.deliver_pending()  # the container may send without end
             self.serve()
             if pidfd in found:
                 break

@@ -136,7 +136,7 @@ def _is_loaded_before(plan: LaunchPlan, step: Step) -> bool:
     return False
 
 
-def found_out(step: Step, error: int, scene: Scene) -> Trouble | None:
+def find_cause(step: Step, error: int, scene: Scene) -> Trouble | None:
     """The cause of a failed step of the init; None if none is found. error: its errno."""
     filtered = of_filter(step, error, scene)
     if filtered is not None:

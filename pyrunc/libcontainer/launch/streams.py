@@ -48,7 +48,7 @@ class Stream:
         try:
             self._open(output)
         except OSError as error:
-            self._give_up(error)
+            self._disable(error)
 
     def _open(self, output: bool) -> None:
         status = posix.fstat(self.given)
@@ -90,7 +90,7 @@ class Stream:
         except (BlockingIOError, InterruptedError):
             return b""
         except OSError as error:
-            self._give_up(error)
+            self._disable(error)
             return b""
         if not data:
             self.ended = True
@@ -111,14 +111,14 @@ class Stream:
             except (BlockingIOError, InterruptedError):
                 return data
             except OSError as error:
-                self._give_up(error)
+                self._disable(error)
                 break
             data = data[count:]
         return b""
 
     def fail(self, number: int) -> None:
         """Record that a write of `fd` by other code has failed with this errno."""
-        self._give_up(OSError(number, ""))
+        self._disable(OSError(number, ""))
 
     def close(self) -> None:
         """Close the descriptor, unless it is the inherited one."""
@@ -127,7 +127,7 @@ class Stream:
             self.fd = self.given
         self.ended = True
 
-    def _give_up(self, error: OSError) -> None:
+    def _disable(self, error: OSError) -> None:
         self.ended = True
         self.failure = error.errno or errno.EIO
 

@@ -106,14 +106,14 @@ def test_n6_why_a_controller_is_missing(
 
 
 def test_an_unknown_id_tells_which_there_are(tmp_path: Path) -> None:
-    assert "it has no containers" in terminal.others(str(tmp_path), "x")
+    assert "it has no containers" in terminal.missing_id_hint(str(tmp_path), "x")
     for name in (":seccomp", "web-1", "web-2", "db"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "state.json").touch()
     (tmp_path / "lost+found").mkdir()
     (tmp_path / "file").touch()
-    assert terminal.others(str(tmp_path), "d") == "an id can't be shortened: did you mean db?"
+    assert terminal.missing_id_hint(str(tmp_path), "d") == "an id can't be shortened: did you mean db?"
     # Another command has just made it.
-    assert terminal.others(str(tmp_path), "db") == "there are: db, web-1, web-2"
-    assert terminal.others(str(tmp_path), "web") == "there are: db, web-1, web-2"
-    assert "the directory does not exist" in terminal.others(f"{tmp_path}/none", "x")
+    assert terminal.missing_id_hint(str(tmp_path), "db") == "there are: db, web-1, web-2"
+    assert terminal.missing_id_hint(str(tmp_path), "web") == "there are: db, web-1, web-2"
+    assert "the directory does not exist" in terminal.missing_id_hint(f"{tmp_path}/none", "x")

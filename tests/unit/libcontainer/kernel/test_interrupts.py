@@ -68,7 +68,7 @@ def test_a_signal_is_not_kept_waiting_by_descriptors_that_are_always_ready() -> 
     signal.raise_signal(signal.SIGTERM)
     assert interrupts.poll([reader]) == [reader]
     with pytest.raises(interrupts.Interrupted):
-        interrupts.look()
+        interrupts.deliver_pending()
 
 
 def test_a_wait_takes_no_other_signal_from_a_signalfd() -> None:
@@ -83,7 +83,7 @@ def test_a_wait_takes_no_other_signal_from_a_signalfd() -> None:
     assert interrupts.poll([signals], 0) == [signals]
     signal.raise_signal(signal.SIGTERM)
     with pytest.raises(interrupts.Interrupted):
-        interrupts.look()
+        interrupts.deliver_pending()
 
 
 def test_a_signal_comes_into_a_call_that_waits(tmp_path: os.PathLike[str]) -> None:

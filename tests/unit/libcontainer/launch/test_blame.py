@@ -123,7 +123,7 @@ def test_refusals_are_told_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pyrunc.libcontainer.kernel.native.poll", lambda fds, patience: [])
     monkeypatch.setattr("time.time", lambda: 1795814387.0)
     monkeypatch.setattr("posix.uname", lambda: os.uname_result(("", "", "", "", "x86_64")))
-    blame.tell_refused(10090, KILL, 3, 0.1)
+    blame.log_refused(10090, KILL, 3, 0.1)
     assert [line.partition(" (at ")[::2] for line in told] == [
         (
             "before the program ended with exit code 3, the seccomp filter refused chroot",
@@ -179,7 +179,7 @@ def test_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
     monkeypatch.setattr(log, "warning", told.append)
     monkeypatch.setattr(blame, "killed_for", lambda pid, start_time: "mkdir" if (pid, start_time) == (5, 6) else "")
-    blame.tell(5, 6, KILL)
+    blame.log_killed(5, 6, KILL)
     assert told[0].startswith("the program was killed by signal 31: the seccomp filter does not allow mkdir (at /linux")
 
 
@@ -210,7 +210,7 @@ def test_a_sigsys_without_a_record_is_told_without_the_call(
     monkeypatch.setattr(kmsg, "open_log", lambda: os.open("/dev/null", os.O_RDONLY) if readable else -1)
     monkeypatch.setattr(kmsg, "records", lambda fd: iter(()))
     before = open_descriptors()
-    blame.tell(5, 6, profile)
+    blame.log_killed(5, 6, profile)
     assert open_descriptors() == before
     assert len(told) == bool(expected)
     if expected:

@@ -357,7 +357,7 @@ def test_the_undoing_goes_on_past_what_fails(tmp_path: Path, done: list[Any], mo
         raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
 
     parts: tuple[tuple[type, str], ...] = (
-        (Launch, "_give_devices_back"), (Launch, "close_network"), (InitProcess, "close_sync"), (InitProcess, "kill"),
+        (Launch, "_move_devices_back"), (Launch, "close_network"), (InitProcess, "close_sync"), (InitProcess, "kill"),
     )  # fmt: skip
     for owner, name in parts:
         made = _launch(tmp_path, limit(1))

@@ -85,7 +85,7 @@ def test_undo_without_a_namespace_is_the_kernel_s(tmp_path: Any) -> None:
 
 def test_undo_takes_the_init_s_namespace_while_it_is_that_process(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[str] = []
-    monkeypatch.setattr(netdevices, "give_back", lambda entry, fd: given.append(os.readlink(f"/proc/self/fd/{fd}")))
+    monkeypatch.setattr(netdevices, "move_back", lambda entry, fd: given.append(os.readlink(f"/proc/self/fd/{fd}")))
     own = process.stat(os.getpid())
     assert own is not None
     entry = {**ENTRY, "pid": os.getpid(), "startTime": own.start_time}
@@ -98,11 +98,11 @@ def test_undo_takes_the_init_s_namespace_while_it_is_that_process(monkeypatch: p
 def test_all_are_given_back_whatever_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[str] = []
 
-    def give_back(entry: dict[str, Any], fd: int) -> None:
+    def move_back(entry: dict[str, Any], fd: int) -> None:
         given.append(entry["name"])
         raise OSError(5, "no")
 
-    monkeypatch.setattr(netdevices, "give_back", give_back)
+    monkeypatch.setattr(netdevices, "move_back", move_back)
     entries: list[dict[str, Any]] = [{**ENTRY, "name": "a"}, {"effect": "state_dir"}, {**ENTRY, "name": "b"}]
-    netdevices.give_all_back(entries, 3)
+    netdevices.move_all_back(entries, 3)
     assert given == ["a", "b"]

@@ -59,7 +59,7 @@ def test_a_mount_is_judged_by_what_was_mounted_before_it(rootfs: Path, tmp_path:
 
     bad = bind(str(rootfs / "file"))
     plan = LaunchPlan((), (Step("rootfs", "rootfs", (str(rootfs), None)), bad, bind(str(tmp_path))), {})
-    found = scene.found_out(bad, errno.EINVAL, scene.of_launch(plan))
+    found = scene.find_cause(bad, errno.EINVAL, scene.of_launch(plan))
     assert found is not None
     assert found.hint.endswith("/dir in the container a directory")
 
@@ -69,14 +69,14 @@ def test_a_remount_of_what_is_no_mount(rootfs: Path) -> None:
     remounts = [Step("rootfs", "remount", (target, 1, 0, 0, 0, 0)) for target in ("/dir", "/link", "/proc", "/")]
     mounted = Step("rootfs", "mount", ("proc", "proc", "/proc", (), 0, 0, 0, 0))
     plan = LaunchPlan((), (Step("rootfs", "rootfs", (str(rootfs), None)), mounted, *remounts), {})
-    found = [scene.found_out(step, errno.EINVAL, scene.of_launch(plan)) for step in remounts]
+    found = [scene.find_cause(step, errno.EINVAL, scene.of_launch(plan)) for step in remounts]
     assert [trouble.hint.partition(":")[0] if trouble else "" for trouble in found] == [
         "nothing is mounted at /dir",
         "nothing is mounted at /link",
         "",
         "",
     ]
-    assert scene.found_out(remounts[0], errno.EPERM, scene.of_launch(plan)) is None
+    assert scene.find_cause(remounts[0], errno.EPERM, scene.of_launch(plan)) is None
 
 
 def test_limits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +114,7 @@ def test_what_a_profile_refuses(default: str, rules: list[tuple[list[str], str]]
     }
     assert refuses(profile, "execve") == refused
     step = Step("start", "execute", (("x",), ()), "/process/args")
-    found = scene.found_out(step, errno.EPERM, scene.Scene(None, "x", "", "/", profile))
+    found = scene.find_cause(step, errno.EPERM, scene.Scene(None, "x", "", "/", profile))
     assert bool(found) is (refused == "SCMP_ACT_ERRNO"), "others stop the process, and no step fails"
 
 
