@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 from .. import output
 from ..errors import PyruncError
 from ..libcontainer import processes
@@ -18,6 +20,7 @@ STDOUT = 1
 # Go's units of a duration, in nanoseconds.
 _UNITS = {"ns": 1, "us": 10**3, "µs": 10**3, "μs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 _LONGEST = 2**63 - 1
+_GONE = (errno.ENOENT, errno.ENODEV)
 
 
 def execute(settings: Settings, id: str, interval: str, stats: bool) -> int:
@@ -26,9 +29,14 @@ def execute(settings: Settings, id: str, interval: str, stats: bool) -> int:
     if nanoseconds <= 0:
         raise PyruncError("duration interval must be greater than 0")  # wording of runc
     if stats:
-        output.write(
-            STDOUT, cgroup_stats.event(id, processes.living_cgroup(settings.root, id, "read the statistics of"))
-        )
+        cgroup = processes.living_cgroup(settings.root, id, "read the statistics of")
+        try:
+            event = cgroup_stats.event(id, cgroup)
+        except PyruncError as error:
+            if error.errno not in _GONE:
+                raise
+            raise processes.not_running(id) from error  # it has been deleted meanwhile
+        output.write(STDOUT, event)
         return 0
     from . import eventstream
 

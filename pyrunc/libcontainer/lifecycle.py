@@ -282,11 +282,11 @@ def _start(place: StateDir, record: Record, sync: int, times: Timeline | None = 
     """
     try:
         if times is None:
-            _send_start(place.path, record, sync)
+            _send_start(place, record, sync)
         else:
             from .plan.model import Step
 
-            times.run_step(Step("start", "start", (), "/process"), _send_start, place.path, record, sync)
+            times.run_step(Step("start", "start", (), "/process"), _send_start, place, record, sync)
         lifecycle_hooks.poststart(record, times)
     except PyruncError as error:
         if error.pointer.startswith("/hooks/"):
@@ -344,10 +344,11 @@ def _end(place: StateDir, record: Record, times: Timeline | None) -> None:
         log.warning(f"deleting {record.id} after its failed start: {failure}")
 
 
-def _send_start(path: str, record: Record, sync: int) -> None:
+def _send_start(place: StateDir, record: Record, sync: int) -> None:
     """Tell the waiting init to go on, and wait until it has executed the program. Raises PyruncError if that fails."""
     from .plan import wire
 
+    path = place.path
     # Opened while the init surely lives. Whether it is the init's is looked at only where it is used.
     pidfd = process.open_pidfd(record.pid)
     try:
@@ -357,7 +358,7 @@ def _send_start(path: str, record: Record, sync: int) -> None:
             # hooks are killed.
             interrupts.hold()
             try:
-                posix.unlink(path + "/" + START_SOCKET)
+                posix.unlink(START_SOCKET, dir_fd=place.fd)
             except OSError as error:  # on a read-only file system; nobody listens on it any more
                 log.debug(prefixed("removing the start socket", error).line())
             if interrupts.await_execve(sync, record.pid, store.INIT_NAME):

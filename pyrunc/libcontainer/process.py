@@ -19,6 +19,8 @@ from .kernel.fileio import read_fd
 # The state letters of a thread that has ended. Only with these the pidfd has to be checked.
 _ENDED_THREAD = ("Z", "X", "x")
 
+_PF_EXITING = 0x4  # include/linux/sched.h of the kernel; the field `flags` of /proc/PID/stat has it
+
 # pidfd_open(2): no such process. For a thread's id it is EINVAL, since Linux 6.15 ENOENT.
 _NO_PROCESS = (errno.ESRCH, errno.EINVAL, errno.ENOENT)
 
@@ -30,14 +32,21 @@ class Stat:
 
     name: the command name of the first thread. letter: the state of the first thread; a zombie's does not mean that the
     process has ended. start_time: in clock ticks since boot; with the pid it identifies a process for ever.
+    flags: of the first thread (PF_*), as text.
     """
 
-    __slots__ = ("letter", "name", "start_time")
+    __slots__ = ("flags", "letter", "name", "start_time")
 
-    def __init__(self, name: str, letter: str, start_time: int) -> None:
+    def __init__(self, name: str, letter: str, start_time: int, flags: str = "0") -> None:
         self.name = name
         self.letter = letter
         self.start_time = start_time
+        self.flags = flags
+
+    @property
+    def exiting(self) -> bool:
+        """Whether the first thread ends: no process can join its namespaces any more."""
+        return bool(int(self.flags) & _PF_EXITING)
 
 
 def stat(pid: int, thread: int = 0) -> Stat | None:
@@ -55,7 +64,7 @@ def stat(pid: int, thread: int = 0) -> Stat | None:
     # The name is in parentheses and may have any character, also parentheses.
     name, _, rest = text[text.index("(") + 1 :].rpartition(")")
     fields = rest.split(None, 20)
-    return Stat(name, fields[0], int(fields[19]))
+    return Stat(name, fields[0], int(fields[19]), fields[6])
 
 
 def _hidden(pid: int, path: str) -> str:
@@ -126,6 +135,13 @@ def find(pid: int, start_time: int) -> Stat | None:
             return None
         posix.close(pidfd)
     return found
+
+
+def is_ending(pid: int, start_time: int) -> bool:
+    """Whether the process with this pid and start time has ended or is about to. It may take a while: the first process
+    of a pid namespace waits until all others are reaped. Raises OSError."""
+    found = find(pid, start_time)
+    return found is None or (found.exiting and found.letter not in _ENDED_THREAD)
 
 
 def open_pidfd(pid: int) -> int:

@@ -78,8 +78,13 @@ def living_cgroup(root: str, id: str, what: str) -> str:
     path = state.directory(root, id)
     record = lookup.existing(path)
     if state.status(path, record) == "stopped":
-        raise PyruncError(f"container with id {id} is not running")  # wording of runc
+        raise not_running(id)
     return _cgroup(record, what)
+
+
+def not_running(id: str) -> PyruncError:
+    """That the container has ended, in the words of runc's events."""
+    return PyruncError(f"container with id {id} is not running")
 
 
 def _cgroup(record: Record, what: str) -> str:

@@ -21,6 +21,7 @@ from ..lifecycle import prepare_fds
 from ..lookup import existing_in, opened
 from ..plan.host import LANDLOCK, gather
 from ..state import Record
+from ..statedir import DamagedError
 from .process import process_of
 
 TYPE_CHECKING = False
@@ -73,7 +74,7 @@ class Joining(Launch):
         """Undo a failed launch. Raises another PyruncError if the container has ended meanwhile, which is the cause
         then."""
         self.rollback()
-        if isinstance(error, (PyruncError, OSError)) and not _is_running(self.container):
+        if isinstance(error, (PyruncError, OSError)) and _is_ending(self.container):
             raise stopped() from error
 
 
@@ -89,7 +90,12 @@ def execute(options: ExecOptions, fault: tuple[int, int] = (-1, 0)) -> int:
     place = opened(path)
     try:
         container = _container(place, options)
-        joining = _compile(place, container, options, fault)
+        try:
+            joining = _compile(place, container, options, fault)
+        except DamagedError as error:
+            if _is_ending(container):  # it is being deleted
+                raise stopped() from error
+            raise
     finally:
         place.close()
     relay = None
@@ -178,5 +184,5 @@ def _sub_cgroup(cgroup: str, asked: tuple[str, ...]) -> str:
     return "/".join([cgroup, *names])
 
 
-def _is_running(container: Record) -> bool:
-    return process.find(container.pid, container.startTime) is not None
+def _is_ending(container: Record) -> bool:
+    return process.is_ending(container.pid, container.startTime)

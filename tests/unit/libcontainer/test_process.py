@@ -206,3 +206,21 @@ def test_f5_no_process_is_none_in_a_proc_that_hides() -> None:
     child = subprocess.Popen(["true"])
     child.wait()
     assert process.stat(child.pid) is None
+
+
+def test_a_process_that_lives_is_not_ending_and_one_that_has_ended_is() -> None:
+    own = process.stat(os.getpid())
+    assert own is not None
+    assert not own.exiting
+    assert not process.is_ending(os.getpid(), own.start_time)
+    assert process.is_ending(os.getpid(), own.start_time + 1)
+
+
+@pytest.mark.parametrize(("letter", "ending"), [("S", True), ("D", True), ("Z", False)])
+def test_a_process_whose_first_thread_is_exiting_is_ending(
+    monkeypatch: pytest.MonkeyPatch, letter: str, ending: bool
+) -> None:
+    """A zombie's other threads may live: `find` has looked whether they do."""
+    found = process.Stat("init", letter, 7, str(0x400104))
+    monkeypatch.setattr(process, "find", lambda pid, start_time: found)
+    assert process.is_ending(1, 7) is ending
