@@ -28,7 +28,7 @@ _ALLOW, _ERRNO, _NOTIFY = "SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO", "SCMP_ACT_NOTIFY"
 # call that the broker has carried out.
 _FLAGS = ["SECCOMP_FILTER_FLAG_SPEC_ALLOW"]
 _OPEN = (_ALLOW, "SCMP_ACT_LOG")
-_NEW_MOUNT_CALLS = ("fsopen", "fspick", "fsmount", "move_mount", "open_tree", "mount_setattr")
+_NEW_MOUNT_CALLS = ("fsopen", "fspick", "fsmount", "move_mount", "open_tree", "open_tree_attr", "mount_setattr")
 _IO_URING = ("io_uring_setup", "io_uring_enter", "io_uring_register")
 _TYPES = (0, stat.S_IFREG, stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFBLK)
 _TYPE_MASK = 0o170000

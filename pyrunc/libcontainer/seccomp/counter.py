@@ -27,7 +27,8 @@ _LAST_ERRNO = 4095
 # What a filter's refusal looks like to a program.
 _ERRNOS = (errno.EPERM, errno.EACCES, errno.ENOSYS)
 _REFUSALS = 4096
-_VALUES = 8192
+# How many values of arguments are counted; others, then, are missed.
+VALUES = 8192
 # Keys of the state: whether calls are counted; the state of a thread outside of calls, which is _UNSEEN until both
 # programs are attached; the thread that has loaded the filter.
 _ON, _COMPLETE, _LOADER = 0, 1, 2
@@ -120,7 +121,7 @@ class Counter:
         try:
             self._state = self._map(ebpf.ARRAY, 4, 3)
             self._entered = self._map(ebpf.ARRAY, 4, 2 * NUMBERS)
-            self._values = self._map(ebpf.HASH, 8, _VALUES)
+            self._values = self._map(ebpf.HASH, 8, VALUES)
             self._state.set(_ON, 0 if trigger else 1)
             if refusals:
                 self._threads = self._map(ebpf.LRU_HASH, 8, _THREADS)

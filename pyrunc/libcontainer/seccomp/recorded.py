@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from . import compiler, decide
-from .counter import ARGUMENTS, NUMBERS, Counts
+from .counter import ARGUMENTS, NUMBERS, VALUES, Counts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -79,12 +79,12 @@ def profile(counts: Counts, others: Iterable[str] = (), with_arguments: bool = F
     """The linux.seccomp that allows the calls that were made, and refuses all others with EPERM.
 
     others: further calls to allow. with_arguments: allow socket, clone, ioctl and prctl only with the values that their
-    argument had (counter.ARGUMENTS). A call that libseccomp has no name for is left out. The profile has the 32-bit
-    architecture if calls of it were made. Raises PyruncError.
+    argument had (counter.ARGUMENTS), if none was missed. A call that libseccomp has no name for is left out. The
+    profile has the 32-bit architecture if calls of it were made. Raises PyruncError.
     """
     names = {name for name in calls(counts) if not name.isdigit()}
     rules: list[SeccompRule] = []
-    if with_arguments:
+    if with_arguments and len(counts.values) < VALUES:
         for call, index in ARGUMENTS.items():
             mask = _CLONE_NAMESPACES if call == "clone" else _INT
             values = sorted({value & mask for of, value in counts.values if call_name(of) == call})

@@ -230,6 +230,15 @@ def test_another_machine(cgroup: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         Counter(str(cgroup))
 
 
+@pytest.mark.parametrize("trigger", ["", "seccomp", "execve", "program"])
+@pytest.mark.parametrize("refusals", [False, True])
+def test_the_kernel_takes_the_programs_of_arm64(
+    cgroup: Path, monkeypatch: pytest.MonkeyPatch, trigger: str, refusals: bool
+) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    Counter(str(cgroup), trigger, {198: 0, counter.NUMBERS + 281: 0}, refusals).close()
+
+
 def test_nothing_stays_open(cgroup: Path) -> None:
     before = open_descriptors()
     made = Counter(str(cgroup))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pyrunc.libcontainer.seccomp import compiler, decide, recorded
-from pyrunc.libcontainer.seccomp.counter import NUMBERS, Counts
+from pyrunc.libcontainer.seccomp.counter import NUMBERS, VALUES, Counts
 from tests.support import seccomp as support
 
 pytestmark = pytest.mark.skipif(
@@ -81,6 +81,14 @@ def test_too_many_values_are_no_condition() -> None:
     counts = Counts({IOCTL: 99}, values={(IOCTL, value): 1 for value in range(99)})
     assert recorded.profile(counts, with_arguments=True)["syscalls"] == [
         {"names": ["ioctl"], "action": "SCMP_ACT_ALLOW"}
+    ]
+
+
+def test_there_are_no_conditions_if_values_may_have_been_missed() -> None:
+    values = {(SOCKET, 1): 1, **{(IOCTL, value): 1 for value in range(VALUES - 1)}}
+    counts = Counts({IOCTL: VALUES, SOCKET: 2}, values=values)
+    assert recorded.profile(counts, with_arguments=True)["syscalls"] == [
+        {"names": ["ioctl", "socket"], "action": "SCMP_ACT_ALLOW"}
     ]
 
 
