@@ -26,6 +26,9 @@ def _signals(ctx: click.Context, param: click.Parameter, incomplete: str) -> lis
 def _launch() -> list[click.Parameter]:
     """The options of create and run."""
     shared = options.common_launch_options("the container's process", "the container's process id")
+    # exec takes no descriptors of socket activation, as with runc.
+    passed = "pass N descriptors on to the process: 3 to N + 2, or those behind $LISTEN_FDS"
+    shared["preserve_fds"].help = passed + ", which are passed on too (default: 0)"
     return [
         click.Argument(["id"], metavar=options.ID),
         options.bundle(),

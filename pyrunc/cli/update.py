@@ -26,7 +26,7 @@ COMMANDS: list[click.Command] = [
                 default="",
                 metavar="FILE",
                 help="read the limits from a file, or with - from stdin, as JSON like linux.resources of config.json; "
-                "the options below are ignored then",
+                "the other options of limits are ignored then, but not those of mounts, devices and Intel RDT",
             ),
             click.Option(
                 ["--blkio-weight"], type=GoNumber(), default=0, metavar="N", help="weight of block I/O, 10 to 1000"
