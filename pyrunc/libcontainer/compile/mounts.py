@@ -312,58 +312,58 @@ def _bind_alternatives(context: Context, mount: Mount) -> None:
     wanted = _BindFlags(options, _sealed(context, mount))
     locks = (context.userns and not context.is_update) or context.facts.in_userns
     late = wanted.refusable() if locks else None
-    keep = _NEXT_STEP if late else _NOT_KEPT
-
-    def add(
-        fallback_level: int, on_errno: tuple[int, ...], cleared: int, slot: str | None = None, *, tree: bool = False
-    ) -> None:
-        links = options.links | (SOURCE_KEPT if mount.id_map and inside else 0)
+    links = options.links | (SOURCE_KEPT if mount.id_map and inside else 0)
+    keep = _NEXT_STEP if late or links & SOURCE_KEPT else _NOT_KEPT
+    choices = _bind_choices(context, mount, None if inside else f"source:{mount.index}", by_descriptor)
+    for level, (on_errno, cleared, slot, is_tree) in enumerate(choices):
         context.init_step(
             steps.bind(
                 source=context.from_bundle(mount.source),
                 source_fd=slot,
                 target=mount.target,
-                recursive=options.bind == 2 or tree,
+                recursive=options.bind == 2 or is_tree,
                 links=links,
                 attr_set=wanted.attr_set,
                 attr_clr=wanted.attr_clr | cleared,
-                rattr_set=wanted.rattr_set | (wanted.attr_set if tree else 0),
+                rattr_set=wanted.rattr_set | (wanted.attr_set if is_tree else 0),
                 rattr_clr=wanted.rattr_clr,
                 propagation=first,
-                keep=_NEXT_STEP if links & SOURCE_KEPT else keep,
+                keep=keep,
             ),
             pointer=mount.pointer,
-            fallback_level=fallback_level,
+            fallback_level=level,
             on_errno=on_errno,
         )
-
-    slot = None if inside else f"source:{mount.index}"
-    covers = () if options.bind == 2 else (errno.EINVAL,)
-    unlocked, locked = options.implied_clr
-    if mount.id_map:
-        add(0, (), locked if context.userns else unlocked, slot)
-    elif context.is_update:
-        # A mount that the host's root opened has no locked flags. For a runtime in a user namespace flags may be
-        # locked.
-        add(0, (), locked if context.facts.in_userns else unlocked, slot)
-    elif by_descriptor:
-        add(0, (errno.EACCES, *covers), locked)
-        add(1, (), locked, slot)
-    elif context.userns:
-        add(0, covers, locked)
-        if covers:
-            add(1, (), locked, tree=True)
-    else:  # the runtime's own user namespace
-        level = int(unlocked != locked)
-        if level:
-            add(0, (errno.EPERM, *covers), unlocked)
-        add(level, covers, locked)
-        if covers:
-            add(level + 1, (), locked, tree=True)
     if late:
         _change_flags(context, mount, late)
     if more:
         _more_propagation(context, mount, more)
+
+
+def _bind_choices(
+    context: Context, mount: Mount, slot: str | None, by_descriptor: bool
+) -> list[tuple[tuple[int, ...], int, str | None, bool]]:
+    """The alternatives of a bind mount, in the order of their fallback levels.
+
+    Each has the errnos after which the next one is tried, the flags to clear besides the named ones, the slot of the
+    source (None: the init opens it), and whether the mounts below the source are included although no option says so.
+    """
+    covers = () if mount.options.bind == 2 else (errno.EINVAL,)
+    unlocked, locked = mount.options.implied_clr
+    if mount.id_map:
+        return [((), locked if context.userns else unlocked, slot, False)]
+    if context.is_update:
+        # A mount that the host's root opened has no locked flags. For a runtime in a user namespace flags may be
+        # locked.
+        return [((), locked if context.facts.in_userns else unlocked, slot, False)]
+    if by_descriptor:
+        return [((errno.EACCES, *covers), locked, None, False), ((), locked, slot, False)]
+    choices: list[tuple[tuple[int, ...], int, str | None, bool]] = [(covers, locked, None, False)]
+    if covers:
+        choices.append(((), locked, None, True))
+    if not context.userns and unlocked != locked:  # the runtime's own user namespace
+        choices.insert(0, ((errno.EPERM, *covers), unlocked, None, False))
+    return choices
 
 
 def _change_flags(context: Context, mount: Mount, late: tuple[int, int, int, int]) -> None:
