@@ -37,19 +37,28 @@ class Process:
 
 
 def find(place: StateDir) -> int:
-    """The pid of the process that holds the lock; 0 if nobody does, or no process of this pid namespace."""
+    """The pid of the process that holds the lock; 0 if nobody does, or no process of this pid namespace.
+
+    Any user can lock a file with the same inode number on another file system. Where a file system has another device
+    number in /proc/locks than for stat(2), such as btrfs, the inode number alone decides.
+    """
     try:
         lines = read_file("/proc/locks").split("\n")
     except OSError:
         return 0
+    device = f"{posix.major(place.device):02x}:{posix.minor(place.device):02x}"
+    found = 0
     for line in lines:
         # 1: FLOCK  ADVISORY  WRITE 4711 00:2f:12345 0 EOF; a waiting one has -> after the number
         words = line.split()
-        if len(words) > 6 and words[1] == "FLOCK" and words[5].rpartition(":")[2] == str(place.inode):
+        if len(words) > 6 and words[1] == "FLOCK":
+            at, _, inode = words[5].rpartition(":")
             pid = int(words[4])
-            if pid > 0:
-                return pid
-    return 0
+            if inode == str(place.inode) and pid > 0:
+                if at == device:
+                    return pid
+                found = found or pid
+    return found
 
 
 def command(pid: int) -> list[str]:

@@ -74,9 +74,12 @@ class Broker:
             posix.close(writer)
         self._reader = reader
         self._loop.watch(reader, IN, self._on_line)
-        pid = self.pid
-        self._timer = self._loop.after(_PATIENCE_SECONDS, lambda: posix.kill(pid, _SIGKILL))
-        self._loop.process(pid, self._on_end)
+        self._timer = self._loop.after(_PATIENCE_SECONDS, self._on_patience_over)
+        self._loop.process(self.pid, self._on_end)
+
+    def _on_patience_over(self) -> None:
+        if self.pid:  # else it is reaped, and the number is free for another process
+            posix.kill(self.pid, _SIGKILL)
 
     def _on_line(self, events: int) -> None:
         """The broker listens, or has ended before it did."""

@@ -31,6 +31,8 @@ DIRECTORY = "/run/containerd-shim-pyrunc-v2"
 
 # NamespaceMode of the CRI
 _OF_POD, _OF_NODE = 0, 2
+# How often to make directories that others remove meanwhile.
+_ATTEMPTS = 100
 # The user of the pod's process, that of the usual pause image.
 _USER = 65535
 # The oom_score_adj that containerd gives to a pod's process.
@@ -231,11 +233,7 @@ def write_files(pod: Pod, path: str) -> None:
     PyruncError; the caller removes the directory by `remove`."""
     what = path
     try:
-        for above in (DIRECTORY, path.rpartition("/")[0]):
-            what = above
-            _make(above, 0o711)
-        what = path
-        _make(path, 0o700)
+        _make_directory(path)
         # A separate file system: a container may write to these files, and would fill the host's /run.
         native.mount("pod", path, "tmpfs", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC, f"mode=700,size={_FILES_BYTES}")
         if pod.uids:  # the root of the pod's user namespace has to enter it
@@ -258,6 +256,20 @@ def write_files(pod: Pod, path: str) -> None:
             native.mount("shm", what, "tmpfs", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC, f"mode=1777,size={_SHM_BYTES}")
     except OSError as error:
         raise PyruncError(f"the files of the pod: {what}", errno=error.errno or 0) from error
+
+
+def _make_directory(path: str) -> None:
+    """Make the directory of a pod and those above it. Another shim may remove these, as those of the last pod, before
+    this pod is in them. Raises OSError."""
+    for attempt in range(_ATTEMPTS):
+        try:
+            for above in (DIRECTORY, path.rpartition("/")[0]):
+                _make(above, 0o711)
+            _make(path, 0o700)
+            return
+        except FileNotFoundError:
+            if attempt + 1 == _ATTEMPTS:
+                raise
 
 
 def _make(path: str, mode: int) -> None:

@@ -213,6 +213,16 @@ def last_error(path: str) -> str:
     return text
 
 
+def kill_child(pid: int, signal: int) -> bool:
+    """Send a signal to a child. Returns False if it is reaped: its number may be another process's. Raises OSError."""
+    try:
+        posix.waitid(posix.P_PID, pid, posix.WEXITED | posix.WNOHANG | posix.WNOWAIT)
+    except ChildProcessError:
+        return False
+    posix.kill(pid, signal)
+    return True
+
+
 def read_pid(path: str) -> int:
     """The pid in a pid file. Raises OSError and ValueError."""
     return int(fileio.read_file(path))

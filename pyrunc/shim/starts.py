@@ -289,7 +289,7 @@ def _run_exec(tasks: Containers, container: Container, process: Process, call: A
         except (OSError, ValueError, PyruncError) as error:
             failure = PyruncError(f"the process was started, and can't be watched: {error}")
             if process.pid:
-                _kill(process.pid)
+                runtime.kill_child(process.pid, _SIGKILL)
             process.pid = 0
         for path in (file, pid_file):
             _unlink(path)
@@ -312,14 +312,6 @@ def _run_exec(tasks: Containers, container: Container, process: Process, call: A
         _unlink(file)
         raise
     call.on_timeout = running.kill
-
-
-def _kill(pid: int) -> None:
-    """Kill a child of the shim that the loop has not reaped yet, so the pid is still its own."""
-    try:
-        posix.kill(pid, _SIGKILL)
-    except ProcessLookupError:
-        return
 
 
 def _failed_exec(tasks: Containers, container: Container, process: Process) -> None:

@@ -10,7 +10,7 @@ import posix
 
 from ..errors import PyruncError
 from ..libcontainer import lifecycle, processes
-from . import messages, metrics, mounts, options, pods, starts, ttrpc
+from . import messages, metrics, mounts, options, pods, runtime, starts, ttrpc
 from .containers import Containers
 from .model import STATUSES, check_id
 from .ttrpc import StatusError
@@ -363,9 +363,9 @@ def _kill_exec(process: Process, signal: int) -> None:
     OSError."""
     if not process.pid:
         raise StatusError(ttrpc.FAILED_PRECONDITION, "process not created: failed precondition")
-    if process.ended >= 0:
+    # It may have been reaped before the shim knew its pid, and `ended` is set at the loop's next turn.
+    if process.ended >= 0 or not runtime.kill_child(process.pid, signal):
         raise StatusError(ttrpc.NOT_FOUND, "process already finished: not found")
-    posix.kill(process.pid, signal)
 
 
 def _kill_error(error: PyruncError | OSError) -> StatusError:

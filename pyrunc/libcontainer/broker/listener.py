@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import select
 import struct
 
 from .model import Notification
@@ -26,6 +27,13 @@ _KIND = "anon_inode:seccomp notify"
 def is_listener(fd: int) -> bool:
     """Whether a descriptor is a seccomp listener. Raises OSError."""
     return os.readlink(f"/proc/self/fd/{fd}") == _KIND
+
+
+def has_ended(fd: int) -> bool:
+    """Whether no process has the filter any more. Raises OSError."""
+    poll = select.poll()
+    poll.register(fd, 0)
+    return bool(poll.poll(0))
 
 
 def prepare(fd: int) -> None:

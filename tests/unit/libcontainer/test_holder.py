@@ -61,6 +61,27 @@ def test_it_is_found_and_described(place: StateDir) -> None:
     other.close()
 
 
+@pytest.mark.parametrize(
+    ("lines", "pid"),
+    [
+        (["FLOCK  ADVISORY  WRITE 11 OTHER:INODE 0 EOF", "FLOCK  ADVISORY  WRITE 12 DEVICE:INODE 0 EOF"], 12),
+        (["FLOCK  ADVISORY  WRITE 11 OTHER:INODE 0 EOF"], 11),  # as where stat(2) tells another device
+        (["FLOCK  ADVISORY  WRITE 0 DEVICE:INODE 0 EOF", "POSIX  ADVISORY  WRITE 13 DEVICE:INODE 0 EOF"], 0),
+        (["FLOCK  ADVISORY  WRITE 14 DEVICE:1INODE 0 EOF"], 0),
+    ],
+)
+def test_a_lock_on_a_file_of_another_file_system_is_another_one(
+    place: StateDir, monkeypatch: pytest.MonkeyPatch, lines: list[str], pid: int
+) -> None:
+    """Any user can lock a file that has the same inode number elsewhere."""
+    device = f"{os.major(place.device):02x}:{os.minor(place.device):02x}"
+    text = "".join([f"{number}: {line}\n" for number, line in enumerate(lines, 1)])
+    for name, value in (("DEVICE", device), ("OTHER", "ff:ff"), ("INODE", str(place.inode))):
+        text = text.replace(name, value)
+    monkeypatch.setattr(holder, "read_file", lambda path: text)
+    assert holder.find(place) == pid
+
+
 @pytest.mark.parametrize("kind", ["create", "stubborn"])
 def test_a10_its_descendants_are_ended_and_then_it(place: StateDir, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     """A10: the process that it waits for is killed, with all that this one has started; a holder that goes on gets

@@ -153,6 +153,30 @@ def test_files_of_the_host(place: Path) -> None:
     assert not (place / "shm").exists()
 
 
+@pytest.mark.parametrize("times", [1, 3])
+def test_what_is_above_is_removed_by_another_shim_meanwhile(
+    place: Path, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """It removes the directories above its pod, the last one, before this pod's is in them."""
+    real = pods._make
+    left = [times]
+
+    def make(path: str, mode: int) -> None:
+        if path == str(place) and left[0]:
+            left[0] -= 1
+            place.parent.rmdir()
+            place.parent.parent.rmdir()
+        real(path, mode)
+
+    monkeypatch.setattr(pods, "_make", make)
+    pods.write_files(pod(), str(place))
+    assert (place / "root/pause").read_bytes() == PROGRAM
+    left[0] = -1  # without end
+    pods.remove(str(place))
+    with pytest.raises(PyruncError, match=r"the files of the pod: .*: no such file or directory"):
+        pods.write_files(pod(), str(place))
+
+
 def test_what_cannot_be_written_is_named(place: Path) -> None:
     place.parent.mkdir(parents=True)
     place.write_text("in the way")

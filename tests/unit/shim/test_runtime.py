@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -92,3 +93,14 @@ def test_a_reserve_that_can_not_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
         runtime.Reserve()
     monkeypatch.undo()
     assert open_descriptors() == before
+
+
+def test_a_child_is_signalled_until_it_is_reaped() -> None:
+    """A number that is free again may be another process's."""
+    with subprocess.Popen(["sleep", "1000"]) as child:
+        assert runtime.kill_child(child.pid, 9)
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert runtime.kill_child(child.pid, 9)  # a zombie: its number is not free
+        assert child.wait() == -9
+    assert not runtime.kill_child(child.pid, 9)
+    assert not runtime.kill_child(os.getppid(), 9)

@@ -8,7 +8,7 @@ import pytest
 
 from pyrunc.errors import PyruncError
 from pyrunc.libcontainer import lifecycle
-from pyrunc.shim import messages, ttrpc
+from pyrunc.shim import messages, runtime, ttrpc
 from pyrunc.shim.tasks import SERVICES, Tasks
 from pyrunc.shim.ttrpc import StatusError
 from tests.unit.shim.test_containers import container, process
@@ -142,9 +142,17 @@ def test_a_failed_kill(
 
 def test_a_kill_of_an_exec(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[tuple[int, int]] = []
-    monkeypatch.setattr("posix.kill", lambda pid, number: sent.append((pid, number)))
+    is_there = True
+
+    def kill_child(pid: int, number: int) -> bool:
+        sent.append((pid, number))
+        return is_there
+
+    monkeypatch.setattr(runtime, "kill_child", kill_child)
     assert service.call("Kill", id="c", exec_id="e", signal=15) == {}
     assert sent == [(7, 15)]
+    is_there = False  # it is reaped, and the loop's next turn tells that it has ended
+    assert service.code("Kill", id="c", exec_id="e", signal=15) == ttrpc.NOT_FOUND
     service.one.execs["e"].ended = 0
     assert service.code("Kill", id="c", exec_id="e", signal=15) == ttrpc.NOT_FOUND
     service.one.execs["e"].pid = 0

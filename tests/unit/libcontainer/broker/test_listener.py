@@ -100,6 +100,14 @@ def test_a_process_that_has_ended(child: Child) -> None:
     os.close(child.fd)
 
 
+def test_a_filter_ends_with_its_last_process(child: Child) -> None:
+    assert not listener.has_ended(child.fd)
+    os.kill(child.pid, signal.SIGKILL)
+    os.waitpid(child.pid, 0)
+    assert listener.has_ended(child.fd)
+    os.close(child.fd)
+
+
 def test_what_is_no_listener() -> None:
     reading, writing = os.pipe()
     assert not listener.is_listener(reading)
