@@ -8,6 +8,9 @@ import posix
 from ..kernel import interrupts, native
 from ..plan import wire
 
+# linux/sched.h
+_PF_EXITING = 0x4
+
 
 class InitProcess:
     """The init, from just before its clone until it is reaped. In C it is csrc/init/init.c.
@@ -63,6 +66,14 @@ class InitProcess:
     def answer(self) -> None:
         """Let the init go on. Raises BrokenPipeError or ConnectionResetError if it has ended."""
         native.send(self.sync, wire.GO_ON)
+
+    def is_ending(self) -> bool:
+        """Whether its end has begun, or is over; False if that can't be seen. proc_pid_stat(5), flags."""
+        try:
+            text = native.read_record(f"/proc/{self.pid}/stat")
+        except OSError:
+            return False
+        return bool(int(text.rpartition(")")[2].split(None, 7)[6]) & _PF_EXITING)
 
     def kill(self) -> None:
         """Kill the init and reap it. Does nothing before the clone and after the init is reaped. Raises OSError."""

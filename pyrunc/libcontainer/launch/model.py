@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from .scene import Scene
     from .timeline import Timeline
 
-# The errnos for a process, namespace, descriptor or socket that is gone, and how long such a process may still take to
-# end.
+# The errnos for a process, namespace, descriptor or socket that is gone, and how long a process whose end has begun may
+# take on a busy machine.
 _GONE = (
     errno.ESRCH, errno.ENOENT, errno.ENODEV, errno.EBADF, errno.EINVAL, errno.EPIPE, errno.ECONNRESET, errno.ECHILD,
 )  # fmt: skip
-_ENDING_MS = 100
+_ENDING_MS = 10_000
 
 
 class Launch:
@@ -164,8 +164,8 @@ class Launch:
         """The error to report for a failed step of the runtime. If the init has ended, that is its end or its own last
         report, with the step's failure after it: most of the runtime's steps need a living init."""
         init = self.init
-        # A process that has been killed may still be ending: its files in /proc are gone, and it is no zombie yet.
-        patience = _ENDING_MS if failure.errno in _GONE else 0
+        # The end of a killed process may have begun: its files in /proc are gone, and it is no zombie yet.
+        patience = _ENDING_MS if failure.errno in _GONE and init.is_ending() else 0
         if init.pidfd < 0 or not native.poll([init.pidfd], patience):
             return failure
         try:

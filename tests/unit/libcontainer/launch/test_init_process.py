@@ -90,3 +90,15 @@ def test_one_that_something_else_has_reaped_is_let_go() -> None:
     child.wait()
     init.kill()
     assert init.pidfd == -1
+
+
+def test_whether_an_end_has_begun() -> None:
+    init = InitProcess()
+    init.pid = os.getpid()
+    assert not init.is_ending()
+    with subprocess.Popen(["true"]) as child:
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        init.pid = child.pid
+        assert init.is_ending()
+    init.pid = 2**22 + 1  # no pid
+    assert not init.is_ending()
