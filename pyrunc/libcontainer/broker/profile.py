@@ -28,6 +28,9 @@ _ALLOW, _ERRNO, _NOTIFY = "SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO", "SCMP_ACT_NOTIFY"
 # call that the broker has carried out.
 _FLAGS = ["SECCOMP_FILTER_FLAG_SPEC_ALLOW"]
 _OPEN = (_ALLOW, "SCMP_ACT_LOG")
+_TRACE = "SCMP_ACT_TRACE"
+# What is not a refusal, whoever decides.
+_LETTING = (*_OPEN, _TRACE, _NOTIFY)
 _NEW_MOUNT_CALLS = ("fsopen", "fspick", "fsmount", "move_mount", "open_tree", "open_tree_attr", "mount_setattr")
 _IO_URING = ("io_uring_setup", "io_uring_enter", "io_uring_register")
 _TYPES = (0, stat.S_IFREG, stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFBLK)
@@ -57,13 +60,21 @@ _NEITHER = (4, 5, 6, 10)
 
 def make(policy: Policy, listener: str, base: Seccomp | None = None, flags: bool = True) -> Seccomp:
     """A linux.seccomp for a policy. listener: the broker's socket. base: the profile that it is added to; without one,
-    everything else is allowed. flags: whether to add one. Raises PyruncError for a base that asks another agent."""
+    everything else is allowed. flags: whether to add one. Raises PyruncError for a base that asks another agent or a
+    tracer."""
     base = base or _open_profile()
     if base.get("listenerPath"):
         raise PyruncError("the profile has a listenerPath already", pointer="/linux/seccomp/listenerPath")
+    if base["defaultAction"] == _TRACE:
+        # Any process of the container that traces another one is such a tracer (PTRACE_O_TRACESECCOMP, ptrace(2)).
+        hint = "a process of the container may be the tracer, and allow everything"
+        raise PyruncError(f"the profile has the default {_TRACE}", pointer="/linux/seccomp/defaultAction", hint=hint)
     names = [name for call in policy.calls() for name in NAMES[call]]
+    closed: set[str] = set()
     if base["defaultAction"] in _OPEN:
         rules, replaced = _refusing(policy), {*names}
+        # A rule that lets such a call go, as it is or to the log, would come first.
+        closed = {name for rule in rules for name in rule["names"]}
     else:
         base = _with_the_init_s(base)
         rules, replaced = _allowing(policy, base), {*names, *_IO_URING, *_NEW_MOUNT_CALLS}
@@ -80,7 +91,10 @@ def make(policy: Policy, listener: str, base: Seccomp | None = None, flags: bool
     asked = [_rule(_NOTIFY, *plain)] if plain else []
     if policy.mknod:
         asked += [_rule(_NOTIFY, name, _type_is(name, stat.S_IFCHR)) for name in NAMES["mknod"]]
-    kept = [_without(rule, replaced) for rule in base.get("syscalls") or ()]
+    kept = [
+        _without(rule, replaced | closed if rule["action"] in _LETTING else replaced)
+        for rule in base.get("syscalls") or ()
+    ]
     made: Seccomp = {
         **base,
         "listenerPath": listener,

@@ -260,6 +260,10 @@ def bound_process(process: Process) -> list[str]:
     return changes
 
 
+# Of SCMP_ACT_TRACE a process of the sandbox decides that traces another one (PTRACE_O_TRACESECCOMP, ptrace(2)).
+_OPEN = ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_TRACE")
+
+
 def _seccomp(linux: Linux, profile: Seccomp | None, changes: list[str]) -> None:
     own = linux.get("seccomp")
     chosen = profile or own
@@ -267,7 +271,7 @@ def _seccomp(linux: Linux, profile: Seccomp | None, changes: list[str]) -> None:
         linux["seccomp"] = calls.profile()
         changes.append("/linux/seccomp: the sandbox's own profile, which allows a list of calls")
         return
-    if chosen["defaultAction"] in ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG"):
+    if chosen["defaultAction"] in _OPEN:
         raise _refuse(
             "/linux/seccomp/defaultAction",
             f"a profile with the default {chosen['defaultAction']} is refused",

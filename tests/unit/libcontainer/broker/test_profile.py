@@ -45,6 +45,33 @@ def test_what_is_asked_and_what_not(base: Any) -> None:
         assert action(found, call) == ALLOW
 
 
+@pytest.mark.parametrize("default", [ALLOW, "SCMP_ACT_LOG"])
+@pytest.mark.parametrize("rule", [ALLOW, "SCMP_ACT_LOG", "SCMP_ACT_TRACE"])
+@pytest.mark.parametrize("has_condition", [False, True])
+def test_rules_of_an_open_base_open_no_other_way(default: str, rule: str, has_condition: bool) -> None:
+    """A base that logs what it does not name, or what it names."""
+    calls = ["socket", "socketpair", "sendto", "sendmsg", "io_uring_setup", "fsopen", "mount", "connect", "read"]
+    rules: Any = [{"names": calls, "action": rule}]
+    if has_condition:
+        rules[0]["args"] = [{"index": 0, "value": 3, "op": "SCMP_CMP_NE"}]
+    found = made({"defaultAction": default, "syscalls": rules}, **MEMBERS)
+    refused = (
+        ("socket", 17, 3), ("socket", 2, 2), ("socket", 2, 1, 132), ("socket", 1, 2), ("socketpair", 30),
+        ("sendto", 0, 0, 0, 0x20000000), ("sendmsg", 0, 0, 0x20000000), ("io_uring_setup",), ("fsopen",),
+    )  # fmt: skip
+    for call, *arguments in refused:
+        assert action(found, call, *arguments).startswith("SCMP_ACT_ERRNO"), (call, arguments)
+    assert action(found, "socket", 2, 1).partition(" ")[0] == default
+    assert action(found, "read").partition(" ")[0] == rule
+    assert action(found, "connect") == action(found, "mount") == ASK
+
+
+def test_a_base_whose_tracer_decides() -> None:
+    with pytest.raises(PyruncError, match="default SCMP_ACT_TRACE") as caught:
+        made({"defaultAction": "SCMP_ACT_TRACE"}, **MEMBERS)
+    assert caught.value.pointer == "/linux/seccomp/defaultAction"
+
+
 I386, SOCKETCALL = 0x40000003, 102
 
 

@@ -128,7 +128,7 @@ def test_the_filter() -> None:
     assert tight(spec)[0]["linux"]["seccomp"] == own
     assert tight(spec, profile=given)[0]["linux"]["seccomp"] == given
     assert tight(minimal(), profile=given)[0]["linux"]["seccomp"] == given
-    for action in ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG"):
+    for action in ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_TRACE"):
         spec["linux"]["seccomp"] = {"defaultAction": action}
         assert refused(spec).pointer == "/linux/seccomp/defaultAction"
         assert refused(minimal(), profile={"defaultAction": action}).pointer == "/linux/seccomp/defaultAction"
