@@ -7,6 +7,7 @@ import fcntl
 import os
 import struct
 import termios
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -15,6 +16,7 @@ from pyrunc import log
 from pyrunc.libcontainer.kernel import native
 from pyrunc.libcontainer.launch import relay as relays
 from pyrunc.libcontainer.launch.streams import Stream
+from tests.support.host import SECONDS
 
 
 class Ends:
@@ -57,6 +59,11 @@ class Ends:
         for fd in (self.user, self.terminal, self.inside, self.signals, self.wake):
             if fd >= 0:
                 os.close(fd)
+
+
+def arrived(fd: int) -> None:
+    """Wait until a worker of the kernel has brought what was written to the other side of a pty."""
+    assert native.poll([fd], int(SECONDS * 1000)), "nothing arrives"
 
 
 @pytest.fixture
@@ -154,6 +161,7 @@ def test_output_is_written_before_more_is_read(ends: Ends, monkeypatch: pytest.M
     monkeypatch.setattr(relays.Relay, "_read_master", read)
     monkeypatch.setattr(Stream, "write", write)
     os.write(ends.inside, b"x")
+    arrived(ends.master)
     ends.turn(1)
     assert calls[:4] == ["read", "write one", "read", "write two"]
 
@@ -183,9 +191,12 @@ def test_a_flood_of_output_holds_up_neither_signals_nor_input(
         monkeypatch.setattr(relays.Relay, "_read_master", read)
         os.write(ends.inside, b"x")
         os.write(ends.user, b"typed")
+        arrived(ends.master)
+        arrived(ends.terminal)
         ends.turn(2)
         assert len(reads) <= 2 * relays._TURNS_OUT
         assert ends.relay._timeout() == 0, "there is more"
+        arrived(ends.inside)
         assert os.read(ends.inside, 10) == b"typed"
         os.write(ends.wake, b"x")
         del reads[:]
@@ -211,13 +222,14 @@ def fill(ends: Ends) -> None:
     native.tty_raw(ends.inside)
     os.set_blocking(ends.user, False)
     full = 0
-    while full < 10:
+    end = time.monotonic() + SECONDS
+    while full < 10 or not ends.relay._to_container:
+        assert time.monotonic() < end, "no input waits"
         try:
             os.write(ends.user, b"i" * 4096)
         except BlockingIOError:
             full += 1
         ends.turn(1)
-    assert ends.relay._to_container
     assert ends.relay._timeout() > 0, "it looks again for room"
 
 
