@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from .plan.options import LaunchOptions
 
 _SIGKILL = 9
+# Only more mounts than these are compared with fs.mount-max, which is 100,000 if nobody changes it.
+_MANY_MOUNTS = 1000
 # Nobody listens on the start socket, or it was replaced by a socket of another type.
 _NO_INIT = (errno.ENOENT, errno.ECONNREFUSED, errno.EPROTOTYPE)
 # More descriptors than a process can have (/proc/sys/fs/nr_open is lower), and a C int.
@@ -194,6 +196,8 @@ def host_facts(spec: Spec, options: LaunchOptions, facts: HostFacts | None = Non
         from .plan.host import LANDLOCK, gather
 
         facts = gather(LANDLOCK in (spec.get("annotations") or ()))
+    if len(spec.get("mounts") or ()) > _MANY_MOUNTS:
+        _check_count(spec)
     linux = spec.get("linux") or {}
     if any([entry["type"] == "user" for entry in linux.get("namespaces") or ()]) and not (
         linux.get("uidMappings") and linux.get("gidMappings")
@@ -206,6 +210,19 @@ def host_facts(spec: Spec, options: LaunchOptions, facts: HostFacts | None = Non
 
         facts.systemd = manager.gather(options.rootless, facts)
     return facts
+
+
+def _check_count(spec: Spec) -> None:
+    """Refuse more mounts than a mount namespace can have: the kernel would take a minute to find that out."""
+    from .kernel.hostmounts import most
+
+    count, limit = len(spec["mounts"]), most()
+    if 0 < limit < count:
+        raise PyruncError(
+            f"{count} mounts are too many: a mount namespace has at most {limit}",
+            pointer="/mounts",
+            hint="/proc/sys/fs/mount-max",
+        )
 
 
 def start(root: str, id: str, notify_socket: str = "", timeline: str = "") -> None:

@@ -28,6 +28,14 @@ def count(path: str) -> int:
     return sum([line.split(" ", 5)[4] == escaped for line in lines if line])
 
 
+def most() -> int:
+    """How many mounts a mount namespace may have (fs.mount-max, proc_sys_fs(5)); 0 if that is unknown."""
+    try:
+        return int(read_file("/proc/sys/fs/mount-max"))
+    except (OSError, ValueError):
+        return 0
+
+
 def remove(path: str, before: int) -> None:
     """Unmount the mounts on a resolved path until `before` of them are left. Raises OSError."""
     for _ in range(count(path) - before):

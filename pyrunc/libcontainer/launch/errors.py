@@ -156,6 +156,10 @@ def _hint(step: Step, error: int, detail: str = "") -> str:
         word = detail.partition("Unknown parameter '")[2].partition("'")[0]
         meant = SYNONYMS.get(word) or near(word, KNOWN_OPTIONS)
         return f'did you mean "{meant}"?' if meant else f"the file system knows no option {word}"
+    if error == errno.ENOSPC and "move_mount " in detail:
+        from ..kernel.hostmounts import most
+
+        return f"a mount namespace has at most {most()} mounts, the host's among them (/proc/sys/fs/mount-max)"
     if step.kind == "open_mapped_source" and error == errno.EINVAL and step.pointer == "/root/path":
         return _NO_IDMAP
     if step.kind == "mount" and error == errno.EPERM:

@@ -21,12 +21,14 @@ import pytest
 from pyrunc import log
 from pyrunc.errors import PyruncError
 from pyrunc.libcontainer import deletion, lifecycle, state, statedir
-from pyrunc.libcontainer.kernel import native
+from pyrunc.libcontainer.kernel import hostmounts, native
 from pyrunc.libcontainer.launch import ledger
 from pyrunc.libcontainer.plan import wire
+from pyrunc.libcontainer.plan.host import HostFacts
 from pyrunc.libcontainer.plan.options import LaunchOptions
 from tests.support.boxes import Box
 from tests.support.launches import message
+from tests.support.plans import minimal
 from tests.support.records import opened, record
 
 
@@ -455,3 +457,19 @@ def test_listen_fds_are_those_meant_for_this_process(
         environment[b"LISTEN_PID"] = str(os.getpid()).encode() if pid == "own" else pid.encode()
     monkeypatch.setattr(posix, "environ", environment)
     assert lifecycle.listen_fds() == count
+
+
+@pytest.mark.parametrize(("limit", "refused"), [(1001, True), (1002, False), (0, False)])
+def test_more_mounts_than_the_kernel_takes_are_refused(
+    monkeypatch: pytest.MonkeyPatch, limit: int, refused: bool
+) -> None:
+    monkeypatch.setattr(hostmounts, "most", lambda: limit)
+    spec = minimal(mounts=[{"destination": "/m", "type": "tmpfs"}] * 1002)
+    options = LaunchOptions(id="box", bundle="/bundle", command="run")
+    if not refused:
+        lifecycle.host_facts(spec, options, HostFacts())
+        return
+    with pytest.raises(
+        PyruncError, match=r"1002 mounts are too many: .* at most 1001 \(at /mounts; /proc/sys/fs/mount-max"
+    ):
+        lifecycle.host_facts(spec, options, HostFacts())

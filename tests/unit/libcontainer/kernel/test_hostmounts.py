@@ -76,3 +76,9 @@ def test_a_shared_tree_that_is_bound_below_stays_on_the_host(tmp_path: Path) -> 
         assert hostmounts.count(str(host / "below")) == 1
 
     inside(check)
+
+
+def test_the_most_mounts_of_a_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert hostmounts.most() == int(Path("/proc/sys/fs/mount-max").read_text())
+    monkeypatch.setattr(hostmounts, "read_file", lambda path: "none")
+    assert hostmounts.most() == 0

@@ -82,6 +82,11 @@ def test_start_knows_only_the_beginnings_of_what_is_too_long() -> None:
     assert (error.pointer, "131071 bytes" in error.hint) == ("/process/args", True)
 
 
+def test_too_many_mounts_are_no_full_disk() -> None:
+    assert "/proc/sys/fs/mount-max" in launch_errors.init_step_failed(MOUNT, errno.ENOSPC, "move_mount /x").hint
+    assert launch_errors.init_step_failed(MOUNT, errno.ENOSPC, "mkdir /x").hint == ""
+
+
 def test_hints_that_would_be_false_are_not_given() -> None:
     user = Step("process", "user", (0, 0, (), 1), "/process/user")
     assert "at most 65536" in launch_errors.init_step_failed(user, errno.EINVAL, "setgroups: too many groups").hint
