@@ -18,7 +18,7 @@ enum {
     REGISTERS = 65,
     DETAIL_SIZE = 4096,
     DECIMAL_SIZE = 24, /* the longest 64-bit number with sign and NUL */
-    FAILED = MAX_ERRNO + 1, /* a failure without an errno: the detail says it all */
+    FAILED = MAX_ERRNO + 1, /* a failure without an errno: the detail has the whole reason */
 };
 
 struct init {
@@ -66,7 +66,7 @@ bool starts_with(const char *text, const char *prefix);
 /* Whether a path is `directory` or below it, by their texts. Except for "/" neither has a trailing slash. */
 bool is_below(const char *path, const char *directory);
 
-/* Closes a descriptor and forgets it; errno stays. */
+/* Closes a descriptor and sets it to -1; errno stays. */
 void close_fd(int *fd);
 #define CLOSING __attribute__((cleanup(close_fd)))
 /* Hands a CLOSING descriptor to the caller. */
@@ -90,7 +90,7 @@ int proc_open_self(struct init *init, const char *name, int flags);
 bool is_procfs(int fd);
 int proc_write(struct init *init, int fd, const char *path, const char *value);
 
-/* mounts.c: what the mounting steps have in common */
+/* mounts.c: shared by the mounting steps */
 struct attributes {
     uint64_t set;
     uint64_t clear;

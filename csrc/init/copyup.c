@@ -57,7 +57,7 @@ static int copy_file(int from_directory, int to_directory, const char *name)
     if (from < 0 || fstat(from, &st) < 0)
         return -errno;
     if (!S_ISREG(st.st_mode))
-        return -EAGAIN; /* it changed under our hands */
+        return -EAGAIN; /* it is another file by now */
     CLOSING int to = openat(to_directory, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (to < 0)
         return -errno;

@@ -28,7 +28,7 @@ bool parse_decimal(const char *text, uint64_t limit, uint64_t *value)
     return true;
 }
 
-/* The next token, or NULL where no whole token is left. */
+/* The next token, or NULL if no whole token is left. */
 static const char *next_token(struct plan *plan)
 {
     size_t left = plan->size - plan->at;
@@ -132,7 +132,7 @@ static bool decode_strv(struct plan *plan, struct arena *arena, struct strv *str
         const char *token = next_token(plan);
         if (token == NULL)
             return false;
-        strv->items[i] = (char *)token; /* execve's type for argv; nobody writes to it */
+        strv->items[i] = (char *)token; /* execve's type for argv; the text is not changed */
     }
     return true;
 }

@@ -1,7 +1,7 @@
 /* The init's start, its loop over the plan, and its end.
  *
  * Run as `pyrunc:[init] SYNC PLAN` with two descriptor numbers: the socket to the runtime and the memfd with the plan
- * (docs/architecture.md tells both). */
+ * (docs/architecture.md describes both). */
 #define STEPS_DISPATCH
 #include "common.h"
 
@@ -17,7 +17,7 @@
 #define NAME "pyrunc:[init]"
 
 enum {
-    NO_STEP = -1, /* the number that an error bears where no step has begun */
+    NO_STEP = -1, /* the step number of an error before the first step */
     SIGNALS = 64,
     QUEUE = 8, /* connections that wait until the init accepts them */
 };
@@ -102,7 +102,7 @@ static int load_plan(struct init *init, struct plan *plan, int fd, uint64_t (**t
     if (plan->fault_step >= 0 || plan->fault != FAULT_NONE)
         return refuse_plan(init, EINVAL, "this init injects no faults");
 #endif
-    /* the runtime's clone handed them over without the flag */
+    /* the runtime's clone passes them without the flag */
     result = plan_each_fd(plan, close_on_exec, NULL);
     if (result == 0)
         result = own_start_socket(plan);
@@ -178,7 +178,7 @@ int main(int argc, char **argv)
 
     init.sync = argc == 3 ? parse_fd(argv[1]) : -1;
     if (init.sync < 0 || close_on_exec(init.sync, NULL) != 0)
-        return 1; /* not run by pyrunc; there is nobody to tell */
+        return 1; /* not run by pyrunc: there is no socket for an error */
     join_namespaces();
     init.proc = init.root = init.null = init.mask = init.master = init.slave = init.listener = init.landlock = -1;
     for (int i = 0; i < REGISTERS; i++)

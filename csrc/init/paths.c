@@ -1,5 +1,5 @@
 /* Paths inside the rootfs. The image is hostile: a path of the container is resolved by the kernel as if the rootfs
- * were the root (RESOLVE_IN_ROOT), once, and what was found is used by its descriptor from then on. A symlink that
+ * were the root (RESOLVE_IN_ROOT) once, and the file is used by its descriptor from then on. A symlink that
  * changes afterwards changes nothing (CVE-2021-30465, CVE-2023-27561, CVE-2024-45310). */
 #include "common.h"
 
@@ -43,7 +43,7 @@ static int resolve(struct init *init, const char *path, uint64_t flags, uint64_t
     return fd >= 0 ? fd : fail(init, errno, "open ", path);
 }
 
-/* Opens what is at a path of the container. */
+/* Opens the file at a path of the container. */
 int open_in_root(struct init *init, const char *path, uint64_t flags)
 {
     return resolve(init, path, flags, 0);

@@ -55,7 +55,7 @@ int proc_open_sysctl(struct init *init, const char *path, int flags)
     }
     if (fd >= 0 && is_procfs(fd))
         return take_fd(&fd);
-    return proc_open_file(init, path, flags); /* whose error is the one to tell */
+    return proc_open_file(init, path, flags); /* for its error */
 }
 
 /* Opens a file below the procfs; `path` is relative to it. */

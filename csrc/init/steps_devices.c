@@ -10,9 +10,9 @@
 
 #include "kernel.h"
 
-enum { MAX_RETRIES = 128 }; /* of what another container on the same /dev disturbed */
+enum { MAX_RETRIES = 128 }; /* of calls that another container on the same /dev disturbs */
 
-/* Whether something is the null device, by whatever name. */
+/* Whether a file is the null device, under any name. */
 bool is_null(const struct stat *st)
 {
     return S_ISCHR(st->st_mode) && st->st_rdev == makedev(1, 3);
@@ -43,7 +43,7 @@ int step_mknod(struct init *init, const struct step_mknod *step)
     if (node < 0 || fstat(node, &st) < 0)
         return fail(init, errno, "open ", step->path);
     if (((st.st_mode ^ step->mode) & S_IFMT) != 0 || (!S_ISFIFO(st.st_mode) && st.st_rdev != device))
-        return fail(init, EEXIST, "mknod ", step->path, ": something else is there");
+        return fail(init, EEXIST, "mknod ", step->path, ": a different file is there");
     /* the mode is exact already: the init's umask is 0 */
     if (made && (st.st_uid != step->uid || st.st_gid != step->gid) &&
         fchownat(node, "", step->uid, step->gid, AT_EMPTY_PATH) < 0)
@@ -103,7 +103,7 @@ int step_remove_device(struct init *init, const struct step_remove_device *step)
     if (fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
         return errno == ENOENT ? 0 : fail(init, errno, "stat ", step->path);
     if (((st.st_mode ^ step->mode) & S_IFMT) != 0 || st.st_rdev != makedev(step->major, step->minor))
-        return fail(init, EEXIST, "unlink ", step->path, ": something else is there");
+        return fail(init, EEXIST, "unlink ", step->path, ": a different file is there");
     return unlinkat(parent, name, 0) == 0 || errno == ENOENT ? 0 : fail(init, errno, "unlink ", step->path);
 }
 

@@ -87,7 +87,7 @@ _Noreturn static void become_hook(const struct init *init, const struct step_con
 {
     char *only_path[] = {(char *)step->path, NULL};
     sys_signal(SIGPIPE, SIG_DFL);
-    prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0); /* no hook outlives an init that is given up */
+    prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0); /* no hook outlives the init */
     umask(init->umask);
     char **env = step->env.items;
     if (step->home != 0 && init->home != NULL)
@@ -96,7 +96,7 @@ _Noreturn static void become_hook(const struct init *init, const struct step_con
         sys_close_range(3, ~0u, CLOSE_RANGE_CLOEXEC) == 0)
         execve(step->path, step->args.count > 0 ? step->args.items : only_path, env);
     int error = errno;
-    (void)!write(status, &error, sizeof(error)); /* no error here is told better than by the exit status */
+    (void)!write(status, &error, sizeof(error)); /* if that fails, only the exit status shows the error */
     sys_exit(127);
 }
 

@@ -122,11 +122,11 @@ static int open_source(struct init *init, const struct step_bind *step, int *ope
         return *opened = take_fd(&init->kept[step->keep]);
     }
     if (step->source_fd >= 0)
-        return step->source_fd; /* not ours to close: an alternative may name it again */
+        return step->source_fd; /* stays open: an alternative may name it again */
     return *opened = clone_source(init, step->source, step->recursive != 0, step->links);
 }
 
-/* Opens what is to be covered, made where it is missing. */
+/* Opens the target of a bind mount. A missing one is made. */
 static int open_bind_target(struct init *init, const struct step_bind *step, mode_t source)
 {
     enum make make = S_ISDIR(source) ? MAKE_DIRECTORY : MAKE_FILE;
@@ -163,7 +163,7 @@ static int copy_symlink(struct init *init, int source, const struct step_bind *s
         return fail(init, errno, "symlink ", step->target);
     length = readlinkat(parent, name, other, sizeof(other) - 1);
     if (length < 0)
-        return fail(init, EEXIST, "symlink ", step->target, ": what is there is no symlink");
+        return fail(init, EEXIST, "symlink ", step->target, ": the existing file is no symlink");
     other[length] = '\0';
     if (strcmp(text, other) != 0)
         return fail(init, EEXIST, "symlink ", step->target, ": it points to ", other);

@@ -63,7 +63,7 @@ int step_bounding(struct init *init, const struct step_bounding *step)
         if (error == EINVAL)
             break; /* the kernel knows no more */
         if (prctl(PR_CAPBSET_READ, capability, 0, 0, 0) == 0)
-            continue; /* dropping one that is not there needs CAP_SETPCAP too */
+            continue; /* dropping an absent one needs CAP_SETPCAP too */
         char number[DECIMAL_SIZE];
         return fail(init, error, "prctl(PR_CAPBSET_DROP) ", decimal(number, capability));
     }

@@ -105,7 +105,7 @@ int step_pivot_root(struct init *init, const struct step_pivot_root *step)
     /* the kernel does not define the working directory after that */
     if (fchdir(old) < 0)
         return fail(init, errno, "chdir to the old root");
-    /* what is unmounted here stays mounted on the host */
+    /* mounts that are unmounted here must stay on the host */
     struct mount_attr slave = {.propagation = MS_SLAVE};
     if (sys_mount_setattr(AT_FDCWD, ".", AT_RECURSIVE, &slave) < 0)
         return fail(init, errno, "mount_setattr (slave) of the old root");

@@ -23,12 +23,12 @@
 enum { STACK_SIZE = 4096 - 64 };
 
 struct ahead {
-    int tid; /* the kernel sets it to 0, and wakes who waits, when the thread has ended */
+    int tid; /* the kernel sets it to 0, and wakes the waiter, when the thread has ended */
     int network; /* the descriptor of the namespace, or -1 */
     _Alignas(16) char stack[STACK_SIZE];
 };
 
-/* The thread, or what it has left; NULL without. */
+/* The thread, or its result; NULL without. */
 static struct ahead *ahead;
 
 /* A system call of up to three arguments, without errno: -errno on failure. */

@@ -1,4 +1,4 @@
-/* What the broker does for the process of a container (pyrunc/libcontainer/broker). A part of pyrunc._core. */
+/* System calls of the broker (pyrunc/libcontainer/broker). A part of pyrunc._core. */
 #define _GNU_SOURCE
 #include "native.h"
 
@@ -17,10 +17,10 @@
 
 #include "parent.h"
 
-/* The smallest page: a part of the transfer never crosses from a page that is there into one that is not. */
+/* The smallest page: no part of the transfer crosses from a readable page into an unreadable one. */
 enum { PAGE = 4096, MAX_PARTS = 3 };
 
-/* Up to `size` bytes, 8 KiB at most, of another process's memory, as far as it is readable. Gives their number. */
+/* Up to `size` bytes, 8 KiB at most, of another process's memory, as far as it is readable. Returns their number. */
 int pyrunc_read_process(int pid, uint64_t address, char *data, size_t size)
 {
     struct iovec remote[MAX_PARTS];

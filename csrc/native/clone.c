@@ -80,7 +80,7 @@ static int init_child(void *data)
     const struct pyrunc_clone *spawn = shared->spawn;
 
     shared->begun = 1;
-    if (shared->procs >= 0 && write(shared->procs, "0", 1) != 1) /* 0 is who writes (cgroups(7)) */
+    if (shared->procs >= 0 && write(shared->procs, "0", 1) != 1) /* 0 stands for the writer (cgroups(7)) */
         return fail(shared, PYRUNC_CGROUP_PROCS, 0);
 
     if (shared->network >= 0 && setns(shared->network, CLONE_NEWNET) < 0)

@@ -80,8 +80,8 @@ int pyrunc_read_record(const char *path, char *data, size_t size)
     return fd < 0 ? -errno : result(read(fd, data, size));
 }
 
-/* Whether a cgroup is frozen, by the path of its directory. The path may be another user's word: in the place of
- * cgroup.events may be a link, or a FIFO, for which the open must not wait. */
+/* Whether a cgroup is frozen, by the path of its directory. Another user may have chosen the path:
+ * cgroup.events may be a link there, or a FIFO, for which the open must not wait. */
 int pyrunc_is_frozen(int dirfd, const char *cgroup)
 {
     char path[PATH_MAX], events[4096];
@@ -97,14 +97,14 @@ int pyrunc_is_frozen(int dirfd, const char *cgroup)
     return strstr(events, "frozen 1") != NULL;
 }
 
-/* Whether nobody but the user, or root, can have changed it. */
+/* Whether only the user, or root, can have changed it. */
 static bool is_own(const struct stat *found, uid_t user)
 {
     return found->st_uid == user && (found->st_mode & (S_IWGRP | S_IWOTH)) == 0;
 }
 
 /* The file ID/NAME below a directory, if both ID and the file are the caller's own and are as the caller makes them.
- * Gives its length, which is less than `size`. -EPERM if they are not, and -EAGAIN if the file changes meanwhile:
+ * Returns its length, which is less than `size`. -EPERM if they are not, and -EAGAIN if the file changes meanwhile:
  * statedir.py finds the reason. The directory is not opened, which would take as long as all the rest. */
 int pyrunc_read_own(int dirfd, const char *id, const char *name, char *data, size_t size)
 {

@@ -1,4 +1,4 @@
-/* The parent's system calls that Python has no binding of. Every function gives -errno on failure. */
+/* The parent's system calls that Python has no binding of. Every function returns -errno on failure. */
 #ifndef PYRUNC_NATIVE_H
 #define PYRUNC_NATIVE_H
 
@@ -21,7 +21,7 @@ struct pyrunc_clone {
 
     int pid;               /* the init, in the caller's pid namespace */
     int pidfd;
-    int failed_call;       /* enum pyrunc_call: what gave the error */
+    int failed_call;       /* enum pyrunc_call: the call that failed */
     int failed_index;      /* for setns and fcntl: which of the descriptors */
 };
 

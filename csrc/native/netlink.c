@@ -11,8 +11,9 @@
 
 #include "parent.h"
 
-/* A socket of rtnetlink for a network namespace, or for our own with -1. A socket belongs to the namespace that it is
- * made in, so we go there and come back. Errors come with the kernel's words, and without the request's body. */
+/* A socket of rtnetlink for a network namespace, or with -1 for the caller's own. A socket belongs to the namespace that
+ * it is made in, so this enters the namespace and returns. Errors have the kernel's message, without the request's body.
+ * */
 int pyrunc_netlink(int namespace)
 {
     CLEANUP_FD int own = -1;

@@ -1,4 +1,4 @@
-/* What the files of pyrunc._core have in common. */
+/* Shared by the files of pyrunc._core. */
 #ifndef PYRUNC_PARENT_H
 #define PYRUNC_PARENT_H
 
@@ -8,16 +8,16 @@
 /* How many descriptors a message carries at most, or one call waits for. */
 enum { MAX_FDS = 64 };
 
-/* Waits for the thread of pyrunc_begin_network. Gives the descriptor of the network namespace that it has made, which
- * is the caller's to close; -1 without. */
+/* Waits for the thread of pyrunc_begin_network. Returns the descriptor of the network namespace that it has made, which
+ * the caller closes; -1 without. */
 int pyrunc_take_network(void);
 
-/* clone3(2) with a stack of its own: the child calls child(data) there and exits with its value. Gives -1 and errno on
+/* clone3(2) with a stack of its own: the child calls child(data) there and exits with its value. Returns -1 and errno on
  * failure. */
 struct clone_args;
 long clone_on_stack(struct clone_args *args, int (*child)(void *), void *data);
 
-/* What a system call gave, as our functions give it: -errno on failure. */
+/* The result of a system call in the form of these functions: -errno on failure. */
 static inline int result(long value)
 {
     return value < 0 ? -errno : (int)value;

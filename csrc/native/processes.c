@@ -1,4 +1,5 @@
-/* What a process has: limits, scheduling, capabilities, signals; and what a program that we start gets. A part of pyrunc._core. */
+/* Limits, scheduling, capabilities and signals of processes, also of programs that the runtime starts. A part of
+ * pyrunc._core. */
 #define _GNU_SOURCE
 #include "native.h"
 
@@ -21,7 +22,7 @@ int pyrunc_prlimit(int pid, int resource, uint64_t soft, uint64_t hard)
     return result(prlimit(pid, (enum __rlimit_resource)resource, &limit, NULL));
 }
 
-/* What the caller gave us, and what we have made of it; cur is the soft limit. */
+/* The limit of open files that the caller has given to the runtime, and the raised one. */
 static struct rlimit given, raised;
 static bool is_raised;
 
@@ -40,7 +41,7 @@ int pyrunc_open_files(char *limits, size_t size)
     return 0;
 }
 
-/* Raises our own soft limit, which may not be above the hard one. */
+/* Raises this process's soft limit, which may not be above the hard one. */
 int pyrunc_raise_open_files(uint64_t soft)
 {
     if (getrlimit(RLIMIT_NOFILE, &given) < 0)
@@ -52,7 +53,7 @@ int pyrunc_raise_open_files(uint64_t soft)
     return 0;
 }
 
-/* Processes below us whose parents have ended become our children. */
+/* Descendants of this process whose parents have ended become its children. */
 int pyrunc_subreaper(void)
 {
     return result(prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0));
@@ -67,7 +68,7 @@ int pyrunc_begin_spawn(void)
     return is_raised && setrlimit(RLIMIT_NOFILE, &given) < 0 ? -errno : 0;
 }
 
-/* And after that. */
+/* To be called after the program is started. */
 int pyrunc_end_spawn(void)
 {
     return is_raised && setrlimit(RLIMIT_NOFILE, &raised) < 0 ? -errno : 0;

@@ -50,8 +50,8 @@ int pyrunc_tty_restore(int fd, const char *saved, size_t size)
     return result(tcsetattr(fd, TCSANOW, &settings));
 }
 
-/* A terminal that does not know its size (a serial line, a pty that nobody gave one) has 0 rows and 0 columns: then
- * the other one keeps its own. */
+/* A terminal without a known size (a serial line, a new pty) has 0 rows and 0 columns: then the other one keeps its
+ * own. */
 int pyrunc_copy_winsize(int from, int to)
 {
     struct winsize size;
@@ -98,7 +98,7 @@ static void await_refill(int edges, int *pace)
     pace[0] = pace[1];
 }
 
-/* Copies between two descriptors that make nobody wait: reads chunks until there is no more or `data` has no room for
+/* Copies between two descriptors whose reads and writes do not wait: reads chunks until there is no more or `data` has no room for
  * another one, and then writes them together. Ends when a call gives an error, when there is no more to read, or after
  * `turns` chunks.
  *

@@ -6,7 +6,7 @@
 
 #include <stddef.h>
 
-/* What the types of pyrunc._wire share: their objects have nothing but attributes, each of them set. */
+/* Shared by the types of pyrunc._wire: their objects have only attributes, each of them set. */
 struct attributes_object {
     PyObject_HEAD
     PyObject *attributes[];
