@@ -122,7 +122,7 @@ _CHROOT = Hint(
     "itself first",
     unless=ROOT_IS_MOUNT_POINT,
 )
-_MAGIC_LINKS = "links of /proc to descriptors and processes are not followed"
+_MAGIC_LINKS = "a loop of symlinks, or a link of /proc to a descriptor or process, which is not followed"
 _LOCKED = "a user namespace can't take nosuid, nodev, noexec and ro from mounts of the host, which are locked"
 _DESTINATION = "the destination, or what is above it in the rootfs, can't be a mount point"
 _ROOTFS = "root.path is the directory with the container's files, absolute or relative to the bundle"
