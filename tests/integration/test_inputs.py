@@ -199,6 +199,8 @@ WRITING: dict[str, tuple[str, ...]] = {
     "timeline of exec": ("exec", "--timeline", "FILE", "BOX", "true"),
     "seccomp record": ("seccomp", "record", "--output", "FILE", "BUNDLE"),
     "hooks": ("run", "--bundle", "HOOKED", "NEW"),
+    "pid file of run": ("run", "--bundle", "BUNDLE", "--pid-file", "FILE", "NEW"),
+    "pid file of exec": ("exec", "--pid-file", "FILE", "BOX", "true"),
 }
 
 
@@ -230,3 +232,17 @@ def test_a_closed_stream_is_no_file_for_output(
     if what == "timeline of start":
         assert json.loads(runtime("state", places["CREATED"]).out)["status"] == "created"
     assert places["NEW"] not in runtime("list").out
+
+
+# With a /dev that can't be written to, a fault does not replace the host's files.
+READ_ONLY_DEV = ["unshare", "-m", "--propagation", "private", "/bin/sh", "-ec"]
+READ_ONLY_DEV += ['mount --bind /dev /dev; mount -o remount,bind,ro /dev; exec "$@"', "sh"]
+
+
+@pytest.mark.own("runc replaces the file in /dev")
+@pytest.mark.parametrize("path", ["/dev/stdout", "/dev/null", "/proc/self/fd/1"])
+def test_a_pid_file_replaces_no_device(runtime: Runtime, bundle: Bundle, path: str) -> None:
+    bundle.args("true").write()
+    result = runtime("run", "--bundle", bundle.path, "--pid-file", path, runtime.new_id(), prefix=READ_ONLY_DEV)
+    assert result.code == 0, result
+    assert result.out.isdigit() == (path != "/dev/null")

@@ -6,6 +6,7 @@ import errno
 from _signal import strsignal
 
 from ...errors import INIT_FAILED, START_FAILED, PyruncError, join, reworded
+from ...paths import closed_hint
 from ..cgroup.oom import oom_kills, was_oom_killed
 from ..kernel.constants import RLIMITS
 from ..plan.kinds import KINDS, ROOT_IS_MOUNT_POINT
@@ -208,7 +209,7 @@ def runtime_step_failed(step: Step, error: PyruncError | OSError, prefix: str) -
     """The error of a failed step of the runtime, with the step, and the pointer and hint that `error` lacks."""
     number = error.errno or 0
     if step.kind in _OPTION_STEPS and isinstance(error, OSError):
-        return _option_failed(step, number)
+        return _option_failed(step, number, closed_hint(error))
     if isinstance(error, PyruncError):
         text, hint = error.message, error.hint
     else:
@@ -225,11 +226,12 @@ def runtime_step_failed(step: Step, error: PyruncError | OSError, prefix: str) -
     )
 
 
-def _option_failed(step: Step, number: int) -> PyruncError:
+def _option_failed(step: Step, number: int, hint: str) -> PyruncError:
     """The error of a file that an option names, not the configuration."""
     what, option = _OPTION_STEPS[step.kind]
     path = str(step.arg("path"))
-    hint = missing_part(path.rpartition("/")[0] or "/") if number in (errno.ENOENT, errno.ENOTDIR) else ""
+    if number in (errno.ENOENT, errno.ENOTDIR):
+        hint = missing_part(path.rpartition("/")[0] or "/")
     return PyruncError(f"{what} {path}", step=step.kind, errno=number, hint=hint, origin=option)
 
 

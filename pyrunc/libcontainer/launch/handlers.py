@@ -16,7 +16,7 @@ from .. import process, state
 from ..cgroup import claims, devices
 from ..kernel import interrupts, native
 from ..kernel.constants import CLONE_FLAGS
-from ..kernel.fileio import read_file
+from ..kernel.fileio import read_file, write_whole
 from ..plan.model import START_SLOT
 from ..statedir import START_SOCKET
 from . import clone, ledger
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from .model import Launch
 
     Handler = TypeVar("Handler", bound=Callable[..., None])
+
+_TYPE, _REGULAR = 0o170000, 0o100000
 
 # The handler of each kind, which is called with the launch and all of the step's arguments.
 HANDLERS: dict[str, Callable[..., None]] = {}
@@ -520,8 +522,32 @@ def _host_mounts(launch: Launch, rootfs: str) -> None:
     launch.ledger.record("host_mounts", path=path, before=hostmounts.count(path))
 
 
+def _is_device(path: str) -> bool:
+    """Whether a path names a descriptor or a device, such as /dev/stdout and /dev/null: a file must not replace it, as
+    it would with runc."""
+    if not path.startswith(("/dev/", "/proc/")):
+        return False
+    try:
+        return posix.lstat(path).st_mode & _TYPE != _REGULAR
+    except FileNotFoundError:
+        return False
+
+
+def _write_into(path: str, content: str) -> None:
+    """Write to a device or a descriptor. Raises OSError, also for a closed standard stream."""
+    native.refuse_closed(path)
+    fd = posix.open(path, posix.O_WRONLY | posix.O_NONBLOCK | posix.O_NOCTTY | posix.O_CLOEXEC)
+    try:
+        write_whole(fd, content, path)
+    finally:
+        posix.close(fd)
+
+
 @handles("write_pid_file")
 def _write_pid_file(launch: Launch, path: str) -> None:
     content = str(launch.init.pid)
+    if _is_device(path):
+        _write_into(path, content)
+        return
     launch.ledger.record("pid_file", path=path, content=content, draft=state.tmp_name(path))
     state.replace(path, content, 0o666)
