@@ -17,8 +17,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = Path(__file__).with_name("bytecodes.json")
-# A loop that waits may turn once more: 80 bytecodes.
+# A loop that waits may turn once more: 80 bytecodes. On a busy machine it turns more often: the least of some attempts
+# counts.
 MARGIN = 1.02
+ATTEMPTS = 5
 # What a command looks at depends on the kernel; each processor has a masked path; each version has its own bytecodes.
 GROUND = {
     "kernel": ".".join(platform.release().split(".")[:2]),
@@ -34,17 +36,27 @@ def test_no_more_bytecodes_than_before() -> None:
     if golden["ground"] != GROUND and not update:
         differing = " ".join(sorted(name for name in GROUND if GROUND[name] != golden["ground"][name]))
         pytest.skip(f"the counts were taken with another {differing}")
+    if update:
+        golden = {"ground": GROUND, "bytecodes": counted()}
+        GOLDEN.write_text(json.dumps(golden, indent=2) + "\n")
+    more: dict[str, tuple[int, int]] = {}
+    for attempt in range(ATTEMPTS):
+        found = {
+            f"{name} {command}": (count, golden["bytecodes"][name][command])
+            for name, counts in counted().items()
+            for command, count in counts.items()
+            if count > golden["bytecodes"][name][command] * MARGIN
+        }
+        more = found if not attempt else {what: counts for what, counts in found.items() if what in more}
+        if not more:
+            return
+    assert more == {}
+
+
+def counted() -> dict[str, dict[str, int]]:
+    """The bytecodes of each command, by the names of the bundles."""
     command = [sys.executable, "-OO", "-m", "tests.support.bytecodes", "--json"]
     done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    if update:
-        golden = {"ground": GROUND, "bytecodes": found}
-        GOLDEN.write_text(json.dumps(golden, indent=2) + "\n")
-    more = {
-        f"{name} {command}": (count, golden["bytecodes"][name][command])
-        for name, counts in found.items()
-        for command, count in counts.items()
-        if count > golden["bytecodes"][name][command] * MARGIN
-    }
-    assert more == {}
+    found: dict[str, dict[str, int]] = json.loads(done.stdout)
+    return found
