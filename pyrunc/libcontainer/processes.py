@@ -19,11 +19,18 @@ if TYPE_CHECKING:
 def pids(root: str, id: str) -> list[int]:
     """The pids of the container's processes in the caller's pid namespace, in ascending order.
 
-    A stopped container may have some if it shares its pid namespace. Raises PyruncError if there is no such container,
-    or if it has no cgroup.
+    A stopped container may have some if it shares its pid namespace, but not those of another container that has its
+    cgroup by now. Raises PyruncError if there is no such container, or if it has no cgroup.
     """
-    record = lookup.existing(state.directory(root, id))
-    return sorted(files.procs(_cgroup(record, "list the processes of")))
+    place = lookup.opened(state.directory(root, id))
+    try:
+        record = lookup.existing_in(place)
+        found = files.procs(_cgroup(record, "list the processes of"))
+        if found and record.pid not in found and ownership.is_anothers(record.cgroup, place):
+            return []
+    finally:
+        place.close()
+    return sorted(found)
 
 
 def pause(root: str, id: str) -> None:

@@ -1,4 +1,5 @@
-"""Many clients on one state root: no command disturbs another one, and `gc` removes what killed commands leave."""
+"""Many clients on one state root: no command disturbs another one, and `gc` removes what killed commands leave. Random
+commands on few containers that share their cgroups end as they could one after the other."""
 
 from __future__ import annotations
 
@@ -22,6 +23,9 @@ CLIENTS = 16
 CONTAINERS = times(32, 200) if os.environ.get("PYRUNC_TEST_RUNTIME") else 24
 # How many commands are killed in the second test.
 KILLS = CONTAINERS // 2
+# How many random commands each of so many clients runs.
+RANDOM_CLIENTS = 8
+RANDOM_COMMANDS = times(25, 300) if os.environ.get("PYRUNC_TEST_RUNTIME") else times(5, 40)
 
 
 class Client(threading.Thread):
@@ -138,6 +142,82 @@ def test_commands_that_are_killed(runtime: Runtime, bundle: Bundle) -> None:
         result = runtime("delete", "--force", id)
         assert result.code == 0, result
     assert _left(runtime.root) == []
+    runtime.assert_nothing_left()
+
+
+class RandomClient(threading.Thread):
+    """A client that runs random commands on random containers. results: the commands with exit code and output."""
+
+    def __init__(self, runtime: Runtime, bundles: list[Bundle], ids: list[str], number: int) -> None:
+        super().__init__()
+        self.runtime = runtime
+        self.bundles = [str(bundle.path) for bundle in bundles]
+        self.ids = ids
+        self.chance = random.Random(number)
+        self.output = runtime.work / f"random-{number}"
+        self.results: list[tuple[list[str], int, str]] = []
+
+    def run(self) -> None:
+        for _ in range(RANDOM_COMMANDS):
+            words = self.words()
+            with open(self.output, "wb") as output:
+                process = subprocess.Popen(
+                    self.runtime.argv(*words),
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    env=self.runtime.environment(),
+                    cwd=self.runtime.work,
+                )
+                code = process.wait(120)
+            self.results.append((words, code, self.output.read_text(errors="replace")))
+
+    def words(self) -> list[str]:
+        """A random command."""
+        id, bundle = self.chance.choice(self.ids), self.chance.choice(self.bundles)
+        commands = {
+            ("create", "--bundle", bundle, id): 8, ("run", "--detach", "--bundle", bundle, id): 4,
+            ("start", id): 5, ("delete", id): 4, ("delete", "--force", id): 4, ("exec", id, "true"): 5,
+            ("exec", "--detach", id, "sleep", "1000"): 2, ("kill", id, "KILL"): 3, ("kill", "--all", id, "KILL"): 2,
+            ("kill", "--all", id, "TERM"): 1, ("pause", id): 2, ("resume", id): 3, ("ps", "--format", "json", id): 2,
+            ("list",): 1, ("state", id): 1, ("events", "--stats", id): 1, ("update", "--resources", "r.json", id): 2,
+            ("gc",): 1,
+        }  # fmt: skip
+        return list(self.chance.choices(list(commands), list(commands.values()))[0])
+
+
+@pytest.mark.own("runc and crun kill what is in the cgroup")
+def test_random_commands_on_few_containers(runtime: Runtime) -> None:
+    """The containers have two cgroups, so one is often created where another one has just ended. With two of them
+    every process of the cgroup is the container's to end."""
+    bundles = []
+    for number, place in enumerate(("above/one", "above/two", "other/deep/one", "above/one")):
+        bundle = runtime.bundle(f"random{number}")
+        bundle.linux["cgroupsPath"] = f"/{runtime.token}/{place}"
+        if number % 2:
+            bundle.without_namespace("pid")
+        bundle.args("sleep", "1000").write()
+        bundles.append(bundle)
+    (runtime.work / "r.json").write_text('{"devices": []}')
+    ids = [runtime.new_id() for _ in range(3)]
+    clients = [RandomClient(runtime, bundles, ids, number) for number in range(RANDOM_CLIENTS)]
+    for client in clients:
+        client.start()
+    while any(client.is_alive() for client in clients):
+        clients[0].join(1)
+        if not all(client.is_alive() for client in clients):  # an exec may wait in a paused container
+            for id in ids:
+                runtime("delete", "--force", id)
+    for words, code, output in [result for client in clients for result in client.results]:
+        allowed = (0, 255, 128 + signal.SIGKILL, 128 + signal.SIGTERM) if words[0] == "exec" else (0, 1)
+        assert code in allowed, (words, code, output)
+        assert "internal error" not in output, (words, output)
+        assert "Traceback" not in output, (words, output)
+        assert code or words[0] == "gc" or "warning" not in output, (words, output)
+    for id in ids:
+        result = runtime("delete", "--force", id)
+        assert result.code == 0, result
+    assert runtime("gc").out == ""
     runtime.assert_nothing_left()
 
 

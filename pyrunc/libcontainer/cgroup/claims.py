@@ -89,9 +89,9 @@ def take(
 
 def _claim(fd: int, path: str) -> int:
     """Claim a cgroup whose directory is open. Raises OSError, BlockingIOError if another command has the claim,
-    FileNotFoundError if the cgroup is gone.
+    FileNotFoundError if the cgroup is gone, PyruncError if another command has the claim and the cgroup is in use.
 
-    A delete has the claim until the cgroup is removed. So it is waited for, unless the cgroup has processes.
+    A delete has the claim until the cgroup is removed, so it is waited for.
     """
     try:
         claim = posix.open("cgroup.kill", _OPEN_KILL, dir_fd=fd)
@@ -103,21 +103,22 @@ def _claim(fd: int, path: str) -> int:
         raise
     deadline = 0.0
     wait = files.FIRST_WAIT_SECONDS
-    while True:
-        try:
-            native.flock(claim, True, False)
-            return claim
-        except BlockingIOError:
-            now = time.monotonic()
-            deadline = deadline or now + CLAIM_SECONDS
-            if now > deadline or files.procs(path):
-                posix.close(claim)
-                raise
-        except OSError:
-            posix.close(claim)
-            raise
-        time.sleep(wait)
-        wait = min(wait * 2, files.LONGEST_WAIT_SECONDS)
+    try:
+        while True:
+            try:
+                native.flock(claim, True, False)
+                return claim
+            except BlockingIOError:
+                now = time.monotonic()
+                deadline = deadline or now + CLAIM_SECONDS
+                if now > deadline:
+                    raise
+            files.refuse_in_use(path)
+            time.sleep(wait)
+            wait = min(wait * 2, files.LONGEST_WAIT_SECONDS)
+    except BaseException:
+        posix.close(claim)
+        raise
 
 
 def claim(path: str) -> int:

@@ -64,14 +64,21 @@ def monitor_path(mount: str, clos: str, group: str) -> str:
     return f"{clos_path(mount, clos)}/mon_groups/{group}"
 
 
-def prepare(clos: str, make: int, schemata: Sequence[str], record: Callable[[str, str], None]) -> None:
+def prepare(
+    clos: str,
+    make: int,
+    schemata: Sequence[str],
+    record: Callable[[str, str], None],
+    withdraw: Callable[[str, str], None],
+) -> None:
     """Make or find a class of service and write its schemata.
 
-    make: FIND, OWN or SHARED. record(effect, path) is called before a directory is made. Raises PyruncError.
+    make: FIND, OWN or SHARED. record(effect, path) is called before a directory is made, withdraw(effect, path) if
+    another process makes it in that moment. Raises PyruncError.
     """
     mount = root()
     path = clos_path(mount, clos)
-    made = make != FIND and _make(mount, path, "resctrl_group" if make == OWN else "resctrl_clos", record)
+    made = make != FIND and _make(mount, path, "resctrl_group" if make == OWN else "resctrl_clos", record, withdraw)
     if not _exists(path + "/tasks"):
         # Wording of runc.
         raise PyruncError(
@@ -93,11 +100,11 @@ def write_schemata(path: str, schemata: Sequence[str]) -> None:
     _write(root(), path, "".join([line + "\n" for line in schemata]))
 
 
-def monitor(clos: str, group: str, record: Callable[[str, str], None]) -> None:
+def monitor(clos: str, group: str, record: Callable[[str, str], None], withdraw: Callable[[str, str], None]) -> None:
     """Make the monitoring group of a container, which must not exist. Raises PyruncError."""
     mount = root()
     path = monitor_path(mount, clos, group)
-    if not _make(mount, path, "resctrl_group", record):
+    if not _make(mount, path, "resctrl_group", record, withdraw):
         raise PyruncError(f"the monitoring group {path} is in use", pointer="/linux/intelRdt/enableMonitoring")
 
 
@@ -135,7 +142,13 @@ def _exists(path: str) -> bool:
     return True
 
 
-def _make(mount: str, path: str, effect: str, record: Callable[[str, str], None]) -> bool:
+def _make(
+    mount: str,
+    path: str,
+    effect: str,
+    record: Callable[[str, str], None],
+    withdraw: Callable[[str, str], None],
+) -> bool:
     """Make a directory; False if it exists."""
     if _exists(path):
         return False
@@ -143,6 +156,7 @@ def _make(mount: str, path: str, effect: str, record: Callable[[str, str], None]
     try:
         posix.mkdir(path, 0o755)
     except FileExistsError:
+        withdraw(effect, path)
         return False
     except OSError as error:
         raise _failure(mount, f"mkdir {path}", error) from error

@@ -218,14 +218,18 @@ def _cgroup_devices(launch: Launch, rules: tuple[str, ...]) -> None:
 def _resctrl_group(launch: Launch, clos: str, make: int, schemata: tuple[str, ...]) -> None:
     from ..kernel import resctrl
 
-    resctrl.prepare(clos, make, schemata, lambda effect, path: launch.ledger.record(effect, path=path))
+    resctrl.prepare(clos, make, schemata, _recording(launch), launch.ledger.withdraw)
 
 
 @handles("resctrl_monitor")
 def _resctrl_monitor(launch: Launch, clos: str, group: str) -> None:
     from ..kernel import resctrl
 
-    resctrl.monitor(clos, group, lambda effect, path: launch.ledger.record(effect, path=path))
+    resctrl.monitor(clos, group, _recording(launch), launch.ledger.withdraw)
+
+
+def _recording(launch: Launch) -> Callable[[str, str], None]:
+    return lambda effect, path: launch.ledger.record(effect, path=path)
 
 
 @handles("resctrl_assign")

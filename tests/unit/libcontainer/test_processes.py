@@ -21,6 +21,7 @@ def calls(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, tmp_p
     record = state.new_record({"ociVersion": "1", "root": {"path": "r"}}, id="c1", bundle="/b", cgroup=cgroup)
     monkeypatch.setattr(lookup, "existing", lambda path: record)
     monkeypatch.setattr(lookup, "existing_in", lambda place: record)
+    monkeypatch.setattr(ownership, "is_anothers", lambda path, place: found == ownership.OTHER)
     monkeypatch.setattr(ownership, "hold", lambda path, place, record: ownership.Hold(found))
     monkeypatch.setattr(state, "status", lambda path, record: status)
     for name in ("freeze", "thaw"):
@@ -66,4 +67,11 @@ def test_a_container_without_a_cgroup(calls: list[tuple[str, str]], tmp_path: Pa
     for work in (processes.pause, processes.pids):
         with pytest.raises(PyruncError, match="without a cgroup"):
             work(str(tmp_path), "c1")
+    assert calls == []
+
+
+@pytest.mark.parametrize("calls", [("stopped", "/cg", ownership.OTHER)], indirect=True)
+def test_a_stopped_container_has_no_processes_of_another_one(calls: list[tuple[str, str]], tmp_path: Path) -> None:
+    """The other one has its cgroup."""
+    assert processes.pids(str(tmp_path), "c1") == []
     assert calls == []

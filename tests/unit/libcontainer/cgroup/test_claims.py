@@ -176,12 +176,23 @@ def test_a_create_waits_for_a_delete_that_has_the_claim(tmp_path: Path, monkeypa
     close(fd, *[claim] * (claim >= 0))
 
 
-def test_a_create_does_not_wait_for_a_claim_on_a_cgroup_with_processes(tmp_path: Path) -> None:
+def test_a_create_does_not_wait_for_a_claim_on_a_cgroup_with_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = cgroup(tmp_path / "cg")
     held = claims.claim(str(path))
-    (path / "cgroup.procs").write_text("12\n")
+    real = native.flock
+
+    def flock(fd: int, exclusive: bool, wait: bool) -> None:
+        (path / "cgroup.procs").write_text("12\n")  # the other create has cloned its init
+        real(fd, exclusive, wait)
+
+    monkeypatch.setattr(native, "flock", flock)
+    monkeypatch.setattr(claims, "CLAIM_SECONDS", 60)
+    before = open_descriptors()
     with pytest.raises(PyruncError, match=r"container's cgroup is not empty: 1 process\(es\) found"):
         claims.take(str(path), PLACE, os.mkdir)
+    assert open_descriptors() == before
     os.close(held)
 
 

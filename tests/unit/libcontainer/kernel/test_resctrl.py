@@ -54,6 +54,10 @@ class Records(list[tuple[str, str]]):
         assert not Path(path).exists(), "the ledger comes first"
         self.append((effect, path))
 
+    def withdraw(self, effect: str, path: str) -> None:
+        assert self[-1] == (effect, path)
+        del self[-1]
+
 
 @pytest.fixture
 def records() -> Records:
@@ -77,7 +81,7 @@ def test_resctrl_that_is_mounted_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_
 
 
 def test_a_class_of_its_own(mount: Path, records: Records) -> None:
-    resctrl.prepare("box", resctrl.OWN, ("L3:0=f", "MB:0=50"), records)
+    resctrl.prepare("box", resctrl.OWN, ("L3:0=f", "MB:0=50"), records, records.withdraw)
     assert records == [("resctrl_group", str(mount / "box"))]
     assert (mount / "box/schemata").read_text() == "L3:0=f\nMB:0=50\n"
     resctrl.assign("box", "", 4711)
@@ -85,18 +89,37 @@ def test_a_class_of_its_own(mount: Path, records: Records) -> None:
 
 
 def test_without_schemata_none_is_written(mount: Path, records: Records) -> None:
-    resctrl.prepare("box", resctrl.OWN, (), records)
+    resctrl.prepare("box", resctrl.OWN, (), records, records.withdraw)
     assert (mount / "box/schemata").read_text() == SCHEMATA
 
 
 def test_a_class_of_that_name_is_used_and_stays(mount: Path, records: Records) -> None:
     posix.mkdir(str(mount / "box"))
-    resctrl.prepare("box", resctrl.OWN, (), records)
+    resctrl.prepare("box", resctrl.OWN, (), records, records.withdraw)
+    assert records == []
+
+
+def test_a_class_that_another_process_makes_meanwhile_stays(
+    mount: Path, records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = posix.mkdir
+
+    def mkdir(path: str, mode: int) -> None:
+        for _ in range(2):  # the other process's, and this one's
+            real(path, mode)
+            for name in ("tasks", "schemata"):
+                Path(path, name).write_text("")
+
+    monkeypatch.setattr(posix, "mkdir", mkdir)
+    for make in (resctrl.OWN, resctrl.SHARED):
+        resctrl.prepare(f"box{make}", make, (), records, records.withdraw)
+    with pytest.raises(PyruncError, match="in use"):
+        resctrl.monitor("/", "box", records, records.withdraw)
     assert records == []
 
 
 def test_the_default_class(mount: Path, records: Records) -> None:
-    resctrl.prepare("/", resctrl.FIND, (), records)
+    resctrl.prepare("/", resctrl.FIND, (), records, records.withdraw)
     resctrl.assign("/", "", 1)
     assert records == []
     assert (mount / "tasks").read_text() == "1"
@@ -104,15 +127,15 @@ def test_the_default_class(mount: Path, records: Records) -> None:
 
 def test_a_class_that_must_be_there(mount: Path, records: Records) -> None:
     with pytest.raises(PyruncError, match="clos dir not accessible") as raised:
-        resctrl.prepare("gold", resctrl.FIND, (), records)
+        resctrl.prepare("gold", resctrl.FIND, (), records, records.withdraw)
     assert raised.value.pointer == "/linux/intelRdt/closID"
     posix.mkdir(str(mount / "gold"))
-    resctrl.prepare("gold", resctrl.FIND, (), records)
+    resctrl.prepare("gold", resctrl.FIND, (), records, records.withdraw)
     assert records == []
 
 
 def test_a_named_class_is_made_where_it_is_missing(mount: Path, records: Records) -> None:
-    resctrl.prepare("gold", resctrl.SHARED, ("L3:0=f",), records)
+    resctrl.prepare("gold", resctrl.SHARED, ("L3:0=f",), records, records.withdraw)
     assert records == [("resctrl_clos", str(mount / "gold"))]
     assert (mount / "gold/schemata").read_text() == "L3:0=f\n"
 
@@ -122,7 +145,7 @@ def test_a_named_class_is_made_where_it_is_missing(mount: Path, records: Records
 )
 def test_a_named_class_that_is_there_and_the_same(mount: Path, records: Records, schemata: tuple[str, ...]) -> None:
     posix.mkdir(str(mount / "gold"))
-    resctrl.prepare("gold", resctrl.SHARED, schemata, records)
+    resctrl.prepare("gold", resctrl.SHARED, schemata, records, records.withdraw)
     assert records == []
     assert (mount / "gold/schemata").read_text() == "".join(line + "\n" for line in schemata)
 
@@ -133,7 +156,7 @@ def test_a_named_class_that_is_there_and_the_same(mount: Path, records: Records,
 def test_a_named_class_that_is_there_and_different(mount: Path, records: Records, schemata: str, what: str) -> None:
     posix.mkdir(str(mount / "gold"))
     with pytest.raises(PyruncError, match=what):
-        resctrl.prepare("gold", resctrl.SHARED, (schemata,), records)
+        resctrl.prepare("gold", resctrl.SHARED, (schemata,), records, records.withdraw)
     assert (mount / "gold/schemata").read_text() == SCHEMATA
 
 
@@ -144,17 +167,17 @@ def test_bandwidth_is_what_it_is_where_the_kernel_does_not_control_it(mount: Pat
 
 def test_what_is_no_class(mount: Path, records: Records) -> None:
     with pytest.raises(PyruncError, match="is no class of service"):
-        resctrl.prepare("info", resctrl.OWN, (), records)
+        resctrl.prepare("info", resctrl.OWN, (), records, records.withdraw)
 
 
 def test_monitoring(mount: Path, records: Records) -> None:
-    resctrl.prepare("box", resctrl.OWN, (), records)
-    resctrl.monitor("box", "box", records)
+    resctrl.prepare("box", resctrl.OWN, (), records, records.withdraw)
+    resctrl.monitor("box", "box", records, records.withdraw)
     resctrl.assign("box", "box", 5)
     assert records[1] == ("resctrl_group", str(mount / "box/mon_groups/box"))
     assert [(mount / place / "tasks").read_text() for place in ("box", "box/mon_groups/box")] == ["5", "5"]
     with pytest.raises(PyruncError, match="in use") as raised:
-        resctrl.monitor("box", "box", records)
+        resctrl.monitor("box", "box", records, records.withdraw)
     assert raised.value.pointer == "/linux/intelRdt/enableMonitoring"
 
 
@@ -173,7 +196,7 @@ def test_no_class_is_left(mount: Path, records: Records, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(posix, "mkdir", full)
     with pytest.raises(PyruncError) as raised:
-        resctrl.prepare("box", resctrl.OWN, (), records)
+        resctrl.prepare("box", resctrl.OWN, (), records, records.withdraw)
     assert (raised.value.errno, raised.value.hint) == (errno.ENOSPC, "no class of service is left")
 
 
