@@ -185,8 +185,8 @@ def unix_bytes(name: str) -> bytes:
 
 def ports(text: str) -> tuple[int, int]:
     """A port or a range: `443`, `8000-8100`. Raises ValueError."""
-    first, _, last = text.partition("-")
-    found = (_port(first), _port(last or first))
+    first, is_range, last = text.partition("-")
+    found = (_port(first), _port(last if is_range else first))
     if found[0] > found[1]:
         raise ValueError(f"{text} ends before it begins")
     return found

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from ... import paths
+from ... import jsonio, paths
 from ...errors import PyruncError, pointer
 from ..compile.devices import DEFAULT_DEVICES
 from ..kernel.constants import CAPABILITIES
@@ -29,6 +29,7 @@ FREQUENT = frozenset("""
     exit exit_group wait4 waitid dup dup2 dup3 pipe pipe2 socket accept accept4 madvise getrandom prctl set_robust_list
     rseq chown fchown lchown fchownat setxattr getxattr
 """.split())  # fmt: skip
+_FORM = '{"policies": {"default": {…}}}'
 _SIZES = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
@@ -73,6 +74,8 @@ def read(path: str) -> dict[str, Policy]:
     document = (path, paths.absolute(path))
     try:
         value = load.parse(os.getcwd(), document[1], "broker --config")
+        if type(value) is not dict:
+            raise PyruncError(f"{path}: {_shown(value)} is not an object", hint=_FORM)
         return policies(value)
     except PyruncError as error:
         error.document = error.document or document
@@ -84,7 +87,7 @@ def policies(value: Any) -> dict[str, Policy]:
     members = _members(value, "", ("policies",))
     found = _members(members.get("policies", {}), "/policies", None)
     if not found:
-        raise PyruncError("the broker has no policy", pointer="/policies", hint='{"policies": {"default": {…}}}')
+        raise PyruncError("the broker has no policy", pointer="/policies", hint=_FORM)
     return {name: _policy(name, each) for name, each in found.items()}
 
 
@@ -258,5 +261,11 @@ def size(text: str) -> int | None:
 
 
 def _wrong(value: Any, at: str, wanted: str) -> PyruncError:
-    shown = value if type(value) in (str, int) else type(value).__name__
-    return PyruncError(f"{shown} is not {wanted}", pointer=at)
+    return PyruncError(f"{_shown(value)} is not {wanted}", pointer=at)
+
+
+def _shown(value: Any) -> str:
+    """A value of JSON in a message."""
+    if type(value) in (dict, list):
+        return "an object" if type(value) is dict else "an array"
+    return value if type(value) is str else jsonio.dumps(value)

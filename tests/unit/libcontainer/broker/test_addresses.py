@@ -123,7 +123,7 @@ def test_paths_and_abstract_names() -> None:
 def test_ports() -> None:
     assert addresses.ports("443") == (443, 443)
     assert addresses.ports("8000-8100") == (8000, 8100)
-    for text in ("", "-1", "x", "70000", "5-4", "1-2-3", "٣"):
+    for text in ("", "-1", "1-", "-", "x", "70000", "5-4", "1-2-3", "٣"):
         with pytest.raises(ValueError, match=r"port|before"):
             addresses.ports(text)
 

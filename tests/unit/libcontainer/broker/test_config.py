@@ -98,6 +98,8 @@ def test_the_default_of_mknod_is_all_harmless_devices() -> None:
         ({"connect": {"networks": [{"cidr": "::/0", "ports": [True]}]}}, "/connect/networks/0/ports/0", "no port"),
         ({"connect": {"unix": ["run"]}}, "/connect/unix/0", "neither"),
         ({"connect": {"netlink": 1}}, "/connect/netlink", "true or false"),
+        ({"connect": {"netlink": []}}, "/connect/netlink", "an array is not true or false"),
+        ({"connect": {"networks": [{}]}}, "/connect/networks/0/cidr", "null is not a network"),
         ({"connect": {"unixDatagrams": 1}}, "/connect/unixDatagrams", "true or false"),
         ({"bind": {"unixDatagrams": True}}, "/bind/unixDatagrams", "unknown member"),
         ({"bind": {"datagrams": True}}, "/bind/datagrams", "unknown member"),
@@ -127,6 +129,10 @@ def test_a_file(tmp_path: Path) -> None:
     assert caught.value.document == (str(path), str(path))
     with pytest.raises(PyruncError):
         config.read(str(tmp_path / "nosuch"))
+    for text, shown in (("null", "null"), ("[]", "an array"), ("true", "true"), ('"x"', "x")):
+        path.write_text(text)
+        with pytest.raises(PyruncError, match=f"{path}: {shown} is not an object"):
+            config.read(str(path))
 
 
 @pytest.mark.parametrize(
