@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 IN = 0x001
 PRI = 0x002
 OUT = 0x004
-ERR = 0x008
-HUP = 0x010
-RDHUP = 0x2000
 
 # The exit code of a process that was no child of the shim, so its real one is unknown.
 UNKNOWN_EXIT = 255

@@ -72,11 +72,6 @@ class Look:
         """A host path of the configuration."""
         return path if path.startswith("/") else self.bundle.rstrip("/") + "/" + path
 
-    @property
-    def new_user_namespace(self) -> bool:
-        """Whether the container gets a user namespace."""
-        return any(entry["type"] == "user" for entry in self.linux.get("namespaces") or ())
-
 
 def problems(spec: Spec, bundle: str, facts: HostFacts) -> list[Problem]:
     """The problems of a valid configuration on this host.

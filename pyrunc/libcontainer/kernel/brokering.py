@@ -13,8 +13,6 @@ from .native import fs_bytes
 
 # A structure sysinfo of machines with 64 bits.
 SYSINFO_BYTES = 112
-# What one `read_process` takes at most.
-MAX_READ = 8192
 
 
 def _check(value: int) -> int:
@@ -24,7 +22,7 @@ def _check(value: int) -> int:
 
 
 def read_process(pid: int, address: int, size: int) -> bytes:
-    """Up to `size` bytes, at most MAX_READ, of a process's memory: less where the memory behind is not readable.
+    """Up to `size` bytes, 8 KiB at most, of a process's memory: fewer if the memory after them is not readable.
 
     Raises OSError: EFAULT if none is. process_vm_readv(2).
     """

@@ -171,15 +171,6 @@ def architecture(name: str) -> int:
     return token
 
 
-def architecture_name(token: int) -> str:
-    """The specification's name of an architecture. Raises PyruncError."""
-    library = _library()
-    names = [name for name in ARCHITECTURES if _token(library, name) == token]
-    if not names:
-        raise PyruncError(f"the specification has no name for the architecture {token:#x}")
-    return names[0]
-
-
 def find_number(call: str, token: int) -> int:
     """The number of a system call of an architecture; negative if there is none. Raises PyruncError without
     libseccomp."""
