@@ -66,7 +66,7 @@ LISTS: dict[str, Callable[[int], Any]] = {
     "process/env": lambda number: f"A{number}=x",
     "process/rlimits": lambda number: {"type": f"RLIMIT_{number}", "soft": 1, "hard": 1},
     "process/user/additionalGids": int,
-    "process/capabilities/bounding": lambda number: f"CAP_{number}",
+    "process/capabilities/bounding": lambda number: f"CAP_{number:03}",  # a longer word has more near ones
     "linux/devices": device,
     "linux/maskedPaths": lambda number: f"/proc/m{number}",
     "linux/readonlyPaths": lambda number: f"/proc/m{number}",
