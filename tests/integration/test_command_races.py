@@ -81,14 +81,14 @@ def test_statistics_of_a_container_that_is_deleted(
         ("lookup", "take_lock", ["update", "--pids-limit", "10"], "container does not exist"),
         ("state", "load", ["state"], "container does not exist"),
         ("state", "load", ["ps", "--format", "json"], "container does not exist"),
-        ("ledger", "read", ["delete"], "container does not exist"),
+        ("deletion", "take_lock", ["delete"], "container does not exist"),
+        ("saved_config", "load", ["verify"], "container not running"),
+        ("verify.compare", "_compare", ["verify"], "container not running"),
     ],
 )
 def test_a_container_is_deleted_within_another_command(
     runtime: Runtime, box: Container, module: str, name: str, words: list[str], message: str
 ) -> None:
-    if module == "ledger":
-        module, name = "deletion", "take_lock"
     arguments = [words[0], *words[1:], box.id, *(["true"] if words[0] == "exec" else [])]
     stopped = Stopped(runtime, module, name, *arguments)
     box.delete("--force")

@@ -35,6 +35,10 @@ def verify(root: str, id: str) -> Findings:
             raise _stopped()
         try:
             return _compare(expected.of(place, root, record), record, pidfd, status != "created")
+        except (PyruncError, OSError) as error:
+            if process.is_ending(record.pid, record.startTime):  # or it is being deleted
+                raise _stopped() from error
+            raise
         finally:
             os.close(pidfd)
     finally:
@@ -44,22 +48,17 @@ def verify(root: str, id: str) -> Findings:
 def _compare(wanted: Expected, record: Record, pidfd: int, is_started: bool) -> Findings:
     pid = record.pid
     findings = Findings()
-    try:
-        question = Question(pidfd, pid, _to_enter(pid), "/" if wanted.has("mount") else record.rootfs)
-        for checks in (namespacechecks, mountchecks, devicechecks):
-            checks.ask(wanted, question)
-        seen = look(question)
-        namespacechecks.check(wanted, pid, findings)
-        namespacechecks.check_inside(wanted, seen, findings)
-        processchecks.check(wanted, pid, is_started, findings)
-        cgroupchecks.check(wanted, pid, findings)
-        mountchecks.check(wanted, seen, findings)
-        devicechecks.check(wanted, seen, findings)
-    except (PyruncError, OSError) as error:
-        if process.has_ended(pidfd):
-            raise _stopped() from error
-        raise
-    if process.has_ended(pidfd):  # the last reads may have been of another process
+    question = Question(pidfd, pid, _to_enter(pid), "/" if wanted.has("mount") else record.rootfs)
+    for checks in (namespacechecks, mountchecks, devicechecks):
+        checks.ask(wanted, question)
+    seen = look(question)
+    namespacechecks.check(wanted, pid, findings)
+    namespacechecks.check_inside(wanted, seen, findings)
+    processchecks.check(wanted, pid, is_started, findings)
+    cgroupchecks.check(wanted, pid, findings)
+    mountchecks.check(wanted, seen, findings)
+    devicechecks.check(wanted, seen, findings)
+    if process.is_ending(pid, record.startTime):  # the last reads may have been of another process
         raise _stopped()
     return findings
 
