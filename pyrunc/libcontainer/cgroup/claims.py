@@ -24,6 +24,7 @@ CLAIM_SECONDS = 2.0
 MARK = "user.pyrunc.container"
 # The hierarchy's root on every host: it has no such attribute.
 _ROOTS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
+_LINKS_OF_LEAF = 2
 # Of such a cgroup: it has no attribute, is in use, is claimed, or belongs to another user.
 _NOT_OURS = (errno.ENODATA, errno.EOPNOTSUPP, errno.EBUSY, errno.EAGAIN, errno.EACCES, errno.EPERM)
 _OPEN_KILL = posix.O_WRONLY | posix.O_NONBLOCK | posix.O_CLOEXEC
@@ -227,11 +228,14 @@ def other_marks(path: str, own: str, below: bool) -> list[tuple[int, str]]:
         except OSError:
             return
 
-    if not below:
-        look(path)
-        return found
     try:
-        files.walk(path, look)
+        # A directory of cgroup2 has 2 links, and one for each cgroup below it: a walk needs a descriptor.
+        if not below or posix.stat(path).st_nlink == _LINKS_OF_LEAF:
+            look(path)
+        else:
+            files.walk(path, look)
+    except FileNotFoundError:
+        return found
     except OSError as error:
         raise PyruncError(f"looking for whose the cgroup {path} is", errno=error.errno or 0) from error
     return found

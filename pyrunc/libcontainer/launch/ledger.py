@@ -284,9 +284,16 @@ def _remove_parents(entries: list[Entry], itself: bool, tell: Callable[[str], No
 def _undo_own_cgroup(entry: Entry, own: StateDir) -> bool:
     """Remove a cgroup; False where it is another container's by now."""
     with ownership.hold_to_remove(entry["path"], own) as held:
-        if held.found == ownership.OWN:
+        if held.found != ownership.OWN:
+            return held.found != ownership.OTHER
+        try:
             _undo_cgroup(entry)
-    return held.found != ownership.OTHER
+            return True
+        except OSError as error:
+            if error.errno != errno.EMFILE:
+                raise
+    _undo_cgroup(entry)  # the claim had the last descriptor
+    return True
 
 
 def describe(entry: Entry) -> str:
