@@ -276,7 +276,7 @@ BUNDLES: tuple[Mistake, ...] = (
             put("process.selinuxLabel", "system_u:system_r:a_t:s0"), says="selinux is", host=NO_SELINUX),
     Mistake("seccomp profile that refuses execve", seccomp("SCMP_ACT_ERRNO", "read", "write", "sendmsg", "exit_group"),
             says="refuses execve"),
-    Mistake("misspelt seccomp action", seccomp("SCMP_ACT_DENY"), says="defaultAction must be one of"),
+    Mistake("misspelt seccomp action", seccomp("SCMP_ACT_ERNO"), says="defaultAction must be one of"),
     Mistake("network device that is missing",
             lambda b: put("linux.netDevices", {"eth7": {}})(b.namespace("network")), says="eth7"),
     Mistake("mappings without a user namespace",

@@ -51,11 +51,26 @@ def unknown_properties(value: Any) -> list[Problem]:
 
 
 def nearest(word: str, words: Iterable[str]) -> str:
-    """The legal word that was probably meant; "" if none is near. Case and a missing CAP_ make no difference."""
+    """The legal word that was probably meant; "" if none is near. Case and a missing CAP_ make no difference.
+
+    A prefix that all legal words have, such as RLIMIT_, does not make a word near.
+    """
     folded = {name.casefold(): name for name in words}
+    prefix = _prefix(list(folded))
     folded.update({name.removeprefix("cap_"): legal for name, legal in list(folded.items())})
-    matches = difflib.get_close_matches(word.casefold(), folded, 1, 0.6)
+    wanted = word.casefold()
+    if prefix and wanted.startswith(prefix):
+        wanted = wanted.removeprefix(prefix)
+        folded = {name.removeprefix(prefix): legal for name, legal in folded.items()}
+    matches = difflib.get_close_matches(wanted, folded, 1, 0.6)
     return folded[matches[0]] if matches else ""
+
+
+def _prefix(words: list[str]) -> str:
+    """What all words begin with, up to an underscore; "" for nothing."""
+    first, last = (min(words), max(words)) if words else ("", "")
+    count = next((i for i, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), len(first))
+    return first[: first.rfind("_", 0, count) + 1]
 
 
 def _explained(root: Any, error: ValidationError) -> Iterator[Problem]:
