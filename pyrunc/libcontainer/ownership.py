@@ -52,7 +52,8 @@ class Hold:
 def hold(path: str, own: StateDir, record: Record | None = None, below: bool = True) -> Hold:
     """Claim the cgroup at `path` for the container of a state directory, unless it is another one's by now.
 
-    record: of a container whose process may live; then the cgroup is its own. below: as for `is_anothers`.
+    record: of a container whose process may live. Then no other container is below the cgroup, but the cgroup may still
+    be another one's: a process that the kernel ends leaves it before it has ended. below: as for `is_anothers`.
     Raises PyruncError and OSError.
     """
     begin = 0.0
@@ -64,17 +65,19 @@ def hold(path: str, own: StateDir, record: Record | None = None, below: bool = T
         except BlockingIOError:
             now = time.monotonic()
             begin = begin or now
-            if record is not None and now - begin > _PATIENCE_WITH_PROCESS_SECONDS and _lives(record):
-                return Hold(OWN)
-            if is_anothers(path, own, below):
+            lives = record is not None and _lives(record)
+            if is_anothers(path, own, below and not lives):
                 return Hold(OTHER)
+            if lives and now - begin > _PATIENCE_WITH_PROCESS_SECONDS:
+                return Hold(OWN)
             if now - begin > _PATIENCE_SECONDS:
                 return Hold(OWN)
             time.sleep(_WAIT_SECONDS)
             continue
         held = Hold(OWN, descriptor)
         try:
-            if (record is not None and _lives(record)) or not is_anothers(path, own, below):
+            lives = record is not None and _lives(record)
+            if not is_anothers(path, own, below and not lives):
                 return held
         except BaseException:
             held.__exit__()

@@ -4,6 +4,7 @@ container, and nothing is left."""
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
@@ -190,3 +191,27 @@ def test_a_parent_that_another_process_makes_meanwhile_stays(runtime: Runtime, s
     assert runtime("delete", id).code == 0
     assert not cgroup(runtime).exists()
     parent.rmdir()
+
+
+def test_another_is_created_in_the_cgroup_of_a_process_that_takes_long_to_end(runtime: Runtime, shared: Bundle) -> None:
+    """The first process of a pid namespace ends after all others are reaped; here one has a parent that is stopped.
+    Both have left the cgroup before that."""
+    first = runtime.started(shared)
+    parent = runtime.background("exec", first.id, "sleep", "1000")
+    host.wait_for("both processes", lambda: len(json.loads(runtime("ps", "--format", "json", first.id).out)) == 2)
+    parent.send_signal(signal.SIGSTOP)
+    try:
+        first.kill()
+        host.wait_for("the cgroup to be empty", lambda: not (cgroup(runtime) / "cgroup.procs").read_text())
+        id, command = create(runtime, shared)
+        assert runtime(*command).code == 0
+        assert first.status == "running", "it has ended"
+        assert runtime("kill", "--all", first.id, "KILL").code == 0
+        assert runtime("kill", "--all", first.id, "TERM").code == 0
+        assert "container not running" in runtime("pause", first.id).err
+    finally:
+        parent.send_signal(signal.SIGCONT)
+        parent.wait(60)
+    first.wait()
+    first.delete("--force")
+    assert_lives(runtime, id)

@@ -27,6 +27,8 @@ _ROOTS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
 _LINKS_OF_LEAF = 2
 # Of such a cgroup: it has no attribute, is in use, is claimed, or belongs to another user.
 _NOT_OURS = (errno.ENODATA, errno.EOPNOTSUPP, errno.EBUSY, errno.EAGAIN, errno.EACCES, errno.EPERM)
+# Another user's cgroup, or a read-only cgroup file system: the caller's next step tells.
+_MAY_NOT = (errno.EACCES, errno.EPERM, errno.EROFS)
 _OPEN_KILL = posix.O_WRONLY | posix.O_NONBLOCK | posix.O_CLOEXEC
 
 
@@ -123,20 +125,25 @@ def _claim(fd: int, path: str) -> int:
 
 
 def claim(path: str) -> int:
-    """Claim the existing cgroup at `path`, without a wait. Returns a descriptor, -1 if there is nothing to lock.
+    """Claim the existing cgroup at `path`, without a wait.
 
+    Returns a descriptor, -1 if this process may not lock it, and for the hierarchy's root, which has no such file.
     Raises BlockingIOError if another command has the claim, FileNotFoundError if there is no cgroup, and OSError.
     """
+    has_none = False
     while True:
         try:
             fd = posix.open(path + "/cgroup.kill", _OPEN_KILL)
-        except PermissionError:
-            return -1
         except OSError as error:
+            if error.errno in _MAY_NOT:
+                return -1
             if error.errno not in files.GONE:
                 raise
             posix.stat(path)
-            return -1  # the hierarchy's root has no such file
+            if has_none:
+                return -1
+            has_none = True  # or the cgroup was made after the open: look again
+            continue
         try:
             native.flock(fd, True, False)
             if posix.fstat(fd).st_ino == posix.stat(path + "/cgroup.kill").st_ino:

@@ -72,17 +72,33 @@ def test_another_s_cgroup_is_not_claimed(cgroup: Path, own: StateDir, other: Sta
 def test_the_cgroup_of_a_living_process_is_the_container_s_own(
     cgroup: Path, own: StateDir, other: StateDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the attribute says is not read then, nor is a long claim waited for: the container's own `run` may have
-    it."""
-    monkeypatch.setattr(claims, "other_marks", lambda *args: [])
+    """A long claim is not waited for: the container's own `run` may have it."""
+    looks: list[bool] = []
+
+    def other_marks(path: str, own: str, below: bool) -> list[tuple[int, str]]:
+        looks.append(below)
+        return []
+
+    monkeypatch.setattr(claims, "other_marks", other_marks)
     living = record_of(os.getpid())
     claim = claims.claim(str(cgroup))
     with ownership.hold(str(cgroup), own, living) as held:
         assert held.found == ownership.OWN
     os.close(claim)
-    save(other, cgroup)
     with ownership.hold(str(cgroup), own, living) as held:
         assert held.found == ownership.OWN
+    assert not any(looks)  # only at the cgroup itself
+
+
+def test_the_cgroup_of_a_process_that_is_ending_may_be_another_s(cgroup: Path, own: StateDir, other: StateDir) -> None:
+    """It counts as living until the end, and has left the cgroup before."""
+    save(other, cgroup)
+    with ownership.hold(str(cgroup), own, record_of(os.getpid())) as held:
+        assert held.found == ownership.OTHER
+    claim = claims.claim(str(cgroup))
+    with ownership.hold(str(cgroup), own, record_of(os.getpid())) as held:
+        assert held.found == ownership.OTHER
+    os.close(claim)
 
 
 def test_a_lock_that_does_not_end_hinders_no_command(

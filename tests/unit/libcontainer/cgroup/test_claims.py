@@ -6,6 +6,7 @@ import posix
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -234,3 +235,33 @@ def test_a_claimed_cgroup_is_not_removed_as_unused(tmp_path: Path, monkeypatch: 
         file.unlink()  # a cgroup's own files do not hinder rmdir(2)
     assert claims.remove_parents(str(path), itself=True) == [str(path), str(path.parent)]
     claims.remove_if_unused(str(path))
+
+
+@pytest.mark.parametrize("error", [errno.EACCES, errno.EPERM, errno.EROFS])
+def test_a_cgroup_that_may_not_be_locked_has_no_claim(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    path = cgroup(tmp_path / "cg")
+
+    def refuse(*args: object, **more: object) -> int:
+        raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr(posix, "open", refuse)
+    assert claims.claim(str(path)) == -1
+
+
+def test_a_cgroup_that_is_made_after_a_look_is_claimed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not taken for the hierarchy's root, which has no cgroup.kill."""
+    path = tmp_path / "cg"
+    real = posix.open
+
+    def late(*args: Any, **more: Any) -> int:
+        if path.exists():
+            return real(*args, **more)
+        cgroup(path)
+        raise FileNotFoundError(errno.ENOENT, "")
+
+    monkeypatch.setattr(posix, "open", late)
+    claim = claims.claim(str(path))
+    assert claim >= 0
+    os.close(claim)
