@@ -92,7 +92,7 @@ def hold_to_remove(path: str, own: StateDir, below: bool = True) -> Hold:
     held = hold(path, own, None, below)
     if held.found != OTHER:
         return held
-    claims.give_up(path)
+    claims.abandon(path)
     return hold(path, own, None, below)  # the other create may have failed before it could see that
 
 

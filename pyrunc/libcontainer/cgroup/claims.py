@@ -45,8 +45,8 @@ def take(
     The attribute MARK of the cgroup is set under the claim. If a cgroup made here has it already, another command has
     had the claim between the mkdir and now.
 
-    record, withdraw: as for `create`. The effect is also withdrawn, and the cgroup given up, if another command has had
-    the new cgroup first.
+    record, withdraw: as for `create`. The effect is also withdrawn, and the cgroup abandoned, if another command has
+    had the new cgroup first.
     Returns whether it was made, the descriptor of its directory, and that of the claim, -1 if there is nothing to lock:
     in the hierarchy's root, and in another user's cgroup. Raises the errors of `create`, PyruncError if another command
     has the claim, and OSError.
@@ -73,7 +73,7 @@ def take(
                 # It is as if it had been there. The next attempt is refused, unless the other one has failed.
                 if withdraw is not None:
                     withdraw(path)
-                give_up(path)
+                abandon(path)
                 continue
             if isinstance(error, PyruncError):
                 raise
@@ -154,7 +154,7 @@ def claim(path: str) -> int:
         posix.close(fd)  # it was removed before the lock, and another one is there
 
 
-def give_up(path: str) -> None:
+def abandon(path: str) -> None:
     """Leave a cgroup to another container, which has found it unused: whoever is the last one to use it removes it."""
     files.mark_parent(path)
 
@@ -188,7 +188,7 @@ def _remove_unclaimed(path: str) -> None:
 def remove_parents(path: str, itself: bool = False) -> list[str]:
     """Remove the parents of `path` that have files.PARENT_MARK and no other cgroup below them. Gives what was removed.
 
-    itself: also the cgroup at `path`, which another container has given up. Raises PyruncError.
+    itself: also the cgroup at `path`, which another container has abandoned. Raises PyruncError.
     """
     removed: list[str] = []
     parent = path if itself else path.rpartition("/")[0]

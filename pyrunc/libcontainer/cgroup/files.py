@@ -32,7 +32,7 @@ CREATE_ATTEMPTS = 10
 # How many processes are signalled at a time: each needs a descriptor.
 _AT_ONCE = 32
 _SIGKILL = 9
-# The attribute of a cgroup that was made as a parent, or was given up. Its last user removes it: who removes the last
+# The attribute of a cgroup that was made as a parent, or was abandoned. Its last user removes it: who removes the last
 # cgroup below it, or whose create fails in it.
 PARENT_MARK = "user.pyrunc.parent"
 _OPEN = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC
