@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -76,14 +77,7 @@ class Client(threading.Thread):
     def command(self, id: str, *words: str) -> bool:
         """Run a command to its end; returns whether it succeeded."""
         with open(self.output, "wb") as output:
-            self.process = subprocess.Popen(
-                self.runtime.argv(*words),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env=self.runtime.environment(),
-                cwd=self.runtime.work,
-            )
+            self.process = spawn(self.runtime, words, output)
             code = self.process.wait(120)
             self.process = None
         if code == -signal.SIGKILL:
@@ -91,6 +85,18 @@ class Client(threading.Thread):
         elif code:
             self.failures.append(f"{words} exited {code}: {self.output.read_text(errors='replace')}")
         return code == 0
+
+
+def spawn(runtime: Runtime, words: Iterable[str], output: IO[bytes]) -> subprocess.Popen[bytes]:
+    """Start a command of a client, with both of its streams in a file."""
+    return subprocess.Popen(
+        runtime.argv(*words),
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        env=runtime.environment(),
+        cwd=runtime.work,
+    )
 
 
 def start(runtime: Runtime, bundle: Bundle) -> list[Client]:
@@ -161,15 +167,7 @@ class RandomClient(threading.Thread):
         for _ in range(RANDOM_COMMANDS):
             words = self.words()
             with open(self.output, "wb") as output:
-                process = subprocess.Popen(
-                    self.runtime.argv(*words),
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=output,
-                    env=self.runtime.environment(),
-                    cwd=self.runtime.work,
-                )
-                code = process.wait(120)
+                code = spawn(self.runtime, words, output).wait(120)
             self.results.append((words, code, self.output.read_text(errors="replace")))
 
     def words(self) -> list[str]:

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -241,12 +242,18 @@ def test_a_start_that_does_not_reach_the_init_is_an_error(
     host.wait_for("the end", lambda: not host.processes_of(waiting.runtime.token))
 
 
-@pytest.mark.own("runc has a FIFO")
-def test_a_stopped_init_is_waited_for(waiting: Container) -> None:
-    """SIGSTOP is no end: the start goes on when the init does, as with runc."""
+def start_of_a_stopped_init(waiting: Container) -> subprocess.Popen[bytes]:
+    """A `start` that has connected to its init, which is stopped."""
     os.kill(waiting.pid, signal.SIGSTOP)
     command = waiting.runtime.background("start", waiting.id)
     host.wait_for("the start to connect", lambda: has_connected(command.pid))
+    return command
+
+
+@pytest.mark.own("runc has a FIFO")
+def test_a_stopped_init_is_waited_for(waiting: Container) -> None:
+    """SIGSTOP is no end: the start goes on when the init does, as with runc."""
+    command = start_of_a_stopped_init(waiting)
     os.kill(waiting.pid, signal.SIGCONT)
     assert command.wait() == 0
     host.wait_for("its output", lambda: waiting.output == "started\n")
@@ -254,9 +261,7 @@ def test_a_stopped_init_is_waited_for(waiting: Container) -> None:
 
 @pytest.mark.own("runc has a FIFO")
 def test_a_start_ends_with_the_stopped_init_that_it_waits_for(waiting: Container) -> None:
-    os.kill(waiting.pid, signal.SIGSTOP)
-    command = waiting.runtime.background("start", waiting.id)
-    host.wait_for("the start to connect", lambda: has_connected(command.pid))
+    command = start_of_a_stopped_init(waiting)
     os.kill(waiting.pid, signal.SIGKILL)
     assert command.wait() == 1
     assert "the init was killed before it executed the" in (waiting.runtime.work / "background.err").read_text()
