@@ -303,11 +303,7 @@ def _filter_of(spec: Spec) -> Seccomp | None:
     """The filter of a configuration. If it has none, it gets one that allows everything, so that the init loads one."""
     found = (spec.get("linux") or {}).get("seccomp")
     if not found:
-        allow: Seccomp = {
-            "defaultAction": "SCMP_ACT_ALLOW",
-            "architectures": [*compiler.machine_architectures()],
-        }
-        spec.setdefault("linux", {})["seccomp"] = allow
+        spec.setdefault("linux", {})["seccomp"] = compiler.open_profile()
     return found
 
 
@@ -393,9 +389,7 @@ def _place(given: str) -> str:
         if is_directory:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     except OSError as error:
-        raise PyruncError(
-            f"writing the profile to {path}", errno=error.errno or 0, hint=paths.closed_hint(error)
-        ) from error
+        raise _not_written(path, error) from error
     if not os.access(path if exists else folder, os.W_OK):
         raise PyruncError(f"{path if exists else folder} is not writable")
     return path
@@ -405,6 +399,8 @@ def _write(path: str, text: str) -> None:
     try:
         outputs.write(path, text)
     except OSError as error:
-        raise PyruncError(
-            f"writing the profile to {path}", errno=error.errno or 0, hint=paths.closed_hint(error)
-        ) from error
+        raise _not_written(path, error) from error
+
+
+def _not_written(path: str, error: OSError) -> PyruncError:
+    return PyruncError(f"writing the profile to {path}", errno=error.errno or 0, hint=paths.closed_hint(error))

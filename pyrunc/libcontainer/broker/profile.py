@@ -62,7 +62,7 @@ def make(policy: Policy, listener: str, base: Seccomp | None = None, flags: bool
     """A linux.seccomp for a policy. listener: the broker's socket. base: the profile that it is added to; without one,
     everything else is allowed. flags: whether to add one. Raises PyruncError for a base that asks another agent or a
     tracer."""
-    base = base or _open_profile()
+    base = base or compiler.open_profile()
     if base.get("listenerPath"):
         raise PyruncError("the profile has a listenerPath already", pointer="/linux/seccomp/listenerPath")
     if base["defaultAction"] == _TRACE:
@@ -105,11 +105,6 @@ def make(policy: Policy, listener: str, base: Seccomp | None = None, flags: bool
     if policy.name != DEFAULT:
         made["listenerMetadata"] = policy.name
     return made
-
-
-def _open_profile() -> Seccomp:
-    """A profile that allows everything, with the architectures of the machine."""
-    return {"defaultAction": "SCMP_ACT_ALLOW", "architectures": [*compiler.machine_architectures()]}
 
 
 def _with_the_init_s(base: Seccomp) -> Seccomp:

@@ -15,6 +15,7 @@ from ... import log
 from ...errors import PyruncError
 from ..kernel import kmsg, native
 from ..seccomp.checks import refusal
+from ..seccomp.constants import FAMILIES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,9 +33,8 @@ _RET_ERRNO, _RET_ACTION = 0x00050000, 0xFFFF0000
 _EARLY_SECONDS = 0.5
 # The actions by which a process gets SIGSYS. Of SCMP_ACT_TRAP the kernel keeps no record.
 _KILLING = ("SCMP_ACT_KILL", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_KILL_THREAD", "SCMP_ACT_TRAP")
-# linux/audit.h: AUDIT_ARCH_X86_64, AUDIT_ARCH_AARCH64. Then the other architectures whose programs they may run.
+# linux/audit.h: AUDIT_ARCH_X86_64, AUDIT_ARCH_AARCH64; AUDIT_ARCH_I386, AUDIT_ARCH_ARM.
 _MACHINES = {"x86_64": "c000003e", "aarch64": "c00000b7"}
-_OTHERS = {"x86_64": ("SCMP_ARCH_X86", "SCMP_ARCH_X32"), "aarch64": ("SCMP_ARCH_ARM",)}
 _ARCHITECTURES = {"40000003": "SCMP_ARCH_X86", "40000028": "SCMP_ARCH_ARM"}
 _X32_BIT = 1 << 30
 # A call that has no name here begins with this, and its number follows; behind _OF the architecture if it is another
@@ -194,7 +194,7 @@ def _killing(profile: Seccomp) -> tuple[str, str] | None:
     if action in _KILLING:
         return "/linux/seccomp/defaultAction", action
     covered = profile.get("architectures") or ()
-    missing = [name for name in _OTHERS.get(posix.uname().machine, ()) if name not in covered]
+    missing = [name for name in FAMILIES.get(posix.uname().machine, ())[1:] if name not in covered]
     if missing:
         names = " and ".join(missing)
         return "/linux/seccomp/architectures", f"calls of {names}, which the profile does not have, end a process"

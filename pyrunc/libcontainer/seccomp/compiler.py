@@ -8,12 +8,12 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Container, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from ...errors import PyruncError, pointer
 from . import cache
 from .classic import INSTRUCTION_SIZE, MOST_INSTRUCTIONS, Instruction, packed
-from .constants import ACTIONS, ARCHITECTURES, FLAGS, NEW_LISTENER, NUMBERED, OPERATORS, WAIT_KILLABLE_RECV
+from .constants import ACTIONS, ARCHITECTURES, FAMILIES, FLAGS, NEW_LISTENER, NUMBERED, OPERATORS, WAIT_KILLABLE_RECV
 from .enosys import stub
 from .minimise import minimise
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..._generated.spec_types import Seccomp, SeccompRule
     from ..._seccomp import FFI, Filter, Library
     from ..plan.model import LaunchPlan
+    from .constants import Architecture
 
 _UNKNOWN = -1  # __NR_SCMP_ERROR
 # libseccomp's numbers from here down are of calls that socketcall(2) and ipc(2) make. On x86 with 32 bits such a call
@@ -30,14 +31,6 @@ _ATTR_CTL_OPTIMIZE = 8  # SCMP_FLTATR_CTL_OPTIMIZE: 2 is a binary tree
 _BINARY_TREE = 2
 # With so many names the filter is a binary tree, as with runc; libseccomp 2.5 fails for a tree without rules.
 _MANY_NAMES = 32
-Architecture = Literal[
-    "SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32", "SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"
-]  # fmt: skip
-# The architectures whose programs a kernel may run: its own, the 32-bit one, and others.
-_FAMILIES: tuple[tuple[Architecture, ...], ...] = (
-    ("SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"),
-    ("SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"),
-)
 # With these default actions the profile lists the refused calls, and other system calls are allowed; a tracer decides
 # by itself.
 _PERMISSIVE = ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_TRACE")
@@ -159,7 +152,12 @@ def machine_architectures() -> list[Architecture]:
     PyruncError."""
     library = _library()
     native = library.seccomp_arch_native()
-    return next((list(names) for names in _FAMILIES if _token(library, names[0]) == native), [])
+    return next((list(names) for names in FAMILIES.values() if _token(library, names[0]) == native), [])
+
+
+def open_profile() -> Seccomp:
+    """A profile that allows everything, with the architectures of the machine. Raises PyruncError."""
+    return {"defaultAction": "SCMP_ACT_ALLOW", "architectures": [*machine_architectures()]}
 
 
 def architecture(name: str) -> int:

@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
+
+    Architecture = Literal[
+        "SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32", "SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"
+    ]  # fmt: skip
+
 # SCMP_ACT_*: the kernel's SECCOMP_RET_*; an errno or a tracer's number goes into the lower 16 bits (seccomp_init(3))
 ACTIONS: dict[str, int] = {
     "SCMP_ACT_KILL": 0x00000000,
@@ -48,3 +56,9 @@ ARCHITECTURES: tuple[str, ...] = (
     "SCMP_ARCH_RISCV64", "SCMP_ARCH_S390", "SCMP_ARCH_S390X", "SCMP_ARCH_SH", "SCMP_ARCH_SHEB", "SCMP_ARCH_X32",
     "SCMP_ARCH_X86", "SCMP_ARCH_X86_64",
 )  # fmt: skip
+
+# The architectures whose programs a machine (uname(2)) may run: its own, the 32-bit one, and others.
+FAMILIES: dict[str, tuple[Architecture, ...]] = {
+    "x86_64": ("SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"),
+    "aarch64": ("SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"),
+}

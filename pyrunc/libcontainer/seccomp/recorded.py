@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ..._generated.spec_types import Seccomp, SeccompRule
+    from .constants import Architecture
 
 # What the init itself calls between the load of the filter and the execution of the program, besides calls that depend
 # on the configuration. tests/integration/test_seccomp_command.py compares it with what is counted.
@@ -46,7 +47,7 @@ class Refusal:
     rule: str
 
 
-def _architecture(number: int) -> compiler.Architecture:
+def _architecture(number: int) -> Architecture:
     """The architecture of a counted call (counter.Counts)."""
     return compiler.machine_architectures()[number // NUMBERS]
 
