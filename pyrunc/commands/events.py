@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import errno
-
 from .. import output
 from ..errors import PyruncError
 from ..libcontainer import processes
+from ..libcontainer.cgroup import files
 from ..libcontainer.cgroup import stats as cgroup_stats
 
 TYPE_CHECKING = False
@@ -20,7 +19,6 @@ STDOUT = 1
 # Go's units of a duration, in nanoseconds.
 _UNITS = {"ns": 1, "us": 10**3, "µs": 10**3, "μs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 _LONGEST = 2**63 - 1
-_GONE = (errno.ENOENT, errno.ENODEV)
 
 
 def execute(settings: Settings, id: str, interval: str, stats: bool) -> int:
@@ -33,7 +31,7 @@ def execute(settings: Settings, id: str, interval: str, stats: bool) -> int:
         try:
             event = cgroup_stats.event(id, cgroup)
         except PyruncError as error:
-            if error.errno not in _GONE:
+            if error.errno not in files.GONE:
                 raise
             raise processes.not_running(id) from error  # it has been deleted meanwhile
         output.write(STDOUT, event)

@@ -202,8 +202,9 @@ def hold_fds() -> None:
 
 
 def was_closed(fd: int) -> bool:
-    """Whether a standard stream was closed when `hold_fds` was called. A read of it would find the end of a file."""
-    return bool(_closed_streams[0] >> fd & 1)
+    """Whether a descriptor is a standard stream that was closed when `hold_fds` was called. A read of it would find the
+    end of a file. fd: any number, as that of `paths.descriptor`."""
+    return fd >= 0 and bool(_closed_streams[0] >> fd & 1)
 
 
 def refuse_closed(path: str) -> None:
@@ -211,12 +212,10 @@ def refuse_closed(path: str) -> None:
 
     Raises OSError (EBADF). To be called after `hold_fds`.
     """
-    number = paths.descriptor(path)
-    if 0 <= number < _STREAMS and was_closed(number):
+    if was_closed(paths.descriptor(path)):
         raise OSError(errno.EBADF, posix.strerror(errno.EBADF), path)
 
 
-_STREAMS = 3
 # The standard streams that the caller had closed, as bits.
 _closed_streams = [0]
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import _signal
 import posix
 
+from ...errors import PyruncError
+from .. import process
 from ..kernel import interrupts, native
 from ..plan import wire
-
-# linux/sched.h
-_PF_EXITING = 0x4
 
 
 class InitProcess:
@@ -68,12 +67,12 @@ class InitProcess:
         native.send(self.sync, wire.GO_ON)
 
     def is_ending(self) -> bool:
-        """Whether its end has begun, or is over; False if that can't be seen. proc_pid_stat(5), flags."""
+        """Whether its end has begun, or is over; False if that can't be seen."""
         try:
-            text = native.read_record(f"/proc/{self.pid}/stat")
-        except OSError:
+            found = process.stat(self.pid)
+        except (OSError, PyruncError):
             return False
-        return bool(int(text.rpartition(")")[2].split(None, 7)[6]) & _PF_EXITING)
+        return found is not None and found.exiting
 
     def kill(self) -> None:
         """Kill the init and reap it. Does nothing before the clone and after the init is reaped. Raises OSError."""

@@ -18,7 +18,6 @@ STDIN = "-"
 _CHUNK = 1 << 16
 # A configuration with a hundred mounts has 20 KiB; a device such as /dev/zero has no end.
 _LARGEST = 64 << 20
-_STREAMS = 3
 _S_IFMT, _S_IFREG = 0o170000, 0o100000
 
 # path, or STDIN: the content that this process has read, and that which the launcher read before
@@ -36,7 +35,7 @@ def read(path: str) -> bytes:
     data = _given.get(path)
     if data is None:
         number = 0 if path == STDIN else paths.descriptor(path)
-        if 0 <= number < _STREAMS and native.was_closed(number):
+        if native.was_closed(number):
             raise OSError(errno.EBADF, posix.strerror(errno.EBADF))
         fd = 0 if path == STDIN else _open(path)
         try:
