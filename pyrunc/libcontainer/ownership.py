@@ -32,7 +32,7 @@ _STATE_DIR = "state_dir"
 
 
 class Hold:
-    """A cgroup that a command acts on. Use it as a context, which gives the claim up. found: OWN, OTHER or GONE."""
+    """A cgroup that a command acts on. The end of the context releases the claim. found: OWN, OTHER or GONE."""
 
     __slots__ = ("_claim", "found")
 
@@ -59,31 +59,27 @@ def hold(path: str, own: StateDir, record: Record | None = None, below: bool = T
     begin = 0.0
     while True:
         try:
-            descriptor = claims.claim(path)
+            held, is_busy = Hold(OWN, claims.claim(path)), False
         except FileNotFoundError:
             return Hold(GONE)
         except BlockingIOError:
-            now = time.monotonic()
-            begin = begin or now
-            lives = record is not None and _lives(record)
-            if is_anothers(path, own, below and not lives):
-                return Hold(OTHER)
-            if lives and now - begin > _PATIENCE_WITH_PROCESS_SECONDS:
-                return Hold(OWN)
-            if now - begin > _PATIENCE_SECONDS:
-                return Hold(OWN)
-            time.sleep(_WAIT_SECONDS)
-            continue
-        held = Hold(OWN, descriptor)
+            held, is_busy = Hold(OWN), True  # another command has the claim
         try:
             lives = record is not None and _lives(record)
-            if not is_anothers(path, own, below and not lives):
-                return held
+            is_other = is_anothers(path, own, below and not lives)
         except BaseException:
             held.__exit__()
             raise
-        held.__exit__()
-        return Hold(OTHER)
+        if is_other:
+            held.__exit__()
+            return Hold(OTHER)
+        if not is_busy:
+            return held
+        now = time.monotonic()
+        begin = begin or now
+        if now - begin > (_PATIENCE_WITH_PROCESS_SECONDS if lives else _PATIENCE_SECONDS):
+            return held
+        time.sleep(_WAIT_SECONDS)
 
 
 def hold_to_remove(path: str, own: StateDir, below: bool = True) -> Hold:

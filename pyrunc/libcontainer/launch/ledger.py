@@ -269,7 +269,7 @@ def undo(
 
 def _remove_parents(entries: list[Entry], itself: bool, tell: Callable[[str], None] | None) -> None:
     """Remove the unused parents of each recorded cgroup, also those that another container's create made. itself: also
-    the container's own cgroup if another container has given it up. Raises PyruncError."""
+    the container's own cgroup if another container has abandoned it. Raises PyruncError."""
     removed = []
     for entry in entries:
         if entry["effect"] == "cgroup":

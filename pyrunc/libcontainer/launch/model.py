@@ -251,7 +251,7 @@ class Launch:
         ledger.undo(self.claim >= 0)
 
     def _leave_cgroup(self) -> None:
-        """Give up the claim, and remove a cgroup that another container has given up to this one."""
+        """Release the claim, and remove a cgroup that another container has abandoned."""
         cgroup = self.record.cgroup
         if self.claim >= 0:
             self.close_claim()
